@@ -1,0 +1,188 @@
+//! Notifications: what one message says about one or more alerts, and how waiting ones are folded into one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::domain::alert::{EndedBy, Identity, Line};
+use crate::domain::ids::{ModelName, NotifierName, WorkspaceId};
+use crate::domain::money::Usd;
+use crate::domain::rule::{Quantity, Watch};
+use crate::domain::span::Span;
+
+/// Why a message is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The alert fires and this notifier does not know yet.
+    First,
+    /// A higher threshold is crossed.
+    Escalated,
+    /// Only a lower threshold is still crossed.
+    Lowered,
+    /// `repeat_interval` is over.
+    Repeated,
+    /// A silence ended and the alert still fires.
+    Unsilenced,
+    /// The alert ended, or fell below what this notifier hears about.
+    Resolved,
+}
+
+impl Reason {
+    /// All.
+    pub const ALL: [Reason; 6] = [
+        Reason::First,
+        Reason::Escalated,
+        Reason::Lowered,
+        Reason::Repeated,
+        Reason::Unsilenced,
+        Reason::Resolved,
+    ];
+
+    /// The word in the webhook and the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::First => "first",
+            Reason::Escalated => "escalated",
+            Reason::Lowered => "lowered",
+            Reason::Repeated => "repeated",
+            Reason::Unsilenced => "unsilenced",
+            Reason::Resolved => "resolved",
+        }
+    }
+
+    /// The reason of a word; `None` for any other.
+    pub fn parse(word: &str) -> Option<Reason> {
+        Reason::ALL
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One of the largest contributors to a figure: one workspace's use of one model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contributor {
+    /// The workspace's id, or `unattributed`.
+    pub workspace_id: WorkspaceId,
+    /// The workspace's name at the time.
+    pub workspace: String,
+    /// The model, or `unattributed`.
+    pub model: ModelName,
+    /// In the alert's period, in the rule's unit.
+    pub value: Quantity,
+    /// In the same time of the period before; `None` where the ledger does not reach back.
+    pub before: Option<Quantity>,
+}
+
+/// What a message says about one alert. Exact, complete and frozen: nothing is looked up when it is rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// Which alert.
+    pub identity: Identity,
+    /// Its place in the alert's life.
+    pub sequence: u64,
+    /// Why it is told now.
+    pub reason: Reason,
+    /// Why it ended; only with [`Reason::Resolved`], and `None` there when it only fell below this notifier's severity
+    /// ("resolved, lowered").
+    pub ended_by: Option<EndedBy>,
+    /// It fired for a period that was over already.
+    pub is_late: bool,
+    /// It fired and was resolved before anything of it could be told: one line says both.
+    pub is_fired_and_resolved: bool,
+    /// The subject's name at the time.
+    pub subject_name: String,
+    /// What is measured.
+    pub watch: Watch,
+    /// The period.
+    pub span: Span,
+    /// The zone in which the period is cut: times are shown in it.
+    pub zone_name: String,
+    /// The figure.
+    pub value: Quantity,
+    /// Part of the figure is unknown: it is at least this.
+    pub is_lower_bound: bool,
+    /// The limit; `None` where there is none any more.
+    pub limit: Option<Quantity>,
+    /// The threshold that is told.
+    pub line: Line,
+    /// When the alert fired.
+    pub firing_since: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// When this was decided.
+    pub decided_at: Timestamp,
+    /// Up to when the figure is known; `None` where nothing was ever read.
+    pub as_of: Option<Timestamp>,
+    /// The rule's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The largest contributors, largest first; at most [`MAX_CONTRIBUTORS`].
+    pub top: Vec<Contributor>,
+    /// Expected at the period's end; `None` while there is no forecast.
+    pub forecast: Option<Usd>,
+}
+
+/// How many contributors a message names.
+pub const MAX_CONTRIBUTORS: usize = 5;
+
+/// One message about one or more alerts to one notifier, before it has an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// To whom.
+    pub notifier: NotifierName,
+    /// At least one, each of another alert, worst first.
+    pub facts: Vec<Fact>,
+}
+
+/// Folds facts that wait for the same notifier and of which none had an attempt yet, in the order of their decision, into
+/// one message: the newest state of each alert replaces its older ones. An alert that fired and was resolved meanwhile
+/// becomes one line that says both.
+pub fn fold(facts: impl IntoIterator<Item = Fact>) -> Vec<Fact> {
+    let mut newest: BTreeMap<String, Fact> = BTreeMap::new();
+    for fact in facts {
+        let key = fact.identity.fingerprint();
+        let folded = match newest.remove(&key) {
+            Some(older) => fold_pair(&older, fact),
+            None => fact,
+        };
+        newest.insert(key, folded);
+    }
+    let mut facts: Vec<Fact> = newest.into_values().collect();
+    sort_worst_first(&mut facts);
+    facts
+}
+
+/// The newer fact, told as if the older one had not been decided: what was never said cannot be escalated.
+fn fold_pair(older: &Fact, newer: Fact) -> Fact {
+    let is_first = older.reason == Reason::First;
+    let is_resolved = newer.reason == Reason::Resolved;
+    let reason = if is_first && !is_resolved {
+        Reason::First
+    } else {
+        newer.reason
+    };
+    let is_fired_and_resolved = is_resolved && (is_first || older.is_fired_and_resolved);
+    Fact {
+        reason,
+        is_fired_and_resolved,
+        ..newer
+    }
+}
+
+/// Firing before resolved, then by severity, then by how much.
+pub fn sort_worst_first(facts: &mut [Fact]) {
+    facts.sort_by(|a, b| {
+        let rank = |fact: &Fact| (fact.reason != Reason::Resolved, fact.line.severity);
+        let name = |fact: &Fact| (fact.subject_name.clone(), fact.identity.slot.rule.clone());
+        rank(b)
+            .cmp(&rank(a))
+            .then(b.value.cmp(&a.value))
+            .then_with(|| name(a).cmp(&name(b)))
+    });
+}

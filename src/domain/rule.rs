@@ -1,0 +1,150 @@
+//! Rules: what to watch, for whom, against which limit, and whom to tell.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use crate::domain::ids::{NotifierName, RuleName};
+use crate::domain::matcher::Matcher;
+use crate::domain::money::Percent;
+use crate::domain::period::{Period, Zone};
+use crate::domain::subject::SubjectKind;
+
+/// What a rule measures, and in which unit its quantities are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Watch {
+    /// Spend in 10⁻¹² USD.
+    Spend,
+    /// Tokens of all classes.
+    Tokens,
+    /// Requests.
+    Requests,
+    /// Age of the data in seconds.
+    DataAge,
+}
+
+impl Watch {
+    /// The word in configuration and store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Watch::Spend => "spend",
+            Watch::Tokens => "tokens",
+            Watch::Requests => "requests",
+            Watch::DataAge => "data_age",
+        }
+    }
+
+    /// The watch of a word; `None` for any other.
+    pub fn parse(word: &str) -> Option<Watch> {
+        [Watch::Spend, Watch::Tokens, Watch::Requests, Watch::DataAge]
+            .into_iter()
+            .find(|watch| watch.as_str() == word)
+    }
+}
+
+/// A quantity in the unit of its watch: 10⁻¹² USD, tokens, requests or seconds.
+pub type Quantity = i128;
+
+/// Against what a rule measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// The same for every subject. 0 means that nothing may be used.
+    Fixed(Quantity),
+    /// The workspace's own monthly spend limit at the service.
+    Workspace,
+    /// The organization's own monthly spend limit at the service.
+    Organization,
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Look at it today.
+    Warning,
+    /// Look at it now.
+    Critical,
+}
+
+impl Severity {
+    /// All, from mild to bad.
+    pub const ALL: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
+
+    /// The word in configuration, labels and store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
+
+    /// The severity of a word; `None` for any other.
+    pub fn parse(word: &str) -> Option<Severity> {
+        Severity::ALL
+            .into_iter()
+            .find(|severity| severity.as_str() == word)
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where a threshold lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// A share of the limit. Against a limit of 0 any share is crossed by whatever is above zero.
+    Share(Percent),
+    /// A quantity in the watch's unit.
+    Quantity(Quantity),
+}
+
+/// A line that a figure may cross, and how bad that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Threshold {
+    /// Where it lies.
+    pub at: At,
+    /// How bad crossing it is.
+    pub severity: Severity,
+    /// As people write it: `80%`, `$5,000`.
+    pub text: Arc<str>,
+}
+
+/// What to watch, for whom, against which limit, and whom to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Unique.
+    pub name: RuleName,
+    /// What is measured.
+    pub watch: Watch,
+    /// One measurement for each of these.
+    pub for_each: SubjectKind,
+    /// Which of them.
+    pub matcher: Matcher,
+    /// Summed over what; meaningless for `DataAge`.
+    pub period: Period,
+    /// Where the period is cut.
+    pub zone: Zone,
+    /// Against what.
+    pub limit: Limit,
+    /// At least one, in the order of the file.
+    pub thresholds: Vec<Threshold>,
+    /// `for`: how long a threshold must stay crossed, in observed time, before it fires.
+    pub hold: SignedDuration,
+    /// How long it goes on firing after the cause ended, in observed time.
+    pub keep_firing: SignedDuration,
+    /// A threshold is held until the figure falls below this share of it; at most 100 %.
+    pub clear_below: Percent,
+    /// After how long a firing alert is told again; `None` is never.
+    pub repeat_interval: Option<SignedDuration>,
+    /// Whom to tell.
+    pub notify: Vec<NotifierName>,
+    /// Added to the alert's labels.
+    pub labels: BTreeMap<String, String>,
+}
