@@ -282,7 +282,8 @@ fn scale(digits: &[u8], shift: i64) -> Result<i128, ParseUsdError> {
         .iter()
         .position(|digit| *digit != 0)
         .map_or(&[][..], |at| &digits[at..]);
-    let n_kept = significant.len() as i64 + shift;
+    let n_significant = i64::try_from(significant.len()).map_err(|_| ParseUsdError::TooLarge)?;
+    let n_kept = n_significant + shift;
     if significant.is_empty() || n_kept < 0 {
         return Ok(0);
     }

@@ -1,0 +1,225 @@
+//! Coverage: up to when and how far back one part's usage is known, and from it what to fetch next.
+//!
+//! A part's buckets are hours from `hours_from` on and days before it. A settled day's figure is its day row; where that
+//! differs from its hours, the difference is booked on the day's last hour.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::span::{Day, Hour, HourSpan};
+use crate::domain::usage::{Granularity, Part};
+
+/// A day is settled when its end was so long before the poll began.
+pub const DAY_SETTLE: SignedDuration = SignedDuration::from_hours(6);
+
+/// Half-open, in whole days of UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DaySpan {
+    /// The first day.
+    pub start: Day,
+    /// The first day after it.
+    pub end: Day,
+}
+
+/// What the ledger knows of one part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coverage {
+    /// When the part was first heard of.
+    pub first_seen: Timestamp,
+    /// The start of the last poll of its running hours that was complete.
+    pub as_of: Option<Timestamp>,
+    /// From this day on its hours are known, without a gap up to `as_of`.
+    pub hours_from: Option<Day>,
+    /// The days whose settled day rows are known, without a gap.
+    pub days: Option<DaySpan>,
+    /// When the settled days of the correction window were last read.
+    pub corrected_at: Option<Timestamp>,
+    /// Days whose hours are to be read again, because their day row says something else.
+    pub recheck: BTreeSet<Day>,
+}
+
+impl Coverage {
+    /// Of a part that was just heard of.
+    pub fn new(first_seen: Timestamp) -> Coverage {
+        Coverage {
+            first_seen,
+            as_of: None,
+            hours_from: None,
+            days: None,
+            corrected_at: None,
+            recheck: BTreeSet::new(),
+        }
+    }
+
+    /// Whether a day's figure comes from its hours, not from its day row.
+    pub fn is_hourly(&self, day: Day) -> bool {
+        self.hours_from.is_some_and(|from| from <= day)
+    }
+
+    /// Whether a day's settled row is known.
+    pub fn has_day(&self, day: Day) -> bool {
+        self.days
+            .is_some_and(|days| days.start <= day && day < days.end)
+    }
+
+    /// Whether an hour was settled when it was last read.
+    pub fn has_settled(&self, hour: Hour, settle: SignedDuration) -> bool {
+        self.as_of
+            .is_some_and(|as_of| is_settled(hour, settle, as_of))
+    }
+
+    /// How far back anything is known: the first day.
+    pub fn known_from(&self) -> Option<Day> {
+        match (self.hours_from, self.days) {
+            (Some(hours), Some(days)) if days.end >= hours => Some(hours.min(days.start)),
+            (Some(hours), _) => Some(hours),
+            (None, Some(days)) => Some(days.start),
+            (None, None) => None,
+        }
+    }
+}
+
+/// Whether an hour's end was at least `settle` before a moment.
+pub fn is_settled(hour: Hour, settle: SignedDuration, at: Timestamp) -> bool {
+    at.duration_since(hour.end()) >= settle
+}
+
+/// Whether a day's end was at least [`DAY_SETTLE`] before a moment.
+pub fn is_day_settled(day: Day, at: Timestamp) -> bool {
+    at.duration_since(day.end()) >= DAY_SETTLE
+}
+
+/// How much is read, and how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// How long after its end an hour is settled.
+    pub settle: SignedDuration,
+    /// How many days back days are read at first.
+    pub history_days: i32,
+    /// How many days back hours are read at first.
+    pub hourly_history_days: i32,
+    /// How many days back settled days are read again.
+    pub correction_days: i32,
+    /// How often.
+    pub correction_interval: SignedDuration,
+}
+
+/// Why something is fetched, in the order in which a cycle does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// The hours that still grow.
+    Running,
+    /// Days never read before.
+    FirstDays,
+    /// Hours of a day whose row differs.
+    Recheck,
+    /// Hours never read before.
+    FirstHours,
+    /// Settled days, which may have been corrected.
+    Corrections,
+}
+
+/// One request for usage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// Whose usage.
+    pub part: Part,
+    /// Why.
+    pub purpose: Purpose,
+    /// Hours or days.
+    pub granularity: Granularity,
+    /// The first day.
+    pub first: Day,
+    /// The last day, inclusive.
+    pub last: Day,
+}
+
+impl Fetch {
+    /// The hours that the answer covers.
+    pub fn hours(&self) -> HourSpan {
+        HourSpan {
+            start: self.first.first_hour(),
+            end: self.last.plus(1).first_hour(),
+        }
+    }
+}
+
+/// The request for the hours that still grow: from the UTC day of the oldest hour that is not settled to today.
+pub fn running(part: &Part, coverage: &Coverage, reading: &Reading, now: Timestamp) -> Fetch {
+    let today = Day::of(now);
+    // An hour is open at `as_of` when it ended less than `settle` before it.
+    let first = match coverage.as_of {
+        Some(as_of) => Day::of(as_of.checked_sub(reading.settle).unwrap_or(as_of)).min(today),
+        None => Day::of(now.checked_sub(reading.settle).unwrap_or(now)),
+    };
+    Fetch {
+        part: part.clone(),
+        purpose: Purpose::Running,
+        granularity: Granularity::Hour,
+        first,
+        last: today,
+    }
+}
+
+/// What else is due for a part whose running hours are known: first readings, corrections, hours to be read again.
+pub fn backlog(part: &Part, coverage: &Coverage, reading: &Reading, now: Timestamp) -> Vec<Fetch> {
+    let Some(hours_from) = coverage.hours_from else {
+        return Vec::new();
+    };
+    let yesterday = Day::of(now).plus(-1);
+    let fetch = |purpose, granularity, first, last| Fetch {
+        part: part.clone(),
+        purpose,
+        granularity,
+        first,
+        last,
+    };
+    let mut due = Vec::new();
+    match coverage.days {
+        None => {
+            let first = Day::of(now).plus(-reading.history_days);
+            due.push(fetch(
+                Purpose::FirstDays,
+                Granularity::Day,
+                first.min(yesterday),
+                yesterday,
+            ));
+        }
+        Some(days) if is_due(coverage.corrected_at, reading.correction_interval, now) => {
+            let first = Day::of(now)
+                .plus(-reading.correction_days)
+                .min(days.end)
+                .min(yesterday);
+            due.push(fetch(
+                Purpose::Corrections,
+                Granularity::Day,
+                first,
+                yesterday,
+            ));
+        }
+        Some(_) => {}
+    }
+    due.extend(
+        coverage
+            .recheck
+            .iter()
+            .map(|day| fetch(Purpose::Recheck, Granularity::Hour, *day, *day)),
+    );
+    // Hours are read back once, when the part is new: what retention dropped is not asked for again.
+    let first_hourly = Day::of(coverage.first_seen).plus(-reading.hourly_history_days);
+    let is_recent = hours_from > Day::of(now).plus(-reading.hourly_history_days);
+    if is_recent && hours_from > first_hourly {
+        due.push(fetch(
+            Purpose::FirstHours,
+            Granularity::Hour,
+            first_hourly,
+            hours_from.plus(-1),
+        ));
+    }
+    due
+}
+
+fn is_due(last: Option<Timestamp>, interval: SignedDuration, now: Timestamp) -> bool {
+    last.is_none_or(|last| now.duration_since(last) >= interval)
+}

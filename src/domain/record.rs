@@ -1,0 +1,475 @@
+//! What one answer changes in the ledger: rows, the effect on every sum, doubts about what vanished, and coverage.
+//!
+//! Everything is derived by comparing the stored days before with the same days after, so that the sums that live in
+//! memory and the rows in the store cannot drift apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::coverage::{Coverage, DaySpan, Purpose, is_day_settled, is_settled};
+use crate::domain::directory::Doubt;
+use crate::domain::ids::ModelName;
+use crate::domain::money::Usd;
+use crate::domain::span::{Day, Hour, HourSpan};
+use crate::domain::usage::{Amounts, Answer, Buckets, Cells, Granularity, add_to, difference, sum};
+
+/// Up to so much per hour row a day may differ from its hours by rounding: 10⁻⁶ USD.
+const ROUNDING: Usd = Usd::from_pico(1_000_000);
+
+/// The three kinds of rows that a part has in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// An hour as the API told it.
+    Hour,
+    /// What a settled day's row has beyond the day's hours; stands at the day's last hour.
+    Booked,
+    /// A day as the API told it; stands at the day's first hour.
+    Day,
+}
+
+/// One part's rows and doubts in some whole days.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stored {
+    /// By hour.
+    pub hours: Buckets,
+    /// By the day's last hour.
+    pub booked: Buckets,
+    /// By the day's first hour.
+    pub days: Buckets,
+    /// Buckets that vanished from an answer, by granularity and first hour.
+    pub doubts: BTreeMap<(Granularity, Hour), Doubt>,
+}
+
+/// A row's new amounts; all zero removes the row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowChange {
+    /// Which kind of row.
+    pub kind: Kind,
+    /// Where it begins.
+    pub hour: Hour,
+    /// Which model.
+    pub model: ModelName,
+    /// What it says now.
+    pub amounts: Amounts,
+}
+
+/// How much the sum over any span that holds `hour` changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delta {
+    /// The hour that the change counts in.
+    pub hour: Hour,
+    /// Which model.
+    pub model: ModelName,
+    /// New minus old.
+    pub amounts: Amounts,
+}
+
+/// What one answer changes for one part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Rows to write or remove.
+    pub rows: Vec<RowChange>,
+    /// The same as changes of sums.
+    pub deltas: Vec<Delta>,
+    /// Doubts to write, or to remove where `None`.
+    pub doubts: Vec<((Granularity, Hour), Option<Doubt>)>,
+    /// The part's coverage afterwards.
+    pub coverage: Coverage,
+    /// Hours that had been settled and whose spend fell.
+    pub fell: BTreeSet<Hour>,
+    /// Buckets whose remainder has to be derived anew: changed, or settled by this answer.
+    pub touched: BTreeSet<(Granularity, Hour)>,
+    /// Nothing is in doubt.
+    pub is_complete: bool,
+}
+
+/// What an answer changes. `stored` holds the part's rows in all days of the answer; `polled_at` is the start of the poll.
+pub fn record(
+    answer: &Answer,
+    purpose: Purpose,
+    coverage: &Coverage,
+    stored: &Stored,
+    settle: SignedDuration,
+    polled_at: Timestamp,
+) -> Recorded {
+    let mut after = stored.clone();
+    let mut next = coverage.clone();
+    let is_complete = match answer.granularity {
+        Granularity::Hour => {
+            let vanished = replace(
+                &mut after.hours,
+                &mut after.doubts,
+                answer,
+                |_| true,
+                polled_at,
+            );
+            cover_hours(&mut next, answer, purpose, vanished == 0, polled_at);
+            vanished == 0
+        }
+        Granularity::Day => {
+            let is_wanted = |hour: Hour| {
+                is_day_settled(hour.day(), polled_at) || !coverage.is_hourly(hour.day())
+            };
+            let vanished = replace(
+                &mut after.days,
+                &mut after.doubts,
+                answer,
+                is_wanted,
+                polled_at,
+            );
+            note_rechecks(&mut next, stored, &after, answer.hours, coverage, polled_at);
+            cover_days(&mut next, answer, purpose, polled_at);
+            vanished == 0
+        }
+    };
+    book(&mut after, &next, answer.hours);
+    let mut recorded = compare(stored, &after, coverage, next, settle, is_complete);
+    if answer.granularity == Granularity::Hour {
+        recorded
+            .touched
+            .extend(newly_settled(answer.hours, coverage, settle, polled_at));
+    }
+    recorded
+}
+
+/// What a derived remainder changes: the buckets given, and nothing else. `coverage` is that of the whole.
+pub fn record_remainder(
+    buckets: &BTreeMap<(Granularity, Hour), Cells>,
+    before: &Coverage,
+    next: Coverage,
+    days: HourSpan,
+    stored: &Stored,
+    settle: SignedDuration,
+) -> Recorded {
+    let mut after = stored.clone();
+    for ((granularity, hour), cells) in buckets {
+        let rows = match granularity {
+            Granularity::Hour => &mut after.hours,
+            Granularity::Day => &mut after.days,
+        };
+        set(rows, *hour, cells.clone());
+    }
+    book(&mut after, &next, days);
+    compare(stored, &after, before, next, settle, true)
+}
+
+/// Whole minus listed in one bucket. What is not settled cannot be negative: whole and parts are asked at different
+/// moments, so there a negative difference is 0. A settled one is kept as it is.
+pub fn remainder(whole: &Cells, listed: &Cells, is_settled: bool) -> Cells {
+    let rest = difference(whole, listed);
+    if is_settled {
+        return rest;
+    }
+    let total = sum(&rest);
+    let keep = |total: i64, amount: i64| if total < 0 { 0 } else { amount };
+    let mut cells = Cells::new();
+    for (model, amounts) in &rest {
+        let kept = Amounts {
+            spend: if total.spend < Usd::ZERO {
+                Usd::ZERO
+            } else {
+                amounts.spend
+            },
+            tokens: total.tokens.zip(&amounts.tokens, keep),
+            requests: keep(total.requests, amounts.requests),
+        };
+        add_to(&mut cells, model, kept);
+    }
+    cells
+}
+
+/// The amounts that count, by hour: hours and what is booked from `hours_from` on, days before it.
+pub fn effective(stored: &Stored, coverage: &Coverage) -> Buckets {
+    let mut counted = Buckets::new();
+    let mut take = |rows: &Buckets, is_hourly: bool| {
+        for (hour, cells) in rows
+            .iter()
+            .filter(|(hour, _)| coverage.is_hourly(hour.day()) == is_hourly)
+        {
+            let bucket = counted.entry(*hour).or_default();
+            for (model, amounts) in cells {
+                add_to(bucket, model, *amounts);
+            }
+        }
+    };
+    take(&stored.hours, true);
+    take(&stored.booked, true);
+    take(&stored.days, false);
+    counted
+}
+
+fn set(rows: &mut Buckets, hour: Hour, mut cells: Cells) {
+    cells.retain(|_, amounts| !amounts.is_zero());
+    if cells.is_empty() {
+        rows.remove(&hour);
+    } else {
+        rows.insert(hour, cells);
+    }
+}
+
+/// Takes over what was told, and doubts what was not told but is known to be above zero. Gives the number of buckets that
+/// stay in doubt.
+fn replace(
+    rows: &mut Buckets,
+    doubts: &mut BTreeMap<(Granularity, Hour), Doubt>,
+    answer: &Answer,
+    is_wanted: impl Fn(Hour) -> bool,
+    polled_at: Timestamp,
+) -> usize {
+    let is_asked = |hour: &Hour| answer.hours.contains(*hour) && is_wanted(*hour);
+    let known: Vec<Hour> = rows.keys().copied().filter(is_asked).collect();
+    for (hour, cells) in answer.buckets.iter().filter(|(hour, _)| is_asked(hour)) {
+        doubts.remove(&(answer.granularity, *hour));
+        set(rows, *hour, cells.clone());
+    }
+    let mut n_doubted = 0;
+    for hour in known
+        .into_iter()
+        .filter(|hour| !answer.buckets.contains_key(hour))
+    {
+        let key = (answer.granularity, hour);
+        let doubt = Doubt::again(doubts.get(&key).copied(), polled_at);
+        if doubt.is_certain(polled_at) {
+            doubts.remove(&key);
+            rows.remove(&hour);
+        } else {
+            doubts.insert(key, doubt);
+            n_doubted += 1;
+        }
+    }
+    n_doubted
+}
+
+fn cover_hours(
+    next: &mut Coverage,
+    answer: &Answer,
+    purpose: Purpose,
+    is_complete: bool,
+    polled_at: Timestamp,
+) {
+    let first = answer.hours.start.day();
+    match purpose {
+        Purpose::Running => {
+            next.hours_from = Some(next.hours_from.map_or(first, |from| from.min(first)));
+            if is_complete {
+                next.as_of = Some(next.as_of.map_or(polled_at, |as_of| as_of.max(polled_at)));
+            }
+        }
+        Purpose::FirstHours => {
+            next.hours_from = Some(next.hours_from.map_or(first, |from| from.min(first)))
+        }
+        Purpose::Recheck | Purpose::FirstDays | Purpose::Corrections => {
+            next.recheck.remove(&first);
+        }
+    }
+}
+
+fn cover_days(next: &mut Coverage, answer: &Answer, purpose: Purpose, polled_at: Timestamp) {
+    let first = answer.hours.start.day();
+    let mut end = answer.hours.end.day();
+    while end > first && !is_day_settled(end.plus(-1), polled_at) {
+        end = end.plus(-1);
+    }
+    next.days = Some(match next.days {
+        Some(days) => DaySpan {
+            start: days.start.min(first),
+            end: days.end.max(end),
+        },
+        None => DaySpan { start: first, end },
+    });
+    if matches!(purpose, Purpose::Corrections | Purpose::FirstDays) {
+        next.corrected_at = Some(polled_at);
+    }
+}
+
+/// Days whose row says something else than before, or than their hours by more than rounding.
+fn note_rechecks(
+    next: &mut Coverage,
+    before: &Stored,
+    after: &Stored,
+    asked: HourSpan,
+    coverage: &Coverage,
+    polled_at: Timestamp,
+) {
+    let mut day = asked.start.day();
+    while day < asked.end.day() {
+        let told = after
+            .days
+            .get(&day.first_hour())
+            .cloned()
+            .unwrap_or_default();
+        if coverage.is_hourly(day) && is_day_settled(day, polled_at) {
+            let known = before
+                .days
+                .get(&day.first_hour())
+                .cloned()
+                .unwrap_or_default();
+            let is_changed = coverage.has_day(day) && known != told;
+            if is_changed || !agrees_with_hours(&told, before, day) {
+                next.recheck.insert(day);
+            }
+        }
+        day = day.plus(1);
+    }
+}
+
+fn agrees_with_hours(told: &Cells, before: &Stored, day: Day) -> bool {
+    let hours = before.hours.range(day.first_hour()..=day.last_hour());
+    let n_rows = hours.clone().count().max(1);
+    let booked = before
+        .booked
+        .get(&day.last_hour())
+        .map(sum)
+        .unwrap_or_default();
+    let counted = hours.fold(booked, |total, (_, cells)| total + sum(cells));
+    let gap = (sum(told).spend - counted.spend).abs();
+    let tolerance = ROUNDING.pico() * i128::try_from(n_rows).expect("a day has 24 hours");
+    gap.pico() <= tolerance
+}
+
+/// In every hourly day: what the settled day row has beyond the hours is booked on the last hour. A day row that was not
+/// settled when it was read is dropped once the hours are known.
+fn book(after: &mut Stored, next: &Coverage, days: HourSpan) {
+    let mut day = days.start.day();
+    while day.first_hour() < days.end {
+        if next.is_hourly(day) {
+            if next.has_day(day) {
+                let mut rest = after
+                    .days
+                    .get(&day.first_hour())
+                    .cloned()
+                    .unwrap_or_default();
+                for (_, cells) in after.hours.range(day.first_hour()..=day.last_hour()) {
+                    rest = difference(&rest, cells);
+                }
+                set(&mut after.booked, day.last_hour(), rest);
+            } else {
+                after.booked.remove(&day.last_hour());
+                after.days.remove(&day.first_hour());
+            }
+        }
+        day = day.plus(1);
+    }
+}
+
+fn newly_settled(
+    asked: HourSpan,
+    coverage: &Coverage,
+    settle: SignedDuration,
+    polled_at: Timestamp,
+) -> impl Iterator<Item = (Granularity, Hour)> {
+    let is_new = move |hour: &Hour| {
+        is_settled(*hour, settle, polled_at) && !coverage.has_settled(*hour, settle)
+    };
+    (asked.start.count()..asked.end.count())
+        .map(Hour::from_count)
+        .filter(is_new)
+        .map(|hour| (Granularity::Hour, hour))
+}
+
+fn compare(
+    before: &Stored,
+    after: &Stored,
+    coverage: &Coverage,
+    next: Coverage,
+    settle: SignedDuration,
+    is_complete: bool,
+) -> Recorded {
+    let mut rows = Vec::new();
+    let mut touched = BTreeSet::new();
+    let kinds = [
+        (Kind::Hour, &before.hours, &after.hours),
+        (Kind::Booked, &before.booked, &after.booked),
+        (Kind::Day, &before.days, &after.days),
+    ];
+    for (kind, old, new) in kinds {
+        for (hour, model, amounts) in changed_cells(old, new) {
+            match kind {
+                Kind::Hour => touched.insert((Granularity::Hour, hour)),
+                Kind::Day => touched.insert((Granularity::Day, hour)),
+                Kind::Booked => false,
+            };
+            rows.push(RowChange {
+                kind,
+                hour,
+                model,
+                amounts,
+            });
+        }
+    }
+    let (counted_before, counted_after) = (effective(before, coverage), effective(after, &next));
+    let mut deltas = Vec::new();
+    let mut moved: BTreeMap<Hour, Usd> = BTreeMap::new();
+    for (hour, model, amounts) in changed_cells(&counted_before, &counted_after) {
+        let old = counted_before
+            .get(&hour)
+            .and_then(|cells| cells.get(&model))
+            .copied()
+            .unwrap_or_default();
+        *moved.entry(hour).or_default() += amounts.spend - old.spend;
+        deltas.push(Delta {
+            hour,
+            model,
+            amounts: amounts - old,
+        });
+    }
+    let had_settled = |hour: Hour| {
+        if coverage.is_hourly(hour.day()) {
+            coverage.has_settled(hour, settle)
+        } else {
+            coverage.has_day(hour.day())
+        }
+    };
+    let fell = moved
+        .iter()
+        .filter(|(hour, spend)| **spend < Usd::ZERO && had_settled(**hour))
+        .map(|(hour, _)| *hour);
+    let keys: BTreeSet<_> = before
+        .doubts
+        .keys()
+        .chain(after.doubts.keys())
+        .copied()
+        .collect();
+    let doubts = keys
+        .into_iter()
+        .filter(|key| before.doubts.get(key) != after.doubts.get(key))
+        .map(|key| (key, after.doubts.get(&key).copied()));
+    Recorded {
+        fell: fell.collect(),
+        doubts: doubts.collect(),
+        rows,
+        deltas,
+        coverage: next,
+        touched,
+        is_complete,
+    }
+}
+
+/// Cells that differ, with their new amounts.
+fn changed_cells(old: &Buckets, new: &Buckets) -> Vec<(Hour, ModelName, Amounts)> {
+    let empty = Cells::new();
+    let hours: BTreeSet<Hour> = old.keys().chain(new.keys()).copied().collect();
+    let mut changed = Vec::new();
+    for hour in hours {
+        let (was, is) = (
+            old.get(&hour).unwrap_or(&empty),
+            new.get(&hour).unwrap_or(&empty),
+        );
+        if was == is {
+            continue;
+        }
+        let models: BTreeSet<&ModelName> = was.keys().chain(is.keys()).collect();
+        for model in models
+            .into_iter()
+            .filter(|model| was.get(*model) != is.get(*model))
+        {
+            changed.push((
+                hour,
+                model.clone(),
+                is.get(model).copied().unwrap_or_default(),
+            ));
+        }
+    }
+    changed
+}
