@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::domain::ids::{NotifierName, OrganizationName, RuleName};
-use crate::domain::rule::{Quantity, Severity};
+use crate::domain::rule::{Quantity, Severity, Watch};
 use crate::domain::span::Span;
 use crate::domain::subject::Subject;
 
@@ -24,6 +24,15 @@ pub struct Now {
     pub at: Timestamp,
     /// By observed time.
     pub observed: Observed,
+    /// Observed time since the decision before, in milliseconds.
+    pub elapsed: u64,
+}
+
+impl Observed {
+    /// Milliseconds from an earlier moment to this one.
+    pub fn since(self, earlier: Observed) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
 }
 
 /// Where an alert is looked up: one rule × subject × calendar period.
@@ -181,6 +190,8 @@ pub struct Told {
 pub struct Alert {
     /// What it is.
     pub identity: Identity,
+    /// What the rule measures: the unit of `value` and `limit`.
+    pub watch: Watch,
     /// The period, as it was when the alert was last evaluated.
     pub span: Span,
     /// Where it is in its life.

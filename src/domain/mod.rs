@@ -2,14 +2,21 @@
 
 pub mod alert;
 pub mod coverage;
+pub mod decision;
 pub mod directory;
+pub mod evaluate;
+pub mod figures;
 pub mod ids;
 pub mod matcher;
+pub mod measure;
 pub mod money;
 pub mod notification;
 pub mod period;
+pub mod policy;
 pub mod record;
 pub mod rule;
+pub mod silence;
 pub mod span;
 pub mod subject;
+pub mod tell;
 pub mod usage;

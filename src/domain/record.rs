@@ -257,7 +257,7 @@ fn cover_hours(
             }
         }
         Purpose::FirstHours => {
-            next.hours_from = Some(next.hours_from.map_or(first, |from| from.min(first)))
+            next.hours_from = Some(next.hours_from.map_or(first, |from| from.min(first)));
         }
         Purpose::Recheck | Purpose::FirstDays | Purpose::Corrections => {
             next.recheck.remove(&first);

@@ -1,0 +1,280 @@
+//! The one entrance: rules, figures, alerts, silences and the moment give a decision. It is pure and can be replayed: it
+//! draws no ids, asks for no time and does nothing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::alert::{Alert, EndedBy, Now, Slot, State};
+use crate::domain::evaluate;
+use crate::domain::ids::{NotifierName, RuleName};
+use crate::domain::measure::{self, Ground, Measurement, Scope};
+use crate::domain::notification::{Draft, Fact, sort_worst_first};
+use crate::domain::policy::Policy;
+use crate::domain::rule::Rule;
+use crate::domain::silence::Silence;
+use crate::domain::subject::{Subject, SubjectKind};
+use crate::domain::tell::{self, Word};
+
+/// A rule of a new store waits so long at most until everything was read once.
+pub const FIRST_READING: SignedDuration = SignedDuration::from_hours(1);
+
+/// What was decided before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alerts {
+    /// Open ones, and those of the calendar that ended in a period that is still looked at.
+    pub by_slot: HashMap<Slot, Alert>,
+    /// When each rule was evaluated first.
+    pub rules_began: BTreeMap<RuleName, Timestamp>,
+    /// When the store was made.
+    pub store_began: Timestamp,
+}
+
+/// What is decided now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Decision {
+    /// Alerts that changed, as they are now.
+    pub alerts: Vec<Alert>,
+    /// What is to be said, one draft per notifier.
+    pub drafts: Vec<Draft>,
+    /// Rules that were evaluated for the first time.
+    pub began: Vec<RuleName>,
+    /// Every measurement, for the gauges.
+    pub measurements: Vec<Measurement>,
+}
+
+/// Decides. The same arguments give the same decision; with its alerts taken over, the next one is empty.
+pub fn decide(
+    policy: &Policy,
+    ground: &Ground<'_>,
+    alerts: &Alerts,
+    silences: &[Silence],
+    now: Now,
+) -> Decision {
+    let mut round = Round {
+        policy,
+        ground,
+        silences,
+        now,
+        reached: HashSet::new(),
+        changed: BTreeMap::new(),
+        facts: BTreeMap::new(),
+        decision: Decision::default(),
+    };
+    for (index, rule) in policy.rules.iter().enumerate() {
+        round.evaluate(index, rule, alerts);
+    }
+    round.end_orphans(alerts);
+    round.speak(alerts);
+    let Round {
+        mut decision,
+        changed,
+        facts,
+        ..
+    } = round;
+    decision.alerts = changed.into_values().collect();
+    decision.drafts = facts
+        .into_iter()
+        .map(|(notifier, facts)| draft(notifier, facts))
+        .collect();
+    decision
+}
+
+fn draft(notifier: NotifierName, mut facts: Vec<Fact>) -> Draft {
+    sort_worst_first(&mut facts);
+    Draft { notifier, facts }
+}
+
+struct Round<'a> {
+    policy: &'a Policy,
+    ground: &'a Ground<'a>,
+    silences: &'a [Silence],
+    now: Now,
+    /// Slots with an alert that a measurement reached.
+    reached: HashSet<Slot>,
+    changed: BTreeMap<Slot, Alert>,
+    facts: BTreeMap<NotifierName, Vec<Fact>>,
+    decision: Decision,
+}
+
+impl Round<'_> {
+    fn evaluate(&mut self, index: usize, rule: &Rule, alerts: &Alerts) {
+        let began = match alerts.rules_began.get(&rule.name) {
+            Some(began) => *began,
+            None => {
+                let waited = self.now.at.duration_since(alerts.store_began);
+                if !measure::is_ready(rule, self.ground) && waited < FIRST_READING {
+                    return;
+                }
+                self.decision.began.push(rule.name.clone());
+                self.now.at
+            }
+        };
+        let measurements = measure::measure(index, rule, self.ground, began, self.now.at);
+        let has_alerts = !alerts.by_slot.is_empty();
+        let mut slot = Slot {
+            rule: rule.name.clone(),
+            subject: Subject::new(SubjectKind::Organization, ""),
+            period: None,
+        };
+        for measurement in &measurements {
+            slot.subject.clone_from(&measurement.subject);
+            slot.period.clone_from(&measurement.label);
+            let before = if has_alerts {
+                alerts.by_slot.get(&slot)
+            } else {
+                None
+            };
+            if before.is_some() {
+                self.reached.insert(slot.clone());
+            }
+            let after = evaluate::step(
+                self.ground.organization,
+                rule,
+                measurement,
+                before,
+                self.now,
+            );
+            if let Some(after) = after {
+                self.changed.insert(slot.clone(), after);
+            }
+        }
+        self.decision.measurements.extend(measurements);
+    }
+
+    /// Open alerts that no measurement reached: the rule or subject is gone, or the period is long over.
+    fn end_orphans(&mut self, alerts: &Alerts) {
+        for (slot, alert) in &alerts.by_slot {
+            if matches!(alert.state, State::Ended { .. }) || self.reached.contains(slot) {
+                continue;
+            }
+            let rule = self.policy.rules.iter().find(|rule| rule.name == slot.rule);
+            let by = match rule.map(|rule| measure::scope(rule, &slot.subject, self.ground)) {
+                None | Some(Scope::Outside) => Some(EndedBy::RuleRemoved),
+                Some(Scope::Gone) => Some(EndedBy::SubjectGone),
+                Some(Scope::Inside) => self
+                    .is_long_over(slot, alert)
+                    .then_some(EndedBy::PeriodOver),
+            };
+            if let Some(after) =
+                by.and_then(|by| evaluate::end(alert, by, Some(alert.value), self.now))
+            {
+                self.changed.insert(slot.clone(), after);
+            }
+        }
+    }
+
+    /// A rule's period, zone or watch was changed, or the daemon was down for more than a period.
+    fn is_long_over(&self, slot: &Slot, alert: &Alert) -> bool {
+        slot.period.is_none() || alert.span.end <= self.now.at
+    }
+
+    fn speak(&mut self, alerts: &Alerts) {
+        let firing = alerts.by_slot.iter().filter(|(slot, alert)| {
+            !self.changed.contains_key(*slot)
+                && (alert.is_firing() || alert.told.values().any(|told| told.showing.is_some()))
+        });
+        let candidates: Vec<(Slot, Alert)> = firing
+            .map(|(slot, alert)| (slot.clone(), alert.clone()))
+            .collect();
+        let changed: Vec<(Slot, Alert)> = self
+            .changed
+            .iter()
+            .map(|(slot, alert)| (slot.clone(), alert.clone()))
+            .collect();
+        let mut spoken: Vec<(Slot, Alert, Vec<Word>)> = Vec::new();
+        for (slot, alert) in changed.into_iter().chain(candidates) {
+            let rule = self.rule(&slot);
+            let is_silenced = self
+                .silences
+                .iter()
+                .any(|silence| silence.mutes(&alert.identity, self.now.at));
+            let (after, words) = tell::tell(&alert, rule, self.policy, is_silenced, self.now);
+            if after != alert {
+                self.changed.insert(slot.clone(), after.clone());
+            }
+            if !words.is_empty() {
+                spoken.push((slot, after, words));
+            }
+        }
+        let measured = self.measured(spoken.iter().map(|(slot, _, _)| slot));
+        for (slot, alert, words) in &spoken {
+            for word in words {
+                let fact = self.fact(alert, measured.get(slot).copied(), word);
+                self.facts
+                    .entry(word.notifier.clone())
+                    .or_default()
+                    .push(fact);
+            }
+        }
+    }
+
+    fn rule(&self, slot: &Slot) -> Option<&Rule> {
+        self.policy.rules.iter().find(|rule| rule.name == slot.rule)
+    }
+
+    /// The places of some slots' measurements, by one pass over all.
+    fn measured<'s>(&self, slots: impl Iterator<Item = &'s Slot>) -> HashMap<Slot, usize> {
+        let wanted: HashSet<&Slot> = slots.collect();
+        if wanted.is_empty() {
+            return HashMap::new();
+        }
+        let slot_of = |m: &Measurement| Slot {
+            rule: self.policy.rules[m.rule].name.clone(),
+            subject: m.subject.clone(),
+            period: m.label.clone(),
+        };
+        let all = self
+            .decision
+            .measurements
+            .iter()
+            .enumerate()
+            .map(|(place, m)| (slot_of(m), place));
+        all.filter(|(slot, _)| wanted.contains(slot)).collect()
+    }
+
+    fn fact(&self, alert: &Alert, measured: Option<usize>, word: &Word) -> Fact {
+        let slot = &alert.identity.slot;
+        let rule = self.rule(slot);
+        let measurement = measured.map(|place| &self.decision.measurements[place]);
+        let is_lower_bound =
+            measurement.is_some_and(|m| !matches!(m.figure, measure::Figure::Known(_)));
+        let ended_at = match alert.state {
+            State::Ended { at, .. } => Some(at),
+            State::Firing { .. } | State::Pending { .. } => None,
+        };
+        let current = measurement.and_then(|m| m.figure.value());
+        Fact {
+            identity: alert.identity.clone(),
+            sequence: alert.sequence,
+            reason: word.reason,
+            ended_by: word.ended_by,
+            is_late: alert.is_late,
+            is_fired_and_resolved: false,
+            subject_name: subject_name(&slot.subject, self.ground),
+            watch: rule.map_or(alert.watch, |rule| rule.watch),
+            span: alert.span,
+            zone_name: rule.map_or_else(|| "UTC".to_owned(), |rule| rule.zone.name.to_string()),
+            value: current.unwrap_or(alert.value),
+            is_lower_bound,
+            limit: alert.limit,
+            line: word.line.clone(),
+            firing_since: alert.firing_since.unwrap_or(alert.identity.started_at),
+            ended_at,
+            decided_at: self.now.at,
+            as_of: measurement.and_then(|m| m.as_of),
+            labels: rule.map(|rule| rule.labels.clone()).unwrap_or_default(),
+            top: Vec::new(),
+            forecast: None,
+        }
+    }
+}
+
+fn subject_name(subject: &Subject, ground: &Ground<'_>) -> String {
+    match subject.kind {
+        SubjectKind::Workspace => ground.directory.name_of(&subject.id).to_owned(),
+        SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => {
+            subject.id.to_string()
+        }
+    }
+}

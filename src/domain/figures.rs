@@ -1,0 +1,428 @@
+//! Figures: the sums that gauges and rules need, held in memory and changed by what an answer changed.
+//!
+//! A frame is a period in a zone, cut at the present moment; its sums are kept by part and model, for the open period
+//! and for the one just closed. What the ledger has to be asked for when time moves on is returned as a list of loads, so
+//! that nothing here does IO.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::coverage::{Coverage, is_settled};
+use crate::domain::ids::ModelName;
+use crate::domain::period::{self, Cut, Period, Zone};
+use crate::domain::record::Delta;
+use crate::domain::span::{Hour, HourSpan};
+use crate::domain::usage::{Amounts, Buckets, Part, add_to};
+
+/// A period in a zone whose sums are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrameKey {
+    /// What is summed over.
+    pub period: Period,
+    /// Where it is cut.
+    pub zone: Zone,
+}
+
+/// One cut of a frame and its sums.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Its span.
+    pub cut: Cut,
+    /// Its label, shared by the slots of all alerts in it.
+    pub label: Option<Arc<str>>,
+    /// In whole hours.
+    pub hours: HourSpan,
+    sums: Sums,
+}
+
+/// Amounts by part (index) and model (index); most parts use few models.
+type Sums = Vec<Vec<(u32, Amounts)>>;
+
+#[derive(Debug, Clone)]
+struct Kept {
+    key: FrameKey,
+    open: Frame,
+    closed: Option<Frame>,
+}
+
+/// What is known about one part beside its sums.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartState {
+    /// Whose.
+    pub part: Part,
+    /// Up to when its figures are known.
+    pub as_of: Option<Timestamp>,
+    /// Whether the newest poll of it was complete.
+    pub is_fresh: bool,
+    /// The first hour that is known.
+    pub known_from: Option<Hour>,
+    /// When it was first heard of.
+    pub first_seen: Timestamp,
+    /// Settled hours whose spend fell in this cycle.
+    pub fell: BTreeSet<Hour>,
+    /// Its newest settled hour and that hour's amounts.
+    pub last_hour: Option<(Hour, Amounts)>,
+}
+
+/// Which cut of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The period in which the present moment lies.
+    Open,
+    /// The one just before.
+    Closed,
+}
+
+/// Sums that have to be loaded from the ledger after time moved on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    frame: usize,
+    which: Which,
+    is_subtracted: bool,
+    /// The hours whose sums are needed.
+    pub hours: HourSpan,
+}
+
+/// Sums as the ledger gives them.
+pub type LoadedSums = Vec<(Part, ModelName, Amounts)>;
+
+/// All figures of one organization.
+#[derive(Debug, Clone)]
+pub struct Figures {
+    models: Vec<ModelName>,
+    model_index: HashMap<ModelName, u32>,
+    parts: Vec<PartState>,
+    part_index: HashMap<Part, usize>,
+    frames: Vec<Kept>,
+    recorded: Sums,
+    /// The remainder's hours that are not settled: rules judge it without them.
+    unattributed_open: Buckets,
+    settle: SignedDuration,
+}
+
+impl Figures {
+    /// No figures yet, for frames that are cut at `now`.
+    pub fn new(keys: &[FrameKey], settle: SignedDuration, now: Timestamp) -> Figures {
+        let mut figures = Figures {
+            models: Vec::new(),
+            model_index: HashMap::new(),
+            parts: Vec::new(),
+            part_index: HashMap::new(),
+            frames: Vec::new(),
+            recorded: Vec::new(),
+            unattributed_open: Buckets::new(),
+            settle,
+        };
+        for key in keys {
+            figures.add_frame(key, now);
+        }
+        figures
+    }
+
+    /// What must be loaded for all frames, open and closed, of a store just opened.
+    pub fn all_loads(&self) -> Vec<Load> {
+        let load = |frame, which, hours| Load {
+            frame,
+            which,
+            is_subtracted: false,
+            hours,
+        };
+        self.frames
+            .iter()
+            .enumerate()
+            .flat_map(|(index, kept)| {
+                let closed = kept
+                    .closed
+                    .as_ref()
+                    .map(|closed| load(index, Which::Closed, closed.hours));
+                [Some(load(index, Which::Open, kept.open.hours)), closed]
+            })
+            .flatten()
+            .collect()
+    }
+
+    /// Moves every frame to `now`, never back, and says what has to be loaded for it.
+    pub fn advance(&mut self, now: Timestamp) -> Vec<Load> {
+        let mut loads = Vec::new();
+        for (index, kept) in self.frames.iter_mut().enumerate() {
+            let cut = period::cut(kept.key.period, &kept.key.zone.rules, now);
+            if cut.span.start <= kept.open.cut.span.start {
+                continue;
+            }
+            loads.extend(kept.advance(index, cut));
+        }
+        loads
+    }
+
+    /// Takes in what was loaded.
+    pub fn load(&mut self, load: &Load, sums: &LoadedSums) {
+        for (part, model, amounts) in sums {
+            let (part, model) = (self.part(part), self.model(model));
+            let kept = &mut self.frames[load.frame];
+            let frame = match load.which {
+                Which::Open => Some(&mut kept.open),
+                Which::Closed => kept.closed.as_mut(),
+            };
+            let amounts = if load.is_subtracted {
+                -*amounts
+            } else {
+                *amounts
+            };
+            if let Some(frame) = frame {
+                add(&mut frame.sums, part, model, amounts);
+            }
+        }
+    }
+
+    /// Takes in the sums of everything ever recorded.
+    pub fn load_recorded(&mut self, sums: &LoadedSums) {
+        for (part, model, amounts) in sums {
+            let (part, model) = (self.part(part), self.model(model));
+            add(&mut self.recorded, part, model, *amounts);
+        }
+    }
+
+    /// Takes in the remainder's newest hours.
+    pub fn load_unattributed(&mut self, hours: &Buckets) {
+        self.unattributed_open = hours.clone();
+    }
+
+    /// Before a cycle: nothing fell yet, and nothing was polled.
+    pub fn begin_cycle(&mut self) {
+        for state in &mut self.parts {
+            state.fell.clear();
+            state.is_fresh = false;
+        }
+    }
+
+    /// What one part's coverage says, and whether its newest poll was complete.
+    pub fn cover(&mut self, part: &Part, coverage: &Coverage, is_fresh: bool) {
+        let index = self.part(part);
+        let state = &mut self.parts[index];
+        state.as_of = coverage.as_of;
+        state.first_seen = coverage.first_seen;
+        state.known_from = coverage.known_from().map(super::span::Day::first_hour);
+        state.is_fresh = is_fresh;
+    }
+
+    /// Takes in what an answer changed.
+    pub fn apply(&mut self, part: &Part, deltas: &[Delta], fell: &BTreeSet<Hour>) {
+        let index = self.part(part);
+        self.parts[index].fell.extend(fell.iter().copied());
+        for delta in deltas {
+            let model = self.model(&delta.model);
+            add(&mut self.recorded, index, model, delta.amounts);
+            for kept in &mut self.frames {
+                for frame in std::iter::once(&mut kept.open).chain(kept.closed.as_mut()) {
+                    if frame.hours.contains(delta.hour) {
+                        add(&mut frame.sums, index, model, delta.amounts);
+                    }
+                }
+            }
+            if *part == Part::Unattributed {
+                add_to(
+                    self.unattributed_open.entry(delta.hour).or_default(),
+                    &delta.model,
+                    delta.amounts,
+                );
+            }
+        }
+    }
+
+    /// The newest settled hour at a moment.
+    pub fn newest_settled_hour(&self, at: Timestamp) -> Hour {
+        Hour::of(at.checked_sub(self.settle).unwrap_or(at)).plus(-1)
+    }
+
+    /// Takes in the sums of one settled hour, for the parts that are known up to it; the others keep theirs.
+    pub fn set_last_hour(&mut self, hour: Hour, sums: &LoadedSums) {
+        let mut by_part: HashMap<&Part, Amounts> = HashMap::new();
+        for (part, _, amounts) in sums {
+            *by_part.entry(part).or_default() += *amounts;
+        }
+        let settle = self.settle;
+        for state in &mut self.parts {
+            if state
+                .as_of
+                .is_some_and(|as_of| is_settled(hour, settle, as_of))
+            {
+                state.last_hour =
+                    Some((hour, by_part.get(&state.part).copied().unwrap_or_default()));
+            }
+        }
+    }
+
+    /// Forgets the remainder's hours that are settled.
+    pub fn settle_unattributed(&mut self, at: Timestamp) {
+        let settle = self.settle;
+        self.unattributed_open
+            .retain(|hour, _| !is_settled(*hour, settle, at));
+    }
+
+    /// The parts, in the order of their indices. The whole is among them for its age; it has no sums.
+    pub fn parts(&self) -> &[PartState] {
+        &self.parts
+    }
+
+    /// The state of one part.
+    pub fn part_state(&self, part: &Part) -> Option<&PartState> {
+        self.part_index.get(part).map(|index| &self.parts[*index])
+    }
+
+    /// The models, in the order of their indices.
+    pub fn models(&self) -> &[ModelName] {
+        &self.models
+    }
+
+    /// A frame's open and closed cut; `None` for a frame that is not kept.
+    pub fn frame(&self, key: &FrameKey) -> Option<(&Frame, Option<&Frame>)> {
+        let kept = self.frames.iter().find(|kept| kept.key == *key)?;
+        Some((&kept.open, kept.closed.as_ref()))
+    }
+
+    /// All that was ever recorded of a part, by model index.
+    pub fn recorded(&self, part: usize) -> &[(u32, Amounts)] {
+        self.recorded.get(part).map_or(&[], Vec::as_slice)
+    }
+
+    /// What a rule must leave out of the remainder in a span: the hours that are not settled.
+    pub fn unsettled_of_unattributed(
+        &self,
+        hours: HourSpan,
+        at: Timestamp,
+    ) -> BTreeMap<&ModelName, Amounts> {
+        let mut unsettled: BTreeMap<&ModelName, Amounts> = BTreeMap::new();
+        let open = self.unattributed_open.iter();
+        for (_, cells) in
+            open.filter(|(hour, _)| hours.contains(**hour) && !is_settled(**hour, self.settle, at))
+        {
+            for (model, amounts) in cells {
+                *unsettled.entry(model).or_default() += *amounts;
+            }
+        }
+        unsettled
+    }
+
+    /// After how long an hour is settled.
+    pub fn settle(&self) -> SignedDuration {
+        self.settle
+    }
+
+    fn add_frame(&mut self, key: &FrameKey, now: Timestamp) {
+        if self.frames.iter().any(|kept| kept.key == *key) {
+            return;
+        }
+        let cut = period::cut(key.period, &key.zone.rules, now);
+        let closed = key
+            .period
+            .is_calendar()
+            .then(|| Frame::new(period::previous(key.period, &key.zone.rules, &cut)));
+        self.frames.push(Kept {
+            key: key.clone(),
+            open: Frame::new(cut),
+            closed,
+        });
+    }
+
+    fn part(&mut self, part: &Part) -> usize {
+        if let Some(index) = self.part_index.get(part) {
+            return *index;
+        }
+        self.parts.push(PartState {
+            part: part.clone(),
+            as_of: None,
+            is_fresh: false,
+            known_from: None,
+            first_seen: Timestamp::MIN,
+            fell: BTreeSet::new(),
+            last_hour: None,
+        });
+        self.part_index.insert(part.clone(), self.parts.len() - 1);
+        self.parts.len() - 1
+    }
+
+    fn model(&mut self, model: &ModelName) -> u32 {
+        if let Some(index) = self.model_index.get(model) {
+            return *index;
+        }
+        let index = u32::try_from(self.models.len()).expect("fewer than 2^32 models");
+        self.models.push(model.clone());
+        self.model_index.insert(model.clone(), index);
+        index
+    }
+}
+
+impl Frame {
+    fn new(cut: Cut) -> Frame {
+        let label = cut.label.as_deref().map(Arc::from);
+        Frame {
+            hours: cut.span.hours(),
+            label,
+            cut,
+            sums: Sums::new(),
+        }
+    }
+
+    /// A part's amounts by model index.
+    pub fn sums_of(&self, part: usize) -> &[(u32, Amounts)] {
+        self.sums.get(part).map_or(&[], Vec::as_slice)
+    }
+
+    /// A part's amounts over all models.
+    pub fn sum_of(&self, part: usize) -> Amounts {
+        self.sums_of(part)
+            .iter()
+            .fold(Amounts::ZERO, |sum, (_, amounts)| sum + *amounts)
+    }
+}
+
+impl Kept {
+    fn advance(&mut self, index: usize, cut: Cut) -> Vec<Load> {
+        let load = |which, is_subtracted, hours| Load {
+            frame: index,
+            which,
+            is_subtracted,
+            hours,
+        };
+        let next = Frame::new(cut);
+        if self.key.period.is_calendar() {
+            let before = period::previous(self.key.period, &self.key.zone.rules, &next.cut);
+            let old = std::mem::replace(&mut self.open, next);
+            let mut loads = vec![load(Which::Open, false, self.open.hours)];
+            if before == old.cut {
+                self.closed = Some(old);
+            } else {
+                let closed = Frame::new(before);
+                loads.push(load(Which::Closed, false, closed.hours));
+                self.closed = Some(closed);
+            }
+            return loads;
+        }
+        let old = self.open.hours;
+        self.open.cut = next.cut;
+        self.open.hours = next.hours;
+        let gone = old
+            .minus(next.hours)
+            .into_iter()
+            .map(|hours| load(Which::Open, true, hours));
+        let come = next
+            .hours
+            .minus(old)
+            .into_iter()
+            .map(|hours| load(Which::Open, false, hours));
+        gone.chain(come).collect()
+    }
+}
+
+fn add(sums: &mut Sums, part: usize, model: u32, amounts: Amounts) {
+    if sums.len() <= part {
+        sums.resize_with(part + 1, Vec::new);
+    }
+    let cells = &mut sums[part];
+    match cells.iter_mut().find(|(known, _)| *known == model) {
+        Some((_, sum)) => *sum += amounts,
+        None => cells.push((model, amounts)),
+    }
+}
