@@ -8,7 +8,12 @@ pub mod domain;
 
 // Rung 2: the process's own ground.
 pub mod clock;
+pub mod outbound;
 pub mod secret;
 
+// Rung 3: what the process is told, and what it counts.
+pub mod metrics;
+
 // Rung 4: adapters, each speaks to one outside thing in domain words.
+pub mod anthropic;
 pub mod store;

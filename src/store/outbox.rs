@@ -331,9 +331,9 @@ impl Store {
                     .or_default();
                 let count = u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0);
                 if row.get::<_, i64>(1)? == 0 {
-                    backlog.n_waiting = count
+                    backlog.n_waiting = count;
                 } else {
-                    backlog.n_dead = count
+                    backlog.n_dead = count;
                 }
             }
             Ok(backlogs)
