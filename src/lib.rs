@@ -16,4 +16,5 @@ pub mod metrics;
 
 // Rung 4: adapters, each speaks to one outside thing in domain words.
 pub mod anthropic;
+pub mod simulator;
 pub mod store;
