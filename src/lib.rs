@@ -18,3 +18,6 @@ pub mod metrics;
 pub mod anthropic;
 pub mod simulator;
 pub mod store;
+
+// Rung 6: activities.
+pub mod cycle;

@@ -96,7 +96,7 @@ impl Transport {
             let attempt = self.attempt(path, query).await;
             drop(permit);
             self.counters
-                .count_api_request(&self.organization, endpoint, attempt.code());
+                .count_api_request(&self.organization, endpoint, &attempt.code());
             let (problem, pause) = match attempt {
                 Attempt::Answered(body) => return Ok(body),
                 Attempt::Failed {

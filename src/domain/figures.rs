@@ -85,8 +85,8 @@ pub struct Load {
     pub hours: HourSpan,
 }
 
-/// Sums as the ledger gives them.
-pub type LoadedSums = Vec<(Part, ModelName, Amounts)>;
+/// A sum as the ledger gives it.
+pub type LoadedSum = (Part, ModelName, Amounts);
 
 /// All figures of one organization.
 #[derive(Debug, Clone)]
@@ -157,7 +157,7 @@ impl Figures {
     }
 
     /// Takes in what was loaded.
-    pub fn load(&mut self, load: &Load, sums: &LoadedSums) {
+    pub fn load(&mut self, load: &Load, sums: &[LoadedSum]) {
         for (part, model, amounts) in sums {
             let (part, model) = (self.part(part), self.model(model));
             let kept = &mut self.frames[load.frame];
@@ -177,7 +177,7 @@ impl Figures {
     }
 
     /// Takes in the sums of everything ever recorded.
-    pub fn load_recorded(&mut self, sums: &LoadedSums) {
+    pub fn load_recorded(&mut self, sums: &[LoadedSum]) {
         for (part, model, amounts) in sums {
             let (part, model) = (self.part(part), self.model(model));
             add(&mut self.recorded, part, model, *amounts);
@@ -185,8 +185,16 @@ impl Figures {
     }
 
     /// Takes in the remainder's newest hours.
-    pub fn load_unattributed(&mut self, hours: &Buckets) {
-        self.unattributed_open = hours.clone();
+    pub fn load_unattributed(&mut self, hours: Buckets) {
+        self.unattributed_open = hours;
+    }
+
+    /// Keeps what was known of each part's newest settled hour.
+    pub fn keep_last_hours(&mut self, before: &Figures) {
+        for state in &before.parts {
+            let index = self.part(&state.part);
+            self.parts[index].last_hour = state.last_hour;
+        }
     }
 
     /// Before a cycle: nothing fell yet, and nothing was polled.
@@ -237,7 +245,7 @@ impl Figures {
     }
 
     /// Takes in the sums of one settled hour, for the parts that are known up to it; the others keep theirs.
-    pub fn set_last_hour(&mut self, hour: Hour, sums: &LoadedSums) {
+    pub fn set_last_hour(&mut self, hour: Hour, sums: &[LoadedSum]) {
         let mut by_part: HashMap<&Part, Amounts> = HashMap::new();
         for (part, _, amounts) in sums {
             *by_part.entry(part).or_default() += *amounts;

@@ -123,7 +123,7 @@ pub fn record(
             vanished == 0
         }
     };
-    book(&mut after, &next, answer.hours);
+    book(&mut after, &next, answer.hours, &BTreeSet::new());
     let mut recorded = compare(stored, &after, coverage, next, settle, is_complete);
     if answer.granularity == Granularity::Hour {
         recorded
@@ -133,12 +133,14 @@ pub fn record(
     recorded
 }
 
-/// What a derived remainder changes: the buckets given, and nothing else. `coverage` is that of the whole.
+/// What a derived remainder changes: the buckets given, and nothing else. `next` is the coverage of the whole; days in
+/// `undecided` keep what is booked, because their own row cannot be derived yet.
 pub fn record_remainder(
     buckets: &BTreeMap<(Granularity, Hour), Cells>,
     before: &Coverage,
     next: Coverage,
     days: HourSpan,
+    undecided: &BTreeSet<Day>,
     stored: &Stored,
     settle: SignedDuration,
 ) -> Recorded {
@@ -150,7 +152,7 @@ pub fn record_remainder(
         };
         set(rows, *hour, cells.clone());
     }
-    book(&mut after, &next, days);
+    book(&mut after, &next, days, undecided);
     compare(stored, &after, before, next, settle, true)
 }
 
@@ -330,10 +332,10 @@ fn agrees_with_hours(told: &Cells, before: &Stored, day: Day) -> bool {
 
 /// In every hourly day: what the settled day row has beyond the hours is booked on the last hour. A day row that was not
 /// settled when it was read is dropped once the hours are known.
-fn book(after: &mut Stored, next: &Coverage, days: HourSpan) {
+fn book(after: &mut Stored, next: &Coverage, days: HourSpan, undecided: &BTreeSet<Day>) {
     let mut day = days.start.day();
     while day.first_hour() < days.end {
-        if next.is_hourly(day) {
+        if next.is_hourly(day) && !undecided.contains(&day) {
             if next.has_day(day) {
                 let mut rest = after
                     .days

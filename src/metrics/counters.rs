@@ -176,10 +176,10 @@ impl Counters {
         &self,
         organization: &OrganizationName,
         endpoint: &'static str,
-        code: String,
+        code: &str,
     ) {
         self.api_requests
-            .with_label_values(&[organization.as_str(), endpoint, code.as_str()])
+            .with_label_values(&[organization.as_str(), endpoint, code])
             .inc();
     }
 

@@ -1,0 +1,420 @@
+//! The cycle: plan, poll, translate, record, derive, decide, commit, publish.
+//!
+//! A [`Watcher`] holds what is known of one organization. Memory follows the store: it changes only after a commit.
+
+pub mod explain;
+pub mod plan;
+pub mod poll;
+pub mod remainder;
+pub mod state;
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::anthropic::error::FetchError;
+use crate::anthropic::{DetectError, Dialect};
+use crate::cycle::state::{Trouble, Watcher};
+use crate::domain::alert::{Now, Observed, State};
+use crate::domain::decision::{self, Decision};
+use crate::domain::measure::Ground;
+use crate::domain::span::{Day, Hour, HourSpan};
+use crate::domain::usage::Part;
+use crate::metrics::counters::CycleOutcome;
+use crate::store::alerts::Commit;
+use crate::store::error::StoreError;
+use crate::store::outbox::NewMessage;
+
+/// How old the list of workspaces may become.
+const LIST_INTERVAL: SignedDuration = SignedDuration::from_mins(15);
+/// So many refusals in a row, and requests become rare.
+const MANY_REFUSALS: u32 = 10;
+/// The least time between two requests then.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+
+/// What a cycle did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: CycleOutcome,
+    /// What could not be read, each with its place.
+    pub troubles: Vec<String>,
+    /// Workspaces and the whole.
+    pub n_parts: usize,
+    /// Of which were read well.
+    pub n_fresh: usize,
+    /// Messages that were decided.
+    pub n_messages: usize,
+    /// The key was refused.
+    pub is_refused: bool,
+}
+
+impl Watcher {
+    /// One cycle, for a slot of the schedule. It ends at `deadline` (running time) at the latest, as partial. An error is the
+    /// store's: nothing of what failed was taken over.
+    pub async fn cycle(
+        &mut self,
+        slot: Timestamp,
+        deadline: Duration,
+    ) -> Result<Report, StoreError> {
+        let started = self.clock.running();
+        let polled_at = self.not_before_last(self.clock.now());
+        self.advance(polled_at).await?;
+        self.figures.begin_cycle();
+        let mut trouble = Trouble::default();
+        if self.may_ask() && self.find_dialect(&mut trouble).await {
+            self.read_directory(polled_at, &mut trouble).await?;
+            if !trouble.is_refused {
+                self.poll(polled_at, deadline, &mut trouble).await?;
+            }
+        } else if trouble.lines.is_empty() {
+            trouble.note_refused("the key was refused before; asking again later".to_owned());
+        }
+        self.n_refusals = if trouble.is_refused {
+            self.n_refusals.saturating_add(1)
+        } else {
+            0
+        };
+        self.derive_remainders(polled_at).await?;
+        self.cover(polled_at);
+        self.refresh_last_hour(polled_at).await?;
+        self.drop_old(polled_at).await?;
+        self.engine.last_slot = Some(slot);
+        let n_messages = self.decide_and_commit().await?;
+        let report = self.report(trouble, n_messages, polled_at);
+        let elapsed = self.clock.running().saturating_sub(started);
+        self.counters.count_cycle(
+            &self.settings.organization,
+            report.outcome,
+            elapsed.as_secs_f64(),
+        );
+        self.last_report = Some(report.clone());
+        Ok(report)
+    }
+
+    /// Evaluates the rules on the figures there are, and makes the decision durable. Gives the number of messages.
+    pub async fn decide_and_commit(&mut self) -> Result<usize, StoreError> {
+        let at = self.not_before_last(self.clock.now());
+        let running = self.clock.running();
+        let elapsed = self
+            .decided_running
+            .map_or(0, |last| milliseconds(running.saturating_sub(last)));
+        let now = Now {
+            at,
+            observed: Observed(self.engine.observed_ms + elapsed),
+            elapsed,
+        };
+        let mut decision = {
+            let ground = self.ground();
+            decision::decide(
+                &self.settings.policy,
+                &ground,
+                &self.alerts,
+                &self.silences,
+                now,
+            )
+        };
+        self.explain(&mut decision).await?;
+        let mut engine = self.engine.clone();
+        engine.last_at = Some(at);
+        engine.observed_ms = now.observed.0;
+        engine
+            .rules_began
+            .extend(decision.began.iter().map(|name| (name.to_string(), at)));
+        let messages = self.messages(&decision, at);
+        let n_messages = messages.len();
+        let commit = Commit {
+            alerts: decision.alerts.clone(),
+            messages,
+            engine: engine.clone(),
+            at,
+        };
+        self.store
+            .commit_decision(&self.settings.organization, commit)
+            .await?;
+        self.engine = engine;
+        self.decided_running = Some(running);
+        self.take_over(decision);
+        Ok(n_messages)
+    }
+
+    /// What rules are measured against.
+    pub fn ground(&self) -> Ground<'_> {
+        Ground {
+            organization: &self.settings.organization,
+            directory: &self.directory,
+            teams: &self.settings.teams,
+            figures: &self.figures,
+        }
+    }
+
+    /// Memory follows the store.
+    fn take_over(&mut self, decision: Decision) {
+        for name in decision.began {
+            self.alerts
+                .rules_began
+                .insert(name, self.engine.last_at.unwrap_or(self.engine.began));
+        }
+        for alert in decision.alerts {
+            let slot = alert.identity.slot.clone();
+            let is_forgotten = matches!(alert.state, State::Ended { .. }) && slot.period.is_none();
+            if is_forgotten {
+                self.alerts.by_slot.remove(&slot);
+            } else {
+                self.alerts.by_slot.insert(slot, alert);
+            }
+        }
+        self.measurements = decision.measurements;
+    }
+
+    /// Drafts become messages: one for each recipient, each with an id of its own.
+    fn messages(&self, decision: &Decision, at: Timestamp) -> Vec<NewMessage> {
+        let mut messages = Vec::new();
+        for draft in &decision.drafts {
+            let Some(postage) = self.settings.postage.get(&draft.notifier) else {
+                continue;
+            };
+            let recipients: Vec<Option<String>> = if postage.recipients.is_empty() {
+                vec![None]
+            } else {
+                postage.recipients.iter().cloned().map(Some).collect()
+            };
+            for recipient in recipients {
+                messages.push(NewMessage {
+                    id: self.chance.id(),
+                    notifier: draft.notifier.clone(),
+                    recipient,
+                    facts: draft.facts.clone(),
+                    due: at.checked_add(postage.group_wait).unwrap_or(Timestamp::MAX),
+                    expires: at.checked_add(postage.max_age).unwrap_or(Timestamp::MAX),
+                });
+            }
+        }
+        messages
+    }
+
+    /// Stored times never decrease, whatever the clock does.
+    fn not_before_last(&self, now: Timestamp) -> Timestamp {
+        self.engine.last_at.map_or(now, |last| last.max(now))
+    }
+
+    /// After many refusals in a row requests become rare.
+    fn may_ask(&mut self) -> bool {
+        let running = self.clock.running();
+        let is_early = self
+            .asked_running
+            .is_some_and(|last| running.saturating_sub(last) < REFUSED_PAUSE);
+        if self.n_refusals >= MANY_REFUSALS && is_early {
+            return false;
+        }
+        self.asked_running = Some(running);
+        true
+    }
+
+    /// Whether the dialect is known; where it has to be asked for, the answer is remembered.
+    async fn find_dialect(&mut self, trouble: &mut Trouble) -> bool {
+        if self.settings.dialect.is_some() || self.engine.dialect.is_some() {
+            return true;
+        }
+        match self.api.detect_dialect().await {
+            Ok(Dialect::Guide) => {
+                self.engine.dialect = Some("guide".to_owned());
+                true
+            }
+            Err(DetectError::Refused(error)) => {
+                trouble.note_refused(error.to_string());
+                false
+            }
+            Err(error) => {
+                trouble.note(error.to_string());
+                false
+            }
+        }
+    }
+
+    /// The organization and its workspaces, where the list is old or something was not known. While the key is refused this
+    /// is the one request that is tried.
+    async fn read_directory(
+        &mut self,
+        polled_at: Timestamp,
+        trouble: &mut Trouble,
+    ) -> Result<(), StoreError> {
+        let is_old = self
+            .directory
+            .listed_at
+            .is_none_or(|at| polled_at.duration_since(at) >= LIST_INTERVAL);
+        let is_due =
+            is_old || self.list_is_doubted || self.n_refusals > 0 || self.directory.has_missing();
+        if !is_due {
+            return Ok(());
+        }
+        let mut directory = self.directory.clone();
+        match self.api.organization().await {
+            Ok(info) => directory.organization = Some(info),
+            Err(error) => self.note(trouble, &error),
+        }
+        if trouble.is_refused {
+            return Ok(());
+        }
+        match self.api.workspaces().await {
+            Ok(listed) => {
+                directory = directory.with_list(listed, polled_at);
+                self.list_is_doubted = false;
+            }
+            Err(error) => self.note(trouble, &error),
+        }
+        if directory != self.directory {
+            self.store
+                .save_directory(&self.settings.organization, &directory, polled_at)
+                .await?;
+            self.directory = directory;
+        }
+        if self.directory.has_missing() {
+            trouble.note(format!(
+                "organization `{}`: workspaces vanished from the list; kept until three lists over 30 minutes agree",
+                self.settings.organization
+            ));
+        }
+        Ok(())
+    }
+
+    pub(in crate::cycle) fn note(&mut self, trouble: &mut Trouble, error: &FetchError) {
+        if error.is_refused() {
+            trouble.note_refused(error.to_string());
+        } else {
+            trouble.note(error.to_string());
+        }
+    }
+
+    /// What every part's coverage says, for the figures.
+    fn cover(&mut self, polled_at: Timestamp) {
+        let is_fresh = |as_of: Option<Timestamp>| as_of == Some(polled_at);
+        let mut oldest = Some(Timestamp::MAX);
+        let mut is_all_fresh = true;
+        for workspace in self.directory.present() {
+            let coverage = self.coverages.get(&Part::Workspace(workspace.id.clone()));
+            let as_of = coverage.and_then(|coverage| coverage.as_of);
+            oldest = oldest.min(as_of);
+            is_all_fresh &= is_fresh(as_of);
+        }
+        for (part, coverage) in &self.coverages {
+            if *part != Part::Unattributed {
+                self.figures.cover(part, coverage, is_fresh(coverage.as_of));
+            }
+        }
+        if let Some(whole) = self.coverages.get(&Part::Whole) {
+            let mut rest = whole.clone();
+            is_all_fresh &= is_fresh(whole.as_of);
+            rest.as_of = oldest.min(whole.as_of);
+            self.figures.cover(&Part::Unattributed, &rest, is_all_fresh);
+        }
+        self.figures.settle_unattributed(polled_at);
+    }
+
+    /// Moves the figures to a moment and loads what that needs.
+    async fn advance(&mut self, at: Timestamp) -> Result<(), StoreError> {
+        for load in self.figures.advance(at) {
+            let sums = self
+                .store
+                .sums(&self.settings.organization, load.hours)
+                .await?;
+            self.figures.load(&load, &sums);
+        }
+        Ok(())
+    }
+
+    async fn refresh_last_hour(&mut self, polled_at: Timestamp) -> Result<(), StoreError> {
+        let hour = self.figures.newest_settled_hour(polled_at);
+        if self.last_hour == Some(hour) && !self.last_hour_is_touched {
+            return Ok(());
+        }
+        let span = HourSpan {
+            start: hour,
+            end: hour.plus(1),
+        };
+        let sums = self.store.sums(&self.settings.organization, span).await?;
+        self.figures.set_last_hour(hour, &sums);
+        self.last_hour = Some(hour);
+        self.last_hour_is_touched = !self.is_all_fresh(polled_at);
+        Ok(())
+    }
+
+    fn is_all_fresh(&self, polled_at: Timestamp) -> bool {
+        let mut asked = self
+            .coverages
+            .iter()
+            .filter(|(part, _)| self.is_asked(part));
+        asked.all(|(_, coverage)| coverage.as_of == Some(polled_at))
+    }
+
+    /// Retention, once a day of UTC.
+    async fn drop_old(&mut self, polled_at: Timestamp) -> Result<(), StoreError> {
+        let today = Day::of(polled_at);
+        if self.dropped_on == Some(today) {
+            return Ok(());
+        }
+        let hours_before = today.plus(-self.settings.hourly_retention_days);
+        let days_before = today.plus(-self.settings.daily_retention_days);
+        let changed = self
+            .store
+            .drop_older(&self.settings.organization, hours_before, days_before)
+            .await?;
+        self.coverages.extend(changed);
+        let year_ago = polled_at
+            .checked_sub(SignedDuration::from_hours(24 * 366))
+            .unwrap_or(Timestamp::MIN);
+        self.store.forget_before(year_ago).await?;
+        self.dropped_on = Some(today);
+        Ok(())
+    }
+
+    fn report(&self, trouble: Trouble, n_messages: usize, polled_at: Timestamp) -> Report {
+        let asked = || {
+            self.coverages
+                .iter()
+                .filter(|(part, _)| self.is_asked(part))
+        };
+        let n_parts = self.directory.present().count() + 1;
+        let n_fresh = asked()
+            .filter(|(_, coverage)| coverage.as_of == Some(polled_at))
+            .count();
+        let outcome = match (n_fresh, trouble.lines.is_empty()) {
+            (0, _) => CycleOutcome::Failed,
+            (fresh, true) if fresh == n_parts => CycleOutcome::Ok,
+            _ => CycleOutcome::Partial,
+        };
+        Report {
+            outcome,
+            troubles: trouble.lines,
+            n_parts,
+            n_fresh,
+            n_messages,
+            is_refused: trouble.is_refused,
+        }
+    }
+
+    /// Whether a part is asked for: the whole, and every workspace that is not gone.
+    pub(in crate::cycle) fn is_asked(&self, part: &Part) -> bool {
+        match part {
+            Part::Whole => true,
+            Part::Unattributed => false,
+            Part::Workspace(id) => self
+                .directory
+                .present()
+                .any(|workspace| workspace.id == *id),
+        }
+    }
+}
+
+/// The newest hours of the remainder that are not settled, for [`crate::domain::figures::Figures::load_unattributed`].
+pub fn open_hours(at: Timestamp, settle: SignedDuration) -> HourSpan {
+    let start = Hour::of(at.checked_sub(settle).unwrap_or(at)).plus(-1);
+    HourSpan {
+        start,
+        end: Hour::of(at).plus(1),
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

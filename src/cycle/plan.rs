@@ -1,0 +1,106 @@
+//! What a cycle fetches, in which order; pure.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::coverage::{Coverage, Fetch, Purpose, Reading, backlog, running};
+use crate::domain::usage::Part;
+
+/// Requests of one stage; the whole is asked after all others have been answered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stage {
+    /// Of the workspaces, the stalest first.
+    pub parts: Vec<Fetch>,
+    /// Of the whole.
+    pub whole: Vec<Fetch>,
+    /// The whole is so stale that it goes first.
+    pub is_whole_first: bool,
+}
+
+/// The running hours of every part.
+pub fn running_stage(
+    parts: &[Part],
+    coverages: &BTreeMap<Part, Coverage>,
+    reading: &Reading,
+    now: Timestamp,
+) -> Stage {
+    let fresh = Coverage::new(now);
+    let coverage_of = |part: &Part| coverages.get(part).unwrap_or(&fresh);
+    let mut stalest_first: Vec<&Part> = parts.iter().collect();
+    stalest_first.sort_by_key(|part| coverage_of(part).as_of);
+    let fetches = stalest_first
+        .iter()
+        .map(|part| running(part, coverage_of(part), reading, now))
+        .collect();
+    let oldest = stalest_first
+        .first()
+        .and_then(|part| coverage_of(part).as_of);
+    let whole = coverage_of(&Part::Whole);
+    Stage {
+        parts: fetches,
+        whole: vec![running(&Part::Whole, whole, reading, now)],
+        is_whole_first: !parts.is_empty() && whole.as_of.is_some() && whole.as_of < oldest,
+    }
+}
+
+/// What else is due, purpose by purpose. Corrections are spread over the cycles of their interval: the oldest first, and
+/// only as many as keep the pace.
+pub fn backlog_stages(
+    parts: &[Part],
+    coverages: &BTreeMap<Part, Coverage>,
+    reading: &Reading,
+    cycle: SignedDuration,
+    now: Timestamp,
+) -> Vec<Stage> {
+    let mut stages: BTreeMap<Purpose, Stage> = BTreeMap::new();
+    for part in parts.iter().chain(std::iter::once(&Part::Whole)) {
+        let Some(coverage) = coverages.get(part) else {
+            continue;
+        };
+        for fetch in backlog(part, coverage, reading, now) {
+            let stage = stages.entry(fetch.purpose).or_default();
+            if *part == Part::Whole {
+                stage.whole.push(fetch);
+            } else {
+                stage.parts.push(fetch);
+            }
+        }
+    }
+    if let Some(stage) = stages.get_mut(&Purpose::Corrections) {
+        let corrected_at = |fetch: &Fetch| {
+            coverages
+                .get(&fetch.part)
+                .and_then(|coverage| coverage.corrected_at)
+        };
+        stage.parts.sort_by_key(corrected_at);
+        stage
+            .parts
+            .truncate(share(parts.len(), cycle, reading.correction_interval));
+    }
+    stages.into_values().collect()
+}
+
+/// How many of `n` keep the pace of once an interval, a little more than needed, at least one.
+fn share(n: usize, cycle: SignedDuration, interval: SignedDuration) -> usize {
+    let (cycle, interval) = (cycle.as_secs().max(1), interval.as_secs().max(1));
+    let n = i64::try_from(n).unwrap_or(i64::MAX);
+    let share = (n.saturating_mul(cycle) / interval)
+        .saturating_add(1)
+        .min(n.max(1));
+    usize::try_from(share).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn corrections_are_spread_over_their_interval() {
+        let minutes = SignedDuration::from_mins;
+        assert_eq!(share(100, minutes(5), minutes(60)), 9);
+        assert_eq!(share(3, minutes(5), minutes(60)), 1);
+        assert_eq!(share(100, minutes(60), minutes(60)), 100);
+        assert_eq!(share(0, minutes(5), minutes(60)), 1);
+    }
+}

@@ -1,0 +1,238 @@
+//! Polling: the planned requests go out, some at once; what they change is recorded as it comes.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::anthropic::error::FetchError;
+use crate::cycle::plan::{self, Stage};
+use crate::cycle::state::{Trouble, Watcher};
+use crate::domain::coverage::{Coverage, Fetch};
+use crate::domain::record::{Recorded, record};
+use crate::domain::usage::{Answer, Part};
+use crate::store::error::StoreError;
+
+/// So many answers are recorded in one transaction at most.
+const BATCH: usize = 256;
+
+type Fetched = (Fetch, Result<Answer, FetchError>);
+
+impl Watcher {
+    /// Runs all stages until the deadline.
+    pub(in crate::cycle) async fn poll(
+        &mut self,
+        polled_at: Timestamp,
+        deadline: Duration,
+        trouble: &mut Trouble,
+    ) -> Result<(), StoreError> {
+        let parts: Vec<Part> = self
+            .directory
+            .present()
+            .map(|part| Part::Workspace(part.id.clone()))
+            .collect();
+        let started = self.clock.running();
+        let first = plan::running_stage(&parts, &self.coverages, &self.settings.reading, polled_at);
+        if !self.run_stage(first, polled_at, deadline, trouble).await? {
+            self.warn_of_rate(&parts, polled_at, deadline.saturating_sub(started), trouble);
+            return Ok(());
+        }
+        let length = SignedDuration::try_from(deadline.saturating_sub(started))
+            .unwrap_or(SignedDuration::MAX);
+        loop {
+            let reading = self.settings.reading;
+            let stages = plan::backlog_stages(&parts, &self.coverages, &reading, length, polled_at);
+            let Some(stage) = stages.into_iter().next() else {
+                return Ok(());
+            };
+            let n_before = trouble.lines.len();
+            let is_correction = stage
+                .whole
+                .iter()
+                .chain(&stage.parts)
+                .any(|fetch| fetch.purpose == crate::domain::coverage::Purpose::Corrections);
+            let is_done = self.run_stage(stage, polled_at, deadline, trouble).await?;
+            // Corrections come last; a stage that failed is planned again in the next cycle.
+            if !is_done || is_correction || trouble.lines.len() > n_before {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the stage was run to its end before the deadline.
+    async fn run_stage(
+        &mut self,
+        stage: Stage,
+        polled_at: Timestamp,
+        deadline: Duration,
+        trouble: &mut Trouble,
+    ) -> Result<bool, StoreError> {
+        let groups = if stage.is_whole_first {
+            [stage.whole, stage.parts]
+        } else {
+            [stage.parts, stage.whole]
+        };
+        for fetches in groups {
+            if trouble.is_refused
+                || !self
+                    .run_fetches(fetches, polled_at, deadline, trouble)
+                    .await?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn run_fetches(
+        &mut self,
+        fetches: Vec<Fetch>,
+        polled_at: Timestamp,
+        deadline: Duration,
+        trouble: &mut Trouble,
+    ) -> Result<bool, StoreError> {
+        let api = self.api.clone();
+        let ask = move |fetch: Fetch| {
+            let api = api.clone();
+            async move {
+                let answer = api
+                    .usage(&fetch.part, fetch.granularity, fetch.first, fetch.last)
+                    .await;
+                (fetch, answer)
+            }
+        };
+        let answers = stream::iter(fetches)
+            .map(ask)
+            .buffer_unordered(self.settings.max_concurrency);
+        let mut batches = Box::pin(answers.ready_chunks(BATCH));
+        let clock = self.clock.clone();
+        loop {
+            let left = deadline.saturating_sub(clock.running());
+            let batch = tokio::select! {
+                biased;
+                batch = batches.next() => batch,
+                () = clock.sleep(left) => return Ok(false),
+            };
+            let Some(batch) = batch else { return Ok(true) };
+            self.record_batch(batch, polled_at, trouble).await?;
+            if trouble.is_refused {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Each answer is taken over whole or not at all.
+    async fn record_batch(
+        &mut self,
+        batch: Vec<Fetched>,
+        polled_at: Timestamp,
+        trouble: &mut Trouble,
+    ) -> Result<(), StoreError> {
+        let mut answered = Vec::new();
+        for (fetch, answer) in batch {
+            match answer {
+                Ok(answer) => answered.push((fetch, answer)),
+                Err(error) => {
+                    self.list_is_doubted |= error.is_unknown_id();
+                    self.note(trouble, &error);
+                }
+            }
+        }
+        let wanted = answered
+            .iter()
+            .map(|(fetch, _)| (fetch.part.clone(), fetch.hours()))
+            .collect();
+        let stored = self
+            .store
+            .stored(&self.settings.organization, wanted)
+            .await?;
+        let settle = self.settings.reading.settle;
+        let mut changes: Vec<(Part, Recorded)> = Vec::new();
+        for ((fetch, answer), stored) in answered.iter().zip(&stored) {
+            let coverage = self.coverage_of(&fetch.part, polled_at);
+            let recorded = record(answer, fetch.purpose, &coverage, stored, settle, polled_at);
+            if !recorded.is_complete {
+                trouble.note(format!(
+                    "organization `{}`, usage of {}: rows vanished; kept until three answers over 30 minutes agree",
+                    self.settings.organization,
+                    fetch.part.workspace_id().unwrap_or("the whole"),
+                ));
+            }
+            changes.push((fetch.part.clone(), recorded));
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.store
+            .record(
+                &self.settings.organization,
+                changes.clone(),
+                Vec::new(),
+                polled_at,
+            )
+            .await?;
+        for (part, recorded) in changes {
+            self.take_in(part, recorded);
+        }
+        Ok(())
+    }
+
+    /// Memory follows the store.
+    pub(in crate::cycle) fn take_in(&mut self, part: Part, recorded: Recorded) {
+        self.last_hour_is_touched |= recorded
+            .deltas
+            .iter()
+            .any(|delta| self.last_hour == Some(delta.hour));
+        match part {
+            // What the whole says is kept to derive the remainder; it counts in no sum.
+            Part::Whole => self.remainders_due.extend(recorded.touched),
+            Part::Workspace(_) => {
+                self.figures.apply(&part, &recorded.deltas, &recorded.fell);
+                self.remainders_due.extend(recorded.touched);
+            }
+            Part::Unattributed => self.figures.apply(&part, &recorded.deltas, &recorded.fell),
+        }
+        self.coverages.insert(part, recorded.coverage);
+    }
+
+    pub(in crate::cycle) fn coverage_of(&self, part: &Part, now: Timestamp) -> Coverage {
+        self.coverages
+            .get(part)
+            .cloned()
+            .unwrap_or_else(|| Coverage::new(now))
+    }
+
+    /// One warning names the rate that would be needed.
+    fn warn_of_rate(
+        &mut self,
+        parts: &[Part],
+        polled_at: Timestamp,
+        length: Duration,
+        trouble: &mut Trouble,
+    ) {
+        if trouble.is_refused {
+            return;
+        }
+        let is_fresh = |part: &&Part| {
+            self.coverages
+                .get(*part)
+                .is_some_and(|c| c.as_of == Some(polled_at))
+        };
+        let n_fresh = parts.iter().filter(is_fresh).count();
+        let n_needed = parts.len() + 1;
+        let per_minute = (n_needed as u64 * 60).div_ceil(length.as_secs().max(1));
+        trouble.note(format!(
+            "organization `{}`: {n_fresh} of {} workspaces were read before the next slot; the stalest come first then",
+            self.settings.organization,
+            parts.len(),
+        ));
+        if !std::mem::replace(&mut self.has_warned_of_rate, true) {
+            tracing::warn!(
+                organization.name = %self.settings.organization,
+                "a cycle needs {n_needed} requests, about {per_minute} a minute; raise `max_requests_per_minute` \
+                 or poll less often"
+            );
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The remainder: what of the whole belongs to no workspace, bucket by bucket.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::cycle::state::Watcher;
+use crate::domain::coverage::{Coverage, is_day_settled, is_settled};
+use crate::domain::money::Usd;
+use crate::domain::record::{record_remainder, remainder};
+use crate::domain::span::{Day, Hour, HourSpan};
+use crate::domain::usage::{Cells, Granularity, Part, sum};
+use crate::store::error::StoreError;
+
+/// Up to so much per part a negative remainder of a settled bucket is rounding: 10⁻⁶ USD.
+const ROUNDING_PICO: i128 = 1_000_000;
+
+impl Watcher {
+    /// Derives every remainder that is due and can be known. Where a part is stale, the buckets since its last good poll
+    /// keep the last figure and stay due.
+    pub(in crate::cycle) async fn derive_remainders(
+        &mut self,
+        polled_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(whole) = self.coverages.get(&Part::Whole).cloned() else {
+            return Ok(());
+        };
+        let due: Vec<(Granularity, Hour)> = self
+            .remainders_due
+            .iter()
+            .copied()
+            .filter(|(granularity, hour)| self.is_derivable(*granularity, *hour, &whole, polled_at))
+            .collect();
+        let name = self.settings.organization.clone();
+        let before = self.coverages.get(&Part::Unattributed).cloned();
+        let mut next = Coverage {
+            recheck: Default::default(),
+            ..whole
+        };
+        next.corrected_at = None;
+        let is_known = before
+            .as_ref()
+            .is_some_and(|before| before.hours_from == next.hours_from && before.days == next.days);
+        if due.is_empty() && is_known {
+            return Ok(());
+        }
+        let (of_whole, of_listed) = self.store.whole_and_listed(&name, due.clone()).await?;
+        let buckets = self.remainders(&due, &of_whole, &of_listed, polled_at);
+        let before = before.unwrap_or_else(|| Coverage {
+            hours_from: None,
+            days: None,
+            as_of: None,
+            ..next.clone()
+        });
+        let days = touched_days(&due, &before, &next);
+        let stored = self
+            .store
+            .stored(&name, vec![(Part::Unattributed, days)])
+            .await?;
+        let stored = stored.into_iter().next().unwrap_or_default();
+        let settle = self.settings.reading.settle;
+        let waits = |(granularity, hour): &(Granularity, Hour)| {
+            (*granularity == Granularity::Day && !due.contains(&(*granularity, *hour)))
+                .then(|| hour.day())
+        };
+        let undecided = self.remainders_due.iter().filter_map(waits).collect();
+        let recorded = record_remainder(&buckets, &before, next, days, &undecided, &stored, settle);
+        let changes = vec![(Part::Unattributed, recorded.clone())];
+        self.store
+            .record(&name, changes, due.clone(), polled_at)
+            .await?;
+        for bucket in &due {
+            self.remainders_due.remove(bucket);
+        }
+        self.take_in(Part::Unattributed, recorded);
+        Ok(())
+    }
+
+    /// Whether the whole and every workspace are known in a bucket.
+    fn is_derivable(
+        &self,
+        granularity: Granularity,
+        hour: Hour,
+        whole: &Coverage,
+        polled_at: Timestamp,
+    ) -> bool {
+        let settle = self.settings.reading.settle;
+        let knows = |coverage: &Coverage| match granularity {
+            Granularity::Hour => {
+                let is_current = coverage.as_of == Some(polled_at);
+                coverage.is_hourly(hour.day()) && (is_current || coverage.has_settled(hour, settle))
+            }
+            Granularity::Day => {
+                coverage.has_day(hour.day())
+                    || (coverage.days.is_some() && !coverage.is_hourly(hour.day()))
+            }
+        };
+        knows(whole)
+            && self.directory.present().all(|workspace| {
+                self.coverages
+                    .get(&Part::Workspace(workspace.id.clone()))
+                    .is_some_and(knows)
+            })
+    }
+
+    fn remainders(
+        &self,
+        due: &[(Granularity, Hour)],
+        of_whole: &BTreeMap<(Granularity, Hour), Cells>,
+        of_listed: &BTreeMap<(Granularity, Hour), Cells>,
+        polled_at: Timestamp,
+    ) -> BTreeMap<(Granularity, Hour), Cells> {
+        let empty = Cells::new();
+        let mut buckets = BTreeMap::new();
+        for bucket in due {
+            let (granularity, hour) = bucket;
+            let is_settled = match granularity {
+                Granularity::Hour => is_settled(*hour, self.settings.reading.settle, polled_at),
+                Granularity::Day => is_day_settled(hour.day(), polled_at),
+            };
+            let whole = of_whole.get(bucket).unwrap_or(&empty);
+            let rest = remainder(whole, of_listed.get(bucket).unwrap_or(&empty), is_settled);
+            self.warn_of_negative(sum(&rest).spend, *hour);
+            buckets.insert(*bucket, rest);
+        }
+        buckets
+    }
+
+    fn warn_of_negative(&self, rest: Usd, hour: Hour) {
+        let n_parts = i128::try_from(self.coverages.len()).unwrap_or(i128::MAX);
+        if rest.pico() < -ROUNDING_PICO * n_parts {
+            tracing::warn!(
+                organization.name = %self.settings.organization,
+                bucket.start = %hour.start(),
+                "the workspaces sum to more than the whole: {rest} USD is left over; it is kept as it is"
+            );
+        }
+    }
+}
+
+/// Whole days around the buckets, and those whose figure moves from day rows to hours.
+fn touched_days(due: &[(Granularity, Hour)], before: &Coverage, next: &Coverage) -> HourSpan {
+    let mut days: Vec<Day> = due.iter().map(|(_, hour)| hour.day()).collect();
+    if before.hours_from != next.hours_from {
+        days.extend(before.hours_from.map(|day| day.plus(-1)));
+        days.extend(next.hours_from);
+    }
+    if before.days != next.days {
+        for span in [before.days, next.days].into_iter().flatten() {
+            days.extend([span.start, span.end]);
+        }
+    }
+    let first = days.iter().min().copied().unwrap_or(Day::from_count(0));
+    let last = days.iter().max().copied().unwrap_or(first);
+    HourSpan {
+        start: first.first_hour(),
+        end: last.plus(1).first_hour(),
+    }
+}

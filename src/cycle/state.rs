@@ -1,0 +1,277 @@
+//! What a watcher holds between cycles, and how it begins: from the store.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::anthropic::{AdminApi, Dialect};
+use crate::clock::{Chance, Clock};
+use crate::cycle::{Report, open_hours};
+use crate::domain::alert::State;
+use crate::domain::coverage::{Coverage, Reading};
+use crate::domain::decision::Alerts;
+use crate::domain::directory::Directory;
+use crate::domain::figures::{Figures, FrameKey, LoadedSum};
+use crate::domain::ids::{NotifierName, OrganizationName};
+use crate::domain::matcher::Team;
+use crate::domain::measure::{Measurement, frame_key};
+use crate::domain::period::{Period, Zone};
+use crate::domain::policy::Policy;
+use crate::domain::silence::Silence;
+use crate::domain::span::{Day, Hour};
+use crate::domain::usage::{Buckets, Granularity, Part, add_to};
+use crate::metrics::counters::Counters;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::ledger::Engine;
+
+/// How one notifier's messages travel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postage {
+    /// Each has a delivery of its own; empty where the receiver is one.
+    pub recipients: Vec<String>,
+    /// How long a message waits for company.
+    pub group_wait: SignedDuration,
+    /// How long it is tried.
+    pub max_age: SignedDuration,
+}
+
+/// What was configured for one organization.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its name.
+    pub organization: OrganizationName,
+    /// `None` asks the server.
+    pub dialect: Option<Dialect>,
+    /// Requests at once.
+    pub max_concurrency: usize,
+    /// What is read when.
+    pub reading: Reading,
+    /// How long hours are kept.
+    pub hourly_retention_days: i32,
+    /// How long days are kept.
+    pub daily_retention_days: i32,
+    /// Teams.
+    pub teams: Vec<Team>,
+    /// Rules and manners.
+    pub policy: Policy,
+    /// By notifier.
+    pub postage: BTreeMap<NotifierName, Postage>,
+}
+
+/// The outside things of a watcher.
+#[derive(Clone)]
+pub struct Outside {
+    /// The service.
+    pub api: AdminApi,
+    /// The store.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// Ids.
+    pub chance: Chance,
+    /// What happened.
+    pub counters: Arc<Counters>,
+}
+
+/// What is known of one organization. Its fields are read by those who show them; only the cycle changes them.
+pub struct Watcher {
+    /// What was configured.
+    pub settings: Settings,
+    /// The service.
+    pub api: AdminApi,
+    pub(in crate::cycle) store: Store,
+    pub(in crate::cycle) clock: Clock,
+    pub(in crate::cycle) chance: Chance,
+    pub(in crate::cycle) counters: Arc<Counters>,
+    /// Workspaces by name and limit.
+    pub directory: Directory,
+    /// By part.
+    pub coverages: BTreeMap<Part, Coverage>,
+    /// The sums.
+    pub figures: Figures,
+    /// Open alerts, and ended ones of periods that are looked at.
+    pub alerts: Alerts,
+    /// In force.
+    pub silences: Vec<Silence>,
+    /// What decisions go on from.
+    pub engine: Engine,
+    /// Of the newest decision.
+    pub measurements: Vec<Measurement>,
+    /// Of the newest cycle.
+    pub last_report: Option<Report>,
+    pub(in crate::cycle) remainders_due: BTreeSet<(Granularity, Hour)>,
+    pub(in crate::cycle) decided_running: Option<Duration>,
+    pub(in crate::cycle) asked_running: Option<Duration>,
+    pub(in crate::cycle) n_refusals: u32,
+    pub(in crate::cycle) list_is_doubted: bool,
+    pub(in crate::cycle) last_hour: Option<Hour>,
+    pub(in crate::cycle) last_hour_is_touched: bool,
+    pub(in crate::cycle) dropped_on: Option<Day>,
+    pub(in crate::cycle) has_warned_of_rate: bool,
+}
+
+/// What went wrong in a cycle.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    /// Each with its place; only the first few of many alike.
+    pub lines: Vec<String>,
+    /// The key was refused.
+    pub is_refused: bool,
+}
+
+/// So many lines of trouble are kept of one cycle.
+const MAX_LINES: usize = 20;
+
+impl Trouble {
+    /// One thing.
+    pub fn note(&mut self, line: String) {
+        if self.lines.len() < MAX_LINES {
+            self.lines.push(line);
+        }
+    }
+
+    /// The key was refused.
+    pub fn note_refused(&mut self, line: String) {
+        self.is_refused = true;
+        self.note(line);
+    }
+}
+
+/// An alert that ended is looked up for so long: a quarter and its correction.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(24 * 200);
+
+impl Watcher {
+    /// From the store.
+    pub async fn open(settings: Settings, outside: Outside) -> Result<Watcher, StoreError> {
+        let Outside {
+            api,
+            store,
+            clock,
+            chance,
+            counters,
+        } = outside;
+        let now = clock.now();
+        let loaded = store.load_organization(&settings.organization, now).await?;
+        let at = loaded.engine.last_at.map_or(now, |last| last.max(now));
+        let since = at.checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
+        let alerts = store.alerts(&settings.organization, since).await?;
+        let by_slot: HashMap<_, _> = alerts
+            .into_iter()
+            .filter(|alert| {
+                alert.identity.slot.period.is_some() || !matches!(alert.state, State::Ended { .. })
+            })
+            .map(|alert| (alert.identity.slot.clone(), alert))
+            .collect();
+        let alerts = Alerts {
+            by_slot,
+            rules_began: loaded.engine.rules_began(),
+            store_began: loaded.engine.began,
+        };
+        let mut watcher = Watcher {
+            figures: Figures::new(&[], settings.reading.settle, at),
+            settings,
+            api,
+            store,
+            clock,
+            chance,
+            counters,
+            directory: loaded.directory,
+            coverages: loaded.coverages,
+            alerts,
+            silences: Vec::new(),
+            engine: loaded.engine,
+            measurements: Vec::new(),
+            last_report: None,
+            remainders_due: loaded.remainders_due,
+            decided_running: None,
+            asked_running: None,
+            n_refusals: 0,
+            list_is_doubted: false,
+            last_hour: None,
+            last_hour_is_touched: true,
+            dropped_on: None,
+            has_warned_of_rate: false,
+        };
+        watcher.figures = watcher.load_figures(at, &loaded.recorded).await?;
+        Ok(watcher)
+    }
+
+    /// Takes over another configuration of the same organization. The figures are loaded anew, as rules may need others.
+    pub async fn reconfigure(&mut self, settings: Settings) -> Result<(), StoreError> {
+        let before = std::mem::replace(&mut self.settings, settings);
+        let at = self
+            .engine
+            .last_at
+            .map_or(self.clock.now(), |last| last.max(self.clock.now()));
+        let loaded = self
+            .store
+            .load_organization(&self.settings.organization, at)
+            .await;
+        let figures = match loaded {
+            Ok(loaded) => self.load_figures(at, &loaded.recorded).await,
+            Err(error) => Err(error),
+        };
+        match figures {
+            Ok(mut figures) => {
+                for state in self.figures.parts() {
+                    if let Some(coverage) = self.coverages.get(&state.part) {
+                        figures.cover(&state.part, coverage, state.is_fresh);
+                    }
+                }
+                figures.keep_last_hours(&self.figures);
+                self.figures = figures;
+                Ok(())
+            }
+            Err(error) => {
+                self.settings = before;
+                Err(error)
+            }
+        }
+    }
+
+    async fn load_figures(
+        &self,
+        at: Timestamp,
+        recorded: &[LoadedSum],
+    ) -> Result<Figures, StoreError> {
+        let name = &self.settings.organization;
+        let mut figures = Figures::new(
+            &frame_keys(&self.settings.policy),
+            self.settings.reading.settle,
+            at,
+        );
+        for load in figures.all_loads() {
+            let sums = self.store.sums(name, load.hours).await?;
+            figures.load(&load, &sums);
+        }
+        figures.load_recorded(recorded);
+        let open = open_hours(at, self.settings.reading.settle);
+        let mut hours = Buckets::new();
+        for (_, model, hour, amounts) in self
+            .store
+            .usage(name, open, Some(Part::Unattributed))
+            .await?
+        {
+            add_to(hours.entry(hour).or_default(), &model, amounts);
+        }
+        figures.load_unattributed(hours);
+        for (part, coverage) in &self.coverages {
+            figures.cover(part, coverage, false);
+        }
+        Ok(figures)
+    }
+}
+
+/// Today and this month in UTC for the gauges, and what the rules need.
+pub fn frame_keys(policy: &Policy) -> Vec<FrameKey> {
+    let utc = |period| FrameKey {
+        period,
+        zone: Zone::utc(),
+    };
+    let mut keys = vec![utc(Period::Day), utc(Period::Month)];
+    keys.extend(policy.rules.iter().filter_map(frame_key));
+    keys
+}

@@ -1,0 +1,95 @@
+//! Poll, ledger, figures: sums are the simulator's own truth to the last digit.
+
+use spendwatch::domain::span::{Day, Hour, HourSpan};
+use spendwatch::metrics::counters::CycleOutcome;
+use spendwatch::simulator::world::World;
+
+use crate::harness::{Stage, at, hours};
+
+fn since(start: &str, stage: &Stage) -> HourSpan {
+    HourSpan {
+        start: Hour::of(at(start)),
+        end: Hour::of(stage.now()).plus(1),
+    }
+}
+
+#[tokio::test]
+async fn a_first_cycle_reads_everything_and_the_sums_are_the_truth() {
+    let began = at("2026-09-20T00:00:00Z");
+    let stage = Stage::new(World::realistic(7, 4, began), "2026-11-24T13:25:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    let report = stage.cycle(&mut watcher).await;
+    assert_eq!(report.troubles, Vec::<String>::new());
+    assert_eq!(report.outcome, CycleOutcome::Ok);
+    for span in [
+        since("2026-11-01T00:00:00Z", &stage),
+        since("2026-11-24T00:00:00Z", &stage),
+        since("2026-09-20T00:00:00Z", &stage),
+    ] {
+        let truth = stage.simulator.world().spent(None, span, stage.now());
+        assert_eq!(stage.ledger(&store, None, span).await, truth);
+        let truth = stage
+            .simulator
+            .world()
+            .spent(Some("workspace_00001"), span, stage.now());
+        assert_eq!(
+            stage.ledger(&store, Some("workspace_00001"), span).await,
+            truth
+        );
+        let truth = stage.simulator.world().spent(Some(""), span, stage.now());
+        assert_eq!(
+            stage.ledger(&store, Some("unattributed"), span).await,
+            truth,
+            "the remainder"
+        );
+    }
+}
+
+#[tokio::test]
+async fn days_of_cycles_stay_at_the_truth_and_cost_one_request_per_workspace() {
+    let began = at("2026-11-10T00:00:00Z");
+    let stage = Stage::new(World::realistic(3, 3, began), "2026-11-20T22:05:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    for step in 0..90 {
+        if step == 40 {
+            stage.simulator.world().correct_day(
+                "workspace_00000",
+                Day::of(at("2026-11-18T00:00:00Z")),
+                "-3.25",
+            );
+            stage.simulator.world().spend(
+                "workspace_00002",
+                "claude-haiku-4-5",
+                at("2026-11-15T05:00:00Z"),
+                "7.123456",
+            );
+        }
+        stage.simulator.forget_seen();
+        let report = stage.cycle_after(20, &mut watcher).await;
+        assert_eq!(report.troubles, Vec::<String>::new(), "step {step}");
+        let seen = stage.simulator.seen();
+        let running = seen
+            .iter()
+            .filter(|seen| seen.path.contains("granularity=hour"))
+            .count();
+        assert!(seen.iter().all(|seen| seen.method == "GET"));
+        assert!(running >= 4, "{seen:?}");
+    }
+    let all = since("2026-11-10T00:00:00Z", &stage);
+    let truth = stage.simulator.world().spent(None, all, stage.now());
+    assert_eq!(stage.ledger(&store, None, all).await, truth);
+    let corrected = hours("2026-11-18T00:00:00Z", "2026-11-19T00:00:00Z");
+    let truth = stage
+        .simulator
+        .world()
+        .spent(Some("workspace_00000"), corrected, stage.now());
+    assert_eq!(
+        stage
+            .ledger(&store, Some("workspace_00000"), corrected)
+            .await,
+        truth
+    );
+}

@@ -1,0 +1,211 @@
+//! A simulated service, a watcher on it, a temporary store and a clock that is moved by hand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use spendwatch::anthropic::{AdminApi, Dialect, Settings as ApiSettings};
+use spendwatch::clock::{Chance, Clock, ManualClock};
+use spendwatch::cycle::Report;
+use spendwatch::cycle::state::{Outside, Postage, Settings, Watcher};
+use spendwatch::domain::coverage::Reading;
+use spendwatch::domain::ids::{NotifierName, OrganizationName};
+use spendwatch::domain::money::Usd;
+use spendwatch::domain::notification::Fact;
+use spendwatch::domain::policy::{Manners, Policy};
+use spendwatch::domain::rule::{Rule, Severity};
+use spendwatch::domain::span::{Hour, HourSpan};
+use spendwatch::domain::usage::Part;
+use spendwatch::metrics::counters::Counters;
+use spendwatch::outbound;
+use spendwatch::simulator::Simulator;
+use spendwatch::simulator::world::World;
+use spendwatch::store::outbox::{Outcome, Standing};
+use spendwatch::store::{StopAt, Store};
+
+pub fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub fn organization() -> OrganizationName {
+    OrganizationName::new("acme")
+}
+
+/// Everything around one watcher. The store and the service outlive it, so that it can be restarted.
+pub struct Stage {
+    pub simulator: Simulator,
+    pub clock: ManualClock,
+    pub chance: Chance,
+    pub folder: tempfile::TempDir,
+    pub policy: Policy,
+    pub stop_at: Option<StopAt>,
+    pub max_requests_per_minute: u32,
+}
+
+impl Stage {
+    pub async fn new(world: World, now: &str) -> Stage {
+        outbound::install_tls();
+        let clock = ManualClock::at(at(now));
+        let simulator = Simulator::start(world, Clock::Manual(clock.clone()))
+            .await
+            .unwrap();
+        Stage {
+            simulator,
+            clock,
+            chance: Chance::seeded(1),
+            folder: tempfile::tempdir().unwrap(),
+            policy: Policy::default(),
+            stop_at: None,
+            max_requests_per_minute: 0,
+        }
+    }
+
+    pub fn with_rule(mut self, rule: Rule) -> Stage {
+        for name in &rule.notify {
+            self.policy
+                .notifiers
+                .entry(name.clone())
+                .or_insert(Manners {
+                    send_resolved: true,
+                    tells_period_end: false,
+                    min_severity: Severity::Info,
+                    holds_state: false,
+                });
+        }
+        self.policy.rules.push(rule);
+        self
+    }
+
+    pub fn settings(&self) -> Settings {
+        let postage = |name: &NotifierName| {
+            let postage = Postage {
+                recipients: Vec::new(),
+                group_wait: SignedDuration::ZERO,
+                max_age: SignedDuration::from_hours(72),
+            };
+            (name.clone(), postage)
+        };
+        Settings {
+            organization: organization(),
+            dialect: Some(Dialect::Guide),
+            max_concurrency: 2,
+            reading: Reading {
+                settle: SignedDuration::from_mins(10),
+                history_days: 100,
+                hourly_history_days: 14,
+                correction_days: 30,
+                correction_interval: SignedDuration::from_hours(1),
+            },
+            hourly_retention_days: 100,
+            daily_retention_days: 800,
+            teams: Vec::new(),
+            policy: self.policy.clone(),
+            postage: self
+                .policy
+                .notifiers
+                .keys()
+                .map(postage)
+                .collect::<BTreeMap<_, _>>(),
+        }
+    }
+
+    pub fn store_path(&self) -> std::path::PathBuf {
+        self.folder.path().join("spendwatch.db")
+    }
+
+    pub fn open_store(&self) -> Store {
+        match &self.stop_at {
+            Some(stop_at) => {
+                Store::open_with_stops(&self.store_path(), "test", Arc::clone(stop_at)).unwrap()
+            }
+            None => Store::open_for_daemon(&self.store_path(), "test").unwrap(),
+        }
+    }
+
+    pub fn api(&self) -> AdminApi {
+        let settings = ApiSettings {
+            organization: organization(),
+            base_url: self.simulator.base_url(),
+            timeout: Duration::from_secs(5),
+            max_concurrency: 2,
+            max_requests_per_minute: self.max_requests_per_minute,
+            ca_file: None,
+        };
+        let clock = Clock::Manual(self.clock.clone());
+        let counters = Arc::new(Counters::new(&[organization()], &[], "test"));
+        AdminApi::new(
+            &settings,
+            self.simulator.key(),
+            clock,
+            self.chance.clone(),
+            counters,
+        )
+        .unwrap()
+    }
+
+    pub async fn watcher(&self, store: &Store) -> Watcher {
+        let outside = Outside {
+            api: self.api(),
+            store: store.clone(),
+            clock: Clock::Manual(self.clock.clone()),
+            chance: self.chance.clone(),
+            counters: Arc::new(Counters::new(&[organization()], &[], "test")),
+        };
+        Watcher::open(self.settings(), outside).await.unwrap()
+    }
+
+    /// One cycle that has five minutes.
+    pub async fn cycle(&self, watcher: &mut Watcher) -> Report {
+        let deadline = Clock::Manual(self.clock.clone()).running() + Duration::from_mins(5);
+        watcher.cycle(self.now(), deadline).await.unwrap()
+    }
+
+    /// Minutes pass, then one cycle.
+    pub async fn cycle_after(&self, minutes: u64, watcher: &mut Watcher) -> Report {
+        self.clock.advance(Duration::from_mins(minutes));
+        self.cycle(watcher).await
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Clock::Manual(self.clock.clone()).now()
+    }
+
+    /// What a ledger has of a workspace (`None`: all parts) in a span.
+    pub async fn ledger(&self, store: &Store, workspace: Option<&str>, hours: HourSpan) -> Usd {
+        let sums = store.sums(&organization(), hours).await.unwrap();
+        let is_asked = |part: &Part| workspace.is_none_or(|id| part.workspace_id() == Some(id));
+        sums.iter()
+            .filter(|(part, _, _)| is_asked(part))
+            .map(|(_, _, amounts)| amounts.spend)
+            .sum()
+    }
+
+    /// All waiting messages are delivered; gives what they say.
+    pub async fn deliver(&self, store: &Store) -> Vec<Fact> {
+        let mut told = Vec::new();
+        for notifier in self.policy.notifiers.keys() {
+            while let Some(claimed) = store.claim(notifier, self.now()).await.unwrap() {
+                store
+                    .finish(&claimed.id, Outcome::Delivered, self.now())
+                    .await
+                    .unwrap();
+                told.extend(claimed.facts);
+            }
+        }
+        let waiting = store
+            .messages(Some(Standing::Waiting), None, 10)
+            .await
+            .unwrap();
+        assert_eq!(waiting, [], "nothing is left in the outbox");
+        told
+    }
+}
+
+/// Half-open.
+pub fn hours(start: &str, end: &str) -> HourSpan {
+    HourSpan {
+        start: Hour::of(at(start)),
+        end: Hour::of(at(end)),
+    }
+}
