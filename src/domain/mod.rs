@@ -19,4 +19,5 @@ pub mod silence;
 pub mod span;
 pub mod subject;
 pub mod tell;
+pub mod schedule;
 pub mod usage;
