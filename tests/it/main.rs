@@ -1,0 +1,10 @@
+//! The program from outside, and the rules that the repository keeps about itself. One binary, so that it links once.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of this is test code, also outside of functions marked as tests"
+)]
+
+mod architecture;
+mod repository;
+mod source;
