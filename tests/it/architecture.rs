@@ -127,7 +127,7 @@ fn undeclared_order(modules: &Crate) -> Vec<String> {
                 "{child} has no rung: enter it in tests/it/architecture.rs"
             )),
             Some(rung) if rung < lowest => {
-                found.push(format!("{child} is declared below what stands under it"))
+                found.push(format!("{child} is declared below what stands under it"));
             }
             Some(rung) => lowest = rung,
         }
