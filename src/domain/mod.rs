@@ -1,23 +1,38 @@
 //! Rung 1: values and decisions. No IO, no clock, no async, no logging.
+//!
+//! In reading order: a file uses only those declared above it. The blank lines keep rustfmt from sorting across them.
 
-pub mod alert;
-pub mod coverage;
-pub mod decision;
-pub mod directory;
-pub mod evaluate;
-pub mod figures;
+// What things are counted in, named by and cut into.
 pub mod ids;
-pub mod matcher;
-pub mod measure;
 pub mod money;
-pub mod notification;
-pub mod period;
-pub mod policy;
-pub mod record;
-pub mod rule;
-pub mod silence;
 pub mod span;
 pub mod subject;
-pub mod tell;
-pub mod schedule;
+
+// What the service says, and for which time.
+pub mod directory;
+pub mod matcher;
+pub mod period;
 pub mod usage;
+
+// What is known of it, and what is asked of it.
+pub mod coverage;
+pub mod rule;
+pub mod schedule;
+
+// What follows from an answer, and what may come of it.
+pub mod alert;
+pub mod policy;
+pub mod record;
+
+// Sums, messages, and what mutes them.
+pub mod figures;
+pub mod notification;
+pub mod silence;
+
+// From figures to messages.
+pub mod measure;
+pub mod tell;
+
+pub mod evaluate;
+
+pub mod decision;

@@ -1,4 +1,13 @@
-//! The program from outside: real HTTP, a real store, a clock that is moved by hand.
+//! The program from outside, and the rules that the repository keeps about itself. One binary, so that it links once.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of this is test code, also outside of functions marked as tests"
+)]
+
+mod architecture;
+mod repository;
+mod source;
 
 mod harness;
 

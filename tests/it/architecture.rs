@@ -1,0 +1,406 @@
+//! Holds the rungs: a module uses only what stands above it, and the domain knows no clock, net, disk or log.
+//!
+//! Rust does not forbid import cycles inside a crate, and they grow unseen. `docs/architecture.md` explains the rungs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::source::{Module, ModulePath, parse, read_crate};
+
+/// Top modules by rung, in reading order. Neighbours on a rung do not know each other.
+const RUNGS: [&[&str]; 8] = [
+    &["domain"],
+    &["clock", "secret", "outbound"],
+    &["config", "metrics"],
+    &[
+        "anthropic",
+        "store",
+        "notify",
+        "secrets",
+        "simulator",
+        "export",
+    ],
+    &["app"],
+    &["cycle", "delivery", "http"],
+    &["daemon"],
+    &["cli"],
+];
+
+/// What values and decisions have no business with. A path matches when it begins so, or ends so.
+const NOT_IN_THE_DOMAIN: [&str; 32] = [
+    // clock
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "Instant::now",
+    "SystemTime::now",
+    "Timestamp::now",
+    "Zoned::now",
+    "TimeZone::system",
+    // net
+    "std::net",
+    "reqwest",
+    "axum",
+    "lettre",
+    // disk, process and environment
+    "std::fs",
+    "std::io",
+    "std::path",
+    "std::env",
+    "std::process",
+    "rusqlite",
+    // log
+    "tracing",
+    "println",
+    "eprintln",
+    "print",
+    "eprint",
+    "dbg",
+    // waiting, threads and tasks
+    "tokio",
+    "async",
+    "await",
+    "std::thread",
+    // chance
+    "fastrand",
+    "uuid",
+    // the shapes of a wire, a file or a table
+    "serde",
+    "serde_json",
+    "toml",
+];
+
+type Crate = BTreeMap<ModulePath, Module>;
+
+#[test]
+fn the_rungs_hold() {
+    let found = violations(&read_crate(&source_folder()));
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn the_domain_knows_no_clock_net_disk_or_log() {
+    let modules = read_crate(&source_folder());
+    let found: Vec<String> = modules
+        .iter()
+        .filter(|(path, _)| path.first().is_some_and(|first| first == "domain"))
+        .flat_map(|(path, module)| foreign_mentions(path, module))
+        .collect();
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+fn source_folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// Every use that points up from below, or sideways.
+fn violations(modules: &Crate) -> Vec<String> {
+    let mut found = undeclared_order(modules);
+    for (path, module) in modules.iter().filter(|(path, _)| !path.is_empty()) {
+        if !is_declared(modules, path) {
+            found.push(format!("{} is declared nowhere", path.join("::")));
+            continue;
+        }
+        for used in &module.uses {
+            let target = file_of(modules, used);
+            if let Some(why) = refusal(modules, path, &target) {
+                found.push(format!(
+                    "{} uses {}: {why}",
+                    path.join("::"),
+                    used.join("::")
+                ));
+            }
+        }
+    }
+    found
+}
+
+/// The root declares the modules from the highest rung down.
+fn undeclared_order(modules: &Crate) -> Vec<String> {
+    let Some(root) = modules.get(&Vec::new()) else {
+        return vec!["there is no crate root".to_owned()];
+    };
+    let mut found = Vec::new();
+    let mut lowest = 0;
+    for child in &root.children {
+        match rung(child) {
+            None => found.push(format!(
+                "{child} has no rung: enter it in tests/it/architecture.rs"
+            )),
+            Some(rung) if rung < lowest => {
+                found.push(format!("{child} is declared below what stands under it"));
+            }
+            Some(rung) => lowest = rung,
+        }
+    }
+    found
+}
+
+/// Whether every module on the way to a file declares the next.
+fn is_declared(modules: &Crate, path: &[String]) -> bool {
+    (0..path.len()).all(|depth| {
+        modules
+            .get(&path[..depth])
+            .is_some_and(|parent| parent.children.contains(&path[depth]))
+    })
+}
+
+fn rung(top: &str) -> Option<usize> {
+    RUNGS.iter().position(|rung| rung.contains(&top))
+}
+
+/// The longest start of a path that is a file; what remains are items in it.
+fn file_of(modules: &Crate, used: &[String]) -> ModulePath {
+    (0..=used.len())
+        .rev()
+        .map(|length| used[..length].to_vec())
+        .find(|path| modules.contains_key(path))
+        .unwrap_or_default()
+}
+
+/// Why one file may not use another; `None` when it may.
+fn refusal(modules: &Crate, user: &[String], used: &[String]) -> Option<&'static str> {
+    if used.is_empty() {
+        return Some("nothing is re-exported at the root");
+    }
+    if user == used || used.starts_with(user) {
+        // A folder's front door may use every room behind it.
+        return None;
+    }
+    if user.starts_with(used) {
+        // A room may use what stands in the front door, unless the door uses that very room: that is a cycle.
+        let room = &user[..=used.len()];
+        let door = &modules[used];
+        let is_cycle = door.uses.iter().any(|path| path.starts_with(room));
+        return is_cycle.then_some("they use each other; move what both need into a file above");
+    }
+    let shared = user
+        .iter()
+        .zip(used)
+        .take_while(|(left, right)| left == right)
+        .count();
+    if shared == 0 {
+        return match (rung(&user[0]), rung(&used[0])) {
+            (Some(own), Some(other)) if other < own => None,
+            (Some(own), Some(other)) if other == own => Some("they are neighbours on one rung"),
+            _ => Some("it stands on a lower rung"),
+        };
+    }
+    let order = &modules[&user[..shared]].children;
+    let place = |path: &[String]| order.iter().position(|child| *child == path[shared]);
+    match (place(user), place(used)) {
+        (Some(own), Some(other)) if other < own => None,
+        _ => Some("it is declared later in that folder"),
+    }
+}
+
+fn foreign_mentions(path: &[String], module: &Module) -> Vec<String> {
+    let forbidden: Vec<ModulePath> = NOT_IN_THE_DOMAIN
+        .iter()
+        .map(|text| text.split("::").map(str::to_owned).collect())
+        .collect();
+    module
+        .mentions
+        .iter()
+        .filter(|mentioned| {
+            forbidden
+                .iter()
+                .any(|foreign| mentioned.starts_with(foreign) || mentioned.ends_with(foreign))
+        })
+        .map(|mentioned| format!("{} mentions {}", path.join("::"), mentioned.join("::")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A crate made of texts, by module path.
+    fn crate_of(files: &[(&str, &str)]) -> Crate {
+        files
+            .iter()
+            .map(|(path, text)| {
+                let path: ModulePath = path
+                    .split("::")
+                    .filter(|part| !part.is_empty())
+                    .map(str::to_owned)
+                    .collect();
+                let module = parse(&path, text);
+                (path, module)
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    fn check(files: &[(&str, &str)], expected: &[&str]) {
+        assert_eq!(violations(&crate_of(files)), expected);
+    }
+
+    const ROOT: &str = "pub mod domain; pub mod clock; pub mod store; pub mod notify;";
+    const DOMAIN: &str = "pub mod money; pub mod usage;";
+
+    #[test]
+    fn downward_is_the_way() {
+        check(
+            &[
+                ("", ROOT),
+                ("domain", DOMAIN),
+                ("domain::money", ""),
+                ("domain::usage", "use crate::domain::money::Usd;"),
+                ("clock", "use crate::domain::money::Usd;"),
+                (
+                    "store",
+                    "mod rows; pub use crate::store::rows::Row; use crate::clock::Clock;",
+                ),
+                ("store::rows", "use crate::domain::usage::Bucket;"),
+                ("notify", ""),
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_rung_does_not_use_what_stands_below_it() {
+        check(
+            &[
+                ("", ROOT),
+                ("domain", "use crate::clock::Clock;"),
+                ("clock", ""),
+                ("store", ""),
+                ("notify", ""),
+            ],
+            &["domain uses clock::Clock: it stands on a lower rung"],
+        );
+    }
+
+    #[test]
+    fn neighbours_do_not_know_each_other() {
+        check(
+            &[
+                ("", ROOT),
+                ("store", "fn f() { crate::notify::send(); }"),
+                ("notify", ""),
+            ],
+            &["store uses notify::send: they are neighbours on one rung"],
+        );
+    }
+
+    #[test]
+    fn a_file_does_not_use_a_later_sibling() {
+        check(
+            &[
+                ("", ROOT),
+                ("domain", DOMAIN),
+                ("domain::money", "use super::usage::Bucket;"),
+                ("domain::usage", ""),
+            ],
+            &["domain::money uses domain::usage::Bucket: it is declared later in that folder"],
+        );
+    }
+
+    #[test]
+    fn a_folder_and_its_file_do_not_use_each_other() {
+        let folder = "mod rows; pub struct Store; use crate::store::rows::Row;";
+        check(
+            &[
+                ("", ROOT),
+                ("store", folder),
+                ("store::rows", "use crate::store::Store;"),
+            ],
+            &[
+                "store::rows uses store::Store: they use each other; move what both need into a file above",
+            ],
+        );
+        check(
+            &[
+                ("", ROOT),
+                ("store", "mod rows; pub struct Store;"),
+                ("store::rows", "use crate::store::Store;"),
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_declared_nowhere_is_reported() {
+        check(
+            &[
+                ("", "pub mod domain;"),
+                ("domain", ""),
+                ("domain::money", ""),
+                ("store::rows", ""),
+            ],
+            &[
+                "domain::money is declared nowhere",
+                "store::rows is declared nowhere",
+            ],
+        );
+    }
+
+    #[test]
+    fn tests_may_use_anything() {
+        check(
+            &[
+                ("", ROOT),
+                (
+                    "domain",
+                    "#[cfg(test)] mod tests { use crate::store::Store; }",
+                ),
+                ("store", ""),
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn the_root_declares_known_modules_in_order() {
+        check(
+            &[("", "pub mod store; pub mod domain; pub mod utils;")],
+            &[
+                "domain is declared below what stands under it",
+                "utils has no rung: enter it in tests/it/architecture.rs",
+            ],
+        );
+        check(
+            &[
+                ("", "pub mod domain; pub use crate::domain::Usd;"),
+                ("domain", "use crate::Usd;"),
+            ],
+            &["domain uses Usd: nothing is re-exported at the root"],
+        );
+    }
+
+    #[test]
+    fn foreign_words_are_found_in_the_domain() {
+        let check = |text: &str, expected: &[&str]| {
+            let path = ["domain".to_owned(), "money".to_owned()];
+            assert_eq!(
+                foreign_mentions(&path, &parse(&path, text)),
+                expected,
+                "{text}"
+            );
+        };
+        check("use jiff::Timestamp; fn f(now: Timestamp) {}", &[]);
+        check("// std::fs and tokio are not used here", &[]);
+        check(
+            "fn f() { jiff::Timestamp::now(); }",
+            &["domain::money mentions jiff::Timestamp::now"],
+        );
+        check(
+            "use std::{fmt, fs::File};",
+            &["domain::money mentions std::fs::File"],
+        );
+        check(
+            "fn f() { println!(); }",
+            &["domain::money mentions println"],
+        );
+        check("async fn f() {}", &["domain::money mentions async"]);
+        check(
+            "use tracing::info;",
+            &["domain::money mentions tracing::info"],
+        );
+        check(
+            "#[derive(serde::Serialize)] struct A;",
+            &["domain::money mentions serde::Serialize"],
+        );
+    }
+}
