@@ -11,8 +11,9 @@ use crate::domain::notification::Reason;
 use crate::domain::rule::Quantity;
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
+use crate::store::json::{from_json, to_json};
 use crate::store::names;
-use crate::store::shapes::{ChangeShape, alert_from_json, alert_to_json, from_json, to_json};
+use crate::store::shapes::{ChangeShape, alert_from_json, alert_to_json};
 use crate::store::values::At;
 
 /// Where an alert is in its life, in one word.

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row, Transaction, params};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::directory::{Directory, Doubt, OrganizationInfo, Presence, Workspace};
 use crate::domain::ids::{OrganizationName, WorkspaceId};
+use crate::domain::money::Usd;
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
+use crate::store::json::{AsText, from_json, to_json};
 use crate::store::names;
-use crate::store::shapes::{InfoShape, from_json, to_json};
 use crate::store::values::{At, UsdText};
 
 impl Store {
@@ -124,4 +126,35 @@ fn workspace_at(row: &Row<'_>) -> Result<(Workspace, Presence), Cause> {
         requests_per_minute: requests.transpose()?,
     };
     Ok((workspace, presence))
+}
+
+/// What the API says about an organization.
+#[derive(Debug, Serialize, Deserialize)]
+struct InfoShape {
+    id: String,
+    name: String,
+    usage_limit: Option<AsText<Usd>>,
+    current_month_usage: Option<AsText<Usd>>,
+}
+
+impl From<&OrganizationInfo> for InfoShape {
+    fn from(info: &OrganizationInfo) -> InfoShape {
+        InfoShape {
+            id: info.id.clone(),
+            name: info.name.clone(),
+            usage_limit: info.usage_limit.map(AsText),
+            current_month_usage: info.current_month_usage.map(AsText),
+        }
+    }
+}
+
+impl From<InfoShape> for OrganizationInfo {
+    fn from(shape: InfoShape) -> OrganizationInfo {
+        OrganizationInfo {
+            id: shape.id,
+            name: shape.name,
+            usage_limit: shape.usage_limit.map(|usd| usd.0),
+            current_month_usage: shape.current_month_usage.map(|usd| usd.0),
+        }
+    }
 }

@@ -9,9 +9,10 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
+use crate::store::facts::facts_from_json;
 use crate::store::migrations::{self, Version};
 use crate::store::names;
-use crate::store::shapes::{alert_from_json, facts_from_json};
+use crate::store::shapes::alert_from_json;
 use crate::store::values::count_at;
 
 /// At most so many faults of each kind are named.

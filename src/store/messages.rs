@@ -10,7 +10,7 @@ use crate::domain::notification::Fact;
 use crate::store::Store;
 use crate::store::alerts::{Found, N_NAMED};
 use crate::store::error::{Cause, StoreError};
-use crate::store::shapes::facts_from_json;
+use crate::store::facts::facts_from_json;
 use crate::store::values::{At, count_at};
 
 /// What became of a message.

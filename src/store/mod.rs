@@ -6,14 +6,20 @@
 // In reading order: what is listed uses only what stands above its group.
 pub mod error;
 
+mod json;
 mod migrations;
-mod shapes;
 mod values;
+
+mod shapes;
+
+mod facts;
 
 mod lock;
 mod worker;
 
 mod names;
+
+pub mod rows;
 
 pub mod ledger;
 
@@ -29,6 +35,9 @@ pub mod messages;
 
 pub mod maintenance;
 pub mod organization;
+
+#[cfg(test)]
+mod samples;
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -341,5 +350,295 @@ fn check_version(connection: &Connection, shown: &str) -> Result<Version, StoreE
             supported: SUPPORTED,
         }),
         Version::Of(_) | Version::Empty => Ok(version),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{ORGANIZATION, at, record_hour};
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Mutex;
+
+    fn daemon(path: &Path) -> Result<Store, StoreError> {
+        Store::open_for_daemon(path, at(0))
+    }
+
+    #[track_caller]
+    fn check_refused(path: &Path, expected: &str) {
+        let shown = path.display().to_string();
+        for opened in [daemon(path), Store::open_for_command(path, at(0))] {
+            let told = opened.unwrap_err().to_string().replace(&shown, "PATH");
+            assert!(told.contains(expected), "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_second_daemon_is_told_who_holds_the_store_and_a_command_works_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let first = daemon(&path).unwrap();
+        let told = daemon(&path).unwrap_err().to_string();
+        let holder = format!("held by process {} on host ", std::process::id());
+        assert!(
+            told.contains(&holder) && told.contains(&at(0).to_string()),
+            "{told}"
+        );
+        let command = Store::open_for_command(&path, at(1)).unwrap();
+        first
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        assert_eq!(
+            command.organizations().await.unwrap(),
+            [ORGANIZATION.into()]
+        );
+        drop((first, command));
+        daemon(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_committed_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let store = daemon(&path).unwrap();
+        store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        record_hour(&store, "w", 0, 7).await.unwrap();
+        let before = store
+            .load_organization(&ORGANIZATION.into(), at(9), at(0))
+            .await
+            .unwrap();
+        drop(store);
+        let store = daemon(&path).unwrap();
+        let after = store
+            .load_organization(&ORGANIZATION.into(), at(9), at(0))
+            .await
+            .unwrap();
+        assert_eq!(after, before);
+        assert_eq!(after.engine.store_began, at(0));
+        assert_eq!(after.recorded.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn all_files_are_for_the_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let store = daemon(&path).unwrap();
+        store.set_last_run("x", at(0)).await.unwrap();
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(
+                entry.metadata().unwrap().permissions().mode() & 0o777,
+                0o600
+            );
+            names.push(entry.file_name().into_string().unwrap());
+        }
+        names.sort();
+        assert_eq!(names, ["s.db", "s.db-shm", "s.db-wal", "s.db.lock"]);
+    }
+
+    #[test]
+    fn a_newer_store_and_foreign_files_are_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let newer = dir.path().join("newer.db");
+        drop(daemon(&newer).unwrap());
+        Connection::open(&newer)
+            .unwrap()
+            .pragma_update(None, "user_version", 99)
+            .unwrap();
+        check_refused(
+            &newer,
+            "has version 99, this program knows versions up to 1",
+        );
+
+        let foreign = dir.path().join("foreign.db");
+        Connection::open(&foreign)
+            .unwrap()
+            .execute_batch("CREATE TABLE mine (x)")
+            .unwrap();
+        let before = std::fs::read(&foreign).unwrap();
+        check_refused(&foreign, "`PATH` is not a store of spendwatch");
+        assert_eq!(std::fs::read(&foreign).unwrap(), before);
+
+        let text = dir.path().join("notes.txt");
+        std::fs::write(&text, "no database at all, ".repeat(100)).unwrap();
+        check_refused(&text, "`PATH` is not a store of spendwatch");
+
+        let missing = dir.path().join("missing.db");
+        let told = Store::open_for_command(&missing, at(0))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            told.contains("there is no store") && !missing.exists(),
+            "{told}"
+        );
+        let told = daemon(&dir.path().join("no/such/dir.db"))
+            .unwrap_err()
+            .to_string();
+        assert!(told.contains("is its directory there"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_store_is_told_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let store = daemon(&path).unwrap();
+        store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        drop(store);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[4096..].fill(0xa5);
+        std::fs::write(&path, bytes).unwrap();
+        let store = daemon(&path).unwrap();
+        let error = store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert!(
+            error.to_string().contains("spendwatch store check"),
+            "{error}"
+        );
+    }
+
+    /// Runs a pragma on the connection that writes.
+    async fn pragma(store: &Store, sql: &'static str) {
+        let done = store
+            .inner
+            .writer
+            .run(move |connection| Ok(connection.query_row(sql, [], |_| Ok(())).ok()));
+        done.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_and_a_read_only_store_say_so_and_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = daemon(&dir.path().join("s.db")).unwrap();
+        store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        record_hour(&store, "w", 0, 7).await.unwrap();
+        let before = store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+
+        pragma(&store, "PRAGMA max_page_count = 1").await;
+        let mut failed = None;
+        for n in 0..1000 {
+            if let Err(error) = store
+                .set_last_run(&format!("{n}{}", "x".repeat(1000)), at(0))
+                .await
+            {
+                failed = Some(error);
+                break;
+            }
+        }
+        assert!(
+            matches!(failed, Some(StoreError::Full { .. })),
+            "{failed:?}"
+        );
+        pragma(&store, "PRAGMA max_page_count = 1000000").await;
+        record_hour(&store, "w", 1, 7).await.unwrap();
+
+        pragma(&store, "PRAGMA query_only = 1").await;
+        let error = record_hour(&store, "w", 2, 7).await.unwrap_err();
+        assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+        pragma(&store, "PRAGMA query_only = 0").await;
+        record_hour(&store, "w", 1, 0).await.unwrap();
+        let after = store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        assert_eq!(after.recorded, before.recorded);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_another_program_keeps_locked_is_busy_and_goes_on_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let store = daemon(&path).unwrap();
+        pragma(&store, "PRAGMA busy_timeout = 1").await;
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let error = store.set_last_run("x", at(0)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Busy { .. }), "{error}");
+        other.execute_batch("ROLLBACK").unwrap();
+        store.set_last_run("x", at(0)).await.unwrap();
+        assert_eq!(store.last_run("x").await.unwrap(), Some(at(0)));
+    }
+
+    #[tokio::test]
+    async fn a_fault_stops_before_or_after_the_commit() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let faults = Faults::new(move |operation, moment| {
+            let mut log = log.lock().unwrap();
+            log.push((operation, moment));
+            log.len() != 2
+        });
+        let store = Store::in_memory().unwrap().with_faults(faults);
+        let error = store.set_last_run("x", at(1)).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("stopped before the commit of `set_last_run`"),
+            "{error}"
+        );
+        assert_eq!(store.last_run("x").await.unwrap(), None);
+        let error = store.set_last_run("x", at(2)).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("stopped after the commit of `set_last_run`"),
+            "{error}"
+        );
+        assert_eq!(store.last_run("x").await.unwrap(), Some(at(2)));
+        let moments: Vec<Moment> = asked
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, moment)| *moment)
+            .collect();
+        assert_eq!(
+            moments,
+            [
+                Moment::BeforeCommit,
+                Moment::BeforeCommit,
+                Moment::AfterCommit
+            ]
+        );
+    }
+
+    #[test]
+    fn side_files_and_guarantees_are_those_that_are_promised() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        drop(daemon(&path).unwrap());
+        let connection = connect(&path, "s.db").unwrap();
+        let pragma = |name: &str| -> String {
+            let read = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+            format!(
+                "{:?}",
+                connection
+                    .query_row(&format!("PRAGMA {name}"), [], read)
+                    .unwrap()
+            )
+        };
+        assert_eq!(pragma("journal_mode"), "Text(\"wal\")");
+        assert_eq!(pragma("synchronous"), "Integer(2)");
+        assert_eq!(pragma("foreign_keys"), "Integer(1)");
+        assert_eq!(pragma("busy_timeout"), "Integer(5000)");
+        connection
+            .pragma_update(None, "synchronous", "normal")
+            .unwrap();
+        assert!(matches!(check_durable(&connection), Err(Cause::Unsafe(_))));
     }
 }

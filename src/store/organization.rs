@@ -13,7 +13,8 @@ use crate::domain::usage::{Amounts, Part};
 use crate::store::Store;
 use crate::store::engine::{self, Engine};
 use crate::store::error::{Cause, StoreError};
-use crate::store::ledger::{self, Bucket};
+use crate::store::ledger;
+use crate::store::rows::Bucket;
 use crate::store::values::At;
 use crate::store::{alerts, directory, names};
 

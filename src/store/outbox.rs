@@ -12,7 +12,7 @@ use crate::domain::ids::NotifierName;
 use crate::domain::notification::{Fact, fold};
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
-use crate::store::shapes::{facts_from_json, facts_to_json};
+use crate::store::facts::{facts_from_json, facts_to_json};
 use crate::store::values::At;
 
 /// At most so many messages are folded into one.
@@ -363,5 +363,306 @@ fn facts_of(db: &Connection, position: i64) -> Result<Vec<Fact>, Cause> {
     match text {
         Some(text) => facts_from_json(&text),
         None => Err(Cause::Corrupt(format!("message {position} is gone"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::notification::Reason::{self, Escalated, First, Resolved};
+    use crate::store::decisions::Commit;
+    use crate::store::messages::{Counts, MessageFilter, MessageState};
+    use crate::store::samples::{ORGANIZATION, at, engine, fact, store};
+
+    /// A decision in a minute, with one message about some workspaces, due a minute later.
+    async fn tell(store: &Store, id: &str, minute: i64, facts: &[(&str, u64, Reason)]) {
+        tell_to(store, id, minute, None, facts).await;
+    }
+
+    async fn tell_to(
+        store: &Store,
+        id: &str,
+        minute: i64,
+        recipient: Option<&str>,
+        facts: &[(&str, u64, Reason)],
+    ) {
+        let message = NewMessage {
+            id: id.to_owned(),
+            notifier: "slack".into(),
+            recipient: recipient.map(str::to_owned),
+            facts: facts
+                .iter()
+                .map(|(workspace, sequence, reason)| fact(workspace, *sequence, *reason))
+                .collect(),
+            not_before: at(minute + 1),
+            expires: at(minute + 1000),
+        };
+        let commit = Commit {
+            alerts: Vec::new(),
+            messages: vec![message],
+            engine: engine(minute),
+            at: at(minute),
+        };
+        store
+            .commit_decision(&ORGANIZATION.into(), commit)
+            .await
+            .unwrap();
+    }
+
+    async fn claim(store: &Store, minute: i64) -> Option<Claimed> {
+        store.claim(&"slack".into(), at(minute)).await.unwrap()
+    }
+
+    /// Claims in a minute, expecting an id and what it says: workspace, sequence, reason.
+    async fn check_claim(store: &Store, minute: i64, expected: &str) -> Option<Claimed> {
+        let claimed = claim(store, minute).await;
+        let shown = claimed.as_ref().map_or_else(String::new, |claimed| {
+            let facts = claimed.facts.iter().map(|fact| {
+                let both = if fact.is_fired_and_resolved {
+                    "+fired"
+                } else {
+                    ""
+                };
+                format!(
+                    " {}{}:{}{both}",
+                    fact.subject_name, fact.sequence, fact.reason
+                )
+            });
+            format!(
+                "{} #{}{}",
+                claimed.id,
+                claimed.n_attempts,
+                facts.collect::<String>()
+            )
+        });
+        assert_eq!(shown, expected);
+        claimed
+    }
+
+    async fn finish(store: &Store, id: &str, outcome: Outcome) {
+        store.finish(id, outcome, at(500)).await.unwrap();
+    }
+
+    fn retry(minute: i64) -> Outcome {
+        Outcome::Retry {
+            at: at(minute),
+            error: "503".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_claimed_before_its_group_wait_and_what_is_delivered_never_again() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        check_claim(&store, 0, "").await;
+        assert_eq!(store.next_due(&"slack".into()).await.unwrap(), Some(at(1)));
+        assert_eq!(store.next_due(&"mail".into()).await.unwrap(), None);
+        let claimed = check_claim(&store, 1, "one #1 a1:first").await.unwrap();
+        assert_eq!((claimed.created_at, claimed.is_replay), (at(0), false));
+        finish(&store, "one", Outcome::Delivered).await;
+        check_claim(&store, 900, "").await;
+        assert_eq!(store.next_due(&"slack".into()).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_folded_into_the_oldest_before_its_first_attempt() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        tell(&store, "two", 1, &[("a", 2, Escalated), ("b", 1, First)]).await;
+        tell(&store, "three", 2, &[("b", 2, Resolved)]).await;
+        tell(&store, "later", 50, &[("a", 3, Resolved)]).await;
+        check_claim(&store, 10, "one #1 a2:first b2:resolved+fired").await;
+        finish(&store, "one", Outcome::Delivered).await;
+        let filter = MessageFilter {
+            state: Some(MessageState::Folded),
+            notifier: None,
+            limit: 9,
+        };
+        let folded = store.messages(&filter).await.unwrap();
+        let into: Vec<_> = folded
+            .iter()
+            .map(|row| (row.id.as_str(), row.folded_into.as_deref()))
+            .collect();
+        assert_eq!(into, [("three", Some("one")), ("two", Some("one"))]);
+        check_claim(&store, 51, "later #1 a3:resolved").await;
+    }
+
+    #[tokio::test]
+    async fn case_20_what_had_an_attempt_is_never_folded_and_never_overtaken() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        check_claim(&store, 1, "one #1 a1:first").await;
+        finish(&store, "one", retry(100)).await;
+        tell(&store, "two", 2, &[("a", 2, Resolved)]).await;
+        tell(&store, "three", 3, &[("b", 1, First)]).await;
+        tell(&store, "four", 4, &[("b", 2, Escalated), ("a", 3, First)]).await;
+        // `b` passes by; what also says something newer about `a` waits.
+        check_claim(&store, 10, "three #1 b1:first").await;
+        finish(&store, "three", Outcome::Delivered).await;
+        check_claim(&store, 10, "").await;
+        assert_eq!(
+            store.next_due(&"slack".into()).await.unwrap(),
+            Some(at(100))
+        );
+        check_claim(&store, 100, "one #2 a1:first").await;
+        finish(&store, "one", Outcome::Delivered).await;
+        check_claim(&store, 100, "two #1 a3:first b2:escalated").await;
+    }
+
+    #[tokio::test]
+    async fn each_recipient_has_an_order_of_its_own() {
+        let store = store().await;
+        tell_to(
+            &store,
+            "cfo-1",
+            0,
+            Some("cfo@example.com"),
+            &[("a", 1, First)],
+        )
+        .await;
+        tell_to(
+            &store,
+            "cto-1",
+            0,
+            Some("cto@example.com"),
+            &[("a", 1, First)],
+        )
+        .await;
+        tell_to(
+            &store,
+            "cto-2",
+            1,
+            Some("cto@example.com"),
+            &[("a", 2, Resolved)],
+        )
+        .await;
+        check_claim(&store, 5, "cfo-1 #1 a1:first").await;
+        finish(&store, "cfo-1", retry(100)).await;
+        let claimed = check_claim(&store, 5, "cto-1 #1 a2:resolved+fired")
+            .await
+            .unwrap();
+        assert_eq!(claimed.recipient.as_deref(), Some("cto@example.com"));
+    }
+
+    #[tokio::test]
+    async fn a_kill_between_claim_and_finish_leaves_a_frozen_row_that_is_claimed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let store = Store::open_for_daemon(&path, at(0)).unwrap();
+        store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        check_claim(&store, 1, "one #1 a1:first").await;
+        drop(store);
+        let store = Store::open_for_daemon(&path, at(2)).unwrap();
+        tell(&store, "two", 2, &[("a", 2, Resolved)]).await;
+        check_claim(&store, 5, "one #2 a1:first").await;
+        finish(&store, "one", Outcome::Delivered).await;
+        check_claim(&store, 5, "two #1 a2:resolved").await;
+    }
+
+    #[tokio::test]
+    async fn dead_letters_are_listed_counted_and_replayed_under_their_id() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        tell(&store, "two", 100, &[("b", 1, First)]).await;
+        check_claim(&store, 1, "one #1 a1:first").await;
+        finish(&store, "one", retry(2)).await;
+        let expired = store.expire(at(1000)).await.unwrap();
+        assert_eq!(expired, [("slack".into(), "one".to_owned())]);
+        let counts = store.outbox_counts().await.unwrap();
+        assert_eq!(
+            counts[&NotifierName::from("slack")],
+            Counts {
+                n_waiting: 1,
+                n_dead: 1
+            }
+        );
+        let filter = MessageFilter {
+            state: Some(MessageState::Dead),
+            notifier: Some("slack".into()),
+            limit: 9,
+        };
+        let dead = store.messages(&filter).await.unwrap();
+        assert_eq!(
+            dead[0].last_error.as_deref(),
+            Some("older than max_age; last: 503")
+        );
+        store.replay("on", at(1001), at(9000)).await.unwrap();
+        // What is sent again stays as it was: nothing is folded into it.
+        let claimed = check_claim(&store, 1001, "one #2 a1:first").await.unwrap();
+        assert!(claimed.is_replay);
+        finish(
+            &store,
+            "one",
+            Outcome::Dead {
+                error: "410".to_owned(),
+            },
+        )
+        .await;
+        check_claim(&store, 1001, "two #1 b1:first").await;
+    }
+
+    #[tokio::test]
+    async fn case_44_messages_of_a_removed_notifier_become_dead_letters() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        assert!(
+            store
+                .orphan(&["slack".into()], at(5))
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        let orphaned = store.orphan(&["mail".into()], at(5)).await.unwrap();
+        assert_eq!(orphaned[&NotifierName::from("slack")], 1);
+        check_claim(&store, 10, "").await;
+    }
+
+    #[tokio::test]
+    async fn a_message_that_was_given_up_and_arrives_after_all_is_delivered() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        claim(&store, 1).await.unwrap();
+        store.expire(at(2000)).await.unwrap();
+        finish(&store, "one", retry(3000)).await;
+        check_claim(&store, 3000, "").await;
+        finish(&store, "one", Outcome::Delivered).await;
+        assert!(store.outbox_counts().await.unwrap().is_empty());
+        let error = store
+            .finish("none", Outcome::Delivered, at(0))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, StoreError::Unknown { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn at_most_five_hundred_messages_are_folded_at_once() {
+        let store = store().await;
+        let messages = (0..600).map(|n| NewMessage {
+            id: format!("m{n:03}"),
+            notifier: "slack".into(),
+            recipient: None,
+            facts: vec![fact(&format!("w{n}"), 1, First)],
+            not_before: at(1),
+            expires: at(1000),
+        });
+        let commit = Commit {
+            alerts: Vec::new(),
+            messages: messages.collect(),
+            engine: engine(0),
+            at: at(0),
+        };
+        store
+            .commit_decision(&ORGANIZATION.into(), commit)
+            .await
+            .unwrap();
+        let first = claim(&store, 2).await.unwrap();
+        assert_eq!((first.id.as_str(), first.facts.len()), ("m000", 500));
+        finish(&store, "m000", Outcome::Delivered).await;
+        let second = claim(&store, 2).await.unwrap();
+        assert_eq!((second.id.as_str(), second.facts.len()), ("m500", 100));
     }
 }
