@@ -277,3 +277,181 @@ fn history(db: &Connection, fingerprint: &str) -> Result<Vec<AlertChange>, Cause
     }
     Ok(changes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::{Observed, Told};
+    use crate::domain::ids::RuleName;
+    use crate::store::decisions::Commit;
+    use crate::store::outbox::NewMessage;
+    use crate::store::samples::{ORGANIZATION, alert, at, engine, fact, line, store};
+
+    async fn commit(store: &Store, minute: i64, alerts: Vec<Alert>, messages: Vec<NewMessage>) {
+        let commit = Commit {
+            alerts,
+            messages,
+            engine: engine(minute),
+            at: at(minute),
+        };
+        store
+            .commit_decision(&ORGANIZATION.into(), commit)
+            .await
+            .unwrap();
+    }
+
+    fn ended(mut alert: Alert, sequence: u64) -> Alert {
+        alert.state = State::Ended {
+            by: EndedBy::Cleared,
+            at: at(9),
+            line: line(),
+        };
+        alert.sequence = sequence;
+        alert
+    }
+
+    fn filter(phases: &[Phase]) -> AlertFilter {
+        AlertFilter {
+            organization: None,
+            rule: None,
+            phases: phases.to_vec(),
+            limit: 100,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_decision_is_loaded_as_it_was_committed() {
+        let store = store().await;
+        let mut pending = alert("p", 1);
+        pending.state = State::Pending {
+            line: line(),
+            since: Observed(u64::MAX),
+        };
+        let mut firing = alert("f", 2);
+        firing.told.insert(
+            "slack".into(),
+            Told {
+                showing: Some(line()),
+                raised: vec![line()],
+                ..Told::default()
+            },
+        );
+        let over = ended(alert("e", 1), 3);
+        let end = over.span.end;
+        commit(
+            &store,
+            1,
+            vec![pending.clone(), firing.clone(), over.clone()],
+            Vec::new(),
+        )
+        .await;
+        let load = async |ended_after| {
+            let state = store
+                .load_organization(&ORGANIZATION.into(), at(0), ended_after)
+                .await
+                .unwrap();
+            assert_eq!(state.engine, engine(1));
+            let mut alerts = state.alerts;
+            alerts.sort_by_key(|alert| std::cmp::Reverse(alert.identity.slot.subject.id.clone()));
+            alerts
+        };
+        assert_eq!(load(at(9)).await, [pending.clone(), firing.clone(), over]);
+        assert_eq!(load(end).await, [pending, firing]);
+    }
+
+    #[tokio::test]
+    async fn an_alert_is_shown_with_its_history() {
+        let store = store().await;
+        let message = NewMessage {
+            id: "m".to_owned(),
+            notifier: "slack".into(),
+            recipient: None,
+            facts: vec![fact("a", 1, Reason::First)],
+            not_before: at(1),
+            expires: at(9),
+        };
+        commit(&store, 1, vec![alert("a", 1)], vec![message]).await;
+        commit(
+            &store,
+            2,
+            vec![ended(alert("a", 1), 2), alert("b", 1)],
+            Vec::new(),
+        )
+        .await;
+        let fingerprint = alert("a", 1).identity.fingerprint();
+        let Found::One((row, history)) = store.alert(&fingerprint[..9]).await.unwrap() else {
+            panic!("one alert has this prefix");
+        };
+        assert_eq!((row.fingerprint, row.changed_at), (fingerprint, at(2)));
+        let steps: Vec<_> = history
+            .iter()
+            .map(|change| {
+                (
+                    change.at,
+                    change.sequence,
+                    change.phase,
+                    change.ended_by,
+                    change.told.len(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            steps,
+            [
+                (at(1), 1, Phase::Firing, None, 1),
+                (at(2), 2, Phase::Resolved, Some(EndedBy::Cleared), 0)
+            ]
+        );
+        assert_eq!(history[0].told, [("slack".into(), Reason::First)]);
+        assert_eq!(store.alert("xyz").await.unwrap(), Found::Nothing);
+        assert!(matches!(store.alert("").await.unwrap(), Found::Many(names) if names.len() == 2));
+    }
+
+    #[tokio::test]
+    async fn alerts_are_listed_by_organization_rule_and_phase() {
+        let store = store().await;
+        commit(
+            &store,
+            1,
+            vec![ended(alert("a", 1), 2), alert("b", 1)],
+            Vec::new(),
+        )
+        .await;
+        let count = async |filter: AlertFilter| store.alerts(&filter).await.unwrap().len();
+        assert_eq!(count(filter(&[])).await, 2);
+        assert_eq!(count(filter(&[Phase::Firing])).await, 1);
+        assert_eq!(count(filter(&[Phase::Pending])).await, 0);
+        assert_eq!(
+            count(AlertFilter {
+                limit: 1,
+                ..filter(&[])
+            })
+            .await,
+            1
+        );
+        assert_eq!(
+            count(AlertFilter {
+                organization: Some("other".into()),
+                ..filter(&[])
+            })
+            .await,
+            0
+        );
+        assert_eq!(
+            count(AlertFilter {
+                rule: Some(RuleName::from("rule")),
+                ..filter(&[])
+            })
+            .await,
+            2
+        );
+        assert_eq!(
+            count(AlertFilter {
+                rule: Some(RuleName::from("none")),
+                ..filter(&[])
+            })
+            .await,
+            0
+        );
+    }
+}

@@ -61,3 +61,80 @@ fn told_by_alert(messages: &[NewMessage]) -> BTreeMap<String, Vec<(NotifierName,
     }
     told
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::notification::Reason;
+    use crate::store::samples::{ORGANIZATION, alert, at, engine, fact, store};
+    use crate::store::{Faults, Moment};
+
+    fn commit() -> Commit {
+        let message = NewMessage {
+            id: "m".to_owned(),
+            notifier: "slack".into(),
+            recipient: None,
+            facts: vec![fact("a", 1, Reason::First)],
+            not_before: at(1),
+            expires: at(9),
+        };
+        Commit {
+            alerts: vec![alert("a", 1)],
+            messages: vec![message],
+            engine: engine(1),
+            at: at(1),
+        }
+    }
+
+    #[tokio::test]
+    async fn states_and_messages_commit_together_or_not_at_all() {
+        let store = store().await;
+        let stopping = store
+            .clone()
+            .with_faults(Faults::new(|_, moment| moment == Moment::BeforeCommit));
+        let organization = ORGANIZATION.into();
+        stopping
+            .commit_decision(&organization, commit())
+            .await
+            .unwrap_err();
+        let state = store
+            .load_organization(&organization, at(0), at(0))
+            .await
+            .unwrap();
+        assert!(state.alerts.is_empty() && state.engine.last_at.is_none());
+        assert_eq!(store.next_due(&"slack".into()).await.unwrap(), None);
+
+        store
+            .commit_decision(&organization, commit())
+            .await
+            .unwrap();
+        // The same id again is refused, and takes the states that came with it along.
+        let mut again = commit();
+        again.alerts[0].sequence = 2;
+        store
+            .commit_decision(&organization, again)
+            .await
+            .unwrap_err();
+        let state = store
+            .load_organization(&organization, at(0), at(0))
+            .await
+            .unwrap();
+        assert_eq!(state.alerts, [alert("a", 1)]);
+        assert_eq!(store.next_due(&"slack".into()).await.unwrap(), Some(at(1)));
+    }
+
+    #[tokio::test]
+    async fn a_rule_that_is_gone_is_forgotten() {
+        let store = store().await;
+        let organization = ORGANIZATION.into();
+        store.save_engine(&organization, &engine(1)).await.unwrap();
+        let mut next = engine(2);
+        next.rules_began = BTreeMap::from([("another".into(), at(2))]);
+        store.save_engine(&organization, &next).await.unwrap();
+        let state = store
+            .load_organization(&organization, at(0), at(0))
+            .await
+            .unwrap();
+        assert_eq!(state.engine, next);
+    }
+}

@@ -158,3 +158,46 @@ impl From<InfoShape> for OrganizationInfo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{ORGANIZATION, at, store};
+
+    fn workspace(id: &str, name: &str) -> Workspace {
+        Workspace {
+            id: id.into(),
+            name: name.to_owned(),
+            monthly_limit: Some(Usd::from_pico(1)),
+            requests_per_minute: Some(u64::MAX),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_loaded_as_it_was_saved() {
+        let store = store().await;
+        let organization = ORGANIZATION.into();
+        let odd = workspace("b", "'\"\n\u{1F4B8}<b>\u{7}");
+        let mut directory =
+            Directory::default().with_list(vec![workspace("a", "A"), odd.clone()], at(0));
+        for minute in [0, 10, 60, 70] {
+            directory = directory.with_list(vec![odd.clone()], at(minute));
+            directory.organization = Some(OrganizationInfo {
+                id: "org".to_owned(),
+                name: "Acme".to_owned(),
+                usage_limit: Some(Usd::from_pico(i128::MAX)),
+                current_month_usage: None,
+            });
+            store
+                .save_directory(&organization, &directory)
+                .await
+                .unwrap();
+            assert_eq!(
+                store.directory(&organization).await.unwrap(),
+                Some(directory.clone())
+            );
+        }
+        assert_eq!(directory.workspaces["a"].1, Presence::Gone);
+        assert_eq!(store.directory(&"other".into()).await.unwrap(), None);
+    }
+}

@@ -139,3 +139,65 @@ impl From<FactShape> for Fact {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{ModelName, WorkspaceId};
+    use crate::store::samples::{at, fact};
+    use proptest::prelude::*;
+
+    fn contributor() -> impl Strategy<Value = Contributor> {
+        (".*", ".*", any::<i128>(), any::<Option<i128>>()).prop_map(|(id, name, value, before)| {
+            Contributor {
+                workspace_id: WorkspaceId::new(id.as_str()),
+                workspace: name.clone(),
+                model: ModelName::new(name),
+                value,
+                before,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn facts_come_back_as_they_were(
+            reason in prop::sample::select(Reason::ALL.to_vec()),
+            ended_by in prop::option::of(prop::sample::select(EndedBy::ALL.to_vec())),
+            quantities in (any::<i128>(), any::<Option<i128>>(), any::<i128>()),
+            flags in any::<[bool; 3]>(),
+            texts in (".*", ".*", ".*"),
+            top in prop::collection::vec(contributor(), 0..5),
+            labels in prop::collection::btree_map(".*", ".*", 0..3),
+            sequence in any::<u64>(),
+            minutes in (0i64..100_000, prop::option::of(0i64..100_000), prop::option::of(0i64..100_000)),
+        ) {
+            let mut told = fact(&texts.0, sequence, reason);
+            told.identity.slot.period = flags[2].then(|| texts.2.as_str().into());
+            told.ended_by = ended_by;
+            (told.value, told.limit) = (quantities.0, quantities.1);
+            told.line.quantity = quantities.2;
+            told.line.text = texts.1.as_str().into();
+            [told.is_late, told.is_fired_and_resolved, told.is_lower_bound] = flags;
+            told.zone_name = texts.2;
+            told.firing_since = at(minutes.0) + jiff::SignedDuration::from_nanos(1);
+            told.ended_at = minutes.1.map(at);
+            told.as_of = minutes.2.map(at);
+            told.labels = labels;
+            told.top = top;
+            told.forecast = quantities.1.map(Usd::from_pico);
+            let all = vec![told.clone(), told];
+            prop_assert_eq!(facts_from_json(&facts_to_json(&all)).unwrap(), all);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_that_says_why() {
+        let good = facts_to_json(&[fact("w", 1, Reason::First)]);
+        let bad = good.replace("\"first\"", "\"foremost\"");
+        let Err(Cause::Corrupt(detail)) = facts_from_json(&bad) else {
+            panic!("no such reason");
+        };
+        assert!(detail.contains("unknown value `foremost`"), "{detail}");
+    }
+}

@@ -410,3 +410,329 @@ fn add_recorded(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::coverage::Purpose;
+    use crate::domain::record::{self, effective as count};
+    use crate::domain::span::Day;
+    use crate::domain::usage::{Answer, Granularity, add_to, sum};
+    use crate::store::samples::{FIRST, ORGANIZATION, amounts, at, record_hour, store};
+    use jiff::SignedDuration;
+    use proptest::prelude::*;
+
+    const SETTLE: SignedDuration = SignedDuration::from_mins(10);
+
+    fn days(first: i32, n_days: i32) -> HourSpan {
+        let day = |n| FIRST.day().plus(n).first_hour();
+        HourSpan {
+            start: day(first),
+            end: day(first + n_days),
+        }
+    }
+
+    /// One answer about one part: which day it begins with, and dollars by model for some of its buckets.
+    #[derive(Debug, Clone)]
+    struct Told {
+        granularity: Granularity,
+        first: i32,
+        n_days: i32,
+        minute: i64,
+        buckets: Vec<(i32, u8, i64)>,
+    }
+
+    fn told() -> impl Strategy<Value = Told> {
+        let bucket = (0i32..72, 0u8..3, 0i64..50);
+        (
+            any::<bool>(),
+            -3i32..2,
+            1i32..3,
+            0i64..4000,
+            prop::collection::vec(bucket, 0..12),
+        )
+            .prop_map(|(is_hourly, first, n_days, minute, buckets)| Told {
+                granularity: if is_hourly {
+                    Granularity::Hour
+                } else {
+                    Granularity::Day
+                },
+                first,
+                n_days,
+                minute,
+                buckets,
+            })
+    }
+
+    fn answer(told: &Told, part: &Part) -> Answer {
+        let hours = days(told.first, told.n_days);
+        let mut buckets = Buckets::new();
+        for (offset, model, dollars) in &told.buckets {
+            let hour = hours.start.plus(*offset);
+            let hour = match told.granularity {
+                Granularity::Hour => hour,
+                Granularity::Day => hour.day().first_hour(),
+            };
+            if hours.contains(hour) {
+                let cells = buckets.entry(hour).or_default();
+                add_to(
+                    cells,
+                    &format!("model-{model}").as_str().into(),
+                    amounts(*dollars),
+                );
+            }
+        }
+        Answer {
+            part: part.clone(),
+            granularity: told.granularity,
+            hours,
+            buckets,
+        }
+    }
+
+    fn totals(buckets: &Buckets, hours: HourSpan) -> Cells {
+        let mut cells = Cells::new();
+        for (_, bucket) in buckets.iter().filter(|(hour, _)| hours.contains(**hour)) {
+            for (model, amounts) in bucket {
+                add_to(&mut cells, model, *amounts);
+            }
+        }
+        cells
+    }
+
+    async fn check_replay(answers: &[Told]) {
+        let store = store().await;
+        let organization = ORGANIZATION.into();
+        let part = Part::Workspace("w".into());
+        let mut coverage = Coverage::new(at(0));
+        let mut recorded = Cells::new();
+        for told in answers {
+            let answer = answer(told, &part);
+            let purpose = match told.granularity {
+                Granularity::Hour => Purpose::Running,
+                Granularity::Day => Purpose::Corrections,
+            };
+            let before = store
+                .stored(&organization, &part, answer.hours)
+                .await
+                .unwrap();
+            let change = record::record(
+                &answer,
+                purpose,
+                &coverage,
+                &before,
+                SETTLE,
+                at(told.minute),
+            );
+            coverage = change.coverage.clone();
+            for delta in &change.deltas {
+                add_to(&mut recorded, &delta.model, delta.amounts);
+            }
+            store
+                .record(&organization, vec![(part.clone(), change)], Vec::new())
+                .await
+                .unwrap();
+
+            let all = store
+                .stored(&organization, &part, days(-9, 18))
+                .await
+                .unwrap();
+            let by_hour: Buckets = count(&all, &coverage)
+                .into_iter()
+                .filter(|(_, cells)| !cells.is_empty())
+                .collect();
+            assert_eq!(
+                store
+                    .sums_by_hour(&organization, &part, days(-9, 18))
+                    .await
+                    .unwrap(),
+                by_hour
+            );
+            for span in [
+                days(-9, 18),
+                days(0, 1),
+                HourSpan {
+                    start: FIRST.plus(-5),
+                    end: FIRST.plus(7),
+                },
+            ] {
+                let sums = store.sums(&organization, span).await.unwrap();
+                let sums: Cells = sums
+                    .into_iter()
+                    .map(|(_, model, amounts)| (model, amounts))
+                    .collect();
+                assert_eq!(sums, totals(&by_hour, span));
+            }
+        }
+        let state = store
+            .load_organization(&organization, at(0), at(0))
+            .await
+            .unwrap();
+        if !answers.is_empty() {
+            assert_eq!(state.coverages[&part], coverage);
+        }
+        let stored = state
+            .recorded
+            .into_iter()
+            .map(|(_, model, amounts)| (model, amounts));
+        let stored: Cells = stored.filter(|(_, amounts)| !amounts.is_zero()).collect();
+        assert_eq!(stored, recorded);
+        assert!(store.check().await.unwrap().problems.is_empty());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn the_store_holds_what_the_domain_decided(answers in prop::collection::vec(told(), 0..6)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(check_replay(&answers));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_whole_is_no_part_of_any_sum_and_the_remainder_makes_no_remainder_due() {
+        let store = store().await;
+        let organization = ORGANIZATION.into();
+        let told = |part: &Part, dollars| {
+            let told = Told {
+                granularity: Granularity::Hour,
+                first: 0,
+                n_days: 1,
+                minute: 65,
+                buckets: vec![(0, 0, dollars)],
+            };
+            let change = record::record(
+                &answer(&told, part),
+                Purpose::Running,
+                &Coverage::new(at(0)),
+                &Stored::default(),
+                SETTLE,
+                at(1),
+            );
+            (part.clone(), change)
+        };
+        let listed = Part::Workspace("w".into());
+        let changes = vec![told(&listed, 3), told(&Part::Whole, 10)];
+        store
+            .record(&organization, changes, Vec::new())
+            .await
+            .unwrap();
+        let bucket = (Granularity::Hour, FIRST);
+        let state = store
+            .load_organization(&organization, at(0), at(0))
+            .await
+            .unwrap();
+        assert!(state.due_remainders.contains(&bucket));
+        let whole = store.whole(&organization, &[bucket]).await.unwrap();
+        let parts = store.listed_sum(&organization, &[bucket]).await.unwrap();
+        assert_eq!(sum(&whole[&bucket]), amounts(10));
+        assert_eq!(sum(&parts[&bucket]), amounts(3));
+
+        let due = state.due_remainders.iter().copied().collect();
+        store
+            .record(&organization, vec![told(&Part::Unattributed, 7)], due)
+            .await
+            .unwrap();
+        let state = store
+            .load_organization(&organization, at(0), at(0))
+            .await
+            .unwrap();
+        assert!(state.due_remainders.is_empty());
+        assert_eq!(state.recorded.len(), 2);
+        let sums = store.sums(&organization, days(0, 1)).await.unwrap();
+        let parts: Vec<&Part> = sums.iter().map(|(part, _, _)| part).collect();
+        assert_eq!(parts, [&listed, &Part::Unattributed]);
+        let parts = store.listed_sum(&organization, &[bucket]).await.unwrap();
+        assert_eq!(
+            sum(&parts[&bucket]),
+            amounts(3),
+            "the remainder is not listed"
+        );
+    }
+
+    #[tokio::test]
+    async fn usage_is_grouped_as_the_caller_says() {
+        let store = store().await;
+        for hour in [0, 5, 23, 24, 30] {
+            record_hour(&store, "w", hour, 2).await.unwrap();
+        }
+        let by_day = |hour: Hour| hour.day().first_hour();
+        let rows = store
+            .usage(&ORGANIZATION.into(), days(0, 2), by_day)
+            .await
+            .unwrap();
+        let shown: Vec<(Day, Amounts)> = rows
+            .iter()
+            .map(|row| (row.hour.day(), row.amounts))
+            .collect();
+        let (two, three) = (
+            amounts(2) + amounts(2),
+            amounts(2) + amounts(2) + amounts(2),
+        );
+        assert_eq!(shown, [(FIRST.day(), three), (FIRST.day().plus(1), two)]);
+    }
+
+    #[tokio::test]
+    async fn organizations_are_kept_apart() {
+        let store = store().await;
+        record_hour(&store, "w", 0, 2).await.unwrap();
+        let other = OrganizationName::from("other");
+        let nothing = store.sums(&other, days(0, 1)).await.unwrap();
+        assert!(nothing.is_empty());
+        let error = store
+            .record(&other, Vec::new(), Vec::new())
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("no organization `other`"),
+            "{error}"
+        );
+        let state = store.load_organization(&other, at(3), at(0)).await.unwrap();
+        assert_eq!(state.engine.store_began, at(3));
+        assert!(
+            state.coverages.is_empty()
+                && state.recorded.is_empty()
+                && state.due_remainders.is_empty()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_record_that_fails_changes_nothing() {
+        let store = store().await;
+        record_hour(&store, "w", 0, 2).await.unwrap();
+        let before = store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        let part = Part::Workspace("w".into());
+        let told = Told {
+            granularity: Granularity::Hour,
+            first: 0,
+            n_days: 1,
+            minute: 9,
+            buckets: vec![(3, 1, 5)],
+        };
+        let good = record::record(
+            &answer(&told, &part),
+            Purpose::Running,
+            &before.coverages[&part],
+            &Stored::default(),
+            SETTLE,
+            at(9),
+        );
+        let mut bad = good.clone();
+        bad.deltas[0].amounts.tokens.input = i64::MAX;
+        bad.deltas.push(bad.deltas[0].clone());
+        let changes = vec![(part.clone(), good), (Part::Workspace("x".into()), bad)];
+        let error = store
+            .record(&ORGANIZATION.into(), changes, Vec::new())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, StoreError::Overflow { .. }), "{error}");
+        let after = store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        assert_eq!(after, before);
+    }
+}

@@ -138,11 +138,7 @@ fn misplaced(db: &Connection) -> Result<Vec<String>, Cause> {
     let ids = organizations.query_map([], |row| row.get::<_, i64>(0))?;
     for id in ids.collect::<Result<Vec<_>, _>>()? {
         for part in names::parts(db, id)? {
-            if part
-                .coverage
-                .days
-                .is_some_and(|days| days.start >= days.end)
-            {
+            if part.coverage.days.is_some_and(|days| days.start > days.end) {
                 problems.push(format!(
                     "part {} knows days that end before they start",
                     part.id
@@ -193,4 +189,85 @@ fn copy_into(db: &Connection, partial: &Path) -> Result<u64, Cause> {
     let size =
         std::fs::metadata(partial).map_err(|error| Cause::Io("measure the backup", error))?;
     Ok(size.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{ORGANIZATION, at, record_hour, store};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[tokio::test]
+    async fn a_backup_beside_a_writer_is_a_sound_store_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let daemon = Store::open_for_daemon(&path, at(0)).unwrap();
+        daemon
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        let command = Store::open_for_command(&path, at(0)).unwrap();
+        let to = dir.path().join("backup.db");
+        let writes = async {
+            for hour in 0..30 {
+                record_hour(&daemon, "w", hour, 1).await.unwrap();
+            }
+        };
+        let (_, size) = tokio::join!(writes, command.backup(&to));
+        let metadata = std::fs::metadata(&to).unwrap();
+        assert_eq!(metadata.len(), size.unwrap());
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        let error = command.backup(&to).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("is not overwritten; give another name"),
+            "{error}"
+        );
+
+        let copy = Store::open_for_daemon(&to, at(0)).unwrap();
+        assert_eq!(copy.check().await.unwrap().problems, Vec::<String>::new());
+        let state = copy
+            .load_organization(&ORGANIZATION.into(), at(9), at(0))
+            .await
+            .unwrap();
+        assert_eq!(state.engine.store_began, at(0));
+        assert_eq!(daemon.check().await.unwrap().n_usage, 30);
+        let mut names: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert!(!names.contains(&"backup.db.partial".into()), "{names:?}");
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_named() {
+        let store = store().await;
+        record_hour(&store, "w", 0, 1).await.unwrap();
+        assert!(store.check().await.unwrap().problems.is_empty());
+        let spoil = "PRAGMA foreign_keys = 0;
+            UPDATE usage SET part_id = 77, kind = 2, hour = 1;
+            UPDATE parts SET days_start = 6, days_end = 5;
+            INSERT INTO alerts VALUES ('f00', 1, 'r', 'firing', '', NULL, '', 1, '{}');
+            INSERT INTO outbox (id, organization_id, notifier, state, facts, created_at, next_attempt, expires)
+                VALUES ('m', 1, 'n', 'waiting', '[]', '', '', '')";
+        let spoiled = store
+            .inner
+            .writer
+            .run(move |db| Ok(db.execute_batch(spoil)?));
+        spoiled.await.unwrap();
+        let problems = store.check().await.unwrap().problems;
+        let expected = [
+            "a row of table usage points to nothing in parts",
+            "alert f00: an alert: missing field `identity`",
+            "message m waits, but is about no alert",
+            "a row of part 77 does not stand at its place: kind 2, hour 1",
+            "part 1 knows days that end before they start",
+        ];
+        assert_eq!(problems.len(), expected.len(), "{problems:?}");
+        for (problem, expected) in problems.iter().zip(expected) {
+            assert!(problem.starts_with(expected), "{problem}");
+        }
+    }
 }

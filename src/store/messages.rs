@@ -324,3 +324,51 @@ fn notifier_at(row: &Row<'_>) -> rusqlite::Result<NotifierState> {
         last_delivered_at: row.get::<_, Option<At>>(4)?.map(|at| at.0),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{at, store};
+
+    #[tokio::test]
+    async fn how_a_notifier_fares_is_remembered() {
+        let store = store().await;
+        let name = NotifierName::from("slack");
+        assert_eq!(
+            store.notifier_state(&name).await.unwrap(),
+            NotifierState::default()
+        );
+        let parked = NotifierState {
+            parked: Some(Parked {
+                since: at(1),
+                reason: "404 no_service".to_owned(),
+            }),
+            failures_in_row: 3,
+            paused_until: Some(at(15)),
+            last_delivered_at: Some(at(0)),
+        };
+        store
+            .save_notifier_state(&name, parked.clone())
+            .await
+            .unwrap();
+        assert_eq!(store.notifier_state(&name).await.unwrap(), parked);
+        store
+            .save_notifier_state(&name, NotifierState::default())
+            .await
+            .unwrap();
+        assert_eq!(
+            store.notifier_state(&name).await.unwrap(),
+            NotifierState::default()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_replay_of_what_is_not_there_finds_nothing() {
+        let store = store().await;
+        assert_eq!(
+            store.replay("x", at(0), at(1)).await.unwrap(),
+            Found::Nothing
+        );
+        assert_eq!(store.message("x").await.unwrap(), Found::Nothing);
+    }
+}

@@ -495,11 +495,7 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[4096..].fill(0xa5);
         std::fs::write(&path, bytes).unwrap();
-        let store = daemon(&path).unwrap();
-        let error = store
-            .load_organization(&ORGANIZATION.into(), at(0), at(0))
-            .await
-            .unwrap_err();
+        let error = daemon(&path).unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
         assert!(
             error.to_string().contains("spendwatch store check"),

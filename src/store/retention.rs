@@ -98,13 +98,11 @@ fn cut(coverage: &Coverage, hourly_before: Day, daily_before: Day) -> Coverage {
             .filter(|day| *day >= from)
             .collect::<BTreeSet<Day>>();
     }
-    next.days = coverage
-        .days
-        .map(|days| DaySpan {
-            start: days.start.max(daily_before),
-            end: days.end,
-        })
-        .filter(|days| days.start < days.end);
+    // A span that is dropped whole stays as an empty one: its days are not asked for again.
+    next.days = coverage.days.map(|days| DaySpan {
+        start: days.start.max(daily_before.min(days.end)),
+        end: days.end,
+    });
     next
 }
 
@@ -141,11 +139,10 @@ fn cut_parts(
             dropped.n_rows += drop_rows(tx, part.id, Kind::Booked, end)?;
             drop_doubts(tx, part.id, Granularity::Hour, end)?;
         }
-        let end = match (next.days, part.coverage.days) {
-            (Some(days), _) => days.start.first_hour(),
-            (None, Some(days)) => days.end.first_hour(),
-            (None, None) => continue,
+        let Some(days) = next.days else {
+            continue;
         };
+        let end = days.start.first_hour();
         dropped.n_rows += drop_rows(tx, part.id, Kind::Day, end)?;
         drop_doubts(tx, part.id, Granularity::Day, end)?;
     }
@@ -194,4 +191,190 @@ fn drop_remainders(
         ])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::{EndedBy, State};
+    use crate::domain::notification::Reason;
+    use crate::domain::record::{Recorded, RowChange};
+    use crate::domain::span::HourSpan;
+    use crate::store::decisions::Commit;
+    use crate::store::outbox::{NewMessage, Outcome};
+    use crate::store::samples::{FIRST, ORGANIZATION, alert, amounts, at, engine, fact, store};
+    use jiff::SignedDuration;
+
+    fn day(n: i32) -> Day {
+        FIRST.day().plus(n)
+    }
+
+    /// Days 0 to 5 as day rows, days 3 to 5 also as hours; the row of day 5 is not settled yet.
+    fn coverage() -> Coverage {
+        Coverage {
+            hours_from: Some(day(3)),
+            days: Some(DaySpan {
+                start: day(0),
+                end: day(5),
+            }),
+            recheck: BTreeSet::from([day(3), day(4)]),
+            ..Coverage::new(at(0))
+        }
+    }
+
+    #[track_caller]
+    fn check_cut(hourly_before: i32, daily_before: i32, hours_from: i32, days: (i32, i32)) {
+        let next = cut(&coverage(), day(hourly_before), day(daily_before));
+        assert_eq!(next.hours_from, Some(day(hours_from)));
+        let (start, end) = (day(days.0), day(days.1));
+        assert_eq!(next.days, Some(DaySpan { start, end }));
+        assert!(
+            next.recheck
+                .iter()
+                .all(|day| *day >= next.hours_from.unwrap())
+        );
+    }
+
+    #[test]
+    fn hours_go_where_days_stand_for_them() {
+        check_cut(0, 0, 3, (0, 5));
+        check_cut(4, 0, 4, (0, 5));
+        // Day 5 has no settled row: its hours stay.
+        check_cut(9, 0, 5, (0, 5));
+        check_cut(4, 2, 4, (2, 5));
+        // Older than both retentions: nothing has to stand for them.
+        check_cut(9, 9, 9, (5, 5));
+        // Hours are kept longer than days.
+        check_cut(2, 4, 3, (4, 5));
+    }
+
+    async fn fill(store: &Store, part: &Part) {
+        let row = |kind, hour, dollars| RowChange {
+            kind,
+            hour,
+            model: "m".into(),
+            amounts: amounts(dollars),
+        };
+        let mut rows = Vec::new();
+        for n in 0..5 {
+            rows.push(row(Kind::Day, day(n).first_hour(), 10));
+        }
+        for n in 3..6 {
+            rows.push(row(Kind::Hour, day(n).first_hour().plus(7), 10));
+        }
+        let recorded = Recorded {
+            rows,
+            deltas: Vec::new(),
+            doubts: Vec::new(),
+            coverage: coverage(),
+            fell: BTreeSet::new(),
+            touched: BTreeSet::from([(Granularity::Hour, day(3).first_hour())]),
+            is_complete: true,
+        };
+        store
+            .record(
+                &ORGANIZATION.into(),
+                vec![(part.clone(), recorded)],
+                Vec::new(),
+            )
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_dropped_changes_no_figure_that_is_kept() {
+        let store = store().await;
+        let organization = ORGANIZATION.into();
+        for n in 0..150 {
+            fill(&store, &Part::Workspace(format!("w{n}").as_str().into())).await;
+        }
+        let kept = HourSpan {
+            start: day(1).first_hour(),
+            end: day(6).first_hour(),
+        };
+        let before = store.sums(&organization, kept).await.unwrap();
+        let state = store
+            .load_organization(&organization, at(0), at(0))
+            .await
+            .unwrap();
+        let dropped = store
+            .drop_older(&organization, day(5), day(1))
+            .await
+            .unwrap();
+        assert_eq!((dropped.n_rows, dropped.coverages.len()), (150 * 3, 150));
+        assert_eq!(store.sums(&organization, kept).await.unwrap(), before);
+        let after = store
+            .load_organization(&organization, at(0), at(0))
+            .await
+            .unwrap();
+        assert_eq!(after.recorded, state.recorded);
+        assert!(after.due_remainders.is_empty());
+        assert_eq!(after.coverages, dropped.coverages.into_iter().collect());
+        let again = store
+            .drop_older(&organization, day(5), day(1))
+            .await
+            .unwrap();
+        assert_eq!(again, Dropped::default());
+    }
+
+    #[tokio::test]
+    async fn old_messages_and_alerts_go_and_what_still_matters_stays() {
+        let store = store().await;
+        let mut over = alert("over", 2);
+        over.state = State::Ended {
+            by: EndedBy::Cleared,
+            at: at(2),
+            line: over.line().clone(),
+        };
+        let end = over.span.end;
+        let message = |id: &str| NewMessage {
+            id: id.to_owned(),
+            notifier: "slack".into(),
+            recipient: None,
+            facts: vec![fact(id, 1, Reason::First)],
+            not_before: at(1),
+            expires: at(9000),
+        };
+        let commit = Commit {
+            alerts: vec![over, alert("firing", 1)],
+            messages: ["delivered", "dead", "waiting"].map(message).into(),
+            engine: engine(1),
+            at: at(1),
+        };
+        store
+            .commit_decision(&ORGANIZATION.into(), commit)
+            .await
+            .unwrap();
+        store
+            .finish("delivered", Outcome::Delivered, at(3))
+            .await
+            .unwrap();
+        store
+            .finish(
+                "dead",
+                Outcome::Dead {
+                    error: "410".to_owned(),
+                },
+                at(3),
+            )
+            .await
+            .unwrap();
+        assert_eq!(store.drop_history(at(3), at(3)).await.unwrap(), 0);
+        assert_eq!(
+            store.drop_history(at(4), at(3)).await.unwrap(),
+            1,
+            "the period goes on"
+        );
+        assert_eq!(
+            store
+                .drop_history(end + SignedDuration::from_secs(1), at(3))
+                .await
+                .unwrap(),
+            1
+        );
+        assert_eq!(store.drop_history(at(4), at(4)).await.unwrap(), 1);
+        let report = store.check().await.unwrap();
+        assert_eq!((report.n_alerts, report.n_messages), (1, 1));
+        assert!(report.problems.is_empty());
+    }
 }

@@ -313,3 +313,88 @@ pub(super) fn alert_to_json(alert: &Alert) -> String {
 pub(super) fn alert_from_json(text: &str) -> Result<Alert, Cause> {
     from_json::<AlertShape>(text, "an alert").map(Alert::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{alert, at, line};
+    use proptest::prelude::*;
+
+    fn any_line() -> impl Strategy<Value = Line> {
+        (
+            any::<i128>(),
+            prop::sample::select(Severity::ALL.to_vec()),
+            ".*",
+        )
+            .prop_map(|(quantity, severity, text)| Line {
+                quantity,
+                severity,
+                text: text.into(),
+            })
+    }
+
+    fn any_state() -> impl Strategy<Value = State> {
+        let by = prop::sample::select(EndedBy::ALL.to_vec());
+        prop_oneof![
+            (any_line(), any::<u64>()).prop_map(|(line, since)| State::Pending {
+                line,
+                since: Observed(since)
+            }),
+            (any_line(), any::<Option<u64>>()).prop_map(|(line, since)| State::Firing {
+                line,
+                clearing_since: since.map(Observed)
+            }),
+            (any_line(), by, 0i64..100_000).prop_map(|(line, by, minute)| State::Ended {
+                by,
+                at: at(minute),
+                line
+            }),
+        ]
+    }
+
+    fn any_told() -> impl Strategy<Value = Told> {
+        let lines = || prop::collection::vec(any_line(), 0..3);
+        (prop::option::of(any_line()), lines(), lines(), any::<u64>()).prop_map(
+            |(showing, raised, lowered, at)| Told {
+                showing,
+                raised,
+                lowered,
+                at: Observed(at),
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn alerts_come_back_as_they_were(
+            state in any_state(),
+            told in prop::collection::btree_map(".*", any_told(), 0..3),
+            sequence in any::<u64>(),
+            quantities in (any::<i128>(), any::<Option<i128>>()),
+            flags in any::<[bool; 3]>(),
+            nanosecond in 0i32..1_000_000_000,
+        ) {
+            let mut shown = alert("w", sequence);
+            shown.state = state;
+            shown.told = told.into_iter().map(|(name, told)| (NotifierName::new(name), told)).collect();
+            (shown.value, shown.limit) = quantities;
+            [shown.is_late, shown.is_silenced, _] = flags;
+            shown.firing_since = flags[2].then(|| at(3));
+            // Without a period the start is part of the identity, to the last digit.
+            shown.identity.slot.period = None;
+            shown.identity.started_at = Timestamp::new(at(0).as_second(), nanosecond).unwrap();
+            let back = alert_from_json(&alert_to_json(&shown)).unwrap();
+            prop_assert_eq!(back.identity.fingerprint(), shown.identity.fingerprint());
+            prop_assert_eq!(back, shown);
+        }
+    }
+
+    #[test]
+    fn the_stored_text_is_readable() {
+        let shape = LineShape::from(&line());
+        assert_eq!(
+            to_json(&shape),
+            r#"{"quantity":"80","severity":"warning","text":"80%"}"#
+        );
+    }
+}
