@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
 use crate::store::names::{self, ModelIds, ModelNames, StoredPart};
 use crate::store::rows::{Bucket, add_to_recorded, doubts, for_rows, write_doubt, write_row};
-use crate::store::values::{AMOUNTS, add, amounts_at, granularity_number, granularity_of, kind_of};
+use crate::store::values::{add, granularity_number, kind_of};
 
 /// What one part used of one model from some hour on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,38 +199,6 @@ impl Store {
         })
         .await
     }
-}
-
-/// Everything that was ever counted, by part and model.
-pub(super) fn recorded(
-    db: &Connection,
-    organization: i64,
-) -> Result<Vec<(Part, ModelName, Amounts)>, Cause> {
-    let models = ModelNames::load(db)?;
-    let sql = format!("SELECT model_id, {AMOUNTS} FROM recorded WHERE part_id = ?1");
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut sums = Vec::new();
-    for part in names::parts(db, organization)? {
-        let mut rows = statement.query([part.id])?;
-        while let Some(row) = rows.next()? {
-            let model = models.get(row.get(0)?)?.clone();
-            sums.push((part.part.clone(), model, amounts_at(row, 1)?));
-        }
-    }
-    Ok(sums)
-}
-
-/// Buckets whose remainder is to be derived anew.
-pub(super) fn due_remainders(db: &Connection, organization: i64) -> Result<Vec<Bucket>, Cause> {
-    let mut statement = db.prepare_cached(
-        "SELECT granularity, hour FROM due_remainders WHERE organization_id = ?1",
-    )?;
-    let mut rows = statement.query([organization])?;
-    let mut due = Vec::new();
-    while let Some(row) = rows.next()? {
-        due.push((granularity_of(row.get(0)?)?, Hour::from_count(row.get(1)?)));
-    }
-    Ok(due)
 }
 
 fn stored_of(

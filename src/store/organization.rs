@@ -9,14 +9,15 @@ use crate::domain::alert::Alert;
 use crate::domain::coverage::Coverage;
 use crate::domain::directory::Directory;
 use crate::domain::ids::{ModelName, OrganizationName};
+use crate::domain::span::Hour;
 use crate::domain::usage::{Amounts, Part};
 use crate::store::Store;
 use crate::store::engine::{self, Engine};
 use crate::store::error::{Cause, StoreError};
-use crate::store::ledger;
+use crate::store::names::{self, ModelNames};
 use crate::store::rows::Bucket;
-use crate::store::values::At;
-use crate::store::{alerts, directory, names};
+use crate::store::values::{AMOUNTS, At, amounts_at, granularity_of};
+use crate::store::{alerts, directory};
 
 /// What is stored of an organization, but for the rows of usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,10 +103,37 @@ fn load(
         directory: directory::load(db, organization)?,
         coverages: parts.map(|part| (part.part, part.coverage)).collect(),
         engine: engine::load(db, organization)?,
-        recorded: ledger::recorded(db, organization)?,
-        due_remainders: ledger::due_remainders(db, organization)?
-            .into_iter()
-            .collect(),
+        recorded: recorded(db, organization)?,
+        due_remainders: due_remainders(db, organization)?.into_iter().collect(),
         alerts: alerts::load(db, organization, ended_after)?,
     })
+}
+
+/// Everything that was ever counted, by part and model.
+fn recorded(db: &Connection, organization: i64) -> Result<Vec<(Part, ModelName, Amounts)>, Cause> {
+    let models = ModelNames::load(db)?;
+    let sql = format!("SELECT model_id, {AMOUNTS} FROM recorded WHERE part_id = ?1");
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut sums = Vec::new();
+    for part in names::parts(db, organization)? {
+        let mut rows = statement.query([part.id])?;
+        while let Some(row) = rows.next()? {
+            let model = models.get(row.get(0)?)?.clone();
+            sums.push((part.part.clone(), model, amounts_at(row, 1)?));
+        }
+    }
+    Ok(sums)
+}
+
+/// Buckets whose remainder is to be derived anew.
+fn due_remainders(db: &Connection, organization: i64) -> Result<Vec<Bucket>, Cause> {
+    let mut statement = db.prepare_cached(
+        "SELECT granularity, hour FROM due_remainders WHERE organization_id = ?1",
+    )?;
+    let mut rows = statement.query([organization])?;
+    let mut due = Vec::new();
+    while let Some(row) = rows.next()? {
+        due.push((granularity_of(row.get(0)?)?, Hour::from_count(row.get(1)?)));
+    }
+    Ok(due)
 }
