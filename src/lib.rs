@@ -11,13 +11,5 @@ pub mod clock;
 pub mod outbound;
 pub mod secret;
 
-// Rung 3: what the process is told, and what it counts.
-pub mod metrics;
-
-// Rung 4: adapters, each speaks to one outside thing in domain words.
-pub mod anthropic;
-pub mod simulator;
+// Rung 4: adapters, each to one outside thing, in domain words.
 pub mod store;
-
-// Rung 6: activities.
-pub mod cycle;

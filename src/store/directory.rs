@@ -1,0 +1,203 @@
+//! The directory: the workspaces that were ever listed, and the organization's own data.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Row, Transaction, params};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::directory::{Directory, Doubt, OrganizationInfo, Presence, Workspace};
+use crate::domain::ids::{OrganizationName, WorkspaceId};
+use crate::domain::money::Usd;
+use crate::store::Store;
+use crate::store::error::{Cause, StoreError};
+use crate::store::json::{AsText, from_json, to_json};
+use crate::store::names;
+use crate::store::values::{At, UsdText};
+
+impl Store {
+    /// Stores the directory; workspaces that did not change are not written again.
+    pub async fn save_directory(
+        &self,
+        organization: &OrganizationName,
+        directory: &Directory,
+    ) -> Result<(), StoreError> {
+        let (name, directory) = (organization.clone(), directory.clone());
+        self.write("save_directory", move |tx| {
+            let organization = names::organization(tx, &name)?;
+            let before = load(tx, organization)?;
+            let info = directory
+                .organization
+                .as_ref()
+                .map(|info| to_json(&InfoShape::from(info)));
+            tx.execute(
+                "UPDATE organizations SET listed_at = ?2, info = ?3 WHERE id = ?1",
+                params![organization, directory.listed_at.map(At), info],
+            )?;
+            for (id, entry) in &directory.workspaces {
+                if before.workspaces.get(id) != Some(entry) {
+                    save_workspace(tx, organization, &entry.0, entry.1)?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// The directory as it is stored.
+pub(super) fn load(db: &Connection, organization: i64) -> Result<Directory, Cause> {
+    let mut statement = db.prepare_cached(
+        "SELECT workspace_id, name, monthly_limit, requests_per_minute, presence, missing_since, n_answers
+         FROM workspaces WHERE organization_id = ?1",
+    )?;
+    let mut rows = statement.query([organization])?;
+    let mut workspaces = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let (workspace, presence) = workspace_at(row)?;
+        workspaces.insert(workspace.id.clone(), (workspace, presence));
+    }
+    let (listed_at, info): (Option<At>, Option<String>) = db.query_row(
+        "SELECT listed_at, info FROM organizations WHERE id = ?1",
+        [organization],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let info = info.map(|text| from_json::<InfoShape>(&text, "the organization's data"));
+    Ok(Directory {
+        workspaces,
+        organization: info.transpose()?.map(OrganizationInfo::from),
+        listed_at: listed_at.map(|at| at.0),
+    })
+}
+
+fn save_workspace(
+    tx: &Transaction<'_>,
+    organization: i64,
+    workspace: &Workspace,
+    presence: Presence,
+) -> Result<(), Cause> {
+    let (word, doubt) = match presence {
+        Presence::Listed => ("listed", None),
+        Presence::Missing(doubt) => ("missing", Some(doubt)),
+        Presence::Gone => ("gone", None),
+    };
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO workspaces (organization_id, workspace_id, name, monthly_limit, requests_per_minute, presence,
+                                            missing_since, n_answers)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        organization,
+        workspace.id.as_str(),
+        workspace.name,
+        workspace.monthly_limit.map(UsdText),
+        // As text: 64 bits without a sign do not fit SQLite's integers.
+        workspace.requests_per_minute.map(|limit| limit.to_string()),
+        word,
+        doubt.map(|doubt| At(doubt.since)),
+        doubt.map(|doubt| doubt.n_answers),
+    ])?;
+    Ok(())
+}
+
+fn workspace_at(row: &Row<'_>) -> Result<(Workspace, Presence), Cause> {
+    let requests: Option<String> = row.get(3)?;
+    let requests = requests.map(|text| {
+        text.parse()
+            .map_err(|_| Cause::Corrupt(format!("a limit of `{text}` requests")))
+    });
+    let doubt = match (row.get::<_, Option<At>>(5)?, row.get(6)?) {
+        (Some(since), Some(n_answers)) => Some(Doubt {
+            since: since.0,
+            n_answers,
+        }),
+        (_, _) => None,
+    };
+    let word: String = row.get(4)?;
+    let presence = match (word.as_str(), doubt) {
+        ("listed", None) => Presence::Listed,
+        ("missing", Some(doubt)) => Presence::Missing(doubt),
+        ("gone", None) => Presence::Gone,
+        (_, _) => return Err(Cause::Corrupt(format!("a workspace that is `{word}`"))),
+    };
+    let workspace = Workspace {
+        id: WorkspaceId::new(row.get::<_, String>(0)?),
+        name: row.get(1)?,
+        monthly_limit: row.get::<_, Option<UsdText>>(2)?.map(|usd| usd.0),
+        requests_per_minute: requests.transpose()?,
+    };
+    Ok((workspace, presence))
+}
+
+/// What the API says about an organization.
+#[derive(Debug, Serialize, Deserialize)]
+struct InfoShape {
+    id: String,
+    name: String,
+    usage_limit: Option<AsText<Usd>>,
+    current_month_usage: Option<AsText<Usd>>,
+}
+
+impl From<&OrganizationInfo> for InfoShape {
+    fn from(info: &OrganizationInfo) -> InfoShape {
+        InfoShape {
+            id: info.id.clone(),
+            name: info.name.clone(),
+            usage_limit: info.usage_limit.map(AsText),
+            current_month_usage: info.current_month_usage.map(AsText),
+        }
+    }
+}
+
+impl From<InfoShape> for OrganizationInfo {
+    fn from(shape: InfoShape) -> OrganizationInfo {
+        OrganizationInfo {
+            id: shape.id,
+            name: shape.name,
+            usage_limit: shape.usage_limit.map(|usd| usd.0),
+            current_month_usage: shape.current_month_usage.map(|usd| usd.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{ORGANIZATION, at, store};
+
+    fn workspace(id: &str, name: &str) -> Workspace {
+        Workspace {
+            id: id.into(),
+            name: name.to_owned(),
+            monthly_limit: Some(Usd::from_pico(1)),
+            requests_per_minute: Some(u64::MAX),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_loaded_as_it_was_saved() {
+        let store = store().await;
+        let organization = ORGANIZATION.into();
+        let odd = workspace("b", "'\"\n\u{1F4B8}<b>\u{7}");
+        let mut directory =
+            Directory::default().with_list(vec![workspace("a", "A"), odd.clone()], at(0));
+        for minute in [0, 10, 60, 70] {
+            directory = directory.with_list(vec![odd.clone()], at(minute));
+            directory.organization = Some(OrganizationInfo {
+                id: "org".to_owned(),
+                name: "Acme".to_owned(),
+                usage_limit: Some(Usd::from_pico(i128::MAX)),
+                current_month_usage: None,
+            });
+            store
+                .save_directory(&organization, &directory)
+                .await
+                .unwrap();
+            assert_eq!(
+                store.directory(&organization).await.unwrap(),
+                Some(directory.clone())
+            );
+        }
+        assert_eq!(directory.workspaces["a"].1, Presence::Gone);
+        assert_eq!(store.directory(&"other".into()).await.unwrap(), None);
+    }
+}

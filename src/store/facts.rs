@@ -1,0 +1,203 @@
+//! How the facts of a message are stored. They are frozen once the message was tried, so all versions must read them: a field
+//! that is added later needs a default.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::alert::EndedBy;
+use crate::domain::money::Usd;
+use crate::domain::notification::{Contributor, Fact, Reason};
+use crate::domain::rule::{Quantity, Watch};
+use crate::store::error::Cause;
+use crate::store::json::{AsText, from_json, to_json};
+use crate::store::shapes::{IdentityShape, LineShape, SpanShape};
+
+/// Facts as they stand in the outbox.
+pub(super) fn facts_to_json(facts: &[Fact]) -> String {
+    to_json(&facts.iter().map(FactShape::from).collect::<Vec<_>>())
+}
+
+/// Facts of the outbox.
+pub(super) fn facts_from_json(text: &str) -> Result<Vec<Fact>, Cause> {
+    let shapes: Vec<FactShape> = from_json(text, "the facts of a message")?;
+    Ok(shapes.into_iter().map(Fact::from).collect())
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ContributorShape {
+    workspace_id: String,
+    workspace: String,
+    model: String,
+    value: AsText<Quantity>,
+    before: Option<AsText<Quantity>>,
+}
+
+impl From<&Contributor> for ContributorShape {
+    fn from(contributor: &Contributor) -> ContributorShape {
+        ContributorShape {
+            workspace_id: contributor.workspace_id.to_string(),
+            workspace: contributor.workspace.clone(),
+            model: contributor.model.to_string(),
+            value: AsText(contributor.value),
+            before: contributor.before.map(AsText),
+        }
+    }
+}
+
+impl From<ContributorShape> for Contributor {
+    fn from(shape: ContributorShape) -> Contributor {
+        Contributor {
+            workspace_id: shape.workspace_id.as_str().into(),
+            workspace: shape.workspace,
+            model: shape.model.as_str().into(),
+            value: shape.value.0,
+            before: shape.before.map(|before| before.0),
+        }
+    }
+}
+
+/// A stored fact.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct FactShape {
+    identity: IdentityShape,
+    sequence: u64,
+    reason: AsText<Reason>,
+    ended_by: Option<AsText<EndedBy>>,
+    is_late: bool,
+    is_fired_and_resolved: bool,
+    subject_name: String,
+    watch: AsText<Watch>,
+    span: SpanShape,
+    zone_name: String,
+    value: AsText<Quantity>,
+    is_lower_bound: bool,
+    limit: Option<AsText<Quantity>>,
+    line: LineShape,
+    firing_since: AsText<Timestamp>,
+    ended_at: Option<AsText<Timestamp>>,
+    decided_at: AsText<Timestamp>,
+    as_of: Option<AsText<Timestamp>>,
+    labels: BTreeMap<String, String>,
+    top: Vec<ContributorShape>,
+    forecast: Option<AsText<Usd>>,
+}
+
+impl From<&Fact> for FactShape {
+    fn from(fact: &Fact) -> FactShape {
+        FactShape {
+            identity: (&fact.identity).into(),
+            sequence: fact.sequence,
+            reason: AsText(fact.reason),
+            ended_by: fact.ended_by.map(AsText),
+            is_late: fact.is_late,
+            is_fired_and_resolved: fact.is_fired_and_resolved,
+            subject_name: fact.subject_name.clone(),
+            watch: AsText(fact.watch),
+            span: fact.span.into(),
+            zone_name: fact.zone_name.clone(),
+            value: AsText(fact.value),
+            is_lower_bound: fact.is_lower_bound,
+            limit: fact.limit.map(AsText),
+            line: (&fact.line).into(),
+            firing_since: AsText(fact.firing_since),
+            ended_at: fact.ended_at.map(AsText),
+            decided_at: AsText(fact.decided_at),
+            as_of: fact.as_of.map(AsText),
+            labels: fact.labels.clone(),
+            top: fact.top.iter().map(Into::into).collect(),
+            forecast: fact.forecast.map(AsText),
+        }
+    }
+}
+
+impl From<FactShape> for Fact {
+    fn from(shape: FactShape) -> Fact {
+        Fact {
+            identity: shape.identity.into(),
+            sequence: shape.sequence,
+            reason: shape.reason.0,
+            ended_by: shape.ended_by.map(|by| by.0),
+            is_late: shape.is_late,
+            is_fired_and_resolved: shape.is_fired_and_resolved,
+            subject_name: shape.subject_name,
+            watch: shape.watch.0,
+            span: shape.span.into(),
+            zone_name: shape.zone_name,
+            value: shape.value.0,
+            is_lower_bound: shape.is_lower_bound,
+            limit: shape.limit.map(|limit| limit.0),
+            line: shape.line.into(),
+            firing_since: shape.firing_since.0,
+            ended_at: shape.ended_at.map(|at| at.0),
+            decided_at: shape.decided_at.0,
+            as_of: shape.as_of.map(|at| at.0),
+            labels: shape.labels,
+            top: shape.top.into_iter().map(Into::into).collect(),
+            forecast: shape.forecast.map(|forecast| forecast.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{ModelName, WorkspaceId};
+    use crate::store::samples::{at, fact};
+    use proptest::prelude::*;
+
+    fn contributor() -> impl Strategy<Value = Contributor> {
+        (".*", ".*", any::<i128>(), any::<Option<i128>>()).prop_map(|(id, name, value, before)| {
+            Contributor {
+                workspace_id: WorkspaceId::new(id.as_str()),
+                workspace: name.clone(),
+                model: ModelName::new(name),
+                value,
+                before,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn facts_come_back_as_they_were(
+            reason in prop::sample::select(Reason::ALL.to_vec()),
+            ended_by in prop::option::of(prop::sample::select(EndedBy::ALL.to_vec())),
+            quantities in (any::<i128>(), any::<Option<i128>>(), any::<i128>()),
+            flags in any::<[bool; 3]>(),
+            texts in (".*", ".*", ".*"),
+            top in prop::collection::vec(contributor(), 0..5),
+            labels in prop::collection::btree_map(".*", ".*", 0..3),
+            sequence in any::<u64>(),
+            minutes in (0i64..100_000, prop::option::of(0i64..100_000), prop::option::of(0i64..100_000)),
+        ) {
+            let mut told = fact(&texts.0, sequence, reason);
+            told.identity.slot.period = flags[2].then(|| texts.2.as_str().into());
+            told.ended_by = ended_by;
+            (told.value, told.limit) = (quantities.0, quantities.1);
+            told.line.quantity = quantities.2;
+            told.line.text = texts.1.as_str().into();
+            [told.is_late, told.is_fired_and_resolved, told.is_lower_bound] = flags;
+            told.zone_name = texts.2;
+            told.firing_since = at(minutes.0) + jiff::SignedDuration::from_nanos(1);
+            told.ended_at = minutes.1.map(at);
+            told.as_of = minutes.2.map(at);
+            told.labels = labels;
+            told.top = top;
+            told.forecast = quantities.1.map(Usd::from_pico);
+            let all = vec![told.clone(), told];
+            prop_assert_eq!(facts_from_json(&facts_to_json(&all)).unwrap(), all);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_that_says_why() {
+        let good = facts_to_json(&[fact("w", 1, Reason::First)]);
+        let bad = good.replace("\"first\"", "\"foremost\"");
+        let Err(Cause::Corrupt(detail)) = facts_from_json(&bad) else {
+            panic!("no such reason");
+        };
+        assert!(detail.contains("unknown value `foremost`"), "{detail}");
+    }
+}

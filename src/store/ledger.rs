@@ -1,0 +1,706 @@
+//! The ledger: rows of usage by part, hour and model, and the sums that figures start from.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Transaction, params};
+
+use crate::domain::coverage::Coverage;
+use crate::domain::ids::{ModelName, OrganizationName};
+use crate::domain::record::{Kind, Recorded, Stored};
+use crate::domain::span::{Hour, HourSpan};
+use crate::domain::usage::{Amounts, Buckets, Cells, Part};
+use crate::store::Store;
+use crate::store::error::{Cause, StoreError};
+use crate::store::names::{self, ModelIds, ModelNames, StoredPart};
+use crate::store::rows::{Bucket, add_to_recorded, doubts, for_rows, write_doubt, write_row};
+use crate::store::values::{add, granularity_number, kind_of};
+
+/// What one part used of one model from some hour on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageRow {
+    /// Whose usage; never the whole.
+    pub part: Part,
+    /// Of which model.
+    pub model: ModelName,
+    /// The first hour of the group.
+    pub hour: Hour,
+    /// How much; never all zero.
+    pub amounts: Amounts,
+}
+
+impl Store {
+    /// A part's rows and doubts in whole days; nothing where the part is not known.
+    pub async fn stored(
+        &self,
+        organization: &OrganizationName,
+        part: &Part,
+        hours: HourSpan,
+    ) -> Result<Stored, StoreError> {
+        let mut many = self
+            .stored_many(organization, vec![(part.clone(), hours)])
+            .await?;
+        Ok(many.pop().unwrap_or_default())
+    }
+
+    /// The same for many parts, in the order in which they were asked for.
+    pub async fn stored_many(
+        &self,
+        organization: &OrganizationName,
+        asked: Vec<(Part, HourSpan)>,
+    ) -> Result<Vec<Stored>, StoreError> {
+        let name = organization.clone();
+        self.read(move |db| {
+            let models = ModelNames::load(db)?;
+            let organization = names::find_organization(db, &name)?;
+            let stored = |(part, hours): &(Part, HourSpan)| match organization {
+                Some(organization) => stored_of(db, &models, organization, part, *hours),
+                None => Ok(Stored::default()),
+            };
+            asked.iter().map(stored).collect()
+        })
+        .await
+    }
+
+    /// Writes what answers changed: rows, doubts, coverage and recorded sums, and notes which remainders are to be derived
+    /// anew. `done` are remainders that were derived from what was stored before this call.
+    pub async fn record(
+        &self,
+        organization: &OrganizationName,
+        changes: Vec<(Part, Recorded)>,
+        done: Vec<Bucket>,
+    ) -> Result<(), StoreError> {
+        let name = organization.clone();
+        self.write("record", move |tx| {
+            let organization = names::organization(tx, &name)?;
+            // What this very call touches is due again, so the done ones go first.
+            remove_remainders(tx, organization, &done)?;
+            let mut models = ModelIds::default();
+            for (part, recorded) in &changes {
+                record_part(tx, &mut models, organization, part, recorded)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// What counts in a span, by part and model, without the whole and without zeros.
+    pub async fn sums(
+        &self,
+        organization: &OrganizationName,
+        hours: HourSpan,
+    ) -> Result<Vec<(Part, ModelName, Amounts)>, StoreError> {
+        let rows = self
+            .usage(organization, hours, move |_| hours.start)
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.part, row.model, row.amounts))
+            .collect())
+    }
+
+    /// What counts of one part in a span, by hour; days before the part's hours stand at their first hour.
+    pub async fn sums_by_hour(
+        &self,
+        organization: &OrganizationName,
+        part: &Part,
+        hours: HourSpan,
+    ) -> Result<Buckets, StoreError> {
+        let (name, part) = (organization.clone(), part.clone());
+        self.read(move |db| {
+            let models = ModelNames::load(db)?;
+            let Some(organization) = names::find_organization(db, &name)? else {
+                return Ok(Buckets::new());
+            };
+            let Some(part) = names::find_part(db, organization, &part)? else {
+                return Ok(Buckets::new());
+            };
+            let mut buckets = Buckets::new();
+            for ((hour, model), amounts) in effective(db, &part, hours, |hour| hour)? {
+                let cells = buckets.entry(hour).or_default();
+                cells.insert(models.get(model)?.clone(), amounts);
+            }
+            Ok(buckets)
+        })
+        .await
+    }
+
+    /// What counts in a span, by part, model and group of hours. `group` gives the first hour of the group of an hour.
+    pub async fn usage(
+        &self,
+        organization: &OrganizationName,
+        hours: HourSpan,
+        group: impl Fn(Hour) -> Hour + Send + 'static,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        let name = organization.clone();
+        self.read(move |db| {
+            let models = ModelNames::load(db)?;
+            let Some(organization) = names::find_organization(db, &name)? else {
+                return Ok(Vec::new());
+            };
+            let mut rows = Vec::new();
+            for part in names::parts(db, organization)? {
+                if part.part == Part::Whole {
+                    continue;
+                }
+                for ((hour, model), amounts) in effective(db, &part, hours, &group)? {
+                    rows.push(UsageRow {
+                        part: part.part.clone(),
+                        model: models.get(model)?.clone(),
+                        hour,
+                        amounts,
+                    });
+                }
+            }
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// The sum over all workspaces of the API's own rows, for each bucket that is asked for.
+    pub async fn listed_sum(
+        &self,
+        organization: &OrganizationName,
+        buckets: &[Bucket],
+    ) -> Result<BTreeMap<Bucket, Cells>, StoreError> {
+        self.bucket_sums(organization, buckets, |part| {
+            matches!(part, Part::Workspace(_))
+        })
+        .await
+    }
+
+    /// The API's own rows of the whole, for each bucket that is asked for.
+    pub async fn whole(
+        &self,
+        organization: &OrganizationName,
+        buckets: &[Bucket],
+    ) -> Result<BTreeMap<Bucket, Cells>, StoreError> {
+        self.bucket_sums(organization, buckets, |part| *part == Part::Whole)
+            .await
+    }
+
+    async fn bucket_sums(
+        &self,
+        organization: &OrganizationName,
+        buckets: &[Bucket],
+        is_wanted: fn(&Part) -> bool,
+    ) -> Result<BTreeMap<Bucket, Cells>, StoreError> {
+        let (name, buckets) = (organization.clone(), buckets.to_vec());
+        self.read(move |db| {
+            let parts = match names::find_organization(db, &name)? {
+                Some(organization) => names::parts(db, organization)?,
+                None => Vec::new(),
+            };
+            let parts: Vec<i64> = parts
+                .iter()
+                .filter(|part| is_wanted(&part.part))
+                .map(|part| part.id)
+                .collect();
+            sum_buckets(db, &parts, &buckets)
+        })
+        .await
+    }
+}
+
+fn stored_of(
+    db: &Connection,
+    models: &ModelNames,
+    organization: i64,
+    part: &Part,
+    hours: HourSpan,
+) -> Result<Stored, Cause> {
+    let Some(part) = names::find_part(db, organization, part)? else {
+        return Ok(Stored::default());
+    };
+    let buckets = |kind| -> Result<Buckets, Cause> {
+        let mut buckets = Buckets::new();
+        for_rows(db, part.id, kind, hours, |hour, model, amounts| {
+            let cells: &mut Cells = buckets.entry(hour).or_default();
+            cells.insert(models.get(model)?.clone(), amounts);
+            Ok(())
+        })?;
+        Ok(buckets)
+    };
+    Ok(Stored {
+        hours: buckets(Kind::Hour)?,
+        booked: buckets(Kind::Booked)?,
+        days: buckets(Kind::Day)?,
+        doubts: doubts(db, part.id, hours)?,
+    })
+}
+
+/// The pieces of a span in which each kind of rows counts.
+fn counted(coverage: &Coverage, hours: HourSpan) -> [(Kind, HourSpan); 3] {
+    // Without any hours every day counts by its row.
+    let boundary = coverage.hours_from.map_or(hours.end, |day| {
+        day.first_hour()
+            .clamp(hours.start, hours.end.max(hours.start))
+    });
+    let (daily, hourly) = (
+        HourSpan {
+            end: boundary,
+            ..hours
+        },
+        HourSpan {
+            start: boundary,
+            ..hours
+        },
+    );
+    [
+        (Kind::Hour, hourly),
+        (Kind::Booked, hourly),
+        (Kind::Day, daily),
+    ]
+}
+
+/// What counts of a part in a span, by group and model, without zeros.
+fn effective(
+    db: &Connection,
+    part: &StoredPart,
+    hours: HourSpan,
+    group: impl Fn(Hour) -> Hour,
+) -> Result<BTreeMap<(Hour, i64), Amounts>, Cause> {
+    let mut sums: BTreeMap<(Hour, i64), Amounts> = BTreeMap::new();
+    for (kind, piece) in counted(&part.coverage, hours) {
+        for_rows(db, part.id, kind, piece, |hour, model, amounts| {
+            let sum = sums.entry((group(hour), model)).or_default();
+            *sum = add(sum, &amounts)?;
+            Ok(())
+        })?;
+    }
+    sums.retain(|_, amounts| !amounts.is_zero());
+    Ok(sums)
+}
+
+fn sum_buckets(
+    db: &Connection,
+    parts: &[i64],
+    buckets: &[Bucket],
+) -> Result<BTreeMap<Bucket, Cells>, Cause> {
+    let models = ModelNames::load(db)?;
+    let mut sums = BTreeMap::new();
+    for (granularity, hour) in buckets {
+        let only = HourSpan {
+            start: *hour,
+            end: hour.plus(1),
+        };
+        let mut by_model: BTreeMap<i64, Amounts> = BTreeMap::new();
+        for part in parts {
+            for_rows(
+                db,
+                *part,
+                kind_of(*granularity),
+                only,
+                |_, model, amounts| {
+                    let sum = by_model.entry(model).or_default();
+                    *sum = add(sum, &amounts)?;
+                    Ok(())
+                },
+            )?;
+        }
+        let mut cells = Cells::new();
+        for (model, amounts) in by_model {
+            if !amounts.is_zero() {
+                cells.insert(models.get(model)?.clone(), amounts);
+            }
+        }
+        sums.insert((*granularity, *hour), cells);
+    }
+    Ok(sums)
+}
+
+fn record_part(
+    tx: &Transaction<'_>,
+    models: &mut ModelIds,
+    organization: i64,
+    part: &Part,
+    recorded: &Recorded,
+) -> Result<(), Cause> {
+    let id = names::save_part(tx, organization, part, &recorded.coverage)?;
+    for row in &recorded.rows {
+        write_row(tx, models, id, row)?;
+    }
+    for (bucket, doubt) in &recorded.doubts {
+        write_doubt(tx, id, *bucket, *doubt)?;
+    }
+    // The whole is never summed with its parts, so nothing of it is ever "recorded".
+    if *part != Part::Whole {
+        add_recorded(tx, models, id, recorded)?;
+    }
+    // The remainder is derived from the others, not from itself.
+    if *part != Part::Unattributed {
+        let mut statement = tx.prepare_cached(
+            "INSERT INTO due_remainders (organization_id, granularity, hour) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        )?;
+        for (granularity, hour) in &recorded.touched {
+            statement.execute(params![
+                organization,
+                granularity_number(*granularity),
+                hour.count()
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_remainders(
+    tx: &Transaction<'_>,
+    organization: i64,
+    done: &[Bucket],
+) -> Result<(), Cause> {
+    let mut statement = tx.prepare_cached(
+        "DELETE FROM due_remainders WHERE organization_id = ?1 AND granularity = ?2 AND hour = ?3",
+    )?;
+    for (granularity, hour) in done {
+        statement.execute(params![
+            organization,
+            granularity_number(*granularity),
+            hour.count()
+        ])?;
+    }
+    Ok(())
+}
+
+fn add_recorded(
+    tx: &Transaction<'_>,
+    models: &mut ModelIds,
+    part: i64,
+    recorded: &Recorded,
+) -> Result<(), Cause> {
+    let mut by_model: BTreeMap<&ModelName, Amounts> = BTreeMap::new();
+    for delta in &recorded.deltas {
+        let sum = by_model.entry(&delta.model).or_default();
+        *sum = add(sum, &delta.amounts)?;
+    }
+    for (model, delta) in by_model {
+        if !delta.is_zero() {
+            add_to_recorded(tx, part, models.get(tx, model)?, &delta)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::coverage::Purpose;
+    use crate::domain::record::{self, effective as count};
+    use crate::domain::span::Day;
+    use crate::domain::usage::{Answer, Granularity, add_to, sum};
+    use crate::store::samples::{FIRST, ORGANIZATION, amounts, at, record_hour, store};
+    use jiff::SignedDuration;
+    use proptest::prelude::*;
+
+    const SETTLE: SignedDuration = SignedDuration::from_mins(10);
+
+    fn days(first: i32, n_days: i32) -> HourSpan {
+        let day = |n| FIRST.day().plus(n).first_hour();
+        HourSpan {
+            start: day(first),
+            end: day(first + n_days),
+        }
+    }
+
+    /// One answer about one part: which day it begins with, and dollars by model for some of its buckets.
+    #[derive(Debug, Clone)]
+    struct Told {
+        granularity: Granularity,
+        first: i32,
+        n_days: i32,
+        minute: i64,
+        buckets: Vec<(i32, u8, i64)>,
+    }
+
+    fn told() -> impl Strategy<Value = Told> {
+        let bucket = (0i32..72, 0u8..3, 0i64..50);
+        (
+            any::<bool>(),
+            -3i32..2,
+            1i32..3,
+            0i64..4000,
+            prop::collection::vec(bucket, 0..12),
+        )
+            .prop_map(|(is_hourly, first, n_days, minute, buckets)| Told {
+                granularity: if is_hourly {
+                    Granularity::Hour
+                } else {
+                    Granularity::Day
+                },
+                first,
+                n_days,
+                minute,
+                buckets,
+            })
+    }
+
+    fn answer(told: &Told, part: &Part) -> Answer {
+        let hours = days(told.first, told.n_days);
+        let mut buckets = Buckets::new();
+        for (offset, model, dollars) in &told.buckets {
+            let hour = hours.start.plus(*offset);
+            let hour = match told.granularity {
+                Granularity::Hour => hour,
+                Granularity::Day => hour.day().first_hour(),
+            };
+            if hours.contains(hour) {
+                let cells = buckets.entry(hour).or_default();
+                add_to(
+                    cells,
+                    &format!("model-{model}").as_str().into(),
+                    amounts(*dollars),
+                );
+            }
+        }
+        Answer {
+            part: part.clone(),
+            granularity: told.granularity,
+            hours,
+            buckets,
+        }
+    }
+
+    fn totals(buckets: &Buckets, hours: HourSpan) -> Cells {
+        let mut cells = Cells::new();
+        for (_, bucket) in buckets.iter().filter(|(hour, _)| hours.contains(**hour)) {
+            for (model, amounts) in bucket {
+                add_to(&mut cells, model, *amounts);
+            }
+        }
+        cells
+    }
+
+    async fn check_replay(answers: &[Told]) {
+        let store = store().await;
+        let organization = ORGANIZATION.into();
+        let part = Part::Workspace("w".into());
+        let mut coverage = Coverage::new(at(0));
+        let mut recorded = Cells::new();
+        for told in answers {
+            let answer = answer(told, &part);
+            let purpose = match told.granularity {
+                Granularity::Hour => Purpose::Running,
+                Granularity::Day => Purpose::Corrections,
+            };
+            let before = store
+                .stored(&organization, &part, answer.hours)
+                .await
+                .unwrap();
+            let change = record::record(
+                &answer,
+                purpose,
+                &coverage,
+                &before,
+                SETTLE,
+                at(told.minute),
+            );
+            coverage = change.coverage.clone();
+            for delta in &change.deltas {
+                add_to(&mut recorded, &delta.model, delta.amounts);
+            }
+            store
+                .record(&organization, vec![(part.clone(), change)], Vec::new())
+                .await
+                .unwrap();
+
+            let all = store
+                .stored(&organization, &part, days(-9, 18))
+                .await
+                .unwrap();
+            let by_hour: Buckets = count(&all, &coverage)
+                .into_iter()
+                .filter(|(_, cells)| !cells.is_empty())
+                .collect();
+            assert_eq!(
+                store
+                    .sums_by_hour(&organization, &part, days(-9, 18))
+                    .await
+                    .unwrap(),
+                by_hour
+            );
+            for span in [
+                days(-9, 18),
+                days(0, 1),
+                HourSpan {
+                    start: FIRST.plus(-5),
+                    end: FIRST.plus(7),
+                },
+            ] {
+                let sums = store.sums(&organization, span).await.unwrap();
+                let sums: Cells = sums
+                    .into_iter()
+                    .map(|(_, model, amounts)| (model, amounts))
+                    .collect();
+                assert_eq!(sums, totals(&by_hour, span));
+            }
+        }
+        let state = store
+            .load_organization(&organization, at(0), at(0))
+            .await
+            .unwrap();
+        if !answers.is_empty() {
+            assert_eq!(state.coverages[&part], coverage);
+        }
+        let stored = state
+            .recorded
+            .into_iter()
+            .map(|(_, model, amounts)| (model, amounts));
+        let stored: Cells = stored.filter(|(_, amounts)| !amounts.is_zero()).collect();
+        assert_eq!(stored, recorded);
+        assert!(store.check().await.unwrap().problems.is_empty());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn the_store_holds_what_the_domain_decided(answers in prop::collection::vec(told(), 0..6)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(check_replay(&answers));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_whole_is_no_part_of_any_sum_and_the_remainder_makes_no_remainder_due() {
+        let store = store().await;
+        let organization = ORGANIZATION.into();
+        let told = |part: &Part, dollars| {
+            let told = Told {
+                granularity: Granularity::Hour,
+                first: 0,
+                n_days: 1,
+                minute: 65,
+                buckets: vec![(0, 0, dollars)],
+            };
+            let change = record::record(
+                &answer(&told, part),
+                Purpose::Running,
+                &Coverage::new(at(0)),
+                &Stored::default(),
+                SETTLE,
+                at(1),
+            );
+            (part.clone(), change)
+        };
+        let listed = Part::Workspace("w".into());
+        let changes = vec![told(&listed, 3), told(&Part::Whole, 10)];
+        store
+            .record(&organization, changes, Vec::new())
+            .await
+            .unwrap();
+        let bucket = (Granularity::Hour, FIRST);
+        let state = store
+            .load_organization(&organization, at(0), at(0))
+            .await
+            .unwrap();
+        assert!(state.due_remainders.contains(&bucket));
+        let whole = store.whole(&organization, &[bucket]).await.unwrap();
+        let parts = store.listed_sum(&organization, &[bucket]).await.unwrap();
+        assert_eq!(sum(&whole[&bucket]), amounts(10));
+        assert_eq!(sum(&parts[&bucket]), amounts(3));
+
+        let due = state.due_remainders.iter().copied().collect();
+        store
+            .record(&organization, vec![told(&Part::Unattributed, 7)], due)
+            .await
+            .unwrap();
+        let state = store
+            .load_organization(&organization, at(0), at(0))
+            .await
+            .unwrap();
+        assert!(state.due_remainders.is_empty());
+        assert_eq!(state.recorded.len(), 2);
+        let sums = store.sums(&organization, days(0, 1)).await.unwrap();
+        let parts: Vec<&Part> = sums.iter().map(|(part, _, _)| part).collect();
+        assert_eq!(parts, [&listed, &Part::Unattributed]);
+        let parts = store.listed_sum(&organization, &[bucket]).await.unwrap();
+        assert_eq!(
+            sum(&parts[&bucket]),
+            amounts(3),
+            "the remainder is not listed"
+        );
+    }
+
+    #[tokio::test]
+    async fn usage_is_grouped_as_the_caller_says() {
+        let store = store().await;
+        for hour in [0, 5, 23, 24, 30] {
+            record_hour(&store, "w", hour, 2).await.unwrap();
+        }
+        let by_day = |hour: Hour| hour.day().first_hour();
+        let rows = store
+            .usage(&ORGANIZATION.into(), days(0, 2), by_day)
+            .await
+            .unwrap();
+        let shown: Vec<(Day, Amounts)> = rows
+            .iter()
+            .map(|row| (row.hour.day(), row.amounts))
+            .collect();
+        let (two, three) = (
+            amounts(2) + amounts(2),
+            amounts(2) + amounts(2) + amounts(2),
+        );
+        assert_eq!(shown, [(FIRST.day(), three), (FIRST.day().plus(1), two)]);
+    }
+
+    #[tokio::test]
+    async fn organizations_are_kept_apart() {
+        let store = store().await;
+        record_hour(&store, "w", 0, 2).await.unwrap();
+        let other = OrganizationName::from("other");
+        let nothing = store.sums(&other, days(0, 1)).await.unwrap();
+        assert!(nothing.is_empty());
+        let error = store
+            .record(&other, Vec::new(), Vec::new())
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("no organization `other`"),
+            "{error}"
+        );
+        let state = store.load_organization(&other, at(3), at(0)).await.unwrap();
+        assert_eq!(state.engine.store_began, at(3));
+        assert!(
+            state.coverages.is_empty()
+                && state.recorded.is_empty()
+                && state.due_remainders.is_empty()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_record_that_fails_changes_nothing() {
+        let store = store().await;
+        record_hour(&store, "w", 0, 2).await.unwrap();
+        let before = store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        let part = Part::Workspace("w".into());
+        let told = Told {
+            granularity: Granularity::Hour,
+            first: 0,
+            n_days: 1,
+            minute: 9,
+            buckets: vec![(3, 1, 5)],
+        };
+        let good = record::record(
+            &answer(&told, &part),
+            Purpose::Running,
+            &before.coverages[&part],
+            &Stored::default(),
+            SETTLE,
+            at(9),
+        );
+        let mut bad = good.clone();
+        bad.deltas[0].amounts.tokens.input = i64::MAX;
+        bad.deltas.push(bad.deltas[0].clone());
+        let changes = vec![(part.clone(), good), (Part::Workspace("x".into()), bad)];
+        let error = store
+            .record(&ORGANIZATION.into(), changes, Vec::new())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, StoreError::Overflow { .. }), "{error}");
+        let after = store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        assert_eq!(after, before);
+    }
+}

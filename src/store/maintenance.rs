@@ -1,0 +1,273 @@
+//! Looking after the store: is it sound, and a copy of it while it is in use.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::backup::Backup;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::store::Store;
+use crate::store::error::{Cause, StoreError};
+use crate::store::facts::facts_from_json;
+use crate::store::migrations::{self, Version};
+use crate::store::names;
+use crate::store::shapes::alert_from_json;
+use crate::store::values::count_at;
+
+/// At most so many faults of each kind are named.
+const MAX_NAMED: usize = 20;
+
+/// What a look at the store found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The store's version.
+    pub version: i64,
+    /// Its size in bytes, without the write-ahead log.
+    pub n_bytes: u64,
+    /// Rows of usage.
+    pub n_usage: u64,
+    /// Alerts, ended ones too.
+    pub n_alerts: u64,
+    /// Messages, delivered ones too.
+    pub n_messages: u64,
+    /// What is wrong, in words; empty when all is well.
+    pub problems: Vec<String>,
+}
+
+impl Store {
+    /// Reads everything and says what does not fit. Changes nothing.
+    pub async fn check(&self) -> Result<Report, StoreError> {
+        self.read(report).await
+    }
+
+    /// Copies the store into a new file of mode 0600, also while a daemon writes. The copy is checked before it gets its
+    /// name, and a file that exists is never overwritten. Gives its size in bytes.
+    pub async fn backup(&self, to: &Path) -> Result<u64, StoreError> {
+        let to = to.to_owned();
+        self.read(move |db| copy(db, &to)).await
+    }
+}
+
+fn report(db: &Connection) -> Result<Report, Cause> {
+    let count = |sql: &str| db.query_row(sql, [], |row| count_at(row, 0));
+    let version = match migrations::version(db)? {
+        Version::Of(version) => version,
+        Version::Empty | Version::Foreign => 0,
+    };
+    let mut problems = integrity(db)?;
+    problems.extend(dangling(db)?);
+    problems.extend(unreadable(db)?);
+    problems.extend(misplaced(db)?);
+    Ok(Report {
+        version,
+        n_bytes: count("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")?,
+        n_usage: count("SELECT count(*) FROM usage")?,
+        n_alerts: count("SELECT count(*) FROM alerts")?,
+        n_messages: count("SELECT count(*) FROM outbox")?,
+        problems,
+    })
+}
+
+fn texts(db: &Connection, sql: &str) -> Result<Vec<String>, Cause> {
+    let mut statement = db.prepare(sql)?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Damage that SQLite sees itself.
+fn integrity(db: &Connection) -> Result<Vec<String>, Cause> {
+    let mut found = texts(db, &format!("PRAGMA integrity_check({MAX_NAMED})"))?;
+    found.retain(|line| line != "ok");
+    Ok(found)
+}
+
+fn dangling(db: &Connection) -> Result<Vec<String>, Cause> {
+    texts(
+        db,
+        &format!(
+            "SELECT 'a row of table ' || \"table\" || ' points to nothing in ' || \"parent\"
+             FROM pragma_foreign_key_check LIMIT {MAX_NAMED}"
+        ),
+    )
+}
+
+/// Shapes that this program cannot read.
+fn unreadable(db: &Connection) -> Result<Vec<String>, Cause> {
+    let mut problems = Vec::new();
+    let mut check = |sql: &str, reads: fn(&str) -> Result<(), Cause>| -> Result<(), Cause> {
+        let mut statement = db.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            if let Err(Cause::Corrupt(detail)) = reads(&row.get::<_, String>(1)?) {
+                problems.push(format!("{name}: {detail}"));
+            }
+        }
+        Ok(())
+    };
+    check(
+        "SELECT 'alert ' || fingerprint, alert FROM alerts",
+        |text| alert_from_json(text).map(|_| ()),
+    )?;
+    check("SELECT 'message ' || id, facts FROM outbox", |text| {
+        facts_from_json(text).map(|_| ())
+    })?;
+    problems.truncate(MAX_NAMED);
+    Ok(problems)
+}
+
+/// What every write keeps true, and SQLite does not know.
+fn misplaced(db: &Connection) -> Result<Vec<String>, Cause> {
+    let mut problems = texts(
+        db,
+        &format!(
+            "SELECT 'message ' || id || ' waits, but is about no alert' FROM outbox o
+             WHERE state = 'waiting' AND NOT EXISTS (SELECT 1 FROM outbox_alerts a WHERE a.position = o.position)
+             LIMIT {MAX_NAMED}"
+        ),
+    )?;
+    problems.extend(texts(
+        db,
+        &format!(
+            "SELECT 'a row of part ' || part_id || ' does not stand at its place: kind ' || kind || ', hour ' || hour
+             FROM usage WHERE (kind = 1 AND (hour + 1) % 24 <> 0) OR (kind = 2 AND hour % 24 <> 0) LIMIT {MAX_NAMED}"
+        ),
+    )?);
+    let mut organizations = db.prepare("SELECT id FROM organizations")?;
+    let ids = organizations.query_map([], |row| row.get::<_, i64>(0))?;
+    for id in ids.collect::<Result<Vec<_>, _>>()? {
+        for part in names::parts(db, id)? {
+            if part.coverage.days.is_some_and(|days| days.start > days.end) {
+                problems.push(format!(
+                    "part {} knows days that end before they start",
+                    part.id
+                ));
+            }
+        }
+    }
+    Ok(problems)
+}
+
+fn copy(db: &Connection, to: &Path) -> Result<u64, Cause> {
+    if to.exists() {
+        return Err(Cause::Exists(to.display().to_string()));
+    }
+    let mut partial = to.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let copied = copy_into(db, &partial).and_then(|n_bytes| {
+        // Unlike a rename, a link never replaces what appeared meanwhile.
+        std::fs::hard_link(&partial, to).map_err(|error| Cause::Io("name the backup", error))?;
+        Ok(n_bytes)
+    });
+    let removed = std::fs::remove_file(&partial);
+    let n_bytes = copied?;
+    removed.map_err(|error| Cause::Io("remove the backup's first name", error))?;
+    Ok(n_bytes)
+}
+
+fn copy_into(db: &Connection, partial: &Path) -> Result<u64, Cause> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(partial)
+        .map_err(|error| Cause::Io("make the backup's file", error))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut target = Connection::open_with_flags(partial, flags)?;
+    // All pages in one step: one state of the store, which writers beside it do not disturb.
+    Backup::new(db, &mut target)?.step(-1)?;
+    // One file without a log beside it.
+    target.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
+    let verdict = texts(&target, "PRAGMA quick_check")?;
+    if verdict != ["ok"] {
+        return Err(Cause::Corrupt(verdict.join("; ")));
+    }
+    target.close().map_err(|(_, error)| Cause::Sqlite(error))?;
+    let size =
+        std::fs::metadata(partial).map_err(|error| Cause::Io("measure the backup", error))?;
+    Ok(size.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{ORGANIZATION, at, record_hour, store};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[tokio::test]
+    async fn a_backup_beside_a_writer_is_a_sound_store_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let daemon = Store::open_for_daemon(&path, at(0)).unwrap();
+        daemon
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        let command = Store::open_for_command(&path, at(0)).unwrap();
+        let to = dir.path().join("backup.db");
+        let writes = async {
+            for hour in 0..30 {
+                record_hour(&daemon, "w", hour, 1).await.unwrap();
+            }
+        };
+        let (_, size) = tokio::join!(writes, command.backup(&to));
+        let metadata = std::fs::metadata(&to).unwrap();
+        assert_eq!(metadata.len(), size.unwrap());
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        let error = command.backup(&to).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("is not overwritten; give another name"),
+            "{error}"
+        );
+
+        let copy = Store::open_for_daemon(&to, at(0)).unwrap();
+        assert_eq!(copy.check().await.unwrap().problems, Vec::<String>::new());
+        let state = copy
+            .load_organization(&ORGANIZATION.into(), at(9), at(0))
+            .await
+            .unwrap();
+        assert_eq!(state.engine.store_began, at(0));
+        assert_eq!(daemon.check().await.unwrap().n_usage, 30);
+        let mut names: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert!(!names.contains(&"backup.db.partial".into()), "{names:?}");
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_named() {
+        let store = store().await;
+        record_hour(&store, "w", 0, 1).await.unwrap();
+        assert!(store.check().await.unwrap().problems.is_empty());
+        let spoil = "PRAGMA foreign_keys = 0;
+            UPDATE usage SET part_id = 77, kind = 2, hour = 1;
+            UPDATE parts SET days_start = 6, days_end = 5;
+            INSERT INTO alerts VALUES ('f00', 1, 'r', 'firing', '', NULL, '', 1, '{}');
+            INSERT INTO outbox (id, organization_id, notifier, state, facts, created_at, next_attempt, expires)
+                VALUES ('m', 1, 'n', 'waiting', '[]', '', '', '')";
+        let spoiled = store
+            .inner
+            .writer
+            .run(move |db| Ok(db.execute_batch(spoil)?));
+        spoiled.await.unwrap();
+        let problems = store.check().await.unwrap().problems;
+        let expected = [
+            "a row of table usage points to nothing in parts",
+            "alert f00: an alert: missing field `identity`",
+            "message m waits, but is about no alert",
+            "a row of part 77 does not stand at its place: kind 2, hour 1",
+            "part 1 knows days that end before they start",
+        ];
+        assert_eq!(problems.len(), expected.len(), "{problems:?}");
+        for (problem, expected) in problems.iter().zip(expected) {
+            assert!(problem.starts_with(expected), "{problem}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The store's versions: forward only. A newer store is refused, and so is a database of another program.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::store::error::Cause;
+
+/// Marks a SQLite file as a store of ours: `SpWa`.
+const APPLICATION_ID: i64 = 0x5370_5761;
+
+/// The newest version that this program knows.
+pub(super) const SUPPORTED: i64 = 1;
+
+/// Each brings the store to the version of its place, counted from 1.
+const MIGRATIONS: [&str; SUPPORTED as usize] = [include_str!("migrations/0001.sql")];
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    /// An empty database.
+    Empty,
+    /// A store of this version.
+    Of(i64),
+    /// A database of another program.
+    Foreign,
+}
+
+/// Looks at a file and changes nothing.
+pub(super) fn version(db: &Connection) -> Result<Version, Cause> {
+    let application: i64 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let n_objects: i64 =
+        db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(if application == APPLICATION_ID {
+        Version::Of(version)
+    } else if n_objects == 0 && application == 0 {
+        Version::Empty
+    } else {
+        Version::Foreign
+    })
+}
+
+/// Brings a store up to date. Each version commits whole or not at all.
+pub(super) fn migrate(db: &mut Connection) -> Result<(), Cause> {
+    loop {
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Asked inside the transaction: another process may just have done it.
+        let found = match version(&tx)? {
+            Version::Empty => 0,
+            Version::Of(version) => version,
+            Version::Foreign => return Ok(()),
+        };
+        let Some(sql) = usize::try_from(found)
+            .ok()
+            .and_then(|found| MIGRATIONS.get(found))
+        else {
+            return Ok(());
+        };
+        tx.execute_batch(sql)?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        tx.pragma_update(None, "user_version", found + 1)?;
+        tx.commit()?;
+    }
+}

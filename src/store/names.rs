@@ -1,0 +1,181 @@
+//! Organizations, parts and models stand in rows by number; here names become numbers and numbers names.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use crate::domain::coverage::{Coverage, DaySpan};
+use crate::domain::ids::{ModelName, OrganizationName, WorkspaceId};
+use crate::domain::span::Day;
+use crate::domain::usage::Part;
+use crate::store::error::Cause;
+use crate::store::values::At;
+
+/// The number of an organization; `None` where nothing of it is stored.
+pub(super) fn find_organization(
+    db: &Connection,
+    name: &OrganizationName,
+) -> Result<Option<i64>, Cause> {
+    Ok(db
+        .prepare_cached("SELECT id FROM organizations WHERE name = ?1")?
+        .query_row([name.as_str()], |row| row.get(0))
+        .optional()?)
+}
+
+/// The number of an organization that was loaded before.
+pub(super) fn organization(db: &Connection, name: &OrganizationName) -> Result<i64, Cause> {
+    find_organization(db, name)?.ok_or_else(|| Cause::Unknown(format!("organization `{name}`")))
+}
+
+/// A part as it is stored.
+#[derive(Debug, Clone)]
+pub(super) struct StoredPart {
+    pub(super) id: i64,
+    pub(super) part: Part,
+    pub(super) coverage: Coverage,
+}
+
+const PART: &str = "id, kind, workspace_id, first_seen, as_of, hours_from, days_start, days_end, corrected_at, recheck";
+
+/// One part; `None` where nothing of it is stored.
+pub(super) fn find_part(
+    db: &Connection,
+    organization: i64,
+    part: &Part,
+) -> Result<Option<StoredPart>, Cause> {
+    let (kind, workspace) = part_columns(part);
+    let sql = format!(
+        "SELECT {PART} FROM parts WHERE organization_id = ?1 AND kind = ?2 AND workspace_id = ?3"
+    );
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![organization, kind, workspace])?;
+    rows.next()?.map(part_at).transpose()
+}
+
+/// All parts of an organization.
+pub(super) fn parts(db: &Connection, organization: i64) -> Result<Vec<StoredPart>, Cause> {
+    let sql = format!("SELECT {PART} FROM parts WHERE organization_id = ?1 ORDER BY id");
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query([organization])?;
+    let mut parts = Vec::new();
+    while let Some(row) = rows.next()? {
+        parts.push(part_at(row)?);
+    }
+    Ok(parts)
+}
+
+/// Writes a part's coverage, and the part where it is new. Gives its number.
+pub(super) fn save_part(
+    tx: &Transaction<'_>,
+    organization: i64,
+    part: &Part,
+    coverage: &Coverage,
+) -> Result<i64, Cause> {
+    let (kind, workspace) = part_columns(part);
+    let recheck: Vec<i32> = coverage.recheck.iter().map(|day| day.count()).collect();
+    let recheck = serde_json::to_string(&recheck).expect("whole numbers are JSON");
+    let id = tx
+        .prepare_cached(
+            "INSERT INTO parts (organization_id, kind, workspace_id, first_seen, as_of, hours_from, days_start, days_end,
+                                corrected_at, recheck)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             ON CONFLICT (organization_id, kind, workspace_id) DO UPDATE SET
+                 first_seen = excluded.first_seen, as_of = excluded.as_of, hours_from = excluded.hours_from,
+                 days_start = excluded.days_start, days_end = excluded.days_end,
+                 corrected_at = excluded.corrected_at, recheck = excluded.recheck
+             RETURNING id",
+        )?
+        .query_row(
+            params![
+                organization,
+                kind,
+                workspace,
+                At(coverage.first_seen),
+                coverage.as_of.map(At),
+                coverage.hours_from.map(Day::count),
+                coverage.days.map(|days| days.start.count()),
+                coverage.days.map(|days| days.end.count()),
+                coverage.corrected_at.map(At),
+                recheck,
+            ],
+            |row| row.get(0),
+        )?;
+    Ok(id)
+}
+
+fn part_columns(part: &Part) -> (&'static str, &str) {
+    match part {
+        Part::Workspace(id) => ("workspace", id.as_str()),
+        Part::Unattributed => ("unattributed", ""),
+        Part::Whole => ("whole", ""),
+    }
+}
+
+fn part_at(row: &Row<'_>) -> Result<StoredPart, Cause> {
+    let kind: String = row.get(1)?;
+    let part = match kind.as_str() {
+        "workspace" => Part::Workspace(WorkspaceId::new(row.get::<_, String>(2)?)),
+        "unattributed" => Part::Unattributed,
+        "whole" => Part::Whole,
+        other => return Err(Cause::Corrupt(format!("a part of kind `{other}`"))),
+    };
+    let day = |count: Option<i32>| count.map(Day::from_count);
+    let (start, end) = (day(row.get(6)?), day(row.get(7)?));
+    let recheck: String = row.get(9)?;
+    let recheck: Vec<i32> = serde_json::from_str(&recheck)
+        .map_err(|error| Cause::Corrupt(format!("days to be read again: {error}")))?;
+    Ok(StoredPart {
+        id: row.get(0)?,
+        part,
+        coverage: Coverage {
+            first_seen: row.get::<_, At>(3)?.0,
+            as_of: row.get::<_, Option<At>>(4)?.map(|at| at.0),
+            hours_from: day(row.get(5)?),
+            days: start.zip(end).map(|(start, end)| DaySpan { start, end }),
+            corrected_at: row.get::<_, Option<At>>(8)?.map(|at| at.0),
+            recheck: recheck.into_iter().map(Day::from_count).collect(),
+        },
+    })
+}
+
+/// Names of models by number.
+#[derive(Debug)]
+pub(super) struct ModelNames(BTreeMap<i64, ModelName>);
+
+impl ModelNames {
+    /// All of them: there are dozens.
+    pub(super) fn load(db: &Connection) -> Result<ModelNames, Cause> {
+        let mut statement = db.prepare_cached("SELECT id, name FROM models")?;
+        let rows = statement.query_map([], |row| {
+            Ok((row.get(0)?, ModelName::new(row.get::<_, String>(1)?)))
+        })?;
+        Ok(ModelNames(rows.collect::<Result<_, _>>()?))
+    }
+
+    /// The name of a number.
+    pub(super) fn get(&self, id: i64) -> Result<&ModelName, Cause> {
+        self.0
+            .get(&id)
+            .ok_or_else(|| Cause::Corrupt(format!("model {id} has no name")))
+    }
+}
+
+/// Numbers of models by name, within one transaction.
+#[derive(Debug, Default)]
+pub(super) struct ModelIds(HashMap<ModelName, i64>);
+
+impl ModelIds {
+    /// The number of a name; a new name gets one.
+    pub(super) fn get(&mut self, tx: &Transaction<'_>, name: &ModelName) -> Result<i64, Cause> {
+        if let Some(id) = self.0.get(name) {
+            return Ok(*id);
+        }
+        tx.prepare_cached("INSERT INTO models (name) VALUES (?1) ON CONFLICT (name) DO NOTHING")?
+            .execute([name.as_str()])?;
+        let id = tx
+            .prepare_cached("SELECT id FROM models WHERE name = ?1")?
+            .query_row([name.as_str()], |row| row.get(0))?;
+        self.0.insert(name.clone(), id);
+        Ok(id)
+    }
+}

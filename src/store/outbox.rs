@@ -1,0 +1,668 @@
+//! The outbox: messages that wait, in the order of their decision, and what came of them.
+//!
+//! One worker per notifier claims, sends and finishes; the lock of the daemon keeps other processes away, so a claim needs
+//! no lease: after a kill the row still waits, with its attempt counted, and is claimed again under the same id.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use crate::domain::ids::NotifierName;
+use crate::domain::notification::{Fact, fold};
+use crate::store::Store;
+use crate::store::error::{Cause, StoreError};
+use crate::store::facts::{facts_from_json, facts_to_json};
+use crate::store::values::At;
+
+/// At most so many messages are folded into one.
+const MAX_FOLDED_ROWS: usize = 500;
+/// A folded message has at most so many facts before they are folded, unless the first alone has more.
+const MAX_FOLDED_FACTS: usize = 1000;
+
+/// A message to be committed with the decision that made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMessage {
+    /// Unique; the same on every attempt.
+    pub id: String,
+    /// To whom.
+    pub notifier: NotifierName,
+    /// To which of its recipients, where each has a delivery of its own.
+    pub recipient: Option<String>,
+    /// What it says; at least one fact.
+    pub facts: Vec<Fact>,
+    /// The first attempt is not made before: the decision's time and the notifier's `group_wait`.
+    pub not_before: Timestamp,
+    /// A message that is not delivered by then becomes a dead letter.
+    pub expires: Timestamp,
+}
+
+/// A message that is to be sent now. Its facts are frozen from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// Unique; the same on every attempt.
+    pub id: String,
+    /// To which of the notifier's recipients.
+    pub recipient: Option<String>,
+    /// What it says, worst first.
+    pub facts: Vec<Fact>,
+    /// When the oldest of what it says was decided.
+    pub created_at: Timestamp,
+    /// Attempts, this one included: 1 at the first.
+    pub n_attempts: u32,
+    /// It was a dead letter and a person sent it again.
+    pub is_replay: bool,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The receiver has it.
+    Delivered,
+    /// It is tried again.
+    Retry {
+        /// Not before.
+        at: Timestamp,
+        /// Why it failed.
+        error: String,
+    },
+    /// It is given up: a dead letter.
+    Dead {
+        /// Why.
+        error: String,
+    },
+}
+
+impl Store {
+    /// The oldest message of a notifier that is due and overtakes no earlier one about the same alert to the same
+    /// recipient. At its first attempt what else is due and was never tried is folded into it.
+    pub async fn claim(
+        &self,
+        notifier: &NotifierName,
+        now: Timestamp,
+    ) -> Result<Option<Claimed>, StoreError> {
+        // Mostly there is nothing to claim, and a look costs no write.
+        match self.next_due(notifier).await? {
+            Some(due) if due <= now => {}
+            Some(_) | None => return Ok(None),
+        }
+        let notifier = notifier.clone();
+        self.write("claim", move |tx| {
+            let rows = waiting(tx, &notifier)?;
+            match choose(&rows, now) {
+                Some((first, folded)) => claim_rows(tx, first, &folded, now).map(Some),
+                None => Ok(None),
+            }
+        })
+        .await
+    }
+
+    /// Notes what came of an attempt. What was given up meanwhile stays given up, unless it was delivered after all.
+    pub async fn finish(
+        &self,
+        id: &str,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let id = id.to_owned();
+        self.write("finish", move |tx| {
+            let is_known: bool = tx
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM outbox WHERE id = ?1)")?
+                .query_row([&id], |row| row.get(0))?;
+            if !is_known {
+                return Err(Cause::Unknown(format!("message `{id}`")));
+            }
+            match &outcome {
+                Outcome::Delivered => tx.execute(
+                    "UPDATE outbox SET state = 'delivered', finished_at = ?2, last_error = NULL
+                     WHERE id = ?1 AND state IN ('waiting', 'dead')",
+                    params![id, At(now)],
+                )?,
+                Outcome::Retry { at, error } => tx.execute(
+                    "UPDATE outbox SET next_attempt = ?2, last_error = ?3 WHERE id = ?1 AND state = 'waiting'",
+                    params![id, At(*at), error],
+                )?,
+                Outcome::Dead { error } => tx.execute(
+                    "UPDATE outbox SET state = 'dead', finished_at = ?2, last_error = ?3
+                     WHERE id = ?1 AND state = 'waiting'",
+                    params![id, At(now), error],
+                )?,
+            };
+            Ok(())
+        })
+        .await
+    }
+
+    /// When [`Store::claim`] next has something; may be past. `None` while nothing waits.
+    pub async fn next_due(&self, notifier: &NotifierName) -> Result<Option<Timestamp>, StoreError> {
+        let notifier = notifier.clone();
+        self.read(move |db| Ok(earliest(&waiting(db, &notifier)?)))
+            .await
+    }
+
+    /// Makes dead letters of messages that are too old. Gives their notifiers and ids.
+    pub async fn expire(&self, now: Timestamp) -> Result<Vec<(NotifierName, String)>, StoreError> {
+        let is_due: bool = self
+            .read(move |db| {
+                let sql = "SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'waiting' AND expires <= ?1)";
+                Ok(db.prepare_cached(sql)?.query_row([At(now)], |row| row.get(0))?)
+            })
+            .await?;
+        if !is_due {
+            return Ok(Vec::new());
+        }
+        self.write("expire", move |tx| {
+            let mut statement = tx.prepare_cached(
+                "UPDATE outbox SET state = 'dead', finished_at = ?1,
+                     last_error = 'older than max_age' || coalesce('; last: ' || last_error, '')
+                 WHERE state = 'waiting' AND expires <= ?1 RETURNING notifier, id",
+            )?;
+            let rows = statement.query_map([At(now)], |row| {
+                let notifier = NotifierName::new(row.get::<_, String>(0)?);
+                Ok((notifier, row.get(1)?))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+/// Puts a message into the outbox.
+pub(super) fn insert(
+    tx: &Transaction<'_>,
+    organization: i64,
+    message: &NewMessage,
+    at: Timestamp,
+) -> Result<(), Cause> {
+    tx.prepare_cached(
+        "INSERT INTO outbox (id, organization_id, notifier, recipient, state, facts, created_at, next_attempt, expires)
+         VALUES (?1, ?2, ?3, ?4, 'waiting', ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        message.id,
+        organization,
+        message.notifier.as_str(),
+        message.recipient,
+        facts_to_json(&message.facts),
+        At(at),
+        At(message.not_before),
+        At(message.expires),
+    ])?;
+    note_alerts(tx, tx.last_insert_rowid(), &message.facts)
+}
+
+fn note_alerts(tx: &Transaction<'_>, position: i64, facts: &[Fact]) -> Result<(), Cause> {
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO outbox_alerts (position, fingerprint) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+    )?;
+    for fact in facts {
+        statement.execute(params![position, fact.identity.fingerprint()])?;
+    }
+    Ok(())
+}
+
+/// A waiting row, as far as the choice needs it.
+#[derive(Debug, Clone)]
+struct Waiting {
+    position: i64,
+    recipient: Option<String>,
+    next_attempt: Timestamp,
+    /// It had an attempt, or is sent again: its facts stay as they are.
+    is_frozen: bool,
+    fingerprints: Vec<String>,
+}
+
+/// The alerts of earlier rows, by recipient: no later row with one of them may pass.
+#[derive(Debug, Default)]
+struct Blocked<'a>(BTreeSet<(Option<&'a str>, &'a str)>);
+
+impl<'a> Blocked<'a> {
+    fn blocks(&self, row: &Waiting) -> bool {
+        let recipient = row.recipient.as_deref();
+        row.fingerprints
+            .iter()
+            .any(|fingerprint| self.0.contains(&(recipient, fingerprint.as_str())))
+    }
+
+    fn add(&mut self, row: &'a Waiting) {
+        let recipient = row.recipient.as_deref();
+        let pairs = row.fingerprints.iter();
+        self.0
+            .extend(pairs.map(|fingerprint| (recipient, fingerprint.as_str())));
+    }
+}
+
+/// The row to claim and what is folded into it, from rows in the order of their decision.
+fn choose(rows: &[Waiting], now: Timestamp) -> Option<(&Waiting, Vec<&Waiting>)> {
+    let mut blocked = Blocked::default();
+    let mut chosen: Option<&Waiting> = None;
+    let mut folded = Vec::new();
+    let mut n_facts = 0;
+    for row in rows {
+        let can_go = row.next_attempt <= now && !blocked.blocks(row);
+        let fits = match chosen {
+            None => can_go,
+            Some(first) => {
+                can_go
+                    && !first.is_frozen
+                    && !row.is_frozen
+                    && row.recipient == first.recipient
+                    && folded.len() + 1 < MAX_FOLDED_ROWS
+                    && n_facts + row.fingerprints.len() <= MAX_FOLDED_FACTS
+            }
+        };
+        if !fits {
+            blocked.add(row);
+            continue;
+        }
+        n_facts += row.fingerprints.len();
+        match chosen {
+            None => {
+                if row.is_frozen {
+                    return Some((row, folded));
+                }
+                chosen = Some(row);
+            }
+            Some(_) => folded.push(row),
+        }
+    }
+    chosen.map(|first| (first, folded))
+}
+
+/// When the first row that overtakes nothing is due.
+fn earliest(rows: &[Waiting]) -> Option<Timestamp> {
+    let mut blocked = Blocked::default();
+    let mut due: Option<Timestamp> = None;
+    for row in rows {
+        if !blocked.blocks(row) {
+            due = Some(due.map_or(row.next_attempt, |due| due.min(row.next_attempt)));
+        }
+        blocked.add(row);
+    }
+    due
+}
+
+fn waiting(db: &Connection, notifier: &NotifierName) -> Result<Vec<Waiting>, Cause> {
+    let mut statement = db.prepare_cached(
+        "SELECT o.position, o.recipient, o.next_attempt, o.n_attempts > 0 OR o.is_replay, a.fingerprint
+         FROM outbox o LEFT JOIN outbox_alerts a ON a.position = o.position
+         WHERE o.state = 'waiting' AND o.notifier = ?1 ORDER BY o.position",
+    )?;
+    let mut found = statement.query([notifier.as_str()])?;
+    let mut rows: Vec<Waiting> = Vec::new();
+    while let Some(row) = found.next()? {
+        let position: i64 = row.get(0)?;
+        let fingerprint: Option<String> = row.get(4)?;
+        match rows.last_mut() {
+            Some(last) if last.position == position => last.fingerprints.extend(fingerprint),
+            Some(_) | None => rows.push(Waiting {
+                position,
+                recipient: row.get(1)?,
+                next_attempt: row.get::<_, At>(2)?.0,
+                is_frozen: row.get(3)?,
+                fingerprints: fingerprint.into_iter().collect(),
+            }),
+        }
+    }
+    Ok(rows)
+}
+
+/// Folds, freezes and counts the attempt, all before anything is sent.
+fn claim_rows(
+    tx: &Transaction<'_>,
+    first: &Waiting,
+    folded: &[&Waiting],
+    now: Timestamp,
+) -> Result<Claimed, Cause> {
+    let id: String = tx
+        .prepare_cached("SELECT id FROM outbox WHERE position = ?1")?
+        .query_row([first.position], |row| row.get(0))?;
+    if !folded.is_empty() {
+        let mut facts = facts_of(tx, first.position)?;
+        for row in folded {
+            facts.extend(facts_of(tx, row.position)?);
+            tx.prepare_cached(
+                "UPDATE outbox SET state = 'folded', folded_into = ?2, finished_at = ?3 WHERE position = ?1",
+            )?
+            .execute(params![row.position, id, At(now)])?;
+            // What is folded into it may be newer, and lives as long as it would have lived alone.
+            tx.prepare_cached(
+                "UPDATE outbox SET expires = max(expires, (SELECT expires FROM outbox WHERE position = ?2))
+                 WHERE position = ?1",
+            )?
+            .execute([first.position, row.position])?;
+        }
+        let facts = fold(facts);
+        note_alerts(tx, first.position, &facts)?;
+        tx.prepare_cached("UPDATE outbox SET facts = ?2 WHERE position = ?1")?
+            .execute(params![first.position, facts_to_json(&facts)])?;
+    }
+    tx.prepare_cached("UPDATE outbox SET n_attempts = n_attempts + 1 WHERE position = ?1")?
+        .execute([first.position])?;
+    let facts = facts_of(tx, first.position)?;
+    let claimed = tx
+        .prepare_cached("SELECT created_at, n_attempts, is_replay FROM outbox WHERE position = ?1")?
+        .query_row([first.position], |row| {
+            Ok(Claimed {
+                id,
+                recipient: first.recipient.clone(),
+                facts,
+                created_at: row.get::<_, At>(0)?.0,
+                n_attempts: row.get(1)?,
+                is_replay: row.get(2)?,
+            })
+        })?;
+    Ok(claimed)
+}
+
+fn facts_of(db: &Connection, position: i64) -> Result<Vec<Fact>, Cause> {
+    let text: Option<String> = db
+        .prepare_cached("SELECT facts FROM outbox WHERE position = ?1")?
+        .query_row([position], |row| row.get(0))
+        .optional()?;
+    match text {
+        Some(text) => facts_from_json(&text),
+        None => Err(Cause::Corrupt(format!("message {position} is gone"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::notification::Reason::{self, Escalated, First, Resolved};
+    use crate::store::decisions::Commit;
+    use crate::store::messages::{Counts, MessageFilter, MessageState};
+    use crate::store::samples::{ORGANIZATION, at, engine, fact, store};
+
+    /// A decision in a minute, with one message about some workspaces, due a minute later.
+    async fn tell(store: &Store, id: &str, minute: i64, facts: &[(&str, u64, Reason)]) {
+        tell_to(store, id, minute, None, facts).await;
+    }
+
+    async fn tell_to(
+        store: &Store,
+        id: &str,
+        minute: i64,
+        recipient: Option<&str>,
+        facts: &[(&str, u64, Reason)],
+    ) {
+        let message = NewMessage {
+            id: id.to_owned(),
+            notifier: "slack".into(),
+            recipient: recipient.map(str::to_owned),
+            facts: facts
+                .iter()
+                .map(|(workspace, sequence, reason)| fact(workspace, *sequence, *reason))
+                .collect(),
+            not_before: at(minute + 1),
+            expires: at(minute + 1000),
+        };
+        let commit = Commit {
+            alerts: Vec::new(),
+            messages: vec![message],
+            engine: engine(minute),
+            at: at(minute),
+        };
+        store
+            .commit_decision(&ORGANIZATION.into(), commit)
+            .await
+            .unwrap();
+    }
+
+    async fn claim(store: &Store, minute: i64) -> Option<Claimed> {
+        store.claim(&"slack".into(), at(minute)).await.unwrap()
+    }
+
+    /// Claims in a minute, expecting an id and what it says: workspace, sequence, reason.
+    async fn check_claim(store: &Store, minute: i64, expected: &str) -> Option<Claimed> {
+        let claimed = claim(store, minute).await;
+        let shown = claimed.as_ref().map_or_else(String::new, |claimed| {
+            let facts = claimed.facts.iter().map(|fact| {
+                let both = if fact.is_fired_and_resolved {
+                    "+fired"
+                } else {
+                    ""
+                };
+                format!(
+                    " {}{}:{}{both}",
+                    fact.subject_name, fact.sequence, fact.reason
+                )
+            });
+            format!(
+                "{} #{}{}",
+                claimed.id,
+                claimed.n_attempts,
+                facts.collect::<String>()
+            )
+        });
+        assert_eq!(shown, expected);
+        claimed
+    }
+
+    async fn finish(store: &Store, id: &str, outcome: Outcome) {
+        store.finish(id, outcome, at(500)).await.unwrap();
+    }
+
+    fn retry(minute: i64) -> Outcome {
+        Outcome::Retry {
+            at: at(minute),
+            error: "503".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_claimed_before_its_group_wait_and_what_is_delivered_never_again() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        check_claim(&store, 0, "").await;
+        assert_eq!(store.next_due(&"slack".into()).await.unwrap(), Some(at(1)));
+        assert_eq!(store.next_due(&"mail".into()).await.unwrap(), None);
+        let claimed = check_claim(&store, 1, "one #1 a1:first").await.unwrap();
+        assert_eq!((claimed.created_at, claimed.is_replay), (at(0), false));
+        finish(&store, "one", Outcome::Delivered).await;
+        check_claim(&store, 900, "").await;
+        assert_eq!(store.next_due(&"slack".into()).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_folded_into_the_oldest_before_its_first_attempt() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        tell(&store, "two", 1, &[("a", 2, Escalated), ("b", 1, First)]).await;
+        tell(&store, "three", 2, &[("b", 2, Resolved)]).await;
+        tell(&store, "later", 50, &[("a", 3, Resolved)]).await;
+        check_claim(&store, 10, "one #1 a2:first b2:resolved+fired").await;
+        finish(&store, "one", Outcome::Delivered).await;
+        let filter = MessageFilter {
+            state: Some(MessageState::Folded),
+            notifier: None,
+            limit: 9,
+        };
+        let folded = store.messages(&filter).await.unwrap();
+        let into: Vec<_> = folded
+            .iter()
+            .map(|row| (row.id.as_str(), row.folded_into.as_deref()))
+            .collect();
+        assert_eq!(into, [("three", Some("one")), ("two", Some("one"))]);
+        check_claim(&store, 51, "later #1 a3:resolved").await;
+    }
+
+    #[tokio::test]
+    async fn case_20_what_had_an_attempt_is_never_folded_and_never_overtaken() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        check_claim(&store, 1, "one #1 a1:first").await;
+        finish(&store, "one", retry(100)).await;
+        tell(&store, "two", 2, &[("a", 2, Resolved)]).await;
+        tell(&store, "three", 3, &[("b", 1, First)]).await;
+        tell(&store, "four", 4, &[("b", 2, Escalated), ("a", 3, First)]).await;
+        // `b` passes by; what also says something newer about `a` waits.
+        check_claim(&store, 10, "three #1 b1:first").await;
+        finish(&store, "three", Outcome::Delivered).await;
+        check_claim(&store, 10, "").await;
+        assert_eq!(
+            store.next_due(&"slack".into()).await.unwrap(),
+            Some(at(100))
+        );
+        check_claim(&store, 100, "one #2 a1:first").await;
+        finish(&store, "one", Outcome::Delivered).await;
+        check_claim(&store, 100, "two #1 a3:first b2:escalated").await;
+    }
+
+    #[tokio::test]
+    async fn each_recipient_has_an_order_of_its_own() {
+        let store = store().await;
+        tell_to(
+            &store,
+            "cfo-1",
+            0,
+            Some("cfo@example.com"),
+            &[("a", 1, First)],
+        )
+        .await;
+        tell_to(
+            &store,
+            "cto-1",
+            0,
+            Some("cto@example.com"),
+            &[("a", 1, First)],
+        )
+        .await;
+        tell_to(
+            &store,
+            "cto-2",
+            1,
+            Some("cto@example.com"),
+            &[("a", 2, Resolved)],
+        )
+        .await;
+        check_claim(&store, 5, "cfo-1 #1 a1:first").await;
+        finish(&store, "cfo-1", retry(100)).await;
+        let claimed = check_claim(&store, 5, "cto-1 #1 a2:resolved+fired")
+            .await
+            .unwrap();
+        assert_eq!(claimed.recipient.as_deref(), Some("cto@example.com"));
+    }
+
+    #[tokio::test]
+    async fn a_kill_between_claim_and_finish_leaves_a_frozen_row_that_is_claimed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let store = Store::open_for_daemon(&path, at(0)).unwrap();
+        store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        check_claim(&store, 1, "one #1 a1:first").await;
+        drop(store);
+        let store = Store::open_for_daemon(&path, at(2)).unwrap();
+        tell(&store, "two", 2, &[("a", 2, Resolved)]).await;
+        check_claim(&store, 5, "one #2 a1:first").await;
+        finish(&store, "one", Outcome::Delivered).await;
+        check_claim(&store, 5, "two #1 a2:resolved").await;
+    }
+
+    #[tokio::test]
+    async fn dead_letters_are_listed_counted_and_replayed_under_their_id() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        tell(&store, "two", 100, &[("b", 1, First)]).await;
+        check_claim(&store, 1, "one #1 a1:first").await;
+        finish(&store, "one", retry(2)).await;
+        let expired = store.expire(at(1000)).await.unwrap();
+        assert_eq!(expired, [("slack".into(), "one".to_owned())]);
+        let counts = store.outbox_counts().await.unwrap();
+        assert_eq!(
+            counts[&NotifierName::from("slack")],
+            Counts {
+                n_waiting: 1,
+                n_dead: 1
+            }
+        );
+        let filter = MessageFilter {
+            state: Some(MessageState::Dead),
+            notifier: Some("slack".into()),
+            limit: 9,
+        };
+        let dead = store.messages(&filter).await.unwrap();
+        assert_eq!(
+            dead[0].last_error.as_deref(),
+            Some("older than max_age; last: 503")
+        );
+        store.replay("on", at(1001), at(9000)).await.unwrap();
+        // What is sent again stays as it was: nothing is folded into it.
+        let claimed = check_claim(&store, 1001, "one #2 a1:first").await.unwrap();
+        assert!(claimed.is_replay);
+        finish(
+            &store,
+            "one",
+            Outcome::Dead {
+                error: "410".to_owned(),
+            },
+        )
+        .await;
+        check_claim(&store, 1001, "two #1 b1:first").await;
+    }
+
+    #[tokio::test]
+    async fn case_44_messages_of_a_removed_notifier_become_dead_letters() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        assert!(
+            store
+                .orphan(&["slack".into()], at(5))
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        let orphaned = store.orphan(&["mail".into()], at(5)).await.unwrap();
+        assert_eq!(orphaned[&NotifierName::from("slack")], 1);
+        check_claim(&store, 10, "").await;
+    }
+
+    #[tokio::test]
+    async fn a_message_that_was_given_up_and_arrives_after_all_is_delivered() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        claim(&store, 1).await.unwrap();
+        store.expire(at(2000)).await.unwrap();
+        finish(&store, "one", retry(3000)).await;
+        check_claim(&store, 3000, "").await;
+        finish(&store, "one", Outcome::Delivered).await;
+        assert!(store.outbox_counts().await.unwrap().is_empty());
+        let error = store
+            .finish("none", Outcome::Delivered, at(0))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, StoreError::Unknown { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn at_most_five_hundred_messages_are_folded_at_once() {
+        let store = store().await;
+        let messages = (0..600).map(|n| NewMessage {
+            id: format!("m{n:03}"),
+            notifier: "slack".into(),
+            recipient: None,
+            facts: vec![fact(&format!("w{n}"), 1, First)],
+            not_before: at(1),
+            expires: at(1000),
+        });
+        let commit = Commit {
+            alerts: Vec::new(),
+            messages: messages.collect(),
+            engine: engine(0),
+            at: at(0),
+        };
+        store
+            .commit_decision(&ORGANIZATION.into(), commit)
+            .await
+            .unwrap();
+        let first = claim(&store, 2).await.unwrap();
+        assert_eq!((first.id.as_str(), first.facts.len()), ("m000", 500));
+        finish(&store, "m000", Outcome::Delivered).await;
+        let second = claim(&store, 2).await.unwrap();
+        assert_eq!((second.id.as_str(), second.facts.len()), ("m500", 100));
+    }
+}

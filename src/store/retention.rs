@@ -1,0 +1,380 @@
+//! What is dropped when it is old, and what moves with it. Sums that were recorded stay.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Transaction, params};
+
+use crate::domain::coverage::{Coverage, DaySpan};
+use crate::domain::ids::OrganizationName;
+use crate::domain::record::Kind;
+use crate::domain::span::{Day, Hour};
+use crate::domain::usage::{Granularity, Part};
+use crate::store::Store;
+use crate::store::error::{Cause, StoreError};
+use crate::store::names::{self, StoredPart};
+use crate::store::values::{At, granularity_number, kind_number};
+
+/// So many parts are cut in one transaction, so that other writes need not wait long.
+const PARTS_AT_ONCE: usize = 100;
+
+/// What was dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// Rows of usage.
+    pub n_rows: usize,
+    /// Parts whose coverage is another now.
+    pub coverages: Vec<(Part, Coverage)>,
+}
+
+impl Store {
+    /// Drops hours of days before `hourly_before` where the day's own row stands for them, and day rows before
+    /// `daily_before`; what was recorded stays. Not to be run beside [`Store::record`], whose coverage would be outdated.
+    pub async fn drop_older(
+        &self,
+        organization: &OrganizationName,
+        hourly_before: Day,
+        daily_before: Day,
+    ) -> Result<Dropped, StoreError> {
+        let name = organization.clone();
+        let parts = self
+            .read(move |db| parts_to_cut(db, &name, hourly_before, daily_before))
+            .await?;
+        let mut dropped = Dropped::default();
+        for chunk in parts.chunks(PARTS_AT_ONCE) {
+            let (name, chunk) = (organization.clone(), chunk.to_vec());
+            let more = self
+                .write("drop_older", move |tx| {
+                    let organization = names::organization(tx, &name)?;
+                    drop_remainders(tx, organization, hourly_before, daily_before)?;
+                    cut_parts(tx, organization, &chunk)
+                })
+                .await?;
+            dropped.n_rows += more.n_rows;
+            dropped.coverages.extend(more.coverages);
+        }
+        Ok(dropped)
+    }
+
+    /// Drops delivered and folded messages, and alerts that ended in a period that is over, from before
+    /// `finished_before`; dead letters from before `dead_before`. Gives the number of rows.
+    pub async fn drop_history(
+        &self,
+        finished_before: Timestamp,
+        dead_before: Timestamp,
+    ) -> Result<usize, StoreError> {
+        self.write("drop_history", move |tx| {
+            let n_finished = tx.execute(
+                "DELETE FROM outbox WHERE state IN ('delivered', 'folded') AND finished_at < ?1",
+                [At(finished_before)],
+            )?;
+            let n_dead = tx.execute(
+                "DELETE FROM outbox WHERE state = 'dead' AND finished_at < ?1",
+                [At(dead_before)],
+            )?;
+            let n_alerts = tx.execute(
+                "DELETE FROM alerts WHERE phase = 'resolved' AND ended_at < ?1 AND period_end < ?1",
+                [At(finished_before)],
+            )?;
+            Ok(n_finished + n_dead + n_alerts)
+        })
+        .await
+    }
+}
+
+/// The coverage after older days were dropped. Hours go day by day, as long as the day's own row counts in their place or
+/// need not be kept either: no figure within the retention changes.
+fn cut(coverage: &Coverage, hourly_before: Day, daily_before: Day) -> Coverage {
+    let mut next = coverage.clone();
+    if let Some(mut from) = coverage.hours_from {
+        while from < hourly_before && (coverage.has_day(from) || from < daily_before) {
+            from = from.plus(1);
+        }
+        next.hours_from = Some(from);
+        next.recheck = coverage
+            .recheck
+            .iter()
+            .copied()
+            .filter(|day| *day >= from)
+            .collect::<BTreeSet<Day>>();
+    }
+    // A span that is dropped whole stays as an empty one: its days are not asked for again.
+    next.days = coverage.days.map(|days| DaySpan {
+        start: days.start.max(daily_before.min(days.end)),
+        end: days.end,
+    });
+    next
+}
+
+fn parts_to_cut(
+    db: &Connection,
+    name: &OrganizationName,
+    hourly_before: Day,
+    daily_before: Day,
+) -> Result<Vec<(StoredPart, Coverage)>, Cause> {
+    let Some(organization) = names::find_organization(db, name)? else {
+        return Ok(Vec::new());
+    };
+    let with_cut = |part: StoredPart| {
+        let next = cut(&part.coverage, hourly_before, daily_before);
+        (next != part.coverage).then_some((part, next))
+    };
+    Ok(names::parts(db, organization)?
+        .into_iter()
+        .filter_map(with_cut)
+        .collect())
+}
+
+fn cut_parts(
+    tx: &Transaction<'_>,
+    organization: i64,
+    parts: &[(StoredPart, Coverage)],
+) -> Result<Dropped, Cause> {
+    let mut dropped = Dropped::default();
+    for (part, next) in parts {
+        names::save_part(tx, organization, &part.part, next)?;
+        if let Some(from) = next.hours_from {
+            let end = from.first_hour();
+            dropped.n_rows += drop_rows(tx, part.id, Kind::Hour, end)?;
+            dropped.n_rows += drop_rows(tx, part.id, Kind::Booked, end)?;
+            drop_doubts(tx, part.id, Granularity::Hour, end)?;
+        }
+        let Some(days) = next.days else {
+            continue;
+        };
+        let end = days.start.first_hour();
+        dropped.n_rows += drop_rows(tx, part.id, Kind::Day, end)?;
+        drop_doubts(tx, part.id, Granularity::Day, end)?;
+    }
+    dropped.coverages = parts
+        .iter()
+        .map(|(part, next)| (part.part.clone(), next.clone()))
+        .collect();
+    Ok(dropped)
+}
+
+fn drop_rows(tx: &Transaction<'_>, part: i64, kind: Kind, end: Hour) -> Result<usize, Cause> {
+    Ok(tx
+        .prepare_cached("DELETE FROM usage WHERE part_id = ?1 AND kind = ?2 AND hour < ?3")?
+        .execute(params![part, kind_number(kind), end.count()])?)
+}
+
+fn drop_doubts(
+    tx: &Transaction<'_>,
+    part: i64,
+    granularity: Granularity,
+    end: Hour,
+) -> Result<(), Cause> {
+    tx.prepare_cached("DELETE FROM doubts WHERE part_id = ?1 AND granularity = ?2 AND hour < ?3")?
+        .execute(params![part, granularity_number(granularity), end.count()])?;
+    Ok(())
+}
+
+/// A remainder cannot be derived from rows that are gone.
+fn drop_remainders(
+    tx: &Transaction<'_>,
+    organization: i64,
+    hourly_before: Day,
+    daily_before: Day,
+) -> Result<(), Cause> {
+    let mut statement = tx.prepare_cached(
+        "DELETE FROM due_remainders WHERE organization_id = ?1 AND granularity = ?2 AND hour < ?3",
+    )?;
+    for (granularity, before) in [
+        (Granularity::Hour, hourly_before),
+        (Granularity::Day, daily_before),
+    ] {
+        statement.execute(params![
+            organization,
+            granularity_number(granularity),
+            before.first_hour().count()
+        ])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::{EndedBy, State};
+    use crate::domain::notification::Reason;
+    use crate::domain::record::{Recorded, RowChange};
+    use crate::domain::span::HourSpan;
+    use crate::store::decisions::Commit;
+    use crate::store::outbox::{NewMessage, Outcome};
+    use crate::store::samples::{FIRST, ORGANIZATION, alert, amounts, at, engine, fact, store};
+    use jiff::SignedDuration;
+
+    fn day(n: i32) -> Day {
+        FIRST.day().plus(n)
+    }
+
+    /// Days 0 to 5 as day rows, days 3 to 5 also as hours; the row of day 5 is not settled yet.
+    fn coverage() -> Coverage {
+        Coverage {
+            hours_from: Some(day(3)),
+            days: Some(DaySpan {
+                start: day(0),
+                end: day(5),
+            }),
+            recheck: BTreeSet::from([day(3), day(4)]),
+            ..Coverage::new(at(0))
+        }
+    }
+
+    #[track_caller]
+    fn check_cut(hourly_before: i32, daily_before: i32, hours_from: i32, days: (i32, i32)) {
+        let next = cut(&coverage(), day(hourly_before), day(daily_before));
+        assert_eq!(next.hours_from, Some(day(hours_from)));
+        let (start, end) = (day(days.0), day(days.1));
+        assert_eq!(next.days, Some(DaySpan { start, end }));
+        assert!(
+            next.recheck
+                .iter()
+                .all(|day| *day >= next.hours_from.unwrap())
+        );
+    }
+
+    #[test]
+    fn hours_go_where_days_stand_for_them() {
+        check_cut(0, 0, 3, (0, 5));
+        check_cut(4, 0, 4, (0, 5));
+        // Day 5 has no settled row: its hours stay.
+        check_cut(9, 0, 5, (0, 5));
+        check_cut(4, 2, 4, (2, 5));
+        // Older than both retentions: nothing has to stand for them.
+        check_cut(9, 9, 9, (5, 5));
+        // Hours are kept longer than days.
+        check_cut(2, 4, 3, (4, 5));
+    }
+
+    async fn fill(store: &Store, part: &Part) {
+        let row = |kind, hour, dollars| RowChange {
+            kind,
+            hour,
+            model: "m".into(),
+            amounts: amounts(dollars),
+        };
+        let mut rows = Vec::new();
+        for n in 0..5 {
+            rows.push(row(Kind::Day, day(n).first_hour(), 10));
+        }
+        for n in 3..6 {
+            rows.push(row(Kind::Hour, day(n).first_hour().plus(7), 10));
+        }
+        let recorded = Recorded {
+            rows,
+            deltas: Vec::new(),
+            doubts: Vec::new(),
+            coverage: coverage(),
+            fell: BTreeSet::new(),
+            touched: BTreeSet::from([(Granularity::Hour, day(3).first_hour())]),
+            is_complete: true,
+        };
+        store
+            .record(
+                &ORGANIZATION.into(),
+                vec![(part.clone(), recorded)],
+                Vec::new(),
+            )
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_dropped_changes_no_figure_that_is_kept() {
+        let store = store().await;
+        let organization = ORGANIZATION.into();
+        for n in 0..150 {
+            fill(&store, &Part::Workspace(format!("w{n}").as_str().into())).await;
+        }
+        let kept = HourSpan {
+            start: day(1).first_hour(),
+            end: day(6).first_hour(),
+        };
+        let before = store.sums(&organization, kept).await.unwrap();
+        let state = store
+            .load_organization(&organization, at(0), at(0))
+            .await
+            .unwrap();
+        let dropped = store
+            .drop_older(&organization, day(5), day(1))
+            .await
+            .unwrap();
+        assert_eq!((dropped.n_rows, dropped.coverages.len()), (150 * 3, 150));
+        assert_eq!(store.sums(&organization, kept).await.unwrap(), before);
+        let after = store
+            .load_organization(&organization, at(0), at(0))
+            .await
+            .unwrap();
+        assert_eq!(after.recorded, state.recorded);
+        assert!(after.due_remainders.is_empty());
+        assert_eq!(after.coverages, dropped.coverages.into_iter().collect());
+        let again = store
+            .drop_older(&organization, day(5), day(1))
+            .await
+            .unwrap();
+        assert_eq!(again, Dropped::default());
+    }
+
+    #[tokio::test]
+    async fn old_messages_and_alerts_go_and_what_still_matters_stays() {
+        let store = store().await;
+        let mut over = alert("over", 2);
+        over.state = State::Ended {
+            by: EndedBy::Cleared,
+            at: at(2),
+            line: over.line().clone(),
+        };
+        let end = over.span.end;
+        let message = |id: &str| NewMessage {
+            id: id.to_owned(),
+            notifier: "slack".into(),
+            recipient: None,
+            facts: vec![fact(id, 1, Reason::First)],
+            not_before: at(1),
+            expires: at(9000),
+        };
+        let commit = Commit {
+            alerts: vec![over, alert("firing", 1)],
+            messages: ["delivered", "dead", "waiting"].map(message).into(),
+            engine: engine(1),
+            at: at(1),
+        };
+        store
+            .commit_decision(&ORGANIZATION.into(), commit)
+            .await
+            .unwrap();
+        store
+            .finish("delivered", Outcome::Delivered, at(3))
+            .await
+            .unwrap();
+        store
+            .finish(
+                "dead",
+                Outcome::Dead {
+                    error: "410".to_owned(),
+                },
+                at(3),
+            )
+            .await
+            .unwrap();
+        assert_eq!(store.drop_history(at(3), at(3)).await.unwrap(), 0);
+        assert_eq!(
+            store.drop_history(at(4), at(3)).await.unwrap(),
+            1,
+            "the period goes on"
+        );
+        assert_eq!(
+            store
+                .drop_history(end + SignedDuration::from_secs(1), at(3))
+                .await
+                .unwrap(),
+            1
+        );
+        assert_eq!(store.drop_history(at(4), at(4)).await.unwrap(), 1);
+        let report = store.check().await.unwrap();
+        assert_eq!((report.n_alerts, report.n_messages), (1, 1));
+        assert!(report.problems.is_empty());
+    }
+}

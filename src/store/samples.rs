@@ -1,0 +1,192 @@
+//! Made-up values for the store's tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::domain::alert::{Alert, Identity, Line, Observed, Slot, State};
+use crate::domain::coverage::Coverage;
+use crate::domain::money::Usd;
+use crate::domain::notification::{Fact, Reason};
+use crate::domain::record::{Delta, Kind, Recorded, RowChange};
+use crate::domain::rule::{Severity, Watch};
+use crate::domain::span::{Day, Hour, Span};
+use crate::domain::subject::{Subject, SubjectKind};
+use crate::domain::usage::{Amounts, Granularity, Part};
+use crate::store::Store;
+use crate::store::engine::Engine;
+use crate::store::error::StoreError;
+
+/// The organization of all samples.
+pub(super) const ORGANIZATION: &str = "acme";
+
+/// The first hour of all samples: a midnight.
+pub(super) const FIRST: Hour = Hour::from_count(480_000);
+
+/// So many minutes after the first hour began.
+pub(super) fn at(minute: i64) -> Timestamp {
+    Timestamp::from_second(FIRST.start().as_second() + minute * 60).unwrap()
+}
+
+/// So many dollars and a bit, and some tokens.
+pub(super) fn amounts(dollars: i64) -> Amounts {
+    if dollars == 0 {
+        return Amounts::ZERO;
+    }
+    let mut amounts = Amounts::ZERO;
+    amounts.spend = Usd::from_dollars(dollars) + Usd::from_pico(1);
+    amounts.tokens.input = dollars * 1000;
+    amounts
+}
+
+/// A coverage whose hours begin with the first one.
+pub(super) fn coverage() -> Coverage {
+    Coverage {
+        as_of: Some(at(5)),
+        hours_from: Some(FIRST.day()),
+        ..Coverage::new(at(0))
+    }
+}
+
+/// An hour of a workspace is told to be so many dollars; it was nothing, or is nothing now.
+pub(super) async fn record_hour(
+    store: &Store,
+    workspace: &str,
+    hour: i32,
+    dollars: i64,
+) -> Result<(), StoreError> {
+    let (hour, model) = (FIRST.plus(hour), "m".into());
+    let part = Part::Workspace(workspace.into());
+    let stored = store
+        .sums_by_hour(
+            &ORGANIZATION.into(),
+            &part,
+            crate::domain::span::HourSpan {
+                start: hour,
+                end: hour.plus(1),
+            },
+        )
+        .await?;
+    let before = stored
+        .get(&hour)
+        .map(crate::domain::usage::sum)
+        .unwrap_or_default();
+    let recorded = Recorded {
+        rows: vec![RowChange {
+            kind: Kind::Hour,
+            hour,
+            model,
+            amounts: amounts(dollars),
+        }],
+        deltas: vec![Delta {
+            hour,
+            model: "m".into(),
+            amounts: amounts(dollars) - before,
+        }],
+        doubts: Vec::new(),
+        coverage: coverage(),
+        fell: BTreeSet::new(),
+        touched: BTreeSet::from([(Granularity::Hour, hour)]),
+        is_complete: true,
+    };
+    store
+        .record(&ORGANIZATION.into(), vec![(part, recorded)], Vec::new())
+        .await
+}
+
+/// A store that knows the organization.
+pub(super) async fn store() -> Store {
+    let store = Store::in_memory().unwrap();
+    store
+        .load_organization(&ORGANIZATION.into(), at(0), at(0))
+        .await
+        .unwrap();
+    store
+}
+
+/// What the daemon remembers after a decision.
+pub(super) fn engine(minute: i64) -> Engine {
+    Engine {
+        last_at: Some(at(minute)),
+        observed: Observed(60_000),
+        store_began: at(0),
+        last_cycle: Some(at(minute)),
+        rules_began: BTreeMap::from([("rule".into(), at(0))]),
+        dialect: Some("guide".to_owned()),
+    }
+}
+
+/// What an alert about a workspace is.
+pub(super) fn identity(workspace: &str) -> Identity {
+    Identity {
+        organization: ORGANIZATION.into(),
+        slot: Slot {
+            rule: "rule".into(),
+            subject: Subject::new(SubjectKind::Workspace, workspace),
+            period: Some("2024-10".into()),
+        },
+        started_at: at(0),
+    }
+}
+
+fn span() -> Span {
+    Span {
+        start: Day::of(at(0)).start(),
+        end: Day::of(at(0)).plus(3).start(),
+    }
+}
+
+/// The line at 80 %.
+pub(super) fn line() -> Line {
+    Line {
+        quantity: 80,
+        severity: Severity::Warning,
+        text: "80%".into(),
+    }
+}
+
+/// A firing alert about a workspace.
+pub(super) fn alert(workspace: &str, sequence: u64) -> Alert {
+    Alert {
+        identity: identity(workspace),
+        span: span(),
+        state: State::Firing {
+            line: line(),
+            clearing_since: None,
+        },
+        sequence,
+        firing_since: Some(at(1)),
+        is_late: false,
+        is_silenced: false,
+        value: 81,
+        limit: Some(100),
+        told: BTreeMap::new(),
+    }
+}
+
+/// What is told of it.
+pub(super) fn fact(workspace: &str, sequence: u64, reason: Reason) -> Fact {
+    Fact {
+        identity: identity(workspace),
+        sequence,
+        reason,
+        ended_by: None,
+        is_late: false,
+        is_fired_and_resolved: false,
+        subject_name: workspace.to_owned(),
+        watch: Watch::Spend,
+        span: span(),
+        zone_name: "UTC".to_owned(),
+        value: 81,
+        is_lower_bound: false,
+        limit: Some(100),
+        line: line(),
+        firing_since: at(1),
+        ended_at: None,
+        decided_at: at(1),
+        as_of: Some(at(1)),
+        labels: BTreeMap::new(),
+        top: Vec::new(),
+        forecast: None,
+    }
+}

@@ -1,0 +1,400 @@
+//! How alerts, what was told of them, and their history are stored: the JSON shapes, each written out here.
+//!
+//! A field that is added later needs a default, so that what older versions wrote can be read.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::alert::{Alert, EndedBy, Identity, Line, Observed, Slot, State, Told};
+use crate::domain::ids::NotifierName;
+use crate::domain::notification::Reason;
+use crate::domain::rule::{Quantity, Severity};
+use crate::domain::span::Span;
+use crate::domain::subject::{Subject, SubjectKind};
+use crate::store::error::Cause;
+use crate::store::json::{AsText, from_json, to_json};
+
+/// A stored line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LineShape {
+    quantity: AsText<Quantity>,
+    severity: AsText<Severity>,
+    text: String,
+}
+
+impl From<&Line> for LineShape {
+    fn from(line: &Line) -> LineShape {
+        LineShape {
+            quantity: AsText(line.quantity),
+            severity: AsText(line.severity),
+            text: line.text.to_string(),
+        }
+    }
+}
+
+impl From<LineShape> for Line {
+    fn from(shape: LineShape) -> Line {
+        Line {
+            quantity: shape.quantity.0,
+            severity: shape.severity.0,
+            text: shape.text.into(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SpanShape {
+    start: AsText<Timestamp>,
+    end: AsText<Timestamp>,
+}
+
+impl From<Span> for SpanShape {
+    fn from(span: Span) -> SpanShape {
+        SpanShape {
+            start: AsText(span.start),
+            end: AsText(span.end),
+        }
+    }
+}
+
+impl From<SpanShape> for Span {
+    fn from(shape: SpanShape) -> Span {
+        Span {
+            start: shape.start.0,
+            end: shape.end.0,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct IdentityShape {
+    organization: String,
+    rule: String,
+    subject_kind: AsText<SubjectKind>,
+    subject_id: String,
+    period: Option<String>,
+    started_at: AsText<Timestamp>,
+}
+
+impl From<&Identity> for IdentityShape {
+    fn from(identity: &Identity) -> IdentityShape {
+        let slot = &identity.slot;
+        IdentityShape {
+            organization: identity.organization.to_string(),
+            rule: slot.rule.to_string(),
+            subject_kind: AsText(slot.subject.kind),
+            subject_id: slot.subject.id.to_string(),
+            period: slot.period.as_deref().map(str::to_owned),
+            started_at: AsText(identity.started_at),
+        }
+    }
+}
+
+impl From<IdentityShape> for Identity {
+    fn from(shape: IdentityShape) -> Identity {
+        Identity {
+            organization: shape.organization.as_str().into(),
+            slot: Slot {
+                rule: shape.rule.as_str().into(),
+                subject: Subject::new(shape.subject_kind.0, shape.subject_id),
+                period: shape.period.map(Into::into),
+            },
+            started_at: shape.started_at.0,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+enum StateShape {
+    Pending {
+        line: LineShape,
+        since: u64,
+    },
+    Firing {
+        line: LineShape,
+        clearing_since: Option<u64>,
+    },
+    Ended {
+        by: AsText<EndedBy>,
+        at: AsText<Timestamp>,
+        line: LineShape,
+    },
+}
+
+impl From<&State> for StateShape {
+    fn from(state: &State) -> StateShape {
+        match state {
+            State::Pending { line, since } => StateShape::Pending {
+                line: line.into(),
+                since: since.0,
+            },
+            State::Firing {
+                line,
+                clearing_since,
+            } => StateShape::Firing {
+                line: line.into(),
+                clearing_since: clearing_since.map(|since| since.0),
+            },
+            State::Ended { by, at, line } => StateShape::Ended {
+                by: AsText(*by),
+                at: AsText(*at),
+                line: line.into(),
+            },
+        }
+    }
+}
+
+impl From<StateShape> for State {
+    fn from(shape: StateShape) -> State {
+        match shape {
+            StateShape::Pending { line, since } => State::Pending {
+                line: line.into(),
+                since: Observed(since),
+            },
+            StateShape::Firing {
+                line,
+                clearing_since,
+            } => State::Firing {
+                line: line.into(),
+                clearing_since: clearing_since.map(Observed),
+            },
+            StateShape::Ended { by, at, line } => State::Ended {
+                by: by.0,
+                at: at.0,
+                line: line.into(),
+            },
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ToldShape {
+    showing: Option<LineShape>,
+    raised: Vec<LineShape>,
+    lowered: Vec<LineShape>,
+    at: u64,
+}
+
+impl From<&Told> for ToldShape {
+    fn from(told: &Told) -> ToldShape {
+        ToldShape {
+            showing: told.showing.as_ref().map(Into::into),
+            raised: told.raised.iter().map(Into::into).collect(),
+            lowered: told.lowered.iter().map(Into::into).collect(),
+            at: told.at.0,
+        }
+    }
+}
+
+impl From<ToldShape> for Told {
+    fn from(shape: ToldShape) -> Told {
+        Told {
+            showing: shape.showing.map(Into::into),
+            raised: shape.raised.into_iter().map(Into::into).collect(),
+            lowered: shape.lowered.into_iter().map(Into::into).collect(),
+            at: Observed(shape.at),
+        }
+    }
+}
+
+/// A stored alert.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct AlertShape {
+    identity: IdentityShape,
+    span: SpanShape,
+    state: StateShape,
+    sequence: u64,
+    firing_since: Option<AsText<Timestamp>>,
+    is_late: bool,
+    is_silenced: bool,
+    value: AsText<Quantity>,
+    limit: Option<AsText<Quantity>>,
+    told: BTreeMap<String, ToldShape>,
+}
+
+impl From<&Alert> for AlertShape {
+    fn from(alert: &Alert) -> AlertShape {
+        AlertShape {
+            identity: (&alert.identity).into(),
+            span: alert.span.into(),
+            state: (&alert.state).into(),
+            sequence: alert.sequence,
+            firing_since: alert.firing_since.map(AsText),
+            is_late: alert.is_late,
+            is_silenced: alert.is_silenced,
+            value: AsText(alert.value),
+            limit: alert.limit.map(AsText),
+            told: alert
+                .told
+                .iter()
+                .map(|(notifier, told)| (notifier.to_string(), told.into()))
+                .collect(),
+        }
+    }
+}
+
+impl From<AlertShape> for Alert {
+    fn from(shape: AlertShape) -> Alert {
+        let told = shape.told.into_iter();
+        Alert {
+            identity: shape.identity.into(),
+            span: shape.span.into(),
+            state: shape.state.into(),
+            sequence: shape.sequence,
+            firing_since: shape.firing_since.map(|at| at.0),
+            is_late: shape.is_late,
+            is_silenced: shape.is_silenced,
+            value: shape.value.0,
+            limit: shape.limit.map(|limit| limit.0),
+            told: told
+                .map(|(notifier, told)| (NotifierName::new(notifier), told.into()))
+                .collect(),
+        }
+    }
+}
+
+/// One step in an alert's life, as `alerts show` tells it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ChangeShape {
+    pub(super) sequence: u64,
+    pub(super) phase: String,
+    ended_by: Option<AsText<EndedBy>>,
+    pub(super) line: LineShape,
+    value: AsText<Quantity>,
+    limit: Option<AsText<Quantity>>,
+    told: Vec<(String, AsText<Reason>)>,
+}
+
+impl ChangeShape {
+    /// Of an alert as it is now, and whom it is told to.
+    pub(super) fn new(alert: &Alert, phase: &str, told: &[(NotifierName, Reason)]) -> ChangeShape {
+        let ended_by = match &alert.state {
+            State::Ended { by, .. } => Some(AsText(*by)),
+            State::Pending { .. } | State::Firing { .. } => None,
+        };
+        ChangeShape {
+            sequence: alert.sequence,
+            phase: phase.to_owned(),
+            ended_by,
+            line: alert.line().into(),
+            value: AsText(alert.value),
+            limit: alert.limit.map(AsText),
+            told: told
+                .iter()
+                .map(|(notifier, reason)| (notifier.to_string(), AsText(*reason)))
+                .collect(),
+        }
+    }
+
+    /// Why it ended, the figure and the limit.
+    pub(super) fn figures(&self) -> (Option<EndedBy>, Quantity, Option<Quantity>) {
+        let limit = self.limit.as_ref().map(|limit| limit.0);
+        (self.ended_by.as_ref().map(|by| by.0), self.value.0, limit)
+    }
+
+    /// Whom it was told to, and why.
+    pub(super) fn told(&self) -> Vec<(NotifierName, Reason)> {
+        self.told
+            .iter()
+            .map(|(notifier, reason)| (notifier.as_str().into(), reason.0))
+            .collect()
+    }
+}
+
+/// An alert as it is stored.
+pub(super) fn alert_to_json(alert: &Alert) -> String {
+    to_json(&AlertShape::from(alert))
+}
+
+/// A stored alert.
+pub(super) fn alert_from_json(text: &str) -> Result<Alert, Cause> {
+    from_json::<AlertShape>(text, "an alert").map(Alert::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{alert, at, line};
+    use proptest::prelude::*;
+
+    fn any_line() -> impl Strategy<Value = Line> {
+        (
+            any::<i128>(),
+            prop::sample::select(Severity::ALL.to_vec()),
+            ".*",
+        )
+            .prop_map(|(quantity, severity, text)| Line {
+                quantity,
+                severity,
+                text: text.into(),
+            })
+    }
+
+    fn any_state() -> impl Strategy<Value = State> {
+        let by = prop::sample::select(EndedBy::ALL.to_vec());
+        prop_oneof![
+            (any_line(), any::<u64>()).prop_map(|(line, since)| State::Pending {
+                line,
+                since: Observed(since)
+            }),
+            (any_line(), any::<Option<u64>>()).prop_map(|(line, since)| State::Firing {
+                line,
+                clearing_since: since.map(Observed)
+            }),
+            (any_line(), by, 0i64..100_000).prop_map(|(line, by, minute)| State::Ended {
+                by,
+                at: at(minute),
+                line
+            }),
+        ]
+    }
+
+    fn any_told() -> impl Strategy<Value = Told> {
+        let lines = || prop::collection::vec(any_line(), 0..3);
+        (prop::option::of(any_line()), lines(), lines(), any::<u64>()).prop_map(
+            |(showing, raised, lowered, at)| Told {
+                showing,
+                raised,
+                lowered,
+                at: Observed(at),
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn alerts_come_back_as_they_were(
+            state in any_state(),
+            told in prop::collection::btree_map(".*", any_told(), 0..3),
+            sequence in any::<u64>(),
+            quantities in (any::<i128>(), any::<Option<i128>>()),
+            flags in any::<[bool; 3]>(),
+            nanosecond in 0i32..1_000_000_000,
+        ) {
+            let mut shown = alert("w", sequence);
+            shown.state = state;
+            shown.told = told.into_iter().map(|(name, told)| (NotifierName::new(name), told)).collect();
+            (shown.value, shown.limit) = quantities;
+            [shown.is_late, shown.is_silenced, _] = flags;
+            shown.firing_since = flags[2].then(|| at(3));
+            // Without a period the start is part of the identity, to the last digit.
+            shown.identity.slot.period = None;
+            shown.identity.started_at = Timestamp::new(at(0).as_second(), nanosecond).unwrap();
+            let back = alert_from_json(&alert_to_json(&shown)).unwrap();
+            prop_assert_eq!(back.identity.fingerprint(), shown.identity.fingerprint());
+            prop_assert_eq!(back, shown);
+        }
+    }
+
+    #[test]
+    fn the_stored_text_is_readable() {
+        let shape = LineShape::from(&line());
+        assert_eq!(
+            to_json(&shape),
+            r#"{"quantity":"80","severity":"warning","text":"80%"}"#
+        );
+    }
+}
