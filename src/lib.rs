@@ -8,4 +8,11 @@ pub mod domain;
 
 // Rung 2: the process's own ground.
 pub mod clock;
+pub mod outbound;
 pub mod secret;
+
+// Rung 3: what is configured, and what is counted.
+pub mod metrics;
+
+// Rung 4: adapters; each speaks to one outside thing, in the words of the domain.
+pub mod anthropic;
