@@ -80,10 +80,15 @@ impl fmt::Display for Place {
 
 impl Fault {
     /// A value that cannot be right; it is shortened.
-    pub fn value(place: Place, field: &str, value: &str, problem: &'static str) -> Fault {
+    pub fn value(
+        place: Place,
+        field: impl fmt::Display,
+        value: &str,
+        problem: &'static str,
+    ) -> Fault {
         Fault::Value {
             place,
-            field: field.to_owned(),
+            field: field.to_string(),
             value: shortened(value),
             problem,
         }
@@ -117,9 +122,9 @@ pub fn read_row<'a, T: Deserialize<'a>>(place: Place, row: &'a RawValue) -> Resu
 }
 
 /// An amount: a JSON number from 0 to 10¹² USD, exact to the twelfth decimal.
-pub fn usd(place: Place, field: &str, raw: &RawValue) -> Result<Usd, Fault> {
+pub fn usd(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<Usd, Fault> {
     let digits = raw.get();
-    let fault = |problem| Err(Fault::value(place, field, digits, problem));
+    let fault = |problem| Err(Fault::value(place, &field, digits, problem));
     if !is_number(digits) {
         return fault("not a number");
     }
@@ -132,9 +137,9 @@ pub fn usd(place: Place, field: &str, raw: &RawValue) -> Result<Usd, Fault> {
 }
 
 /// A count: a whole JSON number from 0 to 10¹⁵.
-pub fn count(place: Place, field: &str, raw: &RawValue) -> Result<i64, Fault> {
+pub fn count(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<i64, Fault> {
     let digits = raw.get();
-    let fault = |problem| Err(Fault::value(place, field, digits, problem));
+    let fault = |problem| Err(Fault::value(place, &field, digits, problem));
     let unsigned = digits.strip_prefix('-').unwrap_or(digits);
     if unsigned.is_empty() || !unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
         return fault("not a whole number");

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::anthropic::fault::{self, Fault, Place};
+use crate::anthropic::fault::{self, Fault, MAX_COUNT, Place};
 use crate::anthropic::paging::PageEnd;
 use crate::domain::directory::{OrganizationInfo, Workspace};
 use crate::domain::ids::{ModelName, UNATTRIBUTED, WorkspaceId};
@@ -311,51 +311,49 @@ fn usage_row(place: Place, raw: &RawValue) -> Result<UsageRow, Fault> {
             required(place, "total_cost_usd", wire.total_cost_usd)?,
         )?,
         tokens: Tokens {
-            input: fault::count(
-                place,
-                "input_tokens",
-                required(place, "input_tokens", wire.input_tokens)?,
-            )?,
-            output: fault::count(
-                place,
-                "output_tokens",
-                required(place, "output_tokens", wire.output_tokens)?,
-            )?,
+            input: required_count(place, "input_tokens", wire.input_tokens)?,
+            output: required_count(place, "output_tokens", wire.output_tokens)?,
             cache_read: count_or_zero(place, "cache_read_tokens", wire.cache_read_tokens)?,
             ..Tokens::default()
         },
         requests: count_or_zero(place, "requests", wire.requests)?,
     };
-    let models = wire
-        .model_breakdown
-        .map_or_else(Vec::new, |models| models.0);
-    let mut cells = Cells::new();
-    let mut rest = whole;
-    for (name, model) in models {
-        let amounts = model_amounts(place, &name, &model)?;
-        rest = rest - amounts;
-        if rest.tokens.input.min(rest.tokens.output) < -fault::MAX_COUNT {
-            let problem = "with which the models' tokens go beyond 10^15";
-            return Err(Fault::value(place, "model_breakdown", &name, problem));
-        }
-        usage::add_to(&mut cells, &ModelName::new(name), amounts);
-    }
-    usage::add_to(&mut cells, &ModelName::from(UNATTRIBUTED), rest);
+    let models = wire.model_breakdown.map_or_else(Vec::new, |wire| wire.0);
     Ok(UsageRow {
         place,
         date: wire.date,
-        cells,
+        cells: cells(place, whole, &models)?,
     })
 }
 
+/// The models' own figures, and under `unattributed` what is left of the whole. Their sum is the whole.
+fn cells(place: Place, whole: Amounts, models: &[(String, ModelWire<'_>)]) -> Result<Cells, Fault> {
+    let unattributed = ModelName::from(UNATTRIBUTED);
+    let mut cells = Cells::new();
+    let mut rest = whole;
+    for (name, model) in models.iter().filter(|(name, _)| !name.is_empty()) {
+        let amounts = model_amounts(place, name, model)?;
+        rest = rest - amounts;
+        // Keeps the sums within 64 bits, however many models there are.
+        if rest.tokens.input.min(rest.tokens.output) < -MAX_COUNT {
+            let problem = "with which the models' tokens go beyond 10^15";
+            return Err(Fault::value(place, "model_breakdown", name, problem));
+        }
+        usage::add_to(&mut cells, &ModelName::from(name.as_str()), amounts);
+    }
+    usage::add_to(&mut cells, &unattributed, rest);
+    Ok(cells)
+}
+
 fn model_amounts(place: Place, name: &str, model: &ModelWire<'_>) -> Result<Amounts, Fault> {
-    let field = |field: &str| format!("model_breakdown.{name}.{field}");
-    let cost = optional_usd(place, &field("cost_usd"), model.cost_usd)?;
+    let within = format_args!("model_breakdown.{name}");
+    let cost = optional_usd(place, format_args!("{within}.cost_usd"), model.cost_usd)?;
+    let count = |field: &str, raw| count_or_zero(place, format_args!("{within}.{field}"), raw);
     Ok(Amounts {
         spend: cost.unwrap_or_default(),
         tokens: Tokens {
-            input: count_or_zero(place, &field("input_tokens"), model.input_tokens)?,
-            output: count_or_zero(place, &field("output_tokens"), model.output_tokens)?,
+            input: count("input_tokens", model.input_tokens)?,
+            output: count("output_tokens", model.output_tokens)?,
             ..Tokens::default()
         },
         requests: 0,
@@ -370,11 +368,23 @@ fn required<'a>(
     raw.ok_or(Fault::Missing { place, field })
 }
 
-fn optional_usd(place: Place, field: &str, raw: Option<&RawValue>) -> Result<Option<Usd>, Fault> {
+fn required_count(place: Place, field: &'static str, raw: Option<&RawValue>) -> Result<i64, Fault> {
+    fault::count(place, field, required(place, field, raw)?)
+}
+
+fn optional_usd(
+    place: Place,
+    field: impl fmt::Display,
+    raw: Option<&RawValue>,
+) -> Result<Option<Usd>, Fault> {
     raw.map(|raw| fault::usd(place, field, raw)).transpose()
 }
 
-fn count_or_zero(place: Place, field: &str, raw: Option<&RawValue>) -> Result<i64, Fault> {
+fn count_or_zero(
+    place: Place,
+    field: impl fmt::Display,
+    raw: Option<&RawValue>,
+) -> Result<i64, Fault> {
     raw.map_or(Ok(0), |raw| fault::count(place, field, raw))
 }
 
@@ -386,4 +396,153 @@ fn civil_date(text: &str) -> Option<civil::Date> {
             _ => byte.is_ascii_digit(),
         });
     text.parse().ok().filter(|_| is_shaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fmt::Write as _;
+    use std::path::Path;
+
+    /// What is asked for in every file: February 2026, of one workspace.
+    fn asked() -> (Part, Day, Day) {
+        let day = |day| Day::from_date(civil::date(2026, 2, day));
+        let part = Part::Workspace("workspace_01".into());
+        (part, day(1), day(28))
+    }
+
+    fn amounts(amounts: &Amounts) -> String {
+        let Amounts {
+            spend,
+            tokens,
+            requests,
+        } = amounts;
+        format!(
+            "{spend} USD, input {}, output {}, cache_read {}, requests {requests}",
+            tokens.input, tokens.output, tokens.cache_read
+        )
+    }
+
+    fn render_cells(text: &mut String, begin: &str, cells: &Cells) {
+        writeln!(text, "{begin}: {}", amounts(&usage::sum(cells))).unwrap();
+        for (model, cell) in cells {
+            writeln!(text, "  {:?}: {}", model.as_str(), amounts(cell)).unwrap();
+        }
+    }
+
+    fn render_usage(answer: Answer) -> String {
+        let mut text = String::new();
+        for (hour, cells) in &answer.buckets {
+            render_cells(&mut text, &hour.start().to_string(), cells);
+        }
+        text
+    }
+
+    fn render_months(months: Vec<MonthUsage>) -> String {
+        let mut text = String::new();
+        for usage in months {
+            render_cells(&mut text, &usage.month.to_string(), &usage.cells);
+        }
+        text
+    }
+
+    /// The beginning of a file's name says which question it answers.
+    fn translate(name: &str, body: &[u8]) -> Result<String, Fault> {
+        let (part, first, last) = asked();
+        let (question, _) = name.split_once('-').unwrap();
+        match question {
+            "hours" => usage(body, &part, Granularity::Hour, first, last).map(render_usage),
+            "days" => usage(body, &part, Granularity::Day, first, last).map(render_usage),
+            "months" => usage_by_month(body, first, last).map(render_months),
+            "workspaces" => workspaces(body).map(|page| format!("{page:#?}")),
+            "organization" => organization(body).map(|info| format!("{info:#?}")),
+            other => panic!("no such question: {other}"),
+        }
+    }
+
+    #[test]
+    fn answers_as_servers_send_them() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/guide");
+        let mut n_files = 0;
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            n_files += 1;
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let text = match translate(&name, &std::fs::read(&path).unwrap()) {
+                Ok(text) => text,
+                Err(fault) => format!("refused: {fault}"),
+            };
+            insta::with_settings!({
+                snapshot_path => &folder,
+                prepend_module_to_snapshot => false,
+                omit_expression => true,
+            }, {
+                insta::assert_snapshot!(name, text);
+            });
+        }
+        assert!(n_files > 20, "{n_files}");
+    }
+
+    fn model() -> impl Strategy<Value = (String, u64, u64, u64)> {
+        let counts = (
+            0..=1_000_000_000_u64,
+            0..=1_000_000_u64,
+            0..=1_000_000_000_u64,
+        );
+        ("[a-z]{0,2}", counts)
+            .prop_map(|(name, (micros, input, output))| (name, micros, input, output))
+    }
+
+    fn decimal(micros: u64) -> String {
+        format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+    }
+
+    proptest! {
+        #[test]
+        fn cells_sum_to_the_row(
+            micros in 0..=10_000_000_000_u64, input in 0..=MAX_COUNT, output in 0..=MAX_COUNT, cache in 0..=MAX_COUNT,
+            requests in 0..=MAX_COUNT, models in prop::collection::vec(model(), 0..6),
+        ) {
+            let mut names = HashSet::new();
+            let models: Vec<String> = models
+                .iter()
+                .filter(|(name, ..)| names.insert(name.clone()))
+                .map(|(name, micros, input, output)| format!(
+                    r#""{name}":{{"input_tokens":{input},"output_tokens":{output},"cost_usd":{}}}"#,
+                    decimal(*micros)
+                ))
+                .collect();
+            let body = format!(
+                r#"{{"data":[{{"date":"2026-02-03","input_tokens":{input},"output_tokens":{output},"cache_read_tokens":{cache},
+                "total_cost_usd":{},"requests":{requests},"model_breakdown":{{{}}}}}]}}"#,
+                decimal(micros),
+                models.join(",")
+            );
+            let (part, first, last) = asked();
+            let answer = usage(body.as_bytes(), &part, Granularity::Day, first, last).unwrap();
+            let whole = Amounts {
+                spend: Usd::from_pico(i128::from(micros) * 1_000_000),
+                tokens: Tokens { input, output, cache_read: cache, ..Tokens::default() },
+                requests,
+            };
+            let sums: Vec<Amounts> = answer.buckets.values().map(usage::sum).collect();
+            prop_assert_eq!(sums, vec![whole]);
+        }
+
+        #[test]
+        fn no_answer_makes_it_panic(at in 0_usize..2000, cut in 0_usize..2000, piece in "[-0-9.eE\"{}\\[\\],:a-z]{0,8}") {
+            let good = include_str!("../../tests/wire/guide/hours-good.json");
+            let mut body = good.as_bytes().to_vec();
+            let at = at.min(body.len());
+            let end = (at + cut % 7).min(body.len());
+            body.splice(at..end, piece.bytes());
+            let (part, first, last) = asked();
+            let _ = usage(&body, &part, Granularity::Hour, first, last);
+            let _ = usage(&body[..cut.min(body.len())], &part, Granularity::Day, first, last);
+        }
+    }
 }
