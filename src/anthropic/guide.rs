@@ -130,6 +130,7 @@ pub fn usage_by_month(body: &[u8], first: Day, last: Day) -> Result<Vec<MonthUsa
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct OrganizationWire<'a> {
     id: String,
     name: Option<String>,
@@ -138,6 +139,7 @@ struct OrganizationWire<'a> {
 }
 
 #[derive(Deserialize, Default)]
+#[serde(expecting = "an object")]
 struct BillingWire<'a> {
     #[serde(borrow)]
     usage_limit_usd: Option<&'a RawValue>,
@@ -146,6 +148,7 @@ struct BillingWire<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct ListWire<'a> {
     #[serde(borrow)]
     data: Vec<&'a RawValue>,
@@ -154,6 +157,7 @@ struct ListWire<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WorkspaceWire<'a> {
     id: String,
     name: Option<String>,
@@ -162,6 +166,7 @@ struct WorkspaceWire<'a> {
 }
 
 #[derive(Deserialize, Default)]
+#[serde(expecting = "an object")]
 struct LimitsWire<'a> {
     #[serde(borrow)]
     monthly_spend_usd: Option<&'a RawValue>,
@@ -170,6 +175,7 @@ struct LimitsWire<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct UsageWire<'a> {
     date: String,
     #[serde(borrow)]
@@ -190,6 +196,7 @@ struct UsageWire<'a> {
 struct BreakdownWire<'a>(Vec<(String, ModelWire<'a>)>);
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct ModelWire<'a> {
     #[serde(borrow)]
     input_tokens: Option<&'a RawValue>,
@@ -431,7 +438,7 @@ mod tests {
         }
     }
 
-    fn render_usage(answer: Answer) -> String {
+    fn render_usage(answer: &Answer) -> String {
         let mut text = String::new();
         for (hour, cells) in &answer.buckets {
             render_cells(&mut text, &hour.start().to_string(), cells);
@@ -439,7 +446,7 @@ mod tests {
         text
     }
 
-    fn render_months(months: Vec<MonthUsage>) -> String {
+    fn render_months(months: &[MonthUsage]) -> String {
         let mut text = String::new();
         for usage in months {
             render_cells(&mut text, &usage.month.to_string(), &usage.cells);
@@ -452,9 +459,11 @@ mod tests {
         let (part, first, last) = asked();
         let (question, _) = name.split_once('-').unwrap();
         match question {
-            "hours" => usage(body, &part, Granularity::Hour, first, last).map(render_usage),
-            "days" => usage(body, &part, Granularity::Day, first, last).map(render_usage),
-            "months" => usage_by_month(body, first, last).map(render_months),
+            "hours" => usage(body, &part, Granularity::Hour, first, last)
+                .map(|answer| render_usage(&answer)),
+            "days" => usage(body, &part, Granularity::Day, first, last)
+                .map(|answer| render_usage(&answer)),
+            "months" => usage_by_month(body, first, last).map(|months| render_months(&months)),
             "workspaces" => workspaces(body).map(|page| format!("{page:#?}")),
             "organization" => organization(body).map(|info| format!("{info:#?}")),
             other => panic!("no such question: {other}"),

@@ -202,7 +202,7 @@ impl Transport {
                     status: code,
                     message,
                 },
-                is_passing: retry::is_passing(code),
+                is_passing: retry::is_passing(code) && !forbids_retry(&headers),
                 retry_after: self.pause_asked_for(code, &headers),
             },
         }
@@ -380,6 +380,13 @@ fn hint(status: StatusCode, key: &Secret) -> Option<&'static str> {
     (status == StatusCode::UNAUTHORIZED && !is_admin).then_some(
         "an admin key is needed, and such keys begin with `sk-ant-admin`, which this one does not",
     )
+}
+
+/// Whether the server knows that asking again will not help.
+fn forbids_retry(headers: &HeaderMap) -> bool {
+    headers
+        .get("x-should-retry")
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"false"))
 }
 
 /// Scheme and host of a redirect; the rest may hold anything.
