@@ -7,7 +7,10 @@ pub mod error;
 pub mod fault;
 pub mod limiter;
 pub mod paging;
+pub mod refusal;
 pub mod retry;
+
+// One question, with all of the above; and what the answers mean.
 pub mod transport;
 
 pub mod guide;

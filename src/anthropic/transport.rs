@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
-use serde::Deserialize;
 use tracing::debug;
 
 use crate::anthropic::error::{FetchError, Problem, tame};
 use crate::anthropic::limiter::Limiter;
-use crate::anthropic::retry;
+use crate::anthropic::{refusal, retry};
 use crate::clock::{Chance, Clock};
 use crate::domain::ids::OrganizationName;
 use crate::metrics::requests::{Code, Endpoint, RequestCounts};
@@ -22,8 +21,6 @@ use crate::secret::Secret;
 
 /// The version of the API that every request names.
 const API_VERSION: &str = "2023-06-01";
-/// What the keys that may ask begin with. Only ever a hint after a refusal, never a test.
-const ADMIN_PREFIX: &str = "sk-ant-admin";
 /// No answer is read further than this, unpacked.
 pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 /// No body of an error is read further than this.
@@ -181,20 +178,20 @@ impl Transport {
         if status.is_redirection() {
             return Failure::lasting(Problem::Redirect {
                 status: status.as_u16(),
-                to: tame(&destination(&headers), &key, MAX_MESSAGE_CHARS),
+                to: tame(&refusal::destination(&headers), &key, MAX_MESSAGE_CHARS),
             });
         }
         let (_, body) = self.body(response, MAX_ERROR_BYTES).await;
         // The status says what matters; words that break off are no words.
         let body = body.map(Body::into_bytes).unwrap_or_default();
-        let message = tame(&words(&body), &key, MAX_MESSAGE_CHARS);
+        let message = tame(&refusal::words(&body), &key, MAX_MESSAGE_CHARS);
         let code = status.as_u16();
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Failure::lasting(Problem::Refused {
                     status: code,
                     message,
-                    hint: hint(status, &key),
+                    hint: refusal::hint(status, &key),
                 })
             }
             _ => Failure {
@@ -202,7 +199,7 @@ impl Transport {
                     status: code,
                     message,
                 },
-                is_passing: retry::is_passing(code) && !forbids_retry(&headers),
+                is_passing: retry::is_passing(code) && !refusal::forbids_retry(&headers),
                 retry_after: self.pause_asked_for(code, &headers),
             },
         }
@@ -349,56 +346,5 @@ impl Body {
         match self {
             Body::Whole(bytes) | Body::Cut(bytes) => bytes,
         }
-    }
-}
-
-/// The body of an error, when the server is kind.
-#[derive(Deserialize)]
-struct KindBody {
-    error: KindError,
-}
-
-#[derive(Deserialize)]
-struct KindError {
-    #[serde(default)]
-    r#type: String,
-    message: String,
-}
-
-/// What the body of an error says: type and message, or else its text.
-fn words(body: &[u8]) -> String {
-    match serde_json::from_slice::<KindBody>(body) {
-        Ok(KindBody { error }) if error.r#type.is_empty() => error.message,
-        Ok(KindBody { error }) => format!("{}: {}", error.r#type, error.message),
-        Err(_) if body.trim_ascii().is_empty() => "without a word".to_owned(),
-        Err(_) => String::from_utf8_lossy(body).into_owned(),
-    }
-}
-
-fn hint(status: StatusCode, key: &Secret) -> Option<&'static str> {
-    let is_admin = key.expose().starts_with(ADMIN_PREFIX);
-    (status == StatusCode::UNAUTHORIZED && !is_admin).then_some(
-        "an admin key is needed, and such keys begin with `sk-ant-admin`, which this one does not",
-    )
-}
-
-/// Whether the server knows that asking again will not help.
-fn forbids_retry(headers: &HeaderMap) -> bool {
-    headers
-        .get("x-should-retry")
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"false"))
-}
-
-/// Scheme and host of a redirect; the rest may hold anything.
-fn destination(headers: &HeaderMap) -> String {
-    let location = headers
-        .get(LOCATION)
-        .and_then(|location| location.to_str().ok());
-    match location {
-        None => "an address that it does not tell".to_owned(),
-        Some(location) => match Url::parse(location) {
-            Ok(url) => format!("`{}`", url.origin().ascii_serialization()),
-            Err(_) => "another path on itself".to_owned(),
-        },
     }
 }
