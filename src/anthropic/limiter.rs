@@ -217,6 +217,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn first_come_first_served_also_when_only_the_rate_holds_up() {
+        let (limiter, clock) = limiter(3, Rate::per_minute(1));
+        let _first = limiter.pass().await;
+        let mut second = Box::pin(limiter.pass());
+        let mut third = Box::pin(limiter.pass());
+        assert!((&mut second).now_or_never().is_none());
+        assert!((&mut third).now_or_never().is_none());
+        clock.advance(SECOND * 60);
+        assert!((&mut third).now_or_never().is_none(), "the second is next");
+        assert!((&mut second).now_or_never().is_some());
+    }
+
+    #[tokio::test]
     async fn who_gives_up_waiting_takes_nothing_along() {
         let (limiter, clock) = limiter(1, Rate::per_minute(1));
         drop(limiter.pass().await);

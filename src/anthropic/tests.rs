@@ -120,6 +120,13 @@ async fn a_request_says_who_asks_and_in_which_version() {
     has(&format!("user-agent: {}", outbound::USER_AGENT));
     has("accept-encoding: gzip");
     assert!(!format!("{:?}", setup.api).contains("canary"));
+    assert!(
+        setup
+            .api
+            .0
+            .headers()
+            .is_ok_and(|headers| headers["x-api-key"].is_sensitive())
+    );
 }
 
 #[tokio::test]

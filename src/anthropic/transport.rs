@@ -83,7 +83,7 @@ impl Question<'_> {
 }
 
 /// Why one attempt failed, and what the server asked for.
-struct Failure {
+pub(super) struct Failure {
     problem: Problem,
     is_passing: bool,
     retry_after: Option<Duration>,
@@ -229,7 +229,8 @@ impl Transport {
         }
     }
 
-    fn headers(&self) -> Result<HeaderMap, Failure> {
+    /// What every request says of itself. The key is marked, so that no log of the HTTP library shows it.
+    pub(super) fn headers(&self) -> Result<HeaderMap, Failure> {
         let mut key = HeaderValue::from_str(self.key().expose())
             .map_err(|_| Failure::lasting(Problem::UnsendableKey))?;
         key.set_sensitive(true);
