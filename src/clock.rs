@@ -97,6 +97,11 @@ impl ManualClock {
         });
     }
 
+    /// How many are waiting at the moment.
+    pub fn n_waiting(&self) -> usize {
+        self.times.receiver_count()
+    }
+
     /// The wall clock is set; no time passes.
     pub fn set_wall(&self, wall: Timestamp) {
         self.times.send_modify(|times| times.wall = wall);

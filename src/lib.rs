@@ -11,5 +11,8 @@ pub mod clock;
 pub mod outbound;
 pub mod secret;
 
-// Rung 4: adapters, each to one outside thing, in domain words.
-pub mod store;
+// Rung 3: what is configured, and what is counted.
+pub mod metrics;
+
+// Rung 4: adapters; each speaks to one outside thing, in the words of the domain.
+pub mod anthropic;

@@ -1,0 +1,210 @@
+//! Why a question to the Admin API has no answer: what went wrong, and where.
+//!
+//! All texts are safe to show: they hold neither the key nor a query, and no control characters.
+
+use crate::domain::ids::OrganizationName;
+use crate::metrics::requests::Endpoint;
+use crate::outbound::OutboundError;
+use crate::secret::Secret;
+
+/// One failed question, with its place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("organization `{organization}`: GET {}{}, page {page}: {problem}", endpoint.path(), about(workspace))]
+pub struct FetchError {
+    /// As the configuration names it.
+    pub organization: OrganizationName,
+    /// What was asked for.
+    pub endpoint: Endpoint,
+    /// About which workspace, where the question was about one; safe to show.
+    pub workspace: Option<String>,
+    /// Which page of a list, from 1.
+    pub page: u32,
+    /// What went wrong.
+    pub problem: Problem,
+}
+
+/// What went wrong: one variant for each thing that a caller would do differently.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// 401 or 403: read the key again, and be patient.
+    #[error("the server refuses the key (status {status}): {message}{}", hint.map(|hint| format!("; {hint}")).unwrap_or_default())]
+    Refused {
+        /// 401 or 403.
+        status: u16,
+        /// The server's words, shortened.
+        message: String,
+        /// What may be wrong with the key.
+        hint: Option<&'static str>,
+    },
+    /// The key cannot stand in a header, so nothing was sent.
+    #[error(
+        "the admin key holds characters that cannot be sent (a line break or a control character?)"
+    )]
+    UnsendableKey,
+    /// Another status that is no success.
+    #[error("the server answers with status {status}: {message}")]
+    Status {
+        /// Neither 2xx, nor 3xx, nor 401, nor 403.
+        status: u16,
+        /// The server's words, shortened.
+        message: String,
+    },
+    /// 3xx. Never followed: the key would go along.
+    #[error(
+        "the server redirects (status {status}) to {to}; redirects are not followed, because the key would go along: set `base_url` to the address that is meant"
+    )]
+    Redirect {
+        /// 3xx.
+        status: u16,
+        /// Scheme and host of the new address, or that it is not told.
+        to: String,
+    },
+    /// No answer, or not all of it, in time.
+    #[error("no complete answer in time: {detail}")]
+    Timeout {
+        /// What was waited for.
+        detail: String,
+    },
+    /// No connection, or it broke off.
+    #[error("{detail}")]
+    Network {
+        /// What the network says, with the address.
+        detail: String,
+    },
+    /// More than is ever read.
+    #[error("the answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The largest answer that is read, unpacked.
+        limit: usize,
+    },
+    /// The server answered, and the answer cannot be right: it is refused whole.
+    #[error("faulty answer: {detail}")]
+    Faulty {
+        /// What is wrong with it, and where in it.
+        detail: String,
+    },
+    /// The remainder was asked for: it is derived, the server does not know it.
+    #[error("the remainder is derived, it cannot be asked for")]
+    NotAskable,
+}
+
+impl FetchError {
+    /// Whether the key is at fault: it was refused, or cannot even be sent.
+    pub fn is_about_the_key(&self) -> bool {
+        matches!(
+            self.problem,
+            Problem::Refused { .. } | Problem::UnsendableKey
+        )
+    }
+
+    /// Whether the server does not know the path, or not for reading (404, 405).
+    pub fn is_unknown_path(&self) -> bool {
+        matches!(
+            self.problem,
+            Problem::Status {
+                status: 404 | 405,
+                ..
+            }
+        )
+    }
+
+    /// Whether the server knows no such thing (404): the list of workspaces is to be read again.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self.problem, Problem::Status { status: 404, .. })
+    }
+}
+
+/// Why the dialect is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DetectError {
+    /// The server speaks another one. Asking again does not help.
+    #[error(
+        "organization `{organization}`: the server speaks the dialect of the real Admin API (`analytics` or `reports`), which is not in this version; this version speaks `guide`"
+    )]
+    NotInThisVersion {
+        /// As the configuration names it.
+        organization: OrganizationName,
+    },
+    /// The answers decide nothing; asking again may.
+    #[error("cannot tell which dialect the server speaks")]
+    Undecided(#[source] FetchError),
+}
+
+/// Why there is no client for an organization.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The base URL is none.
+    #[error("organization `{organization}`: `base_url` {reason}")]
+    BaseUrl {
+        /// As the configuration names it.
+        organization: OrganizationName,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// No HTTP client can be built.
+    #[error("organization `{organization}`: cannot build the HTTP client")]
+    Client {
+        /// As the configuration names it.
+        organization: OrganizationName,
+        /// Why not.
+        source: OutboundError,
+    },
+}
+
+/// A foreign text in one line: without the key, without control characters, at most so many characters.
+pub fn tame(text: &str, key: &Secret, max_chars: usize) -> String {
+    let scrubbed = key.scrub(text);
+    let mut plain = scrubbed
+        .chars()
+        .map(|c| if is_harmful(c) { ' ' } else { c });
+    let mut short: String = plain.by_ref().take(max_chars).collect();
+    if plain.next().is_some() {
+        short.push('…');
+    }
+    short.trim().to_owned()
+}
+
+/// Control characters, and those that turn the direction of a text.
+fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn about(workspace: &Option<String>) -> String {
+    workspace
+        .as_ref()
+        .map(|id| format!(" (workspace `{id}`)"))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_texts_are_tamed() {
+        let key = Secret::new("sk-ant-admin-canary".to_owned());
+        let check = |text: &str, expected: &str| assert_eq!(tame(text, &key, 20), expected);
+        check("plain", "plain");
+        check("  a\nb\u{1b}[31m ", "a b [31m");
+        check("key sk-ant-admin-canary", "key [redacted]");
+        check("left\u{202e}thgir", "left thgir");
+        check(&"ä".repeat(30), &format!("{}…", "ä".repeat(20)));
+    }
+
+    #[test]
+    fn the_place_is_named() {
+        let error = FetchError {
+            organization: "acme".into(),
+            endpoint: Endpoint::Usage,
+            workspace: Some("workspace_01".to_owned()),
+            page: 1,
+            problem: Problem::TooLarge { limit: 64 },
+        };
+        assert_eq!(
+            error.to_string(),
+            "organization `acme`: GET /v1/usage (workspace `workspace_01`), page 1: the answer is larger than 64 bytes"
+        );
+        assert!(!error.is_about_the_key() && !error.is_not_found());
+    }
+}

@@ -1,0 +1,232 @@
+//! What can be wrong with an answer, and the checked way from JSON to a number. Pure.
+//!
+//! Numbers are read from their digits: a binary float never touches them, and what lies beyond any sense is refused.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::domain::money::Usd;
+
+/// No amount in an answer is larger.
+const MAX_USD: Usd = Usd::from_dollars(1_000_000_000_000);
+/// No count in an answer is larger.
+pub const MAX_COUNT: i64 = 1_000_000_000_000_000;
+/// So much of a wrong value, or of an answer that is no JSON, is shown.
+const EXCERPT_CHARS: usize = 60;
+
+/// Why an answer cannot be right. Rows are counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// HTML of a proxy, a cut text, nothing.
+    #[error("not JSON ({reason}); it begins with `{excerpt}`")]
+    NotJson {
+        /// Where it stops being JSON.
+        reason: String,
+        /// Its first characters.
+        excerpt: String,
+    },
+    /// JSON, but of another shape.
+    #[error("{place}{reason}")]
+    Shape {
+        /// Where, as far as it is known.
+        place: Place,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A field that must be there is not.
+    #[error("{place}`{field}` is missing")]
+    Missing {
+        /// Where.
+        place: Place,
+        /// Its name.
+        field: &'static str,
+    },
+    /// A value that cannot be right.
+    #[error("{place}`{field}` is `{value}`, {problem}")]
+    Value {
+        /// Where.
+        place: Place,
+        /// Its name, with what contains it.
+        field: String,
+        /// As it was sent, shortened.
+        value: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Usage comes on one page; this is not all of it.
+    #[error("`has_more` is true, but usage has no further pages")]
+    Unfinished,
+}
+
+/// Where in an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Outside of any row.
+    Answer,
+    /// In one row of `data`, from 1.
+    Row(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Answer => Ok(()),
+            Place::Row(row) => write!(f, "row {row}: "),
+        }
+    }
+}
+
+impl Fault {
+    /// A value that cannot be right; it is shortened.
+    pub fn value(
+        place: Place,
+        field: impl fmt::Display,
+        value: &str,
+        problem: &'static str,
+    ) -> Fault {
+        Fault::Value {
+            place,
+            field: field.to_string(),
+            value: shortened(value),
+            problem,
+        }
+    }
+}
+
+/// Reads a whole answer.
+pub fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Fault> {
+    serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() {
+            Fault::Shape {
+                place: Place::Answer,
+                reason: error.to_string(),
+            }
+        } else {
+            let start = &body[..body.len().min(4 * EXCERPT_CHARS)];
+            Fault::NotJson {
+                reason: error.to_string(),
+                excerpt: shortened(&String::from_utf8_lossy(start)),
+            }
+        }
+    })
+}
+
+/// Reads one row of an answer.
+pub fn read_row<'a, T: Deserialize<'a>>(place: Place, row: &'a RawValue) -> Result<T, Fault> {
+    serde_json::from_str(row.get()).map_err(|error| Fault::Shape {
+        place,
+        reason: error.to_string(),
+    })
+}
+
+/// An amount: a JSON number from 0 to 10¹² USD, exact to the twelfth decimal.
+pub fn usd(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<Usd, Fault> {
+    let digits = raw.get();
+    let fault = |problem| Err(Fault::value(place, &field, digits, problem));
+    if !is_number(digits) {
+        return fault("not a number");
+    }
+    // A JSON number has digits, so the only error left is that it is too large.
+    match Usd::parse(digits) {
+        Ok(usd) if usd < Usd::ZERO => fault("below zero"),
+        Ok(usd) if usd <= MAX_USD => Ok(usd),
+        Ok(_) | Err(_) => fault("beyond 10^12 USD"),
+    }
+}
+
+/// A count: a whole JSON number from 0 to 10¹⁵.
+pub fn count(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<i64, Fault> {
+    let digits = raw.get();
+    let fault = |problem| Err(Fault::value(place, &field, digits, problem));
+    let unsigned = digits.strip_prefix('-').unwrap_or(digits);
+    if unsigned.is_empty() || !unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
+        return fault("not a whole number");
+    }
+    match digits.parse::<i64>() {
+        Ok(count) if count < 0 => fault("below zero"),
+        Ok(count) if count <= MAX_COUNT => Ok(count),
+        Err(_) if digits.starts_with('-') => fault("below zero"),
+        Ok(_) | Err(_) => fault("beyond 10^15"),
+    }
+}
+
+fn is_number(json: &str) -> bool {
+    json.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+}
+
+fn shortened(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut short: String = chars.by_ref().take(EXCERPT_CHARS).collect();
+    if chars.next().is_some() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn amounts_are_read_from_their_digits() {
+        let check = |json: &str, expected: &str| {
+            let text = match usd(Place::Row(3), "cost", &raw(json)) {
+                Ok(usd) => usd.to_string(),
+                Err(fault) => fault.to_string(),
+            };
+            assert_eq!(text, expected);
+        };
+        check("0.1", "0.1");
+        check("1e-7", "0.0000001");
+        check("-0", "0");
+        check("-0.0", "0");
+        check("900719925474.099300001", "900719925474.099300001");
+        check("1000000000000", "1000000000000");
+        check(
+            "1000000000000.000001",
+            "row 3: `cost` is `1000000000000.000001`, beyond 10^12 USD",
+        );
+        check("1e400", "row 3: `cost` is `1e400`, beyond 10^12 USD");
+        check("-0.000001", "row 3: `cost` is `-0.000001`, below zero");
+        check("\"1.5\"", "row 3: `cost` is `\"1.5\"`, not a number");
+        check("true", "row 3: `cost` is `true`, not a number");
+        check("[1]", "row 3: `cost` is `[1]`, not a number");
+    }
+
+    #[test]
+    fn counts_are_whole_and_bounded() {
+        let check = |json: &str, expected: &str| {
+            let text = match count(Place::Answer, "n", &raw(json)) {
+                Ok(count) => count.to_string(),
+                Err(fault) => fault.to_string(),
+            };
+            assert_eq!(text, expected);
+        };
+        check("0", "0");
+        check(
+            "9007199254740993",
+            "`n` is `9007199254740993`, beyond 10^15",
+        );
+        check("1000000000000000", "1000000000000000");
+        check("999999999999999", "999999999999999");
+        check(
+            "99999999999999999999",
+            "`n` is `99999999999999999999`, beyond 10^15",
+        );
+        check("-1", "`n` is `-1`, below zero");
+        check(
+            "-99999999999999999999",
+            "`n` is `-99999999999999999999`, below zero",
+        );
+        check("1.0", "`n` is `1.0`, not a whole number");
+        check("1e3", "`n` is `1e3`, not a whole number");
+        check("\"1\"", "`n` is `\"1\"`, not a whole number");
+        check("{}", "`n` is `{}`, not a whole number");
+    }
+}

@@ -1,0 +1,557 @@
+//! The `guide` dialect: what its answers look like, and what they mean. Pure.
+//!
+//! An answer is translated whole or refused whole. A row's own figure is the truth; what its models do not explain
+//! stands under model `unattributed`. Unknown fields are ignored.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use jiff::{Timestamp, civil};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::anthropic::fault::{self, Fault, MAX_COUNT, Place};
+use crate::anthropic::paging::PageEnd;
+use crate::domain::directory::{OrganizationInfo, Workspace};
+use crate::domain::ids::{ModelName, UNATTRIBUTED, WorkspaceId};
+use crate::domain::money::Usd;
+use crate::domain::span::{Day, Hour, HourSpan};
+use crate::domain::usage::{self, Amounts, Answer, Buckets, Cells, Granularity, Part, Tokens};
+
+/// One month's usage of one part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MonthUsage {
+    /// The first day of the month (UTC), also where only a piece of the month was asked for.
+    pub month: civil::Date,
+    /// By model.
+    pub cells: Cells,
+}
+
+/// One page of workspaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkspacePage {
+    /// In the server's order.
+    pub workspaces: Vec<Workspace>,
+    /// Whether it is the last one.
+    pub end: PageEnd,
+}
+
+/// `GET /v1/organizations`.
+pub fn organization(body: &[u8]) -> Result<OrganizationInfo, Fault> {
+    let wire: OrganizationWire<'_> = fault::read(body)?;
+    if wire.id.is_empty() {
+        return Err(Fault::Missing {
+            place: Place::Answer,
+            field: "id",
+        });
+    }
+    let at = Place::Answer;
+    let billing = wire.billing.unwrap_or_default();
+    Ok(OrganizationInfo {
+        name: wire.name.unwrap_or_else(|| wire.id.clone()),
+        usage_limit: optional_usd(at, "billing.usage_limit_usd", billing.usage_limit_usd)?,
+        current_month_usage: optional_usd(
+            at,
+            "billing.current_month_usage_usd",
+            billing.current_month_usage_usd,
+        )?,
+        id: wire.id,
+    })
+}
+
+/// `GET /v1/workspaces`, one page.
+pub fn workspaces(body: &[u8]) -> Result<WorkspacePage, Fault> {
+    let wire: ListWire<'_> = fault::read(body)?;
+    let workspaces = rows(&wire)
+        .map(|(place, row)| workspace(place, row))
+        .collect::<Result<Vec<_>, Fault>>()?;
+    Ok(WorkspacePage {
+        workspaces,
+        end: PageEnd {
+            has_more: wire.has_more.unwrap_or(false),
+            last_id: wire.last_id,
+        },
+    })
+}
+
+/// `GET /v1/usage` by hour or day, for the days from `first` to `last`, both included.
+pub fn usage(
+    body: &[u8],
+    part: &Part,
+    granularity: Granularity,
+    first: Day,
+    last: Day,
+) -> Result<Answer, Fault> {
+    let hours = HourSpan {
+        start: first.first_hour(),
+        end: last.plus(1).first_hour(),
+    };
+    let mut buckets = Buckets::new();
+    for row in usage_rows(body)? {
+        let hour = match granularity {
+            Granularity::Hour => row.hour()?,
+            Granularity::Day => row.day()?.first_hour(),
+        };
+        if !hours.contains(hour) {
+            return Err(row.is_outside());
+        }
+        if buckets.contains_key(&hour) {
+            return Err(row.is_there_already());
+        }
+        buckets.insert(hour, row.cells);
+    }
+    Ok(Answer {
+        part: part.clone(),
+        granularity,
+        hours,
+        buckets,
+    })
+}
+
+/// `GET /v1/usage` by month, for the days from `first` to `last`, both included. In order of time.
+pub fn usage_by_month(body: &[u8], first: Day, last: Day) -> Result<Vec<MonthUsage>, Fault> {
+    let asked = first.date().first_of_month()..=last.date();
+    let mut months: BTreeMap<civil::Date, Cells> = BTreeMap::new();
+    for row in usage_rows(body)? {
+        let month = row.month()?;
+        if !asked.contains(&month) {
+            return Err(row.is_outside());
+        }
+        if months.contains_key(&month) {
+            return Err(row.is_there_already());
+        }
+        months.insert(month, row.cells);
+    }
+    let in_order = months.into_iter();
+    Ok(in_order
+        .map(|(month, cells)| MonthUsage { month, cells })
+        .collect())
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct OrganizationWire<'a> {
+    id: String,
+    name: Option<String>,
+    #[serde(borrow)]
+    billing: Option<BillingWire<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(expecting = "an object")]
+struct BillingWire<'a> {
+    #[serde(borrow)]
+    usage_limit_usd: Option<&'a RawValue>,
+    #[serde(borrow)]
+    current_month_usage_usd: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct ListWire<'a> {
+    #[serde(borrow)]
+    data: Vec<&'a RawValue>,
+    has_more: Option<bool>,
+    last_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct WorkspaceWire<'a> {
+    id: String,
+    name: Option<String>,
+    #[serde(borrow)]
+    usage_limits: Option<LimitsWire<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(expecting = "an object")]
+struct LimitsWire<'a> {
+    #[serde(borrow)]
+    monthly_spend_usd: Option<&'a RawValue>,
+    #[serde(borrow)]
+    requests_per_minute: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct UsageWire<'a> {
+    date: String,
+    #[serde(borrow)]
+    input_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cache_read_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    total_cost_usd: Option<&'a RawValue>,
+    #[serde(borrow)]
+    requests: Option<&'a RawValue>,
+    #[serde(borrow)]
+    model_breakdown: Option<BreakdownWire<'a>>,
+}
+
+/// By model, each once: a map would silently keep the last of two.
+struct BreakdownWire<'a>(Vec<(String, ModelWire<'a>)>);
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct ModelWire<'a> {
+    #[serde(borrow)]
+    input_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cost_usd: Option<&'a RawValue>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for BreakdownWire<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Models;
+        impl<'de> Visitor<'de> for Models {
+            type Value = BreakdownWire<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with a model for each key")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut models = Vec::new();
+                let mut names = HashSet::new();
+                while let Some((name, model)) = map.next_entry::<String, ModelWire<'de>>()? {
+                    if !names.insert(name.clone()) {
+                        return Err(M::Error::custom(format!("model `{name}` is there twice")));
+                    }
+                    models.push((name, model));
+                }
+                Ok(BreakdownWire(models))
+            }
+        }
+        deserializer.deserialize_map(Models)
+    }
+}
+
+fn rows<'a>(list: &ListWire<'a>) -> impl Iterator<Item = (Place, &'a RawValue)> {
+    (1..).map(Place::Row).zip(list.data.iter().copied())
+}
+
+fn workspace(place: Place, raw: &RawValue) -> Result<Workspace, Fault> {
+    let wire: WorkspaceWire<'_> = fault::read_row(place, raw)?;
+    // The remainder has an id of its own; a workspace under that id could not be told from it.
+    if wire.id.is_empty() || wire.id == UNATTRIBUTED {
+        return Err(Fault::value(place, "id", &wire.id, "not a workspace's id"));
+    }
+    let limits = wire.usage_limits.unwrap_or_default();
+    Ok(Workspace {
+        name: wire.name.unwrap_or_else(|| wire.id.clone()),
+        id: WorkspaceId::new(wire.id),
+        monthly_limit: optional_usd(
+            place,
+            "usage_limits.monthly_spend_usd",
+            limits.monthly_spend_usd,
+        )?,
+        requests_per_minute: limits
+            .requests_per_minute
+            .map(|raw| fault::count(place, "usage_limits.requests_per_minute", raw))
+            .transpose()?
+            .map(i64::unsigned_abs),
+    })
+}
+
+/// One row of usage.
+struct UsageRow {
+    place: Place,
+    /// As it was sent.
+    date: String,
+    cells: Cells,
+}
+
+impl UsageRow {
+    fn hour(&self) -> Result<Hour, Fault> {
+        let at: Option<Timestamp> = self.date.parse().ok();
+        at.map(|at| (at, Hour::of(at)))
+            .filter(|(at, hour)| hour.start() == *at)
+            .map(|(_, hour)| hour)
+            .ok_or_else(|| self.is_no("not the start of an hour such as 2026-02-03T14:00:00Z"))
+    }
+
+    fn day(&self) -> Result<Day, Fault> {
+        civil_date(&self.date)
+            .map(Day::from_date)
+            .ok_or_else(|| self.is_no("not a day such as 2026-02-03"))
+    }
+
+    /// The first day of its month.
+    fn month(&self) -> Result<civil::Date, Fault> {
+        civil_date(&format!("{}-01", self.date))
+            .ok_or_else(|| self.is_no("not a month such as 2026-02"))
+    }
+
+    fn is_no(&self, expected: &'static str) -> Fault {
+        Fault::value(self.place, "date", &self.date, expected)
+    }
+
+    fn is_outside(&self) -> Fault {
+        self.is_no("outside of what was asked for")
+    }
+
+    fn is_there_already(&self) -> Fault {
+        self.is_no("which an earlier row has already")
+    }
+}
+
+fn usage_rows(body: &[u8]) -> Result<Vec<UsageRow>, Fault> {
+    let list: ListWire<'_> = fault::read(body)?;
+    if list.has_more == Some(true) {
+        return Err(Fault::Unfinished);
+    }
+    rows(&list)
+        .map(|(place, raw)| usage_row(place, raw))
+        .collect()
+}
+
+fn usage_row(place: Place, raw: &RawValue) -> Result<UsageRow, Fault> {
+    let wire: UsageWire<'_> = fault::read_row(place, raw)?;
+    let whole = Amounts {
+        spend: fault::usd(
+            place,
+            "total_cost_usd",
+            required(place, "total_cost_usd", wire.total_cost_usd)?,
+        )?,
+        tokens: Tokens {
+            input: required_count(place, "input_tokens", wire.input_tokens)?,
+            output: required_count(place, "output_tokens", wire.output_tokens)?,
+            cache_read: count_or_zero(place, "cache_read_tokens", wire.cache_read_tokens)?,
+            ..Tokens::default()
+        },
+        requests: count_or_zero(place, "requests", wire.requests)?,
+    };
+    let models = wire.model_breakdown.map_or_else(Vec::new, |wire| wire.0);
+    Ok(UsageRow {
+        place,
+        date: wire.date,
+        cells: cells(place, whole, &models)?,
+    })
+}
+
+/// The models' own figures, and under `unattributed` what is left of the whole. Their sum is the whole.
+fn cells(place: Place, whole: Amounts, models: &[(String, ModelWire<'_>)]) -> Result<Cells, Fault> {
+    let unattributed = ModelName::from(UNATTRIBUTED);
+    let mut cells = Cells::new();
+    let mut rest = whole;
+    for (name, model) in models.iter().filter(|(name, _)| !name.is_empty()) {
+        let amounts = model_amounts(place, name, model)?;
+        rest = rest - amounts;
+        // Keeps the sums within 64 bits, however many models there are.
+        if rest.tokens.input.min(rest.tokens.output) < -MAX_COUNT {
+            let problem = "with which the models' tokens go beyond 10^15";
+            return Err(Fault::value(place, "model_breakdown", name, problem));
+        }
+        usage::add_to(&mut cells, &ModelName::from(name.as_str()), amounts);
+    }
+    usage::add_to(&mut cells, &unattributed, rest);
+    Ok(cells)
+}
+
+fn model_amounts(place: Place, name: &str, model: &ModelWire<'_>) -> Result<Amounts, Fault> {
+    let within = format_args!("model_breakdown.{name}");
+    let cost = optional_usd(place, format_args!("{within}.cost_usd"), model.cost_usd)?;
+    let count = |field: &str, raw| count_or_zero(place, format_args!("{within}.{field}"), raw);
+    Ok(Amounts {
+        spend: cost.unwrap_or_default(),
+        tokens: Tokens {
+            input: count("input_tokens", model.input_tokens)?,
+            output: count("output_tokens", model.output_tokens)?,
+            ..Tokens::default()
+        },
+        requests: 0,
+    })
+}
+
+fn required<'a>(
+    place: Place,
+    field: &'static str,
+    raw: Option<&'a RawValue>,
+) -> Result<&'a RawValue, Fault> {
+    raw.ok_or(Fault::Missing { place, field })
+}
+
+fn required_count(place: Place, field: &'static str, raw: Option<&RawValue>) -> Result<i64, Fault> {
+    fault::count(place, field, required(place, field, raw)?)
+}
+
+fn optional_usd(
+    place: Place,
+    field: impl fmt::Display,
+    raw: Option<&RawValue>,
+) -> Result<Option<Usd>, Fault> {
+    raw.map(|raw| fault::usd(place, field, raw)).transpose()
+}
+
+fn count_or_zero(
+    place: Place,
+    field: impl fmt::Display,
+    raw: Option<&RawValue>,
+) -> Result<i64, Fault> {
+    raw.map_or(Ok(0), |raw| fault::count(place, field, raw))
+}
+
+/// `2026-02-03`, and nothing else that a date may look like.
+fn civil_date(text: &str) -> Option<civil::Date> {
+    let is_shaped = text.len() == 10
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    text.parse().ok().filter(|_| is_shaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fmt::Write as _;
+    use std::path::Path;
+
+    /// What is asked for in every file: February 2026, of one workspace.
+    fn asked() -> (Part, Day, Day) {
+        let day = |day| Day::from_date(civil::date(2026, 2, day));
+        let part = Part::Workspace("workspace_01".into());
+        (part, day(1), day(28))
+    }
+
+    fn amounts(amounts: &Amounts) -> String {
+        let Amounts {
+            spend,
+            tokens,
+            requests,
+        } = amounts;
+        format!(
+            "{spend} USD, input {}, output {}, cache_read {}, requests {requests}",
+            tokens.input, tokens.output, tokens.cache_read
+        )
+    }
+
+    fn render_cells(text: &mut String, begin: &str, cells: &Cells) {
+        writeln!(text, "{begin}: {}", amounts(&usage::sum(cells))).unwrap();
+        for (model, cell) in cells {
+            writeln!(text, "  {:?}: {}", model.as_str(), amounts(cell)).unwrap();
+        }
+    }
+
+    fn render_usage(answer: &Answer) -> String {
+        let mut text = String::new();
+        for (hour, cells) in &answer.buckets {
+            render_cells(&mut text, &hour.start().to_string(), cells);
+        }
+        text
+    }
+
+    fn render_months(months: &[MonthUsage]) -> String {
+        let mut text = String::new();
+        for usage in months {
+            render_cells(&mut text, &usage.month.to_string(), &usage.cells);
+        }
+        text
+    }
+
+    /// The beginning of a file's name says which question it answers.
+    fn translate(name: &str, body: &[u8]) -> Result<String, Fault> {
+        let (part, first, last) = asked();
+        let (question, _) = name.split_once('-').unwrap();
+        match question {
+            "hours" => usage(body, &part, Granularity::Hour, first, last)
+                .map(|answer| render_usage(&answer)),
+            "days" => usage(body, &part, Granularity::Day, first, last)
+                .map(|answer| render_usage(&answer)),
+            "months" => usage_by_month(body, first, last).map(|months| render_months(&months)),
+            "workspaces" => workspaces(body).map(|page| format!("{page:#?}")),
+            "organization" => organization(body).map(|info| format!("{info:#?}")),
+            other => panic!("no such question: {other}"),
+        }
+    }
+
+    #[test]
+    fn answers_as_servers_send_them() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/guide");
+        let mut n_files = 0;
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            n_files += 1;
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let text = match translate(&name, &std::fs::read(&path).unwrap()) {
+                Ok(text) => text,
+                Err(fault) => format!("refused: {fault}"),
+            };
+            insta::with_settings!({
+                snapshot_path => &folder,
+                prepend_module_to_snapshot => false,
+                omit_expression => true,
+            }, {
+                insta::assert_snapshot!(name, text);
+            });
+        }
+        assert!(n_files > 20, "{n_files}");
+    }
+
+    fn model() -> impl Strategy<Value = (String, u64, u64, u64)> {
+        let counts = (
+            0..=1_000_000_000_u64,
+            0..=1_000_000_u64,
+            0..=1_000_000_000_u64,
+        );
+        ("[a-z]{0,2}", counts)
+            .prop_map(|(name, (micros, input, output))| (name, micros, input, output))
+    }
+
+    fn decimal(micros: u64) -> String {
+        format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+    }
+
+    proptest! {
+        #[test]
+        fn cells_sum_to_the_row(
+            micros in 0..=10_000_000_000_u64, input in 0..=MAX_COUNT, output in 0..=MAX_COUNT, cache in 0..=MAX_COUNT,
+            requests in 0..=MAX_COUNT, models in prop::collection::vec(model(), 0..6),
+        ) {
+            let mut names = HashSet::new();
+            let models: Vec<String> = models
+                .iter()
+                .filter(|(name, ..)| names.insert(name.clone()))
+                .map(|(name, micros, input, output)| format!(
+                    r#""{name}":{{"input_tokens":{input},"output_tokens":{output},"cost_usd":{}}}"#,
+                    decimal(*micros)
+                ))
+                .collect();
+            let body = format!(
+                r#"{{"data":[{{"date":"2026-02-03","input_tokens":{input},"output_tokens":{output},"cache_read_tokens":{cache},
+                "total_cost_usd":{},"requests":{requests},"model_breakdown":{{{}}}}}]}}"#,
+                decimal(micros),
+                models.join(",")
+            );
+            let (part, first, last) = asked();
+            let answer = usage(body.as_bytes(), &part, Granularity::Day, first, last).unwrap();
+            let whole = Amounts {
+                spend: Usd::from_pico(i128::from(micros) * 1_000_000),
+                tokens: Tokens { input, output, cache_read: cache, ..Tokens::default() },
+                requests,
+            };
+            let sums: Vec<Amounts> = answer.buckets.values().map(usage::sum).collect();
+            prop_assert_eq!(sums, vec![whole]);
+        }
+
+        #[test]
+        fn no_answer_makes_it_panic(at in 0_usize..2000, cut in 0_usize..2000, piece in "[-0-9.eE\"{}\\[\\],:a-z]{0,8}") {
+            let good = include_str!("../../tests/wire/guide/hours-good.json");
+            let mut body = good.as_bytes().to_vec();
+            let at = at.min(body.len());
+            let end = (at + cut % 7).min(body.len());
+            body.splice(at..end, piece.bytes());
+            let (part, first, last) = asked();
+            let _ = usage(&body, &part, Granularity::Hour, first, last);
+            let _ = usage(&body[..cut.min(body.len())], &part, Granularity::Day, first, last);
+        }
+    }
+}

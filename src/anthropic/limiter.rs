@@ -1,0 +1,255 @@
+//! Lets requests through one after another, in the order they came: not too many at once, not too many in a minute,
+//! and none while the server has asked for a pause.
+//!
+//! One per organization, since the server counts per organization. The pure core is [`Rate`]; everything here may be
+//! dropped at any moment without losing a place or a token.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::clock::Clock;
+
+/// A token bucket by running time, and the end of a pause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rate {
+    /// The time in which one token grows; `None` for no limit.
+    interval: Option<Duration>,
+    /// How many tokens a full bucket holds.
+    burst: u32,
+    /// When the bucket will be (or became) full.
+    full_at: Duration,
+    /// Until when nothing may pass.
+    paused_until: Duration,
+}
+
+impl Rate {
+    /// So many in a minute, a quarter of them at once. 0 is no limit.
+    pub fn per_minute(n: u32) -> Rate {
+        Rate {
+            interval: (n > 0).then(|| Duration::from_secs(60) / n),
+            burst: (n / 4).max(1),
+            full_at: Duration::ZERO,
+            paused_until: Duration::ZERO,
+        }
+    }
+
+    /// Takes a token, or says how long to wait before asking again.
+    pub fn take(&mut self, now: Duration) -> Result<(), Duration> {
+        if let Some(rest) = self.paused_until.checked_sub(now)
+            && !rest.is_zero()
+        {
+            return Err(rest);
+        }
+        let Some(interval) = self.interval else {
+            return Ok(());
+        };
+        let full_after_this = self.full_at.max(now) + interval;
+        let most = now + interval * self.burst;
+        match full_after_this.checked_sub(most) {
+            Some(wait) if !wait.is_zero() => Err(wait),
+            Some(_) | None => {
+                self.full_at = full_after_this;
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets nothing pass for so long from now. A pause is never shortened by another.
+    pub fn pause(&mut self, now: Duration, wait: Duration) {
+        self.paused_until = self.paused_until.max(now + wait);
+    }
+}
+
+/// The gate before every request of one organization.
+#[derive(Debug)]
+pub struct Limiter {
+    rate: Mutex<Rate>,
+    /// Who stands here is next. The lock is fair: first come, first served.
+    front: tokio::sync::Mutex<()>,
+    seats: Arc<Semaphore>,
+    clock: Clock,
+}
+
+/// Held as long as a request is under way.
+#[derive(Debug)]
+pub struct Pass(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+impl Limiter {
+    /// So many at once (at least one), at that rate.
+    pub fn new(max_concurrency: usize, rate: Rate, clock: Clock) -> Limiter {
+        let n_seats = max_concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        Limiter {
+            rate: Mutex::new(rate),
+            front: tokio::sync::Mutex::new(()),
+            seats: Arc::new(Semaphore::new(n_seats)),
+            clock,
+        }
+    }
+
+    /// Waits for one's turn.
+    pub async fn pass(&self) -> Pass {
+        let _front = self.front.lock().await;
+        let seat = Arc::clone(&self.seats)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
+        while let Err(wait) = self.take() {
+            self.clock.sleep(wait).await;
+        }
+        Pass(seat)
+    }
+
+    /// Holds up every request of the organization for so long.
+    pub fn pause(&self, wait: Duration) {
+        let now = self.clock.running();
+        self.rate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pause(now, wait);
+    }
+
+    fn take(&self) -> Result<(), Duration> {
+        let now = self.clock.running();
+        self.rate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use futures_util::FutureExt;
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// When each of so many requests, all wanted at the start, may go.
+    fn times(mut rate: Rate, n: usize) -> Vec<u64> {
+        let mut now = Duration::ZERO;
+        (0..n)
+            .map(|_| {
+                while let Err(wait) = rate.take(now) {
+                    now += wait;
+                }
+                now.as_secs()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_quarter_at_once_and_then_evenly() {
+        let check = |per_minute, n, expected: &[u64]| {
+            assert_eq!(times(Rate::per_minute(per_minute), n), expected);
+        };
+        check(20, 8, &[0, 0, 0, 0, 0, 3, 6, 9]);
+        check(3, 3, &[0, 20, 40]);
+        check(1, 3, &[0, 60, 120]);
+        check(0, 4, &[0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn an_idle_bucket_fills_up_to_its_burst_and_not_beyond() {
+        let mut rate = Rate::per_minute(8);
+        assert_eq!((rate.take(SECOND), rate.take(SECOND)), (Ok(()), Ok(())));
+        assert!(rate.take(SECOND).is_err());
+        let later = SECOND * 1000;
+        assert_eq!((rate.take(later), rate.take(later)), (Ok(()), Ok(())));
+        assert_eq!(rate.take(later), Err(Duration::from_millis(7500)));
+    }
+
+    #[test]
+    fn a_pause_holds_everything_and_is_never_shortened() {
+        let mut rate = Rate::per_minute(0);
+        rate.pause(SECOND, SECOND * 120);
+        rate.pause(SECOND * 2, SECOND);
+        assert_eq!(rate.take(SECOND * 21), Err(SECOND * 100));
+        assert_eq!(rate.take(SECOND * 121), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_the_rate_and_a_burst(
+            per_minute in 1_u32..200,
+            gaps in prop::collection::vec(0_u64..20_000, 1..30),
+        ) {
+            let mut rate = Rate::per_minute(per_minute);
+            let mut now = Duration::ZERO;
+            let mut passed: Vec<Duration> = Vec::new();
+            for gap in gaps {
+                now += Duration::from_millis(gap);
+                while rate.take(now).is_ok() {
+                    passed.push(now);
+                }
+            }
+            let most = (per_minute + (per_minute / 4).max(1)) as usize;
+            for (index, first) in passed.iter().enumerate() {
+                let minute = passed[index..].iter();
+                let n = minute.take_while(|at| **at < *first + SECOND * 60).count();
+                prop_assert!(n <= most, "{n} of {most}");
+            }
+        }
+    }
+
+    fn limiter(max_concurrency: usize, rate: Rate) -> (Arc<Limiter>, ManualClock) {
+        let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+        let limiter = Limiter::new(max_concurrency, rate, Clock::Manual(clock.clone()));
+        (Arc::new(limiter), clock)
+    }
+
+    #[tokio::test]
+    async fn first_come_first_served_within_the_seats() {
+        let (limiter, _) = limiter(2, Rate::per_minute(0));
+        let first = limiter.pass().await;
+        let _second = limiter.pass().await;
+        let mut third = Box::pin(limiter.pass());
+        let mut fourth = Box::pin(limiter.pass());
+        assert!((&mut third).now_or_never().is_none());
+        assert!((&mut fourth).now_or_never().is_none());
+        drop(first);
+        assert!((&mut fourth).now_or_never().is_none(), "the third is next");
+        assert!((&mut third).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn first_come_first_served_also_when_only_the_rate_holds_up() {
+        let (limiter, clock) = limiter(3, Rate::per_minute(1));
+        let _first = limiter.pass().await;
+        let mut second = Box::pin(limiter.pass());
+        let mut third = Box::pin(limiter.pass());
+        assert!((&mut second).now_or_never().is_none());
+        assert!((&mut third).now_or_never().is_none());
+        clock.advance(SECOND * 60);
+        assert!((&mut third).now_or_never().is_none(), "the second is next");
+        assert!((&mut second).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_takes_nothing_along() {
+        let (limiter, clock) = limiter(1, Rate::per_minute(1));
+        drop(limiter.pass().await);
+        let mut impatient = Box::pin(limiter.pass());
+        assert!((&mut impatient).now_or_never().is_none());
+        drop(impatient);
+        clock.advance(SECOND * 60);
+        assert!(limiter.pass().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_pause_that_comes_while_waiting_is_waited_for_too() {
+        let (limiter, clock) = limiter(1, Rate::per_minute(1));
+        drop(limiter.pass().await);
+        let mut waiting = Box::pin(limiter.pass());
+        assert!((&mut waiting).now_or_never().is_none());
+        limiter.pause(SECOND * 100);
+        clock.advance(SECOND * 60);
+        assert!((&mut waiting).now_or_never().is_none());
+        clock.advance(SECOND * 40);
+        assert!((&mut waiting).now_or_never().is_some());
+    }
+}

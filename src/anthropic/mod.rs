@@ -1,0 +1,294 @@
+//! The Admin API of one organization, in the words of the domain.
+//!
+//! [`AdminApi`] asks; `transport` sends each question in its turn and tries again; `paging` walks through lists;
+//! `guide` knows what the answers mean. Only GET is ever sent.
+
+pub mod error;
+pub mod fault;
+pub mod limiter;
+pub mod paging;
+pub mod refusal;
+pub mod retry;
+
+// One question, with all of the above; and what the answers mean.
+pub mod transport;
+
+pub mod guide;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use reqwest::Url;
+
+use crate::anthropic::error::{DetectError, FetchError, Problem, SetupError};
+use crate::anthropic::fault::Fault;
+use crate::anthropic::guide::MonthUsage;
+use crate::anthropic::limiter::{Limiter, Rate};
+use crate::anthropic::paging::{Next, PAGE_LIMIT, Paging};
+use crate::anthropic::transport::{MAX_BODY_BYTES, Question, Transport};
+use crate::clock::{Chance, Clock};
+use crate::domain::directory::{OrganizationInfo, Workspace};
+use crate::domain::ids::OrganizationName;
+use crate::domain::span::Day;
+use crate::domain::usage::{Answer, Granularity, Part};
+use crate::metrics::requests::{Endpoint, RequestCounts};
+use crate::outbound::{self, Outbound};
+use crate::secret::Secret;
+
+/// For the connection, if the whole request may take that long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests in a minute in the guide dialect, unless configured.
+const GUIDE_PER_MINUTE: u32 = 60;
+
+/// How a server speaks. Those that this version does not speak are not here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dialect {
+    /// Every path directly under `/v1`.
+    Guide,
+}
+
+impl Dialect {
+    /// As the configuration writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Dialect::Guide => "guide",
+        }
+    }
+}
+
+/// How to reach one organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The name that errors carry.
+    pub organization: OrganizationName,
+    /// With or without `/v1`, with or without a slash at the end.
+    pub base_url: String,
+    /// For one request, from the connection to the last byte.
+    pub timeout: Duration,
+    /// Requests under way at once; at least one.
+    pub max_concurrency: usize,
+    /// `None` is the dialect's own limit, 0 is no limit. A quarter of it may go at once.
+    pub max_requests_per_minute: Option<u32>,
+    /// More root certificates, PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The Admin API of one organization. Clones share the rate, the key and the connections. Its calls may be dropped at
+/// any moment.
+#[derive(Debug, Clone)]
+pub struct AdminApi(Arc<Transport>);
+
+impl AdminApi {
+    /// Builds the client; sends nothing.
+    pub fn new(
+        settings: Settings,
+        key: Secret,
+        clock: Clock,
+        chance: Chance,
+        requests: Arc<RequestCounts>,
+    ) -> Result<AdminApi, SetupError> {
+        let base_url = base_url(&settings.base_url).map_err(|reason| SetupError::BaseUrl {
+            organization: settings.organization.clone(),
+            reason,
+        })?;
+        let outbound = Outbound {
+            connect_timeout: CONNECT_TIMEOUT,
+            read_timeout: settings.timeout,
+            timeout: settings.timeout,
+            ca_file: settings.ca_file,
+        };
+        let client =
+            outbound::client_for(&outbound, &base_url).map_err(|source| SetupError::Client {
+                organization: settings.organization.clone(),
+                source,
+            })?;
+        let per_minute = settings.max_requests_per_minute.unwrap_or(GUIDE_PER_MINUTE);
+        let rate = Rate::per_minute(per_minute);
+        Ok(AdminApi(Arc::new(Transport {
+            organization: settings.organization,
+            base_url,
+            client,
+            timeout: settings.timeout,
+            max_body_bytes: MAX_BODY_BYTES,
+            key: Mutex::new(key),
+            limiter: Limiter::new(settings.max_concurrency, rate, clock.clone()),
+            clock,
+            chance,
+            requests,
+            skew: Mutex::new(None),
+        })))
+    }
+
+    /// Uses another key from the next attempt on.
+    pub fn set_key(&self, key: Secret) {
+        *self.0.key.lock().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    /// The server's clock minus ours at its last answer, in whole seconds; `None` before the first.
+    pub fn skew(&self) -> Option<SignedDuration> {
+        *self.0.skew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the server how it speaks: the real service knows `/v1/organizations/me`, a guide server does not and has
+    /// the organization one level above.
+    pub async fn detect_dialect(&self) -> Result<Dialect, DetectError> {
+        let me = Question::about(Endpoint::OrganizationsMe);
+        match self.0.ask(&me).await {
+            Ok(body) => match guide::organization(&body) {
+                Ok(_) => {
+                    return Err(DetectError::NotInThisVersion {
+                        organization: self.0.organization.clone(),
+                    });
+                }
+                // A page of a proxy, say: that decides nothing.
+                Err(fault) => return Err(DetectError::Undecided(self.0.faulty(&me, &fault))),
+            },
+            Err(error) if error.is_unknown_path() => {}
+            Err(error) => return Err(DetectError::Undecided(error)),
+        }
+        match self.organization().await {
+            Ok(_) => Ok(Dialect::Guide),
+            Err(error) => Err(DetectError::Undecided(error)),
+        }
+    }
+
+    /// What the API says about the organization itself.
+    pub async fn organization(&self) -> Result<OrganizationInfo, FetchError> {
+        let question = Question::about(Endpoint::Organizations);
+        let body = self.0.ask(&question).await?;
+        self.translated(&question, guide::organization(&body))
+    }
+
+    /// All workspaces, of every page; or an error, never a part of them.
+    pub async fn workspaces(&self) -> Result<Vec<Workspace>, FetchError> {
+        let mut paging = Paging::default();
+        let mut workspaces = Vec::new();
+        let mut query = vec![("limit", PAGE_LIMIT.to_string())];
+        loop {
+            let question = Question {
+                query: &query,
+                page: paging.page(),
+                ..Question::about(Endpoint::Workspaces)
+            };
+            let body = self.0.ask(&question).await?;
+            let page = self.translated(&question, guide::workspaces(&body))?;
+            let ids = page
+                .workspaces
+                .iter()
+                .map(|workspace| workspace.id.as_str());
+            let next = paging
+                .take(ids, page.end)
+                .map_err(|fault| self.0.faulty(&question, &fault))?;
+            workspaces.extend(page.workspaces);
+            match next {
+                Next::End => return Ok(workspaces),
+                Next::After(id) => {
+                    query.truncate(1);
+                    query.push(("after_id", id));
+                }
+            }
+        }
+    }
+
+    /// Usage of one workspace or of the whole, by hour or day, for the days from `first` to `last`, both included.
+    pub async fn usage(
+        &self,
+        part: &Part,
+        granularity: Granularity,
+        first: Day,
+        last: Day,
+    ) -> Result<Answer, FetchError> {
+        let granularity_name = match granularity {
+            Granularity::Hour => "hour",
+            Granularity::Day => "day",
+        };
+        let query = usage_query(part, granularity_name, first, last);
+        let question = self.usage_question(part, &query)?;
+        let body = self.0.ask(&question).await?;
+        self.translated(
+            &question,
+            guide::usage(&body, part, granularity, first, last),
+        )
+    }
+
+    /// Usage by month, in order of time. A month of which only some days are asked for holds just these.
+    pub async fn usage_by_month(
+        &self,
+        part: &Part,
+        first: Day,
+        last: Day,
+    ) -> Result<Vec<MonthUsage>, FetchError> {
+        let query = usage_query(part, "month", first, last);
+        let question = self.usage_question(part, &query)?;
+        let body = self.0.ask(&question).await?;
+        self.translated(&question, guide::usage_by_month(&body, first, last))
+    }
+
+    fn usage_question<'a>(
+        &self,
+        part: &'a Part,
+        query: &'a [(&'static str, String)],
+    ) -> Result<Question<'a>, FetchError> {
+        let question = Question {
+            query,
+            workspace: part.workspace_id(),
+            ..Question::about(Endpoint::Usage)
+        };
+        match part {
+            Part::Workspace(_) | Part::Whole => Ok(question),
+            Part::Unattributed => Err(self.0.error(&question, Problem::NotAskable)),
+        }
+    }
+
+    fn translated<T>(
+        &self,
+        question: &Question<'_>,
+        translation: Result<T, Fault>,
+    ) -> Result<T, FetchError> {
+        translation.map_err(|fault| self.0.faulty(question, &fault))
+    }
+}
+
+fn usage_query(
+    part: &Part,
+    granularity: &str,
+    first: Day,
+    last: Day,
+) -> Vec<(&'static str, String)> {
+    let mut query = vec![
+        ("start_date", first.date().to_string()),
+        ("end_date", last.date().to_string()),
+        ("granularity", granularity.to_owned()),
+    ];
+    match part {
+        Part::Workspace(id) => query.push(("workspace_id", id.as_str().to_owned())),
+        Part::Whole | Part::Unattributed => {}
+    }
+    query
+}
+
+/// The base of all addresses: without `/v1` and without a slash at the end.
+fn base_url(text: &str) -> Result<Url, &'static str> {
+    let mut url = Url::parse(text.trim()).map_err(|_| "is not a URL")?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err("must begin with https:// or http://");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user or a password");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must not hold a query or a fragment");
+    }
+    let path = url.path().trim_end_matches('/');
+    let path = path.strip_suffix("/v1").unwrap_or(path);
+    let path = path.trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}

@@ -1,0 +1,351 @@
+//! One question to one organization's server: sent in turn, tried again where that may help, read up to a limit.
+//!
+//! Everything here may be dropped at any moment. Nothing but GET is ever sent.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode, Url};
+use tracing::debug;
+
+use crate::anthropic::error::{FetchError, Problem, tame};
+use crate::anthropic::limiter::Limiter;
+use crate::anthropic::{refusal, retry};
+use crate::clock::{Chance, Clock};
+use crate::domain::ids::OrganizationName;
+use crate::metrics::requests::{Code, Endpoint, RequestCounts};
+use crate::outbound;
+use crate::secret::Secret;
+
+/// The version of the API that every request names.
+const API_VERSION: &str = "2023-06-01";
+/// No answer is read further than this, unpacked.
+pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// No body of an error is read further than this.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+/// So much of a server's own words is shown.
+const MAX_MESSAGE_CHARS: usize = 200;
+/// An answer that has begun may not pause longer than this.
+const MAX_SILENCE: Duration = Duration::from_secs(10);
+
+/// Everything that a question needs.
+#[derive(Debug)]
+pub struct Transport {
+    /// As the configuration names it.
+    pub organization: OrganizationName,
+    /// Without `/v1` and without a slash at the end.
+    pub base_url: Url,
+    /// Without redirects, with time-outs.
+    pub client: Client,
+    /// For one request, from the connection to the last byte.
+    pub timeout: Duration,
+    /// The largest answer that is read.
+    pub max_body_bytes: usize,
+    /// May be replaced while running.
+    pub key: Mutex<Secret>,
+    /// In whose turn requests go out.
+    pub limiter: Limiter,
+    /// For the waits between attempts, and for dates.
+    pub clock: Clock,
+    /// For the jitter of those waits.
+    pub chance: Chance,
+    /// Where requests are counted.
+    pub requests: Arc<RequestCounts>,
+    /// The server's clock minus ours at the last answer, in whole seconds.
+    pub skew: Mutex<Option<SignedDuration>>,
+}
+
+/// One question.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// What is asked for.
+    pub endpoint: Endpoint,
+    /// The part of the address after `?`.
+    pub query: &'a [(&'static str, String)],
+    /// About which workspace, if about one.
+    pub workspace: Option<&'a str>,
+    /// Which page, from 1.
+    pub page: u32,
+}
+
+impl Question<'_> {
+    /// A question without a query.
+    pub const fn about(endpoint: Endpoint) -> Question<'static> {
+        Question {
+            endpoint,
+            query: &[],
+            workspace: None,
+            page: 1,
+        }
+    }
+}
+
+/// Why one attempt failed, and what the server asked for.
+pub(super) struct Failure {
+    problem: Problem,
+    is_passing: bool,
+    retry_after: Option<Duration>,
+}
+
+impl Transport {
+    /// Asks, up to [`retry::MAX_ATTEMPTS`] times, and returns the body of a successful answer.
+    pub async fn ask(&self, question: &Question<'_>) -> Result<Vec<u8>, FetchError> {
+        let mut n_attempts = 0;
+        loop {
+            let failure = match self.attempt(question).await {
+                Ok(body) => return Ok(body),
+                Err(failure) => failure,
+            };
+            n_attempts += 1;
+            let step = retry::step_after(n_attempts).filter(|_| failure.is_passing);
+            let Some(step) = step else {
+                return Err(self.error(question, failure.problem));
+            };
+            let wait = self.chance.jitter(step);
+            debug!(
+                organization = self.organization.as_str(),
+                endpoint = question.endpoint.path(),
+                attempt = n_attempts,
+                wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                "request failed, trying again: {}",
+                failure.problem
+            );
+            self.clock.sleep(wait).await;
+        }
+    }
+
+    /// The error with its place.
+    pub fn error(&self, question: &Question<'_>, problem: Problem) -> FetchError {
+        FetchError {
+            organization: self.organization.clone(),
+            endpoint: question.endpoint,
+            workspace: question.workspace.map(|id| self.tame(id)),
+            page: question.page,
+            problem,
+        }
+    }
+
+    /// An answer that cannot be right, with its place.
+    pub fn faulty(&self, question: &Question<'_>, fault: &dyn std::error::Error) -> FetchError {
+        let key = self.key();
+        let detail = tame(&fault.to_string(), &key, 2 * MAX_MESSAGE_CHARS);
+        self.error(question, Problem::Faulty { detail })
+    }
+
+    async fn attempt(&self, question: &Question<'_>) -> Result<Vec<u8>, Failure> {
+        let headers = self.headers()?;
+        let mut url = self.base_url.clone();
+        let base_path = self.base_url.path().trim_end_matches('/');
+        url.set_path(&format!("{base_path}{}", question.endpoint.path()));
+        let request = self.client.get(url).headers(headers).query(question.query);
+        let pass = self.limiter.pass().await;
+        let (code, outcome) = match request.send().await {
+            Ok(response) => self.read(response).await,
+            Err(error) => self.broken(error),
+        };
+        self.requests.count(question.endpoint, code);
+        if let Err(failure) = &outcome
+            && let Some(wait) = failure.retry_after
+        {
+            // Before the pass is given back, so that nobody slips through.
+            self.limiter.pause(wait);
+        }
+        drop(pass);
+        outcome.map(Body::into_bytes)
+    }
+
+    /// Reads an answer whole, or what is wrong with it.
+    async fn read(&self, response: Response) -> Exchange {
+        let status = response.status();
+        self.note_skew(response.headers());
+        let code = Code::Status(status.as_u16());
+        if !status.is_success() {
+            return (code, Err(self.refusal(response).await));
+        }
+        match self.body(response, self.max_body_bytes).await {
+            (code, Ok(Body::Cut(_))) => (code, Err(self.too_large())),
+            exchange => exchange,
+        }
+    }
+
+    /// What an answer with another status than 2xx means.
+    async fn refusal(&self, response: Response) -> Failure {
+        let status = response.status();
+        let headers = response.headers().clone();
+        let key = self.key();
+        if status.is_redirection() {
+            return Failure::lasting(Problem::Redirect {
+                status: status.as_u16(),
+                to: tame(&refusal::destination(&headers), &key, MAX_MESSAGE_CHARS),
+            });
+        }
+        let (_, body) = self.body(response, MAX_ERROR_BYTES).await;
+        // The status says what matters; words that break off are no words.
+        let body = body.map(Body::into_bytes).unwrap_or_default();
+        let message = tame(&refusal::words(&body), &key, MAX_MESSAGE_CHARS);
+        let code = status.as_u16();
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Failure::lasting(Problem::Refused {
+                    status: code,
+                    message,
+                    hint: refusal::hint(status, &key),
+                })
+            }
+            _ => Failure {
+                problem: Problem::Status {
+                    status: code,
+                    message,
+                },
+                is_passing: retry::is_passing(code) && !refusal::forbids_retry(&headers),
+                retry_after: self.pause_asked_for(code, &headers),
+            },
+        }
+    }
+
+    fn pause_asked_for(&self, status: u16, headers: &HeaderMap) -> Option<Duration> {
+        let header = headers.get(RETRY_AFTER)?.to_str().ok()?;
+        retry::retry_after(header, self.clock.now()).filter(|_| retry::is_passing(status))
+    }
+
+    async fn body(&self, mut response: Response, limit: usize) -> Exchange {
+        let code = Code::Status(response.status().as_u16());
+        let mut body = Vec::new();
+        loop {
+            let chunk = tokio::time::timeout(MAX_SILENCE.min(self.timeout), response.chunk());
+            let chunk = match chunk.await {
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(Ok(None)) => return (code, Ok(Body::Whole(body))),
+                Ok(Err(error)) => return self.broken(error),
+                Err(_) => return self.silent(),
+            };
+            let room = limit - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() > room {
+                return (code, Ok(Body::Cut(body)));
+            }
+        }
+    }
+
+    /// What every request says of itself. The key is marked, so that no log of the HTTP library shows it.
+    pub(super) fn headers(&self) -> Result<HeaderMap, Failure> {
+        let mut key = HeaderValue::from_str(self.key().expose())
+            .map_err(|_| Failure::lasting(Problem::UnsendableKey))?;
+        key.set_sensitive(true);
+        Ok(HeaderMap::from_iter([
+            (reqwest::header::HeaderName::from_static("x-api-key"), key),
+            (
+                reqwest::header::HeaderName::from_static("anthropic-version"),
+                HeaderValue::from_static(API_VERSION),
+            ),
+            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        ]))
+    }
+
+    fn note_skew(&self, headers: &HeaderMap) {
+        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+        if let Some(theirs) = date.and_then(retry::http_date) {
+            let skew = theirs.duration_since(self.clock.now());
+            let whole_seconds = SignedDuration::from_secs(skew.as_secs());
+            *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(whole_seconds);
+        }
+    }
+
+    fn key(&self) -> Secret {
+        self.key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn tame(&self, text: &str) -> String {
+        tame(text, &self.key(), MAX_MESSAGE_CHARS)
+    }
+
+    /// A connection that failed, timed out or broke off: a later attempt may fare better.
+    fn broken(&self, error: reqwest::Error) -> Exchange {
+        let (is_connecting, is_timeout) = (error.is_connect(), error.is_timeout());
+        let cause = self.tame(&outbound::causes(&error.without_url()));
+        let server = self.server();
+        if is_timeout {
+            let detail = if is_connecting {
+                format!("cannot connect to {server}")
+            } else {
+                format!("{server} took longer than {:?}", self.timeout)
+            };
+            return (
+                Code::Timeout,
+                Err(Failure::passing(Problem::Timeout { detail })),
+            );
+        }
+        let detail = if is_connecting {
+            format!("cannot connect to {server}: {cause}")
+        } else {
+            format!("the connection to {server} broke off: {cause}")
+        };
+        (
+            Code::Network,
+            Err(Failure::passing(Problem::Network { detail })),
+        )
+    }
+
+    fn silent(&self) -> Exchange {
+        let detail = format!("{} stopped in the middle of its answer", self.server());
+        (
+            Code::Timeout,
+            Err(Failure::passing(Problem::Timeout { detail })),
+        )
+    }
+
+    fn too_large(&self) -> Failure {
+        Failure::lasting(Problem::TooLarge {
+            limit: self.max_body_bytes,
+        })
+    }
+
+    /// Host and port: never the user part of a URL.
+    fn server(&self) -> String {
+        let host = self.base_url.host_str().unwrap_or_default();
+        match self.base_url.port_or_known_default() {
+            Some(port) => format!("`{host}:{port}`"),
+            None => format!("`{host}`"),
+        }
+    }
+}
+
+impl Failure {
+    fn lasting(problem: Problem) -> Failure {
+        Failure {
+            problem,
+            is_passing: false,
+            retry_after: None,
+        }
+    }
+
+    fn passing(problem: Problem) -> Failure {
+        Failure {
+            is_passing: true,
+            ..Failure::lasting(problem)
+        }
+    }
+}
+
+/// How a request ended: for the count, and for who asked.
+type Exchange = (Code, Result<Body, Failure>);
+
+/// What was read of a body.
+enum Body {
+    Whole(Vec<u8>),
+    /// Up to the limit; there was more.
+    Cut(Vec<u8>),
+}
+
+impl Body {
+    fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Body::Whole(bytes) | Body::Cut(bytes) => bytes,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Rung 3: what is counted in this process and shown to Prometheus.
+
+pub mod requests;

@@ -1,0 +1,262 @@
+//! Builds the HTTP clients with which everything outside is spoken to.
+//!
+//! A bare client has no time-outs, follows redirects (and takes the key along) and panics where the machine has no
+//! root certificates. What is built here has time-outs, follows nothing, goes through the proxy that the environment
+//! names, and trusts the system's roots and those of a file of one's own.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, ClientBuilder, Url};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+/// What every request carries as its `user-agent`.
+pub const USER_AGENT: &str = concat!("spendwatch/", env!("CARGO_PKG_VERSION"));
+
+/// How long a client waits, and whom it trusts besides the system's roots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbound {
+    /// For the connection, the TLS handshake included.
+    pub connect_timeout: Duration,
+    /// For the first byte of an answer, and between two reads of it.
+    pub read_timeout: Duration,
+    /// For the whole of a request and its answer.
+    pub timeout: Duration,
+    /// More root certificates, PEM, one or several.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboundError {
+    /// The file of root certificates cannot be read.
+    #[error("cannot read the root certificates in `{}`", path.display())]
+    CaUnreadable {
+        /// The configured file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file was read and holds no certificate, or a broken one.
+    #[error("`{}` holds no usable PEM certificate (expected `-----BEGIN CERTIFICATE-----`)", path.display())]
+    CaUnusable {
+        /// The configured file.
+        path: PathBuf,
+    },
+    /// The client cannot be built: above all, the machine has no root certificates.
+    #[error("cannot set up TLS: {detail} (is the package `ca-certificates` installed?)")]
+    Tls {
+        /// What the TLS library says.
+        detail: String,
+    },
+}
+
+/// A client for any address.
+pub fn client(outbound: &Outbound) -> Result<Client, OutboundError> {
+    build(base(outbound).tls_certs_merge(own_certificates(outbound)?))
+}
+
+/// A client for one server alone. A loopback address is never asked for at a proxy, and plain `http` needs no root
+/// certificates, so that it also works on a machine that has none.
+pub fn client_for(outbound: &Outbound, server: &Url) -> Result<Client, OutboundError> {
+    let base = base(outbound);
+    let routed = if is_loopback(server) {
+        base.no_proxy()
+    } else {
+        base
+    };
+    if server.scheme() == "http" && is_loopback(server) {
+        build(routed.tls_certs_only(own_certificates(outbound)?))
+    } else {
+        build(routed.tls_certs_merge(own_certificates(outbound)?))
+    }
+}
+
+/// Whether a URL's host is this machine by its loopback address or as `localhost`.
+pub fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    match address.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+fn base(outbound: &Outbound) -> ClientBuilder {
+    // TLS has one provider in this process. Only the first call installs it; that a later one does not is no error.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(Policy::none())
+        .referer(false)
+        .connect_timeout(outbound.connect_timeout.min(outbound.timeout))
+        .read_timeout(outbound.read_timeout.min(outbound.timeout))
+        .timeout(outbound.timeout)
+}
+
+fn own_certificates(outbound: &Outbound) -> Result<Vec<Certificate>, OutboundError> {
+    match &outbound.ca_file {
+        Some(path) => certificates(path),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, OutboundError> {
+    let pem = fs::read(path).map_err(|source| OutboundError::CaUnreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    usable_certificates(&pem).ok_or_else(|| OutboundError::CaUnusable {
+        path: path.to_owned(),
+    })
+}
+
+/// `None` where there is none, or one is broken: the TLS library would notice it later and not know the file.
+fn usable_certificates(pem: &[u8]) -> Option<Vec<Certificate>> {
+    let mut trusted = RootCertStore::empty();
+    let mut certificates = Vec::new();
+    for der in CertificateDer::pem_slice_iter(pem) {
+        let der = der.ok()?;
+        certificates.push(Certificate::from_der(&der).ok()?);
+        trusted.add(der).ok()?;
+    }
+    (!certificates.is_empty()).then_some(certificates)
+}
+
+fn build(builder: ClientBuilder) -> Result<Client, OutboundError> {
+    builder.build().map_err(|error| OutboundError::Tls {
+        detail: causes(&error.without_url()),
+    })
+}
+
+/// An error and what caused it, in one line: `error sending request: connection refused`. Without the URL, which may
+/// hold a secret, if the caller has taken it out.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    fn outbound(ca_file: Option<PathBuf>) -> Outbound {
+        Outbound {
+            connect_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
+            ca_file,
+        }
+    }
+
+    /// A server with a certificate that no system knows: its address, and the certificate.
+    async fn private_server() -> (Url, String) {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![cert.der().clone()],
+                PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap(),
+            )
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    continue;
+                };
+                let _ = stream.read(&mut [0; 1024]).await;
+                let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+                let _ = stream.write_all(answer).await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        let url = format!("https://localhost:{port}/").parse().unwrap();
+        (url, cert.pem())
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_ones_own_is_trusted_when_it_is_given() {
+        let (url, pem) = private_server().await;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        fs::write(&path, pem).unwrap();
+        let trusting = client_for(&outbound(Some(path)), &url).unwrap();
+        let status = trusting.get(url.clone()).send().await.unwrap().status();
+        assert_eq!(status, 204);
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_nobody_vouches_for_is_refused() {
+        let (url, other) = (private_server().await.0, private_server().await.1);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        fs::write(&path, other).unwrap();
+        let client = client_for(&outbound(Some(path)), &url).unwrap();
+        let error = client.get(url).send().await.unwrap_err().without_url();
+        let text = causes(&error);
+        assert!(error.is_connect() && text.contains("certificate"), "{text}");
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let check = |expected: &str| {
+            let error = client(&outbound(Some(path.clone()))).unwrap_err();
+            assert!(error.to_string().starts_with(expected), "{error}");
+            assert!(error.to_string().contains("ca.pem"), "{error}");
+        };
+        check("cannot read the root certificates in `");
+        for content in [
+            "",
+            "no PEM",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ] {
+            fs::write(&path, content).unwrap();
+            check("");
+        }
+    }
+
+    #[test]
+    fn loopback_addresses() {
+        let check = |url: &str, expected| {
+            assert_eq!(is_loopback(&url.parse().unwrap()), expected, "{url}");
+        };
+        check("http://127.0.0.1:9899/", true);
+        check("http://127.8.9.1/", true);
+        check("http://[::1]:80/", true);
+        check("https://LOCALHOST/", true);
+        check("http://localhost.example.com/", false);
+        check("http://127.0.0.1.example.com/", false);
+        check("http://10.0.0.1/", false);
+    }
+}
