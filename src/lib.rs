@@ -16,3 +16,8 @@ pub mod metrics;
 
 // Rung 4: adapters; each speaks to one outside thing, in the words of the domain.
 pub mod anthropic;
+pub mod simulator;
+pub mod store;
+
+// Rung 6: activities.
+pub mod cycle;

@@ -2,26 +2,27 @@
 //!
 //! A [`Watcher`] holds what is known of one organization. Memory follows the store: it changes only after a commit.
 
-pub mod explain;
 pub mod plan;
+pub mod state;
+
+pub mod explain;
 pub mod poll;
 pub mod remainder;
-pub mod state;
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::anthropic::error::FetchError;
-use crate::anthropic::{DetectError, Dialect};
-use crate::cycle::state::{Trouble, Watcher};
+use crate::anthropic::Dialect;
+use crate::anthropic::error::{DetectError, FetchError};
+use crate::cycle::state::{Report, Trouble, Watcher};
 use crate::domain::alert::{Now, Observed, State};
 use crate::domain::decision::{self, Decision};
 use crate::domain::measure::Ground;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::usage::Part;
 use crate::metrics::counters::CycleOutcome;
-use crate::store::alerts::Commit;
+use crate::store::decisions::Commit;
 use crate::store::error::StoreError;
 use crate::store::outbox::NewMessage;
 
@@ -31,23 +32,6 @@ const LIST_INTERVAL: SignedDuration = SignedDuration::from_mins(15);
 const MANY_REFUSALS: u32 = 10;
 /// The least time between two requests then.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
-
-/// What a cycle did.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Report {
-    /// How it ended.
-    pub outcome: CycleOutcome,
-    /// What could not be read, each with its place.
-    pub troubles: Vec<String>,
-    /// Workspaces and the whole.
-    pub n_parts: usize,
-    /// Of which were read well.
-    pub n_fresh: usize,
-    /// Messages that were decided.
-    pub n_messages: usize,
-    /// The key was refused.
-    pub is_refused: bool,
-}
 
 impl Watcher {
     /// One cycle, for a slot of the schedule. It ends at `deadline` (running time) at the latest, as partial. An error is the
@@ -79,7 +63,7 @@ impl Watcher {
         self.cover(polled_at);
         self.refresh_last_hour(polled_at).await?;
         self.drop_old(polled_at).await?;
-        self.engine.last_slot = Some(slot);
+        self.engine.last_cycle = Some(slot);
         let n_messages = self.decide_and_commit().await?;
         let report = self.report(trouble, n_messages, polled_at);
         let elapsed = self.clock.running().saturating_sub(started);
@@ -101,7 +85,7 @@ impl Watcher {
             .map_or(0, |last| milliseconds(running.saturating_sub(last)));
         let now = Now {
             at,
-            observed: Observed(self.engine.observed_ms + elapsed),
+            observed: Observed(self.engine.observed.0 + elapsed),
             elapsed,
         };
         let mut decision = {
@@ -117,10 +101,10 @@ impl Watcher {
         self.explain(&mut decision).await?;
         let mut engine = self.engine.clone();
         engine.last_at = Some(at);
-        engine.observed_ms = now.observed.0;
+        engine.observed = now.observed;
         engine
             .rules_began
-            .extend(decision.began.iter().map(|name| (name.to_string(), at)));
+            .extend(decision.began.iter().map(|name| (name.clone(), at)));
         let messages = self.messages(&decision, at);
         let n_messages = messages.len();
         let commit = Commit {
@@ -153,7 +137,7 @@ impl Watcher {
         for name in decision.began {
             self.alerts
                 .rules_began
-                .insert(name, self.engine.last_at.unwrap_or(self.engine.began));
+                .insert(name, self.engine.last_at.unwrap_or(self.engine.store_began));
         }
         for alert in decision.alerts {
             let slot = alert.identity.slot.clone();
@@ -185,7 +169,7 @@ impl Watcher {
                     notifier: draft.notifier.clone(),
                     recipient,
                     facts: draft.facts.clone(),
-                    due: at.checked_add(postage.group_wait).unwrap_or(Timestamp::MAX),
+                    not_before: at.checked_add(postage.group_wait).unwrap_or(Timestamp::MAX),
                     expires: at.checked_add(postage.max_age).unwrap_or(Timestamp::MAX),
                 });
             }
@@ -221,7 +205,7 @@ impl Watcher {
                 self.engine.dialect = Some("guide".to_owned());
                 true
             }
-            Err(DetectError::Refused(error)) => {
+            Err(DetectError::Undecided(error)) if error.is_about_the_key() => {
                 trouble.note_refused(error.to_string());
                 false
             }
@@ -265,7 +249,7 @@ impl Watcher {
         }
         if directory != self.directory {
             self.store
-                .save_directory(&self.settings.organization, &directory, polled_at)
+                .save_directory(&self.settings.organization, &directory)
                 .await?;
             self.directory = directory;
         }
@@ -279,7 +263,7 @@ impl Watcher {
     }
 
     pub(in crate::cycle) fn note(&mut self, trouble: &mut Trouble, error: &FetchError) {
-        if error.is_refused() {
+        if error.is_about_the_key() {
             trouble.note_refused(error.to_string());
         } else {
             trouble.note(error.to_string());
@@ -359,11 +343,11 @@ impl Watcher {
             .store
             .drop_older(&self.settings.organization, hours_before, days_before)
             .await?;
-        self.coverages.extend(changed);
+        self.coverages.extend(changed.coverages);
         let year_ago = polled_at
             .checked_sub(SignedDuration::from_hours(24 * 366))
             .unwrap_or(Timestamp::MIN);
-        self.store.forget_before(year_ago).await?;
+        self.store.drop_history(year_ago, year_ago).await?;
         self.dropped_on = Some(today);
         Ok(())
     }
@@ -403,15 +387,6 @@ impl Watcher {
                 .present()
                 .any(|workspace| workspace.id == *id),
         }
-    }
-}
-
-/// The newest hours of the remainder that are not settled, for [`crate::domain::figures::Figures::load_unattributed`].
-pub fn open_hours(at: Timestamp, settle: SignedDuration) -> HourSpan {
-    let start = Hour::of(at.checked_sub(settle).unwrap_or(at)).plus(-1);
-    HourSpan {
-        start,
-        end: Hour::of(at).plus(1),
     }
 }
 

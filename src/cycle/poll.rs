@@ -134,7 +134,7 @@ impl Watcher {
             match answer {
                 Ok(answer) => answered.push((fetch, answer)),
                 Err(error) => {
-                    self.list_is_doubted |= error.is_unknown_id();
+                    self.list_is_doubted |= error.is_not_found();
                     self.note(trouble, &error);
                 }
             }
@@ -145,7 +145,7 @@ impl Watcher {
             .collect();
         let stored = self
             .store
-            .stored(&self.settings.organization, wanted)
+            .stored_many(&self.settings.organization, wanted)
             .await?;
         let settle = self.settings.reading.settle;
         let mut changes: Vec<(Part, Recorded)> = Vec::new();
@@ -165,12 +165,7 @@ impl Watcher {
             return Ok(());
         }
         self.store
-            .record(
-                &self.settings.organization,
-                changes.clone(),
-                Vec::new(),
-                polled_at,
-            )
+            .record(&self.settings.organization, changes.clone(), Vec::new())
             .await?;
         for (part, recorded) in changes {
             self.take_in(part, recorded);

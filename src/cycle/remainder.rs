@@ -44,7 +44,8 @@ impl Watcher {
         if due.is_empty() && is_known {
             return Ok(());
         }
-        let (of_whole, of_listed) = self.store.whole_and_listed(&name, due.clone()).await?;
+        let of_whole = self.store.whole(&name, &due).await?;
+        let of_listed = self.store.listed_sum(&name, &due).await?;
         let buckets = self.remainders(&due, &of_whole, &of_listed, polled_at);
         let before = before.unwrap_or_else(|| Coverage {
             hours_from: None,
@@ -53,11 +54,7 @@ impl Watcher {
             ..next.clone()
         });
         let days = touched_days(&due, &before, &next);
-        let stored = self
-            .store
-            .stored(&name, vec![(Part::Unattributed, days)])
-            .await?;
-        let stored = stored.into_iter().next().unwrap_or_default();
+        let stored = self.store.stored(&name, &Part::Unattributed, days).await?;
         let settle = self.settings.reading.settle;
         let waits = |(granularity, hour): &(Granularity, Hour)| {
             (*granularity == Granularity::Day && !due.contains(&(*granularity, *hour)))
@@ -66,9 +63,7 @@ impl Watcher {
         let undecided = self.remainders_due.iter().filter_map(waits).collect();
         let recorded = record_remainder(&buckets, &before, next, days, &undecided, &stored, settle);
         let changes = vec![(Part::Unattributed, recorded.clone())];
-        self.store
-            .record(&name, changes, due.clone(), polled_at)
-            .await?;
+        self.store.record(&name, changes, due.clone()).await?;
         for bucket in &due {
             self.remainders_due.remove(bucket);
         }

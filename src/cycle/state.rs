@@ -8,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::anthropic::{AdminApi, Dialect};
 use crate::clock::{Chance, Clock};
-use crate::cycle::{Report, open_hours};
 use crate::domain::alert::State;
 use crate::domain::coverage::{Coverage, Reading};
 use crate::domain::decision::Alerts;
@@ -20,12 +19,12 @@ use crate::domain::measure::{Measurement, frame_key};
 use crate::domain::period::{Period, Zone};
 use crate::domain::policy::Policy;
 use crate::domain::silence::Silence;
-use crate::domain::span::{Day, Hour};
-use crate::domain::usage::{Buckets, Granularity, Part, add_to};
-use crate::metrics::counters::Counters;
+use crate::domain::span::{Day, Hour, HourSpan};
+use crate::domain::usage::{Granularity, Part};
+use crate::metrics::counters::{Counters, CycleOutcome};
 use crate::store::Store;
+use crate::store::engine::Engine;
 use crate::store::error::StoreError;
-use crate::store::ledger::Engine;
 
 /// How one notifier's messages travel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +112,23 @@ pub struct Watcher {
     pub(in crate::cycle) has_warned_of_rate: bool,
 }
 
+/// What a cycle did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: CycleOutcome,
+    /// What could not be read, each with its place.
+    pub troubles: Vec<String>,
+    /// Workspaces and the whole.
+    pub n_parts: usize,
+    /// Of which were read well.
+    pub n_fresh: usize,
+    /// Messages that were decided.
+    pub n_messages: usize,
+    /// The key was refused.
+    pub is_refused: bool,
+}
+
 /// What went wrong in a cycle.
 #[derive(Debug, Default)]
 pub struct Trouble {
@@ -154,11 +170,13 @@ impl Watcher {
             counters,
         } = outside;
         let now = clock.now();
-        let loaded = store.load_organization(&settings.organization, now).await?;
+        let since = now.checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
+        let loaded = store
+            .load_organization(&settings.organization, now, since)
+            .await?;
         let at = loaded.engine.last_at.map_or(now, |last| last.max(now));
-        let since = at.checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
-        let alerts = store.alerts(&settings.organization, since).await?;
-        let by_slot: HashMap<_, _> = alerts
+        let by_slot: HashMap<_, _> = loaded
+            .alerts
             .into_iter()
             .filter(|alert| {
                 alert.identity.slot.period.is_some() || !matches!(alert.state, State::Ended { .. })
@@ -167,8 +185,8 @@ impl Watcher {
             .collect();
         let alerts = Alerts {
             by_slot,
-            rules_began: loaded.engine.rules_began(),
-            store_began: loaded.engine.began,
+            rules_began: loaded.engine.rules_began.clone(),
+            store_began: loaded.engine.store_began,
         };
         let mut watcher = Watcher {
             figures: Figures::new(&[], settings.reading.settle, at),
@@ -185,7 +203,7 @@ impl Watcher {
             engine: loaded.engine,
             measurements: Vec::new(),
             last_report: None,
-            remainders_due: loaded.remainders_due,
+            remainders_due: loaded.due_remainders,
             decided_running: None,
             asked_running: None,
             n_refusals: 0,
@@ -208,7 +226,7 @@ impl Watcher {
             .map_or(self.clock.now(), |last| last.max(self.clock.now()));
         let loaded = self
             .store
-            .load_organization(&self.settings.organization, at)
+            .load_organization(&self.settings.organization, at, at)
             .await;
         let figures = match loaded {
             Ok(loaded) => self.load_figures(at, &loaded.recorded).await,
@@ -249,14 +267,10 @@ impl Watcher {
         }
         figures.load_recorded(recorded);
         let open = open_hours(at, self.settings.reading.settle);
-        let mut hours = Buckets::new();
-        for (_, model, hour, amounts) in self
+        let hours = self
             .store
-            .usage(name, open, Some(Part::Unattributed))
-            .await?
-        {
-            add_to(hours.entry(hour).or_default(), &model, amounts);
-        }
+            .sums_by_hour(name, &Part::Unattributed, open)
+            .await?;
         figures.load_unattributed(hours);
         for (part, coverage) in &self.coverages {
             figures.cover(part, coverage, false);
@@ -274,4 +288,13 @@ pub fn frame_keys(policy: &Policy) -> Vec<FrameKey> {
     let mut keys = vec![utc(Period::Day), utc(Period::Month)];
     keys.extend(policy.rules.iter().filter_map(frame_key));
     keys
+}
+
+/// The newest hours of the remainder that are not settled, for [`crate::domain::figures::Figures::load_unattributed`].
+pub fn open_hours(at: Timestamp, settle: SignedDuration) -> HourSpan {
+    let start = Hour::of(at.checked_sub(settle).unwrap_or(at)).plus(-1);
+    HourSpan {
+        start,
+        end: Hour::of(at).plus(1),
+    }
 }

@@ -19,9 +19,16 @@ pub struct Schedule {
 impl Schedule {
     /// Six fields: second, minute, hour, day, month, weekday. The error is the reason in words.
     pub fn parse(text: &str, zone: Zone) -> Result<Schedule, String> {
-        let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Disallowed).build();
+        let parser = CronParser::builder()
+            .seconds(Seconds::Required)
+            .year(Year::Disallowed)
+            .build();
         let cron = parser.parse(text).map_err(|error| error.to_string())?;
-        let schedule = Schedule { cron, text: text.to_owned(), zone };
+        let schedule = Schedule {
+            cron,
+            text: text.to_owned(),
+            zone,
+        };
         match schedule.next_after(Timestamp::UNIX_EPOCH) {
             Some(_) => Ok(schedule),
             None => Err("it never comes".to_owned()),
@@ -65,13 +72,21 @@ const STEP_BACK: SignedDuration = SignedDuration::from_hours(1);
 /// Which slot is to be run, given the newest one that was. Without one, the present moment is a slot. However many slots
 /// passed meanwhile, one run makes up for all.
 pub fn due(schedule: &Schedule, last_run: Option<Timestamp>, now: Timestamp) -> Due {
-    let Some(last_run) = last_run else { return Due::Now(now) };
+    let Some(last_run) = last_run else {
+        return Due::Now(now);
+    };
     // A last run in the far future is one from before the clock was set back: it must not silence the schedule.
     if last_run.duration_since(now) > STEP_BACK {
         return Due::Now(now);
     }
-    let Some(first) = schedule.next_after(last_run) else { return Due::Never };
-    if first > now { Due::At(first) } else { Due::Now(newest_until(schedule, first, now)) }
+    let Some(first) = schedule.next_after(last_run) else {
+        return Due::Never;
+    };
+    if first > now {
+        Due::At(first)
+    } else {
+        Due::Now(newest_until(schedule, first, now))
+    }
 }
 
 /// The newest slot up to `now`, from one that has passed on. Where very many were missed, `now` itself serves as the slot.
@@ -93,7 +108,14 @@ mod tests {
     use super::*;
 
     fn schedule(text: &str, zone: &str) -> Schedule {
-        Schedule::parse(text, Zone { name: zone.into(), rules: TimeZone::get(zone).unwrap() }).unwrap()
+        Schedule::parse(
+            text,
+            Zone {
+                name: zone.into(),
+                rules: TimeZone::get(zone).unwrap(),
+            },
+        )
+        .unwrap()
     }
 
     fn at(text: &str) -> Timestamp {
@@ -113,22 +135,46 @@ mod tests {
     #[test]
     fn case_04_a_daily_slot_runs_once_in_the_night_without_it_and_in_the_night_with_two() {
         let berlin = schedule("0 30 2 * * *", "Europe/Berlin");
-        assert_eq!(slots(&berlin, "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z"), ["2026-03-29T01:00:00Z"]);
-        assert_eq!(slots(&berlin, "2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z"), ["2026-10-25T00:30:00Z"]);
+        assert_eq!(
+            slots(&berlin, "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z"),
+            ["2026-03-29T01:00:00Z"]
+        );
+        assert_eq!(
+            slots(&berlin, "2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z"),
+            ["2026-10-25T00:30:00Z"]
+        );
         let lord_howe = schedule("0 15 2 * * *", "Australia/Lord_Howe");
-        assert_eq!(slots(&lord_howe, "2026-10-03T06:00:00Z", "2026-10-04T06:00:00Z").len(), 1);
+        assert_eq!(
+            slots(&lord_howe, "2026-10-03T06:00:00Z", "2026-10-04T06:00:00Z").len(),
+            1
+        );
         let back = schedule("0 45 1 * * *", "Australia/Lord_Howe");
-        assert_eq!(slots(&back, "2026-04-04T06:00:00Z", "2026-04-05T06:00:00Z").len(), 1);
+        assert_eq!(
+            slots(&back, "2026-04-04T06:00:00Z", "2026-04-05T06:00:00Z").len(),
+            1
+        );
     }
 
     #[test]
     fn a_missed_slot_runs_once() {
         let minutes = schedule("0 */5 * * * *", "UTC");
-        assert_eq!(due(&minutes, None, at("2026-11-24T00:01:00Z")), Due::Now(at("2026-11-24T00:01:00Z")));
+        assert_eq!(
+            due(&minutes, None, at("2026-11-24T00:01:00Z")),
+            Due::Now(at("2026-11-24T00:01:00Z"))
+        );
         let last = Some(at("2026-11-24T00:00:00Z"));
-        assert_eq!(due(&minutes, last, at("2026-11-24T00:04:59Z")), Due::At(at("2026-11-24T00:05:00Z")));
-        assert_eq!(due(&minutes, last, at("2026-11-24T00:05:00Z")), Due::Now(at("2026-11-24T00:05:00Z")));
-        assert_eq!(due(&minutes, last, at("2026-11-24T03:22:00Z")), Due::Now(at("2026-11-24T03:20:00Z")));
+        assert_eq!(
+            due(&minutes, last, at("2026-11-24T00:04:59Z")),
+            Due::At(at("2026-11-24T00:05:00Z"))
+        );
+        assert_eq!(
+            due(&minutes, last, at("2026-11-24T00:05:00Z")),
+            Due::Now(at("2026-11-24T00:05:00Z"))
+        );
+        assert_eq!(
+            due(&minutes, last, at("2026-11-24T03:22:00Z")),
+            Due::Now(at("2026-11-24T03:20:00Z"))
+        );
         let after_years = due(&minutes, last, at("2029-11-24T03:22:00Z"));
         assert_eq!(after_years, Due::Now(at("2029-11-24T03:22:00Z")));
     }
@@ -137,13 +183,25 @@ mod tests {
     fn a_clock_that_was_set_back_does_not_silence_a_schedule() {
         let minutes = schedule("0 */5 * * * *", "UTC");
         let last = Some(at("2026-11-24T12:00:00Z"));
-        assert_eq!(due(&minutes, last, at("2026-11-24T11:30:00Z")), Due::At(at("2026-11-24T12:05:00Z")));
-        assert_eq!(due(&minutes, last, at("2026-11-23T11:30:00Z")), Due::Now(at("2026-11-23T11:30:00Z")));
+        assert_eq!(
+            due(&minutes, last, at("2026-11-24T11:30:00Z")),
+            Due::At(at("2026-11-24T12:05:00Z"))
+        );
+        assert_eq!(
+            due(&minutes, last, at("2026-11-23T11:30:00Z")),
+            Due::Now(at("2026-11-23T11:30:00Z"))
+        );
     }
 
     #[test]
     fn what_is_no_schedule_is_refused() {
-        for text in ["", "*/5 * * * *", "0 0 0 30 2 *", "61 * * * * *", "0 0 9 * * Mon 2026"] {
+        for text in [
+            "",
+            "*/5 * * * *",
+            "0 0 0 30 2 *",
+            "61 * * * * *",
+            "0 0 9 * * Mon 2026",
+        ] {
             assert!(Schedule::parse(text, Zone::utc()).is_err(), "{text}");
         }
         assert!(Schedule::parse("0 0 9 * * Mon", Zone::utc()).is_ok());

@@ -4,10 +4,13 @@
 //! request and can be made to fail in the ways in which servers and proxies fail.
 
 pub mod faults;
-pub mod server;
 pub mod spending;
-pub mod wire;
+
 pub mod world;
+
+pub mod wire;
+
+pub mod server;
 
 use std::io;
 use std::net::SocketAddr;

@@ -61,6 +61,14 @@ pub struct Runaway {
     pub doubles_after: i64,
 }
 
+/// Id, name, monthly limit; model, 10⁻⁶ USD an hour and whether people work with it.
+type DemoRow<'a> = (
+    &'a str,
+    &'a str,
+    Option<&'a str>,
+    &'a [(&'a str, i64, bool)],
+);
+
 /// By model.
 type Models = BTreeMap<String, Used>;
 
@@ -122,7 +130,7 @@ impl World {
             .checked_sub(jiff::SignedDuration::from_hours(24 * 9))
             .unwrap_or(now);
         let (opus, sonnet, haiku) = ("claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5");
-        let rows: [(&str, &str, Option<&str>, &[(&str, i64, bool)]); 6] = [
+        let rows: [DemoRow<'_>; 6] = [
             (
                 "search",
                 "Search",

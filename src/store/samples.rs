@@ -149,6 +149,7 @@ pub(super) fn line() -> Line {
 pub(super) fn alert(workspace: &str, sequence: u64) -> Alert {
     Alert {
         identity: identity(workspace),
+        watch: Watch::Spend,
         span: span(),
         state: State::Firing {
             line: line(),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::alert::{Alert, EndedBy, Identity, Line, Observed, Slot, State, Told};
 use crate::domain::ids::NotifierName;
 use crate::domain::notification::Reason;
-use crate::domain::rule::{Quantity, Severity};
+use crate::domain::rule::{Quantity, Severity, Watch};
 use crate::domain::span::Span;
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::store::error::Cause;
@@ -204,6 +204,7 @@ impl From<ToldShape> for Told {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct AlertShape {
     identity: IdentityShape,
+    watch: AsText<Watch>,
     span: SpanShape,
     state: StateShape,
     sequence: u64,
@@ -219,6 +220,7 @@ impl From<&Alert> for AlertShape {
     fn from(alert: &Alert) -> AlertShape {
         AlertShape {
             identity: (&alert.identity).into(),
+            watch: AsText(alert.watch),
             span: alert.span.into(),
             state: (&alert.state).into(),
             sequence: alert.sequence,
@@ -241,6 +243,7 @@ impl From<AlertShape> for Alert {
         let told = shape.told.into_iter();
         Alert {
             identity: shape.identity.into(),
+            watch: shape.watch.0,
             span: shape.span.into(),
             state: shape.state.into(),
             sequence: shape.sequence,

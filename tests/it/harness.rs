@@ -7,8 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use spendwatch::anthropic::{AdminApi, Dialect, Settings as ApiSettings};
 use spendwatch::clock::{Chance, Clock, ManualClock};
-use spendwatch::cycle::Report;
-use spendwatch::cycle::state::{Outside, Postage, Settings, Watcher};
+use spendwatch::cycle::state::{Outside, Postage, Report, Settings, Watcher};
 use spendwatch::domain::coverage::Reading;
 use spendwatch::domain::ids::{NotifierName, OrganizationName};
 use spendwatch::domain::money::Usd;
@@ -18,11 +17,12 @@ use spendwatch::domain::rule::{Rule, Severity};
 use spendwatch::domain::span::{Hour, HourSpan};
 use spendwatch::domain::usage::Part;
 use spendwatch::metrics::counters::Counters;
-use spendwatch::outbound;
+use spendwatch::metrics::requests::RequestCounts;
 use spendwatch::simulator::Simulator;
 use spendwatch::simulator::world::World;
-use spendwatch::store::outbox::{Outcome, Standing};
-use spendwatch::store::{StopAt, Store};
+use spendwatch::store::messages::{MessageFilter, MessageState};
+use spendwatch::store::outbox::Outcome;
+use spendwatch::store::{Faults, Store};
 
 pub fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -39,13 +39,12 @@ pub struct Stage {
     pub chance: Chance,
     pub folder: tempfile::TempDir,
     pub policy: Policy,
-    pub stop_at: Option<StopAt>,
+    pub faults: Option<Faults>,
     pub max_requests_per_minute: u32,
 }
 
 impl Stage {
     pub async fn new(world: World, now: &str) -> Stage {
-        outbound::install_tls();
         let clock = ManualClock::at(at(now));
         let simulator = Simulator::start(world, Clock::Manual(clock.clone()))
             .await
@@ -56,7 +55,7 @@ impl Stage {
             chance: Chance::seeded(1),
             folder: tempfile::tempdir().unwrap(),
             policy: Policy::default(),
-            stop_at: None,
+            faults: None,
             max_requests_per_minute: 0,
         }
     }
@@ -115,11 +114,10 @@ impl Stage {
     }
 
     pub fn open_store(&self) -> Store {
-        match &self.stop_at {
-            Some(stop_at) => {
-                Store::open_with_stops(&self.store_path(), "test", Arc::clone(stop_at)).unwrap()
-            }
-            None => Store::open_for_daemon(&self.store_path(), "test").unwrap(),
+        let store = Store::open_for_daemon(&self.store_path(), self.now()).unwrap();
+        match &self.faults {
+            Some(faults) => store.with_faults(faults.clone()),
+            None => store,
         }
     }
 
@@ -129,17 +127,16 @@ impl Stage {
             base_url: self.simulator.base_url(),
             timeout: Duration::from_secs(5),
             max_concurrency: 2,
-            max_requests_per_minute: self.max_requests_per_minute,
+            max_requests_per_minute: Some(self.max_requests_per_minute),
             ca_file: None,
         };
         let clock = Clock::Manual(self.clock.clone());
-        let counters = Arc::new(Counters::new(&[organization()], &[], "test"));
         AdminApi::new(
-            &settings,
+            settings,
             self.simulator.key(),
             clock,
             self.chance.clone(),
-            counters,
+            Arc::new(RequestCounts::default()),
         )
         .unwrap()
     }
@@ -193,10 +190,12 @@ impl Stage {
                 told.extend(claimed.facts);
             }
         }
-        let waiting = store
-            .messages(Some(Standing::Waiting), None, 10)
-            .await
-            .unwrap();
+        let filter = MessageFilter {
+            state: Some(MessageState::Waiting),
+            notifier: None,
+            limit: 10,
+        };
+        let waiting = store.messages(&filter).await.unwrap();
         assert_eq!(waiting, [], "nothing is left in the outbox");
         told
     }

@@ -1,0 +1,191 @@
+//! What happened in this process: typed fields, counted where it happens. The names are the contract's.
+
+use jiff::Timestamp;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::domain::ids::{NotifierName, OrganizationName};
+
+/// The daemon's own metrics.
+pub struct Counters {
+    registry: Registry,
+    poll_cycles: IntCounterVec,
+    poll_duration: HistogramVec,
+    notifications: IntCounterVec,
+    reload_successful: Gauge,
+    reload_at: Gauge,
+}
+
+/// How a cycle ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CycleOutcome {
+    /// Everything was read.
+    Ok,
+    /// Something was not.
+    Partial,
+    /// Nothing was.
+    Failed,
+}
+
+impl CycleOutcome {
+    /// All.
+    pub const ALL: [CycleOutcome; 3] = [
+        CycleOutcome::Ok,
+        CycleOutcome::Partial,
+        CycleOutcome::Failed,
+    ];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CycleOutcome::Ok => "ok",
+            CycleOutcome::Partial => "partial",
+            CycleOutcome::Failed => "failed",
+        }
+    }
+}
+
+/// The outcomes of an attempt to deliver.
+pub const DELIVERY_OUTCOMES: [&str; 4] = ["delivered", "retried", "parked", "dropped"];
+
+impl Counters {
+    /// All at zero, and known label combinations present.
+    pub fn new(
+        organizations: &[OrganizationName],
+        notifiers: &[NotifierName],
+        revision: &str,
+    ) -> Counters {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("a valid name");
+            registry
+                .register(Box::new(counter.clone()))
+                .expect("each name once");
+            counter
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = Gauge::with_opts(Opts::new(name, help)).expect("a valid name");
+            registry
+                .register(Box::new(gauge.clone()))
+                .expect("each name once");
+            gauge
+        };
+        let build_info = GaugeVec::new(
+            Opts::new("spendwatch_build_info", "The version that runs; always 1."),
+            &["version", "revision"],
+        )
+        .expect("a valid name");
+        build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION"), revision])
+            .set(1.0);
+        registry
+            .register(Box::new(build_info))
+            .expect("each name once");
+        let buckets = vec![0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+        let poll_duration = HistogramVec::new(
+            HistogramOpts::new(
+                "spendwatch_poll_duration_seconds",
+                "How long a whole cycle took.",
+            )
+            .buckets(buckets),
+            &["organization"],
+        )
+        .expect("a valid name");
+        registry
+            .register(Box::new(poll_duration.clone()))
+            .expect("each name once");
+        let counters = Counters {
+            poll_cycles: counter(
+                "spendwatch_poll_cycles_total",
+                "Cycles, by how they ended.",
+                &["organization", "outcome"],
+            ),
+            notifications: counter(
+                "spendwatch_notifications_total",
+                "Attempts to deliver a message, by outcome.",
+                &["notifier", "outcome"],
+            ),
+            reload_successful: gauge(
+                "spendwatch_config_last_reload_successful",
+                "Whether the last reload of the configuration was accepted.",
+            ),
+            reload_at: gauge(
+                "spendwatch_config_last_reload_success_timestamp_seconds",
+                "When a configuration was last accepted.",
+            ),
+            poll_duration,
+            registry,
+        };
+        counters.begin_at_zero(organizations, notifiers);
+        counters
+    }
+
+    fn begin_at_zero(&self, organizations: &[OrganizationName], notifiers: &[NotifierName]) {
+        for organization in organizations {
+            for outcome in CycleOutcome::ALL {
+                self.poll_cycles
+                    .with_label_values(&[organization.as_str(), outcome.as_str()])
+                    .inc_by(0);
+            }
+        }
+        for notifier in notifiers {
+            self.add_notifier(notifier);
+        }
+    }
+
+    /// A notifier that came with a reload.
+    pub fn add_notifier(&self, notifier: &NotifierName) {
+        for outcome in DELIVERY_OUTCOMES {
+            self.notifications
+                .with_label_values(&[notifier.as_str(), outcome])
+                .inc_by(0);
+        }
+    }
+
+    /// One cycle ended.
+    pub fn count_cycle(
+        &self,
+        organization: &OrganizationName,
+        outcome: CycleOutcome,
+        seconds: f64,
+    ) {
+        self.poll_cycles
+            .with_label_values(&[organization.as_str(), outcome.as_str()])
+            .inc();
+        self.poll_duration
+            .with_label_values(&[organization.as_str()])
+            .observe(seconds);
+    }
+
+    /// One attempt to deliver ended; `outcome` is one of [`DELIVERY_OUTCOMES`].
+    pub fn count_notification(&self, notifier: &NotifierName, outcome: &'static str, n: u64) {
+        self.notifications
+            .with_label_values(&[notifier.as_str(), outcome])
+            .inc_by(n);
+    }
+
+    /// A reload was accepted, or not.
+    pub fn note_reload(&self, is_accepted: bool, at: Timestamp) {
+        self.reload_successful
+            .set(if is_accepted { 1.0 } else { 0.0 });
+        if is_accepted {
+            self.reload_at.set(at.as_duration().as_secs_f64());
+        }
+    }
+
+    /// All of it as Prometheus text 0.0.4.
+    pub fn render(&self) -> String {
+        let families = self.registry.gather();
+        let families: Vec<_> = families
+            .into_iter()
+            .filter(|family| !family.get_metric().is_empty())
+            .collect();
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&families, &mut text)
+            .expect("writing to memory, and no family is empty");
+        String::from_utf8(text).expect("the encoder writes text")
+    }
+}
