@@ -12,6 +12,7 @@ pub mod outbound;
 pub mod secret;
 
 // Rung 3: what is configured, and what is counted.
+pub mod config;
 pub mod metrics;
 
 // Rung 4: adapters; each speaks to one outside thing, in the words of the domain.

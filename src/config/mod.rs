@@ -2,17 +2,19 @@
 //! its place; what comes out is checked.
 
 pub mod problem;
-pub mod tree;
-pub mod reader;
 pub mod source;
+
+pub mod tree;
+
+pub mod reader;
+
+pub mod environment;
+pub mod notifiers;
 pub mod organizations;
 pub mod sections;
-pub mod rules;
-pub mod notifiers;
-pub mod environment;
-pub mod show;
 
-use std::collections::BTreeMap;
+pub mod rules;
+
 use std::path::{Path, PathBuf};
 
 use crate::config::notifiers::{Notifier, NotifierKind};
@@ -20,6 +22,7 @@ use crate::config::organizations::Organization;
 use crate::config::problem::{Place, Problem, Problems};
 use crate::config::reader::Section;
 use crate::config::sections::{Audit, Digest, Heartbeat, Http, Log, Metrics, Poll, Store};
+use crate::config::source::{Environment, SecretSource};
 use crate::config::tree::Tree;
 use crate::domain::matcher::Team;
 use crate::domain::rule::Rule;
@@ -29,9 +32,6 @@ const DEFAULT_FILE: &str = "/etc/spendwatch/spendwatch.toml";
 
 /// What `init` writes: the annotated example.
 pub const TEMPLATE: &str = include_str!("../../config/spendwatch.toml");
-
-/// The environment, as a value.
-pub type Environment = BTreeMap<String, String>;
 
 /// A whole, checked configuration.
 #[derive(Debug, Clone)]
@@ -76,7 +76,7 @@ pub fn load(named: Option<&Path>, environment: &Environment) -> Result<Config, P
             })?;
             read(&text, Some(&path), environment)
         }
-        None => environment::load(environment),
+        None => read(&environment::as_file(environment)?, None, environment),
     }
 }
 
@@ -84,18 +84,30 @@ pub fn load(named: Option<&Path>, environment: &Environment) -> Result<Config, P
 pub fn file_of(named: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
     named
         .map(Path::to_owned)
-        .or_else(|| environment.get("SPENDWATCH_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from))
+        .or_else(|| {
+            environment
+                .get("SPENDWATCH_CONFIG")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        })
         .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()))
 }
 
 /// Reads a configuration from a text.
-pub fn read(text: &str, file: Option<&Path>, environment: &Environment) -> Result<Config, Problems> {
+pub fn read(
+    text: &str,
+    file: Option<&Path>,
+    environment: &Environment,
+) -> Result<Config, Problems> {
     let tree = Tree::parse(text, file)?;
     let problems = Problems::default();
     let table = tree.with_environment(environment, &problems);
     let root = Section::root(&table, &problems, environment);
     let notifiers = notifiers::read(&root);
-    let names: Vec<String> = notifiers.iter().map(|notifier| notifier.name.to_string()).collect();
+    let names: Vec<String> = notifiers
+        .iter()
+        .map(|notifier| notifier.name.to_string())
+        .collect();
     let teams = sections::read_teams(&root);
     let config = Config {
         file: file.map(Path::to_owned),
@@ -121,16 +133,29 @@ pub fn read(text: &str, file: Option<&Path>, environment: &Environment) -> Resul
 
 /// Without any notifier, alerts go to the console.
 fn with_default(notifiers: Vec<Notifier>) -> Vec<Notifier> {
-    if notifiers.is_empty() { vec![Notifier::new("console", NotifierKind::Console)] } else { notifiers }
+    if notifiers.is_empty() {
+        vec![Notifier::new("console", NotifierKind::Console)]
+    } else {
+        notifiers
+    }
 }
 
 fn check_whole(config: &Config, file: Option<&Path>, problems: &Problems) {
     if config.poll.hourly_history_days > config.store.hourly_retention_days {
-        let message = "is longer than `store.hourly_retention`: what is read would be dropped at once".to_owned();
+        let message =
+            "is longer than `store.hourly_retention`: what is read would be dropped at once"
+                .to_owned();
         problems.add(Problem::new(Place::Nowhere, "poll.hourly_history", message));
     }
-    let runs_commands = config.organizations.iter().any(|organization| organization.admin_key.is_command())
-        || config.notifiers.iter().flat_map(Notifier::sources).any(source::SecretSource::is_command);
+    let runs_commands = config
+        .organizations
+        .iter()
+        .any(|organization| organization.admin_key.is_command())
+        || config
+            .notifiers
+            .iter()
+            .flat_map(Notifier::sources)
+            .any(SecretSource::is_command);
     if let Some(file) = file.filter(|_| runs_commands) {
         if let Some(message) = writable_by_others(file) {
             problems.add(Problem::new(Place::File(file.to_owned()), "", message));
@@ -144,7 +169,10 @@ fn writable_by_others(file: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
     let mode = std::fs::metadata(file).ok()?.mode();
     (mode & 0o022 != 0).then(|| {
-        format!("runs commands and may be written by others (mode {:o}); `chmod go-w` it first", mode & 0o777)
+        format!(
+            "runs commands and may be written by others (mode {:o}); `chmod go-w` it first",
+            mode & 0o777
+        )
     })
 }
 

@@ -38,13 +38,21 @@ pub fn read(root: &Section<'_>) -> Vec<Organization> {
     let mut organizations: Vec<Organization> = Vec::new();
     let sections = root.sections("organizations");
     if sections.is_empty() {
-        root.problem("organizations", "is missing: at least one `[[organizations]]` with an `admin_key` is needed");
+        root.problem(
+            "organizations",
+            "is missing: at least one `[[organizations]]` with an `admin_key` is needed",
+        );
     }
     for section in sections {
         let organization = read_one(&section);
         section.finish();
-        let Some(organization) = organization else { continue };
-        if organizations.iter().any(|other| other.name == organization.name) {
+        let Some(organization) = organization else {
+            continue;
+        };
+        if organizations
+            .iter()
+            .any(|other| other.name == organization.name)
+        {
             section.problem("name", format!("`{}` is used twice", organization.name));
         }
         organizations.push(organization);
@@ -53,18 +61,27 @@ pub fn read(root: &Section<'_>) -> Vec<Organization> {
 }
 
 fn read_one(section: &Section<'_>) -> Option<Organization> {
-    let name = if section.has("name") { section.name("name")?.value } else { "default".to_owned() };
+    let name = if section.has("name") {
+        section.name("name")?.value
+    } else {
+        "default".to_owned()
+    };
     let base_url = read_base_url(section);
     let later = ["analytics", "reports"];
     let is_auto = section.word("dialect", &[("auto", true), ("guide", false)], &later, true);
     let admin_key = section.secret("admin_key");
     if admin_key.is_none() && !section.has("admin_key") {
-        section.problem("admin_key", "is missing; write `admin_key = { env = \"ANTHROPIC_ADMIN_KEY\" }`");
+        section.problem(
+            "admin_key",
+            "is missing; write `admin_key = { env = \"ANTHROPIC_ADMIN_KEY\" }`",
+        );
     }
     let timeout = section.wait("timeout", Duration::from_secs(30));
     let max_concurrency = section.integer("max_concurrency", (1, 1000)).unwrap_or(2);
     let per_minute = section.integer("max_requests_per_minute", (0, 1_000_000));
-    let ca_file = section.text("ca_file").map(|path| PathBuf::from(path.value));
+    let ca_file = section
+        .text("ca_file")
+        .map(|path| PathBuf::from(path.value));
     Some(Organization {
         name: OrganizationName::new(name),
         base_url,
@@ -72,14 +89,18 @@ fn read_one(section: &Section<'_>) -> Option<Organization> {
         admin_key: admin_key?,
         timeout,
         max_concurrency: usize::try_from(max_concurrency).unwrap_or(2),
-        max_requests_per_minute: per_minute.and_then(|n| u32::try_from(n).ok()).unwrap_or(GUIDE_REQUESTS_PER_MINUTE),
+        max_requests_per_minute: per_minute
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(GUIDE_REQUESTS_PER_MINUTE),
         ca_file,
     })
 }
 
 fn read_base_url(section: &Section<'_>) -> String {
     let allow_http = section.bool("allow_http", false);
-    let Some(text) = section.text("base_url") else { return DEFAULT_BASE_URL.to_owned() };
+    let Some(text) = section.text("base_url") else {
+        return DEFAULT_BASE_URL.to_owned();
+    };
     if let Err(message) = check_base_url(&text.value, allow_http) {
         section.problem("base_url", message);
     }
@@ -88,20 +109,34 @@ fn read_base_url(section: &Section<'_>) -> String {
 
 /// `https://`, or `http://` to loopback; a key must not cross a network in clear text by accident.
 pub fn check_base_url(text: &str, allow_http: bool) -> Result<(), String> {
-    let url = reqwest::Url::parse(text).map_err(|error| format!("is `{text}`, which is no URL: {error}"))?;
+    let url = reqwest::Url::parse(text)
+        .map_err(|error| format!("is `{text}`, which is no URL: {error}"))?;
     let host = url.host_str().unwrap_or("");
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback =
-        bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let is_loopback = bare == "localhost"
+        || bare
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
     match url.scheme() {
         "https" => {}
         "http" if is_loopback || allow_http => {}
         "http" => {
-            return Err("sends the key in clear text; use https://, or `allow_http = true` if you must".to_owned());
+            return Err(
+                "sends the key in clear text; use https://, or `allow_http = true` if you must"
+                    .to_owned(),
+            );
         }
-        other => return Err(format!("begins with `{other}:`, it must begin with https://")),
+        other => {
+            return Err(format!(
+                "begins with `{other}:`, it must begin with https://"
+            ));
+        }
     }
-    if url.username() != "" || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+    if url.username() != ""
+        || url.password().is_some()
+        || url.query().is_some()
+        || url.fragment().is_some()
+    {
         return Err("must be an address and a path, without a login, `?` or `#`".to_owned());
     }
     Ok(())

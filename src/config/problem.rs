@@ -42,7 +42,11 @@ pub struct Problem {
 impl Problem {
     /// At a place.
     pub fn new(place: Place, key: impl Into<String>, message: String) -> Problem {
-        Problem { place, key: key.into(), message }
+        Problem {
+            place,
+            key: key.into(),
+            message,
+        }
     }
 }
 
@@ -66,7 +70,10 @@ pub struct Problems {
 impl Problems {
     /// Just one.
     pub fn one(problem: Problem) -> Problems {
-        Problems { errors: RefCell::new(vec![problem]), warnings: RefCell::default() }
+        Problems {
+            errors: RefCell::new(vec![problem]),
+            warnings: RefCell::default(),
+        }
     }
 
     /// One more that forbids the start.
@@ -81,7 +88,11 @@ impl Problems {
 
     /// The warnings, if nothing forbids the start.
     pub fn into_warnings(self) -> Result<Vec<Problem>, Problems> {
-        if self.errors.borrow().is_empty() { Ok(self.warnings.into_inner()) } else { Err(self) }
+        if self.errors.borrow().is_empty() {
+            Ok(self.warnings.into_inner())
+        } else {
+            Err(self)
+        }
     }
 
     /// The errors.

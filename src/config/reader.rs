@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::config::Environment;
 use crate::config::problem::{Place, Problem, Problems};
-use crate::config::source::SecretSource;
+use crate::config::source::{Environment, SecretSource};
 use crate::config::tree::{Node, Table, Value};
 use crate::secret::Secret;
 
@@ -35,7 +34,11 @@ pub struct Sited<T> {
 
 impl<'a> Section<'a> {
     /// All of the configuration.
-    pub fn root(table: &'a Table, problems: &'a Problems, environment: &'a Environment) -> Section<'a> {
+    pub fn root(
+        table: &'a Table,
+        problems: &'a Problems,
+        environment: &'a Environment,
+    ) -> Section<'a> {
         Section {
             table,
             path: String::new(),
@@ -54,18 +57,24 @@ impl<'a> Section<'a> {
     /// Tells that something is wrong with a key.
     pub fn problem(&self, key: &str, message: impl Into<String>) {
         let place = self.table.get(key).map_or(&self.place, |node| &node.place);
-        self.problems.add(Problem::new(place.clone(), self.key(key), message.into()));
+        self.problems
+            .add(Problem::new(place.clone(), self.key(key), message.into()));
     }
 
     /// Tells that something should be looked at.
     pub fn warn(&self, key: &str, message: impl Into<String>) {
         let place = self.table.get(key).map_or(&self.place, |node| &node.place);
-        self.problems.warn(Problem::new(place.clone(), self.key(key), message.into()));
+        self.problems
+            .warn(Problem::new(place.clone(), self.key(key), message.into()));
     }
 
     /// Tells that something is wrong with a value that was read before.
     pub fn problem_at<T>(&self, sited: &Sited<T>, message: impl Into<String>) {
-        self.problems.add(Problem::new(sited.place.clone(), sited.key.clone(), message.into()));
+        self.problems.add(Problem::new(
+            sited.place.clone(),
+            sited.key.clone(),
+            message.into(),
+        ));
     }
 
     /// Whether a key is there.
@@ -78,9 +87,11 @@ impl<'a> Section<'a> {
         let node = self.node(key)?;
         match &node.value {
             Value::Text(text) => Some(self.sited(key, node, text.clone())),
-            Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) | Value::Table(_) => {
-                self.wrong(key, node, "a text in quotes")
-            }
+            Value::Number(_)
+            | Value::Bool(_)
+            | Value::Date(_)
+            | Value::List(_)
+            | Value::Table(_) => self.wrong(key, node, "a text in quotes"),
         }
     }
 
@@ -102,15 +113,26 @@ impl<'a> Section<'a> {
     pub fn name(&self, key: &'static str) -> Option<Sited<String>> {
         let text = self.required_text(key)?;
         if text.value.chars().count() > 200 || text.value.chars().any(char::is_control) {
-            self.problem(key, "is not a name: at most 200 characters, without control characters");
+            self.problem(
+                key,
+                "is not a name: at most 200 characters, without control characters",
+            );
             return None;
         }
         Some(text)
     }
 
     /// One of some words, with its meaning.
-    pub fn word<T: Clone>(&self, key: &'static str, words: &[(&str, T)], later: &[&str], default: T) -> T {
-        let Some(text) = self.text(key) else { return default };
+    pub fn word<T: Clone>(
+        &self,
+        key: &'static str,
+        words: &[(&str, T)],
+        later: &[&str],
+        default: T,
+    ) -> T {
+        let Some(text) = self.text(key) else {
+            return default;
+        };
         if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text.value) {
             return meaning.clone();
         }
@@ -119,15 +141,22 @@ impl<'a> Section<'a> {
             return default;
         }
         let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        let hint = near_miss(&text.value, known.iter().copied())
-            .map_or_else(|| format!("one of {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
-        self.problem(key, format!("is `{}`, which is unknown; {hint}", text.value));
+        let hint = near_miss(&text.value, known.iter().copied()).map_or_else(
+            || format!("one of {}", known.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        self.problem(
+            key,
+            format!("is `{}`, which is unknown; {hint}", text.value),
+        );
         default
     }
 
     /// A truth value.
     pub fn bool(&self, key: &'static str, default: bool) -> bool {
-        let Some(node) = self.node(key) else { return default };
+        let Some(node) = self.node(key) else {
+            return default;
+        };
         match (&node.value, &node.place) {
             (Value::Bool(truth), _) => *truth,
             (Value::Text(text), Place::Variable(_)) if text == "true" => true,
@@ -140,11 +169,18 @@ impl<'a> Section<'a> {
     pub fn integer(&self, key: &'static str, bounds: (i64, i64)) -> Option<i64> {
         let node = self.node(key)?;
         let digits = number_text(node)?;
-        let Some(number) = digits.and_then(|digits| digits.replace('_', "").parse::<i64>().ok()) else {
+        let Some(number) = digits.and_then(|digits| digits.replace('_', "").parse::<i64>().ok())
+        else {
             return self.wrong(key, node, "a whole number");
         };
         if !(bounds.0..=bounds.1).contains(&number) {
-            self.problem(key, format!("is {number}, it must be within {} and {}", bounds.0, bounds.1));
+            self.problem(
+                key,
+                format!(
+                    "is {number}, it must be within {} and {}",
+                    bounds.0, bounds.1
+                ),
+            );
             return None;
         }
         Some(number)
@@ -164,14 +200,22 @@ impl<'a> Section<'a> {
         let text = self.text(key)?;
         let duration = parse_duration(&text.value);
         if duration.is_none() {
-            self.problem(key, format!("is `{}`, which is no duration; write it like `30s`, `5m`, `24h` or `90d`", text.value));
+            self.problem(
+                key,
+                format!(
+                    "is `{}`, which is no duration; write it like `30s`, `5m`, `24h` or `90d`",
+                    text.value
+                ),
+            );
         }
         duration
     }
 
     /// A duration of at least a millisecond, for waiting.
     pub fn wait(&self, key: &'static str, default: Duration) -> Duration {
-        let Some(duration) = self.duration(key) else { return default };
+        let Some(duration) = self.duration(key) else {
+            return default;
+        };
         match Duration::try_from(duration) {
             Ok(duration) if !duration.is_zero() => duration,
             _ => {
@@ -183,7 +227,9 @@ impl<'a> Section<'a> {
 
     /// Whole days, at least one.
     pub fn days(&self, key: &'static str, default: i32) -> i32 {
-        let Some(duration) = self.duration(key) else { return default };
+        let Some(duration) = self.duration(key) else {
+            return default;
+        };
         let days = duration.as_secs() / 86_400;
         if days < 1 || days * 86_400 != duration.as_secs() || days > 36_500 {
             self.problem(key, "must be whole days, like `90d`");
@@ -207,11 +253,16 @@ impl<'a> Section<'a> {
             let item_key = format!("{}[{place}]", self.key(key));
             match &item.value {
                 Value::Text(text) => {
-                    texts.push(Sited { value: text.clone(), place: item.place.clone(), key: item_key });
+                    texts.push(Sited {
+                        value: text.clone(),
+                        place: item.place.clone(),
+                        key: item_key,
+                    });
                 }
                 other => {
                     let message = format!("is {}, it must be a text in quotes", other.kind());
-                    self.problems.add(Problem::new(item.place.clone(), item_key, message));
+                    self.problems
+                        .add(Problem::new(item.place.clone(), item_key, message));
                 }
             }
         }
@@ -220,7 +271,9 @@ impl<'a> Section<'a> {
 
     /// Texts by name.
     pub fn text_map(&self, key: &'static str) -> Vec<(String, Sited<String>)> {
-        let Some(node) = self.node(key) else { return Vec::new() };
+        let Some(node) = self.node(key) else {
+            return Vec::new();
+        };
         let Value::Table(table) = &node.value else {
             self.wrong::<()>(key, node, "a table of texts");
             return Vec::new();
@@ -230,12 +283,17 @@ impl<'a> Section<'a> {
             let item_key = format!("{}.{name}", self.key(key));
             match &item.value {
                 Value::Text(text) => {
-                    let sited = Sited { value: text.clone(), place: item.place.clone(), key: item_key };
+                    let sited = Sited {
+                        value: text.clone(),
+                        place: item.place.clone(),
+                        key: item_key,
+                    };
                     texts.push((name.clone(), sited));
                 }
                 other => {
                     let message = format!("is {}, it must be a text in quotes", other.kind());
-                    self.problems.add(Problem::new(item.place.clone(), item_key, message));
+                    self.problems
+                        .add(Problem::new(item.place.clone(), item_key, message));
                 }
             }
         }
@@ -247,15 +305,19 @@ impl<'a> Section<'a> {
         let node = self.node(key)?;
         match &node.value {
             Value::Table(table) => Some(self.below(table, self.key(key), node)),
-            Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) => {
-                self.wrong(key, node, "a table")
-            }
+            Value::Text(_)
+            | Value::Number(_)
+            | Value::Bool(_)
+            | Value::Date(_)
+            | Value::List(_) => self.wrong(key, node, "a table"),
         }
     }
 
     /// A list of tables: `[[…]]`.
     pub fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
-        let Some(node) = self.node(key) else { return Vec::new() };
+        let Some(node) = self.node(key) else {
+            return Vec::new();
+        };
         let Value::List(items) = &node.value else {
             self.wrong::<()>(key, node, &format!("a list of tables, `[[{key}]]`"));
             return Vec::new();
@@ -267,7 +329,8 @@ impl<'a> Section<'a> {
                 Value::Table(table) => sections.push(self.below(table, item_key, item)),
                 other => {
                     let message = format!("is {}, it must be a table", other.kind());
-                    self.problems.add(Problem::new(item.place.clone(), item_key, message));
+                    self.problems
+                        .add(Problem::new(item.place.clone(), item_key, message));
                 }
             }
         }
@@ -282,18 +345,27 @@ impl<'a> Section<'a> {
 
     /// Several, while one is being replaced by another.
     pub fn secrets(&self, key: &'static str) -> Vec<SecretSource> {
-        let Some(node) = self.node(key) else { return Vec::new() };
+        let Some(node) = self.node(key) else {
+            return Vec::new();
+        };
         match &node.value {
-            Value::List(items) => items.iter().filter_map(|item| self.secret_of(key, item)).collect(),
-            Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::Table(_) => {
-                self.secret_of(key, node).into_iter().collect()
-            }
+            Value::List(items) => items
+                .iter()
+                .filter_map(|item| self.secret_of(key, item))
+                .collect(),
+            Value::Text(_)
+            | Value::Number(_)
+            | Value::Bool(_)
+            | Value::Date(_)
+            | Value::Table(_) => self.secret_of(key, node).into_iter().collect(),
         }
     }
 
     /// Secrets by name.
     pub fn secret_map(&self, key: &'static str) -> Vec<(String, SecretSource)> {
-        let Some(node) = self.node(key) else { return Vec::new() };
+        let Some(node) = self.node(key) else {
+            return Vec::new();
+        };
         let Value::Table(table) = &node.value else {
             self.wrong::<()>(key, node, "a table");
             return Vec::new();
@@ -301,32 +373,52 @@ impl<'a> Section<'a> {
         // Header values are often no secrets: a plain text is taken without a warning.
         let source = |item: &Node| match &item.value {
             Value::Text(text) => Some(SecretSource::Literal(Secret::new(text.clone()))),
-            Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) | Value::Table(_) => {
-                self.secret_of(key, item)
-            }
+            Value::Number(_)
+            | Value::Bool(_)
+            | Value::Date(_)
+            | Value::List(_)
+            | Value::Table(_) => self.secret_of(key, item),
         };
-        table.iter().filter_map(|(name, item)| Some((name.clone(), source(item)?))).collect()
+        table
+            .iter()
+            .filter_map(|(name, item)| Some((name.clone(), source(item)?)))
+            .collect()
     }
 
     /// What was never asked for is unknown.
     pub fn finish(&self) {
         let asked = self.asked.borrow();
-        for (key, node) in self.table.iter().filter(|(key, _)| !asked.contains(key.as_str())) {
+        for (key, node) in self
+            .table
+            .iter()
+            .filter(|(key, _)| !asked.contains(key.as_str()))
+        {
             let hint = near_miss(key, asked.iter().copied())
                 .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-            let problem = Problem::new(node.place.clone(), self.key(key), format!("is an unknown key{hint}"));
+            let problem = Problem::new(
+                node.place.clone(),
+                self.key(key),
+                format!("is an unknown key{hint}"),
+            );
             self.problems.add(problem);
         }
     }
 
     fn secret_of(&self, key: &'static str, node: &Node) -> Option<SecretSource> {
-        let tell = |message: String| self.problems.add(Problem::new(node.place.clone(), self.key(key), message));
+        let tell = |message: String| {
+            self.problems
+                .add(Problem::new(node.place.clone(), self.key(key), message))
+        };
         match &node.value {
             Value::Text(text) => {
                 if matches!(node.place, Place::Line(..)) {
                     let message = "is a secret in plain text; better name where it comes from, \
                                    like `{ env = \"NAME\" }` or `{ file = \"…\" }`";
-                    self.problems.warn(Problem::new(node.place.clone(), self.key(key), message.to_owned()));
+                    self.problems.warn(Problem::new(
+                        node.place.clone(),
+                        self.key(key),
+                        message.to_owned(),
+                    ));
                 }
                 Some(SecretSource::Literal(Secret::new(text.clone())))
             }
@@ -337,7 +429,10 @@ impl<'a> Section<'a> {
                 source
             }
             other => {
-                tell(format!("is {}, it must be `{{ env = … }}`, `{{ file = … }}` or `{{ command = … }}`", other.kind()));
+                tell(format!(
+                    "is {}, it must be `{{ env = … }}`, `{{ file = … }}` or `{{ command = … }}`",
+                    other.kind()
+                ));
                 None
             }
         }
@@ -355,18 +450,26 @@ impl<'a> Section<'a> {
         }
         match (env, file, command) {
             (Some(name), None, None) => {
-                if self.environment.get(&name.value).is_none_or(|value| value.trim().is_empty()) {
-                    self.problem("env", format!("names the variable `{}`, which is not set", name.value));
+                if self
+                    .environment
+                    .get(&name.value)
+                    .is_none_or(|value| value.trim().is_empty())
+                {
+                    self.problem(
+                        "env",
+                        format!("names the variable `{}`, which is not set", name.value),
+                    );
                 }
                 Some(SecretSource::Env(name.value))
             }
             (None, Some(path), None) => Some(SecretSource::File(path.value.into())),
-            (None, None, Some(words)) if !words.is_empty() => {
-                Some(SecretSource::Command(words.into_iter().map(|word| word.value).collect()))
-            }
+            (None, None, Some(words)) if !words.is_empty() => Some(SecretSource::Command(
+                words.into_iter().map(|word| word.value).collect(),
+            )),
             _ => {
                 let message = "must name one source: `env`, `file` or `command`".to_owned();
-                self.problems.add(Problem::new(self.place.clone(), self.path.clone(), message));
+                self.problems
+                    .add(Problem::new(self.place.clone(), self.path.clone(), message));
                 None
             }
         }
@@ -389,15 +492,26 @@ impl<'a> Section<'a> {
     }
 
     fn key(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     fn sited<T>(&self, key: &str, node: &Node, value: T) -> Sited<T> {
-        Sited { value, place: node.place.clone(), key: self.key(key) }
+        Sited {
+            value,
+            place: node.place.clone(),
+            key: self.key(key),
+        }
     }
 
     fn wrong<T>(&self, key: &str, node: &Node, wanted: &str) -> Option<T> {
-        self.problem(key, format!("is {}, it must be {wanted}", node.value.kind()));
+        self.problem(
+            key,
+            format!("is {}, it must be {wanted}", node.value.kind()),
+        );
         None
     }
 }
@@ -413,7 +527,12 @@ fn number_text(node: &Node) -> Option<Option<String>> {
 
 /// The word that was probably meant.
 pub fn near_miss<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    let scored = known.map(|known| (strsim::damerau_levenshtein(&word.to_lowercase(), known), known));
+    let scored = known.map(|known| {
+        (
+            strsim::damerau_levenshtein(&word.to_lowercase(), known),
+            known,
+        )
+    });
     let (distance, nearest) = scored.min()?;
     (distance <= 1 + nearest.len() / 4).then_some(nearest)
 }

@@ -1,9 +1,13 @@
 //! Where a secret comes from. The configuration knows sources; values are resolved elsewhere.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::secret::{REDACTED, Secret};
+
+/// The environment, as a value.
+pub type Environment = BTreeMap<String, String>;
 
 /// A secret's source.
 #[derive(Debug, Clone)]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::Environment;
 use crate::config::problem::{Place, Problem, Problems};
+use crate::config::source::Environment;
 
 /// What begins an environment variable for a single value.
 const PREFIX: &str = "SPENDWATCH__";
@@ -66,11 +66,21 @@ impl Tree {
     pub fn parse(text: &str, file: Option<&Path>) -> Result<Tree, Problems> {
         let lines = Lines::new(text, file);
         match DeTable::parse(text) {
-            Ok(table) => Ok(Tree { table: convert_table(table.get_ref(), &lines) }),
+            Ok(table) => Ok(Tree {
+                table: convert_table(table.get_ref(), &lines),
+            }),
             Err(error) => {
                 let offset = error.span().map_or(0, |span| span.start);
-                let message = format!("is not valid TOML at column {}: {}", lines.column(offset), error.message());
-                Err(Problems::one(Problem::new(lines.place(offset), "", message)))
+                let message = format!(
+                    "is not valid TOML at column {}: {}",
+                    lines.column(offset),
+                    error.message()
+                );
+                Err(Problems::one(Problem::new(
+                    lines.place(offset),
+                    "",
+                    message,
+                )))
             }
         }
     }
@@ -78,11 +88,20 @@ impl Tree {
     /// The tree with the environment's single values in it.
     pub fn with_environment(mut self, environment: &Environment, problems: &Problems) -> Table {
         for (name, value) in environment {
-            let Some(path) = name.strip_prefix(PREFIX) else { continue };
+            let Some(path) = name.strip_prefix(PREFIX) else {
+                continue;
+            };
             let keys: Vec<String> = path.split("__").map(str::to_lowercase).collect();
-            let node = Node { place: Place::Variable(name.clone()), value: Value::Text(value.clone()) };
+            let node = Node {
+                place: Place::Variable(name.clone()),
+                value: Value::Text(value.clone()),
+            };
             if let Err(message) = insert(&mut self.table, &keys, node) {
-                problems.add(Problem::new(Place::Variable(name.clone()), keys.join("."), message));
+                problems.add(Problem::new(
+                    Place::Variable(name.clone()),
+                    keys.join("."),
+                    message,
+                ));
             }
         }
         self.table
@@ -90,7 +109,9 @@ impl Tree {
 }
 
 fn insert(table: &mut Table, keys: &[String], node: Node) -> Result<(), String> {
-    let Some((first, rest)) = keys.split_first() else { return Ok(()) };
+    let Some((first, rest)) = keys.split_first() else {
+        return Ok(());
+    };
     if first.is_empty() {
         return Err("has an empty name between two underscores".to_owned());
     }
@@ -99,13 +120,16 @@ fn insert(table: &mut Table, keys: &[String], node: Node) -> Result<(), String> 
         return Ok(());
     }
     let place = node.place.clone();
-    let inner = table.entry(first.clone()).or_insert(Node { place, value: Value::Table(Table::new()) });
+    let inner = table.entry(first.clone()).or_insert(Node {
+        place,
+        value: Value::Table(Table::new()),
+    });
     match &mut inner.value {
         Value::Table(inner) => insert(inner, rest, node),
         Value::List(_) => Err("is in a list; lists are set in the file alone".to_owned()),
-        Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Date(_) => {
-            Err(format!("`{first}` is a single value, nothing can stand below it"))
-        }
+        Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Date(_) => Err(format!(
+            "`{first}` is a single value, nothing can stand below it"
+        )),
     }
 }
 
@@ -116,24 +140,38 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn new(text: &'a str, file: Option<&Path>) -> Lines<'a> {
-        Lines { text, file: file.map_or_else(|| PathBuf::from("(text)"), Path::to_owned) }
+        Lines {
+            text,
+            file: file.map_or_else(|| PathBuf::from("(text)"), Path::to_owned),
+        }
     }
 
     fn place(&self, offset: usize) -> Place {
         let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        Place::Line(self.file.clone(), before.iter().filter(|byte| **byte == b'\n').count() + 1)
+        Place::Line(
+            self.file.clone(),
+            before.iter().filter(|byte| **byte == b'\n').count() + 1,
+        )
     }
 
     fn column(&self, offset: usize) -> usize {
         let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1
+        before
+            .iter()
+            .rev()
+            .take_while(|byte| **byte != b'\n')
+            .count()
+            + 1
     }
 }
 
 fn convert_table(table: &DeTable<'_>, lines: &Lines<'_>) -> Table {
     let mut converted = Table::new();
     for (key, value) in table.iter() {
-        let node = Node { place: lines.place(key.span().start), value: convert(value, lines) };
+        let node = Node {
+            place: lines.place(key.span().start),
+            value: convert(value, lines),
+        };
         converted.insert(key.get_ref().to_string(), node);
     }
     converted
@@ -142,10 +180,14 @@ fn convert_table(table: &DeTable<'_>, lines: &Lines<'_>) -> Table {
 fn convert(value: &Spanned<DeValue<'_>>, lines: &Lines<'_>) -> Value {
     match value.get_ref() {
         DeValue::String(text) => Value::Text(text.to_string()),
-        DeValue::Integer(integer) if integer.radix() == 10 => Value::Number(integer.as_str().to_owned()),
+        DeValue::Integer(integer) if integer.radix() == 10 => {
+            Value::Number(integer.as_str().to_owned())
+        }
         DeValue::Integer(integer) => {
             let value = i64::from_str_radix(integer.as_str(), integer.radix());
-            Value::Number(value.map_or_else(|_| integer.as_str().to_owned(), |value| value.to_string()))
+            Value::Number(
+                value.map_or_else(|_| integer.as_str().to_owned(), |value| value.to_string()),
+            )
         }
         DeValue::Float(float) => Value::Number(float.as_str().to_owned()),
         DeValue::Boolean(truth) => Value::Bool(*truth),
@@ -153,7 +195,10 @@ fn convert(value: &Spanned<DeValue<'_>>, lines: &Lines<'_>) -> Value {
         DeValue::Array(items) => Value::List(
             items
                 .iter()
-                .map(|item| Node { place: lines.place(item.span().start), value: convert(item, lines) })
+                .map(|item| Node {
+                    place: lines.place(item.span().start),
+                    value: convert(item, lines),
+                })
                 .collect(),
         ),
         DeValue::Table(table) => Value::Table(convert_table(table, lines)),

@@ -1,0 +1,295 @@
+//! `[[notifiers]]`: who is told, and how.
+
+use std::time::Duration;
+
+use crate::config::reader::Section;
+use crate::config::source::SecretSource;
+use crate::domain::ids::NotifierName;
+use crate::domain::rule::Severity;
+
+/// One receiver.
+#[derive(Debug, Clone)]
+pub struct Notifier {
+    /// Unique.
+    pub name: NotifierName,
+    /// What it is.
+    pub kind: NotifierKind,
+    /// Whether it hears of the end of an alert.
+    pub send_resolved: bool,
+    /// Whether it hears of an end by the calendar.
+    pub tell_period_end: bool,
+    /// How long a message waits for company.
+    pub group_wait: Duration,
+    /// The mildest severity that it hears of.
+    pub min_severity: Severity,
+    /// How long a message is tried.
+    pub max_age: Duration,
+}
+
+/// What a receiver is.
+#[derive(Debug, Clone)]
+pub enum NotifierKind {
+    /// Standard output.
+    Console,
+    /// An incoming webhook.
+    Slack {
+        /// The credential itself.
+        url: SecretSource,
+    },
+    /// Alertmanager's webhook, version 4.
+    Webhook {
+        /// May hold a credential.
+        url: SecretSource,
+        /// Each signs.
+        signing_secrets: Vec<SecretSource>,
+        /// Added to each request.
+        headers: Vec<(String, SecretSource)>,
+    },
+    /// SMTP.
+    Email(Box<Email>),
+}
+
+/// How mail is sent.
+#[derive(Debug, Clone)]
+pub struct Email {
+    /// The relay.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub tls: MailTls,
+    /// To log in with.
+    pub username: Option<String>,
+    /// To log in with.
+    pub password: Option<SecretSource>,
+    /// One address.
+    pub from: String,
+    /// At least one; each has a delivery of its own.
+    pub to: Vec<String>,
+}
+
+/// How a mail connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailTls {
+    /// From the first byte on.
+    Implicit,
+    /// Or nothing is sent.
+    StartTlsRequired,
+    /// Where the relay offers it.
+    StartTlsOpportunistic,
+    /// Never.
+    None,
+}
+
+impl Notifier {
+    /// With the defaults.
+    pub fn new(name: &str, kind: NotifierKind) -> Notifier {
+        Notifier {
+            name: NotifierName::from(name),
+            kind,
+            send_resolved: true,
+            tell_period_end: false,
+            group_wait: Duration::from_secs(10),
+            min_severity: Severity::Info,
+            max_age: Duration::from_hours(72),
+        }
+    }
+
+    /// Where its secrets come from.
+    pub fn sources(&self) -> Vec<&SecretSource> {
+        match &self.kind {
+            NotifierKind::Console => Vec::new(),
+            NotifierKind::Slack { url } => vec![url],
+            NotifierKind::Webhook {
+                url,
+                signing_secrets,
+                headers,
+            } => {
+                let headers = headers.iter().map(|(_, source)| source);
+                std::iter::once(url)
+                    .chain(signing_secrets)
+                    .chain(headers)
+                    .collect()
+            }
+            NotifierKind::Email(email) => email.password.iter().collect(),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Slack,
+    Email,
+    Webhook,
+    Console,
+}
+
+const KINDS: [(&str, Kind); 4] = [
+    ("slack", Kind::Slack),
+    ("email", Kind::Email),
+    ("webhook", Kind::Webhook),
+    ("console", Kind::Console),
+];
+const LATER_KINDS: [&str; 5] = ["pagerduty", "teams", "discord", "alertmanager", "command"];
+
+/// Reads all of them.
+pub fn read(root: &Section<'_>) -> Vec<Notifier> {
+    let mut notifiers: Vec<Notifier> = Vec::new();
+    for section in root.sections("notifiers") {
+        let notifier = read_one(&section);
+        let Some(notifier) = notifier else { continue };
+        section.finish();
+        if notifiers.iter().any(|other| other.name == notifier.name) {
+            section.problem("name", format!("`{}` is used twice", notifier.name));
+        }
+        notifiers.push(notifier);
+    }
+    notifiers
+}
+
+fn read_one(section: &Section<'_>) -> Option<Notifier> {
+    let name = section.name("name");
+    section.required_text("type")?;
+    let kind = section.word(
+        "type",
+        &KINDS.map(|(word, kind)| (word, Some(kind))),
+        &LATER_KINDS,
+        None,
+    )?;
+    let kind = match kind {
+        Kind::Console => Some(NotifierKind::Console),
+        Kind::Slack => read_slack(section),
+        Kind::Webhook => read_webhook(section),
+        Kind::Email => read_email(section).map(|email| NotifierKind::Email(Box::new(email))),
+    };
+    let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
+    let group_wait = section
+        .duration("group_wait")
+        .and_then(|wait| Duration::try_from(wait).ok());
+    let send_resolved = section.bool("send_resolved", true);
+    let tell_period_end = section.bool("tell_period_end", false);
+    let min_severity = section.word("min_severity", &severities, &[], Severity::Info);
+    let max_age = section.wait("max_age", Duration::from_hours(72));
+    Some(Notifier {
+        name: NotifierName::new(name?.value),
+        kind: kind?,
+        send_resolved,
+        tell_period_end,
+        group_wait: group_wait.unwrap_or(Duration::from_secs(10)),
+        min_severity,
+        max_age,
+    })
+}
+
+fn read_slack(section: &Section<'_>) -> Option<NotifierKind> {
+    let (token, channel) = (section.secret("token"), section.text("channel"));
+    if token.is_some() || channel.is_some() {
+        section.problem(
+            "token",
+            "and `channel` are not in this version; use the `url` of an incoming webhook",
+        );
+        return None;
+    }
+    required_secret(section, "url").map(|url| NotifierKind::Slack { url })
+}
+
+fn read_webhook(section: &Section<'_>) -> Option<NotifierKind> {
+    if section.has("template") {
+        section.problem("template", "is not in this version");
+    }
+    let signing_secrets = section.secrets("signing_secrets");
+    let headers = section.secret_map("headers");
+    let url = required_secret(section, "url")?;
+    Some(NotifierKind::Webhook {
+        url,
+        signing_secrets,
+        headers,
+    })
+}
+
+fn read_email(section: &Section<'_>) -> Option<Email> {
+    let smtp = section.required_text("smtp");
+    let words = [
+        ("required", MailTls::StartTlsRequired),
+        ("opportunistic", MailTls::StartTlsOpportunistic),
+        ("none", MailTls::None),
+    ];
+    let starttls = section.word("starttls", &words, &[], MailTls::StartTlsRequired);
+    let username = section.text("username").map(|name| name.value);
+    let password = section.secret("password");
+    if password.is_some() && username.is_none() {
+        section.problem("username", "is missing: there is a password");
+    }
+    if starttls == MailTls::None && password.is_some() {
+        section.problem(
+            "starttls",
+            "is none, so the password would go out in clear text",
+        );
+    }
+    let from = section.required_text("from");
+    let to = section.texts("to").unwrap_or_default();
+    if to.is_empty() {
+        section.problem("to", "is missing: at least one address is needed");
+    }
+    for address in from
+        .iter()
+        .chain(&to)
+        .filter(|address| address.value.parse::<lettre::message::Mailbox>().is_err())
+    {
+        section.problem_at(
+            address,
+            format!("is `{}`, which is no mail address", address.value),
+        );
+    }
+    let (host, port, is_implicit) = read_relay(section, &smtp?.value)?;
+    Some(Email {
+        host,
+        port,
+        tls: if is_implicit {
+            MailTls::Implicit
+        } else {
+            starttls
+        },
+        username,
+        password,
+        from: from?.value,
+        to: to.into_iter().map(|address| address.value).collect(),
+    })
+}
+
+fn read_relay(section: &Section<'_>, text: &str) -> Option<(String, u16, bool)> {
+    let (rest, is_implicit) = match (text.strip_prefix("smtp://"), text.strip_prefix("smtps://")) {
+        (Some(rest), _) => (rest, false),
+        (_, Some(rest)) => (rest, true),
+        _ => {
+            section.problem(
+                "smtp",
+                format!("is `{text}`, it must be like `smtp://mail.example.com:587`"),
+            );
+            return None;
+        }
+    };
+    let (host, port) = rest
+        .rsplit_once(':')
+        .unwrap_or((rest, if is_implicit { "465" } else { "587" }));
+    let port = port.parse::<u16>().ok().filter(|port| *port > 0);
+    let is_host = !host.is_empty() && !host.contains(['/', '@', ' ']);
+    match port.filter(|_| is_host) {
+        Some(port) => Some((host.to_owned(), port, is_implicit)),
+        None => {
+            section.problem(
+                "smtp",
+                format!("is `{text}`, it must be a host and a port, without a login"),
+            );
+            None
+        }
+    }
+}
+
+fn required_secret(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
+    if !section.has(key) {
+        section.problem(key, "is missing");
+        return None;
+    }
+    section.secret(key)
+}
