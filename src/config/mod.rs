@@ -156,10 +156,10 @@ fn check_whole(config: &Config, file: Option<&Path>, problems: &Problems) {
             .iter()
             .flat_map(Notifier::sources)
             .any(SecretSource::is_command);
-    if let Some(file) = file.filter(|_| runs_commands) {
-        if let Some(message) = writable_by_others(file) {
-            problems.add(Problem::new(Place::File(file.to_owned()), "", message));
-        }
+    if let Some(file) = file.filter(|_| runs_commands)
+        && let Some(message) = writable_by_others(file)
+    {
+        problems.add(Problem::new(Place::File(file.to_owned()), "", message));
     }
 }
 
@@ -179,4 +179,135 @@ fn writable_by_others(file: &Path) -> Option<String> {
 #[cfg(not(unix))]
 fn writable_by_others(_file: &Path) -> Option<String> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment() -> Environment {
+        [("ANTHROPIC_ADMIN_KEY", "sk-ant-admin-canary")]
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    /// The problems of a text after a good organization, which takes the first line.
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let whole = format!(
+            "organizations = [{{ admin_key = {{ env = \"ANTHROPIC_ADMIN_KEY\" }} }}]\n{text}"
+        );
+        let told: Vec<String> = match read(&whole, Some(Path::new("a.toml")), &environment()) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.errors().iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn the_annotated_example_is_a_configuration() {
+        let config = read(TEMPLATE, None, &environment()).unwrap();
+        assert_eq!(config.rules.len(), 3);
+        assert_eq!(config.warnings, []);
+    }
+
+    #[test]
+    fn the_environment_alone_is_a_configuration() {
+        let mut environment = environment();
+        environment.insert("SPENDWATCH_MONTHLY_LIMIT_USD".into(), "1500.50".into());
+        let text = environment::as_file(&environment).unwrap();
+        let config = read(&text, None, &environment).unwrap();
+        assert_eq!(config.rules[0].thresholds.len(), 3);
+        assert_eq!(config.notifiers[0].name.as_str(), "console");
+        assert!(environment::as_file(&Environment::new()).is_err());
+        assert!(!text.contains("canary"));
+    }
+
+    #[test]
+    fn single_values_come_from_the_environment() {
+        let mut environment = environment();
+        environment.insert("SPENDWATCH__HTTP__LISTEN".into(), "0.0.0.0:9000".into());
+        environment.insert("SPENDWATCH__METRICS__MAX_SERIES".into(), "12".into());
+        let text = "[[organizations]]\nadmin_key = { env = \"ANTHROPIC_ADMIN_KEY\" }";
+        let config = read(text, None, &environment).unwrap();
+        assert_eq!(config.http.listen.port(), 9000);
+        assert_eq!(config.metrics.max_series, 12);
+        environment.insert("SPENDWATCH__HTTP__LISTN".into(), "x".into());
+        let problems = read(text, None, &environment).unwrap_err().to_string();
+        assert_eq!(
+            problems,
+            "environment variable `SPENDWATCH__HTTP__LISTN`: `http.listn` is an unknown key; did you mean `listen`?"
+        );
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once_each_with_its_place() {
+        let text = "[poll]\nshedule = \"0 * * * * *\"\nsettle = 5\n[[rules]]\nname = \"a\"\nlimit_usd = -1\nnotify = [\"slak\"]\n\
+                    [[notifiers]]\nname = \"slack\"\ntype = \"console\"";
+        check(
+            text,
+            &[
+                "a.toml, line 4: `poll.settle` is a number, it must be a text in quotes",
+                "a.toml, line 3: `poll.shedule` is an unknown key; did you mean `schedule`?",
+                "a.toml, line 7: `rules[0].limit_usd` is -1, it must be an amount from 0 to 10^12 USD",
+                "a.toml, line 8: `rules[0].notify[0]` names the notifier `slak`, which does not exist; did you mean `slack`?",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_yet_is_said_so() {
+        check(
+            "[[rules]]\nname = \"a\"\nwatch = \"anomaly\"\nlimit_usd = 1\n[[notifiers]]\nname = \"p\"\ntype = \"pagerduty\"",
+            &[
+                "a.toml, line 8: `notifiers[0].type` `pagerduty` is not in this version",
+                "a.toml, line 4: `rules[0].watch` `anomaly` is not in this version",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_rule_has_the_limit_that_fits() {
+        check(
+            "[[rules]]\nname = \"a\"\nwatch = \"tokens\"\nlimit_usd = 5",
+            &[
+                "a.toml, line 5: `rules[0].limit_usd` does not fit `watch = \"tokens\"`; use `limit_tokens`",
+                "a.toml, line 2: `rules[0].limit_tokens` is missing: a rule needs a limit",
+            ],
+        );
+        check(
+            "[[rules]]\nname = \"a\"\nlimit = \"workspace\"",
+            &["a.toml, line 4: `rules[0].limit` needs `for_each = \"workspace\"`"],
+        );
+    }
+
+    #[test]
+    fn a_key_does_not_cross_a_network_in_clear_text() {
+        let text = "[[organizations]]\nbase_url = \"http://gateway.example.com\"\nadmin_key = { env = \"NOPE\" }";
+        let problems = read(text, None, &environment()).unwrap_err().to_string();
+        assert!(
+            problems.contains("sends the key in clear text"),
+            "{problems}"
+        );
+        assert!(
+            problems.contains("names the variable `NOPE`, which is not set"),
+            "{problems}"
+        );
+    }
+
+    #[test]
+    fn a_plain_secret_is_a_warning_that_does_not_show_it() {
+        let text = "[[organizations]]\nadmin_key = \"sk-ant-admin-canary\"";
+        let config = read(text, None, &environment()).unwrap();
+        assert_eq!(config.warnings.len(), 1);
+        assert!(!format!("{config:?}").contains("canary"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn reading_never_panics(text in "(\\PC|\n|=|\\[|\\]|\"){0,200}") {
+            let _ = read(&text, None, &Environment::new());
+        }
+    }
 }

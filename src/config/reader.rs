@@ -407,7 +407,7 @@ impl<'a> Section<'a> {
     fn secret_of(&self, key: &'static str, node: &Node) -> Option<SecretSource> {
         let tell = |message: String| {
             self.problems
-                .add(Problem::new(node.place.clone(), self.key(key), message))
+                .add(Problem::new(node.place.clone(), self.key(key), message));
         };
         match &node.value {
             Value::Text(text) => {

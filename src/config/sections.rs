@@ -143,7 +143,7 @@ pub fn read_store(root: &Section<'_>) -> Store {
         match url.value.strip_prefix("sqlite://") {
             Some(path) if !path.is_empty() => store.path = PathBuf::from(path),
             _ if url.value.starts_with("postgres") => {
-                section.problem("url", "names PostgreSQL: not in this version")
+                section.problem("url", "names PostgreSQL: not in this version");
             }
             _ => section.problem(
                 "url",

@@ -167,7 +167,7 @@ impl<'a> Lines<'a> {
 
 fn convert_table(table: &DeTable<'_>, lines: &Lines<'_>) -> Table {
     let mut converted = Table::new();
-    for (key, value) in table.iter() {
+    for (key, value) in table {
         let node = Node {
             place: lines.place(key.span().start),
             value: convert(value, lines),

@@ -19,7 +19,7 @@ use crate::cycle::state::{Report, Trouble, Watcher};
 use crate::domain::alert::{Now, Observed, State};
 use crate::domain::decision::{self, Decision};
 use crate::domain::measure::Ground;
-use crate::domain::span::{Day, Hour, HourSpan};
+use crate::domain::span::{Day, HourSpan};
 use crate::domain::usage::Part;
 use crate::metrics::counters::CycleOutcome;
 use crate::store::decisions::Commit;

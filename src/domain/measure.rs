@@ -368,6 +368,10 @@ fn measure_frame(
             continue;
         };
         let is_gone = is_gone(ground, &state.part);
+        // What a workspace left behind is in the totals; it must not make the remainder fire for old spend.
+        if is_gone && rule.for_each == SubjectKind::Workspace {
+            continue;
+        }
         let id = if is_gone { UNATTRIBUTED } else { own_id };
         if !part_matches(rule, ground, id) {
             continue;

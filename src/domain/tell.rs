@@ -55,7 +55,7 @@ pub fn tell(
             now,
         };
         let (told_after, word) = moment.speak(&told);
-        if told_after != Told::default() {
+        if told_after != told {
             after.told.insert(notifier.clone(), told_after);
         }
         if let Some((reason, line)) = word {

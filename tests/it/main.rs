@@ -11,4 +11,5 @@ mod source;
 
 mod harness;
 
+mod alerts;
 mod cycle;

@@ -1,0 +1,299 @@
+//! Rules, alerts and what is told: cases by their number.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use spendwatch::domain::alert::EndedBy;
+use spendwatch::domain::ids::{NotifierName, RuleName};
+use spendwatch::domain::matcher::Matcher;
+use spendwatch::domain::money::{Percent, Usd};
+use spendwatch::domain::notification::{Fact, Reason};
+use spendwatch::domain::period::{Period, Zone};
+use spendwatch::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
+use spendwatch::domain::subject::SubjectKind;
+use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::world::World;
+
+use crate::harness::{Stage, at};
+
+const NOW: &str = "2026-11-24T10:05:00Z";
+
+fn rule(name: &str, for_each: SubjectKind, limit: i64) -> Rule {
+    let threshold = |percent, severity| Threshold {
+        at: At::Share(Percent::from_whole(percent)),
+        severity,
+        text: format!("{percent}%").into(),
+    };
+    Rule {
+        name: RuleName::from(name),
+        watch: Watch::Spend,
+        for_each,
+        matcher: Matcher::default(),
+        period: Period::Month,
+        zone: Zone::utc(),
+        limit: Limit::Fixed(Usd::from_dollars(limit).pico()),
+        thresholds: vec![
+            threshold(80, Severity::Warning),
+            threshold(100, Severity::Critical),
+        ],
+        hold: SignedDuration::ZERO,
+        keep_firing: SignedDuration::ZERO,
+        clear_below: Percent::HUNDRED,
+        repeat_interval: None,
+        notify: vec![NotifierName::from("chat")],
+        labels: BTreeMap::new(),
+    }
+}
+
+fn world() -> World {
+    let mut world = World::empty();
+    world.add_workspace("workspace_a", "Alpha");
+    world.add_workspace("workspace_b", "Beta");
+    world.spend(
+        "workspace_a",
+        "claude-sonnet-4-5",
+        at("2026-11-20T03:00:00Z"),
+        "40",
+    );
+    world
+}
+
+fn words(facts: &[Fact]) -> Vec<String> {
+    let word = |fact: &Fact| {
+        let by = fact.ended_by.map_or(String::new(), |by| format!(" {by}"));
+        format!(
+            "{} {} {}{by}",
+            fact.subject_name, fact.line.text, fact.reason
+        )
+    };
+    facts.iter().map(word).collect()
+}
+
+#[tokio::test]
+async fn case_11_a_jump_over_several_thresholds_tells_the_highest() {
+    let stage =
+        Stage::new(world(), NOW)
+            .await
+            .with_rule(rule("month", SubjectKind::Workspace, 100));
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    assert_eq!(words(&stage.deliver(&store).await), Vec::<String>::new());
+    stage.simulator.world().spend(
+        "workspace_a",
+        "claude-sonnet-4-5",
+        at("2026-11-24T10:01:00Z"),
+        "90",
+    );
+    stage.cycle_after(5, &mut watcher).await;
+    let facts = stage.deliver(&store).await;
+    assert_eq!(words(&facts), ["Alpha 100% first"]);
+    assert_eq!(facts[0].top[0].value, Usd::from_dollars(130).pico());
+}
+
+#[tokio::test]
+async fn case_12_a_higher_threshold_escalates_under_the_same_identity() {
+    let stage =
+        Stage::new(world(), NOW)
+            .await
+            .with_rule(rule("month", SubjectKind::Workspace, 100));
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage
+        .simulator
+        .world()
+        .spend("workspace_a", "claude-sonnet-4-5", at(NOW), "45");
+    stage.cycle(&mut watcher).await;
+    let first = stage.deliver(&store).await;
+    stage
+        .simulator
+        .world()
+        .spend("workspace_a", "claude-sonnet-4-5", at(NOW), "20");
+    stage.cycle_after(5, &mut watcher).await;
+    let second = stage.deliver(&store).await;
+    assert_eq!(words(&first), ["Alpha 80% first"]);
+    assert_eq!(words(&second), ["Alpha 100% escalated"]);
+    assert_eq!(
+        first[0].identity.fingerprint(),
+        second[0].identity.fingerprint()
+    );
+    assert!(first[0].sequence < second[0].sequence);
+}
+
+#[tokio::test]
+async fn case_08_a_correction_downward_resolves_once_and_says_so() {
+    let stage = Stage::new(world(), NOW)
+        .await
+        .with_rule(rule("month", SubjectKind::Workspace, 50));
+    let store = stage.open_store();
+    stage.simulator.world().spend(
+        "workspace_a",
+        "claude-sonnet-4-5",
+        at("2026-11-22T03:00:00Z"),
+        "15",
+    );
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    assert_eq!(words(&stage.deliver(&store).await), ["Alpha 100% first"]);
+    stage.simulator.world().spend(
+        "workspace_a",
+        "claude-sonnet-4-5",
+        at("2026-11-22T03:00:00Z"),
+        "-14",
+    );
+    stage.simulator.world().spend(
+        "workspace_a",
+        "claude-sonnet-4-5",
+        at("2026-11-20T03:00:00Z"),
+        "-10",
+    );
+    let mut told = Vec::new();
+    for _ in 0..30 {
+        stage.cycle_after(5, &mut watcher).await;
+        told.extend(stage.deliver(&store).await);
+    }
+    let last = told.last().unwrap();
+    assert_eq!(
+        last.ended_by,
+        Some(EndedBy::Corrected),
+        "{:?}",
+        words(&told)
+    );
+    assert_eq!(
+        told.iter()
+            .filter(|fact| fact.reason == Reason::Resolved)
+            .count(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn case_16_a_restart_while_alerts_fire_tells_nothing() {
+    let stage = Stage::new(world(), NOW)
+        .await
+        .with_rule(rule("month", SubjectKind::Workspace, 30));
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    assert_eq!(words(&stage.deliver(&store).await), ["Alpha 100% first"]);
+    drop(watcher);
+    drop(store);
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    for _ in 0..3 {
+        stage.cycle_after(5, &mut watcher).await;
+    }
+    assert_eq!(words(&stage.deliver(&store).await), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn case_30_and_31_a_changed_limit_ends_or_fires_once() {
+    let stage = Stage::new(world(), NOW)
+        .await
+        .with_rule(rule("month", SubjectKind::Workspace, 30));
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    stage.deliver(&store).await;
+    let mut told = Vec::new();
+    for limit in [500, 500, 20, 20] {
+        let mut settings = stage.settings();
+        settings.policy.rules[0].limit = Limit::Fixed(Usd::from_dollars(limit).pico());
+        watcher.reconfigure(settings).await.unwrap();
+        watcher.decide_and_commit().await.unwrap();
+        told.extend(stage.deliver(&store).await);
+    }
+    assert_eq!(
+        words(&told),
+        ["Alpha 100% resolved limit_changed", "Alpha 100% first"]
+    );
+}
+
+#[tokio::test]
+async fn case_39_a_total_with_an_unknown_part_may_fire_and_cannot_resolve() {
+    let stage =
+        Stage::new(world(), NOW)
+            .await
+            .with_rule(rule("total", SubjectKind::Organization, 100));
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    stage.simulator.fail(
+        FaultOn::usage_of("workspace_b"),
+        Fault::Status(400, "{}".into(), None),
+    );
+    stage
+        .simulator
+        .world()
+        .spend("workspace_a", "claude-sonnet-4-5", at(NOW), "70");
+    stage.cycle_after(5, &mut watcher).await;
+    let facts = stage.deliver(&store).await;
+    assert_eq!(words(&facts), ["acme 100% first"]);
+    assert!(facts[0].is_lower_bound);
+    stage
+        .simulator
+        .world()
+        .spend("workspace_a", "claude-sonnet-4-5", at(NOW), "-60");
+    stage.cycle_after(5, &mut watcher).await;
+    assert_eq!(
+        words(&stage.deliver(&store).await),
+        Vec::<String>::new(),
+        "it cannot resolve"
+    );
+    stage.simulator.heal();
+    stage.cycle_after(5, &mut watcher).await;
+    assert_eq!(
+        words(&stage.deliver(&store).await),
+        ["acme 100% resolved cleared"]
+    );
+}
+
+#[tokio::test]
+async fn case_34_a_vanished_workspace_is_gone_after_three_lists_and_its_spend_stays() {
+    let stage = Stage::new(world(), NOW)
+        .await
+        .with_rule(rule("month", SubjectKind::Workspace, 30));
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    stage.deliver(&store).await;
+    stage.simulator.world().archive("workspace_a");
+    let mut told = Vec::new();
+    for _ in 0..12 {
+        stage.cycle_after(5, &mut watcher).await;
+        told.extend(stage.deliver(&store).await);
+    }
+    assert_eq!(words(&told)[0], "Alpha 100% resolved subject_gone");
+    let month = crate::harness::hours("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z");
+    assert_eq!(
+        stage.ledger(&store, None, month).await,
+        Usd::from_dollars(40)
+    );
+}
+
+#[tokio::test]
+async fn case_07_and_38_a_period_that_is_over_ends_quietly_and_fires_late_once() {
+    let stage = Stage::new(world(), "2026-11-30T22:05:00Z")
+        .await
+        .with_rule(rule("month", SubjectKind::Workspace, 45));
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    assert_eq!(words(&stage.deliver(&store).await), ["Alpha 80% first"]);
+    let mut told = Vec::new();
+    for step in 0..60 {
+        if step == 40 {
+            stage.simulator.world().spend(
+                "workspace_a",
+                "claude-sonnet-4-5",
+                at("2026-11-29T03:00:00Z"),
+                "9",
+            );
+        }
+        stage.cycle_after(20, &mut watcher).await;
+        told.extend(stage.deliver(&store).await);
+    }
+    assert_eq!(words(&told), ["Alpha 100% first"]);
+    assert!(told[0].is_late, "it is about the month that is over");
+    assert_eq!(told[0].identity.slot.period.as_deref(), Some("2026-11"));
+}
