@@ -17,8 +17,12 @@ pub mod metrics;
 
 // Rung 4: adapters; each speaks to one outside thing, in the words of the domain.
 pub mod anthropic;
+pub mod secrets;
 pub mod simulator;
 pub mod store;
 
 // Rung 6: activities.
 pub mod cycle;
+
+// Rung 8: the command line.
+pub mod cli;

@@ -12,4 +12,5 @@ mod source;
 mod harness;
 
 mod alerts;
+mod cli;
 mod cycle;

@@ -1,0 +1,66 @@
+//! The command tree. Data goes to standard output, everything else to standard error.
+
+pub mod check;
+pub mod init;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::source::Environment;
+
+/// Watches what an organization spends on Claude.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about,
+    after_help = "Example: ANTHROPIC_ADMIN_KEY=… spendwatch check --limit 5000"
+)]
+pub struct Arguments {
+    /// The configuration file; else `SPENDWATCH_CONFIG`, else /etc/spendwatch/spendwatch.toml, else the environment alone
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compare the organization's month to date with one limit: exit 0 below, 2 at or above, 1 anything else
+    #[command(after_help = "Example: spendwatch check --limit 5000")]
+    Check(check::Check),
+    /// Check the configuration and tell all problems at once
+    #[command(after_help = "Example: spendwatch check-config --config spendwatch.toml")]
+    CheckConfig,
+    /// Write a commented configuration to start from
+    #[command(after_help = "Example: spendwatch init spendwatch.toml")]
+    Init(init::Init),
+    /// Print completions for a shell
+    #[command(
+        after_help = "Example: spendwatch completions bash > /etc/bash_completion.d/spendwatch"
+    )]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs what the arguments say.
+pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
+    let config = arguments.config.as_deref();
+    match arguments.command {
+        Command::Check(check) => check.run(config, environment).await,
+        Command::CheckConfig => check::check_config(config, environment),
+        Command::Init(init) => init.run(),
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "spendwatch",
+                &mut std::io::stdout(),
+            );
+            ExitCode::SUCCESS
+        }
+    }
+}

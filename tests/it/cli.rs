@@ -1,0 +1,94 @@
+//! The binary as a user meets it.
+
+use std::process::{Command, Output};
+
+use spendwatch::clock::Clock;
+use spendwatch::simulator::Simulator;
+use spendwatch::simulator::world::World;
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spendwatch"));
+    command
+        .args(arguments)
+        .env_remove("SPENDWATCH_CONFIG")
+        .env_remove("ANTHROPIC_ADMIN_KEY");
+    command.envs(environment.iter().copied()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn every_command_has_an_example_in_its_help() {
+    for command in ["check", "check-config", "init", "completions"] {
+        let help = text(&run(&[command, "--help"], &[]).stdout);
+        assert!(help.contains("Example: spendwatch"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn without_any_configuration_both_ways_are_named() {
+    let output = run(&["check", "--limit", "5"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("ANTHROPIC_ADMIN_KEY") && said.contains("--config"),
+        "{said}"
+    );
+}
+
+#[test]
+fn init_writes_a_file_that_is_good_and_never_overwrites() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("spendwatch.toml");
+    let name = file.to_str().unwrap();
+    assert!(run(&["init", name], &[]).status.success());
+    assert_eq!(run(&["init", name], &[]).status.code(), Some(1));
+    let good = run(
+        &["check-config", "--config", name],
+        &[("ANTHROPIC_ADMIN_KEY", "sk-ant-admin-canary")],
+    );
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    let bad = run(&["check-config", "--config", name], &[]);
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(
+        text(&bad.stderr).contains("`ANTHROPIC_ADMIN_KEY`, which is not set"),
+        "{}",
+        text(&bad.stderr)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tells_the_month_against_a_limit_and_sends_nothing_but_get() {
+    let clock = Clock::system();
+    let mut world = World::empty();
+    world.spend("", "claude-sonnet-4-5", clock.now(), "120.5");
+    let simulator = Simulator::start(world, clock).await.unwrap();
+    let (url, key) = (simulator.base_url(), simulator.key());
+    let environment = [
+        ("ANTHROPIC_ADMIN_KEY", key.expose()),
+        ("SPENDWATCH_BASE_URL", url.as_str()),
+    ];
+    let over = run(&["check", "--limit", "100"], &environment);
+    assert_eq!(over.status.code(), Some(2), "{}", text(&over.stderr));
+    assert!(text(&over.stdout).contains("month to date $120.50, limit $100.00, 20.5% over"));
+    assert_eq!(
+        run(&["check", "--limit", "500"], &environment)
+            .status
+            .code(),
+        Some(0)
+    );
+    assert!(simulator.seen().iter().all(|seen| seen.method == "GET"));
+    let refused = [
+        ("ANTHROPIC_ADMIN_KEY", "canary-wrong-key"),
+        ("SPENDWATCH_BASE_URL", url.as_str()),
+    ];
+    let output = run(&["check", "--limit", "500"], &refused);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        !text(&output.stderr).contains("canary"),
+        "{}",
+        text(&output.stderr)
+    );
+}
