@@ -274,11 +274,12 @@ fn cover_days(next: &mut Coverage, answer: &Answer, purpose: Purpose, polled_at:
         end = end.plus(-1);
     }
     next.days = Some(match next.days {
-        Some(days) => DaySpan {
+        // An answer that begins after a gap makes nothing of the gap known: the newer days count.
+        Some(days) if first <= days.end && end >= days.start => DaySpan {
             start: days.start.min(first),
             end: days.end.max(end),
         },
-        None => DaySpan { start: first, end },
+        Some(_) | None => DaySpan { start: first, end },
     });
     if matches!(purpose, Purpose::Corrections | Purpose::FirstDays) {
         next.corrected_at = Some(polled_at);
@@ -474,4 +475,124 @@ fn changed_cells(old: &Buckets, new: &Buckets) -> Vec<(Hour, ModelName, Amounts)
         }
     }
     changed
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::usage::Part;
+
+    const SETTLE: SignedDuration = SignedDuration::from_mins(10);
+    const START: i64 = 1_790_000_000 - 1_790_000_000 % 86_400;
+
+    fn answer(granularity: Granularity, first: i64, n_days: i64, picos: &[i64]) -> Answer {
+        let day =
+            Day::of(Timestamp::from_second(START).unwrap()).plus(i32::try_from(first).unwrap());
+        let end = day.plus(i32::try_from(n_days).unwrap());
+        let step = if granularity == Granularity::Hour {
+            1
+        } else {
+            24
+        };
+        let mut buckets = Buckets::new();
+        for (place, pico) in picos.iter().enumerate() {
+            let hour = day.first_hour().plus(i32::try_from(place).unwrap() * step);
+            if hour < end.first_hour() && *pico > 0 {
+                let spend = Usd::from_pico(i128::from(*pico) * 1_000_000_000);
+                buckets.insert(
+                    hour,
+                    Cells::from([(
+                        "m".into(),
+                        Amounts {
+                            spend,
+                            ..Amounts::ZERO
+                        },
+                    )]),
+                );
+            }
+        }
+        let hours = HourSpan {
+            start: day.first_hour(),
+            end: end.first_hour(),
+        };
+        Answer {
+            part: Part::Whole,
+            granularity,
+            hours,
+            buckets,
+        }
+    }
+
+    /// Takes over what was recorded, as the store does.
+    fn take_over(stored: &mut Stored, recorded: &Recorded) {
+        for row in &recorded.rows {
+            let rows = match row.kind {
+                Kind::Hour => &mut stored.hours,
+                Kind::Booked => &mut stored.booked,
+                Kind::Day => &mut stored.days,
+            };
+            let mut cells = rows.get(&row.hour).cloned().unwrap_or_default();
+            cells.insert(row.model.clone(), row.amounts);
+            set(rows, row.hour, cells);
+        }
+        for (key, doubt) in &recorded.doubts {
+            match doubt {
+                Some(doubt) => stored.doubts.insert(*key, *doubt),
+                None => stored.doubts.remove(key),
+            };
+        }
+    }
+
+    fn total(buckets: &Buckets) -> Usd {
+        buckets.values().map(|cells| sum(cells).spend).sum()
+    }
+
+    proptest! {
+        #[test]
+        fn the_deltas_are_the_change_of_every_sum_and_the_same_answer_changes_nothing(
+            steps in prop::collection::vec(
+                (any::<bool>(), 0i64..4, 1i64..4, prop::collection::vec(0i64..5, 1..60), 1i64..90_000),
+                1..8,
+            ),
+        ) {
+            let mut stored = Stored::default();
+            let mut coverage = Coverage::new(Timestamp::from_second(START).unwrap());
+            let mut summed = Usd::ZERO;
+            let mut at = START + 4 * 86_400;
+            for (is_hourly, first, n_days, picos, passed) in steps {
+                at += passed;
+                let polled_at = Timestamp::from_second(at).unwrap();
+                let (granularity, purpose) = if is_hourly {
+                    (Granularity::Hour, Purpose::Running)
+                } else {
+                    (Granularity::Day, Purpose::Corrections)
+                };
+                let answer = answer(granularity, first, n_days, &picos);
+                let recorded = record(&answer, purpose, &coverage, &stored, SETTLE, polled_at);
+                take_over(&mut stored, &recorded);
+                coverage = recorded.coverage.clone();
+                summed += recorded.deltas.iter().map(|delta| delta.amounts.spend).sum();
+                prop_assert_eq!(summed, total(&effective(&stored, &coverage)));
+                let again = record(&answer, purpose, &coverage, &stored, SETTLE, polled_at);
+                if recorded.is_complete {
+                    prop_assert_eq!(again.rows, vec![]);
+                    prop_assert_eq!(again.deltas, vec![]);
+                }
+            }
+        }
+
+        #[test]
+        fn the_remainder_and_the_parts_are_the_whole(whole in 0i64..1000, listed in 0i64..1000, is_settled: bool) {
+            let cells = |pico: i64| Cells::from([(
+                "m".into(),
+                Amounts { spend: Usd::from_pico(i128::from(pico)), requests: pico, ..Amounts::ZERO },
+            )]);
+            let rest = sum(&remainder(&cells(whole), &cells(listed), is_settled));
+            let expected = if is_settled { whole - listed } else { (whole - listed).max(0) };
+            prop_assert_eq!(rest.spend.pico(), i128::from(expected));
+            prop_assert_eq!(rest.requests, expected);
+        }
+    }
 }
