@@ -9,3 +9,6 @@ pub mod domain;
 // Rung 2: the process's own ground.
 pub mod clock;
 pub mod secret;
+
+// Rung 4: adapters; each speaks to one outside thing, in domain words.
+pub mod notify;
