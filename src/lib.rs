@@ -17,12 +17,17 @@ pub mod metrics;
 
 // Rung 4: adapters; each speaks to one outside thing, in the words of the domain.
 pub mod anthropic;
+pub mod notify;
 pub mod secrets;
 pub mod simulator;
 pub mod store;
 
 // Rung 6: activities.
 pub mod cycle;
+pub mod delivery;
+
+// Rung 7: schedules, signals, the loop.
+pub mod daemon;
 
 // Rung 8: the command line.
 pub mod cli;

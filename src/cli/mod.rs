@@ -1,6 +1,7 @@
 //! The command tree. Data goes to standard output, everything else to standard error.
 
 pub mod check;
+pub mod demo;
 pub mod init;
 
 use std::path::PathBuf;
@@ -30,6 +31,9 @@ enum Command {
     /// Compare the organization's month to date with one limit: exit 0 below, 2 at or above, 1 anything else
     #[command(after_help = "Example: spendwatch check --limit 5000")]
     Check(check::Check),
+    /// Watch a simulated organization, with alerts on the console; needs nothing, reads no file
+    #[command(after_help = "Example: spendwatch demo")]
+    Demo,
     /// Check the configuration and tell all problems at once
     #[command(after_help = "Example: spendwatch check-config --config spendwatch.toml")]
     CheckConfig,
@@ -52,6 +56,13 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
     match arguments.command {
         Command::Check(check) => check.run(config, environment).await,
         Command::CheckConfig => check::check_config(config, environment),
+        Command::Demo => match demo::run().await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
         Command::Init(init) => init.run(),
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -1,0 +1,144 @@
+//! What to do about an alert, with the workspace and the model in question named, and a link to where it is done.
+
+use crate::domain::ids::UNATTRIBUTED;
+use crate::domain::notification::{Contributor, Fact, Reason};
+use crate::domain::rule::Watch;
+use crate::domain::subject::SubjectKind;
+use crate::notify::envelope::Links;
+use crate::notify::words;
+
+/// One piece of advice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// What to do.
+    pub text: String,
+    /// Where.
+    pub link: Option<String>,
+}
+
+/// Advice that fits the case; none for an alert that is over.
+pub fn advise(fact: &Fact, links: &Links) -> Vec<Advice> {
+    if fact.reason == Reason::Resolved {
+        return Vec::new();
+    }
+    match fact.watch {
+        Watch::DataAge => vec![about_old_figures(links)],
+        Watch::Spend | Watch::Tokens | Watch::Requests => {
+            let mut advice = vec![about_anomalies(fact, links), about_limits(fact, links)];
+            advice.extend(about_models(fact));
+            advice
+        }
+    }
+}
+
+fn about_old_figures(links: &Links) -> Advice {
+    Advice {
+        text: "Check the admin key, the network and the service: until figures are read again, no rule on them fires or resolves".to_owned(),
+        link: links.external_url.as_ref().map(|base| format!("{base}/-/ready")),
+    }
+}
+
+fn about_anomalies(fact: &Fact, links: &Links) -> Advice {
+    let suspect = fact
+        .top
+        .iter()
+        .max_by_key(|contributor| growth(contributor));
+    let place = match suspect {
+        Some(contributor) if growth(contributor) > 0 => {
+            format!("{} grew most", place(fact, contributor))
+        }
+        Some(contributor) => format!("{} is the largest part", place(fact, contributor)),
+        None => words::subject(fact),
+    };
+    Advice {
+        text: format!(
+            "Check for anomalous calls: {place}; look at the API keys used there, and revoke what runs loose"
+        ),
+        link: Some(format!("{}/settings/keys", links.console)),
+    }
+}
+
+/// Where nothing is known of the time before, nothing is said to have grown.
+fn growth(contributor: &Contributor) -> i128 {
+    contributor
+        .before
+        .map_or(0, |before| contributor.value - before)
+}
+
+fn place(fact: &Fact, contributor: &Contributor) -> String {
+    let is_workspace_known = contributor.workspace_id.as_str() != UNATTRIBUTED;
+    let workspace = if is_workspace_known {
+        format!("workspace {}", words::clean(&contributor.workspace))
+    } else {
+        "usage outside the listed workspaces".to_owned()
+    };
+    match (fact.identity.slot.subject.kind, known_model(contributor)) {
+        (_, Some(model)) => format!("{model} in {workspace}"),
+        (_, None) => workspace,
+    }
+}
+
+fn known_model(contributor: &Contributor) -> Option<String> {
+    let model = contributor.model.as_str();
+    (model != UNATTRIBUTED).then(|| words::clean(model))
+}
+
+fn about_limits(fact: &Fact, links: &Links) -> Advice {
+    let workspaces = format!("{}/settings/workspaces", links.console);
+    let (text, link) = match fact.identity.slot.subject.kind {
+        SubjectKind::Workspace if &*fact.identity.slot.subject.id != UNATTRIBUTED => (
+            format!(
+                "Adjust the limit of {} at the service",
+                words::subject(fact)
+            ),
+            workspaces,
+        ),
+        SubjectKind::Organization => (
+            match largest_workspace(fact) {
+                Some(name) => format!(
+                    "Adjust the organization's limits, or that of workspace {name}, the largest part"
+                ),
+                None => "Adjust the organization's limits".to_owned(),
+            },
+            format!("{}/settings/limits", links.console),
+        ),
+        SubjectKind::Workspace | SubjectKind::Model | SubjectKind::Team => (
+            match largest_workspace(fact) {
+                Some(name) => format!("Adjust the limit of workspace {name}, the largest part"),
+                None => "Adjust the limits of the workspaces concerned".to_owned(),
+            },
+            workspaces,
+        ),
+    };
+    Advice {
+        text,
+        link: Some(link),
+    }
+}
+
+fn largest_workspace(fact: &Fact) -> Option<String> {
+    fact.top
+        .iter()
+        .find(|contributor| contributor.workspace_id.as_str() != UNATTRIBUTED)
+        .map(|contributor| words::clean(&contributor.workspace))
+}
+
+/// A model of the smallest family has no cheaper sister: there, batches and caches are what is left.
+fn about_models(fact: &Fact) -> Option<Advice> {
+    let contributor = fact
+        .top
+        .iter()
+        .find(|contributor| contributor.model.as_str() != UNATTRIBUTED)?;
+    let model = known_model(contributor)?;
+    let workspace = words::clean(&contributor.workspace);
+    let text = if model.contains("haiku") {
+        format!(
+            "Send high-frequency calls of {model} in workspace {workspace} in batches, and cache what repeats"
+        )
+    } else {
+        format!(
+            "Use a cheaper model than {model} for high-frequency calls in workspace {workspace}"
+        )
+    };
+    Some(Advice { text, link: None })
+}

@@ -1,0 +1,292 @@
+//! Mail: text and HTML in one message, one copy and one transaction for each recipient.
+//!
+//! Message-ID and thread are made of ids that never change, so that a repeat is recognized and the messages about one
+//! alert stand together. The subject holds no figure for the same reason.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart, SinglePart};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, TlsParameters};
+use lettre::{Address, Message as Mail};
+use sha2::{Digest, Sha256};
+
+use crate::notify::advice::Advice;
+use crate::notify::envelope::Envelope;
+use crate::notify::message::{self, Body, Detail, MAX_LINES, Message, Roundup};
+use crate::notify::outcome::{Delivery, SettingsError};
+use crate::notify::smtp::{self, Server, Tls};
+use crate::secret::Secret;
+
+/// For everything before the content, and again for the content: a minute in all.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// What an email notifier is built from.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The mail server's name or address.
+    pub host: String,
+    /// 25, 465, 587.
+    pub port: u16,
+    /// How the connection is encrypted.
+    pub tls: Tls,
+    /// With a password, or not at all.
+    pub username: Option<String>,
+    /// Sent only over an encrypted connection.
+    pub password: Option<Secret>,
+    /// `spendwatch@example.com`, or with a name before it.
+    pub from: String,
+    /// Certificates to trust besides the system's, in PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A mail server and a sender. To whom is in each envelope.
+#[derive(Debug, Clone)]
+pub struct Email {
+    server: Server,
+    from: Mailbox,
+    time_limit: Duration,
+}
+
+impl Email {
+    /// Checks the settings and reads the file of certificates.
+    pub fn new(settings: Settings) -> Result<Email, SettingsError> {
+        let from = mailbox(&settings.from)?;
+        let credentials = match (settings.username, &settings.password) {
+            (Some(username), Some(password)) => {
+                Some(Credentials::new(username, password.expose().to_owned()))
+            }
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => return Err(SettingsError::HalfLogin),
+        };
+        let parameters = match settings.tls {
+            Tls::None if credentials.is_some() => return Err(SettingsError::ClearTextLogin),
+            Tls::None => None,
+            Tls::Implicit | Tls::StartTlsRequired | Tls::StartTlsOpportunistic => {
+                Some(tls_parameters(&settings.host, settings.ca_file.as_deref())?)
+            }
+        };
+        let server = Server {
+            host: settings.host,
+            port: settings.port,
+            tls: settings.tls,
+            parameters,
+            credentials,
+        };
+        Ok(Email {
+            server,
+            from,
+            time_limit: TIME_LIMIT,
+        })
+    }
+
+    /// With another patience: for everything before the content, and again for the content.
+    #[must_use]
+    pub fn with_time_limit(self, time_limit: Duration) -> Email {
+        Email { time_limit, ..self }
+    }
+
+    /// Sends the envelope's copy once.
+    pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
+        let Some(recipient) = envelope.recipient else {
+            return Delivery::drop_message("the message has no recipient");
+        };
+        let to = match mailbox(recipient) {
+            Ok(to) => to,
+            Err(error) => return Delivery::drop_message(error.to_string()),
+        };
+        let mail = match payload(envelope, &self.from, &to) {
+            Ok(mail) => mail,
+            Err(error) => return Delivery::drop_message(format!("no mail can be made: {error}")),
+        };
+        let (from, to) = (&self.from.email, &to.email);
+        smtp::transact(&self.server, from, to, &mail, self.time_limit).await
+    }
+}
+
+/// Reads a mail address, with or without a name: the check that configuration uses for its recipients, too.
+pub fn mailbox(text: &str) -> Result<Mailbox, SettingsError> {
+    let refused = || SettingsError::Address {
+        address: text.escape_debug().to_string(),
+    };
+    if text.chars().any(char::is_control) {
+        return Err(refused());
+    }
+    text.parse().map_err(|_| refused())
+}
+
+fn tls_parameters(host: &str, ca_file: Option<&Path>) -> Result<TlsParameters, SettingsError> {
+    let mut builder = TlsParameters::builder(host.to_owned());
+    if let Some(path) = ca_file {
+        let refused = |reason: String| SettingsError::CaFile {
+            path: path.to_owned(),
+            reason,
+        };
+        let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+        let certificate =
+            Certificate::from_pem(&pem).map_err(|error| refused(error.to_string()))?;
+        builder = builder.add_root_certificate(certificate);
+    }
+    builder.build_rustls().map_err(|error| SettingsError::Tls {
+        reason: error.to_string(),
+    })
+}
+
+/// The whole mail as bytes, the same for the same envelope but for `Date` and notes on time.
+pub fn payload(
+    envelope: &Envelope<'_>,
+    from: &Mailbox,
+    to: &Mailbox,
+) -> Result<Vec<u8>, lettre::error::Error> {
+    let message = message::render(envelope, MAX_LINES);
+    let domain = from.email.domain();
+    let mut mail = Mail::builder()
+        .date(SystemTime::from(envelope.now))
+        .from(from.clone())
+        .to(to.clone())
+        .subject(message.subject.clone())
+        .message_id(Some(message_id(envelope.id, &to.email, domain)));
+    if let [fact] = envelope.facts {
+        let root = format!("<alert.{}@{domain}>", fact.identity.fingerprint());
+        mail = mail.in_reply_to(root.clone()).references(root);
+    }
+    let body = MultiPart::alternative()
+        .boundary(format!("spendwatch.{}", short_hash(envelope.id)))
+        .singlepart(part(ContentType::TEXT_PLAIN, message::plain_text(&message)))
+        .singlepart(part(ContentType::TEXT_HTML, html(&message)));
+    let list = format!("spendwatch <spendwatch.{domain}>");
+    let mail = mail
+        .raw_header(header("List-Id", list))
+        .raw_header(header("Auto-Submitted", "auto-generated".to_owned()))
+        .raw_header(header("X-Auto-Response-Suppress", "All".to_owned()))
+        .multipart(body)?;
+    Ok(mail.formatted())
+}
+
+fn part(content_type: ContentType, text: String) -> SinglePart {
+    SinglePart::builder().header(content_type).body(text)
+}
+
+fn header(name: &'static str, value: String) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
+}
+
+/// Of the message's id and the recipient, so that each copy has its own.
+fn message_id(id: &str, to: &Address, domain: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let id = if !id.is_empty() && id.chars().all(is_plain) {
+        id.to_owned()
+    } else {
+        short_hash(id)
+    };
+    format!("<{id}.{}@{domain}>", short_hash(to.as_ref()))
+}
+
+fn short_hash(text: &str) -> String {
+    let hash = Sha256::digest(text.as_bytes());
+    hash.iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// No images, no styles from elsewhere: every name is escaped.
+fn html(message: &Message) -> String {
+    let mut html = format!(
+        "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"></head>\n<body style=\"font-family: sans-serif\">\n<h2>{}</h2>\n<p>{}</p>\n",
+        escape(&message.title),
+        escape(&message.summary)
+    );
+    for note in &message.notes {
+        html.push_str(&format!("<p><i>{}</i></p>\n", escape(note)));
+    }
+    match &message.body {
+        Body::One(detail) => html.push_str(&detail_html(detail)),
+        Body::Many(roundup) => html.push_str(&roundup_html(roundup)),
+    }
+    if let Some(page) = &message.page {
+        html.push_str(&format!("<p>{}</p>\n", link(page, "spendwatch")));
+    }
+    html.push_str("</body></html>\n");
+    html
+}
+
+fn detail_html(detail: &Detail) -> String {
+    let rows: String = detail
+        .figures
+        .iter()
+        .map(|figure| {
+            let (name, value) = (escape(figure.name), escape(&figure.value));
+            format!("<tr><th align=\"left\">{name}</th>\n<td>{value}</td></tr>\n")
+        })
+        .collect();
+    let top: Vec<String> = detail.top.iter().map(|line| escape(line)).collect();
+    format!(
+        "<table cellpadding=\"4\">\n{rows}</table>\n{}{}",
+        list("Largest contributors", &top),
+        list("What to do", &advice_items(&detail.advice))
+    )
+}
+
+fn roundup_html(roundup: &Roundup) -> String {
+    let mut html = String::new();
+    for group in &roundup.groups {
+        let lines: Vec<String> = group.lines.iter().map(|line| escape(line)).collect();
+        html.push_str(&format!(
+            "<h3>{}</h3>\n{}",
+            escape(&group.title),
+            items(&lines)
+        ));
+        if let Some(more) = &group.more {
+            html.push_str(&format!("<p>{}</p>\n", escape(more)));
+        }
+    }
+    if let Some(more) = &roundup.more {
+        html.push_str(&format!("<p>{}</p>\n", escape(more)));
+    }
+    html + &list("What to do about the first", &advice_items(&roundup.advice))
+}
+
+fn advice_items(advice: &[Advice]) -> Vec<String> {
+    advice
+        .iter()
+        .map(|advice| match &advice.link {
+            Some(url) => format!("{} ({})", escape(&advice.text), link(url, url)),
+            None => escape(&advice.text),
+        })
+        .collect()
+}
+
+/// `lines` are escaped already.
+fn list(title: &str, lines: &[String]) -> String {
+    if lines.is_empty() {
+        String::new()
+    } else {
+        format!("<h3>{}</h3>\n{}", escape(title), items(lines))
+    }
+}
+
+fn items(lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let items: String = lines
+        .iter()
+        .map(|line| format!("<li>{line}</li>\n"))
+        .collect();
+    format!("<ul>\n{items}</ul>\n")
+}
+
+fn link(url: &str, text: &str) -> String {
+    format!("<a href=\"{}\">{}</a>", escape(url), escape(text))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
+}

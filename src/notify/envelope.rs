@@ -1,0 +1,62 @@
+//! One attempt to send one message: the frozen facts, and what is around them.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::ids::NotifierName;
+use crate::domain::notification::Fact;
+
+/// A message that is older says when it was true.
+pub const FRESH: SignedDuration = SignedDuration::from_mins(15);
+
+/// One attempt to send one message.
+#[derive(Debug, Clone, Copy)]
+pub struct Envelope<'a> {
+    /// Stable over all attempts and replays; without a dot. Becomes webhook-id and Message-ID.
+    pub id: &'a str,
+    /// To whom.
+    pub notifier: &'a NotifierName,
+    /// At least one, each of another alert, worst first; frozen at the first attempt.
+    pub facts: &'a [Fact],
+    /// When the message was decided.
+    pub created_at: Timestamp,
+    /// The time of this attempt.
+    pub now: Timestamp,
+    /// Attempts before this one.
+    pub n_attempts: u32,
+    /// Somebody asked for it to be sent again.
+    pub is_replay: bool,
+    /// Where links lead to.
+    pub links: &'a Links,
+    /// For mail: whom this copy is for; one transaction for each.
+    pub recipient: Option<&'a str>,
+}
+
+/// Where links in messages lead to. No base ends in a slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Links {
+    /// The daemon's own pages, where they can be reached from outside.
+    pub external_url: Option<String>,
+    /// Where limits, workspaces and keys are managed.
+    pub console: String,
+}
+
+impl Default for Links {
+    fn default() -> Links {
+        Links {
+            external_url: None,
+            console: "https://console.anthropic.com".to_owned(),
+        }
+    }
+}
+
+impl Envelope<'_> {
+    /// How old the news is.
+    pub fn age(&self) -> SignedDuration {
+        self.now.duration_since(self.created_at)
+    }
+
+    /// Whether the message must say when it was true.
+    pub fn is_old(&self) -> bool {
+        self.age() > FRESH
+    }
+}

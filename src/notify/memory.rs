@@ -1,0 +1,86 @@
+//! A notifier that keeps what it is sent: for tests of everything that ends in a message.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::domain::ids::NotifierName;
+use crate::domain::notification::Fact;
+use crate::notify::console;
+use crate::notify::envelope::Envelope;
+use crate::notify::outcome::Delivery;
+
+/// Keeps every attempt and answers as it was told. Clones share one memory.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sent: Vec<Sent>,
+    answers: VecDeque<Delivery>,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// The message's id.
+    pub id: String,
+    /// To whom.
+    pub notifier: NotifierName,
+    /// For mail: which copy.
+    pub recipient: Option<String>,
+    /// What it was about.
+    pub facts: Vec<Fact>,
+    /// The time of the attempt.
+    pub at: Timestamp,
+    /// Attempts before this one.
+    pub n_attempts: u32,
+    /// Whether it was asked for again.
+    pub is_replay: bool,
+    /// As the console would have shown it.
+    pub text: String,
+    /// What was answered.
+    pub delivery: Delivery,
+}
+
+impl Memory {
+    /// Answers the next attempts so, in order; after that everything is delivered.
+    pub fn answer(&self, answers: impl IntoIterator<Item = Delivery>) {
+        self.state().answers.extend(answers);
+    }
+
+    /// Every attempt so far, oldest first.
+    pub fn sent(&self) -> Vec<Sent> {
+        self.state().sent.clone()
+    }
+
+    /// Every attempt since the last call, oldest first.
+    pub fn take(&self) -> Vec<Sent> {
+        std::mem::take(&mut self.state().sent)
+    }
+
+    /// Records one attempt.
+    pub fn send(&self, envelope: &Envelope<'_>) -> Delivery {
+        let mut state = self.state();
+        let delivery = state.answers.pop_front().unwrap_or(Delivery::Delivered);
+        state.sent.push(Sent {
+            id: envelope.id.to_owned(),
+            notifier: envelope.notifier.clone(),
+            recipient: envelope.recipient.map(str::to_owned),
+            facts: envelope.facts.to_vec(),
+            at: envelope.now,
+            n_attempts: envelope.n_attempts,
+            is_replay: envelope.is_replay,
+            text: console::payload(envelope),
+            delivery: delivery.clone(),
+        });
+        delivery
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

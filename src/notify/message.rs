@@ -1,0 +1,409 @@
+//! A message in plain words and facts, once, for all receivers that are read by people.
+//!
+//! One alert is told in full; several are told by rule, with totals, the worst of them with a line each. Texts hold
+//! cleaned names and are not escaped: that is each receiver's own.
+
+use jiff::Timestamp;
+
+use crate::domain::ids::{OrganizationName, RuleName};
+use crate::domain::notification::{Fact, Reason};
+use crate::domain::rule::{Quantity, Severity, Watch};
+use crate::domain::subject::SubjectKind;
+use crate::notify::advice::{Advice, advise};
+use crate::notify::envelope::Envelope;
+use crate::notify::story::{self, Figure};
+use crate::notify::words;
+
+/// So many alerts of one message have a line of their own.
+pub const MAX_LINES: usize = 20;
+/// So many rules have a group of their own.
+const MAX_GROUPS: usize = 10;
+
+/// What is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The same for all messages about one alert: no figure, no severity.
+    pub subject: String,
+    /// Short: `Critical: workspace Search`.
+    pub title: String,
+    /// A sentence with the figures.
+    pub summary: String,
+    /// The worst that still fires; `None` when everything told is over.
+    pub severity: Option<Severity>,
+    /// About the message itself: delayed, or no longer fresh.
+    pub notes: Vec<String>,
+    /// The rest.
+    pub body: Body,
+    /// The daemon's own page.
+    pub page: Option<String>,
+}
+
+/// One alert in full, or several in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// One alert.
+    One(Detail),
+    /// Several.
+    Many(Roundup),
+}
+
+/// One alert in full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detail {
+    /// At most 10.
+    pub figures: Vec<Figure>,
+    /// The largest contributors, one line each.
+    pub top: Vec<String>,
+    /// What to do.
+    pub advice: Vec<Advice>,
+}
+
+/// Several alerts in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roundup {
+    /// By rule, that of the worst alert first.
+    pub groups: Vec<Group>,
+    /// What is in no group.
+    pub more: Option<String>,
+    /// What to do about the worst.
+    pub advice: Vec<Advice>,
+}
+
+/// The alerts of one rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The rule, how many, and their totals.
+    pub title: String,
+    /// One alert each; may be empty.
+    pub lines: Vec<String>,
+    /// `and 280 more, together …`.
+    pub more: Option<String>,
+}
+
+/// Puts an envelope's facts into words; at most `max_lines` alerts of several have a line of their own.
+pub fn render(envelope: &Envelope<'_>, max_lines: usize) -> Message {
+    let facts = envelope.facts;
+    let firing = || facts.iter().filter(|fact| fact.reason != Reason::Resolved);
+    let (subject, title, summary, body) = match facts {
+        [fact] => (
+            subject_of_one(fact),
+            story::title(fact),
+            story::summary(fact),
+            Body::One(detail(fact, envelope)),
+        ),
+        several => (
+            subject_of_many(several),
+            format!("{} alerts: {}", several.len(), counts(several)),
+            totals_by_rule(several),
+            Body::Many(roundup(several, envelope, max_lines)),
+        ),
+    };
+    Message {
+        subject,
+        title,
+        summary,
+        severity: firing().map(|fact| fact.line.severity).max(),
+        notes: notes(envelope),
+        body,
+        page: envelope.links.external_url.clone(),
+    }
+}
+
+/// Everything as lines of plain text.
+pub fn plain_text(message: &Message) -> String {
+    let mut lines = vec![message.title.clone(), message.summary.clone()];
+    lines.extend(message.notes.iter().cloned());
+    match &message.body {
+        Body::One(detail) => {
+            lines.push(String::new());
+            lines.extend(
+                detail
+                    .figures
+                    .iter()
+                    .map(|figure| format!("{}: {}", figure.name, figure.value)),
+            );
+            push_list(&mut lines, "Largest contributors", &detail.top);
+            push_list(&mut lines, "What to do", &advice_lines(&detail.advice));
+        }
+        Body::Many(roundup) => {
+            for group in &roundup.groups {
+                push_list(&mut lines, &group.title, &group.lines);
+                lines.extend(group.more.iter().map(|more| format!("  {more}")));
+            }
+            if let Some(more) = &roundup.more {
+                lines.extend([String::new(), more.clone()]);
+            }
+            push_list(
+                &mut lines,
+                "What to do about the first",
+                &advice_lines(&roundup.advice),
+            );
+        }
+    }
+    if let Some(page) = &message.page {
+        lines.extend([String::new(), format!("spendwatch: {page}")]);
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn push_list(lines: &mut Vec<String>, title: &str, items: &[String]) {
+    if title.is_empty() || (items.is_empty() && !title.contains(':')) {
+        return;
+    }
+    let colon = if title.contains(':') { "" } else { ":" };
+    lines.extend([String::new(), format!("{title}{colon}")]);
+    lines.extend(items.iter().map(|item| format!("- {item}")));
+}
+
+fn advice_lines(advice: &[Advice]) -> Vec<String> {
+    advice
+        .iter()
+        .map(|advice| match &advice.link {
+            Some(link) => format!("{}: {link}", advice.text),
+            None => advice.text.clone(),
+        })
+        .collect()
+}
+
+fn subject_of_one(fact: &Fact) -> String {
+    let subject = words::subject(fact);
+    let rule = words::clean(fact.identity.slot.rule.as_str());
+    let place = match fact.identity.slot.subject.kind {
+        SubjectKind::Organization => subject,
+        SubjectKind::Workspace | SubjectKind::Model | SubjectKind::Team => {
+            format!(
+                "{}, {subject}",
+                words::clean(fact.identity.organization.as_str())
+            )
+        }
+    };
+    match words::period(fact) {
+        Some(period) => format!("[spendwatch] {rule}: {place}, {period}"),
+        None => format!("[spendwatch] {rule}: {place}"),
+    }
+}
+
+fn subject_of_many(facts: &[Fact]) -> String {
+    let groups = group(facts);
+    let rules: Vec<String> = groups
+        .iter()
+        .take(3)
+        .map(|group| words::clean(group.rule.as_str()))
+        .collect();
+    let others = if groups.len() > 3 { ", …" } else { "" };
+    format!(
+        "[spendwatch] {} alerts: {}{others}",
+        facts.len(),
+        rules.join(", ")
+    )
+}
+
+/// `3 critical, 9 warning, 2 resolved`.
+fn counts(facts: &[Fact]) -> String {
+    let mut parts = Vec::new();
+    for severity in Severity::ALL.into_iter().rev() {
+        let n = facts
+            .iter()
+            .filter(|fact| fact.reason != Reason::Resolved && fact.line.severity == severity)
+            .count();
+        if n > 0 {
+            parts.push(format!("{n} {severity}"));
+        }
+    }
+    let n_resolved = facts
+        .iter()
+        .filter(|fact| fact.reason == Reason::Resolved)
+        .count();
+    if n_resolved > 0 {
+        parts.push(format!("{n_resolved} resolved"));
+    }
+    parts.join(", ")
+}
+
+fn totals_by_rule(facts: &[Fact]) -> String {
+    let groups = group(facts);
+    let shown: Vec<String> = groups
+        .iter()
+        .take(3)
+        .map(|group| {
+            format!(
+                "{}: {}",
+                words::clean(group.rule.as_str()),
+                together(&group.facts)
+            )
+        })
+        .collect();
+    let others = if groups.len() > 3 { "; …" } else { "" };
+    format!("{}{others}", shown.join("; "))
+}
+
+/// The alerts of one rule in one organization: disjoint subjects in one unit, so that their sum means something.
+struct RuleFacts<'a> {
+    rule: &'a RuleName,
+    organization: &'a OrganizationName,
+    facts: Vec<&'a Fact>,
+    n_shown: usize,
+}
+
+fn group(facts: &[Fact]) -> Vec<RuleFacts<'_>> {
+    group_with_lines(facts, 0)
+}
+
+/// The first `max_lines` facts, which are the worst, are to be shown.
+fn group_with_lines(facts: &[Fact], max_lines: usize) -> Vec<RuleFacts<'_>> {
+    let mut groups: Vec<RuleFacts<'_>> = Vec::new();
+    for (index, fact) in facts.iter().enumerate() {
+        let (rule, organization) = (&fact.identity.slot.rule, &fact.identity.organization);
+        let at = groups
+            .iter()
+            .position(|group| group.rule == rule && group.organization == organization)
+            .unwrap_or_else(|| {
+                groups.push(RuleFacts {
+                    rule,
+                    organization,
+                    facts: Vec::new(),
+                    n_shown: 0,
+                });
+                groups.len() - 1
+            });
+        groups[at].n_shown += usize::from(index < max_lines);
+        groups[at].facts.push(fact);
+    }
+    groups
+}
+
+/// `together $12,345.00 against limits of $10,000.00`; for the age of data the oldest.
+fn together(facts: &[&Fact]) -> String {
+    let Some(watch) = facts.first().map(|fact| fact.watch) else {
+        return String::new();
+    };
+    let values = || facts.iter().map(|fact| fact.value);
+    if watch == Watch::DataAge {
+        let oldest = values().max().unwrap_or_default();
+        return format!("the oldest {}", words::quantity(watch, oldest));
+    }
+    let at_least = if facts.iter().any(|fact| fact.is_lower_bound) {
+        "at least "
+    } else {
+        ""
+    };
+    let sum = words::quantity(watch, values().sum());
+    let limits: Option<Quantity> = facts.iter().map(|fact| fact.limit).sum();
+    match limits {
+        Some(limits) => {
+            let limits = words::quantity(watch, limits);
+            format!("together {at_least}{sum} against limits of {limits}")
+        }
+        None => format!("together {at_least}{sum}"),
+    }
+}
+
+fn detail(fact: &Fact, envelope: &Envelope<'_>) -> Detail {
+    Detail {
+        figures: story::figures(fact),
+        top: match fact.reason {
+            Reason::Resolved => Vec::new(),
+            Reason::First
+            | Reason::Escalated
+            | Reason::Lowered
+            | Reason::Repeated
+            | Reason::Unsilenced => story::contributors(fact),
+        },
+        advice: advise(fact, envelope.links),
+    }
+}
+
+fn roundup(facts: &[Fact], envelope: &Envelope<'_>, max_lines: usize) -> Roundup {
+    let groups = group_with_lines(facts, max_lines);
+    let (shown, rest) = groups.split_at(groups.len().min(MAX_GROUPS));
+    let n_rest: usize = rest.iter().map(|group| group.facts.len()).sum();
+    Roundup {
+        groups: shown.iter().map(rule_group).collect(),
+        more: (n_rest > 0).then(|| format!("and {n_rest} more of {} other rules", rest.len())),
+        advice: facts
+            .first()
+            .map(|worst| advise(worst, envelope.links))
+            .unwrap_or_default(),
+    }
+}
+
+fn rule_group(group: &RuleFacts<'_>) -> Group {
+    let rule = words::clean(group.rule.as_str());
+    let organization = words::clean(group.organization.as_str());
+    let (shown, rest) = group.facts.split_at(group.n_shown);
+    let n = group.facts.len();
+    let alerts = if n == 1 { "alert" } else { "alerts" };
+    let title = format!(
+        "{rule} ({organization}): {n} {alerts}, {}",
+        together(&group.facts)
+    );
+    let more = match rest.len() {
+        0 => None,
+        n_rest if shown.is_empty() => Some(format!("{n_rest} not listed")),
+        n_rest => Some(format!("and {n_rest} more, {}", together(rest))),
+    };
+    Group {
+        title,
+        lines: shown.iter().map(|fact| line(fact)).collect(),
+        more,
+    }
+}
+
+fn line(fact: &Fact) -> String {
+    let since = match fact.reason {
+        Reason::Resolved => String::new(),
+        Reason::First
+        | Reason::Escalated
+        | Reason::Lowered
+        | Reason::Repeated
+        | Reason::Unsilenced => format!(
+            ", since {}",
+            words::time(fact.firing_since, &fact.zone_name)
+        ),
+    };
+    let cause = match fact.top.first().filter(|_| fact.reason != Reason::Resolved) {
+        Some(contributor) => format!(", most by {}", story::contributor_name(fact, contributor)),
+        None => String::new(),
+    };
+    format!(
+        "{}: {}{since}{cause}",
+        story::title(fact),
+        lower_first(&story::summary(fact))
+    )
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
+/// Notes on time stand outside the frozen facts: they change from attempt to attempt.
+fn notes(envelope: &Envelope<'_>) -> Vec<String> {
+    let decided_at = newest_decision(envelope);
+    let zone_name = envelope
+        .facts
+        .first()
+        .map_or("UTC", |fact| fact.zone_name.as_str());
+    let when = words::time(decided_at, zone_name);
+    let age = words::duration(envelope.age());
+    if envelope.is_replay {
+        vec![format!("Delayed by {age}: this was true on {when}")]
+    } else if envelope.is_old() {
+        vec![format!("This was true on {when}, {age} ago")]
+    } else {
+        Vec::new()
+    }
+}
+
+fn newest_decision(envelope: &Envelope<'_>) -> Timestamp {
+    envelope
+        .facts
+        .iter()
+        .map(|fact| fact.decided_at)
+        .max()
+        .unwrap_or(envelope.created_at)
+}

@@ -1,0 +1,69 @@
+//! Rung 4: notifiers. Each is a pure `payload` and a short `send`; what to say is put into words once, for all.
+//!
+//! A send is one attempt. Waiting, order, folding and dead letters are the delivery's.
+
+// What goes in, and what comes out.
+pub mod envelope;
+pub mod outcome;
+
+// Words: names and figures, one alert, what to do about it, a whole message.
+pub mod words;
+
+pub mod story;
+
+pub mod advice;
+
+pub mod message;
+
+// Receivers, below what they send by.
+pub mod post;
+pub mod smtp;
+
+pub mod console;
+
+pub mod email;
+pub mod memory;
+pub mod slack;
+pub mod webhook;
+
+use crate::notify::console::Console;
+use crate::notify::email::Email;
+use crate::notify::envelope::Envelope;
+use crate::notify::memory::Memory;
+use crate::notify::outcome::Delivery;
+use crate::notify::slack::Slack;
+use crate::notify::webhook::Webhook;
+
+/// A configured receiver.
+#[derive(Debug, Clone)]
+pub enum Notifier {
+    /// Slack's incoming webhook.
+    Slack(Slack),
+    /// Mail, one transaction for each recipient.
+    Email(Email),
+    /// Alertmanager's shape, signed.
+    Webhook(Webhook),
+    /// Text on standard output.
+    Console(Console),
+    /// Keeps what it is sent.
+    Memory(Memory),
+}
+
+impl Notifier {
+    /// One attempt, of at most about a minute; a webhook's message of many parts takes as long for each
+    /// [`webhook::MAX_ALERTS`] alerts.
+    pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
+        match self {
+            Notifier::Slack(slack) => slack.send(envelope).await,
+            Notifier::Email(email) => email.send(envelope).await,
+            Notifier::Webhook(webhook) => webhook.send(envelope).await,
+            Notifier::Console(console) => console.send(envelope).await,
+            Notifier::Memory(memory) => memory.send(envelope),
+        }
+    }
+}
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! What became of one attempt to send a message, and what may be wrong with a notifier's settings.
+//!
+//! The failure carries its own decision, so that the outbox need not know any receiver's answers.
+
+use std::time::Duration;
+
+/// The outcome of one attempt. An `error` is one line without secrets, URLs or control characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// The receiver has it.
+    Delivered,
+    /// Try the same message again.
+    Retry {
+        /// Why.
+        error: String,
+        /// How long the receiver asks to be left alone, from the attempt's `now`; at most [`MAX_RETRY_AFTER`], zero for
+        /// an instant that is past. `None` where it says nothing that can be understood.
+        after: Option<Duration>,
+        /// The receiver may have the message all the same.
+        is_ambiguous: bool,
+        /// Which steps to wait by.
+        schedule: Schedule,
+    },
+    /// The receiver is at fault, not the message: keep the queue and say it elsewhere.
+    Park {
+        /// Why.
+        error: String,
+        /// Whether a probe now and then is welcome; without, nothing is sent until the configuration changes.
+        is_probed: bool,
+    },
+    /// This message will never be accepted.
+    Drop {
+        /// Why.
+        error: String,
+    },
+}
+
+/// Which steps a retry waits by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Schedule {
+    /// 1 s, 5 s, 30 s, 2 m, 10 m, 30 m, then hourly.
+    Common,
+    /// 5 m, 15 m, 30 m, then hourly: for a mail server that said "later" (greylisting, a full disk).
+    Mail,
+}
+
+/// A receiver that asks for a longer pause is parked.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Delivery {
+    /// A retry by the common steps, of which it is certain that the receiver has nothing.
+    pub fn retry(error: impl Into<String>) -> Delivery {
+        Delivery::Retry {
+            error: error.into(),
+            after: None,
+            is_ambiguous: false,
+            schedule: Schedule::Common,
+        }
+    }
+
+    /// A retry by the common steps, of which the receiver may have the message already.
+    pub fn ambiguous(error: impl Into<String>) -> Delivery {
+        Delivery::Retry {
+            error: error.into(),
+            after: None,
+            is_ambiguous: true,
+            schedule: Schedule::Common,
+        }
+    }
+
+    /// Parked, with probes.
+    pub fn park(error: impl Into<String>) -> Delivery {
+        Delivery::Park {
+            error: error.into(),
+            is_probed: true,
+        }
+    }
+
+    /// Dropped.
+    pub fn drop_message(error: impl Into<String>) -> Delivery {
+        Delivery::Drop {
+            error: error.into(),
+        }
+    }
+
+    /// Why it was not delivered.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Delivery::Delivered => None,
+            Delivery::Retry { error, .. }
+            | Delivery::Park { error, .. }
+            | Delivery::Drop { error } => Some(error),
+        }
+    }
+}
+
+/// Why a notifier cannot be built. No variant shows a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Not an `http://` or `https://` address.
+    #[error("the url is not an http or https address")]
+    Url,
+    /// Not a Standard Webhooks secret.
+    #[error("signing secret {index} is not `whsec_` followed by the base64 of 24 to 64 bytes")]
+    SigningSecret {
+        /// Which one, counted from 1.
+        index: usize,
+    },
+    /// A header's name is not one, or its value holds what a header cannot.
+    #[error("header `{name}` cannot be sent")]
+    Header {
+        /// Its name.
+        name: String,
+    },
+    /// A header that the notifier sets itself.
+    #[error("header `{name}` is set by spendwatch itself")]
+    ReservedHeader {
+        /// Its name.
+        name: String,
+    },
+    /// Not a mail address.
+    #[error("`{address}` is not a mail address")]
+    Address {
+        /// What was given.
+        address: String,
+    },
+    /// A password is to be sent over an unencrypted connection.
+    #[error("a user name needs an encrypted connection: use smtps:// or starttls = \"required\"")]
+    ClearTextLogin,
+    /// A user name without a password, or the other way round.
+    #[error("username and password belong together")]
+    HalfLogin,
+    /// The file of certificates cannot be used.
+    #[error("ca_file {path}: {reason}")]
+    CaFile {
+        /// Where it was looked for.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The system's TLS cannot be set up.
+    #[error("encryption cannot be set up: {reason}")]
+    Tls {
+        /// What is wrong.
+        reason: String,
+    },
+}

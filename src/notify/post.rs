@@ -1,0 +1,364 @@
+//! One JSON post: sent once, its answer judged by the receiver's own table, and nothing secret in what is said about it.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, Url};
+
+use crate::notify::outcome::{Delivery, MAX_RETRY_AFTER, Schedule, SettingsError};
+use crate::notify::words;
+use crate::secret::{REDACTED, Secret};
+
+/// Until a connection stands, its encryption included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the first look-up to the last byte of the answer.
+pub const WHOLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// More of an answer is not read.
+const MAX_ANSWER: usize = 64 * 1024;
+/// More of an answer is not quoted.
+const MAX_QUOTED: usize = 200;
+/// Shorter parts of a URL's path are words, not secrets.
+const MIN_SECRET_PART: usize = 6;
+
+/// A client for posts: no redirects, no retries of its own, time limits, proxies from the environment. A TLS provider must
+/// have been installed.
+pub fn client() -> reqwest::Result<Client> {
+    Client::builder()
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(WHOLE_TIMEOUT)
+        .user_agent(concat!("spendwatch/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// A receiver's address, which is a secret.
+#[derive(Debug, Clone)]
+pub struct Address {
+    url: Secret,
+    parsed: SecretUrl,
+}
+
+/// A parsed secret address, whose `Debug` shows nothing.
+#[derive(Clone)]
+struct SecretUrl(Url);
+
+impl std::fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl Address {
+    /// Reads an `http://` or `https://` address.
+    pub fn new(url: Secret) -> Result<Address, SettingsError> {
+        let parsed = Url::parse(url.expose().trim()).map_err(|_| SettingsError::Url)?;
+        if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
+            return Err(SettingsError::Url);
+        }
+        Ok(Address {
+            url,
+            parsed: SecretUrl(parsed),
+        })
+    }
+
+    /// A foreign text without the address, its path, its query, and the parts of these that are long enough to be secrets.
+    fn scrub(&self, text: &str) -> String {
+        let url = &self.parsed.0;
+        let query = url.query().unwrap_or_default();
+        let parts = url.path().split('/').chain(query.split(['&', '=']));
+        let userinfo = [url.username(), url.password().unwrap_or_default()];
+        let mut scrubbed = self.url.scrub(text).replace(url.as_str(), REDACTED);
+        let mut secrets: Vec<&str> = parts.chain(userinfo).chain([url.path(), query]).collect();
+        secrets.sort_by_key(|part| std::cmp::Reverse(part.len()));
+        for part in secrets {
+            if part.len() >= MIN_SECRET_PART {
+                scrubbed = scrubbed.replace(part, REDACTED);
+            }
+        }
+        scrubbed
+    }
+}
+
+/// What is to be posted.
+#[derive(Debug)]
+pub struct Post<'a> {
+    /// Whereto.
+    pub address: &'a Address,
+    /// Besides the content type.
+    pub headers: HeaderMap,
+    /// JSON.
+    pub body: Vec<u8>,
+    /// Besides the address: what must not be quoted from an answer.
+    pub secrets: Vec<&'a Secret>,
+    /// The time of the attempt.
+    pub now: Timestamp,
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The media type in lower case, without parameters; empty where there is none.
+    pub media_type: String,
+    /// At most the first 64 KiB, as text.
+    pub body: String,
+    /// Whether the body was read to its end.
+    pub is_whole: bool,
+}
+
+/// A receiver's judgement of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has the message.
+    Delivered,
+    /// Try again.
+    Retry,
+    /// The receiver is at fault; probe now and then.
+    Park,
+    /// The receiver is at fault, and wants no probes.
+    ParkForGood,
+    /// The message is at fault.
+    Drop,
+}
+
+/// Posts once.
+pub async fn post(client: &Client, post: Post<'_>, judge: fn(&Answer) -> Verdict) -> Delivery {
+    let request = client
+        .post(post.address.parsed.0.clone())
+        .headers(post.headers.clone())
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .body(post.body.clone());
+    let response = match request.send().await {
+        Ok(response) => response,
+        Err(error) => return unanswered(&error.without_url(), &post),
+    };
+    let after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| parse_retry_after(value, post.now));
+    let answer = read(response).await;
+    deliver(judge(&answer), &answer, after, &post)
+}
+
+fn deliver(
+    verdict: Verdict,
+    answer: &Answer,
+    after: Option<Duration>,
+    post: &Post<'_>,
+) -> Delivery {
+    let error = || describe(answer, post);
+    match verdict {
+        Verdict::Delivered => Delivery::Delivered,
+        Verdict::Retry if after.is_some_and(|after| after > MAX_RETRY_AFTER) => Delivery::park(
+            format!("{}; it asks to wait for more than 24 hours", error()),
+        ),
+        Verdict::Retry => Delivery::Retry {
+            error: error(),
+            after,
+            // A gateway that gave up waiting may have passed the message on; so may who began to answer well.
+            is_ambiguous: matches!(answer.status, 200..=299 | 502 | 504),
+            schedule: Schedule::Common,
+        },
+        Verdict::Park => Delivery::park(error()),
+        Verdict::ParkForGood => Delivery::Park {
+            error: error(),
+            is_probed: false,
+        },
+        Verdict::Drop => Delivery::drop_message(error()),
+    }
+}
+
+/// Without a connection the receiver has nothing; later it may have everything.
+fn unanswered(error: &reqwest::Error, post: &Post<'_>) -> Delivery {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    let text = quote(&text, post);
+    if error.is_connect() || error.is_builder() {
+        Delivery::retry(format!("no connection: {text}"))
+    } else if error.is_timeout() {
+        Delivery::ambiguous("no answer in time")
+    } else {
+        Delivery::ambiguous(format!("no answer: {text}"))
+    }
+}
+
+async fn read(mut response: Response) -> Answer {
+    let status = response.status().as_u16();
+    let media_type = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map(|value| value.trim().to_ascii_lowercase())
+        .unwrap_or_default();
+    let mut body = Vec::new();
+    let is_whole = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => {
+                let room = MAX_ANSWER - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() > room {
+                    break false;
+                }
+            }
+            Ok(None) => break true,
+            Err(_) => break false,
+        }
+    };
+    Answer {
+        status,
+        media_type,
+        body: String::from_utf8_lossy(&body).into_owned(),
+        is_whole,
+    }
+}
+
+fn describe(answer: &Answer, post: &Post<'_>) -> String {
+    let body = quote(&answer.body, post);
+    if body.is_empty() {
+        format!("answered {}", answer.status)
+    } else {
+        format!("answered {}: {body}", answer.status)
+    }
+}
+
+/// On one line, without secrets and control characters, at most 200 characters. It is searched before it is cut, so that
+/// no half of a secret stays.
+fn quote(text: &str, post: &Post<'_>) -> String {
+    let mut scrubbed = post.address.scrub(text);
+    for secret in &post.secrets {
+        scrubbed = secret.scrub(&scrubbed);
+    }
+    let line = words::line(&scrubbed);
+    match line.char_indices().nth(MAX_QUOTED) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// Whole seconds or an HTTP date, as the time to wait from now. A date in the past means now; anything else says nothing.
+pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit are a longer pause than any.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    let date = Timestamp::try_from(date).ok()?;
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_retry_after(value: &str, expected: Option<u64>) {
+        let now: Timestamp = "2026-11-24T13:05:00Z".parse().unwrap();
+        let expected = expected.map(Duration::from_secs);
+        assert_eq!(parse_retry_after(value, now), expected, "{value}");
+    }
+
+    #[test]
+    fn case_21_retry_after_is_seconds_or_a_date_and_rubbish_is_ignored() {
+        check_retry_after("120", Some(120));
+        check_retry_after(" 0 ", Some(0));
+        check_retry_after("Tue, 24 Nov 2026 13:07:00 GMT", Some(120));
+        check_retry_after("Tue, 24 Nov 2026 13:00:00 GMT", Some(0));
+        check_retry_after("99999999999999999999999", Some(u64::MAX));
+        for rubbish in ["", "soon", "-5", "1.5", "1e3", "24 Nov 2026", "١٢٠"] {
+            check_retry_after(rubbish, None);
+        }
+    }
+
+    fn address() -> Address {
+        let url = "https://hooks.example.com/services/T000/B000/canary?sig=tok-en_1";
+        Address::new(Secret::new(url.to_owned())).unwrap()
+    }
+
+    fn post_to(address: &Address) -> Post<'_> {
+        Post {
+            address,
+            headers: HeaderMap::new(),
+            body: Vec::new(),
+            secrets: Vec::new(),
+            now: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn judged(verdict: Verdict, status: u16, after: Option<u64>) -> Delivery {
+        let answer = Answer {
+            status,
+            media_type: String::new(),
+            body: "why".to_owned(),
+            is_whole: true,
+        };
+        let after = after.map(Duration::from_secs);
+        deliver(verdict, &answer, after, &post_to(&address()))
+    }
+
+    #[test]
+    fn a_pause_of_more_than_a_day_is_parked() {
+        assert!(matches!(
+            judged(Verdict::Retry, 429, Some(86_401)),
+            Delivery::Park { .. }
+        ));
+        let expected = Delivery::Retry {
+            error: "answered 429: why".to_owned(),
+            after: Some(MAX_RETRY_AFTER),
+            is_ambiguous: false,
+            schedule: Schedule::Common,
+        };
+        assert_eq!(judged(Verdict::Retry, 429, Some(86_400)), expected);
+    }
+
+    #[test]
+    fn what_a_gateway_gave_up_on_is_ambiguous() {
+        for (status, expected) in [(502, true), (504, true), (500, false), (503, false)] {
+            let delivery = judged(Verdict::Retry, status, None);
+            assert!(
+                matches!(delivery, Delivery::Retry { is_ambiguous, .. } if is_ambiguous == expected),
+                "{status}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_part_of_an_address_is_quoted() {
+        let address = address();
+        assert_eq!(format!("{address:?}").matches("canary").count(), 0);
+        let echo = "no POST https://hooks.example.com/services/T000/B000/canary?sig=tok-en_1 \n/services/T000/B000/canary canary tok-en_1\u{1b}[31m";
+        assert_eq!(
+            quote(echo, &post_to(&address)),
+            "no POST [redacted] [redacted] [redacted] [redacted] [31m"
+        );
+        let long = "x".repeat(500);
+        assert_eq!(
+            quote(&long, &post_to(&address)).chars().count(),
+            MAX_QUOTED + 1
+        );
+    }
+
+    #[test]
+    fn an_address_is_http() {
+        for url in [
+            "",
+            "hooks.example.com",
+            "ftp://x/y",
+            "file:///etc/passwd",
+            "https://",
+        ] {
+            assert!(Address::new(Secret::new(url.to_owned())).is_err(), "{url}");
+        }
+    }
+}

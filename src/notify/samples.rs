@@ -1,0 +1,127 @@
+//! Facts and envelopes for the tests of this folder.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::domain::alert::{EndedBy, Identity, Line, Slot};
+use crate::domain::ids::NotifierName;
+use crate::domain::money::Usd;
+use crate::domain::notification::{Contributor, Fact, Reason};
+use crate::domain::rule::{Severity, Watch};
+use crate::domain::span::Span;
+use crate::domain::subject::{Subject, SubjectKind};
+use crate::notify::envelope::{Envelope, Links};
+
+pub(crate) fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(crate) fn usd(text: &str) -> i128 {
+    Usd::parse(text).unwrap().pico()
+}
+
+/// A workspace over its month's limit.
+pub(crate) fn fact(reason: Reason) -> Fact {
+    let is_resolved = reason == Reason::Resolved;
+    Fact {
+        identity: Identity {
+            organization: "acme".into(),
+            slot: Slot {
+                rule: "workspace-month".into(),
+                subject: Subject::new(SubjectKind::Workspace, "workspace_01"),
+                period: Some("2026-11".into()),
+            },
+            started_at: at("2026-11-24T13:05:00Z"),
+        },
+        sequence: 3,
+        reason,
+        ended_by: is_resolved.then_some(EndedBy::Corrected),
+        is_late: false,
+        is_fired_and_resolved: false,
+        subject_name: "Search".to_owned(),
+        watch: Watch::Spend,
+        span: Span {
+            start: at("2026-10-31T23:00:00Z"),
+            end: at("2026-11-30T23:00:00Z"),
+        },
+        zone_name: "Europe/Berlin".to_owned(),
+        value: usd(if is_resolved { "4900" } else { "5630.125" }),
+        is_lower_bound: false,
+        limit: Some(usd("5000")),
+        line: Line {
+            quantity: usd("5000"),
+            severity: Severity::Critical,
+            text: "100%".into(),
+        },
+        firing_since: at("2026-11-24T13:05:00Z"),
+        ended_at: is_resolved.then(|| at("2026-11-24T15:00:00Z")),
+        decided_at: at("2026-11-24T13:05:00Z"),
+        as_of: Some(at("2026-11-24T13:00:00Z")),
+        labels: BTreeMap::from([("cost_center".to_owned(), "platform".to_owned())]),
+        top: vec![
+            contributor("claude-opus-4-1", "4000", Some("2000")),
+            contributor("claude-haiku-4-5", "1630.125", Some("1700")),
+        ],
+        forecast: Some(Usd::from_pico(usd("7100"))),
+    }
+}
+
+pub(crate) fn contributor(model: &str, value: &str, before: Option<&str>) -> Contributor {
+    Contributor {
+        workspace_id: "workspace_01".into(),
+        workspace: "Search".to_owned(),
+        model: model.into(),
+        value: usd(value),
+        before: before.map(usd),
+    }
+}
+
+/// The same with other names everywhere.
+pub(crate) fn named(name: &str) -> Fact {
+    let mut fact = fact(Reason::First);
+    fact.identity.slot.rule = name.into();
+    fact.identity.organization = name.into();
+    fact.subject_name = name.to_owned();
+    fact.line.text = name.into();
+    fact.zone_name = name.to_owned();
+    fact.labels = BTreeMap::from([(name.to_owned(), name.to_owned())]);
+    for contributor in &mut fact.top {
+        contributor.workspace = name.to_owned();
+        contributor.model = name.into();
+    }
+    fact
+}
+
+/// So many workspaces over their limits.
+pub(crate) fn many(n: usize) -> Vec<Fact> {
+    (0..n)
+        .map(|index| {
+            let mut fact = fact(Reason::First);
+            let id = format!("workspace_{index:03}");
+            fact.identity.slot.subject = Subject::new(SubjectKind::Workspace, id);
+            fact.subject_name = format!("Team {index}");
+            fact
+        })
+        .collect()
+}
+
+/// Passes an envelope, made two minutes after the decision, to a test.
+pub(crate) fn with_envelope<T>(facts: &[Fact], test: impl FnOnce(Envelope<'_>) -> T) -> T {
+    let notifier = NotifierName::from("finops");
+    let links = Links {
+        external_url: Some("https://spend.example.com".to_owned()),
+        ..Links::default()
+    };
+    test(Envelope {
+        id: "id-000001",
+        notifier: &notifier,
+        facts,
+        created_at: at("2026-11-24T13:05:00Z"),
+        now: at("2026-11-24T13:07:00Z"),
+        n_attempts: 0,
+        is_replay: false,
+        links: &links,
+        recipient: Some("cfo@example.com"),
+    })
+}

@@ -1,0 +1,274 @@
+//! Slack's incoming webhooks: Block Kit within all of its limits, one block too long being the end of a message.
+//!
+//! In mrkdwn exactly `&`, `<` and `>` are escaped; a name that kept them could ping everyone. The coloured bar is an
+//! attachment's, the only thing there that has a colour.
+
+use reqwest::Client;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+
+use crate::domain::rule::Severity;
+use crate::notify::advice::Advice;
+use crate::notify::envelope::Envelope;
+use crate::notify::message::{self, Body, Detail, Message, Roundup};
+use crate::notify::outcome::{Delivery, SettingsError};
+use crate::notify::post::{self, Address, Answer, Post, Verdict};
+use crate::secret::Secret;
+
+/// Characters of a header.
+const MAX_HEADER: usize = 150;
+/// Characters of a section's text, after escaping.
+const MAX_SECTION: usize = 3000;
+/// Characters of a field, after escaping.
+const MAX_FIELD: usize = 2000;
+/// Characters of the text that notifications show.
+const MAX_TEXT: usize = 4000;
+/// Characters over all blocks. Slack's own limit is about 13,200 and written nowhere.
+const MAX_SUM: usize = 10_000;
+/// Blocks over all.
+const MAX_BLOCKS: usize = 50;
+
+/// What a Slack notifier is built from.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The webhook's address, which is the only credential.
+    pub url: Secret,
+}
+
+/// An incoming webhook.
+#[derive(Debug, Clone)]
+pub struct Slack {
+    client: Client,
+    address: Address,
+}
+
+impl Slack {
+    /// Checks the address. The client must follow no redirects and have time limits.
+    pub fn new(client: Client, settings: Settings) -> Result<Slack, SettingsError> {
+        let address = Address::new(settings.url)?;
+        Ok(Slack { client, address })
+    }
+
+    /// Sends once.
+    pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
+        let post = Post {
+            address: &self.address,
+            headers: HeaderMap::new(),
+            body: payload(envelope).to_string().into_bytes(),
+            secrets: Vec::new(),
+            now: envelope.now,
+        };
+        post::post(&self.client, post, judge).await
+    }
+}
+
+/// A 200 is only a yes together with the word `ok`; a proxy in between likes to answer 200 with a page.
+fn judge(answer: &Answer) -> Verdict {
+    let body = answer.body.trim();
+    let is_page = answer.media_type == "text/html" || body.starts_with('<');
+    match answer.status {
+        200 if !answer.is_whole => Verdict::Retry,
+        200 if body == "ok" => Verdict::Delivered,
+        200 if is_page || body.is_empty() => Verdict::Retry,
+        200 => Verdict::Drop,
+        408 | 425 | 429 | 500..=599 => Verdict::Retry,
+        300..=399 | 401 | 403 | 404 | 405 | 407 | 410 => Verdict::Park,
+        _ => Verdict::Drop,
+    }
+}
+
+/// The JSON to post. With fewer lines when names are long.
+pub fn payload(envelope: &Envelope<'_>) -> Value {
+    let fitting = [message::MAX_LINES, 10, 5, 2]
+        .into_iter()
+        .map(|n_lines| render(&message::render(envelope, n_lines)))
+        .find(|payload| size(payload) <= MAX_SUM);
+    fitting.unwrap_or_else(|| render(&message::render(envelope, 0)))
+}
+
+fn render(message: &Message) -> Value {
+    let fallback = format!("{}: {}", message.title, message.summary);
+    let mut blocks = match &message.body {
+        Body::One(detail) => detail_blocks(detail),
+        Body::Many(roundup) => roundup_blocks(roundup),
+    };
+    blocks.extend(page_block(message));
+    blocks.truncate(MAX_BLOCKS - 2);
+    let mut lead = vec![escape(&message.summary)];
+    lead.extend(
+        message
+            .notes
+            .iter()
+            .map(|note| format!("_{}_", escape(note))),
+    );
+    json!({
+        "text": cut_escaped(&fallback, MAX_TEXT),
+        "unfurl_links": false,
+        "unfurl_media": false,
+        "blocks": [
+            {
+                "type": "header",
+                "text": { "type": "plain_text", "text": cut(&message.title, MAX_HEADER), "emoji": false },
+            },
+            section(&lead.join("\n")),
+        ],
+        "attachments": [{ "color": color(message.severity), "blocks": blocks }],
+    })
+}
+
+fn color(severity: Option<Severity>) -> &'static str {
+    match severity {
+        Some(Severity::Critical) => "#c0392b",
+        Some(Severity::Warning) => "#e67e22",
+        Some(Severity::Info) => "#2e86c1",
+        None => "#27ae60",
+    }
+}
+
+fn detail_blocks(detail: &Detail) -> Vec<Value> {
+    let fields: Vec<Value> = detail
+        .figures
+        .iter()
+        .take(10)
+        .map(|figure| {
+            let name = escape(figure.name);
+            let room = MAX_FIELD - units(&name) - 3;
+            mrkdwn(&format!("*{name}*\n{}", cut_escaped(&figure.value, room)))
+        })
+        .collect();
+    let mut blocks = vec![json!({ "type": "section", "fields": fields })];
+    blocks.extend(list("Largest contributors", &escape_all(&detail.top)));
+    blocks.extend(list("What to do", &advice_lines(&detail.advice)));
+    blocks
+}
+
+fn roundup_blocks(roundup: &Roundup) -> Vec<Value> {
+    let mut blocks = Vec::new();
+    for group in &roundup.groups {
+        let mut lines = escape_all(&group.lines);
+        lines.extend(group.more.iter().map(|more| escape(more)));
+        if lines.is_empty() {
+            lines.push("not listed".to_owned());
+        }
+        blocks.extend(list(&escape(&group.title), &lines));
+    }
+    blocks.extend(roundup.more.iter().map(|more| section(&escape(more))));
+    blocks.extend(list(
+        "What to do about the first",
+        &advice_lines(&roundup.advice),
+    ));
+    blocks
+}
+
+fn page_block(message: &Message) -> Option<Value> {
+    let link = link(message.page.as_deref()?, "spendwatch");
+    Some(json!({ "type": "context", "elements": [mrkdwn(&link)] }))
+}
+
+fn escape_all(lines: &[String]) -> Vec<String> {
+    lines.iter().map(|line| escape(line)).collect()
+}
+
+fn advice_lines(advice: &[Advice]) -> Vec<String> {
+    advice
+        .iter()
+        .map(|advice| match &advice.link {
+            Some(url) => format!("{} ({})", escape(&advice.text), link(url, "open")),
+            None => escape(&advice.text),
+        })
+        .collect()
+}
+
+/// A title and lines that are escaped already, in as many sections as they need; a line is never cut by a section's end.
+fn list(title: &str, lines: &[String]) -> Vec<Value> {
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let mut sections = Vec::new();
+    let mut text = format!("*{title}*");
+    for line in lines {
+        if units(&text) + units(line) + 3 > MAX_SECTION {
+            sections.push(section(&text));
+            text = format!("• {line}");
+        } else {
+            text = format!("{text}\n• {line}");
+        }
+    }
+    sections.push(section(&text));
+    sections
+}
+
+/// `text` is escaped already and within the limit.
+fn section(text: &str) -> Value {
+    json!({ "type": "section", "text": mrkdwn(text) })
+}
+
+/// Verbatim: nothing but our own links becomes one.
+fn mrkdwn(text: &str) -> Value {
+    json!({ "type": "mrkdwn", "text": text, "verbatim": true })
+}
+
+fn link(url: &str, text: &str) -> String {
+    let url: String = url.chars().map(link_char).collect();
+    format!("<{}|{}>", escape(&url), escape(text))
+}
+
+fn link_char(c: char) -> String {
+    match c {
+        '<' => "%3C".to_owned(),
+        '>' => "%3E".to_owned(),
+        '|' => "%7C".to_owned(),
+        c if c.is_whitespace() || c.is_control() => "%20".to_owned(),
+        c => c.to_string(),
+    }
+}
+
+/// Exactly the three characters that Slack asks for.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+/// In UTF-16 units, the strictest way in which a limit of characters may be counted.
+fn units(text: &str) -> usize {
+    text.encode_utf16().count()
+}
+
+fn cut(text: &str, limit: usize) -> String {
+    cut_by(text, limit, str::to_owned)
+}
+
+/// Escaped, and cut so that no escape is cut.
+fn cut_escaped(text: &str, limit: usize) -> String {
+    cut_by(text, limit, escape)
+}
+
+fn cut_by(text: &str, limit: usize, render: fn(&str) -> String) -> String {
+    let whole = render(text);
+    if units(&whole) <= limit {
+        return whole;
+    }
+    let mut cut = String::new();
+    let mut n_units = 1;
+    for c in text.chars() {
+        let piece = render(c.encode_utf8(&mut [0; 4]));
+        n_units += units(&piece);
+        if n_units > limit {
+            break;
+        }
+        cut.push_str(&piece);
+    }
+    cut.push('…');
+    cut
+}
+
+/// Characters of all texts in all blocks.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => units(text),
+        Value::Array(values) => values.iter().map(size).sum(),
+        Value::Object(members) => members.values().map(size).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}

@@ -1,0 +1,291 @@
+//! One SMTP transaction for one recipient, on a connection of its own, and what its replies mean.
+//!
+//! lettre's own transport answers for the conversation as a whole; here it is led step by step, because the same reply
+//! means something else at another step: a refused sender is the notifier's fault, a refused recipient the message's.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use lettre::Address;
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream, TlsParameters};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::notify::outcome::{Delivery, Schedule};
+use crate::notify::words;
+
+/// How the connection is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// From the first byte: `smtps://`.
+    Implicit,
+    /// By STARTTLS, or not at all.
+    StartTlsRequired,
+    /// By STARTTLS where the server offers it; where it does, the certificate must be good.
+    StartTlsOpportunistic,
+    /// Never.
+    None,
+}
+
+/// Where and how to connect.
+#[derive(Clone)]
+pub struct Server {
+    /// A name or an address.
+    pub host: String,
+    /// 25, 465, 587.
+    pub port: u16,
+    /// How the connection is encrypted.
+    pub tls: Tls,
+    /// Present unless `tls` is `None`.
+    pub parameters: Option<TlsParameters>,
+    /// Who we are; sent only over an encrypted connection.
+    pub credentials: Option<Credentials>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Server({}:{}, {:?})", self.host, self.port, self.tls)
+    }
+}
+
+/// How far the conversation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Connect,
+    StartTls,
+    Login,
+    Sender,
+    Recipient,
+    Data,
+    Content,
+}
+
+impl Step {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Step::Connect => "connecting",
+            Step::StartTls => "STARTTLS",
+            Step::Login => "login",
+            Step::Sender => "the sender",
+            Step::Recipient => "the recipient",
+            Step::Data => "DATA",
+            Step::Content => "the message",
+        }
+    }
+}
+
+/// Until a connection stands.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the farewell, which changes nothing.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Sends one message to one recipient. `time_limit` holds for all up to the content, and again for the content.
+pub async fn transact(
+    server: &Server,
+    from: &Address,
+    to: &Address,
+    message: &[u8],
+    time_limit: Duration,
+) -> Delivery {
+    let mut connection = match timeout(time_limit, prepare(server, from, to)).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(delivery)) => return delivery,
+        Err(_) => return Delivery::retry("the mail server does not answer in time"),
+    };
+    // From here on the server may have taken the message although its answer is lost: the next attempt has the same
+    // Message-ID.
+    let delivery = match timeout(time_limit, connection.message(message)).await {
+        Ok(Ok(_)) => Delivery::Delivered,
+        Ok(Err(error)) => judge(Step::Content, &error),
+        Err(_) => Delivery::ambiguous("the mail server does not confirm the message in time"),
+    };
+    // What a farewell is answered changes nothing.
+    let _ = timeout(QUIT_TIMEOUT, connection.quit()).await;
+    delivery
+}
+
+/// Everything up to where the server waits for the content.
+async fn prepare(
+    server: &Server,
+    from: &Address,
+    to: &Address,
+) -> Result<AsyncSmtpConnection, Delivery> {
+    let mut connection = connect(server).await?;
+    if let Some(credentials) = &server.credentials {
+        if !connection.is_encrypted() {
+            return Err(Delivery::park(
+                "the connection is not encrypted: the password is not sent over it",
+            ));
+        }
+        let login = connection.auth(DEFAULT_MECHANISMS, credentials).await;
+        login.map_err(|error| judge(Step::Login, &error))?;
+    }
+    let is_ascii = [from, to]
+        .iter()
+        .all(|address| address.to_string().is_ascii());
+    let has_utf8 = connection
+        .server_info()
+        .supports_feature(Extension::SmtpUtfEight);
+    let parameters = match (is_ascii, has_utf8) {
+        (true, _) => Vec::new(),
+        (false, true) => vec![MailParameter::SmtpUtfEight],
+        (false, false) => {
+            return Err(Delivery::drop_message(
+                "the mail server does not take addresses beyond ASCII",
+            ));
+        }
+    };
+    let mail = connection
+        .command(Mail::new(Some(from.clone()), parameters))
+        .await;
+    mail.map_err(|error| judge(Step::Sender, &error))?;
+    let rcpt = connection.command(Rcpt::new(to.clone(), Vec::new())).await;
+    rcpt.map_err(|error| judge(Step::Recipient, &error))?;
+    let data = connection.command(Data).await;
+    data.map_err(|error| judge(Step::Data, &error))?;
+    Ok(connection)
+}
+
+async fn connect(server: &Server) -> Result<AsyncSmtpConnection, Delivery> {
+    let hello = ClientId::default();
+    let address = (server.host.as_str(), server.port);
+    let failed = |error: Error| judge(Step::Connect, &error);
+    if server.tls == Tls::Implicit {
+        let tls = server.parameters.clone();
+        let limit = Some(CONNECT_TIMEOUT);
+        let connected = AsyncSmtpConnection::connect_tokio1(address, limit, &hello, tls, None);
+        return connected.await.map_err(failed);
+    }
+    let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => Box::new(Sparing(stream)),
+        Ok(Err(error)) => return Err(Delivery::retry(format!("no connection: {error}"))),
+        Err(_) => return Err(Delivery::retry("no connection in time")),
+    };
+    let connected = AsyncSmtpConnection::connect_with_transport(stream, &hello).await;
+    let mut connection = connected.map_err(failed)?;
+    let is_offered = connection
+        .server_info()
+        .supports_feature(Extension::StartTls);
+    match (server.tls, is_offered) {
+        (Tls::None, _) | (Tls::StartTlsOpportunistic, false) => return Ok(connection),
+        (Tls::StartTlsRequired, false) => {
+            return Err(Delivery::park("the mail server does not offer STARTTLS"));
+        }
+        (Tls::Implicit | Tls::StartTlsRequired | Tls::StartTlsOpportunistic, _) => {}
+    }
+    let parameters = server.parameters.clone();
+    let parameters = parameters.ok_or_else(|| Delivery::park("encryption is not set up"))?;
+    let started = connection.starttls(parameters, &hello).await;
+    started.map_err(|error| judge(Step::StartTls, &error))?;
+    Ok(connection)
+}
+
+/// The reply's meaning at its step (practice, retry table).
+fn judge(step: Step, error: &Error) -> Delivery {
+    let text = describe(step, error);
+    match (error.status().map(u16::from), step) {
+        (Some(421), _) => Delivery::retry(text),
+        (Some(400..=499), _) => Delivery::Retry {
+            error: text,
+            after: None,
+            is_ambiguous: false,
+            schedule: Schedule::Mail,
+        },
+        (Some(530 | 534 | 535 | 538), _) => Delivery::park(text),
+        (Some(_), Step::Connect | Step::StartTls | Step::Login | Step::Sender) => {
+            Delivery::park(text)
+        }
+        (Some(_), Step::Recipient | Step::Data | Step::Content) => Delivery::drop_message(text),
+        (None, Step::Login) if error.is_client() => Delivery::park(text),
+        (None, Step::Content) => Delivery::ambiguous(text),
+        (
+            None,
+            Step::Connect
+            | Step::StartTls
+            | Step::Login
+            | Step::Sender
+            | Step::Recipient
+            | Step::Data,
+        ) => Delivery::retry(text),
+    }
+}
+
+/// On one line, at most 200 characters; at the login nothing that the server says is quoted, since it may echo.
+fn describe(step: Step, error: &Error) -> String {
+    let place = step.as_str();
+    match (error.status(), step) {
+        (Some(code), Step::Login) => format!("mail server, {place}: {code}"),
+        _ => {
+            let text: String = words::line(&error.to_string()).chars().take(200).collect();
+            format!("mail server, {place}: {text}")
+        }
+    }
+}
+
+/// A connection that is read byte by byte, so that nothing which arrives behind a reply is taken along.
+///
+/// What somebody in between adds to the unencrypted reply to STARTTLS would otherwise be held in a buffer and read as
+/// if it had come over the encrypted connection; like this it ends in the handshake, which fails.
+struct Sparing(TcpStream);
+
+impl fmt::Debug for Sparing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sparing")
+    }
+}
+
+impl AsyncTokioStream for Sparing {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr()
+    }
+}
+
+impl AsyncRead for Sparing {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut byte = [0];
+        let mut one = ReadBuf::new(&mut byte);
+        let room = buffer.remaining().min(1);
+        if room == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        match Pin::new(&mut self.0).poll_read(context, &mut one) {
+            Poll::Ready(Ok(())) => {
+                buffer.put_slice(one.filled());
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for Sparing {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,269 @@
+//! One alert in words: its title, what happened, the figures, and who caused it.
+
+use crate::domain::alert::EndedBy;
+use crate::domain::money::overage_percent;
+use crate::domain::notification::{Contributor, Fact, Reason};
+use crate::domain::rule::{Quantity, Watch};
+use crate::domain::subject::SubjectKind;
+use crate::notify::words;
+
+/// A name and a value, to be set side by side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figure {
+    /// `Spend`, `Limit`, …
+    pub name: &'static str,
+    /// In words.
+    pub value: String,
+}
+
+/// `Critical: workspace Search`, `Escalated to critical: …`, `Resolved: …`.
+pub fn title(fact: &Fact) -> String {
+    let severity = fact.line.severity.as_str();
+    let what = match (fact.reason, fact.is_fired_and_resolved) {
+        (_, true) => "Fired and resolved".to_owned(),
+        (Reason::First, _) => words::capital(severity),
+        (Reason::Escalated, _) => format!("Escalated to {severity}"),
+        (Reason::Lowered, _) => format!("Lowered to {severity}"),
+        (Reason::Repeated, _) => format!("Still {severity}"),
+        (Reason::Unsilenced, _) => format!("Silence over, still {severity}"),
+        (Reason::Resolved, _) => "Resolved".to_owned(),
+    };
+    format!("{what}: {}", words::subject(fact))
+}
+
+/// What the figure is, against what; for a resolved alert why it ended.
+pub fn summary(fact: &Fact) -> String {
+    let state = state(fact);
+    match fact.reason {
+        Reason::Resolved => words::capital(&format!("{}; now {state}", ending(fact))),
+        Reason::First
+        | Reason::Escalated
+        | Reason::Lowered
+        | Reason::Repeated
+        | Reason::Unsilenced => words::capital(&state),
+    }
+}
+
+/// `$5,630.00 spent in November 2026, 12.6% over the limit of $5,000.00`.
+fn state(fact: &Fact) -> String {
+    let value = words::quantity(fact.watch, fact.value);
+    let at_least = at_least(fact);
+    let period = words::in_period(fact);
+    let over = if fact.is_late { " (which is over)" } else { "" };
+    let relation = relation(fact);
+    match fact.watch {
+        Watch::Spend => format!("{at_least}{value} spent {period}{over}{relation}"),
+        Watch::Tokens => format!("{at_least}{value} used {period}{over}{relation}"),
+        Watch::Requests => format!("{at_least}{value} made {period}{over}{relation}"),
+        Watch::DataAge => format!("figures {at_least}{value} old{relation}"),
+    }
+}
+
+/// A figure with an unknown part is a lower bound.
+fn at_least(fact: &Fact) -> &'static str {
+    if fact.is_lower_bound { "at least " } else { "" }
+}
+
+fn relation(fact: &Fact) -> String {
+    let Some(limit) = fact.limit else {
+        return String::new();
+    };
+    let limit_text = words::quantity(fact.watch, limit);
+    match overage(fact) {
+        Some(percent) => format!(", {percent} over the limit of {limit_text}"),
+        None if limit <= 0 => ", where nothing is allowed".to_owned(),
+        None if limit == fact.value => format!(", exactly the limit of {limit_text}"),
+        None => {
+            let share = words::share(limit, fact.value).unwrap_or_default();
+            format!(", {}{share} of the limit of {limit_text}", at_least(fact))
+        }
+    }
+}
+
+/// `12.6%`, only above a limit that is above zero.
+fn overage(fact: &Fact) -> Option<String> {
+    let limit = fact.limit.filter(|limit| *limit < fact.value)?;
+    let percent = overage_percent(limit, fact.value)?;
+    Some(format!("{}{percent}%", at_least(fact)))
+}
+
+/// Why it ended, in words.
+pub fn ending(fact: &Fact) -> String {
+    let kind = fact.identity.slot.subject.kind;
+    match fact.ended_by {
+        Some(EndedBy::Cleared) => cleared(fact),
+        Some(EndedBy::Corrected) => "the service corrected earlier figures downward".to_owned(),
+        Some(EndedBy::LimitChanged) => match fact.limit {
+            Some(_) => "the limit was changed".to_owned(),
+            None => "the limit was removed".to_owned(),
+        },
+        Some(EndedBy::PeriodOver) => "the period is over".to_owned(),
+        Some(EndedBy::SubjectGone) => format!("the {kind} exists no more"),
+        Some(EndedBy::RuleRemoved) => "the rule does not look at it any more".to_owned(),
+        None => "it fell below the severity that is told here".to_owned(),
+    }
+}
+
+fn cleared(fact: &Fact) -> String {
+    let threshold = words::clean(&fact.line.text);
+    match fact.watch {
+        Watch::Spend => format!("the spend fell below the threshold of {threshold}"),
+        Watch::Tokens => format!("the tokens fell below the threshold of {threshold}"),
+        Watch::Requests => format!("the requests fell below the threshold of {threshold}"),
+        Watch::DataAge => "figures are being read again".to_owned(),
+    }
+}
+
+/// All figures, at most 10.
+pub fn figures(fact: &Fact) -> Vec<Figure> {
+    let time = |at| words::time(at, &fact.zone_name);
+    let amount = |quantity| words::quantity(fact.watch, quantity);
+    let mut figures = vec![
+        figure(
+            usage_name(fact.watch),
+            format!("{}{}", at_least(fact), amount(fact.value)),
+        ),
+        figure("Limit", limit(fact)),
+    ];
+    if let Some(overage) = overage(fact) {
+        let excess = fact
+            .limit
+            .map(|limit| fact.value - limit)
+            .unwrap_or_default();
+        figures.push(figure("Overage", format!("{overage} ({})", amount(excess))));
+    } else if let Some(used) = fact.limit.and_then(|limit| words::share(limit, fact.value)) {
+        figures.push(figure(
+            "Used",
+            format!("{}{used} of the limit", at_least(fact)),
+        ));
+    }
+    figures.push(figure("Threshold", threshold(fact)));
+    if let Some(forecast) = fact.forecast {
+        figures.push(figure("Forecast", forecast_words(fact, forecast.pico())));
+    }
+    if let Some(period) = words::period(fact) {
+        let (start, end) = (time(fact.span.start), time(fact.span.end));
+        figures.push(figure("Period", format!("{period}: {start} to {end}")));
+    }
+    figures.push(figure("Since", time(fact.firing_since)));
+    if let Some(ended_at) = fact.ended_at {
+        figures.push(figure("Until", time(ended_at)));
+    }
+    figures.push(figure(
+        "Figures as of",
+        fact.as_of.map_or("never read".to_owned(), time),
+    ));
+    figures.push(figure("Rule", rule(fact)));
+    figures
+}
+
+fn figure(name: &'static str, value: String) -> Figure {
+    Figure { name, value }
+}
+
+fn usage_name(watch: Watch) -> &'static str {
+    match watch {
+        Watch::Spend => "Spend",
+        Watch::Tokens => "Tokens",
+        Watch::Requests => "Requests",
+        Watch::DataAge => "Age of the figures",
+    }
+}
+
+fn limit(fact: &Fact) -> String {
+    match fact.limit {
+        Some(limit) if limit > 0 => words::quantity(fact.watch, limit),
+        Some(_) => "0: nothing is allowed".to_owned(),
+        None => "none any more".to_owned(),
+    }
+}
+
+fn threshold(fact: &Fact) -> String {
+    let text = words::clean(&fact.line.text);
+    let quantity = words::quantity(fact.watch, fact.line.quantity);
+    let severity = fact.line.severity;
+    if text.ends_with('%') && fact.line.quantity > 0 {
+        format!("{text} = {quantity} ({severity})")
+    } else {
+        format!("{text} ({severity})")
+    }
+}
+
+fn forecast_words(fact: &Fact, forecast: Quantity) -> String {
+    let amount = words::quantity(Watch::Spend, forecast);
+    match fact.limit.and_then(|limit| words::share(limit, forecast)) {
+        Some(share) => format!("{amount} at the period's end, {share} of the limit"),
+        None => format!("{amount} at the period's end"),
+    }
+}
+
+/// `workspace-month, organization acme, cost_center platform`.
+fn rule(fact: &Fact) -> String {
+    let mut parts = vec![words::clean(fact.identity.slot.rule.as_str())];
+    if fact.identity.slot.subject.kind != SubjectKind::Organization {
+        let organization = words::clean(fact.identity.organization.as_str());
+        parts.push(format!("organization {organization}"));
+    }
+    let labels = fact.labels.iter().take(MAX_LABELS);
+    parts.extend(
+        labels.map(|(key, value)| format!("{} {}", words::clean(key), words::clean(value))),
+    );
+    parts.join(", ")
+}
+
+/// More labels of a rule are in the webhook alone.
+const MAX_LABELS: usize = 10;
+
+/// The largest contributors, one line each.
+pub fn contributors(fact: &Fact) -> Vec<String> {
+    fact.top
+        .iter()
+        .map(|contributor| contributor_line(fact, contributor))
+        .collect()
+}
+
+fn contributor_line(fact: &Fact, contributor: &Contributor) -> String {
+    let name = contributor_name(fact, contributor);
+    let value = words::quantity(fact.watch, contributor.value);
+    let share = match words::share(fact.value, contributor.value) {
+        Some(share) => format!(" ({share})"),
+        None => String::new(),
+    };
+    format!(
+        "{name}: {value}{share}, {}",
+        growth(fact.watch, contributor)
+    )
+}
+
+/// What is the subject itself is not repeated.
+pub fn contributor_name(fact: &Fact, contributor: &Contributor) -> String {
+    let workspace = words::clean(&contributor.workspace);
+    let model = words::clean(contributor.model.as_str());
+    match fact.identity.slot.subject.kind {
+        SubjectKind::Workspace => model,
+        SubjectKind::Model => workspace,
+        SubjectKind::Organization | SubjectKind::Team => format!("{workspace}, {model}"),
+    }
+}
+
+fn growth(watch: Watch, contributor: &Contributor) -> String {
+    let Some(before) = contributor.before else {
+        return "nothing known of the period before".to_owned();
+    };
+    if before == 0 && contributor.value > 0 {
+        return "new: nothing in the same days of the period before".to_owned();
+    }
+    let then = words::quantity(watch, before);
+    match growth_percent(contributor) {
+        Some(percent) => format!("{percent}% against {then} in the same days of the period before"),
+        None => format!("{then} in the same days of the period before"),
+    }
+}
+
+/// `+45.2`, `-3.0`; `None` where there was nothing before.
+pub fn growth_percent(contributor: &Contributor) -> Option<String> {
+    let before = contributor.before.filter(|before| *before > 0)?;
+    let percent = overage_percent(before, contributor.value)?;
+    let sign = if percent.starts_with('-') { "" } else { "+" };
+    Some(format!("{sign}{percent}"))
+}

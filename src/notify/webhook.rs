@@ -1,0 +1,435 @@
+//! The webhook: JSON in the shape of Alertmanager's (version 4), signed by Standard Webhooks.
+//!
+//! Receivers may hold state, so no alert is ever left out: a message with more alerts than one post should carry goes
+//! out as several posts, each with an id of its own that is the same on every retry.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use reqwest::Client;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
+use sha2::Sha256;
+
+use crate::domain::money::{Usd, overage_percent};
+use crate::domain::notification::{Contributor, Fact, Reason};
+use crate::domain::rule::{Quantity, Watch};
+use crate::domain::subject::SubjectKind;
+use crate::notify::advice::advise;
+use crate::notify::envelope::Envelope;
+use crate::notify::outcome::{Delivery, SettingsError};
+use crate::notify::post::{self, Address, Answer, Post, Verdict};
+use crate::notify::story;
+use crate::notify::words;
+use crate::secret::Secret;
+
+/// Alerts in one post: well below what receivers and the proxies before them take (a megabyte, often).
+pub const MAX_ALERTS: usize = 100;
+/// Characters of a label's value.
+const MAX_LABEL: usize = 1024;
+/// How Alertmanager writes that something has not ended.
+const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
+/// Set by us or by HTTP itself.
+const RESERVED: [&str; 9] = [
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+    "content-type",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "host",
+    "user-agent",
+];
+
+/// What a webhook notifier is built from.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The receiver's address.
+    pub url: Secret,
+    /// `whsec_…`; several while rotating; none: unsigned.
+    pub signing_secrets: Vec<Secret>,
+    /// Sent along, as `Authorization` is.
+    pub headers: Vec<(String, Secret)>,
+}
+
+/// A webhook.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    client: Client,
+    address: Address,
+    keys: Vec<SigningKey>,
+    headers: HeaderMap,
+    secrets: Vec<Secret>,
+}
+
+/// A key as it was given and as it is used.
+#[derive(Clone)]
+struct SigningKey(zeroize::Zeroizing<Vec<u8>>);
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(crate::secret::REDACTED)
+    }
+}
+
+impl Webhook {
+    /// Checks address, secrets and headers. The client must follow no redirects and have time limits.
+    pub fn new(client: Client, settings: Settings) -> Result<Webhook, SettingsError> {
+        let address = Address::new(settings.url)?;
+        let keys = settings
+            .signing_secrets
+            .iter()
+            .enumerate()
+            .map(|(place, secret)| {
+                signing_key(secret).ok_or(SettingsError::SigningSecret { index: place + 1 })
+            })
+            .collect::<Result<_, _>>()?;
+        let headers = headers(&settings.headers)?;
+        let values = settings.headers.into_iter().map(|(_, value)| value);
+        let secrets = settings.signing_secrets.into_iter().chain(values).collect();
+        Ok(Webhook {
+            client,
+            address,
+            keys,
+            headers,
+            secrets,
+        })
+    }
+
+    /// Sends once: all posts of the message, up to the first that fails.
+    pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
+        for (place, facts) in envelope.facts.chunks(MAX_ALERTS).enumerate() {
+            let id = part_id(envelope.id, place);
+            let body = payload(envelope, facts).to_string().into_bytes();
+            let delivery = self.post(&id, body, envelope.now).await;
+            if delivery != Delivery::Delivered {
+                return delivery;
+            }
+        }
+        Delivery::Delivered
+    }
+
+    async fn post(&self, id: &str, body: Vec<u8>, now: Timestamp) -> Delivery {
+        let signature = sign(&self.keys, id, now.as_second(), &body);
+        let mut headers = self.headers.clone();
+        let timestamp = now.as_second().to_string();
+        let own = [
+            ("webhook-id", Some(id.to_owned())),
+            ("webhook-timestamp", Some(timestamp)),
+            ("webhook-signature", signature),
+        ];
+        for (name, value) in own {
+            let Some(value) = value else { continue };
+            match HeaderValue::try_from(value) {
+                Ok(value) => headers.insert(HeaderName::from_static(name), value),
+                Err(_) => return Delivery::drop_message(format!("header {name} cannot be sent")),
+            };
+        }
+        let post = Post {
+            address: &self.address,
+            headers,
+            body,
+            secrets: self.secrets.iter().collect(),
+            now,
+        };
+        post::post(&self.client, post, judge).await
+    }
+}
+
+/// The first post has the message's own id.
+fn part_id(id: &str, place: usize) -> String {
+    match place {
+        0 => id.to_owned(),
+        later => format!("{id}-{}", later + 1),
+    }
+}
+
+fn judge(answer: &Answer) -> Verdict {
+    match answer.status {
+        200..=299 => Verdict::Delivered,
+        408 | 425 | 429 | 500..=599 => Verdict::Retry,
+        300..=399 | 401 | 403 | 404 | 405 | 407 => Verdict::Park,
+        410 => Verdict::ParkForGood,
+        _ => Verdict::Drop,
+    }
+}
+
+fn signing_key(secret: &Secret) -> Option<SigningKey> {
+    let text = secret.expose().trim().strip_prefix("whsec_")?;
+    let key = STANDARD.decode(text).ok()?;
+    (24..=64)
+        .contains(&key.len())
+        .then(|| SigningKey(zeroize::Zeroizing::new(key)))
+}
+
+fn headers(settings: &[(String, Secret)]) -> Result<HeaderMap, SettingsError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in settings {
+        let unusable = || SettingsError::Header { name: name.clone() };
+        let header = HeaderName::try_from(name.as_str()).map_err(|_| unusable())?;
+        if RESERVED.contains(&header.as_str()) {
+            return Err(SettingsError::ReservedHeader { name: name.clone() });
+        }
+        let mut value = HeaderValue::try_from(value.expose()).map_err(|_| unusable())?;
+        value.set_sensitive(true);
+        headers.append(header, value);
+    }
+    Ok(headers)
+}
+
+/// One signature for each key over `id.timestamp.body`; `None` without keys.
+fn sign(keys: &[SigningKey], id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
+    let signatures: Vec<String> = keys
+        .iter()
+        .map(|SigningKey(key)| {
+            let mut mac =
+                Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+            mac.update(format!("{id}.{timestamp}.").as_bytes());
+            mac.update(body);
+            format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+        })
+        .collect();
+    (!signatures.is_empty()).then(|| signatures.join(" "))
+}
+
+/// The JSON to post for some of an envelope's facts.
+pub fn payload(envelope: &Envelope<'_>, facts: &[Fact]) -> Value {
+    let is_firing = facts.iter().any(|fact| fact.reason != Reason::Resolved);
+    let labels: Vec<Texts> = facts.iter().map(labels).collect();
+    let annotations: Vec<Texts> = facts
+        .iter()
+        .map(|fact| annotations(fact, envelope))
+        .collect();
+    let common_labels = common(&labels);
+    let group_labels: Texts = common_labels
+        .iter()
+        .filter(|(name, _)| matches!(name.as_str(), "alertname" | "organization"))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let page = envelope.links.external_url.as_deref().unwrap_or_default();
+    let alerts: Vec<Value> = facts
+        .iter()
+        .zip(labels.iter().zip(&annotations))
+        .map(|(fact, (labels, annotations))| alert(fact, labels, annotations, page))
+        .collect();
+    json!({
+        "version": "4",
+        "groupKey": group_key(&group_labels),
+        "truncatedAlerts": 0,
+        "status": status(is_firing),
+        "receiver": envelope.notifier.as_str(),
+        "groupLabels": group_labels,
+        "commonLabels": common_labels,
+        "commonAnnotations": common(&annotations),
+        "externalURL": page,
+        "alerts": alerts,
+        "spendwatch": {
+            "id": envelope.id,
+            "created_at": envelope.created_at.to_string(),
+            "is_replay": envelope.is_replay,
+        },
+    })
+}
+
+type Texts = BTreeMap<String, String>;
+
+fn status(is_firing: bool) -> &'static str {
+    if is_firing { "firing" } else { "resolved" }
+}
+
+fn group_key(labels: &Texts) -> String {
+    let labels: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value:?}"))
+        .collect();
+    format!("{{}}:{{{}}}", labels.join(", "))
+}
+
+/// What all have in common.
+fn common(all: &[Texts]) -> Texts {
+    let Some((first, rest)) = all.split_first() else {
+        return Texts::new();
+    };
+    let mut common = first.clone();
+    common.retain(|name, value| rest.iter().all(|texts| texts.get(name) == Some(value)));
+    common
+}
+
+fn alert(fact: &Fact, labels: &Texts, annotations: &Texts, page: &str) -> Value {
+    let is_firing = fact.reason != Reason::Resolved;
+    let ended_at = match fact.ended_at {
+        _ if is_firing => NOT_ENDED.to_owned(),
+        Some(at) => at.to_string(),
+        None => fact.decided_at.to_string(),
+    };
+    json!({
+        "status": status(is_firing),
+        "labels": labels,
+        "annotations": annotations,
+        "startsAt": fact.firing_since.to_string(),
+        "endsAt": ended_at,
+        "generatorURL": page,
+        "fingerprint": fact.identity.fingerprint(),
+        "spendwatch": figures(fact),
+    })
+}
+
+/// The rule's own labels never replace ours. What is empty is left out, as Alertmanager would.
+fn labels(fact: &Fact) -> Texts {
+    let slot = &fact.identity.slot;
+    let mut labels = fact.labels.clone();
+    let mut set = |name: &str, value: &str| {
+        let value: String = value.chars().take(MAX_LABEL).collect();
+        labels.insert(name.to_owned(), value);
+    };
+    set("alertname", slot.rule.as_str());
+    set("organization", fact.identity.organization.as_str());
+    set("subject_kind", slot.subject.kind.as_str());
+    set("subject_id", &slot.subject.id);
+    match slot.subject.kind {
+        SubjectKind::Organization => {}
+        SubjectKind::Workspace => {
+            set("workspace_id", &slot.subject.id);
+            set("workspace", &fact.subject_name);
+        }
+        SubjectKind::Model => set("model", &slot.subject.id),
+        SubjectKind::Team => set("team", &slot.subject.id),
+    }
+    match (fact.watch, &slot.period) {
+        (Watch::DataAge, _) => {}
+        (Watch::Spend | Watch::Tokens | Watch::Requests, Some(label)) => set("period", label),
+        (Watch::Spend | Watch::Tokens | Watch::Requests, None) => {
+            set("period", &words::rolling_word(fact));
+        }
+    }
+    set("severity", fact.line.severity.as_str());
+    labels.retain(|_, value| !value.is_empty());
+    labels
+}
+
+fn annotations(fact: &Fact, envelope: &Envelope<'_>) -> Texts {
+    let mut description: Vec<String> = story::figures(fact)
+        .iter()
+        .map(|figure| format!("{}: {}", figure.name, figure.value))
+        .collect();
+    description.extend(story::contributors(fact));
+    let advice: Vec<String> = advise(fact, envelope.links)
+        .into_iter()
+        .map(|advice| match advice.link {
+            Some(link) => format!("{}: {link}", advice.text),
+            None => advice.text,
+        })
+        .collect();
+    let summary = format!("{}: {}", story::title(fact), story::summary(fact));
+    let texts = [
+        ("summary", summary),
+        ("description", description.join("\n")),
+        ("advice", advice.join("\n")),
+    ];
+    texts
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(name, text)| (name.to_owned(), text))
+        .collect()
+}
+
+/// The exact figures, as decimal strings.
+fn figures(fact: &Fact) -> Value {
+    let mut figures = Map::new();
+    let names = names(fact.watch);
+    figures.insert(names.value.to_owned(), exact(fact.watch, fact.value));
+    figures.insert(
+        names.limit.to_owned(),
+        exact_or_null(fact.watch, fact.limit),
+    );
+    let overage = fact
+        .limit
+        .and_then(|limit| overage_percent(limit, fact.value));
+    let rest = json!({
+        "watch": fact.watch.as_str(),
+        "is_lower_bound": fact.is_lower_bound,
+        "is_late": fact.is_late,
+        "is_fired_and_resolved": fact.is_fired_and_resolved,
+        "threshold": &*fact.line.text,
+        "overage_percent": overage,
+        "forecast_usd": fact.forecast.map(|usd| usd.to_string()),
+        "sequence": fact.sequence,
+        "reason": fact.reason.as_str(),
+        "ended_by": fact.ended_by.map(|by| by.as_str()),
+        "decided_at": fact.decided_at.to_string(),
+        "as_of": fact.as_of.map(|at| at.to_string()),
+        "period_start": fact.span.start.to_string(),
+        "period_end": fact.span.end.to_string(),
+        "time_zone": fact.zone_name,
+        "top": fact.top.iter().map(|part| contributor(fact.watch, part)).collect::<Vec<_>>(),
+    });
+    if let Value::Object(rest) = rest {
+        figures.extend(rest);
+    }
+    Value::Object(figures)
+}
+
+/// What a watch's figures are called.
+struct Names {
+    value: &'static str,
+    limit: &'static str,
+    before: &'static str,
+    growth: &'static str,
+}
+
+fn names(watch: Watch) -> Names {
+    let name = |value, limit, before, growth| Names {
+        value,
+        limit,
+        before,
+        growth,
+    };
+    match watch {
+        Watch::Spend => name("spend_usd", "limit_usd", "before_usd", "growth_usd"),
+        Watch::Tokens => name("tokens", "limit_tokens", "before_tokens", "growth_tokens"),
+        Watch::Requests => name(
+            "requests",
+            "limit_requests",
+            "before_requests",
+            "growth_requests",
+        ),
+        Watch::DataAge => name(
+            "age_seconds",
+            "limit_seconds",
+            "before_seconds",
+            "growth_seconds",
+        ),
+    }
+}
+
+fn exact(watch: Watch, quantity: Quantity) -> Value {
+    Value::String(match watch {
+        Watch::Spend => Usd::from_pico(quantity).to_string(),
+        Watch::Tokens | Watch::Requests | Watch::DataAge => quantity.to_string(),
+    })
+}
+
+fn exact_or_null(watch: Watch, quantity: Option<Quantity>) -> Value {
+    quantity.map_or(Value::Null, |quantity| exact(watch, quantity))
+}
+
+fn contributor(watch: Watch, part: &Contributor) -> Value {
+    let names = names(watch);
+    let growth = part.before.map(|before| part.value - before);
+    let percent = part
+        .before
+        .and_then(|before| overage_percent(before, part.value));
+    json!({
+        "workspace_id": part.workspace_id.as_str(),
+        "workspace": part.workspace,
+        "model": part.model.as_str(),
+        names.value: exact(watch, part.value),
+        names.before: exact_or_null(watch, part.before),
+        names.growth: exact_or_null(watch, growth),
+        "growth_percent": percent,
+    })
+}

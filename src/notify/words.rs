@@ -1,0 +1,267 @@
+//! Names, quantities, times and periods as people read them. Escaping for a receiver's format comes after this.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::ids::{UNASSIGNED, UNATTRIBUTED};
+use crate::domain::money::{Usd, div_half_even, group_thousands};
+use crate::domain::notification::Fact;
+use crate::domain::rule::{Quantity, Watch};
+use crate::domain::subject::SubjectKind;
+
+/// Names are cut here, so that no message outgrows its receiver.
+pub const MAX_NAME: usize = 80;
+
+/// A foreign name on one line: control characters, line breaks and marks that turn or hide text are replaced by `�`, and
+/// it ends after [`MAX_NAME`] characters. It is not escaped for any format.
+pub fn clean(name: &str) -> String {
+    let visible = |c: char| if is_treacherous(c) { '\u{fffd}' } else { c };
+    let mut text: String = name.chars().take(MAX_NAME).map(visible).collect();
+    if name.chars().nth(MAX_NAME).is_some() {
+        text.pop();
+        text.push('…');
+    }
+    if text.trim().is_empty() {
+        "(no name)".to_owned()
+    } else {
+        text
+    }
+}
+
+/// A foreign text of any length on one line, without control characters.
+pub fn line(text: &str) -> String {
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || is_treacherous(c))
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.join(" ")
+}
+
+/// Joiners (U+200C, U+200D) stay: emoji and several scripts need them, and they turn nothing around.
+fn is_treacherous(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+        )
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// `workspace Search`; what has no name of its own is described.
+pub fn subject(fact: &Fact) -> String {
+    let subject = &fact.identity.slot.subject;
+    match (subject.kind, &*subject.id) {
+        (SubjectKind::Workspace, UNATTRIBUTED) => "usage outside the listed workspaces".to_owned(),
+        (SubjectKind::Model, UNATTRIBUTED) => "usage without a model".to_owned(),
+        (SubjectKind::Team, UNASSIGNED) => "usage of no team".to_owned(),
+        (kind, _) => format!("{kind} {}", clean(&fact.subject_name)),
+    }
+}
+
+/// `$5,630.00`, `1,200,000 tokens`, `3 h 5 min`.
+pub fn quantity(watch: Watch, quantity: Quantity) -> String {
+    match watch {
+        Watch::Spend => dollars(Usd::from_pico(quantity)),
+        Watch::Tokens => format!("{} tokens", whole(quantity)),
+        Watch::Requests => format!("{} requests", whole(quantity)),
+        Watch::DataAge => seconds(quantity),
+    }
+}
+
+/// To the cent; what would be rounded to nothing keeps all its digits.
+pub fn dollars(usd: Usd) -> String {
+    let sign = if usd < Usd::ZERO { "-" } else { "" };
+    let amount = usd.abs();
+    if amount != Usd::ZERO && amount.cents() == "0.00" {
+        format!("{sign}${amount}")
+    } else {
+        format!("{sign}${}", amount.grouped())
+    }
+}
+
+fn whole(quantity: Quantity) -> String {
+    let sign = if quantity < 0 { "-" } else { "" };
+    format!(
+        "{sign}{}",
+        group_thousands(&quantity.unsigned_abs().to_string())
+    )
+}
+
+/// The two largest units: `2 days 3 h`, `3 h 5 min`, `45 s`.
+pub fn duration(duration: SignedDuration) -> String {
+    seconds(i128::from(duration.as_secs()))
+}
+
+fn seconds(seconds: i128) -> String {
+    let seconds = seconds.max(0);
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
+    let day_word = if days == 1 { "day" } else { "days" };
+    let parts = if days > 0 {
+        [(days, day_word), (hours, "h")]
+    } else if hours > 0 {
+        [(hours, "h"), (minutes, "min")]
+    } else if minutes > 0 {
+        [(minutes, "min"), (rest, "s")]
+    } else {
+        return format!("{rest} s");
+    };
+    let words: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    words.join(" ")
+}
+
+/// `value` as a share of `whole`, with one decimal, rounded half to even: `82.0%`; `None` where the whole is not above 0.
+pub fn share(whole: Quantity, value: Quantity) -> Option<String> {
+    (whole > 0).then(|| {
+        let tenths = div_half_even(value * 1000, whole);
+        let sign = if tenths < 0 { "-" } else { "" };
+        let tenths = tenths.unsigned_abs();
+        format!("{sign}{}.{}%", tenths / 10, tenths % 10)
+    })
+}
+
+/// `2026-11-24 14:05 Europe/Berlin`; in UTC where the zone is unknown on this machine.
+pub fn time(at: Timestamp, zone_name: &str) -> String {
+    let (zone, name) = match TimeZone::get(zone_name) {
+        Ok(zone) => (zone, zone_name),
+        Err(_) => (TimeZone::UTC, "UTC"),
+    };
+    let local = at.to_zoned(zone);
+    format!("{} {}", local.strftime("%Y-%m-%d %H:%M"), clean(name))
+}
+
+/// `in November 2026`, `on 24 November 2026`, `in the last 24 h`; empty for a watch without a period.
+pub fn in_period(fact: &Fact) -> String {
+    let name = match period(fact) {
+        Some(name) => name,
+        None => return String::new(),
+    };
+    match &fact.identity.slot.period {
+        Some(label) if label.parse::<Date>().is_ok() && label.len() == 10 => format!("on {name}"),
+        Some(_) | None => format!("in {name}"),
+    }
+}
+
+/// `November 2026`, `24 November 2026`, `week 48 of 2026`, `Q4 2026`, `the last 24 h`; `None` for the age of data.
+pub fn period(fact: &Fact) -> Option<String> {
+    match fact.watch {
+        Watch::DataAge => return None,
+        Watch::Spend | Watch::Tokens | Watch::Requests => {}
+    }
+    Some(match &fact.identity.slot.period {
+        Some(label) => calendar(label).unwrap_or_else(|| clean(label)),
+        None => format!("the last {}", rolling(fact)),
+    })
+}
+
+/// `24h`: the length of a rolling span as configuration writes it.
+pub fn rolling_word(fact: &Fact) -> String {
+    format!("{}h", fact.span.duration().as_hours())
+}
+
+fn rolling(fact: &Fact) -> String {
+    let hours = fact.span.duration().as_hours();
+    if hours > 24 && hours % 24 == 0 {
+        format!("{} days", hours / 24)
+    } else {
+        format!("{hours} h")
+    }
+}
+
+fn calendar(label: &str) -> Option<String> {
+    let long = |date: Date| date.strftime("%-d %B %Y").to_string();
+    if let Some((date, hour)) = label.split_once('T') {
+        let (hour, offset) = hour.split_at_checked(2)?;
+        let date: Date = date.parse().ok()?;
+        return Some(format!(
+            "the hour from {hour}:00 (UTC{offset}) of {}",
+            long(date)
+        ));
+    }
+    if let Some((year, week)) = label.split_once("-W") {
+        return Some(format!("week {week} of {year}"));
+    }
+    if let Some((year, quarter)) = label.split_once("-Q") {
+        return Some(format!("Q{quarter} {year}"));
+    }
+    if label.len() == 7 {
+        let first: Date = format!("{label}-01").parse().ok()?;
+        return Some(first.strftime("%B %Y").to_string());
+    }
+    Some(long(label.parse().ok()?))
+}
+
+/// With a capital first letter.
+pub fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_uppercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_clean(name: &str, expected: &str) {
+        assert_eq!(clean(name), expected);
+    }
+
+    #[test]
+    fn names_stay_on_one_line_and_turn_nothing_around() {
+        check_clean("Search & <b>", "Search & <b>");
+        check_clean("x\r\nBcc: a@b", "x��Bcc: a@b");
+        check_clean("\u{1b}[31mred\u{7}", "�[31mred�");
+        check_clean("abc\u{202e}def\u{2028}", "abc�def�");
+        check_clean("👩‍💻 日本", "👩‍💻 日本");
+        check_clean(" \t", " �");
+        check_clean("", "(no name)");
+        assert_eq!(clean(&"é".repeat(81)).chars().count(), MAX_NAME);
+    }
+
+    #[test]
+    fn quantities() {
+        let spend = |text: &str| quantity(Watch::Spend, Usd::parse(text).unwrap().pico());
+        assert_eq!(spend("5630"), "$5,630.00");
+        assert_eq!(spend("-3.1"), "-$3.10");
+        assert_eq!(spend("0.0031"), "$0.0031");
+        assert_eq!(spend("0"), "$0.00");
+        assert_eq!(quantity(Watch::Tokens, 1_200_000), "1,200,000 tokens");
+        assert_eq!(quantity(Watch::DataAge, 11_100), "3 h 5 min");
+        assert_eq!(quantity(Watch::DataAge, 86_400), "1 day");
+        assert_eq!(quantity(Watch::DataAge, 0), "0 s");
+        assert_eq!(share(5_000, 4_100).as_deref(), Some("82.0%"));
+        assert_eq!(share(0, 1), None);
+    }
+
+    #[test]
+    fn periods() {
+        for (label, expected) in [
+            ("2026-11", "November 2026"),
+            ("2026-11-04", "4 November 2026"),
+            ("2026-W48", "week 48 of 2026"),
+            ("2026-Q4", "Q4 2026"),
+            (
+                "2026-11-24T14+01:00",
+                "the hour from 14:00 (UTC+01:00) of 24 November 2026",
+            ),
+        ] {
+            assert_eq!(calendar(label).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn times_bear_their_zone() {
+        let at: Timestamp = "2026-11-24T13:05:00Z".parse().unwrap();
+        assert_eq!(time(at, "Europe/Berlin"), "2026-11-24 14:05 Europe/Berlin");
+        assert_eq!(time(at, "No/Where"), "2026-11-24 13:05 UTC");
+    }
+}
