@@ -197,7 +197,7 @@ impl Worker {
     fn log(&self, id: &str, outcome: &Outcome) {
         match outcome {
             Outcome::Delivered => {
-                tracing::debug!(notifier.name = %self.name, "message {id} is delivered")
+                tracing::debug!(notifier.name = %self.name, "message {id} is delivered");
             }
             Outcome::Retry { at, error } => {
                 tracing::warn!(notifier.name = %self.name, "message {id} waits until {at}: {error}");

@@ -46,7 +46,7 @@ thresholds = [{ at = "25%", severity = "info" }, { at = "50%", severity = "warni
 pub async fn run() -> anyhow::Result<()> {
     let clock = Clock::system();
     let now = clock.now();
-    let began = now.checked_sub(SignedDuration::from_hours(24 * 45))?;
+    let began = now.checked_sub(SignedDuration::from_hours(24 * 100))?;
     let simulator = Simulator::start(World::demo(11, began, now), clock.clone()).await?;
     let config = config::read(
         RULES,

@@ -176,7 +176,7 @@ impl World {
             model: opus.to_owned(),
             since,
             micros_per_second: 900_000,
-            doubles_after: 12,
+            doubles_after: 7,
         });
         world
     }
