@@ -67,3 +67,43 @@ pub fn payload(envelope: &Envelope<'_>) -> String {
     let message = message::render(envelope, MAX_LINES);
     format!("{}\n", message::plain_text(&message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::notification::Reason;
+    use crate::notify::envelope::Links;
+    use crate::notify::samples::{at, fact};
+
+    async fn send_to(writer: impl Write + Send + 'static) -> Delivery {
+        let console = Console::new(writer);
+        let envelope = Envelope {
+            id: "id-000001",
+            notifier: &"console".into(),
+            facts: &[fact(Reason::First)],
+            created_at: at("2026-11-24T13:05:00Z"),
+            now: at("2026-11-24T13:05:00Z"),
+            n_attempts: 0,
+            is_replay: false,
+            links: &Links::default(),
+            recipient: None,
+        };
+        console.send(&envelope).await
+    }
+
+    #[tokio::test]
+    async fn a_pipe_whose_reader_is_gone_parks() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        assert!(matches!(send_to(writer).await, Delivery::Park { .. }));
+    }
+
+    #[tokio::test]
+    async fn the_text_arrives_whole() {
+        let (reader, writer) = io::pipe().unwrap();
+        assert_eq!(send_to(writer).await, Delivery::Delivered);
+        let text = io::read_to_string(reader).unwrap();
+        assert!(text.starts_with("Critical: workspace Search\n$5,630.12 spent"));
+        assert!(text.ends_with("\n\n"));
+    }
+}

@@ -127,7 +127,8 @@ pub fn plain_text(message: &Message) -> String {
         }
         Body::Many(roundup) => {
             for group in &roundup.groups {
-                push_list(&mut lines, &group.title, &group.lines);
+                lines.extend([String::new(), group.title.clone()]);
+                lines.extend(group.lines.iter().map(|line| format!("- {line}")));
                 lines.extend(group.more.iter().map(|more| format!("  {more}")));
             }
             if let Some(more) = &roundup.more {
@@ -148,12 +149,10 @@ pub fn plain_text(message: &Message) -> String {
 }
 
 fn push_list(lines: &mut Vec<String>, title: &str, items: &[String]) {
-    if title.is_empty() || (items.is_empty() && !title.contains(':')) {
-        return;
+    if !items.is_empty() {
+        lines.extend([String::new(), format!("{title}:")]);
+        lines.extend(items.iter().map(|item| format!("- {item}")));
     }
-    let colon = if title.contains(':') { "" } else { ":" };
-    lines.extend([String::new(), format!("{title}{colon}")]);
-    lines.extend(items.iter().map(|item| format!("- {item}")));
 }
 
 fn advice_lines(advice: &[Advice]) -> Vec<String> {
@@ -273,8 +272,15 @@ fn group_with_lines(facts: &[Fact], max_lines: usize) -> Vec<RuleFacts<'_>> {
     groups
 }
 
-/// `together $12,345.00 against limits of $10,000.00`; for the age of data the oldest.
+/// `together $12,345.00 against limits of $10,000.00`; for the age of data the oldest. What is over counts only where
+/// nothing fires.
 fn together(facts: &[&Fact]) -> String {
+    let firing: Vec<&Fact> = facts
+        .iter()
+        .copied()
+        .filter(|fact| fact.reason != Reason::Resolved)
+        .collect();
+    let facts = if firing.is_empty() { facts } else { &firing };
     let Some(watch) = facts.first().map(|fact| fact.watch) else {
         return String::new();
     };
@@ -319,7 +325,10 @@ fn roundup(facts: &[Fact], envelope: &Envelope<'_>, max_lines: usize) -> Roundup
     let (shown, rest) = groups.split_at(groups.len().min(MAX_GROUPS));
     let n_rest: usize = rest.iter().map(|group| group.facts.len()).sum();
     Roundup {
-        groups: shown.iter().map(rule_group).collect(),
+        groups: shown
+            .iter()
+            .map(|group| rule_group(group, groups.len() > 1))
+            .collect(),
         more: (n_rest > 0).then(|| format!("and {n_rest} more of {} other rules", rest.len())),
         advice: facts
             .first()
@@ -328,16 +337,17 @@ fn roundup(facts: &[Fact], envelope: &Envelope<'_>, max_lines: usize) -> Roundup
     }
 }
 
-fn rule_group(group: &RuleFacts<'_>) -> Group {
+/// The totals of an only rule are in the summary already.
+fn rule_group(group: &RuleFacts<'_>, has_totals: bool) -> Group {
     let rule = words::clean(group.rule.as_str());
     let organization = words::clean(group.organization.as_str());
     let (shown, rest) = group.facts.split_at(group.n_shown);
     let n = group.facts.len();
     let alerts = if n == 1 { "alert" } else { "alerts" };
-    let title = format!(
-        "{rule} ({organization}): {n} {alerts}, {}",
-        together(&group.facts)
-    );
+    let mut title = format!("{rule} ({organization}): {n} {alerts}");
+    if has_totals {
+        title = format!("{title}, {}", together(&group.facts));
+    }
     let more = match rest.len() {
         0 => None,
         n_rest if shown.is_empty() => Some(format!("{n_rest} not listed")),

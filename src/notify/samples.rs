@@ -101,6 +101,9 @@ pub(crate) fn many(n: usize) -> Vec<Fact> {
             let id = format!("workspace_{index:03}");
             fact.identity.slot.subject = Subject::new(SubjectKind::Workspace, id);
             fact.subject_name = format!("Team {index}");
+            for part in &mut fact.top {
+                part.workspace = fact.subject_name.clone();
+            }
             fact
         })
         .collect()

@@ -272,3 +272,55 @@ fn size(value: &Value) -> usize {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(status: u16, media_type: &str, body: &str, expected: Verdict) {
+        let answer = Answer {
+            status,
+            media_type: media_type.to_owned(),
+            body: body.to_owned(),
+            is_whole: true,
+        };
+        assert_eq!(judge(&answer), expected, "{status} {body}");
+    }
+
+    #[test]
+    fn case_22_a_200_is_a_yes_only_with_ok() {
+        check(200, "text/plain", "ok", Verdict::Delivered);
+        check(200, "text/plain", "ok\n", Verdict::Delivered);
+        check(200, "text/plain", "invalid_blocks", Verdict::Drop);
+        check(
+            200,
+            "text/html",
+            "<html>Please log in</html>",
+            Verdict::Retry,
+        );
+        check(200, "", "<!DOCTYPE html>", Verdict::Retry);
+        check(200, "", "", Verdict::Retry);
+    }
+
+    #[test]
+    fn other_answers() {
+        for status in [429, 500, 502, 503] {
+            check(status, "text/plain", "rollup_error", Verdict::Retry);
+        }
+        for status in [302, 403, 404, 410] {
+            check(status, "text/plain", "no_service", Verdict::Park);
+        }
+        for status in [400, 413] {
+            check(status, "text/plain", "invalid_payload", Verdict::Drop);
+        }
+    }
+
+    #[test]
+    fn nothing_is_cut_inside_an_escape() {
+        assert_eq!(cut_escaped("a&b", 7), "a&amp;b");
+        assert_eq!(cut_escaped("a&bc", 7), "a&amp;…");
+        assert_eq!(cut_escaped("a&bc", 6), "a…");
+        assert_eq!(cut("😀😀😀", 5), "😀😀…");
+    }
+}

@@ -49,7 +49,7 @@ fn state(fact: &Fact) -> String {
     let value = words::quantity(fact.watch, fact.value);
     let at_least = at_least(fact);
     let period = words::in_period(fact);
-    let over = if fact.is_late { " (which is over)" } else { "" };
+    let over = if fact.is_late { ", which is over" } else { "" };
     let relation = relation(fact);
     match fact.watch {
         Watch::Spend => format!("{at_least}{value} spent {period}{over}{relation}"),
@@ -138,12 +138,12 @@ pub fn figures(fact: &Fact) -> Vec<Figure> {
         ));
     }
     figures.push(figure("Threshold", threshold(fact)));
-    if let Some(forecast) = fact.forecast {
+    if let Some(forecast) = fact.forecast.filter(|_| fact.reason != Reason::Resolved) {
         figures.push(figure("Forecast", forecast_words(fact, forecast.pico())));
     }
     if let Some(period) = words::period(fact) {
-        let (start, end) = (time(fact.span.start), time(fact.span.end));
-        figures.push(figure("Period", format!("{period}: {start} to {end}")));
+        let between = words::between(fact.span, &fact.zone_name);
+        figures.push(figure("Period", format!("{period}, {between}")));
     }
     figures.push(figure("Since", time(fact.firing_since)));
     if let Some(ended_at) = fact.ended_at {

@@ -1,37 +1,340 @@
-//! What holds for all receivers: payloads by reason, sizes, and names that are up to something.
+//! What holds for all receivers: words by reason, whole payloads, sizes, and names that are up to something.
 
+use jiff::SignedDuration;
 use proptest::prelude::*;
 use serde_json::Value;
 
+use crate::domain::alert::EndedBy;
 use crate::domain::notification::{Fact, Reason};
-use crate::notify::samples::{fact, with_envelope};
-use crate::notify::{console, email, slack, webhook};
+use crate::domain::rule::{Severity, Watch};
+use crate::domain::subject::{Subject, SubjectKind};
+use crate::notify::envelope::Envelope;
+use crate::notify::samples::{at, contributor, fact, many, named, usd, with_envelope};
+use crate::notify::{console, email, message, slack, webhook};
+
+#[path = "../../tests/fakes/slack_rules.rs"]
+mod slack_rules;
+
+mod over_http;
+mod over_smtp;
+
+#[track_caller]
+fn check(change: impl FnOnce(&mut Fact), expected: &str) {
+    check_reason(Reason::First, change, expected);
+}
+
+#[track_caller]
+fn check_reason(reason: Reason, change: impl FnOnce(&mut Fact), expected: &str) {
+    let mut fact = fact(reason);
+    change(&mut fact);
+    let message = with_envelope(&[fact], |envelope| message::render(&envelope, 20));
+    assert_eq!(format!("{}: {}", message.title, message.summary), expected);
+}
 
 #[test]
-fn dump() {
-    for reason in Reason::ALL {
-        with_envelope(&[fact(reason)], |e| {
-            println!("{}", console::payload(&e));
+fn each_reason_has_its_words() {
+    for (reason, title) in [
+        (Reason::First, "Critical"),
+        (Reason::Escalated, "Escalated to critical"),
+        (Reason::Lowered, "Lowered to critical"),
+        (Reason::Repeated, "Still critical"),
+        (Reason::Unsilenced, "Silence over, still critical"),
+    ] {
+        let figures = "$5,630.12 spent in November 2026, 12.6% over the limit of $5,000.00";
+        check_reason(
+            reason,
+            |_| {},
+            &format!("{title}: workspace Search: {figures}"),
+        );
+    }
+}
+
+#[test]
+fn what_is_resolved_says_why() {
+    let now = "now $4,900.00 spent in November 2026, 98.0% of the limit of $5,000.00";
+    for (ended_by, why) in [
+        (
+            Some(EndedBy::Cleared),
+            "The spend fell below the threshold of 100%",
+        ),
+        (
+            Some(EndedBy::Corrected),
+            "The service corrected earlier figures downward",
+        ),
+        (Some(EndedBy::LimitChanged), "The limit was changed"),
+        (Some(EndedBy::PeriodOver), "The period is over"),
+        (Some(EndedBy::SubjectGone), "The workspace exists no more"),
+        (
+            Some(EndedBy::RuleRemoved),
+            "The rule does not look at it any more",
+        ),
+        (None, "It fell below the severity that is told here"),
+    ] {
+        let expected = format!("Resolved: workspace Search: {why}; {now}");
+        check_reason(Reason::Resolved, |fact| fact.ended_by = ended_by, &expected);
+    }
+    check_reason(
+        Reason::Resolved,
+        |fact| fact.is_fired_and_resolved = true,
+        &format!(
+            "Fired and resolved: workspace Search: The service corrected earlier figures downward; {now}"
+        ),
+    );
+}
+
+#[test]
+fn limits_and_bounds() {
+    check(
+        |fact| {
+            fact.value = usd("4100");
+            fact.line.severity = Severity::Warning;
+        },
+        "Warning: workspace Search: $4,100.00 spent in November 2026, 82.0% of the limit of $5,000.00",
+    );
+    check(
+        |fact| fact.value = usd("5000"),
+        "Critical: workspace Search: $5,000.00 spent in November 2026, exactly the limit of $5,000.00",
+    );
+    check(
+        |fact| fact.is_lower_bound = true,
+        "Critical: workspace Search: At least $5,630.12 spent in November 2026, at least 12.6% over the limit of $5,000.00",
+    );
+    check(
+        |fact| fact.limit = Some(0),
+        "Critical: workspace Search: $5,630.12 spent in November 2026, where nothing is allowed",
+    );
+    check(
+        |fact| fact.limit = None,
+        "Critical: workspace Search: $5,630.12 spent in November 2026",
+    );
+    check(
+        |fact| fact.is_late = true,
+        "Critical: workspace Search: $5,630.12 spent in November 2026, which is over, 12.6% over the limit of $5,000.00",
+    );
+}
+
+#[test]
+fn other_watches_speak_of_their_own_units() {
+    check(
+        |fact| {
+            fact.watch = Watch::Tokens;
+            (fact.value, fact.limit) = (1_200_000, Some(1_000_000));
+            fact.identity.slot.subject = Subject::new(SubjectKind::Model, "claude-opus-4-1");
+            fact.subject_name = "claude-opus-4-1".to_owned();
+            fact.identity.slot.period = None;
+            fact.span.start = at("2026-11-23T14:00:00Z");
+            fact.span.end = at("2026-11-24T14:00:00Z");
+        },
+        "Critical: model claude-opus-4-1: 1,200,000 tokens used in the last 24 h, 20.0% over the limit of 1,000,000 tokens",
+    );
+    check(
+        |fact| {
+            fact.watch = Watch::DataAge;
+            (fact.value, fact.limit) = (11_100, Some(3600));
+            fact.identity.slot.subject = Subject::new(SubjectKind::Organization, "acme");
+            fact.subject_name = "acme".to_owned();
+            fact.identity.slot.period = None;
+            fact.as_of = None;
+            fact.top = Vec::new();
+        },
+        "Critical: organization acme: Figures 3 h 5 min old, 208.3% over the limit of 1 h",
+    );
+}
+
+#[track_caller]
+fn check_notes(age: SignedDuration, is_replay: bool, expected: &[&str]) {
+    let facts = [fact(Reason::First)];
+    let notes = with_envelope(&facts, |envelope| {
+        let envelope = Envelope {
+            now: envelope.created_at + age,
+            is_replay,
+            ..envelope
+        };
+        message::render(&envelope, 20).notes
+    });
+    assert_eq!(notes, expected);
+}
+
+#[test]
+fn an_old_message_says_when_it_was_true() {
+    check_notes(SignedDuration::from_mins(15), false, &[]);
+    let when = "2026-11-24 14:05 Europe/Berlin";
+    check_notes(
+        SignedDuration::from_mins(200),
+        false,
+        &[&format!("This was true on {when}, 3 h 20 min ago")],
+    );
+    check_notes(
+        SignedDuration::from_hours(50),
+        true,
+        &[&format!("Delayed by 2 days 2 h: this was true on {when}")],
+    );
+}
+
+#[test]
+fn advice_fits_the_case() {
+    let advice = |fact: Fact| {
+        let text = with_envelope(&[fact], |envelope| console::payload(&envelope));
+        match text.split_once("What to do:\n") {
+            Some((_, advice)) => advice.to_owned(),
+            None => String::new(),
+        }
+    };
+    let resolved = fact(Reason::Resolved);
+    assert_eq!(advice(resolved), "");
+    let mut small = fact(Reason::First);
+    small.top = vec![contributor("claude-haiku-4-5", "5630.125", None)];
+    assert!(
+        advice(small).contains(
+            "Send high-frequency calls of claude-haiku-4-5 in workspace Search in batches"
+        )
+    );
+    let mut organization = fact(Reason::First);
+    organization.identity.slot.subject = Subject::new(SubjectKind::Organization, "acme");
+    assert!(advice(organization).contains(
+        "that of workspace Search, the largest part: https://console.anthropic.com/settings/limits"
+    ));
+    let mut stale = fact(Reason::First);
+    stale.watch = Watch::DataAge;
+    assert!(advice(stale).contains("https://spend.example.com/-/ready"));
+}
+
+fn mail(envelope: &Envelope<'_>) -> String {
+    let from = "spendwatch@example.com".parse().unwrap();
+    let to = "cfo@example.com".parse().unwrap();
+    String::from_utf8(email::payload(envelope, &from, &to).unwrap()).unwrap()
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap()
+}
+
+#[test]
+fn payloads_of_one_alert() {
+    for reason in [Reason::First, Reason::Resolved] {
+        with_envelope(&[fact(reason)], |envelope| {
+            insta::assert_snapshot!(
+                format!("slack_{reason}"),
+                pretty(&slack::payload(&envelope))
+            );
+            let webhook = webhook::payload(&envelope, envelope.facts);
+            insta::assert_snapshot!(format!("webhook_{reason}"), pretty(&webhook));
+            insta::assert_snapshot!(format!("email_{reason}"), mail(&envelope));
+            insta::assert_snapshot!(format!("console_{reason}"), console::payload(&envelope));
         });
     }
-    with_envelope(&crate::notify::samples::many(300), |e| {
-        println!("{}", console::payload(&e));
-        println!("{}", slack::payload(&e));
+}
+
+/// Two rules, one alert that is over, and so many that some have no line.
+fn roundup() -> Vec<Fact> {
+    let mut facts = many(22);
+    let mut model = fact(Reason::Escalated);
+    model.identity.slot.rule = "model-day".into();
+    model.identity.slot.subject = Subject::new(SubjectKind::Model, "claude-opus-4-1");
+    model.subject_name = "claude-opus-4-1".to_owned();
+    model.identity.slot.period = Some("2026-11-24".into());
+    facts.insert(1, model);
+    facts.push(fact(Reason::Resolved));
+    facts
+}
+
+#[test]
+fn payloads_of_several_alerts() {
+    with_envelope(&roundup(), |envelope| {
+        insta::assert_snapshot!("slack_several", pretty(&slack::payload(&envelope)));
+        insta::assert_snapshot!("email_several", mail(&envelope));
+        insta::assert_snapshot!("console_several", console::payload(&envelope));
     });
-    with_envelope(&[fact(Reason::First)], |e| {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&slack::payload(&e)).unwrap()
-        );
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&webhook::payload(&e, e.facts)).unwrap()
-        );
-        let from = "spendwatch@example.com".parse().unwrap();
-        let to = "cfo@example.com".parse().unwrap();
-        println!(
-            "{}",
-            String::from_utf8(email::payload(&e, &from, &to).unwrap()).unwrap()
-        );
+}
+
+#[test]
+fn case_28_three_hundred_alerts_are_one_message_within_all_limits() {
+    with_envelope(&many(300), |envelope| {
+        let slack = slack::payload(&envelope);
+        assert_eq!(slack_rules::complaint(&slack), None);
+        let more = "and 280 more, together $1,576,435.00 against limits of $1,400,000.00";
+        assert!(slack.to_string().contains(more));
+        assert!(console::payload(&envelope).contains(more));
+        let mail = mail(&envelope);
+        assert!(mail.len() < 30_000 && mail.lines().all(|line| line.len() <= 998));
+        for facts in envelope.facts.chunks(webhook::MAX_ALERTS) {
+            assert!(webhook::payload(&envelope, facts).to_string().len() < 500_000);
+        }
     });
+}
+
+/// A message about one alert, and one about three, under every name.
+fn check_harmless(name: &str) {
+    for n_facts in [1, 3] {
+        let facts = vec![named(name); n_facts];
+        with_envelope(&facts, |envelope| {
+            let slack = slack::payload(&envelope);
+            assert_eq!(slack_rules::complaint(&slack), None, "{slack}");
+            let webhook = webhook::payload(&envelope, envelope.facts).to_string();
+            let parsed: Value = serde_json::from_str(&webhook).unwrap();
+            assert_eq!(parsed["alerts"].as_array().map(Vec::len), Some(n_facts));
+            let console = console::payload(&envelope);
+            assert!(console.chars().all(|c| c == '\n' || !c.is_control()));
+            assert_eq!(
+                header_names(&mail(&envelope)),
+                header_names(&harmless_mail(n_facts))
+            );
+        });
+    }
+}
+
+fn harmless_mail(n_facts: usize) -> String {
+    with_envelope(&vec![named("x"); n_facts], |envelope| mail(&envelope))
+}
+
+/// Lines that begin a header; folded ones go on with a space.
+fn header_names(mail: &str) -> Vec<String> {
+    assert!(!mail.replace("\r\n", "").contains(['\r', '\n', '\0']));
+    let (head, _) = mail.split_once("\r\n\r\n").unwrap();
+    head.lines()
+        .filter(|line| !line.starts_with([' ', '\t']))
+        .map(|line| line.split_once(':').unwrap().0.to_owned())
+        .collect()
+}
+
+#[test]
+fn case_27_names_are_harmless_everywhere() {
+    for name in [
+        "<!channel> & \"x\"\r\nBcc: a@b",
+        "<@U123|you> <http://evil|good>",
+        "\u{1b}]0;title\u{7}\u{1b}[2J",
+        "\u{202e}gnp.exe\u{2066}",
+        "'; DROP TABLE x; -- </td><script>alert(1)</script>",
+        "*bold* _it_ ~no~ `code` &amp; &lt;",
+        "\u{0}\u{85}\u{2028}\u{2029}\u{feff}",
+        "",
+        "=?utf-8?q?Bcc:_a?=",
+    ] {
+        check_harmless(name);
+    }
+    with_envelope(&[named("<!channel> & \"x\"\r\nBcc: a@b")], |envelope| {
+        let slack = slack::payload(&envelope).to_string();
+        assert!(slack.contains("&lt;!channel&gt; &amp; \\\"x\\\"��Bcc: a@b"));
+        let mail = mail(&envelope);
+        assert!(mail.contains("&lt;!channel&gt;"));
+        assert!(!mail.contains("\r\nBcc:"));
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_name_is_harmless(name in any::<String>()) {
+        check_harmless(&name);
+    }
+
+    #[test]
+    fn long_names_of_costly_characters_fit(name in "[&<>😀\"\\\\\n]{60,200}") {
+        check_harmless(&name);
+        let facts = vec![named(&name); 40];
+        with_envelope(&facts, |envelope| {
+            assert_eq!(slack_rules::complaint(&slack::payload(&envelope)), None);
+        });
+    }
 }

@@ -359,7 +359,7 @@ fn figures(fact: &Fact) -> Value {
         "forecast_usd": fact.forecast.map(|usd| usd.to_string()),
         "sequence": fact.sequence,
         "reason": fact.reason.as_str(),
-        "ended_by": fact.ended_by.map(|by| by.as_str()),
+        "ended_by": fact.ended_by.map(super::super::domain::alert::EndedBy::as_str),
         "decided_at": fact.decided_at.to_string(),
         "as_of": fact.as_of.map(|at| at.to_string()),
         "period_start": fact.span.start.to_string(),
@@ -432,4 +432,109 @@ fn contributor(watch: Watch, part: &Contributor) -> Value {
         names.growth: exact_or_null(watch, growth),
         "growth_percent": percent,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::samples::fact;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const OLDER: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.to_owned())
+    }
+
+    #[test]
+    fn signatures_are_those_of_the_reference_library() {
+        let keys: Vec<SigningKey> = [SECRET, OLDER]
+            .iter()
+            .filter_map(|text| signing_key(&secret(text)))
+            .collect();
+        let body = "{\"text\":\"ü\"}";
+        let signed = sign(&keys, "id-000001", 1_795_525_500, body.as_bytes()).unwrap();
+        let expected: Vec<String> = [SECRET, OLDER]
+            .iter()
+            .map(|text| {
+                let oracle = standardwebhooks::Webhook::new(text).unwrap();
+                let body = body.as_bytes();
+                oracle.sign("id-000001", 1_795_525_500, body).unwrap()
+            })
+            .collect();
+        assert_eq!(signed, expected.join(" "));
+        assert_eq!(sign(&[], "id-000001", 0, b""), None);
+    }
+
+    #[test]
+    fn a_secret_is_24_to_64_bytes_of_base64_after_its_prefix() {
+        for text in [
+            "",
+            "whsec_",
+            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "whsk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "whsec_not base64 at all, but long enough",
+            "whsec_c2hvcnQ=",
+        ] {
+            assert!(signing_key(&secret(text)).is_none(), "{text}");
+        }
+        assert!(signing_key(&secret(SECRET)).is_some());
+    }
+
+    #[test]
+    fn headers_of_the_settings_never_replace_ours() {
+        let refused = |name: &str, value: &str| {
+            headers(&[(name.to_owned(), secret(value))]).map_err(|error| error.to_string())
+        };
+        for name in ["Webhook-Id", "webhook-signature", "Content-Type", "host"] {
+            let expected = format!("header `{name}` is set by spendwatch itself");
+            assert_eq!(refused(name, "x"), Err(expected));
+        }
+        assert!(refused("a b", "x").is_err());
+        assert!(refused("x-a", "canary\r\nb: c").is_err_and(|error| !error.contains("canary")));
+        let headers = refused("Authorization", "Bearer canary").unwrap();
+        assert!(!format!("{headers:?}").contains("canary"));
+    }
+
+    #[test]
+    fn labels_of_the_rule_never_replace_ours() {
+        let mut fact = fact(Reason::First);
+        fact.labels
+            .insert("alertname".to_owned(), "mine".to_owned());
+        fact.labels.insert("severity".to_owned(), "none".to_owned());
+        fact.labels.insert("empty".to_owned(), String::new());
+        let labels = labels(&fact);
+        assert_eq!(labels["alertname"], "workspace-month");
+        assert_eq!(labels["severity"], "critical");
+        assert!(!labels.contains_key("empty"));
+    }
+
+    #[test]
+    fn answers() {
+        let verdict = |status| {
+            judge(&Answer {
+                status,
+                media_type: String::new(),
+                body: String::new(),
+                is_whole: true,
+            })
+        };
+        for (expected, statuses) in [
+            (Verdict::Delivered, &[200, 201, 202, 204][..]),
+            (Verdict::Retry, &[408, 425, 429, 500, 502, 503, 504]),
+            (Verdict::Park, &[301, 302, 307, 401, 403, 404, 405]),
+            (Verdict::ParkForGood, &[410]),
+            (Verdict::Drop, &[400, 409, 413, 422]),
+        ] {
+            for status in statuses {
+                assert_eq!(verdict(*status), expected, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn later_posts_of_one_message_have_ids_of_their_own() {
+        assert_eq!(part_id("id-1", 0), "id-1");
+        assert_eq!(part_id("id-1", 1), "id-1-2");
+    }
 }

@@ -8,6 +8,7 @@ use crate::domain::ids::{UNASSIGNED, UNATTRIBUTED};
 use crate::domain::money::{Usd, div_half_even, group_thousands};
 use crate::domain::notification::Fact;
 use crate::domain::rule::{Quantity, Watch};
+use crate::domain::span::Span;
 use crate::domain::subject::SubjectKind;
 
 /// Names are cut here, so that no message outgrows its receiver.
@@ -128,19 +129,29 @@ pub fn share(whole: Quantity, value: Quantity) -> Option<String> {
 
 /// `2026-11-24 14:05 Europe/Berlin`; in UTC where the zone is unknown on this machine.
 pub fn time(at: Timestamp, zone_name: &str) -> String {
+    let (local, zone_name) = local(at, zone_name);
+    format!("{local} {zone_name}")
+}
+
+/// `2026-11-01 00:00 to 2026-12-01 00:00 Europe/Berlin`.
+pub fn between(span: Span, zone_name: &str) -> String {
+    let ((start, _), (end, zone_name)) = (local(span.start, zone_name), local(span.end, zone_name));
+    format!("{start} to {end} {zone_name}")
+}
+
+fn local(at: Timestamp, zone_name: &str) -> (String, String) {
     let (zone, name) = match TimeZone::get(zone_name) {
-        Ok(zone) => (zone, zone_name),
-        Err(_) => (TimeZone::UTC, "UTC"),
+        Ok(zone) => (zone, clean(zone_name)),
+        Err(_) => (TimeZone::UTC, "UTC".to_owned()),
     };
-    let local = at.to_zoned(zone);
-    format!("{} {}", local.strftime("%Y-%m-%d %H:%M"), clean(name))
+    let local = at.to_zoned(zone).strftime("%Y-%m-%d %H:%M").to_string();
+    (local, name)
 }
 
 /// `in November 2026`, `on 24 November 2026`, `in the last 24 h`; empty for a watch without a period.
 pub fn in_period(fact: &Fact) -> String {
-    let name = match period(fact) {
-        Some(name) => name,
-        None => return String::new(),
+    let Some(name) = period(fact) else {
+        return String::new();
     };
     match &fact.identity.slot.period {
         Some(label) if label.parse::<Date>().is_ok() && label.len() == 10 => format!("on {name}"),

@@ -1,0 +1,266 @@
+//! Slack and the webhook against a receiver that speaks HTTP and refuses what the real ones refuse.
+
+use std::time::Duration;
+
+use reqwest::Client;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::slack_rules;
+use crate::domain::notification::{Fact, Reason};
+use crate::notify::envelope::{Envelope, Links};
+use crate::notify::outcome::{Delivery, Schedule};
+use crate::notify::samples::{at, fact, many, named};
+use crate::notify::slack::{self, Slack};
+use crate::notify::webhook::{self, Webhook};
+use crate::notify::{Notifier, post};
+use crate::secret::Secret;
+use receiver::{Answer, Receiver};
+
+#[path = "../../../tests/fakes/receiver.rs"]
+mod receiver;
+
+const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+fn client() -> Client {
+    // Who comes second finds it installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    post::client().unwrap()
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.to_owned())
+}
+
+fn slack(url: &str) -> Notifier {
+    let settings = slack::Settings { url: secret(url) };
+    Notifier::Slack(Slack::new(client(), settings).unwrap())
+}
+
+fn webhook(url: &str) -> Notifier {
+    let settings = webhook::Settings {
+        url: secret(url),
+        signing_secrets: vec![secret(SIGNING_SECRET)],
+        headers: vec![("Authorization".to_owned(), secret("Bearer canary-0002"))],
+    };
+    Notifier::Webhook(Webhook::new(client(), settings).unwrap())
+}
+
+async fn send(notifier: &Notifier, facts: &[Fact]) -> Delivery {
+    let envelope = Envelope {
+        id: "id-000001",
+        notifier: &"finops".into(),
+        facts,
+        created_at: at("2026-11-24T13:05:00Z"),
+        now: at("2026-11-24T13:05:00Z"),
+        n_attempts: 0,
+        is_replay: false,
+        links: &Links::default(),
+        recipient: None,
+    };
+    notifier.send(&envelope).await
+}
+
+async fn send_one(notifier: &Notifier) -> Delivery {
+    send(notifier, &[fact(Reason::First)]).await
+}
+
+fn reply(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answer {
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()));
+    Answer::Reply(status, headers.collect(), body.to_owned())
+}
+
+fn retry(error: &str, after: Option<u64>) -> Delivery {
+    Delivery::Retry {
+        error: error.to_owned(),
+        after: after.map(Duration::from_secs),
+        is_ambiguous: false,
+        schedule: Schedule::Common,
+    }
+}
+
+#[tokio::test]
+async fn slack_accepts_what_is_sent() {
+    let receiver = Receiver::start(slack_rules::complaint).await;
+    let slack = slack(&receiver.url);
+    let hostile = named("<!channel> & \"x\"\r\nBcc: a@b");
+    for facts in [
+        vec![fact(Reason::First)],
+        vec![fact(Reason::Resolved)],
+        vec![hostile],
+        many(300),
+    ] {
+        assert_eq!(send(&slack, &facts).await, Delivery::Delivered);
+    }
+    let posts = receiver.posts();
+    assert_eq!(posts.len(), 4);
+    assert_eq!(posts[0].headers["content-type"], "application/json");
+}
+
+#[tokio::test]
+async fn case_21_retry_after_is_honoured() {
+    let receiver = Receiver::start(slack_rules::complaint).await;
+    let slack = slack(&receiver.url);
+    for (value, expected) in [
+        ("120", Some(120)),
+        ("Tue, 24 Nov 2026 13:10:00 GMT", Some(300)),
+        ("rubbish", None),
+    ] {
+        receiver.answer(reply(429, &[("retry-after", value)], "rate_limited"));
+        let expected = retry("answered 429: rate_limited", expected);
+        assert_eq!(send_one(&slack).await, expected, "{value}");
+    }
+    receiver.answer(reply(429, &[("retry-after", "90000")], "rate_limited"));
+    assert!(matches!(
+        send_one(&slack).await,
+        Delivery::Park {
+            is_probed: true,
+            ..
+        }
+    ));
+}
+
+#[tokio::test]
+async fn case_22_slack_answers_200_without_ok() {
+    let receiver = Receiver::start(slack_rules::complaint).await;
+    let slack = slack(&receiver.url);
+    receiver.answer(reply(
+        200,
+        &[("content-type", "text/plain")],
+        "invalid_blocks",
+    ));
+    let dropped = Delivery::drop_message("answered 200: invalid_blocks");
+    assert_eq!(send_one(&slack).await, dropped);
+    receiver.answer(reply(
+        200,
+        &[("content-type", "text/html; charset=utf-8")],
+        "<html>log in</html>",
+    ));
+    assert!(matches!(send_one(&slack).await, Delivery::Retry { .. }));
+}
+
+#[tokio::test]
+async fn slacks_other_answers() {
+    let receiver = Receiver::start(slack_rules::complaint).await;
+    let slack = slack(&receiver.url);
+    receiver.answer(reply(404, &[], "no_service"));
+    assert_eq!(
+        send_one(&slack).await,
+        Delivery::park("answered 404: no_service")
+    );
+    receiver.answer(reply(500, &[], "rollup_error"));
+    assert_eq!(
+        send_one(&slack).await,
+        retry("answered 500: rollup_error", None)
+    );
+    receiver.answer(reply(400, &[], "invalid_payload"));
+    assert!(matches!(send_one(&slack).await, Delivery::Drop { .. }));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_no_secret_is_quoted() {
+    let receiver = Receiver::start(|_| None).await;
+    let webhook = webhook(&receiver.url);
+    receiver.answer(reply(302, &[("location", &receiver.url)], ""));
+    assert_eq!(send_one(&webhook).await, Delivery::park("answered 302"));
+    assert_eq!(receiver.posts().len(), 1);
+    let echo = format!(
+        "bad {} Bearer canary-0002 {SIGNING_SECRET} canary-0001",
+        receiver.url
+    );
+    receiver.answer(reply(400, &[], &echo));
+    let expected = "answered 400: bad [redacted] [redacted] [redacted] [redacted]";
+    assert_eq!(send_one(&webhook).await, Delivery::drop_message(expected));
+    receiver.answer(reply(410, &[], ""));
+    let gone = Delivery::Park {
+        error: "answered 410".to_owned(),
+        is_probed: false,
+    };
+    assert_eq!(send_one(&webhook).await, gone);
+}
+
+#[tokio::test]
+async fn the_webhook_is_signed_and_keeps_its_id() {
+    let receiver = Receiver::start(|_| None).await;
+    let webhook = webhook(&receiver.url);
+    assert_eq!(send(&webhook, &many(250)).await, Delivery::Delivered);
+    let posts = receiver.posts();
+    let ids: Vec<&str> = posts
+        .iter()
+        .map(|post| post.headers["webhook-id"].to_str().unwrap())
+        .collect();
+    assert_eq!(ids, ["id-000001", "id-000001-2", "id-000001-3"]);
+    let oracle = standardwebhooks::Webhook::new(SIGNING_SECRET).unwrap();
+    let mut n_alerts = 0;
+    for post in &posts {
+        let header = |name: &str| post.headers[name].to_str().unwrap();
+        let timestamp = header("webhook-timestamp").parse().unwrap();
+        let expected = oracle
+            .sign(header("webhook-id"), timestamp, &post.body)
+            .unwrap();
+        assert_eq!(header("webhook-signature"), expected);
+        assert_eq!(header("authorization"), "Bearer canary-0002");
+        let body: Value = serde_json::from_slice(&post.body).unwrap();
+        n_alerts += body["alerts"].as_array().unwrap().len();
+    }
+    assert_eq!(n_alerts, 250);
+}
+
+#[tokio::test]
+async fn what_got_no_answer_is_ambiguous_and_what_got_no_connection_is_not() {
+    let receiver = Receiver::start(|_| None).await;
+    let settings = slack::Settings {
+        url: secret(&receiver.url),
+    };
+    client();
+    let impatient = Client::builder()
+        .timeout(Duration::from_millis(50))
+        .build()
+        .unwrap();
+    let slack = Notifier::Slack(Slack::new(impatient, settings).unwrap());
+    receiver.answer(Answer::Hang);
+    assert_eq!(
+        send_one(&slack).await,
+        Delivery::ambiguous("no answer in time")
+    );
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!(
+        "http://{}/services/canary-0001",
+        listener.local_addr().unwrap()
+    );
+    let closer = tokio::spawn(async move {
+        drop(listener.accept().await.unwrap());
+    });
+    let cut = send_one(&webhook(&url)).await;
+    assert!(
+        matches!(
+            &cut,
+            Delivery::Retry {
+                is_ambiguous: true,
+                ..
+            }
+        ),
+        "{cut:?}"
+    );
+    closer.await.unwrap();
+    let refused = send_one(&webhook(&url)).await;
+    assert!(
+        matches!(
+            &refused,
+            Delivery::Retry {
+                is_ambiguous: false,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+    for delivery in [cut, refused] {
+        assert!(
+            !delivery.error().unwrap().contains("canary"),
+            "{delivery:?}"
+        );
+    }
+}

@@ -1,0 +1,292 @@
+//! Mail in real conversations with a mail server, encrypted and not.
+
+use std::time::Duration;
+
+use crate::domain::notification::Reason;
+use crate::notify::Notifier;
+use crate::notify::email::{Email, Settings};
+use crate::notify::envelope::{Envelope, Links};
+use crate::notify::outcome::{Delivery, Schedule, SettingsError};
+use crate::notify::samples::{at, fact};
+use crate::notify::smtp::Tls;
+use crate::secret::Secret;
+use smtp::{CLOSE, Encryption, MailServer};
+
+#[path = "../../../tests/fakes/smtp.rs"]
+mod smtp;
+
+/// A notifier that trusts the server's certificate.
+fn email(server: &MailServer, tls: Tls, login: Option<&str>) -> Notifier {
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, &server.certificate).unwrap();
+    let settings = Settings {
+        ca_file: Some(ca_file),
+        ..settings(server.port, tls, login)
+    };
+    let patience = Duration::from_secs(10);
+    Notifier::Email(Email::new(settings).unwrap().with_time_limit(patience))
+}
+
+fn settings(port: u16, tls: Tls, login: Option<&str>) -> Settings {
+    Settings {
+        host: "localhost".to_owned(),
+        port,
+        tls,
+        username: login.map(|_| "daemon".to_owned()),
+        password: login.map(|password| Secret::new(password.to_owned())),
+        from: "Spend Watch <spendwatch@example.com>".to_owned(),
+        ca_file: None,
+    }
+}
+
+async fn send(notifier: &Notifier, recipient: &str) -> Delivery {
+    let envelope = Envelope {
+        id: "id-000001",
+        notifier: &"cfo-mail".into(),
+        facts: &[fact(Reason::First)],
+        created_at: at("2026-11-24T13:05:00Z"),
+        now: at("2026-11-24T13:05:00Z"),
+        n_attempts: 0,
+        is_replay: false,
+        links: &Links::default(),
+        recipient: Some(recipient),
+    };
+    notifier.send(&envelope).await
+}
+
+fn message_ids(server: &MailServer) -> Vec<String> {
+    server
+        .mails()
+        .iter()
+        .map(|mail| {
+            let line = mail
+                .data
+                .lines()
+                .find(|line| line.starts_with("Message-ID:"));
+            line.unwrap().to_owned()
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn mail_goes_out_encrypted_with_a_login() {
+    for (encryption, tls) in [
+        (Encryption::Implicit, Tls::Implicit),
+        (Encryption::StartTls, Tls::StartTlsRequired),
+        (Encryption::StartTls, Tls::StartTlsOpportunistic),
+    ] {
+        let server = MailServer::start(encryption).await;
+        let email = email(&server, tls, Some("canary-0003"));
+        assert_eq!(send(&email, "cfo@example.com").await, Delivery::Delivered);
+        let mails = server.mails();
+        assert!(mails[0].is_encrypted);
+        assert_eq!(mails[0].from, "MAIL FROM:<spendwatch@example.com>");
+        assert_eq!(mails[0].to, ["RCPT TO:<cfo@example.com>"]);
+        assert!(
+            mails[0]
+                .data
+                .contains("Subject: [spendwatch] workspace-month")
+        );
+    }
+}
+
+#[tokio::test]
+async fn starttls_that_is_required_and_not_offered_sends_nothing() {
+    let server = MailServer::start(Encryption::Never).await;
+    let required = email(&server, Tls::StartTlsRequired, Some("canary-0003"));
+    let parked = Delivery::park("the mail server does not offer STARTTLS");
+    assert_eq!(send(&required, "cfo@example.com").await, parked);
+    let plain = email(&server, Tls::StartTlsOpportunistic, None);
+    assert_eq!(send(&plain, "cfo@example.com").await, Delivery::Delivered);
+    assert!(!server.mails()[0].is_encrypted);
+}
+
+#[tokio::test]
+async fn a_password_never_goes_over_clear_text() {
+    let server = MailServer::start(Encryption::Never).await;
+    let opportunistic = email(&server, Tls::StartTlsOpportunistic, Some("canary-0003"));
+    let delivery = send(&opportunistic, "cfo@example.com").await;
+    assert!(matches!(delivery, Delivery::Park { .. }), "{delivery:?}");
+    assert!(
+        !server
+            .commands()
+            .iter()
+            .any(|command| command.starts_with("AUTH"))
+    );
+    let refused = Email::new(settings(25, Tls::None, Some("canary-0003")));
+    assert!(matches!(refused, Err(SettingsError::ClearTextLogin)));
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_ends_the_attempt() {
+    let server = MailServer::start(Encryption::Implicit).await;
+    let settings = settings(server.port, Tls::Implicit, None);
+    let email = Notifier::Email(Email::new(settings).unwrap());
+    let delivery = send(&email, "cfo@example.com").await;
+    assert!(
+        matches!(
+            delivery,
+            Delivery::Retry {
+                is_ambiguous: false,
+                ..
+            }
+        ),
+        "{delivery:?}"
+    );
+    assert!(server.mails().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_slipped_in_before_the_handshake_is_not_believed() {
+    let server = MailServer::start(Encryption::StartTls).await;
+    let email = email(&server, Tls::StartTlsRequired, None);
+    server.answer(
+        "STARTTLS",
+        "220 go ahead\r\n250-mail.example.com\r\n250 AUTH PLAIN",
+    );
+    let delivery = send(&email, "cfo@example.com").await;
+    assert!(
+        matches!(
+            delivery,
+            Delivery::Retry {
+                is_ambiguous: false,
+                ..
+            }
+        ),
+        "{delivery:?}"
+    );
+    assert!(server.mails().is_empty());
+}
+
+#[tokio::test]
+async fn case_24_one_refused_recipient_does_not_hold_up_the_others() {
+    let server = MailServer::start(Encryption::StartTls).await;
+    let email = email(&server, Tls::StartTlsRequired, None);
+    server.answer("RCPT TO:<b@example.com>", "550 5.1.1 no such user");
+    assert_eq!(send(&email, "a@example.com").await, Delivery::Delivered);
+    let refused = "mail server, the recipient: permanent error (550): 5.1.1 no such user";
+    assert_eq!(
+        send(&email, "b@example.com").await,
+        Delivery::drop_message(refused)
+    );
+    assert_eq!(send(&email, "c@example.com").await, Delivery::Delivered);
+    let ids = message_ids(&server);
+    assert_eq!(ids.len(), 2);
+    assert_ne!(ids[0], ids[1]);
+}
+
+#[tokio::test]
+async fn case_25_greylisting_is_tried_again_by_the_slower_steps() {
+    let server = MailServer::start(Encryption::StartTls).await;
+    let email = email(&server, Tls::StartTlsRequired, None);
+    server.answer("RCPT", "451 4.7.1 greylisted, come back later");
+    let later = send(&email, "cfo@example.com").await;
+    assert!(matches!(
+        later,
+        Delivery::Retry {
+            schedule: Schedule::Mail,
+            is_ambiguous: false,
+            ..
+        }
+    ));
+    assert_eq!(send(&email, "cfo@example.com").await, Delivery::Delivered);
+    assert_eq!(server.mails().len(), 1);
+}
+
+#[tokio::test]
+async fn case_26_a_lost_answer_to_the_final_dot_repeats_the_message_id() {
+    let server = MailServer::start(Encryption::StartTls).await;
+    let email = email(&server, Tls::StartTlsRequired, None);
+    server.answer(".", CLOSE);
+    let lost = send(&email, "cfo@example.com").await;
+    assert!(
+        matches!(
+            lost,
+            Delivery::Retry {
+                is_ambiguous: true,
+                schedule: Schedule::Common,
+                ..
+            }
+        ),
+        "{lost:?}"
+    );
+    assert_eq!(send(&email, "cfo@example.com").await, Delivery::Delivered);
+    let ids = message_ids(&server);
+    assert_eq!(ids.len(), 2);
+    assert_eq!(ids[0], ids[1]);
+}
+
+#[track_caller]
+fn outcome(delivery: &Delivery) -> &'static str {
+    match delivery {
+        Delivery::Delivered => "delivered",
+        Delivery::Retry {
+            schedule: Schedule::Common,
+            ..
+        } => "retry",
+        Delivery::Retry {
+            schedule: Schedule::Mail,
+            ..
+        } => "retry slowly",
+        Delivery::Park { .. } => "park",
+        Delivery::Drop { .. } => "drop",
+    }
+}
+
+#[tokio::test]
+async fn replies_mean_what_they_mean_at_their_step() {
+    let server = MailServer::start(Encryption::StartTls).await;
+    let email = email(&server, Tls::StartTlsRequired, Some("canary-0003"));
+    for (command, reply, expected) in [
+        ("CONNECT", "421 too busy", "retry"),
+        ("CONNECT", "554 no service here", "park"),
+        ("CONNECT", CLOSE, "retry"),
+        ("STARTTLS", "454 TLS not available", "retry slowly"),
+        ("AUTH", "535 5.7.8 wrong password canary-0003", "park"),
+        ("AUTH", "454 4.7.0 temporary failure", "retry slowly"),
+        ("MAIL", "550 5.7.1 sender refused", "park"),
+        ("MAIL", "530 5.7.0 authentication required", "park"),
+        ("MAIL", "452 4.3.1 disk full", "retry slowly"),
+        ("RCPT", "421 4.3.2 shutting down", "retry"),
+        ("RCPT", "530 5.7.0 authentication required", "park"),
+        ("DATA", "554 5.5.1 no valid recipients", "drop"),
+        (".", "552 5.3.4 too big", "drop"),
+        (".", "451 4.3.0 try again", "retry slowly"),
+        ("DATA", CLOSE, "retry"),
+    ] {
+        server.answer(command, reply);
+        let delivery = send(&email, "cfo@example.com").await;
+        assert_eq!(
+            outcome(&delivery),
+            expected,
+            "{command} {reply} {delivery:?}"
+        );
+        assert!(!delivery.error().unwrap().contains("canary"));
+    }
+    assert!(server.mails().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_given_up_on() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let email = Email::new(settings(port, Tls::None, None)).unwrap();
+    let email = Notifier::Email(email.with_time_limit(Duration::from_millis(50)));
+    let expected = Delivery::retry("the mail server does not answer in time");
+    assert_eq!(send(&email, "cfo@example.com").await, expected);
+}
+
+#[test]
+fn addresses_that_carry_more_are_refused() {
+    for from in ["", "x", "a@b\r\nBcc: c@d", "a@b, c@d", "a@b\0"] {
+        let refused = Email::new(Settings {
+            from: from.to_owned(),
+            ..settings(25, Tls::None, None)
+        });
+        assert!(
+            matches!(refused, Err(SettingsError::Address { .. })),
+            "{from:?}"
+        );
+    }
+}
