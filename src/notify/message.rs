@@ -5,12 +5,12 @@
 
 use jiff::Timestamp;
 
-use crate::domain::ids::{OrganizationName, RuleName};
 use crate::domain::notification::{Fact, Reason};
-use crate::domain::rule::{Quantity, Severity, Watch};
+use crate::domain::rule::Severity;
 use crate::domain::subject::SubjectKind;
 use crate::notify::advice::{Advice, advise};
 use crate::notify::envelope::Envelope;
+use crate::notify::grouping::{RuleFacts, by_rule, by_rule_with_lines, together};
 use crate::notify::story::{self, Figure};
 use crate::notify::words;
 
@@ -184,7 +184,7 @@ fn subject_of_one(fact: &Fact) -> String {
 }
 
 fn subject_of_many(facts: &[Fact]) -> String {
-    let groups = group(facts);
+    let groups = by_rule(facts);
     let rules: Vec<String> = groups
         .iter()
         .take(3)
@@ -221,7 +221,7 @@ fn counts(facts: &[Fact]) -> String {
 }
 
 fn totals_by_rule(facts: &[Fact]) -> String {
-    let groups = group(facts);
+    let groups = by_rule(facts);
     let shown: Vec<String> = groups
         .iter()
         .take(3)
@@ -235,74 +235,6 @@ fn totals_by_rule(facts: &[Fact]) -> String {
         .collect();
     let others = if groups.len() > 3 { "; …" } else { "" };
     format!("{}{others}", shown.join("; "))
-}
-
-/// The alerts of one rule in one organization: disjoint subjects in one unit, so that their sum means something.
-struct RuleFacts<'a> {
-    rule: &'a RuleName,
-    organization: &'a OrganizationName,
-    facts: Vec<&'a Fact>,
-    n_shown: usize,
-}
-
-fn group(facts: &[Fact]) -> Vec<RuleFacts<'_>> {
-    group_with_lines(facts, 0)
-}
-
-/// The first `max_lines` facts, which are the worst, are to be shown.
-fn group_with_lines(facts: &[Fact], max_lines: usize) -> Vec<RuleFacts<'_>> {
-    let mut groups: Vec<RuleFacts<'_>> = Vec::new();
-    for (index, fact) in facts.iter().enumerate() {
-        let (rule, organization) = (&fact.identity.slot.rule, &fact.identity.organization);
-        let at = groups
-            .iter()
-            .position(|group| group.rule == rule && group.organization == organization)
-            .unwrap_or_else(|| {
-                groups.push(RuleFacts {
-                    rule,
-                    organization,
-                    facts: Vec::new(),
-                    n_shown: 0,
-                });
-                groups.len() - 1
-            });
-        groups[at].n_shown += usize::from(index < max_lines);
-        groups[at].facts.push(fact);
-    }
-    groups
-}
-
-/// `together $12,345.00 against limits of $10,000.00`; for the age of data the oldest. What is over counts only where
-/// nothing fires.
-fn together(facts: &[&Fact]) -> String {
-    let firing: Vec<&Fact> = facts
-        .iter()
-        .copied()
-        .filter(|fact| fact.reason != Reason::Resolved)
-        .collect();
-    let facts = if firing.is_empty() { facts } else { &firing };
-    let Some(watch) = facts.first().map(|fact| fact.watch) else {
-        return String::new();
-    };
-    let values = || facts.iter().map(|fact| fact.value);
-    if watch == Watch::DataAge {
-        let oldest = values().max().unwrap_or_default();
-        return format!("the oldest {}", words::quantity(watch, oldest));
-    }
-    let at_least = if facts.iter().any(|fact| fact.is_lower_bound) {
-        "at least "
-    } else {
-        ""
-    };
-    let sum = words::quantity(watch, values().sum());
-    let limits: Option<Quantity> = facts.iter().map(|fact| fact.limit).sum();
-    match limits {
-        Some(limits) => {
-            let limits = words::quantity(watch, limits);
-            format!("together {at_least}{sum} against limits of {limits}")
-        }
-        None => format!("together {at_least}{sum}"),
-    }
 }
 
 fn detail(fact: &Fact, envelope: &Envelope<'_>) -> Detail {
@@ -321,7 +253,7 @@ fn detail(fact: &Fact, envelope: &Envelope<'_>) -> Detail {
 }
 
 fn roundup(facts: &[Fact], envelope: &Envelope<'_>, max_lines: usize) -> Roundup {
-    let groups = group_with_lines(facts, max_lines);
+    let groups = by_rule_with_lines(facts, max_lines);
     let (shown, rest) = groups.split_at(groups.len().min(MAX_GROUPS));
     let n_rest: usize = rest.iter().map(|group| group.facts.len()).sum();
     Roundup {

@@ -9,6 +9,8 @@ pub mod outcome;
 // Words: names and figures, one alert, what to do about it, a whole message.
 pub mod words;
 
+pub mod grouping;
+
 pub mod story;
 
 pub mod advice;
@@ -17,6 +19,7 @@ pub mod message;
 
 // Receivers, below what they send by.
 pub mod post;
+pub mod signature;
 pub mod smtp;
 
 pub mod console;

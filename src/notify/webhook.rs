@@ -5,14 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
-use sha2::Sha256;
 
 use crate::domain::money::{Usd, overage_percent};
 use crate::domain::notification::{Contributor, Fact, Reason};
@@ -22,6 +18,7 @@ use crate::notify::advice::advise;
 use crate::notify::envelope::Envelope;
 use crate::notify::outcome::{Delivery, SettingsError};
 use crate::notify::post::{self, Address, Answer, Post, Verdict};
+use crate::notify::signature::{self, SigningKey};
 use crate::notify::story;
 use crate::notify::words;
 use crate::secret::Secret;
@@ -66,16 +63,6 @@ pub struct Webhook {
     secrets: Vec<Secret>,
 }
 
-/// A key as it was given and as it is used.
-#[derive(Clone)]
-struct SigningKey(zeroize::Zeroizing<Vec<u8>>);
-
-impl std::fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(crate::secret::REDACTED)
-    }
-}
-
 impl Webhook {
     /// Checks address, secrets and headers. The client must follow no redirects and have time limits.
     pub fn new(client: Client, settings: Settings) -> Result<Webhook, SettingsError> {
@@ -85,7 +72,7 @@ impl Webhook {
             .iter()
             .enumerate()
             .map(|(place, secret)| {
-                signing_key(secret).ok_or(SettingsError::SigningSecret { index: place + 1 })
+                SigningKey::new(secret).ok_or(SettingsError::SigningSecret { index: place + 1 })
             })
             .collect::<Result<_, _>>()?;
         let headers = headers(&settings.headers)?;
@@ -114,7 +101,7 @@ impl Webhook {
     }
 
     async fn post(&self, id: &str, body: Vec<u8>, now: Timestamp) -> Delivery {
-        let signature = sign(&self.keys, id, now.as_second(), &body);
+        let signature = signature::sign(&self.keys, id, now.as_second(), &body);
         let mut headers = self.headers.clone();
         let timestamp = now.as_second().to_string();
         let own = [
@@ -158,14 +145,6 @@ fn judge(answer: &Answer) -> Verdict {
     }
 }
 
-fn signing_key(secret: &Secret) -> Option<SigningKey> {
-    let text = secret.expose().trim().strip_prefix("whsec_")?;
-    let key = STANDARD.decode(text).ok()?;
-    (24..=64)
-        .contains(&key.len())
-        .then(|| SigningKey(zeroize::Zeroizing::new(key)))
-}
-
 fn headers(settings: &[(String, Secret)]) -> Result<HeaderMap, SettingsError> {
     let mut headers = HeaderMap::new();
     for (name, value) in settings {
@@ -179,21 +158,6 @@ fn headers(settings: &[(String, Secret)]) -> Result<HeaderMap, SettingsError> {
         headers.append(header, value);
     }
     Ok(headers)
-}
-
-/// One signature for each key over `id.timestamp.body`; `None` without keys.
-fn sign(keys: &[SigningKey], id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
-    let signatures: Vec<String> = keys
-        .iter()
-        .map(|SigningKey(key)| {
-            let mut mac =
-                Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-            mac.update(format!("{id}.{timestamp}.").as_bytes());
-            mac.update(body);
-            format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
-        })
-        .collect();
-    (!signatures.is_empty()).then(|| signatures.join(" "))
 }
 
 /// The JSON to post for some of an envelope's facts.
@@ -439,46 +403,8 @@ mod tests {
     use super::*;
     use crate::notify::samples::fact;
 
-    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-    const OLDER: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-
     fn secret(text: &str) -> Secret {
         Secret::new(text.to_owned())
-    }
-
-    #[test]
-    fn signatures_are_those_of_the_reference_library() {
-        let keys: Vec<SigningKey> = [SECRET, OLDER]
-            .iter()
-            .filter_map(|text| signing_key(&secret(text)))
-            .collect();
-        let body = "{\"text\":\"ü\"}";
-        let signed = sign(&keys, "id-000001", 1_795_525_500, body.as_bytes()).unwrap();
-        let expected: Vec<String> = [SECRET, OLDER]
-            .iter()
-            .map(|text| {
-                let oracle = standardwebhooks::Webhook::new(text).unwrap();
-                let body = body.as_bytes();
-                oracle.sign("id-000001", 1_795_525_500, body).unwrap()
-            })
-            .collect();
-        assert_eq!(signed, expected.join(" "));
-        assert_eq!(sign(&[], "id-000001", 0, b""), None);
-    }
-
-    #[test]
-    fn a_secret_is_24_to_64_bytes_of_base64_after_its_prefix() {
-        for text in [
-            "",
-            "whsec_",
-            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-            "whsk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-            "whsec_not base64 at all, but long enough",
-            "whsec_c2hvcnQ=",
-        ] {
-            assert!(signing_key(&secret(text)).is_none(), "{text}");
-        }
-        assert!(signing_key(&secret(SECRET)).is_some());
     }
 
     #[test]
