@@ -22,8 +22,6 @@ const PROBE: Duration = Duration::from_mins(15);
 const COMMON: [u64; 7] = [1, 5, 30, 120, 600, 1800, 3600];
 /// The steps for a mail server that says "later".
 const MAIL: [u64; 4] = [300, 900, 1800, 3600];
-/// Attempts at a chat message of which nobody knows whether it arrived.
-const MAX_AMBIGUOUS: u32 = 3;
 
 /// What follows from one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,18 +73,6 @@ pub fn follow(
             state: state.clone(),
             counted: "dropped",
         },
-        Delivery::Retry {
-            error,
-            is_ambiguous: true,
-            ..
-        } if n_attempts >= MAX_AMBIGUOUS => {
-            let error = format!("{error}; it may have arrived {n_attempts} times already");
-            Consequence {
-                outcome: Outcome::Dead { error },
-                state: failed,
-                counted: "dropped",
-            }
-        }
         Delivery::Retry {
             error,
             after,
@@ -291,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_may_have_arrived_is_not_repeated_for_ever() {
+    fn an_attempt_that_may_have_arrived_is_repeated_rather_than_lost() {
         let now = at("2026-11-24T12:00:00Z");
         let third = follow(
             retry(None, true),
@@ -300,6 +286,6 @@ mod tests {
             now,
             |whole| whole,
         );
-        assert!(matches!(third.outcome, Outcome::Dead { .. }));
+        assert!(matches!(third.outcome, Outcome::Retry { .. }));
     }
 }
