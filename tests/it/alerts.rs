@@ -45,6 +45,11 @@ fn rule(name: &str, for_each: SubjectKind, limit: i64) -> Rule {
     }
 }
 
+/// Each workspace's month against a limit in USD.
+pub fn month_rule(limit: i64) -> Rule {
+    rule("month", SubjectKind::Workspace, limit)
+}
+
 fn world() -> World {
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Alpha");
@@ -58,7 +63,7 @@ fn world() -> World {
     world
 }
 
-fn words(facts: &[Fact]) -> Vec<String> {
+pub fn words(facts: &[Fact]) -> Vec<String> {
     let word = |fact: &Fact| {
         let by = fact.ended_by.map_or(String::new(), |by| format!(" {by}"));
         format!(

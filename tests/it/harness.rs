@@ -20,6 +20,7 @@ use spendwatch::metrics::counters::Counters;
 use spendwatch::metrics::requests::RequestCounts;
 use spendwatch::simulator::Simulator;
 use spendwatch::simulator::world::World;
+use spendwatch::store::error::StoreError;
 use spendwatch::store::messages::{MessageFilter, MessageState};
 use spendwatch::store::outbox::Outcome;
 use spendwatch::store::{Faults, Store};
@@ -142,6 +143,10 @@ impl Stage {
     }
 
     pub async fn watcher(&self, store: &Store) -> Watcher {
+        self.try_watcher(store).await.unwrap()
+    }
+
+    pub async fn try_watcher(&self, store: &Store) -> Result<Watcher, StoreError> {
         let outside = Outside {
             api: self.api(),
             store: store.clone(),
@@ -149,7 +154,7 @@ impl Stage {
             chance: self.chance.clone(),
             counters: Arc::new(Counters::new(&[organization()], &[], "test")),
         };
-        Watcher::open(self.settings(), outside).await.unwrap()
+        Watcher::open(self.settings(), outside).await
     }
 
     /// One cycle that has five minutes.

@@ -14,3 +14,4 @@ mod harness;
 mod alerts;
 mod cli;
 mod cycle;
+mod restart;

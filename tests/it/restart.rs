@@ -1,0 +1,66 @@
+//! A stop at every single write of a cycle, before and after its commit: nothing is lost and nothing is invented.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use spendwatch::clock::Clock;
+use spendwatch::domain::money::Usd;
+use spendwatch::simulator::world::World;
+use spendwatch::store::{Faults, Moment};
+
+use crate::alerts::{month_rule, words};
+use crate::harness::{Stage, at, hours};
+
+/// Stops at the given moment, counted over all writes; gives whether there was such a moment.
+async fn stop_at(place: usize) -> bool {
+    let mut world = World::empty();
+    world.add_workspace("workspace_a", "Alpha");
+    world.spend(
+        "workspace_a",
+        "claude-sonnet-4-5",
+        at("2026-11-20T03:00:00Z"),
+        "40.25",
+    );
+    world.spend("", "claude-sonnet-4-5", at("2026-11-24T09:30:00Z"), "1.75");
+    let mut stage = Stage::new(world, "2026-11-24T10:05:00Z")
+        .await
+        .with_rule(month_rule(30));
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&seen);
+    stage.faults = Some(Faults::new(move |_: &'static str, _: Moment| {
+        counted.fetch_add(1, Ordering::SeqCst) == place
+    }));
+    let store = stage.open_store();
+    let deadline = Clock::Manual(stage.clock.clone()).running() + Duration::from_mins(5);
+    let was_stopped = match stage.try_watcher(&store).await {
+        Ok(mut watcher) => watcher.cycle(stage.now(), deadline).await.is_err(),
+        Err(_) => true,
+    };
+    drop(store);
+    stage.faults = None;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    for _ in 0..3 {
+        stage.cycle_after(5, &mut watcher).await;
+    }
+    let told = stage.deliver(&store).await;
+    assert_eq!(words(&told), ["Alpha 100% first"], "stopped at {place}");
+    let month = hours("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z");
+    assert_eq!(
+        stage.ledger(&store, None, month).await,
+        Usd::from_dollars(42),
+        "stopped at {place}"
+    );
+    was_stopped
+}
+
+#[tokio::test]
+async fn case_13_and_15_a_stop_at_any_write_loses_nothing_and_invents_nothing() {
+    let mut n_stops = 0;
+    while stop_at(n_stops).await {
+        n_stops += 1;
+        assert!(n_stops < 200, "a cycle has a handful of writes");
+    }
+    assert!(n_stops >= 8, "only {n_stops} moments were tried");
+}
