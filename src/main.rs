@@ -1,16 +1,44 @@
 //! Command line in, exit code out.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use spendwatch::cli::{self, Arguments};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+/// What hangs at the end (a write to a pipe that nobody reads) is waited for so long, and then left behind.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Where not even that can be written there is nobody to tell.
+            let _ = error.print();
+            let words: Vec<String> = std::env::args_os()
+                .skip(1)
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect();
+            return if error.use_stderr() {
+                cli::wrong_usage(&words)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
     // A variable that is not Unicode can be none of ours.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    cli::run(arguments, &environment).await
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => {
+            let exit = runtime.block_on(cli::run(arguments, &environment));
+            runtime.shutdown_timeout(LAST_WAIT);
+            exit
+        }
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

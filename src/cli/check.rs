@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::anthropic::{AdminApi, Settings};
+use crate::cli::output::print;
 use crate::clock::{Chance, Clock};
 use crate::config::source::Environment;
 use crate::config::{self, Config};
@@ -38,24 +39,27 @@ impl Check {
         let Some(config) = load(file, environment) else {
             return ExitCode::FAILURE;
         };
-        let mut is_over = false;
+        let (mut told, mut is_over, mut is_unknown) = (String::new(), false, false);
         for organization in &config.organizations {
             match month_to_date(organization, environment).await {
                 Ok(spend) => {
-                    println!("{}", tell(organization.name.as_str(), spend, self.limit));
+                    told.push_str(&tell(organization.name.as_str(), spend, self.limit));
+                    told.push('\n');
                     is_over |= spend > Usd::ZERO && spend >= self.limit;
                 }
                 Err(error) => {
                     eprintln!("error: {error:#}");
-                    return ExitCode::FAILURE;
+                    is_unknown = true;
                 }
             }
         }
-        if is_over {
-            ExitCode::from(2)
-        } else {
-            ExitCode::SUCCESS
-        }
+        // What is over is over, whatever else is unknown; what is unknown is never quiet.
+        let exit = match (is_over, is_unknown) {
+            (true, _) => ExitCode::from(2),
+            (false, true) => ExitCode::FAILURE,
+            (false, false) => ExitCode::SUCCESS,
+        };
+        print(&told, exit)
     }
 }
 
@@ -112,13 +116,13 @@ pub fn check_config(file: Option<&Path>, environment: &Environment) -> ExitCode 
     let Some(config) = load(file, environment) else {
         return ExitCode::from(2);
     };
-    println!(
-        "The configuration is good: {} organizations, {} rules, {} notifiers",
+    let told = format!(
+        "The configuration is good: {} organizations, {} rules, {} notifiers\n",
         config.organizations.len(),
         config.rules.len(),
         config.notifiers.len()
     );
-    ExitCode::SUCCESS
+    print(&told, ExitCode::SUCCESS)
 }
 
 fn load(file: Option<&Path>, environment: &Environment) -> Option<Config> {

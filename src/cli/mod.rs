@@ -1,5 +1,7 @@
 //! The command tree. Data goes to standard output, everything else to standard error.
 
+pub mod output;
+
 pub mod check;
 pub mod demo;
 pub mod init;
@@ -10,6 +12,21 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::source::Environment;
+
+/// `check` alone has exit codes of its own: 2 is "alerting" there, so wrong usage must be 1.
+pub fn wrong_usage(words: &[String]) -> ExitCode {
+    let mut words = words.iter();
+    let command = loop {
+        match words.next().map(String::as_str) {
+            Some("--config") => {
+                words.next();
+            }
+            Some(option) if option.starts_with('-') => {}
+            command => break command,
+        }
+    };
+    ExitCode::from(if command == Some("check") { 1 } else { 2 })
+}
 
 /// Watches what an organization spends on Claude.
 #[derive(Debug, Parser)]
@@ -65,13 +82,9 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
         },
         Command::Init(init) => init.run(),
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Arguments::command(),
-                "spendwatch",
-                &mut std::io::stdout(),
-            );
-            ExitCode::SUCCESS
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "spendwatch", &mut script);
+            output::print(&String::from_utf8_lossy(&script), ExitCode::SUCCESS)
         }
     }
 }

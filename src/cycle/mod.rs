@@ -1,6 +1,7 @@
 //! The cycle: plan, poll, translate, record, derive, decide, commit, publish.
 //!
-//! A [`Watcher`] holds what is known of one organization. Memory follows the store: it changes only after a commit.
+//! A [`Watcher`] holds what is known of one organization. Memory follows the store; where the store fails in the middle of a
+//! cycle the two may differ, so a watcher that gave an error is dropped and opened anew.
 
 pub mod plan;
 pub mod state;
@@ -35,7 +36,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
 impl Watcher {
     /// One cycle, for a slot of the schedule. It ends at `deadline` (running time) at the latest, as partial. An error is the
-    /// store's: nothing of what failed was taken over.
+    /// store's, which holds all of each step or nothing; this watcher must not be used after it.
     pub async fn cycle(
         &mut self,
         slot: Timestamp,

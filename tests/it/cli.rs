@@ -92,3 +92,84 @@ async fn check_tells_the_month_against_a_limit_and_sends_nothing_but_get() {
         text(&output.stderr)
     );
 }
+
+#[test]
+fn wrong_usage_of_check_is_not_taken_for_an_alert() {
+    assert_eq!(
+        run(&["check", "--limit", "abc"], &[]).status.code(),
+        Some(1)
+    );
+    assert_eq!(
+        run(&["--config", "a.toml", "check"], &[]).status.code(),
+        Some(1)
+    );
+    assert_eq!(
+        run(&["--config", "check", "init", "--nope"], &[])
+            .status
+            .code(),
+        Some(2)
+    );
+    assert_eq!(run(&["checkk"], &[]).status.code(), Some(2));
+    assert_eq!(run(&["--help"], &[]).status.code(), Some(0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_standard_output_that_is_full_or_gone_is_no_panic() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spendwatch"));
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = command
+        .args(["completions", "bash"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).starts_with("error: cannot write"),
+        "{}",
+        text(&output.stderr)
+    );
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spendwatch"));
+    let output = command
+        .args(["completions", "bash"])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!(
+        (output.status.code(), text(&output.stderr)),
+        (Some(0), String::new())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_over_its_limit_is_told_though_another_is_unknown() {
+    let clock = Clock::system();
+    let mut world = World::empty();
+    world.spend("", "claude-sonnet-4-5", clock.now(), "120.5");
+    let simulator = Simulator::start(world, clock).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("two.toml");
+    let organization = |name: &str, variable: &str| {
+        format!(
+            "[[organizations]]\nname = \"{name}\"\nbase_url = \"{}\"\nadmin_key = {{ env = \"{variable}\" }}\n",
+            simulator.base_url()
+        )
+    };
+    std::fs::write(
+        &file,
+        organization("bad", "BAD") + &organization("good", "GOOD"),
+    )
+    .unwrap();
+    let (key, name) = (simulator.key(), file.to_str().unwrap());
+    let environment = [("BAD", "canary-wrong-key"), ("GOOD", key.expose())];
+    let over = run(&["check", "--limit", "100", "--config", name], &environment);
+    assert_eq!(over.status.code(), Some(2), "{}", text(&over.stderr));
+    assert!(text(&over.stdout).starts_with("good: month to date $120.50"));
+    let below = run(&["check", "--limit", "500", "--config", name], &environment);
+    assert_eq!(below.status.code(), Some(1), "what is unknown is not quiet");
+}

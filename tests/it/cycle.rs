@@ -71,12 +71,14 @@ async fn days_of_cycles_stay_at_the_truth_and_cost_one_request_per_workspace() {
         let report = stage.cycle_after(20, &mut watcher).await;
         assert_eq!(report.troubles, Vec::<String>::new(), "step {step}");
         let seen = stage.simulator.seen();
-        let running = seen
-            .iter()
-            .filter(|seen| seen.path.contains("granularity=hour"))
-            .count();
+        let today = format!("end_date={}", Day::of(stage.now()).date());
+        let is_running = |path: &str| path.contains("granularity=hour") && path.contains(&today);
+        let running = seen.iter().filter(|seen| is_running(&seen.path)).count();
         assert!(seen.iter().all(|seen| seen.method == "GET"));
-        assert!(running >= 4, "{seen:?}");
+        assert_eq!(
+            running, 4,
+            "step {step}: three workspaces and the whole, {seen:?}"
+        );
     }
     let all = since("2026-11-10T00:00:00Z", &stage);
     let truth = stage.simulator.world().spent(None, all, stage.now());
