@@ -219,3 +219,149 @@ fn begun(hours: HourSpan, now: Timestamp) -> HourSpan {
         end: end.max(hours.start),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPUS: &str = "claude-opus-4-5";
+    const A: &str = "workspace_a";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn november() -> HourSpan {
+        HourSpan {
+            start: Hour::of(at("2026-11-01T00:00:00Z")),
+            end: Hour::of(at("2026-12-01T00:00:00Z")),
+        }
+    }
+
+    /// One workspace that spends evenly since November.
+    fn world() -> World {
+        let mut world = World::seeded(5);
+        world.add_workspace(A, "A");
+        world.add_habit(A, OPUS, 3_600_000, false, at("2026-11-01T00:00:00Z"));
+        world
+    }
+
+    fn spent(world: &mut World, now: &str) -> i128 {
+        world.spent(Some(A), november(), at(now)).pico() / 1_000_000
+    }
+
+    #[test]
+    fn the_running_hour_grows_and_the_future_is_not_told() {
+        let mut world = world();
+        let mut last = spent(&mut world, "2026-11-02T10:00:00Z");
+        for minute in 1..60 {
+            let now = spent(&mut world, &format!("2026-11-02T10:{minute:02}:00Z"));
+            assert!(now > last, "minute {minute}");
+            last = now;
+        }
+        let hours = world.used(Some(A), november(), at("2026-11-02T10:59:00Z"));
+        assert_eq!(hours.len(), 24 + 11);
+        // What was told of an hour once is told of it for ever.
+        assert_eq!(spent(&mut world, "2026-11-02T10:59:00Z"), last);
+        let whole = world.spent(None, november(), at("2026-11-20T00:00:00Z"));
+        let part = world.spent(Some(A), november(), at("2026-11-20T00:00:00Z"));
+        assert_eq!(whole, part, "kept sums are the same sums");
+    }
+
+    #[test]
+    fn what_is_forgotten_stays_so_and_what_comes_later_is_told() {
+        let mut world = world();
+        let before = spent(&mut world, "2026-11-10T12:30:00Z");
+        world.spend(A, OPUS, at("2026-11-09T12:00:00Z"), "7");
+        assert_eq!(
+            spent(&mut world, "2026-11-10T12:30:00Z"),
+            before + 7_000_000
+        );
+        world.forget(A, november());
+        let running = spent(&mut world, "2026-11-10T12:30:00Z");
+        assert!(running > 0 && running < 3_600_000, "the running hour alone");
+        let whole = world.spent(None, november(), at("2026-11-10T12:30:00Z"));
+        assert_eq!(whole.pico() / 1_000_000, running);
+        assert!(spent(&mut world, "2026-11-10T15:00:00Z") > running + 2 * 2_000_000);
+        world.spend(A, OPUS, at("2026-11-09T12:00:00Z"), "7");
+        let with = world.used(Some(A), november(), at("2026-11-10T12:30:00Z"));
+        assert_eq!(with.len(), 2, "what is spent after it is told: {with:?}");
+    }
+
+    #[test]
+    fn another_habit_leaves_what_was_told() {
+        let mut world = world();
+        let noon = "2026-11-10T12:00:00Z";
+        let before = spent(&mut world, noon);
+        world.add_habit(A, OPUS, 360_000_000, false, at("2026-11-05T00:00:00Z"));
+        assert_eq!(spent(&mut world, noon), before);
+        let more = spent(&mut world, "2026-11-10T13:00:00Z") - before;
+        assert!(more > 200_000_000, "{more}");
+        let mut fresh = self::world();
+        fresh.add_habit(A, OPUS, 360_000_000, false, at("2026-11-10T12:00:00Z"));
+        assert_eq!(spent(&mut fresh, noon), before, "nothing twice");
+    }
+
+    #[test]
+    fn a_loop_doubles_until_it_is_stopped() {
+        let mut world = World::empty();
+        world.runaways.push(Runaway {
+            workspace: A.to_owned(),
+            model: OPUS.to_owned(),
+            since: at("2026-11-10T11:59:50Z"),
+            micros_per_second: 100,
+            doubles_after: 10,
+            n_doublings: 2,
+            lasts: 40,
+        });
+        for (now, expected) in [
+            ("2026-11-10T11:59:50Z", 0),
+            ("2026-11-10T11:59:51Z", 100),
+            ("2026-11-10T12:00:00Z", 1_000),
+            ("2026-11-10T12:00:01Z", 1_200),
+            ("2026-11-10T12:00:10Z", 3_000),
+            ("2026-11-10T12:00:30Z", 11_000),
+            ("2026-11-20T00:00:00Z", 11_000),
+        ] {
+            assert_eq!(spent(&mut world, now), expected, "{now}");
+        }
+        let hours = world.used(None, november(), at("2026-11-20T00:00:00Z"));
+        let by_hour: Vec<i64> = hours.values().map(|models| models[OPUS].micros).collect();
+        assert_eq!(by_hour, [1_000, 10_000], "cut at the hour");
+        assert!(
+            world
+                .used(Some("b"), november(), at("2026-11-20T00:00:00Z"))
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn corrections_count_where_their_whole_day_is() {
+        let mut world = World::empty();
+        let day = Day::of(at("2026-11-10T00:00:00Z"));
+        world.correct_day(A, day, "-1.5");
+        let span = |end: Hour| HourSpan {
+            start: day.first_hour(),
+            end,
+        };
+        let now = at("2026-11-20T00:00:00Z");
+        let mut of = |end| world.spent(Some(A), span(end), now).to_string();
+        assert_eq!(of(day.plus(1).first_hour()), "-1.5");
+        assert_eq!(of(day.last_hour()), "0");
+        assert_eq!(world.days_with_extra(None, day, day), [day]);
+        assert_eq!(world.days_with_extra(Some("b"), day, day), []);
+    }
+
+    #[test]
+    fn places_follow_a_list_that_is_changed_from_outside() {
+        let mut world = World::realistic(1, 5, at("2026-11-01T00:00:00Z"));
+        assert_eq!(world.place_of("workspace_00003"), Some(3));
+        world.archive("workspace_00001");
+        assert_eq!(world.place_of("workspace_00003"), Some(2));
+        assert_eq!(world.place_of("workspace_00001"), None);
+        world.workspaces.reverse();
+        assert_eq!(world.place_of("workspace_00003"), Some(1));
+        world.add_workspace("workspace_new", "New");
+        assert_eq!(world.place_of("workspace_new"), Some(4));
+    }
+}

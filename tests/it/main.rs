@@ -15,3 +15,4 @@ mod alerts;
 mod cli;
 mod cycle;
 mod restart;
+mod simulator;
