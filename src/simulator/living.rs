@@ -22,23 +22,46 @@ impl World {
         hours: HourSpan,
         now: Timestamp,
     ) -> BTreeMap<Hour, Models> {
+        self.used_by(|hour| hour, workspace, hours, now)
+    }
+
+    /// The same by day, under its first hour: the sums of its hours.
+    pub fn used_by_day(
+        &mut self,
+        workspace: Option<&str>,
+        hours: HourSpan,
+        now: Timestamp,
+    ) -> BTreeMap<Hour, Models> {
+        self.used_by(|hour| hour.day().first_hour(), workspace, hours, now)
+    }
+
+    fn used_by(
+        &mut self,
+        bucket: impl Fn(Hour) -> Hour,
+        workspace: Option<&str>,
+        hours: HourSpan,
+        now: Timestamp,
+    ) -> BTreeMap<Hour, Models> {
         let now = self.as_of(now);
         self.lived_until = self.lived_until.max(Some(Hour::of(now)));
         let hours = begun(hours, now);
-        let mut sums = self.by_habit(workspace, hours, now);
+        let mut sums = self.by_habit(&bucket, workspace, hours, now);
         let is_asked = |id: &str| workspace.is_none_or(|wanted| wanted == id);
         let rows_of_one = workspace.and_then(|id| self.used.get_key_value(id));
         let rows_of_all = self.used.iter().filter(|_| workspace.is_none());
         for (_, rows) in rows_of_one.into_iter().chain(rows_of_all) {
             for (hour, models) in rows.range(hours.start..hours.end) {
-                let sum = sums.entry(*hour).or_default();
+                let sum = sums.entry(bucket(*hour)).or_default();
                 for (model, used) in models {
                     *sum.entry(model.clone()).or_default() += *used;
                 }
             }
         }
         for runaway in self.runaways.iter().filter(|of| is_asked(&of.workspace)) {
-            self.add_runaway(&mut sums, runaway, hours, now);
+            for (hour, used) in self.run_away(runaway, hours, now) {
+                let models = sums.entry(bucket(hour)).or_default();
+                *models.entry(runaway.model.clone()).or_default() += used;
+            }
         }
         sums
     }
@@ -91,52 +114,53 @@ impl World {
 
     fn by_habit(
         &mut self,
+        bucket: impl Fn(Hour) -> Hour,
         workspace: Option<&str>,
         hours: HourSpan,
         now: Timestamp,
     ) -> BTreeMap<Hour, Models> {
-        let mut sums = BTreeMap::new();
+        let mut sums: BTreeMap<Hour, Vec<Used>> = BTreeMap::new();
         if workspace.is_some_and(|id| !self.streams.contains_key(id)) {
-            return sums;
+            return BTreeMap::new();
         }
         for hour in (hours.start.count()..hours.end.count()).map(Hour::from_count) {
-            let by_model = match workspace {
-                Some(id) => self.habits_of(id, hour, now),
-                None => self.habits_of_all(hour, now),
-            };
-            let told = self.models.iter().zip(by_model);
-            let told: Models = told
-                .filter(|(_, used)| used.micros != 0)
-                .map(|(model, used)| (model.clone(), used))
-                .collect();
-            if !told.is_empty() {
-                sums.insert(hour, told);
+            let sum = sums
+                .entry(bucket(hour))
+                .or_insert_with(|| vec![Used::default(); self.models.len()]);
+            match workspace {
+                Some(id) => self.add_streams(sum, id, &self.streams[id], hour, now),
+                None => self.add_all(sum, hour, now),
             }
         }
-        sums
+        let told = sums.into_iter().map(|(bucket, by_model)| {
+            let told = self.models.iter().zip(by_model);
+            let told = told.filter(|(_, used)| used.micros != 0);
+            let told: Models = told
+                .map(|((model, _), used)| (model.clone(), used))
+                .collect();
+            (bucket, told)
+        });
+        told.filter(|(_, told)| !told.is_empty()).collect()
     }
 
-    fn habits_of(&self, workspace: &str, hour: Hour, now: Timestamp) -> Vec<Used> {
-        let mut sums = vec![Used::default(); self.models.len()];
-        if let Some(streams) = self.streams.get(workspace) {
-            self.add_streams(&mut sums, workspace, streams, hour, now);
-        }
-        sums
-    }
-
-    fn habits_of_all(&mut self, hour: Hour, now: Timestamp) -> Vec<Used> {
+    fn add_all(&mut self, sums: &mut [Used], hour: Hour, now: Timestamp) {
         let is_over = hour.end() <= now;
-        if let Some(sums) = self.closed.get(&hour).filter(|_| is_over) {
-            return sums.clone();
-        }
-        let mut sums = vec![Used::default(); self.models.len()];
-        for (workspace, streams) in &self.streams {
-            self.add_streams(&mut sums, workspace, streams, hour, now);
+        let of_hour = match self.closed.get(&hour).filter(|_| is_over) {
+            Some(kept) => kept.clone(),
+            None => {
+                let mut of_hour = vec![Used::default(); self.models.len()];
+                for (workspace, streams) in &self.streams {
+                    self.add_streams(&mut of_hour, workspace, streams, hour, now);
+                }
+                of_hour
+            }
+        };
+        for (sum, used) in sums.iter_mut().zip(&of_hour) {
+            *sum += *used;
         }
         if is_over {
-            self.closed.insert(hour, sums.clone());
+            self.closed.entry(hour).or_insert(of_hour);
         }
-        sums
     }
 
     fn add_streams(
@@ -156,7 +180,8 @@ impl World {
             let whole = spending::spend(self.seed, &stream.habit, stream.salt, hour);
             let micros = whole * into / SECONDS_OF_AN_HOUR;
             if micros > 0 {
-                sums[stream.model] += Used::typical(&self.models[stream.model], micros);
+                let (_, prices) = &self.models[stream.model];
+                sums[stream.model] += Used::worth(prices, micros);
             }
         }
     }
@@ -166,29 +191,22 @@ impl World {
         spans.is_some_and(|spans| spans.iter().any(|span| span.contains(hour)))
     }
 
-    fn add_runaway(
-        &self,
-        sums: &mut BTreeMap<Hour, Models>,
-        runaway: &Runaway,
-        hours: HourSpan,
-        now: Timestamp,
-    ) {
+    fn run_away(&self, runaway: &Runaway, hours: HourSpan, now: Timestamp) -> Vec<(Hour, Used)> {
         let last = runaway.since.as_second() + runaway.lasts.max(0);
         let ended = Timestamp::from_second(last).unwrap_or(now).min(now);
-        let touched = HourSpan {
+        let hours = hours.intersect(HourSpan {
             start: Hour::of(runaway.since),
             end: Hour::of(ended).plus(1),
-        };
-        let touched = hours.intersect(touched);
-        for hour in (touched.start.count()..touched.end.count()).map(Hour::from_count) {
-            let until = |at: Timestamp| runaway.micros_until(at.min(ended));
-            let micros = until(hour.end()) - until(hour.start());
-            if micros > 0 && !self.is_forgotten(&runaway.workspace, hour) {
-                let models = sums.entry(hour).or_default();
-                *models.entry(runaway.model.clone()).or_default() +=
-                    Used::typical(&runaway.model, micros);
-            }
-        }
+        });
+        let prices = spending::prices(&runaway.model);
+        let until = |at: Timestamp| runaway.micros_until(at.min(ended));
+        (hours.start.count()..hours.end.count())
+            .map(Hour::from_count)
+            .filter(|hour| !self.is_forgotten(&runaway.workspace, *hour))
+            .map(|hour| (hour, until(hour.end()) - until(hour.start())))
+            .filter(|(_, micros)| *micros > 0)
+            .map(|(hour, micros)| (hour, Used::worth(&prices, micros)))
+            .collect()
     }
 }
 
@@ -257,6 +275,9 @@ mod tests {
         for minute in 1..60 {
             let now = spent(&mut world, &format!("2026-11-02T10:{minute:02}:00Z"));
             assert!(now > last, "minute {minute}");
+            let at = at(&format!("2026-11-02T10:{minute:02}:00Z"));
+            let whole = world.spent(None, november(), at);
+            assert_eq!(whole.pico() / 1_000_000, now, "minute {minute}");
             last = now;
         }
         let hours = world.used(Some(A), november(), at("2026-11-02T10:59:00Z"));

@@ -302,7 +302,7 @@ mod tests {
             (SONNET, 300, 1500, 30),
             (HAIKU, 100, 500, 10),
         ] {
-            let used = Used::typical(model, 1_000_000_000);
+            let used = Used::worth(&spending::prices(model), 1_000_000_000);
             let hundredths =
                 used.input * input + used.output * output + used.cache_read * cache_read;
             let off = used.micros * 100 - hundredths;
