@@ -6,6 +6,7 @@
 pub mod plan;
 pub mod state;
 
+pub mod configured;
 pub mod explain;
 pub mod poll;
 pub mod remainder;
