@@ -10,8 +10,10 @@ mod repository;
 mod source;
 
 mod harness;
+mod program;
 
 mod alerts;
 mod cli;
 mod cycle;
 mod restart;
+mod run;
