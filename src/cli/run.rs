@@ -12,6 +12,7 @@ use crate::config::source::Environment;
 use crate::config::{self, Config};
 use crate::daemon::signals::Signals;
 use crate::daemon::{Daemon, ReloadFrom, Start};
+use crate::outbound::causes;
 use crate::store::Store;
 
 /// Watch until stopped.
@@ -85,7 +86,7 @@ impl Run {
         let signals = Signals::listen()
             .map_err(|error| world(format!("cannot listen to signals: {error}")))?;
         let store = Store::open_for_daemon(&config.store.path, clock.now())
-            .map_err(|error| world(error.to_string()))?;
+            .map_err(|error| world(causes(&error)))?;
         let listener = listen(&config).map_err(world)?;
         let start = Start {
             reload_from: ReloadFrom::Named(file.map(Path::to_owned)),

@@ -188,6 +188,7 @@ impl Daemon {
             () = self.stop() => {}
             _ = signals.next() => tracing::warn!("stopping at once: asked twice"),
         }
+        tracing::info!("stopped");
     }
 
     /// Reads the configuration again. A bad one changes nothing; the error is what is wrong, a line for each thing.

@@ -11,6 +11,7 @@ use crate::app::{App, wiring};
 use crate::config::organizations::Organization;
 use crate::cycle::state::{Outside, Report, Settings, Watcher};
 use crate::domain::schedule::{Due, Schedule, due};
+use crate::outbound::causes;
 use crate::store::error::StoreError;
 
 /// How long a cycle may take where the schedule has no later slot.
@@ -49,9 +50,10 @@ pub async fn watch(app: &App, mut setup: Setup, mut orders: UnboundedReceiver<Se
             }
             Err(error) => error,
         };
-        let told = format!("{error}; trying again in {} s", pause.as_secs());
-        tracing::error!(organization.name = %name, "the store failed: {told}");
-        app.board.note_trouble(&name, error.to_string());
+        let told = causes(&error);
+        let seconds = pause.as_secs();
+        tracing::error!(organization.name = %name, "{told}; trying again in {seconds} s");
+        app.board.note_trouble(&name, told);
         tokio::select! {
             () = app.clock.sleep(pause) => {}
             order = orders.recv() => match order {
