@@ -17,3 +17,4 @@ mod cli;
 mod cycle;
 mod restart;
 mod run;
+mod storm;
