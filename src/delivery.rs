@@ -184,10 +184,10 @@ impl Worker {
             let jitter = |whole| self.chance.jitter(whole);
             let consequence = follow(delivery, claimed.n_attempts, &state, now, jitter);
             counters.count_notification(&self.name, consequence.counted, 1);
-            self.log(&claimed.id, &consequence.outcome);
             self.store
-                .finish(&claimed.id, consequence.outcome, now)
+                .finish(&claimed.id, consequence.outcome.clone(), now)
                 .await?;
+            self.log(&claimed.id, &consequence.outcome);
             if consequence.state != state {
                 self.store
                     .save_notifier_state(&self.name, consequence.state)

@@ -1,10 +1,12 @@
 //! One organization, watched: cycles on their schedule, another configuration when one comes, and a new beginning from the
 //! store where that failed.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
 
 use crate::anthropic::AdminApi;
 use crate::app::{App, wiring};
@@ -84,24 +86,38 @@ async fn go_on(
     orders: &mut UnboundedReceiver<Setup>,
     pause: &mut Duration,
 ) -> Result<(), StoreError> {
+    let mut cut_short = None;
     loop {
-        let wait = match due(&setup.schedule, watcher.engine.last_cycle, app.clock.now()) {
-            Due::Now(slot) => {
-                run_slot(app, watcher, setup, slot).await?;
-                *pause = FIRST_PAUSE;
-                Duration::ZERO
-            }
-            Due::At(at) => until(at, app.clock.now()),
-            Due::Never => until(Timestamp::MAX, app.clock.now()),
+        let next = match cut_short.take() {
+            Some(slot) => Due::Now(slot),
+            None => due(&setup.schedule, watcher.engine.last_cycle, app.clock.now()),
         };
-        tokio::select! {
-            biased;
-            order = orders.recv() => match order {
-                Some(order) => take_order(app, watcher, setup, order).await?,
-                None => return Ok(()),
-            },
-            () = app.clock.sleep(wait) => {}
+        let order = match next {
+            Due::Now(slot) => {
+                let order = run_slot(app, watcher, setup, orders, slot).await?;
+                *pause = FIRST_PAUSE;
+                cut_short = order.is_some().then_some(slot);
+                order
+            }
+            Due::At(at) => wait(app, orders, until(at, app.clock.now())).await,
+            Due::Never => wait(app, orders, until(Timestamp::MAX, app.clock.now())).await,
+        };
+        match order {
+            None => {}
+            Some(Some(order)) => take_order(app, watcher, setup, order).await?,
+            Some(None) => return Ok(()),
         }
+    }
+}
+
+/// An order, `Some(None)` where none can come any more, or nothing: the time is over.
+type Interruption = Option<Option<Setup>>;
+
+async fn wait(app: &App, orders: &mut UnboundedReceiver<Setup>, time: Duration) -> Interruption {
+    tokio::select! {
+        biased;
+        order = orders.recv() => Some(order),
+        () = app.clock.sleep(time) => None,
     }
 }
 
@@ -110,43 +126,69 @@ async fn run_slot(
     app: &App,
     watcher: &mut Watcher,
     setup: &Setup,
+    orders: &mut UnboundedReceiver<Setup>,
     slot: Timestamp,
-) -> Result<(), StoreError> {
-    let report = run_cycle(app, watcher, setup, slot).await?;
-    if report.is_refused && has_new_key(app, watcher, &setup.organization).await {
-        run_cycle(app, watcher, setup, slot).await?;
+) -> Result<Interruption, StoreError> {
+    let (report, interruption) = run_cycle(app, watcher, setup, orders, slot).await?;
+    if interruption.is_none()
+        && report.is_refused
+        && has_new_key(app, watcher, &setup.organization).await
+    {
+        return Ok(run_cycle(app, watcher, setup, orders, slot).await?.1);
     }
-    Ok(())
+    Ok(interruption)
 }
 
+/// An order that comes meanwhile cuts the cycle short.
 async fn run_cycle(
     app: &App,
     watcher: &mut Watcher,
     setup: &Setup,
+    orders: &mut UnboundedReceiver<Setup>,
     slot: Timestamp,
-) -> Result<Report, StoreError> {
+) -> Result<(Report, Interruption), StoreError> {
     let length = time_left(&setup.schedule, slot, app.clock.now());
     let started = app.clock.running();
-    let report = watcher.cycle(slot, started + length).await?;
-    let name = &setup.organization.name;
-    for line in &report.troubles {
-        tracing::warn!(organization.name = %name, "{line}");
-    }
-    tracing::info!(
-        organization.name = %name,
-        outcome = report.outcome.as_str(),
-        duration_ms = app.clock.running().saturating_sub(started).as_millis(),
-        "cycle {}: {} of {} read, {} messages",
-        report.outcome.as_str(), report.n_fresh, report.n_parts, report.n_messages
+    watcher.hurry = CancellationToken::new();
+    let hurry = watcher.hurry.clone();
+    let mut cycle = pin!(watcher.cycle(slot, started + length));
+    let (report, interruption) = tokio::select! {
+        report = &mut cycle => (report?, None),
+        order = orders.recv() => {
+            hurry.cancel();
+            (cycle.await?, Some(order))
+        }
+    };
+    tell(
+        app,
+        setup,
+        &report,
+        app.clock.running().saturating_sub(started),
     );
+    Ok((report, interruption))
+}
+
+/// One line for the cycle and one for each trouble; the same is put up on the board.
+fn tell(app: &App, setup: &Setup, report: &Report, took: Duration) {
+    let name = &setup.organization.name;
+    // First, so that whoever reads the log finds the board up to date.
     app.board.note_cycle(
         name,
         report.outcome,
         app.clock.now(),
         report.troubles.clone(),
     );
+    for line in &report.troubles {
+        tracing::warn!(organization.name = %name, "{line}");
+    }
+    tracing::info!(
+        organization.name = %name,
+        outcome = report.outcome.as_str(),
+        duration_ms = took.as_millis(),
+        "cycle {}: {} of {} read, {} messages",
+        report.outcome.as_str(), report.n_fresh, report.n_parts, report.n_messages
+    );
     app.bells.ring();
-    Ok(report)
 }
 
 /// Reads the key again from its source. Whether it is another one.

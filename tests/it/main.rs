@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "all of this is test code, also outside of functions marked as tests"
 )]
 

@@ -6,8 +6,9 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use spendwatch::clock::Clock;
 use spendwatch::simulator::Simulator;
 
 /// Nothing that is awaited takes so long, on however slow a machine.
@@ -101,11 +102,8 @@ impl Program {
     /// Waits for a line of the log that holds a text.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) -> String {
-        let until = Instant::now() + LIMIT;
-        while let Ok(line) = self
-            .log
-            .recv_timeout(until.saturating_duration_since(Instant::now()))
-        {
+        let clock = Clock::system();
+        while let Ok(line) = self.log.recv_timeout(LIMIT.saturating_sub(clock.running())) {
             self.said.push(line.clone());
             if line.contains(text) {
                 return line;
@@ -117,12 +115,9 @@ impl Program {
     /// Waits for a line of the output that holds a text.
     #[track_caller]
     pub fn wait_for_output(&mut self, text: &str) -> String {
-        let until = Instant::now() + LIMIT;
+        let clock = Clock::system();
         let mut printed = Vec::new();
-        while let Ok(line) = self
-            .out
-            .recv_timeout(until.saturating_duration_since(Instant::now()))
-        {
+        while let Ok(line) = self.out.recv_timeout(LIMIT.saturating_sub(clock.running())) {
             if line.contains(text) {
                 return line;
             }
