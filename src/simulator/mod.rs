@@ -1,28 +1,46 @@
 //! A made-up organization behind real HTTP, in the guide dialect: for `demo` and for the tests.
 //!
 //! It is deterministic by its seed, lives by a clock that is an argument, refuses what the API refuses, records every
-//! request and can be made to fail in the ways in which servers and proxies fail.
+//! request and can be made to fail in the ways in which servers and proxies fail. It answers GET alone.
 
+pub mod edit;
 pub mod faults;
+pub mod journal;
+pub mod people;
 pub mod spending;
 
 pub mod world;
 
+pub mod living;
+pub mod scenes;
 pub mod wire;
+
+pub mod answers;
+pub mod truth;
+
+pub mod reply;
+pub mod shared;
+
+pub mod faulty;
 
 pub mod server;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::domain::money::Usd;
+use crate::domain::span::HourSpan;
+use crate::domain::usage::{Cells, Part, sum};
 use crate::secret::Secret;
 use crate::simulator::faults::{Fault, FaultOn};
-use crate::simulator::server::{Seen, Shared};
+use crate::simulator::journal::Seen;
+use crate::simulator::shared::{Shared, lock};
 use crate::simulator::world::World;
 
 /// The key that it accepts.
@@ -62,44 +80,85 @@ impl Simulator {
 
     /// The key that it accepts.
     pub fn key(&self) -> Secret {
-        Secret::new(KEY.to_owned())
+        let key = lock(&self.shared.key);
+        Secret::new(key.expose().to_owned())
+    }
+
+    /// Accepts another key from now on, and no more the one before.
+    pub fn accept_key(&self, key: &str) {
+        *lock(&self.shared.key) = Secret::new(key.to_owned());
+    }
+
+    /// Now, by its clock.
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     /// The world, to look at or to change.
     pub fn world(&self) -> MutexGuard<'_, World> {
-        self.shared
-            .world
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.world)
     }
 
-    /// Fails from now on, in this way.
+    /// The truth as of now: what a part used in some hours, by model, as the API tells it with a full breakdown.
+    pub fn truth(&self, part: &Part, hours: HourSpan) -> Cells {
+        let now = self.now();
+        self.world().truth(part, hours, now)
+    }
+
+    /// The truth as of now: what a part spent in some hours.
+    pub fn spent(&self, part: &Part, hours: HourSpan) -> Usd {
+        sum(&self.truth(part, hours)).spend
+    }
+
+    /// Fails from now on, in this way. A request is struck by the first fault that fits.
     pub fn fail(&self, on: FaultOn, fault: Fault) {
         lock(&self.shared.faults).push((on, fault));
     }
 
-    /// Works again.
+    /// Works again. What is silent stays so until it is released.
     pub fn heal(&self) {
         lock(&self.shared.faults).clear();
     }
 
-    /// Every request so far.
+    /// Lets go on whatever is silent now.
+    pub fn release(&self) {
+        self.shared.gate.release();
+    }
+
+    /// Waits until at least so many answers are silent.
+    pub async fn until_silent(&self, n_answers: usize) {
+        self.shared.gate.until_waiting(n_answers).await;
+    }
+
+    /// Every request so far, at most the newest 200,000.
     pub fn seen(&self) -> Vec<Seen> {
-        lock(&self.shared.seen).clone()
+        self.shared.journal.seen()
+    }
+
+    /// How many requests there were.
+    pub fn n_seen(&self) -> u64 {
+        self.shared.journal.n_seen()
+    }
+
+    /// How many of them were anything but GET.
+    pub fn n_not_get(&self) -> u64 {
+        self.shared.journal.n_not_get()
     }
 
     /// Forgets the requests so far.
     pub fn forget_seen(&self) {
-        lock(&self.shared.seen).clear();
+        self.shared.journal.forget();
+    }
+
+    /// Waits until there were at least so many requests.
+    pub async fn until_seen(&self, n_requests: u64) {
+        self.shared.journal.until(n_requests).await;
     }
 }
 
 impl Drop for Simulator {
     fn drop(&mut self) {
         self.task.abort();
+        self.shared.gate.release();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

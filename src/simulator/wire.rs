@@ -3,62 +3,104 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use crate::domain::money::Usd;
 use crate::domain::span::Hour;
-use crate::simulator::world::{Used, Workspace, World};
+use crate::simulator::people::{Key, User};
+use crate::simulator::world::{Breakdown, Stated, Used, Workspace, World};
+
+/// When everything was made.
+const CREATED_AT: &str = "2025-01-01T00:00:00Z";
+const MICROS_PER_CENT: i64 = 10_000;
 
 /// `GET /v1/organizations`.
 pub fn organization(world: &World, month_micros: i64) -> String {
     let limit = world.usage_limit.as_deref().unwrap_or("null");
+    let stated = |digits: &str| format!(r#","current_month_usage_usd":{digits}"#);
+    let month = match &world.stated_month {
+        Stated::Truth => stated(&digits(month_micros)),
+        Stated::Digits(digits) => stated(digits),
+        Stated::Missing => String::new(),
+    };
     format!(
-        r#"{{"id":"org_simulated","name":"Simulated Inc.","created_at":"2025-01-01T00:00:00Z","billing":{{"plan":"scale","usage_limit_usd":{limit},"current_month_usage_usd":{}}},"settings":{{"default_model":"claude-sonnet-4-5","require_mfa":true,"allowed_ip_ranges":[]}}}}"#,
-        digits(month_micros)
+        r#"{{"id":"org_simulated","name":"Simulated Inc.","created_at":"{CREATED_AT}","billing":{{"plan":"scale","usage_limit_usd":{limit}{month}}},"settings":{{"default_model":"claude-sonnet-4-5","require_mfa":true,"allowed_ip_ranges":["203.0.113.0/24"]}}}}"#
     )
 }
 
-/// A page of workspaces.
-pub fn workspaces(rows: &[&Workspace], has_more: bool) -> String {
-    let mut data = String::new();
-    for workspace in rows {
-        let separator = if data.is_empty() { "" } else { "," };
-        let (id, name) = (
-            Value::from(workspace.id.as_str()),
-            Value::from(workspace.name.as_str()),
-        );
-        let mut limits = Vec::new();
-        limits.extend(
-            workspace
-                .monthly_limit
-                .as_ref()
-                .map(|limit| format!(r#""monthly_spend_usd":{limit}"#)),
-        );
-        limits.extend(
-            workspace
-                .requests_per_minute
-                .map(|limit| format!(r#""requests_per_minute":{limit}"#)),
-        );
-        let limits = if limits.is_empty() {
-            String::new()
-        } else {
-            format!(r#","usage_limits":{{{}}}"#, limits.join(","))
-        };
-        let row = format!(
-            r#"{separator}{{"id":{id},"name":{name},"created_at":"2025-01-01T00:00:00Z"{limits}}}"#
-        );
-        data.push_str(&row);
-    }
-    let id_of = |workspace: Option<&&Workspace>| {
-        workspace.map_or(Value::Null, |row| Value::from(row.id.as_str()))
+/// One row of `/v1/workspaces`; limits that are not set are missing.
+pub fn workspace(workspace: &Workspace) -> String {
+    let (id, name) = (
+        Value::from(workspace.id.as_str()),
+        Value::from(workspace.name.as_str()),
+    );
+    let mut limits = Vec::new();
+    limits.extend(
+        workspace
+            .monthly_limit
+            .as_ref()
+            .map(|limit| format!(r#""monthly_spend_usd":{limit}"#)),
+    );
+    limits.extend(
+        workspace
+            .requests_per_minute
+            .map(|limit| format!(r#""requests_per_minute":{limit}"#)),
+    );
+    let limits = if limits.is_empty() {
+        String::new()
+    } else {
+        format!(r#","usage_limits":{{{}}}"#, limits.join(","))
     };
-    let (first, last) = (id_of(rows.first()), id_of(rows.last()));
-    format!(r#"{{"data":[{data}],"has_more":{has_more},"first_id":{first},"last_id":{last}}}"#)
+    format!(r#"{{"id":{id},"name":{name},"created_at":"{CREATED_AT}"{limits}}}"#)
+}
+
+/// One row of `/v1/users`.
+pub fn user(user: &User) -> String {
+    json!({
+        "id": user.id,
+        "email": user.email,
+        "name": user.name,
+        "role": user.role,
+        "created_at": CREATED_AT,
+        "last_active_at": time(user.last_active_at),
+        "status": user.status,
+    })
+    .to_string()
+}
+
+/// One row of `/v1/api_keys`.
+pub fn key(key: &Key, users: &[User]) -> String {
+    let creator = users.iter().find(|user| user.id == key.created_by);
+    let n_hidden = key.id.chars().count().saturating_sub(4);
+    let tail: String = key.id.chars().skip(n_hidden).collect();
+    json!({
+        "id": key.id,
+        "name": key.name,
+        "created_at": CREATED_AT,
+        "last_used_at": time(key.last_used_at),
+        "status": key.status,
+        "workspace_id": key.workspace,
+        "created_by": {"id": key.created_by, "email": creator.map(|user| &user.email)},
+        "partial_key": format!("sk-ant-api03-...{tail}"),
+    })
+    .to_string()
+}
+
+/// A page of a list; rows as (id, JSON).
+pub fn page(rows: &[(&str, String)], has_more: bool) -> String {
+    let data: Vec<&str> = rows.iter().map(|(_, json)| json.as_str()).collect();
+    let id = |row: Option<&(&str, String)>| row.map_or(Value::Null, |(id, _)| Value::from(*id));
+    let (first, last) = (id(rows.first()), id(rows.last()));
+    format!(
+        r#"{{"data":[{}],"has_more":{has_more},"first_id":{first},"last_id":{last}}}"#,
+        data.join(",")
+    )
 }
 
 /// One row of usage.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Row {
     /// As the granularity writes it.
     pub date: String,
@@ -68,8 +110,8 @@ pub struct Row {
     pub extra_micros: i64,
 }
 
-/// `GET /v1/usage`.
-pub fn usage(rows: &[Row], has_breakdown: bool) -> String {
+/// `GET /v1/usage`; `None` leaves the models out.
+pub fn usage(rows: &[Row], breakdown: Option<&Breakdown>) -> String {
     let mut data = String::new();
     let mut total = Used::default();
     for row in rows {
@@ -77,30 +119,14 @@ pub fn usage(rows: &[Row], has_breakdown: bool) -> String {
             micros: row.extra_micros,
             ..Used::default()
         };
-        let mut breakdown = String::new();
-        for (model, used) in &row.models {
+        for used in row.models.values() {
             sum += *used;
-            let separator = if breakdown.is_empty() { "" } else { "," };
-            let model = Value::from(model.as_str());
-            write!(
-                breakdown,
-                r#"{separator}{model}:{{"input_tokens":{},"output_tokens":{},"cost_usd":{}}}"#,
-                used.input,
-                used.output,
-                digits(used.micros)
-            )
-            .expect("writing to memory");
         }
         total += sum;
         let separator = if data.is_empty() { "" } else { "," };
-        let breakdown = if has_breakdown {
-            format!(r#","model_breakdown":{{{breakdown}}}"#)
-        } else {
-            String::new()
-        };
         write!(
             data,
-            r#"{separator}{{"date":"{}","input_tokens":{},"output_tokens":{},"cache_read_tokens":{},"total_cost_usd":{},"requests":{}{breakdown}}}"#,
+            r#"{separator}{{"date":"{}","input_tokens":{},"output_tokens":{},"cache_read_tokens":{},"total_cost_usd":{},"requests":{}"#,
             row.date,
             sum.input,
             sum.output,
@@ -109,6 +135,10 @@ pub fn usage(rows: &[Row], has_breakdown: bool) -> String {
             sum.requests
         )
         .expect("writing to memory");
+        if let Some(breakdown) = breakdown {
+            write_models(&mut data, &row.models, breakdown);
+        }
+        data.push('}');
     }
     format!(
         r#"{{"data":[{data}],"total":{{"input_tokens":{},"output_tokens":{},"total_cost_usd":{}}}}}"#,
@@ -116,6 +146,30 @@ pub fn usage(rows: &[Row], has_breakdown: bool) -> String {
         total.output,
         digits(total.micros)
     )
+}
+
+fn write_models(text: &mut String, models: &BTreeMap<String, Used>, breakdown: &Breakdown) {
+    text.push_str(r#","model_breakdown":{"#);
+    let mut separator = "";
+    for (model, used) in models {
+        let micros = match breakdown {
+            Breakdown::Full => used.micros,
+            Breakdown::Without(left_out) if left_out == model => continue,
+            Breakdown::Without(_) => used.micros,
+            Breakdown::Cents => used.micros / MICROS_PER_CENT * MICROS_PER_CENT,
+        };
+        let model = Value::from(model.as_str());
+        write!(
+            text,
+            r#"{separator}{model}:{{"input_tokens":{},"output_tokens":{},"cost_usd":{}}}"#,
+            used.input,
+            used.output,
+            digits(micros)
+        )
+        .expect("writing to memory");
+        separator = ",";
+    }
+    text.push('}');
 }
 
 /// `2026-02-03T14:00:00Z`.
@@ -131,6 +185,10 @@ pub fn month_text(date: Date) -> String {
 /// A kind server's error.
 pub fn error(kind: &str, message: &str) -> String {
     json!({"type": "error", "error": {"type": kind, "message": message}}).to_string()
+}
+
+fn time(at: Option<Timestamp>) -> Value {
+    at.map_or(Value::Null, |at| Value::from(at.to_string()))
 }
 
 fn digits(micros: i64) -> String {

@@ -1,12 +1,13 @@
-//! The made-up organization and the truth about what it spends.
+//! The made-up organization: who is in it, and what was used. What follows from it in time is told by `living`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::money::Usd;
 use crate::domain::span::{Day, Hour, HourSpan};
-use crate::simulator::spending::{self, Habit};
+use crate::simulator::people::{Key, User};
+use crate::simulator::spending::{self, Habit, Stream};
 
 /// One workspace as the API lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,22 @@ pub struct Used {
     pub requests: i64,
 }
 
+impl Used {
+    /// Tokens and requests that go with a spend, by the model's list prices.
+    pub fn typical(model: &str, micros: i64) -> Used {
+        let prices = spending::prices(model);
+        // Percent of the spend by cents per million tokens are tokens.
+        let tokens = |percent: i64, price: i64| micros * percent / price;
+        Used {
+            micros,
+            input: tokens(38, prices.input),
+            output: tokens(52, prices.output),
+            cache_read: tokens(10, prices.cache_read),
+            requests: micros / prices.request_micros + i64::from(micros > 0),
+        }
+    }
+}
+
 impl std::ops::AddAssign for Used {
     fn add_assign(&mut self, other: Used) {
         self.micros += other.micros;
@@ -46,7 +63,7 @@ impl std::ops::AddAssign for Used {
     }
 }
 
-/// A loop that runs away: it doubles its spend again and again.
+/// A loop that runs away: it doubles its spend again and again, until somebody stops it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runaway {
     /// Whose.
@@ -59,37 +76,80 @@ pub struct Runaway {
     pub micros_per_second: i64,
     /// After so many seconds the pace has doubled.
     pub doubles_after: i64,
+    /// So often it doubles, and no more.
+    pub n_doublings: u32,
+    /// After so many seconds somebody stops it.
+    pub lasts: i64,
 }
 
-/// Id, name, monthly limit; model, 10⁻⁶ USD an hour and whether people work with it.
-type DemoRow<'a> = (
-    &'a str,
-    &'a str,
-    Option<&'a str>,
-    &'a [(&'a str, i64, bool)],
-);
+/// What the server says is the organization's month to date.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Stated {
+    /// The truth.
+    #[default]
+    Truth,
+    /// These digits.
+    Digits(String),
+    /// Nothing: the field is missing.
+    Missing,
+}
+
+/// How `model_breakdown` is told where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Breakdown {
+    /// Every model, exactly.
+    #[default]
+    Full,
+    /// Without this model: the rest does not sum to the row.
+    Without(String),
+    /// Each model's cost without what lies below cents: the rest does not sum to the row.
+    Cents,
+}
 
 /// By model.
-type Models = BTreeMap<String, Used>;
+pub type Models = BTreeMap<String, Used>;
 
 /// The organization. Usage under the workspace id `""` belongs to no listed workspace.
 #[derive(Debug, Clone, Default)]
 pub struct World {
     /// In the order of the list.
     pub workspaces: Vec<Workspace>,
+    /// In the order of the list.
+    pub users: Vec<User>,
+    /// In the order of the list.
+    pub keys: Vec<Key>,
     /// As digits.
     pub usage_limit: Option<String>,
-    /// Rows whose models do not add up or are left out.
+    /// The organization's month to date, as the server states it.
+    pub stated_month: Stated,
+    /// Rows whose models are left out.
     pub without_breakdown: bool,
+    /// How models are told, where they are.
+    pub breakdown: Breakdown,
+    /// Hours and days without usage have a row too.
+    pub has_zero_rows: bool,
     /// Nothing after this is told yet.
     pub lag_until: Option<Timestamp>,
+    /// So far the server's `Date` is ahead of the clock.
+    pub clock_skew: SignedDuration,
+    /// So many requests are answered in any minute of running time; the others get 429 and `retry-after`.
+    pub rate_limit: Option<u32>,
     /// Loops.
     pub runaways: Vec<Runaway>,
-    seed: u64,
-    habits: BTreeMap<(String, String), Habit>,
-    habits_until: Option<Hour>,
-    used: BTreeMap<String, BTreeMap<Hour, Models>>,
-    day_extra: BTreeMap<(String, Day), i64>,
+    pub(super) seed: u64,
+    /// Every model with a habit; streams have an index into it.
+    pub(super) models: Vec<String>,
+    pub(super) streams: HashMap<String, Vec<Stream>>,
+    /// Hours that were forgotten, by workspace.
+    pub(super) forgotten: HashMap<String, Vec<HourSpan>>,
+    /// The newest hour that was ever asked for.
+    pub(super) lived_until: Option<Hour>,
+    /// What all habits together used in hours that are over, by model; kept until a habit changes.
+    pub(super) closed: HashMap<Hour, Vec<Used>>,
+    pub(super) used: BTreeMap<String, BTreeMap<Hour, Models>>,
+    pub(super) day_extra: BTreeMap<(String, Day), i64>,
+    /// Where a workspace stood in the list when it was last looked for.
+    places: HashMap<String, usize>,
 }
 
 impl World {
@@ -98,87 +158,12 @@ impl World {
         World::default()
     }
 
-    /// So many workspaces, from large to small, that spend by habit since `began`.
-    pub fn realistic(seed: u64, n_workspaces: usize, began: Timestamp) -> World {
-        let mut world = World {
+    /// Nothing in it, and habits that tremble by this seed.
+    pub fn seeded(seed: u64) -> World {
+        World {
             seed,
             ..World::default()
-        };
-        for place in 0..n_workspaces {
-            let id = format!("workspace_{place:05}");
-            world.add_workspace(&id, &format!("Workspace {place}"));
-            for (rank, model) in ["claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"]
-                .into_iter()
-                .enumerate()
-            {
-                let size = 9_000_000 / i64::try_from((place + 1) * (rank + 1)).unwrap_or(i64::MAX);
-                world.add_habit(&id, model, size.max(50), place % 3 != 0, began);
-            }
         }
-        world.add_habit("", "claude-sonnet-4-5", 400_000, false, began);
-        world
-    }
-
-    /// The organization of the demo: six workspaces, a launch, and a loop that runs away soon after `now`.
-    pub fn demo(seed: u64, began: Timestamp, now: Timestamp) -> World {
-        let mut world = World {
-            seed,
-            usage_limit: Some("40000".to_owned()),
-            ..World::default()
-        };
-        let launch = now
-            .checked_sub(jiff::SignedDuration::from_hours(24 * 9))
-            .unwrap_or(now);
-        let (opus, sonnet, haiku) = ("claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5");
-        let rows: [DemoRow<'_>; 6] = [
-            (
-                "search",
-                "Search",
-                Some("9000"),
-                &[(sonnet, 6_400_000, true), (haiku, 1_100_000, true)],
-            ),
-            (
-                "support",
-                "Support Bot",
-                Some("4000"),
-                &[(haiku, 2_300_000, true), (sonnet, 900_000, true)],
-            ),
-            (
-                "review",
-                "Code Review",
-                None,
-                &[(opus, 5_200_000, true), (sonnet, 2_000_000, true)],
-            ),
-            (
-                "pipeline",
-                "Data Pipeline",
-                Some("2500"),
-                &[(haiku, 1_900_000, false)],
-            ),
-            ("research", "Research", None, &[(opus, 3_100_000, true)]),
-            ("sandbox", "Sandbox", Some("150"), &[(sonnet, 40_000, true)]),
-        ];
-        for (id, name, limit, habits) in rows {
-            let id = format!("workspace_{id}");
-            world.add_workspace(&id, name);
-            world.workspace_mut(&id).monthly_limit = limit.map(str::to_owned);
-            for (model, micros, is_human) in habits {
-                let since = if name == "Research" { launch } else { began };
-                world.add_habit(&id, model, *micros, *is_human, since);
-            }
-        }
-        world.add_habit("", sonnet, 300_000, false, began);
-        let since = now
-            .checked_add(jiff::SignedDuration::from_secs(8))
-            .unwrap_or(now);
-        world.runaways.push(Runaway {
-            workspace: "workspace_sandbox".to_owned(),
-            model: opus.to_owned(),
-            since,
-            micros_per_second: 900_000,
-            doubles_after: 7,
-        });
-        world
     }
 
     /// One more workspace, without limits.
@@ -199,12 +184,31 @@ impl World {
             .expect("the workspace was added")
     }
 
+    /// Where a workspace stands in the list.
+    pub fn place_of(&mut self, id: &str) -> Option<usize> {
+        let stands = |place: usize, at: Option<&Workspace>| {
+            at.is_some_and(|workspace| workspace.id == id)
+                .then_some(place)
+        };
+        if let Some(place) = self.places.get(id)
+            && let Some(place) = stands(*place, self.workspaces.get(*place))
+        {
+            return Some(place);
+        }
+        // The list is open to everyone: whoever moved has moved the others too.
+        let ids = self.workspaces.iter().enumerate();
+        self.places = ids
+            .map(|(place, workspace)| (workspace.id.clone(), place))
+            .collect();
+        self.places.get(id).copied()
+    }
+
     /// A workspace leaves the list; what it used stays in the whole.
     pub fn archive(&mut self, id: &str) {
         self.workspaces.retain(|workspace| workspace.id != id);
     }
 
-    /// Spends by habit, from a moment on.
+    /// Spends by habit, from a moment on. A habit with the same model that there was before ends then.
     pub fn add_habit(
         &mut self,
         workspace: &str,
@@ -218,9 +222,37 @@ impl World {
             is_human,
             growth_permille: 12,
             launched: Hour::of(since),
+            hours_behind: 0,
+            silent_permille: 0,
         };
-        self.habits
-            .insert((workspace.to_owned(), model.to_owned()), habit);
+        self.add_stream(workspace, model, habit);
+    }
+
+    /// Spends by any habit. A habit with the same model that there was before ends where this one begins, but keeps the
+    /// hours that were told already.
+    pub fn add_stream(&mut self, workspace: &str, model: &str, habit: Habit) {
+        let known = self.models.iter().position(|known| known == model);
+        let index = known.unwrap_or_else(|| {
+            self.models.push(model.to_owned());
+            self.models.len() - 1
+        });
+        let lived_until = self.lived_until;
+        let streams = self.streams.entry(workspace.to_owned()).or_default();
+        let mut start = habit.launched;
+        for before in streams.iter_mut().filter(|stream| stream.model == index) {
+            start = start.max(lived_until.unwrap_or(start));
+            before.hours.end = before.hours.end.min(start);
+        }
+        streams.push(Stream {
+            model: index,
+            habit,
+            salt: spending::salt(workspace, model),
+            hours: HourSpan {
+                start,
+                end: Hour::from_count(i32::MAX),
+            },
+        });
+        self.closed.clear();
     }
 
     /// Spends exactly so much, in USD with up to six decimals; negative for a correction downward.
@@ -255,169 +287,23 @@ impl World {
             .or_default() += micros(usd);
     }
 
-    /// Rows vanish as if they had never been.
+    /// Rows vanish as if they had never been. What habits will use later is not touched.
     pub fn forget(&mut self, workspace: &str, hours: HourSpan) {
         if let Some(rows) = self.used.get_mut(workspace) {
             rows.retain(|hour, _| !hours.contains(*hour));
         }
-    }
-
-    /// What a workspace (`None`: the whole organization) used in some hours, by hour and model, up to `now`.
-    pub fn used(
-        &mut self,
-        workspace: Option<&str>,
-        hours: HourSpan,
-        now: Timestamp,
-    ) -> BTreeMap<Hour, Models> {
-        let now = self.lag_until.map_or(now, |until| until.min(now));
-        self.live_until(now);
-        let mut sums: BTreeMap<Hour, Models> = BTreeMap::new();
-        let last = Hour::of(now).plus(1);
-        let hours = HourSpan {
-            start: hours.start,
-            end: hours.end.min(last),
-        };
-        if hours.is_empty() {
-            return sums;
-        }
-        let is_asked = |id: &str| workspace.is_none_or(|wanted| wanted == id);
-        for (_, rows) in self.used.iter().filter(|(id, _)| is_asked(id)) {
-            for (hour, models) in rows.range(hours.start..hours.end) {
-                let sum = sums.entry(*hour).or_default();
-                for (model, used) in models {
-                    *sum.entry(model.clone()).or_default() += *used;
-                }
-            }
-        }
-        let open = Hour::of(now);
-        if hours.contains(open) {
-            self.add_running(&mut sums, open, now, &is_asked);
-        }
-        for runaway in self
-            .runaways
-            .iter()
-            .filter(|runaway| is_asked(&runaway.workspace))
-        {
-            add_runaway(&mut sums, runaway, hours, now);
-        }
-        sums
-    }
-
-    /// What a day's row says beyond its hours.
-    pub fn day_extra(&self, workspace: Option<&str>, day: Day) -> i64 {
-        let is_asked = |id: &str| workspace.is_none_or(|wanted| wanted == id);
-        let extras = self
-            .day_extra
-            .iter()
-            .filter(|((id, of), _)| is_asked(id) && *of == day);
-        extras.map(|(_, micros)| *micros).sum()
-    }
-
-    /// The truth: what a workspace (`None`: the whole) spent in some hours, corrections of its days included.
-    pub fn spent(&mut self, workspace: Option<&str>, hours: HourSpan, now: Timestamp) -> Usd {
-        let by_hour = self.used(workspace, hours, now);
-        let of_hours: i64 = by_hour
-            .values()
-            .flat_map(|models| models.values())
-            .map(|used| used.micros)
-            .sum();
-        let mut of_days = 0;
-        let mut day = hours.start.day();
-        while day.last_hour() < hours.end {
-            of_days += self.day_extra(workspace, day);
-            day = day.plus(1);
-        }
-        Usd::from_pico(i128::from(of_hours + of_days) * 1_000_000)
-    }
-
-    /// Habits become facts for every hour that is over.
-    fn live_until(&mut self, now: Timestamp) {
-        let end = Hour::of(now);
-        let Some(first) = self.habits.values().map(|habit| habit.launched).min() else {
-            return;
-        };
-        let start = self.habits_until.unwrap_or(first);
-        if start >= end {
-            return;
-        }
-        for hour in (start.count()..end.count()).map(Hour::from_count) {
-            for ((workspace, model), habit) in &self.habits {
-                let micros = spending::spend(self.seed, habit, salt(workspace, model), hour);
-                if micros > 0 {
-                    let models = self
-                        .used
-                        .entry(workspace.clone())
-                        .or_default()
-                        .entry(hour)
-                        .or_default();
-                    *models.entry(model.clone()).or_default() += typical(micros);
-                }
-            }
-        }
-        self.habits_until = Some(end);
-    }
-
-    fn add_running(
-        &self,
-        sums: &mut BTreeMap<Hour, Models>,
-        open: Hour,
-        now: Timestamp,
-        is_asked: &impl Fn(&str) -> bool,
-    ) {
-        let into = now.duration_since(open.start()).as_secs();
-        for ((workspace, model), habit) in self.habits.iter().filter(|((id, _), _)| is_asked(id)) {
-            let micros =
-                spending::spend(self.seed, habit, salt(workspace, model), open) * into / 3600;
-            if micros > 0 {
-                *sums
-                    .entry(open)
-                    .or_default()
-                    .entry(model.clone())
-                    .or_default() += typical(micros);
-            }
-        }
-    }
-}
-
-/// A loop's spend, second by second, in the hours asked for.
-fn add_runaway(
-    sums: &mut BTreeMap<Hour, Models>,
-    runaway: &Runaway,
-    hours: HourSpan,
-    now: Timestamp,
-) {
-    let n_seconds = now.duration_since(runaway.since).as_secs().clamp(0, 7200);
-    for second in 0..n_seconds {
-        let at = Timestamp::from_second(runaway.since.as_second() + second).unwrap_or(now);
-        let hour = Hour::of(at);
-        if hours.contains(hour) {
-            let n_doublings = (second / runaway.doubles_after.max(1)).min(9);
-            let micros = runaway.micros_per_second << n_doublings;
-            *sums
-                .entry(hour)
+        let end = self
+            .lived_until
+            .map_or(hours.end, |until| until.min(hours.end));
+        let lived = HourSpan { end, ..hours };
+        if !lived.is_empty() {
+            self.forgotten
+                .entry(workspace.to_owned())
                 .or_default()
-                .entry(runaway.model.clone())
-                .or_default() += typical(micros);
+                .push(lived);
+            self.closed.clear();
         }
     }
-}
-
-/// Tokens and requests that go with a spend.
-fn typical(micros: i64) -> Used {
-    Used {
-        micros,
-        input: micros / 6,
-        output: micros / 30,
-        cache_read: micros / 3,
-        requests: (micros / 20_000).max(1),
-    }
-}
-
-fn salt(workspace: &str, model: &str) -> u64 {
-    workspace
-        .bytes()
-        .chain(model.bytes())
-        .fold(7, |hash, byte| spending::mix(hash ^ u64::from(byte)))
 }
 
 /// USD with up to six decimals; panics on anything else, as only tests write such texts.

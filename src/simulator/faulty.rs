@@ -1,0 +1,234 @@
+//! What a fault makes of an answer: of its body, of its stream, and of the time that it takes.
+
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::{StreamExt, stream};
+
+use crate::domain::span::Hour;
+use crate::simulator::answers::{Query, Route};
+use crate::simulator::edit;
+use crate::simulator::faults::Fault;
+use crate::simulator::reply::Reply;
+use crate::simulator::shared::Shared;
+
+/// The answer to a request that a fault strikes; `usual` gives the right answer to a query.
+pub async fn faulty(
+    shared: &Arc<Shared>,
+    route: Route,
+    query: &Query,
+    fault: Fault,
+    usual: impl Fn(&Query) -> Reply,
+) -> Response {
+    match fault {
+        Fault::Status(status, body, retry_after) => {
+            let reply = Reply::json(status, body);
+            match retry_after {
+                Some(value) => reply.with_header(header::RETRY_AFTER, value),
+                None => reply,
+            }
+            .into_response()
+        }
+        Fault::Html(status) => Reply::html(status).into_response(),
+        Fault::Body(body) => Reply::json(200, body).into_response(),
+        Fault::Redirect => redirect("http://127.0.0.1:9/elsewhere"),
+        Fault::RedirectTo(address) => redirect(&address),
+        Fault::CutOff => cut_off(&usual(query)),
+        Fault::Reset => broken(&usual(query), Bytes::new()),
+        Fault::Endless => endless(),
+        Fault::Gzip => gzip(usual(query)),
+        Fault::GzipBomb(n_bytes) => gzip(Reply {
+            body: vec![b' '; n_bytes].into(),
+            ..usual(query)
+        }),
+        Fault::NotGzip => usual(query)
+            .with_header(header::CONTENT_ENCODING, "gzip")
+            .into_response(),
+        Fault::Stall => usual(query).with_body(Body::from_stream(stream::pending::<Piece>())),
+        Fault::Silence => {
+            shared.gate.wait().await;
+            usual(query).into_response()
+        }
+        Fault::StallAfter(n_bytes) => stall_after(shared, &usual(query), n_bytes),
+        Fault::Delay(delay) => {
+            shared.clock.sleep(delay).await;
+            usual(query).into_response()
+        }
+        Fault::Drip(n_bytes, pause) => drip(shared, &usual(query), n_bytes, pause),
+        Fault::Truncated => {
+            let mut reply = usual(query);
+            reply.body.truncate(reply.body.len() / 2);
+            reply.into_response()
+        }
+        Fault::Padded(n_bytes) => usual(query)
+            .edited(|body| format!("{body}{}", " ".repeat(n_bytes)))
+            .into_response(),
+        Fault::EndlessPages if route.is_list() => {
+            let after = query.iter().find(|(name, _)| name == "after_id");
+            let number = after.map(|(_, id)| endless_number(id) + 1);
+            first_page(query, usual)
+                .edited(|body| endless_page(body, number))
+                .into_response()
+        }
+        Fault::EmptyPage if route.is_list() => first_page(query, usual)
+            .edited(|body| with_more(&no_rows(body)))
+            .into_response(),
+        Fault::SamePage if route.is_list() => {
+            first_page(query, usual).edited(with_more).into_response()
+        }
+        Fault::EndlessPages | Fault::EmptyPage | Fault::SamePage => usual(query).into_response(),
+        Fault::NoRows => usual(query).edited(no_rows).into_response(),
+        Fault::MissingRows(hours) => edited_rows(usual(query), |rows| {
+            rows.retain(|row| start_of(row).is_none_or(|start| !hours.contains(start)));
+        }),
+        Fault::DuplicateRow => edited_rows(usual(query), |rows| rows.extend(rows.first().cloned())),
+        Fault::Reversed => edited_rows(usual(query), |rows| rows.reverse()),
+        Fault::WithoutField(name) => usual(query)
+            .edited(|body| edit::without_field(body, &name))
+            .into_response(),
+        Fault::Field(name, json) => usual(query)
+            .edited(|body| edit::with_field(body, &name, &json))
+            .into_response(),
+    }
+}
+
+/// A piece of a body.
+type Piece = Result<Bytes, Infallible>;
+
+fn first_page(query: &Query, usual: impl Fn(&Query) -> Reply) -> Reply {
+    let is_kept = |(name, _): &&(String, String)| name != "after_id";
+    usual(&query.iter().filter(is_kept).cloned().collect())
+}
+
+fn edited_rows(reply: Reply, change: impl FnOnce(&mut Vec<String>)) -> Response {
+    reply
+        .edited(|body| edit::with_rows(body, change))
+        .into_response()
+}
+
+fn with_more(body: &str) -> String {
+    edit::with_field(body, "has_more", "true")
+}
+
+fn no_rows(body: &str) -> String {
+    let body = edit::with_rows(body, Vec::clear);
+    let body = edit::with_field(&body, "has_more", "false");
+    let body = edit::with_field(&body, "first_id", "null");
+    edit::with_field(&body, "last_id", "null")
+}
+
+/// The first page as it is, and after it (`number`: 1, 2, …) one row at a time under an id that was never told.
+fn endless_page(body: &str, number: Option<u64>) -> String {
+    let Some(number) = number else {
+        return with_more(body);
+    };
+    let id = format!("\"endless_{number}\"");
+    let body = edit::with_rows(body, |rows| {
+        rows.truncate(1);
+        for row in rows {
+            *row = edit::with_field(row, "id", &id);
+        }
+    });
+    let body = edit::with_field(&body, "first_id", &id);
+    with_more(&edit::with_field(&body, "last_id", &id))
+}
+
+/// Which endless page ends with an id; the first page is 0.
+fn endless_number(id: &str) -> u64 {
+    let number = id.strip_prefix("endless_").map(str::parse);
+    number.and_then(Result::ok).unwrap_or(0)
+}
+
+/// The first hour of a usage row of hours or days.
+fn start_of(row: &str) -> Option<Hour> {
+    let row: serde_json::Value = serde_json::from_str(row).ok()?;
+    let date = row.get("date")?.as_str()?;
+    let start = match date.len() {
+        10 => format!("{date}T00:00:00Z"),
+        _ => date.to_owned(),
+    };
+    Some(Hour::of(start.parse().ok()?))
+}
+
+fn redirect(address: &str) -> Response {
+    Reply::json(302, String::new())
+        .with_header(header::LOCATION, address)
+        .into_response()
+}
+
+/// The head promises the whole body, and half of it comes.
+fn cut_off(reply: &Reply) -> Response {
+    broken(reply, reply.body.slice(..reply.body.len() / 2))
+}
+
+/// The head promises the whole body, so much of it comes, and the connection closes.
+fn broken(reply: &Reply, first: Bytes) -> Response {
+    let is_nothing = first.is_empty();
+    let rest = stream::once(async move {
+        if !is_nothing {
+            // What was written before goes out first.
+            tokio::task::yield_now().await;
+        }
+        Err(io::Error::from(io::ErrorKind::ConnectionReset))
+    });
+    let pieces = stream::iter((!is_nothing).then_some(Ok(first))).chain(rest);
+    let mut response = reply.with_body(Body::from_stream(pieces));
+    let length = HeaderValue::from(reply.body.len());
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, length);
+    response
+}
+
+fn stall_after(shared: &Arc<Shared>, reply: &Reply, n_bytes: usize) -> Response {
+    let mut rest = reply.body.clone();
+    let first = rest.split_to(n_bytes.min(rest.len()));
+    let shared = Arc::clone(shared);
+    let rest = stream::once(async move {
+        shared.gate.wait().await;
+        rest
+    });
+    let pieces = stream::iter([first]).chain(rest).map(Piece::Ok);
+    reply.with_body(Body::from_stream(pieces))
+}
+
+fn drip(shared: &Arc<Shared>, reply: &Reply, n_bytes: usize, pause: Duration) -> Response {
+    let clock = shared.clock.clone();
+    let pieces: Vec<Bytes> = reply
+        .body
+        .chunks(n_bytes.max(1))
+        .map(|piece| reply.body.slice_ref(piece))
+        .collect();
+    let pieces = stream::iter(pieces).then(move |piece| {
+        let clock = clock.clone();
+        async move {
+            clock.sleep(pause).await;
+            Piece::Ok(piece)
+        }
+    });
+    reply.with_body(Body::from_stream(pieces))
+}
+
+fn endless() -> Response {
+    let filler = stream::repeat(Bytes::from(vec![b' '; 64 * 1024])).map(Piece::Ok);
+    Reply::json(200, String::new()).with_body(Body::from_stream(filler))
+}
+
+fn gzip(reply: Reply) -> Response {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let written = encoder.write_all(&reply.body);
+    let body = written.and_then(|()| encoder.finish());
+    Reply {
+        body: body.expect("writing to memory").into(),
+        ..reply
+    }
+    .with_header(header::CONTENT_ENCODING, "gzip")
+    .into_response()
+}

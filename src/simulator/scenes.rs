@@ -1,0 +1,220 @@
+//! Lifelike organizations: one of any size by seed, and the one of the demo.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::span::Hour;
+use crate::simulator::people::{self, NASTY_NAMES};
+use crate::simulator::spending::{self, Habit};
+use crate::simulator::world::{Runaway, World};
+
+const OPUS: &str = "claude-opus-4-5";
+const SONNET: &str = "claude-sonnet-4-5";
+const HAIKU: &str = "claude-haiku-4-5";
+
+/// One workspace of the demo.
+struct Desk {
+    id: &'static str,
+    name: &'static str,
+    monthly_limit: Option<&'static str>,
+    hours_behind: i32,
+    /// Model, 10⁻⁶ USD an hour, and whether people work with it.
+    habits: &'static [(&'static str, i64, bool)],
+}
+
+const DESKS: [Desk; 6] = [
+    Desk {
+        id: "workspace_search",
+        name: "Search",
+        monthly_limit: Some("9000"),
+        hours_behind: 0,
+        habits: &[(SONNET, 6_400_000, true), (HAIKU, 1_100_000, true)],
+    },
+    Desk {
+        id: "workspace_support",
+        name: "Support Bot",
+        monthly_limit: Some("4000"),
+        hours_behind: -1,
+        habits: &[(HAIKU, 2_300_000, true), (SONNET, 900_000, true)],
+    },
+    Desk {
+        id: "workspace_review",
+        name: "Code Review",
+        monthly_limit: None,
+        hours_behind: 7,
+        habits: &[(OPUS, 5_200_000, true), (SONNET, 2_000_000, true)],
+    },
+    Desk {
+        id: "workspace_pipeline",
+        name: "Data Pipeline",
+        monthly_limit: Some("2500"),
+        hours_behind: 0,
+        habits: &[(HAIKU, 1_900_000, false)],
+    },
+    Desk {
+        id: RESEARCH,
+        name: "Research",
+        monthly_limit: None,
+        hours_behind: 0,
+        habits: &[(OPUS, 3_100_000, true)],
+    },
+    Desk {
+        id: SANDBOX,
+        name: "Sandbox",
+        monthly_limit: Some("150"),
+        hours_behind: 0,
+        habits: &[(SONNET, 40_000, true)],
+    },
+];
+
+/// Launched nine days before the demo.
+const RESEARCH: &str = "workspace_research";
+/// Where a loop runs away soon after the demo's start.
+const SANDBOX: &str = "workspace_sandbox";
+
+impl World {
+    /// So many workspaces, from large to small, that spend by habit since `began`. From the fifth on some grow fast, work
+    /// elsewhere, were launched later, or are silent most of the time; from the thirteenth on some had a loop run away.
+    pub fn realistic(seed: u64, n_workspaces: usize, began: Timestamp) -> World {
+        let mut world = World::seeded(seed);
+        for place in 0..n_workspaces {
+            let id = format!("workspace_{place:05}");
+            world.add_workspace(&id, &format!("Workspace {place}"));
+            for (rank, model) in [OPUS, SONNET, HAIKU].into_iter().enumerate() {
+                let size = 9_000_000 / i64::try_from((place + 1) * (rank + 1)).unwrap_or(i64::MAX);
+                world.add_stream(&id, model, lifelike(place, size.max(50), began));
+            }
+            if place % 64 == 12 {
+                let chance = spending::mix(seed ^ spending::salt(&id, OPUS)) % (24 * 60);
+                let minutes = i64::try_from(chance).unwrap_or(0);
+                world.runaways.push(Runaway {
+                    workspace: id,
+                    model: OPUS.to_owned(),
+                    since: later(began, SignedDuration::from_mins(25 * 24 * 60 + minutes)),
+                    micros_per_second: 4_000,
+                    doubles_after: 600,
+                    n_doublings: 4,
+                    lasts: 3_000,
+                });
+            }
+        }
+        world.add_habit("", SONNET, 400_000, false, began);
+        world.with_people(began)
+    }
+
+    /// The organization of the demo: six workspaces, a launch, a loop that ran away in the past, and one that does soon
+    /// after `now` and is stopped a minute later.
+    pub fn demo(seed: u64, began: Timestamp, now: Timestamp) -> World {
+        let mut world = World::seeded(seed);
+        world.usage_limit = Some("40000".to_owned());
+        let launch = later(now, SignedDuration::from_hours(-24 * 9));
+        for desk in DESKS {
+            world.add_workspace(desk.id, desk.name);
+            let limited = world.workspace_mut(desk.id);
+            limited.monthly_limit = desk.monthly_limit.map(str::to_owned);
+            limited.requests_per_minute = desk.monthly_limit.map(|_| 4_000);
+            let since = if desk.id == RESEARCH { launch } else { began };
+            for (model, micros, is_human) in desk.habits {
+                let habit = Habit {
+                    is_human: *is_human,
+                    hours_behind: desk.hours_behind,
+                    ..usual(*micros, since)
+                };
+                world.add_stream(desk.id, model, habit);
+            }
+        }
+        world.add_habit("", SONNET, 300_000, false, began);
+        world.runaways = vec![past_loop(now), next_loop(now)];
+        world.with_people(now)
+    }
+
+    /// With people and keys, some of them idle as of `now`: two people for each workspace, at least three and at most 250.
+    #[must_use]
+    pub fn with_people(mut self, now: Timestamp) -> World {
+        self.users = people::users((self.workspaces.len() * 2).clamp(3, 250), now);
+        let ids = self
+            .workspaces
+            .iter()
+            .map(|workspace| workspace.id.as_str());
+        self.keys = people::keys(ids, &self.users, now);
+        self
+    }
+
+    /// With workspace names that are up to something.
+    #[must_use]
+    pub fn with_nasty_names(mut self) -> World {
+        for (workspace, name) in self.workspaces.iter_mut().zip(NASTY_NAMES.iter().cycle()) {
+            (*name).clone_into(&mut workspace.name);
+        }
+        self
+    }
+}
+
+fn lifelike(place: usize, size: i64, began: Timestamp) -> Habit {
+    let habit = Habit {
+        is_human: !place.is_multiple_of(3),
+        ..usual(size, began)
+    };
+    // The first four are plain, so that a small organization is easy to reason about.
+    match (place >= 4).then_some(place % 8) {
+        Some(4) => Habit {
+            growth_permille: 40,
+            hours_behind: 8,
+            ..habit
+        },
+        Some(5) => Habit {
+            launched: habit.launched.plus(24 * 20),
+            ..habit
+        },
+        Some(6) => Habit {
+            silent_permille: 600,
+            ..habit
+        },
+        Some(7) => Habit {
+            growth_permille: 0,
+            hours_behind: -8,
+            ..habit
+        },
+        Some(_) | None => habit,
+    }
+}
+
+/// People in office hours by UTC, and slow growth.
+fn usual(micros_per_hour: i64, since: Timestamp) -> Habit {
+    Habit {
+        micros_per_hour,
+        is_human: true,
+        growth_permille: 12,
+        launched: Hour::of(since),
+        hours_behind: 0,
+        silent_permille: 0,
+    }
+}
+
+fn past_loop(now: Timestamp) -> Runaway {
+    Runaway {
+        workspace: "workspace_pipeline".to_owned(),
+        model: HAIKU.to_owned(),
+        since: later(now, SignedDuration::from_hours(-24 * 12 - 3)),
+        micros_per_second: 40_000,
+        doubles_after: 600,
+        n_doublings: 2,
+        lasts: 2_400,
+    }
+}
+
+/// Past 50, 100 and 200 USD within a minute.
+fn next_loop(now: Timestamp) -> Runaway {
+    Runaway {
+        workspace: SANDBOX.to_owned(),
+        model: OPUS.to_owned(),
+        since: later(now, SignedDuration::from_secs(8)),
+        micros_per_second: 900_000,
+        doubles_after: 7,
+        n_doublings: 4,
+        lasts: 60,
+    }
+}
+
+fn later(at: Timestamp, duration: SignedDuration) -> Timestamp {
+    at.checked_add(duration).unwrap_or(at)
+}

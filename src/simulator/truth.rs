@@ -1,0 +1,59 @@
+//! The truth by part and model, in the domain's words, for tests: it never passes through the wire format.
+
+use jiff::Timestamp;
+
+use crate::domain::ids::{ModelName, UNATTRIBUTED};
+use crate::domain::money::Usd;
+use crate::domain::span::HourSpan;
+use crate::domain::usage::{Amounts, Cells, Part, Tokens, add_to, difference};
+use crate::simulator::world::World;
+
+const PICO_PER_MICRO: i128 = 1_000_000;
+
+impl World {
+    /// What a part used in some hours, as the API tells it with a full breakdown: cache reads, requests and what a day's
+    /// row says beyond its hours stand under model `unattributed`. A correction counts where its whole day is in the span.
+    /// `Part::Unattributed` is the whole minus the listed workspaces.
+    pub fn truth(&mut self, part: &Part, hours: HourSpan, now: Timestamp) -> Cells {
+        match part {
+            Part::Workspace(id) => self.cells(Some(id.as_str()), hours, now),
+            Part::Whole => self.cells(None, hours, now),
+            Part::Unattributed => {
+                let listed: Vec<String> = self.workspaces.iter().map(|of| of.id.clone()).collect();
+                let whole = self.cells(None, hours, now);
+                listed.iter().fold(whole, |rest, id| {
+                    difference(&rest, &self.cells(Some(id), hours, now))
+                })
+            }
+        }
+    }
+
+    fn cells(&mut self, workspace: Option<&str>, hours: HourSpan, now: Timestamp) -> Cells {
+        let mut cells = Cells::new();
+        let mut rest = Amounts {
+            spend: usd(self.extra(workspace, hours)),
+            ..Amounts::ZERO
+        };
+        let by_hour = self.used(workspace, hours, now);
+        for (model, used) in by_hour.into_values().flatten() {
+            let told = Amounts {
+                spend: usd(used.micros),
+                tokens: Tokens {
+                    input: used.input,
+                    output: used.output,
+                    ..Tokens::default()
+                },
+                requests: 0,
+            };
+            add_to(&mut cells, &ModelName::from(model.as_str()), told);
+            rest.tokens.cache_read += used.cache_read;
+            rest.requests += used.requests;
+        }
+        add_to(&mut cells, &ModelName::from(UNATTRIBUTED), rest);
+        cells
+    }
+}
+
+fn usd(micros: i64) -> Usd {
+    Usd::from_pico(i128::from(micros) * PICO_PER_MICRO)
+}
