@@ -16,6 +16,7 @@ mod program;
 mod alerts;
 mod cli;
 mod cycle;
+mod failures;
 mod restart;
 mod run;
 mod storm;
