@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Chance, Clock};
 use crate::domain::ids::NotifierName;
@@ -135,6 +137,20 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Sends what is due, whenever something is, until asked to stop.
+    pub async fn run(&self, counters: &Counters, bell: &Notify, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Err(error) = self.run_due(counters).await {
+                tracing::error!(notifier.name = %self.name, "the store failed: {error}");
+            }
+            tokio::select! {
+                () = self.clock.sleep(Duration::from_secs(1)) => {}
+                () = bell.notified() => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
     /// Sends everything that is due now, one message after the other. Gives the number of attempts.
     pub async fn run_due(&self, counters: &Counters) -> Result<usize, StoreError> {
         let mut n_attempts = 0;
@@ -168,10 +184,10 @@ impl Worker {
             let jitter = |whole| self.chance.jitter(whole);
             let consequence = follow(delivery, claimed.n_attempts, &state, now, jitter);
             counters.count_notification(&self.name, consequence.counted, 1);
-            self.log(&claimed.id, &consequence.outcome);
             self.store
-                .finish(&claimed.id, consequence.outcome, now)
+                .finish(&claimed.id, consequence.outcome.clone(), now)
                 .await?;
+            self.log(&claimed.id, &consequence.outcome);
             if consequence.state != state {
                 self.store
                     .save_notifier_state(&self.name, consequence.state)

@@ -22,9 +22,13 @@ pub mod secrets;
 pub mod simulator;
 pub mod store;
 
+// Rung 5: the long-lived parts, put together.
+pub mod app;
+
 // Rung 6: activities.
 pub mod cycle;
 pub mod delivery;
+pub mod http;
 
 // Rung 7: schedules, signals, the loop.
 pub mod daemon;

@@ -126,9 +126,17 @@ impl AdminApi {
         })))
     }
 
-    /// Uses another key from the next attempt on.
-    pub fn set_key(&self, key: Secret) {
-        *self.0.key.lock().unwrap_or_else(PoisonError::into_inner) = key;
+    /// Uses a key from the next attempt on. Whether it is another one than before.
+    pub fn set_key(&self, key: Secret) -> bool {
+        let mut held = self.0.key.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !held.equals(key.expose().as_bytes());
+        *held = key;
+        is_new
+    }
+
+    /// Counts of the requests so far.
+    pub fn requests(&self) -> &Arc<RequestCounts> {
+        &self.0.requests
     }
 
     /// The server's clock minus ours at its last answer, in whole seconds; `None` before the first.

@@ -1,10 +1,12 @@
 //! The command tree. Data goes to standard output, everything else to standard error.
 
+pub mod log;
 pub mod output;
 
 pub mod check;
 pub mod demo;
 pub mod init;
+pub mod run;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +47,9 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Watch until stopped: poll, evaluate rules, serve metrics, deliver alerts
+    #[command(after_help = "Example: spendwatch run --config spendwatch.toml")]
+    Run(run::Run),
     /// Compare the organization's month to date with one limit: exit 0 below, 2 at or above, 1 anything else
     #[command(after_help = "Example: spendwatch check --limit 5000")]
     Check(check::Check),
@@ -71,6 +76,7 @@ enum Command {
 pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
     let config = arguments.config.as_deref();
     match arguments.command {
+        Command::Run(run) => run.run(config, environment).await,
         Command::Check(check) => check.run(config, environment).await,
         Command::CheckConfig => check::check_config(config, environment),
         Command::Demo => match demo::run().await {

@@ -6,6 +6,7 @@
 pub mod plan;
 pub mod state;
 
+pub mod configured;
 pub mod explain;
 pub mod poll;
 pub mod remainder;
@@ -23,6 +24,7 @@ use crate::domain::measure::Ground;
 use crate::domain::span::{Day, HourSpan};
 use crate::domain::usage::Part;
 use crate::metrics::counters::CycleOutcome;
+use crate::outbound::causes;
 use crate::store::decisions::Commit;
 use crate::store::error::StoreError;
 use crate::store::outbox::NewMessage;
@@ -207,11 +209,11 @@ impl Watcher {
                 true
             }
             Err(DetectError::Undecided(error)) if error.is_about_the_key() => {
-                trouble.note_refused(error.to_string());
+                trouble.note_refused(causes(&error));
                 false
             }
             Err(error) => {
-                trouble.note(error.to_string());
+                trouble.note(causes(&error));
                 false
             }
         }
@@ -265,9 +267,9 @@ impl Watcher {
 
     pub(in crate::cycle) fn note(&mut self, trouble: &mut Trouble, error: &FetchError) {
         if error.is_about_the_key() {
-            trouble.note_refused(error.to_string());
+            trouble.note_refused(causes(error));
         } else {
-            trouble.note(error.to_string());
+            trouble.note(causes(error));
         }
     }
 

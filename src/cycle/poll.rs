@@ -106,13 +106,14 @@ impl Watcher {
             .map(ask)
             .buffer_unordered(self.settings.max_concurrency);
         let mut batches = Box::pin(answers.ready_chunks(BATCH));
-        let clock = self.clock.clone();
+        let (clock, hurry) = (self.clock.clone(), self.hurry.clone());
         loop {
             let left = deadline.saturating_sub(clock.running());
             let batch = tokio::select! {
                 biased;
                 batch = batches.next() => batch,
                 () = clock.sleep(left) => return Ok(false),
+                () = hurry.cancelled() => return Ok(false),
             };
             let Some(batch) = batch else { return Ok(true) };
             self.record_batch(batch, polled_at, trouble).await?;
@@ -207,6 +208,13 @@ impl Watcher {
         trouble: &mut Trouble,
     ) {
         if trouble.is_refused {
+            return;
+        }
+        if self.hurry.is_cancelled() {
+            trouble.note(format!(
+                "organization `{}`: the cycle was cut short",
+                self.settings.organization
+            ));
             return;
         }
         let is_fresh = |part: &&Part| {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
 
 use crate::anthropic::{AdminApi, Dialect};
 use crate::clock::{Chance, Clock};
@@ -101,6 +102,8 @@ pub struct Watcher {
     pub measurements: Vec<Measurement>,
     /// Of the newest cycle.
     pub last_report: Option<Report>,
+    /// Cancelled by whoever cannot wait: the cycle under way then reads no more and ends as partial. Made anew for each cycle.
+    pub hurry: CancellationToken,
     pub(in crate::cycle) remainders_due: BTreeSet<(Granularity, Hour)>,
     pub(in crate::cycle) decided_running: Option<Duration>,
     pub(in crate::cycle) asked_running: Option<Duration>,
@@ -203,6 +206,7 @@ impl Watcher {
             engine: loaded.engine,
             measurements: Vec::new(),
             last_report: None,
+            hurry: CancellationToken::new(),
             remainders_due: loaded.due_remainders,
             decided_running: None,
             asked_running: None,

@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "all of this is test code, also outside of functions marked as tests"
 )]
 
@@ -10,9 +11,13 @@ mod repository;
 mod source;
 
 mod harness;
+mod program;
 
 mod alerts;
 mod cli;
 mod cycle;
+mod failures;
 mod restart;
+mod run;
 mod simulator;
+mod storm;

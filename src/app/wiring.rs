@@ -1,0 +1,159 @@
+//! From the checked configuration to adapters: secrets are resolved here, once, and clients are built.
+
+use std::io;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::anthropic::{AdminApi, Settings as ApiSettings};
+use crate::clock::{Chance, Clock};
+use crate::config::Config;
+use crate::config::notifiers::{
+    Email as EmailConfig, MailTls, Notifier as NotifierConfig, NotifierKind,
+};
+use crate::config::organizations::Organization;
+use crate::config::source::{Environment, SecretSource};
+use crate::metrics::requests::RequestCounts;
+use crate::notify::Notifier;
+use crate::notify::console::Console;
+use crate::notify::email::{self, Email};
+use crate::notify::envelope::Links;
+use crate::notify::post;
+use crate::notify::slack::{self, Slack};
+use crate::notify::smtp::Tls;
+use crate::notify::webhook::{self, Webhook};
+use crate::secret::Secret;
+use crate::secrets;
+
+/// How an organization is reached.
+pub fn api_settings(organization: &Organization) -> ApiSettings {
+    ApiSettings {
+        organization: organization.name.clone(),
+        base_url: organization.base_url.clone(),
+        timeout: organization.timeout,
+        max_concurrency: organization.max_concurrency,
+        max_requests_per_minute: Some(organization.max_requests_per_minute),
+        ca_file: organization.ca_file.clone(),
+    }
+}
+
+/// The Admin API of one organization, with its key. Sends nothing.
+pub async fn api(
+    organization: &Organization,
+    environment: &Environment,
+    clock: &Clock,
+    chance: &Chance,
+    requests: Arc<RequestCounts>,
+) -> anyhow::Result<AdminApi> {
+    let key = admin_key(organization, environment).await?;
+    let (clock, chance) = (clock.clone(), chance.clone());
+    Ok(AdminApi::new(
+        api_settings(organization),
+        key,
+        clock,
+        chance,
+        requests,
+    )?)
+}
+
+/// The admin key, read from where it is now.
+pub async fn admin_key(
+    organization: &Organization,
+    environment: &Environment,
+) -> anyhow::Result<Secret> {
+    secrets::resolve(&organization.admin_key, environment)
+        .await
+        .with_context(|| format!("the admin key of organization `{}`", organization.name))
+}
+
+/// A receiver with its secrets.
+pub async fn notifier(
+    configured: &NotifierConfig,
+    environment: &Environment,
+) -> anyhow::Result<Notifier> {
+    let place = || format!("notifier `{}`", configured.name);
+    let resolve = async |source: &SecretSource| {
+        secrets::resolve(source, environment)
+            .await
+            .with_context(place)
+    };
+    Ok(match &configured.kind {
+        NotifierKind::Console => Notifier::Console(Console::new(io::stdout())),
+        NotifierKind::Slack { url } => {
+            let settings = slack::Settings {
+                url: resolve(url).await?,
+            };
+            Notifier::Slack(Slack::new(post::client()?, settings).with_context(place)?)
+        }
+        NotifierKind::Webhook {
+            url,
+            signing_secrets,
+            headers,
+        } => {
+            let mut settings = webhook::Settings {
+                url: resolve(url).await?,
+                signing_secrets: Vec::new(),
+                headers: Vec::new(),
+            };
+            for source in signing_secrets {
+                settings.signing_secrets.push(resolve(source).await?);
+            }
+            for (name, source) in headers {
+                settings
+                    .headers
+                    .push((name.clone(), resolve(source).await?));
+            }
+            Notifier::Webhook(Webhook::new(post::client()?, settings).with_context(place)?)
+        }
+        NotifierKind::Email(email) => {
+            let password = match &email.password {
+                Some(source) => Some(resolve(source).await?),
+                None => None,
+            };
+            Notifier::Email(Email::new(mail_settings(email, password)).with_context(place)?)
+        }
+    })
+}
+
+fn mail_settings(email: &EmailConfig, password: Option<Secret>) -> email::Settings {
+    email::Settings {
+        host: email.host.clone(),
+        port: email.port,
+        tls: match email.tls {
+            MailTls::Implicit => Tls::Implicit,
+            MailTls::StartTlsRequired => Tls::StartTlsRequired,
+            MailTls::StartTlsOpportunistic => Tls::StartTlsOpportunistic,
+            MailTls::None => Tls::None,
+        },
+        username: email.username.clone(),
+        password,
+        from: email.from.clone(),
+        ca_file: None,
+    }
+}
+
+/// Each recipient has a delivery of its own; empty where the receiver is one.
+pub fn recipients(configured: &NotifierConfig) -> Vec<String> {
+    match &configured.kind {
+        NotifierKind::Email(email) => email.to.clone(),
+        NotifierKind::Console | NotifierKind::Slack { .. } | NotifierKind::Webhook { .. } => {
+            Vec::new()
+        }
+    }
+}
+
+/// Whether a receiver keeps alerts of its own, which must be told of every end.
+pub fn holds_state(configured: &NotifierConfig) -> bool {
+    match &configured.kind {
+        NotifierKind::Webhook { .. } => true,
+        NotifierKind::Console | NotifierKind::Slack { .. } | NotifierKind::Email(_) => false,
+    }
+}
+
+/// Where links in messages lead to.
+pub fn links(config: &Config) -> Links {
+    Links {
+        external_url: config.http.external_url.clone(),
+        ..Links::default()
+    }
+}

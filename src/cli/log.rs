@@ -1,0 +1,106 @@
+//! The log: to standard error, as text or as JSON, filtered by level and target.
+
+use std::io::{self, IsTerminal};
+
+use tracing::Metadata;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{EnvFilter, FilterFn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{self, Handle};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt};
+
+use crate::config::sections::Log;
+use crate::config::source::Environment;
+
+/// Libraries whose details may hold URLs and headers: they say no more than `info`, whatever was asked for.
+const DISCREET: [&str; 7] = [
+    "hyper",
+    "hyper_util",
+    "reqwest",
+    "h2",
+    "rustls",
+    "lettre",
+    "axum",
+];
+
+/// What stands above the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--log-level`.
+    pub level: Option<String>,
+    /// `--log-format`: whether JSON was asked for.
+    pub is_json: Option<bool>,
+}
+
+/// Changes the level of a running log.
+pub struct Handles {
+    filter: Handle<EnvFilter, Registry>,
+    overrides: Overrides,
+    environment: Environment,
+}
+
+/// Begins to log. The error says what is wrong with the level.
+pub fn begin(
+    log: &Log,
+    overrides: Overrides,
+    environment: &Environment,
+) -> Result<Handles, String> {
+    let (filter, handle) = reload::Layer::new(filter(log, &overrides, environment)?);
+    let is_json = overrides.is_json.unwrap_or(log.is_json);
+    let lines = fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    let lines = if is_json {
+        lines.json().boxed()
+    } else {
+        lines.with_target(false).boxed()
+    };
+    let subscriber = tracing_subscriber::registry()
+        .with(filter)
+        .with(lines.with_filter(FilterFn::new(is_discreet)));
+    subscriber.try_init().map_err(|error| error.to_string())?;
+    Ok(Handles {
+        filter: handle,
+        overrides,
+        environment: environment.clone(),
+    })
+}
+
+impl Handles {
+    /// Another level from now on; the format stays.
+    pub fn set(&self, log: &Log) {
+        let changed = filter(log, &self.overrides, &self.environment).and_then(|filter| {
+            self.filter
+                .reload(filter)
+                .map_err(|error| error.to_string())
+        });
+        if let Err(problem) = changed {
+            tracing::warn!("the log keeps its level: {problem}");
+        }
+    }
+}
+
+/// `--log-level`, else `RUST_LOG`, else the configuration.
+fn filter(
+    log: &Log,
+    overrides: &Overrides,
+    environment: &Environment,
+) -> Result<EnvFilter, String> {
+    let from_environment = environment
+        .get("RUST_LOG")
+        .filter(|level| !level.trim().is_empty());
+    let level = overrides
+        .level
+        .as_ref()
+        .or(from_environment)
+        .unwrap_or(&log.level);
+    EnvFilter::try_new(level).map_err(|error| {
+        format!("`{level}` is no log level (error, warn, info, debug, trace): {error}")
+    })
+}
+
+fn is_discreet(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target().split("::").next().unwrap_or_default();
+    !DISCREET.contains(&target) || *metadata.level() <= LevelFilter::INFO
+}

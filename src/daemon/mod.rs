@@ -1,0 +1,440 @@
+//! The daemon: a task for each organization and each notifier, the HTTP server, and what changes them: signals, reload, end.
+
+pub mod signals;
+pub mod watching;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::anthropic::AdminApi;
+use crate::app::bells::Bells;
+use crate::app::board::Board;
+use crate::app::{App, wiring};
+use crate::clock::{Chance, Clock};
+use crate::config::sections::Log;
+use crate::config::source::Environment;
+use crate::config::{self, Config};
+use crate::cycle::configured;
+use crate::daemon::signals::{Asked, Signals};
+use crate::daemon::watching::{Setup, watch};
+use crate::delivery::Worker;
+use crate::domain::ids::{NotifierName, OrganizationName};
+use crate::http::access::Access;
+use crate::http::{Served, Server};
+use crate::metrics::counters::Counters;
+use crate::metrics::requests::RequestCounts;
+use crate::secret::Secret;
+use crate::store::Store;
+
+/// How long the tasks have to come to their end.
+const END_LIMIT: Duration = Duration::from_secs(4);
+
+/// What a daemon is started with.
+pub struct Start {
+    /// What to do.
+    pub config: Config,
+    /// Where a reload finds another configuration.
+    pub reload_from: ReloadFrom,
+    /// For secrets and single values.
+    pub environment: Environment,
+    /// Where it is kept.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// Ids and jitter.
+    pub chance: Chance,
+    /// Where it is served.
+    pub listener: TcpListener,
+    /// Called with the `[log]` of an accepted reload.
+    pub set_log: Box<dyn Fn(&Log) + Send + Sync>,
+}
+
+/// Where a reload finds another configuration.
+pub enum ReloadFrom {
+    /// As at the start: the file that was named, else those that are looked for, else the environment.
+    Named(Option<PathBuf>),
+    /// Nowhere: there is no file.
+    Nowhere,
+}
+
+/// A running daemon.
+pub struct Daemon {
+    app: Arc<App>,
+    config: Config,
+    reload_from: ReloadFrom,
+    set_log: Box<dyn Fn(&Log) + Send + Sync>,
+    watches: BTreeMap<OrganizationName, Watch>,
+    posts: BTreeMap<NotifierName, Post>,
+    server: Server,
+    asks: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
+}
+
+struct Watch {
+    api: AdminApi,
+    orders: UnboundedSender<Setup>,
+    task: Task,
+}
+
+struct Post {
+    task: Task,
+}
+
+/// A task and how it is ended.
+struct Task {
+    stop: CancellationToken,
+    handle: JoinHandle<()>,
+}
+
+/// What a configuration needs from outside before anything of it begins: secrets and clients.
+pub struct Prepared {
+    setups: Vec<Setup>,
+    workers: Vec<Worker>,
+    access: Access,
+    keys: Vec<(AdminApi, Secret)>,
+}
+
+impl Daemon {
+    /// Resolves secrets, then starts everything. An error is one of the configuration: nothing was started.
+    pub async fn start(start: Start) -> anyhow::Result<Daemon> {
+        let names: Vec<_> = start
+            .config
+            .organizations
+            .iter()
+            .map(|o| o.name.clone())
+            .collect();
+        let notifiers: Vec<_> = start
+            .config
+            .notifiers
+            .iter()
+            .map(|n| n.name.clone())
+            .collect();
+        let revision = option_env!("SPENDWATCH_REVISION").unwrap_or("unknown");
+        let app = Arc::new(App {
+            environment: start.environment,
+            store: start.store,
+            clock: start.clock,
+            chance: start.chance,
+            counters: Arc::new(Counters::new(&names, &notifiers, revision)),
+            bells: Bells::default(),
+            board: Board::default(),
+        });
+        let prepared = prepare(
+            &app,
+            &start.config,
+            start.listener.local_addr()?,
+            &BTreeMap::new(),
+        )
+        .await?;
+        let (asking, asks) = mpsc::channel(1);
+        let served = Served {
+            app: Arc::clone(&app),
+            asking,
+        };
+        let server = Server::start(start.listener, served, prepared.access)?;
+        let mut daemon = Daemon {
+            app,
+            config: start.config,
+            reload_from: start.reload_from,
+            set_log: start.set_log,
+            watches: BTreeMap::new(),
+            posts: BTreeMap::new(),
+            server,
+            asks,
+        };
+        daemon
+            .app
+            .counters
+            .note_reload(true, daemon.app.clock.now());
+        daemon.drop_orphans().await?;
+        daemon.begin_watches(prepared.setups);
+        daemon.begin_posts(prepared.workers);
+        Ok(daemon)
+    }
+
+    /// Where it is served.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Until a signal asks for the end; reloads meanwhile.
+    pub async fn run(mut self, mut signals: Signals) {
+        loop {
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::End => break,
+                    Asked::Reload => {
+                        // The outcome is in the log and in the metrics; a signal has no other answer.
+                        let _ = self.reload().await;
+                    }
+                },
+                Some(reply) = self.asks.recv() => {
+                    let outcome = self.reload().await;
+                    // Whoever asked may be gone.
+                    let _ = reply.send(outcome);
+                }
+            }
+        }
+        tracing::info!("stopping");
+        tokio::select! {
+            () = self.stop() => {}
+            _ = signals.next() => tracing::warn!("stopping at once: asked twice"),
+        }
+        tracing::info!("stopped");
+    }
+
+    /// Reads the configuration again. A bad one changes nothing; the error is what is wrong, a line for each thing.
+    pub async fn reload(&mut self) -> Result<(), String> {
+        let outcome = self.try_reload().await;
+        self.app
+            .counters
+            .note_reload(outcome.is_ok(), self.app.clock.now());
+        match &outcome {
+            Ok(()) => tracing::info!("the configuration was read again and is in force"),
+            Err(problem) => tracing::error!(
+                "the configuration was read again and is refused, the old one goes on: {problem}"
+            ),
+        }
+        outcome
+    }
+
+    async fn try_reload(&mut self) -> Result<(), String> {
+        let config = match &self.reload_from {
+            ReloadFrom::Named(file) => config::load(file.as_deref(), &self.app.environment)
+                .map_err(|problems| problems.to_string())?,
+            ReloadFrom::Nowhere => return Err("there is no file to read again".to_owned()),
+        };
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let apis = self.kept_apis(&config);
+        let prepared = prepare(&self.app, &config, self.address(), &apis)
+            .await
+            .map_err(|error| format!("{error:#}"))?;
+        self.warn_of_what_needs_a_restart(&config);
+        for (api, key) in prepared.keys {
+            api.set_key(key);
+        }
+        (self.set_log)(&config.log);
+        self.config = config;
+        self.server.set_access(prepared.access);
+        for notifier in &self.config.notifiers {
+            self.app.counters.add_notifier(&notifier.name);
+        }
+        self.end_posts().await;
+        self.drop_orphans()
+            .await
+            .map_err(|error| format!("{error:#}"))?;
+        self.begin_posts(prepared.workers);
+        self.begin_watches(prepared.setups);
+        Ok(())
+    }
+
+    /// The clients that stay: those whose settings are the same.
+    fn kept_apis(&self, config: &Config) -> BTreeMap<OrganizationName, AdminApi> {
+        let settings_now = |name: &OrganizationName| {
+            let before = self
+                .config
+                .organizations
+                .iter()
+                .find(|organization| organization.name == *name);
+            before.map(wiring::api_settings)
+        };
+        config
+            .organizations
+            .iter()
+            .filter(|new| settings_now(&new.name) == Some(wiring::api_settings(new)))
+            .filter_map(|new| Some((new.name.clone(), self.watches.get(&new.name)?.api.clone())))
+            .collect()
+    }
+
+    fn warn_of_what_needs_a_restart(&self, new: &Config) {
+        if new.store.path != self.config.store.path {
+            tracing::warn!("`store.url` was changed: it is in force from the next start on");
+        }
+        if new.http.listen != self.config.http.listen {
+            tracing::warn!("`http.listen` was changed: it is in force from the next start on");
+        }
+    }
+
+    /// What waits for notifiers that are gone becomes dead letters.
+    async fn drop_orphans(&self) -> anyhow::Result<()> {
+        let known: Vec<_> = self
+            .config
+            .notifiers
+            .iter()
+            .map(|notifier| notifier.name.clone())
+            .collect();
+        let orphaned = self.app.store.orphan(&known, self.app.clock.now()).await?;
+        for (notifier, n) in orphaned {
+            self.app
+                .counters
+                .count_notification(&notifier, "dropped", n);
+            tracing::error!(
+                notifier.name = %notifier,
+                "{n} messages waited for notifier `{notifier}`, which is not configured any more: they are dead letters \
+                 (`spendwatch notifications list --state dead`)"
+            );
+        }
+        Ok(())
+    }
+
+    /// New organizations begin, known ones are told, others end.
+    fn begin_watches(&mut self, setups: Vec<Setup>) {
+        let names: Vec<OrganizationName> = setups
+            .iter()
+            .map(|setup| setup.organization.name.clone())
+            .collect();
+        self.watches.retain(|name, watch| {
+            let is_kept = names.contains(name);
+            if !is_kept {
+                watch.task.stop.cancel();
+                self.app.board.forget(name);
+            }
+            is_kept
+        });
+        for setup in setups {
+            let name = setup.organization.name.clone();
+            self.app.board.expect(&name);
+            if let Some(watch) = self.watches.get_mut(&name) {
+                watch.api = setup.api.clone();
+                // The task ends only when it is told to.
+                let _ = watch.orders.send(setup);
+                continue;
+            }
+            let (orders, received) = mpsc::unbounded_channel();
+            let (api, app) = (setup.api.clone(), Arc::clone(&self.app));
+            let task = Task::start(|stop| async move {
+                tokio::select! {
+                    () = watch(&app, setup, received) => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+            self.watches.insert(name, Watch { api, orders, task });
+        }
+    }
+
+    fn begin_posts(&mut self, workers: Vec<Worker>) {
+        for worker in workers {
+            let (name, app) = (worker.name.clone(), Arc::clone(&self.app));
+            let bell = app.bells.of(&name);
+            let task = Task::start(|stop| async move {
+                worker.run(&app.counters, &bell, &stop).await;
+            });
+            self.posts.insert(name, Post { task });
+        }
+    }
+
+    /// What is being sent is sent to its end, unless that lasts.
+    async fn end_posts(&mut self) {
+        let posts = std::mem::take(&mut self.posts);
+        for post in posts.values() {
+            post.task.stop.cancel();
+        }
+        for post in posts.into_values() {
+            post.task.ended().await;
+        }
+    }
+
+    /// Ends all tasks. Nothing that hangs holds it up for longer than [`END_LIMIT`].
+    pub async fn stop(mut self) {
+        let watches = std::mem::take(&mut self.watches);
+        for watch in watches.values() {
+            watch.task.stop.cancel();
+        }
+        self.server.stop();
+        let all = async {
+            self.end_posts().await;
+            for watch in watches.into_values() {
+                watch.task.ended().await;
+            }
+            self.server.ended().await;
+        };
+        let limit = tokio::time::timeout(END_LIMIT, all);
+        if limit.await.is_err() {
+            tracing::warn!("something hangs and is left behind; nothing committed is lost");
+        }
+    }
+}
+
+impl Task {
+    fn start<F: Future<Output = ()> + Send + 'static>(
+        work: impl FnOnce(CancellationToken) -> F,
+    ) -> Task {
+        let stop = CancellationToken::new();
+        let handle = tokio::spawn(work(stop.clone()));
+        Task { stop, handle }
+    }
+
+    async fn ended(self) {
+        if let Err(error) = self.handle.await {
+            tracing::error!("a task ended badly: {error}");
+        }
+    }
+}
+
+/// Secrets and clients of a whole configuration.
+async fn prepare(
+    app: &App,
+    config: &Config,
+    address: SocketAddr,
+    kept: &BTreeMap<OrganizationName, AdminApi>,
+) -> anyhow::Result<Prepared> {
+    let (mut setups, mut keys) = (Vec::new(), Vec::new());
+    for organization in &config.organizations {
+        let api = match kept.get(&organization.name) {
+            Some(api) => {
+                keys.push((
+                    api.clone(),
+                    wiring::admin_key(organization, &app.environment).await?,
+                ));
+                api.clone()
+            }
+            None => {
+                let counts = Arc::new(RequestCounts::default());
+                wiring::api(
+                    organization,
+                    &app.environment,
+                    &app.clock,
+                    &app.chance,
+                    counts,
+                )
+                .await?
+            }
+        };
+        setups.push(Setup {
+            api,
+            organization: organization.clone(),
+            settings: configured::settings(config, organization),
+            schedule: config.poll.schedule.clone(),
+        });
+    }
+    let mut workers = Vec::new();
+    for notifier in &config.notifiers {
+        workers.push(Worker {
+            name: notifier.name.clone(),
+            notifier: wiring::notifier(notifier, &app.environment).await?,
+            store: app.store.clone(),
+            clock: app.clock.clone(),
+            chance: app.chance.clone(),
+            links: wiring::links(config),
+        });
+    }
+    let access = Access::configured(&config.http, address, &app.environment)
+        .await
+        .context("the bearer token of `[http]`")?;
+    Ok(Prepared {
+        setups,
+        workers,
+        access,
+        keys,
+    })
+}

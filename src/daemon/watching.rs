@@ -1,0 +1,231 @@
+//! One organization, watched: cycles on their schedule, another configuration when one comes, and a new beginning from the
+//! store where that failed.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+
+use crate::anthropic::AdminApi;
+use crate::app::{App, wiring};
+use crate::config::organizations::Organization;
+use crate::cycle::state::{Outside, Report, Settings, Watcher};
+use crate::domain::schedule::{Due, Schedule, due};
+use crate::outbound::causes;
+use crate::store::error::StoreError;
+
+/// How long a cycle may take where the schedule has no later slot.
+const LAST_CYCLE: Duration = Duration::from_mins(5);
+/// How long a wait may last before the wall clock is looked at again: it may have been set.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(30);
+/// After a failure of the store, and doubled after each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// What one organization is watched with.
+pub struct Setup {
+    /// What was configured, for its key's source.
+    pub organization: Organization,
+    /// The service.
+    pub api: AdminApi,
+    /// For the cycle.
+    pub settings: Settings,
+    /// When a cycle is due.
+    pub schedule: Schedule,
+}
+
+/// Watches until the sender of `orders` is gone. Each order is another configuration.
+pub async fn watch(app: &App, mut setup: Setup, mut orders: UnboundedReceiver<Setup>) {
+    let name = setup.organization.name.clone();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let error = match open(app, &setup).await {
+            Ok(mut watcher) => {
+                let ended = go_on(app, &mut watcher, &mut setup, &mut orders, &mut pause).await;
+                match ended {
+                    Ok(()) => return,
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        let told = causes(&error);
+        let seconds = pause.as_secs();
+        tracing::error!(organization.name = %name, "{told}; trying again in {seconds} s");
+        app.board.note_trouble(&name, told);
+        tokio::select! {
+            () = app.clock.sleep(pause) => {}
+            order = orders.recv() => match order {
+                Some(order) => setup = order,
+                None => return,
+            },
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn open(app: &App, setup: &Setup) -> Result<Watcher, StoreError> {
+    let outside = Outside {
+        api: setup.api.clone(),
+        store: app.store.clone(),
+        clock: app.clock.clone(),
+        chance: app.chance.clone(),
+        counters: app.counters.clone(),
+    };
+    Watcher::open(setup.settings.clone(), outside).await
+}
+
+/// Cycles and orders, until there are no more orders to come. The error is the store's.
+async fn go_on(
+    app: &App,
+    watcher: &mut Watcher,
+    setup: &mut Setup,
+    orders: &mut UnboundedReceiver<Setup>,
+    pause: &mut Duration,
+) -> Result<(), StoreError> {
+    let mut cut_short = None;
+    loop {
+        let next = match cut_short.take() {
+            Some(slot) => Due::Now(slot),
+            None => due(&setup.schedule, watcher.engine.last_cycle, app.clock.now()),
+        };
+        let order = match next {
+            Due::Now(slot) => {
+                let order = run_slot(app, watcher, setup, orders, slot).await?;
+                *pause = FIRST_PAUSE;
+                cut_short = order.is_some().then_some(slot);
+                order
+            }
+            Due::At(at) => wait(app, orders, until(at, app.clock.now())).await,
+            Due::Never => wait(app, orders, until(Timestamp::MAX, app.clock.now())).await,
+        };
+        match order {
+            None => {}
+            Some(Some(order)) => take_order(app, watcher, setup, order).await?,
+            Some(None) => return Ok(()),
+        }
+    }
+}
+
+/// An order, `Some(None)` where none can come any more, or nothing: the time is over.
+type Interruption = Option<Option<Setup>>;
+
+async fn wait(app: &App, orders: &mut UnboundedReceiver<Setup>, time: Duration) -> Interruption {
+    tokio::select! {
+        biased;
+        order = orders.recv() => Some(order),
+        () = app.clock.sleep(time) => None,
+    }
+}
+
+/// One cycle; and another one at once where the key was refused and there is a new one meanwhile.
+async fn run_slot(
+    app: &App,
+    watcher: &mut Watcher,
+    setup: &Setup,
+    orders: &mut UnboundedReceiver<Setup>,
+    slot: Timestamp,
+) -> Result<Interruption, StoreError> {
+    let (report, interruption) = run_cycle(app, watcher, setup, orders, slot).await?;
+    if interruption.is_none()
+        && report.is_refused
+        && has_new_key(app, watcher, &setup.organization).await
+    {
+        return Ok(run_cycle(app, watcher, setup, orders, slot).await?.1);
+    }
+    Ok(interruption)
+}
+
+/// An order that comes meanwhile cuts the cycle short.
+async fn run_cycle(
+    app: &App,
+    watcher: &mut Watcher,
+    setup: &Setup,
+    orders: &mut UnboundedReceiver<Setup>,
+    slot: Timestamp,
+) -> Result<(Report, Interruption), StoreError> {
+    let length = time_left(&setup.schedule, slot, app.clock.now());
+    let started = app.clock.running();
+    watcher.hurry = CancellationToken::new();
+    let hurry = watcher.hurry.clone();
+    let mut cycle = pin!(watcher.cycle(slot, started + length));
+    let (report, interruption) = tokio::select! {
+        report = &mut cycle => (report?, None),
+        order = orders.recv() => {
+            hurry.cancel();
+            (cycle.await?, Some(order))
+        }
+    };
+    tell(
+        app,
+        setup,
+        &report,
+        app.clock.running().saturating_sub(started),
+    );
+    Ok((report, interruption))
+}
+
+/// One line for the cycle and one for each trouble; the same is put up on the board.
+fn tell(app: &App, setup: &Setup, report: &Report, took: Duration) {
+    let name = &setup.organization.name;
+    // First, so that whoever reads the log finds the board up to date.
+    app.board.note_cycle(
+        name,
+        report.outcome,
+        app.clock.now(),
+        report.troubles.clone(),
+    );
+    for line in &report.troubles {
+        tracing::warn!(organization.name = %name, "{line}");
+    }
+    tracing::info!(
+        organization.name = %name,
+        outcome = report.outcome.as_str(),
+        duration_ms = took.as_millis(),
+        "cycle {}: {} of {} read, {} messages",
+        report.outcome.as_str(), report.n_fresh, report.n_parts, report.n_messages
+    );
+    app.bells.ring();
+}
+
+/// Reads the key again from its source. Whether it is another one.
+async fn has_new_key(app: &App, watcher: &Watcher, organization: &Organization) -> bool {
+    match wiring::admin_key(organization, &app.environment).await {
+        Ok(key) => watcher.api.set_key(key),
+        Err(error) => {
+            tracing::warn!(organization.name = %organization.name, "the key cannot be read again: {error:#}");
+            false
+        }
+    }
+}
+
+/// Another configuration is taken over and evaluated at once, on the figures there are.
+async fn take_order(
+    app: &App,
+    watcher: &mut Watcher,
+    setup: &mut Setup,
+    order: Setup,
+) -> Result<(), StoreError> {
+    *setup = order;
+    watcher.api = setup.api.clone();
+    watcher.reconfigure(setup.settings.clone()).await?;
+    watcher.decide_and_commit().await?;
+    app.bells.ring();
+    Ok(())
+}
+
+/// Until the slot after the one that is run.
+fn time_left(schedule: &Schedule, slot: Timestamp, now: Timestamp) -> Duration {
+    let left = schedule
+        .next_after(slot.max(now))
+        .map(|next| next.duration_since(now));
+    left.and_then(|left| Duration::try_from(left).ok())
+        .unwrap_or(LAST_CYCLE)
+}
+
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now).min(LONGEST_WAIT)).unwrap_or_default()
+}

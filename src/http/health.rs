@@ -1,0 +1,50 @@
+//! Whether the process serves, and whether it knows something yet.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::app::board::Status;
+use crate::domain::ids::OrganizationName;
+
+/// `GET /-/healthy`: 200 while the process serves.
+pub async fn healthy() -> &'static str {
+    "spendwatch is healthy\n"
+}
+
+/// `GET /-/ready`: 200 once the first cycle of every organization has ended, however it did; the body says how each fares.
+pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
+    let organizations = app.board.organizations();
+    let is_ready = organizations
+        .values()
+        .all(|status| status.last_cycle.is_some());
+    let told: Vec<Value> = organizations
+        .iter()
+        .map(|(name, status)| tell(name, status))
+        .collect();
+    let status = if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        Json(json!({ "ready": is_ready, "organizations": told })),
+    )
+}
+
+fn tell(name: &OrganizationName, status: &Status) -> Value {
+    let state = status
+        .last_cycle
+        .map_or("starting", |(outcome, _)| outcome.as_str());
+    json!({
+        "name": name.as_str(),
+        "state": state,
+        "last_cycle_at": status.last_cycle.map(|(_, at)| at.to_string()),
+        "reasons": status.reasons,
+    })
+}

@@ -1,0 +1,175 @@
+//! Rung 6: what is served over HTTP. Handlers read the board; only a reload asks the daemon for something.
+
+pub mod access;
+pub mod health;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::{FromRef, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum_server::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::app::App;
+use crate::http::access::{Access, Door};
+
+/// How long the headers of a request may take.
+const HEADER_LIMIT: Duration = Duration::from_secs(10);
+/// How long an answer that is under way at the end may take.
+const END_LIMIT: Duration = Duration::from_secs(2);
+/// More than any honest client sends.
+const MAX_HEADERS: usize = 64;
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct Served {
+    /// The daemon's long-lived parts.
+    pub app: Arc<App>,
+    /// Asks the daemon for a reload; the answer is what was wrong.
+    pub asking: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
+}
+
+impl FromRef<Served> for Arc<App> {
+    fn from_ref(served: &Served) -> Arc<App> {
+        Arc::clone(&served.app)
+    }
+}
+
+/// A running server.
+pub struct Server {
+    address: SocketAddr,
+    access: Arc<ArcSwap<Access>>,
+    handle: Handle<SocketAddr>,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    /// Serves on a listener.
+    pub fn start(listener: TcpListener, served: Served, access: Access) -> io::Result<Server> {
+        let address = listener.local_addr()?;
+        tell_of_access(&access);
+        let access = Arc::new(ArcSwap::from_pointee(access));
+        let handle = Handle::new();
+        let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
+        server
+            .http_builder()
+            .http1()
+            .header_read_timeout(HEADER_LIMIT)
+            .max_headers(MAX_HEADERS);
+        let routes = routes(served, &access);
+        let task = tokio::spawn(server.serve(routes.into_make_service()));
+        Ok(Server {
+            address,
+            access,
+            handle,
+            task,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Other rules from the next request on.
+    pub fn set_access(&self, access: Access) {
+        tell_of_access(&access);
+        self.access.store(Arc::new(access));
+    }
+
+    /// Takes no more requests; those under way are answered.
+    pub fn stop(&self) {
+        self.handle.graceful_shutdown(Some(END_LIMIT));
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) {
+        match (&mut self.task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("the HTTP server failed: {error}"),
+            Err(error) => tracing::error!("the HTTP server ended badly: {error}"),
+        }
+    }
+}
+
+fn tell_of_access(access: &Access) {
+    if access.is_narrow() {
+        tracing::info!(
+            "only `/metrics` and the health paths are served: this is not loopback, and `[http]` has no `bearer_token`"
+        );
+    }
+}
+
+fn routes(served: Served, access: &Arc<ArcSwap<Access>>) -> Router {
+    let guard = |door: Door| {
+        let access = Arc::clone(access);
+        middleware::from_fn(move |request: Request, next: Next| {
+            let judged = access.load().judge(door, request.headers());
+            async move {
+                match judged {
+                    Ok(()) => next.run(request).await,
+                    Err(refusal) => refuse(refusal),
+                }
+            }
+        })
+    };
+    let health = Router::new()
+        .route("/-/healthy", get(health::healthy))
+        .route("/healthz", get(health::healthy))
+        .route("/-/ready", get(health::ready))
+        .route("/readyz", get(health::ready))
+        .route_layer(guard(Door::Health));
+    let metrics = Router::new()
+        .route("/metrics", get(scrape))
+        .route_layer(guard(Door::Metrics));
+    let writes = Router::new()
+        .route("/-/reload", post(reload))
+        .route_layer(guard(Door::Write));
+    health.merge(metrics).merge(writes).with_state(served)
+}
+
+fn refuse(refusal: access::Refusal) -> Response {
+    let mut response = (refusal.status(), format!("{refusal}\n")).into_response();
+    if refusal.status() == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer");
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, scheme);
+    }
+    response
+}
+
+async fn scrape(State(app): State<Arc<App>>) -> String {
+    app.counters.render()
+}
+
+/// `POST /-/reload`: 200 when the new configuration is in force, 500 with what is wrong when the old one goes on.
+async fn reload(State(served): State<Served>) -> (StatusCode, String) {
+    let (reply, answer) = oneshot::channel();
+    let stopping = || {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the daemon is stopping\n".to_owned(),
+        )
+    };
+    if served.asking.send(reply).await.is_err() {
+        return stopping();
+    }
+    match answer.await {
+        Ok(Ok(())) => (
+            StatusCode::OK,
+            "the configuration was read again and is in force\n".to_owned(),
+        ),
+        Ok(Err(problems)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{problems}\n")),
+        Err(_) => stopping(),
+    }
+}

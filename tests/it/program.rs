@@ -1,0 +1,216 @@
+//! The daemon as a process of its own: started, listened to, spoken to, signalled, killed.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use spendwatch::clock::Clock;
+use spendwatch::simulator::Simulator;
+
+/// Nothing that is awaited takes so long, on however slow a machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A folder with a configuration and a store.
+pub struct Home {
+    pub folder: tempfile::TempDir,
+}
+
+impl Home {
+    pub fn new() -> Home {
+        Home {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes the configuration: one organization on a simulated service, polled each second, and `rest`.
+    pub fn configure(&self, simulator: &Simulator, rest: &str) {
+        let key = self.path("key");
+        write_secret(&key, simulator.key().expose());
+        let text = format!(
+            "[[organizations]]\nname = \"acme\"\nbase_url = \"{}\"\nadmin_key = {{ file = \"{}\" }}\n\
+             max_requests_per_minute = 0\ntimeout = \"5s\"\n\
+             [poll]\nschedule = \"* * * * * *\"\n\
+             [store]\nurl = \"sqlite://{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n{rest}",
+            simulator.base_url(),
+            key.display(),
+            self.path("spendwatch.db").display(),
+        );
+        fs::write(self.path("spendwatch.toml"), text).unwrap();
+    }
+}
+
+pub fn write_secret(path: &Path, secret: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(path, secret).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A rule with one threshold, and the console to tell of it.
+pub fn month_rule(limit: &str) -> String {
+    format!(
+        "[[rules]]\nname = \"month\"\nlimit_usd = {limit}\n[[notifiers]]\nname = \"console\"\ntype = \"console\"\ngroup_wait = \"0s\"\n"
+    )
+}
+
+/// A running daemon; killed when dropped.
+pub struct Program {
+    child: Child,
+    log: Receiver<String>,
+    out: Receiver<String>,
+    /// All that was read of the log so far.
+    pub said: Vec<String>,
+}
+
+impl Program {
+    /// `spendwatch run` on a home's configuration.
+    pub fn run(home: &Home) -> Program {
+        let config = home.path("spendwatch.toml");
+        Program::start(home, &["run", "--config", config.to_str().unwrap()], &[])
+    }
+
+    pub fn start(home: &Home, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_spendwatch"))
+            .args(arguments)
+            .current_dir(home.folder.path())
+            .env_remove("SPENDWATCH_CONFIG")
+            .env_remove("ANTHROPIC_ADMIN_KEY")
+            .env_remove("RUST_LOG")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = lines(child.stderr.take().unwrap());
+        let out = lines(child.stdout.take().unwrap());
+        Program {
+            child,
+            log,
+            out,
+            said: Vec::new(),
+        }
+    }
+
+    /// Waits for a line of the log that holds a text.
+    #[track_caller]
+    pub fn wait_for(&mut self, text: &str) -> String {
+        let clock = Clock::system();
+        while let Ok(line) = self.log.recv_timeout(LIMIT.saturating_sub(clock.running())) {
+            self.said.push(line.clone());
+            if line.contains(text) {
+                return line;
+            }
+        }
+        panic!("the log never said `{text}`:\n{}", self.said.join("\n"));
+    }
+
+    /// Waits for a line of the output that holds a text.
+    #[track_caller]
+    pub fn wait_for_output(&mut self, text: &str) -> String {
+        let clock = Clock::system();
+        let mut printed = Vec::new();
+        while let Ok(line) = self.out.recv_timeout(LIMIT.saturating_sub(clock.running())) {
+            if line.contains(text) {
+                return line;
+            }
+            printed.push(line);
+        }
+        panic!(
+            "never printed `{text}`:\n{}\nlog:\n{}",
+            printed.join("\n"),
+            self.said.join("\n")
+        );
+    }
+
+    /// What was printed so far and not waited for.
+    pub fn output(&self) -> Vec<String> {
+        self.out.try_iter().collect()
+    }
+
+    /// Waits for the start; gives host and port.
+    #[track_caller]
+    pub fn address(&mut self) -> String {
+        let line = self.wait_for("metrics at http://");
+        let (_, rest) = line.split_once("http://").unwrap();
+        rest.split('/').next().unwrap().to_owned()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end; gives how it ended and all of its log.
+    pub fn ended(mut self) -> (ExitStatus, Vec<String>) {
+        let status = self.child.wait().unwrap();
+        let mut said = std::mem::take(&mut self.said);
+        said.extend(self.log.iter());
+        (status, said)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (send, receive) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receive
+}
+
+/// One request, head and all; gives the whole answer.
+pub fn ask(address: &str, head: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    write!(stream, "{head}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A GET for the address itself.
+pub fn get(address: &str, path: &str) -> String {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}"))
+}
+
+/// A reload, as `curl -X POST` asks for it.
+pub fn post_reload(address: &str) -> String {
+    ask(
+        address,
+        &format!("POST /-/reload HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0"),
+    )
+}

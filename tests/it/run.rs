@@ -1,0 +1,265 @@
+//! `run` from outside: start, reload, refused keys, hanging services, and the end.
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use spendwatch::clock::Clock;
+use spendwatch::simulator::Simulator;
+use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::world::World;
+
+use crate::program::{Home, Program, ask, get, month_rule, post_reload, write_secret};
+
+/// An organization that has spent some of today.
+async fn simulator(usd: &str) -> Simulator {
+    let clock = Clock::system();
+    let mut world = World::empty();
+    world.add_workspace("workspace_a", "Alpha");
+    world.spend("workspace_a", "claude-sonnet-4-5", clock.now(), usd);
+    Simulator::start(world, clock).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_alone_is_enough() {
+    let simulator = simulator("120.5").await;
+    let home = Home::new();
+    let (url, key) = (simulator.base_url(), simulator.key());
+    let environment = [
+        ("ANTHROPIC_ADMIN_KEY", key.expose()),
+        ("SPENDWATCH_BASE_URL", url.as_str()),
+        ("SPENDWATCH_MONTHLY_LIMIT_USD", "100"),
+        ("SPENDWATCH__HTTP__LISTEN", "127.0.0.1:0"),
+    ];
+    let mut program = Program::start(&home, &["run"], &environment);
+    let address = program.address();
+    assert!(get(&address, "/-/healthy").starts_with("HTTP/1.1 200"));
+    program.wait_for_output("Critical: organization default");
+    program.signal("TERM");
+    let (status, said) = program.ended();
+    assert_eq!(status.code(), Some(0));
+    assert!(!said.join("\n").contains(key.expose()), "{said:?}");
+    let seen = simulator.seen();
+    assert!(seen.iter().all(|seen| seen.method == "GET"), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_says_how_each_organization_fares() {
+    let simulator = simulator("1").await;
+    let home = Home::new();
+    home.configure(&simulator, "");
+    simulator.fail(FaultOn::everything(), Fault::Stall);
+    let mut program = Program::run(&home);
+    let address = program.address();
+    let before = get(&address, "/readyz");
+    assert!(before.starts_with("HTTP/1.1 503"), "{before}");
+    assert!(before.contains(r#""state":"starting""#), "{before}");
+    simulator.heal();
+    program.wait_for("cycle ok");
+    let after = get(&address, "/-/ready");
+    assert!(after.starts_with("HTTP/1.1 200"), "{after}");
+    assert!(after.contains(r#""state":"ok""#), "{after}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_41_a_second_daemon_on_one_store_is_refused_and_told_who_holds_it() {
+    let simulator = simulator("1").await;
+    let home = Home::new();
+    home.configure(&simulator, "");
+    let mut first = Program::run(&home);
+    first.address();
+    let (status, said) = Program::run(&home).ended();
+    assert_eq!(status.code(), Some(1));
+    let holder = format!("held by process {}", first.id());
+    assert!(said.join("\n").contains(&holder), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_named_and_leaves_no_store_behind_that_is_held() {
+    let simulator = simulator("1").await;
+    let home = Home::new();
+    home.configure(&simulator, "");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = home.path("spendwatch.toml");
+    let arguments = ["run", "--config", config.to_str().unwrap()];
+    let listen = [("SPENDWATCH__HTTP__LISTEN", address.as_str())];
+    let (status, said) = Program::start(&home, &arguments, &listen).ended();
+    assert_eq!(status.code(), Some(1));
+    let said = said.join("\n");
+    assert!(
+        said.contains(&format!("cannot listen on {address}")),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_key_is_one_clear_line_and_a_new_one_is_taken_up_without_a_restart() {
+    let simulator = simulator("1").await;
+    let home = Home::new();
+    home.configure(&simulator, "");
+    write_secret(&home.path("key"), "sk-ant-admin-canary-revoked");
+    let mut program = Program::run(&home);
+    let address = program.address();
+    program.wait_for("cycle failed");
+    let refused: Vec<&String> = program
+        .said
+        .iter()
+        .filter(|line| line.contains("401"))
+        .collect();
+    assert_eq!(refused.len(), 1, "{:?}", program.said);
+    let ready = get(&address, "/readyz");
+    assert!(
+        ready.starts_with("HTTP/1.1 200") && ready.contains("401"),
+        "{ready}"
+    );
+    write_secret(&home.path("key"), simulator.key().expose());
+    program.wait_for("cycle ok");
+    assert!(
+        !program.said.join("\n").contains("canary"),
+        "{:?}",
+        program.said
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_40_a_bad_reload_changes_nothing_and_names_the_place() {
+    let simulator = simulator("50").await;
+    let home = Home::new();
+    home.configure(&simulator, &month_rule("100"));
+    let mut program = Program::run(&home);
+    let address = program.address();
+    program.wait_for("cycle ok");
+    let bad = format!(
+        "{}[[rules]]\nname = \"other\"\nlimit_usd = 1\nnotify = [\"consol\"]\n",
+        month_rule("10")
+    );
+    home.configure(&simulator, &bad);
+    let answer = post_reload(&address);
+    assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
+    let place = "names the notifier `consol`, which does not exist; did you mean `console`?";
+    assert!(
+        answer.contains(place) && answer.contains("spendwatch.toml, line"),
+        "{answer}"
+    );
+    let metrics = get(&address, "/metrics");
+    assert!(
+        metrics.contains("spendwatch_config_last_reload_successful 0"),
+        "{metrics}"
+    );
+    program.wait_for("cycle ok");
+    assert_eq!(program.output(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accepted_reload_is_evaluated_at_once_and_by_signal_too() {
+    let simulator = simulator("50").await;
+    let home = Home::new();
+    home.configure(&simulator, &month_rule("1000"));
+    let mut program = Program::run(&home);
+    let address = program.address();
+    program.wait_for("cycle ok");
+    home.configure(&simulator, &month_rule("40"));
+    assert!(post_reload(&address).starts_with("HTTP/1.1 200"));
+    program.wait_for_output("Critical: organization acme");
+    home.configure(&simulator, &month_rule("60"));
+    program.signal("HUP");
+    program.wait_for("is in force");
+    program.wait_for_output("Resolved: organization acme");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_cuts_short_a_cycle_that_hangs() {
+    let simulator = simulator("50").await;
+    let home = Home::new();
+    home.configure(&simulator, &month_rule("1000"));
+    simulator.fail(FaultOn::endpoint("usage"), Fault::Stall);
+    let config = home.path("spendwatch.toml");
+    let arguments = ["run", "--config", config.to_str().unwrap()];
+    let yearly = [("SPENDWATCH__POLL__SCHEDULE", "0 0 0 1 1 *")];
+    let mut program = Program::start(&home, &arguments, &yearly);
+    let address = program.address();
+    while !program.said.iter().any(|line| line.contains("cut short")) {
+        assert!(post_reload(&address).starts_with("HTTP/1.1 200"));
+        program.wait_for("is in force");
+    }
+    simulator.heal();
+    program.wait_for("cycle ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_from_a_foreign_page_is_refused() {
+    let simulator = simulator("1").await;
+    let home = Home::new();
+    home.configure(&simulator, "");
+    let mut program = Program::run(&home);
+    let address = program.address();
+    let rebound = "POST /-/reload HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0";
+    assert!(ask(&address, rebound).starts_with("HTTP/1.1 403"));
+    let crossed = format!(
+        "POST /-/reload HTTP/1.1\r\nHost: {address}\r\nOrigin: http://evil.example\r\nContent-Length: 0"
+    );
+    assert!(ask(&address, &crossed).starts_with("HTTP/1.1 403"));
+    assert!(get(&address, "/-/reload").starts_with("HTTP/1.1 405"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hanging_service_does_not_hold_up_the_end() {
+    let simulator = simulator("1").await;
+    let home = Home::new();
+    home.configure(&simulator, "");
+    simulator.fail(FaultOn::everything(), Fault::Stall);
+    let mut program = Program::run(&home);
+    program.address();
+    let clock = Clock::system();
+    program.signal("INT");
+    let (status, _) = program.ended();
+    assert_eq!(status.code(), Some(0));
+    assert!(clock.running() < Duration::from_secs(10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_daemon_goes_on_where_it_was_and_repeats_nothing() {
+    let simulator = simulator("50").await;
+    let home = Home::new();
+    home.configure(&simulator, &month_rule("40"));
+    let config = home.path("spendwatch.toml");
+    let arguments = [
+        "run",
+        "--log-level",
+        "debug",
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    let mut program = Program::start(&home, &arguments, &[]);
+    program.wait_for_output("Critical: organization acme");
+    program.wait_for("is delivered");
+    program.kill();
+    let mut program = Program::run(&home);
+    program.wait_for("cycle ok");
+    program.signal("TERM");
+    program.wait_for("stopping");
+    assert_eq!(program.output(), Vec::<String>::new());
+}
+
+#[test]
+fn a_bad_configuration_is_told_whole_and_starts_nothing() {
+    let home = Home::new();
+    fs::write(
+        home.path("spendwatch.toml"),
+        "[pol]\n[http]\nlisten = \"nowhere\"\n",
+    )
+    .unwrap();
+    let (status, said) = Program::run(&home).ended();
+    assert_eq!(status.code(), Some(2));
+    let said = said.join("\n");
+    for expected in [
+        "`pol`",
+        "did you mean `poll`?",
+        "line 3: `http.listen`",
+        "`organizations` is missing",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert!(!home.path("spendwatch.db").exists());
+}
