@@ -17,6 +17,7 @@ mod alerts;
 mod cli;
 mod cycle;
 mod failures;
+mod metrics;
 mod restart;
 mod run;
 mod simulator;
