@@ -141,7 +141,7 @@ impl Worker {
 
     /// Sees whether the receiver is still the one that was parked or asked for a pause; if it is, a parked one is probed
     /// at once, unless it wants no probes.
-    async fn begin(&self, counters: &Counters) -> Result<(), StoreError> {
+    pub async fn begin(&self, counters: &Counters) -> Result<(), StoreError> {
         let state = self.store.notifier_state(&self.name).await?;
         let mark = self.store.settings_mark(&self.name).await?;
         if !mark.is_some_and(|mark| self.notifier.is_marked(&mark)) {

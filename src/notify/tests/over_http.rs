@@ -208,7 +208,7 @@ async fn what_got_no_answer_is_ambiguous_and_what_got_no_connection_is_not() {
     let settings = slack::Settings {
         url: secret(&receiver.url),
     };
-    let limit = Duration::from_millis(50);
+    let limit = Duration::from_millis(500);
     let limits = Outbound {
         connect_timeout: limit,
         read_timeout: limit,
@@ -219,10 +219,14 @@ async fn what_got_no_answer_is_ambiguous_and_what_got_no_connection_is_not() {
     let impatient = outbound::client_for(&limits, &url).unwrap();
     let slack = Notifier::Slack(Slack::new(impatient, settings).unwrap());
     receiver.answer(Answer::Hang);
+    receiver.answer(Answer::Hang);
     assert_eq!(
         send_one(&slack).await,
         Delivery::ambiguous("no answer in time")
     );
+    receiver.wait_for(1).await;
+    receiver.recover();
+    assert_eq!(send_one(&slack).await, Delivery::Delivered);
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!(
