@@ -11,11 +11,13 @@ mod repository;
 mod source;
 
 mod harness;
+mod office;
 mod program;
 
 mod alerts;
 mod cli;
 mod cycle;
+mod delivery;
 mod failures;
 mod metrics;
 mod restart;
