@@ -15,6 +15,7 @@ mod program;
 
 mod alerts;
 mod cli;
+mod config;
 mod cycle;
 mod restart;
 mod run;
