@@ -27,6 +27,8 @@ pub mod thresholds;
 
 pub mod rules;
 
+pub mod show;
+
 use std::path::{Path, PathBuf};
 
 use crate::config::digests::Digest;

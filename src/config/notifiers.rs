@@ -96,26 +96,6 @@ impl Notifier {
             max_age: Duration::from_hours(72),
         }
     }
-
-    /// Where its secrets come from.
-    pub fn sources(&self) -> Vec<&SecretSource> {
-        match &self.kind {
-            NotifierKind::Console => Vec::new(),
-            NotifierKind::Slack { url } => vec![url],
-            NotifierKind::Webhook {
-                url,
-                signing_secrets,
-                headers,
-            } => {
-                let headers = headers.iter().map(|(_, source)| source);
-                std::iter::once(url)
-                    .chain(signing_secrets)
-                    .chain(headers)
-                    .collect()
-            }
-            NotifierKind::Email(email) => email.password.iter().collect(),
-        }
-    }
 }
 
 #[derive(Clone, Copy)]
