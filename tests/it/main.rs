@@ -17,6 +17,8 @@ mod alerts;
 mod cli;
 mod config;
 mod cycle;
+mod failures;
 mod restart;
 mod run;
+mod simulator;
 mod storm;
