@@ -114,6 +114,12 @@ fn read_one(section: &Section<'_>, name: Option<String>, notifiers: &[String]) -
     let clear_below = read_clear_below(section);
     let repeat_interval = read_repeat(section);
     let notify = read_notify(section, notifiers).unwrap_or_else(everyone);
+    if notify.is_empty() {
+        section.warn(
+            "notify",
+            "is empty: nobody is told; leave it out to tell everyone",
+        );
+    }
     Some(Rule {
         name: RuleName::new(name?),
         limit: limit?,

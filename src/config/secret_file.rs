@@ -61,11 +61,13 @@ pub fn check(path: &Path) -> Result<(), SecretFileError> {
     }
 }
 
-/// Whether others may read it, where that is not meant: what a container is handed under /run/secrets is readable by all
-/// inside.
+/// Where containers and systemd hand secrets over: readable by all inside, and guarded by the folder.
+const HANDED_OVER: [&str; 2] = ["/run/secrets", "/run/credentials"];
+
+/// Whether others may read it, where that is not meant.
 pub fn is_read_by_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| mode_of(&found) & 0o044 != 0)
-        && !path.starts_with("/run/secrets")
+        && !HANDED_OVER.iter().any(|folder| path.starts_with(folder))
 }
 
 fn check_mode(path: &Path, metadata: &Metadata) -> Result<(), SecretFileError> {
