@@ -16,6 +16,7 @@ mod program;
 
 mod alerts;
 mod cli;
+mod config;
 mod cycle;
 mod delivery;
 mod failures;
