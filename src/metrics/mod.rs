@@ -4,10 +4,10 @@
 //! be hundreds of thousands, are written and compressed here, piece by piece, and only where something changed.
 
 // How samples are written, and how an answer is put together.
-pub mod negotiation;
 pub mod text;
 
 pub mod chunk;
+pub mod negotiation;
 
 // What happened in this process.
 pub mod counters;
