@@ -12,6 +12,7 @@ pub mod demo;
 pub mod healthcheck;
 pub mod init;
 pub mod notifications;
+pub mod notify;
 pub mod run;
 pub mod store;
 
@@ -77,6 +78,12 @@ enum Command {
         after_help = "Example: spendwatch notifications list --state dead"
     )]
     Notifications(notifications::Command),
+    /// Notifiers: send a test message to one
+    #[command(
+        subcommand,
+        after_help = "Example: spendwatch notify test finops-slack"
+    )]
+    Notify(notify::Command),
     /// Look after the store
     #[command(subcommand, after_help = "Example: spendwatch store check")]
     Store(store::Command),
@@ -113,6 +120,7 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
         },
         Command::Alerts(alerts) => end(alerts.run(globals, environment).await),
         Command::Notifications(messages) => end(messages.run(globals, environment).await),
+        Command::Notify(notify) => end(notify.run(globals, environment).await),
         Command::Store(store) => end(store.run(globals, environment).await),
         Command::Healthcheck(check) => end(check.run(globals, environment).await),
         Command::Init(init) => init.run(),
