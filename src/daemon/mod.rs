@@ -349,7 +349,7 @@ impl Daemon {
         }
     }
 
-    /// Ends all tasks. Nothing that hangs holds it up for longer than [`END_LIMIT`].
+    /// Ends all tasks. Nothing that hangs holds it up for longer than four seconds.
     pub async fn stop(mut self) {
         let watches = std::mem::take(&mut self.watches);
         for watch in watches.values() {

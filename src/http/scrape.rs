@@ -58,11 +58,9 @@ async fn posts(app: &App) -> Result<BTreeMap<NotifierName, Post>, StoreError> {
     let mut posts = BTreeMap::new();
     for name in app.bells.names() {
         let count = counts.get(&name);
-        let state = app.store.notifier_state(&name).await?;
         let post = Post {
             n_waiting: count.map_or(0, |counts| counts.n_waiting),
             n_dead: count.map_or(0, |counts| counts.n_dead),
-            is_parked: state.parked.is_some(),
         };
         posts.insert(name, post);
     }

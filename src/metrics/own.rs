@@ -23,10 +23,6 @@ const DEAD: Family = Family::gauge(
     "spendwatch_notifications_dead",
     "Messages that were given up and can be replayed.",
 );
-const PARKED: Family = Family::gauge(
-    "spendwatch_notifier_parked",
-    "Whether a notifier is parked.",
-);
 const DROPPED: Family = Family::gauge(
     "spendwatch_metrics_dropped_series",
     "Series that max_series summed away under the id other.",
@@ -39,8 +35,6 @@ pub struct Post {
     pub n_waiting: u64,
     /// Dead letters.
     pub n_dead: u64,
-    /// Whether it is parked.
-    pub is_parked: bool,
 }
 
 /// All of it.
@@ -70,7 +64,6 @@ pub fn render(
     for (family, value) in [
         (PENDING, (|post| post.n_waiting) as fn(&Post) -> u64),
         (DEAD, |post| post.n_dead),
-        (PARKED, |post| u64::from(post.is_parked)),
     ] {
         out.push_str(&family.header(format));
         for (notifier, post) in posts {
