@@ -15,9 +15,11 @@ RUN mkdir -p src benches \
 
 COPY config config
 COPY src src
+# What `spendwatch_build_info` says: `docker build --build-arg REVISION="$(git rev-parse --short HEAD)"`.
+ARG REVISION=unknown
 # Cargo judges by time stamps, and those of the context may be older than the empty sources.
 RUN touch src/main.rs src/lib.rs \
- && cargo build --profile dist --all-features --locked
+ && SPENDWATCH_REVISION="$REVISION" cargo build --profile dist --all-features --locked
 
 FROM debian:bookworm-slim
 RUN apt-get update \

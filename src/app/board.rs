@@ -88,13 +88,18 @@ impl Board {
         self.lock().insert(organization.clone(), status);
     }
 
-    /// Something is wrong beside the cycle: the store.
-    pub fn note_trouble(&self, organization: &OrganizationName, reason: String) {
+    /// A cycle could not be brought to its end: the store failed. The figures stay as they are shown, but are not up.
+    pub fn note_failure(&self, organization: &OrganizationName, reason: String) {
         let mut organizations = self.lock();
-        organizations
-            .entry(organization.clone())
-            .or_default()
-            .reasons = vec![reason];
+        let status = organizations.entry(organization.clone()).or_default();
+        status.last_cycle = status.last_cycle.map(|(_, at)| (CycleOutcome::Failed, at));
+        status.reasons = vec![reason];
+        drop(organizations);
+        let mut gauges = hold(&self.gauges);
+        if let Some(rendered) = gauges.get_mut(organization) {
+            rendered.take_down(organization);
+        }
+        self.assemble(&gauges);
     }
 
     /// All organizations.

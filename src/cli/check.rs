@@ -1,21 +1,20 @@
 //! `check --limit`: one question, one answer.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
 
-use crate::anthropic::{AdminApi, Settings};
+use crate::app::wiring;
+use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::print;
 use crate::clock::{Chance, Clock};
+use crate::config::organizations::Organization;
 use crate::config::source::Environment;
-use crate::config::{self, Config};
 use crate::domain::money::{Usd, overage_percent};
 use crate::domain::span::Day;
 use crate::domain::usage::{Part, sum};
 use crate::metrics::requests::RequestCounts;
-use crate::secrets;
 
 /// One limit for the organization's month.
 #[derive(Debug, Args)]
@@ -35,12 +34,23 @@ fn parse_limit(text: &str) -> Result<Usd, String> {
 
 impl Check {
     /// Exit 0 below the limit, 2 at or above, 1 when it cannot be told.
-    pub async fn run(&self, file: Option<&Path>, environment: &Environment) -> ExitCode {
-        let Some(config) = load(file, environment) else {
-            return ExitCode::FAILURE;
-        };
+    pub async fn run(&self, globals: &Globals, environment: &Environment) -> ExitCode {
+        self.compare(globals, environment)
+            .await
+            .unwrap_or_else(|failure| {
+                failure.tell();
+                ExitCode::FAILURE
+            })
+    }
+
+    async fn compare(
+        &self,
+        globals: &Globals,
+        environment: &Environment,
+    ) -> Result<ExitCode, Failure> {
+        let config = globals.load(environment)?;
         let (mut told, mut is_over, mut is_unknown) = (String::new(), false, false);
-        for organization in &config.organizations {
+        for organization in globals.organizations(&config)? {
             match month_to_date(organization, environment).await {
                 Ok(spend) => {
                     told.push_str(&tell(organization.name.as_str(), spend, self.limit));
@@ -59,31 +69,17 @@ impl Check {
             (false, true) => ExitCode::FAILURE,
             (false, false) => ExitCode::SUCCESS,
         };
-        print(&told, exit)
+        Ok(print(&told, exit))
     }
 }
 
 async fn month_to_date(
-    organization: &config::organizations::Organization,
+    organization: &Organization,
     environment: &Environment,
 ) -> anyhow::Result<Usd> {
     let clock = Clock::system();
-    let key = secrets::resolve(&organization.admin_key, environment).await?;
-    let settings = Settings {
-        organization: organization.name.clone(),
-        base_url: organization.base_url.clone(),
-        timeout: organization.timeout,
-        max_concurrency: organization.max_concurrency,
-        max_requests_per_minute: Some(organization.max_requests_per_minute),
-        ca_file: organization.ca_file.clone(),
-    };
-    let api = AdminApi::new(
-        settings,
-        key,
-        clock.clone(),
-        Chance::System,
-        Arc::new(RequestCounts::default()),
-    )?;
+    let requests = Arc::new(RequestCounts::default());
+    let api = wiring::api(organization, environment, &clock, &Chance::System, requests).await?;
     if organization.is_auto {
         api.detect_dialect().await?;
     }
@@ -109,23 +105,6 @@ fn tell(organization: &str, spend: Usd, limit: Usd) -> String {
          - adjust the workspace limits: https://console.anthropic.com/settings/limits\n\
          - use a cheaper model for high-frequency calls"
     )
-}
-
-fn load(file: Option<&Path>, environment: &Environment) -> Option<Config> {
-    match config::load(file, environment) {
-        Ok(config) => {
-            for warning in &config.warnings {
-                eprintln!("warning: {warning}");
-            }
-            Some(config)
-        }
-        Err(problems) => {
-            for problem in problems.errors() {
-                eprintln!("error: {problem}");
-            }
-            None
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! `check-config`: all problems of a configuration at once, or the configuration that is in force.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::print;
 use crate::config::source::Environment;
-use crate::config::{self, Config, show};
+use crate::config::{Config, show};
 
 /// Check the configuration.
 #[derive(Debug, Args)]
@@ -19,26 +19,14 @@ pub struct CheckConfig {
 
 impl CheckConfig {
     /// Exit 0 when the configuration is good, warnings included, else 2.
-    pub fn run(&self, file: Option<&Path>, environment: &Environment) -> ExitCode {
-        match config::load(file, environment) {
-            Ok(config) => {
-                for warning in &config.warnings {
-                    eprintln!("warning: {warning}");
-                }
-                let told = if self.show {
-                    show::to_toml(&config)
-                } else {
-                    summary(&config)
-                };
-                print(&told, ExitCode::SUCCESS)
-            }
-            Err(problems) => {
-                for problem in problems.errors() {
-                    eprintln!("error: {problem}");
-                }
-                ExitCode::from(2)
-            }
-        }
+    pub fn run(&self, globals: &Globals, environment: &Environment) -> Result<ExitCode, Failure> {
+        let config = globals.load(environment)?;
+        let told = if self.show {
+            show::to_toml(&config)
+        } else {
+            summary(&config)
+        };
+        Ok(print(&told, ExitCode::SUCCESS))
     }
 }
 

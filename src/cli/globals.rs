@@ -88,11 +88,16 @@ pub fn end(done: Result<ExitCode, Failure>) -> ExitCode {
 }
 
 impl Globals {
+    /// The checked configuration; its warnings are the caller's.
+    pub fn read(&self, environment: &Environment) -> Result<Config, Failure> {
+        config::load(self.config.as_deref(), environment).map_err(|problems| {
+            Failure::Usage(problems.errors().iter().map(ToString::to_string).collect())
+        })
+    }
+
     /// The checked configuration; what is to be looked at is remarked.
     pub fn load(&self, environment: &Environment) -> Result<Config, Failure> {
-        let config = config::load(self.config.as_deref(), environment).map_err(|problems| {
-            Failure::Usage(problems.errors().iter().map(ToString::to_string).collect())
-        })?;
+        let config = self.read(environment)?;
         for warning in &config.warnings {
             self.remark(&format!("warning: {warning}"));
         }

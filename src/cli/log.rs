@@ -10,7 +10,7 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
-use crate::config::sections::Log;
+use crate::config::sections::{Log, check_level};
 use crate::config::source::Environment;
 
 /// Libraries whose details may hold URLs and headers: they say no more than `info`, whatever was asked for.
@@ -87,6 +87,10 @@ fn filter(
     overrides: &Overrides,
     environment: &Environment,
 ) -> Result<EnvFilter, String> {
+    // A word that is no level would be taken for the name of a target, and nothing else be logged.
+    if let Some(level) = &overrides.level {
+        check_level(level).map_err(|problem| format!("`--log-level` {problem}"))?;
+    }
     let from_environment = environment
         .get("RUST_LOG")
         .filter(|level| !level.trim().is_empty());

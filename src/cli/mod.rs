@@ -106,11 +106,10 @@ enum Command {
 /// Runs what the arguments say.
 pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
     let globals = &arguments.globals;
-    let config = globals.config.as_deref();
     match arguments.command {
-        Command::Run(run) => run.run(config, environment).await,
-        Command::Check(check) => check.run(config, environment).await,
-        Command::CheckConfig(check_config) => check_config.run(config, environment),
+        Command::Run(run) => end(run.run(globals, environment).await),
+        Command::Check(check) => check.run(globals, environment).await,
+        Command::CheckConfig(check_config) => end(check_config.run(globals, environment)),
         Command::Demo => match demo::run().await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -23,7 +23,7 @@ use crate::notify::outcome::Delivery;
 /// What to do with a notifier.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Send one test message, past the outbox, and say what came back: exit 0 when it was delivered, else 1
+    /// Send one test message, past the outbox, and say what came back: exit 0 when it was delivered, 1 when not, 3 when to some recipients
     #[command(after_help = "Example: spendwatch notify test finops-slack")]
     Test {
         /// A notifier of the configuration
@@ -73,7 +73,8 @@ impl Command {
                 .collect()
         };
         let links = wiring::links(&config);
-        let mut exit = ExitCode::SUCCESS;
+        let n_all = recipients.len();
+        let mut n_failed = 0;
         for recipient in recipients {
             let envelope = Envelope {
                 id: &Chance::System.id(),
@@ -97,10 +98,14 @@ impl Command {
                     "error: notifier `{name}`{to}: {}",
                     delivery.error().unwrap_or("not delivered")
                 );
-                exit = ExitCode::FAILURE;
+                n_failed += 1;
             }
         }
-        Ok(exit)
+        Ok(match n_failed {
+            0 => ExitCode::SUCCESS,
+            n if n == n_all => ExitCode::FAILURE,
+            _ => ExitCode::from(3),
+        })
     }
 }
 

@@ -1,18 +1,17 @@
 //! `run`: the daemon.
 
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::globals::{Failure, Globals};
 use crate::cli::log::{self, Overrides};
 use crate::clock::{Chance, Clock};
+use crate::config::Config;
 use crate::config::source::Environment;
-use crate::config::{self, Config};
 use crate::daemon::signals::Signals;
 use crate::daemon::{Daemon, ReloadFrom, Start};
-use crate::outbound::causes;
 use crate::store::Store;
 
 /// Watch until stopped.
@@ -32,64 +31,39 @@ enum LogFormat {
     Json,
 }
 
-/// Why it did not start.
-enum Failure {
-    /// What was configured: 2.
-    Configuration(String),
-    /// The world: 1.
-    World(String),
-}
-
 impl Run {
     /// Until a signal: 0. What is wrong before that: 2 for the configuration, 1 for the rest.
-    pub async fn run(&self, file: Option<&Path>, environment: &Environment) -> ExitCode {
-        match self.start(file, environment).await {
-            Ok((daemon, signals)) => {
-                daemon.run(signals).await;
-                ExitCode::SUCCESS
-            }
-            Err(Failure::Configuration(told)) => {
-                eprintln!("{told}");
-                ExitCode::from(2)
-            }
-            Err(Failure::World(told)) => {
-                eprintln!("{told}");
-                ExitCode::FAILURE
-            }
-        }
+    pub async fn run(
+        &self,
+        globals: &Globals,
+        environment: &Environment,
+    ) -> Result<ExitCode, Failure> {
+        let (daemon, signals) = self.start(globals, environment).await?;
+        daemon.run(signals).await;
+        Ok(ExitCode::SUCCESS)
     }
 
     async fn start(
         &self,
-        file: Option<&Path>,
+        globals: &Globals,
         environment: &Environment,
     ) -> Result<(Daemon, Signals), Failure> {
-        let config = config::load(file, environment).map_err(|problems| {
-            let told: Vec<String> = problems
-                .errors()
-                .iter()
-                .map(|problem| format!("error: {problem}"))
-                .collect();
-            Failure::Configuration(told.join("\n"))
-        })?;
+        let config = globals.read(environment)?;
         let overrides = Overrides {
             level: self.log_level.clone(),
             is_json: self.log_format.map(|format| format == LogFormat::Json),
         };
-        let log = log::begin(&config.log, overrides, environment)
-            .map_err(|problem| Failure::Configuration(format!("error: {problem}")))?;
+        let log = log::begin(&config.log, overrides, environment).map_err(Failure::usage)?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
         let clock = Clock::system();
-        let world = |told: String| Failure::World(format!("error: {told}"));
         let signals = Signals::listen()
-            .map_err(|error| world(format!("cannot listen to signals: {error}")))?;
-        let store = Store::open_for_daemon(&config.store.path, clock.now())
-            .map_err(|error| world(causes(&error)))?;
-        let listener = listen(&config).map_err(world)?;
+            .map_err(|error| Failure::World(format!("cannot listen to signals: {error}")))?;
+        let store = Store::open_for_daemon(&config.store.path, clock.now())?;
+        let listener = listen(&config).map_err(Failure::World)?;
         let start = Start {
-            reload_from: ReloadFrom::Named(file.map(Path::to_owned)),
+            reload_from: ReloadFrom::Named(globals.config.clone()),
             environment: environment.clone(),
             store,
             clock,
@@ -100,7 +74,7 @@ impl Run {
         };
         let daemon = Daemon::start(start)
             .await
-            .map_err(|error| Failure::Configuration(format!("error: {error:#}")))?;
+            .map_err(|error| Failure::usage(format!("{error:#}")))?;
         tracing::info!("watching; metrics at http://{}/metrics", daemon.address());
         Ok((daemon, signals))
     }

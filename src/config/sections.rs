@@ -314,7 +314,7 @@ pub fn read_audit(root: &Section<'_>) -> Audit {
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 /// A level, or a filter of levels by target: `info,spendwatch::store=debug`.
-fn check_level(text: &str) -> Result<(), String> {
+pub fn check_level(text: &str) -> Result<(), String> {
     for directive in text.split(',').map(str::trim) {
         let (target, level) = directive.split_once('=').unwrap_or(("", directive));
         let is_path = target

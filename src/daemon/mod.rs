@@ -3,13 +3,14 @@
 pub mod signals;
 pub mod watching;
 
+pub mod prepared;
+
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -23,17 +24,13 @@ use crate::clock::{Chance, Clock};
 use crate::config::sections::Log;
 use crate::config::source::Environment;
 use crate::config::{self, Config};
-use crate::cycle::configured;
+use crate::daemon::prepared::prepare;
 use crate::daemon::signals::{Asked, Signals};
 use crate::daemon::watching::{Setup, watch};
 use crate::delivery::Worker;
 use crate::domain::ids::{NotifierName, OrganizationName};
-use crate::http::access::Access;
 use crate::http::{Served, Server};
 use crate::metrics::counters::Counters;
-use crate::metrics::requests::RequestCounts;
-use crate::metrics::view::Shape;
-use crate::secret::Secret;
 use crate::store::Store;
 
 /// How long the tasks have to come to their end.
@@ -74,7 +71,7 @@ pub struct Daemon {
     reload_from: ReloadFrom,
     set_log: Box<dyn Fn(&Log) + Send + Sync>,
     watches: BTreeMap<OrganizationName, Watch>,
-    posts: BTreeMap<NotifierName, Post>,
+    posts: BTreeMap<NotifierName, Task>,
     server: Server,
     asks: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
 }
@@ -85,26 +82,14 @@ struct Watch {
     task: Task,
 }
 
-struct Post {
-    task: Task,
-}
-
 /// A task and how it is ended.
 struct Task {
     stop: CancellationToken,
     handle: JoinHandle<()>,
 }
 
-/// What a configuration needs from outside before anything of it begins: secrets and clients.
-pub struct Prepared {
-    setups: Vec<Setup>,
-    workers: Vec<Worker>,
-    access: Access,
-    keys: Vec<(AdminApi, Secret)>,
-}
-
 impl Daemon {
-    /// Resolves secrets, then starts everything. An error is one of the configuration: nothing was started.
+    /// Resolves secrets, then starts everything. An error is one of the configuration: nothing is watched or sent then.
     pub async fn start(start: Start) -> anyhow::Result<Daemon> {
         let names: Vec<_> = start
             .config
@@ -155,7 +140,6 @@ impl Daemon {
             .app
             .counters
             .note_reload(true, daemon.app.clock.now());
-        daemon.drop_orphans().await?;
         daemon.begin_watches(prepared.setups);
         daemon.begin_posts(prepared.workers);
         Ok(daemon)
@@ -227,13 +211,7 @@ impl Daemon {
         (self.set_log)(&config.log);
         self.config = config;
         self.server.set_access(prepared.access);
-        for notifier in &self.config.notifiers {
-            self.app.counters.add_notifier(&notifier.name);
-        }
         self.end_posts().await;
-        self.drop_orphans()
-            .await
-            .map_err(|error| format!("{error:#}"))?;
         self.begin_posts(prepared.workers);
         self.begin_watches(prepared.setups);
         Ok(())
@@ -264,28 +242,6 @@ impl Daemon {
         if new.http.listen != self.config.http.listen {
             tracing::warn!("`http.listen` was changed: it is in force from the next start on");
         }
-    }
-
-    /// What waits for notifiers that are gone becomes dead letters.
-    async fn drop_orphans(&self) -> anyhow::Result<()> {
-        let known: Vec<_> = self
-            .config
-            .notifiers
-            .iter()
-            .map(|notifier| notifier.name.clone())
-            .collect();
-        let orphaned = self.app.store.orphan(&known, self.app.clock.now()).await?;
-        for (notifier, n) in orphaned {
-            self.app
-                .counters
-                .count_notification(&notifier, "dropped", n);
-            tracing::error!(
-                notifier.name = %notifier,
-                "{n} messages waited for notifier `{notifier}`, which is not configured any more: they are dead letters \
-                 (`spendwatch notifications list --state dead`)"
-            );
-        }
-        Ok(())
     }
 
     /// New organizations begin, known ones are told, others end.
@@ -328,13 +284,16 @@ impl Daemon {
     }
 
     fn begin_posts(&mut self, workers: Vec<Worker>) {
+        let names: Vec<NotifierName> = workers.iter().map(|worker| worker.name.clone()).collect();
+        self.app.bells.keep(&names);
         for worker in workers {
+            self.app.counters.add_notifier(&worker.name);
             let (name, app) = (worker.name.clone(), Arc::clone(&self.app));
             let bell = app.bells.of(&name);
             let task = Task::start(|stop| async move {
                 worker.run(&app.counters, &bell, &stop).await;
             });
-            self.posts.insert(name, Post { task });
+            self.posts.insert(name, task);
         }
     }
 
@@ -342,10 +301,10 @@ impl Daemon {
     async fn end_posts(&mut self) {
         let posts = std::mem::take(&mut self.posts);
         for post in posts.values() {
-            post.task.stop.cancel();
+            post.stop.cancel();
         }
         for post in posts.into_values() {
-            post.task.ended().await;
+            post.ended().await;
         }
     }
 
@@ -384,66 +343,4 @@ impl Task {
             tracing::error!("a task ended badly: {error}");
         }
     }
-}
-
-/// Secrets and clients of a whole configuration.
-async fn prepare(
-    app: &App,
-    config: &Config,
-    address: SocketAddr,
-    kept: &BTreeMap<OrganizationName, AdminApi>,
-) -> anyhow::Result<Prepared> {
-    let (mut setups, mut keys) = (Vec::new(), Vec::new());
-    for organization in &config.organizations {
-        let api = match kept.get(&organization.name) {
-            Some(api) => {
-                keys.push((
-                    api.clone(),
-                    wiring::admin_key(organization, &app.environment).await?,
-                ));
-                api.clone()
-            }
-            None => {
-                let counts = Arc::new(RequestCounts::default());
-                wiring::api(
-                    organization,
-                    &app.environment,
-                    &app.clock,
-                    &app.chance,
-                    counts,
-                )
-                .await?
-            }
-        };
-        setups.push(Setup {
-            api,
-            organization: organization.clone(),
-            settings: configured::settings(config, organization),
-            schedule: config.poll.schedule.clone(),
-            shape: Shape {
-                by_model: config.metrics.by_model,
-                max_series: config.metrics.max_series,
-            },
-        });
-    }
-    let mut workers = Vec::new();
-    for notifier in &config.notifiers {
-        workers.push(Worker {
-            name: notifier.name.clone(),
-            notifier: wiring::notifier(notifier, &app.environment).await?,
-            store: app.store.clone(),
-            clock: app.clock.clone(),
-            chance: app.chance.clone(),
-            links: wiring::links(config),
-        });
-    }
-    let access = Access::configured(&config.http, address, &app.environment)
-        .await
-        .context("the bearer token of `[http]`")?;
-    Ok(Prepared {
-        setups,
-        workers,
-        access,
-        keys,
-    })
 }

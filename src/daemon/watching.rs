@@ -12,6 +12,7 @@ use crate::anthropic::AdminApi;
 use crate::app::{App, wiring};
 use crate::config::organizations::Organization;
 use crate::cycle::state::{Outside, Report, Settings, Watcher};
+use crate::domain::ids::NotifierName;
 use crate::domain::schedule::{Due, Schedule, due};
 use crate::metrics::counters::CycleOutcome;
 use crate::metrics::exposition::MAX_KEPT_TEXT;
@@ -61,7 +62,7 @@ pub async fn watch(app: &App, mut setup: Setup, mut orders: UnboundedReceiver<Se
         let told = causes(&error);
         let seconds = pause.as_secs();
         tracing::error!(organization.name = %name, "{told}; trying again in {seconds} s");
-        app.board.note_trouble(&name, told);
+        app.board.note_failure(&name, told);
         tokio::select! {
             () = app.clock.sleep(pause) => {}
             order = orders.recv() => match order {
@@ -74,6 +75,7 @@ pub async fn watch(app: &App, mut setup: Setup, mut orders: UnboundedReceiver<Se
 }
 
 async fn open(app: &App, setup: &Setup) -> Result<Watcher, StoreError> {
+    drop_orphans(app, setup).await?;
     let outside = Outside {
         api: setup.api.clone(),
         store: app.store.clone(),
@@ -243,7 +245,23 @@ async fn take_order(
     watcher.api = setup.api.clone();
     watcher.reconfigure(setup.settings.clone()).await?;
     watcher.decide_and_commit().await?;
+    // After the last decision that may have been made for a notifier that is gone.
+    drop_orphans(app, setup).await?;
     app.bells.ring();
+    Ok(())
+}
+
+/// What waits for notifiers that are not configured any more becomes dead letters.
+async fn drop_orphans(app: &App, setup: &Setup) -> Result<(), StoreError> {
+    let known: Vec<NotifierName> = setup.settings.postage.keys().cloned().collect();
+    for (notifier, n) in app.store.orphan(&known, app.clock.now()).await? {
+        app.counters.count_notification(&notifier, "dropped", n);
+        tracing::error!(
+            notifier.name = %notifier,
+            "{n} messages waited for notifier `{notifier}`, which is not configured any more: they are dead letters \
+             (`spendwatch notifications list --state dead`)"
+        );
+    }
     Ok(())
 }
 

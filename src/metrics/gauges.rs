@@ -1,13 +1,15 @@
 //! The gauges of one organization, rendered after a cycle: what did not change is taken over as it was.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::domain::ids::{OrganizationName, UNATTRIBUTED};
 use crate::domain::money::Usd;
 use crate::domain::period::Period;
 use crate::metrics::chunk::Chunk;
 use crate::metrics::families::{ALL, Place};
-use crate::metrics::parts::{self, GROUP, OTHER, Row};
+use crate::metrics::parts::{self, GROUP, OTHER, Row, Shows};
 use crate::metrics::view::{Shape, View};
 use crate::metrics::{organization, rules};
 
@@ -30,6 +32,16 @@ pub struct Rendered {
     pub n_written: usize,
 }
 
+impl Rendered {
+    /// The organization is not up; all else stays as it is.
+    pub fn take_down(&mut self, organization: &OrganizationName) {
+        let mut text = String::new();
+        let labels = [("organization", organization.as_str())];
+        Place::OrganizationUp.family().sample(&mut text, &labels, 0);
+        self.pieces[Place::OrganizationUp as usize] = vec![Arc::new(Chunk::new(text, true))];
+    }
+}
+
 impl Renderer {
     /// Renders a view. Where `is_text_kept`, pieces keep their text beside its compressed form.
     pub fn render(&mut self, view: &View<'_>, shape: Shape, is_text_kept: bool) -> Rendered {
@@ -39,8 +51,8 @@ impl Renderer {
             n_written: 0,
         };
         let rows = parts::rows(view);
-        for place in parts::PLACES {
-            let (shown, n_dropped) = self.choose(view, &rows, place, shape);
+        for (place, shows) in parts::FAMILIES {
+            let (shown, n_dropped) = self.choose(view, &rows, (place, shows), shape);
             if n_dropped > 0 {
                 rendered.n_dropped.insert(place, n_dropped);
             }
@@ -48,7 +60,7 @@ impl Renderer {
                 let chunk = self.group(
                     view,
                     group,
-                    (place, number),
+                    (place, shows, number),
                     shape,
                     is_text_kept,
                     &mut rendered.n_written,
@@ -79,23 +91,24 @@ impl Renderer {
         &mut self,
         view: &View<'_>,
         group: &[Row],
-        key: (Place, usize),
+        (place, shows, number): (Place, Shows, usize),
         shape: Shape,
         is_text_kept: bool,
         n_written: &mut usize,
     ) -> Arc<Chunk> {
         let stamp = parts::stamp(view, group, shape);
+        let key = (place, number);
         let known = self
             .groups
             .get(&key)
             .filter(|(_, chunk)| chunk.has_text() == is_text_kept);
         // The time of the data changes with each poll, and nothing else does.
         if let Some((_, chunk)) =
-            known.filter(|(known, _)| *known == stamp && key.0 != Place::DataTimestamp)
+            known.filter(|(known, _)| *known == stamp && shows != Shows::DataTimestamp)
         {
             return Arc::clone(chunk);
         }
-        let text = parts::write(view, group, key.0, shape);
+        let text = parts::write(view, group, place, shows, shape);
         let chunk = match known.filter(|(_, chunk)| chunk.holds(&text)) {
             Some((_, chunk)) => Arc::clone(chunk),
             None => {
@@ -112,12 +125,20 @@ impl Renderer {
         &mut self,
         view: &View<'_>,
         rows: &[Row],
-        place: Place,
+        (place, shows): (Place, Shows),
         shape: Shape,
     ) -> (Vec<Row>, u64) {
+        let bound: usize = rows
+            .iter()
+            .map(|row| parts::max_series(view, row, shows))
+            .sum();
+        if bound <= shape.max_series {
+            self.shown.remove(&place);
+            return (rows.to_vec(), 0);
+        }
         let counts: Vec<usize> = rows
             .iter()
-            .map(|row| parts::n_series(view, row, place, shape))
+            .map(|row| parts::n_series(view, row, shows, shape))
             .collect();
         let n_all: usize = counts.iter().sum();
         if n_all <= shape.max_series {
@@ -125,41 +146,38 @@ impl Renderer {
             return (rows.to_vec(), 0);
         }
         let before = self.shown.remove(&place).unwrap_or_default();
-        let mut order: Vec<usize> = (0..rows.len().saturating_sub(1)).collect();
-        order.sort_by_key(|index| {
-            let row = &rows[*index];
+        // The remainder is always shown: it is what makes the parts sum to the whole.
+        let (rest, mut candidates): (Vec<_>, Vec<_>) = rows
+            .iter()
+            .zip(counts)
+            .partition(|(row, _)| row.id == UNATTRIBUTED);
+        candidates.sort_by_key(|(row, _)| {
             (
                 !before.contains(&row.id),
-                std::cmp::Reverse(month_spend(view, row)),
+                Reverse(month_spend(view, row)),
                 row.id.clone(),
             )
         });
+        let n_rest: usize = rest.iter().map(|(_, n)| n).sum();
+        let mut room = shape.max_series.saturating_sub(n_rest);
         let mut other = Row {
             id: OTHER.to_owned(),
             name: OTHER.to_owned(),
             members: Vec::new(),
         };
-        let mut room = shape
-            .max_series
-            .saturating_sub(counts.last().copied().unwrap_or_default());
         let (mut shown, mut n_dropped) = (BTreeSet::new(), 0);
-        for index in order {
-            if counts[index] <= room {
-                room -= counts[index];
-                shown.insert(rows[index].id.clone());
+        for (row, n) in candidates {
+            if n <= room {
+                room -= n;
+                shown.insert(row.id.clone());
             } else {
-                other.members.extend(&rows[index].members);
-                n_dropped += counts[index];
+                other.members.extend(&row.members);
+                n_dropped += n;
             }
         }
-        let is_shown =
-            |(index, row): &(usize, &Row)| index + 1 == rows.len() || shown.contains(&row.id);
-        let mut kept: Vec<Row> = rows
-            .iter()
-            .enumerate()
-            .filter(is_shown)
-            .map(|(_, row)| row.clone())
-            .collect();
+        // In the order of all rows, so that groups stay as they are.
+        let is_kept = |row: &&Row| row.id == UNATTRIBUTED || shown.contains(&row.id);
+        let mut kept: Vec<Row> = rows.iter().filter(is_kept).cloned().collect();
         kept.push(other);
         self.shown.insert(place, shown);
         (kept, u64::try_from(n_dropped).unwrap_or(u64::MAX))

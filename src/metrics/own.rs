@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::domain::ids::{NotifierName, OrganizationName};
 use crate::metrics::counters::Counters;
 use crate::metrics::exposition::Exposition;
-use crate::metrics::families::{ALL, Place};
+use crate::metrics::parts::FAMILIES;
 use crate::metrics::process;
 use crate::metrics::requests::RequestCounts;
 use crate::metrics::text::{Family, Format, bare};
@@ -71,20 +71,16 @@ pub fn render(
         }
     }
     out.push_str(&DROPPED.header(format));
-    for place in crate::metrics::parts::PLACES {
+    for (place, _) in FAMILIES {
         let n = exposition
             .n_dropped()
             .get(&place)
             .copied()
             .unwrap_or_default();
-        DROPPED.sample(&mut out, &[("metric", name(place))], n);
+        DROPPED.sample(&mut out, &[("metric", place.family().name)], n);
     }
     process::render(&mut out, format);
     out
-}
-
-fn name(place: Place) -> &'static str {
-    ALL[place as usize].name
 }
 
 /// OpenMetrics names a counter's family without `_total`; the samples keep it.

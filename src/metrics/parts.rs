@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use jiff::Timestamp;
+
 use crate::domain::figures::Frame;
 use crate::domain::ids::UNATTRIBUTED;
+use crate::domain::money::Usd;
 use crate::domain::period::Period;
-use crate::domain::usage::{Amounts, Part};
+use crate::domain::usage::{Amounts, Part, Tokens};
 use crate::metrics::families::Place;
+use crate::metrics::text::Family;
 use crate::metrics::view::{Shape, Standing, View};
 
 /// Parts of one group.
@@ -15,22 +19,80 @@ pub const GROUP: usize = 256;
 /// What `max_series` sums away stands under this id.
 pub const OTHER: &str = "other";
 
-/// The families that are written per part.
-pub const PLACES: [Place; 13] = [
-    Place::SpendToday,
-    Place::SpendMonth,
-    Place::SpendRecorded,
-    Place::TokensToday,
-    Place::TokensMonth,
-    Place::TokensRecorded,
-    Place::RequestsToday,
-    Place::RequestsMonth,
-    Place::RequestsRecorded,
-    Place::SpendLastHour,
-    Place::DataTimestamp,
-    Place::WorkspaceLimit,
-    Place::WorkspaceRequestLimit,
+/// The families that are written per part, and what each shows.
+pub const FAMILIES: [(Place, Shows); 13] = [
+    (Place::SpendToday, Shows::Amounts(Over::Today, What::Spend)),
+    (Place::SpendMonth, Shows::Amounts(Over::Month, What::Spend)),
+    (
+        Place::SpendRecorded,
+        Shows::Amounts(Over::Recorded, What::Spend),
+    ),
+    (
+        Place::TokensToday,
+        Shows::Amounts(Over::Today, What::Tokens),
+    ),
+    (
+        Place::TokensMonth,
+        Shows::Amounts(Over::Month, What::Tokens),
+    ),
+    (
+        Place::TokensRecorded,
+        Shows::Amounts(Over::Recorded, What::Tokens),
+    ),
+    (
+        Place::RequestsToday,
+        Shows::Amounts(Over::Today, What::Requests),
+    ),
+    (
+        Place::RequestsMonth,
+        Shows::Amounts(Over::Month, What::Requests),
+    ),
+    (
+        Place::RequestsRecorded,
+        Shows::Amounts(Over::Recorded, What::Requests),
+    ),
+    (Place::SpendLastHour, Shows::LastHour),
+    (Place::DataTimestamp, Shows::DataTimestamp),
+    (Place::WorkspaceLimit, Shows::Limit),
+    (Place::WorkspaceRequestLimit, Shows::RequestLimit),
 ];
+
+/// What a family shows of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    /// Sums of what was used.
+    Amounts(Over, What),
+    /// Spend of the newest settled hour.
+    LastHour,
+    /// Up to when the figures are known: changes with each poll.
+    DataTimestamp,
+    /// The server's own spend limit.
+    Limit,
+    /// The server's own limit of requests.
+    RequestLimit,
+}
+
+/// Which sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// This day of UTC.
+    Today,
+    /// This month of UTC.
+    Month,
+    /// All that was ever recorded.
+    Recorded,
+}
+
+/// Of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// By model.
+    Spend,
+    /// By model and token type.
+    Tokens,
+    /// Over all models.
+    Requests,
+}
 
 /// Parts whose amounts are shown under one id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +105,7 @@ pub struct Row {
     pub members: Vec<usize>,
 }
 
-/// The rows of a view: one for each workspace, and one for the remainder. The latter is the last.
+/// The rows of a view: one for each workspace, and one for the remainder where that is known.
 pub fn rows(view: &View<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut rest = Row {
@@ -65,18 +127,37 @@ pub fn rows(view: &View<'_>) -> Vec<Row> {
             }
         }
     }
-    rows.push(rest);
+    if !rest.members.is_empty() {
+        rows.push(rest);
+    }
     rows
 }
 
 /// How many series a row has in a family.
-pub fn n_series(view: &View<'_>, row: &Row, place: Place, shape: Shape) -> usize {
-    match amounts_of(place) {
-        None => 1,
-        Some((_, what)) => cells(view, row, place, shape)
+pub fn n_series(view: &View<'_>, row: &Row, shows: Shows, shape: Shape) -> usize {
+    match shows {
+        Shows::Amounts(over, what) => cells(view, row, over, what, shape)
             .values()
-            .map(|amounts| what.series(amounts).count())
+            .map(|cell| cell.n_series(what))
             .sum(),
+        Shows::LastHour | Shows::DataTimestamp | Shows::Limit | Shows::RequestLimit => 1,
+    }
+}
+
+/// At least as many as a row has in a family: nothing has to be summed for it.
+pub fn max_series(view: &View<'_>, row: &Row, shows: Shows) -> usize {
+    let members = row.members.iter();
+    let n_models: usize = members
+        .map(|member| view.figures().recorded(*member).len())
+        .sum();
+    match shows {
+        Shows::Amounts(_, What::Spend) => n_models,
+        Shows::Amounts(_, What::Tokens) => n_models * N_TOKEN_TYPES,
+        Shows::Amounts(_, What::Requests)
+        | Shows::LastHour
+        | Shows::DataTimestamp
+        | Shows::Limit
+        | Shows::RequestLimit => 1,
     }
 }
 
@@ -90,90 +171,92 @@ pub fn stamp(view: &View<'_>, rows: &[Row], shape: Shape) -> u64 {
         for member in &row.members {
             let state = &view.figures().parts()[*member];
             (member, state.version).hash(&mut hasher);
-            limits(view, &state.part).hash(&mut hasher);
         }
+        limits(view, row)
+            .map(|(usd, n)| (usd.map(Usd::pico), n))
+            .hash(&mut hasher);
     }
     hasher.finish()
 }
 
 /// The samples of a group in one family.
-pub fn write(view: &View<'_>, rows: &[Row], place: Place, shape: Shape) -> String {
+pub fn write(view: &View<'_>, rows: &[Row], place: Place, shows: Shows, shape: Shape) -> String {
     let mut out = String::new();
     for row in rows {
-        match amounts_of(place) {
-            Some((_, what)) => write_amounts(&mut out, view, row, place, what, shape),
-            None => write_state(&mut out, view, row, place),
+        let labels = [
+            ("organization", view.organization()),
+            ("workspace_id", row.id.as_str()),
+            ("workspace", row.name.as_str()),
+        ];
+        let value = match shows {
+            Shows::Amounts(over, what) => {
+                let cells = cells(view, row, over, what, shape);
+                write_cells(&mut out, place.family(), labels, what, &cells);
+                None
+            }
+            Shows::LastHour => last_hour(view, row).map(|spend| spend.to_string()),
+            Shows::DataTimestamp => as_of(view, row).map(seconds),
+            Shows::Limit => limits(view, row)
+                .and_then(|limits| limits.0)
+                .map(|usd| usd.to_string()),
+            Shows::RequestLimit => limits(view, row)
+                .and_then(|limits| limits.1)
+                .map(|n| n.to_string()),
+        };
+        if let Some(value) = value {
+            place.family().sample(&mut out, &labels, value);
         }
     }
     out
 }
 
-/// Which amounts a family shows.
-#[derive(Clone, Copy)]
-enum What {
-    Spend,
-    Tokens,
-    Requests,
-}
+type Labels<'a> = [(&'static str, &'a str); 3];
 
-#[derive(Clone, Copy)]
-enum Over {
-    Today,
-    Month,
-    Recorded,
-}
+const N_TOKEN_TYPES: usize = 5;
 
-fn amounts_of(place: Place) -> Option<(Over, What)> {
-    Some(match place {
-        Place::SpendToday => (Over::Today, What::Spend),
-        Place::SpendMonth => (Over::Month, What::Spend),
-        Place::SpendRecorded => (Over::Recorded, What::Spend),
-        Place::TokensToday => (Over::Today, What::Tokens),
-        Place::TokensMonth => (Over::Month, What::Tokens),
-        Place::TokensRecorded => (Over::Recorded, What::Tokens),
-        Place::RequestsToday => (Over::Today, What::Requests),
-        Place::RequestsMonth => (Over::Month, What::Requests),
-        Place::RequestsRecorded => (Over::Recorded, What::Requests),
-        _ => return None,
-    })
-}
-
-/// What was used, and what was used at any time: the latter says which series there are.
-#[derive(Clone, Copy, Default)]
+/// What was used, and what was used at any time: the latter says which token types there are.
+#[derive(Debug, Clone, Copy, Default)]
 struct Cell {
     now: Amounts,
     ever: Amounts,
 }
 
-impl What {
-    /// The series of a cell: the label of the token type, where there is one, and the value's place.
-    fn series(self, cell: &Cell) -> impl Iterator<Item = &'static str> {
-        let tokens = &cell.ever.tokens;
-        let types = [
-            ("input", tokens.input),
-            ("output", tokens.output),
-            ("cache_read", tokens.cache_read),
-            ("cache_write_5m", tokens.cache_write_5m),
-            ("cache_write_1h", tokens.cache_write_1h),
-        ];
-        types
-            .into_iter()
-            .enumerate()
-            .filter_map(move |(place, (name, ever))| match self {
-                What::Tokens => (ever != 0).then_some(name),
-                What::Spend | What::Requests => (place == 0).then_some(""),
-            })
+impl Cell {
+    fn n_series(&self, what: What) -> usize {
+        match what {
+            What::Spend | What::Requests => 1,
+            What::Tokens => self.tokens().count(),
+        }
+    }
+
+    /// The token types that ever occurred, and how many are counted now.
+    fn tokens(&self) -> impl Iterator<Item = (&'static str, i64)> {
+        let now = by_type(&self.now.tokens);
+        let ever = by_type(&self.ever.tokens);
+        now.into_iter()
+            .zip(ever)
+            .filter(|(_, (_, ever))| *ever != 0)
+            .map(|(now, _)| now)
     }
 }
 
-/// Amounts by model (or under an empty one). A model of this or the last month, or of the ledger where that is summed,
-/// stays with 0: a series that comes and goes with midnight is of no use.
-fn cells<'a>(view: &View<'a>, row: &Row, place: Place, shape: Shape) -> BTreeMap<&'a str, Cell> {
-    let Some((over, what)) = amounts_of(place) else {
-        return BTreeMap::new();
-    };
+fn by_type(tokens: &Tokens) -> [(&'static str, i64); N_TOKEN_TYPES] {
+    [
+        ("input", tokens.input),
+        ("output", tokens.output),
+        ("cache_read", tokens.cache_read),
+        ("cache_write_5m", tokens.cache_write_5m),
+        ("cache_write_1h", tokens.cache_write_1h),
+    ]
+}
+
+type Cells<'a> = BTreeMap<&'a str, Cell>;
+
+/// Amounts by model, or under an empty one. A model of this or the last month stays with 0: a series that comes and goes
+/// with midnight is of no use.
+fn cells<'a>(view: &View<'a>, row: &Row, over: Over, what: What, shape: Shape) -> Cells<'a> {
     let figures = view.figures();
-    let is_by_model = shape.by_model && !matches!(what, What::Requests);
+    let is_by_model = shape.by_model && what != What::Requests;
     let name = |model: u32| {
         if is_by_model {
             figures.models()[model as usize].as_str()
@@ -182,90 +265,61 @@ fn cells<'a>(view: &View<'a>, row: &Row, place: Place, shape: Shape) -> BTreeMap
         }
     };
     let (day, month) = (view.frames(Period::Day), view.frames(Period::Month));
-    let mut cells: BTreeMap<&str, Cell> = BTreeMap::new();
-    let mut add = |sums: &[(u32, Amounts)], is_now: bool, is_shown: bool| {
-        for (model, amounts) in sums {
-            if is_shown {
-                let cell = cells.entry(name(*model)).or_default();
-                if is_now {
-                    cell.now += *amounts;
-                }
-            }
-        }
-    };
+    let open_day = day.map(|(open, _)| open);
+    let open_month = month.map(|(open, _)| open);
+    let closed_month = month.and_then(|(_, closed)| closed);
+    let mut cells = Cells::new();
     for member in &row.members {
         let of = |frame: Option<&'a Frame>| frame.map_or(&[][..], |frame| frame.sums_of(*member));
-        let open_month = of(month.map(|(open, _)| open));
-        match over {
-            Over::Today => add(of(day.map(|(open, _)| open)), true, true),
-            Over::Month => add(open_month, true, true),
-            Over::Recorded => add(figures.recorded(*member), true, true),
+        let recorded = figures.recorded(*member);
+        let (now, also): (_, [&[(u32, Amounts)]; 2]) = match over {
+            Over::Today => (of(open_day), [of(open_month), of(closed_month)]),
+            Over::Month => (of(open_month), [of(closed_month), &[]]),
+            Over::Recorded => (recorded, [&[], &[]]),
+        };
+        for (model, amounts) in now {
+            cells.entry(name(*model)).or_default().now += *amounts;
         }
-        if matches!(over, Over::Today) {
-            add(open_month, false, true);
+        for (model, _) in also.into_iter().flatten() {
+            cells.entry(name(*model)).or_default();
         }
-        add(
-            of(month.and_then(|(_, closed)| closed)),
-            false,
-            !matches!(over, Over::Recorded),
-        );
     }
-    for member in &row.members {
-        for (model, amounts) in figures.recorded(*member) {
+    if what == What::Tokens {
+        for (model, amounts) in row
+            .members
+            .iter()
+            .flat_map(|member| figures.recorded(*member))
+        {
             if let Some(cell) = cells.get_mut(name(*model)) {
                 cell.ever += *amounts;
             }
         }
     }
-    if matches!(what, What::Requests) && cells.is_empty() {
-        cells.insert("", Cell::default());
+    if what == What::Requests {
+        cells.entry("").or_default();
     }
     cells
 }
 
-fn write_amounts(
+fn write_cells(
     out: &mut String,
-    view: &View<'_>,
-    row: &Row,
-    place: Place,
+    family: &Family,
+    labels: Labels<'_>,
     what: What,
-    shape: Shape,
+    cells: &Cells<'_>,
 ) {
-    let family = place.family();
-    let common = [
-        ("organization", view.organization()),
-        ("workspace_id", row.id.as_str()),
-        ("workspace", row.name.as_str()),
-    ];
-    let [organization, id, name] = common;
-    for (model, cell) in cells(view, row, place, shape) {
-        let tokens = &cell.now.tokens;
+    let [organization, id, name] = labels;
+    for (model, cell) in cells {
+        let model = ("model", *model);
         match what {
-            What::Spend => family.sample(
-                out,
-                &[organization, id, name, ("model", model)],
-                cell.now.spend,
-            ),
-            What::Requests => family.sample(out, &[organization, id, name], cell.now.requests),
+            What::Spend => family.sample(out, &[organization, id, name, model], cell.now.spend),
+            What::Requests => family.sample(out, &labels, cell.now.requests),
             What::Tokens => {
-                for kind in what.series(&cell) {
-                    let value = match kind {
-                        "input" => tokens.input,
-                        "output" => tokens.output,
-                        "cache_read" => tokens.cache_read,
-                        "cache_write_5m" => tokens.cache_write_5m,
-                        _ => tokens.cache_write_1h,
-                    };
+                for (kind, n) in cell.tokens() {
                     family.sample(
                         out,
-                        &[
-                            organization,
-                            id,
-                            name,
-                            ("model", model),
-                            ("token_type", kind),
-                        ],
-                        value,
+                        &[organization, id, name, model, ("token_type", kind)],
+                        n,
                     );
                 }
             }
@@ -273,65 +327,42 @@ fn write_amounts(
     }
 }
 
-fn write_state(out: &mut String, view: &View<'_>, row: &Row, place: Place) {
+/// `None` where no hour was settled yet.
+fn last_hour(view: &View<'_>, row: &Row) -> Option<Usd> {
     let parts = view.figures().parts();
-    let members = || row.members.iter().map(|member| &parts[*member]);
-    let labels = [
-        ("organization", view.organization()),
-        ("workspace_id", row.id.as_str()),
-        ("workspace", row.name.as_str()),
-    ];
-    let family = place.family();
-    match place {
-        Place::SpendLastHour => {
-            let hours = members().filter_map(|state| state.last_hour.as_ref());
-            if hours.clone().next().is_some() {
-                let spend: crate::domain::money::Usd =
-                    hours.map(|(_, amounts)| amounts.spend).sum();
-                family.sample(out, &labels, spend);
-            }
-        }
-        Place::DataTimestamp => {
-            // What is gone is not read any more, and says nothing about how old the rest is.
-            let is_read = |part: &Part| row.members.len() == 1 || *part == Part::Unattributed;
-            let as_of = members()
-                .filter(|state| is_read(&state.part))
-                .filter_map(|state| state.as_of)
-                .min();
-            if let Some(at) = as_of {
-                let milliseconds = at.as_millisecond();
-                let text = format!("{}.{:03}", milliseconds / 1000, (milliseconds % 1000).abs());
-                family.sample(out, &labels, text);
-            }
-        }
-        Place::WorkspaceLimit | Place::WorkspaceRequestLimit => {
-            let [member] = row.members.as_slice() else {
-                return;
-            };
-            let Some((usd, per_minute)) = limits(view, &parts[*member].part) else {
-                return;
-            };
-            let limit = if place == Place::WorkspaceLimit {
-                usd.map(|pico| crate::domain::money::Usd::from_pico(pico).to_string())
-            } else {
-                per_minute.map(|n| n.to_string())
-            };
-            if let Some(limit) = limit {
-                family.sample(out, &labels, limit);
-            }
-        }
-        _ => {}
-    }
+    let hours = row
+        .members
+        .iter()
+        .filter_map(|member| parts[*member].last_hour);
+    hours
+        .map(|(_, amounts)| amounts.spend)
+        .reduce(|sum, spend| sum + spend)
 }
 
-type Limits = (Option<i128>, Option<u64>);
+/// What is gone is not read any more, and says nothing about how old the rest is.
+fn as_of(view: &View<'_>, row: &Row) -> Option<Timestamp> {
+    let parts = view.figures().parts();
+    let is_read = |part: &Part| row.id != UNATTRIBUTED || *part == Part::Unattributed;
+    let states = row.members.iter().map(|member| &parts[*member]);
+    states
+        .filter(|state| is_read(&state.part))
+        .filter_map(|state| state.as_of)
+        .min()
+}
 
-/// The server's own limits of a workspace.
-fn limits(view: &View<'_>, part: &Part) -> Option<Limits> {
-    let Part::Workspace(id) = part else {
+fn seconds(at: Timestamp) -> String {
+    let milliseconds = at.as_millisecond();
+    format!("{}.{:03}", milliseconds / 1000, (milliseconds % 1000).abs())
+}
+
+/// The server's own limits of a workspace that has a row of its own.
+fn limits(view: &View<'_>, row: &Row) -> Option<(Option<Usd>, Option<u64>)> {
+    let [member] = row.members.as_slice() else {
+        return None;
+    };
+    let Part::Workspace(id) = &view.figures().parts()[*member].part else {
         return None;
     };
     let (workspace, _) = view.ground.directory.workspaces.get(id)?;
-    let usd = workspace.monthly_limit.map(crate::domain::money::Usd::pico);
-    Some((usd, workspace.requests_per_minute))
+    Some((workspace.monthly_limit, workspace.requests_per_minute))
 }

@@ -68,7 +68,10 @@ impl<'a> View<'a> {
         let state = &self.ground.figures.parts()[index];
         match &state.part {
             Part::Whole => Standing::Hidden,
-            _ if state.as_of.is_none() => Standing::Hidden,
+            // The remainder loses its time while a new workspace is not read yet; its sums stay known.
+            _ if state.as_of.is_none() && self.ground.figures.recorded(index).is_empty() => {
+                Standing::Hidden
+            }
             Part::Unattributed => Standing::Unattributed,
             Part::Workspace(id) => match self.ground.directory.workspaces.get(id) {
                 Some((_, Presence::Gone)) => Standing::Unattributed,

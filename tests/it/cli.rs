@@ -192,3 +192,15 @@ fn a_test_message_says_that_it_is_one_and_an_unknown_notifier_is_named() {
         text(&unknown.stderr)
     );
 }
+
+#[test]
+fn check_looks_at_the_organization_that_is_named_alone() {
+    let environment = [("ANTHROPIC_ADMIN_KEY", "sk-ant-admin-canary")];
+    let output = run(&["check", "--limit", "5", "--org", "defalt"], &environment);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("no organization `defalt`; did you mean `default`?"),
+        "{said}"
+    );
+}

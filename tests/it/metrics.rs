@@ -3,12 +3,19 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use spendwatch::app::board::Board;
 use spendwatch::clock::Clock;
+use spendwatch::cycle::state::Watcher;
 use spendwatch::metrics::chunk::gunzip;
+use spendwatch::metrics::gauges::{Rendered, Renderer};
+use spendwatch::metrics::text::Format;
+use spendwatch::metrics::view::{Shape, View};
 use spendwatch::simulator::Simulator;
+use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::world::World;
 
-use crate::program::{Home, Program, ask, get, month_rule};
+use crate::harness::{Stage, at, organization};
+use crate::program::{Home, Program, ask, ask_bytes, get, month_rule};
 
 /// What stands after the head of an answer.
 fn body(answer: &str) -> &str {
@@ -87,9 +94,204 @@ async fn what_is_served_is_parsed_by_promtool_and_sums_to_the_whole() {
     check_with_promtool(metrics);
 }
 
-#[test]
-fn gzip_of_nothing_is_an_error_and_no_panic() {
-    assert!(gunzip(b"").is_err());
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_answer_holds_the_same_gauges() {
+    let clock = Clock::system();
+    let mut world = World::empty();
+    world.add_workspace("workspace_a", "Alpha");
+    world.spend("workspace_a", "claude-sonnet-4-5", clock.now(), "3");
+    let simulator = Simulator::start(world, clock).await.unwrap();
+    let home = Home::new();
+    home.configure(&simulator, "");
+    let config = home.path("spendwatch.toml");
+    let arguments = ["run", "--config", config.to_str().unwrap()];
+    let yearly = [("SPENDWATCH__POLL__SCHEDULE", "0 0 0 1 1 *")];
+    let mut program = Program::start(&home, &arguments, &yearly);
+    let address = program.address();
+    program.wait_for("cycle ok");
+    let gauges = |text: &str| -> Vec<String> {
+        let is_gauge = |line: &&str| line.starts_with("anthropic_");
+        text.lines().filter(is_gauge).map(str::to_owned).collect()
+    };
+    let head = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nAccept-Encoding: gzip");
+    let mut found = Vec::new();
+    // The log is ahead of the gauges by a moment.
+    while found.is_empty() {
+        let answer = ask_bytes(&address, &head);
+        let head_end = answer
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .unwrap()
+            + 4;
+        let told = String::from_utf8_lossy(&answer[..head_end]).into_owned();
+        assert!(told.contains("content-encoding: gzip"), "{told}");
+        found = gauges(&gunzip(&answer[head_end..]).unwrap());
+    }
+    assert_eq!(found, gauges(body(&get(&address, "/metrics"))));
+    assert!(
+        found
+            .iter()
+            .any(|line| line.ends_with("model=\"claude-sonnet-4-5\"} 3")),
+        "{found:?}"
+    );
+}
+
+/// The gauges of a watcher, as text.
+fn gauges(renderer: &mut Renderer, watcher: &Watcher, shape: Shape) -> (String, Rendered) {
+    let view = View {
+        ground: watcher.ground(),
+        rules: &watcher.settings.policy.rules,
+        measurements: &watcher.measurements,
+        alerts: watcher.alerts.by_slot.values().collect(),
+        is_up: true,
+        skew: None,
+    };
+    let rendered = renderer.render(&view, shape, true);
+    let chunks = rendered.pieces.iter().flatten();
+    let text = chunks
+        .map(|chunk| String::from_utf8(chunk.text().to_vec()).unwrap())
+        .collect();
+    (text, rendered)
+}
+
+const ALL_SERIES: Shape = Shape {
+    by_model: true,
+    max_series: 200_000,
+};
+
+async fn stage() -> Stage {
+    let mut world = World::empty();
+    for (n, usd) in ["5", "30", "1", "20"].iter().enumerate() {
+        let id = format!("workspace_{n}");
+        world.add_workspace(&id, &format!("Name {n}"));
+        for model in ["claude-haiku-4-5", "claude-sonnet-4-5"] {
+            world.spend(&id, model, at("2026-11-24T09:00:00Z"), usd);
+        }
+    }
+    Stage::new(world, "2026-11-24T10:05:00Z").await
+}
+
+#[tokio::test]
+async fn without_models_the_series_are_summed() {
+    let stage = stage().await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    let shape = Shape {
+        by_model: false,
+        ..ALL_SERIES
+    };
+    let (text, _) = gauges(&mut Renderer::default(), &watcher, shape);
+    let series =
+        "{organization=\"acme\",workspace_id=\"workspace_1\",workspace=\"Name 1\",model=\"\"}";
+    assert_eq!(
+        value(&text, &format!("anthropic_spend_today_usd{series}")),
+        "60"
+    );
+}
+
+#[tokio::test]
+async fn beyond_max_series_the_smallest_are_summed_and_who_was_shown_stays() {
+    let stage = stage().await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    let mut renderer = Renderer::default();
+    let spend = |text: &str| -> Vec<String> {
+        let is_month =
+            |line: &&str| line.starts_with("anthropic_spend_month_usd") && line.contains("haiku");
+        let id = |line: &str| {
+            line.split('"').nth(3).unwrap().to_owned() + line.rsplit_once('}').unwrap().1
+        };
+        text.lines().filter(is_month).map(id).collect()
+    };
+    let (whole, _) = gauges(&mut renderer, &watcher, ALL_SERIES);
+    assert_eq!(spend(&whole).len(), 4);
+    // Room for one workspace beside the remainder.
+    let narrow = Shape {
+        max_series: 4 + n_of_rest(&whole),
+        ..ALL_SERIES
+    };
+    let (cut, rendered) = gauges(&mut renderer, &watcher, narrow);
+    assert_eq!(spend(&cut), ["workspace_1 30", "other 26"]);
+    assert!(rendered.n_dropped.values().all(|n| *n > 0) && !rendered.n_dropped.is_empty());
+    // Another one becomes the largest: who was shown stays, and the new one does not fit.
+    let now = at("2026-11-24T10:01:00Z");
+    stage
+        .simulator
+        .world()
+        .spend("workspace_2", "claude-haiku-4-5", now, "500");
+    stage.cycle_after(5, &mut watcher).await;
+    let (cut, _) = gauges(&mut renderer, &watcher, narrow);
+    assert_eq!(spend(&cut), ["workspace_1 30", "other 526"]);
+}
+
+/// How many series of the month's spend the remainder has.
+fn n_of_rest(text: &str) -> usize {
+    let is_rest = |line: &&str| {
+        line.starts_with("anthropic_spend_month_usd") && line.contains("unattributed\",workspace")
+    };
+    text.lines().filter(is_rest).count()
+}
+
+#[tokio::test]
+async fn what_did_not_change_is_not_written_again() {
+    let stage = stage().await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    let mut renderer = Renderer::default();
+    stage.cycle_after(20, &mut watcher).await;
+    gauges(&mut renderer, &watcher, ALL_SERIES);
+    assert_eq!(gauges(&mut renderer, &watcher, ALL_SERIES).1.n_written, 0);
+    stage.cycle_after(5, &mut watcher).await;
+    let (_, rendered) = gauges(&mut renderer, &watcher, ALL_SERIES);
+    assert_eq!(rendered.n_written, 1, "the time of the data");
+}
+
+#[tokio::test]
+async fn what_was_never_read_has_no_series() {
+    let stage = stage().await;
+    stage.simulator.fail(
+        FaultOn::endpoint("usage"),
+        Fault::Status(400, String::new(), None),
+    );
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    let (text, _) = gauges(&mut Renderer::default(), &watcher, ALL_SERIES);
+    let of_usage: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("anthropic_"))
+        .collect();
+    assert_eq!(of_usage, Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn an_organization_whose_store_fails_is_not_up_and_keeps_its_figures() {
+    let stage = stage().await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    let board = Board::default();
+    board.show(
+        &organization(),
+        gauges(&mut Renderer::default(), &watcher, ALL_SERIES).1,
+    );
+    let shown = || {
+        let pieces = board
+            .exposition()
+            .answer(String::new(), Format::Text, false);
+        String::from_utf8(pieces.concat()).unwrap()
+    };
+    let before = shown();
+    board.note_failure(&organization(), "the disk is full".to_owned());
+    let up = "spendwatch_organization_up{organization=\"acme\"}";
+    assert_eq!(value(&before, up), "1");
+    assert_eq!(
+        shown(),
+        before.replace(&format!("{up} 1"), &format!("{up} 0"))
+    );
 }
 
 /// Left out where there is no promtool; `scripts/test` says so.

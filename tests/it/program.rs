@@ -194,12 +194,17 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
 
 /// One request, head and all; gives the whole answer.
 pub fn ask(address: &str, head: &str) -> String {
+    String::from_utf8_lossy(&ask_bytes(address, head)).into_owned()
+}
+
+/// The same, for an answer that is no text.
+pub fn ask_bytes(address: &str, head: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     write!(stream, "{head}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
+    answer
 }
 
 /// A GET for the address itself.

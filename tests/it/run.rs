@@ -5,9 +5,11 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use spendwatch::clock::Clock;
+use spendwatch::config::source::Environment;
 use spendwatch::simulator::Simulator;
 use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::world::World;
+use spendwatch::store::Store;
 
 use crate::program::{Home, Program, ask, get, month_rule, post_reload, write_secret};
 
@@ -91,6 +93,35 @@ async fn a_port_in_use_is_named_and_leaves_no_store_behind_that_is_held() {
         said.contains(&format!("cannot listen on {address}")),
         "{said}"
     );
+    let config = spendwatch::config::load(Some(&config), &Environment::new()).unwrap();
+    Store::open_for_daemon(&config.store.path, Clock::system().now()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_a_notifier_that_a_reload_removes_are_dead_letters() {
+    let simulator = simulator("50").await;
+    let home = Home::new();
+    let hook = "[[notifiers]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:1/x\"\ngroup_wait = \"0s\"\n";
+    home.configure(
+        &simulator,
+        &format!("[[rules]]\nname = \"month\"\nlimit_usd = 40\n{hook}"),
+    );
+    let mut program = Program::run(&home);
+    let address = program.address();
+    program.wait_for("waits until");
+    home.configure(&simulator, &month_rule("40"));
+    assert!(post_reload(&address).starts_with("HTTP/1.1 200"));
+    program.wait_for("1 messages waited for notifier `hook`, which is not configured any more");
+    program.wait_for_output("Critical: organization acme");
+}
+
+#[test]
+fn a_word_that_is_no_log_level_is_refused() {
+    let home = Home::new();
+    let key = [("ANTHROPIC_ADMIN_KEY", "sk-ant-admin-canary")];
+    let (status, said) = Program::start(&home, &["run", "--log-level", "inof"], &key).ended();
+    assert_eq!(status.code(), Some(2));
+    assert!(said.join("\n").contains("did you mean `info`?"), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,85 @@
+//! What a configuration needs from outside before anything of it begins: secrets and clients. Where one of them is not to
+//! be had, nothing was changed.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::anthropic::AdminApi;
+use crate::app::{App, wiring};
+use crate::config::Config;
+use crate::cycle::configured;
+use crate::daemon::watching::Setup;
+use crate::delivery::Worker;
+use crate::domain::ids::OrganizationName;
+use crate::http::access::Access;
+use crate::metrics::requests::RequestCounts;
+use crate::metrics::view::Shape;
+use crate::secret::Secret;
+
+/// All of a configuration, ready to begin.
+pub struct Prepared {
+    /// One for each organization.
+    pub setups: Vec<Setup>,
+    /// One for each notifier.
+    pub workers: Vec<Worker>,
+    /// Of the HTTP server.
+    pub access: Access,
+    /// What clients that are kept are to use from now on.
+    pub keys: Vec<(AdminApi, Secret)>,
+}
+
+/// Secrets and clients of a whole configuration; `kept` are clients that go on.
+pub async fn prepare(
+    app: &App,
+    config: &Config,
+    address: SocketAddr,
+    kept: &BTreeMap<OrganizationName, AdminApi>,
+) -> anyhow::Result<Prepared> {
+    let environment = &app.environment;
+    let (mut setups, mut keys) = (Vec::new(), Vec::new());
+    for organization in &config.organizations {
+        let api = if let Some(api) = kept.get(&organization.name) {
+            keys.push((
+                api.clone(),
+                wiring::admin_key(organization, environment).await?,
+            ));
+            api.clone()
+        } else {
+            let counts = Arc::new(RequestCounts::default());
+            wiring::api(organization, environment, &app.clock, &app.chance, counts).await?
+        };
+        setups.push(Setup {
+            api,
+            organization: organization.clone(),
+            settings: configured::settings(config, organization),
+            schedule: config.poll.schedule.clone(),
+            shape: Shape {
+                by_model: config.metrics.by_model,
+                max_series: config.metrics.max_series,
+            },
+        });
+    }
+    let mut workers = Vec::new();
+    for notifier in &config.notifiers {
+        workers.push(Worker {
+            name: notifier.name.clone(),
+            notifier: wiring::notifier(notifier, environment).await?,
+            store: app.store.clone(),
+            clock: app.clock.clone(),
+            chance: app.chance.clone(),
+            links: wiring::links(config),
+        });
+    }
+    let access = Access::configured(&config.http, address, environment)
+        .await
+        .context("the bearer token of `[http]`")?;
+    Ok(Prepared {
+        setups,
+        workers,
+        access,
+        keys,
+    })
+}
