@@ -235,6 +235,21 @@ async fn a_reload_from_a_foreign_page_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn endless_headers_are_cut() {
+    let simulator = simulator("1").await;
+    let home = Home::new();
+    home.configure(&simulator, "");
+    let mut program = Program::run(&home);
+    let address = program.address();
+    let many: String = (0..100).map(|n| format!("\r\nX-{n}: y")).collect();
+    let answer = ask(
+        &address,
+        &format!("GET /metrics HTTP/1.1\r\nHost: {address}{many}"),
+    );
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hanging_service_does_not_hold_up_the_end() {
     let simulator = simulator("1").await;
     let home = Home::new();
