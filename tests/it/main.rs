@@ -19,6 +19,7 @@ mod cli;
 mod cycle;
 mod delivery;
 mod failures;
+mod mail;
 mod restart;
 mod run;
 mod storm;
