@@ -4,6 +4,7 @@ pub mod log;
 pub mod output;
 
 pub mod check;
+pub mod check_config;
 pub mod demo;
 pub mod init;
 pub mod run;
@@ -57,8 +58,8 @@ enum Command {
     #[command(after_help = "Example: spendwatch demo")]
     Demo,
     /// Check the configuration and tell all problems at once
-    #[command(after_help = "Example: spendwatch check-config --config spendwatch.toml")]
-    CheckConfig,
+    #[command(after_help = "Example: spendwatch check-config --config spendwatch.toml --show")]
+    CheckConfig(check_config::CheckConfig),
     /// Write a commented configuration to start from
     #[command(after_help = "Example: spendwatch init spendwatch.toml")]
     Init(init::Init),
@@ -78,7 +79,7 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
     match arguments.command {
         Command::Run(run) => run.run(config, environment).await,
         Command::Check(check) => check.run(config, environment).await,
-        Command::CheckConfig => check::check_config(config, environment),
+        Command::CheckConfig(check_config) => check_config.run(config, environment),
         Command::Demo => match demo::run().await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

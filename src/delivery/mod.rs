@@ -78,7 +78,6 @@ impl Worker {
                 );
             }
         }
-        counters.forget_parked(&self.name);
     }
 
     /// Sends everything that is due now, one message after the other. Gives the number of attempts.
@@ -130,7 +129,7 @@ impl Worker {
         stop: &CancellationToken,
     ) -> Result<Duration, StoreError> {
         if !*has_begun {
-            self.begin(counters).await?;
+            self.begin().await?;
             *has_begun = true;
         }
         self.send_due(counters, unwritten, stop).await?;
@@ -141,7 +140,7 @@ impl Worker {
 
     /// Sees whether the receiver is still the one that was parked or asked for a pause; if it is, a parked one is probed
     /// at once, unless it wants no probes.
-    pub async fn begin(&self, counters: &Counters) -> Result<(), StoreError> {
+    pub async fn begin(&self) -> Result<(), StoreError> {
         let state = self.store.notifier_state(&self.name).await?;
         let mark = self.store.settings_mark(&self.name).await?;
         if !mark.is_some_and(|mark| self.notifier.is_marked(&mark)) {
@@ -154,10 +153,8 @@ impl Worker {
                     "notifier `{}` has other settings and is no longer parked", self.name
                 );
             }
-            counters.note_parked(&self.name, false);
             return Ok(());
         }
-        counters.note_parked(&self.name, state.parked.is_some());
         if state.parked.as_ref().is_some_and(|parked| parked.is_probed) {
             let probed = NotifierState {
                 paused_until: None,
@@ -250,7 +247,6 @@ impl Worker {
             Err(error) => return Err(error),
         }
         counters.count_notification(&self.name, ended.consequence.counted, 1);
-        counters.note_parked(&self.name, ended.consequence.state.parked.is_some());
         self.log(ended);
         *unwritten = None;
         Ok(())

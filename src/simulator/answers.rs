@@ -277,28 +277,18 @@ fn hourly(
     (first, last): (Day, Day),
     now: Timestamp,
 ) -> BTreeMap<Hour, Row> {
-    let hours = HourSpan {
-        start: first.first_hour(),
-        end: last.plus(1).first_hour(),
-    };
-    let row = |hour: Hour| Row {
-        date: wire::hour_text(hour),
-        ..Row::default()
-    };
-    let mut rows = BTreeMap::new();
+    let hours = hours_of(first, last);
+    let mut rows: BTreeMap<Hour, Row> = BTreeMap::new();
     if world.has_zero_rows {
         let end = hours.end.min(Hour::of(world.as_of(now)).plus(1));
         let begun = (hours.start.count()..end.count()).map(Hour::from_count);
-        rows.extend(begun.map(|hour| (hour, row(hour))));
+        rows.extend(begun.map(|hour| (hour, Row::default())));
     }
     for (hour, models) in world.used(workspace, hours, now) {
-        rows.insert(
-            hour,
-            Row {
-                models,
-                ..row(hour)
-            },
-        );
+        rows.entry(hour).or_default().models = models;
+    }
+    for (hour, row) in &mut rows {
+        row.date = wire::hour_text(*hour);
     }
     rows
 }
@@ -309,22 +299,30 @@ fn daily(
     (first, last): (Day, Day),
     now: Timestamp,
 ) -> BTreeMap<Day, Row> {
-    let mut days: BTreeMap<Day, Row> = BTreeMap::new();
-    for (hour, row) in hourly(world, workspace, (first, last), now) {
-        let day = days.entry(hour.day()).or_default();
-        for (model, used) in row.models {
-            *day.models.entry(model).or_default() += used;
-        }
+    let told_until = last.min(Day::of(world.as_of(now)));
+    let mut rows: BTreeMap<Day, Row> = BTreeMap::new();
+    if world.has_zero_rows {
+        let begun = (first.count()..=told_until.count()).map(Day::from_count);
+        rows.extend(begun.map(|day| (day, Row::default())));
     }
-    let today = Day::of(world.as_of(now));
-    for day in world.days_with_extra(workspace, first, last.min(today)) {
-        days.entry(day).or_default();
+    for day in world.days_with_extra(workspace, first, told_until) {
+        rows.entry(day).or_default();
     }
-    for (day, row) in &mut days {
+    for (start, models) in world.used_by_day(workspace, hours_of(first, last), now) {
+        rows.entry(start.day()).or_default().models = models;
+    }
+    for (day, row) in &mut rows {
         row.date = day.date().to_string();
         row.extra_micros = world.day_extra(workspace, *day);
     }
-    days
+    rows
+}
+
+fn hours_of(first: Day, last: Day) -> HourSpan {
+    HourSpan {
+        start: first.first_hour(),
+        end: last.plus(1).first_hour(),
+    }
 }
 
 fn monthly(days: BTreeMap<Day, Row>) -> Vec<Row> {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::domain::money::Usd;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::simulator::spending::{self, Stream};
-use crate::simulator::world::{Models, Runaway, Used, World};
+use crate::simulator::world::{Models, Used, World};
 
 const SECONDS_OF_AN_HOUR: i64 = 3600;
 
@@ -22,23 +22,49 @@ impl World {
         hours: HourSpan,
         now: Timestamp,
     ) -> BTreeMap<Hour, Models> {
+        self.used_by(|hour| hour, workspace, hours, now)
+    }
+
+    /// The same by day, under its first hour: the sums of its hours.
+    pub fn used_by_day(
+        &mut self,
+        workspace: Option<&str>,
+        hours: HourSpan,
+        now: Timestamp,
+    ) -> BTreeMap<Hour, Models> {
+        self.used_by(|hour| hour.day().first_hour(), workspace, hours, now)
+    }
+
+    fn used_by(
+        &mut self,
+        bucket: impl Fn(Hour) -> Hour,
+        workspace: Option<&str>,
+        hours: HourSpan,
+        now: Timestamp,
+    ) -> BTreeMap<Hour, Models> {
         let now = self.as_of(now);
         self.lived_until = self.lived_until.max(Some(Hour::of(now)));
         let hours = begun(hours, now);
-        let mut sums = self.by_habit(workspace, hours, now);
+        let mut sums = self.by_habit(&bucket, workspace, hours, now);
         let is_asked = |id: &str| workspace.is_none_or(|wanted| wanted == id);
         let rows_of_one = workspace.and_then(|id| self.used.get_key_value(id));
         let rows_of_all = self.used.iter().filter(|_| workspace.is_none());
         for (_, rows) in rows_of_one.into_iter().chain(rows_of_all) {
             for (hour, models) in rows.range(hours.start..hours.end) {
-                let sum = sums.entry(*hour).or_default();
+                let sum = sums.entry(bucket(*hour)).or_default();
                 for (model, used) in models {
                     *sum.entry(model.clone()).or_default() += *used;
                 }
             }
         }
         for runaway in self.runaways.iter().filter(|of| is_asked(&of.workspace)) {
-            self.add_runaway(&mut sums, runaway, hours, now);
+            for (hour, used) in runaway.used(hours, now) {
+                if self.is_forgotten(&runaway.workspace, hour) {
+                    continue;
+                }
+                let models = sums.entry(bucket(hour)).or_default();
+                *models.entry(runaway.model.clone()).or_default() += used;
+            }
         }
         sums
     }
@@ -91,52 +117,53 @@ impl World {
 
     fn by_habit(
         &mut self,
+        bucket: impl Fn(Hour) -> Hour,
         workspace: Option<&str>,
         hours: HourSpan,
         now: Timestamp,
     ) -> BTreeMap<Hour, Models> {
-        let mut sums = BTreeMap::new();
+        let mut sums: BTreeMap<Hour, Vec<Used>> = BTreeMap::new();
         if workspace.is_some_and(|id| !self.streams.contains_key(id)) {
-            return sums;
+            return BTreeMap::new();
         }
         for hour in (hours.start.count()..hours.end.count()).map(Hour::from_count) {
-            let by_model = match workspace {
-                Some(id) => self.habits_of(id, hour, now),
-                None => self.habits_of_all(hour, now),
-            };
-            let told = self.models.iter().zip(by_model);
-            let told: Models = told
-                .filter(|(_, used)| used.micros != 0)
-                .map(|(model, used)| (model.clone(), used))
-                .collect();
-            if !told.is_empty() {
-                sums.insert(hour, told);
+            let sum = sums
+                .entry(bucket(hour))
+                .or_insert_with(|| vec![Used::default(); self.models.len()]);
+            match workspace {
+                Some(id) => self.add_streams(sum, id, &self.streams[id], hour, now),
+                None => self.add_all(sum, hour, now),
             }
         }
-        sums
+        let told = sums.into_iter().map(|(bucket, by_model)| {
+            let told = self.models.iter().zip(by_model);
+            let told = told.filter(|(_, used)| used.micros != 0);
+            let told: Models = told
+                .map(|((model, _), used)| (model.clone(), used))
+                .collect();
+            (bucket, told)
+        });
+        told.filter(|(_, told)| !told.is_empty()).collect()
     }
 
-    fn habits_of(&self, workspace: &str, hour: Hour, now: Timestamp) -> Vec<Used> {
-        let mut sums = vec![Used::default(); self.models.len()];
-        if let Some(streams) = self.streams.get(workspace) {
-            self.add_streams(&mut sums, workspace, streams, hour, now);
-        }
-        sums
-    }
-
-    fn habits_of_all(&mut self, hour: Hour, now: Timestamp) -> Vec<Used> {
+    fn add_all(&mut self, sums: &mut [Used], hour: Hour, now: Timestamp) {
         let is_over = hour.end() <= now;
-        if let Some(sums) = self.closed.get(&hour).filter(|_| is_over) {
-            return sums.clone();
-        }
-        let mut sums = vec![Used::default(); self.models.len()];
-        for (workspace, streams) in &self.streams {
-            self.add_streams(&mut sums, workspace, streams, hour, now);
+        let of_hour = match self.closed.get(&hour).filter(|_| is_over) {
+            Some(kept) => kept.clone(),
+            None => {
+                let mut of_hour = vec![Used::default(); self.models.len()];
+                for (workspace, streams) in &self.streams {
+                    self.add_streams(&mut of_hour, workspace, streams, hour, now);
+                }
+                of_hour
+            }
+        };
+        for (sum, used) in sums.iter_mut().zip(&of_hour) {
+            *sum += *used;
         }
         if is_over {
-            self.closed.insert(hour, sums.clone());
+            self.closed.entry(hour).or_insert(of_hour);
         }
-        sums
     }
 
     fn add_streams(
@@ -156,7 +183,8 @@ impl World {
             let whole = spending::spend(self.seed, &stream.habit, stream.salt, hour);
             let micros = whole * into / SECONDS_OF_AN_HOUR;
             if micros > 0 {
-                sums[stream.model] += Used::typical(&self.models[stream.model], micros);
+                let (_, prices) = &self.models[stream.model];
+                sums[stream.model] += Used::worth(prices, micros);
             }
         }
     }
@@ -164,50 +192,6 @@ impl World {
     fn is_forgotten(&self, workspace: &str, hour: Hour) -> bool {
         let spans = self.forgotten.get(workspace);
         spans.is_some_and(|spans| spans.iter().any(|span| span.contains(hour)))
-    }
-
-    fn add_runaway(
-        &self,
-        sums: &mut BTreeMap<Hour, Models>,
-        runaway: &Runaway,
-        hours: HourSpan,
-        now: Timestamp,
-    ) {
-        let last = runaway.since.as_second() + runaway.lasts.max(0);
-        let ended = Timestamp::from_second(last).unwrap_or(now).min(now);
-        let touched = HourSpan {
-            start: Hour::of(runaway.since),
-            end: Hour::of(ended).plus(1),
-        };
-        let touched = hours.intersect(touched);
-        for hour in (touched.start.count()..touched.end.count()).map(Hour::from_count) {
-            let until = |at: Timestamp| runaway.micros_until(at.min(ended));
-            let micros = until(hour.end()) - until(hour.start());
-            if micros > 0 && !self.is_forgotten(&runaway.workspace, hour) {
-                let models = sums.entry(hour).or_default();
-                *models.entry(runaway.model.clone()).or_default() +=
-                    Used::typical(&runaway.model, micros);
-            }
-        }
-    }
-}
-
-impl Runaway {
-    /// What it has spent from its start to a moment, in 10⁻⁶ USD, second by second.
-    fn micros_until(&self, at: Timestamp) -> i64 {
-        let mut seconds = at.duration_since(self.since).as_secs().max(0);
-        let mut sum = 0;
-        for n_doublings in 0..=self.n_doublings {
-            let is_last = n_doublings == self.n_doublings;
-            let of_pace = if is_last {
-                seconds
-            } else {
-                seconds.min(self.doubles_after.max(1))
-            };
-            sum += of_pace * (self.micros_per_second << n_doublings);
-            seconds -= of_pace;
-        }
-        sum
     }
 }
 
@@ -217,5 +201,139 @@ fn begun(hours: HourSpan, now: Timestamp) -> HourSpan {
     HourSpan {
         start: hours.start,
         end: end.max(hours.start),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPUS: &str = "claude-opus-4-5";
+    const A: &str = "workspace_a";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn november() -> HourSpan {
+        HourSpan {
+            start: Hour::of(at("2026-11-01T00:00:00Z")),
+            end: Hour::of(at("2026-12-01T00:00:00Z")),
+        }
+    }
+
+    /// One workspace that spends evenly since November.
+    fn world() -> World {
+        let mut world = World::seeded(5);
+        world.add_workspace(A, "A");
+        world.add_habit(A, OPUS, 3_600_000, false, at("2026-11-01T00:00:00Z"));
+        world
+    }
+
+    fn spent(world: &mut World, now: &str) -> i128 {
+        world.spent(Some(A), november(), at(now)).pico() / 1_000_000
+    }
+
+    #[test]
+    fn the_running_hour_grows_and_the_future_is_not_told() {
+        let mut world = world();
+        let mut last = spent(&mut world, "2026-11-02T10:00:00Z");
+        for minute in 1..60 {
+            let now = spent(&mut world, &format!("2026-11-02T10:{minute:02}:00Z"));
+            assert!(now > last, "minute {minute}");
+            let at = at(&format!("2026-11-02T10:{minute:02}:00Z"));
+            let whole = world.spent(None, november(), at);
+            assert_eq!(whole.pico() / 1_000_000, now, "minute {minute}");
+            last = now;
+        }
+        let hours = world.used(Some(A), november(), at("2026-11-02T10:59:00Z"));
+        assert_eq!(hours.len(), 24 + 11);
+        // What was told of an hour once is told of it for ever.
+        assert_eq!(spent(&mut world, "2026-11-02T10:59:00Z"), last);
+        let whole = world.spent(None, november(), at("2026-11-20T00:00:00Z"));
+        let part = world.spent(Some(A), november(), at("2026-11-20T00:00:00Z"));
+        assert_eq!(whole, part, "kept sums are the same sums");
+    }
+
+    #[test]
+    fn what_is_forgotten_stays_so_and_what_comes_later_is_told() {
+        let mut world = world();
+        let before = spent(&mut world, "2026-11-10T12:30:00Z");
+        world.spend(A, OPUS, at("2026-11-09T12:00:00Z"), "7");
+        assert_eq!(
+            spent(&mut world, "2026-11-10T12:30:00Z"),
+            before + 7_000_000
+        );
+        world.forget(A, november());
+        let running = spent(&mut world, "2026-11-10T12:30:00Z");
+        assert!(running > 0 && running < 3_600_000, "the running hour alone");
+        let whole = world.spent(None, november(), at("2026-11-10T12:30:00Z"));
+        assert_eq!(whole.pico() / 1_000_000, running);
+        assert!(spent(&mut world, "2026-11-10T15:00:00Z") > running + 2 * 2_000_000);
+        world.spend(A, OPUS, at("2026-11-09T12:00:00Z"), "7");
+        let with = world.used(Some(A), november(), at("2026-11-10T12:30:00Z"));
+        assert_eq!(with.len(), 2, "what is spent after it is told: {with:?}");
+    }
+
+    #[test]
+    fn another_habit_leaves_what_was_told() {
+        let mut world = world();
+        let noon = "2026-11-10T12:00:00Z";
+        let before = spent(&mut world, noon);
+        world.add_habit(A, OPUS, 360_000_000, false, at("2026-11-05T00:00:00Z"));
+        assert_eq!(spent(&mut world, noon), before);
+        let more = spent(&mut world, "2026-11-10T13:00:00Z") - before;
+        assert!(more > 200_000_000, "{more}");
+        world.add_habit(A, OPUS, 3_600, false, at("2026-11-05T00:00:00Z"));
+        let less = spent(&mut world, "2026-11-10T14:00:00Z") - before - more;
+        assert!(less < 10_000, "{less}");
+        let mut fresh = self::world();
+        fresh.add_habit(A, OPUS, 360_000_000, false, at("2026-11-10T12:00:00Z"));
+        assert_eq!(spent(&mut fresh, noon), before, "nothing twice");
+    }
+
+    #[test]
+    fn ten_thousand_workspaces_keep_no_rows() {
+        let mut world = World::realistic(1, 10_000, at("2026-08-01T00:00:00Z"));
+        let now = at("2026-11-20T02:30:00Z");
+        let one = world.used(Some("workspace_09999"), november(), now);
+        assert!(one.len() > 300, "{}", one.len());
+        assert!(world.used.is_empty() && world.closed.is_empty());
+        let today = HourSpan {
+            start: Hour::of(at("2026-11-20T00:00:00Z")),
+            ..november()
+        };
+        assert_eq!(world.used(None, today, now).len(), 3);
+        assert_eq!(world.closed.len(), 2, "the sums of the hours that are over");
+    }
+
+    #[test]
+    fn corrections_count_where_their_whole_day_is() {
+        let mut world = World::empty();
+        let day = Day::of(at("2026-11-10T00:00:00Z"));
+        world.correct_day(A, day, "-1.5");
+        let span = |end: Hour| HourSpan {
+            start: day.first_hour(),
+            end,
+        };
+        let now = at("2026-11-20T00:00:00Z");
+        let mut of = |end| world.spent(Some(A), span(end), now).to_string();
+        assert_eq!(of(day.plus(1).first_hour()), "-1.5");
+        assert_eq!(of(day.last_hour()), "0");
+        assert_eq!(world.days_with_extra(None, day, day), [day]);
+        assert_eq!(world.days_with_extra(Some("b"), day, day), []);
+    }
+
+    #[test]
+    fn places_follow_a_list_that_is_changed_from_outside() {
+        let mut world = World::realistic(1, 5, at("2026-11-01T00:00:00Z"));
+        assert_eq!(world.place_of("workspace_00003"), Some(3));
+        world.archive("workspace_00001");
+        assert_eq!(world.place_of("workspace_00003"), Some(2));
+        assert_eq!(world.place_of("workspace_00001"), None);
+        world.workspaces.reverse();
+        assert_eq!(world.place_of("workspace_00003"), Some(1));
+        world.add_workspace("workspace_new", "New");
+        assert_eq!(world.place_of("workspace_new"), Some(4));
     }
 }

@@ -11,6 +11,8 @@ pub mod spending;
 
 pub mod world;
 
+pub mod runaways;
+
 pub mod living;
 pub mod scenes;
 pub mod wire;

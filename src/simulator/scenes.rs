@@ -218,3 +218,129 @@ fn next_loop(now: Timestamp) -> Runaway {
 fn later(at: Timestamp, duration: SignedDuration) -> Timestamp {
     at.checked_add(duration).unwrap_or(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::money::Usd;
+    use crate::domain::span::{Day, HourSpan};
+    use crate::simulator::world::Used;
+
+    fn day(now: Timestamp) -> HourSpan {
+        let today = Day::of(now);
+        HourSpan {
+            start: today.first_hour(),
+            end: today.plus(1).first_hour(),
+        }
+    }
+
+    fn demo(now: Timestamp) -> World {
+        World::demo(11, later(now, SignedDuration::from_hours(-24 * 100)), now)
+    }
+
+    #[test]
+    fn the_demo_crosses_each_threshold_of_its_day_within_a_minute() {
+        for start in [
+            "2026-11-24T14:30:00Z",
+            "2026-12-01T00:00:20Z",
+            "2026-02-28T22:59:00Z",
+        ] {
+            let now: Timestamp = start.parse().unwrap();
+            let mut world = demo(now);
+            let mut sandbox = |seconds: i64| {
+                let at = later(now, SignedDuration::from_secs(seconds));
+                world.spent(Some(SANDBOX), day(at), at)
+            };
+            assert!(sandbox(8) < Usd::from_dollars(5), "{start}");
+            let dollars = [29, 35, 38, 46, 60, 3_000].map(sandbox);
+            let [info, soon, warning, critical, minute, hour] = dollars;
+            let span = |from, to| Usd::from_dollars(from)..Usd::from_dollars(to);
+            assert!(span(40, 60).contains(&info), "{start}: {dollars:?}");
+            assert!(span(60, 100).contains(&soon), "{start}: {dollars:?}");
+            assert!(span(100, 200).contains(&warning), "{start}: {dollars:?}");
+            assert!(span(200, 300).contains(&critical), "{start}: {dollars:?}");
+            assert!(minute < hour, "{start}: {dollars:?}");
+            assert!(
+                hour < Usd::from_dollars(700),
+                "somebody stops it: {dollars:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_demo_spends_as_an_organization_of_its_size_would() {
+        let now: Timestamp = "2026-11-24T14:30:00Z".parse().unwrap();
+        let mut world = demo(now);
+        let month = HourSpan {
+            start: Hour::of("2026-10-01T00:00:00Z".parse().unwrap()),
+            end: Hour::of("2026-11-01T00:00:00Z".parse().unwrap()),
+        };
+        let whole = world.spent(None, month, now);
+        assert!(whole > Usd::from_dollars(10_000), "{whole}");
+        assert!(whole < Usd::from_dollars(20_000), "{whole}");
+        assert_eq!(world.spent(Some(RESEARCH), month, now), Usd::ZERO);
+        assert!(world.spent(Some(RESEARCH), day(now), now) > Usd::from_dollars(20));
+        let pipeline = |world: &mut World, days_ago: i64| {
+            let at = later(now, SignedDuration::from_hours(-24 * days_ago));
+            world.spent(Some("workspace_pipeline"), day(at), now)
+        };
+        let (usual, incident) = (pipeline(&mut world, 13), pipeline(&mut world, 12));
+        assert!(incident.pico() > usual.pico() * 3, "{incident}, {usual}");
+        for limited in world.workspaces.clone() {
+            let Some(limit) = limited.monthly_limit else {
+                continue;
+            };
+            let spent = world.spent(Some(&limited.id), month, now);
+            assert!(spent < Usd::parse(&limit).unwrap(), "{}", limited.name);
+        }
+    }
+
+    #[test]
+    fn tokens_are_worth_what_is_spent() {
+        for (model, input, output, cache_read) in [
+            (OPUS, 500, 2500, 50),
+            (SONNET, 300, 1500, 30),
+            (HAIKU, 100, 500, 10),
+        ] {
+            let used = Used::worth(&spending::prices(model), 1_000_000_000);
+            let hundredths =
+                used.input * input + used.output * output + used.cache_read * cache_read;
+            let off = used.micros * 100 - hundredths;
+            assert!((0..10_000).contains(&off), "{model}: {off}");
+            assert!((1_000..1_000_000).contains(&used.requests));
+        }
+    }
+
+    #[test]
+    fn workspaces_of_a_large_organization_differ() {
+        let began: Timestamp = "2026-09-01T00:00:00Z".parse().unwrap();
+        let now: Timestamp = "2026-11-24T00:00:00Z".parse().unwrap();
+        let mut world = World::realistic(3, 80, began);
+        let first_day = |world: &mut World, place: usize| {
+            let id = format!("workspace_{place:05}");
+            world.spent(Some(&id), day(began), now)
+        };
+        assert!(first_day(&mut world, 0).pico() > first_day(&mut world, 60).pico() * 30);
+        assert_eq!(first_day(&mut world, 13), Usd::ZERO, "launched later");
+        assert!(first_day(&mut world, 12) > Usd::ZERO);
+        let runaways: Vec<&str> = world
+            .runaways
+            .iter()
+            .map(|of| of.workspace.as_str())
+            .collect();
+        assert_eq!(runaways, ["workspace_00012", "workspace_00076"]);
+        let hours = HourSpan {
+            start: Hour::of(began),
+            end: Hour::of(now),
+        };
+        let n_busy = world.used(Some("workspace_00014"), hours, now).len();
+        let n_hours = usize::try_from(hours.end.count() - hours.start.count()).unwrap();
+        assert!(
+            n_busy * 10 < n_hours * 8 + n_hours,
+            "three models, each silent: {n_busy} of {n_hours}"
+        );
+        assert_eq!((world.users.len(), world.keys.len()), (160, 161));
+        let idle = world.keys.iter().filter(|key| key.last_used_at.is_none());
+        assert_eq!(idle.count(), 32);
+    }
+}

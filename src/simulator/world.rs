@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::money::Usd;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::simulator::people::{Key, User};
-use crate::simulator::spending::{self, Habit, Stream};
+use crate::simulator::spending::{self, Habit, Prices, Stream};
 
 /// One workspace as the API lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +38,8 @@ pub struct Used {
 }
 
 impl Used {
-    /// Tokens and requests that go with a spend, by the model's list prices.
-    pub fn typical(model: &str, micros: i64) -> Used {
-        let prices = spending::prices(model);
+    /// Tokens and requests that go with a spend, by list prices.
+    pub fn worth(prices: &Prices, micros: i64) -> Used {
         // Percent of the spend by cents per million tokens are tokens.
         let tokens = |percent: i64, price: i64| micros * percent / price;
         Used {
@@ -137,8 +136,8 @@ pub struct World {
     /// Loops.
     pub runaways: Vec<Runaway>,
     pub(super) seed: u64,
-    /// Every model with a habit; streams have an index into it.
-    pub(super) models: Vec<String>,
+    /// Every model with a habit, and its prices; streams have an index into it.
+    pub(super) models: Vec<(String, Prices)>,
     pub(super) streams: HashMap<String, Vec<Stream>>,
     /// Hours that were forgotten, by workspace.
     pub(super) forgotten: HashMap<String, Vec<HourSpan>>,
@@ -231,9 +230,10 @@ impl World {
     /// Spends by any habit. A habit with the same model that there was before ends where this one begins, but keeps the
     /// hours that were told already.
     pub fn add_stream(&mut self, workspace: &str, model: &str, habit: Habit) {
-        let known = self.models.iter().position(|known| known == model);
+        let known = self.models.iter().position(|(known, _)| known == model);
         let index = known.unwrap_or_else(|| {
-            self.models.push(model.to_owned());
+            let prices = spending::prices(model);
+            self.models.push((model.to_owned(), prices));
             self.models.len() - 1
         });
         let lived_until = self.lived_until;

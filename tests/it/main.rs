@@ -16,10 +16,13 @@ mod program;
 
 mod alerts;
 mod cli;
+mod config;
 mod cycle;
 mod delivery;
 mod failures;
 mod mail;
+mod metrics;
 mod restart;
 mod run;
+mod simulator;
 mod storm;

@@ -120,14 +120,6 @@ impl Office {
         self.clock.advance(Duration::from_secs(seconds));
         worker.run_due(&self.counters).await.unwrap()
     }
-
-    /// Whether the gauge says that a notifier is parked; `None` where it says nothing.
-    pub fn parked(&self, name: &str) -> Option<bool> {
-        let text = self.counters.render();
-        let series = format!("spendwatch_notifier_parked{{notifier=\"{name}\"}} ");
-        let line = text.lines().find_map(|line| line.strip_prefix(&series));
-        line.map(|value| value == "1")
-    }
 }
 
 /// A workspace's month over its limit.
