@@ -305,6 +305,7 @@ impl Daemon {
         for setup in setups {
             let name = setup.organization.name.clone();
             self.app.board.expect(&name);
+            self.app.counters.add_organization(&name);
             self.app
                 .board
                 .count_requests_of(&name, setup.api.requests());

@@ -137,14 +137,19 @@ impl Counters {
 
     fn begin_at_zero(&self, organizations: &[OrganizationName], notifiers: &[NotifierName]) {
         for organization in organizations {
-            for outcome in CycleOutcome::ALL {
-                self.poll_cycles
-                    .with_label_values(&[organization.as_str(), outcome.as_str()])
-                    .inc_by(0);
-            }
+            self.add_organization(organization);
         }
         for notifier in notifiers {
             self.add_notifier(notifier);
+        }
+    }
+
+    /// An organization that came with a reload.
+    pub fn add_organization(&self, organization: &OrganizationName) {
+        for outcome in CycleOutcome::ALL {
+            self.poll_cycles
+                .with_label_values(&[organization.as_str(), outcome.as_str()])
+                .inc_by(0);
         }
     }
 

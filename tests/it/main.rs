@@ -16,6 +16,7 @@ mod program;
 
 mod alerts;
 mod cli;
+mod cli_store;
 mod config;
 mod cycle;
 mod delivery;
