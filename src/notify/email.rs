@@ -48,6 +48,7 @@ pub struct Email {
     server: Server,
     from: Mailbox,
     settings: Vec<Secret>,
+    password: Option<Secret>,
     time_limit: Duration,
 }
 
@@ -81,6 +82,7 @@ impl Email {
             server,
             from,
             settings: marked,
+            password: settings.password,
             time_limit: TIME_LIMIT,
         })
     }
@@ -110,7 +112,11 @@ impl Email {
             Err(error) => return Delivery::drop_message(format!("no mail can be made: {error}")),
         };
         let (from, to) = (&self.from.email, &to.email);
-        smtp::transact(&self.server, from, to, &mail, self.time_limit).await
+        let delivery = smtp::transact(&self.server, from, to, &mail, self.time_limit).await;
+        match &self.password {
+            Some(password) => delivery.retold(|error| password.scrub(error)),
+            None => delivery,
+        }
     }
 }
 

@@ -83,6 +83,18 @@ impl Delivery {
         }
     }
 
+    /// The same, told otherwise.
+    #[must_use]
+    pub fn retold(mut self, tell: impl Fn(&str) -> String) -> Delivery {
+        match &mut self {
+            Delivery::Delivered => {}
+            Delivery::Retry { error, .. }
+            | Delivery::Park { error, .. }
+            | Delivery::Drop { error } => *error = tell(error),
+        }
+        self
+    }
+
     /// Why it was not delivered.
     pub fn error(&self) -> Option<&str> {
         match self {

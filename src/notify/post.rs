@@ -21,6 +21,8 @@ const MAX_ANSWER: usize = 64 * 1024;
 const MAX_QUOTED: usize = 200;
 /// Shorter parts of a URL's path are words, not secrets.
 const MIN_SECRET_PART: usize = 6;
+/// Shorter words of a header are names of a scheme, as `Bearer` is.
+const MIN_SECRET_WORD: usize = 8;
 
 /// A client for posts to one receiver.
 pub fn client(url: &Secret) -> Result<Client, SettingsError> {
@@ -78,11 +80,14 @@ impl Address {
         let parts = url.path().split('/').chain(query.split(['&', '=']));
         let userinfo = [url.username(), url.password().unwrap_or_default()];
         let mut scrubbed = self.url.scrub(text).replace(url.as_str(), REDACTED);
-        let mut secrets: Vec<&str> = parts.chain(userinfo).chain([url.path(), query]).collect();
+        let raw = parts.chain(userinfo).chain([url.path(), query]);
+        // A receiver reads the values without their escapes, and may quote them so.
+        let values = url.query_pairs().map(|(_, value)| value.into_owned());
+        let mut secrets: Vec<String> = raw.map(str::to_owned).chain(values).collect();
         secrets.sort_by_key(|part| std::cmp::Reverse(part.len()));
         for part in secrets {
             if part.len() >= MIN_SECRET_PART {
-                scrubbed = scrubbed.replace(part, REDACTED);
+                scrubbed = scrubbed.replace(&part, REDACTED);
             }
         }
         scrubbed
@@ -232,12 +237,22 @@ fn describe(answer: &Answer, post: &Post<'_>) -> String {
     }
 }
 
+/// Without the parts of a header or a key that are secrets by themselves: the token of `Bearer token`, the base64 of
+/// `whsec_base64`.
+fn scrub_words(secret: &Secret, text: &str) -> String {
+    let words = secret.expose().split_whitespace();
+    words
+        .map(|word| word.strip_prefix("whsec_").unwrap_or(word))
+        .filter(|word| word.len() >= MIN_SECRET_WORD)
+        .fold(text.to_owned(), |text, word| text.replace(word, REDACTED))
+}
+
 /// On one line, without secrets and control characters, at most 200 characters. It is searched before it is cut, so that
 /// no half of a secret stays.
 fn quote(text: &str, post: &Post<'_>) -> String {
     let mut scrubbed = post.address.scrub(text);
     for secret in &post.secrets {
-        scrubbed = secret.scrub(&scrubbed);
+        scrubbed = scrub_words(secret, &secret.scrub(&scrubbed));
     }
     let line = words::line(&scrubbed);
     match line.char_indices().nth(MAX_QUOTED) {
@@ -315,6 +330,26 @@ mod tests {
         assert_eq!(
             quote(&long, &post_to(&address)).chars().count(),
             MAX_QUOTED + 1
+        );
+    }
+
+    #[test]
+    fn no_part_of_a_header_or_a_key_and_no_value_without_its_escapes_is_quoted() {
+        let url = "https://hooks.example.com/x?sig=a%2Fb%2Bcanary&v=1".to_owned();
+        let address = Address::new(Secret::new(url)).unwrap();
+        let secrets = [
+            "Bearer canary-0002",
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        ]
+        .map(|text| Secret::new(text.to_owned()));
+        let post = Post {
+            secrets: secrets.iter().collect(),
+            ..post_to(&address)
+        };
+        let echo = "Bearer token canary-0002, key MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, sig a/b+canary";
+        assert_eq!(
+            quote(echo, &post),
+            "Bearer token [redacted], key [redacted], sig [redacted]"
         );
     }
 

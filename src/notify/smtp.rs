@@ -85,6 +85,9 @@ impl Step {
 
 /// Until a connection stands.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a whole conversation, encryption included, that are read from a server which is not yet known to be the
+/// right one. lettre measures a line only when it has ended.
+const MAX_ANSWERS: usize = 1024 * 1024;
 /// For the farewell, which changes nothing.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -166,7 +169,10 @@ async fn connect(server: &Server) -> Result<AsyncSmtpConnection, Delivery> {
         return connected.await.map_err(failed);
     }
     let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => Box::new(Sparing(stream)),
+        Ok(Ok(stream)) => Box::new(Sparing {
+            stream,
+            n_left: MAX_ANSWERS,
+        }),
         Ok(Err(error)) => return Err(Delivery::retry(format!("no connection: {error}"))),
         Err(_) => return Err(Delivery::retry("no connection in time")),
     };
@@ -235,7 +241,10 @@ fn describe(step: Step, error: &Error) -> String {
 ///
 /// What somebody in between adds to the unencrypted reply to STARTTLS would otherwise be held in a buffer and read as
 /// if it had come over the encrypted connection; like this it ends in the handshake, which fails.
-struct Sparing(TcpStream);
+struct Sparing {
+    stream: TcpStream,
+    n_left: usize,
+}
 
 impl fmt::Debug for Sparing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -245,7 +254,7 @@ impl fmt::Debug for Sparing {
 
 impl AsyncTokioStream for Sparing {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.0.peer_addr()
+        self.stream.peer_addr()
     }
 }
 
@@ -261,8 +270,12 @@ impl AsyncRead for Sparing {
         if room == 0 {
             return Poll::Ready(Ok(()));
         }
-        match Pin::new(&mut self.0).poll_read(context, &mut one) {
+        if self.n_left == 0 {
+            return Poll::Ready(Err(io::Error::other("the server says too much")));
+        }
+        match Pin::new(&mut self.stream).poll_read(context, &mut one) {
             Poll::Ready(Ok(())) => {
+                self.n_left -= one.filled().len();
                 buffer.put_slice(one.filled());
                 Poll::Ready(Ok(()))
             }
@@ -278,14 +291,14 @@ impl AsyncWrite for Sparing {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

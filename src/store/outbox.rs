@@ -627,6 +627,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn other_settings_make_due_what_was_tried_and_nothing_else() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        check_claim(&store, 1, "one #1 a1:first").await;
+        finish(&store, "one", retry(100)).await;
+        tell(&store, "two", 49, &[("b", 1, First)]).await;
+        store
+            .renew_notifier(&"slack".into(), "mark".to_owned(), at(40))
+            .await
+            .unwrap();
+        assert_eq!(store.next_due(&"slack".into()).await.unwrap(), Some(at(40)));
+        check_claim(&store, 40, "one #2 a1:first").await;
+        finish(&store, "one", Outcome::Delivered).await;
+        assert_eq!(store.next_due(&"slack".into()).await.unwrap(), Some(at(50)));
+    }
+
+    #[tokio::test]
+    async fn attempts_that_may_have_arrived_are_counted_until_somebody_sends_it_again() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        let unclear = |minute| Outcome::Retry {
+            at: at(minute),
+            error: "504".to_owned(),
+            may_have_arrived: true,
+        };
+        for (minute, outcome, n_ambiguous) in
+            [(1, unclear(2), 0), (2, retry(3), 1), (3, unclear(4), 1)]
+        {
+            let claimed = claim(&store, minute).await.unwrap();
+            assert_eq!(claimed.n_ambiguous, n_ambiguous);
+            finish(&store, "one", outcome).await;
+        }
+        assert_eq!(claim(&store, 4).await.unwrap().n_ambiguous, 2);
+        let error = "given up".to_owned();
+        finish(&store, "one", Outcome::Dead { error }).await;
+        store.replay("one", at(5), at(9000)).await.unwrap();
+        let claimed = claim(&store, 5).await.unwrap();
+        assert_eq!((claimed.n_ambiguous, claimed.n_attempts), (0, 5));
+    }
+
+    #[tokio::test]
     async fn case_44_messages_of_a_removed_notifier_become_dead_letters() {
         let store = store().await;
         tell(&store, "one", 0, &[("a", 1, First)]).await;

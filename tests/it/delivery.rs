@@ -55,7 +55,11 @@ async fn run_until(office: &Office, worker: &Worker, condition: impl Future<Outp
         condition.await;
         stop.cancel();
     };
-    tokio::join!(worker.run(&office.counters, &bell, &stop), ended);
+    let both = async { tokio::join!(worker.run(&office.counters, &bell, &stop), ended) };
+    // What it waits for takes a moment, unless it never comes.
+    tokio::time::timeout(Duration::from_secs(30), both)
+        .await
+        .unwrap();
 }
 
 /// Waits until so many wait for the clock.
@@ -485,13 +489,19 @@ async fn a_stop_lets_an_attempt_end_and_sends_nothing_more() {
     let office = Office::new();
     let store = office.open().await;
     let receiver = Receiver::start(|_| None).await;
-    for (id, name) in [("one", "Alpha"), ("two", "Alpha")] {
-        office.tell(&store, "hook", id, &[(name, 1, First)]).await;
-    }
+    let worker = office.worker(&store, "hook", webhook(&receiver.url));
+    office
+        .tell(&store, "hook", "one", &[("Alpha", 1, First)])
+        .await;
     // It comes to its end by the limit of the client.
     receiver.answer(Answer::Hang);
-    let worker = office.worker(&store, "hook", webhook(&receiver.url));
-    run_until(&office, &worker, receiver.wait_for(1)).await;
+    let meanwhile = async {
+        receiver.wait_for(1).await;
+        office
+            .tell(&store, "hook", "two", &[("Beta", 1, First)])
+            .await;
+    };
+    run_until(&office, &worker, meanwhile).await;
     assert_eq!(post_ids(&receiver), ["one"]);
     let filter = MessageFilter {
         state: Some(MessageState::Waiting),
@@ -499,7 +509,11 @@ async fn a_stop_lets_an_attempt_end_and_sends_nothing_more() {
         limit: 10,
     };
     let waiting = store.messages(&filter).await.unwrap();
-    assert_eq!(waiting[0].last_error.as_deref(), Some("no answer in time"));
+    let errors: Vec<_> = waiting
+        .iter()
+        .map(|row| (row.id.as_str(), row.last_error.as_deref()))
+        .collect();
+    assert_eq!(errors, [("two", None), ("one", Some("no answer in time"))]);
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ mod config;
 mod cycle;
 mod delivery;
 mod failures;
+mod mail;
 mod metrics;
 mod restart;
 mod run;

@@ -266,3 +266,54 @@ async fn what_got_no_answer_is_ambiguous_and_what_got_no_connection_is_not() {
         );
     }
 }
+
+#[tokio::test]
+async fn of_an_endless_answer_only_the_beginning_is_read() {
+    let receiver = Receiver::start(|_| None).await;
+    let (slack, webhook) = (slack(&receiver.url), webhook(&receiver.url));
+    let huge = "ok ".repeat(2 * 1024 * 1024);
+    receiver.answer(reply(200, &[], &huge));
+    assert_eq!(send_one(&webhook).await, Delivery::Delivered);
+    receiver.answer(reply(200, &[], &huge));
+    let unclear = send_one(&slack).await;
+    assert!(
+        matches!(&unclear, Delivery::Retry { is_ambiguous: true, error, .. } if error.len() < 300),
+        "{unclear:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_never_ends_is_cut_off_by_the_clock() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nok";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, head)
+            .await
+            .unwrap();
+        std::future::pending::<()>().await;
+    });
+    let limit = Duration::from_millis(500);
+    let limits = Outbound {
+        connect_timeout: limit,
+        read_timeout: limit,
+        timeout: limit,
+        ca_file: None,
+    };
+    let client = outbound::client_for(&limits, &url.parse().unwrap()).unwrap();
+    let settings = slack::Settings { url: secret(&url) };
+    let slack = Notifier::Slack(Slack::new(client, settings).unwrap());
+    let unclear = send_one(&slack).await;
+    assert!(
+        matches!(
+            unclear,
+            Delivery::Retry {
+                is_ambiguous: true,
+                ..
+            }
+        ),
+        "{unclear:?}"
+    );
+    server.abort();
+}

@@ -246,6 +246,7 @@ async fn replies_mean_what_they_mean_at_their_step() {
         ("AUTH", "535 5.7.8 wrong password canary-0003", "park"),
         ("AUTH", "454 4.7.0 temporary failure", "retry slowly"),
         ("MAIL", "550 5.7.1 sender refused", "park"),
+        ("MAIL", "550 5.7.1 no mail for canary-0003", "park"),
         ("MAIL", "530 5.7.0 authentication required", "park"),
         ("MAIL", "452 4.3.1 disk full", "retry slowly"),
         ("RCPT", "421 4.3.2 shutting down", "retry"),
@@ -275,6 +276,32 @@ async fn a_server_that_says_nothing_is_given_up_on() {
     let email = Notifier::Email(email.with_time_limit(Duration::from_millis(50)));
     let expected = Delivery::retry("the mail server does not answer in time");
     assert_eq!(send(&email, "cfo@example.com").await, expected);
+}
+
+#[tokio::test]
+async fn a_server_that_never_ends_its_line_is_given_up_on_before_it_fills_the_memory() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let talker = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut n_said = 0_usize;
+        let words = [b'2'; 4096];
+        while tokio::io::AsyncWriteExt::write_all(&mut stream, &words)
+            .await
+            .is_ok()
+        {
+            n_said += words.len();
+        }
+        n_said
+    });
+    let email = Email::new(settings(port, Tls::None, None)).unwrap();
+    let delivery = send(&Notifier::Email(email), "cfo@example.com").await;
+    assert!(
+        matches!(&delivery, Delivery::Retry { error, .. } if error.contains("says too much")),
+        "{delivery:?}"
+    );
+    // What was on its way in the system's buffers comes on top.
+    assert!(talker.await.unwrap() < 16 * 1024 * 1024);
 }
 
 #[test]

@@ -1,0 +1,224 @@
+//! Mail as a mail server of another make receives it and another mail parser reads it.
+//!
+//! `scripts/test` says which Python has the server; without it there is nothing to do here.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::Value;
+use spendwatch::domain::notification::{Fact, Reason};
+use spendwatch::notify::email::{Email, Settings};
+use spendwatch::notify::envelope::{Envelope, Links};
+use spendwatch::notify::outcome::Delivery;
+use spendwatch::notify::smtp::Tls;
+use spendwatch::secret::Secret;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::harness::at;
+use crate::office::fact;
+
+/// Ends with its standard input, at the latest when it is dropped.
+struct MailServer {
+    _process: Child,
+    said: Lines<BufReader<ChildStdout>>,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl MailServer {
+    /// `None` where there is no Python for it.
+    async fn start() -> Option<MailServer> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "where the tools of the tests are is no configuration of the program"
+        )]
+        let Ok(python) = std::env::var("SPENDWATCH_TEST_SMTPD_PYTHON") else {
+            eprintln!("left out: SPENDWATCH_TEST_SMTPD_PYTHON names no Python with aiosmtpd");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (folder.path().join("ca.pem"), folder.path().join("key.pem"));
+        std::fs::write(&certificate, pair.cert.pem()).unwrap();
+        std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fakes/smtpd.py");
+        let mut process = Command::new(python)
+            .args([script.as_path(), &certificate, &key])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = said.next_line().await.unwrap().unwrap().parse().unwrap();
+        Some(MailServer {
+            _process: process,
+            said,
+            port,
+            folder,
+        })
+    }
+
+    fn email(&self, password: &str) -> Email {
+        Email::new(Settings {
+            host: "localhost".to_owned(),
+            port: self.port,
+            tls: Tls::StartTlsRequired,
+            username: Some("daemon".to_owned()),
+            password: Some(Secret::new(password.to_owned())),
+            from: "Spend Watch <spendwatch@example.com>".to_owned(),
+            ca_file: Some(self.folder.path().join("ca.pem")),
+        })
+        .unwrap()
+    }
+
+    /// The next mail that was taken.
+    async fn mail(&mut self) -> Value {
+        let line = self.said.next_line().await.unwrap().unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+}
+
+async fn send(email: &Email, recipient: &str, facts: &[Fact]) -> Delivery {
+    let now = at("2026-11-24T13:05:00Z");
+    let envelope = Envelope {
+        id: "id-000001",
+        notifier: &"cfo-mail".into(),
+        facts,
+        created_at: now,
+        now,
+        n_attempts: 0,
+        is_replay: false,
+        links: &Links::default(),
+        recipient: Some(recipient),
+    };
+    email.send(&envelope).await
+}
+
+fn header<'a>(mail: &'a Value, name: &str) -> Vec<&'a str> {
+    let headers = mail["headers"].as_array().unwrap();
+    headers
+        .iter()
+        .filter(|header| header[0].as_str().unwrap().eq_ignore_ascii_case(name))
+        .map(|header| header[1].as_str().unwrap())
+        .collect()
+}
+
+fn facts(name: &str) -> Vec<Fact> {
+    vec![fact(name, 1, Reason::First, at("2026-11-24T13:05:00Z"))]
+}
+
+#[tokio::test]
+async fn a_mail_server_of_another_make_takes_and_reads_our_mail() {
+    let Some(mut server) = MailServer::start().await else {
+        return;
+    };
+    let email = server.email("canary-0003");
+    let sent = send(&email, "Chief <cfo@example.com>", &facts("Süche & Söhne")).await;
+    assert_eq!(sent, Delivery::Delivered);
+    let mail = server.mail().await;
+    assert_eq!(mail["from"], "spendwatch@example.com");
+    assert_eq!(mail["to"], serde_json::json!(["cfo@example.com"]));
+    assert_eq!(
+        (&mail["is_encrypted"], &mail["is_authenticated"]),
+        (&true.into(), &true.into())
+    );
+    assert_eq!(
+        (&mail["defects"], &mail["has_bare_line_ends"]),
+        (&0.into(), &false.into())
+    );
+    assert!(mail["longest_line"].as_u64().unwrap() <= 998);
+    assert_eq!(
+        header(&mail, "from"),
+        ["Spend Watch <spendwatch@example.com>"]
+    );
+    assert_eq!(header(&mail, "to"), ["Chief <cfo@example.com>"]);
+    let subject = header(&mail, "subject");
+    assert!(subject[0].contains("Süche & Söhne"), "{subject:?}");
+    let message_id = header(&mail, "message-id")[0];
+    assert!(message_id.starts_with("<id-000001.") && message_id.ends_with("@example.com>"));
+    assert_eq!(header(&mail, "auto-submitted"), ["auto-generated"]);
+    assert_eq!(mail["date"], "2026-11-24T13:05:00+00:00");
+    for name in ["in-reply-to", "references", "list-id"] {
+        assert_eq!(header(&mail, name).len(), 1, "{name}");
+    }
+    assert_eq!(mail["type"], "multipart/alternative");
+    for (place, kind, name) in [
+        (0, "text/plain", "Süche & Söhne"),
+        (1, "text/html", "Süche &amp; Söhne"),
+    ] {
+        let part = &mail["parts"][place];
+        assert_eq!((&part["type"], &part["defects"]), (&kind.into(), &0.into()));
+        let text = part["text"].as_str().unwrap();
+        assert!(text.contains(name) && text.contains("120.00"), "{text}");
+    }
+    assert_eq!(mail["parts"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn case_27_a_name_adds_no_header_to_a_mail() {
+    let Some(mut server) = MailServer::start().await else {
+        return;
+    };
+    let email = server.email("canary-0003");
+    let hostile = facts("<!channel> & \"x\"\r\nBcc: a@b\r\n\r\n.\r\nQUIT\r\n<script>\u{202e}\u{0}");
+    let sent = send(&email, "cfo@example.com", &hostile).await;
+    assert_eq!(sent, Delivery::Delivered);
+    let mail = server.mail().await;
+    assert_eq!(mail["to"], serde_json::json!(["cfo@example.com"]));
+    assert_eq!(
+        (&mail["defects"], &mail["has_bare_line_ends"]),
+        (&0.into(), &false.into())
+    );
+    assert_eq!(header(&mail, "bcc"), Vec::<&str>::new());
+    let html = mail["parts"][1]["text"].as_str().unwrap();
+    assert!(
+        !html.contains("<script>") && !html.contains("<!channel>"),
+        "{html}"
+    );
+}
+
+#[tokio::test]
+async fn case_24_and_26_each_recipient_has_an_answer_and_a_repeat_has_the_same_message_id() {
+    let Some(mut server) = MailServer::start().await else {
+        return;
+    };
+    let email = server.email("canary-0003");
+    let unknown = send(&email, "unknown@example.com", &facts("Alpha")).await;
+    assert!(
+        matches!(&unknown, Delivery::Drop { error } if error.contains("no such user")),
+        "{unknown:?}"
+    );
+    for _ in 0..2 {
+        let sent = send(&email, "cfo@example.com", &facts("Alpha")).await;
+        assert_eq!(sent, Delivery::Delivered);
+    }
+    let ids = [server.mail().await, server.mail().await]
+        .map(|mail| header(&mail, "message-id")[0].to_owned());
+    assert_eq!(ids[0], ids[1]);
+}
+
+#[tokio::test]
+async fn a_wrong_password_parks_and_is_not_shown() {
+    let Some(server) = MailServer::start().await else {
+        return;
+    };
+    let sent = send(
+        &server.email("canary-0009"),
+        "cfo@example.com",
+        &facts("Alpha"),
+    )
+    .await;
+    let Delivery::Park {
+        error,
+        is_probed: true,
+    } = &sent
+    else {
+        panic!("{sent:?}");
+    };
+    assert!(
+        error.contains("535") && !error.contains("canary"),
+        "{error}"
+    );
+}
