@@ -18,6 +18,7 @@ mod cli;
 mod cycle;
 mod failures;
 mod restart;
+mod rules;
 mod run;
 mod simulator;
 mod storm;
