@@ -1,5 +1,6 @@
 //! Command line in, exit code out.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,10 +27,7 @@ fn main() -> ExitCode {
             };
         }
     };
-    // A variable that is not Unicode can be none of ours.
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let environment = std::env::vars_os().filter_map(ours).collect();
     match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
             let exit = runtime.block_on(cli::run(arguments, &environment));
@@ -40,5 +38,18 @@ fn main() -> ExitCode {
             eprintln!("error: cannot start: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// A variable as text. One that is not Unicode is none of ours, unless it bears our name: then it is told as wrong, not
+/// passed over.
+fn ours((name, value): (OsString, OsString)) -> Option<(String, String)> {
+    let name = name.into_string().ok()?;
+    match value.into_string() {
+        Ok(value) => Some((name, value)),
+        Err(value) if name.starts_with("SPENDWATCH_") => {
+            Some((name, value.to_string_lossy().into_owned()))
+        }
+        Err(_) => None,
     }
 }

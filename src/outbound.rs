@@ -2,7 +2,7 @@
 //!
 //! A bare client has no time-outs, follows redirects (and takes the key along) and panics where the machine has no
 //! root certificates. What is built here has time-outs, follows nothing, goes through the proxy that the environment
-//! names, and trusts the system's roots and those of a file of one's own.
+//! names, and trusts the system's roots and those of a file of one's own. What an answer says about time is read here, too.
 
 use std::fs;
 use std::io;
@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Url};
 use rustls::RootCertStore;
@@ -94,6 +95,8 @@ fn base(outbound: &Outbound) -> ClientBuilder {
     Client::builder()
         .user_agent(USER_AGENT)
         .redirect(Policy::none())
+        // When something is sent again is decided above, and counted there.
+        .retry(reqwest::retry::never())
         .referer(false)
         .connect_timeout(outbound.connect_timeout.min(outbound.timeout))
         .read_timeout(outbound.read_timeout.min(outbound.timeout))
@@ -135,6 +138,41 @@ fn build(builder: ClientBuilder) -> Result<Client, OutboundError> {
     })
 }
 
+/// How long a `retry-after` header asks to wait: seconds (a fraction counts as a whole one), or a date; one in the
+/// past means now. Anything else is `None`, and ignored. Unlimited: what is too long is for the caller to say.
+pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
+    let header = header.trim();
+    seconds(header).or_else(|| until_date(header, now))
+}
+
+fn seconds(header: &str) -> Option<Duration> {
+    let (whole, fraction) = header.split_once('.').unwrap_or((header, "0"));
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_digits(whole) || !is_digits(fraction) {
+        return None;
+    }
+    // More digits than 64 bits hold: longer than any pause that is granted.
+    let whole: u64 = whole.parse().unwrap_or(u64::MAX);
+    let has_fraction = fraction.bytes().any(|byte| byte != b'0');
+    Some(Duration::from_secs(
+        whole.saturating_add(u64::from(has_fraction)),
+    ))
+}
+
+fn until_date(header: &str, now: Timestamp) -> Option<Duration> {
+    let wait = http_date(header)?.duration_since(now);
+    Some(Duration::try_from(wait).unwrap_or(Duration::ZERO))
+}
+
+/// A date as HTTP writes it: `Tue, 24 Nov 2026 02:00:00 GMT`, or one of the two older forms.
+pub fn http_date(header: &str) -> Option<Timestamp> {
+    let since_1970 = httpdate::parse_http_date(header)
+        .ok()?
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()?;
+    Timestamp::from_duration(SignedDuration::try_from(since_1970).ok()?).ok()
+}
+
 /// An error and what caused it, in one line: `error sending request: connection refused`. Without the URL, which may
 /// hold a secret, if the caller has taken it out.
 pub fn causes(error: &dyn std::error::Error) -> String {
@@ -162,6 +200,46 @@ mod tests {
     use tokio_rustls::TlsAcceptor;
 
     use super::*;
+
+    #[track_caller]
+    fn check_retry_after(header: &str, expected_seconds: Option<u64>) {
+        let now = "2026-11-24T02:00:00Z".parse().unwrap();
+        assert_eq!(
+            retry_after(header, now),
+            expected_seconds.map(Duration::from_secs),
+            "{header:?}"
+        );
+    }
+
+    #[test]
+    fn case_21_retry_after_is_seconds_or_a_date_and_rubbish_is_ignored() {
+        check_retry_after("120", Some(120));
+        check_retry_after(" 7 ", Some(7));
+        check_retry_after("0", Some(0));
+        check_retry_after("1.5", Some(2));
+        check_retry_after("2.0", Some(2));
+        check_retry_after("Tue, 24 Nov 2026 02:02:00 GMT", Some(120));
+        check_retry_after("Tuesday, 24-Nov-26 02:02:00 GMT", Some(120));
+        check_retry_after("Tue Nov 24 02:02:00 2026", Some(120));
+        check_retry_after("Tue, 24 Nov 2026 01:00:00 GMT", Some(0));
+        check_retry_after("99999999999999999999999999", Some(u64::MAX));
+        for rubbish in [
+            "",
+            "soon",
+            "-5",
+            "+5",
+            "1e3",
+            "5 s",
+            ".5",
+            "5.",
+            "2026-11-24T02:02:00Z",
+            "24 Nov 2026",
+            "NaN",
+            "١٢٠",
+        ] {
+            check_retry_after(rubbish, None);
+        }
+    }
 
     fn outbound(ca_file: Option<PathBuf>) -> Outbound {
         Outbound {

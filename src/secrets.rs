@@ -1,9 +1,10 @@
 //! A secret's source becomes its value: at the start, at a reload, and again when the service refuses a key.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::config::secret_file::{self, SecretFileError};
 use crate::config::source::{Environment, SecretSource};
 use crate::secret::Secret;
 
@@ -16,20 +17,9 @@ pub enum SecretError {
     /// The variable is not set, or empty.
     #[error("environment variable `{0}` is not set")]
     Unset(String),
-    /// The file cannot be read.
-    #[error("secret file `{}`: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Nothing is in it.
-    #[error("secret file `{}` is empty", .0.display())]
-    Empty(PathBuf),
-    /// Others could replace it.
-    #[error("secret file `{}` may be written by others; `chmod go-w` it first", .0.display())]
-    Writable(PathBuf),
+    /// The file gives none.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
     /// The program did not print one.
     #[error("secret command `{program}`: {reason}")]
     Command {
@@ -57,39 +47,14 @@ pub async fn resolve(
 }
 
 fn read_file(path: &Path) -> Result<Secret, SecretError> {
-    let unreadable = |source| SecretError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    let mode = mode_of(&metadata);
-    if mode & 0o022 != 0 {
-        return Err(SecretError::Writable(path.to_owned()));
-    }
-    // What a container is handed under /run/secrets is readable by all inside, and meant to be.
-    if mode & 0o044 != 0 && !path.starts_with("/run/secrets") {
+    let secret = secret_file::read(path)?;
+    if secret_file::is_read_by_others(path) {
         tracing::warn!(
             "secret file `{}` may be read by others; `chmod go-r` it",
             path.display()
         );
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let text = text.trim();
-    if text.is_empty() {
-        Err(SecretError::Empty(path.to_owned()))
-    } else {
-        Ok(Secret::new(text.to_owned()))
-    }
-}
-
-#[cfg(unix)]
-fn mode_of(metadata: &std::fs::Metadata) -> u32 {
-    std::os::unix::fs::MetadataExt::mode(metadata)
-}
-
-#[cfg(not(unix))]
-fn mode_of(_metadata: &std::fs::Metadata) -> u32 {
-    0
+    Ok(secret)
 }
 
 /// Without a shell, without input, and with a time limit after which it is killed.

@@ -246,7 +246,7 @@ impl Transport {
 
     fn note_skew(&self, headers: &HeaderMap) {
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-        if let Some(theirs) = date.and_then(retry::http_date) {
+        if let Some(theirs) = date.and_then(outbound::http_date) {
             let skew = theirs.duration_since(self.clock.now());
             let whole_seconds = SignedDuration::from_secs(skew.as_secs());
             *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(whole_seconds);

@@ -18,6 +18,18 @@ impl Bells {
         Arc::clone(bells.entry(notifier.clone()).or_default())
     }
 
+    /// Whose bells there are.
+    pub fn names(&self) -> Vec<NotifierName> {
+        let bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        bells.keys().cloned().collect()
+    }
+
+    /// Keeps the bells of these alone.
+    pub fn keep(&self, names: &[NotifierName]) {
+        let mut bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        bells.retain(|name, _| names.contains(name));
+    }
+
     /// There may be something to do for everyone.
     pub fn ring(&self) {
         for bell in self

@@ -2,17 +2,24 @@
 //! and nobody waits.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::domain::ids::OrganizationName;
 use crate::metrics::counters::CycleOutcome;
+use crate::metrics::exposition::Exposition;
+use crate::metrics::gauges::Rendered;
+use crate::metrics::requests::RequestCounts;
 
 /// What is up at the moment.
 #[derive(Debug, Default)]
 pub struct Board {
     organizations: Mutex<BTreeMap<OrganizationName, Status>>,
+    gauges: Mutex<BTreeMap<OrganizationName, Rendered>>,
+    exposition: ArcSwap<Exposition>,
+    requests: Mutex<BTreeMap<OrganizationName, Arc<RequestCounts>>>,
 }
 
 /// How one organization fares.
@@ -33,6 +40,37 @@ impl Board {
     /// An organization that is not watched any more.
     pub fn forget(&self, organization: &OrganizationName) {
         self.lock().remove(organization);
+        hold(&self.requests).remove(organization);
+        let mut gauges = hold(&self.gauges);
+        gauges.remove(organization);
+        self.assemble(&gauges);
+    }
+
+    /// Where an organization's requests are counted.
+    pub fn count_requests_of(&self, organization: &OrganizationName, counts: &Arc<RequestCounts>) {
+        hold(&self.requests).insert(organization.clone(), Arc::clone(counts));
+    }
+
+    /// The gauges of one organization, whole: the others stay as they are.
+    pub fn show(&self, organization: &OrganizationName, rendered: Rendered) {
+        let mut gauges = hold(&self.gauges);
+        gauges.insert(organization.clone(), rendered);
+        self.assemble(&gauges);
+    }
+
+    /// What a scraper gets, but for the daemon's own series.
+    pub fn exposition(&self) -> Arc<Exposition> {
+        self.exposition.load_full()
+    }
+
+    /// The request counts of all organizations.
+    pub fn requests(&self) -> BTreeMap<OrganizationName, Arc<RequestCounts>> {
+        hold(&self.requests).clone()
+    }
+
+    fn assemble(&self, gauges: &BTreeMap<OrganizationName, Rendered>) {
+        self.exposition
+            .store(Arc::new(Exposition::assemble(gauges)));
     }
 
     /// A cycle ended.
@@ -65,8 +103,10 @@ impl Board {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<OrganizationName, Status>> {
-        self.organizations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        hold(&self.organizations)
     }
+}
+
+fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -83,7 +83,8 @@ pub async fn notifier(
             let settings = slack::Settings {
                 url: resolve(url).await?,
             };
-            Notifier::Slack(Slack::new(post::client()?, settings).with_context(place)?)
+            let client = post::client(&settings.url).with_context(place)?;
+            Notifier::Slack(Slack::new(client, settings).with_context(place)?)
         }
         NotifierKind::Webhook {
             url,
@@ -103,7 +104,8 @@ pub async fn notifier(
                     .headers
                     .push((name.clone(), resolve(source).await?));
             }
-            Notifier::Webhook(Webhook::new(post::client()?, settings).with_context(place)?)
+            let client = post::client(&settings.url).with_context(place)?;
+            Notifier::Webhook(Webhook::new(client, settings).with_context(place)?)
         }
         NotifierKind::Email(email) => {
             let password = match &email.password {

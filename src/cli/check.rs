@@ -1,4 +1,4 @@
-//! `check --limit` and `check-config`.
+//! `check --limit`: one question, one answer.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -109,20 +109,6 @@ fn tell(organization: &str, spend: Usd, limit: Usd) -> String {
          - adjust the workspace limits: https://console.anthropic.com/settings/limits\n\
          - use a cheaper model for high-frequency calls"
     )
-}
-
-/// Exit 0 when the configuration is good, warnings included, else 2.
-pub fn check_config(file: Option<&Path>, environment: &Environment) -> ExitCode {
-    let Some(config) = load(file, environment) else {
-        return ExitCode::from(2);
-    };
-    let told = format!(
-        "The configuration is good: {} organizations, {} rules, {} notifiers\n",
-        config.organizations.len(),
-        config.rules.len(),
-        config.notifiers.len()
-    );
-    print(&told, ExitCode::SUCCESS)
 }
 
 fn load(file: Option<&Path>, environment: &Environment) -> Option<Config> {

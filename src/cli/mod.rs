@@ -3,16 +3,24 @@
 pub mod log;
 pub mod output;
 
-pub mod check;
-pub mod demo;
-pub mod init;
-pub mod run;
+pub mod globals;
 
-use std::path::PathBuf;
+pub mod alerts;
+pub mod check;
+pub mod check_config;
+pub mod demo;
+pub mod healthcheck;
+pub mod init;
+pub mod notifications;
+pub mod notify;
+pub mod run;
+pub mod store;
+
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::cli::globals::{Globals, end};
 use crate::config::source::Environment;
 
 /// `check` alone has exit codes of its own: 2 is "alerting" there, so wrong usage must be 1.
@@ -20,7 +28,7 @@ pub fn wrong_usage(words: &[String]) -> ExitCode {
     let mut words = words.iter();
     let command = loop {
         match words.next().map(String::as_str) {
-            Some("--config") => {
+            Some("--config" | "--org" | "--output") => {
                 words.next();
             }
             Some(option) if option.starts_with('-') => {}
@@ -38,9 +46,8 @@ pub fn wrong_usage(words: &[String]) -> ExitCode {
     after_help = "Example: ANTHROPIC_ADMIN_KEY=… spendwatch check --limit 5000"
 )]
 pub struct Arguments {
-    /// The configuration file; else `SPENDWATCH_CONFIG`, else /etc/spendwatch/spendwatch.toml, else the environment alone
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    globals: Globals,
     #[command(subcommand)]
     command: Command,
 }
@@ -57,8 +64,32 @@ enum Command {
     #[command(after_help = "Example: spendwatch demo")]
     Demo,
     /// Check the configuration and tell all problems at once
-    #[command(after_help = "Example: spendwatch check-config --config spendwatch.toml")]
-    CheckConfig,
+    #[command(after_help = "Example: spendwatch check-config --config spendwatch.toml --show")]
+    CheckConfig(check_config::CheckConfig),
+    /// Alerts: what fires, what ended, and the life of one
+    #[command(
+        subcommand,
+        after_help = "Example: spendwatch alerts list --state firing"
+    )]
+    Alerts(alerts::Command),
+    /// Messages: what became of each, and dead letters sent again
+    #[command(
+        subcommand,
+        after_help = "Example: spendwatch notifications list --state dead"
+    )]
+    Notifications(notifications::Command),
+    /// Notifiers: send a test message to one
+    #[command(
+        subcommand,
+        after_help = "Example: spendwatch notify test finops-slack"
+    )]
+    Notify(notify::Command),
+    /// Look after the store
+    #[command(subcommand, after_help = "Example: spendwatch store check")]
+    Store(store::Command),
+    /// Ask the daemon whether it serves: exit 0 or 1, for containers
+    #[command(after_help = "Example: spendwatch healthcheck --ready")]
+    Healthcheck(healthcheck::Healthcheck),
     /// Write a commented configuration to start from
     #[command(after_help = "Example: spendwatch init spendwatch.toml")]
     Init(init::Init),
@@ -74,11 +105,12 @@ enum Command {
 
 /// Runs what the arguments say.
 pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
-    let config = arguments.config.as_deref();
+    let globals = &arguments.globals;
+    let config = globals.config.as_deref();
     match arguments.command {
         Command::Run(run) => run.run(config, environment).await,
         Command::Check(check) => check.run(config, environment).await,
-        Command::CheckConfig => check::check_config(config, environment),
+        Command::CheckConfig(check_config) => check_config.run(config, environment),
         Command::Demo => match demo::run().await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -86,6 +118,11 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Command::Alerts(alerts) => end(alerts.run(globals, environment).await),
+        Command::Notifications(messages) => end(messages.run(globals, environment).await),
+        Command::Notify(notify) => end(notify.run(globals, environment).await),
+        Command::Store(store) => end(store.run(globals, environment).await),
+        Command::Healthcheck(check) => end(check.run(globals, environment).await),
         Command::Init(init) => init.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();

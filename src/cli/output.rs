@@ -1,7 +1,244 @@
-//! Data for standard output, where a reader that is gone is no fault of ours.
+//! Data for standard output: text, or rows as a table, JSON or CSV. A reader that is gone is no fault of ours.
+//!
+//! A table and a terminal get foreign names cleaned of control characters. JSON and CSV in a file or pipe hold values as
+//! they are; a cell that a spreadsheet would take for a formula is not changed, as that would change the data.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+
+use clap::ValueEnum;
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::{Map, Value};
+
+use crate::notify::words;
+
+/// Tables are fitted into this on a terminal; in a pipe no line is broken.
+const TERMINAL_WIDTH: u16 = 80;
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For machines: stable keys, amounts as decimal strings
+    Json,
+    /// With a header; values as they are
+    Csv,
+}
+
+/// One value of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cell {
+    /// Nothing, or not known: `null`.
+    Empty,
+    /// Foreign or own text.
+    Text(String),
+    /// A whole number.
+    Count(i128),
+    /// A number with its exact decimals: a string in JSON.
+    Decimal(String),
+    /// A moment.
+    Time(Timestamp),
+    /// Several texts.
+    List(Vec<String>),
+}
+
+/// One column: its key in JSON and CSV, and its heading where a table has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// In JSON and CSV.
+    pub key: &'static str,
+    /// In a table; `None` leaves the column out of it.
+    pub heading: Option<&'static str>,
+}
+
+/// Columns and rows of as many cells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sheet {
+    /// From left to right.
+    pub columns: Vec<Column>,
+    /// From top to bottom.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// A column that tables have too.
+pub const fn shown(key: &'static str, heading: &'static str) -> Column {
+    Column {
+        key,
+        heading: Some(heading),
+    }
+}
+
+/// A column for machines alone.
+pub const fn hidden(key: &'static str) -> Column {
+    Column { key, heading: None }
+}
+
+impl Cell {
+    /// A text, or nothing.
+    pub fn text_or_empty(text: Option<impl Into<String>>) -> Cell {
+        text.map_or(Cell::Empty, |text| Cell::Text(text.into()))
+    }
+
+    /// A moment, or nothing.
+    pub fn time_or_empty(at: Option<Timestamp>) -> Cell {
+        at.map_or(Cell::Empty, Cell::Time)
+    }
+
+    fn for_people(&self) -> String {
+        match self {
+            Cell::Empty => "-".to_owned(),
+            Cell::Text(text) => words::clean(text),
+            Cell::Count(count) => count.to_string(),
+            Cell::Decimal(digits) => digits.clone(),
+            Cell::Time(at) => short_time(*at),
+            Cell::List(texts) => {
+                let texts: Vec<String> = texts.iter().map(|text| words::clean(text)).collect();
+                texts.join(", ")
+            }
+        }
+    }
+
+    fn for_csv(&self) -> String {
+        match self {
+            Cell::Empty => String::new(),
+            Cell::Text(text) | Cell::Decimal(text) => text.clone(),
+            Cell::Count(count) => count.to_string(),
+            Cell::Time(at) => at.to_string(),
+            Cell::List(texts) => texts.join("; "),
+        }
+    }
+
+    fn for_json(&self) -> Value {
+        match self {
+            Cell::Empty => Value::Null,
+            Cell::Text(text) | Cell::Decimal(text) => Value::from(text.as_str()),
+            // What does not fit a JSON number of 64 bits keeps all its digits as text.
+            Cell::Count(count) => {
+                i64::try_from(*count).map_or_else(|_| Value::from(count.to_string()), Value::from)
+            }
+            Cell::Time(at) => Value::from(at.to_string()),
+            Cell::List(texts) => Value::from(texts.clone()),
+        }
+    }
+
+    fn is_number(&self) -> bool {
+        match self {
+            Cell::Count(_) | Cell::Decimal(_) => true,
+            Cell::Empty | Cell::Text(_) | Cell::Time(_) | Cell::List(_) => false,
+        }
+    }
+}
+
+/// `2026-11-24 14:05Z`.
+pub fn short_time(at: Timestamp) -> String {
+    let local = TimeZone::UTC.to_datetime(at);
+    format!(
+        "{} {:02}:{:02}Z",
+        local.date(),
+        local.hour(),
+        local.minute()
+    )
+}
+
+impl Sheet {
+    /// In a format; JSON is an array of objects.
+    pub fn render(&self, format: Format) -> String {
+        self.render_for(format, io::stdout().is_terminal())
+    }
+
+    fn render_for(&self, format: Format, is_terminal: bool) -> String {
+        match format {
+            Format::Table => self.as_table(is_terminal.then_some(TERMINAL_WIDTH)),
+            Format::Json => json_text(&self.as_json()),
+            Format::Csv => self.as_csv(is_terminal),
+        }
+    }
+
+    /// An array of objects.
+    pub fn as_json(&self) -> Value {
+        let object = |row: &Vec<Cell>| {
+            let pairs = self.columns.iter().zip(row);
+            let object: Map<String, Value> = pairs
+                .map(|(column, cell)| (column.key.to_owned(), cell.for_json()))
+                .collect();
+            Value::from(object)
+        };
+        self.rows.iter().map(object).collect()
+    }
+
+    /// Aligned columns, fitted into a width where one is given.
+    pub fn as_table(&self, width: Option<u16>) -> String {
+        let mut table = Table::new();
+        table.load_style(NOTHING);
+        match width {
+            Some(width) => table
+                .set_content_arrangement(ContentArrangement::Dynamic)
+                .set_width(width),
+            None => table.set_content_arrangement(ContentArrangement::Disabled),
+        };
+        table.set_header(self.columns.iter().filter_map(|column| column.heading));
+        for row in &self.rows {
+            let cells = self.columns.iter().zip(row);
+            let cells = cells.filter(|(column, _)| column.heading.is_some());
+            table.add_row(cells.map(|(_, cell)| {
+                let aligned = comfy_table::Cell::new(cell.for_people());
+                if cell.is_number() {
+                    aligned.set_alignment(CellAlignment::Right)
+                } else {
+                    aligned
+                }
+            }));
+        }
+        let mut text = String::new();
+        for line in table.lines() {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    fn as_csv(&self, is_terminal: bool) -> String {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let header = self.columns.iter().map(|column| column.key.to_owned());
+        let rows = self.rows.iter().map(|row| {
+            let cells = row.iter().map(Cell::for_csv);
+            cells
+                .map(|text| {
+                    if is_terminal {
+                        words::line(&text)
+                    } else {
+                        text
+                    }
+                })
+                .collect::<Vec<_>>()
+        });
+        for record in std::iter::once(header.collect()).chain(rows) {
+            writer
+                .write_record(record)
+                .expect("rows are as wide as the header, and memory takes them");
+        }
+        let bytes = writer.into_inner().expect("memory takes everything");
+        String::from_utf8(bytes).expect("cells are text")
+    }
+}
+
+/// Indented, with every control character written as an escape, so that none reaches a terminal.
+pub fn json_text(value: &Value) -> String {
+    let mut text = String::new();
+    for c in format!("{value:#}").chars() {
+        if c.is_control() && c != '\n' {
+            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            text.push(c);
+        }
+    }
+    text.push('\n');
+    text
+}
 
 /// Writes a text, then ends as told. A closed pipe is fine, as for any command before `head`; a full disk is not.
 pub fn print(text: &str, exit: ExitCode) -> ExitCode {
@@ -15,5 +252,99 @@ pub fn print(text: &str, exit: ExitCode) -> ExitCode {
             ExitCode::FAILURE
         }
         Ok(()) | Err(_) => exit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sheet(name: &str) -> Sheet {
+        Sheet {
+            columns: vec![
+                shown("name", "NAME"),
+                shown("spend_usd", "SPEND"),
+                hidden("requests"),
+                shown("at", "AT"),
+                shown("told", "TOLD"),
+            ],
+            rows: vec![
+                vec![
+                    Cell::Text(name.to_owned()),
+                    Cell::Decimal("12.5".to_owned()),
+                    Cell::Count(7),
+                    Cell::Time("2026-11-24T14:05:09Z".parse().unwrap()),
+                    Cell::List(vec!["a".to_owned(), "b".to_owned()]),
+                ],
+                vec![
+                    Cell::Text("x".to_owned()),
+                    Cell::Decimal("1000".to_owned()),
+                    Cell::Count(i128::MAX),
+                    Cell::Empty,
+                    Cell::List(Vec::new()),
+                ],
+            ],
+        }
+    }
+
+    #[test]
+    fn one_sheet_in_three_formats() {
+        let sheet = sheet("Search");
+        insta::assert_snapshot!(sheet.render_for(Format::Table, false), @r#"
+NAME    SPEND  AT                 TOLD
+Search   12.5  2026-11-24 14:05Z  a, b
+x        1000  -
+"#);
+        insta::assert_snapshot!(sheet.render_for(Format::Csv, false), @r#"
+name,spend_usd,requests,at,told
+Search,12.5,7,2026-11-24T14:05:09Z,a; b
+x,1000,170141183460469231731687303715884105727,,
+"#);
+        insta::assert_snapshot!(sheet.render_for(Format::Json, false), @r#"
+[
+  {
+    "at": "2026-11-24T14:05:09Z",
+    "name": "Search",
+    "requests": 7,
+    "spend_usd": "12.5",
+    "told": [
+      "a",
+      "b"
+    ]
+  },
+  {
+    "at": null,
+    "name": "x",
+    "requests": "170141183460469231731687303715884105727",
+    "spend_usd": "1000",
+    "told": []
+  }
+]
+"#);
+    }
+
+    #[test]
+    fn names_that_are_up_to_something_do_not_reach_a_terminal() {
+        let sheet = sheet("a\u{1b}[2J\u{9b}31m\r\nb,\"c");
+        let is_calm = |text: &str| !text.chars().any(|c| c.is_control() && c != '\n');
+        for format in [Format::Table, Format::Json, Format::Csv] {
+            let text = sheet.render_for(format, true);
+            assert!(is_calm(&text), "{text:?}");
+        }
+        let json: Value = serde_json::from_str(&sheet.render_for(Format::Json, false)).unwrap();
+        assert_eq!(json[0]["name"], "a\u{1b}[2J\u{9b}31m\r\nb,\"c");
+        let mut reader =
+            csv::Reader::from_reader(io::Cursor::new(sheet.render_for(Format::Csv, false)));
+        let first = reader.records().next().unwrap().unwrap();
+        assert_eq!(&first[0], "a\u{1b}[2J\u{9b}31m\r\nb,\"c");
+    }
+
+    #[test]
+    fn a_terminal_of_eighty_columns_is_enough() {
+        let table = sheet(&"long ".repeat(40)).as_table(Some(TERMINAL_WIDTH));
+        assert!(
+            table.lines().all(|line| line.chars().count() <= 80),
+            "{table}"
+        );
     }
 }

@@ -1,34 +1,46 @@
 //! The configuration: defaults, a TOML file, single values from the environment. All problems are told at once, each with
 //! its place; what comes out is checked.
 
+pub mod near;
 pub mod problem;
+pub mod secret_file;
 pub mod source;
 
 pub mod tree;
 
 pub mod reader;
 
+pub mod credentials;
+pub mod durations;
 pub mod environment;
+pub mod file;
+
+pub mod amounts;
+pub mod terms;
+
+pub mod digests;
 pub mod notifiers;
 pub mod organizations;
 pub mod sections;
+pub mod teams;
+pub mod thresholds;
 
 pub mod rules;
 
+pub mod show;
+
 use std::path::{Path, PathBuf};
 
+use crate::config::digests::Digest;
 use crate::config::notifiers::{Notifier, NotifierKind};
 use crate::config::organizations::Organization;
-use crate::config::problem::{Place, Problem, Problems};
+use crate::config::problem::{Problem, Problems};
 use crate::config::reader::Section;
-use crate::config::sections::{Audit, Digest, Heartbeat, Http, Log, Metrics, Poll, Store};
-use crate::config::source::{Environment, SecretSource};
+use crate::config::sections::{Audit, Heartbeat, Http, Log, Metrics, Poll, Store};
+use crate::config::source::Environment;
 use crate::config::tree::Tree;
 use crate::domain::matcher::Team;
 use crate::domain::rule::Rule;
-
-/// Where a file is looked for when none is named.
-const DEFAULT_FILE: &str = "/etc/spendwatch/spendwatch.toml";
 
 /// What `init` writes: the annotated example.
 pub const TEMPLATE: &str = include_str!("../../config/spendwatch.toml");
@@ -68,29 +80,19 @@ pub struct Config {
 
 /// Loads what `--config`, else `SPENDWATCH_CONFIG`, else the default path names, else what the environment alone says.
 pub fn load(named: Option<&Path>, environment: &Environment) -> Result<Config, Problems> {
-    match file_of(named, environment) {
-        Some(path) => {
-            let text = std::fs::read_to_string(&path).map_err(|error| {
-                let message = format!("cannot be read: {error}");
-                Problems::one(Problem::new(Place::File(path.clone()), "", message))
-            })?;
-            read(&text, Some(&path), environment)
-        }
-        None => read(&environment::as_file(environment)?, None, environment),
+    if let Some(path) = file::find(named, environment) {
+        let text = file::read(&path)?;
+        return read(&text, Some(&path), environment);
     }
-}
-
-/// The file that is meant, if any.
-pub fn file_of(named: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
-    named
-        .map(Path::to_owned)
-        .or_else(|| {
-            environment
-                .get("SPENDWATCH_CONFIG")
-                .filter(|path| !path.is_empty())
-                .map(PathBuf::from)
-        })
-        .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()))
+    let stand_in = environment::as_file(environment)?;
+    match read(&stand_in.text, None, environment) {
+        Ok(mut config) => {
+            let warnings = std::mem::take(&mut config.warnings);
+            config.warnings = warnings.into_iter().map(|it| stand_in.blame(it)).collect();
+            Ok(config)
+        }
+        Err(problems) => Err(problems.map(|problem| stand_in.blame(problem))),
+    }
 }
 
 /// Reads a configuration from a text.
@@ -102,13 +104,8 @@ pub fn read(
     let tree = Tree::parse(text, file)?;
     let problems = Problems::default();
     let table = tree.with_environment(environment, &problems);
-    let root = Section::root(&table, &problems, environment);
-    let notifiers = notifiers::read(&root);
-    let names: Vec<String> = notifiers
-        .iter()
-        .map(|notifier| notifier.name.to_string())
-        .collect();
-    let teams = sections::read_teams(&root);
+    let root = Section::root(&table, file, &problems, environment);
+    let (notifiers, names) = notifiers::read(&root);
     let config = Config {
         file: file.map(Path::to_owned),
         organizations: organizations::read(&root),
@@ -118,16 +115,17 @@ pub fn read(
         metrics: sections::read_metrics(&root),
         log: sections::read_log(&root),
         heartbeat: sections::read_heartbeat(&root),
+        teams: teams::read(&root),
         rules: rules::read(&root, &names),
-        digests: sections::read_digests(&root, &names),
+        digests: digests::read(&root, &names),
         audit: sections::read_audit(&root),
-        teams,
         notifiers: with_default(notifiers),
         warnings: Vec::new(),
     };
+    sections::check_windows(&root, &config.poll, &config.store);
+    rules::check_names(&root, &config.organizations, &config.teams);
     root.finish();
-    check_whole(&config, file, &problems);
-    let warnings = problems.into_warnings()?;
+    let warnings = problems.sorted().into_warnings()?;
     Ok(Config { warnings, ..config })
 }
 
@@ -138,47 +136,6 @@ fn with_default(notifiers: Vec<Notifier>) -> Vec<Notifier> {
     } else {
         notifiers
     }
-}
-
-fn check_whole(config: &Config, file: Option<&Path>, problems: &Problems) {
-    if config.poll.hourly_history_days > config.store.hourly_retention_days {
-        let message =
-            "is longer than `store.hourly_retention`: what is read would be dropped at once"
-                .to_owned();
-        problems.add(Problem::new(Place::Nowhere, "poll.hourly_history", message));
-    }
-    let runs_commands = config
-        .organizations
-        .iter()
-        .any(|organization| organization.admin_key.is_command())
-        || config
-            .notifiers
-            .iter()
-            .flat_map(Notifier::sources)
-            .any(SecretSource::is_command);
-    if let Some(file) = file.filter(|_| runs_commands)
-        && let Some(message) = writable_by_others(file)
-    {
-        problems.add(Problem::new(Place::File(file.to_owned()), "", message));
-    }
-}
-
-/// Whoever may write the file could run commands as us.
-#[cfg(unix)]
-fn writable_by_others(file: &Path) -> Option<String> {
-    use std::os::unix::fs::MetadataExt;
-    let mode = std::fs::metadata(file).ok()?.mode();
-    (mode & 0o022 != 0).then(|| {
-        format!(
-            "runs commands and may be written by others (mode {:o}); `chmod go-w` it first",
-            mode & 0o777
-        )
-    })
-}
-
-#[cfg(not(unix))]
-fn writable_by_others(_file: &Path) -> Option<String> {
-    None
 }
 
 #[cfg(test)]
@@ -192,19 +149,6 @@ mod tests {
             .collect()
     }
 
-    /// The problems of a text after a good organization, which takes the first line.
-    #[track_caller]
-    fn check(text: &str, expected: &[&str]) {
-        let whole = format!(
-            "organizations = [{{ admin_key = {{ env = \"ANTHROPIC_ADMIN_KEY\" }} }}]\n{text}"
-        );
-        let told: Vec<String> = match read(&whole, Some(Path::new("a.toml")), &environment()) {
-            Ok(_) => Vec::new(),
-            Err(problems) => problems.errors().iter().map(ToString::to_string).collect(),
-        };
-        assert_eq!(told, expected);
-    }
-
     #[test]
     fn the_annotated_example_is_a_configuration() {
         let config = read(TEMPLATE, None, &environment()).unwrap();
@@ -216,12 +160,12 @@ mod tests {
     fn the_environment_alone_is_a_configuration() {
         let mut environment = environment();
         environment.insert("SPENDWATCH_MONTHLY_LIMIT_USD".into(), "1500.50".into());
-        let text = environment::as_file(&environment).unwrap();
-        let config = read(&text, None, &environment).unwrap();
+        let stand_in = environment::as_file(&environment).unwrap();
+        let config = read(&stand_in.text, None, &environment).unwrap();
         assert_eq!(config.rules[0].thresholds.len(), 3);
         assert_eq!(config.notifiers[0].name.as_str(), "console");
         assert!(environment::as_file(&Environment::new()).is_err());
-        assert!(!text.contains("canary"));
+        assert!(!stand_in.text.contains("canary"));
     }
 
     #[test]
@@ -238,61 +182,6 @@ mod tests {
         assert_eq!(
             problems,
             "environment variable `SPENDWATCH__HTTP__LISTN`: `http.listn` is an unknown key; did you mean `listen`?"
-        );
-    }
-
-    #[test]
-    fn all_problems_are_told_at_once_each_with_its_place() {
-        let text = "[poll]\nshedule = \"0 * * * * *\"\nsettle = 5\n[[rules]]\nname = \"a\"\nlimit_usd = -1\nnotify = [\"slak\"]\n\
-                    [[notifiers]]\nname = \"slack\"\ntype = \"console\"";
-        check(
-            text,
-            &[
-                "a.toml, line 4: `poll.settle` is a number, it must be a text in quotes",
-                "a.toml, line 3: `poll.shedule` is an unknown key; did you mean `schedule`?",
-                "a.toml, line 7: `rules[0].limit_usd` is -1, it must be an amount from 0 to 10^12 USD",
-                "a.toml, line 8: `rules[0].notify[0]` names the notifier `slak`, which does not exist; did you mean `slack`?",
-            ],
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_yet_is_said_so() {
-        check(
-            "[[rules]]\nname = \"a\"\nwatch = \"anomaly\"\nlimit_usd = 1\n[[notifiers]]\nname = \"p\"\ntype = \"pagerduty\"",
-            &[
-                "a.toml, line 8: `notifiers[0].type` `pagerduty` is not in this version",
-                "a.toml, line 4: `rules[0].watch` `anomaly` is not in this version",
-            ],
-        );
-    }
-
-    #[test]
-    fn a_rule_has_the_limit_that_fits() {
-        check(
-            "[[rules]]\nname = \"a\"\nwatch = \"tokens\"\nlimit_usd = 5",
-            &[
-                "a.toml, line 5: `rules[0].limit_usd` does not fit `watch = \"tokens\"`; use `limit_tokens`",
-                "a.toml, line 2: `rules[0].limit_tokens` is missing: a rule needs a limit",
-            ],
-        );
-        check(
-            "[[rules]]\nname = \"a\"\nlimit = \"workspace\"",
-            &["a.toml, line 4: `rules[0].limit` needs `for_each = \"workspace\"`"],
-        );
-    }
-
-    #[test]
-    fn a_key_does_not_cross_a_network_in_clear_text() {
-        let text = "[[organizations]]\nbase_url = \"http://gateway.example.com\"\nadmin_key = { env = \"NOPE\" }";
-        let problems = read(text, None, &environment()).unwrap_err().to_string();
-        assert!(
-            problems.contains("sends the key in clear text"),
-            "{problems}"
-        );
-        assert!(
-            problems.contains("names the variable `NOPE`, which is not set"),
-            "{problems}"
         );
     }
 

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::config::reader::Section;
+use crate::config::problem::shown;
+use crate::config::reader::{Section, Sited};
 use crate::config::source::SecretSource;
+use crate::config::{credentials, durations};
 use crate::domain::ids::NotifierName;
 use crate::domain::rule::Severity;
 
@@ -94,26 +96,6 @@ impl Notifier {
             max_age: Duration::from_hours(72),
         }
     }
-
-    /// Where its secrets come from.
-    pub fn sources(&self) -> Vec<&SecretSource> {
-        match &self.kind {
-            NotifierKind::Console => Vec::new(),
-            NotifierKind::Slack { url } => vec![url],
-            NotifierKind::Webhook {
-                url,
-                signing_secrets,
-                headers,
-            } => {
-                let headers = headers.iter().map(|(_, source)| source);
-                std::iter::once(url)
-                    .chain(signing_secrets)
-                    .chain(headers)
-                    .collect()
-            }
-            NotifierKind::Email(email) => email.password.iter().collect(),
-        }
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -132,24 +114,29 @@ const KINDS: [(&str, Kind); 4] = [
 ];
 const LATER_KINDS: [&str; 5] = ["pagerduty", "teams", "discord", "alertmanager", "command"];
 
-/// Reads all of them.
-pub fn read(root: &Section<'_>) -> Vec<Notifier> {
+/// Reads all of them; beside them the names of all, also of those that are wrong otherwise.
+pub fn read(root: &Section<'_>) -> (Vec<Notifier>, Vec<String>) {
     let mut notifiers: Vec<Notifier> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for section in root.sections("notifiers") {
-        let notifier = read_one(&section);
-        let Some(notifier) = notifier else { continue };
-        section.finish();
-        if notifiers.iter().any(|other| other.name == notifier.name) {
-            section.problem("name", format!("`{}` is used twice", notifier.name));
+        let name = section.name("name").map(|name| name.value);
+        if let Some(name) = &name {
+            if names.contains(name) {
+                section.problem("name", format!("`{name}` is used twice"));
+            }
+            names.push(name.clone());
         }
-        notifiers.push(notifier);
+        notifiers.extend(read_one(&section, name));
     }
-    notifiers
+    (notifiers, names)
 }
 
-fn read_one(section: &Section<'_>) -> Option<Notifier> {
-    let name = section.name("name");
-    section.required_text("type")?;
+fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
+    if !section.has("type") {
+        let message = "is missing; it is slack, email, webhook or console";
+        section.problem("type", message);
+        return None;
+    }
     let kind = section.word(
         "type",
         &KINDS.map(|(word, kind)| (word, Some(kind))),
@@ -163,15 +150,15 @@ fn read_one(section: &Section<'_>) -> Option<Notifier> {
         Kind::Email => read_email(section).map(|email| NotifierKind::Email(Box::new(email))),
     };
     let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
-    let group_wait = section
-        .duration("group_wait")
-        .and_then(|wait| Duration::try_from(wait).ok());
+    let group_wait =
+        durations::read(section, "group_wait").and_then(|wait| Duration::try_from(wait).ok());
     let send_resolved = section.bool("send_resolved", true);
     let tell_period_end = section.bool("tell_period_end", false);
     let min_severity = section.word("min_severity", &severities, &[], Severity::Info);
-    let max_age = section.wait("max_age", Duration::from_hours(72));
+    let max_age = durations::read_wait(section, "max_age", Duration::from_hours(72));
+    section.finish();
     Some(Notifier {
-        name: NotifierName::new(name?.value),
+        name: NotifierName::new(name?),
         kind: kind?,
         send_resolved,
         tell_period_end,
@@ -182,24 +169,30 @@ fn read_one(section: &Section<'_>) -> Option<Notifier> {
 }
 
 fn read_slack(section: &Section<'_>) -> Option<NotifierKind> {
-    let (token, channel) = (section.secret("token"), section.text("channel"));
-    if token.is_some() || channel.is_some() {
-        section.problem(
-            "token",
-            "and `channel` are not in this version; use the `url` of an incoming webhook",
-        );
+    for key in ["token", "channel"] {
+        if section.has(key) {
+            section.problem(
+                key,
+                "is not in this version; use the `url` of an incoming webhook",
+            );
+        }
+    }
+    if section.has("token") && !section.has("url") {
         return None;
     }
-    required_secret(section, "url").map(|url| NotifierKind::Slack { url })
+    credentials::required_url(section, "url").map(|url| NotifierKind::Slack { url })
 }
 
 fn read_webhook(section: &Section<'_>) -> Option<NotifierKind> {
     if section.has("template") {
-        section.problem("template", "is not in this version");
+        section.problem(
+            "template",
+            "is not in this version; the body is that of Alertmanager's webhook",
+        );
     }
-    let signing_secrets = section.secrets("signing_secrets");
-    let headers = section.secret_map("headers");
-    let url = required_secret(section, "url")?;
+    let signing_secrets = credentials::read_list(section, "signing_secrets");
+    let headers = credentials::read_map(section, "headers");
+    let url = credentials::required_url(section, "url")?;
     Some(NotifierKind::Webhook {
         url,
         signing_secrets,
@@ -216,45 +209,57 @@ fn read_email(section: &Section<'_>) -> Option<Email> {
     ];
     let starttls = section.word("starttls", &words, &[], MailTls::StartTlsRequired);
     let username = section.text("username").map(|name| name.value);
-    let password = section.secret("password");
-    if password.is_some() && username.is_none() {
-        section.problem("username", "is missing: there is a password");
+    let password = credentials::read(section, "password");
+    for (one, other) in [("username", "password"), ("password", "username")] {
+        if section.has(one) && !section.has(other) {
+            section.problem(other, format!("is missing: there is a `{one}`"));
+        }
     }
-    if starttls == MailTls::None && password.is_some() {
+    let (from, to) = read_addresses(section);
+    let relay = smtp.and_then(|smtp| read_relay(section, &smtp.value));
+    let tls = match &relay {
+        Some((_, _, true)) => MailTls::Implicit,
+        Some(_) | None => starttls,
+    };
+    if tls == MailTls::None && password.is_some() {
         section.problem(
             "starttls",
-            "is none, so the password would go out in clear text",
+            "is none, so the password would go out in clear text; leave it out, or use smtps://",
         );
     }
-    let from = section.required_text("from");
-    let to = section.texts("to").unwrap_or_default();
-    if to.is_empty() {
-        section.problem("to", "is missing: at least one address is needed");
-    }
-    for address in from
-        .iter()
-        .chain(&to)
-        .filter(|address| address.value.parse::<lettre::message::Mailbox>().is_err())
-    {
-        section.problem_at(
-            address,
-            format!("is `{}`, which is no mail address", address.value),
-        );
-    }
-    let (host, port, is_implicit) = read_relay(section, &smtp?.value)?;
+    let (host, port, _) = relay?;
     Some(Email {
         host,
         port,
-        tls: if is_implicit {
-            MailTls::Implicit
-        } else {
-            starttls
-        },
+        tls,
         username,
         password,
         from: from?.value,
         to: to.into_iter().map(|address| address.value).collect(),
     })
+}
+
+fn read_addresses(section: &Section<'_>) -> (Option<Sited<String>>, Vec<Sited<String>>) {
+    let from = section.required_text("from");
+    let to = section.texts("to").unwrap_or_default();
+    if to.is_empty() {
+        section.problem(
+            "to",
+            "is missing: at least one address is needed, like `[\"cfo@example.com\"]`",
+        );
+    }
+    for address in from.iter().chain(&to) {
+        if address.value.parse::<lettre::message::Mailbox>().is_err() {
+            let shape = "which is no mail address; write it like `cfo@example.com` or `CFO <cfo@example.com>`";
+            section.problem_at(address, format!("is `{}`, {shape}", address.value));
+        }
+    }
+    for (place, address) in to.iter().enumerate() {
+        if to[..place].iter().any(|other| other.value == address.value) {
+            section.problem_at(address, format!("names `{}` twice", address.value));
+        }
+    }
+    (from, to)
 }
 
 fn read_relay(section: &Section<'_>, text: &str) -> Option<(String, u16, bool)> {
@@ -264,7 +269,10 @@ fn read_relay(section: &Section<'_>, text: &str) -> Option<(String, u16, bool)> 
         _ => {
             section.problem(
                 "smtp",
-                format!("is `{text}`, it must be like `smtp://mail.example.com:587`"),
+                format!(
+                    "is {}, it must be like `smtp://mail.example.com:587`",
+                    shown(text)
+                ),
             );
             return None;
         }
@@ -279,17 +287,9 @@ fn read_relay(section: &Section<'_>, text: &str) -> Option<(String, u16, bool)> 
         None => {
             section.problem(
                 "smtp",
-                format!("is `{text}`, it must be a host and a port, without a login"),
+                format!("is {}, it must be a host and a port; a login goes into `username` and `password`", shown(text)),
             );
             None
         }
     }
-}
-
-fn required_secret(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
-    if !section.has(key) {
-        section.problem(key, "is missing");
-        return None;
-    }
-    section.secret(key)
 }

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::problem::shown;
 use crate::config::reader::Section;
 use crate::config::source::SecretSource;
+use crate::config::{credentials, durations};
 use crate::domain::ids::OrganizationName;
 
 /// Where the real service is.
@@ -37,7 +39,7 @@ pub struct Organization {
 pub fn read(root: &Section<'_>) -> Vec<Organization> {
     let mut organizations: Vec<Organization> = Vec::new();
     let sections = root.sections("organizations");
-    if sections.is_empty() {
+    if !root.has("organizations") {
         root.problem(
             "organizations",
             "is missing: at least one `[[organizations]]` with an `admin_key` is needed",
@@ -62,28 +64,26 @@ pub fn read(root: &Section<'_>) -> Vec<Organization> {
 
 fn read_one(section: &Section<'_>) -> Option<Organization> {
     let name = if section.has("name") {
-        section.name("name")?.value
+        section.name("name").map(|name| name.value)
     } else {
-        "default".to_owned()
+        Some("default".to_owned())
     };
     let base_url = read_base_url(section);
     let later = ["analytics", "reports"];
     let is_auto = section.word("dialect", &[("auto", true), ("guide", false)], &later, true);
-    let admin_key = section.secret("admin_key");
-    if admin_key.is_none() && !section.has("admin_key") {
+    let admin_key = credentials::read(section, "admin_key");
+    if !section.has("admin_key") {
         section.problem(
             "admin_key",
             "is missing; write `admin_key = { env = \"ANTHROPIC_ADMIN_KEY\" }`",
         );
     }
-    let timeout = section.wait("timeout", Duration::from_secs(30));
+    let timeout = durations::read_wait(section, "timeout", Duration::from_secs(30));
     let max_concurrency = section.integer("max_concurrency", (1, 1000)).unwrap_or(2);
     let per_minute = section.integer("max_requests_per_minute", (0, 1_000_000));
-    let ca_file = section
-        .text("ca_file")
-        .map(|path| PathBuf::from(path.value));
+    let ca_file = read_ca_file(section);
     Some(Organization {
-        name: OrganizationName::new(name),
+        name: OrganizationName::new(name?),
         base_url,
         is_auto,
         admin_key: admin_key?,
@@ -94,6 +94,15 @@ fn read_one(section: &Section<'_>) -> Option<Organization> {
             .unwrap_or(GUIDE_REQUESTS_PER_MINUTE),
         ca_file,
     })
+}
+
+fn read_ca_file(section: &Section<'_>) -> Option<PathBuf> {
+    let path = section.text("ca_file")?;
+    if let Err(error) = std::fs::File::open(&path.value).and_then(|file| file.metadata()) {
+        let message = format!("names `{}`, which cannot be read: {error}", path.value);
+        section.problem("ca_file", message);
+    }
+    Some(PathBuf::from(path.value))
 }
 
 fn read_base_url(section: &Section<'_>) -> String {
@@ -109,8 +118,12 @@ fn read_base_url(section: &Section<'_>) -> String {
 
 /// `https://`, or `http://` to loopback; a key must not cross a network in clear text by accident.
 pub fn check_base_url(text: &str, allow_http: bool) -> Result<(), String> {
-    let url = reqwest::Url::parse(text)
-        .map_err(|error| format!("is `{text}`, which is no URL: {error}"))?;
+    let url = reqwest::Url::parse(text).map_err(|error| {
+        format!(
+            "is {}, which is no address ({error}); write it like `https://api.anthropic.com`",
+            shown(text)
+        )
+    })?;
     let host = url.host_str().unwrap_or("");
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let is_loopback = bare == "localhost"

@@ -41,13 +41,35 @@ pub struct Problem {
 
 impl Problem {
     /// At a place.
-    pub fn new(place: Place, key: impl Into<String>, message: String) -> Problem {
+    pub fn new(place: Place, key: impl Into<String>, message: impl Into<String>) -> Problem {
         Problem {
             place,
-            key: key.into(),
-            message,
+            key: plain(&key.into()),
+            message: plain(&message.into()),
         }
     }
+}
+
+/// No more are told of one configuration.
+const MAX_TOLD: usize = 200;
+/// The longest text of a problem, in characters.
+const MAX_TEXT: usize = 800;
+
+/// What stands in a file may be anything; told, it is one line of sensible length.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    for (n, sign) in text.chars().enumerate() {
+        if n >= MAX_TEXT {
+            plain.push('…');
+            break;
+        }
+        if sign.is_control() {
+            plain.extend(sign.escape_default());
+        } else {
+            plain.push(sign);
+        }
+    }
+    plain
 }
 
 impl fmt::Display for Problem {
@@ -57,6 +79,15 @@ impl fmt::Display for Problem {
         } else {
             write!(f, "{}: `{}` {}", self.place, self.key, self.message)
         }
+    }
+}
+
+/// An address as it may be told: where a login may be in it, it is not shown.
+pub fn shown(address: &str) -> String {
+    if address.contains('@') {
+        "an address with a login in it (not shown)".to_owned()
+    } else {
+        format!("`{address}`")
     }
 }
 
@@ -76,14 +107,14 @@ impl Problems {
         }
     }
 
-    /// One more that forbids the start.
+    /// One more that forbids the start; told once, however often it is met.
     pub fn add(&self, problem: Problem) {
-        self.errors.borrow_mut().push(problem);
+        push_new(&self.errors, problem);
     }
 
     /// One more that should be looked at.
     pub fn warn(&self, problem: Problem) {
-        self.warnings.borrow_mut().push(problem);
+        push_new(&self.warnings, problem);
     }
 
     /// The warnings, if nothing forbids the start.
@@ -98,6 +129,45 @@ impl Problems {
     /// The errors.
     pub fn errors(&self) -> Vec<Problem> {
         self.errors.borrow().clone()
+    }
+
+    /// Each problem as another one.
+    #[must_use]
+    pub fn map(self, change: impl Fn(Problem) -> Problem) -> Problems {
+        let changed = |problems: RefCell<Vec<Problem>>| {
+            RefCell::new(problems.into_inner().into_iter().map(&change).collect())
+        };
+        Problems {
+            errors: changed(self.errors),
+            warnings: changed(self.warnings),
+        }
+    }
+
+    /// In the order of the file.
+    #[must_use]
+    pub fn sorted(self) -> Problems {
+        let sorted = |problems: RefCell<Vec<Problem>>| {
+            let mut problems = problems.into_inner();
+            problems.sort_by_key(|problem| match &problem.place {
+                Place::Line(_, line) => *line,
+                Place::File(_) | Place::Variable(_) | Place::Nowhere => 0,
+            });
+            RefCell::new(problems)
+        };
+        Problems {
+            errors: sorted(self.errors),
+            warnings: sorted(self.warnings),
+        }
+    }
+}
+
+fn push_new(problems: &RefCell<Vec<Problem>>, problem: Problem) {
+    let mut problems = problems.borrow_mut();
+    if problems.len() == MAX_TOLD {
+        let message = format!("there are more than {MAX_TOLD} problems; these are the first");
+        problems.push(Problem::new(Place::Nowhere, "", message));
+    } else if problems.len() < MAX_TOLD && !problems.contains(&problem) {
+        problems.push(problem);
     }
 }
 

@@ -2,14 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::path::Path;
 
-use jiff::SignedDuration;
-
+use crate::config::near::nearest;
 use crate::config::problem::{Place, Problem, Problems};
-use crate::config::source::{Environment, SecretSource};
+use crate::config::source::Environment;
 use crate::config::tree::{Node, Table, Value};
-use crate::secret::Secret;
 
 /// One table of the configuration.
 pub struct Section<'a> {
@@ -36,22 +34,30 @@ impl<'a> Section<'a> {
     /// All of the configuration.
     pub fn root(
         table: &'a Table,
+        file: Option<&Path>,
         problems: &'a Problems,
         environment: &'a Environment,
     ) -> Section<'a> {
         Section {
             table,
             path: String::new(),
-            place: Place::Nowhere,
+            place: file.map_or(Place::Nowhere, |file| Place::File(file.to_owned())),
             problems,
             environment,
             asked: RefCell::default(),
         }
     }
 
-    /// Where the section begins.
-    pub fn place(&self) -> &Place {
-        &self.place
+    /// For variables that are named.
+    pub fn environment(&self) -> &'a Environment {
+        self.environment
+    }
+
+    /// Tells that something is wrong with the section as a whole.
+    pub fn problem_here(&self, message: impl Into<String>) {
+        let place = self.place.clone();
+        self.problems
+            .add(Problem::new(place, self.path.clone(), message.into()));
     }
 
     /// Tells that something is wrong with a key.
@@ -75,6 +81,13 @@ impl<'a> Section<'a> {
             sited.key.clone(),
             message.into(),
         ));
+    }
+
+    /// Tells that something read before should be looked at.
+    pub fn warn_at<T>(&self, sited: &Sited<T>, message: impl Into<String>) {
+        let place = sited.place.clone();
+        self.problems
+            .warn(Problem::new(place, sited.key.clone(), message.into()));
     }
 
     /// Whether a key is there.
@@ -136,12 +149,17 @@ impl<'a> Section<'a> {
         if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text.value) {
             return meaning.clone();
         }
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         if later.contains(&text.value.as_str()) {
-            self.problem(key, format!("`{}` is not in this version", text.value));
+            let message = format!(
+                "`{}` is not in this version; there is {}",
+                text.value,
+                known.join(", ")
+            );
+            self.problem(key, message);
             return default;
         }
-        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        let hint = near_miss(&text.value, known.iter().copied()).map_or_else(
+        let hint = nearest(&text.value, known.iter().copied()).map_or_else(
             || format!("one of {}", known.join(", ")),
             |near| format!("did you mean `{near}`?"),
         );
@@ -193,49 +211,6 @@ impl<'a> Section<'a> {
             Some(digits) => Some(self.sited(key, node, digits.replace('_', ""))),
             None => self.wrong(key, node, "a number"),
         }
-    }
-
-    /// A duration such as `30s`, `1h30m`, `90d`.
-    pub fn duration(&self, key: &'static str) -> Option<SignedDuration> {
-        let text = self.text(key)?;
-        let duration = parse_duration(&text.value);
-        if duration.is_none() {
-            self.problem(
-                key,
-                format!(
-                    "is `{}`, which is no duration; write it like `30s`, `5m`, `24h` or `90d`",
-                    text.value
-                ),
-            );
-        }
-        duration
-    }
-
-    /// A duration of at least a millisecond, for waiting.
-    pub fn wait(&self, key: &'static str, default: Duration) -> Duration {
-        let Some(duration) = self.duration(key) else {
-            return default;
-        };
-        match Duration::try_from(duration) {
-            Ok(duration) if !duration.is_zero() => duration,
-            _ => {
-                self.problem(key, "must be longer than nothing");
-                default
-            }
-        }
-    }
-
-    /// Whole days, at least one.
-    pub fn days(&self, key: &'static str, default: i32) -> i32 {
-        let Some(duration) = self.duration(key) else {
-            return default;
-        };
-        let days = duration.as_secs() / 86_400;
-        if days < 1 || days * 86_400 != duration.as_secs() || days > 36_500 {
-            self.problem(key, "must be whole days, like `90d`");
-            return default;
-        }
-        i32::try_from(days).unwrap_or(default)
     }
 
     /// A list of texts; a single text counts as a list of one.
@@ -337,54 +312,6 @@ impl<'a> Section<'a> {
         sections
     }
 
-    /// Where a secret comes from. An unset variable is told at once.
-    pub fn secret(&self, key: &'static str) -> Option<SecretSource> {
-        let node = self.node(key)?;
-        self.secret_of(key, node)
-    }
-
-    /// Several, while one is being replaced by another.
-    pub fn secrets(&self, key: &'static str) -> Vec<SecretSource> {
-        let Some(node) = self.node(key) else {
-            return Vec::new();
-        };
-        match &node.value {
-            Value::List(items) => items
-                .iter()
-                .filter_map(|item| self.secret_of(key, item))
-                .collect(),
-            Value::Text(_)
-            | Value::Number(_)
-            | Value::Bool(_)
-            | Value::Date(_)
-            | Value::Table(_) => self.secret_of(key, node).into_iter().collect(),
-        }
-    }
-
-    /// Secrets by name.
-    pub fn secret_map(&self, key: &'static str) -> Vec<(String, SecretSource)> {
-        let Some(node) = self.node(key) else {
-            return Vec::new();
-        };
-        let Value::Table(table) = &node.value else {
-            self.wrong::<()>(key, node, "a table");
-            return Vec::new();
-        };
-        // Header values are often no secrets: a plain text is taken without a warning.
-        let source = |item: &Node| match &item.value {
-            Value::Text(text) => Some(SecretSource::Literal(Secret::new(text.clone()))),
-            Value::Number(_)
-            | Value::Bool(_)
-            | Value::Date(_)
-            | Value::List(_)
-            | Value::Table(_) => self.secret_of(key, item),
-        };
-        table
-            .iter()
-            .filter_map(|(name, item)| Some((name.clone(), source(item)?)))
-            .collect()
-    }
-
     /// What was never asked for is unknown.
     pub fn finish(&self) {
         let asked = self.asked.borrow();
@@ -393,94 +320,28 @@ impl<'a> Section<'a> {
             .iter()
             .filter(|(key, _)| !asked.contains(key.as_str()))
         {
-            let hint = near_miss(key, asked.iter().copied())
-                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let known: Vec<&str> = asked.iter().copied().collect();
+            let hint = nearest(key, known.iter().copied()).map_or_else(
+                || format!("here is {}", known.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
             let problem = Problem::new(
                 node.place.clone(),
                 self.key(key),
-                format!("is an unknown key{hint}"),
+                format!("is an unknown key; {hint}"),
             );
             self.problems.add(problem);
         }
     }
 
-    fn secret_of(&self, key: &'static str, node: &Node) -> Option<SecretSource> {
-        let tell = |message: String| {
-            self.problems
-                .add(Problem::new(node.place.clone(), self.key(key), message));
-        };
-        match &node.value {
-            Value::Text(text) => {
-                if matches!(node.place, Place::Line(..)) {
-                    let message = "is a secret in plain text; better name where it comes from, \
-                                   like `{ env = \"NAME\" }` or `{ file = \"…\" }`";
-                    self.problems.warn(Problem::new(
-                        node.place.clone(),
-                        self.key(key),
-                        message.to_owned(),
-                    ));
-                }
-                Some(SecretSource::Literal(Secret::new(text.clone())))
-            }
-            Value::Table(table) => {
-                let section = self.below(table, self.key(key), node);
-                let source = section.secret_source();
-                section.finish();
-                source
-            }
-            other => {
-                tell(format!(
-                    "is {}, it must be `{{ env = … }}`, `{{ file = … }}` or `{{ command = … }}`",
-                    other.kind()
-                ));
-                None
-            }
-        }
-    }
-
-    fn secret_source(&self) -> Option<SecretSource> {
-        let env = self.text("env");
-        let file = self.text("file");
-        let command = self.texts("command");
-        let aws = self.text("aws_secret");
-        let (_, _) = (self.text("field"), self.text("region"));
-        if aws.is_some() {
-            self.problem("aws_secret", "is not in this version");
-            return None;
-        }
-        match (env, file, command) {
-            (Some(name), None, None) => {
-                if self
-                    .environment
-                    .get(&name.value)
-                    .is_none_or(|value| value.trim().is_empty())
-                {
-                    self.problem(
-                        "env",
-                        format!("names the variable `{}`, which is not set", name.value),
-                    );
-                }
-                Some(SecretSource::Env(name.value))
-            }
-            (None, Some(path), None) => Some(SecretSource::File(path.value.into())),
-            (None, None, Some(words)) if !words.is_empty() => Some(SecretSource::Command(
-                words.into_iter().map(|word| word.value).collect(),
-            )),
-            _ => {
-                let message = "must name one source: `env`, `file` or `command`".to_owned();
-                self.problems
-                    .add(Problem::new(self.place.clone(), self.path.clone(), message));
-                None
-            }
-        }
-    }
-
-    fn node(&self, key: &'static str) -> Option<&'a Node> {
+    /// What stands at a key, as it was written. The key is known from now on.
+    pub fn node(&self, key: &'static str) -> Option<&'a Node> {
         self.asked.borrow_mut().insert(key);
         self.table.get(key)
     }
 
-    fn below(&self, table: &'a Table, path: String, node: &Node) -> Section<'a> {
+    /// A table that stands somewhere below.
+    pub fn below(&self, table: &'a Table, path: String, node: &Node) -> Section<'a> {
         Section {
             table,
             path,
@@ -491,7 +352,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn key(&self, key: &str) -> String {
+    /// The whole key.
+    pub fn key(&self, key: &str) -> String {
         if self.path.is_empty() {
             key.to_owned()
         } else {
@@ -523,44 +385,4 @@ fn number_text(node: &Node) -> Option<Option<String>> {
         (Value::Text(text), Place::Variable(_)) => Some(text.trim().to_owned()),
         _ => None,
     })
-}
-
-/// The word that was probably meant.
-pub fn near_miss<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    let scored = known.map(|known| {
-        (
-            strsim::damerau_levenshtein(&word.to_lowercase(), known),
-            known,
-        )
-    });
-    let (distance, nearest) = scored.min()?;
-    (distance <= 1 + nearest.len() / 4).then_some(nearest)
-}
-
-/// `30s`, `5m`, `1h30m`, `90d`: whole numbers with s, m, h or d, larger units first.
-pub fn parse_duration(text: &str) -> Option<SignedDuration> {
-    let mut seconds: i64 = 0;
-    let mut rest = text.trim();
-    let mut last_unit = i64::MAX;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let n_digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let count: i64 = rest[..n_digits].parse().ok()?;
-        let unit = match rest[n_digits..].chars().next()? {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            _ => return None,
-        };
-        if unit >= last_unit {
-            return None;
-        }
-        last_unit = unit;
-        seconds = seconds.checked_add(count.checked_mul(unit)?)?;
-        rest = &rest[n_digits + 1..];
-    }
-    (seconds <= 36_500 * 86_400).then(|| SignedDuration::from_secs(seconds))
 }

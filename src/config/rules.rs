@@ -1,16 +1,19 @@
 //! `[[rules]]`: what to watch, for whom, against which limit, and whom to tell.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
-use crate::config::reader::{Section, parse_duration};
-use crate::config::sections::{read_glob, read_notify, read_period, read_zone};
-use crate::domain::ids::{NotifierName, RuleName};
-use crate::domain::matcher::Matcher;
-use crate::domain::money::{Percent, Usd};
+use crate::config::amounts::{read_count, read_usd};
+use crate::config::organizations::Organization;
+use crate::config::reader::Section;
+use crate::config::terms::{read_glob, read_notify, read_period, read_zone};
+use crate::config::{durations, thresholds};
+use crate::domain::ids::{NotifierName, RuleName, UNASSIGNED};
+use crate::domain::matcher::{Glob, Matcher, Team};
+use crate::domain::money::Percent;
 use crate::domain::period::Period;
-use crate::domain::rule::{At, Limit, Quantity, Rule, Severity, Threshold, Watch};
+use crate::domain::rule::{Limit, Quantity, Rule, Watch};
 use crate::domain::subject::SubjectKind;
 
 const WATCHES: [(&str, Watch); 4] = [
@@ -33,11 +36,6 @@ const SUBJECTS: [(&str, SubjectKind); 4] = [
     ("model", SubjectKind::Model),
     ("team", SubjectKind::Team),
 ];
-const SEVERITIES: [(&str, Severity); 3] = [
-    ("info", Severity::Info),
-    ("warning", Severity::Warning),
-    ("critical", Severity::Critical),
-];
 
 /// Reads the enabled ones. `notifiers` are the names that exist.
 pub fn read(root: &Section<'_>, notifiers: &[String]) -> Vec<Rule> {
@@ -45,22 +43,47 @@ pub fn read(root: &Section<'_>, notifiers: &[String]) -> Vec<Rule> {
     let mut rules = Vec::new();
     for section in root.sections("rules") {
         let is_enabled = section.bool("enabled", true);
-        let rule = read_one(&section, notifiers);
+        let name = section.name("name").map(|name| name.value);
+        if let Some(name) = &name {
+            if names.contains(name) {
+                section.problem("name", format!("`{name}` is used twice"));
+            }
+            names.push(name.clone());
+        }
+        let rule = read_one(&section, name, notifiers);
         section.finish();
-        let Some(rule) = rule else { continue };
-        if names.iter().any(|name| *name == rule.name.as_str()) {
-            section.problem("name", format!("`{}` is used twice", rule.name));
-        }
-        names.push(rule.name.to_string());
-        if is_enabled {
-            rules.push(rule);
-        }
+        rules.extend(rule.filter(|_| is_enabled));
     }
     rules
 }
 
-fn read_one(section: &Section<'_>, notifiers: &[String]) -> Option<Rule> {
-    let name = section.name("name");
+/// What a rule is narrowed to is told when no organization or team has such a name: the rule would watch nothing.
+pub fn check_names(root: &Section<'_>, organizations: &[Organization], teams: &[Team]) {
+    for rule in root.sections("rules") {
+        let Some(section) = rule.section("match") else {
+            continue;
+        };
+        let warn_unless = |key, is_known: &dyn Fn(&Glob) -> bool| {
+            let Some(text) = section.text(key) else {
+                return;
+            };
+            if Glob::new(&text.value).is_ok_and(|glob| !is_known(&glob)) {
+                let message = format!("is `{}`, which matches none that is configured", text.value);
+                section.warn(key, message);
+            }
+        };
+        warn_unless("organization", &|glob| {
+            organizations
+                .iter()
+                .any(|organization| glob.matches(organization.name.as_str()))
+        });
+        warn_unless("team", &|glob| {
+            glob.matches(UNASSIGNED) || teams.iter().any(|team| glob.matches(team.name.as_str()))
+        });
+    }
+}
+
+fn read_one(section: &Section<'_>, name: Option<String>, notifiers: &[String]) -> Option<Rule> {
     let watch = section.word("watch", &WATCHES, &LATER_WATCHES, Watch::Spend);
     let for_each = section.word(
         "for_each",
@@ -70,7 +93,7 @@ fn read_one(section: &Section<'_>, notifiers: &[String]) -> Option<Rule> {
     );
     let is_of_age = watch == Watch::DataAge;
     if is_of_age && section.has("period") {
-        section.problem("period", "has no meaning for the age of data");
+        section.problem("period", "has no meaning for the age of data; leave it out");
     }
     if is_of_age && matches!(for_each, SubjectKind::Model | SubjectKind::Team) {
         section.problem(
@@ -80,25 +103,25 @@ fn read_one(section: &Section<'_>, notifiers: &[String]) -> Option<Rule> {
     }
     let matcher = read_matcher(section);
     let limit = read_limit(section, watch, for_each);
-    let hold = section.duration("for").unwrap_or(SignedDuration::ZERO);
-    let keep_firing = section
-        .duration("keep_firing_for")
-        .unwrap_or(SignedDuration::ZERO);
+    let hold = durations::read(section, "for").unwrap_or(SignedDuration::ZERO);
+    let keep_firing = durations::read(section, "keep_firing_for").unwrap_or(SignedDuration::ZERO);
     let _checked_only = read_usd(section, "min_usd");
-    let labels = section
-        .text_map("labels")
-        .into_iter()
-        .map(|(label, text)| (label, text.value))
-        .collect();
+    let labels = read_labels(section);
     let everyone = || notifiers_or_console(notifiers);
     let period = read_period(section, Period::Month);
     let zone = read_zone(section);
-    let thresholds = read_thresholds(section, watch);
+    let thresholds = thresholds::read(section, watch, limit);
     let clear_below = read_clear_below(section);
     let repeat_interval = read_repeat(section);
     let notify = read_notify(section, notifiers).unwrap_or_else(everyone);
+    if notify.is_empty() {
+        section.warn(
+            "notify",
+            "is empty: nobody is told; leave it out to tell everyone",
+        );
+    }
     Some(Rule {
-        name: RuleName::new(name?.value),
+        name: RuleName::new(name?),
         limit: limit?,
         watch,
         for_each,
@@ -125,6 +148,42 @@ fn notifiers_or_console(notifiers: &[String]) -> Vec<NotifierName> {
             .map(|name| NotifierName::from(name.as_str()))
             .collect()
     }
+}
+
+/// What an alert says of itself; a rule's label of that name would be lost.
+const OWN_LABELS: [&str; 6] = [
+    "alertname",
+    "organization",
+    "subject_kind",
+    "subject_id",
+    "period",
+    "severity",
+];
+
+fn read_labels(section: &Section<'_>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    for (label, text) in section.text_map("labels") {
+        let is_name = label
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && label
+                .bytes()
+                .next()
+                .is_some_and(|first| !first.is_ascii_digit());
+        if !is_name {
+            section.problem_at(
+                &text,
+                "is no name of a label: letters, digits and `_`, not a digit first",
+            );
+        } else if OWN_LABELS.contains(&label.as_str()) {
+            section.problem_at(
+                &text,
+                "is a label that every alert has of its own; take another name",
+            );
+        }
+        labels.insert(label, text.value);
+    }
+    labels
 }
 
 fn read_matcher(rule: &Section<'_>) -> Matcher {
@@ -162,12 +221,7 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
         ("limit_usd", read_usd(section, "limit_usd")),
         ("limit_tokens", read_count(section, "limit_tokens")),
         ("limit_requests", read_count(section, "limit_requests")),
-        (
-            "limit_age",
-            section
-                .duration("limit_age")
-                .map(|age| Quantity::from(age.as_secs())),
-        ),
+        ("limit_age", read_age(section)),
     ];
     for (key, _) in given
         .iter()
@@ -182,7 +236,10 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
         );
     }
     if section.has("limits_usd") {
-        section.problem("limits_usd", "is not in this version");
+        section.problem(
+            "limits_usd",
+            "is not in this version; use `limit_usd`, and a rule for each group of subjects",
+        );
         return None;
     }
     if section.has("limit") {
@@ -201,14 +258,26 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
     limit.map(Limit::Fixed)
 }
 
+fn read_age(section: &Section<'_>) -> Option<Quantity> {
+    let age = durations::read(section, "limit_age")?;
+    if age.is_zero() {
+        section.problem(
+            "limit_age",
+            "is no time at all: data always has an age; write it like `2h`",
+        );
+        return None;
+    }
+    Some(Quantity::from(age.as_secs()))
+}
+
 fn read_server_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Option<Limit> {
     let words = [
-        ("workspace", Limit::Workspace),
-        ("organization", Limit::Organization),
+        ("workspace", Some(Limit::Workspace)),
+        ("organization", Some(Limit::Organization)),
     ];
-    let limit = section.word("limit", &words, &[], Limit::Organization);
+    let limit = section.word("limit", &words, &[], None)?;
     if watch != Watch::Spend {
-        section.problem("limit", "the service's own limits are of spend alone");
+        section.problem("limit", "is of spend alone: the service tells no other; use `limit_tokens`, `limit_requests` or `limit_age`");
         return None;
     }
     let needed = if limit == Limit::Workspace {
@@ -221,90 +290,6 @@ fn read_server_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind)
         return None;
     }
     Some(limit)
-}
-
-fn read_usd(section: &Section<'_>, key: &'static str) -> Option<Quantity> {
-    let digits = section.digits(key)?;
-    match Usd::parse(&digits.value) {
-        Ok(usd) if usd >= Usd::ZERO && usd <= Usd::from_dollars(1_000_000_000_000) => {
-            Some(usd.pico())
-        }
-        Ok(_) | Err(_) => {
-            section.problem(
-                key,
-                format!(
-                    "is {}, it must be an amount from 0 to 10^12 USD",
-                    digits.value
-                ),
-            );
-            None
-        }
-    }
-}
-
-fn read_count(section: &Section<'_>, key: &'static str) -> Option<Quantity> {
-    section
-        .integer(key, (0, 1_000_000_000_000_000_000))
-        .map(Quantity::from)
-}
-
-/// All of the limit, critical, where none is given.
-fn read_thresholds(rule: &Section<'_>, watch: Watch) -> Vec<Threshold> {
-    let mut thresholds: Vec<Threshold> = Vec::new();
-    for section in rule.sections("thresholds") {
-        let severity = section.word("severity", &SEVERITIES, &[], Severity::Critical);
-        let share = section.text("at");
-        let usd = read_usd(&section, "at_usd");
-        let at = match (&share, usd) {
-            (Some(share), None) => {
-                let percent = Percent::parse(&share.value);
-                if percent.is_none() {
-                    section.problem(
-                        "at",
-                        format!("is `{}`, it must be a share like `80%`", share.value),
-                    );
-                }
-                percent.map(|percent| (At::Share(percent), percent.to_string()))
-            }
-            (None, Some(pico)) if watch == Watch::Spend && pico > 0 => Some((
-                At::Quantity(pico),
-                format!("${}", Usd::from_pico(pico).grouped()),
-            )),
-            (None, Some(_)) => {
-                section.problem(
-                    "at_usd",
-                    "must be above 0, and belongs to `watch = \"spend\"`",
-                );
-                None
-            }
-            _ => {
-                section.problem(
-                    "at",
-                    "is missing: a threshold is either `at = \"80%\"` or `at_usd = 4000`",
-                );
-                None
-            }
-        };
-        section.finish();
-        let Some((at, text)) = at else { continue };
-        if thresholds.iter().any(|other| other.at == at) {
-            section.problem("at", format!("`{text}` stands twice"));
-        }
-        thresholds.push(Threshold {
-            at,
-            severity,
-            text: Arc::from(text),
-        });
-    }
-    if thresholds.is_empty() {
-        let at = At::Share(Percent::HUNDRED);
-        thresholds.push(Threshold {
-            at,
-            severity: Severity::Critical,
-            text: "100%".into(),
-        });
-    }
-    thresholds
 }
 
 fn read_clear_below(section: &Section<'_>) -> Percent {
@@ -329,7 +314,7 @@ fn read_repeat(section: &Section<'_>) -> Option<SignedDuration> {
         return None;
     }
     let interval =
-        parse_duration(&text.value).filter(|interval| *interval >= SignedDuration::from_mins(1));
+        durations::parse(&text.value).filter(|interval| *interval >= SignedDuration::from_mins(1));
     if interval.is_none() {
         let message = "it must be `never` or a duration of at least a minute, like `24h`";
         section.problem("repeat_interval", format!("is `{}`; {message}", text.value));

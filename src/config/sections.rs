@@ -1,16 +1,17 @@
-//! The smaller sections: poll, store, http, metrics, log, heartbeat, teams, digests, audit.
+//! The sections of single values: poll, store, http, metrics, log, heartbeat, audit.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use jiff::SignedDuration;
 
-use crate::config::reader::{Section, Sited, near_miss};
+use crate::config::near::nearest;
+use crate::config::problem::shown;
+use crate::config::reader::Section;
 use crate::config::source::SecretSource;
-use crate::domain::ids::{NotifierName, TeamName, UNASSIGNED};
-use crate::domain::matcher::{Glob, Team};
-use crate::domain::period::{Period, Zone};
+use crate::config::terms::read_schedule;
+use crate::config::{credentials, durations};
+use crate::domain::period::Zone;
 use crate::domain::schedule::Schedule;
 
 /// `[poll]`: when and what is read.
@@ -81,19 +82,6 @@ pub struct Heartbeat {
     pub url: SecretSource,
 }
 
-/// One of `[[digests]]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Digest {
-    /// Unique.
-    pub name: String,
-    /// When.
-    pub schedule: Schedule,
-    /// Over what.
-    pub period: Period,
-    /// To whom; empty is everyone.
-    pub notify: Vec<NotifierName>,
-}
-
 /// `[audit]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
@@ -118,15 +106,51 @@ pub fn read_poll(root: &Section<'_>) -> Poll {
     if let Some(schedule) = read_schedule(&section, "schedule", Zone::utc()) {
         poll.schedule = schedule;
     }
-    poll.history_days = section.days("history", poll.history_days);
-    poll.hourly_history_days = section.days("hourly_history", poll.hourly_history_days);
-    poll.settle = section.duration("settle").unwrap_or(poll.settle);
-    poll.correction_days = section.days("correction_window", poll.correction_days);
-    poll.correction_interval = section
-        .duration("correction_interval")
-        .unwrap_or(poll.correction_interval);
+    poll.history_days = durations::read_days(&section, "history", poll.history_days);
+    poll.hourly_history_days =
+        durations::read_days(&section, "hourly_history", poll.hourly_history_days);
+    poll.settle = durations::read(&section, "settle").unwrap_or(poll.settle);
+    poll.correction_days =
+        durations::read_days(&section, "correction_window", poll.correction_days);
+    poll.correction_interval =
+        durations::read(&section, "correction_interval").unwrap_or(poll.correction_interval);
     section.finish();
     poll
+}
+
+/// What is read must not be dropped at once.
+pub fn check_windows(root: &Section<'_>, poll: &Poll, store: &Store) {
+    let windows = [
+        (
+            "hourly_history",
+            poll.hourly_history_days,
+            "hourly_retention",
+            store.hourly_retention_days,
+        ),
+        (
+            "history",
+            poll.history_days,
+            "daily_retention",
+            store.daily_retention_days,
+        ),
+    ];
+    for (read, read_days, kept, kept_days) in windows {
+        if read_days <= kept_days {
+            continue;
+        }
+        let message = |other: &str, than: &str| {
+            format!(
+                "is {than} than `{other}` ({read_days}d are read, {kept_days}d are kept): what is read would be dropped at once"
+            )
+        };
+        let (poll, store) = (root.section("poll"), root.section("store"));
+        match (poll.filter(|poll| poll.has(read)), store) {
+            (Some(poll), _) => poll.problem(read, message(&format!("store.{kept}"), "longer")),
+            (None, Some(store)) => store.problem(kept, message(&format!("poll.{read}"), "shorter")),
+            // The defaults fit.
+            (None, None) => {}
+        }
+    }
 }
 
 /// `[store]`.
@@ -143,19 +167,24 @@ pub fn read_store(root: &Section<'_>) -> Store {
         match url.value.strip_prefix("sqlite://") {
             Some(path) if !path.is_empty() => store.path = PathBuf::from(path),
             _ if url.value.starts_with("postgres") => {
-                section.problem("url", "names PostgreSQL: not in this version");
+                section.problem(
+                    "url",
+                    "names PostgreSQL, which is not in this version; use `sqlite://FILE`",
+                );
             }
             _ => section.problem(
                 "url",
                 format!(
-                    "is `{}`, it must be like `sqlite://spendwatch.db`",
-                    url.value
+                    "is {}, it must be like `sqlite://spendwatch.db`",
+                    shown(&url.value)
                 ),
             ),
         }
     }
-    store.hourly_retention_days = section.days("hourly_retention", store.hourly_retention_days);
-    store.daily_retention_days = section.days("daily_retention", store.daily_retention_days);
+    store.hourly_retention_days =
+        durations::read_days(&section, "hourly_retention", store.hourly_retention_days);
+    store.daily_retention_days =
+        durations::read_days(&section, "daily_retention", store.daily_retention_days);
     section.finish();
     store
 }
@@ -178,30 +207,30 @@ pub fn read_http(root: &Section<'_>) -> Http {
             Err(_) => {
                 section.problem(
                     "listen",
-                    format!("is `{}`, it must be like `127.0.0.1:9899`", listen.value),
+                    format!("is `{}`, it must be an address and a port, like `127.0.0.1:9899` or `[::1]:9899`", listen.value),
                 );
             }
         }
     }
     if let Some(url) = section.text("external_url") {
         let is_url = reqwest::Url::parse(&url.value)
-            .is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if !is_url {
             section.problem(
                 "external_url",
                 format!(
-                    "is `{}`, it must be like `https://spend.example.com`",
-                    url.value
+                    "is {}, it must be like `https://spend.example.com`",
+                    shown(&url.value)
                 ),
             );
         }
         http.external_url = Some(url.value.trim_end_matches('/').to_owned());
     }
-    http.bearer_token = section.secret("bearer_token");
+    http.bearer_token = credentials::read(&section, "bearer_token");
     http.public_metrics = section.bool("public_metrics", false);
-    for (key, parts) in [
-        ("tls", ["cert", "key"]),
-        ("auth", ["user", "password_hash"]),
+    for (key, parts, instead) in [
+        ("tls", ["cert", "key"], "let a proxy in front do it"),
+        ("auth", ["user", "password_hash"], "use `bearer_token`"),
     ] {
         let Some(inner) = section.section(key) else {
             continue;
@@ -210,7 +239,7 @@ pub fn read_http(root: &Section<'_>) -> Http {
             inner.required_text(part);
         }
         inner.finish();
-        section.problem(key, "is not in this version");
+        section.problem(key, format!("is not in this version; {instead}"));
     }
     section.finish();
     http
@@ -246,6 +275,9 @@ pub fn read_log(root: &Section<'_>) -> Log {
         return log;
     };
     if let Some(level) = section.text("level") {
+        if let Err(message) = check_level(&level.value) {
+            section.problem("level", message);
+        }
         log.level = level.value;
     }
     log.is_json = section.word("format", &[("text", false), ("json", true)], &[], false);
@@ -256,10 +288,7 @@ pub fn read_log(root: &Section<'_>) -> Log {
 /// `[heartbeat]`.
 pub fn read_heartbeat(root: &Section<'_>) -> Option<Heartbeat> {
     let section = root.section("heartbeat")?;
-    let url = section.secret("url");
-    if !section.has("url") {
-        section.problem("url", "is missing");
-    }
+    let url = credentials::required_url(&section, "url");
     section.finish();
     Some(Heartbeat { url: url? })
 }
@@ -267,7 +296,10 @@ pub fn read_heartbeat(root: &Section<'_>) -> Option<Heartbeat> {
 /// `[audit]`.
 pub fn read_audit(root: &Section<'_>) -> Audit {
     let section = root.section("audit");
-    let file = section.as_ref().and_then(|section| section.text("file"));
+    let file = section
+        .as_ref()
+        .filter(|section| section.has("file"))
+        .and_then(|section| section.required_text("file"));
     if let Some(section) = section {
         section.finish();
     }
@@ -279,162 +311,30 @@ pub fn read_audit(root: &Section<'_>) -> Audit {
     }
 }
 
-/// `[[teams]]`.
-pub fn read_teams(root: &Section<'_>) -> Vec<Team> {
-    let mut teams: Vec<Team> = Vec::new();
-    for section in root.sections("teams") {
-        let name = section.name("name");
-        let workspaces = read_globs(&section, "workspaces");
-        let api_keys = read_globs(&section, "api_keys");
-        let tags = section.text_map("workspace_tags");
-        section.finish();
-        let Some(name) = name else { continue };
-        if name.value == UNASSIGNED {
-            section.problem("name", format!("`{UNASSIGNED}` is what belongs to no team"));
-        }
-        if teams.iter().any(|team| team.name.as_str() == name.value) {
-            section.problem("name", format!("`{}` is used twice", name.value));
-        }
-        let workspace_tags: BTreeMap<String, String> = tags
-            .into_iter()
-            .map(|(tag, text)| (tag, text.value))
-            .collect();
-        teams.push(Team {
-            name: TeamName::new(name.value),
-            workspaces,
-            api_keys,
-            workspace_tags,
-        });
-    }
-    teams
-}
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// `[[digests]]`.
-pub fn read_digests(root: &Section<'_>, notifiers: &[String]) -> Vec<Digest> {
-    let mut digests: Vec<Digest> = Vec::new();
-    for section in root.sections("digests") {
-        let name = section.name("name");
-        let zone = read_zone(&section);
-        if !section.has("schedule") {
-            section.problem("schedule", "is missing");
-        }
-        let schedule = read_schedule(&section, "schedule", zone);
-        let period = read_period(&section, Period::Week);
-        let notify = read_notify(&section, notifiers).unwrap_or_default();
-        section.finish();
-        let (Some(name), Some(schedule)) = (name, schedule) else {
+/// A level, or a filter of levels by target: `info,spendwatch::store=debug`.
+fn check_level(text: &str) -> Result<(), String> {
+    for directive in text.split(',').map(str::trim) {
+        let (target, level) = directive.split_once('=').unwrap_or(("", directive));
+        let is_path = target
+            .chars()
+            .all(|sign| sign.is_ascii_alphanumeric() || matches!(sign, '_' | ':'));
+        if is_path && LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
             continue;
-        };
-        if digests.iter().any(|digest| digest.name == name.value) {
-            section.problem("name", format!("`{}` is used twice", name.value));
         }
-        digests.push(Digest {
-            name: name.value,
-            schedule,
-            period,
-            notify,
-        });
-    }
-    digests
-}
-
-/// A list of globs.
-pub fn read_globs(section: &Section<'_>, key: &'static str) -> Vec<Glob> {
-    let texts = section.texts(key).unwrap_or_default();
-    texts
-        .iter()
-        .filter_map(|text| read_glob(section, text))
-        .collect()
-}
-
-/// One glob.
-pub fn read_glob(section: &Section<'_>, text: &Sited<String>) -> Option<Glob> {
-    match Glob::new(&text.value) {
-        Ok(glob) => Some(glob),
-        Err(reason) => {
-            section.problem_at(
-                text,
-                format!("is `{}`, which is no glob: {reason}", text.value),
-            );
-            None
-        }
-    }
-}
-
-/// `time_zone`, UTC where it is not given.
-pub fn read_zone(section: &Section<'_>) -> Zone {
-    let Some(name) = section.text("time_zone") else {
-        return Zone::utc();
-    };
-    match jiff::tz::TimeZone::get(&name.value) {
-        Ok(rules) => Zone {
-            name: name.value.into(),
-            rules,
-        },
-        Err(_) => {
-            section.problem(
-                "time_zone",
+        let hint = nearest(level, LEVELS.into_iter()).map_or_else(
+            || {
                 format!(
-                    "`{}` is no time zone; write it like `Europe/Berlin`",
-                    name.value
-                ),
-            );
-            Zone::utc()
-        }
-    }
-}
-
-/// `period`.
-pub fn read_period(section: &Section<'_>, default: Period) -> Period {
-    let Some(text) = section.text("period") else {
-        return default;
-    };
-    Period::parse(&text.value).unwrap_or_else(|| {
-        let message =
-            "it must be hour, day, week, month, quarter, or a rolling span like `24h` or `7d`";
-        section.problem("period", format!("is `{}`; {message}", text.value));
-        default
-    })
-}
-
-/// `notify`, by names that exist; `None` where it is not given.
-pub fn read_notify(section: &Section<'_>, known: &[String]) -> Option<Vec<NotifierName>> {
-    let texts = section.texts("notify")?;
-    for text in texts.iter().filter(|text| !known.contains(&text.value)) {
-        let hint = near_miss(&text.value, known.iter().map(String::as_str)).map_or_else(
-            || "no notifier has that name".to_owned(),
+                    "one of {}, or like `info,spendwatch=debug`",
+                    LEVELS.join(", ")
+                )
+            },
             |near| format!("did you mean `{near}`?"),
         );
-        section.problem_at(
-            text,
-            format!(
-                "names the notifier `{}`, which does not exist; {hint}",
-                text.value
-            ),
-        );
+        return Err(format!(
+            "is `{text}`, where `{directive}` is no level; {hint}"
+        ));
     }
-    Some(
-        texts
-            .into_iter()
-            .map(|text| NotifierName::new(text.value))
-            .collect(),
-    )
-}
-
-fn read_schedule(section: &Section<'_>, key: &'static str, zone: Zone) -> Option<Schedule> {
-    let text = section.text(key)?;
-    match Schedule::parse(&text.value, zone) {
-        Ok(schedule) => Some(schedule),
-        Err(reason) => {
-            let shape = "six fields: second, minute, hour, day, month, weekday";
-            section.problem(
-                key,
-                format!(
-                    "is `{}`, which is no schedule ({shape}): {reason}",
-                    text.value
-                ),
-            );
-            None
-        }
-    }
+    Ok(())
 }

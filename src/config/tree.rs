@@ -133,39 +133,40 @@ fn insert(table: &mut Table, keys: &[String], node: Node) -> Result<(), String> 
     }
 }
 
-struct Lines<'a> {
-    text: &'a str,
+struct Lines {
+    /// Where each line begins, in bytes.
+    starts: Vec<usize>,
     file: PathBuf,
 }
 
-impl<'a> Lines<'a> {
-    fn new(text: &'a str, file: Option<&Path>) -> Lines<'a> {
+impl Lines {
+    fn new(text: &str, file: Option<&Path>) -> Lines {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Lines {
-            text,
+            starts: std::iter::once(0)
+                .chain(ends.map(|(end, _)| end + 1))
+                .collect(),
             file: file.map_or_else(|| PathBuf::from("(text)"), Path::to_owned),
         }
     }
 
     fn place(&self, offset: usize) -> Place {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        Place::Line(
-            self.file.clone(),
-            before.iter().filter(|byte| **byte == b'\n').count() + 1,
-        )
+        Place::Line(self.file.clone(), self.number(offset))
     }
 
+    /// Counted from 1.
+    fn number(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset)
+    }
+
+    /// In bytes, counted from 1.
     fn column(&self, offset: usize) -> usize {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        before
-            .iter()
-            .rev()
-            .take_while(|byte| **byte != b'\n')
-            .count()
-            + 1
+        let start = self.starts.get(self.number(offset) - 1).copied();
+        offset - start.unwrap_or(0) + 1
     }
 }
 
-fn convert_table(table: &DeTable<'_>, lines: &Lines<'_>) -> Table {
+fn convert_table(table: &DeTable<'_>, lines: &Lines) -> Table {
     let mut converted = Table::new();
     for (key, value) in table {
         let node = Node {
@@ -177,7 +178,7 @@ fn convert_table(table: &DeTable<'_>, lines: &Lines<'_>) -> Table {
     converted
 }
 
-fn convert(value: &Spanned<DeValue<'_>>, lines: &Lines<'_>) -> Value {
+fn convert(value: &Spanned<DeValue<'_>>, lines: &Lines) -> Value {
     match value.get_ref() {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(integer) if integer.radix() == 10 => {

@@ -32,6 +32,7 @@ use crate::http::access::Access;
 use crate::http::{Served, Server};
 use crate::metrics::counters::Counters;
 use crate::metrics::requests::RequestCounts;
+use crate::metrics::view::Shape;
 use crate::secret::Secret;
 use crate::store::Store;
 
@@ -304,6 +305,10 @@ impl Daemon {
         for setup in setups {
             let name = setup.organization.name.clone();
             self.app.board.expect(&name);
+            self.app.counters.add_organization(&name);
+            self.app
+                .board
+                .count_requests_of(&name, setup.api.requests());
             if let Some(watch) = self.watches.get_mut(&name) {
                 watch.api = setup.api.clone();
                 // The task ends only when it is told to.
@@ -344,7 +349,7 @@ impl Daemon {
         }
     }
 
-    /// Ends all tasks. Nothing that hangs holds it up for longer than [`END_LIMIT`].
+    /// Ends all tasks. Nothing that hangs holds it up for longer than four seconds.
     pub async fn stop(mut self) {
         let watches = std::mem::take(&mut self.watches);
         for watch in watches.values() {
@@ -415,6 +420,10 @@ async fn prepare(
             organization: organization.clone(),
             settings: configured::settings(config, organization),
             schedule: config.poll.schedule.clone(),
+            shape: Shape {
+                by_model: config.metrics.by_model,
+                max_series: config.metrics.max_series,
+            },
         });
     }
     let mut workers = Vec::new();

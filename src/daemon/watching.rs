@@ -13,6 +13,10 @@ use crate::app::{App, wiring};
 use crate::config::organizations::Organization;
 use crate::cycle::state::{Outside, Report, Settings, Watcher};
 use crate::domain::schedule::{Due, Schedule, due};
+use crate::metrics::counters::CycleOutcome;
+use crate::metrics::exposition::MAX_KEPT_TEXT;
+use crate::metrics::gauges::Renderer;
+use crate::metrics::view::{Shape, View};
 use crate::outbound::causes;
 use crate::store::error::StoreError;
 
@@ -35,6 +39,8 @@ pub struct Setup {
     pub settings: Settings,
     /// When a cycle is due.
     pub schedule: Schedule,
+    /// Which series there are.
+    pub shape: Shape,
 }
 
 /// Watches until the sender of `orders` is gone. Each order is another configuration.
@@ -87,6 +93,7 @@ async fn go_on(
     pause: &mut Duration,
 ) -> Result<(), StoreError> {
     let mut cut_short = None;
+    let mut gauges = Renderer::default();
     loop {
         let next = match cut_short.take() {
             Some(slot) => Due::Now(slot),
@@ -96,6 +103,7 @@ async fn go_on(
             Due::Now(slot) => {
                 let order = run_slot(app, watcher, setup, orders, slot).await?;
                 *pause = FIRST_PAUSE;
+                show(app, watcher, setup, &mut gauges);
                 cut_short = order.is_some().then_some(slot);
                 order
             }
@@ -104,10 +112,32 @@ async fn go_on(
         };
         match order {
             None => {}
-            Some(Some(order)) => take_order(app, watcher, setup, order).await?,
+            Some(Some(order)) => {
+                take_order(app, watcher, setup, order).await?;
+                gauges = Renderer::default();
+                show(app, watcher, setup, &mut gauges);
+            }
             Some(None) => return Ok(()),
         }
     }
+}
+
+/// Puts the gauges up as they are now.
+fn show(app: &App, watcher: &Watcher, setup: &Setup, gauges: &mut Renderer) {
+    let view = View {
+        ground: watcher.ground(),
+        rules: &watcher.settings.policy.rules,
+        measurements: &watcher.measurements,
+        alerts: watcher.alerts.by_slot.values().collect(),
+        is_up: watcher
+            .last_report
+            .as_ref()
+            .is_some_and(|report| report.outcome == CycleOutcome::Ok),
+        skew: watcher.api.skew(),
+    };
+    let is_text_kept = app.board.exposition().len() <= MAX_KEPT_TEXT;
+    let rendered = gauges.render(&view, setup.shape, is_text_kept);
+    app.board.show(&setup.organization.name, rendered);
 }
 
 /// An order, `Some(None)` where none can come any more, or nothing: the time is over.

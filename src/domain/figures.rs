@@ -64,6 +64,8 @@ pub struct PartState {
     pub fell: BTreeSet<Hour>,
     /// Its newest settled hour and that hour's amounts.
     pub last_hour: Option<(Hour, Amounts)>,
+    /// Grows whenever a sum of it may have changed.
+    pub version: u64,
 }
 
 /// Which cut of a frame.
@@ -146,12 +148,19 @@ impl Figures {
     /// Moves every frame to `now`, never back, and says what has to be loaded for it.
     pub fn advance(&mut self, now: Timestamp) -> Vec<Load> {
         let mut loads = Vec::new();
+        let mut has_moved = false;
         for (index, kept) in self.frames.iter_mut().enumerate() {
             let cut = period::cut(kept.key.period, &kept.key.zone.rules, now);
             if cut.span.start <= kept.open.cut.span.start {
                 continue;
             }
             loads.extend(kept.advance(index, cut));
+            has_moved = true;
+        }
+        if has_moved {
+            for state in &mut self.parts {
+                state.version += 1;
+            }
         }
         loads
     }
@@ -160,6 +169,7 @@ impl Figures {
     pub fn load(&mut self, load: &Load, sums: &[LoadedSum]) {
         for (part, model, amounts) in sums {
             let (part, model) = (self.part(part), self.model(model));
+            self.parts[part].version += 1;
             let kept = &mut self.frames[load.frame];
             let frame = match load.which {
                 Which::Open => Some(&mut kept.open),
@@ -219,6 +229,7 @@ impl Figures {
     pub fn apply(&mut self, part: &Part, deltas: &[Delta], fell: &BTreeSet<Hour>) {
         let index = self.part(part);
         self.parts[index].fell.extend(fell.iter().copied());
+        self.parts[index].version += u64::from(!deltas.is_empty());
         for delta in deltas {
             let model = self.model(&delta.model);
             add(&mut self.recorded, index, model, delta.amounts);
@@ -256,8 +267,9 @@ impl Figures {
                 .as_of
                 .is_some_and(|as_of| is_settled(hour, settle, as_of))
             {
-                state.last_hour =
-                    Some((hour, by_part.get(&state.part).copied().unwrap_or_default()));
+                let newest = Some((hour, by_part.get(&state.part).copied().unwrap_or_default()));
+                state.version += u64::from(state.last_hour != newest);
+                state.last_hour = newest;
             }
         }
     }
@@ -346,6 +358,7 @@ impl Figures {
             first_seen: Timestamp::MIN,
             fell: BTreeSet::new(),
             last_hour: None,
+            version: 0,
         });
         self.part_index.insert(part.clone(), self.parts.len() - 1);
         self.parts.len() - 1

@@ -35,6 +35,11 @@ impl Schedule {
         }
     }
 
+    /// Where its fields are read.
+    pub fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
     /// The first slot after a moment; `None` where there is none any more.
     pub fn next_after(&self, at: Timestamp) -> Option<Timestamp> {
         let local = at.to_zoned(self.zone.rules.clone());

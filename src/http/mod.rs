@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod health;
+pub mod scrape;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -129,7 +130,7 @@ fn routes(served: Served, access: &Arc<ArcSwap<Access>>) -> Router {
         .route("/readyz", get(health::ready))
         .route_layer(guard(Door::Health));
     let metrics = Router::new()
-        .route("/metrics", get(scrape))
+        .route("/metrics", get(scrape::scrape))
         .route_layer(guard(Door::Metrics));
     let writes = Router::new()
         .route("/-/reload", post(reload))
@@ -146,10 +147,6 @@ fn refuse(refusal: access::Refusal) -> Response {
             .insert(header::WWW_AUTHENTICATE, scheme);
     }
     response
-}
-
-async fn scrape(State(app): State<Arc<App>>) -> String {
-    app.counters.render()
 }
 
 /// `POST /-/reload`: 200 when the new configuration is in force, 500 with what is wrong when the old one goes on.

@@ -14,6 +14,7 @@ pub struct Counters {
     poll_cycles: IntCounterVec,
     poll_duration: HistogramVec,
     notifications: IntCounterVec,
+    parked: GaugeVec,
     reload_successful: Gauge,
     reload_at: Gauge,
 }
@@ -83,6 +84,17 @@ impl Counters {
         registry
             .register(Box::new(build_info))
             .expect("each name once");
+        let parked = GaugeVec::new(
+            Opts::new(
+                "spendwatch_notifier_parked",
+                "Whether a receiver is at fault and gets no messages but a probe now and then.",
+            ),
+            &["notifier"],
+        )
+        .expect("a valid name");
+        registry
+            .register(Box::new(parked.clone()))
+            .expect("each name once");
         let buckets = vec![0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0];
         let poll_duration = HistogramVec::new(
             HistogramOpts::new(
@@ -115,6 +127,7 @@ impl Counters {
                 "spendwatch_config_last_reload_success_timestamp_seconds",
                 "When a configuration was last accepted.",
             ),
+            parked,
             poll_duration,
             registry,
         };
@@ -124,14 +137,19 @@ impl Counters {
 
     fn begin_at_zero(&self, organizations: &[OrganizationName], notifiers: &[NotifierName]) {
         for organization in organizations {
-            for outcome in CycleOutcome::ALL {
-                self.poll_cycles
-                    .with_label_values(&[organization.as_str(), outcome.as_str()])
-                    .inc_by(0);
-            }
+            self.add_organization(organization);
         }
         for notifier in notifiers {
             self.add_notifier(notifier);
+        }
+    }
+
+    /// An organization that came with a reload.
+    pub fn add_organization(&self, organization: &OrganizationName) {
+        for outcome in CycleOutcome::ALL {
+            self.poll_cycles
+                .with_label_values(&[organization.as_str(), outcome.as_str()])
+                .inc_by(0);
         }
     }
 
@@ -164,6 +182,19 @@ impl Counters {
         self.notifications
             .with_label_values(&[notifier.as_str(), outcome])
             .inc_by(n);
+    }
+
+    /// A receiver is parked, or is not.
+    pub fn note_parked(&self, notifier: &NotifierName, is_parked: bool) {
+        self.parked
+            .with_label_values(&[notifier.as_str()])
+            .set(if is_parked { 1.0 } else { 0.0 });
+    }
+
+    /// A notifier is no longer served: whether it is parked is not known any more.
+    pub fn forget_parked(&self, notifier: &NotifierName) {
+        // That there was none is as good.
+        let _ = self.parked.remove_label_values(&[notifier.as_str()]);
     }
 
     /// A reload was accepted, or not.

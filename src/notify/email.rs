@@ -47,6 +47,7 @@ pub struct Settings {
 pub struct Email {
     server: Server,
     from: Mailbox,
+    settings: Vec<Secret>,
     time_limit: Duration,
 }
 
@@ -54,6 +55,7 @@ impl Email {
     /// Checks the settings and reads the file of certificates.
     pub fn new(settings: Settings) -> Result<Email, SettingsError> {
         let from = mailbox(&settings.from)?;
+        let marked = marked(&settings);
         let credentials = match (settings.username, &settings.password) {
             (Some(username), Some(password)) => {
                 Some(Credentials::new(username, password.expose().to_owned()))
@@ -78,8 +80,14 @@ impl Email {
         Ok(Email {
             server,
             from,
+            settings: marked,
             time_limit: TIME_LIMIT,
         })
+    }
+
+    /// For the mark.
+    pub fn settings(&self) -> Vec<&str> {
+        self.settings.iter().map(Secret::expose).collect()
     }
 
     /// With another patience: for everything before the content, and again for the content.
@@ -115,6 +123,20 @@ pub fn mailbox(text: &str) -> Result<Mailbox, SettingsError> {
         return Err(refused());
     }
     text.parse().map_err(|_| refused())
+}
+
+fn marked(settings: &Settings) -> Vec<Secret> {
+    let text = |text: &str| Secret::new(text.to_owned());
+    let mut marked = vec![
+        text("email"),
+        text(&settings.host),
+        text(&settings.port.to_string()),
+        text(&format!("{:?} {:?}", settings.tls, settings.ca_file)),
+        text(&settings.from),
+    ];
+    marked.extend(settings.username.as_deref().map(text));
+    marked.extend(settings.password.clone());
+    marked
 }
 
 fn tls_parameters(host: &str, ca_file: Option<&Path>) -> Result<TlsParameters, SettingsError> {

@@ -6,6 +6,9 @@
 pub mod envelope;
 pub mod outcome;
 
+// Whether the settings are the same.
+pub mod mark;
+
 // Words: names and figures, one alert, what to do about it, a whole message.
 pub mod words;
 
@@ -62,6 +65,39 @@ impl Notifier {
             Notifier::Webhook(webhook) => webhook.send(envelope).await,
             Notifier::Console(console) => console.send(envelope).await,
             Notifier::Memory(memory) => memory.send(envelope),
+        }
+    }
+
+    /// A mark of the settings, by which a later start sees whether they are still the same: see [`mark`].
+    pub fn mark(&self, salt: &str) -> String {
+        mark::mark(salt, &self.settings())
+    }
+
+    /// Whether a mark was made with these settings.
+    pub fn is_marked(&self, mark_before: &str) -> bool {
+        mark::is_of(mark_before, &self.settings())
+    }
+
+    /// Everything that decides whether the receiver takes a message, secrets included.
+    fn settings(&self) -> Vec<&str> {
+        match self {
+            Notifier::Slack(slack) => slack.settings(),
+            Notifier::Email(email) => email.settings(),
+            Notifier::Webhook(webhook) => webhook.settings(),
+            Notifier::Console(_) => vec!["console"],
+            Notifier::Memory(_) => vec!["memory"],
+        }
+    }
+
+    /// Whether people see a message twice when it is sent twice. The others drop what bears a known id, or show that it
+    /// is the same.
+    pub fn shows_repeats(&self) -> bool {
+        match self {
+            Notifier::Slack(_) => true,
+            Notifier::Email(_)
+            | Notifier::Webhook(_)
+            | Notifier::Console(_)
+            | Notifier::Memory(_) => false,
         }
     }
 }

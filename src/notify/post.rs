@@ -1,15 +1,14 @@
 //! One JSON post: sent once, its answer judged by the receiver's own table, and nothing secret in what is said about it.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 
 use crate::notify::outcome::{Delivery, MAX_RETRY_AFTER, Schedule, SettingsError};
 use crate::notify::words;
+use crate::outbound::{self, Outbound};
 use crate::secret::{REDACTED, Secret};
 
 /// Until a connection stands, its encryption included.
@@ -23,16 +22,18 @@ const MAX_QUOTED: usize = 200;
 /// Shorter parts of a URL's path are words, not secrets.
 const MIN_SECRET_PART: usize = 6;
 
-/// A client for posts: no redirects, no retries of its own, time limits, proxies from the environment. A TLS provider must
-/// have been installed.
-pub fn client() -> reqwest::Result<Client> {
-    Client::builder()
-        .redirect(Policy::none())
-        .retry(reqwest::retry::never())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(WHOLE_TIMEOUT)
-        .user_agent(concat!("spendwatch/", env!("CARGO_PKG_VERSION")))
-        .build()
+/// A client for posts to one receiver.
+pub fn client(url: &Secret) -> Result<Client, SettingsError> {
+    let limits = Outbound {
+        connect_timeout: CONNECT_TIMEOUT,
+        read_timeout: WHOLE_TIMEOUT,
+        timeout: WHOLE_TIMEOUT,
+        ca_file: None,
+    };
+    let address = Address::new(url.clone())?;
+    outbound::client_for(&limits, &address.parsed.0).map_err(|error| SettingsError::Tls {
+        reason: outbound::causes(&error),
+    })
 }
 
 /// A receiver's address, which is a secret.
@@ -63,6 +64,11 @@ impl Address {
             url,
             parsed: SecretUrl(parsed),
         })
+    }
+
+    /// The address as it was given.
+    pub fn secret(&self) -> &Secret {
+        &self.url
     }
 
     /// A foreign text without the address, its path, its query, and the parts of these that are long enough to be secrets.
@@ -141,7 +147,7 @@ pub async fn post(client: &Client, post: Post<'_>, judge: fn(&Answer) -> Verdict
         .headers()
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| parse_retry_after(value, post.now));
+        .and_then(|value| outbound::retry_after(value, post.now));
     let answer = read(response).await;
     deliver(judge(&answer), &answer, after, &post)
 }
@@ -176,13 +182,7 @@ fn deliver(
 
 /// Without a connection the receiver has nothing; later it may have everything.
 fn unanswered(error: &reqwest::Error, post: &Post<'_>) -> Delivery {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    let text = quote(&text, post);
+    let text = quote(&outbound::causes(error), post);
     if error.is_connect() || error.is_builder() {
         Delivery::retry(format!("no connection: {text}"))
     } else if error.is_timeout() {
@@ -246,40 +246,9 @@ fn quote(text: &str, post: &Post<'_>) -> String {
     }
 }
 
-/// Whole seconds or an HTTP date, as the time to wait from now. A date in the past means now; anything else says nothing.
-pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are a longer pause than any.
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    let date = Timestamp::try_from(date).ok()?;
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check_retry_after(value: &str, expected: Option<u64>) {
-        let now: Timestamp = "2026-11-24T13:05:00Z".parse().unwrap();
-        let expected = expected.map(Duration::from_secs);
-        assert_eq!(parse_retry_after(value, now), expected, "{value}");
-    }
-
-    #[test]
-    fn case_21_retry_after_is_seconds_or_a_date_and_rubbish_is_ignored() {
-        check_retry_after("120", Some(120));
-        check_retry_after(" 0 ", Some(0));
-        check_retry_after("Tue, 24 Nov 2026 13:07:00 GMT", Some(120));
-        check_retry_after("Tue, 24 Nov 2026 13:00:00 GMT", Some(0));
-        check_retry_after("99999999999999999999999", Some(u64::MAX));
-        for rubbish in ["", "soon", "-5", "1.5", "1e3", "24 Nov 2026", "١٢٠"] {
-            check_retry_after(rubbish, None);
-        }
-    }
 
     fn address() -> Address {
         let url = "https://hooks.example.com/services/T000/B000/canary?sig=tok-en_1";

@@ -49,6 +49,11 @@ impl Slack {
         Ok(Slack { client, address })
     }
 
+    /// For the mark.
+    pub fn settings(&self) -> Vec<&str> {
+        vec!["slack", self.address.secret().expose()]
+    }
+
     /// Sends once.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         let post = Post {

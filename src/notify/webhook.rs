@@ -87,6 +87,14 @@ impl Webhook {
         })
     }
 
+    /// For the mark.
+    pub fn settings(&self) -> Vec<&str> {
+        let mut settings = vec!["webhook", self.address.secret().expose()];
+        settings.extend(self.headers.keys().map(HeaderName::as_str));
+        settings.extend(self.secrets.iter().map(Secret::expose));
+        settings
+    }
+
     /// Sends once: all posts of the message, up to the first that fails.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         for (place, facts) in envelope.facts.chunks(MAX_ALERTS).enumerate() {

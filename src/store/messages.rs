@@ -1,9 +1,9 @@
-//! Messages as people see them: listed, counted, sent again; and how each notifier fares.
+//! Messages as people see them: listed, counted, given up, sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::domain::ids::NotifierName;
 use crate::domain::notification::Fact;
@@ -100,28 +100,6 @@ pub struct Counts {
     pub n_dead: u64,
 }
 
-/// The receiver is at fault, and nothing is sent but a probe now and then.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parked {
-    /// Since when.
-    pub since: Timestamp,
-    /// Why.
-    pub reason: String,
-}
-
-/// How a notifier fares.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct NotifierState {
-    /// Parked, and why.
-    pub parked: Option<Parked>,
-    /// Failures since the last success.
-    pub failures_in_row: u32,
-    /// Nothing is sent before.
-    pub paused_until: Option<Timestamp>,
-    /// The last success.
-    pub last_delivered_at: Option<Timestamp>,
-}
-
 /// Why a message of a notifier that is not configured any more was given up.
 const REMOVED: &str = "notifier removed";
 
@@ -167,7 +145,8 @@ impl Store {
                 return find(tx, &prefix);
             };
             tx.execute(
-                "UPDATE outbox SET state = 'waiting', is_replay = 1, next_attempt = ?2, expires = ?3, finished_at = NULL
+                "UPDATE outbox SET state = 'waiting', is_replay = 1, n_ambiguous = 0, next_attempt = ?2, expires = ?3,
+                     finished_at = NULL
                  WHERE id = ?1 AND state = 'dead'",
                 params![message.id, At(now), At(expires)],
             )?;
@@ -204,48 +183,6 @@ impl Store {
     /// How many messages wait and how many were given up, by notifier; a notifier with neither is absent.
     pub async fn outbox_counts(&self) -> Result<BTreeMap<NotifierName, Counts>, StoreError> {
         self.read(counts).await
-    }
-
-    /// How a notifier fares; the default where nothing was stored.
-    pub async fn notifier_state(&self, name: &NotifierName) -> Result<NotifierState, StoreError> {
-        let name = name.clone();
-        self.read(move |db| {
-            let state = db
-                .prepare_cached(
-                    "SELECT parked_since, parked_reason, failures_in_row, paused_until, last_delivered_at
-                     FROM notifiers WHERE name = ?1",
-                )?
-                .query_row([name.as_str()], notifier_at)
-                .optional()?;
-            Ok(state.unwrap_or_default())
-        })
-        .await
-    }
-
-    /// Stores how a notifier fares.
-    pub async fn save_notifier_state(
-        &self,
-        name: &NotifierName,
-        state: NotifierState,
-    ) -> Result<(), StoreError> {
-        let name = name.clone();
-        self.write("save_notifier_state", move |tx| {
-            tx.prepare_cached(
-                "INSERT OR REPLACE INTO notifiers (name, parked_since, parked_reason, failures_in_row, paused_until,
-                                                   last_delivered_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
-                name.as_str(),
-                state.parked.as_ref().map(|parked| At(parked.since)),
-                state.parked.as_ref().map(|parked| parked.reason.as_str()),
-                state.failures_in_row,
-                state.paused_until.map(At),
-                state.last_delivered_at.map(At),
-            ])?;
-            Ok(())
-        })
-        .await
     }
 }
 
@@ -311,56 +248,10 @@ fn counts(db: &Connection) -> Result<BTreeMap<NotifierName, Counts>, Cause> {
     Ok(all)
 }
 
-fn notifier_at(row: &Row<'_>) -> rusqlite::Result<NotifierState> {
-    let since: Option<At> = row.get(0)?;
-    let reason: Option<String> = row.get(1)?;
-    Ok(NotifierState {
-        parked: since.zip(reason).map(|(since, reason)| Parked {
-            since: since.0,
-            reason,
-        }),
-        failures_in_row: row.get(2)?,
-        paused_until: row.get::<_, Option<At>>(3)?.map(|at| at.0),
-        last_delivered_at: row.get::<_, Option<At>>(4)?.map(|at| at.0),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::samples::{at, store};
-
-    #[tokio::test]
-    async fn how_a_notifier_fares_is_remembered() {
-        let store = store().await;
-        let name = NotifierName::from("slack");
-        assert_eq!(
-            store.notifier_state(&name).await.unwrap(),
-            NotifierState::default()
-        );
-        let parked = NotifierState {
-            parked: Some(Parked {
-                since: at(1),
-                reason: "404 no_service".to_owned(),
-            }),
-            failures_in_row: 3,
-            paused_until: Some(at(15)),
-            last_delivered_at: Some(at(0)),
-        };
-        store
-            .save_notifier_state(&name, parked.clone())
-            .await
-            .unwrap();
-        assert_eq!(store.notifier_state(&name).await.unwrap(), parked);
-        store
-            .save_notifier_state(&name, NotifierState::default())
-            .await
-            .unwrap();
-        assert_eq!(
-            store.notifier_state(&name).await.unwrap(),
-            NotifierState::default()
-        );
-    }
 
     #[tokio::test]
     async fn a_replay_of_what_is_not_there_finds_nothing() {

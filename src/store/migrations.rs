@@ -8,10 +8,13 @@ use crate::store::error::Cause;
 const APPLICATION_ID: i64 = 0x5370_5761;
 
 /// The newest version that this program knows.
-pub(super) const SUPPORTED: i64 = 1;
+pub(super) const SUPPORTED: i64 = 2;
 
 /// Each brings the store to the version of its place, counted from 1.
-const MIGRATIONS: [&str; SUPPORTED as usize] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [&str; SUPPORTED as usize] = [
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+];
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,5 +62,44 @@ pub(super) fn migrate(db: &mut Connection) -> Result<(), Cause> {
         tx.pragma_update(None, "application_id", APPLICATION_ID)?;
         tx.pragma_update(None, "user_version", found + 1)?;
         tx.commit()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_of_the_first_version_keeps_its_rows() {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch(MIGRATIONS[0]).unwrap();
+        db.pragma_update(None, "application_id", APPLICATION_ID)
+            .unwrap();
+        db.pragma_update(None, "user_version", 1).unwrap();
+        db.execute_batch(
+            "INSERT INTO organizations (name, store_began) VALUES ('acme', '2026-11-24T00:00:00Z');
+             INSERT INTO outbox (id, organization_id, notifier, state, facts, created_at, next_attempt, expires)
+             VALUES ('one', 1, 'chat', 'waiting', '[]', 't', 't', 't');
+             INSERT INTO notifiers (name, parked_since, parked_reason, failures_in_row) VALUES ('chat', 't', 'gone', 7);",
+        )
+        .unwrap();
+        migrate(&mut db).unwrap();
+        assert_eq!(version(&db).unwrap(), Version::Of(SUPPORTED));
+        let kept: (String, i64, i64, bool, Option<String>) = db
+            .query_row(
+                "SELECT id, n_ambiguous, failures_in_row, parked_is_probed, settings_mark FROM outbox, notifiers",
+                [],
+                |row| {
+                    Ok((
+                        row.get(0)?,
+                        row.get(1)?,
+                        row.get(2)?,
+                        row.get(3)?,
+                        row.get(4)?,
+                    ))
+                },
+            )
+            .unwrap();
+        assert_eq!(kept, ("one".to_owned(), 0, 7, true, None));
     }
 }

@@ -28,6 +28,8 @@ pub mod engine;
 pub mod retention;
 
 pub mod alerts;
+pub mod notifiers;
+
 pub mod outbox;
 
 pub mod decisions;
@@ -452,7 +454,7 @@ mod tests {
             .unwrap();
         check_refused(
             &newer,
-            "has version 99, this program knows versions up to 1",
+            &format!("has version 99, this program knows versions up to {SUPPORTED}"),
         );
 
         let foreign = dir.path().join("foreign.db");

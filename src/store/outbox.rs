@@ -13,6 +13,7 @@ use crate::domain::notification::{Fact, fold};
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
 use crate::store::facts::{facts_from_json, facts_to_json};
+use crate::store::notifiers::{NotifierState, save_state};
 use crate::store::values::At;
 
 /// At most so many messages are folded into one.
@@ -50,6 +51,8 @@ pub struct Claimed {
     pub created_at: Timestamp,
     /// Attempts, this one included: 1 at the first.
     pub n_attempts: u32,
+    /// Attempts before this one that failed and may have arrived all the same.
+    pub n_ambiguous: u32,
     /// It was a dead letter and a person sent it again.
     pub is_replay: bool,
 }
@@ -65,6 +68,8 @@ pub enum Outcome {
         at: Timestamp,
         /// Why it failed.
         error: String,
+        /// The receiver may have it all the same.
+        may_have_arrived: bool,
     },
     /// It is given up: a dead letter.
     Dead {
@@ -97,30 +102,39 @@ impl Store {
         .await
     }
 
-    /// Notes what came of an attempt. What was given up meanwhile stays given up, unless it was delivered after all.
+    /// Notes what came of an attempt, and with it how the notifier fares. What was given up meanwhile stays given up,
+    /// unless it was delivered after all. Twice does no harm.
     pub async fn finish(
         &self,
         id: &str,
         outcome: Outcome,
+        state: NotifierState,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let id = id.to_owned();
         self.write("finish", move |tx| {
-            let is_known: bool = tx
-                .prepare_cached("SELECT EXISTS (SELECT 1 FROM outbox WHERE id = ?1)")?
-                .query_row([&id], |row| row.get(0))?;
-            if !is_known {
+            let notifier: Option<String> = tx
+                .prepare_cached("SELECT notifier FROM outbox WHERE id = ?1")?
+                .query_row([&id], |row| row.get(0))
+                .optional()?;
+            let Some(notifier) = notifier else {
                 return Err(Cause::Unknown(format!("message `{id}`")));
-            }
+            };
+            save_state(tx, &NotifierName::new(notifier), &state)?;
             match &outcome {
                 Outcome::Delivered => tx.execute(
                     "UPDATE outbox SET state = 'delivered', finished_at = ?2, last_error = NULL
                      WHERE id = ?1 AND state IN ('waiting', 'dead')",
                     params![id, At(now)],
                 )?,
-                Outcome::Retry { at, error } => tx.execute(
-                    "UPDATE outbox SET next_attempt = ?2, last_error = ?3 WHERE id = ?1 AND state = 'waiting'",
-                    params![id, At(*at), error],
+                Outcome::Retry {
+                    at,
+                    error,
+                    may_have_arrived,
+                } => tx.execute(
+                    "UPDATE outbox SET next_attempt = ?2, last_error = ?3, n_ambiguous = n_ambiguous + ?4
+                     WHERE id = ?1 AND state = 'waiting'",
+                    params![id, At(*at), error, may_have_arrived],
                 )?,
                 Outcome::Dead { error } => tx.execute(
                     "UPDATE outbox SET state = 'dead', finished_at = ?2, last_error = ?3
@@ -341,7 +355,9 @@ fn claim_rows(
         .execute([first.position])?;
     let facts = facts_of(tx, first.position)?;
     let claimed = tx
-        .prepare_cached("SELECT created_at, n_attempts, is_replay FROM outbox WHERE position = ?1")?
+        .prepare_cached(
+            "SELECT created_at, n_attempts, is_replay, n_ambiguous FROM outbox WHERE position = ?1",
+        )?
         .query_row([first.position], |row| {
             Ok(Claimed {
                 id,
@@ -350,6 +366,7 @@ fn claim_rows(
                 created_at: row.get::<_, At>(0)?.0,
                 n_attempts: row.get(1)?,
                 is_replay: row.get(2)?,
+                n_ambiguous: row.get(3)?,
             })
         })?;
     Ok(claimed)
@@ -440,13 +457,17 @@ mod tests {
     }
 
     async fn finish(store: &Store, id: &str, outcome: Outcome) {
-        store.finish(id, outcome, at(500)).await.unwrap();
+        store
+            .finish(id, outcome, NotifierState::default(), at(500))
+            .await
+            .unwrap();
     }
 
     fn retry(minute: i64) -> Outcome {
         Outcome::Retry {
             at: at(minute),
             error: "503".to_owned(),
+            may_have_arrived: false,
         }
     }
 
@@ -632,7 +653,7 @@ mod tests {
         finish(&store, "one", Outcome::Delivered).await;
         assert!(store.outbox_counts().await.unwrap().is_empty());
         let error = store
-            .finish("none", Outcome::Delivered, at(0))
+            .finish("none", Outcome::Delivered, NotifierState::default(), at(0))
             .await
             .unwrap_err();
         assert!(matches!(error, StoreError::Unknown { .. }), "{error}");

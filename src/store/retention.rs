@@ -201,6 +201,7 @@ mod tests {
     use crate::domain::record::{Recorded, RowChange};
     use crate::domain::span::HourSpan;
     use crate::store::decisions::Commit;
+    use crate::store::notifiers::NotifierState;
     use crate::store::outbox::{NewMessage, Outcome};
     use crate::store::samples::{FIRST, ORGANIZATION, alert, amounts, at, engine, fact, store};
     use jiff::SignedDuration;
@@ -346,7 +347,12 @@ mod tests {
             .await
             .unwrap();
         store
-            .finish("delivered", Outcome::Delivered, at(3))
+            .finish(
+                "delivered",
+                Outcome::Delivered,
+                NotifierState::default(),
+                at(3),
+            )
             .await
             .unwrap();
         store
@@ -355,6 +361,7 @@ mod tests {
                 Outcome::Dead {
                     error: "410".to_owned(),
                 },
+                NotifierState::default(),
                 at(3),
             )
             .await

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// A JSON body → the word with which it is refused.
@@ -26,6 +27,7 @@ struct Shared {
     complaint: Complaint,
     answers: Mutex<VecDeque<Answer>>,
     posts: Mutex<Vec<Post>>,
+    n_posts: watch::Sender<usize>,
 }
 
 /// What is answered instead.
@@ -51,6 +53,7 @@ impl Receiver {
             complaint,
             answers: Mutex::default(),
             posts: Mutex::default(),
+            n_posts: watch::Sender::new(0),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -70,6 +73,17 @@ impl Receiver {
         self.shared.answers.lock().unwrap().push_back(answer);
     }
 
+    /// What was to be answered is forgotten: from now on it answers as the real one.
+    pub(crate) fn recover(&self) {
+        self.shared.answers.lock().unwrap().clear();
+    }
+
+    /// Waits until so many posts have come.
+    pub(crate) async fn wait_for(&self, n: usize) {
+        let mut n_posts = self.shared.n_posts.subscribe();
+        n_posts.wait_for(|n_posts| *n_posts >= n).await.unwrap();
+    }
+
     /// What came so far.
     pub(crate) fn posts(&self) -> Vec<Post> {
         self.shared.posts.lock().unwrap().clone()
@@ -85,6 +99,7 @@ impl Drop for Receiver {
 async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
     let json: Option<Value> = serde_json::from_slice(&body).ok();
     shared.posts.lock().unwrap().push(Post { headers, body });
+    shared.n_posts.send_modify(|n_posts| *n_posts += 1);
     let scripted = shared.answers.lock().unwrap().pop_front();
     match scripted {
         Some(Answer::Hang) => std::future::pending().await,

@@ -173,3 +173,22 @@ async fn an_organization_over_its_limit_is_told_though_another_is_unknown() {
     let below = run(&["check", "--limit", "500", "--config", name], &environment);
     assert_eq!(below.status.code(), Some(1), "what is unknown is not quiet");
 }
+
+#[test]
+fn a_test_message_says_that_it_is_one_and_an_unknown_notifier_is_named() {
+    let environment = [("ANTHROPIC_ADMIN_KEY", "sk-ant-admin-canary")];
+    let sent = run(&["notify", "test", "console"], &environment);
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
+    assert!(
+        text(&sent.stdout).starts_with("Info: workspace TEST, made up by"),
+        "{}",
+        text(&sent.stdout)
+    );
+    let unknown = run(&["notify", "test", "consol"], &environment);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(
+        text(&unknown.stderr).contains("did you mean `console`?"),
+        "{}",
+        text(&unknown.stderr)
+    );
+}

@@ -22,6 +22,7 @@ use spendwatch::simulator::Simulator;
 use spendwatch::simulator::world::World;
 use spendwatch::store::error::StoreError;
 use spendwatch::store::messages::{MessageFilter, MessageState};
+use spendwatch::store::notifiers::NotifierState;
 use spendwatch::store::outbox::Outcome;
 use spendwatch::store::{Faults, Store};
 
@@ -198,7 +199,12 @@ impl Stage {
         for notifier in self.policy.notifiers.keys() {
             while let Some(claimed) = store.claim(notifier, self.now()).await.unwrap() {
                 store
-                    .finish(&claimed.id, Outcome::Delivered, self.now())
+                    .finish(
+                        &claimed.id,
+                        Outcome::Delivered,
+                        NotifierState::default(),
+                        self.now(),
+                    )
                     .await
                     .unwrap();
                 told.push((notifier.clone(), claimed.facts));

@@ -11,12 +11,17 @@ mod repository;
 mod source;
 
 mod harness;
+mod office;
 mod program;
 
 mod alerts;
 mod cli;
+mod cli_store;
+mod config;
 mod cycle;
+mod delivery;
 mod failures;
+mod metrics;
 mod restart;
 mod rules;
 mod run;

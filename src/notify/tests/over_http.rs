@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use reqwest::Client;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -14,6 +13,7 @@ use crate::notify::samples::{at, fact, many, named};
 use crate::notify::slack::{self, Slack};
 use crate::notify::webhook::{self, Webhook};
 use crate::notify::{Notifier, post};
+use crate::outbound::{self, Outbound};
 use crate::secret::Secret;
 use receiver::{Answer, Receiver};
 
@@ -22,19 +22,13 @@ mod receiver;
 
 const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-fn client() -> Client {
-    // Who comes second finds it installed.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    post::client().unwrap()
-}
-
 fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned())
 }
 
 fn slack(url: &str) -> Notifier {
     let settings = slack::Settings { url: secret(url) };
-    Notifier::Slack(Slack::new(client(), settings).unwrap())
+    Notifier::Slack(Slack::new(post::client(&settings.url).unwrap(), settings).unwrap())
 }
 
 fn webhook(url: &str) -> Notifier {
@@ -43,7 +37,7 @@ fn webhook(url: &str) -> Notifier {
         signing_secrets: vec![secret(SIGNING_SECRET)],
         headers: vec![("Authorization".to_owned(), secret("Bearer canary-0002"))],
     };
-    Notifier::Webhook(Webhook::new(client(), settings).unwrap())
+    Notifier::Webhook(Webhook::new(post::client(&settings.url).unwrap(), settings).unwrap())
 }
 
 async fn send(notifier: &Notifier, facts: &[Fact]) -> Delivery {
@@ -214,17 +208,25 @@ async fn what_got_no_answer_is_ambiguous_and_what_got_no_connection_is_not() {
     let settings = slack::Settings {
         url: secret(&receiver.url),
     };
-    client();
-    let impatient = Client::builder()
-        .timeout(Duration::from_millis(50))
-        .build()
-        .unwrap();
+    let limit = Duration::from_millis(500);
+    let limits = Outbound {
+        connect_timeout: limit,
+        read_timeout: limit,
+        timeout: limit,
+        ca_file: None,
+    };
+    let url = receiver.url.parse().unwrap();
+    let impatient = outbound::client_for(&limits, &url).unwrap();
     let slack = Notifier::Slack(Slack::new(impatient, settings).unwrap());
+    receiver.answer(Answer::Hang);
     receiver.answer(Answer::Hang);
     assert_eq!(
         send_one(&slack).await,
         Delivery::ambiguous("no answer in time")
     );
+    receiver.wait_for(1).await;
+    receiver.recover();
+    assert_eq!(send_one(&slack).await, Delivery::Delivered);
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!(

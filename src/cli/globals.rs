@@ -1,0 +1,149 @@
+//! What every command takes, and how every command ends.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::cli::output::{Format, Sheet, print};
+use crate::clock::Clock;
+use crate::config::near::nearest;
+use crate::config::organizations::Organization;
+use crate::config::source::Environment;
+use crate::config::{self, Config};
+use crate::outbound::causes;
+use crate::store::Store;
+use crate::store::error::StoreError;
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Globals {
+    /// The configuration file; else `SPENDWATCH_CONFIG`, else /etc/spendwatch/spendwatch.toml, else the environment alone
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Only this organization of the configuration
+    #[arg(long, global = true, value_name = "NAME")]
+    pub org: Option<String>,
+    /// How rows are written
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub output: Format,
+    /// No remarks on standard error, only errors
+    #[arg(long, global = true)]
+    pub quiet: bool,
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub enum Failure {
+    /// Wrong usage or a bad configuration: 2. Each a line.
+    Usage(Vec<String>),
+    /// Anything else: 1.
+    World(String),
+}
+
+impl Failure {
+    /// Wrong usage.
+    pub fn usage(told: impl Into<String>) -> Failure {
+        Failure::Usage(vec![told.into()])
+    }
+
+    /// Says why, and how that ends.
+    pub fn tell(&self) -> ExitCode {
+        match self {
+            Failure::Usage(lines) => {
+                for line in lines {
+                    eprintln!("error: {line}");
+                }
+                ExitCode::from(2)
+            }
+            Failure::World(line) => {
+                eprintln!("error: {line}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::World(causes(&error))
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::World(format!("{error:#}"))
+    }
+}
+
+/// Says why where a command failed.
+pub fn end(done: Result<ExitCode, Failure>) -> ExitCode {
+    done.unwrap_or_else(|failure| failure.tell())
+}
+
+impl Globals {
+    /// The checked configuration; what is to be looked at is remarked.
+    pub fn load(&self, environment: &Environment) -> Result<Config, Failure> {
+        let config = config::load(self.config.as_deref(), environment).map_err(|problems| {
+            Failure::Usage(problems.errors().iter().map(ToString::to_string).collect())
+        })?;
+        for warning in &config.warnings {
+            self.remark(&format!("warning: {warning}"));
+        }
+        Ok(config)
+    }
+
+    /// The store of the configuration, beside whoever works on it.
+    pub fn open_store(&self, environment: &Environment) -> Result<(Config, Store), Failure> {
+        let config = self.load(environment)?;
+        let store = Store::open_for_command(&config.store.path, Clock::system().now())?;
+        Ok((config, store))
+    }
+
+    /// The organizations that are asked for: the one of `--org`, else all.
+    pub fn organizations<'a>(&self, config: &'a Config) -> Result<Vec<&'a Organization>, Failure> {
+        let Some(asked) = &self.org else {
+            return Ok(config.organizations.iter().collect());
+        };
+        let names = || config.organizations.iter().map(|known| known.name.as_str());
+        match config
+            .organizations
+            .iter()
+            .find(|known| known.name.as_str() == asked)
+        {
+            Some(organization) => Ok(vec![organization]),
+            None => Err(Failure::usage(unknown("organization", asked, names()))),
+        }
+    }
+
+    /// A remark for people, on standard error.
+    pub fn remark(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Rows on standard output.
+    pub fn print(&self, sheet: &Sheet, exit: ExitCode) -> ExitCode {
+        print(&sheet.render(self.output), exit)
+    }
+}
+
+/// A name that is not there, the near miss, and what there is.
+pub fn unknown<'a>(kind: &str, asked: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.collect();
+    let near = nearest(asked, known.iter().copied())
+        .map(|near| format!("; did you mean `{near}`?"))
+        .unwrap_or_default();
+    let named: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+    format!(
+        "the configuration has no {kind} `{asked}`{near} (it has {})",
+        named.join(", ")
+    )
+}

@@ -1,0 +1,146 @@
+//! `notify test`: one message that says it is a test, to one notifier, now.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use jiff::Timestamp;
+
+use crate::app::wiring;
+use crate::cli::globals::{Failure, Globals, unknown};
+use crate::clock::{Chance, Clock};
+use crate::config::source::Environment;
+use crate::domain::alert::{Identity, Line, Slot};
+use crate::domain::ids::OrganizationName;
+use crate::domain::money::Usd;
+use crate::domain::notification::{Fact, Reason};
+use crate::domain::period::{self, Period, Zone};
+use crate::domain::rule::{Severity, Watch};
+use crate::domain::subject::{Subject, SubjectKind};
+use crate::notify::envelope::Envelope;
+use crate::notify::outcome::Delivery;
+
+/// What to do with a notifier.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Send one test message, past the outbox, and say what came back: exit 0 when it was delivered, else 1
+    #[command(after_help = "Example: spendwatch notify test finops-slack")]
+    Test {
+        /// A notifier of the configuration
+        name: String,
+    },
+}
+
+impl Command {
+    /// Sends to each recipient once.
+    pub async fn run(
+        &self,
+        globals: &Globals,
+        environment: &Environment,
+    ) -> Result<ExitCode, Failure> {
+        let Command::Test { name } = self;
+        let config = globals.load(environment)?;
+        let Some(configured) = config
+            .notifiers
+            .iter()
+            .find(|notifier| notifier.name.as_str() == name)
+        else {
+            let known = config
+                .notifiers
+                .iter()
+                .map(|notifier| notifier.name.as_str());
+            return Err(Failure::usage(unknown("notifier", name, known)));
+        };
+        let notifier = wiring::notifier(configured, environment)
+            .await
+            .map_err(|error| Failure::usage(format!("{error:#}")))?;
+        let now = Clock::system().now();
+        let organization = config
+            .organizations
+            .first()
+            .map(|organization| organization.name.clone());
+        let facts = [fact(
+            organization.unwrap_or_else(|| OrganizationName::from("test")),
+            now,
+        )];
+        let recipients = wiring::recipients(configured);
+        let recipients: Vec<Option<&str>> = if recipients.is_empty() {
+            vec![None]
+        } else {
+            recipients
+                .iter()
+                .map(|recipient| Some(recipient.as_str()))
+                .collect()
+        };
+        let links = wiring::links(&config);
+        let mut exit = ExitCode::SUCCESS;
+        for recipient in recipients {
+            let envelope = Envelope {
+                id: &Chance::System.id(),
+                notifier: &configured.name,
+                facts: &facts,
+                created_at: now,
+                now,
+                n_attempts: 0,
+                is_replay: false,
+                links: &links,
+                recipient,
+            };
+            let delivery = notifier.send(&envelope).await;
+            let to = recipient
+                .map(|recipient| format!(", `{recipient}`"))
+                .unwrap_or_default();
+            if delivery == Delivery::Delivered {
+                globals.remark(&format!("notifier `{name}`{to}: delivered"));
+            } else {
+                eprintln!(
+                    "error: notifier `{name}`{to}: {}",
+                    delivery.error().unwrap_or("not delivered")
+                );
+                exit = ExitCode::FAILURE;
+            }
+        }
+        Ok(exit)
+    }
+}
+
+/// A made-up alert that says so wherever a name stands.
+fn fact(organization: OrganizationName, now: Timestamp) -> Fact {
+    let cut = period::cut(Period::Month, &Zone::utc().rules, now);
+    let limit = Usd::from_dollars(100).pico();
+    Fact {
+        identity: Identity {
+            organization,
+            slot: Slot {
+                rule: "test-message".into(),
+                subject: Subject::new(SubjectKind::Workspace, "test"),
+                period: cut.label.as_deref().map(Into::into),
+            },
+            started_at: now,
+        },
+        sequence: 1,
+        reason: Reason::First,
+        ended_by: None,
+        is_late: false,
+        is_fired_and_resolved: false,
+        subject_name: "TEST, made up by `spendwatch notify test`".to_owned(),
+        watch: Watch::Spend,
+        span: cut.span,
+        zone_name: "UTC".to_owned(),
+        value: Usd::from_dollars(123).pico(),
+        is_lower_bound: false,
+        limit: Some(limit),
+        line: Line {
+            quantity: limit,
+            severity: Severity::Info,
+            text: "100%".into(),
+        },
+        firing_since: now,
+        ended_at: None,
+        decided_at: now,
+        as_of: Some(now),
+        labels: BTreeMap::from([("test".to_owned(), "true".to_owned())]),
+        top: Vec::new(),
+        forecast: None,
+    }
+}

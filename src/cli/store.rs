@@ -1,0 +1,82 @@
+//! `store check` and `store backup`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::cli::globals::{Failure, Globals};
+use crate::cli::output::{Cell, Sheet, hidden, print, shown};
+use crate::config::source::Environment;
+use crate::notify::words;
+
+/// Looks after the store, also while a daemon works on it.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read everything and say what does not fit: exit 0 when all is well, else 1
+    #[command(after_help = "Example: spendwatch store check")]
+    Check,
+    /// Copy the store into a new file of mode 0600, also while a daemon writes
+    #[command(after_help = "Example: spendwatch store backup spendwatch-2026-11-24.db")]
+    Backup {
+        /// A file that does not exist yet
+        file: PathBuf,
+    },
+}
+
+impl Command {
+    /// Runs it.
+    pub async fn run(
+        &self,
+        globals: &Globals,
+        environment: &Environment,
+    ) -> Result<ExitCode, Failure> {
+        let (_, store) = globals.open_store(environment)?;
+        match self {
+            Command::Check => {
+                let report = store.check().await?;
+                for problem in &report.problems {
+                    eprintln!("error: {}", words::line(problem));
+                }
+                let count = |n: u64| Cell::Count(i128::from(n));
+                let sheet = Sheet {
+                    columns: vec![
+                        shown("store", "STORE"),
+                        shown("version", "VERSION"),
+                        shown("bytes", "BYTES"),
+                        shown("usage_rows", "USAGE"),
+                        shown("alerts", "ALERTS"),
+                        shown("messages", "MESSAGES"),
+                        shown("n_problems", "PROBLEMS"),
+                        hidden("problems"),
+                    ],
+                    rows: vec![vec![
+                        Cell::Text(store.path().to_owned()),
+                        Cell::Count(i128::from(report.version)),
+                        count(report.n_bytes),
+                        count(report.n_usage),
+                        count(report.n_alerts),
+                        count(report.n_messages),
+                        Cell::Count(report.problems.len() as i128),
+                        Cell::List(report.problems.clone()),
+                    ]],
+                };
+                let exit = if report.problems.is_empty() {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                };
+                Ok(globals.print(&sheet, exit))
+            }
+            Command::Backup { file } => {
+                let n_bytes = store.backup(file).await?;
+                let told = format!(
+                    "Copied `{}` to `{}`, {n_bytes} bytes, and checked the copy\n",
+                    store.path(),
+                    file.display()
+                );
+                Ok(print(&told, ExitCode::SUCCESS))
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Secrets as the configuration names them: in plain text, or by where they come from. What can be looked at without running
+//! anything is looked at here: that a variable is set, that a file can be read.
+
+use std::path::Path;
+
+use crate::config::problem::Place;
+use crate::config::reader::{Section, Sited};
+use crate::config::secret_file;
+use crate::config::source::SecretSource;
+use crate::config::tree::{Node, Value};
+use crate::secret::Secret;
+
+/// Where a secret comes from; `None` where it is not given, or wrong.
+pub fn read(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
+    let node = section.node(key)?;
+    read_node(section, section.key(key), node)
+}
+
+/// Where a secret that must be there comes from.
+pub fn required(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
+    if !section.has(key) {
+        section.problem(
+            key,
+            "is missing; write it like `{ env = \"NAME\" }` or `{ file = \"…\" }`",
+        );
+    }
+    read(section, key)
+}
+
+/// An address that must be there and may hold a secret. What is known of it now must begin with http:// or https://.
+pub fn required_url(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
+    let source = required(section, key)?;
+    let known = match &source {
+        SecretSource::Literal(secret) => Some(secret.clone()),
+        SecretSource::Env(name) => section.environment().get(name).cloned().map(Secret::new),
+        SecretSource::File(path) => secret_file::check(path)
+            .and_then(|()| secret_file::read(path))
+            .ok()
+            .filter(|_| path.is_file()),
+        SecretSource::Command(_) => None,
+    };
+    let is_url = |secret: &Secret| {
+        reqwest::Url::parse(secret.expose().trim())
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    };
+    if known.is_some_and(|secret| !secret.expose().trim().is_empty() && !is_url(&secret)) {
+        section.problem(
+            key,
+            "is no address; it must begin with `https://` (it is not shown, as it may hold a secret)",
+        );
+    }
+    Some(source)
+}
+
+/// Several, while one is being replaced by another.
+pub fn read_list(section: &Section<'_>, key: &'static str) -> Vec<SecretSource> {
+    let Some(node) = section.node(key) else {
+        return Vec::new();
+    };
+    let Value::List(items) = &node.value else {
+        return read_node(section, section.key(key), node)
+            .into_iter()
+            .collect();
+    };
+    let item_key = |place: usize| format!("{}[{place}]", section.key(key));
+    items
+        .iter()
+        .enumerate()
+        .filter_map(|(place, item)| read_node(section, item_key(place), item))
+        .collect()
+}
+
+/// By name, such as headers. Their values are often no secrets: a plain text is taken without a warning.
+pub fn read_map(section: &Section<'_>, key: &'static str) -> Vec<(String, SecretSource)> {
+    let Some(node) = section.node(key) else {
+        return Vec::new();
+    };
+    let Value::Table(table) = &node.value else {
+        let message = format!("is {}, it must be a table", node.value.kind());
+        section.problem(key, message);
+        return Vec::new();
+    };
+    let source = |name: &str, item: &Node| match &item.value {
+        Value::Text(text) => Some(SecretSource::Literal(Secret::new(text.clone()))),
+        Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) | Value::Table(_) => {
+            read_node(section, format!("{}.{name}", section.key(key)), item)
+        }
+    };
+    table
+        .iter()
+        .filter_map(|(name, item)| Some((name.clone(), source(name, item)?)))
+        .collect()
+}
+
+fn read_node(section: &Section<'_>, key: String, node: &Node) -> Option<SecretSource> {
+    let sited = Sited {
+        value: (),
+        place: node.place.clone(),
+        key,
+    };
+    match &node.value {
+        Value::Text(text) if text.trim().is_empty() => {
+            section.problem_at(&sited, "is empty");
+            None
+        }
+        Value::Text(text) => {
+            if matches!(node.place, Place::Line(..)) {
+                section.warn_at(
+                    &sited,
+                    "is a secret in plain text; better name where it comes from, like `{ env = \"NAME\" }` or \
+                     `{ file = \"…\" }`",
+                );
+            }
+            Some(SecretSource::Literal(Secret::new(text.clone())))
+        }
+        Value::Table(table) => {
+            let below = section.below(table, sited.key, node);
+            let source = read_source(&below);
+            below.finish();
+            source
+        }
+        Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) => {
+            let wanted = "`{ env = … }`, `{ file = … }` or `{ command = […] }`";
+            let message = format!("is {}, it must be {wanted}", node.value.kind());
+            section.problem_at(&sited, message);
+            None
+        }
+    }
+}
+
+fn read_source(section: &Section<'_>) -> Option<SecretSource> {
+    let (env, file) = (section.text("env"), section.text("file"));
+    let command = section.texts("command");
+    if section.has("aws_secret") {
+        section.problem("aws_secret", "is not in this version; use `command`");
+        // They belong to it.
+        let _are_known = (section.has("field"), section.has("region"));
+        return None;
+    }
+    match (env, file, command) {
+        (Some(name), None, None) => Some(read_variable(section, name.value)),
+        (None, Some(path), None) => {
+            if let Err(error) = secret_file::check(Path::new(&path.value)) {
+                section.problem("file", format!("names what cannot be used: {error}"));
+            }
+            Some(SecretSource::File(path.value.into()))
+        }
+        (None, None, Some(words)) if words.first().is_some_and(|word| !word.value.is_empty()) => {
+            Some(read_command(section, words))
+        }
+        _ => {
+            section.problem_here("must name one source: `env`, `file` or `command`");
+            None
+        }
+    }
+}
+
+fn read_variable(section: &Section<'_>, name: String) -> SecretSource {
+    let value = section.environment().get(&name);
+    if value.is_none_or(|value| value.trim().is_empty()) {
+        let message = format!("names the variable `{name}`, which is not set");
+        section.problem("env", message);
+    }
+    SecretSource::Env(name)
+}
+
+/// Whoever may write the file could run commands as us.
+fn read_command(section: &Section<'_>, words: Vec<Sited<String>>) -> SecretSource {
+    if let Some(Place::Line(file, _)) = words.first().map(|word| &word.place)
+        && let Some(mode) = mode_for_others(file)
+    {
+        let file = file.display();
+        let message = format!(
+            "is not run: others may write `{file}` (mode {mode:o}) and so run commands; `chmod go-w {file}` first"
+        );
+        section.problem("command", message);
+    }
+    SecretSource::Command(words.into_iter().map(|word| word.value).collect())
+}
+
+/// The mode of a file that others may write.
+#[cfg(unix)]
+fn mode_for_others(file: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    let mode = std::fs::metadata(file).ok()?.mode();
+    (mode & 0o022 != 0).then_some(mode & 0o777)
+}
+
+#[cfg(not(unix))]
+fn mode_for_others(_file: &Path) -> Option<u32> {
+    None
+}

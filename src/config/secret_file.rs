@@ -1,0 +1,129 @@
+//! A file that holds one secret: what it must be like, and its content.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::secret::Secret;
+
+/// No secret is as long as this, in bytes.
+const MAX_SECRET: u64 = 64 * 1024;
+
+/// Why a file gives no secret. Names the file, never what is in it.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretFileError {
+    /// It is not there, is no file, or is not ours to read.
+    #[error("secret file `{}`: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nothing is in it.
+    #[error("secret file `{}` is empty", .0.display())]
+    Empty(PathBuf),
+    /// Others could replace it.
+    #[error("secret file `{path}` may be written by others; `chmod go-w {path}` first", path = .0.display())]
+    Writable(PathBuf),
+}
+
+/// Reads a secret; blanks and line ends around it are no part of it.
+pub fn read(path: &Path) -> Result<Secret, SecretFileError> {
+    let unreadable = |source| SecretFileError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    check_mode(path, &metadata)?;
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_SECRET + 1).read_to_string(&mut text))
+        .map_err(unreadable)?;
+    if text.len() as u64 > MAX_SECRET {
+        let message = format!("is longer than {MAX_SECRET} bytes, which is no secret");
+        return Err(unreadable(io::Error::other(message)));
+    }
+    let secret = Secret::new(text);
+    match secret.expose().trim() {
+        "" => Err(SecretFileError::Empty(path.to_owned())),
+        trimmed => Ok(Secret::new(trimmed.to_owned())),
+    }
+}
+
+/// As [`read`], but for a pipe, which gives what is in it only once.
+pub fn check(path: &Path) -> Result<(), SecretFileError> {
+    let is_pipe = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+    if is_pipe {
+        Ok(())
+    } else {
+        read(path).map(|_| ())
+    }
+}
+
+/// Where containers and systemd hand secrets over: readable by all inside, and guarded by the folder.
+const HANDED_OVER: [&str; 2] = ["/run/secrets", "/run/credentials"];
+
+/// Whether others may read it, where that is not meant.
+pub fn is_read_by_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| mode_of(&found) & 0o044 != 0)
+        && !HANDED_OVER.iter().any(|folder| path.starts_with(folder))
+}
+
+fn check_mode(path: &Path, metadata: &Metadata) -> Result<(), SecretFileError> {
+    if metadata.is_file() && mode_of(metadata) & 0o022 != 0 {
+        Err(SecretFileError::Writable(path.to_owned()))
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+fn mode_of(metadata: &Metadata) -> u32 {
+    std::os::unix::fs::MetadataExt::mode(metadata)
+}
+
+#[cfg(not(unix))]
+fn mode_of(_metadata: &Metadata) -> u32 {
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[track_caller]
+    fn check_content(content: &str, mode: u32, expected: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let told = read(&path).map_or_else(
+            |error| error.to_string(),
+            |secret| secret.expose().to_owned(),
+        );
+        assert_eq!(told.replace(&path.display().to_string(), "key"), expected);
+    }
+
+    #[test]
+    fn a_secret_is_read_without_what_is_around_it() {
+        check_content(" canary\r\n", 0o600, "canary");
+        check_content("canary", 0o644, "canary");
+    }
+
+    #[test]
+    fn what_gives_no_secret_says_why() {
+        check_content("\n \n", 0o600, "secret file `key` is empty");
+        let writable = "secret file `key` may be written by others; `chmod go-w key` first";
+        check_content("canary", 0o620, writable);
+        check_content("canary", 0o602, writable);
+        let long = "secret file `key`: is longer than 65536 bytes, which is no secret";
+        check_content(&"x".repeat(70_000), 0o600, long);
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(folder.path()).is_err());
+        assert!(check(&folder.path().join("missing")).is_err());
+        assert!(check(Path::new("/dev/zero")).is_ok(), "is not read");
+    }
+}

@@ -1,0 +1,315 @@
+//! The effective configuration as TOML: every section, defaults included. Secrets are shown by where they come from, one in
+//! plain text as `"[hidden]"`. But for these it reads back to the same configuration.
+
+use std::fmt::{Display, Write};
+
+use jiff::SignedDuration;
+
+use crate::config::digests::Digest;
+use crate::config::notifiers::{Email, MailTls, Notifier, NotifierKind};
+use crate::config::organizations::{Organization, check_base_url};
+use crate::config::source::SecretSource;
+use crate::config::{Config, durations};
+use crate::domain::matcher::{Glob, Team};
+use crate::domain::money::Usd;
+use crate::domain::rule::{At, Limit, Quantity, Rule, Threshold, Watch};
+
+/// What stands where a secret was written in plain text.
+pub const HIDDEN: &str = "[hidden]";
+
+/// The whole file.
+pub fn to_toml(config: &Config) -> String {
+    let mut page = Page::default();
+    for organization in &config.organizations {
+        page.organization(organization);
+    }
+    page.single_values(config);
+    for team in &config.teams {
+        page.team(team);
+    }
+    for rule in &config.rules {
+        page.rule(rule);
+    }
+    for notifier in &config.notifiers {
+        page.notifier(notifier);
+    }
+    for digest in &config.digests {
+        page.digest(digest);
+    }
+    page.heading("[audit]");
+    page.text("file", config.audit.file.display());
+    page.0
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn heading(&mut self, heading: &str) {
+        let gap = if self.0.is_empty() { "" } else { "\n" };
+        writeln!(self.0, "{gap}{heading}").expect("writing to memory");
+    }
+
+    /// A number, a truth value, or what is TOML already.
+    fn set(&mut self, key: &str, value: impl Display) {
+        writeln!(self.0, "{key} = {value}").expect("writing to memory");
+    }
+
+    fn text(&mut self, key: &str, value: impl Display) {
+        self.set(key, quoted(value));
+    }
+
+    fn organization(&mut self, organization: &Organization) {
+        self.heading("[[organizations]]");
+        self.text("name", &organization.name);
+        self.text("base_url", &organization.base_url);
+        if check_base_url(&organization.base_url, false).is_err() {
+            self.set("allow_http", true);
+        }
+        self.text(
+            "dialect",
+            if organization.is_auto {
+                "auto"
+            } else {
+                "guide"
+            },
+        );
+        self.set("admin_key", source(&organization.admin_key));
+        self.text("timeout", wait(organization.timeout));
+        self.set("max_concurrency", organization.max_concurrency);
+        self.set(
+            "max_requests_per_minute",
+            organization.max_requests_per_minute,
+        );
+        if let Some(path) = &organization.ca_file {
+            self.text("ca_file", path.display());
+        }
+    }
+
+    fn single_values(&mut self, config: &Config) {
+        let (poll, store, http) = (&config.poll, &config.store, &config.http);
+        self.heading("[poll]");
+        self.text("schedule", &poll.schedule);
+        self.text("history", days(poll.history_days));
+        self.text("hourly_history", days(poll.hourly_history_days));
+        self.text("settle", durations::text(poll.settle));
+        self.text("correction_window", days(poll.correction_days));
+        self.text(
+            "correction_interval",
+            durations::text(poll.correction_interval),
+        );
+        self.heading("[store]");
+        self.text("url", format_args!("sqlite://{}", store.path.display()));
+        self.text("hourly_retention", days(store.hourly_retention_days));
+        self.text("daily_retention", days(store.daily_retention_days));
+        self.heading("[http]");
+        self.text("listen", http.listen);
+        if let Some(url) = &http.external_url {
+            self.text("external_url", url);
+        }
+        if let Some(token) = &http.bearer_token {
+            self.set("bearer_token", source(token));
+        }
+        self.set("public_metrics", http.public_metrics);
+        self.heading("[metrics]");
+        self.set("by_model", config.metrics.by_model);
+        self.set("by_api_key", config.metrics.by_api_key);
+        self.set("max_series", config.metrics.max_series);
+        self.heading("[log]");
+        self.text("level", &config.log.level);
+        self.text("format", if config.log.is_json { "json" } else { "text" });
+        if let Some(heartbeat) = &config.heartbeat {
+            self.heading("[heartbeat]");
+            self.set("url", source(&heartbeat.url));
+        }
+    }
+
+    fn team(&mut self, team: &Team) {
+        self.heading("[[teams]]");
+        self.text("name", &team.name);
+        self.set(
+            "workspaces",
+            list(team.workspaces.iter().map(Glob::pattern)),
+        );
+        self.set("api_keys", list(team.api_keys.iter().map(Glob::pattern)));
+        self.set("workspace_tags", map(&team.workspace_tags));
+    }
+
+    fn rule(&mut self, rule: &Rule) {
+        self.heading("[[rules]]");
+        self.text("name", &rule.name);
+        self.text("watch", rule.watch.as_str());
+        self.text("for_each", rule.for_each);
+        self.matcher(rule);
+        if rule.watch != Watch::DataAge {
+            self.text("period", rule.period);
+        }
+        self.text("time_zone", &rule.zone.name);
+        match rule.limit {
+            Limit::Fixed(quantity) => self.fixed_limit(rule.watch, quantity),
+            Limit::Workspace => self.text("limit", "workspace"),
+            Limit::Organization => self.text("limit", "organization"),
+        }
+        self.set("thresholds", thresholds(&rule.thresholds));
+        self.text("for", durations::text(rule.hold));
+        self.text("keep_firing_for", durations::text(rule.keep_firing));
+        self.text("clear_below", rule.clear_below);
+        let repeat = rule.repeat_interval.map(durations::text);
+        self.text("repeat_interval", repeat.as_deref().unwrap_or("never"));
+        self.set("notify", list(&rule.notify));
+        self.set("labels", map(&rule.labels));
+    }
+
+    fn matcher(&mut self, rule: &Rule) {
+        let matcher = &rule.matcher;
+        let globs = [
+            ("organization", &matcher.organization),
+            ("workspace", &matcher.workspace),
+            ("model", &matcher.model),
+            ("team", &matcher.team),
+            ("api_key", &matcher.api_key),
+        ];
+        let given: Vec<_> = globs
+            .into_iter()
+            .filter_map(|(kind, glob)| Some((kind, glob.as_ref()?.pattern())))
+            .collect();
+        if !given.is_empty() {
+            self.set("match", map(given));
+        }
+    }
+
+    fn fixed_limit(&mut self, watch: Watch, limit: Quantity) {
+        match watch {
+            Watch::Spend => self.set("limit_usd", Usd::from_pico(limit)),
+            Watch::Tokens => self.set("limit_tokens", limit),
+            Watch::Requests => self.set("limit_requests", limit),
+            Watch::DataAge => {
+                let seconds = i64::try_from(limit).unwrap_or(i64::MAX);
+                let age = SignedDuration::from_secs(seconds);
+                self.text("limit_age", durations::text(age));
+            }
+        }
+    }
+
+    fn notifier(&mut self, notifier: &Notifier) {
+        self.heading("[[notifiers]]");
+        self.text("name", &notifier.name);
+        match &notifier.kind {
+            NotifierKind::Console => self.text("type", "console"),
+            NotifierKind::Slack { url } => {
+                self.text("type", "slack");
+                self.set("url", source(url));
+            }
+            NotifierKind::Webhook {
+                url,
+                signing_secrets,
+                headers,
+            } => {
+                self.text("type", "webhook");
+                self.set("url", source(url));
+                let secrets = signing_secrets.iter().map(source);
+                self.set("signing_secrets", bracketed(secrets));
+                let headers = headers
+                    .iter()
+                    .map(|(name, value)| format!("{} = {}", quoted(name), source(value)));
+                self.set("headers", braced(headers));
+            }
+            NotifierKind::Email(email) => self.email(email),
+        }
+        self.set("send_resolved", notifier.send_resolved);
+        self.set("tell_period_end", notifier.tell_period_end);
+        self.text("group_wait", wait(notifier.group_wait));
+        self.text("min_severity", notifier.min_severity);
+        self.text("max_age", wait(notifier.max_age));
+    }
+
+    fn email(&mut self, email: &Email) {
+        let (scheme, starttls) = match email.tls {
+            MailTls::Implicit => ("smtps", None),
+            MailTls::StartTlsRequired => ("smtp", Some("required")),
+            MailTls::StartTlsOpportunistic => ("smtp", Some("opportunistic")),
+            MailTls::None => ("smtp", Some("none")),
+        };
+        self.text("type", "email");
+        self.text(
+            "smtp",
+            format_args!("{scheme}://{}:{}", email.host, email.port),
+        );
+        if let Some(starttls) = starttls {
+            self.text("starttls", starttls);
+        }
+        if let Some(username) = &email.username {
+            self.text("username", username);
+        }
+        if let Some(password) = &email.password {
+            self.set("password", source(password));
+        }
+        self.text("from", &email.from);
+        self.set("to", list(&email.to));
+    }
+
+    fn digest(&mut self, digest: &Digest) {
+        self.heading("[[digests]]");
+        self.text("name", &digest.name);
+        self.text("schedule", &digest.schedule);
+        self.text("time_zone", &digest.schedule.zone().name);
+        self.text("period", digest.period);
+        self.set("notify", list(&digest.notify));
+    }
+}
+
+fn thresholds(thresholds: &[Threshold]) -> String {
+    bracketed(thresholds.iter().map(|threshold| {
+        let line = match threshold.at {
+            At::Share(share) => format!("at = {}", quoted(share)),
+            At::Quantity(quantity) => format!("at_usd = {}", Usd::from_pico(quantity)),
+        };
+        format!("{{ {line}, severity = {} }}", quoted(threshold.severity))
+    }))
+}
+
+fn source(source: &SecretSource) -> String {
+    match source {
+        SecretSource::Literal(_) => quoted(HIDDEN),
+        SecretSource::Env(name) => format!("{{ env = {} }}", quoted(name)),
+        SecretSource::File(path) => format!("{{ file = {} }}", quoted(path.display())),
+        SecretSource::Command(words) => format!("{{ command = {} }}", list(words)),
+    }
+}
+
+fn quoted(text: impl Display) -> String {
+    toml::Value::String(text.to_string()).to_string()
+}
+
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    bracketed(items.into_iter().map(quoted))
+}
+
+fn map<K: Display, V: Display>(entries: impl IntoIterator<Item = (K, V)>) -> String {
+    braced(
+        entries
+            .into_iter()
+            .map(|(key, value)| format!("{} = {}", quoted(key), quoted(value))),
+    )
+}
+
+fn bracketed(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
+}
+
+fn braced(entries: impl Iterator<Item = String>) -> String {
+    let entries: Vec<_> = entries.collect();
+    if entries.is_empty() {
+        "{}".to_owned()
+    } else {
+        format!("{{ {} }}", entries.join(", "))
+    }
+}
+
+fn days(days: i32) -> String {
+    format!("{days}d")
+}
+
+fn wait(duration: std::time::Duration) -> String {
+    durations::text(SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))
+}

@@ -1,0 +1,53 @@
+//! `[[teams]]`: names for sets of workspaces and keys.
+
+use std::collections::BTreeMap;
+
+use crate::config::reader::Section;
+use crate::config::terms::read_globs;
+use crate::domain::ids::{TeamName, UNASSIGNED};
+use crate::domain::matcher::Team;
+
+/// Reads all of them.
+pub fn read(root: &Section<'_>) -> Vec<Team> {
+    let mut teams: Vec<Team> = Vec::new();
+    for section in root.sections("teams") {
+        let team = read_one(&section);
+        section.finish();
+        let Some(team) = team else { continue };
+        if team.name.as_str() == UNASSIGNED {
+            section.problem("name", format!("`{UNASSIGNED}` is what belongs to no team"));
+        }
+        if teams.iter().any(|other| other.name == team.name) {
+            section.problem("name", format!("`{}` is used twice", team.name));
+        }
+        teams.push(team);
+    }
+    teams
+}
+
+fn read_one(section: &Section<'_>) -> Option<Team> {
+    let name = section.name("name");
+    let workspaces = read_globs(section, "workspaces");
+    let api_keys = read_globs(section, "api_keys");
+    let workspace_tags: BTreeMap<String, String> = section
+        .text_map("workspace_tags")
+        .into_iter()
+        .map(|(tag, text)| (tag, text.value))
+        .collect();
+    let name = TeamName::new(name?.value);
+    let has_members = ["workspaces", "api_keys", "workspace_tags"]
+        .into_iter()
+        .any(|key| section.has(key));
+    if !has_members {
+        section.problem(
+            "workspaces",
+            "is missing: a team needs `workspaces`, `api_keys` or `workspace_tags`",
+        );
+    }
+    Some(Team {
+        name,
+        workspaces,
+        api_keys,
+        workspace_tags,
+    })
+}

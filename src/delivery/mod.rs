@@ -1,0 +1,329 @@
+//! Delivery: claim a message, send it, write down what became of it. A worker for each notifier, so that a receiver that
+//! hangs delays no other.
+//!
+//! An attempt is counted before it is made and its outcome written after: a kill in between repeats it under the same id.
+
+pub mod follow;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Chance, Clock};
+use crate::delivery::follow::{Consequence, Tried, follow};
+use crate::domain::ids::NotifierName;
+use crate::metrics::counters::Counters;
+use crate::notify::Notifier;
+use crate::notify::envelope::{Envelope, Links};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::notifiers::NotifierState;
+use crate::store::outbox::{Claimed, Outcome};
+
+/// How long a worker may sleep before it looks again: another process may have put a message back.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// How long an attempt that is under way may last after the worker was asked to stop.
+pub const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// After a failure of the store, and doubled after each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// One receiver and its messages.
+///
+/// What it knows is in the store. To exchange it for one with other settings: stop its task, wait for its end, and run
+/// another one of the same name. What waits goes out by the new settings, under the ids it has.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// Its name.
+    pub name: NotifierName,
+    /// How it is reached.
+    pub notifier: Notifier,
+    /// Where its messages wait.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// Jitter.
+    pub chance: Chance,
+    /// Where links lead to.
+    pub links: Links,
+}
+
+/// What came of an attempt and is not yet written down. It must be, before anything else is sent: else a store that
+/// fails would have the same message sent again and again.
+struct Unwritten {
+    claimed: Claimed,
+    before: NotifierState,
+    consequence: Consequence,
+    at: Timestamp,
+}
+
+impl Worker {
+    /// Sends what is due, whenever something is, until asked to stop. `bell` wakes it after a commit. An attempt that is
+    /// under way then is made to its end, unless that lasts longer than [`STOP_LIMIT`]. A failure of the store is logged
+    /// and tried again.
+    pub async fn run(&self, counters: &Counters, bell: &Notify, stop: &CancellationToken) {
+        let patience = async {
+            stop.cancelled().await;
+            self.clock.sleep(STOP_LIMIT).await;
+        };
+        tokio::select! {
+            () = self.go_on(counters, bell, stop) => {}
+            () = patience => {
+                tracing::warn!(
+                    notifier.name = %self.name,
+                    "an attempt hangs and is left: it is made again, under the same id"
+                );
+            }
+        }
+        counters.forget_parked(&self.name);
+    }
+
+    /// Sends everything that is due now, one message after the other. Gives the number of attempts.
+    pub async fn run_due(&self, counters: &Counters) -> Result<usize, StoreError> {
+        self.send_due(counters, &mut None, &CancellationToken::new())
+            .await
+    }
+
+    async fn go_on(&self, counters: &Counters, bell: &Notify, stop: &CancellationToken) {
+        let mut has_begun = false;
+        let mut unwritten = None;
+        let mut pause = FIRST_PAUSE;
+        while !stop.is_cancelled() {
+            let sleep = match self
+                .work(counters, &mut has_begun, &mut unwritten, stop)
+                .await
+            {
+                Ok(sleep) => {
+                    pause = FIRST_PAUSE;
+                    sleep
+                }
+                Err(error) => {
+                    let seconds = pause.as_secs();
+                    tracing::error!(notifier.name = %self.name, "{error}; trying again in {seconds} s");
+                    // The bell is not listened to: it would ring the failing store at every cycle.
+                    let sleep = self.clock.sleep(pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    tokio::select! {
+                        () = sleep => {}
+                        () = stop.cancelled() => {}
+                    }
+                    continue;
+                }
+            };
+            tokio::select! {
+                () = self.clock.sleep(sleep) => {}
+                () = bell.notified() => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Everything that is to be done now; gives how long there will be nothing to do.
+    async fn work(
+        &self,
+        counters: &Counters,
+        has_begun: &mut bool,
+        unwritten: &mut Option<Unwritten>,
+        stop: &CancellationToken,
+    ) -> Result<Duration, StoreError> {
+        if !*has_begun {
+            self.begin(counters).await?;
+            *has_begun = true;
+        }
+        self.send_due(counters, unwritten, stop).await?;
+        let due = self.store.next_due(&self.name).await?;
+        let state = self.store.notifier_state(&self.name).await?;
+        Ok(sleep_until(due, state.paused_until, self.clock.now()))
+    }
+
+    /// Sees whether the receiver is still the one that was parked or asked for a pause; if it is, a parked one is probed
+    /// at once, unless it wants no probes.
+    pub async fn begin(&self, counters: &Counters) -> Result<(), StoreError> {
+        let state = self.store.notifier_state(&self.name).await?;
+        let mark = self.store.settings_mark(&self.name).await?;
+        if !mark.is_some_and(|mark| self.notifier.is_marked(&mark)) {
+            let mark = self.notifier.mark(&self.chance.id());
+            let now = self.clock.now();
+            self.store.renew_notifier(&self.name, mark, now).await?;
+            if state.parked.is_some() {
+                tracing::info!(
+                    notifier.name = %self.name,
+                    "notifier `{}` has other settings and is no longer parked", self.name
+                );
+            }
+            counters.note_parked(&self.name, false);
+            return Ok(());
+        }
+        counters.note_parked(&self.name, state.parked.is_some());
+        if state.parked.as_ref().is_some_and(|parked| parked.is_probed) {
+            let probed = NotifierState {
+                paused_until: None,
+                ..state
+            };
+            self.store.save_notifier_state(&self.name, probed).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_due(
+        &self,
+        counters: &Counters,
+        unwritten: &mut Option<Unwritten>,
+        stop: &CancellationToken,
+    ) -> Result<usize, StoreError> {
+        let mut n_attempts = 0;
+        loop {
+            self.write_down(counters, unwritten).await?;
+            if stop.is_cancelled() {
+                return Ok(n_attempts);
+            }
+            let now = self.clock.now();
+            self.expire(counters, now).await?;
+            let state = self.store.notifier_state(&self.name).await?;
+            if state.paused_until.is_some_and(|until| until > now) {
+                return Ok(n_attempts);
+            }
+            let Some(claimed) = self.store.claim(&self.name, now).await? else {
+                return Ok(n_attempts);
+            };
+            n_attempts += 1;
+            *unwritten = Some(self.attempt(claimed, state, now).await);
+        }
+    }
+
+    async fn expire(&self, counters: &Counters, now: Timestamp) -> Result<(), StoreError> {
+        for (notifier, id) in self.store.expire(now).await? {
+            counters.count_notification(&notifier, "dropped", 1);
+            tracing::error!(notifier.name = %notifier, "message {id} is a dead letter: older than `max_age`");
+        }
+        Ok(())
+    }
+
+    async fn attempt(&self, claimed: Claimed, before: NotifierState, now: Timestamp) -> Unwritten {
+        let envelope = Envelope {
+            id: &claimed.id,
+            notifier: &self.name,
+            facts: &claimed.facts,
+            created_at: claimed.created_at,
+            now,
+            n_attempts: claimed.n_attempts.saturating_sub(1),
+            is_replay: claimed.is_replay,
+            links: &self.links,
+            recipient: claimed.recipient.as_deref(),
+        };
+        let delivery = self.notifier.send(&envelope).await;
+        let at = self.clock.now();
+        let tried = Tried {
+            n_attempts: claimed.n_attempts,
+            n_ambiguous: claimed.n_ambiguous,
+            shows_repeats: self.notifier.shows_repeats(),
+            state: &before,
+            now: at,
+        };
+        let consequence = follow(delivery, tried, |whole| self.chance.jitter(whole));
+        Unwritten {
+            claimed,
+            before,
+            consequence,
+            at,
+        }
+    }
+
+    async fn write_down(
+        &self,
+        counters: &Counters,
+        unwritten: &mut Option<Unwritten>,
+    ) -> Result<(), StoreError> {
+        let Some(ended) = unwritten.as_ref() else {
+            return Ok(());
+        };
+        let Consequence { outcome, state, .. } = ended.consequence.clone();
+        let written = self
+            .store
+            .finish(&ended.claimed.id, outcome, state, ended.at);
+        match written.await {
+            // Somebody took the message out of the store: there is nothing left to write.
+            Ok(()) | Err(StoreError::Unknown { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        counters.count_notification(&self.name, ended.consequence.counted, 1);
+        counters.note_parked(&self.name, ended.consequence.state.parked.is_some());
+        self.log(ended);
+        *unwritten = None;
+        Ok(())
+    }
+
+    fn log(&self, ended: &Unwritten) {
+        let (name, id) = (&self.name, &ended.claimed.id);
+        let after = &ended.consequence.state;
+        match (&ended.before.parked, &after.parked) {
+            (None, Some(parked)) => tracing::error!(
+                notifier.name = %name,
+                "notifier `{name}` is parked, its messages wait{}: {}",
+                if parked.is_probed { "" } else { " until its settings change" },
+                parked.reason
+            ),
+            (Some(_), None) => {
+                tracing::info!(notifier.name = %name, "notifier `{name}` is no longer parked");
+            }
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        match &ended.consequence.outcome {
+            Outcome::Delivered => {
+                tracing::debug!(notifier.name = %name, "message {id} is delivered");
+            }
+            // That the notifier is parked was said, once.
+            Outcome::Retry { error, .. } if after.parked.is_some() => {
+                tracing::debug!(notifier.name = %name, "message {id} waits, the notifier is parked: {error}");
+            }
+            Outcome::Retry { at, error, .. } => {
+                tracing::warn!(notifier.name = %name, "message {id} waits until {at:.0}: {error}");
+            }
+            Outcome::Dead { error } => {
+                tracing::error!(notifier.name = %name, "message {id} is a dead letter: {error}");
+            }
+        }
+    }
+}
+
+/// Until the next message is due and the receiver not paused, at most [`LONGEST_SLEEP`].
+fn sleep_until(
+    due: Option<Timestamp>,
+    paused_until: Option<Timestamp>,
+    now: Timestamp,
+) -> Duration {
+    let Some(due) = due else {
+        return LONGEST_SLEEP;
+    };
+    let until = paused_until.map_or(due, |paused| paused.max(due));
+    Duration::try_from(until.duration_since(now))
+        .unwrap_or_default()
+        .min(LONGEST_SLEEP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(due: Option<&str>, paused_until: Option<&str>, expected_seconds: u64) {
+        let at = |text: &str| format!("2026-11-24T{text}Z").parse().unwrap();
+        let found = sleep_until(due.map(at), paused_until.map(at), at("12:00:00"));
+        assert_eq!(found.as_secs(), expected_seconds);
+    }
+
+    #[test]
+    fn a_worker_sleeps_until_there_is_something_to_do() {
+        check(None, None, 30);
+        check(None, Some("12:00:05"), 30);
+        check(Some("11:00:00"), None, 0);
+        check(Some("12:00:07"), None, 7);
+        check(Some("12:00:07"), Some("12:00:09"), 9);
+        check(Some("11:00:00"), Some("12:00:09"), 9);
+        check(Some("12:00:07"), Some("11:00:00"), 7);
+        check(Some("13:00:00"), None, 30);
+    }
+}

@@ -1,0 +1,153 @@
+//! A piece of an answer, compressed once and sent many times.
+//!
+//! Each piece is a run of deflate blocks that refers to nothing before it, so that pieces can be strung together in one gzip
+//! member; its checksum is kept, since checksums of pieces combine to that of the whole. Several members would be simpler,
+//! but not every client reads beyond the first.
+//!
+//! Source: RFC 1951, RFC 1952.
+
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use flate2::write::DeflateDecoder;
+use flate2::{Compress, Compression, Crc, FlushCompress};
+
+/// Fast: the text is so regular that a higher level gains little.
+const LEVEL: u32 = 3;
+/// A member without a name, a time or a system.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+/// The last block, which is empty: final, fixed codes, end of block.
+const LAST_BLOCK: [u8; 2] = [3, 0];
+
+/// A piece of text, ready to be sent compressed.
+#[derive(Debug)]
+pub struct Chunk {
+    deflated: Bytes,
+    crc: Crc,
+    text: Option<Bytes>,
+}
+
+impl Chunk {
+    /// Compresses a piece, and keeps the text itself where that is wanted.
+    pub fn new(text: String, is_text_kept: bool) -> Chunk {
+        let mut crc = Crc::new();
+        crc.update(text.as_bytes());
+        Chunk {
+            deflated: deflate(text.as_bytes()),
+            crc,
+            text: is_text_kept.then(|| Bytes::from(text)),
+        }
+    }
+
+    /// Whether it holds this text, by length and checksum.
+    pub fn holds(&self, text: &str) -> bool {
+        let mut crc = Crc::new();
+        crc.update(text.as_bytes());
+        crc.sum() == self.crc.sum() && crc.amount() == self.crc.amount()
+    }
+
+    /// Its length as text.
+    pub fn len(&self) -> usize {
+        usize::try_from(self.crc.amount()).unwrap_or(usize::MAX)
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.crc.amount() == 0
+    }
+
+    /// Whether the text itself is kept.
+    pub fn has_text(&self) -> bool {
+        self.text.is_some()
+    }
+
+    /// The text; decompressed where only that is kept.
+    pub fn text(&self) -> Bytes {
+        if let Some(text) = &self.text {
+            return text.clone();
+        }
+        let mut decoder = DeflateDecoder::new(Vec::with_capacity(self.len()));
+        let inflated = decoder.write_all(&self.deflated).and_then(|()| {
+            decoder.write_all(&LAST_BLOCK)?;
+            decoder.finish()
+        });
+        Bytes::from(inflated.expect("what was compressed here"))
+    }
+}
+
+/// One gzip member of many pieces.
+pub fn gzip<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> Vec<Bytes> {
+    let mut pieces = vec![Bytes::from_static(&GZIP_HEADER)];
+    let mut crc = Crc::new();
+    for chunk in chunks.filter(|chunk| !chunk.is_empty()) {
+        pieces.push(chunk.deflated.clone());
+        crc.combine(&chunk.crc);
+    }
+    let mut trailer = LAST_BLOCK.to_vec();
+    trailer.extend(crc.sum().to_le_bytes());
+    trailer.extend(crc.amount().to_le_bytes());
+    pieces.push(Bytes::from(trailer));
+    pieces
+}
+
+/// Blocks that end at a byte and after which the dictionary begins anew.
+fn deflate(text: &[u8]) -> Bytes {
+    let mut compress = Compress::new(Compression::new(LEVEL), false);
+    let mut deflated = Vec::with_capacity(text.len() / 8 + 64);
+    loop {
+        let done = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
+        let rest = text.get(done..).unwrap_or_default();
+        compress
+            .compress_vec(rest, &mut deflated, FlushCompress::Full)
+            .expect("a fresh compressor without a preset dictionary");
+        let is_read = usize::try_from(compress.total_in()).unwrap_or(usize::MAX) >= text.len();
+        // Room that is left means that the flush is complete.
+        if is_read && deflated.len() < deflated.capacity() {
+            return Bytes::from(deflated);
+        }
+        deflated.reserve(deflated.capacity().max(1024));
+    }
+}
+
+/// The text of a gzip stream: what a client reads.
+pub fn gunzip(bytes: &[u8]) -> io::Result<String> {
+    io::read_to_string(flate2::read::GzDecoder::new(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(texts: &[&str]) {
+        let chunks: Vec<Chunk> = texts
+            .iter()
+            .map(|text| Chunk::new((*text).to_owned(), false))
+            .collect();
+        let whole: Vec<u8> = gzip(chunks.iter()).concat();
+        assert_eq!(gunzip(&whole).unwrap(), texts.concat());
+        for (chunk, text) in chunks.iter().zip(texts) {
+            assert_eq!(chunk.text(), text.as_bytes());
+            assert!(chunk.holds(text) && !chunk.holds("something else"));
+        }
+    }
+
+    #[test]
+    fn pieces_make_one_member_that_any_client_reads() {
+        check(&[]);
+        check(&["", "a", ""]);
+        check(&["one\n", "two\n", "three\n"]);
+        let long: String = (0..50_000_u64)
+            .map(|n| format!("series_{} {}\n", n % 77, n.wrapping_mul(0x9E37_79B9)))
+            .collect();
+        check(&[&long, "tail\n", &long]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_pieces_come_back(texts in proptest::collection::vec("\\PC{0,300}", 0..8)) {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            check(&texts);
+        }
+    }
+}

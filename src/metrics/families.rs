@@ -1,0 +1,172 @@
+//! Every metric about organizations, by its place in the answer. Names and meanings are the contract's.
+
+use crate::metrics::text::Family;
+
+/// The families, in the order in which they are shown.
+pub const ALL: [Family; N_FAMILIES] = [
+    Family::gauge("anthropic_spend_today_usd", "Spend so far in this UTC day."),
+    Family::gauge(
+        "anthropic_spend_month_usd",
+        "Spend so far in this UTC month.",
+    ),
+    Family::gauge(
+        "anthropic_spend_recorded_usd",
+        "All spend in the ledger since the store was made; never resets, may fall by corrections.",
+    ),
+    Family::gauge("anthropic_tokens_today", "Tokens so far in this UTC day."),
+    Family::gauge("anthropic_tokens_month", "Tokens so far in this UTC month."),
+    Family::gauge(
+        "anthropic_tokens_recorded",
+        "All tokens in the ledger since the store was made.",
+    ),
+    Family::gauge(
+        "anthropic_requests_today",
+        "Requests so far in this UTC day.",
+    ),
+    Family::gauge(
+        "anthropic_requests_month",
+        "Requests so far in this UTC month.",
+    ),
+    Family::gauge(
+        "anthropic_requests_recorded",
+        "All requests in the ledger since the store was made.",
+    ),
+    Family::gauge(
+        "anthropic_spend_last_hour_usd",
+        "Spend in the newest settled hour.",
+    ),
+    Family::gauge(
+        "spendwatch_data_timestamp_seconds",
+        "Up to when the figures are known: the start of the newest complete poll.",
+    ),
+    Family::gauge(
+        "anthropic_workspace_limit_usd",
+        "The server's own monthly spend limit of a workspace.",
+    ),
+    Family::gauge(
+        "anthropic_workspace_limit_requests_per_minute",
+        "The server's own limit of requests per minute of a workspace.",
+    ),
+    Family::gauge(
+        "anthropic_organization_spend_today_usd",
+        "Spend of the whole organization so far in this UTC day.",
+    ),
+    Family::gauge(
+        "anthropic_organization_spend_month_usd",
+        "Spend of the whole organization so far in this UTC month.",
+    ),
+    Family::gauge(
+        "anthropic_organization_spend_recorded_usd",
+        "All spend of the whole organization in the ledger.",
+    ),
+    Family::gauge(
+        "anthropic_organization_spend_last_hour_usd",
+        "Spend of the whole organization in the newest settled hour.",
+    ),
+    Family::gauge(
+        "anthropic_organization_limit_usd",
+        "The server's own monthly spend limit of the organization.",
+    ),
+    Family::gauge(
+        "anthropic_team_spend_today_usd",
+        "Spend of a team so far in this UTC day.",
+    ),
+    Family::gauge(
+        "anthropic_team_spend_month_usd",
+        "Spend of a team so far in this UTC month.",
+    ),
+    Family::gauge(
+        "spendwatch_organization_up",
+        "Whether the last cycle was complete.",
+    ),
+    Family::gauge(
+        "spendwatch_rule_limit_usd",
+        "The limit of a rule for a subject, in USD.",
+    ),
+    Family::gauge(
+        "spendwatch_rule_limit_tokens",
+        "The limit of a rule for a subject, in tokens.",
+    ),
+    Family::gauge(
+        "spendwatch_rule_limit_requests",
+        "The limit of a rule for a subject, in requests.",
+    ),
+    Family::gauge(
+        "spendwatch_rule_limit_seconds",
+        "The limit of a rule on the age of data, in seconds.",
+    ),
+    Family::gauge(
+        "spendwatch_rule_used_ratio",
+        "The share of a rule's limit that a subject has used.",
+    ),
+    Family::gauge("spendwatch_alerts", "Alerts by state."),
+    Family::gauge(
+        "spendwatch_api_clock_skew_seconds",
+        "The server's clock minus ours at its last answer.",
+    ),
+];
+
+const N_FAMILIES: usize = 28;
+
+/// A family's place in [`ALL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(
+    missing_docs,
+    reason = "each is named and explained in ALL, in the same order"
+)]
+pub enum Place {
+    SpendToday,
+    SpendMonth,
+    SpendRecorded,
+    TokensToday,
+    TokensMonth,
+    TokensRecorded,
+    RequestsToday,
+    RequestsMonth,
+    RequestsRecorded,
+    SpendLastHour,
+    DataTimestamp,
+    WorkspaceLimit,
+    WorkspaceRequestLimit,
+    OrganizationToday,
+    OrganizationMonth,
+    OrganizationRecorded,
+    OrganizationLastHour,
+    OrganizationLimit,
+    TeamToday,
+    TeamMonth,
+    OrganizationUp,
+    RuleLimitUsd,
+    RuleLimitTokens,
+    RuleLimitRequests,
+    RuleLimitSeconds,
+    RuleUsedRatio,
+    Alerts,
+    ClockSkew,
+}
+
+impl Place {
+    /// The family at this place.
+    pub const fn family(self) -> &'static Family {
+        &ALL[self as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_and_families_agree() {
+        assert_eq!(Place::ClockSkew as usize + 1, ALL.len());
+        assert_eq!(
+            Place::DataTimestamp.family().name,
+            "spendwatch_data_timestamp_seconds"
+        );
+        assert_eq!(
+            Place::OrganizationUp.family().name,
+            "spendwatch_organization_up"
+        );
+        assert_eq!(Place::Alerts.family().name, "spendwatch_alerts");
+    }
+}

@@ -1,0 +1,201 @@
+//! How each notifier fares: parked, paused, or well; and the mark of the settings that it was last started with.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+use crate::domain::ids::NotifierName;
+use crate::store::Store;
+use crate::store::error::{Cause, StoreError};
+use crate::store::values::At;
+
+/// The receiver is at fault, and nothing is sent but a probe now and then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// Whether it is probed; if not, it waits for other settings.
+    pub is_probed: bool,
+}
+
+/// How a notifier fares.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NotifierState {
+    /// Parked, and why.
+    pub parked: Option<Parked>,
+    /// Failures since the last success.
+    pub failures_in_row: u32,
+    /// Nothing is sent before.
+    pub paused_until: Option<Timestamp>,
+    /// The last success.
+    pub last_delivered_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// How a notifier fares; the default where nothing was stored.
+    pub async fn notifier_state(&self, name: &NotifierName) -> Result<NotifierState, StoreError> {
+        let name = name.clone();
+        self.read(move |db| {
+            let state = db
+                .prepare_cached(
+                    "SELECT parked_since, parked_reason, parked_is_probed, failures_in_row, paused_until,
+                            last_delivered_at
+                     FROM notifiers WHERE name = ?1",
+                )?
+                .query_row([name.as_str()], state_at)
+                .optional()?;
+            Ok(state.unwrap_or_default())
+        })
+        .await
+    }
+
+    /// Stores how a notifier fares, without an attempt.
+    pub async fn save_notifier_state(
+        &self,
+        name: &NotifierName,
+        state: NotifierState,
+    ) -> Result<(), StoreError> {
+        let name = name.clone();
+        self.write("save_notifier_state", move |tx| {
+            save_state(tx, &name, &state)
+        })
+        .await
+    }
+
+    /// The mark of the settings that a notifier was last started with.
+    pub async fn settings_mark(&self, name: &NotifierName) -> Result<Option<String>, StoreError> {
+        let name = name.clone();
+        self.read(move |db| {
+            let mark = db
+                .prepare_cached("SELECT settings_mark FROM notifiers WHERE name = ?1")?
+                .query_row([name.as_str()], |row| row.get(0))
+                .optional()?;
+            Ok(mark.flatten())
+        })
+        .await
+    }
+
+    /// A notifier has other settings: what was known of its receiver is no longer true, and what was to be tried again
+    /// later is due.
+    pub async fn renew_notifier(
+        &self,
+        name: &NotifierName,
+        mark: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let name = name.clone();
+        self.write("renew_notifier", move |tx| {
+            tx.prepare_cached(
+                "INSERT INTO notifiers (name, failures_in_row, settings_mark) VALUES (?1, 0, ?2)
+                 ON CONFLICT (name) DO UPDATE SET parked_since = NULL, parked_reason = NULL, paused_until = NULL,
+                     failures_in_row = 0, settings_mark = excluded.settings_mark",
+            )?
+            .execute(params![name.as_str(), mark])?;
+            // What had no attempt yet still waits for its group.
+            tx.prepare_cached(
+                "UPDATE outbox SET next_attempt = ?2
+                 WHERE notifier = ?1 AND state = 'waiting' AND n_attempts > 0 AND next_attempt > ?2",
+            )?
+            .execute(params![name.as_str(), At(now)])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Leaves the mark of the settings as it is.
+pub(super) fn save_state(
+    tx: &Transaction<'_>,
+    name: &NotifierName,
+    state: &NotifierState,
+) -> Result<(), Cause> {
+    let parked = state.parked.as_ref();
+    tx.prepare_cached(
+        "INSERT INTO notifiers (name, parked_since, parked_reason, parked_is_probed, failures_in_row, paused_until,
+                                last_delivered_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (name) DO UPDATE SET parked_since = excluded.parked_since,
+             parked_reason = excluded.parked_reason, parked_is_probed = excluded.parked_is_probed,
+             failures_in_row = excluded.failures_in_row, paused_until = excluded.paused_until,
+             last_delivered_at = excluded.last_delivered_at",
+    )?
+    .execute(params![
+        name.as_str(),
+        parked.map(|parked| At(parked.since)),
+        parked.map(|parked| parked.reason.as_str()),
+        parked.is_none_or(|parked| parked.is_probed),
+        state.failures_in_row,
+        state.paused_until.map(At),
+        state.last_delivered_at.map(At),
+    ])?;
+    Ok(())
+}
+
+fn state_at(row: &Row<'_>) -> rusqlite::Result<NotifierState> {
+    let since: Option<At> = row.get(0)?;
+    let reason: Option<String> = row.get(1)?;
+    let is_probed = row.get(2)?;
+    Ok(NotifierState {
+        parked: since.zip(reason).map(|(since, reason)| Parked {
+            since: since.0,
+            reason,
+            is_probed,
+        }),
+        failures_in_row: row.get(3)?,
+        paused_until: row.get::<_, Option<At>>(4)?.map(|at| at.0),
+        last_delivered_at: row.get::<_, Option<At>>(5)?.map(|at| at.0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{at, store};
+
+    fn parked() -> NotifierState {
+        NotifierState {
+            parked: Some(Parked {
+                since: at(1),
+                reason: "410".to_owned(),
+                is_probed: false,
+            }),
+            failures_in_row: 3,
+            paused_until: Some(at(15)),
+            last_delivered_at: Some(at(0)),
+        }
+    }
+
+    #[tokio::test]
+    async fn how_a_notifier_fares_is_remembered() {
+        let store = store().await;
+        let name = NotifierName::from("slack");
+        for state in [NotifierState::default(), parked(), NotifierState::default()] {
+            store
+                .save_notifier_state(&name, state.clone())
+                .await
+                .unwrap();
+            assert_eq!(store.notifier_state(&name).await.unwrap(), state);
+        }
+    }
+
+    #[tokio::test]
+    async fn other_settings_end_parking_and_keep_the_mark_ever_after() {
+        let store = store().await;
+        let name = NotifierName::from("slack");
+        assert_eq!(store.settings_mark(&name).await.unwrap(), None);
+        store.save_notifier_state(&name, parked()).await.unwrap();
+        store
+            .renew_notifier(&name, "new".to_owned(), at(2))
+            .await
+            .unwrap();
+        let expected = NotifierState {
+            last_delivered_at: Some(at(0)),
+            ..NotifierState::default()
+        };
+        assert_eq!(store.notifier_state(&name).await.unwrap(), expected);
+        store.save_notifier_state(&name, parked()).await.unwrap();
+        let mark = store.settings_mark(&name).await.unwrap();
+        assert_eq!(mark.as_deref(), Some("new"));
+    }
+}

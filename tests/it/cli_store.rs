@@ -1,0 +1,318 @@
+//! The commands over a store that a daemon has filled: alerts, messages, the store itself; beside a daemon and without one.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use spendwatch::domain::ids::NotifierName;
+use spendwatch::simulator::world::World;
+use spendwatch::store::Store;
+use spendwatch::store::outbox::Outcome;
+
+use crate::alerts::month_rule;
+use crate::harness::{Stage, at};
+
+/// A folder with a store in which one alert fires and one message was given up, and a configuration for it.
+struct Filled {
+    stage: Stage,
+}
+
+impl Filled {
+    async fn new() -> Filled {
+        let now = "2026-11-24T12:30:00Z";
+        let mut world = World::empty();
+        world.add_workspace("workspace_a", "Al\u{1b}[2Jpha");
+        world.spend(
+            "workspace_a",
+            "claude-sonnet-4-5",
+            at("2026-11-24T12:10:00Z"),
+            "120.000001",
+        );
+        let stage = Stage::new(world, now).await.with_rule(month_rule(100));
+        let filled = Filled { stage };
+        let store = filled.stage.open_store();
+        let mut watcher = filled.stage.watcher(&store).await;
+        filled.stage.cycle(&mut watcher).await;
+        let notifier = NotifierName::from("chat");
+        let claimed = store.claim(&notifier, at(now)).await.unwrap().unwrap();
+        let error = "refused\u{1b}[31m with 404".to_owned();
+        store
+            .finish(
+                &claimed.id,
+                Outcome::Dead { error },
+                spendwatch::store::notifiers::NotifierState::default(),
+                at(now),
+            )
+            .await
+            .unwrap();
+        filled.configure("");
+        filled
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.stage.folder.path().join(name)
+    }
+
+    fn configure(&self, rest: &str) {
+        let text = format!(
+            "[[organizations]]\nname = \"acme\"\nbase_url = \"{}\"\nadmin_key = {{ env = \"KEY\" }}\n\
+             [store]\nurl = \"sqlite://{}\"\n{rest}",
+            self.stage.simulator.base_url(),
+            self.stage.store_path().display()
+        );
+        fs::write(self.path("spendwatch.toml"), text).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_spendwatch"))
+            .args(arguments)
+            .arg("--config")
+            .arg(self.path("spendwatch.toml"))
+            .env("KEY", self.stage.simulator.key().expose())
+            .output()
+            .unwrap()
+    }
+
+    #[track_caller]
+    fn good(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let arguments = [arguments, &["--output", "json"]].concat();
+        serde_json::from_str(&self.good(&arguments)).unwrap()
+    }
+
+    #[track_caller]
+    fn refused(&self, arguments: &[&str], code: i32, expected: &str) {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert_eq!(text(&output.stdout), "");
+        let told = text(&output.stderr);
+        assert!(
+            told.starts_with("error: ") && told.contains(expected),
+            "{told}"
+        );
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_are_listed_filtered_and_shown_with_their_changes() {
+    let filled = Filled::new().await;
+    let listed = filled.json(&["alerts", "list"]);
+    insta::assert_snapshot!(format!("{listed:#}"), @r#"
+[
+  {
+    "changed_at": "2026-11-24T12:30:00Z",
+    "ended_at": null,
+    "ended_by": null,
+    "firing_since": "2026-11-24T12:30:00Z",
+    "id": "28a5f1d103afb058",
+    "limit": "100",
+    "organization": "acme",
+    "period": "2026-11",
+    "rule": "month",
+    "sequence": 1,
+    "severity": "critical",
+    "state": "firing",
+    "subject_id": "workspace_a",
+    "subject_kind": "workspace",
+    "threshold": "100%",
+    "value": "120.000001",
+    "watch": "spend"
+  }
+]
+"#);
+    let id = listed[0]["id"].as_str().unwrap().to_owned();
+    let shown = filled.json(&["alerts", "show", &id[..4]]);
+    insta::assert_snapshot!(format!("{:#}", shown["changes"]), @r#"
+[
+  {
+    "at": "2026-11-24T12:30:00Z",
+    "ended_by": null,
+    "limit": "100",
+    "sequence": 1,
+    "severity": "critical",
+    "state": "firing",
+    "threshold": "100%",
+    "told": [
+      "chat: first"
+    ],
+    "value": "120.000001",
+    "watch": "spend"
+  }
+]
+"#);
+    insta::assert_snapshot!(filled.good(&["alerts", "show", &id]), @r#"
+ID                STATE   SEVERITY  RULE   SUBJECT      PERIOD   VALUE
+28a5f1d103afb058  firing  critical  month  workspace_a  2026-11  120.000001
+
+AT                 STATE   ENDED BY  SEVERITY  THRESHOLD  VALUE       TOLD
+2026-11-24 12:30Z  firing  -         critical  100%       120.000001  chat: first
+"#);
+    assert_eq!(
+        filled.json(&["alerts", "list", "--state", "ended"]),
+        Value::from(Vec::<Value>::new())
+    );
+    assert_eq!(
+        filled.json(&["alerts", "list", "--rule", "other"]),
+        Value::from(Vec::<Value>::new())
+    );
+    assert_eq!(
+        filled.json(&[
+            "alerts",
+            "list",
+            "--state",
+            "firing,pending",
+            "--rule",
+            "month"
+        ]),
+        listed
+    );
+    filled.refused(&["alerts", "show", "zz"], 1, "no alert begins with `zz`");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_listed_and_a_dead_letter_is_sent_again_under_its_id() {
+    let filled = Filled::new().await;
+    let store = Store::open_for_command(&filled.stage.store_path(), filled.stage.now()).unwrap();
+    let dead = filled.json(&["notifications", "list", "--state", "dead"]);
+    let id = dead[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (&dead[0]["notifier"], &dead[0]["n_attempts"]),
+        (&"chat".into(), &1.into())
+    );
+    let table = filled.good(&["notifications", "list"]);
+    assert!(table.contains("refused\u{fffd}[31m with 404"), "{table:?}");
+    assert_eq!(
+        filled.json(&["notifications", "list", "--notifier", "mail"]),
+        Value::from(Vec::<Value>::new())
+    );
+    filled.refused(
+        &["notifications", "replay", "nope"],
+        1,
+        "no message begins with `nope`",
+    );
+    filled.refused(
+        &["notifications", "replay", &id, "nope"],
+        1,
+        "no message begins with `nope`",
+    );
+    filled.json(&["notifications", "replay", "--all-dead", "--dry-run"]);
+    assert_eq!(
+        filled.json(&["notifications", "list", "--state", "dead"]),
+        dead,
+        "nothing was changed"
+    );
+    let replayed = filled.json(&["notifications", "replay", &id[..6]]);
+    assert_eq!(replayed[0]["state"], "waiting");
+    let claimed = store
+        .claim(&"chat".into(), spendwatch::clock::Clock::system().now())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (claimed.id.as_str(), claimed.is_replay),
+        (id.as_str(), true)
+    );
+    filled.refused(
+        &["notifications", "replay", &id],
+        1,
+        "is waiting, only dead letters",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_is_checked_and_copied_beside_a_daemon() {
+    let filled = Filled::new().await;
+    let _daemon = filled.stage.open_store();
+    let report = filled.json(&["store", "check"]);
+    assert_eq!(
+        (&report[0]["n_problems"], &report[0]["alerts"]),
+        (&0.into(), &1.into())
+    );
+    let copy = filled.path("copy.db");
+    filled.good(&["store", "backup", copy.to_str().unwrap()]);
+    assert_eq!(
+        fs::metadata(&copy).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(
+        Store::open_for_command(&copy, at("2026-11-24T13:00:00Z"))
+            .unwrap()
+            .check()
+            .await
+            .unwrap()
+            .n_alerts,
+        1
+    );
+    let before = fs::read(&copy).unwrap();
+    filled.refused(&["store", "backup", copy.to_str().unwrap()], 1, "copy.db");
+    assert_eq!(fs::read(&copy).unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_missing_foreign_or_newer_is_a_clear_error() {
+    let filled = Filled::new().await;
+    let path = filled.stage.store_path();
+    let commands: [&[&str]; 4] = [
+        &["store", "check"],
+        &["alerts", "list"],
+        &["notifications", "list"],
+        &["alerts", "show", "a"],
+    ];
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .pragma_update(None, "user_version", 1_000_000)
+        .unwrap();
+    for command in commands {
+        filled.refused(command, 1, "run the newer program");
+    }
+    remove(&path);
+    fs::write(
+        &path,
+        "this is a text of more than a few bytes, and no database".repeat(20),
+    )
+    .unwrap();
+    for command in commands {
+        filled.refused(command, 1, "is not a store of spendwatch");
+    }
+    remove(&path);
+    for command in commands {
+        filled.refused(command, 1, "there is no store");
+    }
+    assert!(!path.exists(), "a command makes none");
+}
+
+fn remove(store: &Path) {
+    for end in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{end}", store.display()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_usage_is_two_and_names_what_there_is() {
+    let filled = Filled::new().await;
+    filled.refused(&["alerts", "list", "--limit", "x"], 2, "");
+    for wrong in [
+        &["alerts", "list", "--state", "burning"][..],
+        &["notifications", "list", "--state", "lost"],
+        &["notifications", "replay"],
+        &["notifications", "replay", "a", "--all-dead"],
+        &["store", "backup"],
+        &["--output", "xml", "alerts", "list"],
+    ] {
+        filled.refused(wrong, 2, "");
+    }
+    filled.configure("[polll]\n");
+    filled.refused(&["store", "check"], 2, "did you mean `poll`?");
+}

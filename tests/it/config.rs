@@ -1,0 +1,412 @@
+//! The configuration by its cases: `tests/config/good.*.toml` are accepted, `tests/config/bad.*.toml` are refused with the
+//! text beside them. A good one that has a text beside it is accepted with these warnings.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use spendwatch::config::source::Environment;
+use spendwatch::config::{self, Config, show};
+
+fn cases() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
+}
+
+fn environment() -> Environment {
+    let variables = [
+        ("ANTHROPIC_ADMIN_KEY", "sk-ant-admin-canary"),
+        (
+            "SLACK_WEBHOOK_URL",
+            "https://hooks.example.com/services/canary",
+        ),
+        ("EMPTY", " "),
+    ];
+    variables
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// A folder with files that hold secrets, good ones and bad ones.
+fn folder_with_secrets() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = folder.path().join("secrets");
+    fs::create_dir(&secrets).unwrap();
+    for (name, content, mode) in [
+        ("good", "canary-of-a-file", 0o600),
+        ("empty", " \n", 0o600),
+        ("writable", "canary-of-a-file", 0o666),
+    ] {
+        write(&secrets.join(name), content.as_bytes(), mode);
+    }
+    folder
+}
+
+fn write(path: &Path, content: &[u8], mode: u32) {
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// What is told of a case, and whether it is accepted. `@FOLDER@` in it is a folder of its own, `# mode: 666` in its first
+/// line is the mode of the file.
+fn told(case: &Path) -> (bool, String) {
+    let folder = folder_with_secrets();
+    let root = folder.path().to_str().unwrap();
+    let bytes = fs::read(case).unwrap();
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) => text.replace("@FOLDER@", root).into_bytes(),
+        Err(error) => error.into_bytes(),
+    };
+    let mode = bytes.strip_prefix(b"# mode: ").map_or(0o600, |rest| {
+        u32::from_str_radix(std::str::from_utf8(&rest[..3]).unwrap(), 8).unwrap()
+    });
+    let file = folder.path().join(case.file_name().unwrap());
+    write(&file, &bytes, mode);
+    let (is_good, problems) = match config::load(Some(&file), &environment()) {
+        Ok(config) => {
+            assert!(
+                !format!("{config:?}").contains("canary"),
+                "{}",
+                case.display()
+            );
+            (true, config.warnings)
+        }
+        Err(problems) => (false, problems.errors()),
+    };
+    let told: String = problems
+        .iter()
+        .map(|problem| format!("{problem}\n"))
+        .collect();
+    let place = format!("{root}/");
+    (is_good, told.replace(&place, "").replace(root, "@FOLDER@"))
+}
+
+#[test]
+fn every_case_is_told_as_it_should_be() {
+    let mut texts: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut tables: BTreeSet<PathBuf> = BTreeSet::new();
+    for entry in fs::read_dir(cases()).unwrap() {
+        let path = entry.unwrap().path();
+        match path.extension().and_then(|ext| ext.to_str()) {
+            Some("toml") => tables.insert(path),
+            Some("txt") => texts.insert(path),
+            _ => panic!(
+                "`{}` is neither a case nor what is told of one",
+                path.display()
+            ),
+        };
+    }
+    assert!(tables.len() >= 80, "only {} cases", tables.len());
+    let mut wrong = Vec::new();
+    for table in &tables {
+        let name = table.file_stem().unwrap().to_str().unwrap();
+        let (should_be_good, is_case) = (name.starts_with("good."), name.starts_with("bad."));
+        assert!(
+            should_be_good || is_case,
+            "`{name}` is neither good nor bad"
+        );
+        let beside = table.with_extension("txt");
+        let expected = texts
+            .remove(&beside)
+            .then(|| fs::read_to_string(&beside).unwrap());
+        assert!(
+            should_be_good || expected.is_some(),
+            "`{name}` has no text beside it"
+        );
+        let (is_good, told) = told(table);
+        assert!(
+            !told.contains("canary"),
+            "a secret is told of {name}: {told}"
+        );
+        if is_good != should_be_good || told != expected.unwrap_or_default() {
+            wrong.push(format!("=== {name}: accepted {is_good}, told\n{told}"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(texts.is_empty(), "texts without a case: {texts:?}");
+}
+
+/// A text whose variables are set and whose files are there, also where they stand in a folder of the system.
+struct Staged {
+    text: String,
+    environment: Environment,
+    _folder: tempfile::TempDir,
+}
+
+fn staged(text: &str) -> Staged {
+    let folder = tempfile::tempdir().unwrap();
+    let root = format!("{}/", folder.path().display());
+    let text = text
+        .replace("/run/secrets/", &root)
+        .replace("/etc/ssl/", &root);
+    for name in between(&text, &root, "\"") {
+        write(&folder.path().join(name), b"canary-of-a-file", 0o600);
+    }
+    let environment = between(&text, "env = \"", "\"")
+        .map(|name| (name.to_owned(), "https://example.com/canary".to_owned()))
+        .collect();
+    Staged {
+        text,
+        environment,
+        _folder: folder,
+    }
+}
+
+fn between<'a>(text: &'a str, before: &'a str, after: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(before)
+        .skip(1)
+        .map(move |rest| rest.split(after).next().unwrap())
+}
+
+/// A fragment without an organization gets the least one in front.
+fn whole(text: &str) -> String {
+    if text.contains("[[organizations]]") {
+        text.to_owned()
+    } else {
+        format!("[[organizations]]\nadmin_key = {{ env = \"ANTHROPIC_ADMIN_KEY\" }}\n{text}")
+    }
+}
+
+/// What a text is read as.
+#[track_caller]
+fn read(what: &str, text: &str) -> Config {
+    let staged = staged(&whole(text));
+    match config::read(&staged.text, None, &staged.environment) {
+        Ok(config) => config,
+        Err(problems) => panic!("{what}:\n{problems}\n{text}"),
+    }
+}
+
+/// Without what depends on where and when it was read.
+fn essence(config: Config) -> String {
+    let config = Config {
+        file: None,
+        warnings: Vec::new(),
+        ..config
+    };
+    format!("{config:#?}")
+}
+
+/// The blocks of TOML in a page, each with the lines between it and the one before.
+fn blocks(page: &str) -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = fs::read_to_string(path).unwrap();
+    let mut blocks = Vec::new();
+    let (mut lead, mut rest) = (String::new(), text.as_str());
+    while let Some((before, after)) = rest.split_once("```toml\n") {
+        lead.push_str(before);
+        let (block, after) = after.split_once("```").unwrap();
+        blocks.push((std::mem::take(&mut lead), block.to_owned()));
+        rest = after;
+    }
+    blocks
+}
+
+#[test]
+fn every_block_of_the_documents_is_a_configuration() {
+    for (page, at_least) in [("docs/configuration.md", 16), ("README.md", 1)] {
+        let blocks = blocks(page);
+        assert!(blocks.len() >= at_least, "{page}: {}", blocks.len());
+        for (_, block) in &blocks {
+            assert_eq!(read(page, block).warnings, [], "{page}:\n{block}");
+        }
+    }
+}
+
+#[test]
+fn the_defaults_are_those_that_the_reference_names() {
+    let blocks = blocks("docs/configuration.md");
+    let twins: Vec<_> = blocks
+        .windows(2)
+        .filter(|pair| {
+            pair[0]
+                .0
+                .trim_end()
+                .ends_with("<!-- the same as the next block -->")
+        })
+        .collect();
+    assert_eq!(twins.len(), 1);
+    for pair in twins {
+        let (told, least) = (read("told", &pair[0].1), read("least", &pair[1].1));
+        assert_eq!(essence(told), essence(least));
+    }
+}
+
+/// Every default of a table of the reference stands in the block of all defaults, so that the test above compares it.
+#[test]
+fn every_default_of_the_tables_is_compared() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let text = fs::read_to_string(page).unwrap();
+    let (tables, rest) = text.split_once("## All defaults").unwrap();
+    let (block, _) = rest.split_once("```\n\n```toml").unwrap();
+    let mut n_compared = 0;
+    for line in tables.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let [key, _, default, ..] = cells.as_slice() else {
+            continue;
+        };
+        let key = key.trim_start_matches("| ").trim_matches('`');
+        let is_value = default.starts_with('`') && default.ends_with('`');
+        if is_value
+            && key
+                .chars()
+                .all(|sign| sign.is_ascii_lowercase() || sign == '_')
+        {
+            let told = format!("{key} = {}", default.trim_matches('`'));
+            assert!(block.contains(&told), "`{told}` is not compared");
+            n_compared += 1;
+        }
+    }
+    assert!(n_compared >= 35, "only {n_compared} defaults were found");
+}
+
+#[test]
+fn the_template_is_a_configuration_also_with_everything_in_it_in_use() {
+    let plain = read("template", config::TEMPLATE);
+    assert_eq!((plain.rules.len(), plain.notifiers.len()), (3, 1));
+    let first = config::TEMPLATE.find("[[organizations]]").unwrap();
+    let used: Vec<&str> = config::TEMPLATE[first..]
+        .lines()
+        .map(|line| line.strip_prefix("# ").unwrap_or(line))
+        .collect();
+    let full = read("everything", &used.join("\n"));
+    assert_eq!(full.organizations.len(), 2);
+    assert_eq!((full.rules.len(), full.notifiers.len()), (5, 4));
+    assert_eq!((plain.warnings, full.warnings), (vec![], vec![]));
+}
+
+#[test]
+fn what_the_template_shows_is_what_holds_without_it() {
+    let least = read("least", "");
+    let told = read("template", config::TEMPLATE);
+    let singles = |config: &Config| {
+        format!(
+            "{:?}",
+            (
+                &config.organizations,
+                &config.poll,
+                &config.store,
+                &config.http,
+                &config.metrics,
+                &config.log,
+                &config.audit
+            )
+        )
+    };
+    assert_eq!(singles(&told), singles(&least));
+}
+
+#[test]
+fn what_is_shown_reads_back_to_the_same() {
+    let mut texts = vec![config::TEMPLATE.to_owned()];
+    texts.extend(
+        blocks("docs/configuration.md")
+            .into_iter()
+            .map(|(_, block)| block),
+    );
+    for entry in fs::read_dir(cases()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with("good.") && name.ends_with(".toml") {
+            let text = fs::read_to_string(&path).unwrap();
+            texts.push(
+                text.replace("@FOLDER@", "/run/secrets")
+                    .replace("secrets/secrets/", "secrets/"),
+            );
+        }
+    }
+    assert!(texts.len() > 30, "{}", texts.len());
+    for text in texts {
+        let staged = staged(&whole(&text));
+        let config = config::read(&staged.text, None, &staged.environment).unwrap();
+        let shown = show::to_toml(&config);
+        assert!(!shown.contains("canary"), "{shown}");
+        let again = shown.replace(show::HIDDEN, "https://example.com/some-secret");
+        let again = match config::read(&again, None, &staged.environment) {
+            Ok(again) => again,
+            Err(problems) => panic!("{problems}\n{shown}"),
+        };
+        assert_eq!(essence(again), essence(config), "{shown}");
+    }
+}
+
+/// The program with `SPENDWATCH_CONFIG` set: exit code, standard output, standard error.
+fn check_config(named: &OsStr, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_spendwatch"))
+        .arg("check-config")
+        .args(arguments)
+        .env("SPENDWATCH_CONFIG", named)
+        .env("ANTHROPIC_ADMIN_KEY", "sk-ant-admin-canary")
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_and_never_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |named: &OsStr, expected: &str| {
+        let (code, stdout, stderr) = check_config(named, &[]);
+        assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
+        let told = stderr.replace(folder.path().to_str().unwrap(), "FOLDER");
+        assert_eq!(told, format!("error: {expected}\n"));
+    };
+    let missing = "cannot be read: No such file or directory (os error 2); does `--config` or SPENDWATCH_CONFIG name the \
+                   right file? (`spendwatch init` writes one to start from)";
+    let inside = |name: &str| folder.path().join(name).into_os_string();
+    check(
+        &inside("missing.toml"),
+        &format!("FOLDER/missing.toml: {missing}"),
+    );
+    check(
+        folder.path().as_os_str(),
+        "FOLDER: is a folder; let `--config` or SPENDWATCH_CONFIG name the file in it",
+    );
+    fs::write(inside("a.toml"), b"[log]\n# gr\xf6\xdfer\n").unwrap();
+    check(
+        &inside("a.toml"),
+        "FOLDER/a.toml, line 2: is not UTF-8 here; save the file as UTF-8",
+    );
+    check(
+        OsStr::from_bytes(b"missing-\xf6"),
+        &format!("missing-\u{fffd}: {missing}"),
+    );
+}
+
+#[test]
+fn check_config_shows_what_is_in_force_and_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    fs::write(
+        &file,
+        "[[organizations]]\nadmin_key = \"canary-in-plain-text\"\n",
+    )
+    .unwrap();
+    let (code, shown, told) = check_config(file.as_os_str(), &["--show"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.starts_with("warning: ") && told.contains("secret in plain text"),
+        "{told}"
+    );
+    assert!(
+        shown.contains("admin_key = \"[hidden]\"\ntimeout = \"30s\""),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("[http]\nlisten = \"127.0.0.1:9899\""),
+        "{shown}"
+    );
+    assert!(!format!("{shown}{told}").contains("canary"));
+    let (code, summary, _) = check_config(file.as_os_str(), &[]);
+    let expected = "is a good configuration: 1 organization, 0 rules, 1 notifier\n";
+    assert!(code == Some(0) && summary.ends_with(expected), "{summary}");
+}

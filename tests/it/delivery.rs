@@ -1,0 +1,622 @@
+//! Delivery: cases by their number, against receivers that fail in every way and stops at every write.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use spendwatch::clock::Clock;
+use spendwatch::delivery::{STOP_LIMIT, Worker};
+use spendwatch::domain::notification::Reason::{Escalated, First, Resolved};
+use spendwatch::notify::Notifier;
+use spendwatch::notify::memory::Memory;
+use spendwatch::notify::outcome::Delivery;
+use spendwatch::store::messages::{MessageFilter, MessageState};
+use spendwatch::store::{Faults, Moment, Store};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::office::{Office, ids, slack, webhook};
+use receiver::{Answer, Receiver};
+
+#[path = "../fakes/receiver.rs"]
+mod receiver;
+
+/// Attempts as `id:alert sequence reason,…`.
+fn attempts(memory: &Memory) -> Vec<String> {
+    let words = |sent: spendwatch::notify::memory::Sent| {
+        let alerts = sent.facts.iter().map(|fact| {
+            let both = if fact.is_fired_and_resolved {
+                "+fired"
+            } else {
+                ""
+            };
+            format!("{} {}{both}", fact.subject_name, fact.reason)
+        });
+        format!("{}: {}", sent.id, alerts.collect::<Vec<_>>().join(", "))
+    };
+    memory.take().into_iter().map(words).collect()
+}
+
+/// The ids of posts, in the order in which they came.
+fn post_ids(receiver: &Receiver) -> Vec<String> {
+    let id = |post: &receiver::Post| post.headers["webhook-id"].to_str().unwrap().to_owned();
+    receiver.posts().iter().map(id).collect()
+}
+
+fn reply(status: u16, body: &str) -> Answer {
+    Answer::Reply(status, Vec::new(), body.to_owned())
+}
+
+/// Runs a worker until the condition holds, then asks it to stop.
+async fn run_until(office: &Office, worker: &Worker, condition: impl Future<Output = ()>) {
+    let (bell, stop) = (Notify::new(), CancellationToken::new());
+    let ended = async {
+        condition.await;
+        stop.cancel();
+    };
+    tokio::join!(worker.run(&office.counters, &bell, &stop), ended);
+}
+
+/// Waits until so many wait for the clock.
+async fn waiting(office: &Office, n: usize) {
+    while office.clock.n_waiting() < n {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn case_14_a_kill_after_the_send_repeats_it_under_the_same_id() {
+    let office = Office::new();
+    let faults =
+        Faults::new(|operation, moment| operation == "finish" && moment == Moment::BeforeCommit);
+    let store = office.open_faulty(faults).await;
+    office
+        .tell(&store, "chat", "one", &[("Alpha", 1, First)])
+        .await;
+    let memory = Memory::default();
+    let worker = office.worker(&store, "chat", Notifier::Memory(memory.clone()));
+    worker.run_due(&office.counters).await.unwrap_err();
+    drop((worker, store));
+    let store = office.open().await;
+    let worker = office.worker(&store, "chat", Notifier::Memory(memory.clone()));
+    office.run_after(1, &worker).await;
+    office.run_after(1, &worker).await;
+    assert_eq!(attempts(&memory), ["one: Alpha first"; 2]);
+    assert_eq!(ids(&store, MessageState::Delivered).await, ["one"]);
+}
+
+/// Everything that a delivery does: folds, is refused, is tried again, is delivered.
+async fn deliver_a_story(office: &Office, store: &Store, memory: &Memory) -> bool {
+    let worker = office.worker(store, "chat", Notifier::Memory(memory.clone()));
+    if worker.begin(&office.counters).await.is_err() {
+        return false;
+    }
+    for _ in 0..4 {
+        office.clock.advance(Duration::from_secs(10));
+        if worker.run_due(&office.counters).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Stops at the given moment, counted over all writes of a delivery; gives whether there was such a moment.
+async fn stop_at(place: usize) -> bool {
+    let office = Office::new();
+    let store = office.open().await;
+    office
+        .tell(&store, "chat", "one", &[("Alpha", 1, First)])
+        .await;
+    office
+        .tell(
+            &store,
+            "chat",
+            "two",
+            &[("Alpha", 2, Escalated), ("Beta", 1, First)],
+        )
+        .await;
+    let memory = Memory::default();
+    memory.answer([Delivery::retry("503")]);
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&seen);
+    let faulty = store.clone().with_faults(Faults::new(move |_, _| {
+        counted.fetch_add(1, Ordering::SeqCst) == place
+    }));
+    let was_stopped = !deliver_a_story(&office, &faulty, &memory).await;
+    drop((store, faulty));
+    let store = office.open().await;
+    office
+        .tell(&store, "chat", "three", &[("Alpha", 3, Resolved)])
+        .await;
+    assert!(deliver_a_story(&office, &store, &memory).await);
+
+    let sent = attempts(&memory);
+    let n_first = sent.iter().filter(|sent| sent.starts_with("one:")).count();
+    let mut expected = vec!["one: Alpha first, Beta first".to_owned(); n_first];
+    expected.push("three: Alpha resolved".to_owned());
+    // A stop before the very first claim leaves both to be folded with what comes.
+    let folded = ["one: Beta first, Alpha resolved+fired"; 2];
+    assert!(
+        sent == expected || (sent == folded && place < 4),
+        "stopped at {place}: {sent:?}"
+    );
+    assert!((2..=3).contains(&n_first), "stopped at {place}: {sent:?}");
+    let none: Vec<String> = Vec::new();
+    assert_eq!(ids(&store, MessageState::Waiting).await, none);
+    assert_eq!(ids(&store, MessageState::Dead).await, none);
+    was_stopped
+}
+
+#[tokio::test]
+async fn a_stop_at_any_write_of_a_delivery_loses_nothing_and_invents_nothing() {
+    let mut n_stops = 0;
+    while stop_at(n_stops).await {
+        n_stops += 1;
+        assert!(n_stops < 100, "a delivery has a handful of writes");
+    }
+    // Begin, claim, refused, claim, delivered: each before and after its commit.
+    assert_eq!(n_stops, 10);
+}
+
+#[tokio::test]
+async fn case_19_a_receiver_that_hangs_delays_no_other() {
+    let office = Office::new();
+    let store = office.open().await;
+    let hanging = Receiver::start(|_| None).await;
+    hanging.answer(Answer::Hang);
+    for notifier in ["hook", "chat"] {
+        let id = format!("{notifier}-one");
+        office
+            .tell(&store, notifier, &id, &[("Alpha", 1, First)])
+            .await;
+    }
+    let hook = office.worker(&store, "hook", webhook(&hanging.url));
+    let (bell, stop) = (Notify::new(), CancellationToken::new());
+    let others = async {
+        hanging.wait_for(1).await;
+        let memory = Memory::default();
+        let chat = office.worker(&store, "chat", Notifier::Memory(memory.clone()));
+        chat.run_due(&office.counters).await.unwrap();
+        assert_eq!(attempts(&memory), ["chat-one: Alpha first"]);
+        assert_eq!(ids(&store, MessageState::Waiting).await, ["hook-one"]);
+        stop.cancel();
+    };
+    tokio::join!(hook.run(&office.counters, &bell, &stop), others);
+}
+
+#[tokio::test]
+async fn case_19_the_backlog_of_an_hour_comes_folded_and_in_order() {
+    let office = Office::new();
+    let store = office.open().await;
+    let receiver = Receiver::start(|_| None).await;
+    for _ in 0..100 {
+        receiver.answer(Answer::Hang);
+    }
+    let worker = office.worker(&store, "hook", webhook(&receiver.url));
+    office
+        .tell(&store, "hook", "first", &[("Alpha", 1, First)])
+        .await;
+    let mut n_attempts = office.run_after(0, &worker).await;
+    for minute in 0..60 {
+        let id = format!("minute-{minute:02}");
+        let (alpha, beta) = (minute + 2, minute + 1);
+        let alerts = [("Alpha", alpha, Escalated), ("Beta", beta, Escalated)];
+        if minute % 2 == 0 {
+            office.tell(&store, "hook", &id, &alerts).await;
+        }
+        n_attempts += office.run_after(60, &worker).await;
+    }
+    // A receiver that only hangs is soon left alone, and what comes meanwhile is folded.
+    assert!(n_attempts < 15, "{n_attempts} attempts in an hour");
+    let n_before = receiver.posts().len();
+    assert_eq!(n_before, n_attempts);
+    receiver.recover();
+    for _ in 0..20 {
+        office.run_after(600, &worker).await;
+    }
+    let none: Vec<String> = Vec::new();
+    assert_eq!(ids(&store, MessageState::Waiting).await, none);
+    assert_eq!(ids(&store, MessageState::Dead).await, none);
+    let n_after = receiver.posts().len() - n_before;
+    assert!(n_after < 10, "30 messages came as {n_after}");
+    for name in ["Alpha", "Beta"] {
+        let told = sequences(&receiver, n_before, name);
+        assert!(told.is_sorted(), "{name}: {told:?}");
+        assert_eq!(told.last(), Some(&if name == "Alpha" { 60 } else { 59 }));
+    }
+    assert_eq!(sequences(&receiver, n_before, "Alpha")[0], 1);
+}
+
+/// What was told about an alert, from a post on.
+fn sequences(receiver: &Receiver, from: usize, name: &str) -> Vec<u64> {
+    let mut told = Vec::new();
+    for post in &receiver.posts()[from..] {
+        let body: Value = serde_json::from_slice(&post.body).unwrap();
+        for alert in body["alerts"].as_array().unwrap() {
+            if alert["labels"]["subject_id"] == name {
+                told.push(alert["spendwatch"]["sequence"].as_u64().unwrap());
+            }
+        }
+    }
+    told
+}
+
+#[tokio::test]
+async fn case_20_what_had_no_attempt_is_folded_into_one_line() {
+    let office = Office::new();
+    let store = office.open().await;
+    let memory = Memory::default();
+    memory.answer([Delivery::park("404 no_service")]);
+    let worker = office.worker(&store, "chat", Notifier::Memory(memory.clone()));
+    office
+        .tell(&store, "chat", "beta", &[("Beta", 1, First)])
+        .await;
+    office.run_after(1, &worker).await;
+    office
+        .tell(&store, "chat", "one", &[("Alpha", 1, First)])
+        .await;
+    office.run_after(60, &worker).await;
+    office
+        .tell(&store, "chat", "two", &[("Alpha", 2, Resolved)])
+        .await;
+    office.run_after(60, &worker).await;
+    assert_eq!(attempts(&memory), ["beta: Beta first"]);
+    office.run_after(15 * 60, &worker).await;
+    assert_eq!(
+        attempts(&memory),
+        ["beta: Beta first", "one: Alpha resolved+fired"]
+    );
+}
+
+#[tokio::test]
+async fn case_20_after_a_failed_attempt_both_go_out_in_order() {
+    let office = Office::new();
+    let store = office.open().await;
+    let memory = Memory::default();
+    memory.answer([Delivery::retry("503"), Delivery::ambiguous("504")]);
+    let worker = office.worker(&store, "chat", Notifier::Memory(memory.clone()));
+    office
+        .tell(&store, "chat", "one", &[("Alpha", 1, First)])
+        .await;
+    office.run_after(0, &worker).await;
+    office
+        .tell(&store, "chat", "two", &[("Alpha", 2, Resolved)])
+        .await;
+    office.run_after(0, &worker).await;
+    office.run_after(1, &worker).await;
+    assert_eq!(attempts(&memory), ["one: Alpha first"; 2]);
+    office.run_after(5, &worker).await;
+    assert_eq!(
+        attempts(&memory),
+        ["one: Alpha first", "two: Alpha resolved"]
+    );
+}
+
+#[tokio::test]
+async fn case_23_a_deleted_hook_is_parked_probed_and_keeps_its_messages() {
+    let office = Office::new();
+    let store = office.open().await;
+    let receiver = Receiver::start(|_| None).await;
+    receiver.answer(reply(404, "no_service"));
+    receiver.answer(reply(404, "no_service"));
+    let worker = office.worker(&store, "chat", slack(&receiver.url));
+    worker.begin(&office.counters).await.unwrap();
+    assert_eq!(office.parked("chat"), Some(false));
+    for (id, name) in [("one", "Alpha"), ("two", "Beta")] {
+        office.tell(&store, "chat", id, &[(name, 1, First)]).await;
+        assert_eq!(office.run_after(0, &worker).await, usize::from(id == "one"));
+    }
+    assert_eq!(office.parked("chat"), Some(true));
+    assert_eq!(office.run_after(14 * 60, &worker).await, 0);
+    assert_eq!(
+        office.run_after(60, &worker).await,
+        1,
+        "a probe, refused again"
+    );
+    let state = store.notifier_state(&"chat".into()).await.unwrap();
+    let reason = state.parked.map(|parked| parked.reason);
+    assert_eq!(reason.as_deref(), Some("answered 404: no_service"));
+    // A reload that changes nothing probes at once.
+    worker.begin(&office.counters).await.unwrap();
+    assert_eq!(office.parked("chat"), Some(true));
+    assert_eq!(office.run_after(0, &worker).await, 2);
+    assert_eq!(office.parked("chat"), Some(false));
+    assert_eq!(ids(&store, MessageState::Delivered).await, ["one", "two"]);
+}
+
+#[tokio::test]
+async fn case_44_other_settings_end_the_parking_and_what_waits_goes_there_with_its_ids() {
+    let office = Office::new();
+    let store = office.open().await;
+    let (old, new) = (
+        Receiver::start(|_| None).await,
+        Receiver::start(|_| None).await,
+    );
+    old.answer(reply(410, "gone"));
+    let worker = office.worker(&store, "hook", webhook(&old.url));
+    worker.begin(&office.counters).await.unwrap();
+    office
+        .tell(&store, "hook", "one", &[("Alpha", 1, First)])
+        .await;
+    office.run_after(0, &worker).await;
+    office
+        .tell(&store, "hook", "two", &[("Alpha", 2, Resolved)])
+        .await;
+    // Who is gone for good is not probed, not even by a reload.
+    worker.begin(&office.counters).await.unwrap();
+    assert_eq!(office.run_after(3600, &worker).await, 0);
+    assert_eq!(office.parked("hook"), Some(true));
+
+    let worker = office.worker(&store, "hook", webhook(&new.url));
+    run_until(&office, &worker, new.wait_for(2)).await;
+    assert_eq!(post_ids(&old), ["one"]);
+    assert_eq!(post_ids(&new), ["one", "two"]);
+    let state = store.notifier_state(&"hook".into()).await.unwrap();
+    assert_eq!(state.parked, None);
+    assert_eq!(office.parked("hook"), None, "nobody serves it any more");
+}
+
+#[tokio::test]
+async fn case_44_what_waits_for_a_removed_notifier_becomes_a_dead_letter() {
+    let office = Office::new();
+    let store = office.open().await;
+    for notifier in ["gone", "kept"] {
+        office
+            .tell(&store, notifier, notifier, &[("Alpha", 1, First)])
+            .await;
+    }
+    store.orphan(&["kept".into()], office.now()).await.unwrap();
+    let filter = MessageFilter {
+        state: Some(MessageState::Dead),
+        notifier: Some("gone".into()),
+        limit: 10,
+    };
+    let dead = store.messages(&filter).await.unwrap();
+    let listed: Vec<_> = dead
+        .iter()
+        .map(|row| (row.id.as_str(), row.last_error.as_deref()))
+        .collect();
+    assert_eq!(listed, [("gone", Some("notifier removed"))]);
+    assert_eq!(ids(&store, MessageState::Waiting).await, ["kept"]);
+}
+
+#[tokio::test]
+async fn a_chat_hook_gets_three_attempts_that_may_have_arrived_and_a_webhook_goes_on() {
+    let office = Office::new();
+    let store = office.open().await;
+    let (chat, hook) = (
+        Receiver::start(|_| None).await,
+        Receiver::start(|_| None).await,
+    );
+    let workers = [
+        office.worker(&store, "chat", slack(&chat.url)),
+        office.worker(&store, "hook", webhook(&hook.url)),
+    ];
+    for (worker, (receiver, n)) in workers.iter().zip([(&chat, 3), (&hook, 4)]) {
+        for _ in 0..n {
+            receiver.answer(reply(504, ""));
+        }
+        let name = worker.name.as_str();
+        office
+            .tell(&store, name, name, &[("Alpha", 1, First)])
+            .await;
+    }
+    for _ in 0..10 {
+        for worker in &workers {
+            office.run_after(3600, worker).await;
+        }
+    }
+    assert_eq!((chat.posts().len(), hook.posts().len()), (3, 5));
+    assert_eq!(ids(&store, MessageState::Delivered).await, ["hook"]);
+    let filter = MessageFilter {
+        state: Some(MessageState::Dead),
+        notifier: None,
+        limit: 10,
+    };
+    let dead = store.messages(&filter).await.unwrap();
+    let error = "answered 504; sent 3 times without a clear answer, it may have arrived";
+    assert_eq!(dead[0].last_error.as_deref(), Some(error));
+    // Whoever asks for it again gets as many attempts again.
+    let expires = office.now() + jiff::SignedDuration::from_hours(72);
+    store.replay("chat", office.now(), expires).await.unwrap();
+    office.run_after(0, &workers[0]).await;
+    assert_eq!(ids(&store, MessageState::Delivered).await, ["chat", "hook"]);
+}
+
+#[tokio::test]
+async fn parts_of_a_large_message_keep_their_ids_when_one_of_them_fails() {
+    let office = Office::new();
+    let store = office.open().await;
+    let receiver = Receiver::start(|_| None).await;
+    receiver.answer(reply(200, ""));
+    receiver.answer(reply(503, ""));
+    let names: Vec<String> = (0..250).map(|n| format!("workspace-{n:03}")).collect();
+    let alerts: Vec<_> = names.iter().map(|name| (name.as_str(), 1, First)).collect();
+    office.tell(&store, "hook", "one", &alerts).await;
+    let worker = office.worker(&store, "hook", webhook(&receiver.url));
+    office.run_after(0, &worker).await;
+    office.run_after(1, &worker).await;
+    let expected = ["one", "one-2", "one", "one-2", "one-3"];
+    assert_eq!(post_ids(&receiver), expected);
+    let posts = receiver.posts();
+    let alerts =
+        |n: usize| serde_json::from_slice::<Value>(&posts[n].body).unwrap()["alerts"].clone();
+    assert_eq!(alerts(0), alerts(2));
+    assert_eq!(alerts(1), alerts(3));
+    assert_eq!(ids(&store, MessageState::Delivered).await, ["one"]);
+}
+
+#[tokio::test]
+async fn a_worker_wakes_for_the_bell_and_for_what_is_due_and_stops_at_once_while_it_waits() {
+    let office = Office::new();
+    let store = office.open().await;
+    let receiver = Receiver::start(|_| None).await;
+    let worker = office.worker(&store, "hook", webhook(&receiver.url));
+    let (bell, stop) = (Notify::new(), CancellationToken::new());
+    let from_outside = async {
+        waiting(&office, 1).await;
+        receiver.answer(reply(503, ""));
+        office
+            .tell(&store, "hook", "one", &[("Alpha", 1, First)])
+            .await;
+        bell.notify_one();
+        receiver.wait_for(1).await;
+        waiting(&office, 1).await;
+        office.clock.advance(Duration::from_secs(1));
+        receiver.wait_for(2).await;
+        waiting(&office, 1).await;
+        // What another process writes rings no bell.
+        office
+            .tell(&store, "hook", "two", &[("Alpha", 2, Resolved)])
+            .await;
+        office.clock.advance(Duration::from_secs(30));
+        receiver.wait_for(3).await;
+        waiting(&office, 1).await;
+        stop.cancel();
+    };
+    tokio::join!(worker.run(&office.counters, &bell, &stop), from_outside);
+    assert_eq!(post_ids(&receiver), ["one", "one", "two"]);
+    assert_eq!(ids(&store, MessageState::Delivered).await, ["one", "two"]);
+}
+
+#[tokio::test]
+async fn a_stop_lets_an_attempt_end_and_sends_nothing_more() {
+    let office = Office::new();
+    let store = office.open().await;
+    let receiver = Receiver::start(|_| None).await;
+    for (id, name) in [("one", "Alpha"), ("two", "Alpha")] {
+        office.tell(&store, "hook", id, &[(name, 1, First)]).await;
+    }
+    // It comes to its end by the limit of the client.
+    receiver.answer(Answer::Hang);
+    let worker = office.worker(&store, "hook", webhook(&receiver.url));
+    run_until(&office, &worker, receiver.wait_for(1)).await;
+    assert_eq!(post_ids(&receiver), ["one"]);
+    let filter = MessageFilter {
+        state: Some(MessageState::Waiting),
+        notifier: None,
+        limit: 10,
+    };
+    let waiting = store.messages(&filter).await.unwrap();
+    assert_eq!(waiting[0].last_error.as_deref(), Some("no answer in time"));
+}
+
+#[tokio::test]
+async fn an_attempt_that_hangs_beyond_the_limit_is_left_and_made_again() {
+    let office = Office::new();
+    let store = office.open().await;
+    let receiver = Receiver::start(|_| None).await;
+    office
+        .tell(&store, "hook", "one", &[("Alpha", 1, First)])
+        .await;
+    receiver.answer(Answer::Hang);
+    // A client of a patience far beyond the worker's.
+    let notifier = {
+        use spendwatch::notify::{post, webhook};
+        let url = spendwatch::secret::Secret::new(receiver.url.clone());
+        let client = post::client(&url).unwrap();
+        let settings = webhook::Settings {
+            url,
+            signing_secrets: Vec::new(),
+            headers: Vec::new(),
+        };
+        Notifier::Webhook(webhook::Webhook::new(client, settings).unwrap())
+    };
+    let worker = office.worker(&store, "hook", notifier);
+    let (bell, stop) = (Notify::new(), CancellationToken::new());
+    let began = Clock::system();
+    let from_outside = async {
+        receiver.wait_for(1).await;
+        stop.cancel();
+        waiting(&office, 1).await;
+        office.clock.advance(STOP_LIMIT);
+    };
+    tokio::join!(worker.run(&office.counters, &bell, &stop), from_outside);
+    assert!(began.running() < post_limit());
+    office.run_after(0, &worker).await;
+    assert_eq!(post_ids(&receiver), ["one", "one"]);
+    assert_eq!(ids(&store, MessageState::Delivered).await, ["one"]);
+}
+
+/// How long the attempt would have taken.
+fn post_limit() -> Duration {
+    spendwatch::notify::post::WHOLE_TIMEOUT
+}
+
+#[tokio::test]
+async fn a_store_that_fails_neither_ends_the_worker_nor_sends_anything_twice() {
+    let office = Office::new();
+    let n_failures = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&n_failures);
+    let faults = Faults::new(move |operation, moment| {
+        operation == "finish"
+            && moment == Moment::BeforeCommit
+            && counted.fetch_add(1, Ordering::SeqCst) < 3
+    });
+    let store = office.open_faulty(faults).await;
+    office
+        .tell(&store, "chat", "one", &[("Alpha", 1, First)])
+        .await;
+    let memory = Memory::default();
+    let worker = office.worker(&store, "chat", Notifier::Memory(memory.clone()));
+    let written = async {
+        while ids(&store, MessageState::Delivered).await.is_empty() {
+            office.clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+    };
+    run_until(&office, &worker, written).await;
+    assert_eq!(attempts(&memory), ["one: Alpha first"]);
+    assert_eq!(n_failures.load(Ordering::SeqCst), 4);
+}
+
+/// What is logged while it lives, on this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn parking_is_said_once_and_so_is_its_end() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let office = Office::new();
+    let store = office.open().await;
+    let memory = Memory::default();
+    memory.answer(vec![Delivery::park("404 no_service"); 3]);
+    let worker = office.worker(&store, "chat", Notifier::Memory(memory));
+    office
+        .tell(&store, "chat", "one", &[("Alpha", 1, First)])
+        .await;
+    for _ in 0..5 {
+        office.run_after(15 * 60, &worker).await;
+    }
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let said: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.split_once("spendwatch::delivery: "))
+        .map(|(_, said)| said)
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "notifier `chat` is parked, its messages wait: 404 no_service notifier.name=chat",
+            "notifier `chat` is no longer parked notifier.name=chat",
+        ]
+    );
+}
