@@ -21,6 +21,7 @@ pub mod schedule;
 
 // What follows from an answer, and what may come of it.
 pub mod alert;
+pub mod lines;
 pub mod policy;
 pub mod record;
 

@@ -1,10 +1,12 @@
 //! Whom to tell what about one alert: what it is now against what each notifier was last told. Compare first, then decide
 //! whether to speak: a silence or a severity never makes the record wrong.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use crate::domain::alert::{Alert, EndedBy, Line, Now, State, Told};
 use crate::domain::ids::NotifierName;
+use crate::domain::lines::Lines;
 use crate::domain::notification::Reason;
 use crate::domain::policy::{Manners, Policy};
 use crate::domain::rule::Rule;
@@ -124,25 +126,15 @@ impl Moment<'_> {
         if self.is_end_of_silence {
             return self.say(told, Reason::Unsilenced, line);
         }
-        // A limit that changed moves the line without crossing another one.
-        let is_moved = showing.text == line.text && showing.severity == line.severity;
-        if line != showing && !is_moved {
-            let (reason, said) = if line > showing {
-                (Reason::Escalated, &told.raised)
-            } else {
-                (Reason::Lowered, &told.lowered)
-            };
-            if !said.contains(line) {
-                return self.say(told, reason, line);
-            }
-            return (
-                Told {
-                    showing: Some(line.clone()),
-                    ..told.clone()
-                },
-                None,
-            );
+        match self.lines().compare(line, showing) {
+            Ordering::Greater => self.say_once(told, Reason::Escalated, line),
+            Ordering::Less => self.say_once(told, Reason::Lowered, line),
+            Ordering::Equal => self.stay(&moved(told, showing, line), line),
         }
+    }
+
+    /// Still the same threshold: only `repeat_interval` makes it speak.
+    fn stay(&self, told: &Told, line: &Line) -> (Told, Option<(Reason, Line)>) {
         let interval = self.rule.and_then(|rule| rule.repeat_interval);
         let is_repeat_due = interval
             .and_then(|interval| u64::try_from(interval.as_millis()).ok())
@@ -151,6 +143,31 @@ impl Moment<'_> {
             self.say(told, Reason::Repeated, line)
         } else {
             (told.clone(), None)
+        }
+    }
+
+    /// Another line is told once in each direction; the receiver is known to see it either way.
+    fn say_once(&self, told: &Told, reason: Reason, line: &Line) -> (Told, Option<(Reason, Line)>) {
+        let said = if reason == Reason::Lowered {
+            &told.lowered
+        } else {
+            &told.raised
+        };
+        if !said.contains(line) {
+            return self.say(told, reason, line);
+        }
+        let after = Told {
+            showing: Some(line.clone()),
+            ..told.clone()
+        };
+        (after, None)
+    }
+
+    /// The rule's lines against the limit of this moment.
+    fn lines(&self) -> Lines {
+        match (self.rule, self.alert.limit) {
+            (Some(rule), Some(limit)) => Lines::of(rule, limit),
+            (None, _) | (_, None) => Lines::default(),
         }
     }
 
@@ -208,4 +225,20 @@ impl Moment<'_> {
             )
         }
     }
+}
+
+/// A limit that changed moves the line without crossing another one: what is shown and was said follows, unless it is the
+/// same line.
+fn moved(told: &Told, showing: &Line, line: &Line) -> Told {
+    let mut after = told.clone();
+    if showing == line {
+        return after;
+    }
+    for said in [&mut after.raised, &mut after.lowered] {
+        if said.contains(showing) && !said.contains(line) {
+            said.push(line.clone());
+        }
+    }
+    after.showing = Some(line.clone());
+    after
 }
