@@ -6,8 +6,9 @@ use jiff::SignedDuration;
 
 use crate::domain::alert::{Alert, Crossing, EndedBy, Identity, Line, Now, Observed, Slot, State};
 use crate::domain::ids::OrganizationName;
+use crate::domain::knowledge::Figure;
 use crate::domain::lines::{Lines, is_any_crossed, is_crossed, is_held};
-use crate::domain::measure::{Figure, Measurement};
+use crate::domain::measure::Measurement;
 use crate::domain::rule::{Quantity, Rule};
 
 /// The alert after one measurement; `None` where nothing of it changes.

@@ -31,9 +31,15 @@ pub mod notification;
 pub mod silence;
 
 // From figures to messages.
+pub mod ground;
+pub mod knowledge;
+
+pub mod counting;
+
 pub mod measure;
 pub mod tell;
 
 pub mod evaluate;
+pub mod scope;
 
 pub mod decision;
