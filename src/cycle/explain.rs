@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use crate::cycle::state::Watcher;
+use crate::domain::counting::{counts_for, quantity};
 use crate::domain::decision::Decision;
 use crate::domain::figures::Frame;
 use crate::domain::ids::{ModelName, UNATTRIBUTED, WorkspaceId};
-use crate::domain::measure::{counts_for, frame_key, quantity};
+use crate::domain::measure::frame_key;
 use crate::domain::notification::{Contributor, Fact, MAX_CONTRIBUTORS};
 use crate::domain::period;
 use crate::domain::rule::{Quantity, Rule};

@@ -18,9 +18,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::anthropic::Dialect;
 use crate::anthropic::error::{DetectError, FetchError};
 use crate::cycle::state::{Report, Trouble, Watcher};
-use crate::domain::alert::{Now, Observed, State};
+use crate::domain::alert::{Now, Observed};
 use crate::domain::decision::{self, Decision};
-use crate::domain::measure::Ground;
+use crate::domain::ground::Ground;
 use crate::domain::span::{Day, HourSpan};
 use crate::domain::usage::Part;
 use crate::metrics::counters::CycleOutcome;
@@ -121,7 +121,8 @@ impl Watcher {
             .await?;
         self.engine = engine;
         self.decided_running = Some(running);
-        self.take_over(decision);
+        self.alerts.take_over(&decision, at);
+        self.measurements = decision.measurements;
         Ok(n_messages)
     }
 
@@ -133,25 +134,6 @@ impl Watcher {
             teams: &self.settings.teams,
             figures: &self.figures,
         }
-    }
-
-    /// Memory follows the store.
-    fn take_over(&mut self, decision: Decision) {
-        for name in decision.began {
-            self.alerts
-                .rules_began
-                .insert(name, self.engine.last_at.unwrap_or(self.engine.store_began));
-        }
-        for alert in decision.alerts {
-            let slot = alert.identity.slot.clone();
-            let is_forgotten = matches!(alert.state, State::Ended { .. }) && slot.period.is_none();
-            if is_forgotten {
-                self.alerts.by_slot.remove(&slot);
-            } else {
-                self.alerts.by_slot.insert(slot, alert);
-            }
-        }
-        self.measurements = decision.measurements;
     }
 
     /// Drafts become messages: one for each recipient, each with an id of its own.

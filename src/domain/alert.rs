@@ -92,19 +92,28 @@ pub struct Line {
     pub text: Arc<str>,
 }
 
+/// A line that is crossed, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crossing {
+    /// The line.
+    pub line: Line,
+    /// Since when, in observed time.
+    pub since: Observed,
+}
+
 /// Where an alert is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// Crossed, but not yet for as long as the rule's `for`.
     Pending {
-        /// The line that is crossed.
+        /// The line that fires next.
         line: Line,
         /// Since when, in observed time.
         since: Observed,
     },
     /// Crossed for long enough.
     Firing {
-        /// The highest line held.
+        /// The highest line that was held for long enough.
         line: Line,
         /// The condition ended at this observed time, and `keep_firing_for` runs.
         clearing_since: Option<Observed>,
@@ -196,6 +205,8 @@ pub struct Alert {
     pub span: Span,
     /// Where it is in its life.
     pub state: State,
+    /// Lines above the state's that are crossed, but not yet for as long as the rule's `for`; lowest first.
+    pub rising: Vec<Crossing>,
     /// Grows with each change of the alert.
     pub sequence: u64,
     /// When it fired first (or again after it had ended), by the clock.
@@ -218,7 +229,7 @@ impl Alert {
         matches!(self.state, State::Firing { .. })
     }
 
-    /// The line it holds, held or last held.
+    /// The line it holds, waits for, or last held.
     pub fn line(&self) -> &Line {
         match &self.state {
             State::Pending { line, .. }

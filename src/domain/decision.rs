@@ -7,11 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::{Alert, EndedBy, Now, Slot, State};
 use crate::domain::evaluate;
+use crate::domain::ground::{Ground, Survey};
 use crate::domain::ids::{NotifierName, RuleName};
-use crate::domain::measure::{self, Ground, Measurement, Scope};
+use crate::domain::knowledge::Figure;
+use crate::domain::measure::{self, Measurement};
 use crate::domain::notification::{Draft, Fact, sort_worst_first};
 use crate::domain::policy::Policy;
 use crate::domain::rule::Rule;
+use crate::domain::scope::{Scope, scope};
 use crate::domain::silence::Silence;
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::tell::{self, Word};
@@ -28,6 +31,25 @@ pub struct Alerts {
     pub rules_began: BTreeMap<RuleName, Timestamp>,
     /// When the store was made.
     pub store_began: Timestamp,
+}
+
+impl Alerts {
+    /// Takes over what was decided at a moment. An alert that ended and is of no calendar period is forgotten: the next in
+    /// its place is another one.
+    pub fn take_over(&mut self, decision: &Decision, at: Timestamp) {
+        for name in &decision.began {
+            self.rules_began.insert(name.clone(), at);
+        }
+        for alert in &decision.alerts {
+            let slot = &alert.identity.slot;
+            let is_forgotten = matches!(alert.state, State::Ended { .. }) && slot.period.is_none();
+            if is_forgotten {
+                self.by_slot.remove(slot);
+            } else {
+                self.by_slot.insert(slot.clone(), alert.clone());
+            }
+        }
+    }
 }
 
 /// What is decided now.
@@ -54,6 +76,7 @@ pub fn decide(
     let mut round = Round {
         policy,
         ground,
+        survey: Survey::new(*ground, now.at),
         silences,
         now,
         reached: HashSet::new(),
@@ -88,6 +111,7 @@ fn draft(notifier: NotifierName, mut facts: Vec<Fact>) -> Draft {
 struct Round<'a> {
     policy: &'a Policy,
     ground: &'a Ground<'a>,
+    survey: Survey<'a>,
     silences: &'a [Silence],
     now: Now,
     /// Slots with an alert that a measurement reached.
@@ -110,7 +134,8 @@ impl Round<'_> {
                 self.now.at
             }
         };
-        let measurements = measure::measure(index, rule, self.ground, began, self.now.at);
+        let awaited = self.awaited(rule, alerts);
+        let measurements = measure::measure(index, rule, &self.survey, &awaited, began);
         let has_alerts = !alerts.by_slot.is_empty();
         let mut slot = Slot {
             rule: rule.name.clone(),
@@ -142,6 +167,23 @@ impl Round<'_> {
         self.decision.measurements.extend(measurements);
     }
 
+    /// Where a rule looks at models or teams: those with an open alert that it still looks at.
+    fn awaited<'b>(&self, rule: &Rule, alerts: &'b Alerts) -> Vec<&'b Slot> {
+        let can_vanish = match rule.for_each {
+            SubjectKind::Model | SubjectKind::Team => true,
+            SubjectKind::Organization | SubjectKind::Workspace => false,
+        };
+        let is_awaited = |(slot, alert): &(&Slot, &Alert)| {
+            slot.rule == rule.name
+                && !matches!(alert.state, State::Ended { .. })
+                && scope(rule, &slot.subject, self.ground) == Scope::Inside
+        };
+        let open = alerts.by_slot.iter().filter(|_| can_vanish);
+        let mut awaited: Vec<&Slot> = open.filter(is_awaited).map(|(slot, _)| slot).collect();
+        awaited.sort();
+        awaited
+    }
+
     /// Open alerts that no measurement reached: the rule or subject is gone, or the period is long over.
     fn end_orphans(&mut self, alerts: &Alerts) {
         for (slot, alert) in &alerts.by_slot {
@@ -149,7 +191,7 @@ impl Round<'_> {
                 continue;
             }
             let rule = self.policy.rules.iter().find(|rule| rule.name == slot.rule);
-            let by = match rule.map(|rule| measure::scope(rule, &slot.subject, self.ground)) {
+            let by = match rule.map(|rule| scope(rule, &slot.subject, self.ground)) {
                 None | Some(Scope::Outside) => Some(EndedBy::RuleRemoved),
                 Some(Scope::Gone) => Some(EndedBy::SubjectGone),
                 Some(Scope::Inside) => self
@@ -170,43 +212,46 @@ impl Round<'_> {
     }
 
     fn speak(&mut self, alerts: &Alerts) {
-        let firing = alerts.by_slot.iter().filter(|(slot, alert)| {
-            !self.changed.contains_key(*slot)
-                && (alert.is_firing() || alert.told.values().any(|told| told.showing.is_some()))
-        });
-        let candidates: Vec<(Slot, Alert)> = firing
-            .map(|(slot, alert)| (slot.clone(), alert.clone()))
-            .collect();
-        let changed: Vec<(Slot, Alert)> = self
-            .changed
-            .iter()
-            .map(|(slot, alert)| (slot.clone(), alert.clone()))
-            .collect();
-        let mut spoken: Vec<(Slot, Alert, Vec<Word>)> = Vec::new();
-        for (slot, alert) in changed.into_iter().chain(candidates) {
-            let rule = self.rule(&slot);
-            let is_silenced = self
-                .silences
-                .iter()
-                .any(|silence| silence.mutes(&alert.identity, self.now.at));
-            let (after, words) = tell::tell(&alert, rule, self.policy, is_silenced, self.now);
-            if after != alert {
-                self.changed.insert(slot.clone(), after.clone());
-            }
+        let mut spoken: Vec<(Alert, Vec<Word>)> = Vec::new();
+        for (slot, alert) in std::mem::take(&mut self.changed) {
+            let (told, words) = self.tell(&alert);
+            let after = told.unwrap_or(alert);
             if !words.is_empty() {
-                spoken.push((slot, after, words));
+                spoken.push((after.clone(), words));
             }
+            self.changed.insert(slot, after);
         }
-        let measured = self.measured(spoken.iter().map(|(slot, _, _)| slot));
-        for (slot, alert, words) in &spoken {
+        for (slot, alert) in &alerts.by_slot {
+            let may_speak =
+                alert.is_firing() || alert.told.values().any(|told| told.showing.is_some());
+            if !may_speak || self.changed.contains_key(slot) {
+                continue;
+            }
+            let (told, words) = self.tell(alert);
+            let Some(after) = told else { continue };
+            if !words.is_empty() {
+                spoken.push((after.clone(), words));
+            }
+            self.changed.insert(slot.clone(), after);
+        }
+        let measured = self.measured(spoken.iter().map(|(alert, _)| &alert.identity.slot));
+        for (alert, words) in &spoken {
+            let place = measured.get(&alert.identity.slot).copied();
             for word in words {
-                let fact = self.fact(alert, measured.get(slot).copied(), word);
+                let fact = self.fact(alert, place, word);
                 self.facts
                     .entry(word.notifier.clone())
                     .or_default()
                     .push(fact);
             }
         }
+    }
+
+    fn tell(&self, alert: &Alert) -> (Option<Alert>, Vec<Word>) {
+        let mutes = |silence: &Silence| silence.mutes(&alert.identity, self.now.at);
+        let is_silenced = self.silences.iter().any(mutes);
+        let rule = self.rule(&alert.identity.slot);
+        tell::tell(alert, rule, self.policy, is_silenced, self.now)
     }
 
     fn rule(&self, slot: &Slot) -> Option<&Rule> {
@@ -237,8 +282,7 @@ impl Round<'_> {
         let slot = &alert.identity.slot;
         let rule = self.rule(slot);
         let measurement = measured.map(|place| &self.decision.measurements[place]);
-        let is_lower_bound =
-            measurement.is_some_and(|m| !matches!(m.figure, measure::Figure::Known(_)));
+        let is_lower_bound = measurement.is_some_and(|m| !matches!(m.figure, Figure::Known(_)));
         let ended_at = match alert.state {
             State::Ended { at, .. } => Some(at),
             State::Firing { .. } | State::Pending { .. } => None,
@@ -278,3 +322,8 @@ fn subject_name(subject: &Subject, ground: &Ground<'_>) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod scene;
+#[cfg(test)]
+mod tests;

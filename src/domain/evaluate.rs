@@ -4,32 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
-use crate::domain::alert::{Alert, EndedBy, Identity, Line, Now, Observed, Slot, State};
+use crate::domain::alert::{Alert, Crossing, EndedBy, Identity, Line, Now, Observed, Slot, State};
 use crate::domain::ids::OrganizationName;
-use crate::domain::measure::{Figure, Measurement};
-use crate::domain::money::Percent;
-use crate::domain::rule::{At, Quantity, Rule};
-
-/// Millionths of a percent in the whole.
-const WHOLE: i128 = 100_000_000;
-
-/// The lines of a rule against a limit, lowest first.
-pub fn lines(rule: &Rule, limit: Quantity) -> Vec<Line> {
-    let mut lines: Vec<Line> = rule
-        .thresholds
-        .iter()
-        .map(|threshold| Line {
-            quantity: match threshold.at {
-                At::Share(percent) => share_rounded_up(limit, percent),
-                At::Quantity(quantity) => quantity,
-            },
-            severity: threshold.severity,
-            text: threshold.text.clone(),
-        })
-        .collect();
-    lines.sort();
-    lines
-}
+use crate::domain::knowledge::Figure;
+use crate::domain::lines::{Lines, is_any_crossed, is_crossed, is_held};
+use crate::domain::measure::Measurement;
+use crate::domain::rule::{Quantity, Rule};
 
 /// The alert after one measurement; `None` where nothing of it changes.
 pub fn step(
@@ -47,28 +27,25 @@ pub fn step(
         Figure::AtLeast(value) => (value, false),
         Figure::Stale(_) | Figure::Unknown => return before.and_then(|alert| pause(alert, now)),
     };
-    let lines = lines(rule, limit);
-    let held = before.and_then(held_line);
-    let line = if is_complete {
-        highest_held(&lines, held, rule.clear_below, value)
-    } else {
-        // A lower bound may raise, never lower.
-        let crossed = highest_crossed(&lines, value);
-        crossed.max(held.cloned())
-    };
+    let open = before.filter(|alert| !matches!(alert.state, State::Ended { .. }));
+    if open.is_none() && !is_any_crossed(rule, limit, value) {
+        return None;
+    }
     let step = Step {
         organization,
         rule,
         measurement,
+        lines: Lines::of(rule, limit),
         limit,
         value,
         is_complete,
         now,
     };
+    let standing = step.standing(&open.map(known).unwrap_or_default());
     match before {
-        Some(alert) if measurement.is_closed => step.of_closed(alert, line, &lines),
-        Some(alert) => step.of_open(alert, line, &lines),
-        None => line.map(|line| step.begin(line)),
+        Some(alert) if measurement.is_closed => step.of_closed(alert, standing),
+        Some(alert) => step.of_open(alert, standing),
+        None => (!standing.is_empty()).then(|| step.begin(standing)),
     }
 }
 
@@ -82,6 +59,7 @@ pub fn end(alert: &Alert, by: EndedBy, value: Option<Quantity>, now: Now) -> Opt
                 at: now.at,
                 line: line.clone(),
             },
+            rising: Vec::new(),
             sequence: alert.sequence + 1,
             value: value.unwrap_or(alert.value),
             limit: if by == EndedBy::LimitChanged && value.is_none() {
@@ -94,10 +72,18 @@ pub fn end(alert: &Alert, by: EndedBy, value: Option<Quantity>, now: Now) -> Opt
     }
 }
 
+/// A line that stands at this moment, and since when; `None` is for long enough, because it fires already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Standing {
+    line: Line,
+    since: Option<Observed>,
+}
+
 struct Step<'a> {
     organization: &'a OrganizationName,
     rule: &'a Rule,
     measurement: &'a Measurement,
+    lines: Lines,
     limit: Quantity,
     value: Quantity,
     is_complete: bool,
@@ -105,7 +91,62 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn begin(&self, line: Line) -> Alert {
+    /// The lines that are crossed, or were and have not been cleared; lowest first. Of several that stand since the same
+    /// moment only the highest.
+    fn standing(&self, known: &[Standing]) -> Vec<Standing> {
+        let mut standing: Vec<Standing> = self
+            .lines
+            .iter()
+            .take_while(|line| is_crossed(line, self.value) || self.is_still_held(line, known))
+            .map(|line| Standing {
+                line: line.clone(),
+                since: self.since(line, known),
+            })
+            .collect();
+        if !self.is_complete {
+            standing.extend(self.not_refuted(known, standing.last()));
+        }
+        let mut highest: Vec<Standing> = Vec::new();
+        for next in standing {
+            highest.pop_if(|last| last.since == next.since);
+            highest.push(next);
+        }
+        highest
+    }
+
+    /// A lower bound may raise, never lower: what was known stays, and the time does not count for it.
+    fn not_refuted(&self, known: &[Standing], crossed: Option<&Standing>) -> Vec<Standing> {
+        let is_above = |held: &&Standing| {
+            crossed.is_none_or(|crossed| self.lines.compare(&held.line, &crossed.line).is_gt())
+        };
+        let paused = |held: &Standing| Standing {
+            line: held.line.clone(),
+            since: held.since.map(|since| later(since, self.now)),
+        };
+        known.iter().filter(is_above).map(paused).collect()
+    }
+
+    /// Hysteresis: for a line at or below one that was held, by rank and by quantity. A limit that was raised clears at
+    /// the new line itself.
+    fn is_still_held(&self, line: &Line, known: &[Standing]) -> bool {
+        let covers = |held: &Standing| {
+            line.quantity <= held.line.quantity && self.lines.compare(line, &held.line).is_le()
+        };
+        self.is_complete
+            && is_held(line, self.rule.clear_below, self.value)
+            && known.iter().any(covers)
+    }
+
+    /// A line is crossed at least since any was that lies at or above it. A limit that moves takes its lines along.
+    fn since(&self, line: &Line, known: &[Standing]) -> Option<Observed> {
+        let covers = |held: &&Standing| {
+            line.quantity <= held.line.quantity || self.lines.compare(line, &held.line).is_eq()
+        };
+        let earliest = known.iter().filter(covers).map(|held| held.since).min();
+        earliest.unwrap_or(Some(self.now.observed))
+    }
+
+    fn begin(&self, standing: Vec<Standing>) -> Alert {
         let slot = Slot {
             rule: self.rule.name.clone(),
             subject: self.measurement.subject.clone(),
@@ -120,9 +161,10 @@ impl Step<'_> {
             watch: self.rule.watch,
             span: self.measurement.span,
             state: State::Pending {
-                line: line.clone(),
+                line: standing[0].line.clone(),
                 since: self.now.observed,
             },
+            rising: Vec::new(),
             sequence: 0,
             firing_since: None,
             is_late: self.measurement.is_closed,
@@ -131,36 +173,54 @@ impl Step<'_> {
             limit: Some(self.limit),
             told: BTreeMap::new(),
         };
-        self.raise(&alert, line, self.now.observed)
+        self.raised(&alert, standing)
     }
 
-    /// Pending until `for` is over, then firing. A period that is over does not wait.
-    fn raise(&self, alert: &Alert, line: Line, since: Observed) -> Alert {
-        let is_held_long_enough = self.measurement.is_closed
-            || self.now.observed.since(since) >= milliseconds(self.rule.hold);
-        if is_held_long_enough {
-            let is_new = !alert.is_firing();
-            return Alert {
-                firing_since: if is_new {
-                    Some(self.now.at)
-                } else {
-                    alert.firing_since
-                },
-                ..self.with(
-                    alert,
-                    State::Firing {
-                        line,
-                        clearing_since: None,
-                    },
-                )
+    /// The highest line that was held for long enough fires, and those above it wait. A period that is over does not wait.
+    fn raised(&self, alert: &Alert, mut standing: Vec<Standing>) -> Alert {
+        let is_ripe = |held: &Standing| {
+            let is_long = |since| {
+                self.measurement.is_closed
+                    || self.now.observed.since(since) >= milliseconds(self.rule.hold)
             };
+            held.since.is_none_or(is_long)
+        };
+        let n_ripe = standing
+            .iter()
+            .rposition(is_ripe)
+            .map_or(0, |place| place + 1);
+        let waiting = standing.split_off(n_ripe);
+        match (standing.pop(), &alert.state) {
+            (Some(fires), _) => self.firing(alert, fires.line, waiting),
+            // Its threshold is no more; another one is on its way.
+            (None, State::Firing { line, .. }) => self.firing(alert, line.clone(), waiting),
+            (None, State::Pending { .. } | State::Ended { .. }) => {
+                let mut rising = crossings(waiting);
+                let Crossing { line, since } = rising.remove(0);
+                self.with(alert, State::Pending { line, since }, rising)
+            }
         }
-        self.with(alert, State::Pending { line, since })
     }
 
-    fn with(&self, alert: &Alert, state: State) -> Alert {
+    fn firing(&self, alert: &Alert, line: Line, waiting: Vec<Standing>) -> Alert {
+        let state = State::Firing {
+            line,
+            clearing_since: None,
+        };
+        Alert {
+            firing_since: if alert.is_firing() {
+                alert.firing_since
+            } else {
+                Some(self.now.at)
+            },
+            ..self.with(alert, state, crossings(waiting))
+        }
+    }
+
+    fn with(&self, alert: &Alert, state: State, rising: Vec<Crossing>) -> Alert {
         Alert {
             state,
+            rising,
             span: self.measurement.span,
             sequence: alert.sequence + 1,
             value: self.value,
@@ -170,89 +230,73 @@ impl Step<'_> {
         }
     }
 
-    fn of_open(&self, alert: &Alert, line: Option<Line>, lines: &[Line]) -> Option<Alert> {
-        match (&alert.state, line) {
-            (State::Ended { .. }, None) => None,
-            (State::Ended { .. }, Some(line)) => Some(self.raise(alert, line, self.now.observed)),
-            (State::Pending { .. }, None) => Some(self.ended(alert, EndedBy::Cleared)),
-            (State::Pending { line: held, since }, Some(line)) => {
-                let is_over = self.now.observed.since(*since) >= milliseconds(self.rule.hold);
-                (is_over || *held != line).then(|| self.raise(alert, line, *since))
-            }
-            (
-                State::Firing {
-                    line: held,
-                    clearing_since,
-                },
-                Some(line),
-            ) => {
-                let is_same =
-                    *held == line && clearing_since.is_none() && alert.limit == Some(self.limit);
-                (!is_same).then(|| {
-                    self.with(
-                        alert,
-                        State::Firing {
-                            line,
-                            clearing_since: None,
-                        },
-                    )
-                })
-            }
-            (
-                State::Firing {
-                    line: held,
-                    clearing_since,
-                },
-                None,
-            ) => {
-                let since = clearing_since.unwrap_or(self.now.observed);
-                if self.now.observed.since(since) >= milliseconds(self.rule.keep_firing) {
-                    return Some(self.ended(alert, self.why_it_ended(held, lines)));
-                }
-                let keeps = State::Firing {
-                    line: held.clone(),
-                    clearing_since: Some(since),
-                };
-                clearing_since.is_none().then(|| self.with(alert, keeps))
+    fn of_open(&self, alert: &Alert, standing: Vec<Standing>) -> Option<Alert> {
+        let is_clear = standing.is_empty();
+        match &alert.state {
+            State::Ended { .. } if is_clear => None,
+            State::Ended { .. } => Some(self.raised(alert, standing)),
+            State::Pending { .. } if is_clear => Some(self.ended(alert, EndedBy::Cleared)),
+            State::Firing {
+                line,
+                clearing_since,
+            } if is_clear => self.clearing(alert, line, *clearing_since),
+            State::Pending { .. } | State::Firing { .. } => {
+                let after = self.raised(alert, standing);
+                let is_same = (&after.state, &after.rising, after.limit)
+                    == (&alert.state, &alert.rising, alert.limit);
+                (!is_same).then_some(after)
             }
         }
     }
 
+    fn clearing(&self, alert: &Alert, held: &Line, began: Option<Observed>) -> Option<Alert> {
+        let since = began.unwrap_or(self.now.observed);
+        if self.now.observed.since(since) >= milliseconds(self.rule.keep_firing) {
+            return Some(self.ended(alert, self.why_it_ended(held)));
+        }
+        let keeps = State::Firing {
+            line: held.clone(),
+            clearing_since: Some(since),
+        };
+        began.is_none().then(|| self.with(alert, keeps, Vec::new()))
+    }
+
     /// A period that is over: once its figures are complete the alert ends. Until then, and by late data or corrections
     /// even after, it may still rise.
-    fn of_closed(&self, alert: &Alert, line: Option<Line>, lines: &[Line]) -> Option<Alert> {
-        match (&alert.state, line) {
-            (State::Pending { .. }, None) => Some(self.ended(alert, EndedBy::Cleared)),
-            (State::Pending { .. }, Some(line)) => Some(self.raise(alert, line, self.now.observed)),
-            (State::Firing { line: held, .. }, Some(line)) if line > *held => Some(Alert {
-                is_late: true,
-                ..self.with(
-                    alert,
-                    State::Firing {
-                        line,
-                        clearing_since: None,
-                    },
-                )
-            }),
-            (State::Firing { line: held, .. }, line) if self.is_complete => {
-                let has_fallen = line.is_none() && self.measurement.fell;
-                Some(self.ended(
-                    alert,
-                    if has_fallen {
-                        self.why_it_ended(held, lines)
-                    } else {
-                        EndedBy::PeriodOver
-                    },
-                ))
+    fn of_closed(&self, alert: &Alert, standing: Vec<Standing>) -> Option<Alert> {
+        let highest = standing.last().map(|held| held.line.clone());
+        let is_above = |line: &Line| {
+            highest
+                .as_ref()
+                .is_some_and(|highest| self.lines.compare(highest, line).is_gt())
+        };
+        match &alert.state {
+            State::Pending { .. } if standing.is_empty() => {
+                Some(self.ended(alert, EndedBy::Cleared))
             }
-            (State::Firing { .. }, _) | (State::Ended { .. }, None) => None,
-            (State::Ended { by, line: last, .. }, Some(line)) => {
+            State::Pending { .. } => Some(self.raised(alert, standing)),
+            State::Firing { line, .. } if is_above(line) => Some(Alert {
+                is_late: true,
+                ..self.raised(alert, standing)
+            }),
+            State::Firing { line, .. } if self.is_complete => {
+                let has_fallen = highest.is_none() && self.measurement.fell;
+                let by = if has_fallen {
+                    self.why_it_ended(line)
+                } else {
+                    EndedBy::PeriodOver
+                };
+                Some(self.ended(alert, by))
+            }
+            State::Firing { .. } => None,
+            State::Ended { .. } if standing.is_empty() => None,
+            State::Ended { by, line, .. } => {
                 let is_over_for_good = match by {
-                    EndedBy::PeriodOver | EndedBy::RuleRemoved => line <= *last,
+                    EndedBy::PeriodOver | EndedBy::RuleRemoved => !is_above(line),
                     EndedBy::SubjectGone => true,
                     EndedBy::Cleared | EndedBy::Corrected | EndedBy::LimitChanged => false,
                 };
-                (!is_over_for_good).then(|| self.raise(alert, line, self.now.observed))
+                (!is_over_for_good).then(|| self.raised(alert, standing))
             }
         }
     }
@@ -265,13 +309,12 @@ impl Step<'_> {
         };
         Alert {
             is_late: alert.is_late,
-            ..self.with(alert, state)
+            ..self.with(alert, state, Vec::new())
         }
     }
 
-    fn why_it_ended(&self, held: &Line, lines: &[Line]) -> EndedBy {
-        let is_line_gone = !lines.contains(held);
-        if is_line_gone && is_held(held, self.rule.clear_below, self.value) {
+    fn why_it_ended(&self, held: &Line) -> EndedBy {
+        if !self.lines.has(held) && is_held(held, self.rule.clear_below, self.value) {
             EndedBy::LimitChanged
         } else if self.measurement.fell {
             EndedBy::Corrected
@@ -281,78 +324,71 @@ impl Step<'_> {
     }
 }
 
+/// What an open alert knows to be crossed.
+fn known(alert: &Alert) -> Vec<Standing> {
+    let standing = |line: &Line, since| Standing {
+        line: line.clone(),
+        since,
+    };
+    let first = match &alert.state {
+        State::Pending { line, since } => Some(standing(line, Some(*since))),
+        State::Firing { line, .. } => Some(standing(line, None)),
+        State::Ended { .. } => None,
+    };
+    let rising = alert.rising.iter();
+    first
+        .into_iter()
+        .chain(rising.map(|crossing| standing(&crossing.line, Some(crossing.since))))
+        .collect()
+}
+
+/// Of lines that wait: what fires already never does.
+fn crossings(waiting: Vec<Standing>) -> Vec<Crossing> {
+    let crossing = |held: Standing| {
+        let since = held.since?;
+        Some(Crossing {
+            line: held.line,
+            since,
+        })
+    };
+    waiting.into_iter().filter_map(crossing).collect()
+}
+
 /// While a figure is not known, the time does not count for `for` and `keep_firing_for`.
 fn pause(alert: &Alert, now: Now) -> Option<Alert> {
-    let shift = |since: Observed| Observed(since.0 + now.elapsed);
     let state = match &alert.state {
         State::Pending { line, since } => State::Pending {
             line: line.clone(),
-            since: shift(*since),
+            since: later(*since, now),
         },
         State::Firing {
             line,
-            clearing_since: Some(since),
+            clearing_since,
         } => State::Firing {
             line: line.clone(),
-            clearing_since: Some(shift(*since)),
+            clearing_since: clearing_since.map(|since| later(since, now)),
         },
-        State::Firing {
-            clearing_since: None,
-            ..
-        }
-        | State::Ended { .. } => return None,
+        State::Ended { .. } => return None,
     };
-    (now.elapsed > 0).then(|| Alert {
+    let rising: Vec<Crossing> = alert
+        .rising
+        .iter()
+        .map(|crossing| Crossing {
+            line: crossing.line.clone(),
+            since: later(crossing.since, now),
+        })
+        .collect();
+    let is_same = state == alert.state && rising == alert.rising;
+    (!is_same).then(|| Alert {
         state,
+        rising,
         ..alert.clone()
     })
 }
 
-fn held_line(alert: &Alert) -> Option<&Line> {
-    match &alert.state {
-        State::Pending { line, .. } | State::Firing { line, .. } => Some(line),
-        State::Ended { .. } => None,
-    }
-}
-
-fn highest_crossed(lines: &[Line], value: Quantity) -> Option<Line> {
-    lines
-        .iter()
-        .rev()
-        .find(|line| is_crossed(line, value))
-        .cloned()
-}
-
-/// The highest line that is crossed, or was held and has not been cleared.
-fn highest_held(
-    lines: &[Line],
-    held: Option<&Line>,
-    clear_below: Percent,
-    value: Quantity,
-) -> Option<Line> {
-    let was_held = |line: &Line| held.is_some_and(|held| line <= held);
-    lines
-        .iter()
-        .rev()
-        .find(|line| {
-            is_crossed(line, value) || (was_held(line) && is_held(line, clear_below, value))
-        })
-        .cloned()
-}
-
-/// At or above, and above zero.
-fn is_crossed(line: &Line, value: Quantity) -> bool {
-    value > 0 && value >= line.quantity
-}
-
-fn is_held(line: &Line, clear_below: Percent, value: Quantity) -> bool {
-    value > 0 && value >= share_rounded_up(line.quantity, clear_below)
-}
-
-/// The least whole quantity that has reached a share of a limit.
-fn share_rounded_up(limit: Quantity, percent: Percent) -> Quantity {
-    let product = limit * i128::from(percent.millionths());
-    product.div_euclid(WHOLE) + i128::from(product.rem_euclid(WHOLE) != 0)
+/// A moment, as much later as time went by since the decision before.
+fn later(since: Observed, now: Now) -> Observed {
+    Observed(since.0 + now.elapsed)
 }
 
 fn milliseconds(duration: SignedDuration) -> u64 {

@@ -3,39 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::domain::directory::{Directory, Presence};
-use crate::domain::figures::{Figures, Frame, FrameKey, PartState};
-use crate::domain::ids::{OrganizationName, UNASSIGNED, UNATTRIBUTED};
-use crate::domain::matcher::Team;
+use crate::domain::alert::Slot;
+use crate::domain::counting::{
+    is_model_counted, is_part_counted, looks_at_organization, models_counted, quantity, team_named,
+};
+use crate::domain::figures::{Frame, FrameKey, PartState};
+use crate::domain::ground::{Ground, Member, Survey};
+use crate::domain::knowledge::{Addend, Figure, Knowledge, Sum, knowledge, oldest, reaches_back};
+use crate::domain::money::Usd;
 use crate::domain::rule::{Limit, Quantity, Rule, Watch};
 use crate::domain::span::Span;
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::usage::{Amounts, Part};
-
-/// A derived value and how far to trust it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Figure {
-    /// All of it is known.
-    Known(Quantity),
-    /// Part of it is unknown: it is at least this. It may fire, it cannot resolve.
-    AtLeast(Quantity),
-    /// Was known once; nothing is decided on it.
-    Stale(Quantity),
-    /// Was never known in this period.
-    Unknown,
-}
-
-impl Figure {
-    /// The last value, however old; `None` when there never was one.
-    pub fn value(self) -> Option<Quantity> {
-        match self {
-            Figure::Known(value) | Figure::AtLeast(value) | Figure::Stale(value) => Some(value),
-            Figure::Unknown => None,
-        }
-    }
-}
 
 /// One rule × subject, measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,19 +41,6 @@ pub struct Measurement {
     pub as_of: Option<Timestamp>,
 }
 
-/// What measurements are made of.
-#[derive(Debug, Clone, Copy)]
-pub struct Ground<'a> {
-    /// The organization's configured name.
-    pub organization: &'a OrganizationName,
-    /// Workspaces by name and limit.
-    pub directory: &'a Directory,
-    /// Teams, in the order of the configuration.
-    pub teams: &'a [Team],
-    /// The sums.
-    pub figures: &'a Figures,
-}
-
 /// The frame that a rule's figures come from; `None` where it has no period.
 pub fn frame_key(rule: &Rule) -> Option<FrameKey> {
     match rule.watch {
@@ -85,25 +53,35 @@ pub fn frame_key(rule: &Rule) -> Option<FrameKey> {
 }
 
 /// Measures a rule for all its subjects: in the open period, and in the one just closed where that ended after `began`.
+/// Slots that are `awaited` have an open alert: their models and teams are measured even where the figures have nothing
+/// of them.
 pub fn measure(
     index: usize,
     rule: &Rule,
-    ground: &Ground<'_>,
+    survey: &Survey<'_>,
+    awaited: &[&Slot],
     began: Timestamp,
-    now: Timestamp,
 ) -> Vec<Measurement> {
-    if !looks_at_organization(rule, ground) || rule.matcher.api_key.is_some() {
+    if !looks_at_organization(rule, &survey.ground) || rule.matcher.api_key.is_some() {
         return Vec::new();
     }
     let Some(key) = frame_key(rule) else {
-        return measure_age(index, rule, ground, now);
+        return measure_age(index, rule, survey);
     };
-    let Some((open, closed)) = ground.figures.frame(&key) else {
+    let Some((open, closed)) = survey.ground.figures.frame(&key) else {
         return Vec::new();
     };
-    let mut measurements = measure_frame(index, rule, ground, open, false, now);
+    let in_frame = |frame, is_closed| Look {
+        index,
+        rule,
+        survey,
+        models: models_counted(rule, survey.ground.figures),
+        frame,
+        is_closed,
+    };
+    let mut measurements = in_frame(open, false).measure(awaited);
     if let Some(closed) = closed.filter(|closed| closed.cut.span.end > began) {
-        measurements.extend(measure_frame(index, rule, ground, closed, true, now));
+        measurements.extend(in_frame(closed, true).measure(awaited));
     }
     measurements
 }
@@ -133,393 +111,225 @@ pub fn is_ready(rule: &Rule, ground: &Ground<'_>) -> bool {
         && is_read(&Part::Whole)
 }
 
-/// Whether a rule still looks at a subject, as far as the directory and the configuration tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// It does.
-    Inside,
-    /// The rule was narrowed, or the team is no more.
-    Outside,
-    /// The workspace is gone.
-    Gone,
-}
-
-/// See [`Scope`].
-pub fn scope(rule: &Rule, subject: &Subject, ground: &Ground<'_>) -> Scope {
-    if !looks_at_organization(rule, ground) || rule.for_each != subject.kind {
-        return Scope::Outside;
-    }
-    let is_inside = match subject.kind {
-        SubjectKind::Organization => true,
-        SubjectKind::Workspace => match ground.directory.workspaces.get(&*subject.id) {
-            Some((_, Presence::Gone)) => return Scope::Gone,
-            _ => part_matches(rule, ground, &subject.id),
-        },
-        SubjectKind::Model => rule
-            .matcher
-            .model
-            .as_ref()
-            .is_none_or(|glob| glob.matches(&subject.id)),
-        SubjectKind::Team => {
-            let exists = *subject.id == *UNASSIGNED
-                || ground
-                    .teams
-                    .iter()
-                    .any(|team| team.name.as_str() == &*subject.id);
-            exists
-                && rule
-                    .matcher
-                    .team
-                    .as_ref()
-                    .is_none_or(|glob| glob.matches(&subject.id))
-        }
-    };
-    if is_inside {
-        Scope::Inside
-    } else {
-        Scope::Outside
-    }
-}
-
-/// The team of a workspace: the first that names it.
-pub fn team_of<'a>(teams: &'a [Team], directory: &Directory, id: &str) -> &'a str {
-    let name = directory.name_of(id);
-    teams
-        .iter()
-        .find(|team| team.has_workspace(id, name))
-        .map_or(UNASSIGNED, |team| team.name.as_str())
-}
-
-/// Whether a part and a model are counted for one subject of a rule.
-pub fn counts_for(
-    rule: &Rule,
-    subject: &Subject,
-    ground: &Ground<'_>,
-    workspace_id: &str,
-    model: &str,
-) -> bool {
-    let is_subject = match subject.kind {
-        SubjectKind::Organization => true,
-        SubjectKind::Workspace => *subject.id == *workspace_id,
-        SubjectKind::Model => *subject.id == *model,
-        SubjectKind::Team => *subject.id == *team_of(ground.teams, ground.directory, workspace_id),
-    };
-    is_subject
-        && part_matches(rule, ground, workspace_id)
-        && rule
-            .matcher
-            .model
-            .as_ref()
-            .is_none_or(|glob| glob.matches(model))
-}
-
-/// The figure's quantity in a rule's unit.
-pub fn quantity(watch: Watch, amounts: &Amounts) -> Quantity {
-    match watch {
-        Watch::Spend => amounts.spend.pico(),
-        Watch::Tokens => Quantity::from(amounts.tokens.sum()),
-        Watch::Requests => Quantity::from(amounts.requests),
-        Watch::DataAge => 0,
-    }
-}
-
-fn looks_at_organization(rule: &Rule, ground: &Ground<'_>) -> bool {
-    rule.matcher
-        .organization
-        .as_ref()
-        .is_none_or(|glob| glob.matches(ground.organization.as_str()))
-}
-
-fn part_matches(rule: &Rule, ground: &Ground<'_>, id: &str) -> bool {
-    let matcher = &rule.matcher;
-    let is_named = matcher
-        .workspace
-        .as_ref()
-        .is_none_or(|glob| glob.matches(ground.directory.name_of(id)) || glob.matches(id));
-    let has_team = || {
-        matcher
-            .team
-            .as_ref()
-            .is_none_or(|glob| glob.matches(team_of(ground.teams, ground.directory, id)))
-    };
-    is_named && has_team()
-}
-
-/// Whether a part exists still; what belonged to a workspace that is gone counts as remainder.
-fn is_gone(ground: &Ground<'_>, part: &Part) -> bool {
-    match part {
-        Part::Workspace(id) => {
-            matches!(
-                ground.directory.workspaces.get(id),
-                Some((_, Presence::Gone))
-            )
-        }
-        Part::Unattributed | Part::Whole => false,
-    }
-}
-
-/// Everything a frame's part knows is at least from the period's start on.
-fn reaches_back(state: &PartState, start: Timestamp) -> bool {
-    state.known_from.is_some_and(|hour| hour.start() <= start)
-}
-
-/// One subject's sum while it is being added up.
-#[derive(Debug, Clone, Copy)]
-struct Sum {
-    value: Quantity,
-    is_complete: bool,
-    is_known_once: bool,
-    fell: bool,
-    as_of: Option<Timestamp>,
-}
-
-impl Sum {
-    const EMPTY: Sum = Sum {
-        value: 0,
-        is_complete: true,
-        is_known_once: false,
-        fell: false,
-        as_of: None,
-    };
-
-    fn add(&mut self, value: Quantity, known: Knowledge, fell: bool, as_of: Option<Timestamp>) {
-        self.as_of = match (self.as_of, as_of) {
-            (Some(oldest), Some(as_of)) => Some(oldest.min(as_of)),
-            (oldest, as_of) => oldest.or(as_of),
-        };
-        self.fell |= fell;
-        match known {
-            Knowledge::Whole => {
-                self.value += value;
-                self.is_known_once = true;
-            }
-            Knowledge::LowerBound => {
-                self.value += value;
-                self.is_known_once = true;
-                self.is_complete = false;
-            }
-            Knowledge::Stale => {
-                self.value += value;
-                self.is_complete = false;
-            }
-            Knowledge::Nothing => self.is_complete = false,
-        }
-    }
-
-    /// Of something that has parts.
-    fn of_parts(self) -> Figure {
-        match (self.is_complete, self.is_known_once) {
-            (true, _) => Figure::Known(self.value),
-            (false, true) => Figure::AtLeast(self.value),
-            (false, false) => Figure::Stale(self.value),
-        }
-    }
-}
-
-/// How far one part's sum in one span can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Knowledge {
-    Whole,
-    LowerBound,
-    Stale,
-    Nothing,
-}
-
-fn knowledge(
-    state: &PartState,
-    frame: &Frame,
-    is_closed: bool,
-    settle: SignedDuration,
-) -> Knowledge {
-    let Some(as_of) = state.as_of.filter(|as_of| *as_of >= frame.cut.span.start) else {
-        return Knowledge::Nothing;
-    };
-    if !state.is_fresh {
-        return Knowledge::Stale;
-    }
-    // A period that is over is known when its last hour is settled.
-    let is_final = !is_closed || as_of.duration_since(frame.cut.span.end) >= settle;
-    if is_final && reaches_back(state, frame.cut.span.start) {
-        Knowledge::Whole
-    } else {
-        Knowledge::LowerBound
-    }
-}
-
-fn measure_frame(
+/// One rule looking at one frame.
+struct Look<'a> {
     index: usize,
-    rule: &Rule,
-    ground: &Ground<'_>,
-    frame: &Frame,
+    rule: &'a Rule,
+    survey: &'a Survey<'a>,
+    models: Option<Vec<bool>>,
+    frame: &'a Frame,
     is_closed: bool,
-    now: Timestamp,
-) -> Vec<Measurement> {
-    let figures = ground.figures;
-    let mut sums: BTreeMap<Subject, Sum> = BTreeMap::new();
-    if rule.for_each == SubjectKind::Organization {
-        sums.insert(
-            Subject::new(SubjectKind::Organization, ground.organization.as_str()),
-            Sum::EMPTY,
-        );
-    }
-    let mut is_partly_unknown = false;
-    for (part_index, state) in figures.parts().iter().enumerate() {
-        let Some(own_id) = state.part.workspace_id() else {
-            continue;
-        };
-        let is_gone = is_gone(ground, &state.part);
-        // What a workspace left behind is in the totals; it must not make the remainder fire for old spend.
-        if is_gone && rule.for_each == SubjectKind::Workspace {
-            continue;
-        }
-        let id = if is_gone { UNATTRIBUTED } else { own_id };
-        if !part_matches(rule, ground, id) {
-            continue;
-        }
-        let known = if is_gone {
-            Knowledge::Whole
-        } else {
-            knowledge(state, frame, is_closed, figures.settle())
-        };
-        let fell = state.fell.iter().any(|hour| frame.hours.contains(*hour));
-        let cells = frame.sums_of(part_index);
-        is_partly_unknown |= known != Knowledge::Whole;
-        if rule.for_each == SubjectKind::Model {
-            add_models(&mut sums, rule, figures, cells, (known, fell, state.as_of));
-            continue;
-        }
-        let subject = match rule.for_each {
-            SubjectKind::Organization => {
-                Subject::new(SubjectKind::Organization, ground.organization.as_str())
-            }
-            SubjectKind::Workspace | SubjectKind::Model => Subject::new(SubjectKind::Workspace, id),
-            SubjectKind::Team => Subject::new(
-                SubjectKind::Team,
-                team_of(ground.teams, ground.directory, id),
-            ),
-        };
-        let mut value: Quantity = cells
+}
+
+/// One part that a rule counts.
+struct Counted<'a> {
+    state: &'a PartState,
+    member: &'a Member<'a>,
+    cells: &'a [(u32, Amounts)],
+    addend: Addend,
+}
+
+impl<'a> Look<'a> {
+    fn measure(&self, awaited: &[&Slot]) -> Vec<Measurement> {
+        let awaited = awaited
             .iter()
-            .filter(|cell| model_matches(rule, figures, cell.0))
-            .map(|(_, amounts)| quantity(rule.watch, amounts))
-            .sum();
-        if rule.for_each == SubjectKind::Workspace && state.part == Part::Unattributed {
-            value -= unsettled(rule, figures, frame, now);
-        }
-        let as_of = if is_gone { None } else { state.as_of };
-        sums.entry(subject)
-            .or_insert(Sum::EMPTY)
-            .add(value, known, fell, as_of);
-    }
-    // A model that an unknown part may have used is a lower bound, also where that part's last answer had none of it.
-    if rule.for_each == SubjectKind::Model && is_partly_unknown {
-        for sum in sums.values_mut() {
-            sum.is_complete = false;
+            .filter(|slot| slot.period == self.frame.label)
+            .map(|slot| &slot.subject);
+        match self.rule.for_each {
+            SubjectKind::Organization => self.organization(),
+            SubjectKind::Workspace => self.workspaces(),
+            SubjectKind::Model => self.by_model(awaited),
+            SubjectKind::Team => self.teams(awaited),
         }
     }
-    sums.into_iter()
-        .map(|(subject, sum)| Measurement {
-            rule: index,
-            limit: limit(rule, &subject, ground),
-            figure: if subject.kind == SubjectKind::Workspace {
-                of_one(sum)
-            } else {
-                sum.of_parts()
-            },
+
+    /// The parts that the rule counts. What a workspace left behind is in the totals; it must not make the remainder fire
+    /// for old spend.
+    fn counted(&self) -> impl Iterator<Item = Counted<'a>> {
+        let figures = self.survey.ground.figures;
+        let settle = figures.settle();
+        let parts = figures.parts().iter().enumerate();
+        parts.filter_map(move |(place, state)| {
+            let member = self.survey.roster.at(place)?;
+            let is_left_out = member.is_gone && self.rule.for_each == SubjectKind::Workspace;
+            let is_counted = !is_left_out
+                && is_part_counted(self.rule, &self.survey.ground, member.id, member.name);
+            let addend = || Addend {
+                known: if member.is_gone {
+                    Knowledge::Whole
+                } else {
+                    knowledge(state, self.frame, self.is_closed, settle)
+                },
+                fell: state
+                    .fell
+                    .iter()
+                    .any(|hour| self.frame.hours.contains(*hour)),
+                as_of: state.as_of.filter(|_| !member.is_gone),
+            };
+            is_counted.then(|| Counted {
+                state,
+                member,
+                cells: self.frame.sums_of(place),
+                addend: addend(),
+            })
+        })
+    }
+
+    fn value(&self, cells: &[(u32, Amounts)]) -> Quantity {
+        cells
+            .iter()
+            .filter(|(model, _)| self.has_model(*model))
+            .map(|(_, amounts)| quantity(self.rule.watch, amounts))
+            .sum()
+    }
+
+    fn has_model(&self, model: u32) -> bool {
+        self.models
+            .as_ref()
+            .is_none_or(|counted| counted[model as usize])
+    }
+
+    fn organization(&self) -> Vec<Measurement> {
+        let mut sum = Sum::EMPTY;
+        for part in self.counted() {
+            sum.add(self.value(part.cells), part.addend);
+        }
+        let name = self.survey.ground.organization.shared();
+        let subject = Subject::new(SubjectKind::Organization, name);
+        vec![self.measurement(subject, sum, sum.of_parts(), None)]
+    }
+
+    fn workspaces(&self) -> Vec<Measurement> {
+        let measured = |part: Counted<'_>| {
+            let mut value = self.value(part.cells);
+            let id = match &part.state.part {
+                Part::Workspace(id) => id.shared(),
+                Part::Unattributed | Part::Whole => {
+                    value -= self.unsettled();
+                    Arc::from(part.member.id)
+                }
+            };
+            let mut sum = Sum::EMPTY;
+            sum.add(value, part.addend);
+            let subject = Subject::new(SubjectKind::Workspace, id);
+            self.measurement(subject, sum, sum.of_one(), Some(part.member))
+        };
+        self.counted().map(measured).collect()
+    }
+
+    /// A model that an unknown part may have used is a lower bound, also where that part's last answer had none of it.
+    fn by_model<'b>(&self, awaited: impl Iterator<Item = &'b Subject>) -> Vec<Measurement> {
+        let names = self.survey.ground.figures.models();
+        let mut sums: Vec<Option<Sum>> = vec![None; names.len()];
+        let mut unused = Sum::EMPTY;
+        for part in self.counted() {
+            if part.addend.known != Knowledge::Whole {
+                unused.miss();
+            }
+            unused.as_of = oldest(unused.as_of, part.addend.as_of);
+            for (model, amounts) in part
+                .cells
+                .iter()
+                .filter(|(model, _)| self.has_model(*model))
+            {
+                let sum = sums[*model as usize].get_or_insert(Sum::EMPTY);
+                sum.add(quantity(self.rule.watch, amounts), part.addend);
+            }
+        }
+        let used = |id: &str| {
+            let place = names.iter().position(|name| name.as_str() == id);
+            place.is_some_and(|place| sums[place].is_some())
+        };
+        let missed: Vec<Subject> = awaited
+            .filter(|subject| !used(&subject.id))
+            .cloned()
+            .collect();
+        let known = names.iter().zip(&sums).filter_map(|(name, sum)| {
+            let mut sum = (*sum)?;
+            if !unused.is_complete() {
+                sum.miss();
+            }
+            Some((Subject::new(SubjectKind::Model, name.shared()), sum))
+        });
+        let missed = missed.into_iter().map(|subject| (subject, unused));
+        known
+            .chain(missed)
+            .map(|(subject, sum)| self.measurement(subject, sum, sum.of_parts(), None))
+            .collect()
+    }
+
+    fn teams<'b>(&self, awaited: impl Iterator<Item = &'b Subject>) -> Vec<Measurement> {
+        let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
+        for part in self.counted() {
+            let (id, name) = (part.member.id, part.member.name);
+            let team = team_named(self.survey.ground.teams, id, name);
+            let sum = sums.entry(team).or_insert(Sum::EMPTY);
+            sum.add(self.value(part.cells), part.addend);
+        }
+        for subject in awaited {
+            sums.entry(&subject.id).or_insert(Sum::EMPTY);
+        }
+        sums.into_iter()
+            .map(|(name, sum)| {
+                let subject = Subject::new(SubjectKind::Team, name);
+                self.measurement(subject, sum, sum.of_parts(), None)
+            })
+            .collect()
+    }
+
+    /// Of the remainder: what is not settled is a difference of two answers of two moments.
+    fn unsettled(&self) -> Quantity {
+        let figures = self.survey.ground.figures;
+        let open = figures.unsettled_of_unattributed(self.frame.hours, self.survey.now);
+        open.iter()
+            .filter(|(model, _)| is_model_counted(self.rule, model.as_str()))
+            .map(|(_, amounts)| quantity(self.rule.watch, amounts))
+            .sum()
+    }
+
+    fn measurement(
+        &self,
+        subject: Subject,
+        sum: Sum,
+        figure: Figure,
+        member: Option<&Member<'_>>,
+    ) -> Measurement {
+        Measurement {
+            rule: self.index,
+            limit: limit(self.rule, member, &self.survey.ground),
+            figure,
             subject,
-            label: frame.label.clone(),
-            span: frame.cut.span,
-            is_closed,
+            label: self.frame.label.clone(),
+            span: self.frame.cut.span,
+            is_closed: self.is_closed,
             fell: sum.fell,
             as_of: sum.as_of,
-        })
-        .collect()
-}
-
-/// Of one workspace: what is not known now decides nothing.
-fn of_one(sum: Sum) -> Figure {
-    match (sum.is_complete, sum.is_known_once) {
-        (true, _) => Figure::Known(sum.value),
-        (false, true) => Figure::AtLeast(sum.value),
-        (false, false) if sum.as_of.is_some() => Figure::Stale(sum.value),
-        (false, false) => Figure::Unknown,
+        }
     }
 }
 
-fn add_models(
-    sums: &mut BTreeMap<Subject, Sum>,
-    rule: &Rule,
-    figures: &Figures,
-    cells: &[(u32, Amounts)],
-    (known, fell, as_of): (Knowledge, bool, Option<Timestamp>),
-) {
-    for (model, amounts) in cells
-        .iter()
-        .filter(|cell| model_matches(rule, figures, cell.0))
-    {
-        let name = figures.models()[*model as usize].as_str();
-        let subject = Subject::new(SubjectKind::Model, name);
-        sums.entry(subject).or_insert(Sum::EMPTY).add(
-            quantity(rule.watch, amounts),
-            known,
-            fell,
-            as_of,
-        );
-    }
-}
-
-fn model_matches(rule: &Rule, figures: &Figures, model: u32) -> bool {
-    rule.matcher
-        .model
-        .as_ref()
-        .is_none_or(|glob| glob.matches(figures.models()[model as usize].as_str()))
-}
-
-fn unsettled(rule: &Rule, figures: &Figures, frame: &Frame, now: Timestamp) -> Quantity {
-    let open = figures.unsettled_of_unattributed(frame.hours, now);
-    let is_counted = |model: &str| {
-        rule.matcher
-            .model
-            .as_ref()
-            .is_none_or(|glob| glob.matches(model))
-    };
-    open.iter()
-        .filter(|(model, _)| is_counted(model.as_str()))
-        .map(|(_, amounts)| quantity(rule.watch, amounts))
-        .sum()
-}
-
-fn limit(rule: &Rule, subject: &Subject, ground: &Ground<'_>) -> Option<Quantity> {
+fn limit(rule: &Rule, member: Option<&Member<'_>>, ground: &Ground<'_>) -> Option<Quantity> {
     match rule.limit {
         Limit::Fixed(quantity) => Some(quantity),
-        Limit::Workspace => {
-            let (workspace, _) = ground.directory.workspaces.get(&*subject.id)?;
-            workspace.monthly_limit.map(super::money::Usd::pico)
+        Limit::Workspace => member?.workspace?.monthly_limit.map(Usd::pico),
+        Limit::Organization => {
+            let info = ground.directory.organization.as_ref()?;
+            info.usage_limit.map(Usd::pico)
         }
-        Limit::Organization => ground
-            .directory
-            .organization
-            .as_ref()?
-            .usage_limit
-            .map(super::money::Usd::pico),
     }
 }
 
 /// The age of the data: of each workspace, or of the oldest part of the organization. It is always known.
-fn measure_age(index: usize, rule: &Rule, ground: &Ground<'_>, now: Timestamp) -> Vec<Measurement> {
+fn measure_age(index: usize, rule: &Rule, survey: &Survey<'_>) -> Vec<Measurement> {
+    let (ground, now) = (&survey.ground, survey.now);
     let age_of = |state: &PartState| {
         let since = state.as_of.unwrap_or(state.first_seen);
         Quantity::from(now.duration_since(since).as_secs().max(0))
     };
-    let asked = ground.figures.parts().iter().filter(|state| {
-        state.part != Part::Unattributed
-            && !is_gone(ground, &state.part)
-            && state.first_seen > Timestamp::MIN
-    });
-    let measured = |subject, age, as_of| Measurement {
+    let measured = |subject, state: &PartState| Measurement {
         rule: index,
         subject,
-        figure: Figure::Known(age),
+        figure: Figure::Known(age_of(state)),
         limit: match rule.limit {
             Limit::Fixed(limit) => Some(limit),
             Limit::Workspace | Limit::Organization => None,
@@ -531,23 +341,35 @@ fn measure_age(index: usize, rule: &Rule, ground: &Ground<'_>, now: Timestamp) -
         },
         is_closed: false,
         fell: false,
-        as_of,
+        as_of: state.as_of,
     };
+    let is_asked = |state: &PartState, member: Option<&Member<'_>>| {
+        state.part != Part::Unattributed
+            && state.first_seen > Timestamp::MIN
+            && member.is_none_or(|member| !member.is_gone)
+    };
+    let asked = ground
+        .figures
+        .parts()
+        .iter()
+        .enumerate()
+        .map(|(place, state)| (state, survey.roster.at(place)))
+        .filter(|(state, member)| is_asked(state, *member));
     match rule.for_each {
         SubjectKind::Organization => {
-            let oldest = asked.max_by_key(|state| age_of(state));
-            let subject = Subject::new(SubjectKind::Organization, ground.organization.as_str());
+            let oldest = asked.max_by_key(|(state, _)| age_of(state));
+            let subject = Subject::new(SubjectKind::Organization, ground.organization.shared());
             oldest
-                .map(|state| measured(subject, age_of(state), state.as_of))
+                .map(|(state, _)| measured(subject, state))
                 .into_iter()
                 .collect()
         }
         SubjectKind::Workspace => asked
-            .filter_map(|state| {
-                let id = state.part.workspace_id()?;
-                let subject = Subject::new(SubjectKind::Workspace, id);
-                part_matches(rule, ground, id)
-                    .then(|| measured(subject, age_of(state), state.as_of))
+            .filter_map(|(state, member)| {
+                let member = member?;
+                let subject = Subject::new(SubjectKind::Workspace, member.id);
+                is_part_counted(rule, ground, member.id, member.name)
+                    .then(|| measured(subject, state))
             })
             .collect(),
         // The configuration refuses the age of a model's or a team's data: answers are by workspace.

@@ -21,6 +21,7 @@ pub mod schedule;
 
 // What follows from an answer, and what may come of it.
 pub mod alert;
+pub mod lines;
 pub mod policy;
 pub mod record;
 
@@ -30,9 +31,15 @@ pub mod notification;
 pub mod silence;
 
 // From figures to messages.
+pub mod ground;
+pub mod knowledge;
+
+pub mod counting;
+
 pub mod measure;
 pub mod tell;
 
 pub mod evaluate;
+pub mod scope;
 
 pub mod decision;

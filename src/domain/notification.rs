@@ -175,7 +175,7 @@ fn fold_pair(older: &Fact, newer: Fact) -> Fact {
     }
 }
 
-/// Firing before resolved, then by severity, then by how much.
+/// Firing before resolved, then by severity, then by how much; the same facts always in the same order.
 pub fn sort_worst_first(facts: &mut [Fact]) {
     facts.sort_by(|a, b| {
         let rank = |fact: &Fact| (fact.reason != Reason::Resolved, fact.line.severity);
@@ -184,5 +184,6 @@ pub fn sort_worst_first(facts: &mut [Fact]) {
             .cmp(&rank(a))
             .then(b.value.cmp(&a.value))
             .then_with(|| name(a).cmp(&name(b)))
+            .then_with(|| a.identity.slot.cmp(&b.identity.slot))
     });
 }

@@ -1,10 +1,12 @@
 //! Whom to tell what about one alert: what it is now against what each notifier was last told. Compare first, then decide
 //! whether to speak: a silence or a severity never makes the record wrong.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use crate::domain::alert::{Alert, EndedBy, Line, Now, State, Told};
 use crate::domain::ids::NotifierName;
+use crate::domain::lines::Lines;
 use crate::domain::notification::Reason;
 use crate::domain::policy::{Manners, Policy};
 use crate::domain::rule::Rule;
@@ -22,56 +24,45 @@ pub struct Word {
     pub line: Line,
 }
 
-/// What to say, and the alert with that said. `rule` is `None` where the rule is no more.
+/// What to say, and the alert with that said; `None` where nothing of it changes. `rule` is `None` where the rule is no
+/// more.
 pub fn tell(
     alert: &Alert,
     rule: Option<&Rule>,
     policy: &Policy,
     is_silenced: bool,
     now: Now,
-) -> (Alert, Vec<Word>) {
-    let mut after = Alert {
-        is_silenced,
-        ..alert.clone()
-    };
-    if is_silenced {
-        return (after, Vec::new());
-    }
-    let is_end_of_silence = alert.is_silenced;
-    let asked = rule.map_or(&[][..], |rule| rule.notify.as_slice());
-    let listeners: BTreeSet<&NotifierName> = asked.iter().chain(alert.told.keys()).collect();
+) -> (Option<Alert>, Vec<Word>) {
+    let mut told: Vec<(NotifierName, Told)> = Vec::new();
     let mut words = Vec::new();
-    for notifier in listeners {
-        let Some(manners) = policy.notifiers.get(notifier) else {
-            continue;
-        };
-        let told = alert.told.get(notifier).cloned().unwrap_or_default();
-        let moment = Moment {
-            alert,
-            rule,
-            manners,
-            is_asked: asked.contains(notifier),
-            is_end_of_silence,
-            now,
-        };
-        let (told_after, word) = moment.speak(&told);
-        if told_after != told {
-            after.told.insert(notifier.clone(), told_after);
-        }
-        if let Some((reason, line)) = word {
-            let ended_by = if reason == Reason::Resolved {
-                ended_by(alert)
-            } else {
-                None
+    if !is_silenced {
+        let asked = rule.map_or(&[][..], |rule| rule.notify.as_slice());
+        let listeners: BTreeSet<&NotifierName> = asked.iter().chain(alert.told.keys()).collect();
+        for notifier in listeners {
+            let Some(manners) = policy.notifiers.get(notifier) else {
+                continue;
             };
-            words.push(Word {
-                notifier: notifier.clone(),
-                reason,
-                ended_by,
-                line,
-            });
+            let moment = Moment {
+                alert,
+                rule,
+                manners,
+                is_asked: asked.contains(notifier),
+                now,
+            };
+            let Some(spoken) = moment.speak(alert.told.get(notifier)) else {
+                continue;
+            };
+            words.extend(spoken.word.map(|word| word.to(notifier, alert)));
+            told.push((notifier.clone(), spoken.told));
         }
     }
+    let is_same = told.is_empty() && alert.is_silenced == is_silenced;
+    let after = (!is_same).then(|| {
+        let mut after = alert.clone();
+        after.is_silenced = is_silenced;
+        after.told.extend(told);
+        after
+    });
     (after, words)
 }
 
@@ -82,98 +73,147 @@ fn ended_by(alert: &Alert) -> Option<EndedBy> {
     }
 }
 
+/// What changes for one notifier.
+struct Spoken {
+    told: Told,
+    word: Option<Said>,
+}
+
+struct Said {
+    reason: Reason,
+    line: Line,
+}
+
+impl Said {
+    fn to(self, notifier: &NotifierName, alert: &Alert) -> Word {
+        Word {
+            notifier: notifier.clone(),
+            reason: self.reason,
+            ended_by: if self.reason == Reason::Resolved {
+                ended_by(alert)
+            } else {
+                None
+            },
+            line: self.line,
+        }
+    }
+}
+
 struct Moment<'a> {
     alert: &'a Alert,
     rule: Option<&'a Rule>,
     manners: &'a Manners,
     is_asked: bool,
-    is_end_of_silence: bool,
     now: Now,
 }
 
 impl Moment<'_> {
-    fn speak(&self, told: &Told) -> (Told, Option<(Reason, Line)>) {
+    /// `told` is `None` where nothing was ever told. Gives `None` where that stays as it is.
+    fn speak(&self, told: Option<&Told>) -> Option<Spoken> {
         let firing = match &self.alert.state {
             State::Firing { line, .. } if self.is_asked => Some(line),
             State::Firing { .. } | State::Pending { .. } | State::Ended { .. } => None,
         };
-        match (
-            firing.filter(|line| line.severity >= self.manners.min_severity),
-            &told.showing,
-        ) {
+        let heard = firing.filter(|line| line.severity >= self.manners.min_severity);
+        let nothing = Told::default();
+        let told = told.unwrap_or(&nothing);
+        match (heard, &told.showing) {
             (Some(line), None) => self.begin(told, line),
             (Some(line), Some(showing)) => self.go_on(told, showing, line),
-            (None, Some(showing)) => self.resolve(told, showing),
-            (None, None) => (told.clone(), None),
+            (None, Some(showing)) => Some(self.resolve(told, showing)),
+            (None, None) => None,
         }
     }
 
-    fn begin(&self, told: &Told, line: &Line) -> (Told, Option<(Reason, Line)>) {
-        if self.is_end_of_silence {
-            return self.say(told, Reason::Unsilenced, line);
+    fn begin(&self, told: &Told, line: &Line) -> Option<Spoken> {
+        if self.is_end_of_silence() {
+            return Some(self.say(told, Reason::Unsilenced, line));
         }
         // The same line speaks again only where "resolved" was told in between.
-        if told.raised.contains(line) {
-            (told.clone(), None)
-        } else {
-            self.say(told, Reason::First, line)
-        }
+        (!told.raised.contains(line)).then(|| self.say(told, Reason::First, line))
     }
 
-    fn go_on(&self, told: &Told, showing: &Line, line: &Line) -> (Told, Option<(Reason, Line)>) {
-        if self.is_end_of_silence {
-            return self.say(told, Reason::Unsilenced, line);
+    fn go_on(&self, told: &Told, showing: &Line, line: &Line) -> Option<Spoken> {
+        if self.is_end_of_silence() {
+            return Some(self.say(told, Reason::Unsilenced, line));
         }
-        // A limit that changed moves the line without crossing another one.
-        let is_moved = showing.text == line.text && showing.severity == line.severity;
-        if line != showing && !is_moved {
-            let (reason, said) = if line > showing {
-                (Reason::Escalated, &told.raised)
-            } else {
-                (Reason::Lowered, &told.lowered)
-            };
-            if !said.contains(line) {
-                return self.say(told, reason, line);
+        if line == showing {
+            return self.repeat(told, line);
+        }
+        Some(match self.lines().compare(line, showing) {
+            Ordering::Greater => self.say_once(told, Reason::Escalated, line),
+            Ordering::Less => self.say_once(told, Reason::Lowered, line),
+            Ordering::Equal => {
+                let moved = moved(told, showing, line);
+                self.repeat(&moved, line).unwrap_or(Spoken {
+                    told: moved,
+                    word: None,
+                })
             }
-            return (
-                Told {
-                    showing: Some(line.clone()),
-                    ..told.clone()
-                },
-                None,
-            );
-        }
-        let interval = self.rule.and_then(|rule| rule.repeat_interval);
-        let is_repeat_due = interval
-            .and_then(|interval| u64::try_from(interval.as_millis()).ok())
-            .is_some_and(|interval| self.now.observed.since(told.at) >= interval);
-        if is_repeat_due {
-            self.say(told, Reason::Repeated, line)
+        })
+    }
+
+    /// Still the same threshold: only `repeat_interval` makes it speak.
+    fn repeat(&self, told: &Told, line: &Line) -> Option<Spoken> {
+        let interval = self.rule?.repeat_interval?;
+        let interval = u64::try_from(interval.as_millis()).ok()?;
+        let is_due = self.now.observed.since(told.at) >= interval;
+        is_due.then(|| self.say(told, Reason::Repeated, line))
+    }
+
+    /// Another line is told once in each direction; the receiver is known to see it either way.
+    fn say_once(&self, told: &Told, reason: Reason, line: &Line) -> Spoken {
+        let said = if reason == Reason::Lowered {
+            &told.lowered
         } else {
-            (told.clone(), None)
+            &told.raised
+        };
+        if !said.contains(line) {
+            return self.say(told, reason, line);
+        }
+        let told = Told {
+            showing: Some(line.clone()),
+            ..told.clone()
+        };
+        Spoken { told, word: None }
+    }
+
+    /// The rule's lines against the limit of this moment.
+    fn lines(&self) -> Lines {
+        match (self.rule, self.alert.limit) {
+            (Some(rule), Some(limit)) => Lines::of(rule, limit),
+            (None, _) | (_, None) => Lines::default(),
         }
     }
 
-    fn say(&self, told: &Told, reason: Reason, line: &Line) -> (Told, Option<(Reason, Line)>) {
-        let mut after = Told {
+    fn is_end_of_silence(&self) -> bool {
+        self.alert.is_silenced
+    }
+
+    fn say(&self, told: &Told, reason: Reason, line: &Line) -> Spoken {
+        let mut told = Told {
             showing: Some(line.clone()),
             at: self.now.observed,
             ..told.clone()
         };
         let said = if reason == Reason::Lowered {
-            &mut after.lowered
+            &mut told.lowered
         } else {
-            &mut after.raised
+            &mut told.raised
         };
         if !said.contains(line) {
             said.push(line.clone());
         }
-        (after, Some((reason, line.clone())))
+        let word = Some(Said {
+            reason,
+            line: line.clone(),
+        });
+        Spoken { told, word }
     }
 
     /// Whether or not it is told, the record says that nothing is shown any more. Only a "resolved" that was told lets the
     /// same lines speak again.
-    fn resolve(&self, told: &Told, showing: &Line) -> (Told, Option<(Reason, Line)>) {
+    fn resolve(&self, told: &Told, showing: &Line) -> Spoken {
         let is_quiet = match &self.alert.state {
             State::Ended {
                 by: EndedBy::PeriodOver | EndedBy::RuleRemoved,
@@ -192,20 +232,33 @@ impl Moment<'_> {
         };
         let is_told = self.manners.send_resolved
             && (!is_quiet || self.manners.holds_state || self.manners.tells_period_end);
-        if is_told {
-            let after = Told {
-                at: self.now.observed,
-                ..Told::default()
+        if !is_told {
+            let told = Told {
+                showing: None,
+                ..told.clone()
             };
-            (after, Some((Reason::Resolved, showing.clone())))
-        } else {
-            (
-                Told {
-                    showing: None,
-                    ..told.clone()
-                },
-                None,
-            )
+            return Spoken { told, word: None };
+        }
+        let told = Told {
+            at: self.now.observed,
+            ..Told::default()
+        };
+        let word = Some(Said {
+            reason: Reason::Resolved,
+            line: showing.clone(),
+        });
+        Spoken { told, word }
+    }
+}
+
+/// A limit that changed moves the line without crossing another one: what is shown and was said follows.
+fn moved(told: &Told, showing: &Line, line: &Line) -> Told {
+    let mut after = told.clone();
+    for said in [&mut after.raised, &mut after.lowered] {
+        if said.contains(showing) && !said.contains(line) {
+            said.push(line.clone());
         }
     }
+    after.showing = Some(line.clone());
+    after
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::counting::team_of;
 use crate::domain::figures::Frame;
 use crate::domain::ids::UNASSIGNED;
-use crate::domain::measure::team_of;
 use crate::domain::money::Usd;
 use crate::domain::period::Period;
 use crate::domain::usage::Part;

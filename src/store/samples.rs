@@ -155,6 +155,7 @@ pub(super) fn alert(workspace: &str, sequence: u64) -> Alert {
             line: line(),
             clearing_since: None,
         },
+        rising: Vec::new(),
         sequence,
         firing_since: Some(at(1)),
         is_late: false,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::alert::{Alert, EndedBy, Identity, Line, Observed, Slot, State, Told};
+use crate::domain::alert::{Alert, Crossing, EndedBy, Identity, Line, Observed, Slot, State, Told};
 use crate::domain::ids::NotifierName;
 use crate::domain::notification::Reason;
 use crate::domain::rule::{Quantity, Severity, Watch};
@@ -171,6 +171,30 @@ impl From<StateShape> for State {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+struct CrossingShape {
+    line: LineShape,
+    since: u64,
+}
+
+impl From<&Crossing> for CrossingShape {
+    fn from(crossing: &Crossing) -> CrossingShape {
+        CrossingShape {
+            line: (&crossing.line).into(),
+            since: crossing.since.0,
+        }
+    }
+}
+
+impl From<CrossingShape> for Crossing {
+    fn from(shape: CrossingShape) -> Crossing {
+        Crossing {
+            line: shape.line.into(),
+            since: Observed(shape.since),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 struct ToldShape {
     showing: Option<LineShape>,
     raised: Vec<LineShape>,
@@ -207,6 +231,8 @@ pub(super) struct AlertShape {
     watch: AsText<Watch>,
     span: SpanShape,
     state: StateShape,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rising: Vec<CrossingShape>,
     sequence: u64,
     firing_since: Option<AsText<Timestamp>>,
     is_late: bool,
@@ -223,6 +249,7 @@ impl From<&Alert> for AlertShape {
             watch: AsText(alert.watch),
             span: alert.span.into(),
             state: (&alert.state).into(),
+            rising: alert.rising.iter().map(Into::into).collect(),
             sequence: alert.sequence,
             firing_since: alert.firing_since.map(AsText),
             is_late: alert.is_late,
@@ -246,6 +273,7 @@ impl From<AlertShape> for Alert {
             watch: shape.watch.0,
             span: shape.span.into(),
             state: shape.state.into(),
+            rising: shape.rising.into_iter().map(Into::into).collect(),
             sequence: shape.sequence,
             firing_since: shape.firing_since.map(|at| at.0),
             is_late: shape.is_late,
@@ -374,11 +402,14 @@ mod tests {
             told in prop::collection::btree_map(".*", any_told(), 0..3),
             sequence in any::<u64>(),
             quantities in (any::<i128>(), any::<Option<i128>>()),
+            rising in prop::collection::vec((any_line(), any::<u64>()), 0..3),
             flags in any::<[bool; 3]>(),
             nanosecond in 0i32..1_000_000_000,
         ) {
             let mut shown = alert("w", sequence);
             shown.state = state;
+            let rising = rising.into_iter();
+            shown.rising = rising.map(|(line, since)| Crossing { line, since: Observed(since) }).collect();
             shown.told = told.into_iter().map(|(name, told)| (NotifierName::new(name), told)).collect();
             (shown.value, shown.limit) = quantities;
             [shown.is_late, shown.is_silenced, _] = flags;
@@ -390,6 +421,14 @@ mod tests {
             prop_assert_eq!(back.identity.fingerprint(), shown.identity.fingerprint());
             prop_assert_eq!(back, shown);
         }
+    }
+
+    #[test]
+    fn an_alert_without_rising_lines_is_read_from_an_older_store() {
+        let plain = alert("w", 1);
+        let text = alert_to_json(&plain);
+        assert!(!text.contains("rising"), "{text}");
+        assert_eq!(alert_from_json(&text).unwrap(), plain);
     }
 
     #[test]

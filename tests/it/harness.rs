@@ -148,14 +148,17 @@ impl Stage {
     }
 
     pub async fn try_watcher(&self, store: &Store) -> Result<Watcher, StoreError> {
-        let outside = Outside {
+        Watcher::open(self.settings(), self.outside(store)).await
+    }
+
+    pub fn outside(&self, store: &Store) -> Outside {
+        Outside {
             api: self.api(),
             store: store.clone(),
             clock: Clock::Manual(self.clock.clone()),
             chance: self.chance.clone(),
             counters: Arc::new(Counters::new(&[organization()], &[], "test")),
-        };
-        Watcher::open(self.settings(), outside).await
+        }
     }
 
     /// One cycle that has five minutes.
@@ -186,6 +189,12 @@ impl Stage {
 
     /// All waiting messages are delivered; gives what they say.
     pub async fn deliver(&self, store: &Store) -> Vec<Fact> {
+        let messages = self.deliver_messages(store).await;
+        messages.into_iter().flat_map(|(_, facts)| facts).collect()
+    }
+
+    /// All waiting messages are delivered; gives to whom each goes and what it says.
+    pub async fn deliver_messages(&self, store: &Store) -> Vec<(NotifierName, Vec<Fact>)> {
         let mut told = Vec::new();
         for notifier in self.policy.notifiers.keys() {
             while let Some(claimed) = store.claim(notifier, self.now()).await.unwrap() {
@@ -198,7 +207,7 @@ impl Stage {
                     )
                     .await
                     .unwrap();
-                told.extend(claimed.facts);
+                told.push((notifier.clone(), claimed.facts));
             }
         }
         let filter = MessageFilter {

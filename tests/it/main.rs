@@ -24,6 +24,7 @@ mod failures;
 mod mail;
 mod metrics;
 mod restart;
+mod rules;
 mod run;
 mod simulator;
 mod storm;

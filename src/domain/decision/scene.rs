@@ -1,0 +1,245 @@
+//! A made-up organization for the tests of decisions: figures are set by hand, time passes, and what is told is one line of
+//! words each.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::alert::{Now, Observed};
+use crate::domain::coverage::Coverage;
+use crate::domain::decision::{Alerts, Decision, decide};
+use crate::domain::directory::{Directory, OrganizationInfo, Workspace};
+use crate::domain::figures::{Figures, FrameKey};
+use crate::domain::ground::Ground;
+use crate::domain::ids::{NotifierName, OrganizationName, RuleName, WorkspaceId};
+use crate::domain::matcher::{Glob, Matcher, Team};
+use crate::domain::measure::frame_key;
+use crate::domain::money::{Percent, Usd};
+use crate::domain::notification::Fact;
+use crate::domain::period::{Period, Zone};
+use crate::domain::policy::{Manners, Policy};
+use crate::domain::record::Delta;
+use crate::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
+use crate::domain::span::Hour;
+use crate::domain::subject::SubjectKind;
+use crate::domain::usage::{Amounts, Part};
+
+pub(super) const SETTLE: SignedDuration = SignedDuration::from_mins(10);
+pub(super) const MODELS: [&str; 2] = ["opus", "haiku"];
+
+pub(super) fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// At 80 % a warning, at 100 % critical, of a limit in USD for a month.
+pub(super) fn rule(for_each: SubjectKind, limit: i64) -> Rule {
+    let threshold = |percent, severity| Threshold {
+        at: At::Share(Percent::from_whole(percent)),
+        severity,
+        text: format!("{percent}%").into(),
+    };
+    Rule {
+        name: RuleName::from("rule"),
+        watch: Watch::Spend,
+        for_each,
+        matcher: Matcher::default(),
+        period: Period::Month,
+        zone: Zone::utc(),
+        limit: Limit::Fixed(Usd::from_dollars(limit).pico()),
+        thresholds: vec![
+            threshold(80, Severity::Warning),
+            threshold(100, Severity::Critical),
+        ],
+        hold: SignedDuration::ZERO,
+        keep_firing: SignedDuration::ZERO,
+        clear_below: Percent::HUNDRED,
+        repeat_interval: None,
+        notify: vec![NotifierName::from("chat")],
+        labels: BTreeMap::new(),
+    }
+}
+
+pub(super) fn words(decision: &Decision) -> Vec<String> {
+    let word = |fact: &Fact| {
+        let by = fact.ended_by.map_or(String::new(), |by| format!(" {by}"));
+        format!(
+            "{} {} {}{by}",
+            fact.subject_name, fact.line.text, fact.reason
+        )
+    };
+    let facts = decision.drafts.iter().flat_map(|draft| &draft.facts);
+    facts.map(word).collect()
+}
+
+/// Workspaces `a` and `b`, a team of the first, one notifier, and a clock.
+pub(super) struct Scene {
+    pub policy: Policy,
+    pub directory: Directory,
+    pub figures: Figures,
+    pub alerts: Alerts,
+    pub now: Now,
+    stale: BTreeSet<Part>,
+    teams: Vec<Team>,
+    organization: OrganizationName,
+}
+
+impl Scene {
+    pub fn new(rules: Vec<Rule>, start: &str) -> Scene {
+        let start = at(start);
+        let keys: Vec<FrameKey> = rules.iter().filter_map(frame_key).collect();
+        let workspace = |id: &str| Workspace {
+            id: id.into(),
+            name: id.to_uppercase(),
+            monthly_limit: None,
+            requests_per_minute: None,
+        };
+        let manners = Manners {
+            send_resolved: true,
+            tells_period_end: false,
+            min_severity: Severity::Info,
+            holds_state: false,
+        };
+        let mut scene = Scene {
+            policy: Policy {
+                rules,
+                notifiers: BTreeMap::from([("chat".into(), manners)]),
+            },
+            directory: Directory {
+                organization: Some(OrganizationInfo::default()),
+                ..Directory::default().with_list(vec![workspace("a"), workspace("b")], start)
+            },
+            figures: Figures::new(&keys, SETTLE, start),
+            alerts: Alerts {
+                by_slot: HashMap::new(),
+                rules_began: BTreeMap::new(),
+                store_began: start,
+            },
+            now: Now {
+                at: start,
+                observed: Observed(0),
+                elapsed: 0,
+            },
+            stale: BTreeSet::new(),
+            teams: vec![Team {
+                name: "first".into(),
+                workspaces: vec![Glob::new("A").unwrap()],
+                api_keys: Vec::new(),
+                workspace_tags: BTreeMap::new(),
+            }],
+            organization: "acme".into(),
+        };
+        scene.cover();
+        scene
+    }
+
+    /// What a part spent more (or less) in an hour; `-` is the remainder.
+    pub fn spend(&mut self, id: &str, model: &str, hour: Timestamp, cents: i64) {
+        let delta = Delta {
+            hour: Hour::of(hour),
+            model: model.into(),
+            amounts: Amounts {
+                spend: Usd::from_pico(i128::from(cents) * 10_000_000_000),
+                ..Amounts::ZERO
+            },
+        };
+        let fell = if cents < 0 && self.is_settled(hour) {
+            BTreeSet::from([delta.hour])
+        } else {
+            BTreeSet::new()
+        };
+        self.figures.apply(&part(id), &[delta], &fell);
+    }
+
+    fn is_settled(&self, hour: Timestamp) -> bool {
+        self.now.at.duration_since(Hour::of(hour).end()) >= SETTLE
+    }
+
+    /// What `a` spent more (or less) of one model now, in USD.
+    pub fn spend_now(&mut self, dollars: i64) {
+        self.spend("a", MODELS[0], self.now.at, dollars * 100);
+    }
+
+    /// From now on a part cannot be read.
+    pub fn fail(&mut self, id: &str) {
+        self.stale.insert(part(id));
+    }
+
+    /// Everything can be read again.
+    pub fn heal(&mut self) {
+        self.stale.clear();
+    }
+
+    /// A new program on the same ledger: the figures know only models that something is left of.
+    pub fn restart(&mut self, left: &[(&str, &str, i64)]) {
+        let keys: Vec<FrameKey> = self.policy.rules.iter().filter_map(frame_key).collect();
+        self.figures = Figures::new(&keys, SETTLE, self.now.at);
+        for (id, model, dollars) in left {
+            self.spend(id, model, self.now.at, dollars * 100);
+        }
+    }
+
+    /// Decides after some minutes in which everything was read but what fails, and takes it over.
+    pub fn decide_after(&mut self, minutes: u64) -> Decision {
+        let elapsed = minutes * 60_000;
+        let passed = SignedDuration::from_mins(i64::try_from(minutes).unwrap());
+        self.now = Now {
+            at: self.now.at.checked_add(passed).unwrap(),
+            observed: Observed(self.now.observed.0 + elapsed),
+            elapsed,
+        };
+        let loads = self.figures.advance(self.now.at);
+        assert!(
+            loads
+                .iter()
+                .all(|load| load.hours.start >= Hour::of(self.now.at).plus(-1)),
+            "nothing was spent in what begins: {loads:?}"
+        );
+        self.cover();
+        let decision = self.decide();
+        self.alerts.take_over(&decision, self.now.at);
+        self.figures.begin_cycle();
+        self.cover();
+        decision
+    }
+
+    /// Decides once more at the same moment, and takes nothing over.
+    pub fn decide(&self) -> Decision {
+        decide(&self.policy, &self.ground(), &self.alerts, &[], self.now)
+    }
+
+    pub fn ground(&self) -> Ground<'_> {
+        Ground {
+            organization: &self.organization,
+            directory: &self.directory,
+            teams: &self.teams,
+            figures: &self.figures,
+        }
+    }
+
+    fn cover(&mut self) {
+        let parts = ["a", "b", "-", "whole"].map(part);
+        let is_all_fresh = self.stale.is_empty();
+        for part in parts {
+            let is_fresh = match part {
+                Part::Unattributed | Part::Whole => is_all_fresh,
+                Part::Workspace(_) => !self.stale.contains(&part),
+            };
+            let mut coverage = Coverage::new(at("2026-01-01T00:00:00Z"));
+            coverage.hours_from = Some(crate::domain::span::Day::of(at("2026-01-01T00:00:00Z")));
+            coverage.as_of = if is_fresh {
+                Some(self.now.at)
+            } else {
+                self.figures.part_state(&part).and_then(|state| state.as_of)
+            };
+            self.figures.cover(&part, &coverage, is_fresh);
+        }
+    }
+}
+
+pub(super) fn part(id: &str) -> Part {
+    match id {
+        "-" => Part::Unattributed,
+        "whole" => Part::Whole,
+        id => Part::Workspace(WorkspaceId::from(id)),
+    }
+}

@@ -1,0 +1,414 @@
+use jiff::SignedDuration;
+use proptest::prelude::*;
+
+use crate::domain::alert::State;
+use crate::domain::decision::scene::{MODELS, Scene, at, rule, words};
+use crate::domain::measure::Measurement;
+use crate::domain::money::{Percent, Usd};
+use crate::domain::notification::Reason;
+use crate::domain::period::Period;
+use crate::domain::rule::{Limit, Quantity, Rule};
+use crate::domain::subject::SubjectKind;
+
+const NOON: &str = "2026-11-24T12:05:00Z";
+/// Whatever happens at random happens on this day.
+const MORNING: &str = "2026-11-24T05:00:00Z";
+const NOTHING: [&str; 0] = [];
+
+fn limited(scene: &mut Scene, dollars: i64) {
+    scene.policy.rules[0].limit = Limit::Fixed(Usd::from_dollars(dollars).pico());
+}
+
+fn for_an_hour(rule: Rule) -> Rule {
+    Rule {
+        hold: SignedDuration::from_hours(1),
+        ..rule
+    }
+}
+
+#[test]
+fn a_limit_lowered_below_the_spend_escalates_although_its_lines_are_lower_numbers() {
+    let mut scene = Scene::new(vec![rule(SubjectKind::Workspace, 1000)], NOON);
+    scene.spend_now(850);
+    assert_eq!(words(&scene.decide_after(5)), ["A 80% first"]);
+    limited(&mut scene, 500);
+    assert_eq!(words(&scene.decide_after(5)), ["A 100% escalated"]);
+    limited(&mut scene, 1000);
+    assert_eq!(words(&scene.decide_after(5)), ["A 80% lowered"]);
+}
+
+#[test]
+fn what_is_shown_follows_a_limit_that_moves_its_line() {
+    let mut scene = Scene::new(vec![rule(SubjectKind::Workspace, 100)], NOON);
+    scene.spend_now(130);
+    assert_eq!(words(&scene.decide_after(5)), ["A 100% first"]);
+    limited(&mut scene, 120);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    scene.spend_now(-60);
+    let decision = scene.decide_after(5);
+    assert_eq!(words(&decision), ["A 100% resolved cleared"]);
+    let line = &decision.drafts[0].facts[0].line;
+    assert_eq!(line.quantity, Usd::from_dollars(120).pico());
+}
+
+#[test]
+fn a_line_against_another_limit_may_speak_again() {
+    let mut scene = Scene::new(vec![rule(SubjectKind::Workspace, 100)], NOON);
+    scene.spend_now(105);
+    assert_eq!(words(&scene.decide_after(5)), ["A 100% first"]);
+    scene.spend_now(-15);
+    assert_eq!(words(&scene.decide_after(5)), ["A 80% lowered"]);
+    scene.spend_now(15);
+    assert_eq!(
+        words(&scene.decide_after(5)),
+        NOTHING,
+        "the same line again"
+    );
+    scene.spend_now(-15);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    limited(&mut scene, 110);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING, "still above 80 %");
+    scene.spend_now(25);
+    assert_eq!(words(&scene.decide_after(5)), ["A 100% escalated"]);
+}
+
+#[test]
+fn hysteresis_never_holds_a_line_that_was_not_crossed() {
+    let mut scene = Scene::new(
+        vec![Rule {
+            clear_below: Percent::from_whole(50),
+            ..rule(SubjectKind::Workspace, 1000)
+        }],
+        NOON,
+    );
+    scene.spend_now(850);
+    assert_eq!(words(&scene.decide_after(5)), ["A 80% first"]);
+    scene.spend_now(-450);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING, "held at 400");
+    limited(&mut scene, 450);
+    // 100 % lies at 450 now: below what was crossed once, but it was another line.
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+}
+
+#[test]
+fn a_limit_that_was_raised_is_not_held_by_hysteresis() {
+    let mut scene = Scene::new(
+        vec![Rule {
+            clear_below: Percent::from_whole(50),
+            ..rule(SubjectKind::Workspace, 100)
+        }],
+        NOON,
+    );
+    scene.spend_now(103);
+    assert_eq!(words(&scene.decide_after(5)), ["A 100% first"]);
+    limited(&mut scene, 200);
+    assert_eq!(
+        words(&scene.decide_after(5)),
+        ["A 100% resolved limit_changed"]
+    );
+}
+
+#[test]
+fn every_line_waits_for_its_own_hour() {
+    let mut scene = Scene::new(vec![for_an_hour(rule(SubjectKind::Workspace, 100))], NOON);
+    scene.spend_now(85);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    scene.spend_now(20);
+    assert_eq!(words(&scene.decide_after(30)), NOTHING);
+    assert_eq!(words(&scene.decide_after(30)), ["A 80% first"]);
+    assert_eq!(words(&scene.decide_after(29)), NOTHING);
+    assert_eq!(words(&scene.decide_after(1)), ["A 100% escalated"]);
+}
+
+#[test]
+fn a_line_that_is_left_waits_anew_and_the_one_below_does_not() {
+    let mut scene = Scene::new(vec![for_an_hour(rule(SubjectKind::Workspace, 100))], NOON);
+    scene.spend_now(105);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    scene.spend_now(-20);
+    assert_eq!(words(&scene.decide_after(40)), NOTHING);
+    scene.spend_now(20);
+    assert_eq!(words(&scene.decide_after(10)), NOTHING);
+    assert_eq!(words(&scene.decide_after(10)), ["A 80% first"]);
+    assert_eq!(words(&scene.decide_after(49)), NOTHING);
+    assert_eq!(words(&scene.decide_after(1)), ["A 100% escalated"]);
+}
+
+#[test]
+fn a_wait_stands_still_while_nothing_is_known() {
+    let mut scene = Scene::new(vec![for_an_hour(rule(SubjectKind::Workspace, 100))], NOON);
+    scene.spend_now(85);
+    scene.decide_after(5);
+    assert_eq!(words(&scene.decide_after(60)), ["A 80% first"]);
+    scene.spend_now(20);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    assert_eq!(words(&scene.decide_after(30)), NOTHING);
+    scene.fail("a");
+    assert_eq!(words(&scene.decide_after(600)), NOTHING);
+    scene.heal();
+    assert_eq!(words(&scene.decide_after(29)), NOTHING);
+    assert_eq!(words(&scene.decide_after(1)), ["A 100% escalated"]);
+}
+
+#[test]
+fn a_lower_bound_neither_lowers_nor_lets_a_line_that_it_does_not_reach_ripen() {
+    let mut scene = Scene::new(
+        vec![for_an_hour(rule(SubjectKind::Organization, 100))],
+        NOON,
+    );
+    scene.spend_now(60);
+    scene.spend("b", MODELS[0], at(NOON), 4500);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    scene.fail("b");
+    scene.spend_now(-50);
+    assert_eq!(words(&scene.decide_after(120)), NOTHING, "at least 55");
+    scene.spend_now(50);
+    assert_eq!(words(&scene.decide_after(59)), NOTHING);
+    assert_eq!(words(&scene.decide_after(1)), ["acme 100% first"]);
+}
+
+#[test]
+fn a_rule_that_waits_longer_now_takes_nothing_back() {
+    let mut scene = Scene::new(vec![rule(SubjectKind::Workspace, 100)], NOON);
+    scene.spend_now(85);
+    assert_eq!(words(&scene.decide_after(5)), ["A 80% first"]);
+    scene.policy.rules[0].hold = SignedDuration::from_hours(10);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    scene.spend_now(-10);
+    assert_eq!(words(&scene.decide_after(5)), ["A 80% resolved cleared"]);
+}
+
+#[test]
+fn a_model_of_which_nothing_is_left_after_a_restart_resolves() {
+    for period in [Period::Month, Period::Rolling(24)] {
+        let rule = Rule {
+            period,
+            ..rule(SubjectKind::Model, 100)
+        };
+        let mut scene = Scene::new(vec![rule], NOON);
+        scene.spend("a", MODELS[0], at(NOON), 12_000);
+        scene.spend("a", MODELS[1], at(NOON), 500);
+        assert_eq!(words(&scene.decide_after(5)), ["opus 100% first"]);
+        scene.restart(&[("a", MODELS[1], 5)]);
+        scene.fail("b");
+        assert_eq!(
+            words(&scene.decide_after(5)),
+            NOTHING,
+            "{period}: `b` may have used it"
+        );
+        scene.heal();
+        assert_eq!(
+            words(&scene.decide_after(5)),
+            ["opus 100% resolved cleared"],
+            "{period}"
+        );
+        assert_eq!(words(&scene.decide_after(5)), NOTHING, "{period}");
+    }
+}
+
+#[test]
+fn a_team_that_nobody_is_in_any_more_resolves() {
+    let mut scene = Scene::new(vec![rule(SubjectKind::Team, 100)], NOON);
+    scene.spend_now(120);
+    assert_eq!(words(&scene.decide_after(5)), ["first 100% first"]);
+    scene.directory.workspaces.get_mut("a").unwrap().0.name = "Elsewhere".to_owned();
+    assert_eq!(
+        words(&scene.decide_after(5)),
+        ["unassigned 100% first", "first 100% resolved cleared"]
+    );
+}
+
+/// One step of a random history: whose spend moves by how many cents, what fails, and how long it takes.
+type Move = (usize, usize, i64, bool, bool, u64);
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = (
+        0usize..3,
+        0usize..2,
+        -6_000i64..8_000,
+        any::<bool>(),
+        prop::bool::weighted(0.2),
+        1u64..50,
+    );
+    prop::collection::vec(one, 1..14)
+}
+
+fn any_rules() -> impl Strategy<Value = Vec<Rule>> {
+    let one = (
+        prop::sample::select(vec![
+            SubjectKind::Organization,
+            SubjectKind::Workspace,
+            SubjectKind::Model,
+            SubjectKind::Team,
+        ]),
+        20i64..150,
+        prop::sample::select(vec![50, 90, 100]),
+        prop::sample::select(vec![Period::Month, Period::Day]),
+    );
+    prop::collection::vec(one, 1..4).prop_map(|all| {
+        let rules = all.into_iter().enumerate();
+        rules
+            .map(|(place, (for_each, limit, clear_below, period))| Rule {
+                name: format!("rule-{place}").as_str().into(),
+                clear_below: Percent::from_whole(clear_below),
+                period,
+                ..rule(for_each, limit)
+            })
+            .collect()
+    })
+}
+
+fn any_waiting() -> impl Strategy<Value = (i64, i64)> {
+    (
+        prop::sample::select(vec![0i64, 20, 60]),
+        prop::sample::select(vec![0i64, 20, 60]),
+    )
+}
+
+/// Spend never falls below zero: a part's sum is a sum of what was used. The remainder's is of an hour that is settled.
+fn play(scene: &mut Scene, step: &Move, spent: &mut [[i64; 2]; 3]) {
+    let (part, model, cents, heals, fails, _) = *step;
+    let cents = cents.max(-spent[part][model]);
+    spent[part][model] += cents;
+    let now = scene.now.at;
+    let (id, hour) = match part {
+        0 => ("a", now),
+        1 => ("b", now),
+        _ => ("-", now.checked_sub(SignedDuration::from_hours(2)).unwrap()),
+    };
+    scene.spend(id, MODELS[model], hour, cents);
+    if fails {
+        scene.fail("b");
+    }
+    if heals {
+        scene.heal();
+    }
+}
+
+fn summed(measurements: &[Measurement]) -> Quantity {
+    let values = measurements.iter().filter_map(|m| m.figure.value());
+    values.sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_replay_decides_nothing_new(
+        rules in any_rules(),
+        (hold, keep) in any_waiting(),
+        steps in moves(),
+        later in 0u64..9,
+    ) {
+        let rules = rules.into_iter().map(|rule| Rule {
+            hold: SignedDuration::from_mins(hold),
+            keep_firing: SignedDuration::from_mins(keep),
+            ..rule
+        });
+        let mut scene = Scene::new(rules.collect(), MORNING);
+        let mut spent = [[0; 2]; 3];
+        for step in &steps {
+            play(&mut scene, step, &mut spent);
+            scene.decide_after(step.5);
+            scene.now.elapsed = 0;
+            let again = scene.decide();
+            prop_assert_eq!(&again.alerts, &vec![]);
+            prop_assert_eq!(&again.drafts, &vec![]);
+        }
+        // The same figures a little later: only what waits may speak.
+        let decision = scene.decide_after(later);
+        if (hold, keep) == (0, 0) {
+            prop_assert_eq!(words(&decision), NOTHING.map(str::to_owned).to_vec());
+        }
+    }
+
+    #[test]
+    fn a_figure_that_is_unknown_changes_no_alert(
+        rules in any_rules(),
+        (hold, keep) in any_waiting(),
+        steps in moves(),
+        minutes in 1u64..400,
+    ) {
+        let rules = rules.into_iter().map(|rule| Rule {
+            hold: SignedDuration::from_mins(hold),
+            keep_firing: SignedDuration::from_mins(keep),
+            // The day's end is an end of its own; it is no matter here.
+            period: Period::Month,
+            ..rule
+        });
+        let mut scene = Scene::new(rules.collect(), MORNING);
+        let mut spent = [[0; 2]; 3];
+        for step in &steps {
+            play(&mut scene, step, &mut spent);
+            scene.heal();
+            scene.decide_after(step.5);
+        }
+        let before = scene.alerts.clone();
+        scene.fail("a");
+        scene.fail("b");
+        for _ in 0..3 {
+            prop_assert_eq!(&scene.decide_after(minutes).drafts, &vec![]);
+        }
+        for (slot, was) in &before.by_slot {
+            let is = &scene.alerts.by_slot[slot];
+            prop_assert_eq!(is.line(), was.line());
+            prop_assert_eq!(is.told.clone(), was.told.clone());
+            let phase = |state: &State| std::mem::discriminant(state);
+            prop_assert_eq!(phase(&is.state), phase(&was.state));
+        }
+        prop_assert_eq!(scene.alerts.by_slot.len(), before.by_slot.len());
+        scene.heal();
+        // It goes on where it stood: one more look of no length decides what a look before had decided.
+        let back = scene.decide_after(0);
+        prop_assert_eq!(&back.drafts, &vec![]);
+    }
+
+    #[test]
+    fn a_line_is_told_once_until_resolved_is_told(rules in any_rules(), steps in moves()) {
+        let mut scene = Scene::new(rules, MORNING);
+        let mut spent = [[0; 2]; 3];
+        let mut told: Vec<(String, String, Reason)> = Vec::new();
+        for step in &steps {
+            play(&mut scene, step, &mut spent);
+            let decision = scene.decide_after(step.5);
+            for fact in decision.drafts.iter().flat_map(|draft| &draft.facts) {
+                let alert = fact.identity.fingerprint();
+                let now = decision.drafts.iter().flat_map(|draft| &draft.facts);
+                let n_now = now.filter(|other| other.identity.fingerprint() == alert).count();
+                prop_assert_eq!(n_now, 1, "of several lines only the highest is told");
+                if fact.reason == Reason::Resolved {
+                    told.retain(|(known, _, _)| *known != alert);
+                    continue;
+                }
+                let raises = matches!(fact.reason, Reason::First | Reason::Escalated);
+                let direction = if raises { Reason::Escalated } else { Reason::Lowered };
+                let said = (alert, fact.line.text.to_string(), direction);
+                prop_assert!(!told.contains(&said), "{:?} was told before", said);
+                told.push(said);
+            }
+        }
+    }
+
+    #[test]
+    fn the_parts_sum_to_the_whole(steps in moves()) {
+        let kinds = [
+            SubjectKind::Organization,
+            SubjectKind::Workspace,
+            SubjectKind::Model,
+            SubjectKind::Team,
+        ];
+        for kind in kinds {
+            let mut scene = Scene::new(vec![rule(kind, 1)], MORNING);
+            let mut spent = [[0i64; 2]; 3];
+            for step in &steps {
+                play(&mut scene, step, &mut spent);
+                scene.decide_after(step.5);
+            }
+            scene.heal();
+            let decision = scene.decide_after(5);
+            let cents: i64 = spent.iter().flatten().sum();
+            let expected = i128::from(cents) * 10_000_000_000;
+            prop_assert_eq!(summed(&decision.measurements), expected, "{}", kind);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! How a story is written down: a configuration as users write it, then `[story]`, its workspaces, and what happens when.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use spendwatch::config::{self, Config};
+use spendwatch::domain::ids::NotifierName;
+use spendwatch::domain::money::Usd;
+use spendwatch::domain::notification::Fact;
+use spendwatch::domain::rule::{Quantity, Watch};
+use spendwatch::simulator::world::{Used, World};
+
+/// What stands before it in a file is the configuration.
+const BEGIN: &str = "\n[story]\n";
+/// In front of every configuration; stories are about rules.
+const ORGANIZATION: &str =
+    "organizations = [{ name = \"acme\", admin_key = { env = \"KEY\" }, dialect = \"guide\" }]";
+
+/// A whole story.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    #[serde(skip)]
+    config: String,
+    pub story: Head,
+    pub workspaces: Vec<Workspace>,
+    pub at: Vec<Step>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// What it shows, in a sentence.
+    pub says: String,
+    /// Cycles run so often also between the times of the story.
+    #[serde(default)]
+    every: Option<String>,
+    /// The organization's own limit at the service, in USD.
+    #[serde(default)]
+    pub organization_limit: Option<String>,
+}
+
+impl Head {
+    pub fn every(&self) -> SignedDuration {
+        self.every
+            .as_deref()
+            .map_or(SignedDuration::from_mins(30), |text| text.parse().unwrap())
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workspace {
+    pub id: String,
+    pub name: String,
+    /// Its own monthly limit at the service, in USD.
+    #[serde(default)]
+    pub limit: Option<String>,
+}
+
+/// What happens up to a moment, and what the cycle at that moment tells.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    time: String,
+    #[serde(default)]
+    pub used: Vec<Usage>,
+    #[serde(default)]
+    pub renamed: Vec<Renamed>,
+    #[serde(default)]
+    pub limited: Vec<Limited>,
+    /// Workspaces that leave the list.
+    #[serde(default)]
+    pub archived: Vec<String>,
+    /// Workspaces whose usage cannot be read from now on.
+    #[serde(default)]
+    pub fails: Vec<String>,
+    /// Everything can be read again.
+    #[serde(default)]
+    pub heals: bool,
+    /// The program stops and starts again.
+    #[serde(default)]
+    pub restarts: bool,
+    tells: Tells,
+}
+
+impl Step {
+    pub fn time(&self) -> Timestamp {
+        self.time.parse().unwrap()
+    }
+
+    pub fn expected(&self) -> Expectations<'_> {
+        match &self.tells {
+            Tells::Nothing(_) => Expectations(&[]),
+            Tells::All(all) => Expectations(all),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Tells {
+    Nothing(Nothing),
+    All(Vec<Expected>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Nothing {
+    Nothing,
+}
+
+/// Usage; `unattributed` belongs to no listed workspace.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    workspace: String,
+    #[serde(default = "some_model")]
+    model: String,
+    /// The time of the step, where it is not given.
+    at: Option<String>,
+    #[serde(default)]
+    usd: Option<String>,
+    #[serde(default)]
+    tokens: i64,
+    #[serde(default)]
+    requests: i64,
+}
+
+fn some_model() -> String {
+    "claude-sonnet-4-5".to_owned()
+}
+
+impl Usage {
+    pub fn happen(&self, world: &mut World, now: Timestamp) {
+        let usd = self
+            .usd
+            .as_deref()
+            .map_or(Usd::ZERO, |usd| Usd::parse(usd).unwrap());
+        let used = Used {
+            micros: i64::try_from(usd.pico() / 1_000_000).unwrap(),
+            input: self.tokens,
+            requests: self.requests,
+            ..Used::default()
+        };
+        let workspace = match self.workspace.as_str() {
+            "unattributed" => "",
+            id => id,
+        };
+        let at = self.at.as_deref().map_or(now, |at| at.parse().unwrap());
+        world.use_exactly(workspace, &self.model, at, used);
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renamed {
+    pub workspace: String,
+    pub to: String,
+}
+
+/// Another limit at the service; without `usd` none.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limited {
+    /// The organization where it is not given.
+    workspace: Option<String>,
+    usd: Option<String>,
+}
+
+impl Limited {
+    pub fn happen(&self, world: &mut World) {
+        match &self.workspace {
+            Some(id) => world.workspace_mut(id).monthly_limit.clone_from(&self.usd),
+            None => world.usage_limit.clone_from(&self.usd),
+        }
+    }
+}
+
+/// One thing that is told. What is not given is not looked at.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    to: Option<String>,
+    rule: Option<String>,
+    subject: String,
+    threshold: String,
+    reason: String,
+    severity: String,
+    ended_by: Option<String>,
+    is_late: Option<bool>,
+    is_lower_bound: Option<bool>,
+    period: Option<String>,
+    /// In the unit of the rule: USD, tokens, requests, seconds.
+    value: Option<String>,
+    limit: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl Expected {
+    /// All that a fact says.
+    pub fn whole(notifier: &NotifierName, fact: &Fact) -> Expected {
+        let unit = |quantity: Quantity| match fact.watch {
+            Watch::Spend => Usd::from_pico(quantity).to_string(),
+            Watch::Tokens | Watch::Requests | Watch::DataAge => quantity.to_string(),
+        };
+        Expected {
+            to: Some(notifier.to_string()),
+            rule: Some(fact.identity.slot.rule.to_string()),
+            subject: fact.subject_name.clone(),
+            threshold: fact.line.text.to_string(),
+            reason: fact.reason.to_string(),
+            severity: fact.line.severity.to_string(),
+            ended_by: fact.ended_by.map(|by| by.to_string()),
+            is_late: Some(fact.is_late),
+            is_lower_bound: Some(fact.is_lower_bound),
+            period: fact.identity.slot.period.as_deref().map(str::to_owned),
+            value: Some(unit(fact.value)),
+            limit: fact.limit.map(unit),
+            labels: Some(fact.labels.clone()),
+        }
+    }
+
+    /// Whether a whole one is as expected.
+    fn accepts(&self, whole: &Expected) -> bool {
+        fn fits<T: PartialEq>(wanted: Option<&T>, is: Option<&T>) -> bool {
+            wanted.is_none() || wanted == is
+        }
+        (&self.subject, &self.threshold) == (&whole.subject, &whole.threshold)
+            && (&self.reason, &self.severity) == (&whole.reason, &whole.severity)
+            && self.ended_by == whole.ended_by
+            && self.is_late.unwrap_or(false) == whole.is_late.unwrap_or(false)
+            && self.is_lower_bound.unwrap_or(false) == whole.is_lower_bound.unwrap_or(false)
+            && fits(self.to.as_ref(), whole.to.as_ref())
+            && fits(self.rule.as_ref(), whole.rule.as_ref())
+            && fits(self.period.as_ref(), whole.period.as_ref())
+            && fits(self.value.as_ref(), whole.value.as_ref())
+            && fits(self.limit.as_ref(), whole.limit.as_ref())
+            && fits(self.labels.as_ref(), whole.labels.as_ref())
+    }
+}
+
+/// `to chat: month of Alpha 80% first warning, late, 82.5 of 100 in 2026-11`, with what is given.
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(to) = &self.to {
+            write!(f, "to {to}: ")?;
+        }
+        if let Some(rule) = &self.rule {
+            write!(f, "{rule} of ")?;
+        }
+        let Expected {
+            subject,
+            threshold,
+            reason,
+            severity,
+            ..
+        } = self;
+        write!(f, "{subject} {threshold} {reason} {severity}")?;
+        if let Some(by) = &self.ended_by {
+            write!(f, " {by}")?;
+        }
+        if self.is_late == Some(true) {
+            f.write_str(", late")?;
+        }
+        if self.is_lower_bound == Some(true) {
+            f.write_str(", at least")?;
+        }
+        if let Some(value) = &self.value {
+            write!(f, ", {value}")?;
+        }
+        if let Some(limit) = &self.limit {
+            write!(f, " of {limit}")?;
+        }
+        if let Some(period) = &self.period {
+            write!(f, " in {period}")?;
+        }
+        match &self.labels {
+            Some(labels) if !labels.is_empty() => write!(f, " {labels:?}"),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Everything that one cycle is to tell, in any order.
+pub struct Expectations<'a>(pub &'a [Expected]);
+
+impl Expectations<'_> {
+    /// Whether just this was told: each thing once.
+    pub fn accepts(&self, told: &[(NotifierName, Fact)]) -> bool {
+        let mut left: Vec<Expected> = told
+            .iter()
+            .map(|(notifier, fact)| Expected::whole(notifier, fact))
+            .collect();
+        for expected in self.0 {
+            let Some(place) = left.iter().position(|whole| expected.accepts(whole)) else {
+                return false;
+            };
+            left.remove(place);
+        }
+        left.is_empty()
+    }
+}
+
+impl Script {
+    pub fn read(text: &str) -> Result<Script, String> {
+        let begin = text.find(BEGIN).ok_or("has no line `[story]`")? + 1;
+        let mut script: Script =
+            toml::from_str(&text[begin..]).map_err(|error| format!("is no story: {error}"))?;
+        script.config = text[..begin].to_owned();
+        Ok(script)
+    }
+
+    pub fn config(&self) -> Result<Config, String> {
+        let environment = [("KEY".to_owned(), "sk-ant-admin-story".to_owned())];
+        let text = format!("{ORGANIZATION}\n{}", self.config);
+        config::read(&text, None, &environment.into_iter().collect())
+            .map_err(|problems| format!("has a bad configuration: {problems}"))
+    }
+}
