@@ -5,6 +5,8 @@ pub mod output;
 
 pub mod globals;
 
+pub mod progress;
+
 pub mod alerts;
 pub mod check;
 pub mod check_config;
@@ -57,8 +59,10 @@ enum Command {
     /// Watch until stopped: poll, evaluate rules, serve metrics, deliver alerts
     #[command(after_help = "Example: spendwatch run --config spendwatch.toml")]
     Run(run::Run),
-    /// Compare the organization's month to date with one limit: exit 0 below, 2 at or above, 1 anything else
-    #[command(after_help = "Example: spendwatch check --limit 5000")]
+    /// Poll once and evaluate the rules, or one limit, changing and sending nothing: exit 0 quiet, 2 alerting, 1 anything else
+    #[command(
+        after_help = "Example: spendwatch check --limit 5000\nExample: spendwatch check --config spendwatch.toml --notify"
+    )]
     Check(check::Check),
     /// Watch a simulated organization, with alerts on the console; needs nothing, reads no file
     #[command(after_help = "Example: spendwatch demo")]

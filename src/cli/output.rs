@@ -44,6 +44,8 @@ pub enum Cell {
     Time(Timestamp),
     /// Several texts.
     List(Vec<String>),
+    /// Yes or no.
+    Flag(bool),
 }
 
 /// One column: its key in JSON and CSV, and its heading where a table has it.
@@ -95,6 +97,7 @@ impl Cell {
             Cell::Count(count) => count.to_string(),
             Cell::Decimal(digits) => digits.clone(),
             Cell::Time(at) => short_time(*at),
+            Cell::Flag(is_so) => (if *is_so { "yes" } else { "no" }).to_owned(),
             Cell::List(texts) => {
                 let texts: Vec<String> = texts.iter().map(|text| words::clean(text)).collect();
                 texts.join(", ")
@@ -108,6 +111,7 @@ impl Cell {
             Cell::Text(text) | Cell::Decimal(text) => text.clone(),
             Cell::Count(count) => count.to_string(),
             Cell::Time(at) => at.to_string(),
+            Cell::Flag(is_so) => is_so.to_string(),
             Cell::List(texts) => texts.join("; "),
         }
     }
@@ -121,6 +125,7 @@ impl Cell {
                 i64::try_from(*count).map_or_else(|_| Value::from(count.to_string()), Value::from)
             }
             Cell::Time(at) => Value::from(at.to_string()),
+            Cell::Flag(is_so) => Value::from(*is_so),
             Cell::List(texts) => Value::from(texts.clone()),
         }
     }
@@ -128,7 +133,7 @@ impl Cell {
     fn is_number(&self) -> bool {
         match self {
             Cell::Count(_) | Cell::Decimal(_) => true,
-            Cell::Empty | Cell::Text(_) | Cell::Time(_) | Cell::List(_) => false,
+            Cell::Empty | Cell::Text(_) | Cell::Time(_) | Cell::List(_) | Cell::Flag(_) => false,
         }
     }
 }

@@ -221,6 +221,11 @@ impl Watcher {
         Ok(watcher)
     }
 
+    /// For a single look: what was never read holds up no rule.
+    pub fn judge_at_once(&mut self) {
+        self.alerts.store_began = Timestamp::MIN;
+    }
+
     /// Takes over another configuration of the same organization. The figures are loaded anew, as rules may need others.
     pub async fn reconfigure(&mut self, settings: Settings) -> Result<(), StoreError> {
         let before = std::mem::replace(&mut self.settings, settings);

@@ -295,7 +295,7 @@ impl Round<'_> {
             ended_by: word.ended_by,
             is_late: alert.is_late,
             is_fired_and_resolved: false,
-            subject_name: subject_name(&slot.subject, self.ground),
+            subject_name: self.ground.name_of(&slot.subject).to_owned(),
             watch: rule.map_or(alert.watch, |rule| rule.watch),
             span: alert.span,
             zone_name: rule.map_or_else(|| "UTC".to_owned(), |rule| rule.zone.name.to_string()),
@@ -310,15 +310,6 @@ impl Round<'_> {
             labels: rule.map(|rule| rule.labels.clone()).unwrap_or_default(),
             top: Vec::new(),
             forecast: None,
-        }
-    }
-}
-
-fn subject_name(subject: &Subject, ground: &Ground<'_>) -> String {
-    match subject.kind {
-        SubjectKind::Workspace => ground.directory.name_of(&subject.id).to_owned(),
-        SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => {
-            subject.id.to_string()
         }
     }
 }

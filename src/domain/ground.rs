@@ -6,6 +6,7 @@ use crate::domain::directory::{Directory, Presence, Workspace};
 use crate::domain::figures::Figures;
 use crate::domain::ids::{OrganizationName, UNATTRIBUTED};
 use crate::domain::matcher::Team;
+use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::usage::Part;
 
 /// What measurements are made of.
@@ -19,6 +20,19 @@ pub struct Ground<'a> {
     pub teams: &'a [Team],
     /// The sums.
     pub figures: &'a Figures,
+}
+
+impl<'a> Ground<'a> {
+    /// The name of a subject now; its id where it has no other.
+    pub fn name_of<'s>(&self, subject: &'s Subject) -> &'s str
+    where
+        'a: 's,
+    {
+        match subject.kind {
+            SubjectKind::Workspace => self.directory.name_of(&subject.id),
+            SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => &subject.id,
+        }
+    }
 }
 
 /// The ground as rules look at it at one moment.

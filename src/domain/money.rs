@@ -225,8 +225,14 @@ pub fn quantity_share_is_reached(limit: i128, percent: Percent, value: i128) -> 
 
 /// How far `value` is above `limit`, in percent with one decimal, rounded half to even: `12.5`. `None` for a limit of 0.
 pub fn overage_percent(limit: i128, value: i128) -> Option<String> {
+    share_percent(limit, value - limit)
+}
+
+/// The share of `limit` that `value` is, in percent with one decimal, rounded half to even: `112.5`. `None` for a limit
+/// of 0.
+pub fn share_percent(limit: i128, value: i128) -> Option<String> {
     (limit > 0).then(|| {
-        let tenths = div_half_even((value - limit) * 1000, limit);
+        let tenths = div_half_even(value * 1000, limit);
         let sign = if tenths < 0 { "-" } else { "" };
         let tenths = tenths.unsigned_abs();
         format!("{sign}{}.{}", tenths / 10, tenths % 10)

@@ -50,6 +50,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::store::error::{Cause, StoreError};
@@ -188,9 +189,38 @@ impl Store {
 
     /// A store that lives in memory and goes with its last handle.
     pub fn in_memory() -> Result<Store, StoreError> {
-        let shown = ":memory:".to_owned();
+        Store::private(":memory:".to_owned(), Connection::open_in_memory)
+    }
+
+    /// A copy of the store at a path, as it is now; an empty one where there is no store. It goes with its last handle, and
+    /// what is written to it nobody else ever sees: SQLite keeps it in memory, and what does not fit there in a file
+    /// without a name.
+    pub fn private_copy(path: &Path) -> Result<Store, StoreError> {
+        let shown = path.display().to_string();
+        let source = if path.exists() {
+            let source = connect(path, &shown)?;
+            let version = check_version(&source, &shown)?;
+            (version != Version::Empty).then_some(source)
+        } else {
+            None
+        };
+        Store::private(shown, || {
+            // The empty name is SQLite's for a private database.
+            let mut copy = Connection::open("")?;
+            if let Some(source) = source {
+                // All pages in one step: one state of the store, which writers beside it do not disturb.
+                Backup::new(&source, &mut copy)?.step(-1)?;
+            }
+            Ok(copy)
+        })
+    }
+
+    fn private(
+        shown: String,
+        open: impl FnOnce() -> rusqlite::Result<Connection>,
+    ) -> Result<Store, StoreError> {
         let open = || -> Result<Worker, Cause> {
-            let mut writer = Connection::open_in_memory()?;
+            let mut writer = open()?;
             settle(&writer)?;
             migrations::migrate(&mut writer)?;
             Worker::start("store", writer).map_err(|error| Cause::Io("start its thread", error))
@@ -358,6 +388,7 @@ fn check_version(connection: &Connection, shown: &str) -> Result<Version, StoreE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::span::{Hour, HourSpan};
     use crate::store::samples::{ORGANIZATION, at, record_hour};
     use std::os::unix::fs::PermissionsExt;
     use std::sync::Mutex;
@@ -397,6 +428,33 @@ mod tests {
         );
         drop((first, command));
         daemon(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_private_copy_has_everything_and_gives_nothing_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let all = HourSpan {
+            start: Hour::from_count(0),
+            end: Hour::from_count(1_000_000),
+        };
+        let name = ORGANIZATION.into();
+        let empty = Store::private_copy(&path).unwrap();
+        assert_eq!(empty.organizations().await.unwrap(), []);
+        assert!(!path.exists());
+        let store = daemon(&path).unwrap();
+        store.load_organization(&name, at(0), at(0)).await.unwrap();
+        record_hour(&store, "w", 0, 7).await.unwrap();
+        let before = store.sums(&name, all).await.unwrap();
+        // Also beside the daemon, of what stands in its log.
+        let copy = Store::private_copy(&path).unwrap();
+        assert_eq!(copy.sums(&name, all).await.unwrap(), before);
+        record_hour(&copy, "w", 1, 9).await.unwrap();
+        assert_ne!(copy.sums(&name, all).await.unwrap(), before);
+        assert_eq!(store.sums(&name, all).await.unwrap(), before);
+        drop((copy, store));
+        let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+        assert!(files.len() <= 2, "{files:?}");
     }
 
     #[tokio::test]

@@ -17,10 +17,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::office::{Office, ids, slack, webhook};
-use receiver::{Answer, Receiver};
-
-#[path = "../fakes/receiver.rs"]
-mod receiver;
+use crate::receiver::{Answer, Post, Receiver};
 
 /// Attempts as `id:alert sequence reason,…`.
 fn attempts(memory: &Memory) -> Vec<String> {
@@ -40,7 +37,7 @@ fn attempts(memory: &Memory) -> Vec<String> {
 
 /// The ids of posts, in the order in which they came.
 fn post_ids(receiver: &Receiver) -> Vec<String> {
-    let id = |post: &receiver::Post| post.headers["webhook-id"].to_str().unwrap().to_owned();
+    let id = |post: &Post| post.headers["webhook-id"].to_str().unwrap().to_owned();
     receiver.posts().iter().map(id).collect()
 }
 

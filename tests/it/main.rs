@@ -13,9 +13,12 @@ mod source;
 mod harness;
 mod office;
 mod program;
+#[path = "../fakes/receiver.rs"]
+mod receiver;
 
 mod alerts;
 mod cli;
+mod cli_check;
 mod cli_store;
 mod config;
 mod cycle;

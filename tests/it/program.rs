@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -44,6 +44,26 @@ impl Home {
             self.path("spendwatch.db").display(),
         );
         fs::write(self.path("spendwatch.toml"), text).unwrap();
+    }
+
+    /// Runs a command on the configuration, to its end.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_spendwatch"))
+            .args(arguments)
+            .arg("--config")
+            .arg(self.path("spendwatch.toml"))
+            .env_remove("RUST_LOG")
+            .output()
+            .unwrap()
+    }
+
+    /// What a command says on standard output, in JSON, where it ends as it should.
+    #[track_caller]
+    pub fn json(&self, exit: i32, arguments: &[&str]) -> serde_json::Value {
+        let output = self.command(&[arguments, &["--output", "json"]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(exit), "{said}");
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 }
 

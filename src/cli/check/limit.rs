@@ -1,13 +1,12 @@
-//! `check --limit`: one question, one answer.
+//! `check --limit`: one question, one answer. Needs no rules, no file and no store.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Args;
-
 use crate::app::wiring;
+use crate::cli::check::verdict::Verdict;
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::print;
+use crate::cli::output::{Cell, Column, Format, Sheet, print, shown};
 use crate::clock::{Chance, Clock};
 use crate::config::organizations::Organization;
 use crate::config::source::Environment;
@@ -16,61 +15,55 @@ use crate::domain::span::Day;
 use crate::domain::usage::{Part, sum};
 use crate::metrics::requests::RequestCounts;
 
-/// One limit for the organization's month.
-#[derive(Debug, Args)]
-pub struct Check {
-    /// The limit of the month to date, in USD; rules of the file are not evaluated
-    #[arg(long, value_name = "USD", value_parser = parse_limit)]
+/// Exit 0 below the limit, 2 at or above, 1 when it cannot be told.
+pub async fn compare(
     limit: Usd,
-}
-
-fn parse_limit(text: &str) -> Result<Usd, String> {
-    match Usd::parse(text) {
-        Ok(usd) if usd >= Usd::ZERO => Ok(usd),
-        Ok(_) => Err("a limit is not negative".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-impl Check {
-    /// Exit 0 below the limit, 2 at or above, 1 when it cannot be told.
-    pub async fn run(&self, globals: &Globals, environment: &Environment) -> ExitCode {
-        self.compare(globals, environment)
-            .await
-            .unwrap_or_else(|failure| {
-                failure.tell();
-                ExitCode::FAILURE
-            })
-    }
-
-    async fn compare(
-        &self,
-        globals: &Globals,
-        environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
-        let config = globals.load(environment)?;
-        let (mut told, mut is_over, mut is_unknown) = (String::new(), false, false);
-        for organization in globals.organizations(&config)? {
-            match month_to_date(organization, environment).await {
-                Ok(spend) => {
-                    told.push_str(&tell(organization.name.as_str(), spend, self.limit));
-                    told.push('\n');
-                    is_over |= spend > Usd::ZERO && spend >= self.limit;
-                }
-                Err(error) => {
-                    eprintln!("error: {error:#}");
-                    is_unknown = true;
-                }
+    globals: &Globals,
+    environment: &Environment,
+) -> Result<ExitCode, Failure> {
+    let config = globals.load(environment)?;
+    let (mut told, mut rows, mut verdict) = (String::new(), Vec::new(), Verdict::default());
+    for organization in globals.organizations(&config)? {
+        match month_to_date(organization, environment).await {
+            Ok(spend) => {
+                let name = organization.name.as_str();
+                let is_over = spend > Usd::ZERO && spend >= limit;
+                told.push_str(&tell(name, spend, limit));
+                told.push('\n');
+                rows.push(row(name, spend, limit, is_over));
+                verdict.is_over |= is_over;
+            }
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                verdict.is_unknown = true;
             }
         }
-        // What is over is over, whatever else is unknown; what is unknown is never quiet.
-        let exit = match (is_over, is_unknown) {
-            (true, _) => ExitCode::from(2),
-            (false, true) => ExitCode::FAILURE,
-            (false, false) => ExitCode::SUCCESS,
-        };
-        Ok(print(&told, exit))
     }
+    let columns = COLUMNS.to_vec();
+    let text = match globals.output {
+        Format::Table => told,
+        Format::Json | Format::Csv => Sheet { columns, rows }.render(globals.output),
+    };
+    Ok(print(&text, verdict.exit()))
+}
+
+const COLUMNS: [Column; 5] = [
+    shown("organization", "ORGANIZATION"),
+    shown("month_to_date_usd", "MONTH TO DATE"),
+    shown("limit_usd", "LIMIT"),
+    shown("overage_percent", "OVERAGE"),
+    shown("is_over", "OVER"),
+];
+
+fn row(organization: &str, spend: Usd, limit: Usd, is_over: bool) -> Vec<Cell> {
+    let overage = overage_percent(limit.pico(), spend.pico()).filter(|_| is_over);
+    vec![
+        Cell::Text(organization.to_owned()),
+        Cell::Decimal(spend.to_string()),
+        Cell::Decimal(limit.to_string()),
+        overage.map_or(Cell::Empty, Cell::Decimal),
+        Cell::Flag(is_over),
+    ]
 }
 
 async fn month_to_date(
