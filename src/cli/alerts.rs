@@ -230,10 +230,10 @@ fn state_word(phase: Phase) -> &'static str {
     }
 }
 
-/// Exact, in USD, tokens, requests or seconds.
+/// In USD, tokens, requests or seconds.
 pub fn figure(watch: Watch, quantity: Quantity) -> Cell {
     match watch {
-        Watch::Spend => Cell::Decimal(Usd::from_pico(quantity).to_string()),
+        Watch::Spend => Cell::Money(Usd::from_pico(quantity)),
         Watch::Tokens | Watch::Requests | Watch::DataAge => Cell::Count(quantity),
     }
 }

@@ -17,6 +17,7 @@ pub mod notifications;
 pub mod notify;
 pub mod run;
 pub mod store;
+pub mod usage;
 
 use std::process::ExitCode;
 
@@ -88,6 +89,11 @@ enum Command {
         after_help = "Example: spendwatch notify test finops-slack"
     )]
     Notify(notify::Command),
+    /// What was used, by organization, workspace, model or team; from the ledger, or with `--live` from the service
+    #[command(
+        after_help = "Example: spendwatch usage --from 2026-11-01 --by model --granularity day"
+    )]
+    Usage(usage::Usage),
     /// Look after the store
     #[command(subcommand, after_help = "Example: spendwatch store check")]
     Store(store::Command),
@@ -124,6 +130,7 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
         Command::Alerts(alerts) => end(alerts.run(globals, environment).await),
         Command::Notifications(messages) => end(messages.run(globals, environment).await),
         Command::Notify(notify) => end(notify.run(globals, environment).await),
+        Command::Usage(usage) => end(usage.run(globals, environment).await),
         Command::Store(store) => end(store.run(globals, environment).await),
         Command::Healthcheck(check) => end(check.run(globals, environment).await),
         Command::Init(init) => init.run(),

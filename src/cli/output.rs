@@ -12,6 +12,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value};
 
+use crate::domain::money::{Usd, group_thousands};
 use crate::notify::words;
 
 /// Tables are fitted into this on a terminal; in a pipe no line is broken.
@@ -40,6 +41,8 @@ pub enum Cell {
     Count(i128),
     /// A number with its exact decimals: a string in JSON.
     Decimal(String),
+    /// An amount: exact for machines, in cents for people.
+    Money(Usd),
     /// A moment.
     Time(Timestamp),
     /// Several texts.
@@ -94,8 +97,9 @@ impl Cell {
         match self {
             Cell::Empty => "-".to_owned(),
             Cell::Text(text) => words::clean(text),
-            Cell::Count(count) => count.to_string(),
+            Cell::Count(count) => grouped(*count),
             Cell::Decimal(digits) => digits.clone(),
+            Cell::Money(usd) => usd.grouped(),
             Cell::Time(at) => short_time(*at),
             Cell::Flag(is_so) => (if *is_so { "yes" } else { "no" }).to_owned(),
             Cell::List(texts) => {
@@ -110,6 +114,7 @@ impl Cell {
             Cell::Empty => String::new(),
             Cell::Text(text) | Cell::Decimal(text) => text.clone(),
             Cell::Count(count) => count.to_string(),
+            Cell::Money(usd) => usd.to_string(),
             Cell::Time(at) => at.to_string(),
             Cell::Flag(is_so) => is_so.to_string(),
             Cell::List(texts) => texts.join("; "),
@@ -124,6 +129,7 @@ impl Cell {
             Cell::Count(count) => {
                 i64::try_from(*count).map_or_else(|_| Value::from(count.to_string()), Value::from)
             }
+            Cell::Money(usd) => Value::from(usd.to_string()),
             Cell::Time(at) => Value::from(at.to_string()),
             Cell::Flag(is_so) => Value::from(*is_so),
             Cell::List(texts) => Value::from(texts.clone()),
@@ -132,10 +138,19 @@ impl Cell {
 
     fn is_number(&self) -> bool {
         match self {
-            Cell::Count(_) | Cell::Decimal(_) => true,
+            Cell::Count(_) | Cell::Decimal(_) | Cell::Money(_) => true,
             Cell::Empty | Cell::Text(_) | Cell::Time(_) | Cell::List(_) | Cell::Flag(_) => false,
         }
     }
+}
+
+/// `-1,234,567`.
+fn grouped(count: i128) -> String {
+    let sign = if count < 0 { "-" } else { "" };
+    format!(
+        "{sign}{}",
+        group_thousands(&count.unsigned_abs().to_string())
+    )
 }
 
 /// `2026-11-24 14:05Z`.

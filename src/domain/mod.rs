@@ -36,6 +36,7 @@ pub mod knowledge;
 
 pub mod counting;
 
+pub mod breakdown;
 pub mod measure;
 pub mod tell;
 

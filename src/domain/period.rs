@@ -150,6 +150,14 @@ pub fn cut(period: Period, zone: &TimeZone, at: Timestamp) -> Cut {
     }
 }
 
+/// From the first instant of a local day to the last of another; empty where that lies before it.
+pub fn days(zone: &TimeZone, first: Date, last: Date) -> Span {
+    Span {
+        start: midnight(zone, first),
+        end: midnight(zone, add_days(last, 1)),
+    }
+}
+
 /// The calendar period just before one; a rolling span has no such thing and gives the span of equal length before it.
 pub fn previous(period: Period, zone: &TimeZone, cut_now: &Cut) -> Cut {
     match period {

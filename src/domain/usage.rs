@@ -170,6 +170,19 @@ pub fn difference(left: &Cells, right: &Cells) -> Cells {
     cells
 }
 
+/// What one part used of one model from some hour on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageRow {
+    /// Whose usage.
+    pub part: Part,
+    /// Of which model.
+    pub model: ModelName,
+    /// The first hour of the group.
+    pub hour: Hour,
+    /// How much; never all zero.
+    pub amounts: Amounts,
+}
+
 /// Buckets of one part and one granularity, by their first hour.
 pub type Buckets = BTreeMap<Hour, Cells>;
 

@@ -192,12 +192,10 @@ mod tests {
                 .save_directory(&organization, &directory)
                 .await
                 .unwrap();
-            assert_eq!(
-                store.directory(&organization).await.unwrap(),
-                Some(directory.clone())
-            );
+            let known = store.known(&organization).await.unwrap();
+            assert_eq!(known.map(|known| known.directory), Some(directory.clone()));
         }
         assert_eq!(directory.workspaces["a"].1, Presence::Gone);
-        assert_eq!(store.directory(&"other".into()).await.unwrap(), None);
+        assert_eq!(store.known(&"other".into()).await.unwrap(), None);
     }
 }

@@ -8,25 +8,12 @@ use crate::domain::coverage::Coverage;
 use crate::domain::ids::{ModelName, OrganizationName};
 use crate::domain::record::{Kind, Recorded, Stored};
 use crate::domain::span::{Hour, HourSpan};
-use crate::domain::usage::{Amounts, Buckets, Cells, Part};
+use crate::domain::usage::{Amounts, Buckets, Cells, Part, UsageRow};
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
 use crate::store::names::{self, ModelIds, ModelNames, StoredPart};
 use crate::store::rows::{Bucket, add_to_recorded, doubts, for_rows, write_doubt, write_row};
 use crate::store::values::{add, granularity_number, kind_of};
-
-/// What one part used of one model from some hour on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageRow {
-    /// Whose usage; never the whole.
-    pub part: Part,
-    /// Of which model.
-    pub model: ModelName,
-    /// The first hour of the group.
-    pub hour: Hour,
-    /// How much; never all zero.
-    pub amounts: Amounts,
-}
 
 impl Store {
     /// A part's rows and doubts in whole days; nothing where the part is not known.

@@ -36,6 +36,15 @@ pub struct OrganizationState {
     pub alerts: Vec<Alert>,
 }
 
+/// Who there is, and what is known of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Workspaces and the organization's own data.
+    pub directory: Directory,
+    /// By part, the remainder and the whole among them.
+    pub coverages: BTreeMap<Part, Coverage>,
+}
+
 impl Store {
     /// What is stored of an organization. One that is new begins at `now`. Ended alerts are among it when their period ends
     /// after `ended_after`.
@@ -77,16 +86,21 @@ impl Store {
         .await
     }
 
-    /// The directory for a command; `None` where nothing of the organization is stored.
-    pub async fn directory(
+    /// What a command needs to know of an organization; `None` where nothing of it is stored.
+    pub async fn known(
         &self,
         organization: &OrganizationName,
-    ) -> Result<Option<Directory>, StoreError> {
+    ) -> Result<Option<Known>, StoreError> {
         let name = organization.clone();
         self.read(move |db| {
-            names::find_organization(db, &name)?
-                .map(|organization| directory::load(db, organization))
-                .transpose()
+            let Some(organization) = names::find_organization(db, &name)? else {
+                return Ok(None);
+            };
+            let parts = names::parts(db, organization)?.into_iter();
+            Ok(Some(Known {
+                directory: directory::load(db, organization)?,
+                coverages: parts.map(|part| (part.part, part.coverage)).collect(),
+            }))
         })
         .await
     }

@@ -154,10 +154,10 @@ async fn alerts_are_listed_filtered_and_shown_with_their_changes() {
 "#);
     insta::assert_snapshot!(filled.good(&["alerts", "show", &id]), @r#"
 ID                STATE   SEVERITY  RULE   SUBJECT      PERIOD   VALUE
-28a5f1d103afb058  firing  critical  month  workspace_a  2026-11  120.000001
+28a5f1d103afb058  firing  critical  month  workspace_a  2026-11  120.00
 
-AT                 STATE   ENDED BY  SEVERITY  THRESHOLD  VALUE       TOLD
-2026-11-24 12:30Z  firing  -         critical  100%       120.000001  chat: first
+AT                 STATE   ENDED BY  SEVERITY  THRESHOLD  VALUE   TOLD
+2026-11-24 12:30Z  firing  -         critical  100%       120.00  chat: first
 "#);
     assert_eq!(
         filled.json(&["alerts", "list", "--state", "ended"]),

@@ -20,6 +20,7 @@ mod alerts;
 mod cli;
 mod cli_check;
 mod cli_store;
+mod cli_usage;
 mod config;
 mod cycle;
 mod delivery;

@@ -59,8 +59,8 @@ fn row(organization: &str, spend: Usd, limit: Usd, is_over: bool) -> Vec<Cell> {
     let overage = overage_percent(limit.pico(), spend.pico()).filter(|_| is_over);
     vec![
         Cell::Text(organization.to_owned()),
-        Cell::Decimal(spend.to_string()),
-        Cell::Decimal(limit.to_string()),
+        Cell::Money(spend),
+        Cell::Money(limit),
         overage.map_or(Cell::Empty, Cell::Decimal),
         Cell::Flag(is_over),
     ]

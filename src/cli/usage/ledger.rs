@@ -1,0 +1,92 @@
+//! Usage as the ledger has it. What it does not know is said, and never told as zero.
+
+use crate::cli::globals::{Failure, Globals};
+use crate::cli::output::short_time;
+use crate::cli::usage::question::{Question, Told};
+use crate::config::Config;
+use crate::config::source::Environment;
+use crate::domain::coverage::Coverage;
+use crate::domain::ids::OrganizationName;
+use crate::domain::period::Period;
+use crate::domain::span::{Day, Hour};
+use crate::domain::usage::Part;
+use crate::store::organization::Known;
+
+/// What is stored of each organization that is asked for.
+pub async fn read(
+    question: &Question,
+    globals: &Globals,
+    environment: &Environment,
+) -> Result<(Config, Vec<Told>), Failure> {
+    let (config, store) = globals.open_store(environment)?;
+    let hours = question.hours;
+    let mut all = Vec::new();
+    for organization in globals.organizations(&config)? {
+        let name = &organization.name;
+        let Some(known) = store.known(name).await? else {
+            globals.remark(&format!("nothing is stored of organization `{name}`"));
+            continue;
+        };
+        check_known(question, globals, name, &known)?;
+        let pieces = question.pieces.clone();
+        let rows = store
+            .usage(name, hours, move |hour| pieces.first_hour(hour))
+            .await?;
+        all.push(Told {
+            organization: name.clone(),
+            directory: known.directory,
+            rows,
+        });
+    }
+    Ok((config, all))
+}
+
+/// Says from when to when all is known. Hours that are known only as days cannot be told.
+fn check_known(
+    question: &Question,
+    globals: &Globals,
+    name: &OrganizationName,
+    known: &Known,
+) -> Result<(), Failure> {
+    let hours = question.hours;
+    let parts = known.coverages.iter();
+    let parts = parts.filter(|(part, _)| match part {
+        Part::Workspace(id) => known.directory.present().any(|there| there.id == *id),
+        Part::Whole => true,
+        Part::Unattributed => false,
+    });
+    let coverages: Vec<&Coverage> = parts.map(|(_, coverage)| coverage).collect();
+    let is_cut_by_hours = question.period == Period::Hour;
+    let hourly_from = coverages.iter().filter_map(|known| known.hours_from).max();
+    let hourly_from = hourly_from.map_or(Hour::of(question.now), Day::first_hour);
+    if is_cut_by_hours && hours.start < hourly_from {
+        return Err(Failure::World(format!(
+            "organization `{name}`: hours are known from {} on, before that only days; `--granularity day` tells them",
+            short_time(hourly_from.start())
+        )));
+    }
+    let known_from = coverages.iter().map(|known| known.known_from()).max();
+    match known_from.flatten() {
+        Some(day) if day.first_hour() > hours.start => globals.remark(&format!(
+            "organization `{name}`: all is known from {} on; what was before is told as far as it is known",
+            short_time(day.start())
+        )),
+        Some(_) => {}
+        None => globals.remark(&format!("organization `{name}`: nothing was read yet")),
+    }
+    let as_of = coverages.iter().map(|known| known.as_of).min().flatten();
+    if let Some(as_of) = as_of.filter(|as_of| *as_of < hours.end.start()) {
+        globals.remark(&format!(
+            "organization `{name}`: known up to {}",
+            short_time(as_of)
+        ));
+    }
+    let is_off = !question.is_utc();
+    if is_off && !is_cut_by_hours && hours.start < hourly_from {
+        globals.remark(&format!(
+            "organization `{name}`: before {} only days of UTC are known; they count where they begin",
+            short_time(hourly_from.start())
+        ));
+    }
+    Ok(())
+}

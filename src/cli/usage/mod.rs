@@ -1,0 +1,241 @@
+//! `usage`: what was used, by whom and when, from the ledger or straight from the service.
+
+mod dates;
+
+mod question;
+
+mod ledger;
+mod live;
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::cli::globals::{Failure, Globals};
+use crate::cli::output::{Cell, Column, Format, Sheet, hidden, json_text, print, shown};
+use crate::cli::usage::dates::Dates;
+use crate::cli::usage::question::Question;
+use crate::clock::Clock;
+use crate::config::source::Environment;
+use crate::domain::breakdown::{self, Entry, Naming};
+use crate::domain::ids::OrganizationName;
+use crate::domain::period::{Period, Zone};
+use crate::domain::subject::SubjectKind;
+use crate::domain::usage::Amounts;
+
+/// Which usage, and how it is broken down.
+#[derive(Debug, Args)]
+pub struct Usage {
+    /// The first day, like 2026-11-01, or a month, like 2026-11; the first of this month where it is not said
+    #[arg(long, value_name = "DATE", value_parser = dates::parse)]
+    from: Option<Dates>,
+    /// The last day or month, itself included; today where it is not said
+    #[arg(long, value_name = "DATE", value_parser = dates::parse)]
+    to: Option<Dates>,
+    /// Of whom
+    #[arg(long, value_enum, default_value_t = By::Workspace)]
+    by: By,
+    /// In pieces of time
+    #[arg(long, value_enum, default_value_t = Pace::Month)]
+    granularity: Pace,
+    /// Where days and months are cut
+    #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = parse_zone)]
+    time_zone: Zone,
+    /// Ask the service, not the ledger; needs no store
+    #[arg(long)]
+    live: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    Organization,
+    Workspace,
+    Model,
+    Team,
+    /// Not in this version
+    #[value(hide = true, name = "api_key")]
+    ApiKey,
+    /// Not in this version
+    #[value(hide = true)]
+    User,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Pace {
+    Hour,
+    Day,
+    Month,
+}
+
+fn parse_zone(name: &str) -> Result<Zone, String> {
+    let rules = TimeZone::get(name)
+        .map_err(|_| "is no time zone; IANA names are meant, like `Europe/Berlin`".to_owned())?;
+    Ok(Zone {
+        name: name.into(),
+        rules,
+    })
+}
+
+impl Usage {
+    /// From the first day to the last, both included.
+    pub async fn run(
+        &self,
+        globals: &Globals,
+        environment: &Environment,
+    ) -> Result<ExitCode, Failure> {
+        let question = self.question(Clock::system().now())?;
+        let (config, told) = if self.live {
+            live::ask(&question, globals, environment).await?
+        } else {
+            ledger::read(&question, globals, environment).await?
+        };
+        let mut lines = Vec::new();
+        for told in &told {
+            let naming = Naming {
+                organization: &told.organization,
+                directory: &told.directory,
+                teams: &config.teams,
+            };
+            let entries = breakdown::break_down(question.by, naming, &told.rows);
+            lines.extend(entries.into_iter().map(|entry| (&told.organization, entry)));
+        }
+        lines.sort_by_key(|(_, entry)| entry.first);
+        if lines.is_empty() {
+            globals.remark("No usage");
+        }
+        let text = render(&question, told.len() > 1, &lines, globals.output);
+        Ok(print(&text, ExitCode::SUCCESS))
+    }
+
+    fn question(&self, now: Timestamp) -> Result<Question, Failure> {
+        let by = match self.by {
+            By::Organization => SubjectKind::Organization,
+            By::Workspace => SubjectKind::Workspace,
+            By::Model => SubjectKind::Model,
+            By::Team => SubjectKind::Team,
+            By::ApiKey | By::User => {
+                return Err(Failure::usage(
+                    "usage by API key or user is not in this version: the `guide` dialect does not tell it",
+                ));
+            }
+        };
+        let period = match self.granularity {
+            Pace::Hour => Period::Hour,
+            Pace::Day => Period::Day,
+            Pace::Month => Period::Month,
+        };
+        let today = now.to_zoned(self.time_zone.rules.clone()).date();
+        let dates = dates::between(self.from, self.to, today).map_err(Failure::usage)?;
+        Ok(Question::new(
+            dates,
+            self.time_zone.clone(),
+            period,
+            by,
+            now,
+        ))
+    }
+}
+
+type Line<'a> = (&'a OrganizationName, Entry);
+
+/// JSON has the total beside the rows; CSV has rows alone, so that summing them up is right.
+fn render(question: &Question, is_many: bool, lines: &[Line<'_>], format: Format) -> String {
+    let mut sheet = Sheet {
+        columns: columns(question.by, is_many),
+        rows: lines
+            .iter()
+            .map(|(organization, entry)| row(question, organization, entry))
+            .collect(),
+    };
+    let total = lines
+        .iter()
+        .fold(Amounts::ZERO, |sum, (_, entry)| sum + entry.amounts);
+    match format {
+        Format::Csv => sheet.render(format),
+        Format::Json => {
+            let cells = amounts(&total);
+            let total = Sheet {
+                columns: AMOUNTS.to_vec(),
+                rows: vec![cells],
+            };
+            json_text(&serde_json::json!({
+                "from": question.dates.first.to_string(),
+                "to": question.dates.last.to_string(),
+                "time_zone": &*question.zone.name,
+                "rows": sheet.as_json(),
+                "total": total.as_json()[0].take(),
+            }))
+        }
+        Format::Table => {
+            let mut cells = vec![Cell::Text("total".to_owned())];
+            cells.resize(N_NAMES, Cell::Empty);
+            cells.extend(amounts(&total));
+            sheet.rows.push(cells);
+            sheet.render(format)
+        }
+    }
+}
+
+/// Columns before the amounts.
+const N_NAMES: usize = 4;
+
+const AMOUNTS: [Column; 8] = [
+    shown("spend_usd", "USD"),
+    shown("tokens", "TOKENS"),
+    hidden("input_tokens"),
+    hidden("output_tokens"),
+    hidden("cache_read_tokens"),
+    hidden("cache_write_5m_tokens"),
+    hidden("cache_write_1h_tokens"),
+    shown("requests", "REQUESTS"),
+];
+
+fn columns(by: SubjectKind, is_many: bool) -> Vec<Column> {
+    let organization = match by {
+        // There it is the name already.
+        SubjectKind::Organization => hidden("organization"),
+        _ if is_many => shown("organization", "ORGANIZATION"),
+        SubjectKind::Workspace | SubjectKind::Model | SubjectKind::Team => hidden("organization"),
+    };
+    let (id, name, heading) = match by {
+        SubjectKind::Organization => ("organization_id", "name", "ORGANIZATION"),
+        SubjectKind::Workspace => ("workspace_id", "workspace", "WORKSPACE"),
+        SubjectKind::Model => ("model_id", "model", "MODEL"),
+        SubjectKind::Team => ("team_id", "team", "TEAM"),
+    };
+    let names = [
+        shown("period", "PERIOD"),
+        organization,
+        hidden(id),
+        shown(name, heading),
+    ];
+    names.into_iter().chain(AMOUNTS).collect()
+}
+
+fn row(question: &Question, organization: &OrganizationName, entry: &Entry) -> Vec<Cell> {
+    let mut cells = vec![
+        Cell::text_or_empty(question.pieces.label(entry.first)),
+        Cell::Text(organization.to_string()),
+        Cell::Text(entry.subject.id.to_string()),
+        Cell::Text(entry.name.clone()),
+    ];
+    cells.extend(amounts(&entry.amounts));
+    cells
+}
+
+fn amounts(amounts: &Amounts) -> Vec<Cell> {
+    let tokens = &amounts.tokens;
+    let count = |count: i64| Cell::Count(i128::from(count));
+    vec![
+        Cell::Money(amounts.spend),
+        count(tokens.sum()),
+        count(tokens.input),
+        count(tokens.output),
+        count(tokens.cache_read),
+        count(tokens.cache_write_5m),
+        count(tokens.cache_write_1h),
+        count(amounts.requests),
+    ]
+}
