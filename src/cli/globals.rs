@@ -7,7 +7,6 @@ use clap::Args;
 
 use crate::cli::output::{Format, Sheet, print};
 use crate::clock::Clock;
-use crate::config::near::nearest;
 use crate::config::organizations::Organization;
 use crate::config::source::Environment;
 use crate::config::{self, Config};
@@ -113,17 +112,9 @@ impl Globals {
 
     /// The organizations that are asked for: the one of `--org`, else all.
     pub fn organizations<'a>(&self, config: &'a Config) -> Result<Vec<&'a Organization>, Failure> {
-        let Some(asked) = &self.org else {
-            return Ok(config.organizations.iter().collect());
-        };
-        let names = || config.organizations.iter().map(|known| known.name.as_str());
-        match config
-            .organizations
-            .iter()
-            .find(|known| known.name.as_str() == asked)
-        {
-            Some(organization) => Ok(vec![organization]),
-            None => Err(Failure::usage(unknown("organization", asked, names()))),
+        match &self.org {
+            Some(asked) => Ok(vec![config.organization(asked).map_err(Failure::usage)?]),
+            None => Ok(config.organizations.iter().collect()),
         }
     }
 
@@ -138,17 +129,4 @@ impl Globals {
     pub fn print(&self, sheet: &Sheet, exit: ExitCode) -> ExitCode {
         print(&sheet.render(self.output), exit)
     }
-}
-
-/// A name that is not there, the near miss, and what there is.
-pub fn unknown<'a>(kind: &str, asked: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let known: Vec<&str> = known.collect();
-    let near = nearest(asked, known.iter().copied())
-        .map(|near| format!("; did you mean `{near}`?"))
-        .unwrap_or_default();
-    let named: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-    format!(
-        "the configuration has no {kind} `{asked}`{near} (it has {})",
-        named.join(", ")
-    )
 }

@@ -7,8 +7,9 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use crate::app::wiring;
-use crate::cli::globals::{Failure, Globals, unknown};
+use crate::cli::globals::{Failure, Globals};
 use crate::clock::{Chance, Clock};
+use crate::config::near::unknown;
 use crate::config::source::Environment;
 use crate::domain::alert::{Identity, Line, Slot};
 use crate::domain::ids::OrganizationName;

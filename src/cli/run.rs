@@ -48,7 +48,10 @@ impl Run {
         globals: &Globals,
         environment: &Environment,
     ) -> Result<(Daemon, Signals), Failure> {
-        let config = globals.read(environment)?;
+        let mut config = globals.read(environment)?;
+        if let Some(name) = &globals.org {
+            config = config.with_only(name).map_err(Failure::usage)?;
+        }
         let overrides = Overrides {
             level: self.log_level.clone(),
             is_json: self.log_format.map(|format| format == LogFormat::Json),
@@ -63,7 +66,10 @@ impl Run {
         let store = Store::open_for_daemon(&config.store.path, clock.now())?;
         let listener = listen(&config).map_err(Failure::World)?;
         let start = Start {
-            reload_from: ReloadFrom::Named(globals.config.clone()),
+            reload_from: ReloadFrom::Same {
+                file: globals.config.clone(),
+                only: globals.org.clone(),
+            },
             environment: environment.clone(),
             store,
             clock,

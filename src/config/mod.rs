@@ -32,6 +32,7 @@ pub mod show;
 use std::path::{Path, PathBuf};
 
 use crate::config::digests::Digest;
+use crate::config::near::unknown;
 use crate::config::notifiers::{Notifier, NotifierKind};
 use crate::config::organizations::Organization;
 use crate::config::problem::{Problem, Problems};
@@ -76,6 +77,24 @@ pub struct Config {
     pub audit: Audit,
     /// What is accepted and should be looked at.
     pub warnings: Vec<Problem>,
+}
+
+impl Config {
+    /// One organization by its name; the error says which there are.
+    pub fn organization(&self, name: &str) -> Result<&Organization, String> {
+        let mut all = self.organizations.iter();
+        all.find(|known| known.name.as_str() == name)
+            .ok_or_else(|| {
+                let known = self.organizations.iter().map(|known| known.name.as_str());
+                unknown("organization", name, known)
+            })
+    }
+
+    /// Without all organizations but one.
+    pub fn with_only(mut self, name: &str) -> Result<Config, String> {
+        self.organizations = vec![self.organization(name)?.clone()];
+        Ok(self)
+    }
 }
 
 /// Loads what `--config`, else `SPENDWATCH_CONFIG`, else the default path names, else what the environment alone says.

@@ -17,6 +17,19 @@ pub fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&
     (distance <= 1 + nearest.len() / 4).then_some(nearest)
 }
 
+/// A name that is not there, the near miss, and what there is.
+pub fn unknown<'a>(kind: &str, asked: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.collect();
+    let near = nearest(asked, known.iter().copied())
+        .map(|near| format!("; did you mean `{near}`?"))
+        .unwrap_or_default();
+    let named: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+    format!(
+        "the configuration has no {kind} `{asked}`{near} (it has {})",
+        named.join(", ")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -58,8 +58,13 @@ pub struct Start {
 
 /// Where a reload finds another configuration.
 pub enum ReloadFrom {
-    /// As at the start: the file that was named, else those that are looked for, else the environment.
-    Named(Option<PathBuf>),
+    /// As at the start.
+    Same {
+        /// The file that was named; else those that are looked for, else the environment.
+        file: Option<PathBuf>,
+        /// The one organization that is watched; else all.
+        only: Option<String>,
+    },
     /// Nowhere: there is no file.
     Nowhere,
 }
@@ -193,8 +198,14 @@ impl Daemon {
 
     async fn try_reload(&mut self) -> Result<(), String> {
         let config = match &self.reload_from {
-            ReloadFrom::Named(file) => config::load(file.as_deref(), &self.app.environment)
-                .map_err(|problems| problems.to_string())?,
+            ReloadFrom::Same { file, only } => {
+                let config = config::load(file.as_deref(), &self.app.environment)
+                    .map_err(|problems| problems.to_string())?;
+                match only {
+                    Some(name) => config.with_only(name)?,
+                    None => config,
+                }
+            }
             ReloadFrom::Nowhere => return Err("there is no file to read again".to_owned()),
         };
         for warning in &config.warnings {

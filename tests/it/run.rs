@@ -309,3 +309,31 @@ fn a_bad_configuration_is_told_whole_and_starts_nothing() {
     }
     assert!(!home.path("spendwatch.db").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_org_only_that_organization_is_watched_also_after_a_reload() {
+    let simulator = simulator("1").await;
+    let home = Home::new();
+    home.configure(
+        &simulator,
+        "[[organizations]]\nname = \"other\"\nbase_url = \"http://127.0.0.1:9\"\nadmin_key = \"x\"\n",
+    );
+    let config = home.path("spendwatch.toml");
+    let arguments = ["run", "--config", config.to_str().unwrap(), "--org"];
+    let wrong = Program::start(&home, &[&arguments[..], &["othr"]].concat(), &[]);
+    let (status, said) = wrong.ended();
+    assert_eq!(status.code(), Some(2));
+    assert!(said[0].contains("did you mean `other`?"), "{said:?}");
+    let mut program = Program::start(&home, &[&arguments[..], &["acme"]].concat(), &[]);
+    let address = program.address();
+    program.wait_for("cycle ok");
+    for _ in 0..2 {
+        let ready = get(&address, "/readyz");
+        assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+        assert!(
+            ready.contains("acme") && !ready.contains("other"),
+            "{ready}"
+        );
+        assert!(post_reload(&address).starts_with("HTTP/1.1 200"));
+    }
+}
