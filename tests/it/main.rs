@@ -30,5 +30,6 @@ mod metrics;
 mod restart;
 mod rules;
 mod run;
+mod secrets;
 mod simulator;
 mod storm;

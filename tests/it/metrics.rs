@@ -14,6 +14,7 @@ use spendwatch::simulator::Simulator;
 use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::world::World;
 
+use crate::alerts::month_rule as month_rule_of_workspaces;
 use crate::harness::{Stage, at, organization};
 use crate::program::{Home, Program, ask, ask_bytes, get, month_rule};
 
@@ -316,4 +317,29 @@ fn check_with_promtool(metrics: &str) {
     let said = String::from_utf8_lossy(&output.stderr).into_owned()
         + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
+}
+
+#[tokio::test]
+async fn the_gauges_of_a_small_organization() {
+    let mut world = World::empty();
+    world.usage_limit = Some("1000".to_owned());
+    for (id, name) in [("workspace_a", "Alpha"), ("workspace_b", "B \"x\"\\\n")] {
+        world.add_workspace(id, name);
+        world.spend(id, "claude-sonnet-4-5", at("2026-11-23T09:00:00Z"), "40");
+    }
+    world.workspace_mut("workspace_a").monthly_limit = Some("50".to_owned());
+    world.spend(
+        "workspace_a",
+        "claude-haiku-4-5",
+        at("2026-11-24T09:10:00Z"),
+        "0.000001",
+    );
+    world.spend("", "claude-haiku-4-5", at("2026-11-24T09:10:00Z"), "2.5");
+    let stage = Stage::new(world, "2026-11-24T10:15:00Z").await;
+    let stage = stage.with_rule(month_rule_of_workspaces(50));
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    let (text, _) = gauges(&mut Renderer::default(), &watcher, ALL_SERIES);
+    insta::assert_snapshot!(text);
 }

@@ -132,6 +132,16 @@ impl Program {
         panic!("the log never said `{text}`:\n{}", self.said.join("\n"));
     }
 
+    /// Waits until each text was in some line of the log, in whatever order.
+    #[track_caller]
+    pub fn wait_for_all(&mut self, texts: &[&str]) {
+        for text in texts {
+            if !self.said.iter().any(|line| line.contains(text)) {
+                self.wait_for(text);
+            }
+        }
+    }
+
     /// Waits for a line of the output that holds a text.
     #[track_caller]
     pub fn wait_for_output(&mut self, text: &str) -> String {
