@@ -367,10 +367,7 @@ impl Watcher {
         match part {
             Part::Whole => true,
             Part::Unattributed => false,
-            Part::Workspace(id) => self
-                .directory
-                .present()
-                .any(|workspace| workspace.id == *id),
+            Part::Workspace(id) => self.directory.is_present(id),
         }
     }
 }

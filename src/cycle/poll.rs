@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream;
+use futures_util::{Stream, StreamExt};
 use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
 
 use crate::anthropic::error::FetchError;
+use crate::clock::Clock;
 use crate::cycle::plan::{self, Stage};
 use crate::cycle::state::{Trouble, Watcher};
 use crate::domain::coverage::{Coverage, Fetch};
@@ -17,7 +19,69 @@ use crate::store::error::StoreError;
 /// So many answers are recorded in one transaction at most.
 const BATCH: usize = 256;
 
+/// How long an answer waits for others, so that few of them at once do not mean a transaction each.
+const BATCH_WAIT: Duration = Duration::from_secs(1);
+
 type Fetched = (Fetch, Result<Answer, FetchError>);
+
+/// Answers that are recorded together.
+struct Gathered {
+    batch: Vec<Fetched>,
+    end: Option<End>,
+}
+
+/// Why no more answers come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// All were asked for.
+    Answered,
+    /// The key was refused, or there is no time left.
+    Broken,
+}
+
+/// What ends the asking early.
+struct Until {
+    clock: Clock,
+    deadline: Duration,
+    hurry: CancellationToken,
+}
+
+impl Until {
+    /// The next answers: so many that a transaction is worth it, or those that came within a while. A refused key ends them
+    /// at once, so that no more requests are made with it.
+    async fn gather(&self, answers: &mut (impl Stream<Item = Fetched> + Unpin)) -> Gathered {
+        let mut batch = Vec::new();
+        let mut record_at = None;
+        let end = loop {
+            let is_begun = record_at.is_some();
+            let until_recorded = self.left(record_at.unwrap_or(self.deadline));
+            let answer = tokio::select! {
+                biased;
+                () = self.hurry.cancelled() => break Some(End::Broken),
+                answer = answers.next() => answer,
+                () = self.clock.sleep(self.left(self.deadline)) => break Some(End::Broken),
+                () = self.clock.sleep(until_recorded), if is_begun => break None,
+            };
+            let Some((fetch, answer)) = answer else {
+                break Some(End::Answered);
+            };
+            let is_refused = matches!(&answer, Err(error) if error.is_about_the_key());
+            batch.push((fetch, answer));
+            if is_refused {
+                break Some(End::Broken);
+            }
+            if batch.len() == BATCH {
+                break None;
+            }
+            record_at.get_or_insert(self.clock.running() + BATCH_WAIT);
+        };
+        Gathered { batch, end }
+    }
+
+    fn left(&self, moment: Duration) -> Duration {
+        moment.saturating_sub(self.clock.running())
+    }
+}
 
 impl Watcher {
     /// Runs all stages until the deadline.
@@ -105,20 +169,26 @@ impl Watcher {
         let answers = stream::iter(fetches)
             .map(ask)
             .buffer_unordered(self.settings.max_concurrency);
-        let mut batches = Box::pin(answers.ready_chunks(BATCH));
-        let (clock, hurry) = (self.clock.clone(), self.hurry.clone());
+        let until = Until {
+            clock: self.clock.clone(),
+            deadline,
+            hurry: self.hurry.clone(),
+        };
+        let mut answers = Box::pin(answers);
+        let mut gathered = until.gather(&mut answers).await;
         loop {
-            let left = deadline.saturating_sub(clock.running());
-            let batch = tokio::select! {
-                biased;
-                batch = batches.next() => batch,
-                () = clock.sleep(left) => return Ok(false),
-                () = hurry.cancelled() => return Ok(false),
-            };
-            let Some(batch) = batch else { return Ok(true) };
-            self.record_batch(batch, polled_at, trouble).await?;
-            if trouble.is_refused {
-                return Ok(false);
+            match gathered.end {
+                // While one batch is recorded, the next one is asked for.
+                None => {
+                    let next = async { Ok(until.gather(&mut answers).await) };
+                    let batch = self.record_batch(gathered.batch, polled_at, trouble);
+                    ((), gathered) = tokio::try_join!(batch, next)?;
+                }
+                Some(end) => {
+                    self.record_batch(gathered.batch, polled_at, trouble)
+                        .await?;
+                    return Ok(end == End::Answered);
+                }
             }
         }
     }
@@ -139,6 +209,9 @@ impl Watcher {
                     self.note(trouble, &error);
                 }
             }
+        }
+        if answered.is_empty() {
+            return Ok(());
         }
         let wanted = answered
             .iter()
@@ -161,9 +234,6 @@ impl Watcher {
                 ));
             }
             changes.push((fetch.part.clone(), recorded));
-        }
-        if changes.is_empty() {
-            return Ok(());
         }
         self.store
             .record(&self.settings.organization, changes.clone(), Vec::new())

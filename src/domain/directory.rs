@@ -99,6 +99,13 @@ impl Directory {
             .map(|(workspace, _)| workspace)
     }
 
+    /// Whether a workspace counts as existing.
+    pub fn is_present(&self, id: &WorkspaceId) -> bool {
+        self.workspaces
+            .get(id)
+            .is_some_and(|(_, presence)| !matches!(presence, Presence::Gone))
+    }
+
     /// Whether a workspace is missing from the list and not yet believed to be gone.
     pub fn has_missing(&self) -> bool {
         self.workspaces

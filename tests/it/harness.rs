@@ -43,6 +43,7 @@ pub struct Stage {
     pub policy: Policy,
     pub faults: Option<Faults>,
     pub max_requests_per_minute: u32,
+    pub max_concurrency: usize,
 }
 
 impl Stage {
@@ -59,6 +60,7 @@ impl Stage {
             policy: Policy::default(),
             faults: None,
             max_requests_per_minute: 0,
+            max_concurrency: 2,
         }
     }
 
@@ -90,7 +92,7 @@ impl Stage {
         Settings {
             organization: organization(),
             dialect: Some(Dialect::Guide),
-            max_concurrency: 2,
+            max_concurrency: self.max_concurrency,
             reading: Reading {
                 settle: SignedDuration::from_mins(10),
                 history_days: 100,
@@ -128,7 +130,7 @@ impl Stage {
             organization: organization(),
             base_url: self.simulator.base_url(),
             timeout: Duration::from_secs(5),
-            max_concurrency: 2,
+            max_concurrency: self.max_concurrency,
             max_requests_per_minute: Some(self.max_requests_per_minute),
             ca_file: None,
         };

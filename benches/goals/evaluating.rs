@@ -1,0 +1,176 @@
+//! Ten rules on ten thousand workspaces: measured, compared, decided.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::SignedDuration;
+use spendwatch::domain::alert::{Now, Observed};
+use spendwatch::domain::decision::{Alerts, decide};
+use spendwatch::domain::ground::Ground;
+use spendwatch::domain::ids::{NotifierName, RuleName};
+use spendwatch::domain::matcher::{Glob, Matcher};
+use spendwatch::domain::money::{Percent, Usd};
+use spendwatch::domain::period::{Period, Zone};
+use spendwatch::domain::policy::{Manners, Policy};
+use spendwatch::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
+use spendwatch::domain::subject::SubjectKind;
+
+use crate::Extent;
+use crate::harness::{at, organization};
+use crate::made;
+use crate::report::{Goal, Report, by_turns};
+
+const N_WORKSPACES: usize = 10_000;
+
+pub fn run(report: &mut Report, _: Extent) {
+    let at = at("2026-11-24T14:20:00Z");
+    let organization = organization();
+    let policy = policy();
+    let directory = made::directory(N_WORKSPACES, at);
+    let figures = made::figures(&policy, N_WORKSPACES, at);
+    let ground = Ground {
+        organization: &organization,
+        directory: &directory,
+        teams: &[],
+        figures: &figures,
+    };
+    let now = Now {
+        at,
+        observed: Observed(0),
+        elapsed: 0,
+    };
+    let names = policy.rules.iter().map(|rule| (rule.name.clone(), at));
+    let quiet = Alerts {
+        by_slot: HashMap::new(),
+        rules_began: names.collect(),
+        store_began: at,
+    };
+    // Each workspace with place % 97 == 96 is over one rule's limit: about 1 % of them.
+    let loud = loud(&policy);
+    let mut firing = quiet.clone();
+    firing.take_over(&decide(&loud, &ground, &firing, &[], now), at);
+    let n_measured = decide(&policy, &ground, &quiet, &[], now)
+        .measurements
+        .len();
+    let (calm, excited) = by_turns(
+        9,
+        || decide(&policy, &ground, &quiet, &[], now),
+        || decide(&loud, &ground, &firing, &[], now),
+    );
+    let rate = |seconds: f64| n_measured as f64 / seconds / 1e6;
+    report.tell(
+        "evaluating: 10 rules × 10,000 workspaces, nothing fires",
+        rate(calm.median()),
+        "M/s",
+        Goal::AtLeast(1.0),
+    );
+    report.tell(
+        &format!(
+            "evaluating: the same while {} alerts fire",
+            firing.by_slot.len()
+        ),
+        rate(excited.median()),
+        "M/s",
+        Goal::AtLeast(1.0),
+    );
+}
+
+/// Every watch, calendar and rolling periods, all kinds of limits, globs.
+pub fn policy() -> Policy {
+    let glob = |pattern| Glob::new(pattern).ok();
+    let zone = |name: &str| Zone {
+        name: name.into(),
+        rules: jiff::tz::TimeZone::get(name).expect("a zone"),
+    };
+    let usual = rule("month");
+    let rules = vec![
+        usual.clone(),
+        Rule {
+            period: Period::Day,
+            ..rule("day")
+        },
+        Rule {
+            limit: Limit::Workspace,
+            ..rule("server")
+        },
+        Rule {
+            watch: Watch::Tokens,
+            ..rule("tokens")
+        },
+        Rule {
+            watch: Watch::Requests,
+            period: Period::Day,
+            ..rule("requests")
+        },
+        Rule {
+            period: Period::Rolling(24),
+            ..rule("rolling")
+        },
+        Rule {
+            period: Period::Week,
+            zone: zone("Europe/Vilnius"),
+            ..rule("week")
+        },
+        Rule {
+            watch: Watch::DataAge,
+            ..rule("age")
+        },
+        Rule {
+            matcher: Matcher {
+                model: glob("claude-opus*"),
+                ..Matcher::default()
+            },
+            ..rule("opus")
+        },
+        Rule {
+            matcher: Matcher {
+                workspace: glob("Workspace *"),
+                ..Matcher::default()
+            },
+            ..rule("named")
+        },
+    ];
+    let manners = Manners {
+        send_resolved: true,
+        tells_period_end: false,
+        min_severity: Severity::Info,
+        holds_state: false,
+    };
+    Policy {
+        rules,
+        notifiers: BTreeMap::from([(NotifierName::from("chat"), manners)]),
+    }
+}
+
+fn loud(policy: &Policy) -> Policy {
+    let mut policy = policy.clone();
+    // The largest uses of three models in three hours: see `made::cells`.
+    policy.rules[0].limit = Limit::Fixed(Usd::from_dollars(24).pico());
+    policy
+}
+
+fn rule(name: &str) -> Rule {
+    let threshold = |percent, severity| Threshold {
+        at: At::Share(Percent::from_whole(percent)),
+        severity,
+        text: format!("{percent}%").into(),
+    };
+    Rule {
+        name: RuleName::from(name),
+        watch: Watch::Spend,
+        for_each: SubjectKind::Workspace,
+        matcher: Matcher::default(),
+        period: Period::Month,
+        zone: Zone::utc(),
+        limit: Limit::Fixed(Usd::from_dollars(1_000_000).pico()),
+        thresholds: vec![
+            threshold(80, Severity::Warning),
+            threshold(100, Severity::Critical),
+        ],
+        hold: SignedDuration::ZERO,
+        keep_firing: SignedDuration::ZERO,
+        clear_below: Percent::HUNDRED,
+        repeat_interval: None,
+        notify: vec![NotifierName::from("chat")],
+        labels: BTreeMap::new(),
+    }
+}

@@ -1,0 +1,189 @@
+//! A made-up organization, as the ledger and the figures have it after weeks.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use spendwatch::cycle::state::frame_keys;
+use spendwatch::domain::coverage::{Coverage, DaySpan};
+use spendwatch::domain::directory::{Directory, OrganizationInfo, Workspace};
+use spendwatch::domain::figures::Figures;
+use spendwatch::domain::ids::{ModelName, OrganizationName, UNATTRIBUTED, WorkspaceId};
+use spendwatch::domain::money::Usd;
+use spendwatch::domain::policy::Policy;
+use spendwatch::domain::record::{Delta, Kind, Recorded, RowChange};
+use spendwatch::domain::span::{Day, Hour};
+use spendwatch::domain::usage::{Amounts, Part, Tokens};
+use spendwatch::store::Store;
+
+pub const SETTLE: SignedDuration = SignedDuration::from_mins(10);
+const MODELS: [&str; 3] = ["claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"];
+/// Parts that are written in one transaction.
+const BATCH: usize = 256;
+
+/// The same ids as those of `World::realistic`.
+pub fn workspace(place: usize) -> WorkspaceId {
+    WorkspaceId::new(format!("workspace_{place:05}"))
+}
+
+pub fn part(place: usize) -> Part {
+    Part::Workspace(workspace(place))
+}
+
+pub fn directory(n_workspaces: usize, at: Timestamp) -> Directory {
+    let listed = (0..n_workspaces).map(|place| Workspace {
+        id: workspace(place),
+        name: format!("Workspace {place}"),
+        monthly_limit: Some(Usd::from_dollars(100_000)),
+        requests_per_minute: Some(1_000),
+    });
+    Directory {
+        organization: Some(OrganizationInfo::default()),
+        ..Directory::default().with_list(listed.collect(), at)
+    }
+}
+
+/// What a workspace uses in an hour: of three models, and its requests, which have no model.
+pub fn cells(place: usize, hour: Hour) -> Vec<(ModelName, Amounts)> {
+    let of_place = i64::try_from(place % 97).expect("below 97");
+    let size = 1 + of_place + i64::from(hour.count() % 24);
+    let used = |rank: usize| Amounts {
+        spend: Usd::from_pico(i128::from(size) * 12_345_678_900 * (rank as i128 + 1)),
+        tokens: Tokens {
+            input: size * 1_234,
+            output: size * 345,
+            cache_read: size * 6_789,
+            ..Tokens::default()
+        },
+        requests: 0,
+    };
+    let of_models = MODELS.iter().enumerate();
+    let requests = Amounts {
+        requests: size * 7,
+        ..Amounts::ZERO
+    };
+    of_models
+        .map(|(rank, model)| (ModelName::from(*model), used(rank)))
+        .chain([(ModelName::from(UNATTRIBUTED), requests)])
+        .collect()
+}
+
+/// Read whole at a moment, with so many days back in hours and in days.
+pub fn coverage(at: Timestamp, n_hourly_days: i32, n_days: i32) -> Coverage {
+    let today = Day::of(at);
+    Coverage {
+        as_of: Some(at),
+        hours_from: Some(today.plus(-n_hourly_days)),
+        days: Some(DaySpan {
+            start: today.plus(-n_days),
+            end: today,
+        }),
+        corrected_at: Some(at),
+        ..Coverage::new(today.plus(-n_days).start())
+    }
+}
+
+/// The figures of workspaces that used something in each of the last hours.
+pub fn figures(policy: &Policy, n_workspaces: usize, at: Timestamp) -> Figures {
+    let mut figures = Figures::new(&frame_keys(policy), SETTLE, at);
+    let read = coverage(at, 14, 100);
+    for place in 0..n_workspaces {
+        let part = part(place);
+        for back in 0..3 {
+            let hour = Hour::of(at).plus(-back);
+            figures.apply(&part, &deltas(place, hour), &BTreeSet::new());
+        }
+        figures.cover(&part, &read, true);
+    }
+    for part in [Part::Unattributed, Part::Whole] {
+        figures.cover(&part, &read, true);
+    }
+    figures
+}
+
+pub fn deltas(place: usize, hour: Hour) -> Vec<Delta> {
+    let cells = cells(place, hour).into_iter();
+    cells
+        .map(|(model, amounts)| Delta {
+            hour,
+            model,
+            amounts,
+        })
+        .collect()
+}
+
+/// What is recorded of one part.
+pub fn recorded(rows: Vec<RowChange>, deltas: Vec<Delta>, coverage: Coverage) -> Recorded {
+    Recorded {
+        rows,
+        deltas,
+        doubts: Vec::new(),
+        coverage,
+        fell: BTreeSet::new(),
+        touched: BTreeSet::new(),
+        is_complete: true,
+    }
+}
+
+/// Fills a store: hours back to so many days ago and up to the last midnight, and a row for each of so many days. Gives
+/// the number of buckets: workspace × model × hour or day.
+pub async fn fill(
+    store: &Store,
+    organization: &OrganizationName,
+    n_workspaces: usize,
+    (n_hourly_days, n_days): (i32, i32),
+    at: Timestamp,
+) -> usize {
+    store
+        .load_organization(organization, at, at)
+        .await
+        .expect("a store");
+    store
+        .save_directory(organization, &directory(n_workspaces, at))
+        .await
+        .expect("a store");
+    let read = coverage(at, n_hourly_days, n_days);
+    let mut n_buckets = 0;
+    let places: Vec<usize> = (0..n_workspaces).collect();
+    for batch in places.chunks(BATCH) {
+        let of_one = |place: &usize| {
+            let rows = history(*place, (n_hourly_days, n_days), at);
+            let sums = deltas(*place, Hour::of(at));
+            (part(*place), recorded(rows, sums, read.clone()))
+        };
+        let changes: Vec<_> = batch.iter().map(of_one).collect();
+        n_buckets += changes
+            .iter()
+            .map(|(_, recorded)| recorded.rows.len())
+            .sum::<usize>();
+        store
+            .record(organization, changes, Vec::new())
+            .await
+            .expect("a store");
+    }
+    let rest = [Part::Unattributed, Part::Whole]
+        .map(|part| (part, recorded(Vec::new(), Vec::new(), read.clone())));
+    store
+        .record(organization, rest.to_vec(), Vec::new())
+        .await
+        .expect("a store");
+    n_buckets
+}
+
+/// Requests stand beside the models only in the newest hour, so that three models are three buckets.
+fn history(place: usize, (n_hourly_days, n_days): (i32, i32), at: Timestamp) -> Vec<RowChange> {
+    let today = Day::of(at);
+    let row = |kind, hour: Hour, (model, amounts)| RowChange {
+        kind,
+        hour,
+        model,
+        amounts,
+    };
+    let of_models = move |hour| cells(place, hour).into_iter().take(MODELS.len());
+    let first = today.plus(-n_hourly_days).first_hour();
+    let hours = (first.count()..today.first_hour().count()).map(Hour::from_count);
+    let hourly =
+        hours.flat_map(|hour| of_models(hour).map(move |cell| row(Kind::Hour, hour, cell)));
+    let days = (1..=n_days).map(|back| today.plus(-back).first_hour());
+    let daily = days.flat_map(|hour| of_models(hour).map(move |cell| row(Kind::Day, hour, cell)));
+    hourly.chain(daily).collect()
+}

@@ -1,0 +1,154 @@
+//! The gauges of about 100,000 series: written after a cycle, and put together for a scrape.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use spendwatch::domain::directory::Directory;
+use spendwatch::domain::figures::Figures;
+use spendwatch::domain::ground::Ground;
+use spendwatch::domain::ids::OrganizationName;
+use spendwatch::domain::policy::Policy;
+use spendwatch::domain::span::Hour;
+use spendwatch::metrics::exposition::Exposition;
+use spendwatch::metrics::gauges::{Rendered, Renderer};
+use spendwatch::metrics::text::Format;
+use spendwatch::metrics::view::{Shape, View};
+
+use crate::Extent;
+use crate::harness::{at, organization};
+use crate::made;
+use crate::report::{Goal, Report, Times, by_turns, timed};
+
+/// With 46 series each: 12 of spend, 27 of tokens, 3 of requests and 4 others.
+pub const N_WORKSPACES: usize = 2_200;
+
+pub fn run(report: &mut Report, _: Extent) {
+    let mut shown = Shown::new(N_WORKSPACES);
+    let mut renderer = Renderer::default();
+    let exposition = assembled(shown.render(&mut renderer));
+    let text = whole(&exposition, false);
+    let n_series = text
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.starts_with(b"#"))
+        .count();
+    let megabytes = text.len() as f64 / 1e6;
+    println!(
+        "rendering: {n_series} series, {megabytes:.1} MB as text, {:.1} MB as gzip",
+        whole(&exposition, true).len() as f64 / 1e6
+    );
+    for (name, is_gzip) in [("plain", false), ("gzip", true)] {
+        let bytes = whole(&exposition, is_gzip);
+        let (put, copied) = by_turns(21, || whole(&exposition, is_gzip), || bytes.clone());
+        report.tell(
+            &format!("rendering for a scrape, {name}, against copying the same bytes"),
+            put.min() / copied.min(),
+            "×",
+            Goal::AtMost(2.0),
+        );
+    }
+    let (mut copying, mut anew) = (Times::default(), Times::default());
+    for _ in 0..7 {
+        copying.add(timed(|| text.clone()).0);
+        anew.add(timed(|| shown.render(&mut Renderer::default())).0);
+    }
+    report.tell(
+        "rendering after a cycle: copying the text, for comparison",
+        copying.median() * 1e3,
+        "ms",
+        Goal::None,
+    );
+    report.tell(
+        "rendering after a cycle: everything, as at the start",
+        anew.median() * 1e3,
+        "ms",
+        Goal::None,
+    );
+    for (name, share) in [
+        ("each workspace changed", 1),
+        ("1 % changed, scattered", 100),
+    ] {
+        let mut times = Times::default();
+        for _ in 0..7 {
+            shown.change_each(share);
+            times.add(timed(|| shown.render(&mut renderer)).0);
+        }
+        report.tell(
+            &format!("rendering after a cycle: {name}"),
+            times.median() * 1e3,
+            "ms",
+            Goal::None,
+        );
+    }
+    let mut times = Times::default();
+    for _ in 0..7 {
+        times.add(timed(|| shown.render(&mut renderer)).0);
+    }
+    report.tell(
+        "rendering after a cycle: nothing changed",
+        times.median() * 1e3,
+        "ms",
+        Goal::None,
+    );
+}
+
+/// All that is shown of an organization.
+pub struct Shown {
+    organization: OrganizationName,
+    directory: Directory,
+    figures: Figures,
+    at: Timestamp,
+}
+
+impl Shown {
+    pub fn new(n_workspaces: usize) -> Shown {
+        let at = at("2026-11-24T14:20:00Z");
+        Shown {
+            organization: organization(),
+            directory: made::directory(n_workspaces, at),
+            figures: made::figures(&Policy::default(), n_workspaces, at),
+            at,
+        }
+    }
+
+    pub fn render(&self, renderer: &mut Renderer) -> Rendered {
+        let view = View {
+            ground: Ground {
+                organization: &self.organization,
+                directory: &self.directory,
+                teams: &[],
+                figures: &self.figures,
+            },
+            rules: &[],
+            measurements: &[],
+            alerts: Vec::new(),
+            is_up: true,
+            skew: None,
+        };
+        let shape = Shape {
+            by_model: true,
+            max_series: 1_000_000,
+        };
+        renderer.render(&view, shape, true)
+    }
+
+    /// Every so manieth workspace uses something.
+    fn change_each(&mut self, step: usize) {
+        let hour = Hour::of(self.at);
+        for place in (0..self.directory.workspaces.len()).step_by(step) {
+            let deltas = made::deltas(place, hour);
+            self.figures
+                .apply(&made::part(place), &deltas, &BTreeSet::new());
+        }
+    }
+}
+
+pub fn assembled(rendered: Rendered) -> Exposition {
+    Exposition::assemble(&[(organization(), rendered)].into())
+}
+
+/// An answer in one piece.
+pub fn whole(exposition: &Exposition, is_gzip: bool) -> Vec<u8> {
+    let pieces: Vec<Bytes> = exposition.answer(String::new(), Format::Text, is_gzip);
+    pieces.concat()
+}

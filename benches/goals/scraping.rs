@@ -1,0 +1,136 @@
+//! The same series over HTTP, against a static file that the same kind of server holds in memory.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use bytes::Bytes;
+use spendwatch::app::App;
+use spendwatch::app::bells::Bells;
+use spendwatch::app::board::Board;
+use spendwatch::clock::{Chance, Clock};
+use spendwatch::config::sections::Http;
+use spendwatch::config::source::Environment;
+use spendwatch::http::access::Access;
+use spendwatch::http::{Served, Server};
+use spendwatch::metrics::counters::Counters;
+use spendwatch::metrics::gauges::Renderer;
+use spendwatch::store::Store;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+use crate::Extent;
+use crate::harness::organization;
+use crate::rendering::{N_WORKSPACES, Shown};
+use crate::report::{Goal, Report, by_turns};
+
+pub fn run(report: &mut Report, _: Extent) {
+    let runtime = Runtime::new().expect("threads");
+    let (server, asking) = runtime.block_on(daemon());
+    for (name, encoding) in [("plain", "identity"), ("gzip", "gzip")] {
+        let mut scraper = Client::to(server.address(), "/metrics", encoding);
+        let file = Bytes::from(scraper.fetch());
+        let mut reader = Client::to(runtime.block_on(file_server(file)), "/file", encoding);
+        let (scraped, read) = by_turns(31, || scraper.fetch(), || reader.fetch());
+        report.tell(
+            &format!("scraping 100,000 series, {name}: one scrape"),
+            scraped.median() * 1e3,
+            "ms",
+            Goal::None,
+        );
+        report.tell(
+            &format!("scraping 100,000 series, {name}, against a static file"),
+            scraped.median() / read.median(),
+            "×",
+            Goal::AtMost(2.0),
+        );
+    }
+    drop(asking);
+}
+
+type Asking = mpsc::Receiver<tokio::sync::oneshot::Sender<Result<(), String>>>;
+
+/// What serves in the daemon, with all series up.
+async fn daemon() -> (Server, Asking) {
+    let organization = organization();
+    let board = Board::default();
+    let rendered = Shown::new(N_WORKSPACES).render(&mut Renderer::default());
+    board.show(&organization, rendered);
+    let app = App {
+        environment: Environment::new(),
+        store: Store::in_memory().expect("memory"),
+        clock: Clock::system(),
+        chance: Chance::seeded(1),
+        counters: Arc::new(Counters::new(&[organization], &[], "bench")),
+        bells: Bells::default(),
+        board,
+    };
+    let listener = listen();
+    let address = listener.local_addr().expect("an address");
+    let http = Http {
+        listen: address,
+        external_url: None,
+        bearer_token: None,
+        public_metrics: true,
+    };
+    let access = Access::configured(&http, address, &app.environment).await;
+    let (asked, asking) = mpsc::channel(1);
+    let served = Served {
+        app: Arc::new(app),
+        asking: asked,
+    };
+    let server = Server::start(listener, served, access.expect("no secret to find"));
+    (server.expect("a server"), asking)
+}
+
+async fn file_server(file: Bytes) -> SocketAddr {
+    let listener = listen();
+    let address = listener.local_addr().expect("an address");
+    let routes: Router = Router::new().route("/file", get(move || async move { file }));
+    let server = axum_server::from_tcp(listener).expect("a listener");
+    tokio::spawn(server.serve(routes.into_make_service()));
+    address
+}
+
+fn listen() -> TcpListener {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.set_nonblocking(true).expect("a socket");
+    listener
+}
+
+/// As little of a client as possible, on one connection.
+struct Client {
+    stream: BufReader<TcpStream>,
+    request: String,
+}
+
+impl Client {
+    fn to(address: SocketAddr, path: &str, encoding: &str) -> Client {
+        let stream = TcpStream::connect(address).expect("a server");
+        Client {
+            stream: BufReader::new(stream),
+            request: format!(
+                "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept-Encoding: {encoding}\r\n\r\n"
+            ),
+        }
+    }
+
+    fn fetch(&mut self) -> Vec<u8> {
+        let request = self.request.as_bytes();
+        self.stream.get_mut().write_all(request).expect("a server");
+        let mut length = 0;
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            self.stream.read_line(&mut line).expect("a head");
+            if let Some(told) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = told.trim().parse().expect("a length");
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).expect("a body");
+        body
+    }
+}
