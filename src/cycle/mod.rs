@@ -49,8 +49,9 @@ impl Watcher {
         self.advance(polled_at).await?;
         self.figures.begin_cycle();
         let mut trouble = Trouble::default();
-        if self.may_ask() && self.find_dialect(&mut trouble).await {
-            self.read_directory(polled_at, &mut trouble).await?;
+        if self.may_ask() && self.find_dialect(deadline, &mut trouble).await {
+            self.read_directory(polled_at, deadline, &mut trouble)
+                .await?;
             if !trouble.is_refused {
                 self.poll(polled_at, deadline, &mut trouble).await?;
             }
@@ -181,11 +182,15 @@ impl Watcher {
     }
 
     /// Whether the dialect is known; where it has to be asked for, the answer is remembered.
-    async fn find_dialect(&mut self, trouble: &mut Trouble) -> bool {
+    async fn find_dialect(&mut self, deadline: Duration, trouble: &mut Trouble) -> bool {
         if self.settings.dialect.is_some() || self.engine.dialect.is_some() {
             return true;
         }
-        match self.api.detect_dialect().await {
+        let Some(dialect) = self.in_time(deadline, self.api.detect_dialect()).await else {
+            trouble.note(self.out_of_time("how the service speaks"));
+            return false;
+        };
+        match dialect {
             Ok(Dialect::Guide) => {
                 self.engine.dialect = Some("guide".to_owned());
                 true
@@ -201,11 +206,30 @@ impl Watcher {
         }
     }
 
+    /// An answer, unless the cycle has to end before it comes.
+    async fn in_time<T>(&self, deadline: Duration, answer: impl Future<Output = T>) -> Option<T> {
+        let left = deadline.saturating_sub(self.clock.running());
+        tokio::select! {
+            biased;
+            () = self.hurry.cancelled() => None,
+            answer = answer => Some(answer),
+            () = self.clock.sleep(left) => None,
+        }
+    }
+
+    fn out_of_time(&self, what: &str) -> String {
+        format!(
+            "organization `{}`: the cycle was cut short before it was told {what}",
+            self.settings.organization
+        )
+    }
+
     /// The organization and its workspaces, where the list is old or something was not known. While the key is refused this
     /// is the one request that is tried.
     async fn read_directory(
         &mut self,
         polled_at: Timestamp,
+        deadline: Duration,
         trouble: &mut Trouble,
     ) -> Result<(), StoreError> {
         let is_old = self
@@ -218,19 +242,21 @@ impl Watcher {
             return Ok(());
         }
         let mut directory = self.directory.clone();
-        match self.api.organization().await {
-            Ok(info) => directory.organization = Some(info),
-            Err(error) => self.note(trouble, &error),
+        match self.in_time(deadline, self.api.organization()).await {
+            Some(Ok(info)) => directory.organization = Some(info),
+            Some(Err(error)) => self.note(trouble, &error),
+            None => trouble.note(self.out_of_time("about the organization")),
         }
         if trouble.is_refused {
             return Ok(());
         }
-        match self.api.workspaces().await {
-            Ok(listed) => {
+        match self.in_time(deadline, self.api.workspaces()).await {
+            Some(Ok(listed)) => {
                 directory = directory.with_list(listed, polled_at);
                 self.list_is_doubted = false;
             }
-            Err(error) => self.note(trouble, &error),
+            Some(Err(error)) => self.note(trouble, &error),
+            None => trouble.note(self.out_of_time("all workspaces")),
         }
         if directory != self.directory {
             self.store

@@ -201,10 +201,16 @@ async fn an_accepted_reload_is_evaluated_at_once_and_by_signal_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_cuts_short_a_cycle_that_hangs() {
+    for endpoint in ["organizations", "workspaces", "usage"] {
+        check_cut_short(endpoint).await;
+    }
+}
+
+async fn check_cut_short(endpoint: &'static str) {
     let simulator = simulator("50").await;
     let home = Home::new();
     home.configure(&simulator, &month_rule("1000"));
-    simulator.fail(FaultOn::endpoint("usage"), Fault::Stall);
+    simulator.fail(FaultOn::endpoint(endpoint), Fault::Stall);
     let config = home.path("spendwatch.toml");
     let arguments = ["run", "--config", config.to_str().unwrap()];
     let yearly = [("SPENDWATCH__POLL__SCHEDULE", "0 0 0 1 1 *")];
