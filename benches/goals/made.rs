@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use spendwatch::cycle::state::frame_keys;
+use spendwatch::domain::change::{Delta, Kind, Recorded, RowChange};
 use spendwatch::domain::coverage::{Coverage, DaySpan};
 use spendwatch::domain::directory::{Directory, OrganizationInfo, Workspace};
 use spendwatch::domain::figures::Figures;
 use spendwatch::domain::ids::{ModelName, OrganizationName, UNATTRIBUTED, WorkspaceId};
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::policy::Policy;
-use spendwatch::domain::record::{Delta, Kind, Recorded, RowChange};
 use spendwatch::domain::span::{Day, Hour};
 use spendwatch::domain::usage::{Amounts, Part, Tokens};
 use spendwatch::store::Store;

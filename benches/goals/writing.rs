@@ -1,8 +1,8 @@
 //! A cycle's commits: where every workspace used something, and where one in a hundred did.
 
 use jiff::{SignedDuration, Timestamp};
+use spendwatch::domain::change::{Kind, Recorded, RowChange};
 use spendwatch::domain::coverage::Coverage;
-use spendwatch::domain::record::{Kind, Recorded, RowChange};
 use spendwatch::domain::span::Hour;
 use spendwatch::domain::usage::Part;
 use spendwatch::store::Store;

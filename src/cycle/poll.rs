@@ -11,8 +11,9 @@ use crate::anthropic::error::FetchError;
 use crate::clock::Clock;
 use crate::cycle::plan::{self, Stage};
 use crate::cycle::state::{Trouble, Watcher};
+use crate::domain::change::Recorded;
 use crate::domain::coverage::{Coverage, Fetch};
-use crate::domain::record::{Recorded, record};
+use crate::domain::record::record;
 use crate::domain::usage::{Answer, Part};
 use crate::store::error::StoreError;
 

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::change::Delta;
 use crate::domain::coverage::{Coverage, is_settled};
 use crate::domain::ids::ModelName;
 use crate::domain::period::{self, Cut, Period, Zone};
-use crate::domain::record::Delta;
 use crate::domain::span::{Hour, HourSpan};
 use crate::domain::usage::{Amounts, Buckets, Part, add_to};
 

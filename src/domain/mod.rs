@@ -21,8 +21,10 @@ pub mod schedule;
 
 // What follows from an answer, and what may come of it.
 pub mod alert;
+pub mod change;
 pub mod lines;
 pub mod policy;
+
 pub mod record;
 
 // Sums, messages, and what mutes them.

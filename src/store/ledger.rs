@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Transaction, params};
 
+use crate::domain::change::{Kind, Recorded, Stored};
 use crate::domain::coverage::Coverage;
 use crate::domain::ids::{ModelName, OrganizationName};
-use crate::domain::record::{Kind, Recorded, Stored};
 use crate::domain::span::{Hour, HourSpan};
 use crate::domain::usage::{Amounts, Buckets, Cells, Part, UsageRow};
 use crate::store::Store;
@@ -369,8 +369,9 @@ fn add_recorded(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::change::effective as count;
     use crate::domain::coverage::Purpose;
-    use crate::domain::record::{self, effective as count};
+    use crate::domain::record::{self};
     use crate::domain::span::Day;
     use crate::domain::usage::{Answer, Granularity, add_to, sum};
     use crate::store::samples::{FIRST, ORGANIZATION, amounts, at, record_hour, store};

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, params};
 
+use crate::domain::change::Kind;
 use crate::domain::coverage::{Coverage, DaySpan};
 use crate::domain::ids::OrganizationName;
-use crate::domain::record::Kind;
 use crate::domain::span::{Day, Hour};
 use crate::domain::usage::{Granularity, Part};
 use crate::store::Store;
@@ -197,8 +197,8 @@ fn drop_remainders(
 mod tests {
     use super::*;
     use crate::domain::alert::{EndedBy, State};
+    use crate::domain::change::{Recorded, RowChange};
     use crate::domain::notification::Reason;
-    use crate::domain::record::{Recorded, RowChange};
     use crate::domain::span::HourSpan;
     use crate::store::decisions::Commit;
     use crate::store::notifiers::NotifierState;

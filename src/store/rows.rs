@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Transaction, params};
 
+use crate::domain::change::{Kind, RowChange};
 use crate::domain::directory::Doubt;
-use crate::domain::record::{Kind, RowChange};
 use crate::domain::span::{Hour, HourSpan};
 use crate::domain::usage::{Amounts, Granularity};
 use crate::store::error::Cause;

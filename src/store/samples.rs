@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::domain::alert::{Alert, Identity, Line, Observed, Slot, State};
+use crate::domain::change::{Delta, Kind, Recorded, RowChange};
 use crate::domain::coverage::Coverage;
 use crate::domain::money::Usd;
 use crate::domain::notification::{Fact, Reason};
-use crate::domain::record::{Delta, Kind, Recorded, RowChange};
 use crate::domain::rule::{Severity, Watch};
 use crate::domain::span::{Day, Hour, Span};
 use crate::domain::subject::{Subject, SubjectKind};

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
+use crate::domain::change::Kind;
 use crate::domain::money::Usd;
-use crate::domain::record::Kind;
 use crate::domain::usage::{Amounts, Granularity, Tokens};
 use crate::store::error::Cause;
 

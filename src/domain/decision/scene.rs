@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::{Now, Observed};
+use crate::domain::change::Delta;
 use crate::domain::coverage::Coverage;
 use crate::domain::decision::{Alerts, Decision, decide};
 use crate::domain::directory::{Directory, OrganizationInfo, Workspace};
@@ -18,7 +19,6 @@ use crate::domain::money::{Percent, Usd};
 use crate::domain::notification::Fact;
 use crate::domain::period::{Period, Zone};
 use crate::domain::policy::{Manners, Policy};
-use crate::domain::record::Delta;
 use crate::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
 use crate::domain::span::Hour;
 use crate::domain::subject::SubjectKind;
