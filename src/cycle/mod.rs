@@ -100,7 +100,8 @@ impl Watcher {
         engine
             .rules_began
             .extend(decision.began.iter().map(|name| (name.clone(), at)));
-        let messages = self.messages(&decision, at);
+        // A clock that was set back must not hold up what is to be told: a message waits by the clock of who sends it.
+        let messages = self.messages(&decision, self.clock.now());
         let n_messages = messages.len();
         let commit = Commit {
             alerts: decision.alerts.clone(),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::domain::period::Zone;
 
@@ -71,17 +71,14 @@ pub enum Due {
     Never,
 }
 
-/// How far a clock may be set back before a schedule begins anew.
-const STEP_BACK: SignedDuration = SignedDuration::from_hours(1);
-
 /// Which slot is to be run, given the newest one that was. Without one, the present moment is a slot. However many slots
 /// passed meanwhile, one run makes up for all.
 pub fn due(schedule: &Schedule, last_run: Option<Timestamp>, now: Timestamp) -> Due {
     let Some(last_run) = last_run else {
         return Due::Now(now);
     };
-    // A last run in the far future is one from before the clock was set back: it must not silence the schedule.
-    if last_run.duration_since(now) > STEP_BACK {
+    // The clock was set back over a slot: what ran then must not silence the schedule until it is that late again.
+    if schedule.next_after(now).is_some_and(|next| next < last_run) {
         return Due::Now(now);
     }
     let Some(first) = schedule.next_after(last_run) else {
@@ -188,13 +185,22 @@ mod tests {
     fn a_clock_that_was_set_back_does_not_silence_a_schedule() {
         let minutes = schedule("0 */5 * * * *", "UTC");
         let last = Some(at("2026-11-24T12:00:00Z"));
+        for back in ["2026-11-24T11:54:59Z", "2026-11-23T11:30:00Z"] {
+            assert_eq!(due(&minutes, last, at(back)), Due::Now(at(back)));
+        }
+        // Nothing was skipped: what ran at its slot is not run again.
         assert_eq!(
-            due(&minutes, last, at("2026-11-24T11:30:00Z")),
+            due(&minutes, last, at("2026-11-24T11:58:00Z")),
             Due::At(at("2026-11-24T12:05:00Z"))
         );
+        let daily = schedule("0 0 9 * * *", "UTC");
         assert_eq!(
-            due(&minutes, last, at("2026-11-23T11:30:00Z")),
-            Due::Now(at("2026-11-23T11:30:00Z"))
+            due(
+                &daily,
+                Some(at("2026-11-24T09:00:00Z")),
+                at("2026-11-24T07:30:00Z")
+            ),
+            Due::At(at("2026-11-25T09:00:00Z"))
         );
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use spendwatch::config::Config;
 use spendwatch::cycle::configured;
 use spendwatch::cycle::state::{Settings, Watcher};
 use spendwatch::domain::ids::NotifierName;
@@ -80,7 +81,7 @@ async fn tell(file: PathBuf) -> Option<String> {
 /// What differs, as the whole story up to there.
 async fn run(text: &str) -> Result<(), String> {
     let script = Script::read(text)?;
-    let settings = settings(&script)?;
+    let settings = settings(&script.config()?);
     let start = script.at.first().ok_or("nothing happens")?.time();
     let mut stage = Stage::new(world(&script), &start.to_string()).await;
     stage.policy = settings.policy.clone();
@@ -98,9 +99,18 @@ async fn run(text: &str) -> Result<(), String> {
                 return Err(lines.join("\n"));
             }
         }
-        let told = story.step(step).await;
+        let messages = story.step(step).await?;
+        let n_messages = messages.len();
+        let told = facts(messages);
         if !step.expected().accepts(&told) {
             lines.extend(difference(step.time(), step.expected().0, &told));
+            return Err(lines.join("\n"));
+        }
+        if step
+            .n_messages
+            .is_some_and(|expected| expected != n_messages)
+        {
+            lines.push(format!("! {} in {n_messages} messages", step.time()));
             return Err(lines.join("\n"));
         }
         lines.push(format!("  {}  {}", step.time(), listed(&told)));
@@ -109,6 +119,7 @@ async fn run(text: &str) -> Result<(), String> {
 }
 
 type Told = (NotifierName, Fact);
+type Message = (NotifierName, Vec<Fact>);
 
 fn difference(at: Timestamp, expected: &[Expected], told: &[Told]) -> Vec<String> {
     let expected: Vec<String> = expected.iter().map(Expected::to_string).collect();
@@ -136,13 +147,20 @@ fn listed(told: &[Told]) -> String {
     }
 }
 
-fn settings(script: &Script) -> Result<Settings, String> {
-    let config = script.config()?;
-    let mut settings = configured::settings(&config, &config.organizations[0]);
+fn settings(config: &Config) -> Settings {
+    let mut settings = configured::settings(config, &config.organizations[0]);
     for postage in settings.postage.values_mut() {
         postage.group_wait = SignedDuration::ZERO;
     }
-    Ok(settings)
+    settings
+}
+
+fn facts(messages: Vec<Message>) -> Vec<Told> {
+    let of_message = |(notifier, facts): Message| {
+        let told = move |fact| (notifier.clone(), fact);
+        facts.into_iter().map(told).collect::<Vec<_>>()
+    };
+    messages.into_iter().flat_map(of_message).collect()
 }
 
 fn world(script: &Script) -> World {
@@ -174,13 +192,13 @@ impl Story {
         while self.stage.now() + every < step.time() {
             self.pass(every);
             self.cycle().await;
-            told.push((self.stage.now(), self.told().await));
+            told.push((self.stage.now(), facts(self.messages().await)));
         }
         self.pass(step.time().duration_since(self.stage.now()));
         told
     }
 
-    async fn step(&mut self, step: &Step) -> Vec<Told> {
+    async fn step(&mut self, step: &Step) -> Result<Vec<Message>, String> {
         {
             let mut world = self.stage.simulator.world();
             for used in &step.used {
@@ -205,14 +223,28 @@ impl Story {
                 .simulator
                 .fail(FaultOn::usage_of(workspace), fault);
         }
+        if step.empty_list {
+            let list = FaultOn::endpoint("workspaces");
+            self.stage.simulator.fail(list, Fault::NoRows);
+        }
         if step.heals {
             self.stage.simulator.heal();
+        }
+        if let Some(jump) = step.jump() {
+            self.stage.clock.set_wall(self.stage.now() + jump);
+        }
+        if let Some(config) = step.reload() {
+            self.settings = settings(&config?);
+            self.stage.policy = self.settings.policy.clone();
+            let watcher = self.watcher.as_mut().ok_or("nothing runs yet")?;
+            watcher.reconfigure(self.settings.clone()).await.unwrap();
+            watcher.decide_and_commit().await.unwrap();
         }
         if step.restarts {
             self.watcher = None;
         }
         self.cycle().await;
-        self.told().await
+        Ok(self.messages().await)
     }
 
     async fn cycle(&mut self) {
@@ -225,12 +257,8 @@ impl Story {
         self.stage.cycle(watcher).await;
     }
 
-    async fn told(&self) -> Vec<Told> {
-        let messages = self.stage.deliver_messages(&self.store).await;
-        let told = messages.into_iter().flat_map(|(notifier, facts)| {
-            facts.into_iter().map(move |fact| (notifier.clone(), fact))
-        });
-        told.collect()
+    async fn messages(&self) -> Vec<Message> {
+        self.stage.deliver_messages(&self.store).await
     }
 
     fn pass(&self, duration: SignedDuration) {

@@ -80,15 +80,35 @@ pub struct Step {
     /// Everything can be read again.
     #[serde(default)]
     pub heals: bool,
+    /// The list of workspaces comes empty from now on.
+    #[serde(default)]
+    pub empty_list: bool,
     /// The program stops and starts again.
     #[serde(default)]
     pub restarts: bool,
+    /// Another configuration is in force, and decides at once.
+    #[serde(default)]
+    reloads: Option<String>,
+    /// The wall clock is set forward or back, after the time of the step has come; no time passes.
+    #[serde(default)]
+    jumps: Option<String>,
     tells: Tells,
+    /// In how many messages; looked at where it is given.
+    #[serde(default)]
+    pub n_messages: Option<usize>,
 }
 
 impl Step {
     pub fn time(&self) -> Timestamp {
         self.time.parse().unwrap()
+    }
+
+    pub fn jump(&self) -> Option<SignedDuration> {
+        self.jumps.as_deref().map(|text| text.parse().unwrap())
+    }
+
+    pub fn reload(&self) -> Option<Result<Config, String>> {
+        self.reloads.as_deref().map(read_config)
     }
 
     pub fn expected(&self) -> Expectations<'_> {
@@ -314,9 +334,13 @@ impl Script {
     }
 
     pub fn config(&self) -> Result<Config, String> {
-        let environment = [("KEY".to_owned(), "sk-ant-admin-story".to_owned())];
-        let text = format!("{ORGANIZATION}\n{}", self.config);
-        config::read(&text, None, &environment.into_iter().collect())
-            .map_err(|problems| format!("has a bad configuration: {problems}"))
+        read_config(&self.config)
     }
+}
+
+fn read_config(text: &str) -> Result<Config, String> {
+    let environment = [("KEY".to_owned(), "sk-ant-admin-story".to_owned())];
+    let text = format!("{ORGANIZATION}\n{text}");
+    config::read(&text, None, &environment.into_iter().collect())
+        .map_err(|problems| format!("has a bad configuration: {problems}"))
 }
