@@ -29,6 +29,8 @@ pub struct Status {
     pub last_cycle: Option<(CycleOutcome, Timestamp)>,
     /// What is wrong, each with its place.
     pub reasons: Vec<String>,
+    /// What is right and yet worth a look.
+    pub remarks: Vec<String>,
 }
 
 impl Board {
@@ -73,19 +75,9 @@ impl Board {
             .store(Arc::new(Exposition::assemble(gauges)));
     }
 
-    /// A cycle ended.
-    pub fn note_cycle(
-        &self,
-        organization: &OrganizationName,
-        outcome: CycleOutcome,
-        at: Timestamp,
-        reasons: Vec<String>,
-    ) {
-        let status = Status {
-            last_cycle: Some((outcome, at)),
-            reasons,
-        };
-        self.lock().insert(organization.clone(), status);
+    /// A cycle ended. Gives how it was before.
+    pub fn note_cycle(&self, organization: &OrganizationName, status: Status) -> Option<Status> {
+        self.lock().insert(organization.clone(), status)
     }
 
     /// A cycle could not be brought to its end: the store failed. The figures stay as they are shown, but are not up.

@@ -97,7 +97,10 @@ impl Watcher {
         }
         let mut directory = self.directory.clone();
         match self.in_time(deadline, self.api.organization()).await {
-            Some(Ok(info)) => directory.organization = Some(info),
+            Some(Ok(info)) => {
+                directory.organization = Some(info);
+                self.has_new_statement = true;
+            }
             Some(Err(error)) => self.note(trouble, &error),
             None => trouble.note(self.out_of_time("about the organization")),
         }

@@ -11,6 +11,7 @@ pub mod directory;
 pub mod explain;
 pub mod poll;
 pub mod remainder;
+pub mod statement;
 
 use std::time::Duration;
 
@@ -57,6 +58,7 @@ impl Watcher {
         self.derive_remainders(polled_at).await?;
         self.cover(polled_at);
         self.refresh_last_hour(polled_at).await?;
+        self.compare_statement(polled_at).await?;
         self.drop_old(polled_at).await?;
         self.engine.last_cycle = Some(slot);
         let n_messages = self.decide_and_commit().await?;
@@ -264,6 +266,7 @@ impl Watcher {
             n_fresh,
             n_messages,
             is_refused: trouble.is_refused,
+            difference: self.difference,
         }
     }
 

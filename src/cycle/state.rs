@@ -21,6 +21,7 @@ use crate::domain::period::{Period, Zone};
 use crate::domain::policy::Policy;
 use crate::domain::silence::Silence;
 use crate::domain::span::{Day, Hour, HourSpan};
+use crate::domain::statement::Difference;
 use crate::domain::usage::{Granularity, Part};
 use crate::metrics::counters::{Counters, CycleOutcome};
 use crate::store::Store;
@@ -113,6 +114,8 @@ pub struct Watcher {
     pub(in crate::cycle) last_hour_is_touched: bool,
     pub(in crate::cycle) dropped_on: Option<Day>,
     pub(in crate::cycle) has_warned_of_rate: bool,
+    pub(in crate::cycle) has_new_statement: bool,
+    pub(in crate::cycle) difference: Option<Difference>,
 }
 
 /// What a cycle did.
@@ -130,6 +133,8 @@ pub struct Report {
     pub n_messages: usize,
     /// The key was refused.
     pub is_refused: bool,
+    /// The service states another sum for this month.
+    pub difference: Option<Difference>,
 }
 
 /// What went wrong in a cycle.
@@ -216,6 +221,8 @@ impl Watcher {
             last_hour_is_touched: true,
             dropped_on: None,
             has_warned_of_rate: false,
+            has_new_statement: false,
+            difference: None,
         };
         watcher.figures = watcher.load_figures(at, &loaded.recorded).await?;
         Ok(watcher)

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::anthropic::AdminApi;
+use crate::app::board::Status;
 use crate::app::{App, wiring};
 use crate::config::organizations::Organization;
 use crate::cycle::state::{Outside, Report, Settings, Watcher};
@@ -204,14 +205,26 @@ async fn run_cycle(
 fn tell(app: &App, setup: &Setup, report: &Report, took: Duration) {
     let name = &setup.organization.name;
     // First, so that whoever reads the log finds the board up to date.
-    app.board.note_cycle(
-        name,
-        report.outcome,
-        app.clock.now(),
-        report.troubles.clone(),
-    );
+    let status = Status {
+        last_cycle: Some((report.outcome, app.clock.now())),
+        reasons: report.troubles.clone(),
+        remarks: report.difference.iter().map(ToString::to_string).collect(),
+    };
+    let before = app.board.note_cycle(name, status);
     for line in &report.troubles {
         tracing::warn!(organization.name = %name, "{line}");
+    }
+    // Said once: the figures of both move all the time.
+    let was_different = before.is_some_and(|before| !before.remarks.is_empty());
+    match report.difference {
+        Some(difference) if !was_different => {
+            tracing::warn!(organization.name = %name, "organization `{name}`: {difference}");
+        }
+        None if was_different => tracing::info!(
+            organization.name = %name,
+            "organization `{name}`: the ledger and the service agree on this month again"
+        ),
+        Some(_) | None => {}
     }
     tracing::info!(
         organization.name = %name,

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::change::Delta;
 use crate::domain::coverage::{Coverage, is_settled};
 use crate::domain::ids::ModelName;
+use crate::domain::money::Usd;
 use crate::domain::period::{self, Cut, Period, Zone};
 use crate::domain::span::{Hour, HourSpan};
 use crate::domain::usage::{Amounts, Buckets, Part, add_to};
@@ -58,6 +59,8 @@ pub struct PartState {
     pub is_fresh: bool,
     /// The first hour that is known.
     pub known_from: Option<Hour>,
+    /// All of the history that is read at first was read.
+    pub is_history_read: bool,
     /// When it was first heard of.
     pub first_seen: Timestamp,
     /// Settled hours whose spend fell in this cycle.
@@ -102,6 +105,8 @@ pub struct Figures {
     /// The remainder's hours that are not settled: rules judge it without them.
     unattributed_open: Buckets,
     settle: SignedDuration,
+    /// Of the newest settled hour that is known of all parts.
+    organization_last_hour: Option<Usd>,
 }
 
 impl Figures {
@@ -116,6 +121,7 @@ impl Figures {
             recorded: Vec::new(),
             unattributed_open: Buckets::new(),
             settle,
+            organization_last_hour: None,
         };
         for key in keys {
             figures.add_frame(key, now);
@@ -205,6 +211,7 @@ impl Figures {
             let index = self.part(&state.part);
             self.parts[index].last_hour = state.last_hour;
         }
+        self.organization_last_hour = before.organization_last_hour;
     }
 
     /// Before a cycle: nothing fell yet, and nothing was polled.
@@ -222,6 +229,7 @@ impl Figures {
         state.as_of = coverage.as_of;
         state.first_seen = coverage.first_seen;
         state.known_from = coverage.known_from().map(super::span::Day::first_hour);
+        state.is_history_read = coverage.days.is_some();
         state.is_fresh = is_fresh;
     }
 
@@ -272,6 +280,16 @@ impl Figures {
                 state.last_hour = newest;
             }
         }
+        // The remainder is known as far as everything else is.
+        let known = self.part_state(&Part::Unattributed);
+        if known.is_some_and(|rest| rest.last_hour.is_some_and(|(known, _)| known == hour)) {
+            self.organization_last_hour = Some(by_part.values().map(|sum| sum.spend).sum());
+        }
+    }
+
+    /// What the whole organization spent in the newest settled hour that is known of all its parts.
+    pub fn organization_last_hour(&self) -> Option<Usd> {
+        self.organization_last_hour
     }
 
     /// Forgets the remainder's hours that are settled.
@@ -355,6 +373,7 @@ impl Figures {
             as_of: None,
             is_fresh: false,
             known_from: None,
+            is_history_read: false,
             first_seen: Timestamp::MIN,
             fell: BTreeSet::new(),
             last_hour: None,

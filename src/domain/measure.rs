@@ -98,7 +98,9 @@ pub fn is_ready(rule: &Rule, ground: &Ground<'_>) -> bool {
         let state = ground.figures.part_state(part);
         let is_known = |start: Timestamp| {
             state.is_some_and(|state| {
-                state.as_of.is_some_and(|as_of| as_of >= start) && reaches_back(state, start)
+                // What began before the history is a lower bound, however long one waits.
+                let is_read = state.is_history_read || reaches_back(state, start);
+                state.as_of.is_some_and(|as_of| as_of >= start) && is_read
             })
         };
         start.is_none_or(is_known)

@@ -31,6 +31,7 @@ pub mod record;
 pub mod figures;
 pub mod notification;
 pub mod silence;
+pub mod statement;
 
 // From figures to messages.
 pub mod ground;

@@ -46,5 +46,6 @@ fn tell(name: &OrganizationName, status: &Status) -> Value {
         "state": state,
         "last_cycle_at": status.last_cycle.map(|(_, at)| at.to_string()),
         "reasons": status.reasons,
+        "remarks": status.remarks,
     })
 }

@@ -7,7 +7,6 @@ use crate::domain::figures::Frame;
 use crate::domain::ids::UNASSIGNED;
 use crate::domain::money::Usd;
 use crate::domain::period::Period;
-use crate::domain::usage::Part;
 use crate::metrics::families::Place;
 use crate::metrics::view::{Standing, View};
 
@@ -32,16 +31,7 @@ pub fn write(view: &View<'_>) -> Vec<(Place, String)> {
         };
         parts().map(of).sum::<Usd>()
     });
-    let last_hours = || {
-        figures
-            .parts()
-            .iter()
-            .filter(|state| state.part != Part::Whole)
-            .filter_map(|state| state.last_hour)
-    };
-    let last_hour = last_hours()
-        .next()
-        .map(|_| last_hours().map(|(_, amounts)| amounts.spend).sum::<Usd>());
+    let last_hour = figures.organization_last_hour();
     let limit = view
         .ground
         .directory

@@ -1,7 +1,9 @@
 //! Poll, ledger, figures: sums are the simulator's own truth to the last digit.
 
+use jiff::SignedDuration;
 use spendwatch::domain::span::{Day, Hour, HourSpan};
 use spendwatch::metrics::counters::CycleOutcome;
+use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::world::World;
 
 use crate::harness::{Stage, at, hours};
@@ -73,6 +75,11 @@ async fn days_of_cycles_stay_at_the_truth_and_cost_one_request_per_workspace() {
         let seen = stage.simulator.seen();
         let today = format!("end_date={}", Day::of(stage.now()).date());
         let is_running = |path: &str| path.contains("granularity=hour") && path.contains(&today);
+        // Hours that are settled are not read again.
+        let unsettled = Day::of(stage.now() - SignedDuration::from_mins(30)).date();
+        let from = format!("start_date={unsettled}");
+        let is_late = |path: &str| is_running(path) && !path.contains(&from);
+        assert!(!seen.iter().any(|seen| is_late(&seen.path)), "{seen:?}");
         let running = seen.iter().filter(|seen| is_running(&seen.path)).count();
         assert!(seen.iter().all(|seen| seen.method == "GET"));
         assert_eq!(
@@ -94,4 +101,54 @@ async fn days_of_cycles_stay_at_the_truth_and_cost_one_request_per_workspace() {
             .await,
         truth
     );
+}
+
+#[tokio::test]
+async fn another_sum_at_the_service_is_remarked_and_what_it_has_not_counted_yet_is_not() {
+    let mut world = World::empty();
+    world.add_workspace("workspace_a", "Alpha");
+    let spend = |world: &mut World, time: &str, usd: &str| {
+        world.spend("workspace_a", "claude-sonnet-4-5", at(time), usd);
+    };
+    spend(&mut world, "2026-11-20T03:00:00Z", "100");
+    spend(&mut world, "2026-11-24T10:01:00Z", "7");
+    let stage = Stage::new(world, "2026-11-24T10:05:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    let states = |usd: &str| {
+        stage.simulator.heal();
+        let fault = Fault::Field("current_month_usage_usd".to_owned(), usd.to_owned());
+        stage
+            .simulator
+            .fail(FaultOn::endpoint("organizations"), fault);
+    };
+    for (stated, expected) in [
+        ("107", None),
+        ("100", None),
+        (
+            "99.5",
+            Some(
+                "this month is $107.00 in the ledger and $99.50 as the service states it: $7.50 more",
+            ),
+        ),
+        (
+            "107.5",
+            Some(
+                "this month is $107.00 in the ledger and $107.50 as the service states it: $0.50 less",
+            ),
+        ),
+        (
+            "null",
+            Some(
+                "this month is $107.00 in the ledger and $107.50 as the service states it: $0.50 less",
+            ),
+        ),
+        ("107", None),
+    ] {
+        states(stated);
+        let report = stage.cycle_after(15, &mut watcher).await;
+        assert_eq!(report.outcome, CycleOutcome::Ok, "{report:?}");
+        let told = report.difference.map(|difference| difference.to_string());
+        assert_eq!(told.as_deref(), expected, "{stated}");
+    }
 }

@@ -1,0 +1,60 @@
+//! The ledger's month against the service's own account of it, whenever that was read anew.
+
+use jiff::Timestamp;
+
+use crate::cycle::state::Watcher;
+use crate::domain::figures::FrameKey;
+use crate::domain::knowledge::reaches_back;
+use crate::domain::money::Usd;
+use crate::domain::period::{Period, Zone};
+use crate::domain::span::{Hour, HourSpan};
+use crate::domain::statement;
+use crate::domain::usage::Part;
+use crate::store::error::StoreError;
+
+impl Watcher {
+    /// Compares the two where both are known whole; else what was found before stands.
+    pub(in crate::cycle) async fn compare_statement(
+        &mut self,
+        polled_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let info = self.directory.organization.as_ref();
+        let stated = info.and_then(|info| info.current_month_usage);
+        let (true, Some(stated)) = (self.has_new_statement, stated) else {
+            return Ok(());
+        };
+        let Some(ledger) = self.whole_month() else {
+            return Ok(());
+        };
+        let unsettled = HourSpan {
+            start: self.figures.newest_settled_hour(polled_at).plus(1),
+            end: Hour::of(polled_at).plus(1),
+        };
+        let name = &self.settings.organization;
+        let sums = self.store.sums(name, unsettled).await?;
+        let unsettled = sums.iter().map(|(_, _, amounts)| amounts.spend).sum();
+        self.difference = statement::compare(ledger, unsettled, stated);
+        self.has_new_statement = false;
+        Ok(())
+    }
+
+    /// The month of all parts; `None` where something of it is not known.
+    fn whole_month(&self) -> Option<Usd> {
+        let key = FrameKey {
+            period: Period::Month,
+            zone: Zone::utc(),
+        };
+        let (month, _) = self.figures.frame(&key)?;
+        let mut sum = Usd::ZERO;
+        for (place, state) in self.figures.parts().iter().enumerate() {
+            let is_asked = self.is_asked(&state.part) || state.part == Part::Unattributed;
+            if is_asked && !(state.is_fresh && reaches_back(state, month.cut.span.start)) {
+                return None;
+            }
+            if state.part != Part::Whole {
+                sum += month.sum_of(place).spend;
+            }
+        }
+        Some(sum)
+    }
+}
