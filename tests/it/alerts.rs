@@ -1,16 +1,21 @@
 //! Rules, alerts and what is told: cases by their number.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::SignedDuration;
+use spendwatch::cycle::state::Watcher;
 use spendwatch::domain::alert::EndedBy;
 use spendwatch::domain::ids::{NotifierName, RuleName};
+use spendwatch::domain::knowledge::Figure;
 use spendwatch::domain::matcher::Matcher;
+use spendwatch::domain::measure::Measurement;
 use spendwatch::domain::money::{Percent, Usd};
 use spendwatch::domain::notification::{Fact, Reason};
 use spendwatch::domain::period::{Period, Zone};
 use spendwatch::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
 use spendwatch::domain::subject::SubjectKind;
+use spendwatch::metrics::counters::CycleOutcome;
 use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::world::World;
 
@@ -301,4 +306,117 @@ async fn case_07_and_38_a_period_that_is_over_ends_quietly_and_fires_late_once()
     assert_eq!(words(&told), ["Alpha 100% first"]);
     assert!(told[0].is_late, "it is about the month that is over");
     assert_eq!(told[0].identity.slot.period.as_deref(), Some("2026-11"));
+}
+
+#[tokio::test]
+async fn case_02_stored_times_never_decrease() {
+    let stage = Stage::new(world(), NOW)
+        .await
+        .with_rule(rule("month", SubjectKind::Workspace, 30));
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    assert_eq!(stage.deliver(&store).await.len(), 1);
+    let (before, observed) = (watcher.engine.last_at, watcher.engine.observed);
+    stage.clock.set_wall(at("2026-11-24T09:00:00Z"));
+    stage.cycle_after(5, &mut watcher).await;
+    assert_eq!(watcher.engine.last_at, before);
+    assert!(watcher.engine.observed > observed);
+    let loaded = store
+        .load_organization(&watcher.settings.organization, stage.now(), stage.now())
+        .await
+        .unwrap();
+    assert_eq!(loaded.engine.last_at, before);
+    assert_eq!(words(&stage.deliver(&store).await), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn case_05_a_month_that_ends_in_the_middle_of_a_poll() {
+    let stage = Stage::new(world(), "2026-11-30T23:59:50Z")
+        .await
+        .with_rule(rule("month", SubjectKind::Workspace, 45));
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    // Alpha is asked for before midnight and answered after it.
+    let seen = stage.simulator.n_seen();
+    stage.simulator.fail(
+        FaultOn::usage_of("workspace_a").times(1),
+        Fault::Delay(Duration::from_secs(20)),
+    );
+    let midnight = async {
+        stage.simulator.until_seen(seen + 3).await;
+        while stage.clock.n_waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        stage.clock.advance(Duration::from_secs(20));
+    };
+    tokio::join!(stage.cycle(&mut watcher), midnight);
+    assert!(stage.now() >= at("2026-12-01T00:00:00Z"));
+    let facts = stage.deliver(&store).await;
+    assert_eq!(words(&facts), ["Alpha 80% first"]);
+    assert_eq!(facts[0].identity.slot.period.as_deref(), Some("2026-11"));
+    let november = crate::harness::hours("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z");
+    let spent = stage.simulator.world().spent(None, november, stage.now());
+    assert_eq!(stage.ledger(&store, None, november).await, spent);
+    // The new month begins with its first complete answer, at zero.
+    stage.cycle_after(5, &mut watcher).await;
+    let of_december = |measurement: &&Measurement| measurement.label.as_deref() == Some("2026-12");
+    let new: Vec<_> = watcher.measurements.iter().filter(of_december).collect();
+    assert_eq!(new.len(), 3);
+    assert!(
+        new.iter().all(|new| new.figure == Figure::Known(0)),
+        "{new:?}"
+    );
+}
+
+#[tokio::test]
+async fn case_06_what_still_tells_of_the_old_month_fires_nothing_in_the_new_one() {
+    let mut world = world();
+    world.usage_limit = Some("45".to_owned());
+    let stage = Stage::new(world, "2026-11-30T23:30:00Z")
+        .await
+        .with_rule(rule("month", SubjectKind::Workspace, 45));
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    assert_eq!(words(&stage.deliver(&store).await), ["Alpha 80% first"]);
+    stage.cycle_after(45, &mut watcher).await;
+    stage.deliver(&store).await;
+    // The organization's own sum is still November's, and usage of December has November's rows.
+    let old = |field: &str, json: &str| Fault::Field(field.to_owned(), json.to_owned());
+    stage.simulator.fail(
+        FaultOn::endpoint("organizations"),
+        old("current_month_usage_usd", "40"),
+    );
+    let row = r#"{"data":[{"date":"2026-11-20T03:00:00Z","total_cost_usd":40,"requests":1}]}"#;
+    stage.simulator.fail(
+        FaultOn::usage_of("workspace_a"),
+        Fault::Body(row.to_owned()),
+    );
+    for _ in 0..6 {
+        let report = stage.cycle_after(10, &mut watcher).await;
+        assert_eq!(report.outcome, CycleOutcome::Partial);
+        assert_eq!(words(&stage.deliver(&store).await), Vec::<String>::new());
+    }
+    stage.simulator.heal();
+    stage.cycle_after(10, &mut watcher).await;
+    assert_eq!(words(&stage.deliver(&store).await), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_period_that_began_before_the_history_is_judged_once_all_of_that_is_read() {
+    let mut quarter = rule("quarter", SubjectKind::Workspace, 30);
+    quarter.period = Period::Quarter;
+    let stage = Stage::new(world(), NOW).await.with_rule(quarter);
+    let store = stage.open_store();
+    let mut settings = stage.settings();
+    settings.reading.history_days = 10;
+    settings.reading.hourly_history_days = 1;
+    let mut watcher = Watcher::open(settings, stage.outside(&store))
+        .await
+        .unwrap();
+    stage.cycle(&mut watcher).await;
+    let facts = stage.deliver(&store).await;
+    assert_eq!(words(&facts), ["Alpha 100% first"]);
+    assert!(facts[0].is_lower_bound);
 }

@@ -343,3 +343,59 @@ async fn the_gauges_of_a_small_organization() {
     let (text, _) = gauges(&mut Renderer::default(), &watcher, ALL_SERIES);
     insta::assert_snapshot!(text);
 }
+
+#[tokio::test]
+async fn case_33_after_a_rename_no_series_has_the_old_name() {
+    let stage = stage().await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    let mut renderer = Renderer::default();
+    stage.cycle(&mut watcher).await;
+    let (before, _) = gauges(&mut renderer, &watcher, ALL_SERIES);
+    assert!(before.contains("workspace=\"Name 1\""));
+    stage
+        .simulator
+        .world()
+        .workspace_mut("workspace_1")
+        .name
+        .replace_range(.., "Other");
+    stage.cycle_after(15, &mut watcher).await;
+    let (after, _) = gauges(&mut renderer, &watcher, ALL_SERIES);
+    assert!(!after.contains("Name 1"), "{after}");
+    assert_eq!(
+        after.replace("\"Other\"", "\"Name 1\"").lines().count(),
+        before.lines().count()
+    );
+}
+
+#[tokio::test]
+async fn the_organizations_last_hour_is_one_hour_and_kept_while_a_part_is_stale() {
+    let stage = stage().await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    let mut last_hour = async |minutes| {
+        stage.cycle_after(minutes, &mut watcher).await;
+        let (text, _) = gauges(&mut Renderer::default(), &watcher, ALL_SERIES);
+        let series = "anthropic_organization_spend_last_hour_usd{organization=\"acme\"}";
+        value(&text, series)
+    };
+    // 09:00 to 10:00, when each workspace spent.
+    assert_eq!(last_hour(10).await, "112");
+    let fault = Fault::Status(400, "{}".into(), None);
+    stage
+        .simulator
+        .fail(FaultOn::usage_of("workspace_1"), fault);
+    let spend = |usd: &str| {
+        let mut world = stage.simulator.world();
+        world.spend(
+            "workspace_0",
+            "claude-haiku-4-5",
+            at("2026-11-24T10:30:00Z"),
+            usd,
+        );
+    };
+    spend("3");
+    assert_eq!(last_hour(60).await, "112", "not the sum of two hours");
+    stage.simulator.heal();
+    assert_eq!(last_hour(5).await, "3");
+}
