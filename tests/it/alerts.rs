@@ -18,6 +18,7 @@ use spendwatch::domain::subject::SubjectKind;
 use spendwatch::metrics::counters::CycleOutcome;
 use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::world::World;
+use spendwatch::store::Store;
 
 use crate::harness::{Stage, at};
 
@@ -68,6 +69,20 @@ fn world() -> World {
     world
 }
 
+/// A stage with a rule, its store, and a watcher that has not looked yet.
+async fn begin(world: World, now: &str, rule: Rule) -> (Stage, Store, Watcher) {
+    let stage = Stage::new(world, now).await.with_rule(rule);
+    let store = stage.open_store();
+    let watcher = stage.watcher(&store).await;
+    (stage, store, watcher)
+}
+
+/// Alpha spends.
+fn spend(stage: &Stage, time: &str, usd: &str) {
+    let mut world = stage.simulator.world();
+    world.spend("workspace_a", "claude-sonnet-4-5", at(time), usd);
+}
+
 pub fn words(facts: &[Fact]) -> Vec<String> {
     let word = |fact: &Fact| {
         let by = fact.ended_by.map_or(String::new(), |by| format!(" {by}"));
@@ -81,20 +96,11 @@ pub fn words(facts: &[Fact]) -> Vec<String> {
 
 #[tokio::test]
 async fn case_11_a_jump_over_several_thresholds_tells_the_highest() {
-    let stage =
-        Stage::new(world(), NOW)
-            .await
-            .with_rule(rule("month", SubjectKind::Workspace, 100));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let (stage, store, mut watcher) =
+        begin(world(), NOW, rule("month", SubjectKind::Workspace, 100)).await;
     stage.cycle(&mut watcher).await;
     assert_eq!(words(&stage.deliver(&store).await), Vec::<String>::new());
-    stage.simulator.world().spend(
-        "workspace_a",
-        "claude-sonnet-4-5",
-        at("2026-11-24T10:01:00Z"),
-        "90",
-    );
+    spend(&stage, "2026-11-24T10:01:00Z", "90");
     stage.cycle_after(5, &mut watcher).await;
     let facts = stage.deliver(&store).await;
     assert_eq!(words(&facts), ["Alpha 100% first"]);
@@ -103,22 +109,12 @@ async fn case_11_a_jump_over_several_thresholds_tells_the_highest() {
 
 #[tokio::test]
 async fn case_12_a_higher_threshold_escalates_under_the_same_identity() {
-    let stage =
-        Stage::new(world(), NOW)
-            .await
-            .with_rule(rule("month", SubjectKind::Workspace, 100));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage
-        .simulator
-        .world()
-        .spend("workspace_a", "claude-sonnet-4-5", at(NOW), "45");
+    let (stage, store, mut watcher) =
+        begin(world(), NOW, rule("month", SubjectKind::Workspace, 100)).await;
+    spend(&stage, NOW, "45");
     stage.cycle(&mut watcher).await;
     let first = stage.deliver(&store).await;
-    stage
-        .simulator
-        .world()
-        .spend("workspace_a", "claude-sonnet-4-5", at(NOW), "20");
+    spend(&stage, NOW, "20");
     stage.cycle_after(5, &mut watcher).await;
     let second = stage.deliver(&store).await;
     assert_eq!(words(&first), ["Alpha 80% first"]);
@@ -136,27 +132,12 @@ async fn case_08_a_correction_downward_resolves_once_and_says_so() {
         .await
         .with_rule(rule("month", SubjectKind::Workspace, 50));
     let store = stage.open_store();
-    stage.simulator.world().spend(
-        "workspace_a",
-        "claude-sonnet-4-5",
-        at("2026-11-22T03:00:00Z"),
-        "15",
-    );
+    spend(&stage, "2026-11-22T03:00:00Z", "15");
     let mut watcher = stage.watcher(&store).await;
     stage.cycle(&mut watcher).await;
     assert_eq!(words(&stage.deliver(&store).await), ["Alpha 100% first"]);
-    stage.simulator.world().spend(
-        "workspace_a",
-        "claude-sonnet-4-5",
-        at("2026-11-22T03:00:00Z"),
-        "-14",
-    );
-    stage.simulator.world().spend(
-        "workspace_a",
-        "claude-sonnet-4-5",
-        at("2026-11-20T03:00:00Z"),
-        "-10",
-    );
+    spend(&stage, "2026-11-22T03:00:00Z", "-14");
+    spend(&stage, "2026-11-20T03:00:00Z", "-10");
     let mut told = Vec::new();
     for _ in 0..30 {
         stage.cycle_after(5, &mut watcher).await;
@@ -179,11 +160,8 @@ async fn case_08_a_correction_downward_resolves_once_and_says_so() {
 
 #[tokio::test]
 async fn case_16_a_restart_while_alerts_fire_tells_nothing() {
-    let stage = Stage::new(world(), NOW)
-        .await
-        .with_rule(rule("month", SubjectKind::Workspace, 30));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let (stage, store, mut watcher) =
+        begin(world(), NOW, rule("month", SubjectKind::Workspace, 30)).await;
     stage.cycle(&mut watcher).await;
     assert_eq!(words(&stage.deliver(&store).await), ["Alpha 100% first"]);
     drop(watcher);
@@ -198,11 +176,8 @@ async fn case_16_a_restart_while_alerts_fire_tells_nothing() {
 
 #[tokio::test]
 async fn case_30_and_31_a_changed_limit_ends_or_fires_once() {
-    let stage = Stage::new(world(), NOW)
-        .await
-        .with_rule(rule("month", SubjectKind::Workspace, 30));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let (stage, store, mut watcher) =
+        begin(world(), NOW, rule("month", SubjectKind::Workspace, 30)).await;
     stage.cycle(&mut watcher).await;
     stage.deliver(&store).await;
     let mut told = Vec::new();
@@ -221,29 +196,19 @@ async fn case_30_and_31_a_changed_limit_ends_or_fires_once() {
 
 #[tokio::test]
 async fn case_39_a_total_with_an_unknown_part_may_fire_and_cannot_resolve() {
-    let stage =
-        Stage::new(world(), NOW)
-            .await
-            .with_rule(rule("total", SubjectKind::Organization, 100));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let (stage, store, mut watcher) =
+        begin(world(), NOW, rule("total", SubjectKind::Organization, 100)).await;
     stage.cycle(&mut watcher).await;
     stage.simulator.fail(
         FaultOn::usage_of("workspace_b"),
         Fault::Status(400, "{}".into(), None),
     );
-    stage
-        .simulator
-        .world()
-        .spend("workspace_a", "claude-sonnet-4-5", at(NOW), "70");
+    spend(&stage, NOW, "70");
     stage.cycle_after(5, &mut watcher).await;
     let facts = stage.deliver(&store).await;
     assert_eq!(words(&facts), ["acme 100% first"]);
     assert!(facts[0].is_lower_bound);
-    stage
-        .simulator
-        .world()
-        .spend("workspace_a", "claude-sonnet-4-5", at(NOW), "-60");
+    spend(&stage, NOW, "-60");
     stage.cycle_after(5, &mut watcher).await;
     assert_eq!(
         words(&stage.deliver(&store).await),
@@ -260,11 +225,8 @@ async fn case_39_a_total_with_an_unknown_part_may_fire_and_cannot_resolve() {
 
 #[tokio::test]
 async fn case_34_a_vanished_workspace_is_gone_after_three_lists_and_its_spend_stays() {
-    let stage = Stage::new(world(), NOW)
-        .await
-        .with_rule(rule("month", SubjectKind::Workspace, 30));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let (stage, store, mut watcher) =
+        begin(world(), NOW, rule("month", SubjectKind::Workspace, 30)).await;
     stage.cycle(&mut watcher).await;
     stage.deliver(&store).await;
     stage.simulator.world().archive("workspace_a");
@@ -283,22 +245,18 @@ async fn case_34_a_vanished_workspace_is_gone_after_three_lists_and_its_spend_st
 
 #[tokio::test]
 async fn case_07_and_38_a_period_that_is_over_ends_quietly_and_fires_late_once() {
-    let stage = Stage::new(world(), "2026-11-30T22:05:00Z")
-        .await
-        .with_rule(rule("month", SubjectKind::Workspace, 45));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let (stage, store, mut watcher) = begin(
+        world(),
+        "2026-11-30T22:05:00Z",
+        rule("month", SubjectKind::Workspace, 45),
+    )
+    .await;
     stage.cycle(&mut watcher).await;
     assert_eq!(words(&stage.deliver(&store).await), ["Alpha 80% first"]);
     let mut told = Vec::new();
     for step in 0..60 {
         if step == 40 {
-            stage.simulator.world().spend(
-                "workspace_a",
-                "claude-sonnet-4-5",
-                at("2026-11-29T03:00:00Z"),
-                "9",
-            );
+            spend(&stage, "2026-11-29T03:00:00Z", "9");
         }
         stage.cycle_after(20, &mut watcher).await;
         told.extend(stage.deliver(&store).await);
@@ -310,11 +268,8 @@ async fn case_07_and_38_a_period_that_is_over_ends_quietly_and_fires_late_once()
 
 #[tokio::test]
 async fn case_02_stored_times_never_decrease() {
-    let stage = Stage::new(world(), NOW)
-        .await
-        .with_rule(rule("month", SubjectKind::Workspace, 30));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let (stage, store, mut watcher) =
+        begin(world(), NOW, rule("month", SubjectKind::Workspace, 30)).await;
     stage.cycle(&mut watcher).await;
     assert_eq!(stage.deliver(&store).await.len(), 1);
     let (before, observed) = (watcher.engine.last_at, watcher.engine.observed);
@@ -332,11 +287,12 @@ async fn case_02_stored_times_never_decrease() {
 
 #[tokio::test]
 async fn case_05_a_month_that_ends_in_the_middle_of_a_poll() {
-    let stage = Stage::new(world(), "2026-11-30T23:59:50Z")
-        .await
-        .with_rule(rule("month", SubjectKind::Workspace, 45));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let (stage, store, mut watcher) = begin(
+        world(),
+        "2026-11-30T23:59:50Z",
+        rule("month", SubjectKind::Workspace, 45),
+    )
+    .await;
     // Alpha is asked for before midnight and answered after it.
     let seen = stage.simulator.n_seen();
     stage.simulator.fail(
@@ -373,11 +329,12 @@ async fn case_05_a_month_that_ends_in_the_middle_of_a_poll() {
 async fn case_06_what_still_tells_of_the_old_month_fires_nothing_in_the_new_one() {
     let mut world = world();
     world.usage_limit = Some("45".to_owned());
-    let stage = Stage::new(world, "2026-11-30T23:30:00Z")
-        .await
-        .with_rule(rule("month", SubjectKind::Workspace, 45));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let (stage, store, mut watcher) = begin(
+        world,
+        "2026-11-30T23:30:00Z",
+        rule("month", SubjectKind::Workspace, 45),
+    )
+    .await;
     stage.cycle(&mut watcher).await;
     assert_eq!(words(&stage.deliver(&store).await), ["Alpha 80% first"]);
     stage.cycle_after(45, &mut watcher).await;
