@@ -253,6 +253,9 @@ impl Daemon {
         if new.http.listen != self.config.http.listen {
             tracing::warn!("`http.listen` was changed: it is in force from the next start on");
         }
+        if new.log.is_json != self.config.log.is_json {
+            tracing::warn!("`log.format` was changed: it is in force from the next start on");
+        }
     }
 
     /// New organizations begin, known ones are told, others end.
