@@ -48,6 +48,7 @@ pub struct Request {
 
 /// Everything outside.
 struct Surroundings<'a> {
+    globals: &'a Globals,
     config: &'a Config,
     environment: &'a Environment,
     store: Store,
@@ -71,7 +72,7 @@ pub async fn evaluate(
         ));
     }
     begin_log(globals, &config, environment)?;
-    let around = surroundings(request, &config, environment)?;
+    let around = surroundings(request, globals, &config, environment)?;
     let (mut found, mut verdict) = (Vec::new(), Verdict::default());
     for organization in organizations {
         let progress = Progress::begin(globals, format!("polling {}", organization.name));
@@ -122,6 +123,7 @@ fn begin_log(globals: &Globals, config: &Config, environment: &Environment) -> R
 
 fn surroundings<'a>(
     request: Request,
+    globals: &'a Globals,
     config: &'a Config,
     environment: &'a Environment,
 ) -> Result<Surroundings<'a>, Failure> {
@@ -140,6 +142,7 @@ fn surroundings<'a>(
         .collect();
     let notifiers: Vec<_> = config.notifiers.iter().map(|n| n.name.clone()).collect();
     Ok(Surroundings {
+        globals,
         config,
         environment,
         store,
@@ -188,7 +191,7 @@ async fn look(
     let deadline = clock.running() + PATIENCE;
     let report = watcher.cycle(clock.now(), deadline).await?;
     for line in &report.troubles {
-        eprintln!("warning: {line}");
+        around.globals.remark(&format!("warning: {line}"));
     }
     let is_partial = report.outcome != CycleOutcome::Ok;
     if is_partial {
