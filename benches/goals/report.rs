@@ -23,7 +23,7 @@ pub enum Goal {
 
 impl Report {
     pub fn begin() -> Report {
-        println!("{:<72} {:>14} {:>12}", "figure", "measured", "goal");
+        println!("{:<96} {:>14} {:>9}", "figure", "measured", "goal");
         Report {
             clock: Clock::system(),
             n_missed: 0,
@@ -41,7 +41,7 @@ impl Report {
         };
         self.n_missed += usize::from(verdict == "MISS");
         let measured = format!("{measured:.2} {unit}");
-        println!("{figure:<72} {measured:>14} {goal:>12} {verdict}");
+        println!("{figure:<96} {measured:>14} {goal:>9} {verdict}");
     }
 
     pub fn end(self) {

@@ -12,7 +12,7 @@ use spendwatch::clock::Clock;
 use spendwatch::simulator::Simulator;
 
 /// Nothing that is awaited takes so long, on however slow a machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// A folder with a configuration and a store.
 pub struct Home {
