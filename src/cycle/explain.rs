@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::cycle::state::Watcher;
 use crate::domain::counting::{counts_for, quantity};
 use crate::domain::decision::Decision;
-use crate::domain::figures::Frame;
+use crate::domain::frame::Frame;
 use crate::domain::ids::{ModelName, UNATTRIBUTED, WorkspaceId};
 use crate::domain::measure::frame_key;
 use crate::domain::notification::{Contributor, Fact, MAX_CONTRIBUTORS};

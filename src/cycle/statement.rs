@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::cycle::state::Watcher;
-use crate::domain::figures::FrameKey;
+use crate::domain::frame::FrameKey;
 use crate::domain::knowledge::reaches_back;
 use crate::domain::money::Usd;
 use crate::domain::period::{Period, Zone};

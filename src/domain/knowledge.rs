@@ -2,7 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::figures::{Frame, PartState};
+use crate::domain::figures::PartState;
+use crate::domain::frame::Frame;
 use crate::domain::rule::Quantity;
 
 /// A derived value and how far to trust it.

@@ -9,7 +9,8 @@ use crate::domain::alert::Slot;
 use crate::domain::counting::{
     is_model_counted, is_part_counted, looks_at_organization, models_counted, quantity, team_named,
 };
-use crate::domain::figures::{Frame, FrameKey, PartState};
+use crate::domain::figures::PartState;
+use crate::domain::frame::{Frame, FrameKey};
 use crate::domain::ground::{Ground, Member, Survey};
 use crate::domain::knowledge::{Addend, Figure, Knowledge, Sum, knowledge, oldest, reaches_back};
 use crate::domain::money::Usd;

@@ -22,6 +22,7 @@ pub mod schedule;
 // What follows from an answer, and what may come of it.
 pub mod alert;
 pub mod change;
+pub mod frame;
 pub mod lines;
 pub mod policy;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::counting::team_of;
-use crate::domain::figures::Frame;
+use crate::domain::frame::Frame;
 use crate::domain::ids::UNASSIGNED;
 use crate::domain::money::Usd;
 use crate::domain::period::Period;

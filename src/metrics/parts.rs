@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
 
-use crate::domain::figures::Frame;
+use crate::domain::frame::Frame;
 use crate::domain::ids::UNATTRIBUTED;
 use crate::domain::money::Usd;
 use crate::domain::period::Period;

@@ -4,7 +4,8 @@ use jiff::SignedDuration;
 
 use crate::domain::alert::Alert;
 use crate::domain::directory::Presence;
-use crate::domain::figures::{Figures, Frame, FrameKey};
+use crate::domain::figures::Figures;
+use crate::domain::frame::{Frame, FrameKey};
 use crate::domain::ground::Ground;
 use crate::domain::measure::Measurement;
 use crate::domain::period::{Period, Zone};

@@ -23,7 +23,7 @@ use crate::cycle::configured;
 use crate::cycle::state::{Outside, Settings, Watcher, frame_keys};
 use crate::delivery::Worker;
 use crate::domain::coverage::Reading;
-use crate::domain::figures::FrameKey;
+use crate::domain::frame::FrameKey;
 use crate::domain::period::{self, Period};
 use crate::domain::span::Day;
 use crate::metrics::counters::{Counters, CycleOutcome};
