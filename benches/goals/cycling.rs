@@ -9,7 +9,7 @@ use spendwatch::cycle::state::Watcher;
 use spendwatch::metrics::counters::CycleOutcome;
 use spendwatch::metrics::exposition::Exposition;
 use spendwatch::metrics::gauges::Renderer;
-use spendwatch::metrics::view::{Shape, View};
+use spendwatch::metrics::view::Shape;
 use spendwatch::simulator::world::World;
 use tokio::runtime::Runtime;
 
@@ -140,18 +140,10 @@ async fn replay(stage: &Stage, urls: Vec<String>) -> Duration {
 
 /// As the daemon does after each cycle.
 pub fn publish(watcher: &Watcher, renderer: &mut Renderer) {
-    let view = View {
-        ground: watcher.ground(),
-        rules: &watcher.settings.policy.rules,
-        measurements: &watcher.measurements,
-        alerts: watcher.alerts.by_slot.values().collect(),
-        is_up: true,
-        skew: None,
-    };
     let shape = Shape {
         by_model: true,
         max_series: 200_000,
     };
-    let rendered = renderer.render(&view, shape, true);
+    let rendered = renderer.render(&watcher.view(), shape, true);
     std::hint::black_box(Exposition::assemble(&[(organization(), rendered)].into()));
 }

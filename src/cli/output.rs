@@ -18,6 +18,8 @@ use crate::notify::words;
 /// Tables are fitted into this on a terminal; in a pipe no line is broken.
 const TERMINAL_WIDTH: u16 = 80;
 
+const HALF_A_CENT: Usd = Usd::from_pico(5_000_000_000);
+
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
@@ -99,6 +101,8 @@ impl Cell {
             Cell::Text(text) => words::clean(text),
             Cell::Count(count) => grouped(*count),
             Cell::Decimal(digits) => digits.clone(),
+            // What is less than half a cent is not nothing.
+            Cell::Money(usd) if *usd != Usd::ZERO && usd.abs() < HALF_A_CENT => usd.to_string(),
             Cell::Money(usd) => usd.grouped(),
             Cell::Time(at) => short_time(*at),
             Cell::Flag(is_so) => (if *is_so { "yes" } else { "no" }).to_owned(),
@@ -305,6 +309,19 @@ mod tests {
                 ],
             ],
         }
+    }
+
+    #[test]
+    fn people_get_cents_and_machines_every_digit() {
+        let told = |text: &str| {
+            let cell = Cell::Money(Usd::parse(text).unwrap());
+            (cell.for_people(), cell.for_csv())
+        };
+        let both = |people: &str, machines: &str| (people.to_owned(), machines.to_owned());
+        assert_eq!(told("1234.567891"), both("1,234.57", "1234.567891"));
+        assert_eq!(told("0"), both("0.00", "0"));
+        assert_eq!(told("-0.000001"), both("-0.000001", "-0.000001"));
+        assert_eq!(grouped(-1_234_567), "-1,234,567");
     }
 
     #[test]

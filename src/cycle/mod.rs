@@ -24,6 +24,7 @@ use crate::domain::ground::Ground;
 use crate::domain::span::{Day, HourSpan};
 use crate::domain::usage::Part;
 use crate::metrics::counters::CycleOutcome;
+use crate::metrics::view::View;
 use crate::store::decisions::Commit;
 use crate::store::error::StoreError;
 use crate::store::outbox::NewMessage;
@@ -128,6 +129,19 @@ impl Watcher {
             directory: &self.directory,
             teams: &self.settings.teams,
             figures: &self.figures,
+        }
+    }
+
+    /// What the gauges show.
+    pub fn view(&self) -> View<'_> {
+        let report = self.last_report.as_ref();
+        View {
+            ground: self.ground(),
+            rules: &self.settings.policy.rules,
+            measurements: &self.measurements,
+            alerts: self.alerts.by_slot.values().collect(),
+            is_up: report.is_some_and(|report| report.outcome == CycleOutcome::Ok),
+            skew: self.api.skew(),
         }
     }
 

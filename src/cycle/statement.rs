@@ -13,14 +13,15 @@ use crate::domain::usage::Part;
 use crate::store::error::StoreError;
 
 impl Watcher {
-    /// Compares the two where both are known whole; else what was found before stands.
+    /// Compares the two where both are known whole in this cycle; else what was found before stands.
     pub(in crate::cycle) async fn compare_statement(
         &mut self,
         polled_at: Timestamp,
     ) -> Result<(), StoreError> {
+        let is_new = std::mem::take(&mut self.has_new_statement);
         let info = self.directory.organization.as_ref();
         let stated = info.and_then(|info| info.current_month_usage);
-        let (true, Some(stated)) = (self.has_new_statement, stated) else {
+        let (true, Some(stated)) = (is_new, stated) else {
             return Ok(());
         };
         let Some(ledger) = self.whole_month() else {
@@ -34,7 +35,6 @@ impl Watcher {
         let sums = self.store.sums(name, unsettled).await?;
         let unsettled = sums.iter().map(|(_, _, amounts)| amounts.spend).sum();
         self.difference = statement::compare(ledger, unsettled, stated);
-        self.has_new_statement = false;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::app::{App, wiring};
 use crate::config::Config;
 use crate::cycle::configured;
 use crate::daemon::watching::Setup;
-use crate::delivery::Worker;
+use crate::delivery::{self, Worker};
 use crate::domain::ids::OrganizationName;
 use crate::http::access::Access;
 use crate::metrics::requests::RequestCounts;
@@ -62,17 +62,9 @@ pub async fn prepare(
             },
         });
     }
-    let mut workers = Vec::new();
-    for notifier in &config.notifiers {
-        workers.push(Worker {
-            name: notifier.name.clone(),
-            notifier: wiring::notifier(notifier, environment).await?,
-            store: app.store.clone(),
-            clock: app.clock.clone(),
-            chance: app.chance.clone(),
-            links: wiring::links(config),
-        });
-    }
+    let workers =
+        delivery::configured::workers(config, environment, &app.store, &app.clock, &app.chance)
+            .await?;
     let access = Access::configured(&config.http, address, environment)
         .await
         .context("the bearer token of `[http]`")?;

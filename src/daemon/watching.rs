@@ -15,10 +15,9 @@ use crate::config::organizations::Organization;
 use crate::cycle::state::{Outside, Report, Settings, Watcher};
 use crate::domain::ids::NotifierName;
 use crate::domain::schedule::{Due, Schedule, due};
-use crate::metrics::counters::CycleOutcome;
 use crate::metrics::exposition::MAX_KEPT_TEXT;
 use crate::metrics::gauges::Renderer;
-use crate::metrics::view::{Shape, View};
+use crate::metrics::view::Shape;
 use crate::outbound::causes;
 use crate::store::error::StoreError;
 
@@ -127,17 +126,7 @@ async fn go_on(
 
 /// Puts the gauges up as they are now.
 fn show(app: &App, watcher: &Watcher, setup: &Setup, gauges: &mut Renderer) {
-    let view = View {
-        ground: watcher.ground(),
-        rules: &watcher.settings.policy.rules,
-        measurements: &watcher.measurements,
-        alerts: watcher.alerts.by_slot.values().collect(),
-        is_up: watcher
-            .last_report
-            .as_ref()
-            .is_some_and(|report| report.outcome == CycleOutcome::Ok),
-        skew: watcher.api.skew(),
-    };
+    let view = watcher.view();
     let is_text_kept = app.board.exposition().len() <= MAX_KEPT_TEXT;
     let rendered = gauges.render(&view, setup.shape, is_text_kept);
     app.board.show(&setup.organization.name, rendered);

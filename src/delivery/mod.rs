@@ -3,6 +3,7 @@
 //!
 //! An attempt is counted before it is made and its outcome written after: a kill in between repeats it under the same id.
 
+pub mod configured;
 pub mod follow;
 
 use std::time::Duration;

@@ -4,7 +4,6 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::store::Store;
@@ -12,6 +11,7 @@ use crate::store::error::{Cause, StoreError};
 use crate::store::facts::facts_from_json;
 use crate::store::migrations::{self, Version};
 use crate::store::names;
+use crate::store::pages;
 use crate::store::shapes::alert_from_json;
 use crate::store::values::count_at;
 
@@ -177,8 +177,7 @@ fn copy_into(db: &Connection, partial: &Path) -> Result<u64, Cause> {
         .map_err(|error| Cause::Io("make the backup's file", error))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut target = Connection::open_with_flags(partial, flags)?;
-    // All pages in one step: one state of the store, which writers beside it do not disturb.
-    Backup::new(db, &mut target)?.step(-1)?;
+    pages::copy(db, &mut target)?;
     // One file without a log beside it.
     target.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
     let verdict = texts(&target, "PRAGMA quick_check")?;

@@ -15,6 +15,7 @@ mod shapes;
 mod facts;
 
 mod lock;
+mod pages;
 mod worker;
 
 mod names;
@@ -50,7 +51,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::store::error::{Cause, StoreError};
@@ -189,7 +189,7 @@ impl Store {
 
     /// A store that lives in memory and goes with its last handle.
     pub fn in_memory() -> Result<Store, StoreError> {
-        Store::private(":memory:".to_owned(), Connection::open_in_memory)
+        Store::private(":memory:".to_owned(), || Ok(Connection::open_in_memory()?))
     }
 
     /// A copy of the store at a path, as it is now; an empty one where there is no store. It goes with its last handle, and
@@ -197,19 +197,21 @@ impl Store {
     /// without a name.
     pub fn private_copy(path: &Path) -> Result<Store, StoreError> {
         let shown = path.display().to_string();
-        let source = if path.exists() {
+        let is_there = path
+            .try_exists()
+            .map_err(|error| Cause::Io("look for it", error).at(&shown))?;
+        let source = if is_there {
             let source = connect(path, &shown)?;
             let version = check_version(&source, &shown)?;
             (version != Version::Empty).then_some(source)
         } else {
             None
         };
-        Store::private(shown, || {
+        Store::private(shown, move || {
             // The empty name is SQLite's for a private database.
             let mut copy = Connection::open("")?;
             if let Some(source) = source {
-                // All pages in one step: one state of the store, which writers beside it do not disturb.
-                Backup::new(&source, &mut copy)?.step(-1)?;
+                pages::copy(&source, &mut copy)?;
             }
             Ok(copy)
         })
@@ -217,7 +219,7 @@ impl Store {
 
     fn private(
         shown: String,
-        open: impl FnOnce() -> rusqlite::Result<Connection>,
+        open: impl FnOnce() -> Result<Connection, Cause>,
     ) -> Result<Store, StoreError> {
         let open = || -> Result<Worker, Cause> {
             let mut writer = open()?;

@@ -182,6 +182,28 @@ async fn what_could_not_be_sent_is_said_and_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_whose_secret_is_gone_is_told_before_anything_is_decided() {
+    let simulator = simulator().await;
+    let receiver = Receiver::start(|_| None).await;
+    let home = Home::new();
+    // A command's secret is asked for when it is needed, not when the file is checked.
+    let hook =
+        "[[notifiers]]\nname = \"hook\"\ntype = \"webhook\"\nurl = { command = [\"false\"] }\n";
+    home.configure(&simulator, &(rule("month", "100", "") + hook));
+    let failed = home.command(&["check", "--notify"]);
+    let said = String::from_utf8(failed.stderr).unwrap();
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.contains("notifier `hook`"), "{said}");
+    assert_eq!(simulator.n_seen(), 0, "nothing was polled");
+    home.configure(
+        &simulator,
+        &(rule("month", "100", "") + &self::hook(&home, &receiver)),
+    );
+    home.json(2, &["check", "--notify"]);
+    assert_eq!(receiver.posts().len(), 1, "and nothing was decided");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_incomplete_poll_is_not_quiet_and_what_fires_still_fires() {
     let simulator = simulator().await;
     let home = Home::new();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::usage::{Part, sum};
+use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::world::World;
 
 use crate::harness::{Stage, at, hours};
@@ -209,6 +210,8 @@ async fn what_the_ledger_does_not_know_is_said() {
         0,
     );
     assert!(told.contains("only days of UTC are known"), "{told}");
+    let told = said(&["--from", "2026-11"], 0);
+    assert!(!told.contains("nothing is known yet"), "{told}");
     for by in ["api_key", "user"] {
         let told = said(&["--by", by], 2);
         assert!(told.contains("not in this version"), "{told}");
@@ -241,5 +244,20 @@ async fn a_table_ends_with_the_total_and_csv_has_rows_alone() {
     assert!(
         csv.starts_with("period,organization,team_id,team,spend_usd,tokens,"),
         "{csv}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_that_was_never_read_is_not_passed_over() {
+    let filled = Filled::new().await;
+    let fault = Fault::Status(400, "{}".into(), None);
+    let on = FaultOn::usage_of("workspace_sandbox");
+    filled.stage.simulator.fail(on, fault);
+    let filled = filled.read().await;
+    let output = filled.run(&["--from", "2026-11-01", "--to", "2026-11-24"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("nothing is known yet of 1 of 7 parts"),
+        "{said}"
     );
 }

@@ -139,13 +139,10 @@ async fn a_compressed_answer_holds_the_same_gauges() {
 
 /// The gauges of a watcher, as text.
 fn gauges(renderer: &mut Renderer, watcher: &Watcher, shape: Shape) -> (String, Rendered) {
+    // The skew is that of the machine's clock against the story's.
     let view = View {
-        ground: watcher.ground(),
-        rules: &watcher.settings.policy.rules,
-        measurements: &watcher.measurements,
-        alerts: watcher.alerts.by_slot.values().collect(),
-        is_up: true,
         skew: None,
+        ..watcher.view()
     };
     let rendered = renderer.render(&view, shape, true);
     let chunks = rendered.pieces.iter().flatten();

@@ -112,6 +112,7 @@ async fn no_secret_is_in_a_log_a_metric_an_answer_the_store_or_a_command() {
     };
     assert!(said.contains("[redacted]"), "{said}");
     check("the log", &said);
+    let mut n_files = 0;
     for entry in fs::read_dir(home.folder.path()).unwrap() {
         let path = entry.unwrap().path();
         if path.to_string_lossy().contains("spendwatch.db") {
@@ -119,6 +120,8 @@ async fn no_secret_is_in_a_log_a_metric_an_answer_the_store_or_a_command() {
                 "the store",
                 &String::from_utf8_lossy(&fs::read(path).unwrap()),
             );
+            n_files += 1;
         }
     }
+    assert!(n_files > 0, "there is a store to look at");
 }

@@ -21,7 +21,7 @@ use crate::config::organizations::Organization;
 use crate::config::source::Environment;
 use crate::cycle::configured;
 use crate::cycle::state::{Outside, Settings, Watcher, frame_keys};
-use crate::delivery::Worker;
+use crate::delivery::{self, Worker};
 use crate::domain::coverage::Reading;
 use crate::domain::frame::FrameKey;
 use crate::domain::period::{self, Period};
@@ -73,6 +73,8 @@ pub async fn evaluate(
     }
     begin_log(globals, &config, environment)?;
     let around = surroundings(request, globals, &config, environment)?;
+    // Before anything is decided: who cannot be told is known while nothing is half done.
+    let workers = around.workers(request).await?;
     let (mut found, mut verdict) = (Vec::new(), Verdict::default());
     for organization in organizations {
         let progress = Progress::begin(globals, format!("polling {}", organization.name));
@@ -89,9 +91,7 @@ pub async fn evaluate(
             }
         }
     }
-    if request.is_sent {
-        verdict.is_unknown |= !send(&around).await?;
-    }
+    verdict.is_unknown |= !send(&workers, &around.counters).await?;
     let is_firing = |finding: &Finding| finding.standing == Standing::Firing;
     verdict.is_over = found.iter().any(is_firing);
     let n_firing = found.iter().filter(|finding| is_firing(finding)).count();
@@ -150,6 +150,24 @@ fn surroundings<'a>(
         clock,
         counters: Arc::new(Counters::new(&names, &notifiers, "")),
     })
+}
+
+impl Surroundings<'_> {
+    /// Who sends; nobody where nothing is to be sent.
+    async fn workers(&self, request: Request) -> Result<Vec<Worker>, Failure> {
+        if !request.is_sent {
+            return Ok(Vec::new());
+        }
+        let Surroundings {
+            config,
+            environment,
+            store,
+            clock,
+            ..
+        } = self;
+        let chance = &Chance::System;
+        Ok(delivery::configured::workers(config, environment, store, clock, chance).await?)
+    }
 }
 
 struct Look {
@@ -228,31 +246,23 @@ fn needed(settings: &Settings, now: Timestamp) -> Reading {
 }
 
 /// Everything that is due, once. Gives whether nothing that was tried is left.
-async fn send(around: &Surroundings<'_>) -> Result<bool, Failure> {
+async fn send(workers: &[Worker], counters: &Counters) -> Result<bool, Failure> {
     let mut is_all_sent = true;
-    for configured in &around.config.notifiers {
-        let worker = Worker {
-            name: configured.name.clone(),
-            notifier: wiring::notifier(configured, around.environment).await?,
-            store: around.store.clone(),
-            clock: around.clock.clone(),
-            chance: Chance::System,
-            links: wiring::links(around.config),
-        };
-        let sent = match worker.begin(&around.counters).await {
-            Ok(()) => worker.run_due(&around.counters).await.map(|_| ()),
+    for worker in workers {
+        let sent = match worker.begin(counters).await {
+            Ok(()) => worker.run_due(counters).await.map(|_| ()),
             Err(error) => Err(error),
         };
         if let Err(error) = sent {
-            eprintln!("error: notifier `{}`: {}", configured.name, causes(&error));
+            eprintln!("error: notifier `{}`: {}", worker.name, causes(&error));
             is_all_sent = false;
         }
         let filter = MessageFilter {
             state: Some(MessageState::Waiting),
-            notifier: Some(configured.name.clone()),
+            notifier: Some(worker.name.clone()),
             limit: MAX_WAITING,
         };
-        let waiting = around.store.messages(&filter).await?;
+        let waiting = worker.store.messages(&filter).await?;
         if let Some(message) = waiting.first() {
             let reason = message.last_error.as_deref().unwrap_or("not tried yet");
             let waits = match waiting.len() {
@@ -261,7 +271,7 @@ async fn send(around: &Surroundings<'_>) -> Result<bool, Failure> {
             };
             eprintln!(
                 "error: notifier `{}`: {waits} for the next `check --notify` or a daemon: {reason}",
-                configured.name
+                worker.name
             );
             is_all_sent = false;
         }

@@ -49,13 +49,21 @@ fn check_known(
     known: &Known,
 ) -> Result<(), Failure> {
     let hours = question.hours;
-    let parts = known.coverages.iter();
-    let parts = parts.filter(|(part, _)| match part {
-        Part::Workspace(id) => known.directory.present().any(|there| there.id == *id),
-        Part::Whole => true,
-        Part::Unattributed => false,
-    });
-    let coverages: Vec<&Coverage> = parts.map(|(_, coverage)| coverage).collect();
+    let workspaces = known.directory.present();
+    let parts = workspaces.map(|workspace| Part::Workspace(workspace.id.clone()));
+    let coverages: Vec<Option<&Coverage>> = parts
+        .chain([Part::Whole])
+        .map(|part| known.coverages.get(&part))
+        .collect();
+    let n_all = coverages.len();
+    let is_read = |coverage: &&Coverage| coverage.known_from().is_some();
+    let coverages: Vec<&Coverage> = coverages.into_iter().flatten().filter(is_read).collect();
+    let n_unread = n_all - coverages.len();
+    if n_unread > 0 {
+        globals.remark(&format!(
+            "organization `{name}`: nothing is known yet of {n_unread} of {n_all} parts; of them nothing is told"
+        ));
+    }
     let is_cut_by_hours = question.period == Period::Hour;
     let hourly_from = coverages.iter().filter_map(|known| known.hours_from).max();
     let hourly_from = hourly_from.map_or(Hour::of(question.now), Day::first_hour);
@@ -66,13 +74,14 @@ fn check_known(
         )));
     }
     let known_from = coverages.iter().map(|known| known.known_from()).max();
-    match known_from.flatten() {
-        Some(day) if day.first_hour() > hours.start => globals.remark(&format!(
+    if let Some(day) = known_from
+        .flatten()
+        .filter(|day| day.first_hour() > hours.start)
+    {
+        globals.remark(&format!(
             "organization `{name}`: all is known from {} on; what was before is told as far as it is known",
             short_time(day.start())
-        )),
-        Some(_) => {}
-        None => globals.remark(&format!("organization `{name}`: nothing was read yet")),
+        ));
     }
     let as_of = coverages.iter().map(|known| known.as_of).min().flatten();
     if let Some(as_of) = as_of.filter(|as_of| *as_of < hours.end.start()) {
