@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
+use spendwatch::clock::Clock;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::usage::{Part, sum};
 use spendwatch::simulator::faults::{Fault, FaultOn};
@@ -260,4 +261,25 @@ async fn a_workspace_that_was_never_read_is_not_passed_over() {
         said.contains("nothing is known yet of 1 of 7 parts"),
         "{said}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_whole_does_not_count_yet_is_no_spend_below_zero() {
+    let mut world = World::empty();
+    world.add_workspace("workspace_a", "Alpha");
+    let now = Clock::system().now();
+    world.spend("workspace_a", "claude-sonnet-4-5", now, "5");
+    let filled = Filled {
+        stage: Stage::new(world, &now.to_string()).await,
+    };
+    filled.configure();
+    let on = FaultOn::usage_of("");
+    filled.stage.simulator.fail(on, Fault::NoRows);
+    let day = now.strftime("%Y-%m-%d").to_string();
+    for granularity in ["hour", "day", "month"] {
+        let asked = ["--live", "--from", &day, "--granularity", granularity];
+        let told = filled.json(&asked);
+        assert_eq!(told["total"]["spend_usd"], "5", "{granularity}");
+        assert_eq!(told["rows"].as_array().unwrap().len(), 1, "{told}");
+    }
 }

@@ -1,12 +1,14 @@
 //! Usage straight from the service, without a ledger.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use jiff::SignedDuration;
 
 use crate::anthropic::AdminApi;
 use crate::anthropic::error::FetchError;
+use crate::anthropic::guide::MonthUsage;
 use crate::app::wiring;
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::progress::Progress;
@@ -15,11 +17,13 @@ use crate::clock::{Chance, Clock};
 use crate::config::Config;
 use crate::config::organizations::Organization;
 use crate::config::source::Environment;
+use crate::domain::coverage::{is_day_settled, is_settled};
 use crate::domain::directory::Directory;
 use crate::domain::period::Period;
+use crate::domain::record::remainder;
 use crate::domain::span::{Day, Hour};
 use crate::domain::subject::SubjectKind;
-use crate::domain::usage::{Cells, Granularity, Part, UsageRow, add_to};
+use crate::domain::usage::{Buckets, Cells, Granularity, Part, UsageRow, add_to};
 use crate::metrics::requests::RequestCounts;
 use crate::outbound::causes;
 
@@ -33,7 +37,7 @@ pub async fn ask(
     let mut all = Vec::new();
     for organization in globals.organizations(&config)? {
         let progress = Progress::begin(globals, format!("asking {}", organization.name));
-        let told = ask_one(question, organization, environment).await;
+        let told = ask_one(question, config.poll.settle, organization, environment).await;
         progress.end();
         all.push(told?);
     }
@@ -42,6 +46,7 @@ pub async fn ask(
 
 async fn ask_one(
     question: &Question,
+    settle: SignedDuration,
     organization: &Organization,
     environment: &Environment,
 ) -> Result<Told, Failure> {
@@ -66,59 +71,64 @@ async fn ask_one(
     let ids = directory
         .present()
         .map(|workspace| Part::Workspace(workspace.id.clone()));
-    let parts: Vec<Part> = ids.collect();
-    let asked = stream::iter(parts)
-        .map(|part| usage(&api, question, part))
+    let ids: Vec<Part> = ids.collect();
+    let asked = stream::iter(ids)
+        .map(async |part| Ok((part.clone(), usage(&api, question, &part).await?)))
         .buffer_unordered(organization.max_concurrency.max(1));
-    let mut rows: Vec<UsageRow> = asked.try_concat().await.map_err(failed)?;
-    // After all others: what is spent meanwhile then belongs to the remainder, and none of it is below zero.
-    let whole = usage(&api, question, Part::Whole).await.map_err(failed)?;
-    rows.extend(remainder(&rows, &whole));
+    let mut parts: Vec<(Part, Buckets)> = asked.try_collect().await.map_err(failed)?;
+    // After all others: what is spent meanwhile then belongs to the remainder.
+    let whole = usage(&api, question, &Part::Whole).await.map_err(failed)?;
+    let rest = remainders(question, settle, &parts, &whole);
+    parts.push((Part::Unattributed, rest));
     Ok(Told {
         organization: organization.name.clone(),
         directory,
-        rows,
+        rows: rows(question, parts),
     })
 }
 
-/// What belongs to no workspace that was asked for.
-fn remainder(parts: &[UsageRow], whole: &[UsageRow]) -> Vec<UsageRow> {
-    let mut left: BTreeMap<Hour, Cells> = BTreeMap::new();
-    let signed = parts.iter().map(|row| (row, -row.amounts));
-    let signed = whole.iter().map(|row| (row, row.amounts)).chain(signed);
-    for (row, amounts) in signed {
-        add_to(left.entry(row.hour).or_default(), &row.model, amounts);
+/// What belongs to no workspace that was asked for, bucket by bucket.
+fn remainders(
+    question: &Question,
+    settle: SignedDuration,
+    parts: &[(Part, Buckets)],
+    whole: &Buckets,
+) -> Buckets {
+    let mut listed = Buckets::new();
+    for (hour, cells) in parts.iter().flat_map(|(_, buckets)| buckets) {
+        let sums = listed.entry(*hour).or_default();
+        for (model, amounts) in cells {
+            add_to(sums, model, *amounts);
+        }
     }
-    let rows = left.into_iter().flat_map(|(hour, cells)| {
-        cells.into_iter().map(move |(model, amounts)| UsageRow {
-            part: Part::Unattributed,
-            model,
-            hour,
-            amounts,
-        })
+    let none = Cells::new();
+    let hours: BTreeSet<Hour> = listed.keys().chain(whole.keys()).copied().collect();
+    let rest = hours.into_iter().map(|hour| {
+        let (whole, listed) = (
+            whole.get(&hour).unwrap_or(&none),
+            listed.get(&hour).unwrap_or(&none),
+        );
+        let is_settled = is_bucket_settled(question, settle, hour);
+        (hour, remainder(whole, listed, is_settled))
     });
-    rows.collect()
+    rest.collect()
 }
 
-/// One part, in the coarsest buckets that can be cut as asked.
-async fn usage(
-    api: &AdminApi,
-    question: &Question,
-    part: Part,
-) -> Result<Vec<UsageRow>, FetchError> {
-    let hours = question.hours;
-    let is_utc = question.is_utc();
-    let first = hours.start.day();
-    // Nothing was used in the future.
-    let last = hours
-        .end
-        .plus(-1)
-        .day()
-        .min(Day::of(question.now))
-        .max(first);
+fn is_bucket_settled(question: &Question, settle: SignedDuration, hour: Hour) -> bool {
+    match coarsest(question) {
+        Coarsest::Hour => is_settled(hour, settle, question.now),
+        Coarsest::Day => is_day_settled(hour.day(), question.now),
+        Coarsest::Month => {
+            let last = hour.day().date().last_of_month();
+            is_day_settled(Day::from_date(last), question.now)
+        }
+    }
+}
+
+fn rows(question: &Question, parts: Vec<(Part, Buckets)>) -> Vec<UsageRow> {
     let mut rows = Vec::new();
-    let mut note = |hour: Hour, cells: Cells| {
-        if hours.contains(hour) {
+    for (part, buckets) in parts {
+        for (hour, cells) in buckets {
             let first = question.pieces.first_hour(hour);
             rows.extend(cells.into_iter().map(|(model, amounts)| UsageRow {
                 part: part.clone(),
@@ -127,27 +137,58 @@ async fn usage(
                 amounts,
             }));
         }
-    };
-    let granularity = match question.period {
-        Period::Month if is_utc => {
-            for month in api.usage_by_month(&part, first, last).await? {
-                // A month of which only some days were asked for holds just these.
-                let begins = Day::from_date(month.month).max(first);
-                note(begins.first_hour(), month.cells);
-            }
-            return Ok(rows);
-        }
-        Period::Day if is_utc => Granularity::Day,
+    }
+    rows
+}
+
+/// The coarsest buckets that can be cut as asked: the service knows days and months of UTC alone.
+enum Coarsest {
+    Hour,
+    Day,
+    Month,
+}
+
+fn coarsest(question: &Question) -> Coarsest {
+    match question.period {
+        Period::Month if question.is_utc() => Coarsest::Month,
+        Period::Day if question.is_utc() => Coarsest::Day,
         Period::Hour
         | Period::Day
         | Period::Week
         | Period::Month
         | Period::Quarter
-        | Period::Rolling(_) => Granularity::Hour,
-    };
-    let answer = api.usage(&part, granularity, first, last).await?;
-    for (hour, cells) in answer.buckets {
-        note(hour, cells);
+        | Period::Rolling(_) => Coarsest::Hour,
     }
-    Ok(rows)
+}
+
+/// One part, by bucket.
+async fn usage(api: &AdminApi, question: &Question, part: &Part) -> Result<Buckets, FetchError> {
+    let hours = question.hours;
+    let first = hours.start.day();
+    // Nothing was used in the future.
+    let newest = hours.end.plus(-1).day().min(Day::of(question.now));
+    let last = newest.max(first);
+    let mut buckets = match coarsest(question) {
+        Coarsest::Month => {
+            let months = api.usage_by_month(part, first, last).await?;
+            // A month of which only some days were asked for holds just these.
+            let bucket = |month: MonthUsage| {
+                let begins = Day::from_date(month.month).max(first);
+                (begins.first_hour(), month.cells)
+            };
+            months.into_iter().map(bucket).collect()
+        }
+        Coarsest::Day => {
+            api.usage(part, Granularity::Day, first, last)
+                .await?
+                .buckets
+        }
+        Coarsest::Hour => {
+            api.usage(part, Granularity::Hour, first, last)
+                .await?
+                .buckets
+        }
+    };
+    buckets.retain(|hour, _| hours.contains(*hour));
+    Ok(buckets)
 }
