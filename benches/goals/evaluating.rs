@@ -2,20 +2,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use jiff::SignedDuration;
 use spendwatch::domain::alert::{Now, Observed};
 use spendwatch::domain::decision::{Alerts, decide};
 use spendwatch::domain::ground::Ground;
-use spendwatch::domain::ids::{NotifierName, RuleName};
+use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::matcher::{Glob, Matcher};
-use spendwatch::domain::money::{Percent, Usd};
+use spendwatch::domain::money::Usd;
 use spendwatch::domain::period::{Period, Zone};
 use spendwatch::domain::policy::{Manners, Policy};
-use spendwatch::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
+use spendwatch::domain::rule::{Limit, Rule, Severity, Watch};
 use spendwatch::domain::subject::SubjectKind;
 
 use crate::Extent;
-use crate::harness::{at, organization};
+use crate::harness::{at, organization, rule};
 use crate::made;
 use crate::report::{Goal, Report, by_turns};
 
@@ -81,52 +80,51 @@ pub fn policy() -> Policy {
         name: name.into(),
         rules: jiff::tz::TimeZone::get(name).expect("a zone"),
     };
-    let usual = rule("month");
     let rules = vec![
-        usual.clone(),
+        usual("month"),
         Rule {
             period: Period::Day,
-            ..rule("day")
+            ..usual("day")
         },
         Rule {
             limit: Limit::Workspace,
-            ..rule("server")
+            ..usual("server")
         },
         Rule {
             watch: Watch::Tokens,
-            ..rule("tokens")
+            ..usual("tokens")
         },
         Rule {
             watch: Watch::Requests,
             period: Period::Day,
-            ..rule("requests")
+            ..usual("requests")
         },
         Rule {
             period: Period::Rolling(24),
-            ..rule("rolling")
+            ..usual("rolling")
         },
         Rule {
             period: Period::Week,
             zone: zone("Europe/Vilnius"),
-            ..rule("week")
+            ..usual("week")
         },
         Rule {
             watch: Watch::DataAge,
-            ..rule("age")
+            ..usual("age")
         },
         Rule {
             matcher: Matcher {
                 model: glob("claude-opus*"),
                 ..Matcher::default()
             },
-            ..rule("opus")
+            ..usual("opus")
         },
         Rule {
             matcher: Matcher {
                 workspace: glob("Workspace *"),
                 ..Matcher::default()
             },
-            ..rule("named")
+            ..usual("named")
         },
     ];
     let manners = Manners {
@@ -148,29 +146,7 @@ fn loud(policy: &Policy) -> Policy {
     policy
 }
 
-fn rule(name: &str) -> Rule {
-    let threshold = |percent, severity| Threshold {
-        at: At::Share(Percent::from_whole(percent)),
-        severity,
-        text: format!("{percent}%").into(),
-    };
-    Rule {
-        name: RuleName::from(name),
-        watch: Watch::Spend,
-        for_each: SubjectKind::Workspace,
-        matcher: Matcher::default(),
-        period: Period::Month,
-        zone: Zone::utc(),
-        limit: Limit::Fixed(Usd::from_dollars(1_000_000).pico()),
-        thresholds: vec![
-            threshold(80, Severity::Warning),
-            threshold(100, Severity::Critical),
-        ],
-        hold: SignedDuration::ZERO,
-        keep_firing: SignedDuration::ZERO,
-        clear_below: Percent::HUNDRED,
-        repeat_interval: None,
-        notify: vec![NotifierName::from("chat")],
-        labels: BTreeMap::new(),
-    }
+/// Far from its limit.
+fn usual(name: &str) -> Rule {
+    rule(name, SubjectKind::Workspace, 1_000_000)
 }

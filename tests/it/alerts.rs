@@ -1,55 +1,24 @@
 //! Rules, alerts and what is told: cases by their number.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use spendwatch::cycle::state::Watcher;
 use spendwatch::domain::alert::EndedBy;
-use spendwatch::domain::ids::{NotifierName, RuleName};
 use spendwatch::domain::knowledge::Figure;
-use spendwatch::domain::matcher::Matcher;
 use spendwatch::domain::measure::Measurement;
-use spendwatch::domain::money::{Percent, Usd};
+use spendwatch::domain::money::Usd;
 use spendwatch::domain::notification::{Fact, Reason};
-use spendwatch::domain::period::{Period, Zone};
-use spendwatch::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
+use spendwatch::domain::period::Period;
+use spendwatch::domain::rule::{Limit, Rule};
 use spendwatch::domain::subject::SubjectKind;
 use spendwatch::metrics::counters::CycleOutcome;
 use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
 
-use crate::harness::{Stage, at};
+use crate::harness::{Stage, at, rule};
 
 const NOW: &str = "2026-11-24T10:05:00Z";
-
-fn rule(name: &str, for_each: SubjectKind, limit: i64) -> Rule {
-    let threshold = |percent, severity| Threshold {
-        at: At::Share(Percent::from_whole(percent)),
-        severity,
-        text: format!("{percent}%").into(),
-    };
-    Rule {
-        name: RuleName::from(name),
-        watch: Watch::Spend,
-        for_each,
-        matcher: Matcher::default(),
-        period: Period::Month,
-        zone: Zone::utc(),
-        limit: Limit::Fixed(Usd::from_dollars(limit).pico()),
-        thresholds: vec![
-            threshold(80, Severity::Warning),
-            threshold(100, Severity::Critical),
-        ],
-        hold: SignedDuration::ZERO,
-        keep_firing: SignedDuration::ZERO,
-        clear_below: Percent::HUNDRED,
-        repeat_interval: None,
-        notify: vec![NotifierName::from("chat")],
-        labels: BTreeMap::new(),
-    }
-}
 
 /// Each workspace's month against a limit in USD.
 pub fn month_rule(limit: i64) -> Rule {

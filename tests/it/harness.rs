@@ -9,12 +9,15 @@ use spendwatch::anthropic::{AdminApi, Dialect, Settings as ApiSettings};
 use spendwatch::clock::{Chance, Clock, ManualClock};
 use spendwatch::cycle::state::{Outside, Postage, Report, Settings, Watcher};
 use spendwatch::domain::coverage::Reading;
-use spendwatch::domain::ids::{NotifierName, OrganizationName};
-use spendwatch::domain::money::Usd;
+use spendwatch::domain::ids::{NotifierName, OrganizationName, RuleName};
+use spendwatch::domain::matcher::Matcher;
+use spendwatch::domain::money::{Percent, Usd};
 use spendwatch::domain::notification::Fact;
+use spendwatch::domain::period::{Period, Zone};
 use spendwatch::domain::policy::{Manners, Policy};
-use spendwatch::domain::rule::{Rule, Severity};
+use spendwatch::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
 use spendwatch::domain::span::{Hour, HourSpan};
+use spendwatch::domain::subject::SubjectKind;
 use spendwatch::domain::usage::Part;
 use spendwatch::metrics::counters::Counters;
 use spendwatch::metrics::requests::RequestCounts;
@@ -228,5 +231,33 @@ pub fn hours(start: &str, end: &str) -> HourSpan {
     HourSpan {
         start: Hour::of(at(start)),
         end: Hour::of(at(end)),
+    }
+}
+
+/// A month's spend against a limit in USD, at 80 % and 100 %, told to `chat`.
+pub fn rule(name: &str, for_each: SubjectKind, limit: i64) -> Rule {
+    let threshold = |percent, severity| Threshold {
+        at: At::Share(Percent::from_whole(percent)),
+        severity,
+        text: format!("{percent}%").into(),
+    };
+    Rule {
+        name: RuleName::from(name),
+        watch: Watch::Spend,
+        for_each,
+        matcher: Matcher::default(),
+        period: Period::Month,
+        zone: Zone::utc(),
+        limit: Limit::Fixed(Usd::from_dollars(limit).pico()),
+        thresholds: vec![
+            threshold(80, Severity::Warning),
+            threshold(100, Severity::Critical),
+        ],
+        hold: SignedDuration::ZERO,
+        keep_firing: SignedDuration::ZERO,
+        clear_below: Percent::HUNDRED,
+        repeat_interval: None,
+        notify: vec![NotifierName::from("chat")],
+        labels: BTreeMap::new(),
     }
 }
