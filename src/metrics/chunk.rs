@@ -2,7 +2,8 @@
 //!
 //! Each piece is a run of deflate blocks that refers to nothing before it, so that pieces can be strung together in one gzip
 //! member; its checksum is kept, since checksums of pieces combine to that of the whole. Several members would be simpler,
-//! but not every client reads beyond the first.
+//! but not every client reads beyond the first. What is written anew for each answer is not worth compressing: it goes into
+//! stored blocks.
 //!
 //! Source: RFC 1951, RFC 1952.
 
@@ -75,19 +76,61 @@ impl Chunk {
     }
 }
 
-/// One gzip member of many pieces.
-pub fn gzip<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> Vec<Bytes> {
-    let mut pieces = vec![Bytes::from_static(&GZIP_HEADER)];
-    let mut crc = Crc::new();
-    for chunk in chunks.filter(|chunk| !chunk.is_empty()) {
-        pieces.push(chunk.deflated.clone());
-        crc.combine(&chunk.crc);
+/// The beginning of a gzip member: many pieces, strung together once. Each answer adds its own end.
+#[derive(Debug)]
+pub struct Strung {
+    /// With the header.
+    deflated: Bytes,
+    crc: Crc,
+}
+
+impl Default for Strung {
+    fn default() -> Strung {
+        Strung::of(std::iter::empty())
     }
-    let mut trailer = LAST_BLOCK.to_vec();
-    trailer.extend(crc.sum().to_le_bytes());
-    trailer.extend(crc.amount().to_le_bytes());
-    pieces.push(Bytes::from(trailer));
-    pieces
+}
+
+impl Strung {
+    /// Of pieces, in their order.
+    pub fn of<'a>(chunks: impl Iterator<Item = &'a Chunk> + Clone) -> Strung {
+        let n_bytes: usize = chunks.clone().map(|chunk| chunk.deflated.len()).sum();
+        let mut deflated = Vec::with_capacity(GZIP_HEADER.len() + n_bytes);
+        deflated.extend(GZIP_HEADER);
+        let mut crc = Crc::new();
+        for chunk in chunks.filter(|chunk| !chunk.is_empty()) {
+            deflated.extend_from_slice(&chunk.deflated);
+            crc.combine(&chunk.crc);
+        }
+        Strung {
+            deflated: Bytes::from(deflated),
+            crc,
+        }
+    }
+
+    /// The whole member, with `tail` at its end.
+    pub fn ended_with(&self, tail: &str) -> [Bytes; 2] {
+        let mut crc = Crc::new();
+        crc.combine(&self.crc);
+        crc.update(tail.as_bytes());
+        let mut end = stored_blocks(tail.as_bytes());
+        end.extend(LAST_BLOCK);
+        end.extend(crc.sum().to_le_bytes());
+        end.extend(crc.amount().to_le_bytes());
+        [self.deflated.clone(), Bytes::from(end)]
+    }
+}
+
+/// Blocks that hold their bytes as they are (RFC 1951, 3.2.4): a byte that says so, the length, its complement, the bytes.
+fn stored_blocks(bytes: &[u8]) -> Vec<u8> {
+    let mut blocks = Vec::with_capacity(bytes.len() + 32);
+    for block in bytes.chunks(usize::from(u16::MAX)) {
+        let length = u16::try_from(block.len()).expect("blocks of at most 65,535 bytes");
+        blocks.push(0);
+        blocks.extend(length.to_le_bytes());
+        blocks.extend((!length).to_le_bytes());
+        blocks.extend_from_slice(block);
+    }
+    blocks
 }
 
 /// Blocks that end at a byte and after which the dictionary begins anew.
@@ -124,8 +167,11 @@ mod tests {
             .iter()
             .map(|text| Chunk::new((*text).to_owned(), false))
             .collect();
-        let whole: Vec<u8> = gzip(chunks.iter()).concat();
-        assert_eq!(gunzip(&whole).unwrap(), texts.concat());
+        let strung = Strung::of(chunks.iter());
+        for tail in texts.iter().chain(&[""]) {
+            let whole: Vec<u8> = strung.ended_with(tail).concat();
+            assert_eq!(gunzip(&whole).unwrap(), texts.concat() + tail);
+        }
         for (chunk, text) in chunks.iter().zip(texts) {
             assert_eq!(chunk.text(), text.as_bytes());
             assert!(chunk.holds(text) && !chunk.holds("something else"));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::domain::ids::OrganizationName;
-use crate::metrics::chunk::{self, Chunk};
+use crate::metrics::chunk::{Chunk, Strung};
 use crate::metrics::families::{ALL, Place};
 use crate::metrics::gauges::Rendered;
 use crate::metrics::text::Format;
@@ -19,6 +19,7 @@ pub const MAX_KEPT_TEXT: usize = 32 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub struct Exposition {
     chunks: Vec<Arc<Chunk>>,
+    strung: Strung,
     n_dropped: BTreeMap<Place, u64>,
 }
 
@@ -40,6 +41,7 @@ impl Exposition {
                 exposition.chunks.extend(own);
             }
         }
+        exposition.strung = Strung::of(exposition.chunks.iter().map(Arc::as_ref));
         for (place, n) in organizations
             .values()
             .flat_map(|rendered| &rendered.n_dropped)
@@ -71,8 +73,7 @@ impl Exposition {
             Format::OpenMetrics => own + "# EOF\n",
         };
         if is_gzip {
-            let tail = Chunk::new(own, false);
-            return chunk::gzip(self.chunks.iter().map(Arc::as_ref).chain([&tail]));
+            return self.strung.ended_with(&own).to_vec();
         }
         let mut pieces: Vec<Bytes> = self.chunks.iter().map(|chunk| chunk.text()).collect();
         pieces.push(Bytes::from(own));

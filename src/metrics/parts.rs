@@ -15,7 +15,7 @@ use crate::metrics::text::Family;
 use crate::metrics::view::{Shape, Standing, View};
 
 /// Parts of one group.
-pub const GROUP: usize = 256;
+pub const GROUP: usize = 32;
 /// What `max_series` sums away stands under this id.
 pub const OTHER: &str = "other";
 
