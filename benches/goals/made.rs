@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use spendwatch::cycle::state::frame_keys;
 use spendwatch::domain::change::{Delta, Kind, Recorded, RowChange};
-use spendwatch::domain::coverage::{Coverage, DaySpan};
+use spendwatch::domain::coverage::{Behind, Coverage, DaySpan, Polled};
 use spendwatch::domain::directory::{Directory, OrganizationInfo, Workspace};
 use spendwatch::domain::figures::Figures;
 use spendwatch::domain::ids::{ModelName, OrganizationName, UNATTRIBUTED, WorkspaceId};
@@ -118,6 +118,7 @@ pub fn recorded(rows: Vec<RowChange>, deltas: Vec<Delta>, coverage: Coverage) ->
         deltas,
         doubts: Vec::new(),
         coverage,
+        is_coverage_changed: true,
         fell: BTreeSet::new(),
         touched: BTreeSet::new(),
         is_complete: true,
@@ -164,6 +165,19 @@ pub async fn fill(
         .map(|part| (part, recorded(Vec::new(), Vec::new(), read.clone())));
     store
         .record(organization, rest.to_vec(), Vec::new())
+        .await
+        .expect("a store");
+    let polled = Polled {
+        at,
+        caught_up: places
+            .iter()
+            .map(|place| part(*place))
+            .chain([Part::Unattributed, Part::Whole])
+            .collect(),
+        fell_behind: Behind::new(),
+    };
+    store
+        .note_polled(organization, polled)
         .await
         .expect("a store");
     n_buckets

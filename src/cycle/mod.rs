@@ -19,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::cycle::state::{Report, Trouble, Watcher};
 use crate::domain::alert::{Now, Observed};
+use crate::domain::coverage::Coverage;
 use crate::domain::decision::{self, Decision};
 use crate::domain::ground::Ground;
 use crate::domain::span::{Day, HourSpan};
@@ -58,6 +59,7 @@ impl Watcher {
         };
         self.derive_remainders(polled_at).await?;
         self.cover(polled_at);
+        self.note_polled(polled_at).await?;
         self.refresh_last_hour(polled_at).await?;
         self.compare_statement(polled_at).await?;
         self.drop_old(polled_at).await?;
@@ -196,6 +198,9 @@ impl Watcher {
             let mut rest = whole.clone();
             is_all_fresh &= is_fresh(whole.as_of);
             rest.as_of = oldest.min(whole.as_of);
+            if let Some(known) = self.coverages.get_mut(&Part::Unattributed) {
+                known.as_of = rest.as_of;
+            }
             self.figures.cover(&Part::Unattributed, &rest, is_all_fresh);
         }
         self.figures.settle_unattributed(polled_at);
@@ -249,7 +254,13 @@ impl Watcher {
             .store
             .drop_older(&self.settings.organization, hours_before, days_before)
             .await?;
-        self.coverages.extend(changed.coverages);
+        for (part, cut) in changed.coverages {
+            if let Some(coverage) = self.coverages.get_mut(&part) {
+                let as_of = coverage.as_of;
+                *coverage = Coverage { as_of, ..cut };
+            }
+        }
+        self.seen.clear();
         let year_ago = polled_at
             .checked_sub(SignedDuration::from_hours(24 * 366))
             .unwrap_or(Timestamp::MIN);

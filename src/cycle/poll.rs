@@ -1,5 +1,6 @@
 //! Polling: the planned requests go out, some at once; what they change is recorded as it comes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream;
@@ -12,8 +13,9 @@ use crate::clock::Clock;
 use crate::cycle::plan::{self, Stage};
 use crate::cycle::state::{Trouble, Watcher};
 use crate::domain::change::Recorded;
-use crate::domain::coverage::{Coverage, Fetch};
+use crate::domain::coverage::{self, Coverage, Fetch, Purpose};
 use crate::domain::record::record;
+use crate::domain::seen::Seen;
 use crate::domain::usage::{Answer, Part};
 use crate::store::error::StoreError;
 
@@ -24,6 +26,14 @@ const BATCH: usize = 256;
 const BATCH_WAIT: Duration = Duration::from_secs(1);
 
 type Fetched = (Fetch, Result<Answer, FetchError>);
+
+/// An answer, as far as it is compared with the ledger.
+struct Compared {
+    purpose: Purpose,
+    answer: Answer,
+    /// All of it, where it is about the running hours.
+    seen: Option<Seen>,
+}
 
 /// Answers that are recorded together.
 struct Gathered {
@@ -116,7 +126,7 @@ impl Watcher {
                 .whole
                 .iter()
                 .chain(&stage.parts)
-                .any(|fetch| fetch.purpose == crate::domain::coverage::Purpose::Corrections);
+                .any(|fetch| fetch.purpose == Purpose::Corrections);
             let is_done = self.run_stage(stage, polled_at, deadline, trouble).await?;
             // Corrections come last; a stage that failed is planned again in the next cycle.
             if !is_done || is_correction || trouble.lines.len() > n_before {
@@ -204,7 +214,7 @@ impl Watcher {
         let mut answered = Vec::new();
         for (fetch, answer) in batch {
             match answer {
-                Ok(answer) => answered.push((fetch, answer)),
+                Ok(answer) => answered.push(self.to_compare(fetch, answer, polled_at)),
                 Err(error) => {
                     self.list_is_doubted |= error.is_not_found();
                     self.note(trouble, &error);
@@ -216,7 +226,7 @@ impl Watcher {
         }
         let wanted = answered
             .iter()
-            .map(|(fetch, _)| (fetch.part.clone(), fetch.hours()))
+            .map(|compared| (compared.answer.part.clone(), compared.answer.hours))
             .collect();
         let stored = self
             .store
@@ -224,43 +234,109 @@ impl Watcher {
             .await?;
         let settle = self.settings.reading.settle;
         let mut changes: Vec<(Part, Recorded)> = Vec::new();
-        for ((fetch, answer), stored) in answered.iter().zip(&stored) {
-            let coverage = self.coverage_of(&fetch.part, polled_at);
-            let recorded = record(answer, fetch.purpose, &coverage, stored, settle, polled_at);
+        for (compared, stored) in answered.into_iter().zip(&stored) {
+            let Compared {
+                purpose,
+                answer,
+                seen,
+            } = compared;
+            let coverage = self.coverage_of(&answer.part, polled_at);
+            let recorded = record(&answer, purpose, &coverage, stored, settle, polled_at);
             if !recorded.is_complete {
                 trouble.note(format!(
                     "organization `{}`, usage of {}: rows vanished; kept until three answers over 30 minutes agree",
                     self.settings.organization,
-                    fetch.part.workspace_id().unwrap_or("the whole"),
+                    answer.part.workspace_id().unwrap_or("the whole"),
                 ));
             }
-            changes.push((fetch.part.clone(), recorded));
+            match seen.filter(|_| recorded.is_complete) {
+                Some(seen) => self.seen.insert(answer.part.clone(), seen),
+                None => self.seen.remove(&answer.part),
+            };
+            changes.push((answer.part, recorded));
         }
-        self.store
-            .record(&self.settings.organization, changes.clone(), Vec::new())
-            .await?;
-        for (part, recorded) in changes {
+        let (idle, changes): (Vec<_>, Vec<_>) = changes
+            .into_iter()
+            .partition(|(_, recorded)| recorded.is_nothing());
+        let changes: Arc<[_]> = changes.into();
+        if !changes.is_empty() {
+            self.store
+                .record(
+                    &self.settings.organization,
+                    Arc::clone(&changes),
+                    Vec::new(),
+                )
+                .await?;
+        }
+        for (part, recorded) in idle.iter().chain(changes.iter()) {
             self.take_in(part, recorded);
         }
         Ok(())
     }
 
+    /// What of an answer has to be compared with the ledger: not the hours that are told as they were the last time.
+    fn to_compare(&self, fetch: Fetch, answer: Answer, polled_at: Timestamp) -> Compared {
+        let Fetch { part, purpose, .. } = fetch;
+        if purpose != Purpose::Running {
+            return Compared {
+                purpose,
+                answer,
+                seen: None,
+            };
+        }
+        let seen = Seen::of(&answer);
+        let first = self.seen.get(&part).map_or(answer.hours.start, |before| {
+            let coverage = self.coverage_of(&part, polled_at);
+            seen.differs_from(before, &coverage, self.settings.reading.settle)
+        });
+        Compared {
+            purpose,
+            answer: answer.from_hour(first),
+            seen: Some(seen),
+        }
+    }
+
+    /// Notes up to when each part is known.
+    pub(in crate::cycle) async fn note_polled(
+        &mut self,
+        polled_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(polled) = coverage::polled(&self.coverages, &self.behind, polled_at) else {
+            return Ok(());
+        };
+        self.store
+            .note_polled(&self.settings.organization, polled.clone())
+            .await?;
+        for part in &polled.caught_up {
+            self.behind.remove(part);
+        }
+        self.behind.extend(polled.fell_behind);
+        Ok(())
+    }
+
     /// Memory follows the store.
-    pub(in crate::cycle) fn take_in(&mut self, part: Part, recorded: Recorded) {
+    pub(in crate::cycle) fn take_in(&mut self, part: &Part, recorded: &Recorded) {
         self.last_hour_is_touched |= recorded
             .deltas
             .iter()
             .any(|delta| self.last_hour == Some(delta.hour));
         match part {
             // What the whole says is kept to derive the remainder; it counts in no sum.
-            Part::Whole => self.remainders_due.extend(recorded.touched),
+            Part::Whole => self.remainders_due.extend(&recorded.touched),
             Part::Workspace(_) => {
-                self.figures.apply(&part, &recorded.deltas, &recorded.fell);
-                self.remainders_due.extend(recorded.touched);
+                self.figures.apply(part, &recorded.deltas, &recorded.fell);
+                self.remainders_due.extend(&recorded.touched);
             }
-            Part::Unattributed => self.figures.apply(&part, &recorded.deltas, &recorded.fell),
+            Part::Unattributed => self.figures.apply(part, &recorded.deltas, &recorded.fell),
         }
-        self.coverages.insert(part, recorded.coverage);
+        match self.coverages.get_mut(part) {
+            Some(known) => known.clone_from(&recorded.coverage),
+            None => {
+                self.behind.insert(part.clone(), None);
+                self.coverages
+                    .insert(part.clone(), recorded.coverage.clone());
+            }
+        }
     }
 
     pub(in crate::cycle) fn coverage_of(&self, part: &Part, now: Timestamp) -> Coverage {

@@ -1,6 +1,7 @@
 //! The remainder: what of the whole belongs to no workspace, bucket by bucket.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -62,12 +63,16 @@ impl Watcher {
         };
         let undecided = self.remainders_due.iter().filter_map(waits).collect();
         let recorded = record_remainder(&buckets, &before, next, days, &undecided, &stored, settle);
-        let changes = vec![(Part::Unattributed, recorded.clone())];
-        self.store.record(&name, changes, due.clone()).await?;
+        let changes: Arc<[_]> = Arc::new([(Part::Unattributed, recorded)]);
+        self.store
+            .record(&name, Arc::clone(&changes), due.clone())
+            .await?;
         for bucket in &due {
             self.remainders_due.remove(bucket);
         }
-        self.take_in(Part::Unattributed, recorded);
+        for (part, recorded) in changes.iter() {
+            self.take_in(part, recorded);
+        }
         Ok(())
     }
 

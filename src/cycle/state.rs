@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::anthropic::{AdminApi, Dialect};
 use crate::clock::{Chance, Clock};
 use crate::domain::alert::State;
-use crate::domain::coverage::{Coverage, Reading};
+use crate::domain::coverage::{Behind, Coverage, Reading};
 use crate::domain::decision::Alerts;
 use crate::domain::directory::Directory;
 use crate::domain::figures::{Figures, LoadedSum};
@@ -20,6 +20,7 @@ use crate::domain::matcher::Team;
 use crate::domain::measure::{Measurement, frame_key};
 use crate::domain::period::{Period, Zone};
 use crate::domain::policy::Policy;
+use crate::domain::seen::Seen;
 use crate::domain::silence::Silence;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::statement::Difference;
@@ -106,6 +107,10 @@ pub struct Watcher {
     pub last_report: Option<Report>,
     /// Cancelled by whoever cannot wait: the cycle under way then reads no more and ends as partial. Made anew for each cycle.
     pub hurry: CancellationToken,
+    /// As the store has it.
+    pub(in crate::cycle) behind: Behind,
+    /// Of each part's newest answer about its running hours, where that was recorded whole and nothing of it since.
+    pub(in crate::cycle) seen: HashMap<Part, Seen>,
     pub(in crate::cycle) remainders_due: BTreeSet<(Granularity, Hour)>,
     pub(in crate::cycle) decided_running: Option<Duration>,
     pub(in crate::cycle) asked_running: Option<Duration>,
@@ -213,6 +218,8 @@ impl Watcher {
             measurements: Vec::new(),
             last_report: None,
             hurry: CancellationToken::new(),
+            behind: loaded.behind,
+            seen: HashMap::new(),
             remainders_due: loaded.due_remainders,
             decided_running: None,
             asked_running: None,

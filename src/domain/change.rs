@@ -73,12 +73,22 @@ pub struct Recorded {
     pub doubts: Vec<((Granularity, Hour), Option<Doubt>)>,
     /// The part's coverage afterwards.
     pub coverage: Coverage,
+    /// Whether that differs from before in more than `as_of`.
+    pub is_coverage_changed: bool,
     /// Hours that had been settled and whose spend fell.
     pub fell: BTreeSet<Hour>,
     /// Buckets whose remainder has to be derived anew: changed, or settled by this answer.
     pub touched: BTreeSet<(Granularity, Hour)>,
     /// Nothing is in doubt.
     pub is_complete: bool,
+}
+
+impl Recorded {
+    /// Whether nothing is to be written.
+    pub fn is_nothing(&self) -> bool {
+        let is_same = self.rows.is_empty() && self.deltas.is_empty() && self.doubts.is_empty();
+        is_same && self.touched.is_empty() && !self.is_coverage_changed
+    }
 }
 
 /// The amounts that count, by hour: hours and what is booked from `hours_from` on, days before it.
@@ -179,7 +189,13 @@ pub fn compare(
         .into_iter()
         .filter(|key| before.doubts.get(key) != after.doubts.get(key))
         .map(|key| (key, after.doubts.get(&key).copied()));
+    let is_coverage_changed = *coverage
+        != Coverage {
+            as_of: coverage.as_of,
+            ..next.clone()
+        };
     Recorded {
+        is_coverage_changed,
         fell: fell.collect(),
         doubts: doubts.collect(),
         rows,

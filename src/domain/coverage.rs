@@ -3,7 +3,7 @@
 //! A part's buckets are hours from `hours_from` on and days before it. A settled day's figure is its day row; where that
 //! differs from its hours, the difference is booked on the day's last hour.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -78,6 +78,44 @@ impl Coverage {
             (None, None) => None,
         }
     }
+}
+
+/// The parts that are not known up to the newest poll, and up to when they are.
+pub type Behind = BTreeMap<Part, Option<Timestamp>>;
+
+/// Who a poll was complete for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Polled {
+    /// When it began.
+    pub at: Timestamp,
+    /// Known up to it, and not up to the one before.
+    pub caught_up: Vec<Part>,
+    /// Not known up to it, where that is new.
+    pub fell_behind: Behind,
+}
+
+/// What a poll changes in who is behind; `None` where it was complete for nobody.
+pub fn polled(
+    coverages: &BTreeMap<Part, Coverage>,
+    before: &Behind,
+    polled_at: Timestamp,
+) -> Option<Polled> {
+    let (current, behind): (Vec<_>, Vec<_>) = coverages
+        .iter()
+        .partition(|(_, coverage)| coverage.as_of == Some(polled_at));
+    let caught_up = current
+        .iter()
+        .map(|(part, _)| *part)
+        .filter(|part| before.contains_key(*part));
+    let fell_behind = behind
+        .iter()
+        .filter(|(part, coverage)| before.get(*part) != Some(&coverage.as_of))
+        .map(|(part, coverage)| ((*part).clone(), coverage.as_of));
+    (!current.is_empty()).then(|| Polled {
+        at: polled_at,
+        caught_up: caught_up.cloned().collect(),
+        fell_behind: fell_behind.collect(),
+    })
 }
 
 /// Whether an hour's end was at least `settle` before a moment.

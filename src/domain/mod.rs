@@ -25,6 +25,7 @@ pub mod change;
 pub mod frame;
 pub mod lines;
 pub mod policy;
+pub mod seen;
 
 pub mod record;
 

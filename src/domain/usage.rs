@@ -39,7 +39,7 @@ pub enum Granularity {
 }
 
 /// Tokens by class. The classes are disjoint. Negative only in a remainder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Tokens {
     /// Input that was neither read from nor written to a cache.
     pub input: i64,
@@ -73,7 +73,7 @@ impl Tokens {
 }
 
 /// What was used and what it cost. Negative only in a remainder or a difference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Amounts {
     /// Billed spend.
     pub spend: Usd,
@@ -193,8 +193,18 @@ pub struct Answer {
     pub part: Part,
     /// Hours or days.
     pub granularity: Granularity,
-    /// What was asked for: whole days of UTC.
+    /// What it is about: whole days of UTC as it comes.
     pub hours: HourSpan,
     /// What was told, by the bucket's first hour. A bucket that was told with nothing in it is there, empty.
     pub buckets: Buckets,
+}
+
+impl Answer {
+    /// Only what it says from an hour on.
+    #[must_use]
+    pub fn from_hour(mut self, start: Hour) -> Answer {
+        self.buckets = self.buckets.split_off(&start);
+        self.hours.start = self.hours.start.max(start);
+        self
+    }
 }

@@ -1,22 +1,23 @@
 //! The ledger: rows of usage by part, hour and model, and the sums that figures start from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction, params};
 
 use crate::domain::change::{Kind, Recorded, Stored};
-use crate::domain::coverage::Coverage;
+use crate::domain::coverage::{Coverage, Polled};
 use crate::domain::ids::{ModelName, OrganizationName};
 use crate::domain::span::{Hour, HourSpan};
-use crate::domain::usage::{Amounts, Buckets, Cells, Part, UsageRow};
+use crate::domain::usage::{Amounts, Buckets, Cells, Granularity, Part, UsageRow};
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
-use crate::store::names::{self, ModelIds, ModelNames, StoredPart};
-use crate::store::rows::{Bucket, add_to_recorded, doubts, for_rows, write_doubt, write_row};
+use crate::store::names::{self, ModelNames, StoredPart};
+use crate::store::rows::{Bucket, RowWriter, doubts, for_all_rows, for_rows, write_doubt};
 use crate::store::values::{add, granularity_number, kind_of};
 
 impl Store {
-    /// A part's rows and doubts in whole days; nothing where the part is not known.
+    /// A part's rows and doubts in a span; nothing where the part is not known.
     pub async fn stored(
         &self,
         organization: &OrganizationName,
@@ -48,24 +49,38 @@ impl Store {
         .await
     }
 
-    /// Writes what answers changed: rows, doubts, coverage and recorded sums, and notes which remainders are to be derived
-    /// anew. `done` are remainders that were derived from what was stored before this call.
+    /// Writes what answers changed: rows, doubts, coverage but for `as_of`, and recorded sums, and notes which remainders are
+    /// to be derived anew. `done` are remainders that were derived from what was stored before this call.
     pub async fn record(
         &self,
         organization: &OrganizationName,
-        changes: Vec<(Part, Recorded)>,
+        changes: impl Into<Arc<[(Part, Recorded)]>>,
         done: Vec<Bucket>,
     ) -> Result<(), StoreError> {
-        let name = organization.clone();
+        let (name, changes) = (organization.clone(), changes.into());
         self.write("record", move |tx| {
             let organization = names::organization(tx, &name)?;
             // What this very call touches is due again, so the done ones go first.
             remove_remainders(tx, organization, &done)?;
-            let mut models = ModelIds::default();
-            for (part, recorded) in &changes {
-                record_part(tx, &mut models, organization, part, recorded)?;
+            let mut writer = RowWriter::new(tx)?;
+            for (part, recorded) in changes.iter() {
+                record_part(tx, &mut writer, organization, part, recorded)?;
             }
             Ok(())
+        })
+        .await
+    }
+
+    /// Notes up to when parts are known: [`Self::record`] does not say it of each.
+    pub async fn note_polled(
+        &self,
+        organization: &OrganizationName,
+        polled: Polled,
+    ) -> Result<(), StoreError> {
+        let name = organization.clone();
+        self.write("note_polled", move |tx| {
+            let organization = names::organization(tx, &name)?;
+            names::save_polled(tx, organization, &polled)
         })
         .await
     }
@@ -195,24 +210,24 @@ fn stored_of(
     part: &Part,
     hours: HourSpan,
 ) -> Result<Stored, Cause> {
-    let Some(part) = names::find_part(db, organization, part)? else {
+    let Some(part) = names::find_part_id(db, organization, part)? else {
         return Ok(Stored::default());
     };
-    let buckets = |kind| -> Result<Buckets, Cause> {
-        let mut buckets = Buckets::new();
-        for_rows(db, part.id, kind, hours, |hour, model, amounts| {
-            let cells: &mut Cells = buckets.entry(hour).or_default();
-            cells.insert(models.get(model)?.clone(), amounts);
-            Ok(())
-        })?;
-        Ok(buckets)
+    let mut stored = Stored {
+        doubts: doubts(db, part, hours)?,
+        ..Stored::default()
     };
-    Ok(Stored {
-        hours: buckets(Kind::Hour)?,
-        booked: buckets(Kind::Booked)?,
-        days: buckets(Kind::Day)?,
-        doubts: doubts(db, part.id, hours)?,
-    })
+    for_all_rows(db, part, hours, |kind, hour, model, amounts| {
+        let rows = match kind {
+            Kind::Hour => &mut stored.hours,
+            Kind::Booked => &mut stored.booked,
+            Kind::Day => &mut stored.days,
+        };
+        let cells = rows.entry(hour).or_default();
+        cells.insert(models.get(model)?.clone(), amounts);
+        Ok(())
+    })?;
+    Ok(stored)
 }
 
 /// The pieces of a span in which each kind of rows counts.
@@ -263,55 +278,87 @@ fn sum_buckets(
     parts: &[i64],
     buckets: &[Bucket],
 ) -> Result<BTreeMap<Bucket, Cells>, Cause> {
-    let models = ModelNames::load(db)?;
-    let mut sums = BTreeMap::new();
-    for (granularity, hour) in buckets {
-        let only = HourSpan {
-            start: *hour,
-            end: hour.plus(1),
-        };
-        let mut by_model: BTreeMap<i64, Amounts> = BTreeMap::new();
-        for part in parts {
-            for_rows(
-                db,
-                *part,
-                kind_of(*granularity),
-                only,
-                |_, model, amounts| {
+    let mut sums: BTreeMap<Bucket, BTreeMap<i64, Amounts>> = buckets
+        .iter()
+        .map(|bucket| (*bucket, BTreeMap::new()))
+        .collect();
+    let runs = runs(buckets);
+    // Part by part, as the rows stand in the file.
+    for part in parts {
+        for (granularity, span) in &runs {
+            let kind = kind_of(*granularity);
+            for_rows(db, *part, kind, *span, |hour, model, amounts| {
+                if let Some(by_model) = sums.get_mut(&(*granularity, hour)) {
                     let sum = by_model.entry(model).or_default();
                     *sum = add(sum, &amounts)?;
-                    Ok(())
-                },
-            )?;
+                }
+                Ok(())
+            })?;
         }
-        let mut cells = Cells::new();
-        for (model, amounts) in by_model {
-            if !amounts.is_zero() {
-                cells.insert(models.get(model)?.clone(), amounts);
-            }
-        }
-        sums.insert((*granularity, *hour), cells);
     }
-    Ok(sums)
+    let models = ModelNames::load(db)?;
+    let named = |by_model: BTreeMap<i64, Amounts>| -> Result<Cells, Cause> {
+        let used = by_model
+            .into_iter()
+            .filter(|(_, amounts)| !amounts.is_zero());
+        used.map(|(model, amounts)| Ok((models.get(model)?.clone(), amounts)))
+            .collect()
+    };
+    sums.into_iter()
+        .map(|(bucket, by_model)| Ok((bucket, named(by_model)?)))
+        .collect()
+}
+
+/// Buckets that follow each other, as spans of their first hours.
+fn runs(buckets: &[Bucket]) -> Vec<(Granularity, HourSpan)> {
+    let buckets: BTreeSet<Bucket> = buckets.iter().copied().collect();
+    let mut runs: Vec<(Granularity, HourSpan)> = Vec::new();
+    for (granularity, hour) in buckets {
+        let step = match granularity {
+            Granularity::Hour => 1,
+            Granularity::Day => 24,
+        };
+        let follows = |(of, span): &&mut (Granularity, HourSpan)| {
+            *of == granularity && span.end.plus(step - 1) == hour
+        };
+        match runs.last_mut().filter(|last| follows(last)) {
+            Some((_, span)) => span.end = hour.plus(1),
+            None => runs.push((
+                granularity,
+                HourSpan {
+                    start: hour,
+                    end: hour.plus(1),
+                },
+            )),
+        }
+    }
+    runs
 }
 
 fn record_part(
     tx: &Transaction<'_>,
-    models: &mut ModelIds,
+    writer: &mut RowWriter<'_>,
     organization: i64,
     part: &Part,
     recorded: &Recorded,
 ) -> Result<(), Cause> {
-    let id = names::save_part(tx, organization, part, &recorded.coverage)?;
+    let known = match recorded.is_coverage_changed {
+        false => names::find_part_id(tx, organization, part)?,
+        true => None,
+    };
+    let id = match known {
+        Some(id) => id,
+        None => names::save_part(tx, organization, part, &recorded.coverage)?,
+    };
     for row in &recorded.rows {
-        write_row(tx, models, id, row)?;
+        writer.write(id, row)?;
     }
     for (bucket, doubt) in &recorded.doubts {
         write_doubt(tx, id, *bucket, *doubt)?;
     }
     // The whole is never summed with its parts, so nothing of it is ever "recorded".
     if *part != Part::Whole {
-        add_recorded(tx, models, id, recorded)?;
+        add_recorded(writer, id, recorded)?;
     }
     // The remainder is derived from the others, not from itself.
     if *part != Part::Unattributed {
@@ -347,12 +394,7 @@ fn remove_remainders(
     Ok(())
 }
 
-fn add_recorded(
-    tx: &Transaction<'_>,
-    models: &mut ModelIds,
-    part: i64,
-    recorded: &Recorded,
-) -> Result<(), Cause> {
+fn add_recorded(writer: &mut RowWriter<'_>, part: i64, recorded: &Recorded) -> Result<(), Cause> {
     let mut by_model: BTreeMap<&ModelName, Amounts> = BTreeMap::new();
     for delta in &recorded.deltas {
         let sum = by_model.entry(&delta.model).or_default();
@@ -360,7 +402,7 @@ fn add_recorded(
     }
     for (model, delta) in by_model {
         if !delta.is_zero() {
-            add_to_recorded(tx, part, models.get(tx, model)?, &delta)?;
+            writer.add_to_recorded(part, model, &delta)?;
         }
     }
     Ok(())
@@ -370,7 +412,7 @@ fn add_recorded(
 mod tests {
     use super::*;
     use crate::domain::change::effective as count;
-    use crate::domain::coverage::Purpose;
+    use crate::domain::coverage::{Purpose, polled};
     use crate::domain::record::{self};
     use crate::domain::span::Day;
     use crate::domain::usage::{Answer, Granularity, add_to, sum};
@@ -379,6 +421,29 @@ mod tests {
     use proptest::prelude::*;
 
     const SETTLE: SignedDuration = SignedDuration::from_mins(10);
+
+    #[test]
+    fn buckets_that_follow_each_other_are_one_run() {
+        let hour = |n| (Granularity::Hour, FIRST.plus(n));
+        let day = |n| (Granularity::Day, FIRST.day().plus(n).first_hour());
+        let span = |(granularity, start): Bucket, (_, last): Bucket| {
+            let end = last.plus(1);
+            (granularity, HourSpan { start, end })
+        };
+        let check = |buckets: &[Bucket], expected: &[(Granularity, HourSpan)]| {
+            assert_eq!(runs(buckets), expected);
+        };
+        check(&[], &[]);
+        check(
+            &[hour(1), hour(0), hour(3), day(2), day(1), day(4)],
+            &[
+                span(hour(0), hour(1)),
+                span(hour(3), hour(3)),
+                span(day(1), day(2)),
+                span(day(4), day(4)),
+            ],
+        );
+    }
 
     fn days(first: i32, n_days: i32) -> HourSpan {
         let day = |n| FIRST.day().plus(n).first_hour();
@@ -488,6 +553,16 @@ mod tests {
                 .record(&organization, vec![(part.clone(), change)], Vec::new())
                 .await
                 .unwrap();
+            // Up to when a part is known is noted for all parts together, by polls that go forward.
+            let known = [(part.clone(), coverage.clone())].into();
+            let behind = store
+                .load_organization(&organization, at(0), at(0))
+                .await
+                .unwrap()
+                .behind;
+            if let Some(polled) = polled(&known, &behind, at(told.minute)) {
+                store.note_polled(&organization, polled).await.unwrap();
+            }
 
             let all = store
                 .stored(&organization, &part, days(-9, 18))

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use crate::domain::coverage::{Coverage, DaySpan};
+use crate::domain::coverage::{Coverage, DaySpan, Polled};
 use crate::domain::ids::{ModelName, OrganizationName, WorkspaceId};
 use crate::domain::span::Day;
 use crate::domain::usage::Part;
@@ -33,9 +34,28 @@ pub(super) struct StoredPart {
     pub(super) id: i64,
     pub(super) part: Part,
     pub(super) coverage: Coverage,
+    /// Known up to the newest poll; `as_of` is that one's.
+    pub(super) is_current: bool,
 }
 
-const PART: &str = "id, kind, workspace_id, first_seen, as_of, hours_from, days_start, days_end, corrected_at, recheck";
+const PART: &str = "id, kind, workspace_id, first_seen,
+    iif(is_current, (SELECT polled_at FROM organizations WHERE organizations.id = organization_id), as_of),
+    hours_from, days_start, days_end, corrected_at, recheck, is_current";
+
+/// The number of a part; `None` where nothing of it is stored.
+pub(super) fn find_part_id(
+    db: &Connection,
+    organization: i64,
+    part: &Part,
+) -> Result<Option<i64>, Cause> {
+    let (kind, workspace) = part_columns(part);
+    Ok(db
+        .prepare_cached(
+            "SELECT id FROM parts WHERE organization_id = ?1 AND kind = ?2 AND workspace_id = ?3",
+        )?
+        .query_row(params![organization, kind, workspace], |row| row.get(0))
+        .optional()?)
+}
 
 /// One part; `None` where nothing of it is stored.
 pub(super) fn find_part(
@@ -64,7 +84,7 @@ pub(super) fn parts(db: &Connection, organization: i64) -> Result<Vec<StoredPart
     Ok(parts)
 }
 
-/// Writes a part's coverage, and the part where it is new. Gives its number.
+/// Writes a part's coverage but for `as_of`, and the part where it is new. Gives its number.
 pub(super) fn save_part(
     tx: &Transaction<'_>,
     organization: i64,
@@ -76,11 +96,11 @@ pub(super) fn save_part(
     let recheck = serde_json::to_string(&recheck).expect("whole numbers are JSON");
     let id = tx
         .prepare_cached(
-            "INSERT INTO parts (organization_id, kind, workspace_id, first_seen, as_of, hours_from, days_start, days_end,
+            "INSERT INTO parts (organization_id, kind, workspace_id, first_seen, hours_from, days_start, days_end,
                                 corrected_at, recheck)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              ON CONFLICT (organization_id, kind, workspace_id) DO UPDATE SET
-                 first_seen = excluded.first_seen, as_of = excluded.as_of, hours_from = excluded.hours_from,
+                 first_seen = excluded.first_seen, hours_from = excluded.hours_from,
                  days_start = excluded.days_start, days_end = excluded.days_end,
                  corrected_at = excluded.corrected_at, recheck = excluded.recheck
              RETURNING id",
@@ -91,7 +111,6 @@ pub(super) fn save_part(
                 kind,
                 workspace,
                 At(coverage.first_seen),
-                coverage.as_of.map(At),
                 coverage.hours_from.map(Day::count),
                 coverage.days.map(|days| days.start.count()),
                 coverage.days.map(|days| days.end.count()),
@@ -101,6 +120,32 @@ pub(super) fn save_part(
             |row| row.get(0),
         )?;
     Ok(id)
+}
+
+/// Writes up to when parts are known.
+pub(super) fn save_polled(
+    tx: &Transaction<'_>,
+    organization: i64,
+    polled: &Polled,
+) -> Result<(), Cause> {
+    tx.prepare_cached("UPDATE organizations SET polled_at = ?2 WHERE id = ?1")?
+        .execute(params![organization, At(polled.at)])?;
+    let mut set = tx.prepare_cached(
+        "UPDATE parts SET is_current = ?4, as_of = ?5
+         WHERE organization_id = ?1 AND kind = ?2 AND workspace_id = ?3",
+    )?;
+    let mut set = |part: &Part, is_current: bool, as_of: Option<Timestamp>| {
+        let (kind, workspace) = part_columns(part);
+        let as_of = as_of.map(At);
+        set.execute(params![organization, kind, workspace, is_current, as_of])
+    };
+    for part in &polled.caught_up {
+        set(part, true, None)?;
+    }
+    for (part, as_of) in &polled.fell_behind {
+        set(part, false, *as_of)?;
+    }
+    Ok(())
 }
 
 fn part_columns(part: &Part) -> (&'static str, &str) {
@@ -127,6 +172,7 @@ fn part_at(row: &Row<'_>) -> Result<StoredPart, Cause> {
     Ok(StoredPart {
         id: row.get(0)?,
         part,
+        is_current: row.get(10)?,
         coverage: Coverage {
             first_seen: row.get::<_, At>(3)?.0,
             as_of: row.get::<_, Option<At>>(4)?.map(|at| at.0),

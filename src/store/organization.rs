@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::domain::alert::Alert;
-use crate::domain::coverage::Coverage;
+use crate::domain::coverage::{Behind, Coverage};
 use crate::domain::directory::Directory;
 use crate::domain::ids::{ModelName, OrganizationName};
 use crate::domain::span::Hour;
@@ -26,6 +26,8 @@ pub struct OrganizationState {
     pub directory: Directory,
     /// What is known of each part, the remainder and the whole among them.
     pub coverages: BTreeMap<Part, Coverage>,
+    /// Of these, who is not known up to the newest poll.
+    pub behind: Behind,
     /// What the daemon remembers of itself.
     pub engine: Engine,
     /// Everything that was ever counted, without the whole; retention does not lower it.
@@ -112,10 +114,17 @@ fn load(
     ended_after: Timestamp,
 ) -> Result<OrganizationState, Cause> {
     let organization = names::organization(db, name)?;
-    let parts = names::parts(db, organization)?.into_iter();
+    let parts = names::parts(db, organization)?;
+    let behind = parts.iter().filter(|part| !part.is_current);
     Ok(OrganizationState {
         directory: directory::load(db, organization)?,
-        coverages: parts.map(|part| (part.part, part.coverage)).collect(),
+        behind: behind
+            .map(|part| (part.part.clone(), part.coverage.as_of))
+            .collect(),
+        coverages: parts
+            .into_iter()
+            .map(|part| (part.part, part.coverage))
+            .collect(),
         engine: engine::load(db, organization)?,
         recorded: recorded(db, organization)?,
         due_remainders: due_remainders(db, organization)?.into_iter().collect(),

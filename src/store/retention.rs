@@ -268,6 +268,7 @@ mod tests {
             deltas: Vec::new(),
             doubts: Vec::new(),
             coverage: coverage(),
+            is_coverage_changed: true,
             fell: BTreeSet::new(),
             touched: BTreeSet::from([(Granularity::Hour, day(3).first_hour())]),
             is_complete: true,

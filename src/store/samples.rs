@@ -85,6 +85,7 @@ pub(super) async fn record_hour(
         }],
         doubts: Vec::new(),
         coverage: coverage(),
+        is_coverage_changed: true,
         fell: BTreeSet::new(),
         touched: BTreeSet::from([(Granularity::Hour, hour)]),
         is_complete: true,

@@ -56,6 +56,16 @@ pub(super) fn kind_number(kind: Kind) -> i64 {
     }
 }
 
+/// The kind of rows of a number.
+pub(super) fn kind_at(number: i64) -> Result<Kind, Cause> {
+    match number {
+        0 => Ok(Kind::Hour),
+        1 => Ok(Kind::Booked),
+        2 => Ok(Kind::Day),
+        other => Err(Cause::Corrupt(format!("a row of kind {other}"))),
+    }
+}
+
 /// The number of a granularity.
 pub(super) fn granularity_number(granularity: Granularity) -> i64 {
     match granularity {
