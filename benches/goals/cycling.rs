@@ -11,6 +11,8 @@ use spendwatch::metrics::exposition::Exposition;
 use spendwatch::metrics::gauges::Renderer;
 use spendwatch::metrics::view::Shape;
 use spendwatch::simulator::world::World;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
 use crate::harness::{Stage, at, organization};
@@ -18,6 +20,8 @@ use crate::report::{Goal, Report, Times};
 use crate::{Extent, evaluating, made};
 
 const N_WORKSPACES: usize = 10_000;
+/// Of a service in another city.
+const LATENCY: Duration = Duration::from_millis(10);
 
 pub fn run(report: &mut Report, extent: Extent) {
     let n_rounds = match extent {
@@ -40,8 +44,10 @@ pub fn run(report: &mut Report, extent: Extent) {
         (1, 1),
         before,
     ));
-    for max_concurrency in [2, 16] {
+    let slow = runtime.block_on(slow_line(stage.simulator.base_url()));
+    for (max_concurrency, line) in [(2, None), (16, None), (16, Some(slow))] {
         stage.max_concurrency = max_concurrency;
+        stage.asks = line;
         let mut watcher = runtime.block_on(stage.watcher(&store));
         let mut renderer = Renderer::default();
         let mut rounds = Rounds::default();
@@ -53,8 +59,41 @@ pub fn run(report: &mut Report, extent: Extent) {
             rounds.cycles.add(cycle);
             rounds.bare.add(bare);
         }
-        rounds.tell(report, max_concurrency);
+        rounds.tell(report, &stage);
     }
+}
+
+/// The same service at the end of a line on which each piece of an answer takes [`LATENCY`].
+async fn slow_line(service: String) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let line = format!("http://{}", listener.local_addr().expect("an address"));
+    let service = service.replace("http://", "");
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let service = service.clone();
+            tokio::spawn(async move {
+                let far = TcpStream::connect(&service).await?;
+                near.set_nodelay(true)?;
+                far.set_nodelay(true)?;
+                let ((mut asking, mut told), (mut answering, mut asked)) =
+                    (near.into_split(), far.into_split());
+                let there = tokio::io::copy(&mut asking, &mut asked);
+                let back = async {
+                    let mut piece = vec![0; 256 * 1024];
+                    loop {
+                        let n = answering.read(&mut piece).await?;
+                        if n == 0 {
+                            return Ok(0);
+                        }
+                        tokio::time::sleep(LATENCY).await;
+                        told.write_all(&piece[..n]).await?;
+                    }
+                };
+                tokio::try_join!(there, back)
+            });
+        }
+    });
+    line
 }
 
 #[derive(Default)]
@@ -65,24 +104,26 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn tell(&self, report: &mut Report, max_concurrency: usize) {
+    fn tell(&self, report: &mut Report, stage: &Stage) {
         let of = |times: &Times| self.n_requests as f64 / times.median();
+        let how = match stage.asks {
+            Some(_) => format!("{} at once, {LATENCY:?} each", stage.max_concurrency),
+            None => format!("{} at once", stage.max_concurrency),
+        };
         report.tell(
-            &format!("cycle: 10,000 workspaces, {max_concurrency} at once: requests a second"),
+            &format!("cycle: 10,000 workspaces, {how}: requests a second"),
             of(&self.cycles),
             "/s",
             Goal::None,
         );
         report.tell(
-            &format!("cycle: a bare client, {max_concurrency} at once: requests a second"),
+            &format!("cycle: a bare client, {how}: requests a second"),
             of(&self.bare),
             "/s",
             Goal::None,
         );
         report.tell(
-            &format!(
-                "cycle: rate of the cycle against the bare client's, {max_concurrency} at once"
-            ),
+            &format!("cycle: rate of the cycle against the bare client's, {how}"),
             self.bare.median() / self.cycles.median(),
             "×",
             Goal::AtLeast(0.8),
@@ -90,7 +131,7 @@ impl Rounds {
     }
 }
 
-/// Five minutes later: a cycle with everything that belongs to it, then the same requests once more, by a bare client.
+/// A minute later, so that no correction falls due in all the rounds: a cycle with everything that belongs to it, then the same requests once more, by a bare client.
 async fn round(
     stage: &Stage,
     watcher: &mut Watcher,
@@ -101,7 +142,7 @@ async fn round(
     let seen = stage.simulator.seen();
     let urls: Vec<String> = seen
         .iter()
-        .map(|seen| format!("{}{}", stage.simulator.base_url(), seen.path))
+        .map(|seen| format!("{}{}", stage.base_url(), seen.path))
         .collect();
     let bare = replay(stage, urls).await;
     (seen.len(), cycle, bare)
@@ -109,7 +150,7 @@ async fn round(
 
 async fn timed_cycle(stage: &Stage, watcher: &mut Watcher, renderer: &mut Renderer) -> Duration {
     let clock = spendwatch::clock::Clock::system();
-    let report = stage.cycle_after(5, watcher).await;
+    let report = stage.cycle_after(1, watcher).await;
     publish(watcher, renderer);
     let took = clock.running();
     assert_eq!(report.outcome, CycleOutcome::Ok, "{report:?}");

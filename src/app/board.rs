@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
-use crate::domain::ids::OrganizationName;
+use crate::domain::ids::{NotifierName, OrganizationName};
 use crate::metrics::counters::CycleOutcome;
 use crate::metrics::exposition::Exposition;
 use crate::metrics::gauges::Rendered;
+use crate::metrics::own::Post;
 use crate::metrics::requests::RequestCounts;
 
 /// What is up at the moment.
@@ -20,6 +21,7 @@ pub struct Board {
     gauges: Mutex<BTreeMap<OrganizationName, Rendered>>,
     exposition: ArcSwap<Exposition>,
     requests: Mutex<BTreeMap<OrganizationName, Arc<RequestCounts>>>,
+    posts: Mutex<BTreeMap<NotifierName, Post>>,
 }
 
 /// How one organization fares.
@@ -68,6 +70,16 @@ impl Board {
     /// The request counts of all organizations.
     pub fn requests(&self) -> BTreeMap<OrganizationName, Arc<RequestCounts>> {
         hold(&self.requests).clone()
+    }
+
+    /// How delivery fares.
+    pub fn show_posts(&self, posts: BTreeMap<NotifierName, Post>) {
+        *hold(&self.posts) = posts;
+    }
+
+    /// How delivery fared when it was last shown.
+    pub fn posts(&self) -> BTreeMap<NotifierName, Post> {
+        hold(&self.posts).clone()
     }
 
     fn assemble(&self, gauges: &BTreeMap<OrganizationName, Rendered>) {

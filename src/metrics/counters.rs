@@ -7,6 +7,7 @@ use prometheus::{
 };
 
 use crate::domain::ids::{NotifierName, OrganizationName};
+use crate::metrics::process::Process;
 
 /// The daemon's own metrics.
 pub struct Counters {
@@ -17,6 +18,7 @@ pub struct Counters {
     parked: GaugeVec,
     reload_successful: Gauge,
     reload_at: Gauge,
+    process: Process,
 }
 
 /// How a cycle ended.
@@ -130,6 +132,7 @@ impl Counters {
             parked,
             poll_duration,
             registry,
+            process: Process::this(),
         };
         counters.begin_at_zero(organizations, notifiers);
         counters
@@ -204,6 +207,11 @@ impl Counters {
         if is_accepted {
             self.reload_at.set(at.as_duration().as_secs_f64());
         }
+    }
+
+    /// The process that counts.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// All of it as Prometheus text 0.0.4.

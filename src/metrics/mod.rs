@@ -10,9 +10,10 @@ pub mod chunk;
 pub mod negotiation;
 
 // What happened in this process.
-pub mod counters;
 pub mod process;
 pub mod requests;
+
+pub mod counters;
 
 // What is known.
 pub mod families;

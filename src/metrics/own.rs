@@ -7,7 +7,6 @@ use crate::domain::ids::{NotifierName, OrganizationName};
 use crate::metrics::counters::Counters;
 use crate::metrics::exposition::Exposition;
 use crate::metrics::parts::FAMILIES;
-use crate::metrics::process;
 use crate::metrics::requests::RequestCounts;
 use crate::metrics::text::{Family, Format, bare};
 
@@ -79,7 +78,7 @@ pub fn render(
             .unwrap_or_default();
         DROPPED.sample(&mut out, &[("metric", place.family().name)], n);
     }
-    process::render(&mut out, format);
+    counters.process().render(&mut out, format);
     out
 }
 

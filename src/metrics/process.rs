@@ -31,44 +31,54 @@ const START: Family = Family::gauge(
 /// Linux counts a process's time in hundredths of a second, whatever the kernel's own tick is.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// All six, as far as they can be read.
-pub fn render(out: &mut String, format: Format) {
-    let mut tell = |family: Family, value: Option<String>| {
-        if let Some(value) = value {
-            out.push_str(&family.header(format));
-            family.sample(out, &[], value);
+/// What does not change while the process runs. Reading it is slow, so it is read once.
+#[derive(Debug)]
+pub struct Process {
+    started: Option<u64>,
+    max_fds: Option<u64>,
+}
+
+impl Process {
+    /// This one.
+    pub fn this() -> Process {
+        let stat = read("/proc/self/stat");
+        let started = field(&stat, 22)
+            .zip(line(&read("/proc/stat"), "btime "))
+            .map(|(ticks, boot)| boot + ticks / TICKS_PER_SECOND);
+        Process {
+            started,
+            max_fds: line(&read("/proc/self/limits"), "Max open files"),
         }
-    };
-    let stat = read("/proc/self/stat");
-    // The command's name may hold anything; what follows it is fields, the first of which is the third.
-    let fields: Vec<&str> = stat
-        .rsplit_once(')')
-        .map_or("", |(_, rest)| rest)
-        .split_whitespace()
-        .collect();
-    let field = |number: usize| {
-        fields
-            .get(number - 3)
-            .and_then(|field| field.parse::<u64>().ok())
-    };
-    let cpu = field(14)
-        .zip(field(15))
-        .map(|(user, system)| seconds(user + system));
-    tell(CPU, cpu);
-    let started = field(22)
-        .zip(line("/proc/stat", "btime "))
-        .map(|(ticks, boot)| boot + ticks / TICKS_PER_SECOND);
-    tell(START, started.map(|at| at.to_string()));
-    let status =
-        |name| line("/proc/self/status", name).map(|kibibytes| (kibibytes * 1024).to_string());
-    tell(RESIDENT, status("VmRSS:"));
-    tell(VIRTUAL, status("VmSize:"));
-    tell(
-        MAX_FDS,
-        line("/proc/self/limits", "Max open files").map(|n| n.to_string()),
-    );
-    let open = fs::read_dir("/proc/self/fd").ok().map(Iterator::count);
-    tell(OPEN_FDS, open.map(|n| n.to_string()));
+    }
+
+    /// All six, as far as they can be read.
+    pub fn render(&self, out: &mut String, format: Format) {
+        let mut tell = |family: Family, value: Option<String>| {
+            if let Some(value) = value {
+                out.push_str(&family.header(format));
+                family.sample(out, &[], value);
+            }
+        };
+        let (stat, status) = (read("/proc/self/stat"), read("/proc/self/status"));
+        let cpu = field(&stat, 14)
+            .zip(field(&stat, 15))
+            .map(|(user, system)| seconds(user + system));
+        let bytes = |name| line(&status, name).map(|kibibytes| (kibibytes * 1024).to_string());
+        let open = fs::read_dir("/proc/self/fd").ok().map(Iterator::count);
+        tell(CPU, cpu);
+        tell(START, self.started.map(|at| at.to_string()));
+        tell(RESIDENT, bytes("VmRSS:"));
+        tell(VIRTUAL, bytes("VmSize:"));
+        tell(MAX_FDS, self.max_fds.map(|n| n.to_string()));
+        tell(OPEN_FDS, open.map(|n| n.to_string()));
+    }
+}
+
+/// A field of `stat`, counted from 1. The command's name may hold anything; what follows it is fields, the first of which is
+/// the third.
+fn field(stat: &str, number: usize) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(number - 3)?.parse().ok()
 }
 
 fn seconds(ticks: u64) -> String {
@@ -80,8 +90,7 @@ fn seconds(ticks: u64) -> String {
 }
 
 /// The first number after a line's beginning.
-fn line(path: &str, beginning: &str) -> Option<u64> {
-    let text = read(path);
+fn line(text: &str, beginning: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(beginning))?;
     rest.split_whitespace().next()?.parse().ok()
 }
@@ -99,7 +108,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn all_six_are_there() {
         let mut out = String::new();
-        render(&mut out, Format::Text);
+        Process::this().render(&mut out, Format::Text);
         for family in [CPU, OPEN_FDS, MAX_FDS, RESIDENT, VIRTUAL, START] {
             let value = out
                 .lines()

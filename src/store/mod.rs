@@ -295,6 +295,16 @@ impl Store {
         done.await.map_err(|cause| cause.at(&self.inner.path))
     }
 
+    /// Every other reading waits while `work` is under way.
+    #[cfg(test)]
+    pub(crate) async fn held_up(&self, work: impl FnOnce() + Send + 'static) {
+        let done = self.read(move |_| {
+            work();
+            Ok(())
+        });
+        done.await.expect("nothing to fail");
+    }
+
     /// Reads one consistent state, beside what is being written.
     async fn read<T: Send + 'static>(
         &self,

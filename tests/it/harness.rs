@@ -47,6 +47,8 @@ pub struct Stage {
     pub faults: Option<Faults>,
     pub max_requests_per_minute: u32,
     pub max_concurrency: usize,
+    /// Where the watcher asks, in place of the simulator itself.
+    pub asks: Option<String>,
 }
 
 impl Stage {
@@ -64,7 +66,14 @@ impl Stage {
             faults: None,
             max_requests_per_minute: 0,
             max_concurrency: 2,
+            asks: None,
         }
+    }
+
+    /// Where requests go.
+    pub fn base_url(&self) -> String {
+        let asks = self.asks.clone();
+        asks.unwrap_or_else(|| self.simulator.base_url())
     }
 
     pub fn with_rule(mut self, rule: Rule) -> Stage {
@@ -131,7 +140,7 @@ impl Stage {
     pub fn api(&self) -> AdminApi {
         let settings = ApiSettings {
             organization: organization(),
-            base_url: self.simulator.base_url(),
+            base_url: self.base_url(),
             timeout: Duration::from_secs(5),
             max_concurrency: self.max_concurrency,
             max_requests_per_minute: Some(self.max_requests_per_minute),
