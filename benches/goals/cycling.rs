@@ -65,12 +65,13 @@ pub fn run(report: &mut Report, extent: Extent) {
 
 /// The same service at the end of a line on which each piece of an answer takes [`LATENCY`].
 async fn slow_line(service: String) -> String {
+    let clock = spendwatch::clock::Clock::system();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let line = format!("http://{}", listener.local_addr().expect("an address"));
     let service = service.replace("http://", "");
     tokio::spawn(async move {
         while let Ok((near, _)) = listener.accept().await {
-            let service = service.clone();
+            let (service, clock) = (service.clone(), clock.clone());
             tokio::spawn(async move {
                 let far = TcpStream::connect(&service).await?;
                 near.set_nodelay(true)?;
@@ -85,7 +86,7 @@ async fn slow_line(service: String) -> String {
                         if n == 0 {
                             return Ok(0);
                         }
-                        tokio::time::sleep(LATENCY).await;
+                        clock.sleep(LATENCY).await;
                         told.write_all(&piece[..n]).await?;
                     }
                 };

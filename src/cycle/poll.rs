@@ -19,8 +19,11 @@ use crate::domain::seen::Seen;
 use crate::domain::usage::{Answer, Part};
 use crate::store::error::StoreError;
 
-/// So many answers are recorded in one transaction at most.
+/// So many answers are recorded in one transaction at most,
 const BATCH: usize = 256;
+
+/// and no more than hold so many buckets, since a batch is held in memory: weeks of hours come a few workspaces at a time.
+const BATCH_BUCKETS: usize = 8192;
 
 /// How long an answer waits for others, so that few of them at once do not mean a transaction each.
 const BATCH_WAIT: Duration = Duration::from_secs(1);
@@ -62,6 +65,7 @@ impl Until {
     /// at once, so that no more requests are made with it.
     async fn gather(&self, answers: &mut (impl Stream<Item = Fetched> + Unpin)) -> Gathered {
         let mut batch = Vec::new();
+        let mut n_buckets = 0;
         let mut record_at = None;
         let end = loop {
             let is_begun = record_at.is_some();
@@ -76,12 +80,13 @@ impl Until {
             let Some((fetch, answer)) = answer else {
                 break Some(End::Answered);
             };
+            n_buckets += answer.as_ref().map_or(0, |answer| answer.buckets.len());
             let is_refused = matches!(&answer, Err(error) if error.is_about_the_key());
             batch.push((fetch, answer));
             if is_refused {
                 break Some(End::Broken);
             }
-            if batch.len() == BATCH {
+            if batch.len() == BATCH || n_buckets >= BATCH_BUCKETS {
                 break None;
             }
             record_at.get_or_insert(self.clock.running() + BATCH_WAIT);
