@@ -24,11 +24,17 @@ impl Watcher {
         let (true, Some(stated)) = (is_new, stated) else {
             return Ok(());
         };
-        let Some(ledger) = self.whole_month() else {
+        let Some((ledger, month_start)) = self.whole_month() else {
             return Ok(());
         };
+        let settled = self.figures.newest_settled_hour(polled_at);
+        // Until an hour of the month is settled, the service may still state the month before.
+        if Hour::of(month_start) > settled {
+            self.difference = None;
+            return Ok(());
+        }
         let unsettled = HourSpan {
-            start: self.figures.newest_settled_hour(polled_at).plus(1),
+            start: settled.plus(1),
             end: Hour::of(polled_at).plus(1),
         };
         let name = &self.settings.organization;
@@ -38,8 +44,8 @@ impl Watcher {
         Ok(())
     }
 
-    /// The month of all parts; `None` where something of it is not known.
-    fn whole_month(&self) -> Option<Usd> {
+    /// The month of all parts, and its start; `None` where something of it is not known.
+    fn whole_month(&self) -> Option<(Usd, Timestamp)> {
         let key = FrameKey {
             period: Period::Month,
             zone: Zone::utc(),
@@ -55,6 +61,6 @@ impl Watcher {
                 sum += month.sum_of(place).spend;
             }
         }
-        Some(sum)
+        Some((sum, month.cut.span.start))
     }
 }

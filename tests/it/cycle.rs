@@ -152,3 +152,25 @@ async fn another_sum_at_the_service_is_remarked_and_what_it_has_not_counted_yet_
         assert_eq!(told.as_deref(), expected, "{stated}");
     }
 }
+
+#[tokio::test]
+async fn in_the_first_hour_of_a_month_the_statement_may_still_be_the_old_ones() {
+    let mut world = World::empty();
+    world.add_workspace("workspace_a", "Alpha");
+    for time in ["2026-11-20T03:00:00Z", "2026-12-01T00:01:00Z"] {
+        world.spend("workspace_a", "claude-sonnet-4-5", at(time), "100");
+    }
+    let stage = Stage::new(world, "2026-12-01T00:50:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    let fault = Fault::Field("current_month_usage_usd".to_owned(), "5000".to_owned());
+    stage
+        .simulator
+        .fail(FaultOn::endpoint("organizations"), fault);
+    // 01:05: the first hour is not settled. 01:20: it is.
+    for (minutes, is_told) in [(15, false), (15, true)] {
+        let report = stage.cycle_after(minutes, &mut watcher).await;
+        assert_eq!(report.outcome, CycleOutcome::Ok, "{report:?}");
+        assert_eq!(report.difference.is_some(), is_told, "{report:?}");
+    }
+}
