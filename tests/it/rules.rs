@@ -19,27 +19,73 @@ use spendwatch::store::Store;
 use crate::harness::Stage;
 use script::{Expected, Script, Step};
 
-/// So many stories there are at least: a folder that is not found is no success.
-const N_STORIES: usize = 15;
+/// Each story is a test under the name of its file.
+macro_rules! stories {
+    ($($name:ident)+) => {
+        const STORIES: &[&str] = &[$(stringify!($name)),+];
+        $(
+            #[tokio::test]
+            async fn $name() {
+                tell(stringify!($name)).await;
+            }
+        )+
+    };
+}
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_story_is_told_as_it_is_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+stories! {
+    a_berlin_day_of_23_hours
+    a_berlin_day_of_25_hours
+    a_correction_that_comes_days_later
+    a_limit_of_0_allows_nothing
+    a_line_in_dollars
+    a_month_ends_without_a_word
+    a_quarter_has_three_months
+    a_rule_that_is_switched_off
+    a_week_begins_on_monday
+    an_hour_at_a_time
+    case_01_a_clock_that_jumps_forward_makes_nothing_fire
+    case_02_a_clock_that_jumps_back_repeats_nothing
+    case_09_a_correction_that_stays_above_is_silent
+    case_10_a_figure_that_swings_around_its_line
+    case_17_a_restart_while_it_waits
+    case_29_two_rules_for_the_same_subject
+    case_32_a_limit_that_is_removed_and_one_of_0
+    case_33_a_rename_while_it_fires
+    case_35_a_rule_that_is_renamed_while_it_fires
+    case_42_an_empty_list_of_workspaces
+    data_that_grow_old
+    each_model_over_all_workspaces
+    each_notifier_from_its_severity_on
+    each_team_and_the_unassigned
+    each_workspace_has_its_own_alert
+    escalates_from_80_to_100_percent
+    escalates_only_after_waiting
+    holds_on_until_clear_below
+    jumps_from_40_to_130_percent
+    keeps_firing_for_a_while
+    labels_travel_with_the_alert
+    only_what_the_globs_match
+    requests_by_the_day
+    says_it_again_every_six_hours
+    the_last_24_hours
+    the_limit_that_the_service_has_for_a_workspace
+    the_limit_that_the_service_has_for_the_organization
+    the_organization_is_everything
+    the_unattributed_when_its_hours_are_settled
+    tokens_by_the_day
+    waits_for_an_hour
+    without_resolved_a_line_speaks_once
+}
+
+#[test]
+fn every_file_is_a_story_that_is_told() {
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        file.strip_suffix(".toml").unwrap_or(&file).to_owned()
+    };
+    let mut files: Vec<String> = std::fs::read_dir(folder()).unwrap().map(name).collect();
     files.sort();
-    assert!(files.len() >= N_STORIES, "only {} stories", files.len());
-    let stories: Vec<_> = files
-        .into_iter()
-        .map(|file| tokio::spawn(tell(file)))
-        .collect();
-    let mut failed = Vec::new();
-    for story in stories {
-        failed.extend(story.await.unwrap());
-    }
-    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
+    assert_eq!(files, STORIES);
 }
 
 #[tokio::test]
@@ -70,12 +116,17 @@ tells = "nothing"
     ");
 }
 
-/// The story of a file; gives what differs.
-async fn tell(file: PathBuf) -> Option<String> {
-    let name = file.file_name().unwrap().to_string_lossy().into_owned();
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules")
+}
+
+/// The story of a file goes as it is written.
+async fn tell(name: &str) {
+    let file = folder().join(name).with_extension("toml");
     let text = std::fs::read_to_string(&file).unwrap();
-    let told = run(&text).await;
-    told.err().map(|difference| format!("{name}: {difference}"))
+    if let Err(difference) = run(&text).await {
+        panic!("{}\n{difference}", file.display());
+    }
 }
 
 /// What differs, as the whole story up to there.
