@@ -29,14 +29,14 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Compresses a piece, and keeps the text itself where that is wanted.
-    pub fn new(text: String, is_text_kept: bool) -> Chunk {
+    /// A piece that is too short to be worth compressing.
+    pub fn stored(text: String) -> Chunk {
         let mut crc = Crc::new();
         crc.update(text.as_bytes());
         Chunk {
-            deflated: deflate(text.as_bytes()),
+            deflated: Bytes::from(stored_blocks(text.as_bytes())),
             crc,
-            text: is_text_kept.then(|| Bytes::from(text)),
+            text: Some(Bytes::from(text)),
         }
     }
 
@@ -133,22 +133,54 @@ fn stored_blocks(bytes: &[u8]) -> Vec<u8> {
     blocks
 }
 
-/// Blocks that end at a byte and after which the dictionary begins anew.
-fn deflate(text: &[u8]) -> Bytes {
-    let mut compress = Compress::new(Compression::new(LEVEL), false);
-    let mut deflated = Vec::with_capacity(text.len() / 8 + 64);
-    loop {
-        let done = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
-        let rest = text.get(done..).unwrap_or_default();
-        compress
-            .compress_vec(rest, &mut deflated, FlushCompress::Full)
-            .expect("a fresh compressor without a preset dictionary");
-        let is_read = usize::try_from(compress.total_in()).unwrap_or(usize::MAX) >= text.len();
-        // Room that is left means that the flush is complete.
-        if is_read && deflated.len() < deflated.capacity() {
-            return Bytes::from(deflated);
+/// Makes pieces, one after the other. The compressor's state is hundreds of kilobytes: one for each piece would leave holes
+/// of that size between the pieces in memory.
+#[derive(Debug)]
+pub struct Deflater {
+    compress: Compress,
+    deflated: Vec<u8>,
+}
+
+impl Default for Deflater {
+    fn default() -> Deflater {
+        Deflater {
+            compress: Compress::new(Compression::new(LEVEL), false),
+            deflated: Vec::new(),
         }
-        deflated.reserve(deflated.capacity().max(1024));
+    }
+}
+
+impl Deflater {
+    /// Compresses a piece, and keeps the text itself where that is wanted.
+    pub fn chunk(&mut self, text: &str, is_text_kept: bool) -> Chunk {
+        let mut crc = Crc::new();
+        crc.update(text.as_bytes());
+        Chunk {
+            deflated: self.deflate(text.as_bytes()),
+            crc,
+            text: is_text_kept.then(|| Bytes::copy_from_slice(text.as_bytes())),
+        }
+    }
+
+    /// Blocks that end at a byte and after which the dictionary begins anew.
+    fn deflate(&mut self, text: &[u8]) -> Bytes {
+        self.compress.reset();
+        self.deflated.clear();
+        self.deflated.reserve(text.len() / 8 + 64);
+        loop {
+            let done = usize::try_from(self.compress.total_in()).unwrap_or(usize::MAX);
+            let rest = text.get(done..).unwrap_or_default();
+            self.compress
+                .compress_vec(rest, &mut self.deflated, FlushCompress::Full)
+                .expect("a fresh compressor without a preset dictionary");
+            let is_read =
+                usize::try_from(self.compress.total_in()).unwrap_or(usize::MAX) >= text.len();
+            // Room that is left means that the flush is complete.
+            if is_read && self.deflated.len() < self.deflated.capacity() {
+                return Bytes::copy_from_slice(&self.deflated);
+            }
+            self.deflated.reserve(self.deflated.capacity().max(1024));
+        }
     }
 }
 
@@ -163,9 +195,13 @@ mod tests {
 
     #[track_caller]
     fn check(texts: &[&str]) {
-        let chunks: Vec<Chunk> = texts
-            .iter()
-            .map(|text| Chunk::new((*text).to_owned(), false))
+        let mut deflater = Deflater::default();
+        let chunks: Vec<Chunk> = (0..)
+            .zip(texts)
+            .map(|(place, text)| match place % 3 {
+                2 => Chunk::stored((*text).to_owned()),
+                _ => deflater.chunk(text, place % 2 == 0),
+            })
             .collect();
         let strung = Strung::of(chunks.iter());
         for tail in texts.iter().chain(&[""]) {

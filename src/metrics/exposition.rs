@@ -36,7 +36,7 @@ impl Exposition {
                 .cloned()
                 .collect();
             if !own.is_empty() {
-                let header = Chunk::new(family.header(Format::Text), true);
+                let header = Chunk::stored(family.header(Format::Text));
                 exposition.chunks.push(Arc::new(header));
                 exposition.chunks.extend(own);
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::domain::ids::{OrganizationName, UNATTRIBUTED};
 use crate::domain::money::Usd;
 use crate::domain::period::Period;
-use crate::metrics::chunk::Chunk;
+use crate::metrics::chunk::{Chunk, Deflater};
 use crate::metrics::families::{ALL, Place};
 use crate::metrics::parts::{self, GROUP, OTHER, Row, Shows};
 use crate::metrics::view::{Shape, View};
@@ -19,6 +19,8 @@ pub struct Renderer {
     groups: BTreeMap<(Place, usize), (u64, Arc<Chunk>)>,
     singles: BTreeMap<Place, Arc<Chunk>>,
     shown: BTreeMap<Place, BTreeSet<String>>,
+    deflater: Deflater,
+    text: String,
 }
 
 /// What was rendered now.
@@ -38,7 +40,7 @@ impl Rendered {
         let mut text = String::new();
         let labels = [("organization", organization.as_str())];
         Place::OrganizationUp.family().sample(&mut text, &labels, 0);
-        self.pieces[Place::OrganizationUp as usize] = vec![Arc::new(Chunk::new(text, true))];
+        self.pieces[Place::OrganizationUp as usize] = vec![Arc::new(Chunk::stored(text))];
     }
 }
 
@@ -78,7 +80,7 @@ impl Renderer {
                 .filter(|chunk| chunk.holds(&text) && chunk.has_text() == is_text_kept);
             let chunk = known.cloned().unwrap_or_else(|| {
                 rendered.n_written += 1;
-                Arc::new(Chunk::new(text, is_text_kept))
+                Arc::new(self.deflater.chunk(&text, is_text_kept))
             });
             self.singles.insert(place, Arc::clone(&chunk));
             rendered.pieces[place as usize].push(chunk);
@@ -108,12 +110,13 @@ impl Renderer {
         {
             return Arc::clone(chunk);
         }
-        let text = parts::write(view, group, place, shows, shape);
-        let chunk = match known.filter(|(_, chunk)| chunk.holds(&text)) {
+        self.text.clear();
+        parts::write(&mut self.text, view, group, (place, shows), shape);
+        let chunk = match known.filter(|(_, chunk)| chunk.holds(&self.text)) {
             Some((_, chunk)) => Arc::clone(chunk),
             None => {
                 *n_written += 1;
-                Arc::new(Chunk::new(text, is_text_kept))
+                Arc::new(self.deflater.chunk(&self.text, is_text_kept))
             }
         };
         self.groups.insert(key, (stamp, Arc::clone(&chunk)));

@@ -180,8 +180,13 @@ pub fn stamp(view: &View<'_>, rows: &[Row], shape: Shape) -> u64 {
 }
 
 /// The samples of a group in one family.
-pub fn write(view: &View<'_>, rows: &[Row], place: Place, shows: Shows, shape: Shape) -> String {
-    let mut out = String::new();
+pub fn write(
+    out: &mut String,
+    view: &View<'_>,
+    rows: &[Row],
+    (place, shows): (Place, Shows),
+    shape: Shape,
+) {
     for row in rows {
         let labels = [
             ("organization", view.organization()),
@@ -191,7 +196,7 @@ pub fn write(view: &View<'_>, rows: &[Row], place: Place, shows: Shows, shape: S
         let value = match shows {
             Shows::Amounts(over, what) => {
                 let cells = cells(view, row, over, what, shape);
-                write_cells(&mut out, place.family(), labels, what, &cells);
+                write_cells(out, place.family(), labels, what, &cells);
                 None
             }
             Shows::LastHour => last_hour(view, row).map(|spend| spend.to_string()),
@@ -204,10 +209,9 @@ pub fn write(view: &View<'_>, rows: &[Row], place: Place, shows: Shows, shape: S
                 .map(|n| n.to_string()),
         };
         if let Some(value) = value {
-            place.family().sample(&mut out, &labels, value);
+            place.family().sample(out, &labels, value);
         }
     }
-    out
 }
 
 type Labels<'a> = [(&'static str, &'a str); 3];
