@@ -8,7 +8,7 @@ pub mod follow;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +52,15 @@ pub struct Worker {
     pub links: Links,
 }
 
+/// What a worker remembers from one round of work to the next.
+#[derive(Default)]
+struct Progress {
+    has_begun: bool,
+    unwritten: Option<Unwritten>,
+    /// The wall clock and the running time at the last look.
+    looked_at: Option<(Timestamp, Duration)>,
+}
+
 /// What came of an attempt and is not yet written down. It must be, before anything else is sent: else a store that
 /// fails would have the same message sent again and again.
 struct Unwritten {
@@ -89,14 +98,10 @@ impl Worker {
     }
 
     async fn go_on(&self, counters: &Counters, bell: &Notify, stop: &CancellationToken) {
-        let mut has_begun = false;
-        let mut unwritten = None;
+        let mut progress = Progress::default();
         let mut pause = FIRST_PAUSE;
         while !stop.is_cancelled() {
-            let sleep = match self
-                .work(counters, &mut has_begun, &mut unwritten, stop)
-                .await
-            {
+            let sleep = match self.work(counters, &mut progress, stop).await {
                 Ok(sleep) => {
                     pause = FIRST_PAUSE;
                     sleep
@@ -126,18 +131,32 @@ impl Worker {
     async fn work(
         &self,
         counters: &Counters,
-        has_begun: &mut bool,
-        unwritten: &mut Option<Unwritten>,
+        progress: &mut Progress,
         stop: &CancellationToken,
     ) -> Result<Duration, StoreError> {
-        if !*has_begun {
+        if !progress.has_begun {
             self.begin(counters).await?;
-            *has_begun = true;
+            progress.has_begun = true;
         }
-        self.send_due(counters, unwritten, stop).await?;
+        self.follow_clock(&mut progress.looked_at).await?;
+        self.send_due(counters, &mut progress.unwritten, stop)
+            .await?;
         let due = self.store.next_due(&self.name).await?;
         let state = self.store.notifier_state(&self.name).await?;
         Ok(sleep_until(due, state.paused_until, self.clock.now()))
+    }
+
+    /// Where the wall clock was set back, what waits by it waits as long as it was to, and not as much longer.
+    async fn follow_clock(
+        &self,
+        looked_at: &mut Option<(Timestamp, Duration)>,
+    ) -> Result<(), StoreError> {
+        let now = (self.clock.now(), self.clock.running());
+        if let Some(back) = looked_at.and_then(|before| set_back(before, now)) {
+            self.store.wait_less(&self.name, back, now.0).await?;
+        }
+        *looked_at = Some(now);
+        Ok(())
     }
 
     /// Sees whether the receiver is still the one that was parked or asked for a pause; if it is, a parked one is probed
@@ -305,9 +324,37 @@ fn sleep_until(
         .min(LONGEST_SLEEP)
 }
 
+/// How far the wall clock was set back between two looks at it and at the running time. A step of up to a second is how
+/// clocks are kept right, and holds up nothing.
+fn set_back(
+    (wall_before, before): (Timestamp, Duration),
+    (wall, running): (Timestamp, Duration),
+) -> Option<SignedDuration> {
+    let passed = SignedDuration::try_from(running.saturating_sub(before)).ok()?;
+    let back = passed - wall.duration_since(wall_before);
+    (back > SignedDuration::from_secs(1)).then_some(back)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_is_noticed_by_the_time_that_passed() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let check = |wall: i64, running: u64, expected: Option<i64>| {
+            let found = set_back(
+                (at(1000), Duration::from_secs(5)),
+                (at(wall), Duration::from_secs(5 + running)),
+            );
+            assert_eq!(found.map(|back| back.as_secs()), expected);
+        };
+        check(1010, 10, None);
+        check(1009, 10, None);
+        check(1007, 10, Some(3));
+        check(400, 0, Some(600));
+        check(9000, 10, None);
+    }
 
     #[track_caller]
     fn check(due: Option<&str>, paused_until: Option<&str>, expected_seconds: u64) {

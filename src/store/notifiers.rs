@@ -1,6 +1,6 @@
 //! How each notifier fares: parked, paused, or well; and the mark of the settings that it was last started with.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use crate::domain::ids::NotifierName;
@@ -98,6 +98,48 @@ impl Store {
                  WHERE notifier = ?1 AND state = 'waiting' AND n_attempts > 0 AND next_attempt > ?2",
             )?
             .execute(params![name.as_str(), At(now)])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The clock was set back by so much: what waits for a later moment than `now` is due as much earlier, and a pause ends as
+    /// much earlier.
+    pub async fn wait_less(
+        &self,
+        name: &NotifierName,
+        back: SignedDuration,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let name = name.clone();
+        let earlier = move |at: Timestamp| {
+            let moved = at.checked_sub(back).unwrap_or(Timestamp::MIN);
+            At(moved.max(now))
+        };
+        self.write("wait_less", move |tx| {
+            let mut waiting = tx.prepare_cached(
+                "SELECT position, next_attempt FROM outbox
+                 WHERE notifier = ?1 AND state = 'waiting' AND next_attempt > ?2",
+            )?;
+            let rows = waiting.query_map(params![name.as_str(), At(now)], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, At>(1)?.0))
+            })?;
+            let rows = rows.collect::<Result<Vec<_>, _>>()?;
+            let mut set =
+                tx.prepare_cached("UPDATE outbox SET next_attempt = ?2 WHERE position = ?1")?;
+            for (position, at) in rows {
+                set.execute(params![position, earlier(at)])?;
+            }
+            let paused: Option<Option<At>> = tx
+                .prepare_cached(
+                    "SELECT paused_until FROM notifiers WHERE name = ?1 AND paused_until > ?2",
+                )?
+                .query_row(params![name.as_str(), At(now)], |row| row.get(0))
+                .optional()?;
+            if let Some(until) = paused.flatten() {
+                tx.prepare_cached("UPDATE notifiers SET paused_until = ?2 WHERE name = ?1")?
+                    .execute(params![name.as_str(), earlier(until.0)])?;
+            }
             Ok(())
         })
         .await

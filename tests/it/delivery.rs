@@ -482,6 +482,36 @@ async fn a_worker_wakes_for_the_bell_and_for_what_is_due_and_stops_at_once_while
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_does_not_hold_up_a_message() {
+    let office = Office::new();
+    let store = office.open().await;
+    let receiver = Receiver::start(|_| None).await;
+    let worker = office.worker(&store, "hook", webhook(&receiver.url));
+    let (bell, stop) = (Notify::new(), CancellationToken::new());
+    office
+        .tell(&store, "hook", "one", &[("Alpha", 1, First)])
+        .await;
+    let paused = vec![("retry-after", "20".to_owned())];
+    receiver.answer(Answer::Reply(429, paused, String::new()));
+    let from_outside = async {
+        receiver.wait_for(1).await;
+        waiting(&office, 1).await;
+        office
+            .clock
+            .set_wall("2026-11-24T06:00:00Z".parse().unwrap());
+        bell.notify_one();
+        waiting(&office, 1).await;
+        office.clock.advance(Duration::from_secs(20));
+        receiver.wait_for(2).await;
+        waiting(&office, 1).await;
+        stop.cancel();
+    };
+    tokio::join!(worker.run(&office.counters, &bell, &stop), from_outside);
+    assert_eq!(post_ids(&receiver), ["one", "one"]);
+    assert_eq!(ids(&store, MessageState::Delivered).await, ["one"]);
+}
+
+#[tokio::test]
 async fn a_stop_lets_an_attempt_end_and_sends_nothing_more() {
     let office = Office::new();
     let store = office.open().await;
