@@ -13,6 +13,7 @@ use crate::app::board::Status;
 use crate::app::{App, wiring};
 use crate::config::organizations::Organization;
 use crate::cycle::state::{Outside, Report, Settings, Watcher};
+use crate::delivery::orphans;
 use crate::domain::ids::NotifierName;
 use crate::domain::schedule::{Due, Schedule, due};
 use crate::metrics::exposition::MAX_KEPT_TEXT;
@@ -75,7 +76,7 @@ pub async fn watch(app: &App, mut setup: Setup, mut orders: UnboundedReceiver<Se
 }
 
 async fn open(app: &App, setup: &Setup) -> Result<Watcher, StoreError> {
-    drop_orphans(app, setup).await?;
+    give_up_orphans(app, setup).await?;
     let outside = Outside {
         api: setup.api.clone(),
         store: app.store.clone(),
@@ -248,23 +249,14 @@ async fn take_order(
     watcher.reconfigure(setup.settings.clone()).await?;
     watcher.decide_and_commit().await?;
     // After the last decision that may have been made for a notifier that is gone.
-    drop_orphans(app, setup).await?;
+    give_up_orphans(app, setup).await?;
     app.bells.ring();
     Ok(())
 }
 
-/// What waits for notifiers that are not configured any more becomes dead letters.
-async fn drop_orphans(app: &App, setup: &Setup) -> Result<(), StoreError> {
+async fn give_up_orphans(app: &App, setup: &Setup) -> Result<(), StoreError> {
     let known: Vec<NotifierName> = setup.settings.postage.keys().cloned().collect();
-    for (notifier, n) in app.store.orphan(&known, app.clock.now()).await? {
-        app.counters.count_notification(&notifier, "dropped", n);
-        tracing::error!(
-            notifier.name = %notifier,
-            "{n} messages waited for notifier `{notifier}`, which is not configured any more: they are dead letters \
-             (`spendwatch notifications list --state dead`)"
-        );
-    }
-    Ok(())
+    orphans::give_up(&known, &app.store, &app.counters, app.clock.now()).await
 }
 
 /// Until the slot after the one that is run.

@@ -5,6 +5,7 @@
 
 pub mod configured;
 pub mod follow;
+pub mod orphans;
 
 use std::time::Duration;
 

@@ -177,8 +177,20 @@ async fn what_could_not_be_sent_is_said_and_waits() {
         "{said}"
     );
     assert!(!said.contains("canary"), "{said}");
-    let waiting = home.json(0, &["notifications", "list", "--state", "waiting"]);
-    assert_eq!(waiting.as_array().unwrap().len(), 1);
+    let n_of = |state: &str| {
+        let listed = home.json(0, &["notifications", "list", "--state", state]);
+        listed.as_array().unwrap().len()
+    };
+    assert_eq!((n_of("waiting"), n_of("dead")), (1, 0));
+    // Its notifier is taken out of the configuration.
+    home.configure(&simulator, &rule("month", "1000", ""));
+    let known = home.command(&["check", "--notify"]);
+    let said = String::from_utf8(known.stderr).unwrap();
+    assert!(
+        said.contains("notifier `hook`, which is not configured any more"),
+        "{said}"
+    );
+    assert_eq!((n_of("waiting"), n_of("dead")), (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

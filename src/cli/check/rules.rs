@@ -21,7 +21,7 @@ use crate::config::organizations::Organization;
 use crate::config::source::Environment;
 use crate::cycle::configured;
 use crate::cycle::state::{Outside, Settings, Watcher, frame_keys};
-use crate::delivery::{self, Worker};
+use crate::delivery::{self, Worker, orphans};
 use crate::domain::coverage::Reading;
 use crate::domain::frame::FrameKey;
 use crate::domain::period::{self, Period};
@@ -166,7 +166,11 @@ impl Surroundings<'_> {
             ..
         } = self;
         let chance = &Chance::System;
-        Ok(delivery::configured::workers(config, environment, store, clock, chance).await?)
+        let workers =
+            delivery::configured::workers(config, environment, store, clock, chance).await?;
+        let known: Vec<_> = workers.iter().map(|worker| worker.name.clone()).collect();
+        orphans::give_up(&known, store, &self.counters, clock.now()).await?;
+        Ok(workers)
     }
 }
 
