@@ -199,6 +199,21 @@ async fn what_the_ledger_does_not_know_is_said() {
         "{told}"
     );
     assert!(told.contains("known up to 2026-11-24 12:30Z"), "{told}");
+    // The same for programs.
+    let told = filled.json(&["--from", "2026-01-01", "--to", "2026-11-24"]);
+    let remarks = told["remarks"].as_array().unwrap();
+    let kinds: Vec<_> = remarks
+        .iter()
+        .map(|remark| (&remark["kind"], &remark["at"]))
+        .collect();
+    assert_eq!(
+        serde_json::json!(kinds),
+        serde_json::json!([
+            ["known_from", "2026-08-16T00:00:00Z"],
+            ["known_up_to", "2026-11-24T12:30:00Z"]
+        ])
+    );
+    assert_eq!(remarks[0]["organization"], "acme");
     let told = said(
         &[
             "--from",

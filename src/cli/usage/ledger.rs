@@ -1,11 +1,14 @@
 //! Usage as the ledger has it. What it does not know is said, and never told as zero.
 
+use jiff::Timestamp;
+
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::short_time;
-use crate::cli::usage::question::{Question, Told};
+use crate::cli::usage::question::{Question, Remark, Told};
 use crate::config::Config;
 use crate::config::source::Environment;
 use crate::domain::coverage::Coverage;
+use crate::domain::directory::Directory;
 use crate::domain::ids::OrganizationName;
 use crate::domain::period::Period;
 use crate::domain::span::{Day, Hour};
@@ -24,10 +27,19 @@ pub async fn read(
     for organization in globals.organizations(&config)? {
         let name = &organization.name;
         let Some(known) = store.known(name).await? else {
-            globals.remark(&format!("nothing is stored of organization `{name}`"));
+            all.push(Told {
+                organization: name.clone(),
+                directory: Directory::default(),
+                rows: Vec::new(),
+                remarks: vec![Remark {
+                    kind: "nothing_stored",
+                    at: None,
+                    text: format!("nothing is stored of organization `{name}`"),
+                }],
+            });
             continue;
         };
-        check_known(question, globals, name, &known)?;
+        let remarks = remarks(question, name, &known)?;
         let pieces = question.pieces.clone();
         let rows = store
             .usage(name, hours, move |hour| pieces.first_hour(hour))
@@ -36,18 +48,23 @@ pub async fn read(
             organization: name.clone(),
             directory: known.directory,
             rows,
+            remarks,
         });
     }
     Ok((config, all))
 }
 
-/// Says from when to when all is known. Hours that are known only as days cannot be told.
-fn check_known(
+/// From when to when all is known. Hours that are known only as days cannot be told.
+fn remarks(
     question: &Question,
-    globals: &Globals,
     name: &OrganizationName,
     known: &Known,
-) -> Result<(), Failure> {
+) -> Result<Vec<Remark>, Failure> {
+    let mut remarks = Vec::new();
+    let mut remark = |kind, at: Option<Timestamp>, text: String| {
+        let text = format!("organization `{name}`: {text}");
+        remarks.push(Remark { kind, at, text });
+    };
     let hours = question.hours;
     let workspaces = known.directory.present();
     let parts = workspaces.map(|workspace| Part::Workspace(workspace.id.clone()));
@@ -60,9 +77,9 @@ fn check_known(
     let coverages: Vec<&Coverage> = coverages.into_iter().flatten().filter(is_read).collect();
     let n_unread = n_all - coverages.len();
     if n_unread > 0 {
-        globals.remark(&format!(
-            "organization `{name}`: nothing is known yet of {n_unread} of {n_all} parts; of them nothing is told"
-        ));
+        let text =
+            format!("nothing is known yet of {n_unread} of {n_all} parts; of them nothing is told");
+        remark("parts_unread", None, text);
     }
     let is_cut_by_hours = question.period == Period::Hour;
     let hourly_from = coverages.iter().filter_map(|known| known.hours_from).max();
@@ -78,24 +95,24 @@ fn check_known(
         .flatten()
         .filter(|day| day.first_hour() > hours.start)
     {
-        globals.remark(&format!(
-            "organization `{name}`: all is known from {} on; what was before is told as far as it is known",
+        let text = format!(
+            "all is known from {} on; what was before is told as far as it is known",
             short_time(day.start())
-        ));
+        );
+        remark("known_from", Some(day.start()), text);
     }
     let as_of = coverages.iter().map(|known| known.as_of).min().flatten();
     if let Some(as_of) = as_of.filter(|as_of| *as_of < hours.end.start()) {
-        globals.remark(&format!(
-            "organization `{name}`: known up to {}",
-            short_time(as_of)
-        ));
+        let text = format!("known up to {}", short_time(as_of));
+        remark("known_up_to", Some(as_of), text);
     }
     let is_off = !question.is_utc();
     if is_off && !is_cut_by_hours && hours.start < hourly_from {
-        globals.remark(&format!(
-            "organization `{name}`: before {} only days of UTC are known; they count where they begin",
+        let text = format!(
+            "before {} only days of UTC are known; they count where they begin",
             short_time(hourly_from.start())
-        ));
+        );
+        remark("days_of_utc", Some(hourly_from.start()), text);
     }
-    Ok(())
+    Ok(remarks)
 }

@@ -84,6 +84,7 @@ async fn ask_one(
         organization: organization.name.clone(),
         directory,
         rows: rows(question, parts),
+        remarks: Vec::new(),
     })
 }
 

@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::{Cell, Column, Format, Sheet, hidden, json_text, print, shown};
 use crate::cli::usage::dates::Dates;
-use crate::cli::usage::question::Question;
+use crate::cli::usage::question::{Question, Remark, Told};
 use crate::clock::Clock;
 use crate::config::source::Environment;
 use crate::domain::breakdown::{self, Entry, Naming};
@@ -93,6 +93,9 @@ impl Usage {
         };
         let mut lines = Vec::new();
         for told in &told {
+            for remark in &told.remarks {
+                globals.remark(&remark.text);
+            }
             let naming = Naming {
                 organization: &told.organization,
                 directory: &told.directory,
@@ -105,7 +108,7 @@ impl Usage {
         if lines.is_empty() {
             globals.remark("No usage");
         }
-        let text = render(&question, told.len() > 1, &lines, globals.output);
+        let text = render(&question, &told, &lines, globals.output);
         Ok(print(&text, ExitCode::SUCCESS))
     }
 
@@ -141,9 +144,10 @@ impl Usage {
 type Line<'a> = (&'a OrganizationName, Entry);
 
 /// JSON has the total beside the rows; CSV has rows alone, so that summing them up is right.
-fn render(question: &Question, is_many: bool, lines: &[Line<'_>], format: Format) -> String {
+fn render(question: &Question, told: &[Told], lines: &[Line<'_>], format: Format) -> String {
+    let n_told = told.iter().filter(|told| !told.rows.is_empty()).count();
     let mut sheet = Sheet {
-        columns: columns(question.by, is_many),
+        columns: columns(question.by, n_told > 1),
         rows: lines
             .iter()
             .map(|(organization, entry)| row(question, organization, entry))
@@ -166,6 +170,7 @@ fn render(question: &Question, is_many: bool, lines: &[Line<'_>], format: Format
                 "time_zone": &*question.zone.name,
                 "rows": sheet.as_json(),
                 "total": total.as_json()[0].take(),
+                "remarks": remarks(told),
             }))
         }
         Format::Table => {
@@ -176,6 +181,22 @@ fn render(question: &Question, is_many: bool, lines: &[Line<'_>], format: Format
             sheet.render(format)
         }
     }
+}
+
+fn remarks(told: &[Told]) -> Vec<serde_json::Value> {
+    let of_one = |told: &Told| {
+        let organization = told.organization.to_string();
+        let as_json = move |remark: &Remark| {
+            serde_json::json!({
+                "organization": organization.clone(),
+                "kind": remark.kind,
+                "at": remark.at.map(|at| at.to_string()),
+                "text": remark.text,
+            })
+        };
+        told.remarks.iter().map(as_json).collect::<Vec<_>>()
+    };
+    told.iter().flat_map(of_one).collect()
 }
 
 /// Columns before the amounts.

@@ -64,4 +64,17 @@ pub struct Told {
     pub directory: Directory,
     /// The parts; they sum to the whole.
     pub rows: Vec<UsageRow>,
+    /// What is not known.
+    pub remarks: Vec<Remark>,
+}
+
+/// Something that a reader of the figures has to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// For programs: `nothing_stored`, `parts_unread`, `known_from`, `known_up_to`, `days_of_utc`.
+    pub kind: &'static str,
+    /// Of those that have a time.
+    pub at: Option<Timestamp>,
+    /// For people.
+    pub text: String,
 }
