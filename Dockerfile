@@ -1,14 +1,15 @@
-# syntax=docker/dockerfile:1
+# Docker, Podman and Buildah build this alike, so the base images bear their full names, and nothing here needs a newer
+# Dockerfile syntax than the builder's own.
 
-FROM rust:1.95-slim-bookworm AS build
+FROM docker.io/library/rust:1.95-slim-bookworm AS build
 WORKDIR /build
 
 # The dependencies are a layer of their own, built with empty sources: it is built again when the manifest changes, and
 # not when the program does. Benchmarks that the manifest names must exist, but are not built.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches \
- && echo 'fn main() {}' > src/main.rs \
- && touch src/lib.rs \
+ && printf '//! Empty.\n\nfn main() {}\n' > src/main.rs \
+ && echo '//! Empty.' > src/lib.rs \
  && sed -n '/^\[\[bench\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' Cargo.toml \
     | while read -r name; do echo 'fn main() {}' > "benches/$name.rs"; done \
  && cargo build --profile dist --all-features --locked
@@ -21,22 +22,26 @@ ARG REVISION=unknown
 RUN touch src/main.rs src/lib.rs \
  && SPENDWATCH_REVISION="$REVISION" cargo build --profile dist --all-features --locked
 
-FROM debian:bookworm-slim
+FROM docker.io/library/debian:bookworm-slim
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --user-group --home-dir /var/lib/spendwatch --create-home --shell /usr/sbin/nologin spendwatch \
- && chmod 0700 /var/lib/spendwatch
+ && groupadd --gid 10001 spendwatch \
+ && useradd --uid 10001 --gid spendwatch --no-create-home --home-dir /var/lib/spendwatch --shell /usr/sbin/nologin spendwatch \
+ && install -d -o spendwatch -g spendwatch -m 0700 /var/lib/spendwatch
 COPY --from=build /build/target/dist/spendwatch /usr/local/bin/spendwatch
 
-# On all addresses: without a login only /metrics and the health paths are served there.
+# On all addresses: without a login only /metrics and the health paths are served there. These two stand above what a
+# mounted /etc/spendwatch/spendwatch.toml says.
 ENV SPENDWATCH__HTTP__LISTEN=0.0.0.0:9899 \
     SPENDWATCH__STORE__URL=sqlite:///var/lib/spendwatch/spendwatch.db
-USER spendwatch
+# By number, so that Kubernetes can tell that it is not root.
+USER 10001:10001
 WORKDIR /var/lib/spendwatch
 VOLUME /var/lib/spendwatch
 EXPOSE 9899
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["spendwatch", "healthcheck"]
+# Whatever is wrong is 1, because Docker keeps 2 to itself.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD spendwatch healthcheck || exit 1
 ENTRYPOINT ["spendwatch"]
 CMD ["run"]

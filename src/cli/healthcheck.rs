@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::cli::globals::{Failure, Globals};
 use crate::config::source::Environment;
+use crate::config::tree::in_environment;
 use crate::notify::words;
 
 /// For all of it.
@@ -35,7 +36,7 @@ impl Healthcheck {
         globals: &Globals,
         environment: &Environment,
     ) -> Result<ExitCode, Failure> {
-        let address = reachable(globals.load(environment)?.http.listen);
+        let address = reachable(listen(globals, environment)?);
         let path = if self.ready { "/-/ready" } else { "/-/healthy" };
         let place = format!("http://{address}{path}");
         let answer = match timeout(LIMIT, ask(address, path)).await {
@@ -61,6 +62,16 @@ impl Healthcheck {
             ))),
             None => Err(Failure::World(format!("{place} does not speak HTTP"))),
         }
+    }
+}
+
+/// Where the daemon was told to listen. Where the environment says it, as in the image, nothing else is read: a file that
+/// was spoiled or a secret that went away since the start does not make a daemon unhealthy that serves.
+fn listen(globals: &Globals, environment: &Environment) -> Result<SocketAddr, Failure> {
+    let said = in_environment(environment, "http.listen").and_then(|said| said.parse().ok());
+    match said {
+        Some(listen) => Ok(listen),
+        None => Ok(globals.load(environment)?.http.listen),
     }
 }
 

@@ -12,6 +12,18 @@ use crate::config::source::Environment;
 /// What begins an environment variable for a single value.
 const PREFIX: &str = "SPENDWATCH__";
 
+/// What the environment says about one key, such as `http.listen`, unchecked. It stands above any file.
+pub fn in_environment<'a>(environment: &'a Environment, key: &str) -> Option<&'a str> {
+    let names = |name: &str| {
+        let path = name.strip_prefix(PREFIX)?;
+        Some(path.to_lowercase().split("__").eq(key.split('.')))
+    };
+    environment
+        .iter()
+        .find(|(name, _)| names(name) == Some(true))
+        .map(|(_, value)| value.as_str())
+}
+
 /// A value as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {

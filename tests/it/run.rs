@@ -64,6 +64,29 @@ async fn ready_says_how_each_organization_fares() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn health_is_that_of_the_daemon_whatever_became_of_its_file() {
+    let simulator = simulator("1").await;
+    let home = Home::new();
+    home.configure(&simulator, "");
+    let mut program = Program::run(&home);
+    let address = program.address();
+    let healthcheck = |listen: Option<&str>| {
+        let asked = Program::start(
+            &home,
+            &["healthcheck", "--config", "spendwatch.toml"],
+            &listen.map_or(vec![], |listen| vec![("SPENDWATCH__HTTP__LISTEN", listen)]),
+        );
+        asked.ended().0.code()
+    };
+    assert_eq!(healthcheck(Some(&address)), Some(0));
+    fs::write(home.path("spendwatch.toml"), "[[organizations").unwrap();
+    assert_eq!(healthcheck(Some(&address)), Some(0));
+    assert_eq!(healthcheck(None), Some(2));
+    program.kill();
+    assert_eq!(healthcheck(Some(&address)), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn case_41_a_second_daemon_on_one_store_is_refused_and_told_who_holds_it() {
     let simulator = simulator("1").await;
     let home = Home::new();
