@@ -3,6 +3,7 @@
 //! A [`Watcher`] holds what is known of one organization. Memory follows the store; where the store fails in the middle of a
 //! cycle the two may differ, so a watcher that gave an error is dropped and opened anew.
 
+pub mod gather;
 pub mod plan;
 pub mod state;
 

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::stream;
-use futures_util::{Stream, StreamExt};
 use jiff::{SignedDuration, Timestamp};
-use tokio_util::sync::CancellationToken;
 
-use crate::anthropic::error::FetchError;
-use crate::clock::Clock;
+use crate::cycle::gather::{End, Fetched, Until};
 use crate::cycle::plan::{self, Stage};
 use crate::cycle::state::{Trouble, Watcher};
 use crate::domain::change::Recorded;
@@ -19,84 +17,12 @@ use crate::domain::seen::Seen;
 use crate::domain::usage::{Answer, Part};
 use crate::store::error::StoreError;
 
-/// So many answers are recorded in one transaction at most,
-const BATCH: usize = 256;
-
-/// and no more than hold so many buckets, since a batch is held in memory: weeks of hours come a few workspaces at a time.
-const BATCH_BUCKETS: usize = 8192;
-
-/// How long an answer waits for others, so that few of them at once do not mean a transaction each.
-const BATCH_WAIT: Duration = Duration::from_secs(1);
-
-type Fetched = (Fetch, Result<Answer, FetchError>);
-
 /// An answer, as far as it is compared with the ledger.
 struct Compared {
     purpose: Purpose,
     answer: Answer,
     /// All of it, where it is about the running hours.
     seen: Option<Seen>,
-}
-
-/// Answers that are recorded together.
-struct Gathered {
-    batch: Vec<Fetched>,
-    end: Option<End>,
-}
-
-/// Why no more answers come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// All were asked for.
-    Answered,
-    /// The key was refused, or there is no time left.
-    Broken,
-}
-
-/// What ends the asking early.
-struct Until {
-    clock: Clock,
-    deadline: Duration,
-    hurry: CancellationToken,
-}
-
-impl Until {
-    /// The next answers: so many that a transaction is worth it, or those that came within a while. A refused key ends them
-    /// at once, so that no more requests are made with it.
-    async fn gather(&self, answers: &mut (impl Stream<Item = Fetched> + Unpin)) -> Gathered {
-        let mut batch = Vec::new();
-        let mut n_buckets = 0;
-        let mut record_at = None;
-        let end = loop {
-            let is_begun = record_at.is_some();
-            let until_recorded = self.left(record_at.unwrap_or(self.deadline));
-            let answer = tokio::select! {
-                biased;
-                () = self.hurry.cancelled() => break Some(End::Broken),
-                answer = answers.next() => answer,
-                () = self.clock.sleep(self.left(self.deadline)) => break Some(End::Broken),
-                () = self.clock.sleep(until_recorded), if is_begun => break None,
-            };
-            let Some((fetch, answer)) = answer else {
-                break Some(End::Answered);
-            };
-            n_buckets += answer.as_ref().map_or(0, |answer| answer.buckets.len());
-            let is_refused = matches!(&answer, Err(error) if error.is_about_the_key());
-            batch.push((fetch, answer));
-            if is_refused {
-                break Some(End::Broken);
-            }
-            if batch.len() == BATCH || n_buckets >= BATCH_BUCKETS {
-                break None;
-            }
-            record_at.get_or_insert(self.clock.running() + BATCH_WAIT);
-        };
-        Gathered { batch, end }
-    }
-
-    fn left(&self, moment: Duration) -> Duration {
-        moment.saturating_sub(self.clock.running())
-    }
 }
 
 impl Watcher {

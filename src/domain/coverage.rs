@@ -261,3 +261,66 @@ pub fn backlog(part: &Part, coverage: &Coverage, reading: &Reading, now: Timesta
 fn is_due(last: Option<Timestamp>, interval: SignedDuration, now: Timestamp) -> bool {
     last.is_none_or(|last| now.duration_since(last) >= interval)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(minute * 60).unwrap()
+    }
+
+    fn part(id: &str) -> Part {
+        Part::Workspace(id.into())
+    }
+
+    fn known(parts: &[(&str, Option<i64>)]) -> BTreeMap<Part, Coverage> {
+        let coverage = |minute: Option<i64>| Coverage {
+            as_of: minute.map(at),
+            ..Coverage::new(at(0))
+        };
+        let parts = parts.iter();
+        parts
+            .map(|(id, minute)| (part(id), coverage(*minute)))
+            .collect()
+    }
+
+    /// Poll after poll, at minutes 5, 10 and so on: what is noted is what is known, and no more is written than changed.
+    #[test]
+    fn only_who_falls_behind_or_catches_up_is_noted() {
+        // What each poll leaves as known, who catches up, and who falls behind.
+        type Poll<'a> = (
+            &'a [(&'a str, Option<i64>)],
+            &'a [&'a str],
+            &'a [(&'a str, Option<i64>)],
+        );
+        let polls: [Poll; 5] = [
+            (&[("a", Some(5)), ("b", None)], &["a"], &[]),
+            (&[("a", Some(10)), ("b", Some(10))], &["b"], &[]),
+            (&[("a", Some(15)), ("b", Some(10))], &[], &[("b", Some(10))]),
+            (&[("a", Some(20)), ("b", Some(10))], &[], &[]),
+            (
+                &[("a", Some(20)), ("b", Some(25))],
+                &["b"],
+                &[("a", Some(20))],
+            ),
+        ];
+        let mut behind: Behind = [(part("a"), None), (part("b"), None)].into();
+        for (minute, (parts, caught_up, fell_behind)) in (1..).map(|n| n * 5).zip(polls) {
+            let noted = polled(&known(parts), &behind, at(minute)).unwrap();
+            let ids: Vec<Part> = caught_up.iter().map(|id| part(id)).collect();
+            let expected: Behind = fell_behind
+                .iter()
+                .map(|(id, minute)| (part(id), minute.map(at)))
+                .collect();
+            assert_eq!(
+                (noted.at, &noted.caught_up, &noted.fell_behind),
+                (at(minute), &ids, &expected)
+            );
+            behind.retain(|part, _| !noted.caught_up.contains(part));
+            behind.extend(noted.fell_behind);
+        }
+        // A poll that was complete for nobody leaves everything as it was noted.
+        assert_eq!(polled(&known(&[("a", Some(20))]), &behind, at(30)), None);
+    }
+}

@@ -23,6 +23,7 @@ mod names;
 pub mod rows;
 
 pub mod ledger;
+pub mod recording;
 
 pub mod directory;
 pub mod engine;
