@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 use jiff::{SignedDuration, Timestamp};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::cycle::gather::{End, Fetched, Until};
 use crate::cycle::plan::{self, Stage};
@@ -101,12 +102,14 @@ impl Watcher {
         let api = self.api.clone();
         let ask = move |fetch: Fetch| {
             let api = api.clone();
-            async move {
+            // A task of its own, so that answers are read and translated on all cores.
+            let asking = AbortOnDropHandle::new(tokio::spawn(async move {
                 let answer = api
                     .usage(&fetch.part, fetch.granularity, fetch.first, fetch.last)
                     .await;
                 (fetch, answer)
-            }
+            }));
+            async { asking.await.expect("nobody ends it, and a panic ends all") }
         };
         let answers = stream::iter(fetches)
             .map(ask)
