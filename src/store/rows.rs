@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{CachedStatement, Connection, Transaction, ffi, params};
+use rusqlite::{CachedStatement, Connection, Transaction, ffi, params, params_from_iter};
 
 use crate::domain::change::{Kind, RowChange};
 use crate::domain::directory::Doubt;
@@ -142,30 +142,10 @@ impl<'tx> RowWriter<'tx> {
             self.remove.execute(params![part, kind, hour, model])?;
             return Ok(());
         }
-        let [
-            usd,
-            pico,
-            input,
-            output,
-            cache_read,
-            cache_write_5m,
-            cache_write_1h,
-            requests,
-        ] = amount_columns(&row.amounts)?;
-        self.set.execute(params![
-            part,
-            kind,
-            hour,
-            model,
-            usd,
-            pico,
-            input,
-            output,
-            cache_read,
-            cache_write_5m,
-            cache_write_1h,
-            requests
-        ])?;
+        let key = [part, kind, hour.into(), model];
+        let amounts = amount_columns(&row.amounts)?;
+        self.set
+            .execute(params_from_iter(key.into_iter().chain(amounts)))?;
         Ok(())
     }
 
@@ -177,29 +157,12 @@ impl<'tx> RowWriter<'tx> {
         delta: &Amounts,
     ) -> Result<(), Cause> {
         let model = self.models.get(self.tx, model)?;
-        let [
-            usd,
-            pico,
-            input,
-            output,
-            cache_read,
-            cache_write_5m,
-            cache_write_1h,
-            requests,
-        ] = amount_columns(delta)?;
-        let added = self.add.execute(params![
-            part,
-            model,
-            usd,
-            pico,
-            input,
-            output,
-            cache_read,
-            cache_write_5m,
-            cache_write_1h,
-            requests
-        ]);
-        match added {
+        let key = [part, model];
+        let amounts = amount_columns(delta)?;
+        match self
+            .add
+            .execute(params_from_iter(key.into_iter().chain(amounts)))
+        {
             Ok(_) => Ok(()),
             Err(error) if is_of_another_type(&error) => {
                 Err(Cause::Overflow("a sum of all that was recorded"))
