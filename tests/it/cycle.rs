@@ -1,10 +1,12 @@
 //! Poll, ledger, figures: sums are the simulator's own truth to the last digit.
 
 use jiff::SignedDuration;
+use proptest::prelude::*;
 use spendwatch::domain::span::{Day, Hour, HourSpan};
 use spendwatch::metrics::counters::CycleOutcome;
 use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::world::World;
+use spendwatch::store::Store;
 
 use crate::harness::{Stage, at, hours};
 
@@ -172,5 +174,115 @@ async fn in_the_first_hour_of_a_month_the_statement_may_still_be_the_old_ones() 
         let report = stage.cycle_after(minutes, &mut watcher).await;
         assert_eq!(report.outcome, CycleOutcome::Ok, "{report:?}");
         assert_eq!(report.difference.is_some(), is_told, "{report:?}");
+    }
+}
+
+/// What happens between two polls.
+#[derive(Debug, Clone)]
+enum Event {
+    /// So many hours ago, one of the workspaces or nobody's part of the whole used so many cents more.
+    Used(usize, i64, u32),
+    /// So many hours ago, what a workspace used is told no more.
+    Forgotten(usize, i64),
+    /// One of the workspaces, or the whole, cannot be read.
+    Failing(usize),
+    /// All can be read again.
+    Healed,
+    /// The daemon ends and begins anew.
+    Restarted,
+    /// So many minutes until the next poll.
+    Waited(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (0usize..4, 0i64..30, 1u32..500).prop_map(|(who, ago, cents)| Event::Used(who, ago, cents)),
+        1 => (0usize..3, 0i64..30).prop_map(|(who, ago)| Event::Forgotten(who, ago)),
+        1 => (0usize..4).prop_map(Event::Failing),
+        1 => Just(Event::Healed),
+        1 => Just(Event::Restarted),
+        4 => (1u64..90).prop_map(Event::Waited),
+    ]
+}
+
+const WORKSPACES: [&str; 3] = ["workspace_a", "workspace_b", "workspace_c"];
+const MODEL: &str = "claude-sonnet-4-5";
+
+/// Tells it as it comes: after each good poll the ledger has the truth of today, and after three good days that of all.
+async fn lives_through(events: Vec<Event>) {
+    let mut world = World::empty();
+    for id in WORKSPACES {
+        world.add_workspace(id, id);
+        world.spend(id, MODEL, at("2026-11-20T12:00:00Z"), "1");
+    }
+    let stage = Stage::new(world, "2026-11-22T22:10:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    let before = |hours: i64| stage.now() - SignedDuration::from_hours(hours);
+    for event in events {
+        match event {
+            Event::Used(who, ago, cents) => {
+                let whose = WORKSPACES.get(who).copied().unwrap_or_default();
+                let usd = format!("{}.{:02}", cents / 100, cents % 100);
+                stage
+                    .simulator
+                    .world()
+                    .spend(whose, MODEL, before(ago), &usd);
+            }
+            Event::Forgotten(who, ago) => {
+                let start = Hour::of(before(ago));
+                let hours = HourSpan {
+                    start,
+                    end: start.plus(1),
+                };
+                stage.simulator.world().forget(WORKSPACES[who], hours);
+            }
+            Event::Failing(who) => {
+                let whose = WORKSPACES.get(who).copied().unwrap_or_default();
+                let fault = Fault::Status(400, "{}".to_owned(), None);
+                stage.simulator.fail(FaultOn::usage_of(whose), fault);
+            }
+            Event::Healed => stage.simulator.heal(),
+            Event::Restarted => {
+                let begun = stage.watcher(&store).await;
+                assert_eq!(
+                    begun.coverages, watcher.coverages,
+                    "memory is what is stored"
+                );
+                watcher = begun;
+            }
+            Event::Waited(minutes) => {
+                let report = stage.cycle_after(minutes, &mut watcher).await;
+                if report.outcome == CycleOutcome::Ok {
+                    let today = Day::of(stage.now()).first_hour().start().to_string();
+                    is_the_truth(&stage, &store, since(&today, &stage)).await;
+                }
+            }
+        }
+    }
+    stage.simulator.heal();
+    for _ in 0..40 {
+        stage.cycle_after(110, &mut watcher).await;
+    }
+    is_the_truth(&stage, &store, since("2026-11-20T00:00:00Z", &stage)).await;
+}
+
+async fn is_the_truth(stage: &Stage, store: &Store, span: HourSpan) {
+    for whose in [
+        None,
+        Some("workspace_a"),
+        Some("workspace_b"),
+        Some("workspace_c"),
+    ] {
+        let truth = stage.simulator.world().spent(whose, span, stage.now());
+        assert_eq!(stage.ledger(store, whose, span).await, truth, "{whose:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    #[test]
+    fn whatever_happens_the_ledger_comes_to_the_truth(events in prop::collection::vec(event(), 1..40)) {
+        tokio::runtime::Runtime::new().unwrap().block_on(lives_through(events));
     }
 }
