@@ -13,6 +13,7 @@ pub mod retry;
 // One question, with all of the above; and what the answers mean.
 pub mod transport;
 
+pub mod analytics;
 pub mod guide;
 
 #[cfg(test)]
