@@ -67,6 +67,8 @@ pub enum Place {
     Answer,
     /// In one row of `data`, from 1.
     Row(usize),
+    /// In one bucket of `data` that has rows, from 1.
+    Bucket(usize),
 }
 
 impl fmt::Display for Place {
@@ -74,6 +76,7 @@ impl fmt::Display for Place {
         match self {
             Place::Answer => Ok(()),
             Place::Row(row) => write!(f, "row {row}: "),
+            Place::Bucket(bucket) => write!(f, "bucket {bucket}: "),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod transport;
 
 pub mod analytics;
 pub mod guide;
+pub mod reports;
 
 #[cfg(test)]
 mod fake;
