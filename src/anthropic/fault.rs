@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::domain::money::Usd;
+use crate::domain::money::{ParseUsdError, Usd};
 
 /// No amount in an answer is larger.
 const MAX_USD: Usd = Usd::from_dollars(1_000_000_000_000);
@@ -67,6 +67,8 @@ pub enum Place {
     Answer,
     /// In one row of `data`, from 1.
     Row(usize),
+    /// In one bucket of `data` that has rows, from 1.
+    Bucket(usize),
 }
 
 impl fmt::Display for Place {
@@ -74,6 +76,7 @@ impl fmt::Display for Place {
         match self {
             Place::Answer => Ok(()),
             Place::Row(row) => write!(f, "row {row}: "),
+            Place::Bucket(bucket) => write!(f, "bucket {bucket}: "),
         }
     }
 }
@@ -133,6 +136,22 @@ pub fn usd(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<Usd
         Ok(usd) if usd < Usd::ZERO => fault("below zero"),
         Ok(usd) if usd <= MAX_USD => Ok(usd),
         Ok(_) | Err(_) => fault("beyond 10^12 USD"),
+    }
+}
+
+/// An amount in cents: a JSON string of a decimal number, or the number itself, of the same range as [`usd`].
+pub fn cents(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<Usd, Fault> {
+    let digits = raw.get();
+    let fault = |problem| Err(Fault::value(place, &field, digits, problem));
+    let bare = digits
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(digits);
+    match Usd::parse_cents(bare) {
+        Ok(usd) if usd < Usd::ZERO => fault("below zero"),
+        Ok(usd) if usd <= MAX_USD => Ok(usd),
+        Ok(_) | Err(ParseUsdError::TooLarge) => fault("beyond 10^12 USD"),
+        Err(ParseUsdError::NotANumber) => fault("not a number of cents"),
     }
 }
 
@@ -197,6 +216,29 @@ mod tests {
         check("\"1.5\"", "row 3: `cost` is `\"1.5\"`, not a number");
         check("true", "row 3: `cost` is `true`, not a number");
         check("[1]", "row 3: `cost` is `[1]`, not a number");
+    }
+
+    #[test]
+    fn cents_come_as_text_or_as_a_number() {
+        let check = |json: &str, expected: &str| {
+            let text = match cents(Place::Row(3), "amount", &raw(json)) {
+                Ok(usd) => usd.to_string(),
+                Err(fault) => fault.to_string(),
+            };
+            assert_eq!(text, expected);
+        };
+        check("\"20417.3508\"", "204.173508");
+        check("20417.3508", "204.173508");
+        check("\"-1\"", "row 3: `amount` is `\"-1\"`, below zero");
+        check(
+            "\"1e400\"",
+            "row 3: `amount` is `\"1e400\"`, beyond 10^12 USD",
+        );
+        check(
+            "\"1,5\"",
+            "row 3: `amount` is `\"1,5\"`, not a number of cents",
+        );
+        check("null", "row 3: `amount` is `null`, not a number of cents");
     }
 
     #[test]

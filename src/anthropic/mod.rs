@@ -13,7 +13,9 @@ pub mod retry;
 // One question, with all of the above; and what the answers mean.
 pub mod transport;
 
+pub mod analytics;
 pub mod guide;
+pub mod reports;
 
 #[cfg(test)]
 mod fake;

@@ -86,9 +86,51 @@ impl Paging {
     }
 }
 
+/// Where one stands in a report, whose pages are strung together by cursors that say nothing else.
+#[derive(Debug, Default)]
+pub struct Cursors(HashSet<String>);
+
+impl Cursors {
+    /// The number of the page that is to be asked for, from 1.
+    pub fn page(&self) -> u32 {
+        u32::try_from(self.0.len()).map_or(u32::MAX, |n| n + 1)
+    }
+
+    /// Takes a page's own account of where the next one begins; `None` on the last one.
+    pub fn take(&mut self, next: Option<&str>, is_empty: bool) -> Result<(), PagingFault> {
+        let Some(cursor) = next else {
+            return Ok(());
+        };
+        if is_empty {
+            return Err(PagingFault::EmptyPage);
+        }
+        if !self.0.insert(cursor.to_owned()) {
+            return Err(PagingFault::RepeatedCursor(cursor.to_owned()));
+        }
+        if self.page() > MAX_PAGES {
+            return Err(PagingFault::Endless);
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_ends_or_ends_in_an_error() {
+        let mut cursors = Cursors::default();
+        assert_eq!(cursors.page(), 1);
+        assert_eq!(cursors.take(Some("a"), false), Ok(()));
+        assert_eq!(cursors.page(), 2);
+        assert_eq!(cursors.take(Some("b"), true), Err(PagingFault::EmptyPage));
+        let circle = Err(PagingFault::RepeatedCursor("a".to_owned()));
+        assert_eq!(cursors.take(Some("a"), false), circle);
+        assert_eq!(cursors.take(None, true), Ok(()));
+        let more = |n: u32| cursors.take(Some(&n.to_string()), false).err();
+        assert_eq!((0..MAX_PAGES).find_map(more), Some(PagingFault::Endless));
+    }
 
     fn more(last_id: &str) -> PageEnd {
         PageEnd {

@@ -16,6 +16,7 @@ pub mod usage;
 
 // What is known of it, and what is asked of it.
 pub mod coverage;
+pub mod prices;
 pub mod rule;
 pub mod schedule;
 

@@ -51,6 +51,16 @@ impl Usd {
     /// Reads the digits of a JSON number or of a decimal string, exponent included. Digits beyond the twelfth decimal
     /// are rounded half to even.
     pub fn parse(text: &str) -> Result<Usd, ParseUsdError> {
+        Usd::parse_scaled(text, 0)
+    }
+
+    /// The same of a number of cents: `20417.3508` is 204.173508 USD.
+    pub fn parse_cents(text: &str) -> Result<Usd, ParseUsdError> {
+        Usd::parse_scaled(text, -2)
+    }
+
+    /// `text × 10^shift`.
+    fn parse_scaled(text: &str, shift: i64) -> Result<Usd, ParseUsdError> {
         let (negative, unsigned) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text),
@@ -69,7 +79,10 @@ impl Usd {
             .collect();
         let fraction_places =
             i64::try_from(fraction.len()).map_err(|_| ParseUsdError::NotANumber)?;
-        let pico = scale(&digits, i64::from(PLACES) + exponent - fraction_places)?;
+        let pico = scale(
+            &digits,
+            i64::from(PLACES) + shift + exponent - fraction_places,
+        )?;
         Ok(Usd(if negative { -pico } else { pico }))
     }
 
@@ -363,6 +376,21 @@ mod tests {
         for text in ["1e16", "1e999999999999999999999", "1000000000000001"] {
             assert_eq!(Usd::parse(text), Err(ParseUsdError::TooLarge), "{text}");
         }
+    }
+
+    #[test]
+    fn cents_are_hundredths() {
+        let check = |cents: &str, expected: &str| {
+            assert_eq!(Usd::parse_cents(cents).unwrap().to_string(), expected);
+        };
+        check("20417.3508", "204.173508");
+        check("1", "0.01");
+        check("0.0000000001", "0.000000000001");
+        check("0.00000000005", "0");
+        check("0.00000000015", "0.000000000002");
+        check("-1830.25", "-18.3025");
+        check("5e2", "5");
+        assert!(Usd::parse_cents("1.").is_err() && Usd::parse_cents("").is_err());
     }
 
     #[test]
