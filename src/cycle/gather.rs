@@ -51,8 +51,25 @@ pub struct Until {
 
 impl Until {
     /// The next answers: so many that a transaction is worth it, or those that came within a while. A refused key ends them
-    /// at once, so that no more requests are made with it.
-    pub async fn gather(&self, answers: &mut (impl Stream<Item = Fetched> + Unpin)) -> Gathered {
+    /// at once, so that no more requests are made with it: at the end `answers` is dropped, and with it what is still asked.
+    pub async fn gather(
+        &self,
+        answers: &mut Option<impl Stream<Item = Fetched> + Unpin>,
+    ) -> Gathered {
+        let gathered = match answers {
+            Some(answers) => self.gather_from(answers).await,
+            None => Gathered {
+                batch: Vec::new(),
+                end: Some(End::Answered),
+            },
+        };
+        if gathered.end.is_some() {
+            *answers = None;
+        }
+        gathered
+    }
+
+    async fn gather_from(&self, answers: &mut (impl Stream<Item = Fetched> + Unpin)) -> Gathered {
         let mut batch = Vec::new();
         let mut n_buckets = 0;
         let mut record_at = None;
@@ -85,5 +102,37 @@ impl Until {
 
     fn left(&self, moment: Duration) -> Duration {
         moment.saturating_sub(self.clock.running())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::{FutureExt, stream};
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    /// Once no more answers are taken, whoever still asks is ended, while what came is being recorded.
+    #[test]
+    fn who_still_asks_is_ended_with_the_gathering() {
+        let asking = Arc::new(());
+        let held = Arc::clone(&asking);
+        let mut answers = Some(Box::pin(stream::pending::<Fetched>().inspect(move |_| {
+            let _ = &held;
+        })));
+        let until = Until {
+            clock: Clock::Manual(ManualClock::at(Timestamp::UNIX_EPOCH)),
+            deadline: Duration::from_secs(9),
+            hurry: CancellationToken::new(),
+        };
+        assert!(until.gather(&mut answers).now_or_never().is_none());
+        assert_eq!(Arc::strong_count(&asking), 2);
+        until.hurry.cancel();
+        let gathered = until.gather(&mut answers).now_or_never().unwrap();
+        assert_eq!(gathered.end, Some(End::Broken));
+        assert_eq!(Arc::strong_count(&asking), 1);
     }
 }

@@ -1,5 +1,6 @@
 //! Polling: the planned requests go out, some at once; what they change is recorded as it comes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,7 +120,7 @@ impl Watcher {
             deadline,
             hurry: self.hurry.clone(),
         };
-        let mut answers = Box::pin(answers);
+        let mut answers = Some(Box::pin(answers));
         let mut gathered = until.gather(&mut answers).await;
         loop {
             match gathered.end {
@@ -168,13 +169,18 @@ impl Watcher {
             .await?;
         let settle = self.settings.reading.settle;
         let mut changes: Vec<(Part, Recorded)> = Vec::new();
+        // Several answers may be about one part: each goes on from what the one before it left as known.
+        let mut newest: HashMap<Part, usize> = HashMap::new();
         for (compared, stored) in answered.into_iter().zip(&stored) {
             let Compared {
                 purpose,
                 answer,
                 seen,
             } = compared;
-            let coverage = self.coverage_of(&answer.part, polled_at);
+            let coverage = match newest.insert(answer.part.clone(), changes.len()) {
+                Some(before) => changes[before].1.coverage.clone(),
+                None => self.coverage_of(&answer.part, polled_at),
+            };
             let recorded = record(&answer, purpose, &coverage, stored, settle, polled_at);
             if !recorded.is_complete {
                 trouble.note(format!(

@@ -94,15 +94,28 @@ pub struct Polled {
     pub fell_behind: Behind,
 }
 
-/// What a poll changes in who is behind; `None` where it was complete for nobody.
+/// What a poll changes in who is behind; `None` where nothing. One that was complete for nobody leaves the time of the newest
+/// poll as it is, but the remainder may be known less far than before, when a workspace is new.
 pub fn polled(
     coverages: &BTreeMap<Part, Coverage>,
     before: &Behind,
     polled_at: Timestamp,
 ) -> Option<Polled> {
+    let is_for_anybody = coverages
+        .values()
+        .any(|coverage| coverage.as_of == Some(polled_at));
+    let at = if is_for_anybody {
+        polled_at
+    } else {
+        // Who is not behind is known up to the newest poll.
+        let known = coverages
+            .iter()
+            .filter(|(part, _)| !before.contains_key(*part));
+        known.filter_map(|(_, coverage)| coverage.as_of).max()?
+    };
     let (current, behind): (Vec<_>, Vec<_>) = coverages
         .iter()
-        .partition(|(_, coverage)| coverage.as_of == Some(polled_at));
+        .partition(|(_, coverage)| coverage.as_of == Some(at));
     let caught_up = current
         .iter()
         .map(|(part, _)| *part)
@@ -111,11 +124,13 @@ pub fn polled(
         .iter()
         .filter(|(part, coverage)| before.get(*part) != Some(&coverage.as_of))
         .map(|(part, coverage)| ((*part).clone(), coverage.as_of));
-    (!current.is_empty()).then(|| Polled {
-        at: polled_at,
+    let polled = Polled {
+        at,
         caught_up: caught_up.cloned().collect(),
         fell_behind: fell_behind.collect(),
-    })
+    };
+    let is_nothing = polled.caught_up.is_empty() && polled.fell_behind.is_empty();
+    (is_for_anybody || !is_nothing).then_some(polled)
 }
 
 /// Whether an hour's end was at least `settle` before a moment.
@@ -321,6 +336,13 @@ mod tests {
             behind.extend(noted.fell_behind);
         }
         // A poll that was complete for nobody leaves everything as it was noted.
-        assert_eq!(polled(&known(&[("a", Some(20))]), &behind, at(30)), None);
+        let left = [("a", Some(20)), ("b", Some(25))];
+        assert_eq!(polled(&known(&left), &behind, at(30)), None);
+        // Unless somebody is known less far than before.
+        let less = [("a", Some(20)), ("b", Some(25)), ("c", Some(10))];
+        let noted = polled(&known(&less), &behind, at(30)).unwrap();
+        let fell_behind: Behind = [(part("c"), Some(at(10)))].into();
+        assert_eq!((noted.at, noted.fell_behind), (at(25), fell_behind));
+        assert!(noted.caught_up.is_empty());
     }
 }

@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use spendwatch::domain::span::{Day, Hour, HourSpan};
+use spendwatch::domain::usage::Part;
 use spendwatch::metrics::counters::CycleOutcome;
 use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::world::World;
@@ -277,6 +278,60 @@ async fn is_the_truth(stage: &Stage, store: &Store, span: HourSpan) {
         let truth = stage.simulator.world().spent(whose, span, stage.now());
         assert_eq!(stage.ledger(store, whose, span).await, truth, "{whose:?}");
     }
+}
+
+#[tokio::test]
+async fn a_poll_that_was_complete_for_nobody_leaves_memory_as_it_is_stored() {
+    let mut world = World::empty();
+    world.add_workspace("workspace_a", "a");
+    let stage = Stage::new(world, "2026-11-22T10:10:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    stage.simulator.world().add_workspace("workspace_b", "b");
+    let fault = Fault::Status(400, "{}".to_owned(), None);
+    stage.simulator.fail(FaultOn::endpoint("usage"), fault);
+    let report = stage.cycle_after(20, &mut watcher).await;
+    assert_eq!((report.n_fresh, report.n_parts), (0, 3));
+    // Of the new workspace nothing was ever read, so the remainder is not known either.
+    assert_eq!(watcher.coverages[&Part::Unattributed].as_of, None);
+    let begun = stage.watcher(&store).await;
+    assert_eq!(begun.coverages, watcher.coverages);
+    stage.simulator.heal();
+    stage.cycle_after(5, &mut watcher).await;
+    assert_eq!(stage.watcher(&store).await.coverages, watcher.coverages);
+}
+
+#[tokio::test]
+async fn hours_of_several_corrected_days_are_each_read_again_once() {
+    let mut world = World::empty();
+    world.add_workspace("workspace_a", "a");
+    let stage = Stage::new(world, "2026-11-22T22:10:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    let days = ["2026-11-17", "2026-11-18", "2026-11-19", "2026-11-20"];
+    for day in days {
+        let noon = at(&format!("{day}T12:00:00Z"));
+        stage
+            .simulator
+            .world()
+            .spend("workspace_a", MODEL, noon, "2");
+    }
+    stage.simulator.forget_seen();
+    for _ in 0..12 {
+        stage.cycle_after(30, &mut watcher).await;
+    }
+    let seen = stage.simulator.seen();
+    let count = |day: &str| {
+        let is_it = |path: &str| {
+            path.contains("granularity=hour")
+                && path.contains("workspace_a")
+                && path.contains(&format!("start_date={day}"))
+        };
+        seen.iter().filter(|seen| is_it(&seen.path)).count()
+    };
+    assert_eq!(days.map(count), [1; 4]);
 }
 
 proptest! {
