@@ -53,6 +53,8 @@ text_id! {
     WorkspaceId
     /// An API key's id as the API has it.
     ApiKeyId
+    /// Who used something: a person's id as the list of users has it, or that of a service account.
+    ActorId
     /// A model's name as the API has it, or `unattributed` for what has no model.
     ModelName
     /// A team of the configuration, or `unassigned`.

@@ -17,6 +17,7 @@ pub mod usage;
 // What is known of it, and what is asked of it.
 pub mod coverage;
 pub mod prices;
+pub mod report;
 pub mod rule;
 pub mod schedule;
 

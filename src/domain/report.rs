@@ -1,0 +1,98 @@
+//! Rows of the service's reports, whichever report they come from: what was used, and what it cost.
+//!
+//! A dimension that was not asked for is `None`, and so is what the service cannot attribute. Who asks knows which.
+
+use crate::domain::ids::{ActorId, ApiKeyId, ModelName, WorkspaceId};
+use crate::domain::money::Usd;
+use crate::domain::span::Hour;
+use crate::domain::usage::Tokens;
+
+/// Of whom, of what, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Who {
+    /// As the report has it: the default workspace is `None` in the older reports, and has its real id in the newer ones.
+    pub workspace: Option<WorkspaceId>,
+    /// The full id. Of code execution there is none.
+    pub model: Option<ModelName>,
+    /// The key that authenticated.
+    pub api_key: Option<ApiKeyId>,
+    /// Who is charged.
+    pub actor: Option<Actor>,
+}
+
+/// The most specific identity that the service knows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Actor {
+    /// A person.
+    User {
+        /// As the list of users has it.
+        id: ActorId,
+        /// Where the service tells it.
+        email: Option<String>,
+    },
+    /// An account of the organization without a person.
+    ServiceAccount {
+        /// Its id.
+        id: ActorId,
+    },
+    /// An identity from elsewhere.
+    Federated {
+        /// Who vouches for it.
+        provider: String,
+        /// What it is there.
+        subject: String,
+    },
+    /// A key, where nothing else is known.
+    ApiKey {
+        /// Its id.
+        id: ApiKeyId,
+    },
+    /// A kind that this version does not know.
+    Other {
+        /// As the service names it.
+        kind: String,
+    },
+}
+
+/// How tokens were used, as far as it changes what they cost; texts as the service has them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct How {
+    /// `standard`, `batch`, `priority` and others.
+    pub service_tier: Option<String>,
+    /// `0-200k` or `200k-1M`.
+    pub context_window: Option<String>,
+    /// `global`, `us` or `not_available`.
+    pub inference_geo: Option<String>,
+}
+
+/// Tokens of one group in one bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedRow {
+    /// Where the bucket begins.
+    pub hour: Hour,
+    /// Whose.
+    pub who: Who,
+    /// How.
+    pub how: How,
+    /// By class.
+    pub tokens: Tokens,
+    /// Searches of the web, which are billed by number.
+    pub web_searches: i64,
+}
+
+/// Money of one group in one bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CostRow {
+    /// Where the bucket begins.
+    pub hour: Hour,
+    /// Whose.
+    pub who: Who,
+    /// `tokens`, `web_search`, `code_execution`, `session_usage`, where the report tells it.
+    pub cost_type: Option<String>,
+    /// After discounts, before credits.
+    pub billed: Usd,
+    /// At list price, where the report tells it.
+    pub list: Option<Usd>,
+    /// Requests, where the report tells them; for code execution, spans.
+    pub requests: Option<i64>,
+}
