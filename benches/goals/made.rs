@@ -8,11 +8,11 @@ use spendwatch::domain::change::{Delta, Kind, Recorded, RowChange};
 use spendwatch::domain::coverage::{Behind, Coverage, DaySpan, Polled};
 use spendwatch::domain::directory::{Directory, OrganizationInfo, Workspace};
 use spendwatch::domain::figures::Figures;
-use spendwatch::domain::ids::{ModelName, OrganizationName, UNATTRIBUTED, WorkspaceId};
+use spendwatch::domain::ids::{OrganizationName, UNATTRIBUTED, WorkspaceId};
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::policy::Policy;
 use spendwatch::domain::span::{Day, Hour};
-use spendwatch::domain::usage::{Amounts, Part, Tokens};
+use spendwatch::domain::usage::{Amounts, Cell, Part, Tokens};
 use spendwatch::store::Store;
 
 pub const SETTLE: SignedDuration = SignedDuration::from_mins(10);
@@ -43,7 +43,7 @@ pub fn directory(n_workspaces: usize, at: Timestamp) -> Directory {
 }
 
 /// What a workspace uses in an hour: of three models, and its requests, which have no model.
-pub fn cells(place: usize, hour: Hour) -> Vec<(ModelName, Amounts)> {
+pub fn cells(place: usize, hour: Hour) -> Vec<(Cell, Amounts)> {
     let of_place = i64::try_from(place % 97).expect("below 97");
     let size = 1 + of_place + i64::from(hour.count() % 24);
     let used = |rank: usize| Amounts {
@@ -54,7 +54,7 @@ pub fn cells(place: usize, hour: Hour) -> Vec<(ModelName, Amounts)> {
             cache_read: size * 6_789,
             ..Tokens::default()
         },
-        requests: 0,
+        ..Amounts::ZERO
     };
     let of_models = MODELS.iter().enumerate();
     let requests = Amounts {
@@ -62,8 +62,8 @@ pub fn cells(place: usize, hour: Hour) -> Vec<(ModelName, Amounts)> {
         ..Amounts::ZERO
     };
     of_models
-        .map(|(rank, model)| (ModelName::from(*model), used(rank)))
-        .chain([(ModelName::from(UNATTRIBUTED), requests)])
+        .map(|(rank, model)| (Cell::from(*model), used(rank)))
+        .chain([(Cell::from(UNATTRIBUTED), requests)])
         .collect()
 }
 
@@ -103,9 +103,9 @@ pub fn figures(policy: &Policy, n_workspaces: usize, at: Timestamp) -> Figures {
 pub fn deltas(place: usize, hour: Hour) -> Vec<Delta> {
     let cells = cells(place, hour).into_iter();
     cells
-        .map(|(model, amounts)| Delta {
+        .map(|(cell, amounts)| Delta {
             hour,
-            model,
+            cell,
             amounts,
         })
         .collect()
@@ -186,10 +186,10 @@ pub async fn fill(
 /// Requests stand beside the models only in the newest hour, so that three models are three buckets.
 fn history(place: usize, (n_hourly_days, n_days): (i32, i32), at: Timestamp) -> Vec<RowChange> {
     let today = Day::of(at);
-    let row = |kind, hour: Hour, (model, amounts)| RowChange {
+    let row = |kind, hour: Hour, (cell, amounts)| RowChange {
         kind,
         hour,
-        model,
+        cell,
         amounts,
     };
     let of_models = move |hour| cells(place, hour).into_iter().take(MODELS.len());

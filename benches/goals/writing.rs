@@ -103,7 +103,7 @@ fn changed(place: usize, hour: Hour, coverage: Coverage, at: Timestamp) -> Recor
     let rows = deltas.iter().map(|delta| RowChange {
         kind: Kind::Hour,
         hour,
-        model: delta.model.clone(),
+        cell: delta.cell.clone(),
         amounts: delta.amounts,
     });
     Recorded {

@@ -14,10 +14,12 @@ use serde_json::value::RawValue;
 use crate::anthropic::fault::{self, Fault, MAX_COUNT, Place};
 use crate::anthropic::paging::PageEnd;
 use crate::domain::directory::{OrganizationInfo, Workspace};
-use crate::domain::ids::{ModelName, UNATTRIBUTED, WorkspaceId};
+use crate::domain::ids::{UNATTRIBUTED, WorkspaceId};
 use crate::domain::money::Usd;
 use crate::domain::span::{Day, Hour, HourSpan};
-use crate::domain::usage::{self, Amounts, Answer, Buckets, Cells, Granularity, Part, Tokens};
+use crate::domain::usage::{
+    self, Amounts, Answer, Buckets, Cell, Cells, Granularity, Part, Tokens,
+};
 
 /// One month's usage of one part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -324,6 +326,7 @@ fn usage_row(place: Place, raw: &RawValue) -> Result<UsageRow, Fault> {
             ..Tokens::default()
         },
         requests: count_or_zero(place, "requests", wire.requests)?,
+        ..Amounts::ZERO
     };
     let models = wire.model_breakdown.map_or_else(Vec::new, |wire| wire.0);
     Ok(UsageRow {
@@ -335,7 +338,7 @@ fn usage_row(place: Place, raw: &RawValue) -> Result<UsageRow, Fault> {
 
 /// The models' own figures, and under `unattributed` what is left of the whole. Their sum is the whole.
 fn cells(place: Place, whole: Amounts, models: &[(String, ModelWire<'_>)]) -> Result<Cells, Fault> {
-    let unattributed = ModelName::from(UNATTRIBUTED);
+    let unattributed = Cell::from(UNATTRIBUTED);
     let mut cells = Cells::new();
     let mut rest = whole;
     for (name, model) in models.iter().filter(|(name, _)| !name.is_empty()) {
@@ -346,7 +349,7 @@ fn cells(place: Place, whole: Amounts, models: &[(String, ModelWire<'_>)]) -> Re
             let problem = "with which the models' tokens go beyond 10^15";
             return Err(Fault::value(place, "model_breakdown", name, problem));
         }
-        usage::add_to(&mut cells, &ModelName::from(name.as_str()), amounts);
+        usage::add_to(&mut cells, &Cell::from(name.as_str()), amounts);
     }
     usage::add_to(&mut cells, &unattributed, rest);
     Ok(cells)
@@ -363,7 +366,7 @@ fn model_amounts(place: Place, name: &str, model: &ModelWire<'_>) -> Result<Amou
             output: count("output_tokens", model.output_tokens)?,
             ..Tokens::default()
         },
-        requests: 0,
+        ..Amounts::ZERO
     })
 }
 
@@ -424,6 +427,7 @@ mod tests {
             spend,
             tokens,
             requests,
+            ..
         } = amounts;
         format!(
             "{spend} USD, input {}, output {}, cache_read {}, requests {requests}",
@@ -433,8 +437,8 @@ mod tests {
 
     fn render_cells(text: &mut String, begin: &str, cells: &Cells) {
         writeln!(text, "{begin}: {}", amounts(&usage::sum(cells))).unwrap();
-        for (model, cell) in cells {
-            writeln!(text, "  {:?}: {}", model.as_str(), amounts(cell)).unwrap();
+        for (cell, told) in cells {
+            writeln!(text, "  {:?}: {}", cell.model.as_str(), amounts(told)).unwrap();
         }
     }
 
@@ -537,6 +541,7 @@ mod tests {
                 spend: Usd::from_pico(i128::from(micros) * 1_000_000),
                 tokens: Tokens { input, output, cache_read: cache, ..Tokens::default() },
                 requests,
+                ..Amounts::ZERO
             };
             let sums: Vec<Amounts> = answer.buckets.values().map(usage::sum).collect();
             prop_assert_eq!(sums, vec![whole]);

@@ -73,27 +73,24 @@ impl Watcher {
 
     fn contributors(&self, rule: &Rule, fact: &Fact, frame: &Frame) -> Vec<Contributor> {
         let ground = self.ground();
-        let mut all: Vec<(Quantity, &str, &ModelName)> = Vec::new();
+        let mut sums: BTreeMap<(&str, &ModelName), Quantity> = BTreeMap::new();
         for (place, state) in self.figures.parts().iter().enumerate() {
             let Some(id) = state.part.workspace_id() else {
                 continue;
             };
-            for (model, amounts) in frame.sums_of(place) {
-                let model = &self.figures.models()[*model as usize];
-                let value = quantity(rule.watch, amounts);
-                if value > 0
-                    && counts_for(
-                        rule,
-                        &fact.identity.slot.subject,
-                        &ground,
-                        id,
-                        model.as_str(),
-                    )
-                {
-                    all.push((value, id, model));
+            for (cell, amounts) in frame.sums_of(place) {
+                let model = &self.figures.cell_at(*cell).model;
+                let subject = &fact.identity.slot.subject;
+                if counts_for(rule, subject, &ground, id, model.as_str()) {
+                    *sums.entry((id, model)).or_default() += quantity(rule.watch, amounts);
                 }
             }
         }
+        let mut all: Vec<(Quantity, &str, &ModelName)> = sums
+            .into_iter()
+            .filter(|(_, value)| *value > 0)
+            .map(|((id, model), value)| (value, id, model))
+            .collect();
         all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| (a.1, a.2).cmp(&(b.1, b.2))));
         all.truncate(MAX_CONTRIBUTORS);
         let contributor = |(value, id, model): (Quantity, &str, &ModelName)| Contributor {
@@ -108,10 +105,11 @@ impl Watcher {
 
     async fn past(&self, span: HourSpan) -> Result<Past, StoreError> {
         let sums = self.store.sums(&self.settings.organization, span).await?;
-        Ok(sums
-            .into_iter()
-            .map(|(part, model, amounts)| ((part, model), amounts))
-            .collect())
+        let mut past = Past::new();
+        for (part, cell, amounts) in sums {
+            *past.entry((part, cell.model)).or_default() += amounts;
+        }
+        Ok(past)
     }
 
     /// `None` where the ledger does not reach back so far.

@@ -80,7 +80,7 @@ pub fn break_down(by: SubjectKind, naming: Naming<'_>, rows: &[UsageRow]) -> Vec
         let id = match by {
             SubjectKind::Organization => naming.organization.as_str(),
             SubjectKind::Workspace => workspace,
-            SubjectKind::Model => row.model.as_str(),
+            SubjectKind::Model => row.cell.model.as_str(),
             SubjectKind::Team => team_of(naming.teams, naming.directory, workspace),
         };
         *sums.entry((row.hour, id)).or_default() += row.amounts;
@@ -177,7 +177,7 @@ mod tests {
     fn row(part: Part, model: &str, hour: i32, pico: i128) -> UsageRow {
         UsageRow {
             part,
-            model: model.into(),
+            cell: model.into(),
             hour: Hour::from_count(hour),
             amounts: Amounts {
                 spend: Usd::from_pico(pico),

@@ -9,10 +9,9 @@ use jiff::SignedDuration;
 
 use crate::domain::coverage::Coverage;
 use crate::domain::directory::Doubt;
-use crate::domain::ids::ModelName;
 use crate::domain::money::Usd;
 use crate::domain::span::Hour;
-use crate::domain::usage::{Amounts, Buckets, Cells, Granularity, add_to};
+use crate::domain::usage::{Amounts, Buckets, Cell, Cells, Granularity, add_to};
 
 /// The three kinds of rows that a part has in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,8 +44,8 @@ pub struct RowChange {
     pub kind: Kind,
     /// Where it begins.
     pub hour: Hour,
-    /// Which model.
-    pub model: ModelName,
+    /// Which model, and which key.
+    pub cell: Cell,
     /// What it says now.
     pub amounts: Amounts,
 }
@@ -56,8 +55,8 @@ pub struct RowChange {
 pub struct Delta {
     /// The hour that the change counts in.
     pub hour: Hour,
-    /// Which model.
-    pub model: ModelName,
+    /// Which model, and which key.
+    pub cell: Cell,
     /// New minus old.
     pub amounts: Amounts,
 }
@@ -100,8 +99,8 @@ pub fn effective(stored: &Stored, coverage: &Coverage) -> Buckets {
             .filter(|(hour, _)| coverage.is_hourly(hour.day()) == is_hourly)
         {
             let bucket = counted.entry(*hour).or_default();
-            for (model, amounts) in cells {
-                add_to(bucket, model, *amounts);
+            for (cell, amounts) in cells {
+                add_to(bucket, cell, *amounts);
             }
         }
     };
@@ -138,7 +137,7 @@ pub fn compare(
         (Kind::Day, &before.days, &after.days),
     ];
     for (kind, old, new) in kinds {
-        for (hour, model, amounts) in changed_cells(old, new) {
+        for (hour, cell, amounts) in changed_cells(old, new) {
             match kind {
                 Kind::Hour => touched.insert((Granularity::Hour, hour)),
                 Kind::Day => touched.insert((Granularity::Day, hour)),
@@ -147,7 +146,7 @@ pub fn compare(
             rows.push(RowChange {
                 kind,
                 hour,
-                model,
+                cell,
                 amounts,
             });
         }
@@ -155,16 +154,16 @@ pub fn compare(
     let (counted_before, counted_after) = (effective(before, coverage), effective(after, &next));
     let mut deltas = Vec::new();
     let mut moved: BTreeMap<Hour, Usd> = BTreeMap::new();
-    for (hour, model, amounts) in changed_cells(&counted_before, &counted_after) {
+    for (hour, cell, amounts) in changed_cells(&counted_before, &counted_after) {
         let old = counted_before
             .get(&hour)
-            .and_then(|cells| cells.get(&model))
+            .and_then(|cells| cells.get(&cell))
             .copied()
             .unwrap_or_default();
         *moved.entry(hour).or_default() += amounts.spend - old.spend;
         deltas.push(Delta {
             hour,
-            model,
+            cell,
             amounts: amounts - old,
         });
     }
@@ -207,7 +206,7 @@ pub fn compare(
 }
 
 /// Cells that differ, with their new amounts.
-fn changed_cells(old: &Buckets, new: &Buckets) -> Vec<(Hour, ModelName, Amounts)> {
+fn changed_cells(old: &Buckets, new: &Buckets) -> Vec<(Hour, Cell, Amounts)> {
     let empty = Cells::new();
     let hours: BTreeSet<Hour> = old.keys().chain(new.keys()).copied().collect();
     let mut changed = Vec::new();
@@ -219,15 +218,15 @@ fn changed_cells(old: &Buckets, new: &Buckets) -> Vec<(Hour, ModelName, Amounts)
         if was == is {
             continue;
         }
-        let models: BTreeSet<&ModelName> = was.keys().chain(is.keys()).collect();
-        for model in models
+        let cells: BTreeSet<&Cell> = was.keys().chain(is.keys()).collect();
+        for cell in cells
             .into_iter()
-            .filter(|model| was.get(*model) != is.get(*model))
+            .filter(|cell| was.get(*cell) != is.get(*cell))
         {
             changed.push((
                 hour,
-                model.clone(),
-                is.get(model).copied().unwrap_or_default(),
+                cell.clone(),
+                is.get(cell).copied().unwrap_or_default(),
             ));
         }
     }

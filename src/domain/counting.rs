@@ -82,9 +82,13 @@ pub fn is_model_counted(rule: &Rule, model: &str) -> bool {
         .is_none_or(|glob| glob.matches(model))
 }
 
-/// By model index whether a rule counts it; `None` where it counts all.
+/// By cell index whether a rule counts its model; `None` where it counts all.
 pub fn models_counted(rule: &Rule, figures: &Figures) -> Option<Vec<bool>> {
     let glob = rule.matcher.model.as_ref()?;
-    let models = figures.models().iter();
-    Some(models.map(|model| glob.matches(model.as_str())).collect())
+    let cells = figures.cells().iter();
+    Some(
+        cells
+            .map(|cell| glob.matches(cell.model.as_str()))
+            .collect(),
+    )
 }

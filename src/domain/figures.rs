@@ -1,6 +1,6 @@
 //! Figures: the sums that gauges and rules need, held in memory and changed by what an answer changed.
 //!
-//! A frame is a period in a zone, cut at the present moment; its sums are kept by part and model, for the open period
+//! A frame is a period in a zone, cut at the present moment; its sums are kept by part and cell, for the open period
 //! and for the one just closed. What the ledger has to be asked for when time moves on is returned as a list of loads, so
 //! that nothing here does IO.
 
@@ -11,11 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::change::Delta;
 use crate::domain::coverage::{Coverage, is_settled};
 use crate::domain::frame::{Frame, FrameKey, Kept, Load, Sums, Which, add};
-use crate::domain::ids::ModelName;
 use crate::domain::money::Usd;
 use crate::domain::period;
 use crate::domain::span::{Hour, HourSpan};
-use crate::domain::usage::{Amounts, Buckets, Part, add_to};
+use crate::domain::usage::{Amounts, Buckets, Cell, Part, add_to};
 
 /// What is known about one part beside its sums.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +40,13 @@ pub struct PartState {
 }
 
 /// A sum as the ledger gives it.
-pub type LoadedSum = (Part, ModelName, Amounts);
+pub type LoadedSum = (Part, Cell, Amounts);
 
 /// All figures of one organization.
 #[derive(Debug, Clone)]
 pub struct Figures {
-    models: Vec<ModelName>,
-    model_index: HashMap<ModelName, u32>,
+    cells: Vec<Cell>,
+    cell_index: HashMap<Cell, u32>,
     parts: Vec<PartState>,
     part_index: HashMap<Part, usize>,
     frames: Vec<Kept>,
@@ -63,8 +62,8 @@ impl Figures {
     /// No figures yet, for frames that are cut at `now`.
     pub fn new(keys: &[FrameKey], settle: SignedDuration, now: Timestamp) -> Figures {
         let mut figures = Figures {
-            models: Vec::new(),
-            model_index: HashMap::new(),
+            cells: Vec::new(),
+            cell_index: HashMap::new(),
             parts: Vec::new(),
             part_index: HashMap::new(),
             frames: Vec::new(),
@@ -123,8 +122,8 @@ impl Figures {
 
     /// Takes in what was loaded.
     pub fn load(&mut self, load: &Load, sums: &[LoadedSum]) {
-        for (part, model, amounts) in sums {
-            let (part, model) = (self.part(part), self.model(model));
+        for (part, cell, amounts) in sums {
+            let (part, cell) = (self.part(part), self.cell(cell));
             self.parts[part].version += 1;
             let kept = &mut self.frames[load.frame];
             let frame = match load.which {
@@ -137,16 +136,16 @@ impl Figures {
                 *amounts
             };
             if let Some(frame) = frame {
-                add(&mut frame.sums, part, model, amounts);
+                add(&mut frame.sums, part, cell, amounts);
             }
         }
     }
 
     /// Takes in the sums of everything ever recorded.
     pub fn load_recorded(&mut self, sums: &[LoadedSum]) {
-        for (part, model, amounts) in sums {
-            let (part, model) = (self.part(part), self.model(model));
-            add(&mut self.recorded, part, model, *amounts);
+        for (part, cell, amounts) in sums {
+            let (part, cell) = (self.part(part), self.cell(cell));
+            add(&mut self.recorded, part, cell, *amounts);
         }
     }
 
@@ -189,19 +188,19 @@ impl Figures {
         self.parts[index].fell.extend(fell.iter().copied());
         self.parts[index].version += u64::from(!deltas.is_empty());
         for delta in deltas {
-            let model = self.model(&delta.model);
-            add(&mut self.recorded, index, model, delta.amounts);
+            let cell = self.cell(&delta.cell);
+            add(&mut self.recorded, index, cell, delta.amounts);
             for kept in &mut self.frames {
                 for frame in std::iter::once(&mut kept.open).chain(kept.closed.as_mut()) {
                     if frame.hours.contains(delta.hour) {
-                        add(&mut frame.sums, index, model, delta.amounts);
+                        add(&mut frame.sums, index, cell, delta.amounts);
                     }
                 }
             }
             if *part == Part::Unattributed {
                 add_to(
                     self.unattributed_open.entry(delta.hour).or_default(),
-                    &delta.model,
+                    &delta.cell,
                     delta.amounts,
                 );
             }
@@ -259,9 +258,14 @@ impl Figures {
         self.part_index.get(part).map(|index| &self.parts[*index])
     }
 
-    /// The models, in the order of their indices.
-    pub fn models(&self) -> &[ModelName] {
-        &self.models
+    /// The cells, in the order of their indices.
+    pub fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    /// The cell of an index.
+    pub fn cell_at(&self, index: u32) -> &Cell {
+        &self.cells[index as usize]
     }
 
     /// A frame's open and closed cut; `None` for a frame that is not kept.
@@ -270,7 +274,7 @@ impl Figures {
         Some((&kept.open, kept.closed.as_ref()))
     }
 
-    /// All that was ever recorded of a part, by model index.
+    /// All that was ever recorded of a part, by cell index.
     pub fn recorded(&self, part: usize) -> &[(u32, Amounts)] {
         self.recorded.get(part).map_or(&[], Vec::as_slice)
     }
@@ -280,14 +284,14 @@ impl Figures {
         &self,
         hours: HourSpan,
         at: Timestamp,
-    ) -> BTreeMap<&ModelName, Amounts> {
-        let mut unsettled: BTreeMap<&ModelName, Amounts> = BTreeMap::new();
+    ) -> BTreeMap<&Cell, Amounts> {
+        let mut unsettled: BTreeMap<&Cell, Amounts> = BTreeMap::new();
         let open = self.unattributed_open.iter();
         for (_, cells) in
             open.filter(|(hour, _)| hours.contains(**hour) && !is_settled(**hour, self.settle, at))
         {
-            for (model, amounts) in cells {
-                *unsettled.entry(model).or_default() += *amounts;
+            for (cell, amounts) in cells {
+                *unsettled.entry(cell).or_default() += *amounts;
             }
         }
         unsettled
@@ -333,13 +337,13 @@ impl Figures {
         self.parts.len() - 1
     }
 
-    fn model(&mut self, model: &ModelName) -> u32 {
-        if let Some(index) = self.model_index.get(model) {
+    fn cell(&mut self, cell: &Cell) -> u32 {
+        if let Some(index) = self.cell_index.get(cell) {
             return *index;
         }
-        let index = u32::try_from(self.models.len()).expect("fewer than 2^32 models");
-        self.models.push(model.clone());
-        self.model_index.insert(model.clone(), index);
+        let index = u32::try_from(self.cells.len()).expect("fewer than 2^32 cells");
+        self.cells.push(cell.clone());
+        self.cell_index.insert(cell.clone(), index);
         index
     }
 }

@@ -1,4 +1,4 @@
-//! One period in one zone: its open and its closed cut, and the sums of both by part and model.
+//! One period in one zone: its open and its closed cut, and the sums of both by part and cell.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct Frame {
     pub(in crate::domain) sums: Sums,
 }
 
-/// Amounts by part (index) and model (index); most parts use few models.
+/// Amounts by part (index) and cell (index), in the order of the cells.
 pub(in crate::domain) type Sums = Vec<Vec<(u32, Amounts)>>;
 
 /// A frame's two cuts.
@@ -68,12 +68,12 @@ impl Frame {
         }
     }
 
-    /// A part's amounts by model index.
+    /// A part's amounts by cell index.
     pub fn sums_of(&self, part: usize) -> &[(u32, Amounts)] {
         self.sums.get(part).map_or(&[], Vec::as_slice)
     }
 
-    /// A part's amounts over all models.
+    /// A part's amounts over all cells.
     pub fn sum_of(&self, part: usize) -> Amounts {
         self.sums_of(part)
             .iter()
@@ -120,13 +120,13 @@ impl Kept {
 }
 
 /// Adds to one cell.
-pub(in crate::domain) fn add(sums: &mut Sums, part: usize, model: u32, amounts: Amounts) {
+pub(in crate::domain) fn add(sums: &mut Sums, part: usize, cell: u32, amounts: Amounts) {
     if sums.len() <= part {
         sums.resize_with(part + 1, Vec::new);
     }
     let cells = &mut sums[part];
-    match cells.iter_mut().find(|(known, _)| *known == model) {
-        Some((_, sum)) => *sum += amounts,
-        None => cells.push((model, amounts)),
+    match cells.binary_search_by_key(&cell, |(known, _)| *known) {
+        Ok(place) => cells[place].1 += amounts,
+        Err(place) => cells.insert(place, (cell, amounts)),
     }
 }

@@ -12,6 +12,7 @@ use crate::domain::counting::{
 use crate::domain::figures::PartState;
 use crate::domain::frame::{Frame, FrameKey};
 use crate::domain::ground::{Ground, Member, Survey};
+use crate::domain::ids::ModelName;
 use crate::domain::knowledge::{Addend, Figure, Knowledge, Sum, knowledge, oldest, reaches_back};
 use crate::domain::money::Usd;
 use crate::domain::rule::{Limit, Quantity, Rule, Watch};
@@ -222,37 +223,29 @@ impl<'a> Look<'a> {
 
     /// A model that an unknown part may have used is a lower bound, also where that part's last answer had none of it.
     fn by_model<'b>(&self, awaited: impl Iterator<Item = &'b Subject>) -> Vec<Measurement> {
-        let names = self.survey.ground.figures.models();
-        let mut sums: Vec<Option<Sum>> = vec![None; names.len()];
+        let figures = self.survey.ground.figures;
+        let mut sums: BTreeMap<&str, (&ModelName, Sum)> = BTreeMap::new();
         let mut unused = Sum::EMPTY;
         for part in self.counted() {
             if part.addend.known != Knowledge::Whole {
                 unused.miss();
             }
             unused.as_of = oldest(unused.as_of, part.addend.as_of);
-            for (model, amounts) in part
-                .cells
-                .iter()
-                .filter(|(model, _)| self.has_model(*model))
-            {
-                let sum = sums[*model as usize].get_or_insert(Sum::EMPTY);
+            for (cell, amounts) in part.cells.iter().filter(|(cell, _)| self.has_model(*cell)) {
+                let model = &figures.cell_at(*cell).model;
+                let (_, sum) = sums.entry(model.as_str()).or_insert((model, Sum::EMPTY));
                 sum.add(quantity(self.rule.watch, amounts), part.addend);
             }
         }
-        let used = |id: &str| {
-            let place = names.iter().position(|name| name.as_str() == id);
-            place.is_some_and(|place| sums[place].is_some())
-        };
         let missed: Vec<Subject> = awaited
-            .filter(|subject| !used(&subject.id))
+            .filter(|subject| !sums.contains_key(&*subject.id))
             .cloned()
             .collect();
-        let known = names.iter().zip(&sums).filter_map(|(name, sum)| {
-            let mut sum = (*sum)?;
+        let known = sums.into_values().map(|(name, mut sum)| {
             if !unused.is_complete() {
                 sum.miss();
             }
-            Some((Subject::new(SubjectKind::Model, name.shared()), sum))
+            (Subject::new(SubjectKind::Model, name.shared()), sum)
         });
         let missed = missed.into_iter().map(|subject| (subject, unused));
         known
@@ -285,7 +278,7 @@ impl<'a> Look<'a> {
         let figures = self.survey.ground.figures;
         let open = figures.unsettled_of_unattributed(self.frame.hours, self.survey.now);
         open.iter()
-            .filter(|(model, _)| is_model_counted(self.rule, model.as_str()))
+            .filter(|(cell, _)| is_model_counted(self.rule, cell.model.as_str()))
             .map(|(_, amounts)| quantity(self.rule.watch, amounts))
             .sum()
     }

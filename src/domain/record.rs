@@ -94,19 +94,26 @@ pub fn remainder(whole: &Cells, listed: &Cells, is_settled: bool) -> Cells {
         return rest;
     }
     let total = sum(&rest);
-    let keep = |total: i64, amount: i64| if total < 0 { 0 } else { amount };
-    let mut cells = Cells::new();
-    for (model, amounts) in &rest {
-        let kept = Amounts {
-            spend: if total.spend < Usd::ZERO {
-                Usd::ZERO
+    let zeros = Amounts::ZERO;
+    let is_below = total.zip(
+        &zeros,
+        |total, zero| {
+            if total < zero {
+                Usd::from_pico(1)
             } else {
-                amounts.spend
-            },
-            tokens: total.tokens.zip(&amounts.tokens, keep),
-            requests: keep(total.requests, amounts.requests),
-        };
-        add_to(&mut cells, model, kept);
+                zero
+            }
+        },
+        |total, zero| i64::from(total < zero),
+    );
+    let mut cells = Cells::new();
+    for (cell, amounts) in &rest {
+        let kept = amounts.zip(
+            &is_below,
+            |amount, below| if below > Usd::ZERO { Usd::ZERO } else { amount },
+            |count, below| if below > 0 { 0 } else { count },
+        );
+        add_to(&mut cells, cell, kept);
     }
     cells
 }
@@ -330,7 +337,7 @@ mod tests {
                 Kind::Day => &mut stored.days,
             };
             let mut cells = rows.get(&row.hour).cloned().unwrap_or_default();
-            cells.insert(row.model.clone(), row.amounts);
+            cells.insert(row.cell.clone(), row.amounts);
             set(rows, row.hour, cells);
         }
         for (key, doubt) in &recorded.doubts {

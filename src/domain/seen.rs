@@ -143,7 +143,7 @@ mod tests {
         for row in &recorded.rows {
             assert_eq!(row.kind, Kind::Hour);
             let cells = stored.hours.entry(row.hour).or_default();
-            cells.insert(row.model.clone(), row.amounts);
+            cells.insert(row.cell.clone(), row.amounts);
             cells.retain(|_, amounts| !amounts.is_zero());
         }
         stored.hours.retain(|_, cells| !cells.is_empty());

@@ -1,9 +1,9 @@
-//! Usage: what one workspace used of one model in one hour or day of UTC.
+//! Usage: what one workspace used of one model, with one key where that is known, in one hour or day of UTC.
 
 use std::collections::BTreeMap;
 use std::ops::{Add, AddAssign, Neg, Sub};
 
-use crate::domain::ids::{ModelName, UNATTRIBUTED, WorkspaceId};
+use crate::domain::ids::{ActorId, ApiKeyId, ModelName, UNATTRIBUTED, WorkspaceId};
 use crate::domain::money::Usd;
 use crate::domain::span::{Hour, HourSpan};
 
@@ -75,18 +75,40 @@ impl Tokens {
 /// What was used and what it cost. Negative only in a remainder or a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Amounts {
-    /// Billed spend.
+    /// As it is billed, or estimated as long as nothing is.
     pub spend: Usd,
+    /// The part of `spend` that is an estimate.
+    pub estimated: Usd,
+    /// What it costs before discounts, where the service says it.
+    pub list: Usd,
+    /// What the tokens cost by our price table; kept when the bill replaces it, to be compared with the bill.
+    pub priced: Usd,
+    /// How much more the tokens would have cost without a cache, by our price table. Below zero where writing cost more
+    /// than reading saved.
+    pub saved: Usd,
     /// Tokens by class.
     pub tokens: Tokens,
-    /// Requests; the API tells them by row, not by model: they stand under model `unattributed`.
+    /// Tokens whose price is not known and that are not billed: as long as there are any, `spend` is a lower bound.
+    pub unpriced: i64,
+    /// Tokens of the Priority Tier, whose price stands in a contract and in no report.
+    pub by_contract: i64,
+    /// Requests. Where the API tells them by row and not by model, they stand under model `unattributed`.
     pub requests: i64,
 }
+
+/// How many amounts of money there are in [`Amounts`].
+pub const N_MONEY: usize = 5;
+/// How many counts there are in [`Amounts`].
+pub const N_COUNTS: usize = 8;
 
 impl Amounts {
     /// Nothing used.
     pub const ZERO: Amounts = Amounts {
         spend: Usd::ZERO,
+        estimated: Usd::ZERO,
+        list: Usd::ZERO,
+        priced: Usd::ZERO,
+        saved: Usd::ZERO,
         tokens: Tokens {
             input: 0,
             output: 0,
@@ -94,6 +116,8 @@ impl Amounts {
             cache_write_5m: 0,
             cache_write_1h: 0,
         },
+        unpriced: 0,
+        by_contract: 0,
         requests: 0,
     };
 
@@ -101,34 +125,108 @@ impl Amounts {
     pub fn is_zero(&self) -> bool {
         *self == Amounts::ZERO
     }
+
+    /// The same without any money.
+    #[must_use]
+    pub fn without_money(self) -> Amounts {
+        Amounts::from_figures([Usd::ZERO; N_MONEY], self.counts())
+    }
+
+    /// All amounts of money, in the order of the fields.
+    pub fn money(&self) -> [Usd; N_MONEY] {
+        [
+            self.spend,
+            self.estimated,
+            self.list,
+            self.priced,
+            self.saved,
+        ]
+    }
+
+    /// All counts, in the order of the fields.
+    pub fn counts(&self) -> [i64; N_COUNTS] {
+        let tokens = &self.tokens;
+        [
+            tokens.input,
+            tokens.output,
+            tokens.cache_read,
+            tokens.cache_write_5m,
+            tokens.cache_write_1h,
+            self.unpriced,
+            self.by_contract,
+            self.requests,
+        ]
+    }
+
+    /// From all of both, as [`Self::money`] and [`Self::counts`] give them.
+    pub fn from_figures(money: [Usd; N_MONEY], counts: [i64; N_COUNTS]) -> Amounts {
+        let [spend, estimated, list, priced, saved] = money;
+        let [
+            input,
+            output,
+            cache_read,
+            cache_write_5m,
+            cache_write_1h,
+            unpriced,
+            by_contract,
+            requests,
+        ] = counts;
+        Amounts {
+            spend,
+            estimated,
+            list,
+            priced,
+            saved,
+            tokens: Tokens {
+                input,
+                output,
+                cache_read,
+                cache_write_5m,
+                cache_write_1h,
+            },
+            unpriced,
+            by_contract,
+            requests,
+        }
+    }
+
+    /// Figure by figure.
+    #[must_use]
+    pub fn zip(
+        &self,
+        other: &Amounts,
+        usd: impl Fn(Usd, Usd) -> Usd,
+        count: impl Fn(i64, i64) -> i64,
+    ) -> Amounts {
+        let (mut money, mut counts) = (self.money(), self.counts());
+        for (mine, theirs) in money.iter_mut().zip(other.money()) {
+            *mine = usd(*mine, theirs);
+        }
+        for (mine, theirs) in counts.iter_mut().zip(other.counts()) {
+            *mine = count(*mine, theirs);
+        }
+        Amounts::from_figures(money, counts)
+    }
 }
 
 impl Add for Amounts {
     type Output = Amounts;
     fn add(self, other: Amounts) -> Amounts {
-        Amounts {
-            spend: self.spend + other.spend,
-            tokens: self.tokens.zip(&other.tokens, |a, b| a + b),
-            requests: self.requests + other.requests,
-        }
+        self.zip(&other, |a, b| a + b, |a, b| a + b)
     }
 }
 
 impl Sub for Amounts {
     type Output = Amounts;
     fn sub(self, other: Amounts) -> Amounts {
-        self + -other
+        self.zip(&other, |a, b| a - b, |a, b| a - b)
     }
 }
 
 impl Neg for Amounts {
     type Output = Amounts;
     fn neg(self) -> Amounts {
-        Amounts {
-            spend: -self.spend,
-            tokens: self.tokens.zip(&Tokens::default(), |a, _| -a),
-            requests: -self.requests,
-        }
+        Amounts::ZERO - self
     }
 }
 
@@ -138,45 +236,96 @@ impl AddAssign for Amounts {
     }
 }
 
-/// A bucket's amounts by model; their sum is the bucket. Models with nothing are absent.
-pub type Cells = BTreeMap<ModelName, Amounts>;
+/// The finest that the service tells within a workspace: which model, and with which key and by whom where it is known.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cell {
+    /// `unattributed` for what has no model.
+    pub model: ModelName,
+    /// `None` is usage without a key, and all usage where the dialect tells no keys.
+    pub api_key: Option<ApiKeyId>,
+    /// Who is charged; `None` where the key is, and where the dialect does not tell it.
+    pub user: Option<ActorId>,
+    /// The service told the sum over all keys, and this is this key's share by its tokens.
+    pub is_apportioned: bool,
+}
 
-/// Adds an amount to one model's cell and removes the cell when nothing is left in it.
-pub fn add_to(cells: &mut Cells, model: &ModelName, amounts: Amounts) {
-    if amounts.is_zero() {
-        return;
-    }
-    let sum = cells.get(model).copied().unwrap_or_default() + amounts;
-    if sum.is_zero() {
-        cells.remove(model);
-    } else {
-        cells.insert(model.clone(), sum);
+impl Cell {
+    /// All usage of a model, or what of it has no key.
+    pub fn of_model(model: ModelName) -> Cell {
+        Cell {
+            model,
+            api_key: None,
+            user: None,
+            is_apportioned: false,
+        }
     }
 }
 
-/// The sum over all models.
+impl From<ModelName> for Cell {
+    fn from(model: ModelName) -> Cell {
+        Cell::of_model(model)
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(model: &str) -> Cell {
+        Cell::of_model(model.into())
+    }
+}
+
+/// A bucket's amounts by cell; their sum is the bucket. Cells with nothing are absent.
+pub type Cells = BTreeMap<Cell, Amounts>;
+
+/// Adds an amount to one cell and removes it when nothing is left in it.
+pub fn add_to(cells: &mut Cells, cell: &Cell, amounts: Amounts) {
+    if amounts.is_zero() {
+        return;
+    }
+    match cells.get_mut(cell) {
+        Some(sum) => {
+            *sum += amounts;
+            if sum.is_zero() {
+                cells.remove(cell);
+            }
+        }
+        None => {
+            cells.insert(cell.clone(), amounts);
+        }
+    }
+}
+
+/// The sum over all cells.
 pub fn sum(cells: &Cells) -> Amounts {
     cells
         .values()
         .fold(Amounts::ZERO, |sum, amounts| sum + *amounts)
 }
 
-/// `left − right`, model by model.
+/// The same by model alone.
+pub fn by_model(cells: &Cells) -> Cells {
+    let mut models = Cells::new();
+    for (cell, amounts) in cells {
+        add_to(&mut models, &Cell::of_model(cell.model.clone()), *amounts);
+    }
+    models
+}
+
+/// `left − right`, cell by cell.
 pub fn difference(left: &Cells, right: &Cells) -> Cells {
     let mut cells = left.clone();
-    for (model, amounts) in right {
-        add_to(&mut cells, model, -*amounts);
+    for (cell, amounts) in right {
+        add_to(&mut cells, cell, -*amounts);
     }
     cells
 }
 
-/// What one part used of one model from some hour on.
+/// What one part used in one cell from some hour on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRow {
     /// Whose usage.
     pub part: Part,
-    /// Of which model.
-    pub model: ModelName,
+    /// Of which model, and with which key.
+    pub cell: Cell,
     /// The first hour of the group.
     pub hour: Hour,
     /// How much; never all zero.

@@ -261,9 +261,9 @@ type Cells<'a> = BTreeMap<&'a str, Cell>;
 fn cells<'a>(view: &View<'a>, row: &Row, over: Over, what: What, shape: Shape) -> Cells<'a> {
     let figures = view.figures();
     let is_by_model = shape.by_model && what != What::Requests;
-    let name = |model: u32| {
+    let name = |cell: u32| {
         if is_by_model {
-            figures.models()[model as usize].as_str()
+            figures.cell_at(cell).model.as_str()
         } else {
             ""
         }

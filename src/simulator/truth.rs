@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::domain::ids::{ModelName, UNATTRIBUTED};
+use crate::domain::ids::UNATTRIBUTED;
 use crate::domain::money::Usd;
 use crate::domain::span::HourSpan;
-use crate::domain::usage::{Amounts, Cells, Part, Tokens, add_to, difference};
+use crate::domain::usage::{Amounts, Cell, Cells, Part, Tokens, add_to, difference};
 use crate::simulator::world::World;
 
 const PICO_PER_MICRO: i128 = 1_000_000;
@@ -43,13 +43,13 @@ impl World {
                     output: used.output,
                     ..Tokens::default()
                 },
-                requests: 0,
+                ..Amounts::ZERO
             };
-            add_to(&mut cells, &ModelName::from(model.as_str()), told);
+            add_to(&mut cells, &Cell::from(model.as_str()), told);
             rest.tokens.cache_read += used.cache_read;
             rest.requests += used.requests;
         }
-        add_to(&mut cells, &ModelName::from(UNATTRIBUTED), rest);
+        add_to(&mut cells, &Cell::from(UNATTRIBUTED), rest);
         cells
     }
 }

@@ -1,4 +1,4 @@
-//! What is read of the ledger: rows of usage by part, hour and model, and the sums that figures start from.
+//! What is read of the ledger: rows of usage by part, hour and cell, and the sums that figures start from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,12 +6,12 @@ use rusqlite::Connection;
 
 use crate::domain::change::{Kind, Stored};
 use crate::domain::coverage::Coverage;
-use crate::domain::ids::{ModelName, OrganizationName};
+use crate::domain::ids::OrganizationName;
 use crate::domain::span::{Hour, HourSpan};
-use crate::domain::usage::{Amounts, Buckets, Cells, Granularity, Part, UsageRow};
+use crate::domain::usage::{Amounts, Buckets, Cell, Cells, Granularity, Part, UsageRow, add_to};
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
-use crate::store::names::{self, ModelNames, StoredPart};
+use crate::store::names::{self, CellNames, StoredPart};
 use crate::store::rows::{Bucket, doubts, for_all_rows, for_rows};
 use crate::store::values::{add, kind_of};
 
@@ -37,10 +37,10 @@ impl Store {
     ) -> Result<Vec<Stored>, StoreError> {
         let name = organization.clone();
         self.read(move |db| {
-            let models = ModelNames::load(db)?;
+            let cells = CellNames::load(db)?;
             let organization = names::find_organization(db, &name)?;
             let stored = |(part, hours): &(Part, HourSpan)| match organization {
-                Some(organization) => stored_of(db, &models, organization, part, *hours),
+                Some(organization) => stored_of(db, &cells, organization, part, *hours),
                 None => Ok(Stored::default()),
             };
             asked.iter().map(stored).collect()
@@ -48,18 +48,18 @@ impl Store {
         .await
     }
 
-    /// What counts in a span, by part and model, without the whole and without zeros.
+    /// What counts in a span, by part and cell, without the whole and without zeros.
     pub async fn sums(
         &self,
         organization: &OrganizationName,
         hours: HourSpan,
-    ) -> Result<Vec<(Part, ModelName, Amounts)>, StoreError> {
+    ) -> Result<Vec<(Part, Cell, Amounts)>, StoreError> {
         let rows = self
             .usage(organization, hours, move |_| hours.start)
             .await?;
         Ok(rows
             .into_iter()
-            .map(|row| (row.part, row.model, row.amounts))
+            .map(|row| (row.part, row.cell, row.amounts))
             .collect())
     }
 
@@ -72,7 +72,7 @@ impl Store {
     ) -> Result<Buckets, StoreError> {
         let (name, part) = (organization.clone(), part.clone());
         self.read(move |db| {
-            let models = ModelNames::load(db)?;
+            let cells = CellNames::load(db)?;
             let Some(organization) = names::find_organization(db, &name)? else {
                 return Ok(Buckets::new());
             };
@@ -80,16 +80,16 @@ impl Store {
                 return Ok(Buckets::new());
             };
             let mut buckets = Buckets::new();
-            for ((hour, model), amounts) in effective(db, &part, hours, |hour| hour)? {
-                let cells = buckets.entry(hour).or_default();
-                cells.insert(models.get(model)?.clone(), amounts);
+            for ((hour, cell), amounts) in effective(db, &part, hours, |hour| hour)? {
+                let bucket = buckets.entry(hour).or_default();
+                bucket.insert(cells.get(cell)?.clone(), amounts);
             }
             Ok(buckets)
         })
         .await
     }
 
-    /// What counts in a span, by part, model and group of hours. `group` gives the first hour of the group of an hour.
+    /// What counts in a span, by part, cell and group of hours. `group` gives the first hour of the group of an hour.
     pub async fn usage(
         &self,
         organization: &OrganizationName,
@@ -98,7 +98,7 @@ impl Store {
     ) -> Result<Vec<UsageRow>, StoreError> {
         let name = organization.clone();
         self.read(move |db| {
-            let models = ModelNames::load(db)?;
+            let cells = CellNames::load(db)?;
             let Some(organization) = names::find_organization(db, &name)? else {
                 return Ok(Vec::new());
             };
@@ -107,10 +107,10 @@ impl Store {
                 if part.part == Part::Whole {
                     continue;
                 }
-                for ((hour, model), amounts) in effective(db, &part, hours, &group)? {
+                for ((hour, cell), amounts) in effective(db, &part, hours, &group)? {
                     rows.push(UsageRow {
                         part: part.part.clone(),
-                        model: models.get(model)?.clone(),
+                        cell: cells.get(cell)?.clone(),
                         hour,
                         amounts,
                     });
@@ -121,7 +121,7 @@ impl Store {
         .await
     }
 
-    /// The sum over all workspaces of the API's own rows, for each bucket that is asked for.
+    /// The sum over all workspaces of the API's own rows, by model alone, for each bucket that is asked for.
     pub async fn listed_sum(
         &self,
         organization: &OrganizationName,
@@ -133,7 +133,7 @@ impl Store {
         .await
     }
 
-    /// The API's own rows of the whole, for each bucket that is asked for.
+    /// The API's own rows of the whole, by model alone, for each bucket that is asked for.
     pub async fn whole(
         &self,
         organization: &OrganizationName,
@@ -168,7 +168,7 @@ impl Store {
 
 fn stored_of(
     db: &Connection,
-    models: &ModelNames,
+    cells: &CellNames,
     organization: i64,
     part: &Part,
     hours: HourSpan,
@@ -180,14 +180,14 @@ fn stored_of(
         doubts: doubts(db, part, hours)?,
         ..Stored::default()
     };
-    for_all_rows(db, part, hours, |kind, hour, model, amounts| {
+    for_all_rows(db, part, hours, |kind, hour, cell, amounts| {
         let rows = match kind {
             Kind::Hour => &mut stored.hours,
             Kind::Booked => &mut stored.booked,
             Kind::Day => &mut stored.days,
         };
-        let cells = rows.entry(hour).or_default();
-        cells.insert(models.get(model)?.clone(), amounts);
+        let bucket = rows.entry(hour).or_default();
+        bucket.insert(cells.get(cell)?.clone(), amounts);
         Ok(())
     })?;
     Ok(stored)
@@ -217,7 +217,7 @@ fn counted(coverage: &Coverage, hours: HourSpan) -> [(Kind, HourSpan); 3] {
     ]
 }
 
-/// What counts of a part in a span, by group and model, without zeros.
+/// What counts of a part in a span, by group and cell, without zeros.
 fn effective(
     db: &Connection,
     part: &StoredPart,
@@ -226,8 +226,8 @@ fn effective(
 ) -> Result<BTreeMap<(Hour, i64), Amounts>, Cause> {
     let mut sums: BTreeMap<(Hour, i64), Amounts> = BTreeMap::new();
     for (kind, piece) in counted(&part.coverage, hours) {
-        for_rows(db, part.id, kind, piece, |hour, model, amounts| {
-            let sum = sums.entry((group(hour), model)).or_default();
+        for_rows(db, part.id, kind, piece, |hour, cell, amounts| {
+            let sum = sums.entry((group(hour), cell)).or_default();
             *sum = add(sum, &amounts)?;
             Ok(())
         })?;
@@ -250,25 +250,26 @@ fn sum_buckets(
     for part in parts {
         for (granularity, span) in &runs {
             let kind = kind_of(*granularity);
-            for_rows(db, *part, kind, *span, |hour, model, amounts| {
-                if let Some(by_model) = sums.get_mut(&(*granularity, hour)) {
-                    let sum = by_model.entry(model).or_default();
+            for_rows(db, *part, kind, *span, |hour, cell, amounts| {
+                if let Some(by_cell) = sums.get_mut(&(*granularity, hour)) {
+                    let sum = by_cell.entry(cell).or_default();
                     *sum = add(sum, &amounts)?;
                 }
                 Ok(())
             })?;
         }
     }
-    let models = ModelNames::load(db)?;
-    let named = |by_model: BTreeMap<i64, Amounts>| -> Result<Cells, Cause> {
-        let used = by_model
-            .into_iter()
-            .filter(|(_, amounts)| !amounts.is_zero());
-        used.map(|(model, amounts)| Ok((models.get(model)?.clone(), amounts)))
-            .collect()
+    let names = CellNames::load(db)?;
+    let named = |by_cell: BTreeMap<i64, Amounts>| -> Result<Cells, Cause> {
+        let mut cells = Cells::new();
+        for (cell, amounts) in by_cell {
+            let model = names.get(cell)?.model.clone();
+            add_to(&mut cells, &Cell::of_model(model), amounts);
+        }
+        Ok(cells)
     };
     sums.into_iter()
-        .map(|(bucket, by_model)| Ok((bucket, named(by_model)?)))
+        .map(|(bucket, by_cell)| Ok((bucket, named(by_cell)?)))
         .collect()
 }
 
@@ -437,7 +438,7 @@ mod tests {
             );
             coverage = change.coverage.clone();
             for delta in &change.deltas {
-                add_to(&mut recorded, &delta.model, delta.amounts);
+                add_to(&mut recorded, &delta.cell, delta.amounts);
             }
             store
                 .record(&organization, vec![(part.clone(), change)], Vec::new())

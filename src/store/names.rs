@@ -1,14 +1,14 @@
-//! Organizations, parts and models stand in rows by number; here names become numbers and numbers names.
+//! Organizations, parts and cells stand in rows by number; here names become numbers and numbers names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::domain::coverage::{Coverage, DaySpan, Polled};
-use crate::domain::ids::{ModelName, OrganizationName, WorkspaceId};
+use crate::domain::ids::{ActorId, ApiKeyId, ModelName, OrganizationName, WorkspaceId};
 use crate::domain::span::Day;
-use crate::domain::usage::Part;
+use crate::domain::usage::{Cell, Part};
 use crate::store::error::Cause;
 use crate::store::values::At;
 
@@ -184,44 +184,61 @@ fn part_at(row: &Row<'_>) -> Result<StoredPart, Cause> {
     })
 }
 
-/// Names of models by number.
+/// Cells by number.
 #[derive(Debug)]
-pub(super) struct ModelNames(BTreeMap<i64, ModelName>);
+pub(super) struct CellNames(HashMap<i64, Cell>);
 
-impl ModelNames {
-    /// All of them: there are dozens.
-    pub(super) fn load(db: &Connection) -> Result<ModelNames, Cause> {
-        let mut statement = db.prepare_cached("SELECT id, name FROM models")?;
-        let rows = statement.query_map([], |row| {
-            Ok((row.get(0)?, ModelName::new(row.get::<_, String>(1)?)))
-        })?;
-        Ok(ModelNames(rows.collect::<Result<_, _>>()?))
+impl CellNames {
+    /// All of them: dozens where no keys are told, thousands where they are.
+    pub(super) fn load(db: &Connection) -> Result<CellNames, Cause> {
+        let mut statement =
+            db.prepare_cached("SELECT id, model, api_key, user, is_apportioned FROM cells")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, cell_at(row)?)))?;
+        Ok(CellNames(rows.collect::<Result<_, _>>()?))
     }
 
-    /// The name of a number.
-    pub(super) fn get(&self, id: i64) -> Result<&ModelName, Cause> {
+    /// The cell of a number.
+    pub(super) fn get(&self, id: i64) -> Result<&Cell, Cause> {
         self.0
             .get(&id)
-            .ok_or_else(|| Cause::Corrupt(format!("model {id} has no name")))
+            .ok_or_else(|| Cause::Corrupt(format!("cell {id} is not known")))
     }
 }
 
-/// Numbers of models by name, within one transaction.
-#[derive(Debug, Default)]
-pub(super) struct ModelIds(HashMap<ModelName, i64>);
+fn cell_at(row: &Row<'_>) -> rusqlite::Result<Cell> {
+    let text = |column: usize| row.get::<_, String>(column);
+    let known = |text: String| Some(text).filter(|text| !text.is_empty());
+    Ok(Cell {
+        model: ModelName::new(text(1)?),
+        api_key: known(text(2)?).map(ApiKeyId::new),
+        user: known(text(3)?).map(ActorId::new),
+        is_apportioned: row.get(4)?,
+    })
+}
 
-impl ModelIds {
-    /// The number of a name; a new name gets one.
-    pub(super) fn get(&mut self, tx: &Transaction<'_>, name: &ModelName) -> Result<i64, Cause> {
-        if let Some(id) = self.0.get(name) {
+/// Numbers of cells, within one transaction.
+#[derive(Debug, Default)]
+pub(super) struct CellIds(HashMap<Cell, i64>);
+
+impl CellIds {
+    /// The number of a cell; a new one gets one.
+    pub(super) fn get(&mut self, tx: &Transaction<'_>, cell: &Cell) -> Result<i64, Cause> {
+        if let Some(id) = self.0.get(cell) {
             return Ok(*id);
         }
-        tx.prepare_cached("INSERT INTO models (name) VALUES (?1) ON CONFLICT (name) DO NOTHING")?
-            .execute([name.as_str()])?;
+        let key = cell.api_key.as_ref().map_or("", ApiKeyId::as_str);
+        let user = cell.user.as_ref().map_or("", ActorId::as_str);
+        let columns = params![cell.model.as_str(), key, user, cell.is_apportioned];
+        tx.prepare_cached(
+            "INSERT INTO cells (model, api_key, user, is_apportioned) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+        )?
+        .execute(columns)?;
         let id = tx
-            .prepare_cached("SELECT id FROM models WHERE name = ?1")?
-            .query_row([name.as_str()], |row| row.get(0))?;
-        self.0.insert(name.clone(), id);
+            .prepare_cached(
+                "SELECT id FROM cells WHERE model = ?1 AND api_key = ?2 AND user = ?3 AND is_apportioned = ?4",
+            )?
+            .query_row(columns, |row| row.get(0))?;
+        self.0.insert(cell.clone(), id);
         Ok(id)
     }
 }

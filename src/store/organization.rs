@@ -8,15 +8,15 @@ use rusqlite::{Connection, params};
 use crate::domain::alert::Alert;
 use crate::domain::coverage::{Behind, Coverage};
 use crate::domain::directory::Directory;
-use crate::domain::ids::{ModelName, OrganizationName};
+use crate::domain::ids::OrganizationName;
 use crate::domain::span::Hour;
-use crate::domain::usage::{Amounts, Part};
+use crate::domain::usage::{Amounts, Cell, Part};
 use crate::store::Store;
 use crate::store::engine::{self, Engine};
 use crate::store::error::{Cause, StoreError};
-use crate::store::names::{self, ModelNames};
+use crate::store::names::{self, CellNames};
 use crate::store::rows::Bucket;
-use crate::store::values::{AMOUNTS, At, amounts_at, granularity_of};
+use crate::store::values::{At, amount_names, amounts_at, granularity_of};
 use crate::store::{alerts, directory};
 
 /// What is stored of an organization, but for the rows of usage.
@@ -31,7 +31,7 @@ pub struct OrganizationState {
     /// What the daemon remembers of itself.
     pub engine: Engine,
     /// Everything that was ever counted, without the whole; retention does not lower it.
-    pub recorded: Vec<(Part, ModelName, Amounts)>,
+    pub recorded: Vec<(Part, Cell, Amounts)>,
     /// Buckets whose remainder is to be derived anew.
     pub due_remainders: BTreeSet<Bucket>,
     /// Alerts that have not ended, and those that ended while their period goes on.
@@ -132,17 +132,20 @@ fn load(
     })
 }
 
-/// Everything that was ever counted, by part and model.
-fn recorded(db: &Connection, organization: i64) -> Result<Vec<(Part, ModelName, Amounts)>, Cause> {
-    let models = ModelNames::load(db)?;
-    let sql = format!("SELECT model_id, {AMOUNTS} FROM recorded WHERE part_id = ?1");
+/// Everything that was ever counted, by part and cell.
+fn recorded(db: &Connection, organization: i64) -> Result<Vec<(Part, Cell, Amounts)>, Cause> {
+    let cells = CellNames::load(db)?;
+    let sql = format!(
+        "SELECT cell_id, {} FROM recorded WHERE part_id = ?1",
+        amount_names()
+    );
     let mut statement = db.prepare_cached(&sql)?;
     let mut sums = Vec::new();
     for part in names::parts(db, organization)? {
         let mut rows = statement.query([part.id])?;
         while let Some(row) = rows.next()? {
-            let model = models.get(row.get(0)?)?.clone();
-            sums.push((part.part.clone(), model, amounts_at(row, 1)?));
+            let cell = cells.get(row.get(0)?)?.clone();
+            sums.push((part.part.clone(), cell, amounts_at(row, 1)?));
         }
     }
     Ok(sums)

@@ -7,8 +7,8 @@ use rusqlite::{Transaction, params};
 
 use crate::domain::change::Recorded;
 use crate::domain::coverage::Polled;
-use crate::domain::ids::{ModelName, OrganizationName};
-use crate::domain::usage::{Amounts, Part};
+use crate::domain::ids::OrganizationName;
+use crate::domain::usage::{Amounts, Cell, Part};
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
 use crate::store::names;
@@ -113,14 +113,14 @@ fn remove_remainders(
 }
 
 fn add_recorded(writer: &mut RowWriter<'_>, part: i64, recorded: &Recorded) -> Result<(), Cause> {
-    let mut by_model: BTreeMap<&ModelName, Amounts> = BTreeMap::new();
+    let mut by_cell: BTreeMap<&Cell, Amounts> = BTreeMap::new();
     for delta in &recorded.deltas {
-        let sum = by_model.entry(&delta.model).or_default();
+        let sum = by_cell.entry(&delta.cell).or_default();
         *sum = add(sum, &delta.amounts)?;
     }
-    for (model, delta) in by_model {
+    for (cell, delta) in by_cell {
         if !delta.is_zero() {
-            writer.add_to_recorded(part, model, &delta)?;
+            writer.add_to_recorded(part, cell, &delta)?;
         }
     }
     Ok(())

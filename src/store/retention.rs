@@ -253,7 +253,7 @@ mod tests {
         let row = |kind, hour, dollars| RowChange {
             kind,
             hour,
-            model: "m".into(),
+            cell: "m".into(),
             amounts: amounts(dollars),
         };
         let mut rows = Vec::new();

@@ -6,14 +6,13 @@ use rusqlite::{CachedStatement, Connection, Transaction, ffi, params, params_fro
 
 use crate::domain::change::{Kind, RowChange};
 use crate::domain::directory::Doubt;
-use crate::domain::ids::ModelName;
 use crate::domain::span::{Hour, HourSpan};
-use crate::domain::usage::{Amounts, Granularity};
+use crate::domain::usage::{Amounts, Cell, Granularity};
 use crate::store::error::Cause;
-use crate::store::names::ModelIds;
+use crate::store::names::CellIds;
 use crate::store::values::{
-    AMOUNTS, At, amount_columns, amounts_at, granularity_number, granularity_of, kind_at,
-    kind_number,
+    AMOUNT_COLUMNS, At, amount_columns, amount_names, amounts_at, granularity_number,
+    granularity_of, kind_at, kind_number,
 };
 
 /// A bucket's place: hour or day, and its first hour.
@@ -42,7 +41,7 @@ pub(super) fn doubts(
     Ok(doubts)
 }
 
-/// Calls `each` with hour, model and amounts of a part's rows of one kind in a span.
+/// Calls `each` with hour, cell and amounts of a part's rows of one kind in a span.
 pub(super) fn for_rows(
     db: &Connection,
     part: i64,
@@ -54,8 +53,9 @@ pub(super) fn for_rows(
         return Ok(());
     }
     let sql = format!(
-        "SELECT hour, model_id, {AMOUNTS} FROM usage
-         WHERE part_id = ?1 AND kind = ?2 AND hour >= ?3 AND hour < ?4"
+        "SELECT hour, cell_id, {} FROM usage
+         WHERE part_id = ?1 AND kind = ?2 AND hour >= ?3 AND hour < ?4",
+        amount_names()
     );
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query(params![
@@ -74,7 +74,7 @@ pub(super) fn for_rows(
     Ok(())
 }
 
-/// Calls `each` with kind, hour, model and amounts of a part's rows in a span, whatever their kind.
+/// Calls `each` with kind, hour, cell and amounts of a part's rows in a span, whatever their kind.
 pub(super) fn for_all_rows(
     db: &Connection,
     part: i64,
@@ -82,8 +82,9 @@ pub(super) fn for_all_rows(
     mut each: impl FnMut(Kind, Hour, i64, Amounts) -> Result<(), Cause>,
 ) -> Result<(), Cause> {
     let sql = format!(
-        "SELECT kind, hour, model_id, {AMOUNTS} FROM usage
-         WHERE part_id = ?1 AND kind IN (0, 1, 2) AND hour >= ?2 AND hour < ?3"
+        "SELECT kind, hour, cell_id, {} FROM usage
+         WHERE part_id = ?1 AND kind IN (0, 1, 2) AND hour >= ?2 AND hour < ?3",
+        amount_names()
     );
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query(params![part, hours.start.count(), hours.end.count()])?;
@@ -101,7 +102,7 @@ pub(super) fn for_all_rows(
 /// Writes rows and sums: its statements are prepared once for many of them.
 pub(super) struct RowWriter<'tx> {
     tx: &'tx Transaction<'tx>,
-    models: ModelIds,
+    cells: CellIds,
     set: CachedStatement<'tx>,
     remove: CachedStatement<'tx>,
     add: CachedStatement<'tx>,
@@ -109,26 +110,38 @@ pub(super) struct RowWriter<'tx> {
 
 impl<'tx> RowWriter<'tx> {
     pub(super) fn new(tx: &'tx Transaction<'tx>) -> Result<RowWriter<'tx>, Cause> {
+        let names = amount_names();
+        let n_keys = 4;
+        let places = |n_keys: usize| {
+            let places: Vec<String> = (1..=n_keys + AMOUNT_COLUMNS.len())
+                .map(|place| format!("?{place}"))
+                .collect();
+            places.join(", ")
+        };
+        let replaced: Vec<String> = AMOUNT_COLUMNS
+            .iter()
+            .map(|name| format!("{name} = excluded.{name}"))
+            .collect();
         let set = format!(
-            "INSERT INTO usage (part_id, kind, hour, model_id, {AMOUNTS})
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
-             ON CONFLICT DO UPDATE SET usd = ?5, pico = ?6, input = ?7, output = ?8, cache_read = ?9,
-                 cache_write_5m = ?10, cache_write_1h = ?11, requests = ?12"
+            "INSERT INTO usage (part_id, kind, hour, cell_id, {names}) VALUES ({})
+             ON CONFLICT DO UPDATE SET {}",
+            places(n_keys),
+            replaced.join(", ")
         );
         // A sum that outgrows 64 bits becomes a binary float, which a column of whole numbers refuses.
+        let added: Vec<String> = AMOUNT_COLUMNS.iter().map(|name| added(name)).collect();
         let add = format!(
-            "INSERT INTO recorded (part_id, model_id, {AMOUNTS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-             ON CONFLICT DO UPDATE SET
-                 usd = usd + ?3 + (pico + ?4) / 1000000000000, pico = (pico + ?4) % 1000000000000,
-                 input = input + ?5, output = output + ?6, cache_read = cache_read + ?7,
-                 cache_write_5m = cache_write_5m + ?8, cache_write_1h = cache_write_1h + ?9, requests = requests + ?10"
+            "INSERT INTO recorded (part_id, cell_id, {names}) VALUES ({})
+             ON CONFLICT DO UPDATE SET {}",
+            places(2),
+            added.join(", ")
         );
         Ok(RowWriter {
             tx,
-            models: ModelIds::default(),
+            cells: CellIds::default(),
             set: tx.prepare_cached(&set)?,
             remove: tx.prepare_cached(
-                "DELETE FROM usage WHERE part_id = ?1 AND kind = ?2 AND hour = ?3 AND model_id = ?4",
+                "DELETE FROM usage WHERE part_id = ?1 AND kind = ?2 AND hour = ?3 AND cell_id = ?4",
             )?,
             add: tx.prepare_cached(&add)?,
         })
@@ -137,27 +150,27 @@ impl<'tx> RowWriter<'tx> {
     /// Writes a row, or removes it when nothing is left in it.
     pub(super) fn write(&mut self, part: i64, row: &RowChange) -> Result<(), Cause> {
         let (kind, hour) = (kind_number(row.kind), row.hour.count());
-        let model = self.models.get(self.tx, &row.model)?;
+        let cell = self.cells.get(self.tx, &row.cell)?;
         if row.amounts.is_zero() {
-            self.remove.execute(params![part, kind, hour, model])?;
+            self.remove.execute(params![part, kind, hour, cell])?;
             return Ok(());
         }
-        let key = [part, kind, hour.into(), model];
+        let key = [part, kind, hour.into(), cell];
         let amounts = amount_columns(&row.amounts)?;
         self.set
             .execute(params_from_iter(key.into_iter().chain(amounts)))?;
         Ok(())
     }
 
-    /// Adds to what was ever counted of one part and model.
+    /// Adds to what was ever counted of one part and cell.
     pub(super) fn add_to_recorded(
         &mut self,
         part: i64,
-        model: &ModelName,
+        cell: &Cell,
         delta: &Amounts,
     ) -> Result<(), Cause> {
-        let model = self.models.get(self.tx, model)?;
-        let key = [part, model];
+        let cell = self.cells.get(self.tx, cell)?;
+        let key = [part, cell];
         let amounts = amount_columns(delta)?;
         match self
             .add
@@ -169,6 +182,25 @@ impl<'tx> RowWriter<'tx> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// How a column takes up what is added to it: the lower column of an amount gives what is too much to the upper one.
+fn added(name: &str) -> String {
+    let lower = match name {
+        "usd" => Some("pico".to_owned()),
+        _ => name
+            .strip_suffix("_usd")
+            .map(|amount| format!("{amount}_pico")),
+    };
+    match lower {
+        Some(lower) => format!(
+            "{name} = {name} + excluded.{name} + ({lower} + excluded.{lower}) / 1000000000000"
+        ),
+        None if name.ends_with("pico") => {
+            format!("{name} = ({name} + excluded.{name}) % 1000000000000")
+        }
+        None => format!("{name} = {name} + excluded.{name}"),
     }
 }
 

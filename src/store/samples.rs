@@ -55,7 +55,7 @@ pub(super) async fn record_hour(
     hour: i32,
     dollars: i64,
 ) -> Result<(), StoreError> {
-    let (hour, model) = (FIRST.plus(hour), "m".into());
+    let (hour, cell) = (FIRST.plus(hour), "m".into());
     let part = Part::Workspace(workspace.into());
     let stored = store
         .sums_by_hour(
@@ -75,12 +75,12 @@ pub(super) async fn record_hour(
         rows: vec![RowChange {
             kind: Kind::Hour,
             hour,
-            model,
+            cell,
             amounts: amounts(dollars),
         }],
         deltas: vec![Delta {
             hour,
-            model: "m".into(),
+            cell: "m".into(),
             amounts: amounts(dollars) - before,
         }],
         doubts: Vec::new(),

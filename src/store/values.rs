@@ -8,7 +8,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 
 use crate::domain::change::Kind;
 use crate::domain::money::Usd;
-use crate::domain::usage::{Amounts, Granularity, Tokens};
+use crate::domain::usage::{Amounts, Granularity, N_COUNTS, N_MONEY};
 use crate::store::error::Cause;
 
 /// An instant as text with nine decimals: sorts by time and loses nothing.
@@ -95,25 +95,47 @@ pub(super) fn kind_of(granularity: Granularity) -> Kind {
 const PICO: i128 = 1_000_000_000_000;
 
 /// The columns of amounts, in the order of [`amount_columns`] and [`amounts_at`].
-pub(super) const AMOUNTS: &str =
-    "usd, pico, input, output, cache_read, cache_write_5m, cache_write_1h, requests";
+pub(super) const AMOUNT_COLUMNS: [&str; N_COLUMNS] = [
+    "usd",
+    "pico",
+    "estimated_usd",
+    "estimated_pico",
+    "list_usd",
+    "list_pico",
+    "priced_usd",
+    "priced_pico",
+    "saved_usd",
+    "saved_pico",
+    "input",
+    "output",
+    "cache_read",
+    "cache_write_5m",
+    "cache_write_1h",
+    "unpriced",
+    "by_contract",
+    "requests",
+];
+
+/// An amount of money has two columns, a count has one.
+pub(super) const N_COLUMNS: usize = 2 * N_MONEY + N_COUNTS;
+
+/// [`AMOUNT_COLUMNS`] as they stand in a query.
+pub(super) fn amount_names() -> String {
+    AMOUNT_COLUMNS.join(", ")
+}
 
 /// Amounts as columns.
-pub(super) fn amount_columns(amounts: &Amounts) -> Result<[i64; 8], Cause> {
-    let pico = amounts.spend.pico();
-    let usd = i64::try_from(pico.div_euclid(PICO)).map_err(|_| Cause::Overflow("a spend"))?;
-    let rest = i64::try_from(pico.rem_euclid(PICO)).expect("a rest is below 10^12");
-    let tokens = &amounts.tokens;
-    Ok([
-        usd,
-        rest,
-        tokens.input,
-        tokens.output,
-        tokens.cache_read,
-        tokens.cache_write_5m,
-        tokens.cache_write_1h,
-        amounts.requests,
-    ])
+pub(super) fn amount_columns(amounts: &Amounts) -> Result<[i64; N_COLUMNS], Cause> {
+    let mut columns = [0; N_COLUMNS];
+    for (place, usd) in amounts.money().into_iter().enumerate() {
+        let pico = usd.pico();
+        columns[2 * place] =
+            i64::try_from(pico.div_euclid(PICO)).map_err(|_| Cause::Overflow("a spend"))?;
+        columns[2 * place + 1] =
+            i64::try_from(pico.rem_euclid(PICO)).expect("a rest is below 10^12");
+    }
+    columns[2 * N_MONEY..].copy_from_slice(&amounts.counts());
+    Ok(columns)
 }
 
 /// A count in a row's column; a negative one is no count.
@@ -125,35 +147,31 @@ pub(super) fn count_at(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 /// The amounts in a row's columns from `first` on.
 pub(super) fn amounts_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Amounts> {
     let column = |index: usize| row.get::<_, i64>(first + index);
-    Ok(Amounts {
-        spend: Usd::from_pico(i128::from(column(0)?) * PICO + i128::from(column(1)?)),
-        tokens: Tokens {
-            input: column(2)?,
-            output: column(3)?,
-            cache_read: column(4)?,
-            cache_write_5m: column(5)?,
-            cache_write_1h: column(6)?,
-        },
-        requests: column(7)?,
-    })
+    let mut money = [Usd::ZERO; N_MONEY];
+    for (place, usd) in money.iter_mut().enumerate() {
+        let (whole, rest) = (column(2 * place)?, column(2 * place + 1)?);
+        *usd = Usd::from_pico(i128::from(whole) * PICO + i128::from(rest));
+    }
+    let mut counts = [0; N_COUNTS];
+    for (place, count) in counts.iter_mut().enumerate() {
+        *count = column(2 * N_MONEY + place)?;
+    }
+    Ok(Amounts::from_figures(money, counts))
 }
 
 /// `left + right`, unless a figure outgrows its type.
 pub(super) fn add(left: &Amounts, right: &Amounts) -> Result<Amounts, Cause> {
-    let pico = left.spend.pico().checked_add(right.spend.pico());
-    let count = |a: i64, b: i64| a.checked_add(b).ok_or(Cause::Overflow("a sum of tokens"));
-    let (a, b) = (&left.tokens, &right.tokens);
-    Ok(Amounts {
-        spend: Usd::from_pico(pico.ok_or(Cause::Overflow("a sum of spend"))?),
-        tokens: Tokens {
-            input: count(a.input, b.input)?,
-            output: count(a.output, b.output)?,
-            cache_read: count(a.cache_read, b.cache_read)?,
-            cache_write_5m: count(a.cache_write_5m, b.cache_write_5m)?,
-            cache_write_1h: count(a.cache_write_1h, b.cache_write_1h)?,
-        },
-        requests: count(left.requests, right.requests)?,
-    })
+    let (mut money, mut counts) = (left.money(), left.counts());
+    for (sum, usd) in money.iter_mut().zip(right.money()) {
+        let pico = sum.pico().checked_add(usd.pico());
+        *sum = Usd::from_pico(pico.ok_or(Cause::Overflow("a sum of spend"))?);
+    }
+    for (sum, count) in counts.iter_mut().zip(right.counts()) {
+        *sum = sum
+            .checked_add(count)
+            .ok_or(Cause::Overflow("a sum of tokens"))?;
+    }
+    Ok(Amounts::from_figures(money, counts))
 }
 
 #[cfg(test)]
@@ -165,26 +183,15 @@ mod tests {
     proptest! {
         #[test]
         fn amounts_come_back_to_the_last_digit(
-            pico in -1_000_000_000_000_000_000_000_000_000i128..=1_000_000_000_000_000_000_000_000_000,
-            counts in prop::array::uniform6(any::<i64>()),
+            picos in prop::array::uniform5(-1_000_000_000_000_000_000_000_000_000i128..=1_000_000_000_000_000_000_000_000_000),
+            counts in prop::array::uniform8(any::<i64>()),
         ) {
-            let amounts = Amounts {
-                spend: Usd::from_pico(pico),
-                tokens: Tokens {
-                    input: counts[0],
-                    output: counts[1],
-                    cache_read: counts[2],
-                    cache_write_5m: counts[3],
-                    cache_write_1h: counts[4],
-                },
-                requests: counts[5],
-            };
+            let amounts = Amounts::from_figures(picos.map(Usd::from_pico), counts);
             let columns = amount_columns(&amounts).unwrap();
             prop_assert!((0..1_000_000_000_000).contains(&columns[1]));
             let db = Connection::open_in_memory().unwrap();
-            let back = db
-                .query_row("SELECT ?, ?, ?, ?, ?, ?, ?, ?", columns, |row| amounts_at(row, 0))
-                .unwrap();
+            let sql = format!("SELECT {}", ["?"; N_COLUMNS].join(", "));
+            let back = db.query_row(&sql, columns, |row| amounts_at(row, 0)).unwrap();
             prop_assert_eq!(back, amounts);
         }
 

@@ -158,9 +158,12 @@ async fn money_and_tokens_are_told_to_the_last_digit() {
         "0.1"
     );
     let cells = simulator.truth(&part("workspace_a"), today());
-    assert_eq!(cells["unattributed"].tokens.cache_read, 5);
+    assert_eq!(cells[&"unattributed".into()].tokens.cache_read, 5);
     assert_eq!(
-        (cells["unattributed"].requests, cells[OPUS].requests),
+        (
+            cells[&"unattributed".into()].requests,
+            cells[&OPUS.into()].requests
+        ),
         (8, 0)
     );
     assert_eq!(sum(&cells).spend, one.spend());

@@ -131,9 +131,9 @@ fn rows(question: &Question, parts: Vec<(Part, Buckets)>) -> Vec<UsageRow> {
     for (part, buckets) in parts {
         for (hour, cells) in buckets {
             let first = question.pieces.first_hour(hour);
-            rows.extend(cells.into_iter().map(|(model, amounts)| UsageRow {
+            rows.extend(cells.into_iter().map(|(cell, amounts)| UsageRow {
                 part: part.clone(),
-                model,
+                cell,
                 hour: first,
                 amounts,
             }));

@@ -137,7 +137,7 @@ impl Scene {
     pub fn spend(&mut self, id: &str, model: &str, hour: Timestamp, cents: i64) {
         let delta = Delta {
             hour: Hour::of(hour),
-            model: model.into(),
+            cell: model.into(),
             amounts: Amounts {
                 spend: Usd::from_pico(i128::from(cents) * 10_000_000_000),
                 ..Amounts::ZERO
