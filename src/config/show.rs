@@ -11,8 +11,8 @@ use crate::config::organizations::{Organization, check_base_url};
 use crate::config::source::SecretSource;
 use crate::config::{Config, durations};
 use crate::domain::matcher::{Glob, Team};
-use crate::domain::money::Usd;
-use crate::domain::rule::{At, Limit, Quantity, Rule, Threshold, Watch};
+use crate::domain::money::{Usd, percent_digits};
+use crate::domain::rule::{At, Gap, Limit, Quantity, Rule, Threshold, Watch};
 
 /// What stands where a secret was written in plain text.
 pub const HIDDEN: &str = "[hidden]";
@@ -150,6 +150,7 @@ impl Page {
             Limit::Workspace => self.text("limit", "workspace"),
             Limit::Organization => self.text("limit", "organization"),
         }
+        self.set("min_usd", rule.min_usd);
         self.set("thresholds", thresholds(&rule.thresholds));
         self.text("for", durations::text(rule.hold));
         self.text("keep_firing_for", durations::text(rule.keep_firing));
@@ -168,6 +169,7 @@ impl Page {
             ("model", &matcher.model),
             ("team", &matcher.team),
             ("api_key", &matcher.api_key),
+            ("user", &matcher.user),
         ];
         let given: Vec<_> = globs
             .into_iter()
@@ -180,7 +182,12 @@ impl Page {
 
     fn fixed_limit(&mut self, watch: Watch, limit: Quantity) {
         match watch {
-            Watch::Spend => self.set("limit_usd", Usd::from_pico(limit)),
+            Watch::Spend | Watch::Reconciliation(Gap::Usd) => {
+                self.set("limit_usd", Usd::from_pico(limit));
+            }
+            Watch::Reconciliation(Gap::Percent) => {
+                self.set("limit_percent", percent_digits(limit));
+            }
             Watch::Tokens => self.set("limit_tokens", limit),
             Watch::Requests => self.set("limit_requests", limit),
             Watch::DataAge => {

@@ -81,6 +81,8 @@ pub fn break_down(by: SubjectKind, naming: Naming<'_>, rows: &[UsageRow]) -> Vec
             SubjectKind::Organization => naming.organization.as_str(),
             SubjectKind::Workspace => workspace,
             SubjectKind::Model => row.model.as_str(),
+            // Rows do not tell keys and people apart.
+            SubjectKind::ApiKey | SubjectKind::User => UNATTRIBUTED,
             SubjectKind::Team => team_of(naming.teams, naming.directory, workspace),
         };
         *sums.entry((row.hour, id)).or_default() += row.amounts;
@@ -90,7 +92,11 @@ pub fn break_down(by: SubjectKind, naming: Naming<'_>, rows: &[UsageRow]) -> Vec
         subject: Subject::new(by, id),
         name: match by {
             SubjectKind::Workspace => naming.directory.name_of(id).to_owned(),
-            SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => id.to_owned(),
+            SubjectKind::Organization
+            | SubjectKind::Model
+            | SubjectKind::ApiKey
+            | SubjectKind::User
+            | SubjectKind::Team => id.to_owned(),
         },
         amounts,
     };

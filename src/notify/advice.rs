@@ -23,7 +23,7 @@ pub fn advise(fact: &Fact, links: &Links) -> Vec<Advice> {
     }
     match fact.watch {
         Watch::DataAge => vec![about_old_figures(links)],
-        Watch::Spend | Watch::Tokens | Watch::Requests => {
+        Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_) => {
             let mut advice = vec![about_anomalies(fact, links), about_limits(fact, links)];
             advice.extend(about_models(fact));
             advice
@@ -102,7 +102,11 @@ fn about_limits(fact: &Fact, links: &Links) -> Advice {
             },
             format!("{}/settings/limits", links.console),
         ),
-        SubjectKind::Workspace | SubjectKind::Model | SubjectKind::Team => (
+        SubjectKind::Workspace
+        | SubjectKind::Model
+        | SubjectKind::ApiKey
+        | SubjectKind::User
+        | SubjectKind::Team => (
             match largest_workspace(fact) {
                 Some(name) => format!("Adjust the limit of workspace {name}, the largest part"),
                 None => "Adjust the limits of the workspaces concerned".to_owned(),

@@ -56,6 +56,9 @@ fn state(fact: &Fact) -> String {
         Watch::Tokens => format!("{at_least}{value} used {period}{over}{relation}"),
         Watch::Requests => format!("{at_least}{value} made {period}{over}{relation}"),
         Watch::DataAge => format!("figures {at_least}{value} old{relation}"),
+        Watch::Reconciliation(_) => {
+            format!("billed and estimated {at_least}{value} apart {period}{over}{relation}")
+        }
     }
 }
 
@@ -98,7 +101,7 @@ pub fn ending(fact: &Fact) -> String {
             None => "the limit was removed".to_owned(),
         },
         Some(EndedBy::PeriodOver) => "the period is over".to_owned(),
-        Some(EndedBy::SubjectGone) => format!("the {kind} exists no more"),
+        Some(EndedBy::SubjectGone) => format!("the {} exists no more", words::kind_word(kind)),
         Some(EndedBy::RuleRemoved) => "the rule does not look at it any more".to_owned(),
         None => "it fell below the severity that is told here".to_owned(),
     }
@@ -111,6 +114,7 @@ fn cleared(fact: &Fact) -> String {
         Watch::Tokens => format!("the tokens fell below the threshold of {threshold}"),
         Watch::Requests => format!("the requests fell below the threshold of {threshold}"),
         Watch::DataAge => "figures are being read again".to_owned(),
+        Watch::Reconciliation(_) => format!("the gap fell below the threshold of {threshold}"),
     }
 }
 
@@ -167,6 +171,7 @@ fn usage_name(watch: Watch) -> &'static str {
         Watch::Tokens => "Tokens",
         Watch::Requests => "Requests",
         Watch::DataAge => "Age of the figures",
+        Watch::Reconciliation(_) => "Gap",
     }
 }
 
@@ -242,7 +247,9 @@ pub fn contributor_name(fact: &Fact, contributor: &Contributor) -> String {
     match fact.identity.slot.subject.kind {
         SubjectKind::Workspace => model,
         SubjectKind::Model => workspace,
-        SubjectKind::Organization | SubjectKind::Team => format!("{workspace}, {model}"),
+        SubjectKind::Organization | SubjectKind::ApiKey | SubjectKind::User | SubjectKind::Team => {
+            format!("{workspace}, {model}")
+        }
     }
 }
 

@@ -10,9 +10,9 @@ use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use crate::domain::money::{Usd, overage_percent};
+use crate::domain::money::{Usd, overage_percent, percent_digits};
 use crate::domain::notification::{Contributor, Fact, Reason};
-use crate::domain::rule::{Quantity, Watch};
+use crate::domain::rule::{Gap, Quantity, Watch};
 use crate::domain::subject::SubjectKind;
 use crate::notify::advice::advise;
 use crate::notify::envelope::Envelope;
@@ -269,12 +269,25 @@ fn labels(fact: &Fact) -> Texts {
             set("workspace", &fact.subject_name);
         }
         SubjectKind::Model => set("model", &slot.subject.id),
+        SubjectKind::ApiKey => {
+            set("api_key_id", &slot.subject.id);
+            set("api_key", &fact.subject_name);
+        }
+        SubjectKind::User => {
+            set("user_id", &slot.subject.id);
+            set("user", &fact.subject_name);
+        }
         SubjectKind::Team => set("team", &slot.subject.id),
     }
     match (fact.watch, &slot.period) {
         (Watch::DataAge, _) => {}
-        (Watch::Spend | Watch::Tokens | Watch::Requests, Some(label)) => set("period", label),
-        (Watch::Spend | Watch::Tokens | Watch::Requests, None) => {
+        (
+            Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_),
+            Some(label),
+        ) => {
+            set("period", label);
+        }
+        (Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_), None) => {
             set("period", &words::rolling_word(fact));
         }
     }
@@ -369,6 +382,13 @@ fn names(watch: Watch) -> Names {
             "before_requests",
             "growth_requests",
         ),
+        Watch::Reconciliation(Gap::Usd) => name("gap_usd", "limit_usd", "before_usd", "growth_usd"),
+        Watch::Reconciliation(Gap::Percent) => name(
+            "gap_percent",
+            "limit_percent",
+            "before_percent",
+            "growth_percent_points",
+        ),
         Watch::DataAge => name(
             "age_seconds",
             "limit_seconds",
@@ -380,7 +400,8 @@ fn names(watch: Watch) -> Names {
 
 fn exact(watch: Watch, quantity: Quantity) -> Value {
     Value::String(match watch {
-        Watch::Spend => Usd::from_pico(quantity).to_string(),
+        Watch::Spend | Watch::Reconciliation(Gap::Usd) => Usd::from_pico(quantity).to_string(),
+        Watch::Reconciliation(Gap::Percent) => percent_digits(quantity),
         Watch::Tokens | Watch::Requests | Watch::DataAge => quantity.to_string(),
     })
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::ids::{UNASSIGNED, UNATTRIBUTED};
 use crate::domain::money::{Usd, div_half_even, group_thousands};
 use crate::domain::notification::Fact;
-use crate::domain::rule::{Quantity, Watch};
+use crate::domain::rule::{Gap, Quantity, Watch};
 use crate::domain::span::Span;
 use crate::domain::subject::SubjectKind;
 
@@ -57,17 +57,32 @@ pub fn subject(fact: &Fact) -> String {
         (SubjectKind::Workspace, UNATTRIBUTED) => "usage outside the listed workspaces".to_owned(),
         (SubjectKind::Model, UNATTRIBUTED) => "usage without a model".to_owned(),
         (SubjectKind::Team, UNASSIGNED) => "usage of no team".to_owned(),
-        (kind, _) => format!("{kind} {}", clean(&fact.subject_name)),
+        (SubjectKind::ApiKey, UNATTRIBUTED) => "usage without an API key".to_owned(),
+        (SubjectKind::User, UNATTRIBUTED) => "usage of nobody in particular".to_owned(),
+        (kind, _) => format!("{} {}", kind_word(kind), clean(&fact.subject_name)),
+    }
+}
+
+/// What people call a kind of subject.
+pub fn kind_word(kind: SubjectKind) -> &'static str {
+    match kind {
+        SubjectKind::ApiKey => "API key",
+        SubjectKind::User
+        | SubjectKind::Organization
+        | SubjectKind::Workspace
+        | SubjectKind::Model
+        | SubjectKind::Team => kind.as_str(),
     }
 }
 
 /// `$5,630.00`, `1,200,000 tokens`, `3 h 5 min`.
 pub fn quantity(watch: Watch, quantity: Quantity) -> String {
     match watch {
-        Watch::Spend => dollars(Usd::from_pico(quantity)),
+        Watch::Spend | Watch::Reconciliation(Gap::Usd) => dollars(Usd::from_pico(quantity)),
         Watch::Tokens => format!("{} tokens", whole(quantity)),
         Watch::Requests => format!("{} requests", whole(quantity)),
         Watch::DataAge => seconds(quantity),
+        Watch::Reconciliation(Gap::Percent) => percent(quantity),
     }
 }
 
@@ -117,6 +132,14 @@ fn seconds(seconds: i128) -> String {
     words.join(" ")
 }
 
+/// Millionths of a percent with one decimal, rounded half to even: `8.1%`.
+fn percent(millionths: Quantity) -> String {
+    share(PERCENT, millionths).unwrap_or_default()
+}
+
+/// Millionths of a percent in the whole.
+const PERCENT: Quantity = 100_000_000;
+
 /// `value` as a share of `whole`, with one decimal, rounded half to even: `82.0%`; `None` where the whole is not above 0.
 pub fn share(whole: Quantity, value: Quantity) -> Option<String> {
     (whole > 0).then(|| {
@@ -163,7 +186,7 @@ pub fn in_period(fact: &Fact) -> String {
 pub fn period(fact: &Fact) -> Option<String> {
     match fact.watch {
         Watch::DataAge => return None,
-        Watch::Spend | Watch::Tokens | Watch::Requests => {}
+        Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_) => {}
     }
     Some(match &fact.identity.slot.period {
         Some(label) => calendar(label).unwrap_or_else(|| clean(label)),

@@ -61,7 +61,10 @@ async fn ask_one(
     let failed = |error: FetchError| Failure::World(causes(&error));
     let is_told_apart = match question.by {
         SubjectKind::Workspace | SubjectKind::Team => true,
-        SubjectKind::Organization | SubjectKind::Model => false,
+        SubjectKind::Organization
+        | SubjectKind::Model
+        | SubjectKind::ApiKey
+        | SubjectKind::User => false,
     };
     let mut directory = Directory::default();
     if is_told_apart {
