@@ -9,6 +9,7 @@ use crate::config::organizations::Organization;
 use crate::config::reader::Section;
 use crate::config::terms::{read_glob, read_notify, read_period, read_zone};
 use crate::config::{durations, thresholds};
+use crate::domain::dialect::Dialect;
 use crate::domain::ids::{NotifierName, RuleName, UNASSIGNED};
 use crate::domain::matcher::{Glob, Matcher, Team};
 use crate::domain::money::{Percent, Usd};
@@ -45,12 +46,27 @@ pub fn read(root: &Section<'_>, notifiers: &[String]) -> Vec<Rule> {
     rules
 }
 
-/// What a rule is narrowed to is told when no organization or team has such a name: the rule would watch nothing.
+/// What a rule is narrowed to is told when no organization or team has such a name: the rule would watch nothing. So would
+/// one about keys or people where all organizations are known to speak the guide dialect.
 pub fn check_names(root: &Section<'_>, organizations: &[Organization], teams: &[Team]) {
+    let is_without_keys = !organizations.is_empty()
+        && organizations
+            .iter()
+            .all(|organization| organization.dialect == Some(Dialect::Guide));
     for rule in root.sections("rules") {
+        let for_each = rule.text("for_each").map(|text| text.value);
+        let kind = for_each.as_deref().and_then(SubjectKind::parse);
+        if is_without_keys && matches!(kind, Some(SubjectKind::ApiKey | SubjectKind::User)) {
+            rule.warn("for_each", NO_KEYS);
+        }
         let Some(section) = rule.section("match") else {
             continue;
         };
+        for key in ["api_key", "user"] {
+            if is_without_keys && section.has(key) {
+                section.warn(key, NO_KEYS);
+            }
+        }
         let warn_unless = |key, is_known: &dyn Fn(&Glob) -> bool| {
             let Some(text) = section.text(key) else {
                 return;
@@ -70,6 +86,8 @@ pub fn check_names(root: &Section<'_>, organizations: &[Organization], teams: &[
         });
     }
 }
+
+const NO_KEYS: &str = "asks who used it: the guide dialect tells no usage by API key or person, so the rule has no subject";
 
 fn read_one(section: &Section<'_>, name: Option<String>, notifiers: &[String]) -> Option<Rule> {
     let watch = read_watch(section);
@@ -234,9 +252,6 @@ fn read_matcher(rule: &Section<'_>, watch: Watch) -> Matcher {
         }
     }
     section.finish();
-    if matcher.api_key.is_some() {
-        rule.warn("match", "asks for an API key: the guide dialect tells no usage by key, so the rule has no subject");
-    }
     matcher
 }
 
@@ -261,13 +276,16 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
         .iter()
         .filter(|(key, _)| *key != fitting && section.has(key))
     {
-        section.problem(
-            key,
-            format!(
+        let message = match (watch, *key) {
+            (Watch::Reconciliation(Gap::Percent), "limit_usd") => {
+                format!("and `{fitting}` are two limits; keep one")
+            }
+            (watch, _) => format!(
                 "does not fit `watch = \"{}\"`; use `{fitting}`",
                 watch.as_str()
             ),
-        );
+        };
+        section.problem(key, message);
     }
     if section.has("limits_usd") {
         section.problem(
@@ -280,14 +298,22 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
         if section.has(fitting) {
             section.problem("limit", format!("and `{fitting}` are two limits; keep one"));
         }
-        return read_server_limit(section, watch, for_each);
+        return read_server_limit(section, watch, for_each, fitting);
     }
     let limit = given
         .into_iter()
         .find(|(key, _)| *key == fitting)
         .and_then(|(_, limit)| limit);
     if !section.has(fitting) {
-        section.problem(fitting, "is missing: a rule needs a limit");
+        let message = match watch {
+            Watch::Reconciliation(Gap::Usd | Gap::Percent) => {
+                "is missing: a rule needs a limit, this or `limit_percent`"
+            }
+            Watch::Spend | Watch::Tokens | Watch::Requests | Watch::DataAge => {
+                "is missing: a rule needs a limit"
+            }
+        };
+        section.problem(fitting, message);
     }
     limit.map(Limit::Fixed)
 }
@@ -315,14 +341,20 @@ fn read_percent(section: &Section<'_>) -> Option<Quantity> {
     percent.map(|percent| Quantity::from(percent.millionths()))
 }
 
-fn read_server_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Option<Limit> {
+fn read_server_limit(
+    section: &Section<'_>,
+    watch: Watch,
+    for_each: SubjectKind,
+    fitting: &str,
+) -> Option<Limit> {
     let words = [
         ("workspace", Some(Limit::Workspace)),
         ("organization", Some(Limit::Organization)),
     ];
     let limit = section.word("limit", &words, &[], None)?;
     if watch != Watch::Spend {
-        section.problem("limit", "is of spend alone: the service tells no other; use `limit_tokens`, `limit_requests` or `limit_age`");
+        let message = format!("is of spend alone: the service tells no other; use `{fitting}`");
+        section.problem("limit", message);
         return None;
     }
     let needed = if limit == Limit::Workspace {

@@ -10,6 +10,7 @@ use crate::config::notifiers::{Email, MailTls, Notifier, NotifierKind};
 use crate::config::organizations::{Organization, check_base_url};
 use crate::config::source::SecretSource;
 use crate::config::{Config, durations};
+use crate::domain::dialect::Dialect;
 use crate::domain::matcher::{Glob, Team};
 use crate::domain::money::{Usd, percent_digits};
 use crate::domain::rule::{At, Gap, Limit, Quantity, Rule, Threshold, Watch};
@@ -68,19 +69,15 @@ impl Page {
         }
         self.text(
             "dialect",
-            if organization.is_auto {
-                "auto"
-            } else {
-                "guide"
-            },
+            organization.dialect.map_or("auto", Dialect::name),
         );
+        self.text("api_version", &organization.api_version);
         self.set("admin_key", source(&organization.admin_key));
         self.text("timeout", wait(organization.timeout));
         self.set("max_concurrency", organization.max_concurrency);
-        self.set(
-            "max_requests_per_minute",
-            organization.max_requests_per_minute,
-        );
+        if let Some(per_minute) = organization.max_requests_per_minute {
+            self.set("max_requests_per_minute", per_minute);
+        }
         if let Some(path) = &organization.ca_file {
             self.text("ca_file", path.display());
         }
@@ -114,7 +111,16 @@ impl Page {
         self.heading("[metrics]");
         self.set("by_model", config.metrics.by_model);
         self.set("by_api_key", config.metrics.by_api_key);
+        self.set("by_user", config.metrics.by_user);
         self.set("max_series", config.metrics.max_series);
+        if let Some(file) = &config.prices.file {
+            self.heading("[prices]");
+            self.text("file", file.display());
+        }
+        if let Some(people) = config.privacy.people {
+            self.heading("[privacy]");
+            self.text("people", people.as_str());
+        }
         self.heading("[log]");
         self.text("level", &config.log.level);
         self.text("format", if config.log.is_json { "json" } else { "text" });

@@ -64,10 +64,15 @@ fn read_line(section: &Section<'_>, watch: Watch) -> Option<(&'static str, At, S
             percent.map(|percent| ("at", At::Share(percent), percent.to_string()))
         }
         (false, true) if !is_in_usd(watch) => {
-            section.problem(
-                "at_usd",
-                "belongs to `watch = \"spend\"`; use `at = \"80%\"`",
-            );
+            let message = match watch {
+                Watch::Reconciliation(Gap::Usd | Gap::Percent) => {
+                    "does not fit `limit_percent`; use `at = \"80%\"`"
+                }
+                Watch::Spend | Watch::Tokens | Watch::Requests | Watch::DataAge => {
+                    "belongs to `watch = \"spend\"`; use `at = \"80%\"`"
+                }
+            };
+            section.problem("at_usd", message);
             None
         }
         (false, true) => {

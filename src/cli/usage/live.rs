@@ -53,7 +53,7 @@ async fn ask_one(
     let counts = Arc::new(RequestCounts::default());
     let clock = Clock::system();
     let api = wiring::api(organization, environment, &clock, &Chance::System, counts).await?;
-    if organization.is_auto {
+    if organization.dialect.is_none() {
         api.detect_dialect()
             .await
             .map_err(|error| Failure::World(causes(&error)))?;
