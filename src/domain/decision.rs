@@ -312,6 +312,7 @@ impl Round<'_> {
             labels: rule.map(|rule| rule.labels.clone()).unwrap_or_default(),
             top: Vec::new(),
             forecast: None,
+            reconciled: None,
         }
     }
 }

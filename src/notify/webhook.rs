@@ -10,6 +10,7 @@ use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
+use crate::domain::ids::ModelName;
 use crate::domain::money::{Usd, overage_percent, percent_digits};
 use crate::domain::notification::{Contributor, Fact, Reason};
 use crate::domain::rule::{Gap, Quantity, Watch};
@@ -354,6 +355,15 @@ fn figures(fact: &Fact) -> Value {
     });
     if let Value::Object(rest) = rest {
         figures.extend(rest);
+    }
+    if let Some(sides) = &fact.reconciled {
+        let unpriced: Vec<&str> = sides.unpriced.iter().map(ModelName::as_str).collect();
+        figures.insert("billed_usd".to_owned(), sides.billed.to_string().into());
+        figures.insert(
+            "estimated_usd".to_owned(),
+            sides.estimated.to_string().into(),
+        );
+        figures.insert("unpriced_models".to_owned(), unpriced.into());
     }
     Value::Object(figures)
 }

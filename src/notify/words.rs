@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::ids::{UNASSIGNED, UNATTRIBUTED};
-use crate::domain::money::{Usd, div_half_even, group_thousands};
+use crate::domain::money::{Usd, div_half_even, group_thousands, percent_digits};
 use crate::domain::notification::Fact;
 use crate::domain::rule::{Gap, Quantity, Watch};
 use crate::domain::span::Span;
@@ -50,7 +50,7 @@ fn is_treacherous(c: char) -> bool {
         || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// `workspace Search`; what has no name of its own is described.
+/// `workspace Search`, `API key "ci" (apikey_01)`; what has no name of its own is described.
 pub fn subject(fact: &Fact) -> String {
     let subject = &fact.identity.slot.subject;
     match (subject.kind, &*subject.id) {
@@ -59,6 +59,9 @@ pub fn subject(fact: &Fact) -> String {
         (SubjectKind::Team, UNASSIGNED) => "usage of no team".to_owned(),
         (SubjectKind::ApiKey, UNATTRIBUTED) => "usage without an API key".to_owned(),
         (SubjectKind::User, UNATTRIBUTED) => "usage of nobody in particular".to_owned(),
+        (SubjectKind::ApiKey, id) if id != fact.subject_name => {
+            format!("API key \"{}\" ({})", clean(&fact.subject_name), clean(id))
+        }
         (kind, _) => format!("{} {}", kind_word(kind), clean(&fact.subject_name)),
     }
 }
@@ -75,7 +78,7 @@ pub fn kind_word(kind: SubjectKind) -> &'static str {
     }
 }
 
-/// `$5,630.00`, `1,200,000 tokens`, `3 h 5 min`.
+/// `$5,630.00`, `1,200,000 tokens`, `3 h 5 min`, `8.1%`.
 pub fn quantity(watch: Watch, quantity: Quantity) -> String {
     match watch {
         Watch::Spend | Watch::Reconciliation(Gap::Usd) => dollars(Usd::from_pico(quantity)),
@@ -132,13 +135,13 @@ fn seconds(seconds: i128) -> String {
     words.join(" ")
 }
 
-/// Millionths of a percent with one decimal, rounded half to even: `8.1%`.
+/// Millionths of a percent to at most one decimal, rounded half to even: `8.1%`, `5%`. What would be rounded to nothing
+/// keeps all its digits.
 fn percent(millionths: Quantity) -> String {
-    share(PERCENT, millionths).unwrap_or_default()
+    let rounded = div_half_even(millionths, 100_000) * 100_000;
+    let told = if rounded == 0 { millionths } else { rounded };
+    format!("{}%", percent_digits(told))
 }
-
-/// Millionths of a percent in the whole.
-const PERCENT: Quantity = 100_000_000;
 
 /// `value` as a share of `whole`, with one decimal, rounded half to even: `82.0%`; `None` where the whole is not above 0.
 pub fn share(whole: Quantity, value: Quantity) -> Option<String> {
@@ -272,6 +275,10 @@ mod tests {
         assert_eq!(quantity(Watch::DataAge, 11_100), "3 h 5 min");
         assert_eq!(quantity(Watch::DataAge, 86_400), "1 day");
         assert_eq!(quantity(Watch::DataAge, 0), "0 s");
+        let percent = |millionths| quantity(Watch::Reconciliation(Gap::Percent), millionths);
+        assert_eq!(percent(8_053_000), "8.1%");
+        assert_eq!(percent(5_000_000), "5%");
+        assert_eq!(percent(49_000), "0.049%");
         assert_eq!(share(5_000, 4_100).as_deref(), Some("82.0%"));
         assert_eq!(share(0, 1), None);
     }
