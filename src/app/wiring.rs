@@ -32,7 +32,7 @@ pub fn api_settings(organization: &Organization) -> ApiSettings {
         base_url: organization.base_url.clone(),
         timeout: organization.timeout,
         max_concurrency: organization.max_concurrency,
-        max_requests_per_minute: Some(organization.max_requests_per_minute),
+        max_requests_per_minute: organization.max_requests_per_minute,
         ca_file: organization.ca_file.clone(),
     }
 }

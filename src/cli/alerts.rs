@@ -9,8 +9,8 @@ use crate::cli::output::{Cell, Column, Format, Sheet, hidden, json_text, print, 
 use crate::config::source::Environment;
 use crate::domain::alert::{EndedBy, State};
 use crate::domain::ids::{OrganizationName, RuleName};
-use crate::domain::money::Usd;
-use crate::domain::rule::{Quantity, Watch};
+use crate::domain::money::{Usd, percent_digits};
+use crate::domain::rule::{Gap, Quantity, Watch};
 use crate::store::Store;
 use crate::store::alerts::{AlertChange, AlertFilter, AlertRow, Found, Phase};
 
@@ -230,10 +230,11 @@ fn state_word(phase: Phase) -> &'static str {
     }
 }
 
-/// In USD, tokens, requests or seconds.
+/// In USD, tokens, requests, seconds or percent.
 pub fn figure(watch: Watch, quantity: Quantity) -> Cell {
     match watch {
-        Watch::Spend => Cell::Money(Usd::from_pico(quantity)),
+        Watch::Spend | Watch::Reconciliation(Gap::Usd) => Cell::Money(Usd::from_pico(quantity)),
+        Watch::Reconciliation(Gap::Percent) => Cell::Decimal(percent_digits(quantity)),
         Watch::Tokens | Watch::Requests | Watch::DataAge => Cell::Count(quantity),
     }
 }

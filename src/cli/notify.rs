@@ -148,5 +148,6 @@ fn fact(organization: OrganizationName, now: Timestamp) -> Fact {
         labels: BTreeMap::from([("test".to_owned(), "true".to_owned())]),
         top: Vec::new(),
         forecast: None,
+        reconciled: None,
     }
 }

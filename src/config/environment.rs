@@ -1,7 +1,10 @@
 //! A start without any file: what the environment alone says, written as the file it stands for.
 
+use std::path::Path;
+
 use crate::config::problem::{Place, Problem, Problems};
 use crate::config::source::Environment;
+use crate::config::tree::NO_FILE;
 use crate::domain::money::Usd;
 
 /// The file that the environment stands for. Values are named by their variables, never written down.
@@ -17,8 +20,8 @@ impl StandIn {
     /// Tells a problem of the text as one of the variable behind it.
     pub fn blame(&self, problem: Problem) -> Problem {
         let variable = match &problem.place {
-            Place::Line(_, line) => self.variables.get(line - 1),
-            Place::File(_) | Place::Variable(_) | Place::Nowhere => None,
+            Place::Line(path, line) if path == Path::new(NO_FILE) => self.variables.get(line - 1),
+            Place::Line(..) | Place::File(_) | Place::Variable(_) | Place::Nowhere => None,
         };
         match variable {
             Some(variable) => {

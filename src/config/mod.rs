@@ -36,12 +36,14 @@ use crate::config::digests::Digest;
 use crate::config::near::unknown;
 use crate::config::notifiers::{Notifier, NotifierKind};
 use crate::config::organizations::Organization;
+use crate::config::prices::PriceTable;
 use crate::config::problem::{Problem, Problems};
 use crate::config::reader::Section;
 use crate::config::sections::{Audit, Heartbeat, Http, Log, Metrics, Poll, Store};
 use crate::config::source::Environment;
-use crate::config::tree::Tree;
+use crate::config::tree::{NO_FILE, Tree};
 use crate::domain::matcher::Team;
+use crate::domain::privacy::Privacy;
 use crate::domain::rule::Rule;
 
 /// What `init` writes: the annotated example.
@@ -62,6 +64,10 @@ pub struct Config {
     pub http: Http,
     /// What is measured.
     pub metrics: Metrics,
+    /// List prices, by which spend is estimated.
+    pub prices: PriceTable,
+    /// By what people are named.
+    pub privacy: Privacy,
     /// What is logged.
     pub log: Log,
     /// A dead-man's switch.
@@ -133,6 +139,8 @@ pub fn read(
         store: sections::read_store(&root),
         http: sections::read_http(&root),
         metrics: sections::read_metrics(&root),
+        prices: prices::read_section(&root),
+        privacy: sections::read_privacy(&root),
         log: sections::read_log(&root),
         heartbeat: sections::read_heartbeat(&root),
         teams: teams::read(&root),
@@ -145,7 +153,9 @@ pub fn read(
     sections::check_windows(&root, &config.poll, &config.store);
     rules::check_names(&root, &config.organizations, &config.teams);
     root.finish();
-    let warnings = problems.sorted().into_warnings()?;
+    let warnings = problems
+        .sorted(file.unwrap_or(Path::new(NO_FILE)))
+        .into_warnings()?;
     Ok(Config { warnings, ..config })
 }
 
@@ -203,6 +213,41 @@ mod tests {
             problems,
             "environment variable `SPENDWATCH__HTTP__LISTN`: `http.listn` is an unknown key; did you mean `listen`?"
         );
+    }
+
+    #[test]
+    fn prices_of_ones_own_are_read_at_every_load_and_what_is_wrong_in_them_is_told_as_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("prices.csv");
+        let mut environment = environment();
+        let shown = path.display().to_string();
+        environment.insert("SPENDWATCH__PRICES__FILE".into(), shown.clone());
+        environment.insert("SPENDWATCH__PRIVACY__PEOPLE".into(), "hidden".into());
+        environment.insert("SPENDWATCH__METRICS__BY_USER".into(), "true".into());
+        let head = "model,input_usd_per_mtok,output_usd_per_mtok,cache_write_5m_usd_per_mtok,\
+                    cache_write_1h_usd_per_mtok,cache_read_usd_per_mtok";
+        let load_with = |line: &str| {
+            std::fs::write(&path, format!("\u{feff}{head}\n{line}\n")).unwrap();
+            let stand_in = environment::as_file(&environment).unwrap();
+            read(&stand_in.text, None, &environment)
+                .map_err(|problems| problems.map(|it| stand_in.blame(it)).to_string())
+        };
+        let input = |config: &Config, model: &str| {
+            let day = "2026-11-24".parse().unwrap();
+            let price = config.prices.prices.on(&model.into(), day);
+            price.map(|price| price.rates.input.to_string())
+        };
+        let config = load_with("claude-opus-5,7,1,1,1,1").unwrap();
+        assert_eq!(input(&config, "claude-opus-5").as_deref(), Some("7"));
+        assert!(input(&config, "claude-sonnet-5").is_some());
+        assert_eq!(config.privacy.in_metrics().as_str(), "hidden");
+        assert!(config.metrics.by_user);
+        let config = load_with("claude-opus-5,8,1,1,1,1").unwrap();
+        assert_eq!(input(&config, "claude-opus-5").as_deref(), Some("8"));
+        let told = load_with("claude-opus-5,x,1,1,1,1").unwrap_err();
+        let expected =
+            "line 2: `input_usd_per_mtok`: `x` is not right: USD per million tokens, such as 0.25";
+        assert_eq!(told, format!("{shown}, {expected}"));
     }
 
     #[test]

@@ -3,16 +3,21 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::civil::Date;
+
 use crate::config::problem::shown;
 use crate::config::reader::Section;
 use crate::config::source::SecretSource;
 use crate::config::{credentials, durations};
+use crate::domain::dialect::Dialect;
 use crate::domain::ids::OrganizationName;
 
 /// Where the real service is.
 pub const DEFAULT_BASE_URL: &str = "https://api.anthropic.com";
-/// Requests a minute in the guide dialect.
-pub const GUIDE_REQUESTS_PER_MINUTE: u32 = 60;
+/// The version of the API that is asked for.
+pub const DEFAULT_API_VERSION: &str = "2023-06-01";
+/// The versions that this program was written for.
+const API_VERSIONS: [&str; 2] = [DEFAULT_API_VERSION, "2026-10-21"];
 
 /// One account.
 #[derive(Debug, Clone)]
@@ -21,16 +26,18 @@ pub struct Organization {
     pub name: OrganizationName,
     /// With or without `/v1`.
     pub base_url: String,
-    /// Whether the server is asked how it speaks.
-    pub is_auto: bool,
+    /// How the server speaks; `None` where it is asked.
+    pub dialect: Option<Dialect>,
+    /// The value of the header `anthropic-version`: a day, like `2023-06-01`.
+    pub api_version: String,
     /// The key's source.
     pub admin_key: SecretSource,
     /// One request.
     pub timeout: Duration,
     /// Requests at once.
     pub max_concurrency: usize,
-    /// 0 is no limit.
-    pub max_requests_per_minute: u32,
+    /// `None` is the dialect's own limit, 0 is none.
+    pub max_requests_per_minute: Option<u32>,
     /// An own root certificate.
     pub ca_file: Option<PathBuf>,
 }
@@ -69,8 +76,10 @@ fn read_one(section: &Section<'_>) -> Option<Organization> {
         Some("default".to_owned())
     };
     let base_url = read_base_url(section);
-    let later = ["analytics", "reports"];
-    let is_auto = section.word("dialect", &[("auto", true), ("guide", false)], &later, true);
+    let mut dialects = vec![("auto", None)];
+    dialects.extend(Dialect::ALL.map(|dialect| (dialect.name(), Some(dialect))));
+    let dialect = section.word("dialect", &dialects, &[], None);
+    let api_version = read_api_version(section);
     let admin_key = credentials::read(section, "admin_key");
     if !section.has("admin_key") {
         section.problem(
@@ -85,15 +94,36 @@ fn read_one(section: &Section<'_>) -> Option<Organization> {
     Some(Organization {
         name: OrganizationName::new(name?),
         base_url,
-        is_auto,
+        dialect,
+        api_version,
         admin_key: admin_key?,
         timeout,
         max_concurrency: usize::try_from(max_concurrency).unwrap_or(2),
-        max_requests_per_minute: per_minute
-            .and_then(|n| u32::try_from(n).ok())
-            .unwrap_or(GUIDE_REQUESTS_PER_MINUTE),
+        max_requests_per_minute: per_minute.and_then(|n| u32::try_from(n).ok()),
         ca_file,
     })
+}
+
+/// A version that came after this program may mean other things by the same words.
+fn read_api_version(section: &Section<'_>) -> String {
+    let Some(text) = section.text("api_version") else {
+        return DEFAULT_API_VERSION.to_owned();
+    };
+    let known = API_VERSIONS
+        .map(|version| format!("`{version}`"))
+        .join(" and ");
+    let is_day = text.value.len() == 10 && text.value.parse::<Date>().is_ok();
+    if !is_day {
+        let message = format!("is `{}`, which is no version; there is {known}", text.value);
+        section.problem("api_version", message);
+    } else if !API_VERSIONS.contains(&text.value.as_str()) {
+        let message = format!(
+            "is `{}`, which this version does not know; it knows {known}",
+            text.value
+        );
+        section.warn("api_version", message);
+    }
+    text.value
 }
 
 fn read_ca_file(section: &Section<'_>) -> Option<PathBuf> {

@@ -1,11 +1,18 @@
 //! List prices from a table: the one that is built in, and one of the user's own with the same columns.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use csv::{ReaderBuilder, StringRecord};
 use jiff::civil::Date;
 
+use crate::config::near::nearest;
+use crate::config::problem::{Place, Problem};
+use crate::config::reader::Section;
 use crate::domain::ids::ModelName;
 use crate::domain::money::{Percent, Usd};
 use crate::domain::prices::{Long, Price, Prices, Rates};
@@ -15,6 +22,96 @@ const BUILT_IN: &str = include_str!("prices.csv");
 
 /// No price is above this: what is, was written in other units. USD per million tokens.
 const MOST: Usd = Usd::from_dollars(10_000);
+
+/// No table of prices is as long as this, in bytes.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+
+/// `[prices]`: what tokens cost, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriceTable {
+    /// The user's own, with as many models as they like.
+    pub file: Option<PathBuf>,
+    /// Those that are built in, each model of the file in its place.
+    pub prices: Arc<Prices>,
+}
+
+/// Reads `[prices]` and the file that it names. What is wrong in that file is told with its own lines.
+pub fn read_section(root: &Section<'_>) -> PriceTable {
+    let (mut file, mut prices) = (None, built_in());
+    if let Some(section) = root.section("prices") {
+        if section.has("file") {
+            file = section
+                .required_text("file")
+                .map(|text| PathBuf::from(text.value));
+        }
+        if let Some(own) = file.as_deref().and_then(|path| read_file(&section, path)) {
+            prices.replace_with(own);
+        }
+        section.finish();
+    }
+    PriceTable {
+        file,
+        prices: Arc::new(prices),
+    }
+}
+
+fn read_file(section: &Section<'_>, path: &Path) -> Option<Prices> {
+    let text = match read_text(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = format!("names `{}`, which cannot be read: {error}", path.display());
+            section.problem("file", message);
+            return None;
+        }
+    };
+    let at = |line: u64, problem: String| {
+        let line = usize::try_from(line.max(1)).unwrap_or(usize::MAX);
+        Problem::new(Place::Line(path.to_owned(), line), "", problem)
+    };
+    for slip in slips(&text) {
+        section.warn_elsewhere(at(1, slip));
+    }
+    match read(&text) {
+        Ok(prices) => Some(prices),
+        Err(wrong) => {
+            for error in wrong {
+                section.problem_elsewhere(at(error.line, error.problem));
+            }
+            None
+        }
+    }
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?
+        .take(MAX_FILE + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        let message = format!("it is longer than {MAX_FILE} bytes, which is no table of prices");
+        return Err(io::Error::other(message));
+    }
+    Ok(text)
+}
+
+/// Columns that are passed over though one that is known was probably meant.
+fn slips(text: &str) -> Vec<String> {
+    let mut reader = ReaderBuilder::new().from_reader(text.as_bytes());
+    let Ok(headings) = reader.headers() else {
+        return Vec::new();
+    };
+    let headings: Vec<&str> = headings.iter().map(str::trim).collect();
+    let known = || REQUIRED.into_iter().chain(OPTIONAL);
+    let is_known = |heading: &&&str| known().any(|name| name == **heading);
+    let slip = |heading: &&str| {
+        let meant = nearest(heading, known().filter(|name| !headings.contains(name)))?;
+        Some(format!(
+            "`{heading}` is no column and is passed over; did you mean `{meant}`?"
+        ))
+    };
+    let others = headings.iter().filter(|heading| !is_known(heading));
+    others.filter_map(slip).collect()
+}
 
 /// What is wrong with a line of a table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +184,15 @@ const REQUIRED: [&str; 6] = [
     "cache_write_5m_usd_per_mtok",
     "cache_write_1h_usd_per_mtok",
     "cache_read_usd_per_mtok",
+];
+
+const OPTIONAL: [&str; 6] = [
+    "valid_from",
+    "valid_until",
+    "long_over_tokens",
+    "long_context_input",
+    "long_context_output",
+    "discount_percent",
 ];
 
 fn at(line: u64, problem: impl fmt::Display) -> PriceError {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where something stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,14 +143,14 @@ impl Problems {
         }
     }
 
-    /// In the order of the file.
+    /// In the order of the configuration's file; after it, those of files that it names, in theirs.
     #[must_use]
-    pub fn sorted(self) -> Problems {
+    pub fn sorted(self, file: &Path) -> Problems {
         let sorted = |problems: RefCell<Vec<Problem>>| {
             let mut problems = problems.into_inner();
             problems.sort_by_key(|problem| match &problem.place {
-                Place::Line(_, line) => *line,
-                Place::File(_) | Place::Variable(_) | Place::Nowhere => 0,
+                Place::Line(path, line) => (file != path, *line),
+                Place::File(_) | Place::Variable(_) | Place::Nowhere => (false, 0),
             });
             RefCell::new(problems)
         };

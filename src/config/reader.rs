@@ -74,6 +74,16 @@ impl<'a> Section<'a> {
             .warn(Problem::new(place.clone(), self.key(key), message.into()));
     }
 
+    /// Tells a problem of a file that the configuration names.
+    pub fn problem_elsewhere(&self, problem: Problem) {
+        self.problems.add(problem);
+    }
+
+    /// Tells what should be looked at in a file that the configuration names.
+    pub fn warn_elsewhere(&self, problem: Problem) {
+        self.problems.warn(problem);
+    }
+
     /// Tells that something is wrong with a value that was read before.
     pub fn problem_at<T>(&self, sited: &Sited<T>, message: impl Into<String>) {
         self.problems.add(Problem::new(

@@ -9,33 +9,22 @@ use crate::config::organizations::Organization;
 use crate::config::reader::Section;
 use crate::config::terms::{read_glob, read_notify, read_period, read_zone};
 use crate::config::{durations, thresholds};
+use crate::domain::dialect::Dialect;
 use crate::domain::ids::{NotifierName, RuleName, UNASSIGNED};
 use crate::domain::matcher::{Glob, Matcher, Team};
-use crate::domain::money::Percent;
+use crate::domain::money::{Percent, Usd};
 use crate::domain::period::Period;
-use crate::domain::rule::{Limit, Quantity, Rule, Watch};
+use crate::domain::rule::{Gap, Limit, Quantity, Rule, Watch};
 use crate::domain::subject::SubjectKind;
 
-const WATCHES: [(&str, Watch); 4] = [
+const WATCHES: [(&str, Watch); 5] = [
     ("spend", Watch::Spend),
     ("tokens", Watch::Tokens),
     ("requests", Watch::Requests),
     ("data_age", Watch::DataAge),
+    ("reconciliation", Watch::Reconciliation(Gap::Usd)),
 ];
-const LATER_WATCHES: [&str; 6] = [
-    "forecast",
-    "burn_rate",
-    "anomaly",
-    "reconciliation",
-    "lifecycle",
-    "runway",
-];
-const SUBJECTS: [(&str, SubjectKind); 4] = [
-    ("organization", SubjectKind::Organization),
-    ("workspace", SubjectKind::Workspace),
-    ("model", SubjectKind::Model),
-    ("team", SubjectKind::Team),
-];
+const LATER_WATCHES: [&str; 5] = ["forecast", "burn_rate", "anomaly", "lifecycle", "runway"];
 
 /// Reads the enabled ones. `notifiers` are the names that exist.
 pub fn read(root: &Section<'_>, notifiers: &[String]) -> Vec<Rule> {
@@ -57,12 +46,27 @@ pub fn read(root: &Section<'_>, notifiers: &[String]) -> Vec<Rule> {
     rules
 }
 
-/// What a rule is narrowed to is told when no organization or team has such a name: the rule would watch nothing.
+/// What a rule is narrowed to is told when no organization or team has such a name: the rule would watch nothing. So would
+/// one about keys or people where all organizations are known to speak the guide dialect.
 pub fn check_names(root: &Section<'_>, organizations: &[Organization], teams: &[Team]) {
+    let is_without_keys = !organizations.is_empty()
+        && organizations
+            .iter()
+            .all(|organization| organization.dialect == Some(Dialect::Guide));
     for rule in root.sections("rules") {
+        let for_each = rule.text("for_each").map(|text| text.value);
+        let kind = for_each.as_deref().and_then(SubjectKind::parse);
+        if is_without_keys && matches!(kind, Some(SubjectKind::ApiKey | SubjectKind::User)) {
+            rule.warn("for_each", NO_KEYS);
+        }
         let Some(section) = rule.section("match") else {
             continue;
         };
+        for key in ["api_key", "user"] {
+            if is_without_keys && section.has(key) {
+                section.warn(key, NO_KEYS);
+            }
+        }
         let warn_unless = |key, is_known: &dyn Fn(&Glob) -> bool| {
             let Some(text) = section.text(key) else {
                 return;
@@ -83,29 +87,23 @@ pub fn check_names(root: &Section<'_>, organizations: &[Organization], teams: &[
     }
 }
 
+const NO_KEYS: &str = "asks who used it: the guide dialect tells no usage by API key or person, so the rule has no subject";
+
 fn read_one(section: &Section<'_>, name: Option<String>, notifiers: &[String]) -> Option<Rule> {
-    let watch = section.word("watch", &WATCHES, &LATER_WATCHES, Watch::Spend);
-    let for_each = section.word(
-        "for_each",
-        &SUBJECTS,
-        &["api_key", "user"],
-        SubjectKind::Organization,
-    );
-    let is_of_age = watch == Watch::DataAge;
-    if is_of_age && section.has("period") {
+    let watch = read_watch(section);
+    let subjects = SubjectKind::ALL.map(|kind| (kind.as_str(), kind));
+    let for_each = section.word("for_each", &subjects, &[], SubjectKind::Organization);
+    if watch == Watch::DataAge && section.has("period") {
         section.problem("period", "has no meaning for the age of data; leave it out");
     }
-    if is_of_age && matches!(for_each, SubjectKind::Model | SubjectKind::Team) {
-        section.problem(
-            "for_each",
-            "must be organization or workspace for the age of data",
-        );
+    if let Some(message) = why_not(watch, for_each) {
+        section.problem("for_each", message);
     }
-    let matcher = read_matcher(section);
+    let matcher = read_matcher(section, watch);
     let limit = read_limit(section, watch, for_each);
     let hold = durations::read(section, "for").unwrap_or(SignedDuration::ZERO);
     let keep_firing = durations::read(section, "keep_firing_for").unwrap_or(SignedDuration::ZERO);
-    let _checked_only = read_usd(section, "min_usd");
+    let min_usd = read_usd(section, "min_usd").unwrap_or_default();
     let labels = read_labels(section);
     let everyone = || notifiers_or_console(notifiers);
     let period = read_period(section, Period::Month);
@@ -123,6 +121,7 @@ fn read_one(section: &Section<'_>, name: Option<String>, notifiers: &[String]) -
     Some(Rule {
         name: RuleName::new(name?),
         limit: limit?,
+        min_usd: Usd::from_pico(min_usd),
         watch,
         for_each,
         matcher,
@@ -136,6 +135,40 @@ fn read_one(section: &Section<'_>, name: Option<String>, notifiers: &[String]) -
         notify,
         labels,
     })
+}
+
+/// The key of its limit tells in which unit a gap is measured.
+fn read_watch(section: &Section<'_>) -> Watch {
+    match section.word("watch", &WATCHES, &LATER_WATCHES, Watch::Spend) {
+        Watch::Reconciliation(Gap::Usd) if section.has("limit_percent") => {
+            Watch::Reconciliation(Gap::Percent)
+        }
+        watch @ (Watch::Spend
+        | Watch::Tokens
+        | Watch::Requests
+        | Watch::DataAge
+        | Watch::Reconciliation(Gap::Usd | Gap::Percent)) => watch,
+    }
+}
+
+/// Why a watch has no meaning for each of a kind; `None` where it has.
+fn why_not(watch: Watch, for_each: SubjectKind) -> Option<&'static str> {
+    let is_of_age = match watch {
+        Watch::Spend | Watch::Tokens | Watch::Requests => return None,
+        Watch::DataAge => true,
+        Watch::Reconciliation(Gap::Usd | Gap::Percent) => false,
+    };
+    match for_each {
+        SubjectKind::Organization | SubjectKind::Workspace => None,
+        SubjectKind::Model if !is_of_age => None,
+        SubjectKind::Model | SubjectKind::ApiKey | SubjectKind::User | SubjectKind::Team => {
+            Some(if is_of_age {
+                "must be organization or workspace for the age of data"
+            } else {
+                "must be organization, workspace or model for reconciliation: nothing else is billed by itself"
+            })
+        }
+    }
 }
 
 /// Without any notifier in the file there is the console.
@@ -186,7 +219,7 @@ fn read_labels(section: &Section<'_>) -> BTreeMap<String, String> {
     labels
 }
 
-fn read_matcher(rule: &Section<'_>) -> Matcher {
+fn read_matcher(rule: &Section<'_>, watch: Watch) -> Matcher {
     let Some(section) = rule.section("match") else {
         return Matcher::default();
     };
@@ -201,11 +234,24 @@ fn read_matcher(rule: &Section<'_>) -> Matcher {
         model: glob("model"),
         team: glob("team"),
         api_key: glob("api_key"),
+        user: glob("user"),
     };
-    section.finish();
-    if matcher.api_key.is_some() {
-        rule.warn("match", "asks for an API key: the guide dialect tells no usage by key, so the rule has no subject");
+    let is_by_whom = match watch {
+        Watch::Spend | Watch::Tokens | Watch::Requests => true,
+        Watch::DataAge | Watch::Reconciliation(Gap::Usd | Gap::Percent) => false,
+    };
+    for key in ["api_key", "user"] {
+        if !is_by_whom && section.has(key) {
+            section.problem(
+                key,
+                format!(
+                    "does not fit `watch = \"{}\"`; leave it out",
+                    watch.as_str()
+                ),
+            );
+        }
     }
+    section.finish();
     matcher
 }
 
@@ -216,24 +262,30 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
         Watch::Tokens => "limit_tokens",
         Watch::Requests => "limit_requests",
         Watch::DataAge => "limit_age",
+        Watch::Reconciliation(Gap::Usd) => "limit_usd",
+        Watch::Reconciliation(Gap::Percent) => "limit_percent",
     };
     let given = [
         ("limit_usd", read_usd(section, "limit_usd")),
         ("limit_tokens", read_count(section, "limit_tokens")),
         ("limit_requests", read_count(section, "limit_requests")),
         ("limit_age", read_age(section)),
+        ("limit_percent", read_percent(section)),
     ];
     for (key, _) in given
         .iter()
         .filter(|(key, _)| *key != fitting && section.has(key))
     {
-        section.problem(
-            key,
-            format!(
+        let message = match (watch, *key) {
+            (Watch::Reconciliation(Gap::Percent), "limit_usd") => {
+                format!("and `{fitting}` are two limits; keep one")
+            }
+            (watch, _) => format!(
                 "does not fit `watch = \"{}\"`; use `{fitting}`",
                 watch.as_str()
             ),
-        );
+        };
+        section.problem(key, message);
     }
     if section.has("limits_usd") {
         section.problem(
@@ -246,14 +298,22 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
         if section.has(fitting) {
             section.problem("limit", format!("and `{fitting}` are two limits; keep one"));
         }
-        return read_server_limit(section, watch, for_each);
+        return read_server_limit(section, watch, for_each, fitting);
     }
     let limit = given
         .into_iter()
         .find(|(key, _)| *key == fitting)
         .and_then(|(_, limit)| limit);
     if !section.has(fitting) {
-        section.problem(fitting, "is missing: a rule needs a limit");
+        let message = match watch {
+            Watch::Reconciliation(Gap::Usd | Gap::Percent) => {
+                "is missing: a rule needs a limit, this or `limit_percent`"
+            }
+            Watch::Spend | Watch::Tokens | Watch::Requests | Watch::DataAge => {
+                "is missing: a rule needs a limit"
+            }
+        };
+        section.problem(fitting, message);
     }
     limit.map(Limit::Fixed)
 }
@@ -270,14 +330,31 @@ fn read_age(section: &Section<'_>) -> Option<Quantity> {
     Some(Quantity::from(age.as_secs()))
 }
 
-fn read_server_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Option<Limit> {
+/// A percentage of the estimate. 0 would be told of every rounding.
+fn read_percent(section: &Section<'_>) -> Option<Quantity> {
+    let digits = section.digits("limit_percent")?.value;
+    let percent = Percent::parse(&format!("{digits}%"));
+    if percent.is_none() {
+        let message = format!("is {digits}, it must be a percentage above 0, like 5 or 2.5");
+        section.problem("limit_percent", message);
+    }
+    percent.map(|percent| Quantity::from(percent.millionths()))
+}
+
+fn read_server_limit(
+    section: &Section<'_>,
+    watch: Watch,
+    for_each: SubjectKind,
+    fitting: &str,
+) -> Option<Limit> {
     let words = [
         ("workspace", Some(Limit::Workspace)),
         ("organization", Some(Limit::Organization)),
     ];
     let limit = section.word("limit", &words, &[], None)?;
     if watch != Watch::Spend {
-        section.problem("limit", "is of spend alone: the service tells no other; use `limit_tokens`, `limit_requests` or `limit_age`");
+        let message = format!("is of spend alone: the service tells no other; use `{fitting}`");
+        section.problem("limit", message);
         return None;
     }
     let needed = if limit == Limit::Workspace {

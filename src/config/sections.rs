@@ -1,4 +1,4 @@
-//! The sections of single values: poll, store, http, metrics, log, heartbeat, audit.
+//! The sections of single values: poll, store, http, metrics, privacy, log, heartbeat, audit.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use crate::config::source::SecretSource;
 use crate::config::terms::read_schedule;
 use crate::config::{credentials, durations};
 use crate::domain::period::Zone;
+use crate::domain::privacy::{People, Privacy};
 use crate::domain::schedule::Schedule;
 
 /// `[poll]`: when and what is read.
@@ -62,6 +63,8 @@ pub struct Metrics {
     pub by_model: bool,
     /// Where the dialect has them.
     pub by_api_key: bool,
+    /// Where the dialect has them.
+    pub by_user: bool,
     /// Of one metric.
     pub max_series: usize,
 }
@@ -250,6 +253,7 @@ pub fn read_metrics(root: &Section<'_>) -> Metrics {
     let mut metrics = Metrics {
         by_model: true,
         by_api_key: false,
+        by_user: false,
         max_series: 200_000,
     };
     let Some(section) = root.section("metrics") else {
@@ -257,12 +261,24 @@ pub fn read_metrics(root: &Section<'_>) -> Metrics {
     };
     metrics.by_model = section.bool("by_model", true);
     metrics.by_api_key = section.bool("by_api_key", false);
+    metrics.by_user = section.bool("by_user", false);
     let max_series = section.integer("max_series", (1, 100_000_000));
     metrics.max_series = max_series
         .and_then(|n| usize::try_from(n).ok())
         .unwrap_or(metrics.max_series);
     section.finish();
     metrics
+}
+
+/// `[privacy]`.
+pub fn read_privacy(root: &Section<'_>) -> Privacy {
+    let Some(section) = root.section("privacy") else {
+        return Privacy::default();
+    };
+    let words = People::ALL.map(|people| (people.as_str(), Some(people)));
+    let people = section.word("people", &words, &[], None);
+    section.finish();
+    Privacy { people }
 }
 
 /// `[log]`.

@@ -10,9 +10,10 @@ use crate::config::notifiers::{Email, MailTls, Notifier, NotifierKind};
 use crate::config::organizations::{Organization, check_base_url};
 use crate::config::source::SecretSource;
 use crate::config::{Config, durations};
+use crate::domain::dialect::Dialect;
 use crate::domain::matcher::{Glob, Team};
-use crate::domain::money::Usd;
-use crate::domain::rule::{At, Limit, Quantity, Rule, Threshold, Watch};
+use crate::domain::money::{Usd, percent_digits};
+use crate::domain::rule::{At, Gap, Limit, Quantity, Rule, Threshold, Watch};
 
 /// What stands where a secret was written in plain text.
 pub const HIDDEN: &str = "[hidden]";
@@ -68,19 +69,15 @@ impl Page {
         }
         self.text(
             "dialect",
-            if organization.is_auto {
-                "auto"
-            } else {
-                "guide"
-            },
+            organization.dialect.map_or("auto", Dialect::name),
         );
+        self.text("api_version", &organization.api_version);
         self.set("admin_key", source(&organization.admin_key));
         self.text("timeout", wait(organization.timeout));
         self.set("max_concurrency", organization.max_concurrency);
-        self.set(
-            "max_requests_per_minute",
-            organization.max_requests_per_minute,
-        );
+        if let Some(per_minute) = organization.max_requests_per_minute {
+            self.set("max_requests_per_minute", per_minute);
+        }
         if let Some(path) = &organization.ca_file {
             self.text("ca_file", path.display());
         }
@@ -114,7 +111,16 @@ impl Page {
         self.heading("[metrics]");
         self.set("by_model", config.metrics.by_model);
         self.set("by_api_key", config.metrics.by_api_key);
+        self.set("by_user", config.metrics.by_user);
         self.set("max_series", config.metrics.max_series);
+        if let Some(file) = &config.prices.file {
+            self.heading("[prices]");
+            self.text("file", file.display());
+        }
+        if let Some(people) = config.privacy.people {
+            self.heading("[privacy]");
+            self.text("people", people.as_str());
+        }
         self.heading("[log]");
         self.text("level", &config.log.level);
         self.text("format", if config.log.is_json { "json" } else { "text" });
@@ -150,6 +156,7 @@ impl Page {
             Limit::Workspace => self.text("limit", "workspace"),
             Limit::Organization => self.text("limit", "organization"),
         }
+        self.set("min_usd", rule.min_usd);
         self.set("thresholds", thresholds(&rule.thresholds));
         self.text("for", durations::text(rule.hold));
         self.text("keep_firing_for", durations::text(rule.keep_firing));
@@ -168,6 +175,7 @@ impl Page {
             ("model", &matcher.model),
             ("team", &matcher.team),
             ("api_key", &matcher.api_key),
+            ("user", &matcher.user),
         ];
         let given: Vec<_> = globs
             .into_iter()
@@ -180,7 +188,12 @@ impl Page {
 
     fn fixed_limit(&mut self, watch: Watch, limit: Quantity) {
         match watch {
-            Watch::Spend => self.set("limit_usd", Usd::from_pico(limit)),
+            Watch::Spend | Watch::Reconciliation(Gap::Usd) => {
+                self.set("limit_usd", Usd::from_pico(limit));
+            }
+            Watch::Reconciliation(Gap::Percent) => {
+                self.set("limit_percent", percent_digits(limit));
+            }
             Watch::Tokens => self.set("limit_tokens", limit),
             Watch::Requests => self.set("limit_requests", limit),
             Watch::DataAge => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::amounts::read_usd;
 use crate::config::reader::Section;
 use crate::domain::money::{Percent, Usd};
-use crate::domain::rule::{At, Limit, Quantity, Severity, Threshold, Watch};
+use crate::domain::rule::{At, Gap, Limit, Quantity, Severity, Threshold, Watch};
 
 /// In the order of the file; all of the limit, critical, where none is given.
 pub fn read(rule: &Section<'_>, watch: Watch, limit: Option<Limit>) -> Vec<Threshold> {
@@ -63,11 +63,16 @@ fn read_line(section: &Section<'_>, watch: Watch) -> Option<(&'static str, At, S
             }
             percent.map(|percent| ("at", At::Share(percent), percent.to_string()))
         }
-        (false, true) if watch != Watch::Spend => {
-            section.problem(
-                "at_usd",
-                "belongs to `watch = \"spend\"`; use `at = \"80%\"`",
-            );
+        (false, true) if !is_in_usd(watch) => {
+            let message = match watch {
+                Watch::Reconciliation(Gap::Usd | Gap::Percent) => {
+                    "does not fit `limit_percent`; use `at = \"80%\"`"
+                }
+                Watch::Spend | Watch::Tokens | Watch::Requests | Watch::DataAge => {
+                    "belongs to `watch = \"spend\"`; use `at = \"80%\"`"
+                }
+            };
+            section.problem("at_usd", message);
             None
         }
         (false, true) => {
@@ -88,6 +93,15 @@ fn read_line(section: &Section<'_>, watch: Watch) -> Option<(&'static str, At, S
                 "is missing: a threshold is either `at = \"80%\"` or `at_usd = 4000`",
             );
             None
+        }
+    }
+}
+
+fn is_in_usd(watch: Watch) -> bool {
+    match watch {
+        Watch::Spend | Watch::Reconciliation(Gap::Usd) => true,
+        Watch::Tokens | Watch::Requests | Watch::DataAge | Watch::Reconciliation(Gap::Percent) => {
+            false
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::config::source::Environment;
 /// What begins an environment variable for a single value.
 const PREFIX: &str = "SPENDWATCH__";
 
+/// Stands for the file of a text that is in none.
+pub const NO_FILE: &str = "(text)";
+
 /// What the environment says about one key, such as `http.listen`, unchecked. It stands above any file.
 pub fn in_environment<'a>(environment: &'a Environment, key: &str) -> Option<&'a str> {
     let names = |name: &str| {
@@ -158,7 +161,7 @@ impl Lines {
             starts: std::iter::once(0)
                 .chain(ends.map(|(end, _)| end + 1))
                 .collect(),
-            file: file.map_or_else(|| PathBuf::from("(text)"), Path::to_owned),
+            file: file.map_or_else(|| PathBuf::from(NO_FILE), Path::to_owned),
         }
     }
 

@@ -15,7 +15,8 @@ use crate::domain::policy::{Manners, Policy};
 pub fn settings(config: &Config, organization: &Organization) -> Settings {
     Settings {
         organization: organization.name.clone(),
-        dialect: (!organization.is_auto).then_some(Dialect::Guide),
+        // The only one that is spoken so far.
+        dialect: organization.dialect.map(|_| Dialect::Guide),
         max_concurrency: organization.max_concurrency,
         reading: Reading {
             settle: config.poll.settle,

@@ -81,6 +81,16 @@ pub fn break_down(by: SubjectKind, naming: Naming<'_>, rows: &[UsageRow]) -> Vec
             SubjectKind::Organization => naming.organization.as_str(),
             SubjectKind::Workspace => workspace,
             SubjectKind::Model => row.cell.model.as_str(),
+            SubjectKind::ApiKey => row
+                .cell
+                .api_key
+                .as_ref()
+                .map_or(UNATTRIBUTED, |key| key.as_str()),
+            SubjectKind::User => row
+                .cell
+                .user
+                .as_ref()
+                .map_or(UNATTRIBUTED, |user| user.as_str()),
             SubjectKind::Team => team_of(naming.teams, naming.directory, workspace),
         };
         *sums.entry((row.hour, id)).or_default() += row.amounts;
@@ -90,7 +100,11 @@ pub fn break_down(by: SubjectKind, naming: Naming<'_>, rows: &[UsageRow]) -> Vec
         subject: Subject::new(by, id),
         name: match by {
             SubjectKind::Workspace => naming.directory.name_of(id).to_owned(),
-            SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => id.to_owned(),
+            SubjectKind::Organization
+            | SubjectKind::Model
+            | SubjectKind::ApiKey
+            | SubjectKind::User
+            | SubjectKind::Team => id.to_owned(),
         },
         amounts,
     };

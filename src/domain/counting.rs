@@ -35,6 +35,8 @@ pub fn counts_for(
         SubjectKind::Organization => true,
         SubjectKind::Workspace => *subject.id == *workspace_id,
         SubjectKind::Model => *subject.id == *model,
+        // Not counted yet.
+        SubjectKind::ApiKey | SubjectKind::User => false,
         SubjectKind::Team => *subject.id == *team_named(ground.teams, workspace_id, name),
     };
     is_subject && is_part_counted(rule, ground, workspace_id, name) && is_model_counted(rule, model)
@@ -46,7 +48,8 @@ pub fn quantity(watch: Watch, amounts: &Amounts) -> Quantity {
         Watch::Spend => amounts.spend.pico(),
         Watch::Tokens => Quantity::from(amounts.tokens.sum()),
         Watch::Requests => Quantity::from(amounts.requests),
-        Watch::DataAge => 0,
+        // A gap is not measured yet.
+        Watch::DataAge | Watch::Reconciliation(_) => 0,
     }
 }
 

@@ -167,10 +167,12 @@ impl Round<'_> {
         self.decision.measurements.extend(measurements);
     }
 
-    /// Where a rule looks at models or teams: those with an open alert that it still looks at.
+    /// Where a rule looks at models, keys, people or teams: those with an open alert that it still looks at.
     fn awaited<'b>(&self, rule: &Rule, alerts: &'b Alerts) -> Vec<&'b Slot> {
         let can_vanish = match rule.for_each {
-            SubjectKind::Model | SubjectKind::Team => true,
+            SubjectKind::Model | SubjectKind::ApiKey | SubjectKind::User | SubjectKind::Team => {
+                true
+            }
             SubjectKind::Organization | SubjectKind::Workspace => false,
         };
         let is_awaited = |(slot, alert): &(&Slot, &Alert)| {
@@ -310,6 +312,7 @@ impl Round<'_> {
             labels: rule.map(|rule| rule.labels.clone()).unwrap_or_default(),
             top: Vec::new(),
             forecast: None,
+            reconciled: None,
         }
     }
 }

@@ -30,7 +30,12 @@ impl<'a> Ground<'a> {
     {
         match subject.kind {
             SubjectKind::Workspace => self.directory.name_of(&subject.id),
-            SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => &subject.id,
+            // Keys and people have no other name here yet.
+            SubjectKind::Organization
+            | SubjectKind::Model
+            | SubjectKind::ApiKey
+            | SubjectKind::User
+            | SubjectKind::Team => &subject.id,
         }
     }
 }

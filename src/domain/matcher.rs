@@ -49,6 +49,9 @@ pub struct Matcher {
     pub team: Option<Glob>,
     /// An API key's id or name. Where the dialect has no usage by key, a rule that asks for one has no subject.
     pub api_key: Option<Glob>,
+    /// A person's id, email address or name. Where the dialect has no usage by person, a rule that asks for one has no
+    /// subject.
+    pub user: Option<Glob>,
 }
 
 /// A name that the configuration gives to a set of workspaces (and, where the dialect has them, keys and tags).

@@ -46,10 +46,12 @@ pub struct Measurement {
 /// The frame that a rule's figures come from; `None` where it has no period.
 pub fn frame_key(rule: &Rule) -> Option<FrameKey> {
     match rule.watch {
-        Watch::Spend | Watch::Tokens | Watch::Requests => Some(FrameKey {
-            period: rule.period,
-            zone: rule.zone.clone(),
-        }),
+        Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_) => {
+            Some(FrameKey {
+                period: rule.period,
+                zone: rule.zone.clone(),
+            })
+        }
         Watch::DataAge => None,
     }
 }
@@ -64,7 +66,9 @@ pub fn measure(
     awaited: &[&Slot],
     began: Timestamp,
 ) -> Vec<Measurement> {
-    if !looks_at_organization(rule, &survey.ground) || rule.matcher.api_key.is_some() {
+    // What is used by one key or person is not measured yet.
+    let asks_for_whom = rule.matcher.api_key.is_some() || rule.matcher.user.is_some();
+    if asks_for_whom || !looks_at_organization(rule, &survey.ground) {
         return Vec::new();
     }
     let Some(key) = frame_key(rule) else {
@@ -143,6 +147,8 @@ impl<'a> Look<'a> {
             SubjectKind::Organization => self.organization(),
             SubjectKind::Workspace => self.workspaces(),
             SubjectKind::Model => self.by_model(awaited),
+            // Not measured yet.
+            SubjectKind::ApiKey | SubjectKind::User => Vec::new(),
             SubjectKind::Team => self.teams(awaited),
         }
     }
@@ -368,7 +374,9 @@ fn measure_age(index: usize, rule: &Rule, survey: &Survey<'_>) -> Vec<Measuremen
                     .then(|| measured(subject, state))
             })
             .collect(),
-        // The configuration refuses the age of a model's or a team's data: answers are by workspace.
-        SubjectKind::Model | SubjectKind::Team => Vec::new(),
+        // The configuration refuses the age of the data of all others: answers are by workspace.
+        SubjectKind::Model | SubjectKind::ApiKey | SubjectKind::User | SubjectKind::Team => {
+            Vec::new()
+        }
     }
 }

@@ -3,8 +3,10 @@
 //! In reading order: a file uses only those declared above it. The blank lines keep rustfmt from sorting across them.
 
 // What things are counted in, named by and cut into.
+pub mod dialect;
 pub mod ids;
 pub mod money;
+pub mod privacy;
 pub mod span;
 pub mod subject;
 

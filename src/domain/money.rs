@@ -222,13 +222,20 @@ impl Percent {
 /// `80%`, `99.5%`.
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, fraction) = (self.0 / 1_000_000, self.0 % 1_000_000);
-        if fraction == 0 {
-            return write!(f, "{whole}%");
-        }
-        let digits = format!("{fraction:06}");
-        write!(f, "{whole}.{}%", digits.trim_end_matches('0'))
+        write!(f, "{}%", percent_digits(i128::from(self.0)))
     }
+}
+
+/// Millionths of a percent in percent, with all their digits: `8.1`, `-0.000001`.
+pub fn percent_digits(millionths: i128) -> String {
+    let sign = if millionths < 0 { "-" } else { "" };
+    let unsigned = millionths.unsigned_abs();
+    let (whole, fraction) = (unsigned / 1_000_000, unsigned % 1_000_000);
+    if fraction == 0 {
+        return format!("{sign}{whole}");
+    }
+    let digits = format!("{fraction:06}");
+    format!("{sign}{whole}.{}", digits.trim_end_matches('0'))
 }
 
 /// `value ≥ percent × limit`, exactly, for quantities of any one unit.
@@ -415,6 +422,8 @@ mod tests {
             Percent::parse("99.5%").map(|percent| percent.to_string()),
             Some("99.5%".to_owned())
         );
+        assert_eq!(percent_digits(8_100_000), "8.1");
+        assert_eq!(percent_digits(-1), "-0.000001");
         for text in [
             "80",
             "%",

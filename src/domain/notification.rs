@@ -80,6 +80,24 @@ pub struct Contributor {
     pub before: Option<Quantity>,
 }
 
+/// What a gap lies between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconciled {
+    /// What the service billed in the period.
+    pub billed: Usd,
+    /// What the tokens cost by list price, discounts taken off.
+    pub estimated: Usd,
+    /// Models whose tokens are in no estimate, because no list price of theirs is known; at most [`MAX_CONTRIBUTORS`].
+    pub unpriced: Vec<ModelName>,
+}
+
+impl Reconciled {
+    /// How far the two lie apart, whichever is larger.
+    pub fn gap(&self) -> Usd {
+        (self.billed - self.estimated).abs()
+    }
+}
+
 /// What a message says about one alert. Exact, complete and frozen: nothing is looked up when it is rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
@@ -126,6 +144,8 @@ pub struct Fact {
     pub top: Vec<Contributor>,
     /// Expected at the period's end; `None` while there is no forecast.
     pub forecast: Option<Usd>,
+    /// Both sides of a gap; `None` for every other watch, and where they are not known.
+    pub reconciled: Option<Reconciled>,
 }
 
 /// How many contributors a message names.

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use crate::domain::ids::{NotifierName, RuleName};
 use crate::domain::matcher::Matcher;
-use crate::domain::money::Percent;
+use crate::domain::money::{Percent, Usd};
 use crate::domain::period::{Period, Zone};
 use crate::domain::subject::SubjectKind;
 
@@ -23,28 +23,57 @@ pub enum Watch {
     Requests,
     /// Age of the data in seconds.
     DataAge,
+    /// How far what is billed and what tokens × list price say lie apart, whichever is larger.
+    Reconciliation(Gap),
+}
+
+/// In which unit a gap is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Gap {
+    /// In 10⁻¹² USD.
+    Usd,
+    /// In millionths of a percent of the estimate, as [`Percent`] counts.
+    Percent,
 }
 
 impl Watch {
-    /// The word in configuration and store.
+    /// All.
+    pub const ALL: [Watch; 6] = [
+        Watch::Spend,
+        Watch::Tokens,
+        Watch::Requests,
+        Watch::DataAge,
+        Watch::Reconciliation(Gap::Usd),
+        Watch::Reconciliation(Gap::Percent),
+    ];
+
+    /// The word in configuration and messages. The unit of a gap is not in it: there, the limit's key tells it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Watch::Spend => "spend",
             Watch::Tokens => "tokens",
             Watch::Requests => "requests",
             Watch::DataAge => "data_age",
+            Watch::Reconciliation(Gap::Usd | Gap::Percent) => "reconciliation",
         }
     }
 
-    /// The watch of a word; `None` for any other.
-    pub fn parse(word: &str) -> Option<Watch> {
-        [Watch::Spend, Watch::Tokens, Watch::Requests, Watch::DataAge]
-            .into_iter()
-            .find(|watch| watch.as_str() == word)
+    /// The word in the store, which no two have in common.
+    pub const fn stored(self) -> &'static str {
+        match self {
+            Watch::Spend | Watch::Tokens | Watch::Requests | Watch::DataAge => self.as_str(),
+            Watch::Reconciliation(Gap::Usd) => "reconciliation_usd",
+            Watch::Reconciliation(Gap::Percent) => "reconciliation_percent",
+        }
+    }
+
+    /// The watch of a word of the store; `None` for any other.
+    pub fn from_stored(word: &str) -> Option<Watch> {
+        Watch::ALL.into_iter().find(|watch| watch.stored() == word)
     }
 }
 
-/// A quantity in the unit of its watch: 10⁻¹² USD, tokens, requests or seconds.
+/// A quantity in the unit of its watch: 10⁻¹² USD, tokens, requests, seconds or millionths of a percent.
 pub type Quantity = i128;
 
 /// Against what a rule measures.
@@ -133,6 +162,8 @@ pub struct Rule {
     pub zone: Zone,
     /// Against what.
     pub limit: Limit,
+    /// A gap smaller than this never speaks, whatever its percentage.
+    pub min_usd: Usd,
     /// At least one, in the order of the file.
     pub thresholds: Vec<Threshold>,
     /// `for`: how long a threshold must stay crossed, in observed time, before it fires.

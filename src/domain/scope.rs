@@ -39,6 +39,8 @@ pub fn scope(rule: &Rule, subject: &Subject, ground: &Ground<'_>) -> Scope {
             .model
             .as_ref()
             .is_none_or(|glob| glob.matches(&subject.id)),
+        // Nothing tells yet which keys and people there are.
+        SubjectKind::ApiKey | SubjectKind::User => true,
         SubjectKind::Team => {
             let exists = *subject.id == *UNASSIGNED
                 || ground

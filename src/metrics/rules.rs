@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::domain::alert::{Alert, State};
 use crate::domain::measure::Measurement;
 use crate::domain::money::Usd;
-use crate::domain::rule::{Quantity, Rule, Severity, Watch};
+use crate::domain::rule::{Gap, Quantity, Rule, Severity, Watch};
 use crate::metrics::families::Place;
 use crate::metrics::view::View;
 
@@ -61,10 +61,14 @@ fn write_measurement(
         ("subject_id", &*measurement.subject.id),
     ];
     let (place, value) = match rule.watch {
-        Watch::Spend => (Place::RuleLimitUsd, Usd::from_pico(limit).to_string()),
+        Watch::Spend | Watch::Reconciliation(Gap::Usd) => {
+            (Place::RuleLimitUsd, Usd::from_pico(limit).to_string())
+        }
         Watch::Tokens => (Place::RuleLimitTokens, limit.to_string()),
         Watch::Requests => (Place::RuleLimitRequests, limit.to_string()),
         Watch::DataAge => (Place::RuleLimitSeconds, limit.to_string()),
+        // There is no family for it yet.
+        Watch::Reconciliation(Gap::Percent) => return,
     };
     place
         .family()

@@ -23,6 +23,7 @@ pub fn advise(fact: &Fact, links: &Links) -> Vec<Advice> {
     }
     match fact.watch {
         Watch::DataAge => vec![about_old_figures(links)],
+        Watch::Reconciliation(_) => about_gaps(fact, links),
         Watch::Spend | Watch::Tokens | Watch::Requests => {
             let mut advice = vec![about_anomalies(fact, links), about_limits(fact, links)];
             advice.extend(about_models(fact));
@@ -38,6 +39,36 @@ fn about_old_figures(links: &Links) -> Advice {
     }
 }
 
+/// What keeps a bill and an estimate apart, the likeliest first. Where the sides are not known, it may be any of it.
+fn about_gaps(fact: &Fact, links: &Links) -> Vec<Advice> {
+    let sides = fact.reconciled.as_ref();
+    let is_less_billed = sides.is_none_or(|sides| sides.billed < sides.estimated);
+    let is_more_billed = sides.is_none_or(|sides| sides.billed > sides.estimated);
+    let plain = |text: String| Advice { text, link: None };
+    let mut advice = Vec::new();
+    if let Some(sides) = sides.filter(|sides| !sides.unpriced.is_empty()) {
+        let models: Vec<String> = sides
+            .unpriced
+            .iter()
+            .map(|model| words::clean(model.as_str()))
+            .collect();
+        advice.push(plain(format!(
+            "Give the list prices of {} in a table of your own, named in `[prices] file`: without them their tokens are estimated as nothing",
+            models.join(", ")
+        )));
+    } else if is_more_billed {
+        advice.push(plain("Look for what is not billed by tokens, such as web search and code execution, and for a list price that rose: a table of your own, named in `[prices] file`, replaces what is built in".to_owned()));
+    }
+    if is_less_billed {
+        advice.push(plain("Look for a negotiated discount: put it as `discount_percent` into a table of your own, and name that in `[prices] file`".to_owned()));
+        advice.push(Advice {
+            text: "Check for Priority Tier: what is committed to in advance is not in the bill by tokens".to_owned(),
+            link: Some(format!("{}/settings/billing", links.console)),
+        });
+    }
+    advice
+}
+
 fn about_anomalies(fact: &Fact, links: &Links) -> Advice {
     let suspect = fact
         .top
@@ -45,15 +76,36 @@ fn about_anomalies(fact: &Fact, links: &Links) -> Advice {
         .max_by_key(|contributor| growth(contributor));
     let place = match suspect {
         Some(contributor) if growth(contributor) > 0 => {
-            format!("{} grew most", place(fact, contributor))
+            Some(format!("{} grew most", place(fact, contributor)))
         }
-        Some(contributor) => format!("{} is the largest part", place(fact, contributor)),
-        None => words::subject(fact),
+        Some(contributor) => Some(format!("{} is the largest part", place(fact, contributor))),
+        None => None,
+    };
+    let subject = words::subject(fact);
+    let there = place
+        .as_deref()
+        .map_or(String::new(), |place| format!(": {place}"));
+    let text = match fact.identity.slot.subject.kind {
+        SubjectKind::ApiKey if &*fact.identity.slot.subject.id != UNATTRIBUTED => {
+            format!(
+                "Check for anomalous calls with {subject}{there}; revoke the key if it runs loose"
+            )
+        }
+        SubjectKind::User if &*fact.identity.slot.subject.id != UNATTRIBUTED => format!(
+            "Check for anomalous calls of {subject}{there}; ask them, and revoke the keys that run loose"
+        ),
+        SubjectKind::Organization
+        | SubjectKind::Workspace
+        | SubjectKind::Model
+        | SubjectKind::ApiKey
+        | SubjectKind::User
+        | SubjectKind::Team => format!(
+            "Check for anomalous calls: {}; look at the API keys used there, and revoke what runs loose",
+            place.unwrap_or(subject)
+        ),
     };
     Advice {
-        text: format!(
-            "Check for anomalous calls: {place}; look at the API keys used there, and revoke what runs loose"
-        ),
+        text,
         link: Some(format!("{}/settings/keys", links.console)),
     }
 }
@@ -102,7 +154,11 @@ fn about_limits(fact: &Fact, links: &Links) -> Advice {
             },
             format!("{}/settings/limits", links.console),
         ),
-        SubjectKind::Workspace | SubjectKind::Model | SubjectKind::Team => (
+        SubjectKind::Workspace
+        | SubjectKind::Model
+        | SubjectKind::ApiKey
+        | SubjectKind::User
+        | SubjectKind::Team => (
             match largest_workspace(fact) {
                 Some(name) => format!("Adjust the limit of workspace {name}, the largest part"),
                 None => "Adjust the limits of the workspaces concerned".to_owned(),

@@ -2,7 +2,7 @@
 
 use crate::domain::ids::{OrganizationName, RuleName};
 use crate::domain::notification::{Fact, Reason};
-use crate::domain::rule::{Quantity, Watch};
+use crate::domain::rule::{Gap, Quantity, Watch};
 use crate::notify::words;
 
 /// The alerts of one rule in one organization: disjoint subjects in one unit, so that their sum means something.
@@ -46,7 +46,7 @@ pub fn by_rule_with_lines(facts: &[Fact], max_lines: usize) -> Vec<RuleFacts<'_>
     groups
 }
 
-/// `together $12,345.00 against limits of $10,000.00`; for the age of data the oldest. What is over counts only where
+/// `together $12,345.00 against limits of $10,000.00`; for the age of data the oldest, for gaps in percent the largest. What is over counts only where
 /// nothing fires.
 pub fn together(facts: &[&Fact]) -> String {
     let firing: Vec<&Fact> = facts
@@ -59,9 +59,11 @@ pub fn together(facts: &[&Fact]) -> String {
         return String::new();
     };
     let values = || facts.iter().map(|fact| fact.value);
-    if watch == Watch::DataAge {
-        let oldest = values().max().unwrap_or_default();
-        return format!("the oldest {}", words::quantity(watch, oldest));
+    let most = || words::quantity(watch, values().max().unwrap_or_default());
+    match watch {
+        Watch::DataAge => return format!("the oldest {}", most()),
+        Watch::Reconciliation(Gap::Percent) => return format!("the largest gap {}", most()),
+        Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(Gap::Usd) => {}
     }
     let at_least = if facts.iter().any(|fact| fact.is_lower_bound) {
         "at least "

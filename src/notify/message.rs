@@ -170,7 +170,11 @@ fn subject_of_one(fact: &Fact) -> String {
     let rule = words::clean(fact.identity.slot.rule.as_str());
     let place = match fact.identity.slot.subject.kind {
         SubjectKind::Organization => subject,
-        SubjectKind::Workspace | SubjectKind::Model | SubjectKind::Team => {
+        SubjectKind::Workspace
+        | SubjectKind::Model
+        | SubjectKind::ApiKey
+        | SubjectKind::User
+        | SubjectKind::Team => {
             format!(
                 "{}, {subject}",
                 words::clean(fact.identity.organization.as_str())

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use crate::domain::alert::{EndedBy, Identity, Line, Slot};
 use crate::domain::ids::NotifierName;
 use crate::domain::money::Usd;
-use crate::domain::notification::{Contributor, Fact, Reason};
-use crate::domain::rule::{Severity, Watch};
+use crate::domain::notification::{Contributor, Fact, Reason, Reconciled};
+use crate::domain::rule::{Gap, Severity, Watch};
 use crate::domain::span::Span;
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::notify::envelope::{Envelope, Links};
@@ -64,7 +64,49 @@ pub(crate) fn fact(reason: Reason) -> Fact {
             contributor("claude-haiku-4-5", "1630.125", Some("1700")),
         ],
         forecast: Some(Usd::from_pico(usd("7100"))),
+        reconciled: None,
     }
+}
+
+/// An API key over its day's limit.
+pub(crate) fn of_a_key() -> Fact {
+    let mut fact = fact(Reason::First);
+    fact.identity.slot.rule = "runaway-key".into();
+    fact.identity.slot.subject = Subject::new(SubjectKind::ApiKey, "apikey_01");
+    fact.identity.slot.period = Some("2026-11-24".into());
+    fact.span = Span {
+        start: at("2026-11-23T23:00:00Z"),
+        end: at("2026-11-24T23:00:00Z"),
+    };
+    fact.subject_name = "ci".to_owned();
+    fact
+}
+
+/// A person over their month's limit.
+pub(crate) fn of_a_person() -> Fact {
+    let mut fact = fact(Reason::First);
+    fact.identity.slot.subject = Subject::new(SubjectKind::User, "user_01");
+    fact.subject_name = "ada@example.com".to_owned();
+    fact
+}
+
+/// An organization whose bill is below the estimate, by more than 5 %.
+pub(crate) fn of_a_gap(reason: Reason) -> Fact {
+    let mut fact = fact(reason);
+    fact.identity.slot.rule = "bill-and-tokens".into();
+    fact.identity.slot.subject = Subject::new(SubjectKind::Organization, "acme");
+    fact.subject_name = "acme".to_owned();
+    fact.watch = Watch::Reconciliation(Gap::Percent);
+    (fact.value, fact.limit) = (8_053_435, Some(5_000_000));
+    fact.line.quantity = 5_000_000;
+    fact.top = Vec::new();
+    fact.forecast = None;
+    fact.reconciled = Some(Reconciled {
+        billed: Usd::from_pico(usd("1204.5")),
+        estimated: Usd::from_pico(usd("1310")),
+        unpriced: Vec::new(),
+    });
+    fact
 }
 
 pub(crate) fn contributor(model: &str, value: &str, before: Option<&str>) -> Contributor {

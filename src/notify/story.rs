@@ -2,7 +2,7 @@
 
 use crate::domain::alert::EndedBy;
 use crate::domain::money::overage_percent;
-use crate::domain::notification::{Contributor, Fact, Reason};
+use crate::domain::notification::{Contributor, Fact, Reason, Reconciled};
 use crate::domain::rule::{Quantity, Watch};
 use crate::domain::subject::SubjectKind;
 use crate::notify::words;
@@ -56,6 +56,29 @@ fn state(fact: &Fact) -> String {
         Watch::Tokens => format!("{at_least}{value} used {period}{over}{relation}"),
         Watch::Requests => format!("{at_least}{value} made {period}{over}{relation}"),
         Watch::DataAge => format!("figures {at_least}{value} old{relation}"),
+        Watch::Reconciliation(_) => gap(fact, &format!("{period}{over}")),
+    }
+}
+
+/// `$1,204.50 billed in November 2026, $1,310.00 estimated by tokens and list prices: 8.1% apart, against a limit of 5%`.
+fn gap(fact: &Fact, period: &str) -> String {
+    let value = words::quantity(fact.watch, fact.value);
+    let limit = fact.limit.map_or(String::new(), |limit| {
+        format!(
+            ", against a limit of {}",
+            words::quantity(fact.watch, limit)
+        )
+    });
+    let apart = format!("{}{value} apart{limit}", at_least(fact));
+    match &fact.reconciled {
+        Some(Reconciled {
+            billed, estimated, ..
+        }) => format!(
+            "{} billed {period}, {} estimated by tokens and list prices: {apart}",
+            words::dollars(*billed),
+            words::dollars(*estimated)
+        ),
+        None => format!("bill and estimate by tokens and list prices {period}: {apart}"),
     }
 }
 
@@ -98,7 +121,7 @@ pub fn ending(fact: &Fact) -> String {
             None => "the limit was removed".to_owned(),
         },
         Some(EndedBy::PeriodOver) => "the period is over".to_owned(),
-        Some(EndedBy::SubjectGone) => format!("the {kind} exists no more"),
+        Some(EndedBy::SubjectGone) => format!("the {} exists no more", words::kind_word(kind)),
         Some(EndedBy::RuleRemoved) => "the rule does not look at it any more".to_owned(),
         None => "it fell below the severity that is told here".to_owned(),
     }
@@ -111,6 +134,10 @@ fn cleared(fact: &Fact) -> String {
         Watch::Tokens => format!("the tokens fell below the threshold of {threshold}"),
         Watch::Requests => format!("the requests fell below the threshold of {threshold}"),
         Watch::DataAge => "figures are being read again".to_owned(),
+        Watch::Reconciliation(_) if threshold.ends_with('%') => {
+            format!("the gap fell below {threshold} of the limit")
+        }
+        Watch::Reconciliation(_) => format!("the gap fell below the threshold of {threshold}"),
     }
 }
 
@@ -118,14 +145,17 @@ fn cleared(fact: &Fact) -> String {
 pub fn figures(fact: &Fact) -> Vec<Figure> {
     let time = |at| words::time(at, &fact.zone_name);
     let amount = |quantity| words::quantity(fact.watch, quantity);
-    let mut figures = vec![
-        figure(
-            usage_name(fact.watch),
-            format!("{}{}", at_least(fact), amount(fact.value)),
-        ),
-        figure("Limit", limit(fact)),
-    ];
-    if let Some(overage) = overage(fact) {
+    let mut figures = vec![figure(
+        usage_name(fact.watch),
+        format!("{}{}", at_least(fact), amount(fact.value)),
+    )];
+    if let Some(reconciled) = &fact.reconciled {
+        figures.extend(sides(reconciled));
+    }
+    figures.push(figure("Limit", limit(fact)));
+    if is_gap(fact.watch) {
+        // The gap and its limit say it all: a percentage of a percentage helps nobody.
+    } else if let Some(overage) = overage(fact) {
         let excess = fact
             .limit
             .map(|limit| fact.value - limit)
@@ -161,12 +191,37 @@ fn figure(name: &'static str, value: String) -> Figure {
     Figure { name, value }
 }
 
+/// Of a gap.
+fn sides(reconciled: &Reconciled) -> [Figure; 2] {
+    let gap = words::dollars(reconciled.gap());
+    let apart = match words::share(reconciled.estimated.pico(), reconciled.gap().pico()) {
+        Some(share) => format!("{gap} or {share} apart"),
+        None => format!("{gap} apart"),
+    };
+    let estimated = words::dollars(reconciled.estimated);
+    [
+        figure("Billed", words::dollars(reconciled.billed)),
+        figure(
+            "Estimated",
+            format!("{estimated} by tokens and list prices, {apart}"),
+        ),
+    ]
+}
+
+fn is_gap(watch: Watch) -> bool {
+    match watch {
+        Watch::Reconciliation(_) => true,
+        Watch::Spend | Watch::Tokens | Watch::Requests | Watch::DataAge => false,
+    }
+}
+
 fn usage_name(watch: Watch) -> &'static str {
     match watch {
         Watch::Spend => "Spend",
         Watch::Tokens => "Tokens",
         Watch::Requests => "Requests",
         Watch::DataAge => "Age of the figures",
+        Watch::Reconciliation(_) => "Gap",
     }
 }
 
@@ -182,7 +237,9 @@ fn threshold(fact: &Fact) -> String {
     let text = words::clean(&fact.line.text);
     let quantity = words::quantity(fact.watch, fact.line.quantity);
     let severity = fact.line.severity;
-    if text.ends_with('%') && fact.line.quantity > 0 {
+    if text.ends_with('%') && fact.line.quantity > 0 && is_gap(fact.watch) {
+        format!("{text} of the limit = {quantity} ({severity})")
+    } else if text.ends_with('%') && fact.line.quantity > 0 {
         format!("{text} = {quantity} ({severity})")
     } else {
         format!("{text} ({severity})")
@@ -242,7 +299,9 @@ pub fn contributor_name(fact: &Fact, contributor: &Contributor) -> String {
     match fact.identity.slot.subject.kind {
         SubjectKind::Workspace => model,
         SubjectKind::Model => workspace,
-        SubjectKind::Organization | SubjectKind::Team => format!("{workspace}, {model}"),
+        SubjectKind::Organization | SubjectKind::ApiKey | SubjectKind::User | SubjectKind::Team => {
+            format!("{workspace}, {model}")
+        }
     }
 }
 

@@ -5,11 +5,14 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::domain::alert::EndedBy;
-use crate::domain::notification::{Fact, Reason};
-use crate::domain::rule::{Severity, Watch};
+use crate::domain::money::Usd;
+use crate::domain::notification::{Fact, Reason, Reconciled};
+use crate::domain::rule::{Gap, Severity, Watch};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::notify::envelope::Envelope;
-use crate::notify::samples::{at, contributor, fact, many, named, usd, with_envelope};
+use crate::notify::samples::{
+    at, contributor, fact, many, named, of_a_gap, of_a_key, of_a_person, usd, with_envelope,
+};
 use crate::notify::{console, email, message, slack, webhook};
 
 #[path = "../../tests/fakes/slack_rules.rs"]
@@ -141,6 +144,80 @@ fn other_watches_speak_of_their_own_units() {
     );
 }
 
+#[test]
+fn keys_and_people_are_named() {
+    let told = |fact: &Fact| {
+        let facts = std::slice::from_ref(fact);
+        with_envelope(facts, |envelope| message::render(&envelope, 20))
+    };
+    let mut key = of_a_key();
+    assert_eq!(told(&key).title, "Critical: API key \"ci\" (apikey_01)");
+    let subject = "[spendwatch] runaway-key: acme, API key \"ci\" (apikey_01), 24 November 2026";
+    assert_eq!(told(&key).subject, subject);
+    key.subject_name = "apikey_01".to_owned();
+    assert_eq!(told(&key).title, "Critical: API key apikey_01");
+    key.identity.slot.subject = Subject::new(SubjectKind::ApiKey, "unattributed");
+    assert_eq!(told(&key).title, "Critical: usage without an API key");
+    key.identity.slot.subject = Subject::new(SubjectKind::User, "unattributed");
+    assert_eq!(told(&key).title, "Critical: usage of nobody in particular");
+    let mut person = of_a_person();
+    assert_eq!(told(&person).title, "Critical: user ada@example.com");
+    assert!(!told(&person).title.contains("user_01"));
+    person.subject_name = "user_01".to_owned();
+    assert_eq!(told(&person).title, "Critical: user user_01");
+    check_reason(
+        Reason::Resolved,
+        |fact| {
+            *fact = of_a_key();
+            fact.reason = Reason::Resolved;
+            fact.ended_by = Some(EndedBy::SubjectGone);
+        },
+        "Resolved: API key \"ci\" (apikey_01): The API key exists no more; now $5,630.12 spent on 24 November 2026, \
+         12.6% over the limit of $5,000.00",
+    );
+}
+
+#[test]
+fn a_gap_says_what_it_lies_between() {
+    let with = |change: fn(&mut Fact)| {
+        move |fact: &mut Fact| {
+            *fact = of_a_gap(fact.reason);
+            change(fact);
+        }
+    };
+    check(
+        with(|_| {}),
+        "Critical: organization acme: $1,204.50 billed in November 2026, $1,310.00 estimated by tokens and list prices: \
+         8.1% apart, against a limit of 5%",
+    );
+    check(
+        with(|fact| {
+            fact.watch = Watch::Reconciliation(Gap::Usd);
+            (fact.value, fact.limit) = (usd("105.5"), Some(usd("100")));
+        }),
+        "Critical: organization acme: $1,204.50 billed in November 2026, $1,310.00 estimated by tokens and list prices: \
+         $105.50 apart, against a limit of $100.00",
+    );
+    check(
+        with(|fact| {
+            fact.reconciled = None;
+            fact.is_late = true;
+            fact.is_lower_bound = true;
+        }),
+        "Critical: organization acme: Bill and estimate by tokens and list prices in November 2026, which is over: \
+         at least 8.1% apart, against a limit of 5%",
+    );
+    check_reason(
+        Reason::Resolved,
+        with(|fact| fact.ended_by = Some(EndedBy::Cleared)),
+        "Resolved: organization acme: The gap fell below 100% of the limit; now $1,204.50 billed in November 2026, \
+         $1,310.00 estimated by tokens and list prices: 8.1% apart, against a limit of 5%",
+    );
+    let several = vec![of_a_gap(Reason::First); 2];
+    let summary = with_envelope(&several, |envelope| message::render(&envelope, 20).summary);
+    assert!(summary.contains("the largest gap 8.1%"), "{summary}");
+}
+
 #[track_caller]
 fn check_notes(age: SignedDuration, is_replay: bool, expected: &[&str]) {
     let facts = [fact(Reason::First)];
@@ -194,6 +271,28 @@ fn advice_fits_the_case() {
     assert!(advice(organization).contains(
         "that of workspace Search, the largest part: https://console.anthropic.com/settings/limits"
     ));
+    let gap = |billed: &str, estimated: &str, unpriced: &[&str]| {
+        let mut gap = of_a_gap(Reason::First);
+        gap.reconciled = Some(Reconciled {
+            billed: Usd::from_pico(usd(billed)),
+            estimated: Usd::from_pico(usd(estimated)),
+            unpriced: unpriced.iter().map(|model| (*model).into()).collect(),
+        });
+        advice(gap)
+    };
+    let (less, more) = (gap("90", "100", &[]), gap("100", "90", &[]));
+    assert!(less.contains("`discount_percent`") && less.contains("Priority Tier"));
+    assert!(!less.contains("web search") && more.contains("web search"));
+    assert!(!more.contains("`discount_percent`") && !more.contains("Priority Tier"));
+    let unpriced = gap("100", "90", &["claude-new", "claude-newer"]);
+    assert!(unpriced.contains("list prices of claude-new, claude-newer in a table"));
+    let mut gap = of_a_gap(Reason::First);
+    gap.reconciled = None;
+    assert_eq!(advice(gap).matches("\n- ").count(), 2);
+    let mut key = of_a_key();
+    key.top = Vec::new();
+    let expected = "Check for anomalous calls with API key \"ci\" (apikey_01); revoke the key if it runs loose";
+    assert!(advice(key).contains(expected));
     let mut stale = fact(Reason::First);
     stale.watch = Watch::DataAge;
     assert!(advice(stale).contains("https://spend.example.com/-/ready"));
@@ -221,6 +320,25 @@ fn payloads_of_one_alert() {
             insta::assert_snapshot!(format!("webhook_{reason}"), pretty(&webhook));
             insta::assert_snapshot!(format!("email_{reason}"), mail(&envelope));
             insta::assert_snapshot!(format!("console_{reason}"), console::payload(&envelope));
+        });
+    }
+}
+
+#[test]
+fn payloads_about_a_key_a_person_and_a_gap() {
+    for (what, fact) in [
+        ("key", of_a_key()),
+        ("person", of_a_person()),
+        ("gap", of_a_gap(Reason::First)),
+    ] {
+        with_envelope(&[fact], |envelope| {
+            let slack = slack::payload(&envelope);
+            assert_eq!(slack_rules::complaint(&slack), None);
+            insta::assert_snapshot!(format!("slack_{what}"), pretty(&slack));
+            let webhook = webhook::payload(&envelope, envelope.facts);
+            insta::assert_snapshot!(format!("webhook_{what}"), pretty(&webhook));
+            insta::assert_snapshot!(format!("email_{what}"), mail(&envelope));
+            insta::assert_snapshot!(format!("console_{what}"), console::payload(&envelope));
         });
     }
 }

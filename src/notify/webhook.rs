@@ -10,9 +10,10 @@ use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use crate::domain::money::{Usd, overage_percent};
+use crate::domain::ids::ModelName;
+use crate::domain::money::{Usd, overage_percent, percent_digits};
 use crate::domain::notification::{Contributor, Fact, Reason};
-use crate::domain::rule::{Quantity, Watch};
+use crate::domain::rule::{Gap, Quantity, Watch};
 use crate::domain::subject::SubjectKind;
 use crate::notify::advice::advise;
 use crate::notify::envelope::Envelope;
@@ -269,12 +270,25 @@ fn labels(fact: &Fact) -> Texts {
             set("workspace", &fact.subject_name);
         }
         SubjectKind::Model => set("model", &slot.subject.id),
+        SubjectKind::ApiKey => {
+            set("api_key_id", &slot.subject.id);
+            set("api_key", &fact.subject_name);
+        }
+        SubjectKind::User => {
+            set("user_id", &slot.subject.id);
+            set("user", &fact.subject_name);
+        }
         SubjectKind::Team => set("team", &slot.subject.id),
     }
     match (fact.watch, &slot.period) {
         (Watch::DataAge, _) => {}
-        (Watch::Spend | Watch::Tokens | Watch::Requests, Some(label)) => set("period", label),
-        (Watch::Spend | Watch::Tokens | Watch::Requests, None) => {
+        (
+            Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_),
+            Some(label),
+        ) => {
+            set("period", label);
+        }
+        (Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_), None) => {
             set("period", &words::rolling_word(fact));
         }
     }
@@ -342,6 +356,15 @@ fn figures(fact: &Fact) -> Value {
     if let Value::Object(rest) = rest {
         figures.extend(rest);
     }
+    if let Some(sides) = &fact.reconciled {
+        let unpriced: Vec<&str> = sides.unpriced.iter().map(ModelName::as_str).collect();
+        figures.insert("billed_usd".to_owned(), sides.billed.to_string().into());
+        figures.insert(
+            "estimated_usd".to_owned(),
+            sides.estimated.to_string().into(),
+        );
+        figures.insert("unpriced_models".to_owned(), unpriced.into());
+    }
     Value::Object(figures)
 }
 
@@ -369,6 +392,13 @@ fn names(watch: Watch) -> Names {
             "before_requests",
             "growth_requests",
         ),
+        Watch::Reconciliation(Gap::Usd) => name("gap_usd", "limit_usd", "before_usd", "growth_usd"),
+        Watch::Reconciliation(Gap::Percent) => name(
+            "gap_percent",
+            "limit_percent",
+            "before_percent",
+            "growth_percent_points",
+        ),
         Watch::DataAge => name(
             "age_seconds",
             "limit_seconds",
@@ -380,7 +410,8 @@ fn names(watch: Watch) -> Names {
 
 fn exact(watch: Watch, quantity: Quantity) -> Value {
     Value::String(match watch {
-        Watch::Spend => Usd::from_pico(quantity).to_string(),
+        Watch::Spend | Watch::Reconciliation(Gap::Usd) => Usd::from_pico(quantity).to_string(),
+        Watch::Reconciliation(Gap::Percent) => percent_digits(quantity),
         Watch::Tokens | Watch::Requests | Watch::DataAge => quantity.to_string(),
     })
 }

@@ -5,9 +5,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::ids::{UNASSIGNED, UNATTRIBUTED};
-use crate::domain::money::{Usd, div_half_even, group_thousands};
+use crate::domain::money::{Usd, div_half_even, group_thousands, percent_digits};
 use crate::domain::notification::Fact;
-use crate::domain::rule::{Quantity, Watch};
+use crate::domain::rule::{Gap, Quantity, Watch};
 use crate::domain::span::Span;
 use crate::domain::subject::SubjectKind;
 
@@ -50,24 +50,42 @@ fn is_treacherous(c: char) -> bool {
         || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// `workspace Search`; what has no name of its own is described.
+/// `workspace Search`, `API key "ci" (apikey_01)`; what has no name of its own is described.
 pub fn subject(fact: &Fact) -> String {
     let subject = &fact.identity.slot.subject;
     match (subject.kind, &*subject.id) {
         (SubjectKind::Workspace, UNATTRIBUTED) => "usage outside the listed workspaces".to_owned(),
         (SubjectKind::Model, UNATTRIBUTED) => "usage without a model".to_owned(),
         (SubjectKind::Team, UNASSIGNED) => "usage of no team".to_owned(),
-        (kind, _) => format!("{kind} {}", clean(&fact.subject_name)),
+        (SubjectKind::ApiKey, UNATTRIBUTED) => "usage without an API key".to_owned(),
+        (SubjectKind::User, UNATTRIBUTED) => "usage of nobody in particular".to_owned(),
+        (SubjectKind::ApiKey, id) if id != fact.subject_name => {
+            format!("API key \"{}\" ({})", clean(&fact.subject_name), clean(id))
+        }
+        (kind, _) => format!("{} {}", kind_word(kind), clean(&fact.subject_name)),
     }
 }
 
-/// `$5,630.00`, `1,200,000 tokens`, `3 h 5 min`.
+/// What people call a kind of subject.
+pub fn kind_word(kind: SubjectKind) -> &'static str {
+    match kind {
+        SubjectKind::ApiKey => "API key",
+        SubjectKind::User
+        | SubjectKind::Organization
+        | SubjectKind::Workspace
+        | SubjectKind::Model
+        | SubjectKind::Team => kind.as_str(),
+    }
+}
+
+/// `$5,630.00`, `1,200,000 tokens`, `3 h 5 min`, `8.1%`.
 pub fn quantity(watch: Watch, quantity: Quantity) -> String {
     match watch {
-        Watch::Spend => dollars(Usd::from_pico(quantity)),
+        Watch::Spend | Watch::Reconciliation(Gap::Usd) => dollars(Usd::from_pico(quantity)),
         Watch::Tokens => format!("{} tokens", whole(quantity)),
         Watch::Requests => format!("{} requests", whole(quantity)),
         Watch::DataAge => seconds(quantity),
+        Watch::Reconciliation(Gap::Percent) => percent(quantity),
     }
 }
 
@@ -117,6 +135,14 @@ fn seconds(seconds: i128) -> String {
     words.join(" ")
 }
 
+/// Millionths of a percent to at most one decimal, rounded half to even: `8.1%`, `5%`. What would be rounded to nothing
+/// keeps all its digits.
+fn percent(millionths: Quantity) -> String {
+    let rounded = div_half_even(millionths, 100_000) * 100_000;
+    let told = if rounded == 0 { millionths } else { rounded };
+    format!("{}%", percent_digits(told))
+}
+
 /// `value` as a share of `whole`, with one decimal, rounded half to even: `82.0%`; `None` where the whole is not above 0.
 pub fn share(whole: Quantity, value: Quantity) -> Option<String> {
     (whole > 0).then(|| {
@@ -163,7 +189,7 @@ pub fn in_period(fact: &Fact) -> String {
 pub fn period(fact: &Fact) -> Option<String> {
     match fact.watch {
         Watch::DataAge => return None,
-        Watch::Spend | Watch::Tokens | Watch::Requests => {}
+        Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_) => {}
     }
     Some(match &fact.identity.slot.period {
         Some(label) => calendar(label).unwrap_or_else(|| clean(label)),
@@ -249,6 +275,10 @@ mod tests {
         assert_eq!(quantity(Watch::DataAge, 11_100), "3 h 5 min");
         assert_eq!(quantity(Watch::DataAge, 86_400), "1 day");
         assert_eq!(quantity(Watch::DataAge, 0), "0 s");
+        let percent = |millionths| quantity(Watch::Reconciliation(Gap::Percent), millionths);
+        assert_eq!(percent(8_053_000), "8.1%");
+        assert_eq!(percent(5_000_000), "5%");
+        assert_eq!(percent(49_000), "0.049%");
         assert_eq!(share(5_000, 4_100).as_deref(), Some("82.0%"));
         assert_eq!(share(0, 1), None);
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::alert::EndedBy;
 use crate::domain::money::Usd;
-use crate::domain::notification::{Contributor, Fact, Reason};
+use crate::domain::notification::{Contributor, Fact, Reason, Reconciled};
 use crate::domain::rule::{Quantity, Watch};
 use crate::store::error::Cause;
 use crate::store::json::{AsText, from_json, to_json};
@@ -58,6 +58,41 @@ impl From<ContributorShape> for Contributor {
     }
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+struct ReconciledShape {
+    billed: AsText<Usd>,
+    estimated: AsText<Usd>,
+    unpriced: Vec<String>,
+}
+
+impl From<&Reconciled> for ReconciledShape {
+    fn from(reconciled: &Reconciled) -> ReconciledShape {
+        ReconciledShape {
+            billed: AsText(reconciled.billed),
+            estimated: AsText(reconciled.estimated),
+            unpriced: reconciled
+                .unpriced
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        }
+    }
+}
+
+impl From<ReconciledShape> for Reconciled {
+    fn from(shape: ReconciledShape) -> Reconciled {
+        Reconciled {
+            billed: shape.billed.0,
+            estimated: shape.estimated.0,
+            unpriced: shape
+                .unpriced
+                .iter()
+                .map(|model| model.as_str().into())
+                .collect(),
+        }
+    }
+}
+
 /// A stored fact.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct FactShape {
@@ -82,6 +117,8 @@ pub(super) struct FactShape {
     labels: BTreeMap<String, String>,
     top: Vec<ContributorShape>,
     forecast: Option<AsText<Usd>>,
+    #[serde(default)]
+    reconciled: Option<ReconciledShape>,
 }
 
 impl From<&Fact> for FactShape {
@@ -108,6 +145,7 @@ impl From<&Fact> for FactShape {
             labels: fact.labels.clone(),
             top: fact.top.iter().map(Into::into).collect(),
             forecast: fact.forecast.map(AsText),
+            reconciled: fact.reconciled.as_ref().map(Into::into),
         }
     }
 }
@@ -136,6 +174,7 @@ impl From<FactShape> for Fact {
             labels: shape.labels,
             top: shape.top.into_iter().map(Into::into).collect(),
             forecast: shape.forecast.map(|forecast| forecast.0),
+            reconciled: shape.reconciled.map(Into::into),
         }
     }
 }
@@ -163,6 +202,7 @@ mod tests {
         #[test]
         fn facts_come_back_as_they_were(
             reason in prop::sample::select(Reason::ALL.to_vec()),
+            watch in prop::sample::select(Watch::ALL.to_vec()),
             ended_by in prop::option::of(prop::sample::select(EndedBy::ALL.to_vec())),
             quantities in (any::<i128>(), any::<Option<i128>>(), any::<i128>()),
             flags in any::<[bool; 3]>(),
@@ -186,9 +226,24 @@ mod tests {
             told.labels = labels;
             told.top = top;
             told.forecast = quantities.1.map(Usd::from_pico);
+            told.watch = watch;
+            told.reconciled = told.forecast.map(|billed| Reconciled {
+                billed,
+                estimated: Usd::from_pico(quantities.2),
+                unpriced: vec![ModelName::new(told.zone_name.as_str())],
+            });
             let all = vec![told.clone(), told];
             prop_assert_eq!(facts_from_json(&facts_to_json(&all)).unwrap(), all);
         }
+    }
+
+    #[test]
+    fn what_an_older_version_stored_is_read() {
+        let told = fact("w", 1, Reason::First);
+        let text = facts_to_json(std::slice::from_ref(&told));
+        let older = text.replace(",\"reconciled\":null", "");
+        assert!(older.len() < text.len(), "{text}");
+        assert_eq!(facts_from_json(&older).unwrap(), [told]);
     }
 
     #[test]

@@ -67,7 +67,16 @@ macro_rules! words {
     )+};
 }
 
-words! { Severity Watch SubjectKind EndedBy Reason }
+words! { Severity SubjectKind EndedBy Reason }
+
+impl Text for Watch {
+    fn write(&self) -> String {
+        self.stored().to_owned()
+    }
+    fn read(text: &str) -> Option<Watch> {
+        Watch::from_stored(text)
+    }
+}
 
 /// Any such value, in a shape.
 #[derive(Debug)]

@@ -191,5 +191,6 @@ pub(super) fn fact(workspace: &str, sequence: u64, reason: Reason) -> Fact {
         labels: BTreeMap::new(),
         top: Vec::new(),
         forecast: None,
+        reconciled: None,
     }
 }

@@ -31,7 +31,7 @@ fn environment() -> Environment {
         .collect()
 }
 
-/// A folder with files that hold secrets, good ones and bad ones.
+/// A folder with files that hold secrets, good ones and bad ones, and with all tables of prices.
 fn folder_with_secrets() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let secrets = folder.path().join("secrets");
@@ -43,7 +43,17 @@ fn folder_with_secrets() -> tempfile::TempDir {
     ] {
         write(&secrets.join(name), content.as_bytes(), mode);
     }
+    for table in price_tables() {
+        let copy = folder.path().join(table.file_name().unwrap());
+        fs::copy(&table, copy).unwrap();
+    }
     folder
+}
+
+fn price_tables() -> impl Iterator<Item = PathBuf> {
+    let all = fs::read_dir(cases()).unwrap();
+    let paths = all.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension() == Some(OsStr::new("csv")))
 }
 
 fn write(path: &Path, content: &[u8], mode: u32) {
@@ -94,6 +104,7 @@ fn every_case_is_told_as_it_should_be() {
         match path.extension().and_then(|ext| ext.to_str()) {
             Some("toml") => tables.insert(path),
             Some("txt") => texts.insert(path),
+            Some("csv") => continue,
             _ => panic!(
                 "`{}` is neither a case nor what is told of one",
                 path.display()
@@ -142,9 +153,16 @@ fn staged(text: &str) -> Staged {
     let root = format!("{}/", folder.path().display());
     let text = text
         .replace("/run/secrets/", &root)
+        .replace("/etc/spendwatch/", &root)
         .replace("/etc/ssl/", &root);
+    let prices = fs::read(cases().join("good.prices.csv")).unwrap();
     for name in between(&text, &root, "\"") {
-        write(&folder.path().join(name), b"canary-of-a-file", 0o600);
+        let content = if name.ends_with(".csv") {
+            prices.as_slice()
+        } else {
+            b"canary-of-a-file"
+        };
+        write(&folder.path().join(name), content, 0o600);
     }
     let environment = between(&text, "env = \"", "\"")
         .map(|name| (name.to_owned(), "https://example.com/canary".to_owned()))
@@ -275,7 +293,7 @@ fn the_template_is_a_configuration_also_with_everything_in_it_in_use() {
         .collect();
     let full = read("everything", &used.join("\n"));
     assert_eq!(full.organizations.len(), 2);
-    assert_eq!((full.rules.len(), full.notifiers.len()), (5, 4));
+    assert_eq!((full.rules.len(), full.notifiers.len()), (7, 4));
     assert_eq!((plain.warnings, full.warnings), (vec![], vec![]));
 }
 

@@ -171,6 +171,7 @@ pub fn fact(name: &str, sequence: u64, reason: Reason, now: Timestamp) -> Fact {
         labels: BTreeMap::new(),
         top: Vec::new(),
         forecast: None,
+        reconciled: None,
     }
 }
 

@@ -73,7 +73,7 @@ async fn month_to_date(
     let clock = Clock::system();
     let requests = Arc::new(RequestCounts::default());
     let api = wiring::api(organization, environment, &clock, &Chance::System, requests).await?;
-    if organization.is_auto {
+    if organization.dialect.is_none() {
         api.detect_dialect().await?;
     }
     let today = Day::of(clock.now());

@@ -53,7 +53,7 @@ async fn ask_one(
     let counts = Arc::new(RequestCounts::default());
     let clock = Clock::system();
     let api = wiring::api(organization, environment, &clock, &Chance::System, counts).await?;
-    if organization.is_auto {
+    if organization.dialect.is_none() {
         api.detect_dialect()
             .await
             .map_err(|error| Failure::World(causes(&error)))?;
@@ -61,7 +61,10 @@ async fn ask_one(
     let failed = |error: FetchError| Failure::World(causes(&error));
     let is_told_apart = match question.by {
         SubjectKind::Workspace | SubjectKind::Team => true,
-        SubjectKind::Organization | SubjectKind::Model => false,
+        SubjectKind::Organization
+        | SubjectKind::Model
+        | SubjectKind::ApiKey
+        | SubjectKind::User => false,
     };
     let mut directory = Directory::default();
     if is_told_apart {

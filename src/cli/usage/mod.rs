@@ -218,12 +218,18 @@ fn columns(by: SubjectKind, is_many: bool) -> Vec<Column> {
         // There it is the name already.
         SubjectKind::Organization => hidden("organization"),
         _ if is_many => shown("organization", "ORGANIZATION"),
-        SubjectKind::Workspace | SubjectKind::Model | SubjectKind::Team => hidden("organization"),
+        SubjectKind::Workspace
+        | SubjectKind::Model
+        | SubjectKind::ApiKey
+        | SubjectKind::User
+        | SubjectKind::Team => hidden("organization"),
     };
     let (id, name, heading) = match by {
         SubjectKind::Organization => ("organization_id", "name", "ORGANIZATION"),
         SubjectKind::Workspace => ("workspace_id", "workspace", "WORKSPACE"),
         SubjectKind::Model => ("model_id", "model", "MODEL"),
+        SubjectKind::ApiKey => ("api_key_id", "api_key", "API KEY"),
+        SubjectKind::User => ("user_id", "user", "USER"),
         SubjectKind::Team => ("team_id", "team", "TEAM"),
     };
     let names = [

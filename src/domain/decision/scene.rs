@@ -47,6 +47,7 @@ pub(super) fn rule(for_each: SubjectKind, limit: i64) -> Rule {
         period: Period::Month,
         zone: Zone::utc(),
         limit: Limit::Fixed(Usd::from_dollars(limit).pico()),
+        min_usd: Usd::ZERO,
         thresholds: vec![
             threshold(80, Severity::Warning),
             threshold(100, Severity::Critical),

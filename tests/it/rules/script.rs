@@ -7,9 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use spendwatch::config::{self, Config};
 use spendwatch::domain::ids::NotifierName;
-use spendwatch::domain::money::Usd;
+use spendwatch::domain::money::{Usd, percent_digits};
 use spendwatch::domain::notification::Fact;
-use spendwatch::domain::rule::{Quantity, Watch};
+use spendwatch::domain::rule::{Gap, Quantity, Watch};
 use spendwatch::simulator::world::{Used, World};
 
 /// What stands before it in a file is the configuration.
@@ -213,7 +213,7 @@ pub struct Expected {
     is_late: Option<bool>,
     is_lower_bound: Option<bool>,
     period: Option<String>,
-    /// In the unit of the rule: USD, tokens, requests, seconds.
+    /// In the unit of the rule: USD, tokens, requests, seconds, percent.
     value: Option<String>,
     limit: Option<String>,
     labels: Option<BTreeMap<String, String>>,
@@ -223,7 +223,8 @@ impl Expected {
     /// All that a fact says.
     pub fn whole(notifier: &NotifierName, fact: &Fact) -> Expected {
         let unit = |quantity: Quantity| match fact.watch {
-            Watch::Spend => Usd::from_pico(quantity).to_string(),
+            Watch::Spend | Watch::Reconciliation(Gap::Usd) => Usd::from_pico(quantity).to_string(),
+            Watch::Reconciliation(Gap::Percent) => percent_digits(quantity),
             Watch::Tokens | Watch::Requests | Watch::DataAge => quantity.to_string(),
         };
         Expected {
