@@ -1,6 +1,6 @@
 //! A made-up organization, as the ledger and the figures have it after weeks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use spendwatch::cycle::state::frame_keys;
@@ -35,6 +35,8 @@ pub fn directory(n_workspaces: usize, at: Timestamp) -> Directory {
         name: format!("Workspace {place}"),
         monthly_limit: Some(Usd::from_dollars(100_000)),
         requests_per_minute: Some(1_000),
+        created_at: None,
+        tags: BTreeMap::new(),
     });
     Directory {
         organization: Some(OrganizationInfo::default()),

@@ -5,175 +5,59 @@
 //!
 //! Source: Anthropic, Usage and Cost Analytics API (beta of October 2026).
 
-use std::collections::HashSet;
-
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::anthropic::fault::{self, Fault, Place};
-use crate::domain::ids::{ApiKeyId, ModelName, WorkspaceId};
-use crate::domain::money::Usd;
-use crate::domain::span::{Hour, HourSpan};
-use crate::domain::usage::{Granularity, Tokens};
-
-/// What is asked of either report: all buckets of whole days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
-    /// Hours or days.
-    pub granularity: Granularity,
-    /// From and to; at most 31 days.
-    pub hours: HourSpan,
-}
-
-/// One page of a report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<T> {
-    /// In the server's order.
-    pub rows: Vec<T>,
-    /// Where the next page begins; `None` on the last one.
-    pub next: Option<String>,
-    /// Up to when the data is there, where the server says it.
-    pub refreshed_at: Option<Timestamp>,
-}
-
-/// Who used something. A group that was not asked for is `None`, and so is what the service cannot attribute.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Group {
-    /// The real id, also of the default workspace.
-    pub workspace: Option<WorkspaceId>,
-    /// Of code execution there is none.
-    pub model: Option<ModelName>,
-    /// The key that authenticated.
-    pub api_key: Option<ApiKeyId>,
-    /// Who is charged.
-    pub actor: Option<Actor>,
-}
-
-/// The most specific identity that the service knows.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Actor {
-    /// A person.
-    User {
-        /// As the list of users has it.
-        id: String,
-        /// Where the service tells it.
-        email: Option<String>,
-    },
-    /// An account of the organization without a person.
-    ServiceAccount {
-        /// Its id.
-        id: String,
-    },
-    /// An identity from elsewhere.
-    Federated {
-        /// Who vouches for it.
-        provider: String,
-        /// What it is there.
-        subject: String,
-    },
-    /// A key, where nothing else is known.
-    ApiKey {
-        /// Its id.
-        id: ApiKeyId,
-    },
-    /// A kind that this version does not know.
-    Other {
-        /// As the service names it.
-        kind: String,
-    },
-}
-
-/// What a group was billed in one bucket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CostRow {
-    /// Where the bucket begins.
-    pub hour: Hour,
-    /// Whose.
-    pub group: Group,
-    /// After discounts, before credits.
-    pub billed: Usd,
-    /// At list price, where the service tells it.
-    pub list: Option<Usd>,
-    /// Requests; for code execution, spans.
-    pub requests: Option<i64>,
-}
-
-/// What a group used in one bucket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsedRow {
-    /// Where the bucket begins.
-    pub hour: Hour,
-    /// Whose.
-    pub group: Group,
-    /// By class.
-    pub tokens: Tokens,
-    /// Requests.
-    pub requests: i64,
-    /// Searches of the web, which are billed by number.
-    pub web_searches: i64,
-}
+use crate::anthropic::report::{Asked, Page, Seen, Told, next_page};
+use crate::anthropic::tokens::TokensWire;
+use crate::domain::ids::{ActorId, ApiKeyId, ModelName, WorkspaceId};
+use crate::domain::report::{Actor, CostRow, How, UsedRow, Who};
+use crate::domain::span::Hour;
 
 /// `GET /v1/organizations/analytics/cost`, one page.
-pub fn cost(body: &[u8], asked: Asked) -> Result<Page<CostRow>, Fault> {
-    page(body, asked, |place, hour, group, wire| {
+pub fn cost(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<CostRow>, Fault> {
+    page(body, asked, seen, |place, hour, wire| {
         let cost = wire.cost.ok_or(missing(place, "cost"))?;
         let currency = cost.currency.as_deref().unwrap_or("USD");
         if currency != "USD" {
             return Err(Fault::value(place, "cost.currency", currency, "not USD"));
         }
         let amount = cost.amount.ok_or(missing(place, "cost.amount"))?;
-        let list = cost.list_amount;
+        let group = wire.group.unwrap_or_default();
         Ok(CostRow {
             hour,
-            group,
+            cost_type: group.cost_type.clone(),
+            who: who(group),
             billed: fault::cents(place, "cost.amount", amount)?,
-            list: list
+            list: cost
+                .list_amount
                 .map(|raw| fault::cents(place, "cost.list_amount", raw))
                 .transpose()?,
             requests: cost
                 .requests
-                .map(|raw| fault::count(place, "cost.requests", raw))
+                .map(|raw| fault::tokens(place, "cost.requests", raw))
                 .transpose()?,
         })
     })
 }
 
 /// `GET /v1/organizations/analytics/usage`, one page.
-pub fn used(body: &[u8], asked: Asked) -> Result<Page<UsedRow>, Fault> {
-    page(body, asked, |place, hour, group, wire| {
-        let used = wire.usage.ok_or(missing(place, "usage"))?;
-        let count = |field: &str, raw: Option<&RawValue>| {
-            let field = format_args!("usage.{field}");
-            raw.map_or(Ok(0), |raw| fault::count(place, field, raw))
-        };
-        let created = used.cache_creation.unwrap_or_default();
-        let tools = used.server_tool_use.unwrap_or_default();
-        let required = |field: &'static str, raw: Option<&'_ RawValue>| match raw {
-            Some(raw) => fault::count(place, format_args!("usage.{field}"), raw),
-            None => Err(missing(place, field)),
-        };
+pub fn used(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<UsedRow>, Fault> {
+    page(body, asked, seen, |place, hour, wire| {
+        let usage = wire.usage.ok_or(missing(place, "usage"))?;
+        let group = wire.group.unwrap_or_default();
         Ok(UsedRow {
             hour,
-            group,
-            tokens: Tokens {
-                input: required("uncached_input_tokens", used.uncached_input_tokens)?,
-                output: required("output_tokens", used.output_tokens)?,
-                cache_read: count("cache_read_input_tokens", used.cache_read_input_tokens)?,
-                cache_write_5m: count(
-                    "cache_creation.ephemeral_5m_input_tokens",
-                    created.ephemeral_5m_input_tokens,
-                )?,
-                cache_write_1h: count(
-                    "cache_creation.ephemeral_1h_input_tokens",
-                    created.ephemeral_1h_input_tokens,
-                )?,
+            how: How {
+                service_tier: group.service_tier.clone(),
+                context_window: group.context_window.clone(),
+                inference_geo: group.inference_geo.clone(),
             },
-            requests: count("requests", used.requests)?,
-            web_searches: count(
-                "server_tool_use.web_search_requests",
-                tools.web_search_requests,
-            )?,
+            who: who(group),
+            tokens: usage.tokens(place)?,
+            web_searches: usage.web_searches(place)?,
         })
     })
 }
@@ -197,19 +81,27 @@ struct RowWire<'a> {
     #[serde(borrow)]
     cost: Option<CostWire<'a>>,
     #[serde(borrow)]
-    usage: Option<UsageWire<'a>>,
+    usage: Option<TokensWire<'a>>,
 }
 
-#[derive(Deserialize, Default)]
+/// All that can set two rows of a bucket apart in what is asked here.
+#[derive(Deserialize, Default, Hash)]
 #[serde(expecting = "an object")]
 struct GroupWire {
     workspace_id: Option<String>,
     model: Option<String>,
     api_key_id: Option<String>,
     actor: Option<ActorWire>,
+    service_tier: Option<String>,
+    context_window: Option<String>,
+    inference_geo: Option<String>,
+    speed: Option<String>,
+    product: Option<String>,
+    cost_type: Option<String>,
+    token_type: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Hash)]
 #[serde(expecting = "an object")]
 struct ActorWire {
     #[serde(rename = "type")]
@@ -234,39 +126,6 @@ struct CostWire<'a> {
     requests: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct UsageWire<'a> {
-    #[serde(borrow)]
-    uncached_input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cache_read_input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cache_creation: Option<CreatedWire<'a>>,
-    #[serde(borrow)]
-    server_tool_use: Option<ToolsWire<'a>>,
-    #[serde(borrow)]
-    requests: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(expecting = "an object")]
-struct CreatedWire<'a> {
-    #[serde(borrow)]
-    ephemeral_5m_input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    ephemeral_1h_input_tokens: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(expecting = "an object")]
-struct ToolsWire<'a> {
-    #[serde(borrow)]
-    web_search_requests: Option<&'a RawValue>,
-}
-
 fn missing(place: Place, field: &'static str) -> Fault {
     Fault::Missing { place, field }
 }
@@ -275,58 +134,29 @@ fn missing(place: Place, field: &'static str) -> Fault {
 fn page<T>(
     body: &[u8],
     asked: Asked,
-    row: impl Fn(Place, Hour, Group, RowWire<'_>) -> Result<T, Fault>,
-) -> Result<Page<T>, Fault> {
+    seen: &mut Seen,
+    row: impl Fn(Place, Hour, RowWire<'_>) -> Result<T, Fault>,
+) -> Result<Told<T>, Fault> {
     let wire: PageWire<'_> = fault::read(body)?;
-    let mut seen = HashSet::new();
     let mut rows = Vec::with_capacity(wire.data.len());
     for (place, raw) in (1..).map(Place::Row).zip(&wire.data) {
-        let mut wire: RowWire<'_> = fault::read_row(place, raw)?;
-        let hour = bucket(place, &wire, asked)?;
-        let group = group(wire.group.take().unwrap_or_default());
-        if !seen.insert((hour, group.clone())) {
-            let at = wire.starting_at.to_string();
-            let problem = "whose group an earlier row has already";
-            return Err(Fault::value(place, "starting_at", &at, problem));
-        }
-        rows.push(row(place, hour, group, wire)?);
+        let wire: RowWire<'_> = fault::read_row(place, raw)?;
+        let hour = asked.bucket(place, wire.starting_at, wire.ending_at)?;
+        seen.row(place, hour, &wire.group)?;
+        rows.push(row(place, hour, wire)?);
     }
-    let next = wire.next_page.filter(|page| !page.is_empty());
-    if wire.has_more == Some(true) && next.is_none() {
-        return Err(missing(Place::Answer, "next_page"));
-    }
-    Ok(Page {
-        rows,
-        next: next.filter(|_| wire.has_more != Some(false)),
-        refreshed_at: wire.data_refreshed_at,
+    Ok(Told {
+        is_empty: rows.is_empty(),
+        page: Page {
+            rows,
+            refreshed_at: wire.data_refreshed_at,
+        },
+        next: next_page(wire.has_more, wire.next_page)?,
     })
 }
 
-/// Where a row's bucket begins: one of those that were asked for, whole.
-fn bucket(place: Place, row: &RowWire<'_>, asked: Asked) -> Result<Hour, Fault> {
-    let hour = Hour::of(row.starting_at);
-    let (first, n_hours) = match asked.granularity {
-        Granularity::Hour => (hour, 1),
-        Granularity::Day => (hour.day().first_hour(), 24),
-    };
-    let told = |field, at: Timestamp, problem| Fault::value(place, field, &at.to_string(), problem);
-    if first.start() != row.starting_at {
-        let problem = "not the start of a bucket as it was asked for";
-        return Err(told("starting_at", row.starting_at, problem));
-    }
-    if !asked.hours.contains(hour) {
-        let problem = "outside of what was asked for";
-        return Err(told("starting_at", row.starting_at, problem));
-    }
-    if row.ending_at != hour.plus(n_hours).start() {
-        let problem = "not the end of a bucket as it was asked for";
-        return Err(told("ending_at", row.ending_at, problem));
-    }
-    Ok(hour)
-}
-
-fn group(wire: GroupWire) -> Group {
-    Group {
+fn who(wire: GroupWire) -> Who {
+    Who {
         workspace: wire.workspace_id.map(WorkspaceId::new),
         model: wire.model.map(ModelName::new),
         api_key: wire.api_key_id.map(ApiKeyId::new),
@@ -345,8 +175,13 @@ fn actor(wire: ActorWire) -> Actor {
         api_key_id,
     } = wire;
     let known = match kind.as_str() {
-        "user_actor" => user_id.map(|id| Actor::User { id, email }),
-        "service_account_actor" => service_account_id.map(|id| Actor::ServiceAccount { id }),
+        "user_actor" => user_id.map(|id| Actor::User {
+            id: ActorId::new(id),
+            email,
+        }),
+        "service_account_actor" => service_account_id.map(|id| Actor::ServiceAccount {
+            id: ActorId::new(id),
+        }),
         "federated_actor" => provider
             .zip(subject)
             .map(|(provider, subject)| Actor::Federated { provider, subject }),
@@ -363,7 +198,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::span::Day;
+    use crate::domain::span::{Day, HourSpan};
+    use crate::domain::usage::Granularity;
 
     fn asked(granularity: Granularity) -> Asked {
         let day = |day| Day::from_date(jiff::civil::date(2026, 11, day)).first_hour();
@@ -394,8 +230,10 @@ mod tests {
         json!({"data": rows, "has_more": true, "next_page": "page_x=", "data_refreshed_at": "2026-11-02T15:10:00Z"})
     }
 
-    fn told(page: &Value, granularity: Granularity) -> Result<Page<CostRow>, String> {
-        cost(page.to_string().as_bytes(), asked(granularity)).map_err(|fault| fault.to_string())
+    fn told(page: &Value, granularity: Granularity) -> Result<Told<CostRow>, String> {
+        let body = page.to_string();
+        cost(body.as_bytes(), asked(granularity), &mut Seen::default())
+            .map_err(|fault| fault.to_string())
     }
 
     #[test]
@@ -403,20 +241,20 @@ mod tests {
         let page = told(&page_of(&[cost_row(&[])]), Granularity::Hour).unwrap();
         assert_eq!(page.next.as_deref(), Some("page_x="));
         assert_eq!(
-            page.refreshed_at,
+            page.page.refreshed_at,
             Some("2026-11-02T15:10:00Z".parse().unwrap())
         );
-        let row = &page.rows[0];
+        let row = &page.page.rows[0];
         assert_eq!(row.hour.start().to_string(), "2026-11-02T14:00:00Z");
         assert_eq!(row.billed.to_string(), "18.3025");
         assert_eq!(row.list.unwrap().to_string(), "20.336");
         assert_eq!(row.requests, Some(412));
-        let expected = Group {
+        let expected = Who {
             workspace: Some("wrkspc_01Ab".into()),
             model: Some("claude-opus-5-5".into()),
-            ..Group::default()
+            ..Who::default()
         };
-        assert_eq!(row.group, expected);
+        assert_eq!(row.who, expected);
     }
 
     #[test]
@@ -424,20 +262,20 @@ mod tests {
         let check = |actor: Value, expected: Actor| {
             let row = cost_row(&[("/group/actor", actor)]);
             let page = told(&page_of(&[row]), Granularity::Hour).unwrap();
-            assert_eq!(page.rows[0].group.actor, Some(expected));
+            assert_eq!(page.page.rows[0].who.actor, Some(expected));
         };
         let text = str::to_owned;
         check(
             json!({"type": "user_actor", "user_id": "user_01", "email_address": "ada@example.com", "name": "Ada", "deleted": false}),
             Actor::User {
-                id: text("user_01"),
+                id: "user_01".into(),
                 email: Some(text("ada@example.com")),
             },
         );
         check(
             json!({"type": "service_account_actor", "service_account_id": "svac_01"}),
             Actor::ServiceAccount {
-                id: text("svac_01"),
+                id: "svac_01".into(),
             },
         );
         check(
@@ -475,7 +313,7 @@ mod tests {
         ];
         let page = told(&page_of(&[cost_row(&day)]), Granularity::Day).unwrap();
         assert_eq!(
-            page.rows[0].hour.start().to_string(),
+            page.page.rows[0].hour.start().to_string(),
             "2026-11-02T00:00:00Z"
         );
     }
@@ -535,13 +373,15 @@ mod tests {
                       "cache_read_input_tokens": 8, "output_tokens": 16, "total_tokens": 31, "requests": 3,
                       "server_tool_use": {"web_search_requests": 5}, "something_new": {}}
         })]);
-        let page = used(page.to_string().as_bytes(), asked(Granularity::Hour)).unwrap();
-        let row = &page.rows[0];
+        let body = page.to_string();
+        let asked = asked(Granularity::Hour);
+        let page = used(body.as_bytes(), asked, &mut Seen::default()).unwrap();
+        let row = &page.page.rows[0];
         assert_eq!(row.tokens.sum(), 31);
         assert_eq!(
             (row.tokens.cache_write_5m, row.tokens.cache_write_1h),
             (2, 4)
         );
-        assert_eq!((row.requests, row.web_searches), (3, 5));
+        assert_eq!(row.web_searches, 5);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! All texts are safe to show: they hold neither the key nor a query, and no control characters.
 
+use jiff::civil::Date;
+
 use crate::domain::ids::OrganizationName;
 use crate::metrics::requests::Endpoint;
 use crate::outbound::OutboundError;
@@ -46,6 +48,28 @@ pub enum Problem {
     Status {
         /// Neither 2xx, nor 3xx, nor 401, nor 403.
         status: u16,
+        /// The server's words, shortened.
+        message: String,
+    },
+    /// The organization has spent what it may in this month of UTC: asking again before its end does not help.
+    #[error(
+        "the organization's monthly cap is reached until {until} 00:00 UTC (status {status}): {message}"
+    )]
+    Capped {
+        /// 429, mostly.
+        status: u16,
+        /// The first day of the next month.
+        until: Date,
+        /// The server's words, shortened.
+        message: String,
+    },
+    /// 402: nobody pays for more. Asking again does not help.
+    #[error(
+        "the organization cannot be billed (status 402; if its monthly cap is reached, until {until} 00:00 UTC): {message}"
+    )]
+    Unbilled {
+        /// The first day of the next month.
+        until: Date,
         /// The server's words, shortened.
         message: String,
     },
@@ -97,6 +121,28 @@ impl FetchError {
         )
     }
 
+    /// The status, where an answer had one that is no success.
+    pub fn status(&self) -> Option<u16> {
+        match &self.problem {
+            Problem::Refused { status, .. }
+            | Problem::Status { status, .. }
+            | Problem::Capped { status, .. }
+            | Problem::Redirect { status, .. } => Some(*status),
+            Problem::Unbilled { .. } => Some(402),
+            Problem::UnsendableKey
+            | Problem::Timeout { .. }
+            | Problem::Network { .. }
+            | Problem::TooLarge { .. }
+            | Problem::Faulty { .. }
+            | Problem::NotAskable => None,
+        }
+    }
+
+    /// Whether the key may not ask this, or the server does not know it (403, 404).
+    pub fn is_forbidden_or_unknown(&self) -> bool {
+        matches!(self.status(), Some(403 | 404))
+    }
+
     /// Whether the server does not know the path, or not for reading (404, 405).
     pub fn is_unknown_path(&self) -> bool {
         matches!(
@@ -117,14 +163,6 @@ impl FetchError {
 /// Why the dialect is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DetectError {
-    /// The server speaks another one. Asking again does not help.
-    #[error(
-        "organization `{organization}`: the server speaks the dialect of the real Admin API (`analytics` or `reports`), which is not in this version; this version speaks `guide`"
-    )]
-    NotInThisVersion {
-        /// As the configuration names it.
-        organization: OrganizationName,
-    },
     /// The answers decide nothing; asking again may.
     #[error("cannot tell which dialect the server speaks")]
     Undecided(#[source] FetchError),
@@ -140,6 +178,14 @@ pub enum SetupError {
         organization: OrganizationName,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// The version of the API cannot stand in a header.
+    #[error(
+        "organization `{organization}`: the version of the API holds characters that cannot be sent"
+    )]
+    ApiVersion {
+        /// As the configuration names it.
+        organization: OrganizationName,
     },
     /// No HTTP client can be built.
     #[error("organization `{organization}`: cannot build the HTTP client")]

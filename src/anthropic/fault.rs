@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -13,6 +14,8 @@ use crate::domain::money::{ParseUsdError, Usd};
 const MAX_USD: Usd = Usd::from_dollars(1_000_000_000_000);
 /// No count in an answer is larger.
 pub const MAX_COUNT: i64 = 1_000_000_000_000_000;
+/// No count of tokens in a report is larger: beyond what a binary float tells apart, and far from the end of 64 bits.
+const MAX_TOKENS: i64 = 10_000_000_000_000_000;
 /// So much of a wrong value, or of an answer that is no JSON, is shown.
 const EXCERPT_CHARS: usize = 60;
 
@@ -157,6 +160,26 @@ pub fn cents(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<U
 
 /// A count: a whole JSON number from 0 to 10¹⁵.
 pub fn count(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<i64, Fault> {
+    whole(place, field, raw, (MAX_COUNT, "beyond 10^15"))
+}
+
+/// A count of a report: a whole JSON number from 0 to 10¹⁶.
+pub fn tokens(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<i64, Fault> {
+    whole(place, field, raw, (MAX_TOKENS, "beyond 10^16"))
+}
+
+/// An instant as text; what cannot be read as one is not told.
+pub fn instant(raw: &RawValue) -> Option<Timestamp> {
+    let text: String = serde_json::from_str(raw.get()).ok()?;
+    text.parse().ok()
+}
+
+fn whole(
+    place: Place,
+    field: impl fmt::Display,
+    raw: &RawValue,
+    (most, too_much): (i64, &'static str),
+) -> Result<i64, Fault> {
     let digits = raw.get();
     let fault = |problem| Err(Fault::value(place, &field, digits, problem));
     let unsigned = digits.strip_prefix('-').unwrap_or(digits);
@@ -165,9 +188,9 @@ pub fn count(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<i
     }
     match digits.parse::<i64>() {
         Ok(count) if count < 0 => fault("below zero"),
-        Ok(count) if count <= MAX_COUNT => Ok(count),
+        Ok(count) if count <= most => Ok(count),
         Err(_) if digits.starts_with('-') => fault("below zero"),
-        Ok(_) | Err(_) => fault("beyond 10^15"),
+        Ok(_) | Err(_) => fault(too_much),
     }
 }
 

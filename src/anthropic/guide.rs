@@ -12,7 +12,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::anthropic::fault::{self, Fault, MAX_COUNT, Place};
-use crate::anthropic::paging::PageEnd;
+use crate::anthropic::paging::{ListPage, PageEnd};
 use crate::domain::directory::{OrganizationInfo, Workspace};
 use crate::domain::ids::{UNATTRIBUTED, WorkspaceId};
 use crate::domain::money::Usd;
@@ -28,15 +28,6 @@ pub struct MonthUsage {
     pub month: civil::Date,
     /// By model.
     pub cells: Cells,
-}
-
-/// One page of workspaces.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkspacePage {
-    /// In the server's order.
-    pub workspaces: Vec<Workspace>,
-    /// Whether it is the last one.
-    pub end: PageEnd,
 }
 
 /// `GET /v1/organizations`.
@@ -63,13 +54,17 @@ pub fn organization(body: &[u8]) -> Result<OrganizationInfo, Fault> {
 }
 
 /// `GET /v1/workspaces`, one page.
-pub fn workspaces(body: &[u8]) -> Result<WorkspacePage, Fault> {
+pub fn workspaces(body: &[u8]) -> Result<ListPage<Workspace>, Fault> {
     let wire: ListWire<'_> = fault::read(body)?;
     let workspaces = rows(&wire)
         .map(|(place, row)| workspace(place, row))
         .collect::<Result<Vec<_>, Fault>>()?;
-    Ok(WorkspacePage {
-        workspaces,
+    Ok(ListPage {
+        ids: workspaces
+            .iter()
+            .map(|workspace| workspace.id.to_string())
+            .collect(),
+        rows: workspaces,
         end: PageEnd {
             has_more: wire.has_more.unwrap_or(false),
             last_id: wire.last_id,
@@ -164,6 +159,8 @@ struct WorkspaceWire<'a> {
     id: String,
     name: Option<String>,
     #[serde(borrow)]
+    created_at: Option<&'a RawValue>,
+    #[serde(borrow)]
     usage_limits: Option<LimitsWire<'a>>,
 }
 
@@ -256,6 +253,8 @@ fn workspace(place: Place, raw: &RawValue) -> Result<Workspace, Fault> {
             .map(|raw| fault::count(place, "usage_limits.requests_per_minute", raw))
             .transpose()?
             .map(i64::unsigned_abs),
+        created_at: wire.created_at.and_then(fault::instant),
+        tags: BTreeMap::new(),
     })
 }
 

@@ -4,6 +4,7 @@
 //! One per organization, since the server counts per organization. The pure core is [`Rate`]; everything here may be
 //! dropped at any moment without losing a place or a token.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,26 +12,87 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Clock;
 
-/// A token bucket by running time, and the end of a pause.
+const MINUTE: Duration = Duration::from_secs(60);
+/// What two requests a minute apart are kept further apart, so that no minute holds both.
+const MARGIN: Duration = Duration::from_millis(1);
+
+/// Whose part of an organization's requests: a command beside the daemon takes nothing from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Share {
+    /// Three quarters, spread over the minute.
+    Daemon,
+    /// The quarter that the daemon leaves, at least one; all at once.
+    Command,
+}
+
+/// How many requests may pass in any minute, and the end of a pause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rate {
-    /// The time in which one token grows; `None` for no limit.
-    interval: Option<Duration>,
-    /// How many tokens a full bucket holds.
-    burst: u32,
-    /// When the bucket will be (or became) full.
-    full_at: Duration,
+    pace: Pace,
     /// Until when nothing may pass.
     paused_until: Duration,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Pace {
+    Unlimited,
+    /// A bucket of tokens, by running time.
+    Spread {
+        /// How many tokens a full bucket holds.
+        burst: u32,
+        /// The time in which one token grows.
+        interval: Duration,
+        /// When the bucket will be (or became) full.
+        full_at: Duration,
+    },
+    /// As many as there may be, whenever; the last of them are remembered.
+    AtOnce {
+        most: usize,
+        passed: VecDeque<Duration>,
+    },
+}
+
 impl Rate {
-    /// So many in a minute, a quarter of them at once. 0 is no limit.
-    pub fn per_minute(n: u32) -> Rate {
-        Rate {
-            interval: (n > 0).then(|| Duration::from_secs(60) / n),
-            burst: (n / 4).max(1),
+    /// No limit but pauses.
+    pub fn unlimited() -> Rate {
+        Rate::of(Pace::Unlimited)
+    }
+
+    /// Never more than so many in any minute (at least one): a quarter of them at once, the others evenly.
+    pub fn spread(most: u32) -> Rate {
+        let burst = (most / 4).max(1);
+        // What grows within a minute of a burst comes on top of it.
+        let interval = match most.saturating_sub(burst) {
+            0 => MINUTE + MARGIN,
+            n => MINUTE / n,
+        };
+        Rate::of(Pace::Spread {
+            burst,
+            interval,
             full_at: Duration::ZERO,
+        })
+    }
+
+    /// Never more than so many in any minute (at least one), all at once.
+    pub fn at_once(most: u32) -> Rate {
+        Rate::of(Pace::AtOnce {
+            most: usize::try_from(most.max(1)).unwrap_or(usize::MAX),
+            passed: VecDeque::new(),
+        })
+    }
+
+    /// A share of so many requests in a minute; 0 is no limit.
+    pub fn share(per_minute: u32, share: Share) -> Rate {
+        match share {
+            _ if per_minute == 0 => Rate::unlimited(),
+            Share::Daemon => Rate::spread(per_minute - per_minute / 4),
+            Share::Command => Rate::at_once(per_minute / 4),
+        }
+    }
+
+    fn of(pace: Pace) -> Rate {
+        Rate {
+            pace,
             paused_until: Duration::ZERO,
         }
     }
@@ -42,15 +104,26 @@ impl Rate {
         {
             return Err(rest);
         }
-        let Some(interval) = self.interval else {
-            return Ok(());
-        };
-        let full_after_this = self.full_at.max(now) + interval;
-        let most = now + interval * self.burst;
-        match full_after_this.checked_sub(most) {
-            Some(wait) if !wait.is_zero() => Err(wait),
-            Some(_) | None => {
-                self.full_at = full_after_this;
+        match &mut self.pace {
+            Pace::Unlimited => Ok(()),
+            Pace::Spread {
+                burst,
+                interval,
+                full_at,
+            } => {
+                let full_after_this = (*full_at).max(now) + *interval;
+                until(full_after_this.saturating_sub(*interval * *burst), now)?;
+                *full_at = full_after_this;
+                Ok(())
+            }
+            Pace::AtOnce { most, passed } => {
+                if passed.len() >= *most
+                    && let Some(first) = passed.front()
+                {
+                    until(*first + MINUTE + MARGIN, now)?;
+                    passed.pop_front();
+                }
+                passed.push_back(now);
                 Ok(())
             }
         }
@@ -59,6 +132,40 @@ impl Rate {
     /// Lets nothing pass for so long from now. A pause is never shortened by another.
     pub fn pause(&mut self, now: Duration, wait: Duration) {
         self.paused_until = self.paused_until.max(now + wait);
+    }
+
+    /// From now on at another rate. Neither a pause is forgotten nor what has passed before.
+    pub fn change(&mut self, to: Rate) {
+        let paused_until = self.paused_until.max(to.paused_until);
+        let pace = match (&self.pace, to.pace) {
+            (
+                Pace::Spread { full_at, .. },
+                Pace::Spread {
+                    burst, interval, ..
+                },
+            ) => Pace::Spread {
+                burst,
+                interval,
+                full_at: *full_at,
+            },
+            (Pace::AtOnce { passed, .. }, Pace::AtOnce { most, .. }) => Pace::AtOnce {
+                most,
+                passed: passed
+                    .range(passed.len().saturating_sub(most)..)
+                    .copied()
+                    .collect(),
+            },
+            (Pace::Unlimited | Pace::Spread { .. } | Pace::AtOnce { .. }, pace) => pace,
+        };
+        *self = Rate { pace, paused_until };
+    }
+}
+
+/// Whether an instant has come, or how long it is off.
+fn until(instant: Duration, now: Duration) -> Result<(), Duration> {
+    match instant.checked_sub(now) {
+        Some(wait) if !wait.is_zero() => Err(wait),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -99,6 +206,14 @@ impl Limiter {
             self.clock.sleep(wait).await;
         }
         Pass(seat)
+    }
+
+    /// From now on at another rate.
+    pub fn change(&self, to: Rate) {
+        self.rate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .change(to);
     }
 
     /// Holds up every request of the organization for so long.

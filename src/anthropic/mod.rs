@@ -1,7 +1,8 @@
 //! The Admin API of one organization, in the words of the domain.
 //!
 //! [`AdminApi`] asks; `transport` sends each question in its turn and tries again; `paging` walks through lists;
-//! `guide` knows what the answers mean. Only GET is ever sent.
+//! `guide`, `analytics`, `reports`, `real` and `limits` know what the answers mean. The questions of the `guide` dialect stand
+//! here, those to the real service in `service`. Only GET is ever sent.
 
 pub mod error;
 pub mod fault;
@@ -13,9 +14,25 @@ pub mod retry;
 // One question, with all of the above; and what the answers mean.
 pub mod transport;
 
+pub mod lists;
+pub mod report;
+pub mod tokens;
+
 pub mod analytics;
 pub mod guide;
+pub mod limits;
+pub mod real;
 pub mod reports;
+
+// Page by page, and what is asked.
+pub mod pages;
+
+pub mod questions;
+
+// The questions to the real service, and who that is.
+pub mod service;
+
+pub mod detect;
 
 #[cfg(test)]
 mod fake;
@@ -28,14 +45,16 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use reqwest::Url;
+use reqwest::header::HeaderValue;
 
-use crate::anthropic::error::{DetectError, FetchError, Problem, SetupError};
+use crate::anthropic::error::{FetchError, Problem, SetupError};
 use crate::anthropic::fault::Fault;
 use crate::anthropic::guide::MonthUsage;
-use crate::anthropic::limiter::{Limiter, Rate};
-use crate::anthropic::paging::{Next, PAGE_LIMIT, Paging};
+use crate::anthropic::limiter::{Limiter, Rate, Share};
+use crate::anthropic::paging::PAGE_LIMIT;
 use crate::anthropic::transport::{MAX_BODY_BYTES, Question, Transport};
 use crate::clock::{Chance, Clock};
+use crate::domain::dialect::Dialect;
 use crate::domain::directory::{OrganizationInfo, Workspace};
 use crate::domain::ids::OrganizationName;
 use crate::domain::span::Day;
@@ -46,22 +65,19 @@ use crate::secret::Secret;
 
 /// For the connection, if the whole request may take that long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Requests in a minute in the guide dialect, unless configured.
+/// The version of the API that is spoken unless configured. A newer one is understood, too.
+pub const API_VERSION: &str = "2023-06-01";
+/// Requests in a minute of the guide dialect, unless configured.
 const GUIDE_PER_MINUTE: u32 = 60;
+/// Requests in a minute of the real service, unless configured. Its limits are not told, and others share them.
+const REAL_PER_MINUTE: u32 = 20;
 
-/// How a server speaks. Those that this version does not speak are not here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Dialect {
-    /// Every path directly under `/v1`.
-    Guide,
-}
-
-impl Dialect {
-    /// As the configuration writes it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Dialect::Guide => "guide",
-        }
+/// The endpoints that a dialect asks.
+const fn endpoints(dialect: Dialect) -> &'static [Endpoint] {
+    match dialect {
+        Dialect::Guide => Endpoint::GUIDE,
+        Dialect::Analytics => Endpoint::ANALYTICS,
+        Dialect::Reports => Endpoint::REPORTS,
     }
 }
 
@@ -76,8 +92,12 @@ pub struct Settings {
     pub timeout: Duration,
     /// Requests under way at once; at least one.
     pub max_concurrency: usize,
-    /// `None` is the dialect's own limit, 0 is no limit. A quarter of it may go at once.
+    /// Of all of spendwatch; `None` is the dialect's own limit, 0 is no limit.
     pub max_requests_per_minute: Option<u32>,
+    /// Whose part of them this client may use.
+    pub share: Share,
+    /// The version of the API that every request names; [`API_VERSION`] unless configured.
+    pub api_version: String,
     /// More root certificates, PEM.
     pub ca_file: Option<PathBuf>,
 }
@@ -111,14 +131,22 @@ impl AdminApi {
                 organization: settings.organization.clone(),
                 source,
             })?;
-        let per_minute = settings.max_requests_per_minute.unwrap_or(GUIDE_PER_MINUTE);
-        let rate = Rate::per_minute(per_minute);
+        let api_version =
+            HeaderValue::from_str(&settings.api_version).map_err(|_| SetupError::ApiVersion {
+                organization: settings.organization.clone(),
+            })?;
+        let per_minute = settings.max_requests_per_minute.unwrap_or(REAL_PER_MINUTE);
+        let rate = Rate::share(per_minute, settings.share);
+        requests.expect(&[Endpoint::OrganizationsMe]);
         Ok(AdminApi(Arc::new(Transport {
             organization: settings.organization,
             base_url,
             client,
             timeout: settings.timeout,
             max_body_bytes: MAX_BODY_BYTES,
+            api_version,
+            max_requests_per_minute: settings.max_requests_per_minute,
+            share: settings.share,
             key: Mutex::new(key),
             limiter: Limiter::new(settings.max_concurrency, rate, clock.clone()),
             clock,
@@ -146,27 +174,19 @@ impl AdminApi {
         *self.0.skew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the server how it speaks: the real service knows `/v1/organizations/me`, a guide server does not and has
-    /// the organization one level above.
-    pub async fn detect_dialect(&self) -> Result<Dialect, DetectError> {
-        let me = Question::about(Endpoint::OrganizationsMe);
-        match self.0.ask(&me).await {
-            Ok(body) => match guide::organization(&body) {
-                Ok(_) => {
-                    return Err(DetectError::NotInThisVersion {
-                        organization: self.0.organization.clone(),
-                    });
-                }
-                // A page of a proxy, say: that decides nothing.
-                Err(fault) => return Err(DetectError::Undecided(self.0.faulty(&me, &fault))),
-            },
-            Err(error) if error.is_unknown_path() => {}
-            Err(error) => return Err(DetectError::Undecided(error)),
+    /// How the server speaks, as soon as that is known: where nothing else is configured, so many requests are sent as the
+    /// dialect allows. Nothing changes when it is told again.
+    pub fn set_dialect(&self, dialect: Dialect) {
+        let per_minute = match dialect {
+            Dialect::Guide => GUIDE_PER_MINUTE,
+            Dialect::Analytics | Dialect::Reports => REAL_PER_MINUTE,
+        };
+        let transport = &self.0;
+        if transport.max_requests_per_minute.is_none() {
+            let rate = Rate::share(per_minute, transport.share);
+            transport.limiter.change(rate);
         }
-        match self.organization().await {
-            Ok(_) => Ok(Dialect::Guide),
-            Err(error) => Err(DetectError::Undecided(error)),
-        }
+        transport.requests.expect(endpoints(dialect));
     }
 
     /// What the API says about the organization itself.
@@ -178,33 +198,8 @@ impl AdminApi {
 
     /// All workspaces, of every page; or an error, never a part of them.
     pub async fn workspaces(&self) -> Result<Vec<Workspace>, FetchError> {
-        let mut paging = Paging::default();
-        let mut workspaces = Vec::new();
-        let mut query = vec![("limit", PAGE_LIMIT.to_string())];
-        loop {
-            let question = Question {
-                query: &query,
-                page: paging.page(),
-                ..Question::about(Endpoint::Workspaces)
-            };
-            let body = self.0.ask(&question).await?;
-            let page = self.translated(&question, guide::workspaces(&body))?;
-            let ids = page
-                .workspaces
-                .iter()
-                .map(|workspace| workspace.id.as_str());
-            let next = paging
-                .take(ids, page.end)
-                .map_err(|fault| self.0.faulty(&question, &fault))?;
-            workspaces.extend(page.workspaces);
-            match next {
-                Next::End => return Ok(workspaces),
-                Next::After(id) => {
-                    query.truncate(1);
-                    query.push(("after_id", id));
-                }
-            }
-        }
+        let query = vec![("limit", PAGE_LIMIT.to_string())];
+        lists::by_id(&self.0, Endpoint::Workspaces, query, guide::workspaces).await
     }
 
     /// Usage of one workspace or of the whole, by hour or day, for the days from `first` to `last`, both included.

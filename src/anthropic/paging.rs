@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
-/// Rows asked for on one page: the most that the server gives.
+/// Rows asked for on one page: the most that a server of the guide dialect gives.
 pub const PAGE_LIMIT: u32 = 100;
+/// The most that the real service gives.
+pub const REAL_PAGE_LIMIT: u32 = 1000;
 /// No list has more pages than this.
 const MAX_PAGES: u32 = 10_000;
 
@@ -14,6 +16,17 @@ pub struct PageEnd {
     pub has_more: bool,
     /// Where the next page begins, if the server says it.
     pub last_id: Option<String>,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListPage<T> {
+    /// In the server's order; those that do not count are left out.
+    pub rows: Vec<T>,
+    /// Of all rows, also of those that are left out.
+    pub ids: Vec<String>,
+    /// Whether it is the last one.
+    pub end: PageEnd,
 }
 
 /// Where one stands in a list.

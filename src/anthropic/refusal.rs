@@ -3,11 +3,15 @@
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::secret::Secret;
 
 /// What the keys that may ask begin with. Only ever a hint after a refusal, never a test.
 const ADMIN_PREFIX: &str = "sk-ant-admin";
+
+/// The code of an error that says that the organization has spent what it may in this month.
+const CAP_REACHED: &str = "enforced_spend_limit_reached";
 
 /// The body of an error, when the server is kind.
 #[derive(Deserialize)]
@@ -20,15 +24,45 @@ struct KindError {
     #[serde(default)]
     r#type: String,
     message: String,
+    #[serde(default)]
+    details: Option<Value>,
 }
 
-/// What the body of an error says: type and message, or else its text.
-pub fn words(body: &[u8]) -> String {
+/// What the body of an error says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    /// Type, message and code, or else the body's text.
+    pub text: String,
+    /// Whether the organization's cap of this month is reached.
+    pub is_cap: bool,
+}
+
+/// What the body of an error says.
+pub fn words(body: &[u8]) -> Words {
+    let plain = |text| Words {
+        text,
+        is_cap: false,
+    };
     match serde_json::from_slice::<KindBody>(body) {
-        Ok(KindBody { error }) if error.r#type.is_empty() => error.message,
-        Ok(KindBody { error }) => format!("{}: {}", error.r#type, error.message),
-        Err(_) if body.trim_ascii().is_empty() => "without a word".to_owned(),
-        Err(_) => String::from_utf8_lossy(body).into_owned(),
+        Ok(KindBody { error }) => kind_words(error),
+        Err(_) if body.trim_ascii().is_empty() => plain("without a word".to_owned()),
+        Err(_) => plain(String::from_utf8_lossy(body).into_owned()),
+    }
+}
+
+fn kind_words(error: KindError) -> Words {
+    let details = error.details.unwrap_or_default();
+    let code = details.get("error_code").and_then(Value::as_str);
+    let mut text = error.message;
+    if !error.r#type.is_empty() {
+        text = format!("{}: {text}", error.r#type);
+    }
+    if let Some(code) = code {
+        text = format!("{text} (`{code}`)");
+    }
+    Words {
+        text,
+        is_cap: code == Some(CAP_REACHED),
     }
 }
 
@@ -40,11 +74,13 @@ pub fn hint(status: StatusCode, key: &Secret) -> Option<&'static str> {
     )
 }
 
-/// Whether the server knows that asking again will not help.
-pub fn forbids_retry(headers: &HeaderMap) -> bool {
-    headers
-        .get("x-should-retry")
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"false"))
+/// Whether the server says that asking again helps, or that it does not.
+pub fn should_retry(headers: &HeaderMap) -> Option<bool> {
+    let value = headers.get("x-should-retry")?.as_bytes();
+    if value.eq_ignore_ascii_case(b"true") {
+        return Some(true);
+    }
+    value.eq_ignore_ascii_case(b"false").then_some(false)
 }
 
 /// Scheme and host of a redirect; the rest may hold anything.
@@ -67,16 +103,22 @@ mod tests {
 
     #[test]
     fn the_servers_own_words() {
-        let check = |body: &str, expected: &str| assert_eq!(words(body.as_bytes()), expected);
+        let check = |body: &str, expected: &str| assert_eq!(words(body.as_bytes()).text, expected);
         check(
             r#"{"type":"error","error":{"type":"not_found_error","message":"no such workspace"}}"#,
             "not_found_error: no such workspace",
         );
         check(r#"{"error":{"message":"no"}}"#, "no");
+        check(
+            r#"{"error":{"type":"permission_error","message":"no","details":{"error_code":"api_key_scope_missing"}}}"#,
+            "permission_error: no (`api_key_scope_missing`)",
+        );
+        check(r#"{"error":{"message":"no","details":"some"}}"#, "no");
+        check(r#"{"error":{"message":"no","details":null}}"#, "no");
         check(r#"{"error":"no"}"#, r#"{"error":"no"}"#);
         check("<html>Bad Gateway", "<html>Bad Gateway");
         check(" \r\n", "without a word");
-        assert_eq!(words(b"\xff\xfe"), "\u{fffd}\u{fffd}");
+        assert_eq!(words(b"\xff\xfe").text, "\u{fffd}\u{fffd}");
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //!
 //! Source: Anthropic, Usage and Cost API.
 
-use std::collections::HashSet;
 use std::hash::Hash;
 
 use jiff::Timestamp;
@@ -13,157 +12,50 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::anthropic::fault::{self, Fault, Place};
+use crate::anthropic::report::{Asked, Page, Seen, Told, next_page};
+use crate::anthropic::tokens::TokensWire;
 use crate::domain::ids::{ApiKeyId, ModelName, WorkspaceId};
-use crate::domain::money::Usd;
-use crate::domain::span::{Hour, HourSpan};
-use crate::domain::usage::{Granularity, Tokens};
-
-/// One page of a report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<T> {
-    /// By the first hour of their bucket, in order.
-    pub rows: Vec<(Hour, T)>,
-    /// Where the next page begins; `None` on the last one.
-    pub next: Option<String>,
-}
-
-/// What was used, and how. A dimension that was not asked for is `None`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsedRow {
-    /// What sets it apart from the other rows of its bucket.
-    pub group: UsedGroup,
-    /// By class.
-    pub tokens: Tokens,
-    /// Searches of the web, which are billed by number.
-    pub web_searches: i64,
-}
-
-/// Of whom, of what, and how.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct UsedGroup {
-    /// `None` is the default workspace, where workspaces were asked for.
-    pub workspace: Option<WorkspaceId>,
-    /// The full id.
-    pub model: Option<ModelName>,
-    /// `None` is usage without a key, where keys were asked for.
-    pub api_key: Option<ApiKeyId>,
-    /// `standard`, `batch`, `priority` and others.
-    pub service_tier: Option<String>,
-    /// `0-200k` or `200k-1M`.
-    pub context_window: Option<String>,
-    /// `global`, `us` or `not_available`.
-    pub inference_geo: Option<String>,
-    /// `standard` or `fast`.
-    pub speed: Option<String>,
-}
-
-/// What was billed on one day.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CostRow {
-    /// What sets it apart from the other rows of its day.
-    pub group: CostGroup,
-    /// As it stands on the bill.
-    pub billed: Usd,
-}
-
-/// Of whom, and for what.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct CostGroup {
-    /// `None` is the default workspace, where workspaces were asked for.
-    pub workspace: Option<WorkspaceId>,
-    /// The line of the bill, where descriptions were asked for. What follows is filled only then.
-    pub description: Option<String>,
-    /// Of tokens.
-    pub model: Option<ModelName>,
-    /// `tokens`, `web_search`, `code_execution`, `session_usage`.
-    pub cost_type: Option<String>,
-    /// Of tokens: which class.
-    pub token_type: Option<String>,
-    /// Of tokens: `standard` or `batch`.
-    pub service_tier: Option<String>,
-    /// Of tokens.
-    pub context_window: Option<String>,
-    /// Of tokens.
-    pub inference_geo: Option<String>,
-}
+use crate::domain::report::{CostRow, How, UsedRow, Who};
+use crate::domain::span::Hour;
 
 /// `GET /v1/organizations/usage_report/messages`, one page.
-pub fn used(
-    body: &[u8],
-    granularity: Granularity,
-    hours: HourSpan,
-) -> Result<Page<UsedRow>, Fault> {
-    page(body, granularity, hours, |place, raw| {
-        let wire: UsedWire<'_> = fault::read_row(place, raw)?;
-        let count = |field: &str, raw: Option<&RawValue>| {
-            raw.map_or(Ok(0), |raw| fault::count(place, field, raw))
-        };
-        let required = |field: &'static str, raw: Option<&RawValue>| match raw {
-            Some(raw) => fault::count(place, field, raw),
-            None => Err(Fault::Missing { place, field }),
-        };
-        let created = wire.cache_creation.unwrap_or_default();
-        let tools = wire.server_tool_use.unwrap_or_default();
-        let group = UsedGroup {
-            workspace: wire.workspace_id.map(WorkspaceId::new),
-            model: wire.model.map(ModelName::new),
-            api_key: wire.api_key_id.map(ApiKeyId::new),
-            service_tier: wire.service_tier,
-            context_window: wire.context_window,
-            inference_geo: wire.inference_geo,
-            speed: wire.speed,
-        };
-        let row = UsedRow {
-            group: group.clone(),
-            tokens: Tokens {
-                input: required("uncached_input_tokens", wire.uncached_input_tokens)?,
-                output: required("output_tokens", wire.output_tokens)?,
-                cache_read: count("cache_read_input_tokens", wire.cache_read_input_tokens)?,
-                cache_write_5m: count(
-                    "cache_creation.ephemeral_5m_input_tokens",
-                    created.ephemeral_5m_input_tokens,
-                )?,
-                cache_write_1h: count(
-                    "cache_creation.ephemeral_1h_input_tokens",
-                    created.ephemeral_1h_input_tokens,
-                )?,
+pub fn used(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<UsedRow>, Fault> {
+    page(body, asked, seen, |place, hour, raw, group| {
+        let wire: TokensWire<'_> = fault::read_row(place, raw)?;
+        Ok(UsedRow {
+            hour,
+            how: How {
+                service_tier: group.service_tier.clone(),
+                context_window: group.context_window.clone(),
+                inference_geo: group.inference_geo.clone(),
             },
-            web_searches: count(
-                "server_tool_use.web_search_requests",
-                tools.web_search_requests,
-            )?,
-        };
-        Ok((group, row))
+            who: who(group),
+            tokens: wire.tokens(place)?,
+            web_searches: wire.web_searches(place)?,
+        })
     })
 }
 
-/// `GET /v1/organizations/cost_report`, one page: days alone.
-pub fn cost(body: &[u8], hours: HourSpan) -> Result<Page<CostRow>, Fault> {
-    page(body, Granularity::Day, hours, |place, raw| {
+/// `GET /v1/organizations/cost_report`, one page: a row for each line of the bill.
+pub fn cost(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<CostRow>, Fault> {
+    page(body, asked, seen, |place, hour, raw, group| {
         let wire: CostWire<'_> = fault::read_row(place, raw)?;
         let currency = wire.currency.as_deref().unwrap_or("USD");
         if currency != "USD" {
             return Err(Fault::value(place, "currency", currency, "not USD"));
         }
-        let group = CostGroup {
-            workspace: wire.workspace_id.map(WorkspaceId::new),
-            description: wire.description,
-            model: wire.model.map(ModelName::new),
-            cost_type: wire.cost_type,
-            token_type: wire.token_type,
-            service_tier: wire.service_tier,
-            context_window: wire.context_window,
-            inference_geo: wire.inference_geo,
-        };
         let amount = wire.amount.ok_or(Fault::Missing {
             place,
             field: "amount",
         })?;
-        let row = CostRow {
-            group: group.clone(),
+        Ok(CostRow {
+            hour,
+            cost_type: group.cost_type.clone(),
+            who: who(group),
             billed: fault::cents(place, "amount", amount)?,
-        };
-        Ok((group, row))
+            list: None,
+            requests: None,
+        })
     })
 }
 
@@ -185,42 +77,22 @@ struct BucketWire<'a> {
     results: Vec<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+/// All that sets two rows of a bucket apart, in either report.
+#[derive(Deserialize, Hash)]
 #[serde(expecting = "an object")]
-struct UsedWire<'a> {
-    #[serde(borrow)]
-    uncached_input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cache_read_input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cache_creation: Option<CreatedWire<'a>>,
-    #[serde(borrow)]
-    server_tool_use: Option<ToolsWire<'a>>,
+struct GroupWire {
     workspace_id: Option<String>,
     model: Option<String>,
     api_key_id: Option<String>,
+    account_id: Option<String>,
+    service_account_id: Option<String>,
     service_tier: Option<String>,
     context_window: Option<String>,
     inference_geo: Option<String>,
     speed: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(expecting = "an object")]
-struct CreatedWire<'a> {
-    #[serde(borrow)]
-    ephemeral_5m_input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    ephemeral_1h_input_tokens: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(expecting = "an object")]
-struct ToolsWire<'a> {
-    #[serde(borrow)]
-    web_search_requests: Option<&'a RawValue>,
+    description: Option<String>,
+    cost_type: Option<String>,
+    token_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -229,87 +101,45 @@ struct CostWire<'a> {
     #[serde(borrow)]
     amount: Option<&'a RawValue>,
     currency: Option<String>,
-    workspace_id: Option<String>,
-    description: Option<String>,
-    model: Option<String>,
-    cost_type: Option<String>,
-    token_type: Option<String>,
-    service_tier: Option<String>,
-    context_window: Option<String>,
-    inference_geo: Option<String>,
 }
 
-/// A page of either report. `row` gives what sets a row apart in its bucket, and the row. Rows are counted from 1 through all
-/// buckets of the page.
-fn page<G: Eq + Hash, T>(
+/// A page of either report; `row` reads what the two have apart. Rows are counted from 1 through all buckets of the page.
+fn page<T>(
     body: &[u8],
-    granularity: Granularity,
-    hours: HourSpan,
-    row: impl Fn(Place, &RawValue) -> Result<(G, T), Fault>,
-) -> Result<Page<T>, Fault> {
+    asked: Asked,
+    seen: &mut Seen,
+    row: impl Fn(Place, Hour, &RawValue, GroupWire) -> Result<T, Fault>,
+) -> Result<Told<T>, Fault> {
     let wire: PageWire<'_> = fault::read(body)?;
     let mut rows = Vec::new();
-    let mut after = None;
     for (place, raw) in (1..).map(Place::Bucket).zip(&wire.data) {
         let bucket: BucketWire<'_> = fault::read_row(place, raw)?;
-        let hour = first_hour(place, &bucket, granularity, hours)?;
-        if after.is_some_and(|before| hour <= before) {
-            let at = bucket.starting_at.to_string();
-            let problem = "not after the bucket before it";
-            return Err(Fault::value(place, "starting_at", &at, problem));
-        }
-        after = Some(hour);
-        let mut seen = HashSet::new();
+        let hour = asked.bucket(place, bucket.starting_at, bucket.ending_at)?;
+        seen.bucket(place, hour)?;
         for raw in bucket.results {
             let place = Place::Row(rows.len() + 1);
-            let (group, told) = row(place, raw)?;
-            if !seen.insert(group) {
-                let at = bucket.starting_at.to_string();
-                let problem = "whose group an earlier row has already";
-                return Err(Fault::value(place, "starting_at", &at, problem));
-            }
-            rows.push((hour, told));
+            let group: GroupWire = fault::read_row(place, raw)?;
+            seen.row(place, hour, &group)?;
+            rows.push(row(place, hour, raw, group)?);
         }
     }
-    let next = wire.next_page.filter(|page| !page.is_empty());
-    if wire.has_more == Some(true) && next.is_none() {
-        return Err(Fault::Missing {
-            place: Place::Answer,
-            field: "next_page",
-        });
-    }
-    Ok(Page {
-        rows,
-        next: next.filter(|_| wire.has_more != Some(false)),
+    Ok(Told {
+        page: Page {
+            rows,
+            refreshed_at: None,
+        },
+        next: next_page(wire.has_more, wire.next_page)?,
+        is_empty: wire.data.is_empty(),
     })
 }
 
-/// Where a bucket begins: one of those that were asked for, whole.
-fn first_hour(
-    place: Place,
-    bucket: &BucketWire<'_>,
-    granularity: Granularity,
-    hours: HourSpan,
-) -> Result<Hour, Fault> {
-    let told = |field, at: Timestamp, problem| Fault::value(place, field, &at.to_string(), problem);
-    let hour = Hour::of(bucket.starting_at);
-    let n_hours = match granularity {
-        Granularity::Hour => 1,
-        Granularity::Day => 24,
-    };
-    let is_first = match granularity {
-        Granularity::Hour => true,
-        Granularity::Day => hour.day().first_hour() == hour,
-    };
-    let (start, end) = (bucket.starting_at, bucket.ending_at);
-    if !is_first || hour.start() != start || end != hour.plus(n_hours).start() {
-        let problem = "not the start of a bucket as it was asked for";
-        return Err(told("starting_at", start, problem));
+fn who(wire: GroupWire) -> Who {
+    Who {
+        workspace: wire.workspace_id.map(WorkspaceId::new),
+        model: wire.model.map(ModelName::new),
+        api_key: wire.api_key_id.map(ApiKeyId::new),
+        actor: None,
     }
-    if !hours.contains(hour) {
-        return Err(told("starting_at", start, "outside of what was asked for"));
-    }
-    Ok(hour)
 }
 
 #[cfg(test)]
@@ -317,13 +147,17 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::span::Day;
+    use crate::domain::span::{Day, HourSpan};
+    use crate::domain::usage::Granularity;
 
-    fn hours() -> HourSpan {
+    fn asked() -> Asked {
         let day = |day| Day::from_date(jiff::civil::date(2026, 11, day)).first_hour();
-        HourSpan {
-            start: day(1),
-            end: day(5),
+        Asked {
+            granularity: Granularity::Day,
+            hours: HourSpan {
+                start: day(1),
+                end: day(5),
+            },
         }
     }
 
@@ -355,24 +189,25 @@ mod tests {
     fn the_documented_answers_are_read() {
         let rows = vec![used_row(&Value::Null), used_row(&json!("wrkspc_01Ab"))];
         let body = pages(&[(SECOND.0, SECOND.1, rows), (THIRD.0, THIRD.1, vec![])]);
-        let page = used(body.to_string().as_bytes(), Granularity::Day, hours()).unwrap();
-        let (hour, row) = &page.rows[0];
-        assert_eq!(hour.start().to_string(), SECOND.0);
+        let page = used(body.to_string().as_bytes(), asked(), &mut Seen::default()).unwrap();
+        let row = &page.page.rows[0];
+        assert_eq!(row.hour.start().to_string(), SECOND.0);
         assert_eq!((row.tokens.sum(), row.web_searches), (953_500, 3));
         assert_eq!(
-            (row.group.workspace.as_ref(), page.rows.len(), page.next),
+            (row.who.workspace.as_ref(), page.page.rows.len(), page.next),
             (None, 2, None)
         );
 
         let body = pages(&[(SECOND.0, SECOND.1, vec![cost_row(&json!("20417.3508"))])]);
-        let page = cost(body.to_string().as_bytes(), hours()).unwrap();
-        assert_eq!(page.rows[0].1.billed.to_string(), "204.173508");
+        let page = cost(body.to_string().as_bytes(), asked(), &mut Seen::default()).unwrap();
+        assert_eq!(page.page.rows[0].billed.to_string(), "204.173508");
     }
 
     #[test]
     fn what_cannot_be_right_is_refused_with_its_place() {
         let check = |body: Value, expected: &str| {
-            let told = cost(body.to_string().as_bytes(), hours()).unwrap_err();
+            let told =
+                cost(body.to_string().as_bytes(), asked(), &mut Seen::default()).unwrap_err();
             assert_eq!(told.to_string(), expected);
         };
         let row = || cost_row(&json!("1"));

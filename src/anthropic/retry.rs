@@ -25,7 +25,23 @@ pub fn step_after(n_attempts: u32) -> Option<Duration> {
 
 /// Whether a later attempt may bring another status.
 pub fn is_passing(status: u16) -> bool {
-    matches!(status, 408 | 429 | 500..=599)
+    matches!(status, 408 | 409 | 429 | 500..=599)
+}
+
+/// How long a `retry-after-ms` header asks to wait, at most [`MAX_PAUSE`]; `None` where it says nothing of use. A fraction
+/// counts as a whole millisecond.
+pub fn retry_after_ms(header: &str) -> Option<Duration> {
+    let (whole, fraction) = header
+        .trim()
+        .split_once('.')
+        .unwrap_or((header.trim(), "0"));
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_digits(whole) || !is_digits(fraction) {
+        return None;
+    }
+    let whole: u64 = whole.parse().unwrap_or(u64::MAX);
+    let more = u64::from(fraction.bytes().any(|byte| byte != b'0'));
+    Some(Duration::from_millis(whole.saturating_add(more)).min(MAX_PAUSE))
 }
 
 /// How long a `retry-after` header asks to wait, at most [`MAX_PAUSE`]; `None` where it says nothing of use.
@@ -48,8 +64,22 @@ mod tests {
     #[test]
     fn passing_statuses() {
         let passing: Vec<u16> = (100..600).filter(|status| is_passing(*status)).collect();
-        assert_eq!(passing[..2], [408, 429]);
-        assert_eq!(passing[2..], (500..600).collect::<Vec<u16>>());
+        assert_eq!(passing[..3], [408, 409, 429]);
+        assert_eq!(passing[3..], (500..600).collect::<Vec<u16>>());
+    }
+
+    #[test]
+    fn pauses_in_milliseconds() {
+        let check = |header, expected: Option<u64>| {
+            assert_eq!(retry_after_ms(header), expected.map(Duration::from_millis));
+        };
+        check("1500", Some(1500));
+        check(" 0.5 ", Some(1));
+        check("2.0", Some(2));
+        check("99999999999999999999999", Some(24 * 3600 * 1000));
+        for rubbish in ["", "soon", "-5", "1e3", ".5", "5.", "NaN"] {
+            check(rubbish, None);
+        }
     }
 
     #[track_caller]

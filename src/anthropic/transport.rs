@@ -5,22 +5,23 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use tracing::debug;
 
 use crate::anthropic::error::{FetchError, Problem, tame};
-use crate::anthropic::limiter::Limiter;
-use crate::anthropic::{refusal, retry};
+use crate::anthropic::limiter::{Limiter, Share};
+use crate::anthropic::refusal::{self, Words};
+use crate::anthropic::retry;
 use crate::clock::{Chance, Clock};
 use crate::domain::ids::OrganizationName;
+use crate::domain::span::Day;
 use crate::metrics::requests::{Code, Endpoint, RequestCounts};
 use crate::outbound;
 use crate::secret::Secret;
 
-/// The version of the API that every request names.
-const API_VERSION: &str = "2023-06-01";
 /// No answer is read further than this, unpacked.
 pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 /// No body of an error is read further than this.
@@ -43,8 +44,14 @@ pub struct Transport {
     pub timeout: Duration,
     /// The largest answer that is read.
     pub max_body_bytes: usize,
+    /// The version of the API that every request names.
+    pub api_version: HeaderValue,
     /// May be replaced while running.
     pub key: Mutex<Secret>,
+    /// Of all of spendwatch, where it is configured; 0 is no limit.
+    pub max_requests_per_minute: Option<u32>,
+    /// Whose part of them this is.
+    pub share: Share,
     /// In whose turn requests go out.
     pub limiter: Limiter,
     /// For the waits between attempts, and for dates.
@@ -66,6 +73,8 @@ pub struct Question<'a> {
     pub query: &'a [(&'static str, String)],
     /// About which workspace, if about one.
     pub workspace: Option<&'a str>,
+    /// What the server needs to be told to answer it: the names of features that are not general yet.
+    pub beta: Option<&'static str>,
     /// Which page, from 1.
     pub page: u32,
 }
@@ -77,6 +86,7 @@ impl Question<'_> {
             endpoint,
             query: &[],
             workspace: None,
+            beta: None,
             page: 1,
         }
     }
@@ -135,10 +145,11 @@ impl Transport {
     }
 
     async fn attempt(&self, question: &Question<'_>) -> Result<Vec<u8>, Failure> {
-        let headers = self.headers()?;
-        let mut url = self.base_url.clone();
-        let base_path = self.base_url.path().trim_end_matches('/');
-        url.set_path(&format!("{base_path}{}", question.endpoint.path()));
+        let mut headers = self.headers()?;
+        if let Some(beta) = question.beta {
+            headers.insert("anthropic-beta", HeaderValue::from_static(beta));
+        }
+        let url = self.address(question);
         let request = self.client.get(url).headers(headers).query(question.query);
         let pass = self.limiter.pass().await;
         let (code, outcome) = match request.send().await {
@@ -154,6 +165,18 @@ impl Transport {
         }
         drop(pass);
         outcome.map(Body::into_bytes)
+    }
+
+    /// Where a question goes; without its query.
+    fn address(&self, question: &Question<'_>) -> Url {
+        let mut url = self.base_url.clone();
+        let id = question.workspace.unwrap_or_default();
+        let pieces = question.endpoint.path().split('/').skip(1);
+        url.path_segments_mut()
+            .expect("an address that begins with http has a path")
+            .pop_if_empty()
+            .extend(pieces.map(|piece| if piece == "{workspace_id}" { id } else { piece }));
+        url
     }
 
     /// Reads an answer whole, or what is wrong with it.
@@ -184,30 +207,50 @@ impl Transport {
         let (_, body) = self.body(response, MAX_ERROR_BYTES).await;
         // The status says what matters; words that break off are no words.
         let body = body.map(Body::into_bytes).unwrap_or_default();
-        let message = tame(&refusal::words(&body), &key, MAX_MESSAGE_CHARS);
+        let words = refusal::words(&body);
+        let problem = self.problem(status, &words);
+        let is_passing = retry::is_passing(status.as_u16());
+        let should_retry = refusal::should_retry(&headers);
+        Failure {
+            problem,
+            is_passing: should_retry.unwrap_or(is_passing && !words.is_cap),
+            retry_after: self
+                .pause_asked_for(&headers)
+                .filter(|_| is_passing || should_retry == Some(true)),
+        }
+    }
+
+    fn problem(&self, status: StatusCode, words: &Words) -> Problem {
+        let key = self.key();
+        let message = tame(&words.text, &key, MAX_MESSAGE_CHARS);
         let code = status.as_u16();
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Failure::lasting(Problem::Refused {
-                    status: code,
-                    message,
-                    hint: refusal::hint(status, &key),
-                })
-            }
-            _ => Failure {
-                problem: Problem::Status {
-                    status: code,
-                    message,
-                },
-                is_passing: retry::is_passing(code) && !refusal::forbids_retry(&headers),
-                retry_after: self.pause_asked_for(code, &headers),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Problem::Refused {
+                status: code,
+                message,
+                hint: refusal::hint(status, &key),
+            },
+            _ if words.is_cap => Problem::Capped {
+                status: code,
+                until: next_month(self.clock.now()),
+                message,
+            },
+            StatusCode::PAYMENT_REQUIRED => Problem::Unbilled {
+                until: next_month(self.clock.now()),
+                message,
+            },
+            _ => Problem::Status {
+                status: code,
+                message,
             },
         }
     }
 
-    fn pause_asked_for(&self, status: u16, headers: &HeaderMap) -> Option<Duration> {
-        let header = headers.get(RETRY_AFTER)?.to_str().ok()?;
-        retry::retry_after(header, self.clock.now()).filter(|_| retry::is_passing(status))
+    /// How long the server asks to wait: to the millisecond, if it says that, too.
+    fn pause_asked_for(&self, headers: &HeaderMap) -> Option<Duration> {
+        let text = |name: &str| headers.get(name)?.to_str().ok();
+        let precise = text("retry-after-ms").and_then(retry::retry_after_ms);
+        precise.or_else(|| retry::retry_after(text(RETRY_AFTER.as_str())?, self.clock.now()))
     }
 
     async fn body(&self, mut response: Response, limit: usize) -> Exchange {
@@ -238,7 +281,7 @@ impl Transport {
             (reqwest::header::HeaderName::from_static("x-api-key"), key),
             (
                 reqwest::header::HeaderName::from_static("anthropic-version"),
-                HeaderValue::from_static(API_VERSION),
+                self.api_version.clone(),
             ),
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
         ]))
@@ -313,6 +356,12 @@ impl Transport {
             None => format!("`{host}`"),
         }
     }
+}
+
+/// The first day of the month after, in UTC.
+fn next_month(now: Timestamp) -> Date {
+    let last = Day::of(now).date().last_of_month();
+    last.tomorrow().unwrap_or(last)
 }
 
 impl Failure {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use crate::anthropic::limiter::Share;
 use crate::anthropic::{AdminApi, Settings as ApiSettings};
 use crate::clock::{Chance, Clock};
 use crate::config::Config;
@@ -33,6 +34,8 @@ pub fn api_settings(organization: &Organization) -> ApiSettings {
         timeout: organization.timeout,
         max_concurrency: organization.max_concurrency,
         max_requests_per_minute: organization.max_requests_per_minute,
+        share: Share::Daemon,
+        api_version: organization.api_version.clone(),
         ca_file: organization.ca_file.clone(),
     }
 }

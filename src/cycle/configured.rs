@@ -2,7 +2,6 @@
 
 use jiff::SignedDuration;
 
-use crate::anthropic::Dialect;
 use crate::app::wiring;
 use crate::config::Config;
 use crate::config::notifiers::Notifier;
@@ -15,8 +14,7 @@ use crate::domain::policy::{Manners, Policy};
 pub fn settings(config: &Config, organization: &Organization) -> Settings {
     Settings {
         organization: organization.name.clone(),
-        // The only one that is spoken so far.
-        dialect: organization.dialect.map(|_| Dialect::Guide),
+        dialect: organization.dialect,
         max_concurrency: organization.max_concurrency,
         reading: Reading {
             settle: config.poll.settle,

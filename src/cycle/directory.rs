@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::anthropic::Dialect;
 use crate::anthropic::error::{DetectError, FetchError};
 use crate::cycle::state::{Trouble, Watcher};
 use crate::outbound::causes;
@@ -45,8 +44,8 @@ impl Watcher {
             return false;
         };
         match dialect {
-            Ok(Dialect::Guide) => {
-                self.engine.dialect = Some("guide".to_owned());
+            Ok(dialect) => {
+                self.engine.dialect = Some(dialect.name().to_owned());
                 true
             }
             Err(DetectError::Undecided(error)) if error.is_about_the_key() => {

@@ -7,11 +7,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use crate::anthropic::{AdminApi, Dialect};
+use crate::anthropic::AdminApi;
 use crate::clock::{Chance, Clock};
 use crate::domain::alert::State;
 use crate::domain::coverage::{Behind, Coverage, Reading};
 use crate::domain::decision::Alerts;
+use crate::domain::dialect::Dialect;
 use crate::domain::directory::Directory;
 use crate::domain::figures::{Figures, LoadedSum};
 use crate::domain::frame::FrameKey;

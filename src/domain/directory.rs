@@ -23,6 +23,10 @@ pub struct Workspace {
     pub monthly_limit: Option<Usd>,
     /// The server's own limit of requests in a minute.
     pub requests_per_minute: Option<u64>,
+    /// Since when it exists, where the API says it.
+    pub created_at: Option<Timestamp>,
+    /// What its owners have noted on it, by name.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Something that was there and is missing from complete answers.
@@ -169,6 +173,8 @@ mod tests {
             name: id.to_uppercase(),
             monthly_limit: None,
             requests_per_minute: None,
+            created_at: None,
+            tags: BTreeMap::new(),
         }
     }
 

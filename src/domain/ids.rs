@@ -68,5 +68,8 @@ text_id! {
 /// What belongs to no listed workspace or model stands under this id.
 pub const UNATTRIBUTED: &str = "unattributed";
 
+/// The workspace that every organization has stands under this id: the service knows it by several.
+pub const DEFAULT_WORKSPACE: &str = "default";
+
 /// What belongs to no team stands under this name.
 pub const UNASSIGNED: &str = "unassigned";

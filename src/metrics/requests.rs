@@ -15,15 +15,61 @@ pub enum Endpoint {
     Workspaces,
     /// `GET /v1/usage`
     Usage,
+    /// `GET /v1/organizations/analytics/cost`
+    AnalyticsCost,
+    /// `GET /v1/organizations/analytics/usage`
+    AnalyticsUsage,
+    /// `GET /v1/organizations/usage_report/messages`
+    UsageReportMessages,
+    /// `GET /v1/organizations/cost_report`
+    CostReport,
+    /// `GET /v1/organizations/workspaces`
+    OrganizationWorkspaces,
+    /// `GET /v1/organizations/api_keys`
+    OrganizationApiKeys,
+    /// `GET /v1/organizations/users`
+    OrganizationUsers,
+    /// `GET /v1/organizations/rate_limits`
+    RateLimits,
+    /// `GET /v1/organizations/workspaces/{workspace_id}/rate_limits`
+    WorkspaceRateLimits,
+    /// `GET /v1/organizations/spend_limits`
+    SpendLimits,
 }
 
 impl Endpoint {
-    /// All of them.
-    pub const ALL: [Endpoint; 4] = [
+    /// Those that the `guide` dialect asks.
+    pub const GUIDE: &[Endpoint] = &[
         Endpoint::Organizations,
         Endpoint::OrganizationsMe,
         Endpoint::Workspaces,
         Endpoint::Usage,
+    ];
+
+    /// Those that the `analytics` dialect asks.
+    pub const ANALYTICS: &[Endpoint] = &[
+        Endpoint::AnalyticsCost,
+        Endpoint::AnalyticsUsage,
+        Endpoint::OrganizationsMe,
+        Endpoint::OrganizationWorkspaces,
+        Endpoint::OrganizationApiKeys,
+        Endpoint::OrganizationUsers,
+        Endpoint::RateLimits,
+        Endpoint::WorkspaceRateLimits,
+        Endpoint::SpendLimits,
+    ];
+
+    /// Those that the `reports` dialect asks.
+    pub const REPORTS: &[Endpoint] = &[
+        Endpoint::UsageReportMessages,
+        Endpoint::CostReport,
+        Endpoint::OrganizationsMe,
+        Endpoint::OrganizationWorkspaces,
+        Endpoint::OrganizationApiKeys,
+        Endpoint::OrganizationUsers,
+        Endpoint::RateLimits,
+        Endpoint::WorkspaceRateLimits,
+        Endpoint::SpendLimits,
     ];
 
     /// The value of the label `endpoint`.
@@ -33,16 +79,38 @@ impl Endpoint {
             Endpoint::OrganizationsMe => "organizations_me",
             Endpoint::Workspaces => "workspaces",
             Endpoint::Usage => "usage",
+            Endpoint::AnalyticsCost => "analytics_cost",
+            Endpoint::AnalyticsUsage => "analytics_usage",
+            Endpoint::UsageReportMessages => "usage_report_messages",
+            Endpoint::CostReport => "cost_report",
+            Endpoint::OrganizationWorkspaces => "organization_workspaces",
+            Endpoint::OrganizationApiKeys => "organization_api_keys",
+            Endpoint::OrganizationUsers => "organization_users",
+            Endpoint::RateLimits => "rate_limits",
+            Endpoint::WorkspaceRateLimits => "workspace_rate_limits",
+            Endpoint::SpendLimits => "spend_limits",
         }
     }
 
-    /// The path below the base URL.
+    /// The path below the base URL. The id of a workspace stands in it as `{workspace_id}`.
     pub const fn path(self) -> &'static str {
         match self {
             Endpoint::Organizations => "/v1/organizations",
             Endpoint::OrganizationsMe => "/v1/organizations/me",
             Endpoint::Workspaces => "/v1/workspaces",
             Endpoint::Usage => "/v1/usage",
+            Endpoint::AnalyticsCost => "/v1/organizations/analytics/cost",
+            Endpoint::AnalyticsUsage => "/v1/organizations/analytics/usage",
+            Endpoint::UsageReportMessages => "/v1/organizations/usage_report/messages",
+            Endpoint::CostReport => "/v1/organizations/cost_report",
+            Endpoint::OrganizationWorkspaces => "/v1/organizations/workspaces",
+            Endpoint::OrganizationApiKeys => "/v1/organizations/api_keys",
+            Endpoint::OrganizationUsers => "/v1/organizations/users",
+            Endpoint::RateLimits => "/v1/organizations/rate_limits",
+            Endpoint::WorkspaceRateLimits => {
+                "/v1/organizations/workspaces/{workspace_id}/rate_limits"
+            }
+            Endpoint::SpendLimits => "/v1/organizations/spend_limits",
         }
     }
 }
@@ -79,26 +147,27 @@ impl fmt::Display for Code {
 }
 
 /// The requests of one organization since the start: each attempt counts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RequestCounts(Mutex<BTreeMap<(Endpoint, Code), u64>>);
 
-impl Default for RequestCounts {
-    fn default() -> RequestCounts {
-        let zeros = Endpoint::ALL
-            .into_iter()
-            .flat_map(|endpoint| Code::EXPECTED.map(|code| ((endpoint, code), 0)));
-        RequestCounts(Mutex::new(zeros.collect()))
-    }
-}
-
 impl RequestCounts {
+    /// From now on these are shown with their expected codes, also where those are 0.
+    pub fn expect(&self, endpoints: &[Endpoint]) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for endpoint in endpoints {
+            for code in Code::EXPECTED {
+                counts.entry((*endpoint, code)).or_default();
+            }
+        }
+    }
+
     /// One more.
     pub fn count(&self, endpoint: Endpoint, code: Code) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry((endpoint, code)).or_default() += 1;
     }
 
-    /// All counts, the expected ones also where they are 0, by endpoint and code.
+    /// All counts, those that are expected also where they are 0, by endpoint and code.
     pub fn all(&self) -> BTreeMap<(Endpoint, Code), u64> {
         self.0
             .lock()
@@ -114,11 +183,14 @@ mod tests {
     #[test]
     fn expected_codes_start_at_zero_and_others_appear() {
         let counts = RequestCounts::default();
+        assert!(counts.all().is_empty());
+        counts.expect(Endpoint::GUIDE);
         counts.count(Endpoint::Usage, Code::Status(200));
         counts.count(Endpoint::Usage, Code::Status(200));
         counts.count(Endpoint::Usage, Code::Status(503));
         let all = counts.all();
-        assert_eq!(all.len(), 17);
+        counts.expect(Endpoint::GUIDE);
+        assert_eq!((all.len(), counts.all().len()), (17, 17));
         assert_eq!(all[&(Endpoint::Usage, Code::Status(200))], 2);
         assert_eq!(all[&(Endpoint::Usage, Code::Status(503))], 1);
         assert_eq!(all[&(Endpoint::Workspaces, Code::Timeout)], 0);

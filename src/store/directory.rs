@@ -124,6 +124,8 @@ fn workspace_at(row: &Row<'_>) -> Result<(Workspace, Presence), Cause> {
         name: row.get(1)?,
         monthly_limit: row.get::<_, Option<UsdText>>(2)?.map(|usd| usd.0),
         requests_per_minute: requests.transpose()?,
+        created_at: None,
+        tags: BTreeMap::new(),
     };
     Ok((workspace, presence))
 }
@@ -170,6 +172,8 @@ mod tests {
             name: name.to_owned(),
             monthly_limit: Some(Usd::from_pico(1)),
             requests_per_minute: Some(u64::MAX),
+            created_at: None,
+            tags: BTreeMap::new(),
         }
     }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use spendwatch::anthropic::{AdminApi, Dialect, Settings as ApiSettings};
+use spendwatch::anthropic::limiter::Share;
+use spendwatch::anthropic::{API_VERSION, AdminApi, Settings as ApiSettings};
 use spendwatch::clock::{Chance, Clock, ManualClock};
 use spendwatch::cycle::state::{Outside, Postage, Report, Settings, Watcher};
 use spendwatch::domain::coverage::Reading;
+use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::ids::{NotifierName, OrganizationName, RuleName};
 use spendwatch::domain::matcher::Matcher;
 use spendwatch::domain::money::{Percent, Usd};

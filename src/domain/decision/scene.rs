@@ -94,6 +94,8 @@ impl Scene {
             name: id.to_uppercase(),
             monthly_limit: None,
             requests_per_minute: None,
+            created_at: None,
+            tags: BTreeMap::new(),
         };
         let manners = Manners {
             send_resolved: true,

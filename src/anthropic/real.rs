@@ -1,0 +1,189 @@
+//! What the real service lists: itself, workspaces, keys and people, and what that means. Pure.
+//!
+//! Unknown fields are ignored, unknown words kept. Fields that a newer version of the API has are read first.
+//!
+//! Source: Anthropic, Admin API, versions 2023-06-01 and 2026-10-21.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::anthropic::fault::{self, Fault, Place};
+use crate::anthropic::paging::{ListPage, PageEnd};
+use crate::domain::directory::{OrganizationInfo, Workspace};
+use crate::domain::ids::{ActorId, ApiKeyId, DEFAULT_WORKSPACE, UNATTRIBUTED, WorkspaceId};
+use crate::domain::listing::{ListedKey, ListedUser};
+
+/// `GET /v1/organizations/me`.
+pub fn me(body: &[u8]) -> Result<OrganizationInfo, Fault> {
+    let wire: MeWire = fault::read(body)?;
+    if wire.kind != "organization" {
+        let problem = "not `organization`";
+        return Err(Fault::value(Place::Answer, "type", &wire.kind, problem));
+    }
+    let id = checked_id(Place::Answer, wire.id)?;
+    Ok(OrganizationInfo {
+        name: wire.name.unwrap_or_else(|| id.clone()),
+        id,
+        usage_limit: None,
+        current_month_usage: None,
+    })
+}
+
+/// `GET /v1/organizations/workspaces`, one page. An archived workspace is passed over.
+pub fn workspaces(body: &[u8]) -> Result<ListPage<Workspace>, Fault> {
+    page(body, |place, wire: WorkspaceWire<'_>| {
+        let id = checked_id(place, wire.id)?;
+        let is_archived = wire.archived_at.is_some();
+        let workspace = Workspace {
+            id: WorkspaceId::new(id.as_str()),
+            name: wire.name.unwrap_or_else(|| id.clone()),
+            monthly_limit: None,
+            requests_per_minute: None,
+            created_at: wire.created_at.and_then(fault::instant),
+            tags: texts(wire.tags.unwrap_or_default()),
+        };
+        Ok((id, Some(workspace).filter(|_| !is_archived)))
+    })
+}
+
+/// `GET /v1/organizations/api_keys`, one page.
+pub fn api_keys(body: &[u8]) -> Result<ListPage<ListedKey>, Fault> {
+    page(body, |place, wire: KeyWire<'_>| {
+        let id = checked_id(place, wire.id)?;
+        let workspace = match wire.scope {
+            Some(scope) => scope.workspace_id,
+            None => wire.workspace_id,
+        };
+        let key = ListedKey {
+            id: ApiKeyId::new(id.as_str()),
+            name: wire.name.unwrap_or_else(|| id.clone()),
+            status: wire.status,
+            workspace: workspace.map(WorkspaceId::new),
+            created_by: wire.created_by.and_then(|by| by.id).map(ActorId::new),
+            created_at: wire.created_at.and_then(fault::instant),
+            expires_at: wire.expires_at.and_then(fault::instant),
+        };
+        Ok((id, Some(key)))
+    })
+}
+
+/// `GET /v1/organizations/users`, one page.
+pub fn users(body: &[u8]) -> Result<ListPage<ListedUser>, Fault> {
+    page(body, |place, wire: UserWire| {
+        let id = checked_id(place, wire.id)?;
+        let email = wire.email.filter(|email| !email.is_empty());
+        let name = wire.name.filter(|name| !name.is_empty());
+        let user = ListedUser {
+            id: ActorId::new(id.as_str()),
+            name: name.or_else(|| email.clone()).unwrap_or_else(|| id.clone()),
+            email,
+            role: wire.role,
+        };
+        Ok((id, Some(user)))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct MeWire {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct PageWire<'a> {
+    #[serde(borrow)]
+    data: Vec<&'a RawValue>,
+    has_more: Option<bool>,
+    last_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct WorkspaceWire<'a> {
+    id: String,
+    name: Option<String>,
+    #[serde(borrow)]
+    created_at: Option<&'a RawValue>,
+    #[serde(borrow)]
+    archived_at: Option<&'a RawValue>,
+    tags: Option<BTreeMap<String, Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct KeyWire<'a> {
+    id: String,
+    name: Option<String>,
+    status: String,
+    scope: Option<ScopeWire>,
+    workspace_id: Option<String>,
+    created_by: Option<MakerWire>,
+    #[serde(borrow)]
+    created_at: Option<&'a RawValue>,
+    #[serde(borrow)]
+    expires_at: Option<&'a RawValue>,
+}
+
+/// A workspace, or the organization, which has no id here.
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct ScopeWire {
+    workspace_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct MakerWire {
+    id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct UserWire {
+    id: String,
+    email: Option<String>,
+    name: Option<String>,
+    role: String,
+}
+
+/// A page of a list; `row` gives a row's id, and the row if it counts.
+fn page<'a, W: Deserialize<'a>, T>(
+    body: &'a [u8],
+    row: impl Fn(Place, W) -> Result<(String, Option<T>), Fault>,
+) -> Result<ListPage<T>, Fault> {
+    let wire: PageWire<'a> = fault::read(body)?;
+    let (mut rows, mut ids) = (Vec::new(), Vec::new());
+    for (place, raw) in (1..).map(Place::Row).zip(wire.data) {
+        let (id, told) = row(place, fault::read_row(place, raw)?)?;
+        ids.push(id);
+        rows.extend(told);
+    }
+    let end = PageEnd {
+        has_more: wire.has_more.unwrap_or(false),
+        last_id: wire.last_id,
+    };
+    Ok(ListPage { rows, ids, end })
+}
+
+/// An id that names one thing. Some names are this program's own, and dots lead elsewhere in an address.
+fn checked_id(place: Place, id: String) -> Result<String, Fault> {
+    match id.as_str() {
+        "" | "." | ".." | UNATTRIBUTED | DEFAULT_WORKSPACE => {
+            Err(Fault::value(place, "id", &id, "not an id"))
+        }
+        _ => Ok(id),
+    }
+}
+
+/// What is no text is passed over.
+fn texts(tags: BTreeMap<String, Value>) -> BTreeMap<String, String> {
+    let text = |(name, value): (String, Value)| Some((name, value.as_str()?.to_owned()));
+    tags.into_iter().filter_map(text).collect()
+}

@@ -1,0 +1,70 @@
+//! What the service lists beside usage and money: workspaces, keys, people, and limits of its own.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::domain::directory::Workspace;
+use crate::domain::ids::{ActorId, ApiKeyId, WorkspaceId};
+use crate::domain::money::Usd;
+
+/// All workspaces that are not archived.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listed {
+    /// In the service's order. The default workspace stands under [`crate::domain::ids::DEFAULT_WORKSPACE`] here.
+    pub workspaces: Vec<Workspace>,
+    /// The default workspace's real id; `None` while it cannot be told from the others.
+    pub default: Option<WorkspaceId>,
+}
+
+/// An API key, never its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedKey {
+    /// Never changes.
+    pub id: ApiKeyId,
+    /// Not unique.
+    pub name: String,
+    /// `active`, `inactive`, `archived`, `expired`, or what the service calls it since.
+    pub status: String,
+    /// The real id; `None` for a key of the whole organization, and where the service does not tell.
+    pub workspace: Option<WorkspaceId>,
+    /// Who made it: a person or a service account.
+    pub created_by: Option<ActorId>,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// From when on it opens nothing; `None` for never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A person of the organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedUser {
+    /// Never changes.
+    pub id: ActorId,
+    /// Where the service tells it.
+    pub email: Option<String>,
+    /// As it is; the address or the id where there is none.
+    pub name: String,
+    /// The role in the organization, as the service calls it.
+    pub role: String,
+}
+
+/// One of the service's limits of use.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RateLimit {
+    /// Of what: a group of models by name, else the kind of group, such as `batch`.
+    pub group: String,
+    /// What is limited, such as `requests_per_minute`.
+    pub limiter: String,
+    /// The most of it.
+    pub value: u64,
+}
+
+/// The service's own limits of spend in a UTC month. What is not there has no limit that can be read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SpendLimits {
+    /// The lower one of the organization's own limit and that of its tier.
+    pub organization: Option<Usd>,
+    /// By real id.
+    pub workspaces: BTreeMap<WorkspaceId, Usd>,
+}
