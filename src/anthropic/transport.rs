@@ -213,7 +213,8 @@ impl Transport {
         let should_retry = refusal::should_retry(&headers);
         Failure {
             problem,
-            is_passing: should_retry.unwrap_or(is_passing && !words.is_cap),
+            // A month's cap does not pass, whatever else is said.
+            is_passing: !words.is_cap && should_retry.unwrap_or(is_passing),
             retry_after: self
                 .pause_asked_for(&headers)
                 .filter(|_| is_passing || should_retry == Some(true)),

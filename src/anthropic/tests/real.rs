@@ -1,0 +1,537 @@
+//! The questions to the real service: what stands in them, and what follows from the answers.
+
+use crate::anthropic::pages::Pages;
+use crate::anthropic::questions::Cut;
+use crate::anthropic::report::Asked;
+use crate::domain::ids::{DEFAULT_WORKSPACE, WorkspaceId};
+use crate::domain::listing::{Listed, SpendLimits};
+use crate::domain::span::HourSpan;
+
+use super::*;
+
+const BETA: &str = "anthropic-beta: ";
+
+/// The first two days of November 2026.
+fn asked(granularity: Granularity) -> Asked {
+    let day = |day| Day::from_date(civil::date(2026, 11, day)).first_hour();
+    let (start, end) = (day(1), day(3));
+    Asked {
+        granularity,
+        hours: HourSpan { start, end },
+    }
+}
+
+/// All rows of a report.
+async fn read<T>(mut pages: Pages<T>) -> Result<Vec<T>, FetchError> {
+    let mut rows = Vec::new();
+    while let Some(page) = pages.next().await? {
+        rows.extend(page.rows);
+    }
+    Ok(rows)
+}
+
+/// The path of each request, and its parameters one by one, decoded.
+fn asked_for(setup: &Setup) -> Vec<(String, Vec<String>)> {
+    let parsed = |target: String| {
+        let url = Url::parse("http://host").unwrap().join(&target).unwrap();
+        let pairs = url
+            .query_pairs()
+            .map(|(name, value)| format!("{name}={value}"));
+        (url.path().to_owned(), pairs.collect())
+    };
+    setup.fake.targets().into_iter().map(parsed).collect()
+}
+
+/// What a report's one request asks for, and the features that it names.
+async fn check_question<T>(
+    pages: impl Fn(&AdminApi) -> Pages<T>,
+    beta: Option<&str>,
+    path: &str,
+    expected: &[&str],
+) {
+    let setup = start([Reply::ok(EMPTY_REPORT)]).await;
+    assert_eq!(read(pages(&setup.api)).await.unwrap().len(), 0);
+    let [(asked_path, parameters)] = asked_for(&setup).try_into().unwrap();
+    assert_eq!(
+        (asked_path.as_str(), parameters.as_slice()),
+        (
+            path,
+            expected
+                .iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>()
+                .as_slice()
+        )
+    );
+    let head = setup.fake.requests().concat();
+    let told = head.lines().find_map(|line| line.strip_prefix(BETA));
+    assert_eq!(told, beta, "{head}");
+}
+
+const DAYS: [&str; 2] = [
+    "starting_at=2026-11-01T00:00:00Z",
+    "ending_at=2026-11-03T00:00:00Z",
+];
+
+#[tokio::test]
+async fn the_newer_reports_are_asked_in_their_own_words() {
+    let beta = Some("analytics-usage-cost-2026-08-24");
+    let cost = [
+        "group_by[]=workspace_id",
+        "group_by[]=api_key_id",
+        "group_by[]=model",
+        "group_by[]=actor",
+    ];
+    let end = ["order_by=time", "order=asc", "limit=1000"];
+    check_question(
+        |api| api.billed(asked(Granularity::Hour)),
+        beta,
+        "/v1/organizations/analytics/cost",
+        &[&DAYS[..], &["time_bucket_width=1h"], &cost, &end].concat(),
+    )
+    .await;
+    let usage = [
+        "group_by[]=workspace_id",
+        "group_by[]=api_key_id",
+        "group_by[]=model",
+        "group_by[]=service_tier",
+        "group_by[]=inference_geo",
+    ];
+    let path = "/v1/organizations/analytics/usage";
+    let used = [&DAYS[..], &["time_bucket_width=1d"], &usage, &end].concat();
+    check_question(
+        |api| api.used(asked(Granularity::Day), false),
+        beta,
+        path,
+        &used,
+    )
+    .await;
+    let fast = [&used[..], &["speeds[]=fast"]].concat();
+    check_question(
+        |api| api.used(asked(Granularity::Day), true),
+        beta,
+        path,
+        &fast,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_older_reports_are_asked_in_their_own_words() {
+    let path = "/v1/organizations/usage_report/messages";
+    let manner = [
+        "group_by[]=workspace_id",
+        "group_by[]=model",
+        "group_by[]=service_tier",
+        "group_by[]=context_window",
+        "group_by[]=inference_geo",
+    ];
+    let hours = [&DAYS[..], &["bucket_width=1h"], &manner].concat();
+    check_question(
+        |api| api.messages(asked(Granularity::Hour), Cut::Manner),
+        None,
+        path,
+        &[&hours[..], &["limit=168"]].concat(),
+    )
+    .await;
+    check_question(
+        |api| api.messages(asked(Granularity::Hour), Cut::Fast),
+        Some("fast-mode-2026-02-01"),
+        path,
+        &[&hours[..], &["speeds[]=fast", "limit=168"]].concat(),
+    )
+    .await;
+    let keys = [
+        "bucket_width=1d",
+        "group_by[]=workspace_id",
+        "group_by[]=api_key_id",
+        "group_by[]=model",
+        "limit=31",
+    ];
+    check_question(
+        |api| api.messages(asked(Granularity::Day), Cut::Keys),
+        None,
+        path,
+        &[&DAYS[..], &keys].concat(),
+    )
+    .await;
+    let bills = [
+        "bucket_width=1d",
+        "group_by[]=workspace_id",
+        "group_by[]=description",
+        "limit=31",
+    ];
+    // However it is asked: this report knows days alone.
+    for granularity in [Granularity::Hour, Granularity::Day] {
+        check_question(
+            |api| api.bills(asked(granularity)),
+            None,
+            "/v1/organizations/cost_report",
+            &[&DAYS[..], &bills].concat(),
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_bill_of_a_piece_of_a_day_is_asked_by_whole_days() {
+    let hour = Day::from_date(civil::date(2026, 11, 2))
+        .first_hour()
+        .plus(5);
+    let asked = Asked {
+        granularity: Granularity::Hour,
+        hours: HourSpan {
+            start: hour,
+            end: hour.plus(1),
+        },
+    };
+    let bills = [
+        "starting_at=2026-11-02T00:00:00Z",
+        "ending_at=2026-11-03T00:00:00Z",
+        "bucket_width=1d",
+        "group_by[]=workspace_id",
+        "group_by[]=description",
+        "limit=31",
+    ];
+    let path = "/v1/organizations/cost_report";
+    check_question(|api| api.bills(asked), None, path, &bills).await;
+}
+
+#[tokio::test]
+async fn the_version_is_as_configured_and_features_are_named_where_needed() {
+    let fake = Fake::start(vec![Reply::ok(r#"{"data": []}"#); 6]).await;
+    let setup = setup(fake, |transport| {
+        transport.api_version = HeaderValue::from_static("2026-10-21");
+    });
+    let api = &setup.api;
+    api.listed(Some(&"wrkspc_d".into())).await.unwrap();
+    api.api_keys().await.unwrap();
+    api.users().await.unwrap();
+    api.rate_limits(None).await.unwrap();
+    api.spend_limits().await.unwrap();
+    let heads = setup.fake.requests();
+    assert_eq!(heads.len(), 6);
+    for head in &heads {
+        let has = |line: &str| assert!(head.contains(&format!("{line}\r\n")), "{head}");
+        has("anthropic-version: 2026-10-21");
+        has("x-api-key: sk-ant-admin-canary");
+        has(&format!("user-agent: {}", outbound::USER_AGENT));
+        assert_eq!(
+            head.contains(BETA),
+            head.contains("/spend_limits"),
+            "{head}"
+        );
+    }
+    assert!(heads[5].contains("anthropic-beta: spend-limit-reads-2026-09-26\r\n"));
+    assert!(outbound::USER_AGENT.starts_with("spendwatch/"));
+}
+
+fn row(hour: u32, model: &str) -> String {
+    format!(
+        r#"{{"starting_at": "2026-11-01T{hour:02}:00:00Z", "ending_at": "2026-11-01T{:02}:00:00Z",
+        "group": {{"model": "{model}"}}, "cost": {{"amount": "1"}}}}"#,
+        hour + 1
+    )
+}
+
+fn report(rows: &[String], end: &str) -> Reply {
+    Reply::ok(&format!(r#"{{"data": [{}], {end}}}"#, rows.join(",")))
+}
+
+#[tokio::test]
+async fn every_page_of_a_report_is_asked_in_the_same_words() {
+    let setup = start([
+        report(
+            &[row(1, "a")],
+            r#""has_more": true, "next_page": "page_x=""#,
+        ),
+        report(
+            &[row(2, "a")],
+            r#""has_more": true, "next_page": "p&q+ r/%""#,
+        ),
+        report(&[row(3, "a")], r#""has_more": false, "next_page": null"#),
+    ])
+    .await;
+    let rows = read(setup.api.billed(asked(Granularity::Hour)))
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), 3);
+    let targets = setup.fake.targets();
+    assert_eq!(targets[1], format!("{}&page=page_x%3D", targets[0]));
+    assert!(targets[2].starts_with(&targets[0]));
+    let pages = asked_for(&setup);
+    assert_eq!(pages[2].1.last().unwrap(), "page=p&q+ r/%");
+    let n_features = setup.fake.requests().concat().matches(BETA).count();
+    assert_eq!(n_features, 3, "with every page");
+}
+
+#[tokio::test]
+async fn a_list_by_cursors_is_read_to_its_end() {
+    let limits = |model: &str, next: &str| {
+        Reply::ok(&format!(
+            r#"{{"data": [{{"group": {{"type": "model_group", "id": "{model}"}}, "limits": [{{"type": "requests_per_minute", "value": 5}}]}}], "next_page": {next}}}"#
+        ))
+    };
+    let setup = start([limits("a", r#""page_x=""#), limits("b", "null")]).await;
+    let id = WorkspaceId::from("wrkspc_1/..");
+    let groups: Vec<String> = setup
+        .api
+        .rate_limits(Some(&id))
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|limit| limit.group)
+        .collect();
+    assert_eq!(groups, ["a", "b"]);
+    let path = "/v1/organizations/workspaces/wrkspc_1%2F../rate_limits";
+    assert_eq!(
+        setup.fake.targets(),
+        [path.to_owned(), format!("{path}?page=page_x%3D")]
+    );
+}
+
+#[tokio::test]
+async fn a_report_that_does_not_end_well_stays_an_error() {
+    let check = async |second: Reply, expected: &str| {
+        let first = report(&[row(1, "a")], r#""has_more": true, "next_page": "x""#);
+        let setup = start([first, second]).await;
+        let mut pages = setup.api.billed(asked(Granularity::Hour));
+        assert!(pages.next().await.unwrap().is_some());
+        let error = pages.next().await.unwrap_err();
+        let place =
+            "organization `acme`: GET /v1/organizations/analytics/cost, page 2: faulty answer: ";
+        assert_eq!(error.to_string(), format!("{place}{expected}"));
+        assert_eq!(pages.next().await, Err(error));
+        assert_eq!(setup.fake.requests().len(), 2);
+    };
+    let more = r#""has_more": true, "next_page": "x""#;
+    check(
+        report(&[row(2, "a")], more),
+        "`has_more` is true, but the cursor `x` was already used",
+    )
+    .await;
+    check(
+        report(&[], r#""has_more": true, "next_page": "y""#),
+        "`has_more` is true, but the page has no rows",
+    )
+    .await;
+    check(
+        report(&[row(2, "a")], r#""has_more": true"#),
+        "`next_page` is missing",
+    )
+    .await;
+    check(
+        report(&[row(1, "a")], r#""has_more": false"#),
+        "row 1: `starting_at` is `2026-11-01T01:00:00Z`, whose group an earlier row has already",
+    )
+    .await;
+}
+
+fn workspaces(named: &[(&str, &str)]) -> Reply {
+    let row = |(id, name): &(&str, &str)| format!(r#"{{"id": "{id}", "name": "{name}"}}"#);
+    let rows: Vec<String> = named.iter().map(row).collect();
+    Reply::ok(&format!(
+        r#"{{"data": [{}], "has_more": false}}"#,
+        rows.join(",")
+    ))
+}
+
+fn ids(listed: &Listed) -> Vec<&str> {
+    let ids = listed
+        .workspaces
+        .iter()
+        .map(|workspace| workspace.id.as_str());
+    ids.collect()
+}
+
+const A: (&str, &str) = ("wrkspc_a", "A");
+const B: (&str, &str) = ("wrkspc_b", "B");
+const D: (&str, &str) = ("wrkspc_d", "Default");
+
+/// What two lists, without and with the default workspace, say about it.
+async fn check_default(
+    without: &[(&str, &str)],
+    with: &[(&str, &str)],
+    expected: (&[&str], Option<&str>),
+) {
+    let setup = start([workspaces(without), workspaces(with)]).await;
+    let listed = setup.api.listed(None).await.unwrap();
+    let default = listed.default.as_ref().map(WorkspaceId::as_str);
+    assert_eq!((ids(&listed).as_slice(), default), expected);
+    let path = "/v1/organizations/workspaces?limit=1000";
+    assert_eq!(
+        setup.fake.targets(),
+        [path.to_owned(), format!("{path}&include_default=true")]
+    );
+}
+
+#[tokio::test]
+async fn the_default_workspace_is_found_by_asking_without_and_with_it() {
+    let default = (D.0, "Renamed");
+    check_default(
+        &[A],
+        &[A, default],
+        (&["wrkspc_a", DEFAULT_WORKSPACE], Some(D.0)),
+    )
+    .await;
+    check_default(&[], &[D], (&[DEFAULT_WORKSPACE], Some(D.0))).await;
+    check_default(&[A], &[A], (&["wrkspc_a"], None)).await;
+}
+
+#[tokio::test]
+async fn a_workspace_made_between_the_two_lists_is_not_taken_for_the_default_one() {
+    let found: (&[&str], Option<&str>) = (&["wrkspc_a", "wrkspc_b", DEFAULT_WORKSPACE], Some(D.0));
+    check_default(&[A], &[A, B, D], found).await;
+    let untold: (&[&str], Option<&str>) = (&["wrkspc_a", "wrkspc_b", "wrkspc_d"], None);
+    check_default(&[A], &[A, B, (D.0, "Renamed")], untold).await;
+    check_default(&[A], &[A, (B.0, "Default"), D], untold).await;
+}
+
+#[tokio::test]
+async fn a_known_default_workspace_is_asked_for_once_and_looked_for_again_when_gone() {
+    let known = WorkspaceId::from(D.0);
+    let setup = start([workspaces(&[A, (D.0, "Renamed")])]).await;
+    let listed = setup.api.listed(Some(&known)).await.unwrap();
+    assert_eq!(ids(&listed), ["wrkspc_a", DEFAULT_WORKSPACE]);
+    assert_eq!(listed.default, Some(known.clone()));
+    assert_eq!(setup.fake.requests().len(), 1);
+
+    let setup = start([workspaces(&[A, B]), workspaces(&[A])]).await;
+    let listed = setup.api.listed(Some(&known)).await.unwrap();
+    assert_eq!(ids(&listed), ["wrkspc_a", DEFAULT_WORKSPACE]);
+    assert_eq!(listed.default, Some(B.0.into()));
+}
+
+/// A limit of a workspace in both versions of the API: the newer field is read first.
+#[tokio::test]
+async fn rate_limits_are_read_in_both_versions() {
+    let check = async |group: &str, expected: &str| {
+        let body = format!(
+            r#"{{"data": [{{"type": "rate_limit", "id": "rl_1", {group}, "models": ["claude-opus-5-5"],
+            "limits": [{{"type": "requests_per_minute", "value": 4000}}, {{"type": "from_later", "value": null}}]}}]}}"#
+        );
+        let setup = start([Reply::ok(&body)]).await;
+        let limits = setup.api.rate_limits(None).await.unwrap();
+        let limits: Vec<_> = limits
+            .iter()
+            .map(|limit| (limit.group.as_str(), limit.limiter.as_str(), limit.value))
+            .collect();
+        assert_eq!(limits, [(expected, "requests_per_minute", 4000)]);
+    };
+    let both = r#""group": {"type": "model_group", "id": "mg_1", "display_name": "Opus"}, "group_type": "model_group""#;
+    check(both, "Opus").await;
+    check(r#""group": {"type": "model_group", "id": "mg_1"}"#, "mg_1").await;
+    check(
+        r#""group": {"type": "batch", "id": "b_1", "display_name": "Batches"}"#,
+        "batch",
+    )
+    .await;
+    check(r#""group_type": "model_group""#, "claude-opus-5-5").await;
+    check(r#""group_type": "batch""#, "batch").await;
+}
+
+#[tokio::test]
+async fn spend_limits_that_cannot_be_read_are_unknown() {
+    for status in [400, 403, 404] {
+        let setup = start([Reply::status(status)]).await;
+        assert_eq!(setup.api.spend_limits().await, Ok(None), "{status}");
+    }
+    let setup = start([Reply::ok(r#"{"data": []}"#)]).await;
+    assert_eq!(
+        setup.api.spend_limits().await,
+        Ok(Some(SpendLimits::default()))
+    );
+    for (status, n_requests) in [(500, 4), (429, 4), (401, 1)] {
+        let setup = start(vec![Reply::status(status); n_requests]).await;
+        let error = setup.patiently(setup.api.spend_limits()).await.unwrap_err();
+        assert_eq!(error.status(), Some(status));
+        assert_eq!(setup.fake.requests().len(), n_requests);
+    }
+}
+
+#[tokio::test]
+async fn the_server_says_whether_asking_again_helps() {
+    let check = async |status: &str, header: &str, n_requests: usize| {
+        let header = format!("x-should-retry: {header}\r\n");
+        let setup = start([Reply::new(status, &header, ""), Reply::ok(ME)]).await;
+        let outcome = setup.patiently(setup.api.me()).await;
+        assert_eq!(
+            (outcome.is_ok(), setup.fake.requests().len()),
+            (n_requests == 2, n_requests)
+        );
+    };
+    check("400 Bad", "true", 2).await;
+    check("400 Bad", "soon", 1).await;
+    check("409 Conflict", "", 2).await;
+    check("409 Conflict", "False", 1).await;
+    check("429 Slow", "false", 1).await;
+    check("503 Busy", "false", 1).await;
+}
+
+/// The service asks for a pause: not before it is over is anything sent.
+#[tokio::test]
+async fn a_pause_is_kept_to_the_millisecond() {
+    let limited = Reply::new(
+        "429 Slow",
+        "retry-after-ms: 90500\r\nretry-after: 1\r\n",
+        "",
+    );
+    let setup = start([limited, Reply::ok(ME)]).await;
+    let api = setup.api.clone();
+    let question = tokio::spawn(async move { api.me().await });
+    setup.n_waiting(1).await;
+    setup.clock.advance(SECOND * 2);
+    settle().await;
+    setup.clock.advance(Duration::from_millis(88_499));
+    settle().await;
+    assert_eq!(setup.fake.requests().len(), 1);
+    setup.clock.advance(Duration::from_millis(1));
+    assert!(question.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_cap_is_told_with_its_end_and_not_asked_again() {
+    let body = r#"{"type": "error", "error": {"type": "rate_limit_error", "message": "spent", "details": {"error_code": "enforced_spend_limit_reached"}}}"#;
+    for headers in ["", "x-should-retry: true\r\n"] {
+        let setup = start([Reply::new("429 Slow", headers, body), Reply::ok(ME)]).await;
+        let error = setup.patiently(setup.api.me()).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "organization `acme`: GET /v1/organizations/me, page 1: the organization's monthly cap is reached until 2026-12-01 00:00 UTC (status 429): rate_limit_error: spent (`enforced_spend_limit_reached`)"
+        );
+        assert_eq!(setup.fake.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn unset_the_rate_is_that_of_the_dialect() {
+    let check = async |dialect: Option<Dialect>, configured: Option<u32>, expected: usize| {
+        let fake = Fake::start(vec![Reply::ok(ME); 70]).await;
+        let mut settings = settings(format!("http://{}", fake.address));
+        settings.max_requests_per_minute = configured;
+        settings.share = Share::Command;
+        let clock = Clock::Manual(ManualClock::at("2026-11-24T02:00:00Z".parse().unwrap()));
+        let key = Secret::new(KEY.to_owned());
+        let requests = Arc::new(RequestCounts::default());
+        let api = AdminApi::new(settings, key, clock, Chance::seeded(1), requests).unwrap();
+        if let Some(dialect) = dialect {
+            api.set_dialect(dialect);
+        }
+        let mut n_passed = 0;
+        while n_passed < 70 {
+            tokio::select! {
+                biased;
+                pass = api.0.limiter.pass() => drop(pass),
+                () = std::future::ready(()) => break,
+            }
+            n_passed += 1;
+        }
+        assert_eq!(n_passed, expected, "{dialect:?} {configured:?}");
+    };
+    check(None, None, 5).await;
+    check(Some(Dialect::Analytics), None, 5).await;
+    check(Some(Dialect::Reports), None, 5).await;
+    check(Some(Dialect::Guide), None, 15).await;
+    check(Some(Dialect::Guide), Some(20), 5).await;
+    check(Some(Dialect::Analytics), Some(0), 70).await;
+}
