@@ -2,6 +2,7 @@
 
 mod detection;
 mod real;
+mod wire;
 
 use std::io::Write as _;
 
