@@ -5,12 +5,15 @@
 //!
 //! Source: Anthropic, Usage and Cost Analytics API (beta of October 2026).
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::anthropic::fault::{self, Fault, Place};
-use crate::anthropic::report::{Asked, Page, Seen, Told, next_page};
+use crate::anthropic::report::{Asked, Page, Seen, Told, bounded, next_page};
 use crate::anthropic::tokens::TokensWire;
 use crate::domain::ids::{ActorId, ApiKeyId, ModelName, WorkspaceId};
 use crate::domain::report::{Actor, CostRow, How, UsedRow, Who};
@@ -18,7 +21,7 @@ use crate::domain::span::Hour;
 
 /// `GET /v1/organizations/analytics/cost`, one page.
 pub fn cost(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<CostRow>, Fault> {
-    page(body, asked, seen, |place, hour, wire| {
+    let told = page(body, asked, seen, |place, hour, wire| {
         let cost = wire.cost.ok_or(missing(place, "cost"))?;
         let currency = cost.currency.as_deref().unwrap_or("USD");
         if currency != "USD" {
@@ -40,12 +43,15 @@ pub fn cost(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<CostRow>,
                 .map(|raw| fault::tokens(place, "cost.requests", raw))
                 .transpose()?,
         })
+    })?;
+    bounded(told, seen, "cost.requests", |row| {
+        row.requests.unwrap_or_default()
     })
 }
 
 /// `GET /v1/organizations/analytics/usage`, one page.
 pub fn used(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<UsedRow>, Fault> {
-    page(body, asked, seen, |place, hour, wire| {
+    let told = page(body, asked, seen, |place, hour, wire| {
         let usage = wire.usage.ok_or(missing(place, "usage"))?;
         let group = wire.group.unwrap_or_default();
         Ok(UsedRow {
@@ -59,7 +65,8 @@ pub fn used(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<UsedRow>,
             tokens: usage.tokens(place)?,
             web_searches: usage.web_searches(place)?,
         })
-    })
+    })?;
+    bounded(told, seen, "usage", UsedRow::count)
 }
 
 #[derive(Deserialize)]
@@ -112,6 +119,9 @@ struct ActorWire {
     provider: Option<String>,
     subject: Option<String>,
     api_key_id: Option<String>,
+    /// Sets actors of a kind apart that this version does not know.
+    #[serde(flatten)]
+    more: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -173,6 +183,7 @@ fn actor(wire: ActorWire) -> Actor {
         provider,
         subject,
         api_key_id,
+        more: _,
     } = wire;
     let known = match kind.as_str() {
         "user_actor" => user_id.map(|id| Actor::User {
@@ -195,7 +206,7 @@ fn actor(wire: ActorWire) -> Actor {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::domain::span::{Day, HourSpan};

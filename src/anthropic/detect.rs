@@ -38,7 +38,7 @@ impl AdminApi {
         };
         match self.is_there(questions::least_billed(asked)).await {
             Ok(()) => Ok(Dialect::Analytics),
-            Err(error) if error.is_forbidden_or_unknown() => self
+            Err(error) if error.is_not_for_us() => self
                 .is_there(questions::least_messages(asked))
                 .await
                 .map(|()| Dialect::Reports),

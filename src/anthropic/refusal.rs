@@ -70,7 +70,7 @@ fn kind_words(error: KindError) -> Words {
 pub fn hint(status: StatusCode, key: &Secret) -> Option<&'static str> {
     let is_admin = key.expose().starts_with(ADMIN_PREFIX);
     (status == StatusCode::UNAUTHORIZED && !is_admin).then_some(
-        "an admin key is needed, and such keys begin with `sk-ant-admin`, which this one does not",
+        "admin keys begin with `sk-ant-admin`, which this one does not; the key of a single workspace opens nothing here",
     )
 }
 

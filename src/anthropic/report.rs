@@ -9,6 +9,9 @@ use crate::anthropic::fault::{Fault, Place};
 use crate::domain::span::{Hour, HourSpan};
 use crate::domain::usage::Granularity;
 
+/// No report counts more in all its rows: so a year of reports still adds up within 64 bits.
+const MAX_REPORT_COUNT: i64 = 100_000_000_000_000_000;
+
 /// What is asked of a report. In days, the bounds are widened to whole days of UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
@@ -83,6 +86,8 @@ pub struct Seen {
     newest: Option<Hour>,
     /// By hash, since a report has many rows: of 128 bits, so that two groups do not meet.
     groups: HashSet<(u64, u64)>,
+    /// Of all rows so far.
+    count: i64,
 }
 
 impl Seen {
@@ -115,6 +120,24 @@ fn starting_at(place: Place, hour: Hour, problem: &'static str) -> Fault {
     Fault::value(place, "starting_at", &hour.start().to_string(), problem)
 }
 
+/// The rows, if all that a report counts so far can still be added up. Rows are counted from 1 through the whole page.
+pub fn bounded<T>(
+    told: Told<T>,
+    seen: &mut Seen,
+    field: &'static str,
+    count: impl Fn(&T) -> i64,
+) -> Result<Told<T>, Fault> {
+    for (place, row) in (1..).map(Place::Row).zip(&told.page.rows) {
+        seen.count = seen.count.saturating_add(count(row));
+        if seen.count > MAX_REPORT_COUNT {
+            let problem = "with which the report goes beyond 10^17";
+            let count = count(row).to_string();
+            return Err(Fault::value(place, field, &count, problem));
+        }
+    }
+    Ok(told)
+}
+
 /// Where the next page begins, as a page says it. What is promised and not told is a fault.
 pub fn next_page(has_more: Option<bool>, next: Option<String>) -> Result<Option<String>, Fault> {
     let next = next.filter(|page| !page.is_empty());
@@ -145,6 +168,26 @@ mod tests {
         check(Granularity::Day, (24, 48), (24, 48));
         check(Granularity::Day, (25, 27), (24, 48));
         check(Granularity::Day, (47, 49), (24, 72));
+    }
+
+    #[test]
+    fn a_report_adds_up_through_all_its_pages() {
+        let mut seen = Seen::default();
+        let mut page = |rows: &[i64]| {
+            let told = Told {
+                page: Page {
+                    rows: rows.to_vec(),
+                    refreshed_at: None,
+                },
+                next: None,
+                is_empty: false,
+            };
+            let told = bounded(told, &mut seen, "tokens", |n| *n);
+            told.map(|_| ()).map_err(|fault| fault.to_string())
+        };
+        assert_eq!(page(&[MAX_REPORT_COUNT / 2; 2]), Ok(()));
+        let expected = "row 2: `tokens` is `1`, with which the report goes beyond 10^17";
+        assert_eq!(page(&[0, 1]), Err(expected.to_owned()));
     }
 
     #[test]

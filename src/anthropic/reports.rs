@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::anthropic::fault::{self, Fault, Place};
-use crate::anthropic::report::{Asked, Page, Seen, Told, next_page};
+use crate::anthropic::report::{Asked, Page, Seen, Told, bounded, next_page};
 use crate::anthropic::tokens::TokensWire;
 use crate::domain::ids::{ApiKeyId, ModelName, WorkspaceId};
 use crate::domain::report::{CostRow, How, UsedRow, Who};
@@ -20,7 +20,7 @@ use crate::domain::span::Hour;
 
 /// `GET /v1/organizations/usage_report/messages`, one page.
 pub fn used(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<UsedRow>, Fault> {
-    page(body, asked, seen, |place, hour, raw, group| {
+    let told = page(body, asked, seen, |place, hour, raw, group| {
         let wire: TokensWire<'_> = fault::read_row(place, raw)?;
         Ok(UsedRow {
             hour,
@@ -33,7 +33,8 @@ pub fn used(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<UsedRow>,
             tokens: wire.tokens(place)?,
             web_searches: wire.web_searches(place)?,
         })
-    })
+    })?;
+    bounded(told, seen, "tokens", UsedRow::count)
 }
 
 /// `GET /v1/organizations/cost_report`, one page: a row for each line of the bill.

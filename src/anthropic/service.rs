@@ -117,7 +117,7 @@ impl AdminApi {
         };
         match lists::by_cursor(&self.0, about, limits::spend_limits).await {
             Ok(limits) => Ok(Some(limits::lowest(limits))),
-            Err(error) if matches!(error.status(), Some(400 | 403 | 404)) => Ok(None),
+            Err(error) if error.is_not_for_us() => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -354,7 +354,7 @@ async fn a_refused_key_is_told_and_may_be_replaced() {
     assert_eq!(
         setup.outcome().await,
         format!(
-            "{refused}; an admin key is needed, and such keys begin with `sk-ant-admin`, which this one does not"
+            "{refused}; admin keys begin with `sk-ant-admin`, which this one does not; the key of a single workspace opens nothing here"
         )
     );
     setup.api.set_key(Secret::new("broken\nkey".to_owned()));

@@ -80,6 +80,13 @@ pub struct UsedRow {
     pub web_searches: i64,
 }
 
+impl UsedRow {
+    /// All tokens and searches.
+    pub fn count(&self) -> i64 {
+        self.tokens.sum().saturating_add(self.web_searches)
+    }
+}
+
 /// Money of one group in one bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CostRow {

@@ -25,6 +25,8 @@ async fn the_dialect_is_told_by_answers() {
     check(&[me.clone(), report.clone()], "analytics").await;
     check(&[me.clone(), no(403), report.clone()], "reports").await;
     check(&[me.clone(), no(404), report.clone()], "reports").await;
+    // So says the service where an organization does not take part in what is new.
+    check(&[me.clone(), no(400), report.clone()], "reports").await;
     check(&[no(404), organization.clone()], "guide").await;
     check(&[no(405), organization.clone()], "guide").await;
 }
@@ -59,7 +61,11 @@ async fn what_decides_nothing_is_told() {
 
     let after_me = |more: Vec<Reply>| [vec![me.clone()], more].concat();
     check(&after_me(vec![no(401)]), &newer_fails(&refused(401))).await;
-    check(&after_me(vec![no(400)]), &newer_fails(&status(400))).await;
+    check(
+        &after_me(vec![no(400), no(400)]),
+        &older_fails(&status(400)),
+    )
+    .await;
     check(&after_me(vec![no(429); 4]), &newer_fails(&status(429))).await;
     check(&after_me(vec![no(500); 4]), &newer_fails(&status(500))).await;
     check(&after_me(vec![html.clone()]), &newer_fails(not_json)).await;
