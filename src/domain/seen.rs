@@ -102,6 +102,8 @@ mod tests {
             granularity: Granularity::Hour,
             hours,
             buckets,
+            basis: Basis::ByHour,
+            known_until: None,
         }
     }
 

@@ -399,6 +399,8 @@ mod tests {
             granularity: told.granularity,
             hours,
             buckets,
+            basis: Basis::ByHour,
+            known_until: None,
         }
     }
 

@@ -113,7 +113,7 @@ pub(super) fn engine(minute: i64) -> Engine {
         store_began: at(0),
         last_cycle: Some(at(minute)),
         rules_began: BTreeMap::from([("rule".into(), at(0))]),
-        dialect: Some("guide".to_owned()),
+        dialect: Some(crate::domain::dialect::Dialect::Guide),
     }
 }
 
