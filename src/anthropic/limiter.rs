@@ -19,9 +19,9 @@ const MARGIN: Duration = Duration::from_millis(1);
 /// Whose part of an organization's requests: a command beside the daemon takes nothing from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Share {
-    /// Three quarters, spread over the minute.
+    /// What it leaves to commands excepted, spread over the minute; at least one.
     Daemon,
-    /// The quarter that the daemon leaves, at least one; all at once.
+    /// A quarter, at least one; all at once.
     Command,
 }
 
@@ -64,7 +64,7 @@ impl Rate {
         // What grows within a minute of a burst comes on top of it.
         let interval = match most.saturating_sub(burst) {
             0 => MINUTE + MARGIN,
-            n => MINUTE / n,
+            n => MINUTE / n + Duration::from_nanos(1),
         };
         Rate::of(Pace::Spread {
             burst,
@@ -81,12 +81,13 @@ impl Rate {
         })
     }
 
-    /// A share of so many requests in a minute; 0 is no limit.
+    /// A share of so many requests in a minute; 0 is no limit. Of one in a minute, each share has one.
     pub fn share(per_minute: u32, share: Share) -> Rate {
+        let for_commands = (per_minute / 4).max(1);
         match share {
             _ if per_minute == 0 => Rate::unlimited(),
-            Share::Daemon => Rate::spread(per_minute - per_minute / 4),
-            Share::Command => Rate::at_once(per_minute / 4),
+            Share::Daemon => Rate::spread(per_minute.saturating_sub(for_commands)),
+            Share::Command => Rate::at_once(for_commands),
         }
     }
 
@@ -244,7 +245,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// When each of so many requests, all wanted at the start, may go.
+    /// When each of so many requests, all wanted at the start, may go; in whole seconds.
     fn times(mut rate: Rate, n: usize) -> Vec<u64> {
         let mut now = Duration::ZERO;
         (0..n)
@@ -258,57 +259,119 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_at_once_and_then_evenly() {
+    fn the_daemon_has_a_quarter_at_once_and_the_others_evenly() {
         let check = |per_minute, n, expected: &[u64]| {
-            assert_eq!(times(Rate::per_minute(per_minute), n), expected);
+            assert_eq!(times(Rate::share(per_minute, Share::Daemon), n), expected);
         };
-        check(20, 8, &[0, 0, 0, 0, 0, 3, 6, 9]);
-        check(3, 3, &[0, 20, 40]);
+        check(
+            20,
+            16,
+            &[0, 0, 0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65],
+        );
+        check(4, 4, &[0, 30, 60, 90]);
         check(1, 3, &[0, 60, 120]);
         check(0, 4, &[0, 0, 0, 0]);
     }
 
     #[test]
+    fn a_command_has_its_part_at_once() {
+        let check = |per_minute, n, expected: &[u64]| {
+            assert_eq!(times(Rate::share(per_minute, Share::Command), n), expected);
+        };
+        check(20, 7, &[0, 0, 0, 0, 0, 60, 60]);
+        check(2, 3, &[0, 60, 120]);
+        check(0, 4, &[0, 0, 0, 0]);
+    }
+
+    #[test]
     fn an_idle_bucket_fills_up_to_its_burst_and_not_beyond() {
-        let mut rate = Rate::per_minute(8);
+        let mut rate = Rate::spread(8);
         assert_eq!((rate.take(SECOND), rate.take(SECOND)), (Ok(()), Ok(())));
         assert!(rate.take(SECOND).is_err());
         let later = SECOND * 1000;
         assert_eq!((rate.take(later), rate.take(later)), (Ok(()), Ok(())));
-        assert_eq!(rate.take(later), Err(Duration::from_millis(7500)));
+        let step = SECOND * 10 + Duration::from_nanos(1);
+        assert_eq!(rate.take(later), Err(step));
     }
 
     #[test]
     fn a_pause_holds_everything_and_is_never_shortened() {
-        let mut rate = Rate::per_minute(0);
+        let mut rate = Rate::unlimited();
         rate.pause(SECOND, SECOND * 120);
         rate.pause(SECOND * 2, SECOND);
         assert_eq!(rate.take(SECOND * 21), Err(SECOND * 100));
         assert_eq!(rate.take(SECOND * 121), Ok(()));
     }
 
-    proptest! {
-        #[test]
-        fn never_more_than_the_rate_and_a_burst(
-            per_minute in 1_u32..200,
-            gaps in prop::collection::vec(0_u64..20_000, 1..30),
-        ) {
-            let mut rate = Rate::per_minute(per_minute);
-            let mut now = Duration::ZERO;
-            let mut passed: Vec<Duration> = Vec::new();
-            for gap in gaps {
-                now += Duration::from_millis(gap);
-                while rate.take(now).is_ok() {
-                    passed.push(now);
-                }
-            }
-            let most = (per_minute + (per_minute / 4).max(1)) as usize;
-            for (index, first) in passed.iter().enumerate() {
-                let minute = passed[index..].iter();
-                let n = minute.take_while(|at| **at < *first + SECOND * 60).count();
-                prop_assert!(n <= most, "{n} of {most}");
+    #[test]
+    fn another_rate_forgets_neither_a_pause_nor_what_has_passed() {
+        let mut rate = Rate::spread(15);
+        while rate.take(SECOND).is_ok() {}
+        rate.change(Rate::spread(4));
+        assert!(rate.take(SECOND).is_err());
+        rate.pause(SECOND, SECOND * 200);
+        rate.change(Rate::spread(45));
+        assert_eq!(rate.take(SECOND), Err(SECOND * 200));
+
+        let mut rate = Rate::at_once(2);
+        assert_eq!((rate.take(SECOND), rate.take(SECOND)), (Ok(()), Ok(())));
+        rate.change(Rate::at_once(3));
+        assert_eq!(rate.take(SECOND), Ok(()));
+        assert!(rate.take(SECOND).is_err());
+    }
+
+    /// Everything that passes when, after each gap, so many are wanted at once.
+    fn passed(rate: &mut Rate, demand: &[(u64, usize)]) -> Vec<Duration> {
+        let mut now = Duration::ZERO;
+        let mut passed = Vec::new();
+        for (gap, wanted) in demand {
+            now += Duration::from_millis(*gap);
+            for _ in 0..*wanted {
+                passed.extend(rate.take(now).is_ok().then_some(now));
             }
         }
+        passed
+    }
+
+    /// The most that one minute holds, its last instant included. A fullest minute begins with something that passed.
+    fn fullest_minute(passed: &[Duration]) -> usize {
+        let from = |(index, first): (usize, &Duration)| {
+            let minute = passed[index..].iter();
+            minute.take_while(|at| **at <= *first + MINUTE).count()
+        };
+        passed.iter().enumerate().map(from).max().unwrap_or(0)
+    }
+
+    fn demand() -> impl Strategy<Value = Vec<(u64, usize)>> {
+        let gap = prop_oneof![0..50_u64, 0..5_000_u64, 0..90_000_u64];
+        prop::collection::vec((gap, 0..100_usize), 1..120)
+    }
+
+    proptest! {
+        #[test]
+        fn no_minute_has_more_than_is_configured(
+            per_minute in prop_oneof![2_u32..30, 2_u32..300],
+            daemon in demand(),
+            command in demand(),
+        ) {
+            let of_daemon = passed(&mut Rate::share(per_minute, Share::Daemon), &daemon);
+            let of_command = passed(&mut Rate::share(per_minute, Share::Command), &command);
+            let mut both = [of_daemon.clone(), of_command.clone()].concat();
+            both.sort_unstable();
+            let quarter = (per_minute / 4).max(1) as usize;
+            prop_assert!(fullest_minute(&of_daemon) <= per_minute as usize - quarter);
+            prop_assert!(fullest_minute(&of_command) <= quarter);
+            prop_assert!(fullest_minute(&both) <= per_minute as usize);
+        }
+    }
+
+    #[test]
+    fn the_rate_is_also_reached() {
+        let all_the_time = vec![(10, 1); 13_000];
+        let of_daemon = passed(&mut Rate::share(20, Share::Daemon), &all_the_time);
+        assert_eq!(fullest_minute(&of_daemon), 14);
+        let of_command = passed(&mut Rate::share(20, Share::Command), &all_the_time);
+        assert_eq!(fullest_minute(&of_command), 5);
     }
 
     fn limiter(max_concurrency: usize, rate: Rate) -> (Arc<Limiter>, ManualClock) {
@@ -319,7 +382,7 @@ mod tests {
 
     #[tokio::test]
     async fn first_come_first_served_within_the_seats() {
-        let (limiter, _) = limiter(2, Rate::per_minute(0));
+        let (limiter, _) = limiter(2, Rate::unlimited());
         let first = limiter.pass().await;
         let _second = limiter.pass().await;
         let mut third = Box::pin(limiter.pass());
@@ -333,36 +396,36 @@ mod tests {
 
     #[tokio::test]
     async fn first_come_first_served_also_when_only_the_rate_holds_up() {
-        let (limiter, clock) = limiter(3, Rate::per_minute(1));
+        let (limiter, clock) = limiter(3, Rate::spread(1));
         let _first = limiter.pass().await;
         let mut second = Box::pin(limiter.pass());
         let mut third = Box::pin(limiter.pass());
         assert!((&mut second).now_or_never().is_none());
         assert!((&mut third).now_or_never().is_none());
-        clock.advance(SECOND * 60);
+        clock.advance(MINUTE + MARGIN);
         assert!((&mut third).now_or_never().is_none(), "the second is next");
         assert!((&mut second).now_or_never().is_some());
     }
 
     #[tokio::test]
     async fn who_gives_up_waiting_takes_nothing_along() {
-        let (limiter, clock) = limiter(1, Rate::per_minute(1));
+        let (limiter, clock) = limiter(1, Rate::spread(1));
         drop(limiter.pass().await);
         let mut impatient = Box::pin(limiter.pass());
         assert!((&mut impatient).now_or_never().is_none());
         drop(impatient);
-        clock.advance(SECOND * 60);
+        clock.advance(MINUTE + MARGIN);
         assert!(limiter.pass().now_or_never().is_some());
     }
 
     #[tokio::test]
     async fn a_pause_that_comes_while_waiting_is_waited_for_too() {
-        let (limiter, clock) = limiter(1, Rate::per_minute(1));
+        let (limiter, clock) = limiter(1, Rate::spread(1));
         drop(limiter.pass().await);
         let mut waiting = Box::pin(limiter.pass());
         assert!((&mut waiting).now_or_never().is_none());
         limiter.pause(SECOND * 100);
-        clock.advance(SECOND * 60);
+        clock.advance(MINUTE + MARGIN);
         assert!((&mut waiting).now_or_never().is_none());
         clock.advance(SECOND * 40);
         assert!((&mut waiting).now_or_never().is_some());

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use crate::anthropic::error::DetectError;
 use crate::anthropic::fake::{Fake, Reply};
 use crate::clock::ManualClock;
 use crate::domain::usage;
@@ -29,6 +30,8 @@ fn settings(base_url: String) -> Settings {
         timeout: SECOND * 20,
         max_concurrency: 2,
         max_requests_per_minute: Some(0),
+        share: Share::Daemon,
+        api_version: API_VERSION.to_owned(),
         ca_file: None,
     }
 }
@@ -528,48 +531,93 @@ async fn a_list_that_does_not_end_well_is_an_error() {
     .await;
 }
 
-#[tokio::test]
-async fn the_dialect_is_told_by_two_answers() {
-    let check = async |me: Reply, organization: Reply, expected: &str| {
-        let setup = start([me, organization]).await;
-        let text = match setup.patiently(setup.api.detect_dialect()).await {
-            Ok(dialect) => dialect.name().to_owned(),
-            Err(DetectError::Undecided(error)) => error.to_string(),
-            Err(error @ DetectError::NotInThisVersion { .. }) => error.to_string(),
-        };
-        assert_eq!(text, expected);
+const ME: &str = r#"{"id": "7d0c", "type": "organization", "name": "Acme"}"#;
+const EMPTY_REPORT: &str = r#"{"data": [], "has_more": false, "next_page": null}"#;
+
+/// The dialect by these answers, or the error in words; and how many requests that took.
+async fn detected(script: impl IntoIterator<Item = Reply>) -> (String, usize) {
+    let setup = start(script).await;
+    let text = match setup.patiently(setup.api.detect_dialect()).await {
+        Ok(dialect) => dialect.name().to_owned(),
+        Err(DetectError::Undecided(error)) => error.to_string(),
     };
-    let organization = || Reply::ok(ORGANIZATION);
-    check(Reply::status(404), organization(), "guide").await;
-    check(Reply::status(405), organization(), "guide").await;
+    (text, setup.fake.requests().len())
+}
+
+#[tokio::test]
+async fn the_dialect_is_told_by_answers() {
+    let check = async |script: &[Reply], expected: &str| {
+        let expected = (expected.to_owned(), script.len());
+        assert_eq!(detected(script.to_vec()).await, expected);
+    };
+    let (me, report, no) = (Reply::ok(ME), Reply::ok(EMPTY_REPORT), Reply::status);
+    let organization = Reply::ok(ORGANIZATION);
+    check(&[me.clone(), report.clone()], "analytics").await;
+    check(&[me.clone(), no(403), report.clone()], "reports").await;
+    check(&[me.clone(), no(404), report.clone()], "reports").await;
+    check(&[no(404), organization.clone()], "guide").await;
+    check(&[no(405), organization.clone()], "guide").await;
+}
+
+#[tokio::test]
+async fn what_decides_nothing_is_told() {
+    let check = async |script: &[Reply], expected: &str| {
+        let (text, n_requests) = detected(script.to_vec()).await;
+        assert_eq!(text, format!("organization `acme`: GET /v1/{expected}"));
+        assert_eq!(n_requests, script.len(), "{expected}");
+    };
+    let (me, no) = (Reply::ok(ME), Reply::status);
+    let html = Reply::new("200 OK", "content-type: text/html\r\n", "<html>");
+    let not_json = "page 1: faulty answer: not JSON (expected value at line 1 column 1); it begins with `<html>`";
+    let me_fails = |problem: &str| format!("organizations/me, {problem}");
+    let newer_fails = |problem: &str| format!("organizations/analytics/cost, {problem}");
+    let older_fails = |problem: &str| format!("organizations/usage_report/messages, {problem}");
+    let status =
+        |status| format!("page 1: the server answers with status {status}: without a word");
+    let refused =
+        |status| format!("page 1: the server refuses the key (status {status}): without a word");
+    check(&[no(401)], &me_fails(&refused(401))).await;
+    check(&[no(403)], &me_fails(&refused(403))).await;
+    check(&vec![no(429); 4], &me_fails(&status(429))).await;
+    check(&vec![no(500); 4], &me_fails(&status(500))).await;
+    check(std::slice::from_ref(&html), &me_fails(not_json)).await;
     check(
-        organization(),
-        organization(),
-        "organization `acme`: the server speaks the dialect of the real Admin API (`analytics` or `reports`), which is not in this version; this version speaks `guide`",
+        &[Reply::ok(r#"{"id": "7d0c", "type": "user"}"#)],
+        &me_fails("page 1: faulty answer: `type` is `user`, not `organization`"),
+    )
+    .await;
+
+    let after_me = |more: Vec<Reply>| [vec![me.clone()], more].concat();
+    check(&after_me(vec![no(401)]), &newer_fails(&refused(401))).await;
+    check(&after_me(vec![no(400)]), &newer_fails(&status(400))).await;
+    check(&after_me(vec![no(429); 4]), &newer_fails(&status(429))).await;
+    check(&after_me(vec![no(500); 4]), &newer_fails(&status(500))).await;
+    check(&after_me(vec![html.clone()]), &newer_fails(not_json)).await;
+    check(
+        &after_me(vec![no(403), no(403)]),
+        &older_fails(&refused(403)),
     )
     .await;
     check(
-        Reply::ok("<html>"),
-        organization(),
-        "organization `acme`: GET /v1/organizations/me, page 1: faulty answer: not JSON (expected value at line 1 column 1); it begins with `<html>`",
+        &after_me(vec![no(404), no(404)]),
+        &older_fails(&status(404)),
+    )
+    .await;
+    check(&after_me(vec![no(403), html]), &older_fails(not_json)).await;
+
+    check(
+        &[no(404), no(404)],
+        &format!("organizations, {}", status(404)),
     )
     .await;
     check(
-        Reply::status(401),
-        organization(),
-        "organization `acme`: GET /v1/organizations/me, page 1: the server refuses the key (status 401): without a word",
+        &[no(404), no(401)],
+        &format!("organizations, {}", refused(401)),
     )
     .await;
     check(
-        Reply::status(404),
-        Reply::status(404),
-        "organization `acme`: GET /v1/organizations, page 1: the server answers with status 404: without a word",
-    )
-    .await;
-    check(
-        Reply::status(404),
-        Reply::ok(r#"{"name": "no id"}"#),
-        "organization `acme`: GET /v1/organizations, page 1: faulty answer: missing field `id` at line 1 column 17",
+        &[no(404), Reply::ok(r#"{"name": "no id"}"#)],
+        "organizations, page 1: faulty answer: missing field `id` at line 1 column 17",
     )
     .await;
 }

@@ -146,6 +146,8 @@ impl Stage {
             timeout: Duration::from_secs(5),
             max_concurrency: self.max_concurrency,
             max_requests_per_minute: Some(self.max_requests_per_minute),
+            share: Share::Daemon,
+            api_version: API_VERSION.to_owned(),
             ca_file: None,
         };
         let clock = Clock::Manual(self.clock.clone());
