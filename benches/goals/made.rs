@@ -94,10 +94,10 @@ pub fn figures(policy: &Policy, n_workspaces: usize, at: Timestamp) -> Figures {
             let hour = Hour::of(at).plus(-back);
             figures.apply(&part, &deltas(place, hour), &BTreeSet::new());
         }
-        figures.cover(&part, &read, true);
+        figures.cover(&part, &read, true, true);
     }
     for part in [Part::Unattributed, Part::Whole] {
-        figures.cover(&part, &read, true);
+        figures.cover(&part, &read, true, true);
     }
     figures
 }

@@ -18,7 +18,7 @@ use crate::domain::ids::{UNATTRIBUTED, WorkspaceId};
 use crate::domain::money::Usd;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::usage::{
-    self, Amounts, Answer, Buckets, Cell, Cells, Granularity, Part, Tokens,
+    self, Amounts, Answer, Basis, Buckets, Cell, Cells, Granularity, Part, Tokens,
 };
 
 /// One month's usage of one part.
@@ -103,6 +103,8 @@ pub fn usage(
         granularity,
         hours,
         buckets,
+        basis: Basis::ByHour,
+        known_until: None,
     })
 }
 

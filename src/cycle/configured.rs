@@ -1,5 +1,7 @@
 //! A watcher's settings as the configuration gives them.
 
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 
 use crate::app::wiring;
@@ -16,6 +18,7 @@ pub fn settings(config: &Config, organization: &Organization) -> Settings {
         organization: organization.name.clone(),
         dialect: organization.dialect,
         max_concurrency: organization.max_concurrency,
+        prices: Arc::clone(&config.prices.prices),
         reading: Reading {
             settle: config.poll.settle,
             history_days: config.poll.history_days,

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::anthropic::error::{DetectError, FetchError};
 use crate::cycle::state::{Trouble, Watcher};
+use crate::domain::listing::Listed;
 use crate::outbound::causes;
 use crate::store::error::StoreError;
 
@@ -13,6 +14,8 @@ use crate::store::error::StoreError;
 const LIST_INTERVAL: SignedDuration = SignedDuration::from_mins(15);
 /// So many refusals in a row, and requests become rare.
 const MANY_REFUSALS: u32 = 10;
+/// So many cycles in a row in which the dialect is refused, and it is asked for again.
+const MANY_DIALECT_REFUSALS: u32 = 3;
 /// The least time between two requests then.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
@@ -36,7 +39,8 @@ impl Watcher {
         deadline: Duration,
         trouble: &mut Trouble,
     ) -> bool {
-        if self.settings.dialect.is_some() || self.engine.dialect.is_some() {
+        if let Some(dialect) = self.dialect() {
+            self.api.set_dialect(dialect);
             return true;
         }
         let Some(dialect) = self.in_time(deadline, self.api.detect_dialect()).await else {
@@ -45,7 +49,7 @@ impl Watcher {
         };
         match dialect {
             Ok(dialect) => {
-                self.engine.dialect = Some(dialect.name().to_owned());
+                self.engine.dialect = Some(dialect);
                 true
             }
             Err(DetectError::Undecided(error)) if error.is_about_the_key() => {
@@ -60,7 +64,11 @@ impl Watcher {
     }
 
     /// An answer, unless the cycle has to end before it comes.
-    async fn in_time<T>(&self, deadline: Duration, answer: impl Future<Output = T>) -> Option<T> {
+    pub(in crate::cycle) async fn in_time<T>(
+        &self,
+        deadline: Duration,
+        answer: impl Future<Output = T>,
+    ) -> Option<T> {
         let left = deadline.saturating_sub(self.clock.running());
         tokio::select! {
             biased;
@@ -70,7 +78,7 @@ impl Watcher {
         }
     }
 
-    fn out_of_time(&self, what: &str) -> String {
+    pub(in crate::cycle) fn out_of_time(&self, what: &str) -> String {
         format!(
             "organization `{}`: the cycle was cut short before it was told {what}",
             self.settings.organization
@@ -95,7 +103,15 @@ impl Watcher {
             return Ok(());
         }
         let mut directory = self.directory.clone();
-        match self.in_time(deadline, self.api.organization()).await {
+        let is_real = self.reports().is_some();
+        let organization = async {
+            if is_real {
+                self.api.me().await
+            } else {
+                self.api.organization().await
+            }
+        };
+        match self.in_time(deadline, organization).await {
             Some(Ok(info)) => {
                 directory.organization = Some(info);
                 self.has_new_statement = true;
@@ -106,20 +122,29 @@ impl Watcher {
         if trouble.is_refused {
             return Ok(());
         }
-        match self.in_time(deadline, self.api.workspaces()).await {
+        let known_default = directory.default.clone();
+        let workspaces = async {
+            if is_real {
+                self.api.listed(known_default.as_ref()).await
+            } else {
+                let workspaces = self.api.workspaces().await?;
+                Ok(Listed {
+                    workspaces,
+                    default: None,
+                })
+            }
+        };
+        match self.in_time(deadline, workspaces).await {
             Some(Ok(listed)) => {
-                directory = directory.with_list(listed, polled_at);
+                directory = directory.with_list(listed.workspaces, polled_at);
+                directory.default = listed.default.or(directory.default);
                 self.list_is_doubted = false;
             }
             Some(Err(error)) => self.note(trouble, &error),
             None => trouble.note(self.out_of_time("all workspaces")),
         }
-        if directory != self.directory {
-            self.store
-                .save_directory(&self.settings.organization, &directory)
-                .await?;
-            self.directory = directory;
-        }
+        let directory = self.listings.limit(directory);
+        self.take_directory(directory).await?;
         if self.directory.has_missing() {
             trouble.note(format!(
                 "organization `{}`: workspaces vanished from the list; kept until three lists over 30 minutes agree",
@@ -129,7 +154,29 @@ impl Watcher {
         Ok(())
     }
 
+    /// A dialect that the service refuses in several cycles in a row is asked for again, unless it is configured.
+    pub(in crate::cycle) fn doubt_dialect(&mut self, trouble: &Trouble) {
+        if !trouble.is_dialect_refused {
+            self.n_dialect_refused = 0;
+            return;
+        }
+        self.n_dialect_refused = self.n_dialect_refused.saturating_add(1);
+        if self.n_dialect_refused < MANY_DIALECT_REFUSALS {
+            return;
+        }
+        self.n_dialect_refused = 0;
+        if let Some(dialect) = self.engine.dialect.take() {
+            self.engine.billed_until = None;
+            self.backlog = None;
+            tracing::warn!(
+                organization.name = %self.settings.organization,
+                "the service refused the dialect `{dialect}` {MANY_DIALECT_REFUSALS} times in a row; it is asked again how it speaks"
+            );
+        }
+    }
+
     pub(in crate::cycle) fn note(&mut self, trouble: &mut Trouble, error: &FetchError) {
+        trouble.is_dialect_refused |= error.workspace.is_none() && error.is_forbidden_or_unknown();
         if error.is_about_the_key() {
             trouble.note_refused(causes(error));
         } else {

@@ -5,12 +5,18 @@
 
 pub mod gather;
 pub mod plan;
+pub mod reading;
+
 pub mod state;
 
 pub mod configured;
 pub mod directory;
 pub mod explain;
+pub mod listing;
 pub mod poll;
+
+pub mod sweeping;
+
 pub mod remainder;
 pub mod statement;
 
@@ -41,6 +47,7 @@ impl Watcher {
     ) -> Result<Report, StoreError> {
         let started = self.clock.running();
         let polled_at = self.not_before_last(self.clock.now());
+        self.known_at = polled_at;
         self.advance(polled_at).await?;
         self.figures.begin_cycle();
         let mut trouble = Trouble::default();
@@ -48,25 +55,35 @@ impl Watcher {
             self.read_directory(polled_at, deadline, &mut trouble)
                 .await?;
             if !trouble.is_refused {
-                self.poll(polled_at, deadline, &mut trouble).await?;
+                match self.reports() {
+                    None => self.poll(polled_at, deadline, &mut trouble).await?,
+                    Some(reports) => {
+                        self.sweep(reports, polled_at, deadline, &mut trouble)
+                            .await?;
+                        self.read_listings(polled_at, deadline).await?;
+                    }
+                }
             }
         } else if trouble.lines.is_empty() {
             trouble.note_refused("the key was refused before; asking again later".to_owned());
         }
+        self.doubt_dialect(&trouble);
         self.n_refusals = if trouble.is_refused {
             self.n_refusals.saturating_add(1)
         } else {
             0
         };
-        self.derive_remainders(polled_at).await?;
+        if self.reports().is_none() {
+            self.derive_remainders(polled_at).await?;
+        }
         self.cover(polled_at);
-        self.note_polled(polled_at).await?;
+        self.note_polled().await?;
         self.refresh_last_hour(polled_at).await?;
         self.compare_statement(polled_at).await?;
         self.drop_old(polled_at).await?;
         self.engine.last_cycle = Some(slot);
         let n_messages = self.decide_and_commit().await?;
-        let report = self.report(trouble, n_messages, polled_at);
+        let report = self.report(trouble, n_messages);
         let elapsed = self.clock.running().saturating_sub(started);
         self.counters.count_cycle(
             &self.settings.organization,
@@ -181,7 +198,11 @@ impl Watcher {
 
     /// What every part's coverage says, for the figures.
     fn cover(&mut self, polled_at: Timestamp) {
-        let is_fresh = |as_of: Option<Timestamp>| as_of == Some(polled_at);
+        let known_at = self.known_at;
+        let is_fresh = |as_of: Option<Timestamp>| as_of.is_some_and(|as_of| as_of >= known_at);
+        let is_read_back = self
+            .reports()
+            .is_none_or(|reports| self.is_history_read(reports, polled_at));
         let mut oldest = Some(Timestamp::MAX);
         let mut is_all_fresh = true;
         for workspace in self.directory.present() {
@@ -192,7 +213,8 @@ impl Watcher {
         }
         for (part, coverage) in &self.coverages {
             if *part != Part::Unattributed {
-                self.figures.cover(part, coverage, is_fresh(coverage.as_of));
+                self.figures
+                    .cover(part, coverage, is_fresh(coverage.as_of), is_read_back);
             }
         }
         if let Some(whole) = self.coverages.get(&Part::Whole) {
@@ -202,7 +224,8 @@ impl Watcher {
             if let Some(known) = self.coverages.get_mut(&Part::Unattributed) {
                 known.as_of = rest.as_of;
             }
-            self.figures.cover(&Part::Unattributed, &rest, is_all_fresh);
+            self.figures
+                .cover(&Part::Unattributed, &rest, is_all_fresh, is_read_back);
         }
         self.figures.settle_unattributed(polled_at);
     }
@@ -231,16 +254,16 @@ impl Watcher {
         let sums = self.store.sums(&self.settings.organization, span).await?;
         self.figures.set_last_hour(hour, &sums);
         self.last_hour = Some(hour);
-        self.last_hour_is_touched = !self.is_all_fresh(polled_at);
+        self.last_hour_is_touched = !self.is_all_fresh();
         Ok(())
     }
 
-    fn is_all_fresh(&self, polled_at: Timestamp) -> bool {
+    fn is_all_fresh(&self) -> bool {
         let mut asked = self
             .coverages
             .iter()
             .filter(|(part, _)| self.is_asked(part));
-        asked.all(|(_, coverage)| coverage.as_of == Some(polled_at))
+        asked.all(|(_, coverage)| coverage.as_of >= Some(self.known_at))
     }
 
     /// Retention, once a day of UTC.
@@ -270,7 +293,7 @@ impl Watcher {
         Ok(())
     }
 
-    fn report(&self, trouble: Trouble, n_messages: usize, polled_at: Timestamp) -> Report {
+    fn report(&self, trouble: Trouble, n_messages: usize) -> Report {
         let asked = || {
             self.coverages
                 .iter()
@@ -278,7 +301,7 @@ impl Watcher {
         };
         let n_parts = self.directory.present().count() + 1;
         let n_fresh = asked()
-            .filter(|(_, coverage)| coverage.as_of == Some(polled_at))
+            .filter(|(_, coverage)| coverage.as_of >= Some(self.known_at))
             .count();
         let outcome = match (n_fresh, trouble.lines.is_empty()) {
             (0, _) => CycleOutcome::Failed,

@@ -82,7 +82,7 @@ pub fn backlog_stages(
 }
 
 /// How many of `n` keep the pace of once an interval, a little more than needed, at least one.
-fn share(n: usize, cycle: SignedDuration, interval: SignedDuration) -> usize {
+pub fn share(n: usize, cycle: SignedDuration, interval: SignedDuration) -> usize {
     let (cycle, interval) = (cycle.as_secs().max(1), interval.as_secs().max(1));
     let n = i64::try_from(n).unwrap_or(i64::MAX);
     let share = (n.saturating_mul(cycle) / interval)

@@ -1,6 +1,6 @@
 //! Polling: the planned requests go out, some at once; what they change is recorded as it comes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,16 +16,12 @@ use crate::domain::change::Recorded;
 use crate::domain::coverage::{self, Coverage, Fetch, Purpose};
 use crate::domain::record::record;
 use crate::domain::seen::Seen;
+use crate::domain::span::HourSpan;
 use crate::domain::usage::{Answer, Part};
 use crate::store::error::StoreError;
 
-/// An answer, as far as it is compared with the ledger.
-struct Compared {
-    purpose: Purpose,
-    answer: Answer,
-    /// All of it, where it is about the running hours.
-    seen: Option<Seen>,
-}
+/// An answer, as far as it is compared with the ledger; and all of it as it was seen, where it is about the running hours.
+pub(in crate::cycle) type Compared = (Purpose, Answer, Option<Seen>);
 
 impl Watcher {
     /// Runs all stages until the deadline.
@@ -161,8 +157,20 @@ impl Watcher {
         }
         let wanted = answered
             .iter()
-            .map(|compared| (compared.answer.part.clone(), compared.answer.hours))
+            .map(|(_, answer, _)| (answer.part.clone(), answer.hours))
             .collect();
+        self.record_answers(answered, wanted, polled_at, trouble)
+            .await
+    }
+
+    /// Compares answers with what is stored of their parts in the spans that are wanted, and records the difference.
+    pub(in crate::cycle) async fn record_answers(
+        &mut self,
+        answered: Vec<Compared>,
+        wanted: Vec<(Part, HourSpan)>,
+        polled_at: Timestamp,
+        trouble: &mut Trouble,
+    ) -> Result<(), StoreError> {
         let stored = self
             .store
             .stored_many(&self.settings.organization, wanted)
@@ -171,17 +179,16 @@ impl Watcher {
         let mut changes: Vec<(Part, Recorded)> = Vec::new();
         // Several answers may be about one part: each goes on from what the one before it left as known.
         let mut newest: HashMap<Part, usize> = HashMap::new();
-        for (compared, stored) in answered.into_iter().zip(&stored) {
-            let Compared {
-                purpose,
-                answer,
-                seen,
-            } = compared;
+        for ((purpose, answer, seen), stored) in answered.into_iter().zip(&stored) {
             let coverage = match newest.insert(answer.part.clone(), changes.len()) {
                 Some(before) => changes[before].1.coverage.clone(),
                 None => self.coverage_of(&answer.part, polled_at),
             };
-            let recorded = record(&answer, purpose, &coverage, stored, settle, polled_at);
+            let mut recorded = record(&answer, purpose, &coverage, stored, settle, polled_at);
+            if self.reports().is_some() {
+                // What belongs to nobody is told there, not derived.
+                recorded.touched.clear();
+            }
             if !recorded.is_complete {
                 trouble.note(format!(
                     "organization `{}`, usage of {}: rows vanished; kept until three answers over 30 minutes agree",
@@ -218,30 +225,19 @@ impl Watcher {
     fn to_compare(&self, fetch: Fetch, answer: Answer, polled_at: Timestamp) -> Compared {
         let Fetch { part, purpose, .. } = fetch;
         if purpose != Purpose::Running {
-            return Compared {
-                purpose,
-                answer,
-                seen: None,
-            };
+            return (purpose, answer, None);
         }
         let seen = Seen::of(&answer);
         let first = self.seen.get(&part).map_or(answer.hours.start, |before| {
             let coverage = self.coverage_of(&part, polled_at);
             seen.differs_from(before, &coverage, self.settings.reading.settle)
         });
-        Compared {
-            purpose,
-            answer: answer.from_hour(first),
-            seen: Some(seen),
-        }
+        (purpose, answer.from_hour(first), Some(seen))
     }
 
     /// Notes up to when each part is known.
-    pub(in crate::cycle) async fn note_polled(
-        &mut self,
-        polled_at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let Some(polled) = coverage::polled(&self.coverages, &self.behind, polled_at) else {
+    pub(in crate::cycle) async fn note_polled(&mut self) -> Result<(), StoreError> {
+        let Some(polled) = coverage::polled(&self.coverages, &self.behind, self.known_at) else {
             return Ok(());
         };
         self.store
@@ -280,10 +276,21 @@ impl Watcher {
     }
 
     pub(in crate::cycle) fn coverage_of(&self, part: &Part, now: Timestamp) -> Coverage {
-        self.coverages
-            .get(part)
-            .cloned()
-            .unwrap_or_else(|| Coverage::new(now))
+        let known = self.coverages.get(part);
+        // A sweep asks for everyone: who is new used nothing in what was swept before.
+        let swept = || {
+            self.coverages
+                .get(&Part::Whole)
+                .filter(|_| self.reports().is_some())
+        };
+        match known.or_else(swept) {
+            Some(coverage) if known.is_some() => coverage.clone(),
+            Some(whole) => Coverage {
+                recheck: BTreeSet::new(),
+                ..whole.clone()
+            },
+            None => Coverage::new(now),
+        }
     }
 
     /// One warning names the rate that would be needed.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::anthropic::AdminApi;
 use crate::clock::{Chance, Clock};
+use crate::cycle::reading::{Backlog, Reports};
 use crate::domain::alert::State;
 use crate::domain::coverage::{Behind, Coverage, Reading};
 use crate::domain::decision::Alerts;
@@ -16,11 +17,13 @@ use crate::domain::dialect::Dialect;
 use crate::domain::directory::Directory;
 use crate::domain::figures::{Figures, LoadedSum};
 use crate::domain::frame::FrameKey;
-use crate::domain::ids::{NotifierName, OrganizationName};
+use crate::domain::ids::{ModelName, NotifierName, OrganizationName};
+use crate::domain::listing::Listings;
 use crate::domain::matcher::Team;
 use crate::domain::measure::{Measurement, frame_key};
 use crate::domain::period::{Period, Zone};
 use crate::domain::policy::Policy;
+use crate::domain::prices::Prices;
 use crate::domain::seen::Seen;
 use crate::domain::silence::Silence;
 use crate::domain::span::{Day, Hour, HourSpan};
@@ -51,6 +54,8 @@ pub struct Settings {
     pub dialect: Option<Dialect>,
     /// Requests at once.
     pub max_concurrency: usize,
+    /// What tokens cost until it is billed.
+    pub prices: Arc<Prices>,
     /// What is read when.
     pub reading: Reading,
     /// How long hours are kept.
@@ -123,6 +128,18 @@ pub struct Watcher {
     pub(in crate::cycle) has_warned_of_rate: bool,
     pub(in crate::cycle) has_new_statement: bool,
     pub(in crate::cycle) difference: Option<Difference>,
+    /// Up to when figures are known that count as fresh in this cycle: the start of the poll, or the service's own watermark.
+    pub(in crate::cycle) known_at: Timestamp,
+    /// What is read of the past beside the cycles.
+    pub(in crate::cycle) backlog: Option<Backlog>,
+    /// When an estimate was refused, by running time.
+    pub(in crate::cycle) estimate_refused: Option<Duration>,
+    /// Models without a price that were told.
+    pub(in crate::cycle) warned_models: BTreeSet<ModelName>,
+    /// What the service lists beside usage.
+    pub listings: Listings,
+    /// Cycles in a row in which the dialect was refused.
+    pub(in crate::cycle) n_dialect_refused: u32,
 }
 
 /// What a cycle did.
@@ -151,6 +168,8 @@ pub struct Trouble {
     pub lines: Vec<String>,
     /// The key was refused.
     pub is_refused: bool,
+    /// The service knows nothing of what was asked, or allows none of it.
+    pub is_dialect_refused: bool,
 }
 
 /// So many lines of trouble are kept of one cycle.
@@ -232,9 +251,29 @@ impl Watcher {
             has_warned_of_rate: false,
             has_new_statement: false,
             difference: None,
+            known_at: at,
+            backlog: None,
+            estimate_refused: None,
+            warned_models: BTreeSet::new(),
+            listings: Listings::default(),
+            n_dialect_refused: 0,
         };
         watcher.figures = watcher.load_figures(at, &loaded.recorded).await?;
         Ok(watcher)
+    }
+
+    /// How the service speaks, as far as it is known.
+    pub fn dialect(&self) -> Option<Dialect> {
+        self.settings.dialect.or(self.engine.dialect)
+    }
+
+    /// Which of the service's reports are read, where it has any.
+    pub(in crate::cycle) fn reports(&self) -> Option<Reports> {
+        match self.dialect()? {
+            Dialect::Guide => None,
+            Dialect::Analytics => Some(Reports::Newer),
+            Dialect::Reports => Some(Reports::Older),
+        }
     }
 
     /// For a single look: what was never read holds up no rule.
@@ -261,7 +300,7 @@ impl Watcher {
             Ok(mut figures) => {
                 for state in self.figures.parts() {
                     if let Some(coverage) = self.coverages.get(&state.part) {
-                        figures.cover(&state.part, coverage, state.is_fresh);
+                        figures.cover(&state.part, coverage, state.is_fresh, state.is_history_read);
                     }
                 }
                 figures.keep_last_hours(&self.figures);
@@ -298,7 +337,7 @@ impl Watcher {
             .await?;
         figures.load_unattributed(hours);
         for (part, coverage) in &self.coverages {
-            figures.cover(part, coverage, false);
+            figures.cover(part, coverage, false, true);
         }
         Ok(figures)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::ids::WorkspaceId;
+use crate::domain::ids::{ActorId, ApiKeyId, WorkspaceId};
 use crate::domain::money::Usd;
 
 /// Successive answers that must agree before something vanished is believed to be gone.
@@ -92,6 +92,21 @@ pub struct Directory {
     pub organization: Option<OrganizationInfo>,
     /// When the workspace list was last read whole.
     pub listed_at: Option<Timestamp>,
+    /// The real id of the default workspace, where the service has one and it is known.
+    pub default: Option<WorkspaceId>,
+    /// Names of API keys, as they were last listed.
+    pub keys: BTreeMap<ApiKeyId, String>,
+    /// People, as they were last listed.
+    pub people: BTreeMap<ActorId, Person>,
+}
+
+/// A person, or an account that acts like one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// As it is.
+    pub name: String,
+    /// Empty where there is none.
+    pub email: String,
 }
 
 impl Directory {
@@ -143,9 +158,33 @@ impl Directory {
         }
         Directory {
             workspaces,
-            organization: self.organization.clone(),
             listed_at: Some(at),
+            ..self.clone()
         }
+    }
+
+    /// The directory with workspaces that the service tells of and does not list: they count as gone.
+    #[must_use]
+    pub fn with_unlisted(&self, ids: impl IntoIterator<Item = WorkspaceId>) -> Directory {
+        let mut directory = self.clone();
+        for id in ids {
+            let unlisted = Workspace {
+                name: id.as_str().to_owned(),
+                id: id.clone(),
+                monthly_limit: None,
+                requests_per_minute: None,
+                created_at: None,
+                tags: BTreeMap::new(),
+            };
+            let entry = directory.workspaces.entry(id);
+            entry.or_insert((unlisted, Presence::Gone));
+        }
+        directory
+    }
+
+    /// The name of an API key; its id where it has never been listed.
+    pub fn key_name<'a>(&'a self, id: &'a str) -> &'a str {
+        self.keys.get(id).map_or(id, String::as_str)
     }
 }
 

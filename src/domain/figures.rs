@@ -171,14 +171,21 @@ impl Figures {
         }
     }
 
-    /// What one part's coverage says, and whether its newest poll was complete.
-    pub fn cover(&mut self, part: &Part, coverage: &Coverage, is_fresh: bool) {
+    /// What one part's coverage says, whether its newest poll was complete, and whether all of the history that is read at
+    /// first was read.
+    pub fn cover(
+        &mut self,
+        part: &Part,
+        coverage: &Coverage,
+        is_fresh: bool,
+        is_history_read: bool,
+    ) {
         let index = self.part(part);
         let state = &mut self.parts[index];
         state.as_of = coverage.as_of;
         state.first_seen = coverage.first_seen;
         state.known_from = coverage.known_from().map(super::span::Day::first_hour);
-        state.is_history_read = coverage.days.is_some();
+        state.is_history_read = coverage.days.is_some() && is_history_read;
         state.is_fresh = is_fresh;
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::domain::directory::Workspace;
-use crate::domain::ids::{ActorId, ApiKeyId, WorkspaceId};
+use crate::domain::directory::{Directory, Workspace};
+use crate::domain::ids::{ActorId, ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
 use crate::domain::money::Usd;
 
 /// All workspaces that are not archived.
@@ -67,4 +67,40 @@ pub struct SpendLimits {
     pub organization: Option<Usd>,
     /// By real id.
     pub workspaces: BTreeMap<WorkspaceId, Usd>,
+}
+
+/// What was listed beside usage, and when each was asked for last.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listings {
+    /// Names of keys and people.
+    pub names_at: Option<Timestamp>,
+    /// Limits of spend.
+    pub limits_at: Option<Timestamp>,
+    /// Limits of use, by real id; `None` is the organization.
+    pub rates_at: BTreeMap<Option<WorkspaceId>, Timestamp>,
+    /// `None` where they cannot be read.
+    pub spend: Option<SpendLimits>,
+    /// Limits of use: of the organization, and what workspaces have for themselves, by the id under which each is shown.
+    pub rates: BTreeMap<Option<WorkspaceId>, Vec<RateLimit>>,
+}
+
+impl Listings {
+    /// The directory with the limits of spend that can be read: a list of workspaces has none.
+    pub fn limit(&self, mut directory: Directory) -> Directory {
+        let Some(limits) = &self.spend else {
+            return directory;
+        };
+        if let Some(info) = &mut directory.organization {
+            info.usage_limit = limits.organization;
+        }
+        let default = directory.default.clone();
+        for (id, (workspace, _)) in &mut directory.workspaces {
+            let real = match id.as_str() {
+                DEFAULT_WORKSPACE => default.as_ref(),
+                _ => Some(id),
+            };
+            workspace.monthly_limit = real.and_then(|id| limits.workspaces.get(id)).copied();
+        }
+        directory
+    }
 }

@@ -24,6 +24,11 @@ pub mod report;
 pub mod rule;
 pub mod schedule;
 
+// Reports: what is read of them at once, and how their rows become buckets.
+pub mod shares;
+pub mod sweep;
+pub mod tally;
+
 // What follows from an answer, and what may come of it.
 pub mod alert;
 pub mod change;

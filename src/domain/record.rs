@@ -8,8 +8,12 @@ use crate::domain::change::{Recorded, Stored, compare, set};
 use crate::domain::coverage::{Coverage, DaySpan, Purpose, is_day_settled, is_settled};
 use crate::domain::directory::Doubt;
 use crate::domain::money::Usd;
+use crate::domain::shares::spread;
 use crate::domain::span::{Day, Hour, HourSpan};
-use crate::domain::usage::{Amounts, Answer, Buckets, Cells, Granularity, add_to, difference, sum};
+use crate::domain::usage::{
+    Amounts, Answer, Basis, Buckets, Cell, Cells, Granularity, Tokens, add_to, by_model,
+    difference, sum,
+};
 
 /// Up to so much per hour row a day may differ from its hours by rounding: 10⁻⁶ USD.
 const ROUNDING: Usd = Usd::from_pico(1_000_000);
@@ -32,27 +36,38 @@ pub fn record(
                 &mut after.doubts,
                 answer,
                 |_| true,
+                &[],
                 polled_at,
             );
-            cover_hours(&mut next, answer, purpose, vanished == 0, polled_at);
+            let known_until = answer.known_until.unwrap_or(polled_at);
+            cover_hours(&mut next, answer, purpose, vanished == 0, known_until);
             vanished == 0
         }
         Granularity::Day => {
             let is_wanted = |hour: Hour| {
                 is_day_settled(hour.day(), polled_at) || !coverage.is_hourly(hour.day())
             };
+            let estimated = match answer.basis {
+                Basis::ByHour => Vec::new(),
+                Basis::ByDay => estimated_days(&after, answer.hours),
+            };
             let vanished = replace(
                 &mut after.days,
                 &mut after.doubts,
                 answer,
                 is_wanted,
+                &estimated,
                 polled_at,
             );
-            note_rechecks(&mut next, stored, &after, answer.hours, coverage, polled_at);
+            note_rechecks(&mut next, stored, &after, answer, coverage, polled_at);
             cover_days(&mut next, answer, purpose, polled_at);
             vanished == 0
         }
     };
+    match answer.basis {
+        Basis::ByHour => {}
+        Basis::ByDay => spread_bills(&mut after, &next, answer.hours),
+    }
     book(&mut after, &next, answer.hours, &BTreeSet::new());
     let mut recorded = compare(stored, &after, coverage, next, settle, is_complete);
     if answer.granularity == Granularity::Hour {
@@ -118,17 +133,44 @@ pub fn remainder(whole: &Cells, listed: &Cells, is_settled: bool) -> Cells {
     cells
 }
 
-/// Takes over what was told, and doubts what was not told but is known to be above zero. Gives the number of buckets that
-/// stay in doubt.
+/// Days whose hours hold spend, told or estimated.
+fn estimated_days(stored: &Stored, asked: HourSpan) -> Vec<Hour> {
+    let spent = stored
+        .hours
+        .range(asked.start..asked.end)
+        .filter(|(_, cells)| sum(cells).spend > Usd::ZERO);
+    let days: BTreeSet<Hour> = spent.map(|(hour, _)| hour.day().first_hour()).collect();
+    days.into_iter().collect()
+}
+
+/// In every hourly day whose bill is known: the hours have their share of it. A day whose bill is missing where something was
+/// spent keeps what it has until that is certain.
+fn spread_bills(after: &mut Stored, next: &Coverage, asked: HourSpan) {
+    let none = Cells::new();
+    let mut day = asked.start.day();
+    while day.first_hour() < asked.end {
+        let first = day.first_hour();
+        let is_doubted = after.doubts.contains_key(&(Granularity::Day, first));
+        if next.is_hourly(day) && next.has_day(day) && !is_doubted {
+            let bill = after.days.get(&first).unwrap_or(&none);
+            spread(bill, &mut after.hours, day);
+        }
+        day = day.plus(1);
+    }
+}
+
+/// Takes over what was told, and doubts what was not told but is known to be above zero, as the buckets in `also` are. Gives
+/// the number of buckets that stay in doubt.
 fn replace(
     rows: &mut Buckets,
     doubts: &mut BTreeMap<(Granularity, Hour), Doubt>,
     answer: &Answer,
     is_wanted: impl Fn(Hour) -> bool,
+    also: &[Hour],
     polled_at: Timestamp,
 ) -> usize {
     let is_asked = |hour: &Hour| answer.hours.contains(*hour) && is_wanted(*hour);
-    let known: Vec<Hour> = rows.keys().copied().filter(is_asked).collect();
+    let known: BTreeSet<Hour> = rows.keys().chain(also).copied().filter(is_asked).collect();
     for (hour, cells) in answer.buckets.iter().filter(|(hour, _)| is_asked(hour)) {
         doubts.remove(&(answer.granularity, *hour));
         set(rows, *hour, cells.clone());
@@ -156,14 +198,17 @@ fn cover_hours(
     answer: &Answer,
     purpose: Purpose,
     is_complete: bool,
-    polled_at: Timestamp,
+    known_until: Timestamp,
 ) {
     let first = answer.hours.start.day();
     match purpose {
         Purpose::Running => {
             next.hours_from = Some(next.hours_from.map_or(first, |from| from.min(first)));
             if is_complete {
-                next.as_of = Some(next.as_of.map_or(polled_at, |as_of| as_of.max(polled_at)));
+                next.as_of = Some(
+                    next.as_of
+                        .map_or(known_until, |as_of| as_of.max(known_until)),
+                );
             }
         }
         Purpose::FirstHours => {
@@ -199,12 +244,12 @@ fn note_rechecks(
     next: &mut Coverage,
     before: &Stored,
     after: &Stored,
-    asked: HourSpan,
+    answer: &Answer,
     coverage: &Coverage,
     polled_at: Timestamp,
 ) {
-    let mut day = asked.start.day();
-    while day < asked.end.day() {
+    let mut day = answer.hours.start.day();
+    while day < answer.hours.end.day() {
         let told = after
             .days
             .get(&day.first_hour())
@@ -216,8 +261,8 @@ fn note_rechecks(
                 .get(&day.first_hour())
                 .cloned()
                 .unwrap_or_default();
-            let is_changed = coverage.has_day(day) && known != told;
-            if is_changed || !agrees_with_hours(&told, before, day) {
+            let is_changed = coverage.has_day(day) && !is_same(answer.basis, &known, &told);
+            if is_changed || !agrees_with_hours(answer.basis, &told, before, day) {
                 next.recheck.insert(day);
             }
         }
@@ -225,7 +270,23 @@ fn note_rechecks(
     }
 }
 
-fn agrees_with_hours(told: &Cells, before: &Stored, day: Day) -> bool {
+/// Whether a day says the same of each model. Who used it, and what only the bill says, are no reason to read its hours again.
+fn is_same(basis: Basis, known: &Cells, told: &Cells) -> bool {
+    let (known, told) = (by_model(known), by_model(told));
+    match basis {
+        Basis::ByHour => known == told,
+        Basis::ByDay => {
+            let tokens = |cells: Cells| -> Vec<(Cell, Tokens)> {
+                let tokens = cells.into_iter().map(|(cell, used)| (cell, used.tokens));
+                let used = tokens.filter(|(_, tokens)| *tokens != Tokens::default());
+                used.collect()
+            };
+            tokens(known) == tokens(told)
+        }
+    }
+}
+
+fn agrees_with_hours(basis: Basis, told: &Cells, before: &Stored, day: Day) -> bool {
     let hours = before.hours.range(day.first_hour()..=day.last_hour());
     let n_rows = hours.clone().count().max(1);
     let booked = before
@@ -234,6 +295,10 @@ fn agrees_with_hours(told: &Cells, before: &Stored, day: Day) -> bool {
         .map(sum)
         .unwrap_or_default();
     let counted = hours.fold(booked, |total, (_, cells)| total + sum(cells));
+    match basis {
+        Basis::ByHour => {}
+        Basis::ByDay => return sum(told).tokens == counted.tokens,
+    }
     let gap = (sum(told).spend - counted.spend).abs();
     let tolerance = ROUNDING.pico() * i128::try_from(n_rows).expect("a day has 24 hours");
     gap.pico() <= tolerance
@@ -325,6 +390,8 @@ mod tests {
             granularity,
             hours,
             buckets,
+            basis: Basis::ByHour,
+            known_until: None,
         }
     }
 

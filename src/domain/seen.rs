@@ -70,7 +70,7 @@ mod tests {
     use crate::domain::money::Usd;
     use crate::domain::record::record;
     use crate::domain::span::{Day, HourSpan};
-    use crate::domain::usage::{Amounts, Buckets, Granularity, Part};
+    use crate::domain::usage::{Amounts, Basis, Buckets, Granularity, Part};
 
     const SETTLE: SignedDuration = SignedDuration::from_mins(10);
     const DAY: Day = Day::from_count(20_000);
@@ -102,6 +102,8 @@ mod tests {
             granularity: Granularity::Hour,
             hours,
             buckets,
+            basis: Basis::ByHour,
+            known_until: None,
         }
     }
 

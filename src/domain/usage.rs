@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::{Add, AddAssign, Neg, Sub};
 
+use jiff::Timestamp;
+
 use crate::domain::ids::{ActorId, ApiKeyId, ModelName, UNATTRIBUTED, WorkspaceId};
 use crate::domain::money::Usd;
 use crate::domain::span::{Hour, HourSpan};
@@ -335,6 +337,15 @@ pub struct UsageRow {
 /// Buckets of one part and one granularity, by their first hour.
 pub type Buckets = BTreeMap<Hour, Cells>;
 
+/// Where the money of hours comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// The service states it hour by hour.
+    ByHour,
+    /// The service states it day by day; an hour has its share of it, and an estimate until there is a bill.
+    ByDay,
+}
+
 /// One complete answer about one part: every bucket of `hours` without an entry was told to be zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -342,8 +353,12 @@ pub struct Answer {
     pub part: Part,
     /// Hours or days.
     pub granularity: Granularity,
-    /// What it is about: whole days of UTC as it comes.
+    /// What it is about.
     pub hours: HourSpan,
+    /// Where the money of its hours comes from.
+    pub basis: Basis,
+    /// Up to when its running hours are known; `None` is the start of the poll.
+    pub known_until: Option<Timestamp>,
     /// What was told, by the bucket's first hour. A bucket that was told with nothing in it is there, empty.
     pub buckets: Buckets,
 }

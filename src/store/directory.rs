@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::directory::{Directory, Doubt, OrganizationInfo, Presence, Workspace};
-use crate::domain::ids::{OrganizationName, WorkspaceId};
+use crate::domain::directory::{Directory, Doubt, OrganizationInfo, Person, Presence, Workspace};
+use crate::domain::ids::{ActorId, ApiKeyId, OrganizationName, WorkspaceId};
 use crate::domain::money::Usd;
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
@@ -30,12 +30,29 @@ impl Store {
                 .as_ref()
                 .map(|info| to_json(&InfoShape::from(info)));
             tx.execute(
-                "UPDATE organizations SET listed_at = ?2, info = ?3 WHERE id = ?1",
-                params![organization, directory.listed_at.map(At), info],
+                "UPDATE organizations SET listed_at = ?2, info = ?3, default_workspace = ?4 WHERE id = ?1",
+                params![
+                    organization,
+                    directory.listed_at.map(At),
+                    info,
+                    directory.default.as_ref().map(WorkspaceId::as_str)
+                ],
             )?;
             for (id, entry) in &directory.workspaces {
                 if before.workspaces.get(id) != Some(entry) {
                     save_workspace(tx, organization, &entry.0, entry.1)?;
+                }
+            }
+            for (id, name) in &directory.keys {
+                if before.keys.get(id) != Some(name) {
+                    tx.prepare_cached("INSERT OR REPLACE INTO api_keys (organization_id, api_key_id, name) VALUES (?1, ?2, ?3)")?
+                        .execute(params![organization, id.as_str(), name])?;
+                }
+            }
+            for (id, person) in &directory.people {
+                if before.people.get(id) != Some(person) {
+                    tx.prepare_cached("INSERT OR REPLACE INTO users (organization_id, user_id, email, name) VALUES (?1, ?2, ?3, ?4)")?
+                        .execute(params![organization, id.as_str(), person.email, person.name])?;
                 }
             }
             Ok(())
@@ -47,7 +64,7 @@ impl Store {
 /// The directory as it is stored.
 pub(super) fn load(db: &Connection, organization: i64) -> Result<Directory, Cause> {
     let mut statement = db.prepare_cached(
-        "SELECT workspace_id, name, monthly_limit, requests_per_minute, presence, missing_since, n_answers
+        "SELECT workspace_id, name, monthly_limit, requests_per_minute, presence, missing_since, n_answers, created_at, tags
          FROM workspaces WHERE organization_id = ?1",
     )?;
     let mut rows = statement.query([organization])?;
@@ -56,17 +73,42 @@ pub(super) fn load(db: &Connection, organization: i64) -> Result<Directory, Caus
         let (workspace, presence) = workspace_at(row)?;
         workspaces.insert(workspace.id.clone(), (workspace, presence));
     }
-    let (listed_at, info): (Option<At>, Option<String>) = db.query_row(
-        "SELECT listed_at, info FROM organizations WHERE id = ?1",
+    let (listed_at, info, default): (Option<At>, Option<String>, Option<String>) = db.query_row(
+        "SELECT listed_at, info, default_workspace FROM organizations WHERE id = ?1",
         [organization],
-        |row| Ok((row.get(0)?, row.get(1)?)),
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     )?;
     let info = info.map(|text| from_json::<InfoShape>(&text, "the organization's data"));
     Ok(Directory {
         workspaces,
         organization: info.transpose()?.map(OrganizationInfo::from),
         listed_at: listed_at.map(|at| at.0),
+        default: default.map(WorkspaceId::new),
+        keys: keys(db, organization)?,
+        people: people(db, organization)?,
     })
+}
+
+fn keys(db: &Connection, organization: i64) -> Result<BTreeMap<ApiKeyId, String>, Cause> {
+    let mut statement =
+        db.prepare_cached("SELECT api_key_id, name FROM api_keys WHERE organization_id = ?1")?;
+    let rows = statement.query_map([organization], |row| {
+        Ok((ApiKeyId::new(row.get::<_, String>(0)?), row.get(1)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn people(db: &Connection, organization: i64) -> Result<BTreeMap<ActorId, Person>, Cause> {
+    let mut statement =
+        db.prepare_cached("SELECT user_id, email, name FROM users WHERE organization_id = ?1")?;
+    let rows = statement.query_map([organization], |row| {
+        let person = Person {
+            email: row.get(1)?,
+            name: row.get(2)?,
+        };
+        Ok((ActorId::new(row.get::<_, String>(0)?), person))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn save_workspace(
@@ -82,8 +124,8 @@ fn save_workspace(
     };
     tx.prepare_cached(
         "INSERT OR REPLACE INTO workspaces (organization_id, workspace_id, name, monthly_limit, requests_per_minute, presence,
-                                            missing_since, n_answers)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                                            missing_since, n_answers, created_at, tags)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
     .execute(params![
         organization,
@@ -95,6 +137,8 @@ fn save_workspace(
         word,
         doubt.map(|doubt| At(doubt.since)),
         doubt.map(|doubt| doubt.n_answers),
+        workspace.created_at.map(At),
+        to_json(&workspace.tags),
     ])?;
     Ok(())
 }
@@ -124,8 +168,8 @@ fn workspace_at(row: &Row<'_>) -> Result<(Workspace, Presence), Cause> {
         name: row.get(1)?,
         monthly_limit: row.get::<_, Option<UsdText>>(2)?.map(|usd| usd.0),
         requests_per_minute: requests.transpose()?,
-        created_at: None,
-        tags: BTreeMap::new(),
+        created_at: row.get::<_, Option<At>>(7)?.map(|at| at.0),
+        tags: from_json(&row.get::<_, String>(8)?, "the tags of a workspace")?,
     };
     Ok((workspace, presence))
 }
@@ -172,8 +216,8 @@ mod tests {
             name: name.to_owned(),
             monthly_limit: Some(Usd::from_pico(1)),
             requests_per_minute: Some(u64::MAX),
-            created_at: None,
-            tags: BTreeMap::new(),
+            created_at: Some(at(7)),
+            tags: [("team".to_owned(), "a \"b\"".to_owned())].into(),
         }
     }
 
@@ -186,6 +230,15 @@ mod tests {
             Directory::default().with_list(vec![workspace("a", "A"), odd.clone()], at(0));
         for minute in [0, 10, 60, 70] {
             directory = directory.with_list(vec![odd.clone()], at(minute));
+            directory.default = Some("wrkspc_0".into());
+            directory
+                .keys
+                .insert("apikey_0".into(), format!("k{minute}"));
+            let person = Person {
+                name: "Ada".to_owned(),
+                email: format!("ada+{minute}@example.com"),
+            };
+            directory.people.insert("user_0".into(), person);
             directory.organization = Some(OrganizationInfo {
                 id: "org".to_owned(),
                 name: "Acme".to_owned(),

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::domain::alert::Observed;
+use crate::domain::dialect::Dialect;
 use crate::domain::ids::{OrganizationName, RuleName};
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
@@ -26,7 +27,9 @@ pub struct Engine {
     /// When each rule was evaluated first.
     pub rules_began: BTreeMap<RuleName, Timestamp>,
     /// The dialect that was recognized.
-    pub dialect: Option<String>,
+    pub dialect: Option<Dialect>,
+    /// Up to when all is billed by the hour, where the dialect says it.
+    pub billed_until: Option<Timestamp>,
 }
 
 impl Store {
@@ -79,7 +82,7 @@ pub(super) fn load(db: &Connection, organization: i64) -> Result<Engine, Cause> 
     })?;
     let rules_began = rows.collect::<Result<_, _>>()?;
     let engine = db.query_row(
-        "SELECT last_at, observed, store_began, last_cycle, dialect FROM organizations WHERE id = ?1",
+        "SELECT last_at, observed, store_began, last_cycle, dialect, billed_until FROM organizations WHERE id = ?1",
         [organization],
         |row| {
             let instant = |at: Option<At>| at.map(|at| at.0);
@@ -89,7 +92,11 @@ pub(super) fn load(db: &Connection, organization: i64) -> Result<Engine, Cause> 
                 store_began: row.get::<_, At>(2)?.0,
                 last_cycle: instant(row.get(3)?),
                 rules_began,
-                dialect: row.get(4)?,
+                // A word of another version is asked for again.
+                dialect: row
+                    .get::<_, Option<String>>(4)?
+                    .and_then(|word| Dialect::parse(&word)),
+                billed_until: instant(row.get(5)?),
             })
         },
     )?;
@@ -101,14 +108,16 @@ pub(super) fn save(tx: &Transaction<'_>, organization: i64, engine: &Engine) -> 
     let observed =
         i64::try_from(engine.observed.0).map_err(|_| Cause::Overflow("observed time"))?;
     tx.prepare_cached(
-        "UPDATE organizations SET last_at = ?2, observed = ?3, last_cycle = ?4, dialect = ?5 WHERE id = ?1",
+        "UPDATE organizations SET last_at = ?2, observed = ?3, last_cycle = ?4, dialect = ?5, billed_until = ?6
+         WHERE id = ?1",
     )?
     .execute(params![
         organization,
         engine.last_at.map(At),
         observed,
         engine.last_cycle.map(At),
-        engine.dialect
+        engine.dialect.map(Dialect::name),
+        engine.billed_until.map(At),
     ])?;
     let before = load(tx, organization)?.rules_began;
     for rule in before

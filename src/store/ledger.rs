@@ -306,7 +306,7 @@ mod tests {
     use crate::domain::coverage::{Purpose, polled};
     use crate::domain::record::{self};
     use crate::domain::span::Day;
-    use crate::domain::usage::{Answer, Granularity, add_to, sum};
+    use crate::domain::usage::{Answer, Basis, Granularity, add_to, sum};
     use crate::store::samples::{FIRST, ORGANIZATION, amounts, at, record_hour, store};
     use jiff::SignedDuration;
     use proptest::prelude::*;
@@ -399,6 +399,8 @@ mod tests {
             granularity: told.granularity,
             hours,
             buckets,
+            basis: Basis::ByHour,
+            known_until: None,
         }
     }
 

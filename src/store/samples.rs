@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::domain::alert::{Alert, Identity, Line, Observed, Slot, State};
 use crate::domain::change::{Delta, Kind, Recorded, RowChange};
 use crate::domain::coverage::Coverage;
+use crate::domain::dialect::Dialect;
 use crate::domain::money::Usd;
 use crate::domain::notification::{Fact, Reason};
 use crate::domain::rule::{Severity, Watch};
@@ -113,7 +114,8 @@ pub(super) fn engine(minute: i64) -> Engine {
         store_began: at(0),
         last_cycle: Some(at(minute)),
         rules_began: BTreeMap::from([("rule".into(), at(0))]),
-        dialect: Some("guide".to_owned()),
+        dialect: Some(Dialect::Guide),
+        billed_until: Some(at(3)),
     }
 }
 

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use spendwatch::anthropic::limiter::Share;
 use spendwatch::anthropic::{API_VERSION, AdminApi, Settings as ApiSettings};
 use spendwatch::clock::{Chance, Clock, ManualClock};
+use spendwatch::config::prices;
 use spendwatch::cycle::state::{Outside, Postage, Report, Settings, Watcher};
 use spendwatch::domain::coverage::Reading;
 use spendwatch::domain::dialect::Dialect;
@@ -49,6 +50,7 @@ pub struct Stage {
     pub faults: Option<Faults>,
     pub max_requests_per_minute: u32,
     pub max_concurrency: usize,
+    pub dialect: Dialect,
     /// Where the watcher asks, in place of the simulator itself.
     pub asks: Option<String>,
 }
@@ -68,6 +70,7 @@ impl Stage {
             faults: None,
             max_requests_per_minute: 0,
             max_concurrency: 2,
+            dialect: Dialect::Guide,
             asks: None,
         }
     }
@@ -105,7 +108,8 @@ impl Stage {
         };
         Settings {
             organization: organization(),
-            dialect: Some(Dialect::Guide),
+            dialect: Some(self.dialect),
+            prices: Arc::new(prices::built_in()),
             max_concurrency: self.max_concurrency,
             reading: Reading {
                 settle: SignedDuration::from_mins(10),

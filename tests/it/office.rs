@@ -102,6 +102,7 @@ impl Office {
             last_cycle: Some(now),
             rules_began: BTreeMap::new(),
             dialect: None,
+            billed_until: None,
         };
         let commit = Commit {
             alerts: Vec::new(),

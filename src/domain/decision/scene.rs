@@ -235,7 +235,7 @@ impl Scene {
             } else {
                 self.figures.part_state(&part).and_then(|state| state.as_of)
             };
-            self.figures.cover(&part, &coverage, is_fresh);
+            self.figures.cover(&part, &coverage, is_fresh, true);
         }
     }
 }

@@ -1,0 +1,132 @@
+//! What the real service lists beside usage: names of keys and people, limits of spend and of use. Read once an hour; where
+//! any of it cannot be read, figures are no less complete.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::anthropic::error::FetchError;
+use crate::cycle::plan;
+use crate::cycle::state::Watcher;
+use crate::domain::directory::{Directory, Person};
+use crate::domain::ids::{ActorId, DEFAULT_WORKSPACE, WorkspaceId};
+use crate::domain::listing::ListedUser;
+use crate::store::error::StoreError;
+
+/// How old any of it may become.
+const INTERVAL: SignedDuration = SignedDuration::from_hours(1);
+
+impl Watcher {
+    /// Reads what is due.
+    pub(in crate::cycle) async fn read_listings(
+        &mut self,
+        polled_at: Timestamp,
+        deadline: Duration,
+    ) -> Result<(), StoreError> {
+        let is_due = |at: Option<Timestamp>| {
+            at.is_none_or(|at| polled_at.duration_since(at).abs() >= INTERVAL)
+        };
+        if is_due(self.listings.names_at) {
+            self.listings.names_at = Some(polled_at);
+            self.read_names(deadline).await?;
+        }
+        if is_due(self.listings.limits_at) {
+            self.listings.limits_at = Some(polled_at);
+            match self.in_time(deadline, self.api.spend_limits()).await {
+                Some(Ok(limits)) => self.listings.spend = limits,
+                Some(Err(error)) => self.miss("the limits of spend", &error),
+                None => {}
+            }
+            let limited = self.listings.limit(self.directory.clone());
+            self.take_directory(limited).await?;
+        }
+        self.read_rates(polled_at, deadline).await;
+        Ok(())
+    }
+
+    async fn read_names(&mut self, deadline: Duration) -> Result<(), StoreError> {
+        let mut directory = self.directory.clone();
+        match self.in_time(deadline, self.api.api_keys()).await {
+            Some(Ok(keys)) => directory
+                .keys
+                .extend(keys.into_iter().map(|key| (key.id, key.name))),
+            Some(Err(error)) => self.miss("the names of API keys", &error),
+            None => {}
+        }
+        match self.in_time(deadline, self.api.users()).await {
+            Some(Ok(users)) => directory.people.extend(users.into_iter().map(person)),
+            Some(Err(error)) => self.miss("the names of people", &error),
+            None => {}
+        }
+        self.take_directory(directory).await
+    }
+
+    /// Limits of use: each once an hour, a few in each cycle, the organization's first.
+    async fn read_rates(&mut self, polled_at: Timestamp, deadline: Duration) {
+        let real_id = |id: &WorkspaceId| match id.as_str() {
+            DEFAULT_WORKSPACE => self.directory.default.clone(),
+            _ => Some(id.clone()),
+        };
+        let workspaces = self.directory.present();
+        let mut wanted: Vec<(Option<WorkspaceId>, Option<WorkspaceId>)> = workspaces
+            .filter_map(|workspace| {
+                Some((Some(workspace.id.clone()), Some(real_id(&workspace.id)?)))
+            })
+            .collect();
+        wanted.insert(0, (None, None));
+        let left = deadline.saturating_sub(self.clock.running());
+        let cycle = SignedDuration::try_from(left).unwrap_or(SignedDuration::MAX);
+        let n_at_once = plan::share(wanted.len(), cycle, INTERVAL);
+        let read_at = |id: &Option<WorkspaceId>| self.listings.rates_at.get(id).copied();
+        wanted.retain(|(_, real)| {
+            read_at(real).is_none_or(|at| polled_at.duration_since(at).abs() >= INTERVAL)
+        });
+        wanted.sort_by_key(|(_, real)| read_at(real));
+        for (shown, real) in wanted.into_iter().take(n_at_once) {
+            let asked = self.api.rate_limits(real.as_ref());
+            match self.in_time(deadline, asked).await {
+                Some(Ok(limits)) => {
+                    self.listings.rates.insert(shown, limits);
+                }
+                // A service without them is asked again in an hour.
+                Some(Err(error)) if error.is_forbidden_or_unknown() => {
+                    self.listings.rates.remove(&shown);
+                }
+                Some(Err(error)) => {
+                    self.miss("limits of use", &error);
+                    return;
+                }
+                None => return,
+            }
+            self.listings.rates_at.insert(real, polled_at);
+        }
+    }
+
+    pub(in crate::cycle) async fn take_directory(
+        &mut self,
+        directory: Directory,
+    ) -> Result<(), StoreError> {
+        if directory != self.directory {
+            self.store
+                .save_directory(&self.settings.organization, &directory)
+                .await?;
+            self.directory = directory;
+        }
+        Ok(())
+    }
+
+    fn miss(&self, what: &str, error: &FetchError) {
+        tracing::warn!(
+            organization.name = %self.settings.organization,
+            "cannot read {what}, asking again in an hour: {error}"
+        );
+    }
+}
+
+fn person(user: ListedUser) -> (ActorId, Person) {
+    let ListedUser {
+        id, name, email, ..
+    } = user;
+    let email = email.unwrap_or_default();
+    (id, Person { name, email })
+}

@@ -1,0 +1,346 @@
+//! Reading a report: all pages of what one sweep asks, tallied as they come. How the two dialects of the real service tell
+//! usage and money is brought together here; nothing is recorded.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::anthropic::AdminApi;
+use crate::anthropic::error::FetchError;
+use crate::anthropic::pages::Pages;
+use crate::anthropic::questions::Cut;
+use crate::anthropic::report::Asked;
+use crate::domain::ids::WorkspaceId;
+use crate::domain::prices::Prices;
+use crate::domain::report::UsedRow;
+use crate::domain::span::{Day, Hour, HourSpan};
+use crate::domain::sweep::Sweep;
+use crate::domain::tally::{Naming, Tally};
+use crate::domain::usage::{Basis, Buckets, Granularity, Part};
+
+/// The most days that the newer reports tell at once.
+const MAX_DAYS: i32 = 31;
+/// A day that ended longer ago is billed, even where nothing stands on its bill.
+const BILLED_AFTER_DAYS: i32 = 3;
+
+/// Which of the service's reports are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reports {
+    /// The newer ones: money by the hour, up to a watermark.
+    Newer,
+    /// The older ones: tokens by the hour, money by the day.
+    Older,
+}
+
+/// Whoever reads.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    /// The service.
+    pub api: AdminApi,
+    /// By which reports.
+    pub reports: Reports,
+    /// What tokens cost until it is billed.
+    pub prices: Arc<Prices>,
+    /// The default workspace's real id.
+    pub default: Option<WorkspaceId>,
+    /// The watermark that was recorded last: what is up to it need not be read again.
+    pub billed_until: Option<Timestamp>,
+    /// Whether what is not billed yet is asked of the older usage report.
+    pub estimates: bool,
+    /// The start of the poll.
+    pub now: Timestamp,
+}
+
+/// What a sweep was told.
+#[derive(Debug)]
+pub struct Read {
+    /// What it is about: may be less than was asked, where the rest is not told yet.
+    pub hours: HourSpan,
+    /// Of every part that was told anything; all others used nothing.
+    pub parts: BTreeMap<Part, Buckets>,
+    /// Where the money of hours comes from.
+    pub basis: Basis,
+    /// Up to when its hours are known; `None` is the start of the poll.
+    pub known_until: Option<Timestamp>,
+    /// Up to when they are billed, where that is said.
+    pub billed_until: Option<Timestamp>,
+    /// Why there is no estimate of what is not billed.
+    pub no_estimate: Option<FetchError>,
+}
+
+/// A reading of the past that is under way. It ends when this is dropped.
+pub struct Backlog {
+    /// What is read.
+    pub sweep: Sweep,
+    /// In a task of its own.
+    pub reading: AbortOnDropHandle<Result<Read, FetchError>>,
+}
+
+impl Reader {
+    /// All that a sweep asks, or an error: never a part of it.
+    pub async fn read(self, sweep: Sweep) -> Result<Read, FetchError> {
+        match (self.reports, sweep.granularity) {
+            (Reports::Newer, Granularity::Hour) => self.newer_hours(sweep.hours).await,
+            (Reports::Newer, Granularity::Day) => self.newer_days(sweep.hours).await,
+            (Reports::Older, Granularity::Hour) => self.older_hours(sweep.hours).await,
+            (Reports::Older, Granularity::Day) => self.older_days(sweep.hours).await,
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        Tally::new(Arc::clone(&self.prices), self.default.clone())
+    }
+
+    /// Money up to the watermark as it is billed, and from the hour that holds it on as it is estimated.
+    async fn newer_hours(&self, hours: HourSpan) -> Result<Read, FetchError> {
+        let asked = Asked {
+            granularity: Granularity::Hour,
+            hours,
+        };
+        let mut tally = self.tally();
+        let mut watermark = self.now;
+        let mut pages = self.api.billed(asked);
+        let mut is_known = false;
+        while let Some(page) = pages.next().await? {
+            watermark = watermark.min(page.refreshed_at.unwrap_or(self.now));
+            // Nothing was billed since: what comes before the watermark is recorded, what follows is estimated.
+            let starts_there = self.billed_until.map(Hour::of) == Some(hours.start);
+            is_known = starts_there && self.billed_until == Some(watermark);
+            if is_known {
+                break;
+            }
+            tally.cost(page.rows);
+        }
+        let unbilled = HourSpan {
+            start: Hour::of(watermark).clamp(hours.start, hours.end),
+            end: hours.end,
+        };
+        let mut read = Read {
+            hours,
+            parts: BTreeMap::new(),
+            basis: Basis::ByHour,
+            known_until: None,
+            billed_until: Some(watermark),
+            no_estimate: None,
+        };
+        let estimate = self.estimate(unbilled).await?;
+        let billed = match estimate {
+            Estimated::Told(_) | Estimated::Nothing => HourSpan {
+                end: unbilled.start,
+                ..hours
+            },
+            Estimated::Refused(_) => hours,
+        };
+        if !is_known && !billed.is_empty() {
+            let asked = Asked {
+                hours: billed,
+                ..asked
+            };
+            self.take_used(&mut tally, asked).await?;
+        }
+        match estimate {
+            Estimated::Told(estimate) => {
+                tally.forget(unbilled);
+                tally.billed_but_for(unbilled);
+                read.parts = tally.into_parts();
+                for (part, buckets) in estimate.into_parts() {
+                    read.parts.entry(part).or_default().extend(buckets);
+                }
+            }
+            Estimated::Nothing => {
+                tally.billed_but_for(unbilled);
+                read.parts = tally.into_parts();
+            }
+            Estimated::Refused(why) => {
+                // Without an estimate the figures are as old as the bill.
+                read.known_until = Some(watermark);
+                read.no_estimate = why;
+                if is_known {
+                    read.hours.end = read.hours.start;
+                }
+                tally.billed_but_for(HourSpan {
+                    start: hours.end,
+                    end: hours.end,
+                });
+                read.parts = tally.into_parts();
+            }
+        }
+        Ok(read)
+    }
+
+    /// What was used in hours that are not billed yet, by what its tokens cost.
+    async fn estimate(&self, hours: HourSpan) -> Result<Estimated, FetchError> {
+        if hours.is_empty() {
+            return Ok(Estimated::Nothing);
+        }
+        if !self.estimates {
+            return Ok(Estimated::Refused(None));
+        }
+        match self.older_usage(Granularity::Hour, hours).await {
+            Ok(mut tally) => {
+                tally.estimate(hours);
+                Ok(Estimated::Told(tally))
+            }
+            Err(error) if error.is_forbidden_or_unknown() => Ok(Estimated::Refused(Some(error))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whole days, as far as they are billed.
+    async fn newer_days(&self, hours: HourSpan) -> Result<Read, FetchError> {
+        let mut tally = self.tally();
+        let mut watermark = self.now;
+        for hours in pieces(hours) {
+            let asked = Asked {
+                granularity: Granularity::Day,
+                hours,
+            };
+            let mut pages = self.api.billed(asked);
+            while let Some(page) = pages.next().await? {
+                watermark = watermark.min(page.refreshed_at.unwrap_or(self.now));
+                tally.cost(page.rows);
+            }
+            self.take_used(&mut tally, asked).await?;
+        }
+        let end = Day::of(watermark).first_hour();
+        let unbilled = HourSpan {
+            start: end.clamp(hours.start, hours.end),
+            end: hours.end,
+        };
+        tally.forget(unbilled);
+        tally.billed_but_for(unbilled);
+        Ok(Read {
+            hours: HourSpan {
+                end: unbilled.start,
+                ..hours
+            },
+            parts: tally.into_parts(),
+            basis: Basis::ByHour,
+            known_until: None,
+            billed_until: Some(watermark),
+            no_estimate: None,
+        })
+    }
+
+    async fn older_hours(&self, hours: HourSpan) -> Result<Read, FetchError> {
+        let mut tally = self.older_usage(Granularity::Hour, hours).await?;
+        tally.estimate(hours);
+        Ok(Read {
+            hours,
+            parts: tally.into_parts(),
+            basis: Basis::ByDay,
+            known_until: None,
+            billed_until: None,
+            no_estimate: None,
+        })
+    }
+
+    /// Whole days with their bills, as far as there are bills.
+    async fn older_days(&self, hours: HourSpan) -> Result<Read, FetchError> {
+        let mut tally = self.older_usage(Granularity::Day, hours).await?;
+        let mut pages = self.api.bills(Asked {
+            granularity: Granularity::Day,
+            hours,
+        });
+        while let Some(page) = pages.next().await? {
+            tally.bill(page.rows);
+        }
+        let (billed, used) = (tally.billed_days(), tally.used_days());
+        // The newest days may not be billed yet: then what is estimated stays.
+        let surely = Day::of(self.now).plus(-BILLED_AFTER_DAYS).first_hour();
+        let mut end = hours.end;
+        while end > hours.start.max(surely) {
+            let day = end.plus(-24);
+            if billed.contains(&day) || !used.contains(&day) {
+                break;
+            }
+            end = day;
+        }
+        tally.forget(HourSpan {
+            start: end,
+            end: hours.end,
+        });
+        tally.give_bills();
+        Ok(Read {
+            hours: HourSpan { end, ..hours },
+            parts: tally.into_parts(),
+            basis: Basis::ByDay,
+            known_until: None,
+            billed_until: None,
+            no_estimate: None,
+        })
+    }
+
+    /// Tokens by the older report: how they were used, and in whose name.
+    async fn older_usage(
+        &self,
+        granularity: Granularity,
+        hours: HourSpan,
+    ) -> Result<Tally, FetchError> {
+        let asked = Asked { granularity, hours };
+        let mut tally = self.tally();
+        let mut pages = self.api.messages(asked, Cut::Manner);
+        while let Some(page) = pages.next().await? {
+            tally.used(Naming::ByNull, page.rows);
+        }
+        for_fast(self.api.messages(asked, Cut::Fast), |rows| {
+            tally.fast(Naming::ByNull, rows);
+        })
+        .await?;
+        let mut pages = self.api.messages(asked, Cut::Keys);
+        while let Some(page) = pages.next().await? {
+            tally.keys(Naming::ByNull, page.rows);
+        }
+        tally.apportion();
+        Ok(tally)
+    }
+
+    async fn take_used(&self, tally: &mut Tally, asked: Asked) -> Result<(), FetchError> {
+        let mut pages = self.api.used(asked, false);
+        while let Some(page) = pages.next().await? {
+            tally.used(Naming::ById, page.rows);
+        }
+        for_fast(self.api.used(asked, true), |rows| {
+            tally.fast(Naming::ById, rows);
+        })
+        .await
+    }
+}
+
+/// What came of asking for an estimate.
+enum Estimated {
+    Told(Tally),
+    /// Everything is billed.
+    Nothing,
+    /// The service does not tell it, or it was not asked.
+    Refused(Option<FetchError>),
+}
+
+/// Rows of fast mode. A service that does not know the mode has none.
+async fn for_fast(
+    mut pages: Pages<UsedRow>,
+    mut take: impl FnMut(Vec<UsedRow>),
+) -> Result<(), FetchError> {
+    loop {
+        match pages.next().await {
+            Ok(Some(page)) => take(page.rows),
+            Ok(None) => return Ok(()),
+            Err(error) if matches!(error.status(), Some(400 | 403 | 404)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Days in spans that are told at once.
+fn pieces(hours: HourSpan) -> Vec<HourSpan> {
+    let mut pieces = Vec::new();
+    let mut start = hours.start;
+    while start < hours.end {
+        let end = start.plus(24 * MAX_DAYS).min(hours.end);
+        pieces.push(HourSpan { start, end });
+        start = end;
+    }
+    pieces
+}
