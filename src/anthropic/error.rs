@@ -138,6 +138,11 @@ impl FetchError {
         }
     }
 
+    /// Whether the key may not ask this, or the server does not know it (403, 404).
+    pub fn is_forbidden_or_unknown(&self) -> bool {
+        matches!(self.status(), Some(403 | 404))
+    }
+
     /// Whether the organization may not ask this, or the server does not know it (400, 403, 404): where a feature is not for
     /// everyone, all three happen.
     pub fn is_not_for_us(&self) -> bool {
