@@ -10,6 +10,7 @@ use spendwatch::domain::matcher::{Glob, Matcher};
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::period::{Period, Zone};
 use spendwatch::domain::policy::{Manners, Policy};
+use spendwatch::domain::privacy::Privacy;
 use spendwatch::domain::rule::{Limit, Rule, Severity, Watch};
 use spendwatch::domain::subject::SubjectKind;
 
@@ -31,6 +32,7 @@ pub fn run(report: &mut Report, _: Extent) {
         directory: &directory,
         teams: &[],
         figures: &figures,
+        privacy: Privacy::default(),
     };
     let now = Now {
         at,

@@ -9,6 +9,7 @@ use spendwatch::domain::figures::Figures;
 use spendwatch::domain::ground::Ground;
 use spendwatch::domain::ids::OrganizationName;
 use spendwatch::domain::policy::Policy;
+use spendwatch::domain::privacy::Privacy;
 use spendwatch::domain::span::Hour;
 use spendwatch::metrics::exposition::Exposition;
 use spendwatch::metrics::gauges::{Rendered, Renderer};
@@ -118,6 +119,7 @@ impl Shown {
                 directory: &self.directory,
                 teams: &[],
                 figures: &self.figures,
+                privacy: Privacy::default(),
             },
             rules: &[],
             measurements: &[],

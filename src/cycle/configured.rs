@@ -19,6 +19,7 @@ pub fn settings(config: &Config, organization: &Organization) -> Settings {
         dialect: organization.dialect,
         max_concurrency: organization.max_concurrency,
         prices: Arc::clone(&config.prices.prices),
+        privacy: config.privacy,
         reading: Reading {
             settle: config.poll.settle,
             history_days: config.poll.history_days,

@@ -81,7 +81,7 @@ impl Watcher {
             for (cell, amounts) in frame.sums_of(place) {
                 let model = &self.figures.cell_at(*cell).model;
                 let subject = &fact.identity.slot.subject;
-                if counts_for(rule, subject, &ground, id, model.as_str()) {
+                if counts_for(rule, subject, &ground, id, self.figures.cell_at(*cell)) {
                     *sums.entry((id, model)).or_default() += quantity(rule.watch, amounts);
                 }
             }

@@ -149,6 +149,7 @@ impl Watcher {
             directory: &self.directory,
             teams: &self.settings.teams,
             figures: &self.figures,
+            privacy: self.settings.privacy,
         }
     }
 

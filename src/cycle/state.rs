@@ -24,6 +24,7 @@ use crate::domain::measure::{Measurement, frame_key};
 use crate::domain::period::{Period, Zone};
 use crate::domain::policy::Policy;
 use crate::domain::prices::Prices;
+use crate::domain::privacy::Privacy;
 use crate::domain::seen::Seen;
 use crate::domain::silence::Silence;
 use crate::domain::span::{Day, Hour, HourSpan};
@@ -56,6 +57,8 @@ pub struct Settings {
     pub max_concurrency: usize,
     /// What tokens cost until it is billed.
     pub prices: Arc<Prices>,
+    /// By what people are named.
+    pub privacy: Privacy,
     /// What is read when.
     pub reading: Reading,
     /// How long hours are kept.

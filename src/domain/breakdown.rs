@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
-use crate::domain::counting::team_of;
 use crate::domain::directory::Directory;
 use crate::domain::ids::{OrganizationName, UNATTRIBUTED};
 use crate::domain::matcher::Team;
 use crate::domain::period::{self, Period};
 use crate::domain::span::{Hour, HourSpan};
 use crate::domain::subject::{Subject, SubjectKind};
+use crate::domain::teams;
 use crate::domain::usage::{Amounts, UsageRow};
 
 /// A span cut into periods. The first and the last may be pieces of theirs.
@@ -91,7 +91,7 @@ pub fn break_down(by: SubjectKind, naming: Naming<'_>, rows: &[UsageRow]) -> Vec
                 .user
                 .as_ref()
                 .map_or(UNATTRIBUTED, |user| user.as_str()),
-            SubjectKind::Team => team_of(naming.teams, naming.directory, workspace),
+            SubjectKind::Team => teams::of(naming.teams, naming.directory, workspace, &row.cell),
         };
         *sums.entry((row.hour, id)).or_default() += row.amounts;
     }

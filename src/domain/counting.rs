@@ -1,45 +1,55 @@
-//! What a rule counts: which organization, which parts, teams and models, and in which unit.
+//! What a rule counts: which organization, which parts and cells, of which team, and in which unit.
 
-use crate::domain::directory::Directory;
 use crate::domain::figures::Figures;
-use crate::domain::ground::Ground;
-use crate::domain::ids::UNASSIGNED;
-use crate::domain::matcher::Team;
+use crate::domain::ground::{Ground, Member, Roster};
+use crate::domain::ids::{HIDDEN, UNATTRIBUTED};
+use crate::domain::matcher::Glob;
+use crate::domain::money::Usd;
+use crate::domain::privacy::People;
 use crate::domain::rule::{Quantity, Rule, Watch};
 use crate::domain::subject::{Subject, SubjectKind};
-use crate::domain::usage::Amounts;
+use crate::domain::teams;
+use crate::domain::usage::{Amounts, Cell};
 
-/// The team of a workspace: the first that names it.
-pub fn team_of<'a>(teams: &'a [Team], directory: &Directory, id: &str) -> &'a str {
-    team_named(teams, id, directory.name_of(id))
-}
-
-/// The team of a workspace whose name is at hand.
-pub fn team_named<'a>(teams: &'a [Team], id: &str, name: &str) -> &'a str {
-    teams
-        .iter()
-        .find(|team| team.has_workspace(id, name))
-        .map_or(UNASSIGNED, |team| team.name.as_str())
-}
-
-/// Whether a part and a model are counted for one subject of a rule.
+/// Whether what a part used in a cell is counted for one subject of a rule.
 pub fn counts_for(
     rule: &Rule,
     subject: &Subject,
     ground: &Ground<'_>,
     workspace_id: &str,
-    model: &str,
+    cell: &Cell,
 ) -> bool {
     let name = ground.directory.name_of(workspace_id);
+    let team = teams::of(ground.teams, ground.directory, workspace_id, cell);
     let is_subject = match subject.kind {
         SubjectKind::Organization => true,
         SubjectKind::Workspace => *subject.id == *workspace_id,
-        SubjectKind::Model => *subject.id == *model,
-        // Not counted yet.
-        SubjectKind::ApiKey | SubjectKind::User => false,
-        SubjectKind::Team => *subject.id == *team_named(ground.teams, workspace_id, name),
+        SubjectKind::Model => *subject.id == *cell.model.as_str(),
+        SubjectKind::ApiKey => *subject.id == *key_of(cell),
+        SubjectKind::User => *subject.id == *user_of(cell, ground.privacy.in_messages()),
+        SubjectKind::Team => *subject.id == *team,
     };
-    is_subject && is_part_counted(rule, ground, workspace_id, name) && is_model_counted(rule, model)
+    let matches = |glob: &Option<Glob>| glob.as_ref().is_none_or(|glob| glob.matches(team));
+    is_subject
+        && matches(&rule.matcher.team)
+        && is_part_counted(rule, workspace_id, name)
+        && is_cell_counted(rule, ground, cell)
+}
+
+/// The id under which a cell counts for its key.
+pub fn key_of(cell: &Cell) -> &str {
+    cell.api_key
+        .as_ref()
+        .map_or(UNATTRIBUTED, |key| key.as_str())
+}
+
+/// The id under which a cell counts for whoever is charged.
+pub fn user_of(cell: &Cell, people: People) -> &str {
+    match (&cell.user, people) {
+        (None, _) => UNATTRIBUTED,
+        (Some(_), People::Hidden) => HIDDEN,
+        (Some(user), People::Email | People::Id) => user.as_str(),
+    }
 }
 
 /// The figure's quantity in a rule's unit.
@@ -48,9 +58,18 @@ pub fn quantity(watch: Watch, amounts: &Amounts) -> Quantity {
         Watch::Spend => amounts.spend.pico(),
         Watch::Tokens => Quantity::from(amounts.tokens.sum()),
         Watch::Requests => Quantity::from(amounts.requests),
-        // A gap is not measured yet.
-        Watch::DataAge | Watch::Reconciliation(_) => 0,
+        // What is an estimate is no gap: there the two are one.
+        Watch::Reconciliation(_) => (amounts.spend - amounts.priced).pico(),
+        Watch::DataAge => 0,
     }
+}
+
+/// What is billed of some amounts, and what that was estimated at.
+pub fn sides(amounts: &Amounts) -> (Usd, Usd) {
+    (
+        amounts.spend - amounts.estimated,
+        amounts.priced - amounts.estimated,
+    )
 }
 
 /// Whether a rule looks at this organization at all.
@@ -61,37 +80,83 @@ pub fn looks_at_organization(rule: &Rule, ground: &Ground<'_>) -> bool {
         .is_none_or(|glob| glob.matches(ground.organization.as_str()))
 }
 
-/// Whether a rule counts a workspace, or the remainder, by id, name and team.
-pub fn is_part_counted(rule: &Rule, ground: &Ground<'_>, id: &str, name: &str) -> bool {
-    let matcher = &rule.matcher;
-    let is_named = matcher
-        .workspace
-        .as_ref()
-        .is_none_or(|glob| glob.matches(name) || glob.matches(id));
-    let has_team = || {
-        matcher
-            .team
-            .as_ref()
-            .is_none_or(|glob| glob.matches(team_named(ground.teams, id, name)))
-    };
-    is_named && has_team()
+/// Whether a rule counts a workspace, or the remainder, by id and name.
+pub fn is_part_counted(rule: &Rule, id: &str, name: &str) -> bool {
+    let glob = rule.matcher.workspace.as_ref();
+    glob.is_none_or(|glob| glob.matches(name) || glob.matches(id))
 }
 
-/// Whether a rule counts a model.
-pub fn is_model_counted(rule: &Rule, model: &str) -> bool {
-    rule.matcher
+/// Whether a rule counts a workspace by the team that it belongs to as a whole.
+pub fn is_team_counted(rule: &Rule, team: &str) -> bool {
+    let glob = rule.matcher.team.as_ref();
+    glob.is_none_or(|glob| glob.matches(team))
+}
+
+/// Whether a rule counts a cell, by its model, key and user.
+pub fn is_cell_counted(rule: &Rule, ground: &Ground<'_>, cell: &Cell) -> bool {
+    let matcher = &rule.matcher;
+    let has_model = matcher
         .model
         .as_ref()
-        .is_none_or(|glob| glob.matches(model))
+        .is_none_or(|glob| glob.matches(cell.model.as_str()));
+    let has_key = matcher.api_key.as_ref().is_none_or(|glob| {
+        let key = key_of(cell);
+        glob.matches(key) || glob.matches(ground.directory.key_name(key))
+    });
+    let has_user = matcher.user.as_ref().is_none_or(|glob| {
+        let user = cell
+            .user
+            .as_ref()
+            .map_or(UNATTRIBUTED, |user| user.as_str());
+        let person = ground.directory.people.get(user);
+        glob.matches(user)
+            || person
+                .is_some_and(|person| glob.matches(&person.email) || glob.matches(&person.name))
+    });
+    has_model && has_key && has_user
 }
 
-/// By cell index whether a rule counts its model; `None` where it counts all.
-pub fn models_counted(rule: &Rule, figures: &Figures) -> Option<Vec<bool>> {
-    let glob = rule.matcher.model.as_ref()?;
+/// Which cells of which parts a rule counts: looked up once for all of them.
+#[derive(Debug)]
+pub struct Counts<'a> {
+    rule: &'a Rule,
+    /// By cell index; `None` where all are counted.
+    cells: Option<Vec<bool>>,
+    roster: &'a Roster<'a>,
+}
+
+impl<'a> Counts<'a> {
+    /// Of a rule.
+    pub fn of(rule: &'a Rule, ground: &Ground<'_>, roster: &'a Roster<'a>) -> Counts<'a> {
+        let matcher = &rule.matcher;
+        let is_narrowed =
+            matcher.model.is_some() || matcher.api_key.is_some() || matcher.user.is_some();
+        Counts {
+            rule,
+            cells: is_narrowed.then(|| counted_cells(rule, ground, ground.figures)),
+            roster,
+        }
+    }
+
+    /// Whether anything of a part may be counted.
+    pub fn has_part(&self, member: &Member<'_>) -> bool {
+        is_part_counted(self.rule, member.id, member.name)
+            && (self.roster.has_key_teams() || is_team_counted(self.rule, member.team))
+    }
+
+    /// Whether a cell of a part is counted.
+    pub fn has(&self, member: &Member<'_>, cell: u32) -> bool {
+        let is_counted = self
+            .cells
+            .as_ref()
+            .is_none_or(|counted| counted[cell as usize]);
+        is_counted && is_team_counted(self.rule, self.roster.team(member, cell))
+    }
+}
+
+fn counted_cells(rule: &Rule, ground: &Ground<'_>, figures: &Figures) -> Vec<bool> {
     let cells = figures.cells().iter();
-    Some(
-        cells
-            .map(|cell| glob.matches(cell.model.as_str()))
-            .collect(),
-    )
+    cells
+        .map(|cell| is_cell_counted(rule, ground, cell))
+        .collect()
 }

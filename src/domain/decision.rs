@@ -8,10 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::alert::{Alert, EndedBy, Now, Slot, State};
 use crate::domain::evaluate;
 use crate::domain::ground::{Ground, Survey};
-use crate::domain::ids::{NotifierName, RuleName};
+use crate::domain::ids::{ModelName, NotifierName, RuleName};
 use crate::domain::knowledge::Figure;
 use crate::domain::measure::{self, Measurement};
-use crate::domain::notification::{Draft, Fact, sort_worst_first};
+use crate::domain::money::Usd;
+use crate::domain::notification::{Draft, Fact, MAX_CONTRIBUTORS, Reconciled, sort_worst_first};
 use crate::domain::policy::Policy;
 use crate::domain::rule::Rule;
 use crate::domain::scope::{Scope, scope};
@@ -312,8 +313,31 @@ impl Round<'_> {
             labels: rule.map(|rule| rule.labels.clone()).unwrap_or_default(),
             top: Vec::new(),
             forecast: None,
-            reconciled: None,
+            reconciled: measurement.and_then(|m| self.reconciled(m)),
         }
+    }
+
+    /// Both sides of a gap, and the models that may explain it.
+    fn reconciled(&self, measurement: &Measurement) -> Option<Reconciled> {
+        let (billed, estimated) = measurement.sides?;
+        let figures = self.ground.figures;
+        let mut unpriced: Vec<ModelName> = Vec::new();
+        for place in 0..figures.parts().len() {
+            for (cell, amounts) in figures.recorded(place) {
+                let model = &figures.cell_at(*cell).model;
+                let has_no_price = amounts.priced == Usd::ZERO && amounts.tokens.sum() > 0;
+                if has_no_price && amounts.by_contract == 0 && !unpriced.contains(model) {
+                    unpriced.push(model.clone());
+                }
+            }
+        }
+        unpriced.sort();
+        unpriced.truncate(MAX_CONTRIBUTORS);
+        Some(Reconciled {
+            billed,
+            estimated,
+            unpriced,
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::ids::{ActorId, ApiKeyId, WorkspaceId};
 use crate::domain::money::Usd;
+use crate::domain::privacy::People;
 
 /// Successive answers that must agree before something vanished is believed to be gone.
 pub const AGREEING_ANSWERS: u32 = 3;
@@ -180,6 +181,18 @@ impl Directory {
             entry.or_insert((unlisted, Presence::Gone));
         }
         directory
+    }
+
+    /// By what a person is named; the id where they have never been listed.
+    pub fn person_name<'a>(&'a self, id: &'a str, people: People) -> &'a str {
+        let Some(person) = self.people.get(id) else {
+            return id;
+        };
+        match people {
+            People::Email if !person.email.is_empty() => &person.email,
+            People::Email => &person.name,
+            People::Id | People::Hidden => id,
+        }
     }
 
     /// The name of an API key; its id where it has never been listed.

@@ -4,9 +4,11 @@ use jiff::Timestamp;
 
 use crate::domain::directory::{Directory, Presence, Workspace};
 use crate::domain::figures::Figures;
-use crate::domain::ids::{OrganizationName, UNATTRIBUTED};
+use crate::domain::ids::{OrganizationName, UNASSIGNED, UNATTRIBUTED};
 use crate::domain::matcher::Team;
+use crate::domain::privacy::Privacy;
 use crate::domain::subject::{Subject, SubjectKind};
+use crate::domain::teams;
 use crate::domain::usage::Part;
 
 /// What measurements are made of.
@@ -20,6 +22,8 @@ pub struct Ground<'a> {
     pub teams: &'a [Team],
     /// The sums.
     pub figures: &'a Figures,
+    /// By what people are named.
+    pub privacy: Privacy,
 }
 
 impl<'a> Ground<'a> {
@@ -30,12 +34,11 @@ impl<'a> Ground<'a> {
     {
         match subject.kind {
             SubjectKind::Workspace => self.directory.name_of(&subject.id),
-            // Keys and people have no other name here yet.
-            SubjectKind::Organization
-            | SubjectKind::Model
-            | SubjectKind::ApiKey
-            | SubjectKind::User
-            | SubjectKind::Team => &subject.id,
+            SubjectKind::ApiKey => self.directory.key_name(&subject.id),
+            SubjectKind::User => self
+                .directory
+                .person_name(&subject.id, self.privacy.in_messages()),
+            SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => &subject.id,
         }
     }
 }
@@ -54,7 +57,7 @@ pub struct Survey<'a> {
 impl<'a> Survey<'a> {
     /// Of a ground, now.
     pub fn new(ground: Ground<'a>, now: Timestamp) -> Survey<'a> {
-        let roster = Roster::of(ground.directory, ground.figures);
+        let roster = Roster::of(&ground);
         Survey {
             ground,
             roster,
@@ -74,31 +77,60 @@ pub struct Member<'a> {
     pub workspace: Option<&'a Workspace>,
     /// The workspace is gone.
     pub is_gone: bool,
+    /// The team to which it belongs as a whole; single keys of it may belong to others.
+    pub team: &'a str,
 }
 
 /// By the parts' places in the figures; the whole is no member of itself.
 #[derive(Debug, Clone)]
-pub struct Roster<'a>(Vec<Option<Member<'a>>>);
+pub struct Roster<'a> {
+    members: Vec<Option<Member<'a>>>,
+    /// The team of each cell's key, where any team names keys.
+    key_teams: Vec<Option<&'a str>>,
+}
 
 impl<'a> Roster<'a> {
     /// Of all parts.
-    pub fn of(directory: &'a Directory, figures: &'a Figures) -> Roster<'a> {
+    pub fn of(ground: &Ground<'a>) -> Roster<'a> {
+        let (directory, figures, teams) = (ground.directory, ground.figures, ground.teams);
         let parts = figures.parts().iter();
-        Roster(parts.map(|state| member(directory, &state.part)).collect())
+        let has_key_teams = teams.iter().any(|team| !team.api_keys.is_empty());
+        let cells = figures.cells().iter().filter(|_| has_key_teams);
+        Roster {
+            members: parts
+                .map(|state| member(directory, teams, &state.part))
+                .collect(),
+            key_teams: cells
+                .map(|cell| teams::of_key(teams, directory, cell))
+                .collect(),
+        }
     }
 
     /// The member at a part's place.
     pub fn at(&self, place: usize) -> Option<&Member<'a>> {
-        self.0.get(place)?.as_ref()
+        self.members.get(place)?.as_ref()
+    }
+
+    /// Whether cells of one part may belong to several teams.
+    pub fn has_key_teams(&self) -> bool {
+        !self.key_teams.is_empty()
+    }
+
+    /// The team that a cell of a part belongs to.
+    pub fn team(&self, member: &Member<'a>, cell: u32) -> &'a str {
+        let of_key = self.key_teams.get(cell as usize).copied().flatten();
+        of_key.unwrap_or(member.team)
     }
 }
 
-fn member<'a>(directory: &'a Directory, part: &'a Part) -> Option<Member<'a>> {
+fn member<'a>(directory: &'a Directory, teams: &'a [Team], part: &'a Part) -> Option<Member<'a>> {
+    let team = |id: &str| teams::of_workspace(teams, directory, id).unwrap_or(UNASSIGNED);
     let remainder = Member {
         id: UNATTRIBUTED,
         name: UNATTRIBUTED,
         workspace: None,
         is_gone: false,
+        team: team(UNATTRIBUTED),
     };
     match part {
         Part::Whole => None,
@@ -113,10 +145,12 @@ fn member<'a>(directory: &'a Directory, part: &'a Part) -> Option<Member<'a>> {
                 name: &workspace.name,
                 workspace: Some(workspace),
                 is_gone: false,
+                team: team(id.as_str()),
             },
             None => Member {
                 id: id.as_str(),
                 name: id.as_str(),
+                team: team(id.as_str()),
                 ..remainder
             },
         }),

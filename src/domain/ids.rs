@@ -71,5 +71,8 @@ pub const UNATTRIBUTED: &str = "unattributed";
 /// The workspace that every organization has stands under this id: the service knows it by several.
 pub const DEFAULT_WORKSPACE: &str = "default";
 
+/// All people together stand under this id where they are hidden.
+pub const HIDDEN: &str = "hidden";
+
 /// What belongs to no team stands under this name.
 pub const UNASSIGNED: &str = "unassigned";

@@ -123,6 +123,11 @@ impl Sum {
         }
     }
 
+    /// Adds to the value alone: how far it is known does not change.
+    pub fn add_value(&mut self, value: Quantity) {
+        self.value += value;
+    }
+
     /// A part that may belong to it is not known.
     pub fn miss(&mut self) {
         self.is_complete = false;

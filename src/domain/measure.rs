@@ -7,15 +7,15 @@ use jiff::Timestamp;
 
 use crate::domain::alert::Slot;
 use crate::domain::counting::{
-    is_model_counted, is_part_counted, looks_at_organization, models_counted, quantity, team_named,
+    Counts, is_cell_counted, is_part_counted, is_team_counted, key_of, looks_at_organization,
+    quantity, sides, user_of,
 };
 use crate::domain::figures::PartState;
 use crate::domain::frame::{Frame, FrameKey};
 use crate::domain::ground::{Ground, Member, Survey};
-use crate::domain::ids::ModelName;
 use crate::domain::knowledge::{Addend, Figure, Knowledge, Sum, knowledge, oldest, reaches_back};
-use crate::domain::money::Usd;
-use crate::domain::rule::{Limit, Quantity, Rule, Watch};
+use crate::domain::money::{Percent, Usd};
+use crate::domain::rule::{Gap, Limit, Quantity, Rule, Watch};
 use crate::domain::span::Span;
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::usage::{Amounts, Part};
@@ -41,6 +41,8 @@ pub struct Measurement {
     pub fell: bool,
     /// Up to when the figure is known.
     pub as_of: Option<Timestamp>,
+    /// Both sides of a gap: what is billed, and what that was estimated at.
+    pub sides: Option<(Usd, Usd)>,
 }
 
 /// The frame that a rule's figures come from; `None` where it has no period.
@@ -81,7 +83,7 @@ pub fn measure(
         index,
         rule,
         survey,
-        models: models_counted(rule, survey.ground.figures),
+        counts: Counts::of(rule, &survey.ground, &survey.roster),
         frame,
         is_closed,
     };
@@ -124,7 +126,7 @@ struct Look<'a> {
     index: usize,
     rule: &'a Rule,
     survey: &'a Survey<'a>,
-    models: Option<Vec<bool>>,
+    counts: Counts<'a>,
     frame: &'a Frame,
     is_closed: bool,
 }
@@ -143,12 +145,21 @@ impl<'a> Look<'a> {
             .iter()
             .filter(|slot| slot.period == self.frame.label)
             .map(|slot| &slot.subject);
+        if let Watch::Reconciliation(gap) = self.rule.watch {
+            return self.gaps(gap);
+        }
+        let figures = self.survey.ground.figures;
+        let people = self.survey.ground.privacy.in_messages();
         match self.rule.for_each {
             SubjectKind::Organization => self.organization(),
             SubjectKind::Workspace => self.workspaces(),
-            SubjectKind::Model => self.by_model(awaited),
-            // Not measured yet.
-            SubjectKind::ApiKey | SubjectKind::User => Vec::new(),
+            SubjectKind::Model => {
+                self.by_cell(awaited, |cell| figures.cell_at(cell).model.as_str())
+            }
+            SubjectKind::ApiKey => self.by_cell(awaited, |cell| key_of(figures.cell_at(cell))),
+            SubjectKind::User => {
+                self.by_cell(awaited, |cell| user_of(figures.cell_at(cell), people))
+            }
             SubjectKind::Team => self.teams(awaited),
         }
     }
@@ -162,8 +173,7 @@ impl<'a> Look<'a> {
         parts.filter_map(move |(place, state)| {
             let member = self.survey.roster.at(place)?;
             let is_left_out = member.is_gone && self.rule.for_each == SubjectKind::Workspace;
-            let is_counted = !is_left_out
-                && is_part_counted(self.rule, &self.survey.ground, member.id, member.name);
+            let is_counted = !is_left_out && self.counts.has_part(member);
             let addend = || Addend {
                 known: if member.is_gone {
                     Knowledge::Whole
@@ -185,24 +195,40 @@ impl<'a> Look<'a> {
         })
     }
 
-    fn value(&self, cells: &[(u32, Amounts)]) -> Quantity {
-        cells
-            .iter()
-            .filter(|(model, _)| self.has_model(*model))
-            .map(|(_, amounts)| quantity(self.rule.watch, amounts))
-            .sum()
+    /// What is counted of a part's cells, as an addend: without a price it is a lower bound.
+    fn add(&self, sum: &mut Sum, part: &Counted<'_>) {
+        let mut value = 0;
+        let mut addend = part.addend;
+        for (_, amounts) in self.cells(part) {
+            value += quantity(self.rule.watch, amounts);
+            addend = self.bounded(addend, amounts);
+        }
+        sum.add(value, addend);
     }
 
-    fn has_model(&self, model: u32) -> bool {
-        self.models
-            .as_ref()
-            .is_none_or(|counted| counted[model as usize])
+    fn cells<'b>(&self, part: &Counted<'b>) -> impl Iterator<Item = &'b (u32, Amounts)> {
+        let cells = part.cells.iter();
+        cells.filter(|(cell, _)| self.counts.has(part.member, *cell))
+    }
+
+    /// Money of tokens without a price is not in the figure.
+    fn bounded(&self, addend: Addend, amounts: &Amounts) -> Addend {
+        let is_missing = self.rule.watch == Watch::Spend && amounts.unpriced > 0;
+        match addend.known {
+            Knowledge::Whole if is_missing => Addend {
+                known: Knowledge::LowerBound,
+                ..addend
+            },
+            Knowledge::Whole | Knowledge::LowerBound | Knowledge::Stale | Knowledge::Nothing => {
+                addend
+            }
+        }
     }
 
     fn organization(&self) -> Vec<Measurement> {
         let mut sum = Sum::EMPTY;
         for part in self.counted() {
-            sum.add(self.value(part.cells), part.addend);
+            self.add(&mut sum, &part);
         }
         let name = self.survey.ground.organization.shared();
         let subject = Subject::new(SubjectKind::Organization, name);
@@ -211,47 +237,50 @@ impl<'a> Look<'a> {
 
     fn workspaces(&self) -> Vec<Measurement> {
         let measured = |part: Counted<'_>| {
-            let mut value = self.value(part.cells);
+            let mut sum = Sum::EMPTY;
+            self.add(&mut sum, &part);
             let id = match &part.state.part {
                 Part::Workspace(id) => id.shared(),
                 Part::Unattributed | Part::Whole => {
-                    value -= self.unsettled();
+                    sum.add_value(-self.unsettled(part.member));
                     Arc::from(part.member.id)
                 }
             };
-            let mut sum = Sum::EMPTY;
-            sum.add(value, part.addend);
             let subject = Subject::new(SubjectKind::Workspace, id);
             self.measurement(subject, sum, sum.of_one(), Some(part.member))
         };
         self.counted().map(measured).collect()
     }
 
-    /// A model that an unknown part may have used is a lower bound, also where that part's last answer had none of it.
-    fn by_model<'b>(&self, awaited: impl Iterator<Item = &'b Subject>) -> Vec<Measurement> {
-        let figures = self.survey.ground.figures;
-        let mut sums: BTreeMap<&str, (&ModelName, Sum)> = BTreeMap::new();
+    /// Of models, keys and people: what an unknown part may have used is a lower bound, also where that part's last answer
+    /// had none of it.
+    fn by_cell<'b>(
+        &self,
+        awaited: impl Iterator<Item = &'b Subject>,
+        id_of: impl Fn(u32) -> &'a str,
+    ) -> Vec<Measurement> {
+        let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
         let mut unused = Sum::EMPTY;
         for part in self.counted() {
             if part.addend.known != Knowledge::Whole {
                 unused.miss();
             }
             unused.as_of = oldest(unused.as_of, part.addend.as_of);
-            for (cell, amounts) in part.cells.iter().filter(|(cell, _)| self.has_model(*cell)) {
-                let model = &figures.cell_at(*cell).model;
-                let (_, sum) = sums.entry(model.as_str()).or_insert((model, Sum::EMPTY));
-                sum.add(quantity(self.rule.watch, amounts), part.addend);
+            for (cell, amounts) in self.cells(&part) {
+                let sum = sums.entry(id_of(*cell)).or_insert(Sum::EMPTY);
+                let value = quantity(self.rule.watch, amounts);
+                sum.add(value, self.bounded(part.addend, amounts));
             }
         }
         let missed: Vec<Subject> = awaited
             .filter(|subject| !sums.contains_key(&*subject.id))
             .cloned()
             .collect();
-        let known = sums.into_values().map(|(name, mut sum)| {
+        let known = sums.into_iter().map(|(id, mut sum)| {
             if !unused.is_complete() {
                 sum.miss();
             }
-            (Subject::new(SubjectKind::Model, name.shared()), sum)
+            (Subject::new(self.rule.for_each, id), sum)
         });
         let missed = missed.into_iter().map(|subject| (subject, unused));
         known
@@ -261,30 +290,103 @@ impl<'a> Look<'a> {
     }
 
     fn teams<'b>(&self, awaited: impl Iterator<Item = &'b Subject>) -> Vec<Measurement> {
+        let roster = &self.survey.roster;
         let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
+        let mut is_any_unknown = false;
         for part in self.counted() {
-            let (id, name) = (part.member.id, part.member.name);
-            let team = team_named(self.survey.ground.teams, id, name);
-            let sum = sums.entry(team).or_insert(Sum::EMPTY);
-            sum.add(self.value(part.cells), part.addend);
+            is_any_unknown |= part.addend.known != Knowledge::Whole;
+            if is_team_counted(self.rule, part.member.team) {
+                let sum = sums.entry(part.member.team).or_insert(Sum::EMPTY);
+                sum.add(0, part.addend);
+            }
+            for (cell, amounts) in self.cells(&part) {
+                let sum = sums
+                    .entry(roster.team(part.member, *cell))
+                    .or_insert(Sum::EMPTY);
+                let value = quantity(self.rule.watch, amounts);
+                sum.add(value, self.bounded(part.addend, amounts));
+            }
         }
         for subject in awaited {
             sums.entry(&subject.id).or_insert(Sum::EMPTY);
         }
-        sums.into_iter()
-            .map(|(name, sum)| {
-                let subject = Subject::new(SubjectKind::Team, name);
-                self.measurement(subject, sum, sum.of_parts(), None)
-            })
-            .collect()
+        // Keys of a team may have been used anywhere.
+        let is_bounded = roster.has_key_teams() && is_any_unknown;
+        let measured = |(name, mut sum): (&str, Sum)| {
+            if is_bounded {
+                sum.miss();
+            }
+            let subject = Subject::new(SubjectKind::Team, name);
+            self.measurement(subject, sum, sum.of_parts(), None)
+        };
+        sums.into_iter().map(measured).collect()
+    }
+
+    /// What is billed against what its tokens cost by the price table. Where nothing has a price there, or nothing is billed
+    /// yet, there is nothing to compare.
+    fn gaps(&self, gap: Gap) -> Vec<Measurement> {
+        let figures = self.survey.ground.figures;
+        let mut sums: BTreeMap<(SubjectKind, Arc<str>), (Sum, Amounts)> = BTreeMap::new();
+        let organization = self.survey.ground.organization.shared();
+        for part in self.counted() {
+            for (cell, amounts) in self.cells(&part) {
+                let id = match self.rule.for_each {
+                    SubjectKind::Workspace => Arc::from(part.member.id),
+                    SubjectKind::Model => figures.cell_at(*cell).model.shared(),
+                    // The configuration refuses the others: a bill does not tell them.
+                    SubjectKind::Organization
+                    | SubjectKind::ApiKey
+                    | SubjectKind::User
+                    | SubjectKind::Team => Arc::clone(&organization),
+                };
+                let (sum, total) = sums
+                    .entry((self.rule.for_each, id))
+                    .or_insert((Sum::EMPTY, Amounts::ZERO));
+                sum.add(0, part.addend);
+                *total += *amounts;
+            }
+        }
+        let measured =
+            |((kind, id), (mut sum, total)): ((SubjectKind, Arc<str>), (Sum, Amounts))| {
+                let (billed, estimated) = sides(&total);
+                if total.priced == Usd::ZERO || (billed, estimated) == (Usd::ZERO, Usd::ZERO) {
+                    return None;
+                }
+                sum.add_value(self.gap(gap, billed, estimated));
+                let subject = Subject::new(kind, id);
+                Some(Measurement {
+                    sides: Some((billed, estimated)),
+                    ..self.measurement(subject, sum, sum.of_parts(), None)
+                })
+            };
+        sums.into_iter().filter_map(measured).collect()
+    }
+
+    fn gap(&self, gap: Gap, billed: Usd, estimated: Usd) -> Quantity {
+        let apart = (billed - estimated).abs();
+        match gap {
+            Gap::Usd => apart.pico(),
+            Gap::Percent if apart < self.rule.min_usd => 0,
+            // Of nothing, everything is too much.
+            Gap::Percent if estimated <= Usd::ZERO => Quantity::from(Percent::HUNDRED.millionths()),
+            Gap::Percent => {
+                let whole = Quantity::from(Percent::HUNDRED.millionths());
+                let share = apart.pico().checked_mul(whole);
+                share.map_or(Quantity::MAX, |share| share / estimated.pico())
+            }
+        }
     }
 
     /// Of the remainder: what is not settled is a difference of two answers of two moments.
-    fn unsettled(&self) -> Quantity {
-        let figures = self.survey.ground.figures;
-        let open = figures.unsettled_of_unattributed(self.frame.hours, self.survey.now);
+    fn unsettled(&self, member: &Member<'_>) -> Quantity {
+        let ground = &self.survey.ground;
+        let open = ground
+            .figures
+            .unsettled_of_unattributed(self.frame.hours, self.survey.now);
         open.iter()
-            .filter(|(cell, _)| is_model_counted(self.rule, cell.model.as_str()))
+            .filter(|(cell, _)| {
+                is_cell_counted(self.rule, ground, cell) && is_team_counted(self.rule, member.team)
+            })
             .map(|(_, amounts)| quantity(self.rule.watch, amounts))
             .sum()
     }
@@ -306,6 +408,7 @@ impl<'a> Look<'a> {
             is_closed: self.is_closed,
             fell: sum.fell,
             as_of: sum.as_of,
+            sides: None,
         }
     }
 }
@@ -344,6 +447,7 @@ fn measure_age(index: usize, rule: &Rule, survey: &Survey<'_>) -> Vec<Measuremen
         is_closed: false,
         fell: false,
         as_of: state.as_of,
+        sides: None,
     };
     let is_asked = |state: &PartState, member: Option<&Member<'_>>| {
         state.part != Part::Unattributed
@@ -370,8 +474,9 @@ fn measure_age(index: usize, rule: &Rule, survey: &Survey<'_>) -> Vec<Measuremen
             .filter_map(|(state, member)| {
                 let member = member?;
                 let subject = Subject::new(SubjectKind::Workspace, member.id);
-                is_part_counted(rule, ground, member.id, member.name)
-                    .then(|| measured(subject, state))
+                (is_part_counted(rule, member.id, member.name)
+                    && is_team_counted(rule, member.team))
+                .then(|| measured(subject, state))
             })
             .collect(),
         // The configuration refuses the age of the data of all others: answers are by workspace.

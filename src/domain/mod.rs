@@ -23,6 +23,7 @@ pub mod prices;
 pub mod report;
 pub mod rule;
 pub mod schedule;
+pub mod teams;
 
 // Reports: what is read of them at once, and how their rows become buckets.
 pub mod shares;

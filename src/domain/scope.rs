@@ -1,11 +1,13 @@
 //! Whether a rule still looks at a subject that has an alert.
 
-use crate::domain::counting::{is_part_counted, looks_at_organization};
+use crate::domain::counting::{is_part_counted, is_team_counted, looks_at_organization};
 use crate::domain::directory::Presence;
 use crate::domain::ground::Ground;
 use crate::domain::ids::UNASSIGNED;
+use crate::domain::matcher::Glob;
 use crate::domain::rule::Rule;
 use crate::domain::subject::{Subject, SubjectKind};
+use crate::domain::teams;
 
 /// Whether a rule still looks at a subject, as far as the directory and the configuration tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,20 +29,33 @@ pub fn scope(rule: &Rule, subject: &Subject, ground: &Ground<'_>) -> Scope {
         SubjectKind::Organization => true,
         SubjectKind::Workspace => match ground.directory.workspaces.get(&*subject.id) {
             Some((_, Presence::Gone)) => return Scope::Gone,
-            _ => is_part_counted(
-                rule,
-                ground,
-                &subject.id,
-                ground.directory.name_of(&subject.id),
-            ),
+            _ => {
+                let name = ground.directory.name_of(&subject.id);
+                let team = teams::of_workspace(ground.teams, ground.directory, &subject.id);
+                // A key of the workspace may belong to a team that the rule looks at.
+                let has_key_teams = ground.teams.iter().any(|team| !team.api_keys.is_empty());
+                is_part_counted(rule, &subject.id, name)
+                    && (has_key_teams || is_team_counted(rule, team.unwrap_or(UNASSIGNED)))
+            }
         },
         SubjectKind::Model => rule
             .matcher
             .model
             .as_ref()
             .is_none_or(|glob| glob.matches(&subject.id)),
-        // Nothing tells yet which keys and people there are.
-        SubjectKind::ApiKey | SubjectKind::User => true,
+        SubjectKind::ApiKey => {
+            let glob = rule.matcher.api_key.as_ref();
+            let name = ground.directory.key_name(&subject.id);
+            glob.is_none_or(|glob| glob.matches(&subject.id) || glob.matches(name))
+        }
+        SubjectKind::User => {
+            let glob = rule.matcher.user.as_ref();
+            let person = ground.directory.people.get(&*subject.id);
+            let is_named = |glob: &Glob| {
+                person.is_some_and(|of| glob.matches(&of.email) || glob.matches(&of.name))
+            };
+            glob.is_none_or(|glob| glob.matches(&subject.id) || is_named(glob))
+        }
         SubjectKind::Team => {
             let exists = *subject.id == *UNASSIGNED
                 || ground

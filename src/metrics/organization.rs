@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::counting::team_of;
 use crate::domain::frame::Frame;
 use crate::domain::ids::UNASSIGNED;
 use crate::domain::money::Usd;
 use crate::domain::period::Period;
+use crate::domain::teams;
 use crate::metrics::families::Place;
 use crate::metrics::view::{Standing, View};
 
@@ -75,12 +75,12 @@ pub fn write(view: &View<'_>) -> Vec<(Place, String)> {
 
 /// Every team, those with nothing too; what belongs to none stands under `unassigned`. Without any team there is nothing.
 fn teams_of(view: &View<'_>, place: Place, frame: &Frame) -> String {
-    let teams = view.ground.teams;
+    let configured = view.ground.teams;
     let mut out = String::new();
-    if teams.is_empty() {
+    if configured.is_empty() {
         return out;
     }
-    let mut sums: BTreeMap<&str, Usd> = teams
+    let mut sums: BTreeMap<&str, Usd> = configured
         .iter()
         .map(|team| (team.name.as_str(), Usd::ZERO))
         .collect();
@@ -89,10 +89,11 @@ fn teams_of(view: &View<'_>, place: Place, frame: &Frame) -> String {
         let Some(id) = state.part.workspace_id() else {
             continue;
         };
-        let sum = sums
-            .entry(team_of(teams, view.ground.directory, id))
-            .or_default();
-        *sum += frame.sum_of(index).spend;
+        for (cell, amounts) in frame.sums_of(index) {
+            let cell = view.figures().cell_at(*cell);
+            let team = teams::of(configured, view.ground.directory, id, cell);
+            *sums.entry(team).or_default() += amounts.spend;
+        }
     }
     for (team, spend) in sums {
         place.family().sample(

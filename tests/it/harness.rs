@@ -18,6 +18,8 @@ use spendwatch::domain::money::{Percent, Usd};
 use spendwatch::domain::notification::Fact;
 use spendwatch::domain::period::{Period, Zone};
 use spendwatch::domain::policy::{Manners, Policy};
+use spendwatch::domain::prices::Prices;
+use spendwatch::domain::privacy::Privacy;
 use spendwatch::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
 use spendwatch::domain::span::{Hour, HourSpan};
 use spendwatch::domain::subject::SubjectKind;
@@ -51,6 +53,7 @@ pub struct Stage {
     pub max_requests_per_minute: u32,
     pub max_concurrency: usize,
     pub dialect: Dialect,
+    pub prices: Arc<Prices>,
     /// Where the watcher asks, in place of the simulator itself.
     pub asks: Option<String>,
 }
@@ -71,6 +74,7 @@ impl Stage {
             max_requests_per_minute: 0,
             max_concurrency: 2,
             dialect: Dialect::Guide,
+            prices: Arc::new(prices::built_in()),
             asks: None,
         }
     }
@@ -109,7 +113,8 @@ impl Stage {
         Settings {
             organization: organization(),
             dialect: Some(self.dialect),
-            prices: Arc::new(prices::built_in()),
+            prices: Arc::clone(&self.prices),
+            privacy: Privacy::default(),
             max_concurrency: self.max_concurrency,
             reading: Reading {
                 settle: SignedDuration::from_mins(10),

@@ -20,6 +20,7 @@ use crate::domain::money::{Percent, Usd};
 use crate::domain::notification::Fact;
 use crate::domain::period::{Period, Zone};
 use crate::domain::policy::{Manners, Policy};
+use crate::domain::privacy::Privacy;
 use crate::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
 use crate::domain::span::Hour;
 use crate::domain::subject::SubjectKind;
@@ -217,6 +218,7 @@ impl Scene {
             directory: &self.directory,
             teams: &self.teams,
             figures: &self.figures,
+            privacy: Privacy::default(),
         }
     }
 
