@@ -7,6 +7,8 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::simulator::people::Key;
+use crate::simulator::refusal::{Query, Refusal};
+use crate::simulator::service::Service;
 use crate::simulator::wire::{self, Row};
 use crate::simulator::world::World;
 
@@ -25,23 +27,11 @@ pub enum Route {
     Keys,
     /// `/v1/usage`.
     Usage,
+    /// A path of the real service.
+    Service(Service),
     /// `/v1/users/invite`, `/v1/users/{id}`, `/v1/api_keys/{id}`: nothing to read there.
     WriteOnly,
 }
-
-/// Why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// HTTP status.
-    pub status: u16,
-    /// The dialect's name for it.
-    pub kind: &'static str,
-    /// For people.
-    pub message: String,
-}
-
-/// Parameters in their order, decoded.
-pub type Query = Vec<(String, String)>;
 
 /// Each at most once, and all of them known.
 type Parameters<'a> = BTreeMap<&'a str, &'a str>;
@@ -53,38 +43,13 @@ const MAX_LIMIT: usize = 100;
 /// Longest span of a usage question: ten years.
 const MAX_DAYS: i32 = 3660;
 
-impl Refusal {
-    /// 400.
-    pub fn bad(message: impl Into<String>) -> Refusal {
-        Refusal {
-            status: 400,
-            kind: "invalid_request_error",
-            message: message.into(),
-        }
-    }
-
-    /// 404.
-    pub fn not_found(message: impl Into<String>) -> Refusal {
-        Refusal {
-            status: 404,
-            kind: "not_found_error",
-            message: message.into(),
-        }
-    }
-
-    /// 405.
-    pub fn not_allowed(message: impl Into<String>) -> Refusal {
-        Refusal {
-            status: 405,
-            kind: "invalid_request_error",
-            message: message.into(),
-        }
-    }
-}
-
 impl Route {
     /// Of a path without its query.
     pub fn of(path: &str) -> Option<Route> {
+        let service = Service::of(path).filter(|service| *service != Service::Me);
+        if let Some(service) = service {
+            return Some(Route::Service(service));
+        }
         let mut parts = path.strip_prefix("/v1/")?.split('/');
         match (parts.next()?, parts.next(), parts.next()) {
             ("organizations", None, None) => Some(Route::Organization),
@@ -107,6 +72,7 @@ impl Route {
             Route::Users => "users",
             Route::Keys => "api_keys",
             Route::Usage => "usage",
+            Route::Service(service) => service.name(),
             Route::WriteOnly => "write_only",
         }
     }
@@ -115,7 +81,11 @@ impl Route {
     pub fn is_list(self) -> bool {
         match self {
             Route::Workspaces | Route::Users | Route::Keys => true,
-            Route::Organization | Route::Me | Route::Usage | Route::WriteOnly => false,
+            Route::Organization
+            | Route::Me
+            | Route::Usage
+            | Route::Service(_)
+            | Route::WriteOnly => false,
         }
     }
 }
@@ -143,7 +113,7 @@ pub fn answer(
             let known = ["start_date", "end_date", "granularity", "workspace_id"];
             usage(world, &parameters(query, &known)?, now)
         }
-        Route::Me => Err(Refusal::not_found("no such path")),
+        Route::Me | Route::Service(_) => Err(Refusal::not_found("no such path")),
         Route::WriteOnly => Err(Refusal::not_allowed("there is nothing to read here")),
     }
 }
@@ -193,7 +163,12 @@ fn list(world: &mut World, route: Route, asked: &Parameters<'_>) -> Result<Strin
             rows.map(|key| (key.id.as_str(), wire::key(key, &world.users)))
                 .collect()
         }
-        Route::Workspaces | Route::Organization | Route::Me | Route::Usage | Route::WriteOnly => {
+        Route::Workspaces
+        | Route::Organization
+        | Route::Me
+        | Route::Usage
+        | Route::Service(_)
+        | Route::WriteOnly => {
             let rows = world.workspaces.iter().skip(start).take(limit + 1);
             rows.map(|of| (of.id.as_str(), wire::workspace(of)))
                 .collect()
@@ -227,9 +202,12 @@ fn start(world: &mut World, route: Route, asked: &Parameters<'_>) -> Result<usiz
     let place = match route {
         Route::Users => world.users.iter().position(|user| user.id == after),
         Route::Keys => keys(world, asked).position(|key| key.id == after),
-        Route::Workspaces | Route::Organization | Route::Me | Route::Usage | Route::WriteOnly => {
-            world.place_of(after)
-        }
+        Route::Workspaces
+        | Route::Organization
+        | Route::Me
+        | Route::Usage
+        | Route::Service(_)
+        | Route::WriteOnly => world.place_of(after),
     };
     place
         .map(|place| place + 1)

@@ -13,9 +13,10 @@ use flate2::write::GzEncoder;
 use futures_util::{StreamExt, stream};
 
 use crate::domain::span::Hour;
-use crate::simulator::answers::{Query, Route};
+use crate::simulator::answers::Route;
 use crate::simulator::edit;
 use crate::simulator::faults::Fault;
+use crate::simulator::refusal::Query;
 use crate::simulator::reply::Reply;
 use crate::simulator::shared::Shared;
 

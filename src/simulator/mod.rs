@@ -1,4 +1,5 @@
-//! A made-up organization behind real HTTP, in the guide dialect: for `demo` and for the tests.
+//! A made-up organization behind real HTTP, in the guide dialect or as the real service speaks: for
+//! `demo` and for the tests.
 //!
 //! It is deterministic by its seed, lives by a clock that is an argument, refuses what the API refuses, records every
 //! request and can be made to fail in the ways in which servers and proxies fail. It answers GET alone.
@@ -9,13 +10,22 @@ pub mod journal;
 pub mod people;
 pub mod spending;
 
+pub mod refusal;
+pub mod speech;
+
 pub mod world;
 
 pub mod runaways;
 
+pub mod lines;
 pub mod living;
 pub mod scenes;
 pub mod wire;
+
+pub mod catalog;
+pub mod reports;
+
+pub mod service;
 
 pub mod answers;
 pub mod truth;
@@ -98,7 +108,9 @@ impl Simulator {
 
     /// The world, to look at or to change.
     pub fn world(&self) -> MutexGuard<'_, World> {
-        lock(&self.shared.world)
+        let mut world = lock(&self.shared.world);
+        world.forget_answers();
+        world
     }
 
     /// The truth as of now: what a part used in some hours, by model, as the API tells it with a full breakdown.

@@ -4,7 +4,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
-use crate::simulator::answers::Refusal;
+use crate::simulator::refusal::Refusal;
 use crate::simulator::wire;
 
 /// An answer before it is sent.
@@ -44,7 +44,11 @@ impl Reply {
 
     /// The dialect's own error.
     pub fn refusal(refusal: &Refusal) -> Reply {
-        Reply::json(refusal.status, wire::error(refusal.kind, &refusal.message))
+        let reply = Reply::json(refusal.status, wire::error(refusal.kind, &refusal.message));
+        match refusal.is_final {
+            true => reply.with_header(HeaderName::from_static("x-should-retry"), "false"),
+            false => reply,
+        }
     }
 
     /// With one more header.

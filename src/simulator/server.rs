@@ -9,12 +9,15 @@ use axum::http::{HeaderValue, Method, Uri, header};
 use axum::response::Response;
 use axum::routing::any;
 
-use crate::simulator::answers::{self, Query, Refusal, Route};
+use crate::simulator::answers::{self, Route};
 use crate::simulator::faults::{self, Aim, Fault};
 use crate::simulator::faulty::faulty;
 use crate::simulator::journal::Seen;
+use crate::simulator::refusal::{Query, Refusal};
 use crate::simulator::reply::Reply;
+use crate::simulator::service::{self, Service};
 use crate::simulator::shared::{Shared, lock};
+use crate::simulator::speech::{Head, Speaks};
 
 /// Everything is answered in one place, so that also what has no route is noted.
 pub fn routes(shared: Arc<Shared>) -> Router {
@@ -25,7 +28,7 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     let (parts, _) = request.into_parts();
     note(&shared, &parts);
     let mut response = match admitted(&shared, &parts) {
-        Ok(route) => respond(&shared, route, &query(&parts.uri)).await,
+        Ok(route) => respond(&shared, route, &query(&parts.uri), &head(&parts)).await,
         Err(reply) => reply.into_response(),
     };
     if let Ok(date) = HeaderValue::try_from(shared.date()) {
@@ -52,6 +55,7 @@ fn admitted(shared: &Shared, parts: &Parts) -> Result<Route, Box<Reply>> {
             status: 401,
             kind: "authentication_error",
             message: "invalid x-api-key".to_owned(),
+            is_final: false,
         }));
     }
     if !parts.headers.contains_key("anthropic-version")
@@ -71,16 +75,28 @@ fn admitted(shared: &Shared, parts: &Parts) -> Result<Route, Box<Reply>> {
             status: 429,
             kind: "rate_limit_error",
             message: "too many requests".to_owned(),
+            is_final: false,
         };
         Box::new(Reply::refusal(&refusal).with_header(header::RETRY_AFTER, seconds.to_string()))
     })?;
     Ok(route)
 }
 
-async fn respond(shared: &Arc<Shared>, route: Route, query: &Query) -> Response {
+async fn respond(shared: &Arc<Shared>, route: Route, query: &Query, head: &Head) -> Response {
     let usual = |query: &Query| {
         let now = shared.clock.now();
-        match answers::answer(&mut lock(&shared.world), route, query, now) {
+        let mut world = lock(&shared.world);
+        let answer = match (world.speaks, route) {
+            (Speaks::Real(_), Route::Me) => {
+                service::answer(&mut world, Service::Me, query, head, now)
+            }
+            (Speaks::Real(_), Route::Service(service)) => {
+                service::answer(&mut world, service, query, head, now)
+            }
+            (Speaks::Real(_), _) => Err(Refusal::not_found("no such path")),
+            (Speaks::Guide, _) => answers::answer(&mut world, route, query, now),
+        };
+        match answer {
             Ok(body) => Reply::json(200, body),
             Err(refusal) => Reply::refusal(&refusal),
         }
@@ -88,6 +104,31 @@ async fn respond(shared: &Arc<Shared>, route: Route, query: &Query) -> Response 
     match strike(shared, route, query) {
         None => usual(query).into_response(),
         Some(fault) => faulty(shared, route, query, fault, usual).await,
+    }
+}
+
+/// What a request says beside its query.
+fn head(parts: &Parts) -> Head {
+    let text = |name: &str| {
+        let value = parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let betas = text("anthropic-beta");
+    let betas = betas
+        .split(',')
+        .map(str::trim)
+        .filter(|beta| !beta.is_empty());
+    let path: Vec<&str> = parts.uri.path().split('/').collect();
+    Head {
+        version: text("anthropic-version"),
+        betas: betas.map(str::to_owned).collect(),
+        workspace: match path.as_slice() {
+            [_, _, _, "workspaces", id, _] => Some((*id).to_owned()),
+            _ => None,
+        },
     }
 }
 

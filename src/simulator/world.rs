@@ -1,16 +1,18 @@
 //! The made-up organization: who is in it, and what was used. What follows from it in time is told by `living`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::money::Usd;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::simulator::people::{Key, User};
+use crate::simulator::speech::Speaks;
 use crate::simulator::spending::{self, Habit, Prices, Stream};
 
 /// One workspace as the API lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Workspace {
     /// `workspace_…`.
     pub id: String,
@@ -20,6 +22,10 @@ pub struct Workspace {
     pub monthly_limit: Option<String>,
     /// Request limit of a minute.
     pub requests_per_minute: Option<u64>,
+    /// Since when it is there; `None` is since the beginning. Only the real service tells it.
+    pub created_at: Option<String>,
+    /// Only the real service has them.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// What was used of one model in one hour.
@@ -35,9 +41,83 @@ pub struct Used {
     pub cache_read: i64,
     /// Requests.
     pub requests: i64,
+    /// Tokens. The guide's dialect does not tell them.
+    pub cache_write_5m: i64,
+    /// Tokens. The guide's dialect does not tell them.
+    pub cache_write_1h: i64,
+    /// Searches of the web, paid within `micros`. The guide's dialect does not tell them.
+    pub web_searches: i64,
+}
+
+/// By whom and how something was used, as the real service tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detail {
+    /// The key's id.
+    pub api_key: Option<String>,
+    /// The user's id, where a person is charged.
+    pub user: Option<String>,
+    /// `standard`, `batch`, `priority`.
+    pub service_tier: String,
+    /// `0-200k`, `200k-1M`.
+    pub context_window: String,
+    /// `global`, `us`.
+    pub inference_geo: String,
+    /// In fast mode.
+    pub is_fast: bool,
+}
+
+impl Default for Detail {
+    fn default() -> Detail {
+        Detail {
+            api_key: None,
+            user: None,
+            service_tier: "standard".to_owned(),
+            context_window: "0-200k".to_owned(),
+            inference_geo: "global".to_owned(),
+            is_fast: false,
+        }
+    }
 }
 
 impl Used {
+    /// Figure by figure.
+    fn figures(&mut self) -> [&mut i64; 8] {
+        [
+            &mut self.micros,
+            &mut self.input,
+            &mut self.output,
+            &mut self.cache_read,
+            &mut self.requests,
+            &mut self.cache_write_5m,
+            &mut self.cache_write_1h,
+            &mut self.web_searches,
+        ]
+    }
+
+    /// Without a part of it.
+    #[must_use]
+    pub fn minus(mut self, part: &Used) -> Used {
+        let mut part = *part;
+        for (mine, theirs) in self.figures().into_iter().zip(part.figures()) {
+            *mine -= *theirs;
+        }
+        self
+    }
+
+    /// One of `n` equal shares; the last one takes what is left over.
+    #[must_use]
+    pub fn share(mut self, n: i64, is_last: bool) -> Used {
+        for figure in self.figures() {
+            let even = *figure / n;
+            *figure = if is_last {
+                *figure - even * (n - 1)
+            } else {
+                even
+            };
+        }
+        self
+    }
+
     /// Tokens and requests that go with a spend, by list prices.
     pub fn worth(prices: &Prices, micros: i64) -> Used {
         // Percent of the spend by cents per million tokens are tokens.
@@ -48,17 +128,17 @@ impl Used {
             output: tokens(52, prices.output),
             cache_read: tokens(10, prices.cache_read),
             requests: micros / prices.request_micros + i64::from(micros > 0),
+            ..Used::default()
         }
     }
 }
 
 impl std::ops::AddAssign for Used {
     fn add_assign(&mut self, other: Used) {
-        self.micros += other.micros;
-        self.input += other.input;
-        self.output += other.output;
-        self.cache_read += other.cache_read;
-        self.requests += other.requests;
+        let mut other = other;
+        for (mine, theirs) in self.figures().into_iter().zip(other.figures()) {
+            *mine += *theirs;
+        }
     }
 }
 
@@ -135,6 +215,27 @@ pub struct World {
     pub rate_limit: Option<u32>,
     /// Loops.
     pub runaways: Vec<Runaway>,
+    /// How it speaks.
+    pub speaks: Speaks,
+    /// The default workspace's real id: what is used under `""` is its own, as the real service tells it.
+    pub default_workspace: Option<String>,
+    /// No longer listed, but where it is asked for.
+    pub archived: Vec<Workspace>,
+    /// What is billed is so much below list price.
+    pub discount_percent: i64,
+    /// Up to when the newer reports tell what is billed; `None` is now, less the lag.
+    pub refreshed_until: Option<Timestamp>,
+    /// So far the newer reports lag behind.
+    pub refresh_lag: SignedDuration,
+    /// So long after its end a day has its bill.
+    pub bill_lag: SignedDuration,
+    /// Workspace (`None`: the organization), model group, limiter, value.
+    pub rate_limits: Vec<(Option<String>, String, String, u64)>,
+    /// Workspace (`None`: the organization) and cents a month.
+    pub spend_limits: Vec<(Option<String>, i64)>,
+    /// The newest reports that were told, by their question and moment: the pages that follow come from there.
+    pub(super) told: Vec<(u64, Timestamp, Arc<[String]>)>,
+    pub(super) details: BTreeMap<(String, Hour, String), Vec<(Detail, Used)>>,
     pub(super) seed: u64,
     /// Every model with a habit, and its prices; streams have an index into it.
     pub(super) models: Vec<(String, Prices)>,
@@ -170,8 +271,7 @@ impl World {
         self.workspaces.push(Workspace {
             id: id.to_owned(),
             name: name.to_owned(),
-            monthly_limit: None,
-            requests_per_minute: None,
+            ..Workspace::default()
         });
     }
 
@@ -202,9 +302,17 @@ impl World {
         self.places.get(id).copied()
     }
 
+    /// The world may have changed: reports are made anew.
+    pub fn forget_answers(&mut self) {
+        self.told.clear();
+    }
+
     /// A workspace leaves the list; what it used stays in the whole.
     pub fn archive(&mut self, id: &str) {
-        self.workspaces.retain(|workspace| workspace.id != id);
+        let archived = self
+            .workspaces
+            .extract_if(.., |workspace| workspace.id == id);
+        self.archived.extend(archived);
     }
 
     /// Spends by habit, from a moment on. A habit with the same model that there was before ends then.
@@ -262,8 +370,8 @@ impl World {
             micros,
             input: micros / 3,
             output: micros / 15,
-            cache_read: 0,
             requests: 1,
+            ..Used::default()
         };
         self.use_exactly(workspace, model, at, used);
     }

@@ -133,6 +133,7 @@ async fn money_and_tokens_are_told_to_the_last_digit() {
         output: 2,
         cache_read: 5,
         requests: 7,
+        ..Used::default()
     };
     world.use_exactly("workspace_a", OPUS, at("2026-11-24T13:00:00Z"), used);
     let (simulator, _) = start(world).await;
