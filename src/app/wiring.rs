@@ -40,7 +40,7 @@ pub fn api_settings(organization: &Organization) -> ApiSettings {
     }
 }
 
-/// The Admin API of one organization, with its key. Sends nothing.
+/// The Admin API of one organization, with its key, for the daemon. Sends nothing.
 pub async fn api(
     organization: &Organization,
     environment: &Environment,
@@ -48,15 +48,34 @@ pub async fn api(
     chance: &Chance,
     requests: Arc<RequestCounts>,
 ) -> anyhow::Result<AdminApi> {
+    let settings = api_settings(organization);
     let key = admin_key(organization, environment).await?;
-    let (clock, chance) = (clock.clone(), chance.clone());
     Ok(AdminApi::new(
-        api_settings(organization),
+        settings,
         key,
-        clock,
-        chance,
+        clock.clone(),
+        chance.clone(),
         requests,
     )?)
+}
+
+/// The same for a command, which takes no request from a daemon beside it.
+pub async fn command_api(
+    organization: &Organization,
+    environment: &Environment,
+    clock: &Clock,
+    requests: Arc<RequestCounts>,
+) -> anyhow::Result<AdminApi> {
+    let settings = ApiSettings {
+        share: Share::Command,
+        ..api_settings(organization)
+    };
+    let key = admin_key(organization, environment).await?;
+    let api = AdminApi::new(settings, key, clock.clone(), Chance::System, requests)?;
+    if let Some(dialect) = organization.dialect {
+        api.set_dialect(dialect);
+    }
+    Ok(api)
 }
 
 /// The admin key, read from where it is now.

@@ -10,6 +10,7 @@ use crate::domain::report::{Actor, CostRow, How, UsedRow, Who};
 use crate::domain::span::HourSpan;
 
 use super::*;
+use proptest::prelude::*;
 
 /// What is asked for in every file: the first three days of November 2026, of the whole organization.
 fn asked(granularity: Granularity) -> Asked {
@@ -178,4 +179,39 @@ fn answers_of_the_older_reports() {
 #[test]
 fn answers_with_lists() {
     check("lists", 25, of_lists);
+}
+
+proptest! {
+    #[test]
+    fn no_answer_makes_it_panic(
+        at in 0_usize..3000,
+        cut in 0_usize..3000,
+        piece in "[-0-9.eE\"{}\\[\\],:a-z]{0,8}",
+    ) {
+        let good = [
+            include_str!("../../../tests/wire/analytics/cost-good.json"),
+            include_str!("../../../tests/wire/analytics/used-good.json"),
+            include_str!("../../../tests/wire/reports/used-good.json"),
+            include_str!("../../../tests/wire/reports/cost-good.json"),
+            include_str!("../../../tests/wire/lists/keys-2023-06-01.json"),
+            include_str!("../../../tests/wire/lists/spend-good.json"),
+        ];
+        for good in good {
+            let mut body = good.as_bytes().to_vec();
+            let at = at.min(body.len());
+            let end = (at + cut % 7).min(body.len());
+            body.splice(at..end, piece.bytes());
+            for body in [&body[..], &body[..cut.min(body.len())]] {
+                for name in ["cost-", "daycost-", "used-"] {
+                    let _ = of_analytics(name, body);
+                }
+                for name in ["cost-", "used-", "hourused-"] {
+                    let _ = of_reports(name, body);
+                }
+                for name in ["me-", "workspaces-", "keys-", "users-", "rates-", "ownrates-", "spend-"] {
+                    let _ = of_lists(name, body);
+                }
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@ use crate::app::wiring;
 use crate::cli::check::verdict::Verdict;
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::{Cell, Column, Format, Sheet, print, shown};
-use crate::clock::{Chance, Clock};
+use crate::clock::Clock;
 use crate::config::organizations::Organization;
 use crate::config::source::Environment;
 use crate::domain::money::{Usd, overage_percent};
@@ -72,7 +72,7 @@ async fn month_to_date(
 ) -> anyhow::Result<Usd> {
     let clock = Clock::system();
     let requests = Arc::new(RequestCounts::default());
-    let api = wiring::api(organization, environment, &clock, &Chance::System, requests).await?;
+    let api = wiring::command_api(organization, environment, &clock, requests).await?;
     if organization.dialect.is_none() {
         api.detect_dialect().await?;
     }

@@ -186,7 +186,7 @@ async fn look(
 ) -> Result<Look, Failure> {
     let (clock, environment) = (&around.clock, around.environment);
     let counts = Arc::new(RequestCounts::default());
-    let api = wiring::api(organization, environment, clock, &Chance::System, counts).await?;
+    let api = wiring::command_api(organization, environment, clock, counts).await?;
     let mut settings = configured::settings(around.config, organization);
     if request.is_sent {
         // All that is decided here is decided at once: there is no company to wait for.

@@ -13,7 +13,7 @@ use crate::app::wiring;
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::progress::Progress;
 use crate::cli::usage::question::{Question, Told};
-use crate::clock::{Chance, Clock};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::organizations::Organization;
 use crate::config::source::Environment;
@@ -52,7 +52,7 @@ async fn ask_one(
 ) -> Result<Told, Failure> {
     let counts = Arc::new(RequestCounts::default());
     let clock = Clock::system();
-    let api = wiring::api(organization, environment, &clock, &Chance::System, counts).await?;
+    let api = wiring::command_api(organization, environment, &clock, counts).await?;
     if organization.dialect.is_none() {
         api.detect_dialect()
             .await
