@@ -31,5 +31,6 @@ mod restart;
 mod rules;
 mod run;
 mod secrets;
+mod service;
 mod simulator;
 mod storm;
