@@ -20,9 +20,14 @@ pub mod families;
 
 pub mod view;
 
-pub mod organization;
 pub mod parts;
 pub mod rules;
+
+pub mod organization;
+
+pub mod fitting;
+
+pub mod people;
 
 pub mod gauges;
 

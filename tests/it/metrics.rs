@@ -154,6 +154,8 @@ fn gauges(renderer: &mut Renderer, watcher: &Watcher, shape: Shape) -> (String, 
 
 const ALL_SERIES: Shape = Shape {
     by_model: true,
+    by_api_key: false,
+    by_user: None,
     max_series: 200_000,
 };
 
