@@ -34,3 +34,6 @@ pub mod gauges;
 pub mod exposition;
 
 pub mod own;
+
+#[cfg(test)]
+mod samples;

@@ -233,3 +233,160 @@ fn teams_of(view: &View<'_>, place: Place, frame: &Frame) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::directory::Presence;
+    use crate::domain::listing::RateLimit;
+    use crate::metrics::samples::{ALL, Made, used};
+
+    /// One part is billed, the other one is not yet.
+    fn made() -> Made {
+        let usd = Usd::from_dollars;
+        let billed = Amounts {
+            spend: usd(90),
+            list: usd(110),
+            priced: usd(100),
+            ..Amounts::ZERO
+        };
+        let running = Amounts {
+            spend: usd(7),
+            estimated: usd(7),
+            priced: usd(7),
+            by_contract: 500,
+            ..Amounts::ZERO
+        };
+        Made::of(&[
+            used("w1", "opus", ("key_1", ""), billed),
+            used("w2", "haiku", ("key_2", ""), running),
+            used("w2", "opus", ("key_2", ""), running),
+            used("", "opus", ("", ""), running),
+        ])
+        .with_workspace("w1", Presence::Listed)
+        .with_workspace("w2", Presence::Gone)
+    }
+
+    #[track_caller]
+    fn check(made: &Made, metric: &str, expected: &[&str]) {
+        assert_eq!(made.shown(metric, ALL), expected, "{metric}");
+    }
+
+    const OF_THE_SERVICE: [&str; 9] = [
+        "anthropic_organization_list_spend_month_usd",
+        "anthropic_rate_limit",
+        "spendwatch_billed_timestamp_seconds",
+        "spendwatch_reconciliation_billed_usd",
+        "spendwatch_reconciliation_estimated_usd",
+        "spendwatch_reconciliation_gap_usd",
+        "spendwatch_reconciliation_gap_ratio",
+        "spendwatch_unpriced_tokens_month",
+        "spendwatch_priority_tokens_month",
+    ];
+
+    #[test]
+    fn what_is_billed_stands_against_what_was_estimated_for_the_same() {
+        let made = made();
+        let month = "anthropic_organization_spend_month_usd";
+        let estimated = "anthropic_organization_estimated_spend_month_usd";
+        check(&made, month, &[" 111"]);
+        check(&made, estimated, &[" 21"]);
+        check(&made, OF_THE_SERVICE[0], &[" 110"]);
+        check(&made, "spendwatch_reconciliation_billed_usd", &[" 90"]);
+        check(&made, "spendwatch_reconciliation_estimated_usd", &[" 100"]);
+        check(&made, "spendwatch_reconciliation_gap_usd", &[" -10"]);
+        check(
+            &made,
+            "spendwatch_reconciliation_gap_ratio",
+            &[" -0.100000"],
+        );
+        let reports = Made {
+            dialect: Some(Dialect::Reports),
+            ..made
+        };
+        check(&reports, estimated, &[" 21"]);
+        check(&reports, "spendwatch_reconciliation_gap_usd", &[" -10"]);
+        check(&reports, OF_THE_SERVICE[0], &[]);
+    }
+
+    #[test]
+    fn nothing_billed_has_no_ratio_and_nothing_read_has_no_bill() {
+        let nothing = Made::of(&[]);
+        for metric in OF_THE_SERVICE {
+            check(&nothing, metric, &[]);
+        }
+        check(
+            &nothing,
+            "anthropic_organization_estimated_spend_month_usd",
+            &[],
+        );
+        let estimate = Amounts {
+            spend: Usd::from_dollars(7),
+            estimated: Usd::from_dollars(7),
+            priced: Usd::from_dollars(7),
+            ..Amounts::ZERO
+        };
+        let made = Made::of(&[used("w1", "opus", ("", ""), estimate)]);
+        check(&made, "spendwatch_reconciliation_gap_usd", &[" 0"]);
+        check(&made, "spendwatch_reconciliation_gap_ratio", &[]);
+    }
+
+    #[test]
+    fn the_guide_dialect_has_no_estimates_and_nothing_of_bills() {
+        let mut made = made();
+        made.dialect = Some(Dialect::Guide);
+        made.billed_until = Some("2026-11-24T08:00:00Z".parse().unwrap());
+        made.listings.rates.insert(None, vec![rate("opus", 5)]);
+        for metric in OF_THE_SERVICE {
+            check(&made, metric, &[]);
+        }
+    }
+
+    fn rate(group: &str, value: u64) -> RateLimit {
+        RateLimit {
+            group: group.to_owned(),
+            limiter: "requests_per_minute".to_owned(),
+            value,
+        }
+    }
+
+    #[test]
+    fn limits_of_use_are_those_of_who_is_there_and_the_lower_of_two() {
+        let mut made = made();
+        let rates = &mut made.listings.rates;
+        rates.insert(None, vec![rate("opus", 50), rate("opus", 40)]);
+        rates.insert(Some("w1".into()), vec![rate("batch", 9)]);
+        rates.insert(Some("w2".into()), vec![rate("batch", 8)]);
+        let limiter = r#"limiter="requests_per_minute""#;
+        check(
+            &made,
+            "anthropic_rate_limit",
+            &[
+                &format!(r#"workspace_id="",model_group="opus",{limiter} 40"#),
+                &format!(r#"workspace_id="w1",model_group="batch",{limiter} 9"#),
+            ],
+        );
+    }
+
+    #[test]
+    fn tokens_without_a_price_and_of_a_contract_are_by_model() {
+        let mut made = made();
+        made.unpriced = [("new-model".into(), 12)].into();
+        made.billed_until = Some("2026-11-24T08:00:00Z".parse().unwrap());
+        check(
+            &made,
+            "spendwatch_unpriced_tokens_month",
+            &[r#"model="new-model" 12"#],
+        );
+        check(
+            &made,
+            "spendwatch_priority_tokens_month",
+            &[r#"model="haiku" 500"#, r#"model="opus" 1000"#],
+        );
+        check(
+            &made,
+            "spendwatch_billed_timestamp_seconds",
+            &[" 1795507200.000"],
+        );
+    }
+}

@@ -432,3 +432,130 @@ fn limits(view: &View<'_>, row: &Row) -> Option<(Option<Usd>, Option<u64>)> {
     let (workspace, _) = view.ground.directory.workspaces.get(id)?;
     Some((workspace.monthly_limit, workspace.requests_per_minute))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::dialect::Dialect;
+    use crate::domain::directory::Presence;
+    use crate::metrics::gauges::Renderer;
+    use crate::metrics::samples::{ALL, Made, of, spend, used};
+
+    const KEYS: &str = "anthropic_api_key_spend_month_usd";
+    const SAVINGS: &str = "anthropic_cache_savings_month_usd";
+    const MONTH: &str = "anthropic_spend_month_usd";
+
+    fn made() -> Made {
+        Made::of(&[
+            used("w1", "opus", ("key_1", ""), spend(5)),
+            used("w1", "haiku", ("key_1", ""), spend(2)),
+            used("w1", "opus", ("key_2", ""), spend(11)),
+            used("w1", "opus", ("", "user_1"), spend(3)),
+            used("w2", "opus", ("key_3", ""), spend(4)),
+            used("gone", "opus", ("key_4", ""), spend(1)),
+            used("", "opus", ("", ""), spend(6)),
+        ])
+        .with_workspace("w1", Presence::Listed)
+        .with_workspace("w2", Presence::Listed)
+        .with_workspace("gone", Presence::Gone)
+        .with_key("key_1", "CI \"x\"")
+    }
+
+    #[test]
+    fn keys_of_a_workspace_sum_to_its_month() {
+        let expected = [
+            r#"workspace_id="w1",api_key_id="key_1",api_key="CI \"x\"" 7"#,
+            r#"workspace_id="w1",api_key_id="key_2",api_key="key_2" 11"#,
+            r#"workspace_id="w1",api_key_id="unattributed",api_key="unattributed" 3"#,
+            r#"workspace_id="w2",api_key_id="key_3",api_key="key_3" 4"#,
+            r#"workspace_id="unattributed",api_key_id="key_4",api_key="key_4" 1"#,
+            r#"workspace_id="unattributed",api_key_id="unattributed",api_key="unattributed" 6"#,
+        ];
+        assert_eq!(made().shown(KEYS, ALL), expected);
+        assert_eq!(by_workspace(KEYS), by_workspace(MONTH));
+    }
+
+    /// By the first label after the organization.
+    fn by_workspace(metric: &str) -> BTreeMap<String, i64> {
+        let mut sums = BTreeMap::new();
+        for sample in made().shown(metric, ALL) {
+            let (workspace, _) = sample.split_once(',').unwrap();
+            let (_, value) = sample.rsplit_once(' ').unwrap();
+            *sums.entry(workspace.to_owned()).or_default() += value.parse::<i64>().unwrap();
+        }
+        sums
+    }
+
+    #[test]
+    fn keys_are_shown_only_where_asked_for_and_told() {
+        let without = Shape {
+            by_api_key: false,
+            ..ALL
+        };
+        assert_eq!(made().shown(KEYS, without), Vec::<String>::new());
+        let guide = Made {
+            dialect: Some(Dialect::Guide),
+            ..made()
+        };
+        assert_eq!(guide.shown(KEYS, ALL), Vec::<String>::new());
+        assert_eq!(guide.shown(SAVINGS, ALL), Vec::<String>::new());
+        let reports = Made {
+            dialect: Some(Dialect::Reports),
+            ..made()
+        };
+        assert_eq!(reports.shown(KEYS, ALL), made().shown(KEYS, ALL));
+    }
+
+    #[test]
+    fn keys_beyond_max_series_are_one() {
+        let narrow = Shape {
+            max_series: 5,
+            ..ALL
+        };
+        let (text, rendered) = made().render(&mut Renderer::default(), narrow);
+        let ends: Vec<String> = of(&text, KEYS)
+            .into_iter()
+            .filter(|sample| !sample.contains("w1") && !sample.contains("unattributed"))
+            .collect();
+        let other = r#"workspace_id="other",api_key_id="other",api_key="other" 4"#;
+        assert_eq!(ends, [other]);
+        assert_eq!(rendered.n_dropped[&Place::ApiKeySpend], 1);
+    }
+
+    #[test]
+    fn a_renamed_key_is_written_again_and_nothing_else() {
+        let mut made = made();
+        let mut renderer = Renderer::default();
+        made.render(&mut renderer, ALL);
+        assert_eq!(made.render(&mut renderer, ALL).1.n_written, 0);
+        made = made.with_key("key_2", "nightly");
+        let (text, rendered) = made.render(&mut renderer, ALL);
+        assert_eq!(rendered.n_written, 1);
+        let renamed = r#"workspace_id="w1",api_key_id="key_2",api_key="nightly" 11"#;
+        assert!(of(&text, KEYS).iter().any(|sample| sample == renamed));
+    }
+
+    #[test]
+    fn savings_are_by_model_and_may_be_below_zero() {
+        let saved = |dollars| Amounts {
+            saved: Usd::from_dollars(dollars),
+            ..spend(1)
+        };
+        let made = Made::of(&[
+            used("w1", "haiku", ("key_1", ""), saved(-3)),
+            used("w1", "haiku", ("key_2", ""), saved(1)),
+            used("w1", "opus", ("key_1", ""), saved(9)),
+        ]);
+        let expected = [
+            r#"workspace_id="w1",workspace="w1",model="haiku" -2"#,
+            r#"workspace_id="w1",workspace="w1",model="opus" 9"#,
+        ];
+        assert_eq!(made.shown(SAVINGS, ALL), expected);
+        let without = Shape {
+            by_model: false,
+            ..ALL
+        };
+        let expected = [r#"workspace_id="w1",workspace="w1",model="" 7"#];
+        assert_eq!(made.shown(SAVINGS, without), expected);
+    }
+}

@@ -105,3 +105,87 @@ fn sample(out: &mut String, view: &View<'_>, id: &str, name: &str, spend: Usd) {
     ];
     Place::UserSpend.family().sample(out, &labels, spend);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::dialect::Dialect;
+    use crate::metrics::gauges::Renderer;
+    use crate::metrics::samples::{ALL, Made, of, spend, used};
+
+    const METRIC: &str = "anthropic_user_spend_month_usd";
+
+    fn made() -> Made {
+        Made::of(&[
+            used("w1", "opus", ("", "user_1"), spend(7)),
+            used("w1", "haiku", ("key_1", ""), spend(3)),
+            used("w2", "opus", ("", "user_1"), spend(1)),
+            used("w2", "opus", ("", "user_2"), spend(2)),
+            used("", "opus", ("", "user_3"), spend(4)),
+        ])
+        .with_person("user_1", "Ada", "ada@example.com")
+        .with_person("user_2", "Bob", "")
+    }
+
+    fn shape(people: People) -> Shape {
+        Shape {
+            by_user: Some(people),
+            ..ALL
+        }
+    }
+
+    #[track_caller]
+    fn check(people: People, expected: &[&str]) {
+        assert_eq!(made().shown(METRIC, shape(people)), expected);
+    }
+
+    #[test]
+    fn people_are_named_as_privacy_says() {
+        let nobody = r#"user_id="unattributed",user="unattributed" 3"#;
+        check(
+            People::Id,
+            &[
+                nobody,
+                r#"user_id="user_1",user="" 8"#,
+                r#"user_id="user_2",user="" 2"#,
+                r#"user_id="user_3",user="" 4"#,
+            ],
+        );
+        check(
+            People::Email,
+            &[
+                nobody,
+                r#"user_id="user_1",user="ada@example.com" 8"#,
+                r#"user_id="user_2",user="Bob" 2"#,
+                r#"user_id="user_3",user="user_3" 4"#,
+            ],
+        );
+        check(People::Hidden, &[r#"user_id="hidden",user="" 14"#, nobody]);
+    }
+
+    #[test]
+    fn nobody_is_shown_unless_asked_for_or_where_the_dialect_tells_nobody() {
+        assert_eq!(made().shown(METRIC, ALL), Vec::<String>::new());
+        for dialect in [Some(Dialect::Guide), Some(Dialect::Reports), None] {
+            let made = Made { dialect, ..made() };
+            assert_eq!(made.shown(METRIC, shape(People::Id)), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn beyond_max_series_the_smallest_are_one() {
+        let narrow = Shape {
+            max_series: 2,
+            ..shape(People::Id)
+        };
+        let mut renderer = Renderer::default();
+        let (text, rendered) = made().render(&mut renderer, narrow);
+        let expected = [
+            r#"user_id="unattributed",user="unattributed" 3"#,
+            r#"user_id="user_1",user="" 8"#,
+            r#"user_id="other",user="other" 6"#,
+        ];
+        assert_eq!(of(&text, METRIC), expected);
+        assert_eq!(rendered.n_dropped[&Place::UserSpend], 2);
+    }
+}
