@@ -184,6 +184,8 @@ async fn replay(stage: &Stage, urls: Vec<String>) -> Duration {
 pub fn publish(watcher: &Watcher, renderer: &mut Renderer) {
     let shape = Shape {
         by_model: true,
+        by_api_key: false,
+        by_user: None,
         max_series: 200_000,
     };
     let rendered = renderer.render(&watcher.view(), shape, true);

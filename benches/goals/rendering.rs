@@ -1,13 +1,15 @@
 //! The gauges of about 100,000 series: written after a cycle, and put together for a scrape.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::directory::Directory;
 use spendwatch::domain::figures::Figures;
 use spendwatch::domain::ground::Ground;
 use spendwatch::domain::ids::OrganizationName;
+use spendwatch::domain::listing::Listings;
 use spendwatch::domain::policy::Policy;
 use spendwatch::domain::privacy::Privacy;
 use spendwatch::domain::span::Hour;
@@ -98,6 +100,7 @@ pub struct Shown {
     organization: OrganizationName,
     directory: Directory,
     figures: Figures,
+    listings: Listings,
     at: Timestamp,
 }
 
@@ -108,6 +111,7 @@ impl Shown {
             organization: organization(),
             directory: made::directory(n_workspaces, at),
             figures: made::figures(&Policy::default(), n_workspaces, at),
+            listings: Listings::default(),
             at,
         }
     }
@@ -126,9 +130,15 @@ impl Shown {
             alerts: Vec::new(),
             is_up: true,
             skew: None,
+            dialect: Some(Dialect::Guide),
+            listings: &self.listings,
+            billed_until: None,
+            unpriced: BTreeMap::new(),
         };
         let shape = Shape {
             by_model: true,
+            by_api_key: false,
+            by_user: None,
             max_series: 1_000_000,
         };
         renderer.render(&view, shape, true)

@@ -20,6 +20,7 @@ pub mod sweeping;
 pub mod remainder;
 pub mod statement;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -156,6 +157,10 @@ impl Watcher {
     /// What the gauges show.
     pub fn view(&self) -> View<'_> {
         let report = self.last_report.as_ref();
+        let unpriced = match self.reports() {
+            None => BTreeMap::new(),
+            Some(_) => self.unpriced_models(),
+        };
         View {
             ground: self.ground(),
             rules: &self.settings.policy.rules,
@@ -163,6 +168,10 @@ impl Watcher {
             alerts: self.alerts.by_slot.values().collect(),
             is_up: report.is_some_and(|report| report.outcome == CycleOutcome::Ok),
             skew: self.api.skew(),
+            dialect: self.dialect(),
+            listings: &self.listings,
+            billed_until: self.engine.billed_until,
+            unpriced,
         }
     }
 

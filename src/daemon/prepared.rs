@@ -56,10 +56,7 @@ pub async fn prepare(
             organization: organization.clone(),
             settings: configured::settings(config, organization),
             schedule: config.poll.schedule.clone(),
-            shape: Shape {
-                by_model: config.metrics.by_model,
-                max_series: config.metrics.max_series,
-            },
+            shape: shape(config),
         });
     }
     let workers =
@@ -74,4 +71,15 @@ pub async fn prepare(
         access,
         keys,
     })
+}
+
+/// Which series there are.
+fn shape(config: &Config) -> Shape {
+    let metrics = config.metrics;
+    Shape {
+        by_model: metrics.by_model,
+        by_api_key: metrics.by_api_key,
+        by_user: metrics.by_user.then(|| config.privacy.in_metrics()),
+        max_series: metrics.max_series,
+    }
 }

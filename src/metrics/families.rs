@@ -36,6 +36,18 @@ pub const ALL: [Family; N_FAMILIES] = [
         "Spend in the newest settled hour.",
     ),
     Family::gauge(
+        "anthropic_cache_savings_month_usd",
+        "How much more this UTC month would have cost without a cache, by list prices; below zero where writing cost more than reading saved.",
+    ),
+    Family::gauge(
+        "anthropic_api_key_spend_month_usd",
+        "Spend of an API key so far in this UTC month. Where the service bills no keys (dialect reports) each has its share by tokens.",
+    ),
+    Family::gauge(
+        "anthropic_user_spend_month_usd",
+        "Spend of a person so far in this UTC month.",
+    ),
+    Family::gauge(
         "spendwatch_data_timestamp_seconds",
         "Up to when the figures are known: the start of the newest complete poll.",
     ),
@@ -48,12 +60,24 @@ pub const ALL: [Family; N_FAMILIES] = [
         "The server's own limit of requests per minute of a workspace.",
     ),
     Family::gauge(
+        "anthropic_rate_limit",
+        "The server's own limits of use, by group of models; workspace_id is empty for those of the organization.",
+    ),
+    Family::gauge(
         "anthropic_organization_spend_today_usd",
         "Spend of the whole organization so far in this UTC day.",
     ),
     Family::gauge(
         "anthropic_organization_spend_month_usd",
         "Spend of the whole organization so far in this UTC month.",
+    ),
+    Family::gauge(
+        "anthropic_organization_estimated_spend_month_usd",
+        "The part of the month's spend that is still an estimate.",
+    ),
+    Family::gauge(
+        "anthropic_organization_list_spend_month_usd",
+        "What is billed of this UTC month before discounts, as the service states it.",
     ),
     Family::gauge(
         "anthropic_organization_spend_recorded_usd",
@@ -78,6 +102,34 @@ pub const ALL: [Family; N_FAMILIES] = [
     Family::gauge(
         "spendwatch_organization_up",
         "Whether the last cycle was complete.",
+    ),
+    Family::gauge(
+        "spendwatch_billed_timestamp_seconds",
+        "Up to when the service has billed; what came later is estimated.",
+    ),
+    Family::gauge(
+        "spendwatch_reconciliation_billed_usd",
+        "What the service has billed of this UTC month.",
+    ),
+    Family::gauge(
+        "spendwatch_reconciliation_estimated_usd",
+        "What was estimated for the part of this UTC month that is billed.",
+    ),
+    Family::gauge(
+        "spendwatch_reconciliation_gap_usd",
+        "Billed minus estimated, of the part of this UTC month that is billed.",
+    ),
+    Family::gauge(
+        "spendwatch_reconciliation_gap_ratio",
+        "The gap as a share of what was estimated.",
+    ),
+    Family::gauge(
+        "spendwatch_unpriced_tokens_month",
+        "Tokens so far in this UTC month of a model whose price is not known: until they are billed, their spend is missing.",
+    ),
+    Family::gauge(
+        "spendwatch_priority_tokens_month",
+        "Tokens of the Priority Tier so far in this UTC month, whose price stands in a contract.",
     ),
     Family::gauge(
         "spendwatch_rule_limit_usd",
@@ -106,7 +158,7 @@ pub const ALL: [Family; N_FAMILIES] = [
     ),
 ];
 
-const N_FAMILIES: usize = 28;
+const N_FAMILIES: usize = 41;
 
 /// A family's place in [`ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,17 +177,30 @@ pub enum Place {
     RequestsMonth,
     RequestsRecorded,
     SpendLastHour,
+    CacheSavings,
+    ApiKeySpend,
+    UserSpend,
     DataTimestamp,
     WorkspaceLimit,
     WorkspaceRequestLimit,
+    RateLimit,
     OrganizationToday,
     OrganizationMonth,
+    OrganizationEstimated,
+    OrganizationList,
     OrganizationRecorded,
     OrganizationLastHour,
     OrganizationLimit,
     TeamToday,
     TeamMonth,
     OrganizationUp,
+    BilledTimestamp,
+    ReconciliationBilled,
+    ReconciliationEstimated,
+    ReconciliationGap,
+    ReconciliationGapRatio,
+    UnpricedTokens,
+    PriorityTokens,
     RuleLimitUsd,
     RuleLimitTokens,
     RuleLimitRequests,
@@ -168,5 +233,17 @@ mod tests {
             "spendwatch_organization_up"
         );
         assert_eq!(Place::Alerts.family().name, "spendwatch_alerts");
+        let check = |place: Place, name| assert_eq!(place.family().name, name);
+        check(Place::UserSpend, "anthropic_user_spend_month_usd");
+        check(Place::RateLimit, "anthropic_rate_limit");
+        check(
+            Place::OrganizationList,
+            "anthropic_organization_list_spend_month_usd",
+        );
+        check(
+            Place::ReconciliationGapRatio,
+            "spendwatch_reconciliation_gap_ratio",
+        );
+        check(Place::PriorityTokens, "spendwatch_priority_tokens_month");
     }
 }

@@ -1,6 +1,5 @@
 //! The gauges of one organization, rendered after a cycle: what did not change is taken over as it was.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -9,9 +8,10 @@ use crate::domain::money::Usd;
 use crate::domain::period::Period;
 use crate::metrics::chunk::{Chunk, Deflater};
 use crate::metrics::families::{ALL, Place};
+use crate::metrics::fitting::{Candidate, fit};
 use crate::metrics::parts::{self, GROUP, OTHER, Row, Shows};
 use crate::metrics::view::{Shape, View};
-use crate::metrics::{organization, rules};
+use crate::metrics::{organization, people, rules};
 
 /// What was rendered last, and of what.
 #[derive(Debug, Default)]
@@ -53,25 +53,32 @@ impl Renderer {
             n_written: 0,
         };
         let rows = parts::rows(view);
+        let keys = parts::stamp_of_keys(view, shape);
         for (place, shows) in parts::FAMILIES {
+            if !parts::is_shown(view, shows, shape) {
+                continue;
+            }
             let (shown, n_dropped) = self.choose(view, &rows, (place, shows), shape);
             if n_dropped > 0 {
                 rendered.n_dropped.insert(place, n_dropped);
             }
             for (number, group) in shown.chunks(GROUP).enumerate() {
+                let stamp = parts::stamp(view, group, shows, shape, keys);
                 let chunk = self.group(
                     view,
                     group,
                     (place, shows, number),
-                    shape,
+                    (shape, stamp),
                     is_text_kept,
                     &mut rendered.n_written,
                 );
                 rendered.pieces[place as usize].push(chunk);
             }
         }
+        let of_people = (Place::UserSpend, self.people(view, shape, &mut rendered));
         for (place, text) in organization::write(view)
             .into_iter()
+            .chain([of_people])
             .chain(rules::write(view))
         {
             let known = self
@@ -94,11 +101,10 @@ impl Renderer {
         view: &View<'_>,
         group: &[Row],
         (place, shows, number): (Place, Shows, usize),
-        shape: Shape,
+        (shape, stamp): (Shape, u64),
         is_text_kept: bool,
         n_written: &mut usize,
     ) -> Arc<Chunk> {
-        let stamp = parts::stamp(view, group, shape);
         let key = (place, number);
         let known = self
             .groups
@@ -121,6 +127,16 @@ impl Renderer {
         };
         self.groups.insert(key, (stamp, Arc::clone(&chunk)));
         chunk
+    }
+
+    fn people(&mut self, view: &View<'_>, shape: Shape, rendered: &mut Rendered) -> String {
+        let before = self.shown.remove(&Place::UserSpend).unwrap_or_default();
+        let (text, shown, n_dropped) = people::write(view, shape, &before);
+        if n_dropped > 0 {
+            self.shown.insert(Place::UserSpend, shown);
+            rendered.n_dropped.insert(Place::UserSpend, n_dropped);
+        }
+        text
     }
 
     /// At most `max_series` of a family: who was shown stays, new ones come by their month's spend, the rest is summed.
@@ -150,40 +166,32 @@ impl Renderer {
         }
         let before = self.shown.remove(&place).unwrap_or_default();
         // The remainder is always shown: it is what makes the parts sum to the whole.
-        let (rest, mut candidates): (Vec<_>, Vec<_>) = rows
+        let (rest, candidates): (Vec<_>, Vec<_>) = rows
             .iter()
             .zip(counts)
             .partition(|(row, _)| row.id == UNATTRIBUTED);
-        candidates.sort_by_key(|(row, _)| {
-            (
-                !before.contains(&row.id),
-                Reverse(month_spend(view, row)),
-                row.id.clone(),
-            )
-        });
         let n_rest: usize = rest.iter().map(|(_, n)| n).sum();
-        let mut room = shape.max_series.saturating_sub(n_rest);
-        let mut other = Row {
-            id: OTHER.to_owned(),
-            name: OTHER.to_owned(),
-            members: Vec::new(),
-        };
-        let (mut shown, mut n_dropped) = (BTreeSet::new(), 0);
-        for (row, n) in candidates {
-            if n <= room {
-                room -= n;
-                shown.insert(row.id.clone());
-            } else {
-                other.members.extend(&row.members);
-                n_dropped += n;
-            }
-        }
+        let candidates = candidates
+            .into_iter()
+            .map(|(row, n_series)| Candidate {
+                id: &row.id,
+                spend: month_spend(view, row),
+                n_series,
+            })
+            .collect();
+        let room = shape.max_series.saturating_sub(n_rest);
+        let (shown, n_dropped) = fit(candidates, &before, room);
         // In the order of all rows, so that groups stay as they are.
         let is_kept = |row: &&Row| row.id == UNATTRIBUTED || shown.contains(&row.id);
         let mut kept: Vec<Row> = rows.iter().filter(is_kept).cloned().collect();
-        kept.push(other);
+        let dropped = rows.iter().filter(|row| !is_kept(row));
+        kept.push(Row {
+            id: OTHER.to_owned(),
+            name: OTHER.to_owned(),
+            members: dropped.flat_map(|row| row.members.clone()).collect(),
+        });
         self.shown.insert(place, shown);
-        (kept, u64::try_from(n_dropped).unwrap_or(u64::MAX))
+        (kept, n_dropped)
     }
 }
 

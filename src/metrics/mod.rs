@@ -20,12 +20,20 @@ pub mod families;
 
 pub mod view;
 
-pub mod organization;
 pub mod parts;
 pub mod rules;
+
+pub mod organization;
+
+pub mod fitting;
+
+pub mod people;
 
 pub mod gauges;
 
 pub mod exposition;
 
 pub mod own;
+
+#[cfg(test)]
+mod samples;

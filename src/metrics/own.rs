@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::domain::ids::{NotifierName, OrganizationName};
 use crate::metrics::counters::Counters;
 use crate::metrics::exposition::Exposition;
+use crate::metrics::families::Place;
 use crate::metrics::parts::FAMILIES;
 use crate::metrics::requests::RequestCounts;
 use crate::metrics::text::{Family, Format, bare};
@@ -70,7 +71,11 @@ pub fn render(
         }
     }
     out.push_str(&DROPPED.header(format));
-    for (place, _) in FAMILIES {
+    for place in FAMILIES
+        .map(|(place, _)| place)
+        .into_iter()
+        .chain([Place::UserSpend])
+    {
         let n = exposition
             .n_dropped()
             .get(&place)

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use jiff::Timestamp;
 
 use crate::domain::frame::Frame;
-use crate::domain::ids::UNATTRIBUTED;
+use crate::domain::ids::{ApiKeyId, UNATTRIBUTED};
 use crate::domain::money::Usd;
 use crate::domain::period::Period;
 use crate::domain::usage::{Amounts, Part, Tokens};
@@ -20,7 +20,7 @@ pub const GROUP: usize = 32;
 pub const OTHER: &str = "other";
 
 /// The families that are written per part, and what each shows.
-pub const FAMILIES: [(Place, Shows); 13] = [
+pub const FAMILIES: [(Place, Shows); 15] = [
     (Place::SpendToday, Shows::Amounts(Over::Today, What::Spend)),
     (Place::SpendMonth, Shows::Amounts(Over::Month, What::Spend)),
     (
@@ -52,6 +52,14 @@ pub const FAMILIES: [(Place, Shows); 13] = [
         Shows::Amounts(Over::Recorded, What::Requests),
     ),
     (Place::SpendLastHour, Shows::LastHour),
+    (
+        Place::CacheSavings,
+        Shows::Amounts(Over::Month, What::Savings),
+    ),
+    (
+        Place::ApiKeySpend,
+        Shows::Amounts(Over::Month, What::SpendOfKeys),
+    ),
     (Place::DataTimestamp, Shows::DataTimestamp),
     (Place::WorkspaceLimit, Shows::Limit),
     (Place::WorkspaceRequestLimit, Shows::RequestLimit),
@@ -92,6 +100,19 @@ pub enum What {
     Tokens,
     /// Over all models.
     Requests,
+    /// What a cache saved, by model.
+    Savings,
+    /// Spend by API key, over all models.
+    SpendOfKeys,
+}
+
+impl What {
+    fn is_by_model(self, shape: Shape) -> bool {
+        match self {
+            What::Spend | What::Tokens | What::Savings => shape.by_model,
+            What::Requests | What::SpendOfKeys => false,
+        }
+    }
 }
 
 /// Parts whose amounts are shown under one id.
@@ -103,6 +124,19 @@ pub struct Row {
     pub name: String,
     /// By index in the figures.
     pub members: Vec<usize>,
+}
+
+/// Whether a family is shown at all.
+pub fn is_shown(view: &View<'_>, shows: Shows, shape: Shape) -> bool {
+    match shows {
+        Shows::Amounts(_, What::Savings) => view.is_detailed(),
+        Shows::Amounts(_, What::SpendOfKeys) => view.is_detailed() && shape.by_api_key,
+        Shows::Amounts(_, What::Spend | What::Tokens | What::Requests)
+        | Shows::LastHour
+        | Shows::DataTimestamp
+        | Shows::Limit
+        | Shows::RequestLimit => true,
+    }
 }
 
 /// The rows of a view: one for each workspace, and one for the remainder where that is known.
@@ -147,12 +181,12 @@ pub fn n_series(view: &View<'_>, row: &Row, shows: Shows, shape: Shape) -> usize
 /// At least as many as a row has in a family: nothing has to be summed for it.
 pub fn max_series(view: &View<'_>, row: &Row, shows: Shows) -> usize {
     let members = row.members.iter();
-    let n_models: usize = members
+    let n_cells: usize = members
         .map(|member| view.figures().recorded(*member).len())
         .sum();
     match shows {
-        Shows::Amounts(_, What::Spend) => n_models,
-        Shows::Amounts(_, What::Tokens) => n_models * N_TOKEN_TYPES,
+        Shows::Amounts(_, What::Spend | What::Savings | What::SpendOfKeys) => n_cells,
+        Shows::Amounts(_, What::Tokens) => n_cells * N_TOKEN_TYPES,
         Shows::Amounts(_, What::Requests)
         | Shows::LastHour
         | Shows::DataTimestamp
@@ -161,10 +195,22 @@ pub fn max_series(view: &View<'_>, row: &Row, shows: Shows) -> usize {
     }
 }
 
-/// What a group's text depends on, but for the time of its data.
-pub fn stamp(view: &View<'_>, rows: &[Row], shape: Shape) -> u64 {
+/// What the names of API keys are, as far as they are shown.
+pub fn stamp_of_keys(view: &View<'_>, shape: Shape) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    if view.is_detailed() && shape.by_api_key {
+        view.ground.directory.keys.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// What a group's text depends on, but for the time of its data; `keys` is the stamp of the names of keys.
+pub fn stamp(view: &View<'_>, rows: &[Row], shows: Shows, shape: Shape, keys: u64) -> u64 {
     let mut hasher = DefaultHasher::new();
     shape.by_model.hash(&mut hasher);
+    if let Shows::Amounts(_, What::SpendOfKeys) = shows {
+        keys.hash(&mut hasher);
+    }
     for row in rows {
         row.id.hash(&mut hasher);
         row.name.hash(&mut hasher);
@@ -196,7 +242,7 @@ pub fn write(
         let value = match shows {
             Shows::Amounts(over, what) => {
                 let cells = cells(view, row, over, what, shape);
-                write_cells(out, place.family(), labels, what, &cells);
+                write_cells(out, place.family(), view, labels, what, &cells);
                 None
             }
             Shows::LastHour => last_hour(view, row).map(|spend| spend.to_string()),
@@ -228,7 +274,7 @@ struct Cell {
 impl Cell {
     fn n_series(&self, what: What) -> usize {
         match what {
-            What::Spend | What::Requests => 1,
+            What::Spend | What::Requests | What::Savings | What::SpendOfKeys => 1,
             What::Tokens => self.tokens().count(),
         }
     }
@@ -256,14 +302,22 @@ fn by_type(tokens: &Tokens) -> [(&'static str, i64); N_TOKEN_TYPES] {
 
 type Cells<'a> = BTreeMap<&'a str, Cell>;
 
-/// Amounts by model, or under an empty one. A model of this or the last month stays with 0: a series that comes and goes
+/// Amounts by model or API key, or under an empty name. A model or key of this or the last month stays with 0: a series that comes and goes
 /// with midnight is of no use.
 fn cells<'a>(view: &View<'a>, row: &Row, over: Over, what: What, shape: Shape) -> Cells<'a> {
     let figures = view.figures();
-    let is_by_model = shape.by_model && what != What::Requests;
+    let is_by_model = what.is_by_model(shape);
+    let is_by_key = what == What::SpendOfKeys;
+    let is_other = row.id == OTHER;
     let name = |cell: u32| {
         if is_by_model {
             figures.cell_at(cell).model.as_str()
+        } else if is_by_key && is_other {
+            // Keys are many: what does not fit is one series.
+            OTHER
+        } else if is_by_key {
+            let key = figures.cell_at(cell).api_key.as_ref();
+            key.map_or(UNATTRIBUTED, ApiKeyId::as_str)
         } else {
             ""
         }
@@ -308,16 +362,23 @@ fn cells<'a>(view: &View<'a>, row: &Row, over: Over, what: What, shape: Shape) -
 fn write_cells(
     out: &mut String,
     family: &Family,
+    view: &View<'_>,
     labels: Labels<'_>,
     what: What,
     cells: &Cells<'_>,
 ) {
     let [organization, id, name] = labels;
-    for (model, cell) in cells {
-        let model = ("model", *model);
+    for (label, cell) in cells {
+        let model = ("model", *label);
         match what {
             What::Spend => family.sample(out, &[organization, id, name, model], cell.now.spend),
             What::Requests => family.sample(out, &labels, cell.now.requests),
+            What::Savings => family.sample(out, &[organization, id, name, model], cell.now.saved),
+            What::SpendOfKeys => {
+                let key = ("api_key", view.ground.directory.key_name(label));
+                let labels = [organization, id, ("api_key_id", *label), key];
+                family.sample(out, &labels, cell.now.spend);
+            }
             What::Tokens => {
                 for (kind, n) in cell.tokens() {
                     family.sample(
@@ -354,7 +415,8 @@ fn as_of(view: &View<'_>, row: &Row) -> Option<Timestamp> {
         .min()
 }
 
-fn seconds(at: Timestamp) -> String {
+/// As Prometheus writes a time.
+pub fn seconds(at: Timestamp) -> String {
     let milliseconds = at.as_millisecond();
     format!("{}.{:03}", milliseconds / 1000, (milliseconds % 1000).abs())
 }
@@ -369,4 +431,131 @@ fn limits(view: &View<'_>, row: &Row) -> Option<(Option<Usd>, Option<u64>)> {
     };
     let (workspace, _) = view.ground.directory.workspaces.get(id)?;
     Some((workspace.monthly_limit, workspace.requests_per_minute))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::dialect::Dialect;
+    use crate::domain::directory::Presence;
+    use crate::metrics::gauges::Renderer;
+    use crate::metrics::samples::{ALL, Made, of, spend, used};
+
+    const KEYS: &str = "anthropic_api_key_spend_month_usd";
+    const SAVINGS: &str = "anthropic_cache_savings_month_usd";
+    const MONTH: &str = "anthropic_spend_month_usd";
+
+    fn made() -> Made {
+        Made::of(&[
+            used("w1", "opus", ("key_1", ""), spend(5)),
+            used("w1", "haiku", ("key_1", ""), spend(2)),
+            used("w1", "opus", ("key_2", ""), spend(11)),
+            used("w1", "opus", ("", "user_1"), spend(3)),
+            used("w2", "opus", ("key_3", ""), spend(4)),
+            used("gone", "opus", ("key_4", ""), spend(1)),
+            used("", "opus", ("", ""), spend(6)),
+        ])
+        .with_workspace("w1", Presence::Listed)
+        .with_workspace("w2", Presence::Listed)
+        .with_workspace("gone", Presence::Gone)
+        .with_key("key_1", "CI \"x\"")
+    }
+
+    #[test]
+    fn keys_of_a_workspace_sum_to_its_month() {
+        let expected = [
+            r#"workspace_id="w1",api_key_id="key_1",api_key="CI \"x\"" 7"#,
+            r#"workspace_id="w1",api_key_id="key_2",api_key="key_2" 11"#,
+            r#"workspace_id="w1",api_key_id="unattributed",api_key="unattributed" 3"#,
+            r#"workspace_id="w2",api_key_id="key_3",api_key="key_3" 4"#,
+            r#"workspace_id="unattributed",api_key_id="key_4",api_key="key_4" 1"#,
+            r#"workspace_id="unattributed",api_key_id="unattributed",api_key="unattributed" 6"#,
+        ];
+        assert_eq!(made().shown(KEYS, ALL), expected);
+        assert_eq!(by_workspace(KEYS), by_workspace(MONTH));
+    }
+
+    /// By the first label after the organization.
+    fn by_workspace(metric: &str) -> BTreeMap<String, i64> {
+        let mut sums = BTreeMap::new();
+        for sample in made().shown(metric, ALL) {
+            let (workspace, _) = sample.split_once(',').unwrap();
+            let (_, value) = sample.rsplit_once(' ').unwrap();
+            *sums.entry(workspace.to_owned()).or_default() += value.parse::<i64>().unwrap();
+        }
+        sums
+    }
+
+    #[test]
+    fn keys_are_shown_only_where_asked_for_and_told() {
+        let without = Shape {
+            by_api_key: false,
+            ..ALL
+        };
+        assert_eq!(made().shown(KEYS, without), Vec::<String>::new());
+        let guide = Made {
+            dialect: Some(Dialect::Guide),
+            ..made()
+        };
+        assert_eq!(guide.shown(KEYS, ALL), Vec::<String>::new());
+        assert_eq!(guide.shown(SAVINGS, ALL), Vec::<String>::new());
+        let reports = Made {
+            dialect: Some(Dialect::Reports),
+            ..made()
+        };
+        assert_eq!(reports.shown(KEYS, ALL), made().shown(KEYS, ALL));
+    }
+
+    #[test]
+    fn keys_beyond_max_series_are_one() {
+        let narrow = Shape {
+            max_series: 5,
+            ..ALL
+        };
+        let (text, rendered) = made().render(&mut Renderer::default(), narrow);
+        let ends: Vec<String> = of(&text, KEYS)
+            .into_iter()
+            .filter(|sample| !sample.contains("w1") && !sample.contains("unattributed"))
+            .collect();
+        let other = r#"workspace_id="other",api_key_id="other",api_key="other" 4"#;
+        assert_eq!(ends, [other]);
+        assert_eq!(rendered.n_dropped[&Place::ApiKeySpend], 1);
+    }
+
+    #[test]
+    fn a_renamed_key_is_written_again_and_nothing_else() {
+        let mut made = made();
+        let mut renderer = Renderer::default();
+        made.render(&mut renderer, ALL);
+        assert_eq!(made.render(&mut renderer, ALL).1.n_written, 0);
+        made = made.with_key("key_2", "nightly");
+        let (text, rendered) = made.render(&mut renderer, ALL);
+        assert_eq!(rendered.n_written, 1);
+        let renamed = r#"workspace_id="w1",api_key_id="key_2",api_key="nightly" 11"#;
+        assert!(of(&text, KEYS).iter().any(|sample| sample == renamed));
+    }
+
+    #[test]
+    fn savings_are_by_model_and_may_be_below_zero() {
+        let saved = |dollars| Amounts {
+            saved: Usd::from_dollars(dollars),
+            ..spend(1)
+        };
+        let made = Made::of(&[
+            used("w1", "haiku", ("key_1", ""), saved(-3)),
+            used("w1", "haiku", ("key_2", ""), saved(1)),
+            used("w1", "opus", ("key_1", ""), saved(9)),
+        ]);
+        let expected = [
+            r#"workspace_id="w1",workspace="w1",model="haiku" -2"#,
+            r#"workspace_id="w1",workspace="w1",model="opus" 9"#,
+        ];
+        assert_eq!(made.shown(SAVINGS, ALL), expected);
+        let without = Shape {
+            by_model: false,
+            ..ALL
+        };
+        let expected = [r#"workspace_id="w1",workspace="w1",model="" 7"#];
+        assert_eq!(made.shown(SAVINGS, without), expected);
+    }
 }

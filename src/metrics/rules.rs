@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use crate::domain::alert::{Alert, State};
 use crate::domain::measure::Measurement;
 use crate::domain::money::Usd;
-use crate::domain::rule::{Gap, Quantity, Rule, Severity, Watch};
+use crate::domain::rule::{Gap, Rule, Severity, Watch};
 use crate::metrics::families::Place;
+use crate::metrics::text::ratio;
 use crate::metrics::view::View;
-
-/// Decimals of a ratio.
-const RATIO: i128 = 1_000_000;
 
 /// All samples, each family's under its place.
 pub fn write(view: &View<'_>) -> Vec<(Place, String)> {
@@ -87,17 +85,6 @@ fn write_measurement(
     }
 }
 
-/// Value over limit with six decimals, cut off; `None` for a limit of 0, of which nothing is a share.
-fn ratio(value: Quantity, limit: Quantity) -> Option<String> {
-    if limit <= 0 {
-        return None;
-    }
-    let millionths = value.checked_mul(RATIO)? / limit;
-    let sign = if millionths < 0 { "-" } else { "" };
-    let (whole, rest) = (millionths.abs() / RATIO, millionths.abs() % RATIO);
-    Some(format!("{sign}{whole}.{rest:06}"))
-}
-
 type Counted<'a> = BTreeMap<(&'a str, Severity, &'static str), u64>;
 
 /// Every severity that a rule has, at 0 where no alert is.
@@ -128,22 +115,5 @@ fn state(alert: &Alert) -> Option<&'static str> {
         State::Pending { .. } => Some("pending"),
         State::Firing { .. } => Some("firing"),
         State::Ended { .. } => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ratio_has_six_decimals_and_a_limit_of_nothing_has_none() {
-        let check = |value, limit, expected: Option<&str>| {
-            assert_eq!(ratio(value, limit).as_deref(), expected);
-        };
-        check(1, 3, Some("0.333333"));
-        check(7, 2, Some("3.500000"));
-        check(-1, 4, Some("-0.250000"));
-        check(0, 5, Some("0.000000"));
-        check(5, 0, None);
     }
 }

@@ -5,6 +5,9 @@
 
 use std::fmt::{Display, Write};
 
+/// Decimals of a ratio.
+const RATIO: i128 = 1_000_000;
+
 /// A metric: its name, what it says, and what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Family {
@@ -88,6 +91,17 @@ pub fn bare(name: &str) -> &str {
     name.strip_suffix("_total").unwrap_or(name)
 }
 
+/// Value over limit with six decimals, cut off; `None` for a limit of 0, of which nothing is a share.
+pub fn ratio(value: i128, limit: i128) -> Option<String> {
+    if limit <= 0 {
+        return None;
+    }
+    let millionths = value.checked_mul(RATIO)? / limit;
+    let sign = if millionths < 0 { "-" } else { "" };
+    let (whole, rest) = (millionths.abs() / RATIO, millionths.abs() % RATIO);
+    Some(format!("{sign}{whole}.{rest:06}"))
+}
+
 /// A label's value, as both formats want it.
 fn escape(out: &mut String, value: &str) {
     if !value.contains(['\\', '"', '\n']) {
@@ -141,5 +155,17 @@ mod tests {
             SPEND.header(Format::OpenMetrics),
             SPEND.header(Format::Text)
         );
+    }
+
+    #[test]
+    fn a_ratio_has_six_decimals_and_a_limit_of_nothing_has_none() {
+        let check = |value, limit, expected: Option<&str>| {
+            assert_eq!(ratio(value, limit).as_deref(), expected);
+        };
+        check(1, 3, Some("0.333333"));
+        check(7, 2, Some("3.500000"));
+        check(-1, 4, Some("-0.250000"));
+        check(0, 5, Some("0.000000"));
+        check(5, 0, None);
     }
 }

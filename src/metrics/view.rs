@@ -1,14 +1,20 @@
 //! What the gauges of one organization are made of: a look at the figures at one moment.
 
-use jiff::SignedDuration;
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::Alert;
+use crate::domain::dialect::Dialect;
 use crate::domain::directory::Presence;
 use crate::domain::figures::Figures;
 use crate::domain::frame::{Frame, FrameKey};
 use crate::domain::ground::Ground;
+use crate::domain::ids::ModelName;
+use crate::domain::listing::Listings;
 use crate::domain::measure::Measurement;
 use crate::domain::period::{Period, Zone};
+use crate::domain::privacy::People;
 use crate::domain::rule::Rule;
 use crate::domain::usage::Part;
 
@@ -26,13 +32,25 @@ pub struct View<'a> {
     pub is_up: bool,
     /// The server's clock minus ours.
     pub skew: Option<SignedDuration>,
+    /// How the service speaks, as far as it is known.
+    pub dialect: Option<Dialect>,
+    /// What the service lists beside usage.
+    pub listings: &'a Listings,
+    /// Up to when the service has billed, where it says so.
+    pub billed_until: Option<Timestamp>,
+    /// Tokens of this month of models without a price; none in the guide dialect, which needs no prices.
+    pub unpriced: BTreeMap<ModelName, i64>,
 }
 
 /// Which series there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// Otherwise the model label is empty and the series are summed.
     pub by_model: bool,
+    /// Whether there are series by API key, where the dialect has them.
+    pub by_api_key: bool,
+    /// Whether there are series by person, where the dialect has them, and by what people are named.
+    pub by_user: Option<People>,
     /// Of one metric.
     pub max_series: usize,
 }
@@ -57,6 +75,19 @@ impl<'a> View<'a> {
     /// The name of the organization.
     pub fn organization(&self) -> &'a str {
         self.ground.organization.as_str()
+    }
+
+    /// Whether the service tells of keys, bills and estimates: the guide dialect has none of them.
+    pub fn is_detailed(&self) -> bool {
+        match self.dialect {
+            Some(Dialect::Analytics | Dialect::Reports) => true,
+            Some(Dialect::Guide) | None => false,
+        }
+    }
+
+    /// Whether the service tells who used something.
+    pub fn tells_people(&self) -> bool {
+        self.dialect == Some(Dialect::Analytics)
     }
 
     /// A UTC frame, the open cut and the closed one.

@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 use spendwatch::app::board::Board;
 use spendwatch::clock::Clock;
 use spendwatch::cycle::state::Watcher;
+use spendwatch::domain::dialect::Dialect;
+use spendwatch::domain::listing::RateLimit;
+use spendwatch::domain::privacy::People;
 use spendwatch::metrics::chunk::gunzip;
 use spendwatch::metrics::gauges::{Rendered, Renderer};
 use spendwatch::metrics::text::Format;
@@ -154,6 +157,8 @@ fn gauges(renderer: &mut Renderer, watcher: &Watcher, shape: Shape) -> (String, 
 
 const ALL_SERIES: Shape = Shape {
     by_model: true,
+    by_api_key: false,
+    by_user: None,
     max_series: 200_000,
 };
 
@@ -290,6 +295,57 @@ async fn an_organization_whose_store_fails_is_not_up_and_keeps_its_figures() {
         shown(),
         before.replace(&format!("{up} 1"), &format!("{up} 0"))
     );
+}
+
+/// The simulator speaks the guide dialect alone, which has none of this.
+#[tokio::test]
+async fn what_the_real_service_tells_is_parsed_by_promtool() {
+    let stage = stage().await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    let limit = RateLimit {
+        group: "claude \"opus\"".to_owned(),
+        limiter: "requests_per_minute".to_owned(),
+        value: 50,
+    };
+    watcher.listings.rates.insert(None, vec![limit]);
+    let view = View {
+        dialect: Some(Dialect::Analytics),
+        billed_until: Some(stage.now()),
+        unpriced: [("claude-new".into(), 7)].into(),
+        ..watcher.view()
+    };
+    let shape = Shape {
+        by_api_key: true,
+        by_user: Some(People::Email),
+        ..ALL_SERIES
+    };
+    let board = Board::default();
+    board.show(
+        &organization(),
+        Renderer::default().render(&view, shape, true),
+    );
+    let pieces = board
+        .exposition()
+        .answer(String::new(), Format::Text, false);
+    let metrics = String::from_utf8(pieces.concat()).unwrap();
+    for series in [
+        "anthropic_organization_estimated_spend_month_usd{organization=\"acme\"} 0",
+        "anthropic_cache_savings_month_usd{organization=\"acme\",workspace_id=\"workspace_0\",workspace=\"Name 0\",model=\"claude-haiku-4-5\"} 0",
+        "anthropic_api_key_spend_month_usd{organization=\"acme\",workspace_id=\"workspace_1\",api_key_id=\"unattributed\",api_key=\"unattributed\"} 60",
+        "anthropic_user_spend_month_usd{organization=\"acme\",user_id=\"unattributed\",user=\"unattributed\"} 112",
+        "anthropic_rate_limit{organization=\"acme\",workspace_id=\"\",model_group=\"claude \\\"opus\\\"\",limiter=\"requests_per_minute\"} 50",
+        "spendwatch_billed_timestamp_seconds{organization=\"acme\"} 1795514700.000",
+        "spendwatch_reconciliation_billed_usd{organization=\"acme\"} 112",
+        "spendwatch_unpriced_tokens_month{organization=\"acme\",model=\"claude-new\"} 7",
+    ] {
+        assert!(
+            metrics.lines().any(|line| line == series),
+            "no {series} in\n{metrics}"
+        );
+    }
+    check_with_promtool(&metrics);
 }
 
 /// Left out where there is no promtool; `scripts/test` says so.
