@@ -102,7 +102,10 @@ async fn analytics_tells_the_truth_by_workspace_and_key() {
     let truth = |id: Option<&str>, span| stage.simulator.world().spent(id, span, stage.now());
     assert_eq!(total(&found).spend, truth(None, billed));
     assert_eq!(total(&found).estimated, Usd::ZERO);
-    assert_eq!(of_part(&found, "wrkspc_a").spend, truth(Some("wrkspc_a"), billed));
+    assert_eq!(
+        of_part(&found, "wrkspc_a").spend,
+        truth(Some("wrkspc_a"), billed)
+    );
     assert_eq!(of_part(&found, "default").spend, truth(Some(""), billed));
     assert_eq!(of_part(&found, "unattributed").spend, Usd::ZERO);
     let keys: Vec<Option<&str>> = found
@@ -135,7 +138,10 @@ async fn reports_tell_the_bill_of_closed_days_and_estimate_the_rest() {
     let truth = |id: Option<&str>, span| stage.simulator.world().spent(id, span, stage.now());
     assert_eq!(total(&found).spend, truth(None, billed));
     assert_eq!(total(&found).estimated, Usd::ZERO);
-    assert_eq!(of_part(&found, "wrkspc_b").spend, truth(Some("wrkspc_b"), billed));
+    assert_eq!(
+        of_part(&found, "wrkspc_b").spend,
+        truth(Some("wrkspc_b"), billed)
+    );
     assert_eq!(of_part(&found, "default").spend, truth(Some(""), billed));
     let is_marked = |cell: &Cell| cell.is_apportioned == cell.api_key.is_some();
     assert!(found.keys().all(|(_, cell)| is_marked(cell)));
