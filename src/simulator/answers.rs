@@ -6,9 +6,9 @@ use jiff::civil::Date;
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::domain::span::{Day, Hour, HourSpan};
+use crate::simulator::paging;
 use crate::simulator::people::Key;
 use crate::simulator::refusal::{Query, Refusal};
-use crate::simulator::paging;
 use crate::simulator::service::{Pages, Service};
 use crate::simulator::wire::{self, Row};
 use crate::simulator::world::World;
@@ -127,7 +127,9 @@ pub fn page_number(world: &mut World, route: Route, query: &Query) -> Option<usi
         };
     }
     let asked = parameters(query, &["limit", "after_id", "workspace_id"]).ok()?;
-    let limit = limit(&asked).ok().filter(|_| route.pages() == Pages::ById)?;
+    let limit = limit(&asked)
+        .ok()
+        .filter(|_| route.pages() == Pages::ById)?;
     let start = start(world, route, &asked).ok()?;
     Some(start / limit + 1)
 }

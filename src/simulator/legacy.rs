@@ -63,7 +63,11 @@ pub fn messages(
     let columns = columns.filter(|name| has_fast_beta || **name != "speed");
     let columns: Vec<(&str, Option<usize>)> =
         columns.map(|name| (*name, place(&groups, name))).collect();
-    paging::of_report(world, "messages", query, (limit, now), |world| {
+    let asked = match has_fast_beta {
+        true => "messages with speed",
+        false => "messages",
+    };
+    paging::of_report(world, asked, query, (limit, now), |world| {
         let lines = world.lines(span, now, now, |id| chosen.has_workspace(id, None));
         let key = |manner: &Manner, _| {
             let is_asked = !manner.model.is_empty() && chosen.has(manner, None);
