@@ -8,7 +8,7 @@ use crate::domain::span::{Hour, HourSpan};
 use crate::simulator::buckets::{Buckets, bounds, cents, list_cents, text};
 use crate::simulator::charges::{Charge, positions, whole};
 use crate::simulator::dimensions::{self, ANALYTICS_CHOICES, Chosen, OF_ANALYTICS};
-use crate::simulator::lines::Manner;
+use crate::simulator::lines::{Manner, Wanted};
 use crate::simulator::paging;
 use crate::simulator::question::{groups, instant, known, limit, one_of, parameter};
 use crate::simulator::refusal::{Query, Refusal};
@@ -102,7 +102,13 @@ pub fn analytics(
             .min(now);
         let default = world.default_workspace.clone();
         let default = default.as_deref();
-        let lines = world.lines(span, watermark, now, |id| chosen.has_workspace(id, default));
+        let wanted = Wanted {
+            hours: span,
+            until: watermark,
+            of: &|id| chosen.has_workspace(id, default),
+            is_by_key: chosen.asks_keys() || dimensions::ask_keys(&form.groups),
+        };
+        let lines = world.lines(&wanted, now);
         let parts = match form.is_divided() {
             true => positions,
             false => whole,

@@ -46,6 +46,15 @@ pub const OF_ANALYTICS: [&str; 20] = [
     "claude_tag_user_id",
 ];
 
+/// Those that look at keys.
+const OF_KEYS: [&str; 5] = [
+    "api_key_id",
+    "actor",
+    "actor_id",
+    "actor_type",
+    "account_id",
+];
+
 /// A parameter that chooses, the dimension it looks at, and its words, if it has but a few.
 pub type Choice = (&'static str, &'static str, Option<&'static [&'static str]>);
 
@@ -124,6 +133,11 @@ impl Chosen {
         })
     }
 
+    /// Whether keys matter to it.
+    pub fn asks_keys(&self) -> bool {
+        self.0.iter().any(|(of, _)| OF_KEYS.contains(of))
+    }
+
     /// Whether anything of a workspace is wanted.
     pub fn has_workspace(&self, id: &str, default: Option<&str>) -> bool {
         let told = if id.is_empty() {
@@ -134,6 +148,11 @@ impl Chosen {
         let mut by_workspace = self.0.iter().filter(|(of, _)| *of == "workspace_id");
         by_workspace.all(|(_, wanted)| wanted.iter().any(|id| id == told))
     }
+}
+
+/// Whether keys matter to any of these dimensions.
+pub fn ask_keys(dimensions: &[String]) -> bool {
+    dimensions.iter().any(|of| OF_KEYS.contains(&of.as_str()))
 }
 
 /// What stands in a row for a dimension; `default` is how the default workspace is called.

@@ -7,7 +7,7 @@ use crate::domain::span::{Day, Hour, HourSpan};
 use crate::simulator::buckets::{Buckets, bounds, cents, text};
 use crate::simulator::charges::{Charge, positions, whole};
 use crate::simulator::dimensions::{self, Chosen, MESSAGES_CHOICES, OF_MESSAGES};
-use crate::simulator::lines::Manner;
+use crate::simulator::lines::{Manner, Wanted};
 use crate::simulator::paging;
 use crate::simulator::question::{groups, instant, known, limit, one_of, parameter};
 use crate::simulator::refusal::{Query, Refusal};
@@ -68,7 +68,13 @@ pub fn messages(
         false => "messages",
     };
     paging::of_report(world, asked, query, (limit, now), |world| {
-        let lines = world.lines(span, now, now, |id| chosen.has_workspace(id, None));
+        let wanted = Wanted {
+            hours: span,
+            until: now,
+            of: &|id| chosen.has_workspace(id, None),
+            is_by_key: chosen.asks_keys() || dimensions::ask_keys(&groups),
+        };
+        let lines = world.lines(&wanted, now);
         let key = |manner: &Manner, _| {
             let is_asked = !manner.model.is_empty() && chosen.has(manner, None);
             let of = |name: &String| dimensions::value(manner, name, None);
@@ -144,7 +150,13 @@ pub fn cost_report(world: &mut World, query: &Query, now: Timestamp) -> Result<S
             end: span.end.min(billed_until),
             ..span
         };
-        let lines = world.lines(billed, now, now, |_| true);
+        let wanted = Wanted {
+            hours: billed,
+            until: now,
+            of: &|_| true,
+            is_by_key: false,
+        };
+        let lines = world.lines(&wanted, now);
         let key = |manner: &Manner, charge| {
             manner.is_billed().then(|| {
                 let id = dimensions::value(manner, "workspace_id", None);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
-use crate::domain::span::{Day, Hour, HourSpan};
+use crate::domain::span::{Hour, HourSpan};
 use crate::simulator::living::begun;
 use crate::simulator::spending::Stream;
 use crate::simulator::world::{Detail, Models, Used, World};
@@ -52,6 +52,18 @@ pub struct Lines {
     pub lines: Vec<Line>,
 }
 
+/// What lines are wanted, so that no others are made.
+pub struct Wanted<'a> {
+    /// Of these hours.
+    pub hours: HourSpan,
+    /// Up to this moment. Of the hour in which it lies only half of the money is told, unless it is now.
+    pub until: Timestamp,
+    /// Whether anything of a workspace is wanted.
+    pub of: &'a dyn Fn(&str) -> bool,
+    /// Whether keys matter; where they do not, what they share is one line.
+    pub is_by_key: bool,
+}
+
 /// One workspace, with all that is to be known of it for every hour.
 struct Home<'a> {
     id: &'a str,
@@ -72,57 +84,45 @@ struct Names<'a> {
 }
 
 impl World {
-    /// The lines of some workspaces in some hours up to a moment. Of the hour in which `until` lies only half of the money
-    /// is told.
-    pub fn lines(
-        &mut self,
-        hours: HourSpan,
-        until: Timestamp,
-        now: Timestamp,
-        is_asked: impl Fn(&str) -> bool,
-    ) -> Lines {
-        let is_cut = until < now;
-        let told_until = self.as_of(until.min(now));
-        self.lived_until = self.lived_until.max(Some(Hour::of(told_until)));
-        let mut begun = begun(hours, told_until);
+    /// The lines that are wanted, as they are known now.
+    pub fn lines(&mut self, wanted: &Wanted<'_>, now: Timestamp) -> Lines {
+        let is_cut = wanted.until < now;
+        let until = self.as_of(wanted.until.min(now));
+        self.lived_until = self.lived_until.max(Some(Hour::of(until)));
+        let mut begun = begun(wanted.hours, until);
         if is_cut {
-            begun.end = begun.end.min(Hour::ceil(until)).max(begun.start);
+            begun.end = begun.end.min(Hour::ceil(wanted.until)).max(begun.start);
         }
         let mut names = Names::of(self.models.iter().map(|(model, _)| model.as_str()));
-        let mut homes = self.homes(begun, told_until, &is_asked);
+        let mut homes = self.homes(wanted, begun, until);
         let mut told = Lines::default();
         let mut used = Vec::new();
         for hour in (begun.start.count()..begun.end.count()).map(Hour::from_count) {
-            let first = told.lines.len();
+            let divisor = if is_cut && hour == Hour::of(wanted.until) {
+                2
+            } else {
+                1
+            };
             for home in &mut homes {
-                self.use_of(home, &mut names, &mut used, hour, told_until);
-                home.tell(&mut told, &mut names, &mut used, hour);
-            }
-            if is_cut && hour == Hour::of(until) {
-                let of_hour = told.lines[first..].iter_mut();
-                of_hour.for_each(|line| line.used.micros /= 2);
+                self.use_of(home, &mut names, &mut used, hour, until);
+                home.tell(&mut told, &mut names, &mut used, hour, divisor);
             }
         }
-        self.correct(&mut told, hours, told_until, is_asked);
+        self.correct(&mut told, wanted, until);
         told
     }
 
     /// Whoever may have used something in these hours.
-    fn homes<'a>(
-        &'a self,
-        hours: HourSpan,
-        now: Timestamp,
-        is_asked: &impl Fn(&str) -> bool,
-    ) -> Vec<Home<'a>> {
+    fn homes<'a>(&'a self, wanted: &Wanted<'_>, hours: HourSpan, now: Timestamp) -> Vec<Home<'a>> {
         let mut keys: HashMap<&str, Vec<&str>> = HashMap::new();
-        for key in &self.keys {
+        for key in self.keys.iter().filter(|_| wanted.is_by_key) {
             let home = key.workspace.as_deref().unwrap_or_default();
             keys.entry(home).or_default().push(&key.id);
         }
         let habits = self.streams.keys();
         let wild = self.runaways.iter().map(|runaway| &runaway.workspace);
         let everyone: BTreeSet<&String> = habits.chain(self.used.keys()).chain(wild).collect();
-        let asked = everyone.into_iter().filter(|id| is_asked(id));
+        let asked = everyone.into_iter().filter(|id| (wanted.of)(id));
         let home = |id: &'a String| {
             let mut wild: BTreeMap<Hour, Vec<(&str, Used)>> = BTreeMap::new();
             for runaway in self.runaways.iter().filter(|of| of.workspace == *id) {
@@ -171,18 +171,10 @@ impl World {
         }
     }
 
-    fn correct(
-        &self,
-        told: &mut Lines,
-        hours: HourSpan,
-        until: Timestamp,
-        is_asked: impl Fn(&str) -> bool,
-    ) {
-        let is_told = |id: &str, day: Day| {
-            is_asked(id) && hours.contains(day.first_hour()) && day.start() < until
-        };
+    fn correct(&self, told: &mut Lines, wanted: &Wanted<'_>, until: Timestamp) {
         for ((workspace, day), micros) in &self.day_extra {
-            if !is_told(workspace, *day) {
+            let is_told = wanted.hours.contains(day.first_hour()) && day.start() < until;
+            if !is_told || !(wanted.of)(workspace) {
                 continue;
             }
             told.lines.push(Line {
@@ -205,14 +197,20 @@ impl World {
 }
 
 impl<'a> Home<'a> {
-    /// What was told in detail as it was, and the rest among the workspace's keys.
+    /// What was told in detail as it was, and the rest among the workspace's keys; money divided before it is shared, so
+    /// that its sum does not hang on the keys.
     fn tell(
         &mut self,
         told: &mut Lines,
         names: &mut Names<'a>,
         used: &mut [(usize, Used)],
         hour: Hour,
+        divisor: i64,
     ) {
+        let divided = |used: Used| Used {
+            micros: used.micros / divisor,
+            ..used
+        };
         let details = self.details.and_then(|hours| hours.get(&hour));
         for (name, detail, part) in details.into_iter().flatten() {
             let model = names.place(name);
@@ -221,7 +219,7 @@ impl<'a> Home<'a> {
                 told.manners.push(manner(id, name, detail.clone()));
                 told.manners.len() - 1
             });
-            push(told, hour, manner, *part);
+            push(told, hour, manner, divided(*part));
             if let Some((_, whole)) = used.iter_mut().find(|(of, _)| *of == model) {
                 *whole = whole.minus(part);
             }
@@ -230,7 +228,7 @@ impl<'a> Home<'a> {
         let n = i64::try_from(n_keys).expect("keys fit 64 bits");
         for (model, rest) in used.iter().filter(|(_, rest)| *rest != Used::default()) {
             let first = self.first(told, *model, names.all[*model]);
-            let (even, last) = rest.shares(n);
+            let (even, last) = divided(*rest).shares(n);
             for key in 0..n_keys - 1 {
                 push(told, hour, first + key, even);
             }
