@@ -6,9 +6,10 @@ use jiff::civil::Date;
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::domain::span::{Day, Hour, HourSpan};
+use crate::simulator::paging;
 use crate::simulator::people::Key;
 use crate::simulator::refusal::{Query, Refusal};
-use crate::simulator::service::Service;
+use crate::simulator::service::{Pages, Service};
 use crate::simulator::wire::{self, Row};
 use crate::simulator::world::World;
 
@@ -77,15 +78,12 @@ impl Route {
         }
     }
 
-    /// Whether its answer comes in pages.
-    pub fn is_list(self) -> bool {
+    /// How its answer comes in pages.
+    pub fn pages(self) -> Pages {
         match self {
-            Route::Workspaces | Route::Users | Route::Keys => true,
-            Route::Organization
-            | Route::Me
-            | Route::Usage
-            | Route::Service(_)
-            | Route::WriteOnly => false,
+            Route::Workspaces | Route::Users | Route::Keys => Pages::ById,
+            Route::Service(service) => service.pages(),
+            Route::Organization | Route::Me | Route::Usage | Route::WriteOnly => Pages::None,
         }
     }
 }
@@ -118,10 +116,20 @@ pub fn answer(
     }
 }
 
-/// Which page of a list is asked for; the first is 1.
+/// Which page is asked for; the first is 1. Of the real service's lists only the first one is known.
 pub fn page_number(world: &mut World, route: Route, query: &Query) -> Option<usize> {
+    if let Route::Service(service) = route {
+        let is_first = query.iter().all(|(name, _)| name != "after_id");
+        return match service.pages() {
+            Pages::None => None,
+            Pages::ById => is_first.then_some(1),
+            Pages::ByCursor => Some(paging::number(query)),
+        };
+    }
     let asked = parameters(query, &["limit", "after_id", "workspace_id"]).ok()?;
-    let limit = limit(&asked).ok().filter(|_| route.is_list())?;
+    let limit = limit(&asked)
+        .ok()
+        .filter(|_| route.pages() == Pages::ById)?;
     let start = start(world, route, &asked).ok()?;
     Some(start / limit + 1)
 }

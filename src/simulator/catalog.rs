@@ -2,21 +2,35 @@
 
 use serde_json::{Value, json};
 
+use crate::simulator::dimensions::ORGANIZATION;
+use crate::simulator::paging::{self, Rows};
+use crate::simulator::people::{Key, User};
+use crate::simulator::question::{is_true, known, one_of, parameter, values};
 use crate::simulator::refusal::{Query, Refusal};
 use crate::simulator::speech::Head;
 use crate::simulator::world::{Workspace, World};
 
 const CREATED_AT: &str = "2025-01-01T00:00:00Z";
-/// Rows of a page when none are asked for.
-const DEFAULT_LIMIT: usize = 20;
-/// Most rows of a page.
-const MAX_LIMIT: usize = 1000;
+/// The older version has fields that the newer one has not.
+const OLDER_VERSION: &str = "2023-06-01";
+/// Most workspaces that may be named.
+const MOST_IDS: usize = 100;
+const ROLES: [&str; 5] = ["user", "claude_code_user", "developer", "billing", "admin"];
+const KEY_STATES: [&str; 4] = ["active", "inactive", "archived", "expired"];
+const RATE_GROUPS: [&str; 6] = [
+    "model_group",
+    "batch",
+    "token_count",
+    "files",
+    "skills",
+    "web_search",
+];
+const SPEND_SCOPES: [&str; 3] = ["organization", "workspace", "usage_tier"];
 
 /// `GET /v1/organizations/me`.
 pub fn me(query: &Query) -> Result<String, Refusal> {
     known(query, &[])?;
-    let id = "7d0c2f6e-0000-4000-8000-000000000001";
-    Ok(json!({"id": id, "type": "organization", "name": "Simulated Inc."}).to_string())
+    Ok(json!({"id": ORGANIZATION, "type": "organization", "name": "Simulated Inc."}).to_string())
 }
 
 /// `GET …/workspaces`.
@@ -32,26 +46,26 @@ pub fn workspaces(world: &World, query: &Query) -> Result<String, Refusal> {
             "ids[]",
         ],
     )?;
+    let ids = values(query, "ids[]");
+    if ids.len() > MOST_IDS {
+        return Err(Refusal::bad("more than 100 ids[]"));
+    }
     let default = world.default_workspace.clone().map(|id| Workspace {
         id,
         name: "Default".to_owned(),
         ..Workspace::default()
     });
-    let mut rows: Vec<(String, Value)> = Vec::new();
-    if is_true(query, "include_default") {
-        rows.extend(
-            default
-                .iter()
-                .map(|of| (of.id.clone(), workspace(of, false))),
-        );
-    }
-    let live = world.workspaces.iter();
-    rows.extend(live.map(|of| (of.id.clone(), workspace(of, false))));
-    if is_true(query, "include_archived") {
-        let archived = world.archived.iter();
-        rows.extend(archived.map(|of| (of.id.clone(), workspace(of, true))));
-    }
-    page(query, rows)
+    let has_default = is_true(query, "include_default")?;
+    let has_archived = is_true(query, "include_archived")?;
+    let default = default.iter().filter(|_| has_default);
+    let live = default.chain(&world.workspaces).map(|of| (of, false));
+    let archived = world.archived.iter().filter(|_| has_archived);
+    let all = live.chain(archived.map(|of| (of, true)));
+    let asked = all.filter(|(of, _)| ids.is_empty() || ids.contains(&of.id.as_str()));
+    let rows: Rows = asked
+        .map(|(of, is_archived)| (of.id.clone(), workspace(of, is_archived)))
+        .collect();
+    paging::by_id(query, &rows)
 }
 
 fn workspace(of: &Workspace, is_archived: bool) -> Value {
@@ -71,12 +85,29 @@ pub fn users(world: &World, query: &Query) -> Result<String, Refusal> {
         query,
         &["limit", "after_id", "before_id", "email", "roles[]"],
     )?;
-    let row = |user: &crate::simulator::people::User| {
+    let roles = values(query, "roles[]");
+    if let Some(role) = roles.iter().find(|role| !ROLES.contains(role)) {
+        return Err(Refusal::bad(format!("roles[] cannot be {role}")));
+    }
+    let email = parameter(query, "email");
+    let asked = world.users.iter().filter(|user| {
+        email.is_none_or(|email| email == user.email)
+            && (roles.is_empty() || roles.contains(&role(user)))
+    });
+    let row = |user: &User| {
         let told = json!({"type": "user", "id": user.id, "email": user.email, "name": user.name,
-            "role": "developer", "added_at": CREATED_AT});
+            "role": role(user), "added_at": CREATED_AT});
         (user.id.clone(), told)
     };
-    page(query, world.users.iter().map(row).collect())
+    paging::by_id(query, &asked.map(row).collect())
+}
+
+/// A Console organization has admins where the guide has owners.
+fn role(user: &User) -> &str {
+    match user.role.as_str() {
+        "owner" => "admin",
+        role => role,
+    }
 }
 
 /// `GET …/api_keys`.
@@ -90,118 +121,142 @@ pub fn keys(world: &World, query: &Query, head: &Head) -> Result<String, Refusal
         "created_by_user_id",
     ];
     known(query, &parameters)?;
-    let row = |key: &crate::simulator::people::Key| {
-        let home = key
-            .workspace
-            .clone()
-            .or_else(|| world.default_workspace.clone());
+    let status = one_of(query, "status", &KEY_STATES)?;
+    let home = |key: &Key| {
+        let home = key.workspace.clone();
+        home.or_else(|| world.default_workspace.clone())
+    };
+    let workspace = parameter(query, "workspace_id");
+    let made_by = parameter(query, "created_by_user_id");
+    let asked = world.keys.iter().filter(|key| {
+        status.is_none_or(|status| status == key.status)
+            && workspace.is_none_or(|id| home(key).as_deref() == Some(id))
+            && made_by.is_none_or(|id| id == key.created_by)
+    });
+    let row = |key: &Key| {
         let mut told = json!({"type": "api_key", "id": key.id, "name": key.name, "status": key.status,
             "created_at": CREATED_AT, "expires_at": null, "partial_key_hint": "sk-ant-api03-Ab1...9xAA",
             "created_by": {"id": key.created_by, "type": "user"}, "principal": null,
-            "scope": {"type": "workspace", "workspace_id": home}});
-        if head.version == "2023-06-01" {
+            "scope": {"type": "workspace", "workspace_id": home(key)}});
+        if head.version == OLDER_VERSION {
             told["workspace_id"] = json!(key.workspace);
         }
         (key.id.clone(), told)
     };
-    page(query, world.keys.iter().map(row).collect())
+    paging::by_id(query, &asked.map(row).collect())
 }
 
-/// `GET …/rate_limits`, and that of a workspace.
+/// `GET …/rate_limits`: the organization's.
 pub fn rate_limits(world: &World, query: &Query, head: &Head) -> Result<String, Refusal> {
-    known(
-        query,
-        &["group_type", "model", "limit", "page", "include_inherited"],
-    )?;
-    if let Some(id) = &head.workspace
-        && world.default_workspace.as_ref() != Some(id)
-        && !world.workspaces.iter().any(|workspace| workspace.id == *id)
-    {
+    known(query, &["group_type", "model", "limit", "page"])?;
+    let rows = limits_of(world, query, None)?;
+    let told = rows.iter().map(|(place, group, limiter, value)| {
+        let limits = json!([{"type": limiter, "value": value}]);
+        rate_limit(head, place, group, &limits)
+    });
+    paging::by_cursor("rate_limits", query, &told.collect::<Vec<Value>>())
+}
+
+/// `GET …/workspaces/{id}/rate_limits`: what it has for itself, and, where that is asked for, what it inherits.
+pub fn workspace_rate_limits(
+    world: &World,
+    query: &Query,
+    head: &Head,
+    id: &str,
+) -> Result<String, Refusal> {
+    let parameters = ["group_type", "model", "limit", "page", "include_inherited"];
+    known(query, &parameters)?;
+    let has_inherited = is_true(query, "include_inherited")?;
+    let is_listed = world.workspaces.iter().any(|of| of.id == id);
+    if !is_listed && world.default_workspace.as_deref() != Some(id) {
         return Err(Refusal::not_found("no such workspace"));
     }
-    let rows = world
-        .rate_limits
-        .iter()
-        .filter(|(of, ..)| *of == head.workspace);
-    let told = rows.enumerate().map(|(n, (_, group, limiter, value))| {
-        let mut told = json!({"type": "rate_limit", "id": format!("rl_{n}"),
-            "group": {"type": "model_group", "id": group, "display_name": group}, "models": [group],
-            "limits": [{"type": limiter, "value": value}]});
-        if head.version == "2023-06-01" {
-            told["group_type"] = json!("model_group");
-        }
-        if let Some(id) = &head.workspace {
-            told["workspace_id"] = json!(id);
-            told["limits"][0]["org_limit"] = json!(value * 2);
-            told["limits"][0]["source"] = json!({"type": "workspace"});
-        }
+    let own = limits_of(world, query, Some(id))?;
+    let inherited = limits_of(world, query, None)?;
+    let of_organization = |group: &str, limiter: &str| {
+        let mut same = inherited.iter();
+        same.find(|(_, of, kind, _)| (of.as_str(), kind.as_str()) == (group, limiter))
+    };
+    let row = |place: &str, group: &str, limiter: &str, value: u64, source: &str| {
+        let limit = of_organization(group, limiter).map(|(.., value)| value);
+        let limits = json!([{"type": limiter, "value": value, "org_limit": limit,
+            "source": {"type": source}}]);
+        let mut told = rate_limit(head, place, group, &limits);
+        told["workspace_id"] = json!(id);
+        told["rate_limit_id"] = json!(place);
         told
+    };
+    let mut told: Vec<Value> = Vec::new();
+    for (place, group, limiter, value) in &own {
+        told.push(row(place, group, limiter, *value, "workspace"));
+    }
+    for (place, group, limiter, value) in inherited.iter().filter(|_| has_inherited) {
+        let is_overridden = own
+            .iter()
+            .any(|(_, of, kind, _)| (of, kind) == (group, limiter));
+        if !is_overridden {
+            told.push(row(place, group, limiter, *value, "organization"));
+        }
+    }
+    paging::by_cursor(&format!("rate_limits of {id}"), query, &told)
+}
+
+/// Id, model group, limiter and value of what is asked for.
+fn limits_of(
+    world: &World,
+    query: &Query,
+    of: Option<&str>,
+) -> Result<Vec<(String, String, String, u64)>, Refusal> {
+    // Nothing here has a limit of any other kind of group.
+    let kind = one_of(query, "group_type", &RATE_GROUPS)?;
+    let is_kind = kind.is_none_or(|kind| kind == "model_group");
+    let model = parameter(query, "model");
+    let all = world.rate_limits.iter().enumerate();
+    let asked = all.filter(|(_, (workspace, group, ..))| {
+        is_kind && workspace.as_deref() == of && model.is_none_or(|model| model == group)
     });
-    let data: Vec<Value> = told.collect();
-    Ok(json!({"data": data, "next_page": null}).to_string())
+    let told = asked.map(|(place, (_, group, limiter, value))| {
+        let id = format!("rl_{place}");
+        (id, group.clone(), limiter.clone(), *value)
+    });
+    Ok(told.collect())
+}
+
+fn rate_limit(head: &Head, id: &str, group: &str, limits: &Value) -> Value {
+    let mut told = json!({"type": "rate_limit", "id": id, "models": [group], "limits": limits,
+        "group": {"type": "model_group", "id": group, "display_name": group}});
+    if head.version == OLDER_VERSION {
+        told["group_type"] = json!("model_group");
+    }
+    told
 }
 
 /// `GET …/spend_limits`.
 pub fn spend_limits(world: &World, query: &Query) -> Result<String, Refusal> {
     known(query, &["scope_type[]", "workspace_id", "limit", "page"])?;
-    let row = |(workspace, cents): &(Option<String>, i64)| {
+    let scopes = values(query, "scope_type[]");
+    if let Some(scope) = scopes.iter().find(|scope| !SPEND_SCOPES.contains(scope)) {
+        return Err(Refusal::bad(format!("scope_type[] cannot be {scope}")));
+    }
+    let asked_for = parameter(query, "workspace_id");
+    let all = world.spend_limits.iter().enumerate();
+    let asked = all.filter(|(_, (workspace, _))| {
+        let scope = match workspace {
+            Some(_) => "workspace",
+            None => "organization",
+        };
+        (scopes.is_empty() || scopes.contains(&scope))
+            && asked_for.is_none_or(|id| workspace.as_deref() == Some(id))
+    });
+    let row = |(place, (workspace, cents)): (usize, &(Option<String>, i64))| {
         let scope = match workspace {
             Some(id) => json!({"type": "workspace", "workspace_id": id}),
             None => json!({"type": "organization"}),
         };
-        json!({"type": "spend_limit", "id": "spl_1", "scope": scope, "period": "monthly", "amount": cents.to_string(),
-            "currency": "USD", "is_enabled": true, "created_at": CREATED_AT, "updated_at": CREATED_AT})
+        json!({"type": "spend_limit", "id": format!("spl_{place}"), "scope": scope, "period": "monthly",
+            "amount": cents.to_string(), "currency": "USD", "is_enabled": true,
+            "created_at": CREATED_AT, "updated_at": CREATED_AT})
     };
-    let data: Vec<Value> = world.spend_limits.iter().map(row).collect();
-    Ok(json!({"data": data, "next_page": null}).to_string())
-}
-
-/// Refuses what it does not know.
-pub fn known(query: &Query, names: &[&str]) -> Result<(), Refusal> {
-    let mut seen = std::collections::BTreeSet::new();
-    for (name, _) in query {
-        if !names.contains(&name.as_str()) {
-            return Err(Refusal::bad(format!("unknown parameter {name}")));
-        }
-        if !seen.insert(name) && !name.ends_with("[]") {
-            return Err(Refusal::bad(format!("{name} is given twice")));
-        }
-    }
-    Ok(())
-}
-
-/// A parameter that is given once.
-pub fn parameter<'a>(query: &'a Query, name: &str) -> Option<&'a str> {
-    let found = query.iter().find(|(of, _)| of == name);
-    found.map(|(_, value)| value.as_str())
-}
-
-fn is_true(query: &Query, name: &str) -> bool {
-    parameter(query, name) == Some("true")
-}
-
-fn page(query: &Query, rows: Vec<(String, Value)>) -> Result<String, Refusal> {
-    let limit = match parameter(query, "limit").map(str::parse) {
-        None => DEFAULT_LIMIT,
-        Some(Ok(limit @ 1..=MAX_LIMIT)) => limit,
-        Some(_) => return Err(Refusal::bad("limit must be within 1 and 1000")),
-    };
-    if parameter(query, "before_id").is_some() {
-        return Err(Refusal::bad("before_id is not simulated"));
-    }
-    let start = match parameter(query, "after_id") {
-        None => 0,
-        Some(after) => {
-            let place = rows.iter().position(|(id, _)| id == after);
-            place.ok_or_else(|| Refusal::bad("after_id is unknown"))? + 1
-        }
-    };
-    let of_page: Vec<&(String, Value)> = rows.iter().skip(start).take(limit).collect();
-    let id = |row: Option<&&(String, Value)>| row.map(|(id, _)| id.clone());
-    let data: Vec<&Value> = of_page.iter().map(|(_, row)| row).collect();
-    Ok(json!({
-        "data": data, "has_more": start + limit < rows.len(),
-        "first_id": id(of_page.first()), "last_id": id(of_page.last()),
-    })
-    .to_string())
+    let told: Vec<Value> = asked.map(row).collect();
+    paging::by_cursor("spend_limits", query, &told)
 }

@@ -7,8 +7,9 @@ use crate::domain::span::HourSpan;
 /// Where a fault strikes: the call and, for usage, the workspace; `None` is all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FaultOn {
-    /// `organizations`, `workspaces`, `users`, `api_keys`, `usage`; and, only where it is named, `me`: the probe for
-    /// another dialect.
+    /// `organizations`, `workspaces`, `users`, `api_keys`, `usage`; of the real service also `messages`, `cost_report`,
+    /// `analytics_usage`, `analytics_cost`, `rate_limits`, `workspace_rate_limits`, `spend_limits`; and, only where it is
+    /// named, `me`: the probe for another dialect.
     pub endpoint: Option<&'static str>,
     /// A workspace's id; the whole is `""`.
     pub workspace: Option<String>,
@@ -106,11 +107,11 @@ pub enum Fault {
     Redirect,
     /// A redirect to this address.
     RedirectTo(String),
-    /// A list that has `has_more` for ever, with new ids.
+    /// A list that has `has_more` for ever, with new ids; a report that does, with new cursors.
     EndlessPages,
-    /// A list that has `has_more` on a page without rows.
+    /// A list or report that has `has_more` on a page without rows.
     EmptyPage,
-    /// A list whose every page is the first one.
+    /// A list or report whose every page is the first one.
     SamePage,
     /// A list or usage without any rows, as if there were none.
     NoRows,

@@ -18,6 +18,7 @@ use crate::simulator::edit;
 use crate::simulator::faults::Fault;
 use crate::simulator::refusal::Query;
 use crate::simulator::reply::Reply;
+use crate::simulator::service::Pages;
 use crate::simulator::shared::Shared;
 
 /// The answer to a request that a fault strikes; `usual` gives the right answer to a query.
@@ -71,20 +72,11 @@ pub async fn faulty(
         Fault::Padded(n_bytes) => usual(query)
             .edited(|body| format!("{body}{}", " ".repeat(n_bytes)))
             .into_response(),
-        Fault::EndlessPages if route.is_list() => {
-            let after = query.iter().find(|(name, _)| name == "after_id");
-            let number = after.map(|(_, id)| endless_number(id) + 1);
-            first_page(query, usual)
-                .edited(|body| endless_page(body, number))
-                .into_response()
-        }
-        Fault::EmptyPage if route.is_list() => first_page(query, usual)
-            .edited(|body| with_more(&no_rows(body)))
-            .into_response(),
-        Fault::SamePage if route.is_list() => {
-            first_page(query, usual).edited(with_more).into_response()
-        }
-        Fault::EndlessPages | Fault::EmptyPage | Fault::SamePage => usual(query).into_response(),
+        Fault::EndlessPages => paged(route, query, usual, endless_page),
+        Fault::EmptyPage => paged(route, query, usual, |body, number| {
+            with_more(&no_rows(body), number)
+        }),
+        Fault::SamePage => paged(route, query, usual, |body, _| with_more(body, None)),
         Fault::NoRows => usual(query).edited(no_rows).into_response(),
         Fault::MissingRows(hours) => edited_rows(usual(query), |rows| {
             rows.retain(|row| start_of(row).is_none_or(|start| !hours.contains(start)));
@@ -103,9 +95,23 @@ pub async fn faulty(
 /// A piece of a body.
 type Piece = Result<Bytes, Infallible>;
 
-fn first_page(query: &Query, usual: impl Fn(&Query) -> Reply) -> Reply {
-    let is_kept = |(name, _): &&(String, String)| name != "after_id";
-    usual(&query.iter().filter(is_kept).cloned().collect())
+/// The first page, edited; `number` is which one was asked for after it: 1, 2, …
+fn paged(
+    route: Route,
+    query: &Query,
+    usual: impl Fn(&Query) -> Reply,
+    edit: impl FnOnce(&str, Option<u64>) -> String,
+) -> Response {
+    let cursor = match route.pages() {
+        Pages::None => return usual(query).into_response(),
+        Pages::ById => "after_id",
+        Pages::ByCursor => "page",
+    };
+    let asked = query.iter().find(|(name, _)| name == cursor);
+    let number = asked.map(|(_, id)| endless_number(id) + 1);
+    let is_kept = |(name, _): &&(String, String)| name != cursor;
+    let first = usual(&query.iter().filter(is_kept).cloned().collect());
+    first.edited(|body| edit(body, number)).into_response()
 }
 
 fn edited_rows(reply: Reply, change: impl FnOnce(&mut Vec<String>)) -> Response {
@@ -114,31 +120,36 @@ fn edited_rows(reply: Reply, change: impl FnOnce(&mut Vec<String>)) -> Response 
         .into_response()
 }
 
-fn with_more(body: &str) -> String {
-    edit::with_field(body, "has_more", "true")
+/// More is promised: where pages go by a cursor, under one that was never told, or else always under the same.
+fn with_more(body: &str, number: Option<u64>) -> String {
+    let next = format!("\"endless_{}\"", number.unwrap_or(0));
+    let body = edit::with_field(body, "next_page", &next);
+    edit::with_field(&body, "has_more", "true")
 }
 
 fn no_rows(body: &str) -> String {
     let body = edit::with_rows(body, Vec::clear);
     let body = edit::with_field(&body, "has_more", "false");
+    let body = edit::with_field(&body, "next_page", "null");
     let body = edit::with_field(&body, "first_id", "null");
     edit::with_field(&body, "last_id", "null")
 }
 
-/// The first page as it is, and after it (`number`: 1, 2, …) one row at a time under an id that was never told.
+/// The first page as it is, and after it (`number`: 1, 2, …) one row at a time; in a list under an id that was never told.
 fn endless_page(body: &str, number: Option<u64>) -> String {
+    let body = with_more(body, number);
     let Some(number) = number else {
-        return with_more(body);
+        return body;
     };
     let id = format!("\"endless_{number}\"");
-    let body = edit::with_rows(body, |rows| {
+    let body = edit::with_rows(&body, |rows| {
         rows.truncate(1);
         for row in rows {
             *row = edit::with_field(row, "id", &id);
         }
     });
     let body = edit::with_field(&body, "first_id", &id);
-    with_more(&edit::with_field(&body, "last_id", &id))
+    edit::with_field(&body, "last_id", &id)
 }
 
 /// Which endless page ends with an id; the first page is 0.
@@ -150,7 +161,8 @@ fn endless_number(id: &str) -> u64 {
 /// The first hour of a usage row of hours or days.
 fn start_of(row: &str) -> Option<Hour> {
     let row: serde_json::Value = serde_json::from_str(row).ok()?;
-    let date = row.get("date")?.as_str()?;
+    let date = row.get("date").or_else(|| row.get("starting_at"))?;
+    let date = date.as_str()?;
     let start = match date.len() {
         10 => format!("{date}T00:00:00Z"),
         _ => date.to_owned(),

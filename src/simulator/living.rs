@@ -177,26 +177,39 @@ impl World {
         if self.is_forgotten(workspace, hour) {
             return;
         }
-        let into = now.duration_since(hour.start()).as_secs();
-        let into = into.clamp(0, SECONDS_OF_AN_HOUR);
-        for stream in streams.iter().filter(|of| of.hours.contains(hour)) {
-            let whole = spending::spend(self.seed, &stream.habit, stream.salt, hour);
-            let micros = whole * into / SECONDS_OF_AN_HOUR;
-            if micros > 0 {
-                let (_, prices) = &self.models[stream.model];
-                sums[stream.model] += Used::worth(prices, micros);
+        for stream in streams {
+            if let Some(used) = self.used_by_stream(stream, hour, now) {
+                sums[stream.model] += used;
             }
         }
     }
 
-    fn is_forgotten(&self, workspace: &str, hour: Hour) -> bool {
+    /// What a habit used in an hour up to `now`.
+    pub(super) fn used_by_stream(
+        &self,
+        stream: &Stream,
+        hour: Hour,
+        now: Timestamp,
+    ) -> Option<Used> {
+        if !stream.hours.contains(hour) {
+            return None;
+        }
+        let into = now.duration_since(hour.start()).as_secs();
+        let into = into.clamp(0, SECONDS_OF_AN_HOUR);
+        let whole = spending::spend(self.seed, &stream.habit, stream.salt, hour);
+        let micros = whole * into / SECONDS_OF_AN_HOUR;
+        let (_, prices) = &self.models[stream.model];
+        (micros > 0).then(|| Used::worth(prices, micros))
+    }
+
+    pub(super) fn is_forgotten(&self, workspace: &str, hour: Hour) -> bool {
         let spans = self.forgotten.get(workspace);
         spans.is_some_and(|spans| spans.iter().any(|span| span.contains(hour)))
     }
 }
 
 /// Hours that have begun.
-fn begun(hours: HourSpan, now: Timestamp) -> HourSpan {
+pub(super) fn begun(hours: HourSpan, now: Timestamp) -> HourSpan {
     let end = hours.end.min(Hour::of(now).plus(1));
     HourSpan {
         start: hours.start,

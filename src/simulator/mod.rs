@@ -12,18 +12,30 @@ pub mod spending;
 
 pub mod refusal;
 pub mod speech;
+pub mod told;
 
 pub mod world;
 
+pub mod exact;
 pub mod runaways;
 
-pub mod lines;
 pub mod living;
 pub mod scenes;
 pub mod wire;
 
+pub mod lines;
+
+pub mod buckets;
+pub mod charges;
+pub mod question;
+
+pub mod dimensions;
+pub mod paging;
+pub mod sums;
+
+pub mod analytics;
 pub mod catalog;
-pub mod reports;
+pub mod legacy;
 
 pub mod service;
 

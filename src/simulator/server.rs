@@ -49,7 +49,9 @@ fn note(shared: &Shared, parts: &Parts) {
 /// The route of a request that may be answered.
 fn admitted(shared: &Shared, parts: &Parts) -> Result<Route, Box<Reply>> {
     let refused = |refusal: Refusal| Box::new(Reply::refusal(&refusal));
+    let speaks = lock(&shared.world).speaks;
     let key = parts.headers.get("x-api-key").map(HeaderValue::as_bytes);
+    let key = key.or_else(|| bearer(parts).filter(|_| speaks != Speaks::Guide));
     if !key.is_some_and(|key| lock(&shared.key).equals(key)) {
         return Err(refused(Refusal {
             status: 401,
@@ -58,9 +60,9 @@ fn admitted(shared: &Shared, parts: &Parts) -> Result<Route, Box<Reply>> {
             is_final: false,
         }));
     }
-    if !parts.headers.contains_key("anthropic-version")
-        || !parts.headers.contains_key(header::CONTENT_TYPE)
-    {
+    // The real service wants the type of a body where there is one.
+    let is_typed = parts.headers.contains_key(header::CONTENT_TYPE) || speaks != Speaks::Guide;
+    if !parts.headers.contains_key("anthropic-version") || !is_typed {
         let message = "anthropic-version and content-type are required";
         return Err(refused(Refusal::bad(message)));
     }
@@ -80,6 +82,12 @@ fn admitted(shared: &Shared, parts: &Parts) -> Result<Route, Box<Reply>> {
         Box::new(Reply::refusal(&refusal).with_header(header::RETRY_AFTER, seconds.to_string()))
     })?;
     Ok(route)
+}
+
+/// The key in `authorization`.
+fn bearer(parts: &Parts) -> Option<&[u8]> {
+    let value = parts.headers.get(header::AUTHORIZATION)?.as_bytes();
+    value.strip_prefix(b"Bearer ")
 }
 
 async fn respond(shared: &Arc<Shared>, route: Route, query: &Query, head: &Head) -> Response {

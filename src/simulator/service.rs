@@ -2,15 +2,27 @@
 
 use jiff::Timestamp;
 
+use crate::simulator::analytics::Report;
 use crate::simulator::refusal::{Query, Refusal};
 use crate::simulator::speech::{Head, Speaks};
 use crate::simulator::world::World;
-use crate::simulator::{catalog, reports};
+use crate::simulator::{analytics, catalog, legacy};
 
 /// The beta of the newer reports.
 const ANALYTICS_BETA: &str = "analytics-usage-cost-2026-08-24";
 /// The beta of limits of spend.
 const SPEND_LIMITS_BETA: &str = "spend-limit-reads-2026-09-26";
+
+/// How an answer comes in pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pages {
+    /// It does not.
+    None,
+    /// `after_id`, `has_more`.
+    ById,
+    /// `page`, `next_page`.
+    ByCursor,
+}
 
 /// A path of the real service, below `/v1/organizations`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +72,21 @@ impl Service {
         }
     }
 
+    /// How its answer comes in pages.
+    pub fn pages(self) -> Pages {
+        match self {
+            Service::Me => Pages::None,
+            Service::Workspaces | Service::Users | Service::Keys => Pages::ById,
+            Service::Messages
+            | Service::CostReport
+            | Service::AnalyticsUsage
+            | Service::AnalyticsCost
+            | Service::RateLimits
+            | Service::WorkspaceRateLimits
+            | Service::SpendLimits => Pages::ByCursor,
+        }
+    }
+
     /// As faults name it.
     pub fn name(self) -> &'static str {
         match self {
@@ -97,8 +124,10 @@ pub fn answer(
         Service::Workspaces => catalog::workspaces(world, query),
         Service::Users => catalog::users(world, query),
         Service::Keys => catalog::keys(world, query, head),
-        Service::RateLimits | Service::WorkspaceRateLimits => {
-            catalog::rate_limits(world, query, head)
+        Service::RateLimits => catalog::rate_limits(world, query, head),
+        Service::WorkspaceRateLimits => {
+            let id = head.workspace.as_deref().unwrap_or_default();
+            catalog::workspace_rate_limits(world, query, head, id)
         }
         Service::SpendLimits => {
             real.spend_limits.check()?;
@@ -107,21 +136,21 @@ pub fn answer(
         }
         Service::Messages => {
             real.reports.check()?;
-            reports::messages(world, query, head, now)
+            legacy::messages(world, query, head, now)
         }
         Service::CostReport => {
             real.reports.check()?;
-            reports::cost_report(world, query, now)
+            legacy::cost_report(world, query, now)
         }
         Service::AnalyticsUsage => {
             real.analytics.check()?;
             needs(head, ANALYTICS_BETA)?;
-            reports::analytics(world, query, false, now)
+            analytics::analytics(world, query, Report::Usage, now)
         }
         Service::AnalyticsCost => {
             real.analytics.check()?;
             needs(head, ANALYTICS_BETA)?;
-            reports::analytics(world, query, true, now)
+            analytics::analytics(world, query, Report::Cost, now)
         }
     }
 }

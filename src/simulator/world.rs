@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::money::Usd;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::simulator::people::{Key, User};
 use crate::simulator::speech::Speaks;
 use crate::simulator::spending::{self, Habit, Prices, Stream};
+use crate::simulator::told::Told;
 
 /// One workspace as the API lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,7 +50,7 @@ pub struct Used {
 }
 
 /// By whom and how something was used, as the real service tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Detail {
     /// The key's id.
     pub api_key: Option<String>,
@@ -104,18 +104,14 @@ impl Used {
         self
     }
 
-    /// One of `n` equal shares; the last one takes what is left over.
-    #[must_use]
-    pub fn share(mut self, n: i64, is_last: bool) -> Used {
-        for figure in self.figures() {
-            let even = *figure / n;
-            *figure = if is_last {
-                *figure - even * (n - 1)
-            } else {
-                even
-            };
+    /// Of `n` equal shares all but the last, and the last, which takes what is left over.
+    pub fn shares(self, n: i64) -> (Used, Used) {
+        let (mut even, mut last) = (self, self);
+        for (even, last) in even.figures().into_iter().zip(last.figures()) {
+            *even /= n;
+            *last -= *even * (n - 1);
         }
-        self
+        (even, last)
     }
 
     /// Tokens and requests that go with a spend, by list prices.
@@ -135,10 +131,15 @@ impl Used {
 
 impl std::ops::AddAssign for Used {
     fn add_assign(&mut self, other: Used) {
-        let mut other = other;
-        for (mine, theirs) in self.figures().into_iter().zip(other.figures()) {
-            *mine += *theirs;
-        }
+        // Field by field: this is the innermost step of every report.
+        self.micros += other.micros;
+        self.input += other.input;
+        self.output += other.output;
+        self.cache_read += other.cache_read;
+        self.requests += other.requests;
+        self.cache_write_5m += other.cache_write_5m;
+        self.cache_write_1h += other.cache_write_1h;
+        self.web_searches += other.web_searches;
     }
 }
 
@@ -234,8 +235,9 @@ pub struct World {
     /// Workspace (`None`: the organization) and cents a month.
     pub spend_limits: Vec<(Option<String>, i64)>,
     /// The newest reports that were told, by their question and moment: the pages that follow come from there.
-    pub(super) told: Vec<(u64, Timestamp, Arc<[String]>)>,
-    pub(super) details: BTreeMap<(String, Hour, String), Vec<(Detail, Used)>>,
+    pub(super) told: Vec<(u64, Timestamp, Arc<Told>)>,
+    /// By workspace and hour: what was used of a model in one manner; it is within `used` too.
+    pub(super) details: BTreeMap<String, BTreeMap<Hour, Vec<(String, Detail, Used)>>>,
     pub(super) seed: u64,
     /// Every model with a habit, and its prices; streams have an index into it.
     pub(super) models: Vec<(String, Prices)>,
@@ -362,61 +364,4 @@ impl World {
         });
         self.closed.clear();
     }
-
-    /// Spends exactly so much, in USD with up to six decimals; negative for a correction downward.
-    pub fn spend(&mut self, workspace: &str, model: &str, at: Timestamp, usd: &str) {
-        let micros = micros(usd);
-        let used = Used {
-            micros,
-            input: micros / 3,
-            output: micros / 15,
-            requests: 1,
-            ..Used::default()
-        };
-        self.use_exactly(workspace, model, at, used);
-    }
-
-    /// Uses exactly so much.
-    pub fn use_exactly(&mut self, workspace: &str, model: &str, at: Timestamp, used: Used) {
-        let models = self
-            .used
-            .entry(workspace.to_owned())
-            .or_default()
-            .entry(Hour::of(at))
-            .or_default();
-        *models.entry(model.to_owned()).or_default() += used;
-    }
-
-    /// A day's row says so much more than its hours.
-    pub fn correct_day(&mut self, workspace: &str, day: Day, usd: &str) {
-        *self
-            .day_extra
-            .entry((workspace.to_owned(), day))
-            .or_default() += micros(usd);
-    }
-
-    /// Rows vanish as if they had never been. What habits will use later is not touched.
-    pub fn forget(&mut self, workspace: &str, hours: HourSpan) {
-        if let Some(rows) = self.used.get_mut(workspace) {
-            rows.retain(|hour, _| !hours.contains(*hour));
-        }
-        let end = self
-            .lived_until
-            .map_or(hours.end, |until| until.min(hours.end));
-        let lived = HourSpan { end, ..hours };
-        if !lived.is_empty() {
-            self.forgotten
-                .entry(workspace.to_owned())
-                .or_default()
-                .push(lived);
-            self.closed.clear();
-        }
-    }
-}
-
-/// USD with up to six decimals; panics on anything else, as only tests write such texts.
-fn micros(usd: &str) -> i64 {
-    let pico = Usd::parse(usd).expect("an amount").pico();
-    assert!(pico % 1_000_000 == 0, "`{usd}` has more than six decimals");
-    i64::try_from(pico / 1_000_000).expect("a sane amount")
 }

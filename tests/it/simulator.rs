@@ -2,6 +2,7 @@
 
 mod faults;
 mod manners;
+mod service;
 
 use std::time::Duration;
 
@@ -63,6 +64,14 @@ impl Answer {
 }
 
 fn request(simulator: &Simulator, method: Method, path: &str) -> RequestBuilder {
+    bare(simulator, method, path)
+        .header("x-api-key", simulator.key().expose())
+        .header("anthropic-version", "2023-06-01")
+        .header("content-type", "application/json")
+}
+
+/// Without any header.
+fn bare(simulator: &Simulator, method: Method, path: &str) -> RequestBuilder {
     let url = format!("{}{path}", simulator.base_url());
     let waits = Outbound {
         connect_timeout: Duration::from_secs(10),
@@ -71,11 +80,7 @@ fn request(simulator: &Simulator, method: Method, path: &str) -> RequestBuilder 
         ca_file: None,
     };
     let client = outbound::client_for(&waits, &url.parse().unwrap()).unwrap();
-    client
-        .request(method, url)
-        .header("x-api-key", simulator.key().expose())
-        .header("anthropic-version", "2023-06-01")
-        .header("content-type", "application/json")
+    client.request(method, url)
 }
 
 async fn send(request: RequestBuilder) -> reqwest::Result<Answer> {
