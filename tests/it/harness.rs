@@ -53,6 +53,8 @@ pub struct Stage {
     pub max_requests_per_minute: u32,
     pub max_concurrency: usize,
     pub dialect: Dialect,
+    /// The watcher asks for the dialect instead.
+    pub is_auto: bool,
     pub prices: Arc<Prices>,
     /// Where the watcher asks, in place of the simulator itself.
     pub asks: Option<String>,
@@ -74,6 +76,7 @@ impl Stage {
             max_requests_per_minute: 0,
             max_concurrency: 2,
             dialect: Dialect::Guide,
+            is_auto: false,
             prices: Arc::new(prices::built_in()),
             asks: None,
         }
@@ -112,7 +115,7 @@ impl Stage {
         };
         Settings {
             organization: organization(),
-            dialect: Some(self.dialect),
+            dialect: (!self.is_auto).then_some(self.dialect),
             prices: Arc::clone(&self.prices),
             privacy: Privacy::default(),
             max_concurrency: self.max_concurrency,
@@ -192,6 +195,24 @@ impl Stage {
     pub async fn cycle(&self, watcher: &mut Watcher) -> Report {
         let deadline = Clock::Manual(self.clock.clone()).running() + Duration::from_mins(5);
         watcher.cycle(self.now(), deadline).await.unwrap()
+    }
+
+    /// One cycle that has so many minutes, which pass while it waits for its turn to ask.
+    pub async fn cycle_in_time(&self, watcher: &mut Watcher, minutes: u64) -> Report {
+        let slot = self.now();
+        let deadline = Clock::Manual(self.clock.clone()).running() + Duration::from_mins(minutes);
+        let mut cycle = std::pin::pin!(watcher.cycle(slot, deadline));
+        loop {
+            tokio::select! {
+                biased;
+                report = &mut cycle => return report.unwrap(),
+                () = tokio::task::yield_now() => {}
+            }
+            // One waits for the deadline, another for its turn.
+            if self.clock.n_waiting() > 1 {
+                self.clock.advance(Duration::from_secs(1));
+            }
+        }
     }
 
     /// Minutes pass, then one cycle.

@@ -4,17 +4,23 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
+use spendwatch::cycle::state::Watcher;
 use spendwatch::domain::dialect::Dialect;
+use spendwatch::domain::ids::WorkspaceId;
+use spendwatch::domain::knowledge::Figure;
+use spendwatch::domain::matcher::{Glob, Team};
 use spendwatch::domain::money::Usd;
+use spendwatch::domain::rule::{Gap, Watch};
 use spendwatch::domain::span::{Hour, HourSpan};
+use spendwatch::domain::subject::SubjectKind;
 use spendwatch::domain::usage::{Amounts, Cell, Part};
 use spendwatch::metrics::counters::CycleOutcome;
 use spendwatch::simulator::people::{Key, User};
-use spendwatch::simulator::speech::{Real, Speaks};
-use spendwatch::simulator::world::World;
+use spendwatch::simulator::speech::{Access, Real, Speaks};
+use spendwatch::simulator::world::{Detail, Used, World};
 use spendwatch::store::Store;
 
-use crate::harness::{Stage, at, hours, organization};
+use crate::harness::{Stage, at, hours, organization, rule};
 
 const SONNET: &str = "claude-sonnet-4-5";
 const HAIKU: &str = "claude-haiku-4-5";
@@ -153,4 +159,503 @@ async fn reports_tell_the_bill_of_closed_days_and_estimate_the_rest() {
     assert_eq!(found.spend, found.estimated);
     let gap = (found.spend - truth(None, today)).abs();
     assert!(gap < Usd::parse("0.01").unwrap(), "{gap}");
+}
+
+/// What a ledger has in all, against the truth.
+async fn gap(stage: &Stage, store: &Store, span: HourSpan) -> Usd {
+    let truth = stage.simulator.world().spent(None, span, stage.now());
+    (total(&sums(store, span).await).spend - truth).abs()
+}
+
+/// All requests but for limits of use, which are read a few at a time.
+fn n_seen(stage: &Stage) -> usize {
+    let seen = stage.simulator.seen();
+    let is_counted = |path: &str| !path.ends_with("/rate_limits");
+    seen.iter().filter(|seen| is_counted(seen.route())).count()
+}
+
+fn n_asked(stage: &Stage, route: &str) -> usize {
+    let seen = stage.simulator.seen();
+    seen.iter()
+        .filter(|seen| seen.route().ends_with(route))
+        .count()
+}
+
+#[tokio::test]
+async fn a_steady_cycle_of_analytics_asks_since_the_watermark_alone() {
+    let mut world = world();
+    world.refreshed_until = Some(at("2026-11-24T11:40:00Z"));
+    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    stage.simulator.forget_seen();
+    // Nothing was billed since: one look at the bill, three questions for the estimate.
+    let report = stage.cycle_after(5, &mut watcher).await;
+    assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.troubles);
+    assert_eq!(n_asked(&stage, "/analytics/cost"), 1);
+    assert_eq!(n_asked(&stage, "/analytics/usage"), 0);
+    assert_eq!(n_asked(&stage, "/usage_report/messages"), 3);
+    assert_eq!(n_seen(&stage), 4, "{:?}", stage.simulator.seen());
+    // Two more hours are billed.
+    stage.simulator.world().refreshed_until = Some(at("2026-11-24T13:10:00Z"));
+    stage.simulator.forget_seen();
+    stage.cycle_after(5, &mut watcher).await;
+    assert_eq!(n_asked(&stage, "/analytics/cost"), 1);
+    assert_eq!(
+        n_asked(&stage, "/analytics/usage"),
+        2,
+        "in fast mode and in all"
+    );
+    assert_eq!(n_asked(&stage, "/usage_report/messages"), 3);
+    assert_eq!(n_seen(&stage), 6, "{:?}", stage.simulator.seen());
+    let billed = hours("2026-11-24T00:00:00Z", "2026-11-24T13:00:00Z");
+    assert_eq!(gap(&stage, &store, billed).await, Usd::ZERO);
+    assert_eq!(total(&sums(&store, billed).await).estimated, Usd::ZERO);
+    assert_eq!(stage.simulator.n_not_get(), 0);
+}
+
+#[tokio::test]
+async fn a_steady_cycle_of_reports_asks_three_questions() {
+    let stage = stage(world(), Dialect::Reports, "2026-11-24T13:05:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    stage.simulator.forget_seen();
+    let report = stage.cycle_after(5, &mut watcher).await;
+    assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.troubles);
+    assert_eq!(n_seen(&stage), 3, "{:?}", stage.simulator.seen());
+    assert_eq!(n_asked(&stage, "/usage_report/messages"), 3);
+}
+
+/// Days of cycles with corrections, a bill that comes late, hours that are billed one after the other.
+async fn weeks(dialect: Dialect) {
+    let mut world = world();
+    world.refresh_lag = SignedDuration::from_hours(3);
+    world.bill_lag = SignedDuration::from_hours(9);
+    let stage = stage(world, dialect, "2026-11-18T22:05:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    for step in 0..110 {
+        match step {
+            30 => {
+                let day = spendwatch::domain::span::Day::of(at("2026-11-16T00:00:00Z"));
+                stage.simulator.world().correct_day("wrkspc_a", day, "3.25");
+            }
+            50 => {
+                let moment = at("2026-11-15T05:00:00Z");
+                let mut world = stage.simulator.world();
+                world.spend("wrkspc_b", HAIKU, moment, "7.123456");
+                world.run_code("wrkspc_a", at("2026-11-18T05:00:00Z"), 1_234_567);
+            }
+            _ => {}
+        }
+        let report = stage.cycle_after(65, &mut watcher).await;
+        assert_eq!(report.troubles, Vec::<String>::new(), "step {step}");
+        assert_eq!(report.outcome, CycleOutcome::Ok, "step {step}");
+    }
+    // It is the 23rd, 21:15: all closed days have their bills.
+    let closed = hours("2026-11-01T00:00:00Z", "2026-11-23T00:00:00Z");
+    assert_eq!(gap(&stage, &store, closed).await, Usd::ZERO);
+    assert_eq!(total(&sums(&store, closed).await).estimated, Usd::ZERO);
+    for day in 10..23 {
+        let day = hours(
+            &format!("2026-11-{day}T00:00:00Z"),
+            &format!("2026-11-{}T00:00:00Z", day + 1),
+        );
+        assert_eq!(gap(&stage, &store, day).await, Usd::ZERO, "{day:?}");
+    }
+    let open = until_now("2026-11-23T00:00:00Z", &stage);
+    let tolerance = Usd::parse("0.02").unwrap();
+    assert!(gap(&stage, &store, open).await < tolerance);
+    // A restart loads what memory had.
+    let month = watcher.unpriced_models();
+    drop(watcher);
+    let again = stage.watcher(&store).await;
+    assert_eq!(again.unpriced_models(), month);
+}
+
+#[tokio::test]
+async fn weeks_of_analytics_end_at_the_truth() {
+    weeks(Dialect::Analytics).await;
+}
+
+#[tokio::test]
+async fn weeks_of_reports_end_at_the_truth() {
+    weeks(Dialect::Reports).await;
+}
+
+#[tokio::test]
+async fn a_leap_from_analytics_to_reports_and_back_loses_and_doubles_nothing() {
+    let mut world = world();
+    world.refresh_lag = SignedDuration::from_hours(2);
+    let mut stage = stage(world, Dialect::Analytics, "2026-11-20T10:05:00Z").await;
+    let store = stage.open_store();
+    for (dialect, n_cycles) in [
+        (Dialect::Analytics, 30),
+        (Dialect::Reports, 40),
+        (Dialect::Analytics, 40),
+    ] {
+        stage.dialect = dialect;
+        let mut watcher = stage.watcher(&store).await;
+        for step in 0..n_cycles {
+            let report = stage.cycle_after(65, &mut watcher).await;
+            assert_eq!(
+                report.troubles,
+                Vec::<String>::new(),
+                "{dialect}, step {step}"
+            );
+        }
+        let closed_end = Hour::of(stage.now()).day().first_hour();
+        let closed = HourSpan {
+            start: Hour::of(at("2026-11-01T00:00:00Z")),
+            end: closed_end,
+        };
+        assert_eq!(gap(&stage, &store, closed).await, Usd::ZERO, "{dialect}");
+        let open = until_now(&closed_end.start().to_string(), &stage);
+        let tolerance = Usd::parse("0.02").unwrap();
+        assert!(gap(&stage, &store, open).await < tolerance, "{dialect}");
+    }
+}
+
+#[tokio::test]
+async fn a_workspace_that_is_new_or_archived_is_counted_once() {
+    for dialect in [Dialect::Analytics, Dialect::Reports] {
+        let stage = stage(world(), dialect, "2026-11-20T10:05:00Z").await;
+        let store = stage.open_store();
+        let mut watcher = stage.watcher(&store).await;
+        stage.cycle(&mut watcher).await;
+        {
+            let mut world = stage.simulator.world();
+            world.add_workspace("wrkspc_new", "New");
+            world.add_habit(
+                "wrkspc_new",
+                SONNET,
+                9_000_000,
+                false,
+                at("2026-11-20T10:00:00Z"),
+            );
+            world.archive("wrkspc_b");
+        }
+        for _ in 0..60 {
+            stage.cycle_after(30, &mut watcher).await;
+        }
+        let closed = hours("2026-11-01T00:00:00Z", "2026-11-21T00:00:00Z");
+        assert_eq!(gap(&stage, &store, closed).await, Usd::ZERO, "{dialect}");
+        let of = |id: &str| watcher.directory.is_present(&id.into());
+        assert!(of("wrkspc_new") && !of("wrkspc_b"));
+        let day = hours("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z");
+        let truth = stage
+            .simulator
+            .world()
+            .spent(Some("wrkspc_new"), day, stage.now());
+        assert_eq!(of_part(&sums(&store, day).await, "wrkspc_new").spend, truth);
+    }
+}
+
+#[tokio::test]
+async fn a_first_reading_that_is_killed_goes_on_where_it_was() {
+    for dialect in [Dialect::Analytics, Dialect::Reports] {
+        let mut stage = stage(world(), dialect, "2026-11-24T13:05:00Z").await;
+        // Few requests fit into a cycle.
+        stage.max_requests_per_minute = 4;
+        let store = stage.open_store();
+        let mut n_starts = 0;
+        loop {
+            n_starts += 1;
+            assert!(n_starts < 60, "{dialect}: the history is never read");
+            // Dropped in the middle of whatever is being read: as a kill leaves it.
+            let mut watcher = stage.watcher(&store).await;
+            stage.cycle_in_time(&mut watcher, 5).await;
+            let known = watcher.coverages.get(&Part::Whole);
+            let reads_back = |days: spendwatch::domain::coverage::DaySpan| {
+                days.start <= Hour::of(at("2026-08-17T00:00:00Z")).day()
+            };
+            if known.is_some_and(|known| known.days.is_some_and(reads_back)) {
+                break;
+            }
+        }
+        assert!(n_starts > 2, "{dialect}: {n_starts}");
+        let closed = hours("2026-08-20T00:00:00Z", "2026-11-23T00:00:00Z");
+        assert_eq!(gap(&stage, &store, closed).await, Usd::ZERO, "{dialect}");
+    }
+}
+
+#[tokio::test]
+async fn without_an_estimate_the_figures_are_as_old_as_the_bill() {
+    let mut world = world();
+    world.refreshed_until = Some(at("2026-11-24T11:40:00Z"));
+    world.speaks = Speaks::Real(Real {
+        reports: Access::Forbidden,
+        ..Real::default()
+    });
+    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    for _ in 0..3 {
+        let report = stage.cycle_after(5, &mut watcher).await;
+        assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.troubles);
+    }
+    let known = watcher.coverages[&Part::Whole].as_of;
+    assert_eq!(known, Some(at("2026-11-24T11:40:00Z")));
+    let billed = hours("2026-11-01T00:00:00Z", "2026-11-24T11:00:00Z");
+    assert_eq!(gap(&stage, &store, billed).await, Usd::ZERO);
+    let all = total(&sums(&store, until_now("2026-11-01T00:00:00Z", &stage)).await);
+    assert_eq!(all.estimated, Usd::ZERO);
+}
+
+#[tokio::test]
+async fn the_dialect_is_asked_for_again_after_three_refusals() {
+    let stage = {
+        let mut stage = Stage::new(world(), "2026-11-24T13:05:00Z").await;
+        stage.is_auto = true;
+        stage
+    };
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    assert_eq!(watcher.dialect(), Some(Dialect::Analytics));
+    stage.simulator.world().speaks = Speaks::Real(Real {
+        analytics: Access::Absent,
+        ..Real::default()
+    });
+    let mut told = Vec::new();
+    for _ in 0..5 {
+        stage.cycle_after(5, &mut watcher).await;
+        told.push(watcher.dialect().map(Dialect::name));
+    }
+    let (newer, older) = (Some("analytics"), Some("reports"));
+    assert_eq!(told, [newer, newer, None, older, older]);
+    // It is remembered.
+    drop(watcher);
+    let watcher = stage.watcher(&store).await;
+    assert_eq!(watcher.dialect(), Some(Dialect::Reports));
+}
+
+#[tokio::test]
+async fn a_model_without_a_price_makes_a_lower_bound_and_is_never_nothing() {
+    let mut world = world();
+    let used = Used {
+        micros: 80_000_000,
+        input: 1_000_000,
+        output: 200_000,
+        ..Used::default()
+    };
+    world.use_exactly(
+        "wrkspc_a",
+        "claude-epos-9",
+        at("2026-11-24T09:00:00Z"),
+        used,
+    );
+    world.use_exactly(
+        "wrkspc_a",
+        "claude-epos-9",
+        at("2026-11-23T09:00:00Z"),
+        used,
+    );
+    let rule = rule("month", SubjectKind::Organization, 10_000);
+    let mut stage = stage(world, Dialect::Reports, "2026-11-24T13:05:00Z").await;
+    stage = stage.with_rule(rule);
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    let unpriced = watcher.unpriced_models();
+    assert_eq!(unpriced[&"claude-epos-9".into()], 2_400_000);
+    let figure = watcher.measurements[0].figure;
+    assert!(matches!(figure, Figure::AtLeast(_)), "{figure:?}");
+    // What is billed of it counts as billed.
+    let billed = hours("2026-11-23T00:00:00Z", "2026-11-24T00:00:00Z");
+    assert_eq!(gap(&stage, &store, billed).await, Usd::ZERO);
+    // The day after, all of it is billed.
+    for _ in 0..24 {
+        stage.cycle_after(60, &mut watcher).await;
+    }
+    let figure = watcher.measurements[0].figure;
+    assert!(matches!(figure, Figure::Known(_)), "{figure:?}");
+}
+
+#[tokio::test]
+async fn every_factor_of_the_price_counts_in_an_estimate() {
+    let mut world = World::seeded(1);
+    world.speaks = Speaks::Real(Real::default());
+    world.default_workspace = Some(DEFAULT.to_owned());
+    world.add_workspace("wrkspc_a", "Alpha");
+    let million = 1_000_000;
+    let mut put = |hour: u32, model: &str, used: Used, detail: Detail| {
+        let moment = at(&format!("2026-11-24T{hour:02}:00:00Z"));
+        world.use_as("wrkspc_a", model, moment, used, detail);
+    };
+    let plain = Used {
+        input: million,
+        output: million,
+        ..Used::default()
+    };
+    let batch_us = Detail {
+        service_tier: "batch".to_owned(),
+        inference_geo: "us".to_owned(),
+        ..Detail::default()
+    };
+    let cached = Used {
+        cache_read: million,
+        cache_write_5m: million,
+        cache_write_1h: million,
+        ..Used::default()
+    };
+    let fast = Detail {
+        is_fast: true,
+        ..Detail::default()
+    };
+    let priority = Detail {
+        service_tier: "priority".to_owned(),
+        ..Detail::default()
+    };
+    let searching = Used {
+        web_searches: 100,
+        ..plain
+    };
+    put(1, "claude-opus-4-6", plain, Detail::default());
+    put(2, "claude-opus-4-6", plain, batch_us);
+    put(3, "claude-opus-5-5", cached, Detail::default());
+    put(4, "claude-opus-5-5", plain, fast);
+    put(5, "claude-opus-5-5", plain, priority);
+    put(6, "claude-opus-5-5", searching, Detail::default());
+    for dialect in [Dialect::Reports, Dialect::Analytics] {
+        world.refreshed_until = Some(at("2026-11-24T00:00:00Z"));
+        let stage = stage(world.clone(), dialect, "2026-11-24T13:05:00Z").await;
+        let store = stage.open_store();
+        let mut watcher = stage.watcher(&store).await;
+        stage.cycle(&mut watcher).await;
+        let mut found = Vec::new();
+        for hour in 1..7 {
+            let span = hours(
+                &format!("2026-11-24T{hour:02}:00:00Z"),
+                &format!("2026-11-24T{:02}:00:00Z", hour + 1),
+            );
+            let of_hour = total(&sums(&store, span).await);
+            found.push((
+                of_hour.spend.to_string(),
+                of_hour.saved.to_string(),
+                of_hour.by_contract,
+            ));
+        }
+        let expected = [
+            ("30", "0", 0),
+            ("16.5", "0", 0),
+            // 0.20 + 5 + 8 against three times 4.
+            ("13.2", "-1.2", 0),
+            ("48", "0", 0),
+            ("0", "0", 2_000_000),
+            // A hundred searches of the web for a dollar.
+            ("25", "0", 0),
+        ];
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(spend, saved, tokens)| ((*spend).to_owned(), (*saved).to_owned(), *tokens))
+            .collect();
+        assert_eq!(found, expected, "{dialect}");
+    }
+}
+
+#[tokio::test]
+async fn rules_look_at_keys_and_teams_of_keys_and_at_gaps() {
+    let mut world = world();
+    world.discount_percent = 10;
+    let mut stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let mut gaps = rule("gaps", SubjectKind::Organization, 1);
+    gaps.watch = Watch::Reconciliation(Gap::Usd);
+    stage = stage
+        .with_rule(rule("keys", SubjectKind::ApiKey, 1_000_000))
+        .with_rule(rule("teams", SubjectKind::Team, 1_000_000))
+        .with_rule(gaps);
+    let store = stage.open_store();
+    let mut settings = stage.settings();
+    settings.teams = vec![Team {
+        name: "first".into(),
+        workspaces: Vec::new(),
+        api_keys: vec![Glob::new("name of apikey_a1").unwrap()],
+        workspace_tags: BTreeMap::new(),
+    }];
+    let mut watcher = Watcher::open(settings, stage.outside(&store))
+        .await
+        .unwrap();
+    stage.cycle(&mut watcher).await;
+    let value = |rule: usize, id: &str| {
+        let mut all = watcher.measurements.iter();
+        let found = all.find(|m| m.rule == rule && *m.subject.id == *id && !m.is_closed);
+        found.and_then(|m| m.figure.value()).unwrap()
+    };
+    let month = until_now("2026-11-01T00:00:00Z", &stage);
+    let found = sums(&store, month).await;
+    let of_key = |id: &str| -> i128 {
+        let cells = found
+            .iter()
+            .filter(|((_, cell), _)| cell.api_key.as_ref().is_some_and(|key| key.as_str() == id));
+        cells.map(|(_, amounts)| amounts.spend.pico()).sum()
+    };
+    assert_eq!(value(0, "apikey_a1"), of_key("apikey_a1"));
+    assert_eq!(value(0, "apikey_b1"), of_key("apikey_b1"));
+    assert_eq!(value(1, "first"), of_key("apikey_a1"));
+    let rest = total(&found).spend.pico() - of_key("apikey_a1");
+    assert_eq!(value(1, "unassigned"), rest);
+    let all = total(&found);
+    assert_eq!(value(2, "acme"), (all.spend - all.priced).abs().pico());
+    assert!(all.list > all.spend - all.estimated);
+}
+
+#[tokio::test]
+async fn spend_limits_and_rate_limits_are_read_where_they_can_be() {
+    let mut world = world();
+    world.spend_limits = vec![(None, 500_000), (Some("wrkspc_a".to_owned()), 12_345)];
+    let limit = |id: Option<&str>, value| {
+        let id = id.map(str::to_owned);
+        (
+            id,
+            "Claude Opus".to_owned(),
+            "requests_per_minute".to_owned(),
+            value,
+        )
+    };
+    world.rate_limits = vec![limit(None, 4000), limit(Some("wrkspc_b"), 1000)];
+    let stage = stage(world, Dialect::Reports, "2026-11-24T13:05:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    for _ in 0..13 {
+        stage.cycle_after(5, &mut watcher).await;
+    }
+    let workspace = &watcher.directory.workspaces["wrkspc_a"].0;
+    assert_eq!(workspace.monthly_limit, Usd::parse("123.45").ok());
+    let info = watcher.directory.organization.as_ref().unwrap();
+    assert_eq!(info.usage_limit, Some(Usd::from_dollars(5000)));
+    let value = |id: Option<&str>| {
+        let limits = &watcher.listings.rates[&id.map(WorkspaceId::from)];
+        limits.iter().map(|limit| limit.value).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (value(None), value(Some("wrkspc_b"))),
+        (vec![4000], vec![1000])
+    );
+}
+
+#[tokio::test]
+async fn no_minute_has_more_requests_than_twenty() {
+    let mut stage = stage(world(), Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    stage.max_requests_per_minute = 20;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    for _ in 0..3 {
+        stage.cycle_in_time(&mut watcher, 5).await;
+    }
+    let seen: Vec<_> = stage.simulator.seen().iter().map(|seen| seen.at).collect();
+    assert!(seen.len() > 30, "{}", seen.len());
+    for (place, start) in seen.iter().enumerate() {
+        let in_minute = seen[place..]
+            .iter()
+            .take_while(|at| at.duration_since(*start) < SignedDuration::from_secs(60));
+        let n = in_minute.count();
+        assert!(
+            n <= 15,
+            "{n} requests in the minute from {start}: a quarter of 20 is left to others"
+        );
+    }
 }
