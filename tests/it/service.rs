@@ -461,7 +461,7 @@ async fn a_model_without_a_price_makes_a_lower_bound_and_is_never_nothing() {
     let mut watcher = stage.watcher(&store).await;
     stage.cycle(&mut watcher).await;
     let unpriced = watcher.unpriced_models();
-    assert_eq!(unpriced[&"claude-epos-9".into()], 2_400_000);
+    assert_eq!(unpriced["claude-epos-9"], 2_400_000);
     let figure = watcher.measurements[0].figure;
     assert!(matches!(figure, Figure::AtLeast(_)), "{figure:?}");
     // What is billed of it counts as billed.
