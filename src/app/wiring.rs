@@ -59,15 +59,16 @@ pub async fn api(
     )?)
 }
 
-/// The same for a command, which takes no request from a daemon beside it.
+/// The same for a command: one that only looks takes no request from a daemon beside it, one that polls asks as a daemon does.
 pub async fn command_api(
     organization: &Organization,
     environment: &Environment,
     clock: &Clock,
     requests: Arc<RequestCounts>,
+    share: Share,
 ) -> anyhow::Result<AdminApi> {
     let settings = ApiSettings {
-        share: Share::Command,
+        share,
         ..api_settings(organization)
     };
     let key = admin_key(organization, environment).await?;

@@ -6,6 +6,7 @@ pub mod output;
 pub mod globals;
 
 pub mod progress;
+pub mod swept;
 
 pub mod alerts;
 pub mod check;

@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::anthropic::error::FetchError;
 use crate::cycle::plan;
 use crate::cycle::state::Watcher;
-use crate::domain::directory::{Directory, Person};
-use crate::domain::ids::{ActorId, DEFAULT_WORKSPACE, WorkspaceId};
-use crate::domain::listing::ListedUser;
+use crate::domain::directory::Directory;
+use crate::domain::ids::{DEFAULT_WORKSPACE, WorkspaceId};
+use crate::domain::listing;
 use crate::store::error::StoreError;
 
 /// How old any of it may become.
@@ -54,7 +54,9 @@ impl Watcher {
             None => {}
         }
         match self.in_time(deadline, self.api.users()).await {
-            Some(Ok(users)) => directory.people.extend(users.into_iter().map(person)),
+            Some(Ok(users)) => directory
+                .people
+                .extend(users.into_iter().map(listing::person)),
             Some(Err(error)) => self.miss("the names of people", &error),
             None => {}
         }
@@ -121,12 +123,4 @@ impl Watcher {
             "cannot read {what}, asking again in an hour: {error}"
         );
     }
-}
-
-fn person(user: ListedUser) -> (ActorId, Person) {
-    let ListedUser {
-        id, name, email, ..
-    } = user;
-    let email = email.unwrap_or_default();
-    (id, Person { name, email })
 }

@@ -12,6 +12,7 @@ use crate::anthropic::error::FetchError;
 use crate::anthropic::pages::Pages;
 use crate::anthropic::questions::Cut;
 use crate::anthropic::report::Asked;
+use crate::domain::dialect::Dialect;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::prices::Prices;
 use crate::domain::report::UsedRow;
@@ -32,6 +33,17 @@ pub enum Reports {
     Newer,
     /// The older ones: tokens by the hour, money by the day.
     Older,
+}
+
+impl Reports {
+    /// Those of a dialect; `None` where it has none.
+    pub fn of(dialect: Dialect) -> Option<Reports> {
+        match dialect {
+            Dialect::Guide => None,
+            Dialect::Analytics => Some(Reports::Newer),
+            Dialect::Reports => Some(Reports::Older),
+        }
+    }
 }
 
 /// Whoever reads.

@@ -272,11 +272,7 @@ impl Watcher {
 
     /// Which of the service's reports are read, where it has any.
     pub(in crate::cycle) fn reports(&self) -> Option<Reports> {
-        match self.dialect()? {
-            Dialect::Guide => None,
-            Dialect::Analytics => Some(Reports::Newer),
-            Dialect::Reports => Some(Reports::Older),
-        }
+        Reports::of(self.dialect()?)
     }
 
     /// For a single look: what was never read holds up no rule.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
+use crate::domain::counting::{key_of, user_of};
 use crate::domain::directory::Directory;
 use crate::domain::ids::{OrganizationName, UNATTRIBUTED};
 use crate::domain::matcher::Team;
 use crate::domain::period::{self, Period};
+use crate::domain::privacy::People;
 use crate::domain::span::{Hour, HourSpan};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::teams;
@@ -58,6 +60,8 @@ pub struct Entry {
     pub name: String,
     /// How much.
     pub amounts: Amounts,
+    /// The service told the sum over all keys, and this is a share by tokens.
+    pub is_apportioned: bool,
 }
 
 /// Whom rows are told of.
@@ -69,11 +73,13 @@ pub struct Naming<'a> {
     pub directory: &'a Directory,
     /// Teams, in the order of the configuration.
     pub teams: &'a [Team],
+    /// By what people are named.
+    pub people: People,
 }
 
 /// Sums rows by piece and subject: in order of time, then the largest spend first.
 pub fn break_down(by: SubjectKind, naming: Naming<'_>, rows: &[UsageRow]) -> Vec<Entry> {
-    let mut sums: BTreeMap<(Hour, &str), Amounts> = BTreeMap::new();
+    let mut sums: BTreeMap<(Hour, &str), (Amounts, bool)> = BTreeMap::new();
     for row in rows {
         // The whole has no id of its own: of it, nothing is told apart.
         let workspace = row.part.workspace_id().unwrap_or(UNATTRIBUTED);
@@ -81,32 +87,25 @@ pub fn break_down(by: SubjectKind, naming: Naming<'_>, rows: &[UsageRow]) -> Vec
             SubjectKind::Organization => naming.organization.as_str(),
             SubjectKind::Workspace => workspace,
             SubjectKind::Model => row.cell.model.as_str(),
-            SubjectKind::ApiKey => row
-                .cell
-                .api_key
-                .as_ref()
-                .map_or(UNATTRIBUTED, |key| key.as_str()),
-            SubjectKind::User => row
-                .cell
-                .user
-                .as_ref()
-                .map_or(UNATTRIBUTED, |user| user.as_str()),
+            SubjectKind::ApiKey => key_of(&row.cell),
+            SubjectKind::User => user_of(&row.cell, naming.people),
             SubjectKind::Team => teams::of(naming.teams, naming.directory, workspace, &row.cell),
         };
-        *sums.entry((row.hour, id)).or_default() += row.amounts;
+        let (sum, is_apportioned) = sums.entry((row.hour, id)).or_default();
+        *sum += row.amounts;
+        *is_apportioned |= row.cell.is_apportioned;
     }
-    let entry = |((first, id), amounts): ((Hour, &str), Amounts)| Entry {
+    let entry = |((first, id), (amounts, is_apportioned)): ((Hour, &str), (Amounts, bool))| Entry {
         first,
         subject: Subject::new(by, id),
         name: match by {
             SubjectKind::Workspace => naming.directory.name_of(id).to_owned(),
-            SubjectKind::Organization
-            | SubjectKind::Model
-            | SubjectKind::ApiKey
-            | SubjectKind::User
-            | SubjectKind::Team => id.to_owned(),
+            SubjectKind::ApiKey => naming.directory.key_name(id).to_owned(),
+            SubjectKind::User => naming.directory.person_name(id, naming.people).to_owned(),
+            SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => id.to_owned(),
         },
         amounts,
+        is_apportioned,
     };
     let mut entries: Vec<Entry> = sums.into_iter().map(entry).collect();
     entries.retain(|entry| !entry.amounts.is_zero());
@@ -212,6 +211,7 @@ mod tests {
             organization: &"acme".into(),
             directory: &Directory::default(),
             teams: &teams,
+            people: People::Email,
         };
         let rows = [
             row(Part::Workspace("a1".into()), "m", 1, 5),
@@ -247,6 +247,7 @@ mod tests {
                 organization: &"acme".into(),
                 directory: &Directory::default(),
                 teams: &[],
+                people: People::Email,
             };
             for by in [SubjectKind::Organization, SubjectKind::Workspace, SubjectKind::Model, SubjectKind::Team] {
                 let entries = break_down(by, naming, &rows);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::domain::directory::{Directory, Workspace};
+use crate::domain::directory::{Directory, Person, Workspace};
 use crate::domain::ids::{ActorId, ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
 use crate::domain::money::Usd;
 
@@ -103,4 +103,13 @@ impl Listings {
         }
         directory
     }
+}
+
+/// As the directory keeps a person.
+pub fn person(user: ListedUser) -> (ActorId, Person) {
+    let ListedUser {
+        id, name, email, ..
+    } = user;
+    let email = email.unwrap_or_default();
+    (id, Person { name, email })
 }

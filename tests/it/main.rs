@@ -19,6 +19,7 @@ mod receiver;
 mod alerts;
 mod cli;
 mod cli_check;
+mod cli_service;
 mod cli_store;
 mod cli_usage;
 mod config;

@@ -3,16 +3,20 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::anthropic::limiter::Share;
 use crate::app::wiring;
 use crate::cli::check::verdict::Verdict;
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::{Cell, Column, Format, Sheet, print, shown};
+use crate::cli::output::{Cell, Column, Format, Sheet, hidden, print, shown};
+use crate::cli::swept::{self, Asking};
 use crate::clock::Clock;
 use crate::config::organizations::Organization;
 use crate::config::source::Environment;
+use crate::cycle::reading::Reports;
 use crate::domain::money::{Usd, overage_percent};
-use crate::domain::span::Day;
-use crate::domain::usage::{Part, sum};
+use crate::domain::prices::Prices;
+use crate::domain::span::{Day, HourSpan};
+use crate::domain::usage::{Amounts, Part, sum};
 use crate::metrics::requests::RequestCounts;
 
 /// Exit 0 below the limit, 2 at or above, 1 when it cannot be told.
@@ -24,13 +28,21 @@ pub async fn compare(
     let config = globals.load(environment)?;
     let (mut told, mut rows, mut verdict) = (String::new(), Vec::new(), Verdict::default());
     for organization in globals.organizations(&config)? {
-        match month_to_date(organization, environment).await {
-            Ok(spend) => {
+        let table = Arc::clone(&config.prices.prices);
+        match month_to_date(organization, environment, table).await {
+            Ok(Month { spend, estimated }) => {
                 let name = organization.name.as_str();
                 let is_over = spend > Usd::ZERO && spend >= limit;
                 told.push_str(&tell(name, spend, limit));
                 told.push('\n');
-                rows.push(row(name, spend, limit, is_over));
+                if estimated > Usd::ZERO {
+                    let text = format!(
+                        "organization `{name}`: ${} of it is an estimate by tokens and list prices, until it is billed",
+                        estimated.grouped()
+                    );
+                    globals.remark(&text);
+                }
+                rows.push(row(name, spend, estimated, limit, is_over));
                 verdict.is_over |= is_over;
             }
             Err(error) => {
@@ -47,19 +59,21 @@ pub async fn compare(
     Ok(print(&text, verdict.exit()))
 }
 
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 6] = [
     shown("organization", "ORGANIZATION"),
     shown("month_to_date_usd", "MONTH TO DATE"),
+    hidden("estimated_usd"),
     shown("limit_usd", "LIMIT"),
     shown("overage_percent", "OVERAGE"),
     shown("is_over", "OVER"),
 ];
 
-fn row(organization: &str, spend: Usd, limit: Usd, is_over: bool) -> Vec<Cell> {
+fn row(organization: &str, spend: Usd, estimated: Usd, limit: Usd, is_over: bool) -> Vec<Cell> {
     let overage = overage_percent(limit.pico(), spend.pico()).filter(|_| is_over);
     vec![
         Cell::Text(organization.to_owned()),
         Cell::Money(spend),
+        Cell::Money(estimated),
         Cell::Money(limit),
         overage.map_or(Cell::Empty, Cell::Decimal),
         Cell::Flag(is_over),
@@ -69,17 +83,56 @@ fn row(organization: &str, spend: Usd, limit: Usd, is_over: bool) -> Vec<Cell> {
 async fn month_to_date(
     organization: &Organization,
     environment: &Environment,
-) -> anyhow::Result<Usd> {
+    prices: Arc<Prices>,
+) -> anyhow::Result<Month> {
     let clock = Clock::system();
     let requests = Arc::new(RequestCounts::default());
-    let api = wiring::command_api(organization, environment, &clock, requests).await?;
-    if organization.dialect.is_none() {
-        api.detect_dialect().await?;
-    }
-    let today = Day::of(clock.now());
+    let share = Share::Daemon;
+    let api = wiring::command_api(organization, environment, &clock, requests, share).await?;
+    let dialect = match organization.dialect {
+        Some(dialect) => dialect,
+        None => api.detect_dialect().await?,
+    };
+    let now = clock.now();
+    let today = Day::of(now);
     let first = Day::from_date(today.date().first_of_month());
-    let months = api.usage_by_month(&Part::Whole, first, today).await?;
-    Ok(months.iter().map(|month| sum(&month.cells).spend).sum())
+    let Some(reports) = Reports::of(dialect) else {
+        let months = api.usage_by_month(&Part::Whole, first, today).await?;
+        return Ok(Month {
+            spend: months.iter().map(|month| sum(&month.cells).spend).sum(),
+            estimated: Usd::ZERO,
+        });
+    };
+    let asking = Asking {
+        api,
+        reports,
+        prices,
+        hours: HourSpan {
+            start: first.first_hour(),
+            end: today.plus(1).first_hour(),
+        },
+        by_hour: false,
+        now,
+    };
+    let (_, parts) = swept::read(asking).await?;
+    let cells = parts.values().flat_map(|buckets| buckets.values());
+    let all = cells.fold(Amounts::ZERO, |all, cells| all + sum(cells));
+    anyhow::ensure!(
+        all.unpriced == 0,
+        "what {} tokens cost is not known: their model has no price; add it to the file of `[prices]`",
+        all.unpriced
+    );
+    Ok(Month {
+        spend: all.spend,
+        estimated: all.estimated,
+    })
+}
+
+/// What was spent since the first.
+struct Month {
+    spend: Usd,
+    /// The part of it that is not billed yet.
+    estimated: Usd,
 }
 
 /// What is told: usage and threshold with two decimals, the overage with one, and what to do.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::anthropic::limiter::Share;
 use crate::app::wiring;
 use crate::cli::check::findings::{self, Finding, Standing};
 use crate::cli::check::verdict::Verdict;
@@ -186,7 +187,7 @@ async fn look(
 ) -> Result<Look, Failure> {
     let (clock, environment) = (&around.clock, around.environment);
     let counts = Arc::new(RequestCounts::default());
-    let api = wiring::command_api(organization, environment, clock, counts).await?;
+    let api = wiring::command_api(organization, environment, clock, counts, Share::Daemon).await?;
     let mut settings = configured::settings(around.config, organization);
     if request.is_sent {
         // All that is decided here is decided at once: there is no company to wait for.

@@ -9,16 +9,20 @@ use jiff::SignedDuration;
 use crate::anthropic::AdminApi;
 use crate::anthropic::error::FetchError;
 use crate::anthropic::guide::MonthUsage;
+use crate::anthropic::limiter::Share;
 use crate::app::wiring;
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::progress::Progress;
+use crate::cli::swept::{self, Asking};
 use crate::cli::usage::question::{Question, Told};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::organizations::Organization;
 use crate::config::source::Environment;
+use crate::cycle::reading::Reports;
 use crate::domain::coverage::{is_day_settled, is_settled};
 use crate::domain::directory::Directory;
+use crate::domain::listing;
 use crate::domain::period::Period;
 use crate::domain::record::remainder;
 use crate::domain::span::{Day, Hour};
@@ -37,7 +41,7 @@ pub async fn ask(
     let mut all = Vec::new();
     for organization in globals.organizations(&config)? {
         let progress = Progress::begin(globals, format!("asking {}", organization.name));
-        let told = ask_one(question, config.poll.settle, organization, environment).await;
+        let told = ask_one(question, &config, organization, environment).await;
         progress.end();
         all.push(told?);
     }
@@ -46,18 +50,25 @@ pub async fn ask(
 
 async fn ask_one(
     question: &Question,
-    settle: SignedDuration,
+    config: &Config,
     organization: &Organization,
     environment: &Environment,
 ) -> Result<Told, Failure> {
     let counts = Arc::new(RequestCounts::default());
     let clock = Clock::system();
-    let api = wiring::command_api(organization, environment, &clock, counts).await?;
-    if organization.dialect.is_none() {
-        api.detect_dialect()
+    let share = Share::Command;
+    let api = wiring::command_api(organization, environment, &clock, counts, share).await?;
+    let dialect = match organization.dialect {
+        Some(dialect) => dialect,
+        None => api
+            .detect_dialect()
             .await
-            .map_err(|error| Failure::World(causes(&error)))?;
+            .map_err(|error| Failure::World(causes(&error)))?,
+    };
+    if let Some(reports) = Reports::of(dialect) {
+        return ask_real(question, config, organization, api, reports).await;
     }
+    let settle = config.poll.settle;
     let failed = |error: FetchError| Failure::World(causes(&error));
     let is_told_apart = match question.by {
         SubjectKind::Workspace | SubjectKind::Team => true,
@@ -87,6 +98,43 @@ async fn ask_one(
         organization: organization.name.clone(),
         directory,
         rows: rows(question, parts),
+        remarks: Vec::new(),
+    })
+}
+
+/// The real service tells all workspaces at once.
+async fn ask_real(
+    question: &Question,
+    config: &Config,
+    organization: &Organization,
+    api: AdminApi,
+    reports: Reports,
+) -> Result<Told, Failure> {
+    let failed = |error: FetchError| Failure::World(causes(&error));
+    let asking = Asking {
+        api: api.clone(),
+        reports,
+        prices: Arc::clone(&config.prices.prices),
+        hours: question.hours,
+        by_hour: question.period == Period::Hour || !question.is_utc(),
+        now: question.now,
+    };
+    let (mut directory, parts) = swept::read(asking).await.map_err(failed)?;
+    match question.by {
+        SubjectKind::ApiKey | SubjectKind::Team => {
+            let keys = api.api_keys().await.map_err(failed)?.into_iter();
+            directory.keys = keys.map(|key| (key.id, key.name)).collect();
+        }
+        SubjectKind::User => {
+            let users = api.users().await.map_err(failed)?.into_iter();
+            directory.people = users.map(listing::person).collect();
+        }
+        SubjectKind::Organization | SubjectKind::Workspace | SubjectKind::Model => {}
+    }
+    Ok(Told {
+        organization: organization.name.clone(),
+        directory,
+        rows: rows(question, parts.into_iter().collect()),
         remarks: Vec::new(),
     })
 }

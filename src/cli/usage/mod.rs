@@ -4,6 +4,8 @@ mod dates;
 
 mod question;
 
+mod amounts;
+
 mod ledger;
 mod live;
 
@@ -54,11 +56,10 @@ enum By {
     Workspace,
     Model,
     Team,
-    /// Not in this version
-    #[value(hide = true, name = "api_key")]
+    /// Where the service tells it
+    #[value(name = "api_key")]
     ApiKey,
-    /// Not in this version
-    #[value(hide = true)]
+    /// Where the service tells it
     User,
 }
 
@@ -86,12 +87,16 @@ impl Usage {
         environment: &Environment,
     ) -> Result<ExitCode, Failure> {
         let question = self.question(Clock::system().now())?;
-        let (config, told) = if self.live {
+        let (config, mut told) = if self.live {
             live::ask(&question, globals, environment).await?
         } else {
             ledger::read(&question, globals, environment).await?
         };
         let mut lines = Vec::new();
+        for told in &mut told {
+            let more = amounts::remarks(question.by, told);
+            told.remarks.extend(more);
+        }
         for told in &told {
             for remark in &told.remarks {
                 globals.remark(&remark.text);
@@ -100,7 +105,9 @@ impl Usage {
                 organization: &told.organization,
                 directory: &told.directory,
                 teams: &config.teams,
+                people: config.privacy.in_messages(),
             };
+
             let entries = breakdown::break_down(question.by, naming, &told.rows);
             lines.extend(entries.into_iter().map(|entry| (&told.organization, entry)));
         }
@@ -118,11 +125,8 @@ impl Usage {
             By::Workspace => SubjectKind::Workspace,
             By::Model => SubjectKind::Model,
             By::Team => SubjectKind::Team,
-            By::ApiKey | By::User => {
-                return Err(Failure::usage(
-                    "usage by API key or user is not in this version: the `guide` dialect does not tell it",
-                ));
-            }
+            By::ApiKey => SubjectKind::ApiKey,
+            By::User => SubjectKind::User,
         };
         let period = match self.granularity {
             Pace::Hour => Period::Hour,
@@ -147,7 +151,7 @@ type Line<'a> = (&'a OrganizationName, Entry);
 fn render(question: &Question, told: &[Told], lines: &[Line<'_>], format: Format) -> String {
     let n_told = told.iter().filter(|told| !told.rows.is_empty()).count();
     let mut sheet = Sheet {
-        columns: columns(question.by, n_told > 1),
+        columns: columns(question.by, n_told > 1, amounts::has_prices(lines)),
         rows: lines
             .iter()
             .map(|(organization, entry)| row(question, organization, entry))
@@ -159,9 +163,9 @@ fn render(question: &Question, told: &[Told], lines: &[Line<'_>], format: Format
     match format {
         Format::Csv => sheet.render(format),
         Format::Json => {
-            let cells = amounts(&total);
+            let cells = amounts::cells(&total);
             let total = Sheet {
-                columns: AMOUNTS.to_vec(),
+                columns: amounts::columns(false),
                 rows: vec![cells],
             };
             json_text(&serde_json::json!({
@@ -176,7 +180,7 @@ fn render(question: &Question, told: &[Told], lines: &[Line<'_>], format: Format
         Format::Table => {
             let mut cells = vec![Cell::Text("total".to_owned())];
             cells.resize(N_NAMES, Cell::Empty);
-            cells.extend(amounts(&total));
+            cells.extend(amounts::cells(&total));
             sheet.rows.push(cells);
             sheet.render(format)
         }
@@ -202,18 +206,12 @@ fn remarks(told: &[Told]) -> Vec<serde_json::Value> {
 /// Columns before the amounts.
 const N_NAMES: usize = 4;
 
-const AMOUNTS: [Column; 8] = [
-    shown("spend_usd", "USD"),
-    shown("tokens", "TOKENS"),
-    hidden("input_tokens"),
-    hidden("output_tokens"),
-    hidden("cache_read_tokens"),
-    hidden("cache_write_5m_tokens"),
-    hidden("cache_write_1h_tokens"),
-    shown("requests", "REQUESTS"),
-];
+/// Shares of keys are marked.
+fn is_by_key(by: SubjectKind) -> bool {
+    by == SubjectKind::ApiKey
+}
 
-fn columns(by: SubjectKind, is_many: bool) -> Vec<Column> {
+fn columns(by: SubjectKind, is_many: bool, has_prices: bool) -> Vec<Column> {
     let organization = match by {
         // There it is the name already.
         SubjectKind::Organization => hidden("organization"),
@@ -238,7 +236,12 @@ fn columns(by: SubjectKind, is_many: bool) -> Vec<Column> {
         hidden(id),
         shown(name, heading),
     ];
-    names.into_iter().chain(AMOUNTS).collect()
+    let share = is_by_key(by).then_some(hidden("apportioned"));
+    names
+        .into_iter()
+        .chain(amounts::columns(has_prices))
+        .chain(share)
+        .collect()
 }
 
 fn row(question: &Question, organization: &OrganizationName, entry: &Entry) -> Vec<Cell> {
@@ -248,21 +251,7 @@ fn row(question: &Question, organization: &OrganizationName, entry: &Entry) -> V
         Cell::Text(entry.subject.id.to_string()),
         Cell::Text(entry.name.clone()),
     ];
-    cells.extend(amounts(&entry.amounts));
+    cells.extend(amounts::cells(&entry.amounts));
+    cells.extend(is_by_key(entry.subject.kind).then_some(Cell::Flag(entry.is_apportioned)));
     cells
-}
-
-fn amounts(amounts: &Amounts) -> Vec<Cell> {
-    let tokens = &amounts.tokens;
-    let count = |count: i64| Cell::Count(i128::from(count));
-    vec![
-        Cell::Money(amounts.spend),
-        count(tokens.sum()),
-        count(tokens.input),
-        count(tokens.output),
-        count(tokens.cache_read),
-        count(tokens.cache_write_5m),
-        count(tokens.cache_write_1h),
-        count(amounts.requests),
-    ]
 }
