@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use spendwatch::domain::dialect::Dialect;
+use spendwatch::domain::ids::ApiKeyId;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::span::{Hour, HourSpan};
 use spendwatch::domain::usage::{Amounts, Cell, Part};
@@ -111,7 +112,7 @@ async fn analytics_tells_the_truth_by_workspace_and_key() {
     let keys: Vec<Option<&str>> = found
         .keys()
         .filter(|(part, _)| part.workspace_id() == Some("wrkspc_a"))
-        .map(|(_, cell)| cell.api_key.as_ref().map(|key| key.as_str()))
+        .map(|(_, cell)| cell.api_key.as_ref().map(ApiKeyId::as_str))
         .collect();
     assert_eq!(keys, [Some("apikey_a1"), Some("apikey_a2")]);
     // What follows is estimated, and says so: within a cent of the truth, as the simulator's tokens are rounded.
