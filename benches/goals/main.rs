@@ -48,7 +48,7 @@ pub enum Extent {
 
 type Subject = (&'static str, fn(&mut Report, Extent));
 
-const SUBJECTS: [Subject; 7] = [
+const SUBJECTS: [Subject; 8] = [
     ("evaluating", evaluating::run),
     ("rendering", rendering::run),
     ("scraping", scraping::run),
@@ -56,6 +56,7 @@ const SUBJECTS: [Subject; 7] = [
     ("starting", starting::run),
     ("cycling", cycling::run),
     ("memory", memory::run),
+    ("service", memory::run_service),
 ];
 
 fn main() {

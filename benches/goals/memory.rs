@@ -2,8 +2,13 @@
 
 use std::fs;
 
+use jiff::SignedDuration;
 use spendwatch::clock::Clock;
+use spendwatch::domain::span::Day;
+use spendwatch::domain::usage::Part;
 use spendwatch::simulator::Simulator;
+use spendwatch::simulator::people::Key;
+use spendwatch::simulator::speech::{Real, Speaks};
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
 use tokio::runtime::Runtime;
@@ -29,6 +34,93 @@ pub fn run(report: &mut Report, extent: Extent) {
             &runtime,
             "three weeks of hours read by itself",
             (3, 10),
+        );
+    }
+}
+
+/// The real service by both of its reports, in minutes.
+pub fn run_service(report: &mut Report, extent: Extent) {
+    let runtime = Runtime::new().expect("threads");
+    if extent == Extent::Long {
+        for dialect in ["analytics", "reports"] {
+            service(report, &runtime, dialect);
+        }
+    }
+}
+
+/// The real service: a hundred workspaces, a thousand keys and three models, with 14 days of hours and 100 days, read by the
+/// daemon itself.
+fn service(report: &mut Report, runtime: &Runtime, dialect: &str) {
+    let home = Home::new();
+    let clock = Clock::system();
+    let now = clock.now();
+    let mut world = World::seeded(11);
+    world.speaks = Speaks::Real(Real::default());
+    world.default_workspace = Some("wrkspc_default0".to_owned());
+    world.refresh_lag = SignedDuration::from_hours(2);
+    let since = now - SignedDuration::from_hours(24 * 100);
+    for place in 0..100_i64 {
+        let id = format!("wrkspc_{place:03}");
+        world.add_workspace(&id, &format!("Workspace {place}"));
+        for model in ["claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"] {
+            world.add_habit(&id, model, 200_000 + place * 10_000, false, since);
+        }
+        for key in 0..10 {
+            world.keys.push(Key {
+                id: format!("apikey_{place:03}_{key}"),
+                name: format!("key {key}"),
+                workspace: Some(id.clone()),
+                created_by: "user_1".to_owned(),
+                status: "active".to_owned(),
+                last_used_at: None,
+            });
+        }
+    }
+    let simulator = runtime
+        .block_on(Simulator::start(world, clock))
+        .expect("a free port");
+    home.configure(&simulator, "[metrics]\nby_api_key = true\n");
+    let path = home.path("spendwatch.toml");
+    let text = fs::read_to_string(&path).expect("just written");
+    let text = text.replace("* * * * * *", "0 * * * * *").replace(
+        "timeout = \"5s\"",
+        &format!("timeout = \"60s\"\ndialect = \"{dialect}\""),
+    );
+    fs::write(&path, text).expect("a file");
+    let mut program = Program::run(&home);
+    let address = program.address();
+    // The history is read beside the cycles: it is there once a rest of the day before yesterday's hours is.
+    let known = "spendwatch_reconciliation_billed_usd";
+    let mut n_cycles = 0;
+    let deadline = 60;
+    let is_read = || {
+        let store = home.path("spendwatch.db");
+        let store = Store::open_for_command(&store, now).ok()?;
+        let known = runtime.block_on(store.known(&organization())).ok()??;
+        let whole = known.coverages.get(&Part::Whole)?;
+        let from = whole.hours_from?;
+        let days = whole.days?;
+        let (hourly, daily) = (Day::of(now).plus(-14), Day::of(now).plus(-100));
+        (from <= hourly && days.start <= daily).then_some(())
+    };
+    while is_read().is_none() && n_cycles < deadline {
+        program.wait_for("cycle ");
+        get(&address, "/metrics");
+        n_cycles += 1;
+    }
+    println!("memory: {dialect}, history read after {n_cycles} cycles of a minute");
+    program.wait_for("cycle ok");
+    let page = get(&address, "/metrics");
+    assert!(page.contains(known), "the page tells of the real service");
+    for (name, figure, goal) in [
+        ("VmRSS:", "after its history was read", Goal::AtMost(60.0)),
+        ("VmHWM:", "at its highest", Goal::None),
+    ] {
+        report.tell(
+            &format!("memory: {dialect}, 100 workspaces, 1,000 keys, 3 models, {figure}"),
+            status(&program, name),
+            "MiB",
+            goal,
         );
     }
 }

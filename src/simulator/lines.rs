@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::domain::span::{Hour, HourSpan};
 use crate::simulator::living::begun;
 use crate::simulator::spending::Stream;
-use crate::simulator::world::{Detail, Models, Used, World};
+use crate::simulator::world::{Detail, Details, Models, Used, World};
 
 /// Of whom, with what, by whom and how something was used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,7 @@ struct Home<'a> {
     id: &'a str,
     streams: &'a [Stream],
     exact: Option<&'a BTreeMap<Hour, Models>>,
-    details: Option<&'a BTreeMap<Hour, Vec<(String, Detail, Used)>>>,
+    details: Option<&'a Details>,
     wild: BTreeMap<Hour, Vec<(&'a str, Used)>>,
     keys: Vec<&'a str>,
     /// By model: place of the first of its keys' manners.

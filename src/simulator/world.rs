@@ -189,6 +189,9 @@ pub enum Breakdown {
 /// By model.
 pub type Models = BTreeMap<String, Used>;
 
+/// By hour: model, manner, and how much.
+pub type Details = BTreeMap<Hour, Vec<(String, Detail, Used)>>;
+
 /// The organization. Usage under the workspace id `""` belongs to no listed workspace.
 #[derive(Debug, Clone, Default)]
 pub struct World {
@@ -237,7 +240,7 @@ pub struct World {
     /// The newest reports that were told, by their question and moment: the pages that follow come from there.
     pub(super) told: Vec<(u64, Timestamp, Arc<Told>)>,
     /// By workspace and hour: what was used of a model in one manner; it is within `used` too.
-    pub(super) details: BTreeMap<String, BTreeMap<Hour, Vec<(String, Detail, Used)>>>,
+    pub(super) details: BTreeMap<String, Details>,
     pub(super) seed: u64,
     /// Every model with a habit, and its prices; streams have an index into it.
     pub(super) models: Vec<(String, Prices)>,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use spendwatch::cycle::state::Watcher;
 use spendwatch::domain::dialect::Dialect;
-use spendwatch::domain::ids::WorkspaceId;
+use spendwatch::domain::ids::{ApiKeyId, WorkspaceId};
 use spendwatch::domain::knowledge::Figure;
 use spendwatch::domain::matcher::{Glob, Team};
 use spendwatch::domain::money::Usd;
@@ -117,7 +117,7 @@ async fn analytics_tells_the_truth_by_workspace_and_key() {
     let keys: Vec<Option<&str>> = found
         .keys()
         .filter(|(part, _)| part.workspace_id() == Some("wrkspc_a"))
-        .map(|(_, cell)| cell.api_key.as_ref().map(|key| key.as_str()))
+        .map(|(_, cell)| cell.api_key.as_ref().map(ApiKeyId::as_str))
         .collect();
     assert_eq!(keys, [Some("apikey_a1"), Some("apikey_a2")]);
     // What follows is estimated, and says so: within a cent of the truth, as the simulator's tokens are rounded.

@@ -5,6 +5,7 @@ mod analytics;
 mod legacy;
 mod lists;
 mod mishaps;
+mod paths;
 mod refusals;
 mod speed;
 

@@ -1,6 +1,7 @@
 //! Failures of the real service's routes, and what is remembered of the requests.
 
 use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::journal::Seen;
 
 use crate::harness::{at, hours};
 use crate::simulator::service::{DAY, FAST, ask, column, get, rows, spent, told};
@@ -124,7 +125,7 @@ async fn requests_are_recorded_with_their_query_and_what_is_refused_too() {
     ask(&simulator, "analytics/cost", Some("2023-06-01"), "").await;
     ask(&simulator, "me", None, "").await;
     let seen = simulator.seen();
-    let routes: Vec<&str> = seen.iter().map(|seen| seen.route()).collect();
+    let routes: Vec<&str> = seen.iter().map(Seen::route).collect();
     let expected = [
         "/v1/organizations/usage_report/messages",
         "/v1/organizations/analytics/cost",

@@ -1,0 +1,150 @@
+//! Versions, keys and paths of the real service, and who may ask for what.
+
+use reqwest::Method;
+use spendwatch::simulator::speech::{Access, Real, Speaks};
+
+use crate::simulator::service::{DAY, ask, check_statuses, empty, get, spent};
+use crate::simulator::{bare, request, send, start, two};
+
+const COST: &str = "analytics/cost?time_bucket_width=1d";
+
+#[tokio::test]
+async fn every_request_names_a_version_that_there_is() {
+    let (simulator, _) = start(empty()).await;
+    for path in ["me", "workspaces", "rate_limits"] {
+        for (version, status) in [
+            (Some("2023-06-01"), 200),
+            (Some("2026-10-21"), 200),
+            (Some("2024-01-01"), 400),
+            (Some(""), 400),
+            (None, 400),
+        ] {
+            let answer = ask(&simulator, path, version, "").await;
+            assert_eq!(answer.status, status, "{path} {version:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_come_in_either_header_and_nothing_is_written() {
+    let (simulator, _) = start(empty()).await;
+    let path = "/v1/organizations/me";
+    let bearer = bare(&simulator, Method::GET, path)
+        .bearer_auth(simulator.key().expose())
+        .header("anthropic-version", "2023-06-01");
+    assert_eq!(send(bearer).await.unwrap().status, 200);
+    for wrong in [
+        bare(&simulator, Method::GET, path).bearer_auth("other"),
+        bare(&simulator, Method::GET, path),
+    ] {
+        let answer = send(wrong.header("anthropic-version", "2023-06-01")).await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 401);
+        assert_eq!(answer.json()["error"]["type"], "authentication_error");
+    }
+    let post = request(&simulator, Method::POST, "/v1/organizations/workspaces");
+    assert_eq!(send(post).await.unwrap().status, 405);
+}
+
+#[tokio::test]
+async fn each_dialect_has_its_own_paths() {
+    let (real, _) = start(spent()).await;
+    let (guide, _) = start(two()).await;
+    let of_guide = [
+        "/v1/organizations",
+        "/v1/workspaces",
+        "/v1/users",
+        "/v1/api_keys",
+        "/v1/users/user_1",
+        "/v1/usage?start_date=2026-11-24&end_date=2026-11-24&granularity=hour",
+    ];
+    for path in of_guide {
+        let answer = crate::simulator::get(&real, path).await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert_eq!(answer.json()["error"]["type"], "not_found_error");
+    }
+    let day = format!("?{DAY}");
+    for (path, query) in [
+        ("me", ""),
+        ("workspaces", ""),
+        ("users", ""),
+        ("api_keys", ""),
+        ("rate_limits", ""),
+        ("workspaces/wrkspc_a/rate_limits", ""),
+        ("spend_limits", ""),
+        ("usage_report/messages", &day),
+        ("cost_report", &day),
+        ("analytics/usage", &day),
+        ("analytics/cost", &day),
+    ] {
+        let path = format!("{path}{query}");
+        assert_eq!(get(&real, &path).await.status, 200, "{path}");
+        let path = format!("/v1/organizations/{path}");
+        let answer = crate::simulator::get(&guide, &path).await;
+        assert_eq!(answer.status, 404, "{path}");
+    }
+    for path in [
+        "usage_report",
+        "analytics",
+        "workspaces/wrkspc_a",
+        "nothing",
+    ] {
+        check_statuses(&real, &[(path, 404)]).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_forbidden_or_absent_is_so_for_itself_alone() {
+    let (simulator, _) = start(spent()).await;
+    let paths = [
+        format!("{COST}&{DAY}"),
+        format!("analytics/usage?{DAY}"),
+        format!("usage_report/messages?{DAY}"),
+        format!("cost_report?{DAY}"),
+        "spend_limits".to_owned(),
+        "workspaces".to_owned(),
+    ];
+    let open = Real::default();
+    for (access, status, kind) in [
+        (Access::Forbidden, 403, "permission_error"),
+        (Access::Absent, 404, "not_found_error"),
+    ] {
+        for (real, n_refused, first) in [
+            (
+                Real {
+                    analytics: access,
+                    ..open
+                },
+                2,
+                0,
+            ),
+            (
+                Real {
+                    reports: access,
+                    ..open
+                },
+                2,
+                2,
+            ),
+            (
+                Real {
+                    spend_limits: access,
+                    ..open
+                },
+                1,
+                4,
+            ),
+        ] {
+            simulator.world().speaks = Speaks::Real(real);
+            for (place, path) in paths.iter().enumerate() {
+                let answer = get(&simulator, path).await;
+                let is_refused = (first..first + n_refused).contains(&place);
+                let expected = if is_refused { status } else { 200 };
+                assert_eq!(answer.status, expected, "{real:?} {path}");
+                if is_refused {
+                    assert_eq!(answer.json()["error"]["type"], kind);
+                }
+            }
+        }
+    }
+}
