@@ -9,20 +9,21 @@ use crate::cycle::state::Watcher;
 use crate::domain::counting::{counts_for, quantity};
 use crate::domain::decision::Decision;
 use crate::domain::frame::Frame;
-use crate::domain::ids::{ModelName, UNATTRIBUTED, WorkspaceId};
+use crate::domain::ids::{UNATTRIBUTED, WorkspaceId};
 use crate::domain::measure::frame_key;
-use crate::domain::notification::{Contributor, Fact, MAX_CONTRIBUTORS};
+use crate::domain::notification::{Contributor, Fact, MAX_CONTRIBUTORS, NamedKey};
 use crate::domain::period;
+use crate::domain::privacy::People;
 use crate::domain::rule::{Quantity, Rule};
 use crate::domain::span::HourSpan;
-use crate::domain::usage::{Amounts, Part};
+use crate::domain::usage::{Amounts, Cell, Part};
 use crate::store::error::StoreError;
 
 /// So many alerts of one message are explained; the others are counted.
 const MAX_EXPLAINED: usize = 12;
 
-/// What the parts had of each model in a span.
-type Past = BTreeMap<(Part, ModelName), Amounts>;
+/// What the parts had in each cell in a span.
+type Past = BTreeMap<(Part, Cell), Amounts>;
 
 impl Watcher {
     /// Fills the facts of a decision with their contributors. Facts of resolved alerts need none.
@@ -48,16 +49,17 @@ impl Watcher {
                 let Some(frame) = self.frame_of(rule, fact) else {
                     continue;
                 };
-                let mut top = self.contributors(rule, fact, frame);
+                let top = self.contributors(rule, fact, frame);
                 let span = same_time_before(rule, frame, fact.as_of.unwrap_or(fact.decided_at));
                 if let std::collections::hash_map::Entry::Vacant(e) = pasts.entry(span) {
                     e.insert(self.past(span).await?);
                 }
                 let past = &pasts[&span];
-                for contributor in &mut top {
-                    contributor.before = self.before(rule, contributor, past, span);
-                }
-                fact.top = top;
+                let with_past = top.into_iter().map(|(contributor, cell)| Contributor {
+                    before: self.before(rule, &contributor, &cell, past, span),
+                    ..contributor
+                });
+                fact.top = with_past.collect();
             }
         }
         Ok(())
@@ -71,43 +73,58 @@ impl Watcher {
             .find(|frame| frame.label == fact.identity.slot.period)
     }
 
-    fn contributors(&self, rule: &Rule, fact: &Fact, frame: &Frame) -> Vec<Contributor> {
+    fn contributors(&self, rule: &Rule, fact: &Fact, frame: &Frame) -> Vec<(Contributor, Cell)> {
         let ground = self.ground();
-        let mut sums: BTreeMap<(&str, &ModelName), Quantity> = BTreeMap::new();
+        let mut sums: BTreeMap<(&str, &Cell), Quantity> = BTreeMap::new();
         for (place, state) in self.figures.parts().iter().enumerate() {
             let Some(id) = state.part.workspace_id() else {
                 continue;
             };
             for (cell, amounts) in frame.sums_of(place) {
-                let model = &self.figures.cell_at(*cell).model;
+                let cell = self.figures.cell_at(*cell);
                 let subject = &fact.identity.slot.subject;
-                if counts_for(rule, subject, &ground, id, self.figures.cell_at(*cell)) {
-                    *sums.entry((id, model)).or_default() += quantity(rule.watch, amounts);
+                if counts_for(rule, subject, &ground, id, cell) {
+                    *sums.entry((id, cell)).or_default() += quantity(rule.watch, amounts);
                 }
             }
         }
-        let mut all: Vec<(Quantity, &str, &ModelName)> = sums
+        let mut all: Vec<(Quantity, &str, &Cell)> = sums
             .into_iter()
             .filter(|(_, value)| *value > 0)
-            .map(|((id, model), value)| (value, id, model))
+            .map(|((id, cell), value)| (value, id, cell))
             .collect();
         all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| (a.1, a.2).cmp(&(b.1, b.2))));
         all.truncate(MAX_CONTRIBUTORS);
-        let contributor = |(value, id, model): (Quantity, &str, &ModelName)| Contributor {
+        let contributor = |(value, id, cell): (Quantity, &str, &Cell)| Contributor {
             workspace_id: WorkspaceId::new(id),
             workspace: self.directory.name_of(id).to_owned(),
-            model: model.clone(),
+            model: cell.model.clone(),
+            api_key: cell.api_key.as_ref().map(|key| NamedKey {
+                name: self.directory.key_name(key.as_str()).to_owned(),
+                id: key.clone(),
+            }),
+            person: self.person(cell),
             value,
             before: None,
         };
-        all.into_iter().map(contributor).collect()
+        all.into_iter()
+            .map(|of| (contributor(of), of.2.clone()))
+            .collect()
+    }
+
+    /// Who is charged, as far as it may be told.
+    fn person(&self, cell: &Cell) -> Option<String> {
+        let people = self.settings.privacy.in_messages();
+        let user = cell.user.as_ref().filter(|_| people != People::Hidden)?;
+        let name = self.directory.person_name(user.as_str(), people);
+        Some(name.to_owned())
     }
 
     async fn past(&self, span: HourSpan) -> Result<Past, StoreError> {
         let sums = self.store.sums(&self.settings.organization, span).await?;
         let mut past = Past::new();
         for (part, cell, amounts) in sums {
-            *past.entry((part, cell.model)).or_default() += amounts;
+            *past.entry((part, cell)).or_default() += amounts;
         }
         Ok(past)
     }
@@ -117,6 +134,7 @@ impl Watcher {
         &self,
         rule: &Rule,
         contributor: &Contributor,
+        cell: &Cell,
         past: &Past,
         span: HourSpan,
     ) -> Option<Quantity> {
@@ -125,10 +143,7 @@ impl Watcher {
             _ => Part::Workspace(contributor.workspace_id.clone()),
         };
         let known_from = self.figures.part_state(&part)?.known_from?;
-        let amounts = past
-            .get(&(part, contributor.model.clone()))
-            .copied()
-            .unwrap_or_default();
+        let amounts = past.get(&(part, cell.clone())).copied().unwrap_or_default();
         (known_from <= span.start).then(|| quantity(rule.watch, &amounts))
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::domain::alert::{EndedBy, Identity, Line};
-use crate::domain::ids::{ModelName, NotifierName, WorkspaceId};
+use crate::domain::ids::{ApiKeyId, ModelName, NotifierName, WorkspaceId};
 use crate::domain::money::Usd;
 use crate::domain::rule::{Quantity, Watch};
 use crate::domain::span::Span;
@@ -65,7 +65,17 @@ impl fmt::Display for Reason {
     }
 }
 
-/// One of the largest contributors to a figure: one workspace's use of one model.
+/// An API key by id, and by its name at the time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedKey {
+    /// Never changes.
+    pub id: ApiKeyId,
+    /// The id where it was never listed.
+    pub name: String,
+}
+
+/// One of the largest contributors to a figure: one workspace's use of one model, with one key and by one person where that is
+/// known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contributor {
     /// The workspace's id, or `unattributed`.
@@ -74,6 +84,10 @@ pub struct Contributor {
     pub workspace: String,
     /// The model, or `unattributed`.
     pub model: ModelName,
+    /// The key, where the dialect tells it.
+    pub api_key: Option<NamedKey>,
+    /// Who is charged, by the name that may be told; `None` also where people are hidden.
+    pub person: Option<String>,
     /// In the alert's period, in the rule's unit.
     pub value: Quantity,
     /// In the same time of the period before; `None` where the ledger does not reach back.

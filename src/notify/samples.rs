@@ -114,6 +114,8 @@ pub(crate) fn contributor(model: &str, value: &str, before: Option<&str>) -> Con
         workspace_id: "workspace_01".into(),
         workspace: "Search".to_owned(),
         model: model.into(),
+        api_key: None,
+        person: None,
         value: usd(value),
         before: before.map(usd),
     }

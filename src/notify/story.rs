@@ -296,13 +296,29 @@ fn contributor_line(fact: &Fact, contributor: &Contributor) -> String {
 pub fn contributor_name(fact: &Fact, contributor: &Contributor) -> String {
     let workspace = words::clean(&contributor.workspace);
     let model = words::clean(contributor.model.as_str());
-    match fact.identity.slot.subject.kind {
+    let kind = fact.identity.slot.subject.kind;
+    let mut name = match kind {
         SubjectKind::Workspace => model,
         SubjectKind::Model => workspace,
         SubjectKind::Organization | SubjectKind::ApiKey | SubjectKind::User | SubjectKind::Team => {
             format!("{workspace}, {model}")
         }
+    };
+    if let Some(key) = contributor
+        .api_key
+        .as_ref()
+        .filter(|_| kind != SubjectKind::ApiKey)
+    {
+        name = format!("{name}, API key \"{}\"", words::clean(&key.name));
     }
+    if let Some(person) = contributor
+        .person
+        .as_ref()
+        .filter(|_| kind != SubjectKind::User)
+    {
+        name = format!("{name}, {}", words::clean(person));
+    }
+    name
 }
 
 fn growth(watch: Watch, contributor: &Contributor) -> String {

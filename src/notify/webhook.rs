@@ -426,7 +426,7 @@ fn contributor(watch: Watch, part: &Contributor) -> Value {
     let percent = part
         .before
         .and_then(|before| overage_percent(before, part.value));
-    json!({
+    let mut told = json!({
         "workspace_id": part.workspace_id.as_str(),
         "workspace": part.workspace,
         "model": part.model.as_str(),
@@ -434,7 +434,15 @@ fn contributor(watch: Watch, part: &Contributor) -> Value {
         names.before: exact_or_null(watch, part.before),
         names.growth: exact_or_null(watch, growth),
         "growth_percent": percent,
-    })
+    });
+    if let Some(key) = &part.api_key {
+        told["api_key_id"] = json!(key.id.as_str());
+        told["api_key"] = json!(key.name);
+    }
+    if let Some(person) = &part.person {
+        told["user"] = json!(person);
+    }
+    told
 }
 
 #[cfg(test)]

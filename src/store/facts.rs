@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::alert::EndedBy;
 use crate::domain::money::Usd;
-use crate::domain::notification::{Contributor, Fact, Reason, Reconciled};
+use crate::domain::notification::{Contributor, Fact, NamedKey, Reason, Reconciled};
 use crate::domain::rule::{Quantity, Watch};
 use crate::store::error::Cause;
 use crate::store::json::{AsText, from_json, to_json};
@@ -30,6 +30,11 @@ struct ContributorShape {
     workspace_id: String,
     workspace: String,
     model: String,
+    /// Id and name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    api_key: Option<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    person: Option<String>,
     value: AsText<Quantity>,
     before: Option<AsText<Quantity>>,
 }
@@ -40,6 +45,11 @@ impl From<&Contributor> for ContributorShape {
             workspace_id: contributor.workspace_id.to_string(),
             workspace: contributor.workspace.clone(),
             model: contributor.model.to_string(),
+            api_key: contributor
+                .api_key
+                .as_ref()
+                .map(|key| (key.id.to_string(), key.name.clone())),
+            person: contributor.person.clone(),
             value: AsText(contributor.value),
             before: contributor.before.map(AsText),
         }
@@ -52,6 +62,11 @@ impl From<ContributorShape> for Contributor {
             workspace_id: shape.workspace_id.as_str().into(),
             workspace: shape.workspace,
             model: shape.model.as_str().into(),
+            api_key: shape.api_key.map(|(id, name)| NamedKey {
+                id: id.as_str().into(),
+                name,
+            }),
+            person: shape.person,
             value: shape.value.0,
             before: shape.before.map(|before| before.0),
         }
@@ -192,6 +207,11 @@ mod tests {
                 workspace_id: WorkspaceId::new(id.as_str()),
                 workspace: name.clone(),
                 model: ModelName::new(name),
+                api_key: Some(NamedKey {
+                    id: "apikey_1".into(),
+                    name: "ci \"blue\"".to_owned(),
+                }),
+                person: Some("ada@example.com".to_owned()),
                 value,
                 before,
             }

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use spendwatch::cycle::state::Watcher;
+use spendwatch::domain::alert::EndedBy;
 use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::ids::{ApiKeyId, WorkspaceId};
 use spendwatch::domain::knowledge::Figure;
 use spendwatch::domain::matcher::{Glob, Team};
 use spendwatch::domain::money::Usd;
+use spendwatch::domain::period::Period;
 use spendwatch::domain::rule::{Gap, Watch};
 use spendwatch::domain::span::{Hour, HourSpan};
 use spendwatch::domain::subject::SubjectKind;
@@ -658,4 +660,69 @@ async fn no_minute_has_more_requests_than_twenty() {
             "{n} requests in the minute from {start}: a quarter of 20 is left to others"
         );
     }
+}
+
+/// Estimates turn into bills, corrections come, the dialect leaps: each line of each alert is told once.
+#[tokio::test]
+async fn no_alert_is_told_twice_while_estimates_turn_into_bills() {
+    let mut world = world();
+    world.refresh_lag = SignedDuration::from_hours(2);
+    world.bill_lag = SignedDuration::from_hours(7);
+    world.spend("wrkspc_a", SONNET, at("2026-11-20T09:00:00Z"), "900");
+    let mut stage = stage(world, Dialect::Reports, "2026-11-20T10:05:00Z").await;
+    let mut by_day = rule("day", SubjectKind::Workspace, 40);
+    by_day.period = Period::Day;
+    stage = stage
+        .with_rule(rule("month", SubjectKind::Organization, 1500))
+        .with_rule(rule("keys", SubjectKind::ApiKey, 300))
+        .with_rule(by_day);
+    let store = stage.open_store();
+    let mut told = Vec::new();
+    for dialect in [Dialect::Reports, Dialect::Analytics, Dialect::Reports] {
+        stage.dialect = dialect;
+        let mut watcher = stage.watcher(&store).await;
+        for step in 0..35 {
+            if step == 20 {
+                stage
+                    .simulator
+                    .world()
+                    .spend("wrkspc_b", HAIKU, stage.now(), "55");
+            }
+            stage.cycle_after(55, &mut watcher).await;
+            told.extend(stage.deliver(&store).await);
+        }
+    }
+    let first = told
+        .iter()
+        .find(|fact| &*fact.identity.slot.subject.id == "acme")
+        .unwrap();
+    assert_eq!(first.top[0].workspace, "Alpha");
+    assert!(told.iter().any(|fact| fact.top.iter().any(|top| {
+        top.api_key
+            .as_ref()
+            .is_some_and(|key| key.name == "name of apikey_a1")
+    })));
+    let mut lines: Vec<String> = told
+        .iter()
+        .filter(|fact| fact.ended_at.is_none())
+        .map(|fact| {
+            let slot = &fact.identity.slot;
+            format!(
+                "{:?} {:?} {} {:?}",
+                slot.rule, slot.subject, fact.line.text, slot.period
+            )
+        })
+        .collect();
+    assert!(lines.len() > 4, "{lines:?}");
+    lines.sort();
+    let n_told = lines.len();
+    let all = lines.clone();
+    lines.dedup();
+    assert_eq!(lines.len(), n_told, "{all:#?}");
+    // Where resolved was told in between it may be told again; nothing of this fell below its line.
+    assert!(
+        told.iter()
+            .all(|fact| fact.ended_by != Some(EndedBy::Corrected)),
+        "{told:?}"
+    );
 }
