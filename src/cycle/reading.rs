@@ -1,7 +1,7 @@
 //! Reading a report: all pages of what one sweep asks, tallied as they come. How the two dialects of the real service tell
 //! usage and money is brought together here; nothing is recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -79,13 +79,24 @@ pub struct Read {
     /// Up to when they are billed, where that is said.
     pub billed_until: Option<Timestamp>,
     /// Why there is no estimate of what is not billed.
-    pub no_estimate: Option<FetchError>,
+    pub no_estimate: Option<NoEstimate>,
+}
+
+/// Why there is no estimate.
+#[derive(Debug)]
+pub enum NoEstimate {
+    /// The service does not tell it: the figures are as old as the bill.
+    Refused(FetchError),
+    /// This time it could not be had: what was estimated before stays, and is stale.
+    Failed(FetchError),
 }
 
 /// A reading of the past that is under way. It ends when this is dropped.
 pub struct Backlog {
     /// What is read.
     pub sweep: Sweep,
+    /// What is read after it.
+    pub later: VecDeque<Sweep>,
     /// In a task of its own.
     pub reading: AbortOnDropHandle<Result<Read, FetchError>>,
 }
@@ -137,9 +148,9 @@ impl Reader {
             billed_until: Some(watermark),
             no_estimate: None,
         };
-        let estimate = self.estimate(unbilled).await?;
+        let estimate = self.estimate(unbilled).await;
         let billed = match estimate {
-            Estimated::Told(_) | Estimated::Nothing => HourSpan {
+            Estimated::Told(_) | Estimated::Nothing | Estimated::Failed(_) => HourSpan {
                 end: unbilled.start,
                 ..hours
             },
@@ -165,10 +176,18 @@ impl Reader {
                 tally.billed_but_for(unbilled);
                 read.parts = tally.into_parts();
             }
+            Estimated::Failed(error) => {
+                tally.forget(unbilled);
+                tally.billed_but_for(unbilled);
+                read.hours = billed;
+                read.known_until = Some(watermark);
+                read.no_estimate = Some(NoEstimate::Failed(error));
+                read.parts = tally.into_parts();
+            }
             Estimated::Refused(why) => {
                 // Without an estimate the figures are as old as the bill.
                 read.known_until = Some(watermark);
-                read.no_estimate = why;
+                read.no_estimate = why.map(NoEstimate::Refused);
                 if is_known {
                     read.hours.end = read.hours.start;
                 }
@@ -183,20 +202,20 @@ impl Reader {
     }
 
     /// What was used in hours that are not billed yet, by what its tokens cost.
-    async fn estimate(&self, hours: HourSpan) -> Result<Estimated, FetchError> {
+    async fn estimate(&self, hours: HourSpan) -> Estimated {
         if hours.is_empty() {
-            return Ok(Estimated::Nothing);
+            return Estimated::Nothing;
         }
         if !self.estimates {
-            return Ok(Estimated::Refused(None));
+            return Estimated::Refused(None);
         }
         match self.older_usage(Granularity::Hour, hours).await {
             Ok(mut tally) => {
                 tally.estimate(hours);
-                Ok(Estimated::Told(tally))
+                Estimated::Told(tally)
             }
-            Err(error) if error.is_forbidden_or_unknown() => Ok(Estimated::Refused(Some(error))),
-            Err(error) => Err(error),
+            Err(error) if error.is_forbidden_or_unknown() => Estimated::Refused(Some(error)),
+            Err(error) => Estimated::Failed(error),
         }
     }
 
@@ -303,9 +322,10 @@ impl Reader {
         .await?;
         let mut pages = self.api.messages(asked, Cut::Keys);
         while let Some(page) = pages.next().await? {
+            // A page holds whole buckets: their keys need not wait for the others.
             tally.keys(Naming::ByNull, page.rows);
+            tally.apportion();
         }
-        tally.apportion();
         Ok(tally)
     }
 
@@ -328,6 +348,8 @@ enum Estimated {
     Nothing,
     /// The service does not tell it, or it was not asked.
     Refused(Option<FetchError>),
+    /// It could not be had.
+    Failed(FetchError),
 }
 
 /// Rows of fast mode. A service that does not know the mode has none.

@@ -283,6 +283,8 @@ impl Watcher {
     /// Takes over another configuration of the same organization. The figures are loaded anew, as rules may need others.
     pub async fn reconfigure(&mut self, settings: Settings) -> Result<(), StoreError> {
         let before = std::mem::replace(&mut self.settings, settings);
+        // It was begun under the settings before.
+        self.backlog = None;
         let at = self
             .engine
             .last_at

@@ -1,14 +1,14 @@
 //! Sweeping: where a report tells all workspaces at once, a cycle reads the hours that still grow, and goes on with whatever
 //! else is due. Reading the past may take longer than a cycle: it goes on beside the next ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::cycle::reading::{Backlog, Read, Reader, Reports};
+use crate::cycle::reading::{Backlog, NoEstimate, Read, Reader, Reports};
 use crate::cycle::state::{Trouble, Watcher};
 use crate::domain::coverage::{Coverage, Purpose};
 use crate::domain::ids::{ModelName, WorkspaceId};
@@ -42,49 +42,63 @@ impl Watcher {
         }
         let bounds = self.bounds(reports, polled_at);
         let oldest = self.known_least();
+        let mut known_at = None;
         for sweep in sweep::running(oldest, &self.settings.reading, bounds, polled_at) {
             let reader = self.reader(reports, polled_at);
             let Some(read) = self.in_time(deadline, reader.read(sweep)).await else {
                 trouble.note(self.out_of_time("the hours that still grow"));
                 return Ok(());
             };
-            match read {
+            known_at = match read {
                 Ok(read) => self.take_running(sweep, read, polled_at, trouble).await?,
                 Err(error) => {
                     self.note(trouble, &error);
-                    return Ok(());
+                    None
                 }
+            };
+            if known_at.is_none() {
+                return Ok(());
             }
         }
+        // Only now: where a later hour could not be read, nothing is fresh.
+        self.known_at = known_at.unwrap_or(polled_at);
         self.sweep_backlog(reports, polled_at, deadline, trouble)
             .await?;
         self.warn_of_models();
         Ok(())
     }
 
+    /// Records running hours. Gives up to when they are known; `None` where that is less far than it was asked.
     async fn take_running(
         &mut self,
         sweep: Sweep,
         mut read: Read,
         polled_at: Timestamp,
         trouble: &mut Trouble,
-    ) -> Result<(), StoreError> {
-        if let Some(error) = read.no_estimate.take() {
-            self.estimate_refused = Some(self.clock.running());
-            tracing::warn!(
-                organization.name = %self.settings.organization,
-                "what is not billed yet cannot be estimated, figures are as old as the bill: {error}"
-            );
-        }
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let is_whole = match read.no_estimate.take() {
+            None => true,
+            Some(NoEstimate::Failed(error)) => {
+                self.note(trouble, &error);
+                false
+            }
+            Some(NoEstimate::Refused(error)) => {
+                self.estimate_refused = Some(self.clock.running());
+                tracing::warn!(
+                    organization.name = %self.settings.organization,
+                    "what is not billed yet cannot be estimated, figures are as old as the bill: {error}"
+                );
+                true
+            }
+        };
         let end = sweep.hours.end.start();
         let until = read.known_until.unwrap_or(polled_at).min(end);
         read.known_until = Some(until);
         let billed_until = read.billed_until.map(|until| until.min(end));
         self.record_read(sweep.purpose, read, polled_at, trouble)
             .await?;
-        self.known_at = until;
         self.engine.billed_until = billed_until.or(self.engine.billed_until);
-        Ok(())
+        Ok(is_whole.then_some(until))
     }
 
     /// Goes on with the past: what was begun before comes first.
@@ -104,11 +118,12 @@ impl Watcher {
                     let Some(sweep) = next.filter(|next| done != Some(*next)) else {
                         return Ok(());
                     };
-                    let reading = tokio::spawn(self.reader(reports, polled_at).read(sweep));
-                    Backlog {
-                        sweep,
-                        reading: AbortOnDropHandle::new(reading),
-                    }
+                    let mut pieces = VecDeque::from(sweep.pieces());
+                    let Some(first) = pieces.pop_front() else {
+                        return Ok(());
+                    };
+                    done = Some(sweep);
+                    self.begin_backlog(reports, polled_at, first, pieces)
                 }
             };
             let Some(read) = self.in_time(deadline, &mut backlog.reading).await else {
@@ -126,7 +141,25 @@ impl Watcher {
                     return Ok(());
                 }
             }
-            done = Some(backlog.sweep);
+            if let Some(next) = backlog.later.pop_front() {
+                let later = std::mem::take(&mut backlog.later);
+                self.backlog = Some(self.begin_backlog(reports, polled_at, next, later));
+            }
+        }
+    }
+
+    fn begin_backlog(
+        &self,
+        reports: Reports,
+        polled_at: Timestamp,
+        sweep: Sweep,
+        later: VecDeque<Sweep>,
+    ) -> Backlog {
+        let reading = tokio::spawn(self.reader(reports, polled_at).read(sweep));
+        Backlog {
+            sweep,
+            later,
+            reading: AbortOnDropHandle::new(reading),
         }
     }
 
@@ -160,7 +193,11 @@ impl Watcher {
         Bounds {
             earliest,
             billed_until: match reports {
-                Reports::Newer => self.engine.billed_until,
+                // After another dialect: from the first day on that has no bill.
+                Reports::Newer => self.engine.billed_until.or_else(|| {
+                    let whole = self.coverages.get(&Part::Whole)?;
+                    whole.days.map(|days| days.end.start())
+                }),
                 Reports::Older => None,
             },
         }
@@ -208,7 +245,9 @@ impl Watcher {
         }
         let granularity = match purpose {
             Purpose::Running | Purpose::Recheck | Purpose::FirstHours => Granularity::Hour,
-            Purpose::FirstDays | Purpose::Corrections => Granularity::Day,
+            Purpose::FirstDays | Purpose::EarlierCorrections | Purpose::Corrections => {
+                Granularity::Day
+            }
         };
         self.know_unlisted(&read.parts).await?;
         let mut told = read.parts;

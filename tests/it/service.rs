@@ -17,6 +17,7 @@ use spendwatch::domain::span::{Hour, HourSpan};
 use spendwatch::domain::subject::SubjectKind;
 use spendwatch::domain::usage::{Amounts, Cell, Part};
 use spendwatch::metrics::counters::CycleOutcome;
+use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::people::{Key, User};
 use spendwatch::simulator::speech::{Access, Real, Speaks};
 use spendwatch::simulator::world::{Detail, Used, World};
@@ -725,4 +726,65 @@ async fn no_alert_is_told_twice_while_estimates_turn_into_bills() {
             .all(|fact| fact.ended_by != Some(EndedBy::Corrected)),
         "{told:?}"
     );
+}
+
+#[tokio::test]
+async fn an_estimate_that_fails_keeps_the_last_one_and_does_not_hold_up_the_bill() {
+    let mut world = world();
+    world.refreshed_until = Some(at("2026-11-24T09:30:00Z"));
+    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    let open = hours("2026-11-24T12:00:00Z", "2026-11-24T14:00:00Z");
+    let before = total(&sums(&store, open).await);
+    let fault = Fault::Status(400, String::new(), None);
+    stage.simulator.fail(FaultOn::endpoint("messages"), fault);
+    stage.simulator.world().refreshed_until = Some(at("2026-11-24T11:30:00Z"));
+    let report = stage.cycle_after(5, &mut watcher).await;
+    assert_ne!(report.outcome, CycleOutcome::Ok);
+    assert!(
+        report.troubles[0].contains("usage_report/messages"),
+        "{report:?}"
+    );
+    // Two more hours are billed all the same; what follows is as it was.
+    let billed = hours("2026-11-24T00:00:00Z", "2026-11-24T11:00:00Z");
+    assert_eq!(total(&sums(&store, billed).await).estimated, Usd::ZERO);
+    assert_eq!(gap(&stage, &store, billed).await, Usd::ZERO);
+    assert_eq!(total(&sums(&store, open).await), before);
+    stage.simulator.heal();
+    let report = stage.cycle_after(5, &mut watcher).await;
+    assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.troubles);
+    assert!(total(&sums(&store, open).await).spend > before.spend);
+}
+
+#[tokio::test]
+async fn days_of_silence_are_caught_up_and_a_failure_on_the_way_leaves_nothing_fresh() {
+    for dialect in [Dialect::Analytics, Dialect::Reports] {
+        let stage = stage(world(), dialect, "2026-11-20T13:05:00Z").await;
+        let store = stage.open_store();
+        let mut watcher = stage.watcher(&store).await;
+        stage.cycle(&mut watcher).await;
+        // Four days later the third day cannot be read.
+        stage.clock.advance(std::time::Duration::from_hours(96));
+        let asks = if dialect == Dialect::Analytics {
+            "analytics_cost"
+        } else {
+            "messages"
+        };
+        let fault = Fault::Status(400, String::new(), None);
+        stage
+            .simulator
+            .fail(FaultOn::endpoint(asks).after(9).times(1), fault.clone());
+        let report = stage.cycle(&mut watcher).await;
+        if report.outcome != CycleOutcome::Ok {
+            assert_eq!(report.n_fresh, 0, "{dialect}: {report:?}");
+        }
+        stage.simulator.heal();
+        for _ in 0..3 {
+            stage.cycle_after(60, &mut watcher).await;
+        }
+        let closed = hours("2026-11-01T00:00:00Z", "2026-11-24T00:00:00Z");
+        assert_eq!(gap(&stage, &store, closed).await, Usd::ZERO, "{dialect}");
+    }
 }
