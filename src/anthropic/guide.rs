@@ -103,7 +103,7 @@ pub fn usage(
         granularity,
         hours,
         buckets,
-        basis: Basis::ByHour,
+        basis: Basis::ByRow,
         known_until: None,
     })
 }

@@ -43,6 +43,7 @@ pub async fn read(asking: Asking) -> Result<(Directory, BTreeMap<Part, Buckets>)
         prices: asking.prices,
         default: directory.default.clone(),
         billed_until: None,
+        known_until: None,
         estimates: true,
         now: asking.now,
     };

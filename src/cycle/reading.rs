@@ -59,6 +59,8 @@ pub struct Reader {
     pub default: Option<WorkspaceId>,
     /// The watermark that was recorded last: what is up to it need not be read again.
     pub billed_until: Option<Timestamp>,
+    /// Up to when all is known already, by the bill or by an estimate.
+    pub known_until: Option<Timestamp>,
     /// Whether what is not billed yet is asked of the older usage report.
     pub estimates: bool,
     /// The start of the poll.
@@ -188,9 +190,17 @@ impl Reader {
                 // Without an estimate the figures are as old as the bill.
                 read.known_until = Some(watermark);
                 read.no_estimate = why.map(NoEstimate::Refused);
-                if is_known {
-                    read.hours.end = read.hours.start;
-                }
+                // Of what comes after the watermark nothing is told; what was estimated of it once stays.
+                let was_estimated = self.known_until.is_some_and(|known| known > watermark);
+                read.hours.end = if is_known || was_estimated {
+                    unbilled.start
+                } else {
+                    unbilled.start.plus(1).min(hours.end)
+                };
+                tally.forget(HourSpan {
+                    start: read.hours.end,
+                    end: hours.end,
+                });
                 tally.billed_but_for(HourSpan {
                     start: hours.end,
                     end: hours.end,

@@ -19,7 +19,7 @@ use crate::domain::usage::{Answer, Buckets, Granularity, Part};
 use crate::store::error::StoreError;
 
 /// Answers that are recorded together hold so many cells at most.
-const BATCH_CELLS: usize = 8192;
+const BATCH_CELLS: usize = 2048;
 /// The newer reports begin with this day,
 const NEWER_FROM: jiff::civil::Date = jiff::civil::date(2026, 1, 1);
 /// and reach so far back.
@@ -212,6 +212,10 @@ impl Watcher {
             prices: Arc::clone(&self.settings.prices),
             default: self.directory.default.clone(),
             billed_until: self.engine.billed_until,
+            known_until: self
+                .coverages
+                .get(&Part::Whole)
+                .and_then(|whole| whole.as_of),
             estimates: !self.estimate_refused.is_some_and(is_refused),
             now,
         }

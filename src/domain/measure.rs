@@ -10,7 +10,7 @@ use crate::domain::counting::{
     Counts, is_cell_counted, is_part_counted, is_team_counted, key_of, looks_at_organization,
     quantity, sides, user_of,
 };
-use crate::domain::figures::PartState;
+use crate::domain::figures::{Figures, PartState};
 use crate::domain::frame::{Frame, FrameKey};
 use crate::domain::ground::{Ground, Member, Survey};
 use crate::domain::knowledge::{Addend, Figure, Knowledge, Sum, knowledge, oldest, reaches_back};
@@ -18,7 +18,7 @@ use crate::domain::money::{Percent, Usd};
 use crate::domain::rule::{Gap, Limit, Quantity, Rule, Watch};
 use crate::domain::span::Span;
 use crate::domain::subject::{Subject, SubjectKind};
-use crate::domain::usage::{Amounts, Part};
+use crate::domain::usage::{Amounts, Cell, Part};
 
 /// One rule × subject, measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,9 +68,7 @@ pub fn measure(
     awaited: &[&Slot],
     began: Timestamp,
 ) -> Vec<Measurement> {
-    // What is used by one key or person is not measured yet.
-    let asks_for_whom = rule.matcher.api_key.is_some() || rule.matcher.user.is_some();
-    if asks_for_whom || !looks_at_organization(rule, &survey.ground) {
+    if !looks_at_organization(rule, &survey.ground) || !is_told(rule, survey.ground.figures) {
         return Vec::new();
     }
     let Some(key) = frame_key(rule) else {
@@ -92,6 +90,14 @@ pub fn measure(
         measurements.extend(in_frame(closed, true).measure(awaited));
     }
     measurements
+}
+
+/// Whether the service tells what a rule looks at: where it tells no keys or people, the rule has no subject.
+fn is_told(rule: &Rule, figures: &Figures) -> bool {
+    let has = |asked: bool, tells: fn(&Cell) -> bool| !asked || figures.cells().iter().any(tells);
+    let by_key = rule.for_each == SubjectKind::ApiKey || rule.matcher.api_key.is_some();
+    let by_user = rule.for_each == SubjectKind::User || rule.matcher.user.is_some();
+    has(by_key, |cell| cell.api_key.is_some()) && has(by_user, |cell| cell.user.is_some())
 }
 
 /// Whether every subject's open period was read once.

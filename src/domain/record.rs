@@ -48,7 +48,7 @@ pub fn record(
                 is_day_settled(hour.day(), polled_at) || !coverage.is_hourly(hour.day())
             };
             let estimated = match answer.basis {
-                Basis::ByHour => Vec::new(),
+                Basis::ByRow | Basis::ByHour => Vec::new(),
                 Basis::ByDay => estimated_days(&after, answer.hours),
             };
             let vanished = replace(
@@ -65,7 +65,7 @@ pub fn record(
         }
     };
     match answer.basis {
-        Basis::ByHour => {}
+        Basis::ByRow | Basis::ByHour => {}
         Basis::ByDay => spread_bills(&mut after, &next, answer.hours),
     }
     book(&mut after, &next, answer.hours, &BTreeSet::new());
@@ -171,26 +171,42 @@ fn replace(
 ) -> usize {
     let is_asked = |hour: &Hour| answer.hours.contains(*hour) && is_wanted(*hour);
     let known: BTreeSet<Hour> = rows.keys().chain(also).copied().filter(is_asked).collect();
-    for (hour, cells) in answer.buckets.iter().filter(|(hour, _)| is_asked(hour)) {
+    let told: Vec<(&Hour, &Cells)> = answer
+        .buckets
+        .iter()
+        .filter(|(hour, cells)| {
+            is_asked(hour) && !lacks_money(answer.basis, rows, also, **hour, cells)
+        })
+        .collect();
+    let mut vanished = known;
+    for (hour, cells) in told {
+        vanished.remove(hour);
         doubts.remove(&(answer.granularity, *hour));
         set(rows, *hour, cells.clone());
     }
     let mut n_doubted = 0;
-    for hour in known
-        .into_iter()
-        .filter(|hour| !answer.buckets.contains_key(hour))
-    {
+    for hour in vanished {
         let key = (answer.granularity, hour);
         let doubt = Doubt::again(doubts.get(&key).copied(), polled_at);
         if doubt.is_certain(polled_at) {
             doubts.remove(&key);
-            rows.remove(&hour);
+            let cells = answer.buckets.get(&hour).cloned().unwrap_or_default();
+            set(rows, hour, cells);
         } else {
             doubts.insert(key, doubt);
             n_doubted += 1;
         }
     }
     n_doubted
+}
+
+/// Whether a bucket is told without any money, where money comes in rows of its own and there was some.
+fn lacks_money(basis: Basis, rows: &Buckets, also: &[Hour], hour: Hour, cells: &Cells) -> bool {
+    let had_money = || {
+        let known = rows.get(&hour).map(sum).unwrap_or_default();
+        known.spend > Usd::ZERO || also.contains(&hour)
+    };
+    basis != Basis::ByRow && sum(cells).spend == Usd::ZERO && had_money()
 }
 
 fn cover_hours(
@@ -277,7 +293,7 @@ fn note_rechecks(
 fn is_same(basis: Basis, known: &Cells, told: &Cells) -> bool {
     let (known, told) = (by_model(known), by_model(told));
     match basis {
-        Basis::ByHour => known == told,
+        Basis::ByRow | Basis::ByHour => known == told,
         Basis::ByDay => {
             let tokens = |cells: Cells| -> Vec<(Cell, Tokens)> {
                 let tokens = cells.into_iter().map(|(cell, used)| (cell, used.tokens));
@@ -299,7 +315,7 @@ fn agrees_with_hours(basis: Basis, told: &Cells, before: &Stored, day: Day) -> b
         .unwrap_or_default();
     let counted = hours.fold(booked, |total, (_, cells)| total + sum(cells));
     match basis {
-        Basis::ByHour => {}
+        Basis::ByRow | Basis::ByHour => {}
         Basis::ByDay => return sum(told).tokens == counted.tokens,
     }
     let gap = (sum(told).spend - counted.spend).abs();
@@ -393,7 +409,7 @@ mod tests {
             granularity,
             hours,
             buckets,
-            basis: Basis::ByHour,
+            basis: Basis::ByRow,
             known_until: None,
         }
     }

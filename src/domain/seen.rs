@@ -102,7 +102,7 @@ mod tests {
             granularity: Granularity::Hour,
             hours,
             buckets,
-            basis: Basis::ByHour,
+            basis: Basis::ByRow,
             known_until: None,
         }
     }

@@ -340,7 +340,9 @@ pub type Buckets = BTreeMap<Hour, Cells>;
 /// Where the money of hours comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
-    /// The service states it hour by hour.
+    /// Each row of usage states its money.
+    ByRow,
+    /// The service states it hour by hour, in rows of its own: where these are missing, nothing was said of money.
     ByHour,
     /// The service states it day by day; an hour has its share of it, and an estimate until there is a bill.
     ByDay,

@@ -399,7 +399,7 @@ mod tests {
             granularity: told.granularity,
             hours,
             buckets,
-            basis: Basis::ByHour,
+            basis: Basis::ByRow,
             known_until: None,
         }
     }

@@ -33,5 +33,6 @@ mod rules;
 mod run;
 mod secrets;
 mod service;
+mod service_review;
 mod simulator;
 mod storm;

@@ -1,0 +1,198 @@
+//! What goes wrong at the real service: bills that vanish, readings that break off, questions that are refused for a while.
+
+use jiff::SignedDuration;
+use spendwatch::domain::dialect::Dialect;
+use spendwatch::domain::knowledge::Figure;
+use spendwatch::domain::money::Usd;
+use spendwatch::domain::period::Period;
+use spendwatch::domain::span::Hour;
+use spendwatch::domain::subject::SubjectKind;
+use spendwatch::domain::usage::Part;
+use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::speech::{Access, Real, Speaks};
+use spendwatch::simulator::world::World;
+
+use crate::harness::{Stage, at, hours, rule};
+
+const SONNET: &str = "claude-sonnet-4-5";
+
+fn world() -> World {
+    let mut world = World::seeded(7);
+    world.speaks = Speaks::Real(Real::default());
+    world.default_workspace = Some("wrkspc_default0".to_owned());
+    world.add_workspace("wrkspc_a", "Alpha");
+    world.add_workspace("wrkspc_b", "Beta");
+    let since = at("2026-11-10T00:00:00Z");
+    world.add_habit("wrkspc_a", SONNET, 3_600_000, false, since);
+    world.add_habit("wrkspc_b", SONNET, 1_200_000, false, since);
+    world
+}
+
+async fn stage(world: World, dialect: Dialect, now: &str) -> Stage {
+    let mut stage = Stage::new(world, now).await;
+    stage.dialect = dialect;
+    stage
+}
+
+#[tokio::test]
+async fn a_bill_without_rows_takes_nothing_away_at_once() {
+    for (dialect, endpoint) in [
+        (Dialect::Analytics, "analytics_cost"),
+        (Dialect::Reports, "cost_report"),
+    ] {
+        let mut world = world();
+        world.refresh_lag = SignedDuration::from_mins(70);
+        let stage = stage(world, dialect, "2026-11-24T13:05:00Z").await;
+        let stage = stage.with_rule(rule("month", SubjectKind::Organization, 1_000_000));
+        let store = stage.open_store();
+        let mut watcher = stage.watcher(&store).await;
+        stage.cycle(&mut watcher).await;
+        let month = hours("2026-11-01T00:00:00Z", "2026-11-24T10:00:00Z");
+        let before = stage.ledger(&store, None, month).await;
+        stage
+            .simulator
+            .fail(FaultOn::endpoint(endpoint), Fault::NoRows);
+        let report = stage.cycle_after(65, &mut watcher).await;
+        let after = stage.ledger(&store, None, month).await;
+        assert!(
+            after >= before,
+            "{dialect}: {after} after {before}: {report:?}"
+        );
+        assert_ne!(report.troubles, Vec::<String>::new(), "{dialect}");
+        // Hours without a bill are doubted, and with them what is newest; a day that is over is no part of that.
+        if dialect == Dialect::Analytics {
+            let figure = watcher.measurements[0].figure;
+            assert!(!matches!(figure, Figure::Known(_)), "{dialect}: {figure:?}");
+        }
+        stage.simulator.heal();
+        let report = stage.cycle_after(65, &mut watcher).await;
+        assert_eq!(report.troubles, Vec::<String>::new(), "{dialect}");
+        let again = stage.ledger(&store, None, month).await;
+        assert_eq!(again, before, "{dialect}");
+    }
+}
+
+#[tokio::test]
+async fn a_catch_up_that_breaks_off_leaves_nothing_fresh() {
+    for (dialect, endpoint, n_before) in [
+        (Dialect::Analytics, "analytics_cost", 1),
+        (Dialect::Reports, "messages", 6),
+    ] {
+        let mut day = rule("day", SubjectKind::Organization, 1_000_000);
+        day.period = Period::Day;
+        let stage = stage(world(), dialect, "2026-11-20T13:05:00Z").await;
+        let stage =
+            stage
+                .with_rule(day)
+                .with_rule(rule("month", SubjectKind::Organization, 1_000_000));
+        let store = stage.open_store();
+        let mut watcher = stage.watcher(&store).await;
+        stage.cycle(&mut watcher).await;
+        // Two days down; then the day of the return cannot be read.
+        let on = FaultOn::endpoint(endpoint).after(n_before);
+        stage
+            .simulator
+            .fail(on, Fault::Status(400, "{}".to_owned(), None));
+        let report = stage.cycle_after(2 * 24 * 60, &mut watcher).await;
+        assert_ne!(report.troubles, Vec::<String>::new());
+        let fresh: Vec<_> = watcher
+            .measurements
+            .iter()
+            .filter(|m| !m.is_closed && matches!(m.figure, Figure::Known(_)))
+            .collect();
+        assert!(
+            fresh.is_empty(),
+            "{dialect}: {fresh:?} {:?} {:?}",
+            report,
+            watcher.coverages[&Part::Whole]
+        );
+        assert_eq!(report.n_fresh, 0, "{dialect}");
+    }
+}
+
+#[tokio::test]
+async fn an_estimate_that_is_refused_for_a_while_keeps_what_it_said() {
+    let mut world = world();
+    world.refreshed_until = Some(at("2026-11-24T08:40:00Z"));
+    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    let unbilled = hours("2026-11-24T10:00:00Z", "2026-11-24T13:00:00Z");
+    let before = stage.ledger(&store, None, unbilled).await;
+    assert!(before > Usd::from_dollars(1));
+    stage.simulator.world().speaks = Speaks::Real(Real {
+        reports: Access::Forbidden,
+        ..Real::default()
+    });
+    stage.simulator.world().refreshed_until = Some(at("2026-11-24T09:40:00Z"));
+    for minutes in 0..8 {
+        stage.simulator.world().refreshed_until =
+            Some(at("2026-11-24T09:40:00Z") + SignedDuration::from_mins(minutes));
+        stage.cycle_after(15, &mut watcher).await;
+    }
+    assert_eq!(stage.ledger(&store, None, unbilled).await, before);
+    // Once it is told again, all is as it should be.
+    stage.simulator.world().speaks = Speaks::Real(Real::default());
+    for _ in 0..5 {
+        stage.cycle_after(20, &mut watcher).await;
+    }
+    stage.simulator.world().refreshed_until = Some(stage.now());
+    stage.cycle_after(5, &mut watcher).await;
+    let closed = hours("2026-11-01T00:00:00Z", "2026-11-24T16:00:00Z");
+    let truth = stage.simulator.world().spent(None, closed, stage.now());
+    assert_eq!(stage.ledger(&store, None, closed).await, truth);
+}
+
+#[tokio::test]
+async fn a_default_workspace_that_is_known_later_doubles_nothing() {
+    let mut world = world();
+    world.add_habit("", SONNET, 5_000_000, false, at("2026-11-10T00:00:00Z"));
+    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    watcher.directory.default = None;
+    stage.cycle(&mut watcher).await;
+    let mut worst = Usd::ZERO;
+    for _ in 0..30 {
+        let closed = hours("2026-11-01T00:00:00Z", "2026-11-24T13:00:00Z");
+        let found = stage.ledger(&store, None, closed).await;
+        let truth = stage.simulator.world().spent(None, closed, stage.now());
+        worst = worst.max((found - truth).abs());
+        stage.cycle_after(5, &mut watcher).await;
+    }
+    assert!(worst < Usd::parse("0.02").unwrap(), "{worst}");
+}
+
+#[tokio::test]
+async fn a_watermark_that_goes_back_and_forth_ends_at_the_truth() {
+    let mut world = world();
+    world.refreshed_until = Some(at("2026-11-23T22:00:00Z"));
+    let stage = stage(world, Dialect::Analytics, "2026-11-24T00:03:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    for mark in [
+        "2026-11-23T23:00:00Z",
+        "2026-11-24T00:00:00Z",
+        "2026-11-23T20:30:00Z",
+        "2026-11-24T01:00:00Z",
+        "2026-11-23T12:00:00Z",
+        "2030-01-01T00:00:00Z",
+        "2026-11-24T00:30:00Z",
+        "2026-11-24T02:00:00Z",
+    ] {
+        stage.simulator.world().refreshed_until = Some(at(mark));
+        for _ in 0..3 {
+            let report = stage.cycle_after(7, &mut watcher).await;
+            assert_eq!(report.troubles, Vec::<String>::new(), "{mark}");
+        }
+        let until = Hour::of(at(mark).min(stage.now()));
+        let billed = spendwatch::domain::span::HourSpan {
+            start: Hour::of(at("2026-11-01T00:00:00Z")),
+            end: until,
+        };
+        let truth = stage.simulator.world().spent(None, billed, stage.now());
+        assert_eq!(stage.ledger(&store, None, billed).await, truth, "{mark}");
+    }
+}
