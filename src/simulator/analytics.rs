@@ -203,8 +203,10 @@ impl Rank {
 /// Rows in their order. Those into which the money of one is divided stay together, and count as one.
 fn ranked(form: Form, mut sums: Sums, rank: Rank, is_rising: bool) -> Told {
     let bases = bases(&sums.groups, form.n_counted);
-    sums.rows
-        .sort_by_key(|(bucket, group, _)| (*bucket, bases[*group], *group));
+    if form.is_divided() {
+        sums.rows
+            .sort_by_key(|(bucket, group, _)| (*bucket, bases[*group], *group));
+    }
     let mut blocks = Vec::new();
     let mut start = 0;
     let is_together = |left: &(Hour, usize, Used), right: &(Hour, usize, Used)| {
