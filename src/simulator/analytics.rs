@@ -220,7 +220,7 @@ fn ranked(form: Form, mut sums: Sums, rank: Rank, is_rising: bool) -> Told {
         blocks.push((rank, start, start + block.len()));
         start += block.len();
     }
-    blocks.sort_by_key(|(rank, ..)| *rank);
+    blocks.sort_unstable_by_key(|(rank, start, _)| (*rank, *start));
     Told::new(blocks.len(), move |place| {
         let (_, start, end) = blocks[place];
         let rows = sums.rows[start..end].iter();
