@@ -203,8 +203,10 @@ impl Rank {
 /// Rows in their order. Those into which the money of one is divided stay together, and count as one.
 fn ranked(form: Form, mut sums: Sums, rank: Rank, is_rising: bool) -> Told {
     let bases = bases(&sums.groups, form.n_counted);
-    sums.rows
-        .sort_by_key(|(bucket, group, _)| (*bucket, bases[*group], *group));
+    if form.is_divided() {
+        sums.rows
+            .sort_by_key(|(bucket, group, _)| (*bucket, bases[*group], *group));
+    }
     let mut blocks = Vec::new();
     let mut start = 0;
     let is_together = |left: &(Hour, usize, Used), right: &(Hour, usize, Used)| {
@@ -218,7 +220,7 @@ fn ranked(form: Form, mut sums: Sums, rank: Rank, is_rising: bool) -> Told {
         blocks.push((rank, start, start + block.len()));
         start += block.len();
     }
-    blocks.sort_by_key(|(rank, ..)| *rank);
+    blocks.sort_unstable_by_key(|(rank, start, _)| (*rank, *start));
     Told::new(blocks.len(), move |place| {
         let (_, start, end) = blocks[place];
         let rows = sums.rows[start..end].iter();

@@ -121,7 +121,7 @@ fn sorted(groups: Vec<Key>, mut rows: Vec<(Hour, usize, Used)>) -> Sums {
     for (_, group, _) in &mut rows {
         *group = ranks[*group];
     }
-    rows.sort_by_key(|(bucket, group, _)| (*bucket, *group));
+    rows.sort_unstable_by_key(|(bucket, group, _)| (*bucket, *group));
     let mut groups: Vec<Option<Key>> = groups.into_iter().map(Some).collect();
     let in_order = order.into_iter().filter_map(|place| groups[place].take());
     Sums {
