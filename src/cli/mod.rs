@@ -6,6 +6,7 @@ pub mod output;
 pub mod globals;
 
 pub mod progress;
+pub mod remarks;
 pub mod swept;
 
 pub mod alerts;
