@@ -7,11 +7,11 @@ use spendwatch::domain::money::Usd;
 use spendwatch::domain::span::{Day, HourSpan};
 use spendwatch::simulator::Simulator;
 use spendwatch::simulator::faults::{Fault, FaultOn};
-use spendwatch::simulator::people::Key;
+use spendwatch::simulator::people::{Key, User};
 use spendwatch::simulator::speech::{Access, Real, Speaks};
-use spendwatch::simulator::world::{Used, World};
+use spendwatch::simulator::world::{Detail, Used, World};
 
-use crate::program::Home;
+use crate::program::{Home, month_rule};
 
 const SONNET: &str = "claude-sonnet-4-5";
 
@@ -343,4 +343,69 @@ async fn a_model_without_a_price_is_named_and_leaves_the_limit_open() {
         unpriced["text"].as_str().unwrap().contains("1,234 tokens"),
         "{told}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_tells_keys_and_people_as_the_service_does() {
+    let simulator = service(Real::default()).await;
+    let at = Day::of(simulator.now()).plus(-1).start();
+    {
+        let mut world = simulator.world();
+        world.users = vec![User {
+            id: "user_1".to_owned(),
+            email: "ada@example.com".to_owned(),
+            name: "Ada".to_owned(),
+            role: "developer".to_owned(),
+            status: "active".to_owned(),
+            last_active_at: None,
+        }];
+        let used = Used {
+            micros: 7_000_000,
+            input: 2_000_000,
+            requests: 1,
+            ..Used::default()
+        };
+        let by_person = Detail {
+            user: Some("user_1".to_owned()),
+            ..Detail::default()
+        };
+        world.use_as("wrkspc_b", SONNET, at, used, by_person);
+    }
+    let home = Home::new();
+    let rule = month_rule("1000000");
+    home.configure(&simulator, &rule);
+    assert_eq!(
+        home.command(&["check", "--notify"]).status.code(),
+        Some(0),
+        "the ledger is filled"
+    );
+    let (from, _) = first_of_both(&simulator);
+    let asked = ["usage", "--from", &from, "--granularity", "day", "--by"];
+    let of = |told: &Value, key: &str, name: &str| -> Usd {
+        let rows = told["rows"].as_array().unwrap().iter();
+        let named = rows.filter(|row| row[key] == name);
+        named.map(|row| usd(row, "spend_usd")).sum()
+    };
+    for live in [&[][..], &["--live"]] {
+        let told = home.json(0, &[&asked[..], &["api_key"], live].concat());
+        assert!(of(&told, "api_key", "nightly") > Usd::ZERO, "{told}");
+        assert!(of(&told, "api_key", "unattributed") > Usd::ZERO, "{told}");
+        let told = home.json(0, &[&asked[..], &["user"], live].concat());
+        assert_eq!(
+            of(&told, "user", "ada@example.com"),
+            Usd::from_dollars(7),
+            "{told}"
+        );
+    }
+    for (people, name) in [("id", "user_1"), ("hidden", "hidden")] {
+        home.configure(
+            &simulator,
+            &format!("{rule}[privacy]\npeople = \"{people}\"\n"),
+        );
+        for live in [&[][..], &["--live"]] {
+            let told = home.json(0, &[&asked[..], &["user"], live].concat());
+            assert_eq!(of(&told, "user", name), Usd::from_dollars(7), "{told}");
+            assert!(!told.to_string().contains("ada@"), "{told}");
+        }
+    }
 }
