@@ -19,6 +19,10 @@ const MOST_ROWS: u32 = 1000;
 /// The most buckets on a page of the older reports.
 const MOST_HOURS: u32 = 168;
 const MOST_DAYS: u32 = 31;
+/// Of a report by key, so many buckets a page.
+const HOURS_OF_KEYS: u32 = 6;
+/// Of a report by key, so many buckets a page.
+const DAYS_OF_KEYS: u32 = 5;
 
 /// How the older usage report is cut: it tells at most five things apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,9 +94,12 @@ pub fn messages(asked: Asked, cut: Cut) -> Report<UsedRow> {
         Cut::Fast => (manner.as_slice(), true),
         Cut::Keys => (keys.as_slice(), false),
     };
-    let most = match asked.granularity {
-        Granularity::Hour => MOST_HOURS,
-        Granularity::Day => MOST_DAYS,
+    let most = match (asked.granularity, cut) {
+        // An answer is read whole, and has a row for each key, model and bucket.
+        (Granularity::Hour, Cut::Keys) => HOURS_OF_KEYS,
+        (Granularity::Day, Cut::Keys) => DAYS_OF_KEYS,
+        (Granularity::Hour, Cut::Manner | Cut::Fast) => MOST_HOURS,
+        (Granularity::Day, Cut::Manner | Cut::Fast) => MOST_DAYS,
     };
     let mut query = span(asked, "bucket_width");
     query.extend(grouped(groups));

@@ -1,7 +1,7 @@
 //! Reading a report: all pages of what one sweep asks, tallied as they come. How the two dialects of the real service tell
 //! usage and money is brought together here; nothing is recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -95,6 +95,8 @@ pub enum NoEstimate {
 pub struct Backlog {
     /// What is read.
     pub sweep: Sweep,
+    /// What is read after it.
+    pub later: VecDeque<Sweep>,
     /// In a task of its own.
     pub reading: AbortOnDropHandle<Result<Read, FetchError>>,
 }
@@ -320,9 +322,10 @@ impl Reader {
         .await?;
         let mut pages = self.api.messages(asked, Cut::Keys);
         while let Some(page) = pages.next().await? {
+            // A page holds whole buckets: their keys need not wait for the others.
             tally.keys(Naming::ByNull, page.rows);
+            tally.apportion();
         }
-        tally.apportion();
         Ok(tally)
     }
 

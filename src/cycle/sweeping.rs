@@ -1,7 +1,7 @@
 //! Sweeping: where a report tells all workspaces at once, a cycle reads the hours that still grow, and goes on with whatever
 //! else is due. Reading the past may take longer than a cycle: it goes on beside the next ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,11 +118,12 @@ impl Watcher {
                     let Some(sweep) = next.filter(|next| done != Some(*next)) else {
                         return Ok(());
                     };
-                    let reading = tokio::spawn(self.reader(reports, polled_at).read(sweep));
-                    Backlog {
-                        sweep,
-                        reading: AbortOnDropHandle::new(reading),
-                    }
+                    let mut pieces = VecDeque::from(sweep.pieces());
+                    let Some(first) = pieces.pop_front() else {
+                        return Ok(());
+                    };
+                    done = Some(sweep);
+                    self.begin_backlog(reports, polled_at, first, pieces)
                 }
             };
             let Some(read) = self.in_time(deadline, &mut backlog.reading).await else {
@@ -140,7 +141,25 @@ impl Watcher {
                     return Ok(());
                 }
             }
-            done = Some(backlog.sweep);
+            if let Some(next) = backlog.later.pop_front() {
+                let later = std::mem::take(&mut backlog.later);
+                self.backlog = Some(self.begin_backlog(reports, polled_at, next, later));
+            }
+        }
+    }
+
+    fn begin_backlog(
+        &self,
+        reports: Reports,
+        polled_at: Timestamp,
+        sweep: Sweep,
+        later: VecDeque<Sweep>,
+    ) -> Backlog {
+        let reading = tokio::spawn(self.reader(reports, polled_at).read(sweep));
+        Backlog {
+            sweep,
+            later,
+            reading: AbortOnDropHandle::new(reading),
         }
     }
 
@@ -226,7 +245,9 @@ impl Watcher {
         }
         let granularity = match purpose {
             Purpose::Running | Purpose::Recheck | Purpose::FirstHours => Granularity::Hour,
-            Purpose::FirstDays | Purpose::Corrections => Granularity::Day,
+            Purpose::FirstDays | Purpose::EarlierCorrections | Purpose::Corrections => {
+                Granularity::Day
+            }
         };
         self.know_unlisted(&read.parts).await?;
         let mut told = read.parts;

@@ -169,7 +169,9 @@ pub enum Purpose {
     Recheck,
     /// Hours never read before.
     FirstHours,
-    /// Settled days, which may have been corrected.
+    /// Settled days, which may have been corrected, where later ones are read after them.
+    EarlierCorrections,
+    /// Settled days, which may have been corrected, up to the newest.
     Corrections,
 }
 

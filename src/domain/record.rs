@@ -214,7 +214,10 @@ fn cover_hours(
         Purpose::FirstHours => {
             next.hours_from = Some(next.hours_from.map_or(first, |from| from.min(first)));
         }
-        Purpose::Recheck | Purpose::FirstDays | Purpose::Corrections => {
+        Purpose::Recheck
+        | Purpose::FirstDays
+        | Purpose::EarlierCorrections
+        | Purpose::Corrections => {
             next.recheck.remove(&first);
         }
     }

@@ -23,6 +23,32 @@ pub struct Sweep {
     pub hours: HourSpan,
 }
 
+impl Sweep {
+    /// The same in pieces that are read one after the other. Corrections reach over weeks, and all of a piece is held in memory.
+    pub fn pieces(self) -> Vec<Sweep> {
+        if self.purpose != Purpose::Corrections {
+            return vec![self];
+        }
+        let mut pieces = Vec::new();
+        let mut start = self.hours.start;
+        while start < self.hours.end {
+            let end = start.plus(24 * DAYS_AT_ONCE).min(self.hours.end);
+            let purpose = if end == self.hours.end {
+                Purpose::Corrections
+            } else {
+                Purpose::EarlierCorrections
+            };
+            pieces.push(Sweep {
+                purpose,
+                hours: HourSpan { start, end },
+                ..self
+            });
+            start = end;
+        }
+        pieces
+    }
+}
+
 /// What decides about sweeps beside the coverage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -233,7 +259,10 @@ mod tests {
                     whole.days = Some(DaySpan { start: first, end });
                 }
                 Purpose::FirstHours => whole.hours_from = Some(first),
-                Purpose::Running | Purpose::Recheck | Purpose::Corrections => {
+                Purpose::Running
+                | Purpose::Recheck
+                | Purpose::EarlierCorrections
+                | Purpose::Corrections => {
                     whole.corrected_at = Some(now);
                 }
             }
@@ -250,6 +279,23 @@ mod tests {
                 "Corrections 2026-10-25 2026-11-24",
             ]
         );
+        let sweep = Sweep {
+            purpose: Purpose::Corrections,
+            granularity: Granularity::Day,
+            hours: HourSpan {
+                start: day("2026-10-30").first_hour(),
+                end: day("2026-11-24").first_hour(),
+            },
+        };
+        let pieces: Vec<_> = sweep
+            .pieces()
+            .iter()
+            .map(|piece| (piece.purpose, piece.hours.end.day().date().to_string()))
+            .collect();
+        let (earlier, last) = (Purpose::EarlierCorrections, Purpose::Corrections);
+        let ends = ["2026-11-09", "2026-11-19", "2026-11-24"].map(str::to_owned);
+        let expected: Vec<_> = [earlier, earlier, last].into_iter().zip(ends).collect();
+        assert_eq!(pieces, expected);
         let later = at("2026-11-24T15:30:00Z");
         let again = backlog(&whole, &BTreeSet::new(), &READING, bounds(None), later).unwrap();
         assert_eq!(again.purpose, Purpose::Corrections);
