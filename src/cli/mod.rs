@@ -6,6 +6,7 @@ pub mod output;
 pub mod globals;
 
 pub mod progress;
+pub mod remarks;
 pub mod swept;
 
 pub mod alerts;
@@ -90,9 +91,9 @@ enum Command {
         after_help = "Example: spendwatch notify test finops-slack"
     )]
     Notify(notify::Command),
-    /// What was used, by organization, workspace, model or team; from the ledger, or with `--live` from the service
+    /// What was used, by organization, workspace, model, API key, user or team; from the ledger, or with `--live` from the service
     #[command(
-        after_help = "Example: spendwatch usage --from 2026-11-01 --by model --granularity day"
+        after_help = "Example: spendwatch usage --from 2026-11-01 --by model --granularity day\nExample: spendwatch usage --by api_key --output csv"
     )]
     Usage(usage::Usage),
     /// Look after the store

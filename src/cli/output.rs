@@ -16,7 +16,7 @@ use crate::domain::money::{Usd, group_thousands};
 use crate::notify::words;
 
 /// Tables are fitted into this on a terminal; in a pipe no line is broken.
-const TERMINAL_WIDTH: u16 = 80;
+pub const TERMINAL_WIDTH: u16 = 80;
 
 const HALF_A_CENT: Usd = Usd::from_pico(5_000_000_000);
 
@@ -172,6 +172,23 @@ impl Sheet {
     /// In a format; JSON is an array of objects.
     pub fn render(&self, format: Format) -> String {
         self.render_for(format, io::stdout().is_terminal())
+    }
+
+    /// The same, with columns left out of the table one after another until no line has to be broken.
+    #[must_use]
+    pub fn fitted(mut self, width: u16, least: &[&str]) -> Sheet {
+        for key in least {
+            let table = self.as_table(None);
+            let widest = table.lines().map(|line| line.chars().count()).max();
+            if widest.is_none_or(|widest| widest <= usize::from(width)) {
+                break;
+            }
+            let of_key = |column: &&mut Column| column.key == *key;
+            if let Some(column) = self.columns.iter_mut().find(of_key) {
+                column.heading = None;
+            }
+        }
+        self
     }
 
     fn render_for(&self, format: Format, is_terminal: bool) -> String {

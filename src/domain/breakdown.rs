@@ -1,4 +1,4 @@
-//! Usage broken down: by organization, workspace, model or team, in pieces of time. The parts always sum to the whole.
+//! Usage broken down: by organization, workspace, model, API key, user or team, in pieces of time. The parts always sum to the whole.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -123,6 +123,8 @@ pub fn total(entries: &[Entry]) -> Amounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::directory::Person;
+    use crate::domain::ids::ActorId;
     use crate::domain::matcher::Glob;
     use crate::domain::money::Usd;
     use crate::domain::usage::Part;
@@ -229,6 +231,73 @@ mod tests {
         );
     }
 
+    #[test]
+    fn keys_and_people_have_names_and_what_has_none_is_unattributed() {
+        let of = |key: Option<&str>, user: Option<&str>, is_apportioned, pico| {
+            let mut row = row(Part::Unattributed, "m", 1, pico);
+            row.cell.api_key = key.map(Into::into);
+            row.cell.user = user.map(ActorId::new);
+            row.cell.is_apportioned = is_apportioned;
+            row
+        };
+        let rows = [
+            of(Some("apikey_a"), None, true, 50),
+            of(Some("apikey_a"), None, false, 40),
+            of(Some("apikey_new"), Some("user_a"), false, 30),
+            of(None, Some("user_b"), false, 20),
+            of(None, None, false, 10),
+        ];
+        let person = |name: &str, email: &str| Person {
+            name: name.to_owned(),
+            email: email.to_owned(),
+        };
+        let directory = Directory {
+            keys: [("apikey_a".into(), "nightly".to_owned())].into(),
+            people: [
+                (ActorId::new("user_a"), person("Ada", "ada@example.com")),
+                (ActorId::new("user_b"), person("Robot", "")),
+            ]
+            .into(),
+            ..Directory::default()
+        };
+        let told = |by, people| -> Vec<(String, i128, bool)> {
+            let naming = Naming {
+                organization: &"acme".into(),
+                directory: &directory,
+                teams: &[],
+                people,
+            };
+            let entries = break_down(by, naming, &rows).into_iter();
+            entries
+                .map(|entry| (entry.name, entry.amounts.spend.pico(), entry.is_apportioned))
+                .collect()
+        };
+        let row = |name: &str, pico, is_apportioned| (name.to_owned(), pico, is_apportioned);
+        assert_eq!(
+            told(SubjectKind::ApiKey, People::Email),
+            [
+                row("nightly", 90, true),
+                row("apikey_new", 30, false),
+                row("unattributed", 30, false),
+            ]
+        );
+        let of_people = |people| {
+            let told = told(SubjectKind::User, people).into_iter();
+            told.map(|(name, pico, _)| (name, pico)).collect::<Vec<_>>()
+        };
+        let row = |name: &str, pico| (name.to_owned(), pico);
+        let rest = row("unattributed", 100);
+        assert_eq!(
+            of_people(People::Email),
+            [rest.clone(), row("ada@example.com", 30), row("Robot", 20)]
+        );
+        assert_eq!(
+            of_people(People::Id),
+            [rest.clone(), row("user_a", 30), row("user_b", 20)]
+        );
+        assert_eq!(of_people(People::Hidden), [rest, row("hidden", 50)]);
+    }
+
     proptest! {
         #[test]
         fn however_it_is_broken_down_the_parts_sum_to_the_whole(
@@ -249,7 +318,7 @@ mod tests {
                 teams: &[],
                 people: People::Email,
             };
-            for by in [SubjectKind::Organization, SubjectKind::Workspace, SubjectKind::Model, SubjectKind::Team] {
+            for by in SubjectKind::ALL {
                 let entries = break_down(by, naming, &rows);
                 prop_assert_eq!(total(&entries).spend.pico(), whole);
             }

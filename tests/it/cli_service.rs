@@ -6,11 +6,12 @@ use spendwatch::clock::Clock;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::span::{Day, HourSpan};
 use spendwatch::simulator::Simulator;
-use spendwatch::simulator::people::Key;
+use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::people::{Key, User};
 use spendwatch::simulator::speech::{Access, Real, Speaks};
-use spendwatch::simulator::world::World;
+use spendwatch::simulator::world::{Detail, Used, World};
 
-use crate::program::Home;
+use crate::program::{Home, month_rule};
 
 const SONNET: &str = "claude-sonnet-4-5";
 
@@ -124,4 +125,287 @@ async fn a_key_that_may_read_no_report_is_told() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("cannot tell which dialect"), "{said}");
     assert!(said.contains("403"), "{said}");
+}
+
+fn usd(told: &Value, key: &str) -> Usd {
+    Usd::parse(told[key].as_str().unwrap()).unwrap()
+}
+
+/// Reports forbidden to the key; without the newer ones, all is read by the older.
+fn without_analytics() -> Real {
+    Real {
+        analytics: Access::Forbidden,
+        ..Real::default()
+    }
+}
+
+/// Analytics with nothing to estimate by.
+fn without_estimates() -> Real {
+    Real {
+        reports: Access::Forbidden,
+        ..Real::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_both_dialects_any_breakdown_is_the_truth_to_the_last_digit() {
+    for real in [Real::default(), without_analytics()] {
+        let simulator = service(real).await;
+        // What is not billed yet costs what its tokens cost: the estimate is exact.
+        let now = simulator.now();
+        let before = now - SignedDuration::from_hours(24 * 8);
+        for (id, at) in [("wrkspc_a", now), ("wrkspc_gone", before), ("", before)] {
+            let used = Used {
+                micros: 2_000_001,
+                input: 666_667,
+                requests: 1,
+                ..Used::default()
+            };
+            simulator.world().use_exactly(id, SONNET, at, used);
+        }
+        let home = Home::new();
+        home.configure(&simulator, "");
+        let first = Day::of(before);
+        let closed = HourSpan {
+            start: first.first_hour(),
+            end: Day::of(now).first_hour(),
+        };
+        let truth = simulator.world().spent(None, closed, now);
+        let (from, to) = (first.date(), Day::of(now).plus(-1).date());
+        for granularity in ["hour", "day", "month"] {
+            for by in ["organization", "workspace", "model", "api_key", "team"] {
+                let told = home.json(
+                    0,
+                    &[
+                        "usage",
+                        "--live",
+                        "--from",
+                        &from.to_string(),
+                        "--to",
+                        &to.to_string(),
+                        "--granularity",
+                        granularity,
+                        "--by",
+                        by,
+                    ],
+                );
+                let place = format!("{real:?} {by} {granularity}: {told}");
+                assert_eq!(usd(&told["total"], "spend_usd"), truth, "{place}");
+                assert_eq!(usd(&told["total"], "estimated_usd"), Usd::ZERO, "{place}");
+                assert_eq!(told["total"]["billed_usd"], told["total"]["spend_usd"]);
+                let rows = told["rows"].as_array().unwrap().iter();
+                let sum: Usd = rows.map(|row| usd(row, "spend_usd")).sum();
+                assert_eq!(sum, truth, "{place}");
+            }
+        }
+        assert_eq!(simulator.n_not_get(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_day_has_its_hours_share_of_the_bill() {
+    for real in [Real::default(), without_analytics()] {
+        let simulator = service(real).await;
+        let home = Home::new();
+        home.configure(&simulator, "");
+        let spent_at = simulator.now() - SignedDuration::from_hours(36);
+        let zone = jiff::tz::TimeZone::get("Pacific/Auckland").unwrap();
+        let day = spent_at.to_zoned(zone).date().to_string();
+        for granularity in ["hour", "day", "month"] {
+            let told = home.json(
+                0,
+                &[
+                    "usage",
+                    "--live",
+                    "--from",
+                    &day,
+                    "--to",
+                    &day,
+                    "--time-zone",
+                    "Pacific/Auckland",
+                    "--granularity",
+                    granularity,
+                    "--by",
+                    "organization",
+                ],
+            );
+            let place = format!("{real:?} {granularity}: {told}");
+            assert_eq!(told["total"]["spend_usd"], "48.000001", "{place}");
+            assert_eq!(told["total"]["estimated_usd"], "0", "{place}");
+            assert_eq!(told["remarks"].as_array().unwrap().len(), 0, "{place}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_of_a_bill_is_marked_and_keys_have_their_names() {
+    let simulator = service(without_analytics()).await;
+    let home = Home::new();
+    home.configure(&simulator, "");
+    let (from, _) = first_of_both(&simulator);
+    let asked = ["usage", "--live", "--from", &from, "--by", "api_key"];
+    let told = home.json(0, &asked);
+    let rows = told["rows"].as_array().unwrap();
+    let nightly = rows.iter().find(|row| row["api_key"] == "nightly").unwrap();
+    assert_eq!(nightly["api_key_id"], "apikey_a");
+    assert_eq!(nightly["apportioned"], true, "{told}");
+    let csv = home.command(&[&asked[..], &["--output", "csv"]].concat());
+    let csv = String::from_utf8(csv.stdout).unwrap();
+    for key in [
+        "billed_usd",
+        "estimated_usd",
+        "list_usd",
+        "priced_usd",
+        "gap_usd",
+        "apportioned",
+    ] {
+        assert!(csv.lines().next().unwrap().contains(key), "{csv}");
+    }
+    let table = home.command(&asked);
+    let said = String::from_utf8(table.stderr).unwrap();
+    assert_eq!(said.matches("share by tokens").count(), 1, "{said}");
+    let table = String::from_utf8(table.stdout).unwrap();
+    for heading in ["API KEY", "USD", "ESTIMATED", "GAP"] {
+        assert!(table.lines().next().unwrap().contains(heading), "{table}");
+    }
+    assert!(
+        table.lines().all(|line| line.chars().count() <= 80),
+        "{table}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_neither_billed_nor_estimated_is_not_passed_over() {
+    let simulator = service(without_estimates()).await;
+    let home = Home::new();
+    home.configure(&simulator, "");
+    let (from, _) = first_of_both(&simulator);
+    let told = home.json(0, &["usage", "--live", "--from", &from]);
+    assert_eq!(told["total"]["spend_usd"], "48.000001", "{told}");
+    assert_eq!(told["remarks"][0]["kind"], "known_up_to", "{told}");
+    // Below the limit as far as is known: that is no answer.
+    let quiet = home.command(&["check", "--limit", "100000"]);
+    let said = String::from_utf8(quiet.stderr).unwrap();
+    assert_eq!(quiet.status.code(), Some(1), "{said}");
+    assert!(said.contains("not billed yet"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_estimate_that_fails_is_an_error() {
+    let simulator = service(Real::default()).await;
+    let home = Home::new();
+    home.configure(&simulator, "");
+    let fault = Fault::Status(400, "{}".into(), None);
+    simulator.fail(FaultOn::endpoint("messages"), fault);
+    let (from, _) = first_of_both(&simulator);
+    for command in [
+        &["usage", "--live", "--from", &from][..],
+        &["check", "--limit", "100000"],
+    ] {
+        let output = home.command(command);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
+        assert!(said.contains("400"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_without_a_price_is_named_and_leaves_the_limit_open() {
+    let simulator = service(Real::default()).await;
+    let used = Used {
+        micros: 1,
+        input: 1_234,
+        requests: 1,
+        ..Used::default()
+    };
+    let now = simulator.now();
+    simulator
+        .world()
+        .use_exactly("wrkspc_a", "claude-unheard-of", now, used);
+    let home = Home::new();
+    home.configure(&simulator, "");
+    let check = |limit: &str, exit: i32| {
+        let output = home.command(&["check", "--limit", limit]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{said}");
+        assert!(said.contains("`claude-unheard-of`"), "{said}");
+    };
+    check("100000", 1);
+    // What is over is over, whatever comes on top of it.
+    check("1", 2);
+    let told = home.json(0, &["usage", "--live"]);
+    let remarks = told["remarks"].as_array().unwrap();
+    let unpriced = remarks
+        .iter()
+        .find(|remark| remark["kind"] == "unpriced")
+        .unwrap();
+    assert!(
+        unpriced["text"].as_str().unwrap().contains("1,234 tokens"),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_tells_keys_and_people_as_the_service_does() {
+    let simulator = service(Real::default()).await;
+    let at = Day::of(simulator.now()).plus(-1).start();
+    {
+        let mut world = simulator.world();
+        world.users = vec![User {
+            id: "user_1".to_owned(),
+            email: "ada@example.com".to_owned(),
+            name: "Ada".to_owned(),
+            role: "developer".to_owned(),
+            status: "active".to_owned(),
+            last_active_at: None,
+        }];
+        let used = Used {
+            micros: 7_000_000,
+            input: 2_000_000,
+            requests: 1,
+            ..Used::default()
+        };
+        let by_person = Detail {
+            user: Some("user_1".to_owned()),
+            ..Detail::default()
+        };
+        world.use_as("wrkspc_b", SONNET, at, used, by_person);
+    }
+    let home = Home::new();
+    let rule = month_rule("1000000");
+    home.configure(&simulator, &rule);
+    assert_eq!(
+        home.command(&["check", "--notify"]).status.code(),
+        Some(0),
+        "the ledger is filled"
+    );
+    let (from, _) = first_of_both(&simulator);
+    let asked = ["usage", "--from", &from, "--granularity", "day", "--by"];
+    let of = |told: &Value, key: &str, name: &str| -> Usd {
+        let rows = told["rows"].as_array().unwrap().iter();
+        let named = rows.filter(|row| row[key] == name);
+        named.map(|row| usd(row, "spend_usd")).sum()
+    };
+    for live in [&[][..], &["--live"]] {
+        let told = home.json(0, &[&asked[..], &["api_key"], live].concat());
+        assert!(of(&told, "api_key", "nightly") > Usd::ZERO, "{told}");
+        assert!(of(&told, "api_key", "unattributed") > Usd::ZERO, "{told}");
+        let told = home.json(0, &[&asked[..], &["user"], live].concat());
+        assert_eq!(
+            of(&told, "user", "ada@example.com"),
+            Usd::from_dollars(7),
+            "{told}"
+        );
+    }
+    for (people, name) in [("id", "user_1"), ("hidden", "hidden")] {
+        home.configure(
+            &simulator,
+            &format!("{rule}[privacy]\npeople = \"{people}\"\n"),
+        );
+        for live in [&[][..], &["--live"]] {
+            let told = home.json(0, &[&asked[..], &["user"], live].concat());
+            assert_eq!(of(&told, "user", name), Usd::from_dollars(7), "{told}");
+            assert!(!told.to_string().contains("ada@"), "{told}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use crate::app::wiring;
 use crate::cli::check::verdict::Verdict;
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::{Cell, Column, Format, Sheet, hidden, print, shown};
+use crate::cli::remarks::{by_contract, estimated, unpriced};
 use crate::cli::swept::{self, Asking};
 use crate::clock::Clock;
 use crate::config::organizations::Organization;
@@ -30,19 +31,28 @@ pub async fn compare(
     for organization in globals.organizations(&config)? {
         let table = Arc::clone(&config.prices.prices);
         match month_to_date(organization, environment, table).await {
-            Ok(Month { spend, estimated }) => {
+            Ok(month) => {
                 let name = organization.name.as_str();
-                let is_over = spend > Usd::ZERO && spend >= limit;
-                told.push_str(&tell(name, spend, limit));
-                told.push('\n');
-                if estimated > Usd::ZERO {
-                    let text = format!(
-                        "organization `{name}`: ${} of it is an estimate by tokens and list prices, until it is billed",
-                        estimated.grouped()
-                    );
-                    globals.remark(&text);
+                let is_over = month.spend > Usd::ZERO && month.spend >= limit;
+                // What is over is over, whatever comes on top of it; below it, nothing is certain.
+                let is_known = is_over || month.lacks.is_empty();
+                for lack in &month.lacks {
+                    let text = format!("organization `{name}`: {lack}");
+                    match is_known {
+                        true => globals.remark(&format!("warning: {text}")),
+                        false => eprintln!("error: {text}"),
+                    }
                 }
-                rows.push(row(name, spend, estimated, limit, is_over));
+                verdict.is_unknown |= !is_known;
+                if !is_known {
+                    continue;
+                }
+                for text in remarks(&month) {
+                    globals.remark(&format!("organization `{name}`: {text}"));
+                }
+                told.push_str(&tell(name, month.spend, limit));
+                told.push('\n');
+                rows.push(row(name, &month, limit, is_over));
                 verdict.is_over |= is_over;
             }
             Err(error) => {
@@ -68,16 +78,23 @@ const COLUMNS: [Column; 6] = [
     shown("is_over", "OVER"),
 ];
 
-fn row(organization: &str, spend: Usd, estimated: Usd, limit: Usd, is_over: bool) -> Vec<Cell> {
-    let overage = overage_percent(limit.pico(), spend.pico()).filter(|_| is_over);
+fn row(organization: &str, month: &Month, limit: Usd, is_over: bool) -> Vec<Cell> {
+    let overage = overage_percent(limit.pico(), month.spend.pico()).filter(|_| is_over);
     vec![
         Cell::Text(organization.to_owned()),
-        Cell::Money(spend),
-        Cell::Money(estimated),
+        Cell::Money(month.spend),
+        Cell::Money(month.estimated),
         Cell::Money(limit),
         overage.map_or(Cell::Empty, Cell::Decimal),
         Cell::Flag(is_over),
     ]
+}
+
+/// What a reader of the figure has to know.
+fn remarks(month: &Month) -> Vec<String> {
+    let estimated = (month.estimated != Usd::ZERO).then(|| estimated(month.estimated));
+    let by_contract = (month.by_contract > 0).then(|| by_contract(month.by_contract));
+    estimated.into_iter().chain(by_contract).collect()
 }
 
 async fn month_to_date(
@@ -101,6 +118,8 @@ async fn month_to_date(
         return Ok(Month {
             spend: months.iter().map(|month| sum(&month.cells).spend).sum(),
             estimated: Usd::ZERO,
+            by_contract: 0,
+            lacks: Vec::new(),
         });
     };
     let asking = Asking {
@@ -114,25 +133,38 @@ async fn month_to_date(
         by_hour: false,
         now,
     };
-    let (_, parts) = swept::read(asking).await?;
-    let cells = parts.values().flat_map(|buckets| buckets.values());
-    let all = cells.fold(Amounts::ZERO, |all, cells| all + sum(cells));
-    anyhow::ensure!(
-        all.unpriced == 0,
-        "what {} tokens cost is not known: their model has no price; add it to the file of `[prices]`",
-        all.unpriced
-    );
-    Ok(Month {
-        spend: all.spend,
-        estimated: all.estimated,
-    })
+    let told = swept::read(asking).await?;
+    Ok(Month::of(&told))
 }
 
 /// What was spent since the first.
+#[derive(Debug, PartialEq, Eq)]
 struct Month {
     spend: Usd,
     /// The part of it that is not billed yet.
     estimated: Usd,
+    /// Tokens of the Priority Tier, which are in no bill.
+    by_contract: i64,
+    /// Why it may be more.
+    lacks: Vec<String>,
+}
+
+impl Month {
+    fn of(told: &swept::Told) -> Month {
+        let cells = told.parts.values().flat_map(|buckets| buckets.values());
+        let cells: Vec<_> = cells.flatten().collect();
+        let all = cells
+            .iter()
+            .fold(Amounts::ZERO, |all, (_, amounts)| all + **amounts);
+        let unpriced = unpriced(cells.iter().map(|(cell, amounts)| (&cell.model, *amounts)));
+        let missing = told.missing_since.map(swept::missing);
+        Month {
+            spend: all.spend,
+            estimated: all.estimated,
+            by_contract: all.by_contract,
+            lacks: unpriced.into_iter().chain(missing).collect(),
+        }
+    }
 }
 
 /// What is told: usage and threshold with two decimals, the overage with one, and what to do.

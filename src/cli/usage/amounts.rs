@@ -1,20 +1,25 @@
 //! The columns of amounts: what was used, what it cost, and how far the bill and the price table lie apart.
 
 use crate::cli::output::{Cell, Column, hidden, shown};
+use crate::cli::remarks as words;
 use crate::cli::usage::question::{Remark, Told};
-use crate::domain::breakdown::Entry;
 use crate::domain::counting::sides;
-use crate::domain::ids::OrganizationName;
 use crate::domain::money::Usd;
 use crate::domain::subject::SubjectKind;
 use crate::domain::usage::Amounts;
 
-/// The columns; people see what is estimated, and the gap, where the service tells tokens that have a price.
-pub fn columns(has_prices: bool) -> Vec<Column> {
-    let of_prices = |key, heading| match has_prices {
+/// What a table of eighty columns goes without first, where bill and price table are in it.
+pub const LEAST: [&str; 5] = ["list_usd", "priced_usd", "billed_usd", "requests", "tokens"];
+
+/// The columns. People see bill, estimate, price table and gap only where there is something in them.
+pub fn columns(told: &[&Amounts]) -> Vec<Column> {
+    let any = |usd: &dyn Fn(&Amounts) -> Usd| told.iter().any(|told| usd(told) != Usd::ZERO);
+    let where_any = |is_any, key, heading| match is_any {
         true => shown(key, heading),
         false => hidden(key),
     };
+    let has_prices = has_prices(told);
+    let is_estimated = any(&|told| told.estimated);
     vec![
         shown("spend_usd", "USD"),
         shown("tokens", "TOKENS"),
@@ -24,22 +29,39 @@ pub fn columns(has_prices: bool) -> Vec<Column> {
         hidden("cache_write_5m_tokens"),
         hidden("cache_write_1h_tokens"),
         shown("requests", "REQUESTS"),
-        hidden("billed_usd"),
-        of_prices("estimated_usd", "ESTIMATED"),
-        hidden("list_usd"),
-        hidden("priced_usd"),
-        of_prices("gap_usd", "GAP"),
+        // Where nothing is estimated, all is billed.
+        where_any(
+            is_estimated && any(&|told| sides(told).0),
+            "billed_usd",
+            "BILLED",
+        ),
+        where_any(is_estimated, "estimated_usd", "ESTIMATED"),
+        where_any(any(&|told| told.list), "list_usd", "LIST"),
+        where_any(has_prices, "priced_usd", "PRICED"),
+        where_any(any(&|told| gap(told).unwrap_or_default()), "gap_usd", "GAP"),
         hidden("cache_savings_usd"),
         hidden("unpriced_tokens"),
         hidden("priority_tokens"),
     ]
 }
 
+/// Whether any tokens have a price: else bill and price table are not told apart.
+pub fn has_prices(told: &[&Amounts]) -> bool {
+    told.iter()
+        .any(|told| told.priced != Usd::ZERO || told.estimated != Usd::ZERO)
+}
+
+/// How much more is billed than the price table says, of what is billed; `None` where no tokens have a price.
+fn gap(amounts: &Amounts) -> Option<Usd> {
+    let (billed, priced) = sides(amounts);
+    (amounts.priced != Usd::ZERO).then_some(billed - priced)
+}
+
 /// What stands in them.
 pub fn cells(amounts: &Amounts) -> Vec<Cell> {
     let tokens = &amounts.tokens;
     let count = |count: i64| Cell::Count(i128::from(count));
-    let (billed, estimated) = sides(amounts);
+    let (billed, _) = sides(amounts);
     let money = |known: bool, usd: Usd| if known { Cell::Money(usd) } else { Cell::Empty };
     let is_priced = amounts.priced != Usd::ZERO;
     vec![
@@ -55,17 +77,11 @@ pub fn cells(amounts: &Amounts) -> Vec<Cell> {
         Cell::Money(amounts.estimated),
         money(amounts.list != Usd::ZERO, amounts.list),
         money(is_priced, amounts.priced),
-        money(is_priced, billed - estimated),
+        gap(amounts).map_or(Cell::Empty, Cell::Money),
         money(is_priced, amounts.saved),
         count(amounts.unpriced),
         count(amounts.by_contract),
     ]
-}
-
-/// Whether any line has tokens with a price.
-pub fn has_prices(lines: &[(&OrganizationName, Entry)]) -> bool {
-    let mut amounts = lines.iter().map(|(_, entry)| &entry.amounts);
-    amounts.any(|amounts| amounts.priced != Usd::ZERO || amounts.estimated != Usd::ZERO)
 }
 
 /// What a reader of the amounts has to know.
@@ -85,25 +101,14 @@ pub fn remarks(by: SubjectKind, told: &Told) -> Vec<Remark> {
         });
     };
     if all.estimated != Usd::ZERO {
-        let text = format!(
-            "${} of it is an estimate by tokens and list prices, until it is billed",
-            all.estimated.grouped()
-        );
-        remark("estimated", text);
+        remark("estimated", words::estimated(all.estimated));
     }
-    if all.unpriced > 0 {
-        let text = format!(
-            "what {} tokens cost is missing: their model has no price; add it to the file of `[prices]`",
-            all.unpriced
-        );
+    let models = told.rows.iter().map(|row| (&row.cell.model, &row.amounts));
+    if let Some(text) = words::unpriced(models) {
         remark("unpriced", text);
     }
     if all.by_contract > 0 {
-        let text = format!(
-            "{} tokens of the Priority Tier are in no bill: their price stands in a contract",
-            all.by_contract
-        );
-        remark("priority", text);
+        remark("priority", words::by_contract(all.by_contract));
     }
     let has_rows = !told.rows.is_empty();
     match by {
@@ -129,4 +134,153 @@ pub fn remarks(by: SubjectKind, told: &Told) -> Vec<Remark> {
         | SubjectKind::Team => {}
     }
     remarks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::Sheet;
+    use crate::domain::directory::Directory;
+    use crate::domain::span::Hour;
+    use crate::domain::usage::{Cell as UsageCell, Part, UsageRow};
+
+    fn usd(text: &str) -> Usd {
+        Usd::parse(text).unwrap()
+    }
+
+    fn amounts(spend: &str, estimated: &str, list: &str, priced: &str) -> Amounts {
+        Amounts {
+            spend: usd(spend),
+            estimated: usd(estimated),
+            list: usd(list),
+            priced: usd(priced),
+            ..Amounts::ZERO
+        }
+    }
+
+    #[track_caller]
+    fn check_headings(told: &[Amounts], expected: &[&str]) {
+        let told: Vec<&Amounts> = told.iter().collect();
+        let columns = columns(&told);
+        let headings: Vec<&str> = columns.iter().filter_map(|column| column.heading).collect();
+        assert_eq!(headings, expected);
+    }
+
+    #[test]
+    fn people_see_bill_and_price_table_only_where_there_is_something() {
+        check_headings(&[], &["USD", "TOKENS", "REQUESTS"]);
+        // The guide's dialect has spend alone.
+        check_headings(
+            &[amounts("5", "0", "0", "0")],
+            &["USD", "TOKENS", "REQUESTS"],
+        );
+        check_headings(
+            &[amounts("5", "0", "0", "5")],
+            &["USD", "TOKENS", "REQUESTS", "PRICED"],
+        );
+        check_headings(
+            &[amounts("5", "0", "6", "5"), amounts("7", "2", "0", "6")],
+            &[
+                "USD",
+                "TOKENS",
+                "REQUESTS",
+                "BILLED",
+                "ESTIMATED",
+                "LIST",
+                "PRICED",
+                "GAP",
+            ],
+        );
+        // Nothing is billed yet.
+        check_headings(
+            &[amounts("2", "2", "0", "2")],
+            &["USD", "TOKENS", "REQUESTS", "ESTIMATED", "PRICED"],
+        );
+    }
+
+    #[test]
+    fn the_gap_is_the_bill_without_what_it_was_estimated_at() {
+        let money = |text: &str| Cell::Money(usd(text));
+        let of = |told: &Amounts, key: &str| {
+            let columns = columns(&[told]);
+            let place = columns.iter().position(|column| column.key == key);
+            cells(told)[place.unwrap()].clone()
+        };
+        let partly = amounts("7", "2", "0", "6");
+        assert_eq!(of(&partly, "billed_usd"), money("5"));
+        assert_eq!(of(&partly, "estimated_usd"), money("2"));
+        assert_eq!(of(&partly, "list_usd"), Cell::Empty);
+        assert_eq!(of(&partly, "priced_usd"), money("6"));
+        assert_eq!(of(&partly, "gap_usd"), money("1"));
+        assert_eq!(of(&amounts("5", "0", "0", "0"), "gap_usd"), Cell::Empty);
+        assert_eq!(columns(&[]).len(), cells(&partly).len());
+    }
+
+    #[test]
+    fn eighty_columns_keep_what_matters_most() {
+        let told = amounts("1234567.89", "234567.89", "1300000", "1200000");
+        let mut sheet = Sheet {
+            columns: columns(&[&told]),
+            rows: vec![cells(&told)],
+        };
+        sheet.columns.insert(0, shown("api_key", "API KEY"));
+        sheet.rows[0].insert(0, Cell::Text("a key with a long name".to_owned()));
+        let table = sheet.fitted(80, &LEAST).as_table(None);
+        assert!(
+            table.lines().all(|line| line.chars().count() <= 80),
+            "{table}"
+        );
+        for heading in ["API KEY", "USD", "ESTIMATED", "GAP"] {
+            assert!(table.contains(heading), "{table}");
+        }
+        assert!(!table.contains("LIST"), "{table}");
+    }
+
+    #[test]
+    fn a_reader_is_told_of_estimates_prices_contracts_and_shares_once() {
+        let row = |model: &str, is_apportioned, amounts| UsageRow {
+            part: Part::Unattributed,
+            cell: UsageCell {
+                api_key: Some("apikey_a".into()),
+                is_apportioned,
+                ..model.into()
+            },
+            hour: Hour::from_count(1),
+            amounts,
+        };
+        let unpriced = Amounts {
+            unpriced: 7,
+            by_contract: 9,
+            ..Amounts::ZERO
+        };
+        let told = Told {
+            organization: "acme".into(),
+            directory: Directory::default(),
+            rows: vec![
+                row("claude-a", true, amounts("7", "2", "0", "6")),
+                row("claude-a", true, amounts("1", "1", "0", "1")),
+                row("claude-new", false, unpriced),
+            ],
+            remarks: Vec::new(),
+        };
+        let kinds = |by| -> Vec<&str> {
+            let remarks = remarks(by, &told);
+            remarks.iter().map(|remark| remark.kind).collect()
+        };
+        assert_eq!(
+            kinds(SubjectKind::ApiKey),
+            ["estimated", "unpriced", "priority", "apportioned"]
+        );
+        assert_eq!(
+            kinds(SubjectKind::User),
+            ["estimated", "unpriced", "priority", "no_people"]
+        );
+        assert_eq!(
+            kinds(SubjectKind::Model),
+            ["estimated", "unpriced", "priority"]
+        );
+        let remarks = remarks(SubjectKind::Model, &told);
+        assert!(remarks[0].text.contains("$3.00 of it is an estimate"));
+        assert!(remarks[1].text.contains("`claude-new`"));
+    }
 }

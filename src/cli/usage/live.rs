@@ -14,7 +14,7 @@ use crate::app::wiring;
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::progress::Progress;
 use crate::cli::swept::{self, Asking};
-use crate::cli::usage::question::{Question, Told};
+use crate::cli::usage::question::{Question, Remark, Told};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::organizations::Organization;
@@ -24,6 +24,7 @@ use crate::domain::coverage::{is_day_settled, is_settled};
 use crate::domain::directory::Directory;
 use crate::domain::listing;
 use crate::domain::period::Period;
+use crate::domain::privacy::People;
 use crate::domain::record::remainder;
 use crate::domain::span::{Day, Hour};
 use crate::domain::subject::SubjectKind;
@@ -119,23 +120,35 @@ async fn ask_real(
         by_hour: question.period == Period::Hour || !question.is_utc(),
         now: question.now,
     };
-    let (mut directory, parts) = swept::read(asking).await.map_err(failed)?;
+    let swept::Told {
+        mut directory,
+        parts,
+        missing_since,
+    } = swept::read(asking).await.map_err(failed)?;
     match question.by {
         SubjectKind::ApiKey | SubjectKind::Team => {
             let keys = api.api_keys().await.map_err(failed)?.into_iter();
             directory.keys = keys.map(|key| (key.id, key.name)).collect();
         }
+        // Nobody's name is asked for that is not to be told.
+        SubjectKind::User if config.privacy.in_messages() != People::Email => {}
         SubjectKind::User => {
             let users = api.users().await.map_err(failed)?.into_iter();
             directory.people = users.map(listing::person).collect();
         }
         SubjectKind::Organization | SubjectKind::Workspace | SubjectKind::Model => {}
     }
+    let name = &organization.name;
+    let remark = missing_since.map(|since| Remark {
+        kind: "known_up_to",
+        at: Some(since),
+        text: format!("organization `{name}`: {}", swept::missing(since)),
+    });
     Ok(Told {
-        organization: organization.name.clone(),
+        organization: name.clone(),
         directory,
         rows: rows(question, parts.into_iter().collect()),
-        remarks: Vec::new(),
+        remarks: remark.into_iter().collect(),
     })
 }
 

@@ -16,7 +16,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::{Cell, Column, Format, Sheet, hidden, json_text, print, shown};
+use crate::cli::output::{
+    Cell, Column, Format, Sheet, TERMINAL_WIDTH, hidden, json_text, print, shown,
+};
 use crate::cli::usage::dates::Dates;
 use crate::cli::usage::question::{Question, Remark, Told};
 use crate::clock::Clock;
@@ -150,8 +152,9 @@ type Line<'a> = (&'a OrganizationName, Entry);
 /// JSON has the total beside the rows; CSV has rows alone, so that summing them up is right.
 fn render(question: &Question, told: &[Told], lines: &[Line<'_>], format: Format) -> String {
     let n_told = told.iter().filter(|told| !told.rows.is_empty()).count();
+    let of_lines: Vec<&Amounts> = lines.iter().map(|(_, entry)| &entry.amounts).collect();
     let mut sheet = Sheet {
-        columns: columns(question.by, n_told > 1, amounts::has_prices(lines)),
+        columns: columns(question.by, n_told > 1, &of_lines),
         rows: lines
             .iter()
             .map(|(organization, entry)| row(question, organization, entry))
@@ -165,7 +168,7 @@ fn render(question: &Question, told: &[Told], lines: &[Line<'_>], format: Format
         Format::Json => {
             let cells = amounts::cells(&total);
             let total = Sheet {
-                columns: amounts::columns(false),
+                columns: amounts::columns(&[]),
                 rows: vec![cells],
             };
             json_text(&serde_json::json!({
@@ -181,7 +184,11 @@ fn render(question: &Question, told: &[Told], lines: &[Line<'_>], format: Format
             let mut cells = vec![Cell::Text("total".to_owned())];
             cells.resize(N_NAMES, Cell::Empty);
             cells.extend(amounts::cells(&total));
+            cells.extend(is_by_key(question.by).then_some(Cell::Empty));
             sheet.rows.push(cells);
+            if amounts::has_prices(&of_lines) {
+                sheet = sheet.fitted(TERMINAL_WIDTH, &amounts::LEAST);
+            }
             sheet.render(format)
         }
     }
@@ -211,7 +218,7 @@ fn is_by_key(by: SubjectKind) -> bool {
     by == SubjectKind::ApiKey
 }
 
-fn columns(by: SubjectKind, is_many: bool, has_prices: bool) -> Vec<Column> {
+fn columns(by: SubjectKind, is_many: bool, told: &[&Amounts]) -> Vec<Column> {
     let organization = match by {
         // There it is the name already.
         SubjectKind::Organization => hidden("organization"),
@@ -239,7 +246,7 @@ fn columns(by: SubjectKind, is_many: bool, has_prices: bool) -> Vec<Column> {
     let share = is_by_key(by).then_some(hidden("apportioned"));
     names
         .into_iter()
-        .chain(amounts::columns(has_prices))
+        .chain(amounts::columns(told))
         .chain(share)
         .collect()
 }

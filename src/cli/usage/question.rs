@@ -71,7 +71,8 @@ pub struct Told {
 /// Something that a reader of the figures has to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
-    /// For programs: `nothing_stored`, `parts_unread`, `known_from`, `known_up_to`, `days_of_utc`.
+    /// For programs: `nothing_stored`, `parts_unread`, `known_from`, `known_up_to`, `days_of_utc`, `estimated`,
+    /// `unpriced`, `priority`, `apportioned`, `no_keys`, `no_people`.
     pub kind: &'static str,
     /// Of those that have a time.
     pub at: Option<Timestamp>,
