@@ -146,7 +146,7 @@ async fn the_older_reports_are_asked_in_their_own_words() {
         "group_by[]=workspace_id",
         "group_by[]=api_key_id",
         "group_by[]=model",
-        "limit=31",
+        "limit=5",
     ];
     check_question(
         |api| api.messages(asked(Granularity::Day), Cut::Keys),
