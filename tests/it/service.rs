@@ -788,3 +788,34 @@ async fn days_of_silence_are_caught_up_and_a_failure_on_the_way_leaves_nothing_f
         assert_eq!(gap(&stage, &store, closed).await, Usd::ZERO, "{dialect}");
     }
 }
+
+/// Cached input of one model became cheaper on 7 October 2026: each day is estimated by the price that it had.
+#[tokio::test]
+async fn a_price_that_changes_in_the_middle_of_a_month_holds_from_its_day_on() {
+    let mut world = world();
+    world.bill_lag = SignedDuration::from_hours(1000);
+    let used = Used {
+        cache_read: 10_000_000,
+        ..Used::default()
+    };
+    for moment in ["2026-10-06T23:00:00Z", "2026-10-07T00:00:00Z"] {
+        world.use_exactly("wrkspc_a", "claude-sonnet-5-5", at(moment), used);
+    }
+    let stage = stage(world, Dialect::Reports, "2026-10-07T01:30:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    let spend = async |start: &str, end: &str| {
+        let found = total(&sums(&store, hours(start, end)).await);
+        assert_eq!(found.spend, found.estimated);
+        found.spend.to_string()
+    };
+    assert_eq!(
+        spend("2026-10-06T23:00:00Z", "2026-10-07T00:00:00Z").await,
+        "2"
+    );
+    assert_eq!(
+        spend("2026-10-07T00:00:00Z", "2026-10-07T01:00:00Z").await,
+        "1"
+    );
+}
