@@ -92,12 +92,21 @@ pub fn measure(
     measurements
 }
 
-/// Whether the service tells what a rule looks at: where it tells no keys or people, the rule has no subject.
+/// Whether the service tells what a rule looks at: where it tells no keys, people or requests, the rule has no subject.
 fn is_told(rule: &Rule, figures: &Figures) -> bool {
     let has = |asked: bool, tells: fn(&Cell) -> bool| !asked || figures.cells().iter().any(tells);
     let by_key = rule.for_each == SubjectKind::ApiKey || rule.matcher.api_key.is_some();
     let by_user = rule.for_each == SubjectKind::User || rule.matcher.user.is_some();
-    has(by_key, |cell| cell.api_key.is_some()) && has(by_user, |cell| cell.user.is_some())
+    has(by_key, |cell| cell.api_key.is_some())
+        && has(by_user, |cell| cell.user.is_some())
+        && (rule.watch != Watch::Requests || tells_requests(figures))
+}
+
+/// Whether any request was ever told: where there are tokens and no requests, these are unknown and not zero.
+fn tells_requests(figures: &Figures) -> bool {
+    let mut cells = (0..figures.parts().len()).flat_map(|part| figures.recorded(part));
+    let has_tokens = cells.clone().any(|(_, amounts)| amounts.tokens.sum() > 0);
+    !has_tokens || cells.any(|(_, amounts)| amounts.requests > 0)
 }
 
 /// Whether every subject's open period was read once.

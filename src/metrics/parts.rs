@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
 
+use crate::domain::dialect::Dialect;
 use crate::domain::frame::Frame;
 use crate::domain::ids::{ApiKeyId, UNATTRIBUTED};
 use crate::domain::money::Usd;
@@ -131,7 +132,9 @@ pub fn is_shown(view: &View<'_>, shows: Shows, shape: Shape) -> bool {
     match shows {
         Shows::Amounts(_, What::Savings) => view.is_detailed(),
         Shows::Amounts(_, What::SpendOfKeys) => view.is_detailed() && shape.by_api_key,
-        Shows::Amounts(_, What::Spend | What::Tokens | What::Requests)
+        // The older reports tell none, and unknown is not zero.
+        Shows::Amounts(_, What::Requests) => view.dialect != Some(Dialect::Reports),
+        Shows::Amounts(_, What::Spend | What::Tokens)
         | Shows::LastHour
         | Shows::DataTimestamp
         | Shows::Limit
