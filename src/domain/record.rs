@@ -68,7 +68,16 @@ pub fn record(
         Basis::ByRow | Basis::ByHour => {}
         Basis::ByDay => spread_bills(&mut after, &next, answer.hours),
     }
-    book(&mut after, &next, answer.hours, &BTreeSet::new());
+    // A day in doubt that has no row of its own is not booked against its hours.
+    let undecided: BTreeSet<Day> = after
+        .doubts
+        .keys()
+        .filter(|(granularity, hour)| {
+            *granularity == Granularity::Day && !after.days.contains_key(hour)
+        })
+        .map(|(_, hour)| hour.day())
+        .collect();
+    book(&mut after, &next, answer.hours, &undecided);
     let mut recorded = compare(stored, &after, coverage, next, settle, is_complete);
     if answer.granularity == Granularity::Hour {
         recorded
