@@ -447,6 +447,46 @@ mod tests {
         buckets.values().map(|cells| sum(cells).spend).sum()
     }
 
+    /// Something was used and is estimated, and its first bill says nothing of it: nothing is taken away until that is certain.
+    #[test]
+    fn a_first_bill_that_leaves_somebody_out_takes_nothing_away_at_once() {
+        let polled_at = |hours: i64| Timestamp::from_second(START + hours * 3600).unwrap();
+        let by_day = |granularity, picos: &[i64]| Answer {
+            basis: Basis::ByDay,
+            ..answer(granularity, 0, 1, picos)
+        };
+        let (mut stored, known) = (Stored::default(), Coverage::new(polled_at(0)));
+        let hours = by_day(Granularity::Hour, &[3, 4]);
+        let told = record(
+            &hours,
+            Purpose::Running,
+            &known,
+            &stored,
+            SETTLE,
+            polled_at(25),
+        );
+        take_over(&mut stored, &told);
+        let before = total(&effective(&stored, &told.coverage));
+        assert!(before > Usd::ZERO);
+        let bill = by_day(Granularity::Day, &[]);
+        let mut known = told.coverage;
+        for poll in 0..3 {
+            let told = record(
+                &bill,
+                Purpose::Corrections,
+                &known,
+                &stored,
+                SETTLE,
+                polled_at(31 + poll),
+            );
+            take_over(&mut stored, &told);
+            known = told.coverage.clone();
+            let now = total(&effective(&stored, &known));
+            let expected = if poll < 2 { before } else { Usd::ZERO };
+            assert_eq!((now, told.is_complete), (expected, poll == 2));
+        }
+    }
+
     proptest! {
         #[test]
         fn the_deltas_are_the_change_of_every_sum_and_the_same_answer_changes_nothing(

@@ -196,27 +196,3 @@ async fn a_watermark_that_goes_back_and_forth_ends_at_the_truth() {
         assert_eq!(stage.ledger(&store, None, billed).await, truth, "{mark}");
     }
 }
-
-/// A workspace that used something and has no line on its first bill: what is estimated stays until that is certain.
-#[tokio::test]
-async fn a_first_bill_that_leaves_somebody_out_takes_nothing_away_at_once() {
-    let mut world = world();
-    world.bill_lag = SignedDuration::from_hours(7);
-    let stage = stage(world, Dialect::Reports, "2026-11-24T06:30:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
-    let yesterday = hours("2026-11-23T00:00:00Z", "2026-11-24T00:00:00Z");
-    let before = stage.ledger(&store, Some("wrkspc_b"), yesterday).await;
-    assert!(before > Usd::from_dollars(1));
-    let body = r#"{"data":[{"starting_at":"2026-11-23T00:00:00Z","ending_at":"2026-11-24T00:00:00Z","results":[
-        {"amount":"8000","currency":"USD","workspace_id":"wrkspc_a","description":"x","model":"claude-sonnet-4-5",
-         "cost_type":"tokens"}]}],"has_more":false,"next_page":null}"#;
-    let fault = Fault::Body(body.to_owned());
-    stage
-        .simulator
-        .fail(FaultOn::endpoint("cost_report"), fault);
-    stage.cycle_after(65, &mut watcher).await;
-    let of = async |id: &str| stage.ledger(&store, Some(id), yesterday).await;
-    assert_eq!(of("wrkspc_b").await, before);
-}
