@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use clap::Parser;
 use spendwatch::cli::{self, Arguments};
+use tikv_jemallocator::Jemalloc;
+
+/// The system's keeps freed memory in one pool for each thread: after the history was read that was twice of what is in use.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// What hangs at the end (a write to a pipe that nobody reads) is waited for so long, and then left behind.
 const LAST_WAIT: Duration = Duration::from_secs(5);
