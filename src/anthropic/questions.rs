@@ -20,7 +20,7 @@ const MOST_ROWS: u32 = 1000;
 const MOST_HOURS: u32 = 168;
 const MOST_DAYS: u32 = 31;
 /// Of a report by key, so many buckets a page.
-const HOURS_OF_KEYS: u32 = 6;
+const HOURS_OF_KEYS: u32 = 4;
 /// Of a report by key, so many buckets a page.
 const DAYS_OF_KEYS: u32 = 5;
 

@@ -127,7 +127,7 @@ mod tests {
     use crate::domain::ids::ActorId;
     use crate::domain::matcher::Glob;
     use crate::domain::money::Usd;
-    use crate::domain::usage::Part;
+    use crate::domain::usage::{Cell, CellKey, Part};
     use jiff::Timestamp;
     use proptest::prelude::*;
 
@@ -235,9 +235,12 @@ mod tests {
     fn keys_and_people_have_names_and_what_has_none_is_unattributed() {
         let of = |key: Option<&str>, user: Option<&str>, is_apportioned, pico| {
             let mut row = row(Part::Unattributed, "m", 1, pico);
-            row.cell.api_key = key.map(Into::into);
-            row.cell.user = user.map(ActorId::new);
-            row.cell.is_apportioned = is_apportioned;
+            row.cell = Cell::from(CellKey {
+                model: "m".into(),
+                api_key: key.map(Into::into),
+                user: user.map(ActorId::new),
+                is_apportioned,
+            });
             row
         };
         let rows = [

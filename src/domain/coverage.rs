@@ -69,6 +69,27 @@ impl Coverage {
             .is_some_and(|as_of| is_settled(hour, settle, as_of))
     }
 
+    /// From which day on hours are still to be read at first; `None` where all are known. They are read back once, when the
+    /// part is new: what retention dropped is not asked for again. At least they begin where the settled days end, or nobody
+    /// would tell of the days between.
+    pub fn unread_hours(&self, reading: &Reading, now: Timestamp) -> Option<Day> {
+        let hours_from = self.hours_from?;
+        let is_recent = hours_from > Day::of(now).plus(-reading.hourly_history_days);
+        let wanted = Day::of(self.first_seen).plus(-reading.hourly_history_days);
+        let yesterday = Day::of(now).plus(-1);
+        let days_end = match self.days {
+            Some(days) => days.end,
+            None if is_day_settled(yesterday, now) => yesterday.plus(1),
+            None => yesterday,
+        };
+        let first = if is_recent {
+            wanted.min(days_end)
+        } else {
+            days_end
+        };
+        (first < hours_from).then_some(first)
+    }
+
     /// How far back anything is known: the first day.
     pub fn known_from(&self) -> Option<Day> {
         match (self.hours_from, self.days) {
@@ -261,17 +282,14 @@ pub fn backlog(part: &Part, coverage: &Coverage, reading: &Reading, now: Timesta
             .iter()
             .map(|day| fetch(Purpose::Recheck, Granularity::Hour, *day, *day)),
     );
-    // Hours are read back once, when the part is new: what retention dropped is not asked for again.
-    let first_hourly = Day::of(coverage.first_seen).plus(-reading.hourly_history_days);
-    let is_recent = hours_from > Day::of(now).plus(-reading.hourly_history_days);
-    if is_recent && hours_from > first_hourly {
-        due.push(fetch(
+    due.extend(coverage.unread_hours(reading, now).map(|first| {
+        fetch(
             Purpose::FirstHours,
             Granularity::Hour,
-            first_hourly,
+            first,
             hours_from.plus(-1),
-        ));
-    }
+        )
+    }));
     due
 }
 
@@ -300,6 +318,46 @@ mod tests {
         parts
             .map(|(id, minute)| (part(id), coverage(*minute)))
             .collect()
+    }
+
+    #[track_caller]
+    fn check_unread(
+        hourly_history_days: i32,
+        hour: i64,
+        days_end: Option<i32>,
+        expected: Option<i32>,
+    ) {
+        // Since day 20 something is known; first heard of then.
+        let coverage = Coverage {
+            hours_from: Some(Day::from_count(20)),
+            days: days_end.map(|end| DaySpan {
+                start: Day::from_count(5),
+                end: Day::from_count(end),
+            }),
+            ..Coverage::new(at(20 * 24 * 60))
+        };
+        let reading = Reading {
+            settle: SignedDuration::from_mins(10),
+            history_days: 100,
+            hourly_history_days,
+            correction_days: 30,
+            correction_interval: SignedDuration::from_hours(1),
+        };
+        let unread = coverage.unread_hours(&reading, at((20 * 24 + hour) * 60));
+        assert_eq!(unread, expected.map(Day::from_count));
+    }
+
+    #[test]
+    fn hours_are_read_back_as_far_as_is_asked_and_at_least_to_where_the_days_end() {
+        check_unread(3, 7, Some(20), Some(17));
+        check_unread(3, 7, None, Some(17));
+        check_unread(0, 7, Some(20), None);
+        check_unread(0, 7, None, None);
+        // Yesterday is not settled before 06:00.
+        check_unread(0, 5, Some(19), Some(19));
+        check_unread(0, 5, None, Some(19));
+        // Long ago: what retention dropped is not asked for again.
+        check_unread(3, 24 * 9, Some(29), None);
     }
 
     /// Poll after poll, at minutes 5, 10 and so on: what is noted is what is known, and no more is written than changed.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::ids::{ApiKeyId, ModelName};
+use crate::domain::ids::ModelName;
 use crate::domain::money::Usd;
 use crate::domain::span::{Day, Hour};
 use crate::domain::usage::{Amounts, Buckets, Cell, Cells, add_to, by_model};
@@ -48,10 +48,9 @@ pub fn spread(bill: &Cells, hours: &mut Buckets, day: Day) {
             of_model.push((*hour, cell.clone()));
         }
     }
-    for (Cell { model, .. }, billed) in by_model(bill) {
-        let places = models.remove(&model).unwrap_or_default();
+    for (cell, billed) in by_model(bill) {
+        let places = models.remove(&cell.model).unwrap_or_default();
         let shares = of_hours(billed.spend, &places, hours);
-        let cell = Cell::of_model(model);
         let given: i128 = shares.iter().sum();
         let mut give = |hour: Hour, cell: &Cell, pico: i128| {
             let spend = Usd::from_pico(pico);
@@ -140,17 +139,18 @@ pub fn bill(cells: &mut Cells, billed: &Cells) {
 }
 
 /// Gives what a model used to the keys that used it: each class of tokens as the keys' tokens of that class, all else as what
-/// the keys' tokens are worth. What they give is marked.
-pub fn apportion(cells: &mut Cells, model: &ModelName, keys: &BTreeMap<Option<ApiKeyId>, Amounts>) {
-    let Some(whole) = cells.get(&Cell::of_model(model.clone())).copied() else {
+/// the keys' tokens are worth.
+pub fn apportion(cells: &mut Cells, model: &ModelName, keys: &Cells) {
+    let whole = Cell::of_model(model.clone());
+    let Some(amounts) = cells.get(&whole).copied() else {
         return;
     };
     let worth = weights(keys.values());
     if worth.is_empty() {
         return;
     }
-    cells.remove(&Cell::of_model(model.clone()));
-    let (money, counts) = (whole.money(), whole.counts());
+    cells.remove(&whole);
+    let (money, counts) = (amounts.money(), amounts.counts());
     let mut parts = vec![(Amounts::ZERO.money(), Amounts::ZERO.counts()); keys.len()];
     for (place, usd) in money.iter().enumerate() {
         for (part, pico) in parts.iter_mut().zip(split(usd.pico(), &worth)) {
@@ -169,12 +169,7 @@ pub fn apportion(cells: &mut Cells, model: &ModelName, keys: &BTreeMap<Option<Ap
         }
     }
     for (key, (money, counts)) in keys.keys().zip(parts) {
-        let cell = Cell {
-            api_key: key.clone(),
-            is_apportioned: key.is_some(),
-            ..Cell::of_model(model.clone())
-        };
-        add_to(cells, &cell, Amounts::from_figures(money, counts));
+        add_to(cells, key, Amounts::from_figures(money, counts));
     }
 }
 
@@ -183,9 +178,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::usage::{Tokens, sum};
+    use crate::domain::usage::{CellKey, Tokens, sum};
 
     const DAY: Day = Day::from_count(20_000);
+
+    /// Of model `m`; the first is what has no key.
+    fn key(place: i32) -> Cell {
+        Cell::from(CellKey {
+            model: "m".into(),
+            api_key: (place > 0).then(|| format!("key_{place}").as_str().into()),
+            user: None,
+            is_apportioned: false,
+        })
+    }
 
     fn used(priced: i64, tokens: i64) -> Amounts {
         let priced = Usd::from_pico(i128::from(priced));
@@ -287,8 +292,7 @@ mod tests {
             let mut cells: Cells = [("m".into(), used(whole.0, whole.1))].into();
             let before = sum(&cells);
             let weights = (0..).zip(&keys).map(|(place, (priced, tokens))| {
-                let key = (place > 0).then(|| ApiKeyId::new(format!("key_{place}")));
-                (key, used(*priced, *tokens))
+                (key(place), used(*priced, *tokens))
             });
             apportion(&mut cells, &model, &weights.collect());
             prop_assert_eq!(sum(&cells), before);
@@ -300,8 +304,7 @@ mod tests {
             keys in prop::collection::vec((0i64..1_000_000, 0i64..1_000_000), 0..9),
         ) {
             let mut cells: Cells = (0..).zip(&keys).map(|(place, (priced, tokens))| {
-                let cell = Cell { api_key: Some(ApiKeyId::new(format!("key_{place}"))), ..Cell::from("m") };
-                (cell, used(*priced, *tokens))
+                (key(place + 1), used(*priced, *tokens))
             }).collect();
             let tokens = sum(&cells).tokens;
             bill(&mut cells, &billed(bill_pico));

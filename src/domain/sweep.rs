@@ -109,7 +109,6 @@ pub fn backlog(
             end: last.plus(1).first_hour(),
         },
     };
-    let began = Day::of(whole.first_seen);
     if let Some(first) = unread_days(whole, reading, bounds, now) {
         let last = whole.days.map_or(yesterday, |days| days.start.plus(-1));
         let first = first.max(last.plus(1 - DAYS_AT_ONCE));
@@ -118,11 +117,8 @@ pub fn backlog(
     if let Some(day) = rechecks.last() {
         return Some(sweep(Purpose::Recheck, Granularity::Hour, *day, *day));
     }
-    let first_hourly = began
-        .plus(-reading.hourly_history_days)
-        .max(bounds.earliest);
-    let is_recent = hours_from > Day::of(now).plus(-reading.hourly_history_days);
-    if is_recent && hours_from > first_hourly {
+    let first_hourly = whole.unread_hours(reading, now);
+    if first_hourly.is_some_and(|first| first.max(bounds.earliest) < hours_from) {
         let day = hours_from.plus(-1);
         return Some(sweep(Purpose::FirstHours, Granularity::Hour, day, day));
     }

@@ -4,15 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::domain::ids::{
-    ActorId, ApiKeyId, DEFAULT_WORKSPACE, ModelName, UNATTRIBUTED, WorkspaceId,
-};
+use crate::domain::ids::{ActorId, DEFAULT_WORKSPACE, ModelName, UNATTRIBUTED, WorkspaceId};
 use crate::domain::money::Usd;
 use crate::domain::prices::{Estimate, Manner, Prices, Window, estimate};
 use crate::domain::report::{Actor, CostRow, How, UsedRow, Who};
 use crate::domain::shares;
 use crate::domain::span::{Hour, HourSpan};
-use crate::domain::usage::{Amounts, Buckets, Cell, Cells, Part, Tokens, add_to};
+use crate::domain::usage::{Amounts, Buckets, Cell, CellKey, Cells, Part, Tokens, add_to};
 
 /// 10 USD for a thousand searches of the web. Source: Anthropic's page on pricing.
 const WEB_SEARCH: Usd = Usd::from_pico(10_000_000_000);
@@ -36,7 +34,7 @@ pub struct Tally {
     default: Option<WorkspaceId>,
     by_part: BTreeMap<Part, Buckets>,
     /// What keys used, by hour, part and model: only to give each its share.
-    keys: BTreeMap<(Hour, Part, ModelName), BTreeMap<Option<ApiKeyId>, Amounts>>,
+    keys: BTreeMap<(Hour, Part, ModelName), Cells>,
     /// What is billed by day, model by model.
     bills: BTreeMap<(Hour, Part), Cells>,
     shared: HashSet<Cell>,
@@ -125,11 +123,15 @@ impl Tally {
         for row in rows {
             let part = self.part(naming, row.who.workspace.clone());
             let amounts = self.priced(&row, false);
-            let keys = self
-                .keys
-                .entry((row.hour, part, model_of(&row.who)))
-                .or_default();
-            *keys.entry(row.who.api_key).or_default() += amounts;
+            let model = model_of(&row.who);
+            let cell = self.shared(CellKey {
+                model: model.clone(),
+                is_apportioned: row.who.api_key.is_some(),
+                api_key: row.who.api_key,
+                user: None,
+            });
+            let keys = self.keys.entry((row.hour, part, model)).or_default();
+            *keys.entry(cell).or_default() += amounts;
         }
     }
 
@@ -238,14 +240,18 @@ impl Tally {
         }
     }
 
-    /// The same text is kept once, however many rows have it.
     fn cell(&mut self, who: &Who) -> Cell {
-        let cell = Cell {
+        self.shared(CellKey {
             model: model_of(who),
             api_key: who.api_key.clone(),
             user: who.actor.as_ref().and_then(user_of),
             is_apportioned: false,
-        };
+        })
+    }
+
+    /// The same is kept once, however many rows have it.
+    fn shared(&mut self, key: CellKey) -> Cell {
+        let cell = Cell::from(key);
         if let Some(known) = self.shared.get(&cell) {
             return known.clone();
         }

@@ -1,7 +1,8 @@
 //! Usage: what one workspace used of one model, with one key where that is known, in one hour or day of UTC.
 
 use std::collections::BTreeMap;
-use std::ops::{Add, AddAssign, Neg, Sub};
+use std::ops::{Add, AddAssign, Deref, Neg, Sub};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -239,8 +240,14 @@ impl AddAssign for Amounts {
 }
 
 /// The finest that the service tells within a workspace: which model, and with which key and by whom where it is known.
+///
+/// A clone is the same piece of memory: each hour has the same few thousand.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cell {
+pub struct Cell(Arc<CellKey>);
+
+/// What makes a [`Cell`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CellKey {
     /// `unattributed` for what has no model.
     pub model: ModelName,
     /// `None` is usage without a key, and all usage where the dialect tells no keys.
@@ -254,12 +261,26 @@ pub struct Cell {
 impl Cell {
     /// All usage of a model, or what of it has no key.
     pub fn of_model(model: ModelName) -> Cell {
-        Cell {
+        CellKey {
             model,
             api_key: None,
             user: None,
             is_apportioned: false,
         }
+        .into()
+    }
+}
+
+impl Deref for Cell {
+    type Target = CellKey;
+    fn deref(&self) -> &CellKey {
+        &self.0
+    }
+}
+
+impl From<CellKey> for Cell {
+    fn from(key: CellKey) -> Cell {
+        Cell(Arc::new(key))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::domain::listing::Listings;
 use crate::domain::money::Usd;
 use crate::domain::period::{Period, Zone};
 use crate::domain::privacy::Privacy;
-use crate::domain::usage::{Amounts, Cell, Part};
+use crate::domain::usage::{Amounts, CellKey, Part};
 use crate::metrics::gauges::{Rendered, Renderer};
 use crate::metrics::view::{Shape, View};
 
@@ -149,12 +149,13 @@ pub(super) fn used(
         "" => Part::Unattributed,
         id => Part::Workspace(id.into()),
     };
-    let cell = Cell {
+    let cell = CellKey {
+        model: model.into(),
         api_key: (!key.is_empty()).then(|| key.into()),
         user: (!user.is_empty()).then(|| user.into()),
-        ..Cell::from(model)
+        is_apportioned: false,
     };
-    (part, cell, amounts)
+    (part, cell.into(), amounts)
 }
 
 /// So many dollars.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use crate::domain::coverage::{Coverage, DaySpan, Polled};
 use crate::domain::ids::{ActorId, ApiKeyId, ModelName, OrganizationName, WorkspaceId};
 use crate::domain::span::Day;
-use crate::domain::usage::{Cell, Part};
+use crate::domain::usage::{Cell, CellKey, Part};
 use crate::store::error::Cause;
 use crate::store::values::At;
 
@@ -208,12 +208,13 @@ impl CellNames {
 fn cell_at(row: &Row<'_>) -> rusqlite::Result<Cell> {
     let text = |column: usize| row.get::<_, String>(column);
     let known = |text: String| Some(text).filter(|text| !text.is_empty());
-    Ok(Cell {
+    let key = CellKey {
         model: ModelName::new(text(1)?),
         api_key: known(text(2)?).map(ApiKeyId::new),
         user: known(text(3)?).map(ActorId::new),
         is_apportioned: row.get(4)?,
-    })
+    };
+    Ok(key.into())
 }
 
 /// Numbers of cells, within one transaction.

@@ -142,7 +142,7 @@ mod tests {
     use crate::cli::output::Sheet;
     use crate::domain::directory::Directory;
     use crate::domain::span::Hour;
-    use crate::domain::usage::{Cell as UsageCell, Part, UsageRow};
+    use crate::domain::usage::{Cell as UsageCell, CellKey, Part, UsageRow};
 
     fn usd(text: &str) -> Usd {
         Usd::parse(text).unwrap()
@@ -240,11 +240,12 @@ mod tests {
     fn a_reader_is_told_of_estimates_prices_contracts_and_shares_once() {
         let row = |model: &str, is_apportioned, amounts| UsageRow {
             part: Part::Unattributed,
-            cell: UsageCell {
+            cell: UsageCell::from(CellKey {
+                model: model.into(),
                 api_key: Some("apikey_a".into()),
+                user: None,
                 is_apportioned,
-                ..model.into()
-            },
+            }),
             hour: Hour::from_count(1),
             amounts,
         };
