@@ -29,6 +29,7 @@ use crate::cycle::state::{Report, Trouble, Watcher};
 use crate::domain::alert::{Now, Observed};
 use crate::domain::coverage::Coverage;
 use crate::domain::decision::{self, Decision};
+use crate::domain::frame::Load;
 use crate::domain::ground::Ground;
 use crate::domain::span::{Day, HourSpan};
 use crate::domain::usage::Part;
@@ -49,7 +50,8 @@ impl Watcher {
         let started = self.clock.running();
         let polled_at = self.not_before_last(self.clock.now());
         self.known_at = polled_at;
-        self.advance(polled_at).await?;
+        let loads = self.figures.advance(polled_at);
+        self.load(&loads).await?;
         self.figures.begin_cycle();
         let mut trouble = Trouble::default();
         if self.may_ask() && self.find_dialect(deadline, &mut trouble).await {
@@ -77,6 +79,8 @@ impl Watcher {
         if self.reports().is_none() {
             self.derive_remainders(polled_at).await?;
         }
+        let loads = self.figures.roll(self.known_at);
+        self.load(&loads).await?;
         self.cover(polled_at);
         self.note_polled().await?;
         self.refresh_last_hour(polled_at).await?;
@@ -240,14 +244,14 @@ impl Watcher {
         self.figures.settle_unattributed(polled_at);
     }
 
-    /// Moves the figures to a moment and loads what that needs.
-    async fn advance(&mut self, at: Timestamp) -> Result<(), StoreError> {
-        for load in self.figures.advance(at) {
+    /// Loads what the figures need after they moved.
+    async fn load(&mut self, loads: &[Load]) -> Result<(), StoreError> {
+        for load in loads {
             let sums = self
                 .store
                 .sums(&self.settings.organization, load.hours)
                 .await?;
-            self.figures.load(&load, &sums);
+            self.figures.load(load, &sums);
         }
         Ok(())
     }

@@ -12,8 +12,8 @@ use crate::domain::change::Delta;
 use crate::domain::coverage::{Coverage, is_settled};
 use crate::domain::frame::{Frame, FrameKey, Kept, Load, Sums, Which, add};
 use crate::domain::money::Usd;
-use crate::domain::period;
-use crate::domain::span::{Hour, HourSpan};
+use crate::domain::period::{self, Period};
+use crate::domain::span::{Hour, HourSpan, Span};
 use crate::domain::usage::{Amounts, Buckets, Cell, Part, add_to};
 
 /// What is known about one part beside its sums.
@@ -100,13 +100,31 @@ impl Figures {
             .collect()
     }
 
-    /// Moves every frame to `now`, never back, and says what has to be loaded for it.
+    /// Moves every calendar period to `now`, never back, and says what has to be loaded for it.
     pub fn advance(&mut self, now: Timestamp) -> Vec<Load> {
+        self.advance_those(now, |period, before, next| {
+            period.is_calendar() && next.start > before.start
+        })
+    }
+
+    /// Moves every rolling span to the moment up to which all is known, and says what has to be loaded for it. Where the
+    /// service lags by hours, a span up to the present would lack just these.
+    pub fn roll(&mut self, known_at: Timestamp) -> Vec<Load> {
+        self.advance_those(known_at, |period, before, next| {
+            !period.is_calendar() && next.start != before.start
+        })
+    }
+
+    fn advance_those(
+        &mut self,
+        at: Timestamp,
+        moves: impl Fn(Period, Span, Span) -> bool,
+    ) -> Vec<Load> {
         let mut loads = Vec::new();
         let mut has_moved = false;
         for (index, kept) in self.frames.iter_mut().enumerate() {
-            let cut = period::cut(kept.key.period, &kept.key.zone.rules, now);
-            if cut.span.start <= kept.open.cut.span.start {
+            let cut = period::cut(kept.key.period, &kept.key.zone.rules, at);
+            if !moves(kept.key.period, kept.open.cut.span, cut.span) {
                 continue;
             }
             loads.extend(kept.advance(index, cut));

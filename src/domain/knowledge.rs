@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::figures::PartState;
 use crate::domain::frame::Frame;
 use crate::domain::rule::Quantity;
+use crate::domain::span::Hour;
 
 /// A derived value and how far to trust it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,8 @@ pub enum Knowledge {
     Nothing,
 }
 
-/// Of one part in one span. A span that is over is known when its last hour is settled.
+/// Of one part in one span. A span that is over is known when its last hour is settled; a rolling one when its last hour was
+/// read.
 pub fn knowledge(
     state: &PartState,
     frame: &Frame,
@@ -55,7 +57,12 @@ pub fn knowledge(
     if !state.is_fresh {
         return Knowledge::Stale;
     }
-    let is_final = !is_closed || as_of.duration_since(frame.cut.span.end) >= settle;
+    let (hours, is_rolling) = (frame.hours, frame.label.is_none());
+    let is_final = if is_closed {
+        as_of.duration_since(frame.cut.span.end) >= settle
+    } else {
+        !is_rolling || Hour::of(as_of) >= hours.end.plus(-1)
+    };
     if is_final && reaches_back(state, frame.cut.span.start) {
         Knowledge::Whole
     } else {

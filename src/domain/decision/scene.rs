@@ -192,7 +192,11 @@ impl Scene {
             observed: Observed(self.now.observed.0 + elapsed),
             elapsed,
         };
-        let loads = self.figures.advance(self.now.at);
+        let loads = [
+            self.figures.advance(self.now.at),
+            self.figures.roll(self.now.at),
+        ]
+        .concat();
         assert!(
             loads
                 .iter()
