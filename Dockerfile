@@ -3,9 +3,12 @@
 
 FROM docker.io/library/rust:1.95-slim-bookworm AS build
 WORKDIR /build
+# The allocator is built by make.
+RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 
 # The dependencies are a layer of their own, built with empty sources: it is built again when the manifest changes, and
 # not when the program does. Benchmarks that the manifest names must exist, but are not built.
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches \
  && printf '//! Empty.\n\nfn main() {}\n' > src/main.rs \

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::anthropic::AdminApi;
@@ -25,6 +25,10 @@ use crate::domain::usage::{Basis, Buckets, Granularity, Part};
 const MAX_DAYS: i32 = 31;
 /// A day that ended longer ago is billed, even where nothing stands on its bill.
 const BILLED_AFTER_DAYS: i32 = 3;
+
+/// The newer reports are at most so late. Source: Anthropic's page on the Enterprise reports of the same family: usually
+/// within 4 hours, up to 24.
+const MOST_LAG: SignedDuration = SignedDuration::from_hours(24);
 
 /// Which of the service's reports are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +133,7 @@ impl Reader {
         let mut pages = self.api.billed(asked);
         let mut is_known = false;
         while let Some(page) = pages.next().await? {
-            watermark = watermark.min(page.refreshed_at.unwrap_or(self.now));
+            watermark = watermark.min(self.watermark(page.refreshed_at));
             // Nothing was billed since: what comes before the watermark is recorded, what follows is estimated.
             let starts_there = self.billed_until.map(Hour::of) == Some(hours.start);
             is_known = starts_there && self.billed_until == Some(watermark);
@@ -211,6 +215,15 @@ impl Reader {
         Ok(read)
     }
 
+    /// Up to when is billed, by what a page says. Where it does not say it: as far as it once did, and at least up to where
+    /// this family of reports is never later.
+    fn watermark(&self, told: Option<Timestamp>) -> Timestamp {
+        told.unwrap_or_else(|| {
+            let latest = self.now.checked_sub(MOST_LAG).unwrap_or(Timestamp::MIN);
+            self.billed_until.map_or(latest, |until| until.max(latest))
+        })
+    }
+
     /// What was used in hours that are not billed yet, by what its tokens cost.
     async fn estimate(&self, hours: HourSpan) -> Estimated {
         if hours.is_empty() {
@@ -240,7 +253,7 @@ impl Reader {
             };
             let mut pages = self.api.billed(asked);
             while let Some(page) = pages.next().await? {
-                watermark = watermark.min(page.refreshed_at.unwrap_or(self.now));
+                watermark = watermark.min(self.watermark(page.refreshed_at));
                 tally.cost(page.rows);
             }
             self.take_used(&mut tally, asked).await?;

@@ -1,5 +1,8 @@
 //! Measuring: a rule against the figures, one measurement for each subject it looks at.
 
+mod age;
+mod gap;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,15 +10,14 @@ use jiff::Timestamp;
 
 use crate::domain::alert::Slot;
 use crate::domain::counting::{
-    Counts, is_cell_counted, is_part_counted, is_team_counted, key_of, looks_at_organization,
-    quantity, sides, user_of,
+    Counts, is_cell_counted, is_team_counted, key_of, looks_at_organization, quantity, user_of,
 };
 use crate::domain::figures::{Figures, PartState};
 use crate::domain::frame::{Frame, FrameKey};
 use crate::domain::ground::{Ground, Member, Survey};
 use crate::domain::knowledge::{Addend, Figure, Knowledge, Sum, knowledge, oldest, reaches_back};
-use crate::domain::money::{Percent, Usd};
-use crate::domain::rule::{Gap, Limit, Quantity, Rule, Watch};
+use crate::domain::money::Usd;
+use crate::domain::rule::{Limit, Quantity, Rule, Watch};
 use crate::domain::span::Span;
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::usage::{Amounts, Cell, Part};
@@ -72,7 +74,7 @@ pub fn measure(
         return Vec::new();
     }
     let Some(key) = frame_key(rule) else {
-        return measure_age(index, rule, survey);
+        return age::measure(index, rule, survey);
     };
     let Some((open, closed)) = survey.ground.figures.frame(&key) else {
         return Vec::new();
@@ -337,61 +339,6 @@ impl<'a> Look<'a> {
         sums.into_iter().map(measured).collect()
     }
 
-    /// What is billed against what its tokens cost by the price table. Where nothing has a price there, or nothing is billed
-    /// yet, there is nothing to compare.
-    fn gaps(&self, gap: Gap) -> Vec<Measurement> {
-        let figures = self.survey.ground.figures;
-        let mut sums: BTreeMap<(SubjectKind, Arc<str>), (Sum, Amounts)> = BTreeMap::new();
-        let organization = self.survey.ground.organization.shared();
-        for part in self.counted() {
-            for (cell, amounts) in self.cells(&part) {
-                let id = match self.rule.for_each {
-                    SubjectKind::Workspace => Arc::from(part.member.id),
-                    SubjectKind::Model => figures.cell_at(*cell).model.shared(),
-                    // The configuration refuses the others: a bill does not tell them.
-                    SubjectKind::Organization
-                    | SubjectKind::ApiKey
-                    | SubjectKind::User
-                    | SubjectKind::Team => Arc::clone(&organization),
-                };
-                let (sum, total) = sums
-                    .entry((self.rule.for_each, id))
-                    .or_insert((Sum::EMPTY, Amounts::ZERO));
-                sum.add(0, part.addend);
-                *total += *amounts;
-            }
-        }
-        let measured =
-            |((kind, id), (mut sum, total)): ((SubjectKind, Arc<str>), (Sum, Amounts))| {
-                let (billed, estimated) = sides(&total);
-                if total.priced == Usd::ZERO || (billed, estimated) == (Usd::ZERO, Usd::ZERO) {
-                    return None;
-                }
-                sum.add_value(self.gap(gap, billed, estimated));
-                let subject = Subject::new(kind, id);
-                Some(Measurement {
-                    sides: Some((billed, estimated)),
-                    ..self.measurement(subject, sum, sum.of_parts(), None)
-                })
-            };
-        sums.into_iter().filter_map(measured).collect()
-    }
-
-    fn gap(&self, gap: Gap, billed: Usd, estimated: Usd) -> Quantity {
-        let apart = (billed - estimated).abs();
-        match gap {
-            Gap::Usd => apart.pico(),
-            Gap::Percent if apart < self.rule.min_usd => 0,
-            // Of nothing, everything is too much.
-            Gap::Percent if estimated <= Usd::ZERO => Quantity::from(Percent::HUNDRED.millionths()),
-            Gap::Percent => {
-                let whole = Quantity::from(Percent::HUNDRED.millionths());
-                let share = apart.pico().checked_mul(whole);
-                share.map_or(Quantity::MAX, |share| share / estimated.pico())
-            }
-        }
-    }
-
     /// Of the remainder: what is not settled is a difference of two answers of two moments.
     fn unsettled(&self, member: &Member<'_>) -> Quantity {
         let ground = &self.survey.ground;
@@ -435,68 +382,6 @@ fn limit(rule: &Rule, member: Option<&Member<'_>>, ground: &Ground<'_>) -> Optio
         Limit::Organization => {
             let info = ground.directory.organization.as_ref()?;
             info.usage_limit.map(Usd::pico)
-        }
-    }
-}
-
-/// The age of the data: of each workspace, or of the oldest part of the organization. It is always known.
-fn measure_age(index: usize, rule: &Rule, survey: &Survey<'_>) -> Vec<Measurement> {
-    let (ground, now) = (&survey.ground, survey.now);
-    let age_of = |state: &PartState| {
-        let since = state.as_of.unwrap_or(state.first_seen);
-        Quantity::from(now.duration_since(since).as_secs().max(0))
-    };
-    let measured = |subject, state: &PartState| Measurement {
-        rule: index,
-        subject,
-        figure: Figure::Known(age_of(state)),
-        limit: match rule.limit {
-            Limit::Fixed(limit) => Some(limit),
-            Limit::Workspace | Limit::Organization => None,
-        },
-        label: None,
-        span: Span {
-            start: now,
-            end: now,
-        },
-        is_closed: false,
-        fell: false,
-        as_of: state.as_of,
-        sides: None,
-    };
-    let is_asked = |state: &PartState, member: Option<&Member<'_>>| {
-        state.part != Part::Unattributed
-            && state.first_seen > Timestamp::MIN
-            && member.is_none_or(|member| !member.is_gone)
-    };
-    let asked = ground
-        .figures
-        .parts()
-        .iter()
-        .enumerate()
-        .map(|(place, state)| (state, survey.roster.at(place)))
-        .filter(|(state, member)| is_asked(state, *member));
-    match rule.for_each {
-        SubjectKind::Organization => {
-            let oldest = asked.max_by_key(|(state, _)| age_of(state));
-            let subject = Subject::new(SubjectKind::Organization, ground.organization.shared());
-            oldest
-                .map(|(state, _)| measured(subject, state))
-                .into_iter()
-                .collect()
-        }
-        SubjectKind::Workspace => asked
-            .filter_map(|(state, member)| {
-                let member = member?;
-                let subject = Subject::new(SubjectKind::Workspace, member.id);
-                (is_part_counted(rule, member.id, member.name)
-                    && is_team_counted(rule, member.team))
-                .then(|| measured(subject, state))
-            })
-            .collect(),
-        // The configuration refuses the age of the data of all others: answers are by workspace.
-        SubjectKind::Model | SubjectKind::ApiKey | SubjectKind::User | SubjectKind::Team => {
-            Vec::new()
         }
     }
 }

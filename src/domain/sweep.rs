@@ -100,7 +100,7 @@ pub fn backlog(
     now: Timestamp,
 ) -> Option<Sweep> {
     let hours_from = whole.hours_from?;
-    let yesterday = Day::of(now).plus(-1);
+    let newest = newest_day(bounds, now);
     let sweep = |purpose, granularity, first: Day, last: Day| Sweep {
         purpose,
         granularity,
@@ -110,7 +110,7 @@ pub fn backlog(
         },
     };
     if let Some(first) = unread_days(whole, reading, bounds, now) {
-        let last = whole.days.map_or(yesterday, |days| days.start.plus(-1));
+        let last = whole.days.map_or(newest, |days| days.start.plus(-1));
         let first = first.max(last.plus(1 - DAYS_AT_ONCE));
         return Some(sweep(Purpose::FirstDays, Granularity::Day, first, last));
     }
@@ -128,35 +128,34 @@ pub fn backlog(
     if is_due {
         let first = Day::of(now)
             .plus(-reading.correction_days)
-            .min(whole.days.map_or(yesterday, |days| days.end))
+            .min(whole.days.map_or(newest, |days| days.end))
             .max(bounds.earliest)
-            .min(yesterday);
-        return Some(sweep(
-            Purpose::Corrections,
-            Granularity::Day,
-            first,
-            yesterday,
-        ));
+            .min(newest);
+        return Some(sweep(Purpose::Corrections, Granularity::Day, first, newest));
     }
     None
 }
 
-/// The first day of the history that is still to be read; `None` once it is read.
+/// The newest day that may be read as a day: the last that is over, and billed where that is said.
+fn newest_day(bounds: Bounds, now: Timestamp) -> Day {
+    let end = bounds.billed_until.map_or(now, |until| until.min(now));
+    Day::of(end).plus(-1)
+}
+
+/// The first day of the history that is still to be read; `None` once it is read, and where none is billed.
 pub fn unread_days(
     whole: &Coverage,
     reading: &Reading,
     bounds: Bounds,
     now: Timestamp,
 ) -> Option<Day> {
-    let yesterday = Day::of(now).plus(-1);
+    let newest = newest_day(bounds, now);
     let first = Day::of(whole.first_seen)
         .plus(-reading.history_days)
-        .max(bounds.earliest)
-        .min(yesterday);
-    whole
-        .days
-        .is_none_or(|days| days.start > first)
-        .then_some(first)
+        .min(newest)
+        .max(bounds.earliest);
+    let is_unread = whole.days.is_none_or(|days| days.start > first);
+    (is_unread && first <= newest).then_some(first)
 }
 
 #[cfg(test)]
@@ -229,6 +228,40 @@ mod tests {
             None,
             &[("22T22", "23T00"), ("23T00", "24T00"), ("24T00", "24T15")],
         );
+    }
+
+    #[test]
+    fn days_are_read_as_far_as_they_are_billed() {
+        let now = at("2026-11-24T14:20:00Z");
+        let mut whole = Coverage::new(now);
+        whole.hours_from = Some(day("2026-11-24"));
+        let mut asked = |billed: &str| {
+            let sweep = backlog(
+                &whole,
+                &BTreeSet::new(),
+                &READING,
+                bounds(Some(billed)),
+                now,
+            )?;
+            let hours = sweep.hours;
+            whole.days = Some(DaySpan {
+                start: hours.start.day(),
+                end: hours.end.day(),
+            });
+            Some((sweep.purpose, hours.start.day(), hours.end.day()))
+        };
+        // So late that the newest piece of the history would be empty.
+        let piece = |start, end| Some((Purpose::FirstDays, day(start), day(end)));
+        let late = "2026-11-09T07:00:00Z";
+        assert_eq!(asked(late), piece("2026-10-30", "2026-11-09"));
+        // Hours are read back to where the days end.
+        let rest = Some((Purpose::FirstHours, day("2026-11-23"), day("2026-11-24")));
+        assert_eq!(asked(late), rest);
+        // Nothing of the history is billed.
+        let mut whole = Coverage::new(now);
+        whole.hours_from = Some(day("2026-11-21"));
+        let never = bounds(Some("2026-01-01T05:00:00Z"));
+        assert_eq!(unread_days(&whole, &READING, never, now), None);
     }
 
     #[test]

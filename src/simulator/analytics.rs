@@ -12,6 +12,7 @@ use crate::simulator::lines::{Manner, Wanted};
 use crate::simulator::paging;
 use crate::simulator::question::{groups, instant, known, limit, one_of, parameter};
 use crate::simulator::refusal::{Query, Refusal};
+use crate::simulator::speech::Speaks;
 use crate::simulator::sums::{Key, Sums, sums};
 use crate::simulator::told::Told;
 use crate::simulator::world::{Used, World};
@@ -119,7 +120,9 @@ pub fn analytics(
         };
         let sums = sums(&lines, |hour| buckets.first(hour), parts, key);
         let mut told = ranked(form, sums, rank, is_rising);
-        told.more = format!(r#","data_refreshed_at":"{watermark}""#);
+        if !matches!(world.speaks, Speaks::Real(real) if real.hides_watermark) {
+            told.more = format!(r#","data_refreshed_at":"{watermark}""#);
+        }
         told
     })
 }

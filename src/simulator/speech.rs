@@ -56,6 +56,8 @@ pub struct Real {
     pub reports: Access,
     /// Limits of spend.
     pub spend_limits: Access,
+    /// The newer reports do not say up to when they are complete.
+    pub hides_watermark: bool,
 }
 
 /// How the server speaks.

@@ -116,6 +116,7 @@ async fn a_key_that_may_read_no_report_is_told() {
         analytics: Access::Forbidden,
         reports: Access::Forbidden,
         spend_limits: Access::Absent,
+        ..Real::default()
     })
     .await;
     let home = Home::new();

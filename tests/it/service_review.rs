@@ -1,18 +1,19 @@
 //! What goes wrong at the real service: bills that vanish, readings that break off, questions that are refused for a while.
 
 use jiff::SignedDuration;
+use spendwatch::domain::alert::EndedBy;
 use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::knowledge::Figure;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::period::Period;
 use spendwatch::domain::span::Hour;
 use spendwatch::domain::subject::SubjectKind;
-use spendwatch::domain::usage::Part;
+use spendwatch::domain::usage::{Amounts, Part};
 use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::speech::{Access, Real, Speaks};
 use spendwatch::simulator::world::World;
 
-use crate::harness::{Stage, at, hours, rule};
+use crate::harness::{Stage, at, hours, organization, rule};
 
 const SONNET: &str = "claude-sonnet-4-5";
 
@@ -195,4 +196,76 @@ async fn a_watermark_that_goes_back_and_forth_ends_at_the_truth() {
         let truth = stage.simulator.world().spent(None, billed, stage.now());
         assert_eq!(stage.ledger(&store, None, billed).await, truth, "{mark}");
     }
+}
+
+/// What is billed then is complete up to a day ago at least; what follows is estimated.
+#[tokio::test]
+async fn without_a_watermark_the_newest_day_is_an_estimate() {
+    let mut world = world();
+    world.refresh_lag = SignedDuration::from_hours(5);
+    world.speaks = Speaks::Real(Real {
+        hides_watermark: true,
+        ..Real::default()
+    });
+    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    let report = stage.cycle(&mut watcher).await;
+    assert_eq!(report.troubles, Vec::<String>::new());
+    let mut billed = hours("2026-11-01T00:00:00Z", "2026-11-23T13:00:00Z");
+    let newest = hours("2026-11-23T13:00:00Z", "2026-11-24T14:00:00Z");
+    let estimated = |span| {
+        let store = &store;
+        async move {
+            let sums = store.sums(&organization(), span).await.unwrap();
+            sums.iter().fold(Amounts::ZERO, |sum, (_, _, of)| sum + *of)
+        }
+    };
+    let truth = |span| stage.simulator.world().spent(None, span, stage.now());
+    assert_eq!(estimated(billed).await.spend, truth(billed));
+    let open = estimated(newest).await;
+    assert_eq!(open.spend, open.estimated);
+    let gap = (open.spend - truth(newest)).abs();
+    assert!(gap < Usd::parse("0.01").unwrap(), "{gap}");
+    // A day later it is billed.
+    let report = stage.cycle_after(24 * 60, &mut watcher).await;
+    assert_eq!(report.troubles, Vec::<String>::new());
+    billed.end = Hour::of(at("2026-11-24T13:00:00Z"));
+    assert_eq!(estimated(billed).await.spend, truth(billed));
+    assert_eq!(estimated(billed).await.estimated, Usd::ZERO);
+}
+
+/// Where nothing is estimated, a rolling span ends where the bill does: it is known, fires, and resolves.
+#[tokio::test]
+async fn a_rolling_span_ends_where_the_data_does() {
+    let mut world = World::seeded(7);
+    world.speaks = Speaks::Real(Real {
+        reports: Access::Forbidden,
+        ..Real::default()
+    });
+    world.default_workspace = Some("wrkspc_default0".to_owned());
+    world.add_workspace("wrkspc_a", "Alpha");
+    world.refresh_lag = SignedDuration::from_hours(3);
+    world.spend("wrkspc_a", SONNET, at("2026-11-24T10:30:00Z"), "500");
+    let mut last_hours = rule("rolling", SubjectKind::Organization, 100);
+    last_hours.period = Period::Rolling(4);
+    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let stage = stage.with_rule(last_hours);
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    let mut told = Vec::new();
+    for _ in 0..8 {
+        let report = stage.cycle_after(60, &mut watcher).await;
+        assert_eq!(report.troubles, Vec::<String>::new());
+        told.push(watcher.measurements[0].figure);
+    }
+    let known = |usd| Figure::Known(Usd::from_dollars(usd).pico());
+    // Billed up to 11:05, 12:05 and so on: the hour of 10:30 is the second, third and fourth of four, and then gone.
+    let expected = [500, 500, 500, 0, 0, 0, 0, 0].map(known);
+    assert_eq!(told, expected);
+    let told = stage.deliver(&store).await;
+    // Nobody was told in between: one line says both.
+    assert_eq!(told.len(), 1);
+    assert!(told[0].is_fired_and_resolved);
+    assert_eq!(told[0].ended_by, Some(EndedBy::Cleared));
 }

@@ -28,7 +28,7 @@ pub fn columns(told: &[&Amounts]) -> Vec<Column> {
         hidden("cache_read_tokens"),
         hidden("cache_write_5m_tokens"),
         hidden("cache_write_1h_tokens"),
-        shown("requests", "REQUESTS"),
+        where_any(tells_requests(told), "requests", "REQUESTS"),
         // Where nothing is estimated, all is billed.
         where_any(
             is_estimated && any(&|told| sides(told).0),
@@ -43,6 +43,17 @@ pub fn columns(told: &[&Amounts]) -> Vec<Column> {
         hidden("unpriced_tokens"),
         hidden("priority_tokens"),
     ]
+}
+
+/// Whether any requests are told. Where there are tokens and no requests, these are unknown and not zero.
+fn tells_requests(told: &[&Amounts]) -> bool {
+    told.is_empty() || told.iter().any(|told| requests(told).is_some())
+}
+
+/// Requests; `None` where they are unknown.
+fn requests(amounts: &Amounts) -> Option<i64> {
+    let is_known = amounts.requests != 0 || amounts.tokens.sum() == 0;
+    is_known.then_some(amounts.requests)
 }
 
 /// Whether any tokens have a price: else bill and price table are not told apart.
@@ -72,7 +83,7 @@ pub fn cells(amounts: &Amounts) -> Vec<Cell> {
         count(tokens.cache_read),
         count(tokens.cache_write_5m),
         count(tokens.cache_write_1h),
-        count(amounts.requests),
+        requests(amounts).map_or(Cell::Empty, count),
         Cell::Money(billed),
         Cell::Money(amounts.estimated),
         money(amounts.list != Usd::ZERO, amounts.list),
@@ -102,6 +113,10 @@ pub fn remarks(by: SubjectKind, told: &Told) -> Vec<Remark> {
     };
     if all.estimated != Usd::ZERO {
         remark("estimated", words::estimated(all.estimated));
+    }
+    if all.estimated != Usd::ZERO && all.requests > 0 {
+        let text = "requests are told with the bill: those of what is estimated are missing";
+        remark("requests", text.to_owned());
     }
     let models = told.rows.iter().map(|row| (&row.cell.model, &row.amounts));
     if let Some(text) = words::unpriced(models) {
@@ -142,7 +157,7 @@ mod tests {
     use crate::cli::output::Sheet;
     use crate::domain::directory::Directory;
     use crate::domain::span::Hour;
-    use crate::domain::usage::{Cell as UsageCell, CellKey, Part, UsageRow};
+    use crate::domain::usage::{Cell as UsageCell, CellKey, Part, Tokens, UsageRow};
 
     fn usd(text: &str) -> Usd {
         Usd::parse(text).unwrap()
@@ -164,6 +179,24 @@ mod tests {
         let columns = columns(&told);
         let headings: Vec<&str> = columns.iter().filter_map(|column| column.heading).collect();
         assert_eq!(headings, expected);
+    }
+
+    #[test]
+    fn requests_that_are_not_told_are_unknown() {
+        let used = |tokens, requests| Amounts {
+            tokens: Tokens {
+                input: tokens,
+                ..Tokens::default()
+            },
+            requests,
+            ..Amounts::ZERO
+        };
+        check_headings(&[used(5, 0)], &["USD", "TOKENS"]);
+        check_headings(&[used(5, 0), used(5, 1)], &["USD", "TOKENS", "REQUESTS"]);
+        let of = |told: Amounts| cells(&told)[7].clone();
+        assert_eq!(of(used(5, 0)), Cell::Empty);
+        assert_eq!(of(used(5, 2)), Cell::Count(2));
+        assert_eq!(of(used(0, 0)), Cell::Count(0));
     }
 
     #[test]
