@@ -12,6 +12,7 @@ use spendwatch::domain::period::{Period, Zone};
 use spendwatch::domain::policy::{Manners, Policy};
 use spendwatch::domain::privacy::Privacy;
 use spendwatch::domain::rule::{Limit, Rule, Severity, Watch};
+use spendwatch::domain::silence::Quiet;
 use spendwatch::domain::subject::SubjectKind;
 
 use crate::Extent;
@@ -48,14 +49,14 @@ pub fn run(report: &mut Report, _: Extent) {
     // Each workspace with place % 97 == 96 is over one rule's limit: about 1 % of them.
     let loud = loud(&policy);
     let mut firing = quiet.clone();
-    firing.take_over(&decide(&loud, &ground, &firing, &[], now), at);
-    let n_measured = decide(&policy, &ground, &quiet, &[], now)
+    firing.take_over(&decide(&loud, &ground, &firing, &Quiet::default(), now), at);
+    let n_measured = decide(&policy, &ground, &quiet, &Quiet::default(), now)
         .measurements
         .len();
     let (calm, excited) = by_turns(
         9,
-        || decide(&policy, &ground, &quiet, &[], now),
-        || decide(&loud, &ground, &firing, &[], now),
+        || decide(&policy, &ground, &quiet, &Quiet::default(), now),
+        || decide(&loud, &ground, &firing, &Quiet::default(), now),
     );
     let rate = |seconds: f64| n_measured as f64 / seconds / 1e6;
     report.tell(

@@ -111,13 +111,14 @@ impl Watcher {
             observed: Observed(self.engine.observed.0 + elapsed),
             elapsed,
         };
+        self.quiet = self.store.quiet(at).await?;
         let mut decision = {
             let ground = self.ground();
             decision::decide(
                 &self.settings.policy,
                 &ground,
                 &self.alerts,
-                &self.silences,
+                &self.quiet,
                 now,
             )
         };
@@ -303,6 +304,7 @@ impl Watcher {
             .checked_sub(SignedDuration::from_hours(24 * 366))
             .unwrap_or(Timestamp::MIN);
         self.store.drop_history(year_ago, year_ago).await?;
+        self.store.drop_silences(year_ago).await?;
         self.dropped_on = Some(today);
         Ok(())
     }

@@ -26,7 +26,7 @@ use crate::domain::policy::Policy;
 use crate::domain::prices::Prices;
 use crate::domain::privacy::Privacy;
 use crate::domain::seen::Seen;
-use crate::domain::silence::Silence;
+use crate::domain::silence::Quiet;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::statement::Difference;
 use crate::domain::usage::{Granularity, Part};
@@ -107,7 +107,7 @@ pub struct Watcher {
     /// Open alerts, and ended ones of periods that are looked at.
     pub alerts: Alerts,
     /// In force.
-    pub silences: Vec<Silence>,
+    pub quiet: Quiet,
     /// What decisions go on from.
     pub engine: Engine,
     /// Of the newest decision.
@@ -236,7 +236,7 @@ impl Watcher {
             directory: loaded.directory,
             coverages: loaded.coverages,
             alerts,
-            silences: Vec::new(),
+            quiet: Quiet::default(),
             engine: loaded.engine,
             measurements: Vec::new(),
             last_report: None,

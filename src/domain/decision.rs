@@ -16,9 +16,9 @@ use crate::domain::notification::{Draft, Fact, MAX_CONTRIBUTORS, Reconciled, sor
 use crate::domain::policy::Policy;
 use crate::domain::rule::Rule;
 use crate::domain::scope::{Scope, scope};
-use crate::domain::silence::Silence;
+use crate::domain::silence::{Labels, Quiet};
 use crate::domain::subject::{Subject, SubjectKind};
-use crate::domain::tell::{self, Word};
+use crate::domain::tell::{self, Hush, Word};
 
 /// A rule of a new store waits so long at most until everything was read once.
 pub const FIRST_READING: SignedDuration = SignedDuration::from_hours(1);
@@ -71,14 +71,14 @@ pub fn decide(
     policy: &Policy,
     ground: &Ground<'_>,
     alerts: &Alerts,
-    silences: &[Silence],
+    quiet: &Quiet,
     now: Now,
 ) -> Decision {
     let mut round = Round {
         policy,
         ground,
         survey: Survey::new(*ground, now.at),
-        silences,
+        quiet,
         now,
         reached: HashSet::new(),
         changed: BTreeMap::new(),
@@ -113,7 +113,7 @@ struct Round<'a> {
     policy: &'a Policy,
     ground: &'a Ground<'a>,
     survey: Survey<'a>,
-    silences: &'a [Silence],
+    quiet: &'a Quiet,
     now: Now,
     /// Slots with an alert that a measurement reached.
     reached: HashSet<Slot>,
@@ -251,10 +251,21 @@ impl Round<'_> {
     }
 
     fn tell(&self, alert: &Alert) -> (Option<Alert>, Vec<Word>) {
-        let mutes = |silence: &Silence| silence.mutes(&alert.identity, self.now.at);
-        let is_silenced = self.silences.iter().any(mutes);
-        let rule = self.rule(&alert.identity.slot);
-        tell::tell(alert, rule, self.policy, is_silenced, self.now)
+        let slot = &alert.identity.slot;
+        let rule = self.rule(slot);
+        let labels = Labels {
+            alert,
+            subject: self.ground.name_of(&slot.subject),
+            of_rule: rule.map(|rule| &rule.labels),
+        };
+        let silences = &self.quiet.silences;
+        let hush = Hush {
+            is_silenced: silences
+                .iter()
+                .any(|silence| silence.mutes(&labels, self.now.at)),
+            acknowledged: self.quiet.acknowledgement(alert),
+        };
+        tell::tell(alert, rule, self.policy, hush, self.now)
     }
 
     fn rule(&self, slot: &Slot) -> Option<&Rule> {

@@ -10,6 +10,7 @@ use crate::domain::lines::Lines;
 use crate::domain::notification::Reason;
 use crate::domain::policy::{Manners, Policy};
 use crate::domain::rule::Rule;
+use crate::domain::silence::Acknowledgement;
 
 /// One thing to say to one notifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,15 +25,25 @@ pub struct Word {
     pub line: Line,
 }
 
+/// What keeps an alert quiet.
+#[derive(Debug, Clone, Copy)]
+pub struct Hush<'a> {
+    /// A silence mutes it.
+    pub is_silenced: bool,
+    /// Somebody has taken it up.
+    pub acknowledged: Option<&'a Acknowledgement>,
+}
+
 /// What to say, and the alert with that said; `None` where nothing of it changes. `rule` is `None` where the rule is no
 /// more.
 pub fn tell(
     alert: &Alert,
     rule: Option<&Rule>,
     policy: &Policy,
-    is_silenced: bool,
+    hush: Hush<'_>,
     now: Now,
 ) -> (Option<Alert>, Vec<Word>) {
+    let is_silenced = hush.is_silenced;
     let mut told: Vec<(NotifierName, Told)> = Vec::new();
     let mut words = Vec::new();
     if !is_silenced {
@@ -47,6 +58,7 @@ pub fn tell(
                 rule,
                 manners,
                 is_asked: asked.contains(notifier),
+                acknowledged: hush.acknowledged,
                 now,
             };
             let Some(spoken) = moment.speak(alert.told.get(notifier)) else {
@@ -104,6 +116,7 @@ struct Moment<'a> {
     rule: Option<&'a Rule>,
     manners: &'a Manners,
     is_asked: bool,
+    acknowledged: Option<&'a Acknowledgement>,
     now: Now,
 }
 
@@ -153,8 +166,12 @@ impl Moment<'_> {
         })
     }
 
-    /// Still the same threshold: only `repeat_interval` makes it speak.
+    /// Still the same threshold: only `repeat_interval` makes it speak, and not where somebody has taken it up.
     fn repeat(&self, told: &Told, line: &Line) -> Option<Spoken> {
+        let covers = |by: &Acknowledgement| by.covers(self.alert, line, &self.lines());
+        if self.acknowledged.is_some_and(covers) {
+            return None;
+        }
         let interval = self.rule?.repeat_interval?;
         let interval = u64::try_from(interval.as_millis()).ok()?;
         let is_due = self.now.observed.since(told.at) >= interval;

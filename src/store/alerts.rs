@@ -128,27 +128,34 @@ impl Store {
     ) -> Result<Found<(AlertRow, Vec<AlertChange>)>, StoreError> {
         let prefix = prefix.to_owned();
         self.read(move |db| {
-            let sql = "SELECT fingerprint, alert, changed_at FROM alerts
-                       WHERE substr(fingerprint, 1, length(?1)) = ?1 ORDER BY fingerprint LIMIT ?2";
-            let mut statement = db.prepare_cached(sql)?;
-            let mut rows = statement.query(params![prefix, N_NAMED])?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                found.push(alert_at(row)?);
-            }
-            let Some(first) = found.pop() else {
-                return Ok(Found::Nothing);
-            };
-            if found.is_empty() {
-                let history = history(db, &first.fingerprint)?;
-                return Ok(Found::One((first, history)));
-            }
-            found.push(first);
-            let names = found.into_iter().map(|row| row.fingerprint);
-            Ok(Found::Many(names.collect()))
+            Ok(match find_alert(db, &prefix)? {
+                Found::Nothing => Found::Nothing,
+                Found::Many(names) => Found::Many(names),
+                Found::One(row) => {
+                    let history = history(db, &row.fingerprint)?;
+                    Found::One((row, history))
+                }
+            })
         })
         .await
     }
+}
+
+/// One alert by its fingerprint or what it begins with.
+pub(super) fn find_alert(db: &Connection, prefix: &str) -> Result<Found<AlertRow>, Cause> {
+    let sql = "SELECT fingerprint, alert, changed_at FROM alerts
+               WHERE substr(fingerprint, 1, length(?1)) = ?1 ORDER BY fingerprint LIMIT ?2";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params![prefix, N_NAMED])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(alert_at(row)?);
+    }
+    Ok(match found.len() {
+        0 => Found::Nothing,
+        1 => Found::One(found.remove(0)),
+        _ => Found::Many(found.into_iter().map(|row| row.fingerprint).collect()),
+    })
 }
 
 /// Alerts of an organization that have not ended, and ended ones whose period ends after `ended_after`.
@@ -283,32 +290,10 @@ mod tests {
     use super::*;
     use crate::domain::alert::{Observed, Told};
     use crate::domain::ids::RuleName;
-    use crate::store::decisions::Commit;
     use crate::store::outbox::NewMessage;
-    use crate::store::samples::{ORGANIZATION, alert, at, engine, fact, line, store};
-
-    async fn commit(store: &Store, minute: i64, alerts: Vec<Alert>, messages: Vec<NewMessage>) {
-        let commit = Commit {
-            alerts,
-            messages,
-            engine: engine(minute),
-            at: at(minute),
-        };
-        store
-            .commit_decision(&ORGANIZATION.into(), commit)
-            .await
-            .unwrap();
-    }
-
-    fn ended(mut alert: Alert, sequence: u64) -> Alert {
-        alert.state = State::Ended {
-            by: EndedBy::Cleared,
-            at: at(9),
-            line: line(),
-        };
-        alert.sequence = sequence;
-        alert
-    }
+    use crate::store::samples::{
+        ORGANIZATION, alert, at, commit, ended, engine, fact, line, store,
+    };
 
     fn filter(phases: &[Phase]) -> AlertFilter {
         AlertFilter {

@@ -33,6 +33,7 @@ pub mod alerts;
 pub mod notifiers;
 
 pub mod outbox;
+pub mod quiet;
 
 pub mod decisions;
 pub mod messages;

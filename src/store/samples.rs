@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::domain::alert::{Alert, Identity, Line, Observed, Slot, State};
+use crate::domain::alert::{Alert, EndedBy, Identity, Line, Observed, Slot, State};
 use crate::domain::change::{Delta, Kind, Recorded, RowChange};
 use crate::domain::coverage::Coverage;
 use crate::domain::dialect::Dialect;
@@ -15,8 +15,10 @@ use crate::domain::span::{Day, Hour, Span};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::usage::{Amounts, Granularity, Part};
 use crate::store::Store;
+use crate::store::decisions::Commit;
 use crate::store::engine::Engine;
 use crate::store::error::StoreError;
+use crate::store::outbox::NewMessage;
 
 /// The organization of all samples.
 pub(super) const ORGANIZATION: &str = "acme";
@@ -195,4 +197,34 @@ pub(super) fn fact(workspace: &str, sequence: u64, reason: Reason) -> Fact {
         forecast: None,
         reconciled: None,
     }
+}
+
+/// Commits alerts and messages at a minute.
+pub(super) async fn commit(
+    store: &Store,
+    minute: i64,
+    alerts: Vec<Alert>,
+    messages: Vec<NewMessage>,
+) {
+    let commit = Commit {
+        alerts,
+        messages,
+        engine: engine(minute),
+        at: at(minute),
+    };
+    store
+        .commit_decision(&ORGANIZATION.into(), commit)
+        .await
+        .unwrap();
+}
+
+/// The same, over since minute 9.
+pub(super) fn ended(mut alert: Alert, sequence: u64) -> Alert {
+    alert.state = State::Ended {
+        by: EndedBy::Cleared,
+        at: at(9),
+        line: line(),
+    };
+    alert.sequence = sequence;
+    alert
 }

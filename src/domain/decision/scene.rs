@@ -22,6 +22,7 @@ use crate::domain::period::{Period, Zone};
 use crate::domain::policy::{Manners, Policy};
 use crate::domain::privacy::Privacy;
 use crate::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
+use crate::domain::silence::Quiet;
 use crate::domain::span::Hour;
 use crate::domain::subject::SubjectKind;
 use crate::domain::usage::{Amounts, Part};
@@ -80,6 +81,7 @@ pub(super) struct Scene {
     pub directory: Directory,
     pub figures: Figures,
     pub alerts: Alerts,
+    pub quiet: Quiet,
     pub now: Now,
     stale: BTreeSet<Part>,
     teams: Vec<Team>,
@@ -119,6 +121,7 @@ impl Scene {
                 rules_began: BTreeMap::new(),
                 store_began: start,
             },
+            quiet: Quiet::default(),
             now: Now {
                 at: start,
                 observed: Observed(0),
@@ -213,7 +216,13 @@ impl Scene {
 
     /// Decides once more at the same moment, and takes nothing over.
     pub fn decide(&self) -> Decision {
-        decide(&self.policy, &self.ground(), &self.alerts, &[], self.now)
+        decide(
+            &self.policy,
+            &self.ground(),
+            &self.alerts,
+            &self.quiet,
+            self.now,
+        )
     }
 
     pub fn ground(&self) -> Ground<'_> {

@@ -8,7 +8,27 @@ use crate::domain::money::{Percent, Usd};
 use crate::domain::notification::Reason;
 use crate::domain::period::Period;
 use crate::domain::rule::{Limit, Quantity, Rule};
+use crate::domain::silence::{Acknowledgement, LabelMatcher, Silence};
+use crate::domain::span::Span;
 use crate::domain::subject::SubjectKind;
+
+/// Mutes workspace `A` from the scene's moment on, for so many minutes.
+fn silence(scene: &mut Scene, minutes: i64, matchers: &[&str]) {
+    let start = scene.now.at;
+    scene.quiet.silences.push(Silence {
+        id: format!("silence {minutes}"),
+        span: Span {
+            start,
+            end: start + SignedDuration::from_mins(minutes),
+        },
+        matchers: matchers
+            .iter()
+            .map(|text| LabelMatcher::parse(text).unwrap())
+            .collect(),
+        author: "ada".to_owned(),
+        comment: "planned".to_owned(),
+    });
+}
 
 const NOON: &str = "2026-11-24T12:05:00Z";
 /// Whatever happens at random happens on this day.
@@ -24,6 +44,121 @@ fn for_an_hour(rule: Rule) -> Rule {
         hold: SignedDuration::from_hours(1),
         ..rule
     }
+}
+
+#[test]
+fn case_36_a_silence_ends_while_it_fires() {
+    let mut scene = Scene::new(vec![rule(SubjectKind::Workspace, 1000)], NOON);
+    silence(&mut scene, 20, &["subject=A"]);
+    scene.spend_now(850);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    scene.spend_now(300);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    // Once, with what is true at its end.
+    assert_eq!(words(&scene.decide_after(5)), ["A 100% unsilenced"]);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+}
+
+#[test]
+fn case_37_what_is_resolved_under_a_silence_is_told_at_its_end_if_it_was_told_to_fire() {
+    let mut scene = Scene::new(vec![rule(SubjectKind::Workspace, 1000)], NOON);
+    scene.spend_now(850);
+    assert_eq!(words(&scene.decide_after(5)), ["A 80% first"]);
+    silence(&mut scene, 15, &["rule=rule"]);
+    scene.spend("b", MODELS[0], scene.now.at, 90_000);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    for id in ["a", "b"] {
+        scene.spend(id, MODELS[0], scene.now.at, -80_000);
+    }
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    assert_eq!(words(&scene.decide_after(5)), ["A 80% resolved cleared"]);
+    // It fires again under another silence, and nobody is told twice.
+    silence(&mut scene, 10, &["workspace=A"]);
+    scene.spend_now(800);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    assert_eq!(words(&scene.decide_after(5)), ["A 80% unsilenced"]);
+}
+
+#[test]
+fn a_silence_mutes_what_all_of_its_matchers_match() {
+    let muted = |matchers: &[&str]| {
+        let mut scene = Scene::new(vec![rule(SubjectKind::Workspace, 1000)], NOON);
+        scene.policy.rules[0]
+            .labels
+            .insert("cost_center".to_owned(), "platform".to_owned());
+        silence(&mut scene, 60, matchers);
+        scene.spend_now(850);
+        words(&scene.decide_after(5)).is_empty()
+    };
+    for matchers in [
+        &["alertname=rule", "severity=warning"][..],
+        &["rule=r*", "subject_id=a", "period=2026-11"],
+        &["workspace=A", "workspace_id=a", "subject_kind=workspace"],
+        &["cost_center=~plat.*|x", "organization!=other"],
+        // What an alert does not have is empty.
+        &["team=", "model!=opus"],
+        &["rule!~month.*"],
+    ] {
+        assert!(muted(matchers), "{matchers:?}");
+    }
+    for matchers in [
+        &["severity=critical"][..],
+        &["rule=rule", "subject=B"],
+        &["subject!=A"],
+        &["subject!=a"],
+        &["subject!~a|z"],
+        // All of the value.
+        &["cost_center=~plat"],
+        &["cost_center=Platform"],
+        &["period=2026-10"],
+    ] {
+        assert!(!muted(matchers), "{matchers:?}");
+    }
+    for (text, told) in [
+        ("rule", "has none of"),
+        ("=x", "not the name of a label"),
+        ("a b=x", "not the name of a label"),
+        ("rule!x", "has none of"),
+        ("rule=~(", "cannot be read"),
+        ("rule=[", "cannot be read"),
+    ] {
+        let error = LabelMatcher::parse(text).unwrap_err().to_string();
+        assert!(error.contains(told), "{text}: {error}");
+    }
+}
+
+#[test]
+fn what_is_taken_up_is_not_repeated_until_it_gets_worse() {
+    let mut scene = Scene::new(
+        vec![Rule {
+            repeat_interval: Some(SignedDuration::from_mins(10)),
+            ..rule(SubjectKind::Workspace, 1000)
+        }],
+        NOON,
+    );
+    scene.spend_now(850);
+    assert_eq!(words(&scene.decide_after(5)), ["A 80% first"]);
+    assert_eq!(words(&scene.decide_after(10)), ["A 80% repeated"]);
+    let alert = scene.alerts.by_slot.values().next().unwrap();
+    let taken_up = Acknowledgement {
+        at: scene.now.at,
+        author: "ada".to_owned(),
+        comment: "on it".to_owned(),
+        line: alert.line().clone(),
+    };
+    let print = alert.identity.fingerprint();
+    scene.quiet.acknowledged.insert(print, taken_up);
+    assert_eq!(words(&scene.decide_after(30)), NOTHING);
+    scene.spend_now(200);
+    assert_eq!(words(&scene.decide_after(5)), ["A 100% escalated"]);
+    assert_eq!(words(&scene.decide_after(10)), ["A 100% repeated"]);
+    // What fires anew is taken up by nobody.
+    scene.spend_now(-1000);
+    assert_eq!(words(&scene.decide_after(5)), ["A 100% resolved cleared"]);
+    scene.spend_now(800);
+    assert_eq!(words(&scene.decide_after(5)), ["A 80% first"]);
+    assert_eq!(words(&scene.decide_after(10)), ["A 80% repeated"]);
 }
 
 #[test]
