@@ -3,16 +3,20 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::Value;
 
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::{Cell, Column, Format, Sheet, hidden, json_text, print, shown};
+use crate::clock::Clock;
 use crate::config::source::Environment;
 use crate::domain::alert::{EndedBy, State};
 use crate::domain::ids::{OrganizationName, RuleName};
 use crate::domain::money::{Usd, percent_digits};
 use crate::domain::rule::{Gap, Quantity, Watch};
+use crate::domain::silence::Acknowledgement;
 use crate::store::Store;
 use crate::store::alerts::{AlertChange, AlertFilter, AlertRow, Found, Phase};
+use crate::store::quiet::{Acknowledged, Signature};
 
 /// Alerts in the store.
 #[derive(Debug, Subcommand)]
@@ -26,6 +30,29 @@ pub enum Command {
         /// The alert's id, or what it begins with
         id: String,
     },
+    /// Take up alerts that fire: they are not repeated until they get worse
+    #[command(after_help = "Example: spendwatch alerts ack 3f9a --comment 'batch job stopped'")]
+    Ack(Ack),
+}
+
+/// Which alerts, by whom and why.
+#[derive(Debug, Args)]
+pub struct Ack {
+    /// Ids, or what they begin with
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<String>,
+    /// What is to be said about it
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    comment: String,
+    /// Who takes it up; else the user's name
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "USER",
+        default_value = "unknown",
+        hide_env_values = true
+    )]
+    author: String,
 }
 
 /// Which alerts.
@@ -64,6 +91,7 @@ impl Command {
         match self {
             Command::List(list) => list.run(globals, &store).await,
             Command::Show { id } => show(id, globals, &store).await,
+            Command::Ack(ack) => ack.run(globals, &store).await,
         }
     }
 }
@@ -93,21 +121,54 @@ impl List {
     }
 }
 
+impl Ack {
+    async fn run(&self, globals: &Globals, store: &Store) -> Result<ExitCode, Failure> {
+        let now = Clock::system().now();
+        let mut n_failed = 0;
+        for prefix in &self.ids {
+            let by = Signature {
+                author: self.author.clone(),
+                comment: self.comment.clone(),
+            };
+            let problem = match store.acknowledge(prefix, by, now).await? {
+                Found::One(Acknowledged::Done(row)) => {
+                    globals.remark(&format!("{} is taken up", row.fingerprint));
+                    continue;
+                }
+                Found::One(Acknowledged::NotFiring(row)) => format!(
+                    "{} is {}: only what fires is taken up",
+                    row.fingerprint,
+                    state_word(Phase::of(&row.alert))
+                ),
+                Found::Nothing => none(prefix),
+                Found::Many(ids) => many(prefix, &ids),
+            };
+            eprintln!("error: {problem}");
+            n_failed += 1;
+        }
+        Ok(match n_failed {
+            0 => ExitCode::SUCCESS,
+            n if n == self.ids.len() => ExitCode::FAILURE,
+            _ => ExitCode::from(3),
+        })
+    }
+}
+
+fn none(prefix: &str) -> String {
+    format!("no alert begins with `{prefix}`; `spendwatch alerts list` has them")
+}
+
+fn many(prefix: &str, ids: &[String]) -> String {
+    format!("several alerts begin with `{prefix}`: {}", ids.join(", "))
+}
+
 async fn show(prefix: &str, globals: &Globals, store: &Store) -> Result<ExitCode, Failure> {
     let (alert, changes) = match store.alert(prefix).await? {
         Found::One(found) => found,
-        Found::Nothing => {
-            return Err(Failure::World(format!(
-                "no alert begins with `{prefix}`; `spendwatch alerts list` has them"
-            )));
-        }
-        Found::Many(ids) => {
-            return Err(Failure::World(format!(
-                "several alerts begin with `{prefix}`: {}",
-                ids.join(", ")
-            )));
-        }
+        Found::Nothing => return Err(Failure::World(none(prefix))),
+        Found::Many(ids) => return Err(Failure::World(many(prefix, &ids))),
     };
+    let taken_up = store.acknowledgement(&alert.fingerprint).await?;
     let head = Sheet {
         columns: COLUMNS.to_vec(),
         rows: vec![row(&alert)],
@@ -122,8 +183,12 @@ async fn show(prefix: &str, globals: &Globals, store: &Store) -> Result<ExitCode
     };
     let text = match globals.output {
         Format::Table => format!(
-            "{}\n{}",
+            "{}\n{}{}",
             head.render(Format::Table),
+            taken_up
+                .as_ref()
+                .map(|by| taken_up_sheet(by).render(Format::Table) + "\n")
+                .unwrap_or_default(),
             changes.render(Format::Table)
         ),
         // One table cannot hold both; the changes are what is asked for.
@@ -131,10 +196,32 @@ async fn show(prefix: &str, globals: &Globals, store: &Store) -> Result<ExitCode
         Format::Json => {
             let mut alert = head.as_json()[0].take();
             alert["changes"] = changes.as_json();
+            alert["acknowledged"] = taken_up
+                .as_ref()
+                .map_or(Value::Null, |by| taken_up_sheet(by).as_json()[0].take());
             json_text(&alert)
         }
     };
     Ok(print(&text, ExitCode::SUCCESS))
+}
+
+fn taken_up_sheet(by: &Acknowledgement) -> Sheet {
+    let columns = [
+        shown("at", "TAKEN UP"),
+        shown("threshold", "THRESHOLD"),
+        shown("author", "AUTHOR"),
+        shown("comment", "COMMENT"),
+    ];
+    let row = vec![
+        Cell::Time(by.at),
+        Cell::Text(by.line.text.to_string()),
+        Cell::Text(by.author.clone()),
+        Cell::Text(by.comment.clone()),
+    ];
+    Sheet {
+        columns: columns.to_vec(),
+        rows: vec![row],
+    }
 }
 
 const COLUMNS: [Column; 17] = [

@@ -18,6 +18,7 @@ pub mod init;
 pub mod notifications;
 pub mod notify;
 pub mod run;
+pub mod silence;
 pub mod store;
 pub mod usage;
 
@@ -79,6 +80,9 @@ enum Command {
         after_help = "Example: spendwatch alerts list --state firing"
     )]
     Alerts(alerts::Command),
+    /// Silences: keep messages quiet for a time
+    #[command(subcommand, after_help = "Example: spendwatch silence list")]
+    Silence(silence::Command),
     /// Messages: what became of each, and dead letters sent again
     #[command(
         subcommand,
@@ -130,6 +134,7 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
             }
         },
         Command::Alerts(alerts) => end(alerts.run(globals, environment).await),
+        Command::Silence(silence) => end(silence.run(globals, environment).await),
         Command::Notifications(messages) => end(messages.run(globals, environment).await),
         Command::Notify(notify) => end(notify.run(globals, environment).await),
         Command::Usage(usage) => end(usage.run(globals, environment).await),

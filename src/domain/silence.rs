@@ -139,9 +139,17 @@ impl LabelMatcher {
         })
     }
 
+    /// Whether a value is as it must be.
+    pub fn is_met_by(&self, value: &str) -> bool {
+        self.is_met_by_any(std::iter::once(value))
+    }
+
     /// Whether an alert's label is as it must be. A subject has two values, its name and its id: either may be meant.
     pub fn matches(&self, labels: &Labels<'_>) -> bool {
-        let mut values = labels.of(&self.label);
+        self.is_met_by_any(labels.of(&self.label))
+    }
+
+    fn is_met_by_any<'a>(&self, mut values: impl Iterator<Item = &'a str>) -> bool {
         match &self.test {
             Test::Glob(glob) => values.any(|value| glob.matches(value)),
             Test::NotGlob(glob) => !values.any(|value| glob.matches(value)),
@@ -190,6 +198,18 @@ impl PartialEq for LabelMatcher {
 }
 
 impl Eq for LabelMatcher {}
+
+/// The labels of every alert. A subject's kind and that kind with `_id` are two more, and the rule's own are others.
+pub const LABELS: [&str; 8] = [
+    "alertname",
+    "rule",
+    "organization",
+    "subject_kind",
+    "subject",
+    "subject_id",
+    "period",
+    "severity",
+];
 
 /// What a silence can match of one alert: the webhook's labels.
 #[derive(Debug, Clone, Copy)]

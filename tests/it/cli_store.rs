@@ -316,3 +316,156 @@ async fn wrong_usage_is_two_and_names_what_there_is() {
     filled.configure("[polll]\n");
     filled.refused(&["store", "check"], 2, "did you mean `poll`?");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_is_added_listed_heeded_and_removed() {
+    let filled = Filled::new().await;
+    filled.configure(
+        "[[rules]]\nname = \"month\"\nlimit_usd = 100\nlabels = { cost_center = \"x\" }\n",
+    );
+    let add = |matcher: &'static str| {
+        [
+            "silence",
+            "add",
+            matcher,
+            "--from",
+            "2026-11-24T12:00:00Z",
+            "--until",
+            "2030-01-01T00:00",
+            "--author",
+            "ada",
+            "--comment",
+            "load test",
+        ]
+    };
+    let added = filled.json(&add("subject=workspace_*"));
+    insta::assert_snapshot!(format!("{:#}", {
+        let mut shown = added.clone();
+        shown[0]["id"] = "…".into();
+        shown
+    }), @r#"
+    [
+      {
+        "author": "ada",
+        "comment": "load test",
+        "ends_at": "2030-01-01T00:00:00Z",
+        "id": "…",
+        "matchers": [
+          "subject=workspace_*"
+        ],
+        "starts_at": "2026-11-24T12:00:00Z",
+        "state": "active"
+      }
+    ]
+    "#);
+    // What matches nothing is added with a warning.
+    for (matcher, expected) in [
+        ("rule=mont", "matches no rule"),
+        ("subjct=a", "no alert has a label `subjct`"),
+    ] {
+        let told = text(&filled.run(&add(matcher)).stderr);
+        assert!(
+            told.starts_with("warning: ") && told.contains(expected),
+            "{told}"
+        );
+    }
+    assert_eq!(text(&filled.run(&add("cost_center=x")).stderr), "");
+    // The next decision heeds it: the alert escalates without a word.
+    let store = filled.stage.open_store();
+    let mut watcher = filled.stage.watcher(&store).await;
+    let report = filled.stage.cycle_after(5, &mut watcher).await;
+    assert_eq!(report.n_messages, 0);
+    assert!(
+        watcher
+            .alerts
+            .by_slot
+            .values()
+            .all(|alert| alert.is_silenced)
+    );
+    let listed = filled.json(&["silence", "list"]);
+    let ids: Vec<&str> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids.len(), 4);
+    filled.good(&[&["silence", "remove"], &ids[..]].concat());
+    assert_eq!(filled.json(&["silence", "list"]), serde_json::json!([]));
+    assert_eq!(
+        filled
+            .json(&["silence", "list", "--all"])
+            .as_array()
+            .unwrap()
+            .len(),
+        4
+    );
+    let some = filled.run(&["silence", "remove", ids[0], "nothing"]);
+    assert_eq!(some.status.code(), Some(3));
+    filled.refused(
+        &["silence", "remove", "nothing"],
+        1,
+        "no silence begins with `nothing`",
+    );
+    filled.refused(
+        &["silence", "add", "rule", "--for", "1h", "--comment", "x"],
+        2,
+        "has none of",
+    );
+    filled.refused(
+        &["silence", "add", "rule=x", "--for", "1", "--comment", "x"],
+        2,
+        "it is written like `30m`",
+    );
+    filled.refused(
+        &[
+            "silence",
+            "add",
+            "rule=x",
+            "--until",
+            "2020-01-01T00:00Z",
+            "--comment",
+            "x",
+        ],
+        2,
+        "not after its start",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_taken_up_by_name() {
+    let filled = Filled::new().await;
+    let id = filled.json(&["alerts", "list"])[0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        filled.json(&["alerts", "show", &id])["acknowledged"],
+        Value::Null
+    );
+    filled.good(&[
+        "alerts",
+        "ack",
+        &id[..5],
+        "--author",
+        "ada",
+        "--comment",
+        "on \u{1b}[2Jit",
+    ]);
+    let shown = filled.json(&["alerts", "show", &id]);
+    let taken_up = &shown["acknowledged"];
+    assert_eq!(
+        [
+            &taken_up["author"],
+            &taken_up["comment"],
+            &taken_up["threshold"]
+        ],
+        ["ada", "on \u{1b}[2Jit", "100%"]
+    );
+    let table = filled.good(&["alerts", "show", &id, "--output", "table"]);
+    assert!(
+        table.contains("TAKEN UP") && !table.contains('\u{1b}'),
+        "{table}"
+    );
+    filled.refused(&["alerts", "ack", "zz"], 1, "no alert begins with `zz`");
+}

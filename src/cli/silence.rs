@@ -1,0 +1,240 @@
+//! `silence add`, `list` and `remove`: messages kept quiet for a time.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::cli::globals::{Failure, Globals};
+use crate::cli::output::{Cell, Column, Sheet, hidden, shown};
+use crate::clock::{Chance, Clock};
+use crate::config::source::Environment;
+use crate::config::{Config, durations};
+use crate::domain::silence::{LABELS, LabelMatcher, Silence, SilenceState};
+use crate::domain::span::Span;
+use crate::domain::subject::SubjectKind;
+use crate::store::Store;
+use crate::store::alerts::Found;
+
+/// Silences in the store.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Keep messages quiet about the alerts that all matchers match; a running daemon heeds it at its next decision
+    #[command(
+        after_help = "Matchers: label=glob, label!=glob, label=~regex, label!~regex. Labels: rule, organization, subject (name or id), \
+                      subject_kind, subject_id, workspace, model, team, period, severity, and the rule's own.\n\n\
+                      Example: spendwatch silence add rule=workspace-month subject=Search --for 4h --comment 'load test'"
+    )]
+    Add(Add),
+    /// Silences that are in force or will be, the last to end first
+    #[command(after_help = "Example: spendwatch silence list --all --output json")]
+    List {
+        /// Also those that have ended
+        #[arg(long)]
+        all: bool,
+    },
+    /// End silences now; what still fires is told at the daemon's next decision
+    #[command(after_help = "Example: spendwatch silence remove 019a")]
+    Remove {
+        /// Ids, or what they begin with
+        #[arg(value_name = "ID", required = true)]
+        ids: Vec<String>,
+    },
+}
+
+/// A new silence.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// What an alert's labels must be; all must match
+    #[arg(value_name = "MATCHER", required = true, value_parser = parse_matcher)]
+    matchers: Vec<LabelMatcher>,
+    /// How long, from its start: `2h`, `1d`
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_length, required_unless_present = "until")]
+    length: Option<SignedDuration>,
+    /// Its end: `2026-11-30T08:00:00Z`, or without an offset in UTC
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "length")]
+    until: Option<Timestamp>,
+    /// Its start; else now
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    from: Option<Timestamp>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    comment: String,
+    /// Who asks for it; else the user's name
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "USER",
+        default_value = "unknown",
+        hide_env_values = true
+    )]
+    author: String,
+}
+
+fn parse_matcher(text: &str) -> Result<LabelMatcher, String> {
+    LabelMatcher::parse(text).map_err(|error| error.to_string())
+}
+
+fn parse_length(text: &str) -> Result<SignedDuration, String> {
+    durations::parse(text)
+        .filter(SignedDuration::is_positive)
+        .ok_or_else(|| "it is written like `30m`, `4h` or `2d`".to_owned())
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    let civil = || {
+        let local: DateTime = text.parse().ok()?;
+        local.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp())
+    };
+    text.parse().ok().or_else(civil).ok_or_else(|| {
+        "it is written like `2026-11-30T08:00:00Z` or `2026-11-30T09:00:00+01:00`".to_owned()
+    })
+}
+
+impl Command {
+    /// Runs it.
+    pub async fn run(
+        &self,
+        globals: &Globals,
+        environment: &Environment,
+    ) -> Result<ExitCode, Failure> {
+        let (config, store) = globals.open_store(environment)?;
+        let now = Clock::system().now();
+        match self {
+            Command::Add(add) => add.run(globals, &config, &store, now).await,
+            Command::List { all } => {
+                let silences = store.silences((!all).then_some(now)).await?;
+                if silences.is_empty() {
+                    globals.remark("No silences");
+                }
+                Ok(globals.print(&sheet(&silences, now), ExitCode::SUCCESS))
+            }
+            Command::Remove { ids } => remove(ids, globals, &store, now).await,
+        }
+    }
+}
+
+impl Add {
+    async fn run(
+        &self,
+        globals: &Globals,
+        config: &Config,
+        store: &Store,
+        now: Timestamp,
+    ) -> Result<ExitCode, Failure> {
+        let start = self.from.unwrap_or(now);
+        let end = match (self.until, self.length) {
+            (Some(end), _) => end,
+            (None, Some(length)) => start.checked_add(length).unwrap_or(Timestamp::MAX),
+            (None, None) => start,
+        };
+        if end <= start || end <= now {
+            return Err(Failure::usage(format!(
+                "the silence would end at {end}, which is not after its start and after now ({now})"
+            )));
+        }
+        for warning in doubts(&self.matchers, config) {
+            globals.remark(&format!("warning: {warning}"));
+        }
+        let silence = Silence {
+            id: Chance::System.id(),
+            span: Span { start, end },
+            matchers: self.matchers.clone(),
+            author: self.author.clone(),
+            comment: self.comment.clone(),
+        };
+        store.add_silence(&silence, now).await?;
+        Ok(globals.print(&sheet(&[silence], now), ExitCode::SUCCESS))
+    }
+}
+
+/// What would match nothing of this configuration.
+fn doubts(matchers: &[LabelMatcher], config: &Config) -> Vec<String> {
+    let mut doubts = Vec::new();
+    for matcher in matchers {
+        let label = matcher.label.as_str();
+        let kind = label.strip_suffix("_id").unwrap_or(label);
+        let is_known = LABELS.contains(&label)
+            || SubjectKind::ALL.iter().any(|known| known.as_str() == kind)
+            || config
+                .rules
+                .iter()
+                .any(|rule| rule.labels.contains_key(label));
+        if !is_known {
+            doubts.push(format!("`{matcher}`: no alert has a label `{label}`"));
+        } else if matches!(label, "rule" | "alertname")
+            && !config
+                .rules
+                .iter()
+                .any(|rule| matcher.is_met_by(rule.name.as_str()))
+        {
+            doubts.push(format!("`{matcher}` matches no rule of the configuration"));
+        }
+    }
+    doubts
+}
+
+async fn remove(
+    ids: &[String],
+    globals: &Globals,
+    store: &Store,
+    now: Timestamp,
+) -> Result<ExitCode, Failure> {
+    let mut n_failed = 0;
+    for prefix in ids {
+        let problem = match store.end_silence(prefix, now).await? {
+            Found::One(silence) if silence.state(now) == SilenceState::Expired => {
+                globals.remark(&format!("{} had ended already", silence.id));
+                continue;
+            }
+            Found::One(silence) => {
+                globals.remark(&format!("{} has ended", silence.id));
+                continue;
+            }
+            Found::Nothing => {
+                format!("no silence begins with `{prefix}`; `spendwatch silence list` has them")
+            }
+            Found::Many(ids) => {
+                format!("several silences begin with `{prefix}`: {}", ids.join(", "))
+            }
+        };
+        eprintln!("error: {problem}");
+        n_failed += 1;
+    }
+    Ok(match n_failed {
+        0 => ExitCode::SUCCESS,
+        n if n == ids.len() => ExitCode::FAILURE,
+        _ => ExitCode::from(3),
+    })
+}
+
+const COLUMNS: [Column; 7] = [
+    shown("id", "ID"),
+    shown("state", "STATE"),
+    hidden("starts_at"),
+    shown("ends_at", "ENDS"),
+    shown("matchers", "MATCHERS"),
+    shown("author", "AUTHOR"),
+    shown("comment", "COMMENT"),
+];
+
+fn sheet(silences: &[Silence], now: Timestamp) -> Sheet {
+    let row = |silence: &Silence| {
+        let matchers = silence.matchers.iter().map(ToString::to_string);
+        vec![
+            Cell::Text(silence.id.clone()),
+            Cell::Text(silence.state(now).as_str().to_owned()),
+            Cell::Time(silence.span.start),
+            Cell::Time(silence.span.end),
+            Cell::List(matchers.collect()),
+            Cell::Text(silence.author.clone()),
+            Cell::Text(silence.comment.clone()),
+        ]
+    };
+    Sheet {
+        columns: COLUMNS.to_vec(),
+        rows: silences.iter().map(row).collect(),
+    }
+}
