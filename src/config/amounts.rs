@@ -4,14 +4,18 @@ use crate::config::reader::Section;
 use crate::domain::money::Usd;
 use crate::domain::rule::Quantity;
 
+/// An amount from 0 to 10^12 USD.
+pub fn usd_of(digits: &str) -> Option<Usd> {
+    let usd = Usd::parse(digits).ok()?;
+    (usd >= Usd::ZERO && usd <= Usd::from_dollars(1_000_000_000_000)).then_some(usd)
+}
+
 /// USD as a quantity, from 0 to 10^12.
 pub fn read_usd(section: &Section<'_>, key: &'static str) -> Option<Quantity> {
     let digits = section.digits(key)?;
-    match Usd::parse(&digits.value) {
-        Ok(usd) if usd >= Usd::ZERO && usd <= Usd::from_dollars(1_000_000_000_000) => {
-            Some(usd.pico())
-        }
-        Ok(_) | Err(_) => {
+    match usd_of(&digits.value) {
+        Some(usd) => Some(usd.pico()),
+        None => {
             let message = format!(
                 "is {}, it must be an amount from 0 to 10^12 USD",
                 digits.value

@@ -16,6 +16,7 @@ pub mod environment;
 pub mod file;
 
 pub mod amounts;
+pub mod budgets;
 pub mod prices;
 pub mod terms;
 

@@ -223,6 +223,37 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A table of numbers by key, each in its digits.
+    pub fn digits_map(&self, key: &'static str) -> Vec<(String, Sited<String>)> {
+        let Some(node) = self.node(key) else {
+            return Vec::new();
+        };
+        let Value::Table(table) = &node.value else {
+            self.wrong::<()>(key, node, "a table of numbers");
+            return Vec::new();
+        };
+        let mut numbers = Vec::new();
+        for (name, item) in table {
+            let item_key = format!("{}.{name}", self.key(key));
+            match number_text(item).flatten() {
+                Some(digits) => {
+                    let sited = Sited {
+                        value: digits.replace('_', ""),
+                        place: item.place.clone(),
+                        key: item_key,
+                    };
+                    numbers.push((name.clone(), sited));
+                }
+                None => {
+                    let message = format!("is {}, it must be a number", item.value.kind());
+                    self.problems
+                        .add(Problem::new(item.place.clone(), item_key, message));
+                }
+            }
+        }
+        numbers
+    }
+
     /// A list of texts; a single text counts as a list of one.
     pub fn texts(&self, key: &'static str) -> Option<Vec<Sited<String>>> {
         let node = self.node(key)?;

@@ -1,6 +1,7 @@
 //! `[[rules]]`: what to watch, for whom, against which limit, and whom to tell.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 
@@ -8,7 +9,7 @@ use crate::config::amounts::{read_count, read_usd};
 use crate::config::organizations::Organization;
 use crate::config::reader::Section;
 use crate::config::terms::{read_glob, read_notify, read_period, read_zone};
-use crate::config::{durations, thresholds};
+use crate::config::{budgets, durations, thresholds};
 use crate::domain::dialect::Dialect;
 use crate::domain::ids::{NotifierName, RuleName, UNASSIGNED};
 use crate::domain::matcher::{Glob, Matcher, Team};
@@ -108,7 +109,7 @@ fn read_one(section: &Section<'_>, name: Option<String>, notifiers: &[String]) -
     let everyone = || notifiers_or_console(notifiers);
     let period = read_period(section, Period::Month);
     let zone = read_zone(section);
-    let thresholds = thresholds::read(section, watch, limit);
+    let thresholds = thresholds::read(section, watch, limit.as_ref());
     let clear_below = read_clear_below(section);
     let repeat_interval = read_repeat(section);
     let notify = read_notify(section, notifiers).unwrap_or_else(everyone);
@@ -287,12 +288,8 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
         };
         section.problem(key, message);
     }
-    if section.has("limits_usd") {
-        section.problem(
-            "limits_usd",
-            "is not in this version; use `limit_usd`, and a rule for each group of subjects",
-        );
-        return None;
+    if section.has("limits_usd") || section.has("limits_file") {
+        return read_budget(section, watch);
     }
     if section.has("limit") {
         if section.has(fitting) {
@@ -316,6 +313,26 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
         section.problem(fitting, message);
     }
     limit.map(Limit::Fixed)
+}
+
+/// Limits by subject, in place of one for all.
+fn read_budget(section: &Section<'_>, watch: Watch) -> Option<Limit> {
+    let key = if section.has("limits_file") {
+        "limits_file"
+    } else {
+        "limits_usd"
+    };
+    let budget = budgets::read(section);
+    if watch != Watch::Spend {
+        section.problem(key, "belongs to `watch = \"spend\"`");
+        return None;
+    }
+    for other in ["limit_usd", "limit"] {
+        if section.has(other) {
+            section.problem(other, format!("and `{key}` are two limits; keep one"));
+        }
+    }
+    budget.map(|budget| Limit::Budget(Arc::new(budget)))
 }
 
 fn read_age(section: &Section<'_>) -> Option<Quantity> {
@@ -357,10 +374,9 @@ fn read_server_limit(
         section.problem("limit", message);
         return None;
     }
-    let needed = if limit == Limit::Workspace {
-        SubjectKind::Workspace
-    } else {
-        SubjectKind::Organization
+    let needed = match limit {
+        Limit::Workspace => SubjectKind::Workspace,
+        Limit::Organization | Limit::Fixed(_) | Limit::Budget(_) => SubjectKind::Organization,
     };
     if for_each != needed {
         section.problem("limit", format!("needs `for_each = \"{needed}\"`"));

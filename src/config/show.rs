@@ -10,6 +10,7 @@ use crate::config::notifiers::{Email, MailTls, Notifier, NotifierKind};
 use crate::config::organizations::{Organization, check_base_url};
 use crate::config::source::SecretSource;
 use crate::config::{Config, durations};
+use crate::domain::budget::Budget;
 use crate::domain::dialect::Dialect;
 use crate::domain::matcher::{Glob, Team};
 use crate::domain::money::{Usd, percent_digits};
@@ -151,8 +152,9 @@ impl Page {
             self.text("period", rule.period);
         }
         self.text("time_zone", &rule.zone.name);
-        match rule.limit {
-            Limit::Fixed(quantity) => self.fixed_limit(rule.watch, quantity),
+        match &rule.limit {
+            Limit::Fixed(quantity) => self.fixed_limit(rule.watch, *quantity),
+            Limit::Budget(budget) => self.budget(budget),
             Limit::Workspace => self.text("limit", "workspace"),
             Limit::Organization => self.text("limit", "organization"),
         }
@@ -165,6 +167,18 @@ impl Page {
         self.text("repeat_interval", repeat.as_deref().unwrap_or("never"));
         self.set("notify", list(&rule.notify));
         self.set("labels", map(&rule.labels));
+    }
+
+    fn budget(&mut self, budget: &Budget) {
+        match &budget.origin {
+            Some(file) => self.text("limits_file", file),
+            None => {
+                let shares = budget.shares().into_iter();
+                let amounts =
+                    shares.map(|(subject, share)| format!("{} = {}", quoted(subject), share.limit));
+                self.set("limits_usd", braced(amounts));
+            }
+        }
     }
 
     fn matcher(&mut self, rule: &Rule) {

@@ -8,7 +8,7 @@ use crate::domain::money::{Percent, Usd};
 use crate::domain::rule::{At, Gap, Limit, Quantity, Severity, Threshold, Watch};
 
 /// In the order of the file; all of the limit, critical, where none is given.
-pub fn read(rule: &Section<'_>, watch: Watch, limit: Option<Limit>) -> Vec<Threshold> {
+pub fn read(rule: &Section<'_>, watch: Watch, limit: Option<&Limit>) -> Vec<Threshold> {
     let mut thresholds: Vec<Threshold> = Vec::new();
     let sections = rule.sections("thresholds");
     if sections.is_empty() && rule.has("thresholds") {
@@ -112,7 +112,7 @@ fn compare(
     key: &'static str,
     new: &Threshold,
     others: &[Threshold],
-    limit: Option<Limit>,
+    limit: Option<&Limit>,
 ) {
     for other in others {
         let Some((ours, theirs)) = heights(new.at, other.at, limit) else {
@@ -139,7 +139,7 @@ fn compare(
 }
 
 /// Two lines in one unit, where they can be compared before the limit is known.
-fn heights(one: At, other: At, limit: Option<Limit>) -> Option<(Quantity, Quantity)> {
+fn heights(one: At, other: At, limit: Option<&Limit>) -> Option<(Quantity, Quantity)> {
     match (one, other) {
         (At::Share(one), At::Share(other)) => {
             Some((one.millionths().into(), other.millionths().into()))
@@ -155,9 +155,10 @@ fn heights(one: At, other: At, limit: Option<Limit>) -> Option<(Quantity, Quanti
 }
 
 /// A limit of 0 has no shares.
-fn fixed(limit: Option<Limit>) -> Option<Quantity> {
+fn fixed(limit: Option<&Limit>) -> Option<Quantity> {
     match limit {
-        Some(Limit::Fixed(limit)) if limit > 0 => Some(limit),
-        Some(Limit::Fixed(_) | Limit::Workspace | Limit::Organization) | None => None,
+        Some(Limit::Fixed(limit)) if *limit > 0 => Some(*limit),
+        Some(Limit::Fixed(_) | Limit::Budget(_) | Limit::Workspace | Limit::Organization)
+        | None => None,
     }
 }

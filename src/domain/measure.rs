@@ -6,7 +6,8 @@ mod gap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::Slot;
 use crate::domain::counting::{
@@ -79,17 +80,19 @@ pub fn measure(
     let Some((open, closed)) = survey.ground.figures.frame(&key) else {
         return Vec::new();
     };
-    let in_frame = |frame, is_closed| Look {
+    let dated = |frame| (frame, first_day(rule, frame));
+    let in_frame = |(frame, first_day), is_closed| Look {
         index,
         rule,
         survey,
         counts: Counts::of(rule, &survey.ground, &survey.roster),
         frame,
+        first_day,
         is_closed,
     };
-    let mut measurements = in_frame(open, false).measure(awaited);
+    let mut measurements = in_frame(dated(open), false).measure(awaited);
     if let Some(closed) = closed.filter(|closed| closed.cut.span.end > began) {
-        measurements.extend(in_frame(closed, true).measure(awaited));
+        measurements.extend(in_frame(dated(closed), true).measure(awaited));
     }
     measurements
 }
@@ -138,6 +141,18 @@ pub fn is_ready(rule: &Rule, ground: &Ground<'_>) -> bool {
         && is_read(&Part::Whole)
 }
 
+fn first_day(rule: &Rule, frame: &Frame) -> Date {
+    let span = frame.cut.span;
+    let at = if rule.period.is_calendar() {
+        span.start
+    } else {
+        span.end
+            .checked_sub(SignedDuration::from_secs(1))
+            .unwrap_or(span.start)
+    };
+    at.to_zoned(rule.zone.rules.clone()).date()
+}
+
 /// One rule looking at one frame.
 struct Look<'a> {
     index: usize,
@@ -145,6 +160,8 @@ struct Look<'a> {
     survey: &'a Survey<'a>,
     counts: Counts<'a>,
     frame: &'a Frame,
+    /// On which the period begins; of a rolling span the last.
+    first_day: Date,
     is_closed: bool,
 }
 
@@ -362,7 +379,7 @@ impl<'a> Look<'a> {
     ) -> Measurement {
         Measurement {
             rule: self.index,
-            limit: limit(self.rule, member, &self.survey.ground),
+            limit: self.limit(&subject, member),
             figure,
             subject,
             label: self.frame.label.clone(),
@@ -373,15 +390,22 @@ impl<'a> Look<'a> {
             sides: None,
         }
     }
-}
 
-fn limit(rule: &Rule, member: Option<&Member<'_>>, ground: &Ground<'_>) -> Option<Quantity> {
-    match rule.limit {
-        Limit::Fixed(quantity) => Some(quantity),
-        Limit::Workspace => member?.workspace?.monthly_limit.map(Usd::pico),
-        Limit::Organization => {
-            let info = ground.directory.organization.as_ref()?;
-            info.usage_limit.map(Usd::pico)
+    fn limit(&self, subject: &Subject, member: Option<&Member<'_>>) -> Option<Quantity> {
+        let ground = &self.survey.ground;
+        match &self.rule.limit {
+            Limit::Fixed(quantity) => Some(*quantity),
+            Limit::Budget(budget) => {
+                let name = member.map_or_else(|| ground.name_of(subject), |member| member.name);
+                budget
+                    .limit(&subject.id, name, self.first_day)
+                    .map(Usd::pico)
+            }
+            Limit::Workspace => member?.workspace?.monthly_limit.map(Usd::pico),
+            Limit::Organization => {
+                let info = ground.directory.organization.as_ref()?;
+                info.usage_limit.map(Usd::pico)
+            }
         }
     }
 }

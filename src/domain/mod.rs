@@ -18,6 +18,7 @@ pub mod period;
 pub mod usage;
 
 // What is known of it, and what is asked of it.
+pub mod budget;
 pub mod coverage;
 pub mod prices;
 pub mod report;

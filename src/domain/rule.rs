@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
+use crate::domain::budget::Budget;
 use crate::domain::ids::{NotifierName, RuleName};
 use crate::domain::matcher::Matcher;
 use crate::domain::money::{Percent, Usd};
@@ -77,10 +78,12 @@ impl Watch {
 pub type Quantity = i128;
 
 /// Against what a rule measures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Limit {
     /// The same for every subject. 0 means that nothing may be used.
     Fixed(Quantity),
+    /// Each subject's own, by the day on which the period begins. Whoever has none has no rule.
+    Budget(Arc<Budget>),
     /// The workspace's own monthly spend limit at the service.
     Workspace,
     /// The organization's own monthly spend limit at the service.

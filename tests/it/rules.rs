@@ -36,6 +36,7 @@ stories! {
     a_berlin_day_of_23_hours
     a_berlin_day_of_25_hours
     a_correction_that_comes_days_later
+    a_limit_for_each_subject
     a_limit_of_0_allows_nothing
     a_line_in_dollars
     a_month_ends_without_a_word

@@ -1,8 +1,12 @@
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use crate::domain::alert::State;
+use crate::domain::budget::{Budget, Share};
 use crate::domain::decision::scene::{MODELS, Scene, at, rule, words};
+use crate::domain::matcher::Glob;
 use crate::domain::measure::Measurement;
 use crate::domain::money::{Percent, Usd};
 use crate::domain::notification::Reason;
@@ -126,6 +130,40 @@ fn a_silence_mutes_what_all_of_its_matchers_match() {
         let error = LabelMatcher::parse(text).unwrap_err().to_string();
         assert!(error.contains(told), "{text}: {error}");
     }
+}
+
+/// A budget plan: the period that is over keeps the limit of its own days.
+#[test]
+fn a_budget_may_change_with_the_month() {
+    let mut budget = Budget::default();
+    for (from, until, dollars) in [
+        ("2026-11-01", "2026-11-30", 100),
+        ("2026-12-01", "2026-12-31", 1000),
+    ] {
+        let share = Share {
+            from: from.parse().ok(),
+            until: until.parse().ok(),
+            limit: Usd::from_dollars(dollars),
+        };
+        assert!(budget.add(&Glob::new("A").unwrap(), share));
+    }
+    let mut scene = Scene::new(
+        vec![Rule {
+            limit: Limit::Budget(Arc::new(budget)),
+            ..rule(SubjectKind::Workspace, 0)
+        }],
+        "2026-11-30T23:50:00Z",
+    );
+    scene.spend_now(70);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    let november = scene.now.at;
+    assert_eq!(words(&scene.decide_after(10)), NOTHING);
+    scene.spend("a", MODELS[0], november, 4000);
+    scene.spend_now(810);
+    assert_eq!(
+        words(&scene.decide_after(5)),
+        ["A 100% first", "A 80% first"]
+    );
 }
 
 #[test]

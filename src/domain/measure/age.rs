@@ -23,9 +23,9 @@ pub(super) fn measure(index: usize, rule: &Rule, survey: &Survey<'_>) -> Vec<Mea
         rule: index,
         subject,
         figure: Figure::Known(age_of(state)),
-        limit: match rule.limit {
-            Limit::Fixed(limit) => Some(limit),
-            Limit::Workspace | Limit::Organization => None,
+        limit: match &rule.limit {
+            Limit::Fixed(limit) => Some(*limit),
+            Limit::Budget(_) | Limit::Workspace | Limit::Organization => None,
         },
         label: None,
         span: Span {
