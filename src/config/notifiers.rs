@@ -139,7 +139,7 @@ const KINDS: [(&str, Kind); 7] = [
 const LATER_KINDS: [&str; 2] = ["alertmanager", "command"];
 
 /// Where PagerDuty takes events of accounts that are not in its European region.
-pub const EVENTS_URL: &str = "https://events.pagerduty.com/v2/enqueue";
+const EVENTS_URL: &str = "https://events.pagerduty.com/v2/enqueue";
 /// Characters of a routing key of PagerDuty.
 const ROUTING_KEY_LENGTH: usize = 32;
 /// Hosts that Microsoft has switched off, and what to do.
