@@ -214,3 +214,39 @@ pub fn links(config: &Config) -> Links {
         ..Links::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[tokio::test]
+    async fn pagerduty_teams_and_discord_are_built_and_one_of_them_holds_state() {
+        let environment: Environment = [
+            ("KEY", "R0UTINGKEYcanary0123456789abcdef"),
+            ("URL", "https://example.com/canary"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let text = r#"
+            organizations = [{ admin_key = { env = "KEY" } }]
+            notifiers = [
+                { name = "a", type = "pagerduty", routing_key = { env = "KEY" } },
+                { name = "b", type = "teams", url = { env = "URL" } },
+                { name = "c", type = "discord", url = { env = "URL" } },
+            ]
+        "#;
+        let config = config::read(text, None, &environment).unwrap();
+        let mut held = Vec::new();
+        for configured in &config.notifiers {
+            let built = notifier(configured, &environment).await.unwrap();
+            assert!(!format!("{built:?}").contains("canary"));
+            held.push(holds_state(configured));
+        }
+        assert_eq!(held, [true, false, false]);
+        let short = [("KEY".to_owned(), "canary".to_owned())].into();
+        let error = notifier(&config.notifiers[0], &short).await.unwrap_err();
+        let expected = "notifier `a`: the routing key has not 32 characters";
+        assert_eq!(format!("{error:#}"), expected);
+    }
+}

@@ -112,11 +112,12 @@ fn render(message: &Message) -> Value {
 }
 
 fn detail_blocks(detail: &Detail) -> Vec<Value> {
-    let figures = detail
+    let figures: Vec<Value> = detail
         .figures
         .iter()
-        .map(|figure| fact(figure.name, &figure.value));
-    let mut blocks = vec![facts(figures.collect())];
+        .map(|figure| fact(figure.name, &figure.value))
+        .collect();
+    let mut blocks = vec![facts(&figures)];
     blocks.extend(list("Largest contributors", &detail.top));
     blocks.extend(list("What to do", &advice_texts(&detail.advice)));
     blocks
@@ -150,14 +151,15 @@ fn list(title: &str, lines: &[String]) -> Vec<Value> {
 
 /// Lines with names in them; none for no line.
 fn numbered(lines: &[String]) -> Option<Value> {
-    let numbered = lines
+    let numbered: Vec<Value> = lines
         .iter()
         .enumerate()
-        .map(|(place, line)| fact(&(place + 1).to_string(), line));
-    (!lines.is_empty()).then(|| facts(numbered.collect()))
+        .map(|(place, line)| fact(&(place + 1).to_string(), line))
+        .collect();
+    (!numbered.is_empty()).then(|| facts(&numbered))
 }
 
-fn facts(facts: Vec<Value>) -> Value {
+fn facts(facts: &[Value]) -> Value {
     json!({ "type": "FactSet", "facts": facts })
 }
 
