@@ -17,11 +17,14 @@ use crate::config::source::{Environment, SecretSource};
 use crate::metrics::requests::RequestCounts;
 use crate::notify::Notifier;
 use crate::notify::console::Console;
+use crate::notify::discord::{self, Discord};
 use crate::notify::email::{self, Email};
 use crate::notify::envelope::Links;
+use crate::notify::pagerduty::{self, PagerDuty};
 use crate::notify::post;
 use crate::notify::slack::{self, Slack};
 use crate::notify::smtp::Tls;
+use crate::notify::teams::{self, Teams};
 use crate::notify::webhook::{self, Webhook};
 use crate::secret::Secret;
 use crate::secrets;
@@ -130,6 +133,28 @@ pub async fn notifier(
             let client = post::client(&settings.url).with_context(place)?;
             Notifier::Webhook(Webhook::new(client, settings).with_context(place)?)
         }
+        NotifierKind::PagerDuty { url, routing_key } => {
+            let settings = pagerduty::Settings {
+                url: resolve(url).await?,
+                routing_key: resolve(routing_key).await?,
+            };
+            let client = post::client(&settings.url).with_context(place)?;
+            Notifier::PagerDuty(PagerDuty::new(client, settings).with_context(place)?)
+        }
+        NotifierKind::Teams { url } => {
+            let settings = teams::Settings {
+                url: resolve(url).await?,
+            };
+            let client = post::client(&settings.url).with_context(place)?;
+            Notifier::Teams(Teams::new(client, settings).with_context(place)?)
+        }
+        NotifierKind::Discord { url } => {
+            let settings = discord::Settings {
+                url: resolve(url).await?,
+            };
+            let client = post::client(&settings.url).with_context(place)?;
+            Notifier::Discord(Discord::new(client, settings).with_context(place)?)
+        }
         NotifierKind::Email(email) => {
             let password = match &email.password {
                 Some(source) => Some(resolve(source).await?),
@@ -161,17 +186,24 @@ fn mail_settings(email: &EmailConfig, password: Option<Secret>) -> email::Settin
 pub fn recipients(configured: &NotifierConfig) -> Vec<String> {
     match &configured.kind {
         NotifierKind::Email(email) => email.to.clone(),
-        NotifierKind::Console | NotifierKind::Slack { .. } | NotifierKind::Webhook { .. } => {
-            Vec::new()
-        }
+        NotifierKind::Console
+        | NotifierKind::Slack { .. }
+        | NotifierKind::Webhook { .. }
+        | NotifierKind::PagerDuty { .. }
+        | NotifierKind::Teams { .. }
+        | NotifierKind::Discord { .. } => Vec::new(),
     }
 }
 
 /// Whether a receiver keeps alerts of its own, which must be told of every end.
 pub fn holds_state(configured: &NotifierConfig) -> bool {
     match &configured.kind {
-        NotifierKind::Webhook { .. } => true,
-        NotifierKind::Console | NotifierKind::Slack { .. } | NotifierKind::Email(_) => false,
+        NotifierKind::Webhook { .. } | NotifierKind::PagerDuty { .. } => true,
+        NotifierKind::Console
+        | NotifierKind::Slack { .. }
+        | NotifierKind::Teams { .. }
+        | NotifierKind::Discord { .. }
+        | NotifierKind::Email(_) => false,
     }
 }
 
@@ -180,5 +212,41 @@ pub fn links(config: &Config) -> Links {
     Links {
         external_url: config.http.external_url.clone(),
         ..Links::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[tokio::test]
+    async fn pagerduty_teams_and_discord_are_built_and_one_of_them_holds_state() {
+        let environment: Environment = [
+            ("KEY", "R0UTINGKEYcanary0123456789abcdef"),
+            ("URL", "https://example.com/canary"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let text = r#"
+            organizations = [{ admin_key = { env = "KEY" } }]
+            notifiers = [
+                { name = "a", type = "pagerduty", routing_key = { env = "KEY" } },
+                { name = "b", type = "teams", url = { env = "URL" } },
+                { name = "c", type = "discord", url = { env = "URL" } },
+            ]
+        "#;
+        let config = config::read(text, None, &environment).unwrap();
+        let mut held = Vec::new();
+        for configured in &config.notifiers {
+            let built = notifier(configured, &environment).await.unwrap();
+            assert!(!format!("{built:?}").contains("canary"));
+            held.push(holds_state(configured));
+        }
+        assert_eq!(held, [true, false, false]);
+        let short = [("KEY".to_owned(), "canary".to_owned())].into();
+        let error = notifier(&config.notifiers[0], &short).await.unwrap_err();
+        let expected = "notifier `a`: the routing key has not 32 characters";
+        assert_eq!(format!("{error:#}"), expected);
     }
 }

@@ -3,11 +3,14 @@
 
 use std::path::Path;
 
+use reqwest::Url;
+
 use crate::config::problem::Place;
 use crate::config::reader::{Section, Sited};
 use crate::config::secret_file;
 use crate::config::source::SecretSource;
 use crate::config::tree::{Node, Value};
+use crate::outbound::is_loopback;
 use crate::secret::Secret;
 
 /// Where a secret comes from; `None` where it is not given, or wrong.
@@ -30,7 +33,77 @@ pub fn required(section: &Section<'_>, key: &'static str) -> Option<SecretSource
 /// An address that must be there and may hold a secret. What is known of it now must begin with http:// or https://.
 pub fn required_url(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
     let source = required(section, key)?;
-    let known = match &source {
+    check_url(section, key, &source);
+    Some(source)
+}
+
+/// The same, but `http://` only to loopback.
+pub fn required_encrypted_url(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
+    let source = required(section, key)?;
+    check_encrypted_url(section, key, &source);
+    Some(source)
+}
+
+/// An address beside which a secret is sent. Written in plain text it may hold none, and is taken without a warning.
+pub fn encrypted_url_in_the_open(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
+    let node = section.node(key)?;
+    let source = match &node.value {
+        Value::Text(text) if !text.trim().is_empty() => {
+            SecretSource::Literal(Secret::new(text.clone()))
+        }
+        Value::Text(_)
+        | Value::Number(_)
+        | Value::Bool(_)
+        | Value::Date(_)
+        | Value::List(_)
+        | Value::Table(_) => read_node(section, section.key(key), node)?,
+    };
+    let parsed = check_encrypted_url(section, key, &source);
+    let may_hold_a_secret =
+        |url: &Url| url.username() != "" || url.password().is_some() || url.query().is_some();
+    if matches!(source, SecretSource::Literal(_)) && parsed.as_ref().is_some_and(may_hold_a_secret)
+    {
+        section.problem(
+            key,
+            "must be an address and a path; where it holds a secret, name where it comes from, like `{ env = \"NAME\" }`",
+        );
+    }
+    Some(source)
+}
+
+/// What is known of an address now; it must be one.
+fn check_url(section: &Section<'_>, key: &'static str, source: &SecretSource) -> Option<Url> {
+    let known = known(section, source)?;
+    let url = Url::parse(known.expose().trim())
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if url.is_none() {
+        section.problem(
+            key,
+            "is no address; it must begin with `https://` (it is not shown, as it may hold a secret)",
+        );
+    }
+    url
+}
+
+fn check_encrypted_url(
+    section: &Section<'_>,
+    key: &'static str,
+    source: &SecretSource,
+) -> Option<Url> {
+    let url = check_url(section, key, source)?;
+    if url.scheme() == "http" && !is_loopback(&url) {
+        section.problem(
+            key,
+            "sends a secret in clear text; it must begin with `https://`",
+        );
+    }
+    Some(url)
+}
+
+/// A secret, where it can be known without running anything, and is not empty.
+pub fn known(section: &Section<'_>, source: &SecretSource) -> Option<Secret> {
+    let known = match source {
         SecretSource::Literal(secret) => Some(secret.clone()),
         SecretSource::Env(name) => section.environment().get(name).cloned().map(Secret::new),
         SecretSource::File(path) => secret_file::check(path)
@@ -39,17 +112,7 @@ pub fn required_url(section: &Section<'_>, key: &'static str) -> Option<SecretSo
             .filter(|_| path.is_file()),
         SecretSource::Command(_) => None,
     };
-    let is_url = |secret: &Secret| {
-        reqwest::Url::parse(secret.expose().trim())
-            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-    };
-    if known.is_some_and(|secret| !secret.expose().trim().is_empty() && !is_url(&secret)) {
-        section.problem(
-            key,
-            "is no address; it must begin with `https://` (it is not shown, as it may hold a secret)",
-        );
-    }
-    Some(source)
+    known.filter(|secret| !secret.expose().trim().is_empty())
 }
 
 /// Several, while one is being replaced by another.

@@ -8,6 +8,7 @@ use crate::config::source::SecretSource;
 use crate::config::{credentials, durations};
 use crate::domain::ids::NotifierName;
 use crate::domain::rule::Severity;
+use crate::secret::Secret;
 
 /// One receiver.
 #[derive(Debug, Clone)]
@@ -46,6 +47,23 @@ pub enum NotifierKind {
         signing_secrets: Vec<SecretSource>,
         /// Added to each request.
         headers: Vec<(String, SecretSource)>,
+    },
+    /// PagerDuty's Events API v2.
+    PagerDuty {
+        /// Where events go to.
+        url: SecretSource,
+        /// Of one service's integration.
+        routing_key: SecretSource,
+    },
+    /// A workflow of Microsoft Teams.
+    Teams {
+        /// The credential itself.
+        url: SecretSource,
+    },
+    /// A webhook of Discord.
+    Discord {
+        /// The credential itself.
+        url: SecretSource,
     },
     /// SMTP.
     Email(Box<Email>),
@@ -103,16 +121,38 @@ enum Kind {
     Slack,
     Email,
     Webhook,
+    PagerDuty,
+    Teams,
+    Discord,
     Console,
 }
 
-const KINDS: [(&str, Kind); 4] = [
+const KINDS: [(&str, Kind); 7] = [
     ("slack", Kind::Slack),
     ("email", Kind::Email),
     ("webhook", Kind::Webhook),
+    ("pagerduty", Kind::PagerDuty),
+    ("teams", Kind::Teams),
+    ("discord", Kind::Discord),
     ("console", Kind::Console),
 ];
-const LATER_KINDS: [&str; 5] = ["pagerduty", "teams", "discord", "alertmanager", "command"];
+const LATER_KINDS: [&str; 2] = ["alertmanager", "command"];
+
+/// Where PagerDuty takes events of accounts that are not in its European region.
+const EVENTS_URL: &str = "https://events.pagerduty.com/v2/enqueue";
+/// Characters of a routing key of PagerDuty.
+const ROUTING_KEY_LENGTH: usize = 32;
+/// Hosts that Microsoft has switched off, and what to do.
+const DEAD_HOSTS: [(&str, &str); 2] = [
+    (
+        "webhook.office.com",
+        "make a workflow with the trigger \"When a Teams webhook request is received\", and use its address",
+    ),
+    (
+        "logic.azure.com",
+        "open the workflow and copy its address anew",
+    ),
+];
 
 /// Reads all of them; beside them the names of all, also of those that are wrong otherwise.
 pub fn read(root: &Section<'_>) -> (Vec<Notifier>, Vec<String>) {
@@ -133,7 +173,8 @@ pub fn read(root: &Section<'_>) -> (Vec<Notifier>, Vec<String>) {
 
 fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
     if !section.has("type") {
-        let message = "is missing; it is slack, email, webhook or console";
+        let message =
+            "is missing; it is slack, email, webhook, pagerduty, teams, discord or console";
         section.problem("type", message);
         return None;
     }
@@ -147,6 +188,10 @@ fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
         Kind::Console => Some(NotifierKind::Console),
         Kind::Slack => read_slack(section),
         Kind::Webhook => read_webhook(section),
+        Kind::PagerDuty => read_pagerduty(section),
+        Kind::Teams => read_teams(section),
+        Kind::Discord => credentials::required_encrypted_url(section, "url")
+            .map(|url| NotifierKind::Discord { url }),
         Kind::Email => read_email(section).map(|email| NotifierKind::Email(Box::new(email))),
     };
     let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
@@ -198,6 +243,42 @@ fn read_webhook(section: &Section<'_>) -> Option<NotifierKind> {
         signing_secrets,
         headers,
     })
+}
+
+fn read_pagerduty(section: &Section<'_>) -> Option<NotifierKind> {
+    let url = if section.has("url") {
+        credentials::encrypted_url_in_the_open(section, "url")
+    } else {
+        Some(SecretSource::Literal(Secret::new(EVENTS_URL.to_owned())))
+    };
+    let routing_key = credentials::required(section, "routing_key")?;
+    let known = credentials::known(section, &routing_key);
+    if known.is_some_and(|key| key.expose().trim().chars().count() != ROUTING_KEY_LENGTH) {
+        let message = format!(
+            "is no routing key; it must have {ROUTING_KEY_LENGTH} characters (it is not shown)"
+        );
+        section.problem("routing_key", message);
+    }
+    Some(NotifierKind::PagerDuty {
+        url: url?,
+        routing_key,
+    })
+}
+
+fn read_teams(section: &Section<'_>) -> Option<NotifierKind> {
+    let url = credentials::required_encrypted_url(section, "url")?;
+    let known = credentials::known(section, &url);
+    let parsed = known.and_then(|known| reqwest::Url::parse(known.expose().trim()).ok());
+    let host = parsed.as_ref().and_then(reqwest::Url::host_str);
+    let dead = DEAD_HOSTS.iter().find(|(dead, _)| {
+        let before = host.and_then(|host| host.strip_suffix(dead));
+        before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    });
+    if let Some((dead, instead)) = dead {
+        let message = format!("leads to `{dead}`, where nothing is taken any more; {instead}");
+        section.warn("url", message);
+    }
+    Some(NotifierKind::Teams { url })
 }
 
 fn read_email(section: &Section<'_>) -> Option<Email> {

@@ -241,6 +241,25 @@ impl Page {
                     .map(|(name, value)| format!("{} = {}", quoted(name), source(value)));
                 self.set("headers", braced(headers));
             }
+            NotifierKind::PagerDuty { url, routing_key } => {
+                self.text("type", "pagerduty");
+                match url {
+                    // In plain text it is checked to hold no secret.
+                    SecretSource::Literal(url) => self.text("url", url.expose()),
+                    SecretSource::Env(_) | SecretSource::File(_) | SecretSource::Command(_) => {
+                        self.set("url", source(url));
+                    }
+                }
+                self.set("routing_key", source(routing_key));
+            }
+            NotifierKind::Teams { url } => {
+                self.text("type", "teams");
+                self.set("url", source(url));
+            }
+            NotifierKind::Discord { url } => {
+                self.text("type", "discord");
+                self.set("url", source(url));
+            }
             NotifierKind::Email(email) => self.email(email),
         }
         self.set("send_resolved", notifier.send_resolved);

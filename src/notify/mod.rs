@@ -20,6 +20,8 @@ pub mod advice;
 
 pub mod message;
 
+pub mod fit;
+
 // Receivers, below what they send by.
 pub mod post;
 pub mod signature;
@@ -27,17 +29,24 @@ pub mod smtp;
 
 pub mod console;
 
+pub mod discord;
 pub mod email;
 pub mod memory;
 pub mod slack;
+pub mod teams;
 pub mod webhook;
 
+pub mod pagerduty;
+
 use crate::notify::console::Console;
+use crate::notify::discord::Discord;
 use crate::notify::email::Email;
 use crate::notify::envelope::Envelope;
 use crate::notify::memory::Memory;
 use crate::notify::outcome::Delivery;
+use crate::notify::pagerduty::PagerDuty;
 use crate::notify::slack::Slack;
+use crate::notify::teams::Teams;
 use crate::notify::webhook::Webhook;
 
 /// A configured receiver.
@@ -49,6 +58,12 @@ pub enum Notifier {
     Email(Email),
     /// Alertmanager's shape, signed.
     Webhook(Webhook),
+    /// An event for each alert.
+    PagerDuty(PagerDuty),
+    /// A card, by a workflow.
+    Teams(Teams),
+    /// A channel's webhook.
+    Discord(Discord),
     /// Text on standard output.
     Console(Console),
     /// Keeps what it is sent.
@@ -57,12 +72,15 @@ pub enum Notifier {
 
 impl Notifier {
     /// One attempt, of at most about a minute; a webhook's message of many parts takes as long for each
-    /// [`webhook::MAX_ALERTS`] alerts.
+    /// [`webhook::MAX_ALERTS`] alerts, PagerDuty's for each alert.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         match self {
             Notifier::Slack(slack) => slack.send(envelope).await,
             Notifier::Email(email) => email.send(envelope).await,
             Notifier::Webhook(webhook) => webhook.send(envelope).await,
+            Notifier::PagerDuty(pagerduty) => pagerduty.send(envelope).await,
+            Notifier::Teams(teams) => teams.send(envelope).await,
+            Notifier::Discord(discord) => discord.send(envelope).await,
             Notifier::Console(console) => console.send(envelope).await,
             Notifier::Memory(memory) => memory.send(envelope),
         }
@@ -84,6 +102,9 @@ impl Notifier {
             Notifier::Slack(slack) => slack.settings(),
             Notifier::Email(email) => email.settings(),
             Notifier::Webhook(webhook) => webhook.settings(),
+            Notifier::PagerDuty(pagerduty) => pagerduty.settings(),
+            Notifier::Teams(teams) => teams.settings(),
+            Notifier::Discord(discord) => discord.settings(),
             Notifier::Console(_) => vec!["console"],
             Notifier::Memory(_) => vec!["memory"],
         }
@@ -93,9 +114,10 @@ impl Notifier {
     /// is the same.
     pub fn shows_repeats(&self) -> bool {
         match self {
-            Notifier::Slack(_) => true,
+            Notifier::Slack(_) | Notifier::Teams(_) | Notifier::Discord(_) => true,
             Notifier::Email(_)
             | Notifier::Webhook(_)
+            | Notifier::PagerDuty(_)
             | Notifier::Console(_)
             | Notifier::Memory(_) => false,
         }

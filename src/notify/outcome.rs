@@ -112,6 +112,12 @@ pub enum SettingsError {
     /// Not an `http://` or `https://` address.
     #[error("the url is not an http or https address")]
     Url,
+    /// A secret would cross a network unencrypted.
+    #[error("the url must begin with https://, or lead to loopback: it goes with a secret")]
+    ClearText,
+    /// Not of the length of a routing key.
+    #[error("the routing key has not 32 characters")]
+    RoutingKey,
     /// Not a Standard Webhooks secret.
     #[error("signing secret {index} is not `whsec_` followed by the base64 of 24 to 64 bytes")]
     SigningSecret {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, Url};
+use serde_json::Value;
 
 use crate::notify::outcome::{Delivery, MAX_RETRY_AFTER, Schedule, SettingsError};
 use crate::notify::words;
@@ -68,6 +69,30 @@ impl Address {
         })
     }
 
+    /// The same, but `http://` only to loopback: what is secret must not cross a network in clear text.
+    pub fn encrypted(url: Secret) -> Result<Address, SettingsError> {
+        let address = Address::new(url)?;
+        let parsed = &address.parsed.0;
+        if parsed.scheme() == "http" && !outbound::is_loopback(parsed) {
+            return Err(SettingsError::ClearText);
+        }
+        Ok(address)
+    }
+
+    /// The same with a parameter in its query, in place of one of this name. All others stay as they are.
+    #[must_use]
+    pub fn with_query(mut self, name: &str, value: &str) -> Address {
+        let query = self.parsed.0.query().unwrap_or_default();
+        let is_other = |part: &&str| {
+            !part.is_empty() && part.split_once('=').map_or(*part, |(name, _)| name) != name
+        };
+        let own = format!("{name}={value}");
+        let parts: Vec<&str> = query.split('&').filter(is_other).chain([&*own]).collect();
+        let query = parts.join("&");
+        self.parsed.0.set_query(Some(&query));
+        self
+    }
+
     /// The address as it was given.
     pub fn secret(&self) -> &Secret {
         &self.url
@@ -122,6 +147,20 @@ pub struct Answer {
     pub is_whole: bool,
 }
 
+impl Answer {
+    /// Whether it is a page for people, as a proxy in between may send in the receiver's place.
+    pub fn is_page(&self) -> bool {
+        self.media_type == "text/html" || self.body.trim_start().starts_with('<')
+    }
+
+    /// How long the body asks to wait, in its member `retry_after`: seconds, also parts of one.
+    fn retry_after(&self) -> Option<Duration> {
+        let body: Value = serde_json::from_str(&self.body).ok()?;
+        let seconds = body.get("retry_after")?.as_f64()?;
+        (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    }
+}
+
 /// A receiver's judgement of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -154,6 +193,7 @@ pub async fn post(client: &Client, post: Post<'_>, judge: fn(&Answer) -> Verdict
         .and_then(|value| value.to_str().ok())
         .and_then(|value| outbound::retry_after(value, post.now));
     let answer = read(response).await;
+    let after = after.max(answer.retry_after());
     deliver(judge(&answer), &answer, after, &post)
 }
 
@@ -351,6 +391,59 @@ mod tests {
             quote(echo, &post),
             "Bearer token [redacted], key [redacted], sig [redacted]"
         );
+    }
+
+    #[test]
+    fn a_parameter_is_added_and_the_others_stay() {
+        for (query, expected) in [
+            ("", "wait=true"),
+            ("?thread_id=7&a=%2fb+c", "thread_id=7&a=%2fb+c&wait=true"),
+            ("?wait=false&thread_id=7", "thread_id=7&wait=true"),
+            ("?waiting&wait", "waiting&wait=true"),
+        ] {
+            let url = Secret::new(format!("https://example.com/x{query}"));
+            let address = Address::new(url).unwrap().with_query("wait", "true");
+            assert_eq!(address.parsed.0.query(), Some(expected), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_body_may_ask_to_wait_for_parts_of_a_second() {
+        let asked = |body: &str| {
+            let answer = Answer {
+                status: 429,
+                media_type: String::new(),
+                body: body.to_owned(),
+                is_whole: true,
+            };
+            answer.retry_after()
+        };
+        let seconds = |seconds| Some(Duration::from_secs_f64(seconds));
+        assert_eq!(asked("{\"retry_after\": 0.65}"), seconds(0.65));
+        assert_eq!(asked("{\"retry_after\":1,\"ok\":false}"), seconds(1.0));
+        assert_eq!(asked("{\"retry_after\": 1e300}"), Some(Duration::MAX));
+        for rubbish in [
+            "",
+            "slow down",
+            "[]",
+            "{\"retry_after\": -1}",
+            "{\"retry_after\": \"1\"}",
+        ] {
+            assert_eq!(asked(rubbish), None, "{rubbish}");
+        }
+    }
+
+    #[test]
+    fn no_secret_goes_to_another_machine_in_clear_text() {
+        for (url, is_good) in [
+            ("https://example.com/x", true),
+            ("http://127.0.0.1:80/x", true),
+            ("http://[::1]/x", true),
+            ("http://example.com/x", false),
+        ] {
+            let address = Address::encrypted(Secret::new(url.to_owned()));
+            assert_eq!(address.is_ok(), is_good, "{url}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::domain::rule::Severity;
 use crate::notify::advice::Advice;
 use crate::notify::envelope::Envelope;
+use crate::notify::fit::{self, units};
 use crate::notify::message::{self, Body, Detail, Message, Roundup};
 use crate::notify::outcome::{Delivery, SettingsError};
 use crate::notify::post::{self, Address, Answer, Post, Verdict};
@@ -235,37 +236,13 @@ fn escape(text: &str) -> String {
         .replace('>', "&gt;")
 }
 
-/// In UTF-16 units, the strictest way in which a limit of characters may be counted.
-fn units(text: &str) -> usize {
-    text.encode_utf16().count()
-}
-
 fn cut(text: &str, limit: usize) -> String {
-    cut_by(text, limit, str::to_owned)
+    fit::cut(text, limit, str::to_owned)
 }
 
 /// Escaped, and cut so that no escape is cut.
 fn cut_escaped(text: &str, limit: usize) -> String {
-    cut_by(text, limit, escape)
-}
-
-fn cut_by(text: &str, limit: usize, render: fn(&str) -> String) -> String {
-    let whole = render(text);
-    if units(&whole) <= limit {
-        return whole;
-    }
-    let mut cut = String::new();
-    let mut n_units = 1;
-    for c in text.chars() {
-        let piece = render(c.encode_utf8(&mut [0; 4]));
-        n_units += units(&piece);
-        if n_units > limit {
-            break;
-        }
-        cut.push_str(&piece);
-    }
-    cut.push('…');
-    cut
+    fit::cut(text, limit, escape)
 }
 
 /// Characters of all texts in all blocks.

@@ -18,6 +18,8 @@ use crate::notify::{console, email, message, slack, webhook};
 #[path = "../../tests/fakes/slack_rules.rs"]
 mod slack_rules;
 
+mod pagerduty_teams_discord;
+
 mod over_http;
 mod over_smtp;
 

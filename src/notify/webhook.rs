@@ -324,7 +324,7 @@ fn annotations(fact: &Fact, envelope: &Envelope<'_>) -> Texts {
 }
 
 /// The exact figures, as decimal strings.
-fn figures(fact: &Fact) -> Value {
+pub fn figures(fact: &Fact) -> Value {
     let mut figures = Map::new();
     let names = names(fact.watch);
     figures.insert(names.value.to_owned(), exact(fact.watch, fact.value));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -16,6 +16,9 @@ use tokio::task::JoinHandle;
 /// A JSON body → the word with which it is refused.
 pub(crate) type Complaint = fn(&Value) -> Option<&'static str>;
 
+/// A query → status and body for what is not complained about.
+pub(crate) type Acceptance = fn(Option<&str>) -> (u16, &'static str);
+
 /// Runs until it is dropped.
 pub(crate) struct Receiver {
     pub(crate) url: String,
@@ -25,6 +28,7 @@ pub(crate) struct Receiver {
 
 struct Shared {
     complaint: Complaint,
+    acceptance: Acceptance,
     answers: Mutex<VecDeque<Answer>>,
     posts: Mutex<Vec<Post>>,
     n_posts: watch::Sender<usize>,
@@ -49,8 +53,14 @@ pub(crate) struct Post {
 impl Receiver {
     /// Answers 200 `ok` to whatever is not complained about.
     pub(crate) async fn start(complaint: Complaint) -> Receiver {
+        Receiver::start_with(complaint, |_| (200, "ok")).await
+    }
+
+    /// Answers whatever is not complained about in its own way.
+    pub(crate) async fn start_with(complaint: Complaint, acceptance: Acceptance) -> Receiver {
         let shared = Arc::new(Shared {
             complaint,
+            acceptance,
             answers: Mutex::default(),
             posts: Mutex::default(),
             n_posts: watch::Sender::new(0),
@@ -96,7 +106,12 @@ impl Drop for Receiver {
     }
 }
 
-async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn receive(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let json: Option<Value> = serde_json::from_slice(&body).ok();
     shared.posts.lock().unwrap().push(Post { headers, body });
     shared.n_posts.send_modify(|n_posts| *n_posts += 1);
@@ -114,7 +129,10 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
         None => match json.as_ref().map(shared.complaint) {
             None => (StatusCode::BAD_REQUEST, "invalid_payload").into_response(),
             Some(Some(word)) => (StatusCode::BAD_REQUEST, word).into_response(),
-            Some(None) => "ok".into_response(),
+            Some(None) => {
+                let (status, body) = (shared.acceptance)(query.as_deref());
+                (StatusCode::from_u16(status).unwrap(), body).into_response()
+            }
         },
     }
 }

@@ -16,6 +16,8 @@ fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
 }
 
+const ROUTING_KEY: &str = "R0UTINGKEYcanary0123456789abcdef";
+
 fn environment() -> Environment {
     let variables = [
         ("ANTHROPIC_ADMIN_KEY", "sk-ant-admin-canary"),
@@ -23,6 +25,7 @@ fn environment() -> Environment {
             "SLACK_WEBHOOK_URL",
             "https://hooks.example.com/services/canary",
         ),
+        ("PAGERDUTY_ROUTING_KEY", ROUTING_KEY),
         ("EMPTY", " "),
     ];
     variables
@@ -164,8 +167,12 @@ fn staged(text: &str) -> Staged {
         };
         write(&folder.path().join(name), content, 0o600);
     }
+    let value = |name| match name {
+        "PAGERDUTY_ROUTING_KEY" => ROUTING_KEY,
+        _ => "https://example.com/canary",
+    };
     let environment = between(&text, "env = \"", "\"")
-        .map(|name| (name.to_owned(), "https://example.com/canary".to_owned()))
+        .map(|name| (name.to_owned(), value(name).to_owned()))
         .collect();
     Staged {
         text,

@@ -20,6 +20,8 @@ use receiver::{Answer, Receiver};
 #[path = "../../../tests/fakes/receiver.rs"]
 mod receiver;
 
+mod pagerduty_teams_discord;
+
 const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 fn secret(text: &str) -> Secret {
