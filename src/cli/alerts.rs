@@ -320,7 +320,9 @@ fn state_word(phase: Phase) -> &'static str {
 /// In USD, tokens, requests, seconds or percent.
 pub fn figure(watch: Watch, quantity: Quantity) -> Cell {
     match watch {
-        Watch::Spend | Watch::Reconciliation(Gap::Usd) => Cell::Money(Usd::from_pico(quantity)),
+        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => {
+            Cell::Money(Usd::from_pico(quantity))
+        }
         Watch::Reconciliation(Gap::Percent) => Cell::Decimal(percent_digits(quantity)),
         Watch::Tokens | Watch::Requests | Watch::DataAge => Cell::Count(quantity),
     }

@@ -15,17 +15,20 @@ use crate::domain::ids::{NotifierName, RuleName, UNASSIGNED};
 use crate::domain::matcher::{Glob, Matcher, Team};
 use crate::domain::money::{Percent, Usd};
 use crate::domain::period::Period;
-use crate::domain::rule::{Gap, Limit, Quantity, Rule, Watch};
+use crate::domain::rule::{Gap, Limit, Quantity, Rule, Watch, Windows};
 use crate::domain::subject::SubjectKind;
 
-const WATCHES: [(&str, Watch); 5] = [
+const WATCHES: [(&str, Watch); 6] = [
     ("spend", Watch::Spend),
+    ("burn_rate", Watch::BurnRate),
     ("tokens", Watch::Tokens),
     ("requests", Watch::Requests),
     ("data_age", Watch::DataAge),
     ("reconciliation", Watch::Reconciliation(Gap::Usd)),
 ];
-const LATER_WATCHES: [&str; 5] = ["forecast", "burn_rate", "anomaly", "lifecycle", "runway"];
+/// The longest window of a pace, in hours.
+const MAX_WINDOW: u32 = 31 * 24;
+const LATER_WATCHES: [&str; 4] = ["forecast", "anomaly", "lifecycle", "runway"];
 
 /// Reads the enabled ones. `notifiers` are the names that exist.
 pub fn read(root: &Section<'_>, notifiers: &[String]) -> Vec<Rule> {
@@ -102,9 +105,13 @@ fn read_one(section: &Section<'_>, name: Option<String>, notifiers: &[String]) -
     }
     let matcher = read_matcher(section, watch);
     let limit = read_limit(section, watch, for_each);
+    if watch == Watch::BurnRate && limit == Some(Limit::Fixed(0)) {
+        section.problem("limit_usd", "is 0: a pace needs a limit above it");
+    }
     let hold = durations::read(section, "for").unwrap_or(SignedDuration::ZERO);
     let keep_firing = durations::read(section, "keep_firing_for").unwrap_or(SignedDuration::ZERO);
     let min_usd = read_usd(section, "min_usd").unwrap_or_default();
+    let windows = read_windows(section, watch);
     let labels = read_labels(section);
     let everyone = || notifiers_or_console(notifiers);
     let period = read_period(section, Period::Month);
@@ -123,6 +130,7 @@ fn read_one(section: &Section<'_>, name: Option<String>, notifiers: &[String]) -
         name: RuleName::new(name?),
         limit: limit?,
         min_usd: Usd::from_pico(min_usd),
+        windows,
         watch,
         for_each,
         matcher,
@@ -145,6 +153,7 @@ fn read_watch(section: &Section<'_>) -> Watch {
             Watch::Reconciliation(Gap::Percent)
         }
         watch @ (Watch::Spend
+        | Watch::BurnRate
         | Watch::Tokens
         | Watch::Requests
         | Watch::DataAge
@@ -155,7 +164,7 @@ fn read_watch(section: &Section<'_>) -> Watch {
 /// Why a watch has no meaning for each of a kind; `None` where it has.
 fn why_not(watch: Watch, for_each: SubjectKind) -> Option<&'static str> {
     let is_of_age = match watch {
-        Watch::Spend | Watch::Tokens | Watch::Requests => return None,
+        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests => return None,
         Watch::DataAge => true,
         Watch::Reconciliation(Gap::Usd | Gap::Percent) => false,
     };
@@ -238,7 +247,7 @@ fn read_matcher(rule: &Section<'_>, watch: Watch) -> Matcher {
         user: glob("user"),
     };
     let is_by_whom = match watch {
-        Watch::Spend | Watch::Tokens | Watch::Requests => true,
+        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests => true,
         Watch::DataAge | Watch::Reconciliation(Gap::Usd | Gap::Percent) => false,
     };
     for key in ["api_key", "user"] {
@@ -259,7 +268,7 @@ fn read_matcher(rule: &Section<'_>, watch: Watch) -> Matcher {
 /// Exactly one limit, the one that fits the watch.
 fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Option<Limit> {
     let fitting = match watch {
-        Watch::Spend => "limit_usd",
+        Watch::Spend | Watch::BurnRate => "limit_usd",
         Watch::Tokens => "limit_tokens",
         Watch::Requests => "limit_requests",
         Watch::DataAge => "limit_age",
@@ -306,13 +315,42 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
             Watch::Reconciliation(Gap::Usd | Gap::Percent) => {
                 "is missing: a rule needs a limit, this or `limit_percent`"
             }
-            Watch::Spend | Watch::Tokens | Watch::Requests | Watch::DataAge => {
+            Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests | Watch::DataAge => {
                 "is missing: a rule needs a limit"
             }
         };
         section.problem(fitting, message);
     }
     limit.map(Limit::Fixed)
+}
+
+/// `windows = ["24h", "3h"]`: the long one and the short one.
+fn read_windows(section: &Section<'_>, watch: Watch) -> Windows {
+    let Some(given) = section.texts("windows") else {
+        return Windows::default();
+    };
+    if watch != Watch::BurnRate {
+        section.problem("windows", "belongs to `watch = \"burn_rate\"`");
+        return Windows::default();
+    }
+    let hours: Vec<Option<u32>> = given
+        .iter()
+        .map(|text| match Period::parse(&text.value) {
+            Some(Period::Rolling(hours)) if hours <= MAX_WINDOW => Some(hours),
+            Some(_) | None => None,
+        })
+        .collect();
+    match hours.as_slice() {
+        [Some(long), Some(short)] if short < long => Windows {
+            long: *long,
+            short: *short,
+        },
+        _ => {
+            let message = "must be a long and a short span of whole hours up to 31 days, like `[\"24h\", \"3h\"]`";
+            section.problem("windows", message);
+            Windows::default()
+        }
+    }
 }
 
 /// Limits by subject, in place of one for all.
@@ -323,7 +361,7 @@ fn read_budget(section: &Section<'_>, watch: Watch) -> Option<Limit> {
         "limits_usd"
     };
     let budget = budgets::read(section);
-    if watch != Watch::Spend {
+    if !watch.is_money() {
         section.problem(key, "belongs to `watch = \"spend\"`");
         return None;
     }
@@ -369,7 +407,7 @@ fn read_server_limit(
         ("organization", Some(Limit::Organization)),
     ];
     let limit = section.word("limit", &words, &[], None)?;
-    if watch != Watch::Spend {
+    if !watch.is_money() {
         let message = format!("is of spend alone: the service tells no other; use `{fitting}`");
         section.problem("limit", message);
         return None;

@@ -14,7 +14,7 @@ use crate::domain::budget::Budget;
 use crate::domain::dialect::Dialect;
 use crate::domain::matcher::{Glob, Team};
 use crate::domain::money::{Usd, percent_digits};
-use crate::domain::rule::{At, Gap, Limit, Quantity, Rule, Threshold, Watch};
+use crate::domain::rule::{At, Gap, Limit, Quantity, Rule, Threshold, Watch, Windows};
 
 /// What stands where a secret was written in plain text.
 pub const HIDDEN: &str = "[hidden]";
@@ -159,6 +159,10 @@ impl Page {
             Limit::Organization => self.text("limit", "organization"),
         }
         self.set("min_usd", rule.min_usd);
+        if rule.watch == Watch::BurnRate {
+            let Windows { long, short } = rule.windows;
+            self.set("windows", list([format!("{long}h"), format!("{short}h")]));
+        }
         self.set("thresholds", thresholds(&rule.thresholds));
         self.text("for", durations::text(rule.hold));
         self.text("keep_firing_for", durations::text(rule.keep_firing));
@@ -202,7 +206,7 @@ impl Page {
 
     fn fixed_limit(&mut self, watch: Watch, limit: Quantity) {
         match watch {
-            Watch::Spend | Watch::Reconciliation(Gap::Usd) => {
+            Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => {
                 self.set("limit_usd", Usd::from_pico(limit));
             }
             Watch::Reconciliation(Gap::Percent) => {

@@ -34,10 +34,19 @@ pub fn read(rule: &Section<'_>, watch: Watch, limit: Option<&Limit>) -> Vec<Thre
         thresholds.push(threshold);
     }
     if thresholds.is_empty() {
+        // A budget is meant to be used: a pace is told from three times of it on.
+        let whole = match watch {
+            Watch::BurnRate => Percent::from_whole(300),
+            Watch::Spend
+            | Watch::Tokens
+            | Watch::Requests
+            | Watch::DataAge
+            | Watch::Reconciliation(_) => Percent::HUNDRED,
+        };
         thresholds.push(Threshold {
-            at: At::Share(Percent::HUNDRED),
+            at: At::Share(whole),
             severity: Severity::Critical,
-            text: "100%".into(),
+            text: whole.to_string().into(),
         });
     }
     thresholds
@@ -68,9 +77,11 @@ fn read_line(section: &Section<'_>, watch: Watch) -> Option<(&'static str, At, S
                 Watch::Reconciliation(Gap::Usd | Gap::Percent) => {
                     "does not fit `limit_percent`; use `at = \"80%\"`"
                 }
-                Watch::Spend | Watch::Tokens | Watch::Requests | Watch::DataAge => {
-                    "belongs to `watch = \"spend\"`; use `at = \"80%\"`"
-                }
+                Watch::Spend
+                | Watch::BurnRate
+                | Watch::Tokens
+                | Watch::Requests
+                | Watch::DataAge => "belongs to `watch = \"spend\"`; use `at = \"80%\"`",
             };
             section.problem("at_usd", message);
             None
@@ -99,7 +110,7 @@ fn read_line(section: &Section<'_>, watch: Watch) -> Option<(&'static str, At, S
 
 fn is_in_usd(watch: Watch) -> bool {
     match watch {
-        Watch::Spend | Watch::Reconciliation(Gap::Usd) => true,
+        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => true,
         Watch::Tokens | Watch::Requests | Watch::DataAge | Watch::Reconciliation(Gap::Percent) => {
             false
         }

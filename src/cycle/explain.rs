@@ -150,7 +150,11 @@ impl Watcher {
 
 /// As much of the period before as has passed of this one.
 fn same_time_before(rule: &Rule, frame: &Frame, as_of: Timestamp) -> HourSpan {
-    let before = period::previous(rule.period, &rule.zone.rules, &frame.cut);
+    let (period, zone) = match frame_key(rule) {
+        Some(key) => (key.period, key.zone),
+        None => (rule.period, rule.zone.clone()),
+    };
+    let before = period::previous(period, &zone.rules, &frame.cut);
     let passed = as_of
         .min(frame.cut.span.end)
         .duration_since(frame.cut.span.start);

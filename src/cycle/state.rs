@@ -20,7 +20,7 @@ use crate::domain::frame::FrameKey;
 use crate::domain::ids::{ModelName, NotifierName, OrganizationName};
 use crate::domain::listing::Listings;
 use crate::domain::matcher::Team;
-use crate::domain::measure::{Measurement, frame_key};
+use crate::domain::measure::{self, Measurement};
 use crate::domain::period::{Period, Zone};
 use crate::domain::policy::Policy;
 use crate::domain::prices::Prices;
@@ -351,7 +351,7 @@ pub fn frame_keys(policy: &Policy) -> Vec<FrameKey> {
         zone: Zone::utc(),
     };
     let mut keys = vec![utc(Period::Day), utc(Period::Month)];
-    keys.extend(policy.rules.iter().filter_map(frame_key));
+    keys.extend(policy.rules.iter().flat_map(measure::frame_keys));
     keys
 }
 

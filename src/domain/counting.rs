@@ -55,7 +55,7 @@ pub fn user_of(cell: &Cell, people: People) -> &str {
 /// The figure's quantity in a rule's unit.
 pub fn quantity(watch: Watch, amounts: &Amounts) -> Quantity {
     match watch {
-        Watch::Spend => amounts.spend.pico(),
+        Watch::Spend | Watch::BurnRate => amounts.spend.pico(),
         Watch::Tokens => Quantity::from(amounts.tokens.sum()),
         Watch::Requests => Quantity::from(amounts.requests),
         // What is an estimate is no gap: there the two are one.

@@ -12,7 +12,7 @@ use crate::domain::change::Delta;
 use crate::domain::coverage::{Coverage, is_settled};
 use crate::domain::frame::{Frame, FrameKey, Kept, Load, Sums, Which, add};
 use crate::domain::money::Usd;
-use crate::domain::period::{self, Period};
+use crate::domain::period::{self, Cut, Period};
 use crate::domain::span::{Hour, HourSpan, Span};
 use crate::domain::usage::{Amounts, Buckets, Cell, Part, add_to};
 
@@ -115,6 +115,19 @@ impl Figures {
         })
     }
 
+    /// The moment by which a period is cut. An hour is complete when it is settled.
+    fn moment_of(&self, period: Period, at: Timestamp) -> Timestamp {
+        match period {
+            Period::Complete(_) => at.checked_sub(self.settle).unwrap_or(at),
+            Period::Hour
+            | Period::Day
+            | Period::Week
+            | Period::Month
+            | Period::Quarter
+            | Period::Rolling(_) => at,
+        }
+    }
+
     fn advance_those(
         &mut self,
         at: Timestamp,
@@ -122,8 +135,12 @@ impl Figures {
     ) -> Vec<Load> {
         let mut loads = Vec::new();
         let mut has_moved = false;
-        for (index, kept) in self.frames.iter_mut().enumerate() {
-            let cut = period::cut(kept.key.period, &kept.key.zone.rules, at);
+        let cut_of = |key: &FrameKey| {
+            let at = self.moment_of(key.period, at);
+            period::cut(key.period, &key.zone.rules, at)
+        };
+        let cuts: Vec<Cut> = self.frames.iter().map(|kept| cut_of(&kept.key)).collect();
+        for (index, (kept, cut)) in self.frames.iter_mut().zip(cuts).enumerate() {
             if !moves(kept.key.period, kept.open.cut.span, cut.span) {
                 continue;
             }
@@ -331,7 +348,8 @@ impl Figures {
         if self.frames.iter().any(|kept| kept.key == *key) {
             return;
         }
-        let cut = period::cut(key.period, &key.zone.rules, now);
+        let at = self.moment_of(key.period, now);
+        let cut = period::cut(key.period, &key.zone.rules, at);
         let closed = key
             .period
             .is_calendar()

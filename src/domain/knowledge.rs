@@ -21,6 +21,17 @@ pub enum Figure {
 }
 
 impl Figure {
+    /// The same of another value.
+    #[must_use]
+    pub fn map(self, of: impl Fn(Quantity) -> Quantity) -> Figure {
+        match self {
+            Figure::Known(value) => Figure::Known(of(value)),
+            Figure::AtLeast(value) => Figure::AtLeast(of(value)),
+            Figure::Stale(value) => Figure::Stale(of(value)),
+            Figure::Unknown => Figure::Unknown,
+        }
+    }
+
     /// The last value, however old; `None` when there never was one.
     pub fn value(self) -> Option<Quantity> {
         match self {

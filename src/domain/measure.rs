@@ -2,6 +2,7 @@
 
 mod age;
 mod gap;
+mod pace;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,9 +49,10 @@ pub struct Measurement {
     pub sides: Option<(Usd, Usd)>,
 }
 
-/// The frame that a rule's figures come from; `None` where it has no period.
+/// The frame that a rule's figures come from, the longest of them; `None` where it has no period.
 pub fn frame_key(rule: &Rule) -> Option<FrameKey> {
     match rule.watch {
+        Watch::BurnRate => Some(pace::frame_key(rule.windows.long)),
         Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_) => {
             Some(FrameKey {
                 period: rule.period,
@@ -59,6 +61,19 @@ pub fn frame_key(rule: &Rule) -> Option<FrameKey> {
         }
         Watch::DataAge => None,
     }
+}
+
+/// All frames that a rule needs.
+pub fn frame_keys(rule: &Rule) -> Vec<FrameKey> {
+    let short = match rule.watch {
+        Watch::BurnRate => Some(pace::frame_key(rule.windows.short)),
+        Watch::Spend
+        | Watch::Tokens
+        | Watch::Requests
+        | Watch::Reconciliation(_)
+        | Watch::DataAge => None,
+    };
+    frame_key(rule).into_iter().chain(short).collect()
 }
 
 /// Measures a rule for all its subjects: in the open period, and in the one just closed where that ended after `began`.
@@ -91,6 +106,17 @@ pub fn measure(
         is_closed,
     };
     let mut measurements = in_frame(dated(open), false).measure(awaited);
+    if rule.watch == Watch::BurnRate {
+        let Some((short, _)) = survey
+            .ground
+            .figures
+            .frame(&pace::frame_key(rule.windows.short))
+        else {
+            return Vec::new();
+        };
+        let short_ones = in_frame(dated(short), false).measure(awaited);
+        return pace::paces(rule, measurements, &short_ones, survey.now);
+    }
     if let Some(closed) = closed.filter(|closed| closed.cut.span.end > began) {
         measurements.extend(in_frame(dated(closed), true).measure(awaited));
     }
@@ -247,7 +273,7 @@ impl<'a> Look<'a> {
 
     /// Money of tokens without a price is not in the figure.
     fn bounded(&self, addend: Addend, amounts: &Amounts) -> Addend {
-        let is_missing = self.rule.watch == Watch::Spend && amounts.unpriced > 0;
+        let is_missing = self.rule.watch.is_money() && amounts.unpriced > 0;
         match addend.known {
             Knowledge::Whole if is_missing => Addend {
                 known: Knowledge::LowerBound,

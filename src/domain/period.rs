@@ -29,6 +29,8 @@ pub enum Period {
     Quarter,
     /// So many hours up to and with the open one; 1 to [`MAX_ROLLING_HOURS`].
     Rolling(u32),
+    /// So many hours up to the open one, which is not in it: what is not complete would pass for little.
+    Complete(u32),
 }
 
 /// A time zone and the name it was asked for by.
@@ -74,7 +76,10 @@ impl Period {
 
     /// Whether it begins and ends by the calendar.
     pub fn is_calendar(self) -> bool {
-        !matches!(self, Period::Rolling(_))
+        match self {
+            Period::Hour | Period::Day | Period::Week | Period::Month | Period::Quarter => true,
+            Period::Rolling(_) | Period::Complete(_) => false,
+        }
     }
 }
 
@@ -86,7 +91,7 @@ impl fmt::Display for Period {
             Period::Week => f.write_str("week"),
             Period::Month => f.write_str("month"),
             Period::Quarter => f.write_str("quarter"),
-            Period::Rolling(hours) => write!(f, "{hours}h"),
+            Period::Rolling(hours) | Period::Complete(hours) => write!(f, "{hours}h"),
         }
     }
 }
@@ -107,8 +112,9 @@ pub fn cut(period: Period, zone: &TimeZone, at: Timestamp) -> Cut {
     let local = at.to_zoned(zone.clone());
     let date = local.date();
     match period {
-        Period::Rolling(hours) => {
-            let end = Hour::of(at).plus(1);
+        Period::Rolling(hours) | Period::Complete(hours) => {
+            let is_open = i32::from(matches!(period, Period::Rolling(_)));
+            let end = Hour::of(at).plus(is_open);
             let start = end.plus(-i32::try_from(hours).unwrap_or(i32::MAX / 2));
             Cut {
                 span: Span {
@@ -161,7 +167,7 @@ pub fn days(zone: &TimeZone, first: Date, last: Date) -> Span {
 /// The calendar period just before one; a rolling span has no such thing and gives the span of equal length before it.
 pub fn previous(period: Period, zone: &TimeZone, cut_now: &Cut) -> Cut {
     match period {
-        Period::Rolling(_) => {
+        Period::Rolling(_) | Period::Complete(_) => {
             let length = cut_now.span.duration();
             let start = cut_now
                 .span

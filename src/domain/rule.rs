@@ -18,6 +18,8 @@ use crate::domain::subject::SubjectKind;
 pub enum Watch {
     /// Spend in 10⁻¹² USD.
     Spend,
+    /// What a whole period would cost at the pace of the last complete hours, in 10⁻¹² USD.
+    BurnRate,
     /// Tokens of all classes.
     Tokens,
     /// Requests.
@@ -39,8 +41,9 @@ pub enum Gap {
 
 impl Watch {
     /// All.
-    pub const ALL: [Watch; 6] = [
+    pub const ALL: [Watch; 7] = [
         Watch::Spend,
+        Watch::BurnRate,
         Watch::Tokens,
         Watch::Requests,
         Watch::DataAge,
@@ -52,6 +55,7 @@ impl Watch {
     pub const fn as_str(self) -> &'static str {
         match self {
             Watch::Spend => "spend",
+            Watch::BurnRate => "burn_rate",
             Watch::Tokens => "tokens",
             Watch::Requests => "requests",
             Watch::DataAge => "data_age",
@@ -59,10 +63,20 @@ impl Watch {
         }
     }
 
+    /// Whether what is measured is money that is spent.
+    pub const fn is_money(self) -> bool {
+        match self {
+            Watch::Spend | Watch::BurnRate => true,
+            Watch::Tokens | Watch::Requests | Watch::DataAge | Watch::Reconciliation(_) => false,
+        }
+    }
+
     /// The word in the store, which no two have in common.
     pub const fn stored(self) -> &'static str {
         match self {
-            Watch::Spend | Watch::Tokens | Watch::Requests | Watch::DataAge => self.as_str(),
+            Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests | Watch::DataAge => {
+                self.as_str()
+            }
             Watch::Reconciliation(Gap::Usd) => "reconciliation_usd",
             Watch::Reconciliation(Gap::Percent) => "reconciliation_percent",
         }
@@ -88,6 +102,22 @@ pub enum Limit {
     Workspace,
     /// The organization's own monthly spend limit at the service.
     Organization,
+}
+
+/// Two spans of complete hours, in hours; the short one is shorter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// What is enough to matter.
+    pub long: u32,
+    /// What is recent enough to still go on.
+    pub short: u32,
+}
+
+impl Default for Windows {
+    /// A day and three hours.
+    fn default() -> Windows {
+        Windows { long: 24, short: 3 }
+    }
 }
 
 /// How bad it is.
@@ -165,8 +195,10 @@ pub struct Rule {
     pub zone: Zone,
     /// Against what.
     pub limit: Limit,
-    /// A gap smaller than this never speaks, whatever its percentage.
+    /// A gap smaller than this never speaks, whatever its percentage; nor does a pace by a long window with less spend.
     pub min_usd: Usd,
+    /// Of `BurnRate`: both must be crossed. The long one tells what matters, the short one that it still goes on.
+    pub windows: Windows,
     /// At least one, in the order of the file.
     pub thresholds: Vec<Threshold>,
     /// `for`: how long a threshold must stay crossed, in observed time, before it fires.

@@ -59,7 +59,7 @@ fn write_measurement(
         ("subject_id", &*measurement.subject.id),
     ];
     let (place, value) = match rule.watch {
-        Watch::Spend | Watch::Reconciliation(Gap::Usd) => {
+        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => {
             (Place::RuleLimitUsd, Usd::from_pico(limit).to_string())
         }
         Watch::Tokens => (Place::RuleLimitTokens, limit.to_string()),

@@ -24,7 +24,7 @@ pub fn advise(fact: &Fact, links: &Links) -> Vec<Advice> {
     match fact.watch {
         Watch::DataAge => vec![about_old_figures(links)],
         Watch::Reconciliation(_) => about_gaps(fact, links),
-        Watch::Spend | Watch::Tokens | Watch::Requests => {
+        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests => {
             let mut advice = vec![about_anomalies(fact, links), about_limits(fact, links)];
             advice.extend(about_models(fact));
             advice

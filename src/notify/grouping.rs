@@ -62,6 +62,7 @@ pub fn together(facts: &[&Fact]) -> String {
     let most = || words::quantity(watch, values().max().unwrap_or_default());
     match watch {
         Watch::DataAge => return format!("the oldest {}", most()),
+        Watch::BurnRate => return format!("the fastest at a pace of {}", most()),
         Watch::Reconciliation(Gap::Percent) => return format!("the largest gap {}", most()),
         Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(Gap::Usd) => {}
     }

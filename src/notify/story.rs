@@ -53,6 +53,10 @@ fn state(fact: &Fact) -> String {
     let relation = relation(fact);
     match fact.watch {
         Watch::Spend => format!("{at_least}{value} spent {period}{over}{relation}"),
+        Watch::BurnRate => {
+            let window = words::period(fact).unwrap_or_default();
+            format!("a whole period would cost {at_least}{value} at the pace of {window}{relation}")
+        }
         Watch::Tokens => format!("{at_least}{value} used {period}{over}{relation}"),
         Watch::Requests => format!("{at_least}{value} made {period}{over}{relation}"),
         Watch::DataAge => format!("figures {at_least}{value} old{relation}"),
@@ -131,6 +135,7 @@ fn cleared(fact: &Fact) -> String {
     let threshold = words::clean(&fact.line.text);
     match fact.watch {
         Watch::Spend => format!("the spend fell below the threshold of {threshold}"),
+        Watch::BurnRate => format!("the pace fell below {threshold} of the limit"),
         Watch::Tokens => format!("the tokens fell below the threshold of {threshold}"),
         Watch::Requests => format!("the requests fell below the threshold of {threshold}"),
         Watch::DataAge => "figures are being read again".to_owned(),
@@ -211,13 +216,14 @@ fn sides(reconciled: &Reconciled) -> [Figure; 2] {
 fn is_gap(watch: Watch) -> bool {
     match watch {
         Watch::Reconciliation(_) => true,
-        Watch::Spend | Watch::Tokens | Watch::Requests | Watch::DataAge => false,
+        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests | Watch::DataAge => false,
     }
 }
 
 fn usage_name(watch: Watch) -> &'static str {
     match watch {
         Watch::Spend => "Spend",
+        Watch::BurnRate => "Pace of a period",
         Watch::Tokens => "Tokens",
         Watch::Requests => "Requests",
         Watch::DataAge => "Age of the figures",

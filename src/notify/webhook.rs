@@ -283,12 +283,23 @@ fn labels(fact: &Fact) -> Texts {
     match (fact.watch, &slot.period) {
         (Watch::DataAge, _) => {}
         (
-            Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_),
+            Watch::Spend
+            | Watch::BurnRate
+            | Watch::Tokens
+            | Watch::Requests
+            | Watch::Reconciliation(_),
             Some(label),
         ) => {
             set("period", label);
         }
-        (Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_), None) => {
+        (
+            Watch::Spend
+            | Watch::BurnRate
+            | Watch::Tokens
+            | Watch::Requests
+            | Watch::Reconciliation(_),
+            None,
+        ) => {
             set("period", &words::rolling_word(fact));
         }
     }
@@ -385,6 +396,7 @@ fn names(watch: Watch) -> Names {
     };
     match watch {
         Watch::Spend => name("spend_usd", "limit_usd", "before_usd", "growth_usd"),
+        Watch::BurnRate => name("pace_usd", "limit_usd", "before_usd", "growth_usd"),
         Watch::Tokens => name("tokens", "limit_tokens", "before_tokens", "growth_tokens"),
         Watch::Requests => name(
             "requests",
@@ -410,7 +422,9 @@ fn names(watch: Watch) -> Names {
 
 fn exact(watch: Watch, quantity: Quantity) -> Value {
     Value::String(match watch {
-        Watch::Spend | Watch::Reconciliation(Gap::Usd) => Usd::from_pico(quantity).to_string(),
+        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => {
+            Usd::from_pico(quantity).to_string()
+        }
         Watch::Reconciliation(Gap::Percent) => percent_digits(quantity),
         Watch::Tokens | Watch::Requests | Watch::DataAge => quantity.to_string(),
     })

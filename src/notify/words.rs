@@ -81,7 +81,9 @@ pub fn kind_word(kind: SubjectKind) -> &'static str {
 /// `$5,630.00`, `1,200,000 tokens`, `3 h 5 min`, `8.1%`.
 pub fn quantity(watch: Watch, quantity: Quantity) -> String {
     match watch {
-        Watch::Spend | Watch::Reconciliation(Gap::Usd) => dollars(Usd::from_pico(quantity)),
+        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => {
+            dollars(Usd::from_pico(quantity))
+        }
         Watch::Tokens => format!("{} tokens", whole(quantity)),
         Watch::Requests => format!("{} requests", whole(quantity)),
         Watch::DataAge => seconds(quantity),
@@ -189,7 +191,11 @@ pub fn in_period(fact: &Fact) -> String {
 pub fn period(fact: &Fact) -> Option<String> {
     match fact.watch {
         Watch::DataAge => return None,
-        Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_) => {}
+        Watch::Spend
+        | Watch::BurnRate
+        | Watch::Tokens
+        | Watch::Requests
+        | Watch::Reconciliation(_) => {}
     }
     Some(match &fact.identity.slot.period {
         Some(label) => calendar(label).unwrap_or_else(|| clean(label)),

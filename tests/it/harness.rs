@@ -20,7 +20,7 @@ use spendwatch::domain::period::{Period, Zone};
 use spendwatch::domain::policy::{Manners, Policy};
 use spendwatch::domain::prices::Prices;
 use spendwatch::domain::privacy::Privacy;
-use spendwatch::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
+use spendwatch::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch, Windows};
 use spendwatch::domain::span::{Hour, HourSpan};
 use spendwatch::domain::subject::SubjectKind;
 use spendwatch::domain::usage::Part;
@@ -293,6 +293,7 @@ pub fn rule(name: &str, for_each: SubjectKind, limit: i64) -> Rule {
         zone: Zone::utc(),
         limit: Limit::Fixed(Usd::from_dollars(limit).pico()),
         min_usd: Usd::ZERO,
+        windows: Windows::default(),
         thresholds: vec![
             threshold(80, Severity::Warning),
             threshold(100, Severity::Critical),

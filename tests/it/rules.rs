@@ -40,6 +40,7 @@ stories! {
     a_limit_of_0_allows_nothing
     a_line_in_dollars
     a_month_ends_without_a_word
+    a_pace_by_two_windows
     a_quarter_has_three_months
     a_rule_that_is_switched_off
     a_week_begins_on_monday

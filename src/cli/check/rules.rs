@@ -236,7 +236,7 @@ fn needed(settings: &Settings, now: Timestamp) -> Reading {
         Day::of(now).count() - Day::of(start).count()
     };
     let needs_hours = |key: &&FrameKey| match key.period {
-        Period::Hour | Period::Rolling(_) => true,
+        Period::Hour | Period::Rolling(_) | Period::Complete(_) => true,
         Period::Day | Period::Week | Period::Month | Period::Quarter => &*key.zone.name != "UTC",
     };
     let keys = frame_keys(&settings.policy);

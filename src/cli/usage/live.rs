@@ -222,7 +222,8 @@ fn coarsest(question: &Question) -> Coarsest {
         | Period::Week
         | Period::Month
         | Period::Quarter
-        | Period::Rolling(_) => Coarsest::Hour,
+        | Period::Rolling(_)
+        | Period::Complete(_) => Coarsest::Hour,
     }
 }
 

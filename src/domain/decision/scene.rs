@@ -21,7 +21,7 @@ use crate::domain::notification::Fact;
 use crate::domain::period::{Period, Zone};
 use crate::domain::policy::{Manners, Policy};
 use crate::domain::privacy::Privacy;
-use crate::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
+use crate::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch, Windows};
 use crate::domain::silence::Quiet;
 use crate::domain::span::Hour;
 use crate::domain::subject::SubjectKind;
@@ -50,6 +50,7 @@ pub(super) fn rule(for_each: SubjectKind, limit: i64) -> Rule {
         zone: Zone::utc(),
         limit: Limit::Fixed(Usd::from_dollars(limit).pico()),
         min_usd: Usd::ZERO,
+        windows: Windows::default(),
         thresholds: vec![
             threshold(80, Severity::Warning),
             threshold(100, Severity::Critical),

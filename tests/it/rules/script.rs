@@ -223,7 +223,9 @@ impl Expected {
     /// All that a fact says.
     pub fn whole(notifier: &NotifierName, fact: &Fact) -> Expected {
         let unit = |quantity: Quantity| match fact.watch {
-            Watch::Spend | Watch::Reconciliation(Gap::Usd) => Usd::from_pico(quantity).to_string(),
+            Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => {
+                Usd::from_pico(quantity).to_string()
+            }
             Watch::Reconciliation(Gap::Percent) => percent_digits(quantity),
             Watch::Tokens | Watch::Requests | Watch::DataAge => quantity.to_string(),
         };
