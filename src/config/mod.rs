@@ -27,6 +27,7 @@ pub mod sections;
 pub mod teams;
 pub mod thresholds;
 
+pub mod defaults;
 pub mod rules;
 
 pub mod show;
@@ -130,7 +131,8 @@ pub fn read(
 ) -> Result<Config, Problems> {
     let tree = Tree::parse(text, file)?;
     let problems = Problems::default();
-    let table = tree.with_environment(environment, &problems);
+    let mut table = tree.with_environment(environment, &problems);
+    defaults::lay_under_rules(&mut table, &problems);
     let root = Section::root(&table, file, &problems, environment);
     let (notifiers, names) = notifiers::read(&root);
     let config = Config {

@@ -17,6 +17,7 @@ use crate::domain::money::{Percent, Usd};
 use crate::domain::period::Period;
 use crate::domain::rule::{Gap, Limit, Quantity, Rule, Watch, Windows};
 use crate::domain::subject::SubjectKind;
+use crate::domain::weekly::Window;
 
 const WATCHES: [(&str, Watch); 6] = [
     ("spend", Watch::Spend),
@@ -112,6 +113,7 @@ fn read_one(section: &Section<'_>, name: Option<String>, notifiers: &[String]) -
     let keep_firing = durations::read(section, "keep_firing_for").unwrap_or(SignedDuration::ZERO);
     let min_usd = read_usd(section, "min_usd").unwrap_or_default();
     let windows = read_windows(section, watch);
+    let inactive = read_inactive(section);
     let labels = read_labels(section);
     let everyone = || notifiers_or_console(notifiers);
     let period = read_period(section, Period::Month);
@@ -131,6 +133,7 @@ fn read_one(section: &Section<'_>, name: Option<String>, notifiers: &[String]) -
         limit: limit?,
         min_usd: Usd::from_pico(min_usd),
         windows,
+        inactive,
         watch,
         for_each,
         matcher,
@@ -351,6 +354,23 @@ fn read_windows(section: &Section<'_>, watch: Watch) -> Windows {
             Windows::default()
         }
     }
+}
+
+fn read_inactive(section: &Section<'_>) -> Vec<Window> {
+    let mut windows = Vec::new();
+    for text in section.texts("inactive_during").unwrap_or_default() {
+        match Window::parse(&text.value) {
+            Some(window) => windows.push(window),
+            None => {
+                let message = format!(
+                    "is `{}`, it must be days and perhaps a part of each, like `Sat-Sun` or `Mon-Fri 18:00-08:00`",
+                    text.value
+                );
+                section.problem_at(&text, message);
+            }
+        }
+    }
+    windows
 }
 
 /// Limits by subject, in place of one for all.

@@ -169,6 +169,7 @@ impl Page {
         self.text("clear_below", rule.clear_below);
         let repeat = rule.repeat_interval.map(durations::text);
         self.text("repeat_interval", repeat.as_deref().unwrap_or("never"));
+        self.set("inactive_during", list(&rule.inactive));
         self.set("notify", list(&rule.notify));
         self.set("labels", map(&rule.labels));
     }

@@ -260,9 +260,10 @@ impl Round<'_> {
         };
         let silences = &self.quiet.silences;
         let hush = Hush {
-            is_silenced: silences
-                .iter()
-                .any(|silence| silence.mutes(&labels, self.now.at)),
+            is_silenced: rule.is_some_and(|rule| rule.is_inactive(self.now.at))
+                || silences
+                    .iter()
+                    .any(|silence| silence.mutes(&labels, self.now.at)),
             acknowledged: self.quiet.acknowledgement(alert),
         };
         tell::tell(alert, rule, self.policy, hush, self.now)

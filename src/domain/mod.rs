@@ -16,6 +16,7 @@ pub mod listing;
 pub mod matcher;
 pub mod period;
 pub mod usage;
+pub mod weekly;
 
 // What is known of it, and what is asked of it.
 pub mod budget;

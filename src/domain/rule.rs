@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::budget::Budget;
 use crate::domain::ids::{NotifierName, RuleName};
@@ -12,6 +12,7 @@ use crate::domain::matcher::Matcher;
 use crate::domain::money::{Percent, Usd};
 use crate::domain::period::{Period, Zone};
 use crate::domain::subject::SubjectKind;
+use crate::domain::weekly::Window;
 
 /// What a rule measures, and in which unit its quantities are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -211,6 +212,17 @@ pub struct Rule {
     pub repeat_interval: Option<SignedDuration>,
     /// Whom to tell.
     pub notify: Vec<NotifierName>,
+    /// In these windows of the rule's zone nothing is told of it, as under a silence.
+    pub inactive: Vec<Window>,
     /// Added to the alert's labels.
     pub labels: BTreeMap<String, String>,
+}
+
+impl Rule {
+    /// Whether nothing is told of it at a moment.
+    pub fn is_inactive(&self, at: Timestamp) -> bool {
+        self.inactive
+            .iter()
+            .any(|window| window.contains(at, &self.zone.rules))
+    }
 }

@@ -294,6 +294,7 @@ pub fn rule(name: &str, for_each: SubjectKind, limit: i64) -> Rule {
         limit: Limit::Fixed(Usd::from_dollars(limit).pico()),
         min_usd: Usd::ZERO,
         windows: Windows::default(),
+        inactive: Vec::new(),
         thresholds: vec![
             threshold(80, Severity::Warning),
             threshold(100, Severity::Critical),

@@ -51,6 +51,7 @@ pub(super) fn rule(for_each: SubjectKind, limit: i64) -> Rule {
         limit: Limit::Fixed(Usd::from_dollars(limit).pico()),
         min_usd: Usd::ZERO,
         windows: Windows::default(),
+        inactive: Vec::new(),
         thresholds: vec![
             threshold(80, Severity::Warning),
             threshold(100, Severity::Critical),

@@ -15,6 +15,7 @@ use crate::domain::rule::{Limit, Quantity, Rule};
 use crate::domain::silence::{Acknowledgement, LabelMatcher, Silence};
 use crate::domain::span::Span;
 use crate::domain::subject::SubjectKind;
+use crate::domain::weekly::Window;
 
 /// Mutes workspace `A` from the scene's moment on, for so many minutes.
 fn silence(scene: &mut Scene, minutes: i64, matchers: &[&str]) {
@@ -164,6 +165,26 @@ fn a_budget_may_change_with_the_month() {
         words(&scene.decide_after(5)),
         ["A 100% first", "A 80% first"]
     );
+}
+
+/// 2026-11-27 is a Friday.
+#[test]
+fn a_rule_says_nothing_while_it_is_inactive_and_then_what_is_true() {
+    let mut scene = Scene::new(
+        vec![Rule {
+            inactive: ["Fri 12:00-13:00", "Sat-Sun"]
+                .map(|text| Window::parse(text).unwrap())
+                .to_vec(),
+            ..rule(SubjectKind::Workspace, 1000)
+        }],
+        "2026-11-27T12:05:00Z",
+    );
+    scene.spend_now(850);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
+    scene.spend_now(200);
+    assert_eq!(words(&scene.decide_after(45)), NOTHING);
+    assert_eq!(words(&scene.decide_after(5)), ["A 100% unsilenced"]);
+    assert_eq!(words(&scene.decide_after(5)), NOTHING);
 }
 
 #[test]
