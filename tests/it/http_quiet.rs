@@ -4,16 +4,11 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use spendwatch::app::App;
-use spendwatch::app::bells::Bells;
-use spendwatch::app::board::Board;
-use spendwatch::clock::Clock;
 use spendwatch::config::sections::Http;
 use spendwatch::config::source::{Environment, SecretSource};
 use spendwatch::cycle::state::Watcher;
 use spendwatch::http::access::Access;
 use spendwatch::http::{Served, Server};
-use spendwatch::metrics::counters::Counters;
 use spendwatch::secret::Secret;
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
@@ -48,15 +43,7 @@ impl Desk {
         let store = stage.open_store();
         let mut watcher = stage.watcher(&store).await;
         stage.cycle(&mut watcher).await;
-        let app = App {
-            environment: Environment::new(),
-            store: store.clone(),
-            clock: Clock::Manual(stage.clock.clone()),
-            chance: stage.chance.clone(),
-            counters: Arc::new(Counters::new(&[], &[], "test")),
-            bells: Bells::default(),
-            board: Board::default(),
-        };
+        let app = stage.app(&store);
         let (asking, _) = mpsc::channel(1);
         let served = Served {
             app: Arc::new(app),
