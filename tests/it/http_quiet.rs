@@ -128,9 +128,9 @@ async fn a_silence_is_added_listed_heeded_and_ended() {
     assert_eq!(desk.get("/api/v1/silences"), (200, json!([added])));
     // The next decision heeds it: the alert escalates without a word.
     let now = desk.stage.now();
-    let mut world = desk.stage.simulator.world();
-    world.spend("workspace_a", "claude-sonnet-4-5", now, "20");
-    drop(world);
+    let model = "claude-sonnet-4-5";
+    let simulator = &desk.stage.simulator;
+    simulator.world().spend("workspace_a", model, now, "20");
     let report = desk.stage.cycle_after(5, &mut desk.watcher).await;
     assert_eq!(report.n_messages, 0);
     // An id is given whole.
