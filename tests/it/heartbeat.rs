@@ -78,7 +78,9 @@ async fn called(
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_called_after_complete_cycles_alone_and_where_it_fails_the_address_is_not_told() {
     let clock = Clock::system();
-    let simulator = Simulator::start(World::empty(), clock).await.unwrap();
+    let mut world = World::empty();
+    world.add_workspace("workspace_a", "Alpha");
+    let simulator = Simulator::start(world, clock).await.unwrap();
     let listener = Listener::start().await;
     let home = Home::new();
     let url = home.path("heartbeat");
@@ -98,15 +100,15 @@ async fn it_is_called_after_complete_cycles_alone_and_where_it_fails_the_address
     assert_eq!(counted("failed"), Some(0));
 
     simulator.fail(
-        FaultOn::endpoint("usage"),
+        FaultOn::usage_of("workspace_a"),
         Fault::Status(400, String::new(), None),
     );
     // A call that is under way has its answer within the second.
-    program.wait_for("cycle failed");
-    program.wait_for("cycle failed");
+    program.wait_for("cycle partial");
+    program.wait_for("cycle partial");
     let n_calls = listener.n_calls();
-    program.wait_for("cycle failed");
-    program.wait_for("cycle failed");
+    program.wait_for("cycle partial");
+    program.wait_for("cycle partial");
     assert_eq!(listener.n_calls(), n_calls);
 
     listener.answer(500);
