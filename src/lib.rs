@@ -28,6 +28,7 @@ pub mod app;
 // Rung 6: activities.
 pub mod cycle;
 pub mod delivery;
+pub mod heartbeat;
 pub mod http;
 
 // Rung 7: schedules, signals, the loop.

@@ -19,7 +19,7 @@ use spendwatch::metrics::counters::Counters;
 use spendwatch::metrics::gauges::Renderer;
 use spendwatch::store::Store;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::Extent;
 use crate::harness::organization;
@@ -65,6 +65,7 @@ async fn daemon() -> (Server, Asking) {
         chance: Chance::seeded(1),
         counters: Arc::new(Counters::new(&[organization], &[], "bench")),
         bells: Bells::default(),
+        pulse: Notify::new(),
         board,
     };
     let listener = listen();

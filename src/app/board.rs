@@ -106,6 +106,14 @@ impl Board {
         self.assemble(&gauges);
     }
 
+    /// Whether the newest cycle of every organization was complete.
+    pub fn is_complete(&self) -> bool {
+        let organizations = self.lock();
+        organizations
+            .values()
+            .all(|status| matches!(status.last_cycle, Some((CycleOutcome::Ok, _))))
+    }
+
     /// All organizations.
     pub fn organizations(&self) -> BTreeMap<OrganizationName, Status> {
         self.lock().clone()
@@ -118,4 +126,33 @@ impl Board {
 
 fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complete_is_what_was_complete_for_every_organization_last() {
+        let board = Board::default();
+        let (one, other) = ("one".into(), "other".into());
+        let ended = |name, outcome| {
+            let status = Status {
+                last_cycle: Some((outcome, Timestamp::UNIX_EPOCH)),
+                ..Status::default()
+            };
+            board.note_cycle(name, status);
+            board.is_complete()
+        };
+        board.expect(&one);
+        board.expect(&other);
+        assert!(!ended(&one, CycleOutcome::Ok), "the other has none yet");
+        assert!(ended(&other, CycleOutcome::Ok));
+        assert!(!ended(&other, CycleOutcome::Partial));
+        assert!(!ended(&one, CycleOutcome::Ok));
+        board.forget(&other);
+        assert!(board.is_complete());
+        board.note_failure(&one, "the disk is full".to_owned());
+        assert!(!board.is_complete());
+    }
 }

@@ -6,6 +6,8 @@ pub mod wiring;
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::app::bells::Bells;
 use crate::app::board::Board;
 use crate::clock::{Chance, Clock};
@@ -27,6 +29,8 @@ pub struct App {
     pub counters: Arc<Counters>,
     /// Wakes the workers.
     pub bells: Bells,
+    /// Given when the newest cycle of every organization was complete; the heartbeat waits for it.
+    pub pulse: Notify,
     /// What is shown to the outside.
     pub board: Board,
 }

@@ -12,8 +12,7 @@ use crate::cli::output::{Cell, Column, Sheet, hidden, shown};
 use crate::clock::{Chance, Clock};
 use crate::config::source::Environment;
 use crate::config::{Config, durations};
-use crate::domain::silence::{LABELS, LabelMatcher, Silence, SilenceState};
-use crate::domain::span::Span;
+use crate::domain::silence::{self, End, LABELS, LabelMatcher, Silence, SilenceState};
 use crate::domain::subject::SubjectKind;
 use crate::store::Store;
 use crate::store::alerts::Found;
@@ -124,23 +123,18 @@ impl Add {
         store: &Store,
         now: Timestamp,
     ) -> Result<ExitCode, Failure> {
-        let start = self.from.unwrap_or(now);
         let end = match (self.until, self.length) {
-            (Some(end), _) => end,
-            (None, Some(length)) => start.checked_add(length).unwrap_or(Timestamp::MAX),
-            (None, None) => start,
+            (Some(end), _) => End::At(end),
+            (None, length) => End::After(length.unwrap_or_default()),
         };
-        if end <= start || end <= now {
-            return Err(Failure::usage(format!(
-                "the silence would end at {end}, which is not after its start and after now ({now})"
-            )));
-        }
+        let span = silence::span(self.from, end, now)
+            .map_err(|error| Failure::usage(error.to_string()))?;
         for warning in doubts(&self.matchers, config) {
             globals.remark(&format!("warning: {warning}"));
         }
         let silence = Silence {
             id: Chance::System.id(),
-            span: Span { start, end },
+            span,
             matchers: self.matchers.clone(),
             author: self.author.clone(),
             comment: self.comment.clone(),

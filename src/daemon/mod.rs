@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, UnboundedSender};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,7 @@ use crate::daemon::signals::{Asked, Signals};
 use crate::daemon::watching::{Setup, watch};
 use crate::delivery::Worker;
 use crate::domain::ids::{NotifierName, OrganizationName};
+use crate::heartbeat::Heartbeat;
 use crate::http::{Served, Server};
 use crate::metrics::counters::Counters;
 use crate::store::Store;
@@ -77,6 +78,7 @@ pub struct Daemon {
     set_log: Box<dyn Fn(&Log) + Send + Sync>,
     watches: BTreeMap<OrganizationName, Watch>,
     posts: BTreeMap<NotifierName, Task>,
+    heart: Option<Task>,
     server: Server,
     asks: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
 }
@@ -116,6 +118,7 @@ impl Daemon {
             chance: start.chance,
             counters: Arc::new(Counters::new(&names, &notifiers, revision)),
             bells: Bells::default(),
+            pulse: Notify::new(),
             board: Board::default(),
         });
         let prepared = prepare(
@@ -138,6 +141,7 @@ impl Daemon {
             set_log: start.set_log,
             watches: BTreeMap::new(),
             posts: BTreeMap::new(),
+            heart: None,
             server,
             asks,
         };
@@ -147,6 +151,7 @@ impl Daemon {
             .note_reload(true, daemon.app.clock.now());
         daemon.begin_watches(prepared.setups);
         daemon.begin_posts(prepared.workers);
+        daemon.begin_heart(prepared.heartbeat);
         Ok(daemon)
     }
 
@@ -225,6 +230,8 @@ impl Daemon {
         self.end_posts().await;
         self.begin_posts(prepared.workers);
         self.begin_watches(prepared.setups);
+        self.end_heart().await;
+        self.begin_heart(prepared.heartbeat);
         Ok(())
     }
 
@@ -322,6 +329,27 @@ impl Daemon {
         }
     }
 
+    fn begin_heart(&mut self, heartbeat: Option<Heartbeat>) {
+        let counters = &self.app.counters;
+        let Some(heartbeat) = heartbeat else {
+            counters.forget_heartbeat();
+            return;
+        };
+        counters.add_heartbeat();
+        let app = Arc::clone(&self.app);
+        self.heart = Some(Task::start(|stop| async move {
+            heartbeat.run(&app, &stop).await;
+        }));
+    }
+
+    /// At once, also in the middle of a call.
+    async fn end_heart(&mut self) {
+        if let Some(heart) = self.heart.take() {
+            heart.stop.cancel();
+            heart.ended().await;
+        }
+    }
+
     /// Ends all tasks. Nothing that hangs holds it up for longer than four seconds.
     pub async fn stop(mut self) {
         let watches = std::mem::take(&mut self.watches);
@@ -330,6 +358,7 @@ impl Daemon {
         }
         self.server.stop();
         let all = async {
+            self.end_heart().await;
             self.end_posts().await;
             for watch in watches.into_values() {
                 watch.task.ended().await;

@@ -14,6 +14,7 @@ use crate::cycle::configured;
 use crate::daemon::watching::Setup;
 use crate::delivery::{self, Worker};
 use crate::domain::ids::OrganizationName;
+use crate::heartbeat::Heartbeat;
 use crate::http::access::Access;
 use crate::metrics::requests::RequestCounts;
 use crate::metrics::view::Shape;
@@ -27,6 +28,8 @@ pub struct Prepared {
     pub workers: Vec<Worker>,
     /// Of the HTTP server.
     pub access: Access,
+    /// Where one is configured.
+    pub heartbeat: Option<Heartbeat>,
     /// What clients that are kept are to use from now on.
     pub keys: Vec<(AdminApi, Secret)>,
 }
@@ -65,10 +68,15 @@ pub async fn prepare(
     let access = Access::configured(&config.http, address, environment)
         .await
         .context("the bearer token of `[http]`")?;
+    let heartbeat = match &config.heartbeat {
+        Some(heartbeat) => Some(Heartbeat::configured(heartbeat, environment).await?),
+        None => None,
+    };
     Ok(Prepared {
         setups,
         workers,
         access,
+        heartbeat,
         keys,
     })
 }

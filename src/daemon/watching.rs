@@ -224,6 +224,9 @@ fn tell(app: &App, setup: &Setup, report: &Report, took: Duration) {
         report.outcome.as_str(), report.n_fresh, report.n_parts, report.n_messages
     );
     app.bells.ring();
+    if app.board.is_complete() {
+        app.pulse.notify_one();
+    }
 }
 
 /// Reads the key again from its source. Whether it is another one.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use regex::{Regex, RegexBuilder};
 
 use crate::domain::alert::{Alert, Line};
@@ -72,6 +72,38 @@ impl Silence {
             SilenceState::Expired
         }
     }
+}
+
+/// When a silence is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Then.
+    At(Timestamp),
+    /// So long after its start.
+    After(SignedDuration),
+}
+
+/// Why a silence would keep nothing quiet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the silence would end at {end}, which is not after its start and after now ({now})")]
+pub struct EndsTooSoon {
+    /// Its end.
+    pub end: Timestamp,
+    /// When it was asked for.
+    pub now: Timestamp,
+}
+
+/// The span of a new silence; without a start it begins now.
+pub fn span(start: Option<Timestamp>, end: End, now: Timestamp) -> Result<Span, EndsTooSoon> {
+    let start = start.unwrap_or(now);
+    let end = match end {
+        End::At(end) => end,
+        End::After(length) => start.checked_add(length).unwrap_or(Timestamp::MAX),
+    };
+    if end <= start || end <= now {
+        return Err(EndsTooSoon { end, now });
+    }
+    Ok(Span { start, end })
 }
 
 /// A label and what it must be.

@@ -20,6 +20,8 @@ pub enum Door {
     Health,
     /// The scrape.
     Metrics,
+    /// Shows what is not everyone's.
+    Read,
     /// Changes something.
     Write,
 }
@@ -108,6 +110,9 @@ impl Access {
             Door::Health => Ok(()),
             Door::Metrics if self.token.is_none() || self.has_public_metrics || has_token => Ok(()),
             Door::Metrics => Err(Refusal::NoToken),
+            Door::Read if self.token.is_some() && !has_token => Err(Refusal::NoToken),
+            Door::Read if self.is_narrow() => Err(Refusal::NoLogin),
+            Door::Read => Ok(()),
             Door::Write => self.judge_write(has_token, headers),
         }
     }
@@ -249,6 +254,19 @@ mod tests {
             &[],
             Ok(()),
         );
+    }
+
+    #[test]
+    fn what_is_not_everyones_needs_the_token_or_where_there_is_none_loopback() {
+        check(&access(None, false, true), Door::Read, &[], Ok(()));
+        let outside = access(None, true, false);
+        check(&outside, Door::Read, &[], Err(Refusal::NoLogin));
+        let token = ("authorization", "Bearer canary-token");
+        for is_on_loopback in [true, false] {
+            let locked = access(Some("canary-token"), true, is_on_loopback);
+            check(&locked, Door::Read, &[], Err(Refusal::NoToken));
+            check(&locked, Door::Read, &[token], Ok(()));
+        }
     }
 
     #[test]

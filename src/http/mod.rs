@@ -1,7 +1,10 @@
-//! Rung 6: what is served over HTTP. Handlers read the board; only a reload asks the daemon for something.
+//! Rung 6: what is served over HTTP. Handlers read the board, and write what keeps quiet into the store as commands do;
+//! only a reload asks the daemon for something.
 
 pub mod access;
+pub mod fields;
 pub mod health;
+pub mod quiet;
 pub mod scrape;
 
 use std::io;
@@ -15,7 +18,7 @@ use axum::extract::{FromRef, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use tokio::sync::{mpsc, oneshot};
@@ -136,10 +139,17 @@ fn routes(served: Served, access: &Arc<ArcSwap<Access>>) -> Router {
     let metrics = Router::new()
         .route("/metrics", get(scrape::scrape))
         .route_layer(guard(Door::Metrics));
+    let reads = Router::new()
+        .route("/api/v1/silences", get(quiet::list))
+        .route_layer(guard(Door::Read));
     let writes = Router::new()
         .route("/-/reload", post(reload))
+        .route("/api/v1/silences", post(quiet::add))
+        .route("/api/v1/silences/{id}", delete(quiet::end))
+        .route("/api/v1/alerts/{fingerprint}/ack", post(quiet::acknowledge))
         .route_layer(guard(Door::Write));
-    health.merge(metrics).merge(writes).with_state(served)
+    let all = health.merge(metrics).merge(reads).merge(writes);
+    all.with_state(served)
 }
 
 fn refuse(refusal: access::Refusal) -> Response {

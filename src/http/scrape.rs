@@ -84,6 +84,7 @@ mod tests {
 
     use axum::body::to_bytes;
     use jiff::Timestamp;
+    use tokio::sync::Notify;
 
     use super::*;
     use crate::app::bells::Bells;
@@ -114,6 +115,7 @@ mod tests {
             chance: Chance::seeded(1),
             counters: Arc::new(Counters::new(&[], &["slack".into()], "test")),
             bells,
+            pulse: Notify::new(),
             board,
         });
         let scraped = async || {

@@ -15,6 +15,7 @@ pub struct Counters {
     poll_cycles: IntCounterVec,
     poll_duration: HistogramVec,
     notifications: IntCounterVec,
+    heartbeats: IntCounterVec,
     parked: GaugeVec,
     reload_successful: Gauge,
     reload_at: Gauge,
@@ -52,6 +53,9 @@ impl CycleOutcome {
 
 /// The outcomes of an attempt to deliver.
 pub const DELIVERY_OUTCOMES: [&str; 4] = ["delivered", "retried", "parked", "dropped"];
+
+/// The outcomes of one call of the heartbeat.
+pub const HEARTBEAT_OUTCOMES: [&str; 2] = ["sent", "failed"];
 
 impl Counters {
     /// All at zero, and known label combinations present.
@@ -121,6 +125,11 @@ impl Counters {
                 "Attempts to deliver a message, by outcome.",
                 &["notifier", "outcome"],
             ),
+            heartbeats: counter(
+                "spendwatch_heartbeats_total",
+                "Calls of the heartbeat, by outcome.",
+                &["outcome"],
+            ),
             reload_successful: gauge(
                 "spendwatch_config_last_reload_successful",
                 "Whether the last reload of the configuration was accepted.",
@@ -185,6 +194,23 @@ impl Counters {
         self.notifications
             .with_label_values(&[notifier.as_str(), outcome])
             .inc_by(n);
+    }
+
+    /// There is a heartbeat.
+    pub fn add_heartbeat(&self) {
+        for outcome in HEARTBEAT_OUTCOMES {
+            self.heartbeats.with_label_values(&[outcome]).inc_by(0);
+        }
+    }
+
+    /// One call ended; `outcome` is one of [`HEARTBEAT_OUTCOMES`].
+    pub fn count_heartbeat(&self, outcome: &'static str) {
+        self.heartbeats.with_label_values(&[outcome]).inc();
+    }
+
+    /// There is no heartbeat any more.
+    pub fn forget_heartbeat(&self) {
+        self.heartbeats.reset();
     }
 
     /// A receiver is parked, or is not.

@@ -176,6 +176,20 @@ pub enum Verdict {
     Drop,
 }
 
+/// Asks an address once, without a word; any answer of 2xx is a good one. The error holds nothing of the address.
+pub async fn call(client: &Client, address: &Address, timeout: Duration) -> Result<(), String> {
+    let request = client.get(address.parsed.0.clone()).timeout(timeout);
+    match request.send().await {
+        Ok(response) if response.status().is_success() => Ok(()),
+        Ok(response) => Err(format!("answered {}", response.status().as_u16())),
+        Err(error) if error.is_timeout() => Err("no answer in time".to_owned()),
+        Err(error) => {
+            let text = outbound::causes(&error.without_url());
+            Err(words::line(&address.scrub(&text)))
+        }
+    }
+}
+
 /// Posts once.
 pub async fn post(client: &Client, post: Post<'_>, judge: fn(&Answer) -> Verdict) -> Delivery {
     let request = client

@@ -52,6 +52,18 @@ impl Store {
         self.read(move |db| silences(db, after)).await
     }
 
+    /// One by its whole id.
+    pub async fn silence(&self, id: &str) -> Result<Option<Silence>, StoreError> {
+        let id = id.to_owned();
+        self.read(move |db| {
+            Ok(match find_silence(db, &id)? {
+                Found::One(silence) => Some(silence).filter(|silence| silence.id == id),
+                Found::Nothing | Found::Many(_) => None,
+            })
+        })
+        .await
+    }
+
     /// Keeps a new one.
     pub async fn add_silence(&self, silence: &Silence, at: Timestamp) -> Result<(), StoreError> {
         let silence = silence.clone();
@@ -281,6 +293,8 @@ mod tests {
         assert_eq!(ids(&store, Some(3)).await, ["one"]);
         store.end_silence("two", at(7)).await.unwrap();
         assert_eq!(ids(&store, None).await, ["one", "two"]);
+        assert_eq!(store.silence("tw").await.unwrap(), None);
+        assert!(store.silence("two").await.unwrap().is_some());
         assert_eq!(store.end_silence("x", at(3)).await.unwrap(), Found::Nothing);
         assert!(
             matches!(store.end_silence("", at(3)).await.unwrap(), Found::Many(ids) if ids.len() == 2)

@@ -21,7 +21,7 @@ const RUNGS: [&[&str]; 8] = [
         "export",
     ],
     &["app"],
-    &["cycle", "delivery", "http"],
+    &["cycle", "delivery", "heartbeat", "http"],
     &["daemon"],
     &["cli"],
 ];

@@ -7,8 +7,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use spendwatch::anthropic::limiter::Share;
 use spendwatch::anthropic::{API_VERSION, AdminApi, Settings as ApiSettings};
+use spendwatch::app::App;
+use spendwatch::app::bells::Bells;
+use spendwatch::app::board::Board;
 use spendwatch::clock::{Chance, Clock, ManualClock};
 use spendwatch::config::prices;
+use spendwatch::config::source::Environment;
 use spendwatch::cycle::state::{Outside, Postage, Report, Settings, Watcher};
 use spendwatch::domain::coverage::Reading;
 use spendwatch::domain::dialect::Dialect;
@@ -33,6 +37,7 @@ use spendwatch::store::messages::{MessageFilter, MessageState};
 use spendwatch::store::notifiers::NotifierState;
 use spendwatch::store::outbox::Outcome;
 use spendwatch::store::{Faults, Store};
+use tokio::sync::Notify;
 
 pub fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -188,6 +193,20 @@ impl Stage {
             clock: Clock::Manual(self.clock.clone()),
             chance: self.chance.clone(),
             counters: Arc::new(Counters::new(&[organization()], &[], "test")),
+        }
+    }
+
+    /// The long-lived parts of a daemon.
+    pub fn app(&self, store: &Store) -> App {
+        App {
+            environment: Environment::new(),
+            store: store.clone(),
+            clock: Clock::Manual(self.clock.clone()),
+            chance: self.chance.clone(),
+            counters: Arc::new(Counters::new(&[organization()], &[], "test")),
+            bells: Bells::default(),
+            pulse: Notify::new(),
+            board: Board::default(),
         }
     }
 

@@ -26,6 +26,8 @@ mod config;
 mod cycle;
 mod delivery;
 mod failures;
+mod heartbeat;
+mod http_quiet;
 mod mail;
 mod metrics;
 mod restart;

@@ -229,9 +229,14 @@ pub fn ask(address: &str, head: &str) -> String {
 
 /// The same, for an answer that is no text.
 pub fn ask_bytes(address: &str, head: &str) -> Vec<u8> {
+    exchange(address, &format!("{head}\r\nConnection: close\r\n\r\n"))
+}
+
+/// Sends a whole request, which asks to close; gives the whole answer.
+pub fn exchange(address: &str, request: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
-    write!(stream, "{head}\r\nConnection: close\r\n\r\n").unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     answer

@@ -72,7 +72,12 @@ async fn no_secret_is_in_a_log_a_metric_an_answer_the_store_or_a_command() {
     write_secret(&home.path("key"), "sk-ant-admin-canary");
     let mut program = Program::run(&home);
     let address = program.address();
-    program.wait_for_all(&["`chat` is parked", "answered 500", "no connection"]);
+    program.wait_for_all(&[
+        "`chat` is parked",
+        "answered 500",
+        "no connection",
+        "the heartbeat failed",
+    ]);
     let refusal = Fault::Status(401, "no sk-ant-admin-canary".into(), None);
     simulator.fail(FaultOn::everything(), refusal);
     program.wait_for("401");

@@ -1,0 +1,197 @@
+//! A JSON body field by field, and why a request is not carried out: what is wrong is told with the field's name.
+
+use std::fmt::Display;
+
+use axum::Json;
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use crate::config::near::nearest;
+use crate::outbound::causes;
+use crate::store::error::StoreError;
+
+/// No honest body has more.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Why a request is not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Wrong {
+    /// The body says that it is something else, or nothing.
+    #[error("the body must be JSON, and its `content-type` `application/json`")]
+    MediaType,
+    /// Something in it is not as it must be.
+    #[error("{0}")]
+    Request(String),
+    /// There is none.
+    #[error("{0}")]
+    NotFound(String),
+    /// Not in the state it is in.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// It failed.
+    #[error("{}", causes(.0))]
+    Store(#[from] StoreError),
+}
+
+impl IntoResponse for Wrong {
+    fn into_response(self) -> Response {
+        let status = match &self {
+            Wrong::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Wrong::Request(_) => StatusCode::BAD_REQUEST,
+            Wrong::NotFound(_) => StatusCode::NOT_FOUND,
+            Wrong::Conflict(_) => StatusCode::CONFLICT,
+            Wrong::Store(_) => {
+                tracing::error!("a request failed: {self}");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        (status, Json(json!({ "error": self.to_string() }))).into_response()
+    }
+}
+
+/// The fields of a body that are not read yet. `null` is as good as nothing.
+#[derive(Debug)]
+pub struct Fields(Map<String, Value>);
+
+impl<S: Sync> FromRequest<S> for Fields {
+    type Rejection = Wrong;
+
+    async fn from_request(request: Request, _: &S) -> Result<Fields, Wrong> {
+        if !is_json(request.headers()) {
+            return Err(Wrong::MediaType);
+        }
+        match to_bytes(request.into_body(), MAX_BODY).await {
+            Ok(body) => Fields::parse(&body),
+            Err(_) => Err(Wrong::Request(format!(
+                "the body has more than {MAX_BODY} bytes, or was cut off"
+            ))),
+        }
+    }
+}
+
+impl Fields {
+    /// The fields of a JSON object.
+    pub fn parse(body: &[u8]) -> Result<Fields, Wrong> {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => Ok(Fields(fields)),
+            Ok(_) => Err(Wrong::Request(
+                "the body must be a JSON object, like `{\"author\": \"ada\"}`".to_owned(),
+            )),
+            Err(error) => Err(Wrong::Request(format!("the body is no JSON: {error}"))),
+        }
+    }
+
+    /// There are no others than these.
+    pub fn only(&self, known: &[&str]) -> Result<(), Wrong> {
+        let Some(unknown) = self.0.keys().find(|name| !known.contains(&name.as_str())) else {
+            return Ok(());
+        };
+        let hint = nearest(unknown, known.iter().copied()).map_or_else(
+            || format!("here is {}", known.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        Err(Wrong::Request(format!(
+            "`{unknown}` is an unknown field; {hint}"
+        )))
+    }
+
+    /// A text.
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, Wrong> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => text(name, value).map(Some),
+        }
+    }
+
+    /// A text that says something.
+    pub fn required_text(&mut self, name: &str) -> Result<String, Wrong> {
+        match self.text(name)? {
+            Some(text) if !text.trim().is_empty() => Ok(text),
+            Some(_) => Err(Wrong::Request(format!("`{name}` is empty"))),
+            None => Err(Wrong::Request(format!("`{name}` is missing"))),
+        }
+    }
+
+    /// What a text says.
+    pub fn read<T, E: Display>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, Wrong> {
+        let Some(text) = self.text(name)? else {
+            return Ok(None);
+        };
+        read_text(name, &text, read).map(Some)
+    }
+
+    /// What each text of a list says; the list has at least one and at most `max`.
+    pub fn read_list<T, E: Display>(
+        &mut self,
+        name: &str,
+        max: usize,
+        read: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<Vec<T>, Wrong> {
+        let values = match self.0.remove(name) {
+            None | Some(Value::Null) => {
+                return Err(Wrong::Request(format!("`{name}` is missing")));
+            }
+            Some(Value::Array(values)) => values,
+            Some(_) => return Err(Wrong::Request(format!("`{name}` must be a list"))),
+        };
+        if values.is_empty() || values.len() > max {
+            let message = format!("`{name}` must have at least one and at most {max}");
+            return Err(Wrong::Request(message));
+        }
+        let read_one = |(index, value)| {
+            let name = format!("{name}[{index}]");
+            read_text(&name, &text(&name, value)?, &read)
+        };
+        values.into_iter().enumerate().map(read_one).collect()
+    }
+}
+
+fn text(name: &str, value: Value) -> Result<String, Wrong> {
+    match value {
+        Value::String(text) => Ok(text),
+        _ => Err(Wrong::Request(format!("`{name}` must be a text"))),
+    }
+}
+
+fn read_text<T, E: Display>(
+    name: &str,
+    text: &str,
+    read: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, Wrong> {
+    read(text).map_err(|error| Wrong::Request(format!("`{name}` is wrong: `{text}` {error}")))
+}
+
+/// Whatever parameters it has.
+fn is_json(headers: &HeaderMap) -> bool {
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next());
+    media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_is_read_whatever_its_parameters() {
+        for (given, expected) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/jsonp", false),
+            ("text/plain; application/json", false),
+        ] {
+            let headers = [(header::CONTENT_TYPE, given.parse().unwrap())];
+            assert_eq!(is_json(&headers.into_iter().collect()), expected, "{given}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,239 @@
+//! What keeps quiet, over HTTP: silences and acknowledgements in a store with an alert that fires.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use spendwatch::config::sections::Http;
+use spendwatch::config::source::{Environment, SecretSource};
+use spendwatch::cycle::state::Watcher;
+use spendwatch::http::access::Access;
+use spendwatch::http::{Served, Server};
+use spendwatch::secret::Secret;
+use spendwatch::simulator::world::World;
+use spendwatch::store::Store;
+use spendwatch::store::alerts::AlertFilter;
+use tokio::sync::mpsc;
+
+use crate::alerts::month_rule;
+use crate::harness::{Stage, at};
+use crate::program::exchange;
+
+const NOW: &str = "2026-11-24T12:30:00Z";
+
+/// A server over a store in which one alert fires.
+struct Desk {
+    stage: Stage,
+    store: Store,
+    watcher: Watcher,
+    server: Server,
+}
+
+impl Desk {
+    async fn new() -> Desk {
+        Desk::with(None, "127.0.0.1:0").await
+    }
+
+    async fn with(token: Option<&str>, listen: &str) -> Desk {
+        let mut world = World::empty();
+        world.add_workspace("workspace_a", "Alpha");
+        let spent_at = at("2026-11-24T12:10:00Z");
+        world.spend("workspace_a", "claude-sonnet-4-5", spent_at, "90");
+        let stage = Stage::new(world, NOW).await.with_rule(month_rule(100));
+        let store = stage.open_store();
+        let mut watcher = stage.watcher(&store).await;
+        stage.cycle(&mut watcher).await;
+        let app = stage.app(&store);
+        let (asking, _) = mpsc::channel(1);
+        let served = Served {
+            app: Arc::new(app),
+            asking,
+        };
+        let listener = TcpListener::bind(listen).unwrap();
+        let http = Http {
+            listen: listener.local_addr().unwrap(),
+            external_url: None,
+            bearer_token: token.map(|token| SecretSource::Literal(Secret::new(token.to_owned()))),
+            public_metrics: false,
+        };
+        let access = Access::configured(&http, http.listen, &Environment::new())
+            .await
+            .unwrap();
+        Desk {
+            server: Server::start(listener, served, access).unwrap(),
+            stage,
+            store,
+            watcher,
+        }
+    }
+
+    /// Status and body; a body that is not empty is JSON.
+    fn ask(&self, line: &str, headers: &str, body: &str) -> (u16, Value) {
+        let address = format!("127.0.0.1:{}", self.server.address().port());
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\nConnection: close{headers}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = String::from_utf8(exchange(&address, &request)).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    fn get(&self, path: &str) -> (u16, Value) {
+        self.ask(&format!("GET {path}"), "", "")
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let json = "\r\nContent-Type: application/json";
+        self.ask(&format!("POST {path}"), json, &body.to_string())
+    }
+
+    async fn fingerprint(&self) -> String {
+        let all = AlertFilter {
+            organization: None,
+            rule: None,
+            phases: Vec::new(),
+            limit: 1,
+        };
+        self.store.alerts(&all).await.unwrap().remove(0).fingerprint
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_is_added_listed_heeded_and_ended() {
+    let mut desk = Desk::new().await;
+    let body = json!({
+        "matchers": ["subject=Alpha", "rule=~month|year"], "for": "4h", "author": "ada", "comment": "load test",
+    });
+    let (status, added) = desk.post("/api/v1/silences", &body);
+    assert_eq!(status, 201);
+    let id = added["id"].as_str().unwrap().to_owned();
+    let mut shown = added.clone();
+    shown["id"] = "…".into();
+    insta::assert_snapshot!(format!("{shown:#}"), @r#"
+    {
+      "author": "ada",
+      "comment": "load test",
+      "ends_at": "2026-11-24T16:30:00Z",
+      "id": "…",
+      "matchers": [
+        "subject=Alpha",
+        "rule=~month|year"
+      ],
+      "starts_at": "2026-11-24T12:30:00Z",
+      "state": "active"
+    }
+    "#);
+    assert_eq!(desk.get("/api/v1/silences"), (200, json!([added])));
+    // The next decision heeds it: the alert escalates without a word.
+    let now = desk.stage.now();
+    let model = "claude-sonnet-4-5";
+    let simulator = &desk.stage.simulator;
+    simulator.world().spend("workspace_a", model, now, "20");
+    let report = desk.stage.cycle_after(5, &mut desk.watcher).await;
+    assert_eq!(report.n_messages, 0);
+    // An id is given whole.
+    let missing = desk.ask(&format!("DELETE /api/v1/silences/{}", &id[..5]), "", "");
+    assert_eq!(missing.0, 404);
+    for _ in 0..2 {
+        let ended = desk.ask(&format!("DELETE /api/v1/silences/{id}"), "", "");
+        assert_eq!(ended, (204, Value::Null));
+    }
+    let report = desk.stage.cycle_after(5, &mut desk.watcher).await;
+    assert_eq!(report.n_messages, 1);
+    assert_eq!(desk.get("/api/v1/silences"), (200, json!([])));
+    let (_, all) = desk.get("/api/v1/silences?all=true");
+    assert_eq!(
+        (&all[0]["id"], &all[0]["state"]),
+        (&id.into(), &"expired".into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_fires_is_taken_up() {
+    let mut desk = Desk::new().await;
+    let fingerprint = desk.fingerprint().await;
+    let ack = |fingerprint: &str| format!("/api/v1/alerts/{fingerprint}/ack");
+    let body = json!({ "author": "ada", "comment": "on it" });
+    let answer = desk.post(&ack(&fingerprint), &body);
+    let expected = json!({
+        "id": fingerprint,
+        "acknowledged": { "at": NOW, "threshold": "80%", "author": "ada", "comment": "on it" },
+    });
+    assert_eq!(answer, (200, expected));
+    let known = desk.store.acknowledgement(&fingerprint).await.unwrap();
+    assert_eq!(known.unwrap().comment, "on it");
+    for unknown in ["zz", &fingerprint[..6]] {
+        let (status, told) = desk.post(&ack(unknown), &body);
+        let expected = format!("there is no alert `{unknown}`");
+        assert_eq!((status, &told["error"]), (404, &expected.into()));
+    }
+    let (status, told) = desk.post(&ack(&fingerprint), &json!({ "autor": "ada" }));
+    let expected = "`autor` is an unknown field; did you mean `author`?";
+    assert_eq!((status, &told["error"]), (400, &expected.into()));
+    // A limit that is higher: it ends.
+    desk.stage.policy.rules = vec![month_rule(1000)];
+    let settings = desk.stage.settings();
+    desk.watcher.reconfigure(settings).await.unwrap();
+    desk.stage.cycle_after(5, &mut desk.watcher).await;
+    let (status, told) = desk.post(&ack(&fingerprint), &body);
+    let expected = "the alert does not fire: only what fires is taken up";
+    assert_eq!((status, &told["error"]), (409, &expected.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_refused_and_adds_nothing() {
+    let desk = Desk::new().await;
+    let (path, json) = (
+        "POST /api/v1/silences",
+        "\r\nContent-Type: application/json",
+    );
+    let good =
+        json!({ "matchers": ["a=b"], "for": "1h", "author": "ada", "comment": "x" }).to_string();
+    let mut large = good.clone();
+    large.push_str(&" ".repeat(64 * 1024 + 1 - good.len()));
+    let cross = format!("{json}\r\nOrigin: http://evil.example");
+    for (headers, body, status, expected) in [
+        ("", good.as_str(), 415, "`content-type`"),
+        (
+            "\r\nContent-Type: text/plain",
+            &good,
+            415,
+            "`application/json`",
+        ),
+        (json, &large, 400, "more than 65536 bytes"),
+        (json, "{\"matchers\":[]}", 400, "`matchers` must have"),
+        (json, "\u{1}", 400, "no JSON"),
+        (&cross, &good, 403, ""),
+    ] {
+        let (code, told) = desk.ask(path, headers, body);
+        let told = told["error"].as_str().unwrap_or_default().to_owned();
+        assert!(code == status && told.contains(expected), "{code}: {told}");
+    }
+    for (query, expected) in [("all=maybe", "all"), ("al=true", "`al`")] {
+        let (status, told) = desk.get(&format!("/api/v1/silences?{query}"));
+        let told = told["error"].as_str().unwrap();
+        assert!(status == 400 && told.contains(expected), "{told}");
+    }
+    assert_eq!(desk.get("/api/v1/silences?all=true"), (200, json!([])));
+    assert_eq!(desk.ask(path, json, &good[..]).0, 201);
+    assert_eq!(desk.ask("PUT /api/v1/silences", json, &good).0, 405);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silences_are_shown_and_changed_only_with_the_token_or_on_loopback() {
+    let body = json!({ "matchers": ["a=b"], "for": "1h", "author": "ada", "comment": "x" });
+    let outside = Desk::with(None, "0.0.0.0:0").await;
+    assert_eq!(outside.get("/api/v1/silences").0, 403);
+    assert_eq!(outside.post("/api/v1/silences", &body).0, 403);
+    for listen in ["127.0.0.1:0", "0.0.0.0:0"] {
+        let locked = Desk::with(Some("canary-token"), listen).await;
+        assert_eq!(locked.get("/api/v1/silences").0, 401);
+        assert_eq!(locked.post("/api/v1/silences", &body).0, 401);
+        assert_eq!(locked.ask("DELETE /api/v1/silences/a", "", "").0, 401);
+        let token = "\r\nAuthorization: Bearer canary-token";
+        assert_eq!(locked.ask("GET /api/v1/silences", token, "").0, 200);
+        assert_eq!(locked.ask("DELETE /api/v1/silences/a", token, "").0, 404);
+    }
+}
