@@ -16,6 +16,7 @@ use crate::config::organizations::Organization;
 use crate::config::source::{Environment, SecretSource};
 use crate::metrics::requests::RequestCounts;
 use crate::notify::Notifier;
+use crate::notify::command::{self, Command};
 use crate::notify::console::Console;
 use crate::notify::email::{self, Email};
 use crate::notify::envelope::Links;
@@ -130,6 +131,17 @@ pub async fn notifier(
             let client = post::client(&settings.url).with_context(place)?;
             Notifier::Webhook(Webhook::new(client, settings).with_context(place)?)
         }
+        NotifierKind::Command { words, timeout } => {
+            let settings = command::Settings {
+                words: words.clone(),
+                timeout: *timeout,
+                environment: command::PASSED_ON
+                    .into_iter()
+                    .filter_map(|name| Some((name.to_owned(), environment.get(name)?.clone())))
+                    .collect(),
+            };
+            Notifier::Command(Command::new(settings).with_context(place)?)
+        }
         NotifierKind::Email(email) => {
             let password = match &email.password {
                 Some(source) => Some(resolve(source).await?),
@@ -161,16 +173,17 @@ fn mail_settings(email: &EmailConfig, password: Option<Secret>) -> email::Settin
 pub fn recipients(configured: &NotifierConfig) -> Vec<String> {
     match &configured.kind {
         NotifierKind::Email(email) => email.to.clone(),
-        NotifierKind::Console | NotifierKind::Slack { .. } | NotifierKind::Webhook { .. } => {
-            Vec::new()
-        }
+        NotifierKind::Console
+        | NotifierKind::Slack { .. }
+        | NotifierKind::Webhook { .. }
+        | NotifierKind::Command { .. } => Vec::new(),
     }
 }
 
 /// Whether a receiver keeps alerts of its own, which must be told of every end.
 pub fn holds_state(configured: &NotifierConfig) -> bool {
     match &configured.kind {
-        NotifierKind::Webhook { .. } => true,
+        NotifierKind::Webhook { .. } | NotifierKind::Command { .. } => true,
         NotifierKind::Console | NotifierKind::Slack { .. } | NotifierKind::Email(_) => false,
     }
 }

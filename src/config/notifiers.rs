@@ -47,6 +47,13 @@ pub enum NotifierKind {
         /// Added to each request.
         headers: Vec<(String, SecretSource)>,
     },
+    /// A program that gets the webhook's body.
+    Command {
+        /// The program and its arguments.
+        words: Vec<String>,
+        /// After so long it is killed.
+        timeout: Duration,
+    },
     /// SMTP.
     Email(Box<Email>),
 }
@@ -103,16 +110,21 @@ enum Kind {
     Slack,
     Email,
     Webhook,
+    Command,
     Console,
 }
 
-const KINDS: [(&str, Kind); 4] = [
+const KINDS: [(&str, Kind); 5] = [
     ("slack", Kind::Slack),
     ("email", Kind::Email),
     ("webhook", Kind::Webhook),
+    ("command", Kind::Command),
     ("console", Kind::Console),
 ];
-const LATER_KINDS: [&str; 5] = ["pagerduty", "teams", "discord", "alertmanager", "command"];
+const LATER_KINDS: [&str; 4] = ["pagerduty", "teams", "discord", "alertmanager"];
+/// How long a program may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_COMMAND_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Reads all of them; beside them the names of all, also of those that are wrong otherwise.
 pub fn read(root: &Section<'_>) -> (Vec<Notifier>, Vec<String>) {
@@ -133,7 +145,7 @@ pub fn read(root: &Section<'_>) -> (Vec<Notifier>, Vec<String>) {
 
 fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
     if !section.has("type") {
-        let message = "is missing; it is slack, email, webhook or console";
+        let message = "is missing; it is slack, email, webhook, command or console";
         section.problem("type", message);
         return None;
     }
@@ -147,6 +159,7 @@ fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
         Kind::Console => Some(NotifierKind::Console),
         Kind::Slack => read_slack(section),
         Kind::Webhook => read_webhook(section),
+        Kind::Command => read_command(section),
         Kind::Email => read_email(section).map(|email| NotifierKind::Email(Box::new(email))),
     };
     let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
@@ -197,6 +210,26 @@ fn read_webhook(section: &Section<'_>) -> Option<NotifierKind> {
         url,
         signing_secrets,
         headers,
+    })
+}
+
+fn read_command(section: &Section<'_>) -> Option<NotifierKind> {
+    let timeout = durations::read_wait(section, "timeout", COMMAND_TIMEOUT);
+    if timeout > MAX_COMMAND_TIMEOUT {
+        section.problem("timeout", "is too long, it must be at most `60s`");
+    }
+    if !section.has("command") {
+        let message = "is missing; write it like `[\"/usr/local/bin/tell\", \"argument\"]`";
+        section.problem("command", message);
+    }
+    let words = section.texts("command")?;
+    if words.first().is_none_or(|program| program.value.is_empty()) {
+        section.problem("command", "names no program");
+    }
+    credentials::check_runner(section, &words);
+    Some(NotifierKind::Command {
+        words: words.into_iter().map(|word| word.value).collect(),
+        timeout,
     })
 }
 

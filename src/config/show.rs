@@ -227,6 +227,11 @@ impl Page {
                     .map(|(name, value)| format!("{} = {}", quoted(name), source(value)));
                 self.set("headers", braced(headers));
             }
+            NotifierKind::Command { words, timeout } => {
+                self.text("type", "command");
+                self.set("command", list(words));
+                self.text("timeout", wait(*timeout));
+            }
             NotifierKind::Email(email) => self.email(email),
         }
         self.set("send_resolved", notifier.send_resolved);

@@ -32,6 +32,10 @@ pub mod memory;
 pub mod slack;
 pub mod webhook;
 
+// Takes the webhook's body.
+pub mod command;
+
+use crate::notify::command::Command;
 use crate::notify::console::Console;
 use crate::notify::email::Email;
 use crate::notify::envelope::Envelope;
@@ -49,6 +53,8 @@ pub enum Notifier {
     Email(Email),
     /// Alertmanager's shape, signed.
     Webhook(Webhook),
+    /// A program that gets the webhook's body.
+    Command(Command),
     /// Text on standard output.
     Console(Console),
     /// Keeps what it is sent.
@@ -63,6 +69,7 @@ impl Notifier {
             Notifier::Slack(slack) => slack.send(envelope).await,
             Notifier::Email(email) => email.send(envelope).await,
             Notifier::Webhook(webhook) => webhook.send(envelope).await,
+            Notifier::Command(command) => command.send(envelope).await,
             Notifier::Console(console) => console.send(envelope).await,
             Notifier::Memory(memory) => memory.send(envelope),
         }
@@ -84,6 +91,7 @@ impl Notifier {
             Notifier::Slack(slack) => slack.settings(),
             Notifier::Email(email) => email.settings(),
             Notifier::Webhook(webhook) => webhook.settings(),
+            Notifier::Command(command) => command.settings(),
             Notifier::Console(_) => vec!["console"],
             Notifier::Memory(_) => vec!["memory"],
         }
@@ -96,6 +104,7 @@ impl Notifier {
             Notifier::Slack(_) => true,
             Notifier::Email(_)
             | Notifier::Webhook(_)
+            | Notifier::Command(_)
             | Notifier::Console(_)
             | Notifier::Memory(_) => false,
         }

@@ -130,6 +130,9 @@ pub enum SettingsError {
         /// Its name.
         name: String,
     },
+    /// No program is named.
+    #[error("no program is named")]
+    Program,
     /// Not a mail address.
     #[error("`{address}` is not a mail address")]
     Address {

@@ -18,6 +18,7 @@ use crate::notify::{console, email, message, slack, webhook};
 #[path = "../../tests/fakes/slack_rules.rs"]
 mod slack_rules;
 
+mod by_program;
 mod over_http;
 mod over_smtp;
 
