@@ -114,11 +114,13 @@ pub async fn notifier(
             url,
             signing_secrets,
             headers,
+            template,
         } => {
             let mut settings = webhook::Settings {
                 url: resolve(url).await?,
                 signing_secrets: Vec::new(),
                 headers: Vec::new(),
+                template: template.clone(),
             };
             for source in signing_secrets {
                 settings.signing_secrets.push(resolve(source).await?);

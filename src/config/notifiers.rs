@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
+
 use crate::config::problem::shown;
 use crate::config::reader::{Section, Sited};
 use crate::config::source::SecretSource;
 use crate::config::{credentials, durations};
 use crate::domain::ids::NotifierName;
 use crate::domain::rule::Severity;
+use crate::template::Template;
 
 /// One receiver.
 #[derive(Debug, Clone)]
@@ -46,6 +49,8 @@ pub enum NotifierKind {
         signing_secrets: Vec<SecretSource>,
         /// Added to each request.
         headers: Vec<(String, SecretSource)>,
+        /// What makes another body.
+        template: Option<Template>,
     },
     /// A program that gets the webhook's body.
     Command {
@@ -122,6 +127,8 @@ const KINDS: [(&str, Kind); 5] = [
     ("console", Kind::Console),
 ];
 const LATER_KINDS: [&str; 4] = ["pagerduty", "teams", "discord", "alertmanager"];
+/// What the webhook posts about two workspaces, one of which has a name that must be quoted.
+const WEBHOOK_SAMPLE: &str = include_str!("webhook_sample.json");
 /// How long a program may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_COMMAND_TIMEOUT: Duration = Duration::from_mins(1);
@@ -197,20 +204,48 @@ fn read_slack(section: &Section<'_>) -> Option<NotifierKind> {
 }
 
 fn read_webhook(section: &Section<'_>) -> Option<NotifierKind> {
-    if section.has("template") {
-        section.problem(
-            "template",
-            "is not in this version; the body is that of Alertmanager's webhook",
-        );
-    }
     let signing_secrets = credentials::read_list(section, "signing_secrets");
     let headers = credentials::read_map(section, "headers");
+    let is_json = !headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    let template = read_template(section, is_json);
+    if !is_json && !section.has("template") {
+        let message = "sets the content type, which is JSON's unless there is a `template`";
+        section.problem("headers", message);
+    }
     let url = credentials::required_url(section, "url")?;
     Some(NotifierKind::Webhook {
         url,
         signing_secrets,
         headers,
+        template,
     })
+}
+
+/// A template that can be filled in, as far as one message shows it.
+fn read_template(section: &Section<'_>, is_json: bool) -> Option<Template> {
+    let text = section.text("template")?;
+    let refuse = |message: String| {
+        section.problem("template", message);
+        None
+    };
+    let template = match Template::new(text.value) {
+        Ok(template) => template,
+        Err(error) => return refuse(format!("is no template: {error}")),
+    };
+    let sample = serde_json::from_str(WEBHOOK_SAMPLE).expect("the sample is JSON");
+    let body = match template.render(&sample) {
+        Ok(body) => body,
+        Err(error) => return refuse(format!("cannot be filled in: {error}")),
+    };
+    match serde_json::from_str::<IgnoredAny>(&body) {
+        Err(error) if is_json => refuse(format!(
+            "makes no JSON of a message: {error}; put values in by `{{{{ … | tojson }}}}`, or name another `Content-Type` in \
+             `headers`"
+        )),
+        Ok(_) | Err(_) => Some(template),
+    }
 }
 
 fn read_command(section: &Section<'_>) -> Option<NotifierKind> {

@@ -217,6 +217,7 @@ impl Page {
                 url,
                 signing_secrets,
                 headers,
+                template,
             } => {
                 self.text("type", "webhook");
                 self.set("url", source(url));
@@ -226,6 +227,9 @@ impl Page {
                     .iter()
                     .map(|(name, value)| format!("{} = {}", quoted(name), source(value)));
                 self.set("headers", braced(headers));
+                if let Some(template) = template {
+                    self.text("template", template.text());
+                }
             }
             NotifierKind::Command { words, timeout } => {
                 self.text("type", "command");

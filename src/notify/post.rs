@@ -99,9 +99,9 @@ impl Address {
 pub struct Post<'a> {
     /// Whereto.
     pub address: &'a Address,
-    /// Besides the content type.
+    /// The content type is that of JSON unless one is among them.
     pub headers: HeaderMap,
-    /// JSON.
+    /// JSON, mostly.
     pub body: Vec<u8>,
     /// Besides the address: what must not be quoted from an answer.
     pub secrets: Vec<&'a Secret>,
@@ -139,10 +139,13 @@ pub enum Verdict {
 
 /// Posts once.
 pub async fn post(client: &Client, post: Post<'_>, judge: fn(&Answer) -> Verdict) -> Delivery {
+    let mut headers = post.headers.clone();
+    headers
+        .entry(CONTENT_TYPE)
+        .or_insert(HeaderValue::from_static("application/json"));
     let request = client
         .post(post.address.parsed.0.clone())
-        .headers(post.headers.clone())
-        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .headers(headers)
         .body(post.body.clone());
     let response = match request.send().await {
         Ok(response) => response,

@@ -1,5 +1,8 @@
 //! What holds for all receivers: words by reason, whole payloads, sizes, and names that are up to something.
 
+use std::fs;
+use std::path::Path;
+
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -342,6 +345,35 @@ fn payloads_about_a_key_a_person_and_a_gap() {
             insta::assert_snapshot!(format!("console_{what}"), console::payload(&envelope));
         });
     }
+}
+
+/// Two workspaces over one rule; the name of one must be quoted in JSON, and the other is over.
+fn sample_of_a_webhook() -> Vec<Fact> {
+    let mut quoted = fact(Reason::First);
+    quoted.subject_name = "Search \"beta\"".to_owned();
+    for part in &mut quoted.top {
+        part.workspace = quoted.subject_name.clone();
+    }
+    let mut over = fact(Reason::Resolved);
+    over.identity.slot.subject = Subject::new(SubjectKind::Workspace, "workspace_02");
+    over.subject_name = "Sales".to_owned();
+    for part in &mut over.top {
+        part.workspace = over.subject_name.clone();
+    }
+    vec![quoted, over]
+}
+
+#[test]
+fn templates_are_checked_with_what_a_webhook_really_posts() {
+    let file = "src/config/webhook_sample.json";
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let posted = with_envelope(&sample_of_a_webhook(), |envelope| {
+        pretty(&webhook::payload(&envelope, envelope.facts))
+    });
+    assert!(
+        text == format!("{posted}\n"),
+        "{file} is to hold:\n{posted}"
+    );
 }
 
 /// Two rules, one alert that is over, and so many that some have no line.

@@ -200,6 +200,7 @@ pub fn webhook(url: &str) -> Notifier {
         url: secret(url),
         signing_secrets: Vec::new(),
         headers: Vec::new(),
+        template: None,
     };
     Notifier::Webhook(Webhook::new(client(url), settings).unwrap())
 }

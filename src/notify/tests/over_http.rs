@@ -36,6 +36,7 @@ fn webhook(url: &str) -> Notifier {
         url: secret(url),
         signing_secrets: vec![secret(SIGNING_SECRET)],
         headers: vec![("Authorization".to_owned(), secret("Bearer canary-0002"))],
+        template: None,
     };
     Notifier::Webhook(Webhook::new(post::client(&settings.url).unwrap(), settings).unwrap())
 }
