@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use minijinja::value::Serde;
+use minijinja::value::{Kwargs, Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::Value;
 
@@ -25,6 +25,14 @@ pub enum TemplateError {
     #[error("{message} (in its line {line})")]
     At {
         /// What.
+        message: String,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A name that is not there.
+    #[error("{message} (in its line {line}); what only some messages have goes in by `default`")]
+    Missing {
+        /// Which.
         message: String,
         /// Counted from 1.
         line: usize,
@@ -79,7 +87,36 @@ fn environment<'a>() -> Environment<'a> {
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
+    environment.add_filter("tojson", to_json);
     environment
+}
+
+/// The built-in filter makes `null` of a name that is not there.
+fn to_json(
+    value: &minijinja::Value,
+    indent: Option<minijinja::Value>,
+    options: Kwargs,
+) -> Result<minijinja::Value, Error> {
+    if has_missing(value) {
+        let message = "what is to be JSON, or a part of it, is undefined";
+        return Err(Error::new(ErrorKind::UndefinedError, message));
+    }
+    minijinja::filters::tojson(value, indent, options)
+}
+
+fn has_missing(value: &minijinja::Value) -> bool {
+    let is_map = value.kind() == ValueKind::Map;
+    value.is_undefined()
+        || (is_map || value.kind() == ValueKind::Seq)
+            && value.try_iter().is_ok_and(|mut items| {
+                items.any(|item| {
+                    if is_map {
+                        value.get_item(&item).is_ok_and(|item| has_missing(&item))
+                    } else {
+                        has_missing(&item)
+                    }
+                })
+            })
 }
 
 fn told(error: &Error) -> TemplateError {
@@ -92,6 +129,9 @@ fn told(error: &Error) -> TemplateError {
         None => what,
     };
     match error.line() {
+        Some(line) if error.kind() == ErrorKind::UndefinedError => {
+            TemplateError::Missing { message, line }
+        }
         Some(line) => TemplateError::At { message, line },
         None => TemplateError::Somewhere(message),
     }
@@ -147,27 +187,36 @@ mod tests {
         );
         check(
             "{{ missing | default('-') }} {{ missing is defined }}",
-            "- false",
+            "- False",
         );
     }
 
     #[test]
     fn what_is_wrong_is_told_with_its_line() {
+        let hint = "; what only some messages have goes in by `default`";
         check(
             "{\n{{ name }\n}",
             "error: syntax error: unexpected `}`, expected end of variable block (in its line 2)",
         );
         check(
             "\n\n{{ nmae }}",
-            "error: undefined value: `nmae` is undefined (in its line 3)",
+            &format!("error: undefined value: `nmae` is undefined (in its line 3){hint}"),
         );
         check(
             "{{ list.first.name }}",
-            "error: undefined value: `list.first` is undefined (in its line 1)",
+            &format!("error: undefined value: `list.first` is undefined (in its line 1){hint}"),
         );
         check(
             "{% if missing %}x{% endif %}",
-            "error: undefined value: `missing` is undefined (in its line 1)",
+            &format!("error: undefined value: `missing` is undefined (in its line 1){hint}"),
+        );
+        let undefined = "undefined value: what is to be JSON, or a part of it, is undefined";
+        for text in ["{{ nmae | tojson }}", "{{ {'a': [nmae]} | tojson }}"] {
+            check(text, &format!("error: {undefined} (in its line 1){hint}"));
+        }
+        check(
+            "{{ 'a' ~ nmae }}",
+            &format!("error: undefined value: `nmae` is undefined (in its line 1){hint}"),
         );
         check(
             "{{ name | nofilter }}",

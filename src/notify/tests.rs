@@ -347,9 +347,10 @@ fn payloads_about_a_key_a_person_and_a_gap() {
     }
 }
 
-/// Two workspaces over one rule; the name of one must be quoted in JSON, and the other is over.
+/// Two workspaces over one rule without labels; the name of one must be quoted in JSON, and the other is over.
 fn sample_of_a_webhook() -> Vec<Fact> {
     let mut quoted = fact(Reason::First);
+    quoted.labels.clear();
     quoted.subject_name = "Search \"beta\"".to_owned();
     for part in &mut quoted.top {
         part.workspace = quoted.subject_name.clone();
@@ -357,6 +358,7 @@ fn sample_of_a_webhook() -> Vec<Fact> {
     let mut over = fact(Reason::Resolved);
     over.identity.slot.subject = Subject::new(SubjectKind::Workspace, "workspace_02");
     over.subject_name = "Sales".to_owned();
+    over.labels.clear();
     for part in &mut over.top {
         part.workspace = over.subject_name.clone();
     }
