@@ -22,6 +22,7 @@ use crate::notify::email::{self, Email};
 use crate::notify::envelope::Links;
 use crate::notify::post;
 use crate::notify::slack::{self, Slack};
+use crate::notify::slack_api::{self, SlackApi};
 use crate::notify::smtp::Tls;
 use crate::notify::webhook::{self, Webhook};
 use crate::secret::Secret;
@@ -110,6 +111,19 @@ pub async fn notifier(
             let client = post::client(&settings.url).with_context(place)?;
             Notifier::Slack(Slack::new(client, settings).with_context(place)?)
         }
+        NotifierKind::SlackApi {
+            token,
+            channel,
+            api_url,
+        } => {
+            let settings = slack_api::Settings {
+                token: resolve(token).await?,
+                channel: channel.clone(),
+                api_url: api_url.clone(),
+            };
+            let client = post::client(&Secret::new(api_url.clone())).with_context(place)?;
+            Notifier::SlackApi(SlackApi::new(client, settings).with_context(place)?)
+        }
         NotifierKind::Webhook {
             url,
             signing_secrets,
@@ -177,6 +191,7 @@ pub fn recipients(configured: &NotifierConfig) -> Vec<String> {
         NotifierKind::Email(email) => email.to.clone(),
         NotifierKind::Console
         | NotifierKind::Slack { .. }
+        | NotifierKind::SlackApi { .. }
         | NotifierKind::Webhook { .. }
         | NotifierKind::Command { .. } => Vec::new(),
     }
@@ -186,7 +201,10 @@ pub fn recipients(configured: &NotifierConfig) -> Vec<String> {
 pub fn holds_state(configured: &NotifierConfig) -> bool {
     match &configured.kind {
         NotifierKind::Webhook { .. } | NotifierKind::Command { .. } => true,
-        NotifierKind::Console | NotifierKind::Slack { .. } | NotifierKind::Email(_) => false,
+        NotifierKind::Console
+        | NotifierKind::Slack { .. }
+        | NotifierKind::SlackApi { .. }
+        | NotifierKind::Email(_) => false,
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::de::IgnoredAny;
 
+use crate::config::organizations::check_base_url;
 use crate::config::problem::shown;
 use crate::config::reader::{Section, Sited};
 use crate::config::source::SecretSource;
@@ -40,6 +41,15 @@ pub enum NotifierKind {
     Slack {
         /// The credential itself.
         url: SecretSource,
+    },
+    /// Slack by a bot's token.
+    SlackApi {
+        /// The bot's.
+        token: SecretSource,
+        /// Its id, or its name with `#`.
+        channel: String,
+        /// Where the API is.
+        api_url: String,
     },
     /// Alertmanager's webhook, version 4.
     Webhook {
@@ -127,6 +137,8 @@ const KINDS: [(&str, Kind); 5] = [
     ("console", Kind::Console),
 ];
 const LATER_KINDS: [&str; 4] = ["pagerduty", "teams", "discord", "alertmanager"];
+/// Where Slack's API is.
+const SLACK_API_URL: &str = "https://slack.com/api";
 /// What the webhook posts about two workspaces, one of which has a name that must be quoted.
 const WEBHOOK_SAMPLE: &str = include_str!("webhook_sample.json");
 /// How long a program may take.
@@ -189,18 +201,36 @@ fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
 }
 
 fn read_slack(section: &Section<'_>) -> Option<NotifierKind> {
-    for key in ["token", "channel"] {
+    if section.has("token") {
+        return read_slack_api(section);
+    }
+    for key in ["channel", "api_url"] {
         if section.has(key) {
-            section.problem(
-                key,
-                "is not in this version; use the `url` of an incoming webhook",
-            );
+            section.problem(key, "belongs to a `token`, and there is none");
         }
     }
-    if section.has("token") && !section.has("url") {
-        return None;
-    }
     credentials::required_url(section, "url").map(|url| NotifierKind::Slack { url })
+}
+
+fn read_slack_api(section: &Section<'_>) -> Option<NotifierKind> {
+    if section.has("url") {
+        let message =
+            "stands beside a `token`; a webhook has its `url`, a bot its `token` and `channel`";
+        section.problem("url", message);
+    }
+    let token = credentials::read(section, "token");
+    let channel = section.name("channel");
+    let api_url = section.text("api_url");
+    if let Some(url) = &api_url
+        && let Err(message) = check_base_url(&url.value, false)
+    {
+        section.problem_at(url, message);
+    }
+    Some(NotifierKind::SlackApi {
+        token: token?,
+        channel: channel?.value,
+        api_url: api_url.map_or_else(|| SLACK_API_URL.to_owned(), |url| url.value),
+    })
 }
 
 fn read_webhook(section: &Section<'_>) -> Option<NotifierKind> {

@@ -213,6 +213,16 @@ impl Page {
                 self.text("type", "slack");
                 self.set("url", source(url));
             }
+            NotifierKind::SlackApi {
+                token,
+                channel,
+                api_url,
+            } => {
+                self.text("type", "slack");
+                self.set("token", source(token));
+                self.text("channel", channel);
+                self.text("api_url", api_url);
+            }
             NotifierKind::Webhook {
                 url,
                 signing_secrets,

@@ -30,6 +30,7 @@ pub mod console;
 pub mod email;
 pub mod memory;
 pub mod slack;
+pub mod slack_api;
 pub mod webhook;
 
 // Takes the webhook's body.
@@ -42,6 +43,7 @@ use crate::notify::envelope::Envelope;
 use crate::notify::memory::Memory;
 use crate::notify::outcome::Delivery;
 use crate::notify::slack::Slack;
+use crate::notify::slack_api::SlackApi;
 use crate::notify::webhook::Webhook;
 
 /// A configured receiver.
@@ -49,6 +51,8 @@ use crate::notify::webhook::Webhook;
 pub enum Notifier {
     /// Slack's incoming webhook.
     Slack(Slack),
+    /// Slack by a bot's token, with threads.
+    SlackApi(SlackApi),
     /// Mail, one transaction for each recipient.
     Email(Email),
     /// Alertmanager's shape, signed.
@@ -67,6 +71,7 @@ impl Notifier {
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         match self {
             Notifier::Slack(slack) => slack.send(envelope).await,
+            Notifier::SlackApi(slack) => slack.send(envelope).await,
             Notifier::Email(email) => email.send(envelope).await,
             Notifier::Webhook(webhook) => webhook.send(envelope).await,
             Notifier::Command(command) => command.send(envelope).await,
@@ -89,6 +94,7 @@ impl Notifier {
     fn settings(&self) -> Vec<&str> {
         match self {
             Notifier::Slack(slack) => slack.settings(),
+            Notifier::SlackApi(slack) => slack.settings(),
             Notifier::Email(email) => email.settings(),
             Notifier::Webhook(webhook) => webhook.settings(),
             Notifier::Command(command) => command.settings(),
@@ -101,7 +107,7 @@ impl Notifier {
     /// is the same.
     pub fn shows_repeats(&self) -> bool {
         match self {
-            Notifier::Slack(_) => true,
+            Notifier::Slack(_) | Notifier::SlackApi(_) => true,
             Notifier::Email(_)
             | Notifier::Webhook(_)
             | Notifier::Command(_)

@@ -9,11 +9,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::domain::ids::NotifierName;
-use crate::domain::notification::{Fact, fold};
+use crate::domain::notification::{Fact, Thread, fold};
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
 use crate::store::facts::{facts_from_json, facts_to_json};
 use crate::store::notifiers::{NotifierState, save_state};
+use crate::store::threads;
 use crate::store::values::At;
 
 /// At most so many messages are folded into one.
@@ -55,6 +56,8 @@ pub struct Claimed {
     pub n_ambiguous: u32,
     /// It was a dead letter and a person sent it again.
     pub is_replay: bool,
+    /// Where an earlier message about the same alert stands; `None` for a message about several.
+    pub thread: Option<Thread>,
 }
 
 /// What came of an attempt.
@@ -62,6 +65,11 @@ pub struct Claimed {
 pub enum Outcome {
     /// The receiver has it.
     Delivered,
+    /// The receiver has it, and shows it as the first message of a thread.
+    Posted {
+        /// Where.
+        thread: Thread,
+    },
     /// It is tried again.
     Retry {
         /// Not before.
@@ -95,7 +103,7 @@ impl Store {
         self.write("claim", move |tx| {
             let rows = waiting(tx, &notifier)?;
             match choose(&rows, now) {
-                Some((first, folded)) => claim_rows(tx, first, &folded, now).map(Some),
+                Some((first, folded)) => claim_rows(tx, &notifier, first, &folded, now).map(Some),
                 None => Ok(None),
             }
         })
@@ -113,16 +121,20 @@ impl Store {
     ) -> Result<(), StoreError> {
         let id = id.to_owned();
         self.write("finish", move |tx| {
-            let notifier: Option<String> = tx
-                .prepare_cached("SELECT notifier FROM outbox WHERE id = ?1")?
-                .query_row([&id], |row| row.get(0))
+            let row: Option<(String, i64)> = tx
+                .prepare_cached("SELECT notifier, position FROM outbox WHERE id = ?1")?
+                .query_row([&id], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
-            let Some(notifier) = notifier else {
+            let Some((notifier, position)) = row else {
                 return Err(Cause::Unknown(format!("message `{id}`")));
             };
-            save_state(tx, &NotifierName::new(notifier), &state)?;
+            let notifier = NotifierName::new(notifier);
+            save_state(tx, &notifier, &state)?;
+            if let Outcome::Posted { thread } = &outcome {
+                threads::save(tx, &notifier, &facts_of(tx, position)?, thread, now)?;
+            }
             match &outcome {
-                Outcome::Delivered => tx.execute(
+                Outcome::Delivered | Outcome::Posted { .. } => tx.execute(
                     "UPDATE outbox SET state = 'delivered', finished_at = ?2, last_error = NULL
                      WHERE id = ?1 AND state IN ('waiting', 'dead')",
                     params![id, At(now)],
@@ -324,6 +336,7 @@ fn waiting(db: &Connection, notifier: &NotifierName) -> Result<Vec<Waiting>, Cau
 /// Folds, freezes and counts the attempt, all before anything is sent.
 fn claim_rows(
     tx: &Transaction<'_>,
+    notifier: &NotifierName,
     first: &Waiting,
     folded: &[&Waiting],
     now: Timestamp,
@@ -354,6 +367,7 @@ fn claim_rows(
     tx.prepare_cached("UPDATE outbox SET n_attempts = n_attempts + 1 WHERE position = ?1")?
         .execute([first.position])?;
     let facts = facts_of(tx, first.position)?;
+    let thread = threads::find(tx, notifier, &facts)?;
     let claimed = tx
         .prepare_cached(
             "SELECT created_at, n_attempts, is_replay, n_ambiguous FROM outbox WHERE position = ?1",
@@ -363,6 +377,7 @@ fn claim_rows(
                 id,
                 recipient: first.recipient.clone(),
                 facts,
+                thread,
                 created_at: row.get::<_, At>(0)?.0,
                 n_attempts: row.get(1)?,
                 is_replay: row.get(2)?,

@@ -13,6 +13,7 @@ use crate::domain::usage::{Granularity, Part};
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
 use crate::store::names::{self, StoredPart};
+use crate::store::threads;
 use crate::store::values::{At, granularity_number, kind_number};
 
 /// So many parts are cut in one transaction, so that other writes need not wait long.
@@ -76,7 +77,8 @@ impl Store {
                 "DELETE FROM alerts WHERE phase = 'resolved' AND ended_at < ?1 AND period_end < ?1",
                 [At(finished_before)],
             )?;
-            Ok(n_finished + n_dead + n_alerts)
+            let n_threads = threads::drop_older(tx, finished_before)?;
+            Ok(n_finished + n_dead + n_alerts + n_threads)
         })
         .await
     }

@@ -50,6 +50,7 @@ fn envelope<'a>(facts: &'a [Fact], links: &'a Links) -> Envelope<'a> {
         is_replay: false,
         links,
         recipient: None,
+        thread: None,
     }
 }
 

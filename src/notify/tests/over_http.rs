@@ -60,6 +60,7 @@ async fn send(notifier: &Notifier, facts: &[Fact]) -> Delivery {
         is_replay: false,
         links: &Links::default(),
         recipient: None,
+        thread: None,
     };
     notifier.send(&envelope).await
 }
