@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde::de::IgnoredAny;
 
-use crate::config::organizations::check_base_url;
 use crate::config::problem::shown;
 use crate::config::reader::{Section, Sited};
 use crate::config::source::SecretSource;
 use crate::config::{credentials, durations};
 use crate::domain::ids::NotifierName;
 use crate::domain::rule::Severity;
+use crate::outbound;
 use crate::template::Template;
 
 /// One receiver.
@@ -222,14 +222,27 @@ fn read_slack_api(section: &Section<'_>) -> Option<NotifierKind> {
     let channel = section.name("channel");
     let api_url = section.text("api_url");
     if let Some(url) = &api_url
-        && let Err(message) = check_base_url(&url.value, false)
+        && !is_api_url(&url.value)
     {
+        let message = "is no address for a token; it must be like `https://slack.com/api` (http:// only to loopback)";
         section.problem_at(url, message);
     }
     Some(NotifierKind::SlackApi {
         token: token?,
         channel: channel?.value,
         api_url: api_url.map_or_else(|| SLACK_API_URL.to_owned(), |url| url.value),
+    })
+}
+
+/// A token must not cross a network in clear text.
+fn is_api_url(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| {
+        let is_safe = match url.scheme() {
+            "https" => url.has_host(),
+            "http" => outbound::is_loopback(&url),
+            _ => false,
+        };
+        is_safe && url.username().is_empty() && url.query().is_none() && url.fragment().is_none()
     })
 }
 

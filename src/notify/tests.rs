@@ -23,6 +23,7 @@ mod slack_rules;
 
 mod by_program;
 mod over_http;
+mod over_slack_api;
 mod over_smtp;
 
 #[track_caller]
