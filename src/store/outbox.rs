@@ -418,14 +418,24 @@ mod tests {
         recipient: Option<&str>,
         facts: &[(&str, u64, Reason)],
     ) {
+        let facts = facts
+            .iter()
+            .map(|(workspace, sequence, reason)| fact(workspace, *sequence, *reason));
+        tell_facts(store, id, minute, recipient, facts.collect()).await;
+    }
+
+    async fn tell_facts(
+        store: &Store,
+        id: &str,
+        minute: i64,
+        recipient: Option<&str>,
+        facts: Vec<Fact>,
+    ) {
         let message = NewMessage {
             id: id.to_owned(),
             notifier: "slack".into(),
             recipient: recipient.map(str::to_owned),
-            facts: facts
-                .iter()
-                .map(|(workspace, sequence, reason)| fact(workspace, *sequence, *reason))
-                .collect(),
+            facts,
             not_before: at(minute + 1),
             expires: at(minute + 1000),
         };
@@ -469,6 +479,55 @@ mod tests {
         });
         assert_eq!(shown, expected);
         claimed
+    }
+
+    fn posted(ts: &str) -> Outcome {
+        let thread = Thread {
+            channel: "C1".to_owned(),
+            ts: ts.to_owned(),
+        };
+        Outcome::Posted { thread }
+    }
+
+    /// Claims in a minute; gives the id of the message in whose thread it belongs.
+    async fn claim_thread(store: &Store, minute: i64) -> Option<String> {
+        let claimed = claim(store, minute).await.unwrap();
+        claimed.thread.map(|thread| thread.ts)
+    }
+
+    #[tokio::test]
+    async fn where_a_message_stands_is_kept_for_the_alert_that_it_is_about() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        assert_eq!(claim_thread(&store, 5).await, None);
+        finish(&store, "one", posted("1.1")).await;
+        tell(&store, "two", 1, &[("a", 2, Escalated)]).await;
+        assert_eq!(claim_thread(&store, 5).await.as_deref(), Some("1.1"));
+        finish(&store, "two", posted("2.2")).await;
+        tell(&store, "three", 2, &[("a", 3, Escalated), ("b", 1, First)]).await;
+        assert_eq!(claim_thread(&store, 5).await, None, "it is about several");
+        finish(&store, "three", posted("3.3")).await;
+        tell(&store, "four", 3, &[("b", 2, Resolved)]).await;
+        assert_eq!(
+            claim_thread(&store, 5).await,
+            None,
+            "it was never told alone"
+        );
+        finish(&store, "four", Outcome::Delivered).await;
+        tell(&store, "five", 4, &[("a", 4, Resolved)]).await;
+        assert_eq!(claim_thread(&store, 9).await.as_deref(), Some("2.2"));
+        finish(&store, "five", Outcome::Delivered).await;
+        let mut again = fact("a", 1, First);
+        again.identity.started_at = at(7);
+        tell_facts(&store, "six", 7, None, vec![again]).await;
+        assert_eq!(claim_thread(&store, 9).await, None, "it fires anew");
+        finish(&store, "six", Outcome::Delivered).await;
+        store
+            .renew_notifier(&"slack".into(), "mark".to_owned(), at(8))
+            .await
+            .unwrap();
+        tell(&store, "seven", 8, &[("a", 5, Escalated)]).await;
+        assert_eq!(claim_thread(&store, 99).await, None, "other settings");
     }
 
     async fn finish(store: &Store, id: &str, outcome: Outcome) {

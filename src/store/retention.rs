@@ -200,7 +200,7 @@ mod tests {
     use super::*;
     use crate::domain::alert::{EndedBy, State};
     use crate::domain::change::{Recorded, RowChange};
-    use crate::domain::notification::Reason;
+    use crate::domain::notification::{Reason, Thread};
     use crate::domain::span::HourSpan;
     use crate::store::decisions::Commit;
     use crate::store::notifiers::NotifierState;
@@ -319,6 +319,49 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(again, Dropped::default());
+    }
+
+    #[tokio::test]
+    async fn a_thread_goes_when_its_alert_and_its_messages_are_gone() {
+        let store = store().await;
+        let message = NewMessage {
+            id: "one".to_owned(),
+            notifier: "slack".into(),
+            recipient: None,
+            facts: vec![fact("over", 1, Reason::First)],
+            not_before: at(1),
+            expires: at(9000),
+        };
+        let mut over = alert("over", 2);
+        over.state = State::Ended {
+            by: EndedBy::Cleared,
+            at: at(2),
+            line: over.line().clone(),
+        };
+        let end = over.span.end;
+        let commit = Commit {
+            alerts: vec![over],
+            messages: vec![message],
+            engine: engine(1),
+            at: at(1),
+        };
+        let organization = ORGANIZATION.into();
+        store.commit_decision(&organization, commit).await.unwrap();
+        let thread = Thread {
+            channel: "C1".to_owned(),
+            ts: "1.1".to_owned(),
+        };
+        let well = NotifierState::default();
+        let posted = Outcome::Posted { thread };
+        store.finish("one", posted, well, at(3)).await.unwrap();
+        let long_after = end + SignedDuration::from_secs(1);
+        assert_eq!(
+            store.drop_history(at(4), at(3)).await.unwrap(),
+            1,
+            "the message"
+        );
+        let n_dropped = store.drop_history(long_after, at(3)).await.unwrap();
+        assert_eq!(n_dropped, 2, "the alert and its thread");
     }
 
     #[tokio::test]
