@@ -30,7 +30,14 @@ struct Shared {
     messages: Vec<Posted>,
     n_posted: u32,
     calls: Vec<String>,
-    answers: VecDeque<(u16, Vec<(&'static str, String)>, String)>,
+    answers: VecDeque<Scripted>,
+}
+
+/// What is answered instead.
+struct Scripted {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: String,
 }
 
 /// A message that stands in the channel.
@@ -59,7 +66,11 @@ impl SlackServer {
         let headers = headers
             .iter()
             .map(|(name, value)| (*name, (*value).to_owned()));
-        let answer = (status, headers.collect(), body.to_owned());
+        let answer = Scripted {
+            status,
+            headers: headers.collect(),
+            body: body.to_owned(),
+        };
         self.shared.lock().unwrap().answers.push_back(answer);
     }
 
@@ -98,10 +109,10 @@ async fn call(
 ) -> Response {
     let mut shared = shared.lock().unwrap();
     shared.calls.push(method.clone());
-    if let Some((status, headers, body)) = shared.answers.pop_front() {
-        let mut response = body.into_response();
-        *response.status_mut() = StatusCode::from_u16(status).unwrap();
-        for (name, value) in headers {
+    if let Some(scripted) = shared.answers.pop_front() {
+        let mut response = scripted.body.into_response();
+        *response.status_mut() = StatusCode::from_u16(scripted.status).unwrap();
+        for (name, value) in scripted.headers {
             response.headers_mut().insert(name, value.parse().unwrap());
         }
         return response;
