@@ -10,6 +10,7 @@ pub mod domain;
 pub mod clock;
 pub mod outbound;
 pub mod secret;
+pub mod template;
 
 // Rung 3: what is configured, and what is counted.
 pub mod config;

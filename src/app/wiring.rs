@@ -16,6 +16,7 @@ use crate::config::organizations::Organization;
 use crate::config::source::{Environment, SecretSource};
 use crate::metrics::requests::RequestCounts;
 use crate::notify::Notifier;
+use crate::notify::command::{self, Command};
 use crate::notify::console::Console;
 use crate::notify::discord::{self, Discord};
 use crate::notify::email::{self, Email};
@@ -23,6 +24,7 @@ use crate::notify::envelope::Links;
 use crate::notify::pagerduty::{self, PagerDuty};
 use crate::notify::post;
 use crate::notify::slack::{self, Slack};
+use crate::notify::slack_api::{self, SlackApi};
 use crate::notify::smtp::Tls;
 use crate::notify::teams::{self, Teams};
 use crate::notify::webhook::{self, Webhook};
@@ -112,15 +114,30 @@ pub async fn notifier(
             let client = post::client(&settings.url).with_context(place)?;
             Notifier::Slack(Slack::new(client, settings).with_context(place)?)
         }
+        NotifierKind::SlackApi {
+            token,
+            channel,
+            api_url,
+        } => {
+            let settings = slack_api::Settings {
+                token: resolve(token).await?,
+                channel: channel.clone(),
+                api_url: api_url.clone(),
+            };
+            let client = post::client(&Secret::new(api_url.clone())).with_context(place)?;
+            Notifier::SlackApi(SlackApi::new(client, settings).with_context(place)?)
+        }
         NotifierKind::Webhook {
             url,
             signing_secrets,
             headers,
+            template,
         } => {
             let mut settings = webhook::Settings {
                 url: resolve(url).await?,
                 signing_secrets: Vec::new(),
                 headers: Vec::new(),
+                template: template.clone(),
             };
             for source in signing_secrets {
                 settings.signing_secrets.push(resolve(source).await?);
@@ -155,6 +172,17 @@ pub async fn notifier(
             let client = post::client(&settings.url).with_context(place)?;
             Notifier::Discord(Discord::new(client, settings).with_context(place)?)
         }
+        NotifierKind::Command { words, timeout } => {
+            let settings = command::Settings {
+                words: words.clone(),
+                timeout: *timeout,
+                environment: command::PASSED_ON
+                    .into_iter()
+                    .filter_map(|name| Some((name.to_owned(), environment.get(name)?.clone())))
+                    .collect(),
+            };
+            Notifier::Command(Command::new(settings).with_context(place)?)
+        }
         NotifierKind::Email(email) => {
             let password = match &email.password {
                 Some(source) => Some(resolve(source).await?),
@@ -188,7 +216,9 @@ pub fn recipients(configured: &NotifierConfig) -> Vec<String> {
         NotifierKind::Email(email) => email.to.clone(),
         NotifierKind::Console
         | NotifierKind::Slack { .. }
+        | NotifierKind::SlackApi { .. }
         | NotifierKind::Webhook { .. }
+        | NotifierKind::Command { .. }
         | NotifierKind::PagerDuty { .. }
         | NotifierKind::Teams { .. }
         | NotifierKind::Discord { .. } => Vec::new(),
@@ -198,9 +228,12 @@ pub fn recipients(configured: &NotifierConfig) -> Vec<String> {
 /// Whether a receiver keeps alerts of its own, which must be told of every end.
 pub fn holds_state(configured: &NotifierConfig) -> bool {
     match &configured.kind {
-        NotifierKind::Webhook { .. } | NotifierKind::PagerDuty { .. } => true,
+        NotifierKind::Webhook { .. }
+        | NotifierKind::Command { .. }
+        | NotifierKind::PagerDuty { .. } => true,
         NotifierKind::Console
         | NotifierKind::Slack { .. }
+        | NotifierKind::SlackApi { .. }
         | NotifierKind::Teams { .. }
         | NotifierKind::Discord { .. }
         | NotifierKind::Email(_) => false,

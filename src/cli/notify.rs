@@ -19,7 +19,6 @@ use crate::domain::period::{self, Period, Zone};
 use crate::domain::rule::{Severity, Watch};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::notify::envelope::Envelope;
-use crate::notify::outcome::Delivery;
 
 /// What to do with a notifier.
 #[derive(Debug, Subcommand)]
@@ -87,12 +86,13 @@ impl Command {
                 is_replay: false,
                 links: &links,
                 recipient,
+                thread: None,
             };
             let delivery = notifier.send(&envelope).await;
             let to = recipient
                 .map(|recipient| format!(", `{recipient}`"))
                 .unwrap_or_default();
-            if delivery == Delivery::Delivered {
+            if delivery.error().is_none() {
                 globals.remark(&format!("notifier `{name}`{to}: delivered"));
             } else {
                 eprintln!(

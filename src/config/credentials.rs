@@ -227,8 +227,13 @@ fn read_variable(section: &Section<'_>, name: String) -> SecretSource {
     SecretSource::Env(name)
 }
 
-/// Whoever may write the file could run commands as us.
 fn read_command(section: &Section<'_>, words: Vec<Sited<String>>) -> SecretSource {
+    check_runner(section, &words);
+    SecretSource::Command(words.into_iter().map(|word| word.value).collect())
+}
+
+/// Refuses a `command` in a file that others may write: they could run programs as us.
+pub fn check_runner(section: &Section<'_>, words: &[Sited<String>]) {
     if let Some(Place::Line(file, _)) = words.first().map(|word| &word.place)
         && let Some(mode) = mode_for_others(file)
     {
@@ -238,7 +243,6 @@ fn read_command(section: &Section<'_>, words: Vec<Sited<String>>) -> SecretSourc
         );
         section.problem("command", message);
     }
-    SecretSource::Command(words.into_iter().map(|word| word.value).collect())
 }
 
 /// The mode of a file that others may write.

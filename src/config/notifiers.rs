@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
+
 use crate::config::problem::shown;
 use crate::config::reader::{Section, Sited};
 use crate::config::source::SecretSource;
 use crate::config::{credentials, durations};
 use crate::domain::ids::NotifierName;
 use crate::domain::rule::Severity;
+use crate::outbound;
 use crate::secret::Secret;
+use crate::template::Template;
 
 /// One receiver.
 #[derive(Debug, Clone)]
@@ -39,6 +43,15 @@ pub enum NotifierKind {
         /// The credential itself.
         url: SecretSource,
     },
+    /// Slack by a bot's token.
+    SlackApi {
+        /// The bot's.
+        token: SecretSource,
+        /// Its id, or its name with `#`.
+        channel: String,
+        /// Where the API is.
+        api_url: String,
+    },
     /// Alertmanager's webhook, version 4.
     Webhook {
         /// May hold a credential.
@@ -47,6 +60,15 @@ pub enum NotifierKind {
         signing_secrets: Vec<SecretSource>,
         /// Added to each request.
         headers: Vec<(String, SecretSource)>,
+        /// What makes another body.
+        template: Option<Template>,
+    },
+    /// A program that gets the webhook's body.
+    Command {
+        /// The program and its arguments.
+        words: Vec<String>,
+        /// After so long it is killed.
+        timeout: Duration,
     },
     /// PagerDuty's Events API v2.
     PagerDuty {
@@ -124,19 +146,21 @@ enum Kind {
     PagerDuty,
     Teams,
     Discord,
+    Command,
     Console,
 }
 
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 8] = [
     ("slack", Kind::Slack),
     ("email", Kind::Email),
     ("webhook", Kind::Webhook),
     ("pagerduty", Kind::PagerDuty),
     ("teams", Kind::Teams),
     ("discord", Kind::Discord),
+    ("command", Kind::Command),
     ("console", Kind::Console),
 ];
-const LATER_KINDS: [&str; 2] = ["alertmanager", "command"];
+const LATER_KINDS: [&str; 1] = ["alertmanager"];
 
 /// Where PagerDuty takes events of accounts that are not in its European region.
 const EVENTS_URL: &str = "https://events.pagerduty.com/v2/enqueue";
@@ -153,6 +177,13 @@ const DEAD_HOSTS: [(&str, &str); 2] = [
         "open the workflow and copy its address anew",
     ),
 ];
+/// Where Slack's API is.
+const SLACK_API_URL: &str = "https://slack.com/api";
+/// What the webhook posts about two workspaces, one of which has a name that must be quoted.
+const WEBHOOK_SAMPLE: &str = include_str!("webhook_sample.json");
+/// How long a program may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_COMMAND_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Reads all of them; beside them the names of all, also of those that are wrong otherwise.
 pub fn read(root: &Section<'_>) -> (Vec<Notifier>, Vec<String>) {
@@ -173,8 +204,7 @@ pub fn read(root: &Section<'_>) -> (Vec<Notifier>, Vec<String>) {
 
 fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
     if !section.has("type") {
-        let message =
-            "is missing; it is slack, email, webhook, pagerduty, teams, discord or console";
+        let message = "is missing; it is slack, email, webhook, pagerduty, teams, discord, command or console";
         section.problem("type", message);
         return None;
     }
@@ -192,6 +222,7 @@ fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
         Kind::Teams => read_teams(section),
         Kind::Discord => credentials::required_encrypted_url(section, "url")
             .map(|url| NotifierKind::Discord { url }),
+        Kind::Command => read_command(section),
         Kind::Email => read_email(section).map(|email| NotifierKind::Email(Box::new(email))),
     };
     let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
@@ -214,34 +245,113 @@ fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
 }
 
 fn read_slack(section: &Section<'_>) -> Option<NotifierKind> {
-    for key in ["token", "channel"] {
-        if section.has(key) {
-            section.problem(
-                key,
-                "is not in this version; use the `url` of an incoming webhook",
-            );
-        }
+    if section.has("token") {
+        return read_slack_api(section);
     }
-    if section.has("token") && !section.has("url") {
-        return None;
+    for key in ["channel", "api_url"] {
+        if section.has(key) {
+            section.problem(key, "belongs to a `token`, and there is none");
+        }
     }
     credentials::required_url(section, "url").map(|url| NotifierKind::Slack { url })
 }
 
-fn read_webhook(section: &Section<'_>) -> Option<NotifierKind> {
-    if section.has("template") {
-        section.problem(
-            "template",
-            "is not in this version; the body is that of Alertmanager's webhook",
-        );
+fn read_slack_api(section: &Section<'_>) -> Option<NotifierKind> {
+    if section.has("url") {
+        let message =
+            "stands beside a `token`; a webhook has its `url`, a bot its `token` and `channel`";
+        section.problem("url", message);
     }
+    let token = credentials::read(section, "token");
+    let channel = section.name("channel");
+    let api_url = section.text("api_url");
+    if let Some(url) = &api_url
+        && !is_api_url(&url.value)
+    {
+        let message = "is no address for a token; it must be like `https://slack.com/api` (http:// only to loopback)";
+        section.problem_at(url, message);
+    }
+    Some(NotifierKind::SlackApi {
+        token: token?,
+        channel: channel?.value,
+        api_url: api_url.map_or_else(|| SLACK_API_URL.to_owned(), |url| url.value),
+    })
+}
+
+/// A token must not cross a network in clear text.
+fn is_api_url(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| {
+        let is_safe = match url.scheme() {
+            "https" => url.has_host(),
+            "http" => outbound::is_loopback(&url),
+            _ => false,
+        };
+        is_safe && url.username().is_empty() && url.query().is_none() && url.fragment().is_none()
+    })
+}
+
+fn read_webhook(section: &Section<'_>) -> Option<NotifierKind> {
     let signing_secrets = credentials::read_list(section, "signing_secrets");
     let headers = credentials::read_map(section, "headers");
+    let is_json = !headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    let template = read_template(section, is_json);
+    if !is_json && !section.has("template") {
+        let message = "sets the content type, which is JSON's unless there is a `template`";
+        section.problem("headers", message);
+    }
     let url = credentials::required_url(section, "url")?;
     Some(NotifierKind::Webhook {
         url,
         signing_secrets,
         headers,
+        template,
+    })
+}
+
+/// A template that can be filled in, as far as one message shows it.
+fn read_template(section: &Section<'_>, is_json: bool) -> Option<Template> {
+    let text = section.text("template")?;
+    let refuse = |message: String| {
+        section.problem("template", message);
+        None
+    };
+    let template = match Template::new(text.value) {
+        Ok(template) => template,
+        Err(error) => return refuse(format!("is no template: {error}")),
+    };
+    let sample = serde_json::from_str(WEBHOOK_SAMPLE).expect("the sample is JSON");
+    let body = match template.render(&sample) {
+        Ok(body) => body,
+        Err(error) => return refuse(format!("cannot be filled in: {error}")),
+    };
+    match serde_json::from_str::<IgnoredAny>(&body) {
+        Err(error) if is_json => refuse(format!(
+            "makes no JSON of a message: {error}; put values in by `{{{{ … | tojson }}}}`, or name another `Content-Type` in \
+             `headers`"
+        )),
+        Ok(_) | Err(_) => Some(template),
+    }
+}
+
+fn read_command(section: &Section<'_>) -> Option<NotifierKind> {
+    let timeout = durations::read_wait(section, "timeout", COMMAND_TIMEOUT);
+    if timeout > MAX_COMMAND_TIMEOUT {
+        section.problem("timeout", "is too long, it must be at most `60s`");
+    }
+    if !section.has("command") {
+        let message = "is missing; write it like `[\"/usr/local/bin/tell\", \"argument\"]`";
+        section.problem("command", message);
+    }
+    let words = section.texts("command")?;
+    if words.first().is_none_or(|program| program.value.is_empty()) {
+        section.problem("command", "names no program");
+    }
+    credentials::check_runner(section, &words);
+    Some(NotifierKind::Command {
+        words: words.into_iter().map(|word| word.value).collect(),
+        timeout,
     })
 }
 

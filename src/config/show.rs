@@ -232,10 +232,21 @@ impl Page {
                 self.text("type", "slack");
                 self.set("url", source(url));
             }
+            NotifierKind::SlackApi {
+                token,
+                channel,
+                api_url,
+            } => {
+                self.text("type", "slack");
+                self.set("token", source(token));
+                self.text("channel", channel);
+                self.text("api_url", api_url);
+            }
             NotifierKind::Webhook {
                 url,
                 signing_secrets,
                 headers,
+                template,
             } => {
                 self.text("type", "webhook");
                 self.set("url", source(url));
@@ -245,6 +256,14 @@ impl Page {
                     .iter()
                     .map(|(name, value)| format!("{} = {}", quoted(name), source(value)));
                 self.set("headers", braced(headers));
+                if let Some(template) = template {
+                    self.text("template", template.text());
+                }
+            }
+            NotifierKind::Command { words, timeout } => {
+                self.text("type", "command");
+                self.set("command", list(words));
+                self.text("timeout", wait(*timeout));
             }
             NotifierKind::PagerDuty { url, routing_key } => {
                 self.text("type", "pagerduty");

@@ -57,14 +57,8 @@ pub fn follow(
     jitter: impl Fn(Duration) -> Duration,
 ) -> Consequence {
     match delivery {
-        Delivery::Delivered => Consequence {
-            outcome: Outcome::Delivered,
-            state: NotifierState {
-                last_delivered_at: Some(tried.now),
-                ..NotifierState::default()
-            },
-            counted: "delivered",
-        },
+        Delivery::Delivered => delivered(Outcome::Delivered, tried.now),
+        Delivery::Posted { thread } => delivered(Outcome::Posted { thread }, tried.now),
         Delivery::Drop { error } => Consequence {
             outcome: Outcome::Dead { error },
             state: tried.state.clone(),
@@ -110,6 +104,17 @@ pub fn follow(
             }
         }
         Delivery::Park { error, is_probed } => park(error, is_probed, &tried),
+    }
+}
+
+fn delivered(outcome: Outcome, now: Timestamp) -> Consequence {
+    Consequence {
+        outcome,
+        state: NotifierState {
+            last_delivered_at: Some(now),
+            ..NotifierState::default()
+        },
+        counted: "delivered",
     }
 }
 
@@ -205,7 +210,7 @@ mod tests {
         let until = |then: Timestamp| then.duration_since(now).as_secs();
         let message = match followed.outcome {
             Outcome::Retry { at, .. } => Some(until(at)),
-            Outcome::Delivered | Outcome::Dead { .. } => None,
+            Outcome::Delivered | Outcome::Posted { .. } | Outcome::Dead { .. } => None,
         };
         (message, followed.state.paused_until.map(until))
     }

@@ -234,6 +234,7 @@ impl Worker {
             is_replay: claimed.is_replay,
             links: &self.links,
             recipient: claimed.recipient.as_deref(),
+            thread: claimed.thread.as_ref(),
         };
         let delivery = self.notifier.send(&envelope).await;
         let at = self.clock.now();
@@ -293,7 +294,7 @@ impl Worker {
             (None, None) | (Some(_), Some(_)) => {}
         }
         match &ended.consequence.outcome {
-            Outcome::Delivered => {
+            Outcome::Delivered | Outcome::Posted { .. } => {
                 tracing::debug!(notifier.name = %name, "message {id} is delivered");
             }
             // That the notifier is parked was said, once.

@@ -11,6 +11,15 @@ use crate::domain::money::Usd;
 use crate::domain::rule::{Quantity, Watch};
 use crate::domain::span::Span;
 
+/// Where a chat receiver shows the first message about an alert, so that what follows is told below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thread {
+    /// The receiver's own id of the channel.
+    pub channel: String,
+    /// The receiver's own id of the message in it.
+    pub ts: String,
+}
+
 /// Why a message is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {

@@ -87,6 +87,7 @@ mod tests {
             is_replay: false,
             links: &Links::default(),
             recipient: None,
+            thread: None,
         };
         console.send(&envelope).await
     }

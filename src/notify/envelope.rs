@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::ids::NotifierName;
-use crate::domain::notification::Fact;
+use crate::domain::notification::{Fact, Thread};
 
 /// A message that is older says when it was true.
 pub const FRESH: SignedDuration = SignedDuration::from_mins(15);
@@ -29,6 +29,8 @@ pub struct Envelope<'a> {
     pub links: &'a Links,
     /// For mail: whom this copy is for; one transaction for each.
     pub recipient: Option<&'a str>,
+    /// For chat: where an earlier message about the same alert stands. Never for a message about several.
+    pub thread: Option<&'a Thread>,
 }
 
 /// Where links in messages lead to. No base ends in a slash.

@@ -33,11 +33,16 @@ pub mod discord;
 pub mod email;
 pub mod memory;
 pub mod slack;
+pub mod slack_api;
 pub mod teams;
 pub mod webhook;
 
 pub mod pagerduty;
 
+// Takes the webhook's body.
+pub mod command;
+
+use crate::notify::command::Command;
 use crate::notify::console::Console;
 use crate::notify::discord::Discord;
 use crate::notify::email::Email;
@@ -46,6 +51,7 @@ use crate::notify::memory::Memory;
 use crate::notify::outcome::Delivery;
 use crate::notify::pagerduty::PagerDuty;
 use crate::notify::slack::Slack;
+use crate::notify::slack_api::SlackApi;
 use crate::notify::teams::Teams;
 use crate::notify::webhook::Webhook;
 
@@ -54,6 +60,8 @@ use crate::notify::webhook::Webhook;
 pub enum Notifier {
     /// Slack's incoming webhook.
     Slack(Slack),
+    /// Slack by a bot's token, with threads.
+    SlackApi(SlackApi),
     /// Mail, one transaction for each recipient.
     Email(Email),
     /// Alertmanager's shape, signed.
@@ -64,6 +72,8 @@ pub enum Notifier {
     Teams(Teams),
     /// A channel's webhook.
     Discord(Discord),
+    /// A program that gets the webhook's body.
+    Command(Command),
     /// Text on standard output.
     Console(Console),
     /// Keeps what it is sent.
@@ -76,11 +86,13 @@ impl Notifier {
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         match self {
             Notifier::Slack(slack) => slack.send(envelope).await,
+            Notifier::SlackApi(slack) => slack.send(envelope).await,
             Notifier::Email(email) => email.send(envelope).await,
             Notifier::Webhook(webhook) => webhook.send(envelope).await,
             Notifier::PagerDuty(pagerduty) => pagerduty.send(envelope).await,
             Notifier::Teams(teams) => teams.send(envelope).await,
             Notifier::Discord(discord) => discord.send(envelope).await,
+            Notifier::Command(command) => command.send(envelope).await,
             Notifier::Console(console) => console.send(envelope).await,
             Notifier::Memory(memory) => memory.send(envelope),
         }
@@ -100,11 +112,13 @@ impl Notifier {
     fn settings(&self) -> Vec<&str> {
         match self {
             Notifier::Slack(slack) => slack.settings(),
+            Notifier::SlackApi(slack) => slack.settings(),
             Notifier::Email(email) => email.settings(),
             Notifier::Webhook(webhook) => webhook.settings(),
             Notifier::PagerDuty(pagerduty) => pagerduty.settings(),
             Notifier::Teams(teams) => teams.settings(),
             Notifier::Discord(discord) => discord.settings(),
+            Notifier::Command(command) => command.settings(),
             Notifier::Console(_) => vec!["console"],
             Notifier::Memory(_) => vec!["memory"],
         }
@@ -114,10 +128,14 @@ impl Notifier {
     /// is the same.
     pub fn shows_repeats(&self) -> bool {
         match self {
-            Notifier::Slack(_) | Notifier::Teams(_) | Notifier::Discord(_) => true,
+            Notifier::Slack(_)
+            | Notifier::SlackApi(_)
+            | Notifier::Teams(_)
+            | Notifier::Discord(_) => true,
             Notifier::Email(_)
             | Notifier::Webhook(_)
             | Notifier::PagerDuty(_)
+            | Notifier::Command(_)
             | Notifier::Console(_)
             | Notifier::Memory(_) => false,
         }

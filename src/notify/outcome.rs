@@ -4,11 +4,18 @@
 
 use std::time::Duration;
 
+use crate::domain::notification::Thread;
+
 /// The outcome of one attempt. An `error` is one line without secrets, URLs or control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
     /// The receiver has it.
     Delivered,
+    /// The receiver has it, and shows it as the first message of a thread.
+    Posted {
+        /// Where what follows belongs.
+        thread: Thread,
+    },
     /// Try the same message again.
     Retry {
         /// Why.
@@ -87,7 +94,7 @@ impl Delivery {
     #[must_use]
     pub fn retold(mut self, tell: impl Fn(&str) -> String) -> Delivery {
         match &mut self {
-            Delivery::Delivered => {}
+            Delivery::Delivered | Delivery::Posted { .. } => {}
             Delivery::Retry { error, .. }
             | Delivery::Park { error, .. }
             | Delivery::Drop { error } => *error = tell(error),
@@ -98,7 +105,7 @@ impl Delivery {
     /// Why it was not delivered.
     pub fn error(&self) -> Option<&str> {
         match self {
-            Delivery::Delivered => None,
+            Delivery::Delivered | Delivery::Posted { .. } => None,
             Delivery::Retry { error, .. }
             | Delivery::Park { error, .. }
             | Delivery::Drop { error } => Some(error),
@@ -136,6 +143,12 @@ pub enum SettingsError {
         /// Its name.
         name: String,
     },
+    /// What no header can hold.
+    #[error("the token holds characters that no token has")]
+    Token,
+    /// No program is named.
+    #[error("no program is named")]
+    Program,
     /// Not a mail address.
     #[error("`{address}` is not a mail address")]
     Address {

@@ -89,7 +89,7 @@ impl PagerDuty {
         for fact in envelope.facts.iter().skip(progress.n_done) {
             let delivery = self.post(envelope, fact).await;
             match delivery {
-                Delivery::Delivered => {}
+                Delivery::Delivered | Delivery::Posted { .. } => {}
                 Delivery::Drop { .. } => progress.dropped = progress.dropped.or(Some(delivery)),
                 Delivery::Retry { .. } | Delivery::Park { .. } => {
                     self.interrupt(progress);

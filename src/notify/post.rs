@@ -124,9 +124,9 @@ impl Address {
 pub struct Post<'a> {
     /// Whereto.
     pub address: &'a Address,
-    /// Besides the content type.
+    /// The content type is that of JSON unless one is among them.
     pub headers: HeaderMap,
-    /// JSON.
+    /// JSON, mostly.
     pub body: Vec<u8>,
     /// Besides the address: what must not be quoted from an answer.
     pub secrets: Vec<&'a Secret>,
@@ -192,14 +192,34 @@ pub async fn call(client: &Client, address: &Address, timeout: Duration) -> Resu
 
 /// Posts once.
 pub async fn post(client: &Client, post: Post<'_>, judge: fn(&Answer) -> Verdict) -> Delivery {
+    match ask(client, &post).await {
+        Ok(reply) => deliver(judge(&reply.answer), &reply, &post),
+        Err(delivery) => delivery,
+    }
+}
+
+/// What came back, and how long the receiver asks to be left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// What came back.
+    pub answer: Answer,
+    /// From the time of the attempt on.
+    pub after: Option<Duration>,
+}
+
+/// Posts once, for receivers that read more in an answer than its verdict. Without an answer the outcome is clear.
+pub async fn ask(client: &Client, post: &Post<'_>) -> Result<Reply, Delivery> {
+    let mut headers = post.headers.clone();
+    headers
+        .entry(CONTENT_TYPE)
+        .or_insert(HeaderValue::from_static("application/json"));
     let request = client
         .post(post.address.parsed.0.clone())
-        .headers(post.headers.clone())
-        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .headers(headers)
         .body(post.body.clone());
     let response = match request.send().await {
         Ok(response) => response,
-        Err(error) => return unanswered(&error.without_url(), &post),
+        Err(error) => return Err(unanswered(&error.without_url(), post)),
     };
     let after = response
         .headers()
@@ -208,15 +228,12 @@ pub async fn post(client: &Client, post: Post<'_>, judge: fn(&Answer) -> Verdict
         .and_then(|value| outbound::retry_after(value, post.now));
     let answer = read(response).await;
     let after = after.max(answer.retry_after());
-    deliver(judge(&answer), &answer, after, &post)
+    Ok(Reply { answer, after })
 }
 
-fn deliver(
-    verdict: Verdict,
-    answer: &Answer,
-    after: Option<Duration>,
-    post: &Post<'_>,
-) -> Delivery {
+/// What follows from a verdict.
+pub fn deliver(verdict: Verdict, reply: &Reply, post: &Post<'_>) -> Delivery {
+    let Reply { answer, after } = reply;
     let error = || describe(answer, post);
     match verdict {
         Verdict::Delivered => Delivery::Delivered,
@@ -225,7 +242,7 @@ fn deliver(
         ),
         Verdict::Retry => Delivery::Retry {
             error: error(),
-            after,
+            after: *after,
             // A gateway that gave up waiting may have passed the message on; so may who began to answer well.
             is_ambiguous: matches!(answer.status, 200..=299 | 502 | 504),
             schedule: Schedule::Common,
@@ -342,7 +359,7 @@ mod tests {
             is_whole: true,
         };
         let after = after.map(Duration::from_secs);
-        deliver(verdict, &answer, after, &post_to(&address()))
+        deliver(verdict, &Reply { answer, after }, &post_to(&address()))
     }
 
     #[test]

@@ -170,5 +170,6 @@ pub(crate) fn with_envelope<T>(facts: &[Fact], test: impl FnOnce(Envelope<'_>) -
         is_replay: false,
         links: &links,
         recipient: Some("cfo@example.com"),
+        thread: None,
     })
 }

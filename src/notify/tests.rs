@@ -1,26 +1,31 @@
 //! What holds for all receivers: words by reason, whole payloads, sizes, and names that are up to something.
 
+use std::fs;
+use std::path::Path;
+
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::domain::alert::EndedBy;
 use crate::domain::money::Usd;
-use crate::domain::notification::{Fact, Reason, Reconciled};
+use crate::domain::notification::{Fact, Reason, Reconciled, Thread};
 use crate::domain::rule::{Gap, Severity, Watch};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::notify::envelope::Envelope;
 use crate::notify::samples::{
     at, contributor, fact, many, named, of_a_gap, of_a_key, of_a_person, usd, with_envelope,
 };
-use crate::notify::{console, email, message, slack, webhook};
+use crate::notify::{console, email, message, slack, slack_api, webhook};
 
 #[path = "../../tests/fakes/slack_rules.rs"]
 mod slack_rules;
 
+mod by_program;
 mod pagerduty_teams_discord;
 
 mod over_http;
+mod over_slack_api;
 mod over_smtp;
 
 #[track_caller]
@@ -343,6 +348,75 @@ fn payloads_about_a_key_a_person_and_a_gap() {
             insta::assert_snapshot!(format!("console_{what}"), console::payload(&envelope));
         });
     }
+}
+
+#[test]
+fn payloads_of_a_thread() {
+    let thread = Thread {
+        channel: "C0FINOPS1".to_owned(),
+        ts: "1795525500.000001".to_owned(),
+    };
+    with_envelope(&[fact(Reason::Escalated)], |envelope| {
+        let (first, step, newest) = (
+            slack_api::first(&envelope, "#finops"),
+            slack_api::step(&envelope, &thread),
+            slack_api::newest(&envelope, &thread),
+        );
+        insta::assert_snapshot!("slack_api_step", pretty(&step));
+        let webhook = slack::payload(&envelope);
+        for (payload, own) in [
+            (&first, &["channel"][..]),
+            (&step, &["channel", "reply_broadcast", "thread_ts"]),
+            (&newest, &["channel", "ts"]),
+        ] {
+            assert_eq!(slack_rules::complaint(payload), None);
+            let members = payload.as_object().unwrap().iter();
+            let (same, more): (Vec<_>, Vec<_>) =
+                members.partition(|(key, value)| webhook[key.as_str()] == **value);
+            let more: Vec<&str> = more.into_iter().map(|(key, _)| key.as_str()).collect();
+            assert_eq!((same.len(), more.as_slice()), (5, own));
+        }
+        assert_eq!(first["channel"], "#finops");
+        assert_eq!(
+            (&newest["channel"], &newest["ts"]),
+            (&step["channel"], &step["thread_ts"])
+        );
+    });
+    with_envelope(&[fact(Reason::Resolved)], |envelope| {
+        let step = slack_api::step(&envelope, &thread);
+        assert_eq!(step["reply_broadcast"], Value::Null);
+    });
+}
+
+/// Two workspaces over one rule without labels; the name of one must be quoted in JSON, and the other is over.
+fn sample_of_a_webhook() -> Vec<Fact> {
+    let mut quoted = fact(Reason::First);
+    quoted.labels.clear();
+    quoted.subject_name = "Search \"beta\"".to_owned();
+    for part in &mut quoted.top {
+        part.workspace = quoted.subject_name.clone();
+    }
+    let mut over = fact(Reason::Resolved);
+    over.identity.slot.subject = Subject::new(SubjectKind::Workspace, "workspace_02");
+    over.subject_name = "Sales".to_owned();
+    over.labels.clear();
+    for part in &mut over.top {
+        part.workspace = over.subject_name.clone();
+    }
+    vec![quoted, over]
+}
+
+#[test]
+fn templates_are_checked_with_what_a_webhook_really_posts() {
+    let file = "src/config/webhook_sample.json";
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let posted = with_envelope(&sample_of_a_webhook(), |envelope| {
+        pretty(&webhook::payload(&envelope, envelope.facts))
+    });
+    assert!(
+        text == format!("{posted}\n"),
+        "{file} is to hold:\n{posted}"
+    );
 }
 
 /// Two rules, one alert that is over, and so many that some have no line.

@@ -1,13 +1,14 @@
 //! The webhook: JSON in the shape of Alertmanager's (version 4), signed by Standard Webhooks.
 //!
 //! Receivers may hold state, so no alert is ever left out: a message with more alerts than one post should carry goes
-//! out as several posts, each with an id of its own that is the same on every retry.
+//! out as several posts, each with an id of its own that is the same on every retry. A template makes another body of the
+//! same facts.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use reqwest::Client;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use crate::domain::ids::ModelName;
@@ -23,19 +24,21 @@ use crate::notify::signature::{self, SigningKey};
 use crate::notify::story;
 use crate::notify::words;
 use crate::secret::Secret;
+use crate::template::{Template, TemplateError};
 
 /// Alerts in one post: well below what receivers and the proxies before them take (a megabyte, often).
 pub const MAX_ALERTS: usize = 100;
+/// The same where a template makes the body: it may put everything into it, and its length is limited.
+const MAX_ALERTS_OF_A_TEMPLATE: usize = 25;
 /// Characters of a label's value.
 const MAX_LABEL: usize = 1024;
 /// How Alertmanager writes that something has not ended.
 const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
 /// Set by us or by HTTP itself.
-const RESERVED: [&str; 9] = [
+const RESERVED: [&str; 8] = [
     "webhook-id",
     "webhook-timestamp",
     "webhook-signature",
-    "content-type",
     "content-length",
     "transfer-encoding",
     "connection",
@@ -52,6 +55,8 @@ pub struct Settings {
     pub signing_secrets: Vec<Secret>,
     /// Sent along, as `Authorization` is.
     pub headers: Vec<(String, Secret)>,
+    /// What makes the body instead.
+    pub template: Option<Template>,
 }
 
 /// A webhook.
@@ -62,6 +67,7 @@ pub struct Webhook {
     keys: Vec<SigningKey>,
     headers: HeaderMap,
     secrets: Vec<Secret>,
+    template: Option<Template>,
 }
 
 impl Webhook {
@@ -77,6 +83,11 @@ impl Webhook {
             })
             .collect::<Result<_, _>>()?;
         let headers = headers(&settings.headers)?;
+        if settings.template.is_none() && headers.contains_key(CONTENT_TYPE) {
+            return Err(SettingsError::ReservedHeader {
+                name: CONTENT_TYPE.to_string(),
+            });
+        }
         let values = settings.headers.into_iter().map(|(_, value)| value);
         let secrets = settings.signing_secrets.into_iter().chain(values).collect();
         Ok(Webhook {
@@ -85,6 +96,7 @@ impl Webhook {
             keys,
             headers,
             secrets,
+            template: settings.template,
         })
     }
 
@@ -93,20 +105,35 @@ impl Webhook {
         let mut settings = vec!["webhook", self.address.secret().expose()];
         settings.extend(self.headers.keys().map(HeaderName::as_str));
         settings.extend(self.secrets.iter().map(Secret::expose));
+        settings.extend(self.template.iter().map(Template::text));
         settings
     }
 
     /// Sends once: all posts of the message, up to the first that fails.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
-        for (place, facts) in envelope.facts.chunks(MAX_ALERTS).enumerate() {
+        let n_alerts = match self.template {
+            Some(_) => MAX_ALERTS_OF_A_TEMPLATE,
+            None => MAX_ALERTS,
+        };
+        for (place, facts) in envelope.facts.chunks(n_alerts).enumerate() {
             let id = part_id(envelope.id, place);
-            let body = payload(envelope, facts).to_string().into_bytes();
-            let delivery = self.post(&id, body, envelope.now).await;
+            let body = match self.body(&payload(envelope, facts)) {
+                Ok(body) => body,
+                Err(error) => return Delivery::drop_message(unfilled(&error)),
+            };
+            let delivery = self.post(&id, body.into_bytes(), envelope.now).await;
             if delivery != Delivery::Delivered {
                 return delivery;
             }
         }
         Delivery::Delivered
+    }
+
+    fn body(&self, payload: &Value) -> Result<String, TemplateError> {
+        match &self.template {
+            Some(template) => template.render(payload),
+            None => Ok(payload.to_string()),
+        }
     }
 
     async fn post(&self, id: &str, body: Vec<u8>, now: Timestamp) -> Delivery {
@@ -134,6 +161,11 @@ impl Webhook {
         };
         post::post(&self.client, post, judge).await
     }
+}
+
+fn unfilled(error: &TemplateError) -> String {
+    let error = words::line(&error.to_string());
+    format!("the template cannot be filled in: {error}")
 }
 
 /// The first post has the message's own id.
@@ -473,7 +505,7 @@ mod tests {
         let refused = |name: &str, value: &str| {
             headers(&[(name.to_owned(), secret(value))]).map_err(|error| error.to_string())
         };
-        for name in ["Webhook-Id", "webhook-signature", "Content-Type", "host"] {
+        for name in ["Webhook-Id", "webhook-signature", "Content-Length", "host"] {
             let expected = format!("header `{name}` is set by spendwatch itself");
             assert_eq!(refused(name, "x"), Err(expected));
         }

@@ -27,6 +27,8 @@ pub mod recording;
 
 pub mod directory;
 pub mod engine;
+mod threads;
+
 pub mod retention;
 
 pub mod alerts;

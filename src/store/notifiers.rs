@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use crate::domain::ids::NotifierName;
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
+use crate::store::threads;
 use crate::store::values::At;
 
 /// The receiver is at fault, and nothing is sent but a probe now and then.
@@ -92,6 +93,7 @@ impl Store {
                      failures_in_row = 0, settings_mark = excluded.settings_mark",
             )?
             .execute(params![name.as_str(), mark])?;
+            threads::forget(tx, &name)?;
             // What had no attempt yet still waits for its group.
             tx.prepare_cached(
                 "UPDATE outbox SET next_attempt = ?2

@@ -9,11 +9,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::domain::ids::NotifierName;
-use crate::domain::notification::{Fact, fold};
+use crate::domain::notification::{Fact, Thread, fold};
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
 use crate::store::facts::{facts_from_json, facts_to_json};
 use crate::store::notifiers::{NotifierState, save_state};
+use crate::store::threads;
 use crate::store::values::At;
 
 /// At most so many messages are folded into one.
@@ -55,6 +56,8 @@ pub struct Claimed {
     pub n_ambiguous: u32,
     /// It was a dead letter and a person sent it again.
     pub is_replay: bool,
+    /// Where an earlier message about the same alert stands; `None` for a message about several.
+    pub thread: Option<Thread>,
 }
 
 /// What came of an attempt.
@@ -62,6 +65,11 @@ pub struct Claimed {
 pub enum Outcome {
     /// The receiver has it.
     Delivered,
+    /// The receiver has it, and shows it as the first message of a thread.
+    Posted {
+        /// Where.
+        thread: Thread,
+    },
     /// It is tried again.
     Retry {
         /// Not before.
@@ -95,7 +103,7 @@ impl Store {
         self.write("claim", move |tx| {
             let rows = waiting(tx, &notifier)?;
             match choose(&rows, now) {
-                Some((first, folded)) => claim_rows(tx, first, &folded, now).map(Some),
+                Some((first, folded)) => claim_rows(tx, &notifier, first, &folded, now).map(Some),
                 None => Ok(None),
             }
         })
@@ -113,16 +121,20 @@ impl Store {
     ) -> Result<(), StoreError> {
         let id = id.to_owned();
         self.write("finish", move |tx| {
-            let notifier: Option<String> = tx
-                .prepare_cached("SELECT notifier FROM outbox WHERE id = ?1")?
-                .query_row([&id], |row| row.get(0))
+            let row: Option<(String, i64)> = tx
+                .prepare_cached("SELECT notifier, position FROM outbox WHERE id = ?1")?
+                .query_row([&id], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
-            let Some(notifier) = notifier else {
+            let Some((notifier, position)) = row else {
                 return Err(Cause::Unknown(format!("message `{id}`")));
             };
-            save_state(tx, &NotifierName::new(notifier), &state)?;
+            let notifier = NotifierName::new(notifier);
+            save_state(tx, &notifier, &state)?;
+            if let Outcome::Posted { thread } = &outcome {
+                threads::save(tx, &notifier, &facts_of(tx, position)?, thread, now)?;
+            }
             match &outcome {
-                Outcome::Delivered => tx.execute(
+                Outcome::Delivered | Outcome::Posted { .. } => tx.execute(
                     "UPDATE outbox SET state = 'delivered', finished_at = ?2, last_error = NULL
                      WHERE id = ?1 AND state IN ('waiting', 'dead')",
                     params![id, At(now)],
@@ -324,6 +336,7 @@ fn waiting(db: &Connection, notifier: &NotifierName) -> Result<Vec<Waiting>, Cau
 /// Folds, freezes and counts the attempt, all before anything is sent.
 fn claim_rows(
     tx: &Transaction<'_>,
+    notifier: &NotifierName,
     first: &Waiting,
     folded: &[&Waiting],
     now: Timestamp,
@@ -354,6 +367,7 @@ fn claim_rows(
     tx.prepare_cached("UPDATE outbox SET n_attempts = n_attempts + 1 WHERE position = ?1")?
         .execute([first.position])?;
     let facts = facts_of(tx, first.position)?;
+    let thread = threads::find(tx, notifier, &facts)?;
     let claimed = tx
         .prepare_cached(
             "SELECT created_at, n_attempts, is_replay, n_ambiguous FROM outbox WHERE position = ?1",
@@ -363,6 +377,7 @@ fn claim_rows(
                 id,
                 recipient: first.recipient.clone(),
                 facts,
+                thread,
                 created_at: row.get::<_, At>(0)?.0,
                 n_attempts: row.get(1)?,
                 is_replay: row.get(2)?,
@@ -403,14 +418,24 @@ mod tests {
         recipient: Option<&str>,
         facts: &[(&str, u64, Reason)],
     ) {
+        let facts = facts
+            .iter()
+            .map(|(workspace, sequence, reason)| fact(workspace, *sequence, *reason));
+        tell_facts(store, id, minute, recipient, facts.collect()).await;
+    }
+
+    async fn tell_facts(
+        store: &Store,
+        id: &str,
+        minute: i64,
+        recipient: Option<&str>,
+        facts: Vec<Fact>,
+    ) {
         let message = NewMessage {
             id: id.to_owned(),
             notifier: "slack".into(),
             recipient: recipient.map(str::to_owned),
-            facts: facts
-                .iter()
-                .map(|(workspace, sequence, reason)| fact(workspace, *sequence, *reason))
-                .collect(),
+            facts,
             not_before: at(minute + 1),
             expires: at(minute + 1000),
         };
@@ -454,6 +479,55 @@ mod tests {
         });
         assert_eq!(shown, expected);
         claimed
+    }
+
+    fn posted(ts: &str) -> Outcome {
+        let thread = Thread {
+            channel: "C1".to_owned(),
+            ts: ts.to_owned(),
+        };
+        Outcome::Posted { thread }
+    }
+
+    /// Claims in a minute; gives the id of the message in whose thread it belongs.
+    async fn claim_thread(store: &Store, minute: i64) -> Option<String> {
+        let claimed = claim(store, minute).await.unwrap();
+        claimed.thread.map(|thread| thread.ts)
+    }
+
+    #[tokio::test]
+    async fn where_a_message_stands_is_kept_for_the_alert_that_it_is_about() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        assert_eq!(claim_thread(&store, 5).await, None);
+        finish(&store, "one", posted("1.1")).await;
+        tell(&store, "two", 1, &[("a", 2, Escalated)]).await;
+        assert_eq!(claim_thread(&store, 5).await.as_deref(), Some("1.1"));
+        finish(&store, "two", posted("2.2")).await;
+        tell(&store, "three", 2, &[("a", 3, Escalated), ("b", 1, First)]).await;
+        assert_eq!(claim_thread(&store, 5).await, None, "it is about several");
+        finish(&store, "three", posted("3.3")).await;
+        tell(&store, "four", 3, &[("b", 2, Resolved)]).await;
+        assert_eq!(
+            claim_thread(&store, 5).await,
+            None,
+            "it was never told alone"
+        );
+        finish(&store, "four", Outcome::Delivered).await;
+        tell(&store, "five", 4, &[("a", 4, Resolved)]).await;
+        assert_eq!(claim_thread(&store, 9).await.as_deref(), Some("2.2"));
+        finish(&store, "five", Outcome::Delivered).await;
+        let mut again = fact("a", 1, First);
+        again.identity.started_at = at(7);
+        tell_facts(&store, "six", 7, None, vec![again]).await;
+        assert_eq!(claim_thread(&store, 9).await, None, "it fires anew");
+        finish(&store, "six", Outcome::Delivered).await;
+        store
+            .renew_notifier(&"slack".into(), "mark".to_owned(), at(8))
+            .await
+            .unwrap();
+        tell(&store, "seven", 8, &[("a", 5, Escalated)]).await;
+        assert_eq!(claim_thread(&store, 99).await, None, "other settings");
     }
 
     async fn finish(store: &Store, id: &str, outcome: Outcome) {

@@ -13,6 +13,7 @@ use crate::domain::usage::{Granularity, Part};
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
 use crate::store::names::{self, StoredPart};
+use crate::store::threads;
 use crate::store::values::{At, granularity_number, kind_number};
 
 /// So many parts are cut in one transaction, so that other writes need not wait long.
@@ -76,7 +77,8 @@ impl Store {
                 "DELETE FROM alerts WHERE phase = 'resolved' AND ended_at < ?1 AND period_end < ?1",
                 [At(finished_before)],
             )?;
-            Ok(n_finished + n_dead + n_alerts)
+            let n_threads = threads::drop_older(tx, finished_before)?;
+            Ok(n_finished + n_dead + n_alerts + n_threads)
         })
         .await
     }
@@ -198,7 +200,7 @@ mod tests {
     use super::*;
     use crate::domain::alert::{EndedBy, State};
     use crate::domain::change::{Recorded, RowChange};
-    use crate::domain::notification::Reason;
+    use crate::domain::notification::{Reason, Thread};
     use crate::domain::span::HourSpan;
     use crate::store::decisions::Commit;
     use crate::store::notifiers::NotifierState;
@@ -317,6 +319,49 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(again, Dropped::default());
+    }
+
+    #[tokio::test]
+    async fn a_thread_goes_when_its_alert_and_its_messages_are_gone() {
+        let store = store().await;
+        let message = NewMessage {
+            id: "one".to_owned(),
+            notifier: "slack".into(),
+            recipient: None,
+            facts: vec![fact("over", 1, Reason::First)],
+            not_before: at(1),
+            expires: at(9000),
+        };
+        let mut over = alert("over", 2);
+        over.state = State::Ended {
+            by: EndedBy::Cleared,
+            at: at(2),
+            line: over.line().clone(),
+        };
+        let end = over.span.end;
+        let commit = Commit {
+            alerts: vec![over],
+            messages: vec![message],
+            engine: engine(1),
+            at: at(1),
+        };
+        let organization = ORGANIZATION.into();
+        store.commit_decision(&organization, commit).await.unwrap();
+        let thread = Thread {
+            channel: "C1".to_owned(),
+            ts: "1.1".to_owned(),
+        };
+        let well = NotifierState::default();
+        let posted = Outcome::Posted { thread };
+        store.finish("one", posted, well, at(3)).await.unwrap();
+        let long_after = end + SignedDuration::from_secs(1);
+        assert_eq!(
+            store.drop_history(at(4), at(3)).await.unwrap(),
+            1,
+            "the message"
+        );
+        let n_dropped = store.drop_history(long_after, at(3)).await.unwrap();
+        assert_eq!(n_dropped, 2, "the alert and its thread");
     }
 
     #[tokio::test]

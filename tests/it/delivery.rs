@@ -561,6 +561,7 @@ async fn an_attempt_that_hangs_beyond_the_limit_is_left_and_made_again() {
             url,
             signing_secrets: Vec::new(),
             headers: Vec::new(),
+            template: None,
         };
         Notifier::Webhook(webhook::Webhook::new(client, settings).unwrap())
     };

@@ -92,6 +92,7 @@ async fn send(email: &Email, recipient: &str, facts: &[Fact]) -> Delivery {
         is_replay: false,
         links: &Links::default(),
         recipient: Some(recipient),
+        thread: None,
     };
     email.send(&envelope).await
 }

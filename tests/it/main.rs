@@ -15,6 +15,10 @@ mod office;
 mod program;
 #[path = "../fakes/receiver.rs"]
 mod receiver;
+#[path = "../fakes/slack_rules.rs"]
+mod slack_rules;
+#[path = "../fakes/slack_api.rs"]
+mod slack_server;
 
 mod alerts;
 mod cli;
@@ -38,3 +42,4 @@ mod service;
 mod service_review;
 mod simulator;
 mod storm;
+mod threads;

@@ -143,7 +143,7 @@ pub fn fact(name: &str, sequence: u64, reason: Reason, now: Timestamp) -> Fact {
                 subject: Subject::new(SubjectKind::Workspace, name),
                 period: Some("2026-11".into()),
             },
-            started_at: now,
+            started_at: at("2026-11-24T12:00:00Z"),
         },
         sequence,
         reason,
@@ -200,6 +200,7 @@ pub fn webhook(url: &str) -> Notifier {
         url: secret(url),
         signing_secrets: Vec::new(),
         headers: Vec::new(),
+        template: None,
     };
     Notifier::Webhook(Webhook::new(client(url), settings).unwrap())
 }

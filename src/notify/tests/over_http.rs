@@ -15,6 +15,7 @@ use crate::notify::webhook::{self, Webhook};
 use crate::notify::{Notifier, post};
 use crate::outbound::{self, Outbound};
 use crate::secret::Secret;
+use crate::template::Template;
 use receiver::{Answer, Receiver};
 
 #[path = "../../../tests/fakes/receiver.rs"]
@@ -34,10 +35,18 @@ fn slack(url: &str) -> Notifier {
 }
 
 fn webhook(url: &str) -> Notifier {
+    webhook_with(url, &[("Authorization", "Bearer canary-0002")], None)
+}
+
+fn webhook_with(url: &str, headers: &[(&str, &str)], template: Option<&str>) -> Notifier {
+    let headers = headers.iter();
     let settings = webhook::Settings {
         url: secret(url),
         signing_secrets: vec![secret(SIGNING_SECRET)],
-        headers: vec![("Authorization".to_owned(), secret("Bearer canary-0002"))],
+        headers: headers
+            .map(|(name, value)| ((*name).to_owned(), secret(value)))
+            .collect(),
+        template: template.map(|text| Template::new(text).unwrap()),
     };
     Notifier::Webhook(Webhook::new(post::client(&settings.url).unwrap(), settings).unwrap())
 }
@@ -53,6 +62,7 @@ async fn send(notifier: &Notifier, facts: &[Fact]) -> Delivery {
         is_replay: false,
         links: &Links::default(),
         recipient: None,
+        thread: None,
     };
     notifier.send(&envelope).await
 }
@@ -202,6 +212,103 @@ async fn the_webhook_is_signed_and_keeps_its_id() {
         n_alerts += body["alerts"].as_array().unwrap().len();
     }
     assert_eq!(n_alerts, 250);
+}
+
+/// The body of each post, which must be signed as it came.
+fn signed_bodies(posts: &[receiver::Post]) -> Vec<String> {
+    let oracle = standardwebhooks::Webhook::new(SIGNING_SECRET).unwrap();
+    let body = |post: &receiver::Post| {
+        let header = |name: &str| post.headers[name].to_str().unwrap();
+        let timestamp = header("webhook-timestamp").parse().unwrap();
+        let signature = oracle.sign(header("webhook-id"), timestamp, &post.body);
+        assert_eq!(header("webhook-signature"), signature.unwrap());
+        String::from_utf8(post.body.to_vec()).unwrap()
+    };
+    posts.iter().map(body).collect()
+}
+
+#[tokio::test]
+async fn a_template_makes_the_body_that_is_signed() {
+    let receiver = Receiver::start(|_| None).await;
+    let text =
+        "{\"text\": {{ alerts[0].annotations.summary | tojson }}, \"n\": {{ alerts | length }}}";
+    let webhook = webhook_with(&receiver.url, &[], Some(text));
+    let mut hostile = named("x\", \"n\": 7}\r\n");
+    hostile.zone_name = "UTC".to_owned();
+    assert_eq!(send(&webhook, &[hostile]).await, Delivery::Delivered);
+    assert_eq!(send(&webhook, &many(60)).await, Delivery::Delivered);
+    let posts = receiver.posts();
+    let bodies = signed_bodies(&posts);
+    let told: Value = serde_json::from_str(&bodies[0]).unwrap();
+    assert_eq!(told["n"], 1);
+    assert!(
+        told["text"].as_str().unwrap().contains("x\", \"n\": 7}"),
+        "{told}"
+    );
+    let counts: Vec<u64> = bodies[1..]
+        .iter()
+        .map(|body| {
+            serde_json::from_str::<Value>(body).unwrap()["n"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(counts, [25, 25, 10]);
+    let id = |post: &receiver::Post| post.headers["webhook-id"].to_str().unwrap().to_owned();
+    let ids: Vec<String> = posts.iter().map(id).collect();
+    assert_eq!(
+        ids,
+        ["id-000001", "id-000001", "id-000001-2", "id-000001-3"]
+    );
+    for post in posts {
+        let types: Vec<_> = post.headers.get_all("content-type").iter().collect();
+        assert_eq!(types, ["application/json"]);
+    }
+}
+
+#[tokio::test]
+async fn a_header_names_another_type_for_a_template_alone() {
+    let receiver = Receiver::start(|_| None).await;
+    let header = ("Content-Type", "text/plain; charset=utf-8");
+    let text = "{{ status }}: {{ alerts[0].labels.workspace }}";
+    let webhook = webhook_with(&receiver.url, &[header], Some(text));
+    // The fake reads JSON alone, and says so.
+    assert!(matches!(send_one(&webhook).await, Delivery::Drop { .. }));
+    let posts = receiver.posts();
+    assert_eq!(signed_bodies(&posts), ["firing: Search"]);
+    let types: Vec<_> = posts[0].headers.get_all("content-type").iter().collect();
+    assert_eq!(types, ["text/plain; charset=utf-8"]);
+    let settings = webhook::Settings {
+        url: secret(&receiver.url),
+        signing_secrets: Vec::new(),
+        headers: vec![(header.0.to_owned(), secret(header.1))],
+        template: None,
+    };
+    let refused = Webhook::new(post::client(&settings.url).unwrap(), settings).unwrap_err();
+    let expected = "header `content-type` is set by spendwatch itself";
+    assert_eq!(refused.to_string(), expected);
+}
+
+#[tokio::test]
+async fn a_template_that_cannot_be_filled_in_drops_the_message() {
+    let receiver = Receiver::start(|_| None).await;
+    for (text, expected) in [
+        (
+            "{{ alerts[0].labels.model }}",
+            "undefined value: `alerts[0].labels.model` is undefined (in its line 1); what only some messages \
+             have goes in by `default`",
+        ),
+        ("{{ 'x' * 300000 }}", "it makes more than 262144 bytes"),
+        (
+            "\n{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+            "it takes too many steps (in its line 2)",
+        ),
+    ] {
+        let webhook = webhook_with(&receiver.url, &[], Some(text));
+        let expected = format!("the template cannot be filled in: {expected}");
+        assert_eq!(send_one(&webhook).await, Delivery::drop_message(expected));
+    }
+    assert!(receiver.posts().is_empty());
 }
 
 #[tokio::test]

@@ -51,6 +51,7 @@ async fn send(notifier: &Notifier, recipient: &str) -> Delivery {
         is_replay: false,
         links: &Links::default(),
         recipient: Some(recipient),
+        thread: None,
     };
     notifier.send(&envelope).await
 }
@@ -220,7 +221,7 @@ async fn case_26_a_lost_answer_to_the_final_dot_repeats_the_message_id() {
 #[track_caller]
 fn outcome(delivery: &Delivery) -> &'static str {
     match delivery {
-        Delivery::Delivered => "delivered",
+        Delivery::Delivered | Delivery::Posted { .. } => "delivered",
         Delivery::Retry {
             schedule: Schedule::Common,
             ..

@@ -1,0 +1,226 @@
+//! The command receiver with real programs.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command as Process;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+
+use crate::domain::notification::{Fact, Reason};
+use crate::notify::Notifier;
+use crate::notify::command::{Command, Settings};
+use crate::notify::envelope::{Envelope, Links};
+use crate::notify::outcome::Delivery;
+use crate::notify::samples::{at, fact, many};
+use crate::notify::webhook;
+
+fn command(words: &[&str], timeout: Duration) -> Notifier {
+    let path = ("PATH".to_owned(), "/usr/bin:/bin".to_owned());
+    let settings = Settings {
+        words: words.iter().map(|word| (*word).to_owned()).collect(),
+        timeout,
+        environment: vec![path],
+    };
+    Notifier::Command(Command::new(settings).unwrap())
+}
+
+/// A script of the shell, and its first argument.
+fn script(text: &str, argument: &Path) -> Notifier {
+    let argument = argument.to_str().unwrap();
+    command(&["sh", "-c", text, argument], Duration::from_mins(1))
+}
+
+async fn send(notifier: &Notifier, facts: &[Fact]) -> Delivery {
+    notifier.send(&envelope(facts, &Links::default())).await
+}
+
+fn envelope<'a>(facts: &'a [Fact], links: &'a Links) -> Envelope<'a> {
+    static NAME: std::sync::LazyLock<crate::domain::ids::NotifierName> =
+        std::sync::LazyLock::new(|| "program".into());
+    Envelope {
+        id: "id-000001",
+        notifier: &NAME,
+        facts,
+        created_at: at("2026-11-24T13:05:00Z"),
+        now: at("2026-11-24T13:05:00Z"),
+        n_attempts: 0,
+        is_replay: false,
+        links,
+        recipient: None,
+        thread: None,
+    }
+}
+
+#[track_caller]
+fn is_ambiguous(delivery: &Delivery, expected: &str) {
+    assert!(
+        matches!(delivery, Delivery::Retry { is_ambiguous: true, error, .. } if error == expected),
+        "{delivery:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_program_gets_the_whole_message_and_a_clean_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, variables) = (folder.path().join("input"), folder.path().join("variables"));
+    let facts = many(250);
+    let sent = send(&script("cat > \"$0\"", &input), &facts).await;
+    assert_eq!(sent, Delivery::Delivered);
+    let got: Value = serde_json::from_slice(&fs::read(input).unwrap()).unwrap();
+    let links = Links::default();
+    assert_eq!(got, webhook::payload(&envelope(&facts, &links), &facts));
+    assert_eq!(got["alerts"].as_array().map(Vec::len), Some(250));
+
+    let sent = send(&script("env > \"$0\"", &variables), &facts).await;
+    assert_eq!(sent, Delivery::Delivered);
+    let text = fs::read_to_string(variables).unwrap();
+    let of_the_shell = ["PWD=", "OLDPWD=", "SHLVL=", "_="];
+    let mut variables: Vec<&str> = text
+        .lines()
+        .filter(|line| !of_the_shell.iter().any(|name| line.starts_with(name)))
+        .collect();
+    variables.sort_unstable();
+    assert_eq!(
+        variables,
+        ["PATH=/usr/bin:/bin", "SPENDWATCH_MESSAGE_ID=id-000001"]
+    );
+}
+
+#[tokio::test]
+async fn the_exit_code_is_the_answer() {
+    let facts = [fact(Reason::First)];
+    for (code, expected) in [
+        (0, Delivery::Delivered),
+        (75, Delivery::retry("ended with exit status: 75: why")),
+        (77, Delivery::park("ended with exit status: 77: why")),
+        (78, Delivery::park("ended with exit status: 78: why")),
+        (126, Delivery::park("ended with exit status: 126: why")),
+        (127, Delivery::park("ended with exit status: 127: why")),
+        (1, Delivery::drop_message("ended with exit status: 1: why")),
+        (
+            65,
+            Delivery::drop_message("ended with exit status: 65: why"),
+        ),
+        (
+            255,
+            Delivery::drop_message("ended with exit status: 255: why"),
+        ),
+    ] {
+        let program = script(
+            "cat > /dev/null; echo why >&2; exit $0",
+            Path::new(&code.to_string()),
+        );
+        assert_eq!(send(&program, &facts).await, expected, "{code}");
+    }
+    let killed = send(&script("kill -9 $$", Path::new("x")), &facts).await;
+    is_ambiguous(&killed, "ended with signal: 9 (SIGKILL)");
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_run_parks() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("text");
+    fs::write(&text, "no program").unwrap();
+    for (program, why) in [
+        ("/no/such/program", "No such file or directory (os error 2)"),
+        (text.to_str().unwrap(), "Permission denied (os error 13)"),
+    ] {
+        let sent = send(
+            &command(&[program], Duration::from_secs(10)),
+            &[fact(Reason::First)],
+        )
+        .await;
+        assert_eq!(
+            sent,
+            Delivery::park(format!("the program cannot be run: {why}"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_reads_nothing_or_closes_early_may_succeed() {
+    let facts = many(300);
+    for text in ["exit 0", "exec 0<&-; exit 0", "head -c 10 > /dev/null"] {
+        let sent = send(&script(text, Path::new("x")), &facts).await;
+        assert_eq!(sent, Delivery::Delivered, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn who_says_much_is_held_up_by_nothing_and_quoted_in_short() {
+    let text = "yes 'out' | head -c 3000000; printf 'a\\033[31m\\000b\\n' >&2; yes err | head -c 3000000 >&2; exit 1";
+    let sent = send(&script(text, Path::new("x")), &[fact(Reason::First)]).await;
+    let error = sent.error().unwrap();
+    let (head, said) = error.split_once(": 1: ").unwrap();
+    assert_eq!(head, "ended with exit status");
+    assert!(
+        said.starts_with("a [31m b err err") && said.ends_with('…'),
+        "{said}"
+    );
+    assert_eq!(said.chars().count(), 201);
+    assert!(!error.contains(char::is_control));
+}
+
+/// A pipe with a name. Whoever writes into it holds it open; its end is read when nobody is left.
+fn pipe_in(folder: &Path) -> (std::path::PathBuf, pipe::Receiver) {
+    let path = folder.join("pipe");
+    assert!(
+        Process::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let receiver = pipe::OpenOptions::new().open_receiver(&path).unwrap();
+    (path, receiver)
+}
+
+/// Starts another program that lasts, and lasts itself.
+const LASTING: &str = "exec > \"$0\"; sleep 600 & echo ready; echo wait >&2; sleep 600";
+
+#[tokio::test]
+async fn at_the_time_limit_everything_that_it_started_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut pipe) = pipe_in(folder.path());
+    let words = ["sh", "-c", LASTING, path.to_str().unwrap()];
+    let program = command(&words, Duration::from_secs(1));
+    let sent = send(&program, &[fact(Reason::First)]).await;
+    is_ambiguous(&sent, "not done within 1 s, and killed: wait");
+    let mut said = String::new();
+    pipe.read_to_string(&mut said).await.unwrap();
+    assert_eq!(said, "ready\n");
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_given_up_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut pipe) = pipe_in(folder.path());
+    let program = script(LASTING, &path);
+    let attempt = tokio::spawn(async move { send(&program, &[fact(Reason::First)]).await });
+    pipe.readable().await.unwrap();
+    let mut ready = [0; 6];
+    pipe.read_exact(&mut ready).await.unwrap();
+    assert_eq!(&ready, b"ready\n");
+    attempt.abort();
+    assert!(attempt.await.unwrap_err().is_cancelled());
+    let mut rest = String::new();
+    pipe.read_to_string(&mut rest).await.unwrap();
+    assert_eq!(rest, "");
+}
+
+#[tokio::test]
+async fn what_it_leaves_running_is_not_waited_for() {
+    let facts = [fact(Reason::First)];
+    let sent = send(&script("sleep 5 & exit 0", Path::new("x")), &facts).await;
+    assert_eq!(sent, Delivery::Delivered);
+    let sent = send(
+        &script("echo why >&2; sleep 5 & exit 3", Path::new("x")),
+        &facts,
+    )
+    .await;
+    let expected = Delivery::drop_message("ended with exit status: 3: why");
+    assert_eq!(sent, expected);
+}

@@ -1,0 +1,240 @@
+//! Slack by a bot's token, against a server that keeps the channel and refuses what Slack refuses.
+
+use std::time::Duration;
+
+use super::slack_rules;
+use crate::domain::notification::{Fact, Reason, Thread};
+use crate::domain::rule::Severity;
+use crate::notify::envelope::{Envelope, Links};
+use crate::notify::outcome::{Delivery, Schedule};
+use crate::notify::samples::{at, fact, many, named};
+use crate::notify::slack_api::{Settings, SlackApi};
+use crate::notify::{Notifier, post};
+use crate::secret::Secret;
+use slack_server::{SlackServer, TOKEN};
+
+#[path = "../../../tests/fakes/slack_api.rs"]
+mod slack_server;
+
+fn bot(url: &str) -> Notifier {
+    bot_with(url, TOKEN, "#finops")
+}
+
+fn bot_with(url: &str, token: &str, channel: &str) -> Notifier {
+    let settings = Settings {
+        token: Secret::new(token.to_owned()),
+        channel: channel.to_owned(),
+        api_url: url.to_owned(),
+    };
+    let client = post::client(&Secret::new(url.to_owned())).unwrap();
+    Notifier::SlackApi(SlackApi::new(client, settings).unwrap())
+}
+
+async fn send(bot: &Notifier, facts: &[Fact], thread: Option<&Thread>) -> Delivery {
+    send_as(bot, facts, thread, false).await
+}
+
+async fn send_as(
+    bot: &Notifier,
+    facts: &[Fact],
+    thread: Option<&Thread>,
+    is_replay: bool,
+) -> Delivery {
+    let envelope = Envelope {
+        id: "id-000001",
+        notifier: &"finops".into(),
+        facts,
+        created_at: at("2026-11-24T13:05:00Z"),
+        now: at("2026-11-24T13:05:00Z"),
+        n_attempts: 0,
+        is_replay,
+        links: &Links::default(),
+        recipient: None,
+        thread,
+    };
+    bot.send(&envelope).await
+}
+
+#[track_caller]
+fn thread(delivery: Delivery) -> Thread {
+    match delivery {
+        Delivery::Posted { thread } => thread,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What stands in the channel: each message up to its first colon, its place, and whether all see it.
+fn shown(server: &SlackServer) -> Vec<String> {
+    let messages = server.messages();
+    let place = |ts: &str| messages.iter().position(|message| message.ts == ts);
+    let line = |message: &slack_server::Posted| {
+        let (title, _) = message.text.split_once(':').unwrap();
+        let below = message.thread_ts.as_deref().and_then(place);
+        let below = below.map_or(String::new(), |place| format!(" below {place}"));
+        let seen = if message.is_broadcast {
+            " and in the channel"
+        } else {
+            ""
+        };
+        format!("{title}{below}{seen}")
+    };
+    messages.iter().map(line).collect()
+}
+
+fn warning() -> Fact {
+    let mut fact = fact(Reason::First);
+    fact.line.severity = Severity::Warning;
+    fact
+}
+
+#[tokio::test]
+async fn what_is_told_of_one_alert_stays_together() {
+    let server = SlackServer::start().await;
+    let bot = bot(&server.url);
+    let thread = thread(send(&bot, &[warning()], None).await);
+    assert_eq!(thread.channel, "C0FINOPS1");
+    assert_eq!(shown(&server), ["Warning"]);
+    let escalated = [fact(Reason::Escalated)];
+    assert_eq!(
+        send(&bot, &escalated, Some(&thread)).await,
+        Delivery::Delivered
+    );
+    assert_eq!(
+        shown(&server),
+        [
+            "Escalated to critical",
+            "Escalated to critical below 0 and in the channel"
+        ]
+    );
+    let over = [fact(Reason::Resolved)];
+    assert_eq!(send(&bot, &over, Some(&thread)).await, Delivery::Delivered);
+    assert_eq!(
+        shown(&server),
+        [
+            "Resolved",
+            "Escalated to critical below 0 and in the channel",
+            "Resolved below 0"
+        ]
+    );
+    let calls = ["chat.postMessage", "chat.update", "chat.postMessage"];
+    assert_eq!(server.calls()[..3], calls);
+}
+
+#[tokio::test]
+async fn messages_about_several_stand_alone_and_all_are_accepted() {
+    let server = SlackServer::start().await;
+    let bot = bot(&server.url);
+    assert_eq!(send(&bot, &many(300), None).await, Delivery::Delivered);
+    thread(send(&bot, &[named("<!channel> & \"x\"\r\nBcc: a@b")], None).await);
+    assert_eq!(server.messages().len(), 2);
+}
+
+#[tokio::test]
+async fn where_the_first_message_is_gone_a_new_one_is_the_first() {
+    let server = SlackServer::start().await;
+    let bot = bot(&server.url);
+    let first = thread(send(&bot, &[warning()], None).await);
+    server.delete_all();
+    let escalated = [fact(Reason::Escalated)];
+    let second = thread(send(&bot, &escalated, Some(&first)).await);
+    assert_ne!(first, second);
+    assert_eq!(shown(&server), ["Escalated to critical"]);
+    assert_eq!(
+        server.calls(),
+        ["chat.postMessage", "chat.update", "chat.postMessage"]
+    );
+    // Deleted between the two calls.
+    server.answer(200, &[], r#"{"ok":true}"#);
+    server.refuse("thread_not_found");
+    let third = thread(send(&bot, &escalated, Some(&second)).await);
+    assert_ne!(second, third);
+}
+
+#[tokio::test]
+async fn a_first_message_that_cannot_be_changed_holds_up_nothing() {
+    let server = SlackServer::start().await;
+    let bot = bot(&server.url);
+    let first = thread(send(&bot, &[warning()], None).await);
+    server.refuse("edit_window_closed");
+    let sent = send(&bot, &[fact(Reason::Escalated)], Some(&first)).await;
+    assert_eq!(sent, Delivery::Delivered);
+    assert_eq!(
+        shown(&server),
+        [
+            "Warning",
+            "Escalated to critical below 0 and in the channel"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_step_is_not_posted_before_the_first_message_is_up_to_date() {
+    let server = SlackServer::start().await;
+    let bot = bot(&server.url);
+    let first = thread(send(&bot, &[warning()], None).await);
+    server.calls();
+    server.answer(200, &[], "<html>log in</html>");
+    let later = send(&bot, &[fact(Reason::Escalated)], Some(&first)).await;
+    assert!(
+        matches!(
+            later,
+            Delivery::Retry {
+                is_ambiguous: false,
+                ..
+            }
+        ),
+        "{later:?}"
+    );
+    assert_eq!(server.calls(), ["chat.update"]);
+    assert_eq!(shown(&server), ["Warning"]);
+}
+
+#[tokio::test]
+async fn a_replay_is_told_and_is_no_news() {
+    let server = SlackServer::start().await;
+    let bot = bot(&server.url);
+    let first = thread(send(&bot, &[fact(Reason::Resolved)], None).await);
+    let sent = send_as(&bot, &[warning()], Some(&first), true).await;
+    assert_eq!(sent, Delivery::Delivered);
+    assert_eq!(shown(&server), ["Resolved", "Warning below 0"]);
+}
+
+#[tokio::test]
+async fn answers_are_followed_and_no_secret_is_quoted() {
+    let server = SlackServer::start().await;
+    let bot = bot(&server.url);
+    let facts = [warning()];
+    server.answer(
+        429,
+        &[("retry-after", "30")],
+        r#"{"ok":false,"error":"ratelimited"}"#,
+    );
+    let later = Delivery::Retry {
+        error: "answered 429: ratelimited".to_owned(),
+        after: Some(Duration::from_secs(30)),
+        is_ambiguous: false,
+        schedule: Schedule::Common,
+    };
+    assert_eq!(send(&bot, &facts, None).await, later);
+    server.refuse("internal_error");
+    let unclear = send(&bot, &facts, None).await;
+    assert_eq!(unclear, Delivery::ambiguous("answered 200: internal_error"));
+    let body = r#"{"ok":false,"error":"missing_scope","needed":"chat:write","provided":"none"}"#;
+    server.answer(200, &[], body);
+    let parked = Delivery::park("answered 200: missing_scope: needs chat:write");
+    assert_eq!(send(&bot, &facts, None).await, parked);
+    let body = r#"{"ok":false,"error":"invalid_blocks","response_metadata":{"messages":["xoxb-canary-0001 is long"]}}"#;
+    server.answer(200, &[], body);
+    let dropped = Delivery::drop_message("answered 200: invalid_blocks: [redacted] is long");
+    assert_eq!(send(&bot, &facts, None).await, dropped);
+    for (token, channel, word) in [
+        ("xoxb-canary-0002", "#finops", "invalid_auth"),
+        (TOKEN, "#elsewhere", "channel_not_found"),
+    ] {
+        let bot = bot_with(&server.url, token, channel);
+        let parked = Delivery::park(format!("answered 200: {word}"));
+        assert_eq!(send(&bot, &facts, None).await, parked);
+        assert!(!format!("{bot:?}").contains("canary"), "{bot:?}");
+    }
+    assert!(server.messages().is_empty());
+}
