@@ -32,6 +32,7 @@ pub mod rules;
 
 pub mod show;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::config::digests::Digest;
@@ -135,6 +136,11 @@ pub fn read(
     defaults::lay_under_rules(&mut table, &problems);
     let root = Section::root(&table, file, &problems, environment);
     let (notifiers, names) = notifiers::read(&root);
+    let teams = teams::read(&root, &names);
+    let of_teams: BTreeSet<String> = teams
+        .iter()
+        .flat_map(|team| team.notify.iter().map(ToString::to_string))
+        .collect();
     let config = Config {
         file: file.map(Path::to_owned),
         organizations: organizations::read(&root),
@@ -146,8 +152,8 @@ pub fn read(
         privacy: sections::read_privacy(&root),
         log: sections::read_log(&root),
         heartbeat: sections::read_heartbeat(&root),
-        teams: teams::read(&root),
-        rules: rules::read(&root, &names),
+        rules: rules::read(&root, &names, &of_teams),
+        teams,
         digests: digests::read(&root, &names),
         audit: sections::read_audit(&root),
         notifiers: with_default(notifiers),

@@ -1,6 +1,6 @@
 //! `[[rules]]`: what to watch, for whom, against which limit, and whom to tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -31,8 +31,10 @@ const WATCHES: [(&str, Watch); 6] = [
 const MAX_WINDOW: u32 = 31 * 24;
 const LATER_WATCHES: [&str; 4] = ["forecast", "anomaly", "lifecycle", "runway"];
 
-/// Reads the enabled ones. `notifiers` are the names that exist.
-pub fn read(root: &Section<'_>, notifiers: &[String]) -> Vec<Rule> {
+/// Reads the enabled ones. `notifiers` are the names that exist; those of teams hear of everything only where there are no
+/// others.
+pub fn read(root: &Section<'_>, notifiers: &[String], of_teams: &BTreeSet<String>) -> Vec<Rule> {
+    let named = (notifiers, of_teams);
     let mut names: Vec<String> = Vec::new();
     let mut rules = Vec::new();
     for section in root.sections("rules") {
@@ -44,7 +46,7 @@ pub fn read(root: &Section<'_>, notifiers: &[String]) -> Vec<Rule> {
             }
             names.push(name.clone());
         }
-        let rule = read_one(&section, name, notifiers);
+        let rule = read_one(&section, name, named);
         section.finish();
         rules.extend(rule.filter(|_| is_enabled));
     }
@@ -94,7 +96,11 @@ pub fn check_names(root: &Section<'_>, organizations: &[Organization], teams: &[
 
 const NO_KEYS: &str = "asks who used it: the guide dialect tells no usage by API key or person, so the rule has no subject";
 
-fn read_one(section: &Section<'_>, name: Option<String>, notifiers: &[String]) -> Option<Rule> {
+fn read_one(
+    section: &Section<'_>,
+    name: Option<String>,
+    (notifiers, of_teams): (&[String], &BTreeSet<String>),
+) -> Option<Rule> {
     let watch = read_watch(section);
     let subjects = SubjectKind::ALL.map(|kind| (kind.as_str(), kind));
     let for_each = section.word("for_each", &subjects, &[], SubjectKind::Organization);
@@ -115,7 +121,7 @@ fn read_one(section: &Section<'_>, name: Option<String>, notifiers: &[String]) -
     let windows = read_windows(section, watch);
     let inactive = read_inactive(section);
     let labels = read_labels(section);
-    let everyone = || notifiers_or_console(notifiers);
+    let everyone = || everyone(notifiers, of_teams);
     let period = read_period(section, Period::Month);
     let zone = read_zone(section);
     let thresholds = thresholds::read(section, watch, limit.as_ref());
@@ -144,6 +150,7 @@ fn read_one(section: &Section<'_>, name: Option<String>, notifiers: &[String]) -
         keep_firing,
         clear_below,
         repeat_interval,
+        tells_by_default: !section.has("notify") && !of_teams.is_empty(),
         notify,
         labels,
     })
@@ -184,15 +191,21 @@ fn why_not(watch: Watch, for_each: SubjectKind) -> Option<&'static str> {
     }
 }
 
-/// Without any notifier in the file there is the console.
-fn notifiers_or_console(notifiers: &[String]) -> Vec<NotifierName> {
-    if notifiers.is_empty() {
-        vec![NotifierName::new("console")]
-    } else {
-        notifiers
-            .iter()
+/// Whoever is of no team hears of everything. Without any notifier in the file there is the console.
+fn everyone(notifiers: &[String], of_teams: &BTreeSet<String>) -> Vec<NotifierName> {
+    let named = |names: &mut dyn Iterator<Item = &String>| -> Vec<NotifierName> {
+        names
             .map(|name| NotifierName::from(name.as_str()))
             .collect()
+    };
+    if notifiers.is_empty() {
+        return vec![NotifierName::new("console")];
+    }
+    let of_none = named(&mut notifiers.iter().filter(|name| !of_teams.contains(*name)));
+    if of_none.is_empty() {
+        named(&mut notifiers.iter())
+    } else {
+        of_none
     }
 }
 

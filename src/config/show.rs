@@ -140,6 +140,9 @@ impl Page {
         );
         self.set("api_keys", list(team.api_keys.iter().map(Glob::pattern)));
         self.set("workspace_tags", map(&team.workspace_tags));
+        if !team.notify.is_empty() {
+            self.set("notify", list(&team.notify));
+        }
     }
 
     fn rule(&mut self, rule: &Rule) {
@@ -170,7 +173,10 @@ impl Page {
         let repeat = rule.repeat_interval.map(durations::text);
         self.text("repeat_interval", repeat.as_deref().unwrap_or("never"));
         self.set("inactive_during", list(&rule.inactive));
-        self.set("notify", list(&rule.notify));
+        // Who hears of everything makes way for a team's own: named, they would not.
+        if !rule.tells_by_default {
+            self.set("notify", list(&rule.notify));
+        }
         self.set("labels", map(&rule.labels));
     }
 

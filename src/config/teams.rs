@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::config::reader::Section;
-use crate::config::terms::read_globs;
+use crate::config::terms::{read_globs, read_notify};
 use crate::domain::ids::{TeamName, UNASSIGNED};
 use crate::domain::matcher::Team;
 
-/// Reads all of them.
-pub fn read(root: &Section<'_>) -> Vec<Team> {
+/// Reads all of them. `notifiers` are the names that exist.
+pub fn read(root: &Section<'_>, notifiers: &[String]) -> Vec<Team> {
     let mut teams: Vec<Team> = Vec::new();
     for section in root.sections("teams") {
-        let team = read_one(&section);
+        let team = read_one(&section, notifiers);
         section.finish();
         let Some(team) = team else { continue };
         if team.name.as_str() == UNASSIGNED {
@@ -25,7 +25,7 @@ pub fn read(root: &Section<'_>) -> Vec<Team> {
     teams
 }
 
-fn read_one(section: &Section<'_>) -> Option<Team> {
+fn read_one(section: &Section<'_>, notifiers: &[String]) -> Option<Team> {
     let name = section.name("name");
     let workspaces = read_globs(section, "workspaces");
     let api_keys = read_globs(section, "api_keys");
@@ -34,6 +34,7 @@ fn read_one(section: &Section<'_>) -> Option<Team> {
         .into_iter()
         .map(|(tag, text)| (tag, text.value))
         .collect();
+    let notify = read_notify(section, notifiers).unwrap_or_default();
     let name = TeamName::new(name?.value);
     let has_members = ["workspaces", "api_keys", "workspace_tags"]
         .into_iter()
@@ -49,5 +50,6 @@ fn read_one(section: &Section<'_>) -> Option<Team> {
         workspaces,
         api_keys,
         workspace_tags,
+        notify,
     })
 }

@@ -208,6 +208,7 @@ mod tests {
             workspaces: vec![Glob::new("a*").unwrap()],
             api_keys: Vec::new(),
             workspace_tags: BTreeMap::new(),
+            notify: Vec::new(),
         }];
         let naming = Naming {
             organization: &"acme".into(),

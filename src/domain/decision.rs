@@ -18,6 +18,7 @@ use crate::domain::rule::Rule;
 use crate::domain::scope::{Scope, scope};
 use crate::domain::silence::{Labels, Quiet};
 use crate::domain::subject::{Subject, SubjectKind};
+use crate::domain::teams;
 use crate::domain::tell::{self, Hush, Word};
 
 /// A rule of a new store waits so long at most until everything was read once.
@@ -266,7 +267,8 @@ impl Round<'_> {
                     .any(|silence| silence.mutes(&labels, self.now.at)),
             acknowledged: self.quiet.acknowledgement(alert),
         };
-        tell::tell(alert, rule, self.policy, hush, self.now)
+        let team = teams::of_subject(self.ground.teams, self.ground.directory, &slot.subject);
+        tell::tell(alert, rule, team, self.policy, hush, self.now)
     }
 
     fn rule(&self, slot: &Slot) -> Option<&Rule> {

@@ -101,7 +101,7 @@ impl<'a> Roster<'a> {
                 .map(|state| member(directory, teams, &state.part))
                 .collect(),
             key_teams: cells
-                .map(|cell| teams::of_key(teams, directory, cell))
+                .map(|cell| teams::of_cell(teams, directory, cell))
                 .collect(),
         }
     }

@@ -65,6 +65,8 @@ pub struct Team {
     pub api_keys: Vec<Glob>,
     /// Tags of workspaces, all of which must match; used where the dialect has tags.
     pub workspace_tags: std::collections::BTreeMap<String, String>,
+    /// Who is told of what belongs to it; empty is whoever the rules name.
+    pub notify: Vec<crate::domain::ids::NotifierName>,
 }
 
 impl Team {

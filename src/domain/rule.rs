@@ -212,6 +212,8 @@ pub struct Rule {
     pub repeat_interval: Option<SignedDuration>,
     /// Whom to tell.
     pub notify: Vec<NotifierName>,
+    /// Nobody was named: whoever hears of everything hears of it, unless the subject's team has somebody of its own.
+    pub tells_by_default: bool,
     /// In these windows of the rule's zone nothing is told of it, as under a silence.
     pub inactive: Vec<Window>,
     /// Added to the alert's labels.

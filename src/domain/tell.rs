@@ -1,12 +1,14 @@
 //! Whom to tell what about one alert: what it is now against what each notifier was last told. Compare first, then decide
 //! whether to speak: a silence or a severity never makes the record wrong.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use crate::domain::alert::{Alert, EndedBy, Line, Now, State, Told};
 use crate::domain::ids::NotifierName;
 use crate::domain::lines::Lines;
+use crate::domain::matcher::Team;
 use crate::domain::notification::Reason;
 use crate::domain::policy::{Manners, Policy};
 use crate::domain::rule::Rule;
@@ -39,6 +41,7 @@ pub struct Hush<'a> {
 pub fn tell(
     alert: &Alert,
     rule: Option<&Rule>,
+    team: Option<&Team>,
     policy: &Policy,
     hush: Hush<'_>,
     now: Now,
@@ -47,7 +50,7 @@ pub fn tell(
     let mut told: Vec<(NotifierName, Told)> = Vec::new();
     let mut words = Vec::new();
     if !is_silenced {
-        let asked = rule.map_or(&[][..], |rule| rule.notify.as_slice());
+        let asked = rule.map_or(Cow::Borrowed(&[][..]), |rule| addressees(rule, team));
         let listeners: BTreeSet<&NotifierName> = asked.iter().chain(alert.told.keys()).collect();
         for notifier in listeners {
             let Some(manners) = policy.notifiers.get(notifier) else {
@@ -76,6 +79,20 @@ pub fn tell(
         after
     });
     (after, words)
+}
+
+/// Whom a rule tells of a subject. A team's own notifiers are told beside those that the rule names, and in the place of those
+/// that hear of everything.
+pub fn addressees<'a>(rule: &'a Rule, team: Option<&'a Team>) -> Cow<'a, [NotifierName]> {
+    match team.map(|team| &team.notify).filter(|own| !own.is_empty()) {
+        None => Cow::Borrowed(&rule.notify),
+        Some(own) if rule.tells_by_default => Cow::Borrowed(own),
+        Some(own) => {
+            let named = rule.notify.iter();
+            let others = own.iter().filter(|name| !rule.notify.contains(name));
+            Cow::Owned(named.chain(others).cloned().collect())
+        }
+    }
 }
 
 fn ended_by(alert: &Alert) -> Option<EndedBy> {

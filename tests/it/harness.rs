@@ -314,6 +314,7 @@ pub fn rule(name: &str, for_each: SubjectKind, limit: i64) -> Rule {
         min_usd: Usd::ZERO,
         windows: Windows::default(),
         inactive: Vec::new(),
+        tells_by_default: false,
         thresholds: vec![
             threshold(80, Severity::Warning),
             threshold(100, Severity::Critical),

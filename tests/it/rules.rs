@@ -59,6 +59,7 @@ stories! {
     each_model_over_all_workspaces
     each_notifier_from_its_severity_on
     each_team_and_the_unassigned
+    each_team_hears_of_its_own
     each_workspace_has_its_own_alert
     escalates_from_80_to_100_percent
     escalates_only_after_waiting

@@ -578,6 +578,7 @@ async fn rules_look_at_keys_and_teams_of_keys_and_at_gaps() {
         workspaces: Vec::new(),
         api_keys: vec![Glob::new("name of apikey_a1").unwrap()],
         workspace_tags: BTreeMap::new(),
+        notify: Vec::new(),
     }];
     let mut watcher = Watcher::open(settings, stage.outside(&store))
         .await

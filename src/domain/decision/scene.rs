@@ -52,6 +52,7 @@ pub(super) fn rule(for_each: SubjectKind, limit: i64) -> Rule {
         min_usd: Usd::ZERO,
         windows: Windows::default(),
         inactive: Vec::new(),
+        tells_by_default: false,
         thresholds: vec![
             threshold(80, Severity::Warning),
             threshold(100, Severity::Critical),
@@ -135,6 +136,7 @@ impl Scene {
                 workspaces: vec![Glob::new("A").unwrap()],
                 api_keys: Vec::new(),
                 workspace_tags: BTreeMap::new(),
+                notify: Vec::new(),
             }],
             organization: "acme".into(),
         };
