@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::Timestamp;
+
 use spendwatch::domain::alert::{Now, Observed};
 use spendwatch::domain::decision::{Alerts, decide};
 use spendwatch::domain::ground::Ground;
@@ -11,7 +13,7 @@ use spendwatch::domain::money::Usd;
 use spendwatch::domain::period::{Period, Zone};
 use spendwatch::domain::policy::{Manners, Policy};
 use spendwatch::domain::privacy::Privacy;
-use spendwatch::domain::rule::{Limit, Rule, Severity, Watch};
+use spendwatch::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
 use spendwatch::domain::silence::Quiet;
 use spendwatch::domain::subject::SubjectKind;
 
@@ -73,6 +75,60 @@ pub fn run(report: &mut Report, _: Extent) {
         rate(excited.median()),
         "M/s",
         Goal::AtLeast(1.0),
+    );
+    deciding(report, at);
+}
+
+/// Ten rules on each of ten thousand workspaces, all of which fire; one in a hundred escalates.
+fn deciding(report: &mut Report, at: Timestamp) {
+    let organization = organization();
+    let mut low = policy();
+    low.rules = (0..10)
+        .map(|place| Rule {
+            limit: Limit::Fixed(1),
+            ..usual(&format!("rule {place}"))
+        })
+        .collect();
+    let mut high = low.clone();
+    for rule in &mut high.rules {
+        rule.thresholds.push(Threshold {
+            at: At::Quantity(Usd::from_dollars(24).pico()),
+            severity: Severity::Critical,
+            text: "$24".into(),
+        });
+    }
+    let directory = made::directory(N_WORKSPACES, at);
+    let figures = made::figures(&low, N_WORKSPACES, at);
+    let ground = Ground {
+        organization: &organization,
+        directory: &directory,
+        teams: &[],
+        figures: &figures,
+        privacy: Privacy::default(),
+    };
+    let now = Now {
+        at,
+        observed: Observed(0),
+        elapsed: 0,
+    };
+    let names = low.rules.iter().map(|rule| (rule.name.clone(), at));
+    let mut firing = Alerts {
+        by_slot: HashMap::new(),
+        rules_began: names.collect(),
+        store_began: at,
+    };
+    firing.take_over(&decide(&low, &ground, &firing, &Quiet::default(), now), at);
+    let decided = || decide(&high, &ground, &firing, &Quiet::default(), now);
+    let n_changed = decided().alerts.len();
+    let (all, _) = by_turns(9, decided, || ());
+    report.tell(
+        &format!(
+            "evaluating: {} alert states, of which {n_changed} change",
+            firing.by_slot.len()
+        ),
+        all.median() * 1e3,
+        "ms",
+        Goal::AtMost(50.0),
     );
 }
 
