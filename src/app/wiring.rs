@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -16,6 +17,7 @@ use crate::config::organizations::Organization;
 use crate::config::source::{Environment, SecretSource};
 use crate::metrics::requests::RequestCounts;
 use crate::notify::Notifier;
+use crate::notify::alertmanager::{self, Alertmanager};
 use crate::notify::console::Console;
 use crate::notify::discord::{self, Discord};
 use crate::notify::email::{self, Email};
@@ -162,6 +164,23 @@ pub async fn notifier(
             };
             Notifier::Email(Email::new(mail_settings(email, password)).with_context(place)?)
         }
+        NotifierKind::Alertmanager { urls, headers, .. } => {
+            let mut settings = alertmanager::Settings {
+                members: Vec::new(),
+                headers: Vec::new(),
+            };
+            for source in urls {
+                let url = resolve(source).await?;
+                let client = post::client(&url).with_context(place)?;
+                settings.members.push((client, url));
+            }
+            for (name, source) in headers {
+                settings
+                    .headers
+                    .push((name.clone(), resolve(source).await?));
+            }
+            Notifier::Alertmanager(Alertmanager::new(settings).with_context(place)?)
+        }
     })
 }
 
@@ -191,19 +210,38 @@ pub fn recipients(configured: &NotifierConfig) -> Vec<String> {
         | NotifierKind::Webhook { .. }
         | NotifierKind::PagerDuty { .. }
         | NotifierKind::Teams { .. }
-        | NotifierKind::Discord { .. } => Vec::new(),
+        | NotifierKind::Discord { .. }
+        | NotifierKind::Alertmanager { .. } => Vec::new(),
     }
 }
 
 /// Whether a receiver keeps alerts of its own, which must be told of every end.
 pub fn holds_state(configured: &NotifierConfig) -> bool {
     match &configured.kind {
-        NotifierKind::Webhook { .. } | NotifierKind::PagerDuty { .. } => true,
+        NotifierKind::Webhook { .. }
+        | NotifierKind::PagerDuty { .. }
+        | NotifierKind::Alertmanager { .. } => true,
         NotifierKind::Console
         | NotifierKind::Slack { .. }
         | NotifierKind::Teams { .. }
         | NotifierKind::Discord { .. }
         | NotifierKind::Email(_) => false,
+    }
+}
+
+/// How often a receiver is told everything that fires; `None` where it is sent messages instead.
+pub fn resend_interval(configured: &NotifierConfig) -> Option<Duration> {
+    match &configured.kind {
+        NotifierKind::Alertmanager {
+            resend_interval, ..
+        } => Some(*resend_interval),
+        NotifierKind::Console
+        | NotifierKind::Slack { .. }
+        | NotifierKind::Webhook { .. }
+        | NotifierKind::PagerDuty { .. }
+        | NotifierKind::Teams { .. }
+        | NotifierKind::Discord { .. }
+        | NotifierKind::Email(_) => None,
     }
 }
 

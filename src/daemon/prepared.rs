@@ -12,7 +12,7 @@ use crate::app::{App, wiring};
 use crate::config::Config;
 use crate::cycle::configured;
 use crate::daemon::watching::Setup;
-use crate::delivery::{self, Worker};
+use crate::delivery::configured::{Senders, senders};
 use crate::domain::ids::OrganizationName;
 use crate::http::access::Access;
 use crate::metrics::requests::RequestCounts;
@@ -24,7 +24,7 @@ pub struct Prepared {
     /// One for each organization.
     pub setups: Vec<Setup>,
     /// One for each notifier.
-    pub workers: Vec<Worker>,
+    pub senders: Senders,
     /// Of the HTTP server.
     pub access: Access,
     /// What clients that are kept are to use from now on.
@@ -59,15 +59,13 @@ pub async fn prepare(
             shape: shape(config),
         });
     }
-    let workers =
-        delivery::configured::workers(config, environment, &app.store, &app.clock, &app.chance)
-            .await?;
+    let senders = senders(config, environment, &app.store, &app.clock, &app.chance).await?;
     let access = Access::configured(&config.http, address, environment)
         .await
         .context("the bearer token of `[http]`")?;
     Ok(Prepared {
         setups,
-        workers,
+        senders,
         access,
         keys,
     })

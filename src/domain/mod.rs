@@ -55,6 +55,7 @@ pub mod counting;
 
 pub mod breakdown;
 pub mod measure;
+pub mod resend;
 pub mod tell;
 
 pub mod evaluate;

@@ -36,8 +36,10 @@ pub mod slack;
 pub mod teams;
 pub mod webhook;
 
+pub mod alertmanager;
 pub mod pagerduty;
 
+use crate::notify::alertmanager::Alertmanager;
 use crate::notify::console::Console;
 use crate::notify::discord::Discord;
 use crate::notify::email::Email;
@@ -64,6 +66,8 @@ pub enum Notifier {
     Teams(Teams),
     /// A channel's webhook.
     Discord(Discord),
+    /// Prometheus Alertmanager. Nothing is sent to it through the outbox.
+    Alertmanager(Alertmanager),
     /// Text on standard output.
     Console(Console),
     /// Keeps what it is sent.
@@ -81,6 +85,7 @@ impl Notifier {
             Notifier::PagerDuty(pagerduty) => pagerduty.send(envelope).await,
             Notifier::Teams(teams) => teams.send(envelope).await,
             Notifier::Discord(discord) => discord.send(envelope).await,
+            Notifier::Alertmanager(alertmanager) => alertmanager.send(envelope).await,
             Notifier::Console(console) => console.send(envelope).await,
             Notifier::Memory(memory) => memory.send(envelope),
         }
@@ -105,6 +110,7 @@ impl Notifier {
             Notifier::PagerDuty(pagerduty) => pagerduty.settings(),
             Notifier::Teams(teams) => teams.settings(),
             Notifier::Discord(discord) => discord.settings(),
+            Notifier::Alertmanager(alertmanager) => alertmanager.settings(),
             Notifier::Console(_) => vec!["console"],
             Notifier::Memory(_) => vec!["memory"],
         }
@@ -118,6 +124,7 @@ impl Notifier {
             Notifier::Email(_)
             | Notifier::Webhook(_)
             | Notifier::PagerDuty(_)
+            | Notifier::Alertmanager(_)
             | Notifier::Console(_)
             | Notifier::Memory(_) => false,
         }

@@ -93,6 +93,14 @@ impl Address {
         self
     }
 
+    /// The same with a path appended to its own.
+    #[must_use]
+    pub fn below(mut self, path: &str) -> Address {
+        let below = format!("{}{path}", self.parsed.0.path().trim_end_matches('/'));
+        self.parsed.0.set_path(&below);
+        self
+    }
+
     /// The address as it was given.
     pub fn secret(&self) -> &Secret {
         &self.url
