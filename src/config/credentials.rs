@@ -85,7 +85,10 @@ pub fn urls_in_the_open(section: &Section<'_>, key: &'static str) -> Vec<SecretS
         let known = known(section, &source)?;
         let is_literal = matches!(source, SecretSource::Literal(_));
         match parse_url(&known) {
-            None => section.problem_at(&sited, NO_ADDRESS),
+            None => section.problem_at(
+                &sited,
+                "is no address; it must begin with `http://` or `https://` (it is not shown, as it may hold a secret)",
+            ),
             Some(url) if is_literal && may_hold_a_secret(&url) => {
                 section.problem_at(&sited, HOLDS_A_SECRET);
             }

@@ -17,6 +17,7 @@ use crate::notify::envelope::{Envelope, Links};
 use crate::notify::outcome::{Delivery, SettingsError};
 use crate::notify::post::{self, Address, Answer, Post, Verdict};
 use crate::notify::webhook;
+use crate::notify::words;
 use crate::secret::Secret;
 
 /// Alerts in one request.
@@ -178,9 +179,11 @@ fn alert(posting: &Posting, links: &Links) -> Value {
     let fact = &posting.fact;
     // A clock that was set back must not make it end before it begins.
     let starts_at = fact.firing_since.min(posting.ends_at);
+    let mut annotations = webhook::annotations(fact, links);
+    annotations.insert("subject_name".to_owned(), words::clean(&fact.subject_name));
     let mut alert = json!({
         "labels": posting.labels,
-        "annotations": webhook::annotations(fact, links),
+        "annotations": annotations,
         "startsAt": starts_at.to_string(),
         "endsAt": posting.ends_at.to_string(),
     });
@@ -217,7 +220,7 @@ mod tests {
             posting(fact(Reason::First)),
             posting(fact(Reason::Resolved)),
         ]);
-        insta::assert_snapshot!(serde_json::to_string_pretty(&found[0]).unwrap(), @"");
+        insta::assert_snapshot!(serde_json::to_string_pretty(&found[0]).unwrap());
     }
 
     #[test]

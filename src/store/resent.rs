@@ -87,15 +87,13 @@ mod tests {
         told.told.insert("slack".into(), Default::default());
         commit(&store, 4, vec![told.clone()], Vec::new()).await;
         let load = async |ended_after| {
-            let mut found = store
-                .resent(&ORGANIZATION.into(), at(ended_after))
-                .await
-                .unwrap()
-                .alerts;
-            found.sort_by_key(|(alert, _)| alert.sequence);
-            found
+            let organization = ORGANIZATION.into();
+            let found = store.resent(&organization, at(ended_after)).await;
+            let mut alerts = found.unwrap().alerts;
+            alerts.sort_by_key(|(alert, _)| alert.sequence);
+            alerts
         };
-        assert_eq!(load(8).await, [(over, at(3)), (told.clone(), at(3))]);
+        assert_eq!(load(8).await, [(told.clone(), at(3)), (over, at(3))]);
         assert_eq!(load(9).await, [(told, at(3))]);
         let unknown = store.resent(&"nobody".into(), at(0)).await.unwrap();
         assert_eq!(unknown, Resent::default());

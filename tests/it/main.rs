@@ -10,12 +10,15 @@ mod architecture;
 mod repository;
 mod source;
 
+#[path = "../fakes/alertmanager_rules.rs"]
+mod alertmanager_rules;
 mod harness;
 mod office;
 mod program;
 #[path = "../fakes/receiver.rs"]
 mod receiver;
 
+mod alertmanager;
 mod alerts;
 mod cli;
 mod cli_check;
