@@ -241,11 +241,6 @@ async fn a_member_that_hangs_or_refuses_holds_up_no_other_and_is_told_again() {
         Receiver::start(complaint).await,
     );
     bad.answer(Answer::Hang);
-    bad.answer(Answer::Reply(
-        400,
-        Vec::new(),
-        "Bearer canary-0001 is no label".to_owned(),
-    ));
     let resender = resender(
         &store,
         Clock::Manual(office.clock.clone()),
@@ -265,6 +260,11 @@ async fn a_member_that_hangs_or_refuses_holds_up_no_other_and_is_told_again() {
         bad.wait_for(1).await;
     })
     .await;
+    bad.answer(Answer::Reply(
+        400,
+        Vec::new(),
+        "Bearer canary-0001 is no label".to_owned(),
+    ));
     let mut sent = Sent::default();
     let problems = resender
         .tell_once(&mut sent, &office.counters)
