@@ -259,7 +259,7 @@ mod tests {
     use crate::config;
 
     #[tokio::test]
-    async fn pagerduty_teams_and_discord_are_built_and_one_of_them_holds_state() {
+    async fn receivers_are_built_and_some_of_them_hold_state() {
         let environment: Environment = [
             ("KEY", "R0UTINGKEYcanary0123456789abcdef"),
             ("URL", "https://example.com/canary"),
@@ -272,6 +272,7 @@ mod tests {
                 { name = "a", type = "pagerduty", routing_key = { env = "KEY" } },
                 { name = "b", type = "teams", url = { env = "URL" } },
                 { name = "c", type = "discord", url = { env = "URL" } },
+                { name = "d", type = "alertmanager", urls = ["http://am-0:9093", { env = "URL" }], headers = { X = { env = "KEY" } } },
             ]
         "#;
         let config = config::read(text, None, &environment).unwrap();
@@ -281,7 +282,7 @@ mod tests {
             assert!(!format!("{built:?}").contains("canary"));
             held.push(holds_state(configured));
         }
-        assert_eq!(held, [true, false, false]);
+        assert_eq!(held, [true, false, false, true]);
         let short = [("KEY".to_owned(), "canary".to_owned())].into();
         let error = notifier(&config.notifiers[0], &short).await.unwrap_err();
         let expected = "notifier `a`: the routing key has not 32 characters";

@@ -79,10 +79,7 @@ impl Sent {
                 ends_at: fact.ended_at.unwrap_or(now + listener.lasts),
             })
             .collect();
-        postings.sort_by(|one, other| {
-            let place = |posting: &Posting| posting.fact.identity.slot.clone();
-            place(one).cmp(&place(other))
-        });
+        postings.sort_by(|one, other| one.fact.identity.slot.cmp(&other.fact.identity.slot));
         postings
     }
 }

@@ -44,6 +44,7 @@ pub fn client(url: &Secret) -> Result<Client, SettingsError> {
 pub struct Address {
     url: Secret,
     parsed: SecretUrl,
+    below: &'static str,
 }
 
 /// A parsed secret address, whose `Debug` shows nothing.
@@ -66,6 +67,7 @@ impl Address {
         Ok(Address {
             url,
             parsed: SecretUrl(parsed),
+            below: "",
         })
     }
 
@@ -93,12 +95,22 @@ impl Address {
         self
     }
 
-    /// The same with a path appended to its own.
+    /// The same with a path appended to its own. What is appended is no secret.
     #[must_use]
-    pub fn below(mut self, path: &str) -> Address {
-        let below = format!("{}{path}", self.parsed.0.path().trim_end_matches('/'));
-        self.parsed.0.set_path(&below);
-        self
+    pub fn below(self, path: &'static str) -> Address {
+        Address {
+            below: path,
+            ..self
+        }
+    }
+
+    fn target(&self) -> Url {
+        let mut target = self.parsed.0.clone();
+        if !self.below.is_empty() {
+            let path = format!("{}{}", target.path().trim_end_matches('/'), self.below);
+            target.set_path(&path);
+        }
+        target
     }
 
     /// The address as it was given.
@@ -187,7 +199,7 @@ pub enum Verdict {
 /// Posts once.
 pub async fn post(client: &Client, post: Post<'_>, judge: fn(&Answer) -> Verdict) -> Delivery {
     let request = client
-        .post(post.address.parsed.0.clone())
+        .post(post.address.target())
         .headers(post.headers.clone())
         .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
         .body(post.body.clone());
@@ -326,6 +338,20 @@ mod tests {
             secrets: Vec::new(),
             now: Timestamp::UNIX_EPOCH,
         }
+    }
+
+    #[test]
+    fn a_path_is_appended_to_whatever_path_there_is() {
+        let check = |url: &str, expected: &str| {
+            let address = Address::new(Secret::new(url.to_owned())).unwrap();
+            assert_eq!(address.below("/api/v2/alerts").target().as_str(), expected);
+        };
+        check("http://am-0:9093", "http://am-0:9093/api/v2/alerts");
+        check("http://am-0:9093/", "http://am-0:9093/api/v2/alerts");
+        check(
+            "https://a.example/am/?x=1",
+            "https://a.example/am/api/v2/alerts?x=1",
+        );
     }
 
     fn judged(verdict: Verdict, status: u16, after: Option<u64>) -> Delivery {
