@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -16,6 +17,7 @@ use crate::config::organizations::Organization;
 use crate::config::source::{Environment, SecretSource};
 use crate::metrics::requests::RequestCounts;
 use crate::notify::Notifier;
+use crate::notify::alertmanager::{self, Alertmanager};
 use crate::notify::command::{self, Command};
 use crate::notify::console::Console;
 use crate::notify::discord::{self, Discord};
@@ -190,6 +192,23 @@ pub async fn notifier(
             };
             Notifier::Email(Email::new(mail_settings(email, password)).with_context(place)?)
         }
+        NotifierKind::Alertmanager { urls, headers, .. } => {
+            let mut settings = alertmanager::Settings {
+                members: Vec::new(),
+                headers: Vec::new(),
+            };
+            for source in urls {
+                let url = resolve(source).await?;
+                let client = post::client(&url).with_context(place)?;
+                settings.members.push((client, url));
+            }
+            for (name, source) in headers {
+                settings
+                    .headers
+                    .push((name.clone(), resolve(source).await?));
+            }
+            Notifier::Alertmanager(Alertmanager::new(settings).with_context(place)?)
+        }
     })
 }
 
@@ -221,7 +240,8 @@ pub fn recipients(configured: &NotifierConfig) -> Vec<String> {
         | NotifierKind::Command { .. }
         | NotifierKind::PagerDuty { .. }
         | NotifierKind::Teams { .. }
-        | NotifierKind::Discord { .. } => Vec::new(),
+        | NotifierKind::Discord { .. }
+        | NotifierKind::Alertmanager { .. } => Vec::new(),
     }
 }
 
@@ -230,13 +250,32 @@ pub fn holds_state(configured: &NotifierConfig) -> bool {
     match &configured.kind {
         NotifierKind::Webhook { .. }
         | NotifierKind::Command { .. }
-        | NotifierKind::PagerDuty { .. } => true,
+        | NotifierKind::PagerDuty { .. }
+        | NotifierKind::Alertmanager { .. } => true,
         NotifierKind::Console
         | NotifierKind::Slack { .. }
         | NotifierKind::SlackApi { .. }
         | NotifierKind::Teams { .. }
         | NotifierKind::Discord { .. }
         | NotifierKind::Email(_) => false,
+    }
+}
+
+/// How often a receiver is told everything that fires; `None` where it is sent messages instead.
+pub fn resend_interval(configured: &NotifierConfig) -> Option<Duration> {
+    match &configured.kind {
+        NotifierKind::Alertmanager {
+            resend_interval, ..
+        } => Some(*resend_interval),
+        NotifierKind::Console
+        | NotifierKind::Slack { .. }
+        | NotifierKind::SlackApi { .. }
+        | NotifierKind::Webhook { .. }
+        | NotifierKind::Command { .. }
+        | NotifierKind::PagerDuty { .. }
+        | NotifierKind::Teams { .. }
+        | NotifierKind::Discord { .. }
+        | NotifierKind::Email(_) => None,
     }
 }
 
@@ -254,7 +293,7 @@ mod tests {
     use crate::config;
 
     #[tokio::test]
-    async fn pagerduty_teams_and_discord_are_built_and_one_of_them_holds_state() {
+    async fn receivers_are_built_and_some_of_them_hold_state() {
         let environment: Environment = [
             ("KEY", "R0UTINGKEYcanary0123456789abcdef"),
             ("URL", "https://example.com/canary"),
@@ -267,6 +306,7 @@ mod tests {
                 { name = "a", type = "pagerduty", routing_key = { env = "KEY" } },
                 { name = "b", type = "teams", url = { env = "URL" } },
                 { name = "c", type = "discord", url = { env = "URL" } },
+                { name = "d", type = "alertmanager", urls = ["http://am-0:9093", { env = "URL" }], headers = { X = { env = "KEY" } } },
             ]
         "#;
         let config = config::read(text, None, &environment).unwrap();
@@ -276,7 +316,7 @@ mod tests {
             assert!(!format!("{built:?}").contains("canary"));
             held.push(holds_state(configured));
         }
-        assert_eq!(held, [true, false, false]);
+        assert_eq!(held, [true, false, false, true]);
         let short = [("KEY".to_owned(), "canary".to_owned())].into();
         let error = notifier(&config.notifiers[0], &short).await.unwrap_err();
         let expected = "notifier `a`: the routing key has not 32 characters";

@@ -13,6 +13,10 @@ use crate::config::tree::{Node, Value};
 use crate::outbound::is_loopback;
 use crate::secret::Secret;
 
+const NO_ADDRESS: &str =
+    "is no address; it must begin with `https://` (it is not shown, as it may hold a secret)";
+const HOLDS_A_SECRET: &str = "must be an address and a path; where it holds a secret, name where it comes from, like `{ env = \"NAME\" }`";
+
 /// Where a secret comes from; `None` where it is not given, or wrong.
 pub fn read(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
     let node = section.node(key)?;
@@ -47,43 +51,86 @@ pub fn required_encrypted_url(section: &Section<'_>, key: &'static str) -> Optio
 /// An address beside which a secret is sent. Written in plain text it may hold none, and is taken without a warning.
 pub fn encrypted_url_in_the_open(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
     let node = section.node(key)?;
-    let source = match &node.value {
+    let source = read_in_the_open(section, section.key(key), node)?;
+    let parsed = check_encrypted_url(section, key, &source);
+    if matches!(source, SecretSource::Literal(_)) && parsed.as_ref().is_some_and(may_hold_a_secret)
+    {
+        section.problem(key, HOLDS_A_SECRET);
+    }
+    Some(source)
+}
+
+/// Addresses of any kind, each as [`encrypted_url_in_the_open`] takes them.
+pub fn urls_in_the_open(section: &Section<'_>, key: &'static str) -> Vec<SecretSource> {
+    let Some(node) = section.node(key) else {
+        return Vec::new();
+    };
+    let items = match &node.value {
+        Value::List(items) if !items.is_empty() => items.as_slice(),
+        Value::List(_) => {
+            section.problem(key, "is empty; at least one address is needed");
+            &[]
+        }
+        Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::Table(_) => {
+            std::slice::from_ref(node)
+        }
+    };
+    let read_item = |(place, item): (usize, &Node)| {
+        let sited = Sited {
+            value: (),
+            place: item.place.clone(),
+            key: format!("{}[{place}]", section.key(key)),
+        };
+        let source = read_in_the_open(section, sited.key.clone(), item)?;
+        let known = known(section, &source)?;
+        let is_literal = matches!(source, SecretSource::Literal(_));
+        match parse_url(&known) {
+            None => section.problem_at(
+                &sited,
+                "is no address; it must begin with `http://` or `https://` (it is not shown, as it may hold a secret)",
+            ),
+            Some(url) if is_literal && may_hold_a_secret(&url) => {
+                section.problem_at(&sited, HOLDS_A_SECRET);
+            }
+            Some(_) => {}
+        }
+        Some(source)
+    };
+    items.iter().enumerate().filter_map(read_item).collect()
+}
+
+/// Plain text is taken without a warning.
+fn read_in_the_open(section: &Section<'_>, key: String, node: &Node) -> Option<SecretSource> {
+    match &node.value {
         Value::Text(text) if !text.trim().is_empty() => {
-            SecretSource::Literal(Secret::new(text.clone()))
+            Some(SecretSource::Literal(Secret::new(text.clone())))
         }
         Value::Text(_)
         | Value::Number(_)
         | Value::Bool(_)
         | Value::Date(_)
         | Value::List(_)
-        | Value::Table(_) => read_node(section, section.key(key), node)?,
-    };
-    let parsed = check_encrypted_url(section, key, &source);
-    let may_hold_a_secret =
-        |url: &Url| url.username() != "" || url.password().is_some() || url.query().is_some();
-    if matches!(source, SecretSource::Literal(_)) && parsed.as_ref().is_some_and(may_hold_a_secret)
-    {
-        section.problem(
-            key,
-            "must be an address and a path; where it holds a secret, name where it comes from, like `{ env = \"NAME\" }`",
-        );
+        | Value::Table(_) => read_node(section, key, node),
     }
-    Some(source)
+}
+
+fn may_hold_a_secret(url: &Url) -> bool {
+    url.username() != "" || url.password().is_some() || url.query().is_some()
 }
 
 /// What is known of an address now; it must be one.
 fn check_url(section: &Section<'_>, key: &'static str, source: &SecretSource) -> Option<Url> {
-    let known = known(section, source)?;
-    let url = Url::parse(known.expose().trim())
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let url = parse_url(&known(section, source)?);
     if url.is_none() {
-        section.problem(
-            key,
-            "is no address; it must begin with `https://` (it is not shown, as it may hold a secret)",
-        );
+        section.problem(key, NO_ADDRESS);
     }
     url
+}
+
+fn parse_url(text: &Secret) -> Option<Url> {
+    Url::parse(text.expose().trim())
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 fn check_encrypted_url(

@@ -89,6 +89,15 @@ pub enum NotifierKind {
     },
     /// SMTP.
     Email(Box<Email>),
+    /// Prometheus Alertmanager, which is told everything again and again.
+    Alertmanager {
+        /// Every member, at least one.
+        urls: Vec<SecretSource>,
+        /// Added to each request.
+        headers: Vec<(String, SecretSource)>,
+        /// How often it is told.
+        resend_interval: Duration,
+    },
 }
 
 /// How mail is sent.
@@ -146,22 +155,29 @@ enum Kind {
     PagerDuty,
     Teams,
     Discord,
+    Alertmanager,
     Command,
     Console,
 }
 
-const KINDS: [(&str, Kind); 8] = [
+const KINDS: [(&str, Kind); 9] = [
     ("slack", Kind::Slack),
     ("email", Kind::Email),
     ("webhook", Kind::Webhook),
     ("pagerduty", Kind::PagerDuty),
     ("teams", Kind::Teams),
     ("discord", Kind::Discord),
+    ("alertmanager", Kind::Alertmanager),
     ("command", Kind::Command),
     ("console", Kind::Console),
 ];
-const LATER_KINDS: [&str; 1] = ["alertmanager"];
 
+/// How often an Alertmanager is told, where nothing else is said.
+const RESEND_INTERVAL: Duration = Duration::from_mins(1);
+/// More often helps nobody.
+const MIN_RESEND_INTERVAL: Duration = Duration::from_secs(10);
+/// What has no meaning where nothing waits to be sent, and every end is told.
+const OF_MESSAGES: [&str; 3] = ["group_wait", "max_age", "tell_period_end"];
 /// Where PagerDuty takes events of accounts that are not in its European region.
 const EVENTS_URL: &str = "https://events.pagerduty.com/v2/enqueue";
 /// Characters of a routing key of PagerDuty.
@@ -204,14 +220,14 @@ pub fn read(root: &Section<'_>) -> (Vec<Notifier>, Vec<String>) {
 
 fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
     if !section.has("type") {
-        let message = "is missing; it is slack, email, webhook, pagerduty, teams, discord, command or console";
+        let message = "is missing; it is slack, email, webhook, pagerduty, teams, discord, alertmanager, command or console";
         section.problem("type", message);
         return None;
     }
     let kind = section.word(
         "type",
         &KINDS.map(|(word, kind)| (word, Some(kind))),
-        &LATER_KINDS,
+        &[],
         None,
     )?;
     let kind = match kind {
@@ -223,6 +239,7 @@ fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
         Kind::Discord => credentials::required_encrypted_url(section, "url")
             .map(|url| NotifierKind::Discord { url }),
         Kind::Command => read_command(section),
+        Kind::Alertmanager => read_alertmanager(section),
         Kind::Email => read_email(section).map(|email| NotifierKind::Email(Box::new(email))),
     };
     let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
@@ -389,6 +406,39 @@ fn read_teams(section: &Section<'_>) -> Option<NotifierKind> {
         section.warn("url", message);
     }
     Some(NotifierKind::Teams { url })
+}
+
+fn read_alertmanager(section: &Section<'_>) -> Option<NotifierKind> {
+    for key in OF_MESSAGES {
+        if section.has(key) {
+            section.problem(
+                key,
+                "is nothing for an Alertmanager: it is told at once, again and again, and of every end",
+            );
+        }
+    }
+    let urls = credentials::urls_in_the_open(section, "urls");
+    let headers = credentials::read_map(section, "headers");
+    let resend_interval = durations::read_wait(section, "resend_interval", RESEND_INTERVAL);
+    if resend_interval < MIN_RESEND_INTERVAL {
+        section.problem("resend_interval", "must be at least `10s`");
+    }
+    if section.has("url") {
+        section.problem(
+            "url",
+            "is `urls` here: a list of every member, like `[\"http://am-0:9093\"]`",
+        );
+    } else if !section.has("urls") {
+        section.problem(
+            "urls",
+            "is missing: at least one member is needed, like `[\"http://am-0:9093\"]`",
+        );
+    }
+    (!urls.is_empty()).then_some(NotifierKind::Alertmanager {
+        urls,
+        headers,
+        resend_interval,
+    })
 }
 
 fn read_email(section: &Section<'_>) -> Option<Email> {

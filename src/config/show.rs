@@ -258,10 +258,7 @@ impl Page {
                 self.set("url", source(url));
                 let secrets = signing_secrets.iter().map(source);
                 self.set("signing_secrets", bracketed(secrets));
-                let headers = headers
-                    .iter()
-                    .map(|(name, value)| format!("{} = {}", quoted(name), source(value)));
-                self.set("headers", braced(headers));
+                self.headers(headers);
                 if let Some(template) = template {
                     self.text("template", template.text());
                 }
@@ -273,13 +270,7 @@ impl Page {
             }
             NotifierKind::PagerDuty { url, routing_key } => {
                 self.text("type", "pagerduty");
-                match url {
-                    // In plain text it is checked to hold no secret.
-                    SecretSource::Literal(url) => self.text("url", url.expose()),
-                    SecretSource::Env(_) | SecretSource::File(_) | SecretSource::Command(_) => {
-                        self.set("url", source(url));
-                    }
-                }
+                self.set("url", open_address(url));
                 self.set("routing_key", source(routing_key));
             }
             NotifierKind::Teams { url } => {
@@ -291,12 +282,32 @@ impl Page {
                 self.set("url", source(url));
             }
             NotifierKind::Email(email) => self.email(email),
+            NotifierKind::Alertmanager {
+                urls,
+                headers,
+                resend_interval,
+            } => {
+                self.text("type", "alertmanager");
+                self.set("urls", bracketed(urls.iter().map(open_address)));
+                self.headers(headers);
+                self.text("resend_interval", wait(*resend_interval));
+                self.set("send_resolved", notifier.send_resolved);
+                self.text("min_severity", notifier.min_severity);
+                return;
+            }
         }
         self.set("send_resolved", notifier.send_resolved);
         self.set("tell_period_end", notifier.tell_period_end);
         self.text("group_wait", wait(notifier.group_wait));
         self.text("min_severity", notifier.min_severity);
         self.text("max_age", wait(notifier.max_age));
+    }
+
+    fn headers(&mut self, headers: &[(String, SecretSource)]) {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| format!("{} = {}", quoted(name), source(value)));
+        self.set("headers", braced(headers));
     }
 
     fn email(&mut self, email: &Email) {
@@ -350,6 +361,14 @@ fn source(source: &SecretSource) -> String {
         SecretSource::Env(name) => format!("{{ env = {} }}", quoted(name)),
         SecretSource::File(path) => format!("{{ file = {} }}", quoted(path.display())),
         SecretSource::Command(words) => format!("{{ command = {} }}", list(words)),
+    }
+}
+
+/// In plain text it is checked to hold no secret.
+fn open_address(url: &SecretSource) -> String {
+    match url {
+        SecretSource::Literal(url) => quoted(url.expose()),
+        SecretSource::Env(_) | SecretSource::File(_) | SecretSource::Command(_) => source(url),
     }
 }
 

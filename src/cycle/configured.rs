@@ -14,6 +14,11 @@ use crate::domain::policy::{Manners, Policy};
 
 /// The settings of one organization.
 pub fn settings(config: &Config, organization: &Organization) -> Settings {
+    // Who is told again and again is told by the state itself: no decision makes a message for it.
+    let receivers = || {
+        let all = config.notifiers.iter();
+        all.filter(|notifier| wiring::resend_interval(notifier).is_none())
+    };
     Settings {
         organization: organization.name.clone(),
         dialect: organization.dialect,
@@ -32,15 +37,11 @@ pub fn settings(config: &Config, organization: &Organization) -> Settings {
         teams: config.teams.clone(),
         policy: Policy {
             rules: config.rules.clone(),
-            notifiers: config
-                .notifiers
-                .iter()
+            notifiers: receivers()
                 .map(|notifier| (notifier.name.clone(), manners(notifier)))
                 .collect(),
         },
-        postage: config
-            .notifiers
-            .iter()
+        postage: receivers()
             .map(|notifier| (notifier.name.clone(), postage(notifier)))
             .collect(),
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, UnboundedSender};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Mutex, Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +27,9 @@ use crate::config::{self, Config};
 use crate::daemon::prepared::prepare;
 use crate::daemon::signals::{Asked, Signals};
 use crate::daemon::watching::{Setup, watch};
-use crate::delivery::Worker;
+use crate::delivery::configured::Senders;
 use crate::domain::ids::{NotifierName, OrganizationName};
+use crate::domain::resend::Sent;
 use crate::heartbeat::Heartbeat;
 use crate::http::{Served, Server};
 use crate::metrics::counters::Counters;
@@ -79,6 +80,8 @@ pub struct Daemon {
     watches: BTreeMap<OrganizationName, Watch>,
     posts: BTreeMap<NotifierName, Task>,
     heart: Option<Task>,
+    /// Outlives a reload, which may be what ends an alert.
+    sent: BTreeMap<NotifierName, Arc<Mutex<Sent>>>,
     server: Server,
     asks: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
 }
@@ -142,6 +145,7 @@ impl Daemon {
             watches: BTreeMap::new(),
             posts: BTreeMap::new(),
             heart: None,
+            sent: BTreeMap::new(),
             server,
             asks,
         };
@@ -150,7 +154,7 @@ impl Daemon {
             .counters
             .note_reload(true, daemon.app.clock.now());
         daemon.begin_watches(prepared.setups);
-        daemon.begin_posts(prepared.workers);
+        daemon.begin_posts(prepared.senders);
         daemon.begin_heart(prepared.heartbeat);
         Ok(daemon)
     }
@@ -228,7 +232,7 @@ impl Daemon {
         self.config = config;
         self.server.set_access(prepared.access);
         self.end_posts().await;
-        self.begin_posts(prepared.workers);
+        self.begin_posts(prepared.senders);
         self.begin_watches(prepared.setups);
         self.end_heart().await;
         self.begin_heart(prepared.heartbeat);
@@ -304,15 +308,27 @@ impl Daemon {
         }
     }
 
-    fn begin_posts(&mut self, workers: Vec<Worker>) {
-        let names: Vec<NotifierName> = workers.iter().map(|worker| worker.name.clone()).collect();
+    fn begin_posts(&mut self, senders: Senders) {
+        let names = senders.names();
         self.app.bells.keep(&names);
-        for worker in workers {
-            self.app.counters.add_notifier(&worker.name);
+        for name in &names {
+            self.app.counters.add_notifier(name);
+        }
+        for worker in senders.workers {
             let (name, app) = (worker.name.clone(), Arc::clone(&self.app));
             let bell = app.bells.of(&name);
             let task = Task::start(|stop| async move {
                 worker.run(&app.counters, &bell, &stop).await;
+            });
+            self.posts.insert(name, task);
+        }
+        for resender in senders.resenders {
+            let (name, app) = (resender.listener.name.clone(), Arc::clone(&self.app));
+            let bell = app.bells.of(&name);
+            let sent = Arc::clone(self.sent.entry(name.clone()).or_default());
+            let task = Task::start(|stop| async move {
+                let mut sent = sent.lock().await;
+                resender.run(&mut sent, &app.counters, &bell, &stop).await;
             });
             self.posts.insert(name, task);
         }

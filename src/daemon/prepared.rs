@@ -12,7 +12,7 @@ use crate::app::{App, wiring};
 use crate::config::Config;
 use crate::cycle::configured;
 use crate::daemon::watching::Setup;
-use crate::delivery::{self, Worker};
+use crate::delivery::configured::{Senders, senders};
 use crate::domain::ids::OrganizationName;
 use crate::heartbeat::Heartbeat;
 use crate::http::access::Access;
@@ -25,7 +25,7 @@ pub struct Prepared {
     /// One for each organization.
     pub setups: Vec<Setup>,
     /// One for each notifier.
-    pub workers: Vec<Worker>,
+    pub senders: Senders,
     /// Of the HTTP server.
     pub access: Access,
     /// Where one is configured.
@@ -62,9 +62,7 @@ pub async fn prepare(
             shape: shape(config),
         });
     }
-    let workers =
-        delivery::configured::workers(config, environment, &app.store, &app.clock, &app.chance)
-            .await?;
+    let senders = senders(config, environment, &app.store, &app.clock, &app.chance).await?;
     let access = Access::configured(&config.http, address, environment)
         .await
         .context("the bearer token of `[http]`")?;
@@ -74,7 +72,7 @@ pub async fn prepare(
     };
     Ok(Prepared {
         setups,
-        workers,
+        senders,
         access,
         heartbeat,
         keys,

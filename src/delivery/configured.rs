@@ -1,30 +1,82 @@
-//! The workers of a configuration, with the secrets of their receivers.
+//! The senders of a configuration, with the secrets of their receivers.
 
 use crate::app::wiring;
 use crate::clock::{Chance, Clock};
 use crate::config::Config;
 use crate::config::source::Environment;
 use crate::delivery::Worker;
+use crate::delivery::resend::Resender;
+use crate::domain::ids::NotifierName;
+use crate::domain::resend::Listener;
+use crate::notify::Notifier;
+use crate::notify::alertmanager;
 use crate::store::Store;
 
-/// One for each notifier. Where a secret is not to be had there are none, and nothing was sent.
-pub async fn workers(
+/// One for each notifier.
+#[derive(Debug, Default)]
+pub struct Senders {
+    /// Of messages.
+    pub workers: Vec<Worker>,
+    /// Of everything, again and again.
+    pub resenders: Vec<Resender>,
+}
+
+impl Senders {
+    /// Of all.
+    pub fn names(&self) -> Vec<NotifierName> {
+        let workers = self.workers.iter().map(|worker| &worker.name);
+        let resenders = self
+            .resenders
+            .iter()
+            .map(|resender| &resender.listener.name);
+        workers.chain(resenders).cloned().collect()
+    }
+}
+
+/// Where a secret is not to be had there are none, and nothing was sent.
+pub async fn senders(
     config: &Config,
     environment: &Environment,
     store: &Store,
     clock: &Clock,
     chance: &Chance,
-) -> anyhow::Result<Vec<Worker>> {
-    let mut workers = Vec::new();
-    for notifier in &config.notifiers {
-        workers.push(Worker {
-            name: notifier.name.clone(),
-            notifier: wiring::notifier(notifier, environment).await?,
-            store: store.clone(),
-            clock: clock.clone(),
-            chance: chance.clone(),
-            links: wiring::links(config),
-        });
+) -> anyhow::Result<Senders> {
+    let mut senders = Senders::default();
+    for configured in &config.notifiers {
+        let notifier = wiring::notifier(configured, environment).await?;
+        match (wiring::resend_interval(configured), notifier) {
+            (Some(interval), Notifier::Alertmanager(alertmanager)) => {
+                senders.resenders.push(Resender {
+                    listener: Listener {
+                        name: configured.name.clone(),
+                        send_resolved: configured.send_resolved,
+                        min_severity: configured.min_severity,
+                        lasts: alertmanager::lasts(interval),
+                    },
+                    interval,
+                    alertmanager,
+                    rules: config.rules.clone(),
+                    teams: config.teams.clone(),
+                    organizations: config
+                        .organizations
+                        .iter()
+                        .map(|organization| organization.name.clone())
+                        .collect(),
+                    privacy: config.privacy,
+                    store: store.clone(),
+                    clock: clock.clone(),
+                    links: wiring::links(config),
+                });
+            }
+            (_, notifier) => senders.workers.push(Worker {
+                name: configured.name.clone(),
+                notifier,
+                store: store.clone(),
+                clock: clock.clone(),
+                chance: chance.clone(),
+                links: wiring::links(config),
+            }),
+        }
     }
-    Ok(workers)
+    Ok(senders)
 }

@@ -3,9 +3,11 @@
 //!
 //! An attempt is counted before it is made and its outcome written after: a kill in between repeats it under the same id.
 
-pub mod configured;
 pub mod follow;
 pub mod orphans;
+pub mod resend;
+
+pub mod configured;
 
 use std::time::Duration;
 

@@ -32,14 +32,17 @@ impl<'a> Ground<'a> {
     where
         'a: 's,
     {
-        match subject.kind {
-            SubjectKind::Workspace => self.directory.name_of(&subject.id),
-            SubjectKind::ApiKey => self.directory.key_name(&subject.id),
-            SubjectKind::User => self
-                .directory
-                .person_name(&subject.id, self.privacy.in_messages()),
-            SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => &subject.id,
-        }
+        name_of(subject, self.directory, self.privacy)
+    }
+}
+
+/// The name of a subject by a directory; its id where it has no other.
+pub fn name_of<'s>(subject: &'s Subject, directory: &'s Directory, privacy: Privacy) -> &'s str {
+    match subject.kind {
+        SubjectKind::Workspace => directory.name_of(&subject.id),
+        SubjectKind::ApiKey => directory.key_name(&subject.id),
+        SubjectKind::User => directory.person_name(&subject.id, privacy.in_messages()),
+        SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => &subject.id,
     }
 }
 

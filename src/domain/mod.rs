@@ -59,6 +59,7 @@ pub mod measure;
 pub mod tell;
 
 pub mod evaluate;
+pub mod resend;
 pub mod scope;
 
 pub mod decision;

@@ -37,11 +37,13 @@ pub mod slack_api;
 pub mod teams;
 pub mod webhook;
 
+pub mod alertmanager;
 pub mod pagerduty;
 
 // Takes the webhook's body.
 pub mod command;
 
+use crate::notify::alertmanager::Alertmanager;
 use crate::notify::command::Command;
 use crate::notify::console::Console;
 use crate::notify::discord::Discord;
@@ -74,6 +76,8 @@ pub enum Notifier {
     Discord(Discord),
     /// A program that gets the webhook's body.
     Command(Command),
+    /// Prometheus Alertmanager. Nothing is sent to it through the outbox.
+    Alertmanager(Alertmanager),
     /// Text on standard output.
     Console(Console),
     /// Keeps what it is sent.
@@ -93,6 +97,7 @@ impl Notifier {
             Notifier::Teams(teams) => teams.send(envelope).await,
             Notifier::Discord(discord) => discord.send(envelope).await,
             Notifier::Command(command) => command.send(envelope).await,
+            Notifier::Alertmanager(alertmanager) => alertmanager.send(envelope).await,
             Notifier::Console(console) => console.send(envelope).await,
             Notifier::Memory(memory) => memory.send(envelope),
         }
@@ -119,6 +124,7 @@ impl Notifier {
             Notifier::Teams(teams) => teams.settings(),
             Notifier::Discord(discord) => discord.settings(),
             Notifier::Command(command) => command.settings(),
+            Notifier::Alertmanager(alertmanager) => alertmanager.settings(),
             Notifier::Console(_) => vec!["console"],
             Notifier::Memory(_) => vec!["memory"],
         }
@@ -136,6 +142,7 @@ impl Notifier {
             | Notifier::Webhook(_)
             | Notifier::PagerDuty(_)
             | Notifier::Command(_)
+            | Notifier::Alertmanager(_)
             | Notifier::Console(_)
             | Notifier::Memory(_) => false,
         }

@@ -44,6 +44,7 @@ pub fn client(url: &Secret) -> Result<Client, SettingsError> {
 pub struct Address {
     url: Secret,
     parsed: SecretUrl,
+    below: &'static str,
 }
 
 /// A parsed secret address, whose `Debug` shows nothing.
@@ -66,6 +67,7 @@ impl Address {
         Ok(Address {
             url,
             parsed: SecretUrl(parsed),
+            below: "",
         })
     }
 
@@ -91,6 +93,24 @@ impl Address {
         let query = parts.join("&");
         self.parsed.0.set_query(Some(&query));
         self
+    }
+
+    /// The same with a path appended to its own. What is appended is no secret.
+    #[must_use]
+    pub fn below(self, path: &'static str) -> Address {
+        Address {
+            below: path,
+            ..self
+        }
+    }
+
+    fn target(&self) -> Url {
+        let mut target = self.parsed.0.clone();
+        if !self.below.is_empty() {
+            let path = format!("{}{}", target.path().trim_end_matches('/'), self.below);
+            target.set_path(&path);
+        }
+        target
     }
 
     /// The address as it was given.
@@ -214,7 +234,7 @@ pub async fn ask(client: &Client, post: &Post<'_>) -> Result<Reply, Delivery> {
         .entry(CONTENT_TYPE)
         .or_insert(HeaderValue::from_static("application/json"));
     let request = client
-        .post(post.address.parsed.0.clone())
+        .post(post.address.target())
         .headers(headers)
         .body(post.body.clone());
     let response = match request.send().await {
@@ -349,6 +369,20 @@ mod tests {
             secrets: Vec::new(),
             now: Timestamp::UNIX_EPOCH,
         }
+    }
+
+    #[test]
+    fn a_path_is_appended_to_whatever_path_there_is() {
+        let check = |url: &str, expected: &str| {
+            let address = Address::new(Secret::new(url.to_owned())).unwrap();
+            assert_eq!(address.below("/api/v2/alerts").target().as_str(), expected);
+        };
+        check("http://am-0:9093", "http://am-0:9093/api/v2/alerts");
+        check("http://am-0:9093/", "http://am-0:9093/api/v2/alerts");
+        check(
+            "https://a.example/am/?x=1",
+            "https://a.example/am/api/v2/alerts?x=1",
+        );
     }
 
     fn judged(verdict: Verdict, status: u16, after: Option<u64>) -> Delivery {

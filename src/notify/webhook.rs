@@ -17,7 +17,7 @@ use crate::domain::notification::{Contributor, Fact, Reason};
 use crate::domain::rule::{Gap, Quantity, Watch};
 use crate::domain::subject::SubjectKind;
 use crate::notify::advice::advise;
-use crate::notify::envelope::Envelope;
+use crate::notify::envelope::{Envelope, Links};
 use crate::notify::outcome::{Delivery, SettingsError};
 use crate::notify::post::{self, Address, Answer, Post, Verdict};
 use crate::notify::signature::{self, SigningKey};
@@ -186,7 +186,8 @@ fn judge(answer: &Answer) -> Verdict {
     }
 }
 
-fn headers(settings: &[(String, Secret)]) -> Result<HeaderMap, SettingsError> {
+/// Headers to be sent along. None may be one of ours.
+pub fn headers(settings: &[(String, Secret)]) -> Result<HeaderMap, SettingsError> {
     let mut headers = HeaderMap::new();
     for (name, value) in settings {
         let unusable = || SettingsError::Header { name: name.clone() };
@@ -207,7 +208,7 @@ pub fn payload(envelope: &Envelope<'_>, facts: &[Fact]) -> Value {
     let labels: Vec<Texts> = facts.iter().map(labels).collect();
     let annotations: Vec<Texts> = facts
         .iter()
-        .map(|fact| annotations(fact, envelope))
+        .map(|fact| annotations(fact, envelope.links))
         .collect();
     let common_labels = common(&labels);
     let group_labels: Texts = common_labels
@@ -340,13 +341,14 @@ fn labels(fact: &Fact) -> Texts {
     labels
 }
 
-fn annotations(fact: &Fact, envelope: &Envelope<'_>) -> Texts {
+/// What people read: a summary, the figures, what to do.
+pub fn annotations(fact: &Fact, links: &Links) -> Texts {
     let mut description: Vec<String> = story::figures(fact)
         .iter()
         .map(|figure| format!("{}: {}", figure.name, figure.value))
         .collect();
     description.extend(story::contributors(fact));
-    let advice: Vec<String> = advise(fact, envelope.links)
+    let advice: Vec<String> = advise(fact, links)
         .into_iter()
         .map(|advice| match advice.link {
             Some(link) => format!("{}: {link}", advice.text),

@@ -42,6 +42,7 @@ pub mod messages;
 
 pub mod maintenance;
 pub mod organization;
+pub mod resent;
 
 #[cfg(test)]
 mod samples;

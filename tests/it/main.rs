@@ -10,6 +10,8 @@ mod architecture;
 mod repository;
 mod source;
 
+#[path = "../fakes/alertmanager_rules.rs"]
+mod alertmanager_rules;
 mod harness;
 mod office;
 mod program;
@@ -20,6 +22,7 @@ mod slack_rules;
 #[path = "../fakes/slack_api.rs"]
 mod slack_server;
 
+mod alertmanager;
 mod alerts;
 mod cli;
 mod cli_check;

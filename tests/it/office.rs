@@ -176,7 +176,7 @@ pub fn fact(name: &str, sequence: u64, reason: Reason, now: Timestamp) -> Fact {
     }
 }
 
-fn client(url: &str) -> reqwest::Client {
+pub fn client(url: &str) -> reqwest::Client {
     let limits = Outbound {
         connect_timeout: PATIENCE,
         read_timeout: PATIENCE,
@@ -186,7 +186,7 @@ fn client(url: &str) -> reqwest::Client {
     client_for(&limits, &url.parse().unwrap()).unwrap()
 }
 
-fn secret(text: &str) -> Secret {
+pub fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned())
 }
 

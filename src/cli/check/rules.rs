@@ -22,10 +22,13 @@ use crate::config::organizations::Organization;
 use crate::config::source::Environment;
 use crate::cycle::configured;
 use crate::cycle::state::{Outside, Settings, Watcher, frame_keys};
+use crate::delivery::configured::Senders;
+use crate::delivery::resend::Resender;
 use crate::delivery::{self, Worker, orphans};
 use crate::domain::coverage::Reading;
 use crate::domain::frame::FrameKey;
 use crate::domain::period::{self, Period};
+use crate::domain::resend::Sent;
 use crate::domain::span::Day;
 use crate::metrics::counters::{Counters, CycleOutcome};
 use crate::metrics::requests::RequestCounts;
@@ -75,7 +78,7 @@ pub async fn evaluate(
     begin_log(globals, &config, environment)?;
     let around = surroundings(request, globals, &config, environment)?;
     // Before anything is decided: who cannot be told is known while nothing is half done.
-    let workers = around.workers(request).await?;
+    let senders = around.senders(request).await?;
     let (mut found, mut verdict) = (Vec::new(), Verdict::default());
     for organization in organizations {
         let progress = Progress::begin(globals, format!("polling {}", organization.name));
@@ -92,7 +95,8 @@ pub async fn evaluate(
             }
         }
     }
-    verdict.is_unknown |= !send(&workers, &around.counters).await?;
+    verdict.is_unknown |= !send(&senders.workers, &around.counters).await?;
+    verdict.is_unknown |= !resend(&senders.resenders, &around.counters).await;
     let is_firing = |finding: &Finding| finding.standing == Standing::Firing;
     verdict.is_over = found.iter().any(is_firing);
     let n_firing = found.iter().filter(|finding| is_firing(finding)).count();
@@ -155,9 +159,9 @@ fn surroundings<'a>(
 
 impl Surroundings<'_> {
     /// Who sends; nobody where nothing is to be sent.
-    async fn workers(&self, request: Request) -> Result<Vec<Worker>, Failure> {
+    async fn senders(&self, request: Request) -> Result<Senders, Failure> {
         if !request.is_sent {
-            return Ok(Vec::new());
+            return Ok(Senders::default());
         }
         let Surroundings {
             config,
@@ -167,11 +171,12 @@ impl Surroundings<'_> {
             ..
         } = self;
         let chance = &Chance::System;
-        let workers =
-            delivery::configured::workers(config, environment, store, clock, chance).await?;
-        let known: Vec<_> = workers.iter().map(|worker| worker.name.clone()).collect();
+        let senders =
+            delivery::configured::senders(config, environment, store, clock, chance).await?;
+        let workers = senders.workers.iter();
+        let known: Vec<_> = workers.map(|worker| worker.name.clone()).collect();
         orphans::give_up(&known, store, &self.counters, clock.now()).await?;
-        Ok(workers)
+        Ok(senders)
     }
 }
 
@@ -282,4 +287,20 @@ async fn send(workers: &[Worker], counters: &Counters) -> Result<bool, Failure> 
         }
     }
     Ok(is_all_sent)
+}
+
+/// Tells once whoever is told again and again. Gives whether all of them took it.
+async fn resend(resenders: &[Resender], counters: &Counters) -> bool {
+    let mut is_all_told = true;
+    for resender in resenders {
+        let problems = match resender.tell_once(&mut Sent::default(), counters).await {
+            Ok(problems) => problems,
+            Err(error) => vec![causes(&error)],
+        };
+        for problem in &problems {
+            eprintln!("error: notifier `{}`, {problem}", resender.listener.name);
+        }
+        is_all_told &= problems.is_empty();
+    }
+    is_all_told
 }
