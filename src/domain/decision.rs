@@ -254,21 +254,33 @@ impl Round<'_> {
     fn tell(&self, alert: &Alert) -> (Option<Alert>, Vec<Word>) {
         let slot = &alert.identity.slot;
         let rule = self.rule(slot);
-        let labels = Labels {
-            alert,
-            subject: self.ground.name_of(&slot.subject),
-            of_rule: rule.map(|rule| &rule.labels),
-        };
-        let silences = &self.quiet.silences;
         let hush = Hush {
             is_silenced: rule.is_some_and(|rule| rule.is_inactive(self.now.at))
-                || silences
-                    .iter()
-                    .any(|silence| silence.mutes(&labels, self.now.at)),
+                || self.is_silenced(alert, rule),
             acknowledged: self.quiet.acknowledgement(alert),
         };
-        let team = teams::of_subject(self.ground.teams, self.ground.directory, &slot.subject);
+        let teams = self.ground.teams;
+        let team = if teams.iter().any(|team| !team.notify.is_empty()) {
+            teams::of_subject(teams, self.ground.directory, &slot.subject)
+        } else {
+            None
+        };
         tell::tell(alert, rule, team, self.policy, hush, self.now)
+    }
+
+    fn is_silenced(&self, alert: &Alert, rule: Option<&Rule>) -> bool {
+        let silences = &self.quiet.silences;
+        if silences.is_empty() {
+            return false;
+        }
+        let labels = Labels {
+            alert,
+            subject: self.ground.name_of(&alert.identity.slot.subject),
+            of_rule: rule.map(|rule| &rule.labels),
+        };
+        silences
+            .iter()
+            .any(|silence| silence.mutes(&labels, self.now.at))
     }
 
     fn rule(&self, slot: &Slot) -> Option<&Rule> {
@@ -277,22 +289,18 @@ impl Round<'_> {
 
     /// The places of some slots' measurements, by one pass over all.
     fn measured<'s>(&self, slots: impl Iterator<Item = &'s Slot>) -> HashMap<Slot, usize> {
-        let wanted: HashSet<&Slot> = slots.collect();
+        let key = |slot: &'s Slot| (&slot.rule, &slot.subject, slot.period.as_deref());
+        let wanted: HashMap<_, &Slot> = slots.map(|slot| (key(slot), slot)).collect();
         if wanted.is_empty() {
             return HashMap::new();
         }
-        let slot_of = |m: &Measurement| Slot {
-            rule: self.policy.rules[m.rule].name.clone(),
-            subject: m.subject.clone(),
-            period: m.label.clone(),
-        };
-        let all = self
-            .decision
-            .measurements
-            .iter()
-            .enumerate()
-            .map(|(place, m)| (slot_of(m), place));
-        all.filter(|(slot, _)| wanted.contains(slot)).collect()
+        let measurements = self.decision.measurements.iter().enumerate();
+        let found = measurements.filter_map(|(place, m)| {
+            let rule = &self.policy.rules[m.rule].name;
+            let slot = wanted.get(&(rule, &m.subject, m.label.as_deref()))?;
+            Some(((*slot).clone(), place))
+        });
+        found.collect()
     }
 
     fn fact(&self, alert: &Alert, measured: Option<usize>, word: &Word) -> Fact {
