@@ -62,3 +62,6 @@ pub mod evaluate;
 pub mod scope;
 
 pub mod decision;
+
+// A summary of it all.
+pub mod digest;

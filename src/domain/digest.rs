@@ -1,0 +1,551 @@
+//! A digest: what was spent in the period that was over at a slot of the schedule, beside the period before it.
+//!
+//! It is made once, from the ledger's rows and from what rules measured, and is frozen: nothing is looked up when it is
+//! put into words. Its parts sum to the whole, and what is not known is said.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::alert::Alert;
+use crate::domain::breakdown::{Naming, Pieces, break_down};
+use crate::domain::coverage::{Coverage, is_settled};
+use crate::domain::ground::Ground;
+use crate::domain::ids::{OrganizationName, RuleName};
+use crate::domain::measure::Measurement;
+use crate::domain::money::Usd;
+use crate::domain::period::{self, Cut, Period};
+use crate::domain::rule::{Quantity, Rule, Severity, Watch};
+use crate::domain::schedule::{Due, Schedule, due};
+use crate::domain::span::Span;
+use crate::domain::subject::{Subject, SubjectKind};
+use crate::domain::usage::{Amounts, UsageRow};
+
+/// How long a digest waits for figures that are not complete.
+pub const PATIENCE: SignedDuration = SignedDuration::from_hours(6);
+/// Lines of a breakdown, of the limits and of the alerts.
+const MAX_LINES: usize = 10;
+/// Movers up, and as many down.
+const MAX_MOVERS: usize = 3;
+/// Parts that are behind, by name.
+const MAX_STALE: usize = 5;
+
+/// A summary of one period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// Of which organization.
+    pub organization: OrganizationName,
+    /// As it is configured.
+    pub name: String,
+    /// `2026-W47`; `None` for a rolling span.
+    pub label: Option<String>,
+    /// The period.
+    pub span: Span,
+    /// The zone in which it is cut.
+    pub zone_name: String,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// All spend, and that of the period before; `None` where the ledger does not reach back to its beginning.
+    pub spend: Usd,
+    /// See `spend`.
+    pub before: Option<Usd>,
+    /// The period in pieces, each with its label; empty for an hour.
+    pub series: Vec<(String, Usd)>,
+    /// The largest workspaces.
+    pub workspaces: Breakdown,
+    /// The workspaces that changed the most, up before down; empty where nothing is known of the period before.
+    pub movers: Breakdown,
+    /// Teams; empty where none is configured.
+    pub teams: Breakdown,
+    /// Models.
+    pub models: Breakdown,
+    /// Limits of rules over just this period, the most used first.
+    pub limits: Listed<LimitUse>,
+    /// Alerts that fire now, the worst first.
+    pub alerts: Listed<OpenAlert>,
+    /// What is not known.
+    pub gaps: Vec<Gap>,
+}
+
+/// The first few of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// At most ten.
+    pub first: Vec<T>,
+    /// How many there are besides.
+    pub n_more: usize,
+}
+
+/// Spend by subject. The lines and the rest sum to the whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Breakdown {
+    /// One for each subject.
+    pub lines: Vec<Line>,
+    /// All others together.
+    pub rest: Option<Rest>,
+}
+
+/// One subject's spend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Its name at the time.
+    pub name: String,
+    /// In the period.
+    pub spend: Usd,
+    /// In the one before.
+    pub before: Option<Usd>,
+}
+
+/// What has no line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rest {
+    /// How many subjects.
+    pub n: usize,
+    /// In the period.
+    pub spend: Usd,
+    /// In the one before.
+    pub before: Option<Usd>,
+}
+
+/// How much of a limit was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitUse {
+    /// The rule.
+    pub rule: RuleName,
+    /// Whose.
+    pub subject: Subject,
+    /// Its name at the time.
+    pub name: String,
+    /// Spent.
+    pub value: Usd,
+    /// Part of it is not known.
+    pub is_lower_bound: bool,
+    /// The limit.
+    pub limit: Usd,
+}
+
+/// An alert that fires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenAlert {
+    /// The rule.
+    pub rule: RuleName,
+    /// About whom.
+    pub subject: Subject,
+    /// Its name at the time.
+    pub name: String,
+    /// How bad.
+    pub severity: Severity,
+    /// `80%`
+    pub threshold: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+}
+
+/// Something that is not known of the period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gap {
+    /// Of so many parts of so many nothing was ever read.
+    Unread {
+        /// How many.
+        n: usize,
+        /// Of how many.
+        n_all: usize,
+    },
+    /// A part was not read since before the period's end was settled.
+    Stale {
+        /// Its name.
+        name: String,
+        /// Up to when it is known.
+        as_of: Timestamp,
+    },
+    /// So many further parts are behind.
+    MoreStale {
+        /// How many.
+        n: usize,
+    },
+    /// Nothing is known from before.
+    KnownFrom {
+        /// From when on all is known.
+        at: Timestamp,
+    },
+    /// Part of the spend is not billed yet.
+    Estimated {
+        /// How much.
+        spend: Usd,
+    },
+    /// Tokens without a known price are in no spend.
+    Unpriced {
+        /// How many.
+        n_tokens: i64,
+    },
+}
+
+/// What is to be done about a digest now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing.
+    Rest,
+    /// Slots count from this moment on; what was before is not made up for.
+    Count(Timestamp),
+    /// It is to be made.
+    Due {
+        /// For the newest slot that has passed.
+        slot: Timestamp,
+        /// The first slot that it makes up for.
+        since: Timestamp,
+    },
+}
+
+/// What is to be done, given the last slot that was done. Where the clock was set back behind that, slots count from now
+/// on: else a clock that was wrong by years would silence the digest for as long.
+pub fn turn(schedule: &Schedule, last: Option<Timestamp>, now: Timestamp) -> Turn {
+    let Some(last) = last else {
+        return Turn::Count(now);
+    };
+    match due(schedule, Some(last), now) {
+        Due::Now(slot) if slot <= last => Turn::Count(slot),
+        Due::Now(slot) => Turn::Due {
+            slot,
+            since: schedule
+                .next_after(last)
+                .map_or(slot, |first| first.min(slot)),
+        },
+        Due::At(_) | Due::Never => Turn::Rest,
+    }
+}
+
+/// A period that is over, and the one before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// The period.
+    pub cut: Cut,
+    /// The one before.
+    pub before: Cut,
+}
+
+/// The last period that was over at a slot. Of a rolling span its open hour is left out.
+pub fn closed(period: Period, zone: &TimeZone, slot: Timestamp) -> Closed {
+    let (period, cut) = match period {
+        Period::Rolling(hours) | Period::Complete(hours) => {
+            let complete = Period::Complete(hours);
+            (complete, period::cut(complete, zone, slot))
+        }
+        Period::Hour | Period::Day | Period::Week | Period::Month | Period::Quarter => {
+            let open = period::cut(period, zone, slot);
+            (period, period::previous(period, zone, &open))
+        }
+    };
+    let before = period::previous(period, zone, &cut);
+    Closed { cut, before }
+}
+
+/// How a period is cut for its chart: at most about thirty pieces.
+pub fn pieces(period: Period, zone: &TimeZone, span: Span) -> Pieces {
+    let piece = match period {
+        Period::Hour | Period::Day => Period::Hour,
+        Period::Week | Period::Month => Period::Day,
+        Period::Quarter => Period::Week,
+        Period::Rolling(hours) | Period::Complete(hours) => match hours {
+            0..=48 => Period::Hour,
+            49..=840 => Period::Day,
+            841.. => Period::Month,
+        },
+    };
+    Pieces::cut(piece, zone, span.hours())
+}
+
+/// How far the parts are known: the names of all that are asked for, with what is known of each.
+pub fn gaps(
+    parts: &[(String, Option<&Coverage>)],
+    closed: &Closed,
+    settle: SignedDuration,
+) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    let read: Vec<(&String, Timestamp, &Coverage)> = parts
+        .iter()
+        .filter_map(|(name, coverage)| {
+            let coverage = (*coverage)?;
+            coverage.known_from()?;
+            Some((name, coverage.as_of?, coverage))
+        })
+        .collect();
+    let n = parts.len() - read.len();
+    if n > 0 {
+        gaps.push(Gap::Unread {
+            n,
+            n_all: parts.len(),
+        });
+    }
+    let last_hour = closed.cut.span.hours().end.plus(-1);
+    let stale: Vec<Gap> = read
+        .iter()
+        .filter(|(_, as_of, _)| !is_settled(last_hour, settle, *as_of))
+        .map(|(name, as_of, _)| Gap::Stale {
+            name: (*name).clone(),
+            as_of: *as_of,
+        })
+        .collect();
+    let n_more = stale.len().saturating_sub(MAX_STALE);
+    gaps.extend(stale.into_iter().take(MAX_STALE));
+    if n_more > 0 {
+        gaps.push(Gap::MoreStale { n: n_more });
+    }
+    let known_from = read
+        .iter()
+        .filter_map(|(_, _, coverage)| coverage.known_from())
+        .max();
+    gaps.extend(
+        known_from
+            .map(|day| day.start())
+            .filter(|at| *at > closed.before.span.start)
+            .map(|at| Gap::KnownFrom { at }),
+    );
+    gaps
+}
+
+/// Whether a digest may go out without waiting: history that does not reach back is no reason, it will not come.
+pub fn is_complete(gaps: &[Gap]) -> bool {
+    gaps.iter().all(|gap| match gap {
+        Gap::Unread { .. } | Gap::Stale { .. } | Gap::MoreStale { .. } => false,
+        Gap::KnownFrom { .. } | Gap::Estimated { .. } | Gap::Unpriced { .. } => true,
+    })
+}
+
+/// What a digest is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Names.
+    pub ground: Ground<'a>,
+    /// As it is configured.
+    pub name: &'a str,
+    /// Where the period is cut.
+    pub zone_name: &'a str,
+    /// The period.
+    pub closed: &'a Closed,
+    /// Its pieces, by which its rows are grouped.
+    pub pieces: &'a Pieces,
+    /// Rows of the period.
+    pub rows: &'a [UsageRow],
+    /// Rows of the one before.
+    pub rows_before: &'a [UsageRow],
+    /// By which measurements know theirs.
+    pub rules: &'a [Rule],
+    /// Of the newest decision.
+    pub measurements: &'a [Measurement],
+    /// See [`gaps`].
+    pub gaps: &'a [Gap],
+}
+
+/// Makes a digest.
+pub fn make<'a>(
+    source: &Source<'_>,
+    alerts: impl Iterator<Item = &'a Alert>,
+    now: Timestamp,
+) -> Digest {
+    let total = sum(source.rows);
+    // What is known of a part of the period before would pass for all of it.
+    let is_before_known = !source.gaps.iter().any(|gap| match gap {
+        Gap::KnownFrom { .. } | Gap::Unread { .. } => true,
+        Gap::Stale { .. }
+        | Gap::MoreStale { .. }
+        | Gap::Estimated { .. }
+        | Gap::Unpriced { .. } => false,
+    });
+    let by = |kind| subjects(kind, source, is_before_known);
+    let workspaces = by(SubjectKind::Workspace);
+    let mut gaps = source.gaps.to_vec();
+    if total.estimated != Usd::ZERO {
+        let spend = total.estimated;
+        gaps.push(Gap::Estimated { spend });
+    }
+    if total.unpriced > 0 {
+        let n_tokens = total.unpriced;
+        gaps.push(Gap::Unpriced { n_tokens });
+    }
+    Digest {
+        organization: source.ground.organization.clone(),
+        name: source.name.to_owned(),
+        label: source.closed.cut.label.clone(),
+        span: source.closed.cut.span,
+        zone_name: source.zone_name.to_owned(),
+        made_at: now,
+        spend: total.spend,
+        before: is_before_known.then(|| sum(source.rows_before).spend),
+        series: series(source),
+        movers: movers(&workspaces),
+        workspaces: largest(workspaces),
+        teams: match source.ground.teams {
+            [] => Breakdown::default(),
+            [..] => largest(by(SubjectKind::Team)),
+        },
+        models: largest(by(SubjectKind::Model)),
+        limits: limits(source),
+        alerts: open_alerts(&source.ground, alerts),
+        gaps,
+    }
+}
+
+fn sum(rows: &[UsageRow]) -> Amounts {
+    rows.iter()
+        .fold(Amounts::ZERO, |sum, row| sum + row.amounts)
+}
+
+/// All subjects with any spend in either period, the largest first.
+fn subjects(kind: SubjectKind, source: &Source<'_>, is_before_known: bool) -> Vec<Line> {
+    let naming = Naming {
+        organization: source.ground.organization,
+        directory: source.ground.directory,
+        teams: source.ground.teams,
+        people: source.ground.privacy.in_messages(),
+    };
+    let mut sums: BTreeMap<Subject, (String, Usd, Usd)> = BTreeMap::new();
+    let (now, before) = (source.rows, source.rows_before);
+    for (rows, is_now) in [(now, true), (before, false)] {
+        for entry in break_down(kind, naming, rows) {
+            let (_, spend, before) =
+                sums.entry(entry.subject)
+                    .or_insert((entry.name, Usd::ZERO, Usd::ZERO));
+            *if is_now { spend } else { before } += entry.amounts.spend;
+        }
+    }
+    let mut lines: Vec<Line> = sums
+        .into_values()
+        .map(|(name, spend, before)| Line {
+            name,
+            spend,
+            before: is_before_known.then_some(before),
+        })
+        .filter(|line| line.spend != Usd::ZERO || line.before.is_some_and(|it| it != Usd::ZERO))
+        .collect();
+    lines.sort_by_key(|line| std::cmp::Reverse(line.spend));
+    lines
+}
+
+fn largest(mut lines: Vec<Line>) -> Breakdown {
+    // One line more takes no more room than saying that there is one.
+    let n_lines = if lines.len() == MAX_LINES + 1 {
+        lines.len()
+    } else {
+        MAX_LINES
+    };
+    let rest = lines.split_off(lines.len().min(n_lines));
+    Breakdown {
+        lines,
+        rest: together(&rest),
+    }
+}
+
+fn together(lines: &[Line]) -> Option<Rest> {
+    (!lines.is_empty()).then(|| Rest {
+        n: lines.len(),
+        spend: lines.iter().map(|line| line.spend).sum(),
+        before: lines.iter().map(|line| line.before).sum::<Option<Usd>>(),
+    })
+}
+
+fn movers(lines: &[Line]) -> Breakdown {
+    let change = |line: &Line| line.before.map(|before| line.spend - before);
+    let mut moved: Vec<(Usd, &Line)> = lines
+        .iter()
+        .filter_map(|line| Some((change(line)?, line)))
+        .collect();
+    moved.sort_by_key(|(change, _)| std::cmp::Reverse(*change));
+    let n_up = moved
+        .iter()
+        .take(MAX_MOVERS)
+        .filter(|(change, _)| *change > Usd::ZERO)
+        .count();
+    let n_down = moved
+        .iter()
+        .rev()
+        .take(MAX_MOVERS)
+        .filter(|(change, _)| *change < Usd::ZERO)
+        .count();
+    let rest: Vec<Line> = moved
+        .drain(n_up..moved.len() - n_down)
+        .map(|(_, line)| line.clone())
+        .collect();
+    Breakdown {
+        lines: moved.into_iter().map(|(_, line)| line.clone()).collect(),
+        rest: together(&rest),
+    }
+}
+
+/// One for each piece, those without any use included.
+fn series(source: &Source<'_>) -> Vec<(String, Usd)> {
+    let mut sums: BTreeMap<_, Usd> = BTreeMap::new();
+    for row in source.rows {
+        *sums.entry(source.pieces.first_hour(row.hour)).or_default() += row.amounts.spend;
+    }
+    let pieces: Vec<(String, Usd)> = source
+        .pieces
+        .all()
+        .map(|(first, label)| {
+            let spend = sums.get(&first).copied().unwrap_or_default();
+            (label.to_owned(), spend)
+        })
+        .collect();
+    if pieces.len() > 1 { pieces } else { Vec::new() }
+}
+
+fn limits(source: &Source<'_>) -> Listed<LimitUse> {
+    let of_one = |measured: &Measurement| {
+        let rule = source.rules.get(measured.rule)?;
+        let is_it = rule.watch == Watch::Spend && measured.span == source.closed.cut.span;
+        let limit = measured.limit.filter(|limit| is_it && *limit > 0)?;
+        Some(LimitUse {
+            rule: rule.name.clone(),
+            name: source.ground.name_of(&measured.subject).to_owned(),
+            subject: measured.subject.clone(),
+            value: Usd::from_pico(measured.figure.value()?),
+            is_lower_bound: !measured.figure.is_known(),
+            limit: Usd::from_pico(limit),
+        })
+    };
+    let mut used: Vec<LimitUse> = source.measurements.iter().filter_map(of_one).collect();
+    used.sort_by(|a, b| {
+        let share = |used: &LimitUse, other: &LimitUse| -> Option<Quantity> {
+            used.value.pico().checked_mul(other.limit.pico())
+        };
+        // By share, without dividing; amounts that are too large for that by value.
+        let order = match (share(a, b), share(b, a)) {
+            (Some(of_a), Some(of_b)) => of_b.cmp(&of_a),
+            (Some(_), None) | (None, Some(_)) | (None, None) => b.value.cmp(&a.value),
+        };
+        order.then_with(|| (&a.rule, &a.subject).cmp(&(&b.rule, &b.subject)))
+    });
+    Listed::of(used)
+}
+
+fn open_alerts<'a>(
+    ground: &Ground<'_>,
+    alerts: impl Iterator<Item = &'a Alert>,
+) -> Listed<OpenAlert> {
+    let mut open: Vec<OpenAlert> = alerts
+        .filter(|alert| alert.is_firing())
+        .map(|alert| OpenAlert {
+            rule: alert.identity.slot.rule.clone(),
+            name: ground.name_of(&alert.identity.slot.subject).to_owned(),
+            subject: alert.identity.slot.subject.clone(),
+            severity: alert.line().severity,
+            threshold: alert.line().text.to_string(),
+            since: alert.firing_since,
+        })
+        .collect();
+    open.sort_by(|a, b| {
+        let key = |alert: &OpenAlert| (alert.since, alert.rule.clone(), alert.subject.clone());
+        b.severity
+            .cmp(&a.severity)
+            .then_with(|| key(a).cmp(&key(b)))
+    });
+    Listed::of(open)
+}
+
+impl<T> Listed<T> {
+    fn of(mut all: Vec<T>) -> Listed<T> {
+        let n_more = all.len().saturating_sub(MAX_LINES);
+        all.truncate(MAX_LINES);
+        Listed { first: all, n_more }
+    }
+}
