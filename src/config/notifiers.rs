@@ -91,6 +91,23 @@ pub enum NotifierKind {
     Email(Box<Email>),
 }
 
+impl NotifierKind {
+    /// Whether it has a place for a summary: an incident has none.
+    pub fn takes_digests(&self) -> bool {
+        match self {
+            NotifierKind::PagerDuty { .. } => false,
+            NotifierKind::Console
+            | NotifierKind::Slack { .. }
+            | NotifierKind::SlackApi { .. }
+            | NotifierKind::Webhook { .. }
+            | NotifierKind::Command { .. }
+            | NotifierKind::Teams { .. }
+            | NotifierKind::Discord { .. }
+            | NotifierKind::Email(_) => true,
+        }
+    }
+}
+
 /// How mail is sent.
 #[derive(Debug, Clone)]
 pub struct Email {

@@ -38,6 +38,7 @@ pub fn settings(config: &Config, organization: &Organization) -> Settings {
                 .map(|notifier| (notifier.name.clone(), manners(notifier)))
                 .collect(),
         },
+        digests: config.digests.clone(),
         postage: config
             .notifiers
             .iter()
@@ -61,5 +62,6 @@ fn postage(notifier: &Notifier) -> Postage {
         recipients: wiring::recipients(notifier),
         group_wait: signed(notifier.group_wait),
         max_age: signed(notifier.max_age),
+        takes_digests: notifier.kind.takes_digests(),
     }
 }

@@ -65,7 +65,7 @@ pub struct Digest {
     /// Alerts that fire now, the worst first.
     pub alerts: Listed<OpenAlert>,
     /// What is not known.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<Missing>,
 }
 
 /// The first few of a list.
@@ -144,7 +144,7 @@ pub struct OpenAlert {
 
 /// Something that is not known of the period.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gap {
+pub enum Missing {
     /// Of so many parts of so many nothing was ever read.
     Unread {
         /// How many.
@@ -260,7 +260,7 @@ pub fn gaps(
     parts: &[(String, Option<&Coverage>)],
     closed: &Closed,
     settle: SignedDuration,
-) -> Vec<Gap> {
+) -> Vec<Missing> {
     let mut gaps = Vec::new();
     let read: Vec<(&String, Timestamp, &Coverage)> = parts
         .iter()
@@ -272,16 +272,16 @@ pub fn gaps(
         .collect();
     let n = parts.len() - read.len();
     if n > 0 {
-        gaps.push(Gap::Unread {
+        gaps.push(Missing::Unread {
             n,
             n_all: parts.len(),
         });
     }
     let last_hour = closed.cut.span.hours().end.plus(-1);
-    let stale: Vec<Gap> = read
+    let stale: Vec<Missing> = read
         .iter()
         .filter(|(_, as_of, _)| !is_settled(last_hour, settle, *as_of))
-        .map(|(name, as_of, _)| Gap::Stale {
+        .map(|(name, as_of, _)| Missing::Stale {
             name: (*name).clone(),
             as_of: *as_of,
         })
@@ -289,7 +289,7 @@ pub fn gaps(
     let n_more = stale.len().saturating_sub(MAX_STALE);
     gaps.extend(stale.into_iter().take(MAX_STALE));
     if n_more > 0 {
-        gaps.push(Gap::MoreStale { n: n_more });
+        gaps.push(Missing::MoreStale { n: n_more });
     }
     let known_from = read
         .iter()
@@ -299,16 +299,16 @@ pub fn gaps(
         known_from
             .map(|day| day.start())
             .filter(|at| *at > closed.before.span.start)
-            .map(|at| Gap::KnownFrom { at }),
+            .map(|at| Missing::KnownFrom { at }),
     );
     gaps
 }
 
 /// Whether a digest may go out without waiting: history that does not reach back is no reason, it will not come.
-pub fn is_complete(gaps: &[Gap]) -> bool {
+pub fn is_complete(gaps: &[Missing]) -> bool {
     gaps.iter().all(|gap| match gap {
-        Gap::Unread { .. } | Gap::Stale { .. } | Gap::MoreStale { .. } => false,
-        Gap::KnownFrom { .. } | Gap::Estimated { .. } | Gap::Unpriced { .. } => true,
+        Missing::Unread { .. } | Missing::Stale { .. } | Missing::MoreStale { .. } => false,
+        Missing::KnownFrom { .. } | Missing::Estimated { .. } | Missing::Unpriced { .. } => true,
     })
 }
 
@@ -334,7 +334,7 @@ pub struct Source<'a> {
     /// Of the newest decision.
     pub measurements: &'a [Measurement],
     /// See [`gaps`].
-    pub gaps: &'a [Gap],
+    pub gaps: &'a [Missing],
 }
 
 /// Makes a digest.
@@ -346,22 +346,22 @@ pub fn make<'a>(
     let total = sum(source.rows);
     // What is known of a part of the period before would pass for all of it.
     let is_before_known = !source.gaps.iter().any(|gap| match gap {
-        Gap::KnownFrom { .. } | Gap::Unread { .. } => true,
-        Gap::Stale { .. }
-        | Gap::MoreStale { .. }
-        | Gap::Estimated { .. }
-        | Gap::Unpriced { .. } => false,
+        Missing::KnownFrom { .. } | Missing::Unread { .. } => true,
+        Missing::Stale { .. }
+        | Missing::MoreStale { .. }
+        | Missing::Estimated { .. }
+        | Missing::Unpriced { .. } => false,
     });
     let by = |kind| subjects(kind, source, is_before_known);
     let workspaces = by(SubjectKind::Workspace);
     let mut gaps = source.gaps.to_vec();
     if total.estimated != Usd::ZERO {
         let spend = total.estimated;
-        gaps.push(Gap::Estimated { spend });
+        gaps.push(Missing::Estimated { spend });
     }
     if total.unpriced > 0 {
         let n_tokens = total.unpriced;
-        gaps.push(Gap::Unpriced { n_tokens });
+        gaps.push(Missing::Unpriced { n_tokens });
     }
     Digest {
         organization: source.ground.organization.clone(),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::digest::{Breakdown, Digest, Gap, LimitUse, Line, Listed, OpenAlert, Rest};
+use crate::domain::digest::{Breakdown, Digest, LimitUse, Line, Listed, Missing, OpenAlert, Rest};
 use crate::domain::ids::OrganizationName;
 use crate::domain::money::Usd;
 use crate::domain::rule::Severity;
@@ -321,41 +321,41 @@ impl From<AlertShape> for OpenAlert {
     }
 }
 
-impl From<&Gap> for GapShape {
-    fn from(gap: &Gap) -> GapShape {
+impl From<&Missing> for GapShape {
+    fn from(gap: &Missing) -> GapShape {
         match gap {
-            Gap::Unread { n, n_all } => GapShape::Unread {
+            Missing::Unread { n, n_all } => GapShape::Unread {
                 n: *n,
                 n_all: *n_all,
             },
-            Gap::Stale { name, as_of } => GapShape::Stale {
+            Missing::Stale { name, as_of } => GapShape::Stale {
                 name: name.clone(),
                 as_of: AsText(*as_of),
             },
-            Gap::MoreStale { n } => GapShape::MoreStale { n: *n },
-            Gap::KnownFrom { at } => GapShape::KnownFrom { at: AsText(*at) },
-            Gap::Estimated { spend } => GapShape::Estimated {
+            Missing::MoreStale { n } => GapShape::MoreStale { n: *n },
+            Missing::KnownFrom { at } => GapShape::KnownFrom { at: AsText(*at) },
+            Missing::Estimated { spend } => GapShape::Estimated {
                 spend: AsText(*spend),
             },
-            Gap::Unpriced { n_tokens } => GapShape::Unpriced {
+            Missing::Unpriced { n_tokens } => GapShape::Unpriced {
                 n_tokens: *n_tokens,
             },
         }
     }
 }
 
-impl From<GapShape> for Gap {
-    fn from(shape: GapShape) -> Gap {
+impl From<GapShape> for Missing {
+    fn from(shape: GapShape) -> Missing {
         match shape {
-            GapShape::Unread { n, n_all } => Gap::Unread { n, n_all },
-            GapShape::Stale { name, as_of } => Gap::Stale {
+            GapShape::Unread { n, n_all } => Missing::Unread { n, n_all },
+            GapShape::Stale { name, as_of } => Missing::Stale {
                 name,
                 as_of: as_of.0,
             },
-            GapShape::MoreStale { n } => Gap::MoreStale { n },
-            GapShape::KnownFrom { at } => Gap::KnownFrom { at: at.0 },
-            GapShape::Estimated { spend } => Gap::Estimated { spend: spend.0 },
-            GapShape::Unpriced { n_tokens } => Gap::Unpriced { n_tokens },
+            GapShape::MoreStale { n } => Missing::MoreStale { n },
+            GapShape::KnownFrom { at } => Missing::KnownFrom { at: at.0 },
+            GapShape::Estimated { spend } => Missing::Estimated { spend: spend.0 },
+            GapShape::Unpriced { n_tokens } => Missing::Unpriced { n_tokens },
         }
     }
 }
@@ -369,17 +369,17 @@ mod tests {
     fn a_digest_comes_back_as_it_was() {
         let mut made = digest("weekly");
         made.gaps = vec![
-            Gap::Unread { n: 1, n_all: 3 },
-            Gap::Stale {
+            Missing::Unread { n: 1, n_all: 3 },
+            Missing::Stale {
                 name: "Search".to_owned(),
                 as_of: at(7),
             },
-            Gap::MoreStale { n: 2 },
-            Gap::KnownFrom { at: at(0) },
-            Gap::Estimated {
+            Missing::MoreStale { n: 2 },
+            Missing::KnownFrom { at: at(0) },
+            Missing::Estimated {
                 spend: Usd::from_pico(1),
             },
-            Gap::Unpriced { n_tokens: 5 },
+            Missing::Unpriced { n_tokens: 5 },
         ];
         assert_eq!(digest_from_json(&digest_to_json(&made)).unwrap(), made);
     }
