@@ -195,16 +195,20 @@ pub fn bars(chart: &[Bar]) -> Vec<String> {
     chart
         .iter()
         .map(|bar| {
-            let length = (bar.percent * MAX_BAR).div_ceil(100) as usize;
             let text = format!(
                 "{:label$}  {:>value$}  {}",
                 bar.label,
                 bar.value,
-                "█".repeat(length)
+                blocks(bar)
             );
             text.trim_end().to_owned()
         })
         .collect()
+}
+
+/// A bar as text; any spend at all is seen.
+pub fn blocks(bar: &Bar) -> String {
+    "█".repeat((bar.percent * MAX_BAR).div_ceil(100) as usize)
 }
 
 /// `week 47 of 2026`, or from when to when.

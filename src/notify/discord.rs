@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::domain::rule::Severity;
 use crate::notify::advice::Advice;
-use crate::notify::digest::{self, Letter, Report};
+use crate::notify::digest::{self, Bar, Letter, Report};
 use crate::notify::envelope::Envelope;
 use crate::notify::fit::{self, units};
 use crate::notify::message::{Body, Message, Roundup};
@@ -142,12 +142,7 @@ impl Embed {
         let mut lines = vec![escape(&report.summary)];
         let notes = report.notes.iter();
         lines.extend(notes.map(|note| format!("*{}*", escape(note))));
-        if !report.chart.is_empty() {
-            lines.push(format!(
-                "```\n{}\n```",
-                digest::bars(&report.chart).join("\n")
-            ));
-        }
+        lines.extend(report.chart.iter().map(bar));
         for section in &report.sections {
             let rows = section.rows.iter().map(|row| escape(&row.line()));
             lines.extend(list(section.title, &rows.collect::<Vec<_>>()));
@@ -186,6 +181,12 @@ impl Embed {
         }
         embed
     }
+}
+
+/// Not in letters of equal width: the bars come last, and need none.
+fn bar(bar: &Bar) -> String {
+    let text = format!("{}: {} {}", bar.label, bar.value, digest::blocks(bar));
+    escape(text.trim_end())
 }
 
 fn field(figure: &Figure) -> (&'static str, String) {
