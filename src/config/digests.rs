@@ -54,7 +54,7 @@ fn check_notifiers(section: &Section<'_>, digest: &Digest, notifiers: &[Notifier
         && !notifiers.is_empty()
         && !all.any(|notifier| notifier.kind.takes_digests())
     {
-        section.problem_here("no notifier has a place for a digest");
+        section.problem_here("goes to nobody: no notifier has a place for a digest");
     }
 }
 

@@ -337,7 +337,7 @@ fn digest_html(report: &Report) -> String {
 fn bar_html(bar: &Bar) -> String {
     let cell = |percent: u32, color: &str| match percent {
         0 => String::new(),
-        _ => format!("<td width=\"{percent}%\" height=\"14\"{color}></td>\n"),
+        _ => format!("<td width=\"{percent}%\" height=\"14\"{color}>&nbsp;</td>\n"),
     };
     let filled = cell(
         bar.percent,
