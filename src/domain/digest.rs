@@ -18,7 +18,7 @@ use crate::domain::money::Usd;
 use crate::domain::period::{self, Cut, Period};
 use crate::domain::rule::{Quantity, Rule, Severity, Watch};
 use crate::domain::schedule::{Due, Schedule, due};
-use crate::domain::span::Span;
+use crate::domain::span::{Day, Span};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::usage::{Amounts, UsageRow};
 
@@ -297,7 +297,7 @@ pub fn gaps(
         .max();
     gaps.extend(
         known_from
-            .map(|day| day.start())
+            .map(Day::start)
             .filter(|at| *at > closed.before.span.start)
             .map(|at| Missing::KnownFrom { at }),
     );
@@ -557,7 +557,7 @@ mod tests {
     use crate::domain::figures::Figures;
     use crate::domain::period::Zone;
     use crate::domain::privacy::Privacy;
-    use crate::domain::span::{Day, Hour};
+    use crate::domain::span::Hour;
     use crate::domain::usage::Part;
     use proptest::prelude::*;
 
