@@ -454,8 +454,9 @@ mod tests {
     use super::*;
     use crate::domain::notification::Reason::{self, Escalated, First, Resolved};
     use crate::store::decisions::Commit;
+    use crate::store::digests::Mark;
     use crate::store::messages::{Counts, MessageFilter, MessageState};
-    use crate::store::samples::{ORGANIZATION, at, engine, fact, store};
+    use crate::store::samples::{ORGANIZATION, at, digest, engine, fact, store};
 
     /// A decision in a minute, with one message about some workspaces, due a minute later.
     async fn tell(store: &Store, id: &str, minute: i64, facts: &[(&str, u64, Reason)]) {
@@ -631,6 +632,40 @@ mod tests {
             .collect();
         assert_eq!(into, [("three", Some("one")), ("two", Some("one"))]);
         check_claim(&store, 51, "later #1 a3:resolved").await;
+    }
+
+    #[tokio::test]
+    async fn a_digest_is_folded_with_nothing_and_holds_up_nothing() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        let messages = ["two", "three"].map(|id| NewDigest {
+            id: id.to_owned(),
+            notifier: "slack".into(),
+            recipient: None,
+            digest: digest("weekly"),
+            expires: at(1000),
+        });
+        let mark = Mark {
+            name: "weekly".to_owned(),
+            schedule: "daily".to_owned(),
+            last_slot: at(1),
+        };
+        store
+            .commit_digest(&ORGANIZATION.into(), mark.clone(), messages.to_vec(), at(1))
+            .await
+            .unwrap();
+        tell(&store, "four", 1, &[("a", 2, Escalated)]).await;
+        let marks = store.digest_marks(&ORGANIZATION.into()).await.unwrap();
+        assert_eq!(marks["weekly"], mark);
+        let claimed = check_claim(&store, 5, "one #1 a2:first").await.unwrap();
+        assert_eq!(claimed.digest, None);
+        finish(&store, "one", retry(100)).await;
+        let claimed = check_claim(&store, 5, "two #1").await.unwrap();
+        assert_eq!(claimed.digest.as_deref(), Some(&digest("weekly")));
+        finish(&store, "two", retry(50)).await;
+        check_claim(&store, 5, "three #1").await;
+        finish(&store, "three", posted("1.1")).await;
+        check_claim(&store, 50, "two #2").await;
     }
 
     #[tokio::test]

@@ -1,12 +1,24 @@
 //! Digests: due once, not twice after a restart, and not before the figures are there.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
+use spendwatch::clock::Clock;
 use spendwatch::config::digests::Digest as Configured;
+use spendwatch::cycle::state::Watcher;
+use spendwatch::delivery::Worker;
 use spendwatch::domain::digest::{Digest, Missing};
+use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::period::{Period, Zone};
 use spendwatch::domain::schedule::Schedule;
 use spendwatch::domain::subject::SubjectKind;
+use spendwatch::metrics::counters::Counters;
+use spendwatch::notify::Notifier;
+use spendwatch::notify::envelope::Links;
+use spendwatch::notify::memory::Memory;
+use spendwatch::notify::outcome::Delivery;
 use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
@@ -155,8 +167,8 @@ async fn a_stop_before_the_commit_loses_neither_the_digest_nor_the_mark() {
     }));
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
-    stage.clock.advance(std::time::Duration::from_hours(13));
-    let deadline = std::time::Duration::from_hours(99);
+    stage.clock.advance(Duration::from_hours(13));
+    let deadline = Duration::from_hours(99);
     watcher.cycle(stage.now(), deadline).await.unwrap_err();
     drop((watcher, store));
     stage.faults = None;
@@ -173,6 +185,55 @@ async fn a_stop_before_the_commit_loses_neither_the_digest_nor_the_mark() {
     waiting.retain(|message| message.digest.is_some());
     assert_eq!(waiting.len(), 1);
     assert_eq!(digests(&stage, &store).await.len(), 1);
+}
+
+#[tokio::test]
+async fn each_recipient_is_sent_a_copy_of_its_own_and_whoever_has_no_place_none() {
+    let stage = stage().await;
+    let store = stage.open_store();
+    let mut settings = stage.settings();
+    let chat = settings
+        .postage
+        .get_mut(&NotifierName::from("chat"))
+        .unwrap();
+    chat.recipients = ["cfo@example.com", "cto@example.com"]
+        .map(str::to_owned)
+        .into();
+    let mut pager = chat.clone();
+    (pager.recipients, pager.takes_digests) = (Vec::new(), false);
+    settings.postage.insert("pager".into(), pager);
+    let mut watcher = Watcher::open(settings, stage.outside(&store))
+        .await
+        .unwrap();
+    stage.cycle(&mut watcher).await;
+    stage.cycle_after(12 * HOUR, &mut watcher).await;
+    let memory = Memory::default();
+    let worker = Worker {
+        name: "chat".into(),
+        notifier: Notifier::Memory(memory.clone()),
+        store: store.clone(),
+        clock: Clock::Manual(stage.clock.clone()),
+        chance: stage.chance.clone(),
+        links: Links::default(),
+    };
+    memory.answer([Delivery::retry("503")]);
+    let counters = Counters::new(&[], &[], "test");
+    worker.run_due(&counters).await.unwrap();
+    stage.clock.advance(Duration::from_mins(1));
+    worker.run_due(&counters).await.unwrap();
+    let mut sent = memory.take();
+    sent.retain(|sent| {
+        sent.text
+            .starts_with("weekly: acme, week 47 of 2026\n$100.25 spent")
+    });
+    let recipients: BTreeSet<_> = sent.iter().map(|sent| sent.recipient.as_deref()).collect();
+    assert_eq!(
+        recipients,
+        [Some("cfo@example.com"), Some("cto@example.com")].into()
+    );
+    let ids: BTreeSet<_> = sent.iter().map(|sent| &sent.id).collect();
+    assert_eq!(ids.len(), 2, "a repeat has the same id");
+    assert_eq!(store.next_due(&"pager".into()).await.unwrap(), None);
 }
 
 #[tokio::test]
