@@ -9,7 +9,7 @@ use crate::domain::digest::{Breakdown, Digest, LimitUse, Line, Listed, Missing, 
 use crate::domain::ids::{NotifierName, UNASSIGNED, UNATTRIBUTED};
 use crate::domain::money::{Usd, group_thousands};
 use crate::domain::subject::Subject;
-use crate::notify::envelope::Links;
+use crate::notify::envelope::{FRESH, Links};
 use crate::notify::words;
 
 /// One attempt to send one digest.
@@ -132,6 +132,10 @@ fn render_in(letter: &Letter<'_>, n_rows: usize) -> Report {
         .iter()
         .map(|gap| gap_words(gap, digest))
         .collect();
+    if letter.now.duration_since(letter.created_at) > FRESH {
+        let at = words::time(digest.made_at, &digest.zone_name);
+        notes.push(format!("All of this is as it was known at {at}"));
+    }
     if letter.is_replay {
         notes.push("This is sent again because somebody asked for it".to_owned());
     }

@@ -256,6 +256,26 @@ fn the_sentence_tells_the_change_and_what_is_unknown() {
 }
 
 #[test]
+fn a_digest_that_is_late_or_sent_again_says_so() {
+    let mut digest = weekly();
+    digest.gaps = Vec::new();
+    let notes = with_letter(&digest, |letter| {
+        let now = at("2026-11-23T09:00:00Z");
+        render(&Letter {
+            now,
+            is_replay: true,
+            ..letter
+        })
+        .notes
+    });
+    let expected = [
+        "All of this is as it was known at 2026-11-23 09:00 Europe/Berlin",
+        "This is sent again because somebody asked for it",
+    ];
+    assert_eq!(notes, expected);
+}
+
+#[test]
 fn a_digest_without_anything_is_a_digest_all_the_same() {
     let mut digest = weekly();
     digest.spend = Usd::ZERO;
