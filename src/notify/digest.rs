@@ -223,16 +223,19 @@ fn period(digest: &Digest) -> String {
     }
 }
 
+/// What is known only in part is compared with nothing: it would seem to have fallen.
 fn summary(digest: &Digest) -> String {
-    let at_least = if is_lower_bound(digest) {
-        "At least "
-    } else {
-        ""
-    };
-    let spent = format!("{at_least}{} spent", words::dollars(digest.spend));
-    match digest.before {
-        None => format!("{spent}; the period before is not known"),
-        Some(before) => format!(
+    let spent = format!("{} spent", words::dollars(digest.spend));
+    match (is_lower_bound(digest), digest.before) {
+        (true, None) => format!("At least {spent}; the period before is not known"),
+        (true, Some(before)) => {
+            format!(
+                "At least {spent}; {} in the period before",
+                words::dollars(before)
+            )
+        }
+        (false, None) => format!("{spent}; the period before is not known"),
+        (false, Some(before)) => format!(
             "{spent}, {} the {} of the period before",
             change_words(digest.spend, before),
             words::dollars(before)
