@@ -89,8 +89,11 @@ impl List {
         let mut messages = store.messages(&filter).await?;
         if let Some(organization) = &globals.org {
             messages.retain(|message| {
-                let mut facts = message.facts.iter();
-                facts.any(|fact| fact.identity.organization.as_str() == organization)
+                let of_facts = message.facts.iter().map(|fact| &fact.identity.organization);
+                let of_digest = message.digest.iter().map(|digest| &digest.organization);
+                of_facts
+                    .chain(of_digest)
+                    .any(|it| it.as_str() == organization)
             });
         }
         if messages.is_empty() {
@@ -204,6 +207,7 @@ fn sheet(messages: &[MessageRow]) -> Sheet {
             shown("last_error", "WHY"),
             hidden("folded_into"),
             hidden("alerts"),
+            hidden("digest"),
         ],
         rows: messages.iter().map(row).collect(),
     }
@@ -223,5 +227,6 @@ fn row(message: &MessageRow) -> Vec<Cell> {
         Cell::text_or_empty(message.last_error.clone()),
         Cell::text_or_empty(message.folded_into.clone()),
         Cell::List(alerts.map(|fact| fact.identity.fingerprint()).collect()),
+        Cell::text_or_empty(message.digest.as_ref().map(|digest| digest.name.clone())),
     ]
 }

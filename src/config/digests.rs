@@ -1,5 +1,6 @@
 //! `[[digests]]`: summaries on a schedule.
 
+use crate::config::notifiers::Notifier;
 use crate::config::reader::Section;
 use crate::config::terms::{read_notify, read_period, read_schedule, read_zone};
 use crate::domain::ids::NotifierName;
@@ -15,17 +16,18 @@ pub struct Digest {
     pub schedule: Schedule,
     /// Over what.
     pub period: Period,
-    /// To whom; empty is everyone.
+    /// To whom; empty is everyone who has a place for it.
     pub notify: Vec<NotifierName>,
 }
 
-/// Reads all of them. `notifiers` are the names that exist.
-pub fn read(root: &Section<'_>, notifiers: &[String]) -> Vec<Digest> {
+/// Reads all of them. `names` are those of the notifiers, the ones with mistakes included.
+pub fn read(root: &Section<'_>, names: &[String], notifiers: &[Notifier]) -> Vec<Digest> {
     let mut digests: Vec<Digest> = Vec::new();
     for section in root.sections("digests") {
-        let digest = read_one(&section, notifiers);
+        let digest = read_one(&section, names);
         section.finish();
         let Some(digest) = digest else { continue };
+        check_notifiers(&section, &digest, notifiers);
         if digests.iter().any(|other| other.name == digest.name) {
             section.problem("name", format!("`{}` is used twice", digest.name));
         }
@@ -34,7 +36,29 @@ pub fn read(root: &Section<'_>, notifiers: &[String]) -> Vec<Digest> {
     digests
 }
 
-fn read_one(section: &Section<'_>, notifiers: &[String]) -> Option<Digest> {
+/// Whoever is named must have a place for a digest; where nobody is named, somebody must.
+fn check_notifiers(section: &Section<'_>, digest: &Digest, notifiers: &[Notifier]) {
+    for notifier in notifiers {
+        if digest.notify.contains(&notifier.name) && !notifier.kind.takes_digests() {
+            section.problem(
+                "notify",
+                format!(
+                    "names `{}`, which takes alerts and has no place for a digest",
+                    notifier.name
+                ),
+            );
+        }
+    }
+    let mut all = notifiers.iter();
+    if digest.notify.is_empty()
+        && !notifiers.is_empty()
+        && !all.any(|notifier| notifier.kind.takes_digests())
+    {
+        section.problem_here("goes to nobody: no notifier has a place for a digest");
+    }
+}
+
+fn read_one(section: &Section<'_>, names: &[String]) -> Option<Digest> {
     let name = section.name("name");
     let zone = read_zone(section);
     if !section.has("schedule") {
@@ -42,7 +66,7 @@ fn read_one(section: &Section<'_>, notifiers: &[String]) -> Option<Digest> {
     }
     let schedule = read_schedule(section, "schedule", zone);
     let period = read_period(section, Period::Week);
-    let notify = read_notify(section, notifiers).unwrap_or_default();
+    let notify = read_notify(section, names).unwrap_or_default();
     Some(Digest {
         name: name?.value,
         schedule: schedule?,

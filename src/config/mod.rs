@@ -20,12 +20,13 @@ pub mod budgets;
 pub mod prices;
 pub mod terms;
 
-pub mod digests;
 pub mod notifiers;
 pub mod organizations;
 pub mod sections;
 pub mod teams;
 pub mod thresholds;
+
+pub mod digests;
 
 pub mod defaults;
 pub mod rules;
@@ -154,7 +155,7 @@ pub fn read(
         heartbeat: sections::read_heartbeat(&root),
         rules: rules::read(&root, &names, &of_teams),
         teams,
-        digests: digests::read(&root, &names),
+        digests: digests::read(&root, &names, &notifiers),
         audit: sections::read_audit(&root),
         notifiers: with_default(notifiers),
         warnings: Vec::new(),

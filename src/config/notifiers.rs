@@ -100,6 +100,23 @@ pub enum NotifierKind {
     },
 }
 
+impl NotifierKind {
+    /// Whether it has a place for a summary: an incident and an alert have none.
+    pub fn takes_digests(&self) -> bool {
+        match self {
+            NotifierKind::PagerDuty { .. } | NotifierKind::Alertmanager { .. } => false,
+            NotifierKind::Console
+            | NotifierKind::Slack { .. }
+            | NotifierKind::SlackApi { .. }
+            | NotifierKind::Webhook { .. }
+            | NotifierKind::Command { .. }
+            | NotifierKind::Teams { .. }
+            | NotifierKind::Discord { .. }
+            | NotifierKind::Email(_) => true,
+        }
+    }
+}
+
 /// How mail is sent.
 #[derive(Debug, Clone)]
 pub struct Email {

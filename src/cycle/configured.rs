@@ -41,6 +41,7 @@ pub fn settings(config: &Config, organization: &Organization) -> Settings {
                 .map(|notifier| (notifier.name.clone(), manners(notifier)))
                 .collect(),
         },
+        digests: config.digests.clone(),
         postage: receivers()
             .map(|notifier| (notifier.name.clone(), postage(notifier)))
             .collect(),
@@ -62,5 +63,6 @@ fn postage(notifier: &Notifier) -> Postage {
         recipients: wiring::recipients(notifier),
         group_wait: signed(notifier.group_wait),
         max_age: signed(notifier.max_age),
+        takes_digests: notifier.kind.takes_digests(),
     }
 }

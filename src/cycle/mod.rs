@@ -17,6 +17,7 @@ pub mod poll;
 
 pub mod sweeping;
 
+pub mod digests;
 pub mod remainder;
 pub mod statement;
 
@@ -87,7 +88,7 @@ impl Watcher {
         self.compare_statement(polled_at).await?;
         self.drop_old(polled_at).await?;
         self.engine.last_cycle = Some(slot);
-        let n_messages = self.decide_and_commit().await?;
+        let n_messages = self.decide_and_commit().await? + self.make_digests().await?;
         let report = self.report(trouble, n_messages);
         let elapsed = self.clock.running().saturating_sub(started);
         self.counters.count_cycle(
@@ -187,12 +188,7 @@ impl Watcher {
             let Some(postage) = self.settings.postage.get(&draft.notifier) else {
                 continue;
             };
-            let recipients: Vec<Option<String>> = if postage.recipients.is_empty() {
-                vec![None]
-            } else {
-                postage.recipients.iter().cloned().map(Some).collect()
-            };
-            for recipient in recipients {
+            for recipient in postage.copies() {
                 messages.push(NewMessage {
                     id: self.chance.id(),
                     notifier: draft.notifier.clone(),

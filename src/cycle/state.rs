@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::anthropic::AdminApi;
 use crate::clock::{Chance, Clock};
+use crate::config::digests::Digest;
 use crate::cycle::reading::{Backlog, Reports};
 use crate::domain::alert::State;
 use crate::domain::coverage::{Behind, Coverage, Reading};
@@ -44,6 +45,19 @@ pub struct Postage {
     pub group_wait: SignedDuration,
     /// How long it is tried.
     pub max_age: SignedDuration,
+    /// Whether it has a place for a digest.
+    pub takes_digests: bool,
+}
+
+impl Postage {
+    /// The recipients of one message each; one of nobody in particular where the receiver is one.
+    pub fn copies(&self) -> Vec<Option<String>> {
+        if self.recipients.is_empty() {
+            vec![None]
+        } else {
+            self.recipients.iter().cloned().map(Some).collect()
+        }
+    }
 }
 
 /// What was configured for one organization.
@@ -69,6 +83,8 @@ pub struct Settings {
     pub teams: Vec<Team>,
     /// Rules and manners.
     pub policy: Policy,
+    /// Summaries on a schedule.
+    pub digests: Vec<Digest>,
     /// By notifier.
     pub postage: BTreeMap<NotifierName, Postage>,
 }

@@ -20,7 +20,9 @@ use crate::delivery::follow::{Consequence, Tried, follow};
 use crate::domain::ids::NotifierName;
 use crate::metrics::counters::Counters;
 use crate::notify::Notifier;
+use crate::notify::digest::Letter;
 use crate::notify::envelope::{Envelope, Links};
+use crate::notify::outcome::Delivery;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::notifiers::NotifierState;
@@ -225,7 +227,21 @@ impl Worker {
         Ok(())
     }
 
-    async fn attempt(&self, claimed: Claimed, before: NotifierState, now: Timestamp) -> Unwritten {
+    async fn send(&self, claimed: &Claimed, now: Timestamp) -> Delivery {
+        if let Some(digest) = &claimed.digest {
+            let letter = Letter {
+                id: &claimed.id,
+                notifier: &self.name,
+                digest,
+                created_at: claimed.created_at,
+                now,
+                n_attempts: claimed.n_attempts.saturating_sub(1),
+                is_replay: claimed.is_replay,
+                links: &self.links,
+                recipient: claimed.recipient.as_deref(),
+            };
+            return self.notifier.send_digest(&letter).await;
+        }
         let envelope = Envelope {
             id: &claimed.id,
             notifier: &self.name,
@@ -238,7 +254,11 @@ impl Worker {
             recipient: claimed.recipient.as_deref(),
             thread: claimed.thread.as_ref(),
         };
-        let delivery = self.notifier.send(&envelope).await;
+        self.notifier.send(&envelope).await
+    }
+
+    async fn attempt(&self, claimed: Claimed, before: NotifierState, now: Timestamp) -> Unwritten {
+        let delivery = self.send(&claimed, now).await;
         let at = self.clock.now();
         let tried = Tried {
             n_attempts: claimed.n_attempts,

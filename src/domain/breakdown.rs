@@ -42,6 +42,11 @@ impl Pieces {
             .map_or(hour, |(first, _)| *first)
     }
 
+    /// All, in order: the first hour of each and its label.
+    pub fn all(&self) -> impl Iterator<Item = (Hour, &str)> {
+        self.0.iter().map(|(first, label)| (*first, &**label))
+    }
+
     /// `2026-11`, `2026-11-24` or `2026-11-24T14+01:00`, by the first hour.
     pub fn label(&self, first: Hour) -> Option<&str> {
         let place = self.0.binary_search_by_key(&first, |(first, _)| *first);

@@ -32,6 +32,14 @@ impl Figure {
         }
     }
 
+    /// Whether all of it is known.
+    pub fn is_known(self) -> bool {
+        match self {
+            Figure::Known(_) => true,
+            Figure::AtLeast(_) | Figure::Stale(_) | Figure::Unknown => false,
+        }
+    }
+
     /// The last value, however old; `None` when there never was one.
     pub fn value(self) -> Option<Quantity> {
         match self {

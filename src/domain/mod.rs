@@ -63,3 +63,6 @@ pub mod resend;
 pub mod scope;
 
 pub mod decision;
+
+// A summary of it all.
+pub mod digest;

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command as Process};
 use tokio::time::timeout;
 
+use crate::notify::digest::Letter;
 use crate::notify::envelope::Envelope;
 use crate::notify::outcome::{Delivery, SettingsError};
 use crate::notify::webhook;
@@ -79,7 +80,17 @@ impl Command {
     /// Runs it once, for the whole message.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         let input = webhook::payload(envelope, envelope.facts).to_string();
-        let mut child = match self.process(envelope.id).spawn() {
+        self.start(envelope.id, &input).await
+    }
+
+    /// Runs it once, for a digest.
+    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
+        let input = webhook::digest_payload(letter).to_string();
+        self.start(letter.id, &input).await
+    }
+
+    async fn start(&self, id: &str, input: &str) -> Delivery {
+        let mut child = match self.process(id).spawn() {
             Ok(child) => child,
             Err(error) => return not_started(&error),
         };

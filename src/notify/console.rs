@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::notify::digest::{self, Letter};
 use crate::notify::envelope::Envelope;
 use crate::notify::message::{self, MAX_LINES};
 use crate::notify::outcome::Delivery;
@@ -36,7 +37,15 @@ impl Console {
 
     /// Writes once.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
-        let text = payload(envelope);
+        self.write(payload(envelope)).await
+    }
+
+    /// Writes a digest once.
+    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
+        self.write(digest_payload(letter)).await
+    }
+
+    async fn write(&self, text: String) -> Delivery {
         let writer = Arc::clone(&self.writer);
         let write = tokio::task::spawn_blocking(move || {
             let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,6 +75,11 @@ fn judge(written: io::Result<()>) -> Delivery {
 pub fn payload(envelope: &Envelope<'_>) -> String {
     let message = message::render(envelope, MAX_LINES);
     format!("{}\n", message::plain_text(&message))
+}
+
+/// The text of a digest, with an empty line after it.
+pub fn digest_payload(letter: &Letter<'_>) -> String {
+    format!("{}\n", digest::plain_text(&digest::render(letter)))
 }
 
 #[cfg(test)]

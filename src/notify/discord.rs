@@ -3,12 +3,14 @@
 //! Without `wait=true` Discord answers before it has saved a message, and says nothing of one that it could not save.
 //! Mentions are switched off for the whole message, whatever the names in it are.
 
+use jiff::Timestamp;
 use reqwest::Client;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::domain::rule::Severity;
 use crate::notify::advice::Advice;
+use crate::notify::digest::{self, Bar, Letter, Report};
 use crate::notify::envelope::Envelope;
 use crate::notify::fit::{self, units};
 use crate::notify::message::{Body, Message, Roundup};
@@ -56,12 +58,21 @@ impl Discord {
 
     /// Sends once.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
+        self.post(&payload(envelope), envelope.now).await
+    }
+
+    /// Sends a digest once.
+    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
+        self.post(&digest_payload(letter), letter.now).await
+    }
+
+    async fn post(&self, payload: &Value, now: Timestamp) -> Delivery {
         let post = Post {
             address: &self.address,
             headers: HeaderMap::new(),
-            body: payload(envelope).to_string().into_bytes(),
+            body: payload.to_string().into_bytes(),
             secrets: Vec::new(),
-            now: envelope.now,
+            now,
         };
         post::post(&self.client, post, judge).await
     }
@@ -81,7 +92,15 @@ fn judge(answer: &Answer) -> Verdict {
 
 /// The JSON to post.
 pub fn payload(envelope: &Envelope<'_>) -> Value {
-    let embed = fit::fit(envelope, Embed::new, Embed::fits);
+    post_of(fit::fit(envelope, Embed::new, Embed::fits))
+}
+
+/// The JSON to post of a digest. With fewer rows when names are long.
+pub fn digest_payload(letter: &Letter<'_>) -> Value {
+    post_of(digest::fit(letter, Embed::of_digest, Embed::fits))
+}
+
+fn post_of(embed: Embed) -> Value {
     json!({ "allowed_mentions": { "parse": [] }, "embeds": [embed.json()] })
 }
 
@@ -119,6 +138,24 @@ impl Embed {
         }
     }
 
+    fn of_digest(report: &Report) -> Embed {
+        let mut lines = vec![escape(&report.summary)];
+        let notes = report.notes.iter();
+        lines.extend(notes.map(|note| format!("*{}*", escape(note))));
+        lines.extend(report.chart.iter().map(bar));
+        for section in &report.sections {
+            let rows = section.rows.iter().map(|row| escape(&row.line()));
+            lines.extend(list(section.title, &rows.collect::<Vec<_>>()));
+        }
+        Embed {
+            title: fit::cut(&report.title, MAX_TITLE, escape),
+            page: report.page.clone(),
+            color: color(Some(Severity::Info)),
+            description: lines.join("\n"),
+            fields: Vec::new(),
+        }
+    }
+
     fn fits(&self) -> bool {
         let description = units(&self.description);
         let values = || self.fields.iter().map(|(_, value)| units(value));
@@ -144,6 +181,12 @@ impl Embed {
         }
         embed
     }
+}
+
+/// Not in letters of equal width: the bars come last, and need none.
+fn bar(bar: &Bar) -> String {
+    let text = format!("{}: {} {}", bar.label, bar.value, digest::blocks(bar));
+    escape(text.trim_end())
 }
 
 fn field(figure: &Figure) -> (&'static str, String) {

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
@@ -14,6 +15,7 @@ use lettre::{Address, Message as Mail};
 use sha2::{Digest, Sha256};
 
 use crate::notify::advice::Advice;
+use crate::notify::digest::{self, Bar, Letter, Report, Section};
 use crate::notify::envelope::Envelope;
 use crate::notify::message::{self, Body, Detail, MAX_LINES, Message, Roundup};
 use crate::notify::outcome::{Delivery, SettingsError};
@@ -100,14 +102,31 @@ impl Email {
 
     /// Sends the envelope's copy once.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
-        let Some(recipient) = envelope.recipient else {
+        self.mail(envelope.recipient, |to| payload(envelope, &self.from, to))
+            .await
+    }
+
+    /// Sends a digest's copy once.
+    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
+        self.mail(letter.recipient, |to| {
+            digest_payload(letter, &self.from, to)
+        })
+        .await
+    }
+
+    async fn mail(
+        &self,
+        recipient: Option<&str>,
+        payload: impl Fn(&Mailbox) -> Result<Vec<u8>, lettre::error::Error>,
+    ) -> Delivery {
+        let Some(recipient) = recipient else {
             return Delivery::drop_message("the message has no recipient");
         };
         let to = match mailbox(recipient) {
             Ok(to) => to,
             Err(error) => return Delivery::drop_message(error.to_string()),
         };
-        let mail = match payload(envelope, &self.from, &to) {
+        let mail = match payload(&to) {
             Ok(mail) => mail,
             Err(error) => return Delivery::drop_message(format!("no mail can be made: {error}")),
         };
@@ -169,28 +188,77 @@ pub fn payload(
     to: &Mailbox,
 ) -> Result<Vec<u8>, lettre::error::Error> {
     let message = message::render(envelope, MAX_LINES);
-    let domain = from.email.domain();
-    let mut mail = Mail::builder()
-        .date(SystemTime::from(envelope.now))
-        .from(from.clone())
-        .to(to.clone())
-        .subject(message.subject.clone())
-        .message_id(Some(message_id(envelope.id, &to.email, domain)));
-    if let [fact] = envelope.facts {
-        let root = format!("<alert.{}@{domain}>", fact.identity.fingerprint());
-        mail = mail.in_reply_to(root.clone()).references(root);
+    let thread = match envelope.facts {
+        [fact] => Some(format!("alert.{}", fact.identity.fingerprint())),
+        [] | [_, ..] => None,
+    };
+    Content {
+        id: envelope.id,
+        now: envelope.now,
+        subject: &message.subject,
+        thread,
+        text: message::plain_text(&message),
+        html: html(&message),
     }
-    let body = MultiPart::alternative()
-        .boundary(format!("spendwatch.{}", short_hash(envelope.id)))
-        .singlepart(part(ContentType::TEXT_PLAIN, message::plain_text(&message)))
-        .singlepart(part(ContentType::TEXT_HTML, html(&message)));
-    let list = format!("spendwatch <spendwatch.{domain}>");
-    let mail = mail
-        .raw_header(header("List-Id", list))
-        .raw_header(header("Auto-Submitted", "auto-generated".to_owned()))
-        .raw_header(header("X-Auto-Response-Suppress", "All".to_owned()))
-        .multipart(body)?;
-    Ok(mail.formatted())
+    .formatted(from, to)
+}
+
+/// The whole mail of a digest. Those of one digest stand together.
+pub fn digest_payload(
+    letter: &Letter<'_>,
+    from: &Mailbox,
+    to: &Mailbox,
+) -> Result<Vec<u8>, lettre::error::Error> {
+    let report = digest::render(letter);
+    let digest = letter.digest;
+    let of = format!("{} {}", digest.organization, digest.name);
+    Content {
+        id: letter.id,
+        now: letter.now,
+        subject: &report.subject,
+        thread: Some(format!("digest.{}", short_hash(&of))),
+        text: digest::plain_text(&report),
+        html: digest_html(&report),
+    }
+    .formatted(from, to)
+}
+
+/// What one mail is made of.
+struct Content<'a> {
+    id: &'a str,
+    now: Timestamp,
+    subject: &'a str,
+    /// The mail that it seems to answer: mail programs show all that do together.
+    thread: Option<String>,
+    text: String,
+    html: String,
+}
+
+impl Content<'_> {
+    fn formatted(self, from: &Mailbox, to: &Mailbox) -> Result<Vec<u8>, lettre::error::Error> {
+        let domain = from.email.domain();
+        let mut mail = Mail::builder()
+            .date(SystemTime::from(self.now))
+            .from(from.clone())
+            .to(to.clone())
+            .subject(self.subject.to_owned())
+            .message_id(Some(message_id(self.id, &to.email, domain)));
+        if let Some(thread) = self.thread {
+            let root = format!("<{thread}@{domain}>");
+            mail = mail.in_reply_to(root.clone()).references(root);
+        }
+        let body = MultiPart::alternative()
+            .boundary(format!("spendwatch.{}", short_hash(self.id)))
+            .singlepart(part(ContentType::TEXT_PLAIN, self.text))
+            .singlepart(part(ContentType::TEXT_HTML, self.html));
+        let list = format!("spendwatch <spendwatch.{domain}>");
+        let mail = mail
+            .raw_header(header("List-Id", list))
+            .raw_header(header("Auto-Submitted", "auto-generated".to_owned()))
+            .raw_header(header("X-Auto-Response-Suppress", "All".to_owned()))
+            .multipart(body)?;
+        Ok(mail.formatted())
+    }
 }
 
 fn part(content_type: ContentType, text: String) -> SinglePart {
@@ -239,6 +307,67 @@ fn html(message: &Message) -> String {
     }
     html.push_str("</body></html>\n");
     html
+}
+
+/// The chart is a table whose cells have colours: many mail programs show neither an SVG nor an image from elsewhere.
+fn digest_html(report: &Report) -> String {
+    let mut html = format!(
+        "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"></head>\n<body style=\"font-family: sans-serif\">\n<h2>{}</h2>\n<p>{}</p>\n",
+        escape(&report.title),
+        escape(&report.summary)
+    );
+    for note in &report.notes {
+        html.push_str(&format!("<p><i>{}</i></p>\n", escape(note)));
+    }
+    if !report.chart.is_empty() {
+        let bars: String = report.chart.iter().map(bar_html).collect();
+        html.push_str(&format!(
+            "<table cellpadding=\"2\" cellspacing=\"0\" width=\"600\">\n{bars}</table>\n"
+        ));
+    }
+    html.extend(report.sections.iter().map(section_html));
+    if let Some(page) = &report.page {
+        html.push_str(&format!("<p>{}</p>\n", link(page, "spendwatch")));
+    }
+    html.push_str("</body></html>\n");
+    html
+}
+
+/// A bar and its rest are two cells of a row, which together are as wide as the longest bar.
+fn bar_html(bar: &Bar) -> String {
+    let cell = |percent: u32, color: &str| match percent {
+        0 => String::new(),
+        _ => format!("<td width=\"{percent}%\" height=\"14\"{color}>&nbsp;</td>\n"),
+    };
+    let filled = cell(
+        bar.percent,
+        " bgcolor=\"#2e86c1\" style=\"background-color: #2e86c1\"",
+    );
+    let rest = cell(100 - bar.percent.min(100), "");
+    format!(
+        "<tr><td width=\"110\" nowrap>{}</td>\n<td>\n<table cellpadding=\"0\" cellspacing=\"0\" width=\"100%\"><tr>\n{filled}{rest}</tr></table>\n</td>\n<td width=\"110\" align=\"right\" nowrap>{}</td></tr>\n",
+        escape(&bar.label),
+        escape(&bar.value)
+    )
+}
+
+fn section_html(section: &Section) -> String {
+    let rows: String = section
+        .rows
+        .iter()
+        .map(|row| {
+            format!(
+                "<tr><td>{}</td>\n<td align=\"right\" nowrap>{}</td>\n<td>{}</td></tr>\n",
+                escape(&row.name),
+                escape(&row.value),
+                escape(&row.note)
+            )
+        })
+        .collect();
+    format!(
+        "<h3>{}</h3>\n<table cellpadding=\"4\">\n{rows}</table>\n",
+        escape(section.title)
+    )
 }
 
 fn detail_html(detail: &Detail) -> String {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::domain::ids::NotifierName;
 use crate::domain::notification::Fact;
 use crate::notify::console;
+use crate::notify::digest::Letter;
 use crate::notify::envelope::Envelope;
 use crate::notify::outcome::Delivery;
 
@@ -32,7 +33,7 @@ pub struct Sent {
     pub notifier: NotifierName,
     /// For mail: which copy.
     pub recipient: Option<String>,
-    /// What it was about.
+    /// What it was about; nothing for a digest.
     pub facts: Vec<Fact>,
     /// The time of the attempt.
     pub at: Timestamp,
@@ -75,6 +76,24 @@ impl Memory {
             n_attempts: envelope.n_attempts,
             is_replay: envelope.is_replay,
             text: console::payload(envelope),
+            delivery: delivery.clone(),
+        });
+        delivery
+    }
+
+    /// Records one attempt to send a digest.
+    pub fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
+        let mut state = self.state();
+        let delivery = state.answers.pop_front().unwrap_or(Delivery::Delivered);
+        state.sent.push(Sent {
+            id: letter.id.to_owned(),
+            notifier: letter.notifier.clone(),
+            recipient: letter.recipient.map(str::to_owned),
+            facts: Vec::new(),
+            at: letter.now,
+            n_attempts: letter.n_attempts,
+            is_replay: letter.is_replay,
+            text: console::digest_payload(letter),
             delivery: delivery.clone(),
         });
         delivery

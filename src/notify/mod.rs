@@ -22,6 +22,9 @@ pub mod message;
 
 pub mod fit;
 
+// A whole digest.
+pub mod digest;
+
 // Receivers, below what they send by.
 pub mod post;
 pub mod signature;
@@ -46,6 +49,7 @@ pub mod command;
 use crate::notify::alertmanager::Alertmanager;
 use crate::notify::command::Command;
 use crate::notify::console::Console;
+use crate::notify::digest::Letter;
 use crate::notify::discord::Discord;
 use crate::notify::email::Email;
 use crate::notify::envelope::Envelope;
@@ -100,6 +104,28 @@ impl Notifier {
             Notifier::Alertmanager(alertmanager) => alertmanager.send(envelope).await,
             Notifier::Console(console) => console.send(envelope).await,
             Notifier::Memory(memory) => memory.send(envelope),
+        }
+    }
+
+    /// One attempt to send a digest.
+    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
+        match self {
+            Notifier::Slack(slack) => slack.send_digest(letter).await,
+            Notifier::SlackApi(slack) => slack.send_digest(letter).await,
+            Notifier::Email(email) => email.send_digest(letter).await,
+            Notifier::Webhook(webhook) => webhook.send_digest(letter).await,
+            // Configuration refuses it; what waited may be of another one.
+            Notifier::PagerDuty(_) => {
+                Delivery::drop_message("PagerDuty takes alerts, and no digests")
+            }
+            Notifier::Alertmanager(_) => {
+                Delivery::drop_message("Alertmanager takes alerts, and no digests")
+            }
+            Notifier::Teams(teams) => teams.send_digest(letter).await,
+            Notifier::Discord(discord) => discord.send_digest(letter).await,
+            Notifier::Command(command) => command.send_digest(letter).await,
+            Notifier::Console(console) => console.send_digest(letter).await,
+            Notifier::Memory(memory) => memory.send_digest(letter),
         }
     }
 

@@ -3,12 +3,14 @@
 //! In mrkdwn exactly `&`, `<` and `>` are escaped; a name that kept them could ping everyone. The coloured bar is an
 //! attachment's, the only thing there that has a colour.
 
+use jiff::Timestamp;
 use reqwest::Client;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::domain::rule::Severity;
 use crate::notify::advice::Advice;
+use crate::notify::digest::{self, Letter, Report};
 use crate::notify::envelope::Envelope;
 use crate::notify::fit::{self, units};
 use crate::notify::message::{self, Body, Detail, Message, Roundup};
@@ -57,12 +59,21 @@ impl Slack {
 
     /// Sends once.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
+        self.post(&payload(envelope), envelope.now).await
+    }
+
+    /// Sends a digest once.
+    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
+        self.post(&digest_payload(letter), letter.now).await
+    }
+
+    async fn post(&self, payload: &Value, now: Timestamp) -> Delivery {
         let post = Post {
             address: &self.address,
             headers: HeaderMap::new(),
-            body: payload(envelope).to_string().into_bytes(),
+            body: payload.to_string().into_bytes(),
             secrets: Vec::new(),
-            now: envelope.now,
+            now,
         };
         post::post(&self.client, post, judge).await
     }
@@ -92,13 +103,52 @@ pub fn payload(envelope: &Envelope<'_>) -> Value {
     fitting.unwrap_or_else(|| render(&message::render(envelope, 0)))
 }
 
+/// The JSON to post of a digest. With fewer rows when names are long.
+pub fn digest_payload(letter: &Letter<'_>) -> Value {
+    digest::fit(letter, render_digest, |payload| size(payload) <= MAX_SUM)
+}
+
+fn render_digest(report: &Report) -> Value {
+    let mut lead = vec![escape(&report.summary)];
+    let notes = report.notes.iter();
+    lead.extend(notes.map(|note| format!("_{}_", escape(note))));
+    let mut blocks = vec![header(&report.title), section(&lead.join("\n"))];
+    blocks.extend(chart_block(report));
+    for table in &report.sections {
+        let lines: Vec<String> = table.rows.iter().map(|row| escape(&row.line())).collect();
+        blocks.extend(list(table.title, &lines));
+    }
+    blocks.extend(page_block(report.page.as_deref()));
+    blocks.truncate(MAX_BLOCKS);
+    let fallback = format!("{}: {}", report.title, report.summary);
+    json!({
+        "text": cut_escaped(&fallback, MAX_TEXT),
+        "unfurl_links": false,
+        "unfurl_media": false,
+        "blocks": blocks,
+    })
+}
+
+/// In letters of equal width; none where it is too long for a section.
+fn chart_block(report: &Report) -> Option<Value> {
+    let text = format!("```{}```", digest::bars(&report.chart).join("\n"));
+    (!report.chart.is_empty() && units(&text) <= MAX_SECTION).then(|| section(&text))
+}
+
+fn header(title: &str) -> Value {
+    json!({
+        "type": "header",
+        "text": { "type": "plain_text", "text": cut(title, MAX_HEADER), "emoji": false },
+    })
+}
+
 fn render(message: &Message) -> Value {
     let fallback = format!("{}: {}", message.title, message.summary);
     let mut blocks = match &message.body {
         Body::One(detail) => detail_blocks(detail),
         Body::Many(roundup) => roundup_blocks(roundup),
     };
-    blocks.extend(page_block(message));
+    blocks.extend(page_block(message.page.as_deref()));
     blocks.truncate(MAX_BLOCKS - 2);
     let mut lead = vec![escape(&message.summary)];
     lead.extend(
@@ -112,10 +162,7 @@ fn render(message: &Message) -> Value {
         "unfurl_links": false,
         "unfurl_media": false,
         "blocks": [
-            {
-                "type": "header",
-                "text": { "type": "plain_text", "text": cut(&message.title, MAX_HEADER), "emoji": false },
-            },
+            header(&message.title),
             section(&lead.join("\n")),
         ],
         "attachments": [{ "color": color(message.severity), "blocks": blocks }],
@@ -166,8 +213,8 @@ fn roundup_blocks(roundup: &Roundup) -> Vec<Value> {
     blocks
 }
 
-fn page_block(message: &Message) -> Option<Value> {
-    let link = link(message.page.as_deref()?, "spendwatch");
+fn page_block(page: Option<&str>) -> Option<Value> {
+    let link = link(page?, "spendwatch");
     Some(json!({ "type": "context", "elements": [mrkdwn(&link)] }))
 }
 

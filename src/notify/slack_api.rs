@@ -3,12 +3,14 @@
 //!
 //! The API answers 200 to almost everything; what counts is `ok` and `error`.
 
+use jiff::Timestamp;
 use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use crate::domain::notification::Thread;
 use crate::domain::rule::Severity;
+use crate::notify::digest::Letter;
 use crate::notify::envelope::Envelope;
 use crate::notify::message;
 use crate::notify::outcome::{Delivery, SettingsError};
@@ -96,7 +98,7 @@ impl SlackApi {
             }
         }
         match self
-            .call(&self.post_message, step(envelope, thread), envelope)
+            .call(&self.post_message, step(envelope, thread), envelope.now)
             .await
         {
             Called::Done(_) => Delivery::Delivered,
@@ -108,7 +110,7 @@ impl SlackApi {
     /// A message of its own, which begins a thread where it is about one alert.
     async fn begin(&self, envelope: &Envelope<'_>) -> Delivery {
         let payload = first(envelope, &self.settings.channel);
-        match self.call(&self.post_message, payload, envelope).await {
+        match self.call(&self.post_message, payload, envelope.now).await {
             Called::Done(answer) => match thread_of(&answer) {
                 Some(thread) if envelope.facts.len() == 1 => Delivery::Posted { thread },
                 Some(_) | None => Delivery::Delivered,
@@ -117,18 +119,28 @@ impl SlackApi {
         }
     }
 
-    async fn refresh(&self, envelope: &Envelope<'_>, thread: &Thread) -> Called {
-        let payload = newest(envelope, thread);
-        self.call(&self.update, payload, envelope).await
+    /// Sends a digest once: a message of its own.
+    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
+        let mut payload = slack::digest_payload(letter);
+        payload["channel"] = json!(self.settings.channel);
+        match self.call(&self.post_message, payload, letter.now).await {
+            Called::Done(_) => Delivery::Delivered,
+            Called::Failed(delivery, _) => delivery,
+        }
     }
 
-    async fn call(&self, method: &Address, payload: Value, envelope: &Envelope<'_>) -> Called {
+    async fn refresh(&self, envelope: &Envelope<'_>, thread: &Thread) -> Called {
+        let payload = newest(envelope, thread);
+        self.call(&self.update, payload, envelope.now).await
+    }
+
+    async fn call(&self, method: &Address, payload: Value, now: Timestamp) -> Called {
         let post = Post {
             address: method,
             headers: self.headers.clone(),
             body: payload.to_string().into_bytes(),
             secrets: vec![&self.settings.token],
-            now: envelope.now,
+            now,
         };
         let reply = match post::ask(&self.client, &post).await {
             Ok(reply) => reply,

@@ -4,12 +4,14 @@
 //! stay far below its limit of 28 KB, which is measured after Teams has made more of them. Clients differ in what they take
 //! for markdown: each line is a block of its own, and what has names in it is a fact wherever it can be.
 
+use jiff::Timestamp;
 use reqwest::Client;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::domain::rule::Severity;
 use crate::notify::advice::Advice;
+use crate::notify::digest::{self, Letter, Report, Row};
 use crate::notify::envelope::Envelope;
 use crate::notify::fit;
 use crate::notify::message::{Body, Detail, Message, Roundup};
@@ -53,12 +55,21 @@ impl Teams {
 
     /// Sends once.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
+        self.post(&payload(envelope), envelope.now).await
+    }
+
+    /// Sends a digest once.
+    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
+        self.post(&digest_payload(letter), letter.now).await
+    }
+
+    async fn post(&self, payload: &Value, now: Timestamp) -> Delivery {
         let post = Post {
             address: &self.address,
             headers: HeaderMap::new(),
-            body: payload(envelope).to_string().into_bytes(),
+            body: payload.to_string().into_bytes(),
             secrets: Vec::new(),
-            now: envelope.now,
+            now,
         };
         post::post(&self.client, post, judge).await
     }
@@ -81,8 +92,32 @@ pub fn payload(envelope: &Envelope<'_>) -> Value {
     })
 }
 
+/// The JSON to post of a digest. With fewer rows when names are long.
+pub fn digest_payload(letter: &Letter<'_>) -> Value {
+    digest::fit(letter, render_digest, |payload| {
+        payload.to_string().len() <= MAX_BYTES
+    })
+}
+
+fn render_digest(report: &Report) -> Value {
+    let mut body = vec![title(&report.title), text(&report.summary)];
+    body.extend(report.notes.iter().map(|note| subtle(note)));
+    let bars = report.chart.iter();
+    let bars: Vec<Value> = bars.map(|bar| fact(&bar.label, &bar.value)).collect();
+    if !bars.is_empty() {
+        body.push(facts(&bars));
+    }
+    for section in &report.sections {
+        let lines: Vec<String> = section.rows.iter().map(Row::line).collect();
+        body.extend(list(section.title, &lines));
+    }
+    card(&body, &actions(&[], report.page.as_deref()))
+}
+
 fn render(message: &Message) -> Value {
-    let mut body = vec![title(message), text(&message.summary)];
+    let mut title = title(&message.title);
+    title["color"] = color(message.severity).into();
+    let mut body = vec![title, text(&message.summary)];
     body.extend(message.notes.iter().map(|note| subtle(note)));
     let advice = match &message.body {
         Body::One(detail) => {
@@ -94,6 +129,10 @@ fn render(message: &Message) -> Value {
             &roundup.advice
         }
     };
+    card(&body, &actions(advice, message.page.as_deref()))
+}
+
+fn card(body: &[Value], actions: &[Value]) -> Value {
     json!({
         "type": "message",
         "attachments": [{
@@ -105,7 +144,7 @@ fn render(message: &Message) -> Value {
                 "version": "1.2",
                 "msteams": { "width": "full" },
                 "body": body,
-                "actions": actions(advice, message.page.as_deref()),
+                "actions": actions,
             },
         }],
     })
@@ -167,11 +206,10 @@ fn fact(title: &str, value: &str) -> Value {
     json!({ "title": title, "value": fit::backslashed(value, &LIVE_IN_FACTS) })
 }
 
-fn title(message: &Message) -> Value {
-    let mut block = text(&message.title);
+fn title(title: &str) -> Value {
+    let mut block = text(title);
     block["size"] = "Large".into();
     block["weight"] = "Bolder".into();
-    block["color"] = color(message.severity).into();
     block
 }
 

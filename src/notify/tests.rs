@@ -22,6 +22,7 @@ use crate::notify::{console, email, message, slack, slack_api, webhook};
 mod slack_rules;
 
 mod by_program;
+mod digests;
 mod pagerduty_teams_discord;
 
 mod over_http;

@@ -11,12 +11,14 @@ use reqwest::Client;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
+use crate::domain::digest::{Breakdown, Digest, LimitUse, Line, Missing, OpenAlert};
 use crate::domain::ids::ModelName;
 use crate::domain::money::{Usd, overage_percent, percent_digits};
 use crate::domain::notification::{Contributor, Fact, Reason};
 use crate::domain::rule::{Gap, Quantity, Watch};
 use crate::domain::subject::SubjectKind;
 use crate::notify::advice::advise;
+use crate::notify::digest::{self, Letter};
 use crate::notify::envelope::{Envelope, Links};
 use crate::notify::outcome::{Delivery, SettingsError};
 use crate::notify::post::{self, Address, Answer, Post, Verdict};
@@ -129,6 +131,14 @@ impl Webhook {
         Delivery::Delivered
     }
 
+    /// Sends a digest once.
+    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
+        match self.body(&digest_payload(letter)) {
+            Ok(body) => self.post(letter.id, body.into_bytes(), letter.now).await,
+            Err(error) => Delivery::drop_message(unfilled(&error)),
+        }
+    }
+
     fn body(&self, payload: &Value) -> Result<String, TemplateError> {
         match &self.template {
             Some(template) => template.render(payload),
@@ -239,6 +249,111 @@ pub fn payload(envelope: &Envelope<'_>, facts: &[Fact]) -> Value {
             "is_replay": envelope.is_replay,
         },
     })
+}
+
+/// The JSON to post of a digest: the same frame with a status of its own, no alerts, and the figures.
+pub fn digest_payload(letter: &Letter<'_>) -> Value {
+    let report = digest::render(letter);
+    json!({
+        "version": "4",
+        "status": "digest",
+        "receiver": letter.notifier.as_str(),
+        "externalURL": letter.links.external_url.as_deref().unwrap_or_default(),
+        "alerts": [],
+        "digest": digest_figures(letter.digest),
+        "title": report.title,
+        "summary": report.summary,
+        "notes": report.notes,
+        "spendwatch": {
+            "id": letter.id,
+            "created_at": letter.created_at.to_string(),
+            "is_replay": letter.is_replay,
+        },
+    })
+}
+
+fn digest_figures(digest: &Digest) -> Value {
+    let piece =
+        |(label, spend): &(String, Usd)| json!({ "label": label, "spend_usd": spend.to_string() });
+    json!({
+        "organization": digest.organization.as_str(),
+        "name": digest.name,
+        "period": digest.label,
+        "starts_at": digest.span.start.to_string(),
+        "ends_at": digest.span.end.to_string(),
+        "time_zone": digest.zone_name,
+        "made_at": digest.made_at.to_string(),
+        "spend_usd": digest.spend.to_string(),
+        "before_usd": digest.before.map(|usd| usd.to_string()),
+        "series": digest.series.iter().map(piece).collect::<Vec<_>>(),
+        "workspaces": breakdown_figures(&digest.workspaces),
+        "movers": breakdown_figures(&digest.movers),
+        "teams": breakdown_figures(&digest.teams),
+        "models": breakdown_figures(&digest.models),
+        "limits": digest.limits.first.iter().map(limit_figures).collect::<Vec<_>>(),
+        "n_more_limits": digest.limits.n_more,
+        "open_alerts": digest.alerts.first.iter().map(open_figures).collect::<Vec<_>>(),
+        "n_more_open_alerts": digest.alerts.n_more,
+        "gaps": digest.gaps.iter().map(gap_figures).collect::<Vec<_>>(),
+    })
+}
+
+fn breakdown_figures(breakdown: &Breakdown) -> Value {
+    let text = |usd: Usd| usd.to_string();
+    let line = |line: &Line| {
+        json!({
+            "name": line.name,
+            "spend_usd": text(line.spend),
+            "before_usd": line.before.map(text),
+        })
+    };
+    json!({
+        "lines": breakdown.lines.iter().map(line).collect::<Vec<_>>(),
+        "rest": breakdown.rest.map(|rest| json!({
+            "n": rest.n,
+            "spend_usd": text(rest.spend),
+            "before_usd": rest.before.map(text),
+        })),
+    })
+}
+
+fn limit_figures(used: &LimitUse) -> Value {
+    json!({
+        "rule": used.rule.as_str(),
+        "subject_kind": used.subject.kind.as_str(),
+        "subject_id": &*used.subject.id,
+        "name": used.name,
+        "spend_usd": used.value.to_string(),
+        "is_lower_bound": used.is_lower_bound,
+        "limit_usd": used.limit.to_string(),
+    })
+}
+
+fn open_figures(alert: &OpenAlert) -> Value {
+    json!({
+        "rule": alert.rule.as_str(),
+        "subject_kind": alert.subject.kind.as_str(),
+        "subject_id": &*alert.subject.id,
+        "name": alert.name,
+        "severity": alert.severity.as_str(),
+        "threshold": alert.threshold,
+        "firing_since": alert.since.map(|at| at.to_string()),
+    })
+}
+
+fn gap_figures(gap: &Missing) -> Value {
+    match gap {
+        Missing::Unread { n, n_all } => json!({ "kind": "unread", "n": n, "n_all": n_all }),
+        Missing::Stale { name, as_of } => {
+            json!({ "kind": "stale", "name": name, "as_of": as_of.to_string() })
+        }
+        Missing::MoreStale { n } => json!({ "kind": "more_stale", "n": n }),
+        Missing::KnownFrom { at } => json!({ "kind": "known_from", "at": at.to_string() }),
+        Missing::Estimated { spend } => {
+            json!({ "kind": "estimated", "spend_usd": spend.to_string() })
+        }
+        Missing::Unpriced { n_tokens } => json!({ "kind": "unpriced", "n_tokens": n_tokens }),
+    }
 }
 
 type Texts = BTreeMap<String, String>;

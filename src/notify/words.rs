@@ -198,7 +198,7 @@ pub fn period(fact: &Fact) -> Option<String> {
         | Watch::Reconciliation(_) => {}
     }
     Some(match &fact.identity.slot.period {
-        Some(label) => calendar(label).unwrap_or_else(|| clean(label)),
+        Some(label) => period_name(label),
         None => format!("the last {}", rolling(fact)),
     })
 }
@@ -215,6 +215,11 @@ fn rolling(fact: &Fact) -> String {
     } else {
         format!("{hours} h")
     }
+}
+
+/// `November 2026`, `24 November 2026`, `week 48 of 2026`, `Q4 2026`: a calendar period by its label.
+pub fn period_name(label: &str) -> String {
+    calendar(label).unwrap_or_else(|| clean(label))
 }
 
 fn calendar(label: &str) -> Option<String> {

@@ -8,9 +8,10 @@ use crate::domain::alert::Alert;
 use crate::domain::ids::{NotifierName, OrganizationName};
 use crate::domain::notification::Reason;
 use crate::store::Store;
+use crate::store::digests::{self, Mark};
 use crate::store::engine::{self, Engine};
 use crate::store::error::StoreError;
-use crate::store::outbox::{self, NewMessage};
+use crate::store::outbox::{self, NewDigest, NewMessage};
 use crate::store::{alerts, names};
 
 /// What a decision changes.
@@ -42,6 +43,25 @@ impl Store {
                 outbox::insert(tx, organization, message, commit.at)?;
             }
             engine::save(tx, organization, &commit.engine)
+        })
+        .await
+    }
+
+    /// Commits a digest and the mark that it was made, in one transaction. Without a message it only sets the mark.
+    pub async fn commit_digest(
+        &self,
+        organization: &OrganizationName,
+        mark: Mark,
+        messages: Vec<NewDigest>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let name = organization.clone();
+        self.write("commit_digest", move |tx| {
+            let organization = names::organization(tx, &name)?;
+            for message in &messages {
+                outbox::insert_digest(tx, organization, message, at)?;
+            }
+            digests::save_mark(tx, organization, &mark)
         })
         .await
     }

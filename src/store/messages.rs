@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
+use crate::domain::digest::Digest;
 use crate::domain::ids::NotifierName;
 use crate::domain::notification::Fact;
 use crate::store::Store;
 use crate::store::alerts::{Found, N_NAMED};
+use crate::store::digests::digest_from_json;
 use crate::store::error::{Cause, StoreError};
 use crate::store::facts::facts_from_json;
 use crate::store::values::{At, count_at};
@@ -87,8 +89,10 @@ pub struct MessageRow {
     pub last_error: Option<String>,
     /// The message that tells it instead.
     pub folded_into: Option<String>,
-    /// What it says.
+    /// What it says; empty for a digest.
     pub facts: Vec<Fact>,
+    /// What it says instead.
+    pub digest: Option<Box<Digest>>,
 }
 
 /// Messages of one notifier.
@@ -187,7 +191,7 @@ impl Store {
 }
 
 const MESSAGE: &str = "id, notifier, recipient, state, created_at, n_attempts, next_attempt, finished_at, last_error, \
-                       folded_into, facts";
+                       folded_into, facts, digest";
 
 fn message_at(row: &Row<'_>) -> Result<MessageRow, Cause> {
     let word: String = row.get(3)?;
@@ -206,6 +210,10 @@ fn message_at(row: &Row<'_>) -> Result<MessageRow, Cause> {
         last_error: row.get(8)?,
         folded_into: row.get(9)?,
         facts: facts_from_json(&row.get::<_, String>(10)?)?,
+        digest: match row.get::<_, Option<String>>(11)? {
+            Some(text) => Some(Box::new(digest_from_json(&text)?)),
+            None => None,
+        },
     })
 }
 

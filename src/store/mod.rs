@@ -29,6 +29,7 @@ pub mod directory;
 pub mod engine;
 mod threads;
 
+pub mod digests;
 pub mod retention;
 
 pub mod alerts;

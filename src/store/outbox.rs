@@ -8,9 +8,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use crate::domain::digest::Digest;
 use crate::domain::ids::NotifierName;
 use crate::domain::notification::{Fact, Thread, fold};
 use crate::store::Store;
+use crate::store::digests::{digest_from_json, digest_to_json};
 use crate::store::error::{Cause, StoreError};
 use crate::store::facts::{facts_from_json, facts_to_json};
 use crate::store::notifiers::{NotifierState, save_state};
@@ -39,6 +41,21 @@ pub struct NewMessage {
     pub expires: Timestamp,
 }
 
+/// A digest to be committed with the mark that it was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDigest {
+    /// Unique; the same on every attempt.
+    pub id: String,
+    /// To whom.
+    pub notifier: NotifierName,
+    /// To which of its recipients, where each has a delivery of its own.
+    pub recipient: Option<String>,
+    /// What it says.
+    pub digest: Digest,
+    /// A message that is not delivered by then becomes a dead letter.
+    pub expires: Timestamp,
+}
+
 /// A message that is to be sent now. Its facts are frozen from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed {
@@ -46,8 +63,10 @@ pub struct Claimed {
     pub id: String,
     /// To which of the notifier's recipients.
     pub recipient: Option<String>,
-    /// What it says, worst first.
+    /// What it says, worst first; empty for a digest.
     pub facts: Vec<Fact>,
+    /// What it says instead.
+    pub digest: Option<Box<Digest>>,
     /// When the oldest of what it says was decided.
     pub created_at: Timestamp,
     /// Attempts, this one included: 1 at the first.
@@ -217,6 +236,30 @@ pub(super) fn insert(
     note_alerts(tx, tx.last_insert_rowid(), &message.facts)
 }
 
+/// Puts a digest into the outbox, due at once.
+pub(super) fn insert_digest(
+    tx: &Transaction<'_>,
+    organization: i64,
+    message: &NewDigest,
+    at: Timestamp,
+) -> Result<(), Cause> {
+    tx.prepare_cached(
+        "INSERT INTO outbox
+             (id, organization_id, notifier, recipient, state, facts, digest, created_at, next_attempt, expires)
+         VALUES (?1, ?2, ?3, ?4, 'waiting', '[]', ?5, ?6, ?6, ?7)",
+    )?
+    .execute(params![
+        message.id,
+        organization,
+        message.notifier.as_str(),
+        message.recipient,
+        digest_to_json(&message.digest),
+        At(at),
+        At(message.expires),
+    ])?;
+    Ok(())
+}
+
 fn note_alerts(tx: &Transaction<'_>, position: i64, facts: &[Fact]) -> Result<(), Cause> {
     let mut statement = tx.prepare_cached(
         "INSERT INTO outbox_alerts (position, fingerprint) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
@@ -233,7 +276,7 @@ struct Waiting {
     position: i64,
     recipient: Option<String>,
     next_attempt: Timestamp,
-    /// It had an attempt, or is sent again: its facts stay as they are.
+    /// It had an attempt, is sent again, or is a digest: what it says stays as it is.
     is_frozen: bool,
     fingerprints: Vec<String>,
 }
@@ -310,7 +353,8 @@ fn earliest(rows: &[Waiting]) -> Option<Timestamp> {
 
 fn waiting(db: &Connection, notifier: &NotifierName) -> Result<Vec<Waiting>, Cause> {
     let mut statement = db.prepare_cached(
-        "SELECT o.position, o.recipient, o.next_attempt, o.n_attempts > 0 OR o.is_replay, a.fingerprint
+        "SELECT o.position, o.recipient, o.next_attempt, o.n_attempts > 0 OR o.is_replay OR o.digest IS NOT NULL,
+             a.fingerprint
          FROM outbox o LEFT JOIN outbox_alerts a ON a.position = o.position
          WHERE o.state = 'waiting' AND o.notifier = ?1 ORDER BY o.position",
     )?;
@@ -370,21 +414,28 @@ fn claim_rows(
     let thread = threads::find(tx, notifier, &facts)?;
     let claimed = tx
         .prepare_cached(
-            "SELECT created_at, n_attempts, is_replay, n_ambiguous FROM outbox WHERE position = ?1",
+            "SELECT created_at, n_attempts, is_replay, n_ambiguous, digest FROM outbox WHERE position = ?1",
         )?
         .query_row([first.position], |row| {
-            Ok(Claimed {
+            let claimed = Claimed {
                 id,
                 recipient: first.recipient.clone(),
                 facts,
+                digest: None,
                 thread,
                 created_at: row.get::<_, At>(0)?.0,
                 n_attempts: row.get(1)?,
                 is_replay: row.get(2)?,
                 n_ambiguous: row.get(3)?,
-            })
+            };
+            Ok((claimed, row.get::<_, Option<String>>(4)?))
         })?;
-    Ok(claimed)
+    let (claimed, digest) = claimed;
+    let digest = digest.as_deref().map(digest_from_json).transpose()?;
+    Ok(Claimed {
+        digest: digest.map(Box::new),
+        ..claimed
+    })
 }
 
 fn facts_of(db: &Connection, position: i64) -> Result<Vec<Fact>, Cause> {
@@ -403,8 +454,9 @@ mod tests {
     use super::*;
     use crate::domain::notification::Reason::{self, Escalated, First, Resolved};
     use crate::store::decisions::Commit;
+    use crate::store::digests::Mark;
     use crate::store::messages::{Counts, MessageFilter, MessageState};
-    use crate::store::samples::{ORGANIZATION, at, engine, fact, store};
+    use crate::store::samples::{ORGANIZATION, at, digest, engine, fact, store};
 
     /// A decision in a minute, with one message about some workspaces, due a minute later.
     async fn tell(store: &Store, id: &str, minute: i64, facts: &[(&str, u64, Reason)]) {
@@ -580,6 +632,40 @@ mod tests {
             .collect();
         assert_eq!(into, [("three", Some("one")), ("two", Some("one"))]);
         check_claim(&store, 51, "later #1 a3:resolved").await;
+    }
+
+    #[tokio::test]
+    async fn a_digest_is_folded_with_nothing_and_holds_up_nothing() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        let messages = ["two", "three"].map(|id| NewDigest {
+            id: id.to_owned(),
+            notifier: "slack".into(),
+            recipient: None,
+            digest: digest("weekly"),
+            expires: at(1000),
+        });
+        let mark = Mark {
+            name: "weekly".to_owned(),
+            schedule: "daily".to_owned(),
+            last_slot: at(1),
+        };
+        store
+            .commit_digest(&ORGANIZATION.into(), mark.clone(), messages.to_vec(), at(1))
+            .await
+            .unwrap();
+        tell(&store, "four", 1, &[("a", 2, Escalated)]).await;
+        let marks = store.digest_marks(&ORGANIZATION.into()).await.unwrap();
+        assert_eq!(marks["weekly"], mark);
+        let claimed = check_claim(&store, 5, "one #1 a2:first").await.unwrap();
+        assert_eq!(claimed.digest, None);
+        finish(&store, "one", retry(100)).await;
+        let claimed = check_claim(&store, 5, "two #1").await.unwrap();
+        assert_eq!(claimed.digest.as_deref(), Some(&digest("weekly")));
+        finish(&store, "two", retry(50)).await;
+        check_claim(&store, 5, "three #1").await;
+        finish(&store, "three", posted("1.1")).await;
+        check_claim(&store, 50, "two #2").await;
     }
 
     #[tokio::test]

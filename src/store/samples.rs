@@ -8,6 +8,9 @@ use crate::domain::alert::{Alert, EndedBy, Identity, Line, Observed, Slot, State
 use crate::domain::change::{Delta, Kind, Recorded, RowChange};
 use crate::domain::coverage::Coverage;
 use crate::domain::dialect::Dialect;
+use crate::domain::digest::{
+    Breakdown, Digest, LimitUse, Line as DigestLine, Listed, OpenAlert, Rest,
+};
 use crate::domain::money::Usd;
 use crate::domain::notification::{Fact, Reason};
 use crate::domain::rule::{Severity, Watch};
@@ -227,4 +230,63 @@ pub(super) fn ended(mut alert: Alert, sequence: u64) -> Alert {
     };
     alert.sequence = sequence;
     alert
+}
+
+/// A digest of an hour.
+pub(super) fn digest(name: &str) -> Digest {
+    let line = |name: &str, dollars| DigestLine {
+        name: name.to_owned(),
+        spend: Usd::from_dollars(dollars),
+        before: Some(Usd::from_pico(1)),
+    };
+    let breakdown = Breakdown {
+        lines: vec![line("a", 3)],
+        rest: Some(Rest {
+            n: 2,
+            spend: Usd::from_dollars(1),
+            before: None,
+        }),
+    };
+    let subject = Subject::new(SubjectKind::Workspace, "a");
+    Digest {
+        organization: ORGANIZATION.into(),
+        name: name.to_owned(),
+        label: Some("2026-W47".to_owned()),
+        span: Span {
+            start: at(0),
+            end: at(60),
+        },
+        zone_name: "UTC".to_owned(),
+        made_at: at(75),
+        spend: Usd::from_dollars(4),
+        before: None,
+        series: vec![("2026-11-16".to_owned(), Usd::from_dollars(4))],
+        workspaces: breakdown.clone(),
+        movers: breakdown,
+        teams: Breakdown::default(),
+        models: Breakdown::default(),
+        limits: Listed {
+            first: vec![LimitUse {
+                rule: "week".into(),
+                subject: subject.clone(),
+                name: "a".to_owned(),
+                value: Usd::from_dollars(3),
+                is_lower_bound: true,
+                limit: Usd::from_dollars(5),
+            }],
+            n_more: 1,
+        },
+        alerts: Listed {
+            first: vec![OpenAlert {
+                rule: "week".into(),
+                subject,
+                name: "a".to_owned(),
+                severity: Severity::Warning,
+                threshold: "50%".to_owned(),
+                since: Some(at(3)),
+            }],
+            n_more: 0,
+        },
+        gaps: Vec::new(),
+    }
 }

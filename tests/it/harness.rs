@@ -11,6 +11,7 @@ use spendwatch::app::App;
 use spendwatch::app::bells::Bells;
 use spendwatch::app::board::Board;
 use spendwatch::clock::{Chance, Clock, ManualClock};
+use spendwatch::config::digests::Digest;
 use spendwatch::config::prices;
 use spendwatch::config::source::Environment;
 use spendwatch::cycle::state::{Outside, Postage, Report, Settings, Watcher};
@@ -54,6 +55,7 @@ pub struct Stage {
     pub chance: Chance,
     pub folder: tempfile::TempDir,
     pub policy: Policy,
+    pub digests: Vec<Digest>,
     pub faults: Option<Faults>,
     pub max_requests_per_minute: u32,
     pub max_concurrency: usize,
@@ -77,6 +79,7 @@ impl Stage {
             chance: Chance::seeded(1),
             folder: tempfile::tempdir().unwrap(),
             policy: Policy::default(),
+            digests: Vec::new(),
             faults: None,
             max_requests_per_minute: 0,
             max_concurrency: 2,
@@ -115,6 +118,7 @@ impl Stage {
                 recipients: Vec::new(),
                 group_wait: SignedDuration::ZERO,
                 max_age: SignedDuration::from_hours(72),
+                takes_digests: true,
             };
             (name.clone(), postage)
         };
@@ -135,6 +139,7 @@ impl Stage {
             daily_retention_days: 800,
             teams: Vec::new(),
             policy: self.policy.clone(),
+            digests: self.digests.clone(),
             postage: self
                 .policy
                 .notifiers

@@ -32,6 +32,7 @@ mod cli_usage;
 mod config;
 mod cycle;
 mod delivery;
+mod digests;
 mod failures;
 mod heartbeat;
 mod http_quiet;

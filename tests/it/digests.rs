@@ -1,0 +1,251 @@
+//! Digests: due once, not twice after a restart, and not before the figures are there.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use spendwatch::clock::Clock;
+use spendwatch::config::digests::Digest as Configured;
+use spendwatch::cycle::state::Watcher;
+use spendwatch::delivery::Worker;
+use spendwatch::domain::digest::{Digest, Missing};
+use spendwatch::domain::ids::NotifierName;
+use spendwatch::domain::money::Usd;
+use spendwatch::domain::period::{Period, Zone};
+use spendwatch::domain::schedule::Schedule;
+use spendwatch::domain::subject::SubjectKind;
+use spendwatch::metrics::counters::Counters;
+use spendwatch::notify::Notifier;
+use spendwatch::notify::envelope::Links;
+use spendwatch::notify::memory::Memory;
+use spendwatch::notify::outcome::Delivery;
+use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::world::World;
+use spendwatch::store::Store;
+use spendwatch::store::messages::{MessageFilter, MessageState};
+use spendwatch::store::notifiers::NotifierState;
+use spendwatch::store::outbox::Outcome;
+use spendwatch::store::{Faults, Moment};
+
+use crate::harness::{Stage, at, rule};
+
+/// On Mondays at 09:00 in Berlin, about the week before.
+fn weekly() -> Configured {
+    let zone = Zone {
+        name: "Europe/Berlin".into(),
+        rules: TimeZone::get("Europe/Berlin").unwrap(),
+    };
+    Configured {
+        name: "weekly".to_owned(),
+        schedule: Schedule::parse("0 0 9 * * Mon", zone).unwrap(),
+        period: Period::Week,
+        notify: Vec::new(),
+    }
+}
+
+/// Two workspaces, over two weeks; it is Sunday evening.
+async fn stage() -> Stage {
+    let mut world = World::empty();
+    world.add_workspace("workspace_a", "Alpha");
+    world.add_workspace("workspace_b", "Beta");
+    let mut spend = |id: &str, time: &str, usd: &str| {
+        world.spend(id, "claude-sonnet-4-5", at(time), usd);
+    };
+    spend("workspace_a", "2026-11-10T03:00:00Z", "40");
+    // Sunday in UTC, Monday in Berlin.
+    spend("workspace_a", "2026-11-15T23:30:00Z", "3");
+    spend("workspace_a", "2026-11-18T12:00:00Z", "7");
+    spend("workspace_b", "2026-11-20T12:00:00Z", "90.25");
+    let mut limit = rule("week", SubjectKind::Workspace, 100);
+    limit.period = Period::Week;
+    limit.zone = weekly().schedule.zone().clone();
+    let mut stage = Stage::new(world, "2026-11-22T20:05:00Z")
+        .await
+        .with_rule(limit);
+    stage.digests = vec![weekly()];
+    stage
+}
+
+/// The digests that wait; they are delivered.
+async fn digests(stage: &Stage, store: &Store) -> Vec<Digest> {
+    let mut told = Vec::new();
+    while let Some(claimed) = store.claim(&"chat".into(), stage.now()).await.unwrap() {
+        let state = NotifierState::default();
+        let finish = store.finish(&claimed.id, Outcome::Delivered, state, stage.now());
+        finish.await.unwrap();
+        told.extend(claimed.digest.map(|digest| *digest));
+    }
+    told
+}
+
+const HOUR: u64 = 60;
+
+#[tokio::test]
+async fn a_digest_is_sent_once_and_tells_of_the_week_that_is_over() {
+    let stage = stage().await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    stage.cycle_after(11 * HOUR, &mut watcher).await;
+    assert_eq!(digests(&stage, &store).await, [], "it is 08:05 in Berlin");
+    stage.cycle_after(HOUR, &mut watcher).await;
+    let told = digests(&stage, &store).await;
+    let [digest] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert_eq!(digest.label.as_deref(), Some("2026-W47"));
+    assert_eq!(digest.spend.to_string(), "100.25");
+    assert_eq!(digest.before, Some(Usd::from_dollars(40)));
+    assert_eq!(digest.series.len(), 7);
+    assert_eq!(digest.series[0].1, Usd::from_dollars(3));
+    let names = digest.workspaces.lines.iter().map(|line| &*line.name);
+    assert_eq!(names.collect::<Vec<_>>(), ["Beta", "Alpha"]);
+    let movers = digest.movers.lines.iter().map(|line| &*line.name);
+    assert_eq!(movers.collect::<Vec<_>>(), ["Beta", "Alpha"]);
+    let used = &digest.limits.first[0];
+    assert_eq!(
+        (&*used.name, used.value.to_string()),
+        ("Beta", "90.25".to_owned())
+    );
+    assert_eq!(digest.gaps, []);
+
+    stage.cycle_after(HOUR, &mut watcher).await;
+    drop(watcher);
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle_after(HOUR, &mut watcher).await;
+    assert_eq!(digests(&stage, &store).await, []);
+    stage.cycle_after(7 * 24 * HOUR, &mut watcher).await;
+    let told = digests(&stage, &store).await;
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].label.as_deref(), Some("2026-W48"));
+}
+
+#[tokio::test]
+async fn a_digest_waits_for_a_good_poll_and_after_six_hours_says_what_is_missing() {
+    for heals in [true, false] {
+        let stage = stage().await;
+        let store = stage.open_store();
+        let mut watcher = stage.watcher(&store).await;
+        stage.cycle(&mut watcher).await;
+        let fault = Fault::Status(400, "{}".to_owned(), None);
+        stage
+            .simulator
+            .fail(FaultOn::usage_of("workspace_b"), fault);
+        stage.cycle_after(12 * HOUR, &mut watcher).await;
+        assert_eq!(digests(&stage, &store).await, []);
+        // What waited is not forgotten by a restart.
+        drop(watcher);
+        let mut watcher = stage.watcher(&store).await;
+        stage.cycle_after(5 * HOUR, &mut watcher).await;
+        assert_eq!(digests(&stage, &store).await, []);
+        if heals {
+            stage.simulator.heal();
+        }
+        stage.cycle_after(HOUR, &mut watcher).await;
+        let told = digests(&stage, &store).await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        let stale = Missing::Stale {
+            name: "Beta".to_owned(),
+            as_of: at("2026-11-22T20:05:00Z"),
+        };
+        let expected = if heals { Vec::new() } else { vec![stale] };
+        assert_eq!(told[0].gaps, expected);
+        stage.cycle_after(HOUR, &mut watcher).await;
+        assert_eq!(digests(&stage, &store).await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_stop_before_the_commit_loses_neither_the_digest_nor_the_mark() {
+    let mut stage = stage().await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    drop((watcher, store));
+    stage.faults = Some(Faults::new(|operation, moment| {
+        operation == "commit_digest" && moment == Moment::BeforeCommit
+    }));
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.clock.advance(Duration::from_hours(13));
+    let deadline = Duration::from_hours(99);
+    watcher.cycle(stage.now(), deadline).await.unwrap_err();
+    drop((watcher, store));
+    stage.faults = None;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle_after(5, &mut watcher).await;
+    stage.cycle_after(5, &mut watcher).await;
+    let filter = MessageFilter {
+        state: Some(MessageState::Waiting),
+        notifier: None,
+        limit: 9,
+    };
+    let mut waiting = store.messages(&filter).await.unwrap();
+    waiting.retain(|message| message.digest.is_some());
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(digests(&stage, &store).await.len(), 1);
+}
+
+#[tokio::test]
+async fn each_recipient_is_sent_a_copy_of_its_own_and_whoever_has_no_place_none() {
+    let stage = stage().await;
+    let store = stage.open_store();
+    let mut settings = stage.settings();
+    let chat = settings
+        .postage
+        .get_mut(&NotifierName::from("chat"))
+        .unwrap();
+    chat.recipients = ["cfo@example.com", "cto@example.com"]
+        .map(str::to_owned)
+        .into();
+    let mut pager = chat.clone();
+    (pager.recipients, pager.takes_digests) = (Vec::new(), false);
+    settings.postage.insert("pager".into(), pager);
+    let mut watcher = Watcher::open(settings, stage.outside(&store))
+        .await
+        .unwrap();
+    stage.cycle(&mut watcher).await;
+    stage.cycle_after(12 * HOUR, &mut watcher).await;
+    let memory = Memory::default();
+    let worker = Worker {
+        name: "chat".into(),
+        notifier: Notifier::Memory(memory.clone()),
+        store: store.clone(),
+        clock: Clock::Manual(stage.clock.clone()),
+        chance: stage.chance.clone(),
+        links: Links::default(),
+    };
+    memory.answer([Delivery::retry("503")]);
+    let counters = Counters::new(&[], &[], "test");
+    worker.run_due(&counters).await.unwrap();
+    stage.clock.advance(Duration::from_mins(1));
+    worker.run_due(&counters).await.unwrap();
+    let mut sent = memory.take();
+    sent.retain(|sent| {
+        sent.text
+            .starts_with("weekly: acme, week 47 of 2026\n$100.25 spent")
+    });
+    let recipients: BTreeSet<_> = sent.iter().map(|sent| sent.recipient.as_deref()).collect();
+    assert_eq!(
+        recipients,
+        [Some("cfo@example.com"), Some("cto@example.com")].into()
+    );
+    let ids: BTreeSet<_> = sent.iter().map(|sent| &sent.id).collect();
+    assert_eq!(ids.len(), 2, "a repeat has the same id");
+    assert_eq!(store.next_due(&"pager".into()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn another_schedule_makes_up_for_nothing() {
+    let mut stage = stage().await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    stage.digests[0].schedule = Schedule::parse("0 0 7 * * *", Zone::utc()).unwrap();
+    watcher.reconfigure(stage.settings()).await.unwrap();
+    stage.cycle_after(12 * HOUR, &mut watcher).await;
+    assert_eq!(digests(&stage, &store).await, []);
+    stage.cycle_after(24 * HOUR, &mut watcher).await;
+    assert_eq!(digests(&stage, &store).await.len(), 1);
+}
