@@ -31,6 +31,7 @@ mod cycle;
 mod delivery;
 mod failures;
 mod heartbeat;
+mod histories;
 mod http_quiet;
 mod mail;
 mod metrics;
