@@ -201,6 +201,59 @@ pub fn fold(facts: impl IntoIterator<Item = Fact>) -> Vec<Fact> {
     facts
 }
 
+/// How many messages, from the first on, may be folded so that nothing is lost and nothing is said twice: at least one.
+///
+/// A threshold speaks only once. So one that was crossed upwards and is left again is told before, and so is an end before
+/// the alert fires anew; unless all of it is over by then.
+pub fn n_foldable(messages: &[Vec<Fact>]) -> usize {
+    let mut by_alert: BTreeMap<String, Folding> = BTreeMap::new();
+    let mut n_foldable = 1;
+    for (place, facts) in messages.iter().enumerate() {
+        for fact in facts {
+            let folding = by_alert.entry(fact.identity.fingerprint()).or_default();
+            folding.take(fact.reason);
+        }
+        if by_alert.values().all(|folding| !folding.hides) {
+            n_foldable = place + 1;
+        }
+    }
+    n_foldable
+}
+
+/// What messages that are folded say of one alert so far.
+#[derive(Debug, Default)]
+struct Folding {
+    /// It fires, and before them it did not.
+    is_new: bool,
+    /// A threshold was crossed upwards.
+    is_raised: bool,
+    /// It was over, and before them it was not.
+    is_over: bool,
+    /// The newest hides what has to be told.
+    hides: bool,
+}
+
+impl Folding {
+    fn take(&mut self, reason: Reason) {
+        match reason {
+            Reason::First => {
+                self.hides |= self.is_over;
+                self.is_new |= !self.is_over;
+                self.is_raised = true;
+            }
+            Reason::Escalated | Reason::Unsilenced => self.is_raised = true,
+            Reason::Lowered => self.hides |= self.is_raised,
+            Reason::Repeated => {}
+            Reason::Resolved => {
+                *self = Folding {
+                    is_over: !self.is_new,
+                    ..Folding::default()
+                };
+            }
+        }
+    }
+}
+
 /// The newer fact, told as if the older one had not been decided: what was never said cannot be escalated.
 fn fold_pair(older: &Fact, newer: Fact) -> Fact {
     let is_first = older.reason == Reason::First;

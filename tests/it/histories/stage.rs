@@ -12,7 +12,7 @@ use spendwatch::clock::{Chance, Clock, ManualClock};
 use spendwatch::config::prices;
 use spendwatch::cycle::state::{Outside, Postage, Settings, Watcher};
 use spendwatch::delivery::Worker;
-use spendwatch::domain::alert::Now;
+use spendwatch::domain::alert::{Alert, EndedBy, Now, State};
 use spendwatch::domain::coverage::{Coverage, DaySpan, Purpose, Reading};
 use spendwatch::domain::decision;
 use spendwatch::domain::dialect::Dialect;
@@ -531,7 +531,9 @@ impl Stage {
         for round in 0.. {
             self.step(&Step::Cycle(40)).await?;
             self.step(&Step::Deliver(60)).await?;
-            if round >= 3 && self.n_waiting().await == 0 {
+            // A day that has just ended is not settled.
+            let is_settled = Hour::of(self.now()) > Day::of(self.now()).first_hour();
+            if round >= 3 && is_settled && self.n_waiting().await == 0 {
                 break;
             }
             if round > 50 {
@@ -749,7 +751,12 @@ fn check_decided(watcher: &Watcher, at: Timestamp) -> Result<(), String> {
         &watcher.quiet,
         now,
     );
-    if again.alerts.is_empty() && again.drafts.is_empty() && again.began.is_empty() {
+    // What fired late, for a period that is over, ends by the next decision.
+    let is_late_end = |alert: &Alert| match alert.state {
+        State::Ended { by, .. } => by == EndedBy::PeriodOver && alert.is_late,
+        State::Pending { .. } | State::Firing { .. } => false,
+    };
+    if again.alerts.iter().all(is_late_end) && again.began.is_empty() {
         return Ok(());
     }
     Err(format!(

@@ -28,7 +28,7 @@ pub struct Belief {
 pub struct Witness {
     /// Lines that a figure reached, by the limit of the moment.
     pub crossed: BTreeSet<(Which, Quantity)>,
-    /// When all was silenced; half-open.
+    /// When all was silenced; what was decided at either end may have come first.
     pub silenced: Vec<(Timestamp, Timestamp)>,
     pub beliefs: BTreeMap<(NotifierName, Which), Belief>,
     facts_by_id: BTreeMap<(NotifierName, String), Vec<Fact>>,
@@ -65,7 +65,7 @@ impl Witness {
         if self
             .silenced
             .iter()
-            .any(|(start, end)| *start <= at && at < *end)
+            .any(|(start, end)| *start < at && at < *end)
         {
             return Err(format!("told in spite of a silence: {}", told(fact)));
         }
