@@ -135,7 +135,7 @@ pub struct Fact {
     pub ended_by: Option<EndedBy>,
     /// It fired for a period that was over already.
     pub is_late: bool,
-    /// It fired and was resolved before anything of it could be told: one line says both.
+    /// It fired, perhaps through a silence, and was resolved before that could be told: one line says both.
     pub is_fired_and_resolved: bool,
     /// The subject's name at the time.
     pub subject_name: String,
@@ -263,7 +263,9 @@ fn fold_pair(older: &Fact, newer: Fact) -> Fact {
     } else {
         newer.reason
     };
-    let is_fired_and_resolved = is_resolved && (is_first || older.is_fired_and_resolved);
+    // After a silence, the receiver may never have heard of it.
+    let is_news = is_first || older.reason == Reason::Unsilenced;
+    let is_fired_and_resolved = is_resolved && (is_news || older.is_fired_and_resolved);
     Fact {
         reason,
         is_fired_and_resolved,
