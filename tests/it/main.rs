@@ -44,3 +44,4 @@ mod service_review;
 mod simulator;
 mod storm;
 mod threads;
+mod torture;
