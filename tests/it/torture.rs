@@ -185,6 +185,8 @@ struct Torture {
     home: Home,
     /// Cents by workspace and hour.
     spent: BTreeMap<(usize, Hour), i64>,
+    /// Kills within a few milliseconds of a post.
+    n_after_posts: u32,
 }
 
 impl Torture {
@@ -196,9 +198,9 @@ impl Torture {
         let total: i64 = self.of(who);
         // A row stays above zero: else it would be doubted for a while.
         let cents = if total > 10_000 || self.chance.u8(..3) == 0 {
-            -self.chance.i64(0..=(of_hour - 1).clamp(0, 9_000))
+            -self.chance.i64(0..=(of_hour - 1).max(0))
         } else {
-            self.chance.i64(1..=4_000)
+            self.chance.i64(500..=6_000)
         };
         let id = workspace(who);
         let highest = total + cents;
@@ -234,7 +236,10 @@ impl Torture {
         let mut n_posts = self.receiver.n_posts.subscribe();
         if self.chance.bool() {
             tokio::select! {
-                _ = n_posts.changed() => self.clock.sleep(after_post).await,
+                _ = n_posts.changed() => {
+                    self.n_after_posts += 1;
+                    self.clock.sleep(after_post).await;
+                }
                 () = self.clock.sleep(until) => {}
             }
         } else {
@@ -285,6 +290,7 @@ async fn kills_at_random_moments_lose_nothing_and_invent_nothing() {
         url,
         home: Home::new(),
         spent: BTreeMap::new(),
+        n_after_posts: 0,
     };
     for kill in 0..n_kills {
         // Other settings, now and then: what waits long after many failures is due again.
@@ -324,5 +330,8 @@ async fn kills_at_random_moments_lose_nothing_and_invent_nothing() {
         torture.clock.running().as_secs(),
     );
     let n_messages = torture.receiver.witness().facts_by_id.len();
-    eprintln!("{n_kills} kills in {seconds} s: {n_messages} messages in {n_posts} posts");
+    let n_after_posts = torture.n_after_posts;
+    eprintln!(
+        "{n_kills} kills in {seconds} s, {n_after_posts} of them at a post: {n_messages} messages in {n_posts} posts"
+    );
 }
