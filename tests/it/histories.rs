@@ -3,6 +3,7 @@
 //!
 //!     SPENDWATCH_TEST_HISTORIES=10000 SPENDWATCH_TEST_SEED=7 cargo nextest run histories --no-capture
 
+mod policy;
 mod stage;
 mod story;
 mod witness;

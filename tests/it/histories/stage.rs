@@ -6,29 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use spendwatch::anthropic::AdminApi;
 use spendwatch::clock::{Chance, Clock, ManualClock};
 use spendwatch::config::prices;
-use spendwatch::cycle::state::{Outside, Postage, Settings, Watcher};
+use spendwatch::cycle::state::{Outside, Settings, Watcher};
 use spendwatch::delivery::Worker;
 use spendwatch::domain::alert::{Alert, EndedBy, Now, State};
-use spendwatch::domain::coverage::{Coverage, DaySpan, Purpose, Reading};
+use spendwatch::domain::coverage::{Coverage, Purpose};
 use spendwatch::domain::decision;
-use spendwatch::domain::dialect::Dialect;
-use spendwatch::domain::directory::{Directory, OrganizationInfo, Workspace};
 use spendwatch::domain::frame::Load;
 use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::money::Usd;
-use spendwatch::domain::period::{Period, Zone, cut};
-use spendwatch::domain::policy::{Manners, Policy};
+use spendwatch::domain::period::Period;
 use spendwatch::domain::prices::Prices;
-use spendwatch::domain::privacy::Privacy;
 use spendwatch::domain::record::record;
-use spendwatch::domain::rule::{Quantity, Rule, Severity};
+use spendwatch::domain::rule::Quantity;
 use spendwatch::domain::silence::{LabelMatcher, Silence};
-use spendwatch::domain::span::{Day, Hour, HourSpan, Span};
-use spendwatch::domain::subject::SubjectKind;
+use spendwatch::domain::span::{Day, Hour, Span};
 use spendwatch::domain::usage::{Amounts, Answer, Basis, Granularity, Part};
 use spendwatch::metrics::counters::Counters;
 use spendwatch::notify::Notifier;
@@ -39,13 +34,13 @@ use spendwatch::store::error::StoreError;
 use spendwatch::store::quiet::Signature;
 use spendwatch::store::{Faults, Store};
 
-use crate::harness::{at, organization, rule};
+use crate::harness::{at, organization};
+use crate::histories::policy::{
+    DAY_LIMIT, LINES, SETTLE, START, directory, hours_until, label, read_back, settings, usd,
+};
 use crate::histories::story::{LIMITS, Mood, Step, WHO};
 use crate::histories::witness::{Which, Witness};
 
-const START: &str = "2026-11-30T12:00:00Z";
-const DAY_LIMIT: i64 = 150;
-const SETTLE: SignedDuration = SignedDuration::from_mins(10);
 /// More than are ever due at once.
 const N_ANSWERS: usize = 100;
 /// Never reached.
@@ -600,78 +595,8 @@ impl Stage {
     }
 
     fn settings(&self) -> Settings {
-        let notifiers = ["chat", "pager"].map(NotifierName::from);
-        let postage = Postage {
-            recipients: Vec::new(),
-            group_wait: SignedDuration::from_secs(30),
-            max_age: SignedDuration::from_hours(24 * 60),
-        };
-        let rules = if self.has_rule {
-            vec![month_rule(self.limit), day_rule()]
-        } else {
-            vec![day_rule()]
-        };
-        let manners = |name: &NotifierName| {
-            let is_pager = name.as_str() == "pager";
-            Manners {
-                send_resolved: true,
-                tells_period_end: false,
-                min_severity: if is_pager {
-                    Severity::Critical
-                } else {
-                    Severity::Info
-                },
-                holds_state: is_pager,
-            }
-        };
-        Settings {
-            organization: organization(),
-            dialect: Some(Dialect::Guide),
-            prices: Arc::clone(&self.shared.prices),
-            privacy: Privacy::default(),
-            max_concurrency: 1,
-            reading: Reading {
-                settle: SETTLE,
-                history_days: 100,
-                hourly_history_days: 14,
-                correction_days: 30,
-                correction_interval: SignedDuration::from_hours(1),
-            },
-            hourly_retention_days: 100,
-            daily_retention_days: 800,
-            teams: Vec::new(),
-            policy: Policy {
-                rules,
-                notifiers: notifiers.iter().map(|n| (n.clone(), manners(n))).collect(),
-            },
-            postage: notifiers.map(|name| (name, postage.clone())).into(),
-        }
-    }
-}
-
-/// Percent of the limit, as it is told.
-const LINES: [(Quantity, &str); 2] = [(80, "80%"), (100, "100%")];
-
-fn month_rule(limit: i64) -> Rule {
-    Rule {
-        repeat_interval: Some(SignedDuration::from_hours(6)),
-        ..told_to_both(rule("month", SubjectKind::Workspace, limit))
-    }
-}
-
-fn day_rule() -> Rule {
-    Rule {
-        period: Period::Day,
-        hold: SignedDuration::from_mins(10),
-        keep_firing: SignedDuration::from_mins(30),
-        ..told_to_both(rule("day", SubjectKind::Organization, DAY_LIMIT))
-    }
-}
-
-fn told_to_both(rule: Rule) -> Rule {
-    Rule {
-        notify: vec!["chat".into(), "pager".into()],
-        ..rule
+        let limit = Some(self.limit).filter(|_| self.has_rule);
+        settings(limit, Arc::clone(&self.shared.prices))
     }
 }
 
@@ -682,51 +607,6 @@ fn answer_of(mood: Mood) -> Delivery {
         Mood::Mute => Delivery::ambiguous("no answer"),
         Mood::Gone => Delivery::park("404"),
     }
-}
-
-fn directory(listed_at: Timestamp) -> Directory {
-    let workspace = |id: &str| Workspace {
-        id: id.into(),
-        name: id.to_owned(),
-        monthly_limit: None,
-        requests_per_minute: None,
-        created_at: None,
-        tags: BTreeMap::new(),
-    };
-    Directory {
-        organization: Some(OrganizationInfo::default()),
-        ..Directory::default().with_list(WHO.map(workspace).to_vec(), listed_at)
-    }
-}
-
-/// All that there was before the history is known.
-fn read_back(first_seen: Timestamp) -> Coverage {
-    let hours_from = Day::of(at("2026-11-01T00:00:00Z"));
-    Coverage {
-        hours_from: Some(hours_from),
-        days: Some(DaySpan {
-            start: hours_from.plus(-90),
-            end: hours_from,
-        }),
-        ..Coverage::new(first_seen)
-    }
-}
-
-fn hours_until(now: Timestamp) -> HourSpan {
-    HourSpan {
-        start: Day::of(at(START)).first_hour(),
-        end: Day::of(now).plus(1).first_hour(),
-    }
-}
-
-fn usd(cents: i64) -> Usd {
-    Usd::from_pico(i128::from(cents) * 10_000_000_000)
-}
-
-fn label(period: Period, at: Timestamp) -> String {
-    cut(period, &Zone::utc().rules, at)
-        .label
-        .unwrap_or_default()
 }
 
 async fn load(store: &Store, watcher: &mut Watcher, loads: &[Load]) -> Result<(), StoreError> {
