@@ -627,7 +627,7 @@ mod tests {
         // The end is told before it fires anew.
         check_claim(&store, 100, "two #1 a2:resolved").await;
         finish(&store, "two", Outcome::Delivered).await;
-        check_claim(&store, 100, "four #1 a3:first b2:escalated").await;
+        check_claim(&store, 100, "four #1 b2:escalated a3:first").await;
     }
 
     #[tokio::test]
