@@ -67,7 +67,8 @@ pub struct Decision {
     pub measurements: Vec<Measurement>,
 }
 
-/// Decides. The same arguments give the same decision; with its alerts taken over, the next one is empty.
+/// Decides. The same arguments give the same decision; with its alerts taken over, the next one is empty, but for the end of
+/// what fired just now for a period that is over.
 pub fn decide(
     policy: &Policy,
     ground: &Ground<'_>,

@@ -135,7 +135,7 @@ pub struct Fact {
     pub ended_by: Option<EndedBy>,
     /// It fired for a period that was over already.
     pub is_late: bool,
-    /// It fired and was resolved before anything of it could be told: one line says both.
+    /// It fired, perhaps through a silence, and was resolved before that could be told: one line says both.
     pub is_fired_and_resolved: bool,
     /// The subject's name at the time.
     pub subject_name: String,
@@ -201,6 +201,59 @@ pub fn fold(facts: impl IntoIterator<Item = Fact>) -> Vec<Fact> {
     facts
 }
 
+/// How many messages, from the first on, may be folded so that nothing is lost and nothing is said twice: at least one.
+///
+/// A threshold speaks only once. So one that was crossed upwards and is left again is told before, and so is an end before
+/// the alert fires anew; unless all of it is over by then.
+pub fn n_foldable(messages: &[Vec<Fact>]) -> usize {
+    let mut by_alert: BTreeMap<String, Folding> = BTreeMap::new();
+    let mut n_foldable = 1;
+    for (place, facts) in messages.iter().enumerate() {
+        for fact in facts {
+            let folding = by_alert.entry(fact.identity.fingerprint()).or_default();
+            folding.take(fact.reason);
+        }
+        if by_alert.values().all(|folding| !folding.hides) {
+            n_foldable = place + 1;
+        }
+    }
+    n_foldable
+}
+
+/// What messages that are folded say of one alert so far.
+#[derive(Debug, Default)]
+struct Folding {
+    /// It fires, and before them it did not.
+    is_new: bool,
+    /// A threshold was crossed upwards.
+    is_raised: bool,
+    /// It was over, and before them it was not.
+    is_over: bool,
+    /// The newest hides what has to be told.
+    hides: bool,
+}
+
+impl Folding {
+    fn take(&mut self, reason: Reason) {
+        match reason {
+            Reason::First => {
+                self.hides |= self.is_over;
+                self.is_new |= !self.is_over;
+                self.is_raised = true;
+            }
+            Reason::Escalated | Reason::Unsilenced => self.is_raised = true,
+            Reason::Lowered => self.hides |= self.is_raised,
+            Reason::Repeated => {}
+            Reason::Resolved => {
+                *self = Folding {
+                    is_over: !self.is_new,
+                    ..Folding::default()
+                };
+            }
+        }
+    }
+}
+
 /// The newer fact, told as if the older one had not been decided: what was never said cannot be escalated.
 fn fold_pair(older: &Fact, newer: Fact) -> Fact {
     let is_first = older.reason == Reason::First;
@@ -210,7 +263,9 @@ fn fold_pair(older: &Fact, newer: Fact) -> Fact {
     } else {
         newer.reason
     };
-    let is_fired_and_resolved = is_resolved && (is_first || older.is_fired_and_resolved);
+    // After a silence, the receiver may never have heard of it.
+    let is_news = is_first || older.reason == Reason::Unsilenced;
+    let is_fired_and_resolved = is_resolved && (is_news || older.is_fired_and_resolved);
     Fact {
         reason,
         is_fired_and_resolved,

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::domain::digest::Digest;
 use crate::domain::ids::NotifierName;
-use crate::domain::notification::{Fact, Thread, fold};
+use crate::domain::notification::{Fact, Thread, fold, n_foldable};
 use crate::store::Store;
 use crate::store::digests::{digest_from_json, digest_to_json};
 use crate::store::error::{Cause, StoreError};
@@ -389,9 +389,12 @@ fn claim_rows(
         .prepare_cached("SELECT id FROM outbox WHERE position = ?1")?
         .query_row([first.position], |row| row.get(0))?;
     if !folded.is_empty() {
-        let mut facts = facts_of(tx, first.position)?;
+        let mut facts = vec![facts_of(tx, first.position)?];
         for row in folded {
-            facts.extend(facts_of(tx, row.position)?);
+            facts.push(facts_of(tx, row.position)?);
+        }
+        facts.truncate(n_foldable(&facts));
+        for row in &folded[..facts.len() - 1] {
             tx.prepare_cached(
                 "UPDATE outbox SET state = 'folded', folded_into = ?2, finished_at = ?3 WHERE position = ?1",
             )?
@@ -403,7 +406,7 @@ fn claim_rows(
             )?
             .execute([first.position, row.position])?;
         }
-        let facts = fold(facts);
+        let facts = fold(facts.into_iter().flatten());
         note_alerts(tx, first.position, &facts)?;
         tx.prepare_cached("UPDATE outbox SET facts = ?2 WHERE position = ?1")?
             .execute(params![first.position, facts_to_json(&facts)])?;
@@ -452,7 +455,7 @@ fn facts_of(db: &Connection, position: i64) -> Result<Vec<Fact>, Cause> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::notification::Reason::{self, Escalated, First, Resolved};
+    use crate::domain::notification::Reason::{self, Escalated, First, Lowered, Resolved};
     use crate::store::decisions::Commit;
     use crate::store::digests::Mark;
     use crate::store::messages::{Counts, MessageFilter, MessageState};
@@ -598,6 +601,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_speaks_only_once_is_not_folded_away() {
+        let store = store().await;
+        tell(&store, "one", 0, &[("a", 1, First)]).await;
+        tell(&store, "two", 1, &[("a", 2, Escalated), ("b", 1, First)]).await;
+        tell(&store, "three", 2, &[("a", 3, Lowered)]).await;
+        check_claim(&store, 9, "one #1 a2:first b1:first").await;
+        finish(&store, "one", Outcome::Delivered).await;
+        check_claim(&store, 9, "three #1 a3:lowered").await;
+        finish(&store, "three", Outcome::Delivered).await;
+        tell(&store, "four", 10, &[("a", 4, Resolved)]).await;
+        tell(&store, "five", 11, &[("a", 5, First)]).await;
+        check_claim(&store, 19, "four #1 a4:resolved").await;
+        finish(&store, "four", Outcome::Delivered).await;
+        tell(&store, "six", 12, &[("a", 6, Lowered)]).await;
+        tell(&store, "seven", 13, &[("a", 7, Resolved)]).await;
+        tell(&store, "eight", 14, &[("a", 8, First)]).await;
+        check_claim(&store, 19, "five #1 a8:first").await;
+    }
+
+    #[tokio::test]
     async fn nothing_is_claimed_before_its_group_wait_and_what_is_delivered_never_again() {
         let store = store().await;
         tell(&store, "one", 0, &[("a", 1, First)]).await;
@@ -687,7 +710,10 @@ mod tests {
         );
         check_claim(&store, 100, "one #2 a1:first").await;
         finish(&store, "one", Outcome::Delivered).await;
-        check_claim(&store, 100, "two #1 a3:first b2:escalated").await;
+        // The end is told before it fires anew.
+        check_claim(&store, 100, "two #1 a2:resolved").await;
+        finish(&store, "two", Outcome::Delivered).await;
+        check_claim(&store, 100, "four #1 b2:escalated a3:first").await;
     }
 
     #[tokio::test]

@@ -119,7 +119,7 @@ fn rules(url: &str) -> String {
     )
 }
 
-fn workspace(n: usize) -> String {
+pub fn workspace(n: usize) -> String {
     format!("workspace_{n:05}")
 }
 
@@ -209,12 +209,12 @@ async fn a_storm_of_kills_loses_nothing_and_invents_nothing() {
     check_sums(&store, &simulator).await;
 }
 
-async fn n_waiting(store: &Store) -> u64 {
+pub async fn n_waiting(store: &Store) -> u64 {
     let counts = store.outbox_counts().await.unwrap();
     counts.values().map(|counts| counts.n_waiting).sum()
 }
 
-async fn check_sums(store: &Store, simulator: &Simulator) {
+pub async fn check_sums(store: &Store, simulator: &Simulator) {
     let now = Clock::system().now();
     let hours = HourSpan {
         start: Day::of(now).plus(-1).first_hour(),

@@ -1,0 +1,146 @@
+//! What is configured in every history, and what is known before it begins.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use spendwatch::cycle::state::{Postage, Settings};
+use spendwatch::domain::coverage::{Coverage, DaySpan, Reading};
+use spendwatch::domain::dialect::Dialect;
+use spendwatch::domain::directory::{Directory, OrganizationInfo, Workspace};
+use spendwatch::domain::ids::NotifierName;
+use spendwatch::domain::money::Usd;
+use spendwatch::domain::period::{Period, Zone, cut};
+use spendwatch::domain::policy::{Manners, Policy};
+use spendwatch::domain::prices::Prices;
+use spendwatch::domain::privacy::Privacy;
+use spendwatch::domain::rule::{Quantity, Rule, Severity};
+use spendwatch::domain::span::{Day, HourSpan};
+use spendwatch::domain::subject::SubjectKind;
+
+use crate::harness::{at, organization, rule};
+use crate::histories::story::WHO;
+
+/// Half a day before a month ends.
+pub const START: &str = "2026-11-30T12:00:00Z";
+/// Of the organization's day, in USD.
+pub const DAY_LIMIT: i64 = 150;
+pub const SETTLE: SignedDuration = SignedDuration::from_mins(10);
+/// Percent of the limit, as it is told.
+pub const LINES: [(Quantity, &str); 2] = [(80, "80%"), (100, "100%")];
+
+/// With the rule of the month where it has a limit.
+pub fn settings(limit: Option<i64>, prices: Arc<Prices>) -> Settings {
+    let notifiers = ["chat", "pager"].map(NotifierName::from);
+    let postage = Postage {
+        recipients: Vec::new(),
+        group_wait: SignedDuration::from_secs(30),
+        max_age: SignedDuration::from_hours(24 * 60),
+        takes_digests: true,
+    };
+    let rules = limit.map(month_rule).into_iter().chain([day_rule()]);
+    let manners = |name: &NotifierName| {
+        let is_pager = name.as_str() == "pager";
+        Manners {
+            send_resolved: true,
+            tells_period_end: false,
+            min_severity: if is_pager {
+                Severity::Critical
+            } else {
+                Severity::Info
+            },
+            holds_state: is_pager,
+        }
+    };
+    Settings {
+        organization: organization(),
+        dialect: Some(Dialect::Guide),
+        prices,
+        privacy: Privacy::default(),
+        max_concurrency: 1,
+        reading: Reading {
+            settle: SETTLE,
+            history_days: 100,
+            hourly_history_days: 14,
+            correction_days: 30,
+            correction_interval: SignedDuration::from_hours(1),
+        },
+        hourly_retention_days: 100,
+        daily_retention_days: 800,
+        teams: Vec::new(),
+        policy: Policy {
+            rules: rules.collect(),
+            notifiers: notifiers.iter().map(|n| (n.clone(), manners(n))).collect(),
+        },
+        digests: Vec::new(),
+        postage: notifiers.map(|name| (name, postage.clone())).into(),
+    }
+}
+
+fn month_rule(limit: i64) -> Rule {
+    Rule {
+        repeat_interval: Some(SignedDuration::from_hours(6)),
+        ..told_to_both(rule("month", SubjectKind::Workspace, limit))
+    }
+}
+
+fn day_rule() -> Rule {
+    Rule {
+        period: Period::Day,
+        hold: SignedDuration::from_mins(10),
+        keep_firing: SignedDuration::from_mins(30),
+        ..told_to_both(rule("day", SubjectKind::Organization, DAY_LIMIT))
+    }
+}
+
+fn told_to_both(rule: Rule) -> Rule {
+    Rule {
+        notify: vec!["chat".into(), "pager".into()],
+        ..rule
+    }
+}
+
+pub fn directory(listed_at: Timestamp) -> Directory {
+    let workspace = |id: &str| Workspace {
+        id: id.into(),
+        name: id.to_owned(),
+        monthly_limit: None,
+        requests_per_minute: None,
+        created_at: None,
+        tags: BTreeMap::new(),
+    };
+    Directory {
+        organization: Some(OrganizationInfo::default()),
+        ..Directory::default().with_list(WHO.map(workspace).to_vec(), listed_at)
+    }
+}
+
+/// All that there was before the history is known.
+pub fn read_back(first_seen: Timestamp) -> Coverage {
+    let hours_from = Day::of(at("2026-11-01T00:00:00Z"));
+    Coverage {
+        hours_from: Some(hours_from),
+        days: Some(DaySpan {
+            start: hours_from.plus(-90),
+            end: hours_from,
+        }),
+        ..Coverage::new(first_seen)
+    }
+}
+
+pub fn hours_until(now: Timestamp) -> HourSpan {
+    HourSpan {
+        start: Day::of(at(START)).first_hour(),
+        end: Day::of(now).plus(1).first_hour(),
+    }
+}
+
+pub fn usd(cents: i64) -> Usd {
+    Usd::from_pico(i128::from(cents) * 10_000_000_000)
+}
+
+pub fn label(period: Period, at: Timestamp) -> String {
+    cut(period, &Zone::utc().rules, at)
+        .label
+        .unwrap_or_default()
+}

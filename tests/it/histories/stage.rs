@@ -1,0 +1,646 @@
+//! The program in one process without any network: the real decision, store and delivery. The service's answers are made
+//! here, receivers keep what they are sent, and a kill drops all that is in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use spendwatch::anthropic::AdminApi;
+use spendwatch::clock::{Chance, Clock, ManualClock};
+use spendwatch::config::prices;
+use spendwatch::cycle::state::{Outside, Settings, Watcher};
+use spendwatch::delivery::Worker;
+use spendwatch::domain::alert::{Alert, EndedBy, Now, State};
+use spendwatch::domain::coverage::{Coverage, Purpose};
+use spendwatch::domain::decision;
+use spendwatch::domain::frame::Load;
+use spendwatch::domain::ids::NotifierName;
+use spendwatch::domain::money::Usd;
+use spendwatch::domain::period::Period;
+use spendwatch::domain::prices::Prices;
+use spendwatch::domain::record::record;
+use spendwatch::domain::rule::Quantity;
+use spendwatch::domain::silence::{LabelMatcher, Silence};
+use spendwatch::domain::span::{Day, Hour, Span};
+use spendwatch::domain::usage::{Amounts, Answer, Basis, Granularity, Part};
+use spendwatch::metrics::counters::Counters;
+use spendwatch::notify::Notifier;
+use spendwatch::notify::envelope::Links;
+use spendwatch::notify::memory::Memory;
+use spendwatch::notify::outcome::Delivery;
+use spendwatch::store::error::StoreError;
+use spendwatch::store::quiet::Signature;
+use spendwatch::store::{Faults, Store};
+
+use crate::harness::{at, organization};
+use crate::histories::policy::{
+    DAY_LIMIT, LINES, SETTLE, START, directory, hours_until, label, read_back, settings, usd,
+};
+use crate::histories::story::{LIMITS, Mood, Step, WHO};
+use crate::histories::witness::{Which, Witness};
+
+/// More than are ever due at once.
+const N_ANSWERS: usize = 100;
+/// Never reached.
+const NO_KILL: i64 = i64::MAX;
+
+/// Cents by workspace and hour.
+type Spent = BTreeMap<(usize, Hour), i64>;
+
+/// What is the same for all histories, and takes a while to make.
+#[derive(Clone)]
+pub struct Shared {
+    pub api: AdminApi,
+    pub prices: Arc<Prices>,
+}
+
+impl Shared {
+    pub fn new(api: AdminApi) -> Shared {
+        Shared {
+            api,
+            prices: Arc::new(prices::built_in()),
+        }
+    }
+}
+
+/// A history under way.
+pub struct Stage {
+    shared: Shared,
+    clock: ManualClock,
+    chance: Chance,
+    counters: Arc<Counters>,
+    /// As commands and a new program use it.
+    store: Store,
+    /// Moments of writes until the kill.
+    until_kill: Arc<AtomicI64>,
+    watcher: Option<Watcher>,
+    truth: Spent,
+    /// As the program was told it last.
+    known: Spent,
+    failing: [bool; 2],
+    limit: i64,
+    has_rule: bool,
+    was_rule_gone: bool,
+    is_silenced: bool,
+    mood: Mood,
+    n_silences: usize,
+    witness: Witness,
+}
+
+/// Why a history is over: the program was killed, or something is wrong.
+enum Broken {
+    Killed,
+    Wrong(String),
+}
+
+impl From<StoreError> for Broken {
+    fn from(error: StoreError) -> Broken {
+        match error {
+            StoreError::Stopped { .. } => Broken::Killed,
+            error => Broken::Wrong(format!("the store fails: {error}")),
+        }
+    }
+}
+
+impl From<String> for Broken {
+    fn from(what: String) -> Broken {
+        Broken::Wrong(what)
+    }
+}
+
+/// Plays a history to its end, lets everything heal, and says what is wrong.
+pub async fn play(shared: &Shared, steps: &[Step]) -> Result<(), String> {
+    let mut stage = Stage::new(shared.clone()).await;
+    for step in steps {
+        stage.step(step).await?;
+    }
+    stage.end().await
+}
+
+impl Stage {
+    async fn new(shared: Shared) -> Stage {
+        let store = Store::in_memory().unwrap();
+        let start = at(START);
+        store
+            .load_organization(&organization(), start, start)
+            .await
+            .unwrap();
+        store
+            .save_directory(&organization(), &directory(start))
+            .await
+            .unwrap();
+        Stage {
+            shared,
+            clock: ManualClock::at(start),
+            chance: Chance::seeded(1),
+            counters: Arc::new(Counters::new(&[organization()], &[], "test")),
+            store,
+            until_kill: Arc::new(AtomicI64::new(NO_KILL)),
+            watcher: None,
+            truth: Spent::new(),
+            known: Spent::new(),
+            failing: [false; 2],
+            limit: LIMITS[0],
+            has_rule: true,
+            was_rule_gone: false,
+            is_silenced: false,
+            mood: Mood::Well,
+            n_silences: 0,
+            witness: Witness::default(),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Clock::Manual(self.clock.clone()).now()
+    }
+
+    /// What the program knows is gone; what is stored stays.
+    fn drop_program(&mut self) {
+        self.watcher = None;
+        self.until_kill.store(NO_KILL, Ordering::SeqCst);
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<(), String> {
+        let done = match step {
+            Step::Cycle(minutes) => {
+                self.clock.advance(Duration::from_mins(*minutes));
+                self.cycle().await.map(|_| ())
+            }
+            Step::Deliver(seconds) => {
+                self.clock.advance(Duration::from_secs(*seconds));
+                self.deliver().await
+            }
+            Step::RuleGone | Step::RuleBack | Step::Limit(_) => {
+                self.configure(step);
+                self.reload().await
+            }
+            Step::Restart => {
+                self.drop_program();
+                Ok(())
+            }
+            Step::Kill(place) => {
+                self.until_kill.store(i64::from(*place), Ordering::SeqCst);
+                Ok(())
+            }
+            Step::Silence | Step::EndSilence => {
+                self.silence(*step == Step::Silence).await;
+                Ok(())
+            }
+            Step::Acknowledge(who) => {
+                self.acknowledge(*who).await;
+                Ok(())
+            }
+            Step::Spend(..)
+            | Step::Correct(..)
+            | Step::Fail(_)
+            | Step::Heal
+            | Step::Receivers(_) => {
+                self.happen(step);
+                Ok(())
+            }
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(Broken::Killed) => {
+                self.drop_program();
+                Ok(())
+            }
+            Err(Broken::Wrong(what)) => Err(what),
+        }
+    }
+
+    /// What happens outside of the program.
+    fn happen(&mut self, step: &Step) {
+        match step {
+            Step::Spend(who, usd) => {
+                let hour = Hour::of(self.now());
+                *self.truth.entry((*who, hour)).or_default() += usd * 100;
+            }
+            Step::Correct(who, usd) => self.correct(*who, usd * 100),
+            Step::Fail(who) => self.failing[*who] = true,
+            Step::Heal => self.failing = [false; 2],
+            Step::Receivers(mood) => self.mood = *mood,
+            other => unreachable!("{other} is of the program"),
+        }
+    }
+
+    fn correct(&mut self, who: usize, mut cents: i64) {
+        let hours = self.truth.iter_mut().rev();
+        for (_, spent) in hours.filter(|((of, _), _)| *of == who) {
+            // A row that vanished would be doubted for a while.
+            let less = cents.min(*spent - 1);
+            *spent -= less;
+            cents -= less;
+        }
+    }
+
+    fn configure(&mut self, step: &Step) {
+        match step {
+            Step::Limit(place) => self.limit = LIMITS[*place],
+            Step::RuleGone => {
+                self.has_rule = false;
+                self.was_rule_gone = true;
+            }
+            _ => self.has_rule = true,
+        }
+    }
+
+    async fn reload(&mut self) -> Result<(), Broken> {
+        let settings = self.settings();
+        if let Some(watcher) = &mut self.watcher {
+            watcher.reconfigure(settings).await?;
+        }
+        Ok(())
+    }
+
+    async fn silence(&mut self, begins: bool) {
+        if begins == self.is_silenced {
+            return;
+        }
+        self.is_silenced = begins;
+        let now = self.now();
+        let id = |n: usize| format!("silence-{n:03}");
+        if begins {
+            self.n_silences += 1;
+            let span = Span {
+                start: now,
+                end: at("2027-11-01T00:00:00Z"),
+            };
+            self.witness.silenced.push((span.start, span.end));
+            let silence = Silence {
+                id: id(self.n_silences),
+                span,
+                matchers: vec![LabelMatcher::parse("rule=*").unwrap()],
+                author: "ada".to_owned(),
+                comment: String::new(),
+            };
+            self.store.add_silence(&silence, now).await.unwrap();
+        } else {
+            self.witness.silenced.last_mut().unwrap().1 = now;
+            let id = id(self.n_silences);
+            self.store.end_silence(&id, now).await.unwrap();
+        }
+    }
+
+    async fn acknowledge(&mut self, who: usize) {
+        let Some(watcher) = &self.watcher else { return };
+        let alerts = watcher.alerts.by_slot.values();
+        let mut of_who = alerts.filter(|alert| *alert.identity.slot.subject.id == *WHO[who]);
+        let Some(alert) = of_who.next() else { return };
+        let by = Signature {
+            author: "ada".to_owned(),
+            comment: String::new(),
+        };
+        let prefix = alert.identity.fingerprint();
+        self.store
+            .acknowledge(&prefix, by, self.now())
+            .await
+            .unwrap();
+    }
+
+    /// The store as the program uses it: it stops where the program is killed, and does nothing any more then.
+    fn store_of_program(&self) -> Store {
+        let until_kill = Arc::clone(&self.until_kill);
+        self.store.clone().with_faults(Faults::new(move |_, _| {
+            until_kill.fetch_sub(1, Ordering::SeqCst) <= 0
+        }))
+    }
+
+    async fn open(&self) -> Result<Watcher, StoreError> {
+        let outside = Outside {
+            api: self.shared.api.clone(),
+            store: self.store_of_program(),
+            clock: Clock::Manual(self.clock.clone()),
+            chance: self.chance.clone(),
+            counters: Arc::clone(&self.counters),
+        };
+        Watcher::open(self.settings(), outside).await
+    }
+
+    /// As the program's own cycle, with answers that are made here. Gives the number of messages.
+    async fn cycle(&mut self) -> Result<usize, Broken> {
+        let now = self.now();
+        let mut watcher = match self.watcher.take() {
+            Some(watcher) => watcher,
+            None => self.open().await?,
+        };
+        let store = self.store_of_program();
+        let loads = watcher.figures.advance(now);
+        load(&store, &mut watcher, &loads).await?;
+        watcher.figures.begin_cycle();
+        self.note_crossed(now);
+        self.poll(&store, &mut watcher, now).await?;
+        self.note_crossed(now);
+        let loads = watcher.figures.roll(now);
+        load(&store, &mut watcher, &loads).await?;
+        self.cover(&mut watcher, now);
+        let n_messages = watcher.decide_and_commit().await?;
+        check_decided(&watcher, now)?;
+        self.watcher = Some(watcher);
+        Ok(n_messages)
+    }
+
+    /// What can be read is recorded, all at once.
+    async fn poll(
+        &mut self,
+        store: &Store,
+        watcher: &mut Watcher,
+        now: Timestamp,
+    ) -> Result<(), Broken> {
+        let read: Vec<usize> = (0..WHO.len()).filter(|who| !self.failing[*who]).collect();
+        let mut changes = Vec::new();
+        for who in &read {
+            let part = Part::Workspace(WHO[*who].into());
+            let known = watcher.coverages.get(&part);
+            let coverage = known.cloned().unwrap_or_else(|| read_back(at(START)));
+            let answer = self.answer(*who, now);
+            let stored = store.stored(&organization(), &part, answer.hours).await?;
+            let mut recorded = record(&answer, Purpose::Running, &coverage, &stored, SETTLE, now);
+            recorded.is_coverage_changed |= known.is_none();
+            changes.push((part, recorded));
+        }
+        // Killed after its commit, it is known all the same: as if it were read right now.
+        let before = self.known.clone();
+        for who in &read {
+            self.known.retain(|(of, _), _| of != who);
+        }
+        let told = self.truth.iter().filter(|((of, _), _)| read.contains(of));
+        self.known.extend(told.map(|(key, cents)| (*key, *cents)));
+        let written = store
+            .record(&organization(), changes.clone(), Vec::new())
+            .await;
+        if let Err(error) = written {
+            if !self.is_in_ledger().await {
+                self.known = before;
+            }
+            return Err(error.into());
+        }
+        for (part, recorded) in changes {
+            watcher
+                .figures
+                .apply(&part, &recorded.deltas, &recorded.fell);
+            watcher.coverages.insert(part, recorded.coverage);
+        }
+        Ok(())
+    }
+
+    /// Everything that was spent by a workspace until now.
+    fn answer(&self, who: usize, now: Timestamp) -> Answer {
+        let mine = self.truth.iter().filter(|((of, _), _)| *of == who);
+        let bucket = |cents: i64| {
+            let amounts = Amounts {
+                spend: usd(cents),
+                ..Amounts::ZERO
+            };
+            BTreeMap::from([("opus".into(), amounts)])
+        };
+        Answer {
+            part: Part::Workspace(WHO[who].into()),
+            granularity: Granularity::Hour,
+            hours: hours_until(now),
+            basis: Basis::ByRow,
+            known_until: None,
+            buckets: mine
+                .map(|((_, hour), cents)| (*hour, bucket(*cents)))
+                .collect(),
+        }
+    }
+
+    /// Whether the ledger has what is known.
+    async fn is_in_ledger(&self) -> bool {
+        let hours = hours_until(self.now());
+        let sums = self.store.sums(&organization(), hours).await.unwrap();
+        (0..WHO.len()).all(|who| {
+            let part = Part::Workspace(WHO[who].into());
+            let mine = sums.iter().filter(|(of, _, _)| *of == part);
+            let recorded: Usd = mine.map(|(_, _, amounts)| amounts.spend).sum();
+            let known = self.known.iter().filter(|((of, _), _)| *of == who);
+            recorded == usd(known.map(|(_, cents)| cents).sum())
+        })
+    }
+
+    fn cover(&self, watcher: &mut Watcher, now: Timestamp) {
+        for (who, name) in WHO.iter().enumerate() {
+            let part = Part::Workspace((*name).into());
+            if let Some(coverage) = watcher.coverages.get(&part) {
+                let is_fresh = !self.failing[who];
+                watcher.figures.cover(&part, coverage, is_fresh, true);
+            }
+        }
+        let is_fresh = self.failing == [false; 2];
+        let rest = Coverage {
+            as_of: Some(now).filter(|_| is_fresh),
+            ..read_back(at(START))
+        };
+        for part in [Part::Unattributed, Part::Whole] {
+            watcher.figures.cover(&part, &rest, is_fresh, true);
+        }
+    }
+
+    /// Which lines are crossed by what is known, in any period so far.
+    fn note_crossed(&mut self, now: Timestamp) {
+        for (which, value, limit) in self.standings(now, &self.known) {
+            for (percent, _) in LINES {
+                let line = limit * percent / 100;
+                if value >= line {
+                    self.witness.crossed.insert((which.clone(), line));
+                }
+            }
+        }
+    }
+
+    /// Every rule and subject in every period so far: its figure and limit.
+    fn standings(&self, now: Timestamp, spent: &Spent) -> Vec<(Which, Quantity, Quantity)> {
+        let mut values: BTreeMap<Which, i64> = BTreeMap::new();
+        for ((who, hour), cents) in spent {
+            let moment = hour.start().min(now);
+            let month = (
+                "month".to_owned(),
+                WHO[*who].to_owned(),
+                label(Period::Month, moment),
+            );
+            let day = (
+                "day".to_owned(),
+                "acme".to_owned(),
+                label(Period::Day, moment),
+            );
+            *values.entry(month).or_default() += cents;
+            *values.entry(day).or_default() += cents;
+        }
+        let limit = |rule: &str| if rule == "day" { DAY_LIMIT } else { self.limit };
+        let is_watched = |rule: &str| rule == "day" || self.has_rule;
+        values
+            .into_iter()
+            .filter(|((rule, _, _), _)| is_watched(rule))
+            .map(|(which, cents)| {
+                let limit = Usd::from_dollars(limit(&which.0)).pico();
+                (which, usd(cents).pico(), limit)
+            })
+            .collect()
+    }
+
+    /// Sends what is due to each receiver, and shows it to the witness.
+    async fn deliver(&mut self) -> Result<(), Broken> {
+        let mut was_killed = false;
+        for name in ["chat", "pager"] {
+            let memory = Memory::default();
+            memory.answer(std::iter::repeat_n(answer_of(self.mood), N_ANSWERS));
+            let worker = Worker {
+                name: NotifierName::from(name),
+                notifier: Notifier::Memory(memory.clone()),
+                store: self.store_of_program(),
+                clock: Clock::Manual(self.clock.clone()),
+                chance: self.chance.clone(),
+                links: Links::default(),
+            };
+            let begun = worker.begin(&self.counters).await;
+            let sent = match begun {
+                Ok(()) => worker.run_due(&self.counters).await.map(|_| ()),
+                Err(error) => Err(error),
+            };
+            for sent in memory.take() {
+                let has_arrived = matches!(self.mood, Mood::Well | Mood::Mute);
+                self.witness.see(&sent, has_arrived)?;
+            }
+            match sent.map_err(Broken::from) {
+                Ok(()) => {}
+                Err(Broken::Killed) => was_killed = true,
+                Err(wrong @ Broken::Wrong(_)) => return Err(wrong),
+            }
+        }
+        if was_killed {
+            Err(Broken::Killed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Everything heals, and time passes.
+    async fn end(mut self) -> Result<(), String> {
+        self.drop_program();
+        self.silence(false).await;
+        self.happen(&Step::Heal);
+        self.happen(&Step::Receivers(Mood::Well));
+        for round in 0.. {
+            self.step(&Step::Cycle(40)).await?;
+            self.step(&Step::Deliver(60)).await?;
+            // A day that has just ended is not settled.
+            let is_settled = Hour::of(self.now()) > Day::of(self.now()).first_hour();
+            if round >= 3 && is_settled && self.n_waiting().await == 0 {
+                break;
+            }
+            if round > 50 {
+                return Err("messages wait, although all is well".to_owned());
+            }
+        }
+        if !self.is_in_ledger().await || self.known != self.truth {
+            return Err("the ledger is not what was spent".to_owned());
+        }
+        self.check_told()?;
+        // A restart decides nothing.
+        self.drop_program();
+        match self.cycle().await {
+            Ok(0) => Ok(()),
+            Ok(n) => Err(format!("{n} messages after a restart")),
+            Err(Broken::Killed) => Err("killed after the end".to_owned()),
+            Err(Broken::Wrong(what)) => Err(what),
+        }
+    }
+
+    async fn n_waiting(&self) -> u64 {
+        let counts = self.store.outbox_counts().await.unwrap();
+        counts
+            .values()
+            .map(|counts| counts.n_waiting + counts.n_dead)
+            .sum()
+    }
+
+    /// What receivers believe is what is true.
+    fn check_told(&self) -> Result<(), String> {
+        let now = self.now();
+        let labels = [label(Period::Month, now), label(Period::Day, now)];
+        let standings = self.standings(now, &self.truth);
+        let firing = |which: &Which| {
+            let is_now = labels.contains(&which.2);
+            let found = standings.iter().find(|(of, _, _)| is_now && of == which);
+            let (_, value, limit) = found?;
+            let crossed = |(percent, _): &&(Quantity, &str)| *value >= limit * percent / 100;
+            LINES.iter().rfind(crossed).map(|(_, text)| *text)
+        };
+        for (which, _, _) in &standings {
+            for name in ["chat", "pager"] {
+                let line = firing(which).filter(|line| name == "chat" || *line == "100%");
+                let belief = self.witness.beliefs.get(&(name.into(), which.clone()));
+                let is_told = |line| belief.is_some_and(|b| b.is_open && b.told.contains(line));
+                if let Some(line) = line
+                    && !is_told(line)
+                {
+                    return Err(format!(
+                        "{which:?} fires at {line}, and {name} was not told"
+                    ));
+                }
+            }
+        }
+        for ((name, which), belief) in &self.witness.beliefs {
+            let hears_of_every_end =
+                name.as_str() == "pager" || (labels.contains(&which.2) && !self.was_rule_gone);
+            let line = firing(which).filter(|line| name.as_str() == "chat" || *line == "100%");
+            if belief.is_open && line.is_none() && hears_of_every_end {
+                return Err(format!("{name} never heard that {which:?} is over"));
+            }
+        }
+        Ok(())
+    }
+
+    fn settings(&self) -> Settings {
+        let limit = Some(self.limit).filter(|_| self.has_rule);
+        settings(limit, Arc::clone(&self.shared.prices))
+    }
+}
+
+fn answer_of(mood: Mood) -> Delivery {
+    match mood {
+        Mood::Well => Delivery::Delivered,
+        Mood::Failing => Delivery::retry("503"),
+        Mood::Mute => Delivery::ambiguous("no answer"),
+        Mood::Gone => Delivery::park("404"),
+    }
+}
+
+async fn load(store: &Store, watcher: &mut Watcher, loads: &[Load]) -> Result<(), StoreError> {
+    for load in loads {
+        let sums = store.sums(&organization(), load.hours).await?;
+        watcher.figures.load(load, &sums);
+    }
+    Ok(())
+}
+
+/// Deciding once more decides nothing.
+fn check_decided(watcher: &Watcher, at: Timestamp) -> Result<(), String> {
+    let now = Now {
+        at,
+        observed: watcher.engine.observed,
+        elapsed: 0,
+    };
+    let again = decision::decide(
+        &watcher.settings.policy,
+        &watcher.ground(),
+        &watcher.alerts,
+        &watcher.quiet,
+        now,
+    );
+    // What fired late, for a period that is over, ends by the next decision.
+    let is_late_end = |alert: &Alert| match alert.state {
+        State::Ended { by, .. } => by == EndedBy::PeriodOver && alert.is_late,
+        State::Pending { .. } | State::Firing { .. } => false,
+    };
+    if again.alerts.iter().all(is_late_end) && again.began.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "decided once more: {:?} {:?}",
+        again.alerts, again.drafts
+    ))
+}

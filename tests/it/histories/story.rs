@@ -1,0 +1,118 @@
+//! The steps that a history is made of, how they are drawn, and how they are told.
+
+use std::fmt;
+
+use proptest::prelude::*;
+
+/// The workspaces.
+pub const WHO: [&str; 2] = ["a", "b"];
+/// What the limit of the month may become, in USD.
+pub const LIMITS: [i64; 3] = [100, 150, 60];
+
+/// One thing that happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// USD in the running hour.
+    Spend(usize, i64),
+    /// So many USD less, from the newest hours on; what was spent stays above zero.
+    Correct(usize, i64),
+    /// A workspace cannot be read until all heals.
+    Fail(usize),
+    Heal,
+    /// A reload with another limit of the month.
+    Limit(usize),
+    /// A reload without the rule of the month, or with it again.
+    RuleGone,
+    RuleBack,
+    /// For all alerts, until it is ended.
+    Silence,
+    EndSilence,
+    /// The workspace's alert of the month, where it fires.
+    Acknowledge(usize),
+    /// How the receivers answer from now on.
+    Receivers(Mood),
+    /// Minutes pass, and a cycle is run.
+    Cycle(u64),
+    /// Seconds pass, and all that is due is sent.
+    Deliver(u64),
+    /// The program ends and starts again.
+    Restart,
+    /// The program is killed before or after the commit of one of its next writes.
+    Kill(u32),
+}
+
+/// How receivers answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// They take everything.
+    Well,
+    /// They take nothing.
+    Failing,
+    /// They take everything, and their answers are lost.
+    Mute,
+    /// They are gone: parked.
+    Gone,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Spend(who, usd) => write!(f, "{} spends {usd} USD", WHO[*who]),
+            Step::Correct(who, usd) => write!(f, "{} is corrected by -{usd} USD", WHO[*who]),
+            Step::Fail(who) => write!(f, "{} cannot be read", WHO[*who]),
+            Step::Heal => write!(f, "all can be read again"),
+            Step::Limit(place) => write!(f, "reload: the month's limit is {} USD", LIMITS[*place]),
+            Step::RuleGone => write!(f, "reload: without the month's rule"),
+            Step::RuleBack => write!(f, "reload: with the month's rule"),
+            Step::Silence => write!(f, "all is silenced"),
+            Step::EndSilence => write!(f, "the silence is ended"),
+            Step::Acknowledge(who) => write!(f, "the alert of {} is acknowledged", WHO[*who]),
+            Step::Receivers(Mood::Well) => write!(f, "receivers take everything"),
+            Step::Receivers(Mood::Failing) => write!(f, "receivers fail"),
+            Step::Receivers(Mood::Mute) => write!(f, "receivers take, and their answer is lost"),
+            Step::Receivers(Mood::Gone) => write!(f, "receivers are gone"),
+            Step::Cycle(minutes) => write!(f, "{minutes} minutes later: a cycle"),
+            Step::Deliver(seconds) => write!(f, "{seconds} seconds later: what is due is sent"),
+            Step::Restart => write!(f, "a restart"),
+            Step::Kill(place) => {
+                let moment = if place % 2 == 0 { "before" } else { "after" };
+                write!(
+                    f,
+                    "a kill {moment} the commit of write {} from here",
+                    place / 2 + 1
+                )
+            }
+        }
+    }
+}
+
+/// The story, a line for each step.
+pub fn tell(steps: &[Step]) -> String {
+    let lines = steps.iter().map(|step| format!("  {step}\n"));
+    lines.collect()
+}
+
+/// Histories of 30 steps on average; a failure is told by as few as it takes.
+pub fn histories() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..=60)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = || 0..WHO.len();
+    let mood = prop::sample::select(vec![Mood::Well, Mood::Failing, Mood::Mute, Mood::Gone]);
+    prop_oneof![
+        8 => (1u64..90).prop_map(Step::Cycle),
+        6 => prop::sample::select(vec![0u64, 10, 60, 600, 4000]).prop_map(Step::Deliver),
+        6 => (who(), 1i64..70).prop_map(|(who, usd)| Step::Spend(who, usd)),
+        3 => (who(), 1i64..90).prop_map(|(who, usd)| Step::Correct(who, usd)),
+        1 => who().prop_map(Step::Fail),
+        1 => Just(Step::Heal),
+        1 => (0..LIMITS.len()).prop_map(Step::Limit),
+        1 => prop_oneof![Just(Step::RuleGone), Just(Step::RuleBack)],
+        1 => prop_oneof![Just(Step::Silence), Just(Step::EndSilence)],
+        1 => who().prop_map(Step::Acknowledge),
+        3 => mood.prop_map(Step::Receivers),
+        1 => Just(Step::Restart),
+        3 => (0u32..30).prop_map(Step::Kill),
+    ]
+}
