@@ -23,8 +23,8 @@ use crate::harness::organization;
 use crate::histories::stage::{Shared, play};
 use crate::histories::story::{Step, histories, tell};
 
-/// As many as take some ten seconds.
-const N_HISTORIES: u32 = 300;
+/// As many as take some twenty seconds.
+const N_HISTORIES: u32 = 500;
 
 #[test]
 fn whatever_happens_receivers_are_told_what_is_true() {
