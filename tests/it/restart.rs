@@ -1,5 +1,6 @@
 //! A stop at every single write of a cycle, before and after its commit: nothing is lost and nothing is invented.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use spendwatch::clock::Clock;
 use spendwatch::domain::money::Usd;
 use spendwatch::simulator::world::World;
+use spendwatch::store::messages::{MessageFilter, MessageRow};
 use spendwatch::store::{Faults, Moment};
 
 use crate::alerts::{month_rule, words};
@@ -63,4 +65,63 @@ async fn case_13_and_15_a_stop_at_any_write_loses_nothing_and_invents_nothing() 
         assert!(n_stops < 200, "a cycle has a handful of writes");
     }
     assert!(n_stops >= 8, "only {n_stops} moments were tried");
+}
+
+/// Yesterday's backup knows nothing of today: what fires since is told once more, under another id; what fired then stays as it was.
+#[tokio::test]
+async fn case_18_a_restored_backup_tells_todays_alerts_once_more() {
+    let mut world = World::empty();
+    for (id, name) in [
+        ("workspace_a", "Alpha"),
+        ("workspace_b", "Beta"),
+        ("workspace_c", "Gamma"),
+    ] {
+        world.add_workspace(id, name);
+    }
+    let spend = |world: &mut World, id: &str, when: &str| {
+        world.spend(id, "claude-sonnet-4-5", at(when), "40");
+    };
+    spend(&mut world, "workspace_a", "2026-11-23T08:00:00Z");
+    let stage = Stage::new(world, "2026-11-23T10:05:00Z")
+        .await
+        .with_rule(month_rule(30));
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    assert_eq!(words(&stage.deliver(&store).await), ["Alpha 100% first"]);
+    let backup = stage.folder.path().join("backup.db");
+    store.backup(&backup).await.unwrap();
+    for id in ["workspace_b", "workspace_c"] {
+        spend(&mut stage.simulator.world(), id, "2026-11-24T08:00:00Z");
+    }
+    stage.cycle_after(24 * 60, &mut watcher).await;
+    let today = ["Beta 100% first", "Gamma 100% first"];
+    assert_eq!(words(&stage.deliver(&store).await), today);
+    let ids = |rows: Vec<MessageRow>| -> BTreeSet<String> {
+        rows.into_iter().map(|row| row.id).collect()
+    };
+    let all = MessageFilter {
+        state: None,
+        notifier: None,
+        limit: 100,
+    };
+    let before = ids(store.messages(&all).await.unwrap());
+    drop((watcher, store));
+    for end in ["-wal", "-shm"] {
+        let path = format!("{}{end}", stage.store_path().display());
+        let _ = std::fs::remove_file(path);
+    }
+    std::fs::copy(&backup, stage.store_path()).unwrap();
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle_after(5, &mut watcher).await;
+    assert_eq!(words(&stage.deliver(&store).await), today);
+    let after = ids(store.messages(&all).await.unwrap());
+    assert_eq!(
+        after.intersection(&before).count(),
+        1,
+        "the one of yesterday"
+    );
+    stage.cycle_after(5, &mut watcher).await;
+    assert_eq!(words(&stage.deliver(&store).await), [""; 0]);
 }

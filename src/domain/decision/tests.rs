@@ -5,13 +5,16 @@ use proptest::prelude::*;
 
 use crate::domain::alert::State;
 use crate::domain::budget::{Budget, Share};
+use crate::domain::decision::Decision;
 use crate::domain::decision::scene::{MODELS, Scene, at, rule, words};
+use crate::domain::ids::NotifierName;
 use crate::domain::matcher::Glob;
 use crate::domain::measure::Measurement;
 use crate::domain::money::{Percent, Usd};
 use crate::domain::notification::Reason;
 use crate::domain::period::Period;
-use crate::domain::rule::{Limit, Quantity, Rule};
+use crate::domain::policy::Manners;
+use crate::domain::rule::{Limit, Quantity, Rule, Severity};
 use crate::domain::silence::{Acknowledgement, LabelMatcher, Silence};
 use crate::domain::span::Span;
 use crate::domain::subject::SubjectKind;
@@ -83,6 +86,43 @@ fn case_37_what_is_resolved_under_a_silence_is_told_at_its_end_if_it_was_told_to
     scene.spend_now(800);
     assert_eq!(words(&scene.decide_after(5)), NOTHING);
     assert_eq!(words(&scene.decide_after(5)), ["A 80% unsilenced"]);
+}
+
+#[test]
+fn case_43_who_hears_of_what_is_critical_alone_is_told_that_it_is_no_more() {
+    let mut scene = Scene::new(vec![rule(SubjectKind::Workspace, 1000)], NOON);
+    let manners = scene.policy.notifiers[&NotifierName::from("chat")];
+    scene.policy.notifiers.insert(
+        "pager".into(),
+        Manners {
+            min_severity: Severity::Critical,
+            ..manners
+        },
+    );
+    scene.policy.rules[0].notify.push("pager".into());
+    let told = |decision: &Decision| -> Vec<String> {
+        let drafts = decision.drafts.iter();
+        let told = drafts.flat_map(|draft| {
+            draft.facts.iter().map(|fact| {
+                let ended = fact
+                    .ended_by
+                    .map_or("nothing".to_owned(), |by| by.to_string());
+                format!(
+                    "{} {} {} {ended}",
+                    draft.notifier, fact.line.text, fact.reason
+                )
+            })
+        });
+        told.collect()
+    };
+    scene.spend_now(1100);
+    let first = ["chat 100% first nothing", "pager 100% first nothing"];
+    assert_eq!(told(&scene.decide_after(5)), first);
+    scene.spend_now(-200);
+    // Resolved without an end: it is lowered.
+    let lowered = ["chat 80% lowered nothing", "pager 100% resolved nothing"];
+    assert_eq!(told(&scene.decide_after(5)), lowered);
+    assert_eq!(told(&scene.decide_after(5)), NOTHING);
 }
 
 #[test]
