@@ -27,6 +27,8 @@ pub struct Notifier {
     pub tell_period_end: bool,
     /// How long a message waits for company.
     pub group_wait: Duration,
+    /// So long after a message the next one waits.
+    pub group_interval: Duration,
     /// The mildest severity that it hears of.
     pub min_severity: Severity,
     /// How long a message is tried.
@@ -158,6 +160,7 @@ impl Notifier {
             send_resolved: true,
             tell_period_end: false,
             group_wait: Duration::from_secs(10),
+            group_interval: Duration::ZERO,
             min_severity: Severity::Info,
             max_age: Duration::from_hours(72),
         }
@@ -194,7 +197,7 @@ const RESEND_INTERVAL: Duration = Duration::from_mins(1);
 /// More often helps nobody.
 const MIN_RESEND_INTERVAL: Duration = Duration::from_secs(10);
 /// What has no meaning where nothing waits to be sent, and every end is told.
-const OF_MESSAGES: [&str; 3] = ["group_wait", "max_age", "tell_period_end"];
+const OF_MESSAGES: [&str; 4] = ["group_wait", "group_interval", "max_age", "tell_period_end"];
 /// Where PagerDuty takes events of accounts that are not in its European region.
 const EVENTS_URL: &str = "https://events.pagerduty.com/v2/enqueue";
 /// Characters of a routing key of PagerDuty.
@@ -260,6 +263,8 @@ fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
         Kind::Email => read_email(section).map(|email| NotifierKind::Email(Box::new(email))),
     };
     let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
+    let group_interval =
+        durations::read(section, "group_interval").and_then(|wait| Duration::try_from(wait).ok());
     let group_wait =
         durations::read(section, "group_wait").and_then(|wait| Duration::try_from(wait).ok());
     let send_resolved = section.bool("send_resolved", true);
@@ -273,6 +278,7 @@ fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
         send_resolved,
         tell_period_end,
         group_wait: group_wait.unwrap_or(Duration::from_secs(10)),
+        group_interval: group_interval.unwrap_or_default(),
         min_severity,
         max_age,
     })

@@ -299,6 +299,7 @@ impl Page {
         self.set("send_resolved", notifier.send_resolved);
         self.set("tell_period_end", notifier.tell_period_end);
         self.text("group_wait", wait(notifier.group_wait));
+        self.text("group_interval", wait(notifier.group_interval));
         self.text("min_severity", notifier.min_severity);
         self.text("max_age", wait(notifier.max_age));
     }

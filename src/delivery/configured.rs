@@ -1,5 +1,7 @@
 //! The senders of a configuration, with the secrets of their receivers.
 
+use jiff::SignedDuration;
+
 use crate::app::wiring;
 use crate::clock::{Chance, Clock};
 use crate::config::Config;
@@ -75,6 +77,8 @@ pub async fn senders(
                 clock: clock.clone(),
                 chance: chance.clone(),
                 links: wiring::links(config),
+                group_interval: SignedDuration::try_from(configured.group_interval)
+                    .unwrap_or(SignedDuration::MAX),
             }),
         }
     }

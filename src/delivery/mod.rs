@@ -55,6 +55,8 @@ pub struct Worker {
     pub chance: Chance,
     /// Where links lead to.
     pub links: Links,
+    /// So long after something was delivered nothing new goes out: what is decided meanwhile goes together.
+    pub group_interval: SignedDuration,
 }
 
 /// What a worker remembers from one round of work to the next.
@@ -148,7 +150,16 @@ impl Worker {
             .await?;
         let due = self.store.next_due(&self.name).await?;
         let state = self.store.notifier_state(&self.name).await?;
-        Ok(sleep_until(due, state.paused_until, self.clock.now()))
+        let quiet_until = state.paused_until.max(self.held_until(&state));
+        Ok(sleep_until(due, quiet_until, self.clock.now()))
+    }
+
+    /// Until when nothing goes out because something just did.
+    fn held_until(&self, state: &NotifierState) -> Option<Timestamp> {
+        state
+            .last_delivered_at?
+            .checked_add(self.group_interval)
+            .ok()
     }
 
     /// Where the wall clock was set back, what waits by it waits as long as it was to, and not as much longer.
@@ -208,7 +219,12 @@ impl Worker {
             let now = self.clock.now();
             self.expire(counters, now).await?;
             let state = self.store.notifier_state(&self.name).await?;
-            if state.paused_until.is_some_and(|until| until > now) {
+            let held_until = self.held_until(&state).filter(|_| n_attempts == 0);
+            if state
+                .paused_until
+                .max(held_until)
+                .is_some_and(|until| until > now)
+            {
                 return Ok(n_attempts);
             }
             let Some(claimed) = self.store.claim(&self.name, now).await? else {

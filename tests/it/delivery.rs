@@ -662,3 +662,28 @@ async fn parking_is_said_once_and_so_is_its_end() {
         ]
     );
 }
+
+#[tokio::test]
+async fn what_is_decided_soon_after_a_message_goes_together() {
+    let office = Office::new();
+    let store = office.open().await;
+    let memory = Memory::default();
+    let mut worker = office.worker(&store, "chat", Notifier::Memory(memory.clone()));
+    worker.group_interval = jiff::SignedDuration::from_mins(5);
+    let go_on = async |minutes: u64| {
+        office.clock.advance(Duration::from_secs(60 * minutes));
+        worker.run_due(&office.counters).await.unwrap();
+        memory.take().len()
+    };
+    office.tell(&store, "chat", "one", &[("a", 1, First)]).await;
+    assert_eq!(go_on(0).await, 1);
+    office.tell(&store, "chat", "two", &[("b", 1, First)]).await;
+    assert_eq!(go_on(2).await, 0);
+    office
+        .tell(&store, "chat", "three", &[("c", 1, First)])
+        .await;
+    assert_eq!(go_on(2).await, 0);
+    // Both in one message.
+    assert_eq!(go_on(1).await, 1);
+    assert_eq!(go_on(10).await, 0);
+}

@@ -215,6 +215,7 @@ async fn each_recipient_is_sent_a_copy_of_its_own_and_whoever_has_no_place_none(
         clock: Clock::Manual(stage.clock.clone()),
         chance: stage.chance.clone(),
         links: Links::default(),
+        group_interval: jiff::SignedDuration::ZERO,
     };
     memory.answer([Delivery::retry("503")]);
     let counters = Counters::new(&[], &[], "test");

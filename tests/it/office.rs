@@ -78,6 +78,7 @@ impl Office {
             clock: Clock::Manual(self.clock.clone()),
             chance: Chance::seeded(1),
             links: Links::default(),
+            group_interval: SignedDuration::ZERO,
         }
     }
 

@@ -494,6 +494,7 @@ impl Stage {
                 clock: Clock::Manual(self.clock.clone()),
                 chance: self.chance.clone(),
                 links: Links::default(),
+                group_interval: jiff::SignedDuration::ZERO,
             };
             let begun = worker.begin(&self.counters).await;
             let sent = match begun {
