@@ -1,15 +1,13 @@
 //! `limits_usd` and `limits_file` of a rule: a budget by subject.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 use jiff::civil::Date;
 
 use crate::config::amounts::usd_of;
-use crate::config::problem::{Place, Problem};
 use crate::config::reader::Section;
+use crate::config::table;
 use crate::domain::budget::{Budget, Share};
 use crate::domain::matcher::Glob;
 
@@ -53,14 +51,7 @@ fn read_table(section: &Section<'_>) -> Option<Budget> {
 }
 
 fn read_file(section: &Section<'_>, path: &Path) -> Option<Budget> {
-    let text = match read_text(path) {
-        Ok(text) => text,
-        Err(error) => {
-            let message = format!("names `{}`, which cannot be read: {error}", path.display());
-            section.problem("limits_file", message);
-            return None;
-        }
-    };
+    let text = table::read(section, "limits_file", path, (MAX_FILE, "budget"))?;
     match parse(&text) {
         Ok(mut budget) => {
             budget.origin = Some(path.display().to_string());
@@ -68,25 +59,11 @@ fn read_file(section: &Section<'_>, path: &Path) -> Option<Budget> {
         }
         Err(wrong) => {
             for (line, problem) in wrong {
-                let line = usize::try_from(line.max(1)).unwrap_or(usize::MAX);
-                let place = Place::Line(path.to_owned(), line);
-                section.problem_elsewhere(Problem::new(place, "", problem));
+                section.problem_elsewhere(table::problem(path, line, problem));
             }
             None
         }
     }
-}
-
-fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?
-        .take(MAX_FILE + 1)
-        .read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE {
-        let message = format!("it is longer than {MAX_FILE} bytes, which is no budget");
-        return Err(io::Error::other(message));
-    }
-    Ok(text)
 }
 
 /// CSV with the headings subject, limit, and perhaps from and until. All that is wrong is told at once, by line.

@@ -14,6 +14,7 @@ pub mod credentials;
 pub mod durations;
 pub mod environment;
 pub mod file;
+pub mod table;
 
 pub mod amounts;
 pub mod budgets;

@@ -1,8 +1,6 @@
 //! List prices from a table: the one that is built in, and one of the user's own with the same columns.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,8 +9,8 @@ use csv::{ReaderBuilder, StringRecord};
 use jiff::civil::Date;
 
 use crate::config::near::nearest;
-use crate::config::problem::{Place, Problem};
 use crate::config::reader::Section;
+use crate::config::table;
 use crate::domain::ids::ModelName;
 use crate::domain::money::{Percent, Usd};
 use crate::domain::prices::{Long, Price, Prices, Rates};
@@ -56,42 +54,19 @@ pub fn read_section(root: &Section<'_>) -> PriceTable {
 }
 
 fn read_file(section: &Section<'_>, path: &Path) -> Option<Prices> {
-    let text = match read_text(path) {
-        Ok(text) => text,
-        Err(error) => {
-            let message = format!("names `{}`, which cannot be read: {error}", path.display());
-            section.problem("file", message);
-            return None;
-        }
-    };
-    let at = |line: u64, problem: String| {
-        let line = usize::try_from(line.max(1)).unwrap_or(usize::MAX);
-        Problem::new(Place::Line(path.to_owned(), line), "", problem)
-    };
+    let text = table::read(section, "file", path, (MAX_FILE, "table of prices"))?;
     for slip in slips(&text) {
-        section.warn_elsewhere(at(1, slip));
+        section.warn_elsewhere(table::problem(path, 1, slip));
     }
     match read(&text) {
         Ok(prices) => Some(prices),
         Err(wrong) => {
             for error in wrong {
-                section.problem_elsewhere(at(error.line, error.problem));
+                section.problem_elsewhere(table::problem(path, error.line, error.problem));
             }
             None
         }
     }
-}
-
-fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?
-        .take(MAX_FILE + 1)
-        .read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE {
-        let message = format!("it is longer than {MAX_FILE} bytes, which is no table of prices");
-        return Err(io::Error::other(message));
-    }
-    Ok(text)
 }
 
 /// Columns that are passed over though one that is known was probably meant.

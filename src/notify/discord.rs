@@ -5,7 +5,6 @@
 
 use jiff::Timestamp;
 use reqwest::Client;
-use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::domain::rule::Severity;
@@ -15,7 +14,7 @@ use crate::notify::envelope::Envelope;
 use crate::notify::fit::{self, units};
 use crate::notify::message::{Body, Message, Roundup};
 use crate::notify::outcome::{Delivery, SettingsError};
-use crate::notify::post::{self, Address, Answer, Post, Verdict};
+use crate::notify::post::{self, Address, Answer, Verdict};
 use crate::notify::story::Figure;
 use crate::secret::Secret;
 
@@ -67,14 +66,7 @@ impl Discord {
     }
 
     async fn post(&self, payload: &Value, now: Timestamp) -> Delivery {
-        let post = Post {
-            address: &self.address,
-            headers: HeaderMap::new(),
-            body: payload.to_string().into_bytes(),
-            secrets: Vec::new(),
-            now,
-        };
-        post::post(&self.client, post, judge).await
+        post::post_json(&self.client, &self.address, payload, now, judge).await
     }
 }
 

@@ -218,6 +218,25 @@ pub async fn post(client: &Client, post: Post<'_>, judge: fn(&Answer) -> Verdict
     }
 }
 
+/// Posts a JSON body once, where the address alone says who we are.
+pub async fn post_json(
+    client: &Client,
+    address: &Address,
+    payload: &Value,
+    now: Timestamp,
+    judge: fn(&Answer) -> Verdict,
+) -> Delivery {
+    let body = payload.to_string().into_bytes();
+    let plain = Post {
+        address,
+        headers: HeaderMap::new(),
+        body,
+        secrets: Vec::new(),
+        now,
+    };
+    post(client, plain, judge).await
+}
+
 /// What came back, and how long the receiver asks to be left alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {

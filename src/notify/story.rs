@@ -288,7 +288,13 @@ pub fn contributors(fact: &Fact) -> Vec<String> {
 fn contributor_line(fact: &Fact, contributor: &Contributor) -> String {
     let name = contributor_name(fact, contributor);
     let value = words::quantity(fact.watch, contributor.value);
-    let share = match words::share(fact.value, contributor.value) {
+    // A pace is what a whole period would cost, and who caused it has spent in the hours that it is told from.
+    let whole = if fact.watch == Watch::BurnRate {
+        0
+    } else {
+        fact.value
+    };
+    let share = match words::share(whole, contributor.value) {
         Some(share) => format!(" ({share})"),
         None => String::new(),
     };

@@ -6,7 +6,6 @@
 
 use jiff::Timestamp;
 use reqwest::Client;
-use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::domain::rule::Severity;
@@ -16,7 +15,7 @@ use crate::notify::envelope::Envelope;
 use crate::notify::fit;
 use crate::notify::message::{Body, Detail, Message, Roundup};
 use crate::notify::outcome::{Delivery, SettingsError};
-use crate::notify::post::{self, Address, Answer, Post, Verdict};
+use crate::notify::post::{self, Address, Answer, Verdict};
 use crate::secret::Secret;
 
 /// Bytes of a post. A body of 24,453 bytes was refused once.
@@ -64,14 +63,7 @@ impl Teams {
     }
 
     async fn post(&self, payload: &Value, now: Timestamp) -> Delivery {
-        let post = Post {
-            address: &self.address,
-            headers: HeaderMap::new(),
-            body: payload.to_string().into_bytes(),
-            secrets: Vec::new(),
-            now,
-        };
-        post::post(&self.client, post, judge).await
+        post::post_json(&self.client, &self.address, payload, now, judge).await
     }
 }
 

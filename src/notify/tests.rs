@@ -5,7 +5,7 @@ use std::path::Path;
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::domain::alert::EndedBy;
 use crate::domain::money::Usd;
@@ -16,7 +16,7 @@ use crate::notify::envelope::Envelope;
 use crate::notify::samples::{
     at, contributor, fact, many, named, of_a_gap, of_a_key, of_a_person, usd, with_envelope,
 };
-use crate::notify::{console, email, message, slack, slack_api, webhook};
+use crate::notify::{console, email, message, slack, slack_api, story, webhook};
 
 #[path = "../../tests/fakes/slack_rules.rs"]
 mod slack_rules;
@@ -490,6 +490,24 @@ fn header_names(mail: &str) -> Vec<String> {
         .filter(|line| !line.starts_with([' ', '\t']))
         .map(|line| line.split_once(':').unwrap().0.to_owned())
         .collect()
+}
+
+/// Of a pace the contributors are what was spent: no share of what a whole period would cost, and no pace of their own.
+#[test]
+fn who_causes_a_pace_is_told_by_what_was_spent() {
+    let mut pace = fact(Reason::First);
+    (pace.watch, pace.value) = (Watch::BurnRate, usd("22520.5"));
+    pace.identity.slot.period = None;
+    assert!(story::contributors(&pace)[0].starts_with("claude-opus-4-1: $4,000.00, +100.0%"));
+    with_envelope(&[pace], |envelope| {
+        let told = webhook::payload(&envelope, envelope.facts);
+        let told = &told["alerts"][0]["spendwatch"];
+        assert_eq!(
+            (&told["pace_usd"], &told["top"][0]["spend_usd"]),
+            (&json!("22520.5"), &json!("4000"))
+        );
+        assert_eq!(told["top"][0].get("pace_usd"), None);
+    });
 }
 
 #[test]

@@ -584,6 +584,15 @@ fn exact_or_null(watch: Watch, quantity: Option<Quantity>) -> Value {
 }
 
 fn contributor(watch: Watch, part: &Contributor) -> Value {
+    // Who causes a pace has spent money, in the hours that it is told from.
+    let watch = match watch {
+        Watch::BurnRate => Watch::Spend,
+        Watch::Spend
+        | Watch::Tokens
+        | Watch::Requests
+        | Watch::DataAge
+        | Watch::Reconciliation(_) => watch,
+    };
     let names = names(watch);
     let growth = part.before.map(|before| part.value - before);
     let percent = part
