@@ -99,6 +99,8 @@ pub struct Directory {
     pub keys: BTreeMap<ApiKeyId, String>,
     /// People, as they were last listed.
     pub people: BTreeMap<ActorId, Person>,
+    /// When a spend limit that the service had was found to be no more, and none has come since; `None` is the organization's.
+    pub limits_removed: BTreeMap<Option<WorkspaceId>, Timestamp>,
 }
 
 /// A person, or an account that acts like one.

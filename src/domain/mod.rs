@@ -20,6 +20,7 @@ pub mod weekly;
 
 // What is known of it, and what is asked of it.
 pub mod budget;
+pub mod census;
 pub mod coverage;
 pub mod prices;
 pub mod report;

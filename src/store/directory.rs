@@ -86,6 +86,7 @@ pub(super) fn load(db: &Connection, organization: i64) -> Result<Directory, Caus
         default: default.map(WorkspaceId::new),
         keys: keys(db, organization)?,
         people: people(db, organization)?,
+        limits_removed: BTreeMap::new(),
     })
 }
 
