@@ -1,8 +1,9 @@
 //! A made-up organization for the tests of decisions: figures are set by hand, time passes, and what is told is one line of
 //! words each.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::{Now, Observed};
@@ -120,7 +121,7 @@ impl Scene {
             },
             figures: Figures::new(&keys, SETTLE, start),
             alerts: Alerts {
-                by_slot: HashMap::new(),
+                by_slot: IndexMap::new(),
                 rules_began: BTreeMap::new(),
                 store_began: start,
             },
