@@ -282,7 +282,11 @@ impl Round<'_> {
         }
         for ((slot, alert), known) in alerts.by_slot.iter().zip(&self.known) {
             let measured = match known {
-                Known::Changed | Known::Heard => continue,
+                Known::Changed => continue,
+                Known::Heard => {
+                    debug_assert_eq!(self.tell(alert), (None, Vec::new()), "everyone has heard");
+                    continue;
+                }
                 Known::Measured(place) => Some(*place),
                 Known::Unmeasured => None,
             };
@@ -385,7 +389,7 @@ impl Round<'_> {
 
     /// Both sides of a gap, and the models that may explain it.
     fn reconciled(&self, measurement: &Measurement) -> Option<Reconciled> {
-        let (billed, estimated) = measurement.sides?;
+        let (billed, estimated) = **measurement.sides.as_ref()?;
         let figures = self.ground.figures;
         let mut unpriced: Vec<ModelName> = Vec::new();
         for place in 0..figures.parts().len() {

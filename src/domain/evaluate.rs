@@ -58,7 +58,9 @@ impl<'a> Evaluator<'a> {
             is_complete,
             now,
         };
-        if open.is_some_and(|alert| step.holds(alert)) {
+        if let Some(alert) = open.filter(|alert| step.holds(alert)) {
+            let thorough = || step.of_open(alert, step.standing(&known(alert)));
+            debug_assert_eq!(thorough(), None, "what holds does not change");
             return None;
         }
         let standing = step.standing(&open.map(known).unwrap_or_default());
