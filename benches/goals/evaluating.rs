@@ -196,6 +196,7 @@ pub fn policy() -> Policy {
     Policy {
         rules,
         notifiers: BTreeMap::from([(NotifierName::from("chat"), manners)]),
+        fallbacks: BTreeMap::new(),
     }
 }
 

@@ -128,6 +128,7 @@ fn fact(organization: OrganizationName, now: Timestamp) -> Fact {
         reason: Reason::First,
         ended_by: None,
         is_late: false,
+        in_place_of: None,
         is_fired_and_resolved: false,
         subject_name: "TEST, made up by `spendwatch notify test`".to_owned(),
         watch: Watch::Spend,

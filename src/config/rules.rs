@@ -31,10 +31,19 @@ const WATCHES: [(&str, Watch); 6] = [
 const MAX_WINDOW: u32 = 31 * 24;
 const LATER_WATCHES: [&str; 4] = ["forecast", "anomaly", "lifecycle", "runway"];
 
-/// Reads the enabled ones. `notifiers` are the names that exist; those of teams hear of everything only where there are no
-/// others.
-pub fn read(root: &Section<'_>, notifiers: &[String], of_teams: &BTreeSet<String>) -> Vec<Rule> {
-    let named = (notifiers, of_teams);
+/// Whom rules may tell.
+#[derive(Debug)]
+pub struct Audience<'a> {
+    /// The names that exist.
+    pub names: &'a [String],
+    /// Those of teams.
+    pub of_teams: BTreeSet<&'a str>,
+    /// Those that are told in the place of another.
+    pub fallbacks: BTreeSet<&'a str>,
+}
+
+/// Reads the enabled ones.
+pub fn read(root: &Section<'_>, audience: &Audience<'_>) -> Vec<Rule> {
     let mut names: Vec<String> = Vec::new();
     let mut rules = Vec::new();
     for section in root.sections("rules") {
@@ -46,7 +55,7 @@ pub fn read(root: &Section<'_>, notifiers: &[String], of_teams: &BTreeSet<String
             }
             names.push(name.clone());
         }
-        let rule = read_one(&section, name, named);
+        let rule = read_one(&section, name, audience);
         section.finish();
         rules.extend(rule.filter(|_| is_enabled));
     }
@@ -96,11 +105,7 @@ pub fn check_names(root: &Section<'_>, organizations: &[Organization], teams: &[
 
 const NO_KEYS: &str = "asks who used it: the guide dialect tells no usage by API key or person, so the rule has no subject";
 
-fn read_one(
-    section: &Section<'_>,
-    name: Option<String>,
-    (notifiers, of_teams): (&[String], &BTreeSet<String>),
-) -> Option<Rule> {
+fn read_one(section: &Section<'_>, name: Option<String>, audience: &Audience<'_>) -> Option<Rule> {
     let watch = read_watch(section);
     let subjects = SubjectKind::ALL.map(|kind| (kind.as_str(), kind));
     let for_each = section.word("for_each", &subjects, &[], SubjectKind::Organization);
@@ -121,13 +126,12 @@ fn read_one(
     let windows = read_windows(section, watch);
     let inactive = read_inactive(section);
     let labels = read_labels(section);
-    let everyone = || everyone(notifiers, of_teams);
     let period = read_period(section, Period::Month);
     let zone = read_zone(section);
     let thresholds = thresholds::read(section, watch, limit.as_ref());
     let clear_below = read_clear_below(section);
     let repeat_interval = read_repeat(section);
-    let notify = read_notify(section, notifiers).unwrap_or_else(everyone);
+    let notify = read_notify(section, audience.names).unwrap_or_else(|| audience.everyone());
     if notify.is_empty() {
         section.warn(
             "notify",
@@ -150,7 +154,7 @@ fn read_one(
         keep_firing,
         clear_below,
         repeat_interval,
-        tells_by_default: !section.has("notify") && !of_teams.is_empty(),
+        tells_by_default: !section.has("notify") && !audience.of_teams.is_empty(),
         notify,
         labels,
     })
@@ -191,21 +195,25 @@ fn why_not(watch: Watch, for_each: SubjectKind) -> Option<&'static str> {
     }
 }
 
-/// Whoever is of no team hears of everything. Without any notifier in the file there is the console.
-fn everyone(notifiers: &[String], of_teams: &BTreeSet<String>) -> Vec<NotifierName> {
-    let named = |names: &mut dyn Iterator<Item = &String>| -> Vec<NotifierName> {
-        names
-            .map(|name| NotifierName::from(name.as_str()))
-            .collect()
-    };
-    if notifiers.is_empty() {
-        return vec![NotifierName::new("console")];
-    }
-    let of_none = named(&mut notifiers.iter().filter(|name| !of_teams.contains(*name)));
-    if of_none.is_empty() {
-        named(&mut notifiers.iter())
-    } else {
-        of_none
+impl Audience<'_> {
+    /// Whoever is of no team and stands in for nobody hears of everything; where there is none, all do. Without any notifier in
+    /// the file there is the console.
+    fn everyone(&self) -> Vec<NotifierName> {
+        if self.names.is_empty() {
+            return vec![NotifierName::new("console")];
+        }
+        let has_a_task = |name: &str| self.of_teams.contains(name) || self.fallbacks.contains(name);
+        let all = || {
+            self.names
+                .iter()
+                .map(|name| NotifierName::from(name.as_str()))
+        };
+        let others: Vec<NotifierName> = all().filter(|name| !has_a_task(name.as_str())).collect();
+        if others.is_empty() {
+            all().collect()
+        } else {
+            others
+        }
     }
 }
 

@@ -302,6 +302,9 @@ impl Page {
         self.text("group_interval", wait(notifier.group_interval));
         self.text("min_severity", notifier.min_severity);
         self.text("max_age", wait(notifier.max_age));
+        if let Some(fallback) = &notifier.fallback {
+            self.text("fallback", fallback);
+        }
     }
 
     fn headers(&mut self, headers: &[(String, SecretSource)]) {

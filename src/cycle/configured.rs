@@ -40,6 +40,9 @@ pub fn settings(config: &Config, organization: &Organization) -> Settings {
             notifiers: receivers()
                 .map(|notifier| (notifier.name.clone(), manners(notifier)))
                 .collect(),
+            fallbacks: receivers()
+                .filter_map(|notifier| Some((notifier.name.clone(), notifier.fallback.clone()?)))
+                .collect(),
         },
         digests: config.digests.clone(),
         postage: receivers()

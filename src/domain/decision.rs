@@ -214,7 +214,8 @@ impl Round<'_> {
         let is_alike = self.quiet.silences.is_empty()
             && self.ground.teams.iter().all(|team| team.notify.is_empty())
             && !rule.is_inactive(self.now.at)
-            && rule.repeat_interval.is_none();
+            && rule.repeat_interval.is_none()
+            && (self.quiet.parked.is_empty() || self.policy.fallbacks.is_empty());
         is_alike.then(|| Listeners::of(rule, self.policy))
     }
 
@@ -322,6 +323,7 @@ impl Round<'_> {
             is_silenced: rule.is_some_and(|rule| rule.is_inactive(self.now.at))
                 || self.is_silenced(alert, rule),
             acknowledged: self.quiet.acknowledgement(alert),
+            parked: &self.quiet.parked,
         };
         let teams = self.ground.teams;
         let team = if teams.iter().any(|team| !team.notify.is_empty()) {
@@ -365,6 +367,7 @@ impl Round<'_> {
             identity: alert.identity.clone(),
             sequence: alert.sequence,
             reason: word.reason,
+            in_place_of: word.in_place_of.clone(),
             ended_by: word.ended_by,
             is_late: alert.is_late,
             is_fired_and_resolved: false,

@@ -133,6 +133,8 @@ pub struct Fact {
     /// Why it ended; only with [`Reason::Resolved`], and `None` there when it only fell below this notifier's severity
     /// ("resolved, lowered").
     pub ended_by: Option<EndedBy>,
+    /// For whom it was, where that one cannot be reached.
+    pub in_place_of: Option<NotifierName>,
     /// It fired for a period that was over already.
     pub is_late: bool,
     /// It fired, perhaps through a silence, and was resolved before that could be told: one line says both.

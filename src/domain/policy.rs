@@ -25,4 +25,6 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// By name.
     pub notifiers: BTreeMap<NotifierName, Manners>,
+    /// Who is told in the place of whom, while that one is parked. There are no circles.
+    pub fallbacks: BTreeMap<NotifierName, NotifierName>,
 }

@@ -142,6 +142,7 @@ fn fact(decided: &Decided, rule: &Rule, listener: &Listener, now: Timestamp) -> 
         reason: ended.map_or(Reason::First, |_| Reason::Resolved),
         ended_by: ended.map(|(by, _)| by),
         is_late: alert.is_late,
+        in_place_of: None,
         is_fired_and_resolved: false,
         subject_name: decided.subject_name.clone(),
         watch: alert.watch,

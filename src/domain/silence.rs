@@ -1,12 +1,13 @@
 //! What keeps messages quiet and never an alert: silences, which match labels for a time, and acknowledgements of one alert.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use regex::{Regex, RegexBuilder};
 
 use crate::domain::alert::{Alert, Line};
+use crate::domain::ids::NotifierName;
 use crate::domain::lines::Lines;
 use crate::domain::matcher::Glob;
 use crate::domain::span::Span;
@@ -301,13 +302,15 @@ impl Acknowledgement {
     }
 }
 
-/// All that keeps quiet.
+/// All that keeps quiet, by intent or not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Quiet {
     /// For a time.
     pub silences: Vec<Silence>,
     /// By fingerprint.
     pub acknowledged: BTreeMap<String, Acknowledgement>,
+    /// Notifiers that cannot be reached: their messages wait.
+    pub parked: BTreeSet<NotifierName>,
 }
 
 impl Quiet {

@@ -38,6 +38,7 @@ pub(crate) fn fact(reason: Reason) -> Fact {
         reason,
         ended_by: is_resolved.then_some(EndedBy::Corrected),
         is_late: false,
+        in_place_of: None,
         is_fired_and_resolved: false,
         subject_name: "Search".to_owned(),
         watch: Watch::Spend,

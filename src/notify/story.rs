@@ -34,14 +34,23 @@ pub fn title(fact: &Fact) -> String {
 /// What the figure is, against what; for a resolved alert why it ended.
 pub fn summary(fact: &Fact) -> String {
     let state = state(fact);
+    let why_here = why_here(fact);
     match fact.reason {
-        Reason::Resolved => words::capital(&format!("{}; now {state}", ending(fact))),
+        Reason::Resolved => words::capital(&format!("{}; now {state}{why_here}", ending(fact))),
         Reason::First
         | Reason::Escalated
         | Reason::Lowered
         | Reason::Repeated
-        | Reason::Unsilenced => words::capital(&state),
+        | Reason::Unsilenced => words::capital(&format!("{state}{why_here}")),
     }
+}
+
+/// Why it is told to a fallback.
+fn why_here(fact: &Fact) -> String {
+    fact.in_place_of.as_ref().map_or(String::new(), |absent| {
+        let absent = words::clean(absent.as_str());
+        format!("; told here because `{absent}` was not reached")
+    })
 }
 
 /// `$5,630.00 spent in November 2026, 12.6% over the limit of $5,000.00`.

@@ -516,6 +516,9 @@ pub fn figures(fact: &Fact) -> Value {
     if let Value::Object(rest) = rest {
         figures.extend(rest);
     }
+    if let Some(absent) = &fact.in_place_of {
+        figures.insert("in_place_of".to_owned(), absent.as_str().into());
+    }
     if let Some(sides) = &fact.reconciled {
         let unpriced: Vec<&str> = sides.unpriced.iter().map(ModelName::as_str).collect();
         figures.insert("billed_usd".to_owned(), sides.billed.to_string().into());

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::alert::EndedBy;
+use crate::domain::ids::NotifierName;
 use crate::domain::money::Usd;
 use crate::domain::notification::{Contributor, Fact, NamedKey, Reason, Reconciled};
 use crate::domain::rule::{Quantity, Watch};
@@ -115,6 +116,8 @@ pub(super) struct FactShape {
     sequence: u64,
     reason: AsText<Reason>,
     ended_by: Option<AsText<EndedBy>>,
+    #[serde(default)]
+    in_place_of: Option<String>,
     is_late: bool,
     is_fired_and_resolved: bool,
     subject_name: String,
@@ -143,6 +146,7 @@ impl From<&Fact> for FactShape {
             sequence: fact.sequence,
             reason: AsText(fact.reason),
             ended_by: fact.ended_by.map(AsText),
+            in_place_of: fact.in_place_of.as_ref().map(ToString::to_string),
             is_late: fact.is_late,
             is_fired_and_resolved: fact.is_fired_and_resolved,
             subject_name: fact.subject_name.clone(),
@@ -172,6 +176,7 @@ impl From<FactShape> for Fact {
             sequence: shape.sequence,
             reason: shape.reason.0,
             ended_by: shape.ended_by.map(|by| by.0),
+            in_place_of: shape.in_place_of.map(NotifierName::new),
             is_late: shape.is_late,
             is_fired_and_resolved: shape.is_fired_and_resolved,
             subject_name: shape.subject_name,

@@ -182,6 +182,7 @@ pub(super) fn fact(workspace: &str, sequence: u64, reason: Reason) -> Fact {
         reason,
         ended_by: None,
         is_late: false,
+        in_place_of: None,
         is_fired_and_resolved: false,
         subject_name: workspace.to_owned(),
         watch: Watch::Spend,

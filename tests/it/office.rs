@@ -150,6 +150,7 @@ pub fn fact(name: &str, sequence: u64, reason: Reason, now: Timestamp) -> Fact {
         reason,
         ended_by: is_resolved.then_some(EndedBy::Corrected),
         is_late: false,
+        in_place_of: None,
         is_fired_and_resolved: false,
         subject_name: name.to_owned(),
         watch: Watch::Spend,

@@ -114,6 +114,7 @@ impl Scene {
             policy: Policy {
                 rules,
                 notifiers: BTreeMap::from([("chat".into(), manners)]),
+                fallbacks: BTreeMap::new(),
             },
             directory: Directory {
                 organization: Some(OrganizationInfo::default()),

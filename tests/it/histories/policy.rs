@@ -71,6 +71,7 @@ pub fn settings(limit: Option<i64>, prices: Arc<Prices>) -> Settings {
         policy: Policy {
             rules: rules.collect(),
             notifiers: notifiers.iter().map(|n| (n.clone(), manners(n))).collect(),
+            fallbacks: BTreeMap::new(),
         },
         digests: Vec::new(),
         postage: notifiers.map(|name| (name, postage.clone())).into(),
