@@ -24,16 +24,27 @@ pub struct ListedKey {
     pub id: ApiKeyId,
     /// Not unique.
     pub name: String,
-    /// `active`, `inactive`, `archived`, `expired`, or what the service calls it since.
-    pub status: String,
+    /// `active`, `inactive`, `archived`, `expired`, or what the service calls it since; `None` where it does not tell.
+    pub status: Option<String>,
     /// The real id; `None` for a key of the whole organization, and where the service does not tell.
     pub workspace: Option<WorkspaceId>,
-    /// Who made it: a person or a service account.
-    pub created_by: Option<ActorId>,
+    /// Who made it, where the service tells.
+    pub created_by: Option<Maker>,
     /// When it was made.
     pub created_at: Option<Timestamp>,
     /// From when on it opens nothing; `None` for never.
     pub expires_at: Option<Timestamp>,
+    /// When it was used last; `None` for never, and where the service does not tell.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// Who made a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Maker {
+    /// A person, who may be in the list of people.
+    Person(ActorId),
+    /// A service account, or whatever the service calls it since: in no list of people.
+    Other(ActorId),
 }
 
 /// A person of the organization.
@@ -47,6 +58,12 @@ pub struct ListedUser {
     pub name: String,
     /// The role in the organization, as the service calls it.
     pub role: String,
+    /// `active`, or what the service calls it since; `None` where it does not tell.
+    pub status: Option<String>,
+    /// Since when they belong to it, where the service tells.
+    pub added_at: Option<Timestamp>,
+    /// When they did something last; `None` for never, and where the service does not tell.
+    pub last_active_at: Option<Timestamp>,
 }
 
 /// One of the service's limits of use.
