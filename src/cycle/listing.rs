@@ -33,12 +33,18 @@ impl Watcher {
         if is_due(self.listings.limits_at) {
             self.listings.limits_at = Some(polled_at);
             match self.in_time(deadline, self.api.spend_limits()).await {
-                Some(Ok(limits)) => self.listings.spend = limits,
+                Some(Ok(limits)) => {
+                    self.listings.spend = limits;
+                    let known = self.directory.clone();
+                    let limited = match self.listings.spend {
+                        Some(_) => self.listings.limit(known, polled_at),
+                        None => known.with_unknown_limits(),
+                    };
+                    self.take_directory(limited).await?;
+                }
                 Some(Err(error)) => self.miss("the limits of spend", &error),
                 None => {}
             }
-            let limited = self.listings.limit(self.directory.clone());
-            self.take_directory(limited).await?;
         }
         self.read_rates(polled_at, deadline).await;
         Ok(())

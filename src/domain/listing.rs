@@ -102,23 +102,20 @@ pub struct Listings {
 }
 
 impl Listings {
-    /// The directory with the limits of spend that can be read: a list of workspaces has none.
-    pub fn limit(&self, mut directory: Directory) -> Directory {
+    /// The directory with the limits of spend as they were read last, if they were read since the daemon began: a list of
+    /// workspaces has none.
+    pub fn limit(&self, directory: Directory, at: Timestamp) -> Directory {
         let Some(limits) = &self.spend else {
             return directory;
         };
-        if let Some(info) = &mut directory.organization {
-            info.usage_limit = limits.organization;
-        }
-        let default = directory.default.clone();
-        for (id, (workspace, _)) in &mut directory.workspaces {
+        let of = |id: &WorkspaceId| {
             let real = match id.as_str() {
-                DEFAULT_WORKSPACE => default.as_ref(),
+                DEFAULT_WORKSPACE => directory.default.as_ref(),
                 _ => Some(id),
             };
-            workspace.monthly_limit = real.and_then(|id| limits.workspaces.get(id)).copied();
-        }
-        directory
+            real.and_then(|id| limits.workspaces.get(id)).copied()
+        };
+        directory.with_limits(limits.organization, of, at)
     }
 }
 
