@@ -12,6 +12,7 @@ use crate::clock::{Chance, Clock};
 use crate::config::digests::Digest;
 use crate::cycle::reading::{Backlog, Reports};
 use crate::domain::alert::State;
+use crate::domain::census::{Census, Needs};
 use crate::domain::coverage::{Behind, Coverage, Reading};
 use crate::domain::decision::Alerts;
 use crate::domain::dialect::Dialect;
@@ -83,6 +84,8 @@ pub struct Settings {
     pub teams: Vec<Team>,
     /// Rules and manners.
     pub policy: Policy,
+    /// Which lists its rules are measured against.
+    pub needs: Needs,
     /// Summaries on a schedule.
     pub digests: Vec<Digest>,
     /// By notifier.
@@ -116,6 +119,8 @@ pub struct Watcher {
     pub(in crate::cycle) counters: Arc<Counters>,
     /// Workspaces by name and limit.
     pub directory: Directory,
+    /// Keys and people, as far as rules are measured against them.
+    pub census: Census,
     /// By part.
     pub coverages: BTreeMap<Part, Coverage>,
     /// The sums.
@@ -250,6 +255,7 @@ impl Watcher {
             chance,
             counters,
             directory: loaded.directory,
+            census: Census::default(),
             coverages: loaded.coverages,
             alerts,
             quiet: Quiet::default(),
@@ -322,12 +328,23 @@ impl Watcher {
                 }
                 figures.keep_last_hours(&self.figures);
                 self.figures = figures;
+                self.forget_unneeded();
                 Ok(())
             }
             Err(error) => {
                 self.settings = before;
                 Err(error)
             }
+        }
+    }
+
+    /// What no rule needs is read no more: when one needs it again, it would be old.
+    fn forget_unneeded(&mut self) {
+        if !self.settings.needs.keys {
+            self.census.keys = None;
+        }
+        if !self.settings.needs.people {
+            self.census.people = None;
         }
     }
 

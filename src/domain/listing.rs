@@ -86,11 +86,24 @@ pub struct SpendLimits {
     pub workspaces: BTreeMap<WorkspaceId, Usd>,
 }
 
+/// When a list was asked for, and what came of it. Nothing of it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Asking {
+    /// Last, whatever came of it.
+    pub asked_at: Option<Timestamp>,
+    /// When it was last read whole.
+    pub read_at: Option<Timestamp>,
+    /// Last, the service refused it.
+    pub is_refused: bool,
+}
+
 /// What was listed beside usage, and when each was asked for last.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listings {
-    /// Names of keys and people.
-    pub names_at: Option<Timestamp>,
+    /// Keys.
+    pub keys: Asking,
+    /// People.
+    pub people: Asking,
     /// Limits of spend.
     pub limits_at: Option<Timestamp>,
     /// Limits of use, by real id; `None` is the organization.

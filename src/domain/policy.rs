@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::census::Needs;
 use crate::domain::ids::NotifierName;
 use crate::domain::rule::{Rule, Severity};
 
@@ -25,4 +26,11 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// By name.
     pub notifiers: BTreeMap<NotifierName, Manners>,
+}
+
+impl Policy {
+    /// Which lists its rules are measured against. No rule on events is there yet.
+    pub fn needs(&self) -> Needs {
+        Needs::default()
+    }
 }
