@@ -9,8 +9,6 @@ use crate::domain::directory::Presence;
 use crate::domain::ids::{ActorId, ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
 use crate::domain::listing::{ListedKey, ListedUser, Maker};
 
-/// Where the ledger is so far behind, it does not say that something was not used. The service's reports are at most as late.
-const MOST_LAG: SignedDuration = SignedDuration::from_hours(24);
 /// The words for a key that opens nothing.
 const INACTIVE: [&str; 5] = ["inactive", "archived", "expired", "revoked", "deleted"];
 /// The word for a person who belongs to the organization no more.
@@ -65,6 +63,17 @@ pub struct Needs {
     pub people: bool,
 }
 
+impl Needs {
+    /// What either needs.
+    #[must_use]
+    pub fn and(self, other: Needs) -> Needs {
+        Needs {
+            keys: self.keys || other.keys,
+            people: self.people || other.people,
+        }
+    }
+}
+
 /// Who tells when something was used last.
 #[derive(Debug, Clone, Copy)]
 pub enum ToldBy<'a> {
@@ -83,32 +92,35 @@ pub struct LastUses {
     pub people: BTreeMap<ActorId, Timestamp>,
     /// From when on usage is told by key; `None` where it never was.
     pub by_key_since: Option<Timestamp>,
+    /// For so long before now nothing is known yet.
+    pub lag: SignedDuration,
 }
 
 impl LastUses {
     /// What of it holds at `at`, where all usage is known from and up to some time without a gap. What was used before may have
-    /// been used in the gap as well; and nothing holds where the newest usage is not known.
+    /// been used in the gap as well; what follows is not known yet.
     #[must_use]
     pub fn known(self, from_until: Option<(Timestamp, Timestamp)>, at: Timestamp) -> LastUses {
-        let is_recent = |until: Timestamp| at.duration_since(until) <= MOST_LAG;
-        let Some((from, _)) = from_until.filter(|(_, until)| is_recent(*until)) else {
+        let Some((from, until)) = from_until else {
             return LastUses::default();
         };
-        let known = |last: Timestamp| last.max(from).min(at);
         LastUses {
-            keys: self
-                .keys
-                .into_iter()
-                .map(|(id, last)| (id, known(last)))
-                .collect(),
-            people: self
-                .people
-                .into_iter()
-                .map(|(id, last)| (id, known(last)))
-                .collect(),
-            by_key_since: self.by_key_since.map(known),
+            keys: not_before(self.keys, from),
+            people: not_before(self.people, from),
+            by_key_since: self.by_key_since.map(|since| since.max(from)),
+            lag: at.duration_since(until).max(SignedDuration::ZERO),
         }
     }
+
+    /// What was not used up to where the ledger is known is idle for that long, and not for longer.
+    fn idle_since(&self, last: Timestamp, at: Timestamp) -> Timestamp {
+        last.checked_add(self.lag).map_or(at, |since| since.min(at))
+    }
+}
+
+fn not_before<Id: Ord>(uses: BTreeMap<Id, Timestamp>, from: Timestamp) -> BTreeMap<Id, Timestamp> {
+    let uses = uses.into_iter();
+    uses.map(|(id, last)| (id, last.max(from))).collect()
 }
 
 impl Census {
@@ -150,7 +162,7 @@ impl Census {
         }
         let belongs = |user: &ListedUser| user.status.as_deref() != Some(DELETED);
         let counted = listed.into_iter().filter(belongs);
-        people.extend(counted.map(|user| counted_person(user, told_by)));
+        people.extend(counted.map(|user| counted_person(user, told_by, at)));
         Census {
             people: Some(people),
             ..self
@@ -178,11 +190,11 @@ fn counted_key(
 ) -> (ApiKeyId, CountedKey) {
     let idle_since = match told_by {
         ToldBy::List => key.last_used_at.or(key.created_at),
-        ToldBy::Ledger(uses) => uses
-            .keys
-            .get(&key.id)
-            .copied()
-            .or_else(|| Some(key.created_at?.max(uses.by_key_since?))),
+        ToldBy::Ledger(uses) => {
+            let used = uses.keys.get(&key.id).copied();
+            let last = used.or_else(|| Some(key.created_at?.max(uses.by_key_since?)));
+            last.map(|last| uses.idle_since(last, at))
+        }
     };
     let counted = CountedKey {
         name: key.name,
@@ -211,11 +223,18 @@ fn is_active(status: Option<&str>) -> bool {
     status.is_none_or(|word| !INACTIVE.contains(&word))
 }
 
-fn counted_person(user: ListedUser, told_by: ToldBy<'_>) -> (ActorId, CountedPerson) {
+fn counted_person(
+    user: ListedUser,
+    told_by: ToldBy<'_>,
+    at: Timestamp,
+) -> (ActorId, CountedPerson) {
     let idle_since = match told_by {
         ToldBy::List => user.last_active_at.or(user.added_at),
         // Who never used anything may work in the console alone: of them nothing is known.
-        ToldBy::Ledger(uses) => uses.people.get(&user.id).copied(),
+        ToldBy::Ledger(uses) => {
+            let last = uses.people.get(&user.id).copied();
+            last.map(|last| uses.idle_since(last, at))
+        }
     };
     let counted = CountedPerson {
         presence: Presence::Listed,
@@ -409,6 +428,7 @@ mod tests {
             keys: [("used".into(), day(-3)), ("before".into(), day(-70))].into(),
             people: [("used".into(), day(-4))].into(),
             by_key_since: Some(day(-60)),
+            lag: SignedDuration::ZERO,
         }
     }
 
@@ -441,16 +461,27 @@ mod tests {
             "and who knows before"
         );
         assert_eq!(idle(&short, "never"), Some(day(-14)));
-        let late = known(-80, -24 * 60);
-        assert_eq!(idle(&late, "used"), Some(day(-3)));
-        for unknown in [known(-80, -24 * 60 - 1), uses().known(None, day(0))] {
-            assert_eq!(unknown, LastUses::default());
-            assert_eq!(idle(&unknown, "used"), None);
-            assert_eq!(idle(&unknown, "never"), None);
-        }
+        // Two days of which nothing is known yet: they may have been used since.
+        let late = known(-80, -2 * 24 * 60);
+        assert_eq!(idle(&late, "used"), Some(day(-1)));
+        assert_eq!(idle(&late, "never"), Some(day(-58)));
+        let made = ListedKey {
+            created_at: Some(day(-1)),
+            ..key("never")
+        };
+        assert_eq!(
+            counted(made, ToldBy::Ledger(&late)).idle_since,
+            Some(day(0))
+        );
+        let unknown = uses().known(None, day(0));
+        assert_eq!(idle(&unknown, "used"), None);
+        assert_eq!(idle(&unknown, "never"), None);
         // The hour under way has not ended yet.
-        let early = uses().known(Some((day(-80), day(-4))), day(-4));
-        assert_eq!(early.keys["used"], day(-4));
+        let early = LastUses {
+            keys: [("used".into(), at(30))].into(),
+            ..uses()
+        };
+        assert_eq!(idle(&early, "used"), Some(day(0)));
     }
 
     #[test]

@@ -132,6 +132,7 @@ mod tests {
             .into(),
             people: [("ada".into(), end(4)), ("bo".into(), end(6))].into(),
             by_key_since: Some(end(-48)),
+            ..LastUses::default()
         };
         assert_eq!(uses, expected);
     }

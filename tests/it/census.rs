@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use spendwatch::cycle::state::Watcher;
+use spendwatch::domain::alert::State;
 use spendwatch::domain::census::{CountedKey, Needs};
 use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::directory::{Directory, Presence};
 use spendwatch::domain::ids::{DEFAULT_WORKSPACE, WorkspaceId};
 use spendwatch::domain::money::Usd;
+use spendwatch::domain::rule::{Limit, Rule};
+use spendwatch::domain::subject::SubjectKind;
 use spendwatch::metrics::counters::CycleOutcome;
 use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::people::{Key, User};
 use spendwatch::simulator::speech::{Real, Speaks};
 use spendwatch::simulator::world::{Detail, Used, World};
 
-use crate::harness::{Stage, at};
+use crate::alerts::words;
+use crate::harness::{Stage, at, rule};
 
 const MODEL: &str = "claude-sonnet-4-5";
 const NOW: &str = "2026-11-24T13:05:00Z";
@@ -311,6 +315,54 @@ async fn names_alone_are_read_once_an_hour_where_usage_is_told_by_key() {
     );
 }
 
+/// The older reports tell no person, and what is long ago by the day.
+#[tokio::test]
+async fn the_older_reports_tell_since_when_a_key_is_idle_and_no_person() {
+    let stage = real(Dialect::Reports, BOTH).await;
+    used(&stage, "apikey_1", None, "2026-11-20T10:20:00Z");
+    used(&stage, "apikey_2", None, "2026-09-02T10:20:00Z");
+    let mut watcher = stage.watcher(&stage.open_store()).await;
+    for _ in 0..15 {
+        asked_after(5, &stage, &mut watcher).await;
+    }
+    let idle = |id: &str| found(&watcher, id).idle_since.unwrap();
+    assert_eq!(idle("apikey_1"), at("2026-11-20T11:00:00Z"));
+    assert_eq!(idle("apikey_2"), at("2026-09-03T00:00:00Z"));
+    assert_eq!(
+        idle("apikey_3"),
+        at("2026-09-02T00:00:00Z"),
+        "not known by key before"
+    );
+    assert_eq!(person(&watcher, "user_1"), (Presence::Listed, None));
+}
+
+/// While no usage can be read, nothing is idle for longer than before: it may be in use.
+#[tokio::test]
+async fn without_new_usage_nothing_becomes_more_idle() {
+    let stage = real(Dialect::Analytics, BOTH).await;
+    used(&stage, "apikey_1", None, "2026-11-20T10:20:00Z");
+    let mut watcher = stage.watcher(&stage.open_store()).await;
+    for _ in 0..15 {
+        asked_after(5, &stage, &mut watcher).await;
+    }
+    let ids = ["apikey_1", "apikey_2"];
+    let idle = |watcher: &Watcher| {
+        let now = stage.now();
+        ids.map(|id| now.duration_since(found(watcher, id).idle_since.unwrap()))
+    };
+    // As the list was read in this cycle.
+    asked_after(60, &stage, &mut watcher).await;
+    let before = idle(&watcher);
+    for endpoint in ["analytics_cost", "analytics_usage", "messages"] {
+        let fault = Fault::Status(400, "{}".into(), None);
+        stage.simulator.fail(FaultOn::endpoint(endpoint), fault);
+    }
+    for hours in [1, 23, 48] {
+        stage.cycle_after(hours * 60, &mut watcher).await;
+        assert_eq!(idle(&watcher), before, "{hours}");
+    }
+}
+
 #[tokio::test]
 async fn the_ledger_tells_since_when_a_key_is_idle_where_the_list_does_not() {
     let stage = real(Dialect::Analytics, BOTH).await;
@@ -435,4 +487,36 @@ async fn limits_that_are_read_apart_outlive_a_restart_and_a_failure() {
     stage.cycle_after(60, &mut watcher).await;
     assert_eq!(limits(&watcher.directory), (None, None));
     assert_eq!(watcher.directory.limits_removed, Removed::new());
+}
+
+/// Before the limits are read again, a rule on them goes by those that were read before.
+#[tokio::test]
+async fn a_restart_ends_no_alert_on_the_services_own_limit() {
+    let stage = real(Dialect::Analytics, Needs::default()).await;
+    stage.simulator.world().spend_limits = vec![(Some("wrkspc_a".to_owned()), 10)];
+    used(&stage, "apikey_1", None, "2026-11-24T10:20:00Z");
+    let stage = stage.with_rule(Rule {
+        limit: Limit::Workspace,
+        ..rule("own", SubjectKind::Workspace, 1)
+    });
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    for _ in 0..14 {
+        stage.cycle_after(5, &mut watcher).await;
+    }
+    assert_eq!(words(&stage.deliver(&store).await), ["Alpha 100% first"]);
+    drop(watcher);
+    let fault = Fault::Body("<html>".into());
+    stage
+        .simulator
+        .fail(FaultOn::endpoint("spend_limits"), fault);
+    let mut watcher = stage.watcher(&store).await;
+    for _ in 0..5 {
+        stage.cycle_after(15, &mut watcher).await;
+    }
+    // Its end would be told to nobody.
+    let mut alerts = watcher.alerts.by_slot.values();
+    assert!(alerts.all(|alert| !matches!(alert.state, State::Ended { .. })));
+    assert_eq!(watcher.alerts.by_slot.len(), 1);
+    assert_eq!(words(&stage.deliver(&store).await), [""; 0]);
 }

@@ -56,7 +56,7 @@ pub struct Stage {
     pub chance: Chance,
     pub folder: tempfile::TempDir,
     pub policy: Policy,
-    /// Which lists are needed.
+    /// Which lists are needed, beside those that the rules need.
     pub needs: Needs,
     pub digests: Vec<Digest>,
     pub faults: Option<Faults>,
@@ -143,7 +143,7 @@ impl Stage {
             daily_retention_days: 800,
             teams: Vec::new(),
             policy: self.policy.clone(),
-            needs: self.needs,
+            needs: self.policy.needs().and(self.needs),
             digests: self.digests.clone(),
             postage: self
                 .policy
