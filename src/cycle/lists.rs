@@ -109,9 +109,8 @@ impl Watcher {
         let names = keys.iter().map(|key| (key.id.clone(), key.name.clone()));
         directory.keys.extend(names);
         if self.settings.needs.keys {
-            let default = self.directory.default.as_ref();
             let census = std::mem::take(&mut self.census);
-            self.census = census.with_keys(keys, told_by, default, at);
+            self.census = census.with_keys(keys, told_by, &self.directory, at);
         }
         self.take_directory(directory).await
     }
@@ -139,7 +138,7 @@ impl Watcher {
         directory.people.extend(names);
         if self.settings.needs.people {
             let census = std::mem::take(&mut self.census);
-            self.census = census.with_people(people, told_by, at);
+            self.census = census.with_people(people, told_by, &self.directory, at);
         }
         self.take_directory(directory).await
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::directory::Presence;
+use crate::domain::directory::{Directory, Presence};
 use crate::domain::ids::{ActorId, ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
 use crate::domain::listing::{ListedKey, ListedUser, Maker};
 
@@ -124,39 +124,41 @@ fn not_before<Id: Ord>(uses: BTreeMap<Id, Timestamp>, from: Timestamp) -> BTreeM
 }
 
 impl Census {
-    /// After a whole list of keys. One that vanishes is doubted, as a workspace is. `default` is the default workspace's real id.
+    /// After a whole list of keys. One that vanishes is doubted, as a workspace is; also one that the directory knows from
+    /// before, so that a restart within the doubt does not end it.
     #[must_use]
     pub fn with_keys(
         self,
         listed: Vec<ListedKey>,
         told_by: ToldBy<'_>,
-        default: Option<&WorkspaceId>,
+        directory: &Directory,
         at: Timestamp,
     ) -> Census {
-        let mut keys = self.keys.unwrap_or_default();
+        let known = || directory.keys.iter().map(known_key).collect();
+        let mut keys: BTreeMap<ApiKeyId, CountedKey> = self.keys.unwrap_or_else(known);
         for key in keys.values_mut() {
             key.presence = key.presence.missing_again(at);
         }
-        keys.extend(
-            listed
-                .into_iter()
-                .map(|key| counted_key(key, told_by, default, at)),
-        );
+        let default = directory.default.as_ref();
+        let listed = listed.into_iter();
+        keys.extend(listed.map(|key| counted_key(key, told_by, default, at)));
         Census {
             keys: Some(keys),
             ..self
         }
     }
 
-    /// After a whole list of people. One who vanishes, or is said to be deleted, is doubted, as a workspace is.
+    /// After a whole list of people. One who vanishes, or is said to be deleted, is doubted in the same way.
     #[must_use]
     pub fn with_people(
         self,
         listed: Vec<ListedUser>,
         told_by: ToldBy<'_>,
+        directory: &Directory,
         at: Timestamp,
     ) -> Census {
-        let mut people = self.people.unwrap_or_default();
+        let known = || directory.people.keys().map(known_person).collect();
+        let mut people: BTreeMap<ActorId, CountedPerson> = self.people.unwrap_or_else(known);
         for person in people.values_mut() {
             person.presence = person.presence.missing_again(at);
         }
@@ -180,6 +182,30 @@ impl Census {
         let mut people = self.people.iter().flat_map(BTreeMap::values);
         people.any(|person| matches!(person.presence, Presence::Missing(_)))
     }
+}
+
+/// A key that was listed once: until it is again, nothing else is known of it.
+fn known_key((id, name): (&ApiKeyId, &String)) -> (ApiKeyId, CountedKey) {
+    let key = CountedKey {
+        name: name.clone(),
+        presence: Presence::Listed,
+        is_active: false,
+        workspace: None,
+        created_by: None,
+        created_at: None,
+        expires_at: None,
+        idle_since: None,
+    };
+    (id.clone(), key)
+}
+
+/// The same of a person.
+fn known_person(id: &ActorId) -> (ActorId, CountedPerson) {
+    let person = CountedPerson {
+        presence: Presence::Listed,
+        idle_since: None,
+    };
+    (id.clone(), person)
 }
 
 fn counted_key(
@@ -246,6 +272,7 @@ fn counted_person(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::directory::Person;
 
     fn at(minute: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + minute * 60).unwrap()
@@ -284,11 +311,11 @@ mod tests {
     fn what_vanishes_is_doubted_and_then_gone() {
         let keys = |census: Census, ids: &[&str], minute| {
             let listed = ids.iter().copied().map(key).collect();
-            census.with_keys(listed, ToldBy::List, None, at(minute))
+            census.with_keys(listed, ToldBy::List, &Directory::default(), at(minute))
         };
         let people = |census: Census, ids: &[&str], minute| {
             let listed = ids.iter().copied().map(person).collect();
-            census.with_people(listed, ToldBy::List, at(minute))
+            census.with_people(listed, ToldBy::List, &Directory::default(), at(minute))
         };
         let both = |census, ids: &[&str], minute| people(keys(census, ids, minute), ids, minute);
         let presence = |census: &Census| {
@@ -325,11 +352,44 @@ mod tests {
 
     #[test]
     fn one_list_says_nothing_of_the_other() {
-        let census = Census::default().with_people(vec![person("a")], ToldBy::List, at(0));
+        let census = Census::default().with_people(
+            vec![person("a")],
+            ToldBy::List,
+            &Directory::default(),
+            at(0),
+        );
         assert_eq!(census.keys, None);
-        let census = census.with_keys(vec![], ToldBy::List, None, at(60));
+        let census = census.with_keys(vec![], ToldBy::List, &Directory::default(), at(60));
         assert_eq!(census.keys, Some(BTreeMap::new()));
         assert!(!census.has_missing_people());
+    }
+
+    #[test]
+    fn who_was_listed_before_a_restart_is_doubted_as_well() {
+        let ada = Person {
+            name: "Ada".to_owned(),
+            email: String::new(),
+        };
+        let directory = Directory {
+            keys: [("a".into(), "A".to_owned()), ("b".into(), "B".to_owned())].into(),
+            people: [("a".into(), ada.clone()), ("b".into(), ada)].into(),
+            ..Directory::default()
+        };
+        let list = |census: Census, minute| {
+            census
+                .with_keys(vec![key("a")], ToldBy::List, &directory, at(minute))
+                .with_people(vec![person("a")], ToldBy::List, &directory, at(minute))
+        };
+        let first = list(Census::default(), 0);
+        let keys = first.keys.as_ref().unwrap();
+        assert_eq!(
+            (keys["a"].presence, keys["b"].name.as_str()),
+            (Presence::Listed, "B")
+        );
+        assert!(first.has_missing_keys() && first.has_missing_people());
+        let gone = list(list(first, 15), 30);
+        assert!(!gone.has_missing_keys() && !gone.has_missing_people());
+        assert_eq!(gone.people.unwrap()["b"].presence, Presence::Gone);
     }
 
     #[test]
@@ -339,7 +399,12 @@ mod tests {
             ..person("a")
         };
         let list = |census: Census, user: &ListedUser, minute| {
-            census.with_people(vec![user.clone()], ToldBy::List, at(minute))
+            census.with_people(
+                vec![user.clone()],
+                ToldBy::List,
+                &Directory::default(),
+                at(minute),
+            )
         };
         assert_eq!(
             list(Census::default(), &deleted, 0).people,
@@ -350,9 +415,12 @@ mod tests {
     }
 
     fn counted(key: ListedKey, told_by: ToldBy<'_>) -> CountedKey {
-        let default = Some(WorkspaceId::from("wrkspc_0"));
+        let directory = Directory {
+            default: Some("wrkspc_0".into()),
+            ..Directory::default()
+        };
         let id = key.id.clone();
-        let census = Census::default().with_keys(vec![key], told_by, default.as_ref(), day(0));
+        let census = Census::default().with_keys(vec![key], told_by, &directory, day(0));
         census.keys.unwrap().remove(&id).unwrap()
     }
 
@@ -415,7 +483,12 @@ mod tests {
                 added_at,
                 ..person("a")
             };
-            let census = Census::default().with_people(vec![user], ToldBy::List, day(0));
+            let census = Census::default().with_people(
+                vec![user],
+                ToldBy::List,
+                &Directory::default(),
+                day(0),
+            );
             census.people.unwrap()["a"].idle_since
         };
         assert_eq!(idle(Some(day(-3)), Some(day(-90))), Some(day(-3)));
@@ -487,7 +560,12 @@ mod tests {
     #[test]
     fn of_people_without_usage_the_ledger_knows_nothing() {
         let listed = vec![person("used"), person("never")];
-        let census = Census::default().with_people(listed, ToldBy::Ledger(&uses()), day(0));
+        let census = Census::default().with_people(
+            listed,
+            ToldBy::Ledger(&uses()),
+            &Directory::default(),
+            day(0),
+        );
         let people = census.people.unwrap();
         assert_eq!(people["used"].idle_since, Some(day(-4)));
         assert_eq!(people["never"].idle_since, None);

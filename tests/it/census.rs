@@ -235,6 +235,18 @@ async fn while_somebody_is_missing_their_list_alone_is_read_in_each_cycle() {
     );
     assert_eq!(asked_after(5, &stage, &mut watcher).await, (1, 1));
     assert_eq!(person(&watcher, "user_2").0, Presence::Listed);
+    assert_eq!(asked_after(5, &stage, &mut watcher).await, (0, 0));
+    // Who was listed before it is doubted all the same.
+    drop(watcher);
+    stage.simulator.world().users.pop();
+    let mut watcher = stage.watcher(&store).await;
+    assert_eq!(asked_after(5, &stage, &mut watcher).await, (1, 1));
+    for _ in 0..6 {
+        assert!(matches!(person(&watcher, "user_2").0, Presence::Missing(_)));
+        assert_eq!(asked_after(5, &stage, &mut watcher).await, (0, 1));
+    }
+    assert_eq!(person(&watcher, "user_2").0, Presence::Gone);
+    assert_eq!(asked_after(5, &stage, &mut watcher).await, (0, 0));
 }
 
 #[tokio::test]
