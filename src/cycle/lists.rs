@@ -1,6 +1,7 @@
 //! The lists of keys and people: read once an hour, and only where a name or a rule needs them; at once while a rule waits for
 //! them, and in each cycle while anybody is missing. Where one cannot be read, figures are no less complete.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,6 +10,7 @@ use crate::anthropic::error::FetchError;
 use crate::cycle::state::Watcher;
 use crate::domain::census::{LastUses, ToldBy};
 use crate::domain::coverage::Coverage;
+use crate::domain::directory::Directory;
 use crate::domain::listing::{self, Asking, ListedKey, ListedUser};
 use crate::domain::span::Day;
 use crate::domain::usage::Part;
@@ -110,7 +112,7 @@ impl Watcher {
         directory.keys.extend(names);
         if self.settings.needs.keys {
             let census = std::mem::take(&mut self.census);
-            self.census = census.with_keys(keys, told_by, &self.directory, at);
+            self.census = census.with_keys(keys, told_by, &self.remembered(), at);
         }
         self.take_directory(directory).await
     }
@@ -138,9 +140,21 @@ impl Watcher {
         directory.people.extend(names);
         if self.settings.needs.people {
             let census = std::mem::take(&mut self.census);
-            self.census = census.with_people(people, told_by, &self.directory, at);
+            self.census = census.with_people(people, told_by, &self.remembered(), at);
         }
         self.take_directory(directory).await
+    }
+
+    /// The directory, with those who were listed once where they are doubted before they are gone.
+    fn remembered(&self) -> Cow<'_, Directory> {
+        if self.believes_one_list {
+            Cow::Owned(Directory {
+                default: self.directory.default.clone(),
+                ..Directory::default()
+            })
+        } else {
+            Cow::Borrowed(&self.directory)
+        }
     }
 
     /// By the ledger, where the lists do not tell it.

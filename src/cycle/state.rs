@@ -164,6 +164,8 @@ pub struct Watcher {
     pub listings: Listings,
     /// Cycles in a row in which the dialect was refused.
     pub(in crate::cycle) n_dialect_refused: u32,
+    /// One list is enough to believe that somebody is gone.
+    pub(in crate::cycle) believes_one_list: bool,
 }
 
 /// What a cycle did.
@@ -282,6 +284,7 @@ impl Watcher {
             warned_models: BTreeSet::new(),
             listings: Listings::default(),
             n_dialect_refused: 0,
+            believes_one_list: false,
         };
         watcher.figures = watcher.load_figures(at, &loaded.recorded).await?;
         Ok(watcher)
@@ -300,6 +303,11 @@ impl Watcher {
     /// For a single look: what was never read holds up no rule.
     pub fn judge_at_once(&mut self) {
         self.alerts.store_began = Timestamp::MIN;
+    }
+
+    /// For one cycle alone: whoever is missing from its lists would be doubted for ever, because the next one begins anew.
+    pub fn believe_one_list(&mut self) {
+        self.believes_one_list = true;
     }
 
     /// Takes over another configuration of the same organization. The figures are loaded anew, as rules may need others.

@@ -247,6 +247,18 @@ async fn while_somebody_is_missing_their_list_alone_is_read_in_each_cycle() {
     }
     assert_eq!(person(&watcher, "user_2").0, Presence::Gone);
     assert_eq!(asked_after(5, &stage, &mut watcher).await, (0, 0));
+    // But not where the next cycle would begin to doubt anew.
+    let mut watcher = stage.watcher(&store).await;
+    watcher.believe_one_list();
+    assert_eq!(asked_after(5, &stage, &mut watcher).await, (1, 1));
+    assert!(
+        !watcher
+            .census
+            .people
+            .as_ref()
+            .unwrap()
+            .contains_key("user_2")
+    );
 }
 
 #[tokio::test]
