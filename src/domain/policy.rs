@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::census::Needs;
 use crate::domain::ids::NotifierName;
 use crate::domain::rule::{Rule, Severity};
 
@@ -27,4 +28,11 @@ pub struct Policy {
     pub notifiers: BTreeMap<NotifierName, Manners>,
     /// Who is told in the place of whom, while that one is parked. There are no circles.
     pub fallbacks: BTreeMap<NotifierName, NotifierName>,
+}
+
+impl Policy {
+    /// Which lists its rules are measured against. No rule on events is there yet.
+    pub fn needs(&self) -> Needs {
+        Needs::default()
+    }
 }

@@ -15,6 +15,7 @@ use spendwatch::config::digests::Digest;
 use spendwatch::config::prices;
 use spendwatch::config::source::Environment;
 use spendwatch::cycle::state::{Outside, Postage, Report, Settings, Watcher};
+use spendwatch::domain::census::Needs;
 use spendwatch::domain::coverage::Reading;
 use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::ids::{NotifierName, OrganizationName, RuleName};
@@ -55,6 +56,8 @@ pub struct Stage {
     pub chance: Chance,
     pub folder: tempfile::TempDir,
     pub policy: Policy,
+    /// Which lists are needed, beside those that the rules need.
+    pub needs: Needs,
     pub digests: Vec<Digest>,
     pub faults: Option<Faults>,
     pub max_requests_per_minute: u32,
@@ -79,6 +82,7 @@ impl Stage {
             chance: Chance::seeded(1),
             folder: tempfile::tempdir().unwrap(),
             policy: Policy::default(),
+            needs: Needs::default(),
             digests: Vec::new(),
             faults: None,
             max_requests_per_minute: 0,
@@ -139,6 +143,7 @@ impl Stage {
             daily_retention_days: 800,
             teams: Vec::new(),
             policy: self.policy.clone(),
+            needs: self.policy.needs().and(self.needs),
             digests: self.digests.clone(),
             postage: self
                 .policy

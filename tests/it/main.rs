@@ -24,6 +24,7 @@ mod slack_server;
 
 mod alertmanager;
 mod alerts;
+mod census;
 mod cli;
 mod cli_check;
 mod cli_service;
