@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use spendwatch::domain::alert::{Now, Observed};
+use spendwatch::domain::census::Census;
 use spendwatch::domain::decision::{Alerts, decide};
 use spendwatch::domain::ground::Ground;
 use spendwatch::domain::ids::NotifierName;
@@ -33,6 +34,7 @@ pub fn run(report: &mut Report, _: Extent) {
     let ground = Ground {
         organization: &organization,
         directory: &directory,
+        census: &Census::UNKNOWN,
         teams: &[],
         figures: &figures,
         privacy: Privacy::default(),
@@ -102,6 +104,7 @@ fn deciding(report: &mut Report, at: Timestamp) {
     let ground = Ground {
         organization: &organization,
         directory: &directory,
+        census: &Census::UNKNOWN,
         teams: &[],
         figures: &figures,
         privacy: Privacy::default(),

@@ -12,6 +12,7 @@ use crate::clock::{Chance, Clock};
 use crate::config::digests::Digest;
 use crate::cycle::reading::{Backlog, Reports};
 use crate::domain::alert::State;
+use crate::domain::census::Census;
 use crate::domain::coverage::{Behind, Coverage, Reading};
 use crate::domain::decision::Alerts;
 use crate::domain::dialect::Dialect;
@@ -116,6 +117,8 @@ pub struct Watcher {
     pub(in crate::cycle) counters: Arc<Counters>,
     /// Workspaces by name and limit.
     pub directory: Directory,
+    /// Which keys and people there are.
+    pub census: Census,
     /// By part.
     pub coverages: BTreeMap<Part, Coverage>,
     /// The sums.
@@ -250,6 +253,7 @@ impl Watcher {
             chance,
             counters,
             directory: loaded.directory,
+            census: Census::default(),
             coverages: loaded.coverages,
             alerts,
             quiet: Quiet::default(),

@@ -17,6 +17,14 @@ pub struct Census {
     pub people: Option<BTreeMap<ActorId, CountedPerson>>,
 }
 
+impl Census {
+    /// Nothing was listed yet.
+    pub const UNKNOWN: Census = Census {
+        keys: None,
+        people: None,
+    };
+}
+
 /// An API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CountedKey {

@@ -7,14 +7,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::{Alert, EndedBy, Now, Slot, State};
 use crate::domain::evaluate;
+use crate::domain::event::Event;
 use crate::domain::ground::{Ground, Survey};
 use crate::domain::ids::{ModelName, NotifierName, RuleName};
 use crate::domain::knowledge::Figure;
-use crate::domain::measure::{self, Measurement};
+use crate::domain::measure::{self, Measurement, lifecycle};
 use crate::domain::money::Usd;
 use crate::domain::notification::{Draft, Fact, MAX_CONTRIBUTORS, Reconciled, sort_worst_first};
 use crate::domain::policy::Policy;
-use crate::domain::rule::Rule;
+use crate::domain::privacy::People;
+use crate::domain::rule::{Rule, Watch};
 use crate::domain::scope::{Scope, scope};
 use crate::domain::silence::{Labels, Quiet};
 use crate::domain::subject::{Subject, SubjectKind};
@@ -144,10 +146,12 @@ impl Round<'_> {
             rule: rule.name.clone(),
             subject: Subject::new(SubjectKind::Organization, ""),
             period: None,
+            event: None,
         };
         for measurement in &measurements {
             slot.subject.clone_from(&measurement.subject);
             slot.period.clone_from(&measurement.label);
+            slot.event = measurement.event;
             let before = if has_alerts {
                 alerts.by_slot.get(&slot)
             } else {
@@ -170,18 +174,21 @@ impl Round<'_> {
         self.decision.measurements.extend(measurements);
     }
 
-    /// Where a rule looks at models, keys, people or teams: those with an open alert that it still looks at.
+    /// Where a rule looks at models, keys, people, teams or events: those with an open alert that it still looks at.
     fn awaited<'b>(&self, rule: &Rule, alerts: &'b Alerts) -> Vec<&'b Slot> {
-        let can_vanish = match rule.for_each {
-            SubjectKind::Model | SubjectKind::ApiKey | SubjectKind::User | SubjectKind::Team => {
-                true
-            }
-            SubjectKind::Organization | SubjectKind::Workspace => false,
-        };
+        let is_of_events = rule.watch == Watch::Lifecycle;
+        let can_vanish = is_of_events
+            || match rule.for_each {
+                SubjectKind::Model
+                | SubjectKind::ApiKey
+                | SubjectKind::User
+                | SubjectKind::Team => true,
+                SubjectKind::Organization | SubjectKind::Workspace => false,
+            };
         let is_awaited = |(slot, alert): &(&Slot, &Alert)| {
             slot.rule == rule.name
                 && !matches!(alert.state, State::Ended { .. })
-                && scope(rule, &slot.subject, self.ground) == Scope::Inside
+                && scope(rule, slot, self.ground) == Scope::Inside
         };
         let open = alerts.by_slot.iter().filter(|_| can_vanish);
         let mut awaited: Vec<&Slot> = open.filter(is_awaited).map(|(slot, _)| slot).collect();
@@ -196,7 +203,7 @@ impl Round<'_> {
                 continue;
             }
             let rule = self.policy.rules.iter().find(|rule| rule.name == slot.rule);
-            let by = match rule.map(|rule| scope(rule, &slot.subject, self.ground)) {
+            let by = match rule.map(|rule| scope(rule, slot, self.ground)) {
                 None | Some(Scope::Outside) => Some(EndedBy::RuleRemoved),
                 Some(Scope::Gone) => Some(EndedBy::SubjectGone),
                 Some(Scope::Inside) => self
@@ -290,7 +297,10 @@ impl Round<'_> {
 
     /// The places of some slots' measurements, by one pass over all.
     fn measured<'s>(&self, slots: impl Iterator<Item = &'s Slot>) -> HashMap<Slot, usize> {
-        let key = |slot: &'s Slot| (&slot.rule, &slot.subject, slot.period.as_deref());
+        let key = |slot: &'s Slot| {
+            let place = (slot.period.as_deref(), slot.event);
+            (&slot.rule, &slot.subject, place)
+        };
         let wanted: HashMap<_, &Slot> = slots.map(|slot| (key(slot), slot)).collect();
         if wanted.is_empty() {
             return HashMap::new();
@@ -298,7 +308,7 @@ impl Round<'_> {
         let measurements = self.decision.measurements.iter().enumerate();
         let found = measurements.filter_map(|(place, m)| {
             let rule = &self.policy.rules[m.rule].name;
-            let slot = wanted.get(&(rule, &m.subject, m.label.as_deref()))?;
+            let slot = wanted.get(&(rule, &m.subject, (m.label.as_deref(), m.event)))?;
             Some(((*slot).clone(), place))
         });
         found.collect()
@@ -313,6 +323,8 @@ impl Round<'_> {
             State::Ended { at, .. } => Some(at),
             State::Firing { .. } | State::Pending { .. } => None,
         };
+        // The moment of an event may move while it stands, as that at which a key expires.
+        let of_event = measurement.filter(|m| m.event.is_some() && alert.is_firing());
         let current = measurement.and_then(|m| m.figure.value());
         Fact {
             identity: alert.identity.clone(),
@@ -323,7 +335,7 @@ impl Round<'_> {
             is_fired_and_resolved: false,
             subject_name: self.ground.name_of(&slot.subject).to_owned(),
             watch: rule.map_or(alert.watch, |rule| rule.watch),
-            span: alert.span,
+            span: of_event.map_or(alert.span, |m| m.span),
             zone_name: rule.map_or_else(|| "UTC".to_owned(), |rule| rule.zone.name.to_string()),
             value: current.unwrap_or(alert.value),
             is_lower_bound,
@@ -337,7 +349,18 @@ impl Round<'_> {
             top: Vec::new(),
             forecast: None,
             reconciled: measurement.and_then(|m| self.reconciled(m)),
+            maker: self.maker(slot),
         }
+    }
+
+    /// Of a key of somebody who is no more in the organization: who that was.
+    fn maker(&self, slot: &Slot) -> Option<String> {
+        let people = self.ground.privacy.in_messages();
+        let is_told = slot.event == Some(Event::KeyOfRemovedUser) && people != People::Hidden;
+        let key = is_told.then_some(&*slot.subject.id)?;
+        let maker = lifecycle::removed_maker(key, self.ground)?;
+        let name = self.ground.directory.person_name(maker.as_str(), people);
+        Some(name.to_owned())
     }
 
     /// Both sides of a gap, and the models that may explain it.

@@ -553,6 +553,7 @@ impl<T> Listed<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::census::Census;
     use crate::domain::directory::Directory;
     use crate::domain::figures::Figures;
     use crate::domain::period::Zone;
@@ -710,6 +711,7 @@ mod tests {
             ground: Ground {
                 organization: &"acme".into(),
                 directory: &Directory::default(),
+                census: &Census::UNKNOWN,
                 teams: &[],
                 figures: &figures,
                 privacy: Privacy::default(),

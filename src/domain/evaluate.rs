@@ -151,6 +151,7 @@ impl Step<'_> {
             rule: self.rule.name.clone(),
             subject: self.measurement.subject.clone(),
             period: self.measurement.label.clone(),
+            event: self.measurement.event,
         };
         let alert = Alert {
             identity: Identity {

@@ -166,7 +166,7 @@ fn advice_lines(advice: &[Advice]) -> Vec<String> {
 }
 
 fn subject_of_one(fact: &Fact) -> String {
-    let subject = words::subject(fact);
+    let subject = words::topic(fact);
     let rule = words::clean(fact.identity.slot.rule.as_str());
     let place = match fact.identity.slot.subject.kind {
         SubjectKind::Organization => subject,

@@ -31,6 +31,7 @@ pub(crate) fn fact(reason: Reason) -> Fact {
                 rule: "workspace-month".into(),
                 subject: Subject::new(SubjectKind::Workspace, "workspace_01"),
                 period: Some("2026-11".into()),
+                event: None,
             },
             started_at: at("2026-11-24T13:05:00Z"),
         },
@@ -65,6 +66,7 @@ pub(crate) fn fact(reason: Reason) -> Fact {
         ],
         forecast: Some(Usd::from_pico(usd("7100"))),
         reconciled: None,
+        maker: None,
     }
 }
 

@@ -429,7 +429,7 @@ fn labels(fact: &Fact) -> Texts {
         SubjectKind::Team => set("team", &slot.subject.id),
     }
     match (fact.watch, &slot.period) {
-        (Watch::DataAge, _) => {}
+        (Watch::DataAge | Watch::Lifecycle, _) => {}
         (
             Watch::Spend
             | Watch::BurnRate
@@ -450,6 +450,9 @@ fn labels(fact: &Fact) -> Texts {
         ) => {
             set("period", &words::rolling_word(fact));
         }
+    }
+    if let Some(event) = slot.event {
+        set("event", event.as_str());
     }
     set("severity", fact.line.severity.as_str());
     labels.retain(|_, value| !value.is_empty());
@@ -486,15 +489,22 @@ pub fn annotations(fact: &Fact, links: &Links) -> Texts {
 /// The exact figures, as decimal strings.
 pub fn figures(fact: &Fact) -> Value {
     let mut figures = Map::new();
-    let names = names(fact.watch);
-    figures.insert(names.value.to_owned(), exact(fact.watch, fact.value));
-    figures.insert(
-        names.limit.to_owned(),
-        exact_or_null(fact.watch, fact.limit),
-    );
-    let overage = fact
-        .limit
-        .and_then(|limit| overage_percent(limit, fact.value));
+    let limit = fact.limit.filter(|_| fact.event().is_none());
+    let overage = limit.and_then(|limit| overage_percent(limit, fact.value));
+    match fact.event() {
+        Some((event, moment)) => {
+            let moment = moment.map(|at| at.to_string());
+            figures.insert("event".to_owned(), event.as_str().into());
+            figures.insert("moment".to_owned(), moment.into());
+            figures.insert("made_by".to_owned(), fact.maker.clone().into());
+        }
+        None => {
+            let names = names(fact.watch);
+            let limit = exact_or_null(fact.watch, limit);
+            figures.insert(names.value.to_owned(), exact(fact.watch, fact.value));
+            figures.insert(names.limit.to_owned(), limit);
+        }
+    }
     let rest = json!({
         "watch": fact.watch.as_str(),
         "is_lower_bound": fact.is_lower_bound,
@@ -566,6 +576,7 @@ fn names(watch: Watch) -> Names {
             "before_seconds",
             "growth_seconds",
         ),
+        Watch::Lifecycle => name("value", "limit", "before", "growth"),
     }
 }
 
@@ -575,7 +586,7 @@ fn exact(watch: Watch, quantity: Quantity) -> Value {
             Usd::from_pico(quantity).to_string()
         }
         Watch::Reconciliation(Gap::Percent) => percent_digits(quantity),
-        Watch::Tokens | Watch::Requests | Watch::DataAge => quantity.to_string(),
+        Watch::Tokens | Watch::Requests | Watch::DataAge | Watch::Lifecycle => quantity.to_string(),
     })
 }
 
@@ -591,7 +602,8 @@ fn contributor(watch: Watch, part: &Contributor) -> Value {
         | Watch::Tokens
         | Watch::Requests
         | Watch::DataAge
-        | Watch::Reconciliation(_) => watch,
+        | Watch::Reconciliation(_)
+        | Watch::Lifecycle => watch,
     };
     let names = names(watch);
     let growth = part.before.map(|before| part.value - before);

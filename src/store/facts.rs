@@ -134,6 +134,8 @@ pub(super) struct FactShape {
     forecast: Option<AsText<Usd>>,
     #[serde(default)]
     reconciled: Option<ReconciledShape>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    maker: Option<String>,
 }
 
 impl From<&Fact> for FactShape {
@@ -161,6 +163,7 @@ impl From<&Fact> for FactShape {
             top: fact.top.iter().map(Into::into).collect(),
             forecast: fact.forecast.map(AsText),
             reconciled: fact.reconciled.as_ref().map(Into::into),
+            maker: fact.maker.clone(),
         }
     }
 }
@@ -190,6 +193,7 @@ impl From<FactShape> for Fact {
             top: shape.top.into_iter().map(Into::into).collect(),
             forecast: shape.forecast.map(|forecast| forecast.0),
             reconciled: shape.reconciled.map(Into::into),
+            maker: shape.maker,
         }
     }
 }

@@ -132,6 +132,7 @@ pub(super) fn identity(workspace: &str) -> Identity {
             rule: "rule".into(),
             subject: Subject::new(SubjectKind::Workspace, workspace),
             period: Some("2024-10".into()),
+            event: None,
         },
         started_at: at(0),
     }
@@ -199,6 +200,7 @@ pub(super) fn fact(workspace: &str, sequence: u64, reason: Reason) -> Fact {
         top: Vec::new(),
         forecast: None,
         reconciled: None,
+        maker: None,
     }
 }
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::alert::{Alert, Crossing, EndedBy, Identity, Line, Observed, Slot, State, Told};
+use crate::domain::event::Event;
 use crate::domain::ids::NotifierName;
 use crate::domain::notification::Reason;
 use crate::domain::rule::{Quantity, Severity, Watch};
@@ -76,6 +77,8 @@ pub(super) struct IdentityShape {
     subject_id: String,
     period: Option<String>,
     started_at: AsText<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<AsText<Event>>,
 }
 
 impl From<&Identity> for IdentityShape {
@@ -88,6 +91,7 @@ impl From<&Identity> for IdentityShape {
             subject_id: slot.subject.id.to_string(),
             period: slot.period.as_deref().map(str::to_owned),
             started_at: AsText(identity.started_at),
+            event: slot.event.map(AsText),
         }
     }
 }
@@ -100,6 +104,7 @@ impl From<IdentityShape> for Identity {
                 rule: shape.rule.as_str().into(),
                 subject: Subject::new(shape.subject_kind.0, shape.subject_id),
                 period: shape.period.map(Into::into),
+                event: shape.event.map(|event| event.0),
             },
             started_at: shape.started_at.0,
         }

@@ -320,6 +320,7 @@ pub fn rule(name: &str, for_each: SubjectKind, limit: i64) -> Rule {
         windows: Windows::default(),
         inactive: Vec::new(),
         tells_by_default: false,
+        events: Vec::new(),
         thresholds: vec![
             threshold(80, Severity::Warning),
             threshold(100, Severity::Critical),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::{Now, Observed};
+use crate::domain::census::Census;
 use crate::domain::change::Delta;
 use crate::domain::coverage::Coverage;
 use crate::domain::decision::{Alerts, Decision, decide};
@@ -53,6 +54,7 @@ pub(super) fn rule(for_each: SubjectKind, limit: i64) -> Rule {
         windows: Windows::default(),
         inactive: Vec::new(),
         tells_by_default: false,
+        events: Vec::new(),
         thresholds: vec![
             threshold(80, Severity::Warning),
             threshold(100, Severity::Critical),
@@ -233,6 +235,7 @@ impl Scene {
         Ground {
             organization: &self.organization,
             directory: &self.directory,
+            census: &Census::UNKNOWN,
             teams: &self.teams,
             figures: &self.figures,
             privacy: Privacy::default(),
