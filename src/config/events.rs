@@ -110,7 +110,7 @@ pub fn check_match(section: &Section<'_>, events: &[EventRule]) {
             .collect();
         if section.has(narrowed) && !untold.is_empty() {
             let message = format!(
-                "keeps {} from being told: what it is about has none",
+                "leaves out {}: there it has nothing to match",
                 untold.join(", ")
             );
             section.warn(narrowed, message);

@@ -388,6 +388,8 @@ impl Round<'_> {
 }
 
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod scene;
 #[cfg(test)]
 mod tests;

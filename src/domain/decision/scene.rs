@@ -84,6 +84,7 @@ pub(super) fn words(decision: &Decision) -> Vec<String> {
 pub(super) struct Scene {
     pub policy: Policy,
     pub directory: Directory,
+    pub census: Census,
     pub figures: Figures,
     pub alerts: Alerts,
     pub quiet: Quiet,
@@ -120,6 +121,7 @@ impl Scene {
                 organization: Some(OrganizationInfo::default()),
                 ..Directory::default().with_list(vec![workspace("a"), workspace("b")], start)
             },
+            census: Census::default(),
             figures: Figures::new(&keys, SETTLE, start),
             alerts: Alerts {
                 by_slot: HashMap::new(),
@@ -235,7 +237,7 @@ impl Scene {
         Ground {
             organization: &self.organization,
             directory: &self.directory,
-            census: &Census::UNKNOWN,
+            census: &self.census,
             teams: &self.teams,
             figures: &self.figures,
             privacy: Privacy::default(),
