@@ -299,6 +299,8 @@ fn rule_group(group: &RuleFacts<'_>, has_totals: bool) -> Group {
 fn line(fact: &Fact) -> String {
     let since = match fact.reason {
         Reason::Resolved => String::new(),
+        // An event has a moment of its own.
+        _ if fact.event().is_some() => String::new(),
         Reason::First
         | Reason::Escalated
         | Reason::Lowered

@@ -70,13 +70,20 @@ pub fn subject(fact: &Fact) -> String {
 /// What an alert is about: [`subject`], and of a rule on events what happened to it: `idle API key "ci" (apikey_01)`.
 pub fn topic(fact: &Fact) -> String {
     let subject = subject(fact);
-    match fact.event() {
+    match fact.identity.slot.event {
+        Some(event) => with_event(event, &subject),
         None => subject,
-        Some((Event::WorkspaceCreated | Event::KeyCreated, _)) => format!("new {subject}"),
-        Some((Event::KeyIdle | Event::UserIdle, _)) => format!("idle {subject}"),
-        Some((Event::KeyOfRemovedUser, _)) => format!("orphaned {subject}"),
-        Some((Event::KeyExpiring, _)) => format!("expiring {subject}"),
-        Some((Event::LimitRemoved, _)) => format!("removed limit of {subject}"),
+    }
+}
+
+/// `idle API key ci`: a subject and what happened to it.
+pub fn with_event(event: Event, subject: &str) -> String {
+    match event {
+        Event::WorkspaceCreated | Event::KeyCreated => format!("new {subject}"),
+        Event::KeyIdle | Event::UserIdle => format!("idle {subject}"),
+        Event::KeyOfRemovedUser => format!("orphaned {subject}"),
+        Event::KeyExpiring => format!("expiring {subject}"),
+        Event::LimitRemoved => format!("removed limit of {subject}"),
     }
 }
 
