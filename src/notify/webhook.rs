@@ -11,7 +11,10 @@ use reqwest::Client;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use crate::domain::digest::{Breakdown, Digest, LimitUse, Line, Missing, OpenAlert};
+use crate::domain::digest::{
+    Breakdown, Digest, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert,
+};
+use crate::domain::event::Event;
 use crate::domain::ids::ModelName;
 use crate::domain::money::{Usd, overage_percent, percent_digits};
 use crate::domain::notification::{Contributor, Fact, Reason};
@@ -294,6 +297,8 @@ fn digest_figures(digest: &Digest) -> Value {
         "n_more_limits": digest.limits.n_more,
         "open_alerts": digest.alerts.first.iter().map(open_figures).collect::<Vec<_>>(),
         "n_more_open_alerts": digest.alerts.n_more,
+        "idle_keys": digest.idle_keys.as_ref().map(idle_figures),
+        "n_more_idle_keys": digest.idle_keys.as_ref().map(|keys| keys.n_more),
         "gaps": digest.gaps.iter().map(gap_figures).collect::<Vec<_>>(),
     })
 }
@@ -337,8 +342,21 @@ fn open_figures(alert: &OpenAlert) -> Value {
         "name": alert.name,
         "severity": alert.severity.as_str(),
         "threshold": alert.threshold,
+        "event": alert.event.map(Event::as_str),
         "firing_since": alert.since.map(|at| at.to_string()),
     })
+}
+
+fn idle_figures(keys: &Listed<IdleKey>) -> Value {
+    let key = |key: &IdleKey| {
+        json!({
+            "api_key_id": key.id.as_str(),
+            "api_key": key.name,
+            "workspace": key.workspace,
+            "idle_since": key.since.to_string(),
+        })
+    };
+    keys.first.iter().map(key).collect()
 }
 
 fn gap_figures(gap: &Missing) -> Value {

@@ -201,6 +201,7 @@ impl From<FactShape> for Fact {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::Event;
     use crate::domain::ids::{ModelName, WorkspaceId};
     use crate::store::samples::{at, fact};
     use proptest::prelude::*;
@@ -251,6 +252,8 @@ mod tests {
             told.top = top;
             told.forecast = quantities.1.map(Usd::from_pico);
             told.watch = watch;
+            told.identity.slot.event = flags[0].then_some(Event::KeyOfRemovedUser);
+            told.maker = flags[1].then(|| told.zone_name.clone());
             told.reconciled = told.forecast.map(|billed| Reconciled {
                 billed,
                 estimated: Usd::from_pico(quantities.2),
@@ -267,6 +270,7 @@ mod tests {
         let text = facts_to_json(std::slice::from_ref(&told));
         let older = text.replace(",\"reconciled\":null", "");
         assert!(older.len() < text.len(), "{text}");
+        assert!(!text.contains("event") && !text.contains("maker"), "{text}");
         assert_eq!(facts_from_json(&older).unwrap(), [told]);
     }
 

@@ -285,10 +285,12 @@ pub(super) fn digest(name: &str) -> Digest {
                 name: "a".to_owned(),
                 severity: Severity::Warning,
                 threshold: "50%".to_owned(),
+                event: None,
                 since: Some(at(3)),
             }],
             n_more: 0,
         },
+        idle_keys: None,
         gaps: Vec::new(),
     }
 }

@@ -421,6 +421,7 @@ mod tests {
             shown.firing_since = flags[2].then(|| at(3));
             // Without a period the start is part of the identity, to the last digit.
             shown.identity.slot.period = None;
+            shown.identity.slot.event = flags[0].then_some(Event::KeyIdle);
             shown.identity.started_at = Timestamp::new(at(0).as_second(), nanosecond).unwrap();
             let back = alert_from_json(&alert_to_json(&shown)).unwrap();
             prop_assert_eq!(back.identity.fingerprint(), shown.identity.fingerprint());
@@ -434,6 +435,22 @@ mod tests {
         let text = alert_to_json(&plain);
         assert!(!text.contains("rising"), "{text}");
         assert_eq!(alert_from_json(&text).unwrap(), plain);
+    }
+
+    #[test]
+    fn an_alert_of_before_there_were_events_is_read() {
+        let older = r#"{"identity":{"organization":"acme","rule":"rule","subject_kind":"workspace","subject_id":"w",
+            "period":"2024-10","started_at":"2024-10-01T00:00:00Z"},"watch":"spend",
+            "span":{"start":"2024-10-01T00:00:00Z","end":"2024-11-01T00:00:00Z"},
+            "state":{"phase":"firing","line":{"quantity":"80","severity":"warning","text":"80%"},"clearing_since":null},
+            "sequence":1,"firing_since":"2024-10-01T00:01:00Z","is_late":false,"is_silenced":false,"value":"81","limit":"100",
+            "told":{}}"#;
+        let read = alert_from_json(older).unwrap();
+        assert_eq!(read.identity.slot.event, None);
+        assert_eq!(read.identity.fingerprint(), "5007af9f7c0e237c");
+        let again = alert_to_json(&read);
+        assert!(!again.contains("event"), "{again}");
+        assert_eq!(alert_from_json(&again).unwrap(), read);
     }
 
     #[test]
