@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::census::{CountedKey, CountedPerson};
+use crate::domain::census::{Census, CountedKey, CountedPerson};
 use crate::domain::decision::Decision;
 use crate::domain::decision::scene::{Scene, at, rule};
 use crate::domain::directory::{Doubt, OrganizationInfo, Person, Presence};
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Lists};
 use crate::domain::ids::WorkspaceId;
 use crate::domain::matcher::Glob;
 use crate::domain::notification::Fact;
-use crate::domain::rule::{EventRule, Rule, Severity, Threshold, Watch};
+use crate::domain::privacy::People;
+use crate::domain::rule::{EventRule, Rule, Severity, Threshold, Watch, lists_needed};
+use crate::domain::silence::{LabelMatcher, Silence};
+use crate::domain::span::Span;
 use crate::domain::subject::SubjectKind;
 
 const NOON: &str = "2026-11-24T12:00:00Z";
@@ -132,10 +135,97 @@ fn a_key_is_idle_from_its_age_on_until_it_is_used() {
     );
     assert_eq!(told(&scene.decide_after(DAY)), NOTHING);
     with_key(&mut scene, |key| key.idle_since = Some(at(NOON)));
-    assert_eq!(
-        told(&scene.decide_after(5)),
-        ["ci key_idle resolved cleared"]
-    );
+    let decision = scene.decide_after(5);
+    assert_eq!(told(&decision), ["ci key_idle resolved cleared"]);
+    let over = facts(&decision).next().unwrap();
+    let (_, moment) = over.event().unwrap();
+    assert_eq!(moment, Some(before(days(90) - 300)), "as it was told");
+}
+
+#[test]
+fn a_key_that_expires_later_than_was_told_is_repeated_with_its_new_time() {
+    let mut scene = scene(&[Event::KeyExpiring]);
+    scene.policy.rules[0].repeat_interval = Some(SignedDuration::from_hours(1));
+    with_key(&mut scene, |key| key.expires_at = Some(before(-days(7))));
+    assert_eq!(told(&scene.decide_after(5)), ["ci key_expiring first"]);
+    let later = Some(before(-days(8)));
+    with_key(&mut scene, |key| key.expires_at = later);
+    let decision = scene.decide_after(60);
+    assert_eq!(told(&decision), ["ci key_expiring repeated"]);
+    let (_, moment) = facts(&decision).next().unwrap().event().unwrap();
+    assert_eq!(moment, later);
+}
+
+#[test]
+fn a_silence_may_mean_one_event() {
+    let mut scene = scene(&[Event::KeyIdle, Event::KeyExpiring]);
+    with_key(&mut scene, |key| {
+        key.idle_since = Some(before(days(93)));
+        key.expires_at = Some(before(-days(3)));
+    });
+    let start = scene.now.at;
+    scene.quiet.silences.push(Silence {
+        id: "one".to_owned(),
+        span: Span {
+            start,
+            end: start + SignedDuration::from_hours(1),
+        },
+        matchers: vec![LabelMatcher::parse("event=key_idle").unwrap()],
+        author: "ada".to_owned(),
+        comment: String::new(),
+    });
+    assert_eq!(told(&scene.decide_after(5)), ["ci key_expiring first"]);
+}
+
+#[test]
+fn a_restart_and_a_reload_decide_nothing() {
+    let mut scene = scene(&[Event::KeyIdle, Event::KeyCreated]);
+    with_key(&mut scene, |key| {
+        key.idle_since = Some(before(days(93)));
+        key.created_at = Some(before(days(93)));
+    });
+    assert_eq!(told(&scene.decide_after(5)), ["ci key_idle first"]);
+    let listed = scene.census.clone();
+    scene.census = Census::UNKNOWN;
+    assert_eq!(scene.decide_after(5).alerts, []);
+    scene.census = listed;
+    assert_eq!(scene.decide_after(5).alerts, []);
+    // Another limit of another rule is none of its business; its own age is.
+    scene.policy.rules[0].events[0].time = SignedDuration::from_hours(24 * 100);
+    let decision = scene.decide_after(5);
+    assert_eq!(told(&decision), ["ci key_idle resolved cleared"]);
+}
+
+#[test]
+fn rules_say_which_lists_they_need() {
+    let lists = |events: &[Event]| {
+        let Lists { keys, people } = lists_needed(&[rule_on(events)]);
+        (keys, people)
+    };
+    assert_eq!(lists(&[]), (false, false));
+    let of_others = [Event::WorkspaceCreated, Event::LimitRemoved];
+    assert_eq!(lists(&of_others), (false, false));
+    assert_eq!(lists(&[Event::KeyExpiring]), (true, false));
+    assert_eq!(lists(&[Event::UserIdle]), (false, true));
+    assert_eq!(lists(&[Event::KeyOfRemovedUser]), (true, true));
+    assert_eq!(lists(&[Event::KeyIdle, Event::UserIdle]), (true, true));
+}
+
+#[test]
+fn nobody_is_told_to_be_idle_where_people_are_hidden() {
+    let mut scene = scene(&[Event::UserIdle, Event::KeyOfRemovedUser]);
+    scene.privacy.people = Some(People::Hidden);
+    with_ada(&mut scene, |ada| {
+        ada.idle_since = Some(before(days(91)));
+        ada.presence = Presence::Gone;
+    });
+    let mut bob = person();
+    bob.idle_since = Some(before(days(91)));
+    let people = scene.census.people.as_mut().unwrap();
+    people.insert("user_bob".into(), bob);
+    let decision = scene.decide_after(5);
+    assert_eq!(told(&decision), ["ci key_of_removed_user first"]);
+    assert_eq!(facts(&decision).next().unwrap().maker, None);
 }
 
 #[test]

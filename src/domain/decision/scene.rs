@@ -85,6 +85,7 @@ pub(super) struct Scene {
     pub policy: Policy,
     pub directory: Directory,
     pub census: Census,
+    pub privacy: Privacy,
     pub figures: Figures,
     pub alerts: Alerts,
     pub quiet: Quiet,
@@ -122,6 +123,7 @@ impl Scene {
                 ..Directory::default().with_list(vec![workspace("a"), workspace("b")], start)
             },
             census: Census::default(),
+            privacy: Privacy::default(),
             figures: Figures::new(&keys, SETTLE, start),
             alerts: Alerts {
                 by_slot: HashMap::new(),
@@ -240,7 +242,7 @@ impl Scene {
             census: &self.census,
             teams: &self.teams,
             figures: &self.figures,
-            privacy: Privacy::default(),
+            privacy: self.privacy,
         }
     }
 
