@@ -175,10 +175,12 @@ pub fn ending(fact: &Fact) -> String {
 fn event_over(event: Event) -> &'static str {
     match event {
         Event::WorkspaceCreated | Event::KeyCreated => "it was not made lately, after all",
-        Event::KeyIdle => "the key was used again, or opens nothing any more",
-        Event::UserIdle => "they are active again",
+        Event::KeyIdle => {
+            "the key was used again, opens nothing any more, or may be idle for longer"
+        }
+        Event::UserIdle => "they are active again, or may be idle for longer",
         Event::KeyOfRemovedUser => "the key opens nothing any more, or who made it is back",
-        Event::KeyExpiring => "the key expires later, or opens nothing any more",
+        Event::KeyExpiring => "the key expires later than is told, or opens nothing any more",
         Event::LimitRemoved => "there is a limit again",
     }
 }

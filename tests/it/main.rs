@@ -33,6 +33,7 @@ mod config;
 mod cycle;
 mod delivery;
 mod digests;
+mod events;
 mod failures;
 mod heartbeat;
 mod histories;

@@ -63,10 +63,10 @@ fn what_is_over_says_why() {
     insta::assert_snapshot!(lines.join("\n"), @r#"
     Resolved: new workspace Search: It was not made lately, after all
     Resolved: new API key "ci" (apikey_01): It was not made lately, after all
-    Resolved: idle API key "ci" (apikey_01): The key was used again, or opens nothing any more
+    Resolved: idle API key "ci" (apikey_01): The key was used again, opens nothing any more, or may be idle for longer
     Resolved: orphaned API key "ci" (apikey_01): The key opens nothing any more, or who made it is back
-    Resolved: expiring API key "ci" (apikey_01): The key expires later, or opens nothing any more
-    Resolved: idle user ada@example.com: They are active again
+    Resolved: expiring API key "ci" (apikey_01): The key expires later than is told, or opens nothing any more
+    Resolved: idle user ada@example.com: They are active again, or may be idle for longer
     Resolved: removed limit of workspace Search: There is a limit again
     Resolved: expiring API key "ci" (apikey_01): The key has expired
     Resolved: expiring API key "ci" (apikey_01): The API key exists no more
