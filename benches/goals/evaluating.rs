@@ -1,7 +1,8 @@
 //! Ten rules on ten thousand workspaces: measured, compared, decided.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use indexmap::IndexMap;
 use jiff::Timestamp;
 
 use spendwatch::domain::alert::{Now, Observed};
@@ -46,7 +47,7 @@ pub fn run(report: &mut Report, _: Extent) {
     };
     let names = policy.rules.iter().map(|rule| (rule.name.clone(), at));
     let quiet = Alerts {
-        by_slot: HashMap::new(),
+        by_slot: IndexMap::new(),
         rules_began: names.collect(),
         store_began: at,
     };
@@ -116,7 +117,7 @@ fn deciding(report: &mut Report, at: Timestamp) {
     };
     let names = low.rules.iter().map(|rule| (rule.name.clone(), at));
     let mut firing = Alerts {
-        by_slot: HashMap::new(),
+        by_slot: IndexMap::new(),
         rules_began: names.collect(),
         store_began: at,
     };

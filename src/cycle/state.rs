@@ -231,8 +231,9 @@ impl Watcher {
             .load_organization(&settings.organization, now, since)
             .await?;
         let at = loaded.engine.last_at.map_or(now, |last| last.max(now));
-        let by_slot: HashMap<_, _> = loaded
-            .alerts
+        let mut loaded_alerts = loaded.alerts;
+        loaded_alerts.sort_by(|one, other| one.identity.slot.cmp(&other.identity.slot));
+        let by_slot = loaded_alerts
             .into_iter()
             .filter(|alert| {
                 alert.identity.slot.period.is_some() || !matches!(alert.state, State::Ended { .. })

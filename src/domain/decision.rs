@@ -1,12 +1,13 @@
 //! The one entrance: rules, figures, alerts, silences and the moment give a decision. It is pure and can be replayed: it
 //! draws no ids, asks for no time and does nothing.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
+use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::{Alert, EndedBy, Now, Slot, State};
-use crate::domain::evaluate;
+use crate::domain::evaluate::{self, Evaluator};
 use crate::domain::event::Event;
 use crate::domain::ground::{Ground, Survey};
 use crate::domain::ids::{ModelName, NotifierName, RuleName};
@@ -21,7 +22,7 @@ use crate::domain::scope::{Scope, scope};
 use crate::domain::silence::{Labels, Quiet};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::teams;
-use crate::domain::tell::{self, Hush, Word};
+use crate::domain::tell::{self, Hush, Listeners, Word};
 
 /// A rule of a new store waits so long at most until everything was read once.
 pub const FIRST_READING: SignedDuration = SignedDuration::from_hours(1);
@@ -29,8 +30,9 @@ pub const FIRST_READING: SignedDuration = SignedDuration::from_hours(1);
 /// What was decided before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alerts {
-    /// Open ones, and those of the calendar that ended in a period that is still looked at.
-    pub by_slot: HashMap<Slot, Alert>,
+    /// Open ones, and those of the calendar that ended in a period that is still looked at. In the order in which they came,
+    /// which is mostly that in which they are measured, so that each is found beside the one before it.
+    pub by_slot: IndexMap<Slot, Alert>,
     /// When each rule was evaluated first.
     pub rules_began: BTreeMap<RuleName, Timestamp>,
     /// When the store was made.
@@ -38,6 +40,14 @@ pub struct Alerts {
 }
 
 impl Alerts {
+    /// The place of a slot's alert, which is looked for at `next` first.
+    fn place_of(&self, slot: &Slot, next: usize) -> Option<usize> {
+        match self.by_slot.get_index(next) {
+            Some((there, _)) if there == slot => Some(next),
+            Some(_) | None => self.by_slot.get_index_of(slot),
+        }
+    }
+
     /// Takes over what was decided at a moment. An alert that ended and is of no calendar period is forgotten: the next in
     /// its place is another one.
     pub fn take_over(&mut self, decision: &Decision, at: Timestamp) {
@@ -48,7 +58,7 @@ impl Alerts {
             let slot = &alert.identity.slot;
             let is_forgotten = matches!(alert.state, State::Ended { .. }) && slot.period.is_none();
             if is_forgotten {
-                self.by_slot.remove(slot);
+                self.by_slot.swap_remove(slot);
             } else {
                 self.by_slot.insert(slot.clone(), alert.clone());
             }
@@ -84,7 +94,7 @@ pub fn decide(
         survey: Survey::new(*ground, now.at),
         quiet,
         now,
-        reached: HashSet::new(),
+        known: vec![Known::Unmeasured; alerts.by_slot.len()],
         changed: BTreeMap::new(),
         facts: BTreeMap::new(),
         decision: Decision::default(),
@@ -100,7 +110,7 @@ pub fn decide(
         facts,
         ..
     } = round;
-    decision.alerts = changed.into_values().collect();
+    decision.alerts = changed.into_values().map(|changed| changed.alert).collect();
     decision.drafts = facts
         .into_iter()
         .map(|(notifier, facts)| draft(notifier, facts))
@@ -119,11 +129,30 @@ struct Round<'a> {
     survey: Survey<'a>,
     quiet: &'a Quiet,
     now: Now,
-    /// Slots with an alert that a measurement reached.
-    reached: HashSet<Slot>,
-    changed: BTreeMap<Slot, Alert>,
+    /// What is known in this round of each alert, by its place.
+    known: Vec<Known>,
+    changed: BTreeMap<Slot, Changed>,
     facts: BTreeMap<NotifierName, Vec<Fact>>,
     decision: Decision,
+}
+
+/// What a round knows of an alert that was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// No measurement has reached it.
+    Unmeasured,
+    /// It is as it was, by the measurement at this place.
+    Measured(usize),
+    /// It is another one now.
+    Changed,
+    /// It is as it was, and everyone knows it.
+    Heard,
+}
+
+/// An alert as it is now, and where its measurement is.
+struct Changed {
+    alert: Alert,
+    measured: Option<usize>,
 }
 
 impl Round<'_> {
@@ -141,43 +170,61 @@ impl Round<'_> {
         };
         let awaited = self.awaited(rule, alerts);
         let measurements = measure::measure(index, rule, &self.survey, &awaited, began);
-        let has_alerts = !alerts.by_slot.is_empty();
+        self.step(rule, alerts, &measurements);
+        self.decision.measurements.extend(measurements);
+    }
+
+    fn step(&mut self, rule: &Rule, alerts: &Alerts, measurements: &[Measurement]) {
+        let first = self.decision.measurements.len();
+        let mut evaluator = Evaluator::new(self.ground.organization, rule, self.now);
+        let listeners = self.listeners(rule);
+        let mut next = 0;
         let mut slot = Slot {
             rule: rule.name.clone(),
             subject: Subject::new(SubjectKind::Organization, ""),
             period: None,
             event: None,
         };
-        for measurement in &measurements {
+        for (offset, measurement) in measurements.iter().enumerate() {
             slot.subject.clone_from(&measurement.subject);
             slot.period.clone_from(&measurement.label);
             slot.event = measurement.event;
-            let before = if has_alerts {
-                alerts.by_slot.get(&slot)
-            } else {
-                None
-            };
-            if before.is_some() {
-                self.reached.insert(slot.clone());
+            let place = alerts.place_of(&slot, next);
+            let before = place.map(|place| &alerts.by_slot[place]);
+            let after = evaluator.step(measurement, before);
+            if let (Some(place), Some(alert)) = (place, before) {
+                next = place + 1;
+                let is_heard = || {
+                    listeners
+                        .as_ref()
+                        .is_some_and(|listeners| listeners.have_heard(alert))
+                };
+                self.known[place] = match &after {
+                    Some(_) => Known::Changed,
+                    None if is_heard() => Known::Heard,
+                    None => Known::Measured(first + offset),
+                };
             }
-            let after = evaluate::step(
-                self.ground.organization,
-                rule,
-                measurement,
-                before,
-                self.now,
-            );
-            if let Some(after) = after {
-                self.changed.insert(slot.clone(), after);
+            if let Some(alert) = after {
+                let measured = Some(first + offset);
+                self.changed
+                    .insert(slot.clone(), Changed { alert, measured });
             }
         }
-        self.decision.measurements.extend(measurements);
+    }
+
+    /// Who hears of all of a rule's alerts in the same manner; `None` where that differs by alert or moment.
+    fn listeners<'b>(&self, rule: &'b Rule) -> Option<Listeners<'b>> {
+        let is_alike = self.quiet.silences.is_empty()
+            && self.ground.teams.iter().all(|team| team.notify.is_empty())
+            && !rule.is_inactive(self.now.at)
+            && rule.repeat_interval.is_none();
+        is_alike.then(|| Listeners::of(rule, self.policy))
     }
 
     /// Where a rule looks at models, keys, people, teams or events: those with an open alert that it still looks at.
     fn awaited<'b>(&self, rule: &Rule, alerts: &'b Alerts) -> Vec<&'b Slot> {
-        let is_of_events = rule.watch == Watch::Lifecycle;
-        let can_vanish = is_of_events
+        let can_vanish = rule.watch == Watch::Lifecycle
             || match rule.for_each {
                 SubjectKind::Model
                 | SubjectKind::ApiKey
@@ -185,21 +232,25 @@ impl Round<'_> {
                 | SubjectKind::Team => true,
                 SubjectKind::Organization | SubjectKind::Workspace => false,
             };
+        if !can_vanish {
+            return Vec::new();
+        }
         let is_awaited = |(slot, alert): &(&Slot, &Alert)| {
             slot.rule == rule.name
                 && !matches!(alert.state, State::Ended { .. })
                 && scope(rule, slot, self.ground) == Scope::Inside
         };
-        let open = alerts.by_slot.iter().filter(|_| can_vanish);
-        let mut awaited: Vec<&Slot> = open.filter(is_awaited).map(|(slot, _)| slot).collect();
+        let open = alerts.by_slot.iter().filter(is_awaited);
+        let mut awaited: Vec<&Slot> = open.map(|(slot, _)| slot).collect();
         awaited.sort();
         awaited
     }
 
     /// Open alerts that no measurement reached: the rule or subject is gone, or the period is long over.
     fn end_orphans(&mut self, alerts: &Alerts) {
-        for (slot, alert) in &alerts.by_slot {
-            if matches!(alert.state, State::Ended { .. }) || self.reached.contains(slot) {
+        for (place, (slot, alert)) in alerts.by_slot.iter().enumerate() {
+            if self.known[place] != Known::Unmeasured || matches!(alert.state, State::Ended { .. })
+            {
                 continue;
             }
             let rule = self.policy.rules.iter().find(|rule| rule.name == slot.rule);
@@ -210,10 +261,12 @@ impl Round<'_> {
                     .is_long_over(slot, alert)
                     .then_some(EndedBy::PeriodOver),
             };
-            if let Some(after) =
-                by.and_then(|by| evaluate::end(alert, by, Some(alert.value), self.now))
-            {
-                self.changed.insert(slot.clone(), after);
+            let after = by.and_then(|by| evaluate::end(alert, by, Some(alert.value), self.now));
+            if let Some(alert) = after {
+                let measured = None;
+                self.changed
+                    .insert(slot.clone(), Changed { alert, measured });
+                self.known[place] = Known::Changed;
             }
         }
     }
@@ -224,33 +277,42 @@ impl Round<'_> {
     }
 
     fn speak(&mut self, alerts: &Alerts) {
-        let mut spoken: Vec<(Alert, Vec<Word>)> = Vec::new();
-        for (slot, alert) in std::mem::take(&mut self.changed) {
-            let (told, words) = self.tell(&alert);
-            let after = told.unwrap_or(alert);
+        let mut spoken: Vec<(Slot, Vec<Word>)> = Vec::new();
+        for (slot, changed) in std::mem::take(&mut self.changed) {
+            let (told, words) = self.tell(&changed.alert);
+            let alert = told.unwrap_or(changed.alert);
             if !words.is_empty() {
-                spoken.push((after.clone(), words));
+                spoken.push((slot.clone(), words));
             }
-            self.changed.insert(slot, after);
+            self.changed.insert(slot, Changed { alert, ..changed });
         }
-        for (slot, alert) in &alerts.by_slot {
+        for ((slot, alert), known) in alerts.by_slot.iter().zip(&self.known) {
+            let measured = match known {
+                Known::Changed => continue,
+                Known::Heard => {
+                    debug_assert_eq!(self.tell(alert), (None, Vec::new()), "everyone has heard");
+                    continue;
+                }
+                Known::Measured(place) => Some(*place),
+                Known::Unmeasured => None,
+            };
             let may_speak =
                 alert.is_firing() || alert.told.values().any(|told| told.showing.is_some());
-            if !may_speak || self.changed.contains_key(slot) {
+            if !may_speak {
                 continue;
             }
             let (told, words) = self.tell(alert);
-            let Some(after) = told else { continue };
+            let Some(alert) = told else { continue };
             if !words.is_empty() {
-                spoken.push((after.clone(), words));
+                spoken.push((slot.clone(), words));
             }
-            self.changed.insert(slot.clone(), after);
+            self.changed
+                .insert(slot.clone(), Changed { alert, measured });
         }
-        let measured = self.measured(spoken.iter().map(|(alert, _)| &alert.identity.slot));
-        for (alert, words) in &spoken {
-            let place = measured.get(&alert.identity.slot).copied();
+        for (slot, words) in &spoken {
+            let changed = &self.changed[slot];
             for word in words {
-                let fact = self.fact(alert, place, word);
+                let fact = self.fact(&changed.alert, changed.measured, word);
                 self.facts
                     .entry(word.notifier.clone())
                     .or_default()
@@ -295,25 +357,6 @@ impl Round<'_> {
         self.policy.rules.iter().find(|rule| rule.name == slot.rule)
     }
 
-    /// The places of some slots' measurements, by one pass over all.
-    fn measured<'s>(&self, slots: impl Iterator<Item = &'s Slot>) -> HashMap<Slot, usize> {
-        let key = |slot: &'s Slot| {
-            let place = (slot.period.as_deref(), slot.event);
-            (&slot.rule, &slot.subject, place)
-        };
-        let wanted: HashMap<_, &Slot> = slots.map(|slot| (key(slot), slot)).collect();
-        if wanted.is_empty() {
-            return HashMap::new();
-        }
-        let measurements = self.decision.measurements.iter().enumerate();
-        let found = measurements.filter_map(|(place, m)| {
-            let rule = &self.policy.rules[m.rule].name;
-            let slot = wanted.get(&(rule, &m.subject, (m.label.as_deref(), m.event)))?;
-            Some(((*slot).clone(), place))
-        });
-        found.collect()
-    }
-
     fn fact(&self, alert: &Alert, measured: Option<usize>, word: &Word) -> Fact {
         let slot = &alert.identity.slot;
         let rule = self.rule(slot);
@@ -324,7 +367,9 @@ impl Round<'_> {
             State::Firing { .. } | State::Pending { .. } => None,
         };
         // The moment of an event may move while it stands, as that at which a key expires.
-        let of_event = measurement.filter(|m| m.event.is_some() && alert.is_firing());
+        let stands =
+            |m: &&Measurement| m.event.is_some() && m.figure.value().is_some_and(|value| value > 0);
+        let of_event = measurement.filter(stands);
         let current = measurement.and_then(|m| m.figure.value());
         Fact {
             identity: alert.identity.clone(),
@@ -365,7 +410,7 @@ impl Round<'_> {
 
     /// Both sides of a gap, and the models that may explain it.
     fn reconciled(&self, measurement: &Measurement) -> Option<Reconciled> {
-        let (billed, estimated) = measurement.sides?;
+        let (billed, estimated) = **measurement.sides.as_ref()?;
         let figures = self.ground.figures;
         let mut unpriced: Vec<ModelName> = Vec::new();
         for place in 0..figures.parts().len() {

@@ -12,41 +12,72 @@ use crate::domain::measure::Measurement;
 use crate::domain::rule::{Quantity, Rule};
 use crate::domain::span::Span;
 
-/// The alert after one measurement; `None` where nothing of it changes.
-pub fn step(
-    organization: &OrganizationName,
-    rule: &Rule,
-    measurement: &Measurement,
-    before: Option<&Alert>,
+/// Evaluates the measurements of one rule, one after the other. Its lines are drawn once for each limit that follows another.
+pub struct Evaluator<'a> {
+    organization: &'a OrganizationName,
+    rule: &'a Rule,
     now: Now,
-) -> Option<Alert> {
-    let Some(limit) = measurement.limit else {
-        return before.and_then(|alert| end(alert, EndedBy::LimitChanged, None, now));
-    };
-    let (value, is_complete) = match measurement.figure {
-        Figure::Known(value) => (value, true),
-        Figure::AtLeast(value) => (value, false),
-        Figure::Stale(_) | Figure::Unknown => return before.and_then(|alert| pause(alert, now)),
-    };
-    let open = before.filter(|alert| !matches!(alert.state, State::Ended { .. }));
-    if open.is_none() && !is_any_crossed(rule, limit, value) {
-        return None;
+    drawn: Option<(Quantity, Lines)>,
+}
+
+impl<'a> Evaluator<'a> {
+    /// Of a rule at a moment.
+    pub fn new(organization: &'a OrganizationName, rule: &'a Rule, now: Now) -> Evaluator<'a> {
+        Evaluator {
+            organization,
+            rule,
+            now,
+            drawn: None,
+        }
     }
-    let step = Step {
-        organization,
-        rule,
-        measurement,
-        lines: Lines::of(rule, limit),
-        limit,
-        value,
-        is_complete,
-        now,
-    };
-    let standing = step.standing(&open.map(known).unwrap_or_default());
-    match before {
-        Some(alert) if measurement.is_closed => step.of_closed(alert, standing),
-        Some(alert) => step.of_open(alert, standing),
-        None => (!standing.is_empty()).then(|| step.begin(standing)),
+
+    /// The alert after one measurement; `None` where nothing of it changes.
+    pub fn step(&mut self, measurement: &Measurement, before: Option<&Alert>) -> Option<Alert> {
+        let (rule, now) = (self.rule, self.now);
+        let Some(limit) = measurement.limit else {
+            return before.and_then(|alert| end(alert, EndedBy::LimitChanged, None, now));
+        };
+        let (value, is_complete) = match measurement.figure {
+            Figure::Known(value) => (value, true),
+            Figure::AtLeast(value) => (value, false),
+            Figure::Stale(_) | Figure::Unknown => {
+                return before.and_then(|alert| pause(alert, now));
+            }
+        };
+        let open = before.filter(|alert| !matches!(alert.state, State::Ended { .. }));
+        if open.is_none() && !is_any_crossed(rule, limit, value) {
+            return None;
+        }
+        let organization = self.organization;
+        let step = Step {
+            organization,
+            rule,
+            measurement,
+            lines: self.lines(limit),
+            limit,
+            value,
+            is_complete,
+            now,
+        };
+        if let Some(alert) = open.filter(|alert| step.holds(alert)) {
+            let thorough = || step.of_open(alert, step.standing(&known(alert)));
+            debug_assert_eq!(thorough(), None, "what holds does not change");
+            return None;
+        }
+        let standing = step.standing(&open.map(known).unwrap_or_default());
+        match before {
+            Some(alert) if measurement.is_closed => step.of_closed(alert, standing),
+            Some(alert) => step.of_open(alert, standing),
+            None => (!standing.is_empty()).then(|| step.begin(standing)),
+        }
+    }
+
+    fn lines(&mut self, limit: Quantity) -> &Lines {
+        let drawn = self.drawn.take().filter(|(of, _)| *of == limit);
+        let (_, lines) = self
+            .drawn
+            .insert(drawn.unwrap_or_else(|| (limit, Lines::of(self.rule, limit))));
+        lines
     }
 }
 
@@ -84,7 +115,7 @@ struct Step<'a> {
     organization: &'a OrganizationName,
     rule: &'a Rule,
     measurement: &'a Measurement,
-    lines: Lines,
+    lines: &'a Lines,
     limit: Quantity,
     value: Quantity,
     is_complete: bool,
@@ -92,6 +123,23 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// Whether an open alert fires by just the line that is the highest crossed, and nothing else is on its way: what most
+    /// alerts are asked, and nothing is allocated for it.
+    fn holds(&self, alert: &Alert) -> bool {
+        match &alert.state {
+            State::Firing {
+                line,
+                clearing_since: None,
+            } => {
+                !self.measurement.is_closed
+                    && alert.rising.is_empty()
+                    && alert.limit == Some(self.limit)
+                    && self.lines.highest_crossed(self.value) == Some(line)
+            }
+            State::Firing { .. } | State::Pending { .. } | State::Ended { .. } => false,
+        }
+    }
+
     /// The lines that are crossed, or were and have not been cleared; lowest first. Of several that stand since the same
     /// moment only the highest.
     fn standing(&self, known: &[Standing]) -> Vec<Standing> {

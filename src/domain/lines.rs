@@ -40,6 +40,11 @@ impl Lines {
         self.0.iter()
     }
 
+    /// The highest line that a figure crosses.
+    pub fn highest_crossed(&self, value: Quantity) -> Option<&Line> {
+        self.0.iter().rfind(|line| is_crossed(line, value))
+    }
+
     /// Whether a line is one of these: the same threshold at the same quantity.
     pub fn has(&self, line: &Line) -> bool {
         self.0.contains(line)

@@ -50,7 +50,7 @@ pub struct Measurement {
     /// Up to when the figure is known.
     pub as_of: Option<Timestamp>,
     /// Both sides of a gap: what is billed, and what that was estimated at.
-    pub sides: Option<(Usd, Usd)>,
+    pub sides: Option<Box<(Usd, Usd)>>,
 }
 
 /// The frame that a rule's figures come from, the longest of them; `None` where it has no period.
@@ -320,7 +320,9 @@ impl<'a> Look<'a> {
             let subject = Subject::new(SubjectKind::Workspace, id);
             self.measurement(subject, sum, sum.of_one(), Some(part.member))
         };
-        self.counted().map(measured).collect()
+        let mut all = Vec::with_capacity(self.survey.ground.figures.parts().len());
+        all.extend(self.counted().map(measured));
+        all
     }
 
     /// Of models, keys and people: what an unknown part may have used is a lower bound, also where that part's last answer

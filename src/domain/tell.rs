@@ -11,7 +11,7 @@ use crate::domain::lines::Lines;
 use crate::domain::matcher::Team;
 use crate::domain::notification::Reason;
 use crate::domain::policy::{Manners, Policy};
-use crate::domain::rule::Rule;
+use crate::domain::rule::{Rule, Severity};
 use crate::domain::silence::Acknowledgement;
 
 /// One thing to say to one notifier.
@@ -79,6 +79,40 @@ pub fn tell(
         after
     });
     (after, words)
+}
+
+/// Who hears of a rule's alerts, and from which severity on, where that is the same for all of them: nothing is silenced,
+/// nothing repeated, and no team has notifiers of its own.
+pub struct Listeners<'a>(Vec<(&'a NotifierName, Severity)>);
+
+impl<'a> Listeners<'a> {
+    /// Of a rule.
+    pub fn of(rule: &'a Rule, policy: &Policy) -> Listeners<'a> {
+        let configured = rule.notify.iter().filter_map(|name| {
+            let manners = policy.notifiers.get(name)?;
+            Some((name, manners.min_severity))
+        });
+        Listeners(configured.collect())
+    }
+
+    /// Whether each knows that an alert fires, and by which line, and nobody else was told of it: then [`tell`] has nothing to
+    /// say.
+    pub fn have_heard(&self, alert: &Alert) -> bool {
+        let State::Firing { line, .. } = &alert.state else {
+            return false;
+        };
+        let mut n_asked = 0;
+        let is_known = self
+            .0
+            .iter()
+            .filter(|(_, least)| line.severity >= *least)
+            .all(|(name, _)| {
+                n_asked += 1;
+                let told = alert.told.get(*name);
+                told.is_some_and(|told| told.showing.as_ref() == Some(line))
+            });
+        is_known && n_asked == alert.told.len() && !alert.is_silenced
+    }
 }
 
 /// Whom a rule tells of a subject. A team's own notifiers are told beside those that the rule names, and in the place of those

@@ -154,6 +154,12 @@ fn a_key_that_expires_later_than_was_told_is_repeated_with_its_new_time() {
     assert_eq!(told(&decision), ["ci key_expiring repeated"]);
     let (_, moment) = facts(&decision).next().unwrap().event().unwrap();
     assert_eq!(moment, later);
+    // Repeated while nobody knows: with what the alert holds.
+    scene.census = Census::UNKNOWN;
+    let decision = scene.decide_after(60);
+    assert_eq!(told(&decision), ["ci key_expiring repeated"]);
+    let (_, moment) = facts(&decision).next().unwrap().event().unwrap();
+    assert_eq!(moment, Some(before(-days(7))), "as it was when it fired");
 }
 
 #[test]

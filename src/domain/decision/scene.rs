@@ -1,8 +1,9 @@
 //! A made-up organization for the tests of decisions: figures are set by hand, time passes, and what is told is one line of
 //! words each.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::{Now, Observed};
@@ -126,7 +127,7 @@ impl Scene {
             privacy: Privacy::default(),
             figures: Figures::new(&keys, SETTLE, start),
             alerts: Alerts {
-                by_slot: HashMap::new(),
+                by_slot: IndexMap::new(),
                 rules_began: BTreeMap::new(),
                 store_began: start,
             },

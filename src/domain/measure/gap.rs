@@ -45,7 +45,7 @@ impl Look<'_> {
                 sum.add_value(self.gap(gap, billed, estimated));
                 let subject = Subject::new(kind, id);
                 Some(Measurement {
-                    sides: Some((billed, estimated)),
+                    sides: Some(Box::new((billed, estimated))),
                     ..self.measurement(subject, sum, sum.of_parts(), None)
                 })
             };
