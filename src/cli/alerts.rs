@@ -10,6 +10,7 @@ use crate::cli::output::{Cell, Column, Format, Sheet, hidden, json_text, print, 
 use crate::clock::Clock;
 use crate::config::source::Environment;
 use crate::domain::alert::{EndedBy, State};
+use crate::domain::event::Event;
 use crate::domain::ids::{OrganizationName, RuleName};
 use crate::domain::money::{Usd, percent_digits};
 use crate::domain::rule::{Gap, Quantity, Watch};
@@ -114,7 +115,7 @@ impl List {
             globals.remark("No alerts");
         }
         let sheet = Sheet {
-            columns: COLUMNS.to_vec(),
+            columns: columns(&alerts),
             rows: alerts.iter().map(row).collect(),
         };
         Ok(globals.print(&sheet, ExitCode::SUCCESS))
@@ -170,7 +171,7 @@ async fn show(prefix: &str, globals: &Globals, store: &Store) -> Result<ExitCode
     };
     let taken_up = store.acknowledgement(&alert.fingerprint).await?;
     let head = Sheet {
-        columns: COLUMNS.to_vec(),
+        columns: columns(std::slice::from_ref(&alert)),
         rows: vec![row(&alert)],
     };
     let watch = alert.alert.watch;
@@ -224,7 +225,7 @@ fn taken_up_sheet(by: &Acknowledgement) -> Sheet {
     }
 }
 
-const COLUMNS: [Column; 17] = [
+const COLUMNS: [Column; 18] = [
     shown("id", "ID"),
     shown("state", "STATE"),
     shown("severity", "SEVERITY"),
@@ -242,7 +243,18 @@ const COLUMNS: [Column; 17] = [
     hidden("ended_by"),
     hidden("changed_at"),
     hidden("sequence"),
+    hidden("event"),
 ];
+
+/// A table says the event only where there is one.
+fn columns(alerts: &[AlertRow]) -> Vec<Column> {
+    let mut columns = COLUMNS.to_vec();
+    let has_event = |row: &AlertRow| row.alert.identity.slot.event.is_some();
+    if alerts.iter().any(has_event) {
+        columns[17] = shown("event", "EVENT");
+    }
+    columns
+}
 
 fn row(row: &AlertRow) -> Vec<Cell> {
     let alert = &row.alert;
@@ -271,6 +283,7 @@ fn row(row: &AlertRow) -> Vec<Cell> {
         Cell::text_or_empty(ended_by.map(EndedBy::as_str)),
         Cell::Time(row.changed_at),
         Cell::Count(i128::from(alert.sequence)),
+        Cell::text_or_empty(slot.event.map(Event::as_str)),
     ]
 }
 
@@ -325,5 +338,7 @@ pub fn figure(watch: Watch, quantity: Quantity) -> Cell {
         }
         Watch::Reconciliation(Gap::Percent) => Cell::Decimal(percent_digits(quantity)),
         Watch::Tokens | Watch::Requests | Watch::DataAge => Cell::Count(quantity),
+        // An event stands or does not.
+        Watch::Lifecycle => Cell::Empty,
     }
 }

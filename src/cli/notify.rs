@@ -121,6 +121,7 @@ fn fact(organization: OrganizationName, now: Timestamp) -> Fact {
                 rule: "test-message".into(),
                 subject: Subject::new(SubjectKind::Workspace, "test"),
                 period: cut.label.as_deref().map(Into::into),
+                event: None,
             },
             started_at: now,
         },
@@ -150,5 +151,6 @@ fn fact(organization: OrganizationName, now: Timestamp) -> Fact {
         top: Vec::new(),
         forecast: None,
         reconciled: None,
+        maker: None,
     }
 }

@@ -21,6 +21,7 @@ pub mod budgets;
 pub mod prices;
 pub mod terms;
 
+pub mod events;
 pub mod notifiers;
 pub mod organizations;
 pub mod sections;

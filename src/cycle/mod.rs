@@ -159,6 +159,7 @@ impl Watcher {
         Ground {
             organization: &self.settings.organization,
             directory: &self.directory,
+            census: &self.census,
             teams: &self.settings.teams,
             figures: &self.figures,
             privacy: self.settings.privacy,

@@ -12,11 +12,12 @@ use crate::clock::{Chance, Clock};
 use crate::config::digests::Digest;
 use crate::cycle::reading::{Backlog, Reports};
 use crate::domain::alert::State;
-use crate::domain::census::{Census, Needs};
+use crate::domain::census::Census;
 use crate::domain::coverage::{Behind, Coverage, Reading};
 use crate::domain::decision::Alerts;
 use crate::domain::dialect::Dialect;
 use crate::domain::directory::Directory;
+use crate::domain::event::Lists;
 use crate::domain::figures::{Figures, LoadedSum};
 use crate::domain::frame::FrameKey;
 use crate::domain::ids::{ModelName, NotifierName, OrganizationName};
@@ -85,7 +86,7 @@ pub struct Settings {
     /// Rules and manners.
     pub policy: Policy,
     /// Which lists its rules are measured against.
-    pub needs: Needs,
+    pub needs: Lists,
     /// Summaries on a schedule.
     pub digests: Vec<Digest>,
     /// By notifier.

@@ -23,6 +23,14 @@ pub struct Census {
     pub people: Option<BTreeMap<ActorId, CountedPerson>>,
 }
 
+impl Census {
+    /// Nothing was listed yet.
+    pub const UNKNOWN: Census = Census {
+        keys: None,
+        people: None,
+    };
+}
+
 /// An API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CountedKey {
@@ -52,26 +60,6 @@ pub struct CountedPerson {
     pub presence: Presence,
     /// Since then they did nothing; `None` where that is not known.
     pub idle_since: Option<Timestamp>,
-}
-
-/// Which lists are needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Needs {
-    /// Of keys.
-    pub keys: bool,
-    /// Of people.
-    pub people: bool,
-}
-
-impl Needs {
-    /// What either needs.
-    #[must_use]
-    pub fn and(self, other: Needs) -> Needs {
-        Needs {
-            keys: self.keys || other.keys,
-            people: self.people || other.people,
-        }
-    }
 }
 
 /// Who tells when something was used last.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::census::Needs;
+use crate::domain::event::Lists;
 use crate::domain::ids::NotifierName;
-use crate::domain::rule::{Rule, Severity};
+use crate::domain::rule::{Rule, Severity, lists_needed};
 
 /// How a notifier wants to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Which lists its rules are measured against. No rule on events is there yet.
-    pub fn needs(&self) -> Needs {
-        Needs::default()
+    /// Which lists its rules are measured against.
+    pub fn needs(&self) -> Lists {
+        lists_needed(&self.rules)
     }
 }

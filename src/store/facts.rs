@@ -137,6 +137,8 @@ pub(super) struct FactShape {
     forecast: Option<AsText<Usd>>,
     #[serde(default)]
     reconciled: Option<ReconciledShape>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    maker: Option<String>,
 }
 
 impl From<&Fact> for FactShape {
@@ -165,6 +167,7 @@ impl From<&Fact> for FactShape {
             top: fact.top.iter().map(Into::into).collect(),
             forecast: fact.forecast.map(AsText),
             reconciled: fact.reconciled.as_ref().map(Into::into),
+            maker: fact.maker.clone(),
         }
     }
 }
@@ -195,6 +198,7 @@ impl From<FactShape> for Fact {
             top: shape.top.into_iter().map(Into::into).collect(),
             forecast: shape.forecast.map(|forecast| forecast.0),
             reconciled: shape.reconciled.map(Into::into),
+            maker: shape.maker,
         }
     }
 }
@@ -202,6 +206,7 @@ impl From<FactShape> for Fact {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::Event;
     use crate::domain::ids::{ModelName, WorkspaceId};
     use crate::store::samples::{at, fact};
     use proptest::prelude::*;
@@ -252,6 +257,8 @@ mod tests {
             told.top = top;
             told.forecast = quantities.1.map(Usd::from_pico);
             told.watch = watch;
+            told.identity.slot.event = flags[0].then_some(Event::KeyOfRemovedUser);
+            told.maker = flags[1].then(|| told.zone_name.clone());
             told.reconciled = told.forecast.map(|billed| Reconciled {
                 billed,
                 estimated: Usd::from_pico(quantities.2),
@@ -268,6 +275,7 @@ mod tests {
         let text = facts_to_json(std::slice::from_ref(&told));
         let older = text.replace(",\"reconciled\":null", "");
         assert!(older.len() < text.len(), "{text}");
+        assert!(!text.contains("event") && !text.contains("maker"), "{text}");
         assert_eq!(facts_from_json(&older).unwrap(), [told]);
     }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use spendwatch::cycle::state::Watcher;
 use spendwatch::domain::alert::State;
-use spendwatch::domain::census::{CountedKey, Needs};
+use spendwatch::domain::census::CountedKey;
 use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::directory::{Directory, Presence};
+use spendwatch::domain::event::Lists;
 use spendwatch::domain::ids::{DEFAULT_WORKSPACE, WorkspaceId};
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::rule::{Limit, Rule};
@@ -24,7 +25,7 @@ use crate::harness::{Stage, at, rule};
 const MODEL: &str = "claude-sonnet-4-5";
 const NOW: &str = "2026-11-24T13:05:00Z";
 const DEFAULT: &str = "wrkspc_default0";
-const BOTH: Needs = Needs {
+const BOTH: Lists = Lists {
     keys: true,
     people: true,
 };
@@ -68,13 +69,13 @@ fn world() -> World {
     world
 }
 
-async fn guide(needs: Needs) -> Stage {
+async fn guide(needs: Lists) -> Stage {
     let mut stage = Stage::new(world(), NOW).await;
     stage.needs = needs;
     stage
 }
 
-async fn real(dialect: Dialect, needs: Needs) -> Stage {
+async fn real(dialect: Dialect, needs: Lists) -> Stage {
     let mut world = world();
     world.speaks = Speaks::Real(Real::default());
     world.default_workspace = Some(DEFAULT.to_owned());
@@ -109,7 +110,7 @@ fn person(watcher: &Watcher, id: &str) -> (Presence, Option<Timestamp>) {
 
 #[tokio::test]
 async fn what_no_rule_needs_is_not_read_in_the_guide() {
-    let stage = guide(Needs::default()).await;
+    let stage = guide(Lists::default()).await;
     let mut watcher = stage.watcher(&stage.open_store()).await;
     for _ in 0..26 {
         assert_eq!(asked_after(5, &stage, &mut watcher).await, (0, 0));
@@ -122,7 +123,7 @@ async fn what_no_rule_needs_is_not_read_in_the_guide() {
 
 #[tokio::test]
 async fn what_a_rule_needs_is_read_once_an_hour_and_nothing_else() {
-    let keys = Needs {
+    let keys = Lists {
         keys: true,
         people: false,
     };
@@ -140,7 +141,7 @@ async fn what_a_rule_needs_is_read_once_an_hour_and_nothing_else() {
     watcher.reconfigure(stage.settings()).await.unwrap();
     assert_eq!(asked_after(1, &stage, &mut watcher).await, (0, 1));
     assert!(watcher.census.people.is_some());
-    stage.needs = Needs::default();
+    stage.needs = Lists::default();
     watcher.reconfigure(stage.settings()).await.unwrap();
     assert_eq!(
         (&watcher.census.keys, &watcher.census.people),
@@ -322,7 +323,7 @@ fn used(stage: &Stage, key: &str, user: Option<&str>, when: &str) {
 
 #[tokio::test]
 async fn names_alone_are_read_once_an_hour_where_usage_is_told_by_key() {
-    let stage = real(Dialect::Analytics, Needs::default()).await;
+    let stage = real(Dialect::Analytics, Lists::default()).await;
     let mut watcher = stage.watcher(&stage.open_store()).await;
     assert_eq!(asked_after(5, &stage, &mut watcher).await, (1, 1));
     assert_eq!(asked_after(5, &stage, &mut watcher).await, (0, 0));
@@ -436,7 +437,7 @@ type Removed = BTreeMap<Option<WorkspaceId>, Timestamp>;
 
 #[tokio::test]
 async fn a_limit_of_the_guide_that_is_no_more_is_noted_once() {
-    let stage = guide(Needs::default()).await;
+    let stage = guide(Lists::default()).await;
     let set = |organization: Option<&str>, workspace: Option<&str>| {
         let mut world = stage.simulator.world();
         world.usage_limit = organization.map(str::to_owned);
@@ -470,7 +471,7 @@ async fn a_limit_of_the_guide_that_is_no_more_is_noted_once() {
 /// The real service lists workspaces without limits, and tells these elsewhere.
 #[tokio::test]
 async fn limits_that_are_read_apart_outlive_a_restart_and_a_failure() {
-    let stage = real(Dialect::Analytics, Needs::default()).await;
+    let stage = real(Dialect::Analytics, Lists::default()).await;
     let set = |limits: Vec<(Option<String>, i64)>| stage.simulator.world().spend_limits = limits;
     let of_workspace = |cents| (Some("wrkspc_a".to_owned()), cents);
     set(vec![(None, 500_000), of_workspace(10_000)]);
@@ -516,7 +517,7 @@ async fn limits_that_are_read_apart_outlive_a_restart_and_a_failure() {
 /// Before the limits are read again, a rule on them goes by those that were read before.
 #[tokio::test]
 async fn a_restart_ends_no_alert_on_the_services_own_limit() {
-    let stage = real(Dialect::Analytics, Needs::default()).await;
+    let stage = real(Dialect::Analytics, Lists::default()).await;
     stage.simulator.world().spend_limits = vec![(Some("wrkspc_a".to_owned()), 10)];
     used(&stage, "apikey_1", None, "2026-11-24T10:20:00Z");
     let stage = stage.with_rule(Rule {

@@ -34,6 +34,7 @@ mod config;
 mod cycle;
 mod delivery;
 mod digests;
+mod events;
 mod failures;
 mod heartbeat;
 mod histories;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use spendwatch::cycle::state::{Postage, Settings};
-use spendwatch::domain::census::Needs;
 use spendwatch::domain::coverage::{Coverage, DaySpan, Reading};
 use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::directory::{Directory, OrganizationInfo, Workspace};
+use spendwatch::domain::event::Lists;
 use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::period::{Period, Zone, cut};
@@ -74,7 +74,7 @@ pub fn settings(limit: Option<i64>, prices: Arc<Prices>) -> Settings {
             notifiers: notifiers.iter().map(|n| (n.clone(), manners(n))).collect(),
             fallbacks: BTreeMap::new(),
         },
-        needs: Needs::default(),
+        needs: Lists::default(),
         digests: Vec::new(),
         postage: notifiers.map(|name| (name, postage.clone())).into(),
     }
