@@ -154,7 +154,7 @@ impl Worker {
         self.follow_clock(&mut progress.looked_at).await?;
         self.send_due(counters, &mut progress.unwritten, stop)
             .await?;
-        let due = self.store.next_due(&self.name).await?;
+        let due = self.store.next_due(&self.name, self.clock.now()).await?;
         let state = self.store.notifier_state(&self.name).await?;
         let is_parked = state.parked.is_some();
         if is_parked && !progress.was_parked {

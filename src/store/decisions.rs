@@ -122,7 +122,7 @@ mod tests {
             .await
             .unwrap();
         assert!(state.alerts.is_empty() && state.engine.last_at.is_none());
-        assert_eq!(store.next_due(&"slack".into()).await.unwrap(), None);
+        assert_eq!(store.next_due(&"slack".into(), at(0)).await.unwrap(), None);
 
         store
             .commit_decision(&organization, commit())
@@ -140,7 +140,10 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(state.alerts, [alert("a", 1)]);
-        assert_eq!(store.next_due(&"slack".into()).await.unwrap(), Some(at(1)));
+        assert_eq!(
+            store.next_due(&"slack".into(), at(0)).await.unwrap(),
+            Some(at(1))
+        );
     }
 
     #[tokio::test]

@@ -3,7 +3,8 @@
 //! One worker per notifier claims, sends and finishes; the lock of the daemon keeps other processes away, so a claim needs
 //! no lease: after a kill the row still waits, with its attempt counted, and is claimed again under the same id.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -23,6 +24,8 @@ use crate::store::values::At;
 const MAX_FOLDED_ROWS: usize = 500;
 /// A folded message has at most so many facts before they are folded, unless the first alone has more.
 const MAX_FOLDED_FACTS: usize = 1000;
+/// What is folded is looked for no further than beyond so many rows that are not: they and what follows go out later.
+const MAX_PASSED_ROWS: usize = 2000;
 
 /// A message to be committed with the decision that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,15 +117,16 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Claimed>, StoreError> {
         // Mostly there is nothing to claim, and a look costs no write.
-        match self.next_due(notifier).await? {
+        match self.next_due(notifier, now).await? {
             Some(due) if due <= now => {}
             Some(_) | None => return Ok(None),
         }
         let notifier = notifier.clone();
         self.write("claim", move |tx| {
-            let rows = waiting(tx, &notifier)?;
-            match choose(&rows, now) {
-                Some((first, folded)) => claim_rows(tx, &notifier, first, &folded, now).map(Some),
+            let mut choice = Choice::at(now);
+            look_through(tx, &notifier, |row| choice.take(row))?;
+            match choice.chosen {
+                Some(first) => claim_rows(tx, &notifier, &first, &choice.folded, now).map(Some),
                 None => Ok(None),
             }
         })
@@ -178,11 +182,19 @@ impl Store {
         .await
     }
 
-    /// When [`Store::claim`] next has something; may be past. `None` while nothing waits.
-    pub async fn next_due(&self, notifier: &NotifierName) -> Result<Option<Timestamp>, StoreError> {
+    /// When [`Store::claim`] next has something: the earliest moment, or any that is past. `None` while nothing waits.
+    pub async fn next_due(
+        &self,
+        notifier: &NotifierName,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
         let notifier = notifier.clone();
-        self.read(move |db| Ok(earliest(&waiting(db, &notifier)?)))
-            .await
+        self.read(move |db| {
+            let mut search = Search::at(now);
+            look_through(db, &notifier, |row| search.take(row))?;
+            Ok(search.earliest)
+        })
+        .await
     }
 
     /// Makes dead letters of messages that are too old. Gives their notifiers and ids.
@@ -283,98 +295,137 @@ struct Waiting {
 
 /// The alerts of earlier rows, by recipient: no later row with one of them may pass.
 #[derive(Debug, Default)]
-struct Blocked<'a>(BTreeSet<(Option<&'a str>, &'a str)>);
+struct Blocked(BTreeMap<Option<String>, BTreeSet<String>>);
 
-impl<'a> Blocked<'a> {
+impl Blocked {
     fn blocks(&self, row: &Waiting) -> bool {
-        let recipient = row.recipient.as_deref();
-        row.fingerprints
-            .iter()
-            .any(|fingerprint| self.0.contains(&(recipient, fingerprint.as_str())))
+        let of_recipient = self.0.get(&row.recipient);
+        of_recipient.is_some_and(|blocked| row.fingerprints.iter().any(|one| blocked.contains(one)))
     }
 
-    fn add(&mut self, row: &'a Waiting) {
-        let recipient = row.recipient.as_deref();
-        let pairs = row.fingerprints.iter();
-        self.0
-            .extend(pairs.map(|fingerprint| (recipient, fingerprint.as_str())));
+    fn add(&mut self, row: Waiting) {
+        let of_recipient = self.0.entry(row.recipient).or_default();
+        of_recipient.extend(row.fingerprints);
     }
 }
 
 /// The row to claim and what is folded into it, from rows in the order of their decision.
-fn choose(rows: &[Waiting], now: Timestamp) -> Option<(&Waiting, Vec<&Waiting>)> {
-    let mut blocked = Blocked::default();
-    let mut chosen: Option<&Waiting> = None;
-    let mut folded = Vec::new();
-    let mut n_facts = 0;
-    for row in rows {
-        let can_go = row.next_attempt <= now && !blocked.blocks(row);
-        let fits = match chosen {
-            None => can_go,
-            Some(first) => {
-                can_go
-                    && !first.is_frozen
-                    && !row.is_frozen
-                    && row.recipient == first.recipient
-                    && folded.len() + 1 < MAX_FOLDED_ROWS
-                    && n_facts + row.fingerprints.len() <= MAX_FOLDED_FACTS
-            }
-        };
-        if !fits {
-            blocked.add(row);
-            continue;
-        }
-        n_facts += row.fingerprints.len();
-        match chosen {
-            None => {
-                if row.is_frozen {
-                    return Some((row, folded));
-                }
-                chosen = Some(row);
-            }
-            Some(_) => folded.push(row),
+#[derive(Debug)]
+struct Choice {
+    now: Timestamp,
+    blocked: Blocked,
+    chosen: Option<Waiting>,
+    folded: Vec<Waiting>,
+    n_facts: usize,
+    n_passed: usize,
+}
+
+impl Choice {
+    fn at(now: Timestamp) -> Choice {
+        Choice {
+            now,
+            blocked: Blocked::default(),
+            chosen: None,
+            folded: Vec::new(),
+            n_facts: 0,
+            n_passed: 0,
         }
     }
-    chosen.map(|first| (first, folded))
+
+    /// Stops as soon as no later row can change the choice.
+    fn take(&mut self, row: Waiting) -> ControlFlow<()> {
+        let can_go = row.next_attempt <= self.now && !self.blocked.blocks(&row);
+        let Some(first) = &self.chosen else {
+            if !can_go {
+                self.blocked.add(row);
+                return ControlFlow::Continue(());
+            }
+            let is_frozen = row.is_frozen;
+            self.n_facts = row.fingerprints.len();
+            self.chosen = Some(row);
+            return stop_if(is_frozen);
+        };
+        let fits = can_go
+            && !row.is_frozen
+            && row.recipient == first.recipient
+            && self.n_facts + row.fingerprints.len() <= MAX_FOLDED_FACTS;
+        if fits {
+            self.n_facts += row.fingerprints.len();
+            self.folded.push(row);
+        } else {
+            self.n_passed += 1;
+            self.blocked.add(row);
+        }
+        let is_full = self.folded.len() + 1 >= MAX_FOLDED_ROWS || self.n_facts >= MAX_FOLDED_FACTS;
+        stop_if(is_full || self.n_passed >= MAX_PASSED_ROWS)
+    }
 }
 
 /// When the first row that overtakes nothing is due.
-fn earliest(rows: &[Waiting]) -> Option<Timestamp> {
-    let mut blocked = Blocked::default();
-    let mut due: Option<Timestamp> = None;
-    for row in rows {
-        if !blocked.blocks(row) {
-            due = Some(due.map_or(row.next_attempt, |due| due.min(row.next_attempt)));
-        }
-        blocked.add(row);
-    }
-    due
+#[derive(Debug)]
+struct Search {
+    now: Timestamp,
+    blocked: Blocked,
+    earliest: Option<Timestamp>,
 }
 
-fn waiting(db: &Connection, notifier: &NotifierName) -> Result<Vec<Waiting>, Cause> {
-    let mut statement = db.prepare_cached(
-        "SELECT o.position, o.recipient, o.next_attempt, o.n_attempts > 0 OR o.is_replay OR o.digest IS NOT NULL,
-             a.fingerprint
-         FROM outbox o LEFT JOIN outbox_alerts a ON a.position = o.position
-         WHERE o.state = 'waiting' AND o.notifier = ?1 ORDER BY o.position",
-    )?;
-    let mut found = statement.query([notifier.as_str()])?;
-    let mut rows: Vec<Waiting> = Vec::new();
-    while let Some(row) = found.next()? {
-        let position: i64 = row.get(0)?;
-        let fingerprint: Option<String> = row.get(4)?;
-        match rows.last_mut() {
-            Some(last) if last.position == position => last.fingerprints.extend(fingerprint),
-            Some(_) | None => rows.push(Waiting {
-                position,
-                recipient: row.get(1)?,
-                next_attempt: row.get::<_, At>(2)?.0,
-                is_frozen: row.get(3)?,
-                fingerprints: fingerprint.into_iter().collect(),
-            }),
+impl Search {
+    fn at(now: Timestamp) -> Search {
+        Search {
+            now,
+            blocked: Blocked::default(),
+            earliest: None,
         }
     }
-    Ok(rows)
+
+    /// Stops at one that is due: nothing can be more urgent.
+    fn take(&mut self, row: Waiting) -> ControlFlow<()> {
+        if !self.blocked.blocks(&row) {
+            let due = row.next_attempt;
+            self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
+        }
+        self.blocked.add(row);
+        stop_if(self.earliest.is_some_and(|earliest| earliest <= self.now))
+    }
+}
+
+fn stop_if(is_over: bool) -> ControlFlow<()> {
+    if is_over {
+        ControlFlow::Break(())
+    } else {
+        ControlFlow::Continue(())
+    }
+}
+
+/// Shows what waits for a notifier in the order of its decision, row by row, until enough was seen: of a backlog only that is
+/// read, and none of it is held here.
+fn look_through(
+    db: &Connection,
+    notifier: &NotifierName,
+    mut look: impl FnMut(Waiting) -> ControlFlow<()>,
+) -> Result<(), Cause> {
+    let mut waiting = db.prepare_cached(
+        "SELECT position, recipient, next_attempt, n_attempts > 0 OR is_replay OR digest IS NOT NULL
+         FROM outbox WHERE state = 'waiting' AND notifier = ?1 ORDER BY position",
+    )?;
+    let mut alerts =
+        db.prepare_cached("SELECT fingerprint FROM outbox_alerts WHERE position = ?1")?;
+    let mut rows = waiting.query([notifier.as_str()])?;
+    while let Some(row) = rows.next()? {
+        let position: i64 = row.get(0)?;
+        let fingerprints = alerts.query_map([position], |row| row.get(0))?;
+        let waiting = Waiting {
+            position,
+            recipient: row.get(1)?,
+            next_attempt: row.get::<_, At>(2)?.0,
+            is_frozen: row.get(3)?,
+            fingerprints: fingerprints.collect::<Result<_, _>>()?,
+        };
+        if look(waiting).is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Folds, freezes and counts the attempt, all before anything is sent.
@@ -382,7 +433,7 @@ fn claim_rows(
     tx: &Transaction<'_>,
     notifier: &NotifierName,
     first: &Waiting,
-    folded: &[&Waiting],
+    folded: &[Waiting],
     now: Timestamp,
 ) -> Result<Claimed, Cause> {
     let id: String = tx
@@ -625,13 +676,16 @@ mod tests {
         let store = store().await;
         tell(&store, "one", 0, &[("a", 1, First)]).await;
         check_claim(&store, 0, "").await;
-        assert_eq!(store.next_due(&"slack".into()).await.unwrap(), Some(at(1)));
-        assert_eq!(store.next_due(&"mail".into()).await.unwrap(), None);
+        assert_eq!(
+            store.next_due(&"slack".into(), at(0)).await.unwrap(),
+            Some(at(1))
+        );
+        assert_eq!(store.next_due(&"mail".into(), at(0)).await.unwrap(), None);
         let claimed = check_claim(&store, 1, "one #1 a1:first").await.unwrap();
         assert_eq!((claimed.created_at, claimed.is_replay), (at(0), false));
         finish(&store, "one", Outcome::Delivered).await;
         check_claim(&store, 900, "").await;
-        assert_eq!(store.next_due(&"slack".into()).await.unwrap(), None);
+        assert_eq!(store.next_due(&"slack".into(), at(0)).await.unwrap(), None);
     }
 
     #[tokio::test]
@@ -705,7 +759,7 @@ mod tests {
         finish(&store, "three", Outcome::Delivered).await;
         check_claim(&store, 10, "").await;
         assert_eq!(
-            store.next_due(&"slack".into()).await.unwrap(),
+            store.next_due(&"slack".into(), at(0)).await.unwrap(),
             Some(at(100))
         );
         check_claim(&store, 100, "one #2 a1:first").await;
@@ -823,10 +877,16 @@ mod tests {
             .renew_notifier(&"slack".into(), "mark".to_owned(), at(40))
             .await
             .unwrap();
-        assert_eq!(store.next_due(&"slack".into()).await.unwrap(), Some(at(40)));
+        assert_eq!(
+            store.next_due(&"slack".into(), at(0)).await.unwrap(),
+            Some(at(40))
+        );
         check_claim(&store, 40, "one #2 a1:first").await;
         finish(&store, "one", Outcome::Delivered).await;
-        assert_eq!(store.next_due(&"slack".into()).await.unwrap(), Some(at(50)));
+        assert_eq!(
+            store.next_due(&"slack".into(), at(0)).await.unwrap(),
+            Some(at(50))
+        );
     }
 
     #[tokio::test]

@@ -230,7 +230,10 @@ async fn what_fires_is_told_in_each_interval_and_after_each_decision_to_all_memb
         assert_eq!(post.headers["authorization"], "Bearer canary-0001");
         assert_eq!(post.headers["content-type"], "application/json");
     }
-    assert_eq!(store.next_due(&"am".into()).await.unwrap(), None);
+    assert_eq!(
+        store.next_due(&"am".into(), Timestamp::MAX).await.unwrap(),
+        None
+    );
 }
 
 #[tokio::test]

@@ -234,7 +234,13 @@ async fn each_recipient_is_sent_a_copy_of_its_own_and_whoever_has_no_place_none(
     );
     let ids: BTreeSet<_> = sent.iter().map(|sent| &sent.id).collect();
     assert_eq!(ids.len(), 2, "a repeat has the same id");
-    assert_eq!(store.next_due(&"pager".into()).await.unwrap(), None);
+    assert_eq!(
+        store
+            .next_due(&"pager".into(), jiff::Timestamp::MAX)
+            .await
+            .unwrap(),
+        None
+    );
 }
 
 #[tokio::test]
