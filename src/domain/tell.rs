@@ -143,8 +143,8 @@ pub fn addressees<'a>(rule: &'a Rule, team: Option<&'a Team>) -> Cow<'a, [Notifi
     }
 }
 
-/// Who is told in the place of whom: the fallback of each that is parked, and of that one where it is parked, too. Whoever was
-/// told hears of the alert to its end, also when the other can be reached again.
+/// Who is told in the place of whom: the fallback of each that would hear and is parked, and of that one where it is parked, too.
+/// Whoever was told hears of the alert to its end, also when the other can be reached again.
 fn fallbacks<'a>(
     asked: &[NotifierName],
     alert: &Alert,
@@ -155,6 +155,10 @@ fn fallbacks<'a>(
     if policy.fallbacks.is_empty() {
         return found;
     }
+    let would_hear = |name: &NotifierName| {
+        let manners = policy.notifiers.get(name);
+        manners.is_some_and(|manners| alert.line().severity >= manners.min_severity)
+    };
     for name in asked {
         let mut next = policy.fallbacks.get_key_value(name);
         while let Some((absent, fallback)) = next.take() {
@@ -162,7 +166,7 @@ fn fallbacks<'a>(
                 .told
                 .get(fallback)
                 .is_some_and(|told| told.showing.is_some());
-            let is_needed = parked.contains(absent) || has_heard;
+            let is_needed = has_heard || (parked.contains(absent) && would_hear(absent));
             if is_needed && !asked.contains(fallback) && !found.contains_key(fallback) {
                 found.insert(fallback, absent);
                 next = policy.fallbacks.get_key_value(fallback);

@@ -193,6 +193,25 @@ fn a_fallback_hears_of_what_fires_while_the_other_is_parked_and_of_its_end() {
 }
 
 #[test]
+fn a_fallback_hears_only_of_what_the_other_would_have_heard_of() {
+    let mut scene = Scene::new(vec![rule(SubjectKind::Workspace, 1000)], NOON);
+    let manners = scene.policy.notifiers[&NotifierName::from("chat")];
+    scene.policy.notifiers.insert("mail".into(), manners);
+    let critical_alone = Manners {
+        min_severity: Severity::Critical,
+        ..manners
+    };
+    scene.policy.notifiers.insert("chat".into(), critical_alone);
+    scene.policy.fallbacks.insert("chat".into(), "mail".into());
+    scene.quiet.parked = ["chat".into()].into();
+    scene.spend_now(800);
+    assert_eq!(told_to(&scene.decide_after(5)), NOTHING);
+    scene.spend_now(300);
+    let both = ["chat: 100% first", "mail: 100% first for chat"];
+    assert_eq!(told_to(&scene.decide_after(5)), both);
+}
+
+#[test]
 fn who_is_no_fallback_any_more_is_told_that_it_is_over() {
     let mut scene = Scene::new(vec![rule(SubjectKind::Workspace, 1000)], NOON);
     let manners = scene.policy.notifiers[&NotifierName::from("chat")];
