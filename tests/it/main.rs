@@ -36,6 +36,7 @@ mod delivery;
 mod digests;
 mod events;
 mod failures;
+mod fallback;
 mod heartbeat;
 mod histories;
 mod http_quiet;
