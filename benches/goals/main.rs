@@ -18,6 +18,13 @@ mod harness;
 #[expect(
     dead_code,
     clippy::unwrap_used,
+    reason = "shared with the tests, which need more of it"
+)]
+#[path = "../../tests/it/office.rs"]
+mod office;
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
     clippy::panic,
     reason = "shared with the tests, which need more of it"
 )]
@@ -28,6 +35,7 @@ mod made;
 mod report;
 
 mod cycling;
+mod draining;
 mod evaluating;
 mod memory;
 mod rendering;
@@ -48,11 +56,12 @@ pub enum Extent {
 
 type Subject = (&'static str, fn(&mut Report, Extent));
 
-const SUBJECTS: [Subject; 8] = [
+const SUBJECTS: [Subject; 9] = [
     ("evaluating", evaluating::run),
     ("rendering", rendering::run),
     ("scraping", scraping::run),
     ("writing", writing::run),
+    ("draining", draining::run),
     ("starting", starting::run),
     ("cycling", cycling::run),
     ("memory", memory::run),

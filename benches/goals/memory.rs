@@ -197,7 +197,7 @@ fn large(report: &mut Report, runtime: &Runtime, depth: &str, days: (i32, i32)) 
 }
 
 /// A line of the process's status, in MiB.
-fn status(program: &Program, name: &str) -> f64 {
+pub fn status(program: &Program, name: &str) -> f64 {
     let path = format!("/proc/{}/status", program.id());
     let text = fs::read_to_string(path).expect("it is running");
     let line = text.lines().find_map(|line| line.strip_prefix(name));

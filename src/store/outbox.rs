@@ -946,6 +946,42 @@ mod tests {
         assert!(matches!(error, StoreError::Unknown { .. }), "{error}");
     }
 
+    #[test]
+    fn what_can_be_folded_is_looked_for_no_further_than_needed() {
+        let row = |position: i64, recipient: &str, fingerprint: String| Waiting {
+            position,
+            recipient: Some(recipient.to_owned()),
+            next_attempt: at(0),
+            is_frozen: false,
+            fingerprints: vec![fingerprint],
+        };
+        let n_taken = |choice: &mut Choice, rows: &mut dyn Iterator<Item = Waiting>| {
+            let mut n_taken = 0;
+            for row in rows {
+                n_taken += 1;
+                if choice.take(row).is_break() {
+                    break;
+                }
+            }
+            n_taken
+        };
+        let mut choice = Choice::at(at(1));
+        let mut alike = (0..9000).map(|n| row(n, "a", format!("{n}")));
+        assert_eq!(n_taken(&mut choice, &mut alike), MAX_FOLDED_ROWS);
+        let mut choice = Choice::at(at(1));
+        let others = (1..9000).map(|n| row(n, "b", format!("{n}")));
+        let mut mixed = std::iter::once(row(0, "a", "0".to_owned())).chain(others);
+        assert_eq!(n_taken(&mut choice, &mut mixed), 1 + MAX_PASSED_ROWS);
+        assert_eq!(choice.folded.len(), 0);
+        // One that was tried goes alone: nothing else is looked at.
+        let mut choice = Choice::at(at(1));
+        let mut tried = (0..9000).map(|n| Waiting {
+            is_frozen: true,
+            ..row(n, "a", format!("{n}"))
+        });
+        assert_eq!(n_taken(&mut choice, &mut tried), 1);
+    }
+
     #[tokio::test]
     async fn at_most_five_hundred_messages_are_folded_at_once() {
         let store = store().await;

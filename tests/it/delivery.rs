@@ -1,5 +1,6 @@
 //! Delivery: cases by their number, against receivers that fail in every way and stops at every write.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use spendwatch::store::messages::{MessageFilter, MessageState};
 use spendwatch::store::{Faults, Moment, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::office::{Office, ids, slack, webhook};
+use crate::office::{Office, fill, ids, note_attempts, slack, webhook};
 use crate::receiver::{Answer, Post, Receiver};
 
 /// Attempts as `id:alert sequence reason,…`.
@@ -292,6 +293,56 @@ async fn case_20_after_a_failed_attempt_both_go_out_in_order() {
         attempts(&memory),
         ["one: Alpha first", "two: Alpha resolved"]
     );
+}
+
+/// What was delivered of each alert, in that order.
+fn told(memory: &Memory) -> BTreeMap<String, Vec<u64>> {
+    let mut told: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for fact in memory.sent().into_iter().flat_map(|sent| sent.facts) {
+        let of_alert = told.entry(fact.subject_name).or_default();
+        of_alert.push(fact.sequence);
+    }
+    told
+}
+
+#[tokio::test]
+async fn a_backlog_is_told_in_order_and_each_of_its_messages_once() {
+    let office = Office::new();
+    let store = office.open().await;
+    fill(&store, "chat", 100, 12, office.now()).await;
+    note_attempts(&office.path());
+    let memory = Memory::default();
+    let worker = office.worker(&store, "chat", Notifier::Memory(memory.clone()));
+    assert_eq!(office.run_after(0, &worker).await, 1200);
+    let told = told(&memory);
+    assert_eq!(told.len(), 100);
+    let each: Vec<u64> = (1..=12).collect();
+    assert!(told.values().all(|of_alert| *of_alert == each), "{told:?}");
+    assert!(store.outbox_counts().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_backlog_that_was_never_tried_goes_together_and_in_order() {
+    let office = Office::new();
+    let store = office.open().await;
+    fill(&store, "chat", 300, 10, office.now()).await;
+    let memory = Memory::default();
+    let worker = office.worker(&store, "chat", Notifier::Memory(memory.clone()));
+    let n_attempts = office.run_after(0, &worker).await;
+    assert!(n_attempts <= 20, "3,000 messages came as {n_attempts}");
+    let told = told(&memory);
+    assert_eq!(told.len(), 300);
+    for (name, of_alert) in &told {
+        let is_in_order = of_alert.is_sorted_by(|one, next| one < next);
+        assert!(
+            is_in_order && of_alert.last() == Some(&10),
+            "{name}: {of_alert:?}"
+        );
+        // What was crossed upwards is told before it is left again.
+        let raised: Vec<&u64> = of_alert.iter().filter(|n| *n % 2 == 0).collect();
+        assert_eq!(raised, [&2, &4, &6, &8, &10], "{name}: {of_alert:?}");
+    }
+    assert!(store.outbox_counts().await.unwrap().is_empty());
 }
 
 #[tokio::test]

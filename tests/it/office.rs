@@ -1,7 +1,7 @@
 //! A post office: messages that were decided, the store they wait in, receivers, and a clock that is moved by hand.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -48,7 +48,8 @@ impl Office {
         }
     }
 
-    fn path(&self) -> PathBuf {
+    /// Where the store is.
+    pub fn path(&self) -> PathBuf {
         self.folder.path().join("spendwatch.db")
     }
 
@@ -84,37 +85,8 @@ impl Office {
 
     /// A decision now: one message about some alerts, with their place and reason. It is due at once.
     pub async fn tell(&self, store: &Store, to: &str, id: &str, alerts: &[(&str, u64, Reason)]) {
-        let now = self.now();
-        let message = NewMessage {
-            id: id.to_owned(),
-            notifier: NotifierName::from(to),
-            recipient: None,
-            facts: alerts
-                .iter()
-                .map(|(name, sequence, reason)| fact(name, *sequence, *reason, now))
-                .collect(),
-            not_before: now,
-            expires: now + SignedDuration::from_hours(72),
-        };
-        let engine = Engine {
-            last_at: Some(now),
-            observed: Observed(0),
-            store_began: now,
-            last_cycle: Some(now),
-            rules_began: BTreeMap::new(),
-            dialect: None,
-            billed_until: None,
-        };
-        let commit = Commit {
-            alerts: Vec::new(),
-            messages: vec![message],
-            engine,
-            at: now,
-        };
-        store
-            .commit_decision(&organization(), commit)
-            .await
-            .unwrap();
+        let message = message(to, id, alerts, self.now());
+        commit(store, vec![message], self.now()).await;
     }
 
     /// Time passes, then all that is due is sent.
@@ -130,6 +102,68 @@ impl Office {
         let line = text.lines().find_map(|line| line.strip_prefix(&series));
         line.map(|value| value == "1")
     }
+}
+
+/// A message about some alerts, with their place and reason; due at once.
+pub fn message(to: &str, id: &str, alerts: &[(&str, u64, Reason)], now: Timestamp) -> NewMessage {
+    let facts = alerts
+        .iter()
+        .map(|(name, sequence, reason)| fact(name, *sequence, *reason, now));
+    NewMessage {
+        id: id.to_owned(),
+        notifier: NotifierName::from(to),
+        recipient: None,
+        facts: facts.collect(),
+        not_before: now,
+        expires: now + SignedDuration::from_hours(72),
+    }
+}
+
+/// A backlog: decisions about each of so many alerts, with a message for each, decided in turn.
+pub async fn fill(store: &Store, to: &str, n_alerts: u64, n_sequences: u64, now: Timestamp) {
+    for sequence in 1..=n_sequences {
+        let reason = match sequence {
+            1 => Reason::First,
+            even if even % 2 == 0 => Reason::Escalated,
+            _ => Reason::Lowered,
+        };
+        let messages = (0..n_alerts).map(|alert| {
+            let (id, name) = (
+                format!("{sequence:03}-{alert:04}"),
+                format!("workspace {alert}"),
+            );
+            message(to, &id, &[(&name, sequence, reason)], now)
+        });
+        commit(store, messages.collect(), now).await;
+    }
+}
+
+/// As if each message that waits had been tried: none is folded into another any more.
+pub fn note_attempts(store: &Path) {
+    let db = rusqlite::Connection::open(store).unwrap();
+    db.execute("UPDATE outbox SET n_attempts = 1", []).unwrap();
+}
+
+async fn commit(store: &Store, messages: Vec<NewMessage>, now: Timestamp) {
+    let engine = Engine {
+        last_at: Some(now),
+        observed: Observed(0),
+        store_began: now,
+        last_cycle: Some(now),
+        rules_began: BTreeMap::new(),
+        dialect: None,
+        billed_until: None,
+    };
+    let commit = Commit {
+        alerts: Vec::new(),
+        messages,
+        engine,
+        at: now,
+    };
+    store
+        .commit_decision(&organization(), commit)
+        .await
+        .unwrap();
 }
 
 /// A workspace's month over its limit.
