@@ -27,12 +27,15 @@ pub const START: &str = "2026-11-30T12:00:00Z";
 /// Of the organization's day, in USD.
 pub const DAY_LIMIT: i64 = 150;
 pub const SETTLE: SignedDuration = SignedDuration::from_mins(10);
+/// Whom the rules tell, and who is told in the place of `pager`.
+pub const NOTIFIERS: [&str; 3] = ["chat", "pager", SPARE];
+pub const SPARE: &str = "spare";
 /// Percent of the limit, as it is told.
 pub const LINES: [(Quantity, &str); 2] = [(80, "80%"), (100, "100%")];
 
 /// With the rule of the month where it has a limit.
 pub fn settings(limit: Option<i64>, prices: Arc<Prices>) -> Settings {
-    let notifiers = ["chat", "pager"].map(NotifierName::from);
+    let notifiers = NOTIFIERS.map(NotifierName::from);
     let postage = Postage {
         recipients: Vec::new(),
         group_wait: SignedDuration::from_secs(30),
@@ -72,7 +75,7 @@ pub fn settings(limit: Option<i64>, prices: Arc<Prices>) -> Settings {
         policy: Policy {
             rules: rules.collect(),
             notifiers: notifiers.iter().map(|n| (n.clone(), manners(n))).collect(),
-            fallbacks: BTreeMap::new(),
+            fallbacks: BTreeMap::from([("pager".into(), SPARE.into())]),
         },
         needs: Lists::default(),
         digests: Vec::new(),

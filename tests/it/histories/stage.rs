@@ -18,6 +18,7 @@ use spendwatch::domain::decision;
 use spendwatch::domain::frame::Load;
 use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::money::Usd;
+use spendwatch::domain::notification::Fact;
 use spendwatch::domain::period::Period;
 use spendwatch::domain::prices::Prices;
 use spendwatch::domain::record::record;
@@ -28,7 +29,7 @@ use spendwatch::domain::usage::{Amounts, Answer, Basis, Granularity, Part};
 use spendwatch::metrics::counters::Counters;
 use spendwatch::notify::Notifier;
 use spendwatch::notify::envelope::Links;
-use spendwatch::notify::memory::Memory;
+use spendwatch::notify::memory::{Memory, Sent};
 use spendwatch::notify::outcome::Delivery;
 use spendwatch::store::error::StoreError;
 use spendwatch::store::quiet::Signature;
@@ -36,7 +37,8 @@ use spendwatch::store::{Faults, Store};
 
 use crate::harness::{at, organization};
 use crate::histories::policy::{
-    DAY_LIMIT, LINES, SETTLE, START, directory, hours_until, label, read_back, settings, usd,
+    DAY_LIMIT, LINES, NOTIFIERS, SETTLE, SPARE, START, directory, hours_until, label, read_back,
+    settings, usd,
 };
 use crate::histories::story::{LIMITS, Mood, Step, WHO};
 use crate::histories::witness::{Which, Witness};
@@ -85,6 +87,8 @@ pub struct Stage {
     was_rule_gone: bool,
     is_silenced: bool,
     mood: Mood,
+    /// At some time; only then is anybody told in the place of another.
+    was_gone: bool,
     n_silences: usize,
     witness: Witness,
 }
@@ -147,6 +151,7 @@ impl Stage {
             was_rule_gone: false,
             is_silenced: false,
             mood: Mood::Well,
+            was_gone: false,
             n_silences: 0,
             witness: Witness::default(),
         }
@@ -221,7 +226,10 @@ impl Stage {
             Step::Correct(who, usd) => self.correct(*who, usd * 100),
             Step::Fail(who) => self.failing[*who] = true,
             Step::Heal => self.failing = [false; 2],
-            Step::Receivers(mood) => self.mood = *mood,
+            Step::Receivers(mood) => {
+                self.mood = *mood;
+                self.was_gone |= *mood == Mood::Gone;
+            }
             other => unreachable!("{other} is of the program"),
         }
     }
@@ -484,9 +492,11 @@ impl Stage {
     /// Sends what is due to each receiver, and shows it to the witness.
     async fn deliver(&mut self) -> Result<(), Broken> {
         let mut was_killed = false;
-        for name in ["chat", "pager"] {
+        for name in NOTIFIERS {
+            // Who stands in for others is always there.
+            let mood = if name == SPARE { Mood::Well } else { self.mood };
             let memory = Memory::default();
-            memory.answer(std::iter::repeat_n(answer_of(self.mood), N_ANSWERS));
+            memory.answer(std::iter::repeat_n(answer_of(mood), N_ANSWERS));
             let worker = Worker {
                 name: NotifierName::from(name),
                 notifier: Notifier::Memory(memory.clone()),
@@ -502,7 +512,8 @@ impl Stage {
                 Err(error) => Err(error),
             };
             for sent in memory.take() {
-                let has_arrived = matches!(self.mood, Mood::Well | Mood::Mute);
+                let has_arrived = matches!(mood, Mood::Well | Mood::Mute);
+                self.check_place(&sent)?;
                 self.witness.see(&sent, has_arrived)?;
             }
             match sent.map_err(Broken::from) {
@@ -516,6 +527,16 @@ impl Stage {
         } else {
             Ok(())
         }
+    }
+
+    /// The fallback alone is told in the place of another, and of nothing before that one was gone.
+    fn check_place(&self, sent: &Sent) -> Result<(), String> {
+        let is_spare = sent.notifier.as_str() == SPARE;
+        let is_in_place = |fact: &Fact| fact.in_place_of == is_spare.then(|| "pager".into());
+        if sent.facts.iter().all(is_in_place) && (self.was_gone || !is_spare) {
+            return Ok(());
+        }
+        Err(format!("{} is told in the wrong place", sent.notifier))
     }
 
     /// Everything heals, and time passes.
@@ -587,7 +608,7 @@ impl Stage {
         for ((name, which), belief) in &self.witness.beliefs {
             let hears_of_every_end =
                 name.as_str() == "pager" || (labels.contains(&which.2) && !self.was_rule_gone);
-            let line = firing(which).filter(|line| name.as_str() == "chat" || *line == "100%");
+            let line = firing(which).filter(|line| name.as_str() != "pager" || *line == "100%");
             if belief.is_open && line.is_none() && hears_of_every_end {
                 return Err(format!("{name} never heard that {which:?} is over"));
             }
