@@ -4,7 +4,10 @@
 pub mod access;
 pub mod fields;
 pub mod health;
+
+pub mod alerts;
 pub mod quiet;
+
 pub mod scrape;
 
 use std::io;
@@ -140,6 +143,8 @@ fn routes(served: Served, access: &Arc<ArcSwap<Access>>) -> Router {
         .route("/metrics", get(scrape::scrape))
         .route_layer(guard(Door::Metrics));
     let reads = Router::new()
+        .route("/api/v1/alerts", get(alerts::list))
+        .route("/api/v1/alerts/{fingerprint}", get(alerts::show))
         .route("/api/v1/silences", get(quiet::list))
         .route_layer(guard(Door::Read));
     let writes = Router::new()
