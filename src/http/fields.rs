@@ -146,6 +146,11 @@ impl Fields {
         )))
     }
 
+    /// What is given as a text, which stays unread.
+    pub fn peek(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(Value::as_str)
+    }
+
     /// A text.
     pub fn text(&mut self, name: &str) -> Result<Option<String>, Wrong> {
         match self.0.remove(name) {

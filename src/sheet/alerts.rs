@@ -171,3 +171,13 @@ pub fn figure(watch: Watch, quantity: Quantity) -> Cell {
         Watch::Tokens | Watch::Requests | Watch::DataAge => Cell::Count(quantity),
     }
 }
+
+/// The same in its unit, as a text; `None` where nothing is measured.
+pub fn exact(watch: Watch, quantity: Quantity) -> Option<String> {
+    match figure(watch, quantity) {
+        Cell::Money(usd) => Some(format!("{usd} USD")),
+        Cell::Decimal(digits) => Some(format!("{digits} %")),
+        Cell::Count(count) => Some(count.to_string()),
+        Cell::Empty | Cell::Text(_) | Cell::Time(_) | Cell::List(_) | Cell::Flag(_) => None,
+    }
+}
