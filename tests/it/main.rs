@@ -36,6 +36,7 @@ mod digests;
 mod failures;
 mod heartbeat;
 mod histories;
+mod http_page;
 mod http_quiet;
 mod mail;
 mod metrics;

@@ -48,12 +48,14 @@ pub enum Place {
 }
 
 impl Place {
-    fn root(self) -> &'static str {
-        match self {
+    /// Our own text, and the same in every link: it is not escaped.
+    fn root(self) -> Value {
+        let path = match self {
             Place::Top => "./",
             Place::Alert => "../",
             Place::Form => "../../",
-        }
+        };
+        Value::from_safe_string(path.to_owned())
     }
 }
 

@@ -240,7 +240,7 @@ impl Row {
             severity: alert.line().severity.as_str(),
             state: state_word(Phase::of(alert)),
             is_silenced: alert.is_silenced,
-            subject: words::subject(&fact),
+            subject: words::capital(&words::subject(&fact)),
             rule: words::clean(alert.identity.slot.rule.as_str()),
             organization: words::clean(alert.identity.organization.as_str()),
             period: words::period(&fact),
@@ -332,7 +332,7 @@ impl AlertView {
         let row = Row::new(shown, now);
         let is_over = fact.reason == Reason::Resolved;
         AlertView {
-            title: format!("{}: {}", words::capital(&row.subject), row.rule),
+            title: format!("{}: {}", row.subject, row.rule),
             summary: story::summary(&fact),
             subject_id: text(&alert.identity.slot.subject.id),
             changed_at: Moment::new(shown.row.changed_at, Some(now)),
@@ -378,7 +378,7 @@ impl ChangeView {
         });
         let told = change.told.iter();
         ChangeView {
-            at: Moment::new(change.at, None),
+            at: Moment::to_second(change.at),
             state: state_word(change.phase),
             severity: change.line.severity.as_str(),
             threshold: words::clean(&change.line.text),
@@ -399,6 +399,14 @@ impl Moment {
             text: words::time(at, "UTC"),
             exact: at.to_string(),
             ago: now.map(|now| words::duration(now.duration_since(at))),
+        }
+    }
+
+    /// Changes follow one another within a minute.
+    fn to_second(at: Timestamp) -> Moment {
+        Moment {
+            text: at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+            ..Moment::new(at, None)
         }
     }
 }
