@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 
 use spendwatch::domain::alert::{Now, Observed};
+use spendwatch::domain::census::Census;
 use spendwatch::domain::decision::{Alerts, decide};
 use spendwatch::domain::ground::Ground;
 use spendwatch::domain::ids::NotifierName;
@@ -34,6 +35,7 @@ pub fn run(report: &mut Report, _: Extent) {
     let ground = Ground {
         organization: &organization,
         directory: &directory,
+        census: &Census::UNKNOWN,
         teams: &[],
         figures: &figures,
         privacy: Privacy::default(),
@@ -103,6 +105,7 @@ fn deciding(report: &mut Report, at: Timestamp) {
     let ground = Ground {
         organization: &organization,
         directory: &directory,
+        census: &Census::UNKNOWN,
         teams: &[],
         figures: &figures,
         privacy: Privacy::default(),
@@ -196,6 +199,7 @@ pub fn policy() -> Policy {
     Policy {
         rules,
         notifiers: BTreeMap::from([(NotifierName::from("chat"), manners)]),
+        fallbacks: BTreeMap::new(),
     }
 }
 

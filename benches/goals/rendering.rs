@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use spendwatch::domain::census::Census;
 use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::directory::Directory;
 use spendwatch::domain::figures::Figures;
@@ -121,6 +122,7 @@ impl Shown {
             ground: Ground {
                 organization: &self.organization,
                 directory: &self.directory,
+                census: &Census::UNKNOWN,
                 teams: &[],
                 figures: &self.figures,
                 privacy: Privacy::default(),

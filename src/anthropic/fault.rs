@@ -168,6 +168,11 @@ pub fn tokens(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<
     whole(place, field, raw, (MAX_TOKENS, "beyond 10^16"))
 }
 
+/// An instant as text. For what something is decided by: a time that cannot be read must not pass for none.
+pub fn time(place: Place, field: &'static str, raw: &RawValue) -> Result<Timestamp, Fault> {
+    instant(raw).ok_or_else(|| Fault::value(place, field, raw.get(), "not a time"))
+}
+
 /// An instant as text; what cannot be read as one is not told.
 pub fn instant(raw: &RawValue) -> Option<Timestamp> {
     let text: String = serde_json::from_str(raw.get()).ok()?;

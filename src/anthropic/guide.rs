@@ -14,7 +14,8 @@ use serde_json::value::RawValue;
 use crate::anthropic::fault::{self, Fault, MAX_COUNT, Place};
 use crate::anthropic::paging::{ListPage, PageEnd};
 use crate::domain::directory::{OrganizationInfo, Workspace};
-use crate::domain::ids::{UNATTRIBUTED, WorkspaceId};
+use crate::domain::ids::{ActorId, ApiKeyId, UNATTRIBUTED, WorkspaceId};
+use crate::domain::listing::{ListedKey, ListedUser, Maker};
 use crate::domain::money::Usd;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::usage::{
@@ -55,20 +56,50 @@ pub fn organization(body: &[u8]) -> Result<OrganizationInfo, Fault> {
 
 /// `GET /v1/workspaces`, one page.
 pub fn workspaces(body: &[u8]) -> Result<ListPage<Workspace>, Fault> {
-    let wire: ListWire<'_> = fault::read(body)?;
-    let workspaces = rows(&wire)
-        .map(|(place, row)| workspace(place, row))
-        .collect::<Result<Vec<_>, Fault>>()?;
-    Ok(ListPage {
-        ids: workspaces
-            .iter()
-            .map(|workspace| workspace.id.to_string())
-            .collect(),
-        rows: workspaces,
-        end: PageEnd {
-            has_more: wire.has_more.unwrap_or(false),
-            last_id: wire.last_id,
-        },
+    listed(body, |place, wire: WorkspaceWire<'_>| {
+        let workspace = workspace(place, wire)?;
+        Ok((workspace.id.to_string(), workspace))
+    })
+}
+
+/// `GET /v1/api_keys`, one page.
+pub fn api_keys(body: &[u8]) -> Result<ListPage<ListedKey>, Fault> {
+    listed(body, |place, wire: KeyWire<'_>| {
+        let id = checked_id(place, wire.id)?;
+        let key = ListedKey {
+            id: ApiKeyId::new(id.as_str()),
+            name: wire.name.unwrap_or_else(|| id.clone()),
+            status: wire.status,
+            workspace: wire.workspace_id.map(WorkspaceId::new),
+            // Nobody else makes keys in this dialect.
+            created_by: wire
+                .created_by
+                .and_then(|by| by.id)
+                .map(|id| Maker::Person(ActorId::new(id))),
+            created_at: optional_time(place, "created_at", wire.created_at)?,
+            expires_at: optional_time(place, "expires_at", wire.expires_at)?,
+            last_used_at: optional_time(place, "last_used_at", wire.last_used_at)?,
+        };
+        Ok((id, key))
+    })
+}
+
+/// `GET /v1/users`, one page.
+pub fn users(body: &[u8]) -> Result<ListPage<ListedUser>, Fault> {
+    listed(body, |place, wire: UserWire<'_>| {
+        let id = checked_id(place, wire.id)?;
+        let email = wire.email.filter(|email| !email.is_empty());
+        let name = wire.name.filter(|name| !name.is_empty());
+        let user = ListedUser {
+            id: ActorId::new(id.as_str()),
+            name: name.or_else(|| email.clone()).unwrap_or_else(|| id.clone()),
+            email,
+            role: wire.role,
+            status: wire.status,
+            added_at: optional_time(place, "created_at", wire.created_at)?,
+            last_active_at: optional_time(place, "last_active_at", wire.last_active_at)?,
+        };
+        Ok((id, user))
     })
 }
 
@@ -177,6 +208,42 @@ struct LimitsWire<'a> {
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
+struct KeyWire<'a> {
+    id: String,
+    name: Option<String>,
+    status: Option<String>,
+    workspace_id: Option<String>,
+    created_by: Option<MakerWire>,
+    #[serde(borrow)]
+    created_at: Option<&'a RawValue>,
+    #[serde(borrow)]
+    expires_at: Option<&'a RawValue>,
+    #[serde(borrow)]
+    last_used_at: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct MakerWire {
+    id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct UserWire<'a> {
+    id: String,
+    email: Option<String>,
+    name: Option<String>,
+    role: String,
+    status: Option<String>,
+    #[serde(borrow)]
+    created_at: Option<&'a RawValue>,
+    #[serde(borrow)]
+    last_active_at: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct UsageWire<'a> {
     date: String,
     #[serde(borrow)]
@@ -235,8 +302,45 @@ fn rows<'a>(list: &ListWire<'a>) -> impl Iterator<Item = (Place, &'a RawValue)> 
     (1..).map(Place::Row).zip(list.data.iter().copied())
 }
 
-fn workspace(place: Place, raw: &RawValue) -> Result<Workspace, Fault> {
-    let wire: WorkspaceWire<'_> = fault::read_row(place, raw)?;
+/// A page of a list; `row` gives a row's id, and the row.
+fn listed<'a, W: Deserialize<'a>, T>(
+    body: &'a [u8],
+    row: impl Fn(Place, W) -> Result<(String, T), Fault>,
+) -> Result<ListPage<T>, Fault> {
+    let wire: ListWire<'a> = fault::read(body)?;
+    let (mut told, mut ids) = (Vec::new(), Vec::new());
+    for (place, raw) in rows(&wire) {
+        let (id, one) = row(place, fault::read_row(place, raw)?)?;
+        ids.push(id);
+        told.push(one);
+    }
+    Ok(ListPage {
+        rows: told,
+        ids,
+        end: PageEnd {
+            has_more: wire.has_more.unwrap_or(false),
+            last_id: wire.last_id,
+        },
+    })
+}
+
+/// What has no id cannot be told from another.
+fn checked_id(place: Place, id: String) -> Result<String, Fault> {
+    if id.is_empty() {
+        return Err(Fault::value(place, "id", &id, "not an id"));
+    }
+    Ok(id)
+}
+
+fn optional_time(
+    place: Place,
+    field: &'static str,
+    raw: Option<&RawValue>,
+) -> Result<Option<Timestamp>, Fault> {
+    raw.map(|raw| fault::time(place, field, raw)).transpose()
+}
+
+fn workspace(place: Place, wire: WorkspaceWire<'_>) -> Result<Workspace, Fault> {
     // The remainder has an id of its own; a workspace under that id could not be told from it.
     if wire.id.is_empty() || wire.id == UNATTRIBUTED {
         return Err(Fault::value(place, "id", &wire.id, "not a workspace's id"));
@@ -471,6 +575,8 @@ mod tests {
             "months" => usage_by_month(body, first, last).map(|months| render_months(&months)),
             "workspaces" => workspaces(body).map(|page| format!("{page:#?}")),
             "organization" => organization(body).map(|info| format!("{info:#?}")),
+            "keys" => api_keys(body).map(|page| format!("{page:#?}")),
+            "users" => users(body).map(|page| format!("{page:#?}")),
             other => panic!("no such question: {other}"),
         }
     }
@@ -558,6 +664,16 @@ mod tests {
             let (part, first, last) = asked();
             let _ = usage(&body, &part, Granularity::Hour, first, last);
             let _ = usage(&body[..cut.min(body.len())], &part, Granularity::Day, first, last);
+            for good in [
+                include_str!("../../tests/wire/guide/keys-good.json"),
+                include_str!("../../tests/wire/guide/users-good.json"),
+            ] {
+                let mut body = good.as_bytes().to_vec();
+                let at = at.min(body.len());
+                let end = (at + cut % 7).min(body.len());
+                body.splice(at..end, piece.bytes());
+                let _ = (api_keys(&body), users(&body));
+            }
         }
     }
 }

@@ -57,6 +57,7 @@ use crate::clock::{Chance, Clock};
 use crate::domain::dialect::Dialect;
 use crate::domain::directory::{OrganizationInfo, Workspace};
 use crate::domain::ids::OrganizationName;
+use crate::domain::listing::{ListedKey, ListedUser};
 use crate::domain::span::Day;
 use crate::domain::usage::{Answer, Granularity, Part};
 use crate::metrics::requests::{Endpoint, RequestCounts};
@@ -200,6 +201,18 @@ impl AdminApi {
     pub async fn workspaces(&self) -> Result<Vec<Workspace>, FetchError> {
         let query = vec![("limit", PAGE_LIMIT.to_string())];
         lists::by_id(&self.0, Endpoint::Workspaces, query, guide::workspaces).await
+    }
+
+    /// All API keys, in whatever state, of every page.
+    pub async fn guide_api_keys(&self) -> Result<Vec<ListedKey>, FetchError> {
+        let query = vec![("limit", PAGE_LIMIT.to_string())];
+        lists::by_id(&self.0, Endpoint::ApiKeys, query, guide::api_keys).await
+    }
+
+    /// All people of the organization, of every page.
+    pub async fn guide_users(&self) -> Result<Vec<ListedUser>, FetchError> {
+        let query = vec![("limit", PAGE_LIMIT.to_string())];
+        lists::by_id(&self.0, Endpoint::Users, query, guide::users).await
     }
 
     /// Usage of one workspace or of the whole, by hour or day, for the days from `first` to `last`, both included.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -14,7 +15,7 @@ use crate::anthropic::fault::{self, Fault, Place};
 use crate::anthropic::paging::{ListPage, PageEnd};
 use crate::domain::directory::{OrganizationInfo, Workspace};
 use crate::domain::ids::{ActorId, ApiKeyId, DEFAULT_WORKSPACE, UNATTRIBUTED, WorkspaceId};
-use crate::domain::listing::{ListedKey, ListedUser};
+use crate::domain::listing::{ListedKey, ListedUser, Maker};
 
 /// `GET /v1/organizations/me`.
 pub fn me(body: &[u8]) -> Result<OrganizationInfo, Fault> {
@@ -60,11 +61,12 @@ pub fn api_keys(body: &[u8]) -> Result<ListPage<ListedKey>, Fault> {
         let key = ListedKey {
             id: ApiKeyId::new(id.as_str()),
             name: wire.name.unwrap_or_else(|| id.clone()),
-            status: wire.status,
+            status: Some(wire.status),
             workspace: workspace.map(WorkspaceId::new),
-            created_by: wire.created_by.and_then(|by| by.id).map(ActorId::new),
-            created_at: wire.created_at.and_then(fault::instant),
-            expires_at: wire.expires_at.and_then(fault::instant),
+            created_by: wire.created_by.and_then(maker),
+            created_at: optional_time(place, "created_at", wire.created_at)?,
+            expires_at: optional_time(place, "expires_at", wire.expires_at)?,
+            last_used_at: None,
         };
         Ok((id, Some(key)))
     })
@@ -72,7 +74,7 @@ pub fn api_keys(body: &[u8]) -> Result<ListPage<ListedKey>, Fault> {
 
 /// `GET /v1/organizations/users`, one page.
 pub fn users(body: &[u8]) -> Result<ListPage<ListedUser>, Fault> {
-    page(body, |place, wire: UserWire| {
+    page(body, |place, wire: UserWire<'_>| {
         let id = checked_id(place, wire.id)?;
         let email = wire.email.filter(|email| !email.is_empty());
         let name = wire.name.filter(|name| !name.is_empty());
@@ -81,6 +83,9 @@ pub fn users(body: &[u8]) -> Result<ListPage<ListedUser>, Fault> {
             name: name.or_else(|| email.clone()).unwrap_or_else(|| id.clone()),
             email,
             role: wire.role,
+            status: None,
+            added_at: optional_time(place, "added_at", wire.added_at)?,
+            last_active_at: None,
         };
         Ok((id, Some(user)))
     })
@@ -142,15 +147,36 @@ struct ScopeWire {
 #[serde(expecting = "an object")]
 struct MakerWire {
     id: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
-struct UserWire {
+struct UserWire<'a> {
     id: String,
     email: Option<String>,
     name: Option<String>,
     role: String,
+    #[serde(borrow)]
+    added_at: Option<&'a RawValue>,
+}
+
+/// What is not said to be a person counts as none: nobody is then missed in the list of people.
+fn maker(wire: MakerWire) -> Option<Maker> {
+    let id = ActorId::new(wire.id?);
+    Some(match wire.kind.as_deref() {
+        Some("user") => Maker::Person(id),
+        Some(_) | None => Maker::Other(id),
+    })
+}
+
+fn optional_time(
+    place: Place,
+    field: &'static str,
+    raw: Option<&RawValue>,
+) -> Result<Option<Timestamp>, Fault> {
+    raw.map(|raw| fault::time(place, field, raw)).transpose()
 }
 
 /// A page of a list; `row` gives a row's id, and the row if it counts.

@@ -121,6 +121,7 @@ fn fact(organization: OrganizationName, now: Timestamp) -> Fact {
                 rule: "test-message".into(),
                 subject: Subject::new(SubjectKind::Workspace, "test"),
                 period: cut.label.as_deref().map(Into::into),
+                event: None,
             },
             started_at: now,
         },
@@ -128,6 +129,7 @@ fn fact(organization: OrganizationName, now: Timestamp) -> Fact {
         reason: Reason::First,
         ended_by: None,
         is_late: false,
+        in_place_of: None,
         is_fired_and_resolved: false,
         subject_name: "TEST, made up by `spendwatch notify test`".to_owned(),
         watch: Watch::Spend,
@@ -149,5 +151,6 @@ fn fact(organization: OrganizationName, now: Timestamp) -> Fact {
         top: Vec::new(),
         forecast: None,
         reconciled: None,
+        maker: None,
     }
 }

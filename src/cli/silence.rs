@@ -23,7 +23,7 @@ pub enum Command {
     /// Keep messages quiet about the alerts that all matchers match; a running daemon heeds it at its next decision
     #[command(
         after_help = "Matchers: label=glob, label!=glob, label=~regex, label!~regex. Labels: rule, organization, subject (name or id), \
-                      subject_kind, subject_id, workspace, model, team, period, severity, and the rule's own.\n\n\
+                      subject_kind, subject_id, workspace, model, team, event, period, severity, and the rule's own.\n\n\
                       Example: spendwatch silence add rule=workspace-month subject=Search --for 4h --comment 'load test'"
     )]
     Add(Add),

@@ -1,6 +1,7 @@
 //! `[rule_defaults]`: what every rule has that does not say otherwise. It is laid under the rules before they are read, so
 //! that whatever is wrong in it is told where it stands.
 
+use crate::config::events::MEANINGLESS;
 use crate::config::near::nearest;
 use crate::config::problem::{Problem, Problems};
 use crate::config::tree::{Node, Table, Value};
@@ -65,8 +66,10 @@ pub fn lay_under_rules(root: &mut Table, problems: &Problems) {
 fn lay_under(rule: &mut Table, defaults: &Table) {
     let is = |key: &str, word: &str| matches!(rule.get(key).map(|node| &node.value), Some(Value::Text(text)) if text == word);
     let (has_no_period, has_windows) = (is("watch", "data_age"), is("watch", "burn_rate"));
+    let is_of_events = is("watch", "lifecycle");
     for (key, default) in defaults {
         let has_no_meaning = match key.as_str() {
+            key if is_of_events => MEANINGLESS.contains(&key),
             "period" => has_no_period,
             "windows" => !has_windows,
             _ => false,

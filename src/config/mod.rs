@@ -21,6 +21,7 @@ pub mod budgets;
 pub mod prices;
 pub mod terms;
 
+pub mod events;
 pub mod notifiers;
 pub mod organizations;
 pub mod sections;
@@ -34,7 +35,6 @@ pub mod rules;
 
 pub mod show;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::config::digests::Digest;
@@ -44,9 +44,11 @@ use crate::config::organizations::Organization;
 use crate::config::prices::PriceTable;
 use crate::config::problem::{Problem, Problems};
 use crate::config::reader::Section;
+use crate::config::rules::Audience;
 use crate::config::sections::{Audit, Heartbeat, Http, Log, Metrics, Poll, Store};
 use crate::config::source::Environment;
 use crate::config::tree::{NO_FILE, Tree};
+use crate::domain::ids::NotifierName;
 use crate::domain::matcher::Team;
 use crate::domain::privacy::Privacy;
 use crate::domain::rule::Rule;
@@ -139,10 +141,17 @@ pub fn read(
     let root = Section::root(&table, file, &problems, environment);
     let (notifiers, names) = notifiers::read(&root);
     let teams = teams::read(&root, &names);
-    let of_teams: BTreeSet<String> = teams
-        .iter()
-        .flat_map(|team| team.notify.iter().map(ToString::to_string))
-        .collect();
+    let audience = Audience {
+        names: &names,
+        of_teams: teams
+            .iter()
+            .flat_map(|team| team.notify.iter().map(NotifierName::as_str))
+            .collect(),
+        fallbacks: notifiers
+            .iter()
+            .filter_map(|notifier| Some(notifier.fallback.as_ref()?.as_str()))
+            .collect(),
+    };
     let config = Config {
         file: file.map(Path::to_owned),
         organizations: organizations::read(&root),
@@ -154,7 +163,7 @@ pub fn read(
         privacy: sections::read_privacy(&root),
         log: sections::read_log(&root),
         heartbeat: sections::read_heartbeat(&root),
-        rules: rules::read(&root, &names, &of_teams),
+        rules: rules::read(&root, &audience),
         teams,
         digests: digests::read(&root, &names, &notifiers),
         audit: sections::read_audit(&root),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::de::IgnoredAny;
 
+use crate::config::near::nearest;
 use crate::config::problem::shown;
 use crate::config::reader::{Section, Sited};
 use crate::config::source::SecretSource;
@@ -33,6 +34,8 @@ pub struct Notifier {
     pub min_severity: Severity,
     /// How long a message is tried.
     pub max_age: Duration,
+    /// Who is told in its place while it is parked.
+    pub fallback: Option<NotifierName>,
 }
 
 /// What a receiver is.
@@ -163,6 +166,7 @@ impl Notifier {
             group_interval: Duration::ZERO,
             min_severity: Severity::Info,
             max_age: Duration::from_hours(72),
+            fallback: None,
         }
     }
 }
@@ -197,7 +201,13 @@ const RESEND_INTERVAL: Duration = Duration::from_mins(1);
 /// More often helps nobody.
 const MIN_RESEND_INTERVAL: Duration = Duration::from_secs(10);
 /// What has no meaning where nothing waits to be sent, and every end is told.
-const OF_MESSAGES: [&str; 4] = ["group_wait", "group_interval", "max_age", "tell_period_end"];
+const OF_MESSAGES: [&str; 5] = [
+    "group_wait",
+    "group_interval",
+    "max_age",
+    "tell_period_end",
+    "fallback",
+];
 /// Where PagerDuty takes events of accounts that are not in its European region.
 const EVENTS_URL: &str = "https://events.pagerduty.com/v2/enqueue";
 /// Characters of a routing key of PagerDuty.
@@ -235,7 +245,52 @@ pub fn read(root: &Section<'_>) -> (Vec<Notifier>, Vec<String>) {
         }
         notifiers.extend(read_one(&section, name));
     }
+    check_fallbacks(root, &names);
     (notifiers, names)
+}
+
+/// Each names another one that exists and has messages of its own, and nobody stands in for whoever stands in for them.
+fn check_fallbacks(root: &Section<'_>, names: &[String]) {
+    let sections = root.sections("notifiers");
+    let text = |section: &Section<'_>, key| section.text(key).map(|text| text.value);
+    let of = |name: &str| {
+        let mut all = sections.iter();
+        let section = all.find(|section| text(section, "name").as_deref() == Some(name))?;
+        Some((section, text(section, "fallback")))
+    };
+    for section in &sections {
+        let Some(fallback) = section.text("fallback") else {
+            continue;
+        };
+        let Some((other, _)) = of(&fallback.value) else {
+            let hint = nearest(&fallback.value, names.iter().map(String::as_str)).map_or_else(
+                || format!("there is {}", names.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let message = format!("is `{}`, which does not exist; {hint}", fallback.value);
+            section.problem_at(&fallback, message);
+            continue;
+        };
+        if text(other, "type").as_deref() == Some("alertmanager") {
+            let message = format!(
+                "is `{}`, an alertmanager: it is told what fires, not messages; take another type",
+                fallback.value
+            );
+            section.problem_at(&fallback, message);
+        }
+        let own = text(section, "name").unwrap_or_default();
+        let mut way = vec![own.clone()];
+        let mut next = Some(fallback.value.clone());
+        while let Some(name) = next.take() {
+            if name == own {
+                let message = format!("leads back to itself: {}, {own}", way.join(", "));
+                section.problem_at(&fallback, message);
+            } else if !way.contains(&name) {
+                next = of(&name).and_then(|(_, fallback)| fallback);
+                way.push(name);
+            }
+        }
+    }
 }
 
 fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
@@ -271,6 +326,7 @@ fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
     let tell_period_end = section.bool("tell_period_end", false);
     let min_severity = section.word("min_severity", &severities, &[], Severity::Info);
     let max_age = durations::read_wait(section, "max_age", Duration::from_hours(72));
+    let fallback = section.text("fallback");
     section.finish();
     Some(Notifier {
         name: NotifierName::new(name?),
@@ -281,6 +337,7 @@ fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
         group_interval: group_interval.unwrap_or_default(),
         min_severity,
         max_age,
+        fallback: fallback.map(|text| NotifierName::new(text.value)),
     })
 }
 

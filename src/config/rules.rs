@@ -9,32 +9,42 @@ use crate::config::amounts::{read_count, read_usd};
 use crate::config::organizations::Organization;
 use crate::config::reader::Section;
 use crate::config::terms::{read_glob, read_notify, read_period, read_zone};
-use crate::config::{budgets, durations, thresholds};
+use crate::config::{budgets, durations, events, thresholds};
 use crate::domain::dialect::Dialect;
 use crate::domain::ids::{NotifierName, RuleName, UNASSIGNED};
 use crate::domain::matcher::{Glob, Matcher, Team};
 use crate::domain::money::{Percent, Usd};
 use crate::domain::period::Period;
-use crate::domain::rule::{Gap, Limit, Quantity, Rule, Watch, Windows};
+use crate::domain::rule::{EventRule, Gap, Limit, Quantity, Rule, Threshold, Watch, Windows};
 use crate::domain::subject::SubjectKind;
 use crate::domain::weekly::Window;
 
-const WATCHES: [(&str, Watch); 6] = [
+const WATCHES: [(&str, Watch); 7] = [
     ("spend", Watch::Spend),
     ("burn_rate", Watch::BurnRate),
     ("tokens", Watch::Tokens),
     ("requests", Watch::Requests),
     ("data_age", Watch::DataAge),
     ("reconciliation", Watch::Reconciliation(Gap::Usd)),
+    ("lifecycle", Watch::Lifecycle),
 ];
 /// The longest window of a pace, in hours.
 const MAX_WINDOW: u32 = 31 * 24;
-const LATER_WATCHES: [&str; 4] = ["forecast", "anomaly", "lifecycle", "runway"];
+const LATER_WATCHES: [&str; 3] = ["forecast", "anomaly", "runway"];
 
-/// Reads the enabled ones. `notifiers` are the names that exist; those of teams hear of everything only where there are no
-/// others.
-pub fn read(root: &Section<'_>, notifiers: &[String], of_teams: &BTreeSet<String>) -> Vec<Rule> {
-    let named = (notifiers, of_teams);
+/// Whom rules may tell.
+#[derive(Debug)]
+pub struct Audience<'a> {
+    /// The names that exist.
+    pub names: &'a [String],
+    /// Those of teams.
+    pub of_teams: BTreeSet<&'a str>,
+    /// Those that are told in the place of another.
+    pub fallbacks: BTreeSet<&'a str>,
+}
+
+/// Reads the enabled ones.
+pub fn read(root: &Section<'_>, audience: &Audience<'_>) -> Vec<Rule> {
     let mut names: Vec<String> = Vec::new();
     let mut rules = Vec::new();
     for section in root.sections("rules") {
@@ -46,7 +56,7 @@ pub fn read(root: &Section<'_>, notifiers: &[String], of_teams: &BTreeSet<String
             }
             names.push(name.clone());
         }
-        let rule = read_one(&section, name, named);
+        let rule = read_one(&section, name, audience);
         section.finish();
         rules.extend(rule.filter(|_| is_enabled));
     }
@@ -69,8 +79,11 @@ pub fn check_names(root: &Section<'_>, organizations: &[Organization], teams: &[
         let Some(section) = rule.section("match") else {
             continue;
         };
+        let is_of_events = rule
+            .text("watch")
+            .is_some_and(|text| text.value == Watch::Lifecycle.as_str());
         for key in ["api_key", "user"] {
-            if is_without_keys && section.has(key) {
+            if is_without_keys && !is_of_events && section.has(key) {
                 section.warn(key, NO_KEYS);
             }
         }
@@ -96,38 +109,30 @@ pub fn check_names(root: &Section<'_>, organizations: &[Organization], teams: &[
 
 const NO_KEYS: &str = "asks who used it: the guide dialect tells no usage by API key or person, so the rule has no subject";
 
-fn read_one(
-    section: &Section<'_>,
-    name: Option<String>,
-    (notifiers, of_teams): (&[String], &BTreeSet<String>),
-) -> Option<Rule> {
+fn read_one(section: &Section<'_>, name: Option<String>, audience: &Audience<'_>) -> Option<Rule> {
     let watch = read_watch(section);
-    let subjects = SubjectKind::ALL.map(|kind| (kind.as_str(), kind));
-    let for_each = section.word("for_each", &subjects, &[], SubjectKind::Organization);
-    if watch == Watch::DataAge && section.has("period") {
-        section.problem("period", "has no meaning for the age of data; leave it out");
-    }
-    if let Some(message) = why_not(watch, for_each) {
-        section.problem("for_each", message);
-    }
-    let matcher = read_matcher(section, watch);
-    let limit = read_limit(section, watch, for_each);
-    if watch == Watch::BurnRate && limit == Some(Limit::Fixed(0)) {
-        section.problem("limit_usd", "is 0: a pace needs a limit above it");
-    }
+    let is_of_events = watch == Watch::Lifecycle;
+    let events = if is_of_events {
+        events::read(section)
+    } else {
+        if section.has("events") {
+            section.problem("events", "belongs to `watch = \"lifecycle\"`");
+        }
+        Vec::new()
+    };
+    let measured = if is_of_events {
+        of_events(&events)
+    } else {
+        read_measured(section, watch)
+    };
+    let matcher = read_matcher(section, watch, &events);
     let hold = durations::read(section, "for").unwrap_or(SignedDuration::ZERO);
     let keep_firing = durations::read(section, "keep_firing_for").unwrap_or(SignedDuration::ZERO);
-    let min_usd = read_usd(section, "min_usd").unwrap_or_default();
-    let windows = read_windows(section, watch);
     let inactive = read_inactive(section);
     let labels = read_labels(section);
-    let everyone = || everyone(notifiers, of_teams);
-    let period = read_period(section, Period::Month);
     let zone = read_zone(section);
-    let thresholds = thresholds::read(section, watch, limit.as_ref());
-    let clear_below = read_clear_below(section);
     let repeat_interval = read_repeat(section);
-    let notify = read_notify(section, notifiers).unwrap_or_else(everyone);
+    let notify = read_notify(section, audience.names).unwrap_or_else(|| audience.everyone());
     if notify.is_empty() {
         section.warn(
             "notify",
@@ -136,24 +141,74 @@ fn read_one(
     }
     Some(Rule {
         name: RuleName::new(name?),
-        limit: limit?,
-        min_usd: Usd::from_pico(min_usd),
-        windows,
+        limit: measured.limit?,
+        min_usd: measured.min_usd,
+        windows: measured.windows,
         inactive,
         watch,
-        for_each,
+        for_each: measured.for_each,
         matcher,
-        period,
+        period: measured.period,
         zone,
-        thresholds,
+        events,
+        thresholds: measured.thresholds,
         hold,
         keep_firing,
-        clear_below,
+        clear_below: measured.clear_below,
         repeat_interval,
-        tells_by_default: !section.has("notify") && !of_teams.is_empty(),
+        tells_by_default: !section.has("notify") && !audience.of_teams.is_empty(),
         notify,
         labels,
     })
+}
+
+/// What is measured for whom, against what.
+struct Measured {
+    for_each: SubjectKind,
+    period: Period,
+    limit: Option<Limit>,
+    min_usd: Usd,
+    windows: Windows,
+    thresholds: Vec<Threshold>,
+    clear_below: Percent,
+}
+
+/// Events measure nothing: each stands or does not, and is as bad as it says.
+fn of_events(events: &[EventRule]) -> Measured {
+    Measured {
+        for_each: SubjectKind::Organization,
+        period: Period::Month,
+        limit: Some(Limit::Fixed(0)),
+        min_usd: Usd::ZERO,
+        windows: Windows::default(),
+        thresholds: events::thresholds(events),
+        clear_below: Percent::HUNDRED,
+    }
+}
+
+fn read_measured(section: &Section<'_>, watch: Watch) -> Measured {
+    let subjects = SubjectKind::ALL.map(|kind| (kind.as_str(), kind));
+    let for_each = section.word("for_each", &subjects, &[], SubjectKind::Organization);
+    if watch == Watch::DataAge && section.has("period") {
+        section.problem("period", "has no meaning for the age of data; leave it out");
+    }
+    if let Some(message) = why_not(watch, for_each) {
+        section.problem("for_each", message);
+    }
+    let limit = read_limit(section, watch, for_each);
+    if watch == Watch::BurnRate && limit == Some(Limit::Fixed(0)) {
+        section.problem("limit_usd", "is 0: a pace needs a limit above it");
+    }
+    let min_usd = read_usd(section, "min_usd").unwrap_or_default();
+    Measured {
+        for_each,
+        period: read_period(section, Period::Month),
+        min_usd: Usd::from_pico(min_usd),
+        windows: read_windows(section, watch),
+        thresholds: thresholds::read(section, watch, limit.as_ref()),
+        clear_below: read_clear_below(section),
+        limit,
+    }
 }
 
 /// The key of its limit tells in which unit a gap is measured.
@@ -167,14 +222,17 @@ fn read_watch(section: &Section<'_>) -> Watch {
         | Watch::Tokens
         | Watch::Requests
         | Watch::DataAge
-        | Watch::Reconciliation(Gap::Usd | Gap::Percent)) => watch,
+        | Watch::Reconciliation(Gap::Usd | Gap::Percent)
+        | Watch::Lifecycle) => watch,
     }
 }
 
 /// Why a watch has no meaning for each of a kind; `None` where it has.
 fn why_not(watch: Watch, for_each: SubjectKind) -> Option<&'static str> {
     let is_of_age = match watch {
-        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests => return None,
+        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests | Watch::Lifecycle => {
+            return None;
+        }
         Watch::DataAge => true,
         Watch::Reconciliation(Gap::Usd | Gap::Percent) => false,
     };
@@ -191,30 +249,35 @@ fn why_not(watch: Watch, for_each: SubjectKind) -> Option<&'static str> {
     }
 }
 
-/// Whoever is of no team hears of everything. Without any notifier in the file there is the console.
-fn everyone(notifiers: &[String], of_teams: &BTreeSet<String>) -> Vec<NotifierName> {
-    let named = |names: &mut dyn Iterator<Item = &String>| -> Vec<NotifierName> {
-        names
-            .map(|name| NotifierName::from(name.as_str()))
-            .collect()
-    };
-    if notifiers.is_empty() {
-        return vec![NotifierName::new("console")];
-    }
-    let of_none = named(&mut notifiers.iter().filter(|name| !of_teams.contains(*name)));
-    if of_none.is_empty() {
-        named(&mut notifiers.iter())
-    } else {
-        of_none
+impl Audience<'_> {
+    /// Whoever is of no team and stands in for nobody hears of everything; where there is none, all do. Without any notifier in
+    /// the file there is the console.
+    fn everyone(&self) -> Vec<NotifierName> {
+        if self.names.is_empty() {
+            return vec![NotifierName::new("console")];
+        }
+        let has_a_task = |name: &str| self.of_teams.contains(name) || self.fallbacks.contains(name);
+        let all = || {
+            self.names
+                .iter()
+                .map(|name| NotifierName::from(name.as_str()))
+        };
+        let others: Vec<NotifierName> = all().filter(|name| !has_a_task(name.as_str())).collect();
+        if others.is_empty() {
+            all().collect()
+        } else {
+            others
+        }
     }
 }
 
 /// What an alert says of itself; a rule's label of that name would be lost.
-const OWN_LABELS: [&str; 6] = [
+const OWN_LABELS: [&str; 7] = [
     "alertname",
     "organization",
     "subject_kind",
     "subject_id",
+    "event",
     "period",
     "severity",
 ];
@@ -245,7 +308,7 @@ fn read_labels(section: &Section<'_>) -> BTreeMap<String, String> {
     labels
 }
 
-fn read_matcher(rule: &Section<'_>, watch: Watch) -> Matcher {
+fn read_matcher(rule: &Section<'_>, watch: Watch, events: &[EventRule]) -> Matcher {
     let Some(section) = rule.section("match") else {
         return Matcher::default();
     };
@@ -263,7 +326,7 @@ fn read_matcher(rule: &Section<'_>, watch: Watch) -> Matcher {
         user: glob("user"),
     };
     let is_by_whom = match watch {
-        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests => true,
+        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests | Watch::Lifecycle => true,
         Watch::DataAge | Watch::Reconciliation(Gap::Usd | Gap::Percent) => false,
     };
     for key in ["api_key", "user"] {
@@ -276,6 +339,9 @@ fn read_matcher(rule: &Section<'_>, watch: Watch) -> Matcher {
                 ),
             );
         }
+    }
+    if watch == Watch::Lifecycle {
+        events::check_match(&section, events);
     }
     section.finish();
     matcher
@@ -290,6 +356,7 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
         Watch::DataAge => "limit_age",
         Watch::Reconciliation(Gap::Usd) => "limit_usd",
         Watch::Reconciliation(Gap::Percent) => "limit_percent",
+        Watch::Lifecycle => return None,
     };
     let given = [
         ("limit_usd", read_usd(section, "limit_usd")),
@@ -331,9 +398,12 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
             Watch::Reconciliation(Gap::Usd | Gap::Percent) => {
                 "is missing: a rule needs a limit, this or `limit_percent`"
             }
-            Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests | Watch::DataAge => {
-                "is missing: a rule needs a limit"
-            }
+            Watch::Spend
+            | Watch::BurnRate
+            | Watch::Tokens
+            | Watch::Requests
+            | Watch::DataAge
+            | Watch::Lifecycle => "is missing: a rule needs a limit",
         };
         section.problem(fitting, message);
     }

@@ -14,7 +14,7 @@ use crate::domain::budget::Budget;
 use crate::domain::dialect::Dialect;
 use crate::domain::matcher::{Glob, Team};
 use crate::domain::money::{Usd, percent_digits};
-use crate::domain::rule::{At, Gap, Limit, Quantity, Rule, Threshold, Watch, Windows};
+use crate::domain::rule::{At, EventRule, Gap, Limit, Quantity, Rule, Threshold, Watch, Windows};
 
 /// What stands where a secret was written in plain text.
 pub const HIDDEN: &str = "[hidden]";
@@ -149,6 +149,29 @@ impl Page {
         self.heading("[[rules]]");
         self.text("name", &rule.name);
         self.text("watch", rule.watch.as_str());
+        if rule.watch == Watch::Lifecycle {
+            self.set("events", events(&rule.events));
+            self.matcher(rule);
+            self.text("time_zone", &rule.zone.name);
+        } else {
+            self.measured(rule);
+        }
+        self.text("for", durations::text(rule.hold));
+        self.text("keep_firing_for", durations::text(rule.keep_firing));
+        if rule.watch != Watch::Lifecycle {
+            self.text("clear_below", rule.clear_below);
+        }
+        let repeat = rule.repeat_interval.map(durations::text);
+        self.text("repeat_interval", repeat.as_deref().unwrap_or("never"));
+        self.set("inactive_during", list(&rule.inactive));
+        // Who hears of everything makes way for a team's own: named, they would not.
+        if !rule.tells_by_default {
+            self.set("notify", list(&rule.notify));
+        }
+        self.set("labels", map(&rule.labels));
+    }
+
+    fn measured(&mut self, rule: &Rule) {
         self.text("for_each", rule.for_each);
         self.matcher(rule);
         if rule.watch != Watch::DataAge {
@@ -167,17 +190,6 @@ impl Page {
             self.set("windows", list([format!("{long}h"), format!("{short}h")]));
         }
         self.set("thresholds", thresholds(&rule.thresholds));
-        self.text("for", durations::text(rule.hold));
-        self.text("keep_firing_for", durations::text(rule.keep_firing));
-        self.text("clear_below", rule.clear_below);
-        let repeat = rule.repeat_interval.map(durations::text);
-        self.text("repeat_interval", repeat.as_deref().unwrap_or("never"));
-        self.set("inactive_during", list(&rule.inactive));
-        // Who hears of everything makes way for a team's own: named, they would not.
-        if !rule.tells_by_default {
-            self.set("notify", list(&rule.notify));
-        }
-        self.set("labels", map(&rule.labels));
     }
 
     fn budget(&mut self, budget: &Budget) {
@@ -226,6 +238,7 @@ impl Page {
                 let age = SignedDuration::from_secs(seconds);
                 self.text("limit_age", durations::text(age));
             }
+            Watch::Lifecycle => {}
         }
     }
 
@@ -302,6 +315,9 @@ impl Page {
         self.text("group_interval", wait(notifier.group_interval));
         self.text("min_severity", notifier.min_severity);
         self.text("max_age", wait(notifier.max_age));
+        if let Some(fallback) = &notifier.fallback {
+            self.text("fallback", fallback);
+        }
     }
 
     fn headers(&mut self, headers: &[(String, SecretSource)]) {
@@ -353,6 +369,20 @@ fn thresholds(thresholds: &[Threshold]) -> String {
             At::Quantity(quantity) => format!("at_usd = {}", Usd::from_pico(quantity)),
         };
         format!("{{ {line}, severity = {} }}", quoted(threshold.severity))
+    }))
+}
+
+fn events(events: &[EventRule]) -> String {
+    bracketed(events.iter().map(|of| {
+        let time = match of.event.timing().key() {
+            Some(key) => format!("{key} = {}, ", quoted(durations::text(of.time))),
+            None => String::new(),
+        };
+        format!(
+            "{{ event = {}, {time}severity = {} }}",
+            quoted(of.event),
+            quoted(of.severity)
+        )
     }))
 }
 

@@ -41,7 +41,8 @@ pub fn read(rule: &Section<'_>, watch: Watch, limit: Option<&Limit>) -> Vec<Thre
             | Watch::Tokens
             | Watch::Requests
             | Watch::DataAge
-            | Watch::Reconciliation(_) => Percent::HUNDRED,
+            | Watch::Reconciliation(_)
+            | Watch::Lifecycle => Percent::HUNDRED,
         };
         thresholds.push(Threshold {
             at: At::Share(whole),
@@ -81,7 +82,8 @@ fn read_line(section: &Section<'_>, watch: Watch) -> Option<(&'static str, At, S
                 | Watch::BurnRate
                 | Watch::Tokens
                 | Watch::Requests
-                | Watch::DataAge => "belongs to `watch = \"spend\"`; use `at = \"80%\"`",
+                | Watch::DataAge
+                | Watch::Lifecycle => "belongs to `watch = \"spend\"`; use `at = \"80%\"`",
             };
             section.problem("at_usd", message);
             None
@@ -111,9 +113,11 @@ fn read_line(section: &Section<'_>, watch: Watch) -> Option<(&'static str, At, S
 fn is_in_usd(watch: Watch) -> bool {
     match watch {
         Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => true,
-        Watch::Tokens | Watch::Requests | Watch::DataAge | Watch::Reconciliation(Gap::Percent) => {
-            false
-        }
+        Watch::Tokens
+        | Watch::Requests
+        | Watch::DataAge
+        | Watch::Reconciliation(Gap::Percent)
+        | Watch::Lifecycle => false,
     }
 }
 

@@ -19,6 +19,15 @@ pub fn settings(config: &Config, organization: &Organization) -> Settings {
         let all = config.notifiers.iter();
         all.filter(|notifier| wiring::resend_interval(notifier).is_none())
     };
+    let policy = Policy {
+        rules: config.rules.clone(),
+        notifiers: receivers()
+            .map(|notifier| (notifier.name.clone(), manners(notifier)))
+            .collect(),
+        fallbacks: receivers()
+            .filter_map(|notifier| Some((notifier.name.clone(), notifier.fallback.clone()?)))
+            .collect(),
+    };
     Settings {
         organization: organization.name.clone(),
         dialect: organization.dialect,
@@ -35,12 +44,8 @@ pub fn settings(config: &Config, organization: &Organization) -> Settings {
         hourly_retention_days: config.store.hourly_retention_days,
         daily_retention_days: config.store.daily_retention_days,
         teams: config.teams.clone(),
-        policy: Policy {
-            rules: config.rules.clone(),
-            notifiers: receivers()
-                .map(|notifier| (notifier.name.clone(), manners(notifier)))
-                .collect(),
-        },
+        needs: policy.needs(),
+        policy,
         digests: config.digests.clone(),
         postage: receivers()
             .map(|notifier| (notifier.name.clone(), postage(notifier)))

@@ -113,7 +113,11 @@ impl Watcher {
         };
         match self.in_time(deadline, organization).await {
             Some(Ok(info)) => {
-                directory.organization = Some(info);
+                directory = if is_real {
+                    directory.with_organization_without_limit(info)
+                } else {
+                    directory.with_organization(info, polled_at)
+                };
                 self.has_new_statement = true;
             }
             Some(Err(error)) => self.note(trouble, &error),
@@ -136,14 +140,19 @@ impl Watcher {
         };
         match self.in_time(deadline, workspaces).await {
             Some(Ok(listed)) => {
-                directory = directory.with_list(listed.workspaces, polled_at);
+                directory = if is_real {
+                    directory.with_list_without_limits(listed.workspaces, polled_at)
+                } else {
+                    directory.with_list(listed.workspaces, polled_at)
+                };
                 directory.default = listed.default.or(directory.default);
                 self.list_is_doubted = false;
             }
             Some(Err(error)) => self.note(trouble, &error),
             None => trouble.note(self.out_of_time("all workspaces")),
         }
-        let directory = self.listings.limit(directory);
+        // A workspace that is new has its limit among those that were read before.
+        let directory = self.listings.limit(directory, polled_at);
         self.take_directory(directory).await?;
         if self.directory.has_missing() {
             trouble.note(format!(

@@ -1,5 +1,5 @@
-//! What the real service lists beside usage: names of keys and people, limits of spend and of use. Read once an hour; where
-//! any of it cannot be read, figures are no less complete.
+//! What the real service lists beside usage, keys and people: limits of spend and of use. Read once an hour; where any of it
+//! cannot be read, figures are no less complete.
 
 use std::time::Duration;
 
@@ -10,15 +10,16 @@ use crate::cycle::plan;
 use crate::cycle::state::Watcher;
 use crate::domain::directory::Directory;
 use crate::domain::ids::{DEFAULT_WORKSPACE, WorkspaceId};
-use crate::domain::listing;
 use crate::store::error::StoreError;
 
 /// How old any of it may become.
 const INTERVAL: SignedDuration = SignedDuration::from_hours(1);
+/// The same in words.
+const AN_HOUR: &str = "in an hour";
 
 impl Watcher {
     /// Reads what is due.
-    pub(in crate::cycle) async fn read_listings(
+    pub(in crate::cycle) async fn read_limits(
         &mut self,
         polled_at: Timestamp,
         deadline: Duration,
@@ -26,41 +27,24 @@ impl Watcher {
         let is_due = |at: Option<Timestamp>| {
             at.is_none_or(|at| polled_at.duration_since(at).abs() >= INTERVAL)
         };
-        if is_due(self.listings.names_at) {
-            self.listings.names_at = Some(polled_at);
-            self.read_names(deadline).await?;
-        }
         if is_due(self.listings.limits_at) {
             self.listings.limits_at = Some(polled_at);
             match self.in_time(deadline, self.api.spend_limits()).await {
-                Some(Ok(limits)) => self.listings.spend = limits,
-                Some(Err(error)) => self.miss("the limits of spend", &error),
+                Some(Ok(limits)) => {
+                    self.listings.spend = limits;
+                    let known = self.directory.clone();
+                    let limited = match self.listings.spend {
+                        Some(_) => self.listings.limit(known, polled_at),
+                        None => known.with_unknown_limits(),
+                    };
+                    self.take_directory(limited).await?;
+                }
+                Some(Err(error)) => self.miss("the limits of spend", &error, AN_HOUR),
                 None => {}
             }
-            let limited = self.listings.limit(self.directory.clone());
-            self.take_directory(limited).await?;
         }
         self.read_rates(polled_at, deadline).await;
         Ok(())
-    }
-
-    async fn read_names(&mut self, deadline: Duration) -> Result<(), StoreError> {
-        let mut directory = self.directory.clone();
-        match self.in_time(deadline, self.api.api_keys()).await {
-            Some(Ok(keys)) => directory
-                .keys
-                .extend(keys.into_iter().map(|key| (key.id, key.name))),
-            Some(Err(error)) => self.miss("the names of API keys", &error),
-            None => {}
-        }
-        match self.in_time(deadline, self.api.users()).await {
-            Some(Ok(users)) => directory
-                .people
-                .extend(users.into_iter().map(listing::person)),
-            Some(Err(error)) => self.miss("the names of people", &error),
-            None => {}
-        }
-        self.take_directory(directory).await
     }
 
     /// Limits of use: each once an hour, a few in each cycle, the organization's first.
@@ -95,7 +79,7 @@ impl Watcher {
                     self.listings.rates.remove(&shown);
                 }
                 Some(Err(error)) => {
-                    self.miss("limits of use", &error);
+                    self.miss("limits of use", &error, AN_HOUR);
                     return;
                 }
                 None => return,
@@ -117,10 +101,10 @@ impl Watcher {
         Ok(())
     }
 
-    fn miss(&self, what: &str, error: &FetchError) {
+    pub(in crate::cycle) fn miss(&self, what: &str, error: &FetchError, again: &str) {
         tracing::warn!(
             organization.name = %self.settings.organization,
-            "cannot read {what}, asking again in an hour: {error}"
+            "cannot read {what}, asking again {again}: {error}"
         );
     }
 }

@@ -13,6 +13,7 @@ pub mod configured;
 pub mod directory;
 pub mod explain;
 pub mod listing;
+pub mod lists;
 pub mod poll;
 
 pub mod sweeping;
@@ -60,11 +61,15 @@ impl Watcher {
                 .await?;
             if !trouble.is_refused {
                 match self.reports() {
-                    None => self.poll(polled_at, deadline, &mut trouble).await?,
+                    None => {
+                        self.poll(polled_at, deadline, &mut trouble).await?;
+                        self.read_lists(polled_at, deadline).await?;
+                    }
                     Some(reports) => {
                         self.sweep(reports, polled_at, deadline, &mut trouble)
                             .await?;
-                        self.read_listings(polled_at, deadline).await?;
+                        self.read_lists(polled_at, deadline).await?;
+                        self.read_limits(polled_at, deadline).await?;
                     }
                 }
             }
@@ -154,6 +159,7 @@ impl Watcher {
         Ground {
             organization: &self.settings.organization,
             directory: &self.directory,
+            census: &self.census,
             teams: &self.settings.teams,
             figures: &self.figures,
             privacy: self.settings.privacy,

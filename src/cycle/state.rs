@@ -12,10 +12,12 @@ use crate::clock::{Chance, Clock};
 use crate::config::digests::Digest;
 use crate::cycle::reading::{Backlog, Reports};
 use crate::domain::alert::State;
+use crate::domain::census::Census;
 use crate::domain::coverage::{Behind, Coverage, Reading};
 use crate::domain::decision::Alerts;
 use crate::domain::dialect::Dialect;
 use crate::domain::directory::Directory;
+use crate::domain::event::Lists;
 use crate::domain::figures::{Figures, LoadedSum};
 use crate::domain::frame::FrameKey;
 use crate::domain::ids::{ModelName, NotifierName, OrganizationName};
@@ -83,6 +85,8 @@ pub struct Settings {
     pub teams: Vec<Team>,
     /// Rules and manners.
     pub policy: Policy,
+    /// Which lists its rules are measured against.
+    pub needs: Lists,
     /// Summaries on a schedule.
     pub digests: Vec<Digest>,
     /// By notifier.
@@ -116,6 +120,8 @@ pub struct Watcher {
     pub(in crate::cycle) counters: Arc<Counters>,
     /// Workspaces by name and limit.
     pub directory: Directory,
+    /// Keys and people, as far as rules are measured against them.
+    pub census: Census,
     /// By part.
     pub coverages: BTreeMap<Part, Coverage>,
     /// The sums.
@@ -159,6 +165,8 @@ pub struct Watcher {
     pub listings: Listings,
     /// Cycles in a row in which the dialect was refused.
     pub(in crate::cycle) n_dialect_refused: u32,
+    /// One list is enough to believe that somebody is gone.
+    pub(in crate::cycle) believes_one_list: bool,
 }
 
 /// What a cycle did.
@@ -251,6 +259,7 @@ impl Watcher {
             chance,
             counters,
             directory: loaded.directory,
+            census: Census::default(),
             coverages: loaded.coverages,
             alerts,
             quiet: Quiet::default(),
@@ -277,6 +286,7 @@ impl Watcher {
             warned_models: BTreeSet::new(),
             listings: Listings::default(),
             n_dialect_refused: 0,
+            believes_one_list: false,
         };
         watcher.figures = watcher.load_figures(at, &loaded.recorded).await?;
         Ok(watcher)
@@ -295,6 +305,11 @@ impl Watcher {
     /// For a single look: what was never read holds up no rule.
     pub fn judge_at_once(&mut self) {
         self.alerts.store_began = Timestamp::MIN;
+    }
+
+    /// For one cycle alone: whoever is missing from its lists would be doubted for ever, because the next one begins anew.
+    pub fn believe_one_list(&mut self) {
+        self.believes_one_list = true;
     }
 
     /// Takes over another configuration of the same organization. The figures are loaded anew, as rules may need others.
@@ -323,12 +338,23 @@ impl Watcher {
                 }
                 figures.keep_last_hours(&self.figures);
                 self.figures = figures;
+                self.forget_unneeded();
                 Ok(())
             }
             Err(error) => {
                 self.settings = before;
                 Err(error)
             }
+        }
+    }
+
+    /// What no rule needs is read no more: when one needs it again, it would be old.
+    fn forget_unneeded(&mut self) {
+        if !self.settings.needs.keys {
+            self.census.keys = None;
+        }
+        if !self.settings.needs.people {
+            self.census.people = None;
         }
     }
 

@@ -318,9 +318,8 @@ impl Daemon {
         }
         for worker in senders.workers {
             let (name, app) = (worker.name.clone(), Arc::clone(&self.app));
-            let bell = app.bells.of(&name);
             let task = Task::start(|stop| async move {
-                worker.run(&app.counters, &bell, &stop).await;
+                worker.run(&app.counters, &app.bells, &stop).await;
             });
             self.posts.insert(name, task);
         }

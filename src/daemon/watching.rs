@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::anthropic::AdminApi;
@@ -97,6 +98,7 @@ async fn go_on(
 ) -> Result<(), StoreError> {
     let mut cut_short = None;
     let mut gauges = Renderer::default();
+    let mut parkings = app.bells.parkings();
     loop {
         let next = match cut_short.take() {
             Some(slot) => Due::Now(slot),
@@ -110,8 +112,14 @@ async fn go_on(
                 cut_short = order.is_some().then_some(slot);
                 order
             }
-            Due::At(at) => wait(app, orders, until(at, app.clock.now())).await,
-            Due::Never => wait(app, orders, until(Timestamp::MAX, app.clock.now())).await,
+            Due::At(at) => {
+                let time = until(at, app.clock.now());
+                wait(app, watcher, orders, &mut parkings, time).await?
+            }
+            Due::Never => {
+                let time = until(Timestamp::MAX, app.clock.now());
+                wait(app, watcher, orders, &mut parkings, time).await?
+            }
         };
         match order {
             None => {}
@@ -136,12 +144,25 @@ fn show(app: &App, watcher: &Watcher, setup: &Setup, gauges: &mut Renderer) {
 /// An order, `Some(None)` where none can come any more, or nothing: the time is over.
 type Interruption = Option<Option<Setup>>;
 
-async fn wait(app: &App, orders: &mut UnboundedReceiver<Setup>, time: Duration) -> Interruption {
+/// Decides anew where a notifier was parked meanwhile: somebody may be told in its place.
+async fn wait(
+    app: &App,
+    watcher: &mut Watcher,
+    orders: &mut UnboundedReceiver<Setup>,
+    parkings: &mut watch::Receiver<()>,
+    time: Duration,
+) -> Result<Interruption, StoreError> {
     tokio::select! {
         biased;
-        order = orders.recv() => Some(order),
-        () = app.clock.sleep(time) => None,
+        order = orders.recv() => return Ok(Some(order)),
+        // The sender lives as long as the daemon.
+        Ok(()) = parkings.changed() => {}
+        () = app.clock.sleep(time) => return Ok(None),
     }
+    if watcher.decide_and_commit().await? > 0 {
+        app.bells.ring();
+    }
+    Ok(None)
 }
 
 /// One cycle; and another one at once where the key was refused and there is a new one meanwhile.

@@ -12,9 +12,10 @@ pub mod configured;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Notify;
+
 use tokio_util::sync::CancellationToken;
 
+use crate::app::bells::Bells;
 use crate::clock::{Chance, Clock};
 use crate::delivery::follow::{Consequence, Tried, follow};
 use crate::domain::ids::NotifierName;
@@ -63,6 +64,7 @@ pub struct Worker {
 #[derive(Default)]
 struct Progress {
     has_begun: bool,
+    was_parked: bool,
     unwritten: Option<Unwritten>,
     /// The wall clock and the running time at the last look.
     looked_at: Option<(Timestamp, Duration)>,
@@ -78,16 +80,16 @@ struct Unwritten {
 }
 
 impl Worker {
-    /// Sends what is due, whenever something is, until asked to stop. `bell` wakes it after a commit. An attempt that is
-    /// under way then is made to its end, unless that lasts longer than [`STOP_LIMIT`]. A failure of the store is logged
-    /// and tried again.
-    pub async fn run(&self, counters: &Counters, bell: &Notify, stop: &CancellationToken) {
+    /// Sends what is due, whenever something is, until asked to stop. Its bell wakes it after a commit, and it rings itself
+    /// when it parks. An attempt that is under way then is made to its end, unless that lasts longer than [`STOP_LIMIT`]. A
+    /// failure of the store is logged and tried again.
+    pub async fn run(&self, counters: &Counters, bells: &Bells, stop: &CancellationToken) {
         let patience = async {
             stop.cancelled().await;
             self.clock.sleep(STOP_LIMIT).await;
         };
         tokio::select! {
-            () = self.go_on(counters, bell, stop) => {}
+            () = self.go_on(counters, bells, stop) => {}
             () = patience => {
                 tracing::warn!(
                     notifier.name = %self.name,
@@ -104,11 +106,12 @@ impl Worker {
             .await
     }
 
-    async fn go_on(&self, counters: &Counters, bell: &Notify, stop: &CancellationToken) {
+    async fn go_on(&self, counters: &Counters, bells: &Bells, stop: &CancellationToken) {
+        let bell = bells.of(&self.name);
         let mut progress = Progress::default();
         let mut pause = FIRST_PAUSE;
         while !stop.is_cancelled() {
-            let sleep = match self.work(counters, &mut progress, stop).await {
+            let sleep = match self.work(counters, bells, &mut progress, stop).await {
                 Ok(sleep) => {
                     pause = FIRST_PAUSE;
                     sleep
@@ -138,11 +141,14 @@ impl Worker {
     async fn work(
         &self,
         counters: &Counters,
+        bells: &Bells,
         progress: &mut Progress,
         stop: &CancellationToken,
     ) -> Result<Duration, StoreError> {
         if !progress.has_begun {
             self.begin(counters).await?;
+            let state = self.store.notifier_state(&self.name).await?;
+            progress.was_parked = state.parked.is_some();
             progress.has_begun = true;
         }
         self.follow_clock(&mut progress.looked_at).await?;
@@ -150,6 +156,11 @@ impl Worker {
             .await?;
         let due = self.store.next_due(&self.name).await?;
         let state = self.store.notifier_state(&self.name).await?;
+        let is_parked = state.parked.is_some();
+        if is_parked && !progress.was_parked {
+            bells.ring_of_parking();
+        }
+        progress.was_parked = is_parked;
         let quiet_until = state.paused_until.max(self.held_until(&state));
         Ok(sleep_until(due, quiet_until, self.clock.now()))
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use crate::domain::event::Event;
 use crate::domain::ids::{NotifierName, OrganizationName, RuleName};
 use crate::domain::rule::{Quantity, Severity, Watch};
 use crate::domain::span::Span;
@@ -42,8 +43,10 @@ pub struct Slot {
     pub rule: RuleName,
     /// The subject, by id.
     pub subject: Subject,
-    /// The calendar period's label; `None` for rolling spans and the age of data.
+    /// The calendar period's label; `None` for rolling spans, the age of data and events.
     pub period: Option<Arc<str>>,
+    /// The event, of a rule on events: one subject may have several at once.
+    pub event: Option<Event>,
 }
 
 /// What an alert is, for as long as it lives. Without a calendar period its start belongs to its identity.
@@ -72,6 +75,9 @@ impl Identity {
         match &self.slot.period {
             Some(label) => add(label),
             None => add(&format!("since {}", self.started_at)),
+        }
+        if let Some(event) = self.slot.event {
+            add(event.as_str());
         }
         hash.finalize()
             .iter()
@@ -201,7 +207,7 @@ pub struct Alert {
     pub identity: Identity,
     /// What the rule measures: the unit of `value` and `limit`.
     pub watch: Watch,
-    /// The period, as it was when the alert was last evaluated.
+    /// The period, or the time of the event, as it was when the alert was last evaluated.
     pub span: Span,
     /// Where it is in its life.
     pub state: State,

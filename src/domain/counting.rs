@@ -60,7 +60,7 @@ pub fn quantity(watch: Watch, amounts: &Amounts) -> Quantity {
         Watch::Requests => Quantity::from(amounts.requests),
         // What is an estimate is no gap: there the two are one.
         Watch::Reconciliation(_) => (amounts.spend - amounts.priced).pico(),
-        Watch::DataAge => 0,
+        Watch::DataAge | Watch::Lifecycle => 0,
     }
 }
 

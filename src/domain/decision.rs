@@ -8,14 +8,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::{Alert, EndedBy, Now, Slot, State};
 use crate::domain::evaluate::{self, Evaluator};
+use crate::domain::event::Event;
 use crate::domain::ground::{Ground, Survey};
 use crate::domain::ids::{ModelName, NotifierName, RuleName};
 use crate::domain::knowledge::Figure;
-use crate::domain::measure::{self, Measurement};
+use crate::domain::measure::{self, Measurement, lifecycle};
 use crate::domain::money::Usd;
 use crate::domain::notification::{Draft, Fact, MAX_CONTRIBUTORS, Reconciled, sort_worst_first};
 use crate::domain::policy::Policy;
-use crate::domain::rule::Rule;
+use crate::domain::privacy::People;
+use crate::domain::rule::{Rule, Watch};
 use crate::domain::scope::{Scope, scope};
 use crate::domain::silence::{Labels, Quiet};
 use crate::domain::subject::{Subject, SubjectKind};
@@ -181,10 +183,12 @@ impl Round<'_> {
             rule: rule.name.clone(),
             subject: Subject::new(SubjectKind::Organization, ""),
             period: None,
+            event: None,
         };
         for (offset, measurement) in measurements.iter().enumerate() {
             slot.subject.clone_from(&measurement.subject);
             slot.period.clone_from(&measurement.label);
+            slot.event = measurement.event;
             let place = alerts.place_of(&slot, next);
             let before = place.map(|place| &alerts.by_slot[place]);
             let after = evaluator.step(measurement, before);
@@ -214,25 +218,28 @@ impl Round<'_> {
         let is_alike = self.quiet.silences.is_empty()
             && self.ground.teams.iter().all(|team| team.notify.is_empty())
             && !rule.is_inactive(self.now.at)
-            && rule.repeat_interval.is_none();
+            && rule.repeat_interval.is_none()
+            && (self.quiet.parked.is_empty() || self.policy.fallbacks.is_empty());
         is_alike.then(|| Listeners::of(rule, self.policy))
     }
 
-    /// Where a rule looks at models, keys, people or teams: those with an open alert that it still looks at.
+    /// Where a rule looks at models, keys, people, teams or events: those with an open alert that it still looks at.
     fn awaited<'b>(&self, rule: &Rule, alerts: &'b Alerts) -> Vec<&'b Slot> {
-        let can_vanish = match rule.for_each {
-            SubjectKind::Model | SubjectKind::ApiKey | SubjectKind::User | SubjectKind::Team => {
-                true
-            }
-            SubjectKind::Organization | SubjectKind::Workspace => false,
-        };
+        let can_vanish = rule.watch == Watch::Lifecycle
+            || match rule.for_each {
+                SubjectKind::Model
+                | SubjectKind::ApiKey
+                | SubjectKind::User
+                | SubjectKind::Team => true,
+                SubjectKind::Organization | SubjectKind::Workspace => false,
+            };
         if !can_vanish {
             return Vec::new();
         }
         let is_awaited = |(slot, alert): &(&Slot, &Alert)| {
             slot.rule == rule.name
                 && !matches!(alert.state, State::Ended { .. })
-                && scope(rule, &slot.subject, self.ground) == Scope::Inside
+                && scope(rule, slot, self.ground) == Scope::Inside
         };
         let open = alerts.by_slot.iter().filter(is_awaited);
         let mut awaited: Vec<&Slot> = open.map(|(slot, _)| slot).collect();
@@ -248,7 +255,7 @@ impl Round<'_> {
                 continue;
             }
             let rule = self.policy.rules.iter().find(|rule| rule.name == slot.rule);
-            let by = match rule.map(|rule| scope(rule, &slot.subject, self.ground)) {
+            let by = match rule.map(|rule| scope(rule, slot, self.ground)) {
                 None | Some(Scope::Outside) => Some(EndedBy::RuleRemoved),
                 Some(Scope::Gone) => Some(EndedBy::SubjectGone),
                 Some(Scope::Inside) => self
@@ -322,6 +329,7 @@ impl Round<'_> {
             is_silenced: rule.is_some_and(|rule| rule.is_inactive(self.now.at))
                 || self.is_silenced(alert, rule),
             acknowledged: self.quiet.acknowledgement(alert),
+            parked: &self.quiet.parked,
         };
         let teams = self.ground.teams;
         let team = if teams.iter().any(|team| !team.notify.is_empty()) {
@@ -360,17 +368,22 @@ impl Round<'_> {
             State::Ended { at, .. } => Some(at),
             State::Firing { .. } | State::Pending { .. } => None,
         };
+        // The moment of an event may move while it stands, as that at which a key expires.
+        let stands =
+            |m: &&Measurement| m.event.is_some() && m.figure.value().is_some_and(|value| value > 0);
+        let of_event = measurement.filter(stands);
         let current = measurement.and_then(|m| m.figure.value());
         Fact {
             identity: alert.identity.clone(),
             sequence: alert.sequence,
             reason: word.reason,
+            in_place_of: word.in_place_of.clone(),
             ended_by: word.ended_by,
             is_late: alert.is_late,
             is_fired_and_resolved: false,
             subject_name: self.ground.name_of(&slot.subject).to_owned(),
             watch: rule.map_or(alert.watch, |rule| rule.watch),
-            span: alert.span,
+            span: of_event.map_or(alert.span, |m| m.span),
             zone_name: rule.map_or_else(|| "UTC".to_owned(), |rule| rule.zone.name.to_string()),
             value: current.unwrap_or(alert.value),
             is_lower_bound,
@@ -384,7 +397,18 @@ impl Round<'_> {
             top: Vec::new(),
             forecast: None,
             reconciled: measurement.and_then(|m| self.reconciled(m)),
+            maker: self.maker(slot),
         }
+    }
+
+    /// Of a key of somebody who is no more in the organization: who that was.
+    fn maker(&self, slot: &Slot) -> Option<String> {
+        let people = self.ground.privacy.in_messages();
+        let is_told = slot.event == Some(Event::KeyOfRemovedUser) && people != People::Hidden;
+        let key = is_told.then_some(&*slot.subject.id)?;
+        let maker = lifecycle::removed_maker(key, self.ground)?;
+        let name = self.ground.directory.person_name(maker.as_str(), people);
+        Some(name.to_owned())
     }
 
     /// Both sides of a gap, and the models that may explain it.
@@ -411,6 +435,8 @@ impl Round<'_> {
     }
 }
 
+#[cfg(test)]
+mod events;
 #[cfg(test)]
 mod scene;
 #[cfg(test)]

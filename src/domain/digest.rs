@@ -11,8 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::alert::Alert;
 use crate::domain::breakdown::{Naming, Pieces, break_down};
 use crate::domain::coverage::{Coverage, is_settled};
+use crate::domain::event::Event;
 use crate::domain::ground::Ground;
-use crate::domain::ids::{OrganizationName, RuleName};
+use crate::domain::ids::{ApiKeyId, OrganizationName, RuleName};
 use crate::domain::measure::Measurement;
 use crate::domain::money::Usd;
 use crate::domain::period::{self, Cut, Period};
@@ -64,6 +65,8 @@ pub struct Digest {
     pub limits: Listed<LimitUse>,
     /// Alerts that fire now, the worst first.
     pub alerts: Listed<OpenAlert>,
+    /// Keys that a rule tells to be idle, the longest first; `None` where no rule asks, or nobody knows.
+    pub idle_keys: Option<Listed<IdleKey>>,
     /// What is not known.
     pub gaps: Vec<Missing>,
 }
@@ -138,8 +141,23 @@ pub struct OpenAlert {
     pub severity: Severity,
     /// `80%`
     pub threshold: String,
+    /// The event, of a rule on events.
+    pub event: Option<Event>,
     /// Since when.
     pub since: Option<Timestamp>,
+}
+
+/// A key that is not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdleKey {
+    /// Its id.
+    pub id: ApiKeyId,
+    /// Its name at the time.
+    pub name: String,
+    /// The name of the workspace that it belongs to, where that is known.
+    pub workspace: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// Something that is not known of the period.
@@ -382,6 +400,12 @@ pub fn make<'a>(
         models: largest(by(SubjectKind::Model)),
         limits: limits(source),
         alerts: open_alerts(&source.ground, alerts),
+        idle_keys: source
+            .rules
+            .iter()
+            .any(|rule| rule.event(Event::KeyIdle).is_some())
+            .then(|| idle_keys(&source.ground, source.measurements))
+            .flatten(),
         gaps,
     }
 }
@@ -530,16 +554,48 @@ fn open_alerts<'a>(
             subject: alert.identity.slot.subject.clone(),
             severity: alert.line().severity,
             threshold: alert.line().text.to_string(),
+            event: alert.identity.slot.event,
             since: alert.firing_since,
         })
         .collect();
     open.sort_by(|a, b| {
-        let key = |alert: &OpenAlert| (alert.since, alert.rule.clone(), alert.subject.clone());
+        let key = |alert: &OpenAlert| {
+            let subject = (alert.subject.clone(), alert.event);
+            (alert.since, alert.rule.clone(), subject)
+        };
         b.severity
             .cmp(&a.severity)
             .then_with(|| key(a).cmp(&key(b)))
     });
     Listed::of(open)
+}
+
+/// As rules measured them, each key once.
+fn idle_keys(ground: &Ground<'_>, measurements: &[Measurement]) -> Option<Listed<IdleKey>> {
+    let keys = ground.census.keys.as_ref()?;
+    let stands = |measured: &&Measurement| {
+        measured.event == Some(Event::KeyIdle) && measured.figure.value().is_some_and(|n| n > 0)
+    };
+    let since: BTreeMap<&str, Timestamp> = measurements
+        .iter()
+        .filter(stands)
+        .map(|measured| (&*measured.subject.id, measured.span.start))
+        .collect();
+    let directory = ground.directory;
+    let mut idle: Vec<IdleKey> = since
+        .into_iter()
+        .map(|(id, since)| IdleKey {
+            id: id.into(),
+            name: directory.key_name(id).to_owned(),
+            workspace: keys
+                .get(id)
+                .and_then(|key| key.workspace.as_ref())
+                .map(|workspace| directory.name_of(workspace.as_str()).to_owned()),
+            since,
+        })
+        .collect();
+    idle.sort_by(|one, other| (one.since, &one.id).cmp(&(other.since, &other.id)));
+    Some(Listed::of(idle))
 }
 
 impl<T> Listed<T> {
@@ -553,8 +609,11 @@ impl<T> Listed<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::directory::Directory;
+    use crate::domain::census::{Census, CountedKey};
+    use crate::domain::directory::{Directory, Presence};
     use crate::domain::figures::Figures;
+    use crate::domain::ids::WorkspaceId;
+    use crate::domain::knowledge::Figure;
     use crate::domain::period::Zone;
     use crate::domain::privacy::Privacy;
     use crate::domain::span::Hour;
@@ -710,6 +769,7 @@ mod tests {
             ground: Ground {
                 organization: &"acme".into(),
                 directory: &Directory::default(),
+                census: &Census::UNKNOWN,
                 teams: &[],
                 figures: &figures,
                 privacy: Privacy::default(),
@@ -763,6 +823,76 @@ mod tests {
         assert_eq!(digest.before, None);
         assert_eq!(digest.workspaces.lines[0].before, None);
         assert_eq!(digest.movers, Breakdown::default());
+    }
+
+    #[test]
+    fn idle_keys_are_told_the_longest_first() {
+        let key = |workspace: Option<&str>| CountedKey {
+            name: String::new(),
+            presence: Presence::Listed,
+            is_active: true,
+            workspace: workspace.map(WorkspaceId::from),
+            created_by: None,
+            created_at: None,
+            expires_at: None,
+            idle_since: None,
+        };
+        let mut directory = Directory::default();
+        directory.keys.insert("b".into(), "ci".to_owned());
+        let census = Census {
+            keys: Some(BTreeMap::from([
+                ("a".into(), key(None)),
+                ("b".into(), key(Some("w"))),
+            ])),
+            people: None,
+        };
+        let now = at("2026-11-23T08:00:00Z");
+        let figures = Figures::new(&[], SignedDuration::from_mins(10), now);
+        let ground = Ground {
+            organization: &"acme".into(),
+            directory: &directory,
+            census: &census,
+            teams: &[],
+            figures: &figures,
+            privacy: Privacy::default(),
+        };
+        let measured = |id: &str, event, since: &str, value| Measurement {
+            rule: 0,
+            subject: Subject::new(SubjectKind::ApiKey, id),
+            figure: Figure::Known(value),
+            limit: Some(2),
+            label: None,
+            event: Some(event),
+            span: Span {
+                start: at(since),
+                end: now,
+            },
+            is_closed: false,
+            fell: false,
+            as_of: Some(now),
+            sides: None,
+        };
+        let (early, late) = ("2026-08-01T00:00:00Z", "2026-08-02T00:00:00Z");
+        let measurements = [
+            measured("a", Event::KeyIdle, late, 2),
+            measured("b", Event::KeyIdle, early, 2),
+            measured("b", Event::KeyIdle, early, 1),
+            measured("c", Event::KeyIdle, early, 0),
+            measured("a", Event::KeyExpiring, early, 2),
+        ];
+        let idle = idle_keys(&ground, &measurements).unwrap();
+        let told: Vec<_> = idle
+            .first
+            .iter()
+            .map(|key| (&*key.name, key.workspace.as_deref(), key.since))
+            .collect();
+        let expected = [("ci", Some("w"), at(early)), ("a", None, at(late))];
+        assert_eq!((told, idle.n_more), (expected.to_vec(), 0));
+        let unlisted = Ground {
+            census: &Census::UNKNOWN,
+            ..ground
+        };
+        assert_eq!(idle_keys(&unlisted, &measurements), None);
     }
 
     proptest! {

@@ -60,7 +60,7 @@ impl Doubt {
     }
 }
 
-/// Whether a workspace is in the list.
+/// Whether something is in the list that it was in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     /// In the newest list.
@@ -69,6 +69,24 @@ pub enum Presence {
     Missing(Doubt),
     /// Missing for good. Its spend stays, under the remainder.
     Gone,
+}
+
+impl Presence {
+    /// After one more whole list without it.
+    #[must_use]
+    pub fn missing_again(self, at: Timestamp) -> Presence {
+        let previous = match self {
+            Presence::Gone => return Presence::Gone,
+            Presence::Missing(doubt) => Some(doubt),
+            Presence::Listed => None,
+        };
+        let doubt = Doubt::again(previous, at);
+        if doubt.is_certain(at) {
+            Presence::Gone
+        } else {
+            Presence::Missing(doubt)
+        }
+    }
 }
 
 /// What the API says about the organization itself.
@@ -142,27 +160,114 @@ impl Directory {
             .map_or(id, |(workspace, _)| workspace.name.as_str())
     }
 
-    /// The directory after a whole list was read. A listed workspace that vanishes stays until
-    /// [`AGREEING_ANSWERS`] lists over [`AGREEING_SPAN`] agree.
+    /// The directory after a whole list was read, which tells limits of spend as well. A listed workspace that vanishes stays
+    /// until [`AGREEING_ANSWERS`] lists over [`AGREEING_SPAN`] agree.
     #[must_use]
     pub fn with_list(&self, listed: Vec<Workspace>, at: Timestamp) -> Directory {
         let mut workspaces: BTreeMap<WorkspaceId, (Workspace, Presence)> = self
             .workspaces
             .iter()
             .map(|(id, (workspace, presence))| {
-                (
-                    id.clone(),
-                    (workspace.clone(), missing_once_more(*presence, at)),
-                )
+                (id.clone(), (workspace.clone(), presence.missing_again(at)))
             })
             .collect();
+        let mut limits_removed = self.limits_removed.clone();
         for workspace in listed {
+            let limits = (self.present_limit(&workspace.id), workspace.monthly_limit);
+            note_limit(&mut limits_removed, Some(&workspace.id), limits, at);
             workspaces.insert(workspace.id.clone(), (workspace, Presence::Listed));
         }
+        let is_gone = |id: &WorkspaceId| matches!(workspaces.get(id), Some((_, Presence::Gone)));
+        limits_removed.retain(|of, _| !of.as_ref().is_some_and(is_gone));
         Directory {
             workspaces,
             listed_at: Some(at),
+            limits_removed,
             ..self.clone()
+        }
+    }
+
+    /// The same, where the service tells limits of spend elsewhere: those that are known stay.
+    #[must_use]
+    pub fn with_list_without_limits(&self, mut listed: Vec<Workspace>, at: Timestamp) -> Directory {
+        for workspace in &mut listed {
+            workspace.monthly_limit = self.present_limit(&workspace.id);
+        }
+        self.with_list(listed, at)
+    }
+
+    /// The directory with what the service says of the organization, its limit of spend included.
+    #[must_use]
+    pub fn with_organization(&self, info: OrganizationInfo, at: Timestamp) -> Directory {
+        let mut directory = self.clone();
+        let limits = (self.usage_limit(), info.usage_limit);
+        note_limit(&mut directory.limits_removed, None, limits, at);
+        directory.organization = Some(info);
+        directory
+    }
+
+    /// The same, where the service tells its limit of spend elsewhere: the one that is known stays.
+    #[must_use]
+    pub fn with_organization_without_limit(&self, info: OrganizationInfo) -> Directory {
+        Directory {
+            organization: Some(OrganizationInfo {
+                usage_limit: self.usage_limit(),
+                ..info
+            }),
+            ..self.clone()
+        }
+    }
+
+    /// The directory with limits of spend that were read apart from all else: of the organization, and by the id under which
+    /// a workspace stands here. What is missing from the newest list is kept as it was.
+    #[must_use]
+    pub fn with_limits(
+        &self,
+        organization: Option<Usd>,
+        of: impl Fn(&WorkspaceId) -> Option<Usd>,
+        at: Timestamp,
+    ) -> Directory {
+        let mut directory = self.clone();
+        if let Some(info) = &mut directory.organization {
+            let limits = (info.usage_limit, organization);
+            note_limit(&mut directory.limits_removed, None, limits, at);
+            info.usage_limit = organization;
+        }
+        for (id, (workspace, presence)) in &mut directory.workspaces {
+            match presence {
+                Presence::Listed => {}
+                Presence::Missing(_) | Presence::Gone => continue,
+            }
+            let limits = (workspace.monthly_limit, of(id));
+            note_limit(&mut directory.limits_removed, Some(id), limits, at);
+            workspace.monthly_limit = limits.1;
+        }
+        directory
+    }
+
+    /// The directory where no limit of spend can be read: whether there are any is not known, so none counts as removed.
+    #[must_use]
+    pub fn with_unknown_limits(&self) -> Directory {
+        let mut directory = self.clone();
+        if let Some(info) = &mut directory.organization {
+            info.usage_limit = None;
+        }
+        for (workspace, _) in directory.workspaces.values_mut() {
+            workspace.monthly_limit = None;
+        }
+        directory
+    }
+
+    fn usage_limit(&self) -> Option<Usd> {
+        self.organization.as_ref().and_then(|info| info.usage_limit)
+    }
+
+    /// What a workspace had that comes back after it was gone is of another time.
+    fn present_limit(&self, id: &WorkspaceId) -> Option<Usd> {
+        let (workspace, presence) = self.workspaces.get(id)?;
+        match presence {
+            Presence::Listed | Presence::Missing(_) => workspace.monthly_limit,
+            Presence::Gone => None,
         }
     }
 
@@ -203,17 +308,21 @@ impl Directory {
     }
 }
 
-fn missing_once_more(presence: Presence, at: Timestamp) -> Presence {
-    let previous = match presence {
-        Presence::Gone => return Presence::Gone,
-        Presence::Missing(doubt) => Some(doubt),
-        Presence::Listed => None,
-    };
-    let doubt = Doubt::again(previous, at);
-    if doubt.is_certain(at) {
-        Presence::Gone
-    } else {
-        Presence::Missing(doubt)
+/// Notes that a limit is no more, or is there again; of the limit before and after.
+fn note_limit(
+    removed: &mut BTreeMap<Option<WorkspaceId>, Timestamp>,
+    of: Option<&WorkspaceId>,
+    (before, after): (Option<Usd>, Option<Usd>),
+    at: Timestamp,
+) {
+    match (before, after) {
+        (_, Some(_)) => {
+            removed.remove(&of.cloned());
+        }
+        (Some(_), None) => {
+            removed.insert(of.cloned(), at);
+        }
+        (None, None) => {}
     }
 }
 
@@ -250,6 +359,69 @@ mod tests {
         assert_eq!(long.present().count(), 1);
         let two_lists = once.with_list(vec![workspace("a")], at(60));
         assert!(two_lists.has_missing(), "fifty minutes, but only two lists");
+    }
+
+    fn limited(id: &str, dollars: i64) -> Workspace {
+        Workspace {
+            monthly_limit: Some(Usd::from_dollars(dollars)),
+            ..workspace(id)
+        }
+    }
+
+    fn removed(directory: &Directory) -> Vec<(Option<&str>, Timestamp)> {
+        let removed = directory.limits_removed.iter();
+        removed
+            .map(|(of, at)| (of.as_ref().map(WorkspaceId::as_str), *at))
+            .collect()
+    }
+
+    #[test]
+    fn a_limit_that_is_no_more_is_noted_until_one_comes_or_its_workspace_goes() {
+        let first = Directory::default().with_list(vec![limited("a", 5), workspace("b")], at(0));
+        assert_eq!(removed(&first), [], "b never had one");
+        let without = vec![workspace("a"), workspace("b")];
+        let none = first.with_list(without.clone(), at(15));
+        assert_eq!(removed(&none), [(Some("a"), at(15))]);
+        let still = none.with_list(without, at(30));
+        assert_eq!(removed(&still), [(Some("a"), at(15))], "since then");
+        let back = still.with_list(vec![limited("a", 1), workspace("b")], at(45));
+        assert_eq!(removed(&back), []);
+        let missing = still
+            .with_list(vec![], at(45))
+            .with_list(vec![workspace("b")], at(50));
+        assert_eq!(removed(&missing), [(Some("a"), at(15))], "only missing");
+        let gone = missing.with_list(vec![], at(80));
+        assert_eq!(removed(&gone), []);
+        let again = gone.with_list(vec![workspace("a")], at(100));
+        assert_eq!(removed(&again), [], "what it had was of another time");
+    }
+
+    #[test]
+    fn a_limit_goes_only_by_an_answer_that_tells_limits() {
+        let info = |limit: Option<i64>| OrganizationInfo {
+            usage_limit: limit.map(Usd::from_dollars),
+            ..OrganizationInfo::default()
+        };
+        let first = Directory::default()
+            .with_list(vec![limited("a", 5), limited("b", 6)], at(0))
+            .with_organization(info(Some(9)), at(0));
+        let relisted = first
+            .with_organization_without_limit(info(None))
+            .with_list_without_limits(vec![workspace("a"), workspace("c")], at(15));
+        let limit = |directory: &Directory, id: &str| directory.workspaces[id].0.monthly_limit;
+        assert_eq!(removed(&relisted), []);
+        assert_eq!(limit(&relisted, "a"), Some(Usd::from_dollars(5)));
+        assert_eq!(relisted.usage_limit(), Some(Usd::from_dollars(9)));
+        let unknown = relisted.with_unknown_limits();
+        assert_eq!((removed(&unknown), unknown.usage_limit()), (vec![], None));
+        let read = relisted.with_limits(None, |_| None, at(20));
+        let expected = [(None, at(20)), (Some("a"), at(20))];
+        assert_eq!(removed(&read), expected, "b is missing, c never had one");
+        assert_eq!(limit(&read, "b"), Some(Usd::from_dollars(6)));
+        let back = read.with_limits(Some(Usd::from_dollars(1)), |_| None, at(30));
+        assert_eq!(removed(&back), [(Some("a"), at(20))]);
+        let organization = first.with_organization(info(None), at(40));
+        assert_eq!(removed(&organization), [(None, at(40))]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::domain::knowledge::Figure;
 use crate::domain::lines::{Lines, is_any_crossed, is_crossed, is_held};
 use crate::domain::measure::Measurement;
 use crate::domain::rule::{Quantity, Rule};
+use crate::domain::span::Span;
 
 /// Evaluates the measurements of one rule, one after the other. Its lines are drawn once for each limit that follows another.
 pub struct Evaluator<'a> {
@@ -199,6 +200,7 @@ impl Step<'_> {
             rule: self.rule.name.clone(),
             subject: self.measurement.subject.clone(),
             period: self.measurement.label.clone(),
+            event: self.measurement.event,
         };
         let alert = Alert {
             identity: Identity {
@@ -269,12 +271,20 @@ impl Step<'_> {
         Alert {
             state,
             rising,
-            span: self.measurement.span,
+            span: self.span(alert),
             sequence: alert.sequence + 1,
             value: self.value,
             limit: Some(self.limit),
             is_late: self.measurement.is_closed && !alert.is_firing(),
             ..alert.clone()
+        }
+    }
+
+    /// What stands no more keeps the time in which it stood.
+    fn span(&self, alert: &Alert) -> Span {
+        match self.measurement.event {
+            Some(_) if self.value == 0 => alert.span,
+            Some(_) | None => self.measurement.span,
         }
     }
 

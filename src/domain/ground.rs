@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::domain::census::Census;
 use crate::domain::directory::{Directory, Presence, Workspace};
 use crate::domain::figures::Figures;
 use crate::domain::ids::{OrganizationName, UNASSIGNED, UNATTRIBUTED};
@@ -18,6 +19,8 @@ pub struct Ground<'a> {
     pub organization: &'a OrganizationName,
     /// Workspaces by name and limit.
     pub directory: &'a Directory,
+    /// Which keys and people there are.
+    pub census: &'a Census,
     /// Teams, in the order of the configuration.
     pub teams: &'a [Team],
     /// The sums.

@@ -24,16 +24,27 @@ pub struct ListedKey {
     pub id: ApiKeyId,
     /// Not unique.
     pub name: String,
-    /// `active`, `inactive`, `archived`, `expired`, or what the service calls it since.
-    pub status: String,
+    /// `active`, `inactive`, `archived`, `expired`, or what the service calls it since; `None` where it does not tell.
+    pub status: Option<String>,
     /// The real id; `None` for a key of the whole organization, and where the service does not tell.
     pub workspace: Option<WorkspaceId>,
-    /// Who made it: a person or a service account.
-    pub created_by: Option<ActorId>,
+    /// Who made it, where the service tells.
+    pub created_by: Option<Maker>,
     /// When it was made.
     pub created_at: Option<Timestamp>,
     /// From when on it opens nothing; `None` for never.
     pub expires_at: Option<Timestamp>,
+    /// When it was used last; `None` for never, and where the service does not tell.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// Who made a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Maker {
+    /// A person, who may be in the list of people.
+    Person(ActorId),
+    /// A service account, or whatever the service calls it since: in no list of people.
+    Other(ActorId),
 }
 
 /// A person of the organization.
@@ -47,6 +58,12 @@ pub struct ListedUser {
     pub name: String,
     /// The role in the organization, as the service calls it.
     pub role: String,
+    /// `active`, or what the service calls it since; `None` where it does not tell.
+    pub status: Option<String>,
+    /// Since when they belong to it, where the service tells.
+    pub added_at: Option<Timestamp>,
+    /// When they did something last; `None` for never, and where the service does not tell.
+    pub last_active_at: Option<Timestamp>,
 }
 
 /// One of the service's limits of use.
@@ -69,11 +86,24 @@ pub struct SpendLimits {
     pub workspaces: BTreeMap<WorkspaceId, Usd>,
 }
 
+/// When a list was asked for, and what came of it. Nothing of it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Asking {
+    /// Last, whatever came of it.
+    pub asked_at: Option<Timestamp>,
+    /// When it was last read whole.
+    pub read_at: Option<Timestamp>,
+    /// Last, the service refused it.
+    pub is_refused: bool,
+}
+
 /// What was listed beside usage, and when each was asked for last.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listings {
-    /// Names of keys and people.
-    pub names_at: Option<Timestamp>,
+    /// Keys.
+    pub keys: Asking,
+    /// People.
+    pub people: Asking,
     /// Limits of spend.
     pub limits_at: Option<Timestamp>,
     /// Limits of use, by real id; `None` is the organization.
@@ -85,23 +115,20 @@ pub struct Listings {
 }
 
 impl Listings {
-    /// The directory with the limits of spend that can be read: a list of workspaces has none.
-    pub fn limit(&self, mut directory: Directory) -> Directory {
+    /// The directory with the limits of spend as they were read last, if they were read since the daemon began: a list of
+    /// workspaces has none.
+    pub fn limit(&self, directory: Directory, at: Timestamp) -> Directory {
         let Some(limits) = &self.spend else {
             return directory;
         };
-        if let Some(info) = &mut directory.organization {
-            info.usage_limit = limits.organization;
-        }
-        let default = directory.default.clone();
-        for (id, (workspace, _)) in &mut directory.workspaces {
+        let of = |id: &WorkspaceId| {
             let real = match id.as_str() {
-                DEFAULT_WORKSPACE => default.as_ref(),
+                DEFAULT_WORKSPACE => directory.default.as_ref(),
                 _ => Some(id),
             };
-            workspace.monthly_limit = real.and_then(|id| limits.workspaces.get(id)).copied();
-        }
-        directory
+            real.and_then(|id| limits.workspaces.get(id)).copied()
+        };
+        directory.with_limits(limits.organization, of, at)
     }
 }
 

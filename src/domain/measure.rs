@@ -2,6 +2,7 @@
 
 mod age;
 mod gap;
+pub mod lifecycle;
 mod pace;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use crate::domain::alert::Slot;
 use crate::domain::counting::{
     Counts, is_cell_counted, is_team_counted, key_of, looks_at_organization, quantity, user_of,
 };
+use crate::domain::event::Event;
 use crate::domain::figures::{Figures, PartState};
 use crate::domain::frame::{Frame, FrameKey};
 use crate::domain::ground::{Ground, Member, Survey};
@@ -37,6 +39,8 @@ pub struct Measurement {
     pub limit: Option<Quantity>,
     /// The calendar period's label.
     pub label: Option<Arc<str>>,
+    /// The event that is measured, of a rule on events.
+    pub event: Option<Event>,
     /// The period.
     pub span: Span,
     /// The period is over; it is measured once more because its figures may still change.
@@ -59,7 +63,7 @@ pub fn frame_key(rule: &Rule) -> Option<FrameKey> {
                 zone: rule.zone.clone(),
             })
         }
-        Watch::DataAge => None,
+        Watch::DataAge | Watch::Lifecycle => None,
     }
 }
 
@@ -71,7 +75,8 @@ pub fn frame_keys(rule: &Rule) -> Vec<FrameKey> {
         | Watch::Tokens
         | Watch::Requests
         | Watch::Reconciliation(_)
-        | Watch::DataAge => None,
+        | Watch::DataAge
+        | Watch::Lifecycle => None,
     };
     frame_key(rule).into_iter().chain(short).collect()
 }
@@ -86,6 +91,9 @@ pub fn measure(
     awaited: &[&Slot],
     began: Timestamp,
 ) -> Vec<Measurement> {
+    if rule.watch == Watch::Lifecycle {
+        return lifecycle::measure(index, rule, survey, awaited, began);
+    }
     if !looks_at_organization(rule, &survey.ground) || !is_told(rule, survey.ground.figures) {
         return Vec::new();
     }
@@ -140,8 +148,11 @@ fn tells_requests(figures: &Figures) -> bool {
     !has_tokens || cells.any(|(_, amounts)| amounts.requests > 0)
 }
 
-/// Whether every subject's open period was read once.
+/// Whether every subject's open period was read once; of events, whether the lists were that tell of them.
 pub fn is_ready(rule: &Rule, ground: &Ground<'_>) -> bool {
+    if rule.watch == Watch::Lifecycle {
+        return lifecycle::is_ready(rule, ground);
+    }
     let start = frame_key(rule).and_then(|key| {
         ground
             .figures
@@ -411,6 +422,7 @@ impl<'a> Look<'a> {
             figure,
             subject,
             label: self.frame.label.clone(),
+            event: None,
             span: self.frame.cut.span,
             is_closed: self.is_closed,
             fell: sum.fell,

@@ -12,6 +12,7 @@ pub mod subject;
 
 // What the service says, and for which time.
 pub mod directory;
+pub mod event;
 pub mod listing;
 pub mod matcher;
 pub mod period;

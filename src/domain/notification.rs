@@ -6,6 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::domain::alert::{EndedBy, Identity, Line};
+use crate::domain::event::Event;
 use crate::domain::ids::{ApiKeyId, ModelName, NotifierName, WorkspaceId};
 use crate::domain::money::Usd;
 use crate::domain::rule::{Quantity, Watch};
@@ -133,6 +134,8 @@ pub struct Fact {
     /// Why it ended; only with [`Reason::Resolved`], and `None` there when it only fell below this notifier's severity
     /// ("resolved, lowered").
     pub ended_by: Option<EndedBy>,
+    /// For whom it was, where that one cannot be reached.
+    pub in_place_of: Option<NotifierName>,
     /// It fired for a period that was over already.
     pub is_late: bool,
     /// It fired, perhaps through a silence, and was resolved before that could be told: one line says both.
@@ -141,7 +144,7 @@ pub struct Fact {
     pub subject_name: String,
     /// What is measured.
     pub watch: Watch,
-    /// The period.
+    /// The period, or the time of the event.
     pub span: Span,
     /// The zone in which the period is cut: times are shown in it.
     pub zone_name: String,
@@ -169,6 +172,16 @@ pub struct Fact {
     pub forecast: Option<Usd>,
     /// Both sides of a gap; `None` for every other watch, and where they are not known.
     pub reconciled: Option<Reconciled>,
+    /// Of a key of somebody who is no more in the organization: who that was. `None` also where people are hidden.
+    pub maker: Option<String>,
+}
+
+impl Fact {
+    /// What happened, and when that was, began or will be; of a rule on events alone.
+    pub fn event(&self) -> Option<(Event, Option<Timestamp>)> {
+        let event = self.identity.slot.event?;
+        Some((event, event.moment(self.span)))
+    }
 }
 
 /// How many contributors a message names.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::event::Lists;
 use crate::domain::ids::NotifierName;
-use crate::domain::rule::{Rule, Severity};
+use crate::domain::rule::{Rule, Severity, lists_needed};
 
 /// How a notifier wants to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,4 +26,13 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// By name.
     pub notifiers: BTreeMap<NotifierName, Manners>,
+    /// Who is told in the place of whom, while that one is parked. There are no circles.
+    pub fallbacks: BTreeMap<NotifierName, NotifierName>,
+}
+
+impl Policy {
+    /// Which lists its rules are measured against.
+    pub fn needs(&self) -> Lists {
+        lists_needed(&self.rules)
+    }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::{Alert, EndedBy, Line, State};
+use crate::domain::event::Event;
 use crate::domain::ids::NotifierName;
 use crate::domain::matcher::Team;
 use crate::domain::notification::{Fact, Reason};
@@ -142,6 +143,7 @@ fn fact(decided: &Decided, rule: &Rule, listener: &Listener, now: Timestamp) -> 
         reason: ended.map_or(Reason::First, |_| Reason::Resolved),
         ended_by: ended.map(|(by, _)| by),
         is_late: alert.is_late,
+        in_place_of: None,
         is_fired_and_resolved: false,
         subject_name: decided.subject_name.clone(),
         watch: alert.watch,
@@ -159,6 +161,7 @@ fn fact(decided: &Decided, rule: &Rule, listener: &Listener, now: Timestamp) -> 
         top: Vec::new(),
         forecast: None,
         reconciled: None,
+        maker: None,
     })
 }
 
@@ -166,7 +169,7 @@ fn fact(decided: &Decided, rule: &Rule, listener: &Listener, now: Timestamp) -> 
 pub fn labels(fact: &Fact) -> Labels {
     let slot = &fact.identity.slot;
     let period = match (fact.watch, &slot.period) {
-        (Watch::DataAge, _) => String::new(),
+        (Watch::DataAge | Watch::Lifecycle, _) => String::new(),
         (
             Watch::Spend
             | Watch::BurnRate
@@ -189,6 +192,7 @@ pub fn labels(fact: &Fact) -> Labels {
         ("organization", fact.identity.organization.as_str()),
         ("subject_kind", slot.subject.kind.as_str()),
         ("subject_id", &*slot.subject.id),
+        ("event", slot.event.map_or("", Event::as_str)),
         ("period", &period),
         ("severity", fact.line.severity.as_str()),
     ];
@@ -237,6 +241,7 @@ mod tests {
             windows: Windows::default(),
             inactive: Vec::new(),
             tells_by_default: false,
+            events: Vec::new(),
             thresholds: Vec::new(),
             hold: SignedDuration::ZERO,
             keep_firing: SignedDuration::ZERO,
@@ -279,6 +284,7 @@ mod tests {
                     rule: "month".into(),
                     subject: Subject::new(SubjectKind::Workspace, workspace),
                     period: Some("2026-11".into()),
+                    event: None,
                 },
                 started_at: at(0),
             },

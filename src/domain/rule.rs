@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::budget::Budget;
+use crate::domain::event::{Event, Lists};
 use crate::domain::ids::{NotifierName, RuleName};
 use crate::domain::matcher::Matcher;
 use crate::domain::money::{Percent, Usd};
@@ -29,6 +30,8 @@ pub enum Watch {
     DataAge,
     /// How far what is billed and what tokens × list price say lie apart, whichever is larger.
     Reconciliation(Gap),
+    /// Events in the life of keys, people, workspaces and limits: how bad what stands is, as [`Severity::rank`] counts.
+    Lifecycle,
 }
 
 /// In which unit a gap is measured.
@@ -42,7 +45,7 @@ pub enum Gap {
 
 impl Watch {
     /// All.
-    pub const ALL: [Watch; 7] = [
+    pub const ALL: [Watch; 8] = [
         Watch::Spend,
         Watch::BurnRate,
         Watch::Tokens,
@@ -50,6 +53,7 @@ impl Watch {
         Watch::DataAge,
         Watch::Reconciliation(Gap::Usd),
         Watch::Reconciliation(Gap::Percent),
+        Watch::Lifecycle,
     ];
 
     /// The word in configuration and messages. The unit of a gap is not in it: there, the limit's key tells it.
@@ -61,6 +65,7 @@ impl Watch {
             Watch::Requests => "requests",
             Watch::DataAge => "data_age",
             Watch::Reconciliation(Gap::Usd | Gap::Percent) => "reconciliation",
+            Watch::Lifecycle => "lifecycle",
         }
     }
 
@@ -68,16 +73,23 @@ impl Watch {
     pub const fn is_money(self) -> bool {
         match self {
             Watch::Spend | Watch::BurnRate => true,
-            Watch::Tokens | Watch::Requests | Watch::DataAge | Watch::Reconciliation(_) => false,
+            Watch::Tokens
+            | Watch::Requests
+            | Watch::DataAge
+            | Watch::Reconciliation(_)
+            | Watch::Lifecycle => false,
         }
     }
 
     /// The word in the store, which no two have in common.
     pub const fn stored(self) -> &'static str {
         match self {
-            Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests | Watch::DataAge => {
-                self.as_str()
-            }
+            Watch::Spend
+            | Watch::BurnRate
+            | Watch::Tokens
+            | Watch::Requests
+            | Watch::DataAge
+            | Watch::Lifecycle => self.as_str(),
             Watch::Reconciliation(Gap::Usd) => "reconciliation_usd",
             Watch::Reconciliation(Gap::Percent) => "reconciliation_percent",
         }
@@ -89,7 +101,7 @@ impl Watch {
     }
 }
 
-/// A quantity in the unit of its watch: 10⁻¹² USD, tokens, requests, seconds or millionths of a percent.
+/// A quantity in the unit of its watch: 10⁻¹² USD, tokens, requests, seconds, millionths of a percent or the rank of a severity.
 pub type Quantity = i128;
 
 /// Against what a rule measures.
@@ -145,6 +157,15 @@ impl Severity {
         }
     }
 
+    /// From 1 for mild: what a rule on events measures of an event that stands, so that its lines are at these quantities.
+    pub const fn rank(self) -> Quantity {
+        match self {
+            Severity::Info => 1,
+            Severity::Warning => 2,
+            Severity::Critical => 3,
+        }
+    }
+
     /// The severity of a word; `None` for any other.
     pub fn parse(word: &str) -> Option<Severity> {
         Severity::ALL
@@ -179,6 +200,28 @@ pub struct Threshold {
     pub text: Arc<str>,
 }
 
+impl Threshold {
+    /// The line of an event as bad as this.
+    pub fn of_event(severity: Severity) -> Threshold {
+        Threshold {
+            at: At::Quantity(severity.rank()),
+            severity,
+            text: severity.as_str().into(),
+        }
+    }
+}
+
+/// An event that a rule tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventRule {
+    /// The event.
+    pub event: Event,
+    /// Its age, or how long before it is told.
+    pub time: SignedDuration,
+    /// How bad it is.
+    pub severity: Severity,
+}
+
 /// What to watch, for whom, against which limit, and whom to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
@@ -186,21 +229,23 @@ pub struct Rule {
     pub name: RuleName,
     /// What is measured.
     pub watch: Watch,
-    /// One measurement for each of these.
+    /// One measurement for each of these; meaningless for `Lifecycle`, whose events each have their own.
     pub for_each: SubjectKind,
     /// Which of them.
     pub matcher: Matcher,
-    /// Summed over what; meaningless for `DataAge`.
+    /// Summed over what; meaningless for `DataAge` and `Lifecycle`.
     pub period: Period,
     /// Where the period is cut.
     pub zone: Zone,
-    /// Against what.
+    /// Against what; meaningless for `Lifecycle`.
     pub limit: Limit,
     /// A gap smaller than this never speaks, whatever its percentage; nor does a pace by a long window with less spend.
     pub min_usd: Usd,
     /// Of `BurnRate`: both must be crossed. The long one tells what matters, the short one that it still goes on.
     pub windows: Windows,
-    /// At least one, in the order of the file.
+    /// Of `Lifecycle`, and of no other: each event once, in the order of the file.
+    pub events: Vec<EventRule>,
+    /// At least one, in the order of the file. Of `Lifecycle`, one for each severity of its events.
     pub thresholds: Vec<Threshold>,
     /// `for`: how long a threshold must stay crossed, in observed time, before it fires.
     pub hold: SignedDuration,
@@ -220,7 +265,18 @@ pub struct Rule {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Which lists the events of some rules are told by.
+pub fn lists_needed(rules: &[Rule]) -> Lists {
+    let events = rules.iter().flat_map(|rule| &rule.events);
+    events.fold(Lists::default(), |lists, of| lists.and(of.event.lists()))
+}
+
 impl Rule {
+    /// What it says of an event; `None` where it does not look at it.
+    pub fn event(&self, event: Event) -> Option<&EventRule> {
+        self.events.iter().find(|of| of.event == event)
+    }
+
     /// Whether nothing is told of it at a moment.
     pub fn is_inactive(&self, at: Timestamp) -> bool {
         self.inactive

@@ -1,12 +1,14 @@
 //! Whether a rule still looks at a subject that has an alert.
 
+use crate::domain::alert::Slot;
 use crate::domain::counting::{is_part_counted, is_team_counted, looks_at_organization};
 use crate::domain::directory::Presence;
 use crate::domain::ground::Ground;
 use crate::domain::ids::UNASSIGNED;
 use crate::domain::matcher::Glob;
-use crate::domain::rule::Rule;
-use crate::domain::subject::{Subject, SubjectKind};
+use crate::domain::measure::lifecycle;
+use crate::domain::rule::{Rule, Watch};
+use crate::domain::subject::SubjectKind;
 use crate::domain::teams;
 
 /// Whether a rule still looks at a subject, as far as the directory and the configuration tell.
@@ -16,12 +18,34 @@ pub enum Scope {
     Inside,
     /// The rule was narrowed, or the team is no more.
     Outside,
-    /// The workspace is gone.
+    /// The workspace is gone; of a rule on events, whatever it is about.
     Gone,
 }
 
 /// See [`Scope`].
-pub fn scope(rule: &Rule, subject: &Subject, ground: &Ground<'_>) -> Scope {
+pub fn scope(rule: &Rule, slot: &Slot, ground: &Ground<'_>) -> Scope {
+    match slot.event {
+        Some(_) => of_event(rule, slot, ground),
+        None if rule.watch == Watch::Lifecycle => Scope::Outside,
+        None => of_figure(rule, slot, ground),
+    }
+}
+
+fn of_event(rule: &Rule, slot: &Slot, ground: &Ground<'_>) -> Scope {
+    let is_asked = slot.event.is_some_and(|event| rule.event(event).is_some());
+    if !is_asked || !looks_at_organization(rule, ground) {
+        Scope::Outside
+    } else if lifecycle::is_gone(&slot.subject, ground) {
+        Scope::Gone
+    } else if lifecycle::looks_at(rule, &slot.subject, ground) {
+        Scope::Inside
+    } else {
+        Scope::Outside
+    }
+}
+
+fn of_figure(rule: &Rule, slot: &Slot, ground: &Ground<'_>) -> Scope {
+    let subject = &slot.subject;
     if !looks_at_organization(rule, ground) || rule.for_each != subject.kind {
         return Scope::Outside;
     }

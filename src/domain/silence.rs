@@ -1,12 +1,14 @@
 //! What keeps messages quiet and never an alert: silences, which match labels for a time, and acknowledgements of one alert.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use regex::{Regex, RegexBuilder};
 
 use crate::domain::alert::{Alert, Line};
+use crate::domain::event::Event;
+use crate::domain::ids::NotifierName;
 use crate::domain::lines::Lines;
 use crate::domain::matcher::Glob;
 use crate::domain::span::Span;
@@ -232,7 +234,7 @@ impl PartialEq for LabelMatcher {
 impl Eq for LabelMatcher {}
 
 /// The labels of every alert. A subject's kind and that kind with `_id` are two more, and the rule's own are others.
-pub const LABELS: [&str; 8] = [
+pub const LABELS: [&str; 9] = [
     "alertname",
     "rule",
     "organization",
@@ -240,6 +242,7 @@ pub const LABELS: [&str; 8] = [
     "subject",
     "subject_id",
     "period",
+    "event",
     "severity",
 ];
 
@@ -271,6 +274,7 @@ impl<'a> Labels<'a> {
             "subject" => (self.subject, Some(&*subject.id)),
             "subject_id" => (&*subject.id, None),
             "period" => (slot.period.as_deref().unwrap_or_default(), None),
+            "event" => (slot.event.map_or("", Event::as_str), None),
             "severity" => (self.alert.line().severity.as_str(), None),
             label if label == kind => (self.subject, Some(&*subject.id)),
             label if label.strip_suffix("_id") == Some(kind) => (&*subject.id, None),
@@ -301,13 +305,15 @@ impl Acknowledgement {
     }
 }
 
-/// All that keeps quiet.
+/// All that keeps quiet, by intent or not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Quiet {
     /// For a time.
     pub silences: Vec<Silence>,
     /// By fingerprint.
     pub acknowledged: BTreeMap<String, Acknowledgement>,
+    /// Notifiers that cannot be reached: their messages wait.
+    pub parked: BTreeSet<NotifierName>,
 }
 
 impl Quiet {

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::alert::{Alert, EndedBy, Line, Now, State, Told};
 use crate::domain::ids::NotifierName;
@@ -25,6 +25,8 @@ pub struct Word {
     pub ended_by: Option<EndedBy>,
     /// The threshold that is told.
     pub line: Line,
+    /// Whom it would have been for, where that one is parked.
+    pub in_place_of: Option<NotifierName>,
 }
 
 /// What keeps an alert quiet.
@@ -34,6 +36,8 @@ pub struct Hush<'a> {
     pub is_silenced: bool,
     /// Somebody has taken it up.
     pub acknowledged: Option<&'a Acknowledgement>,
+    /// Who cannot be reached.
+    pub parked: &'a BTreeSet<NotifierName>,
 }
 
 /// What to say, and the alert with that said; `None` where nothing of it changes. `rule` is `None` where the rule is no
@@ -51,7 +55,12 @@ pub fn tell(
     let mut words = Vec::new();
     if !is_silenced {
         let asked = rule.map_or(Cow::Borrowed(&[][..]), |rule| addressees(rule, team));
-        let listeners: BTreeSet<&NotifierName> = asked.iter().chain(alert.told.keys()).collect();
+        let fallbacks = fallbacks(&asked, alert, policy, hush.parked);
+        let listeners: BTreeSet<&NotifierName> = asked
+            .iter()
+            .chain(alert.told.keys())
+            .chain(fallbacks.keys().copied())
+            .collect();
         for notifier in listeners {
             let Some(manners) = policy.notifiers.get(notifier) else {
                 continue;
@@ -60,14 +69,19 @@ pub fn tell(
                 alert,
                 rule,
                 manners,
-                is_asked: asked.contains(notifier),
+                is_asked: asked.contains(notifier) || fallbacks.contains_key(notifier),
                 acknowledged: hush.acknowledged,
                 now,
             };
             let Some(spoken) = moment.speak(alert.told.get(notifier)) else {
                 continue;
             };
-            words.extend(spoken.word.map(|word| word.to(notifier, alert)));
+            let in_place_of = fallbacks.get(notifier).copied();
+            words.extend(
+                spoken
+                    .word
+                    .map(|word| word.to(notifier, in_place_of, alert)),
+            );
             told.push((notifier.clone(), spoken.told));
         }
     }
@@ -129,6 +143,35 @@ pub fn addressees<'a>(rule: &'a Rule, team: Option<&'a Team>) -> Cow<'a, [Notifi
     }
 }
 
+/// Who is told in the place of whom: the fallback of each that is parked, and of that one where it is parked, too. Whoever was
+/// told hears of the alert to its end, also when the other can be reached again.
+fn fallbacks<'a>(
+    asked: &[NotifierName],
+    alert: &Alert,
+    policy: &'a Policy,
+    parked: &BTreeSet<NotifierName>,
+) -> BTreeMap<&'a NotifierName, &'a NotifierName> {
+    let mut found = BTreeMap::new();
+    if policy.fallbacks.is_empty() {
+        return found;
+    }
+    for name in asked {
+        let mut next = policy.fallbacks.get_key_value(name);
+        while let Some((absent, fallback)) = next.take() {
+            let has_heard = alert
+                .told
+                .get(fallback)
+                .is_some_and(|told| told.showing.is_some());
+            let is_needed = parked.contains(absent) || has_heard;
+            if is_needed && !asked.contains(fallback) && !found.contains_key(fallback) {
+                found.insert(fallback, absent);
+                next = policy.fallbacks.get_key_value(fallback);
+            }
+        }
+    }
+    found
+}
+
 fn ended_by(alert: &Alert) -> Option<EndedBy> {
     match &alert.state {
         State::Ended { by, .. } => Some(*by),
@@ -148,7 +191,12 @@ struct Said {
 }
 
 impl Said {
-    fn to(self, notifier: &NotifierName, alert: &Alert) -> Word {
+    fn to(
+        self,
+        notifier: &NotifierName,
+        in_place_of: Option<&NotifierName>,
+        alert: &Alert,
+    ) -> Word {
         Word {
             notifier: notifier.clone(),
             reason: self.reason,
@@ -158,6 +206,7 @@ impl Said {
                 None
             },
             line: self.line,
+            in_place_of: in_place_of.cloned(),
         }
     }
 }

@@ -13,6 +13,10 @@ pub enum Endpoint {
     OrganizationsMe,
     /// `GET /v1/workspaces`
     Workspaces,
+    /// `GET /v1/api_keys`
+    ApiKeys,
+    /// `GET /v1/users`
+    Users,
     /// `GET /v1/usage`
     Usage,
     /// `GET /v1/organizations/analytics/cost`
@@ -43,6 +47,8 @@ impl Endpoint {
         Endpoint::Organizations,
         Endpoint::OrganizationsMe,
         Endpoint::Workspaces,
+        Endpoint::ApiKeys,
+        Endpoint::Users,
         Endpoint::Usage,
     ];
 
@@ -78,6 +84,8 @@ impl Endpoint {
             Endpoint::Organizations => "organizations",
             Endpoint::OrganizationsMe => "organizations_me",
             Endpoint::Workspaces => "workspaces",
+            Endpoint::ApiKeys => "api_keys",
+            Endpoint::Users => "users",
             Endpoint::Usage => "usage",
             Endpoint::AnalyticsCost => "analytics_cost",
             Endpoint::AnalyticsUsage => "analytics_usage",
@@ -98,6 +106,8 @@ impl Endpoint {
             Endpoint::Organizations => "/v1/organizations",
             Endpoint::OrganizationsMe => "/v1/organizations/me",
             Endpoint::Workspaces => "/v1/workspaces",
+            Endpoint::ApiKeys => "/v1/api_keys",
+            Endpoint::Users => "/v1/users",
             Endpoint::Usage => "/v1/usage",
             Endpoint::AnalyticsCost => "/v1/organizations/analytics/cost",
             Endpoint::AnalyticsUsage => "/v1/organizations/analytics/usage",
@@ -190,7 +200,7 @@ mod tests {
         counts.count(Endpoint::Usage, Code::Status(503));
         let all = counts.all();
         counts.expect(Endpoint::GUIDE);
-        assert_eq!((all.len(), counts.all().len()), (17, 17));
+        assert_eq!((all.len(), counts.all().len()), (25, 25));
         assert_eq!(all[&(Endpoint::Usage, Code::Status(200))], 2);
         assert_eq!(all[&(Endpoint::Usage, Code::Status(503))], 1);
         assert_eq!(all[&(Endpoint::Workspaces, Code::Timeout)], 0);

@@ -67,6 +67,8 @@ fn write_measurement(
         Watch::DataAge => (Place::RuleLimitSeconds, limit.to_string()),
         // There is no family for it yet.
         Watch::Reconciliation(Gap::Percent) => return,
+        // An event stands or does not, and each would have a series of its own.
+        Watch::Lifecycle => return,
     };
     place
         .family()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::census::Census;
 use crate::domain::dialect::Dialect;
 use crate::domain::directory::{Directory, Person, Presence, Workspace};
 use crate::domain::figures::{Figures, LoadedSum};
@@ -96,6 +97,7 @@ impl Made {
             ground: Ground {
                 organization: &self.organization,
                 directory: &self.directory,
+                census: &Census::UNKNOWN,
                 teams: &[],
                 figures: &self.figures,
                 privacy: Privacy::default(),

@@ -1,5 +1,6 @@
 //! What to do about an alert, with the workspace and the model in question named, and a link to where it is done.
 
+use crate::domain::event::Event;
 use crate::domain::ids::UNATTRIBUTED;
 use crate::domain::notification::{Contributor, Fact, Reason};
 use crate::domain::rule::Watch;
@@ -24,11 +25,68 @@ pub fn advise(fact: &Fact, links: &Links) -> Vec<Advice> {
     match fact.watch {
         Watch::DataAge => vec![about_old_figures(links)],
         Watch::Reconciliation(_) => about_gaps(fact, links),
+        Watch::Lifecycle => fact
+            .event()
+            .map(|(event, _)| about_event(fact, event, links))
+            .into_iter()
+            .collect(),
         Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests => {
             let mut advice = vec![about_anomalies(fact, links), about_limits(fact, links)];
             advice.extend(about_models(fact));
             advice
         }
+    }
+}
+
+fn about_event(fact: &Fact, event: Event, links: &Links) -> Advice {
+    let subject = words::subject(fact);
+    let (text, page) = match event {
+        Event::WorkspaceCreated => (
+            format!("See whether {subject} is meant to be, and give it a spend limit"),
+            "workspaces",
+        ),
+        Event::KeyCreated => (
+            format!("See whether {subject} is meant to be; if nobody knows it, revoke it"),
+            "keys",
+        ),
+        Event::KeyIdle => (
+            format!("Ask whoever made {subject} whether it is still needed; if not, revoke it"),
+            "keys",
+        ),
+        Event::KeyOfRemovedUser => (
+            format!(
+                "Find out what uses {subject}, give that a key of somebody who is there, and revoke this one"
+            ),
+            "keys",
+        ),
+        Event::KeyExpiring => (
+            format!("Make a new key and put it in the place of {subject} before it expires"),
+            "keys",
+        ),
+        Event::UserIdle => (
+            format!(
+                "Ask whether {subject} still needs to be in the organization; if not, remove them"
+            ),
+            "members",
+        ),
+        Event::LimitRemoved => match fact.identity.slot.subject.kind {
+            SubjectKind::Organization => (
+                "Ask who removed the organization's limit, and set one again".to_owned(),
+                "limits",
+            ),
+            SubjectKind::Workspace
+            | SubjectKind::Model
+            | SubjectKind::ApiKey
+            | SubjectKind::User
+            | SubjectKind::Team => (
+                format!("Ask who removed the limit of {subject}, and set one again"),
+                "workspaces",
+            ),
+        },
+    };
+    Advice {
+        text,
+        link: Some(format!("{}/settings/{page}", links.console)),
     }
 }
 

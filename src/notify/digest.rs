@@ -5,7 +5,9 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use crate::domain::digest::{Breakdown, Digest, LimitUse, Line, Listed, Missing, OpenAlert};
+use crate::domain::digest::{
+    Breakdown, Digest, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert,
+};
 use crate::domain::ids::{NotifierName, UNASSIGNED, UNATTRIBUTED};
 use crate::domain::money::{Usd, group_thousands};
 use crate::domain::subject::Subject;
@@ -101,6 +103,8 @@ impl Row {
 const ROOMS: [usize; 5] = [20, 5, 3, 1, 0];
 /// Below so many rows there is no chart either.
 const LEAST_WITH_CHART: usize = 3;
+/// Idle keys that are named.
+const MAX_IDLE_KEYS: usize = 5;
 /// Characters of the longest bar in a text.
 const MAX_BAR: u32 = 24;
 
@@ -326,6 +330,7 @@ fn sections(digest: &Digest) -> Vec<Section> {
             "Alerts that fire now",
             listed(&digest.alerts, |alert| alert_row(alert, digest), "alerts"),
         ),
+        of("Idle API keys", idle_rows(digest)),
         of("Workspaces", breakdown(&digest.workspaces, share)),
         of("Top movers", breakdown(&digest.movers, moved)),
         of("Teams", breakdown(&digest.teams, share)),
@@ -339,6 +344,25 @@ fn sections(digest: &Digest) -> Vec<Section> {
 fn listed<T>(all: &Listed<T>, as_row: impl Fn(&T) -> Row, what: &str) -> Vec<Row> {
     let more = (all.n_more > 0).then(|| row(&format!("and {} more {what}", all.n_more), "", ""));
     all.first.iter().map(as_row).chain(more).collect()
+}
+
+/// A handful, and how many others there are.
+fn idle_rows(digest: &Digest) -> Vec<Row> {
+    let Some(keys) = &digest.idle_keys else {
+        return Vec::new();
+    };
+    let mut keys = keys.clone();
+    keys.n_more += keys.first.len().saturating_sub(MAX_IDLE_KEYS);
+    keys.first.truncate(MAX_IDLE_KEYS);
+    let key_row = |key: &IdleKey| {
+        let idle = words::days(digest.made_at.duration_since(key.since));
+        let place = match &key.workspace {
+            Some(workspace) => format!("workspace {}", words::clean(workspace)),
+            None => String::new(),
+        };
+        row(&words::clean(&key.name), &idle, &place)
+    };
+    listed(&keys, key_row, "idle keys")
 }
 
 fn breakdown(all: &Breakdown, as_row: impl Fn(&Line) -> Row) -> Vec<Row> {
@@ -434,16 +458,19 @@ fn limit_row(used: &LimitUse) -> Row {
 }
 
 fn alert_row(alert: &OpenAlert, digest: &Digest) -> Row {
-    let mut note = format!("at {}", words::clean(&alert.threshold));
+    let mut subject = subject(&alert.subject, &alert.name);
+    let mut note = match alert.event {
+        None => format!("at {}", words::clean(&alert.threshold)),
+        Some(event) => {
+            subject = words::with_event(event, &subject);
+            event.to_string()
+        }
+    };
     if let Some(since) = alert.since {
         note = format!("{note}, since {}", words::time(since, &digest.zone_name));
     }
     row(
-        &format!(
-            "{}, {}",
-            words::clean(alert.rule.as_str()),
-            subject(&alert.subject, &alert.name)
-        ),
+        &format!("{}, {subject}", words::clean(alert.rule.as_str()),),
         alert.severity.as_str(),
         &note,
     )

@@ -1,5 +1,6 @@
 //! The alerts of a message by rule, and what they come to together.
 
+use crate::domain::event::Event;
 use crate::domain::ids::{OrganizationName, RuleName};
 use crate::domain::notification::{Fact, Reason};
 use crate::domain::rule::{Gap, Quantity, Watch};
@@ -58,13 +59,20 @@ pub fn together(facts: &[&Fact]) -> String {
     let Some(watch) = facts.first().map(|fact| fact.watch) else {
         return String::new();
     };
+    if watch == Watch::Lifecycle {
+        return counts(facts);
+    }
     let values = || facts.iter().map(|fact| fact.value);
     let most = || words::quantity(watch, values().max().unwrap_or_default());
     match watch {
         Watch::DataAge => return format!("the oldest {}", most()),
         Watch::BurnRate => return format!("the fastest at a pace of {}", most()),
         Watch::Reconciliation(Gap::Percent) => return format!("the largest gap {}", most()),
-        Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(Gap::Usd) => {}
+        Watch::Spend
+        | Watch::Tokens
+        | Watch::Requests
+        | Watch::Reconciliation(Gap::Usd)
+        | Watch::Lifecycle => {}
     }
     let at_least = if facts.iter().any(|fact| fact.is_lower_bound) {
         "at least "
@@ -80,4 +88,19 @@ pub fn together(facts: &[&Fact]) -> String {
         }
         None => format!("together {at_least}{sum}"),
     }
+}
+
+/// `12 idle API keys, 1 expiring API key`.
+fn counts(facts: &[&Fact]) -> String {
+    let n_of = |event| {
+        let is_of = |fact: &&&Fact| fact.identity.slot.event == Some(event);
+        facts.iter().filter(is_of).count()
+    };
+    let counted: Vec<String> = Event::ALL
+        .into_iter()
+        .map(|event| (event, n_of(event)))
+        .filter(|(_, n)| *n > 0)
+        .map(|(event, n)| words::count_of(event, n))
+        .collect();
+    counted.join(", ")
 }

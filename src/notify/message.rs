@@ -169,7 +169,7 @@ fn advice_lines(advice: &[Advice]) -> Vec<String> {
 }
 
 fn subject_of_one(fact: &Fact) -> String {
-    let subject = words::subject(fact);
+    let subject = words::topic(fact);
     let rule = words::clean(fact.identity.slot.rule.as_str());
     let place = match fact.identity.slot.subject.kind {
         SubjectKind::Organization => subject,
@@ -302,6 +302,8 @@ fn rule_group(group: &RuleFacts<'_>, has_totals: bool) -> Group {
 fn line(fact: &Fact) -> String {
     let since = match fact.reason {
         Reason::Resolved => String::new(),
+        // An event has a moment of its own.
+        _ if fact.event().is_some() => String::new(),
         Reason::First
         | Reason::Escalated
         | Reason::Lowered

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::domain::alert::Identity;
+use crate::domain::event::Event;
 use crate::domain::notification::{Fact, Reason};
 use crate::domain::rule::Severity;
 use crate::notify::advice::advise;
@@ -242,21 +243,24 @@ fn links(envelope: &Envelope<'_>, fact: &Fact) -> Vec<Value> {
         .collect()
 }
 
-/// `acme/workspace-month/workspace/workspace_01/2026-11`. Without a period an alert's beginning is part of what it is.
+/// `acme/workspace-month/workspace/workspace_01/2026-11`. Without a period an alert's beginning is part of what it is, and
+/// one subject may have several events.
 fn dedup_key(identity: &Identity) -> String {
     let slot = &identity.slot;
     let period = match &slot.period {
         Some(label) => label.to_string(),
         None => format!("since {}", identity.started_at),
     };
-    let parts = [
+    let mut parts = vec![
         identity.organization.as_str(),
         slot.rule.as_str(),
         slot.subject.kind.as_str(),
         &slot.subject.id,
         &period,
     ];
-    let key = parts.map(key_part).join("/");
+    parts.extend(slot.event.map(Event::as_str));
+    let parts: Vec<String> = parts.into_iter().map(key_part).collect();
+    let key = parts.join("/");
     if key.len() <= MAX_DEDUP_KEY {
         return key;
     }
@@ -309,6 +313,8 @@ mod tests {
         identity.slot.rule = "a/b%".into();
         let expected = "acme/a%2Fb%25/workspace/workspace_01/since 2026-11-24T13:05:00Z";
         assert_eq!(dedup_key(&identity), expected);
+        identity.slot.event = Some(Event::KeyIdle);
+        assert_eq!(dedup_key(&identity), format!("{expected}/key_idle"));
         identity.slot.rule = "é".repeat(200).as_str().into();
         let long = dedup_key(&identity);
         assert_eq!(long.len(), 64);

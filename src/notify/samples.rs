@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::{EndedBy, Identity, Line, Slot};
+use crate::domain::event::Event;
 use crate::domain::ids::NotifierName;
 use crate::domain::money::Usd;
 use crate::domain::notification::{Contributor, Fact, Reason, Reconciled};
@@ -31,6 +32,7 @@ pub(crate) fn fact(reason: Reason) -> Fact {
                 rule: "workspace-month".into(),
                 subject: Subject::new(SubjectKind::Workspace, "workspace_01"),
                 period: Some("2026-11".into()),
+                event: None,
             },
             started_at: at("2026-11-24T13:05:00Z"),
         },
@@ -38,6 +40,7 @@ pub(crate) fn fact(reason: Reason) -> Fact {
         reason,
         ended_by: is_resolved.then_some(EndedBy::Corrected),
         is_late: false,
+        in_place_of: None,
         is_fired_and_resolved: false,
         subject_name: "Search".to_owned(),
         watch: Watch::Spend,
@@ -65,6 +68,7 @@ pub(crate) fn fact(reason: Reason) -> Fact {
         ],
         forecast: Some(Usd::from_pico(usd("7100"))),
         reconciled: None,
+        maker: None,
     }
 }
 
@@ -106,6 +110,47 @@ pub(crate) fn of_a_gap(reason: Reason) -> Fact {
         estimated: Usd::from_pico(usd("1310")),
         unpriced: Vec::new(),
     });
+    fact
+}
+
+/// An event of a key, a person, a workspace or the organization.
+pub(crate) fn of_an_event(event: Event, reason: Reason) -> Fact {
+    let mut fact = fact(reason);
+    let (kind, id, name) = if event.is_of(SubjectKind::ApiKey) {
+        (SubjectKind::ApiKey, "apikey_01", "ci")
+    } else if event.is_of(SubjectKind::User) {
+        (SubjectKind::User, "user_01", "ada@example.com")
+    } else {
+        (SubjectKind::Workspace, "workspace_01", "Search")
+    };
+    fact.identity.slot = Slot {
+        rule: "keys-and-people".into(),
+        subject: Subject::new(kind, id),
+        period: None,
+        event: Some(event),
+    };
+    fact.subject_name = name.to_owned();
+    fact.watch = Watch::Lifecycle;
+    (fact.value, fact.limit) = (2, Some(2));
+    fact.line = Line {
+        quantity: 2,
+        severity: Severity::Warning,
+        text: "warning".into(),
+    };
+    let (moment, time) = match event {
+        Event::KeyExpiring => ("2026-12-01T09:00:00Z", 30),
+        Event::KeyIdle | Event::UserIdle => ("2026-08-23T10:00:00Z", 90),
+        Event::WorkspaceCreated
+        | Event::KeyCreated
+        | Event::KeyOfRemovedUser
+        | Event::LimitRemoved => ("2026-11-24T10:00:00Z", 7),
+    };
+    let time = SignedDuration::from_hours(24 * time);
+    fact.span = event.span(at(moment), time, fact.decided_at);
+    fact.maker = (event == Event::KeyOfRemovedUser).then(|| "bob@example.com".to_owned());
+    fact.ended_by = fact.ended_by.map(|_| EndedBy::Cleared);
+    fact.top = Vec::new();
+    fact.forecast = None;
     fact
 }
 

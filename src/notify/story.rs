@@ -1,6 +1,9 @@
 //! One alert in words: its title, what happened, the figures, and who caused it.
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::domain::alert::EndedBy;
+use crate::domain::event::Event;
 use crate::domain::money::overage_percent;
 use crate::domain::notification::{Contributor, Fact, Reason, Reconciled};
 use crate::domain::rule::{Quantity, Watch};
@@ -28,20 +31,35 @@ pub fn title(fact: &Fact) -> String {
         (Reason::Unsilenced, _) => format!("Silence over, still {severity}"),
         (Reason::Resolved, _) => "Resolved".to_owned(),
     };
-    format!("{what}: {}", words::subject(fact))
+    format!("{what}: {}", words::topic(fact))
 }
 
 /// What the figure is, against what; for a resolved alert why it ended.
 pub fn summary(fact: &Fact) -> String {
-    let state = state(fact);
+    let state = match fact.event() {
+        Some((event, moment)) => event_state(fact, event, moment),
+        None => state(fact),
+    };
+    let why_here = why_here(fact);
     match fact.reason {
-        Reason::Resolved => words::capital(&format!("{}; now {state}", ending(fact))),
+        Reason::Resolved if fact.event().is_some() => {
+            words::capital(&format!("{}{why_here}", ending(fact)))
+        }
+        Reason::Resolved => words::capital(&format!("{}; now {state}{why_here}", ending(fact))),
         Reason::First
         | Reason::Escalated
         | Reason::Lowered
         | Reason::Repeated
-        | Reason::Unsilenced => words::capital(&state),
+        | Reason::Unsilenced => words::capital(&format!("{state}{why_here}")),
     }
+}
+
+/// Why it is told to a fallback.
+fn why_here(fact: &Fact) -> String {
+    fact.in_place_of.as_ref().map_or(String::new(), |absent| {
+        let absent = words::clean(absent.as_str());
+        format!("; told here because `{absent}` was not reached")
+    })
 }
 
 /// `$5,630.00 spent in November 2026, 12.6% over the limit of $5,000.00`.
@@ -61,6 +79,33 @@ fn state(fact: &Fact) -> String {
         Watch::Requests => format!("{at_least}{value} made {period}{over}{relation}"),
         Watch::DataAge => format!("figures {at_least}{value} old{relation}"),
         Watch::Reconciliation(_) => gap(fact, &format!("{period}{over}")),
+        Watch::Lifecycle => String::new(),
+    }
+}
+
+/// `not used for 93 days, since 2026-08-23 14:22 Europe/Berlin`.
+fn event_state(fact: &Fact, event: Event, moment: Option<Timestamp>) -> String {
+    let time = moment.map(|at| words::time(at, &fact.zone_name));
+    let time = time.unwrap_or_else(|| "a time that is not known".to_owned());
+    let since = moment.map_or(SignedDuration::ZERO, |at| {
+        fact.decided_at.duration_since(at)
+    });
+    let (ago, left) = (words::days(since), words::days(-since));
+    match event {
+        Event::WorkspaceCreated | Event::KeyCreated => format!("created on {time}"),
+        Event::KeyIdle => format!("not used for {ago}, since {time}"),
+        Event::UserIdle => format!("used nothing for {ago}, since {time}"),
+        Event::KeyExpiring => format!("expires on {time}, in {left}"),
+        Event::KeyOfRemovedUser => match &fact.maker {
+            Some(maker) => format!(
+                "belongs to nobody: {}, who made it, is not in the organization any more",
+                words::clean(maker)
+            ),
+            None => "belongs to nobody: who made it is not in the organization any more".to_owned(),
+        },
+        Event::LimitRemoved => {
+            format!("there is no spend limit at the service any more, since {time}")
+        }
     }
 }
 
@@ -118,16 +163,49 @@ fn overage(fact: &Fact) -> Option<String> {
 pub fn ending(fact: &Fact) -> String {
     let kind = fact.identity.slot.subject.kind;
     match fact.ended_by {
-        Some(EndedBy::Cleared) => cleared(fact),
+        Some(EndedBy::Cleared) => match fact.event() {
+            Some((event, _)) => event_over(event).to_owned(),
+            None => cleared(fact),
+        },
         Some(EndedBy::Corrected) => "the service corrected earlier figures downward".to_owned(),
         Some(EndedBy::LimitChanged) => match fact.limit {
             Some(_) => "the limit was changed".to_owned(),
             None => "the limit was removed".to_owned(),
         },
-        Some(EndedBy::PeriodOver) => "the period is over".to_owned(),
+        Some(EndedBy::PeriodOver) => match fact.event() {
+            Some((event, _)) => event_passed(event).to_owned(),
+            None => "the period is over".to_owned(),
+        },
         Some(EndedBy::SubjectGone) => format!("the {} exists no more", words::kind_word(kind)),
         Some(EndedBy::RuleRemoved) => "the rule does not look at it any more".to_owned(),
         None => "it fell below the severity that is told here".to_owned(),
+    }
+}
+
+/// It is not so any more.
+fn event_over(event: Event) -> &'static str {
+    match event {
+        Event::WorkspaceCreated | Event::KeyCreated => "it was not made lately, after all",
+        Event::KeyIdle => {
+            "the key was used again, opens nothing any more, or may be idle for longer"
+        }
+        Event::UserIdle => "they are active again, or may be idle for longer",
+        Event::KeyOfRemovedUser => "the key opens nothing any more, or who made it is back",
+        Event::KeyExpiring => "the key expires later than is told, or opens nothing any more",
+        Event::LimitRemoved => "there is a limit again",
+    }
+}
+
+/// Its time is over.
+fn event_passed(event: Event) -> &'static str {
+    match event {
+        Event::WorkspaceCreated
+        | Event::KeyCreated
+        | Event::KeyIdle
+        | Event::UserIdle
+        | Event::KeyOfRemovedUser
+        | Event::LimitRemoved => "it is no news any more",
+        Event::KeyExpiring => "the key has expired",
     }
 }
 
@@ -143,11 +221,15 @@ fn cleared(fact: &Fact) -> String {
             format!("the gap fell below {threshold} of the limit")
         }
         Watch::Reconciliation(_) => format!("the gap fell below the threshold of {threshold}"),
+        Watch::Lifecycle => "it is not so any more".to_owned(),
     }
 }
 
 /// All figures, at most 10.
 pub fn figures(fact: &Fact) -> Vec<Figure> {
+    if let Some((event, moment)) = fact.event() {
+        return event_figures(fact, event, moment);
+    }
     let time = |at| words::time(at, &fact.zone_name);
     let amount = |quantity| words::quantity(fact.watch, quantity);
     let mut figures = vec![figure(
@@ -192,6 +274,26 @@ pub fn figures(fact: &Fact) -> Vec<Figure> {
     figures
 }
 
+fn event_figures(fact: &Fact, event: Event, moment: Option<Timestamp>) -> Vec<Figure> {
+    let time = |at| words::time(at, &fact.zone_name);
+    let name = match event {
+        Event::WorkspaceCreated | Event::KeyCreated => "Created",
+        Event::KeyIdle | Event::UserIdle => "Idle since",
+        Event::KeyExpiring => "Expires",
+        Event::LimitRemoved => "Removed",
+        Event::KeyOfRemovedUser => "Made",
+    };
+    let mut figures = vec![figure("Event", event.to_string())];
+    figures.extend(moment.map(|at| figure(name, time(at))));
+    let maker = fact.maker.as_ref();
+    figures.extend(maker.map(|maker| figure("Made by", words::clean(maker))));
+    figures.push(figure("Severity", fact.line.severity.to_string()));
+    figures.push(figure("Since", time(fact.firing_since)));
+    figures.extend(fact.ended_at.map(|at| figure("Until", time(at))));
+    figures.push(figure("Rule", rule(fact)));
+    figures
+}
+
 fn figure(name: &'static str, value: String) -> Figure {
     Figure { name, value }
 }
@@ -216,7 +318,12 @@ fn sides(reconciled: &Reconciled) -> [Figure; 2] {
 fn is_gap(watch: Watch) -> bool {
     match watch {
         Watch::Reconciliation(_) => true,
-        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests | Watch::DataAge => false,
+        Watch::Spend
+        | Watch::BurnRate
+        | Watch::Tokens
+        | Watch::Requests
+        | Watch::DataAge
+        | Watch::Lifecycle => false,
     }
 }
 
@@ -228,6 +335,7 @@ fn usage_name(watch: Watch) -> &'static str {
         Watch::Requests => "Requests",
         Watch::DataAge => "Age of the figures",
         Watch::Reconciliation(_) => "Gap",
+        Watch::Lifecycle => "Event",
     }
 }
 

@@ -23,6 +23,7 @@ mod slack_rules;
 
 mod by_program;
 mod digests;
+mod events;
 mod pagerduty_teams_discord;
 
 mod over_http;

@@ -11,7 +11,10 @@ use reqwest::Client;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use crate::domain::digest::{Breakdown, Digest, LimitUse, Line, Missing, OpenAlert};
+use crate::domain::digest::{
+    Breakdown, Digest, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert,
+};
+use crate::domain::event::Event;
 use crate::domain::ids::ModelName;
 use crate::domain::money::{Usd, overage_percent, percent_digits};
 use crate::domain::notification::{Contributor, Fact, Reason};
@@ -296,6 +299,8 @@ fn digest_figures(digest: &Digest) -> Value {
         "n_more_limits": digest.limits.n_more,
         "open_alerts": digest.alerts.first.iter().map(open_figures).collect::<Vec<_>>(),
         "n_more_open_alerts": digest.alerts.n_more,
+        "idle_keys": digest.idle_keys.as_ref().map(idle_figures),
+        "n_more_idle_keys": digest.idle_keys.as_ref().map(|keys| keys.n_more),
         "gaps": digest.gaps.iter().map(gap_figures).collect::<Vec<_>>(),
     })
 }
@@ -339,8 +344,21 @@ fn open_figures(alert: &OpenAlert) -> Value {
         "name": alert.name,
         "severity": alert.severity.as_str(),
         "threshold": alert.threshold,
+        "event": alert.event.map(Event::as_str),
         "firing_since": alert.since.map(|at| at.to_string()),
     })
+}
+
+fn idle_figures(keys: &Listed<IdleKey>) -> Value {
+    let key = |key: &IdleKey| {
+        json!({
+            "api_key_id": key.id.as_str(),
+            "api_key": key.name,
+            "workspace": key.workspace,
+            "idle_since": key.since.to_string(),
+        })
+    };
+    keys.first.iter().map(key).collect()
 }
 
 fn gap_figures(gap: &Missing) -> Value {
@@ -431,7 +449,7 @@ fn labels(fact: &Fact) -> Texts {
         SubjectKind::Team => set("team", &slot.subject.id),
     }
     match (fact.watch, &slot.period) {
-        (Watch::DataAge, _) => {}
+        (Watch::DataAge | Watch::Lifecycle, _) => {}
         (
             Watch::Spend
             | Watch::BurnRate
@@ -452,6 +470,9 @@ fn labels(fact: &Fact) -> Texts {
         ) => {
             set("period", &words::rolling_word(fact));
         }
+    }
+    if let Some(event) = slot.event {
+        set("event", event.as_str());
     }
     set("severity", fact.line.severity.as_str());
     labels.retain(|_, value| !value.is_empty());
@@ -488,15 +509,22 @@ pub fn annotations(fact: &Fact, links: &Links) -> Texts {
 /// The exact figures, as decimal strings.
 pub fn figures(fact: &Fact) -> Value {
     let mut figures = Map::new();
-    let names = names(fact.watch);
-    figures.insert(names.value.to_owned(), exact(fact.watch, fact.value));
-    figures.insert(
-        names.limit.to_owned(),
-        exact_or_null(fact.watch, fact.limit),
-    );
-    let overage = fact
-        .limit
-        .and_then(|limit| overage_percent(limit, fact.value));
+    let limit = fact.limit.filter(|_| fact.event().is_none());
+    let overage = limit.and_then(|limit| overage_percent(limit, fact.value));
+    match fact.event() {
+        Some((event, moment)) => {
+            let moment = moment.map(|at| at.to_string());
+            figures.insert("event".to_owned(), event.as_str().into());
+            figures.insert("moment".to_owned(), moment.into());
+            figures.insert("made_by".to_owned(), fact.maker.clone().into());
+        }
+        None => {
+            let names = names(fact.watch);
+            let limit = exact_or_null(fact.watch, limit);
+            figures.insert(names.value.to_owned(), exact(fact.watch, fact.value));
+            figures.insert(names.limit.to_owned(), limit);
+        }
+    }
     let rest = json!({
         "watch": fact.watch.as_str(),
         "is_lower_bound": fact.is_lower_bound,
@@ -517,6 +545,9 @@ pub fn figures(fact: &Fact) -> Value {
     });
     if let Value::Object(rest) = rest {
         figures.extend(rest);
+    }
+    if let Some(absent) = &fact.in_place_of {
+        figures.insert("in_place_of".to_owned(), absent.as_str().into());
     }
     if let Some(sides) = &fact.reconciled {
         let unpriced: Vec<&str> = sides.unpriced.iter().map(ModelName::as_str).collect();
@@ -568,6 +599,7 @@ fn names(watch: Watch) -> Names {
             "before_seconds",
             "growth_seconds",
         ),
+        Watch::Lifecycle => name("value", "limit", "before", "growth"),
     }
 }
 
@@ -577,7 +609,7 @@ fn exact(watch: Watch, quantity: Quantity) -> Value {
             Usd::from_pico(quantity).to_string()
         }
         Watch::Reconciliation(Gap::Percent) => percent_digits(quantity),
-        Watch::Tokens | Watch::Requests | Watch::DataAge => quantity.to_string(),
+        Watch::Tokens | Watch::Requests | Watch::DataAge | Watch::Lifecycle => quantity.to_string(),
     })
 }
 
@@ -593,7 +625,8 @@ fn contributor(watch: Watch, part: &Contributor) -> Value {
         | Watch::Tokens
         | Watch::Requests
         | Watch::DataAge
-        | Watch::Reconciliation(_) => watch,
+        | Watch::Reconciliation(_)
+        | Watch::Lifecycle => watch,
     };
     let names = names(watch);
     let growth = part.before.map(|before| part.value - before);

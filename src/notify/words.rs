@@ -4,6 +4,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::event::Event;
 use crate::domain::ids::{UNASSIGNED, UNATTRIBUTED};
 use crate::domain::money::{Usd, div_half_even, group_thousands, percent_digits};
 use crate::domain::notification::Fact;
@@ -66,6 +67,40 @@ pub fn subject(fact: &Fact) -> String {
     }
 }
 
+/// What an alert is about: [`subject`], and of a rule on events what happened to it: `idle API key "ci" (apikey_01)`.
+pub fn topic(fact: &Fact) -> String {
+    let subject = subject(fact);
+    match fact.identity.slot.event {
+        Some(event) => with_event(event, &subject),
+        None => subject,
+    }
+}
+
+/// `idle API key ci`: a subject and what happened to it.
+pub fn with_event(event: Event, subject: &str) -> String {
+    match event {
+        Event::WorkspaceCreated | Event::KeyCreated => format!("new {subject}"),
+        Event::KeyIdle | Event::UserIdle => format!("idle {subject}"),
+        Event::KeyOfRemovedUser => format!("orphaned {subject}"),
+        Event::KeyExpiring => format!("expiring {subject}"),
+        Event::LimitRemoved => format!("removed limit of {subject}"),
+    }
+}
+
+/// `1 idle API key`, `12 idle API keys`.
+pub fn count_of(event: Event, n: usize) -> String {
+    let (one, many) = match event {
+        Event::WorkspaceCreated => ("new workspace", "new workspaces"),
+        Event::KeyCreated => ("new API key", "new API keys"),
+        Event::KeyIdle => ("idle API key", "idle API keys"),
+        Event::KeyOfRemovedUser => ("orphaned API key", "orphaned API keys"),
+        Event::KeyExpiring => ("expiring API key", "expiring API keys"),
+        Event::UserIdle => ("idle user", "idle users"),
+        Event::LimitRemoved => ("removed limit", "removed limits"),
+    };
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
 /// What people call a kind of subject.
 pub fn kind_word(kind: SubjectKind) -> &'static str {
     match kind {
@@ -88,6 +123,8 @@ pub fn quantity(watch: Watch, quantity: Quantity) -> String {
         Watch::Requests => format!("{} requests", whole(quantity)),
         Watch::DataAge => seconds(quantity),
         Watch::Reconciliation(Gap::Percent) => percent(quantity),
+        // Of events, the moment is told and never the rank.
+        Watch::Lifecycle => String::new(),
     }
 }
 
@@ -113,6 +150,15 @@ fn whole(quantity: Quantity) -> String {
 /// The two largest units: `2 days 3 h`, `3 h 5 min`, `45 s`.
 pub fn duration(duration: SignedDuration) -> String {
     seconds(i128::from(duration.as_secs()))
+}
+
+/// `93 days`: whole days, and from less than one [`duration`].
+pub fn days(time: SignedDuration) -> String {
+    match time.as_hours() / 24 {
+        ..=0 => duration(time),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
 }
 
 fn seconds(seconds: i128) -> String {
@@ -187,10 +233,11 @@ pub fn in_period(fact: &Fact) -> String {
     }
 }
 
-/// `November 2026`, `24 November 2026`, `week 48 of 2026`, `Q4 2026`, `the last 24 h`; `None` for the age of data.
+/// `November 2026`, `24 November 2026`, `week 48 of 2026`, `Q4 2026`, `the last 24 h`; `None` for the age of data and for
+/// events.
 pub fn period(fact: &Fact) -> Option<String> {
     match fact.watch {
-        Watch::DataAge => return None,
+        Watch::DataAge | Watch::Lifecycle => return None,
         Watch::Spend
         | Watch::BurnRate
         | Watch::Tokens

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::domain::alert::{EndedBy, State};
+use crate::domain::event::Event;
 use crate::domain::money::{Usd, percent_digits};
 use crate::domain::rule::{Gap, Quantity, Watch};
 use crate::domain::silence::Acknowledgement;
@@ -13,7 +14,7 @@ use crate::store::alerts::{AlertChange, AlertRow, Phase};
 /// One row for each alert.
 pub fn list(alerts: &[AlertRow]) -> Sheet {
     Sheet {
-        columns: COLUMNS.to_vec(),
+        columns: columns(alerts),
         rows: alerts.iter().map(row).collect(),
     }
 }
@@ -61,7 +62,7 @@ const TAKEN_UP: [Column; 4] = [
     shown("comment", "COMMENT"),
 ];
 
-const COLUMNS: [Column; 17] = [
+const COLUMNS: [Column; 18] = [
     shown("id", "ID"),
     shown("state", "STATE"),
     shown("severity", "SEVERITY"),
@@ -79,7 +80,18 @@ const COLUMNS: [Column; 17] = [
     hidden("ended_by"),
     hidden("changed_at"),
     hidden("sequence"),
+    hidden("event"),
 ];
+
+/// A table says the event only where there is one.
+fn columns(alerts: &[AlertRow]) -> Vec<Column> {
+    let mut columns = COLUMNS.to_vec();
+    let has_event = |row: &AlertRow| row.alert.identity.slot.event.is_some();
+    if alerts.iter().any(has_event) {
+        columns[17] = shown("event", "EVENT");
+    }
+    columns
+}
 
 fn row(row: &AlertRow) -> Vec<Cell> {
     let alert = &row.alert;
@@ -108,6 +120,7 @@ fn row(row: &AlertRow) -> Vec<Cell> {
         Cell::text_or_empty(ended_by.map(EndedBy::as_str)),
         Cell::Time(row.changed_at),
         Cell::Count(i128::from(alert.sequence)),
+        Cell::text_or_empty(slot.event.map(Event::as_str)),
     ]
 }
 
@@ -169,6 +182,8 @@ pub fn figure(watch: Watch, quantity: Quantity) -> Cell {
         }
         Watch::Reconciliation(Gap::Percent) => Cell::Decimal(percent_digits(quantity)),
         Watch::Tokens | Watch::Requests | Watch::DataAge => Cell::Count(quantity),
+        // An event stands or does not.
+        Watch::Lifecycle => Cell::Empty,
     }
 }
 

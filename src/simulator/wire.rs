@@ -53,7 +53,8 @@ pub fn workspace(workspace: &Workspace) -> String {
     } else {
         format!(r#","usage_limits":{{{}}}"#, limits.join(","))
     };
-    format!(r#"{{"id":{id},"name":{name},"created_at":"{CREATED_AT}"{limits}}}"#)
+    let created = workspace.created_at.as_deref().unwrap_or(CREATED_AT);
+    format!(r#"{{"id":{id},"name":{name},"created_at":"{created}"{limits}}}"#)
 }
 
 /// One row of `/v1/users`.

@@ -22,7 +22,7 @@ pub struct Workspace {
     pub monthly_limit: Option<String>,
     /// Request limit of a minute.
     pub requests_per_minute: Option<u64>,
-    /// Since when it is there; `None` is since the beginning. Only the real service tells it.
+    /// Since when it is there; `None` is since the beginning.
     pub created_at: Option<String>,
     /// Only the real service has them.
     pub tags: BTreeMap<String, String>,

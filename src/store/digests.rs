@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::digest::{Breakdown, Digest, LimitUse, Line, Listed, Missing, OpenAlert, Rest};
+use crate::domain::digest::{
+    Breakdown, Digest, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert, Rest,
+};
+use crate::domain::event::Event;
 use crate::domain::ids::OrganizationName;
 use crate::domain::money::Usd;
 use crate::domain::rule::Severity;
@@ -99,6 +102,8 @@ struct DigestShape {
     n_more_limits: usize,
     alerts: Vec<AlertShape>,
     n_more_alerts: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    idle_keys: Option<IdleKeysShape>,
     gaps: Vec<GapShape>,
 }
 
@@ -141,7 +146,23 @@ struct AlertShape {
     name: String,
     severity: AsText<Severity>,
     threshold: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<AsText<Event>>,
     since: Option<AsText<Timestamp>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct IdleKeysShape {
+    first: Vec<IdleKeyShape>,
+    n_more: usize,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct IdleKeyShape {
+    id: String,
+    name: String,
+    workspace: Option<String>,
+    since: AsText<Timestamp>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -193,6 +214,7 @@ impl From<&Digest> for DigestShape {
             n_more_limits: digest.limits.n_more,
             alerts: digest.alerts.first.iter().map(Into::into).collect(),
             n_more_alerts: digest.alerts.n_more,
+            idle_keys: digest.idle_keys.as_ref().map(Into::into),
             gaps: digest.gaps.iter().map(Into::into).collect(),
         }
     }
@@ -226,6 +248,7 @@ impl From<DigestShape> for Digest {
                 first: shape.alerts.into_iter().map(Into::into).collect(),
                 n_more: shape.n_more_alerts,
             },
+            idle_keys: shape.idle_keys.map(Into::into),
             gaps: shape.gaps.into_iter().map(Into::into).collect(),
         }
     }
@@ -303,6 +326,7 @@ impl From<&OpenAlert> for AlertShape {
             name: alert.name.clone(),
             severity: AsText(alert.severity),
             threshold: alert.threshold.clone(),
+            event: alert.event.map(AsText),
             since: alert.since.map(AsText),
         }
     }
@@ -316,7 +340,38 @@ impl From<AlertShape> for OpenAlert {
             name: shape.name,
             severity: shape.severity.0,
             threshold: shape.threshold,
+            event: shape.event.map(|event| event.0),
             since: shape.since.map(|since| since.0),
+        }
+    }
+}
+
+impl From<&Listed<IdleKey>> for IdleKeysShape {
+    fn from(keys: &Listed<IdleKey>) -> IdleKeysShape {
+        let key = |key: &IdleKey| IdleKeyShape {
+            id: key.id.to_string(),
+            name: key.name.clone(),
+            workspace: key.workspace.clone(),
+            since: AsText(key.since),
+        };
+        IdleKeysShape {
+            first: keys.first.iter().map(key).collect(),
+            n_more: keys.n_more,
+        }
+    }
+}
+
+impl From<IdleKeysShape> for Listed<IdleKey> {
+    fn from(shape: IdleKeysShape) -> Listed<IdleKey> {
+        let key = |key: IdleKeyShape| IdleKey {
+            id: key.id.as_str().into(),
+            name: key.name,
+            workspace: key.workspace,
+            since: key.since.0,
+        };
+        Listed {
+            first: shape.first.into_iter().map(key).collect(),
+            n_more: shape.n_more,
         }
     }
 }
@@ -381,6 +436,27 @@ mod tests {
             },
             Missing::Unpriced { n_tokens: 5 },
         ];
+        made.alerts.first[0].event = Some(Event::KeyIdle);
+        made.idle_keys = Some(Listed {
+            first: vec![IdleKey {
+                id: "apikey_01".into(),
+                name: "ci".to_owned(),
+                workspace: Some("Search".to_owned()),
+                since: at(0),
+            }],
+            n_more: 3,
+        });
         assert_eq!(digest_from_json(&digest_to_json(&made)).unwrap(), made);
+    }
+
+    #[test]
+    fn a_digest_of_before_there_were_events_is_read() {
+        let plain = digest("weekly");
+        let text = digest_to_json(&plain);
+        assert!(
+            !text.contains("event") && !text.contains("idle_keys"),
+            "{text}"
+        );
+        assert_eq!(digest_from_json(&text).unwrap(), plain);
     }
 }

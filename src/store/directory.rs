@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,9 @@ impl Store {
                         .execute(params![organization, id.as_str(), person.email, person.name])?;
                 }
             }
+            if directory.limits_removed != before.limits_removed {
+                save_limits_removed(tx, organization, &directory.limits_removed)?;
+            }
             Ok(())
         })
         .await
@@ -86,7 +90,7 @@ pub(super) fn load(db: &Connection, organization: i64) -> Result<Directory, Caus
         default: default.map(WorkspaceId::new),
         keys: keys(db, organization)?,
         people: people(db, organization)?,
-        limits_removed: BTreeMap::new(),
+        limits_removed: limits_removed(db, organization)?,
     })
 }
 
@@ -108,6 +112,38 @@ fn people(db: &Connection, organization: i64) -> Result<BTreeMap<ActorId, Person
             name: row.get(2)?,
         };
         Ok((ActorId::new(row.get::<_, String>(0)?), person))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// All of them: there are few.
+fn save_limits_removed(
+    tx: &Transaction<'_>,
+    organization: i64,
+    removed: &BTreeMap<Option<WorkspaceId>, Timestamp>,
+) -> Result<(), Cause> {
+    tx.prepare_cached("DELETE FROM limits_removed WHERE organization_id = ?1")?
+        .execute([organization])?;
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO limits_removed (organization_id, workspace_id, removed_at) VALUES (?1, ?2, ?3)",
+    )?;
+    for (of, at) in removed {
+        let id = of.as_ref().map_or("", WorkspaceId::as_str);
+        insert.execute(params![organization, id, At(*at)])?;
+    }
+    Ok(())
+}
+
+fn limits_removed(
+    db: &Connection,
+    organization: i64,
+) -> Result<BTreeMap<Option<WorkspaceId>, Timestamp>, Cause> {
+    let mut statement = db.prepare_cached(
+        "SELECT workspace_id, removed_at FROM limits_removed WHERE organization_id = ?1",
+    )?;
+    let rows = statement.query_map([organization], |row| {
+        let id = Some(row.get::<_, String>(0)?).filter(|id| !id.is_empty());
+        Ok((id.map(WorkspaceId::new), row.get::<_, At>(1)?.0))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -240,6 +276,10 @@ mod tests {
                 email: format!("ada+{minute}@example.com"),
             };
             directory.people.insert("user_0".into(), person);
+            directory.limits_removed = [(None, at(minute)), (Some("b".into()), at(9))].into();
+            if minute == 70 {
+                directory.limits_removed.remove(&None);
+            }
             directory.organization = Some(OrganizationInfo {
                 id: "org".to_owned(),
                 name: "Acme".to_owned(),

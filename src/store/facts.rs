@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::alert::EndedBy;
+use crate::domain::ids::NotifierName;
 use crate::domain::money::Usd;
 use crate::domain::notification::{Contributor, Fact, NamedKey, Reason, Reconciled};
 use crate::domain::rule::{Quantity, Watch};
@@ -115,6 +116,8 @@ pub(super) struct FactShape {
     sequence: u64,
     reason: AsText<Reason>,
     ended_by: Option<AsText<EndedBy>>,
+    #[serde(default)]
+    in_place_of: Option<String>,
     is_late: bool,
     is_fired_and_resolved: bool,
     subject_name: String,
@@ -134,6 +137,8 @@ pub(super) struct FactShape {
     forecast: Option<AsText<Usd>>,
     #[serde(default)]
     reconciled: Option<ReconciledShape>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    maker: Option<String>,
 }
 
 impl From<&Fact> for FactShape {
@@ -143,6 +148,7 @@ impl From<&Fact> for FactShape {
             sequence: fact.sequence,
             reason: AsText(fact.reason),
             ended_by: fact.ended_by.map(AsText),
+            in_place_of: fact.in_place_of.as_ref().map(ToString::to_string),
             is_late: fact.is_late,
             is_fired_and_resolved: fact.is_fired_and_resolved,
             subject_name: fact.subject_name.clone(),
@@ -161,6 +167,7 @@ impl From<&Fact> for FactShape {
             top: fact.top.iter().map(Into::into).collect(),
             forecast: fact.forecast.map(AsText),
             reconciled: fact.reconciled.as_ref().map(Into::into),
+            maker: fact.maker.clone(),
         }
     }
 }
@@ -172,6 +179,7 @@ impl From<FactShape> for Fact {
             sequence: shape.sequence,
             reason: shape.reason.0,
             ended_by: shape.ended_by.map(|by| by.0),
+            in_place_of: shape.in_place_of.map(NotifierName::new),
             is_late: shape.is_late,
             is_fired_and_resolved: shape.is_fired_and_resolved,
             subject_name: shape.subject_name,
@@ -190,6 +198,7 @@ impl From<FactShape> for Fact {
             top: shape.top.into_iter().map(Into::into).collect(),
             forecast: shape.forecast.map(|forecast| forecast.0),
             reconciled: shape.reconciled.map(Into::into),
+            maker: shape.maker,
         }
     }
 }
@@ -197,6 +206,7 @@ impl From<FactShape> for Fact {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::Event;
     use crate::domain::ids::{ModelName, WorkspaceId};
     use crate::store::samples::{at, fact};
     use proptest::prelude::*;
@@ -247,6 +257,8 @@ mod tests {
             told.top = top;
             told.forecast = quantities.1.map(Usd::from_pico);
             told.watch = watch;
+            told.identity.slot.event = flags[0].then_some(Event::KeyOfRemovedUser);
+            told.maker = flags[1].then(|| told.zone_name.clone());
             told.reconciled = told.forecast.map(|billed| Reconciled {
                 billed,
                 estimated: Usd::from_pico(quantities.2),
@@ -263,6 +275,7 @@ mod tests {
         let text = facts_to_json(std::slice::from_ref(&told));
         let older = text.replace(",\"reconciled\":null", "");
         assert!(older.len() < text.len(), "{text}");
+        assert!(!text.contains("event") && !text.contains("maker"), "{text}");
         assert_eq!(facts_from_json(&older).unwrap(), [told]);
     }
 

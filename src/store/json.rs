@@ -5,6 +5,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::alert::EndedBy;
+use crate::domain::event::Event;
 use crate::domain::money::Usd;
 use crate::domain::notification::Reason;
 use crate::domain::rule::{Quantity, Severity, Watch};
@@ -67,7 +68,7 @@ macro_rules! words {
     )+};
 }
 
-words! { Severity SubjectKind EndedBy Reason }
+words! { Severity SubjectKind EndedBy Reason Event }
 
 impl Text for Watch {
     fn write(&self) -> String {

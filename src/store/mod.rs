@@ -24,6 +24,7 @@ pub mod rows;
 
 pub mod ledger;
 pub mod recording;
+mod uses;
 
 pub mod directory;
 pub mod engine;

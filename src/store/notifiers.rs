@@ -1,7 +1,9 @@
 //! How each notifier fares: parked, paused, or well; and the mark of the settings that it was last started with.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::domain::ids::NotifierName;
 use crate::store::Store;
@@ -146,6 +148,14 @@ impl Store {
         })
         .await
     }
+}
+
+/// Who is parked.
+pub(super) fn parked(db: &Connection) -> Result<BTreeSet<NotifierName>, Cause> {
+    let mut statement =
+        db.prepare_cached("SELECT name FROM notifiers WHERE parked_since IS NOT NULL")?;
+    let names = statement.query_map([], |row| Ok(NotifierName::new(row.get::<_, String>(0)?)))?;
+    Ok(names.collect::<Result<_, _>>()?)
 }
 
 /// Leaves the mark of the settings as it is.

@@ -12,6 +12,7 @@ use crate::store::Store;
 use crate::store::alerts::{AlertRow, Found, N_NAMED, find_alert};
 use crate::store::error::{Cause, StoreError};
 use crate::store::json::{from_json, to_json};
+use crate::store::notifiers;
 use crate::store::shapes::LineShape;
 use crate::store::values::At;
 
@@ -42,6 +43,7 @@ impl Store {
             Ok(Quiet {
                 silences: silences(db, Some(at))?,
                 acknowledged: acknowledged(db)?,
+                parked: notifiers::parked(db)?,
             })
         })
         .await

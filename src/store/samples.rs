@@ -132,6 +132,7 @@ pub(super) fn identity(workspace: &str) -> Identity {
             rule: "rule".into(),
             subject: Subject::new(SubjectKind::Workspace, workspace),
             period: Some("2024-10".into()),
+            event: None,
         },
         started_at: at(0),
     }
@@ -182,6 +183,7 @@ pub(super) fn fact(workspace: &str, sequence: u64, reason: Reason) -> Fact {
         reason,
         ended_by: None,
         is_late: false,
+        in_place_of: None,
         is_fired_and_resolved: false,
         subject_name: workspace.to_owned(),
         watch: Watch::Spend,
@@ -199,6 +201,7 @@ pub(super) fn fact(workspace: &str, sequence: u64, reason: Reason) -> Fact {
         top: Vec::new(),
         forecast: None,
         reconciled: None,
+        maker: None,
     }
 }
 
@@ -283,10 +286,12 @@ pub(super) fn digest(name: &str) -> Digest {
                 name: "a".to_owned(),
                 severity: Severity::Warning,
                 threshold: "50%".to_owned(),
+                event: None,
                 since: Some(at(3)),
             }],
             n_more: 0,
         },
+        idle_keys: None,
         gaps: Vec::new(),
     }
 }

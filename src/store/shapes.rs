@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::alert::{Alert, Crossing, EndedBy, Identity, Line, Observed, Slot, State, Told};
+use crate::domain::event::Event;
 use crate::domain::ids::NotifierName;
 use crate::domain::notification::Reason;
 use crate::domain::rule::{Quantity, Severity, Watch};
@@ -83,6 +84,8 @@ pub(super) struct IdentityShape {
     subject_id: String,
     period: Option<String>,
     started_at: AsText<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<AsText<Event>>,
 }
 
 impl From<&Identity> for IdentityShape {
@@ -95,6 +98,7 @@ impl From<&Identity> for IdentityShape {
             subject_id: slot.subject.id.to_string(),
             period: slot.period.as_deref().map(str::to_owned),
             started_at: AsText(identity.started_at),
+            event: slot.event.map(AsText),
         }
     }
 }
@@ -107,6 +111,7 @@ impl From<IdentityShape> for Identity {
                 rule: shape.rule.as_str().into(),
                 subject: Subject::new(shape.subject_kind.0, shape.subject_id),
                 period: shape.period.map(Into::into),
+                event: shape.event.map(|event| event.0),
             },
             started_at: shape.started_at.0,
         }
@@ -423,6 +428,7 @@ mod tests {
             shown.firing_since = flags[2].then(|| at(3));
             // Without a period the start is part of the identity, to the last digit.
             shown.identity.slot.period = None;
+            shown.identity.slot.event = flags[0].then_some(Event::KeyIdle);
             shown.identity.started_at = Timestamp::new(at(0).as_second(), nanosecond).unwrap();
             let back = alert_from_json(&alert_to_json(&shown)).unwrap();
             prop_assert_eq!(back.identity.fingerprint(), shown.identity.fingerprint());
@@ -436,6 +442,22 @@ mod tests {
         let text = alert_to_json(&plain);
         assert!(!text.contains("rising"), "{text}");
         assert_eq!(alert_from_json(&text).unwrap(), plain);
+    }
+
+    #[test]
+    fn an_alert_of_before_there_were_events_is_read() {
+        let older = r#"{"identity":{"organization":"acme","rule":"rule","subject_kind":"workspace","subject_id":"w",
+            "period":"2024-10","started_at":"2024-10-01T00:00:00Z"},"watch":"spend",
+            "span":{"start":"2024-10-01T00:00:00Z","end":"2024-11-01T00:00:00Z"},
+            "state":{"phase":"firing","line":{"quantity":"80","severity":"warning","text":"80%"},"clearing_since":null},
+            "sequence":1,"firing_since":"2024-10-01T00:01:00Z","is_late":false,"is_silenced":false,"value":"81","limit":"100",
+            "told":{}}"#;
+        let read = alert_from_json(older).unwrap();
+        assert_eq!(read.identity.slot.event, None);
+        assert_eq!(read.identity.fingerprint(), "5007af9f7c0e237c");
+        let again = alert_to_json(&read);
+        assert!(!again.contains("event"), "{again}");
+        assert_eq!(alert_from_json(&again).unwrap(), read);
     }
 
     #[test]

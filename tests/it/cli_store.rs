@@ -115,6 +115,7 @@ async fn alerts_are_listed_filtered_and_shown_with_their_changes() {
     "changed_at": "2026-11-24T12:30:00Z",
     "ended_at": null,
     "ended_by": null,
+    "event": null,
     "firing_since": "2026-11-24T12:30:00Z",
     "id": "28a5f1d103afb058",
     "limit": "100",

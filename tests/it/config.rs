@@ -300,7 +300,7 @@ fn the_template_is_a_configuration_also_with_everything_in_it_in_use() {
         .collect();
     let full = read("everything", &used.join("\n"));
     assert_eq!(full.organizations.len(), 2);
-    assert_eq!((full.rules.len(), full.notifiers.len()), (8, 7));
+    assert_eq!((full.rules.len(), full.notifiers.len()), (9, 7));
     assert_eq!((plain.warnings, full.warnings), (vec![], vec![]));
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
+use spendwatch::app::bells::Bells;
 use spendwatch::clock::Clock;
 use spendwatch::delivery::{STOP_LIMIT, Worker};
 use spendwatch::domain::notification::Reason::{Escalated, First, Resolved};
@@ -13,7 +14,6 @@ use spendwatch::notify::memory::Memory;
 use spendwatch::notify::outcome::Delivery;
 use spendwatch::store::messages::{MessageFilter, MessageState};
 use spendwatch::store::{Faults, Moment, Store};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::office::{Office, ids, slack, webhook};
@@ -47,12 +47,12 @@ fn reply(status: u16, body: &str) -> Answer {
 
 /// Runs a worker until the condition holds, then asks it to stop.
 async fn run_until(office: &Office, worker: &Worker, condition: impl Future<Output = ()>) {
-    let (bell, stop) = (Notify::new(), CancellationToken::new());
+    let (bells, stop) = (Bells::default(), CancellationToken::new());
     let ended = async {
         condition.await;
         stop.cancel();
     };
-    let both = async { tokio::join!(worker.run(&office.counters, &bell, &stop), ended) };
+    let both = async { tokio::join!(worker.run(&office.counters, &bells, &stop), ended) };
     // What it waits for takes a moment, unless it never comes.
     tokio::time::timeout(Duration::from_secs(30), both)
         .await
@@ -173,7 +173,7 @@ async fn case_19_a_receiver_that_hangs_delays_no_other() {
             .await;
     }
     let hook = office.worker(&store, "hook", webhook(&hanging.url));
-    let (bell, stop) = (Notify::new(), CancellationToken::new());
+    let (bells, stop) = (Bells::default(), CancellationToken::new());
     let others = async {
         hanging.wait_for(1).await;
         let memory = Memory::default();
@@ -183,7 +183,7 @@ async fn case_19_a_receiver_that_hangs_delays_no_other() {
         assert_eq!(ids(&store, MessageState::Waiting).await, ["hook-one"]);
         stop.cancel();
     };
-    tokio::join!(hook.run(&office.counters, &bell, &stop), others);
+    tokio::join!(hook.run(&office.counters, &bells, &stop), others);
 }
 
 #[tokio::test]
@@ -454,14 +454,14 @@ async fn a_worker_wakes_for_the_bell_and_for_what_is_due_and_stops_at_once_while
     let store = office.open().await;
     let receiver = Receiver::start(|_| None).await;
     let worker = office.worker(&store, "hook", webhook(&receiver.url));
-    let (bell, stop) = (Notify::new(), CancellationToken::new());
+    let (bells, stop) = (Bells::default(), CancellationToken::new());
     let from_outside = async {
         waiting(&office, 1).await;
         receiver.answer(reply(503, ""));
         office
             .tell(&store, "hook", "one", &[("Alpha", 1, First)])
             .await;
-        bell.notify_one();
+        bells.ring();
         receiver.wait_for(1).await;
         waiting(&office, 1).await;
         office.clock.advance(Duration::from_secs(1));
@@ -476,7 +476,7 @@ async fn a_worker_wakes_for_the_bell_and_for_what_is_due_and_stops_at_once_while
         waiting(&office, 1).await;
         stop.cancel();
     };
-    tokio::join!(worker.run(&office.counters, &bell, &stop), from_outside);
+    tokio::join!(worker.run(&office.counters, &bells, &stop), from_outside);
     assert_eq!(post_ids(&receiver), ["one", "one", "two"]);
     assert_eq!(ids(&store, MessageState::Delivered).await, ["one", "two"]);
 }
@@ -487,7 +487,7 @@ async fn a_clock_that_is_set_back_does_not_hold_up_a_message() {
     let store = office.open().await;
     let receiver = Receiver::start(|_| None).await;
     let worker = office.worker(&store, "hook", webhook(&receiver.url));
-    let (bell, stop) = (Notify::new(), CancellationToken::new());
+    let (bells, stop) = (Bells::default(), CancellationToken::new());
     office
         .tell(&store, "hook", "one", &[("Alpha", 1, First)])
         .await;
@@ -499,14 +499,14 @@ async fn a_clock_that_is_set_back_does_not_hold_up_a_message() {
         office
             .clock
             .set_wall("2026-11-24T06:00:00Z".parse().unwrap());
-        bell.notify_one();
+        bells.ring();
         waiting(&office, 1).await;
         office.clock.advance(Duration::from_secs(20));
         receiver.wait_for(2).await;
         waiting(&office, 1).await;
         stop.cancel();
     };
-    tokio::join!(worker.run(&office.counters, &bell, &stop), from_outside);
+    tokio::join!(worker.run(&office.counters, &bells, &stop), from_outside);
     assert_eq!(post_ids(&receiver), ["one", "one"]);
     assert_eq!(ids(&store, MessageState::Delivered).await, ["one"]);
 }
@@ -566,7 +566,7 @@ async fn an_attempt_that_hangs_beyond_the_limit_is_left_and_made_again() {
         Notifier::Webhook(webhook::Webhook::new(client, settings).unwrap())
     };
     let worker = office.worker(&store, "hook", notifier);
-    let (bell, stop) = (Notify::new(), CancellationToken::new());
+    let (bells, stop) = (Bells::default(), CancellationToken::new());
     let began = Clock::system();
     let from_outside = async {
         receiver.wait_for(1).await;
@@ -574,7 +574,7 @@ async fn an_attempt_that_hangs_beyond_the_limit_is_left_and_made_again() {
         waiting(&office, 1).await;
         office.clock.advance(STOP_LIMIT);
     };
-    tokio::join!(worker.run(&office.counters, &bell, &stop), from_outside);
+    tokio::join!(worker.run(&office.counters, &bells, &stop), from_outside);
     assert!(began.running() < post_limit());
     office.run_after(0, &worker).await;
     assert_eq!(post_ids(&receiver), ["one", "one"]);

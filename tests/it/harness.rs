@@ -17,6 +17,7 @@ use spendwatch::config::source::Environment;
 use spendwatch::cycle::state::{Outside, Postage, Report, Settings, Watcher};
 use spendwatch::domain::coverage::Reading;
 use spendwatch::domain::dialect::Dialect;
+use spendwatch::domain::event::Lists;
 use spendwatch::domain::ids::{NotifierName, OrganizationName, RuleName};
 use spendwatch::domain::matcher::Matcher;
 use spendwatch::domain::money::{Percent, Usd};
@@ -55,6 +56,8 @@ pub struct Stage {
     pub chance: Chance,
     pub folder: tempfile::TempDir,
     pub policy: Policy,
+    /// Which lists are needed, beside those that the rules need.
+    pub needs: Lists,
     pub digests: Vec<Digest>,
     pub faults: Option<Faults>,
     pub max_requests_per_minute: u32,
@@ -79,6 +82,7 @@ impl Stage {
             chance: Chance::seeded(1),
             folder: tempfile::tempdir().unwrap(),
             policy: Policy::default(),
+            needs: Lists::default(),
             digests: Vec::new(),
             faults: None,
             max_requests_per_minute: 0,
@@ -139,6 +143,7 @@ impl Stage {
             daily_retention_days: 800,
             teams: Vec::new(),
             policy: self.policy.clone(),
+            needs: self.policy.needs().and(self.needs),
             digests: self.digests.clone(),
             postage: self
                 .policy
@@ -320,6 +325,7 @@ pub fn rule(name: &str, for_each: SubjectKind, limit: i64) -> Rule {
         windows: Windows::default(),
         inactive: Vec::new(),
         tells_by_default: false,
+        events: Vec::new(),
         thresholds: vec![
             threshold(80, Severity::Warning),
             threshold(100, Severity::Critical),

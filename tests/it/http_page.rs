@@ -395,6 +395,7 @@ fn many(n: u32) -> Vec<Alert> {
                     rule: "many".into(),
                     subject: Subject::new(SubjectKind::Model, format!("model-{place}")),
                     period: Some("2026-11".into()),
+                    event: None,
                 },
                 started_at: at("2026-11-24T12:00:00Z"),
             },

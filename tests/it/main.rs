@@ -24,6 +24,7 @@ mod slack_server;
 
 mod alertmanager;
 mod alerts;
+mod census;
 mod cli;
 mod cli_check;
 mod cli_service;
@@ -33,6 +34,7 @@ mod config;
 mod cycle;
 mod delivery;
 mod digests;
+mod events;
 mod failures;
 mod heartbeat;
 mod histories;

@@ -143,6 +143,7 @@ pub fn fact(name: &str, sequence: u64, reason: Reason, now: Timestamp) -> Fact {
                 rule: "month".into(),
                 subject: Subject::new(SubjectKind::Workspace, name),
                 period: Some("2026-11".into()),
+                event: None,
             },
             started_at: at("2026-11-24T12:00:00Z"),
         },
@@ -150,6 +151,7 @@ pub fn fact(name: &str, sequence: u64, reason: Reason, now: Timestamp) -> Fact {
         reason,
         ended_by: is_resolved.then_some(EndedBy::Corrected),
         is_late: false,
+        in_place_of: None,
         is_fired_and_resolved: false,
         subject_name: name.to_owned(),
         watch: Watch::Spend,
@@ -174,6 +176,7 @@ pub fn fact(name: &str, sequence: u64, reason: Reason, now: Timestamp) -> Fact {
         top: Vec::new(),
         forecast: None,
         reconciled: None,
+        maker: None,
     }
 }
 

@@ -78,6 +78,7 @@ stories! {
     tokens_by_the_day
     waits_for_an_hour
     without_resolved_a_line_speaks_once
+    workspaces_that_are_new
 }
 
 #[test]
@@ -257,6 +258,9 @@ impl Story {
             let mut world = self.stage.simulator.world();
             for used in &step.used {
                 used.happen(&mut world, step.time());
+            }
+            for made in &step.created {
+                made.happen(&mut world, step.time());
             }
             for named in &step.renamed {
                 world

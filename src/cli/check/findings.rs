@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::cycle::state::Watcher;
 use crate::domain::alert::{Alert, Line, Slot, State};
+use crate::domain::event::Event;
 use crate::domain::ids::OrganizationName;
 use crate::domain::knowledge::Figure;
 use crate::domain::measure::Measurement;
@@ -69,6 +70,7 @@ pub fn findings(watcher: &Watcher) -> Vec<Finding> {
             rule: rule.name.clone(),
             subject: measurement.subject.clone(),
             period: measurement.label.clone(),
+            event: measurement.event,
         };
         let alert = open_alert(watcher, &slot);
         if measurement.is_closed && alert.is_none() {
@@ -145,7 +147,8 @@ impl Finding {
         let in_unit = |quantity: Option<Quantity>| {
             quantity.map_or(Cell::Empty, |quantity| figure(self.watch, quantity))
         };
-        let share = self.limit.zip(self.value);
+        let share = self.limit.filter(|_| self.slot.event.is_none());
+        let share = share.zip(self.value);
         let share = share.and_then(|(limit, value)| share_percent(limit, value));
         vec![
             Cell::Text(self.standing.as_str().to_owned()),
@@ -163,11 +166,12 @@ impl Finding {
             share.map_or(Cell::Empty, Cell::Decimal),
             Cell::text_or_empty(line.map(|line| &*line.text)),
             Cell::time_or_empty(self.as_of),
+            Cell::text_or_empty(self.slot.event.map(Event::as_str)),
         ]
     }
 }
 
-const COLUMNS: [Column; 15] = [
+const COLUMNS: [Column; 16] = [
     shown("state", "STATE"),
     shown("severity", "SEVERITY"),
     hidden("organization"),
@@ -183,6 +187,7 @@ const COLUMNS: [Column; 15] = [
     shown("used_percent", "USED %"),
     hidden("threshold"),
     hidden("as_of"),
+    hidden("event"),
 ];
 
 /// The worst first. Gives what is to be looked at: what is crossed or unknown, and of each rule what is nearest to its
@@ -209,13 +214,16 @@ pub fn worst_first(mut found: Vec<Finding>, is_all: bool) -> (Vec<Finding>, usiz
     (found, n_others)
 }
 
-/// As rows; a table says the organization only where there are several.
+/// As rows; a table says the organization only where there are several, and the event only where there is one.
 pub fn sheet(found: &[Finding]) -> Sheet {
     let mut columns = COLUMNS.to_vec();
     let mut names = found.iter().map(|finding| &finding.organization);
     let first = names.next();
     if names.any(|name| Some(name) != first) {
         columns[2] = shown("organization", "ORGANIZATION");
+    }
+    if found.iter().any(|finding| finding.slot.event.is_some()) {
+        columns[15] = shown("event", "EVENT");
     }
     Sheet {
         columns,

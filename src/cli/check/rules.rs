@@ -213,6 +213,7 @@ async fn look(
         counters: Arc::clone(&around.counters),
     };
     let mut watcher = Watcher::open(settings, outside).await?;
+    watcher.believe_one_list();
     if !request.is_sent {
         watcher.judge_at_once();
     }

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::{Now, Observed};
+use crate::domain::census::Census;
 use crate::domain::change::Delta;
 use crate::domain::coverage::Coverage;
 use crate::domain::decision::{Alerts, Decision, decide};
@@ -54,6 +55,7 @@ pub(super) fn rule(for_each: SubjectKind, limit: i64) -> Rule {
         windows: Windows::default(),
         inactive: Vec::new(),
         tells_by_default: false,
+        events: Vec::new(),
         thresholds: vec![
             threshold(80, Severity::Warning),
             threshold(100, Severity::Critical),
@@ -83,6 +85,8 @@ pub(super) fn words(decision: &Decision) -> Vec<String> {
 pub(super) struct Scene {
     pub policy: Policy,
     pub directory: Directory,
+    pub census: Census,
+    pub privacy: Privacy,
     pub figures: Figures,
     pub alerts: Alerts,
     pub quiet: Quiet,
@@ -114,11 +118,14 @@ impl Scene {
             policy: Policy {
                 rules,
                 notifiers: BTreeMap::from([("chat".into(), manners)]),
+                fallbacks: BTreeMap::new(),
             },
             directory: Directory {
                 organization: Some(OrganizationInfo::default()),
                 ..Directory::default().with_list(vec![workspace("a"), workspace("b")], start)
             },
+            census: Census::default(),
+            privacy: Privacy::default(),
             figures: Figures::new(&keys, SETTLE, start),
             alerts: Alerts {
                 by_slot: IndexMap::new(),
@@ -234,9 +241,10 @@ impl Scene {
         Ground {
             organization: &self.organization,
             directory: &self.directory,
+            census: &self.census,
             teams: &self.teams,
             figures: &self.figures,
-            privacy: Privacy::default(),
+            privacy: self.privacy,
         }
     }
 

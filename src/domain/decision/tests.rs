@@ -125,6 +125,87 @@ fn case_43_who_hears_of_what_is_critical_alone_is_told_that_it_is_no_more() {
     assert_eq!(told(&scene.decide_after(5)), NOTHING);
 }
 
+/// What each notifier is told, and in whose place.
+fn told_to(decision: &Decision) -> Vec<String> {
+    let drafts = decision.drafts.iter();
+    let told = drafts.flat_map(|draft| {
+        draft.facts.iter().map(|fact| {
+            let absent = fact.in_place_of.as_ref();
+            let place = absent.map_or(String::new(), |absent| format!(" for {absent}"));
+            let (line, reason) = (&fact.line.text, fact.reason);
+            format!("{}: {line} {reason}{place}", draft.notifier)
+        })
+    });
+    told.collect()
+}
+
+#[test]
+fn a_fallback_hears_of_what_fires_while_the_other_is_parked_and_of_its_end() {
+    let mut scene = Scene::new(vec![rule(SubjectKind::Workspace, 1000)], NOON);
+    let manners = scene.policy.notifiers[&NotifierName::from("chat")];
+    for (name, fallback) in [
+        ("mail", Some("pager")),
+        ("pager", None),
+        ("chat", Some("mail")),
+    ] {
+        scene.policy.notifiers.insert(name.into(), manners);
+        let fallback = fallback.map(|fallback| (name.into(), fallback.into()));
+        scene.policy.fallbacks.extend(fallback);
+    }
+    scene.spend_now(800);
+    assert_eq!(told_to(&scene.decide_after(5)), ["chat: 80% first"]);
+    let park = |scene: &mut Scene, names: &[&str]| {
+        scene.quiet.parked = names.iter().map(|name| NotifierName::from(*name)).collect();
+    };
+    park(&mut scene, &["chat"]);
+    assert_eq!(
+        told_to(&scene.decide_after(0)),
+        ["mail: 80% first for chat"]
+    );
+    assert_eq!(told_to(&scene.decide_after(5)), NOTHING);
+    scene.spend("b", MODELS[0], scene.now.at, 85_000);
+    // Who is parked has its message, too: it waits for it.
+    let both = ["chat: 80% first", "mail: 80% first for chat"];
+    assert_eq!(told_to(&scene.decide_after(5)), both);
+    park(&mut scene, &["chat", "mail"]);
+    let next = ["pager: 80% first for mail", "pager: 80% first for mail"];
+    assert_eq!(told_to(&scene.decide_after(5)), next);
+    // Everyone is well again: nobody hears that it is over while it is not.
+    park(&mut scene, &[]);
+    assert_eq!(told_to(&scene.decide_after(5)), NOTHING);
+    scene.spend_now(300);
+    let escalated = [
+        "chat: 100% escalated",
+        "mail: 100% escalated for chat",
+        "pager: 100% escalated for mail",
+    ];
+    assert_eq!(told_to(&scene.decide_after(5)), escalated);
+    scene.spend_now(-1000);
+    let resolved = [
+        "chat: 100% resolved",
+        "mail: 100% resolved for chat",
+        "pager: 100% resolved for mail",
+    ];
+    assert_eq!(told_to(&scene.decide_after(5)), resolved);
+    // What fires anew is told to who is asked alone.
+    scene.spend_now(900);
+    assert_eq!(told_to(&scene.decide_after(5)), ["chat: 100% first"]);
+}
+
+#[test]
+fn who_is_no_fallback_any_more_is_told_that_it_is_over() {
+    let mut scene = Scene::new(vec![rule(SubjectKind::Workspace, 1000)], NOON);
+    let manners = scene.policy.notifiers[&NotifierName::from("chat")];
+    scene.policy.notifiers.insert("mail".into(), manners);
+    scene.policy.fallbacks.insert("chat".into(), "mail".into());
+    scene.quiet.parked = ["chat".into()].into();
+    scene.spend_now(800);
+    let both = ["chat: 80% first", "mail: 80% first for chat"];
+    assert_eq!(told_to(&scene.decide_after(5)), both);
+    scene.policy.fallbacks.clear();
+    assert_eq!(told_to(&scene.decide_after(5)), ["mail: 80% resolved"]);
+}
+
 #[test]
 fn a_silence_mutes_what_all_of_its_matchers_match() {
     let muted = |matchers: &[&str]| {

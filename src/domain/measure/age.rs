@@ -28,6 +28,7 @@ pub(super) fn measure(index: usize, rule: &Rule, survey: &Survey<'_>) -> Vec<Mea
             Limit::Budget(_) | Limit::Workspace | Limit::Organization => None,
         },
         label: None,
+        event: None,
         span: Span {
             start: now,
             end: now,

@@ -5,7 +5,9 @@ use serde_json::Value;
 
 use super::pagerduty_teams_discord::{discord_rules, teams_rules};
 use super::{header_names, pretty, slack_rules};
-use crate::domain::digest::{Breakdown, Digest, LimitUse, Line, Listed, Missing, OpenAlert, Rest};
+use crate::domain::digest::{
+    Breakdown, Digest, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert, Rest,
+};
 use crate::domain::money::Usd;
 use crate::domain::rule::Severity;
 use crate::domain::span::Span;
@@ -96,10 +98,20 @@ fn weekly() -> Digest {
                 name: "Search".to_owned(),
                 severity: Severity::Warning,
                 threshold: "80%".to_owned(),
+                event: None,
                 since: Some(at("2026-11-21T10:05:00Z")),
             }],
             n_more: 0,
         },
+        idle_keys: Some(Listed {
+            first: vec![IdleKey {
+                id: "apikey_01".into(),
+                name: "ci".to_owned(),
+                workspace: Some("Search".to_owned()),
+                since: at("2026-08-20T10:00:00Z"),
+            }],
+            n_more: 11,
+        }),
         gaps: vec![
             Missing::Stale {
                 name: "Ads & <Co>".to_owned(),
@@ -133,6 +145,10 @@ fn full(name: &str) -> Digest {
     let mut alert = digest.alerts.first[0].clone();
     (alert.rule, alert.name) = (name.into(), name.to_owned());
     digest.alerts.first = vec![alert; 10];
+    let idle = digest.idle_keys.as_mut().unwrap();
+    let mut key = idle.first[0].clone();
+    (key.name, key.workspace) = (name.to_owned(), Some(name.to_owned()));
+    idle.first = vec![key; 10];
     digest.series = (1..=31)
         .map(|day| (format!("2026-10-{day:02}"), usd("123456.5")))
         .collect();
@@ -288,6 +304,7 @@ fn a_digest_without_anything_is_a_digest_all_the_same() {
     }
     (digest.limits.first, digest.limits.n_more) = (Vec::new(), 0);
     digest.alerts.first = Vec::new();
+    digest.idle_keys = None;
     check_accepted(&digest);
     let text = with_letter(&digest, |letter| plain_text(&render(&letter)));
     let expected = "weekly: acme, week 47 of 2026\n\

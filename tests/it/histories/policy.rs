@@ -8,6 +8,7 @@ use spendwatch::cycle::state::{Postage, Settings};
 use spendwatch::domain::coverage::{Coverage, DaySpan, Reading};
 use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::directory::{Directory, OrganizationInfo, Workspace};
+use spendwatch::domain::event::Lists;
 use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::period::{Period, Zone, cut};
@@ -71,7 +72,9 @@ pub fn settings(limit: Option<i64>, prices: Arc<Prices>) -> Settings {
         policy: Policy {
             rules: rules.collect(),
             notifiers: notifiers.iter().map(|n| (n.clone(), manners(n))).collect(),
+            fallbacks: BTreeMap::new(),
         },
+        needs: Lists::default(),
         digests: Vec::new(),
         postage: notifiers.map(|name| (name, postage.clone())).into(),
     }

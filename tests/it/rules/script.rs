@@ -60,6 +60,15 @@ pub struct Workspace {
     pub limit: Option<String>,
 }
 
+impl Workspace {
+    pub fn happen(&self, world: &mut World, now: Timestamp) {
+        world.add_workspace(&self.id, &self.name);
+        let made = world.workspace_mut(&self.id);
+        made.monthly_limit.clone_from(&self.limit);
+        made.created_at = Some(now.to_string());
+    }
+}
+
 /// What happens up to a moment, and what the cycle at that moment tells.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,6 +76,9 @@ pub struct Step {
     time: String,
     #[serde(default)]
     pub used: Vec<Usage>,
+    /// Workspaces that are made.
+    #[serde(default)]
+    pub created: Vec<Workspace>,
     #[serde(default)]
     pub renamed: Vec<Renamed>,
     #[serde(default)]
@@ -213,6 +225,7 @@ pub struct Expected {
     is_late: Option<bool>,
     is_lower_bound: Option<bool>,
     period: Option<String>,
+    event: Option<String>,
     /// In the unit of the rule: USD, tokens, requests, seconds, percent.
     value: Option<String>,
     limit: Option<String>,
@@ -227,7 +240,9 @@ impl Expected {
                 Usd::from_pico(quantity).to_string()
             }
             Watch::Reconciliation(Gap::Percent) => percent_digits(quantity),
-            Watch::Tokens | Watch::Requests | Watch::DataAge => quantity.to_string(),
+            Watch::Tokens | Watch::Requests | Watch::DataAge | Watch::Lifecycle => {
+                quantity.to_string()
+            }
         };
         Expected {
             to: Some(notifier.to_string()),
@@ -240,6 +255,7 @@ impl Expected {
             is_late: Some(fact.is_late),
             is_lower_bound: Some(fact.is_lower_bound),
             period: fact.identity.slot.period.as_deref().map(str::to_owned),
+            event: fact.event().map(|(event, _)| event.to_string()),
             value: Some(unit(fact.value)),
             limit: fact.limit.map(unit),
             labels: Some(fact.labels.clone()),
@@ -259,6 +275,7 @@ impl Expected {
             && fits(self.to.as_ref(), whole.to.as_ref())
             && fits(self.rule.as_ref(), whole.rule.as_ref())
             && fits(self.period.as_ref(), whole.period.as_ref())
+            && fits(self.event.as_ref(), whole.event.as_ref())
             && fits(self.value.as_ref(), whole.value.as_ref())
             && fits(self.limit.as_ref(), whole.limit.as_ref())
             && fits(self.labels.as_ref(), whole.labels.as_ref())
@@ -284,6 +301,9 @@ impl fmt::Display for Expected {
         write!(f, "{subject} {threshold} {reason} {severity}")?;
         if let Some(by) = &self.ended_by {
             write!(f, " {by}")?;
+        }
+        if let Some(event) = &self.event {
+            write!(f, " {event}")?;
         }
         if self.is_late == Some(true) {
             f.write_str(", late")?;

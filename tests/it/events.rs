@@ -1,0 +1,120 @@
+//! Rules on events through the real cycle: in the store, the commands and the gauges.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use spendwatch::cycle::state::Watcher;
+use spendwatch::domain::event::Event;
+use spendwatch::domain::rule::{EventRule, Rule, Severity, Threshold, Watch};
+use spendwatch::domain::subject::SubjectKind;
+use spendwatch::metrics::gauges::Renderer;
+use spendwatch::metrics::view::{Shape, View};
+use spendwatch::simulator::world::World;
+use spendwatch::store::Store;
+
+use crate::harness::{Stage, rule};
+
+fn rule_on_new_workspaces() -> Rule {
+    Rule {
+        watch: Watch::Lifecycle,
+        events: vec![EventRule {
+            event: Event::WorkspaceCreated,
+            time: SignedDuration::from_hours(24),
+            severity: Severity::Info,
+        }],
+        thresholds: vec![Threshold::of_event(Severity::Info)],
+        ..rule("new", SubjectKind::Organization, 0)
+    }
+}
+
+/// A workspace was made between two cycles.
+async fn stage() -> (Stage, Store, Watcher) {
+    let mut world = World::empty();
+    world.add_workspace("workspace_a", "Alpha");
+    let stage = Stage::new(world, "2026-11-24T12:30:00Z")
+        .await
+        .with_rule(rule_on_new_workspaces());
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    stage.clock.advance(Duration::from_mins(1));
+    {
+        let mut world = stage.simulator.world();
+        world.add_workspace("workspace_b", "Beta");
+        world.workspace_mut("workspace_b").created_at = Some(stage.now().to_string());
+    }
+    stage.cycle_after(15, &mut watcher).await;
+    (stage, store, watcher)
+}
+
+fn listed(stage: &Stage, arguments: &[&str]) -> String {
+    let file = stage.folder.path().join("spendwatch.toml");
+    let text = format!(
+        "[[organizations]]\nname = \"acme\"\nbase_url = \"{}\"\nadmin_key = {{ env = \"KEY\" }}\n\
+         [store]\nurl = \"sqlite://{}\"\n",
+        stage.simulator.base_url(),
+        stage.store_path().display()
+    );
+    fs::write(&file, text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_spendwatch"))
+        .args(arguments)
+        .arg("--config")
+        .arg(file)
+        .env("KEY", stage.simulator.key().expose())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_listed_and_shown_with_its_word() {
+    let (stage, store, _watcher) = stage().await;
+    let told = stage.deliver(&store).await;
+    assert_eq!(told.len(), 1);
+    let id = told[0].identity.fingerprint();
+    let table = listed(&stage, &["alerts", "show", &id, "--output", "table"]);
+    insta::assert_snapshot!(table.replace(&id, &"f".repeat(16)), @r"
+ID                STATE   SEVERITY  RULE  SUBJECT      PERIOD  VALUE  EVENT
+ffffffffffffffff  firing  info      new   workspace_b  -       -      workspace_created
+
+AT                 STATE   ENDED BY  SEVERITY  THRESHOLD  VALUE  TOLD
+2026-11-24 12:46Z  firing  -         info      info       -      chat: first
+");
+    let list = listed(&stage, &["alerts", "list", "--output", "json"]);
+    assert!(list.contains("\"event\": \"workspace_created\""), "{list}");
+}
+
+#[tokio::test]
+async fn an_event_counts_as_an_alert_and_has_no_limit_in_the_gauges() {
+    let (_stage, _store, watcher) = stage().await;
+    let view = View {
+        skew: None,
+        ..watcher.view()
+    };
+    let shape = Shape {
+        by_model: true,
+        by_api_key: false,
+        by_user: None,
+        max_series: 200_000,
+    };
+    let rendered = Renderer::default().render(&view, shape, true);
+    let chunks = rendered.pieces.iter().flatten();
+    let text: String = chunks
+        .map(|chunk| String::from_utf8(chunk.text().to_vec()).unwrap())
+        .collect();
+    let of_rule: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("rule=\"new\""))
+        .collect();
+    assert_eq!(
+        of_rule,
+        [
+            "spendwatch_alerts{organization=\"acme\",rule=\"new\",severity=\"info\",state=\"firing\"} 1",
+            "spendwatch_alerts{organization=\"acme\",rule=\"new\",severity=\"info\",state=\"pending\"} 0",
+        ]
+    );
+}
