@@ -23,8 +23,9 @@ pub mod secrets;
 pub mod simulator;
 pub mod store;
 
-// Rung 5: the long-lived parts, put together.
+// Rung 5: the long-lived parts, put together; rows as machines read them.
 pub mod app;
+pub mod sheet;
 
 // Rung 6: activities.
 pub mod cycle;

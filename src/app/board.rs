@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::domain::ids::{NotifierName, OrganizationName};
+use crate::domain::privacy::Privacy;
 use crate::metrics::counters::CycleOutcome;
 use crate::metrics::exposition::Exposition;
 use crate::metrics::gauges::Rendered;
@@ -22,6 +23,7 @@ pub struct Board {
     exposition: ArcSwap<Exposition>,
     requests: Mutex<BTreeMap<OrganizationName, Arc<RequestCounts>>>,
     posts: Mutex<BTreeMap<NotifierName, Post>>,
+    privacy: ArcSwap<Privacy>,
 }
 
 /// How one organization fares.
@@ -80,6 +82,16 @@ impl Board {
     /// How delivery fared when it was last shown.
     pub fn posts(&self) -> BTreeMap<NotifierName, Post> {
         hold(&self.posts).clone()
+    }
+
+    /// By what people are named from now on.
+    pub fn set_privacy(&self, privacy: Privacy) {
+        self.privacy.store(Arc::new(privacy));
+    }
+
+    /// By what people are named.
+    pub fn privacy(&self) -> Privacy {
+        **self.privacy.load()
     }
 
     fn assemble(&self, gauges: &BTreeMap<OrganizationName, Rendered>) {

@@ -3,20 +3,15 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::Value;
 
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::{Cell, Column, Format, Sheet, hidden, json_text, print, shown};
+use crate::cli::output::{Format, json_text, print};
 use crate::clock::Clock;
 use crate::config::source::Environment;
-use crate::domain::alert::{EndedBy, State};
-use crate::domain::event::Event;
 use crate::domain::ids::{OrganizationName, RuleName};
-use crate::domain::money::{Usd, percent_digits};
-use crate::domain::rule::{Gap, Quantity, Watch};
-use crate::domain::silence::Acknowledgement;
+use crate::sheet::alerts as sheet;
 use crate::store::Store;
-use crate::store::alerts::{AlertChange, AlertFilter, AlertRow, Found, Phase};
+use crate::store::alerts::{AlertFilter, Found, Phase};
 use crate::store::quiet::{Acknowledged, Signature};
 
 /// Alerts in the store.
@@ -114,11 +109,7 @@ impl List {
         if alerts.is_empty() {
             globals.remark("No alerts");
         }
-        let sheet = Sheet {
-            columns: columns(&alerts),
-            rows: alerts.iter().map(row).collect(),
-        };
-        Ok(globals.print(&sheet, ExitCode::SUCCESS))
+        Ok(globals.print(&sheet::list(&alerts), ExitCode::SUCCESS))
     }
 }
 
@@ -139,7 +130,7 @@ impl Ack {
                 Found::One(Acknowledged::NotFiring(row)) => format!(
                     "{} is {}: only what fires is taken up",
                     row.fingerprint,
-                    state_word(Phase::of(&row.alert))
+                    sheet::state_word(Phase::of(&row.alert))
                 ),
                 Found::Nothing => none(prefix),
                 Found::Many(ids) => many(prefix, &ids),
@@ -170,175 +161,23 @@ async fn show(prefix: &str, globals: &Globals, store: &Store) -> Result<ExitCode
         Found::Many(ids) => return Err(Failure::World(many(prefix, &ids))),
     };
     let taken_up = store.acknowledgement(&alert.fingerprint).await?;
-    let head = Sheet {
-        columns: columns(std::slice::from_ref(&alert)),
-        rows: vec![row(&alert)],
-    };
-    let watch = alert.alert.watch;
-    let changes = Sheet {
-        columns: CHANGES.to_vec(),
-        rows: changes
-            .iter()
-            .map(|change| change_row(watch, change))
-            .collect(),
-    };
+    let history = sheet::history(alert.alert.watch, &changes);
     let text = match globals.output {
-        Format::Table => format!(
-            "{}\n{}{}",
-            head.render(Format::Table),
-            taken_up
-                .as_ref()
-                .map(|by| taken_up_sheet(by).render(Format::Table) + "\n")
-                .unwrap_or_default(),
-            changes.render(Format::Table)
-        ),
-        // One table cannot hold both; the changes are what is asked for.
-        Format::Csv => changes.render(Format::Csv),
-        Format::Json => {
-            let mut alert = head.as_json()[0].take();
-            alert["changes"] = changes.as_json();
-            alert["acknowledged"] = taken_up
-                .as_ref()
-                .map_or(Value::Null, |by| taken_up_sheet(by).as_json()[0].take());
-            json_text(&alert)
+        Format::Table => {
+            let taken_up = taken_up.as_ref().map(|by| {
+                let sheet = sheet::acknowledgement(by);
+                sheet.render(Format::Table) + "\n"
+            });
+            format!(
+                "{}\n{}{}",
+                sheet::list(&[alert]).render(Format::Table),
+                taken_up.unwrap_or_default(),
+                history.render(Format::Table)
+            )
         }
+        // One table cannot hold both; the changes are what is asked for.
+        Format::Csv => history.render(Format::Csv),
+        Format::Json => json_text(&sheet::whole(&alert, &changes, taken_up.as_ref())),
     };
     Ok(print(&text, ExitCode::SUCCESS))
-}
-
-fn taken_up_sheet(by: &Acknowledgement) -> Sheet {
-    let columns = [
-        shown("at", "TAKEN UP"),
-        shown("threshold", "THRESHOLD"),
-        shown("author", "AUTHOR"),
-        shown("comment", "COMMENT"),
-    ];
-    let row = vec![
-        Cell::Time(by.at),
-        Cell::Text(by.line.text.to_string()),
-        Cell::Text(by.author.clone()),
-        Cell::Text(by.comment.clone()),
-    ];
-    Sheet {
-        columns: columns.to_vec(),
-        rows: vec![row],
-    }
-}
-
-const COLUMNS: [Column; 18] = [
-    shown("id", "ID"),
-    shown("state", "STATE"),
-    shown("severity", "SEVERITY"),
-    hidden("organization"),
-    shown("rule", "RULE"),
-    hidden("subject_kind"),
-    shown("subject_id", "SUBJECT"),
-    shown("period", "PERIOD"),
-    hidden("watch"),
-    shown("value", "VALUE"),
-    hidden("limit"),
-    hidden("threshold"),
-    hidden("firing_since"),
-    hidden("ended_at"),
-    hidden("ended_by"),
-    hidden("changed_at"),
-    hidden("sequence"),
-    hidden("event"),
-];
-
-/// A table says the event only where there is one.
-fn columns(alerts: &[AlertRow]) -> Vec<Column> {
-    let mut columns = COLUMNS.to_vec();
-    let has_event = |row: &AlertRow| row.alert.identity.slot.event.is_some();
-    if alerts.iter().any(has_event) {
-        columns[17] = shown("event", "EVENT");
-    }
-    columns
-}
-
-fn row(row: &AlertRow) -> Vec<Cell> {
-    let alert = &row.alert;
-    let slot = &alert.identity.slot;
-    let (ended_at, ended_by) = match &alert.state {
-        State::Ended { at, by, .. } => (Some(*at), Some(*by)),
-        State::Pending { .. } | State::Firing { .. } => (None, None),
-    };
-    vec![
-        Cell::Text(row.fingerprint.clone()),
-        Cell::Text(state_word(Phase::of(alert)).to_owned()),
-        Cell::Text(alert.line().severity.to_string()),
-        Cell::Text(alert.identity.organization.to_string()),
-        Cell::Text(slot.rule.to_string()),
-        Cell::Text(slot.subject.kind.to_string()),
-        Cell::Text(slot.subject.id.to_string()),
-        Cell::text_or_empty(slot.period.as_deref()),
-        Cell::Text(alert.watch.as_str().to_owned()),
-        figure(alert.watch, alert.value),
-        alert
-            .limit
-            .map_or(Cell::Empty, |limit| figure(alert.watch, limit)),
-        Cell::Text(alert.line().text.to_string()),
-        Cell::time_or_empty(alert.firing_since),
-        Cell::time_or_empty(ended_at),
-        Cell::text_or_empty(ended_by.map(EndedBy::as_str)),
-        Cell::Time(row.changed_at),
-        Cell::Count(i128::from(alert.sequence)),
-        Cell::text_or_empty(slot.event.map(Event::as_str)),
-    ]
-}
-
-const CHANGES: [Column; 10] = [
-    shown("at", "AT"),
-    hidden("sequence"),
-    shown("state", "STATE"),
-    shown("ended_by", "ENDED BY"),
-    shown("severity", "SEVERITY"),
-    shown("threshold", "THRESHOLD"),
-    shown("value", "VALUE"),
-    hidden("limit"),
-    shown("told", "TOLD"),
-    hidden("watch"),
-];
-
-fn change_row(watch: Watch, change: &AlertChange) -> Vec<Cell> {
-    let told = change.told.iter();
-    vec![
-        Cell::Time(change.at),
-        Cell::Count(i128::from(change.sequence)),
-        Cell::Text(state_word(change.phase).to_owned()),
-        Cell::text_or_empty(change.ended_by.map(EndedBy::as_str)),
-        Cell::Text(change.line.severity.to_string()),
-        Cell::Text(change.line.text.to_string()),
-        figure(watch, change.value),
-        change
-            .limit
-            .map_or(Cell::Empty, |limit| figure(watch, limit)),
-        Cell::List(
-            told.map(|(notifier, reason)| format!("{notifier}: {reason}"))
-                .collect(),
-        ),
-        Cell::Text(watch.as_str().to_owned()),
-    ]
-}
-
-/// As `--state` has it.
-fn state_word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Pending => "pending",
-        Phase::Firing => "firing",
-        Phase::Resolved => "ended",
-    }
-}
-
-/// In USD, tokens, requests, seconds or percent.
-pub fn figure(watch: Watch, quantity: Quantity) -> Cell {
-    match watch {
-        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => {
-            Cell::Money(Usd::from_pico(quantity))
-        }
-        Watch::Reconciliation(Gap::Percent) => Cell::Decimal(percent_digits(quantity)),
-        Watch::Tokens | Watch::Requests | Watch::DataAge => Cell::Count(quantity),
-        // An event stands or does not.
-        Watch::Lifecycle => Cell::Empty,
-    }
 }

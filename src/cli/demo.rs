@@ -70,10 +70,10 @@ pub async fn run() -> anyhow::Result<()> {
         set_log: Box::new(move |section| log.set(section)),
     };
     let daemon = Daemon::start(start).await?;
+    let address = daemon.address();
     eprintln!(
         "A simulated organization is watched every 3 seconds; alerts follow. Ctrl-C ends it\n\
-         Metrics: http://{}/metrics\n",
-        daemon.address()
+         Page: http://{address}/\nMetrics: http://{address}/metrics\n",
     );
     daemon.run(signals).await;
     eprintln!("Stopped; nothing is left behind");

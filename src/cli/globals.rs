@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::output::{Format, Sheet, print};
+use crate::cli::output::{Format, print};
 use crate::clock::Clock;
 use crate::config::organizations::Organization;
 use crate::config::source::Environment;
 use crate::config::{self, Config};
 use crate::outbound::causes;
+use crate::sheet::Sheet;
 use crate::store::Store;
 use crate::store::error::StoreError;
 

@@ -6,11 +6,11 @@ use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::{Cell, Sheet, hidden, shown};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::source::Environment;
 use crate::domain::ids::NotifierName;
+use crate::sheet::{Cell, Sheet, hidden, shown};
 use crate::store::Store;
 use crate::store::alerts::Found;
 use crate::store::messages::{MessageFilter, MessageRow, MessageState};

@@ -10,10 +10,11 @@ use clap::ValueEnum;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use jiff::{Timestamp, tz::TimeZone};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::domain::money::{Usd, group_thousands};
 use crate::notify::words;
+use crate::sheet::{Cell, Column, Sheet};
 
 /// Tables are fitted into this on a terminal; in a pipe no line is broken.
 pub const TERMINAL_WIDTH: u16 = 80;
@@ -32,69 +33,7 @@ pub enum Format {
     Csv,
 }
 
-/// One value of a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cell {
-    /// Nothing, or not known: `null`.
-    Empty,
-    /// Foreign or own text.
-    Text(String),
-    /// A whole number.
-    Count(i128),
-    /// A number with its exact decimals: a string in JSON.
-    Decimal(String),
-    /// An amount: exact for machines, in cents for people.
-    Money(Usd),
-    /// A moment.
-    Time(Timestamp),
-    /// Several texts.
-    List(Vec<String>),
-    /// Yes or no.
-    Flag(bool),
-}
-
-/// One column: its key in JSON and CSV, and its heading where a table has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Column {
-    /// In JSON and CSV.
-    pub key: &'static str,
-    /// In a table; `None` leaves the column out of it.
-    pub heading: Option<&'static str>,
-}
-
-/// Columns and rows of as many cells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sheet {
-    /// From left to right.
-    pub columns: Vec<Column>,
-    /// From top to bottom.
-    pub rows: Vec<Vec<Cell>>,
-}
-
-/// A column that tables have too.
-pub const fn shown(key: &'static str, heading: &'static str) -> Column {
-    Column {
-        key,
-        heading: Some(heading),
-    }
-}
-
-/// A column for machines alone.
-pub const fn hidden(key: &'static str) -> Column {
-    Column { key, heading: None }
-}
-
 impl Cell {
-    /// A text, or nothing.
-    pub fn text_or_empty(text: Option<impl Into<String>>) -> Cell {
-        text.map_or(Cell::Empty, |text| Cell::Text(text.into()))
-    }
-
-    /// A moment, or nothing.
-    pub fn time_or_empty(at: Option<Timestamp>) -> Cell {
-        at.map_or(Cell::Empty, Cell::Time)
-    }
-
     fn for_people(&self) -> String {
         match self {
             Cell::Empty => "-".to_owned(),
@@ -122,21 +61,6 @@ impl Cell {
             Cell::Time(at) => at.to_string(),
             Cell::Flag(is_so) => is_so.to_string(),
             Cell::List(texts) => texts.join("; "),
-        }
-    }
-
-    fn for_json(&self) -> Value {
-        match self {
-            Cell::Empty => Value::Null,
-            Cell::Text(text) | Cell::Decimal(text) => Value::from(text.as_str()),
-            // What does not fit a JSON number of 64 bits keeps all its digits as text.
-            Cell::Count(count) => {
-                i64::try_from(*count).map_or_else(|_| Value::from(count.to_string()), Value::from)
-            }
-            Cell::Money(usd) => Value::from(usd.to_string()),
-            Cell::Time(at) => Value::from(at.to_string()),
-            Cell::Flag(is_so) => Value::from(*is_so),
-            Cell::List(texts) => Value::from(texts.clone()),
         }
     }
 
@@ -197,18 +121,6 @@ impl Sheet {
             Format::Json => json_text(&self.as_json()),
             Format::Csv => self.as_csv(is_terminal),
         }
-    }
-
-    /// An array of objects.
-    pub fn as_json(&self) -> Value {
-        let object = |row: &Vec<Cell>| {
-            let pairs = self.columns.iter().zip(row);
-            let object: Map<String, Value> = pairs
-                .map(|(column, cell)| (column.key.to_owned(), cell.for_json()))
-                .collect();
-            Value::from(object)
-        };
-        self.rows.iter().map(object).collect()
     }
 
     /// Aligned columns, fitted into a width where one is given.
@@ -299,6 +211,7 @@ pub fn print(text: &str, exit: ExitCode) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sheet::{hidden, shown};
 
     fn sheet(name: &str) -> Sheet {
         Sheet {

@@ -8,12 +8,12 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::{Cell, Column, Sheet, hidden, shown};
 use crate::clock::{Chance, Clock};
 use crate::config::source::Environment;
 use crate::config::{Config, durations};
 use crate::domain::silence::{self, End, LABELS, LabelMatcher, Silence, SilenceState};
 use crate::domain::subject::SubjectKind;
+use crate::sheet::{Cell, Column, Sheet, hidden, shown};
 use crate::store::Store;
 use crate::store::alerts::Found;
 

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::{Cell, Sheet, hidden, print, shown};
+use crate::cli::output::print;
 use crate::config::source::Environment;
 use crate::notify::words;
+use crate::sheet::{Cell, Sheet, hidden, shown};
 
 /// Looks after the store, also while a daemon works on it.
 #[derive(Debug, Subcommand)]

@@ -131,6 +131,7 @@ impl Daemon {
             &BTreeMap::new(),
         )
         .await?;
+        app.board.set_privacy(start.config.privacy);
         let (asking, asks) = mpsc::channel(1);
         let served = Served {
             app: Arc::clone(&app),
@@ -229,6 +230,7 @@ impl Daemon {
             api.set_key(key);
         }
         (self.set_log)(&config.log);
+        self.app.board.set_privacy(config.privacy);
         self.config = config;
         self.server.set_access(prepared.access);
         self.end_posts().await;

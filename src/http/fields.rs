@@ -1,12 +1,13 @@
-//! A JSON body field by field, and why a request is not carried out: what is wrong is told with the field's name.
+//! A body of JSON or of a form field by field, and why a request is not carried out: what is wrong is told with the field's name.
 
 use std::fmt::Display;
 
-use axum::Json;
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Form, Json};
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::config::near::nearest;
@@ -20,8 +21,8 @@ const MAX_BODY: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum Wrong {
     /// The body says that it is something else, or nothing.
-    #[error("the body must be JSON, and its `content-type` `application/json`")]
-    MediaType,
+    #[error("the body must be {0}")]
+    MediaType(&'static str),
     /// Something in it is not as it must be.
     #[error("{0}")]
     Request(String),
@@ -36,10 +37,11 @@ pub enum Wrong {
     Store(#[from] StoreError),
 }
 
-impl IntoResponse for Wrong {
-    fn into_response(self) -> Response {
-        let status = match &self {
-            Wrong::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+impl Wrong {
+    /// The status of the answer, and what it says. A failure of ours is logged here, once.
+    pub fn told(&self) -> (StatusCode, String) {
+        let status = match self {
+            Wrong::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Wrong::Request(_) => StatusCode::BAD_REQUEST,
             Wrong::NotFound(_) => StatusCode::NOT_FOUND,
             Wrong::Conflict(_) => StatusCode::CONFLICT,
@@ -48,7 +50,14 @@ impl IntoResponse for Wrong {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         };
-        (status, Json(json!({ "error": self.to_string() }))).into_response()
+        (status, self.to_string())
+    }
+}
+
+impl IntoResponse for Wrong {
+    fn into_response(self) -> Response {
+        let (status, told) = self.told();
+        (status, Json(json!({ "error": told }))).into_response()
     }
 }
 
@@ -60,16 +69,44 @@ impl<S: Sync> FromRequest<S> for Fields {
     type Rejection = Wrong;
 
     async fn from_request(request: Request, _: &S) -> Result<Fields, Wrong> {
-        if !is_json(request.headers()) {
-            return Err(Wrong::MediaType);
+        if !has_type(request.headers(), "application/json") {
+            return Err(Wrong::MediaType(
+                "JSON, and its `content-type` `application/json`",
+            ));
         }
-        match to_bytes(request.into_body(), MAX_BODY).await {
-            Ok(body) => Fields::parse(&body),
-            Err(_) => Err(Wrong::Request(format!(
-                "the body has more than {MAX_BODY} bytes, or was cut off"
-            ))),
+        Fields::parse(&body(request.into_body()).await?)
+    }
+}
+
+/// What a page's form sends: every field is a text.
+#[derive(Debug)]
+pub struct Filled(pub Fields);
+
+impl<S: Sync> FromRequest<S> for Filled {
+    type Rejection = Wrong;
+
+    async fn from_request(request: Request, _: &S) -> Result<Filled, Wrong> {
+        if !has_type(request.headers(), "application/x-www-form-urlencoded") {
+            return Err(Wrong::MediaType(
+                "a form, and its `content-type` `application/x-www-form-urlencoded`",
+            ));
+        }
+        let (head, content) = request.into_parts();
+        let content = Body::from(body(content).await?);
+        let request = Request::from_parts(head, content);
+        match Form::<Vec<(String, String)>>::from_request(request, &()).await {
+            Ok(Form(pairs)) => Fields::of_form(pairs).map(Filled),
+            Err(error) => Err(Wrong::Request(error.body_text())),
         }
     }
+}
+
+async fn body(body: Body) -> Result<Bytes, Wrong> {
+    to_bytes(body, MAX_BODY).await.map_err(|_| {
+        Wrong::Request(format!(
+            "the body has more than {MAX_BODY} bytes, or was cut off"
+        ))
+    })
 }
 
 impl Fields {
@@ -84,6 +121,17 @@ impl Fields {
         }
     }
 
+    fn of_form(pairs: Vec<(String, String)>) -> Result<Fields, Wrong> {
+        let mut fields = Map::new();
+        for (name, value) in pairs {
+            if fields.contains_key(&name) {
+                return Err(Wrong::Request(format!("`{name}` is given twice")));
+            }
+            fields.insert(name, Value::from(value));
+        }
+        Ok(Fields(fields))
+    }
+
     /// There are no others than these.
     pub fn only(&self, known: &[&str]) -> Result<(), Wrong> {
         let Some(unknown) = self.0.keys().find(|name| !known.contains(&name.as_str())) else {
@@ -96,6 +144,11 @@ impl Fields {
         Err(Wrong::Request(format!(
             "`{unknown}` is an unknown field; {hint}"
         )))
+    }
+
+    /// What is given as a text, which stays unread.
+    pub fn peek(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(Value::as_str)
     }
 
     /// A text.
@@ -169,12 +222,12 @@ fn read_text<T, E: Display>(
 }
 
 /// Whatever parameters it has.
-fn is_json(headers: &HeaderMap) -> bool {
+fn has_type(headers: &HeaderMap, expected: &str) -> bool {
     let media_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next());
-    media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json"))
+    media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(expected))
 }
 
 #[cfg(test)]
@@ -190,8 +243,9 @@ mod tests {
             ("text/plain; application/json", false),
         ] {
             let headers = [(header::CONTENT_TYPE, given.parse().unwrap())];
-            assert_eq!(is_json(&headers.into_iter().collect()), expected, "{given}");
+            let headers = headers.into_iter().collect();
+            assert_eq!(has_type(&headers, "application/json"), expected, "{given}");
         }
-        assert!(!is_json(&HeaderMap::new()));
+        assert!(!has_type(&HeaderMap::new(), "application/json"));
     }
 }

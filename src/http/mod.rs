@@ -4,7 +4,12 @@
 pub mod access;
 pub mod fields;
 pub mod health;
+
+pub mod alerts;
 pub mod quiet;
+
+pub mod page;
+
 pub mod scrape;
 
 use std::io;
@@ -140,9 +145,15 @@ fn routes(served: Served, access: &Arc<ArcSwap<Access>>) -> Router {
         .route("/metrics", get(scrape::scrape))
         .route_layer(guard(Door::Metrics));
     let reads = Router::new()
+        .route("/", get(page::overview))
+        .route("/alerts/{fingerprint}", get(page::alert))
+        .route("/alerts/{fingerprint}/ack", get(page::return_to_alert))
+        .route("/api/v1/alerts", get(alerts::list))
+        .route("/api/v1/alerts/{fingerprint}", get(alerts::show))
         .route("/api/v1/silences", get(quiet::list))
         .route_layer(guard(Door::Read));
     let writes = Router::new()
+        .route("/alerts/{fingerprint}/ack", post(page::acknowledge))
         .route("/-/reload", post(reload))
         .route("/api/v1/silences", post(quiet::add))
         .route("/api/v1/silences/{id}", delete(quiet::end))

@@ -13,8 +13,10 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::config::durations;
-use crate::domain::silence::{self, End, LabelMatcher, Silence};
+use crate::domain::silence::{self, Acknowledgement, End, LabelMatcher, Silence};
+use crate::http::alerts;
 use crate::http::fields::{Fields, Wrong};
+use crate::sheet::alerts as sheet;
 use crate::store::alerts::Found;
 use crate::store::quiet::{Acknowledged, Signature};
 
@@ -69,20 +71,27 @@ pub async fn end(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<
 pub async fn acknowledge(
     State(app): State<Arc<App>>,
     Path(fingerprint): Path<String>,
-    mut fields: Fields,
+    fields: Fields,
 ) -> Result<Json<Value>, Wrong> {
+    let taken_up = take_up(&app, &fingerprint, fields).await?;
+    let taken_up = sheet::row_as_json(&sheet::acknowledgement(&taken_up));
+    Ok(Json(json!({ "id": fingerprint, "acknowledged": taken_up })))
+}
+
+/// Somebody takes up an alert: the fields say who, and perhaps why.
+pub async fn take_up(
+    app: &App,
+    fingerprint: &str,
+    mut fields: Fields,
+) -> Result<Acknowledgement, Wrong> {
     fields.only(&["author", "comment"])?;
     let by = Signature {
         author: fields.required_text("author")?,
         comment: fields.text("comment")?.unwrap_or_default(),
     };
-    let none = || Wrong::NotFound(format!("there is no alert `{fingerprint}`"));
-    match app.store.alert(&fingerprint).await? {
-        Found::One((row, _)) if row.fingerprint == fingerprint => {}
-        Found::One(_) | Found::Nothing | Found::Many(_) => return Err(none()),
-    }
+    alerts::find(&app.store, fingerprint).await?;
     let now = app.clock.now();
-    let acknowledged = app.store.acknowledge(&fingerprint, by.clone(), now);
+    let acknowledged = app.store.acknowledge(fingerprint, by.clone(), now);
     let row = match acknowledged.await? {
         Found::One(Acknowledged::Done(row)) => row,
         Found::One(Acknowledged::NotFiring(_)) => {
@@ -90,18 +99,15 @@ pub async fn acknowledge(
                 "the alert does not fire: only what fires is taken up",
             ));
         }
-        Found::Nothing | Found::Many(_) => return Err(none()),
+        Found::Nothing | Found::Many(_) => return Err(alerts::none(fingerprint)),
     };
     tracing::info!("alert {fingerprint} was taken up over HTTP");
-    Ok(Json(json!({
-        "id": row.fingerprint,
-        "acknowledged": {
-            "at": now.to_string(),
-            "threshold": *row.alert.line().text,
-            "author": by.author,
-            "comment": by.comment,
-        },
-    })))
+    Ok(Acknowledgement {
+        at: now,
+        author: by.author,
+        comment: by.comment,
+        line: row.alert.line().clone(),
+    })
 }
 
 fn read_silence(mut fields: Fields, id: String, now: Timestamp) -> Result<Silence, Wrong> {

@@ -187,8 +187,8 @@ fn alert(posting: &Posting, links: &Links) -> Value {
         "startsAt": starts_at.to_string(),
         "endsAt": posting.ends_at.to_string(),
     });
-    if let Some(page) = &links.external_url {
-        alert["generatorURL"] = page.as_str().into();
+    if let Some(page) = links.page_of(&fact.identity) {
+        alert["generatorURL"] = page.into();
     }
     alert
 }

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::alert::Identity;
 use crate::domain::ids::NotifierName;
 use crate::domain::notification::{Fact, Thread};
 
@@ -48,6 +49,20 @@ impl Default for Links {
             external_url: None,
             console: "https://console.anthropic.com".to_owned(),
         }
+    }
+}
+
+impl Links {
+    /// Where one alert is shown with its history, and taken up.
+    pub fn page_of(&self, alert: &Identity) -> Option<String> {
+        let base = self.external_url.as_ref()?;
+        Some(format!("{base}/alerts/{}", alert.fingerprint()))
+    }
+
+    /// Where all alerts are shown.
+    pub fn page_of_all(&self) -> Option<String> {
+        let base = self.external_url.as_ref()?;
+        Some(format!("{base}/"))
     }
 }
 

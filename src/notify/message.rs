@@ -34,7 +34,7 @@ pub struct Message {
     pub notes: Vec<String>,
     /// The rest.
     pub body: Body,
-    /// The daemon's own page.
+    /// The daemon's own page: of the alert where it is about one.
     pub page: Option<String>,
 }
 
@@ -105,7 +105,10 @@ pub fn render(envelope: &Envelope<'_>, max_lines: usize) -> Message {
         severity: firing().map(|fact| fact.line.severity).max(),
         notes: notes(envelope),
         body,
-        page: envelope.links.external_url.clone(),
+        page: match facts {
+            [fact] => envelope.links.page_of(&fact.identity),
+            _ => envelope.links.page_of_all(),
+        },
     }
 }
 

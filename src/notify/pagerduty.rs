@@ -236,7 +236,7 @@ fn links(envelope: &Envelope<'_>, fact: &Fact) -> Vec<Value> {
     let advice = advise(fact, envelope.links)
         .into_iter()
         .filter_map(|advice| Some((advice.link?, advice.text)));
-    let page = envelope.links.external_url.clone();
+    let page = envelope.links.page_of(&fact.identity);
     advice
         .chain(page.map(|page| (page, "spendwatch".to_owned())))
         .map(|(href, text)| json!({ "href": href, "text": text }))

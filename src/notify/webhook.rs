@@ -229,11 +229,13 @@ pub fn payload(envelope: &Envelope<'_>, facts: &[Fact]) -> Value {
         .filter(|(name, _)| matches!(name.as_str(), "alertname" | "organization"))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    let page = envelope.links.external_url.as_deref().unwrap_or_default();
     let alerts: Vec<Value> = facts
         .iter()
         .zip(labels.iter().zip(&annotations))
-        .map(|(fact, (labels, annotations))| alert(fact, labels, annotations, page))
+        .map(|(fact, (labels, annotations))| {
+            let page = envelope.links.page_of(&fact.identity).unwrap_or_default();
+            alert(fact, labels, annotations, &page)
+        })
         .collect();
     json!({
         "version": "4",
@@ -244,7 +246,7 @@ pub fn payload(envelope: &Envelope<'_>, facts: &[Fact]) -> Value {
         "groupLabels": group_labels,
         "commonLabels": common_labels,
         "commonAnnotations": common(&annotations),
-        "externalURL": page,
+        "externalURL": envelope.links.external_url.as_deref().unwrap_or_default(),
         "alerts": alerts,
         "spendwatch": {
             "id": envelope.id,

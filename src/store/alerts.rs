@@ -252,7 +252,8 @@ fn list(db: &Connection, filter: &AlertFilter) -> Result<Vec<AlertRow>, Cause> {
     Ok(alerts)
 }
 
-fn alert_at(row: &Row<'_>) -> Result<AlertRow, Cause> {
+/// An alert from its fingerprint, itself and when it changed.
+pub(super) fn alert_at(row: &Row<'_>) -> Result<AlertRow, Cause> {
     Ok(AlertRow {
         fingerprint: row.get(0)?,
         alert: alert_from_json(&row.get::<_, String>(1)?)?,
@@ -260,7 +261,8 @@ fn alert_at(row: &Row<'_>) -> Result<AlertRow, Cause> {
     })
 }
 
-fn history(db: &Connection, fingerprint: &str) -> Result<Vec<AlertChange>, Cause> {
+/// All changes of an alert, oldest first.
+pub(super) fn history(db: &Connection, fingerprint: &str) -> Result<Vec<AlertChange>, Cause> {
     let mut statement = db.prepare_cached(
         "SELECT at, change FROM alert_changes WHERE fingerprint = ?1 ORDER BY id",
     )?;

@@ -44,6 +44,7 @@ pub mod messages;
 
 pub mod maintenance;
 pub mod organization;
+pub mod overview;
 pub mod resent;
 
 #[cfg(test)]

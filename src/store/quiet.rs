@@ -161,18 +161,12 @@ impl Store {
         fingerprint: &str,
     ) -> Result<Option<Acknowledgement>, StoreError> {
         let fingerprint = fingerprint.to_owned();
-        self.read(move |db| {
-            let mut statement = db.prepare_cached(
-                "SELECT at, author, comment, line FROM acknowledgements WHERE fingerprint = ?1",
-            )?;
-            let row = statement.query_row([fingerprint], |row| acknowledgement_at(row, 0));
-            row.optional()?.transpose()
-        })
-        .await
+        self.read(move |db| acknowledgement(db, &fingerprint)).await
     }
 }
 
-fn silences(db: &Connection, after: Option<Timestamp>) -> Result<Vec<Silence>, Cause> {
+/// Silences, the newest end first.
+pub(super) fn silences(db: &Connection, after: Option<Timestamp>) -> Result<Vec<Silence>, Cause> {
     let sql =
         format!("SELECT {SILENCE} FROM silences WHERE ends_at > ?1 ORDER BY ends_at DESC, id");
     let mut statement = db.prepare_cached(&sql)?;
@@ -231,6 +225,18 @@ fn acknowledged(db: &Connection) -> Result<BTreeMap<String, Acknowledgement>, Ca
         all.insert(row.get(0)?, acknowledgement_at(row, 1)??);
     }
     Ok(all)
+}
+
+/// Who has taken up an alert last.
+pub(super) fn acknowledgement(
+    db: &Connection,
+    fingerprint: &str,
+) -> Result<Option<Acknowledgement>, Cause> {
+    let mut statement = db.prepare_cached(
+        "SELECT at, author, comment, line FROM acknowledgements WHERE fingerprint = ?1",
+    )?;
+    let row = statement.query_row([fingerprint], |row| acknowledgement_at(row, 0));
+    row.optional()?.transpose()
 }
 
 fn acknowledgement_at(

@@ -25,6 +25,13 @@ pub(super) struct LineShape {
     text: String,
 }
 
+impl LineShape {
+    /// How bad that is.
+    pub(super) fn severity(&self) -> Severity {
+        self.severity.0
+    }
+}
+
 impl From<&Line> for LineShape {
     fn from(line: &Line) -> LineShape {
         LineShape {

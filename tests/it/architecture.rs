@@ -20,7 +20,7 @@ const RUNGS: [&[&str]; 8] = [
         "simulator",
         "export",
     ],
-    &["app"],
+    &["app", "sheet"],
     &["cycle", "delivery", "heartbeat", "http"],
     &["daemon"],
     &["cli"],

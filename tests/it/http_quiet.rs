@@ -4,9 +4,11 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use spendwatch::app::App;
 use spendwatch::config::sections::Http;
 use spendwatch::config::source::{Environment, SecretSource};
 use spendwatch::cycle::state::Watcher;
+use spendwatch::domain::rule::Rule;
 use spendwatch::http::access::Access;
 use spendwatch::http::{Served, Server};
 use spendwatch::secret::Secret;
@@ -22,31 +24,37 @@ use crate::program::exchange;
 const NOW: &str = "2026-11-24T12:30:00Z";
 
 /// A server over a store in which one alert fires.
-struct Desk {
-    stage: Stage,
-    store: Store,
-    watcher: Watcher,
+pub struct Desk {
+    pub stage: Stage,
+    pub store: Store,
+    pub watcher: Watcher,
+    pub app: Arc<App>,
     server: Server,
 }
 
 impl Desk {
-    async fn new() -> Desk {
+    pub async fn new() -> Desk {
         Desk::with(None, "127.0.0.1:0").await
     }
 
-    async fn with(token: Option<&str>, listen: &str) -> Desk {
+    pub async fn with(token: Option<&str>, listen: &str) -> Desk {
+        Desk::on("Alpha", month_rule(100), token, listen).await
+    }
+
+    /// A workspace of some name has spent 90 USD.
+    pub async fn on(name: &str, rule: Rule, token: Option<&str>, listen: &str) -> Desk {
         let mut world = World::empty();
-        world.add_workspace("workspace_a", "Alpha");
+        world.add_workspace("workspace_a", name);
         let spent_at = at("2026-11-24T12:10:00Z");
         world.spend("workspace_a", "claude-sonnet-4-5", spent_at, "90");
-        let stage = Stage::new(world, NOW).await.with_rule(month_rule(100));
+        let stage = Stage::new(world, NOW).await.with_rule(rule);
         let store = stage.open_store();
         let mut watcher = stage.watcher(&store).await;
         stage.cycle(&mut watcher).await;
-        let app = stage.app(&store);
+        let app = Arc::new(stage.app(&store));
         let (asking, _) = mpsc::channel(1);
         let served = Served {
-            app: Arc::new(app),
+            app: Arc::clone(&app),
             asking,
         };
         let listener = TcpListener::bind(listen).unwrap();
@@ -64,12 +72,18 @@ impl Desk {
             stage,
             store,
             watcher,
+            app,
         }
     }
 
-    /// Status and body; a body that is not empty is JSON.
-    fn ask(&self, line: &str, headers: &str, body: &str) -> (u16, Value) {
-        let address = format!("127.0.0.1:{}", self.server.address().port());
+    /// The address of the server, as a browser on this machine has it.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.server.address().port())
+    }
+
+    /// Status, head and body.
+    pub fn exchange(&self, line: &str, headers: &str, body: &str) -> (u16, String, String) {
+        let address = self.address();
         let request = format!(
             "{line} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\nConnection: close{headers}\r\n\r\n{body}",
             body.len()
@@ -77,10 +91,16 @@ impl Desk {
         let answer = String::from_utf8(exchange(&address, &request)).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+        (status, head.to_owned(), body.to_owned())
     }
 
-    fn get(&self, path: &str) -> (u16, Value) {
+    /// Status and body; a body that is not empty is JSON.
+    fn ask(&self, line: &str, headers: &str, body: &str) -> (u16, Value) {
+        let (status, _, body) = self.exchange(line, headers, body);
+        (status, serde_json::from_str(&body).unwrap_or(Value::Null))
+    }
+
+    pub fn get(&self, path: &str) -> (u16, Value) {
         self.ask(&format!("GET {path}"), "", "")
     }
 
@@ -89,7 +109,7 @@ impl Desk {
         self.ask(&format!("POST {path}"), json, &body.to_string())
     }
 
-    async fn fingerprint(&self) -> String {
+    pub async fn fingerprint(&self) -> String {
         let all = AlertFilter {
             organization: None,
             rule: None,

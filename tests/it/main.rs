@@ -39,6 +39,7 @@ mod failures;
 mod fallback;
 mod heartbeat;
 mod histories;
+mod http_page;
 mod http_quiet;
 mod mail;
 mod metrics;

@@ -5,8 +5,6 @@ use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 
-use crate::cli::alerts::figure;
-use crate::cli::output::{Cell, Column, Sheet, hidden, shown};
 use crate::cycle::state::Watcher;
 use crate::domain::alert::{Alert, Line, Slot, State};
 use crate::domain::event::Event;
@@ -15,6 +13,8 @@ use crate::domain::knowledge::Figure;
 use crate::domain::measure::Measurement;
 use crate::domain::money::share_percent;
 use crate::domain::rule::{Quantity, Rule, Watch};
+use crate::sheet::alerts::figure;
+use crate::sheet::{Cell, Column, Sheet, hidden, shown};
 
 /// Where a rule and a subject stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

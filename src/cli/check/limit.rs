@@ -7,7 +7,7 @@ use crate::anthropic::limiter::Share;
 use crate::app::wiring;
 use crate::cli::check::verdict::Verdict;
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::{Cell, Column, Format, Sheet, hidden, print, shown};
+use crate::cli::output::{Format, print};
 use crate::cli::remarks::{by_contract, estimated, unpriced};
 use crate::cli::swept::{self, Asking};
 use crate::clock::Clock;
@@ -19,6 +19,7 @@ use crate::domain::prices::Prices;
 use crate::domain::span::{Day, HourSpan};
 use crate::domain::usage::{Amounts, Part, sum};
 use crate::metrics::requests::RequestCounts;
+use crate::sheet::{Cell, Column, Sheet, hidden, shown};
 
 /// Exit 0 below the limit, 2 at or above, 1 when it cannot be told.
 pub async fn compare(

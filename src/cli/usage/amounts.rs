@@ -1,12 +1,12 @@
 //! The columns of amounts: what was used, what it cost, and how far the bill and the price table lie apart.
 
-use crate::cli::output::{Cell, Column, hidden, shown};
 use crate::cli::remarks as words;
 use crate::cli::usage::question::{Remark, Told};
 use crate::domain::counting::sides;
 use crate::domain::money::Usd;
 use crate::domain::subject::SubjectKind;
 use crate::domain::usage::Amounts;
+use crate::sheet::{Cell, Column, hidden, shown};
 
 /// What a table of eighty columns goes without first, where bill and price table are in it.
 pub const LEAST: [&str; 5] = ["list_usd", "priced_usd", "billed_usd", "requests", "tokens"];
@@ -154,10 +154,10 @@ pub fn remarks(by: SubjectKind, told: &Told) -> Vec<Remark> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::output::Sheet;
     use crate::domain::directory::Directory;
     use crate::domain::span::Hour;
     use crate::domain::usage::{Cell as UsageCell, CellKey, Part, Tokens, UsageRow};
+    use crate::sheet::Sheet;
 
     fn usd(text: &str) -> Usd {
         Usd::parse(text).unwrap()

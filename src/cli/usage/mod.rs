@@ -16,9 +16,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::{
-    Cell, Column, Format, Sheet, TERMINAL_WIDTH, hidden, json_text, print, shown,
-};
+use crate::cli::output::{Format, TERMINAL_WIDTH, json_text, print};
 use crate::cli::usage::dates::Dates;
 use crate::cli::usage::question::{Question, Remark, Told};
 use crate::clock::Clock;
@@ -28,6 +26,7 @@ use crate::domain::ids::OrganizationName;
 use crate::domain::period::{Period, Zone};
 use crate::domain::subject::SubjectKind;
 use crate::domain::usage::Amounts;
+use crate::sheet::{Cell, Column, Sheet, hidden, shown};
 
 /// Which usage, and how it is broken down.
 #[derive(Debug, Args)]

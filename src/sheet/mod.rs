@@ -1,0 +1,102 @@
+//! Rung 5: rows of values as machines read them: stable keys, exact amounts. Commands print them and HTTP answers with them,
+//! so that both have the same fields.
+
+pub mod alerts;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::domain::money::Usd;
+
+/// One value of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cell {
+    /// Nothing, or not known: `null`.
+    Empty,
+    /// Foreign or own text.
+    Text(String),
+    /// A whole number.
+    Count(i128),
+    /// A number with its exact decimals: a string in JSON.
+    Decimal(String),
+    /// An amount: exact for machines, in cents for people.
+    Money(Usd),
+    /// A moment.
+    Time(Timestamp),
+    /// Several texts.
+    List(Vec<String>),
+    /// Yes or no.
+    Flag(bool),
+}
+
+/// One column: its key in JSON and CSV, and its heading where a table has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// In JSON and CSV.
+    pub key: &'static str,
+    /// In a table; `None` leaves the column out of it.
+    pub heading: Option<&'static str>,
+}
+
+/// Columns and rows of as many cells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sheet {
+    /// From left to right.
+    pub columns: Vec<Column>,
+    /// From top to bottom.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// A column that tables have too.
+pub const fn shown(key: &'static str, heading: &'static str) -> Column {
+    Column {
+        key,
+        heading: Some(heading),
+    }
+}
+
+/// A column for machines alone.
+pub const fn hidden(key: &'static str) -> Column {
+    Column { key, heading: None }
+}
+
+impl Cell {
+    /// A text, or nothing.
+    pub fn text_or_empty(text: Option<impl Into<String>>) -> Cell {
+        text.map_or(Cell::Empty, |text| Cell::Text(text.into()))
+    }
+
+    /// A moment, or nothing.
+    pub fn time_or_empty(at: Option<Timestamp>) -> Cell {
+        at.map_or(Cell::Empty, Cell::Time)
+    }
+
+    fn for_json(&self) -> Value {
+        match self {
+            Cell::Empty => Value::Null,
+            Cell::Text(text) | Cell::Decimal(text) => Value::from(text.as_str()),
+            // What does not fit a JSON number of 64 bits keeps all its digits as text.
+            Cell::Count(count) => {
+                i64::try_from(*count).map_or_else(|_| Value::from(count.to_string()), Value::from)
+            }
+            Cell::Money(usd) => Value::from(usd.to_string()),
+            Cell::Time(at) => Value::from(at.to_string()),
+            Cell::Flag(is_so) => Value::from(*is_so),
+            Cell::List(texts) => Value::from(texts.clone()),
+        }
+    }
+}
+
+impl Sheet {
+    /// An array of objects.
+    pub fn as_json(&self) -> Value {
+        let object = |row: &Vec<Cell>| {
+            let pairs = self.columns.iter().zip(row);
+            let object: Map<String, Value> = pairs
+                .map(|(column, cell)| (column.key.to_owned(), cell.for_json()))
+                .collect();
+            Value::from(object)
+        };
+        self.rows.iter().map(object).collect()
+    }
+}
