@@ -8,12 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::anthropic::error::FetchError;
 use crate::cycle::state::Watcher;
-use crate::domain::census::{LastUses, ToldBy};
+use crate::domain::census::ToldBy;
 use crate::domain::coverage::Coverage;
 use crate::domain::directory::Directory;
 use crate::domain::listing::{self, Asking, ListedKey, ListedUser};
 use crate::domain::span::Day;
 use crate::domain::usage::Part;
+use crate::domain::uses::LastUses;
 use crate::store::error::StoreError;
 
 /// How old a list may become.
@@ -42,20 +43,36 @@ impl Watcher {
         };
         let told_by = uses.as_ref().map_or(ToldBy::List, ToldBy::Ledger);
         if keys_due {
-            let answer = self.in_time(deadline, self.listed_keys()).await;
-            self.take_keys(answer, told_by, polled_at).await?;
+            match self.in_time(deadline, self.listed_keys()).await {
+                Some(answer) => self.take_keys(answer, told_by, polled_at).await?,
+                None => self.run_out("the list of API keys"),
+            }
         }
         if people_due {
-            let answer = self.in_time(deadline, self.listed_users()).await;
-            self.take_people(answer, told_by, polled_at).await?;
+            match self.in_time(deadline, self.listed_users()).await {
+                Some(answer) => self.take_people(answer, told_by, polled_at).await?,
+                None => self.run_out("the list of people"),
+            }
         }
+        Ok(())
+    }
+
+    /// What was listed too long ago is unknown, whatever kept it from being read since.
+    pub(in crate::cycle) fn forget_old_lists(&mut self, polled_at: Timestamp) {
         if is_too_old(&self.listings.keys, polled_at) {
             self.census.keys = None;
         }
         if is_too_old(&self.listings.people, polled_at) {
             self.census.people = None;
         }
-        Ok(())
+    }
+
+    /// What was not told in time counts as not asked for.
+    fn run_out(&self, what: &str) {
+        tracing::warn!(
+            organization.name = %self.settings.organization,
+            "{}; asking again in the next cycle", self.out_of_time(what)
+        );
     }
 
     /// Whether usage is told by key and person, who have names. In the `guide` dialect it is not.
@@ -91,21 +108,20 @@ impl Watcher {
 
     async fn take_keys(
         &mut self,
-        answer: Option<Result<Vec<ListedKey>, FetchError>>,
+        answer: Result<Vec<ListedKey>, FetchError>,
         told_by: ToldBy<'_>,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        note(&mut self.listings.keys, answer.as_ref(), at);
+        note(&mut self.listings.keys, &answer, at);
         let keys = match answer {
-            Some(Ok(keys)) => keys,
-            Some(Err(error)) => {
+            Ok(keys) => keys,
+            Err(error) => {
                 if self.listings.keys.is_refused {
                     self.census.keys = None;
                 }
                 self.miss("the list of API keys", &error, again(self.waits_for_keys()));
                 return Ok(());
             }
-            None => return Ok(()),
         };
         let mut directory = self.directory.clone();
         let names = keys.iter().map(|key| (key.id.clone(), key.name.clone()));
@@ -119,21 +135,20 @@ impl Watcher {
 
     async fn take_people(
         &mut self,
-        answer: Option<Result<Vec<ListedUser>, FetchError>>,
+        answer: Result<Vec<ListedUser>, FetchError>,
         told_by: ToldBy<'_>,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        note(&mut self.listings.people, answer.as_ref(), at);
+        note(&mut self.listings.people, &answer, at);
         let people = match answer {
-            Some(Ok(people)) => people,
-            Some(Err(error)) => {
+            Ok(people) => people,
+            Err(error) => {
                 if self.listings.people.is_refused {
                     self.census.people = None;
                 }
                 self.miss("the list of people", &error, again(self.waits_for_people()));
                 return Ok(());
             }
-            None => return Ok(()),
         };
         let mut directory = self.directory.clone();
         let names = people.iter().cloned().map(listing::person);
@@ -157,12 +172,16 @@ impl Watcher {
         }
     }
 
-    /// By the ledger, where the lists do not tell it.
-    async fn last_uses(&self, at: Timestamp) -> Result<Option<LastUses>, StoreError> {
+    /// By the ledger, where the lists do not tell it. It is read whole once: what is recorded after that is noted beside it.
+    async fn last_uses(&mut self, at: Timestamp) -> Result<Option<LastUses>, StoreError> {
         if !self.names_usage() {
             return Ok(None);
         }
-        let uses = self.store.last_uses(&self.settings.organization).await?;
+        let uses = match self.uses.take() {
+            Some(uses) => uses,
+            None => self.store.last_uses(&self.settings.organization).await?,
+        };
+        self.uses = Some(uses.clone());
         let whole = self.coverages.get(&Part::Whole);
         let from = whole.and_then(Coverage::known_from).map(Day::start);
         let known = from.zip(whole.and_then(|whole| whole.as_of));
@@ -170,15 +189,14 @@ impl Watcher {
     }
 }
 
-fn note<T>(asking: &mut Asking, answer: Option<&Result<T, FetchError>>, at: Timestamp) {
+fn note<T>(asking: &mut Asking, answer: &Result<T, FetchError>, at: Timestamp) {
     asking.asked_at = Some(at);
     match answer {
-        Some(Ok(_)) => {
+        Ok(_) => {
             asking.read_at = Some(at);
             asking.is_refused = false;
         }
-        Some(Err(error)) => asking.is_refused = error.is_forbidden_or_unknown(),
-        None => {}
+        Err(error) => asking.is_refused = error.is_forbidden_or_unknown(),
     }
 }
 

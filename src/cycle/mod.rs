@@ -76,6 +76,7 @@ impl Watcher {
         } else if trouble.lines.is_empty() {
             trouble.note_refused("the key was refused before; asking again later".to_owned());
         }
+        self.forget_old_lists(polled_at);
         self.doubt_dialect(&trouble);
         self.n_refusals = if trouble.is_refused {
             self.n_refusals.saturating_add(1)

@@ -256,6 +256,9 @@ impl Watcher {
             .deltas
             .iter()
             .any(|delta| self.last_hour == Some(delta.hour));
+        if let Some(uses) = &mut self.uses {
+            uses.take_in(recorded);
+        }
         match part {
             // What the whole says is kept to derive the remainder; it counts in no sum.
             Part::Whole => self.remainders_due.extend(&recorded.touched),

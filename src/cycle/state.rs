@@ -33,6 +33,7 @@ use crate::domain::silence::Quiet;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::statement::Difference;
 use crate::domain::usage::{Granularity, Part};
+use crate::domain::uses::LastUses;
 use crate::metrics::counters::{Counters, CycleOutcome};
 use crate::store::Store;
 use crate::store::engine::Engine;
@@ -165,6 +166,8 @@ pub struct Watcher {
     pub listings: Listings,
     /// Cycles in a row in which the dialect was refused.
     pub(in crate::cycle) n_dialect_refused: u32,
+    /// By the ledger; `None` until a list is measured by it.
+    pub(in crate::cycle) uses: Option<LastUses>,
     /// One list is enough to believe that somebody is gone.
     pub(in crate::cycle) believes_one_list: bool,
 }
@@ -286,6 +289,7 @@ impl Watcher {
             warned_models: BTreeSet::new(),
             listings: Listings::default(),
             n_dialect_refused: 0,
+            uses: None,
             believes_one_list: false,
         };
         watcher.figures = watcher.load_figures(at, &loaded.recorded).await?;
@@ -355,6 +359,9 @@ impl Watcher {
         }
         if !self.settings.needs.people {
             self.census.people = None;
+        }
+        if !self.settings.needs.keys && !self.settings.needs.people {
+            self.uses = None;
         }
     }
 

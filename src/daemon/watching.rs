@@ -50,17 +50,20 @@ pub struct Setup {
 pub async fn watch(app: &App, mut setup: Setup, mut orders: UnboundedReceiver<Setup>) {
     let name = setup.organization.name.clone();
     let mut pause = FIRST_PAUSE;
+    let mut parkings = app.bells.parkings();
     loop {
         let error = match open(app, &setup).await {
             Ok(mut watcher) => {
-                let ended = go_on(app, &mut watcher, &mut setup, &mut orders, &mut pause).await;
-                match ended {
+                let calls = (&mut orders, &mut parkings);
+                match go_on(app, &mut watcher, &mut setup, calls, &mut pause).await {
                     Ok(()) => return,
                     Err(error) => error,
                 }
             }
             Err(error) => error,
         };
+        // A parking that was heard may be what could not be decided about.
+        parkings.mark_changed();
         let told = causes(&error);
         let seconds = pause.as_secs();
         tracing::error!(organization.name = %name, "{told}; trying again in {seconds} s");
@@ -88,17 +91,16 @@ async fn open(app: &App, setup: &Setup) -> Result<Watcher, StoreError> {
     Watcher::open(setup.settings.clone(), outside).await
 }
 
-/// Cycles and orders, until there are no more orders to come. The error is the store's.
+/// Cycles, orders and parkings, until there are no more orders to come. The error is the store's.
 async fn go_on(
     app: &App,
     watcher: &mut Watcher,
     setup: &mut Setup,
-    orders: &mut UnboundedReceiver<Setup>,
+    (orders, parkings): (&mut UnboundedReceiver<Setup>, &mut watch::Receiver<()>),
     pause: &mut Duration,
 ) -> Result<(), StoreError> {
     let mut cut_short = None;
     let mut gauges = Renderer::default();
-    let mut parkings = app.bells.parkings();
     loop {
         let next = match cut_short.take() {
             Some(slot) => Due::Now(slot),
@@ -112,13 +114,23 @@ async fn go_on(
                 cut_short = order.is_some().then_some(slot);
                 order
             }
-            Due::At(at) => {
+            Due::At(_) | Due::Never => {
+                let at = match next {
+                    Due::At(at) => at,
+                    Due::Now(_) | Due::Never => Timestamp::MAX,
+                };
                 let time = until(at, app.clock.now());
-                wait(app, watcher, orders, &mut parkings, time).await?
-            }
-            Due::Never => {
-                let time = until(Timestamp::MAX, app.clock.now());
-                wait(app, watcher, orders, &mut parkings, time).await?
+                tokio::select! {
+                    biased;
+                    order = orders.recv() => Some(order),
+                    // The sender lives as long as the daemon.
+                    Ok(()) = parkings.changed() => {
+                        decide_between_cycles(app, watcher).await?;
+                        show(app, watcher, setup, &mut gauges);
+                        None
+                    }
+                    () = app.clock.sleep(time) => None,
+                }
             }
         };
         match order {
@@ -144,25 +156,12 @@ fn show(app: &App, watcher: &Watcher, setup: &Setup, gauges: &mut Renderer) {
 /// An order, `Some(None)` where none can come any more, or nothing: the time is over.
 type Interruption = Option<Option<Setup>>;
 
-/// Decides anew where a notifier was parked meanwhile: somebody may be told in its place.
-async fn wait(
-    app: &App,
-    watcher: &mut Watcher,
-    orders: &mut UnboundedReceiver<Setup>,
-    parkings: &mut watch::Receiver<()>,
-    time: Duration,
-) -> Result<Interruption, StoreError> {
-    tokio::select! {
-        biased;
-        order = orders.recv() => return Ok(Some(order)),
-        // The sender lives as long as the daemon.
-        Ok(()) = parkings.changed() => {}
-        () = app.clock.sleep(time) => return Ok(None),
-    }
+/// Where a notifier was parked, somebody may have to be told in its place.
+async fn decide_between_cycles(app: &App, watcher: &mut Watcher) -> Result<(), StoreError> {
     if watcher.decide_and_commit().await? > 0 {
         app.bells.ring();
     }
-    Ok(None)
+    Ok(())
 }
 
 /// One cycle; and another one at once where the key was refused and there is a new one meanwhile.

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::domain::directory::{Directory, Presence};
 use crate::domain::ids::{ActorId, ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
 use crate::domain::listing::{ListedKey, ListedUser, Maker};
+use crate::domain::uses::LastUses;
 
 /// The words for a key that opens nothing.
 const INACTIVE: [&str; 5] = ["inactive", "archived", "expired", "revoked", "deleted"];
@@ -21,6 +22,10 @@ pub struct Census {
     pub keys: Option<BTreeMap<ApiKeyId, CountedKey>>,
     /// By id.
     pub people: Option<BTreeMap<ActorId, CountedPerson>>,
+    /// When the keys that are known were listed: what became of them since is not known.
+    pub keys_at: Option<Timestamp>,
+    /// The same of people.
+    pub people_at: Option<Timestamp>,
 }
 
 impl Census {
@@ -28,6 +33,8 @@ impl Census {
     pub const UNKNOWN: Census = Census {
         keys: None,
         people: None,
+        keys_at: None,
+        people_at: None,
     };
 }
 
@@ -65,50 +72,22 @@ pub struct CountedPerson {
 /// Who tells when something was used last.
 #[derive(Debug, Clone, Copy)]
 pub enum ToldBy<'a> {
-    /// The list itself. What it does not say was never used.
+    /// The list itself. What it does not say was never used, unless it says it of nobody.
     List,
+    /// Nobody: the list could, and does not.
+    Nobody,
     /// The ledger: the list never says it.
     Ledger(&'a LastUses),
 }
 
-/// When keys and people were used last, by the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LastUses {
-    /// The end of the newest hour or day with anything used: it may have been its last moment.
-    pub keys: BTreeMap<ApiKeyId, Timestamp>,
-    /// The same.
-    pub people: BTreeMap<ActorId, Timestamp>,
-    /// From when on usage is told by key; `None` where it never was.
-    pub by_key_since: Option<Timestamp>,
-    /// For so long before now nothing is known yet.
-    pub lag: SignedDuration,
-}
-
-impl LastUses {
-    /// What of it holds at `at`, where all usage is known from and up to some time without a gap. What was used before may have
-    /// been used in the gap as well; what follows is not known yet.
-    #[must_use]
-    pub fn known(self, from_until: Option<(Timestamp, Timestamp)>, at: Timestamp) -> LastUses {
-        let Some((from, until)) = from_until else {
-            return LastUses::default();
-        };
-        LastUses {
-            keys: not_before(self.keys, from),
-            people: not_before(self.people, from),
-            by_key_since: self.by_key_since.map(|since| since.max(from)),
-            lag: at.duration_since(until).max(SignedDuration::ZERO),
+impl ToldBy<'_> {
+    /// By a list that tells it of somebody, or of nobody. Of a service that never tells it, everyone would seem to be idle.
+    fn of_list(self, tells: bool) -> Self {
+        match self {
+            ToldBy::List if !tells => ToldBy::Nobody,
+            ToldBy::List | ToldBy::Nobody | ToldBy::Ledger(_) => self,
         }
     }
-
-    /// What was not used up to where the ledger is known is idle for that long, and not for longer.
-    fn idle_since(&self, last: Timestamp, at: Timestamp) -> Timestamp {
-        last.checked_add(self.lag).map_or(at, |since| since.min(at))
-    }
-}
-
-fn not_before<Id: Ord>(uses: BTreeMap<Id, Timestamp>, from: Timestamp) -> BTreeMap<Id, Timestamp> {
-    let uses = uses.into_iter();
-    uses.map(|(id, last)| (id, last.max(from))).collect()
 }
 
 impl Census {
@@ -128,10 +107,12 @@ impl Census {
             key.presence = key.presence.missing_again(at);
         }
         let default = directory.default.as_ref();
+        let told_by = told_by.of_list(listed.iter().any(|key| key.last_used_at.is_some()));
         let listed = listed.into_iter();
         keys.extend(listed.map(|key| counted_key(key, told_by, default, at)));
         Census {
             keys: Some(keys),
+            keys_at: Some(at),
             ..self
         }
     }
@@ -150,11 +131,13 @@ impl Census {
         for person in people.values_mut() {
             person.presence = person.presence.missing_again(at);
         }
+        let told_by = told_by.of_list(listed.iter().any(|user| user.last_active_at.is_some()));
         let belongs = |user: &ListedUser| user.status.as_deref() != Some(DELETED);
         let counted = listed.into_iter().filter(belongs);
         people.extend(counted.map(|user| counted_person(user, told_by, at)));
         Census {
             people: Some(people),
+            people_at: Some(at),
             ..self
         }
     }
@@ -203,6 +186,7 @@ fn counted_key(
     at: Timestamp,
 ) -> (ApiKeyId, CountedKey) {
     let idle_since = match told_by {
+        ToldBy::Nobody => None,
         ToldBy::List => key.last_used_at.or(key.created_at),
         ToldBy::Ledger(uses) => {
             let used = uses.keys.get(&key.id).copied();
@@ -243,6 +227,7 @@ fn counted_person(
     at: Timestamp,
 ) -> (ActorId, CountedPerson) {
     let idle_since = match told_by {
+        ToldBy::Nobody => None,
         ToldBy::List => user.last_active_at.or(user.added_at),
         // Who never used anything may work in the console alone: of them nothing is known.
         ToldBy::Ledger(uses) => {
@@ -261,6 +246,7 @@ fn counted_person(
 mod tests {
     use super::*;
     use crate::domain::directory::Person;
+    use jiff::SignedDuration;
 
     fn at(minute: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + minute * 60).unwrap()
@@ -463,8 +449,19 @@ mod tests {
             last_used_at: Some(day(-3)),
             ..key("a")
         };
-        assert_eq!(counted(used, ToldBy::List).idle_since, Some(day(-3)));
-        assert_eq!(counted(key("a"), ToldBy::List).idle_since, Some(day(-90)));
+        let keys = |listed| {
+            let census = Census::default();
+            let census = census.with_keys(listed, ToldBy::List, &Directory::default(), day(0));
+            let idle = census.keys.unwrap().into_values();
+            idle.map(|key| key.idle_since).collect::<Vec<_>>()
+        };
+        let expected = [Some(day(-3)), Some(day(-90))];
+        assert_eq!(keys(vec![used, key("never")]), expected);
+        assert_eq!(keys(vec![key("never")]), [None], "told of no key at all");
+        let used = ListedUser {
+            last_active_at: Some(day(-1)),
+            ..person("b")
+        };
         let idle = |last_active_at, added_at| {
             let user = ListedUser {
                 last_active_at,
@@ -472,7 +469,7 @@ mod tests {
                 ..person("a")
             };
             let census = Census::default().with_people(
-                vec![user],
+                vec![user, used.clone()],
                 ToldBy::List,
                 &Directory::default(),
                 day(0),
@@ -482,6 +479,13 @@ mod tests {
         assert_eq!(idle(Some(day(-3)), Some(day(-90))), Some(day(-3)));
         assert_eq!(idle(None, Some(day(-90))), Some(day(-90)));
         assert_eq!(idle(None, None), None);
+        let census = Census::default().with_people(
+            vec![person("a")],
+            ToldBy::List,
+            &Directory::default(),
+            day(0),
+        );
+        assert_eq!(census.people.unwrap()["a"].idle_since, None);
     }
 
     fn uses() -> LastUses {

@@ -844,7 +844,7 @@ mod tests {
                 ("a".into(), key(None)),
                 ("b".into(), key(Some("w"))),
             ])),
-            people: None,
+            ..Census::UNKNOWN
         };
         let now = at("2026-11-23T08:00:00Z");
         let figures = Figures::new(&[], SignedDuration::from_mins(10), now);

@@ -21,7 +21,6 @@ pub mod weekly;
 
 // What is known of it, and what is asked of it.
 pub mod budget;
-pub mod census;
 pub mod coverage;
 pub mod prices;
 pub mod report;
@@ -43,8 +42,10 @@ pub mod policy;
 pub mod seen;
 
 pub mod record;
+pub mod uses;
 
-// Sums, messages, and what mutes them.
+// Sums, who there is now, messages, and what mutes them.
+pub mod census;
 pub mod figures;
 pub mod notification;
 pub mod silence;

@@ -2,16 +2,16 @@
 
 use rusqlite::Connection;
 
-use crate::domain::census::LastUses;
 use crate::domain::ids::OrganizationName;
 use crate::domain::span::Hour;
+use crate::domain::uses::LastUses;
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
 use crate::store::names::{self, CellNames};
 
 impl Store {
     /// The end of the newest hour or day in which each key and person used anything, whatever workspace it was in. A pass over all
-    /// rows: for once an hour.
+    /// rows, a second for one or two million: to be made once, since [`LastUses::take_in`] goes on from it.
     pub async fn last_uses(&self, organization: &OrganizationName) -> Result<LastUses, StoreError> {
         let name = organization.clone();
         self.read(move |db| match names::find_organization(db, &name)? {
@@ -38,15 +38,7 @@ fn last_uses(db: &Connection, organization: i64) -> Result<LastUses, Cause> {
         let cell = cells.get(row.get(0)?)?;
         let first = Hour::from_count(row.get(1)?).start();
         let last = Hour::from_count(row.get(2)?).start();
-        if let Some(key) = &cell.api_key {
-            let known = uses.keys.entry(key.clone()).or_insert(last);
-            *known = last.max(*known);
-            uses.by_key_since = Some(uses.by_key_since.map_or(first, |since| since.min(first)));
-        }
-        if let Some(person) = &cell.user {
-            let known = uses.people.entry(person.clone()).or_insert(last);
-            *known = last.max(*known);
-        }
+        uses.note(cell, first, last);
     }
     Ok(uses)
 }
@@ -80,7 +72,7 @@ mod tests {
             store.last_uses(&organization).await.unwrap(),
             LastUses::default()
         );
-        let record = async |workspace: &str, rows: &[(Kind, i32, Cell)]| {
+        let record = async |noted: &mut LastUses, workspace: &str, rows: &[(Kind, i32, Cell)]| {
             let recorded = Recorded {
                 rows: rows
                     .iter()
@@ -99,6 +91,7 @@ mod tests {
                 touched: Default::default(),
                 is_complete: true,
             };
+            noted.take_in(&recorded);
             let part = Part::Workspace(workspace.into());
             let recorded = vec![(part, recorded)];
             store
@@ -107,7 +100,9 @@ mod tests {
                 .unwrap();
         };
         let of = |key, user| cell(Some(key), Some(user));
+        let mut noted = LastUses::default();
         record(
+            &mut noted,
             "a",
             &[
                 (Kind::Hour, 3, of("k1", "ada")),
@@ -120,7 +115,7 @@ mod tests {
             ],
         )
         .await;
-        record("b", &[(Kind::Hour, 5, of("k1", "bo"))]).await;
+        record(&mut noted, "b", &[(Kind::Hour, 5, of("k1", "bo"))]).await;
         let uses = store.last_uses(&organization).await.unwrap();
         let end = |hours| FIRST.plus(hours).start();
         let expected = LastUses {
@@ -135,5 +130,6 @@ mod tests {
             ..LastUses::default()
         };
         assert_eq!(uses, expected);
+        assert_eq!(noted, expected, "as it was noted while it was recorded");
     }
 }

@@ -18,6 +18,7 @@ use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::people::{Key, User};
 use spendwatch::simulator::speech::{Real, Speaks};
 use spendwatch::simulator::world::{Detail, Used, World};
+use tokio_util::sync::CancellationToken;
 
 use crate::alerts::words;
 use crate::harness::{Stage, at, rule};
@@ -304,6 +305,52 @@ async fn a_list_that_fails_leaves_what_was_known_and_the_cycle_complete() {
     assert_eq!(asked_after(55, &stage, &mut watcher).await, (1, 1));
 }
 
+#[tokio::test]
+async fn a_list_that_was_not_told_in_time_is_asked_for_in_the_next_cycle() {
+    let stage = guide(BOTH).await;
+    let mut watcher = stage.watcher(&stage.open_store()).await;
+    assert_eq!(asked_after(5, &stage, &mut watcher).await, (1, 1));
+    watcher.hurry.cancel();
+    stage.cycle_after(60, &mut watcher).await;
+    watcher.hurry = CancellationToken::new();
+    assert_eq!(asked_after(5, &stage, &mut watcher).await, (1, 1));
+    assert_eq!(asked_after(5, &stage, &mut watcher).await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_day_in_which_the_key_is_refused_leaves_nothing_known() {
+    let stage = guide(BOTH).await;
+    let mut watcher = stage.watcher(&stage.open_store()).await;
+    assert_eq!(asked_after(5, &stage, &mut watcher).await, (1, 1));
+    let refused = Fault::Status(401, "{}".into(), None);
+    stage.simulator.fail(FaultOn::everything(), refused);
+    for _ in 0..24 {
+        stage.cycle_after(60, &mut watcher).await;
+        assert!(watcher.census.keys.is_some() && watcher.census.people.is_some());
+    }
+    stage.cycle_after(60, &mut watcher).await;
+    let known = (&watcher.census.keys, &watcher.census.people);
+    assert_eq!(known, (&None, &None));
+}
+
+#[tokio::test]
+async fn of_a_guide_that_never_says_when_anything_was_used_nothing_is_idle() {
+    let stage = guide(BOTH).await;
+    {
+        let mut world = stage.simulator.world();
+        for key in &mut world.keys {
+            key.last_used_at = None;
+        }
+        for user in &mut world.users {
+            user.last_active_at = None;
+        }
+    }
+    let mut watcher = stage.watcher(&stage.open_store()).await;
+    assert_eq!(asked_after(5, &stage, &mut watcher).await, (1, 1));
+    assert_eq!(found(&watcher, "apikey_1").idle_since, None);
+    assert_eq!(person(&watcher, "user_1").1, None);
+}
+
 /// Usage of a key by a person.
 fn used(stage: &Stage, key: &str, user: Option<&str>, when: &str) {
     let detail = Detail {
@@ -415,6 +462,20 @@ async fn the_ledger_tells_since_when_a_key_is_idle_where_the_list_does_not() {
         found(&watcher, "apikey_3").idle_since,
         Some(at("2026-11-02T00:00:00Z"))
     );
+    // What is recorded after that is noted, as another start would read it.
+    used(&stage, "apikey_2", Some("user_2"), "2026-11-24T14:10:00Z");
+    asked_after(60, &stage, &mut watcher).await;
+    let idle = |watcher: &Watcher| {
+        let keys = ["apikey_1", "apikey_2", "apikey_3"];
+        let people = ["user_1", "user_2"].map(|id| person(watcher, id).1);
+        (keys.map(|id| found(watcher, id).idle_since), people)
+    };
+    let noted = idle(&watcher);
+    assert_eq!(noted.0[1], Some(at("2026-11-24T15:00:00Z")));
+    drop(watcher);
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    assert_eq!(idle(&watcher), noted);
 }
 
 fn limits(directory: &Directory) -> (Option<Usd>, Option<Usd>) {

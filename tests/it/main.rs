@@ -50,6 +50,7 @@ mod secrets;
 mod service;
 mod service_review;
 mod simulator;
+mod stories;
 mod storm;
 mod threads;
 mod torture;

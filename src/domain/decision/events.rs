@@ -398,6 +398,51 @@ fn who_does_nothing_is_idle_until_they_do_or_are_gone() {
 }
 
 #[test]
+fn idle_is_what_was_so_when_it_was_listed() {
+    let mut scene = scene(&[Event::KeyIdle, Event::UserIdle]);
+    // For 90 days at 12:10.
+    let since = Some(before(days(90) - 600));
+    with_key(&mut scene, |key| key.idle_since = since);
+    with_ada(&mut scene, |ada| ada.idle_since = since);
+    assert_eq!(told(&scene.decide_after(5)), NOTHING);
+    scene.lists_fail = true;
+    let later = told(&scene.decide_after(60));
+    assert_eq!(later, NOTHING, "both may have been used since");
+    scene.lists_fail = false;
+    let told = told(&scene.decide_after(5));
+    assert_eq!(told, ["ci key_idle first", "user_ada user_idle first"]);
+    // One that is told to be idle stays so until a list says otherwise.
+    scene.lists_fail = true;
+    assert_eq!(scene.decide_after(60).alerts, []);
+}
+
+#[test]
+fn a_key_of_somebody_who_came_after_people_were_listed_is_not_orphaned() {
+    let mut scene = scene(&[Event::KeyOfRemovedUser]);
+    assert_eq!(told(&scene.decide_after(5)), NOTHING);
+    // Keys are listed again, and people are not.
+    scene.lists_fail = true;
+    scene.census.keys_at = Some(scene.now.at + SignedDuration::from_mins(5));
+    let mut new = key();
+    new.created_by = Some("user_new".into());
+    let mut old = new.clone();
+    new.created_at = Some(scene.now.at + SignedDuration::from_mins(1));
+    old.created_at = Some(before(days(1)));
+    let keys = scene.census.keys.as_mut().unwrap();
+    keys.insert("new".into(), new);
+    keys.insert("old".into(), old);
+    assert_eq!(
+        told(&scene.decide_after(5)),
+        ["old key_of_removed_user first"]
+    );
+    scene.lists_fail = false;
+    assert_eq!(
+        told(&scene.decide_after(5)),
+        ["new key_of_removed_user first"]
+    );
+}
+
+#[test]
 fn a_limit_that_is_removed_is_told_for_a_week() {
     let mut scene = scene(&[Event::LimitRemoved]);
     let removed = &mut scene.directory.limits_removed;

@@ -91,6 +91,8 @@ pub(super) struct Scene {
     pub alerts: Alerts,
     pub quiet: Quiet,
     pub now: Now,
+    /// Keys and people are as they were listed before.
+    pub lists_fail: bool,
     stale: BTreeSet<Part>,
     teams: Vec<Team>,
     organization: OrganizationName,
@@ -138,6 +140,7 @@ impl Scene {
                 observed: Observed(0),
                 elapsed: 0,
             },
+            lists_fail: false,
             stale: BTreeSet::new(),
             teams: vec![Team {
                 name: "first".into(),
@@ -219,6 +222,10 @@ impl Scene {
             "nothing was spent in what begins: {loads:?}"
         );
         self.cover();
+        if !self.lists_fail {
+            self.census.keys_at = Some(self.now.at);
+            self.census.people_at = Some(self.now.at);
+        }
         let decision = self.decide();
         self.alerts.take_over(&decision, self.now.at);
         self.figures.begin_cycle();

@@ -211,13 +211,20 @@ pub fn removed_maker<'a>(key: &str, ground: &Ground<'a>) -> Option<&'a ActorId> 
         .filter(|_| is_of_removed_user(key, ground) == Some(true))
 }
 
-/// `None` where nobody knows.
+/// `None` where nobody knows. Who came after people were listed is in no list, and may have made a key that is.
 fn is_of_removed_user(key: &CountedKey, ground: &Ground<'_>) -> Option<bool> {
+    let census = ground.census;
     let Some(maker) = &key.created_by else {
         return Some(false);
     };
-    match ground.census.people.as_ref()?.get(maker) {
-        None => Some(true),
+    match census.people.as_ref()?.get(maker) {
+        None => {
+            let is_older = key
+                .created_at
+                .zip(census.people_at)
+                .is_some_and(|(made, listed)| listed.duration_since(made) >= CLOCKS_DIFFER);
+            (is_older || census.people_at >= census.keys_at).then_some(true)
+        }
         Some(person) => match person.presence {
             Presence::Gone => Some(true),
             Presence::Listed => Some(false),
@@ -225,6 +232,9 @@ fn is_of_removed_user(key: &CountedKey, ground: &Ground<'_>) -> Option<bool> {
         },
     }
 }
+
+/// The clock of the service and ours do not lie further apart than this.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(1);
 
 struct Look<'a> {
     ground: &'a Ground<'a>,
@@ -321,7 +331,9 @@ impl Look<'_> {
         match of.event {
             Event::KeyCreated => self.made(of, key.created_at),
             Event::KeyExpiring => self.expiring(of, key),
-            Event::KeyIdle if key.is_active => self.idle(of, key.idle_since),
+            Event::KeyIdle if key.is_active => {
+                self.idle(of, key.idle_since, self.ground.census.keys_at)
+            }
             Event::KeyOfRemovedUser if key.is_active => {
                 match is_of_removed_user(key, self.ground) {
                     Some(true) => self.stands(of, self.now),
@@ -339,7 +351,7 @@ impl Look<'_> {
 
     fn of_person(&self, of: &EventRule, person: &CountedPerson) -> Standing {
         match person.presence {
-            Presence::Listed => self.idle(of, person.idle_since),
+            Presence::Listed => self.idle(of, person.idle_since, self.ground.census.people_at),
             Presence::Missing(_) => Standing::Unknown,
             Presence::Gone => Standing::Not,
         }
@@ -383,11 +395,23 @@ impl Look<'_> {
         }
     }
 
-    fn idle(&self, of: &EventRule, since: Option<Timestamp>) -> Standing {
-        match since {
-            None => Standing::Unknown,
-            Some(since) if self.now.duration_since(since) >= of.time => self.stands(of, since),
-            Some(_) => Standing::Not,
+    /// Since something was `listed` it may have been used: for that time nobody knows.
+    fn idle(
+        &self,
+        of: &EventRule,
+        since: Option<Timestamp>,
+        listed: Option<Timestamp>,
+    ) -> Standing {
+        let Some((since, listed)) = since.zip(listed) else {
+            return Standing::Unknown;
+        };
+        let reaches = |until: Timestamp| until.duration_since(since) >= of.time;
+        if reaches(listed) {
+            self.stands(of, since)
+        } else if reaches(self.now) {
+            Standing::Unknown
+        } else {
+            Standing::Not
         }
     }
 
