@@ -3,11 +3,13 @@
 //! One that would lack figures waits for a cycle that has them, but not for ever.
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::config::digests::Digest as Configured;
 use crate::cycle::state::Watcher;
-use crate::domain::digest::{self, Closed, Digest, Missing, PATIENCE, Source, Turn};
+use crate::domain::digest::{self, Closed, Digest, Forecast, Missing, PATIENCE, Source, Turn};
 use crate::domain::ids::NotifierName;
+use crate::domain::span::HourSpan;
 use crate::domain::usage::Part;
 use crate::store::digests::Mark;
 use crate::store::error::StoreError;
@@ -97,6 +99,7 @@ impl Watcher {
             .store
             .usage(name, hours_before, move |_| hours_before.start)
             .await?;
+        let forecast = self.digest_forecast(&zone.rules, now).await?;
         let source = Source {
             ground: self.ground(),
             name: &configured.name,
@@ -107,9 +110,33 @@ impl Watcher {
             rows_before: &rows_before,
             rules: &self.settings.policy.rules,
             measurements: &self.measurements,
+            forecast: forecast.as_ref(),
             gaps,
         };
         Ok(digest::make(&source, self.alerts.by_slot.values(), now))
+    }
+
+    /// Where the month would end; `None` unless everything is known since it began, and over the last week.
+    async fn digest_forecast(
+        &self,
+        zone: &TimeZone,
+        now: Timestamp,
+    ) -> Result<Option<Forecast>, StoreError> {
+        let pace = digest::pace(zone, self.figures.newest_settled_hour(now), now);
+        let first = pace.so_far.start.min(pace.last_week.start);
+        let is_known = |part: &Part| {
+            self.figures.part_state(part).is_some_and(|state| {
+                state.is_fresh && state.known_from.is_some_and(|from| from <= first)
+            })
+        };
+        let mut parts = self.coverages.keys().filter(|part| self.is_asked(part));
+        if !parts.all(|part| *part == Part::Whole || is_known(part)) {
+            return Ok(None);
+        }
+        let name = &self.settings.organization;
+        let of = |hours: HourSpan| self.store.usage(name, hours, move |_| hours.start);
+        let (so_far, last_week) = (of(pace.so_far).await?, of(pace.last_week).await?);
+        Ok(digest::forecast(&pace, &so_far, &last_week))
     }
 
     /// One for each recipient, each with an id of its own.

@@ -19,7 +19,7 @@ use crate::domain::money::Usd;
 use crate::domain::period::{self, Cut, Period};
 use crate::domain::rule::{Quantity, Rule, Severity, Watch};
 use crate::domain::schedule::{Due, Schedule, due};
-use crate::domain::span::{Day, Span};
+use crate::domain::span::{Day, Hour, HourSpan, Span};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::usage::{Amounts, UsageRow};
 
@@ -29,6 +29,8 @@ pub const PATIENCE: SignedDuration = SignedDuration::from_hours(6);
 const MAX_LINES: usize = 10;
 /// Movers up, and as many down.
 const MAX_MOVERS: usize = 3;
+/// The settled hours whose pace is taken: seven days, so that a weekend counts as one.
+pub const FORECAST_HOURS: i32 = 7 * 24;
 /// Parts that are behind, by name.
 const MAX_STALE: usize = 5;
 
@@ -47,6 +49,8 @@ pub struct Digest {
     pub zone_name: String,
     /// When it was made.
     pub made_at: Timestamp,
+    /// Where the running month would end; `None` where the last week is not known.
+    pub forecast: Option<Forecast>,
     /// All spend, and that of the period before; `None` where the ledger does not reach back to its beginning.
     pub spend: Usd,
     /// See `spend`.
@@ -69,6 +73,17 @@ pub struct Digest {
     pub idle_keys: Option<Listed<IdleKey>>,
     /// What is not known.
     pub gaps: Vec<Missing>,
+}
+
+/// What the running month would have cost in the end, if it went on as in the last [`FORECAST_HOURS`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forecast {
+    /// `2026-11`.
+    pub label: String,
+    /// At its end.
+    pub spend: Usd,
+    /// Until now.
+    pub so_far: Usd,
 }
 
 /// The first few of a list.
@@ -351,8 +366,50 @@ pub struct Source<'a> {
     pub rules: &'a [Rule],
     /// Of the newest decision.
     pub measurements: &'a [Measurement],
+    /// See [`forecast`].
+    pub forecast: Option<&'a Forecast>,
     /// See [`gaps`].
     pub gaps: &'a [Missing],
+}
+
+/// The hours that a forecast needs: of the month in which a moment lies, and the last week, up to the newest settled hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pace {
+    /// The whole month.
+    pub month: Cut,
+    /// Of it, what is settled.
+    pub so_far: HourSpan,
+    /// The week before that hour's end.
+    pub last_week: HourSpan,
+}
+
+/// The pace at a moment, where `newest` is the newest settled hour.
+pub fn pace(zone: &TimeZone, newest: Hour, now: Timestamp) -> Pace {
+    let month = period::cut(Period::Month, zone, now);
+    let (start, end) = (month.span.hours().start, newest.plus(1));
+    Pace {
+        so_far: HourSpan {
+            start,
+            end: end.max(start),
+        },
+        last_week: HourSpan {
+            start: end.plus(-FORECAST_HOURS),
+            end,
+        },
+        month,
+    }
+}
+
+/// What was spent so far, and as much for each hour that is left as in an hour of the last week.
+pub fn forecast(pace: &Pace, so_far: &[UsageRow], last_week: &[UsageRow]) -> Option<Forecast> {
+    let n_left = pace.month.span.hours().end.count() - pace.so_far.end.count();
+    let so_far = sum(so_far).spend;
+    let more = sum(last_week).spend.pico() * i128::from(n_left) / i128::from(FORECAST_HOURS);
+    Some(Forecast {
+        label: pace.month.label.clone()?,
+        spend: so_far + Usd::from_pico(more),
+        so_far,
+    })
 }
 
 /// Makes a digest.
@@ -388,6 +445,7 @@ pub fn make<'a>(
         span: source.closed.cut.span,
         zone_name: source.zone_name.to_owned(),
         made_at: now,
+        forecast: source.forecast.cloned(),
         spend: total.spend,
         before: is_before_known.then(|| sum(source.rows_before).spend),
         series: series(source),

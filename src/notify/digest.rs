@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::domain::digest::{
-    Breakdown, Digest, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert,
+    Breakdown, Digest, Forecast, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert,
 };
 use crate::domain::ids::{NotifierName, UNASSIGNED, UNATTRIBUTED};
 use crate::domain::money::{Usd, group_thousands};
@@ -331,6 +331,7 @@ fn sections(digest: &Digest) -> Vec<Section> {
             listed(&digest.alerts, |alert| alert_row(alert, digest), "alerts"),
         ),
         of("Idle API keys", idle_rows(digest)),
+        of("Forecast", forecast_rows(digest)),
         of("Workspaces", breakdown(&digest.workspaces, share)),
         of("Top movers", breakdown(&digest.movers, moved)),
         of("Teams", breakdown(&digest.teams, share)),
@@ -347,6 +348,16 @@ fn listed<T>(all: &Listed<T>, as_row: impl Fn(&T) -> Row, what: &str) -> Vec<Row
 }
 
 /// A handful, and how many others there are.
+fn forecast_rows(digest: &Digest) -> Vec<Row> {
+    let forecast_row = |forecast: &Forecast| {
+        let name = words::period_name(&forecast.label);
+        let so_far = words::dollars(forecast.so_far);
+        let note = format!("at the pace of the last 7 days; {so_far} so far");
+        row(&name, &words::dollars(forecast.spend), &note)
+    };
+    digest.forecast.iter().map(forecast_row).collect()
+}
+
 fn idle_rows(digest: &Digest) -> Vec<Row> {
     let Some(keys) = &digest.idle_keys else {
         return Vec::new();

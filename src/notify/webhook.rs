@@ -299,6 +299,11 @@ fn digest_figures(digest: &Digest) -> Value {
         "n_more_limits": digest.limits.n_more,
         "open_alerts": digest.alerts.first.iter().map(open_figures).collect::<Vec<_>>(),
         "n_more_open_alerts": digest.alerts.n_more,
+        "forecast": digest.forecast.as_ref().map(|forecast| json!({
+            "period": forecast.label,
+            "spend_usd": forecast.spend.to_string(),
+            "so_far_usd": forecast.so_far.to_string(),
+        })),
         "idle_keys": digest.idle_keys.as_ref().map(idle_figures),
         "n_more_idle_keys": digest.idle_keys.as_ref().map(|keys| keys.n_more),
         "gaps": digest.gaps.iter().map(gap_figures).collect::<Vec<_>>(),

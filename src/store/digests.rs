@@ -7,7 +7,7 @@ use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::digest::{
-    Breakdown, Digest, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert, Rest,
+    Breakdown, Digest, Forecast, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert, Rest,
 };
 use crate::domain::event::Event;
 use crate::domain::ids::OrganizationName;
@@ -91,6 +91,8 @@ struct DigestShape {
     span: SpanShape,
     zone_name: String,
     made_at: AsText<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forecast: Option<ForecastShape>,
     spend: AsText<Usd>,
     before: Option<AsText<Usd>>,
     series: Vec<(String, AsText<Usd>)>,
@@ -105,6 +107,13 @@ struct DigestShape {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     idle_keys: Option<IdleKeysShape>,
     gaps: Vec<GapShape>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ForecastShape {
+    label: String,
+    spend: AsText<Usd>,
+    so_far: AsText<Usd>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -215,6 +224,11 @@ impl From<&Digest> for DigestShape {
             alerts: digest.alerts.first.iter().map(Into::into).collect(),
             n_more_alerts: digest.alerts.n_more,
             idle_keys: digest.idle_keys.as_ref().map(Into::into),
+            forecast: digest.forecast.as_ref().map(|forecast| ForecastShape {
+                label: forecast.label.clone(),
+                spend: AsText(forecast.spend),
+                so_far: AsText(forecast.so_far),
+            }),
             gaps: digest.gaps.iter().map(Into::into).collect(),
         }
     }
@@ -249,6 +263,11 @@ impl From<DigestShape> for Digest {
                 n_more: shape.n_more_alerts,
             },
             idle_keys: shape.idle_keys.map(Into::into),
+            forecast: shape.forecast.map(|forecast| Forecast {
+                label: forecast.label,
+                spend: forecast.spend.0,
+                so_far: forecast.so_far.0,
+            }),
             gaps: shape.gaps.into_iter().map(Into::into).collect(),
         }
     }

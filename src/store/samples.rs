@@ -291,6 +291,7 @@ pub(super) fn digest(name: &str) -> Digest {
             }],
             n_more: 0,
         },
+        forecast: None,
         idle_keys: None,
         gaps: Vec::new(),
     }

@@ -108,6 +108,13 @@ async fn a_digest_is_sent_once_and_tells_of_the_week_that_is_over() {
         ("Beta", "90.25".to_owned())
     );
     assert_eq!(digest.gaps, []);
+    // 97.25 USD in 168 hours, and 184 are left of the month in Berlin.
+    let forecast = digest.forecast.as_ref().unwrap();
+    assert_eq!(
+        (&*forecast.label, forecast.so_far.to_string()),
+        ("2026-11", "140.25".to_owned())
+    );
+    assert_eq!(forecast.spend.to_string(), "246.761904761904");
 
     stage.cycle_after(HOUR, &mut watcher).await;
     drop(watcher);

@@ -140,6 +140,30 @@ fn row(workspace: &str, model: &str, hour: Hour, dollars: i64) -> UsageRow {
     }
 }
 
+#[track_caller]
+fn check_forecast(now: &str, so_far: i64, last_week: i64, expected: &str) {
+    let now = at(now);
+    let pace = pace(&TimeZone::UTC, Hour::of(now).plus(-1), now);
+    let spent = |dollars| [row("w", "m", pace.last_week.start, dollars)];
+    let told = forecast(&pace, &spent(so_far), &spent(last_week)).unwrap();
+    let week = pace.last_week.span();
+    assert_eq!(week.duration(), SignedDuration::from_hours(7 * 24));
+    let months = format!("{} {} {}", told.label, pace.so_far.span().start, week.end);
+    assert_eq!(format!("{months} {}", told.spend), expected);
+}
+
+#[test]
+fn a_month_goes_on_as_in_the_last_seven_days() {
+    // Ten days are left, and a day of the last week cost 100 USD.
+    let expected = "2026-11 2026-11-01T00:00:00Z 2026-11-21T00:00:00Z 3000";
+    check_forecast("2026-11-21T00:30:00Z", 2000, 700, expected);
+    // Nothing of the month is settled yet: all of it is the pace of the one before.
+    let expected = "2026-12 2026-12-01T00:00:00Z 2026-12-01T00:00:00Z 3100";
+    check_forecast("2026-12-01T00:30:00Z", 0, 700, expected);
+    let expected = "2026-11 2026-11-01T00:00:00Z 2026-11-30T23:00:00Z 2999";
+    check_forecast("2026-11-30T23:30:00Z", 2998, 168, expected);
+}
+
 /// A digest of a week, in which each workspace spent so much, and so much the week before.
 fn digest_of(spent: &[(i64, i64)], gaps: &[Missing]) -> Digest {
     let closed = closed(Period::Week, &TimeZone::UTC, at("2026-11-23T08:00:00Z"));
@@ -170,6 +194,7 @@ fn digest_of(spent: &[(i64, i64)], gaps: &[Missing]) -> Digest {
         pieces: &pieces,
         rows: &rows(closed.cut.span, |spent| spent.0),
         rows_before: &rows(closed.before.span, |spent| spent.1),
+        forecast: None,
         rules: &[],
         measurements: &[],
         gaps,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::pagerduty_teams_discord::{discord_rules, teams_rules};
 use super::{header_names, pretty, slack_rules};
 use crate::domain::digest::{
-    Breakdown, Digest, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert, Rest,
+    Breakdown, Digest, Forecast, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert, Rest,
 };
 use crate::domain::money::Usd;
 use crate::domain::rule::Severity;
@@ -103,6 +103,11 @@ fn weekly() -> Digest {
             }],
             n_more: 0,
         },
+        forecast: Some(Forecast {
+            label: "2026-11".to_owned(),
+            spend: Usd::from_dollars(7210),
+            so_far: Usd::from_dollars(5630),
+        }),
         idle_keys: Some(Listed {
             first: vec![IdleKey {
                 id: "apikey_01".into(),
@@ -305,6 +310,7 @@ fn a_digest_without_anything_is_a_digest_all_the_same() {
     (digest.limits.first, digest.limits.n_more) = (Vec::new(), 0);
     digest.alerts.first = Vec::new();
     digest.idle_keys = None;
+    digest.forecast = None;
     check_accepted(&digest);
     let text = with_letter(&digest, |letter| plain_text(&render(&letter)));
     let expected = "weekly: acme, week 47 of 2026\n\
