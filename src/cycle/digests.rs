@@ -125,12 +125,17 @@ impl Watcher {
         let pace = digest::pace(zone, self.figures.newest_settled_hour(now), now);
         let first = pace.so_far.start.min(pace.last_week.start);
         let is_known = |part: &Part| {
-            self.figures.part_state(part).is_some_and(|state| {
+            // What the whole tells is summed as the remainder.
+            let summed = match part {
+                Part::Whole => &Part::Unattributed,
+                Part::Workspace(_) | Part::Unattributed => part,
+            };
+            self.figures.part_state(summed).is_some_and(|state| {
                 state.is_fresh && state.known_from.is_some_and(|from| from <= first)
             })
         };
         let mut parts = self.coverages.keys().filter(|part| self.is_asked(part));
-        if !parts.all(|part| *part == Part::Whole || is_known(part)) {
+        if !parts.all(is_known) {
             return Ok(None);
         }
         let name = &self.settings.organization;

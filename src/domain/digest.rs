@@ -400,15 +400,19 @@ pub fn pace(zone: &TimeZone, newest: Hour, now: Timestamp) -> Pace {
     }
 }
 
-/// What was spent so far, and as much for each hour that is left as in an hour of the last week.
+/// What was spent so far, and as much for each hour that is left as in an hour of the last week. `None` where tokens have no
+/// price: their money is in neither.
 pub fn forecast(pace: &Pace, so_far: &[UsageRow], last_week: &[UsageRow]) -> Option<Forecast> {
     let n_left = pace.month.span.hours().end.count() - pace.so_far.end.count();
-    let so_far = sum(so_far).spend;
-    let more = sum(last_week).spend.pico() * i128::from(n_left) / i128::from(FORECAST_HOURS);
+    let (so_far, last_week) = (sum(so_far), sum(last_week));
+    if so_far.unpriced > 0 || last_week.unpriced > 0 {
+        return None;
+    }
+    let more = last_week.spend.pico() * i128::from(n_left) / i128::from(FORECAST_HOURS);
     Some(Forecast {
         label: pace.month.label.clone()?,
-        spend: so_far + Usd::from_pico(more),
-        so_far,
+        spend: so_far.spend + Usd::from_pico(more),
+        so_far: so_far.spend,
     })
 }
 

@@ -163,6 +163,26 @@ async fn a_digest_waits_for_a_good_poll_and_after_six_hours_says_what_is_missing
 }
 
 #[tokio::test]
+async fn without_the_whole_the_remainder_is_unknown_and_nothing_is_forecast() {
+    let stage = stage().await;
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    stage.cycle(&mut watcher).await;
+    // Both workspaces are read, and the whole, which is asked for last, is not.
+    let fault = Fault::Status(400, "{}".to_owned(), None);
+    let whole = FaultOn::endpoint("usage").after(2);
+    stage.simulator.fail(whole, fault);
+    stage.cycle_after(18 * HOUR, &mut watcher).await;
+    let told = digests(&stage, &store).await;
+    let stale = Missing::Stale {
+        name: "the whole organization".to_owned(),
+        as_of: at("2026-11-22T20:05:00Z"),
+    };
+    assert_eq!(told[0].gaps, [stale]);
+    assert_eq!(told[0].forecast, None);
+}
+
+#[tokio::test]
 async fn a_stop_before_the_commit_loses_neither_the_digest_nor_the_mark() {
     let mut stage = stage().await;
     let store = stage.open_store();

@@ -164,6 +164,18 @@ fn a_month_goes_on_as_in_the_last_seven_days() {
     check_forecast("2026-11-30T23:30:00Z", 2998, 168, expected);
 }
 
+#[test]
+fn nothing_is_forecast_where_tokens_have_no_price() {
+    let now = at("2026-11-21T00:30:00Z");
+    let pace = pace(&TimeZone::UTC, Hour::of(now).plus(-1), now);
+    let priced = [row("w", "m", pace.last_week.start, 700)];
+    let mut unpriced = priced.clone();
+    unpriced[0].amounts.unpriced = 1;
+    assert!(forecast(&pace, &priced, &priced).is_some());
+    assert_eq!(forecast(&pace, &unpriced, &priced), None);
+    assert_eq!(forecast(&pace, &priced, &unpriced), None);
+}
+
 /// A digest of a week, in which each workspace spent so much, and so much the week before.
 fn digest_of(spent: &[(i64, i64)], gaps: &[Missing]) -> Digest {
     let closed = closed(Period::Week, &TimeZone::UTC, at("2026-11-23T08:00:00Z"));
