@@ -66,19 +66,19 @@ pub fn workspaces(body: &[u8]) -> Result<ListPage<Workspace>, Fault> {
 pub fn api_keys(body: &[u8]) -> Result<ListPage<ListedKey>, Fault> {
     listed(body, |place, wire: KeyWire<'_>| {
         let id = checked_id(place, wire.id)?;
+        let maker = wire.created_by.unwrap_or_default();
         let key = ListedKey {
             id: ApiKeyId::new(id.as_str()),
             name: wire.name.unwrap_or_else(|| id.clone()),
             status: wire.status,
             workspace: wire.workspace_id.map(WorkspaceId::new),
             // Nobody else makes keys in this dialect.
-            created_by: wire
-                .created_by
-                .and_then(|by| by.id)
-                .map(|id| Maker::Person(ActorId::new(id))),
+            created_by: maker.id.map(|id| Maker::Person(ActorId::new(id))),
             created_at: optional_time(place, "created_at", wire.created_at)?,
             expires_at: optional_time(place, "expires_at", wire.expires_at)?,
             last_used_at: optional_time(place, "last_used_at", wire.last_used_at)?,
+            hint: wire.partial_key,
+            maker_email: maker.email,
         };
         Ok((id, key))
     })
@@ -214,6 +214,7 @@ struct KeyWire<'a> {
     status: Option<String>,
     workspace_id: Option<String>,
     created_by: Option<MakerWire>,
+    partial_key: Option<String>,
     #[serde(borrow)]
     created_at: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -222,10 +223,11 @@ struct KeyWire<'a> {
     last_used_at: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(expecting = "an object")]
 struct MakerWire {
     id: Option<String>,
+    email: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -67,6 +67,8 @@ pub fn api_keys(body: &[u8]) -> Result<ListPage<ListedKey>, Fault> {
             created_at: optional_time(place, "created_at", wire.created_at)?,
             expires_at: optional_time(place, "expires_at", wire.expires_at)?,
             last_used_at: None,
+            hint: wire.partial_key_hint,
+            maker_email: None,
         };
         Ok((id, Some(key)))
     })
@@ -130,6 +132,7 @@ struct KeyWire<'a> {
     scope: Option<ScopeWire>,
     workspace_id: Option<String>,
     created_by: Option<MakerWire>,
+    partial_key_hint: Option<String>,
     #[serde(borrow)]
     created_at: Option<&'a RawValue>,
     #[serde(borrow)]

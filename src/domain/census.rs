@@ -266,6 +266,8 @@ mod tests {
             created_at: Some(day(-90)),
             expires_at: None,
             last_used_at: None,
+            hint: None,
+            maker_email: None,
         }
     }
 

@@ -55,6 +55,8 @@ text_id! {
     ApiKeyId
     /// Who used something: a person's id as the list of users has it, or that of a service account.
     ActorId
+    /// An invitation's id as the API has it.
+    InviteId
     /// A model's name as the API has it, or `unattributed` for what has no model.
     ModelName
     /// A team of the configuration, or `unassigned`.

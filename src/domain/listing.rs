@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::domain::directory::{Directory, Person, Workspace};
-use crate::domain::ids::{ActorId, ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
+use crate::domain::ids::{ActorId, ApiKeyId, DEFAULT_WORKSPACE, InviteId, WorkspaceId};
 use crate::domain::money::Usd;
 
 /// All workspaces that are not archived.
@@ -36,6 +36,10 @@ pub struct ListedKey {
     pub expires_at: Option<Timestamp>,
     /// When it was used last; `None` for never, and where the service does not tell.
     pub last_used_at: Option<Timestamp>,
+    /// Its first and last signs, where the service tells them.
+    pub hint: Option<String>,
+    /// The address of who made it, where the service tells it beside the id.
+    pub maker_email: Option<String>,
 }
 
 /// Who made a key.
@@ -64,6 +68,39 @@ pub struct ListedUser {
     pub added_at: Option<Timestamp>,
     /// When they did something last; `None` for never, and where the service does not tell.
     pub last_active_at: Option<Timestamp>,
+}
+
+/// An invitation into the organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedInvite {
+    /// Never changes.
+    pub id: InviteId,
+    /// To whom it went.
+    pub email: String,
+    /// What they will be.
+    pub role: String,
+    /// `pending`, `accepted`, `expired`, `deleted`, or what the service calls it since.
+    pub status: String,
+    /// When it was sent, where the service tells.
+    pub invited_at: Option<Timestamp>,
+    /// From when on it lets nobody in, where the service tells.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl ListedInvite {
+    /// Whether it can still be taken up.
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        self.status == "pending" && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// A person in a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedMember {
+    /// Who.
+    pub user: ActorId,
+    /// The role in the workspace, as the service calls it.
+    pub role: String,
 }
 
 /// One of the service's limits of use.

@@ -67,5 +67,8 @@ pub mod scope;
 
 pub mod decision;
 
+// What people do by the Admin API.
+pub mod admin;
+
 // A summary of it all.
 pub mod digest;
