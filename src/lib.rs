@@ -12,12 +12,14 @@ pub mod outbound;
 pub mod secret;
 pub mod template;
 
-// Rung 3: what is configured, and what is counted.
+// Rung 3: what is configured, what is counted, and what was done.
+pub mod audit;
 pub mod config;
 pub mod metrics;
 
 // Rung 4: adapters; each speaks to one outside thing, in the words of the domain.
 pub mod anthropic;
+pub mod handover;
 pub mod notify;
 pub mod secrets;
 pub mod simulator;
@@ -28,6 +30,7 @@ pub mod app;
 pub mod sheet;
 
 // Rung 6: activities.
+pub mod admin;
 pub mod cycle;
 pub mod delivery;
 pub mod heartbeat;

@@ -5,18 +5,22 @@
 use jiff::civil::Date;
 
 use crate::domain::ids::OrganizationName;
-use crate::metrics::requests::Endpoint;
+use crate::metrics::requests::{Endpoint, Verb};
 use crate::outbound::OutboundError;
 use crate::secret::Secret;
 
 /// One failed question, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("organization `{organization}`: GET {}{}, page {page}: {problem}", endpoint.path(), about(workspace))]
+#[error("organization `{organization}`: {}: {problem}", self.place())]
 pub struct FetchError {
     /// As the configuration names it.
     pub organization: OrganizationName,
+    /// The verb of the request.
+    pub verb: Verb,
     /// What was asked for.
     pub endpoint: Endpoint,
+    /// What stands in the braces of its path, where something was to be changed; safe to show.
+    pub ids: Vec<String>,
     /// About which workspace, where the question was about one; safe to show.
     pub workspace: Option<String>,
     /// Which page of a list, from 1.
@@ -110,9 +114,36 @@ pub enum Problem {
     /// The remainder was asked for: it is derived, the server does not know it.
     #[error("the remainder is derived, it cannot be asked for")]
     NotAskable,
+    /// What is to be changed has no such id: it would lead elsewhere. Nothing was sent.
+    #[error("`{id}` cannot be an id; ids have letters, digits, `_` and `-`")]
+    NotAnId {
+        /// As it was asked for; safe to show.
+        id: String,
+    },
+    /// The service has no such call. Nothing was sent.
+    #[error("the service cannot do this")]
+    NotThere,
 }
 
 impl FetchError {
+    /// Verb, path, and of a list the page.
+    fn place(&self) -> String {
+        let (verb, path) = (self.verb.word(), self.endpoint.path());
+        match self.verb {
+            Verb::Get => {
+                let about = self
+                    .workspace
+                    .iter()
+                    .map(|id| format!(" (workspace `{id}`)"));
+                let about: String = about.collect();
+                format!("{verb} {path}{about}, page {}", self.page)
+            }
+            Verb::Post | Verb::Patch | Verb::Delete => {
+                format!("{verb} {}", filled(path, &self.ids))
+            }
+        }
+    }
+
     /// Whether the key is at fault: it was refused, or cannot even be sent.
     pub fn is_about_the_key(&self) -> bool {
         matches!(
@@ -134,7 +165,9 @@ impl FetchError {
             | Problem::Network { .. }
             | Problem::TooLarge { .. }
             | Problem::Faulty { .. }
-            | Problem::NotAskable => None,
+            | Problem::NotAskable
+            | Problem::NotAnId { .. }
+            | Problem::NotThere => None,
         }
     }
 
@@ -222,11 +255,14 @@ fn is_harmful(c: char) -> bool {
         || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn about(workspace: &Option<String>) -> String {
-    workspace
-        .as_ref()
-        .map(|id| format!(" (workspace `{id}`)"))
-        .unwrap_or_default()
+/// A path with ids in the place of its braces, as far as there are some.
+fn filled(path: &str, ids: &[String]) -> String {
+    let mut ids = ids.iter();
+    let pieces = path.split('/').map(|piece| match piece.strip_prefix('{') {
+        Some(_) => ids.next().map_or(piece, String::as_str),
+        None => piece,
+    });
+    pieces.collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
@@ -248,7 +284,9 @@ mod tests {
     fn the_place_is_named() {
         let error = FetchError {
             organization: "acme".into(),
+            verb: Verb::Get,
             endpoint: Endpoint::Usage,
+            ids: Vec::new(),
             workspace: Some("workspace_01".to_owned()),
             page: 1,
             problem: Problem::TooLarge { limit: 64 },
@@ -258,5 +296,16 @@ mod tests {
             "organization `acme`: GET /v1/usage (workspace `workspace_01`), page 1: the answer is larger than 64 bytes"
         );
         assert!(!error.is_about_the_key() && !error.is_not_found());
+        let write = FetchError {
+            verb: Verb::Delete,
+            endpoint: Endpoint::WorkspaceMember,
+            ids: vec!["wrkspc_1".to_owned(), "user_1".to_owned()],
+            workspace: None,
+            ..error
+        };
+        assert_eq!(
+            write.to_string(),
+            "organization `acme`: DELETE /v1/organizations/workspaces/wrkspc_1/members/user_1: the answer is larger than 64 bytes"
+        );
     }
 }

@@ -188,7 +188,7 @@ struct ListWire<'a> {
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
-struct WorkspaceWire<'a> {
+pub(super) struct WorkspaceWire<'a> {
     id: String,
     name: Option<String>,
     #[serde(borrow)]
@@ -327,14 +327,15 @@ fn listed<'a, W: Deserialize<'a>, T>(
 }
 
 /// What has no id cannot be told from another.
-fn checked_id(place: Place, id: String) -> Result<String, Fault> {
+pub(super) fn checked_id(place: Place, id: String) -> Result<String, Fault> {
     if id.is_empty() {
         return Err(Fault::value(place, "id", &id, "not an id"));
     }
     Ok(id)
 }
 
-fn optional_time(
+/// A moment, or nothing.
+pub(super) fn optional_time(
     place: Place,
     field: &'static str,
     raw: Option<&RawValue>,
@@ -342,7 +343,8 @@ fn optional_time(
     raw.map(|raw| fault::time(place, field, raw)).transpose()
 }
 
-fn workspace(place: Place, wire: WorkspaceWire<'_>) -> Result<Workspace, Fault> {
+/// One workspace.
+pub(super) fn workspace(place: Place, wire: WorkspaceWire<'_>) -> Result<Workspace, Fault> {
     // The remainder has an id of its own; a workspace under that id could not be told from it.
     if wire.id.is_empty() || wire.id == UNATTRIBUTED {
         return Err(Fault::value(place, "id", &wire.id, "not a workspace's id"));
@@ -489,7 +491,8 @@ fn required_count(place: Place, field: &'static str, raw: Option<&RawValue>) -> 
     fault::count(place, field, required(place, field, raw)?)
 }
 
-fn optional_usd(
+/// An amount, or nothing.
+pub(super) fn optional_usd(
     place: Place,
     field: impl fmt::Display,
     raw: Option<&RawValue>,

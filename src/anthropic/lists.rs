@@ -10,8 +10,20 @@ use crate::metrics::requests::Endpoint;
 pub async fn by_id<T>(
     transport: &Transport,
     endpoint: Endpoint,
+    query: Vec<(&'static str, String)>,
+    translate: fn(&[u8]) -> Result<ListPage<T>, Fault>,
+) -> Result<Vec<T>, FetchError> {
+    let about = Question::about(endpoint);
+    by_id_about(transport, about, query, translate, &|_| {}).await
+}
+
+/// The same: `about` says what is asked for, without a query, and `on_page` is told the rows so far.
+pub async fn by_id_about<T>(
+    transport: &Transport,
+    about: Question<'_>,
     mut query: Vec<(&'static str, String)>,
     translate: fn(&[u8]) -> Result<ListPage<T>, Fault>,
+    on_page: &(dyn Fn(usize) + Sync),
 ) -> Result<Vec<T>, FetchError> {
     let n_fixed = query.len();
     let mut paging = Paging::default();
@@ -20,7 +32,7 @@ pub async fn by_id<T>(
         let question = Question {
             query: &query,
             page: paging.page(),
-            ..Question::about(endpoint)
+            ..about
         };
         let body = transport.ask(&question).await?;
         let page = translate(&body).map_err(|fault| transport.faulty(&question, &fault))?;
@@ -28,6 +40,7 @@ pub async fn by_id<T>(
             .take(page.ids.iter().map(String::as_str), page.end)
             .map_err(|fault| transport.faulty(&question, &fault))?;
         all.extend(page.rows);
+        on_page(all.len());
         match next {
             Next::End => return Ok(all),
             Next::After(id) => {

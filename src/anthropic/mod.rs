@@ -2,7 +2,8 @@
 //!
 //! [`AdminApi`] asks; `transport` sends each question in its turn and tries again; `paging` walks through lists;
 //! `guide`, `analytics`, `reports`, `real` and `limits` know what the answers mean. The questions of the `guide` dialect stand
-//! here, those to the real service in `service`. Only GET is ever sent.
+//! here, those to the real service in `service`. What changes something goes through `writing`, which wants the proof that the
+//! audit log knows of it; nobody else sends anything but GET.
 
 pub mod error;
 pub mod fault;
@@ -15,14 +16,23 @@ pub mod retry;
 pub mod transport;
 
 pub mod lists;
+pub mod orders;
 pub mod report;
 pub mod tokens;
+pub mod written;
 
 pub mod analytics;
 pub mod guide;
 pub mod limits;
 pub mod real;
 pub mod reports;
+
+// Beside what the daemon reads; and what changes something.
+pub mod guide_admin;
+pub mod real_admin;
+
+pub mod guide_orders;
+pub mod real_orders;
 
 // Page by page, and what is asked.
 pub mod pages;
@@ -33,6 +43,10 @@ pub mod questions;
 pub mod service;
 
 pub mod detect;
+
+// What people ask and change by commands.
+pub mod people;
+pub mod writing;
 
 #[cfg(test)]
 mod fake;

@@ -36,16 +36,9 @@ pub fn me(body: &[u8]) -> Result<OrganizationInfo, Fault> {
 /// `GET /v1/organizations/workspaces`, one page. An archived workspace is passed over.
 pub fn workspaces(body: &[u8]) -> Result<ListPage<Workspace>, Fault> {
     page(body, |place, wire: WorkspaceWire<'_>| {
-        let id = checked_id(place, wire.id)?;
         let is_archived = wire.archived_at.is_some();
-        let workspace = Workspace {
-            id: WorkspaceId::new(id.as_str()),
-            name: wire.name.unwrap_or_else(|| id.clone()),
-            monthly_limit: None,
-            requests_per_minute: None,
-            created_at: wire.created_at.and_then(fault::instant),
-            tags: texts(wire.tags.unwrap_or_default()),
-        };
+        let workspace = workspace(place, wire)?;
+        let id = workspace.id.to_string();
         Ok((id, Some(workspace).filter(|_| !is_archived)))
     })
 }
@@ -111,9 +104,22 @@ struct PageWire<'a> {
     last_id: Option<String>,
 }
 
+/// One workspace, archived or not.
+pub(super) fn workspace(place: Place, wire: WorkspaceWire<'_>) -> Result<Workspace, Fault> {
+    let id = checked_id(place, wire.id)?;
+    Ok(Workspace {
+        id: WorkspaceId::new(id.as_str()),
+        name: wire.name.unwrap_or(id),
+        monthly_limit: None,
+        requests_per_minute: None,
+        created_at: wire.created_at.and_then(fault::instant),
+        tags: texts(wire.tags.unwrap_or_default()),
+    })
+}
+
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
-struct WorkspaceWire<'a> {
+pub(super) struct WorkspaceWire<'a> {
     id: String,
     name: Option<String>,
     #[serde(borrow)]
@@ -174,7 +180,8 @@ fn maker(wire: MakerWire) -> Option<Maker> {
     })
 }
 
-fn optional_time(
+/// A moment, or nothing.
+pub(super) fn optional_time(
     place: Place,
     field: &'static str,
     raw: Option<&RawValue>,
@@ -183,7 +190,7 @@ fn optional_time(
 }
 
 /// A page of a list; `row` gives a row's id, and the row if it counts.
-fn page<'a, W: Deserialize<'a>, T>(
+pub(super) fn page<'a, W: Deserialize<'a>, T>(
     body: &'a [u8],
     row: impl Fn(Place, W) -> Result<(String, Option<T>), Fault>,
 ) -> Result<ListPage<T>, Fault> {
@@ -202,7 +209,7 @@ fn page<'a, W: Deserialize<'a>, T>(
 }
 
 /// An id that names one thing. Some names are this program's own, and dots lead elsewhere in an address.
-fn checked_id(place: Place, id: String) -> Result<String, Fault> {
+pub(super) fn checked_id(place: Place, id: String) -> Result<String, Fault> {
     match id.as_str() {
         "" | "." | ".." | UNATTRIBUTED | DEFAULT_WORKSPACE => {
             Err(Fault::value(place, "id", &id, "not an id"))

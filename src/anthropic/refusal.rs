@@ -13,6 +13,9 @@ const ADMIN_PREFIX: &str = "sk-ant-admin";
 /// The code of an error that says that the organization has spent what it may in this month.
 const CAP_REACHED: &str = "enforced_spend_limit_reached";
 
+/// The codes of errors that say that what was to be made is there already.
+const IS_THERE: [&str; 2] = ["already_member", "invite_already_exists"];
+
 /// The body of an error, when the server is kind.
 #[derive(Deserialize)]
 struct KindBody {
@@ -35,6 +38,8 @@ pub struct Words {
     pub text: String,
     /// Whether the organization's cap of this month is reached.
     pub is_cap: bool,
+    /// Whether what was to be made is there already.
+    pub is_there: bool,
 }
 
 /// What the body of an error says.
@@ -42,6 +47,7 @@ pub fn words(body: &[u8]) -> Words {
     let plain = |text| Words {
         text,
         is_cap: false,
+        is_there: false,
     };
     match serde_json::from_slice::<KindBody>(body) {
         Ok(KindBody { error }) => kind_words(error),
@@ -63,6 +69,7 @@ fn kind_words(error: KindError) -> Words {
     Words {
         text,
         is_cap: code == Some(CAP_REACHED),
+        is_there: code.is_some_and(|code| IS_THERE.contains(&code)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One question to one organization's server: sent in turn, tried again where that may help, read up to a limit.
 //!
-//! Everything here may be dropped at any moment. Nothing but GET is ever sent.
+//! Everything here may be dropped at any moment. What changes something is sent by `orders`, and by nobody else.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,8 +8,9 @@ use std::time::Duration;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use tracing::debug;
+use zeroize::Zeroizing;
 
 use crate::anthropic::error::{FetchError, Problem, tame};
 use crate::anthropic::limiter::{Limiter, Share};
@@ -18,12 +19,14 @@ use crate::anthropic::retry;
 use crate::clock::{Chance, Clock};
 use crate::domain::ids::OrganizationName;
 use crate::domain::span::Day;
-use crate::metrics::requests::{Code, Endpoint, RequestCounts};
+use crate::metrics::requests::{Code, Endpoint, RequestCounts, Verb};
 use crate::outbound;
 use crate::secret::Secret;
 
 /// No answer is read further than this, unpacked.
 pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// What is taken for a body before it comes.
+const FIRST_BODY_BYTES: usize = 8 * 1024;
 /// No body of an error is read further than this.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// So much of a server's own words is shown.
@@ -94,9 +97,22 @@ impl Question<'_> {
 
 /// Why one attempt failed, and what the server asked for.
 pub(super) struct Failure {
-    problem: Problem,
-    is_passing: bool,
+    pub problem: Problem,
+    /// A later attempt may fare better.
+    pub is_passing: bool,
+    /// Whatever was asked for, nothing was done.
+    pub is_certain: bool,
+    /// What was to be made is there already.
+    pub is_there: bool,
+    pub request_id: Option<String>,
     retry_after: Option<Duration>,
+}
+
+/// A successful answer. A body may hold a secret that is told once: it is wiped.
+pub(super) struct Answered {
+    pub body: Zeroizing<Vec<u8>>,
+    /// By which the service finds the request again; safe to show.
+    pub request_id: Option<String>,
 }
 
 impl Transport {
@@ -105,7 +121,7 @@ impl Transport {
         let mut n_attempts = 0;
         loop {
             let failure = match self.attempt(question).await {
-                Ok(body) => return Ok(body),
+                Ok(mut answered) => return Ok(std::mem::take(&mut *answered.body)),
                 Err(failure) => failure,
             };
             n_attempts += 1;
@@ -130,7 +146,9 @@ impl Transport {
     pub fn error(&self, question: &Question<'_>, problem: Problem) -> FetchError {
         FetchError {
             organization: self.organization.clone(),
+            verb: Verb::Get,
             endpoint: question.endpoint,
+            ids: Vec::new(),
             workspace: question.workspace.map(|id| self.tame(id)),
             page: question.page,
             problem,
@@ -144,19 +162,31 @@ impl Transport {
         self.error(question, Problem::Faulty { detail })
     }
 
-    async fn attempt(&self, question: &Question<'_>) -> Result<Vec<u8>, Failure> {
+    async fn attempt(&self, question: &Question<'_>) -> Result<Answered, Failure> {
         let mut headers = self.headers()?;
         if let Some(beta) = question.beta {
             headers.insert("anthropic-beta", HeaderValue::from_static(beta));
         }
-        let url = self.address(question);
+        let url = self.address(question.endpoint, question.workspace.as_slice());
         let request = self.client.get(url).headers(headers).query(question.query);
+        self.send(question.endpoint, request).await
+    }
+
+    /// Sends a request once, in its turn, and counts it.
+    pub(super) async fn send(
+        &self,
+        endpoint: Endpoint,
+        request: RequestBuilder,
+    ) -> Result<Answered, Failure> {
         let pass = self.limiter.pass().await;
-        let (code, outcome) = match request.send().await {
-            Ok(response) => self.read(response).await,
-            Err(error) => self.broken(error),
+        let (request_id, (code, outcome)) = match request.send().await {
+            Ok(response) => {
+                let request_id = self.request_id(response.headers());
+                (request_id, self.read(response).await)
+            }
+            Err(error) => (None, self.broken(error)),
         };
-        self.requests.count(question.endpoint, code);
+        self.requests.count(endpoint, code);
         if let Err(failure) = &outcome
             && let Some(wait) = failure.retry_after
         {
@@ -164,19 +194,37 @@ impl Transport {
             self.limiter.pause(wait);
         }
         drop(pass);
-        outcome.map(Body::into_bytes)
+        match outcome {
+            Ok(body) => Ok(Answered {
+                body: body.into_bytes(),
+                request_id,
+            }),
+            Err(failure) => Err(Failure {
+                request_id,
+                ..failure
+            }),
+        }
     }
 
-    /// Where a question goes; without its query.
-    fn address(&self, question: &Question<'_>) -> Url {
+    /// Where a request goes, with ids in the place of braces; without its query.
+    pub(super) fn address(&self, endpoint: Endpoint, ids: &[&str]) -> Url {
         let mut url = self.base_url.clone();
-        let id = question.workspace.unwrap_or_default();
-        let pieces = question.endpoint.path().split('/').skip(1);
+        let mut ids = ids.iter();
+        let pieces = endpoint.path().split('/').skip(1);
+        let filled = pieces.map(|piece| match piece.strip_prefix('{') {
+            Some(_) => ids.next().copied().unwrap_or_default(),
+            None => piece,
+        });
         url.path_segments_mut()
             .expect("an address that begins with http has a path")
             .pop_if_empty()
-            .extend(pieces.map(|piece| if piece == "{workspace_id}" { id } else { piece }));
+            .extend(filled);
         url
+    }
+
+    fn request_id(&self, headers: &HeaderMap) -> Option<String> {
+        let id = headers.get("request-id")?.to_str().ok()?;
+        Some(self.tame(id)).filter(|id| !id.is_empty())
     }
 
     /// Reads an answer whole, or what is wrong with it.
@@ -199,10 +247,11 @@ impl Transport {
         let headers = response.headers().clone();
         let key = self.key();
         if status.is_redirection() {
-            return Failure::lasting(Problem::Redirect {
+            let problem = Problem::Redirect {
                 status: status.as_u16(),
                 to: tame(&refusal::destination(&headers), &key, MAX_MESSAGE_CHARS),
-            });
+            };
+            return Failure::nothing_sent(problem);
         }
         let (_, body) = self.body(response, MAX_ERROR_BYTES).await;
         // The status says what matters; words that break off are no words.
@@ -213,6 +262,10 @@ impl Transport {
         let should_retry = refusal::should_retry(&headers);
         Failure {
             problem,
+            // A server that refuses has done nothing; one that is in trouble, or was too slow, may have.
+            is_certain: status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT,
+            is_there: words.is_there || status == StatusCode::CONFLICT,
+            request_id: None,
             // A month's cap does not pass, whatever else is said.
             is_passing: !words.is_cap && should_retry.unwrap_or(is_passing),
             retry_after: self
@@ -256,7 +309,8 @@ impl Transport {
 
     async fn body(&self, mut response: Response, limit: usize) -> Exchange {
         let code = Code::Status(response.status().as_u16());
-        let mut body = Vec::new();
+        // Large enough for what may hold a secret: a copy that is left behind when it grows would not be wiped.
+        let mut body = Zeroizing::new(Vec::with_capacity(FIRST_BODY_BYTES));
         loop {
             let chunk = tokio::time::timeout(MAX_SILENCE.min(self.timeout), response.chunk());
             let chunk = match chunk.await {
@@ -276,7 +330,7 @@ impl Transport {
     /// What every request says of itself. The key is marked, so that no log of the HTTP library shows it.
     pub(super) fn headers(&self) -> Result<HeaderMap, Failure> {
         let mut key = HeaderValue::from_str(self.key().expose())
-            .map_err(|_| Failure::lasting(Problem::UnsendableKey))?;
+            .map_err(|_| Failure::nothing_sent(Problem::UnsendableKey))?;
         key.set_sensitive(true);
         Ok(HeaderMap::from_iter([
             (reqwest::header::HeaderName::from_static("x-api-key"), key),
@@ -297,14 +351,14 @@ impl Transport {
         }
     }
 
-    fn key(&self) -> Secret {
+    pub(super) fn key(&self) -> Secret {
         self.key
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    fn tame(&self, text: &str) -> String {
+    pub(super) fn tame(&self, text: &str) -> String {
         tame(text, &self.key(), MAX_MESSAGE_CHARS)
     }
 
@@ -319,20 +373,22 @@ impl Transport {
             } else {
                 format!("{server} took longer than {:?}", self.timeout)
             };
-            return (
-                Code::Timeout,
-                Err(Failure::passing(Problem::Timeout { detail })),
-            );
+            let failure = Failure {
+                is_certain: is_connecting,
+                ..Failure::passing(Problem::Timeout { detail })
+            };
+            return (Code::Timeout, Err(failure));
         }
         let detail = if is_connecting {
             format!("cannot connect to {server}: {cause}")
         } else {
             format!("the connection to {server} broke off: {cause}")
         };
-        (
-            Code::Network,
-            Err(Failure::passing(Problem::Network { detail })),
-        )
+        let failure = Failure {
+            is_certain: is_connecting,
+            ..Failure::passing(Problem::Network { detail })
+        };
+        (Code::Network, Err(failure))
     }
 
     fn silent(&self) -> Exchange {
@@ -366,10 +422,21 @@ fn next_month(now: Timestamp) -> Date {
 }
 
 impl Failure {
+    /// Nothing was done, and trying again does not help.
+    pub(super) fn nothing_sent(problem: Problem) -> Failure {
+        Failure {
+            is_certain: true,
+            ..Failure::lasting(problem)
+        }
+    }
+
     fn lasting(problem: Problem) -> Failure {
         Failure {
             problem,
             is_passing: false,
+            is_certain: false,
+            is_there: false,
+            request_id: None,
             retry_after: None,
         }
     }
@@ -387,13 +454,13 @@ type Exchange = (Code, Result<Body, Failure>);
 
 /// What was read of a body.
 enum Body {
-    Whole(Vec<u8>),
+    Whole(Zeroizing<Vec<u8>>),
     /// Up to the limit; there was more.
-    Cut(Vec<u8>),
+    Cut(Zeroizing<Vec<u8>>),
 }
 
 impl Body {
-    fn into_bytes(self) -> Vec<u8> {
+    fn into_bytes(self) -> Zeroizing<Vec<u8>> {
         match self {
             Body::Whole(bytes) | Body::Cut(bytes) => bytes,
         }

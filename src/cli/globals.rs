@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::audit::{self, AuditLog};
 use crate::cli::output::{Format, print};
 use crate::clock::Clock;
 use crate::config::organizations::Organization;
@@ -36,6 +37,9 @@ pub struct Globals {
     /// No remarks on standard error, only errors
     #[arg(long, global = true)]
     pub quiet: bool,
+    /// Who asks for it, for the audit log; else the user of the operating system, who stands there in any case
+    #[arg(long, global = true, value_name = "NAME")]
+    pub actor: Option<String>,
 }
 
 /// Why a command did not do what it was asked for.
@@ -51,6 +55,14 @@ impl Failure {
     /// Wrong usage.
     pub fn usage(told: impl Into<String>) -> Failure {
         Failure::Usage(vec![told.into()])
+    }
+
+    /// Why, in one line.
+    pub fn line(&self) -> String {
+        match self {
+            Failure::Usage(lines) => lines.join("; "),
+            Failure::World(line) => line.clone(),
+        }
     }
 
     /// Says why, and how that ends.
@@ -117,6 +129,17 @@ impl Globals {
             Some(asked) => Ok(vec![config.organization(asked).map_err(Failure::usage)?]),
             None => Ok(config.organizations.iter().collect()),
         }
+    }
+
+    /// The audit log of the configuration, and who writes into it.
+    pub fn audit(&self, config: &Config, clock: &Clock) -> AuditLog {
+        let settings = audit::Settings {
+            file: config.audit.file.clone(),
+            rotate_at: config.audit.rotate_at,
+            syslog: config.audit.syslog.clone(),
+            actor: self.actor.clone(),
+        };
+        AuditLog::new(settings, clock.clone())
     }
 
     /// A remark for people, on standard error.

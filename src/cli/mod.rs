@@ -9,7 +9,9 @@ pub mod progress;
 pub mod remarks;
 pub mod swept;
 
+pub mod admin;
 pub mod alerts;
+pub mod audit;
 pub mod check;
 pub mod check_config;
 pub mod demo;
@@ -34,7 +36,7 @@ pub fn wrong_usage(words: &[String]) -> ExitCode {
     let mut words = words.iter();
     let command = loop {
         match words.next().map(String::as_str) {
-            Some("--config" | "--org" | "--output") => {
+            Some("--config" | "--org" | "--output" | "--actor") => {
                 words.next();
             }
             Some(option) if option.starts_with('-') => {}
@@ -100,6 +102,44 @@ enum Command {
         after_help = "Example: spendwatch usage --from 2026-11-01 --by model --granularity day\nExample: spendwatch usage --by api_key --output csv"
     )]
     Usage(usage::Usage),
+    /// The organization itself: what the service tells of it, and its settings
+    #[command(subcommand, after_help = "Example: spendwatch org show")]
+    Org(admin::org::Command),
+    /// People of the organization: list, invite, change roles, remove
+    #[command(subcommand, after_help = "Example: spendwatch users list --idle 90d")]
+    Users(admin::users::Command),
+    /// Invitations that nobody has accepted yet
+    #[command(
+        subcommand,
+        after_help = "Example: spendwatch invites list --status pending"
+    )]
+    Invites(admin::invites::Command),
+    /// API keys: list, create, rename, revoke, restore
+    #[command(
+        subcommand,
+        after_help = "Example: spendwatch keys list --expiring 30d"
+    )]
+    Keys(admin::keys::Command),
+    /// Workspaces: list, create, archive, and who belongs to them
+    #[command(subcommand, after_help = "Example: spendwatch workspaces list")]
+    Workspaces(admin::workspaces::Command),
+    /// Bring somebody in: an invitation and a key of their own
+    #[command(
+        after_help = "What stands already is not made again: a command that failed can be repeated.\n\n\
+                      Example: spendwatch onboard ada@example.com --name 'Ada Kern' --team search --workspace Search --secret-out ./ada.key\n\
+                      Example: spendwatch onboard --from people.csv --secret-out ./keys --dry-run"
+    )]
+    Onboard(admin::onboard::Onboard),
+    /// Let somebody go: all their keys end, then they are removed, and it is read again that they are
+    #[command(
+        after_help = "A failure in the middle goes on with the rest; the command can be repeated, by the user's id also when they are gone.\n\n\
+                      Example: spendwatch offboard ada@example.com --dry-run\n\
+                      Example: spendwatch offboard --all-left left.csv --yes"
+    )]
+    Offboard(admin::offboard::Offboard),
+    /// The audit log: what was done by whom, and whether the log holds
+    #[command(subcommand, after_help = "Example: spendwatch audit list --since 7d")]
+    Audit(audit::Command),
     /// Look after the store
     #[command(subcommand, after_help = "Example: spendwatch store check")]
     Store(store::Command),
@@ -138,6 +178,14 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
         Command::Notifications(messages) => end(messages.run(globals, environment).await),
         Command::Notify(notify) => end(notify.run(globals, environment).await),
         Command::Usage(usage) => end(usage.run(globals, environment).await),
+        Command::Org(org) => end(org.run(globals, environment).await),
+        Command::Users(users) => end(users.run(globals, environment).await),
+        Command::Invites(invites) => end(invites.run(globals, environment).await),
+        Command::Keys(keys) => end(keys.run(globals, environment).await),
+        Command::Workspaces(workspaces) => end(workspaces.run(globals, environment).await),
+        Command::Onboard(onboard) => end(onboard.run(globals, environment).await),
+        Command::Offboard(offboard) => end(offboard.run(globals, environment).await),
+        Command::Audit(audit) => end(audit.run(globals, environment)),
         Command::Store(store) => end(store.run(globals, environment).await),
         Command::Healthcheck(check) => end(check.run(globals, environment).await),
         Command::Init(init) => init.run(),

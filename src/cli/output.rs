@@ -34,7 +34,7 @@ pub enum Format {
 }
 
 impl Cell {
-    fn for_people(&self) -> String {
+    pub(super) fn for_people(&self) -> String {
         match self {
             Cell::Empty => "-".to_owned(),
             Cell::Text(text) => words::clean(text),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::globals::Globals;
 
@@ -23,6 +23,33 @@ impl Progress {
         bar.set_message(what);
         bar.enable_steady_tick(TICK);
         Progress(bar)
+    }
+
+    /// One of so many things after another: a bar that fills.
+    pub fn count(globals: &Globals, what: &'static str, n_all: usize) -> Progress {
+        let bar = if globals.quiet {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(u64::try_from(n_all).unwrap_or(u64::MAX))
+        };
+        let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len}");
+        if let Ok(style) = style {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message(what);
+        bar.enable_steady_tick(TICK);
+        Progress(bar)
+    }
+
+    /// How far it is.
+    pub fn at(&self, n_done: usize) {
+        self.0
+            .set_position(u64::try_from(n_done).unwrap_or(u64::MAX));
+    }
+
+    /// What is going on now.
+    pub fn say(&self, what: String) {
+        self.0.set_message(what);
     }
 
     /// Takes it away.

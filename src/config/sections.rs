@@ -90,6 +90,10 @@ pub struct Heartbeat {
 pub struct Audit {
     /// JSON lines.
     pub file: PathBuf,
+    /// A file that is larger is put aside, in bytes.
+    pub rotate_at: u64,
+    /// A socket of syslog, where entries go besides.
+    pub syslog: Option<PathBuf>,
 }
 
 /// `[poll]`.
@@ -311,21 +315,31 @@ pub fn read_heartbeat(root: &Section<'_>) -> Option<Heartbeat> {
 
 /// `[audit]`.
 pub fn read_audit(root: &Section<'_>) -> Audit {
-    let section = root.section("audit");
-    let file = section
-        .as_ref()
-        .filter(|section| section.has("file"))
-        .and_then(|section| section.required_text("file"));
-    if let Some(section) = section {
-        section.finish();
+    let mut audit = Audit {
+        file: PathBuf::from("spendwatch-audit.jsonl"),
+        rotate_at: 100 * MEGABYTE,
+        syslog: None,
+    };
+    let Some(section) = root.section("audit") else {
+        return audit;
+    };
+    if section.has("file")
+        && let Some(file) = section.required_text("file")
+    {
+        audit.file = file.value.into();
     }
-    Audit {
-        file: file.map_or_else(
-            || PathBuf::from("spendwatch-audit.jsonl"),
-            |file| file.value.into(),
-        ),
+    if let Some(megabytes) = section.integer("rotate_at_mb", (1, 100_000)) {
+        audit.rotate_at = megabytes.unsigned_abs() * MEGABYTE;
     }
+    if section.has("syslog") {
+        let socket = section.required_text("syslog");
+        audit.syslog = socket.map(|socket| socket.value.into());
+    }
+    section.finish();
+    audit
 }
+
+const MEGABYTE: u64 = 1_000_000;
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 

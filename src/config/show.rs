@@ -40,6 +40,10 @@ pub fn to_toml(config: &Config) -> String {
     }
     page.heading("[audit]");
     page.text("file", config.audit.file.display());
+    page.set("rotate_at_mb", config.audit.rotate_at / 1_000_000);
+    if let Some(socket) = &config.audit.syslog {
+        page.text("syslog", socket.display());
+    }
     page.0
 }
 

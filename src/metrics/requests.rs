@@ -39,6 +39,51 @@ pub enum Endpoint {
     WorkspaceRateLimits,
     /// `GET /v1/organizations/spend_limits`
     SpendLimits,
+    /// `/v1/users/invite`
+    UsersInvite,
+    /// `/v1/users/{user_id}`
+    User,
+    /// `/v1/api_keys/{api_key_id}`
+    ApiKey,
+    /// `/v1/organizations/users/{user_id}`
+    OrganizationUser,
+    /// `/v1/organizations/invites`
+    OrganizationInvites,
+    /// `/v1/organizations/invites/{invite_id}`
+    OrganizationInvite,
+    /// `/v1/organizations/api_keys/{api_key_id}`
+    OrganizationApiKey,
+    /// `/v1/organizations/workspaces/{workspace_id}/archive`
+    WorkspaceArchive,
+    /// `/v1/organizations/workspaces/{workspace_id}/members`
+    WorkspaceMembers,
+    /// `/v1/organizations/workspaces/{workspace_id}/members/{user_id}`
+    WorkspaceMember,
+}
+
+/// The verb of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Looks, and changes nothing.
+    Get,
+    /// Makes something, or changes it.
+    Post,
+    /// Changes a part of something.
+    Patch,
+    /// Takes something away.
+    Delete,
+}
+
+impl Verb {
+    /// As it stands in a request.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Verb::Get => "GET",
+            Verb::Post => "POST",
+            Verb::Patch => "PATCH",
+            Verb::Delete => "DELETE",
+        }
+    }
 }
 
 impl Endpoint {
@@ -97,10 +142,20 @@ impl Endpoint {
             Endpoint::RateLimits => "rate_limits",
             Endpoint::WorkspaceRateLimits => "workspace_rate_limits",
             Endpoint::SpendLimits => "spend_limits",
+            Endpoint::UsersInvite => "users_invite",
+            Endpoint::User => "user",
+            Endpoint::ApiKey => "api_key",
+            Endpoint::OrganizationUser => "organization_user",
+            Endpoint::OrganizationInvites => "organization_invites",
+            Endpoint::OrganizationInvite => "organization_invite",
+            Endpoint::OrganizationApiKey => "organization_api_key",
+            Endpoint::WorkspaceArchive => "workspace_archive",
+            Endpoint::WorkspaceMembers => "workspace_members",
+            Endpoint::WorkspaceMember => "workspace_member",
         }
     }
 
-    /// The path below the base URL. The id of a workspace stands in it as `{workspace_id}`.
+    /// The path below the base URL. What stands in braces is an id: `{workspace_id}`.
     pub const fn path(self) -> &'static str {
         match self {
             Endpoint::Organizations => "/v1/organizations",
@@ -121,6 +176,18 @@ impl Endpoint {
                 "/v1/organizations/workspaces/{workspace_id}/rate_limits"
             }
             Endpoint::SpendLimits => "/v1/organizations/spend_limits",
+            Endpoint::UsersInvite => "/v1/users/invite",
+            Endpoint::User => "/v1/users/{user_id}",
+            Endpoint::ApiKey => "/v1/api_keys/{api_key_id}",
+            Endpoint::OrganizationUser => "/v1/organizations/users/{user_id}",
+            Endpoint::OrganizationInvites => "/v1/organizations/invites",
+            Endpoint::OrganizationInvite => "/v1/organizations/invites/{invite_id}",
+            Endpoint::OrganizationApiKey => "/v1/organizations/api_keys/{api_key_id}",
+            Endpoint::WorkspaceArchive => "/v1/organizations/workspaces/{workspace_id}/archive",
+            Endpoint::WorkspaceMembers => "/v1/organizations/workspaces/{workspace_id}/members",
+            Endpoint::WorkspaceMember => {
+                "/v1/organizations/workspaces/{workspace_id}/members/{user_id}"
+            }
         }
     }
 }

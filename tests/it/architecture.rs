@@ -11,7 +11,7 @@ use crate::source::{Module, ModulePath, parse, read_crate};
 const RUNGS: [&[&str]; 8] = [
     &["domain"],
     &["clock", "secret", "outbound", "template"],
-    &["config", "metrics"],
+    &["audit", "config", "metrics"],
     &[
         "anthropic",
         "store",
@@ -19,9 +19,10 @@ const RUNGS: [&[&str]; 8] = [
         "secrets",
         "simulator",
         "export",
+        "handover",
     ],
     &["app", "sheet"],
-    &["cycle", "delivery", "heartbeat", "http"],
+    &["admin", "cycle", "delivery", "heartbeat", "http"],
     &["daemon"],
     &["cli"],
 ];

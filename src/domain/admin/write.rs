@@ -235,6 +235,25 @@ impl Write {
         }
     }
 
+    /// Whether it is as good as done where what it is to make is there: one invitation is enough, two keys are two.
+    pub const fn may_stand(&self) -> bool {
+        match self {
+            Write::Invite { .. } | Write::AddMember { .. } => true,
+            Write::UpdateOrganization(_)
+            | Write::RemoveInvite { .. }
+            | Write::SetRole { .. }
+            | Write::RemoveUser { .. }
+            | Write::CreateKey { .. }
+            | Write::RenameKey { .. }
+            | Write::RevokeKey { .. }
+            | Write::RestoreKey { .. }
+            | Write::CreateWorkspace(_)
+            | Write::ArchiveWorkspace { .. }
+            | Write::SetMemberRole { .. }
+            | Write::RemoveMember { .. } => false,
+        }
+    }
+
     /// Whether it takes something away: it is done where what is to go is not there.
     pub const fn takes_away(&self) -> bool {
         match self {

@@ -1,0 +1,172 @@
+//! Reads the log: whether its chain holds, and what was done, operation by operation.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+
+use jiff::Timestamp;
+
+use crate::audit::chain::{Broken, Head, Spot, Walk};
+use crate::audit::entry::{self, Phase};
+use crate::audit::files::{AuditError, Files};
+
+/// What was found along the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// As far as it holds.
+    pub walk: Walk,
+    /// The first link that does not.
+    pub broken: Option<Broken>,
+    /// Files that were read.
+    pub n_files: usize,
+}
+
+/// Walks the whole chain, up to what was written when it began.
+pub fn verify(files: &Files, anchor: Option<&str>) -> Result<Report, AuditError> {
+    // The head first: what is written meanwhile only adds to the log.
+    let (paths, written) = files.all()?;
+    let mut walk = Walk::new(anchor);
+    let mut spot = Spot {
+        file: files.path().display().to_string(),
+        line: 1,
+    };
+    let mut broken = None;
+    'files: for path in &paths {
+        let file = File::open(path).map_err(|source| files.unreadable(source))?;
+        let mut lines = BufReader::new(file);
+        spot = Spot {
+            file: path.display().to_string(),
+            line: 0,
+        };
+        while let Some(line) = next(&mut lines).map_err(|source| files.unreadable(source))? {
+            spot.line += 1;
+            if let Err(found) = walk.step(&spot, &line) {
+                broken = Some(found);
+                break 'files;
+            }
+        }
+        spot.line += 1;
+    }
+    if broken.is_none() {
+        broken = walk.end(&spot, written.as_ref()).err();
+    }
+    Ok(Report {
+        walk,
+        broken,
+        n_files: paths.len(),
+    })
+}
+
+/// A line without its end; what is no text is shown as such, and fits no hash.
+fn next(lines: &mut impl BufRead) -> std::io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    if lines.read_until(b'\n', &mut bytes)? == 0 {
+        return Ok(None);
+    }
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    Ok(Some(match String::from_utf8(bytes) {
+        Ok(text) => text,
+        // As long as it was, since its length is told where it was mended.
+        Err(error) => "?".repeat(error.as_bytes().len()),
+    }))
+}
+
+/// One operation: its intent and its outcome together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OneOperation {
+    /// The number of its first entry.
+    pub seq: u64,
+    /// When it began.
+    pub at: Timestamp,
+    /// Who asked for it.
+    pub actor: String,
+    /// As whom the process ran.
+    pub os_user: String,
+    /// Where.
+    pub organization: Option<String>,
+    /// What.
+    pub action: String,
+    /// To what.
+    pub target: String,
+    /// How.
+    pub arguments: BTreeMap<String, String>,
+    /// How long it took.
+    pub elapsed_ms: Option<u64>,
+    /// `None` while there is no outcome: it is under way, or its process was killed.
+    pub success: Option<bool>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// By which the service finds the request again.
+    pub request_id: Option<String>,
+    /// The hash of its last entry.
+    pub hash: String,
+}
+
+/// All operations of a log, in the order in which they began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operations(BTreeMap<u64, OneOperation>);
+
+impl Operations {
+    /// Reads all; lines that are no entries are passed over, since [`verify`] tells them.
+    pub fn read(files: &Files) -> Result<Operations, AuditError> {
+        let (paths, _) = files.all()?;
+        let mut all = BTreeMap::new();
+        for path in paths {
+            let file = File::open(path).map_err(|source| files.unreadable(source))?;
+            let mut lines = BufReader::new(file);
+            while let Some(line) = next(&mut lines).map_err(|source| files.unreadable(source))? {
+                if let Some(read) = entry::read(&line) {
+                    take(&mut all, read);
+                }
+            }
+        }
+        Ok(Operations(all))
+    }
+
+    /// Each in turn, the oldest first.
+    pub fn each(&self, told: impl FnMut(&OneOperation)) {
+        self.0.values().for_each(told);
+    }
+
+    /// Those that fit, the oldest first.
+    pub fn filtered(self, fits: impl Fn(&OneOperation) -> bool) -> Vec<OneOperation> {
+        self.0.into_values().filter(fits).collect()
+    }
+}
+
+fn take(all: &mut BTreeMap<u64, OneOperation>, read: entry::ReadLine) {
+    let (seq, entry) = (read.link.seq, read.link.entry);
+    if let (Phase::Outcome, Some(of)) = (entry.phase, entry.of)
+        && let Some(intent) = all.get_mut(&of)
+    {
+        intent.elapsed_ms = entry.elapsed_ms;
+        intent.success = entry.success;
+        intent.error = entry.error;
+        intent.request_id = entry.request_id;
+        intent.hash = read.hash;
+        return;
+    }
+    let operation = OneOperation {
+        seq,
+        at: entry.at,
+        actor: entry.actor,
+        os_user: entry.os_user,
+        organization: entry.organization,
+        action: entry.action,
+        target: entry.target,
+        arguments: entry.arguments,
+        elapsed_ms: entry.elapsed_ms,
+        success: entry.success,
+        error: entry.error,
+        request_id: entry.request_id,
+        hash: read.hash,
+    };
+    all.insert(seq, operation);
+}
+
+/// As [`Files::newest`], in words for a log or a digest.
+pub fn told(head: &Head) -> String {
+    format!("{} entries, the newest with hash {}", head.seq, head.hash)
+}

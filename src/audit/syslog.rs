@@ -1,0 +1,61 @@
+//! Entries to syslog: one datagram each, as `syslog(3)` writes them to its socket.
+
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+/// Facility `authpriv` (10), severity `info` (6). Source: RFC 3164, section 4.1.1.
+const PRIORITY: u8 = 10 * 8 + 6;
+
+/// A socket that takes datagrams.
+#[derive(Debug, Clone)]
+pub struct Syslog {
+    path: PathBuf,
+}
+
+impl Syslog {
+    /// Opens nothing yet.
+    pub fn new(path: PathBuf) -> Syslog {
+        Syslog { path }
+    }
+
+    /// Sends one entry; never waits for who does not read.
+    pub fn send(&self, at: Timestamp, line: &str) -> io::Result<()> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.send_to(message(at, std::process::id(), line).as_bytes(), &self.path)?;
+        Ok(())
+    }
+}
+
+fn message(at: Timestamp, process: u32, line: &str) -> String {
+    let local = at.to_zoned(TimeZone::UTC);
+    let stamp = local.strftime("%b %e %H:%M:%S");
+    format!("<{PRIORITY}>{stamp} spendwatch[{process}]: {line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_one_datagram() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let at = "2026-11-05T09:08:07Z".parse().unwrap();
+        Syslog::new(path.clone()).send(at, "{}").unwrap();
+        let mut bytes = [0; 100];
+        let n_bytes = socket.recv(&mut bytes).unwrap();
+        let expected = format!(
+            "<86>Nov  5 09:08:07 spendwatch[{}]: {{}}",
+            std::process::id()
+        );
+        assert_eq!(String::from_utf8_lossy(&bytes[..n_bytes]), expected);
+        drop(socket);
+        std::fs::remove_file(&path).unwrap();
+        assert!(Syslog::new(path).send(at, "{}").is_err());
+    }
+}

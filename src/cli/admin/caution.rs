@@ -1,0 +1,77 @@
+//! Before something is changed: the plan alone with `--dry-run`, a question on a terminal, `--yes` elsewhere.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use clap::{ArgAction, Args};
+
+use crate::cli::globals::Failure;
+use crate::notify::words;
+
+/// Options of every command that changes something.
+#[derive(Debug, Clone, Args)]
+pub struct Caution {
+    /// Show what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Ask nothing: for where nobody can be asked
+    #[arg(long, action = ArgAction::Count)]
+    pub yes: u8,
+}
+
+/// Options of a command that changes something and asks nothing.
+#[derive(Debug, Clone, Args)]
+pub struct DryRun {
+    /// Show what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What somebody answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Go on.
+    Yes,
+    /// Nothing is changed.
+    No,
+}
+
+impl Caution {
+    /// Asks once. `question` names the thing: "Revoke key `ci` (apikey_01Ab) of organization `acme`?"
+    pub fn ask(&self, question: &str) -> Result<Answer, Failure> {
+        self.ask_all(&[question])
+    }
+
+    /// Asks each question in turn; so many `--yes` answer them all.
+    pub fn ask_all(&self, questions: &[&str]) -> Result<Answer, Failure> {
+        if usize::from(self.yes) >= questions.len() {
+            return Ok(Answer::Yes);
+        }
+        if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+            let wanted = vec!["--yes"; questions.len()].join(" ");
+            let asked = questions.join(" ");
+            return Err(Failure::usage(format!(
+                "nobody can be asked here, as this is no terminal: add `{wanted}` to go on, or `--dry-run` to look first. The question is: {asked}"
+            )));
+        }
+        for question in questions {
+            if !is_confirmed(question)? {
+                eprintln!("nothing was changed");
+                return Ok(Answer::No);
+            }
+        }
+        Ok(Answer::Yes)
+    }
+}
+
+fn is_confirmed(question: &str) -> Result<bool, Failure> {
+    let unheard = |error| Failure::World(format!("cannot ask on the terminal: {error}"));
+    eprint!("{} [y/N] ", words::clean(question));
+    io::stderr().flush().map_err(unheard)?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(unheard)?;
+    if !line.ends_with('\n') {
+        eprintln!();
+    }
+    let answer = line.trim().to_lowercase();
+    Ok(answer == "y" || answer == "yes")
+}

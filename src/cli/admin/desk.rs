@@ -1,0 +1,221 @@
+//! The desk: one organization of the configuration, its service and the audit log. Reads are noted in the log, too.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::admin::batch::Sum;
+use crate::admin::office::Office;
+use crate::anthropic::error::FetchError;
+use crate::anthropic::limiter::Share;
+use crate::app::wiring;
+use crate::cli::globals::{Failure, Globals};
+use crate::cli::progress::Progress;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::organizations::Organization;
+use crate::config::source::Environment;
+use crate::domain::admin::choice::find_workspace;
+use crate::domain::admin::service::{Deed, Service};
+use crate::domain::directory::Workspace;
+use crate::domain::listing::{ListedKey, ListedUser};
+use crate::outbound::causes;
+
+/// All that a command works with.
+pub struct Desk<'a> {
+    /// Options of every command.
+    pub globals: &'a Globals,
+    /// The configuration.
+    pub config: Config,
+    /// The organization, its service and the log.
+    pub office: Office,
+}
+
+impl Desk<'_> {
+    /// Reads the configuration and the key, and asks the service who it is.
+    pub async fn open<'a>(
+        globals: &'a Globals,
+        environment: &Environment,
+    ) -> Result<Desk<'a>, Failure> {
+        let config = globals.load(environment)?;
+        let organization = one(globals, &config)?;
+        let clock = Clock::system();
+        let counts = Arc::default();
+        let share = Share::Command;
+        let api = wiring::command_api(organization, environment, &clock, counts, share).await?;
+        let service = match organization.dialect {
+            Some(dialect) => Service::of(dialect),
+            None => api
+                .detect_service()
+                .await
+                .map_err(|error| Failure::World(causes(&error)))?,
+        };
+        let audit = globals.audit(&config, &clock);
+        let office = Office {
+            organization: organization.name.clone(),
+            api,
+            service,
+            audit,
+            clock,
+        };
+        Ok(Desk {
+            globals,
+            config,
+            office,
+        })
+    }
+
+    /// Who answers.
+    pub fn service(&self) -> Service {
+        self.office.service
+    }
+
+    /// Refuses what the service cannot do.
+    pub fn check(&self, deed: Deed) -> Result<(), Failure> {
+        let told = self.service().check(deed);
+        told.map_err(|error| Failure::usage(self.told(&error.to_string())))
+    }
+
+    /// With the organization's name before it.
+    pub fn told(&self, text: &str) -> String {
+        format!("organization `{}`: {text}", self.office.organization)
+    }
+
+    /// The organization as the configuration has it.
+    pub fn configured(&self) -> Result<&Organization, Failure> {
+        self.config
+            .organization(self.office.organization.as_str())
+            .map_err(Failure::usage)
+    }
+
+    /// All people, with a word on the terminal while they are read.
+    pub async fn users(&self) -> Result<Vec<ListedUser>, Failure> {
+        let progress = Progress::begin(self.globals, "reading people".to_owned());
+        let on_page = |n_rows| progress.say(format!("reading people: {n_rows}"));
+        let told = self.office.api.all_users(self.service(), &on_page).await;
+        progress.end();
+        told.map_err(|error| failed(&error))
+    }
+
+    /// All keys, in whatever state.
+    pub async fn keys(&self) -> Result<Vec<ListedKey>, Failure> {
+        let progress = Progress::begin(self.globals, "reading keys".to_owned());
+        let on_page = |n_rows| progress.say(format!("reading keys: {n_rows}"));
+        let told = self
+            .office
+            .api
+            .all_keys(self.service(), None, &on_page)
+            .await;
+        progress.end();
+        told.map_err(|error| failed(&error))
+    }
+
+    /// All workspaces that are not archived.
+    pub async fn workspaces(&self) -> Result<Vec<Workspace>, Failure> {
+        let told = self.office.api.all_workspaces(self.service()).await;
+        told.map_err(|error| failed(&error))
+    }
+
+    /// The workspace with this id or name.
+    pub async fn workspace(&self, asked: &str) -> Result<Workspace, Failure> {
+        let all = self.workspaces().await?;
+        find_workspace(asked, &all)
+            .cloned()
+            .map_err(|error| Failure::usage(self.told(&error.to_string())))
+    }
+
+    /// Waits until no other command of this configuration makes something; holds others back until it is dropped, or the process
+    /// ends.
+    pub async fn alone(&self) -> Result<File, Failure> {
+        let mut path = self.config.audit.file.clone().into_os_string();
+        path.push(".commands");
+        let path = PathBuf::from(path);
+        let failed =
+            |error: io::Error| Failure::World(format!("cannot lock `{}`: {error}", path.display()));
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        self.globals
+            .remark("waiting for another command that makes keys or invites");
+        let waited = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
+        waited
+            .map_err(|error| Failure::World(error.to_string()))?
+            .map_err(failed)
+    }
+
+    /// When an invitation was last sent to each address from here, by the audit log; addresses in small letters.
+    pub fn sent_invites(&self) -> Result<BTreeMap<String, Timestamp>, Failure> {
+        let organization = self.office.organization.as_str();
+        let done = self
+            .office
+            .audit
+            .last_successes(organization, "users.invite");
+        let done = done.map_err(|error| Failure::World(error.to_string()))?;
+        Ok(done
+            .into_iter()
+            .map(|(email, at)| (email.to_lowercase(), at))
+            .collect())
+    }
+
+    /// Notes in the audit log that something was looked at, and how that ended. A log that cannot be written keeps nobody from
+    /// looking.
+    pub fn looked<T>(
+        &self,
+        action: &str,
+        arguments: &[(&str, String)],
+        told: Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let error = told.as_ref().err().map(Failure::line);
+        let noted = self
+            .office
+            .looked(action, "organization", arguments, error.as_deref());
+        if let Err(error) = noted {
+            self.globals.remark(&format!("warning: {error}"));
+        }
+        told
+    }
+}
+
+/// The organization that is meant: the only one, or the one of `--org`.
+fn one<'a>(globals: &Globals, config: &'a Config) -> Result<&'a Organization, Failure> {
+    let meant = globals.organizations(config)?;
+    match meant.as_slice() {
+        [only] => Ok(only),
+        several => {
+            let names: Vec<&str> = several.iter().map(|one| one.name.as_str()).collect();
+            Err(Failure::usage(format!(
+                "several organizations are configured; say which by `--org`: {}",
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+/// Why the service has no answer.
+pub fn failed(error: &FetchError) -> Failure {
+    Failure::World(causes(error))
+}
+
+/// What exit code a sum has: 0, 1, or 3 where some of it is done.
+pub fn exit(sum: Sum) -> ExitCode {
+    match sum {
+        Sum::Whole => ExitCode::SUCCESS,
+        Sum::Nothing => ExitCode::FAILURE,
+        Sum::InPart => ExitCode::from(IN_PART),
+    }
+}
+
+/// Done in part.
+pub const IN_PART: u8 = 3;

@@ -1,0 +1,286 @@
+//! `offboard`: the end of somebody's access, and of what their keys open.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::admin::batch::{Halt, Sum, sum};
+use crate::admin::offboard::{Lists, Offboarded, Verdict, lists, offboard};
+use crate::cli::admin::caution::{Answer, Caution};
+use crate::cli::admin::desk::{Desk, IN_PART, failed};
+use crate::cli::admin::keys::{manner, step};
+use crate::cli::admin::people_file::{self, Columns, Row};
+use crate::cli::admin::spend::{Ledger, Spent};
+use crate::cli::admin::steps::{self, Planned};
+use crate::cli::globals::{Failure, Globals};
+use crate::cli::output::TERMINAL_WIDTH;
+use crate::cli::progress::Progress;
+use crate::config::source::Environment;
+use crate::domain::admin::offboard::{Plan, Wish, leaver, plan};
+use crate::domain::admin::service::{Deed, Service};
+use crate::domain::admin::write::Write;
+use crate::domain::census::ToldBy;
+use crate::domain::ids::ApiKeyId;
+use crate::sheet::Sheet;
+
+/// Columns of a file of leavers.
+const COLUMNS: Columns = Columns {
+    required: &["user"],
+    optional: &[],
+    unique: "user",
+};
+/// The same, where the column is called by what stands in it.
+const BY_EMAIL: Columns = Columns {
+    required: &["email"],
+    optional: &["name", "team", "workspace", "role", "key_days"],
+    unique: "email",
+};
+
+/// Who leaves.
+#[derive(Debug, Args)]
+pub struct Offboard {
+    /// Id or email address; who is gone already is named by their id
+    #[arg(
+        value_name = "USER|EMAIL",
+        required_unless_present = "all_left",
+        conflicts_with = "all_left"
+    )]
+    user: Option<String>,
+    /// All who stand in this CSV file: a column `email`, or `user` with ids or addresses
+    #[arg(long, value_name = "FILE")]
+    all_left: Option<PathBuf>,
+    /// A key that lives on, where the service lets keys outlive who made them; several are several
+    #[arg(long = "keep-key", value_name = "KEY")]
+    keep: Vec<String>,
+    /// Revoke keys for good, where the service knows a reversible way, too
+    #[arg(long)]
+    archive: bool,
+    #[command(flatten)]
+    caution: Caution,
+}
+
+impl Offboard {
+    /// Plans, asks, carries it out, and reads again what is left.
+    pub async fn run(
+        &self,
+        globals: &Globals,
+        environment: &Environment,
+    ) -> Result<ExitCode, Failure> {
+        let asked = self.asked()?;
+        let desk = Desk::open(globals, environment).await?;
+        if self.archive {
+            desk.check(Deed::ArchiveKey)?;
+        }
+        if !self.keep.is_empty() {
+            desk.check(Deed::KeepKey)?;
+        }
+        let ledger = Ledger::open(&desk).await?;
+        let lists = read(&desk, &ledger).await?;
+        let plans = self.plans(&desk, &asked, &lists)?;
+        let spent = ledger.week(&desk).await?;
+        let steps: Vec<Vec<Planned>> = plans.iter().map(|plan| planned(plan, &spent)).collect();
+        if self.caution.dry_run {
+            let all: Vec<Planned> = steps.into_iter().flatten().collect();
+            return Ok(globals.print(&steps::planned(&all), ExitCode::SUCCESS));
+        }
+        if self.caution.yes == 0 {
+            let all: Vec<Planned> = steps.iter().flatten().cloned().collect();
+            globals.remark(
+                steps::planned(&all)
+                    .as_table(Some(TERMINAL_WIDTH))
+                    .trim_end(),
+            );
+        }
+        if self.caution.ask(&self.question(&desk, &plans))? == Answer::No {
+            return Ok(ExitCode::FAILURE);
+        }
+        self.carry_out(&desk, &plans, &steps).await
+    }
+
+    fn asked(&self) -> Result<Vec<String>, Failure> {
+        let Some(path) = &self.all_left else {
+            return Ok(self.user.iter().cloned().collect());
+        };
+        let fine = |_: &Row| Ok(());
+        let by_user = people_file::read(path, COLUMNS, fine);
+        let (rows, column) = match by_user {
+            Ok(rows) => (rows, "user"),
+            Err(by_user) => match people_file::read(path, BY_EMAIL, fine) {
+                Ok(rows) => (rows, "email"),
+                Err(by_email) if by_email.line().contains("column `email` is missing") => {
+                    return Err(by_user);
+                }
+                Err(by_email) => return Err(by_email),
+            },
+        };
+        Ok(rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(str::to_owned)
+            .collect())
+    }
+
+    fn plans(
+        &self,
+        desk: &Desk<'_>,
+        asked: &[String],
+        lists: &Lists,
+    ) -> Result<Vec<Plan>, Failure> {
+        let wish = Wish {
+            manner: manner(desk.service(), self.archive),
+            keep: self
+                .keep
+                .iter()
+                .map(|id| ApiKeyId::new(id.as_str()))
+                .collect(),
+        };
+        let (mut plans, mut mistakes) = (Vec::new(), Vec::new());
+        for asked in asked {
+            let standing = lists.standing();
+            let told = leaver(asked, standing)
+                .map_err(Into::into)
+                .and_then(|leaver| plan(leaver, desk.service(), standing, &wish));
+            match told {
+                Ok(plan) => plans.push(plan),
+                Err(error) => mistakes.push(desk.told(&error.to_string())),
+            }
+        }
+        match mistakes.len() {
+            0 => Ok(plans),
+            1 => Err(Failure::World(mistakes.concat())),
+            _ => Err(Failure::World(format!(
+                "nothing was changed:\n{}",
+                mistakes.join("\n")
+            ))),
+        }
+    }
+
+    fn question(&self, desk: &Desk<'_>, plans: &[Plan]) -> String {
+        let organization = &desk.office.organization;
+        let n_keys: usize = plans.iter().map(|plan| plan.keys.len()).sum();
+        let who = match plans {
+            [plan] => {
+                let email = plan.leaver.email.as_deref().unwrap_or("no address");
+                format!("`{}` ({email})", plan.leaver.id)
+            }
+            plans => format!("these {} people", plans.len()),
+        };
+        format!("Revoke {n_keys} keys of {who} and remove them from organization `{organization}`?")
+    }
+
+    async fn carry_out(
+        &self,
+        desk: &Desk<'_>,
+        plans: &[Plan],
+        steps: &[Vec<Planned>],
+    ) -> Result<ExitCode, Failure> {
+        let n_steps = plans.iter().map(|plan| plan.steps.len()).sum();
+        let progress = Progress::count(desk.globals, "steps", n_steps);
+        let halt = Halt::on_signal();
+        let manner = manner(desk.service(), self.archive);
+        let mut ends: Vec<Offboarded> = Vec::with_capacity(plans.len());
+        let mut n_before = 0;
+        for plan in plans {
+            let on_step = |n_done| progress.at(n_before + n_done);
+            ends.push(offboard(&desk.office, plan, manner, &halt, on_step).await);
+            n_before += plan.steps.len();
+        }
+        progress.end();
+        for (plan, end) in plans.iter().zip(&ends) {
+            tell(desk.globals, plan, end);
+        }
+        let sheets = steps
+            .iter()
+            .zip(&ends)
+            .map(|(steps, end)| steps::ended(steps, &end.ends));
+        let sheet = sheets.reduce(joined).unwrap_or_else(|| steps::planned(&[]));
+        Ok(desk.globals.print(&sheet, code(&ends)))
+    }
+}
+
+/// The lists, with a word on the terminal while they are read.
+async fn read(desk: &Desk<'_>, ledger: &Ledger) -> Result<Lists, Failure> {
+    let uses = match desk.service() {
+        Service::Guide => None,
+        Service::Real => ledger.last_uses(desk).await?,
+    };
+    let told_by = match &uses {
+        Some(uses) => ToldBy::Ledger(uses),
+        None => ToldBy::List,
+    };
+    let progress = Progress::begin(desk.globals, "reading people".to_owned());
+    let on_page = |what: &'static str, n_rows: usize| {
+        progress.say(format!("reading {what}: {n_rows}"));
+    };
+    let told = lists(&desk.office, None, told_by, &on_page).await;
+    progress.end();
+    told.map_err(|error| failed(&error))
+}
+
+/// The steps as rows, each key with when it was used last and what it spent in the last seven days.
+fn planned(plan: &Plan, spent: &Spent) -> Vec<Planned> {
+    let row = |write: &Write| {
+        let key = plan.keys.iter().find(|key| match write {
+            Write::RevokeKey { key: id, .. } => key.listed.id == *id,
+            _ => false,
+        });
+        let Some(key) = key else {
+            let name = plan.leaver.email.clone().unwrap_or_default();
+            return Planned::new(write.clone(), name);
+        };
+        let Write::RevokeKey { manner, .. } = write else {
+            return Planned::new(write.clone(), String::new());
+        };
+        let mut row = step(key, *manner);
+        if let Some(usd) = spent.by_key(&key.listed.id) {
+            row.note = format!("{}; ${} in the last 7 days", row.note, usd.grouped());
+        }
+        row
+    };
+    plan.steps.iter().map(row).collect()
+}
+
+fn tell(globals: &Globals, plan: &Plan, end: &Offboarded) {
+    let user = &plan.leaver.id;
+    steps::remark_unrecorded(globals, &end.ends);
+    steps::tell_failures(&end.ends);
+    match &end.verdict {
+        Verdict::Clear if plan.leaver.role.is_none() && plan.steps.is_empty() => {
+            globals.remark(&format!(
+                "user `{user}` is not in the organization, and no key of theirs opens anything"
+            ));
+        }
+        Verdict::Clear => {
+            globals.remark(&format!("read again: user `{user}` is gone, and none of their keys that were to end opens anything"));
+        }
+        Verdict::Left(left) => eprintln!(
+            "error: user `{user}`: still {}; run `spendwatch offboard {user}` again",
+            left.join("; still ")
+        ),
+        Verdict::Unread(why) => eprintln!(
+            "error: user `{user}`: it could not be read what is left: {why}; run `spendwatch offboard {user}` again"
+        ),
+    }
+}
+
+/// 0: all is done, and read to be so. 1: nothing is. 3: anything between.
+fn code(ends: &[Offboarded]) -> ExitCode {
+    let is_clear = |end: &Offboarded| end.verdict == Verdict::Clear;
+    let steps = ends.iter().flat_map(|end| &end.ends);
+    let sum = sum(steps.map(|end| end.as_ref().map(|end| &end.outcome)));
+    match (sum, ends.iter().all(is_clear)) {
+        (Sum::Whole, true) => ExitCode::SUCCESS,
+        (Sum::Nothing, false) => ExitCode::FAILURE,
+        (Sum::Whole | Sum::InPart | Sum::Nothing, _) => ExitCode::from(IN_PART),
+    }
+}
+
+fn joined(first: Sheet, second: Sheet) -> Sheet {
+    let mut rows = first.rows;
+    rows.extend(second.rows);
+    Sheet {
+        columns: first.columns,
+        rows,
+    }
+}

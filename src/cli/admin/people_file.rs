@@ -1,0 +1,156 @@
+//! A file of people: CSV with a header. All that is wrong with it is told at once, line by line, before anything is sent.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::Path;
+
+use csv::{ReaderBuilder, StringRecord, Trim};
+
+use crate::cli::globals::Failure;
+
+/// No file of people has more rows.
+const MOST_ROWS: usize = 10_000;
+/// So many mistakes are told.
+const MOST_TOLD: usize = 20;
+
+/// One row, by the names of its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Where it stands in the file, from 1.
+    pub line: u64,
+    fields: Vec<(&'static str, String)>,
+}
+
+impl Row {
+    /// What stands in a column; `None` where it is empty or there is no such column.
+    pub fn get(&self, column: &str) -> Option<&str> {
+        let found = self.fields.iter().find(|(name, _)| *name == column);
+        found
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
+    }
+}
+
+/// The columns of a file of people.
+#[derive(Debug, Clone, Copy)]
+pub struct Columns {
+    /// Each must have a value in every row.
+    pub required: &'static [&'static str],
+    /// May be left out.
+    pub optional: &'static [&'static str],
+    /// No two rows have the same value here.
+    pub unique: &'static str,
+}
+
+/// Reads all rows. `check` says what is wrong with one.
+pub fn read(
+    path: &Path,
+    columns: Columns,
+    check: impl Fn(&Row) -> Result<(), String>,
+) -> Result<Vec<Row>, Failure> {
+    let shown = path.display();
+    let unreadable = |reason: String| Failure::usage(format!("`{shown}`: {reason}"));
+    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    let mut reader = ReaderBuilder::new()
+        .trim(Trim::All)
+        .flexible(false)
+        .from_reader(file);
+    let header = reader
+        .headers()
+        .map_err(|error| unreadable(error.to_string()))?
+        .clone();
+    let places =
+        places(&header, columns).map_err(|reason| unreadable(format!("line 1: {reason}")))?;
+    let (mut rows, mut mistakes) = (Vec::new(), Vec::new());
+    let mut seen = HashSet::new();
+    for record in reader.records() {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                mistakes.push(format!("`{shown}`: {error}"));
+                // What follows cannot be told apart from it.
+                break;
+            }
+        };
+        let row = row(&record, &places);
+        let missing = columns.required.iter().find(|name| row.get(name).is_none());
+        let value = row.get(columns.unique).unwrap_or_default().to_lowercase();
+        let checked = match missing {
+            Some(name) => Err(format!("`{name}` is empty")),
+            None if !seen.insert(value.clone()) => Err(format!("`{value}` is there twice")),
+            None => check(&row),
+        };
+        if let Err(reason) = checked {
+            mistakes.push(format!("`{shown}`, line {}: {reason}", row.line));
+        }
+        rows.push(row);
+        if rows.len() > MOST_ROWS {
+            return Err(unreadable(format!("has more than {MOST_ROWS} rows")));
+        }
+    }
+    if rows.is_empty() && mistakes.is_empty() {
+        mistakes.push(format!("`{shown}` names nobody"));
+    }
+    if mistakes.is_empty() {
+        return Ok(rows);
+    }
+    let n_more = mistakes.len().saturating_sub(MOST_TOLD);
+    mistakes.truncate(MOST_TOLD);
+    if n_more > 0 {
+        mistakes.push(format!("and {n_more} more"));
+    }
+    Err(Failure::Usage(mistakes))
+}
+
+fn row(record: &StringRecord, places: &[(&'static str, usize)]) -> Row {
+    let field = |(name, place): &(&'static str, usize)| {
+        (*name, record.get(*place).unwrap_or_default().to_owned())
+    };
+    Row {
+        line: record.position().map_or(0, csv::Position::line),
+        fields: places.iter().map(field).collect(),
+    }
+}
+
+/// Where each column stands.
+fn places(header: &StringRecord, columns: Columns) -> Result<Vec<(&'static str, usize)>, String> {
+    let known = || columns.required.iter().chain(columns.optional);
+    let all: Vec<&str> = known().copied().collect();
+    let mut places = Vec::new();
+    for (place, name) in header.iter().enumerate() {
+        let name = name.trim_start_matches('\u{feff}').to_lowercase();
+        let Some(column) = known().find(|known| **known == name) else {
+            return Err(format!(
+                "`{name}` is no column; the columns are {}",
+                all.join(", ")
+            ));
+        };
+        if places.iter().any(|(known, _)| known == column) {
+            return Err(format!("column `{name}` is there twice"));
+        }
+        places.push((*column, place));
+    }
+    for name in columns.required {
+        if !places.iter().any(|(known, _)| known == name) {
+            return Err(format!(
+                "column `{name}` is missing; the first line names the columns: {}",
+                all.join(",")
+            ));
+        }
+    }
+    Ok(places)
+}
+
+/// Whether a text can be an address of somebody: a rough look, since only the mail itself can tell.
+pub fn check_email(text: &str) -> Result<(), String> {
+    let is_plain = |part: &str| {
+        !part.is_empty()
+            && !part
+                .chars()
+                .any(|c| c.is_whitespace() || c.is_control() || "/\\<>,;\"".contains(c))
+    };
+    match text.split_once('@') {
+        Some((name, host)) if is_plain(name) && is_plain(host) && !host.contains('@') => Ok(()),
+        Some(_) | None => Err(format!("`{text}` is no email address")),
+    }
+}

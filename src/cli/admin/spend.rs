@@ -1,0 +1,118 @@
+//! What keys and workspaces spent, and since when keys are idle, as far as a ledger beside this command knows it.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::cli::admin::desk::Desk;
+use crate::cli::globals::Failure;
+use crate::domain::coverage::Coverage;
+use crate::domain::ids::{ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
+use crate::domain::money::Usd;
+use crate::domain::span::{Day, Hour, HourSpan};
+use crate::domain::usage::Part;
+use crate::domain::uses::LastUses;
+use crate::store::Store;
+use crate::store::organization::Known;
+
+/// What the ledger knows of a span.
+#[derive(Debug, Default)]
+pub struct Spent {
+    /// By key; `None` where the ledger tells no keys apart.
+    keys: Option<BTreeMap<ApiKeyId, Usd>>,
+    /// By workspace, the default one under its real id where that is known.
+    workspaces: Option<BTreeMap<WorkspaceId, Usd>>,
+}
+
+impl Spent {
+    /// By a key; `None` where that is not known.
+    pub fn by_key(&self, id: &ApiKeyId) -> Option<Usd> {
+        let keys = self.keys.as_ref()?;
+        Some(keys.get(id).copied().unwrap_or_default())
+    }
+
+    /// By a workspace; `None` where that is not known.
+    pub fn by_workspace(&self, id: &WorkspaceId) -> Option<Usd> {
+        let workspaces = self.workspaces.as_ref()?;
+        Some(workspaces.get(id).copied().unwrap_or_default())
+    }
+}
+
+/// The ledger of the configuration, where there is one: a command makes none.
+pub struct Ledger(Option<(Store, Known)>);
+
+impl Ledger {
+    /// Opens it beside whoever works on it.
+    pub async fn open(desk: &Desk<'_>) -> Result<Ledger, Failure> {
+        let path = &desk.config.store.path;
+        if !path.exists() {
+            return Ok(Ledger(None));
+        }
+        let store = Store::open_for_command(path, desk.office.clock.now())?;
+        let known = store.known(&desk.office.organization).await?;
+        Ok(Ledger(known.map(|known| (store, known))))
+    }
+
+    /// In this month of UTC.
+    pub async fn month(&self, desk: &Desk<'_>) -> Result<Spent, Failure> {
+        let now = desk.office.clock.now();
+        let first = Day::from_date(Day::of(now).date().first_of_month());
+        self.spent(desk, first.first_hour(), now).await
+    }
+
+    /// In the last seven days.
+    pub async fn week(&self, desk: &Desk<'_>) -> Result<Spent, Failure> {
+        let now = desk.office.clock.now();
+        self.spent(desk, Hour::of(now).plus(-7 * 24), now).await
+    }
+
+    async fn spent(&self, desk: &Desk<'_>, start: Hour, now: Timestamp) -> Result<Spent, Failure> {
+        let Some((store, known)) = &self.0 else {
+            return Ok(Spent::default());
+        };
+        let hours = HourSpan {
+            start,
+            end: Hour::of(now).plus(1),
+        };
+        let rows = store
+            .usage(&desk.office.organization, hours, move |_| start)
+            .await?;
+        let default = known.directory.default.as_ref();
+        let (mut keys, mut workspaces) = (BTreeMap::new(), BTreeMap::new());
+        for row in rows {
+            if let Some(key) = &row.cell.api_key {
+                *keys.entry(key.clone()).or_insert(Usd::ZERO) += row.amounts.spend;
+            }
+            if let Part::Workspace(id) = &row.part {
+                let real = if id.as_str() == DEFAULT_WORKSPACE {
+                    default.unwrap_or(id)
+                } else {
+                    id
+                };
+                *workspaces.entry(real.clone()).or_insert(Usd::ZERO) += row.amounts.spend;
+            }
+        }
+        let is_known = known
+            .coverages
+            .values()
+            .any(|part| part.known_from().is_some());
+        Ok(Spent {
+            keys: (!keys.is_empty()).then_some(keys),
+            workspaces: is_known.then_some(workspaces),
+        })
+    }
+
+    /// When each key was used last; nothing where there is no ledger, or it tells no keys apart.
+    pub async fn last_uses(&self, desk: &Desk<'_>) -> Result<Option<LastUses>, Failure> {
+        let Some((store, known)) = &self.0 else {
+            return Ok(None);
+        };
+        let whole = known.coverages.get(&Part::Whole);
+        let from = whole.and_then(Coverage::known_from).map(Day::start);
+        let span = from.zip(whole.and_then(|whole| whole.as_of));
+        let uses = store.last_uses(&desk.office.organization).await?;
+        let uses = uses.known(span, desk.office.clock.now());
+        let is_told = uses.by_key_since.is_some() && uses.lag < SignedDuration::MAX;
+        Ok(Some(uses).filter(|_| is_told))
+    }
+}

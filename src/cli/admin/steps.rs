@@ -1,0 +1,192 @@
+//! Steps as rows: what would be done, or what became of it.
+
+use std::process::ExitCode;
+
+use crate::admin::batch::{Halt, StepEnd, carry_out_all, sum};
+use crate::admin::carry::{Carried, Outcome};
+use crate::anthropic::written::Told;
+use crate::cli::admin::desk::{Desk, exit};
+use crate::cli::globals::{Failure, Globals};
+use crate::cli::progress::Progress;
+use crate::domain::admin::write::Write;
+use crate::sheet::{Cell, Column, Sheet, hidden, shown};
+
+/// One step of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// What is sent.
+    pub write: Write,
+    /// How people know the thing.
+    pub name: String,
+    /// What one should know before.
+    pub note: String,
+}
+
+const COLUMNS: [Column; 7] = [
+    shown("action", "ACTION"),
+    shown("target", "TARGET"),
+    shown("name", "NAME"),
+    shown("outcome", "OUTCOME"),
+    shown("detail", "DETAIL"),
+    hidden("id"),
+    hidden("request_id"),
+];
+
+impl Planned {
+    /// Without a word beside it.
+    pub fn new(write: Write, name: impl Into<String>) -> Planned {
+        Planned {
+            write,
+            name: name.into(),
+            note: String::new(),
+        }
+    }
+
+    fn row(
+        &self,
+        outcome: &str,
+        detail: String,
+        id: Option<String>,
+        request: Option<&str>,
+    ) -> Vec<Cell> {
+        let text = |text: &str| Cell::Text(text.to_owned());
+        vec![
+            text(self.write.action()),
+            text(self.write.target()),
+            text(&self.name),
+            text(outcome),
+            Cell::Text(detail),
+            Cell::text_or_empty(id),
+            Cell::text_or_empty(request),
+        ]
+    }
+
+    fn planned(&self) -> Vec<Cell> {
+        let arguments = self.write.arguments();
+        let mut told: Vec<String> = arguments
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        if !self.note.is_empty() {
+            told.push(self.note.clone());
+        }
+        self.row("planned", told.join("; "), None, None)
+    }
+
+    fn ended(&self, end: &StepEnd) -> Vec<Cell> {
+        let Some(Carried {
+            outcome,
+            request_id,
+            ..
+        }) = end
+        else {
+            return self.row("not begun", "stopped before".to_owned(), None, None);
+        };
+        let (word, detail, id) = told(outcome);
+        self.row(word, detail, id, request_id.as_deref())
+    }
+}
+
+fn told(outcome: &Outcome) -> (&'static str, String, Option<String>) {
+    match outcome {
+        Outcome::Done(told) => {
+            let (id, detail) = made(told);
+            ("done", detail, id)
+        }
+        Outcome::Stands(how) => ("stands", how.clone(), None),
+        Outcome::NotDone(why) => ("failed", why.clone(), None),
+        Outcome::Unknown(why) => ("unknown", why.clone(), None),
+    }
+}
+
+fn made(told: &Told) -> (Option<String>, String) {
+    match told {
+        Told::Done => (None, String::new()),
+        Told::Invite(invite) => {
+            let until = invite.expires_at.map(|at| format!("until {at}"));
+            (Some(invite.id.to_string()), until.unwrap_or_default())
+        }
+        Told::Key(key) => (Some(key.id.to_string()), String::new()),
+        Told::Workspace(workspace) => {
+            let id = workspace.id.to_string();
+            (Some(id.clone()), id)
+        }
+        Told::Organization(organization) => (Some(organization.id.clone()), String::new()),
+    }
+}
+
+/// What would be done.
+pub fn planned(steps: &[Planned]) -> Sheet {
+    Sheet {
+        columns: COLUMNS.to_vec(),
+        rows: steps.iter().map(Planned::planned).collect(),
+    }
+}
+
+/// What became of it.
+pub fn ended(steps: &[Planned], ends: &[StepEnd]) -> Sheet {
+    Sheet {
+        columns: COLUMNS.to_vec(),
+        rows: steps
+            .iter()
+            .zip(ends)
+            .map(|(step, end)| step.ended(end))
+            .collect(),
+    }
+}
+
+/// One step, and what became of it in words.
+pub fn one(step: &Planned, outcome: &str, detail: String, id: Option<String>) -> Sheet {
+    Sheet {
+        columns: COLUMNS.to_vec(),
+        rows: vec![step.row(outcome, detail, id, None)],
+    }
+}
+
+/// Says which outcomes do not stand in the audit log, though their intents do.
+pub fn remark_unrecorded(globals: &Globals, ends: &[StepEnd]) {
+    let unrecorded = ends.iter().flatten();
+    for why in unrecorded.filter_map(|end| end.unrecorded.as_ref()) {
+        globals.remark(&format!(
+            "warning: the outcome does not stand in the audit log, only the intent: {why}"
+        ));
+    }
+}
+
+/// Says why steps failed, in their order.
+pub fn tell_failures(ends: &[StepEnd]) {
+    for end in ends.iter().flatten() {
+        if let Outcome::NotDone(why) | Outcome::Unknown(why) = &end.outcome {
+            eprintln!("error: {why}");
+        }
+    }
+}
+
+/// Shows the plan alone, or carries it out; then the rows of what became of it, and the exit code of that.
+pub async fn carry_out(
+    desk: &Desk<'_>,
+    steps: Vec<Planned>,
+    is_dry_run: bool,
+) -> Result<ExitCode, Failure> {
+    let globals = desk.globals;
+    if is_dry_run {
+        return Ok(globals.print(&planned(&steps), ExitCode::SUCCESS));
+    }
+    let writes: Vec<Write> = steps.iter().map(|step| step.write.clone()).collect();
+    let progress = (writes.len() > 1).then(|| Progress::count(globals, "steps", writes.len()));
+    let on_step = |n_done| {
+        if let Some(progress) = &progress {
+            progress.at(n_done);
+        }
+    };
+    let ends = carry_out_all(&desk.office, &writes, &Halt::on_signal(), on_step).await;
+    if let Some(progress) = progress {
+        progress.end();
+    }
+    remark_unrecorded(globals, &ends);
+    let code = exit(sum(ends
+        .iter()
+        .map(|end| end.as_ref().map(|end| &end.outcome))));
+    tell_failures(&ends);
+    Ok(globals.print(&ended(&steps, &ends), code))
+}

@@ -1,0 +1,400 @@
+//! `workspaces list`, `create`, `archive`, and who belongs to them.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::admin::caution::{Answer, Caution, DryRun};
+use crate::cli::admin::desk::{Desk, failed};
+use crate::cli::admin::spend::Ledger;
+use crate::cli::admin::steps::{self, Planned};
+use crate::cli::admin::users::{known_as, one_user};
+use crate::cli::globals::{Failure, Globals};
+use crate::cli::output::TERMINAL_WIDTH;
+use crate::config::source::Environment;
+use crate::domain::admin::service::{Deed, Service};
+use crate::domain::admin::write::{NewWorkspace, Write};
+use crate::domain::directory::Workspace;
+use crate::domain::ids::{ActorId, WorkspaceId};
+use crate::domain::listing::{ListedKey, ListedMember};
+use crate::domain::money::Usd;
+use crate::sheet::{Cell, Sheet, hidden, shown};
+
+/// Workspaces.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Workspaces with their limits, keys and members, and what they spent this month where that is known
+    #[command(after_help = "Example: spendwatch workspaces list --output json")]
+    List,
+    /// Make a workspace, with limits where the service takes them
+    #[command(
+        after_help = "Example: spendwatch workspaces create Search --limit-usd 5000 --requests-per-minute 600\nExample: spendwatch workspaces create Search --tag team=search"
+    )]
+    Create(Create),
+    /// Close a workspace for good: all keys in it end with it
+    #[command(after_help = "Example: spendwatch workspaces archive Search --dry-run")]
+    Archive(Archive),
+    /// Who belongs to a workspace, where the service knows it
+    #[command(
+        subcommand,
+        after_help = "Example: spendwatch workspaces members list Search"
+    )]
+    Members(Members),
+}
+
+/// The new workspace.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// As people see it
+    name: String,
+    /// The most that may be spent in a month, in USD
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    limit_usd: Option<Usd>,
+    /// The most requests in a minute
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    requests_per_minute: Option<u64>,
+    /// What is noted on it, like team=search; several are several
+    #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = parse_tag)]
+    tags: Vec<(String, String)>,
+    #[command(flatten)]
+    dry_run: DryRun,
+}
+
+/// Which workspace.
+#[derive(Debug, Args)]
+pub struct Archive {
+    /// Name or id
+    #[arg(value_name = "WORKSPACE")]
+    workspace: String,
+    #[command(flatten)]
+    caution: Caution,
+}
+
+/// Members.
+#[derive(Debug, Subcommand)]
+pub enum Members {
+    /// Who belongs to it, those excepted who belong to all by their role in the organization
+    #[command(after_help = "Example: spendwatch workspaces members list Search")]
+    List {
+        /// Name or id
+        #[arg(value_name = "WORKSPACE")]
+        workspace: String,
+    },
+    /// Let somebody into it
+    #[command(
+        after_help = "Example: spendwatch workspaces members add Search ada@example.com --role workspace_developer"
+    )]
+    Add(Member),
+    /// Give a member another role in it
+    #[command(
+        after_help = "Example: spendwatch workspaces members set-role Search ada@example.com --role workspace_admin"
+    )]
+    SetRole(Member),
+    /// Take somebody out of it
+    #[command(after_help = "Example: spendwatch workspaces members remove Search ada@example.com")]
+    Remove(RemoveMember),
+}
+
+/// A person and what they are in a workspace.
+#[derive(Debug, Args)]
+pub struct Member {
+    /// Name or id
+    #[arg(value_name = "WORKSPACE")]
+    workspace: String,
+    /// Id or email address
+    #[arg(value_name = "USER")]
+    user: String,
+    /// What they are in it
+    #[arg(long, default_value = "workspace_developer")]
+    role: String,
+    #[command(flatten)]
+    dry_run: DryRun,
+}
+
+/// A person who leaves a workspace.
+#[derive(Debug, Args)]
+pub struct RemoveMember {
+    /// Name or id
+    #[arg(value_name = "WORKSPACE")]
+    workspace: String,
+    /// Id or email address
+    #[arg(value_name = "USER")]
+    user: String,
+    #[command(flatten)]
+    caution: Caution,
+}
+
+fn parse_usd(text: &str) -> Result<Usd, String> {
+    Usd::parse(text)
+        .ok()
+        .filter(|usd| *usd > Usd::ZERO)
+        .ok_or_else(|| "it is an amount above 0, like `5000` or `99.50`".to_owned())
+}
+
+fn parse_tag(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("it is written like `team=search`".to_owned()),
+    }
+}
+
+impl Command {
+    /// Looks or changes.
+    pub async fn run(
+        &self,
+        globals: &Globals,
+        environment: &Environment,
+    ) -> Result<ExitCode, Failure> {
+        let desk = Desk::open(globals, environment).await?;
+        match self {
+            Command::List => list(&desk).await,
+            Command::Create(create) => create.run(&desk).await,
+            Command::Archive(archive) => archive.run(&desk).await,
+            Command::Members(members) => {
+                desk.check(Deed::Members)?;
+                members.run(&desk).await
+            }
+        }
+    }
+}
+
+/// How many keys that open something, and how many members, a workspace has; `None` is not told.
+struct Inside {
+    n_keys: usize,
+    n_members: Option<usize>,
+}
+
+async fn list(desk: &Desk<'_>) -> Result<ExitCode, Failure> {
+    let told = desk.looked("workspaces.list", &[], read(desk).await)?;
+    let month = Ledger::open(desk).await?.month(desk).await?;
+    let row = |(workspace, inside): &(Workspace, Inside)| {
+        let count = |n: usize| Cell::Count(n.try_into().unwrap_or(i128::MAX));
+        let spent = month.by_workspace(&workspace.id);
+        let tags = workspace
+            .tags
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        vec![
+            Cell::Text(workspace.name.clone()),
+            spent.map_or(Cell::Empty, Cell::Money),
+            workspace.monthly_limit.map_or(Cell::Empty, Cell::Money),
+            workspace
+                .requests_per_minute
+                .map_or(Cell::Empty, |n| Cell::Count(n.into())),
+            count(inside.n_keys),
+            inside.n_members.map_or(Cell::Empty, count),
+            Cell::List(tags.collect()),
+            Cell::time_or_empty(workspace.created_at),
+            Cell::Text(workspace.id.to_string()),
+        ]
+    };
+    let sheet = Sheet {
+        columns: vec![
+            shown("name", "NAME"),
+            shown("month_spend_usd", "MONTH $"),
+            shown("monthly_limit_usd", "LIMIT $"),
+            shown("requests_per_minute", "REQ/MIN"),
+            shown("active_keys", "KEYS"),
+            shown("members", "MEMBERS"),
+            hidden("tags"),
+            hidden("created_at"),
+            shown("id", "ID"),
+        ],
+        rows: told.iter().map(row).collect(),
+    };
+    let sheet = sheet.fitted(TERMINAL_WIDTH, &["requests_per_minute", "members", "id"]);
+    Ok(desk.globals.print(&sheet, ExitCode::SUCCESS))
+}
+
+async fn read(desk: &Desk<'_>) -> Result<Vec<(Workspace, Inside)>, Failure> {
+    let workspaces = desk.workspaces().await?;
+    let keys = desk.keys().await?;
+    let mut told = Vec::with_capacity(workspaces.len());
+    for workspace in workspaces {
+        let n_members = match desk.service() {
+            Service::Guide => None,
+            Service::Real => Some(members(desk, &workspace.id).await?.len()),
+        };
+        let inside = Inside {
+            n_keys: n_active(&keys, &workspace.id),
+            n_members,
+        };
+        told.push((workspace, inside));
+    }
+    Ok(told)
+}
+
+fn n_active(keys: &[ListedKey], workspace: &WorkspaceId) -> usize {
+    let opens = |key: &&ListedKey| {
+        key.workspace.as_ref() == Some(workspace)
+            && key
+                .status
+                .as_deref()
+                .is_none_or(|status| status == "active")
+    };
+    keys.iter().filter(opens).count()
+}
+
+async fn members(desk: &Desk<'_>, workspace: &WorkspaceId) -> Result<Vec<ListedMember>, Failure> {
+    desk.office
+        .api
+        .members(workspace)
+        .await
+        .map_err(|error| failed(&error))
+}
+
+impl Create {
+    async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
+        if self.limit_usd.is_some() || self.requests_per_minute.is_some() {
+            desk.check(Deed::LimitWorkspace)?;
+        }
+        if !self.tags.is_empty() {
+            desk.check(Deed::TagWorkspace)?;
+        }
+        if self.name.trim().is_empty() {
+            return Err(Failure::usage("the name of a workspace is not empty"));
+        }
+        let standing = desk.workspaces().await?;
+        if let Some(same) = standing.iter().find(|one| one.name == self.name) {
+            let text = format!(
+                "workspace `{}` is there already, as {}; nothing was changed",
+                self.name, same.id
+            );
+            return Err(Failure::World(desk.told(&text)));
+        }
+        let new = NewWorkspace {
+            name: self.name.clone(),
+            monthly_limit: self.limit_usd,
+            requests_per_minute: self.requests_per_minute,
+            tags: self.tags.iter().cloned().collect::<BTreeMap<_, _>>(),
+        };
+        let step = Planned::new(Write::CreateWorkspace(new), self.name.clone());
+        steps::carry_out(desk, vec![step], self.dry_run.dry_run).await
+    }
+}
+
+impl Archive {
+    async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
+        desk.check(Deed::ArchiveWorkspace)?;
+        let workspace = desk.workspace(&self.workspace).await?;
+        let n_keys = n_active(&desk.keys().await?, &workspace.id);
+        let note = format!("cannot be undone; disables its {n_keys} active keys");
+        let write = Write::ArchiveWorkspace {
+            workspace: workspace.id.clone(),
+        };
+        let step = Planned {
+            note: note.clone(),
+            ..Planned::new(write, workspace.name.clone())
+        };
+        if self.caution.dry_run {
+            return steps::carry_out(desk, vec![step], true).await;
+        }
+        let question = format!(
+            "Archive workspace `{}` ({}) of organization `{}`? Note: this {note}.",
+            workspace.name, workspace.id, desk.office.organization
+        );
+        match self.caution.ask(&question)? {
+            Answer::Yes => steps::carry_out(desk, vec![step], false).await,
+            Answer::No => Ok(ExitCode::FAILURE),
+        }
+    }
+}
+
+impl Members {
+    async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
+        match self {
+            Members::List { workspace } => list_members(desk, workspace).await,
+            Members::Add(member) => {
+                let (workspace, user, name) = member.meant(desk).await?;
+                let write = Write::AddMember {
+                    workspace,
+                    user,
+                    role: member.role.clone(),
+                };
+                let step = Planned::new(write, name);
+                steps::carry_out(desk, vec![step], member.dry_run.dry_run).await
+            }
+            Members::SetRole(member) => {
+                let (workspace, user, name) = member.meant(desk).await?;
+                let write = Write::SetMemberRole {
+                    workspace,
+                    user,
+                    role: member.role.clone(),
+                };
+                let step = Planned::new(write, name);
+                steps::carry_out(desk, vec![step], member.dry_run.dry_run).await
+            }
+            Members::Remove(member) => member.run(desk).await,
+        }
+    }
+}
+
+async fn list_members(desk: &Desk<'_>, asked: &str) -> Result<ExitCode, Failure> {
+    let workspace = desk.workspace(asked).await?;
+    let read = async {
+        let members = members(desk, &workspace.id).await?;
+        Ok((members, desk.users().await?))
+    };
+    let about = [("workspace", workspace.id.to_string())];
+    let (members, users) = desk.looked("workspaces.members.list", &about, read.await)?;
+    let row = |member: &ListedMember| {
+        let user = users.iter().find(|user| user.id == member.user);
+        vec![
+            Cell::text_or_empty(user.and_then(|user| user.email.clone())),
+            Cell::text_or_empty(user.map(|user| user.name.clone())),
+            Cell::Text(member.role.clone()),
+            Cell::Text(member.user.to_string()),
+        ]
+    };
+    let sheet = Sheet {
+        columns: vec![
+            shown("email", "EMAIL"),
+            shown("name", "NAME"),
+            shown("workspace_role", "ROLE"),
+            shown("user_id", "ID"),
+        ],
+        rows: members.iter().map(row).collect(),
+    };
+    let sheet = sheet.fitted(TERMINAL_WIDTH, &["user_id"]);
+    Ok(desk.globals.print(&sheet, ExitCode::SUCCESS))
+}
+
+impl Member {
+    /// Workspace, person, and how people know them; the role is one of a workspace.
+    async fn meant(&self, desk: &Desk<'_>) -> Result<(WorkspaceId, ActorId, String), Failure> {
+        let told = desk.service().check_workspace_role(&self.role);
+        told.map_err(|error| Failure::usage(desk.told(&error.to_string())))?;
+        let workspace = desk.workspace(&self.workspace).await?;
+        let user = one_user(desk, &self.user).await?;
+        let name = format!("{} in {}", known_as(&user), workspace.name);
+        Ok((workspace.id, user.id, name))
+    }
+}
+
+impl RemoveMember {
+    async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
+        let workspace = desk.workspace(&self.workspace).await?;
+        let user = one_user(desk, &self.user).await?;
+        let name = format!("{} in {}", known_as(&user), workspace.name);
+        let question = format!(
+            "Take `{}` ({}) out of workspace `{}` of organization `{}`?",
+            known_as(&user),
+            user.id,
+            workspace.name,
+            desk.office.organization
+        );
+        let write = Write::RemoveMember {
+            workspace: workspace.id,
+            user: user.id,
+        };
+        let step = Planned::new(write, name);
+        if self.caution.dry_run {
+            return steps::carry_out(desk, vec![step], true).await;
+        }
+        match self.caution.ask(&question)? {
+            Answer::Yes => steps::carry_out(desk, vec![step], false).await,
+            Answer::No => Ok(ExitCode::FAILURE),
+        }
+    }
+}
