@@ -73,6 +73,7 @@ fn service(report: &mut Report, runtime: &Runtime, dialect: &str) {
                 created_by: "user_1".to_owned(),
                 status: "active".to_owned(),
                 last_used_at: None,
+                ..Key::default()
             });
         }
     }

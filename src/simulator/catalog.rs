@@ -1,13 +1,15 @@
 //! What the real service lists: workspaces, people, keys, limits. Strict about parameters and pages.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::simulator::dimensions::ORGANIZATION;
 use crate::simulator::paging::{self, Rows};
-use crate::simulator::people::{Key, User};
+use crate::simulator::people::{Invite, Key, User};
 use crate::simulator::question::{is_true, known, one_of, parameter, values};
 use crate::simulator::refusal::{Query, Refusal};
 use crate::simulator::speech::Head;
+use crate::simulator::wire;
 use crate::simulator::world::{Workspace, World};
 
 const CREATED_AT: &str = "2025-01-01T00:00:00Z";
@@ -16,6 +18,7 @@ const OLDER_VERSION: &str = "2023-06-01";
 /// Most workspaces that may be named.
 const MOST_IDS: usize = 100;
 const ROLES: [&str; 5] = ["user", "claude_code_user", "developer", "billing", "admin"];
+const INVITE_STATES: [&str; 4] = ["pending", "accepted", "expired", "deleted"];
 const KEY_STATES: [&str; 4] = ["active", "inactive", "archived", "expired"];
 const RATE_GROUPS: [&str; 6] = [
     "model_group",
@@ -68,7 +71,8 @@ pub fn workspaces(world: &World, query: &Query) -> Result<String, Refusal> {
     paging::by_id(query, &rows)
 }
 
-fn workspace(of: &Workspace, is_archived: bool) -> Value {
+/// One workspace.
+pub fn workspace(of: &Workspace, is_archived: bool) -> Value {
     let created = of.created_at.as_deref().unwrap_or(CREATED_AT);
     let archived = is_archived.then_some("2026-11-01T00:00:00Z");
     json!({
@@ -94,16 +98,18 @@ pub fn users(world: &World, query: &Query) -> Result<String, Refusal> {
         email.is_none_or(|email| email == user.email)
             && (roles.is_empty() || roles.contains(&role(user)))
     });
-    let row = |user: &User| {
-        let told = json!({"type": "user", "id": user.id, "email": user.email, "name": user.name,
-            "role": role(user), "added_at": CREATED_AT});
-        (user.id.clone(), told)
-    };
+    let row = |user: &User| (user.id.clone(), user_row(user));
     paging::by_id(query, &asked.map(row).collect())
 }
 
+/// One person.
+pub fn user_row(user: &User) -> Value {
+    json!({"type": "user", "id": user.id, "email": user.email, "name": user.name,
+        "role": role(user), "added_at": CREATED_AT})
+}
+
 /// A Console organization has admins where the guide has owners.
-fn role(user: &User) -> &str {
+pub fn role(user: &User) -> &str {
     match user.role.as_str() {
         "owner" => "admin",
         role => role,
@@ -133,17 +139,94 @@ pub fn keys(world: &World, query: &Query, head: &Head) -> Result<String, Refusal
             && workspace.is_none_or(|id| home(key).as_deref() == Some(id))
             && made_by.is_none_or(|id| id == key.created_by)
     });
-    let row = |key: &Key| {
-        let mut told = json!({"type": "api_key", "id": key.id, "name": key.name, "status": key.status,
-            "created_at": CREATED_AT, "expires_at": null, "partial_key_hint": "sk-ant-api03-Ab1...9xAA",
-            "created_by": {"id": key.created_by, "type": "user"}, "principal": null,
-            "scope": {"type": "workspace", "workspace_id": home(key)}});
-        if head.version == OLDER_VERSION {
-            told["workspace_id"] = json!(key.workspace);
-        }
-        (key.id.clone(), told)
-    };
+    let row = |key: &Key| (key.id.clone(), key_row(world, key, head));
     paging::by_id(query, &asked.map(row).collect())
+}
+
+/// One key.
+pub fn key_row(world: &World, key: &Key, head: &Head) -> Value {
+    let home = key
+        .workspace
+        .clone()
+        .or_else(|| world.default_workspace.clone());
+    let created = key
+        .created_at
+        .map_or_else(|| CREATED_AT.to_owned(), |at| at.to_string());
+    let mut told = json!({"type": "api_key", "id": key.id, "name": key.name, "status": key.status,
+        "created_at": created, "expires_at": wire::time(key.expires_at),
+        "partial_key_hint": "sk-ant-api03-Ab1...9xAA",
+        "created_by": {"id": key.created_by, "type": "user"}, "principal": null,
+        "scope": {"type": "workspace", "workspace_id": home}});
+    if head.version == OLDER_VERSION {
+        told["workspace_id"] = json!(key.workspace);
+    }
+    told
+}
+
+/// `GET …/invites`.
+pub fn invites(world: &World, query: &Query, now: Timestamp) -> Result<String, Refusal> {
+    let parameters = [
+        "limit",
+        "after_id",
+        "before_id",
+        "email",
+        "roles[]",
+        "statuses[]",
+    ];
+    known(query, &parameters)?;
+    let (roles, statuses) = (values(query, "roles[]"), values(query, "statuses[]"));
+    if let Some(status) = statuses
+        .iter()
+        .find(|status| !INVITE_STATES.contains(status))
+    {
+        return Err(Refusal::bad(format!("statuses[] cannot be {status}")));
+    }
+    let email = parameter(query, "email");
+    let asked = world.invites.iter().filter(|invite| {
+        email.is_none_or(|email| email == invite.email)
+            && (roles.is_empty() || roles.contains(&invite.role.as_str()))
+            && (statuses.is_empty() || statuses.contains(&invite_status(invite, now)))
+    });
+    let row = |invite: &Invite| (invite.id.clone(), invite_row(invite, now));
+    paging::by_id(query, &asked.map(row).collect())
+}
+
+/// One invitation.
+pub fn invite_row(invite: &Invite, now: Timestamp) -> Value {
+    let status = invite_status(invite, now);
+    json!({"type": "invite", "id": invite.id, "email": invite.email, "role": invite.role, "status": status,
+        "invited_at": invite.invited_at.to_string(), "expires_at": invite.expires_at.to_string(),
+        "accepted_at": null, "rbac_group_ids": []})
+}
+
+/// As it is told at a moment.
+pub fn invite_status(invite: &Invite, now: Timestamp) -> &str {
+    if invite.status == "pending" && invite.expires_at <= now {
+        "expired"
+    } else {
+        &invite.status
+    }
+}
+
+/// `GET …/workspaces/{id}/members`.
+pub fn members(world: &World, query: &Query, id: &str) -> Result<String, Refusal> {
+    known(query, &["limit", "after_id", "before_id"])?;
+    if !has_workspace(world, id) {
+        return Err(Refusal::not_found("no such workspace"));
+    }
+    let members = world.members.get(id).into_iter().flatten();
+    let row = |(user, role): &(String, String)| (user.clone(), member_row(id, user, role));
+    paging::by_id(query, &members.map(row).collect())
+}
+
+/// One member.
+pub fn member_row(workspace: &str, user: &str, role: &str) -> Value {
+    json!({"type": "workspace_member", "user_id": user, "workspace_id": workspace, "workspace_role": role})
+}
+
+/// Whether there is a workspace that is not archived, the default one among them.
+pub fn has_workspace(world: &World, id: &str) -> bool {
+    world.workspaces.iter().any(|of| of.id == id) || world.default_workspace.as_deref() == Some(id)
 }
 
 /// `GET …/rate_limits`: the organization's.

@@ -8,13 +8,16 @@ use crate::domain::span::HourSpan;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FaultOn {
     /// `organizations`, `workspaces`, `users`, `api_keys`, `usage`; of the real service also `messages`, `cost_report`,
-    /// `analytics_usage`, `analytics_cost`, `rate_limits`, `workspace_rate_limits`, `spend_limits`; and, only where it is
-    /// named, `me`: the probe for another dialect.
+    /// `analytics_usage`, `analytics_cost`, `rate_limits`, `workspace_rate_limits`, `spend_limits`, `invites`, `members`; of
+    /// changes also `users_invite`, `user`, `api_key`, `invite`, `workspace`, `workspace_archive`, `member`; and, only where it
+    /// is named, `me`: the probe for another dialect.
     pub endpoint: Option<&'static str>,
     /// A workspace's id; the whole is `""`.
     pub workspace: Option<String>,
     /// This page of a list; the first is 1.
     pub page: Option<usize>,
+    /// Only requests with this verb.
+    pub method: Option<&'static str>,
     /// So many such requests pass first.
     pub skip: usize,
     /// So many requests are struck; `None` is until it is healed.
@@ -58,6 +61,15 @@ impl FaultOn {
         FaultOn { skip, ..self }
     }
 
+    /// Strikes only requests with this verb.
+    #[must_use]
+    pub fn method(self, method: &'static str) -> FaultOn {
+        FaultOn {
+            method: Some(method),
+            ..self
+        }
+    }
+
     /// Strikes only this page of a list; the first is 1.
     #[must_use]
     pub fn page(self, page: usize) -> FaultOn {
@@ -81,8 +93,12 @@ pub enum Fault {
     CutOff,
     /// The first half of the right answer, as if it were all.
     Truncated,
-    /// The connection closes without a byte.
+    /// The connection closes without a byte; nothing was done.
     Reset,
+    /// What was asked for is done; then the connection closes without a byte.
+    LostAnswer,
+    /// What was asked for is done; then a proxy answers with this status.
+    LostStatus(u16),
     /// A body that never ends.
     Endless,
     /// The right answer, and so many bytes of white space behind it.
@@ -148,6 +164,8 @@ pub struct Aim<'a> {
     pub workspace: Option<&'a str>,
     /// Of a list.
     pub page: Option<usize>,
+    /// The verb.
+    pub method: &'a str,
 }
 
 /// The fault that strikes a request, if any: the first that fits; counts it.
@@ -174,6 +192,7 @@ fn fits(on: &FaultOn, aim: Aim<'_>) -> bool {
     let workspace = on.workspace.as_deref();
     is_call
         && workspace.is_none_or(|wanted| aim.workspace == Some(wanted))
+        && on.method.is_none_or(|wanted| wanted == aim.method)
         && on.page.is_none_or(|wanted| aim.page == Some(wanted))
 }
 
@@ -186,6 +205,7 @@ mod tests {
             endpoint,
             workspace,
             page: (endpoint == "workspaces").then_some(2),
+            method: "GET",
         }
     }
 

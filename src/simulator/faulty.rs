@@ -43,7 +43,12 @@ pub async fn faulty(
         Fault::Redirect => redirect("http://127.0.0.1:9/elsewhere"),
         Fault::RedirectTo(address) => redirect(&address),
         Fault::CutOff => cut_off(&usual(query)),
-        Fault::Reset => broken(&usual(query), Bytes::new()),
+        Fault::Reset => broken(&Reply::json(200, "{}".to_owned()), Bytes::new()),
+        Fault::LostAnswer => broken(&usual(query), Bytes::new()),
+        Fault::LostStatus(status) => {
+            drop(usual(query));
+            Reply::html(status).into_response()
+        }
         Fault::Endless => endless(),
         Fault::Gzip => gzip(usual(query)),
         Fault::GzipBomb(n_bytes) => gzip(Reply {

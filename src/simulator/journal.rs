@@ -15,6 +15,8 @@ pub struct Seen {
     pub path: String,
     /// When it came, by the simulator's clock.
     pub at: Timestamp,
+    /// What it said; empty for who only asks.
+    pub body: String,
 }
 
 impl Seen {

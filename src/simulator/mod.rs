@@ -2,7 +2,7 @@
 //! `demo` and for the tests.
 //!
 //! It is deterministic by its seed, lives by a clock that is an argument, refuses what the API refuses, records every
-//! request and can be made to fail in the ways in which servers and proxies fail. It answers GET alone.
+//! request and can be made to fail in the ways in which servers and proxies fail. Changes are carried out, and stay.
 
 pub mod edit;
 pub mod faults;
@@ -25,6 +25,8 @@ pub mod wire;
 
 pub mod lines;
 
+pub mod orders;
+
 pub mod buckets;
 pub mod charges;
 pub mod question;
@@ -38,6 +40,11 @@ pub mod catalog;
 pub mod legacy;
 
 pub mod service;
+
+pub mod guide_orders;
+pub mod real_orders;
+
+pub mod changes;
 
 pub mod answers;
 pub mod truth;

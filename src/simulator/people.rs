@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 /// A person.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct User {
     /// `user_…`.
     pub id: String,
@@ -20,7 +20,7 @@ pub struct User {
 }
 
 /// An API key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Key {
     /// `apikey_…`.
     pub id: String,
@@ -34,6 +34,27 @@ pub struct Key {
     pub status: String,
     /// `None` is told as null: never used.
     pub last_used_at: Option<Timestamp>,
+    /// `None` is the beginning.
+    pub created_at: Option<Timestamp>,
+    /// `None` is never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// An invitation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Invite {
+    /// `invite_…`.
+    pub id: String,
+    /// To whom.
+    pub email: String,
+    /// What they will be.
+    pub role: String,
+    /// `pending`, `accepted`, `deleted`; one whose time is over is told as `expired`.
+    pub status: String,
+    /// When it was sent.
+    pub invited_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
 }
 
 /// Names as people write them: quotes, scripts from right to left, line ends, markup, commands, and great length.
@@ -104,6 +125,7 @@ pub fn keys<'a>(
                 4 => Some(ago(now, 24 * 90)),
                 hours => Some(ago(now, hours)),
             },
+            ..Key::default()
         })
         .collect()
 }

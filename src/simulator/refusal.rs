@@ -11,6 +11,8 @@ pub struct Refusal {
     pub message: String,
     /// Says that it need not be asked again.
     pub is_final: bool,
+    /// For programs, where there is one.
+    pub code: Option<&'static str>,
 }
 
 /// Parameters in their order, decoded.
@@ -24,6 +26,7 @@ impl Refusal {
             kind: "invalid_request_error",
             message: message.into(),
             is_final: false,
+            code: None,
         }
     }
 
@@ -34,6 +37,7 @@ impl Refusal {
             kind: "not_found_error",
             message: message.into(),
             is_final: false,
+            code: None,
         }
     }
 
@@ -44,6 +48,25 @@ impl Refusal {
             kind: "invalid_request_error",
             message: message.into(),
             is_final: false,
+            code: None,
+        }
+    }
+
+    /// With a code for programs.
+    #[must_use]
+    pub fn with_code(self, code: &'static str) -> Refusal {
+        Refusal {
+            code: Some(code),
+            ..self
+        }
+    }
+
+    /// 409.
+    pub fn conflict(message: impl Into<String>) -> Refusal {
+        Refusal {
+            status: 409,
+            kind: "conflict_error",
+            ..Refusal::bad(message)
         }
     }
 }

@@ -44,7 +44,10 @@ impl Reply {
 
     /// The dialect's own error.
     pub fn refusal(refusal: &Refusal) -> Reply {
-        let reply = Reply::json(refusal.status, wire::error(refusal.kind, &refusal.message));
+        let reply = Reply::json(
+            refusal.status,
+            wire::error(refusal.kind, &refusal.message, refusal.code),
+        );
         match refusal.is_final {
             true => reply.with_header(HeaderName::from_static("x-should-retry"), "false"),
             false => reply,

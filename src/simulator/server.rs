@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Uri, header};
@@ -10,14 +11,19 @@ use axum::response::Response;
 use axum::routing::any;
 
 use crate::simulator::answers::{self, Route};
+use crate::simulator::changes;
 use crate::simulator::faults::{self, Aim, Fault};
 use crate::simulator::faulty::faulty;
 use crate::simulator::journal::Seen;
+use crate::simulator::orders::Order;
 use crate::simulator::refusal::{Query, Refusal};
 use crate::simulator::reply::Reply;
 use crate::simulator::service::{self, Service};
 use crate::simulator::shared::{Shared, lock};
 use crate::simulator::speech::{Head, Speaks};
+
+/// No change is longer.
+const MAX_BODY: usize = 64 * 1024;
 
 /// Everything is answered in one place, so that also what has no route is noted.
 pub fn routes(shared: Arc<Shared>) -> Router {
@@ -25,29 +31,46 @@ pub fn routes(shared: Arc<Shared>) -> Router {
 }
 
 async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    note(&shared, &parts);
+    let (parts, body) = request.into_parts();
+    // A body that breaks off, or is too long, is none.
+    let body = to_bytes(body, MAX_BODY).await.unwrap_or_default();
+    let number = note(&shared, &parts, &body);
     let mut response = match admitted(&shared, &parts) {
-        Ok(route) => respond(&shared, route, &query(&parts.uri), &head(&parts)).await,
+        Ok(Admitted::Question(route)) => {
+            respond(&shared, route, &query(&parts.uri), &head(&parts)).await
+        }
+        Ok(Admitted::Order) => carry_out(&shared, &parts, &body).await,
         Err(reply) => reply.into_response(),
     };
+    if let Ok(id) = HeaderValue::try_from(format!("req_{number:08}")) {
+        response.headers_mut().insert("request-id", id);
+    }
     if let Ok(date) = HeaderValue::try_from(shared.date()) {
         response.headers_mut().insert(header::DATE, date);
     }
     response
 }
 
-fn note(shared: &Shared, parts: &Parts) {
+/// What may be answered.
+enum Admitted {
+    Question(Route),
+    Order,
+}
+
+/// Notes a request; its number.
+fn note(shared: &Shared, parts: &Parts, body: &[u8]) -> u64 {
     let path = parts.uri.path_and_query();
     shared.journal.note(Seen {
         method: parts.method.to_string(),
         path: path.map_or_else(String::new, ToString::to_string),
         at: shared.clock.now(),
+        body: String::from_utf8_lossy(body).into_owned(),
     });
+    shared.journal.n_seen()
 }
 
-/// The route of a request that may be answered.
-fn admitted(shared: &Shared, parts: &Parts) -> Result<Route, Box<Reply>> {
+/// What is asked for, where it may be answered.
+fn admitted(shared: &Shared, parts: &Parts) -> Result<Admitted, Box<Reply>> {
     let refused = |refusal: Refusal| Box::new(Reply::refusal(&refusal));
     let speaks = lock(&shared.world).speaks;
     let key = parts.headers.get("x-api-key").map(HeaderValue::as_bytes);
@@ -58,6 +81,7 @@ fn admitted(shared: &Shared, parts: &Parts) -> Result<Route, Box<Reply>> {
             kind: "authentication_error",
             message: "invalid x-api-key".to_owned(),
             is_final: false,
+            code: None,
         }));
     }
     // The real service wants the type of a body where there is one.
@@ -66,11 +90,12 @@ fn admitted(shared: &Shared, parts: &Parts) -> Result<Route, Box<Reply>> {
         let message = "anthropic-version and content-type are required";
         return Err(refused(Refusal::bad(message)));
     }
-    let route =
-        Route::of(parts.uri.path()).ok_or_else(|| refused(Refusal::not_found("no such path")))?;
-    if parts.method != Method::GET {
-        return Err(refused(Refusal::not_allowed("only GET is simulated")));
-    }
+    let admitted = if parts.method == Method::GET {
+        let route = Route::of(parts.uri.path());
+        Admitted::Question(route.ok_or_else(|| refused(Refusal::not_found("no such path")))?)
+    } else {
+        Admitted::Order
+    };
     let limit = lock(&shared.world).rate_limit;
     shared.admit(limit).map_err(|seconds| {
         let refusal = Refusal {
@@ -78,10 +103,40 @@ fn admitted(shared: &Shared, parts: &Parts) -> Result<Route, Box<Reply>> {
             kind: "rate_limit_error",
             message: "too many requests".to_owned(),
             is_final: false,
+            code: None,
         };
         Box::new(Reply::refusal(&refusal).with_header(header::RETRY_AFTER, seconds.to_string()))
     })?;
-    Ok(route)
+    Ok(admitted)
+}
+
+/// Carries out a change, or fails as it is told to.
+async fn carry_out(shared: &Arc<Shared>, parts: &Parts, body: &[u8]) -> Response {
+    let Some(order) = Order::of(parts.method.as_str(), parts.uri.path(), body) else {
+        return Reply::refusal(&Refusal::not_found("no such path")).into_response();
+    };
+    let head = head(parts);
+    let usual = |_: &Query| {
+        let now = shared.clock.now();
+        let mut world = lock(&shared.world);
+        world.forget_answers();
+        match changes::answer(&mut world, &order, &head, now) {
+            Ok(body) => Reply::json(200, body),
+            Err(refusal) => Reply::refusal(&refusal),
+        }
+    };
+    let aim = Aim {
+        endpoint: order.name(),
+        workspace: None,
+        page: None,
+        method: &order.method,
+    };
+    let fault = faults::strike(&mut lock(&shared.faults), aim);
+    let query = Query::new();
+    match fault {
+        None => usual(&query).into_response(),
+        Some(fault) => faulty(shared, Route::WriteOnly, &query, fault, usual).await,
+    }
 }
 
 /// The key in `authorization`.
@@ -151,6 +206,7 @@ fn strike(shared: &Shared, route: Route, query: &Query) -> Option<Fault> {
         endpoint: route.name(),
         workspace: (route == Route::Usage).then_some(workspace),
         page: answers::page_number(&mut lock(&shared.world), route, query),
+        method: "GET",
     };
     faults::strike(&mut faults, aim)
 }

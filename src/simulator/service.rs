@@ -35,6 +35,10 @@ pub enum Service {
     Users,
     /// `/api_keys`
     Keys,
+    /// `/invites`
+    Invites,
+    /// `/workspaces/{id}/members`
+    Members,
     /// `/usage_report/messages`
     Messages,
     /// `/cost_report`
@@ -61,6 +65,8 @@ impl Service {
             ["workspaces"] => Some(Service::Workspaces),
             ["users"] => Some(Service::Users),
             ["api_keys"] => Some(Service::Keys),
+            ["invites"] => Some(Service::Invites),
+            ["workspaces", _, "members"] => Some(Service::Members),
             ["usage_report", "messages"] => Some(Service::Messages),
             ["cost_report"] => Some(Service::CostReport),
             ["analytics", "usage"] => Some(Service::AnalyticsUsage),
@@ -76,7 +82,11 @@ impl Service {
     pub fn pages(self) -> Pages {
         match self {
             Service::Me => Pages::None,
-            Service::Workspaces | Service::Users | Service::Keys => Pages::ById,
+            Service::Workspaces
+            | Service::Users
+            | Service::Keys
+            | Service::Invites
+            | Service::Members => Pages::ById,
             Service::Messages
             | Service::CostReport
             | Service::AnalyticsUsage
@@ -94,6 +104,8 @@ impl Service {
             Service::Workspaces => "workspaces",
             Service::Users => "users",
             Service::Keys => "api_keys",
+            Service::Invites => "invites",
+            Service::Members => "members",
             Service::Messages => "messages",
             Service::CostReport => "cost_report",
             Service::AnalyticsUsage => "analytics_usage",
@@ -124,6 +136,11 @@ pub fn answer(
         Service::Workspaces => catalog::workspaces(world, query),
         Service::Users => catalog::users(world, query),
         Service::Keys => catalog::keys(world, query, head),
+        Service::Invites => catalog::invites(world, query, now),
+        Service::Members => {
+            let id = head.workspace.as_deref().unwrap_or_default();
+            catalog::members(world, query, id)
+        }
         Service::RateLimits => catalog::rate_limits(world, query, head),
         Service::WorkspaceRateLimits => {
             let id = head.workspace.as_deref().unwrap_or_default();

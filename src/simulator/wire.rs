@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::domain::money::Usd;
 use crate::domain::span::Hour;
 use crate::simulator::people::{Key, User};
-use crate::simulator::world::{Breakdown, Stated, Used, Workspace, World};
+use crate::simulator::world::{Breakdown, Settings, Stated, Used, Workspace, World};
 
 /// When everything was made.
 const CREATED_AT: &str = "2025-01-01T00:00:00Z";
@@ -25,8 +25,14 @@ pub fn organization(world: &World, month_micros: i64) -> String {
         Stated::Digits(digits) => stated(digits),
         Stated::Missing => String::new(),
     };
+    let Settings {
+        default_model,
+        require_mfa,
+        allowed_ip_ranges,
+    } = &world.settings;
+    let (model, ranges) = (json!(default_model), json!(allowed_ip_ranges));
     format!(
-        r#"{{"id":"org_simulated","name":"Simulated Inc.","created_at":"{CREATED_AT}","billing":{{"plan":"scale","usage_limit_usd":{limit}{month}}},"settings":{{"default_model":"claude-sonnet-4-5","require_mfa":true,"allowed_ip_ranges":["203.0.113.0/24"]}}}}"#
+        r#"{{"id":"org_simulated","name":"Simulated Inc.","created_at":"{CREATED_AT}","billing":{{"plan":"scale","usage_limit_usd":{limit}{month}}},"settings":{{"default_model":{model},"require_mfa":{require_mfa},"allowed_ip_ranges":{ranges}}}}}"#
     )
 }
 
@@ -79,7 +85,7 @@ pub fn key(key: &Key, users: &[User]) -> String {
     json!({
         "id": key.id,
         "name": key.name,
-        "created_at": CREATED_AT,
+        "created_at": key.created_at.map_or_else(|| json!(CREATED_AT), |at| time(Some(at))),
         "last_used_at": time(key.last_used_at),
         "status": key.status,
         "workspace_id": key.workspace,
@@ -184,11 +190,16 @@ pub fn month_text(date: Date) -> String {
 }
 
 /// A kind server's error.
-pub fn error(kind: &str, message: &str) -> String {
-    json!({"type": "error", "error": {"type": kind, "message": message}}).to_string()
+pub fn error(kind: &str, message: &str, code: Option<&str>) -> String {
+    let mut error = json!({"type": kind, "message": message});
+    if let Some(code) = code {
+        error["details"] = json!({"error_code": code});
+    }
+    json!({"type": "error", "error": error}).to_string()
 }
 
-fn time(at: Option<Timestamp>) -> Value {
+/// A moment, or null.
+pub fn time(at: Option<Timestamp>) -> Value {
     at.map_or(Value::Null, |at| Value::from(at.to_string()))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::span::{Day, Hour, HourSpan};
-use crate::simulator::people::{Key, User};
+use crate::simulator::people::{Invite, Key, User};
 use crate::simulator::speech::Speaks;
 use crate::simulator::spending::{self, Habit, Prices, Stream};
 use crate::simulator::told::Told;
@@ -162,6 +162,27 @@ pub struct Runaway {
     pub lasts: i64,
 }
 
+/// What can be changed of the organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// As it is told.
+    pub default_model: String,
+    /// As it is told.
+    pub require_mfa: bool,
+    /// As they are told.
+    pub allowed_ip_ranges: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            default_model: "claude-sonnet-4-5".to_owned(),
+            require_mfa: true,
+            allowed_ip_ranges: vec!["203.0.113.0/24".to_owned()],
+        }
+    }
+}
+
 /// What the server says is the organization's month to date.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Stated {
@@ -201,6 +222,20 @@ pub struct World {
     pub users: Vec<User>,
     /// In the order of the list.
     pub keys: Vec<Key>,
+    /// In the order in which they were sent.
+    pub invites: Vec<Invite>,
+    /// Users and their roles, by workspace; only the real service knows them.
+    pub members: BTreeMap<String, Vec<(String, String)>>,
+    /// What can be changed of the organization.
+    pub settings: Settings,
+    /// Every secret that was handed out.
+    pub secrets: Vec<String>,
+    /// The guide's server takes POST where it is told PATCH.
+    pub without_patch: bool,
+    /// The guide's server lists keys that were deleted, as `revoked`.
+    pub deleted_keys_stay: bool,
+    /// Nobody else can be invited.
+    pub no_seats: bool,
     /// As digits.
     pub usage_limit: Option<String>,
     /// The organization's month to date, as the server states it.
@@ -242,6 +277,8 @@ pub struct World {
     /// By workspace and hour: what was used of a model in one manner; it is within `used` too.
     pub(super) details: BTreeMap<String, Details>,
     pub(super) seed: u64,
+    /// How many things were made.
+    pub(super) n_made: u64,
     /// Every model with a habit, and its prices; streams have an index into it.
     pub(super) models: Vec<(String, Prices)>,
     pub(super) streams: HashMap<String, Vec<Stream>>,

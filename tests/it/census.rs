@@ -39,6 +39,7 @@ fn key(id: &str, home: Option<&str>, last_used_at: Option<&str>) -> Key {
         created_by: "user_1".to_owned(),
         status: "active".to_owned(),
         last_used_at: last_used_at.map(at),
+        ..Key::default()
     }
 }
 

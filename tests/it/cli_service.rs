@@ -31,6 +31,7 @@ async fn service(real: Real) -> Simulator {
         created_by: "user_1".to_owned(),
         status: "active".to_owned(),
         last_used_at: None,
+        ..Key::default()
     }];
     for (id, usd) in [("wrkspc_a", "30"), ("wrkspc_b", "15.000001"), ("", "3")] {
         world.spend(id, SONNET, now - SignedDuration::from_hours(36), usd);

@@ -86,6 +86,7 @@ fn key(id: &str, last_used_at: Timestamp) -> Key {
         created_by: "user_1".to_owned(),
         status: "active".to_owned(),
         last_used_at: Some(last_used_at),
+        ..Key::default()
     }
 }
 

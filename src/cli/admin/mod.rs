@@ -13,9 +13,11 @@ mod secret_place;
 mod steps;
 
 pub mod invites;
-pub mod keys;
-pub mod offboard;
-pub mod onboard;
 pub mod org;
 pub mod users;
+
+pub mod keys;
 pub mod workspaces;
+
+pub mod offboard;
+pub mod onboard;

@@ -104,6 +104,7 @@ fn empty() -> World {
         created_by: "user_1".to_owned(),
         status: "active".to_owned(),
         last_used_at: None,
+        ..Key::default()
     };
     world.keys = vec![
         key("apikey_a1", Some("wrkspc_a")),

@@ -26,7 +26,7 @@ async fn every_request_names_a_version_that_there_is() {
 }
 
 #[tokio::test]
-async fn keys_come_in_either_header_and_nothing_is_written() {
+async fn keys_come_in_either_header_and_no_key_is_made_or_deleted() {
     let (simulator, _) = start(empty()).await;
     let path = "/v1/organizations/me";
     let bearer = bare(&simulator, Method::GET, path)
@@ -42,8 +42,20 @@ async fn keys_come_in_either_header_and_nothing_is_written() {
         assert_eq!(answer.status, 401);
         assert_eq!(answer.json()["error"]["type"], "authentication_error");
     }
-    let post = request(&simulator, Method::POST, "/v1/organizations/workspaces");
-    assert_eq!(send(post).await.unwrap().status, 405);
+    // There is no call that makes a key, and none that deletes one.
+    for (method, path) in [
+        (Method::POST, "api_keys"),
+        (Method::DELETE, "api_keys/apikey_1"),
+    ] {
+        let path = format!("/v1/organizations/{path}");
+        assert_eq!(
+            send(request(&simulator, method, &path))
+                .await
+                .unwrap()
+                .status,
+            405
+        );
+    }
 }
 
 #[tokio::test]

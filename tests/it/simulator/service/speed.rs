@@ -34,6 +34,7 @@ fn large() -> World {
             created_by: "user_1".to_owned(),
             status: "active".to_owned(),
             last_used_at: None,
+            ..Key::default()
         });
         world.keys.extend(keys);
     }
