@@ -22,6 +22,7 @@ mod slack_rules;
 #[path = "../fakes/slack_api.rs"]
 mod slack_server;
 
+mod admin;
 mod alertmanager;
 mod alerts;
 mod census;
