@@ -63,6 +63,7 @@ async fn daemon() -> (Server, Asking) {
         store: Store::in_memory().expect("memory"),
         clock: Clock::system(),
         chance: Chance::seeded(1),
+        audit: None,
         counters: Arc::new(Counters::new(&[organization], &[], "bench")),
         bells: Bells::default(),
         pulse: Notify::new(),

@@ -16,6 +16,7 @@ pub mod read;
 mod syslog;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,6 +145,33 @@ impl AuditLog {
             Some(took),
         )?;
         Ok(())
+    }
+
+    /// Does something of our own between its intent and its outcome. `judge` tells why it is not done though it did not fail.
+    pub async fn around<T, E: Display>(
+        &self,
+        operation: &Operation<'_>,
+        done: impl Future<Output = Result<T, E>>,
+        judge: impl Fn(&T) -> Option<String>,
+    ) -> Result<Result<T, E>, AuditError> {
+        let intent = self.begin(operation)?;
+        let told = done.await;
+        let error = match &told {
+            Ok(told) => judge(told),
+            Err(error) => Some(error.to_string()),
+        };
+        let ended = Ended {
+            error: error.as_deref(),
+            request_id: None,
+        };
+        // It is done: that only its intent stands in the log is told, and keeps nothing back.
+        if let Err(error) = self.end(intent, &ended) {
+            warn!(
+                "the outcome of `{}` does not stand in the audit log: {error}",
+                operation.action
+            );
+        }
+        Ok(told)
     }
 
     /// Writes one entry for what was only looked at.

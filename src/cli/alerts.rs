@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::audit::Operation;
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::{Format, json_text, print};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::config::source::Environment;
 use crate::domain::ids::{OrganizationName, RuleName};
 use crate::sheet::alerts as sheet;
@@ -83,11 +85,11 @@ impl Command {
         globals: &Globals,
         environment: &Environment,
     ) -> Result<ExitCode, Failure> {
-        let (_, store) = globals.open_store(environment)?;
+        let (config, store) = globals.open_store(environment)?;
         match self {
             Command::List(list) => list.run(globals, &store).await,
             Command::Show { id } => show(id, globals, &store).await,
-            Command::Ack(ack) => ack.run(globals, &store).await,
+            Command::Ack(ack) => ack.run(globals, &store, &config).await,
         }
     }
 }
@@ -114,15 +116,37 @@ impl List {
 }
 
 impl Ack {
-    async fn run(&self, globals: &Globals, store: &Store) -> Result<ExitCode, Failure> {
-        let now = Clock::system().now();
+    async fn run(
+        &self,
+        globals: &Globals,
+        store: &Store,
+        config: &Config,
+    ) -> Result<ExitCode, Failure> {
+        let clock = Clock::system();
+        let (audit, now) = (globals.audit(config, &clock), clock.now());
         let mut n_failed = 0;
         for prefix in &self.ids {
             let by = Signature {
                 author: self.author.clone(),
                 comment: self.comment.clone(),
             };
-            let problem = match store.acknowledge(prefix, by, now).await? {
+            let operation = Operation {
+                organization: None,
+                action: "alerts.ack",
+                target: prefix,
+                arguments: &[
+                    ("author", self.author.clone()),
+                    ("comment", self.comment.clone()),
+                ],
+            };
+            let judge = |found: &Found<Acknowledged>| match found {
+                Found::One(Acknowledged::Done(_)) => None,
+                Found::One(Acknowledged::NotFiring(_)) => Some("it does not fire".to_owned()),
+                Found::Nothing => Some("no alert begins so".to_owned()),
+                Found::Many(_) => Some("several alerts begin so".to_owned()),
+            };
+            let taken_up = store.acknowledge(prefix, by, now);
+            let problem = match audit.around(&operation, taken_up, judge).await?? {
                 Found::One(Acknowledged::Done(row)) => {
                     globals.remark(&format!("{} is taken up", row.fingerprint));
                     continue;

@@ -66,6 +66,7 @@ pub async fn run() -> anyhow::Result<()> {
         store: Store::in_memory()?,
         clock,
         chance: Chance::System,
+        audit: None,
         listener,
         set_log: Box::new(move |section| log.set(section)),
     };

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::audit::files::AuditError;
 use crate::audit::{self, AuditLog};
 use crate::cli::output::{Format, print};
 use crate::clock::Clock;
@@ -79,6 +80,12 @@ impl Failure {
                 ExitCode::FAILURE
             }
         }
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Failure {
+        Failure::World(format!("{error}; nothing was changed"))
     }
 }
 

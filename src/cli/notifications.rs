@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::audit::Operation;
 use crate::cli::globals::{Failure, Globals};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -133,12 +134,24 @@ impl Replay {
             ));
             return Ok(globals.print(&sheet(&dead), ExitCode::SUCCESS));
         }
-        let now = Clock::system().now();
+        let clock = Clock::system();
+        let (audit, now) = (globals.audit(config, &clock), clock.now());
         let mut replayed = Vec::new();
         for message in &dead {
             let expires = now.checked_add(max_age(config, &message.notifier));
             let expires = expires.unwrap_or(Timestamp::MAX);
-            match store.replay(&message.id, now, expires).await? {
+            let operation = Operation {
+                organization: None,
+                action: "notifications.replay",
+                target: &message.id,
+                arguments: &[("notifier", message.notifier.to_string())],
+            };
+            let judge = |found: &Found<MessageRow>| match found {
+                Found::One(_) => None,
+                Found::Nothing | Found::Many(_) => Some("it is gone".to_owned()),
+            };
+            let replayed_one = store.replay(&message.id, now, expires);
+            match audit.around(&operation, replayed_one, judge).await?? {
                 Found::One(message) => replayed.push(message),
                 // Dropped from the history meanwhile.
                 Found::Nothing | Found::Many(_) => {

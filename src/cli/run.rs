@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use crate::audit::AuditLog;
+use crate::audit::chain::Head;
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::log::{self, Overrides};
 use crate::clock::{Chance, Clock};
@@ -65,6 +67,8 @@ impl Run {
             .map_err(|error| Failure::World(format!("cannot listen to signals: {error}")))?;
         let store = Store::open_for_daemon(&config.store.path, clock.now())?;
         let listener = listen(&config).map_err(Failure::World)?;
+        let audit = globals.audit(&config, &clock);
+        tell_audit(&audit);
         let start = Start {
             reload_from: ReloadFrom::Same {
                 file: globals.config.clone(),
@@ -74,6 +78,7 @@ impl Run {
             store,
             clock,
             chance: Chance::System,
+            audit: Some(audit),
             listener,
             set_log: Box::new(move |section| log.set(section)),
             config,
@@ -83,6 +88,19 @@ impl Run {
             .map_err(|error| Failure::usage(format!("{error:#}")))?;
         tracing::info!("watching; metrics at http://{}/metrics", daemon.address());
         Ok((daemon, signals))
+    }
+}
+
+/// Says where the audit log stands: a hash in a log elsewhere tells a chain that was made anew.
+fn tell_audit(audit: &AuditLog) {
+    match audit.newest() {
+        Ok(Some(Head { seq, hash })) => tracing::info!(
+            seq,
+            hash = hash.as_str(),
+            "the newest entry of the audit log is {seq}, with hash {hash}"
+        ),
+        Ok(None) => {}
+        Err(error) => tracing::warn!("{error}"),
     }
 }
 

@@ -7,6 +7,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::audit::{AuditLog, Operation};
 use crate::cli::globals::{Failure, Globals};
 use crate::clock::{Chance, Clock};
 use crate::config::source::Environment;
@@ -100,9 +101,10 @@ impl Command {
         environment: &Environment,
     ) -> Result<ExitCode, Failure> {
         let (config, store) = globals.open_store(environment)?;
-        let now = Clock::system().now();
+        let clock = Clock::system();
+        let (audit, now) = (globals.audit(&config, &clock), clock.now());
         match self {
-            Command::Add(add) => add.run(globals, &config, &store, now).await,
+            Command::Add(add) => add.run(globals, &config, &store, &audit, now).await,
             Command::List { all } => {
                 let silences = store.silences((!all).then_some(now)).await?;
                 if silences.is_empty() {
@@ -110,7 +112,7 @@ impl Command {
                 }
                 Ok(globals.print(&sheet(&silences, now), ExitCode::SUCCESS))
             }
-            Command::Remove { ids } => remove(ids, globals, &store, now).await,
+            Command::Remove { ids } => remove(ids, globals, &store, &audit, now).await,
         }
     }
 }
@@ -121,6 +123,7 @@ impl Add {
         globals: &Globals,
         config: &Config,
         store: &Store,
+        audit: &AuditLog,
         now: Timestamp,
     ) -> Result<ExitCode, Failure> {
         let end = match (self.until, self.length) {
@@ -139,7 +142,20 @@ impl Add {
             author: self.author.clone(),
             comment: self.comment.clone(),
         };
-        store.add_silence(&silence, now).await?;
+        let matchers: Vec<String> = silence.matchers.iter().map(ToString::to_string).collect();
+        let operation = Operation {
+            organization: None,
+            action: "silences.add",
+            target: &silence.id,
+            arguments: &[
+                ("matchers", matchers.join(" ")),
+                ("ends_at", span.end.to_string()),
+                ("author", self.author.clone()),
+                ("comment", self.comment.clone()),
+            ],
+        };
+        let added = store.add_silence(&silence, now);
+        audit.around(&operation, added, |_| None).await??;
         Ok(globals.print(&sheet(&[silence], now), ExitCode::SUCCESS))
     }
 }
@@ -174,11 +190,24 @@ async fn remove(
     ids: &[String],
     globals: &Globals,
     store: &Store,
+    audit: &AuditLog,
     now: Timestamp,
 ) -> Result<ExitCode, Failure> {
     let mut n_failed = 0;
     for prefix in ids {
-        let problem = match store.end_silence(prefix, now).await? {
+        let operation = Operation {
+            organization: None,
+            action: "silences.remove",
+            target: prefix,
+            arguments: &[],
+        };
+        let judge = |found: &Found<Silence>| match found {
+            Found::One(_) => None,
+            Found::Nothing => Some("no silence begins so".to_owned()),
+            Found::Many(_) => Some("several silences begin so".to_owned()),
+        };
+        let ended = store.end_silence(prefix, now);
+        let problem = match audit.around(&operation, ended, judge).await?? {
             Found::One(silence) if silence.state(now) == SilenceState::Expired => {
                 globals.remark(&format!("{} had ended already", silence.id));
                 continue;

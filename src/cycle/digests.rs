@@ -7,7 +7,9 @@ use jiff::tz::TimeZone;
 
 use crate::config::digests::Digest as Configured;
 use crate::cycle::state::Watcher;
-use crate::domain::digest::{self, Closed, Digest, Forecast, Missing, PATIENCE, Source, Turn};
+use crate::domain::digest::{
+    self, Anchor, Closed, Digest, Forecast, Missing, PATIENCE, Source, Turn,
+};
 use crate::domain::ids::NotifierName;
 use crate::domain::span::HourSpan;
 use crate::domain::usage::Part;
@@ -100,6 +102,7 @@ impl Watcher {
             .usage(name, hours_before, move |_| hours_before.start)
             .await?;
         let forecast = self.digest_forecast(&zone.rules, now).await?;
+        let audit = self.newest_audit();
         let source = Source {
             ground: self.ground(),
             name: &configured.name,
@@ -112,8 +115,23 @@ impl Watcher {
             measurements: &self.measurements,
             forecast: forecast.as_ref(),
             gaps,
+            audit: audit.as_ref(),
         };
         Ok(digest::make(&source, self.alerts.by_slot.values(), now))
+    }
+
+    /// The newest entry of the audit log. One that cannot be read keeps no digest back.
+    fn newest_audit(&self) -> Option<Anchor> {
+        match self.audit.as_ref()?.newest() {
+            Ok(head) => head.map(|head| Anchor {
+                entry: head.seq,
+                hash: head.hash,
+            }),
+            Err(error) => {
+                tracing::warn!("{error}");
+                None
+            }
+        }
     }
 
     /// Where the month would end; `None` unless everything is known since it began, and over the last week.

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::anthropic::AdminApi;
+use crate::audit::AuditLog;
 use crate::clock::{Chance, Clock};
 use crate::config::digests::Digest;
 use crate::cycle::reading::{Backlog, Reports};
@@ -107,6 +108,8 @@ pub struct Outside {
     pub chance: Chance,
     /// What happened.
     pub counters: Arc<Counters>,
+    /// What is done; `None` where nothing is to be left behind.
+    pub audit: Option<AuditLog>,
 }
 
 /// What is known of one organization. Its fields are read by those who show them; only the cycle changes them.
@@ -119,6 +122,7 @@ pub struct Watcher {
     pub(in crate::cycle) clock: Clock,
     pub(in crate::cycle) chance: Chance,
     pub(in crate::cycle) counters: Arc<Counters>,
+    pub(in crate::cycle) audit: Option<AuditLog>,
     /// Workspaces by name and limit.
     pub directory: Directory,
     /// Keys and people, as far as rules are measured against them.
@@ -232,6 +236,7 @@ impl Watcher {
             clock,
             chance,
             counters,
+            audit,
         } = outside;
         let now = clock.now();
         let since = now.checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
@@ -261,6 +266,7 @@ impl Watcher {
             clock,
             chance,
             counters,
+            audit,
             directory: loaded.directory,
             census: Census::default(),
             coverages: loaded.coverages,

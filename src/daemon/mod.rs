@@ -20,6 +20,7 @@ use crate::anthropic::AdminApi;
 use crate::app::bells::Bells;
 use crate::app::board::Board;
 use crate::app::{App, wiring};
+use crate::audit::AuditLog;
 use crate::clock::{Chance, Clock};
 use crate::config::sections::Log;
 use crate::config::source::Environment;
@@ -52,6 +53,8 @@ pub struct Start {
     pub clock: Clock,
     /// Ids and jitter.
     pub chance: Chance,
+    /// What is done; `None` where nothing is to be left behind.
+    pub audit: Option<AuditLog>,
     /// Where it is served.
     pub listener: TcpListener,
     /// Called with the `[log]` of an accepted reload.
@@ -119,6 +122,7 @@ impl Daemon {
             store: start.store,
             clock: start.clock,
             chance: start.chance,
+            audit: start.audit,
             counters: Arc::new(Counters::new(&names, &notifiers, revision)),
             bells: Bells::default(),
             pulse: Notify::new(),

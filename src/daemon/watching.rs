@@ -87,6 +87,7 @@ async fn open(app: &App, setup: &Setup) -> Result<Watcher, StoreError> {
         clock: app.clock.clone(),
         chance: app.chance.clone(),
         counters: app.counters.clone(),
+        audit: app.audit.clone(),
     };
     Watcher::open(setup.settings.clone(), outside).await
 }

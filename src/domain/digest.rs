@@ -73,6 +73,17 @@ pub struct Digest {
     pub idle_keys: Option<Listed<IdleKey>>,
     /// What is not known.
     pub gaps: Vec<Missing>,
+    /// The newest entry of the audit log, noted here so that a log that was made anew is known; `None` where there is none.
+    pub audit: Option<Anchor>,
+}
+
+/// An entry of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anchor {
+    /// Its number, from 1.
+    pub entry: u64,
+    /// Its hash, in hexadecimal.
+    pub hash: String,
 }
 
 /// What the running month would have cost in the end, if it went on as in the last [`FORECAST_HOURS`].
@@ -370,6 +381,8 @@ pub struct Source<'a> {
     pub forecast: Option<&'a Forecast>,
     /// See [`gaps`].
     pub gaps: &'a [Missing],
+    /// The newest entry of the audit log.
+    pub audit: Option<&'a Anchor>,
 }
 
 /// The hours that a forecast needs: of the month in which a moment lies, and the last week, up to the newest settled hour.
@@ -469,6 +482,7 @@ pub fn make<'a>(
             .then(|| idle_keys(&source.ground, source.measurements))
             .flatten(),
         gaps,
+        audit: source.audit.cloned(),
     }
 }
 

@@ -10,6 +10,7 @@ use axum::{Form, Json};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use crate::audit::files::AuditError;
 use crate::config::near::nearest;
 use crate::outbound::causes;
 use crate::store::error::StoreError;
@@ -35,6 +36,9 @@ pub enum Wrong {
     /// It failed.
     #[error("{}", causes(.0))]
     Store(#[from] StoreError),
+    /// It is not done, since nobody would know of it.
+    #[error("{0}; nothing was changed")]
+    Audit(#[from] AuditError),
 }
 
 impl Wrong {
@@ -45,7 +49,7 @@ impl Wrong {
             Wrong::Request(_) => StatusCode::BAD_REQUEST,
             Wrong::NotFound(_) => StatusCode::NOT_FOUND,
             Wrong::Conflict(_) => StatusCode::CONFLICT,
-            Wrong::Store(_) => {
+            Wrong::Store(_) | Wrong::Audit(_) => {
                 tracing::error!("a request failed: {self}");
                 StatusCode::INTERNAL_SERVER_ERROR
             }

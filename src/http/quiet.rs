@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::audit::Operation;
 use crate::config::durations;
 use crate::domain::silence::{self, Acknowledgement, End, LabelMatcher, Silence};
 use crate::http::alerts;
@@ -50,7 +51,20 @@ pub async fn add(
 ) -> Result<(StatusCode, Json<Value>), Wrong> {
     let now = app.clock.now();
     let silence = read_silence(fields, app.chance.id(), now)?;
-    app.store.add_silence(&silence, now).await?;
+    let matchers: Vec<String> = silence.matchers.iter().map(ToString::to_string).collect();
+    let operation = Operation {
+        organization: None,
+        action: "silences.add",
+        target: &silence.id,
+        arguments: &[
+            ("matchers", matchers.join(" ")),
+            ("ends_at", silence.span.end.to_string()),
+            ("author", silence.author.clone()),
+            ("comment", silence.comment.clone()),
+        ],
+    };
+    let added = app.store.add_silence(&silence, now);
+    app.audited(&operation, added, |_| None).await??;
     let (id, end) = (&silence.id, silence.span.end);
     tracing::info!("silence {id} was added over HTTP, until {end}");
     Ok((StatusCode::CREATED, Json(tell(&silence, now))))
@@ -62,7 +76,14 @@ pub async fn end(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<
     if app.store.silence(&id).await?.is_none() {
         return Err(Wrong::NotFound(format!("there is no silence `{id}`")));
     }
-    app.store.end_silence(&id, app.clock.now()).await?;
+    let operation = Operation {
+        organization: None,
+        action: "silences.remove",
+        target: &id,
+        arguments: &[],
+    };
+    let ended = app.store.end_silence(&id, app.clock.now());
+    app.audited(&operation, ended, |_| None).await??;
     tracing::info!("silence {id} was ended over HTTP");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -91,8 +112,23 @@ pub async fn take_up(
     };
     alerts::find(&app.store, fingerprint).await?;
     let now = app.clock.now();
+    let operation = Operation {
+        organization: None,
+        action: "alerts.ack",
+        target: fingerprint,
+        arguments: &[
+            ("author", by.author.clone()),
+            ("comment", by.comment.clone()),
+        ],
+    };
+    let judge = |found: &Found<Acknowledged>| match found {
+        Found::One(Acknowledged::Done(_)) => None,
+        Found::One(Acknowledged::NotFiring(_)) | Found::Nothing | Found::Many(_) => {
+            Some("it does not fire".to_owned())
+        }
+    };
     let acknowledged = app.store.acknowledge(fingerprint, by.clone(), now);
-    let row = match acknowledged.await? {
+    let row = match app.audited(&operation, acknowledged, judge).await?? {
         Found::One(Acknowledged::Done(row)) => row,
         Found::One(Acknowledged::NotFiring(_)) => {
             return Err(Wrong::Conflict(

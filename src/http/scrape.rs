@@ -113,6 +113,7 @@ mod tests {
             store: store.clone(),
             clock: Clock::Manual(clock.clone()),
             chance: Chance::seeded(1),
+            audit: None,
             counters: Arc::new(Counters::new(&[], &["slack".into()], "test")),
             bells,
             pulse: Notify::new(),

@@ -336,10 +336,21 @@ fn sections(digest: &Digest) -> Vec<Section> {
         of("Top movers", breakdown(&digest.movers, moved)),
         of("Teams", breakdown(&digest.teams, share)),
         of("Models", breakdown(&digest.models, share)),
+        of("Audit log", anchor_rows(digest)),
     ];
     all.into_iter()
         .filter(|section| !section.rows.is_empty())
         .collect()
+}
+
+/// The newest entry: a log that was made anew does not have it.
+fn anchor_rows(digest: &Digest) -> Vec<Row> {
+    let anchor = digest.audit.iter();
+    let rows = anchor.map(|anchor| {
+        let entry = group_thousands(&anchor.entry.to_string());
+        row(&format!("Entry {entry}"), &anchor.hash, "")
+    });
+    rows.collect()
 }
 
 fn listed<T>(all: &Listed<T>, as_row: impl Fn(&T) -> Row, what: &str) -> Vec<Row> {

@@ -307,6 +307,10 @@ fn digest_figures(digest: &Digest) -> Value {
         "idle_keys": digest.idle_keys.as_ref().map(idle_figures),
         "n_more_idle_keys": digest.idle_keys.as_ref().map(|keys| keys.n_more),
         "gaps": digest.gaps.iter().map(gap_figures).collect::<Vec<_>>(),
+        "audit": digest.audit.as_ref().map(|anchor| json!({
+            "entry": anchor.entry,
+            "hash": anchor.hash,
+        })),
     })
 }
 

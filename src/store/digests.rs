@@ -7,7 +7,7 @@ use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::digest::{
-    Breakdown, Digest, Forecast, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert, Rest,
+    Anchor, Breakdown, Digest, Forecast, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert, Rest,
 };
 use crate::domain::event::Event;
 use crate::domain::ids::OrganizationName;
@@ -107,6 +107,14 @@ struct DigestShape {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     idle_keys: Option<IdleKeysShape>,
     gaps: Vec<GapShape>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audit: Option<AnchorShape>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct AnchorShape {
+    entry: u64,
+    hash: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -230,6 +238,10 @@ impl From<&Digest> for DigestShape {
                 so_far: AsText(forecast.so_far),
             }),
             gaps: digest.gaps.iter().map(Into::into).collect(),
+            audit: digest.audit.as_ref().map(|anchor| AnchorShape {
+                entry: anchor.entry,
+                hash: anchor.hash.clone(),
+            }),
         }
     }
 }
@@ -269,6 +281,10 @@ impl From<DigestShape> for Digest {
                 so_far: forecast.so_far.0,
             }),
             gaps: shape.gaps.into_iter().map(Into::into).collect(),
+            audit: shape.audit.map(|anchor| Anchor {
+                entry: anchor.entry,
+                hash: anchor.hash,
+            }),
         }
     }
 }

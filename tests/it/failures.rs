@@ -49,6 +49,7 @@ async fn after_a_failure_of_the_store_the_figures_are_those_of_the_store() {
         store: store.clone().with_faults(faults),
         clock: clock.clone(),
         chance: Chance::seeded(3),
+        audit: None,
         listener,
         set_log: Box::new(|_| {}),
     };

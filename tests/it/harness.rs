@@ -203,6 +203,7 @@ impl Stage {
             clock: Clock::Manual(self.clock.clone()),
             chance: self.chance.clone(),
             counters: Arc::new(Counters::new(&[organization()], &[], "test")),
+            audit: None,
         }
     }
 
@@ -213,6 +214,7 @@ impl Stage {
             store: store.clone(),
             clock: Clock::Manual(self.clock.clone()),
             chance: self.chance.clone(),
+            audit: None,
             counters: Arc::new(Counters::new(&[organization()], &[], "test")),
             bells: Bells::default(),
             pulse: Notify::new(),

@@ -211,6 +211,7 @@ async fn look(
         clock: clock.clone(),
         chance: Chance::System,
         counters: Arc::clone(&around.counters),
+        audit: None,
     };
     let mut watcher = Watcher::open(settings, outside).await?;
     watcher.believe_one_list();

@@ -210,6 +210,7 @@ fn digest_of(spent: &[(i64, i64)], gaps: &[Missing]) -> Digest {
         rules: &[],
         measurements: &[],
         gaps,
+        audit: None,
     };
     make(&source, std::iter::empty(), now)
 }

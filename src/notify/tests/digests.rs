@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::pagerduty_teams_discord::{discord_rules, teams_rules};
 use super::{header_names, pretty, slack_rules};
 use crate::domain::digest::{
-    Breakdown, Digest, Forecast, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert, Rest,
+    Anchor, Breakdown, Digest, Forecast, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert, Rest,
 };
 use crate::domain::money::Usd;
 use crate::domain::rule::Severity;
@@ -127,6 +127,10 @@ fn weekly() -> Digest {
             },
             Missing::Unpriced { n_tokens: 12_500 },
         ],
+        audit: Some(Anchor {
+            entry: 1234,
+            hash: "3f9a".repeat(16),
+        }),
     }
 }
 
@@ -311,6 +315,7 @@ fn a_digest_without_anything_is_a_digest_all_the_same() {
     digest.alerts.first = Vec::new();
     digest.idle_keys = None;
     digest.forecast = None;
+    digest.audit = None;
     check_accepted(&digest);
     let text = with_letter(&digest, |letter| plain_text(&render(&letter)));
     let expected = "weekly: acme, week 47 of 2026\n\

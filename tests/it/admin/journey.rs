@@ -335,7 +335,7 @@ async fn somebody_leaves_with_all_their_keys() {
         let sent: Vec<&str> = seen
             .iter()
             .filter(|seen| seen.method != "GET")
-            .map(|seen| seen.route())
+            .map(spendwatch::simulator::journal::Seen::route)
             .collect();
         assert!(
             sent.last().unwrap().ends_with("/users/user_1"),
@@ -358,7 +358,7 @@ async fn a_failure_in_the_middle_goes_on_and_still_removes_the_user() {
         let revoke = || FaultOn::endpoint("api_key").times(1);
         office.simulator.fail(revoke(), forbidden());
         let (told, said) = office.told(
-            if dialect == Dialect::Guide { 3 } else { 3 },
+            3,
             "offboard user_1 --yes",
         );
         assert_eq!(

@@ -323,6 +323,7 @@ impl Stage {
             clock: Clock::Manual(self.clock.clone()),
             chance: self.chance.clone(),
             counters: Arc::clone(&self.counters),
+            audit: None,
         };
         Watcher::open(self.settings(), outside).await
     }
