@@ -8,7 +8,7 @@ use reqwest::Url;
 use crate::config::problem::Place;
 use crate::config::reader::{Section, Sited};
 use crate::config::secret_file;
-use crate::config::source::SecretSource;
+use crate::config::source::{AwsSecret, NO_AWS, SecretSource};
 use crate::config::tree::{Node, Value};
 use crate::outbound::is_loopback;
 use crate::secret::Secret;
@@ -157,7 +157,7 @@ pub fn known(section: &Section<'_>, source: &SecretSource) -> Option<Secret> {
             .and_then(|()| secret_file::read(path))
             .ok()
             .filter(|_| path.is_file()),
-        SecretSource::Command(_) => None,
+        SecretSource::Command(_) | SecretSource::Aws(_) => None,
     };
     known.filter(|secret| !secret.expose().trim().is_empty())
 }
@@ -230,7 +230,8 @@ fn read_node(section: &Section<'_>, key: String, node: &Node) -> Option<SecretSo
             source
         }
         Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) => {
-            let wanted = "`{ env = … }`, `{ file = … }` or `{ command = […] }`";
+            let wanted =
+                "`{ env = … }`, `{ file = … }`, `{ command = […] }` or `{ aws_secret = … }`";
             let message = format!("is {}, it must be {wanted}", node.value.kind());
             section.problem_at(&sited, message);
             None
@@ -242,10 +243,15 @@ fn read_source(section: &Section<'_>) -> Option<SecretSource> {
     let (env, file) = (section.text("env"), section.text("file"));
     let command = section.texts("command");
     if section.has("aws_secret") {
-        section.problem("aws_secret", "is not in this version; use `command`");
-        // They belong to it.
-        let _are_known = (section.has("field"), section.has("region"));
-        return None;
+        return read_aws(
+            section,
+            env.is_some() || file.is_some() || command.is_some(),
+        );
+    }
+    for key in ["field", "region"] {
+        if section.has(key) {
+            section.problem(key, "belongs to `aws_secret`");
+        }
     }
     match (env, file, command) {
         (Some(name), None, None) => Some(read_variable(section, name.value)),
@@ -259,10 +265,32 @@ fn read_source(section: &Section<'_>) -> Option<SecretSource> {
             Some(read_command(section, words))
         }
         _ => {
-            section.problem_here("must name one source: `env`, `file` or `command`");
+            section.problem_here("must name one source: `env`, `file`, `command` or `aws_secret`");
             None
         }
     }
+}
+
+fn read_aws(section: &Section<'_>, has_others: bool) -> Option<SecretSource> {
+    let name = section.required_text("aws_secret");
+    let text = |key: &'static str| {
+        let has = section.has(key);
+        has.then(|| section.required_text(key)).flatten()
+    };
+    let (field, region) = (text("field"), text("region"));
+    if has_others {
+        section.problem_here("must name one source: `env`, `file`, `command` or `aws_secret`");
+        return None;
+    }
+    if !cfg!(feature = "aws") {
+        section.problem("aws_secret", NO_AWS);
+        return None;
+    }
+    Some(SecretSource::Aws(AwsSecret {
+        name: name?.value.trim().to_owned(),
+        field: field.map(|field| field.value),
+        region: region.map(|region| region.value),
+    }))
 }
 
 fn read_variable(section: &Section<'_>, name: String) -> SecretSource {

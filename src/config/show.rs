@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use crate::config::digests::Digest;
 use crate::config::notifiers::{Email, MailTls, Notifier, NotifierKind};
 use crate::config::organizations::{Organization, check_base_url};
-use crate::config::source::SecretSource;
+use crate::config::source::{AwsSecret, SecretSource};
 use crate::config::{Config, durations};
 use crate::domain::budget::Budget;
 use crate::domain::dialect::Dialect;
@@ -390,12 +390,30 @@ fn events(events: &[EventRule]) -> String {
     }))
 }
 
+fn aws(secret: &AwsSecret) -> String {
+    let mut told = vec![format!("aws_secret = {}", quoted(&secret.name))];
+    told.extend(
+        secret
+            .field
+            .iter()
+            .map(|field| format!("field = {}", quoted(field))),
+    );
+    told.extend(
+        secret
+            .region
+            .iter()
+            .map(|region| format!("region = {}", quoted(region))),
+    );
+    format!("{{ {} }}", told.join(", "))
+}
+
 fn source(source: &SecretSource) -> String {
     match source {
         SecretSource::Literal(_) => quoted(HIDDEN),
         SecretSource::Env(name) => format!("{{ env = {} }}", quoted(name)),
         SecretSource::File(path) => format!("{{ file = {} }}", quoted(path.display())),
         SecretSource::Command(words) => format!("{{ command = {} }}", list(words)),
+        SecretSource::Aws(secret) => aws(secret),
     }
 }
 
@@ -403,7 +421,10 @@ fn source(source: &SecretSource) -> String {
 fn open_address(url: &SecretSource) -> String {
     match url {
         SecretSource::Literal(url) => quoted(url.expose()),
-        SecretSource::Env(_) | SecretSource::File(_) | SecretSource::Command(_) => source(url),
+        SecretSource::Env(_)
+        | SecretSource::File(_)
+        | SecretSource::Command(_)
+        | SecretSource::Aws(_) => source(url),
     }
 }
 

@@ -435,3 +435,35 @@ fn check_config_shows_what_is_in_force_and_no_secret() {
     let expected = "is a good configuration: 1 organization, 0 rules, 1 notifier\n";
     assert!(code == Some(0) && summary.ends_with(expected), "{summary}");
 }
+
+/// With the feature it is a source like others; a build without it says so at the start, and what to do.
+#[test]
+fn a_secret_of_aws_is_accepted_where_this_build_can_read_it() {
+    let read = |source: &str| {
+        let text = format!("organizations = [{{ admin_key = {source} }}]\n");
+        config::read(&text, None, &environment()).map_err(|problems| problems.to_string())
+    };
+    let whole = r#"{ aws_secret = "prod/claude", field = "key", region = "us-east-1" }"#;
+    if cfg!(feature = "aws") {
+        let shown = show::to_toml(&read(whole).unwrap());
+        assert!(shown.contains(&format!("admin_key = {whole}")), "{shown}");
+    } else {
+        let told = read(whole).unwrap_err();
+        assert!(told.contains("`organizations[0].admin_key.aws_secret` needs AWS support, which this build has not"), "{told}");
+    }
+    for (source, expected) in [
+        (r#"{ aws_secret = "" }"#, "aws_secret` is empty"),
+        (
+            r#"{ aws_secret = "a", env = "ANTHROPIC_ADMIN_KEY" }"#,
+            "must name one source",
+        ),
+        (
+            r#"{ env = "ANTHROPIC_ADMIN_KEY", region = "us-east-1" }"#,
+            "region` belongs to `aws_secret`",
+        ),
+        (r#"{ aws_secret = 5 }"#, "aws_secret` is a number"),
+    ] {
+        let told = read(source).unwrap_err();
+        assert!(told.contains(expected), "{source}: {told}");
+    }
+}

@@ -25,6 +25,8 @@ mod slack_server;
 mod admin;
 mod alertmanager;
 mod alerts;
+#[cfg(feature = "aws")]
+mod aws;
 mod census;
 mod cli;
 mod cli_check;

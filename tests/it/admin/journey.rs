@@ -357,10 +357,7 @@ async fn a_failure_in_the_middle_goes_on_and_still_removes_the_user() {
         let office = dialect.office().await;
         let revoke = || FaultOn::endpoint("api_key").times(1);
         office.simulator.fail(revoke(), forbidden());
-        let (told, said) = office.told(
-            3,
-            "offboard user_1 --yes",
-        );
+        let (told, said) = office.told(3, "offboard user_1 --yes");
         assert_eq!(
             column(&told, "outcome"),
             ["failed", "done", "done"],

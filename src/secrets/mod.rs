@@ -1,11 +1,19 @@
 //! A secret's source becomes its value: at the start, at a reload, and again when the service refuses a key.
 
+#[cfg(feature = "aws")]
+pub mod field;
+
+#[cfg(feature = "aws")]
+pub mod aws;
+
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::config::secret_file::{self, SecretFileError};
-use crate::config::source::{Environment, SecretSource};
+use crate::config::source::{AwsSecret, Environment, SecretSource};
 use crate::secret::Secret;
 
 /// How long a program may take to print a secret.
@@ -28,6 +36,14 @@ pub enum SecretError {
         /// In words.
         reason: String,
     },
+    /// AWS Secrets Manager did not give one.
+    #[error("secret `{name}` of AWS Secrets Manager: {reason}")]
+    Aws {
+        /// Its name, or ARN.
+        name: String,
+        /// In words.
+        reason: String,
+    },
 }
 
 /// Reads a secret from where it is.
@@ -43,7 +59,28 @@ pub async fn resolve(
         },
         SecretSource::File(path) => read_file(path),
         SecretSource::Command(words) => run(words).await,
+        SecretSource::Aws(secret) => of_aws(secret).await,
     }
+}
+
+#[cfg(feature = "aws")]
+async fn of_aws(secret: &AwsSecret) -> Result<Secret, SecretError> {
+    // On the heap: what the SDK makes of a request is large.
+    let told = Box::pin(aws::read(secret)).await;
+    told.map_err(|error| SecretError::Aws {
+        name: secret.name.clone(),
+        reason: error.to_string(),
+    })
+}
+
+/// The configuration has refused it already.
+#[cfg(not(feature = "aws"))]
+#[expect(clippy::unused_async, reason = "the same as with the feature")]
+async fn of_aws(secret: &AwsSecret) -> Result<Secret, SecretError> {
+    Err(SecretError::Aws {
+        name: secret.name.clone(),
+        reason: crate::config::source::NO_AWS.to_owned(),
+    })
 }
 
 fn read_file(path: &Path) -> Result<Secret, SecretError> {
@@ -78,7 +115,8 @@ async fn run(words: &[String]) -> Result<Secret, SecretError> {
             ))
         })?
         .map_err(|error| failed(error.to_string()))?;
-    let printed = Secret::new(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let stdout = Zeroizing::new(output.stdout);
+    let printed = Secret::new(String::from_utf8_lossy(&stdout).trim().to_owned());
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let first_line = printed.scrub(said.lines().next().unwrap_or("no message"));
