@@ -32,6 +32,35 @@ impl AdminApi {
         Ok(service)
     }
 
+    /// Asks for the least of each list that commands and rules need: what the key may read, and what it may not.
+    pub async fn reach(&self, service: Service) -> Vec<(&'static str, Result<(), FetchError>)> {
+        let lists = match service {
+            Service::Guide => [
+                ("workspaces", Endpoint::Workspaces),
+                ("people", Endpoint::Users),
+                ("keys", Endpoint::ApiKeys),
+            ]
+            .as_slice(),
+            Service::Real => [
+                ("workspaces", Endpoint::OrganizationWorkspaces),
+                ("people", Endpoint::OrganizationUsers),
+                ("keys", Endpoint::OrganizationApiKeys),
+                ("invitations", Endpoint::OrganizationInvites),
+            ]
+            .as_slice(),
+        };
+        let query = [("limit", "1".to_owned())];
+        let mut told = Vec::with_capacity(lists.len());
+        for (what, endpoint) in lists {
+            let question = Question {
+                query: &query,
+                ..Question::about(*endpoint)
+            };
+            told.push((*what, self.0.ask(&question).await.map(|_| ())));
+        }
+        told
+    }
+
     /// The organization whole, by a guide server.
     pub async fn settings(&self) -> Result<Organization, FetchError> {
         let question = Question::about(Endpoint::Organizations);

@@ -15,6 +15,7 @@ pub mod audit;
 pub mod check;
 pub mod check_config;
 pub mod demo;
+pub mod doctor;
 pub mod healthcheck;
 pub mod init;
 pub mod notifications;
@@ -140,6 +141,9 @@ enum Command {
     /// The audit log: what was done by whom, and whether the log holds
     #[command(subcommand, after_help = "Example: spendwatch audit list --since 7d")]
     Audit(audit::Command),
+    /// Look at the key and its reach, the clock, the store, the audit log and the notifiers, and say what to mend; sends nothing
+    #[command(after_help = "Example: spendwatch doctor --config spendwatch.toml")]
+    Doctor(doctor::Doctor),
     /// Look after the store
     #[command(subcommand, after_help = "Example: spendwatch store check")]
     Store(store::Command),
@@ -186,6 +190,7 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
         Command::Onboard(onboard) => end(onboard.run(globals, environment).await),
         Command::Offboard(offboard) => end(offboard.run(globals, environment).await),
         Command::Audit(audit) => end(audit.run(globals, environment)),
+        Command::Doctor(doctor) => end(doctor.run(globals, environment).await),
         Command::Store(store) => end(store.run(globals, environment).await),
         Command::Healthcheck(check) => end(check.run(globals, environment).await),
         Command::Init(init) => init.run(),

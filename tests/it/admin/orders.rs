@@ -353,3 +353,40 @@ async fn workspaces_are_listed_made_archived_and_joined() {
     assert!(real.keys().is_empty());
     real.check_audit();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_says_what_to_mend_and_sends_nothing() {
+    for dialect in BOTH {
+        let office = dialect.office().await;
+        let (told, _) = office.told(0, "doctor");
+        let health = column(&told, "health");
+        assert!(!health.contains(&"bad".to_owned()), "{told}");
+        assert!(
+            column(&told, "told")
+                .iter()
+                .any(|text| text.contains("may read keys")),
+            "{told}"
+        );
+        office.simulator.world().clock_skew = jiff::SignedDuration::from_mins(5);
+        office.simulator.fail(
+            spendwatch::simulator::faults::FaultOn::endpoint("users"),
+            spendwatch::simulator::faults::Fault::Status(403, "{}".to_owned(), None),
+        );
+        let (told, _) = office.told(1, "doctor");
+        let bad: Vec<_> = told
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|row| row["health"] == "bad")
+            .collect();
+        assert!(
+            bad.len() == 1 && bad[0]["mend"] == "let NTP set this machine's clock",
+            "{told}"
+        );
+        assert!(column(&told, "health").contains(&"warning".to_owned()));
+        office.simulator.accept_key("sk-ant-admin-another");
+        let (told, _) = office.told(1, "doctor");
+        assert!(told.to_string().contains("refuses the key"), "{told}");
+        assert_eq!(office.simulator.n_not_get(), 0);
+    }
+}
