@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::audit::files::AuditError;
 use crate::audit::{self, AuditLog};
-use crate::cli::output::{Format, print};
+use crate::cli::output::Format;
 use crate::clock::Clock;
 use crate::config::organizations::Organization;
 use crate::config::source::Environment;
@@ -158,6 +158,6 @@ impl Globals {
 
     /// Rows on standard output.
     pub fn print(&self, sheet: &Sheet, exit: ExitCode) -> ExitCode {
-        print(&sheet.render(self.output), exit)
+        sheet.print(self.output, exit)
     }
 }

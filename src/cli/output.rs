@@ -3,7 +3,7 @@
 //! A table and a terminal get foreign names cleaned of control characters. JSON and CSV in a file or pipe hold values as
 //! they are; a cell that a spreadsheet would take for a formula is not changed, as that would change the data.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -11,6 +11,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
 
 use crate::domain::money::{Usd, group_thousands};
 use crate::notify::words;
@@ -98,41 +99,89 @@ impl Sheet {
         self.render_for(format, io::stdout().is_terminal())
     }
 
+    /// Writes it in a format, then ends as told; JSON is an array of objects, and is written row by row.
+    pub fn print(&self, format: Format, exit: ExitCode) -> ExitCode {
+        match format {
+            Format::Json => print_all(self.json_pieces(), exit),
+            Format::Table | Format::Csv => print(&self.render(format), exit),
+        }
+    }
+
     /// The same, with columns left out of the table one after another until no line has to be broken.
     #[must_use]
     pub fn fitted(mut self, width: u16, least: &[&str]) -> Sheet {
+        let mut widths = self.widths();
         for key in least {
-            let table = self.as_table(None);
-            let widest = table.lines().map(|line| line.chars().count()).max();
-            if widest.is_none_or(|widest| widest <= usize::from(width)) {
+            let n_shown = widths.iter().flatten().count();
+            let line: usize =
+                widths.iter().flatten().sum::<usize>() + 2 * n_shown.saturating_sub(1);
+            if line <= usize::from(width) {
                 break;
             }
-            let of_key = |column: &&mut Column| column.key == *key;
-            if let Some(column) = self.columns.iter_mut().find(of_key) {
-                column.heading = None;
+            if let Some(place) = self.columns.iter().position(|column| column.key == *key) {
+                self.columns[place].heading = None;
+                widths[place] = None;
             }
         }
         self
     }
 
+    /// How wide each column of the table is, in cells of a terminal; `None` for one that is not in it.
+    fn widths(&self) -> Vec<Option<usize>> {
+        let width = |(place, column): (usize, &Column)| {
+            let cells = self.rows.iter().filter_map(|row| row.get(place));
+            let widest = cells.map(|cell| cell.for_people().width()).max();
+            column
+                .heading
+                .map(|heading| heading.width().max(widest.unwrap_or_default()))
+        };
+        self.columns.iter().enumerate().map(width).collect()
+    }
+
     fn render_for(&self, format: Format, is_terminal: bool) -> String {
         match format {
             Format::Table => self.as_table(is_terminal.then_some(TERMINAL_WIDTH)),
-            Format::Json => json_text(&self.as_json()),
+            Format::Json => self.json_pieces().collect(),
             Format::Csv => self.as_csv(is_terminal),
         }
     }
 
     /// Aligned columns, fitted into a width where one is given.
     pub fn as_table(&self, width: Option<u16>) -> String {
+        let widths = self.widths();
+        match width.filter(|width| line_width(&widths) > usize::from(*width)) {
+            None => self.lines(&widths).collect(),
+            Some(width) => self.wrapped(width),
+        }
+    }
+
+    /// The table line by line, each as long as it is.
+    fn lines(&self, widths: &[Option<usize>]) -> impl Iterator<Item = String> {
+        let header = self
+            .columns
+            .iter()
+            .zip(widths)
+            .filter_map(|(column, width)| {
+                let heading = column.heading?.to_owned();
+                Some((heading, false, (*width)?))
+            });
+        let rows =
+            self.rows.iter().map(move |row| {
+                let cells = row.iter().zip(widths);
+                line(cells.filter_map(|(cell, width)| {
+                    Some((cell.for_people(), cell.is_number(), (*width)?))
+                }))
+            });
+        std::iter::once(line(header)).chain(rows)
+    }
+
+    /// The table with cells of several lines where they are too long.
+    fn wrapped(&self, width: u16) -> String {
         let mut table = Table::new();
-        table.load_style(NOTHING);
-        match width {
-            Some(width) => table
-                .set_content_arrangement(ContentArrangement::Dynamic)
-                .set_width(width),
-            None => table.set_content_arrangement(ContentArrangement::Disabled),
-        };
+        table
+            .load_style(NOTHING)
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(width);
         table.set_header(self.columns.iter().filter_map(|column| column.heading));
         for row in &self.rows {
             let cells = self.columns.iter().zip(row);
@@ -152,6 +201,29 @@ impl Sheet {
             text.push('\n');
         }
         text
+    }
+
+    /// As [`json_text`] of the whole array would be, piece by piece.
+    fn json_pieces(&self) -> impl Iterator<Item = String> {
+        let mut opening = "[\n";
+        let rows = self.objects().map(move |object| {
+            let mut piece = std::mem::replace(&mut opening, ",\n").to_owned();
+            let object = json_text(&object);
+            let mut separator = "";
+            for line in object.trim_end().lines() {
+                piece.push_str(separator);
+                piece.push_str("  ");
+                piece.push_str(line);
+                separator = "\n";
+            }
+            piece
+        });
+        let end = if self.rows.is_empty() {
+            "[]\n"
+        } else {
+            "\n]\n"
+        };
+        rows.chain([end.to_owned()])
     }
 
     fn as_csv(&self, is_terminal: bool) -> String {
@@ -179,6 +251,37 @@ impl Sheet {
     }
 }
 
+/// Between two columns.
+const GAP: usize = 2;
+
+/// How wide the lines of a table are.
+fn line_width(widths: &[Option<usize>]) -> usize {
+    let n_shown = widths.iter().flatten().count();
+    widths.iter().flatten().sum::<usize>() + GAP * n_shown.saturating_sub(1)
+}
+
+/// Texts, each with whether it stands on the right, and how wide its column is.
+fn line(cells: impl Iterator<Item = (String, bool, usize)>) -> String {
+    let mut line = String::new();
+    for (place, (text, is_right, width)) in cells.enumerate() {
+        let blanks = " ".repeat(width.saturating_sub(text.width()));
+        if place > 0 {
+            line.push_str(&" ".repeat(GAP));
+        }
+        let (before, after) = if is_right {
+            (blanks.as_str(), "")
+        } else {
+            ("", blanks.as_str())
+        };
+        line.push_str(before);
+        line.push_str(&text);
+        line.push_str(after);
+    }
+    line.truncate(line.trim_end().len());
+    line.push('\n');
+    line
+}
+
 /// Indented, with every control character written as an escape, so that none reaches a terminal.
 pub fn json_text(value: &Value) -> String {
     let mut text = String::new();
@@ -195,11 +298,17 @@ pub fn json_text(value: &Value) -> String {
 
 /// Writes a text, then ends as told. A closed pipe is fine, as for any command before `head`; a full disk is not.
 pub fn print(text: &str, exit: ExitCode) -> ExitCode {
-    let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    print_all([text], exit)
+}
+
+fn print_all(pieces: impl IntoIterator<Item = impl AsRef<[u8]>>, exit: ExitCode) -> ExitCode {
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    let mut pieces = pieces.into_iter();
+    let written = pieces.try_for_each(|piece| stdout.write_all(piece.as_ref()));
+    let written = written.and_then(|()| stdout.flush());
+    // What could not be written is not tried again when this is dropped.
+    let (_, _) = stdout.into_parts();
+    match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             eprintln!("error: cannot write to standard output: {error}");
             ExitCode::FAILURE

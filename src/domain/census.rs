@@ -81,6 +81,18 @@ pub enum ToldBy<'a> {
 }
 
 impl ToldBy<'_> {
+    /// By a list of keys, which tells it of some, or of none.
+    #[must_use]
+    pub fn of_keys(self, listed: &[ListedKey]) -> Self {
+        self.of_list(listed.iter().any(|key| key.last_used_at.is_some()))
+    }
+
+    /// By a list of people, which tells it of some, or of none.
+    #[must_use]
+    pub fn of_people(self, listed: &[ListedUser]) -> Self {
+        self.of_list(listed.iter().any(|user| user.last_active_at.is_some()))
+    }
+
     /// By a list that tells it of somebody, or of nobody. Of a service that never tells it, everyone would seem to be idle.
     fn of_list(self, tells: bool) -> Self {
         match self {
@@ -107,7 +119,7 @@ impl Census {
             key.presence = key.presence.missing_again(at);
         }
         let default = directory.default.as_ref();
-        let told_by = told_by.of_list(listed.iter().any(|key| key.last_used_at.is_some()));
+        let told_by = told_by.of_keys(&listed);
         let listed = listed.into_iter();
         keys.extend(listed.map(|key| counted_key(key, told_by, default, at)));
         Census {
@@ -131,7 +143,7 @@ impl Census {
         for person in people.values_mut() {
             person.presence = person.presence.missing_again(at);
         }
-        let told_by = told_by.of_list(listed.iter().any(|user| user.last_active_at.is_some()));
+        let told_by = told_by.of_people(&listed);
         let belongs = |user: &ListedUser| user.status.as_deref() != Some(DELETED);
         let counted = listed.into_iter().filter(belongs);
         people.extend(counted.map(|user| counted_person(user, told_by, at)));
@@ -185,19 +197,11 @@ fn counted_key(
     default: Option<&WorkspaceId>,
     at: Timestamp,
 ) -> (ApiKeyId, CountedKey) {
-    let idle_since = match told_by {
-        ToldBy::Nobody => None,
-        ToldBy::List => key.last_used_at.or(key.created_at),
-        ToldBy::Ledger(uses) => {
-            let used = uses.keys.get(&key.id).copied();
-            let last = used.or_else(|| Some(key.created_at?.max(uses.by_key_since?)));
-            last.map(|last| uses.idle_since(last, at))
-        }
-    };
     let counted = CountedKey {
+        is_active: opens(&key, at),
+        idle_since: key_idle_since(&key, told_by, at),
         name: key.name,
         presence: Presence::Listed,
-        is_active: is_active(key.status.as_deref()) && key.expires_at.is_none_or(|end| at < end),
         workspace: key.workspace.map(|id| {
             if Some(&id) == default {
                 DEFAULT_WORKSPACE.into()
@@ -211,9 +215,26 @@ fn counted_key(
         },
         created_at: key.created_at,
         expires_at: key.expires_at,
-        idle_since,
     };
     (key.id, counted)
+}
+
+/// Whether a key opens something: it is neither revoked, nor archived, nor expired.
+pub fn opens(key: &ListedKey, at: Timestamp) -> bool {
+    is_active(key.status.as_deref()) && key.expires_at.is_none_or(|end| at < end)
+}
+
+/// Since when a key was not used; `None` where that is not known.
+pub fn key_idle_since(key: &ListedKey, told_by: ToldBy<'_>, at: Timestamp) -> Option<Timestamp> {
+    match told_by {
+        ToldBy::Nobody => None,
+        ToldBy::List => key.last_used_at.or(key.created_at),
+        ToldBy::Ledger(uses) => {
+            let used = uses.keys.get(&key.id).copied();
+            let last = used.or_else(|| Some(key.created_at?.max(uses.by_key_since?)));
+            last.map(|last| uses.idle_since(last, at))
+        }
+    }
 }
 
 /// A word that is not known counts as active: a key that may open something must not slip out of sight.
@@ -226,7 +247,20 @@ fn counted_person(
     told_by: ToldBy<'_>,
     at: Timestamp,
 ) -> (ActorId, CountedPerson) {
-    let idle_since = match told_by {
+    let counted = CountedPerson {
+        presence: Presence::Listed,
+        idle_since: person_idle_since(&user, told_by, at),
+    };
+    (user.id, counted)
+}
+
+/// Since when a person did nothing; `None` where that is not known.
+pub fn person_idle_since(
+    user: &ListedUser,
+    told_by: ToldBy<'_>,
+    at: Timestamp,
+) -> Option<Timestamp> {
+    match told_by {
         ToldBy::Nobody => None,
         ToldBy::List => user.last_active_at.or(user.added_at),
         // Who never used anything may work in the console alone: of them nothing is known.
@@ -234,12 +268,7 @@ fn counted_person(
             let last = uses.people.get(&user.id).copied();
             last.map(|last| uses.idle_since(last, at))
         }
-    };
-    let counted = CountedPerson {
-        presence: Presence::Listed,
-        idle_since,
-    };
-    (user.id, counted)
+    }
 }
 
 #[cfg(test)]

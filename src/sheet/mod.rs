@@ -90,13 +90,17 @@ impl Cell {
 impl Sheet {
     /// An array of objects.
     pub fn as_json(&self) -> Value {
-        let object = |row: &Vec<Cell>| {
+        self.objects().collect()
+    }
+
+    /// Its rows as objects, one after another: of a long sheet never all at once.
+    pub fn objects(&self) -> impl Iterator<Item = Value> {
+        self.rows.iter().map(|row| {
             let pairs = self.columns.iter().zip(row);
             let object: Map<String, Value> = pairs
                 .map(|(column, cell)| (column.key.to_owned(), cell.for_json()))
                 .collect();
             Value::from(object)
-        };
-        self.rows.iter().map(object).collect()
+        })
     }
 }

@@ -2,6 +2,8 @@
 
 mod journey;
 mod orders;
+mod promises;
+mod terminal;
 
 use std::process::Output;
 

@@ -29,7 +29,7 @@ pub enum Command {
     List,
     /// Make a workspace, with limits where the service takes them
     #[command(
-        after_help = "Example: spendwatch workspaces create Search --limit-usd 5000 --requests-per-minute 600\nExample: spendwatch workspaces create Search --tag team=search"
+        after_help = "Example: spendwatch workspaces create Ranking --limit-usd 5000 --requests-per-minute 600\nExample: spendwatch workspaces create Ranking --tag team=search"
     )]
     Create(Create),
     /// Close a workspace for good: all keys in it end with it

@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::admin::write::{Manner, Write};
-use crate::domain::census::{Census, ToldBy};
-use crate::domain::directory::{Directory, Workspace};
+use crate::domain::census::{self, ToldBy};
+use crate::domain::directory::Workspace;
 use crate::domain::ids::{ActorId, ApiKeyId, WorkspaceId};
 use crate::domain::listing::{ListedKey, ListedUser, Maker};
 
@@ -61,27 +61,20 @@ const EXPIRED: &str = "expired";
 
 /// Keys with what is known of their use, in the service's order.
 pub fn known_keys(listed: Vec<ListedKey>, told_by: ToldBy<'_>, now: Timestamp) -> Vec<KnownKey> {
-    let nobody = Directory::default();
-    let census = Census::UNKNOWN.with_keys(listed.clone(), told_by, &nobody, now);
-    let counted = census.keys.unwrap_or_default();
-    let known = listed.into_iter().map(|listed| {
-        let counted = counted.get(&listed.id);
-        KnownKey {
-            is_active: counted.is_none_or(|key| key.is_active),
-            idle_since: counted.and_then(|key| key.idle_since),
-            listed,
-        }
+    let told_by = told_by.of_keys(&listed);
+    let known = listed.into_iter().map(|listed| KnownKey {
+        is_active: census::opens(&listed, now),
+        idle_since: census::key_idle_since(&listed, told_by, now),
+        listed,
     });
     known.collect()
 }
 
 /// People with what is known of what they do, in the service's order.
 pub fn known_users(listed: Vec<ListedUser>, told_by: ToldBy<'_>, now: Timestamp) -> Vec<KnownUser> {
-    let nobody = Directory::default();
-    let census = Census::UNKNOWN.with_people(listed.clone(), told_by, &nobody, now);
-    let counted = census.people.unwrap_or_default();
+    let told_by = told_by.of_people(&listed);
     let known = listed.into_iter().map(|listed| KnownUser {
-        idle_since: counted.get(&listed.id).and_then(|user| user.idle_since),
+        idle_since: census::person_idle_since(&listed, told_by, now),
         listed,
     });
     known.collect()
