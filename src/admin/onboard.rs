@@ -8,6 +8,7 @@ use crate::anthropic::written::Told;
 use crate::domain::admin::onboard::{Part, Step, Todo};
 use crate::domain::admin::write::Write;
 use crate::domain::ids::ApiKeyId;
+use crate::domain::span::Day;
 use crate::handover::Handover;
 
 /// How one part ended.
@@ -193,7 +194,9 @@ async fn send(office: &Office, part: Part, write: &Write) -> PartEnd {
 fn done(told: Told) -> (Option<String>, String) {
     match told {
         Told::Invite(invite) => {
-            let until = invite.expires_at.map(|at| format!(", until {at}"));
+            let until = invite
+                .expires_at
+                .map(|at| format!(", until {}", Day::of(at).date()));
             let until = until.unwrap_or_default();
             let words = format!("{} was invited as {}{until}", invite.email, invite.role);
             (Some(invite.id.to_string()), words)

@@ -166,7 +166,7 @@ fn sheet(operations: &[OneOperation]) -> Sheet {
             Cell::Text(outcome.to_owned()),
             one.elapsed_ms
                 .map_or(Cell::Empty, |ms| Cell::Count(ms.into())),
-            Cell::text_or_empty(one.error.clone()),
+            one.error.clone().map_or(Cell::Empty, Cell::Prose),
             Cell::text_or_empty(one.request_id.clone()),
             Cell::Text(one.hash.clone()),
         ]

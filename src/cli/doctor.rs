@@ -11,12 +11,14 @@ use crate::anthropic::limiter::Share;
 use crate::app::wiring;
 use crate::audit::read::verify;
 use crate::cli::globals::{Failure, Globals};
+use crate::cli::output::{Format, print};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::organizations::Organization;
 use crate::config::source::{Environment, SecretSource};
 use crate::domain::admin::service::Service;
 use crate::heartbeat::Heartbeat;
+use crate::notify::words;
 use crate::outbound::causes;
 use crate::secret::Secret;
 use crate::sheet::{Cell, Sheet, shown};
@@ -107,7 +109,10 @@ impl Doctor {
         } else {
             ExitCode::SUCCESS
         };
-        Ok(globals.print(&sheet(&findings), exit))
+        Ok(match globals.output {
+            Format::Table => print(&lines(&findings), exit),
+            Format::Json | Format::Csv => globals.print(&sheet(&findings), exit),
+        })
     }
 }
 
@@ -303,20 +308,56 @@ async fn look_at_receivers(findings: &mut Findings, config: &Config, environment
     }
 }
 
-fn sheet(findings: &Findings) -> Sheet {
-    let row = |finding: &Finding| {
-        let health = match finding.health {
+impl Health {
+    const fn word(self) -> &'static str {
+        match self {
             Health::Good => "ok",
             Health::Warning => "warning",
             Health::Bad => "bad",
+        }
+    }
+}
+
+/// A line for each look, and below it what to do.
+fn lines(findings: &Findings) -> String {
+    let mut text = String::new();
+    for Finding {
+        what,
+        of,
+        health,
+        told,
+        mend,
+    } in &findings.0
+    {
+        let of = if of.is_empty() {
+            String::new()
+        } else {
+            format!(" {}", words::line(of))
         };
+        let told = words::line(told);
+        text.push_str(&format!("{:<8} {what}{of}: {told}\n", health.word()));
+        if !mend.is_empty() {
+            text.push_str(&format!("         -> {mend}\n"));
+        }
+    }
+    text
+}
+
+fn sheet(findings: &Findings) -> Sheet {
+    let row = |finding: &Finding| {
+        let health = finding.health.word();
         let text = |text: &str| Cell::text_or_empty((!text.is_empty()).then_some(text));
+        let mend = &finding.mend;
         vec![
             Cell::Text(health.to_owned()),
             Cell::Text(finding.what.to_owned()),
             text(&finding.of),
-            Cell::Text(finding.told.clone()),
-            text(&finding.mend),
+            Cell::Prose(finding.told.clone()),
+            if mend.is_empty() {
+                Cell::Empty
+            } else {
+                Cell::Prose(mend.clone())
+            },
         ]
     };
     Sheet {

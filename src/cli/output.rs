@@ -39,6 +39,7 @@ impl Cell {
         match self {
             Cell::Empty => "-".to_owned(),
             Cell::Text(text) => words::clean(text),
+            Cell::Prose(text) => words::line(text),
             Cell::Count(count) => grouped(*count),
             Cell::Decimal(digits) => digits.clone(),
             // What is less than half a cent is not nothing.
@@ -56,7 +57,7 @@ impl Cell {
     fn for_csv(&self) -> String {
         match self {
             Cell::Empty => String::new(),
-            Cell::Text(text) | Cell::Decimal(text) => text.clone(),
+            Cell::Text(text) | Cell::Prose(text) | Cell::Decimal(text) => text.clone(),
             Cell::Count(count) => count.to_string(),
             Cell::Money(usd) => usd.to_string(),
             Cell::Time(at) => at.to_string(),
@@ -68,7 +69,12 @@ impl Cell {
     fn is_number(&self) -> bool {
         match self {
             Cell::Count(_) | Cell::Decimal(_) | Cell::Money(_) => true,
-            Cell::Empty | Cell::Text(_) | Cell::Time(_) | Cell::List(_) | Cell::Flag(_) => false,
+            Cell::Empty
+            | Cell::Text(_)
+            | Cell::Prose(_)
+            | Cell::Time(_)
+            | Cell::List(_)
+            | Cell::Flag(_) => false,
         }
     }
 }
@@ -107,21 +113,26 @@ impl Sheet {
         }
     }
 
-    /// The same, with columns left out of the table one after another until no line has to be broken.
+    /// The same, with columns left out of the table one after another until no line has to be broken; first those that say
+    /// nothing.
     #[must_use]
     pub fn fitted(mut self, width: u16, least: &[&str]) -> Sheet {
         let mut widths = self.widths();
-        for key in least {
-            let n_shown = widths.iter().flatten().count();
-            let line: usize =
-                widths.iter().flatten().sum::<usize>() + 2 * n_shown.saturating_sub(1);
-            if line <= usize::from(width) {
+        let places = least
+            .iter()
+            .filter_map(|key| self.columns.iter().position(|column| column.key == *key));
+        let says_nothing = |place: usize| {
+            let mut cells = self.rows.iter().filter_map(|row| row.get(place));
+            cells.all(|cell| *cell == Cell::Empty)
+        };
+        let (silent, others): (Vec<usize>, Vec<usize>) =
+            places.partition(|place| says_nothing(*place));
+        for place in silent.into_iter().chain(others) {
+            if line_width(&widths) <= usize::from(width) {
                 break;
             }
-            if let Some(place) = self.columns.iter().position(|column| column.key == *key) {
-                self.columns[place].heading = None;
-                widths[place] = None;
-            }
+            self.columns[place].heading = None;
+            widths[place] = None;
         }
         self
     }

@@ -193,6 +193,11 @@ pub fn exact(watch: Watch, quantity: Quantity) -> Option<String> {
         Cell::Money(usd) => Some(format!("{usd} USD")),
         Cell::Decimal(digits) => Some(format!("{digits} %")),
         Cell::Count(count) => Some(count.to_string()),
-        Cell::Empty | Cell::Text(_) | Cell::Time(_) | Cell::List(_) | Cell::Flag(_) => None,
+        Cell::Empty
+        | Cell::Text(_)
+        | Cell::Prose(_)
+        | Cell::Time(_)
+        | Cell::List(_)
+        | Cell::Flag(_) => None,
     }
 }

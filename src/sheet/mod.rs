@@ -13,8 +13,10 @@ use crate::domain::money::Usd;
 pub enum Cell {
     /// Nothing, or not known: `null`.
     Empty,
-    /// Foreign or own text.
+    /// Foreign or own text; people see as much of it as a name may have.
     Text(String),
+    /// A sentence: people see all of it.
+    Prose(String),
     /// A whole number.
     Count(i128),
     /// A number with its exact decimals: a string in JSON.
@@ -74,7 +76,9 @@ impl Cell {
     fn for_json(&self) -> Value {
         match self {
             Cell::Empty => Value::Null,
-            Cell::Text(text) | Cell::Decimal(text) => Value::from(text.as_str()),
+            Cell::Text(text) | Cell::Prose(text) | Cell::Decimal(text) => {
+                Value::from(text.as_str())
+            }
             // What does not fit a JSON number of 64 bits keeps all its digits as text.
             Cell::Count(count) => {
                 i64::try_from(*count).map_or_else(|_| Value::from(count.to_string()), Value::from)

@@ -284,7 +284,8 @@ impl List {
         }
         let spent = known.ledger.month(desk).await?;
         let sheet = sheet(&known, &rows, &spent, now);
-        let least = ["hint", "expires_at", "created_by", "id"];
+        known.ledger.remark_absence(desk);
+        let least = ["created_by", "expires_at", "month_spend_usd", "idle_since"];
         Ok(desk
             .globals
             .print(&sheet.fitted(TERMINAL_WIDTH, &least), ExitCode::SUCCESS))

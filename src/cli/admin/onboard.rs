@@ -418,7 +418,7 @@ fn row(one: &Planned, part: &str, outcome: &str, id: Option<String>, detail: Str
         Cell::Text(part.to_owned()),
         Cell::Text(outcome.to_owned()),
         Cell::text_or_empty(id),
-        Cell::Text(detail),
+        Cell::Prose(detail),
         Cell::Text(one.newcomer.key_name()),
         Cell::Time(one.newcomer.key_expires_at),
         Cell::Text(one.newcomer.workspace.to_string()),

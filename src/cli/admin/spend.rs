@@ -53,6 +53,15 @@ impl Ledger {
         Ok(Ledger(known.map(|known| (store, known))))
     }
 
+    /// Says why no spend is told, where there is no ledger.
+    pub fn remark_absence(&self, desk: &Desk<'_>) {
+        if self.0.is_none() {
+            let path = desk.config.store.path.display();
+            let text = format!("no spend is known: there is no ledger of it in `{path}`");
+            desk.globals.remark(&desk.told(&text));
+        }
+    }
+
     /// In this month of UTC.
     pub async fn month(&self, desk: &Desk<'_>) -> Result<Spent, Failure> {
         let now = desk.office.clock.now();

@@ -9,6 +9,7 @@ use crate::cli::admin::desk::{Desk, exit};
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::progress::Progress;
 use crate::domain::admin::write::Write;
+use crate::domain::span::Day;
 use crate::sheet::{Cell, Column, Sheet, hidden, shown};
 
 /// One step of a command.
@@ -55,7 +56,7 @@ impl Planned {
             text(self.write.target()),
             text(&self.name),
             text(outcome),
-            Cell::Text(detail),
+            Cell::Prose(detail),
             Cell::text_or_empty(id),
             Cell::text_or_empty(request),
         ]
@@ -103,7 +104,9 @@ fn made(told: &Told) -> (Option<String>, String) {
     match told {
         Told::Done => (None, String::new()),
         Told::Invite(invite) => {
-            let until = invite.expires_at.map(|at| format!("until {at}"));
+            let until = invite
+                .expires_at
+                .map(|at| format!("until {}", Day::of(at).date()));
             (Some(invite.id.to_string()), until.unwrap_or_default())
         }
         Told::Key(key) => (Some(key.id.to_string()), String::new()),

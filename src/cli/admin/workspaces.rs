@@ -167,7 +167,9 @@ struct Inside {
 
 async fn list(desk: &Desk<'_>) -> Result<ExitCode, Failure> {
     let told = desk.looked("workspaces.list", &[], read(desk).await)?;
-    let month = Ledger::open(desk).await?.month(desk).await?;
+    let ledger = Ledger::open(desk).await?;
+    ledger.remark_absence(desk);
+    let month = ledger.month(desk).await?;
     let row = |(workspace, inside): &(Workspace, Inside)| {
         let count = |n: usize| Cell::Count(n.try_into().unwrap_or(i128::MAX));
         let spent = month.by_workspace(&workspace.id);

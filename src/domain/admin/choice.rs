@@ -159,12 +159,14 @@ fn is_idle(since: Option<Timestamp>, least: SignedDuration, now: Timestamp) -> b
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
     /// Nothing has this id or name.
-    #[error("there is no {kind} `{asked}`")]
+    #[error("there is no {kind} `{asked}`{}", known(.near))]
     None {
         /// `workspace`, `user`, `key`.
         kind: &'static str,
         /// As it was asked for.
         asked: String,
+        /// Names that may be meant; empty where they would be too many.
+        near: Vec<String>,
     },
     /// More than one has this name.
     #[error("{} {kind}s are called `{asked}`; name one by its id: {}", ids.len(), ids.join(", "))]
@@ -195,6 +197,7 @@ pub fn find<'a, T>(
         [] => Err(FindError::None {
             kind,
             asked: asked.to_owned(),
+            near: Vec::new(),
         }),
         several => Err(FindError::Several {
             kind,
@@ -212,13 +215,27 @@ pub fn find_user<'a>(asked: &str, users: &'a [ListedUser]) -> Result<&'a ListedU
 
 /// The workspace with this id, else the only one with this name.
 pub fn find_workspace<'a>(asked: &str, all: &'a [Workspace]) -> Result<&'a Workspace, FindError> {
-    find(
-        "workspace",
-        asked,
-        all,
-        |one| one.id.as_str(),
-        |one| one.name == asked,
-    )
+    let is_named = |one: &Workspace| one.name == asked;
+    let found = find("workspace", asked, all, |one| one.id.as_str(), is_named);
+    match found {
+        Err(FindError::None { kind, asked, .. }) => {
+            // Capitals count; where they are all that differs, that is what was meant.
+            let is_near = |one: &&Workspace| one.name.to_lowercase() == asked.to_lowercase();
+            let near = all.iter().filter(is_near).map(|one| one.name.clone());
+            Err(FindError::None {
+                kind,
+                near: near.collect(),
+                asked,
+            })
+        }
+        found => found,
+    }
+}
+
+fn known(near: &[String]) -> String {
+    let first = near.first();
+    let told = first.map(|name| format!("; did you mean `{name}`?"));
+    told.unwrap_or_default()
 }
 
 /// Whether an address is this one; capitals do not count.
