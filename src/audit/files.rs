@@ -179,13 +179,21 @@ impl Files {
                 .file_name()
                 .and_then(|other| other.to_str())
                 .and_then(|other| other.strip_prefix(&*name))
-                .is_some_and(|rest| rest.starts_with('.') || rest.starts_with('-'));
+                .is_some_and(is_put_aside);
             if is_beside && let Some(seq) = first_seq(&path) {
                 found.push((seq, path));
             }
         }
         Ok(found)
     }
+}
+
+/// What is put aside has a number or a day behind its name, as ours and those of `logrotate` have; a copy has something else.
+fn is_put_aside(rest: &str) -> bool {
+    let number = rest.strip_prefix(['.', '-']);
+    number.is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|sign| sign.is_ascii_digit())
+    })
 }
 
 /// Says that the line before broke off.
@@ -424,6 +432,7 @@ mod tests {
     fn a_file_that_somebody_else_puts_aside_is_followed() {
         let log = log(u64::MAX);
         log.add(3);
+        fs::copy(log.files.path(), beside(log.files.path(), "bak")).unwrap();
         fs::rename(log.files.path(), beside(log.files.path(), "1")).unwrap();
         assert_eq!(log.files.newest().unwrap().unwrap().seq, 3);
         log.add(2);

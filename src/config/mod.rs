@@ -152,11 +152,11 @@ pub fn read(
             .filter_map(|notifier| Some(notifier.fallback.as_ref()?.as_str()))
             .collect(),
     };
+    let store = sections::read_store(&root);
     let config = Config {
         file: file.map(Path::to_owned),
         organizations: organizations::read(&root),
         poll: sections::read_poll(&root),
-        store: sections::read_store(&root),
         http: sections::read_http(&root),
         metrics: sections::read_metrics(&root),
         prices: prices::read_section(&root),
@@ -166,7 +166,8 @@ pub fn read(
         rules: rules::read(&root, &audience),
         teams,
         digests: digests::read(&root, &names, &notifiers),
-        audit: sections::read_audit(&root),
+        audit: sections::read_audit(&root, &store.path),
+        store,
         notifiers: with_default(notifiers),
         warnings: Vec::new(),
     };

@@ -36,7 +36,9 @@ pub fn read(path: &Path) -> Result<Secret, SecretFileError> {
     };
     let metadata = fs::metadata(path).map_err(unreadable)?;
     check_mode(path, &metadata)?;
-    let mut text = String::new();
+    // Large enough: a copy that is left behind when it grows would not be wiped.
+    let length = metadata.len().min(MAX_SECRET) + 2;
+    let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default());
     File::open(path)
         .and_then(|file| file.take(MAX_SECRET + 1).read_to_string(&mut text))
         .map_err(unreadable)?;

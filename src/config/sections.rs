@@ -1,7 +1,7 @@
 //! The sections of single values: poll, store, http, metrics, privacy, log, heartbeat, audit.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::SignedDuration;
 
@@ -314,9 +314,10 @@ pub fn read_heartbeat(root: &Section<'_>) -> Option<Heartbeat> {
 }
 
 /// `[audit]`.
-pub fn read_audit(root: &Section<'_>) -> Audit {
+pub fn read_audit(root: &Section<'_>, store: &Path) -> Audit {
     let mut audit = Audit {
-        file: PathBuf::from("spendwatch-audit.jsonl"),
+        // Where the store can be written, the log can.
+        file: store.with_file_name("spendwatch-audit.jsonl"),
         rotate_at: 100 * MEGABYTE,
         syslog: None,
     };

@@ -89,6 +89,33 @@ fn the_domain_knows_no_clock_net_disk_or_log() {
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
+/// Promise 9: the way to a change is through `admin`, which takes it through the audit log; who only reads knows nothing of it.
+#[test]
+fn only_the_commands_of_the_admin_api_can_change_anything() {
+    let modules = read_crate(&source_folder());
+    let uses = |path: &[String], wanted: &[&str]| {
+        let module = &modules[path];
+        let mut used = module.uses.iter();
+        used.any(|used| {
+            used.len() >= wanted.len() && used.iter().zip(wanted).all(|(one, other)| one == other)
+        })
+    };
+    let who = |wanted: &[&str]| -> Vec<String> {
+        let found = modules.keys().filter(|path| uses(path, wanted));
+        found.map(|path| path.join("::")).collect()
+    };
+    // Of the HTTP client, verbs are known to one file alone.
+    assert_eq!(who(&["reqwest", "Method"]), ["anthropic::orders"]);
+    // An intent is made by the audit log and spent by one function.
+    assert_eq!(who(&["audit", "Intent"]), ["anthropic::writing"]);
+    let changers = who(&["admin"]);
+    let is_command = |path: &String| path.starts_with("admin::") || path.starts_with("cli::admin");
+    assert!(
+        changers.iter().all(is_command) && changers.len() > 5,
+        "{changers:?}"
+    );
+}
+
 fn source_folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }

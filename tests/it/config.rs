@@ -467,3 +467,22 @@ fn a_secret_of_aws_is_accepted_where_this_build_can_read_it() {
         assert!(told.contains(expected), "{source}: {told}");
     }
 }
+
+/// Whoever can write the store can write the log; a daemon's working folder is often nobody's.
+#[test]
+fn the_audit_log_is_in_the_folder_of_the_store_unless_it_is_said_where() {
+    let file = |rest: &str| {
+        let text = format!(
+            "organizations = [{{ admin_key = {{ env = \"ANTHROPIC_ADMIN_KEY\" }} }}]\n{rest}"
+        );
+        let config = config::read(&text, None, &environment()).unwrap();
+        config.audit.file.display().to_string()
+    };
+    let store = "store = { url = \"sqlite:///var/lib/spendwatch/spendwatch.db\" }\n";
+    assert_eq!(file(""), "spendwatch-audit.jsonl");
+    assert_eq!(file(store), "/var/lib/spendwatch/spendwatch-audit.jsonl");
+    assert_eq!(
+        file(&format!("{store}audit = {{ file = \"a.jsonl\" }}\n")),
+        "a.jsonl"
+    );
+}

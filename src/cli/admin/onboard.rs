@@ -1,6 +1,6 @@
 //! `onboard`: an invitation and a dedicated key, for one person or for a file of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -208,6 +208,17 @@ impl Onboard {
             ) {
                 Ok(newcomer) => newcomers.push(newcomer),
                 Err(failure) => mistakes.push(format!("line {}: {}", row.line, failure.line())),
+            }
+        }
+        let mut keys = BTreeSet::new();
+        for newcomer in &newcomers {
+            // By its name a key is found again: two of the same could not be told apart.
+            if !keys.insert((newcomer.key_name(), newcomer.workspace.clone())) {
+                let told = format!(
+                    "two keys would be called `{}` in one workspace; tell the names apart",
+                    newcomer.key_name()
+                );
+                mistakes.push(told);
             }
         }
         if mistakes.is_empty() {

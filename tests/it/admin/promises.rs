@@ -111,7 +111,7 @@ async fn every_example_runs_or_says_what_the_service_cannot_do() {
             let path = format!(
                 "{}:{}",
                 office.home.folder.path().display(),
-                std::env::var("PATH").unwrap()
+                std::env::var_os("PATH").unwrap().display()
             );
             command.env("PATH", path).stdin(Stdio::null());
             if !line.contains("--config") {
