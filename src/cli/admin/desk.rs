@@ -219,3 +219,10 @@ pub fn exit(sum: Sum) -> ExitCode {
 
 /// Done in part.
 pub const IN_PART: u8 = 3;
+
+/// So many days from now.
+pub fn expiry(now: Timestamp, days: u32) -> Result<Timestamp, Failure> {
+    // To the second: that is what services keep.
+    let end = Timestamp::from_second(now.as_second() + i64::from(days) * 86_400);
+    end.map_err(|_| Failure::usage(format!("{days} days from now is beyond all calendars")))
+}

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::admin::caution::{Answer, Caution};
+use crate::cli::admin::caution::Caution;
 use crate::cli::admin::desk::{Desk, failed};
 use crate::cli::admin::steps::{self, Planned};
 use crate::cli::globals::{Failure, Globals};
@@ -119,16 +119,10 @@ impl Remove {
             email: invite.email.clone(),
         };
         let step = Planned::new(write, invite.email.clone());
-        if self.caution.dry_run {
-            return steps::carry_out(desk, vec![step], true).await;
-        }
         let question = format!(
             "Take back the invitation of `{}` ({}) to organization `{}`?",
             invite.email, invite.id, desk.office.organization
         );
-        match self.caution.ask(&question)? {
-            Answer::Yes => steps::carry_out(desk, vec![step], false).await,
-            Answer::No => Ok(ExitCode::FAILURE),
-        }
+        steps::ask_and_carry_out(desk, &self.caution, vec![step], &question).await
     }
 }

@@ -17,7 +17,11 @@ pub mod org;
 pub mod users;
 
 pub mod keys;
+pub mod members;
+
 pub mod workspaces;
+
+mod onboarded;
 
 pub mod offboard;
 pub mod onboard;

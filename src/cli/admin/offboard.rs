@@ -9,7 +9,7 @@ use crate::admin::batch::{Halt, Sum, sum};
 use crate::admin::offboard::{Lists, Offboarded, Verdict, lists, offboard};
 use crate::cli::admin::caution::{Answer, Caution};
 use crate::cli::admin::desk::{Desk, IN_PART, failed};
-use crate::cli::admin::keys::{manner, step};
+use crate::cli::admin::keys::revoke::{manner, step};
 use crate::cli::admin::people_file::{self, Columns, Row};
 use crate::cli::admin::spend::{Ledger, Spent};
 use crate::cli::admin::steps::{self, Planned};

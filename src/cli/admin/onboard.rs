@@ -8,10 +8,10 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::admin::batch::Halt;
-use crate::admin::onboard::{End, Onboarded, onboard};
+use crate::admin::onboard::onboard;
 use crate::cli::admin::caution::DryRun;
-use crate::cli::admin::desk::{Desk, IN_PART, failed};
-use crate::cli::admin::keys::expiry;
+use crate::cli::admin::desk::{Desk, expiry, failed};
+use crate::cli::admin::onboarded::{Planned, code, ended_rows, planned_row, sheet, tell};
 use crate::cli::admin::people_file::{self, Columns, Row, check_email};
 use crate::cli::admin::secret_place::SecretPlace;
 use crate::cli::admin::users::{check_role, parse_email};
@@ -27,7 +27,6 @@ use crate::domain::directory::Workspace;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::listing::{ListedInvite, ListedMember, ListedUser};
 use crate::handover::Handover;
-use crate::sheet::{Cell, Sheet, hidden, shown};
 
 /// Columns of a file of newcomers.
 const COLUMNS: Columns = Columns {
@@ -80,13 +79,6 @@ struct Lists {
     members: BTreeMap<WorkspaceId, Vec<ListedMember>>,
     /// By address in small letters.
     sent: BTreeMap<String, Timestamp>,
-}
-
-/// One person, planned.
-struct Planned {
-    newcomer: Newcomer,
-    steps: Vec<Step>,
-    handover: Handover,
 }
 
 impl Onboard {
@@ -283,52 +275,6 @@ impl Onboard {
     }
 }
 
-/// Says why somebody is not onboard, and what stands of it.
-fn tell(one: &Planned, end: Option<&Onboarded>) {
-    let email = &one.newcomer.email;
-    let Some(end) = end else {
-        eprintln!("error: `{email}`: not begun");
-        return;
-    };
-    if end.is_whole() {
-        return;
-    }
-    let failed = end
-        .parts
-        .iter()
-        .filter(|part| matches!(part.end, End::Failed | End::Unknown | End::Undone))
-        .map(|part| format!("{}: {}", part.part.word(), part.told));
-    let failed: Vec<String> = failed.collect();
-    let stands: Vec<String> = end
-        .parts
-        .iter()
-        .filter(|part| matches!(part.end, End::Made | End::Stands | End::Unknown))
-        .map(|part| match &part.id {
-            Some(id) => format!("{} `{id}` ({})", part.part.word(), part.end.word()),
-            None => format!("{} ({})", part.part.word(), part.end.word()),
-        })
-        .collect();
-    let stands = if stands.is_empty() {
-        "nothing stands".to_owned()
-    } else {
-        format!("what stands: {}", stands.join(", "))
-    };
-    eprintln!("error: `{email}`: {}; {stands}", failed.join("; "));
-}
-
-/// 0: all are onboard. 1: none is, and nothing that this made stands. 3: anything between.
-fn code(ends: &[Option<Onboarded>]) -> ExitCode {
-    let is_whole = |end: &Option<Onboarded>| end.as_ref().is_some_and(Onboarded::is_whole);
-    let left = |end: &Option<Onboarded>| end.as_ref().is_some_and(Onboarded::left_something);
-    if ends.iter().all(is_whole) {
-        ExitCode::SUCCESS
-    } else if ends.iter().any(|end| is_whole(end) || left(end)) {
-        ExitCode::from(IN_PART)
-    } else {
-        ExitCode::FAILURE
-    }
-}
-
 impl Lists {
     fn standing(&self, newcomer: &Newcomer) -> Standing<'_> {
         Standing {
@@ -405,65 +351,4 @@ fn check_folder(folder: &Path) -> Result<(), Failure> {
     Err(Failure::usage(format!(
         "`--secret-out {shown}` is no folder; make it first, readable by you alone: `mkdir -m 700 {shown}`"
     )))
-}
-
-fn sheet(rows: Vec<Vec<Cell>>) -> Sheet {
-    Sheet {
-        columns: vec![
-            shown("email", "EMAIL"),
-            shown("part", "PART"),
-            shown("outcome", "OUTCOME"),
-            shown("id", "ID"),
-            shown("detail", "DETAIL"),
-            hidden("key_name"),
-            hidden("key_expires_at"),
-            hidden("workspace_id"),
-        ],
-        rows,
-    }
-}
-
-fn row(one: &Planned, part: &str, outcome: &str, id: Option<String>, detail: String) -> Vec<Cell> {
-    vec![
-        Cell::Text(one.newcomer.email.clone()),
-        Cell::Text(part.to_owned()),
-        Cell::Text(outcome.to_owned()),
-        Cell::text_or_empty(id),
-        Cell::Prose(detail),
-        Cell::Text(one.newcomer.key_name()),
-        Cell::Time(one.newcomer.key_expires_at),
-        Cell::Text(one.newcomer.workspace.to_string()),
-    ]
-}
-
-fn planned_row(one: &Planned, step: &Step) -> Vec<Cell> {
-    let (outcome, id, detail) = match &step.todo {
-        Todo::Send(write) => (
-            "planned",
-            None,
-            format!("{} `{}`", write.action(), write.target()),
-        ),
-        Todo::Stands { id, how } => ("stands", id.clone(), how.clone()),
-        Todo::ByHand(how) => ("by hand", None, how.clone()),
-    };
-    row(one, step.part.word(), outcome, id, detail)
-}
-
-fn ended_rows(one: &Planned, end: Option<&Onboarded>) -> Vec<Vec<Cell>> {
-    let Some(end) = end else {
-        let not_begun = |step: &Step| row(one, step.part.word(), "not begun", None, String::new());
-        return one.steps.iter().map(not_begun).collect();
-    };
-    let parts = end.parts.iter();
-    parts
-        .map(|part| {
-            row(
-                one,
-                part.part.word(),
-                part.end.word(),
-                part.id.clone(),
-                part.told.clone(),
-            )
-        })
-        .collect()
 }

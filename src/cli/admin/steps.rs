@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::admin::batch::{Halt, StepEnd, carry_out_all, sum};
 use crate::admin::carry::{Carried, Outcome};
 use crate::anthropic::written::Told;
+use crate::cli::admin::caution::{Answer, Caution};
 use crate::cli::admin::desk::{Desk, exit};
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::progress::Progress;
@@ -162,6 +163,22 @@ pub fn tell_failures(ends: &[StepEnd]) {
         if let Outcome::NotDone(why) | Outcome::Unknown(why) = &end.outcome {
             eprintln!("error: {why}");
         }
+    }
+}
+
+/// Shows the plan alone, or asks and carries it out.
+pub async fn ask_and_carry_out(
+    desk: &Desk<'_>,
+    caution: &Caution,
+    steps: Vec<Planned>,
+    question: &str,
+) -> Result<ExitCode, Failure> {
+    if caution.dry_run {
+        return carry_out(desk, steps, true).await;
+    }
+    match caution.ask(question)? {
+        Answer::Yes => carry_out(desk, steps, false).await,
+        Answer::No => Ok(ExitCode::FAILURE),
     }
 }
 

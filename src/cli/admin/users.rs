@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 
-use crate::cli::admin::caution::{Answer, Caution, DryRun};
+use crate::cli::admin::caution::{Caution, DryRun};
 use crate::cli::admin::desk::Desk;
 use crate::cli::admin::people_file::check_email;
 use crate::cli::admin::steps::{self, Planned};
@@ -269,18 +269,12 @@ impl Remove {
                 known_as(&user),
             )
         };
-        if self.caution.dry_run {
-            return steps::carry_out(desk, vec![step], true).await;
-        }
         let question = format!(
             "Remove user `{}` ({}) from organization `{}`? Note: {note}.",
             known_as(&user),
             user.id,
             desk.office.organization
         );
-        match self.caution.ask(&question)? {
-            Answer::Yes => steps::carry_out(desk, vec![step], false).await,
-            Answer::No => Ok(ExitCode::FAILURE),
-        }
+        steps::ask_and_carry_out(desk, &self.caution, vec![step], &question).await
     }
 }
