@@ -72,10 +72,10 @@ impl Onboarded {
         self.parts.iter().all(|part| is_good(part.end))
     }
 
-    /// Whether something stands, or may stand, that this made.
-    pub fn left_something(&self) -> bool {
-        let is_left = |end: End| matches!(end, End::Made | End::Unknown);
-        self.parts.iter().any(|part| is_left(part.end))
+    /// Whether something of it stands, or may stand, whoever made it.
+    pub fn has_something(&self) -> bool {
+        let stands = |end: End| matches!(end, End::Made | End::Stands | End::Unknown);
+        self.parts.iter().any(|part| stands(part.end))
     }
 }
 

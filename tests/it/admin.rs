@@ -1,6 +1,7 @@
 //! The commands of the Admin API against the simulated services: what they say, what they leave behind, what they refuse.
 
 mod journey;
+mod ledger;
 mod orders;
 mod promises;
 mod terminal;

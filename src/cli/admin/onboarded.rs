@@ -51,10 +51,10 @@ pub fn tell(one: &Planned, end: Option<&Onboarded>) {
     eprintln!("error: `{email}`: {}; {stands}", failed.join("; "));
 }
 
-/// 0: all are onboard. 1: none is, and nothing that this made stands. 3: anything between.
+/// 0: all are onboard. 1: none is, and nothing stands of it. 3: anything between.
 pub fn code(ends: &[Option<Onboarded>]) -> ExitCode {
     let is_whole = |end: &Option<Onboarded>| end.as_ref().is_some_and(Onboarded::is_whole);
-    let left = |end: &Option<Onboarded>| end.as_ref().is_some_and(Onboarded::left_something);
+    let left = |end: &Option<Onboarded>| end.as_ref().is_some_and(Onboarded::has_something);
     if ends.iter().all(is_whole) {
         ExitCode::SUCCESS
     } else if ends.iter().any(|end| is_whole(end) || left(end)) {

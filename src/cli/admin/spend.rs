@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::admin::desk::Desk;
 use crate::cli::globals::Failure;
+use crate::domain::admin::service::Service;
 use crate::domain::coverage::Coverage;
 use crate::domain::ids::{ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
 use crate::domain::money::Usd;
@@ -106,7 +107,8 @@ impl Ledger {
             .values()
             .any(|part| part.known_from().is_some());
         Ok(Spent {
-            keys: (!keys.is_empty()).then_some(keys),
+            // The guide's usage knows no keys.
+            keys: (is_known && desk.service() == Service::Real).then_some(keys),
             workspaces: is_known.then_some(workspaces),
         })
     }

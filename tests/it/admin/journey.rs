@@ -481,3 +481,86 @@ async fn many_leave_by_a_file() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_real_service_is_asked_what_became_of_an_invitation() {
+    let refuse = |code: &str| {
+        let body = format!(
+            "{{\"type\":\"error\",\"error\":{{\"type\":\"invalid_request_error\",\"message\":\"no\",\"details\":{{\"error_code\":\"{code}\"}}}}}}"
+        );
+        Fault::Status(400, body, None)
+    };
+    // Exit code, outcome, and how many invitations stand.
+    let cases = [
+        (Fault::Reset, 0, "done", 1),
+        (Fault::LostAnswer, 0, "done", 1),
+        (Fault::LostStatus(502), 0, "done", 1),
+        (Fault::Html(503), 0, "done", 1),
+        (
+            Fault::Status(429, "{}".to_owned(), Some("0".to_owned())),
+            0,
+            "done",
+            1,
+        ),
+        (refuse("org_member_limit_exceeded"), 1, "failed", 0),
+        (refuse("already_member"), 0, "stands", 0),
+    ];
+    for (fault, exit, outcome, n_invites) in cases {
+        let office = Dialect::Real.office().await;
+        office.simulator.fail(
+            FaultOn::endpoint("invites").method("POST").times(1),
+            fault.clone(),
+        );
+        let (told, said) = office.told(exit, CY);
+        assert_eq!(column(&told, "outcome")[1], outcome, "{fault:?}\n{said}");
+        assert_eq!(office.n_invites(), n_invites, "{fault:?}\n{said}");
+        office.check_audit();
+    }
+    // A membership that fails leaves the person invited, and says so.
+    let office = Dialect::Real.office().await;
+    office
+        .simulator
+        .fail(FaultOn::endpoint("members").method("POST"), refuse("nope"));
+    let (told, said) = office.told(3, &CY.replace("cy@", "ada@"));
+    assert_eq!(
+        column(&told, "outcome"),
+        ["by hand", "stands", "failed"],
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_been_made_is_looked_for_before_it_is_made_again() {
+    for fault in [
+        Fault::LostAnswer,
+        Fault::LostStatus(500),
+        Fault::Reset,
+        Fault::Truncated,
+    ] {
+        for dialect in BOTH {
+            let office = dialect.office().await;
+            office.simulator.fail(
+                FaultOn::endpoint("workspaces").method("POST").times(1),
+                fault.clone(),
+            );
+            office.simulator.fail(
+                FaultOn::endpoint("members").method("POST").times(1),
+                fault.clone(),
+            );
+            let (told, said) = office.told(0, "workspaces create Ranking");
+            assert_eq!(column(&told, "outcome"), ["done"], "{fault:?}\n{said}");
+            let n_made = office
+                .simulator
+                .world()
+                .workspaces
+                .iter()
+                .filter(|one| one.name == "Ranking")
+                .count();
+            assert_eq!(n_made, 1, "{fault:?}");
+            if dialect == Dialect::Real {
+                let (told, _) = office.told(0, "workspaces members add Search user_1");
+                assert_eq!(column(&told, "outcome"), ["done"], "{fault:?}");
+            }
+        }
+    }
+}
