@@ -12,7 +12,7 @@ use serde_json::Value;
 use spendwatch::clock::Clock;
 use spendwatch::simulator::Simulator;
 use spendwatch::simulator::people::{Key, User};
-use spendwatch::simulator::speech::{Real, Speaks};
+use spendwatch::simulator::speech::{Access, Real, Speaks};
 use spendwatch::simulator::world::World;
 
 use crate::program::Home;
@@ -28,6 +28,8 @@ pub struct Office {
 pub enum Dialect {
     Guide,
     Real,
+    /// The real service, whose newer reports the key may not read.
+    Older,
 }
 
 pub const BOTH: [Dialect; 2] = [Dialect::Guide, Dialect::Real];
@@ -58,7 +60,7 @@ impl Dialect {
     pub fn workspace(self) -> &'static str {
         match self {
             Dialect::Guide => "workspace_search",
-            Dialect::Real => "wrkspc_search",
+            Dialect::Real | Dialect::Older => "wrkspc_search",
         }
     }
 
@@ -66,8 +68,15 @@ impl Dialect {
     pub fn world(self) -> World {
         let mut world = World::seeded(7);
         let home = self.workspace();
-        if self == Dialect::Real {
-            world.speaks = Speaks::Real(Real::default());
+        if self != Dialect::Guide {
+            let analytics = match self {
+                Dialect::Older => Access::Forbidden,
+                Dialect::Guide | Dialect::Real => Access::Open,
+            };
+            world.speaks = Speaks::Real(Real {
+                analytics,
+                ..Real::default()
+            });
             world.default_workspace = Some("wrkspc_default0".to_owned());
         }
         world.add_workspace(home, "Search");

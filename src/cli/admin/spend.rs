@@ -1,11 +1,14 @@
 //! What keys and workspaces spent, and since when keys are idle, as far as a ledger beside this command knows it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::admin::desk::Desk;
 use crate::cli::globals::Failure;
+use crate::cli::swept::{self, Asking};
+use crate::cycle::reading::Reports;
 use crate::domain::admin::service::Service;
 use crate::domain::coverage::Coverage;
 use crate::domain::ids::{ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
@@ -13,6 +16,7 @@ use crate::domain::money::Usd;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::usage::Part;
 use crate::domain::uses::LastUses;
+use crate::outbound::causes;
 use crate::store::Store;
 use crate::store::organization::Known;
 
@@ -36,6 +40,50 @@ impl Spent {
     pub fn by_workspace(&self, id: &WorkspaceId) -> Option<Usd> {
         let workspaces = self.workspaces.as_ref()?;
         Some(workspaces.get(id).copied().unwrap_or_default())
+    }
+}
+
+/// What the service tells. It is good to know before a key is revoked, and no reason to revoke none: where it is not told, that
+/// is said.
+async fn live(desk: &Desk<'_>, start: Hour, now: Timestamp) -> Spent {
+    let untold = |why: &dyn std::error::Error| {
+        let text = format!("what keys spent lately is not known: {}", causes(why));
+        desk.globals.remark(&desk.told(&text));
+        Spent::default()
+    };
+    let api = &desk.office.api;
+    let dialect = match api.detect_dialect().await {
+        Ok(dialect) => dialect,
+        Err(error) => return untold(&error),
+    };
+    let Some(reports) = Reports::of(dialect) else {
+        return Spent::default();
+    };
+    let asking = Asking {
+        api: api.clone(),
+        reports,
+        prices: Arc::clone(&desk.config.prices.prices),
+        hours: HourSpan {
+            start,
+            end: Hour::of(now).plus(1),
+        },
+        by_hour: false,
+        now,
+    };
+    let told = match swept::read(asking).await {
+        Ok(told) => told,
+        Err(error) => return untold(&error),
+    };
+    let mut keys = BTreeMap::new();
+    let buckets = told.parts.into_values().flat_map(BTreeMap::into_values);
+    for (cell, amounts) in buckets.flatten() {
+        if let Some(key) = &cell.api_key {
+            *keys.entry(key.clone()).or_insert(Usd::ZERO) += amounts.spend;
+        }
+    }
+    Spent {
+        keys: Some(keys),
+        workspaces: None,
     }
 }
 
@@ -70,10 +118,14 @@ impl Ledger {
         self.spent(desk, first.first_hour(), now).await
     }
 
-    /// In the last seven days.
+    /// In the last seven days; straight from the service where there is no ledger and it tells keys apart.
     pub async fn week(&self, desk: &Desk<'_>) -> Result<Spent, Failure> {
         let now = desk.office.clock.now();
-        self.spent(desk, Hour::of(now).plus(-7 * 24), now).await
+        let start = Hour::of(now).plus(-7 * 24);
+        if self.0.is_none() && desk.service() == Service::Real {
+            return Ok(live(desk, start, now).await);
+        }
+        self.spent(desk, start, now).await
     }
 
     async fn spent(&self, desk: &Desk<'_>, start: Hour, now: Timestamp) -> Result<Spent, Failure> {

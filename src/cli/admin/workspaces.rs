@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::cli::admin::caution::{Caution, DryRun};
-use crate::cli::admin::desk::Desk;
+use crate::cli::admin::desk::{Desk, failed};
 use crate::cli::admin::members::{Members, members};
 use crate::cli::admin::spend::Ledger;
 use crate::cli::admin::steps::{self, Planned};
@@ -17,7 +17,7 @@ use crate::domain::admin::service::{Deed, Service};
 use crate::domain::admin::write::{NewWorkspace, Write};
 use crate::domain::directory::Workspace;
 use crate::domain::ids::WorkspaceId;
-use crate::domain::listing::ListedKey;
+use crate::domain::listing::{ListedKey, SpendLimits};
 use crate::domain::money::Usd;
 use crate::sheet::{Cell, Sheet, hidden, shown};
 
@@ -157,9 +157,13 @@ async fn list(desk: &Desk<'_>) -> Result<ExitCode, Failure> {
 
 async fn read(desk: &Desk<'_>) -> Result<Vec<(Workspace, Inside)>, Failure> {
     let workspaces = desk.workspaces().await?;
+    let limits = limits(desk).await?;
     let keys = desk.keys().await?;
     let mut told = Vec::with_capacity(workspaces.len());
-    for workspace in workspaces {
+    for mut workspace in workspaces {
+        workspace.monthly_limit = workspace
+            .monthly_limit
+            .or_else(|| limits.workspaces.get(&workspace.id).copied());
         let n_members = match desk.service() {
             Service::Guide => None,
             Service::Real => Some(members(desk, &workspace.id).await?.len()),
@@ -171,6 +175,17 @@ async fn read(desk: &Desk<'_>) -> Result<Vec<(Workspace, Inside)>, Failure> {
         told.push((workspace, inside));
     }
     Ok(told)
+}
+
+/// Limits that do not stand in the list; none where they cannot be read.
+async fn limits(desk: &Desk<'_>) -> Result<SpendLimits, Failure> {
+    match desk.service() {
+        Service::Guide => Ok(SpendLimits::default()),
+        Service::Real => {
+            let told = desk.office.api.spend_limits().await;
+            Ok(told.map_err(|error| failed(&error))?.unwrap_or_default())
+        }
+    }
 }
 
 fn n_active(keys: &[ListedKey], workspace: &WorkspaceId) -> usize {

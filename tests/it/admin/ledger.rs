@@ -120,3 +120,37 @@ async fn what_is_asked_for_over_http_stands_in_the_audit_log() {
         "the newest entry of the audit log is 4, with hash {hash}"
     ));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_ledger_the_service_is_asked_what_a_leaver_s_keys_spent() {
+    for dialect in [Dialect::Real, Dialect::Older] {
+        let mut world = dialect.world();
+        let used = Used {
+            micros: 12_000_000,
+            input: 4_000_000,
+            requests: 3,
+            ..Used::default()
+        };
+        let detail = Detail {
+            api_key: Some("apikey_1".to_owned()),
+            ..Detail::default()
+        };
+        let at = Clock::system().now() - SignedDuration::from_hours(30);
+        world.use_as("wrkspc_search", SONNET, at, used, detail);
+        world
+            .spend_limits
+            .push((Some("wrkspc_search".to_owned()), 12_300));
+        let office = Office::of(world).await;
+        let (told, said) = office.told(0, "offboard ada@example.com --dry-run");
+        let details = column(&told, "detail");
+        assert!(
+            details[0].contains("$12.00 in the last 7 days") && details[1].contains("$0.00 in"),
+            "{dialect:?} {details:?} {said}"
+        );
+        let (told, _) = office.told(0, "workspaces list");
+        assert!(
+            column(&told, "monthly_limit_usd").contains(&"123".to_owned()),
+            "{told}"
+        );
+    }
+}

@@ -57,7 +57,7 @@ async fn office_of_examples(dialect: Dialect) -> Office {
     world
         .keys
         .push(key("apikey_01Cd", "old", "user_2", dialect.workspace()));
-    if dialect == Dialect::Real {
+    if dialect != Dialect::Guide {
         world.keys[3].status = "inactive".to_owned();
         world.members.insert(
             dialect.workspace().to_owned(),
@@ -97,7 +97,7 @@ async fn every_example_runs_or_says_what_the_service_cannot_do() {
     }
     let all: BTreeSet<(String, bool)> = all.into_iter().collect();
     assert!(all.len() > 30, "{}", all.len());
-    for dialect in BOTH {
+    for dialect in [Dialect::Guide, Dialect::Real, Dialect::Older] {
         for (line, asks) in &all {
             let office = office_of_examples(dialect).await;
             office.told(0, "users list");
