@@ -39,7 +39,9 @@ pub fn order(write: &Write) -> Result<Order, Order> {
             let body = text(json!({"role": role}));
             order(Verb::Patch, Endpoint::User, &[user.as_str()], body)
         }
-        Write::RemoveUser { user } => order(Verb::Delete, Endpoint::User, &[user.as_str()], None),
+        Write::RemoveUser { user, .. } => {
+            order(Verb::Delete, Endpoint::User, &[user.as_str()], None)
+        }
         Write::CreateKey {
             name,
             workspace,
@@ -228,6 +230,7 @@ mod tests {
         check(
             &Write::RemoveUser {
                 user: "user_1".into(),
+                email: None,
             },
             r#"DELETE /v1/users/{user_id} ["user_1"] "#,
         );

@@ -42,7 +42,7 @@ pub fn order(write: &Write) -> Result<Order, Order> {
                 body,
             )
         }
-        Write::RemoveUser { user } => order(
+        Write::RemoveUser { user, .. } => order(
             Verb::Delete,
             Endpoint::OrganizationUser,
             &[user.as_str()],
@@ -199,6 +199,7 @@ mod tests {
     fn a_page_of_a_proxy_is_no_answer() {
         let remove = Write::RemoveUser {
             user: "user_1".into(),
+            email: None,
         };
         assert!(told(&remove, b"<html>").is_err());
         assert!(told(&remove, br#"{"type":"user","id":"user_1"}"#).is_err());

@@ -14,6 +14,7 @@ use crate::admin::office::Office;
 use crate::anthropic::error::FetchError;
 use crate::anthropic::limiter::Share;
 use crate::app::wiring;
+use crate::audit::read::{OneOperation, Operations};
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::progress::Progress;
 use crate::clock::Clock;
@@ -167,6 +168,24 @@ impl Desk<'_> {
             .into_iter()
             .map(|(email, at)| (email.to_lowercase(), at))
             .collect())
+    }
+
+    /// Ids of those who were removed from here, by the address that they had, in small letters; by the audit log.
+    pub fn removed_users(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let organization = self.office.organization.as_str();
+        let all = Operations::read(self.office.audit.files());
+        let all = all.map_err(|error| Failure::World(error.to_string()))?;
+        let is_removal = |one: &OneOperation| {
+            one.action == "users.remove"
+                && one.success == Some(true)
+                && one.organization.as_deref() == Some(organization)
+        };
+        let removed = all.filtered(is_removal).into_iter();
+        let by_email = removed.filter_map(|one| {
+            let email = one.arguments.get("email")?.to_lowercase();
+            Some((email, one.target))
+        });
+        Ok(by_email.collect())
     }
 
     /// Notes in the audit log that something was looked at, and how that ended. A log that cannot be written keeps nobody from

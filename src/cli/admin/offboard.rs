@@ -10,13 +10,14 @@ use crate::admin::offboard::{Lists, Offboarded, Verdict, lists, offboard};
 use crate::cli::admin::caution::{Answer, Caution};
 use crate::cli::admin::desk::{Desk, IN_PART, failed};
 use crate::cli::admin::keys::revoke::{manner, step};
-use crate::cli::admin::people_file::{self, Columns, Row};
+use crate::cli::admin::people_file::{self, Columns};
 use crate::cli::admin::spend::{Ledger, Spent};
 use crate::cli::admin::steps::{self, Planned};
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::TERMINAL_WIDTH;
 use crate::cli::progress::Progress;
 use crate::config::source::Environment;
+use crate::domain::admin::choice::find_user;
 use crate::domain::admin::offboard::{Plan, Wish, leaver, plan};
 use crate::domain::admin::service::{Deed, Service};
 use crate::domain::admin::write::Write;
@@ -24,17 +25,11 @@ use crate::domain::census::ToldBy;
 use crate::domain::ids::ApiKeyId;
 use crate::sheet::Sheet;
 
-/// Columns of a file of leavers.
+/// Columns of a file of leavers: also one of newcomers will do.
 const COLUMNS: Columns = Columns {
-    required: &["user"],
-    optional: &[],
-    unique: "user",
-};
-/// The same, where the column is called by what stands in it.
-const BY_EMAIL: Columns = Columns {
-    required: &["email"],
+    names: &["email", "user"],
+    required: &[],
     optional: &["name", "team", "workspace", "role", "key_days"],
-    unique: "email",
 };
 
 /// Who leaves.
@@ -51,7 +46,7 @@ pub struct Offboard {
     #[arg(long, value_name = "FILE")]
     all_left: Option<PathBuf>,
     /// A key that lives on, where the service lets keys outlive who made them; several are several
-    #[arg(long = "keep-key", value_name = "KEY")]
+    #[arg(long = "keep-key", value_name = "KEY", conflicts_with = "all_left")]
     keep: Vec<String>,
     /// Revoke keys for good, where the service knows a reversible way, too
     #[arg(long)]
@@ -102,23 +97,8 @@ impl Offboard {
         let Some(path) = &self.all_left else {
             return Ok(self.user.iter().cloned().collect());
         };
-        let fine = |_: &Row| Ok(());
-        let by_user = people_file::read(path, COLUMNS, fine);
-        let (rows, column) = match by_user {
-            Ok(rows) => (rows, "user"),
-            Err(by_user) => match people_file::read(path, BY_EMAIL, fine) {
-                Ok(rows) => (rows, "email"),
-                Err(by_email) if by_email.line().contains("column `email` is missing") => {
-                    return Err(by_user);
-                }
-                Err(by_email) => return Err(by_email),
-            },
-        };
-        Ok(rows
-            .iter()
-            .filter_map(|row| row.get(column))
-            .map(str::to_owned)
-            .collect())
+        let rows = people_file::read(path, COLUMNS, |_| Ok(()))?;
+        Ok(rows.into_iter().map(|row| row.name).collect())
     }
 
     fn plans(
@@ -136,8 +116,13 @@ impl Offboard {
                 .collect(),
         };
         let (mut plans, mut mistakes) = (Vec::new(), Vec::new());
+        let gone = desk.removed_users()?;
         for asked in asked {
             let standing = lists.standing();
+            // Who is gone is known by address, where the audit log says who was removed.
+            let is_listed = find_user(asked, standing.users).is_ok();
+            let known = gone.get(&asked.to_lowercase()).filter(|_| !is_listed);
+            let asked = known.map_or(asked.as_str(), String::as_str);
             let told = leaver(asked, standing)
                 .map_err(Into::into)
                 .and_then(|leaver| plan(leaver, desk.service(), standing, &wish));

@@ -30,9 +30,9 @@ use crate::handover::Handover;
 
 /// Columns of a file of newcomers.
 const COLUMNS: Columns = Columns {
-    required: &["email", "name", "team", "workspace"],
+    names: &["email"],
+    required: &["name", "team", "workspace"],
     optional: &["role", "key_days"],
-    unique: "email",
 };
 const MOST_DAYS: u32 = 3650;
 
@@ -122,7 +122,7 @@ impl Onboard {
             return Ok(None);
         };
         let check = |row: &Row| {
-            check_email(row.get("email").unwrap_or_default())?;
+            check_email(&row.name)?;
             days(row.get("key_days"), self.key_days).map(|_| ())
         };
         people_file::read(path, COLUMNS, check).map(Some)
@@ -191,7 +191,7 @@ impl Onboard {
             let days = days(row.get("key_days"), self.key_days).map_err(Failure::usage)?;
             let role = row.get("role").unwrap_or(&self.role);
             match one(
-                field("email"),
+                &row.name,
                 field("name"),
                 field("team"),
                 field("workspace"),

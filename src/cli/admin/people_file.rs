@@ -18,6 +18,8 @@ const MOST_TOLD: usize = 20;
 pub struct Row {
     /// Where it stands in the file, from 1.
     pub line: u64,
+    /// Who is meant.
+    pub name: String,
     fields: Vec<(&'static str, String)>,
 }
 
@@ -38,8 +40,8 @@ pub struct Columns {
     pub required: &'static [&'static str],
     /// May be left out.
     pub optional: &'static [&'static str],
-    /// No two rows have the same value here.
-    pub unique: &'static str,
+    /// By one of these, whichever the file has, a row names somebody: it must have a value, and no two have the same.
+    pub names: &'static [&'static str],
 }
 
 /// Reads all rows. `check` says what is wrong with one.
@@ -59,7 +61,7 @@ pub fn read(
         .headers()
         .map_err(|error| unreadable(error.to_string()))?
         .clone();
-    let places =
+    let (places, naming) =
         places(&header, columns).map_err(|reason| unreadable(format!("line 1: {reason}")))?;
     let (mut rows, mut mistakes) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
@@ -72,9 +74,10 @@ pub fn read(
                 break;
             }
         };
-        let row = row(&record, &places);
-        let missing = columns.required.iter().find(|name| row.get(name).is_none());
-        let value = row.get(columns.unique).unwrap_or_default().to_lowercase();
+        let row = row(&record, &places, naming);
+        let mut needed = columns.required.iter().copied().chain([naming]);
+        let missing = needed.find(|name| row.get(name).is_none());
+        let value = row.name.to_lowercase();
         let checked = match missing {
             Some(name) => Err(format!("`{name}` is empty")),
             None if !seen.insert(value.clone()) => Err(format!("`{value}` is there twice")),
@@ -102,19 +105,31 @@ pub fn read(
     Err(Failure::Usage(mistakes))
 }
 
-fn row(record: &StringRecord, places: &[(&'static str, usize)]) -> Row {
+fn row(record: &StringRecord, places: &Places, naming: &str) -> Row {
     let field = |(name, place): &(&'static str, usize)| {
         (*name, record.get(*place).unwrap_or_default().to_owned())
     };
+    let fields: Vec<(&'static str, String)> = places.iter().map(field).collect();
+    let name = fields.iter().find(|(name, _)| *name == naming);
     Row {
         line: record.position().map_or(0, csv::Position::line),
-        fields: places.iter().map(field).collect(),
+        name: name.map(|(_, name)| name.clone()).unwrap_or_default(),
+        fields,
     }
 }
 
-/// Where each column stands.
-fn places(header: &StringRecord, columns: Columns) -> Result<Vec<(&'static str, usize)>, String> {
-    let known = || columns.required.iter().chain(columns.optional);
+/// Columns and where each stands.
+type Places = Vec<(&'static str, usize)>;
+
+/// Where each column stands, and which one names people.
+fn places(header: &StringRecord, columns: Columns) -> Result<(Places, &'static str), String> {
+    let known = || {
+        columns
+            .names
+            .iter()
+            .chain(columns.required)
+            .chain(columns.optional)
+    };
     let all: Vec<&str> = known().copied().collect();
     let mut places = Vec::new();
     for (place, name) in header.iter().enumerate() {
@@ -130,15 +145,21 @@ fn places(header: &StringRecord, columns: Columns) -> Result<Vec<(&'static str, 
         }
         places.push((*column, place));
     }
-    for name in columns.required {
-        if !places.iter().any(|(known, _)| known == name) {
-            return Err(format!(
-                "column `{name}` is missing; the first line names the columns: {}",
-                all.join(",")
-            ));
-        }
+    let is_there = |name: &&&str| places.iter().any(|(known, _)| known == *name);
+    if let Some(name) = columns.required.iter().find(|name| !is_there(name)) {
+        return Err(format!(
+            "column `{name}` is missing; the first line names the columns: {}",
+            all.join(",")
+        ));
     }
-    Ok(places)
+    let mut naming = columns.names.iter().filter(is_there);
+    match (naming.next(), naming.next()) {
+        (Some(naming), None) => Ok((places, *naming)),
+        (_, _) => Err(format!(
+            "one column says who is meant: `{}`; the first line names the columns",
+            columns.names.join("` or `")
+        )),
+    }
 }
 
 /// Whether a text can be an address of somebody: a rough look, since only the mail itself can tell.

@@ -265,6 +265,7 @@ impl Remove {
             ..Planned::new(
                 Write::RemoveUser {
                     user: user.id.clone(),
+                    email: user.email.clone(),
                 },
                 known_as(&user),
             )

@@ -163,6 +163,7 @@ pub fn plan(
     if leaver.role.is_some() {
         steps.push(Write::RemoveUser {
             user: leaver.id.clone(),
+            email: leaver.email.clone(),
         });
     }
     Ok(Plan {

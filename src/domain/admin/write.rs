@@ -38,6 +38,8 @@ pub enum Write {
     RemoveUser {
         /// Who.
         user: ActorId,
+        /// Under which address they were known; by it they are found again when they are gone.
+        email: Option<String>,
     },
     /// A key is made. Its secret is told once.
     CreateKey {
@@ -171,7 +173,7 @@ impl Write {
             Write::UpdateOrganization(_) => "organization",
             Write::Invite { email, .. } => email,
             Write::RemoveInvite { id, .. } => id.as_str(),
-            Write::SetRole { user, .. } | Write::RemoveUser { user } => user.as_str(),
+            Write::SetRole { user, .. } | Write::RemoveUser { user, .. } => user.as_str(),
             Write::CreateKey { name, .. } => name,
             Write::RenameKey { key, .. }
             | Write::RevokeKey { key, .. }
@@ -191,9 +193,11 @@ impl Write {
             Write::Invite { role, .. } => vec![("role", role.clone())],
             Write::RemoveInvite { email, .. } => vec![("email", email.clone())],
             Write::SetRole { role, .. } => vec![("role", role.clone())],
-            Write::RemoveUser { .. }
-            | Write::RestoreKey { .. }
-            | Write::ArchiveWorkspace { .. } => Vec::new(),
+            Write::RemoveUser { email, .. } => {
+                let email = email.iter();
+                email.map(|email| ("email", email.clone())).collect()
+            }
+            Write::RestoreKey { .. } | Write::ArchiveWorkspace { .. } => Vec::new(),
             Write::CreateKey {
                 workspace,
                 expires_at,

@@ -341,10 +341,12 @@ async fn somebody_leaves_with_all_their_keys() {
             sent.last().unwrap().ends_with("/users/user_1"),
             "revoke before remove"
         );
-        // By id also when they are gone; by address not.
-        let (told, _) = office.told(0, "offboard user_1 --yes");
-        assert_eq!(told, serde_json::json!([]));
-        let said = office.refused(1, "offboard ada@example.com --yes");
+        // By id also when they are gone; by address where the audit log knows who was removed.
+        for who in ["user_1", "Ada@example.com"] {
+            let (told, said) = office.told(0, &format!("offboard {who} --yes"));
+            assert_eq!(told, serde_json::json!([]), "{said}");
+        }
+        let said = office.refused(1, "offboard nobody@example.com --yes");
         assert!(said.contains("named by their id"), "{said}");
         office.check_audit();
     }
@@ -474,8 +476,17 @@ async fn many_leave_by_a_file() {
             "{said}"
         );
         std::fs::write(&file, "user\nada@example.com\nuser_2\n").unwrap();
-        let (told, _) = office.told(0, &format!("offboard --all-left {} --yes", file.display()));
+        let line = format!("offboard --all-left {} --yes", file.display());
+        let (told, _) = office.told(0, &line);
         assert_eq!(column(&told, "outcome").len(), 5);
+        let (told, _) = office.told(0, &line);
+        assert_eq!(told, serde_json::json!([]), "again: all are gone");
+        std::fs::write(&file, "name\nAda\n").unwrap();
+        let said = office.refused(2, &line);
+        assert!(
+            said.contains("one column says who is meant: `email` or `user`"),
+            "{said}"
+        );
         assert!(
             office.keys().is_empty() && office.has_user("user_3") && !office.has_user("user_2")
         );
