@@ -15,8 +15,6 @@ pub struct Carried {
     pub outcome: Outcome,
     /// By which the service finds the request again.
     pub request_id: Option<String>,
-    /// Why its outcome does not stand in the audit log, where it does not.
-    pub unrecorded: Option<String>,
 }
 
 /// What became of a step.
@@ -101,7 +99,6 @@ async fn order(office: &Office, write: &Write) -> Carried {
             return Carried {
                 outcome: Outcome::NotDone(format!("nothing was sent: {error}")),
                 request_id: None,
-                unrecorded: None,
             };
         }
     };
@@ -118,9 +115,8 @@ async fn order(office: &Office, write: &Write) -> Carried {
         error,
         request_id: request_id.as_deref(),
     };
-    let recorded = office.audit.end(intent, &ended);
+    office.end(intent, &ended);
     Carried {
-        unrecorded: recorded.err().map(|error| error.to_string()),
         outcome,
         request_id,
     }

@@ -83,7 +83,8 @@ async fn invited(office: &Office, email: &str) -> Result<Found, FetchError> {
     }
 }
 
-/// A key of this name that was made since then and never used. Where several are, none is taken for ours.
+/// A key of this name that was made since then and never used. Where several are, or it is not told when one was made, none is
+/// taken for ours.
 async fn key(
     office: &Office,
     name: &str,
@@ -94,10 +95,13 @@ async fn key(
     let is_new = |key: &&ListedKey| {
         key.name == name
             && key.workspace.as_ref() == Some(workspace)
-            && key.created_at.is_some_and(|at| at >= since)
+            && key.created_at.is_none_or(|at| at >= since)
             && key.last_used_at.is_none()
     };
     let new: Vec<&ListedKey> = keys.iter().filter(is_new).collect();
+    if new.iter().any(|key| key.created_at.is_none()) {
+        return Ok(Found::Untold);
+    }
     Ok(match new.as_slice() {
         [] => Found::Nothing,
         [only] => Found::KeyWithoutSecret(only.id.clone()),

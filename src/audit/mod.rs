@@ -15,19 +15,17 @@ pub mod read;
 
 mod syslog;
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::audit::chain::Head;
 use crate::audit::entry::{Entry, Phase, mask};
 use crate::audit::files::{AuditError, Files};
-use crate::audit::read::Operations;
+use crate::audit::read::OneOperation;
 use crate::audit::syslog::Syslog;
 use crate::clock::Clock;
 
@@ -195,22 +193,19 @@ impl AuditLog {
         &self.0.files
     }
 
-    /// When an action on each target last ended well in an organization.
-    pub fn last_successes(
+    /// Each time an action ended well in an organization.
+    pub fn each_success(
         &self,
         organization: &str,
         action: &str,
-    ) -> Result<BTreeMap<String, Timestamp>, AuditError> {
-        let mut found = BTreeMap::new();
-        Operations::read(&self.0.files)?.each(|operation| {
-            if operation.organization.as_deref() == Some(organization)
-                && operation.action == action
-                && operation.success == Some(true)
-            {
-                found.insert(operation.target.clone(), operation.at);
+        mut told: impl FnMut(OneOperation),
+    ) -> Result<(), AuditError> {
+        read::each_operation(&self.0.files, |operation| {
+            let is_there = operation.organization.as_deref() == Some(organization);
+            if is_there && operation.action == action && operation.success == Some(true) {
+                told(operation);
             }
-        });
-        Ok(found)
+        })
     }
 
     fn append(

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 
 use jiff::Timestamp;
 
-use crate::audit::chain::{Broken, Head, Spot, Walk};
+use crate::audit::chain::{Broken, Spot, Walk};
 use crate::audit::entry::{self, Phase};
 use crate::audit::files::{AuditError, Files};
 
@@ -112,50 +112,41 @@ pub struct OneOperation {
     pub hash: String,
 }
 
-/// All operations of a log, in the order in which they began.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Operations(BTreeMap<u64, OneOperation>);
-
-impl Operations {
-    /// Reads all; lines that are no entries are passed over, since [`verify`] tells them.
-    pub fn read(files: &Files) -> Result<Operations, AuditError> {
-        let (paths, _) = files.all()?;
-        let mut all = BTreeMap::new();
-        for path in paths {
-            let file = File::open(path).map_err(|source| files.unreadable(source))?;
-            let mut lines = BufReader::new(file);
-            while let Some(line) = next(&mut lines).map_err(|source| files.unreadable(source))? {
-                if let Some(read) = entry::read(&line) {
-                    take(&mut all, read);
-                }
+/// Tells each operation once it is over, and at the end those that are not: of a long log never all are held at once. Lines that
+/// are no entries are passed over, since [`verify`] tells them.
+pub fn each_operation(files: &Files, mut told: impl FnMut(OneOperation)) -> Result<(), AuditError> {
+    let (paths, _) = files.all()?;
+    let mut open = BTreeMap::new();
+    for path in paths {
+        let file = File::open(path).map_err(|source| files.unreadable(source))?;
+        let mut lines = BufReader::new(file);
+        while let Some(line) = next(&mut lines).map_err(|source| files.unreadable(source))? {
+            let read = entry::read(&line);
+            if let Some(over) = read.and_then(|read| take(&mut open, read)) {
+                told(over);
             }
         }
-        Ok(Operations(all))
     }
-
-    /// Each in turn, the oldest first.
-    pub fn each(&self, told: impl FnMut(&OneOperation)) {
-        self.0.values().for_each(told);
-    }
-
-    /// Those that fit, the oldest first.
-    pub fn filtered(self, fits: impl Fn(&OneOperation) -> bool) -> Vec<OneOperation> {
-        self.0.into_values().filter(fits).collect()
-    }
+    open.into_values().for_each(told);
+    Ok(())
 }
 
-fn take(all: &mut BTreeMap<u64, OneOperation>, read: entry::ReadLine) {
+/// An operation that this entry ends, if it ends one.
+fn take(open: &mut BTreeMap<u64, OneOperation>, read: entry::ReadLine) -> Option<OneOperation> {
     let (seq, entry) = (read.link.seq, read.link.entry);
     if let (Phase::Outcome, Some(of)) = (entry.phase, entry.of)
-        && let Some(intent) = all.get_mut(&of)
+        && let Some(intent) = open.remove(&of)
     {
-        intent.elapsed_ms = entry.elapsed_ms;
-        intent.success = entry.success;
-        intent.error = entry.error;
-        intent.request_id = entry.request_id;
-        intent.hash = read.hash;
-        return;
+        return Some(OneOperation {
+            elapsed_ms: entry.elapsed_ms,
+            success: entry.success,
+            error: entry.error,
+            request_id: entry.request_id,
+            hash: read.hash,
+            ..intent
+        });
     }
+    let is_intent = entry.phase == Phase::Intent;
     let operation = OneOperation {
         seq,
         at: entry.at,
@@ -171,10 +162,9 @@ fn take(all: &mut BTreeMap<u64, OneOperation>, read: entry::ReadLine) {
         request_id: entry.request_id,
         hash: read.hash,
     };
-    all.insert(seq, operation);
-}
-
-/// As [`Files::newest`], in words for a log or a digest.
-pub fn told(head: &Head) -> String {
-    format!("{} entries, the newest with hash {}", head.seq, head.hash)
+    if is_intent {
+        open.insert(seq, operation);
+        return None;
+    }
+    Some(operation)
 }

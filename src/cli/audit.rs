@@ -1,12 +1,14 @@
 //! `audit list` and `verify`: what was done, and whether the log of it holds.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::chain::Head;
-use crate::audit::read::{OneOperation, Operations, Report, verify};
+use crate::audit::files::Files;
+use crate::audit::read::{OneOperation, Report, each_operation, verify};
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::TERMINAL_WIDTH;
 use crate::clock::Clock;
@@ -79,11 +81,7 @@ impl Command {
         let clock = Clock::system();
         let audit = globals.audit(&config, &clock);
         match self {
-            Command::List(list) => {
-                let all = Operations::read(audit.files());
-                let all = all.map_err(|error| Failure::World(error.to_string()))?;
-                list.run(globals, all, clock.now())
-            }
+            Command::List(list) => list.run(globals, audit.files(), clock.now()),
             Command::Verify { anchor } => {
                 let report = verify(audit.files(), anchor.as_deref());
                 let report = report.map_err(|error| Failure::World(error.to_string()))?;
@@ -106,7 +104,7 @@ fn moment(option: &str, text: Option<&str>, now: Timestamp) -> Result<Option<Tim
 }
 
 impl List {
-    fn run(&self, globals: &Globals, all: Operations, now: Timestamp) -> Result<ExitCode, Failure> {
+    fn run(&self, globals: &Globals, files: &Files, now: Timestamp) -> Result<ExitCode, Failure> {
         let since = moment("--since", self.since.as_deref(), now)?;
         let until = moment("--until", self.until.as_deref(), now)?;
         let is_in_time = |at: Timestamp| {
@@ -131,14 +129,25 @@ impl List {
                 && (!self.failed || one.success == Some(false))
                 && (!self.open || one.success.is_none())
         };
-        let meant = all.filtered(is_meant);
-        let n_more = meant.len().saturating_sub(self.limit);
+        // The newest by their beginning; those before are counted, and not held.
+        let (mut meant, mut n_more) = (BTreeMap::new(), 0);
+        each_operation(files, |one| {
+            if is_meant(&one) {
+                meant.insert(one.seq, one);
+                if meant.len() > self.limit {
+                    meant.pop_first();
+                    n_more += 1;
+                }
+            }
+        })
+        .map_err(|error| Failure::World(error.to_string()))?;
+        let meant: Vec<OneOperation> = meant.into_values().collect();
         if n_more > 0 {
             globals.remark(&format!(
                 "{n_more} older ones are not shown; `--limit` shows more"
             ));
         }
-        let sheet = sheet(&meant[n_more..]).fitted(TERMINAL_WIDTH, &["seq", "elapsed_ms", "error"]);
+        let sheet = sheet(&meant).fitted(TERMINAL_WIDTH, &["seq", "elapsed_ms", "error"]);
         Ok(globals.print(&sheet, ExitCode::SUCCESS))
     }
 }

@@ -14,7 +14,7 @@ use crate::admin::office::Office;
 use crate::anthropic::error::FetchError;
 use crate::anthropic::limiter::Share;
 use crate::app::wiring;
-use crate::audit::read::{OneOperation, Operations};
+use crate::audit::read::OneOperation;
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::progress::Progress;
 use crate::clock::Clock;
@@ -57,13 +57,7 @@ impl Desk<'_> {
                 .map_err(|error| Failure::World(causes(&error)))?,
         };
         let audit = globals.audit(&config, &clock);
-        let office = Office {
-            organization: organization.name.clone(),
-            api,
-            service,
-            audit,
-            clock,
-        };
+        let office = Office::new(organization.name.clone(), api, service, audit, clock);
         Ok(Desk {
             globals,
             config,
@@ -158,34 +152,37 @@ impl Desk<'_> {
 
     /// When an invitation was last sent to each address from here, by the audit log; addresses in small letters.
     pub fn sent_invites(&self) -> Result<BTreeMap<String, Timestamp>, Failure> {
-        let organization = self.office.organization.as_str();
-        let done = self
-            .office
-            .audit
-            .last_successes(organization, "users.invite");
-        let done = done.map_err(|error| Failure::World(error.to_string()))?;
-        Ok(done
-            .into_iter()
-            .map(|(email, at)| (email.to_lowercase(), at))
-            .collect())
+        let mut sent = BTreeMap::new();
+        self.each_success("users.invite", |one| {
+            sent.insert(one.target.to_lowercase(), one.at);
+        })?;
+        Ok(sent)
     }
 
     /// Ids of those who were removed from here, by the address that they had, in small letters; by the audit log.
     pub fn removed_users(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let mut removed = BTreeMap::new();
+        self.each_success("users.remove", |one| {
+            if let Some(email) = one.arguments.get("email") {
+                removed.insert(email.to_lowercase(), one.target);
+            }
+        })?;
+        Ok(removed)
+    }
+
+    fn each_success(&self, action: &str, told: impl FnMut(OneOperation)) -> Result<(), Failure> {
         let organization = self.office.organization.as_str();
-        let all = Operations::read(self.office.audit.files());
-        let all = all.map_err(|error| Failure::World(error.to_string()))?;
-        let is_removal = |one: &OneOperation| {
-            one.action == "users.remove"
-                && one.success == Some(true)
-                && one.organization.as_deref() == Some(organization)
-        };
-        let removed = all.filtered(is_removal).into_iter();
-        let by_email = removed.filter_map(|one| {
-            let email = one.arguments.get("email")?.to_lowercase();
-            Some((email, one.target))
-        });
-        Ok(by_email.collect())
+        let read = self.office.audit.each_success(organization, action, told);
+        read.map_err(|error| Failure::World(error.to_string()))
+    }
+
+    /// Says which outcomes do not stand in the audit log, though their intents do.
+    pub fn remark_unrecorded(&self) {
+        for why in self.office.unrecorded() {
+            self.globals.remark(&format!(
+                "warning: the outcome does not stand in the audit log, only the intent: {why}"
+            ));
+        }
     }
 
     /// Notes in the audit log that something was looked at, and how that ended. A log that cannot be written keeps nobody from

@@ -172,6 +172,7 @@ impl Offboard {
             n_before += plan.steps.len();
         }
         progress.end();
+        desk.remark_unrecorded();
         for (plan, end) in plans.iter().zip(&ends) {
             tell(desk.globals, plan, end);
         }
@@ -228,7 +229,6 @@ fn planned(plan: &Plan, spent: &Spent) -> Vec<Planned> {
 
 fn tell(globals: &Globals, plan: &Plan, end: &Offboarded) {
     let user = &plan.leaver.id;
-    steps::remark_unrecorded(globals, &end.ends);
     steps::tell_failures(&end.ends);
     match &end.verdict {
         Verdict::Clear if plan.leaver.role.is_none() && plan.steps.is_empty() => {

@@ -264,6 +264,7 @@ impl Onboard {
         if let Some(progress) = progress {
             progress.end();
         }
+        desk.remark_unrecorded();
         for (one, end) in planned.iter().zip(&ends) {
             tell(one, end.as_ref());
         }

@@ -9,7 +9,7 @@ use crate::admin::carry::Outcome;
 use crate::anthropic::written::Told;
 use crate::cli::admin::caution::{Answer, Caution};
 use crate::cli::admin::desk::{Desk, IN_PART, exit, failed};
-use crate::cli::admin::steps::{Planned, ended, planned, remark_unrecorded};
+use crate::cli::admin::steps::{Planned, ended, planned};
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::{Format, print};
 use crate::config::source::Environment;
@@ -199,7 +199,7 @@ impl Update {
         }
         let writes = [steps[0].write.clone()];
         let ends = carry_out_all(&desk.office, &writes, &Halt::on_signal(), |_| {}).await;
-        remark_unrecorded(globals, &ends);
+        desk.remark_unrecorded();
         let outcomes = ends.iter().map(|end| end.as_ref().map(|end| &end.outcome));
         let code = exit(sum(outcomes));
         let code = match ends

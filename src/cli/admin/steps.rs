@@ -7,7 +7,7 @@ use crate::admin::carry::{Carried, Outcome};
 use crate::anthropic::written::Told;
 use crate::cli::admin::caution::{Answer, Caution};
 use crate::cli::admin::desk::{Desk, exit};
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::Failure;
 use crate::cli::progress::Progress;
 use crate::domain::admin::write::Write;
 use crate::domain::span::Day;
@@ -147,16 +147,6 @@ pub fn one(step: &Planned, outcome: &str, detail: String, id: Option<String>) ->
     }
 }
 
-/// Says which outcomes do not stand in the audit log, though their intents do.
-pub fn remark_unrecorded(globals: &Globals, ends: &[StepEnd]) {
-    let unrecorded = ends.iter().flatten();
-    for why in unrecorded.filter_map(|end| end.unrecorded.as_ref()) {
-        globals.remark(&format!(
-            "warning: the outcome does not stand in the audit log, only the intent: {why}"
-        ));
-    }
-}
-
 /// Says why steps failed, in their order.
 pub fn tell_failures(ends: &[StepEnd]) {
     for end in ends.iter().flatten() {
@@ -203,7 +193,7 @@ pub async fn carry_out(
     if let Some(progress) = progress {
         progress.end();
     }
-    remark_unrecorded(globals, &ends);
+    desk.remark_unrecorded();
     let code = exit(sum(ends
         .iter()
         .map(|end| end.as_ref().map(|end| &end.outcome))));

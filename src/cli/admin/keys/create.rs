@@ -78,6 +78,7 @@ impl Create {
             }
             Made::Lost { id, why } => ("unknown", id, lost(&why), ExitCode::from(IN_PART)),
         };
+        desk.remark_unrecorded();
         if code != ExitCode::SUCCESS {
             eprintln!("error: {detail}");
         }
