@@ -107,6 +107,9 @@ async fn what_is_asked_for_over_http_stands_in_the_audit_log() {
     );
     let answer = String::from_utf8(exchange(&address, &request)).unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    // The daemon's own log has them, too.
+    let line = daemon.wait_for("silences.add");
+    assert!(line.contains("intent"), "{line}");
     let (rows, _) = office.told(0, "audit list --action silences.add");
     assert_eq!(column(&rows, "actor"), ["ada", "http"]);
     assert_eq!(column(&rows, "outcome"), ["done", "done"]);

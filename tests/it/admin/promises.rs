@@ -446,3 +446,30 @@ async fn ten_thousand_keys_of_thousands_of_people_need_little_memory() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_go_to_syslog_too_and_one_that_is_gone_stops_nothing() {
+    let office = Dialect::Guide.office().await;
+    let (path, socket) = (
+        office.home.path("spendwatch.toml"),
+        office.home.path("syslog"),
+    );
+    let text = fs::read_to_string(&path).unwrap();
+    let entry = format!("[audit]\nsyslog = \"{}\"\n", socket.display());
+    fs::write(&path, text.replace("[audit]\n", &entry)).unwrap();
+    let listener = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    office.told(0, "users invite cy@example.com");
+    for phase in ["intent", "outcome"] {
+        let mut bytes = [0; 4096];
+        let n_bytes = listener.recv(&mut bytes).unwrap();
+        let line = String::from_utf8_lossy(&bytes[..n_bytes]).into_owned();
+        assert!(
+            line.starts_with("<86>") && line.contains(&format!("\"phase\":\"{phase}\"")),
+            "{line}"
+        );
+    }
+    drop(listener);
+    fs::remove_file(&socket).unwrap();
+    office.told(0, "users invite di@example.com");
+    office.check_audit();
+}
