@@ -173,7 +173,12 @@ impl Files {
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
         let mut found = Vec::new();
-        for file in fs::read_dir(folder.unwrap_or(Path::new(".")))? {
+        let files = match fs::read_dir(folder.unwrap_or(Path::new("."))) {
+            // Where no log can be there is none.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            files => files?,
+        };
+        for file in files {
             let path = file?.path();
             let is_beside = path
                 .file_name()

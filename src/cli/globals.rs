@@ -17,29 +17,32 @@ use crate::sheet::Sheet;
 use crate::store::Store;
 use crate::store::error::StoreError;
 
+/// Where they stand in a help.
+const EVERY: &str = "Options of every command";
+
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub struct Globals {
     /// The configuration file; else `SPENDWATCH_CONFIG`, else /etc/spendwatch/spendwatch.toml, else the environment alone
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = EVERY, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Only this organization of the configuration
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, help_heading = EVERY, value_name = "NAME")]
     pub org: Option<String>,
     /// How rows are written
     #[arg(
         long,
-        global = true,
+        global = true, help_heading = EVERY,
         value_enum,
         default_value_t,
         value_name = "FORMAT"
     )]
     pub output: Format,
     /// No remarks on standard error, only errors
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERY)]
     pub quiet: bool,
     /// Who asks for it, for the audit log; else the user of the operating system, who stands there in any case
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, help_heading = EVERY, value_name = "NAME")]
     pub actor: Option<String>,
 }
 
