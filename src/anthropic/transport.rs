@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
-use tracing::debug;
+use tracing::{debug, info};
 use zeroize::Zeroizing;
 
 use crate::anthropic::error::{FetchError, Problem, tame};
@@ -31,6 +31,8 @@ const FIRST_BODY_BYTES: usize = 8 * 1024;
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// So much of a server's own words is shown.
 const MAX_MESSAGE_CHARS: usize = 200;
+/// A pause that somebody who waits should know of.
+const LONG_WAIT: Duration = Duration::from_secs(10);
 /// An answer that has begun may not pause longer than this.
 const MAX_SILENCE: Duration = Duration::from_secs(10);
 
@@ -192,6 +194,14 @@ impl Transport {
         {
             // Before the pass is given back, so that nobody slips through.
             self.limiter.pause(wait);
+            if wait >= LONG_WAIT {
+                info!(
+                    target: "spendwatch::waiting",
+                    organization = self.organization.as_str(),
+                    wait_s = wait.as_secs(),
+                    "the service asks to be left alone for {} s", wait.as_secs()
+                );
+            }
         }
         drop(pass);
         match outcome {

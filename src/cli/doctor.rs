@@ -11,6 +11,7 @@ use crate::anthropic::limiter::Share;
 use crate::app::wiring;
 use crate::audit::read::verify;
 use crate::cli::globals::{Failure, Globals};
+use crate::cli::log;
 use crate::cli::output::{Format, print};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -85,6 +86,9 @@ impl Doctor {
         environment: &Environment,
     ) -> Result<ExitCode, Failure> {
         let config = globals.read(environment)?;
+        if !globals.quiet {
+            log::for_command(environment);
+        }
         let clock = Clock::system();
         let mut findings = Findings::default();
         if config.warnings.is_empty() {

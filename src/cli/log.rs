@@ -24,6 +24,9 @@ const DISCREET: [&str; 7] = [
     "axum",
 ];
 
+/// What the names of AWS's libraries begin with: their details hold whole answers.
+const OF_AWS: &str = "aws_";
+
 /// What stands above the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -67,6 +70,26 @@ pub fn begin(
     })
 }
 
+/// What a command has to know beside its own words: warnings of the parts that it uses, and long waits.
+const OF_COMMANDS: &str = "spendwatch=warn,spendwatch::waiting=info";
+
+/// For a command: `RUST_LOG`, else warnings alone. One that runs already stays as it is.
+pub fn for_command(environment: &Environment) {
+    let asked = environment.get("RUST_LOG").map(|level| level.trim());
+    let asked = asked.filter(|level| !level.is_empty() && check_level(level).is_ok());
+    let filter = EnvFilter::new(asked.unwrap_or(OF_COMMANDS));
+    let lines = fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .with_target(false)
+        .with_filter(FilterFn::new(is_discreet));
+    let _already = tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init();
+}
+
 impl Handles {
     /// Another level from now on; the format stays.
     pub fn set(&self, log: &Log) {
@@ -106,5 +129,6 @@ fn filter(
 
 fn is_discreet(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target().split("::").next().unwrap_or_default();
-    !DISCREET.contains(&target) || *metadata.level() <= LevelFilter::INFO
+    let is_foreign = DISCREET.contains(&target) || target.starts_with(OF_AWS);
+    !is_foreign || *metadata.level() <= LevelFilter::INFO
 }

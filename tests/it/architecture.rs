@@ -120,8 +120,11 @@ fn only_the_commands_of_the_admin_api_can_change_anything() {
     for verb in ["Method::POST", "Method::PATCH", "Method::DELETE"] {
         assert_eq!(says(verb), ["anthropic::orders"], "{verb}");
     }
-    // An intent is made by the audit log and spent by one function.
-    assert_eq!(who(&["audit", "Intent"]), ["anthropic::writing"]);
+    // An intent is made by the audit log, wanted by one function, and ended by the office that began it.
+    assert_eq!(
+        who(&["audit", "Intent"]),
+        ["admin::office", "anthropic::writing"]
+    );
     let changers = who(&["admin"]);
     let is_command = |path: &String| path.starts_with("admin::") || path.starts_with("cli::admin");
     assert!(

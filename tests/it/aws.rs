@@ -134,6 +134,15 @@ async fn a_key_comes_from_a_field_or_from_the_text_itself() {
         assert_eq!(code, Some(0), "{said}");
         assert!(said.contains("Alpha"), "{said}");
     }
+    // Also where everything is asked to say all that it knows.
+    let mut loud = moto.environment();
+    loud.push(("RUST_LOG", "trace".to_owned()));
+    let (code, said) = run(&home, &LIST, &loud);
+    assert!(code == Some(0) && said.contains("Alpha"), "{said}");
+    assert!(
+        !said.contains(&key) && !said.contains("canary"),
+        "a secret in a loud log"
+    );
     let (code, said) = run(&home, &["check-config", "--show"], &moto.environment());
     assert!(
         code == Some(0) && said.contains("admin_key = { aws_secret = \"plain\" }"),

@@ -16,6 +16,7 @@ use crate::anthropic::limiter::Share;
 use crate::app::wiring;
 use crate::audit::read::OneOperation;
 use crate::cli::globals::{Failure, Globals};
+use crate::cli::log;
 use crate::cli::progress::Progress;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -44,6 +45,9 @@ impl Desk<'_> {
         environment: &Environment,
     ) -> Result<Desk<'a>, Failure> {
         let config = globals.load(environment)?;
+        if !globals.quiet {
+            log::for_command(environment);
+        }
         let organization = one(globals, &config)?;
         let clock = Clock::system();
         let counts = Arc::default();

@@ -390,3 +390,54 @@ async fn the_doctor_says_what_to_mend_and_sends_nothing() {
         assert_eq!(office.simulator.n_not_get(), 0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_others_may_read_is_warned_about_and_one_that_they_may_write_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let office = Dialect::Guide.office().await;
+    let set = |mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(office.home.path("key"), mode).unwrap();
+    };
+    set(0o644);
+    let (_, said) = office.told(0, "users list");
+    assert!(
+        said.contains("may be read by others; `chmod go-r` it"),
+        "{said}"
+    );
+    let (_, said) = office.told(0, "users list --quiet");
+    assert_eq!(said, "");
+    set(0o622);
+    let said = office.refused(2, "users list");
+    assert!(
+        said.contains("may be written by others; `chmod go-w"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_wait_is_told() {
+    let office = Dialect::Guide.office().await;
+    let busy =
+        spendwatch::simulator::faults::Fault::Status(429, "{}".to_owned(), Some("3600".to_owned()));
+    office.simulator.fail(
+        spendwatch::simulator::faults::FaultOn::endpoint("users"),
+        busy,
+    );
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_spendwatch"))
+        .args(["users", "list", "--config"])
+        .arg(office.home.path("spendwatch.toml"))
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    assert!(
+        line.contains("the service asks to be left alone for 3600 s"),
+        "{line}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
