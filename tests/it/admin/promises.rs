@@ -473,3 +473,36 @@ async fn entries_go_to_syslog_too_and_one_that_is_gone_stops_nothing() {
     office.told(0, "users invite di@example.com");
     office.check_audit();
 }
+
+/// Wherever a process is killed, the chain holds: what it was doing shows, and the next one goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_at_any_moment_leave_a_chain_that_holds() {
+    let office = Dialect::Guide.office().await;
+    for n in 0..40_u64 {
+        let n_before = office.simulator.n_seen();
+        let mut child = start(&office, &format!("users invite p{n}@example.com"));
+        // Before the first request, between two of them, or behind the last that a command sends.
+        let reached = n_before + n % 4;
+        tokio::select! {
+            () = office.simulator.until_seen(reached) => {}
+            _ = tokio::task::spawn_blocking({
+                let id = child.id();
+                move || while fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+                    std::thread::yield_now();
+                }
+            }) => {}
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    office.told(0, "users invite last@example.com");
+    let (report, said) = office.told(0, "audit verify");
+    assert_eq!(report[0]["whole"], true, "{said}");
+    let open = report[0]["open"].as_array().unwrap().len();
+    let rows = office.audited();
+    let n_open = column(&rows, "outcome")
+        .iter()
+        .filter(|outcome| *outcome == "open")
+        .count();
+    assert_eq!(n_open, open, "what was killed between its entries shows");
+}
