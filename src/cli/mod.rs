@@ -133,7 +133,9 @@ enum Command {
     Onboard(admin::onboard::Onboard),
     /// Let somebody go: all their keys end, then they are removed, and it is read again that they are
     #[command(
-        after_help = "A failure in the middle goes on with the rest; the command can be repeated, by the user's id also when they are gone.\n\n\
+        after_help = "A failure in the middle goes on with the rest; the command can be repeated, by the user's id also when they are gone.\n\
+                      Before it asks, it shows which keys are in use (used in the last 7 days), their last use and their spend of these days. \
+                      Keys in use need a second confirmation: `--yes --yes` without a terminal.\n\n\
                       Example: spendwatch offboard ada@example.com --dry-run\n\
                       Example: spendwatch offboard --all-left left.csv --yes"
     )]

@@ -38,6 +38,7 @@ impl Cell {
     pub(super) fn for_people(&self) -> String {
         match self {
             Cell::Empty => "-".to_owned(),
+            Cell::Unknown => "unknown".to_owned(),
             Cell::Text(text) => words::clean(text),
             Cell::Prose(text) => words::line(text),
             Cell::Count(count) => grouped(*count),
@@ -56,7 +57,7 @@ impl Cell {
 
     fn for_csv(&self) -> String {
         match self {
-            Cell::Empty => String::new(),
+            Cell::Empty | Cell::Unknown => String::new(),
             Cell::Text(text) | Cell::Prose(text) | Cell::Decimal(text) => text.clone(),
             Cell::Count(count) => count.to_string(),
             Cell::Money(usd) => usd.to_string(),
@@ -70,6 +71,7 @@ impl Cell {
         match self {
             Cell::Count(_) | Cell::Decimal(_) | Cell::Money(_) => true,
             Cell::Empty
+            | Cell::Unknown
             | Cell::Text(_)
             | Cell::Prose(_)
             | Cell::Time(_)

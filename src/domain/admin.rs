@@ -11,5 +11,6 @@ pub mod write;
 
 // Plans.
 pub mod choice;
+pub mod key_use;
 pub mod offboard;
 pub mod onboard;

@@ -6,6 +6,7 @@
 pub mod dialect;
 pub mod ids;
 pub mod money;
+pub mod plural;
 pub mod privacy;
 pub mod span;
 pub mod subject;

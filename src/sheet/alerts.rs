@@ -194,6 +194,7 @@ pub fn exact(watch: Watch, quantity: Quantity) -> Option<String> {
         Cell::Decimal(digits) => Some(format!("{digits} %")),
         Cell::Count(count) => Some(count.to_string()),
         Cell::Empty
+        | Cell::Unknown
         | Cell::Text(_)
         | Cell::Prose(_)
         | Cell::Time(_)

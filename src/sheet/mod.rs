@@ -13,6 +13,8 @@ use crate::domain::money::Usd;
 pub enum Cell {
     /// Nothing, or not known: `null`.
     Empty,
+    /// A figure that is not known: `null`, and people see that it is not nothing.
+    Unknown,
     /// Foreign or own text; people see as much of it as a name may have.
     Text(String),
     /// A sentence: people see all of it.
@@ -38,6 +40,8 @@ pub struct Column {
     pub key: &'static str,
     /// In a table; `None` leaves the column out of it.
     pub heading: Option<&'static str>,
+    /// Its texts are ids, to be copied: a table keeps each on one line.
+    pub is_id: bool,
 }
 
 /// Columns and rows of as many cells.
@@ -54,12 +58,26 @@ pub const fn shown(key: &'static str, heading: &'static str) -> Column {
     Column {
         key,
         heading: Some(heading),
+        is_id: false,
+    }
+}
+
+/// A column of ids that tables have too.
+pub const fn id(key: &'static str, heading: &'static str) -> Column {
+    Column {
+        key,
+        heading: Some(heading),
+        is_id: true,
     }
 }
 
 /// A column for machines alone.
 pub const fn hidden(key: &'static str) -> Column {
-    Column { key, heading: None }
+    Column {
+        key,
+        heading: None,
+        is_id: false,
+    }
 }
 
 impl Cell {
@@ -75,7 +93,7 @@ impl Cell {
 
     fn for_json(&self) -> Value {
         match self {
-            Cell::Empty => Value::Null,
+            Cell::Empty | Cell::Unknown => Value::Null,
             Cell::Text(text) | Cell::Prose(text) | Cell::Decimal(text) => {
                 Value::from(text.as_str())
             }

@@ -4,6 +4,7 @@ mod journey;
 mod ledger;
 mod orders;
 mod promises;
+mod stakes;
 mod terminal;
 
 use std::process::Output;

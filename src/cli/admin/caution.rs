@@ -13,7 +13,7 @@ pub struct Caution {
     /// Show what would be done, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Ask nothing: for where nobody can be asked
+    /// Ask nothing: for where nobody can be asked; twice where it is asked twice
     #[arg(long, action = ArgAction::Count)]
     pub yes: u8,
 }
@@ -41,11 +41,17 @@ impl Caution {
         self.ask_all(&[question])
     }
 
-    /// Asks each question in turn; so many `--yes` answer them all.
-    pub fn ask_all(&self, questions: &[&str]) -> Result<Answer, Failure> {
-        if usize::from(self.yes) >= questions.len() {
+    /// Whether so many questions are answered by `--yes`.
+    pub fn answers(&self, n_questions: usize) -> bool {
+        usize::from(self.yes) >= n_questions
+    }
+
+    /// Asks each question in turn, except those that a `--yes` each has answered.
+    pub fn ask_all(&self, questions: &[impl AsRef<str>]) -> Result<Answer, Failure> {
+        if self.answers(questions.len()) {
             return Ok(Answer::Yes);
         }
+        let questions: Vec<&str> = questions.iter().map(AsRef::as_ref).collect();
         if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
             let wanted = vec!["--yes"; questions.len()].join(" ");
             let asked = questions.join(" ");
@@ -53,7 +59,7 @@ impl Caution {
                 "nobody can be asked here, as this is no terminal: add `{wanted}` to go on, or `--dry-run` to look first. The question is: {asked}"
             )));
         }
-        for question in questions {
+        for question in questions.into_iter().skip(usize::from(self.yes)) {
             if !is_confirmed(question)? {
                 eprintln!("nothing was changed");
                 return Ok(Answer::No);
@@ -65,7 +71,7 @@ impl Caution {
 
 fn is_confirmed(question: &str) -> Result<bool, Failure> {
     let unheard = |error| Failure::World(format!("cannot ask on the terminal: {error}"));
-    eprint!("{} [y/N] ", words::clean(question));
+    eprint!("{} [y/N] ", words::line(question));
     io::stderr().flush().map_err(unheard)?;
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line).map_err(unheard)?;

@@ -8,6 +8,7 @@ mod people_file;
 mod spend;
 
 // Before something is changed, and what is told of it.
+mod at_stake;
 mod caution;
 mod secret_place;
 mod steps;

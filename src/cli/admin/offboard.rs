@@ -7,14 +7,14 @@ use clap::Args;
 
 use crate::admin::batch::{Halt, Sum, sum};
 use crate::admin::offboard::{Lists, Offboarded, Verdict, lists, offboard};
+use crate::cli::admin::at_stake::{KeysAtStake, workspace_names};
 use crate::cli::admin::caution::{Answer, Caution};
 use crate::cli::admin::desk::{Desk, IN_PART, failed};
 use crate::cli::admin::keys::revoke::{manner, step};
 use crate::cli::admin::people_file::{self, Columns};
-use crate::cli::admin::spend::{Ledger, Spent};
+use crate::cli::admin::spend::Ledger;
 use crate::cli::admin::steps::{self, Planned};
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::TERMINAL_WIDTH;
 use crate::cli::progress::Progress;
 use crate::config::source::Environment;
 use crate::domain::admin::choice::find_user;
@@ -23,6 +23,7 @@ use crate::domain::admin::service::{Deed, Service};
 use crate::domain::admin::write::Write;
 use crate::domain::census::ToldBy;
 use crate::domain::ids::ApiKeyId;
+use crate::domain::plural::counted;
 use crate::sheet::Sheet;
 
 /// Columns of a file of leavers: also one of newcomers will do.
@@ -73,24 +74,18 @@ impl Offboard {
         let ledger = Ledger::open(&desk).await?;
         let lists = read(&desk, &ledger).await?;
         let plans = self.plans(&desk, &asked, &lists)?;
-        let spent = ledger.week(&desk).await?;
-        let steps: Vec<Vec<Planned>> = plans.iter().map(|plan| planned(plan, &spent)).collect();
-        if self.caution.dry_run {
-            let all: Vec<Planned> = steps.into_iter().flatten().collect();
-            return Ok(globals.print(&steps::planned(&all), ExitCode::SUCCESS));
+        let keys = plans.iter().flat_map(|plan| &plan.keys);
+        let recent = ledger.recent(&desk).await?;
+        let names = workspace_names(&desk).await;
+        let keys = KeysAtStake::new(keys, &recent, &names, desk.office.clock.now());
+        let steps: Vec<Vec<Planned>> = plans.iter().map(|plan| planned(plan, &keys)).collect();
+        let all = steps.concat();
+        let question = self.question(&desk, &plans);
+        match steps::ask_about_keys(globals, &self.caution, &all, &keys, question)? {
+            None => steps::carry_out(&desk, all, true).await,
+            Some(Answer::No) => Ok(ExitCode::FAILURE),
+            Some(Answer::Yes) => self.carry_out(&desk, &plans, &steps).await,
         }
-        if self.caution.yes == 0 {
-            let all: Vec<Planned> = steps.iter().flatten().cloned().collect();
-            globals.remark(
-                steps::planned(&all)
-                    .as_table(Some(TERMINAL_WIDTH))
-                    .trim_end(),
-            );
-        }
-        if self.caution.ask(&self.question(&desk, &plans))? == Answer::No {
-            return Ok(ExitCode::FAILURE);
-        }
-        self.carry_out(&desk, &plans, &steps).await
     }
 
     fn asked(&self) -> Result<Vec<String>, Failure> {
@@ -151,7 +146,10 @@ impl Offboard {
             }
             plans => format!("these {} people", plans.len()),
         };
-        format!("Revoke {n_keys} keys of {who} and remove them from organization `{organization}`?")
+        format!(
+            "Revoke {} of {who} and remove them from organization `{organization}`?",
+            counted(n_keys, "key")
+        )
     }
 
     async fn carry_out(
@@ -204,8 +202,8 @@ async fn read(desk: &Desk<'_>, ledger: &Ledger) -> Result<Lists, Failure> {
     told.map_err(|error| failed(&error))
 }
 
-/// The steps as rows, each key with when it was used last and what it spent in the last seven days.
-fn planned(plan: &Plan, spent: &Spent) -> Vec<Planned> {
+/// The steps as rows, each key with what revoking it would break.
+fn planned(plan: &Plan, keys: &KeysAtStake) -> Vec<Planned> {
     let row = |write: &Write| {
         let key = plan.keys.iter().find(|key| match write {
             Write::RevokeKey { key: id, .. } => key.listed.id == *id,
@@ -218,11 +216,7 @@ fn planned(plan: &Plan, spent: &Spent) -> Vec<Planned> {
         let Write::RevokeKey { manner, .. } = write else {
             return Planned::new(write.clone(), String::new());
         };
-        let mut row = step(key, *manner);
-        if let Some(usd) = spent.by_key(&key.listed.id) {
-            row.note = format!("{}; ${} in the last 7 days", row.note, usd.grouped());
-        }
-        row
+        step(key, *manner, keys)
     };
     plan.steps.iter().map(row).collect()
 }

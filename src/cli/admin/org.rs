@@ -232,7 +232,7 @@ impl Update {
             narrower.join(" and ")
         );
         let second = format!("This can lock you out of organization `{name}`, too. Are you sure?");
-        self.caution.ask_all(&[&first, &second])
+        self.caution.ask_all(&[first, second])
     }
 }
 

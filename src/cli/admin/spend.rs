@@ -9,6 +9,7 @@ use crate::cli::admin::desk::Desk;
 use crate::cli::globals::Failure;
 use crate::cli::swept::{self, Asking};
 use crate::cycle::reading::Reports;
+use crate::domain::admin::key_use::RecentUsage;
 use crate::domain::admin::service::Service;
 use crate::domain::coverage::Coverage;
 use crate::domain::ids::{ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
@@ -19,6 +20,9 @@ use crate::domain::uses::LastUses;
 use crate::outbound::causes;
 use crate::store::Store;
 use crate::store::organization::Known;
+
+/// An older ledger is no proof that a key is not in use: the service is asked instead.
+const LEDGER_MAX_LAG: SignedDuration = SignedDuration::from_hours(3);
 
 /// What the ledger knows of a span.
 #[derive(Debug, Default)]
@@ -43,22 +47,20 @@ impl Spent {
     }
 }
 
-/// What the service tells. It is good to know before a key is revoked, and no reason to revoke none: where it is not told, that
-/// is said.
-async fn live(desk: &Desk<'_>, start: Hour, now: Timestamp) -> Spent {
+/// Reads the last seven days from the service. It is good to know before a key is revoked, and no reason to revoke none: where
+/// it cannot be read, a remark says so.
+async fn live(desk: &Desk<'_>, start: Hour, now: Timestamp) -> Option<RecentUsage> {
     let untold = |why: &dyn std::error::Error| {
         let text = format!("what keys spent lately is not known: {}", causes(why));
         desk.globals.remark(&desk.told(&text));
-        Spent::default()
+        None
     };
     let api = &desk.office.api;
     let dialect = match api.detect_dialect().await {
         Ok(dialect) => dialect,
         Err(error) => return untold(&error),
     };
-    let Some(reports) = Reports::of(dialect) else {
-        return Spent::default();
-    };
+    let reports = Reports::of(dialect)?;
     let asking = Asking {
         api: api.clone(),
         reports,
@@ -74,17 +76,31 @@ async fn live(desk: &Desk<'_>, start: Hour, now: Timestamp) -> Spent {
         Ok(told) => told,
         Err(error) => return untold(&error),
     };
-    let mut keys = BTreeMap::new();
-    let buckets = told.parts.into_values().flat_map(BTreeMap::into_values);
-    for (cell, amounts) in buckets.flatten() {
-        if let Some(key) = &cell.api_key {
-            *keys.entry(key.clone()).or_insert(Usd::ZERO) += amounts.spend;
+    let mut usage = RecentUsage {
+        known: Some((start.start(), told.missing_since.unwrap_or(now))),
+        ..RecentUsage::default()
+    };
+    let mut spend = BTreeMap::new();
+    for (hour, cells) in told.parts.into_values().flatten() {
+        // Days that are over are read as days, and say nothing of when within the day.
+        let is_day_over = hour.day() < Hour::of(now).day();
+        let end = if is_day_over {
+            hour.day().end()
+        } else {
+            hour.end()
+        };
+        for (cell, amounts) in cells {
+            if let Some(key) = &cell.api_key {
+                *spend.entry(key.clone()).or_insert(Usd::ZERO) += amounts.spend;
+                if !amounts.is_zero() {
+                    let last = usage.last_used.entry(key.clone()).or_insert(end);
+                    *last = end.max(*last);
+                }
+            }
         }
     }
-    Spent {
-        keys: Some(keys),
-        workspaces: None,
-    }
+    usage.spend = Some(spend);
+    Some(usage)
 }
 
 /// The ledger of the configuration, where there is one: a command makes none.
@@ -118,14 +134,33 @@ impl Ledger {
         self.spent(desk, first.first_hour(), now).await
     }
 
-    /// In the last seven days; straight from the service where there is no ledger and it tells keys apart.
-    pub async fn week(&self, desk: &Desk<'_>) -> Result<Spent, Failure> {
+    /// How keys were used in the last seven days: from the ledger while it is up to date, else straight from the service if its
+    /// usage is known by key.
+    pub async fn recent(&self, desk: &Desk<'_>) -> Result<RecentUsage, Failure> {
         let now = desk.office.clock.now();
-        let start = Hour::of(now).plus(-7 * 24);
-        if self.0.is_none() && desk.service() == Service::Real {
-            return Ok(live(desk, start, now).await);
+        if desk.service() == Service::Guide {
+            return Ok(RecentUsage::default());
         }
-        self.spent(desk, start, now).await
+        let recorded = self.recorded(desk, now).await?;
+        if recorded.is_complete(LEDGER_MAX_LAG, now) {
+            return Ok(recorded);
+        }
+        let start = Hour::of(now).plus(-7 * 24);
+        Ok(live(desk, start, now).await.unwrap_or(recorded))
+    }
+
+    /// What the ledger knows of the use of keys.
+    async fn recorded(&self, desk: &Desk<'_>, now: Timestamp) -> Result<RecentUsage, Failure> {
+        let Some(uses) = self.last_uses(desk).await? else {
+            return Ok(RecentUsage::default());
+        };
+        let start = Hour::of(now).plus(-7 * 24);
+        let until = now.checked_sub(uses.lag).unwrap_or(now);
+        Ok(RecentUsage {
+            spend: self.spent(desk, start, now).await?.keys,
+            known: uses.by_key_since.map(|from| (from, until)),
+            last_used: uses.keys,
+        })
     }
 
     async fn spent(&self, desk: &Desk<'_>, start: Hour, now: Timestamp) -> Result<Spent, Failure> {

@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use crate::admin::batch::{Halt, StepEnd, carry_out_all, sum};
 use crate::admin::carry::{Carried, Outcome};
 use crate::anthropic::written::Told;
+use crate::cli::admin::at_stake::{self, KeysAtStake, Stake};
 use crate::cli::admin::caution::{Answer, Caution};
 use crate::cli::admin::desk::{Desk, exit};
-use crate::cli::globals::Failure;
+use crate::cli::globals::{Failure, Globals};
+use crate::cli::output::TERMINAL_WIDTH;
 use crate::cli::progress::Progress;
 use crate::domain::admin::write::Write;
 use crate::domain::span::Day;
@@ -22,6 +24,8 @@ pub struct Planned {
     pub name: String,
     /// What one should know before.
     pub note: String,
+    /// What it would break, for a step that takes keys away.
+    pub stake: Option<Stake>,
 }
 
 const COLUMNS: [Column; 7] = [
@@ -34,6 +38,14 @@ const COLUMNS: [Column; 7] = [
     hidden("request_id"),
 ];
 
+/// The first columns say what is done to what.
+const N_NAMING: usize = 3;
+
+/// The columns of a plan that a narrow table can do without.
+const LEAST: [&str; 2] = ["outcome", "detail"];
+
+const NO_STAKE: [Cell; 5] = [const { Cell::Empty }; 5];
+
 impl Planned {
     /// Without a word beside it.
     pub fn new(write: Write, name: impl Into<String>) -> Planned {
@@ -41,6 +53,7 @@ impl Planned {
             write,
             name: name.into(),
             note: String::new(),
+            stake: None,
         }
     }
 
@@ -119,24 +132,54 @@ fn made(told: &Told) -> (Option<String>, String) {
     }
 }
 
+/// Whether steps of a command may revoke keys, by themselves or with a user or a workspace.
+fn may_revoke_keys(steps: &[Planned]) -> bool {
+    steps.iter().any(|step| {
+        matches!(
+            step.write,
+            Write::RevokeKey { .. } | Write::RemoveUser { .. } | Write::ArchiveWorkspace { .. }
+        )
+    })
+}
+
+/// Rows of steps, with what each would break where keys are at stake.
+fn with_stakes(steps: &[Planned], rows: Vec<Vec<Cell>>, is_shown: bool) -> Sheet {
+    let mut sheet = Sheet {
+        columns: COLUMNS.to_vec(),
+        rows,
+    };
+    if may_revoke_keys(steps) {
+        let stakes = at_stake::COLUMNS.map(|column| Column {
+            heading: column.heading.filter(|_| is_shown),
+            ..column
+        });
+        let place = if is_shown { N_NAMING } else { COLUMNS.len() };
+        sheet.columns.splice(place..place, stakes);
+        for (row, step) in sheet.rows.iter_mut().zip(steps) {
+            let stake = step.stake.as_ref().map(Stake::cells);
+            row.splice(place..place, stake.unwrap_or(NO_STAKE));
+        }
+    }
+    sheet
+}
+
 /// What would be done.
 pub fn planned(steps: &[Planned]) -> Sheet {
-    Sheet {
-        columns: COLUMNS.to_vec(),
-        rows: steps.iter().map(Planned::planned).collect(),
-    }
+    let rows = steps.iter().map(Planned::planned).collect();
+    with_stakes(steps, rows, true)
+}
+
+/// The plan as people see it before they are asked.
+pub fn show_plan(globals: &Globals, steps: &[Planned]) {
+    let plan = planned(steps).fitted(TERMINAL_WIDTH, &LEAST);
+    globals.remark(plan.as_table(Some(TERMINAL_WIDTH)).trim_end());
 }
 
 /// What became of it.
 pub fn ended(steps: &[Planned], ends: &[StepEnd]) -> Sheet {
-    Sheet {
-        columns: COLUMNS.to_vec(),
-        rows: steps
-            .iter()
-            .zip(ends)
-            .map(|(step, end)| step.ended(end))
-            .collect(),
-    }
+    let ended = steps.iter().zip(ends);
+    let rows = ended.map(|(step, end)| step.ended(end)).collect();
+    with_stakes(steps, rows, false)
 }
 
 /// One step, and what became of it in words.
@@ -172,6 +215,51 @@ pub async fn ask_and_carry_out(
     }
 }
 
+/// Shows what would break; then shows the plan alone, or asks, once more if keys are in use, and carries it out.
+pub async fn ask_about_keys_and_carry_out(
+    desk: &Desk<'_>,
+    caution: &Caution,
+    steps: Vec<Planned>,
+    keys: &KeysAtStake,
+    question: String,
+) -> Result<ExitCode, Failure> {
+    let answer = ask_about_keys(desk.globals, caution, &steps, keys, question)?;
+    match answer {
+        Some(Answer::Yes) => carry_out(desk, steps, false).await,
+        Some(Answer::No) => Ok(ExitCode::FAILURE),
+        None => carry_out(desk, steps, true).await,
+    }
+}
+
+/// Shows what would break, and asks; `None` for a dry run.
+pub fn ask_about_keys(
+    globals: &Globals,
+    caution: &Caution,
+    steps: &[Planned],
+    keys: &KeysAtStake,
+    question: String,
+) -> Result<Option<Answer>, Failure> {
+    let questions = keys.questions(question);
+    if caution.dry_run || !caution.answers(questions.len()) {
+        if !caution.dry_run {
+            show_plan(globals, steps);
+        }
+        let has_own_rows = steps
+            .iter()
+            .any(|step| matches!(step.write, Write::RevokeKey { .. }));
+        if !has_own_rows && !keys.is_empty() {
+            globals.remark(keys.sheet().as_table(Some(TERMINAL_WIDTH)).trim_end());
+        }
+        if let Some(summary) = keys.summary() {
+            globals.remark(&summary);
+        }
+    }
+    if caution.dry_run {
+        return Ok(None);
+    }
+    caution.ask_all(&questions).map(Some)
+}
+
 /// Shows the plan alone, or carries it out; then the rows of what became of it, and the exit code of that.
 pub async fn carry_out(
     desk: &Desk<'_>,
@@ -180,7 +268,8 @@ pub async fn carry_out(
 ) -> Result<ExitCode, Failure> {
     let globals = desk.globals;
     if is_dry_run {
-        return Ok(globals.print(&planned(&steps), ExitCode::SUCCESS));
+        let plan = planned(&steps).fitted(TERMINAL_WIDTH, &LEAST);
+        return Ok(globals.print(&plan, ExitCode::SUCCESS));
     }
     let writes: Vec<Write> = steps.iter().map(|step| step.write.clone()).collect();
     let progress = (writes.len() > 1).then(|| Progress::count(globals, "steps", writes.len()));

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 
+use crate::cli::admin::at_stake::{KeysAtStake, workspace_names};
 use crate::cli::admin::caution::{Caution, DryRun};
 use crate::cli::admin::desk::Desk;
 use crate::cli::admin::people_file::check_email;
@@ -13,7 +14,8 @@ use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::TERMINAL_WIDTH;
 use crate::config::durations;
 use crate::config::source::Environment;
-use crate::domain::admin::choice::{KnownUser, UserFilter, find_user, known_users};
+use crate::domain::admin::choice::{KnownUser, UserFilter, find_user, known_keys, known_users};
+use crate::domain::admin::key_use::RecentUsage;
 use crate::domain::admin::service::Service;
 use crate::domain::admin::write::Write;
 use crate::domain::census::ToldBy;
@@ -33,7 +35,11 @@ pub enum Command {
     #[command(after_help = "Example: spendwatch users set-role ada@example.com billing")]
     SetRole(SetRole),
     /// Remove somebody from the organization; `offboard` also ends what their keys open
-    #[command(after_help = "Example: spendwatch users remove ada@example.com --dry-run")]
+    #[command(
+        after_help = "Where the user's keys are revoked with them, keys that were used in the last 7 days need a second confirmation: \
+                      `--yes --yes` without a terminal.\n\n\
+                      Example: spendwatch users remove ada@example.com --dry-run"
+    )]
     Remove(Remove),
 }
 
@@ -256,12 +262,14 @@ impl Remove {
             );
             return Err(Failure::usage(desk.told(&text)));
         }
+        let keys = self.keys_at_stake(desk, &user).await?;
         let note = match desk.service() {
             Service::Guide => "their keys are revoked with them",
             Service::Real => "their keys live on: `spendwatch offboard` revokes them first",
         };
         let step = Planned {
             note: note.to_owned(),
+            stake: (desk.service() == Service::Guide).then(|| keys.of_all()),
             ..Planned::new(
                 Write::RemoveUser {
                     user: user.id.clone(),
@@ -276,6 +284,25 @@ impl Remove {
             user.id,
             desk.office.organization
         );
-        steps::ask_and_carry_out(desk, &self.caution, vec![step], &question).await
+        steps::ask_about_keys_and_carry_out(desk, &self.caution, vec![step], &keys, question).await
+    }
+
+    /// Keys that are revoked with the user; none where keys outlive who made them.
+    async fn keys_at_stake(
+        &self,
+        desk: &Desk<'_>,
+        user: &ListedUser,
+    ) -> Result<KeysAtStake, Failure> {
+        if desk.service() == Service::Real {
+            return Ok(KeysAtStake::default());
+        }
+        let now = desk.office.clock.now();
+        let keys = known_keys(desk.keys().await?, ToldBy::List, now);
+        let theirs = keys
+            .iter()
+            .filter(|key| key.is_active && key.maker() == Some(&user.id));
+        let recent = RecentUsage::default();
+        let names = workspace_names(desk).await;
+        Ok(KeysAtStake::new(theirs, &recent, &names, now))
     }
 }

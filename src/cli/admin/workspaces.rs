@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::admin::at_stake::KeysAtStake;
 use crate::cli::admin::caution::{Caution, DryRun};
 use crate::cli::admin::desk::{Desk, failed};
 use crate::cli::admin::members::{Members, members};
@@ -13,12 +14,15 @@ use crate::cli::admin::steps::{self, Planned};
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::TERMINAL_WIDTH;
 use crate::config::source::Environment;
+use crate::domain::admin::choice::known_keys;
 use crate::domain::admin::service::{Deed, Service};
 use crate::domain::admin::write::{NewWorkspace, Write};
+use crate::domain::census::ToldBy;
 use crate::domain::directory::Workspace;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::listing::{ListedKey, SpendLimits};
 use crate::domain::money::Usd;
+use crate::domain::plural::counted;
 use crate::sheet::{Cell, Sheet, hidden, shown};
 
 /// Workspaces.
@@ -33,7 +37,10 @@ pub enum Command {
     )]
     Create(Create),
     /// Close a workspace for good: all keys in it end with it
-    #[command(after_help = "Example: spendwatch workspaces archive Search --dry-run")]
+    #[command(
+        after_help = "Keys in it that were used in the last 7 days need a second confirmation: `--yes --yes` without a terminal.\n\n\
+                      Example: spendwatch workspaces archive Search --dry-run"
+    )]
     Archive(Archive),
     /// Who belongs to a workspace, where the service knows it
     #[command(
@@ -189,14 +196,14 @@ async fn limits(desk: &Desk<'_>) -> Result<SpendLimits, Failure> {
 }
 
 fn n_active(keys: &[ListedKey], workspace: &WorkspaceId) -> usize {
-    let opens = |key: &&ListedKey| {
-        key.workspace.as_ref() == Some(workspace)
-            && key
-                .status
-                .as_deref()
-                .is_none_or(|status| status == "active")
-    };
-    keys.iter().filter(opens).count()
+    keys.iter()
+        .filter(|key| is_active_in(key, workspace))
+        .count()
+}
+
+fn is_active_in(key: &ListedKey, workspace: &WorkspaceId) -> bool {
+    let status = key.status.as_deref();
+    key.workspace.as_ref() == Some(workspace) && status.is_none_or(|status| status == "active")
 }
 
 impl Create {
@@ -233,19 +240,30 @@ impl Archive {
     async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
         desk.check(Deed::ArchiveWorkspace)?;
         let workspace = desk.workspace(&self.workspace).await?;
-        let n_keys = n_active(&desk.keys().await?, &workspace.id);
-        let note = format!("cannot be undone; disables its {n_keys} active keys");
+        let now = desk.office.clock.now();
+        let ledger = Ledger::open(desk).await?;
+        let uses = ledger.last_uses(desk).await?;
+        let told_by = uses.as_ref().map_or(ToldBy::List, ToldBy::Ledger);
+        let mut listed = desk.keys().await?;
+        listed.retain(|key| is_active_in(key, &workspace.id));
+        let recent = ledger.recent(desk).await?;
+        let names = BTreeMap::from([(workspace.id.clone(), workspace.name.clone())]);
+        let keys = known_keys(listed, told_by, now);
+        let keys = KeysAtStake::new(&keys, &recent, &names, now);
+        let active = counted(keys.len(), "active key");
+        let note = format!("cannot be undone; disables its {active}");
         let write = Write::ArchiveWorkspace {
             workspace: workspace.id.clone(),
         };
         let step = Planned {
             note: note.clone(),
+            stake: Some(keys.of_all()),
             ..Planned::new(write, workspace.name.clone())
         };
         let question = format!(
             "Archive workspace `{}` ({}) of organization `{}`? Note: this {note}.",
             workspace.name, workspace.id, desk.office.organization
         );
-        steps::ask_and_carry_out(desk, &self.caution, vec![step], &question).await
+        steps::ask_about_keys_and_carry_out(desk, &self.caution, vec![step], &keys, question).await
     }
 }

@@ -11,14 +11,14 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use super::{Dialect, Office, words};
 
 /// A command whose three streams are a terminal.
-struct Terminal {
+pub struct Terminal {
     child: Child,
     ours: File,
     shown: String,
 }
 
 impl Terminal {
-    fn run(office: &Office, line: &str) -> Terminal {
+    pub fn run(office: &Office, line: &str) -> Terminal {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
@@ -49,7 +49,7 @@ impl Terminal {
 
     /// Reads until a text is shown.
     #[track_caller]
-    fn until(&mut self, text: &str) {
+    pub fn until(&mut self, text: &str) {
         let mut bytes = [0; 1024];
         while !self.shown.contains(text) {
             match self.ours.read(&mut bytes) {
@@ -59,12 +59,12 @@ impl Terminal {
         }
     }
 
-    fn answer(&mut self, line: &str) {
+    pub fn answer(&mut self, line: &str) {
         self.ours.write_all(line.as_bytes()).unwrap();
     }
 
     /// Reads to the end; gives the exit code, and all that was shown.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub fn end(mut self) -> (Option<i32>, String) {
         let mut bytes = [0; 1024];
         // A terminal that nobody holds any more is an error, and the end.
         while let Ok(n) = self.ours.read(&mut bytes) {

@@ -128,6 +128,11 @@ impl Known {
         )
     }
 
+    /// Names of workspaces by id.
+    pub fn workspaces(&self) -> &BTreeMap<WorkspaceId, String> {
+        &self.workspaces
+    }
+
     /// Who made a key, as people know them.
     pub fn maker(&self, key: &KnownKey) -> Option<String> {
         let listed = &key.listed;

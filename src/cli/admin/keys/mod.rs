@@ -38,7 +38,8 @@ pub enum Command {
     Rename(Rename),
     /// End what keys open: those that are named, that nobody has used for long, or that stand in a file
     #[command(
-        after_help = "Where the service knows a reversible way (`inactive`) it is taken, unless `--archive` asks for the final one.\n\n\
+        after_help = "Where the service knows a reversible way (`inactive`) it is taken, unless `--archive` asks for the final one.\n\
+                      Keys that were used in the last 7 days need a second confirmation: `--yes --yes` without a terminal.\n\n\
                       Example: spendwatch keys revoke apikey_01Ab apikey_01Cd\n\
                       Example: spendwatch keys revoke --idle 90d --dry-run"
     )]

@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use clap::Args;
 use jiff::Timestamp;
 
+use crate::cli::admin::at_stake::{KeysAtStake, Stake};
 use crate::cli::admin::caution::Caution;
 use crate::cli::admin::desk::Desk;
 use crate::cli::admin::keys::known::{Chosen, Known};
 use crate::cli::admin::steps::{self, Planned};
 use crate::cli::globals::Failure;
-use crate::cli::output::{TERMINAL_WIDTH, short_time};
+use crate::cli::output::short_time;
 use crate::domain::admin::choice::{KnownKey, find_key};
 use crate::domain::admin::service::{Deed, Service};
 use crate::domain::admin::write::Manner;
@@ -67,13 +68,11 @@ impl Revoke {
                 .remark("no key is left to revoke; nothing was changed");
             return steps::carry_out(desk, Vec::new(), true).await;
         }
-        let steps: Vec<Planned> = open.iter().map(|key| step(key, manner)).collect();
-        if self.caution.yes == 0 && !self.caution.dry_run {
-            let plan = steps::planned(&steps).as_table(Some(TERMINAL_WIDTH));
-            desk.globals.remark(plan.trim_end());
-        }
+        let recent = known.ledger.recent(desk).await?;
+        let keys = KeysAtStake::new(open.iter().copied(), &recent, known.workspaces(), now);
+        let steps: Vec<Planned> = open.iter().map(|key| step(key, manner, &keys)).collect();
         let question = question(desk, &open, manner);
-        steps::ask_and_carry_out(desk, &self.caution, steps, &question).await
+        steps::ask_about_keys_and_carry_out(desk, &self.caution, steps, &keys, question).await
     }
 
     /// Ids of the arguments and of the file, each once, in their order.
@@ -132,15 +131,20 @@ pub const fn manner(service: Service, is_archived: bool) -> Manner {
     }
 }
 
-/// That a key is revoked, with when it was used last.
-pub fn step(key: &KnownKey, manner: Manner) -> Planned {
-    let note = match (key.listed.last_used_at, key.idle_since) {
-        (Some(at), _) => format!("used last at {}", short_time(at)),
-        (None, Some(since)) => format!("not used since {}", short_time(since)),
-        (None, None) => String::new(),
+/// That a key is revoked, with what that would break.
+pub fn step(key: &KnownKey, manner: Manner, keys: &KeysAtStake) -> Planned {
+    let stake = keys.of(&key.listed.id);
+    let used = match (key.listed.last_used_at, key.idle_since) {
+        (Some(at), _) => Some(format!("used last at {}", short_time(at))),
+        (None, Some(since)) => Some(format!("not used since {}", short_time(since))),
+        (None, None) => None,
     };
+    let spend = stake.as_ref().and_then(Stake::spend);
+    let spend = spend.map(|usd| format!("${} in the last 7 days", usd.grouped()));
+    let note: Vec<String> = used.into_iter().chain(spend).collect();
     Planned {
-        note,
+        note: note.join("; "),
+        stake,
         ..Planned::new(key.revoked(manner), key.listed.name.clone())
     }
 }

@@ -1,0 +1,259 @@
+//! Which keys are in use, and what they spent lately: what revoking them would break.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::admin::choice::KnownKey;
+use crate::domain::ids::ApiKeyId;
+use crate::domain::money::Usd;
+
+/// A key that was used within this time is in use. Spend is summed over the same time.
+pub const IN_USE_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Usage of the last day may be missing without making "not in use" uncertain.
+const MAX_LAG: SignedDuration = SignedDuration::from_hours(24);
+
+/// Usage by key, as recorded or as just read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecentUsage {
+    /// Spend within [`IN_USE_WITHIN`]; `None` where usage is not known by key. A key without an entry spent nothing.
+    pub spend: Option<BTreeMap<ApiKeyId, Usd>>,
+    /// The end of the newest hour or day in which a key was used.
+    pub last_used: BTreeMap<ApiKeyId, Timestamp>,
+    /// Usage by key is known without a gap from the first of these until the second.
+    pub known: Option<(Timestamp, Timestamp)>,
+}
+
+/// Whether a key is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InUse {
+    /// It was used within [`IN_USE_WITHIN`].
+    Yes,
+    /// It was not.
+    No,
+    /// Nothing states whether it was.
+    Unknown,
+}
+
+/// How a key was used lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Whether it is in use.
+    pub in_use: InUse,
+    /// `None` if it was never used or if that is not known.
+    pub last_used_at: Option<Timestamp>,
+    /// Within [`IN_USE_WITHIN`]; `None` if not known.
+    pub spend: Option<Usd>,
+    /// Usage before that or since then is missing: it spent at least this much.
+    pub is_lower_bound: bool,
+}
+
+impl RecentUsage {
+    /// Whether usage is known for the whole of [`IN_USE_WITHIN`].
+    pub fn is_complete(&self, max_lag: SignedDuration, now: Timestamp) -> bool {
+        self.known.is_some_and(|(from, until)| {
+            now.duration_since(from) >= IN_USE_WITHIN && now.duration_since(until) <= max_lag
+        })
+    }
+
+    /// Returns how a key was used: by its own last use where it is listed, and by what is recorded.
+    pub fn of(&self, key: &KnownKey, now: Timestamp) -> KeyUse {
+        let id = &key.listed.id;
+        let last_used_at = key
+            .listed
+            .last_used_at
+            .max(self.last_used.get(id).copied())
+            .map(|at| at.min(now));
+        let spends = self.spend.as_ref();
+        let spend = spends.map(|spends| spends.get(id).copied().unwrap_or_default());
+        let is_recent = last_used_at.is_some_and(|at| now.duration_since(at) <= IN_USE_WITHIN);
+        let is_complete = self.is_complete(MAX_LAG, now) || self.knows_all_of(key, now);
+        let in_use = if is_recent || spend.is_some_and(|usd| usd > Usd::ZERO) {
+            InUse::Yes
+        } else if is_complete || self.is_listed_as_unused(key) {
+            InUse::No
+        } else {
+            InUse::Unknown
+        };
+        KeyUse {
+            in_use,
+            last_used_at,
+            spend,
+            is_lower_bound: spend.is_some() && !is_complete,
+        }
+    }
+
+    /// A list that states when keys were used states that of the others, too: they never were.
+    fn is_listed_as_unused(&self, key: &KnownKey) -> bool {
+        self.known.is_none() && key.idle_since.is_some()
+    }
+
+    /// A key that was created after usage was first recorded has no earlier usage.
+    fn knows_all_of(&self, key: &KnownKey, now: Timestamp) -> bool {
+        let created_at = key.listed.created_at;
+        self.known.is_some_and(|(from, until)| {
+            created_at.is_some_and(|at| at >= from) && now.duration_since(until) <= MAX_LAG
+        })
+    }
+}
+
+/// What several keys would take with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AtStake {
+    /// All of them.
+    pub n_keys: usize,
+    /// Those in use.
+    pub n_in_use: usize,
+    /// It is not known whether these are in use.
+    pub n_unknown: usize,
+    /// `None` if the spend of no key is known.
+    pub spend: Option<Usd>,
+    /// The spend of some key is missing, wholly or in part.
+    pub is_lower_bound: bool,
+}
+
+/// Sums what keys would take with them.
+pub fn at_stake(uses: impl IntoIterator<Item = KeyUse>) -> AtStake {
+    let (mut sum, mut is_partial) = (AtStake::default(), false);
+    for key in uses {
+        sum.n_keys += 1;
+        match key.in_use {
+            InUse::Yes => sum.n_in_use += 1,
+            InUse::Unknown => sum.n_unknown += 1,
+            InUse::No => {}
+        }
+        if let Some(usd) = key.spend {
+            sum.spend = Some(sum.spend.unwrap_or_default() + usd);
+        }
+        is_partial |= key.is_lower_bound || key.spend.is_none();
+    }
+    AtStake {
+        is_lower_bound: is_partial && sum.spend.is_some(),
+        ..sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::admin::choice::known_keys;
+    use crate::domain::census::ToldBy;
+    use crate::domain::listing::ListedKey;
+
+    const NOW: &str = "2026-11-25T12:00:00Z";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn listed(id: &str, last_used_at: Option<&str>, created_at: &str) -> ListedKey {
+        ListedKey {
+            id: id.into(),
+            name: id.to_owned(),
+            status: None,
+            workspace: None,
+            created_by: None,
+            created_at: Some(at(created_at)),
+            expires_at: None,
+            last_used_at: last_used_at.map(at),
+            hint: None,
+            maker_email: None,
+        }
+    }
+
+    #[track_caller]
+    fn check(keys: Vec<ListedKey>, usage: &RecentUsage, expected: &[(InUse, Option<&str>)]) {
+        let keys = known_keys(keys, ToldBy::List, at(NOW));
+        let found: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                let found = usage.of(key, at(NOW));
+                (found.in_use, found.spend.map(Usd::grouped))
+            })
+            .collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(in_use, spend)| (*in_use, spend.map(str::to_owned)))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_list_that_states_last_uses_decides_alone() {
+        let keys = vec![
+            listed(
+                "fresh",
+                Some("2026-11-25T11:00:00Z"),
+                "2026-01-01T00:00:00Z",
+            ),
+            listed("old", Some("2026-11-18T11:59:59Z"), "2026-01-01T00:00:00Z"),
+            listed("never", None, "2026-01-01T00:00:00Z"),
+        ];
+        let expected = [(InUse::Yes, None), (InUse::No, None), (InUse::No, None)];
+        check(keys, &RecentUsage::default(), &expected);
+    }
+
+    #[test]
+    fn without_any_source_nothing_is_called_unused() {
+        let keys = vec![listed("key", None, "2026-01-01T00:00:00Z")];
+        check(keys, &RecentUsage::default(), &[(InUse::Unknown, None)]);
+    }
+
+    #[test]
+    fn recorded_usage_counts_only_for_the_time_that_it_covers() {
+        let keys = || {
+            vec![
+                listed("spent", None, "2026-01-01T00:00:00Z"),
+                listed("used", None, "2026-01-01T00:00:00Z"),
+                listed("quiet", None, "2026-01-01T00:00:00Z"),
+                listed("new", None, "2026-11-24T00:00:00Z"),
+            ]
+        };
+        let usage = |from: &str, until: &str| RecentUsage {
+            spend: Some(BTreeMap::from([("spent".into(), Usd::from_dollars(12))])),
+            last_used: BTreeMap::from([("used".into(), at("2026-11-24T00:00:00Z"))]),
+            known: Some((at(from), at(until))),
+        };
+        let (yes, nothing) = (InUse::Yes, Some("0.00"));
+        let expected = |quiet, new| {
+            [
+                (yes, Some("12.00")),
+                (yes, nothing),
+                (quiet, nothing),
+                (new, nothing),
+            ]
+        };
+        let whole = usage("2026-11-01T00:00:00Z", "2026-11-25T11:00:00Z");
+        check(keys(), &whole, &expected(InUse::No, InUse::No));
+        let begun = usage("2026-11-23T00:00:00Z", "2026-11-25T11:00:00Z");
+        check(keys(), &begun, &expected(InUse::Unknown, InUse::No));
+        let stopped = usage("2026-11-01T00:00:00Z", "2026-11-24T11:00:00Z");
+        check(keys(), &stopped, &expected(InUse::Unknown, InUse::Unknown));
+    }
+
+    #[test]
+    fn a_sum_with_a_missing_part_is_a_lower_bound() {
+        let one = |in_use, spend| KeyUse {
+            in_use,
+            last_used_at: None,
+            spend,
+            is_lower_bound: false,
+        };
+        let (known, unknown) = (
+            one(InUse::Yes, Some(Usd::from_dollars(5))),
+            one(InUse::Unknown, None),
+        );
+        let all = at_stake([known, known]);
+        assert_eq!(
+            (all.n_keys, all.n_in_use, all.spend, all.is_lower_bound),
+            (2, 2, Some(Usd::from_dollars(10)), false)
+        );
+        let part = at_stake([known, unknown]);
+        assert_eq!(
+            (part.n_unknown, part.spend, part.is_lower_bound),
+            (1, Some(Usd::from_dollars(5)), true)
+        );
+        assert_eq!(at_stake([unknown]).spend, None);
+    }
+}
