@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::config::sections;
 use crate::config::source::Environment;
 use crate::notify::post::{self, Address};
+use crate::secret::Secret;
 use crate::secrets;
 
 /// From the first look-up to the answer.
@@ -40,6 +41,11 @@ impl Heartbeat {
         let client = post::client(&url).context(place)?;
         let address = Address::new(url).context(place)?;
         Ok(Heartbeat { client, address })
+    }
+
+    /// The address that is called.
+    pub fn url(&self) -> &Secret {
+        self.address.secret()
     }
 
     /// Calls after each pulse, one call at a time, until asked to stop.

@@ -1,5 +1,7 @@
 //! A value that is never shown, and what scrubs such values out of texts.
 
+pub mod redaction;
+
 use std::fmt;
 use std::sync::Arc;
 

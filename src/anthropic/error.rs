@@ -4,10 +4,10 @@
 
 use jiff::civil::Date;
 
+use crate::anthropic::redaction::Redaction;
 use crate::domain::ids::OrganizationName;
 use crate::metrics::requests::{Endpoint, Verb};
 use crate::outbound::OutboundError;
-use crate::secret::Secret;
 
 /// One failed question, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -236,9 +236,9 @@ pub enum SetupError {
     },
 }
 
-/// A foreign text in one line: without the key, without control characters, at most so many characters.
-pub fn tame(text: &str, key: &Secret, max_chars: usize) -> String {
-    let scrubbed = key.scrub(text);
+/// A foreign text in one line: without secrets, without control characters, at most so many characters.
+pub fn tame(text: &str, redaction: &Redaction, max_chars: usize) -> String {
+    let scrubbed = redaction.text(text);
     let mut plain = scrubbed
         .chars()
         .map(|c| if is_harmful(c) { ' ' } else { c });
@@ -268,14 +268,18 @@ fn filled(path: &str, ids: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
 
     #[test]
     fn foreign_texts_are_tamed() {
-        let key = Secret::new("sk-ant-admin-canary".to_owned());
-        let check = |text: &str, expected: &str| assert_eq!(tame(text, &key, 20), expected);
+        let redaction = Redaction::new(&Secret::new("canary-of-a-gateway".to_owned()));
+        let check = |text: &str, expected: &str| assert_eq!(tame(text, &redaction, 20), expected);
         check("plain", "plain");
         check("  a\nb\u{1b}[31m ", "a b [31m");
+        check("key canary-of-a-gateway", "key [redacted]");
         check("key sk-ant-admin-canary", "key [redacted]");
+        check("Y2FuYXJ5LW9mLWEtZ2F0ZXdheQ==", "[redacted]");
+        check("sk%2Dant%2Dcanary!", "[redacted]");
         check("left\u{202e}thgir", "left thgir");
         check(&"ä".repeat(30), &format!("{}…", "ä".repeat(20)));
     }

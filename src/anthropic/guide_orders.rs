@@ -13,6 +13,9 @@ use crate::domain::ids::ApiKeyId;
 use crate::metrics::requests::{Endpoint, Verb};
 use crate::secret::Secret;
 
+/// The member of a response that holds the secret of a new key.
+pub const SECRET: &str = "key";
+
 /// What is sent for a change; what would be sent if the service could do it, where it cannot.
 pub fn order(write: &Write) -> Result<Order, Order> {
     let order = |verb, endpoint, ids: &[&str], body: Option<String>| Order {

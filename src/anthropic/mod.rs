@@ -5,6 +5,8 @@
 //! here, those to the real service in `service`. What changes something goes through `writing`, which wants the proof that the
 //! audit log knows of it; nobody else sends anything but GET.
 
+pub mod redaction;
+
 pub mod error;
 pub mod fault;
 pub mod limiter;
@@ -66,6 +68,7 @@ use crate::anthropic::fault::Fault;
 use crate::anthropic::guide::MonthUsage;
 use crate::anthropic::limiter::{Limiter, Rate, Share};
 use crate::anthropic::paging::PAGE_LIMIT;
+use crate::anthropic::redaction::Redaction;
 use crate::anthropic::transport::{MAX_BODY_BYTES, Question, Transport};
 use crate::clock::{Chance, Clock};
 use crate::domain::dialect::Dialect;
@@ -162,6 +165,7 @@ impl AdminApi {
             api_version,
             max_requests_per_minute: settings.max_requests_per_minute,
             share: settings.share,
+            redaction: Redaction::new(&key),
             key: Mutex::new(key),
             limiter: Limiter::new(settings.max_concurrency, rate, clock.clone()),
             clock,
@@ -175,8 +179,14 @@ impl AdminApi {
     pub fn set_key(&self, key: Secret) -> bool {
         let mut held = self.0.key.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = !held.equals(key.expose().as_bytes());
+        self.0.redaction.set_key(&key);
         *held = key;
         is_new
+    }
+
+    /// Redacts these secrets, too, wherever the server returns them; the key and everything that looks like one always is.
+    pub fn redact(&self, secrets: Vec<Secret>) {
+        self.0.redaction.set_others(secrets);
     }
 
     /// Counts of the requests so far.

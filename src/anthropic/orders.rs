@@ -138,7 +138,7 @@ impl Transport {
 
     async fn attempt_order(&self, order: &Order) -> Result<Answered, Failure> {
         if let Some(id) = order.ids.iter().find(|id| !is_id(id)) {
-            let id = tame(id, &self.key(), SHOWN_ID_CHARS);
+            let id = tame(id, &self.redaction, SHOWN_ID_CHARS);
             return Err(Failure::nothing_sent(Problem::NotAnId { id }));
         }
         let ids: Vec<&str> = order.ids.iter().map(String::as_str).collect();

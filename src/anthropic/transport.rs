@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::anthropic::error::{FetchError, Problem, tame};
 use crate::anthropic::limiter::{Limiter, Share};
+use crate::anthropic::redaction::Redaction;
 use crate::anthropic::refusal::{self, Words};
 use crate::anthropic::retry;
 use crate::clock::{Chance, Clock};
@@ -53,6 +54,8 @@ pub struct Transport {
     pub api_version: HeaderValue,
     /// May be replaced while running.
     pub key: Mutex<Secret>,
+    /// Applied to everything that the server says.
+    pub redaction: Redaction,
     /// Of all of spendwatch, where it is configured; 0 is no limit.
     pub max_requests_per_minute: Option<u32>,
     /// Whose part of them this is.
@@ -123,7 +126,10 @@ impl Transport {
         let mut n_attempts = 0;
         loop {
             let failure = match self.attempt(question).await {
-                Ok(mut answered) => return Ok(std::mem::take(&mut *answered.body)),
+                Ok(answered) => {
+                    let mut body = self.redaction.body(answered.body, None);
+                    return Ok(std::mem::take(&mut *body));
+                }
                 Err(failure) => failure,
             };
             n_attempts += 1;
@@ -159,8 +165,7 @@ impl Transport {
 
     /// An answer that cannot be right, with its place.
     pub fn faulty(&self, question: &Question<'_>, fault: &dyn std::error::Error) -> FetchError {
-        let key = self.key();
-        let detail = tame(&fault.to_string(), &key, 2 * MAX_MESSAGE_CHARS);
+        let detail = tame(&fault.to_string(), &self.redaction, 2 * MAX_MESSAGE_CHARS);
         self.error(question, Problem::Faulty { detail })
     }
 
@@ -170,7 +175,8 @@ impl Transport {
             headers.insert("anthropic-beta", HeaderValue::from_static(beta));
         }
         let url = self.address(question.endpoint, question.workspace.as_slice());
-        let request = self.client.get(url).headers(headers).query(question.query);
+        let request = self.client.get(url).headers(headers);
+        let request = request.query(&self.with_original_ids(question.query));
         self.send(question.endpoint, request).await
     }
 
@@ -219,10 +225,15 @@ impl Transport {
     /// Where a request goes, with ids in the place of braces; without its query.
     pub(super) fn address(&self, endpoint: Endpoint, ids: &[&str]) -> Url {
         let mut url = self.base_url.clone();
-        let mut ids = ids.iter();
+        let originals: Vec<Option<Secret>> =
+            ids.iter().map(|id| self.redaction.original(id)).collect();
+        let mut ids = ids.iter().zip(&originals).map(|(id, original)| {
+            let original = original.as_ref().map(Secret::expose);
+            original.unwrap_or(id)
+        });
         let pieces = endpoint.path().split('/').skip(1);
         let filled = pieces.map(|piece| match piece.strip_prefix('{') {
-            Some(_) => ids.next().copied().unwrap_or_default(),
+            Some(_) => ids.next().unwrap_or_default(),
             None => piece,
         });
         url.path_segments_mut()
@@ -230,6 +241,18 @@ impl Transport {
             .pop_if_empty()
             .extend(filled);
         url
+    }
+
+    /// A query about redacted ids as the server understands it.
+    fn with_original_ids(&self, query: &[(&'static str, String)]) -> Vec<(&'static str, String)> {
+        let original = |value: &String| match self.redaction.original(value) {
+            Some(original) => original.expose().to_owned(),
+            None => value.clone(),
+        };
+        let pairs = query.iter();
+        pairs
+            .map(|(name, value)| (*name, original(value)))
+            .collect()
     }
 
     fn request_id(&self, headers: &HeaderMap) -> Option<String> {
@@ -255,11 +278,10 @@ impl Transport {
     async fn refusal(&self, response: Response) -> Failure {
         let status = response.status();
         let headers = response.headers().clone();
-        let key = self.key();
         if status.is_redirection() {
             let problem = Problem::Redirect {
                 status: status.as_u16(),
-                to: tame(&refusal::destination(&headers), &key, MAX_MESSAGE_CHARS),
+                to: self.tame(&refusal::destination(&headers)),
             };
             return Failure::nothing_sent(problem);
         }
@@ -285,14 +307,13 @@ impl Transport {
     }
 
     fn problem(&self, status: StatusCode, words: &Words) -> Problem {
-        let key = self.key();
-        let message = tame(&words.text, &key, MAX_MESSAGE_CHARS);
+        let message = self.tame(&words.text);
         let code = status.as_u16();
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Problem::Refused {
                 status: code,
                 message,
-                hint: refusal::hint(status, &key),
+                hint: refusal::hint(status, &self.key()),
             },
             _ if words.is_cap => Problem::Capped {
                 status: code,
@@ -369,7 +390,7 @@ impl Transport {
     }
 
     pub(super) fn tame(&self, text: &str) -> String {
-        tame(text, &self.key(), MAX_MESSAGE_CHARS)
+        tame(text, &self.redaction, MAX_MESSAGE_CHARS)
     }
 
     /// A connection that failed, timed out or broke off: a later attempt may fare better.

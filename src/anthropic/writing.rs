@@ -51,7 +51,9 @@ impl AdminApi {
         answered: Answered,
     ) -> Result<Written, OrderError> {
         let request_id = answered.request_id;
-        let told = read(service, write, &answered.body);
+        let secret = matches!(write, Write::CreateKey { .. }).then_some(guide_orders::SECRET);
+        let body = self.0.redaction.body(answered.body, secret);
+        let told = read(service, write, &body);
         match told {
             Ok(told) => Ok(Written { told, request_id }),
             Err(fault) => Err(self.0.faulty_answer(order, &fault, request_id)),

@@ -1,7 +1,7 @@
 //! From the checked configuration to adapters: secrets are resolved here, once, and clients are built.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -101,11 +101,23 @@ pub async fn notifier(
     configured: &NotifierConfig,
     environment: &Environment,
 ) -> anyhow::Result<Notifier> {
+    notifier_and_secrets(configured, environment, &Mutex::default()).await
+}
+
+/// The same; the secrets are added to `resolved`.
+pub async fn notifier_and_secrets(
+    configured: &NotifierConfig,
+    environment: &Environment,
+    resolved: &Mutex<Vec<Secret>>,
+) -> anyhow::Result<Notifier> {
     let place = || format!("notifier `{}`", configured.name);
     let resolve = async |source: &SecretSource| {
-        secrets::resolve(source, environment)
+        let secret = secrets::resolve(source, environment)
             .await
-            .with_context(place)
+            .with_context(place)?;
+        let mut resolved = resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        resolved.push(secret.clone());
+        anyhow::Ok(secret)
     };
     Ok(match &configured.kind {
         NotifierKind::Console => Notifier::Console(Console::new(io::stdout())),

@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::secret::redaction::Redactor;
+
 /// No argument is longer, in characters.
 const MAX_ARGUMENT: usize = 200;
 /// No error is longer, in characters.
 const MAX_ERROR: usize = 500;
-/// What every key of the service begins with.
-const KEY_PREFIX: &str = "sk-ant-";
 /// Before the first entry.
 pub const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -166,14 +166,7 @@ fn cut(text: &str, max_chars: usize) -> String {
 }
 
 fn masked(text: &str) -> String {
-    let mut pieces = text.split(KEY_PREFIX);
-    let mut plain = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let is_sign = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        plain.push_str("[redacted]");
-        plain.push_str(piece.trim_start_matches(is_sign));
-    }
-    plain
+    Redactor::new([]).text(text).into_owned()
 }
 
 #[cfg(test)]
@@ -238,6 +231,11 @@ pub(crate) mod tests {
             mask("key sk-ant-admin01-Ab_c9, and sk-ant-"),
             "key [redacted], and [redacted]"
         );
+        assert_eq!(
+            mask("sk%2Dant%2DAb_c9 c2stYW50LUFiX2M5"),
+            "[redacted] [redacted]"
+        );
+        assert_eq!(mask("sk-ant-api03-Ab1...9xAA"), "sk-ant-api03-Ab1...9xAA");
         assert_eq!(mask(&"ä".repeat(201)), format!("{}…", "ä".repeat(200)));
         assert_eq!(mask(&"ä".repeat(200)), "ä".repeat(200));
     }

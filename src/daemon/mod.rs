@@ -34,6 +34,7 @@ use crate::domain::resend::Sent;
 use crate::heartbeat::Heartbeat;
 use crate::http::{Served, Server};
 use crate::metrics::counters::Counters;
+use crate::secret::Secret;
 use crate::store::Store;
 
 /// How long the tasks have to come to their end.
@@ -158,6 +159,7 @@ impl Daemon {
             .app
             .counters
             .note_reload(true, daemon.app.clock.now());
+        redact(&prepared.setups, &prepared.secrets);
         daemon.begin_watches(prepared.setups);
         daemon.begin_posts(prepared.senders);
         daemon.begin_heart(prepared.heartbeat);
@@ -233,6 +235,7 @@ impl Daemon {
         for (api, key) in prepared.keys {
             api.set_key(key);
         }
+        redact(&prepared.setups, &prepared.secrets);
         (self.set_log)(&config.log);
         self.app.board.set_privacy(config.privacy);
         self.config = config;
@@ -390,6 +393,13 @@ impl Daemon {
         if limit.await.is_err() {
             tracing::warn!("something hangs and is left behind; nothing committed is lost");
         }
+    }
+}
+
+/// Whatever a server returns, no configured secret goes further.
+fn redact(setups: &[Setup], secrets: &[Secret]) {
+    for setup in setups {
+        setup.api.redact(secrets.to_vec());
     }
 }
 

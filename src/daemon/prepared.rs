@@ -32,6 +32,8 @@ pub struct Prepared {
     pub heartbeat: Option<Heartbeat>,
     /// What clients that are kept are to use from now on.
     pub keys: Vec<(AdminApi, Secret)>,
+    /// Everything secret in the configuration but the keys: every client redacts it.
+    pub secrets: Vec<Secret>,
 }
 
 /// Secrets and clients of a whole configuration; `kept` are clients that go on.
@@ -70,12 +72,16 @@ pub async fn prepare(
         Some(heartbeat) => Some(Heartbeat::configured(heartbeat, environment).await?),
         None => None,
     };
+    let mut secrets = senders.secrets.clone();
+    secrets.extend(access.token().cloned());
+    secrets.extend(heartbeat.iter().map(|heartbeat| heartbeat.url().clone()));
     Ok(Prepared {
         setups,
         senders,
         access,
         heartbeat,
         keys,
+        secrets,
     })
 }
 

@@ -1,5 +1,7 @@
 //! The senders of a configuration, with the secrets of their receivers.
 
+use std::sync::{Mutex, PoisonError};
+
 use jiff::SignedDuration;
 
 use crate::app::wiring;
@@ -12,6 +14,7 @@ use crate::domain::ids::NotifierName;
 use crate::domain::resend::Listener;
 use crate::notify::Notifier;
 use crate::notify::alertmanager;
+use crate::secret::Secret;
 use crate::store::Store;
 
 /// One for each notifier.
@@ -21,6 +24,8 @@ pub struct Senders {
     pub workers: Vec<Worker>,
     /// Of everything, again and again.
     pub resenders: Vec<Resender>,
+    /// Everything secret in the receivers' configuration.
+    pub secrets: Vec<Secret>,
 }
 
 impl Senders {
@@ -44,8 +49,9 @@ pub async fn senders(
     chance: &Chance,
 ) -> anyhow::Result<Senders> {
     let mut senders = Senders::default();
+    let secrets = Mutex::default();
     for configured in &config.notifiers {
-        let notifier = wiring::notifier(configured, environment).await?;
+        let notifier = wiring::notifier_and_secrets(configured, environment, &secrets).await?;
         match (wiring::resend_interval(configured), notifier) {
             (Some(interval), Notifier::Alertmanager(alertmanager)) => {
                 senders.resenders.push(Resender {
@@ -82,5 +88,6 @@ pub async fn senders(
             }),
         }
     }
+    senders.secrets = secrets.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(senders)
 }

@@ -95,6 +95,11 @@ impl Access {
         })
     }
 
+    /// The token that clients present.
+    pub fn token(&self) -> Option<&Secret> {
+        self.token.as_ref()
+    }
+
     /// Whether no more than metrics and health are served.
     pub fn is_narrow(&self) -> bool {
         self.token.is_none() && !self.is_on_loopback

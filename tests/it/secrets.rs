@@ -2,9 +2,13 @@
 
 use std::fs;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use spendwatch::clock::Clock;
 use spendwatch::simulator::Simulator;
 use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::people::{Invite, Key, User};
+use spendwatch::simulator::speech::{Access, Real, Speaks};
 use spendwatch::simulator::world::World;
 
 use crate::program::{Home, Program, ask, get, month_rule, write_secret};
@@ -129,4 +133,201 @@ async fn no_secret_is_in_a_log_a_metric_an_answer_the_store_or_a_command() {
         }
     }
     assert!(n_files > 0, "there is a store to look at");
+}
+
+/// What the Admin API returns in places where nobody expects a key.
+const RETURNED: &str = "sk-ant-api03-Canary_returned-canaryAA";
+
+/// The same text as careless services encode it.
+fn encodings(secret: &str) -> Vec<String> {
+    let bytes = |each: fn(u8) -> String| secret.bytes().map(each).collect::<String>();
+    let once = secret.replace('-', "%2D").replace('_', "%5F");
+    vec![
+        secret.to_owned(),
+        secret.to_uppercase(),
+        once.replace('%', "%25"),
+        once,
+        bytes(|byte| format!("%{byte:02x}")),
+        bytes(|byte| format!("{byte:02x}")),
+        STANDARD.encode(secret),
+        URL_SAFE_NO_PAD.encode(format!("x{secret}")),
+        STANDARD.encode(format!("my {secret}")),
+        STANDARD.encode(STANDARD.encode(secret)),
+    ]
+}
+
+/// Every place where the text stands, in any encoding.
+#[track_caller]
+fn check_returned(place: &str, bytes: &[u8], secret: &str) {
+    let text = String::from_utf8_lossy(bytes).to_lowercase();
+    for encoding in encodings(secret) {
+        // Even a part of it is too much, but for what is in front: `sk-ant-api03-` is in every hint.
+        let encoding = encoding.to_lowercase();
+        let part = &encoding[encoding.len() / 2..encoding.len() - 3];
+        let found = text.find(part).map(|at| {
+            let around = text[..at].chars().rev().take(60).collect::<Vec<_>>();
+            let before: String = around.into_iter().rev().collect();
+            format!("{before}{part}")
+        });
+        assert_eq!(found, None, "a returned key in {place}");
+    }
+}
+
+/// Workspaces, keys, users, tags and models whose names, and some of whose ids, are a key.
+fn world_of_keys(clock: &Clock, speaks: Speaks, own: &str) -> World {
+    let mut world = World::empty();
+    world.speaks = speaks;
+    world.default_workspace = Some("wrkspc_default0".to_owned());
+    let mut names = encodings(RETURNED);
+    names.extend(encodings(own));
+    for (place, name) in names.into_iter().enumerate() {
+        let (place, id) = (place, format!("wrkspc_{place}"));
+        world.add_workspace(&id, &format!("a name: {name}, and more"));
+        world.spend(&id, "claude-sonnet-4-5", clock.now(), "120");
+        let tags = [
+            ("team".to_owned(), name.clone()),
+            (name.clone(), "x".to_owned()),
+        ];
+        world.workspace_mut(&id).tags = tags.into();
+        world.users.push(User {
+            id: format!("user_{place}"),
+            email: format!("{place}{name}@example.com"),
+            name: name.clone(),
+            role: "developer".to_owned(),
+            status: "active".to_owned(),
+            last_active_at: None,
+        });
+        world.keys.push(Key {
+            id: format!("apikey_{place}"),
+            name: name.clone(),
+            workspace: Some(id.clone()),
+            created_by: format!("user_{place}"),
+            status: "active".to_owned(),
+            ..Key::default()
+        });
+        world.invites.push(Invite {
+            id: format!("invite_{place}"),
+            email: format!("{name}@example.com"),
+            role: "developer".to_owned(),
+            status: "pending".to_owned(),
+            invited_at: clock.now(),
+            expires_at: clock.now(),
+        });
+    }
+    for (id, usd) in [(RETURNED.to_owned(), "7"), (RETURNED.to_uppercase(), "8")] {
+        world.add_workspace(&id, "Plain");
+        world.spend(&id, "claude-sonnet-4-5", clock.now(), usd);
+    }
+    world.add_workspace("wrkspc_model", "Model");
+    world.spend("wrkspc_model", RETURNED, clock.now(), "9");
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_the_admin_api_returns_reach_no_output_and_their_workspaces_stay_apart() {
+    let older = Real {
+        analytics: Access::Forbidden,
+        ..Real::default()
+    };
+    for speaks in [
+        Speaks::Guide,
+        Speaks::Real(Real::default()),
+        Speaks::Real(older),
+    ] {
+        let hook = Receiver::start(|_| None).await;
+        let own = hook
+            .url
+            .rsplit_once('/')
+            .unwrap()
+            .1
+            .replace("canary", "Own_canary-hook");
+        let hook_url = hook.url.replace("canary-0001", &own);
+        let clock = Clock::system();
+        let world = world_of_keys(&clock, speaks, &hook_url);
+        let simulator = Simulator::start(world, clock).await.unwrap();
+        let home = Home::new();
+        let rest = format!(
+            "[log]\nlevel = \"debug\"\n[metrics]\nby_api_key = true\n[audit]\nfile = \"{}\"\n\
+             [[rules]]\nname = \"each\"\nlimit_usd = 5\nfor_each = \"workspace\"\n\
+             [[rules]]\nname = \"models\"\nlimit_usd = 5\nfor_each = \"model\"\n\
+             [[notifiers]]\nname = \"hook\"\ntype = \"webhook\"\ngroup_wait = \"0s\"\nurl = \"{hook_url}\"\n",
+            home.path("audit.jsonl").display()
+        );
+        home.configure(&simulator, &rest);
+        let mut program = Program::run(&home);
+        let address = program.address();
+        hook.wait_for(1).await;
+        let mut seen: Vec<(String, Vec<u8>)> = Vec::new();
+        for path in [
+            "/metrics",
+            "/readyz",
+            "/",
+            "/api/v1/alerts",
+            "/api/v1/silences",
+        ] {
+            seen.push((path.to_owned(), get(&address, path).into_bytes()));
+        }
+        let metrics = String::from_utf8_lossy(&seen[0].1).into_owned();
+        // What the one and the other has spent; before a bill it is an estimate.
+        let kept = metrics.lines().filter(|line| {
+            line.starts_with("anthropic_spend_month_usd")
+                && line.contains("workspace_id=\"redacted-")
+                && !line.ends_with(" 0")
+        });
+        assert_eq!(kept.count(), 2, "{speaks:?}: {metrics}");
+        for post in hook.posts() {
+            seen.push(("a message".to_owned(), post.body.to_vec()));
+        }
+        let refusal = Fault::Status(400, encodings(RETURNED).join(" "), None);
+        simulator.fail(FaultOn::everything(), refusal);
+        program.wait_for("status 400");
+        simulator.heal();
+        program.signal("TERM");
+        let (_, said) = program.ended();
+        seen.push(("the log".to_owned(), said.join("\n").into_bytes()));
+        for arguments in [
+            &["usage", "--by", "workspace"][..],
+            &["usage", "--by", "model", "--output", "csv"],
+            &["usage", "--by", "api_key", "--live"],
+            &["workspaces", "list"],
+            &["workspaces", "list", "--output", "json"],
+            &["keys", "list", "--output", "json"],
+            &["users", "list", "--output", "csv"],
+            &["invites", "list"],
+            &["me"],
+            &["alerts", "list", "--output", "json"],
+            &["check"],
+            &["doctor"],
+            &["users", "set-role", "user_0", "billing", "--yes"],
+            &["workspaces", "create", RETURNED, "--yes"],
+            &["audit", "list", "--output", "json"],
+        ] {
+            let output = home.command(arguments);
+            let printed = [output.stdout, output.stderr].concat();
+            seen.push((format!("{arguments:?}"), printed));
+        }
+        let mut n_files = 0;
+        for entry in fs::read_dir(home.folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.ends_with("spendwatch.toml") {
+                seen.push((path.display().to_string(), fs::read(path).unwrap()));
+                n_files += 1;
+            }
+        }
+        assert!(n_files > 3, "there are a store and an audit log to look at");
+        let hint = seen
+            .iter()
+            .find(|(place, _)| place.contains("keys"))
+            .unwrap();
+        let hint = String::from_utf8_lossy(&hint.1).into_owned();
+        assert!(hint.contains("sk-ant-api03-"), "hints stay: {hint}");
+        for (place, bytes) in &seen {
+            let place = format!("{place} ({speaks:?})");
+            check_returned(&place, bytes, RETURNED);
+            let is_daemon = !place.starts_with('[');
+            if is_daemon {
+                check_returned(&place, bytes, &own);
+            }
+        }
+    }
 }
