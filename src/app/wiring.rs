@@ -238,6 +238,7 @@ fn mail_settings(email: &EmailConfig, password: Option<Secret>) -> email::Settin
         password,
         from: email.from.clone(),
         ca_file: None,
+        helo: email.helo.clone(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `[[notifiers]]`: who is told, and how.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
@@ -131,6 +132,8 @@ pub struct Email {
     pub port: u16,
     /// How the connection is protected.
     pub tls: MailTls,
+    /// The name in EHLO; `None` for the host's full name, or an address literal.
+    pub helo: Option<String>,
     /// To log in with.
     pub username: Option<String>,
     /// To log in with.
@@ -529,6 +532,7 @@ fn read_email(section: &Section<'_>) -> Option<Email> {
         ("none", MailTls::None),
     ];
     let starttls = section.word("starttls", &words, &[], MailTls::StartTlsRequired);
+    let helo = read_helo(section);
     let username = section.text("username").map(|name| name.value);
     let password = credentials::read(section, "password");
     for (one, other) in [("username", "password"), ("password", "username")] {
@@ -553,11 +557,49 @@ fn read_email(section: &Section<'_>) -> Option<Email> {
         host,
         port,
         tls,
+        helo,
         username,
         password,
         from: from?.value,
         to: to.into_iter().map(|address| address.value).collect(),
     })
+}
+
+/// Reads the name with which mail servers are greeted.
+fn read_helo(section: &Section<'_>) -> Option<String> {
+    let helo = section.text("helo")?;
+    if !is_helo(&helo.value) {
+        let message = format!(
+            "is {}, which is no host name; write it like `spendwatch.example.com`, or like `[192.0.2.1]`",
+            shown(&helo.value)
+        );
+        section.problem_at(&helo, message);
+    } else if !helo.value.contains(['.', '[']) {
+        let message = "has no domain, and many mail servers refuse such a name; write it like `spendwatch.example.com`";
+        section.warn_at(&helo, message);
+    }
+    Some(helo.value)
+}
+
+/// A host name, or an address literal (RFC 5321, 4.1.3).
+fn is_helo(text: &str) -> bool {
+    if let Some(literal) = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        return match literal.strip_prefix("IPv6:") {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => literal.parse::<Ipv4Addr>().is_ok(),
+        };
+    }
+    let is_label = |label: &str| {
+        let is_good = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        (1..=63).contains(&label.len())
+            && label.chars().all(is_good)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 255 && text.split('.').all(is_label)
 }
 
 fn read_addresses(section: &Section<'_>) -> (Option<Sited<String>>, Vec<Sited<String>>) {

@@ -346,6 +346,9 @@ impl Page {
         if let Some(starttls) = starttls {
             self.text("starttls", starttls);
         }
+        if let Some(helo) = &email.helo {
+            self.text("helo", helo);
+        }
         if let Some(username) = &email.username {
             self.text("username", username);
         }

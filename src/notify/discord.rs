@@ -77,10 +77,34 @@ fn judge(answer: &Answer) -> Verdict {
         200 | 204 => Verdict::Delivered,
         408 | 425 | 429 | 500..=599 => Verdict::Retry,
         404 => Verdict::ParkForGood,
-        300..=399 | 401 | 403 | 405 | 407 | 410 => Verdict::Park,
-        _ => Verdict::Drop,
+        413 => Verdict::Drop,
+        400 if is_about_the_message(&answer.body) => Verdict::Drop,
+        _ => Verdict::Park,
     }
 }
+
+/// Whether the body of a 400 is about the message: a forum that wants a thread, an archived thread or a code that is not
+/// known is not.
+fn is_about_the_message(body: &str) -> bool {
+    let Ok(json) = serde_json::from_str::<Value>(body) else {
+        return body.contains("Invalid Form Body");
+    };
+    match json["code"].as_u64() {
+        // A form body that is wrong elsewhere than in the webhook's own parameters.
+        Some(50035) => match json["errors"].as_object() {
+            Some(errors) if !errors.is_empty() => errors
+                .keys()
+                .any(|name| !PARAMETERS.contains(&name.as_str())),
+            Some(_) | None => true,
+        },
+        // Empty, too large, not JSON; blocked by a server's rules for content.
+        Some(50006 | 40005 | 50109 | 200_000 | 200_001 | 240_000) => true,
+        Some(_) | None => false,
+    }
+}
+
+/// What stands in the webhook's address.
+const PARAMETERS: [&str; 4] = ["thread_id", "thread_name", "webhook_id", "wait"];
 
 /// The JSON to post.
 pub fn payload(envelope: &Envelope<'_>) -> Value {
@@ -260,6 +284,18 @@ mod tests {
         check(&[302, 401, 403, 405], "", Verdict::Park);
         check(&[404], "Unknown Webhook", Verdict::ParkForGood);
         check(&[400, 413], "Invalid Form Body", Verdict::Drop);
+        let invalid = r#"{"message":"Invalid Form Body","code":50035,"errors":{"embeds":{}}}"#;
+        check(&[400], invalid, Verdict::Drop);
+        check(&[400], r#"{"code":50006,"message":"empty"}"#, Verdict::Drop);
+        for body in [
+            "",
+            r#"{"code":220001,"message":"a forum wants a thread"}"#,
+            r#"{"code":50083,"message":"the thread is archived"}"#,
+            r#"{"code":50035,"errors":{"thread_id":{}}}"#,
+            r#"{"code":999999}"#,
+        ] {
+            check(&[400, 402, 451], body, Verdict::Park);
+        }
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct Settings {
     pub from: String,
     /// Certificates to trust besides the system's, in PEM.
     pub ca_file: Option<PathBuf>,
+    /// The name in EHLO; `None` for the host's full name, or an address literal.
+    pub helo: Option<String>,
 }
 
 /// A mail server and a sender. To whom is in each envelope.
@@ -79,6 +81,7 @@ impl Email {
             tls: settings.tls,
             parameters,
             credentials,
+            helo: settings.helo,
         };
         Ok(Email {
             server,
@@ -159,6 +162,8 @@ fn marked(settings: &Settings) -> Vec<Secret> {
         text(&format!("{:?} {:?}", settings.tls, settings.ca_file)),
         text(&settings.from),
     ];
+    let helo = settings.helo.as_ref();
+    marked.extend(helo.map(|helo| text(&format!("helo {helo}"))));
     marked.extend(settings.username.as_deref().map(text));
     marked.extend(settings.password.clone());
     marked

@@ -28,6 +28,10 @@ pub mod digest;
 // Receivers, below what they send by.
 pub mod post;
 pub mod signature;
+
+// What a mail server refuses.
+pub mod refusal;
+
 pub mod smtp;
 
 pub mod console;

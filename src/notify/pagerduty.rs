@@ -138,17 +138,24 @@ fn judge(answer: &Answer) -> Verdict {
     match answer.status {
         202 => Verdict::Delivered,
         200..=299 | 408 | 425 | 429 | 500..=599 => Verdict::Retry,
-        400 if is_about_the_routing_key(&answer.body) => Verdict::Park,
-        300..=399 | 401 | 403 | 404 | 405 | 407 | 410 => Verdict::Park,
+        400 if is_about_the_integration(&answer.body) => Verdict::Park,
+        300..=399 | 401..=405 | 407 | 410 | 451 => Verdict::Park,
         _ => Verdict::Drop,
     }
 }
 
-/// `'routing_key' is missing or blank`, `Invalid routing key`.
-fn is_about_the_routing_key(body: &str) -> bool {
-    body.to_lowercase()
-        .replace('_', " ")
-        .contains("routing key")
+/// `'routing_key' is missing or blank`, `Invalid routing key`, `The integration was disabled`.
+fn is_about_the_integration(body: &str) -> bool {
+    let body = body.to_lowercase().replace('_', " ");
+    [
+        "routing key",
+        "service key",
+        "integration",
+        "account",
+        "subscription",
+    ]
+    .iter()
+    .any(|part| body.contains(part))
 }
 
 /// The event of one alert, but for the routing key.
@@ -298,7 +305,12 @@ mod tests {
         check(&[200, 408, 429, 500, 502, 503, 504], "", Verdict::Retry);
         check(&[302, 401, 403, 404, 405], "", Verdict::Park);
         check(&[400, 413, 422], "Event object is invalid", Verdict::Drop);
-        for body in ["'routing_key' is missing or blank", "Invalid Routing Key"] {
+        for body in [
+            "'routing_key' is missing or blank",
+            "Invalid Routing Key",
+            "The integration was disabled",
+            "This account is suspended",
+        ] {
             check(&[400], body, Verdict::Park);
         }
     }

@@ -79,12 +79,36 @@ fn judge(answer: &Answer) -> Verdict {
         200 if !answer.is_whole => Verdict::Retry,
         200 if body == "ok" => Verdict::Delivered,
         200 if is_page || body.is_empty() => Verdict::Retry,
-        200 => Verdict::Drop,
         408 | 425 | 429 | 500..=599 => Verdict::Retry,
-        300..=399 | 401 | 403 | 404 | 405 | 407 | 410 => Verdict::Park,
-        _ => Verdict::Drop,
+        413 => Verdict::Drop,
+        // 200 and 400 alike: only a word about the message is its end.
+        _ if is_about_the_message(body) => Verdict::Drop,
+        _ => Verdict::Park,
     }
 }
+
+/// A word of the documentation or, of a workflow's webhook, the word in its JSON.
+fn is_about_the_message(body: &str) -> bool {
+    let json: Option<Value> = serde_json::from_str(body).ok();
+    let word = json.as_ref().and_then(|json| json["error"].as_str());
+    MESSAGE_ERRORS.contains(&word.unwrap_or(body))
+}
+
+/// Every answer to an incoming webhook that is about the message alone. Others are about the webhook, the channel, the
+/// workspace or a user, or are not known.
+const MESSAGE_ERRORS: [&str; 11] = [
+    "invalid_attachments",
+    "invalid_blocks",
+    "invalid_blocks_format",
+    "invalid_payload",
+    "missing_text_or_fallback_or_attachments",
+    "msg_blocks_too_long",
+    "msg_too_long",
+    "no_text",
+    "too_many_attachments",
+    "too_many_blocks",
+    "too_many_contact_cards",
+];
 
 /// The JSON to post. With fewer lines when names are long.
 pub fn payload(envelope: &Envelope<'_>) -> Value {
@@ -335,6 +359,22 @@ mod tests {
         for status in [400, 413] {
             check(status, "text/plain", "invalid_payload", Verdict::Drop);
         }
+        let json = r#"{"ok":false,"error":"invalid_blocks"}"#;
+        check(400, "application/json", json, Verdict::Drop);
+        for word in [
+            "user_not_found",
+            "channel_not_found",
+            "no_team",
+            "team_disabled",
+            "invalid_token",
+            "two_factor_setup_required",
+            "a_word_of_tomorrow",
+            "",
+        ] {
+            check(400, "text/plain", word, Verdict::Park);
+        }
+        check(200, "text/plain", "team_disabled", Verdict::Park);
+        check(400, "text/html", "<html>bad request</html>", Verdict::Park);
     }
 
     #[test]

@@ -89,12 +89,17 @@ impl SlackApi {
         // A replay tells what was true once, and is no news.
         if !envelope.is_replay {
             match self.refresh(envelope, thread).await {
-                Called::Failed(_, Some(word)) if is_gone(&word) => {
-                    return self.begin(envelope).await;
-                }
-                // It cannot be changed any more; the step is told all the same.
-                Called::Done(_) | Called::Failed(Delivery::Drop { .. }, _) => {}
-                Called::Failed(delivery, _) => return unambiguous(delivery),
+                Called::Done(_) => {}
+                Called::Failed(delivery, word) => match word.as_deref().map(about) {
+                    Some(About::Thread) => return self.begin(envelope).await,
+                    // It cannot be changed any more; the step is told all the same.
+                    Some(About::Message | About::Edit | About::Unknown) => {}
+                    Some(About::Moment | About::Workspace) | None => {
+                        if !matches!(delivery, Delivery::Drop { .. }) {
+                            return unambiguous(delivery);
+                        }
+                    }
+                },
             }
         }
         match self
@@ -102,7 +107,9 @@ impl SlackApi {
             .await
         {
             Called::Done(_) => Delivery::Delivered,
-            Called::Failed(_, Some(word)) if is_gone(&word) => self.begin(envelope).await,
+            Called::Failed(_, Some(word)) if about(&word) == About::Thread => {
+                self.begin(envelope).await
+            }
             Called::Failed(delivery, _) => delivery,
         }
     }
@@ -189,11 +196,6 @@ fn thread_of(answer: &Value) -> Option<Thread> {
     })
 }
 
-/// Somebody deleted the first message.
-fn is_gone(word: &str) -> bool {
-    matches!(word, "message_not_found" | "thread_not_found")
-}
-
 /// To bring a message up to date twice shows nothing twice.
 fn unambiguous(mut delivery: Delivery) -> Delivery {
     if let Delivery::Retry { is_ambiguous, .. } = &mut delivery {
@@ -203,51 +205,182 @@ fn unambiguous(mut delivery: Delivery) -> Delivery {
 }
 
 fn judge(answer: &Answer, said: &Value) -> Verdict {
+    let word = said["error"].as_str();
     match answer.status {
         200 if !answer.is_whole => Verdict::Retry,
-        200 => match (said["ok"].as_bool(), said["error"].as_str()) {
+        200 => match (said["ok"].as_bool(), word) {
             (Some(true), _) => Verdict::Delivered,
             (Some(false), Some(word)) => judge_word(word),
-            (Some(false), None) => Verdict::Drop,
+            (Some(false), None) => Verdict::Park,
             // A proxy in between likes to answer 200 with a page.
             (None, _) => Verdict::Retry,
         },
         408 | 425 | 429 | 500..=599 => Verdict::Retry,
-        300..=399 | 401 | 403 | 404 | 405 | 407 | 410 => Verdict::Park,
-        _ => Verdict::Drop,
+        413 => Verdict::Drop,
+        _ => match word.map(judge_word) {
+            Some(Verdict::Drop) => Verdict::Drop,
+            Some(Verdict::Retry) => Verdict::Retry,
+            Some(Verdict::Delivered | Verdict::Park | Verdict::ParkForGood) | None => Verdict::Park,
+        },
     }
 }
 
-/// Without these, a bot whose token or rights are not right would lose each message.
+/// What one of the API's error codes is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// This message: it will never be accepted.
+    Message,
+    /// The thread, or its first message: a new message may be posted.
+    Thread,
+    /// Editing the first message: it stays as it is.
+    Edit,
+    /// The moment: another attempt may succeed.
+    Moment,
+    /// The workspace, the channel, the user, the token or the app.
+    Workspace,
+    /// A code that is in no documentation that this program knows.
+    Unknown,
+}
+
+/// Without this, a bot whose token or rights are not right would lose each message.
 fn judge_word(word: &str) -> Verdict {
-    match word {
-        "ratelimited"
-        | "rate_limited"
-        | "internal_error"
-        | "fatal_error"
-        | "service_unavailable"
-        | "request_timeout" => Verdict::Retry,
-        // The token.
-        "invalid_auth"
-        | "not_authed"
-        | "token_revoked"
-        | "token_expired"
-        | "account_inactive"
-        | "not_allowed_token_type"
-        | "missing_scope"
-        | "no_permission"
-        | "access_denied"
-        | "org_login_required"
-        | "ekm_access_denied"
-        | "team_access_not_granted" => Verdict::Park,
-        // The channel.
-        "channel_not_found" | "not_in_channel" | "is_archived" => Verdict::Park,
-        word if word.starts_with("restricted_action") => Verdict::Park,
-        _ => Verdict::Drop,
+    match about(word) {
+        About::Message => Verdict::Drop,
+        About::Moment => Verdict::Retry,
+        About::Thread | About::Edit | About::Workspace | About::Unknown => Verdict::Park,
     }
 }
 
-/// The API's word and what it says to it, in the place of the whole answer.
+fn about(word: &str) -> About {
+    let known = ERRORS.iter().find(|(_, words)| words.contains(&word));
+    known.map_or(About::Unknown, |(about, _)| *about)
+}
+
+/// Every error code that the documentation of `chat.postMessage` and `chat.update` lists, and those that are seen beside
+/// them.
+const ERRORS: [(About, &[&str]); 5] = [
+    (
+        About::Message,
+        &[
+            "attachment_payload_limit_exceeded",
+            "cannot_parse_attachment",
+            "invalid_attachments",
+            "invalid_blocks",
+            "invalid_blocks_format",
+            "markdown_text_conflict",
+            "msg_blocks_too_long",
+            "msg_too_long",
+            "no_text",
+            "too_many_attachments",
+            "too_many_contact_cards",
+        ],
+    ),
+    (
+        About::Thread,
+        &[
+            "cannot_reply_to_message",
+            "invalid_thread_ts",
+            "message_not_found",
+            "restricted_action_non_threadable_channel",
+            "restricted_action_thread_locked",
+            "thread_locked",
+            "thread_not_found",
+        ],
+    ),
+    (
+        About::Edit,
+        &[
+            "block_mismatch",
+            "cant_broadcast_message",
+            "cant_update_message",
+            "edit_window_closed",
+            "is_inactive",
+            "no_dual_broadcast_content_update",
+            "streaming_state_conflict",
+            "update_failed",
+        ],
+    ),
+    (
+        About::Moment,
+        &[
+            "external_channel_migrating",
+            "fatal_error",
+            "internal_error",
+            "message_limit_exceeded",
+            "messaging_processing_failed",
+            "rate_limited",
+            "ratelimited",
+            "request_timeout",
+            "service_unavailable",
+            "team_added_to_org",
+        ],
+    ),
+    (
+        About::Workspace,
+        &[
+            "access_denied",
+            "accesslimited",
+            "account_inactive",
+            "as_user_not_supported",
+            "blocked_file_type",
+            "channel_not_found",
+            "channel_type_not_supported",
+            "deprecated_endpoint",
+            "duplicate_channel_not_found",
+            "duplicate_message_not_found",
+            "ekm_access_denied",
+            "enterprise_is_restricted",
+            "file_deleted",
+            "file_is_deleted",
+            "file_not_found",
+            "file_share_limit_reached",
+            "invalid_arg_name",
+            "invalid_arguments",
+            "invalid_array_arg",
+            "invalid_auth",
+            "invalid_charset",
+            "invalid_form_data",
+            "invalid_metadata_format",
+            "invalid_metadata_schema",
+            "invalid_post_type",
+            "is_archived",
+            "is_bot",
+            "max_file_sharing_exceeded",
+            "messages_tab_disabled",
+            "metadata_must_be_sent_from_app",
+            "metadata_too_large",
+            "method_deprecated",
+            "missing_file_data",
+            "missing_post_type",
+            "missing_scope",
+            "no_permission",
+            "not_allowed_token_type",
+            "not_authed",
+            "not_in_channel",
+            "org_login_required",
+            "posting_to_channel_denied",
+            "restricted_action",
+            "restricted_action_read_only_channel",
+            "restricted_action_thread_only_channel",
+            "send_on_behalf_not_allowed",
+            "slack_connect_blocked_file_type",
+            "slack_connect_canvas_sharing_blocked",
+            "slack_connect_clip_sharing_blocked",
+            "slack_connect_file_link_sharing_blocked",
+            "slack_connect_file_upload_sharing_blocked",
+            "slack_connect_lists_sharing_blocked",
+            "team_access_not_granted",
+            "team_not_found",
+            "token_expired",
+            "token_revoked",
+            "two_factor_setup_required",
+            "unable_to_share_files",
+            "user_is_restricted",
+        ],
+    ),
+];
+
+/// The API's word and what it says to it, in the place of the whole answer. A word that is not known is marked as such.
 fn in_short(mut reply: Reply, said: &Value) -> Reply {
     if let Some(word) = said["error"].as_str() {
         let notes = said["response_metadata"]["messages"].as_array();
@@ -256,8 +389,14 @@ fn in_short(mut reply: Reply, said: &Value) -> Reply {
             .as_str()
             .map(|scope| format!("needs {scope}"));
         let more: Vec<String> = needed.into_iter().chain(notes.map(str::to_owned)).collect();
+        let word = match about(word) {
+            About::Unknown => format!("unknown error code `{word}`"),
+            About::Message | About::Thread | About::Edit | About::Moment | About::Workspace => {
+                word.to_owned()
+            }
+        };
         reply.answer.body = match more.as_slice() {
-            [] => word.to_owned(),
+            [] => word,
             more => format!("{word}: {}", more.join("; ")),
         };
     }
@@ -292,6 +431,7 @@ mod tests {
                     "service_unavailable",
                     "request_timeout",
                     "ratelimited",
+                    "team_added_to_org",
                 ][..],
             ),
             (
@@ -305,11 +445,13 @@ mod tests {
                     "is_archived",
                     "missing_scope",
                     "restricted_action_read_only_channel",
+                    "two_factor_setup_required",
+                    "something_new",
                 ],
             ),
             (
                 Verdict::Drop,
-                &["msg_too_long", "invalid_blocks", "no_text", "something_new"],
+                &["msg_too_long", "invalid_blocks", "no_text"],
             ),
         ] {
             for word in words {
@@ -320,7 +462,7 @@ mod tests {
                 );
             }
         }
-        check(200, r#"{"ok":false}"#, Verdict::Drop);
+        check(200, r#"{"ok":false}"#, Verdict::Park);
         for page in ["", "ok", "<html>log in</html>", r#"{"error":"x"}"#] {
             check(200, page, Verdict::Retry);
         }
@@ -331,11 +473,43 @@ mod tests {
                 Verdict::Retry,
             );
         }
-        for status in [302, 401, 403, 404, 410] {
+        for status in [302, 400, 401, 403, 404, 410, 451] {
             check(status, "", Verdict::Park);
         }
-        for status in [400, 413] {
-            check(status, "", Verdict::Drop);
+        check(413, "", Verdict::Drop);
+        let body = r#"{"ok":false,"error":"invalid_blocks"}"#;
+        check(400, body, Verdict::Drop);
+        let body = r#"{"ok":false,"error":"team_added_to_org"}"#;
+        check(403, body, Verdict::Retry);
+    }
+
+    #[test]
+    fn no_error_code_stands_in_two_places_and_only_a_few_are_about_the_message() {
+        let all: Vec<&str> = ERRORS
+            .iter()
+            .flat_map(|(_, words)| words.iter().copied())
+            .collect();
+        let mut distinct = all.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(all.len(), distinct.len());
+        for word in [
+            "two_factor",
+            "token",
+            "auth",
+            "scope",
+            "permission",
+            "restricted",
+            "access",
+            "team",
+            "org",
+            "enterprise",
+            "channel",
+            "user",
+            "account",
+        ] {
+            let about_message = ERRORS[0].1.iter().find(|code| code.contains(word));
+            assert_eq!(about_message, None, "{word}");
         }
     }
 }

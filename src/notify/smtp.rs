@@ -3,9 +3,10 @@
 //! lettre's own transport answers for the conversation as a whole; here it is led step by step, because the same reply
 //! means something else at another step: a refused sender is the notifier's fault, a refused recipient the message's.
 
+use std::error::Error as _;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,10 +18,11 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream, Tls
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::notify::outcome::{Delivery, Schedule};
+use crate::notify::refusal::{self, Subject};
 use crate::notify::words;
 
 /// How the connection is encrypted.
@@ -49,6 +51,8 @@ pub struct Server {
     pub parameters: Option<TlsParameters>,
     /// Who we are; sent only over an encrypted connection.
     pub credentials: Option<Credentials>,
+    /// The name in EHLO, as configured; `None` for the host's full name, or an address literal.
+    pub helo: Option<String>,
 }
 
 impl fmt::Debug for Server {
@@ -88,6 +92,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a whole conversation, encryption included, that are read from a server which is not yet known to be the
 /// right one. lettre measures a line only when it has ended.
 const MAX_ANSWERS: usize = 1024 * 1024;
+/// Where a host's own names stand.
+const HOSTS: &str = "/etc/hosts";
 /// For the farewell, which changes nothing.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -141,9 +147,14 @@ async fn prepare(
     let parameters = match (is_ascii, has_utf8) {
         (true, _) => Vec::new(),
         (false, true) => vec![MailParameter::SmtpUtfEight],
-        (false, false) => {
+        (false, false) if from.to_string().is_ascii() => {
             return Err(Delivery::drop_message(
                 "the mail server does not take addresses beyond ASCII",
+            ));
+        }
+        (false, false) => {
+            return Err(Delivery::park(
+                "the mail server does not take addresses beyond ASCII, and `from` is one",
             ));
         }
     };
@@ -159,7 +170,7 @@ async fn prepare(
 }
 
 async fn connect(server: &Server) -> Result<AsyncSmtpConnection, Delivery> {
-    let hello = ClientId::default();
+    let hello = client_id(server).await;
     let address = (server.host.as_str(), server.port);
     let failed = |error: Error| judge(Step::Connect, &error);
     if server.tls == Tls::Implicit {
@@ -200,17 +211,19 @@ fn judge(step: Step, error: &Error) -> Delivery {
     let text = describe(step, error);
     match (error.status().map(u16::from), step) {
         (Some(421), _) => Delivery::retry(text),
-        (Some(400..=499), _) => Delivery::Retry {
-            error: text,
-            after: None,
-            is_ambiguous: false,
-            schedule: Schedule::Mail,
-        },
+        (Some(400..=499), _) => later(text),
         (Some(530 | 534 | 535 | 538), _) => Delivery::park(text),
         (Some(_), Step::Connect | Step::StartTls | Step::Login | Step::Sender) => {
             Delivery::park(text)
         }
-        (Some(_), Step::Recipient | Step::Data | Step::Content) => Delivery::drop_message(text),
+        (Some(code), Step::Recipient | Step::Data | Step::Content) => {
+            let reply = error.source().map(ToString::to_string);
+            match refusal::subject_of(code, &reply.unwrap_or_default()) {
+                Subject::Message => Delivery::drop_message(text),
+                Subject::Notifier => Delivery::park(text),
+                Subject::Later => later(text),
+            }
+        }
         (None, Step::Login) if error.is_client() => Delivery::park(text),
         (None, Step::Content) => Delivery::ambiguous(text),
         (
@@ -223,6 +236,73 @@ fn judge(step: Step, error: &Error) -> Delivery {
             | Step::Data,
         ) => Delivery::retry(text),
     }
+}
+
+/// A server that says "later".
+fn later(error: String) -> Delivery {
+    Delivery::Retry {
+        error,
+        after: None,
+        is_ambiguous: false,
+        schedule: Schedule::Mail,
+    }
+}
+
+/// The name to greet with: the configured one, the host's full name, or the local address as a literal (RFC 5321, 4.1.4).
+async fn client_id(server: &Server) -> ClientId {
+    if let Some(name) = &server.helo {
+        return ClientId::Domain(name.clone());
+    }
+    let name = match ClientId::default() {
+        ClientId::Domain(name) => Some(name),
+        _ => None,
+    };
+    let hosts = std::fs::read_to_string(HOSTS).unwrap_or_default();
+    match name.and_then(|name| full_name(&name, &hosts)) {
+        Some(name) => ClientId::Domain(name),
+        None => match local_address(server).await {
+            Some(IpAddr::V4(address)) => ClientId::Ipv4(address),
+            Some(IpAddr::V6(address)) => ClientId::Ipv6(address),
+            None => ClientId::Ipv4(Ipv4Addr::LOCALHOST),
+        },
+    }
+}
+
+/// The host's name with its domain: as it is, or by the line of the hosts file that has it as an alias.
+fn full_name(name: &str, hosts: &str) -> Option<String> {
+    let is_full = |name: &&str| {
+        let labels: Vec<&str> = name.split('.').collect();
+        let is_label = |label: &&str| {
+            let is_good = |c: char| c.is_ascii_alphanumeric() || c == '-';
+            !label.is_empty() && label.chars().all(is_good) && !label.starts_with('-')
+        };
+        labels.len() > 1 && labels.iter().all(is_label) && labels[0] != "localhost"
+    };
+    let name = name.trim_end_matches('.');
+    if is_full(&name) {
+        return Some(name.to_owned());
+    }
+    let lines = hosts.lines().map(|line| {
+        let line = line.split('#').next().unwrap_or_default();
+        line.split_whitespace().skip(1).collect::<Vec<_>>()
+    });
+    let mut of_host = lines.filter(|names| names.contains(&name));
+    of_host.find_map(|names| names.into_iter().find(is_full).map(str::to_owned))
+}
+
+/// The address from which the server is reached. Nothing is sent.
+async fn local_address(server: &Server) -> Option<IpAddr> {
+    let mut addresses = tokio::net::lookup_host((server.host.as_str(), server.port))
+        .await
+        .ok()?;
+    let address = addresses.next()?;
+    let any = match address {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = UdpSocket::bind((any, 0)).await.ok()?;
+    socket.connect(address).await.ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 /// On one line, at most 200 characters; at the login nothing that the server says is quoted, since it may echo.
@@ -300,5 +380,27 @@ impl AsyncWrite for Sparing {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_the_greeting_has_a_domain() {
+        let hosts = "127.0.0.1 localhost\n# 192.0.2.9 no.example.com box\n192.0.2.1\tbox.example.com box # mail\n";
+        for (name, expected) in [
+            ("mail.example.com", Some("mail.example.com")),
+            ("mail.example.com.", Some("mail.example.com")),
+            ("box", Some("box.example.com")),
+            ("other", None),
+            ("localhost", None),
+            ("localhost.localdomain", None),
+            ("under_score.example.com", None),
+            ("", None),
+        ] {
+            assert_eq!(full_name(name, hosts).as_deref(), expected, "{name}");
+        }
     }
 }

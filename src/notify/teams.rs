@@ -72,9 +72,25 @@ fn judge(answer: &Answer) -> Verdict {
         200 | 202 if answer.is_page() => Verdict::Retry,
         200 | 202 => Verdict::Delivered,
         408 | 425 | 429 | 500..=599 => Verdict::Retry,
-        300..=399 | 401 | 403 | 404 | 405 | 407 | 410 => Verdict::Park,
+        300..=399 | 401..=405 | 407 | 410 | 451 => Verdict::Park,
+        400 if is_about_the_flow(&answer.body) => Verdict::Park,
         _ => Verdict::Drop,
     }
+}
+
+/// Power Automate answers 400 also where the flow is off, suspended or of another kind.
+fn is_about_the_flow(body: &str) -> bool {
+    let body = body.to_lowercase();
+    [
+        "workflow",
+        "trigger",
+        "flow is",
+        "authoriz",
+        "subscription",
+        "license",
+    ]
+    .iter()
+    .any(|part| body.contains(part))
 }
 
 /// The JSON to post.
@@ -284,6 +300,9 @@ mod tests {
         check(&[408, 429, 500, 502, 503, 504], "", Verdict::Retry);
         check(&[302, 401, 403, 404, 405, 410], "", Verdict::Park);
         check(&[204, 400, 413, 422], "", Verdict::Drop);
+        let off =
+            r#"{"error":{"code":"WorkflowTriggerIsNotEnabled","message":"state 'Disabled'"}}"#;
+        check(&[400, 402, 451], off, Verdict::Park);
     }
 
     #[test]

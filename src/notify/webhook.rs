@@ -192,8 +192,9 @@ fn part_id(id: &str, place: usize) -> String {
 fn judge(answer: &Answer) -> Verdict {
     match answer.status {
         200..=299 => Verdict::Delivered,
-        408 | 425 | 429 | 500..=599 => Verdict::Retry,
-        300..=399 | 401 | 403 | 404 | 405 | 407 => Verdict::Park,
+        408 | 421 | 425 | 429 | 500..=599 => Verdict::Retry,
+        // Money, the login, the address, the headers, the protocol or the law: none of it is this message's.
+        300..=399 | 401..=405 | 407 | 426 | 431 | 451 => Verdict::Park,
         410 => Verdict::ParkForGood,
         _ => Verdict::Drop,
     }
@@ -711,7 +712,7 @@ mod tests {
         for (expected, statuses) in [
             (Verdict::Delivered, &[200, 201, 202, 204][..]),
             (Verdict::Retry, &[408, 425, 429, 500, 502, 503, 504]),
-            (Verdict::Park, &[301, 302, 307, 401, 403, 404, 405]),
+            (Verdict::Park, &[301, 302, 307, 401, 402, 403, 404, 405, 426, 431, 451]),
             (Verdict::ParkForGood, &[410]),
             (Verdict::Drop, &[400, 409, 413, 422]),
         ] {

@@ -69,6 +69,7 @@ impl MailServer {
             password: Some(Secret::new(password.to_owned())),
             from: "Spend Watch <spendwatch@example.com>".to_owned(),
             ca_file: Some(self.folder.path().join("ca.pem")),
+            helo: None,
         })
         .unwrap()
     }

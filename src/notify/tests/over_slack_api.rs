@@ -168,6 +168,69 @@ async fn a_first_message_that_cannot_be_changed_holds_up_nothing() {
 }
 
 #[tokio::test]
+async fn a_thread_that_takes_no_replies_gets_a_new_first_message() {
+    for word in [
+        "thread_not_found",
+        "cannot_reply_to_message",
+        "restricted_action_thread_locked",
+        "restricted_action_non_threadable_channel",
+    ] {
+        let server = SlackServer::start().await;
+        let bot = bot(&server.url);
+        let first = thread(send(&bot, &[warning()], None).await);
+        server.answer(200, &[], r#"{"ok":true}"#);
+        server.refuse(word);
+        let second = thread(send(&bot, &[fact(Reason::Escalated)], Some(&first)).await);
+        assert_ne!(first, second, "{word}");
+        assert_eq!(shown(&server), ["Warning", "Escalated to critical"]);
+    }
+}
+
+#[tokio::test]
+async fn a_first_message_that_cannot_be_changed_any_more_never_drops_or_parks() {
+    for word in [
+        "cant_update_message",
+        "edit_window_closed",
+        "update_failed",
+        "block_mismatch",
+        "a_word_of_tomorrow",
+    ] {
+        let server = SlackServer::start().await;
+        let bot = bot(&server.url);
+        let first = thread(send(&bot, &[warning()], None).await);
+        server.refuse(word);
+        let sent = send(&bot, &[fact(Reason::Escalated)], Some(&first)).await;
+        assert_eq!(sent, Delivery::Delivered, "{word}");
+        assert_eq!(server.messages().len(), 2, "{word}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_is_not_about_the_message_drops_nothing() {
+    let server = SlackServer::start().await;
+    let bot = bot(&server.url);
+    for word in [
+        "two_factor_setup_required",
+        "enterprise_is_restricted",
+        "accesslimited",
+        "user_is_restricted",
+        "a_word_of_tomorrow",
+    ] {
+        server.refuse(word);
+        let sent = send(&bot, &[warning()], None).await;
+        assert!(
+            matches!(&sent, Delivery::Park { error, is_probed: true } if error.contains(word)),
+            "{sent:?}"
+        );
+    }
+    for word in ["team_added_to_org", "external_channel_migrating"] {
+        server.refuse(word);
+        let sent = send(&bot, &[warning()], None).await;
+        assert!(matches!(sent, Delivery::Retry { .. }), "{sent:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_step_is_not_posted_before_the_first_message_is_up_to_date() {
     let server = SlackServer::start().await;
     let bot = bot(&server.url);

@@ -37,6 +37,7 @@ fn settings(port: u16, tls: Tls, login: Option<&str>) -> Settings {
         password: login.map(|password| Secret::new(password.to_owned())),
         from: "Spend Watch <spendwatch@example.com>".to_owned(),
         ca_file: None,
+        helo: None,
     }
 }
 
@@ -90,6 +91,29 @@ async fn mail_goes_out_encrypted_with_a_login() {
                 .contains("Subject: [spendwatch] workspace-month")
         );
     }
+}
+
+#[tokio::test]
+async fn a_mail_server_is_greeted_with_the_configured_name_or_one_that_has_a_domain() {
+    let server = MailServer::start(Encryption::Never).await;
+    let greeting = async |helo: Option<&str>| {
+        let settings = Settings {
+            helo: helo.map(str::to_owned),
+            ..settings(server.port, Tls::None, None)
+        };
+        let email = Notifier::Email(Email::new(settings).unwrap());
+        let n_before = server.commands().len();
+        assert_eq!(send(&email, "cfo@example.com").await, Delivery::Delivered);
+        server.commands()[n_before].clone()
+    };
+    let name = "EHLO spendwatch.example.com";
+    assert_eq!(greeting(Some("spendwatch.example.com")).await, name);
+    let usual = greeting(None).await;
+    let name = usual.strip_prefix("EHLO ").unwrap();
+    assert!(
+        name.contains('.') || name.starts_with("[IPv6:"),
+        "{usual:?}"
+    );
 }
 
 #[tokio::test]
@@ -267,6 +291,100 @@ async fn replies_mean_what_they_mean_at_their_step() {
         assert!(!delivery.error().unwrap().contains("canary"));
     }
     assert!(server.mails().is_empty());
+}
+
+/// Sends once for each reply, and compares what follows.
+async fn check_replies(replies: &[(&str, &str, &str)]) {
+    let server = MailServer::start(Encryption::StartTls).await;
+    let email = email(&server, Tls::StartTlsRequired, None);
+    for (command, reply, expected) in replies {
+        server.answer(command, reply);
+        let delivery = send(&email, "relay.sender@example.com").await;
+        assert_eq!(
+            outcome(&delivery),
+            *expected,
+            "{command} {reply} {delivery:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn refusals_of_the_sender_the_host_or_the_login_drop_no_message_at_any_step() {
+    check_replies(&[
+        ("RCPT", "554 5.7.1 <h>: Helo command rejected: Access denied", "park"),
+        ("RCPT", "504 5.5.2 <h>: Helo command rejected: need fully-qualified hostname", "park"),
+        ("RCPT", "504 <h>: Helo command rejected: need fully-qualified hostname", "park"),
+        ("DATA", "554 Helo command rejected: Host not found", "park"),
+        ("RCPT", "554 5.7.1 <unknown[192.0.2.1]>: Client host rejected: Access denied", "park"),
+        ("RCPT", "554 5.7.1 <cfo@example.com>: Relay access denied", "park"),
+        ("RCPT", "550 relaying denied for cfo@example.com", "park"),
+        ("RCPT", "553 5.1.8 <a@b>: Sender address rejected: Domain not found", "park"),
+        ("RCPT", "553 Sender address rejected: not owned by user daemon", "park"),
+        ("RCPT", "550 5.1.0 <a@b>: Sender address rejected: User unknown in virtual mailbox table", "park"),
+        ("RCPT", "550 5.1.1 <a@b>: Sender address rejected: User unknown in local recipient table", "park"),
+        ("RCPT", "550-Verification failed for <a@b>\r\n550-Unrouteable address\r\n550 Sender verify failed", "park"),
+        ("DATA", "550 5.7.60 SMTP; Client does not have permissions to send as this sender", "park"),
+        (".", "554 5.2.252 SendAsDenied; a@b not allowed to send as c@d", "park"),
+        ("RCPT", "550-5.4.5 Daily user sending limit exceeded. For more information go to\r\n550 5.4.5 support.example.com", "park"),
+        (".", "550 5.4.5 Daily sending quota exceeded", "park"),
+        ("RCPT", "550 5.1.7 Invalid address", "park"),
+        ("DATA", "535 5.7.8 authentication failed", "park"),
+        (".", "550 5.7.26 unauthenticated mail is not accepted", "park"),
+        (".", "554 5.3.0 system trouble", "park"),
+        (".", "554 5.3.5 misconfigured", "park"),
+        ("RCPT", "550 no", "park"),
+        ("DATA", "554 transaction failed", "park"),
+        (".", "550 mail.example.com 5.1.1.1 says 5.x.1 or 5.1 or 5.1.1234", "park"),
+        (".", "554 4.7.1 come back later", "retry slowly"),
+        ("RCPT", "450 5.1.1 greylisted", "retry slowly"),
+        ("RCPT", "421 4.7.0 too many connections", "retry"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn refusals_of_the_recipient_or_of_this_message_drop_it() {
+    check_replies(&[
+        (
+            "RCPT",
+            "550 5.1.1 <relay.sender@example.com>: Recipient address rejected: User unknown",
+            "drop",
+        ),
+        (
+            "RCPT",
+            "550-mail.example.com\r\n550 5.1.1 no such user",
+            "drop",
+        ),
+        (
+            "RCPT",
+            "550-5.1.1 The account does not exist.\r\n550 5.1.1 Look at the spelling",
+            "drop",
+        ),
+        ("RCPT", "550 #5.1.1 no such user", "drop"),
+        ("RCPT", "550 5.1.2 no such domain", "drop"),
+        ("RCPT", "501 5.1.3 bad address", "drop"),
+        ("RCPT", "551 5.1.6 moved", "drop"),
+        ("RCPT", "556 5.1.10 null MX", "drop"),
+        ("RCPT", "550 5.1.0 <x>: recipient address rejected", "drop"),
+        ("RCPT", "550 5.2.1 mailbox disabled", "drop"),
+        ("RCPT", "552 5.2.2 mailbox full", "drop"),
+        (
+            "RCPT",
+            "550 5.4.1 Recipient address rejected: Access denied",
+            "drop",
+        ),
+        ("RCPT", "550 user unknown", "drop"),
+        (
+            "RCPT",
+            "550 5.5.0 Requested action not taken: mailbox unavailable",
+            "drop",
+        ),
+        ("RCPT", "551 user not local", "drop"),
+        (".", "552 5.3.4 too big", "drop"),
+        (".", "552 message size exceeds fixed limit", "drop"),
+        (".", "554 5.6.0 cannot be converted", "drop"),
+    ])
+    .await;
 }
 
 #[tokio::test]
