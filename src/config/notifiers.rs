@@ -571,7 +571,7 @@ fn read_helo(section: &Section<'_>) -> Option<String> {
     if !is_helo(&helo.value) {
         let message = format!(
             "is {}, which is no host name; write it like `spendwatch.example.com`, or like `[192.0.2.1]`",
-            shown(&helo.value)
+            shown(&helo.value.escape_debug().to_string())
         );
         section.problem_at(&helo, message);
     } else if !helo.value.contains(['.', '[']) {

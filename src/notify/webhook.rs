@@ -712,7 +712,10 @@ mod tests {
         for (expected, statuses) in [
             (Verdict::Delivered, &[200, 201, 202, 204][..]),
             (Verdict::Retry, &[408, 425, 429, 500, 502, 503, 504]),
-            (Verdict::Park, &[301, 302, 307, 401, 402, 403, 404, 405, 426, 431, 451]),
+            (
+                Verdict::Park,
+                &[301, 302, 307, 401, 402, 403, 404, 405, 426, 431, 451],
+            ),
             (Verdict::ParkForGood, &[410]),
             (Verdict::Drop, &[400, 409, 413, 422]),
         ] {
