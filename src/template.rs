@@ -13,6 +13,15 @@ use serde_json::Value;
 const FUEL: u64 = 1_000_000;
 /// More than this is not made, in bytes.
 pub const MAX_OUTPUT: usize = 256 * 1024;
+/// Maximum length of a template, in bytes.
+pub const MAX_TEMPLATE: usize = 16 * 1024;
+/// Stack for a template. The compiler recurses over a chain of operators as often as the chain is long, which
+/// [`MAX_TEMPLATE`] bounds.
+const STACK: usize = 128 * 1024 * 1024;
+/// Maximum number of values that are made into JSON at once.
+const MAX_JSON_VALUES: usize = 100_000;
+/// Maximum indentation of JSON, in spaces.
+const MAX_JSON_INDENT: usize = 16;
 
 /// A text that is a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,15 +52,24 @@ pub enum TemplateError {
     /// The result is longer than [`MAX_OUTPUT`].
     #[error("it makes more than {MAX_OUTPUT} bytes")]
     TooLong,
+    /// The template is longer than [`MAX_TEMPLATE`].
+    #[error("it has {0} bytes, at most {MAX_TEMPLATE} are allowed")]
+    TooLarge(usize),
 }
 
 impl Template {
     /// Checks the language.
     pub fn new(text: impl Into<String>) -> Result<Template, TemplateError> {
         let template = Template(text.into());
-        environment()
-            .template_from_str(&template.0)
-            .map_err(|error| told(&error))?;
+        if template.0.len() > MAX_TEMPLATE {
+            return Err(TemplateError::TooLarge(template.0.len()));
+        }
+        on_large_stack(|| {
+            environment()
+                .template_from_str(&template.0)
+                .map(|_| ())
+                .map_err(|error| told(&error))
+        })?;
         Ok(template)
     }
 
@@ -62,6 +80,10 @@ impl Template {
 
     /// Fills it in.
     pub fn render(&self, context: &Value) -> Result<String, TemplateError> {
+        on_large_stack(|| self.render_here(context))
+    }
+
+    fn render_here(&self, context: &Value) -> Result<String, TemplateError> {
         let environment = environment();
         let template = environment
             .template_from_str(&self.0)
@@ -81,6 +103,21 @@ impl Template {
     }
 }
 
+/// Runs `work` on a thread with a large stack, and waits for it.
+fn on_large_stack<T: Send>(
+    work: impl FnOnce() -> Result<T, TemplateError> + Send,
+) -> Result<T, TemplateError> {
+    let failed = |what: &str| TemplateError::Somewhere(format!("the thread for templates {what}"));
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("template".to_owned())
+            .stack_size(STACK)
+            .spawn_scoped(scope, work)
+            .map_err(|error| failed(&format!("cannot be started: {error}")))?;
+        thread.join().unwrap_or_else(|_| Err(failed("panicked")))
+    })
+}
+
 /// Nothing is escaped of itself: what goes into JSON goes through `tojson`.
 fn environment<'a>() -> Environment<'a> {
     let mut environment = Environment::new();
@@ -88,6 +125,8 @@ fn environment<'a>() -> Environment<'a> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
     environment.add_filter("tojson", to_json);
+    // A namespace can contain itself, or values nested so deep that showing or dropping them overflows any stack.
+    environment.remove_global("namespace");
     environment
 }
 
@@ -97,26 +136,50 @@ fn to_json(
     indent: Option<minijinja::Value>,
     options: Kwargs,
 ) -> Result<minijinja::Value, Error> {
-    if has_missing(value) {
+    let width = indent
+        .as_ref()
+        .or(options.peek::<Option<&minijinja::Value>>("indent")?)
+        .and_then(minijinja::Value::as_usize);
+    if width.is_some_and(|width| width > MAX_JSON_INDENT) {
+        let message = format!("JSON is indented by at most {MAX_JSON_INDENT}");
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    let mut n_left = MAX_JSON_VALUES;
+    let is_missing = has_missing(value, &mut n_left);
+    if n_left == 0 {
+        let message = format!("JSON is made of at most {MAX_JSON_VALUES} values");
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    if is_missing {
         let message = "what is to be JSON, or a part of it, is undefined";
         return Err(Error::new(ErrorKind::UndefinedError, message));
     }
     minijinja::filters::tojson(value, indent, options)
 }
 
-fn has_missing(value: &minijinja::Value) -> bool {
+/// Whether a value or a part of it is undefined. Looks at so many values at most.
+fn has_missing(value: &minijinja::Value, n_left: &mut usize) -> bool {
+    *n_left = n_left.saturating_sub(1);
+    if *n_left == 0 || value.is_undefined() {
+        return value.is_undefined();
+    }
     let is_map = value.kind() == ValueKind::Map;
-    value.is_undefined()
-        || (is_map || value.kind() == ValueKind::Seq)
-            && value.try_iter().is_ok_and(|mut items| {
-                items.any(|item| {
-                    if is_map {
-                        value.get_item(&item).is_ok_and(|item| has_missing(&item))
-                    } else {
-                        has_missing(&item)
-                    }
-                })
-            })
+    if !is_map && value.kind() != ValueKind::Seq && value.kind() != ValueKind::Iterable {
+        return false;
+    }
+    let Ok(mut items) = value.try_iter() else {
+        return false;
+    };
+    items.any(|item| {
+        *n_left == 0
+            || if is_map {
+                value
+                    .get_item(&item)
+                    .is_ok_and(|item| has_missing(&item, n_left))
+            } else {
+                has_missing(&item, n_left)
+            }
+    })
 }
 
 fn told(error: &Error) -> TemplateError {
@@ -243,6 +306,84 @@ mod tests {
         check(
             "{{ 'x' * 900000000 }}",
             "error: it takes too many steps (in its line 1)",
+        );
+    }
+
+    #[test]
+    fn no_template_overflows_the_stack_or_the_memory() {
+        let chain = |link: &str| {
+            let n_links = (MAX_TEMPLATE - 10) / link.len();
+            format!("{{{{ a{} }}}}", link.repeat(n_links))
+        };
+        let prefixed = |prefix: &str| {
+            let n_prefixes = (MAX_TEMPLATE - 10) / prefix.len();
+            format!("{{{{ {}1 }}}}", prefix.repeat(n_prefixes))
+        };
+        let nested = |open: &str, close: &str| {
+            let depth = (MAX_TEMPLATE - 10) / (open.len() + close.len());
+            format!("{}1{}", open.repeat(depth), close.repeat(depth))
+        };
+        let mut texts: Vec<String> = [
+            "+1",
+            ".a",
+            "~a",
+            "**1",
+            " and 1",
+            " or 1",
+            "<1",
+            " is a",
+            " if a else a",
+            "()",
+            "[0]",
+            "|e",
+            "%1",
+            " in a",
+        ]
+        .map(chain)
+        .into();
+        texts.extend(["-", "not ", "+", "(", "[", "{", "{1:", "a(", "a[", "a if "].map(prefixed));
+        texts.push(format!("{{{{ {} }}}}", nested("(", ")")));
+        texts.push(format!("{{{{ {} }}}}", nested("[", "]")));
+        texts.push(nested("{% if 1 %}", "{% endif %}"));
+        texts.push(nested("{% for b in [1] %}", "{% endfor %}"));
+        texts.push(nested("{% filter e %}", "{% endfilter %}"));
+        texts.push(format!(
+            "{{% if a %}}{}{{% endif %}}",
+            "{% elif a %}".repeat(1300)
+        ));
+        let deep = format!("{{% set x = [] %}}{}", "{% set x=[x] %}".repeat(1000));
+        for end in [
+            "",
+            "{{ x }}",
+            "{{ x|tojson }}",
+            "{{ x|pprint }}",
+            "{{ x == x }}",
+        ] {
+            texts.push(format!("{deep}{end}"));
+        }
+        for cycle in [
+            "{% set ns = namespace(v=[]) %}{% set ns.v = [ns] %}{{ ns }}",
+            "{% set ns = namespace(v=[]) %}{% for i in range(99999) %}{% set ns.v = [ns.v] %}{% endfor %}",
+            "{{ [[1]]|tojson(indent=1000000000) }}",
+            "{{ [[1]]|tojson(1000000000) }}",
+            "{{ ([1] * 100000000)|tojson|length }}",
+            "{{ 'a\nb'|indent(1000000000) }}",
+            "{{ '%1000000000d'|format(1) }}",
+            "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+        ] {
+            let error = Template::new(cycle).and_then(|template| template.render(&json!({})));
+            assert!(error.is_err(), "{cycle}");
+        }
+        for text in texts {
+            assert!(text.len() <= MAX_TEMPLATE);
+            // A result or an error, and no end of the process.
+            let _ = Template::new(text).and_then(|template| template.render(&json!({ "a": 1 })));
+        }
+        check("{{ [1]|tojson(indent=2) }}", "[\n  1\n]");
+        let large = "x".repeat(MAX_TEMPLATE + 1);
+        check(
+            &large,
+            "error: it has 16385 bytes, at most 16384 are allowed",
         );
     }
 }

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::source::Environment;
 use crate::domain::ids::{OrganizationName, RuleName};
+use crate::domain::silence::check_signature;
 use crate::sheet::alerts as sheet;
 use crate::store::Store;
 use crate::store::alerts::{AlertFilter, Found, Phase};
@@ -122,6 +123,8 @@ impl Ack {
         store: &Store,
         config: &Config,
     ) -> Result<ExitCode, Failure> {
+        check_signature(&self.author, &self.comment)
+            .map_err(|error| Failure::usage(error.to_string()))?;
         let clock = Clock::system();
         let (audit, now) = (globals.audit(config, &clock), clock.now());
         let mut n_failed = 0;

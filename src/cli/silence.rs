@@ -17,6 +17,7 @@ use crate::domain::subject::SubjectKind;
 use crate::sheet::{Cell, Column, Sheet, hidden, shown};
 use crate::store::Store;
 use crate::store::alerts::Found;
+use crate::store::quiet::Added;
 
 /// Silences in the store.
 #[derive(Debug, Subcommand)]
@@ -106,9 +107,17 @@ impl Command {
         match self {
             Command::Add(add) => add.run(globals, &config, &store, &audit, now).await,
             Command::List { all } => {
-                let silences = store.silences((!all).then_some(now)).await?;
+                let silences = store.silences(now, *all).await?;
                 if silences.is_empty() {
                     globals.remark("No silences");
+                }
+                for silence in &silences {
+                    if let Some(problem) = silence.problem() {
+                        let id = &silence.id;
+                        globals.remark(&format!(
+                            "warning: silence {id} is ignored: {problem}; end it with `spendwatch silence remove {id}`"
+                        ));
+                    }
                 }
                 Ok(globals.print(&sheet(&silences, now), ExitCode::SUCCESS))
             }
@@ -132,9 +141,6 @@ impl Add {
         };
         let span = silence::span(self.from, end, now)
             .map_err(|error| Failure::usage(error.to_string()))?;
-        for warning in doubts(&self.matchers, config) {
-            globals.remark(&format!("warning: {warning}"));
-        }
         let silence = Silence {
             id: Chance::System.id(),
             span,
@@ -142,6 +148,12 @@ impl Add {
             author: self.author.clone(),
             comment: self.comment.clone(),
         };
+        silence
+            .check(now)
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        for warning in doubts(&self.matchers, config) {
+            globals.remark(&format!("warning: {warning}"));
+        }
         let matchers: Vec<String> = silence.matchers.iter().map(ToString::to_string).collect();
         let operation = Operation {
             organization: None,
@@ -155,7 +167,10 @@ impl Add {
             ],
         };
         let added = store.add_silence(&silence, now);
-        audit.around(&operation, added, |_| None).await??;
+        let judge = |added: &Added| added.refusal().map(|full| full.to_string());
+        if let Some(full) = audit.around(&operation, added, judge).await??.refusal() {
+            return Err(Failure::World(full.to_string()));
+        }
         Ok(globals.print(&sheet(&[silence], now), ExitCode::SUCCESS))
     }
 }

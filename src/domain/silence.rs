@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use regex::{Regex, RegexBuilder};
@@ -10,11 +11,23 @@ use crate::domain::alert::{Alert, Line};
 use crate::domain::event::Event;
 use crate::domain::ids::NotifierName;
 use crate::domain::lines::Lines;
-use crate::domain::matcher::Glob;
+use crate::domain::matcher::{Glob, MAX_CACHE, MAX_NESTING, compile};
 use crate::domain::span::Span;
 
-/// Bytes of one compiled regular expression.
-const MAX_REGEX: usize = 1 << 18;
+/// Maximum number of silences that have not ended. Each is compared with each alert in each decision.
+pub const MAX_SILENCES: usize = 500;
+/// Maximum size of the compiled matchers of all silences that have not ended, in bytes.
+pub const MAX_COMPILED: usize = 16 * 1024 * 1024;
+/// Maximum number of matchers of a silence.
+pub const MAX_MATCHERS: usize = 50;
+/// Maximum length of a matcher, in bytes.
+pub const MAX_MATCHER: usize = 1024;
+/// Maximum length of an author, in bytes.
+pub const MAX_AUTHOR: usize = 200;
+/// Maximum length of a comment, in bytes.
+pub const MAX_COMMENT: usize = 2000;
+/// Maximum number of days that a silence lasts, and that it may begin ahead of now.
+pub const MAX_DAYS: i64 = 366;
 
 /// Mutes what all of its matchers match, for a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +53,8 @@ pub enum SilenceState {
     Pending,
     /// It did.
     Expired,
+    /// It has not ended, but mutes nothing, because a matcher cannot be used.
+    Unusable,
 }
 
 impl SilenceState {
@@ -49,6 +64,7 @@ impl SilenceState {
             SilenceState::Active => "active",
             SilenceState::Pending => "pending",
             SilenceState::Expired => "expired",
+            SilenceState::Unusable => "unusable",
         }
     }
 }
@@ -66,14 +82,93 @@ impl Silence {
 
     /// Where it stands.
     pub fn state(&self, at: Timestamp) -> SilenceState {
-        if at < self.span.start {
-            SilenceState::Pending
-        } else if at < self.span.end {
-            SilenceState::Active
-        } else {
+        if at >= self.span.end {
             SilenceState::Expired
+        } else if self.problem().is_some() {
+            SilenceState::Unusable
+        } else if at < self.span.start {
+            SilenceState::Pending
+        } else {
+            SilenceState::Active
         }
     }
+
+    /// Why a stored silence cannot be used, if it cannot.
+    pub fn problem(&self) -> Option<&str> {
+        let mut matchers = self.matchers.iter();
+        matchers.find_map(|matcher| match &matcher.test {
+            Test::Inert { problem, .. } => problem.as_deref(),
+            Test::Glob(_) | Test::NotGlob(_) | Test::Regex(_) | Test::NotRegex(_) => None,
+        })
+    }
+
+    /// Upper bound for the bytes that its compiled matchers take.
+    pub fn size(&self) -> usize {
+        self.matchers.iter().map(LabelMatcher::size).sum()
+    }
+
+    /// Checks a new silence against the bounds that a single one has.
+    pub fn check(&self, now: Timestamp) -> Result<(), OutOfBounds> {
+        if self.matchers.is_empty() || self.matchers.len() > MAX_MATCHERS {
+            return Err(OutOfBounds::Matchers(self.matchers.len()));
+        }
+        check_signature(&self.author, &self.comment)?;
+        let longest = SignedDuration::from_hours(24 * MAX_DAYS);
+        if self.span.start.duration_since(now) > longest {
+            return Err(OutOfBounds::Start);
+        }
+        if self.span.end.duration_since(self.span.start) > longest {
+            return Err(OutOfBounds::Length);
+        }
+        Ok(())
+    }
+}
+
+/// Checks who silences or acknowledges something, and why.
+pub fn check_signature(author: &str, comment: &str) -> Result<(), OutOfBounds> {
+    if author.len() > MAX_AUTHOR {
+        return Err(OutOfBounds::Author(author.len()));
+    }
+    if comment.len() > MAX_COMMENT {
+        return Err(OutOfBounds::Comment(comment.len()));
+    }
+    Ok(())
+}
+
+/// Which bound a new silence or acknowledgement exceeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OutOfBounds {
+    /// How many there are.
+    #[error("a silence has 1 to {MAX_MATCHERS} matchers, not {0}")]
+    Matchers(usize),
+    /// Its length, in bytes.
+    #[error("the author has {0} bytes, at most {MAX_AUTHOR} are allowed")]
+    Author(usize),
+    /// Its length, in bytes.
+    #[error("the comment has {0} bytes, at most {MAX_COMMENT} are allowed")]
+    Comment(usize),
+    /// More than [`MAX_DAYS`] ahead of now.
+    #[error("a silence begins at most {MAX_DAYS} days from now")]
+    Start,
+    /// Longer than [`MAX_DAYS`].
+    #[error("a silence lasts at most {MAX_DAYS} days")]
+    Length,
+}
+
+/// Why no further silence can be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// [`MAX_SILENCES`] have not ended.
+    #[error(
+        "there are already {MAX_SILENCES} silences that have not ended, which is the maximum; remove one first"
+    )]
+    Silences,
+    /// [`MAX_COMPILED`] would be exceeded.
+    #[error(
+        "the matchers of all silences that have not ended would exceed {} MiB once compiled; simplify them or remove one first",
+        MAX_COMPILED / (1024 * 1024)
+    )]
+    Compiled,
 }
 
 /// When a silence is to end.
@@ -108,7 +203,7 @@ pub fn span(start: Option<Timestamp>, end: End, now: Timestamp) -> Result<Span, 
     Ok(Span { start, end })
 }
 
-/// A label and what it must be.
+/// A label and what it must be. It is compiled once, and clones share the result.
 #[derive(Debug, Clone)]
 pub struct LabelMatcher {
     /// As the webhook has it.
@@ -121,8 +216,13 @@ pub struct LabelMatcher {
 enum Test {
     Glob(Glob),
     NotGlob(Glob),
-    Regex(Regex),
-    NotRegex(Regex),
+    Regex(Arc<WholeRegex>),
+    NotRegex(Arc<WholeRegex>),
+    /// Matches nothing: the silence has ended, or it is unusable.
+    Inert {
+        text: String,
+        problem: Option<String>,
+    },
 }
 
 /// Why a text is not a matcher.
@@ -137,11 +237,17 @@ pub enum MatcherError {
     /// The pattern cannot be read.
     #[error("the pattern cannot be read: {0}")]
     Pattern(String),
+    /// Its length, in bytes.
+    #[error("has {0} bytes, at most {MAX_MATCHER} are allowed")]
+    TooLong(usize),
 }
 
 impl LabelMatcher {
     /// Reads `label=glob`, `label!=glob`, `label=~regex` or `label!~regex`. A regular expression must match the whole value.
     pub fn parse(text: &str) -> Result<LabelMatcher, MatcherError> {
+        if text.len() > MAX_MATCHER {
+            return Err(MatcherError::TooLong(text.len()));
+        }
         let at = text.find(['=', '!']).ok_or(MatcherError::NoOperator)?;
         let (label, rest) = text.split_at(at);
         let label = label.trim();
@@ -156,10 +262,11 @@ impl LabelMatcher {
             return Err(MatcherError::Label(label.to_owned()));
         }
         let glob = |pattern: &str| Glob::new(pattern.trim()).map_err(MatcherError::Pattern);
+        let regex = |pattern: &str| WholeRegex::new(pattern.trim()).map_err(MatcherError::Pattern);
         let test = if let Some(pattern) = rest.strip_prefix("=~") {
-            Test::Regex(whole(pattern.trim())?)
+            Test::Regex(regex(pattern)?)
         } else if let Some(pattern) = rest.strip_prefix("!~") {
-            Test::NotRegex(whole(pattern.trim())?)
+            Test::NotRegex(regex(pattern)?)
         } else if let Some(pattern) = rest.strip_prefix("!=") {
             Test::NotGlob(glob(pattern)?)
         } else if let Some(pattern) = rest.strip_prefix('=') {
@@ -171,6 +278,14 @@ impl LabelMatcher {
             label: label.to_owned(),
             test,
         })
+    }
+
+    /// A stored text that is shown but matches nothing, with the reason if that is a problem.
+    pub fn inert(text: String, problem: Option<String>) -> LabelMatcher {
+        LabelMatcher {
+            label: String::new(),
+            test: Test::Inert { text, problem },
+        }
     }
 
     /// Whether a value is as it must be.
@@ -187,22 +302,52 @@ impl LabelMatcher {
         match &self.test {
             Test::Glob(glob) => values.any(|value| glob.matches(value)),
             Test::NotGlob(glob) => !values.any(|value| glob.matches(value)),
-            Test::Regex(regex) => values.any(|value| regex.is_match(value)),
-            Test::NotRegex(regex) => !values.any(|value| regex.is_match(value)),
+            Test::Regex(whole) => values.any(|value| whole.regex.is_match(value)),
+            Test::NotRegex(whole) => !values.any(|value| whole.regex.is_match(value)),
+            Test::Inert { .. } => false,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match &self.test {
+            Test::Glob(glob) | Test::NotGlob(glob) => glob.size(),
+            Test::Regex(whole) | Test::NotRegex(whole) => whole.size,
+            Test::Inert { .. } => 0,
         }
     }
 }
 
-/// The whole value, whatever alternatives the pattern has.
-fn whole(pattern: &str) -> Result<Regex, MatcherError> {
-    RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(MAX_REGEX)
-        .build()
-        .map_err(|error| {
-            let text = error.to_string();
-            let last = text.lines().last().unwrap_or_default();
-            MatcherError::Pattern(last.trim_start_matches("error: ").to_owned())
-        })
+/// A regular expression that must match a whole value.
+#[derive(Debug)]
+struct WholeRegex {
+    pattern: String,
+    regex: Regex,
+    size: usize,
+}
+
+impl WholeRegex {
+    fn new(pattern: &str) -> Result<Arc<WholeRegex>, String> {
+        let compile = |text: &str| {
+            compile(|size| {
+                RegexBuilder::new(text)
+                    .nest_limit(MAX_NESTING)
+                    .size_limit(size)
+                    .dfa_size_limit(MAX_CACHE)
+                    .build()
+            })
+        };
+        // Only a pattern that is complete in itself stays inside the group: `a)|(?:b` is not.
+        compile(pattern)?;
+        // In a verbose pattern, `(?x)`, a comment at its end would swallow the end of the group; a line break ends the
+        // comment and means nothing there.
+        let (regex, size) = compile(&format!("^(?:{pattern})$"))
+            .or_else(|error| compile(&format!("^(?:{pattern}\n)$")).map_err(|_| error))?;
+        Ok(Arc::new(WholeRegex {
+            pattern: pattern.to_owned(),
+            regex,
+            size,
+        }))
+    }
 }
 
 impl fmt::Display for LabelMatcher {
@@ -211,18 +356,11 @@ impl fmt::Display for LabelMatcher {
         match &self.test {
             Test::Glob(glob) => write!(f, "{label}={}", glob.pattern()),
             Test::NotGlob(glob) => write!(f, "{label}!={}", glob.pattern()),
-            Test::Regex(regex) => write!(f, "{label}=~{}", pattern_of(regex)),
-            Test::NotRegex(regex) => write!(f, "{label}!~{}", pattern_of(regex)),
+            Test::Regex(whole) => write!(f, "{label}=~{}", whole.pattern),
+            Test::NotRegex(whole) => write!(f, "{label}!~{}", whole.pattern),
+            Test::Inert { text, .. } => f.write_str(text),
         }
     }
-}
-
-fn pattern_of(regex: &Regex) -> &str {
-    let whole = regex.as_str();
-    let inner = whole.strip_prefix("^(?:");
-    inner
-        .and_then(|inner| inner.strip_suffix(")$"))
-        .unwrap_or(whole)
 }
 
 impl PartialEq for LabelMatcher {
@@ -323,5 +461,152 @@ impl Quiet {
             return None;
         }
         self.acknowledged.get(&alert.identity.fingerprint())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_regular_expression_matches_the_whole_value_and_cannot_leave_its_anchors() {
+        for (matcher, value, expected) in [
+            ("rule=~a|b", "b", true),
+            ("rule=~a|ab", "ab", true),
+            ("rule=~a|b", "xb", false),
+            ("rule=~a|b", "ax", false),
+            ("rule=~(?x) a | b # either", "b", true),
+            ("rule=~(?x) a | b # either", "xb", false),
+            ("rule=~(?m)a$", "a\nb", false),
+            ("rule=~^a$", "a", true),
+            ("rule=~(?i)A", "a", true),
+            ("rule=~(?U)a*", "aaa", true),
+            ("rule=~", "", true),
+            ("rule!~a|b", "b", false),
+            ("rule!~a|b", "xb", true),
+        ] {
+            let parsed = LabelMatcher::parse(matcher).unwrap();
+            assert_eq!(parsed.is_met_by(value), expected, "{matcher}: {value}");
+            assert_eq!(parsed.to_string(), matcher);
+        }
+        for escape in [
+            "a)|(?:b",
+            "a)|(b",
+            "a)|b|(?:",
+            "a|b)",
+            "a)$|^(?:b",
+            "a\\",
+            "(?x)a)#",
+            "(?x",
+            "(?:a",
+            ")",
+            "[a",
+            "*",
+        ] {
+            for operator in ["=~", "!~"] {
+                let error = LabelMatcher::parse(&format!("rule{operator}{escape}")).unwrap_err();
+                assert!(
+                    matches!(error, MatcherError::Pattern(_)),
+                    "{escape}: {error}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_matcher_beyond_a_limit_is_refused() {
+        let nested = |depth: usize| "(".repeat(depth) + "a" + &")".repeat(depth);
+        assert!(LabelMatcher::parse(&format!("rule=~{}", nested(20))).is_ok());
+        for (pattern, expected) in [
+            (nested(300), "nest"),
+            (nested(30_000), "at most 1024 are allowed"),
+            ("(a{1000}){1000}".to_owned(), "larger than 256 KiB"),
+            ("\\w{500}".to_owned(), "larger than 256 KiB"),
+            ("((a{0,50}){0,50}){0,50}".to_owned(), "larger than 256 KiB"),
+        ] {
+            let error = LabelMatcher::parse(&format!("rule=~{pattern}"))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected), "{pattern}: {error}");
+        }
+        let braces = format!("rule={}a{}", "{".repeat(260), "}".repeat(260));
+        let error = LabelMatcher::parse(&braces).unwrap_err().to_string();
+        assert!(error.contains("nested more than 16 deep"), "{error}");
+    }
+
+    #[test]
+    fn bounds_of_a_silence() {
+        let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        let day = SignedDuration::from_hours(24);
+        let silence = |change: &dyn Fn(&mut Silence)| {
+            let mut silence = Silence {
+                id: "one".to_owned(),
+                span: Span {
+                    start: now,
+                    end: now + day * 366,
+                },
+                matchers: vec![LabelMatcher::parse("rule=month").unwrap(); 50],
+                author: "a".repeat(200),
+                comment: "c".repeat(2000),
+            };
+            change(&mut silence);
+            silence.check(now).map_err(|error| error.to_string())
+        };
+        assert_eq!(silence(&|_| {}), Ok(()));
+        let changes: [(&dyn Fn(&mut Silence), &str); 6] = [
+            (
+                &|one| one.matchers.push(one.matchers[0].clone()),
+                "a silence has 1 to 50 matchers, not 51",
+            ),
+            (
+                &|one| one.matchers.clear(),
+                "a silence has 1 to 50 matchers, not 0",
+            ),
+            (
+                &|one| one.author.push('a'),
+                "the author has 201 bytes, at most 200 are allowed",
+            ),
+            (
+                &|one| one.comment.push('c'),
+                "the comment has 2001 bytes, at most 2000 are allowed",
+            ),
+            (
+                &|one| one.span.end += SignedDuration::from_secs(1),
+                "a silence lasts at most 366 days",
+            ),
+            (
+                &|one| {
+                    one.span = Span {
+                        start: now + day * 367,
+                        end: Timestamp::MAX,
+                    }
+                },
+                "a silence begins at most 366 days from now",
+            ),
+        ];
+        for (change, expected) in changes {
+            assert_eq!(silence(change), Err(expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_silence_that_cannot_be_used_mutes_nothing_and_says_why() {
+        let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        let matcher = LabelMatcher::inert("rule!=[".to_owned(), Some("too long".to_owned()));
+        assert!(!matcher.is_met_by("month"));
+        assert_eq!(matcher.to_string(), "rule!=[");
+        let silence = Silence {
+            id: "one".to_owned(),
+            span: Span {
+                start: now,
+                end: Timestamp::MAX,
+            },
+            matchers: vec![matcher],
+            author: String::new(),
+            comment: String::new(),
+        };
+        assert_eq!(silence.problem(), Some("too long"));
+        assert_eq!(silence.state(now), SilenceState::Unusable);
+        assert_eq!(silence.state(Timestamp::MAX), SilenceState::Expired);
     }
 }

@@ -17,6 +17,8 @@ use crate::store::error::StoreError;
 
 /// No honest body has more.
 const MAX_BODY: usize = 64 * 1024;
+/// How many characters of a wrong text an error shows.
+const MAX_SHOWN: usize = 80;
 
 /// Why a request is not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +34,7 @@ pub enum Wrong {
     NotFound(String),
     /// Not in the state it is in.
     #[error("{0}")]
-    Conflict(&'static str),
+    Conflict(String),
     /// It failed.
     #[error("{}", causes(.0))]
     Store(#[from] StoreError),
@@ -222,7 +224,13 @@ fn read_text<T, E: Display>(
     text: &str,
     read: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, Wrong> {
-    read(text).map_err(|error| Wrong::Request(format!("`{name}` is wrong: `{text}` {error}")))
+    read(text).map_err(|error| {
+        let shown = match text.char_indices().nth(MAX_SHOWN) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text.to_owned(),
+        };
+        Wrong::Request(format!("`{name}` is wrong: `{shown}` {error}"))
+    })
 }
 
 /// Whatever parameters it has.

@@ -14,15 +14,14 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::audit::Operation;
 use crate::config::durations;
-use crate::domain::silence::{self, Acknowledgement, End, LabelMatcher, Silence};
+use crate::domain::silence::{
+    self, Acknowledgement, End, LabelMatcher, MAX_MATCHERS, OutOfBounds, Silence,
+};
 use crate::http::alerts;
 use crate::http::fields::{Fields, Wrong};
 use crate::sheet::alerts as sheet;
 use crate::store::alerts::Found;
-use crate::store::quiet::{Acknowledged, Signature};
-
-/// Of one silence. Each is looked at for each alert that may be told.
-const MAX_MATCHERS: usize = 50;
+use crate::store::quiet::{Acknowledged, Added, Signature};
 
 /// Which silences are asked for.
 #[derive(Debug, Deserialize)]
@@ -40,7 +39,7 @@ pub async fn list(
 ) -> Result<Json<Value>, Wrong> {
     let Query(which) = which.map_err(|error| Wrong::Request(error.body_text()))?;
     let now = app.clock.now();
-    let silences = app.store.silences((!which.all).then_some(now)).await?;
+    let silences = app.store.silences(now, which.all).await?;
     Ok(Json(silences.iter().map(|one| tell(one, now)).collect()))
 }
 
@@ -64,7 +63,11 @@ pub async fn add(
         ],
     };
     let added = app.store.add_silence(&silence, now);
-    app.audited(&operation, added, |_| None).await??;
+    let judge = |added: &Added| added.refusal().map(|full| full.to_string());
+    let added = app.audited(&operation, added, judge).await??;
+    if let Some(full) = added.refusal() {
+        return Err(Wrong::Conflict(full.to_string()));
+    }
     let (id, end) = (&silence.id, silence.span.end);
     tracing::info!("silence {id} was added over HTTP, until {end}");
     Ok((StatusCode::CREATED, Json(tell(&silence, now))))
@@ -110,6 +113,7 @@ pub async fn take_up(
         author: fields.required_text("author")?,
         comment: fields.text("comment")?.unwrap_or_default(),
     };
+    silence::check_signature(&by.author, &by.comment).map_err(out_of_bounds)?;
     alerts::find(&app.store, fingerprint).await?;
     let now = app.clock.now();
     let operation = Operation {
@@ -132,7 +136,7 @@ pub async fn take_up(
         Found::One(Acknowledged::Done(row)) => row,
         Found::One(Acknowledged::NotFiring(_)) => {
             return Err(Wrong::Conflict(
-                "the alert does not fire: only what fires is taken up",
+                "the alert does not fire: only what fires is taken up".to_owned(),
             ));
         }
         Found::Nothing | Found::Many(_) => return Err(alerts::none(fingerprint)),
@@ -172,13 +176,19 @@ fn read_silence(mut fields: Fields, id: String, now: Timestamp) -> Result<Silenc
     };
     let span = silence::span(start, end, now)
         .map_err(|error| Wrong::Request(format!("`{field}` is wrong: {error}")))?;
-    Ok(Silence {
+    let silence = Silence {
         id,
         span,
         matchers,
         author: fields.required_text("author")?,
         comment: fields.required_text("comment")?,
-    })
+    };
+    silence.check(now).map_err(out_of_bounds)?;
+    Ok(silence)
+}
+
+fn out_of_bounds(error: OutOfBounds) -> Wrong {
+    Wrong::Request(error.to_string())
 }
 
 fn read_time(text: &str) -> Result<Timestamp, &'static str> {
@@ -193,7 +203,7 @@ fn read_length(text: &str) -> Result<SignedDuration, &'static str> {
 /// As `spendwatch silence list --output json` has it.
 fn tell(silence: &Silence, now: Timestamp) -> Value {
     let matchers = silence.matchers.iter().map(ToString::to_string);
-    json!({
+    let mut told = json!({
         "id": silence.id,
         "state": silence.state(now).as_str(),
         "starts_at": silence.span.start.to_string(),
@@ -201,7 +211,11 @@ fn tell(silence: &Silence, now: Timestamp) -> Value {
         "matchers": matchers.collect::<Vec<String>>(),
         "author": silence.author,
         "comment": silence.comment,
-    })
+    });
+    if let Some(problem) = silence.problem() {
+        told["problem"] = problem.into();
+    }
+    told
 }
 
 #[cfg(test)]
@@ -219,6 +233,7 @@ mod tests {
     fn check_wrong(body: &str, expected: &str) {
         let told = read(body).unwrap_err().to_string();
         assert!(told.starts_with(expected), "{body}: {told}");
+        assert!(told.len() < 300, "{told}");
     }
 
     /// A body that is right but for one field, which is given or replaced.
@@ -318,6 +333,42 @@ mod tests {
             ),
             ("author", json!(" "), "`author` is empty"),
             ("comment", Value::Null, "`comment` is missing"),
+            (
+                "author",
+                json!("a".repeat(201)),
+                "the author has 201 bytes, at most 200 are allowed",
+            ),
+            (
+                "comment",
+                json!("c".repeat(2001)),
+                "the comment has 2001 bytes, at most 2000 are allowed",
+            ),
+            ("for", json!("367d"), "a silence lasts at most 366 days"),
+            (
+                "starts_at",
+                json!("2028-01-01T00:00:00Z"),
+                "a silence begins at most 366 days from now",
+            ),
+            (
+                "starts_at",
+                json!("9999-12-30T22:00:00Z"),
+                "a silence begins at most 366 days from now",
+            ),
+            (
+                "matchers",
+                json!([format!("rule={}", "x".repeat(60_000))]),
+                "`matchers[0]` is wrong: `rule=xxx",
+            ),
+            (
+                "matchers",
+                json!([format!("rule={}a{}", "{".repeat(260), "}".repeat(260))]),
+                "`matchers[0]` is wrong: `rule={{{",
+            ),
+            (
+                "matchers",
+                json!(["rule=~a)|(?:b"]),
+                "`matchers[0]` is wrong: `rule=~a)|(?:b` the pattern cannot be read: unopened group",
+            ),
         ] {
             check_wrong(&with(field, value), expected);
         }

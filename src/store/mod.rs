@@ -55,7 +55,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -64,6 +64,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use crate::store::error::{Cause, StoreError};
 use crate::store::lock::{Lock, Taken};
 use crate::store::migrations::{SUPPORTED, Version};
+use crate::store::quiet::Compiled;
 use crate::store::worker::Worker;
 
 /// How long a write waits for another process's write.
@@ -86,6 +87,7 @@ struct Inner {
     reader: Option<Worker>,
     writer: Worker,
     path: String,
+    compiled: Arc<Mutex<Compiled>>,
     _lock: Option<Lock>,
 }
 
@@ -241,6 +243,7 @@ impl Store {
                 reader: None,
                 writer,
                 path: shown,
+                compiled: Arc::default(),
                 _lock: None,
             }),
             faults: Faults::default(),
@@ -256,6 +259,11 @@ impl Store {
     /// The store's file, as it is shown to people.
     pub fn path(&self) -> &str {
         &self.inner.path
+    }
+
+    /// What reads silences shares this.
+    fn compiled(&self) -> Arc<Mutex<Compiled>> {
+        Arc::clone(&self.inner.compiled)
     }
 
     fn start(
@@ -279,6 +287,7 @@ impl Store {
                 reader: Some(reader),
                 writer,
                 path: shown,
+                compiled: Arc::default(),
                 _lock: lock,
             }),
             faults: Faults::default(),

@@ -73,13 +73,14 @@ impl Store {
         privacy: Privacy,
         at: Timestamp,
     ) -> Result<Overview, StoreError> {
+        let compiled = self.compiled();
         self.read(move |db| {
             let mut names = Names::new(db, privacy);
             Ok(Overview {
                 firing: worst(&mut names, Phase::Firing, counts.n_firing)?,
                 pending: worst(&mut names, Phase::Pending, counts.n_pending)?,
                 ended: ended(&mut names, counts.n_ended)?,
-                silences: silences(db, Some(at))?,
+                silences: silences(db, &compiled, at, false)?,
             })
         })
         .await

@@ -98,6 +98,7 @@ struct TakenUp {
 struct SilenceView {
     id: String,
     is_active: bool,
+    problem: Option<String>,
     matchers: String,
     author: String,
     comment: String,
@@ -289,6 +290,7 @@ impl SilenceView {
         SilenceView {
             id: silence.id.clone(),
             is_active: silence.state(now) == SilenceState::Active,
+            problem: silence.problem().map(text),
             matchers: text(&matchers.join(", ")),
             author: text(&silence.author),
             comment: text(&silence.comment),
