@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use crate::cycle::state::Watcher;
+use crate::domain::alert::Slot;
+use crate::domain::contributors::{Cause, Piece, Pieces};
 use crate::domain::counting::{counts_for, quantity};
 use crate::domain::decision::Decision;
 use crate::domain::frame::Frame;
@@ -14,7 +16,7 @@ use crate::domain::measure::frame_key;
 use crate::domain::notification::{Contributor, Fact, MAX_CONTRIBUTORS, NamedKey};
 use crate::domain::period;
 use crate::domain::privacy::People;
-use crate::domain::rule::{Quantity, Rule};
+use crate::domain::rule::{Gap, Quantity, Rule, Watch};
 use crate::domain::span::HourSpan;
 use crate::domain::usage::{Amounts, Cell, Part};
 use crate::store::error::StoreError;
@@ -32,6 +34,8 @@ impl Watcher {
         decision: &mut Decision,
     ) -> Result<(), StoreError> {
         let mut pasts: HashMap<HourSpan, Past> = HashMap::new();
+        // The same alert may be reported to several notifiers.
+        let mut explained: BTreeMap<Slot, Vec<Contributor>> = BTreeMap::new();
         for draft in &mut decision.drafts {
             for fact in draft
                 .facts
@@ -39,27 +43,28 @@ impl Watcher {
                 .filter(|fact| fact.ended_at.is_none())
                 .take(MAX_EXPLAINED)
             {
+                if let Some(top) = explained.get(&fact.identity.slot) {
+                    fact.top.clone_from(top);
+                    continue;
+                }
                 let rule = self
                     .settings
                     .policy
                     .rules
                     .iter()
                     .find(|rule| rule.name == fact.identity.slot.rule);
-                let Some(rule) = rule else { continue };
+                let Some(rule) = rule.filter(|rule| has_contributors(rule.watch)) else {
+                    continue;
+                };
                 let Some(frame) = self.frame_of(rule, fact) else {
                     continue;
                 };
-                let top = self.contributors(rule, fact, frame);
                 let span = same_time_before(rule, frame, fact.as_of.unwrap_or(fact.decided_at));
                 if let std::collections::hash_map::Entry::Vacant(e) = pasts.entry(span) {
                     e.insert(self.past(span).await?);
                 }
-                let past = &pasts[&span];
-                let with_past = top.into_iter().map(|(contributor, cell)| Contributor {
-                    before: self.before(rule, &contributor, &cell, past, span),
-                    ..contributor
-                });
-                fact.top = with_past.collect();
+                fact.top = self.contributors(rule, fact, frame, &pasts[&span], span);
+                explained.insert(fact.identity.slot.clone(), fact.top.clone());
             }
         }
         Ok(())
@@ -73,51 +78,71 @@ impl Watcher {
             .find(|frame| frame.label == fact.identity.slot.period)
     }
 
-    fn contributors(&self, rule: &Rule, fact: &Fact, frame: &Frame) -> Vec<(Contributor, Cell)> {
+    fn contributors(
+        &self,
+        rule: &Rule,
+        fact: &Fact,
+        frame: &Frame,
+        past: &Past,
+        span: HourSpan,
+    ) -> Vec<Contributor> {
         let ground = self.ground();
-        let mut sums: BTreeMap<(&str, &Cell), Quantity> = BTreeMap::new();
+        let subject = &fact.identity.slot.subject;
+        let mut sums: BTreeMap<(&str, &Cell), (Quantity, Quantity)> = BTreeMap::new();
         for (place, state) in self.figures.parts().iter().enumerate() {
             let Some(id) = state.part.workspace_id() else {
                 continue;
             };
             for (cell, amounts) in frame.sums_of(place) {
                 let cell = self.figures.cell_at(*cell);
-                let subject = &fact.identity.slot.subject;
                 if counts_for(rule, subject, &ground, id, cell) {
-                    *sums.entry((id, cell)).or_default() += quantity(rule.watch, amounts);
+                    sums.entry((id, cell)).or_default().0 += quantity(rule.watch, amounts);
                 }
             }
         }
-        let mut all: Vec<(Quantity, &str, &Cell)> = sums
-            .into_iter()
-            .filter(|(_, value)| *value > 0)
-            .map(|((id, cell), value)| (value, id, cell))
-            .collect();
-        all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| (a.1, a.2).cmp(&(b.1, b.2))));
-        all.truncate(MAX_CONTRIBUTORS);
-        let contributor = |(value, id, cell): (Quantity, &str, &Cell)| Contributor {
-            workspace_id: WorkspaceId::new(id),
-            workspace: self.directory.name_of(id).to_owned(),
-            model: cell.model.clone(),
-            api_key: cell.api_key.as_ref().map(|key| NamedKey {
-                name: self.directory.key_name(key.as_str()).to_owned(),
-                id: key.clone(),
-            }),
-            person: self.person(cell),
+        for ((part, cell), amounts) in past {
+            let Some(id) = part.workspace_id() else {
+                continue;
+            };
+            if counts_for(rule, subject, &ground, id, cell) {
+                sums.entry((id, cell)).or_default().1 += quantity(rule.watch, amounts);
+            }
+        }
+        let piece = |((workspace, cell), (value, before))| Piece {
+            workspace,
+            cell,
             value,
-            before: None,
+            before,
         };
-        all.into_iter()
-            .map(|of| (contributor(of), of.2.clone()))
+        let pieces: Vec<Piece<'_>> = sums.into_iter().map(piece).collect();
+        let pieces = Pieces {
+            kind: subject.kind,
+            names_users: self.settings.privacy.in_messages() != People::Hidden,
+            all: &pieces,
+        };
+        let top = pieces.top(MAX_CONTRIBUTORS, |id| self.is_known_since(id, span));
+        top.into_iter()
+            .map(|cause| self.contributor(cause))
             .collect()
     }
 
-    /// Who is charged, as far as it may be told.
-    fn person(&self, cell: &Cell) -> Option<String> {
-        let people = self.settings.privacy.in_messages();
-        let user = cell.user.as_ref().filter(|_| people != People::Hidden)?;
-        let name = self.directory.person_name(user.as_str(), people);
-        Some(name.to_owned())
+    fn contributor(&self, cause: Cause<'_>) -> Contributor {
+        let group = cause.group;
+        Contributor {
+            workspace_id: WorkspaceId::new(group.workspace),
+            workspace: self.directory.name_of(group.workspace).to_owned(),
+            model: group.model.cloned(),
+            api_key: group.api_key.map(|key| NamedKey {
+                name: self.directory.key_name(key.as_str()).to_owned(),
+                id: key.clone(),
+            }),
+            person: group.user.map(|user| {
+                let people = self.settings.privacy.in_messages();
+                self.directory.person_name(user.as_str(), people).to_owned()
+            }),
+            value: cause.value,
+            before: cause.before,
+        }
     }
 
     async fn past(&self, span: HourSpan) -> Result<Past, StoreError> {
@@ -129,22 +154,25 @@ impl Watcher {
         Ok(past)
     }
 
-    /// `None` where the ledger does not reach back so far.
-    fn before(
-        &self,
-        rule: &Rule,
-        contributor: &Contributor,
-        cell: &Cell,
-        past: &Past,
-        span: HourSpan,
-    ) -> Option<Quantity> {
-        let part = match contributor.workspace_id.as_str() {
+    /// Whether the ledger reaches back to the start of a span.
+    fn is_known_since(&self, workspace_id: &str, span: HourSpan) -> bool {
+        let part = match workspace_id {
             UNATTRIBUTED => Part::Unattributed,
-            _ => Part::Workspace(contributor.workspace_id.clone()),
+            _ => Part::Workspace(WorkspaceId::new(workspace_id)),
         };
-        let known_from = self.figures.part_state(&part)?.known_from?;
-        let amounts = past.get(&(part, cell.clone())).copied().unwrap_or_default();
-        (known_from <= span.start).then(|| quantity(rule.watch, &amounts))
+        let state = self.figures.part_state(&part);
+        state
+            .and_then(|state| state.known_from)
+            .is_some_and(|known_from| known_from <= span.start)
+    }
+}
+
+/// Whether parts of a figure are in its own unit.
+fn has_contributors(watch: Watch) -> bool {
+    match watch {
+        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests => true,
+        Watch::Reconciliation(gap) => gap == Gap::Usd,
+        Watch::DataAge | Watch::Lifecycle => false,
     }
 }
 

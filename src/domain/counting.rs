@@ -19,16 +19,19 @@ pub fn counts_for(
     workspace_id: &str,
     cell: &Cell,
 ) -> bool {
-    let name = ground.directory.name_of(workspace_id);
-    let team = teams::of(ground.teams, ground.directory, workspace_id, cell);
-    let is_subject = match subject.kind {
-        SubjectKind::Organization => true,
+    let may_be_subject = match subject.kind {
+        SubjectKind::Organization | SubjectKind::Team => true,
         SubjectKind::Workspace => *subject.id == *workspace_id,
         SubjectKind::Model => *subject.id == *cell.model.as_str(),
         SubjectKind::ApiKey => *subject.id == *key_of(cell),
         SubjectKind::User => *subject.id == *user_of(cell, ground.privacy.in_messages()),
-        SubjectKind::Team => *subject.id == *team,
     };
+    if !may_be_subject {
+        return false;
+    }
+    let name = ground.directory.name_of(workspace_id);
+    let team = teams::of(ground.teams, ground.directory, workspace_id, cell);
+    let is_subject = subject.kind != SubjectKind::Team || *subject.id == *team;
     let matches = |glob: &Option<Glob>| glob.as_ref().is_none_or(|glob| glob.matches(team));
     is_subject
         && matches(&rule.matcher.team)

@@ -59,6 +59,7 @@ pub mod knowledge;
 pub mod counting;
 
 pub mod breakdown;
+pub mod contributors;
 pub mod measure;
 pub mod tell;
 

@@ -84,19 +84,19 @@ pub struct NamedKey {
     pub name: String,
 }
 
-/// One of the largest contributors to a figure: one workspace's use of one model, with one key and by one person where that is
-/// known.
+/// A contributor to a figure: what one workspace used, or the part of it with one model, with one key or by one person that
+/// explains most of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contributor {
     /// The workspace's id, or `unattributed`.
     pub workspace_id: WorkspaceId,
     /// The workspace's name at the time.
     pub workspace: String,
-    /// The model, or `unattributed`.
-    pub model: ModelName,
-    /// The key, where the dialect tells it.
+    /// The model, or `unattributed`; `None` for all models.
+    pub model: Option<ModelName>,
+    /// The key; `None` for all usage, also without a key.
     pub api_key: Option<NamedKey>,
-    /// Who is charged, by the name that may be told; `None` also where people are hidden.
+    /// The user by the name that may be shown; `None` for all usage.
     pub person: Option<String>,
     /// In the alert's period, in the rule's unit.
     pub value: Quantity,
@@ -166,7 +166,7 @@ pub struct Fact {
     pub as_of: Option<Timestamp>,
     /// The rule's labels.
     pub labels: BTreeMap<String, String>,
-    /// The largest contributors, largest first; at most [`MAX_CONTRIBUTORS`].
+    /// The top contributor, which grew most or is the largest, then the largest others; at most [`MAX_CONTRIBUTORS`].
     pub top: Vec<Contributor>,
     /// Expected at the period's end; `None` while there is no forecast.
     pub forecast: Option<Usd>,

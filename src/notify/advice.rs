@@ -31,7 +31,7 @@ pub fn advise(fact: &Fact, links: &Links) -> Vec<Advice> {
             .into_iter()
             .collect(),
         Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests => {
-            let mut advice = vec![about_anomalies(fact, links), about_limits(fact, links)];
+            let mut advice = vec![about_causes(fact, links), about_limits(fact, links)];
             advice.extend(about_models(fact));
             advice
         }
@@ -127,40 +127,44 @@ fn about_gaps(fact: &Fact, links: &Links) -> Vec<Advice> {
     advice
 }
 
-fn about_anomalies(fact: &Fact, links: &Links) -> Advice {
-    let suspect = fact
-        .top
-        .iter()
-        .max_by_key(|contributor| growth(contributor));
-    let place = match suspect {
-        Some(contributor) if growth(contributor) > 0 => {
-            Some(format!("{} grew most", place(fact, contributor)))
-        }
-        Some(contributor) => Some(format!("{} is the largest part", place(fact, contributor))),
-        None => None,
+/// Names the top contributor, as every other sentence of the message does.
+fn about_causes(fact: &Fact, links: &Links) -> Advice {
+    let top = fact.top.first();
+    let has_grown = top.is_some_and(|top| top.before.is_some_and(|before| top.value > before));
+    let (is_cause, which) = if has_grown {
+        ("grew the most", "which grew the most")
+    } else {
+        ("is the top contributor", "the top contributor")
     };
+    let there = top.map_or(String::new(), |top| format!(": {} {is_cause}", place(top)));
     let subject = words::subject(fact);
-    let there = place
-        .as_deref()
-        .map_or(String::new(), |place| format!(": {place}"));
     let text = match fact.identity.slot.subject.kind {
         SubjectKind::ApiKey if &*fact.identity.slot.subject.id != UNATTRIBUTED => {
             format!(
-                "Check for anomalous calls with {subject}{there}; revoke the key if it runs loose"
+                "Review the calls with {subject}{there}; revoke the key if it is out of control"
             )
         }
         SubjectKind::User if &*fact.identity.slot.subject.id != UNATTRIBUTED => format!(
-            "Check for anomalous calls of {subject}{there}; ask them, and revoke the keys that run loose"
+            "Review the calls of {subject}{there}; ask them, and revoke any keys that are out of control"
         ),
         SubjectKind::Organization
         | SubjectKind::Workspace
         | SubjectKind::Model
         | SubjectKind::ApiKey
         | SubjectKind::User
-        | SubjectKind::Team => format!(
-            "Check for anomalous calls: {}; look at the API keys used there, and revoke what runs loose",
-            place.unwrap_or(subject)
-        ),
+        | SubjectKind::Team => match top {
+            Some(top) if top.api_key.is_some() => format!(
+                "Review {}, {which}, and revoke that API key if it is out of control",
+                place(top)
+            ),
+            Some(top) => format!(
+                "Review the API keys behind {}, {which}, and revoke any that are out of control",
+                place(top)
+            ),
+            None => format!(
+                "Review the API keys used in {subject} and revoke any that are out of control"
+            ),
+        },
     };
     Advice {
         text,
@@ -168,47 +172,57 @@ fn about_anomalies(fact: &Fact, links: &Links) -> Advice {
     }
 }
 
-/// Where nothing is known of the time before, nothing is said to have grown.
-fn growth(contributor: &Contributor) -> i128 {
-    contributor
-        .before
-        .map_or(0, |before| contributor.value - before)
-}
-
-fn place(fact: &Fact, contributor: &Contributor) -> String {
-    let is_workspace_known = contributor.workspace_id.as_str() != UNATTRIBUTED;
-    let workspace = if is_workspace_known {
-        format!("workspace {}", words::clean(&contributor.workspace))
-    } else {
-        "usage outside the listed workspaces".to_owned()
+/// `claude-opus-4-1, API key "ci" in workspace Search`.
+fn place(contributor: &Contributor) -> String {
+    let workspace = match known_workspace(contributor) {
+        Some(name) => format!("workspace {name}"),
+        None => "usage outside the listed workspaces".to_owned(),
     };
-    match (fact.identity.slot.subject.kind, known_model(contributor)) {
-        (_, Some(model)) => format!("{model} in {workspace}"),
-        (_, None) => workspace,
+    let key = contributor.api_key.as_ref();
+    let key = key.map(|key| format!("API key \"{}\"", words::clean(&key.name)));
+    let person = contributor
+        .person
+        .as_ref()
+        .map(|person| words::clean(person));
+    let parts: Vec<String> = known_model(contributor)
+        .into_iter()
+        .chain(key)
+        .chain(person)
+        .collect();
+    if parts.is_empty() {
+        workspace
+    } else {
+        format!("{} in {workspace}", parts.join(", "))
     }
 }
 
 fn known_model(contributor: &Contributor) -> Option<String> {
-    let model = contributor.model.as_str();
+    let model = contributor.model.as_ref()?.as_str();
     (model != UNATTRIBUTED).then(|| words::clean(model))
+}
+
+fn known_workspace(contributor: &Contributor) -> Option<String> {
+    let is_known = contributor.workspace_id.as_str() != UNATTRIBUTED;
+    is_known.then(|| words::clean(&contributor.workspace))
 }
 
 fn about_limits(fact: &Fact, links: &Links) -> Advice {
     let workspaces = format!("{}/settings/workspaces", links.console);
+    let top = fact.top.first().and_then(known_workspace);
     let (text, link) = match fact.identity.slot.subject.kind {
         SubjectKind::Workspace if &*fact.identity.slot.subject.id != UNATTRIBUTED => (
             format!(
-                "Adjust the limit of {} at the service",
+                "Raise or lower the limit of {} in the Console",
                 words::subject(fact)
             ),
             workspaces,
         ),
         SubjectKind::Organization => (
-            match largest_workspace(fact) {
+            match top {
                 Some(name) => format!(
-                    "Adjust the organization's limits, or that of workspace {name}, the largest part"
+                    "Raise or lower the organization's limit, or that of workspace {name}, in the Console"
                 ),
-                None => "Adjust the organization's limits".to_owned(),
+                None => "Raise or lower the organization's limit in the Console".to_owned(),
             },
             format!("{}/settings/limits", links.console),
         ),
@@ -217,9 +231,11 @@ fn about_limits(fact: &Fact, links: &Links) -> Advice {
         | SubjectKind::ApiKey
         | SubjectKind::User
         | SubjectKind::Team => (
-            match largest_workspace(fact) {
-                Some(name) => format!("Adjust the limit of workspace {name}, the largest part"),
-                None => "Adjust the limits of the workspaces concerned".to_owned(),
+            match top {
+                Some(name) => {
+                    format!("Raise or lower the limit of workspace {name} in the Console")
+                }
+                None => "Raise or lower the limits of the workspaces in the Console".to_owned(),
             },
             workspaces,
         ),
@@ -230,29 +246,18 @@ fn about_limits(fact: &Fact, links: &Links) -> Advice {
     }
 }
 
-fn largest_workspace(fact: &Fact) -> Option<String> {
-    fact.top
-        .iter()
-        .find(|contributor| contributor.workspace_id.as_str() != UNATTRIBUTED)
-        .map(|contributor| words::clean(&contributor.workspace))
-}
-
-/// A model of the smallest family has no cheaper sister: there, batches and caches are what is left.
+/// The smallest models have no cheaper alternative: there, batches and caches are what is left.
 fn about_models(fact: &Fact) -> Option<Advice> {
-    let contributor = fact
-        .top
-        .iter()
-        .find(|contributor| contributor.model.as_str() != UNATTRIBUTED)?;
-    let model = known_model(contributor)?;
-    let workspace = words::clean(&contributor.workspace);
-    let text = if model.contains("haiku") {
-        format!(
-            "Send high-frequency calls of {model} in workspace {workspace} in batches, and cache what repeats"
-        )
-    } else {
-        format!(
-            "Use a cheaper model than {model} for high-frequency calls in workspace {workspace}"
-        )
+    let top = fact.top.first()?;
+    let place = known_workspace(top).map_or(String::new(), |name| format!(" in workspace {name}"));
+    let text = match known_model(top) {
+        Some(model) if model.contains("haiku") => {
+            format!("Batch and cache high-volume calls of {model}{place}")
+        }
+        Some(model) => format!(
+            "Use a cheaper model than {model} for high-volume calls{place}, or batch and cache them"
+        ),
+        None => format!("Use cheaper models for high-volume calls{place}, or batch and cache them"),
     };
     Some(Advice { text, link: None })
 }

@@ -136,7 +136,7 @@ impl Embed {
         lines.extend(notes.map(|note| format!("*{}*", escape(note))));
         let fields = match &message.body {
             Body::One(detail) => {
-                lines.extend(list("Largest contributors", &escape_all(&detail.top)));
+                lines.extend(list("Top contributors", &escape_all(&detail.top)));
                 lines.extend(list("What to do", &advice_lines(&detail.advice)));
                 detail.figures.iter().map(field).collect()
             }

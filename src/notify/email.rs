@@ -387,7 +387,7 @@ fn detail_html(detail: &Detail) -> String {
     let top: Vec<String> = detail.top.iter().map(|line| escape(line)).collect();
     format!(
         "<table cellpadding=\"4\">\n{rows}</table>\n{}{}",
-        list("Largest contributors", &top),
+        list("Top contributors", &top),
         list("What to do", &advice_items(&detail.advice))
     )
 }

@@ -52,7 +52,7 @@ pub enum Body {
 pub struct Detail {
     /// At most 10.
     pub figures: Vec<Figure>,
-    /// The largest contributors, one line each.
+    /// The top contributors, one line each.
     pub top: Vec<String>,
     /// What to do.
     pub advice: Vec<Advice>,
@@ -125,7 +125,7 @@ pub fn plain_text(message: &Message) -> String {
                     .iter()
                     .map(|figure| format!("{}: {}", figure.name, figure.value)),
             );
-            push_list(&mut lines, "Largest contributors", &detail.top);
+            push_list(&mut lines, "Top contributors", &detail.top);
             push_list(&mut lines, "What to do", &advice_lines(&detail.advice));
         }
         Body::Many(roundup) => {

@@ -158,7 +158,7 @@ pub(crate) fn contributor(model: &str, value: &str, before: Option<&str>) -> Con
     Contributor {
         workspace_id: "workspace_01".into(),
         workspace: "Search".to_owned(),
-        model: model.into(),
+        model: Some(model.into()),
         api_key: None,
         person: None,
         value: usd(value),
@@ -177,7 +177,7 @@ pub(crate) fn named(name: &str) -> Fact {
     fact.labels = BTreeMap::from([(name.to_owned(), name.to_owned())]);
     for contributor in &mut fact.top {
         contributor.workspace = name.to_owned();
-        contributor.model = name.into();
+        contributor.model = Some(name.into());
     }
     fact
 }

@@ -206,7 +206,7 @@ fn detail_blocks(detail: &Detail) -> Vec<Value> {
         })
         .collect();
     let mut blocks = vec![json!({ "type": "section", "fields": fields })];
-    blocks.extend(list("Largest contributors", &escape_all(&detail.top)));
+    blocks.extend(list("Top contributors", &escape_all(&detail.top)));
     blocks.extend(list("What to do", &advice_lines(&detail.advice)));
     blocks
 }

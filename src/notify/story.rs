@@ -385,80 +385,91 @@ fn rule(fact: &Fact) -> String {
 /// More labels of a rule are in the webhook alone.
 const MAX_LABELS: usize = 10;
 
-/// The largest contributors, one line each.
+/// The top contributors, one line each, and a line about everything else.
 pub fn contributors(fact: &Fact) -> Vec<String> {
-    fact.top
+    let lines = fact
+        .top
         .iter()
-        .map(|contributor| contributor_line(fact, contributor))
-        .collect()
+        .map(|contributor| contributor_line(fact, contributor));
+    lines.chain(everything_else(fact)).collect()
 }
 
 fn contributor_line(fact: &Fact, contributor: &Contributor) -> String {
     let name = contributor_name(fact, contributor);
     let value = words::quantity(fact.watch, contributor.value);
-    // A pace is what a whole period would cost, and who caused it has spent in the hours that it is told from.
+    let share = share_of_all(fact, contributor.value);
+    format!("{name}: {value}{share}, {}", growth(fact, contributor))
+}
+
+/// So that the lines sum to the figure. Not for a burn rate, which is not the sum of what its contributors spent.
+fn everything_else(fact: &Fact) -> Option<String> {
+    let named: Quantity = fact.top.iter().map(|contributor| contributor.value).sum();
+    let rest = fact.value - named;
+    let has_rest = match fact.watch {
+        Watch::Spend | Watch::Tokens | Watch::Requests => !fact.top.is_empty() && rest != 0,
+        Watch::BurnRate | Watch::DataAge | Watch::Reconciliation(_) | Watch::Lifecycle => false,
+    };
+    has_rest.then(|| {
+        let value = words::quantity(fact.watch, rest);
+        format!(
+            "everything else: {}{value}{}",
+            at_least(fact),
+            share_of_all(fact, rest)
+        )
+    })
+}
+
+fn share_of_all(fact: &Fact, value: Quantity) -> String {
+    // A burn rate is what a whole period would cost, and its contributors have spent in the hours that it is measured in.
     let whole = if fact.watch == Watch::BurnRate {
         0
     } else {
         fact.value
     };
-    let share = match words::share(whole, contributor.value) {
-        Some(share) => format!(" ({share})"),
-        None => String::new(),
-    };
-    format!(
-        "{name}: {value}{share}, {}",
-        growth(fact.watch, contributor)
-    )
+    words::share(whole, value).map_or(String::new(), |share| format!(" ({share})"))
 }
 
 /// What is the subject itself is not repeated.
 pub fn contributor_name(fact: &Fact, contributor: &Contributor) -> String {
-    let workspace = words::clean(&contributor.workspace);
-    let model = words::clean(contributor.model.as_str());
     let kind = fact.identity.slot.subject.kind;
-    let mut name = match kind {
-        SubjectKind::Workspace => model,
-        SubjectKind::Model => workspace,
-        SubjectKind::Organization | SubjectKind::ApiKey | SubjectKind::User | SubjectKind::Team => {
-            format!("{workspace}, {model}")
-        }
-    };
-    if let Some(key) = contributor
-        .api_key
-        .as_ref()
-        .filter(|_| kind != SubjectKind::ApiKey)
-    {
-        name = format!("{name}, API key \"{}\"", words::clean(&key.name));
+    let model = contributor.model.as_ref();
+    let model = model.filter(|_| kind != SubjectKind::Model);
+    // A workspace is named unless it is the subject, and there is something else to name.
+    let mut names = Vec::new();
+    if kind != SubjectKind::Workspace || model.is_none() {
+        names.push(words::clean(&contributor.workspace));
     }
-    if let Some(person) = contributor
-        .person
-        .as_ref()
-        .filter(|_| kind != SubjectKind::User)
-    {
-        name = format!("{name}, {}", words::clean(person));
+    names.extend(model.map(|model| words::clean(model.as_str())));
+    if kind != SubjectKind::ApiKey {
+        let key = contributor.api_key.as_ref();
+        names.extend(key.map(|key| format!("API key \"{}\"", words::clean(&key.name))));
     }
-    name
+    if kind != SubjectKind::User {
+        names.extend(
+            contributor
+                .person
+                .as_ref()
+                .map(|person| words::clean(person)),
+        );
+    }
+    names.join(", ")
 }
 
-fn growth(watch: Watch, contributor: &Contributor) -> String {
+fn growth(fact: &Fact, contributor: &Contributor) -> String {
     let Some(before) = contributor.before else {
-        return "nothing known of the period before".to_owned();
+        return "no data for the previous period".to_owned();
     };
+    let point = words::point_before(fact);
     if before == 0 && contributor.value > 0 {
-        return "new: nothing in the same days of the period before".to_owned();
+        return format!("new: nothing {point}");
     }
-    let then = words::quantity(watch, before);
-    match growth_percent(contributor) {
-        Some(percent) => format!("{percent}% against {then} in the same days of the period before"),
-        None => format!("{then} in the same days of the period before"),
+    let then = words::quantity(fact.watch, before);
+    let percent = (before > 0).then(|| overage_percent(before, contributor.value));
+    match percent.flatten() {
+        Some(percent) => match percent.strip_prefix('-') {
+            Some(percent) => format!("down {percent}% from {then} {point}"),
+            None => format!("up {percent}% from {then} {point}"),
+        },
+        None => format!("{then} {point}"),
     }
-}
-
-/// `+45.2`, `-3.0`; `None` where there was nothing before.
-pub fn growth_percent(contributor: &Contributor) -> Option<String> {
-    let before = contributor.before.filter(|before| *before > 0)?;
-    let percent = overage_percent(before, contributor.value)?;
-    let sign = if percent.starts_with('-') { "" } else { "+" };
-    Some(format!("{sign}{percent}"))
 }

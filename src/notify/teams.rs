@@ -165,7 +165,7 @@ fn detail_blocks(detail: &Detail) -> Vec<Value> {
         .map(|figure| fact(figure.name, &figure.value))
         .collect();
     let mut blocks = vec![facts(&figures)];
-    blocks.extend(list("Largest contributors", &detail.top));
+    blocks.extend(list("Top contributors", &detail.top));
     blocks.extend(list("What to do", &advice_texts(&detail.advice)));
     blocks
 }

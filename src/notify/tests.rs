@@ -8,15 +8,16 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::domain::alert::EndedBy;
+use crate::domain::ids::UNATTRIBUTED;
 use crate::domain::money::Usd;
-use crate::domain::notification::{Fact, Reason, Reconciled, Thread};
+use crate::domain::notification::{Contributor, Fact, NamedKey, Reason, Reconciled, Thread};
 use crate::domain::rule::{Gap, Severity, Watch};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::notify::envelope::Envelope;
 use crate::notify::samples::{
     at, contributor, fact, many, named, of_a_gap, of_a_key, of_a_person, usd, with_envelope,
 };
-use crate::notify::{console, email, message, slack, slack_api, story, webhook};
+use crate::notify::{advice, console, email, message, slack, slack_api, story, webhook};
 
 #[path = "../../tests/fakes/slack_rules.rs"]
 mod slack_rules;
@@ -271,14 +272,13 @@ fn advice_fits_the_case() {
     let mut small = fact(Reason::First);
     small.top = vec![contributor("claude-haiku-4-5", "5630.125", None)];
     assert!(
-        advice(small).contains(
-            "Send high-frequency calls of claude-haiku-4-5 in workspace Search in batches"
-        )
+        advice(small)
+            .contains("Batch and cache high-volume calls of claude-haiku-4-5 in workspace Search")
     );
     let mut organization = fact(Reason::First);
     organization.identity.slot.subject = Subject::new(SubjectKind::Organization, "acme");
     assert!(advice(organization).contains(
-        "that of workspace Search, the largest part: https://console.anthropic.com/settings/limits"
+        "or that of workspace Search, in the Console: https://console.anthropic.com/settings/limits"
     ));
     let gap = |billed: &str, estimated: &str, unpriced: &[&str]| {
         let mut gap = of_a_gap(Reason::First);
@@ -300,7 +300,8 @@ fn advice_fits_the_case() {
     assert_eq!(advice(gap).matches("\n- ").count(), 2);
     let mut key = of_a_key();
     key.top = Vec::new();
-    let expected = "Check for anomalous calls with API key \"ci\" (apikey_01); revoke the key if it runs loose";
+    let expected =
+        "Review the calls with API key \"ci\" (apikey_01); revoke the key if it is out of control";
     assert!(advice(key).contains(expected));
     let mut stale = fact(Reason::First);
     stale.watch = Watch::DataAge;
@@ -493,13 +494,119 @@ fn header_names(mail: &str) -> Vec<String> {
         .collect()
 }
 
+/// The organization's month with these contributors.
+fn caused_by(top: Vec<Contributor>, value: &str) -> Fact {
+    let mut fact = fact(Reason::First);
+    fact.identity.slot.subject = Subject::new(SubjectKind::Organization, "acme");
+    fact.subject_name = "acme".to_owned();
+    (fact.value, fact.top) = (usd(value), top);
+    fact
+}
+
+fn of_workspace(name: &str, model: Option<&str>, value: &str, before: Option<&str>) -> Contributor {
+    Contributor {
+        workspace_id: name.into(),
+        workspace: name.to_owned(),
+        model: model.map(Into::into),
+        ..contributor("", value, before)
+    }
+}
+
+#[test]
+fn every_sentence_names_the_same_top_contributor() {
+    let key = NamedKey {
+        id: "apikey_01".into(),
+        name: "ci".to_owned(),
+    };
+    for top in [
+        // Nothing is known of the previous period: the largest.
+        of_workspace("Alpha", None, "2800", None),
+        // It grew the most, although others are larger.
+        of_workspace("Alpha", Some("claude-opus-5-5"), "200", Some("0")),
+        Contributor {
+            api_key: Some(key),
+            ..of_workspace("Alpha", None, "200", Some("150"))
+        },
+        Contributor {
+            workspace_id: UNATTRIBUTED.into(),
+            ..of_workspace("Alpha", None, "200", Some("150"))
+        },
+    ] {
+        let is_listed = top.workspace_id.as_str() != UNATTRIBUTED;
+        let before = top.before;
+        let others = [
+            of_workspace(
+                "Beta",
+                Some("claude-haiku-4-5"),
+                "2790",
+                before.map(|_| "2790"),
+            ),
+            of_workspace("Gamma", None, "300", before.map(|_| "400")),
+        ];
+        let fact = caused_by([vec![top], others.to_vec()].concat(), "10000");
+        let (advice, posted, line) = with_envelope(&[fact.clone(), fact], |envelope| {
+            let advice = advice::advise(&envelope.facts[0], envelope.links);
+            let message = message::render(&envelope, 20);
+            let message::Body::Many(roundup) = message.body else {
+                unreachable!("two alerts")
+            };
+            let posted = webhook::payload(&envelope, envelope.facts);
+            (advice, posted, roundup.groups[0].lines[0].clone())
+        });
+        let texts: Vec<&str> = advice.iter().map(|advice| advice.text.as_str()).collect();
+        for text in &texts {
+            assert!(
+                !text.contains("Beta") && !text.contains("Gamma"),
+                "{texts:?}"
+            );
+            assert_eq!(text.contains("Alpha"), is_listed, "{texts:?}");
+        }
+        let expected = if before.is_some() {
+            "grew the most"
+        } else {
+            "the top contributor"
+        };
+        assert!(texts[0].contains(expected), "{texts:?}");
+        assert!(line.contains("most by Alpha"), "{line}");
+        let top = &posted["alerts"][0]["spendwatch"]["top"][0];
+        assert_eq!(top["workspace"], "Alpha");
+        assert!(top["model"].is_string());
+    }
+}
+
+#[test]
+fn contributors_sum_to_the_figure_with_everything_else() {
+    let top = vec![
+        of_workspace("Alpha", None, "2800", Some("1400")),
+        of_workspace("Beta", Some("claude-haiku-4-5"), "2790", Some("3100")),
+        of_workspace("Gamma", None, "10", Some("0")),
+    ];
+    let mut fact = caused_by(top, "10000");
+    assert_eq!(
+        story::contributors(&fact),
+        [
+            "Alpha: $2,800.00 (28.0%), up 100.0% from $1,400.00 at the same point last month",
+            "Beta, claude-haiku-4-5: $2,790.00 (27.9%), down 10.0% from $3,100.00 at the same point last month",
+            "Gamma: $10.00 (0.1%), new: nothing at the same point last month",
+            "everything else: $4,400.00 (44.0%)",
+        ]
+    );
+    fact.value = usd("5600");
+    assert_eq!(story::contributors(&fact).len(), 3, "nothing else");
+    fact.top[0].before = None;
+    assert!(story::contributors(&fact)[0].ends_with(", no data for the previous period"));
+    fact.identity.slot.period = None;
+    fact.span.start = fact.span.end - SignedDuration::from_hours(24);
+    assert!(story::contributors(&fact)[1].ends_with("from $3,100.00 in the 24 h before"));
+}
+
 /// Of a pace the contributors are what was spent: no share of what a whole period would cost, and no pace of their own.
 #[test]
 fn who_causes_a_pace_is_told_by_what_was_spent() {
     let mut pace = fact(Reason::First);
     (pace.watch, pace.value) = (Watch::BurnRate, usd("22520.5"));
     pace.identity.slot.period = None;
-    assert!(story::contributors(&pace)[0].starts_with("claude-opus-4-1: $4,000.00, +100.0%"));
+    assert!(story::contributors(&pace)[0].starts_with("claude-opus-4-1: $4,000.00, up 100.0%"));
     with_envelope(&[pace], |envelope| {
         let told = webhook::payload(&envelope, envelope.facts);
         let told = &told["alerts"][0]["spendwatch"];

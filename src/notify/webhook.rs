@@ -646,7 +646,8 @@ fn contributor(watch: Watch, part: &Contributor) -> Value {
     let mut told = json!({
         "workspace_id": part.workspace_id.as_str(),
         "workspace": part.workspace,
-        "model": part.model.as_str(),
+        // As in metrics, empty for the sum of all models.
+        "model": part.model.as_ref().map_or("", ModelName::as_str),
         names.value: exact(watch, part.value),
         names.before: exact_or_null(watch, part.before),
         names.growth: exact_or_null(watch, growth),

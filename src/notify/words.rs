@@ -250,6 +250,26 @@ pub fn period(fact: &Fact) -> Option<String> {
     })
 }
 
+/// `at the same point last month`, `in the 24 h before`: where a figure is compared with the previous period.
+pub fn point_before(fact: &Fact) -> String {
+    let Some(label) = &fact.identity.slot.period else {
+        return format!("in the {} before", rolling(fact));
+    };
+    let period = match label.len() {
+        _ if label.contains('T') => "hour",
+        _ if label.contains("-W") => "week",
+        _ if label.contains("-Q") => "quarter",
+        10 => "day",
+        7 => "month",
+        _ => "period",
+    };
+    if matches!(period, "week" | "month" | "quarter") && !fact.is_late {
+        format!("at the same point last {period}")
+    } else {
+        format!("at the same point of the {period} before")
+    }
+}
+
 /// `24h`: the length of a rolling span as configuration writes it.
 pub fn rolling_word(fact: &Fact) -> String {
     format!("{}h", fact.span.duration().as_hours())

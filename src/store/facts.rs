@@ -30,6 +30,7 @@ pub(super) fn facts_from_json(text: &str) -> Result<Vec<Fact>, Cause> {
 struct ContributorShape {
     workspace_id: String,
     workspace: String,
+    /// Empty for all models.
     model: String,
     /// Id and name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,7 +46,10 @@ impl From<&Contributor> for ContributorShape {
         ContributorShape {
             workspace_id: contributor.workspace_id.to_string(),
             workspace: contributor.workspace.clone(),
-            model: contributor.model.to_string(),
+            model: contributor
+                .model
+                .as_ref()
+                .map_or(String::new(), ToString::to_string),
             api_key: contributor
                 .api_key
                 .as_ref()
@@ -62,7 +66,7 @@ impl From<ContributorShape> for Contributor {
         Contributor {
             workspace_id: shape.workspace_id.as_str().into(),
             workspace: shape.workspace,
-            model: shape.model.as_str().into(),
+            model: (!shape.model.is_empty()).then(|| shape.model.as_str().into()),
             api_key: shape.api_key.map(|(id, name)| NamedKey {
                 id: id.as_str().into(),
                 name,
@@ -216,7 +220,7 @@ mod tests {
             Contributor {
                 workspace_id: WorkspaceId::new(id.as_str()),
                 workspace: name.clone(),
-                model: ModelName::new(name),
+                model: (!name.is_empty()).then(|| ModelName::new(name.as_str())),
                 api_key: Some(NamedKey {
                     id: "apikey_1".into(),
                     name: "ci \"blue\"".to_owned(),
