@@ -229,6 +229,9 @@ fn period(digest: &Digest) -> String {
 
 /// What is known only in part is compared with nothing: it would seem to have fallen.
 fn summary(digest: &Digest) -> String {
+    if is_spend_unknown(digest) {
+        return "Spend is unknown: not all of the period was read".to_owned();
+    }
     let spent = format!("{} spent", words::dollars(digest.spend));
     match (is_lower_bound(digest), digest.before) {
         (true, None) => format!("At least {spent}; the period before is not known"),
@@ -245,6 +248,11 @@ fn summary(digest: &Digest) -> String {
             words::dollars(before)
         ),
     }
+}
+
+/// Nothing is known to be spent, and something is not known.
+pub fn is_spend_unknown(digest: &Digest) -> bool {
+    is_lower_bound(digest) && digest.spend == Usd::ZERO
 }
 
 fn is_lower_bound(digest: &Digest) -> bool {

@@ -289,7 +289,7 @@ fn digest_figures(digest: &Digest) -> Value {
         "ends_at": digest.span.end.to_string(),
         "time_zone": digest.zone_name,
         "made_at": digest.made_at.to_string(),
-        "spend_usd": digest.spend.to_string(),
+        "spend_usd": (!digest::is_spend_unknown(digest)).then(|| digest.spend.to_string()),
         "before_usd": digest.before.map(|usd| usd.to_string()),
         "series": digest.series.iter().map(piece).collect::<Vec<_>>(),
         "workspaces": breakdown_figures(&digest.workspaces),

@@ -96,6 +96,55 @@ async fn live_usage_is_the_truth_in_both_dialects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tokens_and_requests_that_are_not_reported_are_unknown_and_not_zero() {
+    let older = Real {
+        analytics: Access::Forbidden,
+        ..Real::default()
+    };
+    for (real, has_users) in [(Real::default(), true), (older, false)] {
+        let simulator = service(real).await;
+        let at = simulator.now() - SignedDuration::from_hours(36);
+        let by_a_user = Detail {
+            user: Some("user_1".to_owned()),
+            ..Detail::default()
+        };
+        let used = Used {
+            micros: 7_000_000,
+            input: 1000,
+            requests: 1,
+            ..Used::default()
+        };
+        simulator
+            .world()
+            .use_as("wrkspc_a", SONNET, at, used, by_a_user);
+        let home = Home::new();
+        home.configure(&simulator, "");
+        let (from, _) = first_of_both(&simulator);
+        let told = home.json(0, &["usage", "--live", "--from", &from, "--by", "user"]);
+        let rows = told["rows"].as_array().unwrap();
+        assert!(told["total"]["tokens"].as_i64().unwrap() > 0, "{told}");
+        for row in rows {
+            for key in ["tokens", "input_tokens", "priced_usd", "gap_usd"] {
+                assert_eq!(row[key].is_null(), has_users, "{key}: {row}");
+            }
+            // Requests come with the bill of the newer reports alone.
+            if row["user_id"] == "user_1" || !has_users {
+                assert_eq!(row["requests"].is_null(), !has_users, "{row}");
+            }
+        }
+        assert_eq!(rows.iter().any(|row| row["user_id"] == "user_1"), has_users);
+        let remarks = told["remarks"].to_string();
+        assert_eq!(
+            remarks.contains("no_tokens_by_user"),
+            has_users,
+            "{remarks}"
+        );
+        let total_requests = &told["total"]["requests"];
+        assert_eq!(total_requests.is_null(), !has_users, "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_limit_is_checked_and_the_estimate_is_said() {
     let simulator = service(Real::default()).await;
     let home = Home::new();

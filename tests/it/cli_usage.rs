@@ -238,6 +238,45 @@ async fn what_the_ledger_does_not_know_is_said() {
     assert!(told.contains("no organization `other`"), "{told}");
 }
 
+/// What `usage` says of a time of which nothing was read.
+#[track_caller]
+fn check_unknown(filled: &Filled, range: &[&str]) {
+    let told = filled.json(range);
+    let total = told["total"].as_object().unwrap();
+    assert!(total.values().all(Value::is_null), "{told}");
+    assert_eq!(told["is_complete"], false);
+    assert_eq!(told["rows"].as_array().unwrap().len(), 0);
+    assert!(!told["remarks"].as_array().unwrap().is_empty(), "{told}");
+    let output = filled.run(range);
+    assert_eq!(output.status.code(), Some(0));
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        table.contains("unknown") && !table.contains("0.00"),
+        "{table}"
+    );
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("warning: usage is unknown"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_of_a_time_that_was_never_read_is_unknown_and_not_zero() {
+    let filled = Filled::new().await;
+    let november = ["--from", "2026-11-01", "--to", "2026-11-24"];
+    drop(filled.stage.open_store());
+    check_unknown(&filled, &november);
+    let filled = filled.read().await;
+    check_unknown(&filled, &["--from", "2025-01-01", "--to", "2025-12-31"]);
+    // What is known in part is a lower bound.
+    let partly = ["--from", "2026-01-01", "--to", "2026-11-24"];
+    let told = filled.json(&partly);
+    assert!(usd(&told["total"]["spend_usd"]) > Usd::ZERO);
+    assert_eq!(told["is_complete"], false);
+    let table = String::from_utf8(filled.run(&partly).stdout).unwrap();
+    assert!(table.contains("total, at least"), "{table}");
+    let told = filled.json(&november);
+    assert_eq!(told["is_complete"], true, "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_ends_with_the_total_and_csv_has_rows_alone() {
     let filled = Filled::new().await.read().await;

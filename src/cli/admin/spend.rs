@@ -31,19 +31,25 @@ pub struct Spent {
     keys: Option<BTreeMap<ApiKeyId, Usd>>,
     /// By workspace, the default one under its real id where that is known.
     workspaces: Option<BTreeMap<WorkspaceId, Usd>>,
+    /// All of the span was read: whoever is in neither has spent nothing.
+    is_complete: bool,
 }
 
 impl Spent {
     /// By a key; `None` where that is not known.
     pub fn by_key(&self, id: &ApiKeyId) -> Option<Usd> {
         let keys = self.keys.as_ref()?;
-        Some(keys.get(id).copied().unwrap_or_default())
+        self.or_zero(keys.get(id).copied())
     }
 
     /// By a workspace; `None` where that is not known.
     pub fn by_workspace(&self, id: &WorkspaceId) -> Option<Usd> {
         let workspaces = self.workspaces.as_ref()?;
-        Some(workspaces.get(id).copied().unwrap_or_default())
+        self.or_zero(workspaces.get(id).copied())
+    }
+
+    fn or_zero(&self, spent: Option<Usd>) -> Option<Usd> {
+        spent.or_else(|| self.is_complete.then_some(Usd::ZERO))
     }
 }
 
@@ -193,10 +199,20 @@ impl Ledger {
             .coverages
             .values()
             .any(|part| part.known_from().is_some());
+        let present = known.directory.present();
+        let mut parts = present
+            .map(|workspace| Part::Workspace(workspace.id.clone()))
+            .chain([Part::Whole]);
+        let is_complete = parts.all(|part| {
+            let coverage = known.coverages.get(&part);
+            let from = coverage.and_then(Coverage::known_from);
+            from.is_some_and(|from| from.first_hour() <= start)
+        });
         Ok(Spent {
             // The guide's usage knows no keys.
             keys: (is_known && desk.service() == Service::Real).then_some(keys),
             workspaces: is_known.then_some(workspaces),
+            is_complete,
         })
     }
 

@@ -50,10 +50,49 @@ fn tells_requests(told: &[&Amounts]) -> bool {
     told.is_empty() || told.iter().any(|told| requests(told).is_some())
 }
 
-/// Requests; `None` where they are unknown.
+/// Requests; `None` where they are unknown: something was used, and no request is told.
 fn requests(amounts: &Amounts) -> Option<i64> {
-    let is_known = amounts.requests != 0 || amounts.tokens.sum() == 0;
-    is_known.then_some(amounts.requests)
+    let is_unused = amounts.tokens.sum() == 0 && amounts.spend == Usd::ZERO;
+    (amounts.requests != 0 || is_unused).then_some(amounts.requests)
+}
+
+/// Which amounts the service reports for the subjects of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reported {
+    /// Tokens, and what follows from them.
+    pub tokens: bool,
+    /// Requests.
+    pub requests: bool,
+}
+
+impl Reported {
+    /// For sums of all rows.
+    pub fn of(told: &[Told]) -> Reported {
+        let mut rows = told.iter().flat_map(|told| &told.rows);
+        let is_unused = told.iter().all(|told| told.rows.is_empty());
+        Reported {
+            tokens: true,
+            requests: is_unused || rows.any(|row| row.amounts.requests != 0),
+        }
+    }
+
+    /// For rows by subject. The `analytics` dialect has money by user, and tokens only of all users together.
+    pub fn by(self, by: SubjectKind, told: &[Told]) -> Reported {
+        let mut rows = told.iter().flat_map(|told| &told.rows);
+        let of_users = || rows.clone().filter(|row| row.cell.user.is_some());
+        let has_money = of_users().any(|row| row.amounts.spend != Usd::ZERO);
+        let has_tokens = of_users().any(|row| row.amounts.tokens.sum() != 0);
+        let is_by_user = by == SubjectKind::User && rows.any(|row| row.cell.user.is_some());
+        Reported {
+            tokens: !is_by_user || !has_money || has_tokens,
+            ..self
+        }
+    }
+}
+
+/// A row of which nothing is known.
+pub fn unknown() -> Vec<Cell> {
+    vec![Cell::Empty; columns(&[]).len()]
 }
 
 /// Whether any tokens have a price: else bill and price table are not told apart.
@@ -69,12 +108,18 @@ fn gap(amounts: &Amounts) -> Option<Usd> {
 }
 
 /// What stands in them.
-pub fn cells(amounts: &Amounts) -> Vec<Cell> {
+pub fn cells(amounts: &Amounts, reported: Reported) -> Vec<Cell> {
     let tokens = &amounts.tokens;
-    let count = |count: i64| Cell::Count(i128::from(count));
+    let requests = requests(amounts).filter(|_| reported.requests);
+    let requests = requests.map_or(Cell::Empty, |count| Cell::Count(i128::from(count)));
+    let count = |count: i64| match reported.tokens {
+        true => Cell::Count(i128::from(count)),
+        false => Cell::Empty,
+    };
     let (billed, _) = sides(amounts);
     let money = |known: bool, usd: Usd| if known { Cell::Money(usd) } else { Cell::Empty };
-    let is_priced = amounts.priced != Usd::ZERO;
+    let is_priced = reported.tokens && amounts.priced != Usd::ZERO;
+    let gap = gap(amounts).filter(|_| reported.tokens);
     vec![
         Cell::Money(amounts.spend),
         count(tokens.sum()),
@@ -83,12 +128,12 @@ pub fn cells(amounts: &Amounts) -> Vec<Cell> {
         count(tokens.cache_read),
         count(tokens.cache_write_5m),
         count(tokens.cache_write_1h),
-        requests(amounts).map_or(Cell::Empty, count),
+        requests,
         Cell::Money(billed),
         Cell::Money(amounts.estimated),
         money(amounts.list != Usd::ZERO, amounts.list),
         money(is_priced, amounts.priced),
-        gap(amounts).map_or(Cell::Empty, Cell::Money),
+        gap.map_or(Cell::Empty, Cell::Money),
         money(is_priced, amounts.saved),
         count(amounts.unpriced),
         count(amounts.by_contract),
@@ -141,6 +186,10 @@ pub fn remarks(by: SubjectKind, told: &Told) -> Vec<Remark> {
             let text = "no usage is told by person: only the `analytics` dialect has it";
             remark("no_people", text.to_owned());
         }
+        SubjectKind::User if !Reported::of(&[]).by(by, std::slice::from_ref(told)).tokens => {
+            let text = "tokens are not reported by user: only their spend is known";
+            remark("no_tokens_by_user", text.to_owned());
+        }
         SubjectKind::Organization
         | SubjectKind::Workspace
         | SubjectKind::Model
@@ -158,6 +207,11 @@ mod tests {
     use crate::domain::span::Hour;
     use crate::domain::usage::{Cell as UsageCell, CellKey, Part, Tokens, UsageRow};
     use crate::sheet::Sheet;
+
+    const ALL: Reported = Reported {
+        tokens: true,
+        requests: true,
+    };
 
     fn usd(text: &str) -> Usd {
         Usd::parse(text).unwrap()
@@ -193,10 +247,58 @@ mod tests {
         };
         check_headings(&[used(5, 0)], &["USD", "TOKENS"]);
         check_headings(&[used(5, 0), used(5, 1)], &["USD", "TOKENS", "REQUESTS"]);
-        let of = |told: Amounts| cells(&told)[7].clone();
+        let of = |told: Amounts| cells(&told, ALL)[7].clone();
         assert_eq!(of(used(5, 0)), Cell::Empty);
         assert_eq!(of(used(5, 2)), Cell::Count(2));
         assert_eq!(of(used(0, 0)), Cell::Count(0));
+        // Money without tokens, as of code execution or by user, says nothing of requests.
+        assert_eq!(of(amounts("1", "0", "0", "0")), Cell::Empty);
+    }
+
+    #[test]
+    fn what_is_reported_of_no_user_is_unknown_for_each() {
+        let row = |user: Option<&str>, spend: &str, tokens| UsageRow {
+            part: Part::Unattributed,
+            cell: UsageCell::from(CellKey {
+                model: "m".into(),
+                api_key: None,
+                user: user.map(crate::domain::ids::ActorId::new),
+                is_apportioned: false,
+            }),
+            hour: Hour::from_count(1),
+            amounts: Amounts {
+                tokens: Tokens {
+                    input: tokens,
+                    ..Tokens::default()
+                },
+                ..amounts(spend, "0", "0", spend)
+            },
+        };
+        let told = |rows| {
+            vec![Told {
+                organization: "acme".into(),
+                directory: Directory::default(),
+                rows,
+                remarks: Vec::new(),
+                is_incomplete: false,
+            }]
+        };
+        let reported = |by, told: &[Told]| Reported::of(told).by(by, told);
+        let by_user = told(vec![row(Some("ada"), "5", 0), row(None, "1", 70)]);
+        let none = reported(SubjectKind::User, &by_user);
+        assert_eq!((none.tokens, none.requests), (false, false));
+        let of_ada = cells(&by_user[0].rows[0].amounts, none);
+        assert_eq!(of_ada[0], Cell::Money(usd("5")));
+        assert_eq!(of_ada[1..8], vec![Cell::Empty; 7]);
+        assert_eq!(of_ada[11..], vec![Cell::Empty; of_ada.len() - 11]);
+        assert!(reported(SubjectKind::Workspace, &by_user).tokens);
+        let kinds: Vec<&str> = remarks(SubjectKind::User, &by_user[0])
+            .iter()
+            .map(|remark| remark.kind)
+            .collect();
+        assert_eq!(kinds, ["no_tokens_by_user"]);
+        assert!(reported(SubjectKind::User, &told(vec![row(None, "1", 70)])).tokens);
+        assert!(reported(SubjectKind::User, &told(Vec::new())).requests);
     }
 
     #[test]
@@ -237,7 +339,7 @@ mod tests {
         let of = |told: &Amounts, key: &str| {
             let columns = columns(&[told]);
             let place = columns.iter().position(|column| column.key == key);
-            cells(told)[place.unwrap()].clone()
+            cells(told, ALL)[place.unwrap()].clone()
         };
         let partly = amounts("7", "2", "0", "6");
         assert_eq!(of(&partly, "billed_usd"), money("5"));
@@ -246,7 +348,7 @@ mod tests {
         assert_eq!(of(&partly, "priced_usd"), money("6"));
         assert_eq!(of(&partly, "gap_usd"), money("1"));
         assert_eq!(of(&amounts("5", "0", "0", "0"), "gap_usd"), Cell::Empty);
-        assert_eq!(columns(&[]).len(), cells(&partly).len());
+        assert_eq!(columns(&[]).len(), cells(&partly, ALL).len());
     }
 
     #[test]
@@ -254,7 +356,7 @@ mod tests {
         let told = amounts("1234567.89", "234567.89", "1300000", "1200000");
         let mut sheet = Sheet {
             columns: columns(&[&told]),
-            rows: vec![cells(&told)],
+            rows: vec![cells(&told, ALL)],
         };
         sheet.columns.insert(0, shown("api_key", "API KEY"));
         sheet.rows[0].insert(0, Cell::Text("a key with a long name".to_owned()));
@@ -296,6 +398,7 @@ mod tests {
                 row("claude-new", false, unpriced),
             ],
             remarks: Vec::new(),
+            is_incomplete: false,
         };
         let kinds = |by| -> Vec<&str> {
             let remarks = remarks(by, &told);

@@ -36,10 +36,11 @@ pub async fn read(
                     at: None,
                     text: format!("nothing is stored of organization `{name}`"),
                 }],
+                is_incomplete: true,
             });
             continue;
         };
-        let remarks = remarks(question, name, &known)?;
+        let (remarks, is_incomplete) = remarks(question, name, &known)?;
         let pieces = question.pieces.clone();
         let rows = store
             .usage(name, hours, move |hour| pieces.first_hour(hour))
@@ -49,17 +50,19 @@ pub async fn read(
             directory: known.directory,
             rows,
             remarks,
+            is_incomplete,
         });
     }
     Ok((config, all))
 }
 
-/// From when to when all is known. Hours that are known only as days cannot be told.
+/// From when to when all is known, and whether some of the span was never read. Hours that are known only as days cannot be
+/// told.
 fn remarks(
     question: &Question,
     name: &OrganizationName,
     known: &Known,
-) -> Result<Vec<Remark>, Failure> {
+) -> Result<(Vec<Remark>, bool), Failure> {
     let mut remarks = Vec::new();
     let mut remark = |kind, at: Option<Timestamp>, text: String| {
         let text = format!("organization `{name}`: {text}");
@@ -91,10 +94,9 @@ fn remarks(
         )));
     }
     let known_from = coverages.iter().map(|known| known.known_from()).max();
-    if let Some(day) = known_from
-        .flatten()
-        .filter(|day| day.first_hour() > hours.start)
-    {
+    let known_from = known_from.flatten();
+    let starts_later = known_from.filter(|day| day.first_hour() > hours.start);
+    if let Some(day) = starts_later {
         let text = format!(
             "all is known from {} on; what was before is told as far as it is known",
             short_time(day.start())
@@ -102,6 +104,8 @@ fn remarks(
         remark("known_from", Some(day.start()), text);
     }
     let as_of = coverages.iter().map(|known| known.as_of).min().flatten();
+    let has_begun = as_of.is_some_and(|as_of| as_of > hours.start.start());
+    let is_incomplete = n_unread > 0 || starts_later.is_some() || !has_begun;
     if let Some(as_of) = as_of.filter(|as_of| *as_of < hours.end.start()) {
         let text = format!("known up to {}", short_time(as_of));
         remark("known_up_to", Some(as_of), text);
@@ -114,5 +118,5 @@ fn remarks(
         );
         remark("days_of_utc", Some(hourly_from.start()), text);
     }
-    Ok(remarks)
+    Ok((remarks, is_incomplete))
 }

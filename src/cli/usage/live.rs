@@ -100,6 +100,7 @@ async fn ask_one(
         directory,
         rows: rows(question, parts),
         remarks: Vec::new(),
+        is_incomplete: false,
     })
 }
 
@@ -148,6 +149,7 @@ async fn ask_real(
         organization: name.clone(),
         directory,
         rows: rows(question, parts.into_iter().collect()),
+        is_incomplete: remark.is_some(),
         remarks: remark.into_iter().collect(),
     })
 }

@@ -17,6 +17,7 @@ use jiff::tz::TimeZone;
 
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::{Format, TERMINAL_WIDTH, json_text, print};
+use crate::cli::usage::amounts::Reported;
 use crate::cli::usage::dates::Dates;
 use crate::cli::usage::question::{Question, Remark, Told};
 use crate::clock::Clock;
@@ -113,7 +114,9 @@ impl Usage {
             lines.extend(entries.into_iter().map(|entry| (&told.organization, entry)));
         }
         lines.sort_by_key(|(_, entry)| entry.first);
-        if lines.is_empty() {
+        if lines.is_empty() && told.iter().any(|told| told.is_incomplete) {
+            globals.remark("warning: usage is unknown: not all of this time was read");
+        } else if lines.is_empty() {
             globals.remark("No usage");
         }
         let text = render(&question, &told, &lines, globals.output);
@@ -152,20 +155,29 @@ type Line<'a> = (&'a OrganizationName, Entry);
 fn render(question: &Question, told: &[Told], lines: &[Line<'_>], format: Format) -> String {
     let n_told = told.iter().filter(|told| !told.rows.is_empty()).count();
     let of_lines: Vec<&Amounts> = lines.iter().map(|(_, entry)| &entry.amounts).collect();
+    let all = Reported::of(told);
+    let by = all.by(question.by, told);
     let mut sheet = Sheet {
         columns: columns(question.by, n_told > 1, &of_lines),
         rows: lines
             .iter()
-            .map(|(organization, entry)| row(question, organization, entry))
+            .map(|(organization, entry)| row(question, organization, entry, by))
             .collect(),
     };
+    let is_incomplete = told.iter().any(|told| told.is_incomplete);
+    // Nothing is known of the usage: that is not the same as none.
+    let is_unknown = is_incomplete && lines.is_empty();
     let total = lines
         .iter()
         .fold(Amounts::ZERO, |sum, (_, entry)| sum + entry.amounts);
     match format {
         Format::Csv => sheet.render(format),
         Format::Json => {
-            let cells = amounts::cells(&total);
+            let cells = if is_unknown {
+                amounts::unknown()
+            } else {
+                amounts::cells(&total, all)
+            };
             let total = Sheet {
                 columns: amounts::columns(&[]),
                 rows: vec![cells],
@@ -176,13 +188,25 @@ fn render(question: &Question, told: &[Told], lines: &[Line<'_>], format: Format
                 "time_zone": &*question.zone.name,
                 "rows": sheet.as_json(),
                 "total": total.as_json()[0].take(),
+                "is_complete": !is_incomplete,
                 "remarks": remarks(told),
             }))
         }
         Format::Table => {
-            let mut cells = vec![Cell::Text("total".to_owned())];
+            let name = if is_incomplete && !is_unknown {
+                "total, at least"
+            } else {
+                "total"
+            };
+            let mut cells = vec![Cell::Text(name.to_owned())];
             cells.resize(N_NAMES, Cell::Empty);
-            cells.extend(amounts::cells(&total));
+            if is_unknown {
+                let mut unknown = amounts::unknown();
+                unknown[0] = Cell::Text("unknown".to_owned());
+                cells.extend(unknown);
+            } else {
+                cells.extend(amounts::cells(&total, all));
+            }
             cells.extend(is_by_key(question.by).then_some(Cell::Empty));
             sheet.rows.push(cells);
             if amounts::has_prices(&of_lines) {
@@ -250,14 +274,19 @@ fn columns(by: SubjectKind, is_many: bool, told: &[&Amounts]) -> Vec<Column> {
         .collect()
 }
 
-fn row(question: &Question, organization: &OrganizationName, entry: &Entry) -> Vec<Cell> {
+fn row(
+    question: &Question,
+    organization: &OrganizationName,
+    entry: &Entry,
+    reported: Reported,
+) -> Vec<Cell> {
     let mut cells = vec![
         Cell::text_or_empty(question.pieces.label(entry.first)),
         Cell::Text(organization.to_string()),
         Cell::Text(entry.subject.id.to_string()),
         Cell::Text(entry.name.clone()),
     ];
-    cells.extend(amounts::cells(&entry.amounts));
+    cells.extend(amounts::cells(&entry.amounts, reported));
     cells.extend(is_by_key(entry.subject.kind).then_some(Cell::Flag(entry.is_apportioned)));
     cells
 }

@@ -66,6 +66,8 @@ pub struct Told {
     pub rows: Vec<UsageRow>,
     /// What is not known.
     pub remarks: Vec<Remark>,
+    /// Some of the span was never read: a sum is a lower bound, and no rows do not mean no usage.
+    pub is_incomplete: bool,
 }
 
 /// Something that a reader of the figures has to know.
