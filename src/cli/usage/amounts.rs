@@ -305,20 +305,13 @@ mod tests {
     fn people_see_bill_and_price_table_only_where_there_is_something() {
         check_headings(&[], &["USD", "TOKENS", "REQUESTS"]);
         // The guide's dialect has spend alone.
-        check_headings(
-            &[amounts("5", "0", "0", "0")],
-            &["USD", "TOKENS", "REQUESTS"],
-        );
-        check_headings(
-            &[amounts("5", "0", "0", "5")],
-            &["USD", "TOKENS", "REQUESTS", "PRICED"],
-        );
+        check_headings(&[amounts("5", "0", "0", "0")], &["USD", "TOKENS"]);
+        check_headings(&[amounts("5", "0", "0", "5")], &["USD", "TOKENS", "PRICED"]);
         check_headings(
             &[amounts("5", "0", "6", "5"), amounts("7", "2", "0", "6")],
             &[
                 "USD",
                 "TOKENS",
-                "REQUESTS",
                 "BILLED",
                 "ESTIMATED",
                 "LIST",
@@ -329,7 +322,7 @@ mod tests {
         // Nothing is billed yet.
         check_headings(
             &[amounts("2", "2", "0", "2")],
-            &["USD", "TOKENS", "REQUESTS", "ESTIMATED", "PRICED"],
+            &["USD", "TOKENS", "ESTIMATED", "PRICED"],
         );
     }
 
