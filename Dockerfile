@@ -1,7 +1,8 @@
 # Docker, Podman and Buildah build this alike, so the base images bear their full names, and nothing here needs a newer
-# Dockerfile syntax than the builder's own.
+# Dockerfile syntax than the builder's own. Digests pin the images; the tags say what they are. To update one, read the digest
+# of its tag: `docker buildx imagetools inspect docker.io/library/debian:bookworm-slim`.
 
-FROM docker.io/library/rust:1.95-slim-bookworm AS build
+FROM docker.io/library/rust:1.95-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS build
 WORKDIR /build
 # The allocator is built by make.
 RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
@@ -25,7 +26,7 @@ ARG REVISION=unknown
 RUN touch src/main.rs src/lib.rs \
  && SPENDWATCH_REVISION="$REVISION" cargo build --profile dist --all-features --locked
 
-FROM docker.io/library/debian:bookworm-slim
+FROM docker.io/library/debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \

@@ -114,3 +114,129 @@ fn variables_in_the_compose_file_are_documented() {
         assert!(documented.contains(&format!("`{name}`")), "{name}");
     }
 }
+
+/// What a workflow uses without naming it by its content: `actions/checkout@v4`.
+fn unpinned_actions(text: &str) -> Vec<String> {
+    let used = text.lines().filter_map(|line| {
+        let line = line.trim().trim_start_matches("- ").trim_start();
+        line.strip_prefix("uses:").map(str::trim)
+    });
+    used.filter(|used| !is_pinned_action(used))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A commit, with the version that it is beside it; or a part of this repository.
+fn is_pinned_action(used: &str) -> bool {
+    let is_hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    if used.starts_with("./") {
+        return true;
+    }
+    if let Some(image) = used.strip_prefix("docker://") {
+        return is_pinned_image(image);
+    }
+    let (action, version) = used.split_once(" # ").unwrap_or((used, ""));
+    let commit = action
+        .trim()
+        .rsplit_once('@')
+        .map_or("", |(_, commit)| commit);
+    is_hex(commit, 40) && version.starts_with('v')
+}
+
+fn is_pinned_image(image: &str) -> bool {
+    let digest = image
+        .rsplit_once("@sha256:")
+        .map_or("", |(_, digest)| digest);
+    digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Images that a Dockerfile or a compose file names by a tag alone. Stages of the file itself are no images.
+fn unpinned_images(text: &str) -> Vec<String> {
+    let mut stages = vec!["scratch"];
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let image = match words.next() {
+            Some("FROM") => {
+                let words: Vec<&str> = words.filter(|word| !word.starts_with("--")).collect();
+                if let [_, "AS" | "as", stage] = words[..] {
+                    stages.push(stage);
+                }
+                words.first().copied()
+            }
+            Some("image:") => words.next(),
+            _ => line
+                .split_whitespace()
+                .find_map(|word| word.strip_prefix("--from=")),
+        };
+        if let Some(image) =
+            image.filter(|image| !stages.contains(image) && !is_pinned_image(image))
+        {
+            found.push(image.to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn actions_are_pinned_by_commit_and_images_by_digest() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut n_workflows = 0;
+    for file in files_below(&root.join(".github")) {
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(unpinned_actions(&text), [""; 0], "{}", file.display());
+        n_workflows += 1;
+    }
+    assert!(n_workflows > 0);
+    for file in ["Dockerfile", "deploy/compose.yaml"] {
+        assert_eq!(unpinned_images(&text_of(file)), [""; 0], "{file}");
+    }
+}
+
+#[test]
+fn what_is_not_pinned_is_recognized() {
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let workflow = format!(
+        "steps:\n  - uses: actions/checkout@v4\n  - name: x\n    uses: a/b@main\n  - uses: a/b@{commit}\n\
+         \x20 - uses: a/b@{commit} # v1.2.3\n  - uses: ./local\n  - uses: docker://alpine:3\n"
+    );
+    let expected = [
+        "actions/checkout@v4",
+        "a/b@main",
+        &format!("a/b@{commit}"),
+        "docker://alpine:3",
+    ];
+    assert_eq!(unpinned_actions(&workflow), expected);
+    let digest = format!("sha256:{}", "ab".repeat(32));
+    let dockerfile = format!(
+        "FROM rust:1 AS build\nFROM --platform=linux/amd64 debian@{digest} AS base\nFROM base\nFROM scratch\n\
+         COPY --from=build /a /b\nCOPY --from=busybox:1 /a /b\n"
+    );
+    assert_eq!(unpinned_images(&dockerfile), ["rust:1", "busybox:1"]);
+    let compose = format!("  image: prom/prometheus:v3\n  image: prom/prometheus:v3@{digest}\n");
+    assert_eq!(unpinned_images(&compose), ["prom/prometheus:v3"]);
+}
+
+#[test]
+fn advisories_are_checked_in_continuous_integration() {
+    assert!(text_of(".github/workflows/ci.yml").contains("check advisories"));
+    assert!(text_of("deny.toml").contains("[advisories]"));
+}
+
+#[test]
+fn nothing_that_the_program_writes_is_committed() {
+    let ignored = text_of(".gitignore");
+    for name in ["/spendwatch.db*", "/spendwatch-audit.jsonl*"] {
+        assert!(ignored.lines().any(|line| line == name), "{name}");
+    }
+    let tracked = std::process::Command::new("git")
+        .args(["ls-files", "spendwatch.db*", "spendwatch-audit.jsonl*"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    // Where there is no git, there is no repository either.
+    if let Ok(tracked) = tracked {
+        assert_eq!(String::from_utf8_lossy(&tracked.stdout), "");
+    }
+}
