@@ -1,17 +1,14 @@
 //! Where a secret goes that is told once: to exactly one place, which is opened before the secret is made. A place that stays
 //! unused leaves nothing behind.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
-
+use crate::private_file;
 use crate::secret::Secret;
+use crate::subprocess::{ChildEnvironment, Excess, Subprocess};
 
 /// So long a command may take for a secret: it may ask somebody for a passphrase.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
@@ -22,7 +19,12 @@ pub enum Handover {
     /// Into a file that is not there yet.
     File(PathBuf),
     /// To the standard input of a command, run by the shell.
-    Command(String),
+    Command {
+        /// The shell's command line.
+        line: String,
+        /// All variables that it receives.
+        environment: ChildEnvironment,
+    },
     /// Onto the terminal that standard output is.
     Terminal,
 }
@@ -34,7 +36,7 @@ pub struct Opened(Place);
 #[derive(Debug)]
 enum Place {
     File(NewFile),
-    Command(Box<Child>),
+    Command(Box<Subprocess>),
     Terminal,
 }
 
@@ -79,7 +81,9 @@ impl Handover {
     pub fn open(&self) -> Result<Opened, HandoverError> {
         let place = match self {
             Handover::File(path) => Place::File(new_file(path)?),
-            Handover::Command(line) => Place::Command(Box::new(start(line)?)),
+            Handover::Command { line, environment } => {
+                Place::Command(Box::new(start(line, environment)?))
+            }
             Handover::Terminal if io::stdout().is_terminal() => Place::Terminal,
             Handover::Terminal => return Err(HandoverError::NoTerminal),
         };
@@ -98,7 +102,7 @@ impl Handover {
     pub fn told(&self) -> String {
         match self {
             Handover::File(path) => format!("in `{}`", path.display()),
-            Handover::Command(_) => "with the command that was named".to_owned(),
+            Handover::Command { .. } => "with the command that was named".to_owned(),
             Handover::Terminal => "shown once, on the terminal".to_owned(),
         }
     }
@@ -116,11 +120,7 @@ impl Opened {
 }
 
 fn new_file(path: &Path) -> Result<NewFile, HandoverError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
+    match private_file::create_new(path) {
         Ok(file) => Ok(NewFile {
             file,
             path: path.to_owned(),
@@ -145,7 +145,7 @@ impl NewFile {
         self.file
             .write_all(secret.expose().as_bytes())
             .and_then(|()| self.file.sync_all())
-            .and_then(|()| sync_folder(&self.path))
+            .and_then(|()| private_file::sync_folder_of(&self.path))
             .map_err(failed)?;
         self.is_filled = true;
         Ok(())
@@ -161,55 +161,31 @@ impl Drop for NewFile {
     }
 }
 
-/// The file's name is on the disk, too.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// What it prints goes to standard error: standard output is for data.
-fn start(line: &str) -> Result<Child, HandoverError> {
-    let mut command = Command::new("/bin/sh");
-    command
-        .arg("-c")
-        .arg(line)
-        .stdin(Stdio::piped())
-        .stdout(io::stderr())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true);
-    command
-        .spawn()
+fn start(line: &str, environment: &ChildEnvironment) -> Result<Subprocess, HandoverError> {
+    let words = ["/bin/sh", "-c", line].map(str::to_owned);
+    Subprocess::start(&words, environment, true)
         .map_err(|error| HandoverError::Command(format!("cannot be started: {error}")))
 }
 
-async fn feed(mut child: Child, secret: &Secret) -> Result<(), HandoverError> {
+async fn feed(command: Subprocess, secret: &Secret) -> Result<(), HandoverError> {
     let failed = HandoverError::Command;
-    let mut stdin = child
-        .stdin
-        .take()
-        .ok_or_else(|| failed("has no standard input".to_owned()))?;
-    let fed = async {
-        let written = stdin.write_all(secret.expose().as_bytes()).await;
-        let written = match written {
-            Ok(()) => stdin.shutdown().await,
-            Err(error) => Err(error),
-        };
-        drop(stdin);
-        (written, child.wait().await)
-    };
-    let (written, ended) = timeout(COMMAND_TIMEOUT, fed).await.map_err(|_| {
-        failed(format!(
-            "did not end within {} s",
-            COMMAND_TIMEOUT.as_secs()
-        ))
-    })?;
-    let status = ended.map_err(|error| failed(format!("cannot be waited for: {error}")))?;
-    if !status.success() {
-        return Err(failed(format!("ended with {status}")));
+    let input = secret.expose().as_bytes();
+    let output = command
+        .finish(input, Excess::IsDropped, COMMAND_TIMEOUT)
+        .await
+        .map_err(|failure| failed(failure.to_string()))?;
+    // What it prints goes to standard error, since standard output is for data; where that cannot be written, it is lost.
+    for printed in [&output.stdout, &output.stderr] {
+        let printed = secret.scrub(&String::from_utf8_lossy(printed));
+        let _ = io::stderr().write_all(printed.as_bytes());
     }
-    written.map_err(|error| failed(format!("did not take all of it: {error}")))
+    if !output.status.success() {
+        return Err(failed(format!("ended with {}", output.status)));
+    }
+    output
+        .input
+        .unwrap_or(Ok(()))
+        .map_err(|error| failed(format!("did not take all of it: {error}")))
 }
 
 fn show(secret: &Secret) -> io::Result<()> {
@@ -225,9 +201,35 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::subprocess;
 
     fn canary() -> Secret {
         Secret::new("sk-ant-api03-canary".to_owned())
+    }
+
+    fn command(line: String) -> Handover {
+        let environment = subprocess::environment(&std::env::vars().collect(), &[]);
+        Handover::Command { line, environment }
+    }
+
+    #[tokio::test]
+    async fn a_command_receives_a_minimal_environment_and_is_not_waited_for_by_its_output() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("got");
+        let all = [("PATH", "/usr/bin:/bin"), ("TOKEN", "canary")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let place = Handover::Command {
+            line: format!("cat > /dev/null; env > '{}'; sleep 100 &", path.display()),
+            environment: subprocess::environment(&all, &[]),
+        };
+        assert!(!format!("{place:?}").contains("/usr/bin"));
+        place.open().unwrap().give(&canary()).await.unwrap();
+        let got = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            got.contains("PATH=/usr/bin:/bin") && !got.contains("TOKEN"),
+            "{got}"
+        );
     }
 
     #[tokio::test]
@@ -261,7 +263,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("got");
         let line = format!("cat > '{}'", path.display());
-        let opened = Handover::Command(line).open().unwrap();
+        let opened = command(line).open().unwrap();
         opened.give(&canary()).await.unwrap();
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
@@ -272,7 +274,7 @@ mod tests {
     #[tokio::test]
     async fn a_command_that_fails_shows_nothing() {
         for line in ["cat > /dev/null; exit 3", "exit 1", "no-such-program-here"] {
-            let opened = Handover::Command(line.to_owned()).open().unwrap();
+            let opened = command(line.to_owned()).open().unwrap();
             let error = opened.give(&canary()).await.unwrap_err().to_string();
             assert!(
                 error.starts_with("the command for the secret ended with exit status"),

@@ -9,7 +9,9 @@ pub mod domain;
 // Rung 2: the process's own ground.
 pub mod clock;
 pub mod outbound;
+pub mod private_file;
 pub mod secret;
+pub mod subprocess;
 pub mod template;
 
 // Rung 3: what is configured, what is counted, and what was done.

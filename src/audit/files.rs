@@ -1,15 +1,20 @@
 //! The files of the log: the newest, older ones that were put aside, and the head beside them, which holds number and hash of
 //! the newest entry and is the lock between processes.
 //!
-//! An entry is on the disk before the head is written: a kill between the two leaves a head that is older than the log, which
-//! is as it should be. A head that is newer says that entries are missing.
+//! An entry is on the disk before the head is written: a kill between the two leaves a head that is one entry behind, which the
+//! next writer repairs. A head that is newer says that entries are missing.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::audit::chain::Head;
-use crate::audit::entry::{self, Entry, Link, Phase};
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+use tracing::warn;
+
+use crate::audit::chain::{HEAD_LOST, Head, HeadFile};
+use crate::audit::entry::{self, Entry, Link, Phase, ReadLine};
+use crate::private_file;
 
 /// No line is longer, in bytes: texts in it are cut.
 const MAX_LINE: u64 = 64 * 1024;
@@ -43,13 +48,70 @@ pub struct Files {
 }
 
 /// What the end of a file is like.
+#[derive(Default)]
 struct Tail {
-    /// The newest whole entry in it.
-    head: Option<Head>,
-    /// What follows it and is no line: a process was killed in the middle.
+    /// The newest whole entries in it, in their order.
+    lines: Vec<ReadLine>,
+    /// What follows them and is no line: a process was killed in the middle.
     n_torn: u64,
     /// Whether only the end of the last line is missing.
     lacks_end: bool,
+}
+
+impl Tail {
+    fn head(&self) -> Option<Head> {
+        self.lines.last().map(|read| Head {
+            seq: read.link.seq,
+            hash: read.hash.clone(),
+        })
+    }
+
+    /// Whether the entries after this one follow it, as far as they can be seen.
+    fn follows(&self, head: &Head) -> bool {
+        let mut before = head.clone();
+        let after = self.lines.iter().filter(|read| read.link.seq > head.seq);
+        for (place, read) in after.enumerate() {
+            let is_next = read.link.seq == before.seq + 1 && read.link.prev == before.hash;
+            // The first that is seen may be a later one.
+            let is_out_of_sight = place == 0 && read.link.seq > before.seq + 1;
+            if !read.fits || !(is_next || is_out_of_sight) {
+                return false;
+            }
+            before = Head {
+                seq: read.link.seq,
+                hash: read.hash.clone(),
+            };
+        }
+        true
+    }
+}
+
+/// The log as it is at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// All files with entries, the oldest first.
+    pub files: Vec<OpenedFile>,
+    /// What the head says.
+    pub head: HeadFile,
+}
+
+/// A file of the log.
+#[derive(Debug)]
+pub struct OpenedFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its length at that moment; later entries are not read.
+    pub n_bytes: u64,
+    /// The number in the name that spendwatch gave it when it was put aside.
+    pub named: Option<u64>,
+    file: File,
+}
+
+impl OpenedFile {
+    /// Its content.
+    pub fn reader(self) -> impl Read {
+        self.file.take(self.n_bytes)
+    }
 }
 
 impl Files {
@@ -71,41 +133,75 @@ impl Files {
 
     /// The newest entry, by head and log; `None` where there is none.
     pub fn newest(&self) -> Result<Option<Head>, AuditError> {
-        let head = read_head(&self.head_path());
-        let tail = match File::open(&self.path) {
-            Ok(mut file) => {
-                tail(&mut file)
-                    .map_err(|source| self.unreadable(source))?
-                    .head
+        let found = self
+            .tail_of_newest()
+            .and_then(|tail| Ok((tail.head(), self.read_head()?)));
+        let newest = match found.map_err(|source| self.unreadable(source))? {
+            (Some(tail), HeadFile::Names(head)) if head.seq > tail.seq => Some(head),
+            (None, HeadFile::Names(head)) => Some(head),
+            (tail, _) => tail,
+        };
+        Ok(newest.filter(|head| head.seq > 0))
+    }
+
+    /// Looks whether an entry could be written; creates nothing.
+    pub fn check(&self) -> Result<(), AuditError> {
+        let check = |path: &Path| match path.symlink_metadata() {
+            Ok(found) => {
+                private_file::check(path, &found)?;
+                private_file::check_writable(path)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                private_file::check_writable(private_file::folder_of(path))
+            }
+            Err(error) => Err(error),
+        };
+        check(&self.head_path())
+            .and_then(|()| check(&self.path))
+            .map_err(|source| self.unwritable(source))
+    }
+
+    /// Opens all files with entries. Writers are held back while it is done, so that files and head belong together.
+    pub fn snapshot(&self) -> Result<Snapshot, AuditError> {
+        self.open_all().map_err(|source| self.unreadable(source))
+    }
+
+    fn open_all(&self) -> io::Result<Snapshot> {
+        let lock = match private_file::open_to_read(&self.head_path()) {
+            Ok(lock) => {
+                // Where there are no locks, whoever reads looks again.
+                let _ = lock.lock_shared();
+                Some(lock)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return Err(self.unreadable(source)),
+            Err(error) => return Err(error),
         };
-        let newer = match (tail, head) {
-            (Some(tail), Some(head)) if head.seq > tail.seq => Some(head),
-            (Some(tail), _) => Some(tail),
-            (None, head) => head,
-        };
-        Ok(newer.filter(|head| head.seq > 0))
-    }
-
-    /// Looks whether an entry could be written.
-    pub fn check(&self) -> Result<(), AuditError> {
-        let writable = self
-            .lock()
-            .and_then(|_lock| open_to_append(&self.path).map(|_| ()));
-        writable.map_err(|source| self.unwritable(source))
-    }
-
-    /// All files with entries, the oldest first; and what the head says was written.
-    pub fn all(&self) -> Result<(Vec<PathBuf>, Option<Head>), AuditError> {
-        let mut older = self.older().map_err(|source| self.unreadable(source))?;
-        older.sort_by_key(|(seq, _)| *seq);
-        let mut files: Vec<PathBuf> = older.into_iter().map(|(_, path)| path).collect();
-        if self.path.exists() {
-            files.push(self.path.clone());
+        let mut older = self.older()?;
+        older.sort();
+        let mut files = Vec::new();
+        for (_, path) in older {
+            let file = private_file::open_to_read(&path)?;
+            files.push(opened(path, file)?);
         }
-        Ok((files, read_head(&self.head_path())))
+        match private_file::open_to_read(&self.path) {
+            Ok(file) => files.push(OpenedFile {
+                named: None,
+                ..opened(self.path.clone(), file)?
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let head = match lock {
+            Some(mut lock) => read_head_of(&mut lock)?,
+            None => HeadFile::Missing,
+        };
+        Ok(Snapshot { files, head })
+    }
+
+    /// Files beside the newest that have its name and a number.
+    pub fn older_paths(&self) -> Vec<PathBuf> {
+        let older = self.older().unwrap_or_default();
+        older.into_iter().map(|(_, path)| path).collect()
     }
 
     /// Why a file cannot be read.
@@ -123,57 +219,134 @@ impl Files {
         }
     }
 
-    fn head_path(&self) -> PathBuf {
+    /// The file that names the newest entry.
+    pub fn head_path(&self) -> PathBuf {
         beside(&self.path, "head")
     }
 
-    /// Holds back all other processes until it is dropped, or this process ends.
-    fn lock(&self) -> io::Result<File> {
-        let head = ours(
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false),
-        )
-        .open(self.head_path())?;
+    /// Holds back all other processes until it is dropped, or this process ends. Returns whether the head was created.
+    fn lock(&self) -> io::Result<(File, bool)> {
+        let (head, is_new) = private_file::open(&self.head_path())?;
         head.lock()?;
-        Ok(head)
+        Ok((head, is_new))
     }
 
     fn append_locked(&self, entry: &Entry) -> io::Result<(Head, String)> {
-        let mut lock = self.lock()?;
-        let mut file = open_to_append(&self.path)?;
+        let (mut lock, is_new) = self.lock()?;
+        let mut file = private_file::open_to_append(&self.path)?;
         let found = tail(&mut file)?;
-        let written = read_head_of(&mut lock);
-        let mut head = match (found.head, written) {
-            // The file was put aside, or its end was cut off: the chain goes on where it was, and a gap shows.
-            (Some(found), Some(written)) if written.seq > found.seq => written,
-            (Some(found), _) => found,
-            (None, written) => written.unwrap_or_else(Head::none),
+        let written = if is_new {
+            HeadFile::Missing
+        } else {
+            read_head_of(&mut lock)?
+        };
+        let (mut head, is_lost) = self.newest_of(&found, &written)?;
+        let is_damaged = is_lost || found.n_torn > 0;
+        let mut end: &[u8] = if found.lacks_end || found.n_torn > 0 {
+            b"\n"
+        } else {
+            b""
         };
         if found.n_torn > 0 {
-            head = write(&mut file, &mended(entry, found.n_torn), &head, b"\n")?.0;
+            head = write(&mut file, &mended(entry, found.n_torn), &head, end)?.0;
+            end = b"";
         }
-        let end: &[u8] = if found.lacks_end { b"\n" } else { b"" };
-        if file.metadata()?.len() >= self.rotate_at && found.n_torn == 0 && !found.lacks_end {
-            fs::rename(&self.path, beside(&self.path, &format!("{:012}", head.seq)))?;
-            file = open_to_append(&self.path)?;
+        if is_lost {
+            warn!(
+                "the head of the audit log was missing or unreadable; continuing after entry {}",
+                head.seq
+            );
+            head = write(&mut file, &head_lost(entry), &head, end)?.0;
+            end = b"";
+        }
+        let is_large = file.metadata()?.len() >= self.rotate_at;
+        if is_large && !is_damaged && !found.lacks_end && self.put_aside(&head)? {
+            file = private_file::open_to_append(&self.path)?;
         }
         let (head, line) = write(&mut file, entry, &head, end)?;
         write_head(&mut lock, &head)?;
+        if is_new {
+            private_file::sync_folder_of(&self.path)?;
+        }
         Ok((head, line))
+    }
+
+    /// The entry that the next one follows, and whether the head that should name it is lost.
+    fn newest_of(&self, found: &Tail, written: &HeadFile) -> io::Result<(Head, bool)> {
+        let newest = found.head();
+        match (written, newest) {
+            // Entries whose writer was killed before it wrote the head.
+            (HeadFile::Names(written), Some(newest))
+                if newest.seq > written.seq && found.follows(written) =>
+            {
+                Ok((newest, false))
+            }
+            // The file was put aside, or its end was cut off or exchanged: the chain goes on where it was, and that shows.
+            (HeadFile::Names(written), _) => Ok((written.clone(), false)),
+            (HeadFile::Empty, Some(newest)) => {
+                let n_written = found
+                    .lines
+                    .iter()
+                    .filter(|read| read.link.entry.is_of_the_operation());
+                // The first writer was killed before it wrote the head.
+                let is_first = n_written.count() <= 1 && found.lines[0].link.seq == 1;
+                Ok((newest, !is_first))
+            }
+            (HeadFile::Missing | HeadFile::Unreadable, Some(newest)) => Ok((newest, true)),
+            (HeadFile::Empty | HeadFile::Missing | HeadFile::Unreadable, None) => {
+                let older = self.older()?.into_iter().max();
+                let newest = match older {
+                    Some((_, path)) => tail(&mut private_file::open_to_read(&path)?)?.head(),
+                    None => None,
+                };
+                let is_lost = newest.is_some() || *written == HeadFile::Unreadable;
+                Ok((newest.unwrap_or_else(Head::none), is_lost))
+            }
+        }
+    }
+
+    /// Gives the file the number of its last entry for a name, and whether that could be done: no other file is replaced.
+    fn put_aside(&self, head: &Head) -> io::Result<bool> {
+        let to = beside(&self.path, &format!("{:012}", head.seq));
+        match rustix::fs::renameat_with(CWD, &self.path, CWD, &to, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(true),
+            // Not on every file system.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if to.symlink_metadata().is_err() => {
+                fs::rename(&self.path, &to)?;
+                Ok(true)
+            }
+            Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                warn!(
+                    "`{}` already exists; the audit log is not rotated",
+                    to.display()
+                );
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read_head(&self) -> io::Result<HeadFile> {
+        match private_file::open_to_read(&self.head_path()) {
+            Ok(mut head) => read_head_of(&mut head),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HeadFile::Missing),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn tail_of_newest(&self) -> io::Result<Tail> {
+        match private_file::open_to_read(&self.path) {
+            Ok(mut file) => tail(&mut file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Tail::default()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Files beside the newest that begin with an entry, by its number.
     fn older(&self) -> io::Result<Vec<(u64, PathBuf)>> {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let folder = self
-            .path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
         let mut found = Vec::new();
-        let files = match fs::read_dir(folder.unwrap_or(Path::new("."))) {
+        let files = match fs::read_dir(private_file::folder_of(&self.path)) {
             // Where no log can be there is none.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
             files => files?,
@@ -204,20 +377,38 @@ fn is_put_aside(rest: &str) -> bool {
 /// Says that the line before broke off.
 fn mended(entry: &Entry, n_torn: u64) -> Entry {
     Entry {
-        at: entry.at,
         phase: Phase::Mended,
+        torn_bytes: Some(n_torn),
+        ..of_the_log(entry, "audit.mend")
+    }
+}
+
+/// Says that the head could not be compared with the entries before.
+fn head_lost(entry: &Entry) -> Entry {
+    Entry {
+        success: Some(false),
+        error: Some("the head was missing or unreadable".to_owned()),
+        ..of_the_log(entry, HEAD_LOST)
+    }
+}
+
+/// An entry about the log itself, by whoever writes another one.
+fn of_the_log(entry: &Entry, action: &str) -> Entry {
+    Entry {
+        at: entry.at,
+        phase: Phase::Done,
         of: None,
         actor: entry.actor.clone(),
         os_user: entry.os_user.clone(),
         organization: None,
-        action: "audit.mend".to_owned(),
+        action: action.to_owned(),
         target: "audit".to_owned(),
         arguments: std::collections::BTreeMap::new(),
         elapsed_ms: None,
         success: None,
         error: None,
         request_id: None,
-        torn_bytes: Some(n_torn),
+        torn_bytes: None,
     }
 }
 
@@ -244,15 +435,20 @@ fn write(file: &mut File, entry: &Entry, before: &Head, end: &[u8]) -> io::Resul
     Ok((head, line))
 }
 
-fn open_to_append(path: &Path) -> io::Result<File> {
-    ours(OpenOptions::new().read(true).append(true).create(true)).open(path)
+fn opened(path: PathBuf, file: File) -> io::Result<OpenedFile> {
+    Ok(OpenedFile {
+        n_bytes: file.metadata()?.len(),
+        named: number_in_name(&path),
+        path,
+        file,
+    })
 }
 
-/// For our own eyes alone.
-fn ours(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
+/// The number of the last entry, in a name that spendwatch gave. Longer ones are times of other programs.
+fn number_in_name(path: &Path) -> Option<u64> {
+    let number = path.extension()?.to_str()?;
+    let number = number.parse().ok().filter(|_| number.len() == 12)?;
+    (number < 100_000_000_000).then_some(number)
 }
 
 /// `audit.jsonl` → `audit.jsonl.head`.
@@ -275,67 +471,70 @@ fn tail(file: &mut File) -> io::Result<Tail> {
         .rposition(|byte| *byte == b'\n')
         .map_or(0, |place| place + 1);
     let (whole, torn) = bytes.split_at(n_whole);
-    let newest = |lines: &[u8]| {
-        let lines = lines.split(|byte| *byte == b'\n').rev();
-        lines.filter_map(head_of).next()
-    };
+    let read = |line: &[u8]| entry::read(std::str::from_utf8(line).ok()?);
+    let mut lines: Vec<ReadLine> = whole
+        .split(|byte| *byte == b'\n')
+        .filter_map(read)
+        .collect();
     // Only the end of its line is missing: the entry is whole.
-    if let Some(head) = head_of(torn) {
-        return Ok(Tail {
-            head: Some(head),
-            n_torn: 0,
-            lacks_end: true,
-        });
-    }
+    let last = read(torn);
+    let lacks_end = last.is_some();
+    lines.extend(last);
     Ok(Tail {
-        head: newest(whole),
-        n_torn: torn.len().try_into().unwrap_or(u64::MAX),
-        lacks_end: false,
+        lines,
+        n_torn: if lacks_end {
+            0
+        } else {
+            torn.len().try_into().unwrap_or(u64::MAX)
+        },
+        lacks_end,
     })
 }
 
-fn head_of(line: &[u8]) -> Option<Head> {
-    let read = entry::read(std::str::from_utf8(line).ok()?)?;
-    Some(Head {
-        seq: read.link.seq,
-        hash: read.hash,
-    })
-}
-
-/// The number of the first entry of a file; `None` where it begins with none.
+/// The number of the first entry of a file; `None` where its beginning holds none.
 fn first_seq(path: &Path) -> Option<u64> {
     let mut start = Vec::new();
-    File::open(path)
+    private_file::open_to_read(path)
         .ok()?
-        .take(MAX_LINE)
+        .take(2 * MAX_LINE)
         .read_to_end(&mut start)
         .ok()?;
-    let line = start.split(|byte| *byte == b'\n').next()?;
-    head_of(line).map(|head| head.seq)
+    start
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| entry::read(std::str::from_utf8(line).ok()?))
+        .map(|read| read.link.seq)
+        .next()
 }
 
-fn read_head(path: &Path) -> Option<Head> {
-    read_head_of(&mut File::open(path).ok()?)
-}
-
-/// What is no head is none: the log itself tells the newest entry.
-fn read_head_of(file: &mut File) -> Option<Head> {
-    let mut text = String::new();
-    file.seek(SeekFrom::Start(0)).ok()?;
-    file.take(1024).read_to_string(&mut text).ok()?;
-    let (seq, hash) = text.trim_end().split_once(' ')?;
-    let is_hash =
-        hash.len() == entry::NO_HASH.len() && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-    Some(Head {
-        seq: seq.parse().ok()?,
-        hash: is_hash.then(|| hash.to_owned())?,
-    })
-}
-
-/// One write of always the same length, in place.
-fn write_head(file: &mut File, head: &Head) -> io::Result<()> {
+fn read_head_of(file: &mut File) -> io::Result<HeadFile> {
+    let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;
-    file.write_all(format!("{:020} {}\n", head.seq, head.hash).as_bytes())
+    file.take(1024).read_to_end(&mut bytes)?;
+    if bytes.is_empty() {
+        return Ok(HeadFile::Empty);
+    }
+    let head = || {
+        let text = std::str::from_utf8(&bytes).ok()?;
+        let (seq, hash) = text.trim_end().split_once(' ')?;
+        let is_hash =
+            hash.len() == entry::NO_HASH.len() && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Some(Head {
+            seq: seq.parse().ok()?,
+            hash: is_hash.then(|| hash.to_owned())?,
+        })
+    };
+    Ok(head().map_or(HeadFile::Unreadable, HeadFile::Names))
+}
+
+/// One write of always the same length, in place: a kill leaves the old head or the new one.
+fn write_head(file: &mut File, head: &Head) -> io::Result<()> {
+    let text = format!("{:020} {}\n", head.seq, head.hash);
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(text.as_bytes())?;
+    if file.metadata()?.len() != text.len() as u64 {
+        file.set_len(text.len() as u64)?;
+    }
+    file.sync_data()
 }
 
 #[cfg(test)]
@@ -369,7 +568,11 @@ mod tests {
         }
 
         fn report(&self) -> Report {
-            verify(&self.files, None).unwrap()
+            self.report_with(None)
+        }
+
+        fn report_with(&self, anchor: Option<&str>) -> Report {
+            verify(&self.files, anchor).unwrap()
         }
     }
 
@@ -388,6 +591,11 @@ mod tests {
                 entry::read(text.lines().nth(1).unwrap()).unwrap().hash
             );
             fs::write(log.files.head_path(), older).unwrap();
+            // Before the next writer says that the line broke off, and after.
+            let is_whole = n_bytes == text.len() || n_bytes + 1 == text.len();
+            let before = log.report();
+            assert_eq!(before.broken, None, "at {n_bytes}");
+            assert_eq!(before.walk.newest.seq, if is_whole { 3 } else { 2 });
             log.add(1);
             let report = log.report();
             assert_eq!(report.broken, None, "at {n_bytes}");
@@ -446,25 +654,163 @@ mod tests {
             (report.broken, report.walk.n_entries, report.n_files),
             (None, 5, 2)
         );
+        let kept = log.report_with(None).walk.newest;
+        let last_put_aside = entry::read(log.text().lines().next().unwrap()).unwrap();
         fs::remove_file(beside(log.files.path(), "1")).unwrap();
-        let report = log.report();
-        assert_eq!(report.broken, None);
-        assert_eq!(report.walk.first.map(|(seq, _)| seq), Some(4));
+        let told = log.report().broken.unwrap().to_string();
+        assert!(told.contains("entries 1 to 3 are missing"), "{told}");
+        let report = log.report_with(Some(&last_put_aside.link.prev));
+        assert_eq!((report.broken, report.walk.has_anchor), (None, true));
+        assert_eq!(report.walk.newest, kept);
     }
 
     #[test]
-    fn a_head_that_is_rubbish_is_made_anew() {
+    fn a_file_that_is_missing_or_has_another_place_is_a_finding() {
+        let log = log(2000);
+        log.add(40);
+        let (older, newest) = {
+            let mut files = log.files.snapshot().unwrap().files;
+            let newest = files.pop().unwrap();
+            (files, newest)
+        };
+        assert!(older.len() > 3);
+        let aside = log.folder.path().join("aside");
+        for file in older.iter().chain([&newest]) {
+            fs::rename(&file.path, &aside).unwrap();
+            let report = log.report();
+            assert_eq!(report.walk.n_findings, 1, "{:?}", report.walk.findings);
+            fs::rename(&aside, &file.path).unwrap();
+            assert_eq!(log.report().broken, None);
+        }
+        for (one, other) in [(&older[0], &older[1]), (&older[0], &newest)] {
+            let exchange = || {
+                fs::rename(&one.path, &aside).unwrap();
+                fs::rename(&other.path, &one.path).unwrap();
+                fs::rename(&aside, &other.path).unwrap();
+            };
+            exchange();
+            assert!(log.report().broken.is_some());
+            exchange();
+            assert_eq!(log.report().broken, None);
+        }
+        fs::copy(&older[1].path, beside(log.files.path(), "7")).unwrap();
+        assert!(log.report().broken.is_some());
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_not_replaced_when_the_log_is_rotated() {
+        let log = log(2000);
+        let in_the_way: Vec<PathBuf> = (1..=40)
+            .map(|seq| beside(log.files.path(), &format!("{seq:012}")))
+            .collect();
+        for path in &in_the_way {
+            fs::write(path, "another file").unwrap();
+        }
+        log.add(20);
+        let report = log.report();
+        assert_eq!(
+            (report.broken, report.walk.n_entries, report.n_files),
+            (None, 20, 1)
+        );
+        for path in &in_the_way {
+            assert_eq!(fs::read(path).unwrap(), b"another file");
+        }
+    }
+
+    #[test]
+    fn the_last_entry_cannot_be_exchanged_while_the_head_stays() {
+        let log = log(u64::MAX);
+        log.add(3);
+        let text = log.text();
+        let mut link = entry::read(text.lines().last().unwrap()).unwrap().link;
+        link.entry.actor = "somebody else".to_owned();
+        let start: String = text
+            .lines()
+            .take(2)
+            .map(|line| format!("{line}\n"))
+            .collect();
+        fs::write(log.files.path(), format!("{start}{}\n", link.line().0)).unwrap();
+        let told = log.report().broken.unwrap().to_string();
+        assert!(
+            told.contains("line 3: entry 3 is not the one that was written"),
+            "{told}"
+        );
+        // It shows for ever, not only until the head is written again.
+        log.add(2);
+        let told = log.report().broken.unwrap().to_string();
+        assert!(
+            told.contains("line 4: entry 4 does not follow the entry before it"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn links_are_not_followed_and_modes_are_repaired() {
+        let log = log(u64::MAX);
+        log.add(1);
+        for path in [log.files.path().to_owned(), log.files.head_path()] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+            log.add(1);
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            let victim = log.folder.path().join("victim");
+            fs::rename(&path, &victim).unwrap();
+            std::os::unix::fs::symlink(&victim, &path).unwrap();
+            let before = fs::read(&victim).unwrap();
+            let error = log.files.append(&entry("a")).unwrap_err().to_string();
+            assert!(error.contains("is a symbolic link"), "{error}");
+            assert!(verify(&log.files, None).is_err());
+            assert_eq!(fs::read(&victim).unwrap(), before);
+            fs::rename(&victim, &path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_lost_is_made_anew_and_that_shows() {
         let log = log(u64::MAX);
         log.add(2);
-        fs::write(log.files.head_path(), "rubbish").unwrap();
+        for make in [
+            |path: &Path| fs::write(path, "rubbish").unwrap(),
+            |path: &Path| fs::write(path, "").unwrap(),
+            |path: &Path| fs::remove_file(path).unwrap(),
+        ] {
+            make(&log.files.head_path());
+            let before = log.report();
+            assert!(before.broken.is_some());
+            log.add(1);
+            // The log itself says that it was.
+            let report = log.report();
+            assert_eq!(report.walk.n_entries, before.walk.n_entries + 2);
+            assert_eq!(report.walk.n_findings, before.walk.n_findings);
+            let told = report.walk.findings.last().unwrap().to_string();
+            assert!(
+                told.contains("the head was missing or unreadable before entry"),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_kill_before_the_first_head_is_written_is_no_finding() {
+        let log = log(u64::MAX);
+        fs::write(log.files.head_path(), "").unwrap();
+        assert_eq!(log.report().broken, None);
+        log.add(1);
+        fs::write(log.files.head_path(), "").unwrap();
+        assert_eq!(log.report().broken, None);
         log.add(1);
         assert_eq!(
-            (
-                log.report().broken,
-                log.files.newest().unwrap().unwrap().seq
-            ),
-            (None, 3)
+            (log.report().broken, log.report().walk.n_entries),
+            (None, 2)
         );
+    }
+
+    #[test]
+    fn looking_whether_an_entry_can_be_written_creates_nothing() {
+        let log = log(u64::MAX);
+        log.files.check().unwrap();
+        assert_eq!(fs::read_dir(log.folder.path()).unwrap().count(), 0);
+        let nowhere = Files::new(log.folder.path().join("no/audit.jsonl"), u64::MAX);
+        nowhere.check().unwrap_err();
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Reads the log: whether its chain holds, and what was done, operation by operation.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 
 use jiff::Timestamp;
@@ -13,9 +12,9 @@ use crate::audit::files::{AuditError, Files};
 /// What was found along the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// As far as it holds.
+    /// Along all of it.
     pub walk: Walk,
-    /// The first link that does not.
+    /// The first finding.
     pub broken: Option<Broken>,
     /// Files that were read.
     pub n_files: usize,
@@ -31,54 +30,59 @@ pub fn verify(files: &Files, anchor: Option<&str>) -> Result<Report, AuditError>
 }
 
 fn walk(files: &Files, anchor: Option<&str>) -> Result<Report, AuditError> {
-    // The head first: what is written meanwhile only adds to the log.
-    let (paths, written) = files.all()?;
-    let mut walk = Walk::new(anchor);
+    let snapshot = files.snapshot()?;
+    let n_files = snapshot.files.len();
+    let mut walk = Walk::new(anchor, snapshot.head);
     let mut spot = Spot {
         file: files.path().display().to_string(),
         line: 1,
     };
-    let mut broken = None;
-    'files: for path in &paths {
-        let file = File::open(path).map_err(|source| files.unreadable(source))?;
-        let mut lines = BufReader::new(file);
+    for opened in snapshot.files {
         spot = Spot {
-            file: path.display().to_string(),
+            file: opened.path.display().to_string(),
             line: 0,
         };
-        while let Some(line) = next(&mut lines).map_err(|source| files.unreadable(source))? {
+        let named = opened.named;
+        let mut lines = BufReader::new(opened.reader());
+        while let Some((line, has_end)) =
+            next(&mut lines).map_err(|source| files.unreadable(source))?
+        {
             spot.line += 1;
-            if let Err(found) = walk.step(&spot, &line) {
-                broken = Some(found);
-                break 'files;
-            }
+            walk.step(&spot, &line, has_end);
+        }
+        if let Some(named) = named {
+            walk.end_of_file(&spot, named);
         }
         spot.line += 1;
     }
-    if broken.is_none() {
-        broken = walk.end(&spot, written.as_ref()).err();
-    }
+    let head_spot = Spot {
+        file: files.head_path().display().to_string(),
+        line: 1,
+    };
+    walk.end(&spot, &head_spot);
     Ok(Report {
+        broken: walk.findings.first().cloned(),
         walk,
-        broken,
-        n_files: paths.len(),
+        n_files,
     })
 }
 
-/// A line without its end; what is no text is shown as such, and fits no hash.
-fn next(lines: &mut impl BufRead) -> std::io::Result<Option<String>> {
+/// A line without its end, and whether it has one; what is no text is shown as such, and fits no hash.
+fn next(lines: &mut impl BufRead) -> std::io::Result<Option<(String, bool)>> {
     let mut bytes = Vec::new();
     if lines.read_until(b'\n', &mut bytes)? == 0 {
         return Ok(None);
     }
-    if bytes.last() == Some(&b'\n') {
+    let has_end = bytes.last() == Some(&b'\n');
+    if has_end {
         bytes.pop();
     }
-    Ok(Some(match String::from_utf8(bytes) {
+    let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         // As long as it was, since its length is told where it was mended.
         Err(error) => "?".repeat(error.as_bytes().len()),
-    }))
+    };
+    Ok(Some((text, has_end)))
 }
 
 /// One operation: its intent and its outcome together.
@@ -115,12 +119,11 @@ pub struct OneOperation {
 /// Tells each operation once it is over, and at the end those that are not: of a long log never all are held at once. Lines that
 /// are no entries are passed over, since [`verify`] tells them.
 pub fn each_operation(files: &Files, mut told: impl FnMut(OneOperation)) -> Result<(), AuditError> {
-    let (paths, _) = files.all()?;
+    let snapshot = files.snapshot()?;
     let mut open = BTreeMap::new();
-    for path in paths {
-        let file = File::open(path).map_err(|source| files.unreadable(source))?;
-        let mut lines = BufReader::new(file);
-        while let Some(line) = next(&mut lines).map_err(|source| files.unreadable(source))? {
+    for opened in snapshot.files {
+        let mut lines = BufReader::new(opened.reader());
+        while let Some((line, _)) = next(&mut lines).map_err(|source| files.unreadable(source))? {
             let read = entry::read(&line);
             if let Some(over) = read.and_then(|read| take(&mut open, read)) {
                 told(over);

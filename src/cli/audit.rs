@@ -1,4 +1,4 @@
-//! `audit list` and `verify`: what was done, and whether the log of it holds.
+//! `audit list`, `verify` and `anchor`: what was done, and whether the log of it holds.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -34,6 +34,9 @@ pub enum Command {
         #[arg(long, value_name = "HASH", value_parser = parse_hash)]
         anchor: Option<String>,
     },
+    /// Print number and hash of the newest entry, to keep elsewhere and pass to `audit verify --anchor`
+    #[command(after_help = "Example: spendwatch audit anchor --output json")]
+    Anchor,
 }
 
 /// Which operations.
@@ -86,6 +89,11 @@ impl Command {
                 let report = verify(audit.files(), anchor.as_deref());
                 let report = report.map_err(|error| Failure::World(error.to_string()))?;
                 Ok(tell(globals, &report, anchor.as_deref()))
+            }
+            Command::Anchor => {
+                let report = verify(audit.files(), None);
+                let report = report.map_err(|error| Failure::World(error.to_string()))?;
+                anchor(globals, &report)
             }
         }
     }
@@ -203,15 +211,21 @@ fn sheet(operations: &[OneOperation]) -> Sheet {
 fn tell(globals: &Globals, report: &Report, anchor: Option<&str>) -> ExitCode {
     let walk = &report.walk;
     let is_missing = anchor.is_some() && !walk.has_anchor;
-    if let Some(broken) = &report.broken {
+    for broken in &walk.findings {
         eprintln!("error: {broken}");
+    }
+    if walk.n_findings > walk.findings.len() {
+        eprintln!(
+            "error: {} more findings",
+            walk.n_findings - walk.findings.len()
+        );
     }
     if let Some(anchor) = anchor.filter(|_| is_missing) {
         let whole = "the chain holds in itself, so it was made anew";
         let how = if report.broken.is_none() {
             whole
         } else {
-            "the chain is read up to where it breaks"
+            "and the chain does not hold, as the findings above say"
         };
         eprintln!("error: no entry has the hash {anchor}: {how}");
     }
@@ -225,6 +239,11 @@ fn tell(globals: &Globals, report: &Report, anchor: Option<&str>) -> ExitCode {
             "{} lines broke off when a process was killed, and the log says so",
             walk.n_torn
         ));
+    }
+    if walk.is_torn_at_end {
+        globals.remark("the last line is incomplete, as after a kill; the next entry will say so");
+    } else if walk.n_after_head == 1 {
+        globals.remark("the head is one entry behind, as after a kill; the next entry updates it");
     }
     if let Some((seq, at)) = walk.first.filter(|(seq, _)| *seq > 1) {
         globals.remark(&format!(
@@ -256,6 +275,7 @@ fn verdict(report: &Report, is_whole: bool) -> Sheet {
             hidden("open"),
             hidden("torn"),
             hidden("broken"),
+            hidden("findings"),
             shown("newest_hash", "HASH"),
         ],
         rows: vec![vec![
@@ -269,7 +289,36 @@ fn verdict(report: &Report, is_whole: bool) -> Sheet {
             Cell::List(walk.open.values().cloned().collect()),
             count(walk.n_torn),
             Cell::text_or_empty(report.broken.as_ref().map(ToString::to_string)),
+            Cell::List(walk.findings.iter().map(ToString::to_string).collect()),
             Cell::Text(hash.clone()),
         ]],
     }
+}
+
+/// A log that does not hold has no anchor: its newest entry would vouch for those before it.
+fn anchor(globals: &Globals, report: &Report) -> Result<ExitCode, Failure> {
+    if let Some(broken) = &report.broken {
+        let told = format!("{broken}; run `spendwatch audit verify` for all findings");
+        return Err(Failure::World(told));
+    }
+    let walk = &report.walk;
+    let rows = walk.newest_at.map(|at| {
+        vec![
+            Cell::Count(walk.newest.seq.into()),
+            Cell::Time(at),
+            Cell::Text(walk.newest.hash.clone()),
+        ]
+    });
+    if rows.is_none() {
+        globals.remark("no audit entries");
+    }
+    let sheet = Sheet {
+        columns: vec![
+            shown("seq", "#"),
+            shown("at", "TIME"),
+            shown("hash", "HASH"),
+        ],
+        rows: rows.into_iter().collect(),
+    };
+    Ok(globals.print(&sheet, ExitCode::SUCCESS))
 }

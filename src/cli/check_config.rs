@@ -4,10 +4,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::app::wiring;
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::print;
 use crate::config::source::Environment;
 use crate::config::{Config, show};
+use crate::heartbeat::Heartbeat;
+use crate::http::access::Access;
 
 /// Check the configuration.
 #[derive(Debug, Args)]
@@ -18,15 +21,49 @@ pub struct CheckConfig {
 }
 
 impl CheckConfig {
-    /// Exit 0 when the configuration is good, warnings included, else 2.
-    pub fn run(&self, globals: &Globals, environment: &Environment) -> Result<ExitCode, Failure> {
-        let config = globals.load(environment)?;
+    /// Exit 0 when the configuration is good, warnings included, and every secret can be read, else 2.
+    pub async fn run(
+        &self,
+        globals: &Globals,
+        environment: &Environment,
+    ) -> Result<ExitCode, Failure> {
+        let config = globals.read_with_all_secrets(environment)?;
+        globals.remark_warnings(&config);
+        resolve_all(&config, environment).await?;
         let told = if self.show {
             show::to_toml(&config)
         } else {
             summary(&config)
         };
         Ok(print(&told, ExitCode::SUCCESS))
+    }
+}
+
+/// Reads every secret as `run` does; sends no message and no request to the Admin API.
+async fn resolve_all(config: &Config, environment: &Environment) -> Result<(), Failure> {
+    let mut wrong = Vec::new();
+    for organization in &config.organizations {
+        if let Err(error) = wiring::admin_key(organization, environment).await {
+            wrong.push(format!("{error:#}"));
+        }
+    }
+    for notifier in &config.notifiers {
+        if let Err(error) = wiring::notifier(notifier, environment).await {
+            wrong.push(format!("{error:#}"));
+        }
+    }
+    if let Some(heartbeat) = &config.heartbeat
+        && let Err(error) = Heartbeat::configured(heartbeat, environment).await
+    {
+        wrong.push(format!("{error:#}"));
+    }
+    if let Err(error) = Access::configured(&config.http, config.http.listen, environment).await {
+        wrong.push(format!("`bearer_token` in `[http]`: {error}"));
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Usage(wrong))
     }
 }
 

@@ -1,5 +1,9 @@
 //! `doctor`: looks at all that a daemon and the commands need, changes and sends nothing, and says what to mend.
 
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,6 +13,7 @@ use jiff::SignedDuration;
 use crate::anthropic::AdminApi;
 use crate::anthropic::limiter::Share;
 use crate::app::wiring;
+use crate::audit::files::Files;
 use crate::audit::read::verify;
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::log;
@@ -16,14 +21,18 @@ use crate::cli::output::{Format, print};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::organizations::Organization;
+use crate::config::secret_file;
 use crate::config::source::{Environment, SecretSource};
 use crate::domain::admin::service::Service;
+use crate::domain::rule::Limit;
 use crate::heartbeat::Heartbeat;
 use crate::notify::words;
 use crate::outbound::causes;
+use crate::private_file;
 use crate::secret::Secret;
 use crate::sheet::{Cell, Sheet, shown};
 use crate::store::Store;
+use crate::store::error::StoreError;
 
 /// A clock that is further off cuts days and months elsewhere than the service does.
 const MAX_SKEW: SignedDuration = SignedDuration::from_mins(1);
@@ -98,11 +107,17 @@ impl Doctor {
             let told = warning.to_string();
             findings.warning("configuration", "", told, "see docs/configuration.md");
         }
+        for unresolved in &config.unresolved {
+            let told = unresolved.problem.to_string();
+            let mend = "set the variable, or correct the file or its path; `run` needs it";
+            findings.bad("secret", "", told, mend);
+        }
         for organization in globals.organizations(&config)? {
             look_at_service(&mut findings, organization, environment, &clock).await;
         }
-        look_at_store(&mut findings, &config, &clock).await;
+        look_at_store(&mut findings, &config).await;
         look_at_audit(&mut findings, globals, &config, &clock);
+        look_at_files(&mut findings, globals, &config, &clock);
         look_at_receivers(&mut findings, &config, environment).await;
         let is_bad = findings
             .0
@@ -228,17 +243,17 @@ fn look_at_clock(findings: &mut Findings, name: &str, api: &AdminApi) {
     }
 }
 
-async fn look_at_store(findings: &mut Findings, config: &Config, clock: &Clock) {
+async fn look_at_store(findings: &mut Findings, config: &Config) {
     let path = config.store.path.display().to_string();
-    if !config.store.path.exists() {
-        let mend = "`spendwatch run` makes it";
-        return findings.warning("store", &path, "there is none yet", mend);
-    }
-    let report = match Store::open_for_command(&config.store.path, clock.now()) {
-        Ok(store) => store.check().await,
-        Err(error) => Err(error),
-    };
-    match report {
+    match Store::check_file(&config.store.path).await {
+        Ok(report) if report.problems.is_empty() && report.is_old() => {
+            let told = format!(
+                "intact, version {} of {}: not checked further",
+                report.version, report.supported
+            );
+            let mend = "start `spendwatch run`, which migrates it; make a copy first";
+            findings.warning("store", &path, told, mend);
+        }
         Ok(report) if report.problems.is_empty() => {
             let told = format!("whole, {} rows of usage", report.n_usage);
             findings.good("store", &path, told);
@@ -246,6 +261,10 @@ async fn look_at_store(findings: &mut Findings, config: &Config, clock: &Clock) 
         Ok(report) => {
             let mend = "keep a copy of it, and put back a backup";
             findings.bad("store", &path, report.problems.join("; "), mend);
+        }
+        Err(StoreError::Missing { .. }) => {
+            let mend = "`spendwatch run` makes it";
+            findings.warning("store", &path, "there is none yet", mend);
         }
         Err(error) => {
             let mend = "look at the file's owner, its mode and the room on its disk";
@@ -257,31 +276,205 @@ async fn look_at_store(findings: &mut Findings, config: &Config, clock: &Clock) 
 fn look_at_audit(findings: &mut Findings, globals: &Globals, config: &Config, clock: &Clock) {
     let audit = globals.audit(config, clock);
     let path = audit.files().path().display().to_string();
-    if !audit.files().path().exists() {
-        let mend = "the first command that changes something makes it";
-        return findings.warning("audit", &path, "there is none yet", mend);
-    }
     if let Err(error) = audit.check() {
         let mend = "no command changes anything before it can be written: look at its owner, mode and disk";
         return findings.bad("audit", &path, error.to_string(), mend);
     }
-    match verify(audit.files(), None) {
-        Ok(report) => match report.broken {
-            None => {
-                let told = format!("whole, {} entries", report.walk.n_entries);
-                findings.good("audit", &path, told);
-            }
-            Some(broken) => {
-                let mend = "find out who changed it; a copy from before shows what was there";
-                findings.bad("audit", &path, broken.to_string(), mend);
-            }
-        },
-        Err(error) => findings.bad(
-            "audit",
-            &path,
-            error.to_string(),
-            "look at its owner and mode",
-        ),
+    let report = match verify(audit.files(), None) {
+        Ok(report) => report,
+        Err(error) => {
+            let mend = "look at its owner and mode";
+            return findings.bad("audit", &path, error.to_string(), mend);
+        }
+    };
+    match &report.broken {
+        None if report.walk.newest_at.is_none() => {
+            let mend = "the first command that changes something makes it";
+            findings.warning("audit", &path, "there is none yet", mend);
+        }
+        None => {
+            let told = format!("whole, {} entries", report.walk.n_entries);
+            findings.good("audit", &path, told);
+        }
+        Some(broken) if report.walk.is_only_without_beginning() => {
+            let mend =
+                "if they are kept elsewhere, verify with the last hash of theirs as `--anchor`";
+            findings.warning("audit", &path, broken.to_string(), mend);
+        }
+        Some(broken) => {
+            let mend = "find out who changed it (`spendwatch audit verify` names everything); a copy from before shows what was there";
+            findings.bad("audit", &path, broken.to_string(), mend);
+        }
+    }
+}
+
+/// Who can read and write each file, and the folders that they are in.
+fn look_at_files(findings: &mut Findings, globals: &Globals, config: &Config, clock: &Clock) {
+    let audit = globals.audit(config, clock);
+    let mut folders = BTreeSet::new();
+    for path in own_files(config, audit.files()) {
+        folders.insert(private_file::folder_of(&path).to_owned());
+        look_at_file(findings, &path, Access::Own);
+    }
+    for path in named_files(config) {
+        look_at_file(findings, &path, Access::Trusted);
+    }
+    for path in secret_files(config) {
+        look_at_file(findings, &path, Access::Secret);
+    }
+    for folder in folders {
+        look_at_folder(findings, &folder);
+    }
+}
+
+/// What is expected of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Created by spendwatch, with mode 0600.
+    Own,
+    /// Holds a secret; links are followed, as containers hand secrets over by them.
+    Secret,
+    /// Others may read it.
+    Trusted,
+}
+
+fn own_files(config: &Config, audit: &Files) -> Vec<PathBuf> {
+    let store = &config.store.path;
+    let beside = |path: &Path, ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let mut files = vec![store.clone()];
+    files.extend(["-wal", "-shm", "-journal", ".lock"].map(|ending| beside(store, ending)));
+    files.extend(audit.older_paths());
+    files.push(audit.path().to_owned());
+    files.extend([audit.head_path(), beside(audit.path(), ".commands")]);
+    files
+}
+
+fn named_files(config: &Config) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = config.file.iter().cloned().collect();
+    files.extend(config.prices.file.clone());
+    files.extend(config.rules.iter().filter_map(|rule| match &rule.limit {
+        Limit::Budget(budget) => budget.origin.as_ref().map(PathBuf::from),
+        Limit::Fixed(_) | Limit::Workspace | Limit::Organization => None,
+    }));
+    let of_organizations = config.organizations.iter();
+    files.extend(of_organizations.filter_map(|organization| organization.ca_file.clone()));
+    files
+}
+
+fn secret_files(config: &Config) -> BTreeSet<PathBuf> {
+    let mut sources: Vec<&SecretSource> = config
+        .organizations
+        .iter()
+        .map(|organization| &organization.admin_key)
+        .collect();
+    sources.extend(config.notifiers.iter().flat_map(|one| one.kind.secrets()));
+    sources.extend(config.heartbeat.iter().map(|heartbeat| &heartbeat.url));
+    sources.extend(&config.http.bearer_token);
+    let files = sources.into_iter().filter_map(|source| match source {
+        SecretSource::File(path) => Some(path.clone()),
+        SecretSource::Literal(_)
+        | SecretSource::Env(_)
+        | SecretSource::Command(_)
+        | SecretSource::Aws(_) => None,
+    });
+    files.collect()
+}
+
+fn look_at_file(findings: &mut Findings, path: &Path, access: Access) {
+    let shown = path.display().to_string();
+    let found = match access {
+        Access::Own => path.symlink_metadata(),
+        Access::Secret | Access::Trusted => path.metadata(),
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && access == Access::Own => return,
+        Err(error) => {
+            let mend = "correct the path, or the owner and mode of its folders";
+            return findings.bad("file", &shown, error.to_string(), mend);
+        }
+    };
+    if access == Access::Own
+        && let Err(refused) = private_file::check(path, &found)
+    {
+        let mend = "move it away; spendwatch creates it anew";
+        return findings.bad("file", &shown, refused.to_string(), mend);
+    }
+    let (mode, owner) = (found.mode() & 0o777, found.uid());
+    let told = format!("owner {owner}, mode {mode:04o}");
+    let is_handed_over = access == Access::Secret && !secret_file::is_read_by_others(path);
+    if found.is_file() && mode & 0o022 != 0 {
+        let told = format!("others can write it: {told}");
+        findings.bad("file", &shown, told, &format!("run `chmod go-w {shown}`"));
+    } else if access != Access::Trusted && mode & 0o044 != 0 && !is_handed_over {
+        let told = format!("others can read it: {told}");
+        findings.warning("file", &shown, told, &format!("run `chmod 600 {shown}`"));
+    } else if is_a_strangers(owner, path) {
+        let told = format!("belongs to another user: {told}");
+        let mend = "change its owner to the user who runs spendwatch, or to root";
+        findings.warning("file", &shown, told, mend);
+    } else {
+        findings.good("file", &shown, told);
+    }
+}
+
+/// Not this user, nor root, nor whoever owns the folder: root looks at the files of a daemon that runs as another user.
+fn is_a_strangers(owner: u32, path: &Path) -> bool {
+    let ours = rustix::process::geteuid().as_raw();
+    let of_folder = private_file::folder_of(path)
+        .metadata()
+        .map(|found| found.uid());
+    owner != 0 && owner != ours && of_folder.map_or(true, |of_folder| of_folder != owner)
+}
+
+fn look_at_folder(findings: &mut Findings, folder: &Path) {
+    let shown = folder.display().to_string();
+    let found = match folder.metadata() {
+        Ok(found) => found,
+        Err(error) => {
+            let mend =
+                format!("create it for the user who runs spendwatch: `install -d -m 0700 {shown}`");
+            return findings.bad("folder", &shown, error.to_string(), &mend);
+        }
+    };
+    let told = format!("owner {}, mode {:04o}", found.uid(), found.mode() & 0o7777);
+    let is_ours = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
+    let is_root = rustix::process::geteuid().is_root();
+    if !found.is_dir() {
+        findings.bad("folder", &shown, "is no folder", "correct the path");
+    } else if let Err(error) = private_file::check_writable(folder) {
+        let told = format!("cannot be written: {error}; {told}");
+        findings.bad(
+            "folder",
+            &shown,
+            told,
+            "change its owner to the user who runs spendwatch",
+        );
+    } else if found.mode() & 0o002 != 0 {
+        let told = format!("everyone can create, and often replace, files in it: {told}");
+        findings.bad(
+            "folder",
+            &shown,
+            told,
+            "use a folder that only the user who runs spendwatch can write",
+        );
+    } else if found.mode() & 0o020 != 0 {
+        let told = format!("its group can replace files in it: {told}");
+        findings.warning("folder", &shown, told, &format!("run `chmod g-w {shown}`"));
+    } else if !is_ours && !is_root {
+        let told = format!("belongs to another user: {told}");
+        findings.warning(
+            "folder",
+            &shown,
+            told,
+            "change its owner to the user who runs spendwatch",
+        );
+    } else {
+        findings.good("folder", &shown, told);
     }
 }
 

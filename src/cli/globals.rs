@@ -9,7 +9,9 @@ use crate::audit::files::AuditError;
 use crate::audit::{self, AuditLog};
 use crate::cli::output::Format;
 use crate::clock::Clock;
+use crate::config::notifiers::Notifier;
 use crate::config::organizations::Organization;
+use crate::config::problem::{Problem, Problems};
 use crate::config::source::Environment;
 use crate::config::{self, Config};
 use crate::outbound::causes;
@@ -109,21 +111,55 @@ pub fn end(done: Result<ExitCode, Failure>) -> ExitCode {
     done.unwrap_or_else(|failure| failure.tell())
 }
 
+fn bad(problems: &Problems) -> Failure {
+    unusable(problems.errors().iter())
+}
+
+fn unusable<'a>(problems: impl Iterator<Item = &'a Problem>) -> Failure {
+    Failure::Usage(problems.map(ToString::to_string).collect())
+}
+
+/// Fails where the key of an organization is known to be unusable, and names file, line and key.
+pub fn check_key(config: &Config, organization: &Organization) -> Result<(), Failure> {
+    let problems = config.unresolved_of_organization(organization);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(unusable(problems.into_iter()))
+}
+
+/// The same for the secrets of a notifier.
+pub fn check_notifier(config: &Config, notifier: &Notifier) -> Result<(), Failure> {
+    let problems = config.unresolved_of_notifier(notifier);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(unusable(problems.into_iter()))
+}
+
 impl Globals {
-    /// The checked configuration; its warnings are the caller's.
+    /// The checked configuration, in which every secret is usable as far as is known; its warnings are the caller's.
+    pub fn read_with_all_secrets(&self, environment: &Environment) -> Result<Config, Failure> {
+        config::load(self.config.as_deref(), environment).map_err(|error| bad(&error))
+    }
+
+    /// The checked configuration; its warnings and secrets are the caller's.
     pub fn read(&self, environment: &Environment) -> Result<Config, Failure> {
-        config::load(self.config.as_deref(), environment).map_err(|problems| {
-            Failure::Usage(problems.errors().iter().map(ToString::to_string).collect())
-        })
+        config::load_for_command(self.config.as_deref(), environment).map_err(|error| bad(&error))
     }
 
     /// The checked configuration; what is to be looked at is remarked.
     pub fn load(&self, environment: &Environment) -> Result<Config, Failure> {
         let config = self.read(environment)?;
+        self.remark_warnings(&config);
+        Ok(config)
+    }
+
+    /// What is accepted and should be looked at.
+    pub fn remark_warnings(&self, config: &Config) {
         for warning in &config.warnings {
             self.remark(&format!("warning: {warning}"));
         }
-        Ok(config)
     }
 
     /// The store of the configuration, beside whoever works on it.

@@ -1,6 +1,7 @@
 //! `init`: a file to start from.
 
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,9 +20,11 @@ pub struct Init {
 impl Init {
     /// Never overwrites anything.
     pub fn run(&self) -> ExitCode {
+        // Others may read it, as a daemon of another user does, but never write it, whatever the umask.
         let made = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
+            .mode(0o644)
             .open(&self.file);
         match made.and_then(|mut file| file.write_all(TEMPLATE.as_bytes())) {
             Ok(()) => {

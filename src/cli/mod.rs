@@ -171,7 +171,7 @@ pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
     match arguments.command {
         Command::Run(run) => end(run.run(globals, environment).await),
         Command::Check(check) => check.run(globals, environment).await,
-        Command::CheckConfig(check_config) => end(check_config.run(globals, environment)),
+        Command::CheckConfig(check_config) => end(check_config.run(globals, environment).await),
         Command::Demo => match demo::run().await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

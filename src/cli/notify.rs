@@ -7,7 +7,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use crate::app::wiring;
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::{Failure, Globals, check_notifier};
 use crate::clock::{Chance, Clock};
 use crate::config::near::unknown;
 use crate::config::source::Environment;
@@ -51,6 +51,7 @@ impl Command {
                 .map(|notifier| notifier.name.as_str());
             return Err(Failure::usage(unknown("notifier", name, known)));
         };
+        check_notifier(&config, configured)?;
         let notifier = wiring::notifier(configured, environment)
             .await
             .map_err(|error| Failure::usage(format!("{error:#}")))?;

@@ -50,7 +50,7 @@ impl Run {
         globals: &Globals,
         environment: &Environment,
     ) -> Result<(Daemon, Signals), Failure> {
-        let mut config = globals.read(environment)?;
+        let mut config = globals.read_with_all_secrets(environment)?;
         if let Some(name) = &globals.org {
             config = config.with_only(name).map_err(Failure::usage)?;
         }

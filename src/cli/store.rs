@@ -10,11 +10,12 @@ use crate::cli::output::print;
 use crate::config::source::Environment;
 use crate::notify::words;
 use crate::sheet::{Cell, Sheet, hidden, shown};
+use crate::store::Store;
 
 /// Looks after the store, also while a daemon works on it.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Read everything and say what does not fit: exit 0 when all is well, else 1
+    /// Read everything and say what does not fit, without changing anything: exit 0 when all is well, else 1
     #[command(after_help = "Example: spendwatch store check")]
     Check,
     /// Copy the store into a new file of mode 0600, also while a daemon writes
@@ -32,10 +33,17 @@ impl Command {
         globals: &Globals,
         environment: &Environment,
     ) -> Result<ExitCode, Failure> {
-        let (_, store) = globals.open_store(environment)?;
         match self {
             Command::Check => {
-                let report = store.check().await?;
+                let config = globals.load(environment)?;
+                let report = Store::check_file(&config.store.path).await?;
+                if report.is_old() {
+                    globals.remark(&format!(
+                        "the store has version {}, this program uses version {}: only the integrity of the file was checked; the \
+                         next start of `spendwatch run` migrates it",
+                        report.version, report.supported
+                    ));
+                }
                 for problem in &report.problems {
                     eprintln!("error: {}", words::line(problem));
                 }
@@ -52,7 +60,7 @@ impl Command {
                         hidden("problems"),
                     ],
                     rows: vec![vec![
-                        Cell::Text(store.path().to_owned()),
+                        Cell::Text(config.store.path.display().to_string()),
                         Cell::Count(i128::from(report.version)),
                         count(report.n_bytes),
                         count(report.n_usage),
@@ -70,6 +78,7 @@ impl Command {
                 Ok(globals.print(&sheet, exit))
             }
             Command::Backup { file } => {
+                let (_, store) = globals.open_store(environment)?;
                 let n_bytes = store.backup(file).await?;
                 let told = format!(
                     "Copied `{}` to `{}`, {n_bytes} bytes, and checked the copy\n",

@@ -8,13 +8,14 @@ use reqwest::Url;
 use crate::config::problem::Place;
 use crate::config::reader::{Section, Sited};
 use crate::config::secret_file;
-use crate::config::source::{AwsSecret, NO_AWS, SecretSource};
+use crate::config::source::{AwsSecret, NO_AWS, SecretCommand, SecretSource};
 use crate::config::tree::{Node, Value};
 use crate::outbound::is_loopback;
 use crate::secret::Secret;
 
 const NO_ADDRESS: &str =
     "is no address; it must begin with `https://` (it is not shown, as it may hold a secret)";
+const NO_ADDRESS_OF_ANY_KIND: &str = "is no address; it must begin with `http://` or `https://` (it is not shown, as it may hold a secret)";
 const HOLDS_A_SECRET: &str = "must be an address and a path; where it holds a secret, name where it comes from, like `{ env = \"NAME\" }`";
 
 /// Where a secret comes from; `None` where it is not given, or wrong.
@@ -85,10 +86,8 @@ pub fn urls_in_the_open(section: &Section<'_>, key: &'static str) -> Vec<SecretS
         let known = known(section, &source)?;
         let is_literal = matches!(source, SecretSource::Literal(_));
         match parse_url(&known) {
-            None => section.problem_at(
-                &sited,
-                "is no address; it must begin with `http://` or `https://` (it is not shown, as it may hold a secret)",
-            ),
+            None if is_literal => section.problem_at(&sited, NO_ADDRESS_OF_ANY_KIND),
+            None => section.unresolved_at(&sited, NO_ADDRESS_OF_ANY_KIND),
             Some(url) if is_literal && may_hold_a_secret(&url) => {
                 section.problem_at(&sited, HOLDS_A_SECRET);
             }
@@ -122,9 +121,25 @@ fn may_hold_a_secret(url: &Url) -> bool {
 fn check_url(section: &Section<'_>, key: &'static str, source: &SecretSource) -> Option<Url> {
     let url = parse_url(&known(section, source)?);
     if url.is_none() {
-        section.problem(key, NO_ADDRESS);
+        problem_of(section, key, source, NO_ADDRESS);
     }
     url
+}
+
+/// Reports what is wrong with the value of a secret. One that stands elsewhere matters only to whatever uses it.
+pub fn problem_of(
+    section: &Section<'_>,
+    key: &'static str,
+    source: &SecretSource,
+    message: impl Into<String>,
+) {
+    match source {
+        SecretSource::Literal(_) => section.problem(key, message),
+        SecretSource::Env(_)
+        | SecretSource::File(_)
+        | SecretSource::Command(_)
+        | SecretSource::Aws(_) => section.unresolved(key, message),
+    }
 }
 
 fn parse_url(text: &Secret) -> Option<Url> {
@@ -140,8 +155,10 @@ fn check_encrypted_url(
 ) -> Option<Url> {
     let url = check_url(section, key, source)?;
     if url.scheme() == "http" && !is_loopback(&url) {
-        section.problem(
+        problem_of(
+            section,
             key,
+            source,
             "sends a secret in clear text; it must begin with `https://`",
         );
     }
@@ -242,6 +259,10 @@ fn read_node(section: &Section<'_>, key: String, node: &Node) -> Option<SecretSo
 fn read_source(section: &Section<'_>) -> Option<SecretSource> {
     let (env, file) = (section.text("env"), section.text("file"));
     let command = section.texts("command");
+    let environment = read_variables(section, "environment");
+    if section.has("environment") && command.is_none() {
+        section.problem("environment", "belongs to `command`");
+    }
     if section.has("aws_secret") {
         return read_aws(
             section,
@@ -257,12 +278,12 @@ fn read_source(section: &Section<'_>) -> Option<SecretSource> {
         (Some(name), None, None) => Some(read_variable(section, name.value)),
         (None, Some(path), None) => {
             if let Err(error) = secret_file::check(Path::new(&path.value)) {
-                section.problem("file", format!("names what cannot be used: {error}"));
+                section.unresolved("file", format!("names what cannot be used: {error}"));
             }
             Some(SecretSource::File(path.value.into()))
         }
         (None, None, Some(words)) if words.first().is_some_and(|word| !word.value.is_empty()) => {
-            Some(read_command(section, words))
+            Some(read_command(section, words, environment))
         }
         _ => {
             section.problem_here("must name one source: `env`, `file`, `command` or `aws_secret`");
@@ -297,14 +318,35 @@ fn read_variable(section: &Section<'_>, name: String) -> SecretSource {
     let value = section.environment().get(&name);
     if value.is_none_or(|value| value.trim().is_empty()) {
         let message = format!("names the variable `{name}`, which is not set");
-        section.problem("env", message);
+        section.unresolved("env", message);
     }
     SecretSource::Env(name)
 }
 
-fn read_command(section: &Section<'_>, words: Vec<Sited<String>>) -> SecretSource {
+fn read_command(
+    section: &Section<'_>,
+    words: Vec<Sited<String>>,
+    environment: Vec<String>,
+) -> SecretSource {
     check_runner(section, &words);
-    SecretSource::Command(words.into_iter().map(|word| word.value).collect())
+    SecretSource::Command(SecretCommand {
+        words: words.into_iter().map(|word| word.value).collect(),
+        environment,
+    })
+}
+
+/// Names of variables that a program receives; one that is not set is not passed on.
+pub fn read_variables(section: &Section<'_>, key: &'static str) -> Vec<String> {
+    if !section.has(key) {
+        return Vec::new();
+    }
+    let names = section.texts(key).unwrap_or_default();
+    for name in &names {
+        if name.value.is_empty() || name.value.contains(['=', '\0']) {
+            section.problem_at(name, "is not the name of an environment variable");
+        }
+    }
+    names.into_iter().map(|name| name.value).collect()
 }
 
 /// Refuses a `command` in a file that others may write: they could run programs as us.

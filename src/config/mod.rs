@@ -45,7 +45,7 @@ use crate::config::prices::PriceTable;
 use crate::config::problem::{Problem, Problems};
 use crate::config::reader::Section;
 use crate::config::rules::Audience;
-use crate::config::sections::{Audit, Heartbeat, Http, Log, Metrics, Poll, Store};
+use crate::config::sections::{Audit, Heartbeat, Http, Log, Metrics, Poll, SecretToCommand, Store};
 use crate::config::source::Environment;
 use crate::config::tree::{NO_FILE, Tree};
 use crate::domain::ids::NotifierName;
@@ -89,8 +89,29 @@ pub struct Config {
     pub digests: Vec<Digest>,
     /// The audit log.
     pub audit: Audit,
+    /// The command that takes the secret of a new key.
+    pub secret_to_command: SecretToCommand,
     /// What is accepted and should be looked at.
     pub warnings: Vec<Problem>,
+    /// Secrets that cannot be used; empty unless it was loaded for a command.
+    pub unresolved: Vec<Unresolved>,
+}
+
+/// A secret that is known to be unusable: a variable that is not set, a file that cannot be read, a value of the wrong form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unresolved {
+    /// Where it is in a file, like `notifiers[1].url.env`, also where the environment stands for one.
+    pub key: String,
+    /// What is wrong, and where.
+    pub problem: Problem,
+}
+
+/// Which secrets must be usable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needed {
+    All,
+    /// Those that are used later.
+    Used,
 }
 
 impl Config {
@@ -104,6 +125,30 @@ impl Config {
             })
     }
 
+    /// What is known to be wrong with the secrets of an organization.
+    pub fn unresolved_of_organization(&self, organization: &Organization) -> Vec<&Problem> {
+        let mut all = self.organizations.iter();
+        let place = all.position(|known| known.name == organization.name);
+        self.unresolved_in("organizations", place)
+    }
+
+    /// What is known to be wrong with the secrets of a notifier.
+    pub fn unresolved_of_notifier(&self, notifier: &Notifier) -> Vec<&Problem> {
+        let mut all = self.notifiers.iter();
+        let place = all.position(|known| known.name == notifier.name);
+        self.unresolved_in("notifiers", place)
+    }
+
+    fn unresolved_in(&self, list: &str, place: Option<usize>) -> Vec<&Problem> {
+        let Some(place) = place else {
+            return Vec::new();
+        };
+        let start = format!("{list}[{place}].");
+        let is_in = |unresolved: &&Unresolved| unresolved.key.starts_with(&start);
+        let found = self.unresolved.iter().filter(is_in);
+        found.map(|unresolved| &unresolved.problem).collect()
+    }
+
     /// Without all organizations but one.
     pub fn with_only(mut self, name: &str) -> Result<Config, String> {
         self.organizations = vec![self.organization(name)?.clone()];
@@ -111,28 +156,58 @@ impl Config {
     }
 }
 
-/// Loads what `--config`, else `SPENDWATCH_CONFIG`, else the default path names, else what the environment alone says.
+/// Loads the configuration, in which every secret must be usable as far as that is known without running anything.
+///
+/// It is the file that `--config`, else `SPENDWATCH_CONFIG`, else the default path names, else what the environment alone says.
 pub fn load(named: Option<&Path>, environment: &Environment) -> Result<Config, Problems> {
+    load_with(named, environment, Needed::All)
+}
+
+/// Loads the configuration for a command that uses few of its secrets; the others may be unusable.
+pub fn load_for_command(
+    named: Option<&Path>,
+    environment: &Environment,
+) -> Result<Config, Problems> {
+    load_with(named, environment, Needed::Used)
+}
+
+fn load_with(
+    named: Option<&Path>,
+    environment: &Environment,
+    needed: Needed,
+) -> Result<Config, Problems> {
     if let Some(path) = file::find(named, environment) {
         let text = file::read(&path)?;
-        return read(&text, Some(&path), environment);
+        return read_with(&text, Some(&path), environment, needed);
     }
     let stand_in = environment::as_file(environment)?;
-    match read(&stand_in.text, None, environment) {
+    match read_with(&stand_in.text, None, environment, needed) {
         Ok(mut config) => {
             let warnings = std::mem::take(&mut config.warnings);
             config.warnings = warnings.into_iter().map(|it| stand_in.blame(it)).collect();
+            for unresolved in &mut config.unresolved {
+                unresolved.problem = stand_in.blame(unresolved.problem.clone());
+            }
             Ok(config)
         }
         Err(problems) => Err(problems.map(|problem| stand_in.blame(problem))),
     }
 }
 
-/// Reads a configuration from a text.
+/// Reads a configuration from a text, as [`load`] does.
 pub fn read(
     text: &str,
     file: Option<&Path>,
     environment: &Environment,
+) -> Result<Config, Problems> {
+    read_with(text, file, environment, Needed::All)
+}
+
+fn read_with(
+    text: &str,
+    file: Option<&Path>,
+    environment: &Environment,
+    needed: Needed,
 ) -> Result<Config, Problems> {
     let tree = Tree::parse(text, file)?;
     let problems = Problems::default();
@@ -167,17 +242,33 @@ pub fn read(
         teams,
         digests: digests::read(&root, &names, &notifiers),
         audit: sections::read_audit(&root, &store.path),
+        secret_to_command: sections::read_secret_to_command(&root),
         store,
         notifiers: with_default(notifiers),
         warnings: Vec::new(),
+        unresolved: Vec::new(),
     };
     sections::check_windows(&root, &config.poll, &config.store);
     rules::check_names(&root, &config.organizations, &config.teams);
     root.finish();
+    let mut unresolved = problems.take_unresolved();
+    if needed == Needed::All {
+        unresolved
+            .drain(..)
+            .for_each(|problem| problems.add(problem));
+    }
+    let unresolved = unresolved.into_iter().map(|problem| Unresolved {
+        key: problem.key.clone(),
+        problem,
+    });
     let warnings = problems
         .sorted(file.unwrap_or(Path::new(NO_FILE)))
         .into_warnings()?;
-    Ok(Config { warnings, ..config })
+    Ok(Config {
+        warnings,
+        unresolved: unresolved.collect(),
+        ..config
+    })
 }
 
 /// Without any notifier, alerts go to the console.

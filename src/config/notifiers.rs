@@ -107,6 +107,34 @@ pub enum NotifierKind {
 }
 
 impl NotifierKind {
+    /// Where its secrets come from.
+    pub fn secrets(&self) -> Vec<&SecretSource> {
+        fn values(headers: &[(String, SecretSource)]) -> impl Iterator<Item = &SecretSource> {
+            headers.iter().map(|(_, source)| source)
+        }
+        match self {
+            NotifierKind::Console | NotifierKind::Command { .. } => Vec::new(),
+            NotifierKind::Slack { url }
+            | NotifierKind::Teams { url }
+            | NotifierKind::Discord { url } => vec![url],
+            NotifierKind::SlackApi { token, .. } => vec![token],
+            NotifierKind::Webhook {
+                url,
+                signing_secrets,
+                headers,
+                ..
+            } => {
+                let first = std::iter::once(url).chain(signing_secrets);
+                first.chain(values(headers)).collect()
+            }
+            NotifierKind::PagerDuty { url, routing_key } => vec![url, routing_key],
+            NotifierKind::Email(email) => email.password.iter().collect(),
+            NotifierKind::Alertmanager { urls, headers, .. } => {
+                urls.iter().chain(values(headers)).collect()
+            }
+        }
+    }
+
     /// Whether it has a place for a summary: an incident and an alert have none.
     pub fn takes_digests(&self) -> bool {
         match self {
@@ -467,7 +495,7 @@ fn read_pagerduty(section: &Section<'_>) -> Option<NotifierKind> {
         let message = format!(
             "is no routing key; it must have {ROUTING_KEY_LENGTH} characters (it is not shown)"
         );
-        section.problem("routing_key", message);
+        credentials::problem_of(section, "routing_key", &routing_key, message);
     }
     Some(NotifierKind::PagerDuty {
         url: url?,

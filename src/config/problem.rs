@@ -96,6 +96,7 @@ pub fn shown(address: &str) -> String {
 pub struct Problems {
     errors: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
+    unresolved: RefCell<Vec<Problem>>,
 }
 
 impl Problems {
@@ -103,7 +104,7 @@ impl Problems {
     pub fn one(problem: Problem) -> Problems {
         Problems {
             errors: RefCell::new(vec![problem]),
-            warnings: RefCell::default(),
+            ..Problems::default()
         }
     }
 
@@ -115,6 +116,16 @@ impl Problems {
     /// One more that should be looked at.
     pub fn warn(&self, problem: Problem) {
         push_new(&self.warnings, problem);
+    }
+
+    /// A secret that cannot be used; forbids only what needs it.
+    pub fn add_unresolved(&self, problem: Problem) {
+        push_new(&self.unresolved, problem);
+    }
+
+    /// Secrets that cannot be used, taken out.
+    pub fn take_unresolved(&self) -> Vec<Problem> {
+        self.unresolved.take()
     }
 
     /// The warnings, if nothing forbids the start.
@@ -140,6 +151,7 @@ impl Problems {
         Problems {
             errors: changed(self.errors),
             warnings: changed(self.warnings),
+            unresolved: changed(self.unresolved),
         }
     }
 
@@ -157,6 +169,7 @@ impl Problems {
         Problems {
             errors: sorted(self.errors),
             warnings: sorted(self.warnings),
+            unresolved: sorted(self.unresolved),
         }
     }
 }

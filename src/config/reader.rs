@@ -67,6 +67,20 @@ impl<'a> Section<'a> {
             .add(Problem::new(place.clone(), self.key(key), message.into()));
     }
 
+    /// Reports that a secret cannot be used: an error for whatever needs it.
+    pub fn unresolved(&self, key: &str, message: impl Into<String>) {
+        let place = self.table.get(key).map_or(&self.place, |node| &node.place);
+        self.problems
+            .add_unresolved(Problem::new(place.clone(), self.key(key), message.into()));
+    }
+
+    /// Reports the same about a value that was read before.
+    pub fn unresolved_at<T>(&self, sited: &Sited<T>, message: impl Into<String>) {
+        let place = sited.place.clone();
+        self.problems
+            .add_unresolved(Problem::new(place, sited.key.clone(), message.into()));
+    }
+
     /// Tells that something should be looked at.
     pub fn warn(&self, key: &str, message: impl Into<String>) {
         let place = self.table.get(key).map_or(&self.place, |node| &node.place);

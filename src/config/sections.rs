@@ -85,6 +85,13 @@ pub struct Heartbeat {
     pub url: SecretSource,
 }
 
+/// `[secret_to_command]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SecretToCommand {
+    /// Names of the variables that the command receives besides `PATH`, `HOME` and `LANG`.
+    pub environment: Vec<String>,
+}
+
 /// `[audit]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
@@ -311,6 +318,16 @@ pub fn read_heartbeat(root: &Section<'_>) -> Option<Heartbeat> {
     let url = credentials::required_url(&section, "url");
     section.finish();
     Some(Heartbeat { url: url? })
+}
+
+/// `[secret_to_command]`.
+pub fn read_secret_to_command(root: &Section<'_>) -> SecretToCommand {
+    let Some(section) = root.section("secret_to_command") else {
+        return SecretToCommand::default();
+    };
+    let environment = credentials::read_variables(&section, "environment");
+    section.finish();
+    SecretToCommand { environment }
 }
 
 /// `[audit]`.

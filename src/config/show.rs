@@ -38,6 +38,10 @@ pub fn to_toml(config: &Config) -> String {
     for digest in &config.digests {
         page.digest(digest);
     }
+    if !config.secret_to_command.environment.is_empty() {
+        page.heading("[secret_to_command]");
+        page.set("environment", list(&config.secret_to_command.environment));
+    }
     page.heading("[audit]");
     page.text("file", config.audit.file.display());
     page.set("rotate_at_mb", config.audit.rotate_at / 1_000_000);
@@ -415,7 +419,14 @@ fn source(source: &SecretSource) -> String {
         SecretSource::Literal(_) => quoted(HIDDEN),
         SecretSource::Env(name) => format!("{{ env = {} }}", quoted(name)),
         SecretSource::File(path) => format!("{{ file = {} }}", quoted(path.display())),
-        SecretSource::Command(words) => format!("{{ command = {} }}", list(words)),
+        SecretSource::Command(command) if command.environment.is_empty() => {
+            format!("{{ command = {} }}", list(&command.words))
+        }
+        SecretSource::Command(command) => format!(
+            "{{ command = {}, environment = {} }}",
+            list(&command.words),
+            list(&command.environment)
+        ),
         SecretSource::Aws(secret) => aws(secret),
     }
 }

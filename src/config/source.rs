@@ -18,9 +18,18 @@ pub enum SecretSource {
     /// A file's content.
     File(PathBuf),
     /// What a program prints; run without a shell.
-    Command(Vec<String>),
+    Command(SecretCommand),
     /// A secret of AWS Secrets Manager.
     Aws(AwsSecret),
+}
+
+/// A program that prints a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretCommand {
+    /// The program and its arguments.
+    pub words: Vec<String>,
+    /// Names of the variables that it receives besides `PATH`, `HOME` and `LANG`.
+    pub environment: Vec<String>,
 }
 
 /// A secret of AWS Secrets Manager.

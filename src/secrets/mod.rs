@@ -7,17 +7,17 @@ pub mod field;
 pub mod aws;
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 use crate::config::secret_file::{self, SecretFileError};
-use crate::config::source::{AwsSecret, Environment, SecretSource};
+use crate::config::source::{AwsSecret, Environment, SecretCommand, SecretSource};
 use crate::secret::Secret;
+use crate::subprocess::{self, Excess, Subprocess};
 
 /// How long a program may take to print a secret.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+/// More of a program's error is not quoted, in characters.
+const MAX_QUOTED: usize = 200;
 
 /// Why a secret is not to be had. Names the source, never the value.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ pub async fn resolve(
             Some(_) | None => Err(SecretError::Unset(name.clone())),
         },
         SecretSource::File(path) => read_file(path),
-        SecretSource::Command(words) => run(words).await,
+        SecretSource::Command(command) => run(command, environment).await,
         SecretSource::Aws(secret) => of_aws(secret).await,
     }
 }
@@ -94,41 +94,36 @@ fn read_file(path: &Path) -> Result<Secret, SecretError> {
     Ok(secret)
 }
 
-/// Without a shell, without input, and with a time limit after which it is killed.
-async fn run(words: &[String]) -> Result<Secret, SecretError> {
-    let program = words.first().cloned().unwrap_or_default();
+/// Without a shell and without input; at the time limit its whole process group is ended.
+async fn run(command: &SecretCommand, environment: &Environment) -> Result<Secret, SecretError> {
     let failed = |reason: String| SecretError::Command {
-        program: program.clone(),
+        program: command.words.first().cloned().unwrap_or_default(),
         reason,
     };
-    let mut command = tokio::process::Command::new(&program);
-    command
-        .args(words.iter().skip(1))
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(COMMAND_TIMEOUT, command.output())
-        .await
-        .map_err(|_| {
-            failed(format!(
-                "printed nothing within {} s",
-                COMMAND_TIMEOUT.as_secs()
-            ))
-        })?
+    let environment = subprocess::environment(environment, &command.environment);
+    let running = Subprocess::start(&command.words, &environment, false)
         .map_err(|error| failed(error.to_string()))?;
-    let stdout = Zeroizing::new(output.stdout);
-    let printed = Secret::new(String::from_utf8_lossy(&stdout).trim().to_owned());
+    let output = running
+        .finish(&[], Excess::Fails, COMMAND_TIMEOUT)
+        .await
+        .map_err(|failure| failed(failure.to_string()))?;
+    let printed =
+        std::str::from_utf8(&output.stdout).map(|text| Secret::new(text.trim().to_owned()));
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let first_line = printed.scrub(said.lines().next().unwrap_or("no message"));
-        return Err(failed(format!(
-            "ended with {}: {first_line}",
-            output.status
-        )));
+        let first_line = said.lines().next().unwrap_or("no message");
+        let first_line: String = first_line.chars().take(MAX_QUOTED).collect();
+        let quoted = match &printed {
+            Ok(printed) => printed.scrub(&first_line),
+            // It cannot be looked for in what is quoted.
+            Err(_) => "its message is not shown".to_owned(),
+        };
+        return Err(failed(format!("ended with {}: {quoted}", output.status)));
     }
-    if printed.expose().is_empty() {
-        Err(failed("printed nothing".to_owned()))
-    } else {
-        Ok(printed)
+    match printed {
+        Ok(printed) if printed.expose().is_empty() => Err(failed("printed nothing".to_owned())),
+        Ok(printed) => Ok(printed),
+        Err(_) => Err(failed("printed text that is not UTF-8".to_owned())),
     }
 }
 
@@ -137,7 +132,10 @@ mod tests {
     use super::*;
 
     fn command(words: &[&str]) -> SecretSource {
-        SecretSource::Command(words.iter().map(|word| (*word).to_owned()).collect())
+        SecretSource::Command(SecretCommand {
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
+            environment: Vec::new(),
+        })
     }
 
     #[tokio::test]
@@ -157,6 +155,20 @@ mod tests {
                 expected
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_command_sees_only_the_variables_that_are_listed() {
+        let environment: Environment = [("LISTED", "canary-listed"), ("OTHER", "canary-other")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let script = "printf '%s' \"$LISTED-$OTHER-$CARGO_MANIFEST_DIR\"";
+        let source = SecretSource::Command(SecretCommand {
+            words: ["sh", "-c", script].map(str::to_owned).into(),
+            environment: vec!["LISTED".to_owned()],
+        });
+        let secret = resolve(&source, &environment).await.unwrap();
+        assert_eq!(secret.expose(), "canary-listed--");
     }
 
     #[tokio::test]
@@ -180,5 +192,11 @@ mod tests {
         let expected = "secret command `sh`: ended with exit status: 3: no [redacted] here";
         check(command(&["sh", "-c", script]), expected).await;
         check(command(&["true"]), "secret command `true`: printed nothing").await;
+        let much = "secret command `yes`: printed more than 64 KiB";
+        check(command(&["yes"]), much).await;
+        let binary = "secret command `printf`: printed text that is not UTF-8";
+        check(command(&["printf", "canary\\377"]), binary).await;
+        let missing = "secret command `no-such-program`: No such file or directory (os error 2)";
+        check(command(&["no-such-program"]), missing).await;
     }
 }

@@ -1,11 +1,12 @@
 //! One daemon per store: a lock of the operating system on a file beside it, which dies with the process.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+
+use crate::private_file;
 
 /// Held until dropped.
 #[derive(Debug)]
@@ -31,13 +32,7 @@ pub(super) fn path_of(store: &Path) -> PathBuf {
 
 /// Takes the lock or says who holds it; never waits.
 pub(super) fn take(store: &Path, now: Timestamp) -> io::Result<Taken> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path_of(store))?;
+    let (mut file, _) = private_file::open(&path_of(store))?;
     match file.try_lock() {
         Ok(()) => {
             let holder = format!(

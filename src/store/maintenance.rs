@@ -1,12 +1,15 @@
 //! Looking after the store: is it sound, and a copy of it while it is in use.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
 
-use crate::store::Store;
+use crate::private_file;
 use crate::store::error::{Cause, StoreError};
 use crate::store::facts::facts_from_json;
 use crate::store::migrations::{self, Version};
@@ -14,6 +17,7 @@ use crate::store::names;
 use crate::store::pages;
 use crate::store::shapes::alert_from_json;
 use crate::store::values::count_at;
+use crate::store::{SIDE_FILES, Store, beside, unopened, without_links_before};
 
 /// At most so many faults of each kind are named.
 const MAX_NAMED: usize = 20;
@@ -23,6 +27,9 @@ const MAX_NAMED: usize = 20;
 pub struct Report {
     /// The store's version.
     pub version: i64,
+    /// The version that this program works with; an older store is migrated when the daemon starts, and until then only SQLite's
+    /// own checks are made.
+    pub supported: i64,
     /// Its size in bytes, without the write-ahead log.
     pub n_bytes: u64,
     /// Rows of usage.
@@ -35,10 +42,27 @@ pub struct Report {
     pub problems: Vec<String>,
 }
 
+impl Report {
+    /// Whether it is still to be migrated.
+    pub fn is_old(&self) -> bool {
+        self.version < self.supported
+    }
+}
+
 impl Store {
     /// Reads everything and says what does not fit. Changes nothing.
     pub async fn check(&self) -> Result<Report, StoreError> {
         self.read(report).await
+    }
+
+    /// The same for a store that is not open: it is not migrated, no file beside it is created, changed or removed, and a daemon
+    /// is not held up.
+    pub async fn check_file(path: &Path) -> Result<Report, StoreError> {
+        let (path, shown) = (path.to_owned(), path.display().to_string());
+        let checked = tokio::task::spawn_blocking(move || unopened::check(&path, report));
+        checked
+            .await
+            .map_err(|_| StoreError::Closed { path: shown })?
     }
 
     /// Copies the store into a new file of mode 0600, also while a daemon writes. The copy is checked before it gets its
@@ -57,14 +81,26 @@ fn report(db: &Connection) -> Result<Report, Cause> {
     };
     let mut problems = integrity(db)?;
     problems.extend(dangling(db)?);
-    problems.extend(unreadable(db)?);
-    problems.extend(misplaced(db)?);
+    // An older version has other tables.
+    if version == migrations::SUPPORTED {
+        problems.extend(unreadable(db)?);
+        problems.extend(misplaced(db)?);
+    }
+    let rows_of = |table: &str| -> Result<u64, Cause> {
+        let sql =
+            format!("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = '{table}'");
+        Ok(match count(&sql)? {
+            0 => 0,
+            _ => count(&format!("SELECT count(*) FROM {table}"))?,
+        })
+    };
     Ok(Report {
         version,
+        supported: migrations::SUPPORTED,
         n_bytes: count("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")?,
-        n_usage: count("SELECT count(*) FROM usage")?,
-        n_alerts: count("SELECT count(*) FROM alerts")?,
-        n_messages: count("SELECT count(*) FROM outbox")?,
+        n_usage: rows_of("usage")?,
+        n_alerts: rows_of("alerts")?,
+        n_messages: rows_of("outbox")?,
         problems,
     })
 }
@@ -150,33 +186,57 @@ fn misplaced(db: &Connection) -> Result<Vec<String>, Cause> {
 }
 
 fn copy(db: &Connection, to: &Path) -> Result<u64, Cause> {
-    if to.exists() {
-        return Err(Cause::Exists(to.display().to_string()));
+    // SQLite would take what lies beside the backup for a part of it.
+    for name in [""].into_iter().chain(SIDE_FILES) {
+        let path = beside(to, name);
+        if path.symlink_metadata().is_ok() {
+            return Err(Cause::Exists(path.display().to_string()));
+        }
     }
-    let mut partial = to.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
+    let partial = beside(to, ".partial");
     let copied = copy_into(db, &partial).and_then(|n_bytes| {
-        // Unlike a rename, a link never replaces what appeared meanwhile.
-        std::fs::hard_link(&partial, to).map_err(|error| Cause::Io("name the backup", error))?;
+        match name_backup(&partial, to) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Cause::Exists(to.display().to_string()))
+            }
+            named => named.map_err(|error| Cause::Io("name the backup", error)),
+        }?;
+        private_file::sync_folder_of(to)
+            .map_err(|error| Cause::Io("write the backup's name", error))?;
         Ok(n_bytes)
     });
-    let removed = std::fs::remove_file(&partial);
-    let n_bytes = copied?;
-    removed.map_err(|error| Cause::Io("remove the backup's first name", error))?;
-    Ok(n_bytes)
+    if copied.is_err() {
+        for name in [""].into_iter().chain(SIDE_FILES) {
+            // What cannot be removed gives way to the next backup.
+            let _ = private_file::remove_if_there(&beside(&partial, name));
+        }
+    }
+    copied
+}
+
+/// Never replaces what appeared meanwhile.
+fn name_backup(partial: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, partial, CWD, to, RenameFlags::NOREPLACE) {
+        // Not on every file system.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            fs::hard_link(partial, to)?;
+            fs::remove_file(partial)
+        }
+        named => Ok(named?),
+    }
 }
 
 fn copy_into(db: &Connection, partial: &Path) -> Result<u64, Cause> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(partial)
-        .map_err(|error| Cause::Io("make the backup's file", error))?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut target = Connection::open_with_flags(partial, flags)?;
+    for name in SIDE_FILES {
+        private_file::remove_if_there(&beside(partial, name))
+            .map_err(|error| Cause::Io("remove what is beside the backup's file", error))?;
+    }
+    let file = private_file::create_anew(partial)
+        .map_err(|error| Cause::Io("create the backup's file anew", error))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let mut target = Connection::open_with_flags(without_links_before(partial), flags)?;
     pages::copy(db, &mut target)?;
     // One file without a log beside it.
     target.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
@@ -185,9 +245,17 @@ fn copy_into(db: &Connection, partial: &Path) -> Result<u64, Cause> {
         return Err(Cause::Corrupt(verdict.join("; ")));
     }
     target.close().map_err(|(_, error)| Cause::Sqlite(error))?;
-    let size =
-        std::fs::metadata(partial).map_err(|error| Cause::Io("measure the backup", error))?;
-    Ok(size.len())
+    let measured = |error| Cause::Io("write the backup", error);
+    file.sync_all().map_err(measured)?;
+    let (ours, named) = (
+        file.metadata().map_err(measured)?,
+        fs::symlink_metadata(partial).map_err(measured)?,
+    );
+    if (ours.dev(), ours.ino()) != (named.dev(), named.ino()) {
+        let exchanged = io::Error::other("another program exchanged the file meanwhile");
+        return Err(measured(exchanged));
+    }
+    Ok(ours.len())
 }
 
 #[cfg(test)]
@@ -213,7 +281,7 @@ mod tests {
             }
         };
         let (_, size) = tokio::join!(writes, command.backup(&to));
-        let metadata = std::fs::metadata(&to).unwrap();
+        let metadata = fs::metadata(&to).unwrap();
         assert_eq!(metadata.len(), size.unwrap());
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
         let error = command.backup(&to).await.unwrap_err();
@@ -232,7 +300,7 @@ mod tests {
             .unwrap();
         assert_eq!(state.engine.store_began, at(0));
         assert_eq!(daemon.check().await.unwrap().n_usage, 30);
-        let mut names: Vec<_> = std::fs::read_dir(dir.path())
+        let mut names: Vec<_> = fs::read_dir(dir.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();

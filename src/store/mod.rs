@@ -42,6 +42,8 @@ pub mod quiet;
 pub mod decisions;
 pub mod messages;
 
+mod unopened;
+
 pub mod maintenance;
 pub mod organization;
 pub mod overview;
@@ -51,16 +53,15 @@ pub mod resent;
 mod samples;
 
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use crate::private_file;
 use crate::store::error::{Cause, StoreError};
 use crate::store::lock::{Lock, Taken};
 use crate::store::migrations::{SUPPORTED, Version};
@@ -338,23 +339,44 @@ impl Store {
 
 /// An empty file that nobody else may read, unless there is one.
 fn create(path: &Path) -> io::Result<()> {
-    match OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-    {
+    match private_file::create_new(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
 }
 
+/// The names of the files that SQLite keeps beside a store.
+const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// The path of a file beside a store.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(ending);
+    beside.into()
+}
+
+/// A path in which only the last component may be a link, so that SQLite can refuse that one.
+fn without_links_before(path: &Path) -> PathBuf {
+    let folder = private_file::folder_of(path).canonicalize();
+    match (folder, path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        // SQLite says what is wrong with it.
+        (Err(_), _) | (_, None) => path.to_owned(),
+    }
+}
+
 /// Opens a file and sees to it that what is committed stays. SQLite gives its side files the mode of the store.
 fn connect(path: &Path, shown: &str) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection =
-        Connection::open_with_flags(path, flags).map_err(|error| Cause::Sqlite(error).at(shown))?;
+    for ending in [""].into_iter().chain(SIDE_FILES) {
+        private_file::secure(&beside(path, ending))
+            .map_err(|error| Cause::Io("use its files", error).at(shown))?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let connection = Connection::open_with_flags(without_links_before(path), flags)
+        .map_err(|error| Cause::Sqlite(error).at(shown))?;
     let is_read_only = connection
         .is_readonly("main")
         .map_err(|error| Cause::Sqlite(error).at(shown))?;

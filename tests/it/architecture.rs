@@ -10,7 +10,14 @@ use crate::source::{Module, ModulePath, parse, read_crate};
 /// Top modules by rung, in reading order. Neighbours on a rung do not know each other.
 const RUNGS: [&[&str]; 8] = [
     &["domain"],
-    &["clock", "secret", "outbound", "template"],
+    &[
+        "clock",
+        "secret",
+        "outbound",
+        "template",
+        "private_file",
+        "subprocess",
+    ],
     &["audit", "config", "metrics"],
     &[
         "anthropic",

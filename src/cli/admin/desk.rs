@@ -1,7 +1,7 @@
 //! The desk: one organization of the configuration, its service and the audit log. Reads are noted in the log, too.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use crate::anthropic::error::FetchError;
 use crate::anthropic::limiter::Share;
 use crate::app::wiring;
 use crate::audit::read::OneOperation;
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::{Failure, Globals, check_key};
 use crate::cli::log;
 use crate::cli::progress::Progress;
 use crate::clock::Clock;
@@ -27,6 +27,8 @@ use crate::domain::admin::service::{Deed, Service};
 use crate::domain::directory::Workspace;
 use crate::domain::listing::{ListedKey, ListedUser};
 use crate::outbound::causes;
+use crate::private_file;
+use crate::subprocess::{self, ChildEnvironment};
 
 /// All that a command works with.
 pub struct Desk<'a> {
@@ -36,6 +38,8 @@ pub struct Desk<'a> {
     pub config: Config,
     /// The organization, its service and the log.
     pub office: Office,
+    /// All variables that a command for a secret receives.
+    pub command_environment: ChildEnvironment,
 }
 
 impl Desk<'_> {
@@ -49,6 +53,7 @@ impl Desk<'_> {
             log::for_command(environment);
         }
         let organization = one(globals, &config)?;
+        check_key(&config, organization)?;
         let clock = Clock::system();
         let counts = Arc::default();
         let share = Share::Command;
@@ -62,8 +67,10 @@ impl Desk<'_> {
         };
         let audit = globals.audit(&config, &clock);
         let office = Office::new(organization.name.clone(), api, service, audit, clock);
+        let listed = &config.secret_to_command.environment;
         Ok(Desk {
             globals,
+            command_environment: subprocess::environment(environment, listed),
             config,
             office,
         })
@@ -136,11 +143,7 @@ impl Desk<'_> {
         let path = PathBuf::from(path);
         let failed =
             |error: io::Error| Failure::World(format!("cannot lock `{}`: {error}", path.display()));
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).map_err(failed)?;
+        let (file, _) = private_file::open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {}

@@ -100,7 +100,7 @@ impl Onboard {
         let mut planned = Vec::with_capacity(newcomers.len());
         for newcomer in newcomers {
             let steps = plan(&newcomer, desk.service(), lists.standing(&newcomer), now);
-            let handover = self.handover(globals, &newcomer, &steps)?;
+            let handover = self.handover(&desk, &newcomer, &steps)?;
             planned.push(Planned {
                 newcomer,
                 steps,
@@ -223,10 +223,11 @@ impl Onboard {
     /// Where a secret goes, where the plan makes one. Files are looked at before anything is sent.
     fn handover(
         &self,
-        globals: &Globals,
+        desk: &Desk<'_>,
         newcomer: &Newcomer,
         steps: &[Step],
     ) -> Result<Handover, Failure> {
+        let (globals, environment) = (desk.globals, &desk.command_environment);
         let makes_key = steps
             .iter()
             .any(|step| matches!(&step.todo, Todo::Send(Write::CreateKey { .. })));
@@ -239,9 +240,9 @@ impl Onboard {
                     secret_out: Some(folder.join(format!("{}.key", newcomer.email))),
                     secret_to_command: None,
                 };
-                place.handover(globals)
+                place.handover(globals, environment)
             }
-            (_, _) => self.place.handover(globals),
+            (_, _) => self.place.handover(globals, environment),
         }
     }
 

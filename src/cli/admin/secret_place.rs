@@ -7,6 +7,7 @@ use clap::Args;
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::Format;
 use crate::handover::{Handover, HandoverError};
+use crate::subprocess::ChildEnvironment;
 use std::io::{self, IsTerminal};
 
 /// Options of a command that makes a key.
@@ -26,8 +27,12 @@ impl SecretPlace {
         self.secret_out.is_some() || self.secret_to_command.is_some()
     }
 
-    /// The one place; the terminal where none is named and standard output is one.
-    pub fn handover(&self, globals: &Globals) -> Result<Handover, Failure> {
+    /// The one place; the terminal where none is named and standard output is one. A command receives `environment`.
+    pub fn handover(
+        &self,
+        globals: &Globals,
+        environment: &ChildEnvironment,
+    ) -> Result<Handover, Failure> {
         if let Some(path) = &self.secret_out {
             if path.symlink_metadata().is_ok() {
                 let error = HandoverError::Exists(path.clone());
@@ -36,7 +41,10 @@ impl SecretPlace {
             return Ok(Handover::File(path.clone()));
         }
         if let Some(line) = &self.secret_to_command {
-            return Ok(Handover::Command(line.clone()));
+            return Ok(Handover::Command {
+                line: line.clone(),
+                environment: environment.clone(),
+            });
         }
         match globals.output {
             Format::Table if io::stdout().is_terminal() => Ok(Handover::Terminal),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::anthropic::limiter::Share;
 use crate::app::wiring;
 use crate::cli::check::verdict::Verdict;
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::{Failure, Globals, check_key};
 use crate::cli::output::{Format, print};
 use crate::cli::remarks::{by_contract, estimated, unpriced};
 use crate::cli::swept::{self, Asking};
@@ -30,6 +30,11 @@ pub async fn compare(
     let config = globals.load(environment)?;
     let (mut told, mut rows, mut verdict) = (String::new(), Vec::new(), Verdict::default());
     for organization in globals.organizations(&config)? {
+        if let Err(failure) = check_key(&config, organization) {
+            failure.tell();
+            verdict.is_unknown = true;
+            continue;
+        }
         let table = Arc::clone(&config.prices.prices);
         match month_to_date(organization, environment, table).await {
             Ok(month) => {

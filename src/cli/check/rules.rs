@@ -13,7 +13,7 @@ use crate::anthropic::limiter::Share;
 use crate::app::wiring;
 use crate::cli::check::findings::{self, Finding, Standing};
 use crate::cli::check::verdict::Verdict;
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::{Failure, Globals, check_key, check_notifier};
 use crate::cli::log::{self, Overrides};
 use crate::cli::progress::Progress;
 use crate::clock::{Chance, Clock};
@@ -74,6 +74,11 @@ pub async fn evaluate(
         return Err(Failure::usage(
             "the configuration has no rules; `check --limit USD` needs none",
         ));
+    }
+    if request.is_sent {
+        for notifier in &config.notifiers {
+            check_notifier(&config, notifier)?;
+        }
     }
     begin_log(globals, &config, environment)?;
     let around = surroundings(request, globals, &config, environment)?;
@@ -190,6 +195,7 @@ async fn look(
     around: &Surroundings<'_>,
     organization: &Organization,
 ) -> Result<Look, Failure> {
+    check_key(around.config, organization)?;
     let (clock, environment) = (&around.clock, around.environment);
     let counts = Arc::new(RequestCounts::default());
     let api = wiring::command_api(organization, environment, clock, counts, Share::Daemon).await?;

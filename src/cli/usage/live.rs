@@ -11,7 +11,7 @@ use crate::anthropic::error::FetchError;
 use crate::anthropic::guide::MonthUsage;
 use crate::anthropic::limiter::Share;
 use crate::app::wiring;
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::{Failure, Globals, check_key};
 use crate::cli::progress::Progress;
 use crate::cli::swept::{self, Asking};
 use crate::cli::usage::question::{Question, Remark, Told};
@@ -41,6 +41,7 @@ pub async fn ask(
     let config = globals.load(environment)?;
     let mut all = Vec::new();
     for organization in globals.organizations(&config)? {
+        check_key(&config, organization)?;
         let progress = Progress::begin(globals, format!("asking {}", organization.name));
         let told = ask_one(question, &config, organization, environment).await;
         progress.end();

@@ -44,7 +44,10 @@ impl Create {
         let handover = if self.dry_run.dry_run {
             None
         } else {
-            Some(self.place.handover(desk.globals)?)
+            Some(
+                self.place
+                    .handover(desk.globals, &desk.command_environment)?,
+            )
         };
         let workspace = desk.workspace(&self.workspace).await?;
         let write = Write::CreateKey {
