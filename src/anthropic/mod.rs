@@ -70,11 +70,12 @@ use crate::anthropic::limiter::{Limiter, Rate, Share};
 use crate::anthropic::paging::PAGE_LIMIT;
 use crate::anthropic::redaction::Redaction;
 use crate::anthropic::transport::{MAX_BODY_BYTES, Question, Transport};
-use crate::clock::{Chance, Clock};
+use crate::clock::{Chance, Clock, ServerNow};
 use crate::domain::dialect::Dialect;
 use crate::domain::directory::{OrganizationInfo, Workspace};
 use crate::domain::ids::OrganizationName;
 use crate::domain::listing::{ListedKey, ListedUser};
+use crate::domain::skew::{ClockProblem, differs};
 use crate::domain::span::Day;
 use crate::domain::usage::{Answer, Granularity, Part};
 use crate::metrics::requests::{Endpoint, RequestCounts};
@@ -168,10 +169,10 @@ impl AdminApi {
             redaction: Redaction::new(&key),
             key: Mutex::new(key),
             limiter: Limiter::new(settings.max_concurrency, rate, clock.clone()),
+            server_time: clock.add_server(),
             clock,
             chance,
             requests,
-            skew: Mutex::new(None),
         })))
     }
 
@@ -194,9 +195,31 @@ impl AdminApi {
         &self.0.requests
     }
 
-    /// The server's clock minus ours at its last answer, in whole seconds; `None` before the first.
+    /// Returns the server's clock minus ours, in whole seconds; `None` before the first response with a `Date`.
     pub fn skew(&self) -> Option<SignedDuration> {
-        *self.0.skew.lock().unwrap_or_else(PoisonError::into_inner)
+        match self.server_now() {
+            ServerNow::Silent | ServerNow::Undated => None,
+            ServerNow::At(theirs) => {
+                let skew = theirs.duration_since(self.0.clock.now());
+                Some(SignedDuration::from_secs(skew.as_secs()))
+            }
+        }
+    }
+
+    /// Returns the server's present time: its last `Date` plus the running time since.
+    pub fn server_now(&self) -> ServerNow {
+        self.0.server_now()
+    }
+
+    /// Returns what is wrong with this machine's clock by the server's; a server that sends no `Date` shows nothing.
+    pub fn clock_problem(&self) -> Option<ClockProblem> {
+        let ours = self.0.clock.now();
+        match self.server_now() {
+            ServerNow::At(theirs) if differs(ours, theirs) => {
+                Some(ClockProblem::Differs { ours, theirs })
+            }
+            ServerNow::At(_) | ServerNow::Silent | ServerNow::Undated => None,
+        }
     }
 
     /// How the server speaks, as soon as that is known: where nothing else is configured, so many requests are sent as the

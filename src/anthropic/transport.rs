@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use tracing::{debug, info};
 use zeroize::Zeroizing;
@@ -17,7 +17,7 @@ use crate::anthropic::limiter::{Limiter, Share};
 use crate::anthropic::redaction::Redaction;
 use crate::anthropic::refusal::{self, Words};
 use crate::anthropic::retry;
-use crate::clock::{Chance, Clock};
+use crate::clock::{Chance, Clock, ServerNow, ServerTime};
 use crate::domain::ids::OrganizationName;
 use crate::domain::span::Day;
 use crate::metrics::requests::{Code, Endpoint, RequestCounts, Verb};
@@ -68,8 +68,8 @@ pub struct Transport {
     pub chance: Chance,
     /// Where requests are counted.
     pub requests: Arc<RequestCounts>,
-    /// The server's clock minus ours at the last answer, in whole seconds.
-    pub skew: Mutex<Option<SignedDuration>>,
+    /// The time by the `Date` headers of its responses.
+    pub server_time: Arc<ServerTime>,
 }
 
 /// One question.
@@ -263,7 +263,8 @@ impl Transport {
     /// Reads an answer whole, or what is wrong with it.
     async fn read(&self, response: Response) -> Exchange {
         let status = response.status();
-        self.note_skew(response.headers());
+        self.clock
+            .note_server_time(&self.server_time, sent_at(response.headers()));
         let code = Code::Status(status.as_u16());
         if !status.is_success() {
             return (code, Err(self.refusal(response).await));
@@ -335,7 +336,9 @@ impl Transport {
     fn pause_asked_for(&self, headers: &HeaderMap) -> Option<Duration> {
         let text = |name: &str| headers.get(name)?.to_str().ok();
         let precise = text("retry-after-ms").and_then(retry::retry_after_ms);
-        precise.or_else(|| retry::retry_after(text(RETRY_AFTER.as_str())?, self.clock.now()))
+        // A `Retry-After` with a date is meant by the server's clock.
+        let now = sent_at(headers).unwrap_or_else(|| self.clock.now());
+        precise.or_else(|| retry::retry_after(text(RETRY_AFTER.as_str())?, now))
     }
 
     async fn body(&self, mut response: Response, limit: usize) -> Exchange {
@@ -373,13 +376,9 @@ impl Transport {
         ]))
     }
 
-    fn note_skew(&self, headers: &HeaderMap) {
-        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-        if let Some(theirs) = date.and_then(outbound::http_date) {
-            let skew = theirs.duration_since(self.clock.now());
-            let whole_seconds = SignedDuration::from_secs(skew.as_secs());
-            *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(whole_seconds);
-        }
+    /// The server's present time, as far as it is known.
+    pub(super) fn server_now(&self) -> ServerNow {
+        self.clock.server_now(&self.server_time)
     }
 
     pub(super) fn key(&self) -> Secret {
@@ -444,6 +443,15 @@ impl Transport {
             None => format!("`{host}`"),
         }
     }
+}
+
+/// Returns when a response was sent by the server's clock: its `Date`, plus its `Age` if a cache kept it.
+fn sent_at(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let date = outbound::http_date(text(DATE)?)?;
+    let age = text(AGE).and_then(|age| age.trim().parse::<u32>().ok());
+    let age = SignedDuration::from_secs(i64::from(age.unwrap_or(0)));
+    date.checked_add(age).ok()
 }
 
 /// The first day of the month after, in UTC.

@@ -35,6 +35,20 @@ pub struct Status {
     pub reasons: Vec<String>,
     /// What is right and yet worth a look.
     pub remarks: Vec<String>,
+    /// How the clock compares with the server's.
+    pub clock: ClockState,
+}
+
+/// How the clock compares with the server's, as far as it is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClockState {
+    /// They agree, or the server does not state its time.
+    #[default]
+    Right,
+    /// They differ by more than a minute.
+    Off,
+    /// Nothing is decided or stored.
+    Wrong,
 }
 
 impl Board {

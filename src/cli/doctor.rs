@@ -232,10 +232,16 @@ fn look_at_clock(findings: &mut Findings, name: &str, api: &AdminApi) {
         let mend = "ask again when the service answers";
         return findings.warning("clock", name, "the service has not told the time", mend);
     };
-    let told = format!(
-        "the service's clock is {} s ahead of this one",
-        skew.as_secs()
-    );
+    let told = match skew.is_negative() {
+        false => format!(
+            "the service's clock is {} s ahead of this one",
+            skew.as_secs()
+        ),
+        true => format!(
+            "this clock is {} s ahead of the service's",
+            skew.as_secs().abs()
+        ),
+    };
     if skew.abs() > MAX_SKEW {
         findings.bad("clock", name, told, "let NTP set this machine's clock");
     } else {

@@ -23,11 +23,14 @@ impl Watcher {
         if self.settings.digests.is_empty() {
             return Ok(0);
         }
+        let Ok(now) = self.checked_now() else {
+            return Ok(0);
+        };
         let marks = self.store.digest_marks(&self.settings.organization).await?;
         let mut n_messages = 0;
         for configured in &self.settings.digests {
             let mark = marks.get(&configured.name);
-            n_messages += self.take_turn(configured, mark).await?;
+            n_messages += self.take_turn(configured, mark, now).await?;
         }
         Ok(n_messages)
     }
@@ -36,8 +39,8 @@ impl Watcher {
         &self,
         configured: &Configured,
         mark: Option<&Mark>,
+        now: Timestamp,
     ) -> Result<usize, StoreError> {
-        let now = self.clock.now();
         let schedule = schedule_text(configured);
         // Slots of another schedule say nothing about this one's.
         let last = mark

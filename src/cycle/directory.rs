@@ -96,7 +96,7 @@ impl Watcher {
         let is_old = self
             .directory
             .listed_at
-            .is_none_or(|at| polled_at.duration_since(at) >= LIST_INTERVAL);
+            .is_none_or(|at| polled_at.duration_since(at).abs() >= LIST_INTERVAL);
         let is_due =
             is_old || self.list_is_doubted || self.n_refusals > 0 || self.directory.has_missing();
         if !is_due {
@@ -104,8 +104,11 @@ impl Watcher {
         }
         let mut directory = self.directory.clone();
         let is_real = self.reports().is_some();
+        let response = self.organization_response.take();
         let organization = async {
-            if is_real {
+            if let Some(response) = response {
+                response
+            } else if is_real {
                 self.api.me().await
             } else {
                 self.api.organization().await

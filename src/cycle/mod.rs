@@ -9,6 +9,7 @@ pub mod reading;
 
 pub mod state;
 
+pub mod clock;
 pub mod configured;
 pub mod directory;
 pub mod explain;
@@ -33,6 +34,7 @@ use crate::domain::coverage::Coverage;
 use crate::domain::decision::{self, Decision};
 use crate::domain::frame::Load;
 use crate::domain::ground::Ground;
+use crate::domain::skew::ClockProblem;
 use crate::domain::span::{Day, HourSpan};
 use crate::domain::usage::Part;
 use crate::metrics::counters::CycleOutcome;
@@ -50,13 +52,24 @@ impl Watcher {
         deadline: Duration,
     ) -> Result<Report, StoreError> {
         let started = self.clock.running();
-        let polled_at = self.not_before_last(self.clock.now());
+        let mut trouble = Trouble::default();
+        let may_ask = self.may_ask();
+        let is_dialect_known = may_ask && self.find_dialect(deadline, &mut trouble).await;
+        if is_dialect_known {
+            self.ask_for_time(deadline).await;
+        }
+        let now = match self.checked_now() {
+            Ok(now) => now,
+            Err(problem) => return Ok(self.hold(slot, started, trouble, problem)),
+        };
+        self.correct_times(now).await?;
+        let polled_at = self.engine.not_before_last(now);
         self.known_at = polled_at;
+        self.cut_at = self.cut_at.max(polled_at);
         let loads = self.figures.advance(polled_at);
         self.load(&loads).await?;
         self.figures.begin_cycle();
-        let mut trouble = Trouble::default();
-        if self.may_ask() && self.find_dialect(deadline, &mut trouble).await {
+        if is_dialect_known {
             self.read_directory(polled_at, deadline, &mut trouble)
                 .await?;
             if !trouble.is_refused {
@@ -94,21 +107,24 @@ impl Watcher {
         self.compare_statement(polled_at).await?;
         self.drop_old(polled_at).await?;
         self.engine.last_cycle = Some(slot);
-        let n_messages = self.decide_and_commit().await? + self.make_digests().await?;
-        let report = self.report(trouble, n_messages);
-        let elapsed = self.clock.running().saturating_sub(started);
-        self.counters.count_cycle(
-            &self.settings.organization,
-            report.outcome,
-            elapsed.as_secs_f64(),
-        );
-        self.last_report = Some(report.clone());
+        // The clock may have been set meanwhile.
+        let clock = self.checked_now().err();
+        let n_messages = match clock {
+            None => self.decide_and_commit().await? + self.make_digests().await?,
+            Some(_) => 0,
+        };
+        let report = self.report(trouble, n_messages, clock);
+        self.count(&report, started);
         Ok(report)
     }
 
-    /// Evaluates the rules on the figures there are, and makes the decision durable. Gives the number of messages.
+    /// Evaluates the rules on the figures there are, and makes the decision durable. Gives the number of messages. Decides
+    /// nothing while the clock may be wrong.
     pub async fn decide_and_commit(&mut self) -> Result<usize, StoreError> {
-        let at = self.not_before_last(self.clock.now());
+        let Ok(clock) = self.checked_now() else {
+            return Ok(0);
+        };
+        let at = self.engine.not_before_last(clock);
         let running = self.clock.running();
         let elapsed = self
             .decided_running
@@ -137,7 +153,7 @@ impl Watcher {
             .rules_began
             .extend(decision.began.iter().map(|name| (name.clone(), at)));
         // A clock that was set back must not hold up what is to be told: a message waits by the clock of who sends it.
-        let messages = self.messages(&decision, self.clock.now());
+        let messages = self.messages(&decision, clock);
         let n_messages = messages.len();
         let commit = Commit {
             alerts: decision.alerts.clone(),
@@ -207,11 +223,6 @@ impl Watcher {
             }
         }
         messages
-    }
-
-    /// Stored times never decrease, whatever the clock does.
-    fn not_before_last(&self, now: Timestamp) -> Timestamp {
-        self.engine.last_at.map_or(now, |last| last.max(now))
     }
 
     /// What every part's coverage says, for the figures.
@@ -312,7 +323,7 @@ impl Watcher {
         Ok(())
     }
 
-    fn report(&self, trouble: Trouble, n_messages: usize) -> Report {
+    fn report(&self, trouble: Trouble, n_messages: usize, clock: Option<ClockProblem>) -> Report {
         let asked = || {
             self.coverages
                 .iter()
@@ -323,6 +334,7 @@ impl Watcher {
             .filter(|(_, coverage)| coverage.as_of >= Some(self.known_at))
             .count();
         let outcome = match (n_fresh, trouble.lines.is_empty()) {
+            _ if clock.is_some() => CycleOutcome::Failed,
             (0, _) => CycleOutcome::Failed,
             (fresh, true) if fresh == n_parts => CycleOutcome::Ok,
             _ => CycleOutcome::Partial,
@@ -335,6 +347,7 @@ impl Watcher {
             n_messages,
             is_refused: trouble.is_refused,
             difference: self.difference,
+            clock,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::domain::dialect::Dialect;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::prices::Prices;
 use crate::domain::report::UsedRow;
+use crate::domain::skew::differs;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::sweep::Sweep;
 use crate::domain::tally::{Naming, Tally};
@@ -218,10 +219,12 @@ impl Reader {
     /// Up to when is billed, by what a page says. Where it does not say it: as far as it once did, and at least up to where
     /// this family of reports is never later.
     fn watermark(&self, told: Option<Timestamp>) -> Timestamp {
-        told.unwrap_or_else(|| {
-            let latest = self.now.checked_sub(MOST_LAG).unwrap_or(Timestamp::MIN);
-            self.billed_until.map_or(latest, |until| until.max(latest))
-        })
+        // Far ahead of now it cannot be right.
+        told.filter(|told| !differs(self.now, (*told).max(self.now)))
+            .unwrap_or_else(|| {
+                let latest = self.now.checked_sub(MOST_LAG).unwrap_or(Timestamp::MIN);
+                self.billed_until.map_or(latest, |until| until.max(latest))
+            })
     }
 
     /// What was used in hours that are not billed yet, by what its tokens cost.

@@ -8,16 +8,17 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::anthropic::AdminApi;
+use crate::anthropic::error::FetchError;
 use crate::audit::AuditLog;
 use crate::clock::{Chance, Clock};
 use crate::config::digests::Digest;
 use crate::cycle::reading::{Backlog, Reports};
-use crate::domain::alert::State;
+use crate::domain::alert::{Alert, State};
 use crate::domain::census::Census;
 use crate::domain::coverage::{Behind, Coverage, Reading};
 use crate::domain::decision::Alerts;
 use crate::domain::dialect::Dialect;
-use crate::domain::directory::Directory;
+use crate::domain::directory::{Directory, OrganizationInfo};
 use crate::domain::event::Lists;
 use crate::domain::figures::{Figures, LoadedSum};
 use crate::domain::frame::FrameKey;
@@ -31,6 +32,7 @@ use crate::domain::prices::Prices;
 use crate::domain::privacy::Privacy;
 use crate::domain::seen::Seen;
 use crate::domain::silence::Quiet;
+use crate::domain::skew::{ClockProblem, is_ahead};
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::statement::Difference;
 use crate::domain::usage::{Granularity, Part};
@@ -174,6 +176,12 @@ pub struct Watcher {
     pub(in crate::cycle) uses: Option<LastUses>,
     /// One list is enough to believe that somebody is gone.
     pub(in crate::cycle) believes_one_list: bool,
+    /// Whether the stored times were checked since the store was opened.
+    pub(in crate::cycle) are_times_checked: bool,
+    /// The moment at which the figures' periods are cut.
+    pub(in crate::cycle) cut_at: Timestamp,
+    /// The response to the request that checked the clock.
+    pub(in crate::cycle) organization_response: Option<Result<OrganizationInfo, FetchError>>,
 }
 
 /// What a cycle did.
@@ -193,6 +201,8 @@ pub struct Report {
     pub is_refused: bool,
     /// The service states another sum for this month.
     pub difference: Option<Difference>,
+    /// Why nothing, or not everything, was decided and stored.
+    pub clock: Option<ClockProblem>,
 }
 
 /// What went wrong in a cycle.
@@ -243,21 +253,8 @@ impl Watcher {
         let loaded = store
             .load_organization(&settings.organization, now, since)
             .await?;
-        let at = loaded.engine.last_at.map_or(now, |last| last.max(now));
-        let mut loaded_alerts = loaded.alerts;
-        loaded_alerts.sort_by(|one, other| one.identity.slot.cmp(&other.identity.slot));
-        let by_slot = loaded_alerts
-            .into_iter()
-            .filter(|alert| {
-                alert.identity.slot.period.is_some() || !matches!(alert.state, State::Ended { .. })
-            })
-            .map(|alert| (alert.identity.slot.clone(), alert))
-            .collect();
-        let alerts = Alerts {
-            by_slot,
-            rules_began: loaded.engine.rules_began.clone(),
-            store_began: loaded.engine.store_began,
-        };
+        let at = loaded.engine.not_before_last(now);
+        let alerts = alerts(loaded.alerts, &loaded.engine);
         let mut watcher = Watcher {
             figures: Figures::new(&[], settings.reading.settle, at),
             settings,
@@ -297,6 +294,9 @@ impl Watcher {
             n_dialect_refused: 0,
             uses: None,
             believes_one_list: false,
+            are_times_checked: false,
+            cut_at: at,
+            organization_response: None,
         };
         watcher.figures = watcher.load_figures(at, &loaded.recorded).await?;
         Ok(watcher)
@@ -327,10 +327,11 @@ impl Watcher {
         let before = std::mem::replace(&mut self.settings, settings);
         // It was begun under the settings before.
         self.backlog = None;
-        let at = self
-            .engine
-            .last_at
-            .map_or(self.clock.now(), |last| last.max(self.clock.now()));
+        // By a wrong clock the periods would be cut where nothing is known.
+        let at = match self.checked_now() {
+            Ok(now) => self.engine.not_before_last(now),
+            Err(_) => self.cut_at,
+        };
         let loaded = self
             .store
             .load_organization(&self.settings.organization, at, at)
@@ -348,6 +349,7 @@ impl Watcher {
                 }
                 figures.keep_last_hours(&self.figures);
                 self.figures = figures;
+                self.cut_at = at;
                 self.forget_unneeded();
                 Ok(())
             }
@@ -356,6 +358,38 @@ impl Watcher {
                 Err(error)
             }
         }
+    }
+
+    /// Takes over the store as it is, where stored times were corrected or the figures are cut at a time that is no more.
+    pub(in crate::cycle) async fn reload(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let name = &self.settings.organization;
+        let since = now.checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
+        let loaded = self.store.load_organization(name, now, since).await?;
+        let judges_at_once = self.alerts.store_began == Timestamp::MIN;
+        let last_cycle = self.engine.last_cycle.filter(|slot| !is_ahead(*slot, now));
+        self.engine = Engine {
+            last_cycle: loaded.engine.last_cycle.or(last_cycle),
+            dialect: loaded.engine.dialect.or(self.engine.dialect),
+            ..loaded.engine
+        };
+        self.alerts = alerts(loaded.alerts, &self.engine);
+        if judges_at_once {
+            self.judge_at_once();
+        }
+        self.directory = loaded.directory;
+        self.coverages = loaded.coverages;
+        self.behind = loaded.behind;
+        self.remainders_due = loaded.due_remainders;
+        self.seen.clear();
+        self.backlog = None;
+        self.dropped_on = None;
+        self.last_hour = None;
+        self.last_hour_is_touched = true;
+        self.cut_at = self.engine.not_before_last(now);
+        let mut figures = self.load_figures(self.cut_at, &loaded.recorded).await?;
+        figures.keep_last_hours(&self.figures);
+        self.figures = figures;
+        Ok(())
     }
 
     /// What no rule needs is read no more: when one needs it again, it would be old.
@@ -397,6 +431,23 @@ impl Watcher {
             figures.cover(part, coverage, false, true);
         }
         Ok(figures)
+    }
+}
+
+/// What was decided before, as it is stored.
+fn alerts(mut stored: Vec<Alert>, engine: &Engine) -> Alerts {
+    stored.sort_by(|one, other| one.identity.slot.cmp(&other.identity.slot));
+    let by_slot = stored
+        .into_iter()
+        .filter(|alert| {
+            alert.identity.slot.period.is_some() || !matches!(alert.state, State::Ended { .. })
+        })
+        .map(|alert| (alert.identity.slot.clone(), alert))
+        .collect();
+    Alerts {
+        by_slot,
+        rules_began: engine.rules_began.clone(),
+        store_began: engine.store_began,
     }
 }
 

@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::anthropic::AdminApi;
-use crate::app::board::Status;
+use crate::app::board::{ClockState, Status};
 use crate::app::{App, wiring};
 use crate::config::organizations::Organization;
 use crate::cycle::state::{Outside, Report, Settings, Watcher};
 use crate::delivery::orphans;
-use crate::domain::ids::NotifierName;
+use crate::domain::ids::{NotifierName, OrganizationName};
 use crate::domain::schedule::{Due, Schedule, due};
 use crate::metrics::exposition::MAX_KEPT_TEXT;
 use crate::metrics::gauges::Renderer;
@@ -27,6 +27,8 @@ use crate::store::error::StoreError;
 const LAST_CYCLE: Duration = Duration::from_mins(5);
 /// How long a wait may last before the wall clock is looked at again: it may have been set.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(30);
+/// From this difference on the clock is warned about.
+const WARNED_SKEW: SignedDuration = SignedDuration::from_mins(1);
 /// After a failure of the store, and doubled after each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest of these pauses.
@@ -203,12 +205,8 @@ async fn run_cycle(
             (cycle.await?, Some(order))
         }
     };
-    tell(
-        app,
-        setup,
-        &report,
-        app.clock.running().saturating_sub(started),
-    );
+    let took = app.clock.running().saturating_sub(started);
+    tell(app, setup, &report, took);
     Ok((report, interruption))
 }
 
@@ -216,12 +214,25 @@ async fn run_cycle(
 fn tell(app: &App, setup: &Setup, report: &Report, took: Duration) {
     let name = &setup.organization.name;
     // First, so that whoever reads the log finds the board up to date.
+    let skew = setup.api.skew().filter(|skew| skew.abs() > WARNED_SKEW);
+    let clock = match (report.clock, skew) {
+        (Some(_), _) => ClockState::Wrong,
+        (None, Some(_)) => ClockState::Off,
+        (None, None) => ClockState::Right,
+    };
+    let problem = report.clock.iter().map(ToString::to_string);
     let status = Status {
         last_cycle: Some((report.outcome, app.clock.now())),
-        reasons: report.troubles.clone(),
+        reasons: problem.chain(report.troubles.iter().cloned()).collect(),
         remarks: report.difference.iter().map(ToString::to_string).collect(),
+        clock,
     };
     let before = app.board.note_cycle(name, status);
+    let clock_before = before
+        .as_ref()
+        .map(|before| before.clock)
+        .unwrap_or_default();
+    log_clock(name, report, skew, (clock_before, clock));
     for line in &report.troubles {
         tracing::warn!(organization.name = %name, "{line}");
     }
@@ -247,6 +258,34 @@ fn tell(app: &App, setup: &Setup, report: &Report, took: Duration) {
     app.bells.ring();
     if app.board.is_complete() {
         app.pulse.notify_one();
+    }
+}
+
+/// Logs once that the clock is wrong or off, and once that it is right again.
+fn log_clock(
+    name: &OrganizationName,
+    report: &Report,
+    skew: Option<SignedDuration>,
+    (before, now): (ClockState, ClockState),
+) {
+    if before == now {
+        return;
+    }
+    match (report.clock, skew) {
+        (Some(problem), _) => {
+            tracing::error!(organization.name = %name, "organization `{name}`: {problem}");
+        }
+        (None, Some(skew)) => tracing::warn!(
+            organization.name = %name,
+            "organization `{name}`: the `Date` of the Admin API is {} s {} this machine's clock; check the time \
+             synchronization (NTP) of this machine",
+            skew.as_secs().abs(),
+            if skew.is_negative() { "behind" } else { "ahead of" }
+        ),
+        (None, None) => tracing::info!(
+            organization.name = %name,
+            "organization `{name}`: the clock agrees with the Admin API again, deciding and storing"
+        ),
     }
 }
 

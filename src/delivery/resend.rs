@@ -85,7 +85,7 @@ impl Resender {
         sent: &mut Sent,
         counters: &Counters,
     ) -> Result<Vec<String>, StoreError> {
-        let bodies = self.look(sent, self.clock.now()).await?;
+        let bodies = self.look(sent, self.clock.latest()).await?;
         if bodies.is_empty() {
             return Ok(Vec::new());
         }
@@ -101,7 +101,8 @@ impl Resender {
     async fn look_again(&self, sent: &mut Sent, news: &watch::Sender<Bodies>, bell: &Notify) {
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.look(sent, self.clock.now()).await {
+            // An end in the past would be taken for the end of what still fires.
+            match self.look(sent, self.clock.latest()).await {
                 Ok(bodies) => {
                     pause = FIRST_PAUSE;
                     news.send_replace(Arc::new(bodies));

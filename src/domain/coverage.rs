@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::skew;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::usage::{Granularity, Part};
 
@@ -50,6 +51,41 @@ impl Coverage {
             corrected_at: None,
             recheck: BTreeSet::new(),
         }
+    }
+
+    /// Returns the coverage without what a clock that ran ahead added to it, or `None` if there is nothing of the kind. How
+    /// long that clock was wrong is unknown, so everything that may be read late is read again.
+    pub fn without_future(&self, reading: &Reading, now: Timestamp) -> Option<Coverage> {
+        let today = Day::of(now);
+        let is_ahead = |at: Option<Timestamp>| at.is_some_and(|at| skew::is_ahead(at, now));
+        let begins_ahead = is_ahead(self.hours_from.map(Day::start));
+        let days_ahead = self.days.is_some_and(|days| days.end > today);
+        let is_wrong = is_ahead(self.as_of) || begins_ahead || days_ahead;
+        if !is_wrong && !is_ahead(self.corrected_at) && !is_ahead(Some(self.first_seen)) {
+            return None;
+        }
+        let mut next = Coverage {
+            first_seen: self.first_seen.min(now),
+            corrected_at: None,
+            ..self.clone()
+        };
+        if !is_wrong {
+            return Some(next);
+        }
+        next.recheck.retain(|day| *day <= today);
+        if begins_ahead {
+            (next.hours_from, next.as_of) = (None, None);
+        } else {
+            let known = today.plus(-reading.hourly_history_days.max(1)).start();
+            next.as_of = self.as_of.map(|as_of| as_of.min(known));
+        }
+        let known = today.plus(-reading.correction_days.max(1));
+        let days = self.days.filter(|days| days.start <= today);
+        next.days = days.map(|days| DaySpan {
+            end: days.end.min(known).max(days.start),
+            ..days
+        });
+        Some(next)
     }
 
     /// Whether a day's figure comes from its hours, not from its day row.
@@ -358,6 +394,68 @@ mod tests {
         check_unread(0, 5, None, Some(19));
         // Long ago: what retention dropped is not asked for again.
         check_unread(3, 24 * 9, Some(29), None);
+    }
+
+    #[test]
+    fn what_a_clock_that_ran_ahead_added_is_read_again() {
+        let reading = Reading {
+            settle: SignedDuration::from_mins(10),
+            history_days: 100,
+            hourly_history_days: 14,
+            correction_days: 30,
+            correction_interval: SignedDuration::from_hours(1),
+        };
+        let day = Day::from_count;
+        let days = |start, end| {
+            Some(DaySpan {
+                start: day(start),
+                end: day(end),
+            })
+        };
+        let now = at(1000 * 24 * 60 + 600);
+        let later = |days: i64| at((1000 + days) * 24 * 60 + 600);
+        let right = Coverage {
+            as_of: Some(now),
+            hours_from: Some(day(950)),
+            days: days(900, 1000),
+            corrected_at: Some(now),
+            ..Coverage::new(at(950 * 24 * 60))
+        };
+        assert_eq!(right.without_future(&reading, now), None);
+        // A clock that is set back by an hour leaves everything as it is.
+        assert_eq!(
+            right.without_future(&reading, at(1000 * 24 * 60 + 540)),
+            None
+        );
+        for ahead in [1, 40] {
+            let wrong = Coverage {
+                as_of: Some(later(ahead)),
+                days: days(900, i32::try_from(1000 + ahead).unwrap()),
+                corrected_at: Some(later(ahead)),
+                recheck: BTreeSet::from([day(990), day(1001)]),
+                ..right.clone()
+            };
+            let expected = Coverage {
+                as_of: Some(day(986).start()),
+                days: days(900, 970),
+                corrected_at: None,
+                recheck: BTreeSet::from([day(990)]),
+                ..right.clone()
+            };
+            assert_eq!(wrong.without_future(&reading, now), Some(expected));
+        }
+        let begun_ahead = Coverage {
+            as_of: Some(later(40)),
+            hours_from: Some(day(1040)),
+            days: days(940, 1040),
+            corrected_at: Some(later(40)),
+            ..Coverage::new(later(40))
+        };
+        let expected = Coverage {
+            days: days(940, 970),
+            ..Coverage::new(now)
+        };
+        assert_eq!(begun_ahead.without_future(&reading, now), Some(expected));
     }
 
     /// Poll after poll, at minutes 5, 10 and so on: what is noted is what is known, and no more is written than changed.

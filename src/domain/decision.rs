@@ -20,6 +20,7 @@ use crate::domain::privacy::People;
 use crate::domain::rule::{Rule, Watch};
 use crate::domain::scope::{Scope, scope};
 use crate::domain::silence::{Labels, Quiet};
+use crate::domain::skew::MAX_UNCONFIRMED;
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::teams;
 use crate::domain::tell::{self, Hush, Listeners, Word};
@@ -272,9 +273,11 @@ impl Round<'_> {
         }
     }
 
-    /// A rule's period, zone or watch was changed, or the daemon was down for more than a period.
+    /// A rule's period, zone or watch was changed, or the daemon was down for more than a period. A period that begins days
+    /// from now was decided on by a wrong clock.
     fn is_long_over(&self, slot: &Slot, alert: &Alert) -> bool {
-        slot.period.is_none() || alert.span.end <= self.now.at
+        let is_wrong = alert.span.start.duration_since(self.now.at) > MAX_UNCONFIRMED;
+        slot.period.is_none() || alert.span.end <= self.now.at || is_wrong
     }
 
     fn speak(&mut self, alerts: &Alerts) {

@@ -44,7 +44,8 @@ impl Doubt {
     pub fn again(previous: Option<Doubt>, at: Timestamp) -> Doubt {
         match previous {
             Some(doubt) => Doubt {
-                since: doubt.since,
+                // A later time was recorded by a wrong clock.
+                since: doubt.since.min(at),
                 n_answers: doubt.n_answers.saturating_add(1),
             },
             None => Doubt {

@@ -8,6 +8,7 @@ pub mod ids;
 pub mod money;
 pub mod plural;
 pub mod privacy;
+pub mod skew;
 pub mod span;
 pub mod subject;
 

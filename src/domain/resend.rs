@@ -128,7 +128,8 @@ fn fact(decided: &Decided, rule: &Rule, listener: &Listener, now: Timestamp) -> 
     let (line, ended): (&Line, Option<(EndedBy, Timestamp)>) = match &alert.state {
         State::Pending { .. } => return None,
         State::Firing { line, .. } => (line, None),
-        State::Ended { by, at, line } => (line, Some((*by, *at))),
+        // A later time was recorded by a wrong clock.
+        State::Ended { by, at, line } => (line, Some((*by, (*at).min(now)))),
     };
     let addressees = tell::addressees(rule, decided.team.as_ref());
     let is_addressed =

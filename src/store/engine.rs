@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use crate::domain::alert::Observed;
 use crate::domain::dialect::Dialect;
 use crate::domain::ids::{OrganizationName, RuleName};
+use crate::domain::skew::is_ahead;
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
 use crate::store::names;
@@ -30,6 +31,16 @@ pub struct Engine {
     pub dialect: Option<Dialect>,
     /// Up to when all is billed by the hour, where the dialect says it.
     pub billed_until: Option<Timestamp>,
+}
+
+impl Engine {
+    /// Stored times never decrease when the clock is set back a little. A last decision far ahead was made by a wrong clock
+    /// and does not count.
+    pub fn not_before_last(&self, now: Timestamp) -> Timestamp {
+        self.last_at
+            .filter(|last| !is_ahead(*last, now))
+            .map_or(now, |last| last.max(now))
+    }
 }
 
 impl Store {

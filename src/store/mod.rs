@@ -33,6 +33,8 @@ mod threads;
 pub mod digests;
 pub mod retention;
 
+pub mod times;
+
 pub mod alerts;
 pub mod notifiers;
 

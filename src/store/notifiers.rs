@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::domain::ids::NotifierName;
+use crate::domain::skew::MAX_SKEW;
 use crate::store::Store;
 use crate::store::error::{Cause, StoreError};
 use crate::store::threads;
@@ -107,6 +108,50 @@ impl Store {
         .await
     }
 
+    /// Ends waits that a clock ahead of this one began: nothing waits for a day, and nothing was created in the future.
+    pub async fn shorten_waits(
+        &self,
+        name: &NotifierName,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let after = |wait| At(now.checked_add(wait).unwrap_or(Timestamp::MAX));
+        let (created, latest) = (after(MAX_SKEW), after(LONGEST_WAIT));
+        let asked = name.clone();
+        let is_any: bool = self
+            .read(move |db| {
+                let found = db
+                    .prepare_cached(
+                        "SELECT EXISTS (SELECT 1 FROM outbox WHERE notifier = ?1 AND state = 'waiting'
+                             AND next_attempt > ?2 AND (created_at > ?3 OR (n_attempts > 0 AND next_attempt > ?4)))
+                         OR EXISTS (SELECT 1 FROM notifiers
+                             WHERE name = ?1 AND paused_until > ?4 AND (parked_since IS NULL OR parked_is_probed))",
+                    )?
+                    .query_row(params![asked.as_str(), At(now), created, latest], |row| {
+                        row.get(0)
+                    });
+                Ok(found?)
+            })
+            .await?;
+        if !is_any {
+            return Ok(());
+        }
+        let name = name.clone();
+        self.write("shorten_waits", move |tx| {
+            tx.execute(
+                "UPDATE outbox SET next_attempt = ?2 WHERE notifier = ?1 AND state = 'waiting'
+                 AND next_attempt > ?2 AND (created_at > ?3 OR (n_attempts > 0 AND next_attempt > ?4))",
+                params![name.as_str(), At(now), created, latest],
+            )?;
+            tx.execute(
+                "UPDATE notifiers SET paused_until = NULL
+                 WHERE name = ?1 AND paused_until > ?2 AND (parked_since IS NULL OR parked_is_probed)",
+                params![name.as_str(), latest],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
     /// The clock was set back by so much: what waits for a later moment than `now` is due as much earlier, and a pause ends as
     /// much earlier.
     pub async fn wait_less(
@@ -149,6 +194,9 @@ impl Store {
         .await
     }
 }
+
+/// No message and no notifier waits longer than this, except a notifier that waits for other settings.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(25);
 
 /// Who is parked.
 pub(super) fn parked(db: &Connection) -> Result<BTreeSet<NotifierName>, Cause> {

@@ -53,6 +53,8 @@ pub fn organization() -> OrganizationName {
 pub struct Stage {
     pub simulator: Simulator,
     pub clock: ManualClock,
+    /// The server's, which is the same one unless the stage was made with two.
+    pub server_clock: ManualClock,
     pub chance: Chance,
     pub folder: tempfile::TempDir,
     pub policy: Policy,
@@ -73,12 +75,24 @@ pub struct Stage {
 impl Stage {
     pub async fn new(world: World, now: &str) -> Stage {
         let clock = ManualClock::at(at(now));
-        let simulator = Simulator::start(world, Clock::Manual(clock.clone()))
+        Stage::of(world, clock.clone(), clock).await
+    }
+
+    /// The server has a clock of its own, so that the daemon's may be wrong.
+    pub async fn with_two_clocks(world: World, now: &str) -> Stage {
+        let clocks = [at(now), at(now)].map(ManualClock::at);
+        let [clock, server_clock] = clocks;
+        Stage::of(world, clock, server_clock).await
+    }
+
+    async fn of(world: World, clock: ManualClock, server_clock: ManualClock) -> Stage {
+        let simulator = Simulator::start(world, Clock::Manual(server_clock.clone()))
             .await
             .unwrap();
         Stage {
             simulator,
             clock,
+            server_clock,
             chance: Chance::seeded(1),
             folder: tempfile::tempdir().unwrap(),
             policy: Policy::default(),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::anthropic::AdminApi;
 use crate::anthropic::limiter::Share;
 use crate::app::wiring;
 use crate::cli::check::verdict::Verdict;
@@ -121,6 +122,7 @@ async fn month_to_date(
     let first = Day::from_date(today.date().first_of_month());
     let Some(reports) = Reports::of(dialect) else {
         let months = api.usage_by_month(&Part::Whole, first, today).await?;
+        check_clock(&api)?;
         return Ok(Month {
             spend: months.iter().map(|month| sum(&month.cells).spend).sum(),
             estimated: Usd::ZERO,
@@ -129,7 +131,7 @@ async fn month_to_date(
         });
     };
     let asking = Asking {
-        api,
+        api: api.clone(),
         reports,
         prices,
         hours: HourSpan {
@@ -140,7 +142,16 @@ async fn month_to_date(
         now,
     };
     let told = swept::read(asking).await?;
+    check_clock(&api)?;
     Ok(Month::of(&told))
+}
+
+/// By a wrong clock another month would be compared.
+fn check_clock(api: &AdminApi) -> anyhow::Result<()> {
+    match api.clock_problem() {
+        Some(problem) => Err(anyhow::anyhow!("{problem}")),
+        None => Ok(()),
+    }
 }
 
 /// What was spent since the first.

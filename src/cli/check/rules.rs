@@ -229,6 +229,13 @@ async fn look(
     for line in &report.troubles {
         around.globals.remark(&format!("warning: {line}"));
     }
+    if let Some(problem) = report.clock {
+        // What was decided before says nothing of now.
+        return Err(Failure::World(format!(
+            "organization `{}`: {problem}",
+            organization.name
+        )));
+    }
     let is_partial = report.outcome != CycleOutcome::Ok;
     if is_partial {
         eprintln!(

@@ -70,6 +70,7 @@ async fn ask_one(
     if let Some(reports) = Reports::of(dialect) {
         return ask_real(question, config, organization, api, reports).await;
     }
+    check_clock(organization, &api)?;
     let settle = config.poll.settle;
     let failed = |error: FetchError| Failure::World(causes(&error));
     let is_told_apart = match question.by {
@@ -94,6 +95,7 @@ async fn ask_one(
     let mut parts: Vec<(Part, Buckets)> = asked.try_collect().await.map_err(failed)?;
     // After all others: what is spent meanwhile then belongs to the remainder.
     let whole = usage(&api, question, &Part::Whole).await.map_err(failed)?;
+    check_clock(organization, &api)?;
     let rest = remainders(question, settle, &parts, &whole);
     parts.push((Part::Unattributed, rest));
     Ok(Told {
@@ -103,6 +105,17 @@ async fn ask_one(
         remarks: Vec::new(),
         is_incomplete: false,
     })
+}
+
+/// Which hours are settled or billed, and which day is today, is judged by the clock.
+fn check_clock(organization: &Organization, api: &AdminApi) -> Result<(), Failure> {
+    match api.clock_problem() {
+        Some(problem) => Err(Failure::World(format!(
+            "organization `{}`: {problem}",
+            organization.name
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The real service tells all workspaces at once.
@@ -127,6 +140,7 @@ async fn ask_real(
         parts,
         missing_since,
     } = swept::read(asking).await.map_err(failed)?;
+    check_clock(organization, &api)?;
     match question.by {
         SubjectKind::ApiKey | SubjectKind::Team => {
             let keys = api.api_keys().await.map_err(failed)?.into_iter();

@@ -1,0 +1,116 @@
+//! The clock is compared with the server's `Date` before anything is decided or stored.
+//!
+//! The last `Date` and the running time since give the server's time without another request, so a step of the clock is
+//! noticed at once. A request is sent only if there was no response yet, or if the two differ: running time stands still
+//! while the machine is suspended.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::clock::ServerNow;
+use crate::cycle::state::{Report, Trouble, Watcher};
+use crate::domain::skew::{ClockProblem, check_unconfirmed, differs, is_ahead};
+use crate::metrics::counters::CycleOutcome;
+use crate::store::error::StoreError;
+
+impl Watcher {
+    /// Returns the present time, unless it may be wrong. A server that sends no `Date` leaves the clock as it is.
+    pub fn checked_now(&self) -> Result<Timestamp, ClockProblem> {
+        let ours = self.clock.now();
+        match self.api.server_now() {
+            ServerNow::At(theirs) if differs(ours, theirs) => {
+                Err(ClockProblem::Differs { ours, theirs })
+            }
+            ServerNow::At(_) | ServerNow::Undated => Ok(ours),
+            ServerNow::Silent => check_unconfirmed(ours, self.engine.last_at).map(|()| ours),
+        }
+    }
+
+    /// Asks the server for its time where that is needed. The response is kept for the list that begins with the same
+    /// request.
+    pub(in crate::cycle) async fn ask_for_time(&mut self, deadline: Duration) {
+        self.organization_response = None;
+        let is_known = self.api.server_now() != ServerNow::Silent;
+        if is_known && self.checked_now().is_ok() {
+            return;
+        }
+        let is_real = self.reports().is_some();
+        let response = async {
+            if is_real {
+                self.api.me().await
+            } else {
+                self.api.organization().await
+            }
+        };
+        self.organization_response = self.in_time(deadline, response).await;
+    }
+
+    /// Corrects what a wrong clock stored or cut, once the clock is right.
+    pub(in crate::cycle) async fn correct_times(
+        &mut self,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let is_cut_ahead = is_ahead(self.cut_at, now);
+        if self.are_times_checked && !is_cut_ahead {
+            return Ok(());
+        }
+        let name = &self.settings.organization;
+        let reading = self.settings.reading;
+        let is_corrected = self.store.correct_times(name, reading, now).await?;
+        if is_corrected {
+            tracing::warn!(
+                organization.name = %name,
+                "stored times were ahead of the clock, corrected them; what was read since is read again"
+            );
+        }
+        if is_corrected || is_cut_ahead {
+            self.reload(now).await?;
+        }
+        self.are_times_checked = true;
+        Ok(())
+    }
+
+    /// Ends a cycle in which the clock may be wrong: nothing is decided, stored or changed in what is shown.
+    pub(in crate::cycle) fn hold(
+        &mut self,
+        slot: Timestamp,
+        started: Duration,
+        mut trouble: Trouble,
+        problem: ClockProblem,
+    ) -> Report {
+        if let Some(Err(error)) = self.organization_response.take() {
+            self.note(&mut trouble, &error);
+        }
+        // In memory only, so that the next slot is waited for.
+        self.engine.last_cycle = Some(slot);
+        self.n_refusals = if trouble.is_refused {
+            self.n_refusals.saturating_add(1)
+        } else {
+            0
+        };
+        let report = Report {
+            outcome: CycleOutcome::Failed,
+            troubles: trouble.lines,
+            n_parts: self.directory.present().count() + 1,
+            n_fresh: 0,
+            n_messages: 0,
+            is_refused: trouble.is_refused,
+            difference: self.difference,
+            clock: Some(problem),
+        };
+        self.count(&report, started);
+        report
+    }
+
+    /// Counts a cycle and keeps its report.
+    pub(in crate::cycle) fn count(&mut self, report: &Report, started: Duration) {
+        let elapsed = self.clock.running().saturating_sub(started);
+        self.counters.count_cycle(
+            &self.settings.organization,
+            report.outcome,
+            elapsed.as_secs_f64(),
+        );
+        self.last_report = Some(report.clone());
+    }
+}
