@@ -60,3 +60,4 @@ mod storm;
 mod threads;
 mod torture;
 mod unresolved;
+mod wrong_clock;
