@@ -67,7 +67,7 @@ impl Heartbeat {
     /// One call, and two more where it fails, unless a newer one is due or there is nothing good to tell any more.
     async fn beat(&self, app: &App, is_failing: &mut bool) {
         let mut pauses = PAUSES.into_iter();
-        while app.board.is_complete() {
+        while is_well(app) {
             let outcome = post::call(&self.client, &self.address, TIMEOUT).await;
             note(app, outcome.as_ref().err(), is_failing);
             let (Err(_), Some(pause)) = (outcome, pauses.next()) else {
@@ -79,6 +79,11 @@ impl Heartbeat {
             }
         }
     }
+}
+
+/// Whether the newest cycle of every organization was complete, and the store can be used.
+fn is_well(app: &App) -> bool {
+    app.board.is_complete() && app.store.problems().is_empty()
 }
 
 /// Counted each time, and logged when it begins to fail and when it ends.

@@ -119,16 +119,15 @@ impl Board {
     }
 
     /// A cycle could not be brought to its end: the store failed. The figures stay as they are shown, but are not up.
-    pub fn note_failure(&self, organization: &OrganizationName, reason: String) {
+    pub fn note_failure(&self, organization: &OrganizationName, reason: String, at: Timestamp) {
         let mut organizations = self.lock();
         let status = organizations.entry(organization.clone()).or_default();
-        status.last_cycle = status.last_cycle.map(|(_, at)| (CycleOutcome::Failed, at));
+        status.last_cycle = Some((CycleOutcome::Failed, at));
         status.reasons = vec![reason];
         drop(organizations);
         let mut gauges = hold(&self.gauges);
-        if let Some(rendered) = gauges.get_mut(organization) {
-            rendered.take_down(organization);
-        }
+        let rendered = gauges.entry(organization.clone());
+        rendered.or_default().take_down(organization);
         self.assemble(&gauges);
     }
 
@@ -178,7 +177,7 @@ mod tests {
         assert!(!ended(&one, CycleOutcome::Ok));
         board.forget(&other);
         assert!(board.is_complete());
-        board.note_failure(&one, "the disk is full".to_owned());
+        board.note_failure(&one, "the disk is full".to_owned(), Timestamp::UNIX_EPOCH);
         assert!(!board.is_complete());
     }
 }

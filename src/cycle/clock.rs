@@ -14,6 +14,9 @@ use crate::domain::skew::{ClockProblem, check_unconfirmed, differs, is_ahead};
 use crate::metrics::counters::CycleOutcome;
 use crate::store::error::StoreError;
 
+/// How long a decision between two cycles waits for the server's time.
+const ASKED_FOR: Duration = Duration::from_secs(10);
+
 impl Watcher {
     /// Returns the present time, unless it may be wrong. A server that sends no `Date` leaves the clock as it is.
     pub fn checked_now(&self) -> Result<Timestamp, ClockProblem> {
@@ -24,6 +27,16 @@ impl Watcher {
             }
             ServerNow::At(_) | ServerNow::Undated => Ok(ours),
             ServerNow::Silent => check_unconfirmed(ours, self.engine.last_at).map(|()| ours),
+        }
+    }
+
+    /// Decides between two cycles. Before the first one the server is asked for its time.
+    pub async fn decide_between_cycles(&mut self) -> Result<usize, StoreError> {
+        let deadline = self.clock.running() + ASKED_FOR;
+        self.ask_for_time(deadline).await;
+        match self.checked_now() {
+            Ok(_) => self.decide_and_commit().await,
+            Err(_) => Ok(0),
         }
     }
 

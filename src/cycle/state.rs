@@ -328,9 +328,9 @@ impl Watcher {
         // It was begun under the settings before.
         self.backlog = None;
         // By a wrong clock the periods would be cut where nothing is known.
-        let at = match self.checked_now() {
-            Ok(now) => self.engine.not_before_last(now),
-            Err(_) => self.cut_at,
+        let at = match self.api.clock_problem() {
+            None => self.engine.not_before_last(self.clock.now()),
+            Some(_) => self.cut_at,
         };
         let loaded = self
             .store

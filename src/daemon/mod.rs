@@ -27,7 +27,7 @@ use crate::config::source::Environment;
 use crate::config::{self, Config};
 use crate::daemon::prepared::prepare;
 use crate::daemon::signals::{Asked, Signals};
-use crate::daemon::watching::{Setup, watch};
+use crate::daemon::watching::{Setup, shown, watch};
 use crate::delivery::configured::Senders;
 use crate::domain::ids::{NotifierName, OrganizationName};
 use crate::domain::resend::Sent;
@@ -289,6 +289,7 @@ impl Daemon {
             if !is_kept {
                 watch.task.stop.cancel();
                 self.app.board.forget(name);
+                self.app.store.note_success(&shown(name));
             }
             is_kept
         });

@@ -17,6 +17,7 @@ use crate::cycle::state::{Outside, Report, Settings, Watcher};
 use crate::delivery::orphans;
 use crate::domain::ids::{NotifierName, OrganizationName};
 use crate::domain::schedule::{Due, Schedule, due};
+use crate::metrics::counters::CycleOutcome;
 use crate::metrics::exposition::MAX_KEPT_TEXT;
 use crate::metrics::gauges::Renderer;
 use crate::metrics::view::Shape;
@@ -54,7 +55,12 @@ pub async fn watch(app: &App, mut setup: Setup, mut orders: UnboundedReceiver<Se
     let mut pause = FIRST_PAUSE;
     let mut parkings = app.bells.parkings();
     loop {
-        let error = match open(app, &setup).await {
+        let started = app.clock.running();
+        let opened = open(app, &setup).await;
+        if opened.is_err() {
+            count_failed(app, &name, started);
+        }
+        let error = match opened {
             Ok(mut watcher) => {
                 let calls = (&mut orders, &mut parkings);
                 match go_on(app, &mut watcher, &mut setup, calls, &mut pause).await {
@@ -68,8 +74,13 @@ pub async fn watch(app: &App, mut setup: Setup, mut orders: UnboundedReceiver<Se
         parkings.mark_changed();
         let told = causes(&error);
         let seconds = pause.as_secs();
-        tracing::error!(organization.name = %name, "{told}; trying again in {seconds} s");
-        app.board.note_failure(&name, told);
+        if app.store.note_failure(&shown(&name), &error) {
+            tracing::error!(
+                organization.name = %name,
+                "{told}; nothing is watched until the store works, trying again in {seconds} s and longer"
+            );
+        }
+        app.board.note_failure(&name, told, app.clock.now());
         tokio::select! {
             () = app.clock.sleep(pause) => {}
             order = orders.recv() => match order {
@@ -81,7 +92,21 @@ pub async fn watch(app: &App, mut setup: Setup, mut orders: UnboundedReceiver<Se
     }
 }
 
+/// By which failures of the store are told apart.
+pub fn shown(name: &OrganizationName) -> String {
+    format!("organization `{name}`")
+}
+
+/// A cycle that the store does not allow is a cycle that failed.
+fn count_failed(app: &App, name: &OrganizationName, started: Duration) {
+    let elapsed = app.clock.running().saturating_sub(started);
+    let outcome = CycleOutcome::Failed;
+    app.counters
+        .count_cycle(name, outcome, elapsed.as_secs_f64());
+}
+
 async fn open(app: &App, setup: &Setup) -> Result<Watcher, StoreError> {
+    app.store.check_files()?;
     give_up_orphans(app, setup).await?;
     let outside = Outside {
         api: setup.api.clone(),
@@ -161,7 +186,7 @@ type Interruption = Option<Option<Setup>>;
 
 /// Where a notifier was parked, somebody may have to be told in its place.
 async fn decide_between_cycles(app: &App, watcher: &mut Watcher) -> Result<(), StoreError> {
-    if watcher.decide_and_commit().await? > 0 {
+    if watcher.decide_between_cycles().await? > 0 {
         app.bells.ring();
     }
     Ok(())
@@ -199,12 +224,17 @@ async fn run_cycle(
     let hurry = watcher.hurry.clone();
     let mut cycle = pin!(watcher.cycle(slot, started + length));
     let (report, interruption) = tokio::select! {
-        report = &mut cycle => (report?, None),
+        report = &mut cycle => (report, None),
         order = orders.recv() => {
             hurry.cancel();
-            (cycle.await?, Some(order))
+            (cycle.await, Some(order))
         }
     };
+    let name = &setup.organization.name;
+    let report = report.inspect_err(|_| count_failed(app, name, started))?;
+    if app.store.note_success(&shown(name)) {
+        tracing::info!(organization.name = %name, "organization `{name}`: the store works again");
+    }
     let took = app.clock.running().saturating_sub(started);
     tell(app, setup, &report, took);
     Ok((report, interruption))
@@ -310,7 +340,7 @@ async fn take_order(
     *setup = order;
     watcher.api = setup.api.clone();
     watcher.reconfigure(setup.settings.clone()).await?;
-    watcher.decide_and_commit().await?;
+    watcher.decide_between_cycles().await?;
     // After the last decision that may have been made for a notifier that is gone.
     give_up_orphans(app, setup).await?;
     app.bells.ring();

@@ -25,6 +25,7 @@ use crate::notify::Notifier;
 use crate::notify::digest::Letter;
 use crate::notify::envelope::{Envelope, Links};
 use crate::notify::outcome::Delivery;
+use crate::outbound::causes;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::notifiers::NotifierState;
@@ -99,6 +100,12 @@ impl Worker {
             }
         }
         counters.forget_parked(&self.name);
+        self.store.note_success(&self.shown());
+    }
+
+    /// By which failures of the store are told apart.
+    fn shown(&self) -> String {
+        format!("notifier `{}`", self.name)
     }
 
     /// Sends everything that is due now, one message after the other. Gives the number of attempts.
@@ -115,11 +122,17 @@ impl Worker {
             let sleep = match self.work(counters, bells, &mut progress, stop).await {
                 Ok(sleep) => {
                     pause = FIRST_PAUSE;
+                    self.store.note_success(&self.shown());
                     sleep
                 }
                 Err(error) => {
-                    let seconds = pause.as_secs();
-                    tracing::error!(notifier.name = %self.name, "{error}; trying again in {seconds} s");
+                    let (told, seconds) = (causes(&error), pause.as_secs());
+                    if self.store.note_failure(&self.shown(), &error) {
+                        tracing::error!(
+                            notifier.name = %self.name,
+                            "{told}; notifier `{}` sends nothing, trying again in {seconds} s and longer", self.name
+                        );
+                    }
                     // The bell is not listened to: it would ring the failing store at every cycle.
                     let sleep = self.clock.sleep(pause);
                     pause = (pause * 2).min(LONGEST_PAUSE);

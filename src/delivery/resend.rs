@@ -77,6 +77,12 @@ impl Resender {
             _ = join_all(members) => {}
             () = stop.cancelled() => {}
         }
+        self.store.note_success(&self.shown());
+    }
+
+    /// By which failures of the store are told apart.
+    fn shown(&self) -> String {
+        format!("notifier `{}`", self.listener.name)
     }
 
     /// Tells every member once. Gives what went wrong, a line for each of them.
@@ -105,6 +111,7 @@ impl Resender {
             match self.look(sent, self.clock.latest()).await {
                 Ok(bodies) => {
                     pause = FIRST_PAUSE;
+                    self.store.note_success(&self.shown());
                     news.send_replace(Arc::new(bodies));
                     tokio::select! {
                         () = self.clock.sleep(self.interval) => {}
@@ -113,7 +120,12 @@ impl Resender {
                 }
                 Err(error) => {
                     let (told, seconds) = (causes(&error), pause.as_secs());
-                    tracing::error!(notifier.name = %self.listener.name, "{told}; trying again in {seconds} s");
+                    if self.store.note_failure(&self.shown(), &error) {
+                        tracing::error!(
+                            notifier.name = %self.listener.name,
+                            "{told}; trying again in {seconds} s and longer"
+                        );
+                    }
                     self.clock.sleep(pause).await;
                     pause = (pause * 2).min(self.interval);
                 }

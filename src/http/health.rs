@@ -11,9 +11,15 @@ use crate::app::App;
 use crate::app::board::Status;
 use crate::domain::ids::OrganizationName;
 
-/// `GET /-/healthy`: 200 while the process serves.
-pub async fn healthy() -> &'static str {
-    "spendwatch is healthy\n"
+/// `GET /-/healthy`: 200 while the process serves and its store can be used; else 503 with the reasons.
+pub async fn healthy(State(app): State<Arc<App>>) -> (StatusCode, String) {
+    let problems = app.store.problems();
+    if problems.is_empty() {
+        return (StatusCode::OK, "spendwatch is healthy\n".to_owned());
+    }
+    let reasons = problems.join("\n");
+    let text = format!("the store cannot be used: {reasons}\n");
+    (StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 /// `GET /-/ready`: 200 once the first cycle of every organization has ended, however it did; the body says how each fares.
@@ -33,7 +39,11 @@ pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     };
     (
         status,
-        Json(json!({ "ready": is_ready, "organizations": told })),
+        Json(json!({
+            "ready": is_ready,
+            "organizations": told,
+            "store_problems": app.store.problems(),
+        })),
     )
 }
 

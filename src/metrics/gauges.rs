@@ -34,6 +34,16 @@ pub struct Rendered {
     pub n_written: usize,
 }
 
+impl Default for Rendered {
+    fn default() -> Rendered {
+        Rendered {
+            pieces: vec![Vec::new(); ALL.len()],
+            n_dropped: BTreeMap::new(),
+            n_written: 0,
+        }
+    }
+}
+
 impl Rendered {
     /// The organization is not up; all else stays as it is.
     pub fn take_down(&mut self, organization: &OrganizationName) {
@@ -47,11 +57,7 @@ impl Rendered {
 impl Renderer {
     /// Renders a view. Where `is_text_kept`, pieces keep their text beside its compressed form.
     pub fn render(&mut self, view: &View<'_>, shape: Shape, is_text_kept: bool) -> Rendered {
-        let mut rendered = Rendered {
-            pieces: vec![Vec::new(); ALL.len()],
-            n_dropped: BTreeMap::new(),
-            n_written: 0,
-        };
+        let mut rendered = Rendered::default();
         let rows = parts::rows(view);
         let keys = parts::stamp_of_keys(view, shape);
         for (place, shows) in parts::FAMILIES {

@@ -154,6 +154,17 @@ pub enum StoreError {
         /// `before` or `after`.
         moment: &'static str,
     },
+    /// Its files are not the ones that were opened.
+    #[error(
+        "store `{path}`: its {what} was removed or replaced while it is in use; nothing is recorded: put it back, or restart \
+         to continue with what is there"
+    )]
+    Removed {
+        /// The store's file.
+        path: String,
+        /// Which of its files.
+        what: &'static str,
+    },
     /// The thread that owns the connection has ended.
     #[error("store `{path}` is closed")]
     Closed {
@@ -173,6 +184,7 @@ pub(super) enum Cause {
     Unknown(String),
     Stopped(&'static str, &'static str),
     Exists(String),
+    Removed(&'static str),
     Closed,
 }
 
@@ -199,6 +211,7 @@ impl Cause {
                 moment,
             },
             Cause::Exists(path) => StoreError::Exists { path },
+            Cause::Removed(what) => StoreError::Removed { path, what },
             Cause::Closed => StoreError::Closed { path },
         }
     }

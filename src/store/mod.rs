@@ -14,6 +14,7 @@ mod shapes;
 
 mod facts;
 
+mod health;
 mod lock;
 mod pages;
 mod worker;
@@ -65,6 +66,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::private_file;
 use crate::store::error::{Cause, StoreError};
+use crate::store::health::{Failures, Files};
 use crate::store::lock::{Lock, Taken};
 use crate::store::migrations::{SUPPORTED, Version};
 use crate::store::quiet::Compiled;
@@ -91,6 +93,9 @@ struct Inner {
     writer: Worker,
     path: String,
     compiled: Arc<Mutex<Compiled>>,
+    /// `None` for a store that is in no file of its own.
+    files: Option<Files>,
+    failures: Failures,
     _lock: Option<Lock>,
 }
 
@@ -247,6 +252,8 @@ impl Store {
                 writer,
                 path: shown,
                 compiled: Arc::default(),
+                files: None,
+                failures: Failures::default(),
                 _lock: None,
             }),
             faults: Faults::default(),
@@ -283,6 +290,7 @@ impl Store {
         reader
             .pragma_update(None, "query_only", true)
             .map_err(|error| Cause::Sqlite(error).at(&shown))?;
+        let files = Files::of(path).map_err(|error| Cause::Io("look at it", error).at(&shown))?;
         let writer = start("store-writer", writer)?;
         let reader = start("store-reader", reader)?;
         Ok(Store {
@@ -291,6 +299,8 @@ impl Store {
                 writer,
                 path: shown,
                 compiled: Arc::default(),
+                files: Some(files),
+                failures: Failures::default(),
                 _lock: lock,
             }),
             faults: Faults::default(),

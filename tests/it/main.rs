@@ -28,6 +28,7 @@ mod alerts;
 mod audit_chain;
 #[cfg(feature = "aws")]
 mod aws;
+mod broken_store;
 mod census;
 mod cli;
 mod cli_check;

@@ -288,7 +288,7 @@ async fn an_organization_whose_store_fails_is_not_up_and_keeps_its_figures() {
         String::from_utf8(pieces.concat()).unwrap()
     };
     let before = shown();
-    board.note_failure(&organization(), "the disk is full".to_owned());
+    board.note_failure(&organization(), "the disk is full".to_owned(), stage.now());
     let up = "spendwatch_organization_up{organization=\"acme\"}";
     assert_eq!(value(&before, up), "1");
     assert_eq!(

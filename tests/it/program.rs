@@ -97,7 +97,18 @@ impl Program {
     }
 
     pub fn start(home: &Home, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_spendwatch"))
+        let program = env!("CARGO_BIN_EXE_spendwatch");
+        Program::start_as(program, home, arguments, environment)
+    }
+
+    /// By way of another program.
+    pub fn start_as(
+        program: &str,
+        home: &Home,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Program {
+        let mut child = Command::new(program)
             .args(arguments)
             .current_dir(home.folder.path())
             .env_remove("SPENDWATCH_CONFIG")

@@ -70,7 +70,7 @@ async fn ask_one(
     if let Some(reports) = Reports::of(dialect) {
         return ask_real(question, config, organization, api, reports).await;
     }
-    check_clock(organization, &api)?;
+    check_clock(question, organization, &api)?;
     let settle = config.poll.settle;
     let failed = |error: FetchError| Failure::World(causes(&error));
     let is_told_apart = match question.by {
@@ -95,26 +95,36 @@ async fn ask_one(
     let mut parts: Vec<(Part, Buckets)> = asked.try_collect().await.map_err(failed)?;
     // After all others: what is spent meanwhile then belongs to the remainder.
     let whole = usage(&api, question, &Part::Whole).await.map_err(failed)?;
-    check_clock(organization, &api)?;
+    let remarks = check_clock(question, organization, &api)?;
     let rest = remainders(question, settle, &parts, &whole);
     parts.push((Part::Unattributed, rest));
     Ok(Told {
         organization: organization.name.clone(),
         directory,
         rows: rows(question, parts),
-        remarks: Vec::new(),
+        remarks,
         is_incomplete: false,
     })
 }
 
-/// Which hours are settled or billed, and which day is today, is judged by the clock.
-fn check_clock(organization: &Organization, api: &AdminApi) -> Result<(), Failure> {
-    match api.clock_problem() {
-        Some(problem) => Err(Failure::World(format!(
-            "organization `{}`: {problem}",
-            organization.name
-        ))),
-        None => Ok(()),
+/// Which hours are settled or billed is judged by the clock. Without a given first day the days are chosen by it, too: then a
+/// wrong clock is an error.
+fn check_clock(
+    question: &Question,
+    organization: &Organization,
+    api: &AdminApi,
+) -> Result<Vec<Remark>, Failure> {
+    let Some(problem) = api.clock_problem() else {
+        return Ok(Vec::new());
+    };
+    let text = format!("organization `{}`: {problem}", organization.name);
+    match question.is_dated {
+        true => Ok(vec![Remark {
+            kind: "clock",
+            at: None,
+            text,
+        }]),
+        false => Err(Failure::World(text)),
     }
 }
 
@@ -140,7 +150,7 @@ async fn ask_real(
         parts,
         missing_since,
     } = swept::read(asking).await.map_err(failed)?;
-    check_clock(organization, &api)?;
+    let mut remarks = check_clock(question, organization, &api)?;
     match question.by {
         SubjectKind::ApiKey | SubjectKind::Team => {
             let keys = api.api_keys().await.map_err(failed)?.into_iter();
@@ -155,17 +165,17 @@ async fn ask_real(
         SubjectKind::Organization | SubjectKind::Workspace | SubjectKind::Model => {}
     }
     let name = &organization.name;
-    let remark = missing_since.map(|since| Remark {
+    remarks.extend(missing_since.map(|since| Remark {
         kind: "known_up_to",
         at: Some(since),
         text: format!("organization `{name}`: {}", swept::missing(since)),
-    });
+    }));
     Ok(Told {
         organization: name.clone(),
         directory,
         rows: rows(question, parts.into_iter().collect()),
-        is_incomplete: remark.is_some(),
-        remarks: remark.into_iter().collect(),
+        is_incomplete: missing_since.is_some(),
+        remarks,
     })
 }
 

@@ -139,13 +139,10 @@ impl Usage {
         };
         let today = now.to_zoned(self.time_zone.rules.clone()).date();
         let dates = dates::between(self.from, self.to, today).map_err(Failure::usage)?;
-        Ok(Question::new(
-            dates,
-            self.time_zone.clone(),
-            period,
-            by,
-            now,
-        ))
+        Ok(Question {
+            is_dated: self.from.is_some(),
+            ..Question::new(dates, self.time_zone.clone(), period, by, now)
+        })
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Question {
     pub by: SubjectKind,
     /// Nothing is known of what comes.
     pub now: Timestamp,
+    /// The first day was given, so that it does not depend on the clock.
+    pub is_dated: bool,
 }
 
 impl Question {
@@ -47,6 +49,7 @@ impl Question {
             period,
             by,
             now,
+            is_dated: true,
         }
     }
 
@@ -74,7 +77,7 @@ pub struct Told {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
     /// For programs: `nothing_stored`, `parts_unread`, `known_from`, `known_up_to`, `days_of_utc`, `estimated`,
-    /// `unpriced`, `priority`, `apportioned`, `no_keys`, `no_people`.
+    /// `unpriced`, `priority`, `apportioned`, `no_keys`, `no_people`, `clock`.
     pub kind: &'static str,
     /// Of those that have a time.
     pub at: Option<Timestamp>,
