@@ -275,7 +275,7 @@ async fn recovers(dialect: Dialect, minutes: i64, restarts: bool) {
     stage.deliver(&store).await;
     let usage = match dialect {
         Dialect::Guide => "usage",
-        Dialect::Analytics => "cost",
+        Dialect::Analytics => "analytics_cost",
         Dialect::Reports => "messages",
     };
     stage.simulator.fail(
@@ -381,7 +381,7 @@ async fn a_time_of_data_far_ahead_is_no_watermark() {
     let stage = stage(Dialect::Analytics).await;
     let far = "\"2099-01-01T00:00:00Z\"".to_owned();
     stage.simulator.fail(
-        FaultOn::endpoint("cost"),
+        FaultOn::endpoint("analytics_cost"),
         Fault::Field("data_refreshed_at".to_owned(), far),
     );
     let store = stage.open_store();
