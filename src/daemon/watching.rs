@@ -73,6 +73,8 @@ pub async fn watch(app: &App, mut setup: Setup, mut orders: UnboundedReceiver<Se
         // A parking that was heard may be what could not be decided about.
         parkings.mark_changed();
         let told = causes(&error);
+        // First, so that whoever reads the log or the health page finds the board up to date.
+        app.board.note_failure(&name, told.clone(), app.clock.now());
         let seconds = pause.as_secs();
         if app.store.note_failure(&shown(&name), &error) {
             tracing::error!(
@@ -80,7 +82,6 @@ pub async fn watch(app: &App, mut setup: Setup, mut orders: UnboundedReceiver<Se
                 "{told}; nothing is watched until the store works, trying again in {seconds} s and longer"
             );
         }
-        app.board.note_failure(&name, told, app.clock.now());
         tokio::select! {
             () = app.clock.sleep(pause) => {}
             order = orders.recv() => match order {

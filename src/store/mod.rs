@@ -14,7 +14,7 @@ mod shapes;
 
 mod facts;
 
-mod health;
+mod files;
 mod lock;
 mod pages;
 mod worker;
@@ -45,8 +45,12 @@ pub mod quiet;
 pub mod decisions;
 pub mod messages;
 
+<<<<<<< HEAD
 mod unopened;
 
+=======
+mod health;
+>>>>>>> 0e48905 (Store: the files of an open store in a module of their own)
 pub mod maintenance;
 pub mod organization;
 pub mod overview;
@@ -66,7 +70,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::private_file;
 use crate::store::error::{Cause, StoreError};
-use crate::store::health::{Failures, Files};
+use crate::store::files::{Failures, Files};
 use crate::store::lock::{Lock, Taken};
 use crate::store::migrations::{SUPPORTED, Version};
 use crate::store::quiet::Compiled;
