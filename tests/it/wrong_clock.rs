@@ -8,20 +8,27 @@ use rusqlite::types::Value;
 use spendwatch::clock::Clock;
 use spendwatch::cycle::state::{Report, Watcher};
 use spendwatch::domain::dialect::Dialect;
+use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::money::Usd;
+use spendwatch::domain::notification::Reason;
 use spendwatch::domain::rule::{Limit, Rule, Watch};
 use spendwatch::domain::skew::ClockProblem;
 use spendwatch::domain::span::{Hour, HourSpan};
 use spendwatch::domain::subject::SubjectKind;
 use spendwatch::metrics::counters::CycleOutcome;
+use spendwatch::notify::Notifier;
+use spendwatch::notify::memory::Memory;
+use spendwatch::notify::outcome::Delivery;
 use spendwatch::simulator::Simulator;
 use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::speech::{Real, Speaks};
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
+use spendwatch::store::messages::{MessageFilter, MessageState};
 
 use crate::alerts::words;
 use crate::harness::{Stage, at, rule};
+use crate::office::Office;
 use crate::program::{Home, Program, get, month_rule};
 
 const NOW: &str = "2026-11-24T10:05:00Z";
@@ -374,6 +381,52 @@ async fn unreachable_cycle(stage: &Stage, watcher: &mut Watcher) -> Report {
             stage.clock.advance(Duration::from_secs(1));
         }
     }
+}
+
+#[tokio::test]
+async fn messages_neither_expire_nor_wait_by_a_wrong_clock() {
+    let office = Office::new();
+    let (store, memory) = (office.open().await, Memory::default());
+    let clock = Clock::Manual(office.clock.clone());
+    let (server, now) = (clock.add_server(), office.now());
+    let day = SignedDuration::from_hours(24);
+    office
+        .tell(&store, "chat", "m", &[("a", 1, Reason::First)])
+        .await;
+    let worker = office.worker(&store, "chat", Notifier::Memory(memory.clone()));
+    memory.answer((0..10).map(|_| Delivery::retry("503")));
+    let expires = async |wrong: Timestamp| {
+        office.clock.set_wall(wrong);
+        worker.run_due(&office.counters).await.unwrap();
+        waiting(&store).await == 0
+    };
+    // Nobody has confirmed the clock yet, and then the server denies it.
+    assert!(!expires(now + 40 * day).await);
+    clock.note_server_time(&server, Some(now));
+    assert!(!expires(now + 40 * day).await);
+    assert!(!expires(now).await);
+    // A restart with a clock that is behind: what was created in what is now the future is due.
+    for behind in [40 * day, day] {
+        office.clock.set_wall(now - behind);
+        let chat = NotifierName::from("chat");
+        store.shorten_waits(&chat, office.now()).await.unwrap();
+        let due = store.next_due(&chat, office.now()).await.unwrap();
+        assert!(due <= Some(office.now()), "{due:?}");
+    }
+    // By a clock that is right it is too old at last.
+    office.clock.set_wall(now);
+    office.clock.advance(Duration::from_hours(24 * 40));
+    worker.run_due(&office.counters).await.unwrap();
+    assert_eq!(waiting(&store).await, 0);
+}
+
+async fn waiting(store: &Store) -> usize {
+    let filter = MessageFilter {
+        state: Some(MessageState::Waiting),
+        notifier: None,
+        limit: 10,
+    };
+    store.messages(&filter).await.unwrap().len()
 }
 
 #[tokio::test]
