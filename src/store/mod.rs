@@ -45,12 +45,9 @@ pub mod quiet;
 pub mod decisions;
 pub mod messages;
 
-<<<<<<< HEAD
 mod unopened;
 
-=======
 mod health;
->>>>>>> 0e48905 (Store: the files of an open store in a module of their own)
 pub mod maintenance;
 pub mod organization;
 pub mod overview;
