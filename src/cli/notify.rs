@@ -88,6 +88,7 @@ impl Command {
                 links: &links,
                 recipient,
                 thread: None,
+                n_posted: 0,
             };
             let delivery = notifier.send(&envelope).await;
             let to = recipient

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use crate::app::wiring;
 use crate::clock::{Chance, Clock};
 use crate::config::Config;
+use crate::config::notifiers::Notifier as NotifierConfig;
 use crate::config::source::Environment;
 use crate::delivery::Worker;
 use crate::delivery::resend::Resender;
@@ -16,6 +17,7 @@ use crate::notify::Notifier;
 use crate::notify::alertmanager;
 use crate::secret::Secret;
 use crate::store::Store;
+use crate::store::fallbacks::Fallback;
 
 /// One for each notifier.
 #[derive(Debug, Default)]
@@ -85,9 +87,25 @@ pub async fn senders(
                 links: wiring::links(config),
                 group_interval: SignedDuration::try_from(configured.group_interval)
                     .unwrap_or(SignedDuration::MAX),
+                fallback: fallback(config, configured),
             }),
         }
     }
     senders.secrets = secrets.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(senders)
+}
+
+/// The notifier that receives the dead letters of another one.
+fn fallback(config: &Config, of: &NotifierConfig) -> Option<Fallback> {
+    let name = of.fallback.as_ref()?;
+    let mut all = config.notifiers.iter();
+    let fallback = all.find(|notifier| notifier.name == *name)?;
+    Some(Fallback {
+        name: name.clone(),
+        recipients: wiring::recipients(fallback),
+        min_severity: fallback.min_severity,
+        send_resolved: fallback.send_resolved,
+        takes_digests: fallback.kind.takes_digests(),
+        max_age: SignedDuration::try_from(fallback.max_age).unwrap_or(SignedDuration::MAX),
+    })
 }

@@ -35,6 +35,10 @@ pub struct Tried<'a> {
     pub shows_repeats: bool,
     /// How the receiver fared before.
     pub state: &'a NotifierState,
+    /// When a refusal of this message, or of another one to the same recipient, first parked the notifier.
+    pub parked_at: Option<Timestamp>,
+    /// Whether a message to another recipient can show at once whether it is the notifier or the recipient that is refused.
+    pub has_other_recipient: bool,
     /// When the attempt ended.
     pub now: Timestamp,
 }
@@ -59,6 +63,16 @@ pub fn follow(
     match delivery {
         Delivery::Delivered => delivered(Outcome::Delivered, tried.now),
         Delivery::Posted { thread } => delivered(Outcome::Posted { thread }, tried.now),
+        // What is left of it is due at once.
+        Delivery::Partly { .. } => Consequence {
+            outcome: Outcome::Retry {
+                at: tried.now,
+                error: "posted in part".to_owned(),
+                may_have_arrived: false,
+            },
+            state: tried.state.clone(),
+            counted: "retried",
+        },
         Delivery::Drop { error } => Consequence {
             outcome: Outcome::Dead { error },
             state: tried.state.clone(),
@@ -103,6 +117,18 @@ pub fn follow(
                 counted: "retried",
             }
         }
+        Delivery::Park {
+            error,
+            is_probed: true,
+        } if is_refused_alone(&tried) => Consequence {
+            outcome: Outcome::Retry {
+                at: later(tried.now, jitter(step(&MAIL, tried.n_attempts))),
+                error,
+                may_have_arrived: false,
+            },
+            state: tried.state.clone(),
+            counted: "retried",
+        },
         Delivery::Park { error, is_probed } => park(error, is_probed, &tried),
     }
 }
@@ -150,10 +176,20 @@ fn failed(
     }
 }
 
+/// Whether the receiver took other messages after it had refused this one: then parking would hold up all of them for it.
+fn is_refused_alone(tried: &Tried<'_>) -> bool {
+    let parked_at = tried.parked_at.filter(|_| tried.state.parked.is_none());
+    parked_at.is_some_and(|parked_at| tried.state.last_delivered_at >= Some(parked_at))
+}
+
 /// The message is kept, and is due when the receiver is asked again.
 fn park(error: String, is_probed: bool, tried: &Tried<'_>) -> Consequence {
     let before = tried.state.parked.as_ref();
-    let pause = if is_probed { PROBE } else { NO_PROBE };
+    let pause = match (is_probed, before) {
+        (true, None) if tried.has_other_recipient => None,
+        (true, _) => Some(PROBE),
+        (false, _) => Some(NO_PROBE),
+    };
     Consequence {
         outcome: Outcome::Retry {
             at: tried.now,
@@ -166,7 +202,7 @@ fn park(error: String, is_probed: bool, tried: &Tried<'_>) -> Consequence {
                 reason: error,
                 is_probed,
             }),
-            paused_until: Some(later(tried.now, pause)),
+            paused_until: pause.map(|pause| later(tried.now, pause)),
             failures_in_row: tried.state.failures_in_row.saturating_add(1),
             ..tried.state.clone()
         },
@@ -190,6 +226,8 @@ mod tests {
             n_ambiguous: 0,
             shows_repeats: false,
             state,
+            parked_at: None,
+            has_other_recipient: false,
             now: at(NOW),
         }
     }
@@ -290,6 +328,28 @@ mod tests {
         let delivered = follow(Delivery::Delivered, tried(5, &parked.state), |whole| whole);
         assert_eq!(delivered.state.parked, None);
         assert_eq!(delivered.state.failures_in_row, 0);
+    }
+
+    #[test]
+    fn a_message_that_alone_is_refused_does_not_park_the_notifier_again() {
+        let well = NotifierState {
+            last_delivered_at: Some(at("2026-11-24T11:50:00Z")),
+            ..NotifierState::default()
+        };
+        let parked_at = |time: &str| Tried {
+            parked_at: Some(at(time)),
+            ..tried(2, &well)
+        };
+        let alone = parked_at("2026-11-24T11:45:00Z");
+        assert_eq!(pauses(Delivery::park("550"), alone), (Some(900), None));
+        // Nothing was delivered since: the notifier may be at fault.
+        let again = parked_at("2026-11-24T11:55:00Z");
+        assert_eq!(pauses(Delivery::park("550"), again), (Some(0), Some(900)));
+        let first = Tried {
+            has_other_recipient: true,
+            ..tried(1, &well)
+        };
+        assert_eq!(pauses(Delivery::park("550"), first), (Some(0), None));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::notify::outcome::Delivery;
 use crate::outbound::causes;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::fallbacks::Fallback;
 use crate::store::notifiers::NotifierState;
 use crate::store::outbox::{Claimed, Outcome};
 
@@ -60,6 +61,8 @@ pub struct Worker {
     pub links: Links,
     /// So long after something was delivered nothing new goes out: what is decided meanwhile goes together.
     pub group_interval: SignedDuration,
+    /// The notifier that receives its dead letters.
+    pub fallback: Option<Fallback>,
 }
 
 /// What a worker remembers from one round of work to the next.
@@ -72,13 +75,32 @@ struct Progress {
     looked_at: Option<(Timestamp, Duration)>,
 }
 
-/// What came of an attempt and is not yet written down. It must be, before anything else is sent: else a store that
+/// What came of a post and is not yet written down. It must be, before anything else is sent: else a store that
 /// fails would have the same message sent again and again.
-struct Unwritten {
+enum Unwritten {
+    /// One post of several was answered.
+    Post {
+        claimed: Box<Claimed>,
+        before: NotifierState,
+    },
+    /// The attempt ended.
+    End(Box<Ended>),
+}
+
+/// An attempt that ended.
+struct Ended {
     claimed: Claimed,
     before: NotifierState,
     consequence: Consequence,
     at: Timestamp,
+}
+
+/// What one round of sending did.
+#[derive(Default)]
+struct Round {
+    n_attempts: usize,
+    /// The fallback got something to send.
+    has_passed_on: bool,
 }
 
 impl Worker {
@@ -110,8 +132,10 @@ impl Worker {
 
     /// Sends everything that is due now, one message after the other. Gives the number of attempts.
     pub async fn run_due(&self, counters: &Counters) -> Result<usize, StoreError> {
-        self.send_due(counters, &mut None, &CancellationToken::new())
-            .await
+        let round = self
+            .send_due(counters, &mut None, &CancellationToken::new())
+            .await?;
+        Ok(round.n_attempts)
     }
 
     async fn go_on(&self, counters: &Counters, bells: &Bells, stop: &CancellationToken) {
@@ -166,8 +190,14 @@ impl Worker {
             progress.has_begun = true;
         }
         self.follow_clock(&mut progress.looked_at).await?;
-        self.send_due(counters, &mut progress.unwritten, stop)
+        let round = self
+            .send_due(counters, &mut progress.unwritten, stop)
             .await?;
+        if round.has_passed_on {
+            bells.ring();
+            // The fallback is told of what follows from the next decision on.
+            bells.ring_of_parking();
+        }
         let due = self.store.next_due(&self.name, self.clock.now()).await?;
         let state = self.store.notifier_state(&self.name).await?;
         let is_parked = state.parked.is_some();
@@ -242,30 +272,52 @@ impl Worker {
         counters: &Counters,
         unwritten: &mut Option<Unwritten>,
         stop: &CancellationToken,
-    ) -> Result<usize, StoreError> {
-        let mut n_attempts = 0;
+    ) -> Result<Round, StoreError> {
+        let mut round = Round::default();
         loop {
-            self.write_down(counters, unwritten).await?;
-            if stop.is_cancelled() {
-                return Ok(n_attempts);
-            }
+            let under_way = self.write_down(counters, unwritten).await?;
             let now = self.clock.now();
+            round.has_passed_on |= self.pass_on(now).await?;
+            if stop.is_cancelled() {
+                return Ok(round);
+            }
+            if let Some((claimed, before)) = under_way {
+                *unwritten = Some(self.attempt(claimed, before, now).await);
+                continue;
+            }
             self.expire(counters, now).await?;
+            round.has_passed_on |= self.pass_on(now).await?;
             let state = self.store.notifier_state(&self.name).await?;
-            let held_until = self.held_until(&state).filter(|_| n_attempts == 0);
+            let held_until = self.held_until(&state).filter(|_| round.n_attempts == 0);
             if state
                 .paused_until
                 .max(held_until)
                 .is_some_and(|until| until > now)
             {
-                return Ok(n_attempts);
+                return Ok(round);
             }
             let Some(claimed) = self.store.claim(&self.name, now).await? else {
-                return Ok(n_attempts);
+                return Ok(round);
             };
-            n_attempts += 1;
+            round.n_attempts += 1;
             *unwritten = Some(self.attempt(claimed, state, now).await);
         }
+    }
+
+    /// Sends dead letters to the fallback. Whether there were any.
+    async fn pass_on(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let fallback = self.fallback.as_ref();
+        let passed_on = self.store.pass_on(&self.name, fallback, &self.chance, now);
+        let n_copies = passed_on.await?;
+        if let Some(fallback) = fallback.filter(|_| n_copies > 0) {
+            tracing::warn!(
+                notifier.name = %self.name,
+                "notifier `{}` could not deliver, sending to its fallback `{}` (messages: {n_copies})",
+                self.name,
+                fallback.name
+            );
+        }
+        Ok(n_copies > 0)
     }
 
     /// Drops messages that are too old, unless the clock may be wrong.
@@ -292,6 +344,7 @@ impl Worker {
                 is_replay: claimed.is_replay,
                 links: &self.links,
                 recipient: claimed.recipient.as_deref(),
+                in_place_of: claimed.in_place_of.as_ref(),
             };
             return self.notifier.send_digest(&letter).await;
         }
@@ -306,36 +359,85 @@ impl Worker {
             links: &self.links,
             recipient: claimed.recipient.as_deref(),
             thread: claimed.thread.as_ref(),
+            n_posted: claimed.n_posted,
         };
         self.notifier.send(&envelope).await
     }
 
-    async fn attempt(&self, claimed: Claimed, before: NotifierState, now: Timestamp) -> Unwritten {
-        let delivery = self.send(&claimed, now).await;
+    /// Sends one post, mostly the whole message.
+    async fn attempt(
+        &self,
+        mut claimed: Claimed,
+        before: NotifierState,
+        now: Timestamp,
+    ) -> Unwritten {
+        let delivery = match self.send(&claimed, now).await {
+            Delivery::Partly { refused } => {
+                claimed.n_posted += 1;
+                claimed.refused = claimed.refused.or(refused);
+                let claimed = Box::new(claimed);
+                return Unwritten::Post { claimed, before };
+            }
+            last => last.of_whole(claimed.refused.as_deref()),
+        };
         let at = self.clock.now();
+        let is_parking = matches!(
+            delivery,
+            Delivery::Park {
+                is_probed: true,
+                ..
+            }
+        );
+        let has_other_recipient = match claimed.recipient.as_ref().filter(|_| is_parking) {
+            Some(recipient) => {
+                let store = &self.store;
+                let asked = store.has_other_recipient(&self.name, recipient, at).await;
+                // A store that fails now fails again when the outcome is written.
+                asked.unwrap_or(false)
+            }
+            None => false,
+        };
         let tried = Tried {
             n_attempts: claimed.n_attempts,
             n_ambiguous: claimed.n_ambiguous,
             shows_repeats: self.notifier.shows_repeats(),
             state: &before,
+            parked_at: claimed.parked_at,
+            has_other_recipient,
             now: at,
         };
         let consequence = follow(delivery, tried, |whole| self.chance.jitter(whole));
-        Unwritten {
+        Unwritten::End(Box::new(Ended {
             claimed,
             before,
             consequence,
             at,
-        }
+        }))
     }
 
+    /// Gives the message of which another post is to follow.
     async fn write_down(
         &self,
         counters: &Counters,
         unwritten: &mut Option<Unwritten>,
-    ) -> Result<(), StoreError> {
-        let Some(ended) = unwritten.as_ref() else {
-            return Ok(());
+    ) -> Result<Option<(Claimed, NotifierState)>, StoreError> {
+        let ended = match unwritten.as_ref() {
+            None => return Ok(None),
+            Some(Unwritten::End(ended)) => ended,
+            Some(Unwritten::Post { claimed, before }) => {
+                let refused = claimed.refused.clone();
+                let noted = self
+                    .store
+                    .note_posted(&claimed.id, claimed.n_posted, refused);
+                let under_way = match noted.await {
+                    Ok(()) => Some(((**claimed).clone(), before.clone())),
+                    // Somebody took the message out of the store.
+                    Err(StoreError::Unknown { .. }) => None,
+                    Err(error) => return Err(error),
+                };
+                *unwritten = None;
+                return Ok(under_way);
+            }
         };
         let Consequence { outcome, state, .. } = ended.consequence.clone();
         let written = self
@@ -350,10 +452,10 @@ impl Worker {
         counters.note_parked(&self.name, ended.consequence.state.parked.is_some());
         self.log(ended);
         *unwritten = None;
-        Ok(())
+        Ok(None)
     }
 
-    fn log(&self, ended: &Unwritten) {
+    fn log(&self, ended: &Ended) {
         let (name, id) = (&self.name, &ended.claimed.id);
         let after = &ended.consequence.state;
         match (&ended.before.parked, &after.parked) {

@@ -195,7 +195,7 @@ impl Resender {
         let told = self.alertmanager.tell(place, bodies, now).await;
         // Whatever went wrong, it is told again.
         let outcome = match &told {
-            Delivery::Delivered | Delivery::Posted { .. } => "delivered",
+            Delivery::Delivered | Delivery::Posted { .. } | Delivery::Partly { .. } => "delivered",
             Delivery::Retry { .. } | Delivery::Park { .. } | Delivery::Drop { .. } => "retried",
         };
         counters.count_notification(&self.listener.name, outcome, 1);

@@ -220,7 +220,8 @@ impl Round<'_> {
             && self.ground.teams.iter().all(|team| team.notify.is_empty())
             && !rule.is_inactive(self.now.at)
             && rule.repeat_interval.is_none()
-            && (self.quiet.parked.is_empty() || self.policy.fallbacks.is_empty());
+            && (self.policy.fallbacks.is_empty()
+                || (self.quiet.parked.is_empty() && self.quiet.passed_on.is_empty()));
         is_alike.then(|| Listeners::of(rule, self.policy))
     }
 
@@ -328,11 +329,13 @@ impl Round<'_> {
     fn tell(&self, alert: &Alert) -> (Option<Alert>, Vec<Word>) {
         let slot = &alert.identity.slot;
         let rule = self.rule(slot);
+        let passed_on = self.quiet.passed_on_to(alert);
         let hush = Hush {
             is_silenced: rule.is_some_and(|rule| rule.is_inactive(self.now.at))
                 || self.is_silenced(alert, rule),
             acknowledged: self.quiet.acknowledgement(alert),
             parked: &self.quiet.parked,
+            passed_on: &passed_on,
         };
         let teams = self.ground.teams;
         let team = if teams.iter().any(|team| !team.notify.is_empty()) {

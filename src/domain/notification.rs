@@ -131,8 +131,8 @@ pub struct Fact {
     pub sequence: u64,
     /// Why it is told now.
     pub reason: Reason,
-    /// Why it ended; only with [`Reason::Resolved`], and `None` there when it only fell below this notifier's severity
-    /// ("resolved, lowered").
+    /// Why it ended; only with [`Reason::Resolved`], and `None` there when it only fell below this notifier's minimum
+    /// severity: see [`Fact::is_below_minimum`].
     pub ended_by: Option<EndedBy>,
     /// For whom it was, where that one cannot be reached.
     pub in_place_of: Option<NotifierName>,
@@ -177,6 +177,20 @@ pub struct Fact {
 }
 
 impl Fact {
+    /// Whether the alert still fires, but below the notifier's minimum severity. For receivers that hold state it is resolved.
+    pub fn is_below_minimum(&self) -> bool {
+        self.reason == Reason::Resolved && self.ended_by.is_none()
+    }
+
+    /// Returns the reason that receivers are told: `lowered` below the notifier's minimum severity.
+    pub fn public_reason(&self) -> Reason {
+        if self.is_below_minimum() {
+            Reason::Lowered
+        } else {
+            self.reason
+        }
+    }
+
     /// What happened, and when that was, began or will be; of a rule on events alone.
     pub fn event(&self) -> Option<(Event, Option<Timestamp>)> {
         let event = self.identity.slot.event?;

@@ -452,9 +452,25 @@ pub struct Quiet {
     pub acknowledged: BTreeMap<String, Acknowledgement>,
     /// Notifiers that cannot be reached: their messages wait.
     pub parked: BTreeSet<NotifierName>,
+    /// When the newest dead letter about an alert that a fallback has a copy of was decided, by fingerprint and fallback.
+    pub passed_on: BTreeMap<(String, NotifierName), Timestamp>,
 }
 
 impl Quiet {
+    /// Fallbacks that have a copy of a message about this firing of an alert.
+    pub fn passed_on_to(&self, alert: &Alert) -> BTreeSet<NotifierName> {
+        if self.passed_on.is_empty() {
+            return BTreeSet::new();
+        }
+        let fingerprint = alert.identity.fingerprint();
+        let is_of_firing = |at: &Timestamp| alert.firing_since.is_some_and(|since| *at >= since);
+        self.passed_on
+            .iter()
+            .filter(|((of, _), at)| *of == fingerprint && is_of_firing(at))
+            .map(|((_, fallback), _)| fallback.clone())
+            .collect()
+    }
+
     /// An alert's acknowledgement, of this firing or of one before.
     pub fn acknowledgement(&self, alert: &Alert) -> Option<&Acknowledgement> {
         if self.acknowledged.is_empty() {

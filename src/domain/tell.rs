@@ -38,6 +38,8 @@ pub struct Hush<'a> {
     pub acknowledged: Option<&'a Acknowledgement>,
     /// Who cannot be reached.
     pub parked: &'a BTreeSet<NotifierName>,
+    /// Fallbacks that have a copy of a dead letter about this firing of the alert.
+    pub passed_on: &'a BTreeSet<NotifierName>,
 }
 
 /// What to say, and the alert with that said; `None` where nothing of it changes. `rule` is `None` where the rule is no
@@ -55,7 +57,7 @@ pub fn tell(
     let mut words = Vec::new();
     if !is_silenced {
         let asked = rule.map_or(Cow::Borrowed(&[][..]), |rule| addressees(rule, team));
-        let fallbacks = fallbacks(&asked, alert, policy, hush.parked);
+        let fallbacks = fallbacks(&asked, alert, policy, hush);
         let listeners: BTreeSet<&NotifierName> = asked
             .iter()
             .chain(alert.told.keys())
@@ -65,6 +67,10 @@ pub fn tell(
             let Some(manners) = policy.notifiers.get(notifier) else {
                 continue;
             };
+            if let Some(adopted) = adopt(alert, notifier, &asked, hush, now) {
+                told.push((notifier.clone(), adopted));
+                continue;
+            }
             let moment = Moment {
                 alert,
                 rule,
@@ -77,11 +83,7 @@ pub fn tell(
                 continue;
             };
             let in_place_of = fallbacks.get(notifier).copied();
-            words.extend(
-                spoken
-                    .word
-                    .map(|word| word.to(notifier, in_place_of, alert)),
-            );
+            words.extend(spoken.word.map(|word| word.to(notifier, in_place_of)));
             told.push((notifier.clone(), spoken.told));
         }
     }
@@ -149,7 +151,7 @@ fn fallbacks<'a>(
     asked: &[NotifierName],
     alert: &Alert,
     policy: &'a Policy,
-    parked: &BTreeSet<NotifierName>,
+    hush: Hush<'_>,
 ) -> BTreeMap<&'a NotifierName, &'a NotifierName> {
     let mut found = BTreeMap::new();
     if policy.fallbacks.is_empty() {
@@ -166,7 +168,9 @@ fn fallbacks<'a>(
                 .told
                 .get(fallback)
                 .is_some_and(|told| told.showing.is_some());
-            let is_needed = has_heard || (parked.contains(absent) && would_hear(absent));
+            let is_needed = has_heard
+                || hush.passed_on.contains(fallback)
+                || (hush.parked.contains(absent) && would_hear(absent));
             if is_needed && !asked.contains(fallback) && !found.contains_key(fallback) {
                 found.insert(fallback, absent);
                 next = policy.fallbacks.get_key_value(fallback);
@@ -174,6 +178,30 @@ fn fallbacks<'a>(
         }
     }
     found
+}
+
+/// Records that a fallback was told of an alert by the copy of a dead letter, so that it is told of all that follows.
+fn adopt(
+    alert: &Alert,
+    fallback: &NotifierName,
+    asked: &[NotifierName],
+    hush: Hush<'_>,
+    now: Now,
+) -> Option<Told> {
+    let State::Firing { line, .. } = &alert.state else {
+        return None;
+    };
+    let is_new = alert
+        .told
+        .get(fallback)
+        .is_none_or(|told| told.showing.is_none() && told.raised.is_empty());
+    let is_adopted = is_new && hush.passed_on.contains(fallback) && !asked.contains(fallback);
+    is_adopted.then(|| Told {
+        showing: Some(line.clone()),
+        raised: vec![line.clone()],
+        at: now.observed,
+        ..Told::default()
+    })
 }
 
 fn ended_by(alert: &Alert) -> Option<EndedBy> {
@@ -192,23 +220,15 @@ struct Spoken {
 struct Said {
     reason: Reason,
     line: Line,
+    ended_by: Option<EndedBy>,
 }
 
 impl Said {
-    fn to(
-        self,
-        notifier: &NotifierName,
-        in_place_of: Option<&NotifierName>,
-        alert: &Alert,
-    ) -> Word {
+    fn to(self, notifier: &NotifierName, in_place_of: Option<&NotifierName>) -> Word {
         Word {
             notifier: notifier.clone(),
             reason: self.reason,
-            ended_by: if self.reason == Reason::Resolved {
-                ended_by(alert)
-            } else {
-                None
-            },
+            ended_by: self.ended_by,
             line: self.line,
             in_place_of: in_place_of.cloned(),
         }
@@ -328,6 +348,7 @@ impl Moment<'_> {
         let word = Some(Said {
             reason,
             line: line.clone(),
+            ended_by: None,
         });
         Spoken { told, word }
     }
@@ -364,9 +385,13 @@ impl Moment<'_> {
             at: self.now.observed,
             ..Told::default()
         };
+        // Without an end it fell below the notifier's minimum severity, unless the rule does not notify it any more.
+        let is_dropped = self.alert.is_firing() && !self.is_asked;
+        let ended_by = ended_by(self.alert).or(is_dropped.then_some(EndedBy::RuleRemoved));
         let word = Some(Said {
             reason: Reason::Resolved,
             line: showing.clone(),
+            ended_by,
         });
         Spoken { told, word }
     }

@@ -126,7 +126,7 @@ impl Alertmanager {
             };
             let delivery = post::post(&member.client, post, judge).await;
             match delivery {
-                Delivery::Delivered | Delivery::Posted { .. } => {}
+                Delivery::Delivered | Delivery::Posted { .. } | Delivery::Partly { .. } => {}
                 Delivery::Drop { .. } => dropped = dropped.or(Some(delivery)),
                 Delivery::Retry { .. } | Delivery::Park { .. } => return delivery,
             }

@@ -102,6 +102,7 @@ mod tests {
             links: &Links::default(),
             recipient: None,
             thread: None,
+            n_posted: 0,
         };
         console.send(&envelope).await
     }

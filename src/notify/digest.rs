@@ -35,6 +35,8 @@ pub struct Letter<'a> {
     pub links: &'a Links,
     /// For mail: whom this copy is for.
     pub recipient: Option<&'a str>,
+    /// The notifier that could not deliver it, where this one is its fallback.
+    pub in_place_of: Option<&'a NotifierName>,
 }
 
 /// What is told.
@@ -139,6 +141,9 @@ fn render_in(letter: &Letter<'_>, n_rows: usize) -> Report {
     if letter.now.duration_since(letter.created_at) > FRESH {
         let at = words::time(digest.made_at, &digest.zone_name);
         notes.push(format!("All of this is as it was known at {at}"));
+    }
+    if let Some(absent) = letter.in_place_of {
+        notes.push(words::capital(&words::why_here(absent)));
     }
     if letter.is_replay {
         notes.push("This is sent again because somebody asked for it".to_owned());

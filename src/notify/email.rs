@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart, SinglePart};
@@ -246,7 +248,7 @@ impl Content<'_> {
             .date(SystemTime::from(self.now))
             .from(from.clone())
             .to(to.clone())
-            .subject(self.subject.to_owned())
+            .raw_header(subject(self.subject))
             .message_id(Some(message_id(self.id, &to.email, domain)));
         if let Some(thread) = self.thread {
             let root = format!("<{thread}@{domain}>");
@@ -272,6 +274,36 @@ fn part(content_type: ContentType, text: String) -> SinglePart {
 
 fn header(name: &'static str, value: String) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
+}
+
+/// A subject that shows as it is. Mail programs decode what looks like an encoded word (RFC 2047) even where it is plain
+/// ASCII, so a subject with one in it is encoded, as is one beyond ASCII; then as a whole, because white space between
+/// encoded words is not shown.
+fn subject(text: &str) -> HeaderValue {
+    let name = HeaderName::new_from_ascii_str("Subject");
+    let is_plain = |c: char| c == ' ' || c.is_ascii_graphic();
+    if text.chars().all(is_plain) && !text.contains("=?") {
+        return HeaderValue::new(name, text.to_owned());
+    }
+    HeaderValue::dangerous_new_pre_encoded(name, text.to_owned(), encoded_words(text))
+}
+
+/// Bytes of text in one encoded word, which has at most 75 characters.
+const MAX_ENCODED: usize = 45;
+
+fn encoded_words(text: &str) -> String {
+    let mut pieces = vec![String::new()];
+    for c in text.chars() {
+        match pieces.last_mut() {
+            Some(piece) if piece.len() + c.len_utf8() <= MAX_ENCODED => piece.push(c),
+            Some(_) | None => pieces.push(c.to_string()),
+        }
+    }
+    let words: Vec<String> = pieces
+        .iter()
+        .map(|piece| format!("=?utf-8?b?{}?=", BASE64.encode(piece)))
+        .collect();
+    words.join("\r\n ")
 }
 
 /// Of the message's id and the recipient, so that each copy has its own.
@@ -451,4 +483,71 @@ fn escape(text: &str) -> String {
         .replace('>', "&gt;")
         .replace('"', "&quot;")
         .replace('\'', "&#39;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a mail program decodes it: encoded words anywhere, nothing else.
+    fn decoded(raw: &str) -> String {
+        let mut text = String::new();
+        for word in raw.split("\r\n ") {
+            match word
+                .strip_prefix("=?utf-8?b?")
+                .and_then(|rest| rest.strip_suffix("?="))
+            {
+                Some(encoded) => {
+                    assert!(word.len() <= 75, "{word}");
+                    let bytes = BASE64.decode(encoded).unwrap();
+                    text.push_str(std::str::from_utf8(&bytes).unwrap());
+                }
+                None => text.push_str(word),
+            }
+        }
+        text
+    }
+
+    fn header_of(text: &str) -> String {
+        let from: Mailbox = "spendwatch@example.com".parse().unwrap();
+        let mail = Content {
+            id: "id-000001",
+            now: Timestamp::UNIX_EPOCH,
+            subject: text,
+            thread: None,
+            text: String::new(),
+            html: String::new(),
+        };
+        let mail = String::from_utf8(mail.formatted(&from, &from).unwrap()).unwrap();
+        let (_, rest) = mail.split_once("Subject: ").unwrap();
+        let mut lines = rest.split("\r\n");
+        let mut header = lines.next().unwrap().to_owned();
+        for line in lines.take_while(|line| line.starts_with(' ')) {
+            header.push_str("\r\n");
+            header.push_str(line);
+        }
+        header
+    }
+
+    #[test]
+    fn a_subject_that_looks_like_an_encoded_word_is_encoded() {
+        for name in [
+            "=?utf-8?q?=E2=80=AEevil?=",
+            "=?UTF-8?B?4oCuZXZpbA==?=",
+            "a=?iso-8859-1?q?x?=b",
+            "=?utf-8?q?half",
+        ] {
+            let text = format!("[spendwatch] month: acme, workspace {name}, November 2026");
+            let header = header_of(&text);
+            assert!(!header.contains(name), "{header}");
+            assert_eq!(decoded(&header), text);
+        }
+    }
+
+    #[test]
+    fn a_subject_beyond_ascii_keeps_each_space_and_a_plain_one_stays_as_it_is() {
+        let text = "[spendwatch] Süche  Söhne: ä  ö, workspace 日本 👩\u{200d}💻, November 2026";
+        assert_eq!(decoded(&header_of(text)), text);
+        assert_eq!(header_of("[spendwatch] month"), "[spendwatch] month");
+    }
 }

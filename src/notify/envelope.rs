@@ -32,6 +32,8 @@ pub struct Envelope<'a> {
     pub recipient: Option<&'a str>,
     /// For chat: where an earlier message about the same alert stands. Never for a message about several.
     pub thread: Option<&'a Thread>,
+    /// Posts of this message that the receiver answered before: the next one is sent, and no other.
+    pub n_posted: u32,
 }
 
 /// Where links in messages lead to. No base ends in a slash.

@@ -39,6 +39,8 @@ pub struct Sent {
     pub at: Timestamp,
     /// Attempts before this one.
     pub n_attempts: u32,
+    /// Posts that were answered before this one.
+    pub n_posted: u32,
     /// Whether it was asked for again.
     pub is_replay: bool,
     /// As the console would have shown it.
@@ -74,6 +76,7 @@ impl Memory {
             facts: envelope.facts.to_vec(),
             at: envelope.now,
             n_attempts: envelope.n_attempts,
+            n_posted: envelope.n_posted,
             is_replay: envelope.is_replay,
             text: console::payload(envelope),
             delivery: delivery.clone(),
@@ -92,6 +95,7 @@ impl Memory {
             facts: Vec::new(),
             at: letter.now,
             n_attempts: letter.n_attempts,
+            n_posted: 0,
             is_replay: letter.is_replay,
             text: console::digest_payload(letter),
             delivery: delivery.clone(),

@@ -217,12 +217,13 @@ fn counts(facts: &[Fact]) -> String {
             parts.push(format!("{n} {severity}"));
         }
     }
-    let n_resolved = facts
-        .iter()
-        .filter(|fact| fact.reason == Reason::Resolved)
-        .count();
-    if n_resolved > 0 {
-        parts.push(format!("{n_resolved} resolved"));
+    for (reason, word) in [(Reason::Lowered, "lowered"), (Reason::Resolved, "resolved")] {
+        let is_over = |fact: &&Fact| fact.reason == Reason::Resolved;
+        let ended = facts.iter().filter(is_over);
+        let n = ended.filter(|fact| fact.public_reason() == reason).count();
+        if n > 0 {
+            parts.push(format!("{n} {word}"));
+        }
     }
     parts.join(", ")
 }

@@ -93,8 +93,8 @@ pub enum Notifier {
 }
 
 impl Notifier {
-    /// One attempt, of at most about a minute; a webhook's message of many parts takes as long for each
-    /// [`webhook::MAX_ALERTS`] alerts, PagerDuty's for each alert.
+    /// One post, of at most about a minute. A message of several posts, as of a webhook for each [`webhook::MAX_ALERTS`]
+    /// alerts and of PagerDuty for each alert, is sent by several calls: see [`Delivery::Partly`].
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         match self {
             Notifier::Slack(slack) => slack.send(envelope).await,

@@ -16,6 +16,11 @@ pub enum Delivery {
         /// Where what follows belongs.
         thread: Thread,
     },
+    /// The receiver answered one post of several; the next one is to follow.
+    Partly {
+        /// Why the receiver will never take this post; the others follow all the same.
+        refused: Option<String>,
+    },
     /// Try the same message again.
     Retry {
         /// Why.
@@ -90,11 +95,40 @@ impl Delivery {
         }
     }
 
+    /// The outcome of one post of a message that consists of several.
+    #[must_use]
+    pub fn of_part(self, is_last: bool) -> Delivery {
+        match self {
+            Delivery::Delivered if !is_last => Delivery::Partly { refused: None },
+            Delivery::Drop { error } if !is_last => Delivery::Partly {
+                refused: Some(error),
+            },
+            whole => whole,
+        }
+    }
+
+    /// The outcome of the last post as that of the whole message, of which an earlier post may have been refused.
+    #[must_use]
+    pub fn of_whole(self, refused: Option<&str>) -> Delivery {
+        match (self, refused) {
+            (
+                Delivery::Delivered | Delivery::Posted { .. } | Delivery::Drop { .. },
+                Some(error),
+            ) => Delivery::drop_message(error),
+            (delivery, _) => delivery,
+        }
+    }
+
     /// The same, told otherwise.
     #[must_use]
     pub fn retold(mut self, tell: impl Fn(&str) -> String) -> Delivery {
         match &mut self {
             Delivery::Delivered | Delivery::Posted { .. } => {}
+            Delivery::Partly { refused } => {
+                if let Some(error) = refused {
+                    *error = tell(error);
+                }
+            }
             Delivery::Retry { error, .. }
             | Delivery::Park { error, .. }
             | Delivery::Drop { error } => *error = tell(error),
@@ -106,6 +140,7 @@ impl Delivery {
     pub fn error(&self) -> Option<&str> {
         match self {
             Delivery::Delivered | Delivery::Posted { .. } => None,
+            Delivery::Partly { refused } => refused.as_deref(),
             Delivery::Retry { error, .. }
             | Delivery::Park { error, .. }
             | Delivery::Drop { error } => Some(error),

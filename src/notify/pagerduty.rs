@@ -1,11 +1,10 @@
 //! PagerDuty's Events API v2: an event for each alert, which opens an incident, adds to it, or resolves it.
 //!
 //! The alert's identity is the key by which PagerDuty knows an incident again, so an event that comes twice changes
-//! nothing. Its rate is limited, to 120 events a minute by default: what it took of a message is not sent again while this
-//! process lives, or a message of very many alerts would never get to its end.
+//! nothing. Its rate is limited, to 120 events a minute by default: what it took of a message is not sent again, or a message
+//! of very many alerts would never get to its end.
 
 use std::slice;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::Client;
 use reqwest::header::HeaderMap;
@@ -51,15 +50,6 @@ pub struct PagerDuty {
     client: Client,
     address: Address,
     routing_key: Secret,
-    progress: Arc<Mutex<Option<Progress>>>,
-}
-
-/// How far a message got that is to be tried again. Its facts are frozen, so that their places mean the same then.
-#[derive(Debug, Clone)]
-struct Progress {
-    id: String,
-    n_done: usize,
-    dropped: Option<Delivery>,
 }
 
 impl PagerDuty {
@@ -74,7 +64,6 @@ impl PagerDuty {
             client,
             address,
             routing_key: Secret::new(routing_key.to_owned()),
-            progress: Arc::default(),
         })
     }
 
@@ -84,39 +73,15 @@ impl PagerDuty {
         vec!["pagerduty", url, self.routing_key.expose()]
     }
 
-    /// Sends once: all events of the message. An event that will never be accepted holds up none of the others.
+    /// Sends the next event of the message. One that will never be accepted holds up none of the others.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
-        let mut progress = self.resume(envelope);
-        for fact in envelope.facts.iter().skip(progress.n_done) {
-            let delivery = self.post(envelope, fact).await;
-            match delivery {
-                Delivery::Delivered | Delivery::Posted { .. } => {}
-                Delivery::Drop { .. } => progress.dropped = progress.dropped.or(Some(delivery)),
-                Delivery::Retry { .. } | Delivery::Park { .. } => {
-                    self.interrupt(progress);
-                    return delivery;
-                }
-            }
-            progress.n_done += 1;
-        }
-        progress.dropped.unwrap_or(Delivery::Delivered)
-    }
-
-    fn resume(&self, envelope: &Envelope<'_>) -> Progress {
-        let mut interrupted = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let resumed = interrupted.take_if(|progress| progress.id == envelope.id);
-        resumed.unwrap_or_else(|| Progress {
-            id: envelope.id.to_owned(),
-            n_done: 0,
-            dropped: None,
-        })
-    }
-
-    fn interrupt(&self, progress: Progress) {
-        if progress.n_done > 0 {
-            let mut interrupted = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-            *interrupted = Some(progress);
-        }
+        let place = usize::try_from(envelope.n_posted).unwrap_or(usize::MAX);
+        let mut rest = envelope.facts.iter().skip(place);
+        let Some(fact) = rest.next() else {
+            return Delivery::Delivered;
+        };
+        let delivery = self.post(envelope, fact).await;
+        delivery.of_part(rest.next().is_none())
     }
 
     async fn post(&self, envelope: &Envelope<'_>, fact: &Fact) -> Delivery {

@@ -216,5 +216,6 @@ pub(crate) fn with_envelope<T>(facts: &[Fact], test: impl FnOnce(Envelope<'_>) -
         links: &links,
         recipient: Some("cfo@example.com"),
         thread: None,
+        n_posted: 0,
     })
 }

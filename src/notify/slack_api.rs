@@ -80,16 +80,16 @@ impl SlackApi {
         vec!["slack api", token.expose(), channel, api_url]
     }
 
-    /// Sends once. A step of an alert that was told before goes below the first message. That one is brought up to date
-    /// before: it may be done twice, and a step posted twice would be seen.
+    /// Sends the next post. A step of an alert that was told before goes below the first message, which is brought up to date
+    /// before.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         let Some(thread) = envelope.thread else {
             return self.begin(envelope).await;
         };
         // A replay tells what was true once, and is no news.
-        if !envelope.is_replay {
+        if !envelope.is_replay && envelope.n_posted == 0 {
             match self.refresh(envelope, thread).await {
-                Called::Done(_) => {}
+                Called::Done(_) => return Delivery::Partly { refused: None },
                 Called::Failed(delivery, word) => match word.as_deref().map(about) {
                     Some(About::Thread) => return self.begin(envelope).await,
                     // It cannot be changed any more; the step is told all the same.

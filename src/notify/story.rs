@@ -23,6 +23,8 @@ pub struct Figure {
 pub fn title(fact: &Fact) -> String {
     let severity = fact.line.severity.as_str();
     let what = match (fact.reason, fact.is_fired_and_resolved) {
+        // It fires still, also where that it fired could not be told before.
+        (Reason::Resolved, _) if fact.is_below_minimum() => format!("No longer {severity}"),
         (_, true) => "Fired and resolved".to_owned(),
         (Reason::First, _) => words::capital(severity),
         (Reason::Escalated, _) => format!("Escalated to {severity}"),
@@ -56,9 +58,9 @@ pub fn summary(fact: &Fact) -> String {
 
 /// Why it is told to a fallback.
 fn why_here(fact: &Fact) -> String {
-    fact.in_place_of.as_ref().map_or(String::new(), |absent| {
-        let absent = words::clean(absent.as_str());
-        format!("; told here because `{absent}` was not reached")
+    let absent = fact.in_place_of.as_ref();
+    absent.map_or(String::new(), |absent| {
+        format!("; {}", words::why_here(absent))
     })
 }
 
@@ -178,7 +180,7 @@ pub fn ending(fact: &Fact) -> String {
         },
         Some(EndedBy::SubjectGone) => format!("the {} exists no more", words::kind_word(kind)),
         Some(EndedBy::RuleRemoved) => "the rule does not look at it any more".to_owned(),
-        None => "it fell below the severity that is told here".to_owned(),
+        None => "it dropped below this notifier's minimum severity".to_owned(),
     }
 }
 

@@ -211,7 +211,7 @@ fn facts(facts: &[Value]) -> Value {
 }
 
 fn fact(title: &str, value: &str) -> Value {
-    json!({ "title": title, "value": fit::backslashed(value, &LIVE_IN_FACTS) })
+    json!({ "title": title, "value": without_entities(&fit::backslashed(value, &LIVE_IN_FACTS)) })
 }
 
 fn title(title: &str) -> Value {
@@ -240,12 +240,28 @@ fn text(text: &str) -> Value {
 
 /// A sign at the beginning would make a list, a heading or a quotation of the line.
 fn escape(text: &str) -> String {
-    let escaped = fit::backslashed(text, &LIVE_IN_TEXT);
+    let escaped = without_entities(&fit::backslashed(text, &LIVE_IN_TEXT));
     if escaped.starts_with(['-', '+', '#', '>']) {
         format!("\\{escaped}")
     } else {
         escaped
     }
+}
+
+/// A backslash before each `&` that begins an entity: `&#8238;` in a name would be decoded, and turn the text around.
+fn without_entities(text: &str) -> String {
+    let mut parts = text.split('&');
+    let mut escaped = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let name = part.split_once(';').map(|(name, _)| name);
+        let is_entity = name.is_some_and(|name| {
+            let name = name.strip_prefix('#').unwrap_or(name);
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric())
+        });
+        escaped.push_str(if is_entity { "\\&" } else { "&" });
+        escaped.push_str(part);
+    }
+    escaped
 }
 
 fn color(severity: Option<Severity>) -> &'static str {
@@ -309,6 +325,10 @@ mod tests {
     fn markdown_is_dead() {
         assert_eq!(escape("a_b *c* [d](e)"), "a\\_b \\*c\\* \\[d\\](e)");
         assert_eq!(escape("# a"), "\\# a");
+        assert_eq!(
+            escape("R&D &#8238;x &lt;b&gt;"),
+            "R&D \\&#8238;x \\&lt;b\\&gt;"
+        );
         let value = &fact("1", "workspace_01: \\[a\\](b)")["value"];
         assert_eq!(value, "workspace_01: \\\\\\[a\\\\\\](b)");
     }

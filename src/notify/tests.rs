@@ -81,9 +81,10 @@ fn what_is_resolved_says_why() {
             Some(EndedBy::RuleRemoved),
             "The rule does not look at it any more",
         ),
-        (None, "It fell below the severity that is told here"),
+        (None, "It dropped below this notifier's minimum severity"),
     ] {
-        let expected = format!("Resolved: workspace Search: {why}; {now}");
+        let what = ended_by.map_or("No longer critical", |_| "Resolved");
+        let expected = format!("{what}: workspace Search: {why}; {now}");
         check_reason(Reason::Resolved, |fact| fact.ended_by = ended_by, &expected);
     }
     check_reason(

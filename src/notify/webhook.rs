@@ -114,24 +114,23 @@ impl Webhook {
         settings
     }
 
-    /// Sends once: all posts of the message, up to the first that fails.
+    /// Sends the next post of the message. One that will never be accepted holds up none of the others.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         let n_alerts = match self.template {
             Some(_) => MAX_ALERTS_OF_A_TEMPLATE,
             None => MAX_ALERTS,
         };
-        for (place, facts) in envelope.facts.chunks(n_alerts).enumerate() {
-            let id = part_id(envelope.id, place);
-            let body = match self.body(&payload(envelope, facts)) {
-                Ok(body) => body,
-                Err(error) => return Delivery::drop_message(unfilled(&error)),
-            };
-            let delivery = self.post(&id, body.into_bytes(), envelope.now).await;
-            if delivery != Delivery::Delivered {
-                return delivery;
-            }
-        }
-        Delivery::Delivered
+        let place = usize::try_from(envelope.n_posted).unwrap_or(usize::MAX);
+        let mut rest = envelope.facts.chunks(n_alerts).skip(place);
+        let Some(facts) = rest.next() else {
+            return Delivery::Delivered;
+        };
+        let id = part_id(envelope.id, place);
+        let delivery = match self.body(&payload(envelope, facts)) {
+            Ok(body) => self.post(&id, body.into_bytes(), envelope.now).await,
+            Err(error) => Delivery::drop_message(unfilled(&error)),
+        };
+        delivery.of_part(rest.next().is_none())
     }
 
     /// Sends a digest once.
@@ -544,7 +543,7 @@ pub fn figures(fact: &Fact) -> Value {
         "overage_percent": overage,
         "forecast_usd": fact.forecast.map(|usd| usd.to_string()),
         "sequence": fact.sequence,
-        "reason": fact.reason.as_str(),
+        "reason": fact.public_reason().as_str(),
         "ended_by": fact.ended_by.map(super::super::domain::alert::EndedBy::as_str),
         "decided_at": fact.decided_at.to_string(),
         "as_of": fact.as_of.map(|at| at.to_string()),

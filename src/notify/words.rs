@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::event::Event;
-use crate::domain::ids::{UNASSIGNED, UNATTRIBUTED};
+use crate::domain::ids::{NotifierName, UNASSIGNED, UNATTRIBUTED};
 use crate::domain::money::{Usd, div_half_even, group_thousands, percent_digits};
 use crate::domain::notification::Fact;
 use crate::domain::rule::{Gap, Quantity, Watch};
@@ -49,6 +49,12 @@ fn is_treacherous(c: char) -> bool {
         )
         || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
         || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Why a message is sent to a fallback.
+pub fn why_here(absent: &NotifierName) -> String {
+    let absent = clean(absent.as_str());
+    format!("sent here because `{absent}` could not deliver it")
 }
 
 /// `workspace Search`, `API key "ci" (apikey_01)`; what has no name of its own is described.

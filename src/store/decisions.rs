@@ -72,7 +72,7 @@ fn told_by_alert(messages: &[NewMessage]) -> BTreeMap<String, Vec<(NotifierName,
     let mut told: BTreeMap<String, Vec<(NotifierName, Reason)>> = BTreeMap::new();
     for message in messages {
         for fact in &message.facts {
-            let entry = (message.notifier.clone(), fact.reason);
+            let entry = (message.notifier.clone(), fact.public_reason());
             let of_alert = told.entry(fact.identity.fingerprint()).or_default();
             if !of_alert.contains(&entry) {
                 of_alert.push(entry);

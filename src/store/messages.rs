@@ -149,8 +149,8 @@ impl Store {
                 return find(tx, &prefix);
             };
             tx.execute(
-                "UPDATE outbox SET state = 'waiting', is_replay = 1, n_ambiguous = 0, next_attempt = ?2, expires = ?3,
-                     finished_at = NULL
+                "UPDATE outbox SET state = 'waiting', is_replay = 1, n_ambiguous = 0, n_posted = 0, refused = NULL, parked_at = NULL,
+                     next_attempt = ?2, expires = ?3, finished_at = NULL
                  WHERE id = ?1 AND state = 'dead'",
                 params![message.id, At(now), At(expires)],
             )?;

@@ -42,6 +42,8 @@ pub mod notifiers;
 pub mod outbox;
 pub mod quiet;
 
+pub mod fallbacks;
+
 pub mod decisions;
 pub mod messages;
 

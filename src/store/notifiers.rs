@@ -97,6 +97,12 @@ impl Store {
             )?
             .execute(params![name.as_str(), mark])?;
             threads::forget(tx, &name)?;
+            // Another receiver has nothing of what was posted to the one before.
+            tx.prepare_cached(
+                "UPDATE outbox SET n_posted = 0, refused = NULL, parked_at = NULL
+                 WHERE notifier = ?1 AND state = 'waiting'",
+            )?
+            .execute([name.as_str()])?;
             // What had no attempt yet still waits for its group.
             tx.prepare_cached(
                 "UPDATE outbox SET next_attempt = ?2
@@ -197,6 +203,16 @@ impl Store {
 
 /// No message and no notifier waits longer than this, except a notifier that waits for other settings.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(25);
+
+/// Whether a notifier is parked.
+pub(super) fn is_parked(db: &Connection, notifier: &NotifierName) -> Result<bool, Cause> {
+    let is_parked = db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM notifiers WHERE name = ?1 AND parked_since IS NOT NULL)",
+        )?
+        .query_row([notifier.as_str()], |row| row.get(0))?;
+    Ok(is_parked)
+}
 
 /// Who is parked.
 pub(super) fn parked(db: &Connection) -> Result<BTreeSet<NotifierName>, Cause> {

@@ -15,8 +15,8 @@ use crate::store::Store;
 use crate::store::digests::{digest_from_json, digest_to_json};
 use crate::store::error::{Cause, StoreError};
 use crate::store::facts::{facts_from_json, facts_to_json};
-use crate::store::notifiers::{NotifierState, save_state};
-use crate::store::outbox::choice::{Choice, Search, Waiting, look_through};
+use crate::store::notifiers::{self, NotifierState, save_state};
+use crate::store::outbox::choice::{Choice, Probe, Search, Waiting, look_through};
 use crate::store::threads;
 use crate::store::values::At;
 
@@ -73,6 +73,14 @@ pub struct Claimed {
     pub is_replay: bool,
     /// Where an earlier message about the same alert stands; `None` for a message about several.
     pub thread: Option<Thread>,
+    /// Posts of it that were answered in earlier attempts.
+    pub n_posted: u32,
+    /// Why one of these was refused for good.
+    pub refused: Option<String>,
+    /// The notifier that could not deliver it; of a digest alone, since facts name it themselves.
+    pub in_place_of: Option<NotifierName>,
+    /// When a refusal of this message, or of another one to the same recipient, first parked the notifier.
+    pub parked_at: Option<Timestamp>,
 }
 
 /// What came of an attempt.
@@ -103,7 +111,8 @@ pub enum Outcome {
 
 impl Store {
     /// The oldest message of a notifier that is due and overtakes no earlier one about the same alert to the same
-    /// recipient. At its first attempt what else is due and was never tried is folded into it.
+    /// recipient. At its first attempt what else is due and was never tried is folded into it. While the notifier is parked, the
+    /// messages take turns.
     pub async fn claim(
         &self,
         notifier: &NotifierName,
@@ -116,7 +125,16 @@ impl Store {
         }
         let notifier = notifier.clone();
         self.write("claim", move |tx| {
-            let mut choice = Choice::at(now);
+            let mut choice = if notifiers::is_parked(tx, &notifier)? {
+                let mut probe = Probe::at(now);
+                look_through(tx, &notifier, |row| probe.take(row))?;
+                match probe.chosen {
+                    Some(row) => Choice::of(row, now),
+                    None => return Ok(None),
+                }
+            } else {
+                Choice::at(now)
+            };
             look_through(tx, &notifier, |row| choice.take(row))?;
             match choice.chosen {
                 Some(first) => claim_rows(tx, &notifier, &first, &choice.folded, now).map(Some),
@@ -160,9 +178,20 @@ impl Store {
                     error,
                     may_have_arrived,
                 } => tx.execute(
-                    "UPDATE outbox SET next_attempt = ?2, last_error = ?3, n_ambiguous = n_ambiguous + ?4
+                    "UPDATE outbox SET next_attempt = ?2, last_error = ?3, n_ambiguous = n_ambiguous + ?4,
+                         parked_at = coalesce(parked_at, ?5)
                      WHERE id = ?1 AND state = 'waiting'",
-                    params![id, At(*at), error, may_have_arrived],
+                    params![
+                        id,
+                        At(*at),
+                        error,
+                        may_have_arrived,
+                        state
+                            .parked
+                            .as_ref()
+                            .filter(|parked| parked.reason == *error)
+                            .map(|_| At(now))
+                    ],
                 )?,
                 Outcome::Dead { error } => tx.execute(
                     "UPDATE outbox SET state = 'dead', finished_at = ?2, last_error = ?3
@@ -171,6 +200,46 @@ impl Store {
                 )?,
             };
             Ok(())
+        })
+        .await
+    }
+
+    /// Records that one more post of a message was answered, before the next one is sent. Twice does no harm.
+    pub async fn note_posted(
+        &self,
+        id: &str,
+        n_posted: u32,
+        refused: Option<String>,
+    ) -> Result<(), StoreError> {
+        let id = id.to_owned();
+        self.write("note_posted", move |tx| {
+            let n_changed = tx
+                .prepare_cached("UPDATE outbox SET n_posted = ?2, refused = ?3 WHERE id = ?1")?
+                .execute(params![id, n_posted, refused])?;
+            match n_changed {
+                0 => Err(Cause::Unknown(format!("message `{id}`"))),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// Whether a message to another recipient, which was not refused yet, may be sent in the place of a refused one.
+    pub async fn has_other_recipient(
+        &self,
+        notifier: &NotifierName,
+        recipient: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (notifier, recipient) = (notifier.clone(), recipient.to_owned());
+        self.read(move |db| {
+            let has = db
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'waiting' AND notifier = ?1 AND recipient <> ?2
+                         AND parked_at IS NULL AND next_attempt <= ?3)",
+                )?
+                .query_row(params![notifier.as_str(), recipient, At(now)], |row| row.get(0))?;
+            Ok(has)
         })
         .await
     }
@@ -319,7 +388,12 @@ fn claim_rows(
     let thread = threads::find(tx, notifier, &facts)?;
     let claimed = tx
         .prepare_cached(
-            "SELECT created_at, n_attempts, is_replay, n_ambiguous, digest FROM outbox WHERE position = ?1",
+            "SELECT created_at, n_attempts, is_replay, n_ambiguous, digest, n_posted, refused, in_place_of,
+                    coalesce(parked_at, (SELECT min(other.parked_at) FROM outbox other INDEXED BY outbox_parked
+                                         WHERE other.state = 'waiting' AND other.parked_at IS NOT NULL
+                                             AND other.notifier = outbox.notifier
+                                             AND other.recipient = outbox.recipient))
+             FROM outbox WHERE position = ?1",
         )?
         .query_row([first.position], |row| {
             let claimed = Claimed {
@@ -332,6 +406,12 @@ fn claim_rows(
                 n_attempts: row.get(1)?,
                 is_replay: row.get(2)?,
                 n_ambiguous: row.get(3)?,
+                n_posted: row.get(5)?,
+                refused: row.get(6)?,
+                in_place_of: row
+                    .get::<_, Option<String>>(7)?
+                    .map(NotifierName::new),
+                parked_at: row.get::<_, Option<At>>(8)?.map(|at| at.0),
             };
             Ok((claimed, row.get::<_, Option<String>>(4)?))
         })?;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::domain::alert::State;
+use crate::domain::ids::NotifierName;
 use crate::domain::silence::{
     Acknowledgement, Full, LabelMatcher, MAX_COMPILED, MAX_MATCHERS, MAX_SILENCES, Quiet, Silence,
 };
@@ -36,6 +37,19 @@ pub enum Acknowledged {
     Done(AlertRow),
     /// The alert does not fire: there is nothing to take up.
     NotFiring(AlertRow),
+}
+
+fn passed_on(db: &Connection) -> Result<BTreeMap<(String, NotifierName), Timestamp>, Cause> {
+    let mut statement = db.prepare_cached(
+        "SELECT a.fingerprint, o.notifier, max(o.created_at)
+         FROM outbox o INDEXED BY outbox_copies JOIN outbox_alerts a USING (position)
+         WHERE o.in_place_of IS NOT NULL GROUP BY a.fingerprint, o.notifier",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let fallback = NotifierName::new(row.get::<_, String>(1)?);
+        Ok(((row.get(0)?, fallback), row.get::<_, At>(2)?.0))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 const SILENCE: &str = "id, starts_at, ends_at, matchers, author, comment";
@@ -81,6 +95,7 @@ impl Store {
                 silences,
                 acknowledged: acknowledged(db)?,
                 parked: notifiers::parked(db)?,
+                passed_on: passed_on(db)?,
             })
         })
         .await

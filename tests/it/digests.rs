@@ -12,6 +12,7 @@ use spendwatch::domain::digest::{Digest, Missing};
 use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::period::{Period, Zone};
+use spendwatch::domain::rule::Severity;
 use spendwatch::domain::schedule::Schedule;
 use spendwatch::domain::subject::SubjectKind;
 use spendwatch::metrics::counters::Counters;
@@ -22,6 +23,7 @@ use spendwatch::notify::outcome::Delivery;
 use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
+use spendwatch::store::fallbacks::Fallback;
 use spendwatch::store::messages::{MessageFilter, MessageState};
 use spendwatch::store::notifiers::NotifierState;
 use spendwatch::store::outbox::Outcome;
@@ -243,6 +245,7 @@ async fn each_recipient_is_sent_a_copy_of_its_own_and_whoever_has_no_place_none(
         chance: stage.chance.clone(),
         links: Links::default(),
         group_interval: jiff::SignedDuration::ZERO,
+        fallback: None,
     };
     memory.answer([Delivery::retry("503")]);
     let counters = Counters::new(&[], &[], "test");
@@ -268,6 +271,61 @@ async fn each_recipient_is_sent_a_copy_of_its_own_and_whoever_has_no_place_none(
             .unwrap(),
         None
     );
+}
+
+#[tokio::test]
+async fn a_digest_that_is_refused_goes_to_the_fallback_once_and_says_why() {
+    let stage = stage().await;
+    let store = stage.open_store();
+    let mut settings = stage.settings();
+    let chat = settings
+        .postage
+        .get_mut(&NotifierName::from("chat"))
+        .unwrap();
+    chat.recipients = ["cfo@example.com", "cto@example.com"]
+        .map(str::to_owned)
+        .into();
+    let mut watcher = Watcher::open(settings, stage.outside(&store))
+        .await
+        .unwrap();
+    stage.cycle(&mut watcher).await;
+    stage.cycle_after(12 * HOUR, &mut watcher).await;
+    let worker = |name: &str, memory: &Memory, fallback| Worker {
+        name: name.into(),
+        notifier: Notifier::Memory(memory.clone()),
+        store: store.clone(),
+        clock: Clock::Manual(stage.clock.clone()),
+        chance: stage.chance.clone(),
+        links: Links::default(),
+        group_interval: jiff::SignedDuration::ZERO,
+        fallback,
+    };
+    let fallback = Fallback {
+        name: "mail".into(),
+        recipients: Vec::new(),
+        min_severity: Severity::Info,
+        send_resolved: true,
+        takes_digests: true,
+        max_age: jiff::SignedDuration::from_hours(72),
+    };
+    let (refusing, memory) = (Memory::default(), Memory::default());
+    refusing.answer(vec![Delivery::drop_message("400"); 99]);
+    let chat = worker("chat", &refusing, Some(fallback));
+    let counters = Counters::new(&[], &[], "test");
+    chat.run_due(&counters).await.unwrap();
+    worker("mail", &memory, None)
+        .run_due(&counters)
+        .await
+        .unwrap();
+    let mut sent = memory.take();
+    sent.retain(|sent| sent.text.starts_with("weekly: acme"));
+    assert_eq!(
+        sent.len(),
+        1,
+        "both copies were refused, and are one digest"
+    );
+    let note = "Sent here because `chat` could not deliver it";
+    assert!(sent[0].text.contains(note), "{}", sent[0].text);
 }
 
 #[tokio::test]

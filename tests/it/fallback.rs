@@ -97,6 +97,7 @@ impl Scene {
                 chance: self.stage.chance.clone(),
                 links: Links::default(),
                 group_interval: SignedDuration::ZERO,
+                fallback: None,
             };
             worker.run_due(&counters).await.unwrap();
         }
@@ -122,7 +123,7 @@ fn words(receiver: &Receiver, n_seen: &mut usize) -> Vec<String> {
             let text = |key: &str| told[key].as_str().unwrap_or_default();
             let absent = text("in_place_of");
             let summary = alert["annotations"]["summary"].as_str().unwrap();
-            let is_explained = summary.contains("told here because `chat` was not reached");
+            let is_explained = summary.contains("sent here because `chat` could not deliver it");
             assert_eq!(is_explained, !absent.is_empty(), "{summary}");
             words.push(format!("{} {} {absent}", text("threshold"), text("reason")));
         }

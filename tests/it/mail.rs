@@ -94,6 +94,7 @@ async fn send(email: &Email, recipient: &str, facts: &[Fact]) -> Delivery {
         links: &Links::default(),
         recipient: Some(recipient),
         thread: None,
+        n_posted: 0,
     };
     email.send(&envelope).await
 }
@@ -179,6 +180,24 @@ async fn case_27_a_name_adds_no_header_to_a_mail() {
         !html.contains("<script>") && !html.contains("<!channel>"),
         "{html}"
     );
+}
+
+#[tokio::test]
+async fn a_name_that_looks_like_an_encoded_word_is_shown_as_it_is() {
+    let Some(mut server) = MailServer::start().await else {
+        return;
+    };
+    let email = server.email("canary-0003");
+    for name in ["=?utf-8?q?=E2=80=AEevil?=", "ä =?utf-8?b?4oCuZXZpbA==?= ö"] {
+        let to = format!("\"{name}\" <cfo@example.com>");
+        let sent = send(&email, &to, &facts(name)).await;
+        assert_eq!(sent, Delivery::Delivered);
+        let mail = server.mail().await;
+        let subject = header(&mail, "subject");
+        assert!(subject[0].contains(name), "{subject:?}");
+        let to = header(&mail, "to");
+        assert!(to[0].contains(name), "{to:?}");
+    }
 }
 
 #[tokio::test]

@@ -80,6 +80,7 @@ impl Office {
             chance: Chance::seeded(1),
             links: Links::default(),
             group_interval: SignedDuration::ZERO,
+            fallback: None,
         }
     }
 
@@ -144,7 +145,7 @@ pub fn note_attempts(store: &Path) {
     db.execute("UPDATE outbox SET n_attempts = 1", []).unwrap();
 }
 
-async fn commit(store: &Store, messages: Vec<NewMessage>, now: Timestamp) {
+pub async fn commit(store: &Store, messages: Vec<NewMessage>, now: Timestamp) {
     let engine = Engine {
         last_at: Some(now),
         observed: Observed(0),

@@ -274,14 +274,23 @@ fn needed(settings: &Settings, now: Timestamp) -> Reading {
 async fn send(workers: &[Worker], counters: &Counters) -> Result<bool, Failure> {
     let mut is_all_sent = true;
     for worker in workers {
-        let sent = match worker.begin(counters).await {
-            Ok(()) => worker.run_due(counters).await.map(|_| ()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = sent {
+        if let Err(error) = worker.begin(counters).await {
             eprintln!("error: notifier `{}`: {}", worker.name, causes(&error));
             is_all_sent = false;
         }
+    }
+    // What one could not deliver goes to its fallback, which may stand before it.
+    let is_fallback = |worker: &&Worker| {
+        let mut fallbacks = workers.iter().filter_map(|other| other.fallback.as_ref());
+        fallbacks.any(|fallback| fallback.name == worker.name)
+    };
+    for worker in workers.iter().chain(workers.iter().filter(is_fallback)) {
+        if let Err(error) = worker.run_due(counters).await {
+            eprintln!("error: notifier `{}`: {}", worker.name, causes(&error));
+            is_all_sent = false;
+        }
+    }
+    for worker in workers {
         let filter = MessageFilter {
             state: Some(MessageState::Waiting),
             notifier: Some(worker.name.clone()),

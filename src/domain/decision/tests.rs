@@ -109,7 +109,9 @@ fn case_43_who_hears_of_what_is_critical_alone_is_told_that_it_is_no_more() {
                     .map_or("nothing".to_owned(), |by| by.to_string());
                 format!(
                     "{} {} {} {ended}",
-                    draft.notifier, fact.line.text, fact.reason
+                    draft.notifier,
+                    fact.line.text,
+                    fact.public_reason()
                 )
             })
         });
@@ -119,8 +121,7 @@ fn case_43_who_hears_of_what_is_critical_alone_is_told_that_it_is_no_more() {
     let first = ["chat 100% first nothing", "pager 100% first nothing"];
     assert_eq!(told(&scene.decide_after(5)), first);
     scene.spend_now(-200);
-    // Resolved without an end: it is lowered.
-    let lowered = ["chat 80% lowered nothing", "pager 100% resolved nothing"];
+    let lowered = ["chat 80% lowered nothing", "pager 100% lowered nothing"];
     assert_eq!(told(&scene.decide_after(5)), lowered);
     assert_eq!(told(&scene.decide_after(5)), NOTHING);
 }
@@ -209,6 +210,30 @@ fn a_fallback_hears_only_of_what_the_other_would_have_heard_of() {
     scene.spend_now(300);
     let both = ["chat: 100% first", "mail: 100% first for chat"];
     assert_eq!(told_to(&scene.decide_after(5)), both);
+}
+
+#[test]
+fn a_fallback_that_has_the_copy_of_a_dead_letter_is_told_of_what_follows() {
+    let mut scene = Scene::new(vec![rule(SubjectKind::Workspace, 1000)], NOON);
+    let manners = scene.policy.notifiers[&NotifierName::from("chat")];
+    scene.policy.notifiers.insert("mail".into(), manners);
+    scene.policy.fallbacks.insert("chat".into(), "mail".into());
+    scene.spend_now(800);
+    let first = scene.decide_after(5);
+    assert_eq!(told_to(&first), ["chat: 80% first"]);
+    let fact = &first.drafts[0].facts[0];
+    let copy = (fact.identity.fingerprint(), "mail".into());
+    scene.quiet.passed_on = [(copy, fact.decided_at)].into();
+    assert_eq!(told_to(&scene.decide_after(5)), NOTHING);
+    scene.spend_now(300);
+    let both = ["chat: 100% escalated", "mail: 100% escalated for chat"];
+    assert_eq!(told_to(&scene.decide_after(5)), both);
+    scene.spend_now(-900);
+    let both = ["chat: 100% resolved", "mail: 100% resolved for chat"];
+    assert_eq!(told_to(&scene.decide_after(5)), both);
+    // What fires anew is told to who is asked alone.
+    scene.spend_now(700);
+    assert_eq!(told_to(&scene.decide_after(5)), ["chat: 80% first"]);
 }
 
 #[test]

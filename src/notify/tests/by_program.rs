@@ -51,6 +51,7 @@ fn envelope<'a>(facts: &'a [Fact], links: &'a Links) -> Envelope<'a> {
         links,
         recipient: None,
         thread: None,
+        n_posted: 0,
     }
 }
 

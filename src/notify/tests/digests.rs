@@ -184,6 +184,7 @@ fn with_letter<T>(digest: &Digest, test: impl FnOnce(Letter<'_>) -> T) -> T {
         is_replay: false,
         links: &links,
         recipient: Some("cfo@example.com"),
+        in_place_of: None,
     })
 }
 
@@ -287,12 +288,14 @@ fn a_digest_that_is_late_or_sent_again_says_so() {
         render(&Letter {
             now,
             is_replay: true,
+            in_place_of: Some(&"chat".into()),
             ..letter
         })
         .notes
     });
     let expected = [
         "All of this is as it was known at 2026-11-23 09:00 Europe/Berlin",
+        "Sent here because `chat` could not deliver it",
         "This is sent again because somebody asked for it",
     ];
     assert_eq!(notes, expected);

@@ -71,7 +71,7 @@ fn what_is_over_says_why() {
     Resolved: expiring API key "ci" (apikey_01): The key has expired
     Resolved: expiring API key "ci" (apikey_01): The API key exists no more
     Resolved: expiring API key "ci" (apikey_01): The rule does not look at it any more
-    Resolved: expiring API key "ci" (apikey_01): It fell below the severity that is told here
+    No longer warning: expiring API key "ci" (apikey_01): It dropped below this notifier's minimum severity
     "#);
 }
 

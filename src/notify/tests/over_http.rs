@@ -52,6 +52,22 @@ fn webhook_with(url: &str, headers: &[(&str, &str)], template: Option<&str>) -> 
 }
 
 async fn send(notifier: &Notifier, facts: &[Fact]) -> Delivery {
+    send_from(notifier, facts, &mut 0).await
+}
+
+/// As a worker does it, post by post, from one on; afterwards `n_posted` says how many were answered.
+async fn send_from(notifier: &Notifier, facts: &[Fact], n_posted: &mut u32) -> Delivery {
+    let mut first_refused = None;
+    loop {
+        match send_post(notifier, facts, *n_posted).await {
+            Delivery::Partly { refused } => first_refused = first_refused.or(refused),
+            last => return last.of_whole(first_refused.as_deref()),
+        }
+        *n_posted += 1;
+    }
+}
+
+async fn send_post(notifier: &Notifier, facts: &[Fact], n_posted: u32) -> Delivery {
     let envelope = Envelope {
         id: "id-000001",
         notifier: &"finops".into(),
@@ -63,6 +79,7 @@ async fn send(notifier: &Notifier, facts: &[Fact]) -> Delivery {
         links: &Links::default(),
         recipient: None,
         thread: None,
+        n_posted,
     };
     notifier.send(&envelope).await
 }

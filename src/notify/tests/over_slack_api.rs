@@ -40,7 +40,7 @@ async fn send_as(
     thread: Option<&Thread>,
     is_replay: bool,
 ) -> Delivery {
-    let envelope = Envelope {
+    let mut envelope = Envelope {
         id: "id-000001",
         notifier: &"finops".into(),
         facts,
@@ -51,8 +51,14 @@ async fn send_as(
         links: &Links::default(),
         recipient: None,
         thread,
+        n_posted: 0,
     };
-    bot.send(&envelope).await
+    loop {
+        match bot.send(&envelope).await {
+            Delivery::Partly { refused: None } => envelope.n_posted += 1,
+            last => return last,
+        }
+    }
 }
 
 #[track_caller]

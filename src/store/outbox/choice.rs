@@ -26,6 +26,8 @@ pub(super) struct Waiting {
     next_attempt: Timestamp,
     /// It had an attempt, is sent again, or is a digest: what it says stays as it is.
     is_frozen: bool,
+    /// Its refusal parked the notifier.
+    was_parked: bool,
     fingerprints: Vec<String>,
 }
 
@@ -49,6 +51,8 @@ impl Blocked {
 #[derive(Debug)]
 pub(super) struct Choice {
     now: Timestamp,
+    /// Only this row is chosen, by its position.
+    only: Option<i64>,
     blocked: Blocked,
     pub(super) chosen: Option<Waiting>,
     pub(super) folded: Vec<Waiting>,
@@ -60,6 +64,7 @@ impl Choice {
     pub(super) fn at(now: Timestamp) -> Choice {
         Choice {
             now,
+            only: None,
             blocked: Blocked::default(),
             chosen: None,
             folded: Vec::new(),
@@ -68,11 +73,19 @@ impl Choice {
         }
     }
 
+    /// Chooses no other row than this one, and folds as usual.
+    pub(super) fn of(probe: Waiting, now: Timestamp) -> Choice {
+        Choice {
+            only: Some(probe.position),
+            ..Choice::at(now)
+        }
+    }
+
     /// Stops as soon as no later row can change the choice.
     pub(super) fn take(&mut self, row: Waiting) -> ControlFlow<()> {
         let can_go = row.next_attempt <= self.now && !self.blocked.blocks(&row);
         let Some(first) = &self.chosen else {
-            if !can_go {
+            if !can_go || self.only.is_some_and(|only| only != row.position) {
                 self.blocked.add(row);
                 return ControlFlow::Continue(());
             }
@@ -94,6 +107,42 @@ impl Choice {
         }
         let is_full = self.folded.len() + 1 >= MAX_FOLDED_ROWS || self.n_facts >= MAX_FOLDED_FACTS;
         stop_if(is_full || self.n_passed >= MAX_PASSED_ROWS)
+    }
+}
+
+/// The row with which a parked notifier is probed: the one that waits longest since its last attempt, those that were not
+/// refused yet first. A message that is refused for its own sake so holds up no other one.
+#[derive(Debug)]
+pub(super) struct Probe {
+    now: Timestamp,
+    blocked: Blocked,
+    pub(super) chosen: Option<Waiting>,
+    n_looked: usize,
+}
+
+impl Probe {
+    pub(super) fn at(now: Timestamp) -> Probe {
+        Probe {
+            now,
+            blocked: Blocked::default(),
+            chosen: None,
+            n_looked: 0,
+        }
+    }
+
+    pub(super) fn take(&mut self, row: Waiting) -> ControlFlow<()> {
+        let rank = |row: &Waiting| (row.was_parked, row.next_attempt);
+        let can_go = row.next_attempt <= self.now && !self.blocked.blocks(&row);
+        let is_better = self
+            .chosen
+            .as_ref()
+            .is_none_or(|chosen| rank(&row) < rank(chosen));
+        if can_go && is_better {
+            self.chosen = Some(row.clone());
+        }
+        self.blocked.add(row);
+        self.n_looked += 1;
+        stop_if(self.n_looked >= MAX_PASSED_ROWS)
     }
 }
 
@@ -141,7 +190,8 @@ pub(super) fn look_through(
     mut look: impl FnMut(Waiting) -> ControlFlow<()>,
 ) -> Result<(), Cause> {
     let mut waiting = db.prepare_cached(
-        "SELECT position, recipient, next_attempt, n_attempts > 0 OR is_replay OR digest IS NOT NULL
+        "SELECT position, recipient, next_attempt, n_attempts > 0 OR is_replay OR digest IS NOT NULL,
+                parked_at IS NOT NULL
          FROM outbox WHERE state = 'waiting' AND notifier = ?1 ORDER BY position",
     )?;
     let mut alerts =
@@ -155,6 +205,7 @@ pub(super) fn look_through(
             recipient: row.get(1)?,
             next_attempt: row.get::<_, At>(2)?.0,
             is_frozen: row.get(3)?,
+            was_parked: row.get(4)?,
             fingerprints: fingerprints.collect::<Result<_, _>>()?,
         };
         if look(waiting).is_break() {
@@ -176,6 +227,7 @@ mod tests {
             recipient: Some(recipient.to_owned()),
             next_attempt: at(0),
             is_frozen: false,
+            was_parked: false,
             fingerprints: vec![fingerprint],
         };
         let n_taken = |choice: &mut Choice, rows: &mut dyn Iterator<Item = Waiting>| {

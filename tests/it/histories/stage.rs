@@ -506,6 +506,7 @@ impl Stage {
                 chance: self.chance.clone(),
                 links: Links::default(),
                 group_interval: jiff::SignedDuration::ZERO,
+                fallback: None,
             };
             let begun = worker.begin(&self.counters).await;
             let sent = match begun {
