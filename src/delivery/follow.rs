@@ -185,14 +185,17 @@ fn is_refused_alone(tried: &Tried<'_>) -> bool {
 /// The message is kept, and is due when the receiver is asked again.
 fn park(error: String, is_probed: bool, tried: &Tried<'_>) -> Consequence {
     let before = tried.state.parked.as_ref();
-    let pause = match (is_probed, before) {
-        (true, None) if tried.has_other_recipient => None,
-        (true, _) => Some(PROBE),
-        (false, _) => Some(NO_PROBE),
+    // Another recipient goes first.
+    let is_asking_another = is_probed && before.is_none() && tried.has_other_recipient;
+    let pause = match is_probed {
+        _ if is_asking_another => None,
+        true => Some(PROBE),
+        false => Some(NO_PROBE),
     };
+    let own_pause = Duration::from_secs(u64::from(is_asking_another));
     Consequence {
         outcome: Outcome::Retry {
-            at: tried.now,
+            at: later(tried.now, own_pause),
             error: error.clone(),
             may_have_arrived: false,
         },
@@ -349,7 +352,7 @@ mod tests {
             has_other_recipient: true,
             ..tried(1, &well)
         };
-        assert_eq!(pauses(Delivery::park("550"), first), (Some(0), None));
+        assert_eq!(pauses(Delivery::park("550"), first), (Some(1), None));
     }
 
     #[test]

@@ -682,11 +682,19 @@ async fn a_recipient_that_alone_is_refused_holds_up_no_other_one() {
     };
     tell_each(&office, &store, "Alpha", &["a", "b", "c"]).await;
     let refused = || Delivery::park("550 no");
-    memory.answer([refused(), Delivery::Delivered, refused()]);
+    memory.answer([
+        refused(),
+        Delivery::Delivered,
+        Delivery::Delivered,
+        refused(),
+    ]);
     office.run_after(0, &worker).await;
     // Another recipient shows that it is not the notifier's fault.
-    let expected = ["Alpha to a", "Alpha to b", "Alpha to a", "Alpha to c"];
-    assert_eq!(sent(&memory), expected);
+    let expected = ["Alpha to a", "Alpha to b"];
+    assert_eq!(sent(&memory)[..2], expected);
+    office.run_after(1, &worker).await;
+    assert_eq!(ids(&store, MessageState::Delivered).await.len(), 2);
+    memory.take();
     assert_eq!(ids(&store, MessageState::Waiting).await, ["Alpha to a"]);
     assert_eq!(office.parked("mail"), Some(false));
     // The next message to it parks nothing.
@@ -705,14 +713,14 @@ async fn where_all_recipients_are_refused_the_notifier_is_parked_and_they_take_t
     memory.answer(vec![Delivery::park("550 no"); 4]);
     let worker = office.worker(&store, "mail", Notifier::Memory(memory.clone()));
     tell_each(&office, &store, "Alpha", &["a", "b", "c"]).await;
-    assert_eq!(office.run_after(0, &worker).await, 2);
+    assert_eq!(office.run_after(1, &worker).await, 2);
     assert_eq!(office.parked("mail"), Some(true));
     for _ in 0..2 {
         assert_eq!(office.run_after(14 * 60, &worker).await, 0);
         assert_eq!(office.run_after(60, &worker).await, 1);
     }
     let sent: Vec<String> = memory.take().into_iter().map(|sent| sent.id).collect();
-    let turns = ["Alpha to a", "Alpha to b", "Alpha to c", "Alpha to a"];
+    let turns = ["Alpha to a", "Alpha to b", "Alpha to c", "Alpha to b"];
     assert_eq!(sent, turns);
     office.run_after(15 * 60, &worker).await;
     assert_eq!(ids(&store, MessageState::Delivered).await.len(), 3);

@@ -26,8 +26,6 @@ pub(super) struct Waiting {
     next_attempt: Timestamp,
     /// It had an attempt, is sent again, or is a digest: what it says stays as it is.
     is_frozen: bool,
-    /// Its refusal parked the notifier.
-    was_parked: bool,
     fingerprints: Vec<String>,
 }
 
@@ -110,8 +108,8 @@ impl Choice {
     }
 }
 
-/// The row with which a parked notifier is probed: the one that waits longest since its last attempt, those that were not
-/// refused yet first. A message that is refused for its own sake so holds up no other one.
+/// The row with which a parked notifier is probed: the one that waits longest, since its last attempt or since it was
+/// decided. A message that is refused for its own sake so holds up no other one.
 #[derive(Debug)]
 pub(super) struct Probe {
     now: Timestamp,
@@ -131,12 +129,11 @@ impl Probe {
     }
 
     pub(super) fn take(&mut self, row: Waiting) -> ControlFlow<()> {
-        let rank = |row: &Waiting| (row.was_parked, row.next_attempt);
         let can_go = row.next_attempt <= self.now && !self.blocked.blocks(&row);
         let is_better = self
             .chosen
             .as_ref()
-            .is_none_or(|chosen| rank(&row) < rank(chosen));
+            .is_none_or(|chosen| row.next_attempt < chosen.next_attempt);
         if can_go && is_better {
             self.chosen = Some(row.clone());
         }
@@ -190,8 +187,7 @@ pub(super) fn look_through(
     mut look: impl FnMut(Waiting) -> ControlFlow<()>,
 ) -> Result<(), Cause> {
     let mut waiting = db.prepare_cached(
-        "SELECT position, recipient, next_attempt, n_attempts > 0 OR is_replay OR digest IS NOT NULL,
-                parked_at IS NOT NULL
+        "SELECT position, recipient, next_attempt, n_attempts > 0 OR is_replay OR digest IS NOT NULL
          FROM outbox WHERE state = 'waiting' AND notifier = ?1 ORDER BY position",
     )?;
     let mut alerts =
@@ -205,7 +201,6 @@ pub(super) fn look_through(
             recipient: row.get(1)?,
             next_attempt: row.get::<_, At>(2)?.0,
             is_frozen: row.get(3)?,
-            was_parked: row.get(4)?,
             fingerprints: fingerprints.collect::<Result<_, _>>()?,
         };
         if look(waiting).is_break() {
@@ -227,7 +222,6 @@ mod tests {
             recipient: Some(recipient.to_owned()),
             next_attempt: at(0),
             is_frozen: false,
-            was_parked: false,
             fingerprints: vec![fingerprint],
         };
         let n_taken = |choice: &mut Choice, rows: &mut dyn Iterator<Item = Waiting>| {
