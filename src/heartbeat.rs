@@ -38,7 +38,7 @@ impl Heartbeat {
         let url = secrets::resolve(&configured.url, environment)
             .await
             .context(place)?;
-        let client = post::client(&url).context(place)?;
+        let client = post::client(&url, configured.allow_http).context(place)?;
         let address = Address::new(url).context(place)?;
         Ok(Heartbeat { client, address })
     }
@@ -97,5 +97,30 @@ fn note(app: &App, error: Option<&String>, is_failing: &mut bool) {
         ),
         None if was_failing => tracing::info!("the heartbeat succeeds again"),
         Some(_) | None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::source::SecretSource;
+
+    #[tokio::test]
+    async fn an_address_in_clear_text_is_refused_also_where_a_command_tells_it() {
+        for allow_http in [false, true] {
+            let url = "http://receiver.example.com/canary";
+            let configured = sections::Heartbeat {
+                url: SecretSource::Command(vec!["echo".to_owned(), url.to_owned()]),
+                allow_http,
+            };
+            let built = Heartbeat::configured(&configured, &Environment::new()).await;
+            if allow_http {
+                built.unwrap();
+                continue;
+            }
+            let error = format!("{:#}", built.unwrap_err());
+            assert!(error.contains("`allow_http = true`"), "{error}");
+            assert!(!error.contains("canary"), "{error}");
+        }
     }
 }

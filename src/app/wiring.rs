@@ -111,6 +111,7 @@ pub async fn notifier_and_secrets(
     resolved: &Mutex<Vec<Secret>>,
 ) -> anyhow::Result<Notifier> {
     let place = || format!("notifier `{}`", configured.name);
+    let allow_http = configured.allow_http;
     let resolve = async |source: &SecretSource| {
         let secret = secrets::resolve(source, environment)
             .await
@@ -125,7 +126,7 @@ pub async fn notifier_and_secrets(
             let settings = slack::Settings {
                 url: resolve(url).await?,
             };
-            let client = post::client(&settings.url).with_context(place)?;
+            let client = post::client(&settings.url, allow_http).with_context(place)?;
             Notifier::Slack(Slack::new(client, settings).with_context(place)?)
         }
         NotifierKind::SlackApi {
@@ -138,7 +139,8 @@ pub async fn notifier_and_secrets(
                 channel: channel.clone(),
                 api_url: api_url.clone(),
             };
-            let client = post::client(&Secret::new(api_url.clone())).with_context(place)?;
+            let client =
+                post::client(&Secret::new(api_url.clone()), allow_http).with_context(place)?;
             Notifier::SlackApi(SlackApi::new(client, settings).with_context(place)?)
         }
         NotifierKind::Webhook {
@@ -161,7 +163,7 @@ pub async fn notifier_and_secrets(
                     .headers
                     .push((name.clone(), resolve(source).await?));
             }
-            let client = post::client(&settings.url).with_context(place)?;
+            let client = post::client(&settings.url, allow_http).with_context(place)?;
             Notifier::Webhook(Webhook::new(client, settings).with_context(place)?)
         }
         NotifierKind::PagerDuty { url, routing_key } => {
@@ -169,21 +171,21 @@ pub async fn notifier_and_secrets(
                 url: resolve(url).await?,
                 routing_key: resolve(routing_key).await?,
             };
-            let client = post::client(&settings.url).with_context(place)?;
+            let client = post::client(&settings.url, allow_http).with_context(place)?;
             Notifier::PagerDuty(PagerDuty::new(client, settings).with_context(place)?)
         }
         NotifierKind::Teams { url } => {
             let settings = teams::Settings {
                 url: resolve(url).await?,
             };
-            let client = post::client(&settings.url).with_context(place)?;
+            let client = post::client(&settings.url, allow_http).with_context(place)?;
             Notifier::Teams(Teams::new(client, settings).with_context(place)?)
         }
         NotifierKind::Discord { url } => {
             let settings = discord::Settings {
                 url: resolve(url).await?,
             };
-            let client = post::client(&settings.url).with_context(place)?;
+            let client = post::client(&settings.url, allow_http).with_context(place)?;
             Notifier::Discord(Discord::new(client, settings).with_context(place)?)
         }
         NotifierKind::Command { words, timeout } => {
@@ -211,7 +213,7 @@ pub async fn notifier_and_secrets(
             };
             for source in urls {
                 let url = resolve(source).await?;
-                let client = post::client(&url).with_context(place)?;
+                let client = post::client(&url, allow_http).with_context(place)?;
                 settings.members.push((client, url));
             }
             for (name, source) in headers {
@@ -319,7 +321,7 @@ mod tests {
                 { name = "a", type = "pagerduty", routing_key = { env = "KEY" } },
                 { name = "b", type = "teams", url = { env = "URL" } },
                 { name = "c", type = "discord", url = { env = "URL" } },
-                { name = "d", type = "alertmanager", urls = ["http://am-0:9093", { env = "URL" }], headers = { X = { env = "KEY" } } },
+                { name = "d", type = "alertmanager", urls = ["https://am-0:9093", { env = "URL" }], headers = { X = { env = "KEY" } } },
             ]
         "#;
         let config = config::read(text, None, &environment).unwrap();
@@ -334,5 +336,39 @@ mod tests {
         let error = notifier(&config.notifiers[0], &short).await.unwrap_err();
         let expected = "notifier `a`: the routing key has not 32 characters";
         assert_eq!(format!("{error:#}"), expected);
+    }
+
+    #[tokio::test]
+    async fn an_address_in_clear_text_is_refused_also_where_a_command_tells_it() {
+        let tell = "{ command = [\"echo\", \"http://receiver.example.com/canary\"] }";
+        for (kind, key, url) in [
+            ("slack", "url", tell),
+            ("webhook", "url", tell),
+            ("pagerduty", "routing_key = { env = \"KEY\" }, url", tell),
+            ("teams", "url", tell),
+            ("discord", "url", tell),
+            ("alertmanager", "urls", &format!("[{tell}]")),
+        ] {
+            for allow_http in [false, true] {
+                let text = format!(
+                    "organizations = [{{ admin_key = {{ env = \"KEY\" }} }}]\n\
+                     notifiers = [{{ name = \"a\", type = \"{kind}\", {key} = {url}, allow_http = {allow_http} }}]"
+                );
+                let environment: Environment = [(
+                    "KEY".to_owned(),
+                    "R0UTINGKEYcanary0123456789abcdef".to_owned(),
+                )]
+                .into();
+                let config = config::read(&text, None, &environment).unwrap();
+                let built = notifier(&config.notifiers[0], &environment).await;
+                if allow_http {
+                    built.unwrap();
+                    continue;
+                }
+                let error = format!("{:#}", built.unwrap_err());
+                assert!(error.contains("`allow_http = true`"), "{kind}: {error}");
+                assert!(!error.contains("canary"), "{error}");
+            }
+        }
     }
 }

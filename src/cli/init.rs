@@ -2,17 +2,18 @@
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
 use crate::config::TEMPLATE;
+use crate::config::file::LOCAL_FILE;
 
 /// Where to write it.
 #[derive(Debug, Args)]
 pub struct Init {
-    /// A file that does not exist yet
+    /// A file that does not exist yet; the default is read when no other file is named
     #[arg(default_value = "spendwatch.toml")]
     file: PathBuf,
 }
@@ -28,8 +29,14 @@ impl Init {
             .open(&self.file);
         match made.and_then(|mut file| file.write_all(TEMPLATE.as_bytes())) {
             Ok(()) => {
+                let is_default = Path::new(LOCAL_FILE).file_name() == Some(self.file.as_os_str());
+                let option = if is_default {
+                    String::new()
+                } else {
+                    format!(" --config {}", self.file.display())
+                };
                 eprintln!(
-                    "Wrote `{0}`. Edit it, then run `spendwatch check-config --config {0}`",
+                    "Wrote `{}`. Edit it, then run `spendwatch check-config{option}`",
                     self.file.display()
                 );
                 ExitCode::SUCCESS

@@ -11,9 +11,11 @@ use crate::cli::globals::{Failure, Globals};
 use crate::cli::log::{self, Overrides};
 use crate::clock::{Chance, Clock};
 use crate::config::Config;
+use crate::config::file::{DEFAULT_FILE, LOCAL_FILE};
 use crate::config::source::Environment;
 use crate::daemon::signals::Signals;
 use crate::daemon::{Daemon, ReloadFrom, Start};
+use crate::domain::rule::Rule;
 use crate::store::Store;
 
 /// Watch until stopped.
@@ -62,6 +64,7 @@ impl Run {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        report(&config);
         let clock = Clock::system();
         let signals = Signals::listen()
             .map_err(|error| Failure::World(format!("cannot listen to signals: {error}")))?;
@@ -91,6 +94,72 @@ impl Run {
     }
 }
 
+/// Logs what the daemon is going to watch, and warns if no rule can alert.
+fn report(config: &Config) {
+    match &config.file {
+        Some(file) => tracing::info!("read the configuration file `{}`", file.display()),
+        None => tracing::info!(
+            "no configuration file `{LOCAL_FILE}` or `{DEFAULT_FILE}`, using environment variables"
+        ),
+    }
+    let organizations = config.organizations.iter();
+    let organizations = counted("organization", organizations.map(|one| one.name.as_str()));
+    let rules = counted("rule", config.rules.iter().map(|one| one.name.as_str()));
+    let notifiers = config.notifiers.iter();
+    let notifiers = counted("notifier", notifiers.map(|one| one.name.as_str()));
+    tracing::info!("watching {organizations} with {rules} and {notifiers}");
+    if let Some(reason) = why_silent(config) {
+        tracing::warn!("no rule can alert: {reason}");
+    }
+}
+
+/// `2 rules (a, b)`.
+fn counted<'a>(noun: &str, names: impl Iterator<Item = &'a str>) -> String {
+    const MAX_NAMES: usize = 10;
+    let names: Vec<&str> = names.collect();
+    let plural = if names.len() == 1 { "" } else { "s" };
+    let first = names[..names.len().min(MAX_NAMES)].join(", ");
+    match names.len() {
+        0 => format!("no {noun}s"),
+        count if count > MAX_NAMES => {
+            format!("{count} {noun}s ({first} and {} more)", count - MAX_NAMES)
+        }
+        count => format!("{count} {noun}{plural} ({first})"),
+    }
+}
+
+/// Why no rule can alert anyone, if none can.
+fn why_silent(config: &Config) -> Option<&'static str> {
+    if config.rules.is_empty() {
+        return Some("none is configured and enabled; add `[[rules]]`");
+    }
+    let mut matching = config.rules.iter().filter(|rule| {
+        let glob = rule.matcher.organization.as_ref();
+        let mut organizations = config.organizations.iter();
+        glob.is_none_or(|glob| organizations.any(|one| glob.matches(one.name.as_str())))
+    });
+    let notifies = |rule: &Rule| {
+        let of_teams = config.teams.iter().flat_map(|team| &team.notify);
+        let of_teams = of_teams.filter(|_| rule.tells_by_default);
+        let mut names = rule.notify.iter().chain(of_teams);
+        names.any(|name| {
+            let mut notifiers = config.notifiers.iter();
+            notifiers.any(|notifier| {
+                let min_severity = notifier.min_severity;
+                let mut thresholds = rule.thresholds.iter();
+                notifier.name == *name
+                    && thresholds.any(|threshold| threshold.severity >= min_severity)
+            })
+        })
+    };
+    if !matching.any(notifies) {
+        return Some(
+            "each one notifies nobody, stays below `min_severity` of its notifiers, or matches none of the organizations",
+        );
+    }
+    None
+}
+
 /// Says where the audit log stands: a hash in a log elsewhere tells a chain that was made anew.
 fn tell_audit(audit: &AuditLog) {
     match audit.newest() {
@@ -114,4 +183,65 @@ fn listen(config: &Config) -> Result<TcpListener, String> {
     let listener = TcpListener::bind(address).map_err(refused)?;
     listener.set_nonblocking(true).map_err(refused)?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[track_caller]
+    fn check(rest: &str, expected: Option<&str>) {
+        let environment = [("KEY".to_owned(), "canary".to_owned())].into();
+        let text =
+            format!("[[organizations]]\nname = \"acme\"\nadmin_key = {{ env = \"KEY\" }}\n{rest}");
+        let config = config::read(&text, None, &environment).unwrap();
+        let reason = why_silent(&config);
+        let is_expected = match (reason, expected) {
+            (Some(reason), Some(expected)) => reason.starts_with(expected),
+            (reason, expected) => reason == expected,
+        };
+        assert!(is_expected, "{rest}: {reason:?}");
+    }
+
+    #[test]
+    fn rules_that_cannot_alert_are_recognized() {
+        let rule = "[[rules]]\nname = \"a\"\nlimit_usd = 1\n";
+        let mild = "thresholds = [{ at = \"50%\", severity = \"warning\" }]\n";
+        let critical =
+            "[[notifiers]]\nname = \"b\"\ntype = \"console\"\nmin_severity = \"critical\"\n";
+        check("", Some("none is configured"));
+        check(
+            &format!("{rule}enabled = false\n"),
+            Some("none is configured"),
+        );
+        check(rule, None);
+        check(
+            &format!("{rule}notify = []\n"),
+            Some("each one notifies nobody"),
+        );
+        check(
+            &format!("{rule}notify = []\n[[rules]]\nname = \"c\"\nlimit_usd = 2\n"),
+            None,
+        );
+        check(
+            &format!("{rule}{mild}{critical}"),
+            Some("each one notifies nobody"),
+        );
+        check(&format!("{rule}{critical}"), None);
+        check(
+            &format!("{rule}match = {{ organization = \"other\" }}\n"),
+            Some("each one notifies nobody"),
+        );
+    }
+
+    #[test]
+    fn names_are_counted_and_only_the_first_are_listed() {
+        assert_eq!(counted("rule", [].into_iter()), "no rules");
+        assert_eq!(counted("rule", ["a"].into_iter()), "1 rule (a)");
+        assert_eq!(
+            counted("rule", ["a"; 12].into_iter()),
+            "12 rules (a, a, a, a, a, a, a, a, a, a and 2 more)"
+        );
+    }
 }

@@ -7,12 +7,14 @@ use jiff::civil::Date;
 
 use crate::config::amounts::usd_of;
 use crate::config::reader::Section;
-use crate::config::table;
+use crate::config::table::{self, CsvLines};
 use crate::domain::budget::{Budget, Share};
 use crate::domain::matcher::Glob;
 
 /// No budget is as long as this, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
+/// Maximum number of subjects with wildcards; each is compared with each subject.
+const MAX_GLOBS: usize = 5000;
 const COLUMNS: [&str; 4] = ["subject", "limit", "from", "until"];
 
 /// Reads whichever of the two is there; `None` where neither is, or where something is wrong.
@@ -73,17 +75,19 @@ fn parse(text: &str) -> Result<Budget, Vec<(u64, String)>> {
         .from_reader(text.as_bytes());
     let headings = match reader.headers() {
         Ok(headings) => headings.clone(),
-        Err(error) => return Err(vec![(1, error.to_string())]),
+        Err(error) => return Err(vec![(1, table::csv_problem(&error))]),
     };
     let place = |column: &str| headings.iter().position(|heading| heading == column);
+    let mut lines = CsvLines::new(text);
+    let first_line = lines.at(headings.position());
     let unknown = headings.iter().find(|heading| !COLUMNS.contains(heading));
     if let Some(heading) = unknown {
         let message = format!("`{heading}` is no column; they are {}", COLUMNS.join(", "));
-        return Err(vec![(1, message)]);
+        return Err(vec![(first_line, message)]);
     }
     let (Some(subject), Some(limit)) = (place("subject"), place("limit")) else {
         return Err(vec![(
-            1,
+            first_line,
             "it needs the columns `subject` and `limit`".to_owned(),
         )]);
     };
@@ -92,12 +96,11 @@ fn parse(text: &str) -> Result<Budget, Vec<(u64, String)>> {
         let record = match record {
             Ok(record) => record,
             Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
-                wrong.push((line, error.to_string()));
+                wrong.push((lines.at(error.position()), table::csv_problem(&error)));
                 continue;
             }
         };
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = lines.at(record.position());
         let entry = days(&record, (place("from"), place("until")))
             .and_then(|days| share(&record[subject], &record[limit], days));
         match entry {
@@ -107,6 +110,10 @@ fn parse(text: &str) -> Result<Budget, Vec<(u64, String)>> {
                     line,
                     format!("`{subject}` has a limit on some of these days already"),
                 ));
+            }
+            Ok(_) if budget.n_globs() > MAX_GLOBS => {
+                wrong.push((line, format!("there are more than {MAX_GLOBS} globs")));
+                return Err(wrong);
             }
             Ok(_) => {}
             Err(problem) => wrong.push((line, problem)),
@@ -189,10 +196,19 @@ mod tests {
         .unwrap_err();
         let lines: Vec<u64> = wrong.iter().map(|(line, _)| *line).collect();
         assert_eq!(lines, [2, 3, 4, 5, 7, 8], "{wrong:?}");
+        let wrong =
+            parse("subject,limit\r\n\r\na,-1\r\n\"b\r\nc\",-1\r\n\r\nd\r\ne,-1\r\n").unwrap_err();
+        let lines: Vec<u64> = wrong.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [3, 4, 7, 8], "{wrong:?}");
+        let many: String = (0..=MAX_GLOBS)
+            .map(|count| format!("a{count}*,1\n"))
+            .collect();
+        let wrong = parse(&format!("subject,limit\n{many}")).unwrap_err();
+        assert_eq!(wrong, [(5002, "there are more than 5000 globs".to_owned())]);
         for (text, expected) in [
             ("subject,amount\n", "`amount` is no column"),
             ("limit\n5\n", "needs the columns"),
-            ("subject,limit\na\n", "found record with 1 fields"),
+            ("subject,limit\na\n", "the number of columns is 1"),
         ] {
             let wrong = parse(text).unwrap_err();
             assert!(wrong[0].1.contains(expected), "{wrong:?}");

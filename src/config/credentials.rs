@@ -16,6 +16,7 @@ use crate::secret::Secret;
 const NO_ADDRESS: &str =
     "is no address; it must begin with `https://` (it is not shown, as it may hold a secret)";
 const NO_ADDRESS_OF_ANY_KIND: &str = "is no address; it must begin with `http://` or `https://` (it is not shown, as it may hold a secret)";
+const CLEAR_TEXT: &str = "is `http://` to another host, which sends in clear text; use `https://`, or `allow_http = true` if you must";
 const HOLDS_A_SECRET: &str = "must be an address and a path; where it holds a secret, name where it comes from, like `{ env = \"NAME\" }`";
 
 /// Where a secret comes from; `None` where it is not given, or wrong.
@@ -35,14 +36,8 @@ pub fn required(section: &Section<'_>, key: &'static str) -> Option<SecretSource
     read(section, key)
 }
 
-/// An address that must be there and may hold a secret. What is known of it now must begin with http:// or https://.
-pub fn required_url(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
-    let source = required(section, key)?;
-    check_url(section, key, &source);
-    Some(source)
-}
-
-/// The same, but `http://` only to loopback.
+/// An address that must be there and may hold a secret. As far as it is known now, it begins with `https://`, or with
+/// `http://` and leads to loopback or stands beside `allow_http = true`.
 pub fn required_encrypted_url(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
     let source = required(section, key)?;
     check_encrypted_url(section, key, &source);
@@ -83,13 +78,22 @@ pub fn urls_in_the_open(section: &Section<'_>, key: &'static str) -> Vec<SecretS
             key: format!("{}[{place}]", section.key(key)),
         };
         let source = read_in_the_open(section, sited.key.clone(), item)?;
-        let known = known(section, &source)?;
+        let Some(known) = known(section, &source) else {
+            // What a command prints is checked when it is known.
+            return Some(source);
+        };
         let is_literal = matches!(source, SecretSource::Literal(_));
         match parse_url(&known) {
             None if is_literal => section.problem_at(&sited, NO_ADDRESS_OF_ANY_KIND),
             None => section.unresolved_at(&sited, NO_ADDRESS_OF_ANY_KIND),
             Some(url) if is_literal && may_hold_a_secret(&url) => {
                 section.problem_at(&sited, HOLDS_A_SECRET);
+            }
+            Some(url) if is_in_clear_text(section, &url) && is_literal => {
+                section.problem_at(&sited, CLEAR_TEXT);
+            }
+            Some(url) if is_in_clear_text(section, &url) => {
+                section.unresolved_at(&sited, CLEAR_TEXT);
             }
             Some(_) => {}
         }
@@ -154,15 +158,16 @@ fn check_encrypted_url(
     source: &SecretSource,
 ) -> Option<Url> {
     let url = check_url(section, key, source)?;
-    if url.scheme() == "http" && !is_loopback(&url) {
-        problem_of(
-            section,
-            key,
-            source,
-            "sends a secret in clear text; it must begin with `https://`",
-        );
+    if is_in_clear_text(section, &url) {
+        problem_of(section, key, source, CLEAR_TEXT);
     }
     Some(url)
+}
+
+/// Whether an address crosses a network unencrypted, and the section does not allow it.
+fn is_in_clear_text(section: &Section<'_>, url: &Url) -> bool {
+    let allow_http = section.bool("allow_http", false);
+    url.scheme() == "http" && !is_loopback(url) && !allow_http
 }
 
 /// A secret, where it can be known without running anything, and is not empty.

@@ -56,7 +56,7 @@ pub fn as_file(environment: &Environment) -> Result<StandIn, Problems> {
     let problems = Problems::default();
     if set(KEY).is_none() {
         let message = "there is no configuration: set ANTHROPIC_ADMIN_KEY, or name a file with --config \
-                       (`spendwatch init` writes one to start from)";
+                       (`spendwatch init` writes `./spendwatch.toml`, which is read when no other file is named)";
         problems.add(Problem::new(Place::Nowhere, "", message.to_owned()));
     }
     let mut file = StandIn::default();

@@ -158,7 +158,8 @@ impl Config {
 
 /// Loads the configuration, in which every secret must be usable as far as that is known without running anything.
 ///
-/// It is the file that `--config`, else `SPENDWATCH_CONFIG`, else the default path names, else what the environment alone says.
+/// It is the file of `--config`, else of `SPENDWATCH_CONFIG`, else `./spendwatch.toml`, else the one in `/etc`, else what the
+/// environment alone says.
 pub fn load(named: Option<&Path>, environment: &Environment) -> Result<Config, Problems> {
     load_with(named, environment, Needed::All)
 }
@@ -176,8 +177,10 @@ fn load_with(
     environment: &Environment,
     needed: Needed,
 ) -> Result<Config, Problems> {
-    if let Some(path) = file::find(named, environment) {
-        let text = file::read(&path)?;
+    let named = file::named(named, environment);
+    let is_named = named.is_some();
+    if let Some(path) = named.or_else(file::default) {
+        let text = file::read(&path, is_named)?;
         return read_with(&text, Some(&path), environment, needed);
     }
     let stand_in = environment::as_file(environment)?;

@@ -37,6 +37,8 @@ pub struct Notifier {
     pub max_age: Duration,
     /// Who is told in its place while it is parked.
     pub fallback: Option<NotifierName>,
+    /// Allows `http://` to hosts other than loopback.
+    pub allow_http: bool,
 }
 
 /// What a receiver is.
@@ -198,6 +200,7 @@ impl Notifier {
             min_severity: Severity::Info,
             max_age: Duration::from_hours(72),
             fallback: None,
+            allow_http: false,
         }
     }
 }
@@ -336,6 +339,15 @@ fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
         &[],
         None,
     )?;
+    let allow_http = match kind {
+        Kind::Slack
+        | Kind::Webhook
+        | Kind::PagerDuty
+        | Kind::Teams
+        | Kind::Discord
+        | Kind::Alertmanager => section.bool("allow_http", false),
+        Kind::Email | Kind::Command | Kind::Console => false,
+    };
     let kind = match kind {
         Kind::Console => Some(NotifierKind::Console),
         Kind::Slack => read_slack(section),
@@ -369,6 +381,7 @@ fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
         min_severity,
         max_age,
         fallback: fallback.map(|text| NotifierName::new(text.value)),
+        allow_http,
     })
 }
 
@@ -381,7 +394,7 @@ fn read_slack(section: &Section<'_>) -> Option<NotifierKind> {
             section.problem(key, "belongs to a `token`, and there is none");
         }
     }
-    credentials::required_url(section, "url").map(|url| NotifierKind::Slack { url })
+    credentials::required_encrypted_url(section, "url").map(|url| NotifierKind::Slack { url })
 }
 
 fn read_slack_api(section: &Section<'_>) -> Option<NotifierKind> {
@@ -394,9 +407,9 @@ fn read_slack_api(section: &Section<'_>) -> Option<NotifierKind> {
     let channel = section.name("channel");
     let api_url = section.text("api_url");
     if let Some(url) = &api_url
-        && !is_api_url(&url.value)
+        && !is_api_url(&url.value, section.bool("allow_http", false))
     {
-        let message = "is no address for a token; it must be like `https://slack.com/api` (http:// only to loopback)";
+        let message = "is no address for a token; it must be like `https://slack.com/api` (http:// only to loopback, or with `allow_http = true`)";
         section.problem_at(url, message);
     }
     Some(NotifierKind::SlackApi {
@@ -406,12 +419,12 @@ fn read_slack_api(section: &Section<'_>) -> Option<NotifierKind> {
     })
 }
 
-/// A token must not cross a network in clear text.
-fn is_api_url(text: &str) -> bool {
+/// A token must not cross a network in clear text by accident.
+fn is_api_url(text: &str, allow_http: bool) -> bool {
     reqwest::Url::parse(text).is_ok_and(|url| {
         let is_safe = match url.scheme() {
             "https" => url.has_host(),
-            "http" => outbound::is_loopback(&url),
+            "http" => outbound::is_loopback(&url) || allow_http && url.has_host(),
             _ => false,
         };
         is_safe && url.username().is_empty() && url.query().is_none() && url.fragment().is_none()
@@ -429,7 +442,7 @@ fn read_webhook(section: &Section<'_>) -> Option<NotifierKind> {
         let message = "sets the content type, which is JSON's unless there is a `template`";
         section.problem("headers", message);
     }
-    let url = credentials::required_url(section, "url")?;
+    let url = credentials::required_encrypted_url(section, "url")?;
     Some(NotifierKind::Webhook {
         url,
         signing_secrets,
@@ -537,12 +550,12 @@ fn read_alertmanager(section: &Section<'_>) -> Option<NotifierKind> {
     if section.has("url") {
         section.problem(
             "url",
-            "is `urls` here: a list of every member, like `[\"http://am-0:9093\"]`",
+            "is `urls` here: a list of every member, like `[\"https://am-0:9093\"]`",
         );
     } else if !section.has("urls") {
         section.problem(
             "urls",
-            "is missing: at least one member is needed, like `[\"http://am-0:9093\"]`",
+            "is missing: at least one member is needed, like `[\"https://am-0:9093\"]`",
         );
     }
     (!urls.is_empty()).then_some(NotifierKind::Alertmanager {

@@ -10,7 +10,7 @@ use jiff::civil::Date;
 
 use crate::config::near::nearest;
 use crate::config::reader::Section;
-use crate::config::table;
+use crate::config::table::{self, CsvLines};
 use crate::domain::ids::ModelName;
 use crate::domain::money::{Percent, Usd};
 use crate::domain::prices::{Long, Price, Prices, Rates};
@@ -110,12 +110,14 @@ pub fn read(text: &str) -> Result<Prices, Vec<PriceError>> {
         .from_reader(text.as_bytes());
     let headings = match reader.headers() {
         Ok(headings) => headings.clone(),
-        Err(error) => return Err(vec![at(1, error)]),
+        Err(error) => return Err(vec![at(1, table::csv_problem(&error))]),
     };
+    let mut lines = CsvLines::new(text);
+    let first_line = lines.at(headings.position());
     let missing: Vec<PriceError> = REQUIRED
         .iter()
         .filter(|name| !headings.iter().any(|heading| heading.trim() == **name))
-        .map(|name| at(1, format!("there is no column `{name}`")))
+        .map(|name| at(first_line, format!("there is no column `{name}`")))
         .collect();
     if !missing.is_empty() {
         return Err(missing);
@@ -125,14 +127,14 @@ pub fn read(text: &str) -> Result<Prices, Vec<PriceError>> {
         let record = match record {
             Ok(record) => record,
             Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
-                wrong.push(at(line, error));
+                let line = lines.at(error.position());
+                wrong.push(at(line, table::csv_problem(&error)));
                 continue;
             }
         };
         let row = Row {
             headings: &headings,
-            line: record.position().map_or(0, csv::Position::line),
+            line: lines.at(record.position()),
             record,
         };
         match row.price() {
@@ -451,6 +453,16 @@ mod tests {
         line 7: `e` has a price on some of these days already
         line 8: `model`: a model is needed
         ");
+        let windows = format!(
+            "{}\r\na,,,-1,1,1,1,1,,\r\nb,,,-1,1,1,1,1,,\r\n",
+            head.trim_end()
+        );
+        let wrong = read(&windows).unwrap_err();
+        let lines: Vec<u64> = wrong.iter().map(|error| error.line).collect();
+        assert_eq!(lines, [2, 3]);
+        let wrong = read(&windows.replace("\r\n", "\n\n")).unwrap_err();
+        let lines: Vec<u64> = wrong.iter().map(|error| error.line).collect();
+        assert_eq!(lines, [3, 5]);
         let wrong = read("model,input_usd_per_mtok\n").unwrap_err();
         assert_eq!(wrong.len(), 4);
     }

@@ -83,6 +83,8 @@ pub struct Log {
 pub struct Heartbeat {
     /// Asked after every complete cycle.
     pub url: SecretSource,
+    /// Allows `http://` to hosts other than loopback.
+    pub allow_http: bool,
 }
 
 /// `[secret_to_command]`.
@@ -315,9 +317,13 @@ pub fn read_log(root: &Section<'_>) -> Log {
 /// `[heartbeat]`.
 pub fn read_heartbeat(root: &Section<'_>) -> Option<Heartbeat> {
     let section = root.section("heartbeat")?;
-    let url = credentials::required_url(&section, "url");
+    let allow_http = section.bool("allow_http", false);
+    let url = credentials::required_encrypted_url(&section, "url");
     section.finish();
-    Some(Heartbeat { url: url? })
+    Some(Heartbeat {
+        url: url?,
+        allow_http,
+    })
 }
 
 /// `[secret_to_command]`.

@@ -136,6 +136,9 @@ impl Page {
         if let Some(heartbeat) = &config.heartbeat {
             self.heading("[heartbeat]");
             self.set("url", source(&heartbeat.url));
+            if heartbeat.allow_http {
+                self.set("allow_http", true);
+            }
         }
     }
 
@@ -312,11 +315,13 @@ impl Page {
                 self.set("urls", bracketed(urls.iter().map(open_address)));
                 self.headers(headers);
                 self.text("resend_interval", wait(*resend_interval));
+                self.allow_http(notifier);
                 self.set("send_resolved", notifier.send_resolved);
                 self.text("min_severity", notifier.min_severity);
                 return;
             }
         }
+        self.allow_http(notifier);
         self.set("send_resolved", notifier.send_resolved);
         self.set("tell_period_end", notifier.tell_period_end);
         self.text("group_wait", wait(notifier.group_wait));
@@ -325,6 +330,12 @@ impl Page {
         self.text("max_age", wait(notifier.max_age));
         if let Some(fallback) = &notifier.fallback {
             self.text("fallback", fallback);
+        }
+    }
+
+    fn allow_http(&mut self, notifier: &Notifier) {
+        if notifier.allow_http {
+            self.set("allow_http", true);
         }
     }
 

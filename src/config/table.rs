@@ -35,8 +35,99 @@ fn read_text(path: &Path, max: u64, what: &str) -> io::Result<String> {
     Ok(text)
 }
 
+/// Line numbers in a CSV text. The reader's own are wrong after empty lines and after lines that end by CRLF: a position is
+/// where it began to look for the record, not where the record begins.
+#[derive(Debug)]
+pub struct CsvLines<'a> {
+    text: &'a [u8],
+    offset: usize,
+    line: u64,
+}
+
+impl<'a> CsvLines<'a> {
+    /// Positions must be asked for in the order of the text.
+    pub fn new(text: &'a str) -> CsvLines<'a> {
+        CsvLines {
+            text: text.as_bytes(),
+            offset: 0,
+            line: 1,
+        }
+    }
+
+    /// Line of the record at a position, counted from 1. LF, CRLF and a lone CR end a line, as in the reader.
+    pub fn at(&mut self, position: Option<&csv::Position>) -> u64 {
+        let start = position.map_or(0, csv::Position::byte);
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        while let Some(&byte) = self.text.get(self.offset) {
+            if self.offset >= start && !matches!(byte, b'\r' | b'\n') {
+                break;
+            }
+            let is_crlf = byte == b'\r' && self.text.get(self.offset + 1) == Some(&b'\n');
+            if byte == b'\n' || byte == b'\r' && !is_crlf {
+                self.line += 1;
+            }
+            self.offset += 1;
+        }
+        self.line
+    }
+}
+
+/// Reason why a record cannot be read, without a position.
+pub fn csv_problem(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => {
+            format!("the number of columns is {len}, and {expected_len} in the first line")
+        }
+        csv::ErrorKind::Utf8 { .. } => "it is not UTF-8; save the file as UTF-8".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 /// What is wrong in a line of it, counted from 1.
 pub fn problem(path: &Path, line: u64, problem: String) -> Problem {
     let line = usize::try_from(line.max(1)).unwrap_or(usize::MAX);
     Problem::new(Place::Line(path.to_owned(), line), "", problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &[(u64, &str)]) {
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let mut lines = CsvLines::new(text);
+        let found: Vec<(u64, String)> = reader
+            .records()
+            .map(|record| match record {
+                Ok(record) => (lines.at(record.position()), record[0].to_owned()),
+                Err(error) => (lines.at(error.position()), csv_problem(&error)),
+            })
+            .collect();
+        let found: Vec<(u64, &str)> = found.iter().map(|(line, text)| (*line, &**text)).collect();
+        assert_eq!(found, expected, "{text:?}");
+    }
+
+    #[test]
+    fn a_record_has_the_line_that_it_begins_in() {
+        check("h,i\na,1\nb,2", &[(2, "a"), (3, "b")]);
+        check("h,i\r\na,1\r\nb,2\r\n", &[(2, "a"), (3, "b")]);
+        check("h,i\ra,1\rb,2\r", &[(2, "a"), (3, "b")]);
+        check("\n\nh,i\n\n\na,1\n\nb,2\n", &[(6, "a"), (8, "b")]);
+        check("h,i\r\n\r\na,1\r\n\r\n\r\nb,2\r\n", &[(3, "a"), (6, "b")]);
+        check(
+            "\u{feff}h,i\r\na,1\r\n\"b\r\nc\",2\r\nd,3\n",
+            &[(2, "a"), (3, "b\r\nc"), (5, "d")],
+        );
+        check(
+            "h,i\r\n\r\na\r\nb,2\r\n\nc,1,2\n",
+            &[
+                (3, "the number of columns is 1, and 2 in the first line"),
+                (4, "b"),
+                (6, "the number of columns is 3, and 2 in the first line"),
+            ],
+        );
+    }
 }

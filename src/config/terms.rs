@@ -25,17 +25,17 @@ pub fn read_schedule(section: &Section<'_>, key: &'static str, zone: Zone) -> Op
     }
 }
 
+/// Longer than any name of a zone, in bytes.
+const MAX_ZONE: usize = 64;
+
 /// `time_zone`, UTC where it is not given.
 pub fn read_zone(section: &Section<'_>) -> Zone {
     let Some(name) = section.text("time_zone") else {
         return Zone::utc();
     };
-    match jiff::tz::TimeZone::get(&name.value) {
-        Ok(rules) => Zone {
-            name: name.value.into(),
-            rules,
-        },
-        Err(_) => {
+    match zone_named(&name.value) {
+        Some(zone) => zone,
+        None => {
             let hint = near_zone(&name.value).map_or_else(
                 || "write it like `Europe/Berlin`".to_owned(),
                 |near| format!("did you mean `{near}`?"),
@@ -45,6 +45,18 @@ pub fn read_zone(section: &Section<'_>) -> Zone {
             Zone::utc()
         }
     }
+}
+
+/// A zone by its IANA name.
+pub fn zone_named(name: &str) -> Option<Zone> {
+    if name.len() > MAX_ZONE {
+        return None;
+    }
+    let rules = jiff::tz::TimeZone::get(name).ok()?;
+    Some(Zone {
+        name: name.into(),
+        rules,
+    })
 }
 
 /// The zone of a city, or the one that is written nearly so.

@@ -12,6 +12,9 @@ use crate::config::source::Environment;
 /// What begins an environment variable for a single value.
 const PREFIX: &str = "SPENDWATCH__";
 
+/// Maximum number of names in such a variable; no key is as deep.
+const MAX_LEVELS: usize = 16;
+
 /// Stands for the file of a text that is in none.
 pub const NO_FILE: &str = "(text)";
 
@@ -106,7 +109,16 @@ impl Tree {
             let Some(path) = name.strip_prefix(PREFIX) else {
                 continue;
             };
-            let keys: Vec<String> = path.split("__").map(str::to_lowercase).collect();
+            let keys: Vec<String> = path
+                .split("__")
+                .take(MAX_LEVELS + 1)
+                .map(str::to_lowercase)
+                .collect();
+            if keys.len() > MAX_LEVELS {
+                let message = format!("has more than {MAX_LEVELS} levels");
+                problems.add(Problem::new(Place::Variable(name.clone()), "", message));
+                continue;
+            }
             let node = Node {
                 place: Place::Variable(name.clone()),
                 value: Value::Text(value.clone()),

@@ -89,6 +89,11 @@ impl Budget {
         })
     }
 
+    /// Number of globs.
+    pub fn n_globs(&self) -> usize {
+        self.by_glob.len()
+    }
+
     /// Every share, by what it is for.
     pub fn shares(&self) -> Vec<(&str, Share)> {
         let names = self.by_name.iter();

@@ -8,6 +8,9 @@ use jiff::Timestamp;
 
 use crate::domain::period::Zone;
 
+/// Maximum length of a schedule, in bytes. Every second, minute, hour, day, month and weekday by its number has fewer.
+const MAX_TEXT: usize = 600;
+
 /// When something is due.
 #[derive(Debug, Clone)]
 pub struct Schedule {
@@ -19,6 +22,9 @@ pub struct Schedule {
 impl Schedule {
     /// Six fields: second, minute, hour, day, month, weekday. The error is the reason in words.
     pub fn parse(text: &str, zone: Zone) -> Result<Schedule, String> {
+        if text.len() > MAX_TEXT {
+            return Err(format!("it has more than {MAX_TEXT} bytes"));
+        }
         let parser = CronParser::builder()
             .seconds(Seconds::Required)
             .year(Year::Disallowed)
@@ -106,6 +112,7 @@ fn newest_until(schedule: &Schedule, first: Timestamp, now: Timestamp) -> Timest
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZone;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -216,5 +223,48 @@ mod tests {
             assert!(Schedule::parse(text, Zone::utc()).is_err(), "{text}");
         }
         assert!(Schedule::parse("0 0 9 * * Mon", Zone::utc()).is_ok());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn no_text_panics_or_takes_long(
+            text in prop_oneof![
+                "[0-9*/,LW#?+ -]{0,40}",
+                "([0-9*/,LW#?-]{1,6} ){5}[0-9*/,LW#?+-]{1,6}",
+                "(0|\\*|[0-9]{1,2}|\\*/[0-9]{1,5}|[0-9]{1,2}-[0-9]{1,2}) (0|59) (\\*|2) (L|[0-9]{1,2}W|LW|29|31) (2|4|\\*) (\\+?[0-7]#[1-5]|\\*|[0-7]L)",
+                "\\PC{0,30}",
+            ],
+            zone in prop_oneof!["UTC", "Europe/Berlin", "Australia/Lord_Howe"],
+            at in prop_oneof![
+                Just(Timestamp::MIN),
+                Just(Timestamp::MAX),
+                (-62_000_000_000_i64..253_000_000_000).prop_map(|at| Timestamp::from_second(at).unwrap()),
+            ],
+        ) {
+            let zone = Zone { name: zone.as_str().into(), rules: TimeZone::get(&zone).unwrap() };
+            if let Ok(schedule) = Schedule::parse(&text, zone) {
+                let next = schedule.next_after(at);
+                prop_assert!(next.is_none_or(|next| next > at), "{next:?}");
+                due(&schedule, Some(at), Timestamp::UNIX_EPOCH);
+                due(&schedule, Some(Timestamp::UNIX_EPOCH), at);
+            }
+        }
+    }
+
+    #[test]
+    fn a_schedule_of_any_length_is_none() {
+        let long = format!("{}0 0 0 * * *", "0,".repeat(500_000));
+        assert!(Schedule::parse(&long, Zone::utc()).is_err());
+        let every = |first: u32, last: u32| {
+            (first..=last)
+                .map(|part| part.to_string())
+                .collect::<Vec<String>>()
+                .join(",")
+        };
+        let whole = [(0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6)];
+        let whole = whole.map(|(first, last)| every(first, last)).join(" ");
+        assert!(Schedule::parse(&whole, Zone::utc()).is_ok());
     }
 }

@@ -46,7 +46,7 @@ pub struct Discord {
 impl Discord {
     /// Checks the address. The client must follow no redirects and have time limits.
     pub fn new(client: Client, settings: Settings) -> Result<Discord, SettingsError> {
-        let address = Address::encrypted(settings.url)?.with_query("wait", "true");
+        let address = Address::new(settings.url)?.with_query("wait", "true");
         Ok(Discord { client, address })
     }
 

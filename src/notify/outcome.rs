@@ -155,7 +155,9 @@ pub enum SettingsError {
     #[error("the url is not an http or https address")]
     Url,
     /// A secret would cross a network unencrypted.
-    #[error("the url must begin with https://, or lead to loopback: it goes with a secret")]
+    #[error(
+        "the url is `http://` to another host, which sends in clear text; use `https://`, or `allow_http = true` if you must"
+    )]
     ClearText,
     /// Not of the length of a routing key.
     #[error("the routing key has not 32 characters")]

@@ -55,7 +55,7 @@ pub struct PagerDuty {
 impl PagerDuty {
     /// Checks address and key. The client must follow no redirects and have time limits.
     pub fn new(client: Client, settings: Settings) -> Result<PagerDuty, SettingsError> {
-        let address = Address::encrypted(settings.url)?;
+        let address = Address::new(settings.url)?;
         let routing_key = settings.routing_key.expose().trim();
         if routing_key.chars().count() != ROUTING_KEY_LENGTH {
             return Err(SettingsError::RoutingKey);

@@ -25,15 +25,19 @@ const MIN_SECRET_PART: usize = 6;
 /// Shorter words of a header are names of a scheme, as `Bearer` is.
 const MIN_SECRET_WORD: usize = 8;
 
-/// A client for posts to one receiver.
-pub fn client(url: &Secret) -> Result<Client, SettingsError> {
+/// A client for posts to one receiver. With `allow_http`, the address may be `http://` to a host other than loopback.
+pub fn client(url: &Secret, allow_http: bool) -> Result<Client, SettingsError> {
     let limits = Outbound {
         connect_timeout: CONNECT_TIMEOUT,
         read_timeout: WHOLE_TIMEOUT,
         timeout: WHOLE_TIMEOUT,
         ca_file: None,
     };
-    let address = Address::new(url.clone())?;
+    let address = if allow_http {
+        Address::new(url.clone())?
+    } else {
+        Address::encrypted(url.clone())?
+    };
     outbound::client_for(&limits, &address.parsed.0).map_err(|error| SettingsError::Tls {
         reason: outbound::causes(&error),
     })
@@ -72,7 +76,7 @@ impl Address {
     }
 
     /// The same, but `http://` only to loopback: what is secret must not cross a network in clear text.
-    pub fn encrypted(url: Secret) -> Result<Address, SettingsError> {
+    fn encrypted(url: Secret) -> Result<Address, SettingsError> {
         let address = Address::new(url)?;
         let parsed = &address.parsed.0;
         if parsed.scheme() == "http" && !outbound::is_loopback(parsed) {

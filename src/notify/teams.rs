@@ -43,7 +43,7 @@ pub struct Teams {
 impl Teams {
     /// Checks the address. The client must follow no redirects and have time limits.
     pub fn new(client: Client, settings: Settings) -> Result<Teams, SettingsError> {
-        let address = Address::encrypted(settings.url)?;
+        let address = Address::new(settings.url)?;
         Ok(Teams { client, address })
     }
 

@@ -39,6 +39,47 @@ fn without_any_configuration_both_ways_are_named() {
 }
 
 #[test]
+fn the_file_that_init_writes_is_read_where_no_other_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_spendwatch"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .env_remove("SPENDWATCH_CONFIG")
+            .env_remove("ANTHROPIC_ADMIN_KEY")
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, said) = here(&["init"], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("run `spendwatch check-config`\n"), "{said}");
+    assert_eq!(here(&["init"], &[]).0, Some(1));
+    let (code, said) = here(&["check-config"], &[]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("./spendwatch.toml, line "), "{said}");
+    // Whatever names another file comes before it.
+    std::fs::write(folder.path().join("other.toml"), "[nonsense]\n").unwrap();
+    for (arguments, environment) in [
+        (&["check-config", "--config", "other.toml"][..], &[][..]),
+        (&["check-config"], &[("SPENDWATCH_CONFIG", "other.toml")]),
+    ] {
+        let (_, said) = here(arguments, environment);
+        assert!(said.contains("other.toml, line 1"), "{said}");
+    }
+    let file = folder.path().join("spendwatch.toml");
+    // Only root can give a file away.
+    if std::os::unix::fs::chown(&file, Some(12_345), None).is_ok() {
+        let (code, said) = here(&["check-config"], &[]);
+        assert_eq!(code, Some(2));
+        assert!(said.contains("it belongs to user 12345"), "{said}");
+        let (_, said) = here(&["check-config", "--config", "spendwatch.toml"], &[]);
+        assert!(said.contains("spendwatch.toml, line "), "{said}");
+    }
+}
+
+#[test]
 fn init_writes_a_file_that_is_good_and_never_overwrites() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("spendwatch.toml");

@@ -42,6 +42,7 @@ fn folder_with_secrets() -> tempfile::TempDir {
     for (name, content, mode) in [
         ("good", "canary-of-a-file", 0o600),
         ("empty", " \n", 0o600),
+        ("http_url", "http://hook.example.com/canary", 0o600),
         ("writable", "canary-of-a-file", 0o666),
     ] {
         write(&secrets.join(name), content.as_bytes(), mode);

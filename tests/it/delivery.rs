@@ -854,7 +854,7 @@ async fn an_attempt_that_hangs_beyond_the_limit_is_left_and_made_again() {
     let notifier = {
         use spendwatch::notify::{post, webhook};
         let url = spendwatch::secret::Secret::new(receiver.url.clone());
-        let client = post::client(&url).unwrap();
+        let client = post::client(&url, false).unwrap();
         let settings = webhook::Settings {
             url,
             signing_secrets: Vec::new(),

@@ -153,6 +153,7 @@ impl Beating {
         let url = Secret::new(format!("{}/canary-0001", listener.url));
         let configured = sections::Heartbeat {
             url: SecretSource::Literal(url),
+            allow_http: false,
         };
         let heartbeat = Heartbeat::configured(&configured, &Environment::new())
             .await

@@ -17,7 +17,7 @@ fn bot(server: &SlackServer, channel: &str) -> Notifier {
         channel: channel.to_owned(),
         api_url: server.url.clone(),
     };
-    let client = post::client(&Secret::new(server.url.clone())).unwrap();
+    let client = post::client(&Secret::new(server.url.clone()), false).unwrap();
     Notifier::SlackApi(SlackApi::new(client, settings).unwrap())
 }
 

@@ -2,12 +2,16 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
 use crate::cli::globals::Failure;
+use crate::config::table::{self, CsvLines};
 
+/// Maximum size of a file, in bytes.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// No file of people has more rows.
 const MOST_ROWS: usize = 10_000;
 /// So many mistakes are told.
@@ -52,29 +56,44 @@ pub fn read(
 ) -> Result<Vec<Row>, Failure> {
     let shown = path.display();
     let unreadable = |reason: String| Failure::usage(format!("`{shown}`: {reason}"));
-    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(unreadable(format!("is longer than {MAX_FILE} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        unreadable(format!("line {line}: is not UTF-8; save the file as UTF-8"))
+    })?;
+    let mut lines = CsvLines::new(&text);
     let mut reader = ReaderBuilder::new()
         .trim(Trim::All)
         .flexible(false)
-        .from_reader(file);
+        .from_reader(text.as_bytes());
     let header = reader
         .headers()
-        .map_err(|error| unreadable(error.to_string()))?
+        .map_err(|error| unreadable(table::csv_problem(&error)))?
         .clone();
-    let (places, naming) =
-        places(&header, columns).map_err(|reason| unreadable(format!("line 1: {reason}")))?;
+    let first_line = lines.at(header.position());
+    let (places, naming) = places(&header, columns)
+        .map_err(|reason| unreadable(format!("line {first_line}: {reason}")))?;
     let (mut rows, mut mistakes) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     for record in reader.records() {
         let record = match record {
             Ok(record) => record,
             Err(error) => {
-                mistakes.push(format!("`{shown}`: {error}"));
+                let line = lines.at(error.position());
+                let reason = table::csv_problem(&error);
+                mistakes.push(format!("`{shown}`, line {line}: {reason}"));
                 // What follows cannot be told apart from it.
                 break;
             }
         };
-        let row = row(&record, &places, naming);
+        let row = row(lines.at(record.position()), &record, &places, naming);
         let mut needed = columns.required.iter().copied().chain([naming]);
         let missing = needed.find(|name| row.get(name).is_none());
         let value = row.name.to_lowercase();
@@ -105,14 +124,14 @@ pub fn read(
     Err(Failure::Usage(mistakes))
 }
 
-fn row(record: &StringRecord, places: &Places, naming: &str) -> Row {
+fn row(line: u64, record: &StringRecord, places: &Places, naming: &str) -> Row {
     let field = |(name, place): &(&'static str, usize)| {
         (*name, record.get(*place).unwrap_or_default().to_owned())
     };
     let fields: Vec<(&'static str, String)> = places.iter().map(field).collect();
     let name = fields.iter().find(|(name, _)| *name == naming);
     Row {
-        line: record.position().map_or(0, csv::Position::line),
+        line,
         name: name.map(|(_, name)| name.clone()).unwrap_or_default(),
         fields,
     }
@@ -173,5 +192,52 @@ pub fn check_email(text: &str) -> Result<(), String> {
     match text.split_once('@') {
         Some((name, host)) if is_plain(name) && is_plain(host) && !host.contains('@') => Ok(()),
         Some(_) | None => Err(format!("`{text}` is no email address")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(content: &[u8], expected: &[&str]) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("leavers.csv");
+        std::fs::write(&path, content).unwrap();
+        let columns = Columns {
+            required: &[],
+            optional: &["name"],
+            names: &["email"],
+        };
+        let found = read(&path, columns, |row| check_email(&row.name)).map(|rows| rows.len());
+        let lines = match found.unwrap_err() {
+            Failure::Usage(lines) => lines,
+            Failure::World(line) => vec![line],
+        };
+        let shown: Vec<String> = lines
+            .iter()
+            .map(|line| line.replace(&*path.display().to_string(), "leavers.csv"))
+            .collect();
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn mistakes_have_the_line_in_which_their_row_begins() {
+        check(
+            b"\xef\xbb\xbfemail,name\r\n\r\nada,Ada\r\n\r\n\"b\",\"B\r\nB\"\r\nc@example.com,C\r\nd\r\n",
+            &[
+                "`leavers.csv`, line 3: `ada` is no email address",
+                "`leavers.csv`, line 5: `b` is no email address",
+                "`leavers.csv`, line 8: the number of columns is 1, and 2 in the first line",
+            ],
+        );
+        check(
+            b"\nmail\n",
+            &["`leavers.csv`: line 2: `mail` is no column; the columns are email, name"],
+        );
+        check(
+            b"email\r\na@example.com\r\n\xff\r\n",
+            &["`leavers.csv`: line 3: is not UTF-8; save the file as UTF-8"],
+        );
     }
 }

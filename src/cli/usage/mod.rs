@@ -13,7 +13,6 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::{Format, TERMINAL_WIDTH, json_text, print};
@@ -22,6 +21,7 @@ use crate::cli::usage::dates::Dates;
 use crate::cli::usage::question::{Question, Remark, Told};
 use crate::clock::Clock;
 use crate::config::source::Environment;
+use crate::config::terms::zone_named;
 use crate::domain::breakdown::{self, Entry, Naming};
 use crate::domain::ids::OrganizationName;
 use crate::domain::period::{Period, Zone};
@@ -73,12 +73,8 @@ enum Pace {
 }
 
 fn parse_zone(name: &str) -> Result<Zone, String> {
-    let rules = TimeZone::get(name)
-        .map_err(|_| "is no time zone; IANA names are meant, like `Europe/Berlin`".to_owned())?;
-    Ok(Zone {
-        name: name.into(),
-        rules,
-    })
+    zone_named(name)
+        .ok_or_else(|| "is no time zone; IANA names are meant, like `Europe/Berlin`".to_owned())
 }
 
 impl Usage {

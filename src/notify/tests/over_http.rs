@@ -31,7 +31,7 @@ fn secret(text: &str) -> Secret {
 
 fn slack(url: &str) -> Notifier {
     let settings = slack::Settings { url: secret(url) };
-    Notifier::Slack(Slack::new(post::client(&settings.url).unwrap(), settings).unwrap())
+    Notifier::Slack(Slack::new(post::client(&settings.url, false).unwrap(), settings).unwrap())
 }
 
 fn webhook(url: &str) -> Notifier {
@@ -48,7 +48,7 @@ fn webhook_with(url: &str, headers: &[(&str, &str)], template: Option<&str>) -> 
             .collect(),
         template: template.map(|text| Template::new(text).unwrap()),
     };
-    Notifier::Webhook(Webhook::new(post::client(&settings.url).unwrap(), settings).unwrap())
+    Notifier::Webhook(Webhook::new(post::client(&settings.url, false).unwrap(), settings).unwrap())
 }
 
 async fn send(notifier: &Notifier, facts: &[Fact]) -> Delivery {
@@ -301,7 +301,7 @@ async fn a_header_names_another_type_for_a_template_alone() {
         headers: vec![(header.0.to_owned(), secret(header.1))],
         template: None,
     };
-    let refused = Webhook::new(post::client(&settings.url).unwrap(), settings).unwrap_err();
+    let refused = Webhook::new(post::client(&settings.url, false).unwrap(), settings).unwrap_err();
     let expected = "header `content-type` is set by spendwatch itself";
     assert_eq!(refused.to_string(), expected);
 }

@@ -26,7 +26,7 @@ fn bot_with(url: &str, token: &str, channel: &str) -> Notifier {
         channel: channel.to_owned(),
         api_url: url.to_owned(),
     };
-    let client = post::client(&Secret::new(url.to_owned())).unwrap();
+    let client = post::client(&Secret::new(url.to_owned()), false).unwrap();
     Notifier::SlackApi(SlackApi::new(client, settings).unwrap())
 }
 
