@@ -166,8 +166,7 @@ fn check_encrypted_url(
 
 /// Whether an address crosses a network unencrypted, and the section does not allow it.
 fn is_in_clear_text(section: &Section<'_>, url: &Url) -> bool {
-    let allow_http = section.bool("allow_http", false);
-    url.scheme() == "http" && !is_loopback(url) && !allow_http
+    url.scheme() == "http" && !is_loopback(url) && !section.bool("allow_http", false)
 }
 
 /// A secret, where it can be known without running anything, and is not empty.
