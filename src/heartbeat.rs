@@ -106,14 +106,15 @@ mod tests {
     use crate::config::source::SecretSource;
 
     #[tokio::test]
-    async fn an_address_in_clear_text_is_refused_also_where_a_command_tells_it() {
+    async fn an_address_in_clear_text_is_refused_when_its_secret_is_resolved() {
         for allow_http in [false, true] {
             let url = "http://receiver.example.com/canary";
+            let environment = [("URL".to_owned(), url.to_owned())].into();
             let configured = sections::Heartbeat {
-                url: SecretSource::Command(vec!["echo".to_owned(), url.to_owned()]),
+                url: SecretSource::Env("URL".to_owned()),
                 allow_http,
             };
-            let built = Heartbeat::configured(&configured, &Environment::new()).await;
+            let built = Heartbeat::configured(&configured, &environment).await;
             if allow_http {
                 built.unwrap();
                 continue;
