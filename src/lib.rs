@@ -10,6 +10,7 @@ pub mod domain;
 pub mod clock;
 pub mod outbound;
 pub mod private_file;
+pub mod process;
 pub mod secret;
 pub mod subprocess;
 pub mod template;

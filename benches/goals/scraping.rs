@@ -76,6 +76,7 @@ async fn daemon() -> (Server, Asking) {
         external_url: None,
         bearer_token: None,
         public_metrics: true,
+        max_connections: 512,
     };
     let access = Access::configured(&http, address, &app.environment).await;
     let (asked, asking) = mpsc::channel(1);
@@ -83,7 +84,8 @@ async fn daemon() -> (Server, Asking) {
         app: Arc::new(app),
         asking: asked,
     };
-    let server = Server::start(listener, served, access.expect("no secret to find"));
+    let access = access.expect("no secret to find");
+    let server = Server::start(listener, served, access, 512);
     (server.expect("a server"), asking)
 }
 
@@ -91,8 +93,8 @@ async fn file_server(file: Bytes) -> SocketAddr {
     let listener = listen();
     let address = listener.local_addr().expect("an address");
     let routes: Router = Router::new().route("/file", get(move || async move { file }));
-    let server = axum_server::from_tcp(listener).expect("a listener");
-    tokio::spawn(server.serve(routes.into_make_service()));
+    let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+    tokio::spawn(async move { axum::serve(listener, routes).await });
     address
 }
 

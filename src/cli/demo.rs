@@ -11,6 +11,7 @@ use crate::config;
 use crate::config::source::Environment;
 use crate::daemon::signals::Signals;
 use crate::daemon::{Daemon, ReloadFrom, Start};
+use crate::process;
 use crate::simulator::Simulator;
 use crate::simulator::world::World;
 use crate::store::Store;
@@ -58,6 +59,9 @@ pub async fn run() -> anyhow::Result<()> {
         .map_err(|problems| anyhow::anyhow!("{problems}"))?;
     let log =
         log::begin(&config.log, Overrides::default(), &environment).map_err(anyhow::Error::msg)?;
+    if let Err(error) = process::raise_descriptor_limit() {
+        tracing::warn!("cannot raise the limit of open files: {error}");
+    }
     let listener = listener()?;
     let start = Start {
         config,
@@ -83,8 +87,5 @@ pub async fn run() -> anyhow::Result<()> {
 
 /// The usual port where it is free, else any.
 fn listener() -> std::io::Result<TcpListener> {
-    let listener =
-        TcpListener::bind(("127.0.0.1", 9899)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    TcpListener::bind(("127.0.0.1", 9899)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
 }

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use tokio::net::TcpSocket;
 
 use crate::audit::AuditLog;
 use crate::audit::chain::Head;
@@ -16,7 +17,11 @@ use crate::config::source::Environment;
 use crate::daemon::signals::Signals;
 use crate::daemon::{Daemon, ReloadFrom, Start};
 use crate::domain::rule::Rule;
+use crate::process;
 use crate::store::Store;
+
+/// Connections that wait to be accepted: more than a burst of silent ones, behind which others would wait for seconds.
+const BACKLOG: u32 = 1024;
 
 /// Watch until stopped.
 #[derive(Debug, Args)]
@@ -65,6 +70,9 @@ impl Run {
             tracing::warn!("{warning}");
         }
         report(&config);
+        if let Err(error) = process::raise_descriptor_limit() {
+            tracing::warn!("cannot raise the limit of open files: {error}");
+        }
         let clock = Clock::system();
         let signals = Signals::listen()
             .map_err(|error| Failure::World(format!("cannot listen to signals: {error}")))?;
@@ -180,9 +188,18 @@ fn listen(config: &Config) -> Result<TcpListener, String> {
             "cannot listen on {address}: {error} (is another daemon there? `listen` in `[http]` names another address)"
         )
     };
-    let listener = TcpListener::bind(address).map_err(refused)?;
-    listener.set_nonblocking(true).map_err(refused)?;
-    Ok(listener)
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    };
+    let listen = |socket: TcpSocket| {
+        // A daemon that was just stopped does not hold the port.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)?.into_std()
+    };
+    socket.and_then(listen).map_err(refused)
 }
 
 #[cfg(test)]

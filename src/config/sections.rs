@@ -54,6 +54,8 @@ pub struct Http {
     pub bearer_token: Option<SecretSource>,
     /// `/metrics` needs no login while the rest does.
     pub public_metrics: bool,
+    /// Open at a time; fewer where the process may not open enough files.
+    pub max_connections: usize,
 }
 
 /// `[metrics]`: which series there are.
@@ -213,6 +215,7 @@ pub fn read_http(root: &Section<'_>) -> Http {
         external_url: None,
         bearer_token: None,
         public_metrics: false,
+        max_connections: 512,
     };
     let Some(section) = root.section("http") else {
         return http;
@@ -244,6 +247,10 @@ pub fn read_http(root: &Section<'_>) -> Http {
     }
     http.bearer_token = credentials::read(&section, "bearer_token");
     http.public_metrics = section.bool("public_metrics", false);
+    let max_connections = section.integer("max_connections", (1, 100_000));
+    http.max_connections = max_connections
+        .and_then(|n| usize::try_from(n).ok())
+        .unwrap_or(http.max_connections);
     for (key, parts, instead) in [
         ("tls", ["cert", "key"], "let a proxy in front do it"),
         ("auth", ["user", "password_hash"], "use `bearer_token`"),

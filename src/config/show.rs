@@ -117,6 +117,7 @@ impl Page {
             self.set("bearer_token", source(token));
         }
         self.set("public_metrics", http.public_metrics);
+        self.set("max_connections", http.max_connections);
         self.heading("[metrics]");
         self.set("by_model", config.metrics.by_model);
         self.set("by_api_key", config.metrics.by_api_key);

@@ -32,8 +32,10 @@ use crate::delivery::configured::Senders;
 use crate::domain::ids::{NotifierName, OrganizationName};
 use crate::domain::resend::Sent;
 use crate::heartbeat::Heartbeat;
+use crate::http::connections::affordable;
 use crate::http::{Served, Server};
 use crate::metrics::counters::Counters;
+use crate::process;
 use crate::secret::Secret;
 use crate::store::Store;
 
@@ -142,7 +144,8 @@ impl Daemon {
             app: Arc::clone(&app),
             asking,
         };
-        let server = Server::start(start.listener, served, prepared.access)?;
+        let max_connections = max_connections(&start.config);
+        let server = Server::start(start.listener, served, prepared.access, max_connections)?;
         let mut daemon = Daemon {
             app,
             config: start.config,
@@ -238,6 +241,7 @@ impl Daemon {
         redact(&prepared.setups, &prepared.secrets);
         (self.set_log)(&config.log);
         self.app.board.set_privacy(config.privacy);
+        self.server.set_max_connections(max_connections(&config));
         self.config = config;
         self.server.set_access(prepared.access);
         self.end_posts().await;
@@ -402,6 +406,21 @@ fn redact(setups: &[Setup], secrets: &[Secret]) {
     for setup in setups {
         setup.api.redact(secrets.to_vec());
     }
+}
+
+/// As configured, or fewer: delivery, polling and the store need file descriptors of their own.
+fn max_connections(config: &Config) -> usize {
+    let max = config.http.max_connections;
+    let limit = process::descriptor_limit();
+    let n_tasks = config.organizations.len() + config.notifiers.len();
+    let affordable = affordable(max, limit, n_tasks);
+    if let Some(limit) = limit.filter(|_| affordable < max) {
+        tracing::warn!(
+            "`max_connections` in `[http]` lowered from {max} to {affordable}: the process may open {limit} files, and keeps \
+             some for polling, delivery and the store; raise its limit (`ulimit -n`, `LimitNOFILE`)"
+        );
+    }
+    affordable
 }
 
 impl Task {

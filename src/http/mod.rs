@@ -2,6 +2,7 @@
 //! only a reload asks the daemon for something.
 
 pub mod access;
+pub mod connections;
 pub mod fields;
 pub mod health;
 
@@ -12,10 +13,11 @@ pub mod page;
 
 pub mod scrape;
 
+pub mod serving;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -24,20 +26,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::http::access::{Access, Door};
-
-/// How long the headers of a request may take.
-const HEADER_LIMIT: Duration = Duration::from_secs(10);
-/// How long an answer that is under way at the end may take.
-const END_LIMIT: Duration = Duration::from_secs(2);
-/// More than any honest client sends.
-const MAX_HEADERS: usize = 64;
+use crate::http::connections::Connections;
+use crate::http::serving::Serving;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -58,32 +54,38 @@ impl FromRef<Served> for Arc<App> {
 pub struct Server {
     address: SocketAddr,
     access: Arc<ArcSwap<Access>>,
-    handle: Handle<SocketAddr>,
-    task: JoinHandle<io::Result<()>>,
+    connections: Arc<Connections>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
 }
 
 impl Server {
-    /// Serves on a listener.
-    pub fn start(listener: TcpListener, served: Served, access: Access) -> io::Result<Server> {
+    /// Serves on a listener, at most `max_connections` at a time.
+    pub fn start(
+        listener: TcpListener,
+        served: Served,
+        access: Access,
+        max_connections: usize,
+    ) -> io::Result<Server> {
         let address = listener.local_addr()?;
         tell_of_access(&access);
         let access = Arc::new(ArcSwap::from_pointee(access));
-        let handle = Handle::new();
-        // An answer goes out in pieces: without this the last one waits 40 ms for the client to acknowledge the others.
-        let mut server = axum_server::from_tcp(listener)?
-            .acceptor(NoDelayAcceptor::new())
-            .handle(handle.clone());
-        server
-            .http_builder()
-            .http1()
-            .header_read_timeout(HEADER_LIMIT)
-            .max_headers(MAX_HEADERS);
-        let routes = routes(served, &access);
-        let task = tokio::spawn(server.serve(routes.into_make_service()));
+        let connections = Arc::new(Connections::new(max_connections));
+        let stop = CancellationToken::new();
+        let serving = Serving {
+            clock: served.app.clock.clone(),
+            routes: routes(served, &access),
+            connections: Arc::clone(&connections),
+            stop: stop.clone(),
+        };
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let task = tokio::spawn(serving.run(listener));
         Ok(Server {
             address,
             access,
-            handle,
+            connections,
+            stop,
             task,
         })
     }
@@ -99,17 +101,20 @@ impl Server {
         self.access.store(Arc::new(access));
     }
 
+    /// Another number of connections, for new ones.
+    pub fn set_max_connections(&self, max: usize) {
+        self.connections.set_max(max);
+    }
+
     /// Takes no more requests; those under way are answered.
     pub fn stop(&self) {
-        self.handle.graceful_shutdown(Some(END_LIMIT));
+        self.stop.cancel();
     }
 
     /// Waits for the end.
     pub async fn ended(&mut self) {
-        match (&mut self.task).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!("the HTTP server failed: {error}"),
-            Err(error) => tracing::error!("the HTTP server ended badly: {error}"),
+        if let Err(error) = (&mut self.task).await {
+            tracing::error!("the HTTP server ended badly: {error}");
         }
     }
 }

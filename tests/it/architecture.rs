@@ -14,6 +14,7 @@ const RUNGS: [&[&str]; 8] = [
         "clock",
         "secret",
         "outbound",
+        "process",
         "template",
         "private_file",
         "subprocess",

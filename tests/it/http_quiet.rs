@@ -63,12 +63,13 @@ impl Desk {
             external_url: None,
             bearer_token: token.map(|token| SecretSource::Literal(Secret::new(token.to_owned()))),
             public_metrics: false,
+            max_connections: 512,
         };
         let access = Access::configured(&http, http.listen, &Environment::new())
             .await
             .unwrap();
         Desk {
-            server: Server::start(listener, served, access).unwrap(),
+            server: Server::start(listener, served, access, 512).unwrap(),
             stage,
             store,
             watcher,

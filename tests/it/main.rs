@@ -44,6 +44,7 @@ mod failures;
 mod fallback;
 mod heartbeat;
 mod histories;
+mod http_connections;
 mod http_page;
 mod http_quiet;
 mod mail;

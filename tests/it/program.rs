@@ -101,6 +101,17 @@ impl Program {
         Program::start_as(program, home, arguments, environment)
     }
 
+    /// Has another program start it, which gets its path and arguments behind its own.
+    pub fn start_by(
+        home: &Home,
+        starter: &[&str],
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Program {
+        let words = [starter, &[env!("CARGO_BIN_EXE_spendwatch")], arguments].concat();
+        Program::start_as(words[0], home, &words[1..], environment)
+    }
+
     /// By way of another program.
     pub fn start_as(
         program: &str,
