@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use spendwatch::cli::{self, Arguments};
+use spendwatch::process;
 use tikv_jemallocator::Jemalloc;
 
 /// The system's keeps freed memory in one pool for each thread: after the history was read that was twice of what is in use.
@@ -16,6 +17,10 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
+    // Before any secret is read. What goes on after a failure is no less safe than without this.
+    if let Err(error) = process::forbid_core_dumps() {
+        eprintln!("warning: a core dump of this process could hold secrets: {error}");
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

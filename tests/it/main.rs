@@ -36,6 +36,7 @@ mod cli_service;
 mod cli_store;
 mod cli_usage;
 mod config;
+mod core_dumps;
 mod cycle;
 mod delivery;
 mod digests;
