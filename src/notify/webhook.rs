@@ -665,10 +665,32 @@ fn contributor(watch: Watch, part: &Contributor) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::samples::fact;
+    use crate::notify::samples::{fact, with_envelope};
 
     fn secret(text: &str) -> Secret {
         Secret::new(text.to_owned())
+    }
+
+    #[test]
+    fn below_the_minimum_severity_an_alert_is_resolved_for_the_receiver_with_reason_lowered() {
+        let mut below = fact(Reason::Resolved);
+        below.ended_by = None;
+        let facts = [below];
+        with_envelope(&facts, |envelope| {
+            let body = payload(&envelope, &facts);
+            let alert = &body["alerts"][0];
+            assert_eq!(
+                (&body["status"], &alert["status"]),
+                (&"resolved".into(), &"resolved".into())
+            );
+            assert_eq!(alert["spendwatch"]["reason"], "lowered");
+            assert_eq!(alert["spendwatch"]["ended_by"], Value::Null);
+            let summary = alert["annotations"]["summary"].as_str().unwrap();
+            assert!(
+                summary.starts_with("No longer critical: workspace Search"),
+                "{summary}"
+            );
+        });
     }
 
     #[test]
