@@ -173,7 +173,7 @@ impl Store {
                     continue;
                 }
                 tx.execute(
-                    "UPDATE outbox SET state = 'dead', finished_at = ?2, last_error = ?3
+                    "UPDATE outbox SET state = 'dead', finished_at = ?2, last_error = ?3, is_passed_on = 1
                      WHERE notifier = ?1 AND state = 'waiting'",
                     params![notifier.as_str(), At(now), REMOVED],
                 )?;
