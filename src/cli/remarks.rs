@@ -18,6 +18,15 @@ pub fn estimated(usd: Usd) -> String {
     )
 }
 
+/// The part of an estimate that is not certain.
+pub fn uncertain(usd: Usd) -> String {
+    format!(
+        "${} of what tokens cost by list price is uncertain: the price depends on something that is not reported or has no \
+         public price, such as the length of prompts, fast mode or the service tier",
+        usd.grouped()
+    )
+}
+
 /// Tokens that are in no bill.
 pub fn by_contract(n_tokens: i64) -> String {
     format!(

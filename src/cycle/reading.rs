@@ -19,7 +19,7 @@ use crate::domain::report::UsedRow;
 use crate::domain::skew::differs;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::sweep::Sweep;
-use crate::domain::tally::{Naming, Tally};
+use crate::domain::tally::{FastMode, Naming, Tally};
 use crate::domain::usage::{Basis, Buckets, Granularity, Part};
 
 /// The most days that the newer reports tell at once.
@@ -87,6 +87,8 @@ pub struct Read {
     pub billed_until: Option<Timestamp>,
     /// Why there is no estimate of what is not billed.
     pub no_estimate: Option<NoEstimate>,
+    /// What is known of fast mode.
+    pub fast: FastMode,
 }
 
 /// Why there is no estimate.
@@ -154,10 +156,11 @@ impl Reader {
             known_until: None,
             billed_until: Some(watermark),
             no_estimate: None,
+            fast: FastMode::Known,
         };
         let estimate = self.estimate(unbilled).await;
         let billed = match estimate {
-            Estimated::Told(_) | Estimated::Nothing | Estimated::Failed(_) => HourSpan {
+            Estimated::Told(..) | Estimated::Nothing | Estimated::Failed(_) => HourSpan {
                 end: unbilled.start,
                 ..hours
             },
@@ -168,10 +171,11 @@ impl Reader {
                 hours: billed,
                 ..asked
             };
-            self.take_used(&mut tally, asked).await?;
+            read.fast = self.take_used(&mut tally, asked).await?;
         }
         match estimate {
-            Estimated::Told(estimate) => {
+            Estimated::Told(estimate, fast) => {
+                read.fast = read.fast.max(fast);
                 tally.forget(unbilled);
                 tally.billed_but_for(unbilled);
                 read.parts = tally.into_parts();
@@ -236,9 +240,9 @@ impl Reader {
             return Estimated::Refused(None);
         }
         match self.older_usage(Granularity::Hour, hours).await {
-            Ok(mut tally) => {
+            Ok((mut tally, fast)) => {
                 tally.estimate(hours);
-                Estimated::Told(tally)
+                Estimated::Told(tally, fast)
             }
             Err(error) if error.is_forbidden_or_unknown() => Estimated::Refused(Some(error)),
             Err(error) => Estimated::Failed(error),
@@ -248,6 +252,7 @@ impl Reader {
     /// Whole days, as far as they are billed.
     async fn newer_days(&self, hours: HourSpan) -> Result<Read, FetchError> {
         let mut tally = self.tally();
+        let mut fast = FastMode::Known;
         let mut watermark = self.now;
         for hours in pieces(hours) {
             let asked = Asked {
@@ -259,7 +264,7 @@ impl Reader {
                 watermark = watermark.min(self.watermark(page.refreshed_at));
                 tally.cost(page.rows);
             }
-            self.take_used(&mut tally, asked).await?;
+            fast = fast.max(self.take_used(&mut tally, asked).await?);
         }
         let end = Day::of(watermark).first_hour();
         let unbilled = HourSpan {
@@ -278,11 +283,12 @@ impl Reader {
             known_until: None,
             billed_until: Some(watermark),
             no_estimate: None,
+            fast,
         })
     }
 
     async fn older_hours(&self, hours: HourSpan) -> Result<Read, FetchError> {
-        let mut tally = self.older_usage(Granularity::Hour, hours).await?;
+        let (mut tally, fast) = self.older_usage(Granularity::Hour, hours).await?;
         tally.estimate(hours);
         Ok(Read {
             hours,
@@ -291,12 +297,13 @@ impl Reader {
             known_until: None,
             billed_until: None,
             no_estimate: None,
+            fast,
         })
     }
 
     /// Whole days with their bills, as far as there are bills.
     async fn older_days(&self, hours: HourSpan) -> Result<Read, FetchError> {
-        let mut tally = self.older_usage(Granularity::Day, hours).await?;
+        let (mut tally, fast) = self.older_usage(Granularity::Day, hours).await?;
         let mut pages = self.api.bills(Asked {
             granularity: Granularity::Day,
             hours,
@@ -327,6 +334,7 @@ impl Reader {
             known_until: None,
             billed_until: None,
             no_estimate: None,
+            fast,
         })
     }
 
@@ -335,41 +343,51 @@ impl Reader {
         &self,
         granularity: Granularity,
         hours: HourSpan,
-    ) -> Result<Tally, FetchError> {
+    ) -> Result<(Tally, FastMode), FetchError> {
         let asked = Asked { granularity, hours };
         let mut tally = self.tally();
         let mut pages = self.api.messages(asked, Cut::Manner);
         while let Some(page) = pages.next().await? {
             tally.used(Naming::ByNull, page.rows);
         }
-        for_fast(self.api.messages(asked, Cut::Fast), |rows| {
+        let is_reported = for_fast(self.api.messages(asked, Cut::Fast), |rows| {
             tally.fast(Naming::ByNull, rows);
-        })
-        .await?;
+        });
+        let is_reported = is_reported.await?;
+        let fast = tally.price_fast(hours, is_reported, self.settled(granularity));
         let mut pages = self.api.messages(asked, Cut::Keys);
         while let Some(page) = pages.next().await? {
             // A page holds whole buckets: their keys need not wait for the others.
             tally.keys(Naming::ByNull, page.rows);
             tally.apportion();
         }
-        Ok(tally)
+        Ok((tally, fast))
     }
 
-    async fn take_used(&self, tally: &mut Tally, asked: Asked) -> Result<(), FetchError> {
+    /// The first bucket that may still grow between two requests.
+    fn settled(&self, granularity: Granularity) -> Hour {
+        match granularity {
+            Granularity::Hour => Hour::of(self.now).plus(-1),
+            Granularity::Day => Hour::of(self.now).plus(-1).day().first_hour(),
+        }
+    }
+
+    async fn take_used(&self, tally: &mut Tally, asked: Asked) -> Result<FastMode, FetchError> {
         let mut pages = self.api.used(asked, false);
         while let Some(page) = pages.next().await? {
             tally.used(Naming::ById, page.rows);
         }
-        for_fast(self.api.used(asked, true), |rows| {
+        let is_reported = for_fast(self.api.used(asked, true), |rows| {
             tally.fast(Naming::ById, rows);
-        })
-        .await
+        });
+        let is_reported = is_reported.await?;
+        Ok(tally.price_fast(asked.hours, is_reported, self.settled(asked.granularity)))
     }
 }
 
 /// What came of asking for an estimate.
 enum Estimated {
-    Told(Tally),
+    Told(Tally, FastMode),
     /// Everything is billed.
     Nothing,
     /// The service does not tell it, or it was not asked.
@@ -378,16 +396,16 @@ enum Estimated {
     Failed(FetchError),
 }
 
-/// Rows of fast mode. A service that does not know the mode has none.
+/// Rows of fast mode. Gives whether the service reports any: one that does not know the mode refuses.
 async fn for_fast(
     mut pages: Pages<UsedRow>,
     mut take: impl FnMut(Vec<UsedRow>),
-) -> Result<(), FetchError> {
+) -> Result<bool, FetchError> {
     loop {
         match pages.next().await {
             Ok(Some(page)) => take(page.rows),
-            Ok(None) => return Ok(()),
-            Err(error) if matches!(error.status(), Some(400 | 403 | 404)) => return Ok(()),
+            Ok(None) => return Ok(true),
+            Err(error) if matches!(error.status(), Some(400 | 403 | 404)) => return Ok(false),
             Err(error) => return Err(error),
         }
     }

@@ -168,6 +168,8 @@ pub struct Watcher {
     pub(in crate::cycle) estimate_refused: Option<Duration>,
     /// Models without a price that were told.
     pub(in crate::cycle) warned_models: BTreeSet<ModelName>,
+    /// Fast usage was reported that cannot be.
+    pub(in crate::cycle) has_warned_of_fast: bool,
     /// What the service lists beside usage.
     pub listings: Listings,
     /// Cycles in a row in which the dialect was refused.
@@ -290,6 +292,7 @@ impl Watcher {
             backlog: None,
             estimate_refused: None,
             warned_models: BTreeSet::new(),
+            has_warned_of_fast: false,
             listings: Listings::default(),
             n_dialect_refused: 0,
             uses: None,

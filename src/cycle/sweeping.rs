@@ -15,6 +15,7 @@ use crate::domain::ids::{ModelName, WorkspaceId};
 use crate::domain::period::Period;
 use crate::domain::span::{Day, HourSpan};
 use crate::domain::sweep::{self, Bounds, Sweep};
+use crate::domain::tally::FastMode;
 use crate::domain::usage::{Answer, Buckets, Granularity, Part};
 use crate::store::error::StoreError;
 
@@ -253,6 +254,14 @@ impl Watcher {
                 Granularity::Day
             }
         };
+        if read.fast == FastMode::Implausible && !self.has_warned_of_fast {
+            self.has_warned_of_fast = true;
+            tracing::warn!(
+                organization.name = %self.settings.organization,
+                "usage reported as fast exceeds what fast mode can be, the server seems to ignore the filter; pricing it as \
+                 usual and marking the estimate as uncertain, logging this once"
+            );
+        }
         self.know_unlisted(&read.parts).await?;
         let mut told = read.parts;
         let known = self.directory.workspaces.keys().cloned();

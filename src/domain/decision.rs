@@ -419,7 +419,7 @@ impl Round<'_> {
 
     /// Both sides of a gap, and the models that may explain it.
     fn reconciled(&self, measurement: &Measurement) -> Option<Reconciled> {
-        let (billed, estimated) = **measurement.sides.as_ref()?;
+        let sides = measurement.sides.as_ref()?;
         let figures = self.ground.figures;
         let mut unpriced: Vec<ModelName> = Vec::new();
         for place in 0..figures.parts().len() {
@@ -434,8 +434,9 @@ impl Round<'_> {
         unpriced.sort();
         unpriced.truncate(MAX_CONTRIBUTORS);
         Some(Reconciled {
-            billed,
-            estimated,
+            billed: sides.billed,
+            estimated: sides.estimated,
+            uncertain: sides.uncertain,
             unpriced,
         })
     }

@@ -26,6 +26,17 @@ use crate::domain::span::Span;
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::usage::{Amounts, Cell, Part};
 
+/// What a gap lies between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sides {
+    /// What is billed.
+    pub billed: Usd,
+    /// What that was estimated at.
+    pub estimated: Usd,
+    /// The part of `estimated` that is not certain, at most.
+    pub uncertain: Usd,
+}
+
 /// One rule × subject, measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Measurement {
@@ -49,8 +60,8 @@ pub struct Measurement {
     pub fell: bool,
     /// Up to when the figure is known.
     pub as_of: Option<Timestamp>,
-    /// Both sides of a gap: what is billed, and what that was estimated at.
-    pub sides: Option<Box<(Usd, Usd)>>,
+    /// Both sides of a gap.
+    pub sides: Option<Box<Sides>>,
 }
 
 /// The frame that a rule's figures come from, the longest of them; `None` where it has no period.

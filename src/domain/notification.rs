@@ -111,6 +111,8 @@ pub struct Reconciled {
     pub billed: Usd,
     /// What the tokens cost by list price, discounts taken off.
     pub estimated: Usd,
+    /// The part of `estimated` that the price table cannot determine with certainty, at most.
+    pub uncertain: Usd,
     /// Models whose tokens are in no estimate, because no list price of theirs is known; at most [`MAX_CONTRIBUTORS`].
     pub unpriced: Vec<ModelName>,
 }

@@ -2,7 +2,7 @@
 //!
 //! Source: Anthropic's price pages; the rules that are no column of the table stand with the function that applies them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
 
@@ -72,9 +72,9 @@ impl Price {
     }
 }
 
-/// Prices by model.
+/// Prices by model, and the models whose prices were configured: without a date, such a price is meant for all dates.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Prices(BTreeMap<ModelName, Vec<Price>>);
+pub struct Prices(BTreeMap<ModelName, Vec<Price>>, BTreeSet<ModelName>);
 
 impl Prices {
     /// Adds a price. Gives `false`, and changes nothing, where the model has one on some of these days already.
@@ -89,6 +89,7 @@ impl Prices {
 
     /// Takes over every model of `others`, with all of its dates, in place of what it had here.
     pub fn replace_with(&mut self, others: Prices) {
+        self.1.extend(others.0.keys().cloned());
         self.0.extend(others.0);
     }
 
@@ -97,6 +98,14 @@ impl Prices {
     pub fn on(&self, model: &ModelName, day: Date) -> Option<&Price> {
         let of = |id: &str| self.0.get(id)?.iter().find(|price| price.holds_on(day));
         of(model.as_str()).or_else(|| of(undated(model.as_str())?))
+    }
+
+    /// Whether the price of a model on a day is stated for its exact id, or configured for its id without the date. A built-in
+    /// price of an id without a date may not hold for a dated one that is newer than the table.
+    pub fn is_exact(&self, model: &ModelName, day: Date) -> bool {
+        let prices = self.0.get(model.as_str());
+        let is_stated = prices.is_some_and(|prices| prices.iter().any(|price| price.holds_on(day)));
+        is_stated || undated(model.as_str()).is_some_and(|id| self.1.contains(id))
     }
 }
 
@@ -136,7 +145,7 @@ pub struct Manner {
 pub struct Estimate {
     /// To be replaced by the bill.
     pub spend: Usd,
-    /// Whether the price is certain: not where some of the prompts may be long ones and the report does not tell which.
+    /// Whether the price is certain: not where the window does not say which prompts are long ones.
     pub is_certain: bool,
 }
 
@@ -178,9 +187,10 @@ pub fn estimate(
         sum.checked_mul(numerator)?,
         scale.checked_mul(denominator)?.checked_mul(PER)?,
     );
-    let may_be_long = price
-        .long
-        .is_some_and(|long| manner.window == Window::Usual && long.over_tokens < LARGE_OVER);
+    let may_be_long = price.long.is_some_and(|long| match manner.window {
+        Window::Usual => long.over_tokens < LARGE_OVER,
+        Window::Large => long.over_tokens > LARGE_OVER,
+    });
     Some(Estimate {
         spend: Usd::from_pico(spend),
         is_certain: !may_be_long,
@@ -202,7 +212,7 @@ fn factors(model: &ModelName, price: &Price, manner: Manner) -> (i128, i128) {
             Some(_) | None => 2,
         };
     }
-    if manner.is_us_only && version.is_none_or(|version| version >= (4, 6)) {
+    if manner.is_us_only && depends_on_geo(model) {
         numerator *= 11;
         denominator *= 10;
     }
@@ -211,6 +221,28 @@ fn factors(model: &ModelName, price: &Price, manner: Manner) -> (i128, i128) {
         denominator *= WHOLE;
     }
     (numerator, denominator)
+}
+
+/// Whether what a model costs depends on where it runs.
+pub fn depends_on_geo(model: &ModelName) -> bool {
+    version(model.as_str()).is_none_or(|version| version >= (4, 6))
+}
+
+/// Whether a model has, or had, a fast mode; `None` for a model that is newer than this list. Source: Anthropic's page on fast
+/// mode.
+pub fn has_fast_mode(model: &ModelName) -> Option<bool> {
+    let version = version(model.as_str())?;
+    let is = |family: &str| model.as_str().split('-').any(|word| word == family);
+    if is("opus") {
+        let is_fast = matches!(version, (4, 6..=8) | (5, 0 | 5));
+        (version <= (5, 5)).then_some(is_fast)
+    } else if is("fable") || is("mythos") {
+        (version <= (5, 2)).then_some(version == (5, 2))
+    } else if is("sonnet") || is("haiku") {
+        (version <= (5, 5)).then_some(false)
+    } else {
+        None
+    }
 }
 
 /// `claude-opus-4-6-20260205` → (4, 6), `claude-sonnet-5` → (5, 0); the older way round, `claude-3-5-haiku-20241022` →

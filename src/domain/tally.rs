@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use crate::domain::ids::{ActorId, DEFAULT_WORKSPACE, ModelName, UNATTRIBUTED, WorkspaceId};
 use crate::domain::money::Usd;
-use crate::domain::prices::{Estimate, Manner, Prices, Window, estimate};
+use crate::domain::prices::{
+    Manner, Price, Prices, Window, depends_on_geo, estimate, has_fast_mode,
+};
 use crate::domain::report::{Actor, CostRow, How, UsedRow, Who};
 use crate::domain::shares;
 use crate::domain::span::{Hour, HourSpan};
@@ -16,6 +18,17 @@ use crate::domain::usage::{Amounts, Buckets, Cell, CellKey, Cells, Part, Tokens,
 const WEB_SEARCH: Usd = Usd::from_pico(10_000_000_000);
 /// The tier whose price stands in a contract.
 const PRIORITY: &str = "priority";
+
+/// What is known of fast mode, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FastMode {
+    /// Usage of it is reported.
+    Known,
+    /// The service does not report it.
+    NotReported,
+    /// What is reported as fast cannot be: a server that ignores the filter reports all usage again.
+    Implausible,
+}
 
 /// Which reports rows come from: they name the default workspace differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +51,8 @@ pub struct Tally {
     /// What is billed by day, model by model.
     bills: BTreeMap<(Hour, Part), Cells>,
     shared: HashSet<Cell>,
+    /// What was used in fast mode, until it is compared with all usage.
+    fast: Vec<(Part, Cell, UsedRow)>,
 }
 
 impl Tally {
@@ -50,6 +65,7 @@ impl Tally {
             keys: BTreeMap::new(),
             bills: BTreeMap::new(),
             shared: HashSet::new(),
+            fast: Vec::new(),
         }
     }
 
@@ -103,18 +119,91 @@ impl Tally {
         }
     }
 
-    /// Takes those of the rows before that were used in fast mode: they cost more than what they were taken for.
+    /// Takes those of the rows before that were used in fast mode, for [`Tally::price_fast`].
     pub fn fast(&mut self, naming: Naming, rows: Vec<UsedRow>) {
         for row in rows {
             let part = self.part(naming, row.who.workspace.clone());
             let cell = self.cell(&row.who);
+            self.fast.push((part, cell, row));
+        }
+    }
+
+    /// Adds what fast mode costs more than what its tokens were taken for.
+    ///
+    /// Fast usage is not believed where it exceeds all usage of its group in a bucket before `settled`. None of it is believed
+    /// where all usage of a model without a fast mode is reported as fast: that server ignores the filter. An organization may
+    /// use fast mode only, so equal figures of models that have one are believed.
+    pub fn price_fast(&mut self, hours: HourSpan, is_reported: bool, settled: Hour) -> FastMode {
+        let rows = std::mem::take(&mut self.fast);
+        if !is_reported {
+            self.doubt_speed(hours);
+            return FastMode::NotReported;
+        }
+        let mut fast: BTreeMap<(Hour, &Part, &Cell), Tokens> = BTreeMap::new();
+        for (part, cell, row) in &rows {
+            let sum = fast.entry((row.hour, part, cell)).or_default();
+            *sum = sum.zip(&row.tokens, |sum, more| sum + more);
+        }
+        let mut implausible: BTreeSet<(Hour, Part, Cell)> = BTreeSet::new();
+        for ((hour, part, cell), fast) in fast {
+            let all = self.used_by(part, hour, cell);
+            if has_fast_mode(&cell.model) == Some(false) && fast == all && fast.sum() > 0 {
+                self.doubt_speed(hours);
+                return FastMode::Implausible;
+            }
+            if exceeds(&fast, &all) && hour < settled {
+                implausible.insert((hour, part.clone(), cell.clone()));
+            }
+        }
+        for (part, cell, row) in rows {
+            let place = (row.hour, part, cell);
+            if implausible.contains(&place) {
+                continue;
+            }
             let (usual, fast) = (self.priced(&row, false), self.priced(&row, true));
             let amounts = Amounts {
                 priced: fast.priced - usual.priced,
                 saved: fast.saved - usual.saved,
+                uncertain: fast.uncertain - usual.uncertain,
                 ..Amounts::ZERO
             };
-            self.add(part, row.hour, &cell, amounts);
+            let (hour, part, cell) = place;
+            self.add(part, hour, &cell, amounts);
+        }
+        for (hour, part, cell) in &implausible {
+            let buckets = self.by_part.get_mut(part);
+            let cells = buckets.and_then(|buckets| buckets.get_mut(hour));
+            if let Some(amounts) = cells.and_then(|cells| cells.get_mut(cell)) {
+                amounts.uncertain = amounts.priced;
+            }
+        }
+        if implausible.is_empty() {
+            FastMode::Known
+        } else {
+            FastMode::Implausible
+        }
+    }
+
+    fn used_by(&self, part: &Part, hour: Hour, cell: &Cell) -> Tokens {
+        let cells = self
+            .by_part
+            .get(part)
+            .and_then(|buckets| buckets.get(&hour));
+        let amounts = cells.and_then(|cells| cells.get(cell));
+        amounts.map_or(Tokens::default(), |amounts| amounts.tokens)
+    }
+
+    /// Nothing is known of speed: what models with a fast mode cost is uncertain.
+    fn doubt_speed(&mut self, hours: HourSpan) {
+        for buckets in self.by_part.values_mut() {
+            let asked = buckets
+                .iter_mut()
+                .filter(|(hour, _)| hours.contains(**hour));
+            for (cell, amounts) in asked.flat_map(|(_, cells)| cells) {
+                if has_fast_mode(&cell.model) != Some(false) {
+                    amounts.uncertain = amounts.priced;
+                }
+            }
         }
     }
 
@@ -273,28 +362,56 @@ impl Tally {
             };
         }
         let manner = manner(&row.how, is_fast);
-        let cost = |tokens: &Tokens| {
-            let model = row.who.model.as_ref()?;
-            let price = self.prices.on(model, row.hour.day().date())?;
-            estimate(model, price, tokens, manner)
-        };
-        let uncached = Tokens {
-            input: tokens.sum() - tokens.output,
-            output: tokens.output,
-            ..Tokens::default()
-        };
-        match (cost(&tokens), cost(&uncached)) {
-            (Some(Estimate { spend, .. }), Some(uncached)) => Amounts {
-                priced: spend,
-                saved: uncached.spend - spend,
+        let day = row.hour.day().date();
+        let priced = row.who.model.as_ref().and_then(|model| {
+            let price = self.prices.on(model, day)?;
+            let uncached = Tokens {
+                input: tokens.sum() - tokens.output,
+                output: tokens.output,
+                ..Tokens::default()
+            };
+            let cost = estimate(model, price, &tokens, manner)?;
+            let uncached = estimate(model, price, &uncached, manner)?;
+            let is_certain = cost.is_certain
+                && self.prices.is_exact(model, day)
+                && is_determined(&row.how, model, price, is_fast);
+            Some((cost.spend, uncached.spend, is_certain))
+        });
+        match priced {
+            Some((priced, uncached, is_certain)) => Amounts {
+                priced,
+                saved: uncached - priced,
+                uncertain: if is_certain { Usd::ZERO } else { priced },
                 ..used
             },
-            (_, _) => Amounts {
+            None => Amounts {
                 unpriced: tokens.sum(),
                 ..used
             },
         }
     }
+}
+
+/// Whether any class of tokens is more than in the whole.
+fn exceeds(part: &Tokens, whole: &Tokens) -> bool {
+    part.input > whole.input
+        || part.output > whole.output
+        || part.cache_read > whole.cache_read
+        || part.cache_write_5m > whole.cache_write_5m
+        || part.cache_write_1h > whole.cache_write_1h
+}
+
+/// Whether it is known what the way in which tokens were used does to their price. There is no public price for the tiers `flex`,
+/// `flex_discount` and `priority_on_demand`.
+fn is_determined(how: &How, model: &ModelName, price: &Price, is_fast: bool) -> bool {
+    let tier = how.service_tier.as_deref();
+    let geo = how.inference_geo.as_deref();
+    let window = how.context_window.as_deref();
+    let is_speed_known = !is_fast || (has_fast_mode(model) == Some(true) && tier != Some("batch"));
+    matches!(tier, Some("standard" | "batch"))
+        && (!depends_on_geo(model) || matches!(geo, Some("global" | "us")))
+        && (price.long.is_none() || matches!(window, Some("0-200k" | "200k-1M")))
+        && is_speed_known
 }
 
 fn model_of(who: &Who) -> ModelName {
@@ -312,7 +429,7 @@ fn user_of(actor: &Actor) -> Option<ActorId> {
     }
 }
 
-/// Tiers, places and windows that this version does not know cost what the usual ones do.
+/// Tiers, places and windows that this version does not know are priced like the usual ones, and marked as uncertain.
 fn manner(how: &How, is_fast: bool) -> Manner {
     Manner {
         is_batch: how.service_tier.as_deref() == Some("batch"),
@@ -322,5 +439,231 @@ fn manner(how: &How, is_fast: bool) -> Manner {
             Some("200k-1M") => Window::Large,
             Some(_) | None => Window::Usual,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::prices::{Long, Rates};
+
+    const HOUR: Hour = Hour::from_count(500_000);
+    /// Of all hours, none is still growing.
+    const SETTLED: Hour = Hour::from_count(600_000);
+    const ALL: HourSpan = HourSpan {
+        start: Hour::from_count(0),
+        end: SETTLED,
+    };
+
+    /// Every million tokens of any class costs a dollar.
+    fn tally() -> Tally {
+        let usd = Usd::from_dollars;
+        let price = |long| Price {
+            from: None,
+            until: None,
+            rates: Rates {
+                input: usd(1),
+                output: usd(1),
+                cache_write_5m: usd(1),
+                cache_write_1h: usd(1),
+                cache_read: usd(1),
+            },
+            long,
+            discount: None,
+        };
+        let long = |over_tokens| Long {
+            over_tokens,
+            input: usd(5),
+            output: usd(5),
+        };
+        let mut prices = Prices::default();
+        for (model, long) in [
+            ("claude-opus-5", None),
+            ("claude-sonnet-4-5", None),
+            ("claude-sonnet-5", None),
+            ("claude-haiku-5-5", Some(long(100_000))),
+            ("claude-sonnet-4", Some(long(200_000))),
+            ("gateway-model", None),
+        ] {
+            assert!(prices.add(model.into(), price(long)));
+        }
+        Tally::new(Arc::new(prices), None)
+    }
+
+    /// Two million tokens of a model.
+    fn row(model: &str, how: [&str; 3]) -> UsedRow {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        UsedRow {
+            hour: HOUR,
+            who: Who {
+                workspace: Some("w".into()),
+                model: Some(model.into()),
+                ..Who::default()
+            },
+            how: How {
+                service_tier: text(how[0]),
+                context_window: text(how[1]),
+                inference_geo: text(how[2]),
+            },
+            tokens: Tokens {
+                input: 1_000_000,
+                output: 1_000_000,
+                ..Tokens::default()
+            },
+            web_searches: 0,
+        }
+    }
+
+    const PLAIN: [&str; 3] = ["standard", "0-200k", "global"];
+
+    fn times(mut row: UsedRow, n: i64) -> UsedRow {
+        row.tokens = row.tokens.zip(&row.tokens, |tokens, _| tokens * n);
+        row
+    }
+
+    /// Price and its uncertain part, in dollars.
+    fn told(tally: Tally) -> (String, String) {
+        let parts = tally.into_parts().into_values();
+        let cells = parts.flat_map(BTreeMap::into_values).flatten();
+        let all = cells.fold(Amounts::ZERO, |all, (_, amounts)| all + amounts);
+        (all.priced.to_string(), all.uncertain.to_string())
+    }
+
+    #[track_caller]
+    fn check(model: &str, how: [&str; 3], priced: &str, is_certain: bool) {
+        let mut tally = tally();
+        tally.used(Naming::ById, vec![row(model, how)]);
+        let uncertain = if is_certain { "0" } else { priced };
+        assert_eq!(
+            told(tally),
+            (priced.to_owned(), uncertain.to_owned()),
+            "{model} {how:?}"
+        );
+    }
+
+    #[test]
+    fn what_the_table_cannot_determine_is_uncertain() {
+        check("claude-opus-5", PLAIN, "2", true);
+        check("claude-opus-5", ["batch", "0-200k", "us"], "1.1", true);
+        for tier in ["flex", "flex_discount", "priority_on_demand", "express", ""] {
+            check("claude-opus-5", [tier, "0-200k", "global"], "2", false);
+        }
+        // Where it runs matters from 4.6 on.
+        for geo in ["not_available", "eu", ""] {
+            check("claude-opus-5", ["standard", "0-200k", geo], "2", false);
+            check("claude-sonnet-4-5", ["standard", "0-200k", geo], "2", true);
+        }
+        // The window matters where long prompts cost more.
+        for window in ["", "1M-2M"] {
+            check(
+                "claude-sonnet-4",
+                ["standard", window, "global"],
+                "2",
+                false,
+            );
+            check("claude-opus-5", ["standard", window, "global"], "2", true);
+        }
+        check("claude-sonnet-4", PLAIN, "2", true);
+        check(
+            "claude-sonnet-4",
+            ["standard", "200k-1M", "global"],
+            "10",
+            true,
+        );
+        // It is reported up to 200,000 tokens, and costs more from 100,000 on.
+        check("claude-haiku-5-5", PLAIN, "2", false);
+        check(
+            "claude-haiku-5-5",
+            ["standard", "200k-1M", "global"],
+            "10",
+            true,
+        );
+        // The price is that of the id without its date.
+        check("claude-opus-5-20991231", PLAIN, "2", false);
+        let mut configured = Prices::default();
+        configured.replace_with((*tally().prices).clone());
+        let mut own = Tally::new(Arc::new(configured), None);
+        own.used(Naming::ById, vec![row("claude-opus-5-20991231", PLAIN)]);
+        assert_eq!(told(own).1, "0", "a configured price is for all dates");
+        let mut priority = tally();
+        priority.used(
+            Naming::ById,
+            vec![row("claude-opus-5", ["priority", "", ""])],
+        );
+        assert_eq!(told(priority), ("0".to_owned(), "0".to_owned()));
+    }
+
+    #[track_caller]
+    fn check_fast(
+        used: Vec<UsedRow>,
+        fast: Option<Vec<UsedRow>>,
+        expected: (&str, &str, FastMode),
+    ) {
+        let mut tally = tally();
+        tally.used(Naming::ById, used);
+        let is_reported = fast.is_some();
+        tally.fast(Naming::ById, fast.unwrap_or_default());
+        let mode = tally.price_fast(ALL, is_reported, SETTLED);
+        let (priced, uncertain) = told(tally);
+        assert_eq!((&*priced, &*uncertain, mode), expected);
+    }
+
+    #[test]
+    fn fast_usage_costs_more_where_it_can_be_believed() {
+        let opus = || times(row("claude-opus-5", PLAIN), 2);
+        let one = || row("claude-opus-5", PLAIN);
+        let sonnet = || row("claude-sonnet-5", PLAIN);
+        check_fast(
+            vec![opus(), sonnet()],
+            Some(Vec::new()),
+            ("6", "0", FastMode::Known),
+        );
+        check_fast(
+            vec![opus(), sonnet()],
+            Some(vec![one()]),
+            ("8", "0", FastMode::Known),
+        );
+        // An organization may use fast mode only.
+        check_fast(
+            vec![opus()],
+            Some(vec![opus()]),
+            ("8", "0", FastMode::Known),
+        );
+        // The filter is ignored: so says a model that has no fast mode.
+        check_fast(
+            vec![opus(), sonnet()],
+            Some(vec![opus(), sonnet()]),
+            ("6", "4", FastMode::Implausible),
+        );
+        // More than everything is nothing of it.
+        check_fast(
+            vec![opus(), sonnet()],
+            Some(vec![times(one(), 3)]),
+            ("6", "4", FastMode::Implausible),
+        );
+        check_fast(
+            vec![sonnet()],
+            Some(vec![one()]),
+            ("2", "0", FastMode::Implausible),
+        );
+        // A service that does not report speed.
+        check_fast(
+            vec![opus(), sonnet()],
+            None,
+            ("6", "4", FastMode::NotReported),
+        );
+        // Whether the model has a fast mode is not known, and its factor is assumed.
+        let gateway = || times(row("gateway-model", PLAIN), 2);
+        let half = vec![row("gateway-model", PLAIN)];
+        check_fast(vec![gateway()], Some(half), ("6", "4", FastMode::Known));
+    }
+
+    #[test]
+    fn an_hour_that_still_grows_may_have_more_of_fast_a_moment_later() {
+        let mut tally = tally();
+        tally.used(Naming::ById, vec![row("claude-opus-5", PLAIN)]);
+        tally.fast(Naming::ById, vec![times(row("claude-opus-5", PLAIN), 2)]);
+        let mode = tally.price_fast(ALL, true, HOUR);
+        assert_eq!((told(tally).0.as_str(), mode), ("6", FastMode::Known));
     }
 }

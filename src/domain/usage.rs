@@ -89,6 +89,8 @@ pub struct Amounts {
     /// How much more the tokens would have cost without a cache, by our price table. Below zero where writing cost more
     /// than reading saved.
     pub saved: Usd,
+    /// The part of `priced` that our price table cannot determine with certainty.
+    pub uncertain: Usd,
     /// Tokens by class.
     pub tokens: Tokens,
     /// Tokens whose price is not known and that are not billed: as long as there are any, `spend` is a lower bound.
@@ -100,7 +102,7 @@ pub struct Amounts {
 }
 
 /// How many amounts of money there are in [`Amounts`].
-pub const N_MONEY: usize = 5;
+pub const N_MONEY: usize = 6;
 /// How many counts there are in [`Amounts`].
 pub const N_COUNTS: usize = 8;
 
@@ -112,6 +114,7 @@ impl Amounts {
         list: Usd::ZERO,
         priced: Usd::ZERO,
         saved: Usd::ZERO,
+        uncertain: Usd::ZERO,
         tokens: Tokens {
             input: 0,
             output: 0,
@@ -143,6 +146,7 @@ impl Amounts {
             self.list,
             self.priced,
             self.saved,
+            self.uncertain,
         ]
     }
 
@@ -163,7 +167,7 @@ impl Amounts {
 
     /// From all of both, as [`Self::money`] and [`Self::counts`] give them.
     pub fn from_figures(money: [Usd; N_MONEY], counts: [i64; N_COUNTS]) -> Amounts {
-        let [spend, estimated, list, priced, saved] = money;
+        let [spend, estimated, list, priced, saved, uncertain] = money;
         let [
             input,
             output,
@@ -180,6 +184,7 @@ impl Amounts {
             list,
             priced,
             saved,
+            uncertain,
             tokens: Tokens {
                 input,
                 output,

@@ -124,6 +124,10 @@ pub const ALL: [Family; N_FAMILIES] = [
         "The gap as a share of what was estimated.",
     ),
     Family::gauge(
+        "spendwatch_reconciliation_uncertain_usd",
+        "The part of what tokens cost by list price in this UTC month that the price table cannot determine with certainty.",
+    ),
+    Family::gauge(
         "spendwatch_unpriced_tokens_month",
         "Tokens so far in this UTC month of a model whose price is not known: until they are billed, their spend is missing.",
     ),
@@ -158,7 +162,7 @@ pub const ALL: [Family; N_FAMILIES] = [
     ),
 ];
 
-const N_FAMILIES: usize = 41;
+const N_FAMILIES: usize = 42;
 
 /// A family's place in [`ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -199,6 +203,7 @@ pub enum Place {
     ReconciliationEstimated,
     ReconciliationGap,
     ReconciliationGapRatio,
+    ReconciliationUncertain,
     UnpricedTokens,
     PriorityTokens,
     RuleLimitUsd,

@@ -87,6 +87,10 @@ pub fn write(view: &View<'_>) -> Vec<(Place, String)> {
             Place::ReconciliationGapRatio,
             bill.and_then(|bill| ratio(bill.gap().pico(), bill.estimated.pico())),
         ),
+        (
+            Place::ReconciliationUncertain,
+            text(bill.map(|bill| bill.uncertain)),
+        ),
         (Place::ClockSkew, skew),
     ];
     let sample = |(place, value): (Place, Option<String>)| {
@@ -131,6 +135,8 @@ pub fn write(view: &View<'_>) -> Vec<(Place, String)> {
 struct Bill {
     billed: Usd,
     estimated: Usd,
+    /// Of all estimates of the month.
+    uncertain: Usd,
 }
 
 impl Bill {
@@ -138,6 +144,7 @@ impl Bill {
         Bill {
             billed: sums.spend - sums.estimated,
             estimated: sums.priced - sums.estimated,
+            uncertain: sums.uncertain,
         }
     }
 
@@ -273,7 +280,7 @@ mod tests {
         assert_eq!(made.shown(metric, ALL), expected, "{metric}");
     }
 
-    const OF_THE_SERVICE: [&str; 9] = [
+    const OF_THE_SERVICE: [&str; 10] = [
         "anthropic_organization_list_spend_month_usd",
         "anthropic_rate_limit",
         "spendwatch_billed_timestamp_seconds",
@@ -281,6 +288,7 @@ mod tests {
         "spendwatch_reconciliation_estimated_usd",
         "spendwatch_reconciliation_gap_usd",
         "spendwatch_reconciliation_gap_ratio",
+        "spendwatch_reconciliation_uncertain_usd",
         "spendwatch_unpriced_tokens_month",
         "spendwatch_priority_tokens_month",
     ];

@@ -375,6 +375,8 @@ fn write_cells(
         let model = ("model", *label);
         match what {
             What::Spend => family.sample(out, &[organization, id, name, model], cell.now.spend),
+            // Requests come with the bill: of usage that is only estimated they are unknown.
+            What::Requests if cell.now.requests == 0 && cell.now.tokens.sum() > 0 => {}
             What::Requests => family.sample(out, &labels, cell.now.requests),
             What::Savings => family.sample(out, &[organization, id, name, model], cell.now.saved),
             What::SpendOfKeys => {

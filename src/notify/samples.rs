@@ -108,6 +108,7 @@ pub(crate) fn of_a_gap(reason: Reason) -> Fact {
     fact.reconciled = Some(Reconciled {
         billed: Usd::from_pico(usd("1204.5")),
         estimated: Usd::from_pico(usd("1310")),
+        uncertain: Usd::ZERO,
         unpriced: Vec::new(),
     });
     fact

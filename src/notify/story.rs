@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::EndedBy;
 use crate::domain::event::Event;
-use crate::domain::money::overage_percent;
+use crate::domain::money::{Usd, overage_percent};
 use crate::domain::notification::{Contributor, Fact, Reason, Reconciled};
 use crate::domain::rule::{Quantity, Watch};
 use crate::domain::subject::SubjectKind;
@@ -123,12 +123,22 @@ fn gap(fact: &Fact, period: &str) -> String {
     let apart = format!("{}{value} apart{limit}", at_least(fact));
     match &fact.reconciled {
         Some(Reconciled {
-            billed, estimated, ..
-        }) => format!(
-            "{} billed {period}, {} estimated by tokens and list prices: {apart}",
-            words::dollars(*billed),
-            words::dollars(*estimated)
-        ),
+            billed,
+            estimated,
+            uncertain,
+            ..
+        }) => {
+            let doubt = if *uncertain == Usd::ZERO {
+                String::new()
+            } else {
+                format!(" ({} of it uncertain)", words::dollars(*uncertain))
+            };
+            format!(
+                "{} billed {period}, {} estimated by tokens and list prices{doubt}: {apart}",
+                words::dollars(*billed),
+                words::dollars(*estimated)
+            )
+        }
         None => format!("bill and estimate by tokens and list prices {period}: {apart}"),
     }
 }
@@ -308,11 +318,19 @@ fn sides(reconciled: &Reconciled) -> [Figure; 2] {
         None => format!("{gap} apart"),
     };
     let estimated = words::dollars(reconciled.estimated);
+    let uncertain = if reconciled.uncertain == Usd::ZERO {
+        String::new()
+    } else {
+        format!(
+            " ({} of it uncertain)",
+            words::dollars(reconciled.uncertain)
+        )
+    };
     [
         figure("Billed", words::dollars(reconciled.billed)),
         figure(
             "Estimated",
-            format!("{estimated} by tokens and list prices, {apart}"),
+            format!("{estimated} by tokens and list prices{uncertain}, {apart}"),
         ),
     ]
 }

@@ -286,6 +286,7 @@ fn advice_fits_the_case() {
         gap.reconciled = Some(Reconciled {
             billed: Usd::from_pico(usd(billed)),
             estimated: Usd::from_pico(usd(estimated)),
+            uncertain: Usd::ZERO,
             unpriced: unpriced.iter().map(|model| (*model).into()).collect(),
         });
         advice(gap)
@@ -296,6 +297,11 @@ fn advice_fits_the_case() {
     assert!(!more.contains("`discount_percent`") && !more.contains("Priority Tier"));
     let unpriced = gap("100", "90", &["claude-new", "claude-newer"]);
     assert!(unpriced.contains("list prices of claude-new, claude-newer in a table"));
+    let mut doubtful = of_a_gap(Reason::First);
+    doubtful.reconciled.as_mut().unwrap().uncertain = Usd::from_dollars(40);
+    assert!(story::summary(&doubtful).contains(
+        "$1,310.00 estimated by tokens and list prices ($40.00 of it uncertain): 8.1% apart"
+    ));
     let mut gap = of_a_gap(Reason::First);
     gap.reconciled = None;
     assert_eq!(advice(gap).matches("\n- ").count(), 2);

@@ -565,6 +565,10 @@ pub fn figures(fact: &Fact) -> Value {
             "estimated_usd".to_owned(),
             sides.estimated.to_string().into(),
         );
+        figures.insert(
+            "uncertain_usd".to_owned(),
+            sides.uncertain.to_string().into(),
+        );
         figures.insert("unpriced_models".to_owned(), unpriced.into());
     }
     Value::Object(figures)

@@ -88,7 +88,10 @@ pub fn analytics(
     let limit = limit(query, 20, 1000)?;
     let (buckets, span) = range(query, now)?;
     let (rank, is_rising) = order(query, report, buckets)?;
-    let chosen = Chosen::read(query, &ANALYTICS_CHOICES)?;
+    let mut chosen = Chosen::read(query, &ANALYTICS_CHOICES)?;
+    if world.ignores_speeds {
+        chosen = chosen.without("speed");
+    }
     let form = Form {
         report,
         buckets,

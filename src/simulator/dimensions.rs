@@ -125,6 +125,13 @@ impl Chosen {
         Ok(Chosen(chosen))
     }
 
+    /// The same without a filter by one dimension.
+    #[must_use]
+    pub fn without(mut self, dimension: &str) -> Chosen {
+        self.0.retain(|(of, _)| *of != dimension);
+        self
+    }
+
     /// Whether usage of this kind is wanted; `default` is how the default workspace is called.
     pub fn has(&self, manner: &Manner, default: Option<&str>) -> bool {
         self.0.iter().all(|(dimension, wanted)| {

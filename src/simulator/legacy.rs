@@ -56,7 +56,10 @@ pub fn messages(
     if end <= start {
         return Err(Refusal::bad("ending_at must be after starting_at"));
     }
-    let chosen = Chosen::read(query, &MESSAGES_CHOICES)?;
+    let mut chosen = Chosen::read(query, &MESSAGES_CHOICES)?;
+    if world.ignores_speeds {
+        chosen = chosen.without("speed");
+    }
     let span = buckets.around(HourSpan { start, end });
     // Without its beta the report does not know of speed at all.
     let columns = OF_MESSAGES.iter();

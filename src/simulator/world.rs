@@ -262,6 +262,8 @@ pub struct World {
     pub archived: Vec<Workspace>,
     /// What is billed is so much below list price.
     pub discount_percent: i64,
+    /// The filter by speed is ignored, as by a server that does not know it: all usage is reported as fast.
+    pub ignores_speeds: bool,
     /// Up to when the newer reports tell what is billed; `None` is now, less the lag.
     pub refreshed_until: Option<Timestamp>,
     /// So far the newer reports lag behind.

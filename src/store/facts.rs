@@ -82,6 +82,8 @@ impl From<ContributorShape> for Contributor {
 struct ReconciledShape {
     billed: AsText<Usd>,
     estimated: AsText<Usd>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uncertain: Option<AsText<Usd>>,
     unpriced: Vec<String>,
 }
 
@@ -90,6 +92,7 @@ impl From<&Reconciled> for ReconciledShape {
         ReconciledShape {
             billed: AsText(reconciled.billed),
             estimated: AsText(reconciled.estimated),
+            uncertain: (reconciled.uncertain != Usd::ZERO).then_some(AsText(reconciled.uncertain)),
             unpriced: reconciled
                 .unpriced
                 .iter()
@@ -104,6 +107,7 @@ impl From<ReconciledShape> for Reconciled {
         Reconciled {
             billed: shape.billed.0,
             estimated: shape.estimated.0,
+            uncertain: shape.uncertain.map_or(Usd::ZERO, |uncertain| uncertain.0),
             unpriced: shape
                 .unpriced
                 .iter()
@@ -266,6 +270,7 @@ mod tests {
             told.reconciled = told.forecast.map(|billed| Reconciled {
                 billed,
                 estimated: Usd::from_pico(quantities.2),
+                uncertain: Usd::from_pico(quantities.2),
                 unpriced: vec![ModelName::new(told.zone_name.as_str())],
             });
             let all = vec![told.clone(), told];

@@ -8,7 +8,7 @@ use crate::store::error::Cause;
 const APPLICATION_ID: i64 = 0x5370_5761;
 
 /// The newest version that this program knows.
-pub(super) const SUPPORTED: i64 = 10;
+pub(super) const SUPPORTED: i64 = 11;
 
 /// Each brings the store to the version of its place, counted from 1.
 const MIGRATIONS: [&str; SUPPORTED as usize] = [
@@ -22,6 +22,7 @@ const MIGRATIONS: [&str; SUPPORTED as usize] = [
     include_str!("migrations/0008.sql"),
     include_str!("migrations/0009.sql"),
     include_str!("migrations/0010.sql"),
+    include_str!("migrations/0011.sql"),
 ];
 
 /// What a file is.

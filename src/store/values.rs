@@ -106,6 +106,8 @@ pub(super) const AMOUNT_COLUMNS: [&str; N_COLUMNS] = [
     "priced_pico",
     "saved_usd",
     "saved_pico",
+    "uncertain_usd",
+    "uncertain_pico",
     "input",
     "output",
     "cache_read",
@@ -183,7 +185,7 @@ mod tests {
     proptest! {
         #[test]
         fn amounts_come_back_to_the_last_digit(
-            picos in prop::array::uniform5(-1_000_000_000_000_000_000_000_000_000i128..=1_000_000_000_000_000_000_000_000_000),
+            picos in prop::array::uniform6(-1_000_000_000_000_000_000_000_000_000i128..=1_000_000_000_000_000_000_000_000_000),
             counts in prop::array::uniform8(any::<i64>()),
         ) {
             let amounts = Amounts::from_figures(picos.map(Usd::from_pico), counts);

@@ -40,6 +40,7 @@ mod core_dumps;
 mod cycle;
 mod delivery;
 mod digests;
+mod estimates;
 mod events;
 mod failures;
 mod fallback;

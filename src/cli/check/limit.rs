@@ -9,7 +9,7 @@ use crate::app::wiring;
 use crate::cli::check::verdict::Verdict;
 use crate::cli::globals::{Failure, Globals, check_key};
 use crate::cli::output::{Format, print};
-use crate::cli::remarks::{by_contract, estimated, unpriced};
+use crate::cli::remarks::{by_contract, estimated, uncertain, unpriced};
 use crate::cli::swept::{self, Asking};
 use crate::clock::Clock;
 use crate::config::organizations::Organization;
@@ -101,7 +101,13 @@ fn row(organization: &str, month: &Month, limit: Usd, is_over: bool) -> Vec<Cell
 fn remarks(month: &Month) -> Vec<String> {
     let estimated = (month.estimated != Usd::ZERO).then(|| estimated(month.estimated));
     let by_contract = (month.by_contract > 0).then(|| by_contract(month.by_contract));
-    estimated.into_iter().chain(by_contract).collect()
+    let is_estimated = month.estimated != Usd::ZERO && month.uncertain != Usd::ZERO;
+    let uncertain = is_estimated.then(|| uncertain(month.uncertain));
+    estimated
+        .into_iter()
+        .chain(uncertain)
+        .chain(by_contract)
+        .collect()
 }
 
 async fn month_to_date(
@@ -126,6 +132,7 @@ async fn month_to_date(
         return Ok(Month {
             spend: months.iter().map(|month| sum(&month.cells).spend).sum(),
             estimated: Usd::ZERO,
+            uncertain: Usd::ZERO,
             by_contract: 0,
             lacks: Vec::new(),
         });
@@ -160,6 +167,8 @@ struct Month {
     spend: Usd,
     /// The part of it that is not billed yet.
     estimated: Usd,
+    /// The part of what all tokens cost by list price that is not certain.
+    uncertain: Usd,
     /// Tokens of the Priority Tier, which are in no bill.
     by_contract: i64,
     /// Why it may be more.
@@ -178,6 +187,7 @@ impl Month {
         Month {
             spend: all.spend,
             estimated: all.estimated,
+            uncertain: all.uncertain,
             by_contract: all.by_contract,
             lacks: unpriced.into_iter().chain(missing).collect(),
         }

@@ -9,7 +9,14 @@ use crate::domain::usage::Amounts;
 use crate::sheet::{Cell, Column, hidden, shown};
 
 /// What a table of eighty columns goes without first, where bill and price table are in it.
-pub const LEAST: [&str; 5] = ["list_usd", "priced_usd", "billed_usd", "requests", "tokens"];
+pub const LEAST: [&str; 6] = [
+    "uncertain_usd",
+    "list_usd",
+    "priced_usd",
+    "billed_usd",
+    "requests",
+    "tokens",
+];
 
 /// The columns. People see bill, estimate, price table and gap only where there is something in them.
 pub fn columns(told: &[&Amounts]) -> Vec<Column> {
@@ -42,6 +49,7 @@ pub fn columns(told: &[&Amounts]) -> Vec<Column> {
         hidden("cache_savings_usd"),
         hidden("unpriced_tokens"),
         hidden("priority_tokens"),
+        where_any(any(&|told| told.uncertain), "uncertain_usd", "UNCERTAIN"),
     ]
 }
 
@@ -137,6 +145,7 @@ pub fn cells(amounts: &Amounts, reported: Reported) -> Vec<Cell> {
         money(is_priced, amounts.saved),
         count(amounts.unpriced),
         count(amounts.by_contract),
+        money(is_priced, amounts.uncertain),
     ]
 }
 
@@ -162,6 +171,9 @@ pub fn remarks(by: SubjectKind, told: &Told) -> Vec<Remark> {
     if all.estimated != Usd::ZERO && all.requests > 0 {
         let text = "requests are told with the bill: those of what is estimated are missing";
         remark("requests", text.to_owned());
+    }
+    if all.uncertain != Usd::ZERO {
+        remark("uncertain", words::uncertain(all.uncertain));
     }
     let models = told.rows.iter().map(|row| (&row.cell.model, &row.amounts));
     if let Some(text) = words::unpriced(models) {
@@ -380,6 +392,7 @@ mod tests {
         let unpriced = Amounts {
             unpriced: 7,
             by_contract: 9,
+            uncertain: usd("2"),
             ..Amounts::ZERO
         };
         let told = Told {
@@ -399,18 +412,31 @@ mod tests {
         };
         assert_eq!(
             kinds(SubjectKind::ApiKey),
-            ["estimated", "unpriced", "priority", "apportioned"]
+            [
+                "estimated",
+                "uncertain",
+                "unpriced",
+                "priority",
+                "apportioned"
+            ]
         );
         assert_eq!(
             kinds(SubjectKind::User),
-            ["estimated", "unpriced", "priority", "no_people"]
+            [
+                "estimated",
+                "uncertain",
+                "unpriced",
+                "priority",
+                "no_people"
+            ]
         );
         assert_eq!(
             kinds(SubjectKind::Model),
-            ["estimated", "unpriced", "priority"]
+            ["estimated", "uncertain", "unpriced", "priority"]
         );
         let remarks = remarks(SubjectKind::Model, &told);
         assert!(remarks[0].text.contains("$3.00 of it is an estimate"));
-        assert!(remarks[1].text.contains("`claude-new`"));
+        assert!(remarks[1].text.contains("$2.00 of what tokens cost"));
+        assert!(remarks[2].text.contains("`claude-new`"));
     }
 }

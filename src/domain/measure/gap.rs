@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::counting::sides;
 use crate::domain::knowledge::Sum;
-use crate::domain::measure::{Look, Measurement};
+use crate::domain::measure::{Look, Measurement, Sides};
 use crate::domain::money::{Percent, Usd};
 use crate::domain::rule::{Gap, Quantity};
 use crate::domain::subject::{Subject, SubjectKind};
@@ -45,7 +45,12 @@ impl Look<'_> {
                 sum.add_value(self.gap(gap, billed, estimated));
                 let subject = Subject::new(kind, id);
                 Some(Measurement {
-                    sides: Some(Box::new((billed, estimated))),
+                    sides: Some(Box::new(Sides {
+                        billed,
+                        estimated,
+                        // That of hours without a bill is in it, too.
+                        uncertain: total.uncertain.min(estimated),
+                    })),
                     ..self.measurement(subject, sum, sum.of_parts(), None)
                 })
             };
