@@ -6,6 +6,7 @@
 // In reading order: what is listed uses only what stands above its group.
 pub mod error;
 
+mod compiled;
 mod json;
 mod migrations;
 mod values;
@@ -68,11 +69,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::private_file;
+use crate::store::compiled::Compiled;
 use crate::store::error::{Cause, StoreError};
 use crate::store::files::{Failures, Files};
 use crate::store::lock::{Lock, Taken};
 use crate::store::migrations::{SUPPORTED, Version};
-use crate::store::quiet::Compiled;
 use crate::store::worker::Worker;
 
 /// How long a write waits for another process's write.

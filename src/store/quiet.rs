@@ -15,6 +15,7 @@ use crate::domain::silence::{
 use crate::domain::span::Span;
 use crate::store::Store;
 use crate::store::alerts::{AlertRow, Found, N_NAMED, find_alert};
+use crate::store::compiled::Compiled;
 use crate::store::error::{Cause, StoreError};
 use crate::store::json::{from_json, to_json};
 use crate::store::notifiers;
@@ -55,15 +56,6 @@ fn passed_on(db: &Connection) -> Result<BTreeMap<(String, NotifierName), Timesta
 const SILENCE: &str = "id, starts_at, ends_at, matchers, author, comment";
 /// Maximum number of silences that have ended and are kept.
 const MAX_ENDED: i64 = 5000;
-
-/// The matchers of silences that have not ended, by their stored text: compiled when they are first read, not in each
-/// decision.
-#[derive(Debug, Default)]
-pub(super) struct Compiled {
-    by_text: HashMap<String, Vec<LabelMatcher>>,
-    /// Whether it was logged that some silences exceed the bounds.
-    is_excess_logged: bool,
-}
 
 /// Result of adding a silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
