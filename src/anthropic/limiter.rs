@@ -25,6 +25,18 @@ pub enum Share {
     Command,
 }
 
+impl Share {
+    /// Its part of so many requests in a minute, of which 0 is no limit: `None`. Of one in a minute, each share has one.
+    pub fn of(self, per_minute: u32) -> Option<u32> {
+        let for_commands = (per_minute / 4).max(1);
+        match self {
+            _ if per_minute == 0 => None,
+            Share::Daemon => Some(per_minute.saturating_sub(for_commands).max(1)),
+            Share::Command => Some(for_commands),
+        }
+    }
+}
+
 /// How many requests may pass in any minute, and the end of a pause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rate {
@@ -81,13 +93,12 @@ impl Rate {
         })
     }
 
-    /// A share of so many requests in a minute; 0 is no limit. Of one in a minute, each share has one.
+    /// A share of so many requests in a minute; 0 is no limit.
     pub fn share(per_minute: u32, share: Share) -> Rate {
-        let for_commands = (per_minute / 4).max(1);
-        match share {
-            _ if per_minute == 0 => Rate::unlimited(),
-            Share::Daemon => Rate::spread(per_minute.saturating_sub(for_commands)),
-            Share::Command => Rate::at_once(for_commands),
+        match (share.of(per_minute), share) {
+            (None, _) => Rate::unlimited(),
+            (Some(most), Share::Daemon) => Rate::spread(most),
+            (Some(most), Share::Command) => Rate::at_once(most),
         }
     }
 

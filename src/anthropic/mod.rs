@@ -121,6 +121,14 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
 }
 
+/// Where nothing is configured.
+const fn per_minute(dialect: Dialect) -> u32 {
+    match dialect {
+        Dialect::Guide => GUIDE_PER_MINUTE,
+        Dialect::Analytics | Dialect::Reports => REAL_PER_MINUTE,
+    }
+}
+
 /// The Admin API of one organization. Clones share the rate, the key and the connections. Its calls may be dropped at
 /// any moment.
 #[derive(Debug, Clone)]
@@ -225,16 +233,20 @@ impl AdminApi {
     /// How the server speaks, as soon as that is known: where nothing else is configured, so many requests are sent as the
     /// dialect allows. Nothing changes when it is told again.
     pub fn set_dialect(&self, dialect: Dialect) {
-        let per_minute = match dialect {
-            Dialect::Guide => GUIDE_PER_MINUTE,
-            Dialect::Analytics | Dialect::Reports => REAL_PER_MINUTE,
-        };
         let transport = &self.0;
         if transport.max_requests_per_minute.is_none() {
-            let rate = Rate::share(per_minute, transport.share);
+            let rate = Rate::share(per_minute(dialect), transport.share);
             transport.limiter.change(rate);
         }
         transport.requests.expect(endpoints(dialect));
+    }
+
+    /// How many requests in a minute this client may send to a server of this dialect; `None` if there is no limit.
+    pub fn max_per_minute(&self, dialect: Dialect) -> Option<u32> {
+        let configured = self.0.max_requests_per_minute;
+        self.0
+            .share
+            .of(configured.unwrap_or_else(|| per_minute(dialect)))
     }
 
     /// What the API says about the organization itself.

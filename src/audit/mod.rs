@@ -100,6 +100,11 @@ impl AuditLog {
         }))
     }
 
+    /// Who writes into it.
+    pub fn actor(&self) -> &str {
+        &self.0.actor
+    }
+
     /// The same log, written by somebody else.
     #[must_use]
     pub fn by(&self, actor: &str) -> AuditLog {

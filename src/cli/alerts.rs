@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::audit::Operation;
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::{Assent, Failure, Globals};
 use crate::cli::output::{Format, json_text, print};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::source::Environment;
 use crate::domain::ids::{OrganizationName, RuleName};
 use crate::domain::silence::check_signature;
-use crate::sheet::alerts as sheet;
+use crate::sheet::alerts::{self as sheet, LastMessage};
 use crate::store::Store;
 use crate::store::alerts::{AlertFilter, Found, Phase};
 use crate::store::quiet::{Acknowledged, Signature};
@@ -20,10 +20,10 @@ use crate::store::quiet::{Acknowledged, Signature};
 /// Alerts in the store.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Alerts, the newest change first
+    /// Alerts with their limits, the worst first
     #[command(after_help = "Example: spendwatch alerts list --state firing --rule workspace-month")]
     List(List),
-    /// One alert and all its changes, with whom they were told to and why
+    /// One alert with what its last message said, and all its changes with whom they were told to and why
     #[command(after_help = "Example: spendwatch alerts show 3f9a")]
     Show {
         /// The alert's id, or what it begins with
@@ -43,15 +43,12 @@ pub struct Ack {
     /// What is to be said about it
     #[arg(long, value_name = "TEXT", default_value = "")]
     comment: String,
-    /// Who takes it up; else the user's name
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "USER",
-        default_value = "unknown",
-        hide_env_values = true
-    )]
-    author: String,
+    /// Who takes it up; else whoever the audit log names: `--actor`, or the user of the operating system
+    #[arg(long, value_name = "NAME")]
+    author: Option<String>,
+    /// Nothing is asked.
+    #[command(flatten)]
+    pub assent: Assent,
 }
 
 /// Which alerts.
@@ -88,15 +85,20 @@ impl Command {
     ) -> Result<ExitCode, Failure> {
         let (config, store) = globals.open_store(environment)?;
         match self {
-            Command::List(list) => list.run(globals, &store).await,
-            Command::Show { id } => show(id, globals, &store).await,
+            Command::List(list) => list.run(globals, &store, &config).await,
+            Command::Show { id } => show(id, globals, &store, &config).await,
             Command::Ack(ack) => ack.run(globals, &store, &config).await,
         }
     }
 }
 
 impl List {
-    async fn run(&self, globals: &Globals, store: &Store) -> Result<ExitCode, Failure> {
+    async fn run(
+        &self,
+        globals: &Globals,
+        store: &Store,
+        config: &Config,
+    ) -> Result<ExitCode, Failure> {
         let phase = |state: &AlertState| match state {
             AlertState::Pending => Phase::Pending,
             AlertState::Firing => Phase::Firing,
@@ -108,7 +110,7 @@ impl List {
             phases: self.state.iter().map(phase).collect(),
             limit: self.limit,
         };
-        let alerts = store.alerts(&filter).await?;
+        let alerts = store.worst_first(&filter, config.privacy).await?;
         if alerts.is_empty() {
             globals.remark("No alerts");
         }
@@ -123,14 +125,15 @@ impl Ack {
         store: &Store,
         config: &Config,
     ) -> Result<ExitCode, Failure> {
-        check_signature(&self.author, &self.comment)
-            .map_err(|error| Failure::usage(error.to_string()))?;
         let clock = Clock::system();
         let (audit, now) = (globals.audit(config, &clock), clock.now());
+        let author = self.author.as_deref().unwrap_or(audit.actor());
+        check_signature(author, &self.comment)
+            .map_err(|error| Failure::usage(error.to_string()))?;
         let mut n_failed = 0;
         for prefix in &self.ids {
             let by = Signature {
-                author: self.author.clone(),
+                author: author.to_owned(),
                 comment: self.comment.clone(),
             };
             let operation = Operation {
@@ -138,7 +141,7 @@ impl Ack {
                 action: "alerts.ack",
                 target: prefix,
                 arguments: &[
-                    ("author", self.author.clone()),
+                    ("author", author.to_owned()),
                     ("comment", self.comment.clone()),
                 ],
             };
@@ -181,30 +184,46 @@ fn many(prefix: &str, ids: &[String]) -> String {
     format!("several alerts begin with `{prefix}`: {}", ids.join(", "))
 }
 
-async fn show(prefix: &str, globals: &Globals, store: &Store) -> Result<ExitCode, Failure> {
-    let (alert, changes) = match store.alert(prefix).await? {
-        Found::One(found) => found,
+async fn show(
+    prefix: &str,
+    globals: &Globals,
+    store: &Store,
+    config: &Config,
+) -> Result<ExitCode, Failure> {
+    let fingerprint = match store.alert(prefix).await? {
+        Found::One((row, _)) => row.fingerprint,
         Found::Nothing => return Err(Failure::World(none(prefix))),
         Found::Many(ids) => return Err(Failure::World(many(prefix, &ids))),
     };
-    let taken_up = store.acknowledgement(&alert.fingerprint).await?;
-    let history = sheet::history(alert.alert.watch, &changes);
+    let found = store.shown(&fingerprint, config.privacy).await?;
+    let (shown, changes) = found.ok_or_else(|| Failure::World(none(prefix)))?;
+    let sent = store.last_message(&fingerprint).await?;
+    let message = sent
+        .as_ref()
+        .and_then(|sent| LastMessage::new(sent, &fingerprint));
+    let history = sheet::history(shown.row.alert.watch, &changes);
     let text = match globals.output {
         Format::Table => {
-            let taken_up = taken_up.as_ref().map(|by| {
-                let sheet = sheet::acknowledgement(by);
-                sheet.render(Format::Table) + "\n"
-            });
-            format!(
-                "{}\n{}{}",
-                sheet::list(&[alert]).render(Format::Table),
-                taken_up.unwrap_or_default(),
-                history.render(Format::Table)
-            )
+            let taken_up = shown.acknowledged.as_ref().map(sheet::acknowledgement);
+            let mut pieces = vec![
+                sheet::list(std::slice::from_ref(&shown)).render(Format::Table, globals.stdout),
+            ];
+            if let Some(message) = &message {
+                let heading = message.heading().render(Format::Table, globals.stdout);
+                let text = message.text();
+                let lines = text.lines().map(|line| {
+                    let indent = if line.starts_with("- ") { 2 } else { 0 };
+                    globals.stdout.hanging("", indent, line)
+                });
+                pieces.push(format!("{heading}\n{}", lines.collect::<String>()));
+            }
+            pieces.extend(taken_up.map(|sheet| sheet.render(Format::Table, globals.stdout)));
+            pieces.push(history.render(Format::Table, globals.stdout));
+            pieces.join("\n")
         }
         // One table cannot hold both; the changes are what is asked for.
-        Format::Csv => history.render(Format::Csv),
-        Format::Json => json_text(&sheet::whole(&alert, &changes, taken_up.as_ref())),
+        Format::Csv => history.render(Format::Csv, globals.stdout),
+        Format::Json => json_text(&sheet::whole(&shown, &changes, message.as_ref())),
     };
     Ok(print(&text, ExitCode::SUCCESS))
 }

@@ -10,12 +10,12 @@ use crate::audit::chain::Head;
 use crate::audit::files::Files;
 use crate::audit::read::{OneOperation, Report, each_operation, verify};
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::TERMINAL_WIDTH;
 use crate::clock::Clock;
 use crate::config::durations;
 use crate::config::source::Environment;
 use crate::domain::matcher::Glob;
-use crate::sheet::{Cell, Sheet, hidden, shown};
+use crate::domain::plural::{agreeing, counted};
+use crate::sheet::{Cell, Sheet, hidden, id, shown};
 
 /// The audit log.
 #[derive(Debug, Subcommand)]
@@ -152,11 +152,15 @@ impl List {
         let meant: Vec<OneOperation> = meant.into_values().collect();
         if n_more > 0 {
             globals.remark(&format!(
-                "{n_more} older ones are not shown; `--limit` shows more"
+                "{} not shown; `--limit` shows more",
+                agreeing(
+                    &n_more,
+                    "1 older one is",
+                    &format!("{n_more} older ones are")
+                )
             ));
         }
-        let sheet = sheet(&meant).fitted(TERMINAL_WIDTH, &["seq", "elapsed_ms", "error"]);
-        Ok(globals.print(&sheet, ExitCode::SUCCESS))
+        Ok(globals.print(&sheet(&meant), ExitCode::SUCCESS))
     }
 }
 
@@ -196,7 +200,7 @@ fn sheet(operations: &[OneOperation]) -> Sheet {
             hidden("os_user"),
             hidden("organization"),
             shown("action", "ACTION"),
-            shown("target", "TARGET"),
+            id("target", "TARGET"),
             hidden("arguments"),
             shown("outcome", "OUTCOME"),
             shown("elapsed_ms", "MS"),
@@ -236,8 +240,8 @@ fn tell(globals: &Globals, report: &Report, anchor: Option<&str>) -> ExitCode {
     }
     if walk.n_torn > 0 {
         globals.remark(&format!(
-            "{} lines broke off when a process was killed, and the log says so",
-            walk.n_torn
+            "{} broke off when a process was killed, and the log says so",
+            counted(walk.n_torn, "line")
         ));
     }
     if walk.is_torn_at_end {
@@ -276,7 +280,7 @@ fn verdict(report: &Report, is_whole: bool) -> Sheet {
             hidden("torn"),
             hidden("broken"),
             hidden("findings"),
-            shown("newest_hash", "HASH"),
+            id("newest_hash", "HASH"),
         ],
         rows: vec![vec![
             Cell::Flag(is_whole),

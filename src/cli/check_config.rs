@@ -9,6 +9,7 @@ use crate::cli::globals::{Failure, Globals};
 use crate::cli::output::print;
 use crate::config::source::Environment;
 use crate::config::{Config, show};
+use crate::domain::plural::counted;
 use crate::heartbeat::Heartbeat;
 use crate::http::access::Access;
 
@@ -78,9 +79,4 @@ fn summary(config: &Config) -> String {
         counted(config.rules.len(), "rule"),
         counted(config.notifiers.len(), "notifier")
     )
-}
-
-fn counted(n: usize, noun: &str) -> String {
-    let plural = if n == 1 { "" } else { "s" };
-    format!("{n} {noun}{plural}")
 }

@@ -15,15 +15,16 @@ use crate::anthropic::limiter::Share;
 use crate::app::wiring;
 use crate::audit::files::Files;
 use crate::audit::read::verify;
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::{Failure, Globals, without_organization};
 use crate::cli::log;
-use crate::cli::output::{Format, print};
+use crate::cli::output::{Format, Screen, print};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::organizations::Organization;
 use crate::config::secret_file;
 use crate::config::source::{Environment, SecretSource};
 use crate::domain::admin::service::Service;
+use crate::domain::plural::{agreeing, counted};
 use crate::domain::rule::Limit;
 use crate::heartbeat::Heartbeat;
 use crate::notify::words;
@@ -129,7 +130,7 @@ impl Doctor {
             ExitCode::SUCCESS
         };
         Ok(match globals.output {
-            Format::Table => print(&lines(&findings), exit),
+            Format::Table => print(&lines(&findings, globals.stdout), exit),
             Format::Json | Format::Csv => globals.print(&sheet(&findings), exit),
         })
     }
@@ -261,7 +262,7 @@ async fn look_at_store(findings: &mut Findings, config: &Config) {
             findings.warning("store", &path, told, mend);
         }
         Ok(report) if report.problems.is_empty() => {
-            let told = format!("whole, {} rows of usage", report.n_usage);
+            let told = format!("whole, {} of usage", counted(report.n_usage, "row"));
             findings.good("store", &path, told);
         }
         Ok(report) => {
@@ -299,7 +300,8 @@ fn look_at_audit(findings: &mut Findings, globals: &Globals, config: &Config, cl
             findings.warning("audit", &path, "there is none yet", mend);
         }
         None => {
-            let told = format!("whole, {} entries", report.walk.n_entries);
+            let n = report.walk.n_entries;
+            let told = format!("whole, {n} {}", agreeing(&n, "entry", "entries"));
             findings.good("audit", &path, told);
         }
         Some(broken) if report.walk.is_only_without_beginning() => {
@@ -521,8 +523,11 @@ impl Health {
     }
 }
 
+/// Where the texts begin behind the words of health.
+const INDENT: usize = 9;
+
 /// A line for each look, and below it what to do.
-fn lines(findings: &Findings) -> String {
+fn lines(findings: &Findings, screen: Screen) -> String {
     let mut text = String::new();
     for Finding {
         what,
@@ -532,15 +537,21 @@ fn lines(findings: &Findings) -> String {
         mend,
     } in &findings.0
     {
-        let of = if of.is_empty() {
+        let of_it = if of.is_empty() {
             String::new()
         } else {
             format!(" {}", words::line(of))
         };
-        let told = words::line(told);
-        text.push_str(&format!("{:<8} {what}{of}: {told}\n", health.word()));
+        let word = health.word();
+        let first = format!("{}{:2$}", screen.colored(word), "", INDENT - word.len());
+        let told = format!(
+            "{what}{of_it}: {}",
+            words::line(&without_organization(told, of))
+        );
+        text.push_str(&screen.hanging(&first, INDENT, &told));
         if !mend.is_empty() {
-            text.push_str(&format!("         -> {mend}\n"));
+            let first = format!("{:INDENT$}-> ", "");
+            text.push_str(&screen.hanging(&first, INDENT + 3, mend));
         }
     }
     text

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use crate::audit::files::AuditError;
 use crate::audit::{self, AuditLog};
-use crate::cli::output::Format;
+use crate::cli::output::{Format, Screen};
 use crate::clock::Clock;
 use crate::config::notifiers::Notifier;
 use crate::config::organizations::Organization;
@@ -46,6 +46,20 @@ pub struct Globals {
     /// Who asks for it, for the audit log; else the user of the operating system, who stands there in any case
     #[arg(long, global = true, help_heading = EVERY, value_name = "NAME")]
     pub actor: Option<String>,
+    /// Standard output.
+    #[arg(skip)]
+    pub stdout: Screen,
+    /// Standard error.
+    #[arg(skip)]
+    pub stderr: Screen,
+}
+
+/// Options of a command that writes and asks nothing.
+#[derive(Debug, Clone, Args)]
+pub struct Assent {
+    /// Accepted by every command that writes; this one asks nothing
+    #[arg(long, action = ArgAction::Count)]
+    pub yes: u8,
 }
 
 /// Why a command did not do what it was asked for.
@@ -104,6 +118,11 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
         Failure::World(format!("{error:#}"))
     }
+}
+
+/// A text without the organization before it, for a place that names the organization already.
+pub fn without_organization(text: &str, organization: &str) -> String {
+    text.replace(&format!("organization `{organization}`: "), "")
 }
 
 /// Says why where a command failed.
@@ -195,8 +214,13 @@ impl Globals {
         }
     }
 
+    /// Rows for people, on standard error.
+    pub fn remark_table(&self, sheet: &Sheet) {
+        self.remark(sheet.as_table(self.stderr).trim_end());
+    }
+
     /// Rows on standard output.
     pub fn print(&self, sheet: &Sheet, exit: ExitCode) -> ExitCode {
-        sheet.print(self.output, exit)
+        sheet.print(self.output, self.stdout, exit)
     }
 }

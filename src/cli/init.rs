@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::cli::globals::Assent;
 use crate::config::TEMPLATE;
 use crate::config::file::LOCAL_FILE;
 
@@ -16,6 +17,9 @@ pub struct Init {
     /// A file that does not exist yet; the default is read when no other file is named
     #[arg(default_value = "spendwatch.toml")]
     file: PathBuf,
+    /// Nothing is asked.
+    #[command(flatten)]
+    pub assent: Assent,
 }
 
 impl Init {

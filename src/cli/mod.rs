@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::globals::{Globals, end};
+use crate::cli::output::Screen;
 use crate::config::source::Environment;
 
 /// `check` alone has exit codes of its own: 2 is "alerting" there, so wrong usage must be 1.
@@ -166,7 +167,9 @@ enum Command {
 }
 
 /// Runs what the arguments say.
-pub async fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
+pub async fn run(mut arguments: Arguments, environment: &Environment) -> ExitCode {
+    arguments.globals.stdout = Screen::stdout(environment);
+    arguments.globals.stderr = Screen::stderr(environment);
     let globals = &arguments.globals;
     match arguments.command {
         Command::Run(run) => end(run.run(globals, environment).await),

@@ -6,12 +6,12 @@ use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::Operation;
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::{Assent, Failure, Globals};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::source::Environment;
 use crate::domain::ids::NotifierName;
-use crate::sheet::{Cell, Sheet, hidden, shown};
+use crate::sheet::{Cell, Sheet, hidden, id, shown};
 use crate::store::Store;
 use crate::store::alerts::Found;
 use crate::store::messages::{MessageFilter, MessageRow, MessageState};
@@ -58,6 +58,9 @@ pub struct Replay {
     /// Say what would be sent again, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Nothing is asked.
+    #[command(flatten)]
+    pub assent: Assent,
 }
 
 fn parse_state(word: &str) -> Result<MessageState, String> {
@@ -209,7 +212,7 @@ fn max_age(config: &Config, name: &NotifierName) -> SignedDuration {
 fn sheet(messages: &[MessageRow]) -> Sheet {
     Sheet {
         columns: vec![
-            shown("id", "ID"),
+            id("id", "ID"),
             shown("notifier", "NOTIFIER"),
             hidden("recipient"),
             shown("state", "STATE"),

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use crate::app::wiring;
-use crate::cli::globals::{Failure, Globals, check_notifier};
+use crate::cli::globals::{Assent, Failure, Globals, check_notifier};
 use crate::clock::{Chance, Clock};
 use crate::config::near::unknown;
 use crate::config::source::Environment;
@@ -28,6 +28,9 @@ pub enum Command {
     Test {
         /// A notifier of the configuration
         name: String,
+        /// Nothing is asked.
+        #[command(flatten)]
+        assent: Assent,
     },
 }
 
@@ -38,7 +41,7 @@ impl Command {
         globals: &Globals,
         environment: &Environment,
     ) -> Result<ExitCode, Failure> {
-        let Command::Test { name } = self;
+        let Command::Test { name, assent: _ } = self;
         let config = globals.load(environment)?;
         let Some(configured) = config
             .notifiers

@@ -7,20 +7,102 @@ use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
 use jiff::{Timestamp, tz::TimeZone};
+use rustix::fd::AsFd;
 use serde_json::Value;
+use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
+use crate::config::source::Environment;
 use crate::domain::money::{Usd, group_thousands};
 use crate::notify::words;
 use crate::sheet::{Cell, Column, Sheet};
 
-/// Tables are fitted into this on a terminal; in a pipe no line is broken.
-pub const TERMINAL_WIDTH: u16 = 80;
+/// Columns of a terminal that does not state its size.
+const DEFAULT_WIDTH: usize = 80;
+
+/// Columns of text are not made narrower, unless all their text is.
+const MIN_TEXT_WIDTH: usize = 10;
 
 const HALF_A_CENT: Usd = Usd::from_pico(5_000_000_000);
+
+/// Where text is shown: a terminal, or a file or pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Screen {
+    /// Foreign text must not control it.
+    pub is_terminal: bool,
+    /// Tables are fitted into this many columns; `None` breaks no line.
+    pub width: Option<usize>,
+    /// Severities have color beside their word.
+    pub has_color: bool,
+}
+
+impl Screen {
+    /// Standard output.
+    pub fn stdout(environment: &Environment) -> Screen {
+        let stream = io::stdout();
+        Screen::new(stream.is_terminal(), columns_of(&stream), environment)
+    }
+
+    /// Standard error.
+    pub fn stderr(environment: &Environment) -> Screen {
+        let stream = io::stderr();
+        Screen::new(stream.is_terminal(), columns_of(&stream), environment)
+    }
+
+    /// `COLUMNS` overrides the size that a terminal states, and gives other streams a width, too.
+    fn new(is_terminal: bool, size: Option<usize>, environment: &Environment) -> Screen {
+        let asked = environment
+            .get("COLUMNS")
+            .and_then(|n| n.trim().parse().ok());
+        let asked = asked.filter(|n: &usize| *n > 0);
+        let own = is_terminal.then(|| size.unwrap_or(DEFAULT_WIDTH));
+        let is_set = |name: &str| environment.get(name).is_some_and(|value| !value.is_empty());
+        let is_dumb = environment.get("TERM").is_some_and(|term| term == "dumb");
+        Screen {
+            is_terminal,
+            width: asked.or(own),
+            has_color: is_terminal && !is_set("NO_COLOR") && !is_dumb,
+        }
+    }
+
+    /// A word of severity or health, in color where it has any.
+    pub fn colored(self, word: &str) -> String {
+        match color_of(word).filter(|_| self.has_color) {
+            Some(color) => format!("\u{1b}[{color}m{word}\u{1b}[0m"),
+            None => word.to_owned(),
+        }
+    }
+
+    /// A text behind `first`, wrapped below where it begins; `first` itself may have color.
+    pub fn hanging(self, first: &str, indent: usize, text: &str) -> String {
+        let room = self.width.map(|width| width.saturating_sub(indent));
+        let lines = match room {
+            Some(room) => wrap(text, room.max(MIN_TEXT_WIDTH), is_link),
+            None => vec![text.to_owned()],
+        };
+        let blanks = format!("\n{}", " ".repeat(indent));
+        format!("{first}{}\n", lines.join(&blanks))
+    }
+}
+
+fn columns_of(stream: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    Some(usize::from(size.ws_col)).filter(|n| *n > 0)
+}
+
+/// As an SGR parameter.
+fn color_of(word: &str) -> Option<&'static str> {
+    match word {
+        "critical" | "bad" => Some("1;31"),
+        "warning" => Some("33"),
+        "info" => Some("36"),
+        _ => None,
+    }
+}
+
+/// Columns whose words have color.
+const COLORED: [&str; 2] = ["severity", "health"];
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -81,6 +163,13 @@ impl Cell {
     }
 }
 
+impl Cell {
+    /// Numbers and times stay on one line.
+    fn is_unbroken(&self) -> bool {
+        self.is_number() || matches!(self, Cell::Time(_))
+    }
+}
+
 /// `-1,234,567`.
 fn grouped(count: i128) -> String {
     let sign = if count < 0 { "-" } else { "" };
@@ -103,40 +192,36 @@ pub fn short_time(at: Timestamp) -> String {
 
 impl Sheet {
     /// In a format; JSON is an array of objects.
-    pub fn render(&self, format: Format) -> String {
-        self.render_for(format, io::stdout().is_terminal())
+    pub fn render(&self, format: Format, screen: Screen) -> String {
+        match format {
+            Format::Table => self.as_table(screen),
+            Format::Json => self.json_pieces().collect(),
+            Format::Csv => self.as_csv(screen.is_terminal),
+        }
     }
 
     /// Writes it in a format, then ends as told; JSON is an array of objects, and is written row by row.
-    pub fn print(&self, format: Format, exit: ExitCode) -> ExitCode {
+    pub fn print(&self, format: Format, screen: Screen, exit: ExitCode) -> ExitCode {
         match format {
             Format::Json => print_all(self.json_pieces(), exit),
-            Format::Table | Format::Csv => print(&self.render(format), exit),
+            Format::Table | Format::Csv => print(&self.render(format, screen), exit),
         }
     }
 
-    /// The same, with columns left out of the table one after another until no line has to be broken; first those that say
-    /// nothing.
-    #[must_use]
-    pub fn fitted(mut self, width: u16, least: &[&str]) -> Sheet {
-        let mut widths = self.widths();
-        let places = least
-            .iter()
-            .filter_map(|key| self.columns.iter().position(|column| column.key == *key));
-        let says_nothing = |place: usize| {
-            let mut cells = self.rows.iter().filter_map(|row| row.get(place));
-            cells.all(|cell| *cell == Cell::Empty)
-        };
-        let (silent, others): (Vec<usize>, Vec<usize>) =
-            places.partition(|place| says_nothing(*place));
-        for place in silent.into_iter().chain(others) {
-            if line_width(&widths) <= usize::from(width) {
-                break;
-            }
-            self.columns[place].heading = None;
-            widths[place] = None;
+    /// Aligned columns, fitted into the width where there is one.
+    ///
+    /// What is too wide gives way in this order: columns in which no row has anything; texts, which are wrapped; columns that
+    /// [`Sheet::giving_way`] names. If that is not enough, each row becomes a block with a line for each column. Numbers, times
+    /// and ids are never broken.
+    pub fn as_table(&self, screen: Screen) -> String {
+        let widths = self.widths();
+        match screen.width {
+            None => self.lines(&widths, screen),
+            Some(width) => match self.fit(widths, width) {
+                Some(widths) => self.lines(&widths, screen),
+                None => self.blocks(width, screen),
+            },
         }
-        self
     }
 
     /// How wide each column of the table is, in cells of a terminal; `None` for one that is not in it.
@@ -151,69 +236,92 @@ impl Sheet {
         self.columns.iter().enumerate().map(width).collect()
     }
 
-    fn render_for(&self, format: Format, is_terminal: bool) -> String {
-        match format {
-            Format::Table => self.as_table(is_terminal.then_some(TERMINAL_WIDTH)),
-            Format::Json => self.json_pieces().collect(),
-            Format::Csv => self.as_csv(is_terminal),
+    /// Widths that fit; `None` if none do.
+    fn fit(&self, mut widths: Vec<Option<usize>>, room: usize) -> Option<Vec<Option<usize>>> {
+        let cells_of = |place: usize| self.rows.iter().filter_map(move |row| row.get(place));
+        let is_silent = |place: &usize| {
+            !self.rows.is_empty() && cells_of(*place).all(|cell| *cell == Cell::Empty)
+        };
+        for place in (0..self.columns.len()).rev().filter(is_silent) {
+            if line_width(&widths) <= room {
+                break;
+            }
+            widths[place] = None;
         }
+        let least_of = |(place, column): (usize, &Column)| {
+            let is_fixed = column.is_id || cells_of(place).any(Cell::is_unbroken);
+            let heading = column.heading?.width();
+            let width = widths[place]?;
+            Some(if is_fixed {
+                width
+            } else {
+                width.min(MIN_TEXT_WIDTH).max(heading)
+            })
+        };
+        let mut least: Vec<Option<usize>> = self.columns.iter().enumerate().map(least_of).collect();
+        let columns = self.columns.iter().enumerate();
+        let giving_way = columns.filter_map(|(place, column)| Some((column.gives_way?, place)));
+        let mut giving_way: Vec<(u8, usize)> = giving_way.collect();
+        giving_way.sort_unstable();
+        let mut giving_way = giving_way.into_iter();
+        while line_width(&least) > room {
+            let (_, place) = giving_way.next()?;
+            (widths[place], least[place]) = (None, None);
+        }
+        Some(shrunk(&widths, &least, room))
     }
 
-    /// Aligned columns, fitted into a width where one is given.
-    pub fn as_table(&self, width: Option<u16>) -> String {
-        let widths = self.widths();
-        match width.filter(|width| line_width(&widths) > usize::from(*width)) {
-            None => self.lines(&widths).collect(),
-            Some(width) => self.wrapped(width),
-        }
-    }
-
-    /// The table line by line, each as long as it is.
-    fn lines(&self, widths: &[Option<usize>]) -> impl Iterator<Item = String> {
-        let header = self
-            .columns
-            .iter()
-            .zip(widths)
-            .filter_map(|(column, width)| {
-                let heading = column.heading?.to_owned();
-                Some((heading, false, (*width)?))
-            });
-        let rows =
-            self.rows.iter().map(move |row| {
-                let cells = row.iter().zip(widths);
-                line(cells.filter_map(|(cell, width)| {
-                    Some((cell.for_people(), cell.is_number(), (*width)?))
-                }))
-            });
-        std::iter::once(line(header)).chain(rows)
-    }
-
-    /// The table with cells of several lines where they are too long.
-    fn wrapped(&self, width: u16) -> String {
-        let mut table = Table::new();
-        table
-            .load_style(NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(width);
-        table.set_header(self.columns.iter().filter_map(|column| column.heading));
-        for row in &self.rows {
-            let cells = self.columns.iter().zip(row);
-            let cells = cells.filter(|(column, _)| column.heading.is_some());
-            table.add_row(cells.map(|(_, cell)| {
-                let aligned = comfy_table::Cell::new(cell.for_people());
-                if cell.is_number() {
-                    aligned.set_alignment(CellAlignment::Right)
-                } else {
-                    aligned
-                }
-            }));
-        }
+    /// A line for the headings, and at least one for each row.
+    fn lines(&self, widths: &[Option<usize>], screen: Screen) -> String {
         let mut text = String::new();
-        for line in table.lines() {
-            text.push_str(line.trim_end());
-            text.push('\n');
+        let headings = self.columns.iter().zip(widths);
+        let headings = headings.filter_map(|(column, width)| {
+            let heading = column.heading?.to_owned();
+            Some((vec![heading], false, (*width)?, false))
+        });
+        push_lines(&mut text, &headings.collect::<Vec<_>>(), screen);
+        for row in &self.rows {
+            let cells = row.iter().zip(&self.columns).zip(widths);
+            let cells = cells.filter_map(|((cell, column), width)| {
+                let width = (*width)?;
+                let shown = cell.for_people();
+                let lines = if shown.width() > width {
+                    wrap(&shown, width, |_| false)
+                } else {
+                    vec![shown]
+                };
+                let may_have_color = COLORED.contains(&column.key);
+                Some((lines, cell.is_number(), width, may_have_color))
+            });
+            push_lines(&mut text, &cells.collect::<Vec<_>>(), screen);
         }
         text
+    }
+
+    /// A block for each row, with a line for each column.
+    fn blocks(&self, width: usize, screen: Screen) -> String {
+        let headings = self.columns.iter().filter_map(|column| column.heading);
+        let widest = headings.map(UnicodeWidthStr::width).max();
+        let indent = widest.unwrap_or_default() + GAP;
+        let room = width.saturating_sub(indent).max(MIN_TEXT_WIDTH);
+        let block = |row: &Vec<Cell>| {
+            let cells = row.iter().zip(&self.columns);
+            let lines = cells.filter_map(|(cell, column)| {
+                let heading = column.heading?;
+                let label = format!("{heading}{}", " ".repeat(indent - heading.width()));
+                let shown = cell.for_people();
+                let is_unbroken = column.is_id || cell.is_unbroken();
+                Some(if is_unbroken && shown.width() > room {
+                    format!("{heading}\n{shown}\n")
+                } else if COLORED.contains(&column.key) {
+                    format!("{label}{}\n", screen.colored(&shown))
+                } else {
+                    screen.hanging(&label, indent, &shown)
+                })
+            });
+            lines.collect::<String>()
+        };
+        self.rows.iter().map(block).collect::<Vec<_>>().join("\n")
     }
 
     /// As [`json_text`] of the whole array would be, piece by piece.
@@ -273,26 +381,82 @@ fn line_width(widths: &[Option<usize>]) -> usize {
     widths.iter().flatten().sum::<usize>() + GAP * n_shown.saturating_sub(1)
 }
 
-/// Texts, each with whether it stands on the right, and how wide its column is.
-fn line(cells: impl Iterator<Item = (String, bool, usize)>) -> String {
-    let mut line = String::new();
-    for (place, (text, is_right, width)) in cells.enumerate() {
-        let blanks = " ".repeat(width.saturating_sub(text.width()));
-        if place > 0 {
-            line.push_str(&" ".repeat(GAP));
-        }
-        let (before, after) = if is_right {
-            (blanks.as_str(), "")
-        } else {
-            ("", blanks.as_str())
-        };
-        line.push_str(before);
-        line.push_str(&text);
-        line.push_str(after);
+/// Widths between the least and the natural ones that fill the room: the widest give first.
+fn shrunk(natural: &[Option<usize>], least: &[Option<usize>], room: usize) -> Vec<Option<usize>> {
+    let at_most = |most: usize| -> Vec<Option<usize>> {
+        let both = natural.iter().zip(least);
+        both.map(|(natural, least)| Some((*natural)?.min(most).max((*least)?)))
+            .collect()
+    };
+    let mut most = natural.iter().flatten().copied().max().unwrap_or_default();
+    while most > 0 && line_width(&at_most(most)) > room {
+        most -= 1;
     }
-    line.truncate(line.trim_end().len());
-    line.push('\n');
-    line
+    at_most(most)
+}
+
+/// A link that is broken cannot be followed.
+fn is_link(word: &str) -> bool {
+    word.contains("://")
+}
+
+/// Breaks a text between words, and words that are too long between the characters that a reader sees, unless they are kept.
+fn wrap(text: &str, width: usize, is_kept: fn(&str) -> bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        let gap = usize::from(!line.is_empty());
+        if line.width() + gap + word.width() <= width {
+            line.push_str(&" ".repeat(gap));
+            line.push_str(word);
+            continue;
+        }
+        if !line.is_empty() {
+            lines.push(std::mem::take(&mut line));
+        }
+        if is_kept(word) {
+            line.push_str(word);
+            continue;
+        }
+        for character in word.graphemes(true) {
+            if !line.is_empty() && line.width() + character.width() > width {
+                lines.push(std::mem::take(&mut line));
+            }
+            line.push_str(character);
+        }
+    }
+    lines.push(line);
+    lines
+}
+
+/// One cell of a row: its lines, whether they stand on the right, how wide its column is, and whether its word may have color.
+type Placed = (Vec<String>, bool, usize, bool);
+
+fn push_lines(text: &mut String, cells: &[Placed], screen: Screen) {
+    let n_lines = cells.iter().map(|(lines, ..)| lines.len()).max();
+    for place in 0..n_lines.unwrap_or(1) {
+        let start = text.len();
+        for (column, (lines, is_right, width, may_have_color)) in cells.iter().enumerate() {
+            let shown = lines.get(place).map_or("", String::as_str);
+            let blanks = " ".repeat(width.saturating_sub(shown.width()));
+            if column > 0 {
+                text.push_str(&" ".repeat(GAP));
+            }
+            let colored = may_have_color.then(|| screen.colored(shown));
+            let shown = colored.as_deref().unwrap_or(shown);
+            let (before, after) = if *is_right {
+                (blanks.as_str(), "")
+            } else {
+                ("", blanks.as_str())
+            };
+            text.push_str(before);
+            text.push_str(shown);
+            text.push_str(after);
+        }
+        let end = start + text[start..].trim_end().len();
+        text.truncate(end);
+        text.push('\n');
+    }
 }
 
 /// Indented, with every control character written as an escape, so that none reaches a terminal.
@@ -333,7 +497,7 @@ fn print_all(pieces: impl IntoIterator<Item = impl AsRef<[u8]>>, exit: ExitCode)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sheet::{hidden, shown};
+    use crate::sheet::{hidden, id, shown};
 
     fn sheet(name: &str) -> Sheet {
         Sheet {
@@ -379,17 +543,17 @@ mod tests {
     #[test]
     fn one_sheet_in_three_formats() {
         let sheet = sheet("Search");
-        insta::assert_snapshot!(sheet.render_for(Format::Table, false), @r#"
+        insta::assert_snapshot!(sheet.render(Format::Table, Screen::default()), @r#"
 NAME    SPEND  AT                 TOLD
 Search   12.5  2026-11-24 14:05Z  a, b
 x        1000  -
 "#);
-        insta::assert_snapshot!(sheet.render_for(Format::Csv, false), @r#"
+        insta::assert_snapshot!(sheet.render(Format::Csv, Screen::default()), @r#"
 name,spend_usd,requests,at,told
 Search,12.5,7,2026-11-24T14:05:09Z,a; b
 x,1000,170141183460469231731687303715884105727,,
 "#);
-        insta::assert_snapshot!(sheet.render_for(Format::Json, false), @r#"
+        insta::assert_snapshot!(sheet.render(Format::Json, Screen::default()), @r#"
 [
   {
     "at": "2026-11-24T14:05:09Z",
@@ -417,23 +581,177 @@ x,1000,170141183460469231731687303715884105727,,
         let sheet = sheet("a\u{1b}[2J\u{9b}31m\r\nb,\"c");
         let is_calm = |text: &str| !text.chars().any(|c| c.is_control() && c != '\n');
         for format in [Format::Table, Format::Json, Format::Csv] {
-            let text = sheet.render_for(format, true);
+            let text = sheet.render(format, terminal(80));
             assert!(is_calm(&text), "{text:?}");
         }
-        let json: Value = serde_json::from_str(&sheet.render_for(Format::Json, false)).unwrap();
+        let json: Value =
+            serde_json::from_str(&sheet.render(Format::Json, Screen::default())).unwrap();
         assert_eq!(json[0]["name"], "a\u{1b}[2J\u{9b}31m\r\nb,\"c");
-        let mut reader =
-            csv::Reader::from_reader(io::Cursor::new(sheet.render_for(Format::Csv, false)));
+        let mut reader = csv::Reader::from_reader(io::Cursor::new(
+            sheet.render(Format::Csv, Screen::default()),
+        ));
         let first = reader.records().next().unwrap().unwrap();
         assert_eq!(&first[0], "a\u{1b}[2J\u{9b}31m\r\nb,\"c");
     }
 
+    fn terminal(width: usize) -> Screen {
+        Screen {
+            is_terminal: true,
+            width: Some(width),
+            has_color: false,
+        }
+    }
+
+    /// As a screen counts, not as bytes or characters.
+    fn widest(text: &str) -> usize {
+        text.lines()
+            .map(UnicodeWidthStr::width)
+            .max()
+            .unwrap_or_default()
+    }
+
+    fn keys(name: &str) -> Sheet {
+        Sheet {
+            columns: vec![
+                id("id", "ID"),
+                shown("name", "NAME"),
+                shown("severity", "SEVERITY"),
+                shown("spend_usd", "SPEND"),
+                shown("ended_at", "ENDED"),
+                shown("at", "AT"),
+            ],
+            rows: vec![vec![
+                Cell::Text("apikey_01Rj2N8SVvo6BePZj99NhmiT".to_owned()),
+                Cell::Text(name.to_owned()),
+                Cell::Text("critical".to_owned()),
+                Cell::Money(Usd::parse("1234567.89").unwrap()),
+                Cell::Empty,
+                Cell::Time("2026-11-24T14:05:09Z".parse().unwrap()),
+            ]],
+        }
+    }
+
+    /// What a reader sees, character by character.
+    fn seen(text: &str) -> Vec<String> {
+        let seen = text.graphemes(true).map(str::to_owned);
+        seen.filter(|seen| !seen.trim().is_empty()).collect()
+    }
+
     #[test]
-    fn a_terminal_of_eighty_columns_is_enough() {
-        let table = sheet(&"long ".repeat(40)).as_table(Some(TERMINAL_WIDTH));
-        assert!(
-            table.lines().all(|line| line.chars().count() <= 80),
-            "{table}"
+    fn text_gives_way_and_ids_numbers_and_times_stay_on_one_line() {
+        let names = [
+            "a key with a long name that says what it is for, and more".to_owned(),
+            "検索サービスの夜間バッチ処理用のキー、検索サービスの夜間バッチ処理用".to_owned(),
+            "👩\u{200d}👩\u{200d}👧\u{200d}👦🇩🇪👍🏽".repeat(7),
+            "x".repeat(70),
+        ];
+        for name in &names {
+            for width in [40, 80, 100, 120, 200] {
+                let table = keys(name).as_table(terminal(width));
+                assert!(widest(&table) <= width, "{width}\n{table}");
+                for whole in [
+                    "apikey_01Rj2N8SVvo6BePZj99NhmiT",
+                    "1,234,567.89",
+                    "2026-11-24 14:05Z",
+                    "critical",
+                ] {
+                    assert!(table.contains(whole), "{whole} at {width}\n{table}");
+                }
+                let in_table = seen(&table);
+                for character in seen(name) {
+                    assert!(in_table.contains(&character), "{character}\n{table}");
+                }
+                assert!(width < 200 || table.contains(name.as_str()), "{table}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_narrow_table_wraps_text_and_a_narrower_one_becomes_blocks() {
+        let sheet = keys("a key with a long name");
+        insta::assert_snapshot!(sheet.as_table(terminal(96)), @r"
+ID                               NAME                  SEVERITY  SPEND         AT
+apikey_01Rj2N8SVvo6BePZj99NhmiT  a key with a long     critical  1,234,567.89  2026-11-24 14:05Z
+                                 name
+");
+        insta::assert_snapshot!(sheet.as_table(terminal(40)), @r"
+ID
+apikey_01Rj2N8SVvo6BePZj99NhmiT
+NAME      a key with a long name
+SEVERITY  critical
+SPEND     1,234,567.89
+ENDED     -
+AT        2026-11-24 14:05Z
+");
+    }
+
+    #[test]
+    fn columns_of_wide_characters_stay_aligned() {
+        let mut sheet = sheet("検索");
+        sheet.rows.push(sheet.rows[0].clone());
+        sheet.rows[2][0] = Cell::Text("👩\u{200d}👧 Ada".to_owned());
+        let table = sheet.as_table(Screen::default());
+        let place = |line: &str| line.find("12.5").map(|place| line[..place].width());
+        let places: Vec<_> = table.lines().filter_map(place).collect();
+        assert_eq!(places, [9, 9], "{table}");
+    }
+
+    #[test]
+    fn severities_have_color_beside_their_word_where_a_screen_shows_it() {
+        let colored = |width| Screen {
+            has_color: true,
+            ..terminal(width)
+        };
+        for width in [30, 200] {
+            let table = keys("ci").as_table(colored(width));
+            assert!(table.contains("\u{1b}[1;31mcritical\u{1b}[0m"), "{table:?}");
+        }
+        for format in [Format::Json, Format::Csv] {
+            let text = keys("ci").render(format, colored(200));
+            assert!(!text.contains('\u{1b}'), "{text}");
+        }
+        let plain = keys("critical").as_table(terminal(200));
+        assert!(!plain.contains('\u{1b}'));
+        let named = keys("critical").as_table(colored(200));
+        assert_eq!(
+            named.matches("\u{1b}[1;31m").count(),
+            1,
+            "a name is no severity"
         );
+    }
+
+    #[test]
+    fn a_screen_is_as_wide_as_it_states_unless_columns_says_otherwise() {
+        let screen = |is_terminal, size, variables: &[(&str, &str)]| {
+            let variables = variables.iter();
+            let environment: Environment = variables
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            let screen = Screen::new(is_terminal, size, &environment);
+            (screen.width, screen.has_color)
+        };
+        assert_eq!(screen(true, Some(200), &[]), (Some(200), true));
+        assert_eq!(screen(true, None, &[]), (Some(80), true));
+        assert_eq!(screen(false, None, &[]), (None, false));
+        let narrow = [("COLUMNS", "60"), ("NO_COLOR", "1")];
+        assert_eq!(screen(true, Some(200), &narrow), (Some(60), false));
+        assert_eq!(screen(false, None, &narrow), (Some(60), false));
+        let senseless = [("COLUMNS", "0"), ("NO_COLOR", ""), ("TERM", "xterm")];
+        assert_eq!(screen(true, Some(90), &senseless), (Some(90), true));
+        let dumb = [("TERM", "dumb")];
+        assert_eq!(screen(true, Some(90), &dumb), (Some(90), false));
+    }
+
+    #[test]
+    fn columns_that_give_way_do_so_only_after_texts_are_wrapped() {
+        let headings = |width| {
+            let sheet = keys("a key with a long name").giving_way(&["at", "spend_usd"]);
+            let table = sheet.as_table(terminal(width));
+            table.lines().next().unwrap().to_owned()
+        };
+        // 31 for the id, 10 for the name, 8, 12 and 17, and two between each.
+        assert!(headings(86).contains("AT") && headings(86).contains("SPEND"));
+        assert!(!headings(85).contains("AT") && headings(85).contains("SPEND"));
+        assert!(!headings(60).contains("SPEND") && headings(60).contains("SEVERITY"));
     }
 }

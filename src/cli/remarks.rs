@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::ids::ModelName;
 use crate::domain::money::{Usd, group_thousands};
+use crate::domain::plural::agreeing;
 use crate::domain::usage::Amounts;
 use crate::notify::words;
 
@@ -30,8 +31,11 @@ pub fn uncertain(usd: Usd) -> String {
 /// Tokens that are in no bill.
 pub fn by_contract(n_tokens: i64) -> String {
     format!(
-        "{} tokens of the Priority Tier are in no bill: their price stands in a contract",
-        grouped(n_tokens)
+        "{} {} of the Priority Tier {} in no bill: {} price stands in a contract",
+        grouped(n_tokens),
+        agreeing(&n_tokens, "token", "tokens"),
+        agreeing(&n_tokens, "is", "are"),
+        agreeing(&n_tokens, "its", "their")
     )
 }
 
@@ -60,8 +64,9 @@ pub fn unpriced<'a>(
         named.push(format!("{n_more} more"));
     }
     Some(format!(
-        "what {} tokens cost is missing: no price is known of {}; add it to the file of `[prices]`",
+        "what {} {} is missing: no price is known of {}; add it to the file of `[prices]`",
         grouped(n_tokens),
+        agreeing(&n_tokens, "token costs", "tokens cost"),
         named.join(", ")
     ))
 }
@@ -82,6 +87,12 @@ mod tests {
         };
         let (new, old): (ModelName, ModelName) = ("claude-new".into(), "claude-old".into());
         assert_eq!(unpriced([(&new, &of(0))]), None);
+        let one = unpriced([(&new, &of(1))]).unwrap();
+        assert!(one.starts_with("what 1 token costs is missing"), "{one}");
+        assert_eq!(
+            by_contract(1),
+            "1 token of the Priority Tier is in no bill: its price stands in a contract"
+        );
         assert_eq!(
             unpriced([(&old, &of(5)), (&new, &of(1200)), (&old, &of(6))]).unwrap(),
             "what 1,211 tokens cost is missing: no price is known of `claude-new`, `claude-old`; \

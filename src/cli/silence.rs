@@ -8,13 +8,13 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::{AuditLog, Operation};
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::{Assent, Failure, Globals};
 use crate::clock::{Chance, Clock};
 use crate::config::source::Environment;
 use crate::config::{Config, durations};
 use crate::domain::silence::{self, End, LABELS, LabelMatcher, Silence, SilenceState};
 use crate::domain::subject::SubjectKind;
-use crate::sheet::{Cell, Column, Sheet, hidden, shown};
+use crate::sheet::{Cell, Column, Sheet, hidden, id, shown};
 use crate::store::Store;
 use crate::store::alerts::Found;
 use crate::store::quiet::Added;
@@ -42,6 +42,9 @@ pub enum Command {
         /// Ids, or what they begin with
         #[arg(value_name = "ID", required = true)]
         ids: Vec<String>,
+        /// Nothing is asked.
+        #[command(flatten)]
+        assent: Assent,
     },
 }
 
@@ -63,15 +66,12 @@ pub struct Add {
     /// Why
     #[arg(long, value_name = "TEXT")]
     comment: String,
-    /// Who asks for it; else the user's name
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "USER",
-        default_value = "unknown",
-        hide_env_values = true
-    )]
-    author: String,
+    /// Who asks for it; else whoever the audit log names: `--actor`, or the user of the operating system
+    #[arg(long, value_name = "NAME")]
+    author: Option<String>,
+    /// Nothing is asked.
+    #[command(flatten)]
+    pub assent: Assent,
 }
 
 fn parse_matcher(text: &str) -> Result<LabelMatcher, String> {
@@ -121,7 +121,7 @@ impl Command {
                 }
                 Ok(globals.print(&sheet(&silences, now), ExitCode::SUCCESS))
             }
-            Command::Remove { ids } => remove(ids, globals, &store, &audit, now).await,
+            Command::Remove { ids, assent: _ } => remove(ids, globals, &store, &audit, now).await,
         }
     }
 }
@@ -141,11 +141,12 @@ impl Add {
         };
         let span = silence::span(self.from, end, now)
             .map_err(|error| Failure::usage(error.to_string()))?;
+        let author = self.author.as_deref().unwrap_or(audit.actor());
         let silence = Silence {
             id: Chance::System.id(),
             span,
             matchers: self.matchers.clone(),
-            author: self.author.clone(),
+            author: author.to_owned(),
             comment: self.comment.clone(),
         };
         silence
@@ -162,7 +163,7 @@ impl Add {
             arguments: &[
                 ("matchers", matchers.join(" ")),
                 ("ends_at", span.end.to_string()),
-                ("author", self.author.clone()),
+                ("author", author.to_owned()),
                 ("comment", self.comment.clone()),
             ],
         };
@@ -249,7 +250,7 @@ async fn remove(
 }
 
 const COLUMNS: [Column; 7] = [
-    shown("id", "ID"),
+    id("id", "ID"),
     shown("state", "STATE"),
     hidden("starts_at"),
     shown("ends_at", "ENDS"),

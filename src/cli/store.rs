@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::{Assent, Failure, Globals};
 use crate::cli::output::print;
 use crate::config::source::Environment;
+use crate::domain::plural::counted;
 use crate::notify::words;
 use crate::sheet::{Cell, Sheet, hidden, shown};
 use crate::store::Store;
@@ -23,6 +24,9 @@ pub enum Command {
     Backup {
         /// A file that does not exist yet
         file: PathBuf,
+        /// Nothing is asked.
+        #[command(flatten)]
+        assent: Assent,
     },
 }
 
@@ -77,13 +81,14 @@ impl Command {
                 };
                 Ok(globals.print(&sheet, exit))
             }
-            Command::Backup { file } => {
+            Command::Backup { file, assent: _ } => {
                 let (_, store) = globals.open_store(environment)?;
                 let n_bytes = store.backup(file).await?;
                 let told = format!(
-                    "Copied `{}` to `{}`, {n_bytes} bytes, and checked the copy\n",
+                    "Copied `{}` to `{}`, {}, and checked the copy\n",
                     store.path(),
-                    file.display()
+                    file.display(),
+                    counted(n_bytes, "byte")
                 );
                 Ok(print(&told, ExitCode::SUCCESS))
             }

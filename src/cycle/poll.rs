@@ -14,6 +14,8 @@ use crate::cycle::plan::{self, Stage};
 use crate::cycle::state::{Trouble, Watcher};
 use crate::domain::change::Recorded;
 use crate::domain::coverage::{self, Coverage, Fetch, Purpose};
+use crate::domain::dialect::Dialect;
+use crate::domain::plural::counted;
 use crate::domain::record::record;
 use crate::domain::seen::Seen;
 use crate::domain::span::HourSpan;
@@ -323,16 +325,57 @@ impl Watcher {
         let n_needed = parts.len() + 1;
         let per_minute = (n_needed as u64 * 60).div_ceil(length.as_secs().max(1));
         trouble.note(format!(
-            "organization `{}`: {n_fresh} of {} workspaces were read before the next slot; the stalest come first then",
+            "organization `{}`: {n_fresh} of {} were read before the next slot; the stalest come first then",
             self.settings.organization,
-            parts.len(),
+            counted(parts.len(), "workspace"),
         ));
         if !std::mem::replace(&mut self.has_warned_of_rate, true) {
+            let most = self.api.max_per_minute(Dialect::Guide);
             tracing::warn!(
                 organization.name = %self.settings.organization,
-                "a cycle needs {n_needed} requests, about {per_minute} a minute; raise `max_requests_per_minute` \
-                 or poll less often"
+                "{}", rate_advice(n_needed, per_minute, most)
             );
         }
+    }
+}
+
+/// What helps a cycle that took too long: more requests in a minute only if their number is what held it back.
+fn rate_advice(n_needed: usize, per_minute: u64, most: Option<u32>) -> String {
+    let needed = format!(
+        "a cycle needs {}, about {per_minute} a minute",
+        counted(n_needed, "request")
+    );
+    match most {
+        Some(most) if u64::from(most) < per_minute => {
+            format!(
+                "{needed}, of which {most} may be sent; raise `max_requests_per_minute` or poll less often"
+            )
+        }
+        Some(_) | None => {
+            format!("{needed}, and the server did not answer all of them in time; poll less often")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_higher_rate_is_advised_only_where_the_rate_holds_a_cycle_back() {
+        for (per_minute, most, is_advised) in [
+            (60, Some(45), true),
+            (60, Some(60), false),
+            (60, None, false),
+        ] {
+            let advice = rate_advice(300, per_minute, most);
+            assert_eq!(
+                advice.contains("raise `max_requests_per_minute`"),
+                is_advised,
+                "{advice}"
+            );
+            assert!(advice.contains("poll less often"), "{advice}");
+        }
+        assert!(rate_advice(1, 1, None).starts_with("a cycle needs 1 request, about 1 a minute"));
     }
 }

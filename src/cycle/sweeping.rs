@@ -13,6 +13,7 @@ use crate::cycle::state::{Trouble, Watcher};
 use crate::domain::coverage::{Coverage, Purpose};
 use crate::domain::ids::{ModelName, WorkspaceId};
 use crate::domain::period::Period;
+use crate::domain::plural::counted;
 use crate::domain::span::{Day, HourSpan};
 use crate::domain::sweep::{self, Bounds, Sweep};
 use crate::domain::tally::FastMode;
@@ -342,8 +343,9 @@ impl Watcher {
                 tracing::warn!(
                     organization.name = %self.settings.organization,
                     model.name = %model,
-                    "no price is known for model `{model}` ({tokens} tokens this month): until it is billed, what it costs \
-                     is missing in all sums; add it to the file of `[prices]`"
+                    "no price is known for model `{model}` ({} this month): until it is billed, what it costs \
+                     is missing in all sums; add it to the file of `[prices]`",
+                    counted(tokens, "token")
                 );
             }
         }

@@ -16,6 +16,7 @@ use crate::config::organizations::Organization;
 use crate::cycle::state::{Outside, Report, Settings, Watcher};
 use crate::delivery::orphans;
 use crate::domain::ids::{NotifierName, OrganizationName};
+use crate::domain::plural::counted;
 use crate::domain::schedule::{Due, Schedule, due};
 use crate::metrics::counters::CycleOutcome;
 use crate::metrics::exposition::MAX_KEPT_TEXT;
@@ -283,8 +284,8 @@ fn tell(app: &App, setup: &Setup, report: &Report, took: Duration) {
         organization.name = %name,
         outcome = report.outcome.as_str(),
         duration_ms = took.as_millis(),
-        "cycle {}: {} of {} read, {} messages",
-        report.outcome.as_str(), report.n_fresh, report.n_parts, report.n_messages
+        "cycle {}: {} of {} read, {}",
+        report.outcome.as_str(), report.n_fresh, report.n_parts, counted(report.n_messages, "message")
     );
     app.bells.ring();
     if app.board.is_complete() {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::domain::ids::NotifierName;
+use crate::domain::plural::{agreeing, counted};
 use crate::metrics::counters::Counters;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -18,8 +19,10 @@ pub async fn give_up(
         counters.count_notification(&notifier, "dropped", n);
         tracing::error!(
             notifier.name = %notifier,
-            "{n} messages waited for notifier `{notifier}`, which is not configured any more: they are dead letters \
-             (`spendwatch notifications list --state dead`)"
+            "{} waited for notifier `{notifier}`, which is not configured any more: {} \
+             (`spendwatch notifications list --state dead`)",
+            counted(n, "message"),
+            agreeing(&n, "it is a dead letter", "they are dead letters")
         );
     }
     Ok(())

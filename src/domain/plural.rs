@@ -1,13 +1,16 @@
 //! Nouns that agree with their number.
 
+use std::fmt::Display;
+
 /// `1 key`, `2 keys`: for nouns whose plural ends in `s`.
-pub fn counted(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+pub fn counted<N: Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
+    let plural = agreeing(&n, "", "s");
+    format!("{n} {noun}{plural}")
 }
 
 /// The form that agrees with the number: `is` or `are`, `it` or `them`.
-pub const fn agreeing<'a>(n: usize, one: &'a str, many: &'a str) -> &'a str {
-    if n == 1 { one } else { many }
+pub fn agreeing<'a, N: PartialEq + From<u8>>(n: &N, one: &'a str, many: &'a str) -> &'a str {
+    if *n == N::from(1) { one } else { many }
 }
 
 #[cfg(test)]
@@ -17,11 +20,11 @@ mod tests {
     #[test]
     fn only_one_is_singular() {
         assert_eq!(
-            [0, 1, 2].map(|n| counted(n, "key")),
+            [0_usize, 1, 2].map(|n| counted(n, "key")),
             ["0 keys", "1 key", "2 keys"]
         );
         assert_eq!(
-            [0, 1, 2].map(|n| agreeing(n, "is", "are")),
+            [0_i64, 1, -1].map(|n| agreeing(&n, "is", "are")),
             ["are", "is", "are"]
         );
     }

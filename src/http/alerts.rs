@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::app::App;
 use crate::domain::ids::RuleName;
 use crate::http::fields::Wrong;
-use crate::sheet::alerts as sheet;
+use crate::sheet::alerts::{self as sheet, LastMessage};
 use crate::store::Store;
 use crate::store::alerts::{AlertChange, AlertFilter, AlertRow, Found, Phase};
 
@@ -33,24 +33,29 @@ pub struct Which {
     limit: Option<u32>,
 }
 
-/// `GET /api/v1/alerts`: the newest change first.
+/// `GET /api/v1/alerts`: the worst first.
 pub async fn list(
     State(app): State<Arc<App>>,
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Value>, Wrong> {
     let Query(which) = which.map_err(|error| Wrong::Request(error.body_text()))?;
-    let alerts = app.store.alerts(&filter(&which)?).await?;
+    let filter = filter(&which)?;
+    let alerts = app.store.worst_first(&filter, app.board.privacy()).await?;
     Ok(Json(sheet::list(&alerts).as_json()))
 }
 
-/// `GET /api/v1/alerts/{fingerprint}`: one with its changes, oldest first, and by whom it is acknowledged.
+/// `GET /api/v1/alerts/{fingerprint}`: one with its changes, oldest first, by whom it is acknowledged, and its last message.
 pub async fn show(
     State(app): State<Arc<App>>,
     Path(fingerprint): Path<String>,
 ) -> Result<Json<Value>, Wrong> {
-    let (alert, changes) = find(&app.store, &fingerprint).await?;
-    let by = app.store.acknowledgement(&fingerprint).await?;
-    Ok(Json(sheet::whole(&alert, &changes, by.as_ref())))
+    let found = app.store.shown(&fingerprint, app.board.privacy()).await?;
+    let (shown, changes) = found.ok_or_else(|| none(&fingerprint))?;
+    let sent = app.store.last_message(&fingerprint).await?;
+    let message = sent
+        .as_ref()
+        .and_then(|sent| LastMessage::new(sent, &fingerprint));
+    Ok(Json(sheet::whole(&shown, &changes, message.as_ref())))
 }
 
 /// One by its whole fingerprint. The store takes what it begins with, as people type it; a program has the whole.

@@ -10,6 +10,7 @@ use crate::domain::digest::{
 };
 use crate::domain::ids::{NotifierName, UNASSIGNED, UNATTRIBUTED};
 use crate::domain::money::{Usd, group_thousands};
+use crate::domain::plural::{agreeing, counted};
 use crate::domain::subject::Subject;
 use crate::notify::envelope::{FRESH, Links};
 use crate::notify::words;
@@ -174,7 +175,7 @@ fn shorten(mut section: Section, n_rows: usize) -> Option<Section> {
     if n_cut > 0 && !is_empty {
         section
             .rows
-            .push(row(&format!("and {n_cut} more rows"), "", ""));
+            .push(row(&format!("and {}", counted(n_cut, "more row")), "", ""));
     }
     (!is_empty).then_some(section)
 }
@@ -285,7 +286,11 @@ fn gap_words(gap: &Missing, digest: &Digest) -> String {
     let time = |at: Timestamp| words::time(at, &digest.zone_name);
     match gap {
         Missing::Unread { n, n_all } => {
-            format!("Nothing is known yet of {n} of {n_all} parts; of them nothing is told")
+            format!(
+                "Nothing is known yet of {n} of {}; of {} nothing is told",
+                counted(*n_all, "part"),
+                agreeing(n, "it", "them")
+            )
         }
         Missing::Stale { name, as_of } => {
             format!(
@@ -294,15 +299,21 @@ fn gap_words(gap: &Missing, digest: &Digest) -> String {
                 time(*as_of)
             )
         }
-        Missing::MoreStale { n } => format!("{n} more parts are not known up to the end"),
+        Missing::MoreStale { n } => format!(
+            "{} {} not known up to the end",
+            counted(*n, "more part"),
+            agreeing(n, "is", "are")
+        ),
         Missing::KnownFrom { at } => format!("All is known only from {} on", time(*at)),
         Missing::Estimated { spend } => format!(
             "{} of it is an estimate by list prices: it is not billed yet",
             words::dollars(*spend)
         ),
         Missing::Unpriced { n_tokens } => format!(
-            "{} tokens are in no spend: their price is not known",
-            group_thousands(&n_tokens.to_string())
+            "{} {} in no spend: {} price is not known",
+            group_thousands(&n_tokens.to_string()),
+            agreeing(n_tokens, "token is", "tokens are"),
+            agreeing(n_tokens, "its", "their")
         ),
     }
 }
@@ -402,7 +413,7 @@ fn idle_rows(digest: &Digest) -> Vec<Row> {
 
 fn breakdown(all: &Breakdown, as_row: impl Fn(&Line) -> Row) -> Vec<Row> {
     let rest = all.rest.map(|rest| Line {
-        name: format!("{} others", rest.n),
+        name: counted(rest.n, "other"),
         spend: rest.spend,
         before: rest.before,
     });

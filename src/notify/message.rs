@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 
 use crate::domain::notification::{Fact, Reason};
+use crate::domain::plural::counted;
 use crate::domain::rule::Severity;
 use crate::domain::subject::SubjectKind;
 use crate::notify::advice::{Advice, advise};
@@ -93,7 +94,7 @@ pub fn render(envelope: &Envelope<'_>, max_lines: usize) -> Message {
         ),
         several => (
             subject_of_many(several),
-            format!("{} alerts: {}", several.len(), counts(several)),
+            format!("{}: {}", counted(several.len(), "alert"), counts(several)),
             totals_by_rule(several),
             Body::Many(roundup(several, envelope, max_lines)),
         ),
@@ -199,8 +200,8 @@ fn subject_of_many(facts: &[Fact]) -> String {
         .collect();
     let others = if groups.len() > 3 { ", …" } else { "" };
     format!(
-        "[spendwatch] {} alerts: {}{others}",
-        facts.len(),
+        "[spendwatch] {}: {}{others}",
+        counted(facts.len(), "alert"),
         rules.join(", ")
     )
 }
@@ -269,7 +270,8 @@ fn roundup(facts: &[Fact], envelope: &Envelope<'_>, max_lines: usize) -> Roundup
             .iter()
             .map(|group| rule_group(group, groups.len() > 1))
             .collect(),
-        more: (n_rest > 0).then(|| format!("and {n_rest} more of {} other rules", rest.len())),
+        more: (n_rest > 0)
+            .then(|| format!("and {n_rest} more of {}", counted(rest.len(), "other rule"))),
         advice: facts
             .first()
             .map(|worst| advise(worst, envelope.links))
@@ -283,8 +285,7 @@ fn rule_group(group: &RuleFacts<'_>, has_totals: bool) -> Group {
     let organization = words::clean(group.organization.as_str());
     let (shown, rest) = group.facts.split_at(group.n_shown);
     let n = group.facts.len();
-    let alerts = if n == 1 { "alert" } else { "alerts" };
-    let mut title = format!("{rule} ({organization}): {n} {alerts}");
+    let mut title = format!("{rule} ({organization}): {}", counted(n, "alert"));
     if has_totals {
         title = format!("{title}, {}", together(&group.facts));
     }

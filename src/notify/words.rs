@@ -8,6 +8,7 @@ use crate::domain::event::Event;
 use crate::domain::ids::{NotifierName, UNASSIGNED, UNATTRIBUTED};
 use crate::domain::money::{Usd, div_half_even, group_thousands, percent_digits};
 use crate::domain::notification::Fact;
+use crate::domain::plural::agreeing;
 use crate::domain::rule::{Gap, Quantity, Watch};
 use crate::domain::span::Span;
 use crate::domain::subject::SubjectKind;
@@ -125,8 +126,15 @@ pub fn quantity(watch: Watch, quantity: Quantity) -> String {
         Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => {
             dollars(Usd::from_pico(quantity))
         }
-        Watch::Tokens => format!("{} tokens", whole(quantity)),
-        Watch::Requests => format!("{} requests", whole(quantity)),
+        Watch::Tokens => format!(
+            "{} {}",
+            whole(quantity),
+            agreeing(&quantity, "token", "tokens")
+        ),
+        Watch::Requests => {
+            let noun = agreeing(&quantity, "request", "requests");
+            format!("{} {noun}", whole(quantity))
+        }
         Watch::DataAge => seconds(quantity),
         Watch::Reconciliation(Gap::Percent) => percent(quantity),
         // Of events, the moment is told and never the rank.
@@ -350,6 +358,9 @@ mod tests {
 
     #[test]
     fn quantities() {
+        assert_eq!(quantity(Watch::Tokens, 1), "1 token");
+        assert_eq!(quantity(Watch::Requests, 1), "1 request");
+        assert_eq!(quantity(Watch::Requests, 1200), "1,200 requests");
         let spend = |text: &str| quantity(Watch::Spend, Usd::parse(text).unwrap().pico());
         assert_eq!(spend("5630"), "$5,630.00");
         assert_eq!(spend("-3.1"), "-$3.10");

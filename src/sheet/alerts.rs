@@ -1,21 +1,103 @@
 //! Alerts, their history and their acknowledgement in rows: as `alerts list` and `alerts show` print them and as
 //! `/api/v1/alerts` answers.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::domain::alert::{EndedBy, State};
 use crate::domain::event::Event;
-use crate::domain::money::{Usd, percent_digits};
+use crate::domain::money::{Usd, percent_digits, share_percent};
+use crate::domain::notification::{Fact, Reason};
 use crate::domain::rule::{Gap, Quantity, Watch};
 use crate::domain::silence::Acknowledgement;
-use crate::sheet::{Cell, Column, Sheet, hidden, shown};
-use crate::store::alerts::{AlertChange, AlertRow, Phase};
+use crate::notify::envelope::{Envelope, Links};
+use crate::notify::message::{self, Body, Message};
+use crate::sheet::{Cell, Column, Sheet, hidden, id, shown};
+use crate::store::alerts::{AlertChange, Phase};
+use crate::store::messages::MessageRow;
+use crate::store::overview::Shown;
 
 /// One row for each alert.
-pub fn list(alerts: &[AlertRow]) -> Sheet {
+pub fn list(alerts: &[Shown]) -> Sheet {
     Sheet {
         columns: columns(alerts),
         rows: alerts.iter().map(row).collect(),
+    }
+}
+
+/// What the newest message says of an alert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastMessage<'a> {
+    sent: &'a MessageRow,
+    reason: Reason,
+    message: Message,
+}
+
+impl LastMessage<'_> {
+    /// Puts it into words again; `None` if the message says nothing of this alert.
+    pub fn new<'a>(sent: &'a MessageRow, fingerprint: &str) -> Option<LastMessage<'a>> {
+        let is_of_it = |fact: &&Fact| fact.identity.fingerprint() == fingerprint;
+        let fact = sent.facts.iter().find(is_of_it)?;
+        let envelope = Envelope {
+            id: &sent.id,
+            notifier: &sent.notifier,
+            facts: std::slice::from_ref(fact),
+            created_at: sent.created_at,
+            now: sent.created_at,
+            n_attempts: 0,
+            is_replay: false,
+            links: &Links::default(),
+            recipient: sent.recipient.as_deref(),
+            thread: None,
+            n_posted: 0,
+        };
+        Some(LastMessage {
+            sent,
+            reason: fact.reason,
+            message: message::render(&envelope, 1),
+        })
+    }
+
+    /// As lines of plain text: the headline first, then the summary, the figures, the contributors and the advice.
+    pub fn text(&self) -> String {
+        message::plain_text(&self.message).trim_end().to_owned()
+    }
+
+    /// When and to whom it went, and what became of it.
+    pub fn heading(&self) -> Sheet {
+        let sent = self.sent;
+        let row = vec![
+            Cell::Text(sent.id.clone()),
+            Cell::Text(sent.notifier.to_string()),
+            Cell::Text(sent.state.as_str().to_owned()),
+            Cell::Text(self.reason.as_str().to_owned()),
+            Cell::Time(sent.created_at),
+        ];
+        Sheet {
+            columns: MESSAGE.to_vec(),
+            rows: vec![row],
+        }
+    }
+
+    fn as_json(&self) -> Value {
+        let (figures, top, advice) = match &self.message.body {
+            Body::One(detail) => (&*detail.figures, &*detail.top, &*detail.advice),
+            Body::Many(roundup) => (&[][..], &[][..], &*roundup.advice),
+        };
+        let figures = figures
+            .iter()
+            .map(|figure| json!({ "name": figure.name, "value": figure.value }));
+        let advice = advice
+            .iter()
+            .map(|advice| json!({ "text": advice.text, "link": advice.link }));
+        let mut told = row_as_json(&self.heading());
+        told["recipient"] = self.sent.recipient.as_deref().into();
+        told["title"] = Value::from(&*self.message.title);
+        told["summary"] = Value::from(&*self.message.summary);
+        told["figures"] = figures.collect();
+        told["contributors"] = top.iter().map(|line| Value::from(&**line)).collect();
+        told["advice"] = advice.collect();
+        told["text"] = Value::from(self.text());
+        told
     }
 }
 
@@ -42,11 +124,13 @@ pub fn acknowledgement(by: &Acknowledgement) -> Sheet {
     }
 }
 
-/// One alert with its `changes`, and by whom it is `acknowledged`.
-pub fn whole(alert: &AlertRow, changes: &[AlertChange], by: Option<&Acknowledgement>) -> Value {
-    let mut told = row_as_json(&list(std::slice::from_ref(alert)));
-    told["changes"] = history(alert.alert.watch, changes).as_json();
+/// One alert with its `changes`, by whom it is `acknowledged`, and what the last `message` said of it.
+pub fn whole(shown: &Shown, changes: &[AlertChange], message: Option<&LastMessage<'_>>) -> Value {
+    let by = shown.acknowledged.as_ref();
+    let mut told = row_as_json(&list(std::slice::from_ref(shown)));
+    told["changes"] = history(shown.row.alert.watch, changes).as_json();
     told["acknowledged"] = by.map_or(Value::Null, |by| row_as_json(&acknowledgement(by)));
+    told["message"] = message.map_or(Value::Null, LastMessage::as_json);
     told
 }
 
@@ -62,18 +146,28 @@ const TAKEN_UP: [Column; 4] = [
     shown("comment", "COMMENT"),
 ];
 
-const COLUMNS: [Column; 18] = [
-    shown("id", "ID"),
+const MESSAGE: [Column; 5] = [
+    id("id", "MESSAGE"),
+    shown("notifier", "NOTIFIER"),
+    shown("state", "STATE"),
+    shown("reason", "REASON"),
+    shown("created_at", "DECIDED"),
+];
+
+const COLUMNS: [Column; 20] = [
+    id("id", "ID"),
     shown("state", "STATE"),
     shown("severity", "SEVERITY"),
     hidden("organization"),
     shown("rule", "RULE"),
     hidden("subject_kind"),
-    shown("subject_id", "SUBJECT"),
+    hidden("subject_id"),
+    shown("subject", "SUBJECT"),
     shown("period", "PERIOD"),
     hidden("watch"),
     shown("value", "VALUE"),
-    hidden("limit"),
+    shown("limit", "LIMIT"),
+    shown("used_percent", "USED %"),
     hidden("threshold"),
     hidden("firing_since"),
     hidden("ended_at"),
@@ -83,19 +177,28 @@ const COLUMNS: [Column; 18] = [
     hidden("event"),
 ];
 
-/// A table says the event only where there is one.
-fn columns(alerts: &[AlertRow]) -> Vec<Column> {
+/// A table says the organization only where there are several, and the event only where there is one.
+fn columns(alerts: &[Shown]) -> Vec<Column> {
     let mut columns = COLUMNS.to_vec();
-    let has_event = |row: &AlertRow| row.alert.identity.slot.event.is_some();
-    if alerts.iter().any(has_event) {
-        columns[17] = shown("event", "EVENT");
+    let identities = || alerts.iter().map(|shown| &shown.row.alert.identity);
+    let first = identities().next().map(|identity| &identity.organization);
+    if identities().any(|identity| Some(&identity.organization) != first) {
+        columns[3] = shown("organization", "ORGANIZATION");
+    }
+    if identities().any(|identity| identity.slot.event.is_some()) {
+        columns[19] = shown("event", "EVENT");
     }
     columns
 }
 
-fn row(row: &AlertRow) -> Vec<Cell> {
+fn row(shown: &Shown) -> Vec<Cell> {
+    let row = &shown.row;
     let alert = &row.alert;
     let slot = &alert.identity.slot;
+    let used = alert
+        .limit
+        .filter(|_| slot.event.is_none())
+        .and_then(|limit| share_percent(limit, alert.value));
     let (ended_at, ended_by) = match &alert.state {
         State::Ended { at, by, .. } => (Some(*at), Some(*by)),
         State::Pending { .. } | State::Firing { .. } => (None, None),
@@ -108,12 +211,14 @@ fn row(row: &AlertRow) -> Vec<Cell> {
         Cell::Text(slot.rule.to_string()),
         Cell::Text(slot.subject.kind.to_string()),
         Cell::Text(slot.subject.id.to_string()),
+        Cell::Text(shown.subject_name.clone()),
         Cell::text_or_empty(slot.period.as_deref()),
         Cell::Text(alert.watch.as_str().to_owned()),
         figure(alert.watch, alert.value),
         alert
             .limit
             .map_or(Cell::Empty, |limit| figure(alert.watch, limit)),
+        used.map_or(Cell::Empty, Cell::Decimal),
         Cell::Text(alert.line().text.to_string()),
         Cell::time_or_empty(alert.firing_since),
         Cell::time_or_empty(ended_at),

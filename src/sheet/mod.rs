@@ -42,6 +42,8 @@ pub struct Column {
     pub heading: Option<&'static str>,
     /// Its texts are ids, to be copied: a table keeps each on one line.
     pub is_id: bool,
+    /// A table that is too narrow can do without it, the lowest first; `None` if it cannot.
+    pub gives_way: Option<u8>,
 }
 
 /// Columns and rows of as many cells.
@@ -59,6 +61,7 @@ pub const fn shown(key: &'static str, heading: &'static str) -> Column {
         key,
         heading: Some(heading),
         is_id: false,
+        gives_way: None,
     }
 }
 
@@ -68,6 +71,7 @@ pub const fn id(key: &'static str, heading: &'static str) -> Column {
         key,
         heading: Some(heading),
         is_id: true,
+        gives_way: None,
     }
 }
 
@@ -77,6 +81,7 @@ pub const fn hidden(key: &'static str) -> Column {
         key,
         heading: None,
         is_id: false,
+        gives_way: None,
     }
 }
 
@@ -110,6 +115,16 @@ impl Cell {
 }
 
 impl Sheet {
+    /// The same, with columns that a narrow table can do without, in this order.
+    #[must_use]
+    pub fn giving_way(mut self, keys: &[&str]) -> Sheet {
+        for column in &mut self.columns {
+            let place = keys.iter().position(|key| *key == column.key);
+            column.gives_way = place.and_then(|place| u8::try_from(place).ok());
+        }
+        self
+    }
+
     /// An array of objects.
     pub fn as_json(&self) -> Value {
         self.objects().collect()

@@ -64,7 +64,7 @@ pub struct AlertFilter {
     pub rule: Option<RuleName>,
     /// Only these; all where empty.
     pub phases: Vec<Phase>,
-    /// At most so many, the newest change first.
+    /// At most so many.
     pub limit: u32,
 }
 

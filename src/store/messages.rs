@@ -135,6 +135,22 @@ impl Store {
         self.read(move |db| find(db, &prefix)).await
     }
 
+    /// The newest message that says something about an alert, by its whole fingerprint; `None` if none is stored.
+    pub async fn last_message(&self, fingerprint: &str) -> Result<Option<MessageRow>, StoreError> {
+        let fingerprint = fingerprint.to_owned();
+        self.read(move |db| {
+            let sql = format!(
+                "SELECT {MESSAGE} FROM outbox o
+                 WHERE EXISTS (SELECT 1 FROM outbox_alerts a WHERE a.position = o.position AND a.fingerprint = ?1)
+                 ORDER BY position DESC LIMIT 1"
+            );
+            let mut statement = db.prepare_cached(&sql)?;
+            let mut rows = statement.query([fingerprint])?;
+            rows.next()?.map(message_at).transpose()
+        })
+        .await
+    }
+
     /// Puts a dead letter back into the outbox, under its id and due at once; it waits until `expires`. Gives the message
     /// as it is afterwards: one that was not dead is left as it was.
     pub async fn replay(

@@ -10,11 +10,13 @@ use serde::Deserialize;
 use crate::domain::alert::Alert;
 use crate::domain::directory::Directory;
 use crate::domain::ground;
-use crate::domain::ids::OrganizationName;
+use crate::domain::ids::{OrganizationName, RuleName};
 use crate::domain::privacy::Privacy;
 use crate::domain::rule::{Quantity, Severity};
 use crate::domain::silence::{Acknowledgement, Silence};
-use crate::store::alerts::{AlertChange, AlertRow, Found, Phase, alert_at, find_alert, history};
+use crate::store::alerts::{
+    AlertChange, AlertFilter, AlertRow, Found, Phase, alert_at, find_alert, history,
+};
 use crate::store::error::{Cause, StoreError};
 use crate::store::json::{AsText, from_json};
 use crate::store::quiet::{acknowledgement, silences};
@@ -77,11 +79,48 @@ impl Store {
         self.read(move |db| {
             let mut names = Names::new(db, privacy);
             Ok(Overview {
-                firing: worst(&mut names, Phase::Firing, counts.n_firing)?,
-                pending: worst(&mut names, Phase::Pending, counts.n_pending)?,
-                ended: ended(&mut names, counts.n_ended)?,
+                firing: worst(&mut names, Phase::Firing, Scope::default(), counts.n_firing)?,
+                pending: worst(
+                    &mut names,
+                    Phase::Pending,
+                    Scope::default(),
+                    counts.n_pending,
+                )?,
+                ended: ended(&mut names, Scope::default(), counts.n_ended)?,
                 silences: silences(db, &compiled, at, false)?,
             })
+        })
+        .await
+    }
+
+    /// Alerts that a filter asks for, the worst first: those that fire, then those that are pending, then those that ended, of
+    /// which the newest come first.
+    pub async fn worst_first(
+        &self,
+        filter: &AlertFilter,
+        privacy: Privacy,
+    ) -> Result<Vec<Shown>, StoreError> {
+        let filter = filter.clone();
+        self.read(move |db| {
+            let mut names = Names::new(db, privacy);
+            let n = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+            let wants = |phase: Phase| filter.phases.is_empty() || filter.phases.contains(&phase);
+            let scope = Scope {
+                organization: filter.organization.as_ref(),
+                rule: filter.rule.as_ref(),
+            };
+            let mut shown = Vec::new();
+            for phase in [Phase::Firing, Phase::Pending]
+                .into_iter()
+                .filter(|one| wants(*one))
+            {
+                shown.extend(worst(&mut names, phase, scope, n - shown.len())?.first);
+            }
+            if wants(Phase::Resolved) {
+                let n = filter.limit - u32::try_from(shown.len()).unwrap_or(filter.limit);
+                shown.extend(ended(&mut names, scope, n)?);
+            }
+            Ok(shown)
         })
         .await
     }
@@ -117,14 +156,26 @@ struct RankState {
     line: LineShape,
 }
 
-fn worst(names: &mut Names<'_>, phase: Phase, n: usize) -> Result<Worst, Cause> {
+/// Of which alerts: all where nothing is named.
+#[derive(Debug, Clone, Copy, Default)]
+struct Scope<'a> {
+    organization: Option<&'a OrganizationName>,
+    rule: Option<&'a RuleName>,
+}
+
+fn worst(names: &mut Names<'_>, phase: Phase, scope: Scope<'_>, n: usize) -> Result<Worst, Cause> {
     let db = names.db;
     // By organization, so that the index is used.
     let mut statement = db.prepare_cached(
         "SELECT fingerprint, alert FROM alerts
-         WHERE organization_id IN (SELECT id FROM organizations) AND phase = ?1",
+         WHERE organization_id IN (SELECT id FROM organizations WHERE ?2 IS NULL OR name = ?2)
+           AND phase = ?1 AND (?3 IS NULL OR rule = ?3)",
     )?;
-    let mut rows = statement.query([phase.as_str()])?;
+    let mut rows = statement.query(params![
+        phase.as_str(),
+        scope.organization.map(OrganizationName::as_str),
+        scope.rule.map(RuleName::as_str)
+    ])?;
     let mut ranked = Vec::new();
     let mut n_by_severity = BTreeMap::new();
     while let Some(row) = rows.next()? {
@@ -159,13 +210,20 @@ fn used(value: Quantity, limit: Option<Quantity>) -> i128 {
     }
 }
 
-fn ended(names: &mut Names<'_>, n: u32) -> Result<Vec<Shown>, Cause> {
+fn ended(names: &mut Names<'_>, scope: Scope<'_>, n: u32) -> Result<Vec<Shown>, Cause> {
     let mut statement = names.db.prepare_cached(
         "SELECT fingerprint, alert, changed_at FROM alerts WHERE fingerprint IN (
-             SELECT fingerprint FROM alerts WHERE phase = 'resolved' ORDER BY ended_at DESC, fingerprint LIMIT ?1)
+             SELECT fingerprint FROM alerts
+             WHERE phase = 'resolved' AND (?3 IS NULL OR rule = ?3)
+               AND (?2 IS NULL OR organization_id IN (SELECT id FROM organizations WHERE name = ?2))
+             ORDER BY ended_at DESC, fingerprint LIMIT ?1)
          ORDER BY ended_at DESC, fingerprint",
     )?;
-    let mut rows = statement.query(params![n])?;
+    let mut rows = statement.query(params![
+        n,
+        scope.organization.map(OrganizationName::as_str),
+        scope.rule.map(RuleName::as_str)
+    ])?;
     let mut ended = Vec::new();
     while let Some(row) = rows.next()? {
         ended.push(names.shown(alert_at(row)?)?);
@@ -285,6 +343,42 @@ mod tests {
         assert_eq!(counts, expected);
         assert_eq!(ids(&shown.pending.first), ["waits"]);
         assert_eq!(ids(&shown.ended), ["third", "second"]);
+        let of = |phases: &[Phase], limit: u32| AlertFilter {
+            organization: None,
+            rule: None,
+            phases: phases.to_vec(),
+            limit,
+        };
+        let listed = async |filter: AlertFilter| {
+            let shown = store.worst_first(&filter, Privacy::default()).await;
+            ids(&shown.unwrap())
+                .into_iter()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let all = [
+            "forbidden",
+            "much",
+            "little",
+            "vast",
+            "endless",
+            "waits",
+            "third",
+            "second",
+            "first",
+        ];
+        assert_eq!(listed(of(&[], 100)).await, all);
+        assert_eq!(listed(of(&[], 7)).await, all[..7]);
+        assert_eq!(
+            listed(of(&[Phase::Pending, Phase::Resolved], 2)).await,
+            all[5..7]
+        );
+        assert_eq!(listed(of(&[], 0)).await, all[..0]);
+        let other = AlertFilter {
+            rule: Some("other".into()),
+            ..of(&[], 9)
+        };
+        assert_eq!(listed(other).await, all[..0]);
         let authors = shown.firing.first.iter().map(|shown| {
             let by = shown.acknowledged.as_ref()?;
             Some(by.author.as_str())

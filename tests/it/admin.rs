@@ -5,7 +5,8 @@ mod ledger;
 mod orders;
 mod promises;
 mod stakes;
-mod terminal;
+pub mod tables;
+pub mod terminal;
 
 use std::process::Output;
 
@@ -171,7 +172,7 @@ impl Office {
 }
 
 /// Words of a line, as a shell cuts it; single quotes keep blanks.
-fn words(line: &str) -> Vec<&str> {
+pub fn words(line: &str) -> Vec<&str> {
     line.split('\'')
         .enumerate()
         .flat_map(|(place, piece)| {

@@ -11,6 +11,8 @@ use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
 use spendwatch::store::outbox::Outcome;
 
+use crate::admin::tables::check_table;
+use crate::admin::terminal::Terminal;
 use crate::alerts::month_rule;
 use crate::harness::{Stage, at};
 
@@ -30,11 +32,8 @@ impl Filled {
             at("2026-11-24T12:10:00Z"),
             "120.000001",
         );
-        let stage = Stage::new(world, now).await.with_rule(month_rule(100));
-        let filled = Filled { stage };
+        let filled = Filled::of(world).await;
         let store = filled.stage.open_store();
-        let mut watcher = filled.stage.watcher(&store).await;
-        filled.stage.cycle(&mut watcher).await;
         let notifier = NotifierName::from("chat");
         let claimed = store.claim(&notifier, at(now)).await.unwrap().unwrap();
         let error = "refused\u{1b}[31m with 404".to_owned();
@@ -47,6 +46,17 @@ impl Filled {
             )
             .await
             .unwrap();
+        filled
+    }
+
+    /// After one cycle over a world, at 12:30.
+    async fn of(world: World) -> Filled {
+        let now = "2026-11-24T12:30:00Z";
+        let stage = Stage::new(world, now).await.with_rule(month_rule(100));
+        let filled = Filled { stage };
+        let store = filled.stage.open_store();
+        let mut watcher = filled.stage.watcher(&store).await;
+        filled.stage.cycle(&mut watcher).await;
         filled.configure("");
         filled
     }
@@ -65,14 +75,19 @@ impl Filled {
         fs::write(self.path("spendwatch.toml"), text).unwrap();
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_spendwatch"))
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spendwatch"));
+        command
             .args(arguments)
             .arg("--config")
             .arg(self.path("spendwatch.toml"))
             .env("KEY", self.stage.simulator.key().expose())
-            .output()
-            .unwrap()
+            .env_remove("USER");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
     }
 
     #[track_caller]
@@ -125,9 +140,11 @@ async fn alerts_are_listed_filtered_and_shown_with_their_changes() {
     "sequence": 1,
     "severity": "critical",
     "state": "firing",
+    "subject": "Al\u001b[2Jpha",
     "subject_id": "workspace_a",
     "subject_kind": "workspace",
     "threshold": "100%",
+    "used_percent": "120.0",
     "value": "120.000001",
     "watch": "spend"
   }
@@ -153,13 +170,30 @@ async fn alerts_are_listed_filtered_and_shown_with_their_changes() {
   }
 ]
 "#);
-    insta::assert_snapshot!(filled.good(&["alerts", "show", &id]), @r#"
-ID                STATE   SEVERITY  RULE   SUBJECT      PERIOD   VALUE
-28a5f1d103afb058  firing  critical  month  workspace_a  2026-11  120.00
-
+    let table = filled.good(&["alerts", "show", &id]);
+    let (heading, rest) = table.split_once('\n').unwrap();
+    let headings = [
+        "ID", "STATE", "SEVERITY", "RULE", "SUBJECT", "PERIOD", "VALUE", "LIMIT", "USED", "%",
+    ];
+    assert_eq!(heading.split_whitespace().collect::<Vec<_>>(), headings);
+    let row: Vec<&str> = rest.lines().next().unwrap().split_whitespace().collect();
+    let expected = [
+        "28a5f1d103afb058",
+        "firing",
+        "critical",
+        "month",
+        "Al\u{fffd}[2Jpha",
+        "2026-11",
+        "120.00",
+        "100.00",
+        "120.0",
+    ];
+    assert_eq!(row, expected);
+    let history = "
 AT                 STATE   ENDED BY  SEVERITY  THRESHOLD  VALUE   TOLD
 2026-11-24 12:30Z  firing  -         critical  100%       120.00  chat: first
-"#);
+";
+    assert!(table.ends_with(history), "{table}");
     assert_eq!(
         filled.json(&["alerts", "list", "--state", "ended"]),
         Value::from(Vec::<Value>::new())
@@ -180,6 +214,193 @@ AT                 STATE   ENDED BY  SEVERITY  THRESHOLD  VALUE   TOLD
         listed
     );
     filled.refused(&["alerts", "show", "zz"], 1, "no alert begins with `zz`");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worst_alerts_come_first_and_one_is_shown_with_what_its_message_said() {
+    let spent = [
+        ("search", "130"),
+        ("support", "410"),
+        ("sales", "205.5"),
+        ("ops", "101"),
+        ("legal", "320"),
+    ];
+    let mut world = World::empty();
+    for (name, usd) in spent {
+        world.add_workspace(&format!("workspace_{name}"), &name.to_uppercase());
+        world.spend(
+            &format!("workspace_{name}"),
+            "claude-sonnet-4-5",
+            at("2026-11-24T12:10:00Z"),
+            usd,
+        );
+    }
+    let filled = Filled::of(world).await;
+    let listed = filled.json(&["alerts", "list"]);
+    let all = listed.as_array().unwrap();
+    let of = |key: &str| -> Vec<&str> { all.iter().filter_map(|row| row[key].as_str()).collect() };
+    assert_eq!(
+        of("subject"),
+        ["SUPPORT", "LEGAL", "SALES", "SEARCH", "OPS"]
+    );
+    assert_eq!(
+        of("used_percent"),
+        ["410.0", "320.0", "205.5", "130.0", "101.0"]
+    );
+    assert_eq!(of("limit"), ["100"; 5]);
+    let first = filled.json(&["alerts", "list", "--limit", "1"]);
+    assert_eq!(first[0]["subject"], "SUPPORT");
+    let id = of("id")[0];
+    let shown = filled.json(&["alerts", "show", id]);
+    let message = &shown["message"];
+    assert_eq!(
+        (&message["notifier"], &message["reason"], &message["state"]),
+        (&"chat".into(), &"first".into(), &"waiting".into())
+    );
+    let title = message["title"].as_str().unwrap();
+    assert!(title.contains("workspace SUPPORT"), "{title}");
+    let contributors = message["contributors"].as_array().unwrap();
+    assert!(
+        contributors[0]
+            .as_str()
+            .unwrap()
+            .contains("claude-sonnet-4-5")
+    );
+    assert!(!message["advice"].as_array().unwrap().is_empty());
+    let text = message["text"].as_str().unwrap();
+    let table = filled.good(&["alerts", "show", id]);
+    for line in text.lines().chain(["SUPPORT", "410.0", "100.00"]) {
+        assert!(table.contains(line), "{line}\n{table}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_author_that_is_not_named_is_the_one_of_the_audit_log() {
+    let filled = Filled::new().await;
+    let audit = filled.path("audit.jsonl");
+    filled.configure(&format!("[audit]\nfile = \"{}\"\n", audit.display()));
+    let add = [
+        "silence",
+        "add",
+        "rule=month",
+        "--for",
+        "1h",
+        "--comment",
+        "x",
+        "--yes",
+    ];
+    let own = filled.json(&add)[0]["author"].clone();
+    let named = filled.json(&[&add[..], &["--actor", "ada"]].concat())[0]["author"].clone();
+    let id = filled.json(&["alerts", "list"])[0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    filled.good(&["alerts", "ack", &id, "--yes"]);
+    let taken_up = filled.json(&["alerts", "show", &id])["acknowledged"]["author"].clone();
+    let entries = filled.json(&["audit", "list"]);
+    let actors: Vec<_> = entries
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["actor"])
+        .collect();
+    assert_eq!(actors, [&own, &named, &taken_up]);
+    assert_eq!(
+        (own.as_str() != Some("unknown"), &named),
+        (true, &"ada".into())
+    );
+    let silences = filled.json(&["silence", "list"]);
+    let id = silences[0]["id"].as_str().unwrap();
+    filled.good(&["silence", "remove", id, "--yes"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_the_store_fits_a_terminal_and_severities_have_color() {
+    let name = "検索サービスの夜間バッチ処理 👩\u{200d}💻 and a name that goes on for long";
+    let mut world = World::empty();
+    world.add_workspace("workspace_01Rj2N8SVvo6BePZj99Nhm", name);
+    world.spend(
+        "workspace_01Rj2N8SVvo6BePZj99Nhm",
+        "claude-sonnet-4-5",
+        at("2026-11-24T12:10:00Z"),
+        "1234567.89",
+    );
+    let filled = Filled::of(world).await;
+    let audit = filled.path("audit.jsonl");
+    filled.configure(&format!(
+        "[[rules]]\nname = \"month\"\nfor_each = \"workspace\"\nlimit_usd = 100\n[audit]\nfile = \"{}\"\n",
+        audit.display()
+    ));
+    let comment = "a load test that runs all night, and the whole of the next day";
+    filled.good(&[
+        "silence",
+        "add",
+        "rule=month",
+        "--for",
+        "1h",
+        "--comment",
+        comment,
+    ]);
+    let id_of = |command: &[&str]| filled.json(command)[0]["id"].as_str().unwrap().to_owned();
+    let alert = id_of(&["alerts", "list"]);
+    let (message, silence) = (
+        id_of(&["notifications", "list"]),
+        id_of(&["silence", "list"]),
+    );
+    let run = |arguments: &[&str], width, variables: &[(&str, &str)]| {
+        let mut command = filled.command(arguments);
+        command.arg("--quiet").envs(variables.iter().copied());
+        let (exit, shown) = Terminal::start(command, Some(width)).end();
+        (exit, shown.replace('\r', ""))
+    };
+    let usage = ["usage", "--from", "2026-11-01", "--to", "2026-11-30"];
+    let tables: [(&[&str], &[&str]); 7] = [
+        (&["alerts", "list"], &[&alert, "1,234,567.89", "critical"]),
+        (
+            &["alerts", "show", &alert],
+            &[&alert, &message, "2026-11-24 12:30Z"],
+        ),
+        (&["notifications", "list"], &[&message, "2026-11-24 12:30Z"]),
+        (&["silence", "list"], &[&silence]),
+        (&["audit", "list"], &[&silence, "silences.add"]),
+        (&["audit", "verify"], &[]),
+        (&usage, &["1,234,567.89"]),
+    ];
+    for (arguments, whole) in tables {
+        for width in [40, 80, 200] {
+            let (exit, shown) = run(arguments, width, &[]);
+            assert_eq!(exit, Some(0), "{shown}");
+            check_table(&shown, width, whole);
+        }
+    }
+    let red = "\u{1b}[1;31mcritical\u{1b}[0m";
+    let (_, shown) = run(&["alerts", "list"], 80, &[]);
+    assert!(shown.contains(red), "{shown:?}");
+    for (arguments, variables) in [
+        (&["alerts", "list"][..], &[("NO_COLOR", "1")][..]),
+        (&["alerts", "list"], &[("TERM", "dumb")]),
+        (&["alerts", "list", "--output", "json"], &[]),
+        (&["alerts", "list", "--output", "csv"], &[]),
+    ] {
+        let (_, shown) = run(arguments, 80, variables);
+        assert!(
+            shown.contains("critical") && !shown.contains('\u{1b}'),
+            "{shown:?}"
+        );
+    }
+    let piped = filled.good(&["alerts", "list"]);
+    assert!(
+        piped.contains(name) && !piped.contains('\u{1b}'),
+        "{piped:?}"
+    );
+    // Who sets it knows better than the terminal.
+    let (_, shown) = run(&["alerts", "list"], 200, &[("COLUMNS", "60")]);
+    check_table(&shown, 60, &[&alert]);
+    let (_, shown) = run(&["alerts", "list"], 200, &[]);
+    assert!(
+        shown.contains(name),
+        "a wide terminal breaks no name: {shown}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -134,8 +134,41 @@ async fn messages_of_a_notifier_that_a_reload_removes_are_dead_letters() {
     program.wait_for("waits until");
     home.configure(&simulator, &month_rule("40"));
     assert!(post_reload(&address).starts_with("HTTP/1.1 200"));
-    program.wait_for("1 messages waited for notifier `hook`, which is not configured any more");
+    program.wait_for("1 message waited for notifier `hook`, which is not configured any more: it is a dead letter");
     program.wait_for_output("Critical: organization acme");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_the_log_names_its_organization_once() {
+    let simulator = simulator("1").await;
+    let home = Home::new();
+    home.configure(&simulator, "");
+    simulator.fail(FaultOn::endpoint("usage"), Fault::Html(500));
+    let mut program = Program::run(&home);
+    program.wait_for("GET /v1/usage");
+    program.wait_for("cycle partial");
+    let of_service = program.said.iter().filter(|line| line.contains("GET /v1/"));
+    for line in of_service {
+        assert_eq!(line.matches("acme").count(), 1, "{line}");
+    }
+    let cycles = program.said.iter().filter(|line| line.contains("cycle "));
+    for line in cycles {
+        assert_eq!(line.matches("acme").count(), 1, "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_limit_of_requests_no_higher_one_is_advised() {
+    let simulator = simulator("1").await;
+    let home = Home::new();
+    home.configure(&simulator, "");
+    simulator.fail(FaultOn::endpoint("usage"), Fault::Stall);
+    let mut program = Program::run(&home);
+    let line = program.wait_for("a cycle needs 2 requests");
+    assert!(
+        line.contains("poll less often") && !line.contains("max_requests_per_minute"),
+        "{line}"
+    );
 }
 
 #[test]

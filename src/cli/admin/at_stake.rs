@@ -158,10 +158,10 @@ impl KeysAtStake {
         let second = format!(
             "{} {} IN USE: {}; {}. Whatever uses {} stops working. Are you sure?",
             counted(n, "key"),
-            agreeing(n, "is", "are"),
+            agreeing(&n, "is", "are"),
             named.join(", "),
             KeysAtStake(in_use.into_iter().cloned().collect()).spend(),
-            agreeing(n, "it", "them"),
+            agreeing(&n, "it", "them"),
         );
         vec![first, second]
     }

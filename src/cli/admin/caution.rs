@@ -4,7 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::{ArgAction, Args};
 
-use crate::cli::globals::Failure;
+use crate::cli::globals::{Assent, Failure};
 use crate::notify::words;
 
 /// Options of every command that changes something.
@@ -24,6 +24,9 @@ pub struct DryRun {
     /// Show what would be done, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Nothing is asked.
+    #[command(flatten)]
+    pub assent: Assent,
 }
 
 /// What somebody answers.

@@ -15,7 +15,7 @@ use crate::anthropic::error::FetchError;
 use crate::anthropic::limiter::Share;
 use crate::app::wiring;
 use crate::audit::read::OneOperation;
-use crate::cli::globals::{Failure, Globals, check_key};
+use crate::cli::globals::{Failure, Globals, check_key, without_organization};
 use crate::cli::log;
 use crate::cli::progress::Progress;
 use crate::clock::Clock;
@@ -89,7 +89,11 @@ impl Desk<'_> {
 
     /// With the organization's name before it.
     pub fn told(&self, text: &str) -> String {
-        format!("organization `{}`: {text}", self.office.organization)
+        let name = self.office.organization.as_str();
+        format!(
+            "organization `{name}`: {}",
+            without_organization(text, name)
+        )
     }
 
     /// The organization as the configuration has it.

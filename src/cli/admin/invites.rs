@@ -8,13 +8,12 @@ use crate::cli::admin::caution::Caution;
 use crate::cli::admin::desk::{Desk, failed};
 use crate::cli::admin::steps::{self, Planned};
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::TERMINAL_WIDTH;
 use crate::config::source::Environment;
 use crate::domain::admin::choice::is_address;
 use crate::domain::admin::service::Deed;
 use crate::domain::admin::write::Write;
 use crate::domain::listing::ListedInvite;
-use crate::sheet::{Cell, Sheet, shown};
+use crate::sheet::{Cell, Sheet, id, shown};
 
 /// Invitations.
 #[derive(Debug, Subcommand)]
@@ -61,16 +60,15 @@ impl Command {
                 let rows = told.iter().filter(is_asked).map(row).collect();
                 let sheet = Sheet {
                     columns: vec![
-                        shown("email", "EMAIL"),
+                        id("email", "EMAIL"),
                         shown("role", "ROLE"),
                         shown("status", "STATUS"),
                         shown("expires_at", "EXPIRES"),
                         shown("invited_at", "SENT"),
-                        shown("id", "ID"),
+                        id("id", "ID"),
                     ],
                     rows,
                 };
-                let sheet = sheet.fitted(TERMINAL_WIDTH, &["invited_at", "id"]);
                 Ok(globals.print(&sheet, ExitCode::SUCCESS))
             }
             Command::Remove(remove) => remove.run(&desk).await,

@@ -9,11 +9,10 @@ use crate::cli::admin::desk::{Desk, failed};
 use crate::cli::admin::steps::{self, Planned};
 use crate::cli::admin::users::{known_as, one_user};
 use crate::cli::globals::Failure;
-use crate::cli::output::TERMINAL_WIDTH;
 use crate::domain::admin::write::Write;
 use crate::domain::ids::{ActorId, WorkspaceId};
 use crate::domain::listing::ListedMember;
-use crate::sheet::{Cell, Sheet, shown};
+use crate::sheet::{Cell, Sheet, id, shown};
 
 /// Members.
 #[derive(Debug, Subcommand)]
@@ -121,11 +120,10 @@ async fn list_members(desk: &Desk<'_>, asked: &str) -> Result<ExitCode, Failure>
             shown("email", "EMAIL"),
             shown("name", "NAME"),
             shown("workspace_role", "ROLE"),
-            shown("user_id", "ID"),
+            id("user_id", "ID"),
         ],
         rows: members.iter().map(row).collect(),
     };
-    let sheet = sheet.fitted(TERMINAL_WIDTH, &["user_id"]);
     Ok(desk.globals.print(&sheet, ExitCode::SUCCESS))
 }
 

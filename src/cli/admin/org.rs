@@ -128,7 +128,8 @@ fn show(desk: &Desk<'_>, told: &Organization) -> ExitCode {
                     }
                     _ => cell.for_people(),
                 };
-                format!("{:<18} {shown}\n", key.replace('_', " "))
+                let first = format!("{:<18} ", key.replace('_', " "));
+                desk.globals.stdout.hanging(&first, 19, &shown)
             };
             let lines: String = fields.iter().map(line).collect();
             print(&lines, ExitCode::SUCCESS)

@@ -9,11 +9,10 @@ use crate::cli::admin::at_stake::{self, KeysAtStake, Stake};
 use crate::cli::admin::caution::{Answer, Caution};
 use crate::cli::admin::desk::{Desk, exit};
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::TERMINAL_WIDTH;
 use crate::cli::progress::Progress;
 use crate::domain::admin::write::Write;
 use crate::domain::span::Day;
-use crate::sheet::{Cell, Column, Sheet, hidden, shown};
+use crate::sheet::{Cell, Column, Sheet, hidden, id, shown};
 
 /// One step of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +29,7 @@ pub struct Planned {
 
 const COLUMNS: [Column; 7] = [
     shown("action", "ACTION"),
-    shown("target", "TARGET"),
+    id("target", "TARGET"),
     shown("name", "NAME"),
     shown("outcome", "OUTCOME"),
     shown("detail", "DETAIL"),
@@ -171,8 +170,7 @@ pub fn planned(steps: &[Planned]) -> Sheet {
 
 /// The plan as people see it before they are asked.
 pub fn show_plan(globals: &Globals, steps: &[Planned]) {
-    let plan = planned(steps).fitted(TERMINAL_WIDTH, &LEAST);
-    globals.remark(plan.as_table(Some(TERMINAL_WIDTH)).trim_end());
+    globals.remark_table(&planned(steps).giving_way(&LEAST));
 }
 
 /// What became of it.
@@ -248,7 +246,7 @@ pub fn ask_about_keys(
             .iter()
             .any(|step| matches!(step.write, Write::RevokeKey { .. }));
         if !has_own_rows && !keys.is_empty() {
-            globals.remark(keys.sheet().as_table(Some(TERMINAL_WIDTH)).trim_end());
+            globals.remark_table(&keys.sheet());
         }
         if let Some(summary) = keys.summary() {
             globals.remark(&summary);
@@ -268,7 +266,7 @@ pub async fn carry_out(
 ) -> Result<ExitCode, Failure> {
     let globals = desk.globals;
     if is_dry_run {
-        let plan = planned(&steps).fitted(TERMINAL_WIDTH, &LEAST);
+        let plan = planned(&steps).giving_way(&LEAST);
         return Ok(globals.print(&plan, ExitCode::SUCCESS));
     }
     let writes: Vec<Write> = steps.iter().map(|step| step.write.clone()).collect();

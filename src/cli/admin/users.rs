@@ -11,7 +11,6 @@ use crate::cli::admin::desk::Desk;
 use crate::cli::admin::people_file::check_email;
 use crate::cli::admin::steps::{self, Planned};
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::TERMINAL_WIDTH;
 use crate::config::durations;
 use crate::config::source::Environment;
 use crate::domain::admin::choice::{KnownUser, UserFilter, find_user, known_keys, known_users};
@@ -20,7 +19,8 @@ use crate::domain::admin::service::Service;
 use crate::domain::admin::write::Write;
 use crate::domain::census::ToldBy;
 use crate::domain::listing::ListedUser;
-use crate::sheet::{Cell, Sheet, hidden, shown};
+use crate::domain::plural::counted;
+use crate::sheet::{Cell, Sheet, hidden, id, shown};
 
 /// People.
 #[derive(Debug, Subcommand)]
@@ -135,10 +135,13 @@ impl List {
             .filter(|user| filter.matches(user, now))
             .collect();
         if !desk.globals.quiet && rows.len() < told.len() {
-            desk.globals
-                .remark(&format!("{} of {} people", rows.len(), told.len()));
+            desk.globals.remark(&format!(
+                "{} of {}",
+                rows.len(),
+                counted(told.len(), "user")
+            ));
         }
-        let sheet = sheet(&rows).fitted(TERMINAL_WIDTH, &["added_at", "status", "id"]);
+        let sheet = sheet(&rows);
         Ok(desk.globals.print(&sheet, ExitCode::SUCCESS))
     }
 
@@ -179,14 +182,14 @@ fn sheet(users: &[&KnownUser]) -> Sheet {
     };
     Sheet {
         columns: vec![
-            shown("email", "EMAIL"),
+            id("email", "EMAIL"),
             shown("name", "NAME"),
             shown("role", "ROLE"),
             shown("status", "STATUS"),
             shown("last_active_at", "LAST ACTIVE"),
             hidden("idle_since"),
             shown("added_at", "SINCE"),
-            shown("id", "ID"),
+            id("id", "ID"),
         ],
         rows: users.iter().map(row).collect(),
     }

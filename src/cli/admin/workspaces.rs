@@ -12,7 +12,6 @@ use crate::cli::admin::members::{Members, members};
 use crate::cli::admin::spend::Ledger;
 use crate::cli::admin::steps::{self, Planned};
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::TERMINAL_WIDTH;
 use crate::config::source::Environment;
 use crate::domain::admin::choice::known_keys;
 use crate::domain::admin::service::{Deed, Service};
@@ -23,7 +22,7 @@ use crate::domain::ids::WorkspaceId;
 use crate::domain::listing::{ListedKey, SpendLimits};
 use crate::domain::money::Usd;
 use crate::domain::plural::counted;
-use crate::sheet::{Cell, Sheet, hidden, shown};
+use crate::sheet::{Cell, Sheet, hidden, id, shown};
 
 /// Workspaces.
 #[derive(Debug, Subcommand)]
@@ -154,11 +153,10 @@ async fn list(desk: &Desk<'_>) -> Result<ExitCode, Failure> {
             shown("members", "MEMBERS"),
             hidden("tags"),
             hidden("created_at"),
-            shown("id", "ID"),
+            id("id", "ID"),
         ],
         rows: told.iter().map(row).collect(),
     };
-    let sheet = sheet.fitted(TERMINAL_WIDTH, &["requests_per_minute", "members", "id"]);
     Ok(desk.globals.print(&sheet, ExitCode::SUCCESS))
 }
 

@@ -71,7 +71,9 @@ pub async fn compare(
     let columns = COLUMNS.to_vec();
     let text = match globals.output {
         Format::Table => told,
-        Format::Json | Format::Csv => Sheet { columns, rows }.render(globals.output),
+        Format::Json | Format::Csv => {
+            Sheet { columns, rows }.render(globals.output, globals.stdout)
+        }
     };
     Ok(print(&text, verdict.exit()))
 }

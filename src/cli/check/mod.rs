@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::{Assent, Failure, Globals};
 use crate::config::source::Environment;
 use crate::domain::money::Usd;
 
@@ -27,6 +27,9 @@ pub struct Check {
     /// All that was measured, not only what is crossed, unknown, or nearest to its limit
     #[arg(long)]
     all: bool,
+    /// Nothing is asked.
+    #[command(flatten)]
+    pub assent: Assent,
 }
 
 fn parse_limit(text: &str) -> Result<Usd, String> {

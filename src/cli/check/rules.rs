@@ -28,6 +28,7 @@ use crate::delivery::{self, Worker, orphans};
 use crate::domain::coverage::Reading;
 use crate::domain::frame::FrameKey;
 use crate::domain::period::{self, Period};
+use crate::domain::plural::{agreeing, counted};
 use crate::domain::resend::Sent;
 use crate::domain::span::Day;
 use crate::metrics::counters::{Counters, CycleOutcome};
@@ -115,9 +116,11 @@ pub async fn evaluate(
 fn summary(n_firing: usize, n_found: usize, n_others: usize) -> String {
     let others = match n_others {
         0 => String::new(),
+        1 => "; 1 quiet one is not listed, `--all` lists it".to_owned(),
         n => format!("; {n} quiet ones are not listed, `--all` lists them"),
     };
-    format!("{n_firing} of {n_found} measured fire{others}")
+    let fire = agreeing(&n_firing, "fires", "fire");
+    format!("{n_firing} of {n_found} measured {fire}{others}")
 }
 
 /// Only what is wrong.
@@ -239,8 +242,10 @@ async fn look(
     let is_partial = report.outcome != CycleOutcome::Ok;
     if is_partial {
         eprintln!(
-            "error: organization `{}`: {} of {} parts could be read; the others are unknown",
-            organization.name, report.n_fresh, report.n_parts
+            "error: organization `{}`: {} of {} could be read; the rest is unknown",
+            organization.name,
+            report.n_fresh,
+            counted(report.n_parts, "part")
         );
     }
     Ok(Look {

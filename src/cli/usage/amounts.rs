@@ -8,7 +8,7 @@ use crate::domain::subject::SubjectKind;
 use crate::domain::usage::Amounts;
 use crate::sheet::{Cell, Column, hidden, shown};
 
-/// What a table of eighty columns goes without first, where bill and price table are in it.
+/// What a narrow table goes without first, where bill and price table are in it and names are wrapped already.
 pub const LEAST: [&str; 6] = [
     "uncertain_usd",
     "list_usd",
@@ -215,6 +215,7 @@ pub fn remarks(by: SubjectKind, told: &Told) -> Vec<Remark> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::output::Screen;
     use crate::domain::directory::Directory;
     use crate::domain::span::Hour;
     use crate::domain::usage::{Cell as UsageCell, CellKey, Part, Tokens, UsageRow};
@@ -365,7 +366,11 @@ mod tests {
         };
         sheet.columns.insert(0, shown("api_key", "API KEY"));
         sheet.rows[0].insert(0, Cell::Text("a key with a long name".to_owned()));
-        let table = sheet.fitted(80, &LEAST).as_table(None);
+        let screen = Screen {
+            width: Some(80),
+            ..Screen::default()
+        };
+        let table = sheet.giving_way(&LEAST).as_table(screen);
         assert!(
             table.lines().all(|line| line.chars().count() <= 80),
             "{table}"

@@ -11,6 +11,7 @@ use crate::domain::coverage::Coverage;
 use crate::domain::directory::Directory;
 use crate::domain::ids::OrganizationName;
 use crate::domain::period::Period;
+use crate::domain::plural::{agreeing, counted};
 use crate::domain::span::{Day, Hour};
 use crate::domain::usage::Part;
 use crate::store::organization::Known;
@@ -80,8 +81,11 @@ fn remarks(
     let coverages: Vec<&Coverage> = coverages.into_iter().flatten().filter(is_read).collect();
     let n_unread = n_all - coverages.len();
     if n_unread > 0 {
-        let text =
-            format!("nothing is known yet of {n_unread} of {n_all} parts; of them nothing is told");
+        let text = format!(
+            "nothing is known yet of {n_unread} of {}; of {} nothing is told",
+            counted(n_all, "part"),
+            agreeing(&n_unread, "it", "them")
+        );
         remark("parts_unread", None, text);
     }
     let is_cut_by_hours = question.period == Period::Hour;

@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
 use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::{Format, TERMINAL_WIDTH, json_text, print};
+use crate::cli::output::{Format, Screen, json_text, print};
 use crate::cli::usage::amounts::Reported;
 use crate::cli::usage::dates::Dates;
 use crate::cli::usage::question::{Question, Remark, Told};
@@ -115,7 +115,7 @@ impl Usage {
         } else if lines.is_empty() {
             globals.remark("No usage");
         }
-        let text = render(&question, &told, &lines, globals.output);
+        let text = render(&question, &told, &lines, globals.output, globals.stdout);
         Ok(print(&text, ExitCode::SUCCESS))
     }
 
@@ -145,7 +145,13 @@ impl Usage {
 type Line<'a> = (&'a OrganizationName, Entry);
 
 /// JSON has the total beside the rows; CSV has rows alone, so that summing them up is right.
-fn render(question: &Question, told: &[Told], lines: &[Line<'_>], format: Format) -> String {
+fn render(
+    question: &Question,
+    told: &[Told],
+    lines: &[Line<'_>],
+    format: Format,
+    screen: Screen,
+) -> String {
     let n_told = told.iter().filter(|told| !told.rows.is_empty()).count();
     let of_lines: Vec<&Amounts> = lines.iter().map(|(_, entry)| &entry.amounts).collect();
     let all = Reported::of(told);
@@ -164,7 +170,7 @@ fn render(question: &Question, told: &[Told], lines: &[Line<'_>], format: Format
         .iter()
         .fold(Amounts::ZERO, |sum, (_, entry)| sum + entry.amounts);
     match format {
-        Format::Csv => sheet.render(format),
+        Format::Csv => sheet.render(format, screen),
         Format::Json => {
             let cells = if is_unknown {
                 amounts::unknown()
@@ -203,9 +209,9 @@ fn render(question: &Question, told: &[Told], lines: &[Line<'_>], format: Format
             cells.extend(is_by_key(question.by).then_some(Cell::Empty));
             sheet.rows.push(cells);
             if amounts::has_prices(&of_lines) {
-                sheet = sheet.fitted(TERMINAL_WIDTH, &amounts::LEAST);
+                sheet = sheet.giving_way(&amounts::LEAST);
             }
-            sheet.render(format)
+            sheet.render(format, screen)
         }
     }
 }

@@ -387,6 +387,56 @@ async fn control_c_ends_after_the_step_that_is_under_way() {
     office.check_audit();
 }
 
+/// Commands that only read, with what they are below.
+const READING: [&str; 20] = [
+    "run",
+    "demo",
+    "check-config",
+    "alerts list",
+    "alerts show",
+    "silence list",
+    "notifications list",
+    "usage",
+    "org show",
+    "users list",
+    "invites list",
+    "keys list",
+    "workspaces list",
+    "workspaces members list",
+    "audit list",
+    "audit verify",
+    "doctor",
+    "store check",
+    "healthcheck",
+    "completions",
+];
+
+/// Every command that has none below it, with the words that lead to it.
+fn leaves(command: &clap::Command, words: &str, found: &mut Vec<(String, clap::Command)>) {
+    for below in command.get_subcommands() {
+        let words = format!("{words} {}", below.get_name());
+        if below.has_subcommands() {
+            leaves(below, &words, found);
+        } else {
+            found.push((words.trim().to_owned(), below.clone()));
+        }
+    }
+}
+
+#[test]
+fn every_command_that_writes_accepts_yes() {
+    let mut found = Vec::new();
+    leaves(&Arguments::command(), "", &mut found);
+    assert!(found.len() > 30);
+    let lacking: Vec<&str> = found
+        .iter()
+        .filter(|(words, _)| !READING.contains(&words.as_str()))
+        .filter(|(_, command)| !command.get_arguments().any(|one| one.get_id() == "yes"))
+        .map(|(words, _)| words.as_str())
+        .collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
+}
+
 /// So much memory a command may take.
 const MAX_KIB: i64 = 60 * 1024;
 

@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 use spendwatch::clock::Clock;
+use spendwatch::simulator::faults::{Fault, FaultOn};
 use spendwatch::simulator::world::{Detail, Used, World};
 
 use super::terminal::Terminal;
@@ -196,4 +197,26 @@ async fn a_terminal_shows_what_will_break_and_asks_twice() {
     let (exit, shown) = terminal.end();
     assert_eq!(exit, Some(0), "{shown}");
     assert_eq!(office.keys(), ["apikey_3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_names_its_organization_once_and_stops_nothing() {
+    let office = real(Dialect::Real).await;
+    for endpoint in ["analytics_cost", "cost_report", "workspaces"] {
+        let fault = Fault::Status(404, "{}".to_owned(), None);
+        office.simulator.fail(FaultOn::endpoint(endpoint), fault);
+    }
+    let (told, said) = office.told(0, "offboard ada@example.com --dry-run");
+    assert_eq!(column(&told, "in_use"), ["null", "null", "null"], "{said}");
+    assert_eq!(told[0]["workspace"], "wrkspc_search", "{said}");
+    let line = said.lines().find(|line| line.contains("what keys spent"));
+    assert_eq!(
+        line.unwrap().matches("organization `acme`").count(),
+        1,
+        "{said}"
+    );
+    let doctor = office.run("doctor");
+    let text = String::from_utf8(doctor.stdout).unwrap();
+    let line = text.lines().find(|line| line.contains("GET /v1/"));
+    assert_eq!(line.unwrap().matches("acme").count(), 1, "{text}");
 }

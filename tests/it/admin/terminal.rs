@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::{Dialect, Office, words};
 
@@ -19,6 +20,14 @@ pub struct Terminal {
 
 impl Terminal {
     pub fn run(office: &Office, line: &str) -> Terminal {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spendwatch"));
+        let config = office.home.path("spendwatch.toml");
+        command.args(words(line)).arg("--config").arg(config);
+        Terminal::start(command, None)
+    }
+
+    /// On a terminal of so many columns; without a number it does not state its size.
+    pub fn start(mut command: Command, n_columns: Option<u16>) -> Terminal {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
@@ -31,10 +40,16 @@ impl Terminal {
             )
             .unwrap()
         };
-        let child = Command::new(env!("CARGO_BIN_EXE_spendwatch"))
-            .args(words(line))
-            .arg("--config")
-            .arg(office.home.path("spendwatch.toml"))
+        if let Some(n_columns) = n_columns {
+            let size = Winsize {
+                ws_row: 50,
+                ws_col: n_columns,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            tcsetwinsize(&ours, size).unwrap();
+        }
+        let child = command
             .stdin(Stdio::from(open()))
             .stdout(Stdio::from(open()))
             .stderr(Stdio::from(open()))

@@ -10,9 +10,9 @@ use crate::cli::admin::keys::known::{Chosen, Known};
 use crate::cli::admin::spend::Spent;
 use crate::cli::admin::users::parse_duration;
 use crate::cli::globals::Failure;
-use crate::cli::output::TERMINAL_WIDTH;
 use crate::domain::admin::choice::{KeyFilter, KnownKey};
-use crate::sheet::{Cell, Sheet, hidden, shown};
+use crate::domain::plural::counted;
+use crate::sheet::{Cell, Sheet, hidden, id, shown};
 
 /// Which keys are listed.
 #[derive(Debug, Args)]
@@ -43,16 +43,16 @@ impl List {
             .filter(|key| filter.matches(key, now))
             .collect();
         if rows.len() < known.keys.len() {
-            desk.globals
-                .remark(&format!("{} of {} keys", rows.len(), known.keys.len()));
+            desk.globals.remark(&format!(
+                "{} of {}",
+                rows.len(),
+                counted(known.keys.len(), "key")
+            ));
         }
         let spent = known.ledger.month(desk).await?;
         let sheet = sheet(&known, &rows, &spent, now);
         known.ledger.remark_absence(desk);
-        let least = ["created_by", "expires_at", "month_spend_usd", "idle_since"];
-        Ok(desk
-            .globals
-            .print(&sheet.fitted(TERMINAL_WIDTH, &least), ExitCode::SUCCESS))
+        Ok(desk.globals.print(&sheet, ExitCode::SUCCESS))
     }
 }
 
@@ -90,7 +90,7 @@ fn sheet(known: &Known, keys: &[&KnownKey], spent: &Spent, now: Timestamp) -> Sh
             hidden("created_at"),
             shown("expires_at", "EXPIRES"),
             hidden("hint"),
-            shown("id", "ID"),
+            id("id", "ID"),
         ],
         rows: keys.iter().map(row).collect(),
     }

@@ -1,0 +1,123 @@
+//! Tables on terminals of several widths: what is a number, an id or a time stays on one line, and no line is too long.
+
+use jiff::SignedDuration;
+use spendwatch::clock::Clock;
+use spendwatch::simulator::people::Invite;
+use unicode_width::UnicodeWidthStr;
+
+use super::terminal::Terminal;
+use super::{Dialect, Office, key, user, words};
+
+const KEY: &str = "apikey_01Rj2N8SVvo6BePZj99NhmiT";
+const USER: &str = "user_01WCz1FkmYMm4gnmykNKUu3Q";
+const EMAIL: &str = "ada.lovelace@example.com";
+const NAME: &str = "夜間バッチ処理用のキー 👩\u{200d}💻 that has a long name for a reason";
+
+/// What a terminal of this width shows: no line is longer, and what is named stands on one line.
+#[track_caller]
+pub fn check_table(shown: &str, width: u16, whole: &[&str]) {
+    let plain = without_color(shown);
+    // A link that is broken cannot be followed.
+    for line in plain.lines().filter(|line| !line.contains("://")) {
+        assert!(
+            line.width() <= usize::from(width),
+            "{width}: {line}\n{plain}"
+        );
+    }
+    for text in whole {
+        assert!(plain.contains(text), "{width}: {text}\n{plain}");
+    }
+}
+
+fn without_color(text: &str) -> String {
+    let mut pieces = text.split("\u{1b}[");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| {
+        text + piece.split_once('m').map_or(piece, |(_, rest)| rest)
+    })
+}
+
+/// One of each, with ids as the service draws them, and names that are hard to fit.
+async fn office(dialect: Dialect) -> Office {
+    let now = Clock::system().now();
+    let mut world = dialect.world();
+    let mut one = key(KEY, NAME, USER, dialect.workspace());
+    one.last_used_at = Some(now - SignedDuration::from_hours(3));
+    one.expires_at = Some("2027-03-04T05:06:00Z".parse().unwrap());
+    world.users = vec![user(USER, EMAIL, "developer")];
+    world.users[0].name = NAME.to_owned();
+    world.keys = vec![one];
+    if dialect == Dialect::Real {
+        world.invites.push(Invite {
+            id: "invite_015gWxCN9Hfg2QhZwTK7Mdeu".to_owned(),
+            email: "grace.hopper@example.com".to_owned(),
+            role: "user".to_owned(),
+            status: "pending".to_owned(),
+            expires_at: "2099-01-01T00:00:00Z".parse().unwrap(),
+            ..Invite::default()
+        });
+    }
+    Office::of(world).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_and_plans_fit_a_terminal_of_any_width() {
+    for dialect in [Dialect::Guide, Dialect::Real] {
+        let office = office(dialect).await;
+        let offboard = format!("offboard {EMAIL} --dry-run");
+        let revoke = format!("keys revoke {KEY} --dry-run");
+        let mut tables: Vec<(&str, Vec<&str>)> = vec![
+            ("users list", vec![USER, EMAIL]),
+            ("keys list", vec![KEY]),
+            ("workspaces list", vec![dialect.workspace()]),
+            (&offboard, vec![KEY, USER]),
+            (&revoke, vec![KEY]),
+            ("audit list", vec!["keys.list"]),
+            ("audit verify", vec![]),
+            ("doctor", vec![]),
+            ("org show", vec![]),
+        ];
+        if dialect == Dialect::Guide {
+            tables.push(("keys list", vec!["2027-03-04 05:06Z"]));
+        }
+        if dialect == Dialect::Real {
+            let invite = vec!["invite_015gWxCN9Hfg2QhZwTK7Mdeu", "2099-01-01 00:00Z"];
+            tables.push(("invites list", invite));
+        }
+        for (line, whole) in tables {
+            for width in [40, 80, 200] {
+                let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_spendwatch"));
+                command
+                    .args(words(line))
+                    .args(["--quiet", "--config"])
+                    .arg(office.home.path("spendwatch.toml"));
+                let (exit, shown) = Terminal::start(command, Some(width)).end();
+                let shown = shown.replace('\r', "");
+                assert_eq!(exit, Some(0), "{line}\n{shown}");
+                let whole: Vec<&str> = whole
+                    .iter()
+                    .copied()
+                    .filter(|text| text.width() <= usize::from(width))
+                    .collect();
+                check_table(&shown, width, &whole);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_before_a_question_fits_the_terminal_too() {
+    let office = office(Dialect::Guide).await;
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_spendwatch"));
+    command
+        .args(["keys", "revoke", KEY, "--config"])
+        .arg(office.home.path("spendwatch.toml"));
+    let mut terminal = Terminal::start(command, Some(200));
+    terminal.until("[y/N] ");
+    terminal.answer("n\n");
+    let (_, shown) = terminal.end();
+    // On a wide one a row is a line.
+    let is_row =
+        |line: &&str| line.contains(KEY) && line.contains("Search") && line.contains("yes");
+    assert_eq!(shown.lines().filter(is_row).count(), 1, "{shown}");
+}
