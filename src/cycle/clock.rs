@@ -95,8 +95,9 @@ impl Watcher {
         if let Some(Err(error)) = self.organization_response.take() {
             self.note(&mut trouble, &error);
         }
-        // In memory only, so that the next slot is waited for.
+        // In memory only, so that the next slot is waited for, and that nothing counts as observed meanwhile.
         self.engine.last_cycle = Some(slot);
+        self.decided_running = Some(self.clock.running());
         self.n_refusals = if trouble.is_refused {
             self.n_refusals.saturating_add(1)
         } else {

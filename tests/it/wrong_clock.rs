@@ -308,6 +308,31 @@ async fn what_a_wrong_clock_stored_is_corrected() {
 }
 
 #[tokio::test]
+async fn the_time_of_a_wrong_clock_is_not_observed() {
+    let waits = Rule {
+        hold: SignedDuration::from_hours(1),
+        ..rule("month", SubjectKind::Organization, 50)
+    };
+    let stage = Stage::with_two_clocks(world(Dialect::Guide), NOW)
+        .await
+        .with_rule(waits);
+    let store = stage.open_store();
+    let mut watcher = stage.watcher(&store).await;
+    cycle(&stage, &mut watcher).await;
+    step(&stage, 1440);
+    for _ in 0..20 {
+        cycle(&stage, &mut watcher).await;
+    }
+    step(&stage, 0);
+    for _ in 0..11 {
+        cycle(&stage, &mut watcher).await;
+        assert_eq!(words(&stage.deliver(&store).await), [""; 0]);
+    }
+    cycle(&stage, &mut watcher).await;
+    assert_eq!(words(&stage.deliver(&store).await), ["acme 100% first"]);
+}
+
+#[tokio::test]
 async fn a_step_in_the_middle_of_a_cycle_decides_nothing() {
     let stage = stage(Dialect::Guide).await;
     let store = stage.open_store();
