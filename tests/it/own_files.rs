@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 
 use rustix::process::geteuid;
 use spendwatch::clock::Clock;
+use spendwatch::outbound::causes;
 use spendwatch::simulator::Simulator;
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
@@ -44,6 +45,13 @@ impl Own {
 
     fn fill(&self) {
         drop(Store::open_for_daemon(&self.path("s.db"), Clock::system().now()).unwrap());
+    }
+
+    /// Why a daemon does not start on the store.
+    #[track_caller]
+    fn refused(&self) -> String {
+        let opened = Store::open_for_daemon(&self.path("s.db"), Clock::system().now());
+        causes(&opened.unwrap_err())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -185,7 +193,7 @@ fn store_lock_audit_log_and_head_follow_no_link_and_get_mode_0600() {
             fs::set_permissions(own.path("victim"), Permissions::from_mode(0o644)).unwrap();
             let before = fs::read(own.path("victim")).unwrap();
             let told = if name == "s.db.lock" {
-                own.told(1, &["run"])
+                own.refused()
             } else {
                 let output = own.silence();
                 assert_eq!(output.status.code(), Some(1), "{name}");
@@ -218,7 +226,7 @@ fn files_that_another_user_has_put_into_an_open_folder_are_not_used() {
             own.fill();
             String::from_utf8(own.silence().stderr).unwrap()
         } else {
-            own.told(1, &["run"])
+            own.refused()
         };
         assert!(told.contains("belongs to user 65534"), "{told}");
     }
