@@ -165,7 +165,13 @@ fn routes(served: Served, access: &Arc<ArcSwap<Access>>) -> Router {
         .route("/api/v1/alerts/{fingerprint}/ack", post(quiet::acknowledge))
         .route_layer(guard(Door::Write));
     let all = health.merge(metrics).merge(reads).merge(writes);
-    all.with_state(served)
+    let host = middleware::from_fn(async |request: Request, next: Next| {
+        match access::check_host(request.version(), request.uri(), request.headers()) {
+            Ok(()) => next.run(request).await,
+            Err(refusal) => refuse(refusal),
+        }
+    });
+    all.layer(host).with_state(served)
 }
 
 fn refuse(refusal: access::Refusal) -> Response {

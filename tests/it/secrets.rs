@@ -85,8 +85,9 @@ async fn no_secret_is_in_a_log_a_metric_an_answer_the_store_or_a_command() {
     let refusal = Fault::Status(401, "no sk-ant-admin-canary".into(), None);
     simulator.fail(FaultOn::everything(), refusal);
     program.wait_for("401");
-    let token = "GET /metrics HTTP/1.1\r\nauthorization: Bearer canary-token\r\n";
-    let metrics = ask(&address, token);
+    let token =
+        format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer canary-token");
+    let metrics = ask(&address, &token);
     assert!(
         metrics.contains("spendwatch_notifier_parked{notifier=\"chat\"} 1"),
         "{metrics}"
