@@ -21,6 +21,8 @@ pub struct Lists {
     pub keys: Vec<KnownKey>,
     /// All invitations; none where the service does not list them.
     pub invites: Vec<ListedInvite>,
+    /// Why the invitations that the service lists are not known.
+    pub invites_unread: Option<FetchError>,
 }
 
 impl Lists {
@@ -50,18 +52,25 @@ pub async fn lists(
         .api
         .all_keys(service, maker, &|n_rows| on_page("keys", n_rows))
         .await?;
-    let invites = if service.check(Deed::ListInvites).is_ok() {
-        office
+    let (invites, invites_unread) = if service.check(Deed::ListInvites).is_ok() {
+        let read = office
             .api
             .all_invites(&|n_rows| on_page("invitations", n_rows))
-            .await?
+            .await;
+        match read {
+            Ok(invites) => (invites, None),
+            Err(error) if error.is_rejected() => return Err(error),
+            // Who is in the organization has no open invitation: access ends without this list.
+            Err(error) => (Vec::new(), Some(error)),
+        }
     } else {
-        Vec::new()
+        (Vec::new(), None)
     };
     Ok(Lists {
         users,
         keys: known_keys(keys, told_by, office.clock.now()),
         invites,
+        invites_unread,
     })
 }
 

@@ -1,11 +1,10 @@
 //! The `analytics` dialect: what its two reports look like, and what their rows mean. Pure.
 //!
-//! Rows are flat and sparse: one for each bucket and group in which something was used, and none for what was not. A page is
-//! translated whole or refused whole. Unknown fields are ignored, and groups that were not asked for are null.
+//! Rows are flat and sparse: one for each bucket and group in which something was used, and none for what was not. Rows of equal
+//! groups are legal and summed. A row that cannot be read costs its own figure. Unknown fields are ignored, and groups that were
+//! not asked for are null.
 //!
 //! Source: Anthropic, Usage and Cost Analytics API (beta of October 2026).
-
-use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -13,60 +12,59 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::anthropic::fault::{self, Fault, Place};
-use crate::anthropic::report::{Asked, Page, Seen, Told, bounded, next_page};
+use crate::anthropic::report::{self, Asked, Seen, Told, Unreadable, next_page};
 use crate::anthropic::tokens::TokensWire;
 use crate::domain::ids::{ActorId, ApiKeyId, ModelName, WorkspaceId};
+use crate::domain::money::Usd;
 use crate::domain::report::{Actor, CostRow, How, UsedRow, Who};
 use crate::domain::span::Hour;
 
 /// `GET /v1/organizations/analytics/cost`, one page.
 pub fn cost(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<CostRow>, Fault> {
-    let told = page(body, asked, seen, |place, hour, wire| {
-        let cost = wire.cost.ok_or(missing(place, "cost"))?;
-        let currency = cost.currency.as_deref().unwrap_or("USD");
-        if currency != "USD" {
-            return Err(Fault::value(place, "cost.currency", currency, "not USD"));
-        }
-        let amount = cost.amount.ok_or(missing(place, "cost.amount"))?;
-        let group = wire.group.unwrap_or_default();
-        Ok(CostRow {
+    page(body, asked, |place, hour, wire, faults| {
+        let cost = money(place, wire.cost, faults)?;
+        let requests = cost.requests.and_then(|raw| {
+            let requests = fault::tokens(place, "cost.requests", raw);
+            let counted = requests.and_then(|n| {
+                seen.counted.take(place, "cost.requests", n)?;
+                Ok(Some(n))
+            });
+            fault::readable(counted, faults)
+        });
+        Some(CostRow {
             hour,
-            cost_type: group.cost_type.clone(),
-            who: who(group),
-            billed: fault::cents(place, "cost.amount", amount)?,
-            list: cost
-                .list_amount
-                .map(|raw| fault::cents(place, "cost.list_amount", raw))
-                .transpose()?,
-            requests: cost
-                .requests
-                .map(|raw| fault::tokens(place, "cost.requests", raw))
-                .transpose()?,
+            cost_type: wire.group.cost_type.clone(),
+            who: who(wire.group, wire.workspace),
+            billed: cost.billed,
+            list: cost.list,
+            requests,
         })
-    })?;
-    bounded(told, seen, "cost.requests", |row| {
-        row.requests.unwrap_or_default()
     })
 }
 
 /// `GET /v1/organizations/analytics/usage`, one page.
 pub fn used(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<UsedRow>, Fault> {
-    let told = page(body, asked, seen, |place, hour, wire| {
-        let usage = wire.usage.ok_or(missing(place, "usage"))?;
-        let group = wire.group.unwrap_or_default();
-        Ok(UsedRow {
+    page(body, asked, |place, hour, wire, faults| {
+        let usage = wire.usage.ok_or(missing(place, "usage"));
+        let usage: TokensWire<'_> = usage
+            .and_then(|raw| fault::read_row(place, raw))
+            .map_err(|fault| faults.push(fault))
+            .ok()?;
+        let row = UsedRow {
             hour,
             how: How {
-                service_tier: group.service_tier.clone(),
-                context_window: group.context_window.clone(),
-                inference_geo: group.inference_geo.clone(),
+                service_tier: wire.group.service_tier.clone(),
+                context_window: wire.group.context_window.clone(),
+                inference_geo: wire.group.inference_geo.clone(),
             },
-            who: who(group),
-            tokens: usage.tokens(place)?,
-            web_searches: usage.web_searches(place)?,
-        })
-    })?;
-    bounded(told, seen, "usage", UsedRow::count)
+            who: who(wire.group, wire.workspace),
+            tokens: usage.tokens(place, faults),
+            web_searches: usage.web_searches(place, faults),
+        };
+        let counted = seen.counted.take(place, "usage", row.count());
+        counted.map_err(|fault| faults.push(fault)).ok()?;
+        Some(row)
+    })
 }
 
 #[derive(Deserialize)]
@@ -74,54 +72,69 @@ pub fn used(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<UsedRow>,
 struct PageWire<'a> {
     #[serde(borrow)]
     data: Vec<&'a RawValue>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     has_more: Option<bool>,
-    next_page: Option<String>,
+    #[serde(borrow)]
+    next_page: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     data_refreshed_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct RowWire<'a> {
-    starting_at: Timestamp,
-    ending_at: Timestamp,
-    group: Option<GroupWire>,
     #[serde(borrow)]
-    cost: Option<CostWire<'a>>,
+    starting_at: Option<&'a RawValue>,
     #[serde(borrow)]
-    usage: Option<TokensWire<'a>>,
+    ending_at: Option<&'a RawValue>,
+    #[serde(borrow)]
+    group: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cost: Option<&'a RawValue>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
 }
 
-/// All that can set two rows of a bucket apart in what is asked here.
-#[derive(Deserialize, Default, Hash)]
+/// All that can set two rows of a bucket apart in what is asked here. Only the workspace decides where a figure counts; of the
+/// others, one that cannot be read costs its attribution.
+#[derive(Deserialize, Default)]
 #[serde(expecting = "an object")]
-struct GroupWire {
-    workspace_id: Option<String>,
+struct GroupWire<'a> {
+    #[serde(borrow)]
+    workspace_id: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     model: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     api_key_id: Option<String>,
-    actor: Option<ActorWire>,
+    #[serde(borrow)]
+    actor: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     service_tier: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     context_window: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     inference_geo: Option<String>,
-    speed: Option<String>,
-    product: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     cost_type: Option<String>,
-    token_type: Option<String>,
 }
 
-#[derive(Deserialize, Hash)]
+#[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct ActorWire {
     #[serde(rename = "type")]
     kind: String,
+    #[serde(default, deserialize_with = "fault::lenient")]
     user_id: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
     email_address: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     service_account_id: Option<String>,
-    provider: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient")]
+    provider: Option<Value>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     subject: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     api_key_id: Option<String>,
-    /// Sets actors of a kind apart that this version does not know.
-    #[serde(flatten)]
-    more: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -131,8 +144,24 @@ struct CostWire<'a> {
     amount: Option<&'a RawValue>,
     #[serde(borrow)]
     list_amount: Option<&'a RawValue>,
-    currency: Option<String>,
     #[serde(borrow)]
+    currency: Option<&'a RawValue>,
+    #[serde(borrow)]
+    requests: Option<&'a RawValue>,
+}
+
+/// A row whose bucket and workspace are known.
+struct Placed<'a> {
+    group: GroupWire<'a>,
+    workspace: Option<WorkspaceId>,
+    cost: Option<&'a RawValue>,
+    usage: Option<&'a RawValue>,
+}
+
+/// The money of a row.
+struct Money<'a> {
+    billed: Usd,
+    list: Option<Usd>,
     requests: Option<&'a RawValue>,
 }
 
@@ -140,68 +169,163 @@ fn missing(place: Place, field: &'static str) -> Fault {
     Fault::Missing { place, field }
 }
 
-/// A page of either report; `row` reads what the two have apart.
+/// `None` without an amount of its own; a list price that cannot be read costs itself.
+fn money<'a>(
+    place: Place,
+    cost: Option<&'a RawValue>,
+    faults: &mut Vec<Fault>,
+) -> Option<Money<'a>> {
+    let read = || {
+        let cost: CostWire<'_> = fault::read_row(place, cost.ok_or(missing(place, "cost"))?)?;
+        fault::in_usd(place, "cost.currency", cost.currency)?;
+        let amount = cost.amount.ok_or(missing(place, "cost.amount"))?;
+        Ok((fault::cents(place, "cost.amount", amount)?, cost))
+    };
+    let (billed, cost) = read().map_err(|fault| faults.push(fault)).ok()?;
+    let list = cost.list_amount.and_then(|raw| {
+        let list = fault::cents(place, "cost.list_amount", raw);
+        list.map_err(|fault| faults.push(fault)).ok()
+    });
+    Some(Money {
+        billed,
+        list,
+        requests: cost.requests,
+    })
+}
+
+/// A page of either report; `row` reads what the two have apart, as far as it can be read.
 fn page<T>(
     body: &[u8],
     asked: Asked,
-    seen: &mut Seen,
-    row: impl Fn(Place, Hour, RowWire<'_>) -> Result<T, Fault>,
+    mut row: impl FnMut(Place, Hour, Placed<'_>, &mut Vec<Fault>) -> Option<T>,
 ) -> Result<Told<T>, Fault> {
     let wire: PageWire<'_> = fault::read(body)?;
     let mut rows = Vec::with_capacity(wire.data.len());
+    let mut unreadable = Vec::new();
     for (place, raw) in (1..).map(Place::Row).zip(&wire.data) {
-        let wire: RowWire<'_> = fault::read_row(place, raw)?;
-        let hour = asked.bucket(place, wire.starting_at, wire.ending_at)?;
-        seen.row(place, hour, &wire.group)?;
-        rows.push(row(place, hour, wire)?);
+        let (hour, placed) = match placed(place, raw, asked) {
+            Ok(placed) => placed,
+            Err(strange) => {
+                unreadable.push(*strange);
+                continue;
+            }
+        };
+        let (hours, workspace) = (asked.bucket_at(hour), placed.workspace.clone());
+        let mut faults = Vec::new();
+        rows.extend(row(place, hour, placed, &mut faults));
+        unreadable.extend(faults.into_iter().map(|fault| Unreadable {
+            hours,
+            workspace: Some(workspace.clone()),
+            fault,
+        }));
     }
     Ok(Told {
-        is_empty: rows.is_empty(),
-        page: Page {
-            rows,
-            refreshed_at: wire.data_refreshed_at,
-        },
+        is_empty: wire.data.is_empty(),
+        rows,
+        unreadable,
+        refreshed_at: wire.data_refreshed_at,
         next: next_page(wire.has_more, wire.next_page)?,
     })
 }
 
-fn who(wire: GroupWire) -> Who {
+/// The bucket and the workspace of a row; what cannot be read of them could be any.
+fn placed(
+    place: Place,
+    raw: &RawValue,
+    asked: Asked,
+) -> Result<(Hour, Placed<'_>), Box<Unreadable>> {
+    let unreadable = |hours, workspace, fault| {
+        Box::new(Unreadable {
+            hours,
+            workspace,
+            fault,
+        })
+    };
+    let wire: RowWire<'_> =
+        fault::read_row(place, raw).map_err(|fault| unreadable(asked.hours, None, fault))?;
+    let group = wire.group.map_or_else(
+        || Ok(GroupWire::default()),
+        |group| fault::read_row(place, group),
+    );
+    let group = group.and_then(|group: GroupWire<'_>| {
+        let id = report::workspace(place, "group.workspace_id", group.workspace_id)?;
+        Ok((group, id))
+    });
+    match (asked.bucket(place, wire.starting_at, wire.ending_at), group) {
+        (Ok(hour), Ok((group, workspace))) => {
+            let placed = Placed {
+                group,
+                workspace,
+                cost: wire.cost,
+                usage: wire.usage,
+            };
+            Ok((hour, placed))
+        }
+        (Ok(hour), Err(fault)) => Err(unreadable(asked.bucket_at(hour), None, fault)),
+        (Err(bucket), group) => {
+            let workspace = group.ok().map(|(_, workspace)| workspace);
+            Err(unreadable(bucket.hours, workspace, bucket.fault))
+        }
+    }
+}
+
+fn who(wire: GroupWire<'_>, workspace: Option<WorkspaceId>) -> Who {
     Who {
-        workspace: wire.workspace_id.map(WorkspaceId::new),
+        workspace,
         model: wire.model.map(ModelName::new),
         api_key: wire.api_key_id.map(ApiKeyId::new),
         actor: wire.actor.map(actor),
     }
 }
 
-fn actor(wire: ActorWire) -> Actor {
-    let ActorWire {
-        kind,
-        user_id,
-        email_address: email,
-        service_account_id,
-        provider,
-        subject,
-        api_key_id,
-        more: _,
-    } = wire;
-    let known = match kind.as_str() {
-        "user_actor" => user_id.map(|id| Actor::User {
+/// An actor that cannot be understood is one of another kind.
+fn actor(raw: &RawValue) -> Actor {
+    let unknown = |kind: &str| Actor::Other {
+        kind: kind.to_owned(),
+    };
+    let Ok(wire) = serde_json::from_str::<ActorWire>(raw.get()) else {
+        return unknown("unknown");
+    };
+    let known = match wire.kind.as_str() {
+        "user_actor" => wire.user_id.map(|id| Actor::User {
             id: ActorId::new(id),
-            email,
+            email: wire.email_address,
         }),
-        "service_account_actor" => service_account_id.map(|id| Actor::ServiceAccount {
+        "service_account_actor" => wire.service_account_id.map(|id| Actor::ServiceAccount {
             id: ActorId::new(id),
         }),
-        "federated_actor" => provider
-            .zip(subject)
-            .map(|(provider, subject)| Actor::Federated { provider, subject }),
-        "api_actor" => api_key_id.map(|id| Actor::ApiKey {
+        "federated_actor" => federated(wire.provider.as_ref(), wire.subject),
+        "api_actor" => wire.api_key_id.map(|id| Actor::ApiKey {
             id: ApiKeyId::new(id),
         }),
         _ => None,
     };
-    known.unwrap_or(Actor::Other { kind })
+    known.unwrap_or_else(|| unknown(&wire.kind))
+}
+
+/// The provider is an object of some type, whose fields say which one it is: `aws:123456789012`. Without a subject, the
+/// provider's own fields are the identity; where there are none, nothing is known.
+fn federated(provider: Option<&Value>, subject: Option<String>) -> Option<Actor> {
+    let (provider, is_identified) = match provider? {
+        Value::Object(fields) => {
+            let mut name = fields.get("type")?.as_str()?.to_owned();
+            let mut is_identified = false;
+            for (_, value) in fields.iter().filter(|(field, _)| *field != "type") {
+                let text = match value {
+                    Value::String(text) => text.clone(),
+                    Value::Number(number) => number.to_string(),
+                    Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => continue,
+                };
+                name.push(':');
+                name.push_str(&text);
+                is_identified = true;
+            }
+            (name, is_identified)
+        }
+        Value::String(word) => (word.clone(), false),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => return None,
+    };
+    (is_identified || subject.is_some()).then_some(Actor::Federated { provider, subject })
 }
 
 #[cfg(test)]
@@ -252,10 +376,10 @@ mod tests {
         let page = told(&page_of(&[cost_row(&[])]), Granularity::Hour).unwrap();
         assert_eq!(page.next.as_deref(), Some("page_x="));
         assert_eq!(
-            page.page.refreshed_at,
+            page.refreshed_at,
             Some("2026-11-02T15:10:00Z".parse().unwrap())
         );
-        let row = &page.page.rows[0];
+        let row = &page.rows[0];
         assert_eq!(row.hour.start().to_string(), "2026-11-02T14:00:00Z");
         assert_eq!(row.billed.to_string(), "18.3025");
         assert_eq!(row.list.unwrap().to_string(), "20.336");
@@ -273,7 +397,8 @@ mod tests {
         let check = |actor: Value, expected: Actor| {
             let row = cost_row(&[("/group/actor", actor)]);
             let page = told(&page_of(&[row]), Granularity::Hour).unwrap();
-            assert_eq!(page.page.rows[0].who.actor, Some(expected));
+            assert_eq!(page.rows[0].who.actor, Some(expected));
+            assert_eq!(page.unreadable, []);
         };
         let text = str::to_owned;
         check(
@@ -289,12 +414,39 @@ mod tests {
                 id: "svac_01".into(),
             },
         );
-        check(
-            json!({"type": "federated_actor", "provider": "gcp", "subject": "job"}),
-            Actor::Federated {
-                provider: text("gcp"),
-                subject: text("job"),
-            },
+        let federated = |provider: Value, subject: Value, name: &str, at: Option<&str>| {
+            check(
+                json!({"type": "federated_actor", "provider": provider, "subject": subject}),
+                Actor::Federated {
+                    provider: text(name),
+                    subject: at.map(text),
+                },
+            );
+        };
+        federated(json!("gcp"), json!("job"), "gcp", Some("job"));
+        federated(
+            json!({"type": "aws", "account_id": "123456789012", "signed_principal": "arn:aws:iam::1:role/r"}),
+            Value::Null,
+            "aws:123456789012:arn:aws:iam::1:role/r",
+            None,
+        );
+        federated(
+            json!({"type": "gcp", "project_number": "42"}),
+            json!("job"),
+            "gcp:42",
+            Some("job"),
+        );
+        federated(
+            json!({"type": "oidc", "issuer": null}),
+            json!("job"),
+            "oidc",
+            Some("job"),
+        );
+        federated(
+            json!({"type": "newcloud", "tenant": 7, "region": {"a": 1}}),
+            Value::Null,
+            "newcloud:7",
+            None,
         );
         check(
             json!({"type": "api_actor", "api_key_id": "apikey_01"}),
@@ -308,12 +460,19 @@ mod tests {
                 kind: text("robot_actor"),
             },
         );
-        check(
-            json!({"type": "user_actor"}),
-            Actor::Other {
-                kind: text("user_actor"),
-            },
+        let other = |actor: Value, kind: &str| check(actor, Actor::Other { kind: text(kind) });
+        other(json!({"type": "user_actor"}), "user_actor");
+        other(
+            json!({"type": "federated_actor", "provider": {"type": "oidc"}, "subject": null}),
+            "federated_actor",
         );
+        other(
+            json!({"type": "federated_actor", "provider": null, "subject": "job"}),
+            "federated_actor",
+        );
+        other(json!("ada"), "unknown");
+        other(json!({"type": 7}), "unknown");
+        other(json!([]), "unknown");
     }
 
     #[test]
@@ -324,55 +483,100 @@ mod tests {
         ];
         let page = told(&page_of(&[cost_row(&day)]), Granularity::Day).unwrap();
         assert_eq!(
-            page.page.rows[0].hour.start().to_string(),
+            page.rows[0].hour.start().to_string(),
             "2026-11-02T00:00:00Z"
         );
     }
 
     #[test]
-    fn what_cannot_be_right_is_refused_with_its_row() {
-        let check = |row: Value, expected: &str| {
-            let rows = [cost_row(&[("/group/model", json!("another"))]), row];
-            assert_eq!(
-                told(&page_of(&rows), Granularity::Hour).unwrap_err(),
-                expected
-            );
-        };
+    fn what_cannot_be_right_costs_its_own_row() {
+        let check =
+            |row: Value, (n_rows, hours, workspace): (usize, &str, &str), expected: &str| {
+                let rows = [cost_row(&[("/group/model", json!("another"))]), row];
+                let page = told(&page_of(&rows), Granularity::Hour).unwrap();
+                let unreadable = &page.unreadable[0];
+                assert_eq!(unreadable.fault.to_string(), expected);
+                assert_eq!(page.rows.len(), n_rows, "{expected}");
+                let (start, end) = (unreadable.hours.start, unreadable.hours.end);
+                let span = format!("{} {}", start.start(), end.count() - start.count());
+                assert_eq!(span, hours, "{expected}");
+                let whose = format!("{:?}", unreadable.workspace.as_ref().map(|id| id.is_some()));
+                assert_eq!(whose, workspace, "{expected}");
+            };
         let changed = |pointer, value| cost_row(&[(pointer, value)]);
-        check(
-            changed("/group/model", json!("another")),
-            "row 2: `starting_at` is `2026-11-02T14:00:00Z`, whose group an earlier row has already",
-        );
+        let (one_hour, known) = ("2026-11-02T14:00:00Z 1", "Some(true)");
+        let of_hour = (1, one_hour, known);
         check(
             changed("/starting_at", json!("2026-11-02T14:30:00Z")),
+            of_hour,
             "row 2: `starting_at` is `2026-11-02T14:30:00Z`, not the start of a bucket as it was asked for",
         );
         check(
             changed("/starting_at", json!("2026-10-31T14:00:00Z")),
+            (1, "2026-11-01T00:00:00Z 0", known),
             "row 2: `starting_at` is `2026-10-31T14:00:00Z`, outside of what was asked for",
         );
         check(
+            changed("/starting_at", json!("soon")),
+            (1, "2026-11-01T00:00:00Z 72", known),
+            "row 2: `starting_at` is `\"soon\"`, not a time",
+        );
+        check(
             changed("/ending_at", json!("2026-11-03T00:00:00Z")),
+            of_hour,
             "row 2: `ending_at` is `2026-11-03T00:00:00Z`, not the end of a bucket as it was asked for",
         );
         check(
-            changed("/cost/amount", json!("-0.01")),
-            "row 2: `cost.amount` is `\"-0.01\"`, below zero",
-        );
-        check(
             changed("/cost/amount", Value::Null),
+            of_hour,
             "row 2: `cost.amount` is missing",
         );
         check(
             changed("/cost/currency", json!("EUR")),
+            of_hour,
             "row 2: `cost.currency` is `EUR`, not USD",
         );
-        check(changed("/cost", Value::Null), "row 2: `cost` is missing");
+        check(
+            changed("/cost", Value::Null),
+            of_hour,
+            "row 2: `cost` is missing",
+        );
+        check(
+            changed("/cost/list_amount", json!("much")),
+            (2, one_hour, known),
+            "row 2: `cost.list_amount` is `\"much\"`, not a number of cents",
+        );
+        check(
+            changed("/group/workspace_id", json!(7)),
+            (1, one_hour, "None"),
+            "row 2: `group.workspace_id` is `7`, not an id",
+        );
+        let everything = (1, "2026-11-01T00:00:00Z 72", "None");
+        check(
+            json!("row"),
+            everything,
+            "row 2: `\"row\"` is not an object",
+        );
+        check(json!(null), everything, "row 2: `null` is not an object");
+        check(json!([1, 2]), everything, "row 2: `[1,2]` is not an object");
         let endless = json!({"data": [], "has_more": true, "next_page": null});
         assert_eq!(
             told(&endless, Granularity::Hour).unwrap_err(),
             "`next_page` is missing"
         );
+    }
+
+    #[test]
+    fn a_credit_a_currency_in_small_letters_and_equal_groups_are_legal() {
+        let rows = [
+            cost_row(&[("/cost/amount", json!("-0.01"))]),
+            cost_row(&[("/cost/currency", json!("usd"))]),
+            cost_row(&[]),
+        ];
+        let page = told(&page_of(&rows), Granularity::Hour).unwrap();
+        assert_eq!(page.unreadable, []);
+        let billed: Vec<String> = page.rows.iter().map(|row| row.billed.to_string()).collect();
+        assert_eq!(billed, ["-0.0001", "18.3025", "18.3025"]);
     }
 
     #[test]
@@ -387,7 +591,7 @@ mod tests {
         let body = page.to_string();
         let asked = asked(Granularity::Hour);
         let page = used(body.as_bytes(), asked, &mut Seen::default()).unwrap();
-        let row = &page.page.rows[0];
+        let row = &page.rows[0];
         assert_eq!(row.tokens.sum(), 31);
         assert_eq!(
             (row.tokens.cache_write_5m, row.tokens.cache_write_1h),

@@ -22,20 +22,35 @@ impl AdminApi {
             // What tells nothing of the dialect: a refused key, a server in trouble, a page of a proxy.
             Err(error) => Err(error),
         };
-        let dialect = dialect.map_err(DetectError::Undecided)?;
+        let dialect = dialect?;
         self.set_dialect(dialect);
         Ok(dialect)
     }
 
-    async fn which_report(&self) -> Result<Dialect, FetchError> {
+    /// Whether usage can be read in a dialect that is configured, and not asked for.
+    pub async fn try_dialect(&self, dialect: Dialect) -> Result<(), FetchError> {
+        self.set_dialect(dialect);
+        let asked = self.last_hour();
+        match dialect {
+            Dialect::Guide => self.organization().await.map(|_| ()),
+            Dialect::Analytics => self.is_there(questions::least_billed(asked)).await,
+            Dialect::Reports => self.is_there(questions::least_messages(asked)).await,
+        }
+    }
+
+    fn last_hour(&self) -> Asked {
         let this_hour = Hour::of(self.0.clock.now());
-        let asked = Asked {
+        Asked {
             granularity: Granularity::Hour,
             hours: HourSpan {
                 start: this_hour.plus(-1),
                 end: this_hour,
             },
-        };
+        }
+    }
+
+    async fn which_report(&self) -> Result<Dialect, FetchError> {
+        let asked = self.last_hour();
         match self.is_there(questions::least_billed(asked)).await {
             Ok(()) => Ok(Dialect::Analytics),
             Err(error) if error.is_not_for_us() => self

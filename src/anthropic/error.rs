@@ -11,7 +11,7 @@ use crate::outbound::OutboundError;
 
 /// One failed question, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("organization `{organization}`: {}: {problem}", self.place())]
+#[error("{}", self.text())]
 pub struct FetchError {
     /// As the configuration names it.
     pub organization: OrganizationName,
@@ -55,15 +55,33 @@ pub enum Problem {
         /// The server's words, shortened.
         message: String,
     },
-    /// The organization has spent what it may in this month of UTC: asking again before its end does not help.
-    #[error(
-        "the organization's monthly cap is reached until {until} 00:00 UTC (status {status}): {message}"
-    )]
+    /// 400, with a code that says that this organization has no such feature: it is not for this organization, whatever is asked.
+    #[error("this organization cannot use it (status {status}): {message}")]
+    NotAvailable {
+        /// 400, mostly.
+        status: u16,
+        /// The server's words, shortened.
+        message: String,
+    },
+    /// A cap on spend is reached: asking again in a few seconds does not help.
+    #[error("{} (status {status}): {message}", cap.explanation(*until))]
     Capped {
-        /// 429, mostly.
+        /// Which one.
+        cap: SpendCap,
+        /// 429 or 402.
         status: u16,
         /// The first day of the next month.
         until: Date,
+        /// The server's words, shortened.
+        message: String,
+    },
+    /// The organization uses more than it did before by more than it may, for a while: the service says how long to wait.
+    #[error(
+        "the organization's usage grows faster than Anthropic allows, waiting as asked (status {status}): {message}"
+    )]
+    RampLimited {
+        /// 429, mostly.
+        status: u16,
         /// The server's words, shortened.
         message: String,
     },
@@ -125,7 +143,83 @@ pub enum Problem {
     NotThere,
 }
 
+/// A cap on what an organization may spend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpendCap {
+    /// That of its usage tier, or its own, for a month of UTC.
+    Month,
+    /// That of its contract with Anthropic.
+    Contract,
+    /// That of the organization that pays for it.
+    Linked,
+}
+
+impl SpendCap {
+    fn explanation(self, until: Date) -> String {
+        match self {
+            SpendCap::Month => {
+                format!("the organization's monthly cap is reached until {until} 00:00 UTC")
+            }
+            SpendCap::Contract => {
+                "the spend limit of the organization's contract with Anthropic is reached, ask Anthropic to raise it"
+                    .to_owned()
+            }
+            SpendCap::Linked => {
+                "the spend limit of the linked organization that pays is reached, raise it in that organization's Console"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// What to set where the newer reports are refused with 400, as they are to HIPAA-ready organizations.
+const NO_ANALYTICS: &str = "the analytics reports are not for every organization (HIPAA-ready ones have none): \
+     set `dialect = \"reports\"` or `dialect = \"auto\"`";
+
 impl FetchError {
+    /// Cause, place and what to do.
+    fn text(&self) -> String {
+        let Self {
+            organization,
+            problem,
+            ..
+        } = self;
+        match problem {
+            Problem::Refused {
+                status: 401,
+                message,
+                hint,
+            } => {
+                let place = self.place();
+                let place = place.strip_suffix(", page 1").unwrap_or(&place);
+                let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+                format!(
+                    "the Admin API rejected the key (401): organization `{organization}`, {place}: {message}; \
+                     check `admin_key`, or create a new key in the Console under Settings > Admin keys{hint}"
+                )
+            }
+            problem => {
+                let advice = match self.is_analytics_refused() {
+                    true => format!("; {NO_ANALYTICS}"),
+                    false => String::new(),
+                };
+                format!(
+                    "organization `{organization}`: {}: {problem}{advice}",
+                    self.place()
+                )
+            }
+        }
+    }
+
+    /// Whether the newer reports are refused as such (400): some organizations have none.
+    pub fn is_analytics_refused(&self) -> bool {
+        let is_analytics = matches!(
+            self.endpoint,
+            Endpoint::AnalyticsCost | Endpoint::AnalyticsUsage
+        );
+        is_analytics && self.status() == Some(400)
+    }
+
     /// Verb, path, and of a list the page.
     fn place(&self) -> String {
         let (verb, path) = (self.verb.word(), self.endpoint.path());
@@ -152,11 +246,18 @@ impl FetchError {
         )
     }
 
+    /// Whether the key opens nothing at all: it was rejected (401), or cannot even be sent.
+    pub fn is_rejected(&self) -> bool {
+        self.status() == Some(401) || matches!(self.problem, Problem::UnsendableKey)
+    }
+
     /// The status, where an answer had one that is no success.
     pub fn status(&self) -> Option<u16> {
         match &self.problem {
             Problem::Refused { status, .. }
             | Problem::Status { status, .. }
+            | Problem::NotAvailable { status, .. }
+            | Problem::RampLimited { status, .. }
             | Problem::Capped { status, .. }
             | Problem::Redirect { status, .. } => Some(*status),
             Problem::Unbilled { .. } => Some(402),
@@ -171,9 +272,10 @@ impl FetchError {
         }
     }
 
-    /// Whether the key may not ask this, or the server does not know it (403, 404).
+    /// Whether the key may not ask this, the server does not know it (403, 404), or says that the organization has no such feature.
     pub fn is_forbidden_or_unknown(&self) -> bool {
-        matches!(self.status(), Some(403 | 404))
+        let is_unavailable = matches!(self.problem, Problem::NotAvailable { .. });
+        is_unavailable || matches!(self.status(), Some(403 | 404))
     }
 
     /// Whether the organization may not ask this, or the server does not know it (400, 403, 404): where a feature is not for
@@ -205,6 +307,19 @@ pub enum DetectError {
     /// The answers decide nothing; asking again may.
     #[error("cannot tell which dialect the server speaks")]
     Undecided(#[source] FetchError),
+    /// The key is rejected, whatever the dialect.
+    #[error(transparent)]
+    Rejected(FetchError),
+}
+
+impl From<FetchError> for DetectError {
+    fn from(error: FetchError) -> Self {
+        if error.is_rejected() {
+            DetectError::Rejected(error)
+        } else {
+            DetectError::Undecided(error)
+        }
+    }
 }
 
 /// Why there is no client for an organization.

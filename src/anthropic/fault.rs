@@ -5,7 +5,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::domain::money::{ParseUsdError, Usd};
@@ -18,6 +18,8 @@ pub const MAX_COUNT: i64 = 1_000_000_000_000_000;
 const MAX_TOKENS: i64 = 10_000_000_000_000_000;
 /// So much of a wrong value, or of an answer that is no JSON, is shown.
 const EXCERPT_CHARS: usize = 60;
+/// Maximum length, in characters, of a text that is only displayed, such as a name.
+const MAX_TEXT_CHARS: usize = 1000;
 
 /// Why an answer cannot be right. Rows are counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,15 +121,54 @@ pub fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Fault> {
     })
 }
 
-/// Reads one row of an answer.
+/// Reads one row of an answer, which is an object.
 pub fn read_row<'a, T: Deserialize<'a>>(place: Place, row: &'a RawValue) -> Result<T, Fault> {
+    // A derived reader would also accept the fields of a struct in an array.
+    if !row.get().starts_with('{') {
+        let reason = format!("`{}` is not an object", shortened(row.get()));
+        return Err(Fault::Shape { place, reason });
+    }
     serde_json::from_str(row.get()).map_err(|error| Fault::Shape {
         place,
         reason: error.to_string(),
     })
 }
 
-/// An amount: a JSON number from 0 to 10¹² USD, exact to the twelfth decimal.
+/// The value, or nothing at all and a fault.
+pub fn readable<T: Default>(value: Result<T, Fault>, faults: &mut Vec<Fault>) -> T {
+    value.unwrap_or_else(|fault| {
+        faults.push(fault);
+        T::default()
+    })
+}
+
+/// Deserializes a field on which no figure depends: a value of another type counts as absent.
+pub fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let raw = <&RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).ok())
+}
+
+/// The same of a text that is only displayed, shortened to a bounded length.
+pub fn lenient_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    let text: Option<String> = lenient(deserializer)?;
+    Ok(text.map(bounded_text))
+}
+
+fn bounded_text(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT_CHARS) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+/// Amount of a bill: a JSON number from −10¹² to 10¹² USD, exact to the twelfth decimal. Below zero it is a credit.
 pub fn usd(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<Usd, Fault> {
     let digits = raw.get();
     let fault = |problem| Err(Fault::value(place, &field, digits, problem));
@@ -136,10 +177,33 @@ pub fn usd(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<Usd
     }
     // A JSON number has digits, so the only error left is that it is too large.
     match Usd::parse(digits) {
-        Ok(usd) if usd < Usd::ZERO => fault("below zero"),
-        Ok(usd) if usd <= MAX_USD => Ok(usd),
+        Ok(usd) if usd.abs() <= MAX_USD => Ok(usd),
         Ok(_) | Err(_) => fault("beyond 10^12 USD"),
     }
+}
+
+/// A limit: the same, but not below zero.
+pub fn usd_limit(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<Usd, Fault> {
+    let limit = usd(place, &field, raw)?;
+    not_below_zero(place, field, raw, limit)
+}
+
+/// A limit in cents, not below zero.
+pub fn cents_limit(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<Usd, Fault> {
+    let limit = cents(place, &field, raw)?;
+    not_below_zero(place, field, raw, limit)
+}
+
+fn not_below_zero(
+    place: Place,
+    field: impl fmt::Display,
+    raw: &RawValue,
+    limit: Usd,
+) -> Result<Usd, Fault> {
+    if limit < Usd::ZERO {
+        return Err(Fault::value(place, field, raw.get(), "below zero"));
+    }
+    Ok(limit)
 }
 
 /// An amount in cents: a JSON string of a decimal number, or the number itself, of the same range as [`usd`].
@@ -151,10 +215,45 @@ pub fn cents(place: Place, field: impl fmt::Display, raw: &RawValue) -> Result<U
         .and_then(|text| text.strip_suffix('"'))
         .unwrap_or(digits);
     match Usd::parse_cents(bare) {
-        Ok(usd) if usd < Usd::ZERO => fault("below zero"),
-        Ok(usd) if usd <= MAX_USD => Ok(usd),
+        Ok(usd) if usd.abs() <= MAX_USD => Ok(usd),
         Ok(_) | Err(ParseUsdError::TooLarge) => fault("beyond 10^12 USD"),
         Err(ParseUsdError::NotANumber) => fault("not a number of cents"),
+    }
+}
+
+/// Whether a page says that there is another one; a list must not end early by a value that is neither.
+pub fn has_more(raw: Option<&RawValue>) -> Result<bool, Fault> {
+    let Some(raw) = raw else { return Ok(false) };
+    serde_json::from_str(raw.get()).map_err(|_| {
+        let problem = "neither true nor false";
+        Fault::Value {
+            place: Place::Answer,
+            field: "has_more".to_owned(),
+            value: shortened(raw.get()),
+            problem,
+        }
+    })
+}
+
+/// A moment, or nothing where there is none or it cannot be read.
+pub fn optional_time(
+    place: Place,
+    field: &'static str,
+    raw: Option<&RawValue>,
+    faults: &mut Vec<Fault>,
+) -> Option<Timestamp> {
+    let time = raw.map(|raw| time(place, field, raw)).transpose();
+    readable(time, faults)
+}
+
+/// Checks that an amount is in USD, in whatever case; without a currency it is.
+pub fn in_usd(place: Place, field: &'static str, currency: Option<&RawValue>) -> Result<(), Fault> {
+    let Some(raw) = currency else { return Ok(()) };
+    match serde_json::from_str::<Option<String>>(raw.get()) {
+        Ok(None) => Ok(()),
+        Ok(Some(word)) if word.eq_ignore_ascii_case("USD") => Ok(()),
+        Ok(Some(word)) => Err(Fault::value(place, field, &word, "not USD")),
+        Err(_) => Err(Fault::value(place, field, raw.get(), "not USD")),
     }
 }
 
@@ -240,7 +339,8 @@ mod tests {
             "row 3: `cost` is `1000000000000.000001`, beyond 10^12 USD",
         );
         check("1e400", "row 3: `cost` is `1e400`, beyond 10^12 USD");
-        check("-0.000001", "row 3: `cost` is `-0.000001`, below zero");
+        check("-0.000001", "-0.000001");
+        check("-1e13", "row 3: `cost` is `-1e13`, beyond 10^12 USD");
         check("\"1.5\"", "row 3: `cost` is `\"1.5\"`, not a number");
         check("true", "row 3: `cost` is `true`, not a number");
         check("[1]", "row 3: `cost` is `[1]`, not a number");
@@ -257,7 +357,7 @@ mod tests {
         };
         check("\"20417.3508\"", "204.173508");
         check("20417.3508", "204.173508");
-        check("\"-1\"", "row 3: `amount` is `\"-1\"`, below zero");
+        check("\"-1\"", "-0.01");
         check(
             "\"1e400\"",
             "row 3: `amount` is `\"1e400\"`, beyond 10^12 USD",
@@ -267,6 +367,46 @@ mod tests {
             "row 3: `amount` is `\"1,5\"`, not a number of cents",
         );
         check("null", "row 3: `amount` is `null`, not a number of cents");
+    }
+
+    #[test]
+    fn a_limit_is_not_below_zero() {
+        let place = Place::Row(3);
+        let expected = "row 3: `limit` is `-1`, below zero";
+        for limit in [
+            usd_limit(place, "limit", &raw("-1")),
+            cents_limit(place, "limit", &raw("-1")),
+        ] {
+            assert_eq!(limit.unwrap_err().to_string(), expected);
+        }
+        assert_eq!(usd_limit(place, "limit", &raw("0")), Ok(Usd::ZERO));
+    }
+
+    #[test]
+    fn a_text_that_is_only_displayed_is_read_leniently_and_bounded() {
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(default, deserialize_with = "lenient_text")]
+            name: Option<String>,
+        }
+        let name = |json: &str| serde_json::from_str::<Named>(json).unwrap().name;
+        assert_eq!(name(r#"{"name": "Ada"}"#).as_deref(), Some("Ada"));
+        for json in [
+            r#"{}"#,
+            r#"{"name": null}"#,
+            r#"{"name": 7}"#,
+            r#"{"name": ["Ada"]}"#,
+        ] {
+            assert_eq!(name(json), None, "{json}");
+        }
+        let deep = format!(
+            r#"{{"name": {}{}}}"#,
+            "[".repeat(10_000),
+            "]".repeat(10_000)
+        );
+        assert_eq!(name(&deep), None);
+        let long = format!(r#"{{"name": "{}"}}"#, "ä".repeat(5000));
+        assert_eq!(name(&long).unwrap().chars().count(), MAX_TEXT_CHARS + 1);
     }
 
     #[test]

@@ -4,7 +4,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::anthropic::fault::{self, Fault, Place};
-use crate::anthropic::guide::{self, WorkspaceWire, checked_id, optional_time, optional_usd};
+use crate::anthropic::guide::{
+    self, UNKNOWN, WorkspaceWire, checked_id, optional_limit, optional_usd, within,
+};
 use crate::domain::admin::settings::{Organization, Settings};
 use crate::domain::directory::Workspace;
 use crate::domain::ids::InviteId;
@@ -15,18 +17,22 @@ pub fn organization(body: &[u8]) -> Result<Organization, Fault> {
     let wire: OrganizationWire<'_> = fault::read(body)?;
     let at = Place::Answer;
     let id = checked_id(at, wire.id)?;
-    let billing = wire.billing.unwrap_or_default();
+    // What cannot be read is not shown: nothing here is decided by it.
+    let mut faults = Vec::new();
+    let billing: BillingWire<'_> = within(at, wire.billing, &mut faults);
     let settings = wire.settings.unwrap_or_default();
+    let stated = billing.current_month_usage_usd;
     Ok(Organization {
         name: wire.name.unwrap_or_else(|| id.clone()),
         id,
         plan: billing.plan,
-        usage_limit: optional_usd(at, "billing.usage_limit_usd", billing.usage_limit_usd)?,
-        month_usage: optional_usd(
+        usage_limit: optional_limit(
             at,
-            "billing.current_month_usage_usd",
-            billing.current_month_usage_usd,
-        )?,
+            "billing.usage_limit_usd",
+            billing.usage_limit_usd,
+            &mut faults,
+        ),
+        month_usage: optional_usd(at, "billing.current_month_usage_usd", stated, &mut faults),
         settings: Settings {
             default_model: settings.default_model,
             require_mfa: settings.require_mfa,
@@ -38,36 +44,39 @@ pub fn organization(body: &[u8]) -> Result<Organization, Fault> {
 /// `POST /v1/users/invite`.
 pub fn invite(body: &[u8]) -> Result<ListedInvite, Fault> {
     let wire: InviteWire<'_> = fault::read(body)?;
-    let at = Place::Answer;
-    let id = checked_id(at, wire.id)?;
+    let id = checked_id(Place::Answer, wire.id)?;
+    let time = |raw: Option<&RawValue>| raw.and_then(fault::instant);
     Ok(ListedInvite {
         id: InviteId::new(id),
-        email: wire.email,
-        role: wire.role,
+        email: wire.email.unwrap_or_default(),
+        role: wire.role.unwrap_or_else(|| UNKNOWN.to_owned()),
         status: wire.status.unwrap_or_else(|| "pending".to_owned()),
-        invited_at: optional_time(at, "invited_at", wire.invited_at)?,
-        expires_at: optional_time(at, "expires_at", wire.expires_at)?,
+        invited_at: time(wire.invited_at),
+        expires_at: time(wire.expires_at),
     })
 }
 
 /// `POST /v1/workspaces`.
 pub fn workspace(body: &[u8]) -> Result<Workspace, Fault> {
-    guide::workspace(Place::Answer, fault::read::<WorkspaceWire<'_>>(body)?)
+    let wire = fault::read::<WorkspaceWire<'_>>(body)?;
+    guide::workspace(Place::Answer, wire, &mut Vec::new())
 }
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct OrganizationWire<'a> {
     id: String,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
     name: Option<String>,
     #[serde(borrow)]
-    billing: Option<BillingWire<'a>>,
+    billing: Option<&'a RawValue>,
     settings: Option<SettingsWire>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(expecting = "an object")]
 struct BillingWire<'a> {
+    #[serde(default, deserialize_with = "fault::lenient_text")]
     plan: Option<String>,
     #[serde(borrow)]
     usage_limit_usd: Option<&'a RawValue>,
@@ -87,8 +96,11 @@ struct SettingsWire {
 #[serde(expecting = "an object")]
 struct InviteWire<'a> {
     id: String,
-    email: String,
-    role: String,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
+    email: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
+    role: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
     status: Option<String>,
     #[serde(borrow)]
     invited_at: Option<&'a RawValue>,

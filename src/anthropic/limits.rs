@@ -9,21 +9,22 @@ use serde_json::value::RawValue;
 
 use crate::anthropic::fault::{self, Fault, Place};
 use crate::anthropic::lists::CursorPage;
+use crate::anthropic::report::next_page;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::listing::{RateLimit, SpendLimits};
 use crate::domain::money::Usd;
 
 /// `GET /v1/organizations/rate_limits`, one page.
 pub fn rate_limits(body: &[u8]) -> Result<CursorPage<RateLimit>, Fault> {
-    page(body, |place, wire: GroupWire<'_>| {
-        rates(place, wire, |_| true)
+    page(body, |place, wire: GroupWire<'_>, faults| {
+        rates(place, wire, faults, |_| true)
     })
 }
 
 /// `GET /v1/organizations/workspaces/{workspace_id}/rate_limits`, one page: what the workspace has for itself.
 pub fn workspace_rate_limits(body: &[u8]) -> Result<CursorPage<RateLimit>, Fault> {
-    page(body, |place, wire: GroupWire<'_>| {
-        rates(place, wire, |limit| {
+    page(body, |place, wire: GroupWire<'_>, faults| {
+        rates(place, wire, faults, |limit| {
             let source = limit
                 .source
                 .as_ref()
@@ -38,14 +39,14 @@ pub fn workspace_rate_limits(body: &[u8]) -> Result<CursorPage<RateLimit>, Fault
 pub struct SpendLimit {
     /// `None` for the whole organization.
     pub workspace: Option<WorkspaceId>,
-    /// In a month of UTC.
-    pub limit: Usd,
+    /// In a month of UTC; `None` where it is not known, as in another currency than USD.
+    pub limit: Option<Usd>,
 }
 
 /// `GET /v1/organizations/spend_limits`, one page. Limits of people and seats, those of a day or week and those that are
 /// switched off are passed over.
 pub fn spend_limits(body: &[u8]) -> Result<CursorPage<SpendLimit>, Fault> {
-    page(body, |place, wire: SpendWire<'_>| {
+    page(body, |place, wire: SpendWire<'_>, faults| {
         let is_monthly = wire
             .period
             .as_deref()
@@ -61,24 +62,42 @@ pub fn spend_limits(body: &[u8]) -> Result<CursorPage<SpendLimit>, Fault> {
             ("workspace", Some(id)) => Some(WorkspaceId::new(id)),
             (_, _) => return Ok(Vec::new()),
         };
-        let currency = wire.currency.as_deref().unwrap_or("USD");
-        if currency != "USD" {
-            return Err(Fault::value(place, "currency", currency, "not USD"));
-        }
-        let limit = fault::cents(place, "amount", amount)?;
-        Ok(vec![SpendLimit { workspace, limit }])
+        let limit = fault::in_usd(place, "currency", wire.currency)
+            .and_then(|()| fault::cents_limit(place, "amount", amount));
+        let limit = limit.map_err(|fault| faults.push(unknown_limit(workspace.as_ref(), &fault)));
+        Ok(vec![SpendLimit {
+            workspace,
+            limit: limit.ok(),
+        }])
     })
 }
 
-/// The lowest limit of each.
+/// Says whose limit it is that cannot be read.
+fn unknown_limit(workspace: Option<&WorkspaceId>, fault: &Fault) -> Fault {
+    let whose = workspace.map_or_else(
+        || "the organization".to_owned(),
+        |id| format!("workspace `{id}`"),
+    );
+    Fault::Shape {
+        place: Place::Answer,
+        reason: format!("the spend limit of {whose} is unknown: {fault}"),
+    }
+}
+
+/// The lowest limit of each that is known.
 pub fn lowest(limits: Vec<SpendLimit>) -> SpendLimits {
     let mut lowest = SpendLimits::default();
     for SpendLimit { workspace, limit } in limits {
-        match workspace {
-            None => lowest.organization = Some(lowest.organization.unwrap_or(limit).min(limit)),
-            Some(id) => {
+        match (workspace, limit) {
+            (None, Some(limit)) => {
+                lowest.organization = Some(lowest.organization.unwrap_or(limit).min(limit));
+            }
+            (Some(id), Some(limit)) => {
                 let held = lowest.workspaces.entry(id).or_insert(limit);
                 *held = limit.min(*held);
+            }
+            (whose, None) => {
+                lowest.unknown.insert(whose);
             }
         }
     }
@@ -90,17 +109,21 @@ pub fn lowest(limits: Vec<SpendLimit>) -> SpendLimits {
 struct PageWire<'a> {
     #[serde(borrow)]
     data: Vec<&'a RawValue>,
-    next_page: Option<String>,
+    #[serde(borrow)]
+    next_page: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct GroupWire<'a> {
+    #[serde(default, deserialize_with = "fault::lenient")]
     group: Option<NamedWire>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     group_type: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     models: Option<Vec<String>>,
     #[serde(borrow)]
-    limits: Vec<LimitWire<'a>>,
+    limits: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -108,7 +131,9 @@ struct GroupWire<'a> {
 struct NamedWire {
     #[serde(rename = "type")]
     kind: String,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
     id: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
     display_name: Option<String>,
 }
 
@@ -119,6 +144,7 @@ struct LimitWire<'a> {
     kind: String,
     #[serde(borrow)]
     value: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     source: Option<SourceWire>,
 }
 
@@ -134,8 +160,11 @@ struct SourceWire {
 struct SpendWire<'a> {
     #[serde(borrow)]
     amount: Option<&'a RawValue>,
-    currency: Option<String>,
+    #[serde(borrow)]
+    currency: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     period: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     is_enabled: Option<bool>,
     scope: ScopeWire,
 }
@@ -145,42 +174,52 @@ struct SpendWire<'a> {
 struct ScopeWire {
     #[serde(rename = "type")]
     kind: String,
+    #[serde(default, deserialize_with = "fault::lenient")]
     workspace_id: Option<String>,
 }
 
 fn page<'a, W: Deserialize<'a>, T>(
     body: &'a [u8],
-    row: impl Fn(Place, W) -> Result<Vec<T>, Fault>,
+    row: impl Fn(Place, W, &mut Vec<Fault>) -> Result<Vec<T>, Fault>,
 ) -> Result<CursorPage<T>, Fault> {
     let wire: PageWire<'a> = fault::read(body)?;
     let is_empty = wire.data.is_empty();
-    let mut rows = Vec::new();
+    let (mut rows, mut unreadable) = (Vec::new(), Vec::new());
     for (place, raw) in (1..).map(Place::Row).zip(wire.data) {
-        rows.extend(row(place, fault::read_row(place, raw)?)?);
+        match fault::read_row(place, raw).and_then(|wire| row(place, wire, &mut unreadable)) {
+            Ok(told) => rows.extend(told),
+            Err(fault) => unreadable.push(fault),
+        }
     }
     Ok(CursorPage {
         rows,
+        unreadable,
         is_empty,
-        next: wire.next_page.filter(|page| !page.is_empty()),
+        next: next_page(None, wire.next_page)?,
     })
 }
 
 fn rates(
     place: Place,
     wire: GroupWire<'_>,
+    faults: &mut Vec<Fault>,
     counts: impl Fn(&LimitWire<'_>) -> bool,
 ) -> Result<Vec<RateLimit>, Fault> {
     let group = group_name(place, wire.group, wire.group_type, wire.models)?;
     let mut rates = Vec::new();
-    for limit in wire.limits.iter().filter(|limit| counts(limit)) {
-        let Some(value) = limit.value else {
-            continue;
+    for raw in wire.limits {
+        let read = || {
+            let limit: LimitWire<'_> = fault::read_row(place, raw)?;
+            let Some(value) = limit.value.filter(|_| counts(&limit)) else {
+                return Ok(None);
+            };
+            Ok(Some(RateLimit {
+                group: group.clone(),
+                value: fault::count(place, "limits.value", value)?.unsigned_abs(),
+                limiter: limit.kind,
+            }))
         };
-        rates.push(RateLimit {
-            group: group.clone(),
-            limiter: limit.kind.clone(),
-            value: fault::count(place, "limits.value", value)?.unsigned_abs(),
-        });
+        rates.extend(fault::readable(read(), faults));
     }
     Ok(rates)
 }

@@ -1,7 +1,7 @@
 //! Lists, read to their end: all of one, or an error, and never a part.
 
 use crate::anthropic::error::FetchError;
-use crate::anthropic::fault::Fault;
+use crate::anthropic::fault::{Fault, Place};
 use crate::anthropic::paging::{Cursors, ListPage, Next, Paging};
 use crate::anthropic::transport::{Question, Transport};
 use crate::metrics::requests::Endpoint;
@@ -35,11 +35,18 @@ pub async fn by_id_about<T>(
             ..about
         };
         let body = transport.ask(&question).await?;
-        let page = translate(&body).map_err(|fault| transport.faulty(&question, &fault))?;
-        let next = paging
-            .take(page.ids.iter().map(String::as_str), page.end)
+        let mut page = translate(&body).map_err(|fault| transport.faulty(&question, &fault))?;
+        let (next, repeated) = paging
+            .take(&mut page)
             .map_err(|fault| transport.faulty(&question, &fault))?;
-        all.extend(page.rows);
+        for fault in &page.unreadable {
+            transport.note_unreadable(&question, fault);
+        }
+        for id in repeated {
+            let fault = Fault::value(Place::Answer, "id", &id, "listed twice");
+            transport.note_unreadable(&question, &fault);
+        }
+        all.extend(page.rows.into_iter().filter_map(|(_, row)| row));
         on_page(all.len());
         match next {
             Next::End => return Ok(all),
@@ -56,6 +63,8 @@ pub async fn by_id_about<T>(
 pub struct CursorPage<T> {
     /// In the server's order; those that do not count are left out.
     pub rows: Vec<T>,
+    /// Rows that could not be read, or not all of them.
+    pub unreadable: Vec<Fault>,
     /// Whether there is no row at all.
     pub is_empty: bool,
     /// Where the next page begins; `None` on the last one.
@@ -82,6 +91,9 @@ pub async fn by_cursor<T>(
         cursors
             .take(page.next.as_deref(), page.is_empty)
             .map_err(|fault| transport.faulty(&question, &fault))?;
+        for fault in &page.unreadable {
+            transport.note_unreadable(&question, fault);
+        }
         all.extend(page.rows);
         match page.next {
             None => return Ok(all),

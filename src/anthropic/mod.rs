@@ -9,6 +9,7 @@ pub mod redaction;
 
 pub mod error;
 pub mod fault;
+pub mod json_text;
 pub mod limiter;
 pub mod paging;
 pub mod refusal;
@@ -65,7 +66,7 @@ use reqwest::header::HeaderValue;
 
 use crate::anthropic::error::{FetchError, Problem, SetupError};
 use crate::anthropic::fault::Fault;
-use crate::anthropic::guide::MonthUsage;
+use crate::anthropic::guide::{MonthUsage, Unread};
 use crate::anthropic::limiter::{Limiter, Rate, Share};
 use crate::anthropic::paging::PAGE_LIMIT;
 use crate::anthropic::redaction::Redaction;
@@ -76,8 +77,8 @@ use crate::domain::directory::{OrganizationInfo, Workspace};
 use crate::domain::ids::OrganizationName;
 use crate::domain::listing::{ListedKey, ListedUser};
 use crate::domain::skew::{ClockProblem, differs};
-use crate::domain::span::Day;
-use crate::domain::usage::{Answer, Granularity, Part};
+use crate::domain::span::{Day, HourSpan};
+use crate::domain::usage::{Answer, Granularity, Part, Unreadable};
 use crate::metrics::requests::{Endpoint, RequestCounts};
 use crate::outbound::{self, Outbound};
 use crate::secret::Secret;
@@ -181,6 +182,7 @@ impl AdminApi {
             clock,
             chance,
             requests,
+            unreadable: Mutex::default(),
         })))
     }
 
@@ -230,6 +232,17 @@ impl AdminApi {
         }
     }
 
+    /// Takes the rows of lists that could not be read since this was last called: each is named, and is missing from its list
+    /// or lacks something there.
+    pub fn take_unreadable(&self) -> Vec<FetchError> {
+        let mut noted = self
+            .0
+            .unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *noted)
+    }
+
     /// How the server speaks, as soon as that is known: where nothing else is configured, so many requests are sent as the
     /// dialect allows. Nothing changes when it is told again.
     pub fn set_dialect(&self, dialect: Dialect) {
@@ -253,7 +266,11 @@ impl AdminApi {
     pub async fn organization(&self) -> Result<OrganizationInfo, FetchError> {
         let question = Question::about(Endpoint::Organizations);
         let body = self.0.ask(&question).await?;
-        self.translated(&question, guide::organization(&body))
+        let (info, faults) = self.translated(&question, guide::organization(&body))?;
+        for fault in &faults {
+            self.0.note_unreadable(&question, fault);
+        }
+        Ok(info)
     }
 
     /// All workspaces, of every page; or an error, never a part of them.
@@ -274,14 +291,15 @@ impl AdminApi {
         lists::by_id(&self.0, Endpoint::Users, query, guide::users).await
     }
 
-    /// Usage of one workspace or of the whole, by hour or day, for the days from `first` to `last`, both included.
+    /// Usage of one workspace or of the whole, by hour or day, for the days from `first` to `last`, both included; and what of it
+    /// could not be read.
     pub async fn usage(
         &self,
         part: &Part,
         granularity: Granularity,
         first: Day,
         last: Day,
-    ) -> Result<Answer, FetchError> {
+    ) -> Result<(Answer, Vec<Unreadable>), FetchError> {
         let granularity_name = match granularity {
             Granularity::Hour => "hour",
             Granularity::Day => "day",
@@ -289,23 +307,33 @@ impl AdminApi {
         let query = usage_query(part, granularity_name, first, last);
         let question = self.usage_question(part, &query)?;
         let body = self.0.ask(&question).await?;
-        self.translated(
-            &question,
-            guide::usage(&body, part, granularity, first, last),
-        )
+        let usage = guide::usage(&body, part, granularity, first, last);
+        let (answer, unread) = self.translated(&question, usage)?;
+        Ok((answer, self.named(&question, unread)))
     }
 
-    /// Usage by month, in order of time. A month of which only some days are asked for holds just these.
+    /// Usage by month, in order of time; and what of it could not be read. A month of which only some days are asked for holds
+    /// just these.
     pub async fn usage_by_month(
         &self,
         part: &Part,
         first: Day,
         last: Day,
-    ) -> Result<Vec<MonthUsage>, FetchError> {
+    ) -> Result<(Vec<MonthUsage>, Vec<Unreadable>), FetchError> {
         let query = usage_query(part, "month", first, last);
         let question = self.usage_question(part, &query)?;
         let body = self.0.ask(&question).await?;
-        self.translated(&question, guide::usage_by_month(&body, first, last))
+        let months = guide::usage_by_month(&body, first, last);
+        let (months, unread) = self.translated(&question, months)?;
+        Ok((months, self.named(&question, unread)))
+    }
+
+    fn named(&self, question: &Question<'_>, unread: Unread) -> Vec<Unreadable> {
+        let named = |(hours, fault): (HourSpan, Fault)| Unreadable {
+            hours,
+            reason: self.0.faulty(question, &fault).to_string(),
+        };
+        unread.into_iter().map(named).collect()
     }
 
     fn usage_question<'a>(

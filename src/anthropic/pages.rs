@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::anthropic::error::FetchError;
 use crate::anthropic::fault::Fault;
 use crate::anthropic::paging::Cursors;
-use crate::anthropic::report::{Asked, Page, Seen, Told};
+use crate::anthropic::report::{Asked, Page, Seen, Told, Unreadable};
 use crate::anthropic::transport::{Question, Transport};
+use crate::domain::report::UnreadableRow;
 use crate::metrics::requests::Endpoint;
 
 /// From an answer to its rows.
@@ -67,12 +68,12 @@ impl<T> Pages<T> {
             State::Failed(error) => return Err(error.clone()),
         };
         match self.page(cursor).await {
-            Ok(told) => {
-                self.state = match told.next {
+            Ok((page, next)) => {
+                self.state = match next {
                     Some(next) => State::Open(Some(next)),
                     None => State::Ended,
                 };
-                Ok(Some(told.page))
+                Ok(Some(page))
             }
             Err(error) => {
                 self.state = State::Failed(error.clone());
@@ -81,7 +82,11 @@ impl<T> Pages<T> {
         }
     }
 
-    async fn page(&mut self, cursor: Option<String>) -> Result<Told<T>, FetchError> {
+    /// One page, and where the next one begins.
+    async fn page(
+        &mut self,
+        cursor: Option<String>,
+    ) -> Result<(Page<T>, Option<String>), FetchError> {
         let mut query = self.report.query.clone();
         query.extend(cursor.map(|cursor| ("page", cursor)));
         let question = Question {
@@ -92,11 +97,24 @@ impl<T> Pages<T> {
         };
         let body = self.transport.ask(&question).await?;
         let translate = self.report.translate;
-        let told = translate(&body, self.report.asked, &mut self.seen)
+        let told: Told<T> = translate(&body, self.report.asked, &mut self.seen)
             .map_err(|fault| self.transport.faulty(&question, &fault))?;
         self.cursors
             .take(told.next.as_deref(), told.is_empty)
             .map_err(|fault| self.transport.faulty(&question, &fault))?;
-        Ok(told)
+        let named = |unreadable: Unreadable| UnreadableRow {
+            hours: unreadable.hours,
+            workspace: unreadable.workspace,
+            reason: self
+                .transport
+                .faulty(&question, &unreadable.fault)
+                .to_string(),
+        };
+        let page = Page {
+            rows: told.rows,
+            unreadable: told.unreadable.into_iter().map(named).collect(),
+            refreshed_at: told.refreshed_at,
+        };
+        Ok((page, told.next))
     }
 }

@@ -22,11 +22,10 @@ impl AdminApi {
         let (service, dialect) = match self.me().await {
             Ok(_) => (Service::Real, Dialect::Reports),
             Err(error) if error.is_unknown_path() => {
-                let whole = self.organization().await;
-                whole.map_err(DetectError::Undecided)?;
+                self.organization().await?;
                 (Service::Guide, Dialect::Guide)
             }
-            Err(error) => return Err(DetectError::Undecided(error)),
+            Err(error) => return Err(error.into()),
         };
         self.set_dialect(dialect);
         Ok(service)

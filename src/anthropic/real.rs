@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -16,6 +15,9 @@ use crate::anthropic::paging::{ListPage, PageEnd};
 use crate::domain::directory::{OrganizationInfo, Workspace};
 use crate::domain::ids::{ActorId, ApiKeyId, DEFAULT_WORKSPACE, UNATTRIBUTED, WorkspaceId};
 use crate::domain::listing::{ListedKey, ListedUser, Maker};
+
+/// The role of somebody whose role cannot be read.
+pub(super) const UNKNOWN: &str = "unknown";
 
 /// `GET /v1/organizations/me`.
 pub fn me(body: &[u8]) -> Result<OrganizationInfo, Fault> {
@@ -35,7 +37,7 @@ pub fn me(body: &[u8]) -> Result<OrganizationInfo, Fault> {
 
 /// `GET /v1/organizations/workspaces`, one page. An archived workspace is passed over.
 pub fn workspaces(body: &[u8]) -> Result<ListPage<Workspace>, Fault> {
-    page(body, |place, wire: WorkspaceWire<'_>| {
+    page(body, |place, wire: WorkspaceWire<'_>, _| {
         let is_archived = wire.archived_at.is_some();
         let workspace = workspace(place, wire)?;
         let id = workspace.id.to_string();
@@ -45,7 +47,7 @@ pub fn workspaces(body: &[u8]) -> Result<ListPage<Workspace>, Fault> {
 
 /// `GET /v1/organizations/api_keys`, one page.
 pub fn api_keys(body: &[u8]) -> Result<ListPage<ListedKey>, Fault> {
-    page(body, |place, wire: KeyWire<'_>| {
+    page(body, |place, wire: KeyWire<'_>, faults| {
         let id = checked_id(place, wire.id)?;
         let workspace = match wire.scope {
             Some(scope) => scope.workspace_id,
@@ -54,11 +56,11 @@ pub fn api_keys(body: &[u8]) -> Result<ListPage<ListedKey>, Fault> {
         let key = ListedKey {
             id: ApiKeyId::new(id.as_str()),
             name: wire.name.unwrap_or_else(|| id.clone()),
-            status: Some(wire.status),
+            status: wire.status,
             workspace: workspace.map(WorkspaceId::new),
             created_by: wire.created_by.and_then(maker),
-            created_at: optional_time(place, "created_at", wire.created_at)?,
-            expires_at: optional_time(place, "expires_at", wire.expires_at)?,
+            created_at: fault::optional_time(place, "created_at", wire.created_at, faults),
+            expires_at: fault::optional_time(place, "expires_at", wire.expires_at, faults),
             last_used_at: None,
             hint: wire.partial_key_hint,
             maker_email: None,
@@ -69,7 +71,7 @@ pub fn api_keys(body: &[u8]) -> Result<ListPage<ListedKey>, Fault> {
 
 /// `GET /v1/organizations/users`, one page.
 pub fn users(body: &[u8]) -> Result<ListPage<ListedUser>, Fault> {
-    page(body, |place, wire: UserWire<'_>| {
+    page(body, |place, wire: UserWire<'_>, faults| {
         let id = checked_id(place, wire.id)?;
         let email = wire.email.filter(|email| !email.is_empty());
         let name = wire.name.filter(|name| !name.is_empty());
@@ -77,9 +79,9 @@ pub fn users(body: &[u8]) -> Result<ListPage<ListedUser>, Fault> {
             id: ActorId::new(id.as_str()),
             name: name.or_else(|| email.clone()).unwrap_or_else(|| id.clone()),
             email,
-            role: wire.role,
+            role: wire.role.unwrap_or_else(|| UNKNOWN.to_owned()),
             status: None,
-            added_at: optional_time(place, "added_at", wire.added_at)?,
+            added_at: fault::optional_time(place, "added_at", wire.added_at, faults),
             last_active_at: None,
         };
         Ok((id, Some(user)))
@@ -92,6 +94,7 @@ struct MeWire {
     id: String,
     #[serde(rename = "type")]
     kind: String,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
     name: Option<String>,
 }
 
@@ -100,7 +103,9 @@ struct MeWire {
 struct PageWire<'a> {
     #[serde(borrow)]
     data: Vec<&'a RawValue>,
-    has_more: Option<bool>,
+    #[serde(borrow)]
+    has_more: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     last_id: Option<String>,
 }
 
@@ -121,11 +126,13 @@ pub(super) fn workspace(place: Place, wire: WorkspaceWire<'_>) -> Result<Workspa
 #[serde(expecting = "an object")]
 pub(super) struct WorkspaceWire<'a> {
     id: String,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
     name: Option<String>,
     #[serde(borrow)]
     created_at: Option<&'a RawValue>,
     #[serde(borrow)]
     archived_at: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     tags: Option<BTreeMap<String, Value>>,
 }
 
@@ -133,11 +140,17 @@ pub(super) struct WorkspaceWire<'a> {
 #[serde(expecting = "an object")]
 struct KeyWire<'a> {
     id: String,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
     name: Option<String>,
-    status: String,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
+    status: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     scope: Option<ScopeWire>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     workspace_id: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient")]
     created_by: Option<MakerWire>,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
     partial_key_hint: Option<String>,
     #[serde(borrow)]
     created_at: Option<&'a RawValue>,
@@ -149,14 +162,16 @@ struct KeyWire<'a> {
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct ScopeWire {
+    #[serde(default, deserialize_with = "fault::lenient")]
     workspace_id: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct MakerWire {
+    #[serde(default, deserialize_with = "fault::lenient")]
     id: Option<String>,
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default, deserialize_with = "fault::lenient")]
     kind: Option<String>,
 }
 
@@ -164,9 +179,12 @@ struct MakerWire {
 #[serde(expecting = "an object")]
 struct UserWire<'a> {
     id: String,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
     email: Option<String>,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
     name: Option<String>,
-    role: String,
+    #[serde(default, deserialize_with = "fault::lenient_text")]
+    role: Option<String>,
     #[serde(borrow)]
     added_at: Option<&'a RawValue>,
 }
@@ -180,32 +198,28 @@ fn maker(wire: MakerWire) -> Option<Maker> {
     })
 }
 
-/// A moment, or nothing.
-pub(super) fn optional_time(
-    place: Place,
-    field: &'static str,
-    raw: Option<&RawValue>,
-) -> Result<Option<Timestamp>, Fault> {
-    raw.map(|raw| fault::time(place, field, raw)).transpose()
-}
-
-/// A page of a list; `row` gives a row's id, and the row if it counts.
+/// A page of a list; `row` gives a row's id, and the row if it counts, and notes what of it cannot be read.
 pub(super) fn page<'a, W: Deserialize<'a>, T>(
     body: &'a [u8],
-    row: impl Fn(Place, W) -> Result<(String, Option<T>), Fault>,
+    row: impl Fn(Place, W, &mut Vec<Fault>) -> Result<(String, Option<T>), Fault>,
 ) -> Result<ListPage<T>, Fault> {
     let wire: PageWire<'a> = fault::read(body)?;
-    let (mut rows, mut ids) = (Vec::new(), Vec::new());
+    let (mut rows, mut unreadable) = (Vec::new(), Vec::new());
     for (place, raw) in (1..).map(Place::Row).zip(wire.data) {
-        let (id, told) = row(place, fault::read_row(place, raw)?)?;
-        ids.push(id);
-        rows.extend(told);
+        match fault::read_row(place, raw).and_then(|wire| row(place, wire, &mut unreadable)) {
+            Ok(listed) => rows.push(listed),
+            Err(fault) => unreadable.push(fault),
+        }
     }
     let end = PageEnd {
-        has_more: wire.has_more.unwrap_or(false),
+        has_more: fault::has_more(wire.has_more)?,
         last_id: wire.last_id,
     };
-    Ok(ListPage { rows, ids, end })
+    Ok(ListPage {
+        rows,
+        unreadable,
+        end,
+    })
 }
 
 /// An id that names one thing. Some names are this program's own, and dots lead elsewhere in an address.

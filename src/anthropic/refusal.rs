@@ -5,13 +5,25 @@ use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::anthropic::error::SpendCap;
 use crate::secret::Secret;
 
 /// What the keys that may ask begin with. Only ever a hint after a refusal, never a test.
 const ADMIN_PREFIX: &str = "sk-ant-admin";
 
-/// The code of an error that says that the organization has spent what it may in this month.
-const CAP_REACHED: &str = "enforced_spend_limit_reached";
+/// The codes of errors that say that a cap on spend is reached.
+const CAPS: [(&str, SpendCap); 3] = [
+    ("enforced_spend_limit_reached", SpendCap::Month),
+    ("contract_spend_limit_reached", SpendCap::Contract),
+    ("linked_organization_spend_limit_reached", SpendCap::Linked),
+];
+/// The code of an error that says that usage grows too fast.
+const RAMP_LIMITED: &str = "ramp_limit_exceeded";
+/// The codes of errors that say that the organization has no such feature.
+const NOT_AVAILABLE: [&str; 2] = [
+    "organization_type_not_supported",
+    "organization_not_enrolled_in_beta",
+];
 
 /// The codes of errors that say that what was to be made is there already.
 const IS_THERE: [&str; 2] = ["already_member", "invite_already_exists"];
@@ -36,8 +48,12 @@ struct KindError {
 pub struct Words {
     /// Type, message and code, or else the body's text.
     pub text: String,
-    /// Whether the organization's cap of this month is reached.
-    pub is_cap: bool,
+    /// Which cap on spend is reached, if one is.
+    pub cap: Option<SpendCap>,
+    /// Whether usage grows too fast.
+    pub is_ramp: bool,
+    /// Whether the organization has no such feature.
+    pub is_not_available: bool,
     /// Whether what was to be made is there already.
     pub is_there: bool,
 }
@@ -46,7 +62,9 @@ pub struct Words {
 pub fn words(body: &[u8]) -> Words {
     let plain = |text| Words {
         text,
-        is_cap: false,
+        cap: None,
+        is_ramp: false,
+        is_not_available: false,
         is_there: false,
     };
     match serde_json::from_slice::<KindBody>(body) {
@@ -68,7 +86,12 @@ fn kind_words(error: KindError) -> Words {
     }
     Words {
         text,
-        is_cap: code == Some(CAP_REACHED),
+        cap: CAPS
+            .iter()
+            .find(|(known, _)| code == Some(known))
+            .map(|(_, cap)| *cap),
+        is_ramp: code == Some(RAMP_LIMITED),
+        is_not_available: code.is_some_and(|code| NOT_AVAILABLE.contains(&code)),
         is_there: code.is_some_and(|code| IS_THERE.contains(&code)),
     }
 }

@@ -1,11 +1,13 @@
 //! What the reports of both dialects have in common: what is asked, one page, and the checks that hold for all of it.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 
-use crate::anthropic::fault::{Fault, Place};
+use crate::anthropic::fault::{self, Fault, Place};
+use crate::domain::ids::WorkspaceId;
+use crate::domain::report::UnreadableRow;
 use crate::domain::span::{Hour, HourSpan};
 use crate::domain::usage::Granularity;
 
@@ -19,6 +21,15 @@ pub struct Asked {
     pub granularity: Granularity,
     /// From and to: not empty, and in the newer reports at most 31 days.
     pub hours: HourSpan,
+}
+
+/// Why a row's bucket is not one that was asked for, and the buckets that the row may belong to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StrangeBucket {
+    /// Empty where the row is outside of what was asked for.
+    pub hours: HourSpan,
+    /// Cause and place.
+    pub fault: Fault,
 }
 
 impl Asked {
@@ -36,28 +47,72 @@ impl Asked {
         Asked { hours, ..self }
     }
 
-    /// Where a bucket begins: one of those that were asked for, whole.
-    pub fn bucket(self, place: Place, start: Timestamp, end: Timestamp) -> Result<Hour, Fault> {
-        let hour = Hour::of(start);
-        let (first, n_hours) = match self.granularity {
-            Granularity::Hour => (hour, 1),
-            Granularity::Day => (hour.day().first_hour(), 24),
+    /// The bucket that begins at an hour.
+    pub fn bucket_at(self, hour: Hour) -> HourSpan {
+        let n_hours = match self.granularity {
+            Granularity::Hour => 1,
+            Granularity::Day => 24,
         };
+        HourSpan {
+            start: hour,
+            end: hour.plus(n_hours),
+        }
+    }
+
+    /// Where a bucket begins: one of those that were asked for, whole.
+    pub fn bucket(
+        self,
+        place: Place,
+        start: Option<&RawValue>,
+        end: Option<&RawValue>,
+    ) -> Result<Hour, Box<StrangeBucket>> {
+        let strange = |hours, fault| Box::new(StrangeBucket { hours, fault });
+        let start = instant(place, "starting_at", start).map_err(|it| strange(self.hours, it))?;
+        let hour = Hour::of(start);
+        let first = match self.granularity {
+            Granularity::Hour => hour,
+            Granularity::Day => hour.day().first_hour(),
+        };
+        let bucket = self.bucket_at(first);
+        let nowhere = HourSpan {
+            end: self.hours.start,
+            ..self.hours
+        };
+        let within = Some(bucket.intersect(self.hours)).filter(|hours| !hours.is_empty());
+        let within = within.unwrap_or(nowhere);
         let told =
             |field, at: Timestamp, problem| Fault::value(place, field, &at.to_string(), problem);
         if first.start() != start {
             let problem = "not the start of a bucket as it was asked for";
-            return Err(told("starting_at", start, problem));
+            return Err(strange(within, told("starting_at", start, problem)));
         }
         if !self.hours.contains(hour) {
-            return Err(told("starting_at", start, "outside of what was asked for"));
+            let problem = "outside of what was asked for";
+            return Err(strange(within, told("starting_at", start, problem)));
         }
-        if end != hour.plus(n_hours).start() {
+        let end = instant(place, "ending_at", end).map_err(|it| strange(within, it))?;
+        if end != bucket.end.start() {
             let problem = "not the end of a bucket as it was asked for";
-            return Err(told("ending_at", end, problem));
+            return Err(strange(within, told("ending_at", end, problem)));
         }
         Ok(hour)
     }
+}
+
+fn instant(place: Place, field: &'static str, raw: Option<&RawValue>) -> Result<Timestamp, Fault> {
+    fault::time(place, field, raw.ok_or(Fault::Missing { place, field })?)
+}
+
+/// The workspace that a row names; `None` where it names none. A value that is no text could be any of them.
+pub fn workspace(
+    place: Place,
+    field: &'static str,
+    raw: Option<&RawValue>,
+) -> Result<Option<WorkspaceId>, Fault> {
+    let Some(raw) = raw else { return Ok(None) };
+    let text: Option<String> = serde_json::from_str(raw.get())
+        .map_err(|_| Fault::value(place, field, raw.get(), "not an id"))?;
+    Ok(text.map(WorkspaceId::new))
 }
 
 /// One page of a report.
@@ -65,89 +120,78 @@ impl Asked {
 pub struct Page<T> {
     /// In the server's order.
     pub rows: Vec<T>,
+    /// Rows that could not be read, or not all of them.
+    pub unreadable: Vec<UnreadableRow>,
     /// Up to when the data is there, where the server says it.
     pub refreshed_at: Option<Timestamp>,
+}
+
+/// A row, or a figure of one, that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The buckets it may belong to; empty where it is outside of what was asked for.
+    pub hours: HourSpan,
+    /// The workspace that it names, if any; the outer `None` where that cannot be read either.
+    pub workspace: Option<Option<WorkspaceId>>,
+    /// Cause and place.
+    pub fault: Fault,
 }
 
 /// One page, and where it leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told<T> {
-    /// What it says.
-    pub page: Page<T>,
+    /// The rows, in the server's order.
+    pub rows: Vec<T>,
+    /// What could not be read. A row of which some figures were read is among the rows as well.
+    pub unreadable: Vec<Unreadable>,
+    /// Up to when the data is there, where the server says it.
+    pub refreshed_at: Option<Timestamp>,
     /// Where the next page begins; `None` on the last one.
     pub next: Option<String>,
     /// Whether it holds neither a row nor a bucket.
     pub is_empty: bool,
 }
 
-/// What the pages of one report had so far: no bucket comes twice, and in it no group.
+/// What the pages of one report had so far.
 #[derive(Debug, Default)]
 pub struct Seen {
-    newest: Option<Hour>,
-    /// By hash, since a report has many rows: of 128 bits, so that two groups do not meet.
-    groups: HashSet<(u64, u64)>,
-    /// Of all rows so far.
-    count: i64,
+    /// Of a report whose buckets come each once.
+    pub buckets: HashSet<Hour>,
+    /// Of all rows.
+    pub counted: Counted,
 }
 
-impl Seen {
-    /// A row of one bucket; `group` is all that sets it apart from the others there.
-    pub fn row(&mut self, place: Place, hour: Hour, group: &impl Hash) -> Result<(), Fault> {
-        let half = |salt: u8| {
-            let mut hasher = DefaultHasher::new();
-            (salt, hour, group).hash(&mut hasher);
-            hasher.finish()
-        };
-        if self.groups.insert((half(0), half(1))) {
-            return Ok(());
-        }
-        let problem = "whose group an earlier row has already";
-        Err(starting_at(place, hour, problem))
-    }
+/// The sum of all that a report counts so far.
+#[derive(Debug, Default)]
+pub struct Counted(i64);
 
-    /// A bucket of a report whose buckets come in order, each once.
-    pub fn bucket(&mut self, place: Place, hour: Hour) -> Result<(), Fault> {
-        if self.newest.is_some_and(|newest| hour <= newest) {
-            return Err(starting_at(place, hour, "not after the bucket before it"));
+impl Counted {
+    /// Counts a row, unless the report could not be added up any more with it.
+    pub fn take(&mut self, place: Place, field: &'static str, count: i64) -> Result<(), Fault> {
+        let sum = self.0.saturating_add(count);
+        if sum > MAX_REPORT_COUNT {
+            let problem = "with which the report goes beyond 10^17";
+            return Err(Fault::value(place, field, &count.to_string(), problem));
         }
-        self.newest = Some(hour);
-        self.groups.clear();
+        self.0 = sum;
         Ok(())
     }
 }
 
-fn starting_at(place: Place, hour: Hour, problem: &'static str) -> Fault {
-    Fault::value(place, "starting_at", &hour.start().to_string(), problem)
-}
-
-/// The rows, if all that a report counts so far can still be added up. Rows are counted from 1 through the whole page.
-pub fn bounded<T>(
-    told: Told<T>,
-    seen: &mut Seen,
-    field: &'static str,
-    count: impl Fn(&T) -> i64,
-) -> Result<Told<T>, Fault> {
-    for (place, row) in (1..).map(Place::Row).zip(&told.page.rows) {
-        seen.count = seen.count.saturating_add(count(row));
-        if seen.count > MAX_REPORT_COUNT {
-            let problem = "with which the report goes beyond 10^17";
-            let count = count(row).to_string();
-            return Err(Fault::value(place, field, &count, problem));
-        }
-    }
-    Ok(told)
-}
-
-/// Where the next page begins, as a page says it. What is promised and not told is a fault.
-pub fn next_page(has_more: Option<bool>, next: Option<String>) -> Result<Option<String>, Fault> {
+/// Where the next page begins, as a page says it: only the lack of a cursor ends a report. What is promised and not told is a
+/// fault.
+pub fn next_page(has_more: Option<bool>, next: Option<&RawValue>) -> Result<Option<String>, Fault> {
+    let (place, field) = (Place::Answer, "next_page");
+    let next: Option<String> = match next {
+        Some(raw) => serde_json::from_str(raw.get())
+            .map_err(|_| Fault::value(place, field, raw.get(), "not a cursor"))?,
+        None => None,
+    };
     let next = next.filter(|page| !page.is_empty());
     if has_more == Some(true) && next.is_none() {
-        return Err(Fault::Missing {
-            place: Place::Answer,
-            field: "next_page",
-        });
+        return Err(Fault::Missing { place, field });
     }
-    Ok(next.filter(|_| has_more != Some(false)))
+    Ok(next)
 }
 
 #[cfg(test)]
@@ -172,37 +216,34 @@ mod tests {
 
     #[test]
     fn a_report_adds_up_through_all_its_pages() {
-        let mut seen = Seen::default();
-        let mut page = |rows: &[i64]| {
-            let told = Told {
-                page: Page {
-                    rows: rows.to_vec(),
-                    refreshed_at: None,
-                },
-                next: None,
-                is_empty: false,
-            };
-            let told = bounded(told, &mut seen, "tokens", |n| *n);
-            told.map(|_| ()).map_err(|fault| fault.to_string())
+        let mut counted = Counted::default();
+        let mut take = |count| {
+            let taken = counted.take(Place::Row(2), "tokens", count);
+            taken.map_err(|fault| fault.to_string())
         };
-        assert_eq!(page(&[MAX_REPORT_COUNT / 2; 2]), Ok(()));
+        assert_eq!(take(MAX_REPORT_COUNT / 2), Ok(()));
+        assert_eq!(take(MAX_REPORT_COUNT / 2), Ok(()));
         let expected = "row 2: `tokens` is `1`, with which the report goes beyond 10^17";
-        assert_eq!(page(&[0, 1]), Err(expected.to_owned()));
+        assert_eq!(take(1), Err(expected.to_owned()));
+        assert_eq!(take(0), Ok(()), "the row counts for nothing");
     }
 
     #[test]
     fn what_follows_a_page() {
         let check = |has_more, next: Option<&str>, expected: Result<Option<&str>, ()>| {
-            let next = next_page(has_more, next.map(str::to_owned));
+            let raw = next.map(|json| RawValue::from_string(json.to_owned()).unwrap());
+            let next = next_page(has_more, raw.as_deref());
             let next = next.as_ref().map(Option::as_deref).map_err(|_| ());
             assert_eq!(next, expected);
         };
-        check(Some(true), Some("p"), Ok(Some("p")));
-        check(None, Some("p"), Ok(Some("p")));
-        check(Some(false), Some("p"), Ok(None));
+        check(Some(true), Some(r#""p""#), Ok(Some("p")));
+        check(None, Some(r#""p""#), Ok(Some("p")));
+        check(Some(false), Some(r#""p""#), Ok(Some("p")));
         check(Some(false), None, Ok(None));
-        check(None, Some(""), Ok(None));
-        check(Some(true), Some(""), Err(()));
+        check(Some(false), Some("null"), Ok(None));
+        check(None, Some(r#""""#), Ok(None));
+        check(Some(true), Some(r#""""#), Err(()));
         check(Some(true), None, Err(()));
+        check(None, Some("5"), Err(()));
     }
 }

@@ -17,12 +17,12 @@ pub struct TokensWire<'a> {
     #[serde(borrow)]
     cache_read_input_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
-    cache_creation: Option<CreatedWire<'a>>,
+    cache_creation: Option<&'a RawValue>,
     #[serde(borrow)]
-    server_tool_use: Option<ToolsWire<'a>>,
+    server_tool_use: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(expecting = "an object")]
 struct CreatedWire<'a> {
     #[serde(borrow)]
@@ -31,7 +31,7 @@ struct CreatedWire<'a> {
     ephemeral_1h_input_tokens: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(expecting = "an object")]
 struct ToolsWire<'a> {
     #[serde(borrow)]
@@ -39,39 +39,53 @@ struct ToolsWire<'a> {
 }
 
 impl TokensWire<'_> {
-    /// The tokens by class. Input and output must be there; what else is not told was not used.
-    pub fn tokens(&self, place: Place) -> Result<Tokens, Fault> {
-        let created = self.cache_creation.as_ref();
-        let (m5, h1) = (
-            created.and_then(|created| created.ephemeral_5m_input_tokens),
-            created.and_then(|created| created.ephemeral_1h_input_tokens),
-        );
-        Ok(Tokens {
-            input: required(place, "uncached_input_tokens", self.uncached_input_tokens)?,
-            output: required(place, "output_tokens", self.output_tokens)?,
+    /// The tokens by class. Input and output must be there; what else is not told was not used. A class that cannot be read is
+    /// a fault, and 0.
+    pub fn tokens(&self, place: Place, faults: &mut Vec<Fault>) -> Tokens {
+        let created: CreatedWire<'_> = within(place, self.cache_creation, faults);
+        let mut count = |field, raw, is_required| match (raw, is_required) {
+            (Some(raw), _) => fault::readable(fault::tokens(place, field, raw), faults),
+            (None, true) => fault::readable(Err(Fault::Missing { place, field }), faults),
+            (None, false) => 0,
+        };
+        Tokens {
+            input: count("uncached_input_tokens", self.uncached_input_tokens, true),
+            output: count("output_tokens", self.output_tokens, true),
             cache_read: count(
-                place,
                 "cache_read_input_tokens",
                 self.cache_read_input_tokens,
-            )?,
-            cache_write_5m: count(place, "cache_creation.ephemeral_5m_input_tokens", m5)?,
-            cache_write_1h: count(place, "cache_creation.ephemeral_1h_input_tokens", h1)?,
-        })
+                false,
+            ),
+            cache_write_5m: count(
+                "cache_creation.ephemeral_5m_input_tokens",
+                created.ephemeral_5m_input_tokens,
+                false,
+            ),
+            cache_write_1h: count(
+                "cache_creation.ephemeral_1h_input_tokens",
+                created.ephemeral_1h_input_tokens,
+                false,
+            ),
+        }
     }
 
     /// Searches of the web.
-    pub fn web_searches(&self, place: Place) -> Result<i64, Fault> {
-        let tools = self.server_tool_use.as_ref();
-        let searches = tools.and_then(|tools| tools.web_search_requests);
-        count(place, "server_tool_use.web_search_requests", searches)
+    pub fn web_searches(&self, place: Place, faults: &mut Vec<Fault>) -> i64 {
+        let tools: ToolsWire<'_> = within(place, self.server_tool_use, faults);
+        let field = "server_tool_use.web_search_requests";
+        tools.web_search_requests.map_or(0, |raw| {
+            fault::readable(fault::tokens(place, field, raw), faults)
+        })
     }
 }
 
-fn required(place: Place, field: &'static str, raw: Option<&RawValue>) -> Result<i64, Fault> {
-    let raw = raw.ok_or(Fault::Missing { place, field })?;
-    fault::tokens(place, field, raw)
-}
-
-fn count(place: Place, field: &'static str, raw: Option<&RawValue>) -> Result<i64, Fault> {
-    raw.map_or(Ok(0), |raw| fault::tokens(place, field, raw))
+/// What an object holds that may be absent.
+fn within<'a, T: Deserialize<'a> + Default>(
+    place: Place,
+    raw: Option<&'a RawValue>,
+    faults: &mut Vec<Fault>,
+) -> T {
+    raw.map_or_else(T::default, |raw| {
+        fault::readable(fault::read_row(place, raw), faults)
+    })
 }

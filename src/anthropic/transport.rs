@@ -13,6 +13,7 @@ use tracing::{debug, info};
 use zeroize::Zeroizing;
 
 use crate::anthropic::error::{FetchError, Problem, tame};
+use crate::anthropic::json_text;
 use crate::anthropic::limiter::{Limiter, Share};
 use crate::anthropic::redaction::Redaction;
 use crate::anthropic::refusal::{self, Words};
@@ -34,6 +35,8 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 const MAX_MESSAGE_CHARS: usize = 200;
 /// A pause that somebody who waits should know of.
 const LONG_WAIT: Duration = Duration::from_secs(10);
+/// Maximum number of unreadable rows that are kept until somebody takes them.
+const MAX_UNREADABLE: usize = 100;
 /// An answer that has begun may not pause longer than this.
 const MAX_SILENCE: Duration = Duration::from_secs(10);
 
@@ -70,6 +73,8 @@ pub struct Transport {
     pub requests: Arc<RequestCounts>,
     /// The time by the `Date` headers of its responses.
     pub server_time: Arc<ServerTime>,
+    /// Rows of lists that could not be read, since they were last taken.
+    pub unreadable: Mutex<Vec<FetchError>>,
 }
 
 /// One question.
@@ -169,6 +174,18 @@ impl Transport {
         self.error(question, Problem::Faulty { detail })
     }
 
+    /// Keeps what a list has in place of a row, with its place.
+    pub fn note_unreadable(&self, question: &Question<'_>, fault: &dyn std::error::Error) {
+        let error = self.faulty(question, fault);
+        let mut noted = self
+            .unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if noted.len() < MAX_UNREADABLE && !noted.contains(&error) {
+            noted.push(error);
+        }
+    }
+
     async fn attempt(&self, question: &Question<'_>) -> Result<Answered, Failure> {
         let mut headers = self.headers()?;
         if let Some(beta) = question.beta {
@@ -211,10 +228,11 @@ impl Transport {
         }
         drop(pass);
         match outcome {
-            Ok(body) => Ok(Answered {
-                body: body.into_bytes(),
-                request_id,
-            }),
+            Ok(body) => {
+                let mut body = body.into_bytes();
+                json_text::repair(&mut body);
+                Ok(Answered { body, request_id })
+            }
             Err(failure) => Err(Failure {
                 request_id,
                 ..failure
@@ -288,7 +306,8 @@ impl Transport {
         }
         let (_, body) = self.body(response, MAX_ERROR_BYTES).await;
         // The status says what matters; words that break off are no words.
-        let body = body.map(Body::into_bytes).unwrap_or_default();
+        let mut body = body.map(Body::into_bytes).unwrap_or_default();
+        json_text::repair(&mut body);
         let words = refusal::words(&body);
         let problem = self.problem(status, &words);
         let is_passing = retry::is_passing(status.as_u16());
@@ -299,26 +318,37 @@ impl Transport {
             is_certain: status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT,
             is_there: words.is_there || status == StatusCode::CONFLICT,
             request_id: None,
-            // A month's cap does not pass, whatever else is said.
-            is_passing: !words.is_cap && should_retry.unwrap_or(is_passing),
+            // A cap on spend does not pass, whatever else is said.
+            is_passing: words.cap.is_none() && should_retry.unwrap_or(is_passing),
             retry_after: self
                 .pause_asked_for(&headers)
-                .filter(|_| is_passing || should_retry == Some(true)),
+                .filter(|_| words.cap.is_none() && (is_passing || should_retry == Some(true))),
         }
     }
 
     fn problem(&self, status: StatusCode, words: &Words) -> Problem {
         let message = self.tame(&words.text);
         let code = status.as_u16();
+        if let Some(cap) = words.cap {
+            return Problem::Capped {
+                cap,
+                status: code,
+                until: next_month(self.clock.now()),
+                message,
+            };
+        }
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Problem::Refused {
                 status: code,
                 message,
                 hint: refusal::hint(status, &self.key()),
             },
-            _ if words.is_cap => Problem::Capped {
+            _ if words.is_not_available => Problem::NotAvailable {
                 status: code,
-                until: next_month(self.clock.now()),
+                message,
+            },
+            _ if words.is_ramp => Problem::RampLimited {
+                status: code,
                 message,
             },
             StatusCode::PAYMENT_REQUIRED => Problem::Unbilled {

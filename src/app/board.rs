@@ -35,6 +35,8 @@ pub struct Status {
     pub reasons: Vec<String>,
     /// What is right and yet worth a look.
     pub remarks: Vec<String>,
+    /// Whether one of the remarks is that the service states another sum for this month.
+    pub is_different: bool,
     /// How the clock compares with the server's.
     pub clock: ClockState,
 }

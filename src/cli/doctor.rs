@@ -168,7 +168,7 @@ async fn look_at_service(
                 Service::Real => "answers, as Anthropic's Admin API",
             };
             findings.good("service", name, told);
-            look_at_reach(findings, name, &api, service).await;
+            look_at_reach(findings, organization, &api, service).await;
         }
         Err(error) => {
             let mend = "look at `base_url`, the key, and the way to the service (proxy, firewall, certificates)";
@@ -206,7 +206,13 @@ fn look_at_key(findings: &mut Findings, name: &str, organization: &Organization,
     }
 }
 
-async fn look_at_reach(findings: &mut Findings, name: &str, api: &AdminApi, service: Service) {
+async fn look_at_reach(
+    findings: &mut Findings,
+    organization: &Organization,
+    api: &AdminApi,
+    service: Service,
+) {
+    let name = organization.name.as_str();
     for (what, told) in api.reach(service).await {
         match told {
             Ok(()) => findings.good("reach", name, format!("may read {what}")),
@@ -216,7 +222,14 @@ async fn look_at_reach(findings: &mut Findings, name: &str, api: &AdminApi, serv
             }
         }
     }
-    match api.detect_dialect().await {
+    let dialect = match organization.dialect {
+        Some(dialect) => match api.try_dialect(dialect).await {
+            Ok(()) => Ok(dialect),
+            Err(error) => Err(error.into()),
+        },
+        None => api.detect_dialect().await,
+    };
+    match dialect {
         Ok(dialect) => {
             let told = format!("may read usage and cost, by the dialect `{dialect}`");
             findings.good("reach", name, told);

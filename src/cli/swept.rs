@@ -44,6 +44,13 @@ pub struct Told {
     pub parts: BTreeMap<Part, Buckets>,
     /// Where what is not billed cannot be estimated: since when all is missing.
     pub missing_since: Option<Timestamp>,
+    /// What could not be read, each with its place.
+    pub unreadable: Vec<String>,
+}
+
+/// What a reader has to know where a figure could not be read.
+pub fn unreadable(reason: &str) -> String {
+    format!("{reason}; this figure is unknown, totals that include it are lower bounds")
 }
 
 /// What a reader has to know where something is missing.
@@ -116,6 +123,7 @@ pub async fn read(asking: Asking) -> Result<Told, FetchError> {
         parts: only_listed(parts, &directory),
         directory,
         missing_since: told.missing_since,
+        unreadable: told.unreadable,
     })
 }
 
@@ -141,6 +149,7 @@ fn only_listed(parts: BTreeMap<Part, Buckets>, directory: &Directory) -> BTreeMa
 struct Parts {
     parts: BTreeMap<Part, Buckets>,
     missing_since: Option<Timestamp>,
+    unreadable: Vec<String>,
 }
 
 impl Parts {
@@ -176,7 +185,10 @@ impl Parts {
             self.take(reader.clone().read(sweep).await?)?;
         }
         match read {
-            Some(read) if by_hour => self.spread(&read),
+            Some(read) if by_hour => {
+                self.note_unreadable(&read);
+                self.spread(&read);
+            }
             Some(read) => self.take(read)?,
             None => {}
         }
@@ -193,10 +205,20 @@ impl Parts {
             }
             None => {}
         }
+        self.note_unreadable(&read);
         for (part, buckets) in read.parts {
             self.parts.entry(part).or_default().extend(buckets);
         }
         Ok(())
+    }
+
+    fn note_unreadable(&mut self, read: &Read) {
+        let reasons = read
+            .unreadable
+            .iter()
+            .filter(|of| !of.unreadable.hours.is_empty());
+        let reasons = reasons.map(|of| of.unreadable.reason.clone());
+        self.unreadable.extend(reasons);
     }
 
     /// Gives bills to the hours of their days, of whoever used anything or was billed for anything.

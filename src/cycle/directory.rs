@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::anthropic::error::{DetectError, FetchError};
 use crate::cycle::state::{Trouble, Watcher};
 use crate::domain::listing::Listed;
+use crate::metrics::requests::Endpoint;
 use crate::outbound::causes;
 use crate::store::error::StoreError;
 
@@ -52,12 +53,12 @@ impl Watcher {
                 self.engine.dialect = Some(dialect);
                 true
             }
-            Err(DetectError::Undecided(error)) if error.is_about_the_key() => {
-                trouble.note_refused(causes(&error));
-                false
-            }
             Err(error) => {
-                trouble.note(causes(&error));
+                let (DetectError::Undecided(why) | DetectError::Rejected(why)) = &error;
+                match why.is_about_the_key() {
+                    true => trouble.note_refused(causes(&error)),
+                    false => trouble.note(causes(&error)),
+                }
                 false
             }
         }
@@ -116,7 +117,8 @@ impl Watcher {
         };
         match self.in_time(deadline, organization).await {
             Some(Ok(info)) => {
-                directory = if is_real {
+                let is_odd = self.note_lists([Endpoint::Organizations]);
+                directory = if is_real || is_odd {
                     directory.with_organization_without_limit(info)
                 } else {
                     directory.with_organization(info, polled_at)
@@ -143,10 +145,15 @@ impl Watcher {
         };
         match self.in_time(deadline, workspaces).await {
             Some(Ok(listed)) => {
+                let lists = [Endpoint::Workspaces, Endpoint::OrganizationWorkspaces];
+                let workspaces = match self.note_lists(lists) {
+                    true => directory.completed(listed.workspaces),
+                    false => listed.workspaces,
+                };
                 directory = if is_real {
-                    directory.with_list_without_limits(listed.workspaces, polled_at)
+                    directory.with_list_without_limits(workspaces, polled_at)
                 } else {
-                    directory.with_list(listed.workspaces, polled_at)
+                    directory.with_list(workspaces, polled_at)
                 };
                 directory.default = listed.default.or(directory.default);
                 self.list_is_doubted = false;
@@ -188,7 +195,8 @@ impl Watcher {
     }
 
     pub(in crate::cycle) fn note(&mut self, trouble: &mut Trouble, error: &FetchError) {
-        trouble.is_dialect_refused |= error.workspace.is_none() && error.is_forbidden_or_unknown();
+        let is_refused = error.is_forbidden_or_unknown() || error.is_analytics_refused();
+        trouble.is_dialect_refused |= error.workspace.is_none() && is_refused;
         if error.is_about_the_key() {
             trouble.note_refused(causes(error));
         } else {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::anthropic::error::FetchError;
 use crate::clock::Clock;
 use crate::domain::coverage::Fetch;
-use crate::domain::usage::Answer;
+use crate::domain::usage::{Answer, Unreadable};
 
 /// So many answers are recorded in one transaction at most,
 const BATCH: usize = 256;
@@ -19,8 +19,8 @@ const BATCH_BUCKETS: usize = 8192;
 /// How long an answer waits for others, so that few of them at once do not mean a transaction each.
 const BATCH_WAIT: Duration = Duration::from_secs(1);
 
-/// What came of a request.
-pub type Fetched = (Fetch, Result<Answer, FetchError>);
+/// What came of a request, and what of it could not be read.
+pub type Fetched = (Fetch, Result<(Answer, Vec<Unreadable>), FetchError>);
 
 /// Answers that are recorded together.
 pub struct Gathered {
@@ -86,7 +86,9 @@ impl Until {
             let Some((fetch, answer)) = answer else {
                 break Some(End::Answered);
             };
-            n_buckets += answer.as_ref().map_or(0, |answer| answer.buckets.len());
+            n_buckets += answer
+                .as_ref()
+                .map_or(0, |(answer, _)| answer.buckets.len());
             let is_refused = matches!(&answer, Err(error) if error.is_about_the_key());
             batch.push((fetch, answer));
             if is_refused {

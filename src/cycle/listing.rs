@@ -10,6 +10,7 @@ use crate::cycle::plan;
 use crate::cycle::state::Watcher;
 use crate::domain::directory::Directory;
 use crate::domain::ids::{DEFAULT_WORKSPACE, WorkspaceId};
+use crate::metrics::requests::Endpoint;
 use crate::store::error::StoreError;
 
 /// How old any of it may become.
@@ -31,6 +32,7 @@ impl Watcher {
             self.listings.limits_at = Some(polled_at);
             match self.in_time(deadline, self.api.spend_limits()).await {
                 Some(Ok(limits)) => {
+                    self.note_lists([Endpoint::SpendLimits]);
                     self.listings.spend = limits;
                     let known = self.directory.clone();
                     let limited = match self.listings.spend {
@@ -72,6 +74,11 @@ impl Watcher {
             let asked = self.api.rate_limits(real.as_ref());
             match self.in_time(deadline, asked).await {
                 Some(Ok(limits)) => {
+                    let list = match real {
+                        None => Endpoint::RateLimits,
+                        Some(_) => Endpoint::WorkspaceRateLimits,
+                    };
+                    self.note_lists([list]);
                     self.listings.rates.insert(shown, limits);
                 }
                 // A service without them is asked again in an hour.
@@ -102,8 +109,13 @@ impl Watcher {
     }
 
     pub(in crate::cycle) fn miss(&self, what: &str, error: &FetchError, again: &str) {
+        let name = &self.settings.organization;
+        if error.status() == Some(401) {
+            tracing::warn!(organization.name = %name, "{error}; asking again for {what} {again}");
+            return;
+        }
         tracing::warn!(
-            organization.name = %self.settings.organization,
+            organization.name = %name,
             "cannot read {what}, asking again {again}: {error}"
         );
     }

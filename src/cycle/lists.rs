@@ -15,6 +15,7 @@ use crate::domain::listing::{self, Asking, ListedKey, ListedUser};
 use crate::domain::span::Day;
 use crate::domain::usage::Part;
 use crate::domain::uses::LastUses;
+use crate::metrics::requests::Endpoint;
 use crate::store::error::StoreError;
 
 /// How old a list may become.
@@ -123,12 +124,15 @@ impl Watcher {
                 return Ok(());
             }
         };
+        let is_odd = self.note_lists([Endpoint::ApiKeys, Endpoint::OrganizationApiKeys]);
         let mut directory = self.directory.clone();
         let names = keys.iter().map(|key| (key.id.clone(), key.name.clone()));
         directory.keys.extend(names);
         if self.settings.needs.keys {
             let census = std::mem::take(&mut self.census);
+            let known = census.keys.clone().filter(|_| is_odd);
             self.census = census.with_keys(keys, told_by, &self.remembered(), at);
+            self.census.keep_missing_keys(known);
         }
         self.take_directory(directory).await
     }
@@ -150,12 +154,15 @@ impl Watcher {
                 return Ok(());
             }
         };
+        let is_odd = self.note_lists([Endpoint::Users, Endpoint::OrganizationUsers]);
         let mut directory = self.directory.clone();
         let names = people.iter().cloned().map(listing::person);
         directory.people.extend(names);
         if self.settings.needs.people {
             let census = std::mem::take(&mut self.census);
+            let known = census.people.clone().filter(|_| is_odd);
             self.census = census.with_people(people, told_by, &self.remembered(), at);
+            self.census.keep_missing_people(known);
         }
         self.take_directory(directory).await
     }

@@ -9,6 +9,8 @@ pub mod reading;
 
 pub mod state;
 
+pub mod unreadable;
+
 pub mod clock;
 pub mod configured;
 pub mod directory;
@@ -258,6 +260,8 @@ impl Watcher {
             self.figures
                 .cover(&Part::Unattributed, &rest, is_all_fresh, is_read_back);
         }
+        let unreadable = self.unreadable_figures();
+        self.figures.note_unreadable(&unreadable, polled_at);
         self.figures.settle_unattributed(polled_at);
     }
 
@@ -315,6 +319,7 @@ impl Watcher {
                 *coverage = Coverage { as_of, ..cut };
             }
         }
+        self.reload_unreadable().await?;
         self.seen.clear();
         let year_ago = polled_at
             .checked_sub(SignedDuration::from_hours(24 * 366))
@@ -335,7 +340,8 @@ impl Watcher {
         let n_fresh = asked()
             .filter(|(_, coverage)| coverage.as_of >= Some(self.known_at))
             .count();
-        let outcome = match (n_fresh, trouble.lines.is_empty()) {
+        let is_readable = trouble.unreadable.is_empty();
+        let outcome = match (n_fresh, trouble.lines.is_empty() && is_readable) {
             _ if clock.is_some() => CycleOutcome::Failed,
             (0, _) => CycleOutcome::Failed,
             (fresh, true) if fresh == n_parts => CycleOutcome::Ok,
@@ -344,6 +350,15 @@ impl Watcher {
         Report {
             outcome,
             troubles: trouble.lines,
+            remarks: match is_readable {
+                true => self.unreadable_remarks(),
+                // The reasons say it.
+                false => Vec::new(),
+            }
+            .into_iter()
+            .chain(self.unreadable_lists.values().flatten().cloned())
+            .collect(),
+            unreadable: trouble.unreadable,
             n_parts,
             n_fresh,
             n_messages,

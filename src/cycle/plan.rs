@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::coverage::{Coverage, Fetch, Purpose, Reading, backlog, running};
+use crate::domain::span::Day;
 use crate::domain::usage::Part;
 
 /// Requests of one stage; the whole is asked after all others have been answered.
@@ -18,20 +19,26 @@ pub struct Stage {
     pub is_whole_first: bool,
 }
 
-/// The running hours of every part.
+/// The running hours of every part; `unreadable` gives the first day of those that could not be read.
 pub fn running_stage(
     parts: &[Part],
     coverages: &BTreeMap<Part, Coverage>,
+    unreadable: impl Fn(&Part) -> Option<Day>,
     reading: &Reading,
     now: Timestamp,
 ) -> Stage {
     let fresh = Coverage::new(now);
     let coverage_of = |part: &Part| coverages.get(part).unwrap_or(&fresh);
+    let fetch = |part: &Part, coverage: &Coverage| {
+        let mut fetch = running(part, coverage, reading, now);
+        fetch.first = unreadable(part).map_or(fetch.first, |day| day.min(fetch.first));
+        fetch
+    };
     let mut stalest_first: Vec<&Part> = parts.iter().collect();
     stalest_first.sort_by_key(|part| coverage_of(part).as_of);
     let fetches = stalest_first
         .iter()
-        .map(|part| running(part, coverage_of(part), reading, now))
+        .map(|part| fetch(part, coverage_of(part)))
         .collect();
     let oldest = stalest_first
         .first()
@@ -39,7 +46,7 @@ pub fn running_stage(
     let whole = coverage_of(&Part::Whole);
     Stage {
         parts: fetches,
-        whole: vec![running(&Part::Whole, whole, reading, now)],
+        whole: vec![fetch(&Part::Whole, whole)],
         is_whole_first: !parts.is_empty() && whole.as_of.is_some() && whole.as_of < oldest,
     }
 }

@@ -39,7 +39,14 @@ impl Watcher {
             .map(|part| Part::Workspace(part.id.clone()))
             .collect();
         let started = self.clock.running();
-        let first = plan::running_stage(&parts, &self.coverages, &self.settings.reading, polled_at);
+        let unreadable = |part: &Part| Some(self.oldest_unreadable(part, polled_at)?.day());
+        let first = plan::running_stage(
+            &parts,
+            &self.coverages,
+            unreadable,
+            &self.settings.reading,
+            polled_at,
+        );
         if !self.run_stage(first, polled_at, deadline, trouble).await? {
             self.warn_of_rate(&parts, polled_at, deadline.saturating_sub(started), trouble);
             return Ok(());
@@ -147,7 +154,12 @@ impl Watcher {
         let mut answered = Vec::new();
         for (fetch, answer) in batch {
             match answer {
-                Ok(answer) => answered.push(self.to_compare(fetch, answer, polled_at)),
+                Ok((answer, unreadable)) => {
+                    for unreadable in &unreadable {
+                        self.note_unreadable(Some(&answer.part), unreadable, trouble);
+                    }
+                    answered.push(self.to_compare(fetch, answer, polled_at));
+                }
                 Err(error) => {
                     self.list_is_doubted |= error.is_not_found();
                     self.note(trouble, &error);
@@ -270,6 +282,7 @@ impl Watcher {
             }
             Part::Unattributed => self.figures.apply(part, &recorded.deltas, &recorded.fell),
         }
+        self.take_in_unreadable(part, recorded);
         match self.coverages.get_mut(part) {
             Some(known) => known.clone_from(&recorded.coverage),
             None => {

@@ -1,7 +1,7 @@
 //! Reading a report: all pages of what one sweep asks, tallied as they come. How the two dialects of the real service tell
 //! usage and money is brought together here; nothing is recorded.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,7 +11,7 @@ use crate::anthropic::AdminApi;
 use crate::anthropic::error::FetchError;
 use crate::anthropic::pages::Pages;
 use crate::anthropic::questions::Cut;
-use crate::anthropic::report::Asked;
+use crate::anthropic::report::{Asked, Page};
 use crate::domain::dialect::Dialect;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::prices::Prices;
@@ -19,7 +19,7 @@ use crate::domain::report::UsedRow;
 use crate::domain::skew::differs;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::sweep::Sweep;
-use crate::domain::tally::{FastMode, Naming, Tally};
+use crate::domain::tally::{FastMode, Naming, Tally, UnreadablePart};
 use crate::domain::usage::{Basis, Buckets, Granularity, Part};
 
 /// The most days that the newer reports tell at once.
@@ -79,6 +79,8 @@ pub struct Read {
     pub hours: HourSpan,
     /// Of every part that was told anything; all others used nothing.
     pub parts: BTreeMap<Part, Buckets>,
+    /// What could not be read of it.
+    pub unreadable: Vec<UnreadablePart>,
     /// Where the money of hours comes from.
     pub basis: Basis,
     /// Up to when its hours are known; `None` is the start of the poll.
@@ -144,6 +146,7 @@ impl Reader {
                 break;
             }
             tally.cost(page.rows);
+            tally.unreadable(Naming::ById, page.unreadable);
         }
         let unbilled = HourSpan {
             start: Hour::of(watermark).clamp(hours.start, hours.end),
@@ -152,6 +155,7 @@ impl Reader {
         let mut read = Read {
             hours,
             parts: BTreeMap::new(),
+            unreadable: Vec::new(),
             basis: Basis::ByHour,
             known_until: None,
             billed_until: Some(watermark),
@@ -174,10 +178,12 @@ impl Reader {
             read.fast = self.take_used(&mut tally, asked).await?;
         }
         match estimate {
-            Estimated::Told(estimate, fast) => {
+            Estimated::Told(mut estimate, fast) => {
                 read.fast = read.fast.max(fast);
                 tally.forget(unbilled);
                 tally.billed_but_for(unbilled);
+                read.unreadable = tally.take_unreadable();
+                read.unreadable.extend(estimate.take_unreadable());
                 read.parts = tally.into_parts();
                 for (part, buckets) in estimate.into_parts() {
                     read.parts.entry(part).or_default().extend(buckets);
@@ -185,6 +191,7 @@ impl Reader {
             }
             Estimated::Nothing => {
                 tally.billed_but_for(unbilled);
+                read.unreadable = tally.take_unreadable();
                 read.parts = tally.into_parts();
             }
             Estimated::Failed(error) => {
@@ -193,6 +200,7 @@ impl Reader {
                 read.hours = billed;
                 read.known_until = Some(watermark);
                 read.no_estimate = Some(NoEstimate::Failed(error));
+                read.unreadable = tally.take_unreadable();
                 read.parts = tally.into_parts();
             }
             Estimated::Refused(why) => {
@@ -214,6 +222,7 @@ impl Reader {
                     start: hours.end,
                     end: hours.end,
                 });
+                read.unreadable = tally.take_unreadable();
                 read.parts = tally.into_parts();
             }
         }
@@ -263,6 +272,7 @@ impl Reader {
             while let Some(page) = pages.next().await? {
                 watermark = watermark.min(self.watermark(page.refreshed_at));
                 tally.cost(page.rows);
+                tally.unreadable(Naming::ById, page.unreadable);
             }
             fast = fast.max(self.take_used(&mut tally, asked).await?);
         }
@@ -278,6 +288,7 @@ impl Reader {
                 end: unbilled.start,
                 ..hours
             },
+            unreadable: tally.take_unreadable(),
             parts: tally.into_parts(),
             basis: Basis::ByHour,
             known_until: None,
@@ -292,6 +303,7 @@ impl Reader {
         tally.estimate(hours);
         Ok(Read {
             hours,
+            unreadable: tally.take_unreadable(),
             parts: tally.into_parts(),
             basis: Basis::ByDay,
             known_until: None,
@@ -308,10 +320,19 @@ impl Reader {
             granularity: Granularity::Day,
             hours,
         });
+        // A day of whose bill one row cannot be read is billed, too.
+        let mut odd_days = BTreeSet::new();
         while let Some(page) = pages.next().await? {
             tally.bill(page.rows);
+            let days = page.unreadable.iter().map(|row| row.hours);
+            odd_days.extend(
+                days.filter(|hours| hours.end == hours.start.plus(24))
+                    .map(|hours| hours.start),
+            );
+            tally.unreadable(Naming::ByNull, page.unreadable);
         }
-        let (billed, used) = (tally.billed_days(), tally.used_days());
+        let (mut billed, used) = (tally.billed_days(), tally.used_days());
+        billed.extend(odd_days);
         // The newest days may not be billed yet: then what is estimated stays.
         let surely = Day::of(self.now).plus(-BILLED_AFTER_DAYS).first_hour();
         let mut end = hours.end;
@@ -329,6 +350,7 @@ impl Reader {
         tally.give_bills();
         Ok(Read {
             hours: HourSpan { end, ..hours },
+            unreadable: tally.take_unreadable(),
             parts: tally.into_parts(),
             basis: Basis::ByDay,
             known_until: None,
@@ -349,9 +371,11 @@ impl Reader {
         let mut pages = self.api.messages(asked, Cut::Manner);
         while let Some(page) = pages.next().await? {
             tally.used(Naming::ByNull, page.rows);
+            tally.unreadable(Naming::ByNull, page.unreadable);
         }
-        let is_reported = for_fast(self.api.messages(asked, Cut::Fast), |rows| {
-            tally.fast(Naming::ByNull, rows);
+        let is_reported = for_fast(self.api.messages(asked, Cut::Fast), |page| {
+            tally.fast(Naming::ByNull, page.rows);
+            tally.unreadable(Naming::ByNull, page.unreadable);
         });
         let is_reported = is_reported.await?;
         let fast = tally.price_fast(hours, is_reported, self.settled(granularity));
@@ -359,6 +383,7 @@ impl Reader {
         while let Some(page) = pages.next().await? {
             // A page holds whole buckets: their keys need not wait for the others.
             tally.keys(Naming::ByNull, page.rows);
+            tally.unreadable_keys(Naming::ByNull, page.unreadable);
             tally.apportion();
         }
         Ok((tally, fast))
@@ -376,9 +401,11 @@ impl Reader {
         let mut pages = self.api.used(asked, false);
         while let Some(page) = pages.next().await? {
             tally.used(Naming::ById, page.rows);
+            tally.unreadable(Naming::ById, page.unreadable);
         }
-        let is_reported = for_fast(self.api.used(asked, true), |rows| {
-            tally.fast(Naming::ById, rows);
+        let is_reported = for_fast(self.api.used(asked, true), |page| {
+            tally.fast(Naming::ById, page.rows);
+            tally.unreadable(Naming::ById, page.unreadable);
         });
         let is_reported = is_reported.await?;
         Ok(tally.price_fast(asked.hours, is_reported, self.settled(asked.granularity)))
@@ -399,11 +426,11 @@ enum Estimated {
 /// Rows of fast mode. Gives whether the service reports any: one that does not know the mode refuses.
 async fn for_fast(
     mut pages: Pages<UsedRow>,
-    mut take: impl FnMut(Vec<UsedRow>),
+    mut take: impl FnMut(Page<UsedRow>),
 ) -> Result<bool, FetchError> {
     loop {
         match pages.next().await {
-            Ok(Some(page)) => take(page.rows),
+            Ok(Some(page)) => take(page),
             Ok(None) => return Ok(true),
             Err(error) if matches!(error.status(), Some(400 | 403 | 404)) => return Ok(false),
             Err(error) => return Err(error),

@@ -85,6 +85,10 @@ impl Watcher {
         polled_at: Timestamp,
     ) -> bool {
         let settle = self.settings.reading.settle;
+        let mut unreadable = self.unreadable.keys().filter(|part| self.is_asked(part));
+        if unreadable.any(|part| self.is_unreadable(part, (granularity, hour))) {
+            return false;
+        }
         let knows = |coverage: &Coverage| match granularity {
             Granularity::Hour => {
                 let is_current = coverage.as_of == Some(polled_at);

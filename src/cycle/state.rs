@@ -1,6 +1,6 @@
 //! What a watcher holds between cycles, and how it begins: from the store.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::domain::decision::Alerts;
 use crate::domain::dialect::Dialect;
 use crate::domain::directory::{Directory, OrganizationInfo};
 use crate::domain::event::Lists;
-use crate::domain::figures::{Figures, LoadedSum};
+use crate::domain::figures::{Figures, LoadedSum, UnreadableBuckets};
 use crate::domain::frame::FrameKey;
 use crate::domain::ids::{ModelName, NotifierName, OrganizationName};
 use crate::domain::listing::Listings;
@@ -184,6 +184,12 @@ pub struct Watcher {
     pub(in crate::cycle) cut_at: Timestamp,
     /// The response to the request that checked the clock.
     pub(in crate::cycle) organization_response: Option<Result<OrganizationInfo, FetchError>>,
+    /// Buckets that could not be read when they were last told, as the store has them.
+    pub(in crate::cycle) unreadable: UnreadableBuckets,
+    /// Figures that could not be read and were logged.
+    pub(in crate::cycle) logged_unreadable: HashSet<(Option<Part>, Hour, Hour)>,
+    /// Rows of the newest lists that could not be read, by the list's path.
+    pub(in crate::cycle) unreadable_lists: BTreeMap<&'static str, Vec<String>>,
 }
 
 /// What a cycle did.
@@ -193,6 +199,10 @@ pub struct Report {
     pub outcome: CycleOutcome,
     /// What could not be read, each with its place.
     pub troubles: Vec<String>,
+    /// Figures that were told in a way that cannot be read, each with its place; each was logged when it was first met.
+    pub unreadable: Vec<String>,
+    /// What stays unreadable of earlier cycles, and rows of lists; logged as well.
+    pub remarks: Vec<String>,
     /// Workspaces and the whole.
     pub n_parts: usize,
     /// Of which were read well.
@@ -212,6 +222,8 @@ pub struct Report {
 pub struct Trouble {
     /// Each with its place; only the first few of many alike.
     pub lines: Vec<String>,
+    /// Figures that could not be read; only the first few of many alike.
+    pub unreadable: Vec<String>,
     /// The key was refused.
     pub is_refused: bool,
     /// The service knows nothing of what was asked, or allows none of it.
@@ -226,6 +238,13 @@ impl Trouble {
     pub fn note(&mut self, line: String) {
         if self.lines.len() < MAX_LINES {
             self.lines.push(line);
+        }
+    }
+
+    /// A figure that could not be read.
+    pub fn note_unreadable(&mut self, line: String) {
+        if self.unreadable.len() < MAX_LINES {
+            self.unreadable.push(line);
         }
     }
 
@@ -300,6 +319,9 @@ impl Watcher {
             are_times_checked: false,
             cut_at: at,
             organization_response: None,
+            unreadable: loaded.unreadable,
+            logged_unreadable: HashSet::new(),
+            unreadable_lists: BTreeMap::new(),
         };
         watcher.figures = watcher.load_figures(at, &loaded.recorded).await?;
         Ok(watcher)
@@ -351,6 +373,7 @@ impl Watcher {
                     }
                 }
                 figures.keep_last_hours(&self.figures);
+                figures.note_unreadable(&self.unreadable_figures(), at);
                 self.figures = figures;
                 self.cut_at = at;
                 self.forget_unneeded();

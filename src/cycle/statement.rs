@@ -54,7 +54,8 @@ impl Watcher {
         let mut sum = Usd::ZERO;
         for (place, state) in self.figures.parts().iter().enumerate() {
             let is_asked = self.is_asked(&state.part) || state.part == Part::Unattributed;
-            if is_asked && !(state.is_fresh && reaches_back(state, month.cut.span.start)) {
+            let is_known = state.is_fresh && !state.is_unreadable_in(month.hours);
+            if is_asked && !(is_known && reaches_back(state, month.cut.span.start)) {
                 return None;
             }
             if state.part != Part::Whole {

@@ -45,7 +45,12 @@ impl Watcher {
         let bounds = self.bounds(reports, polled_at);
         let oldest = self.known_least();
         let mut known_at = None;
-        for sweep in sweep::running(oldest, &self.settings.reading, bounds, polled_at) {
+        let asked = self.unreadable.keys();
+        let unreadable = asked
+            .filter_map(|part| self.oldest_unreadable(part, polled_at))
+            .min();
+        let reading = self.settings.reading;
+        for sweep in sweep::running(oldest, unreadable, &reading, bounds, polled_at) {
             let reader = self.reader(reports, polled_at);
             let Some(read) = self.in_time(deadline, reader.read(sweep)).await else {
                 trouble.note(self.out_of_time("the hours that still grow"));
@@ -263,13 +268,28 @@ impl Watcher {
                  usual and marking the estimate as uncertain, logging this once"
             );
         }
-        self.know_unlisted(&read.parts).await?;
+        for of in &read.unreadable {
+            self.note_unreadable(of.part.as_ref(), &of.unreadable, trouble);
+        }
         let mut told = read.parts;
+        for part in read.unreadable.iter().filter_map(|of| of.part.clone()) {
+            told.entry(part).or_default();
+        }
+        self.know_unlisted(&told).await?;
         let known = self.directory.workspaces.keys().cloned();
         for part in known.map(Part::Workspace).chain([Part::Unattributed]) {
             told.entry(part).or_default();
         }
+        let unknown = |part: &Part| {
+            let unreadable = read.unreadable.iter();
+            unreadable
+                .filter(|of| of.part.as_ref().is_none_or(|of| of == part))
+                .flat_map(|of| of.buckets(granularity))
+                .filter(|hour| read.hours.contains(*hour))
+                .collect()
+        };
         let answer = |part: Part, buckets: Buckets| Answer {
+            unknown: unknown(&part),
             part,
             granularity,
             hours: read.hours,

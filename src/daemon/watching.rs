@@ -253,10 +253,13 @@ fn tell(app: &App, setup: &Setup, report: &Report, took: Duration) {
         (None, None) => ClockState::Right,
     };
     let problem = report.clock.iter().map(ToString::to_string);
+    let reasons = report.troubles.iter().chain(&report.unreadable);
+    let difference = report.difference.iter().map(ToString::to_string);
     let status = Status {
         last_cycle: Some((report.outcome, app.clock.now())),
-        reasons: problem.chain(report.troubles.iter().cloned()).collect(),
-        remarks: report.difference.iter().map(ToString::to_string).collect(),
+        reasons: problem.chain(reasons.cloned()).collect(),
+        remarks: difference.chain(report.remarks.iter().cloned()).collect(),
+        is_different: report.difference.is_some(),
         clock,
     };
     let before = app.board.note_cycle(name, status);
@@ -269,7 +272,7 @@ fn tell(app: &App, setup: &Setup, report: &Report, took: Duration) {
         tracing::warn!(organization.name = %name, "{line}");
     }
     // Said once: the figures of both move all the time.
-    let was_different = before.is_some_and(|before| !before.remarks.is_empty());
+    let was_different = before.is_some_and(|before| before.is_different);
     match report.difference {
         Some(difference) if !was_different => {
             tracing::warn!(organization.name = %name, "organization `{name}`: {difference}");

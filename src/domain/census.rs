@@ -154,6 +154,38 @@ impl Census {
         }
     }
 
+    /// After a list of which some rows could not be read: keys that are missing from it stay as they were `known`, since they may
+    /// be among these rows. Nothing changes where there are none such.
+    pub fn keep_missing_keys(&mut self, known: Option<BTreeMap<ApiKeyId, CountedKey>>) {
+        let Some(keys) = &mut self.keys else { return };
+        for (id, key) in known.into_iter().flatten() {
+            keys.entry(id)
+                .and_modify(|now| {
+                    if now.presence != Presence::Listed {
+                        now.clone_from(&key);
+                    }
+                })
+                .or_insert(key);
+        }
+    }
+
+    /// The same of people.
+    pub fn keep_missing_people(&mut self, known: Option<BTreeMap<ActorId, CountedPerson>>) {
+        let Some(people) = &mut self.people else {
+            return;
+        };
+        for (id, person) in known.into_iter().flatten() {
+            people
+                .entry(id)
+                .and_modify(|now| {
+                    if now.presence != Presence::Listed {
+                        now.clone_from(&person);
+                    }
+                })
+                .or_insert(person);
+        }
+    }
+
     /// Whether a key is missing from its list and not yet believed to be gone.
     pub fn has_missing_keys(&self) -> bool {
         let mut keys = self.keys.iter().flat_map(BTreeMap::values);

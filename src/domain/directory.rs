@@ -1,6 +1,6 @@
 //! The directory: which workspaces the API lists, by what names and limits, and which of them have vanished.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -35,14 +35,27 @@ pub struct Workspace {
 pub struct Doubt {
     /// The first answer without it.
     pub since: Timestamp,
-    /// Successive answers without it.
+    /// Successive answers without it; 0 where it was told in a way that cannot be read.
     pub n_answers: u32,
 }
 
 impl Doubt {
+    /// Of a bucket that was told in a way that cannot be read: no answer without it has come.
+    pub fn unreadable(at: Timestamp) -> Doubt {
+        Doubt {
+            since: at,
+            n_answers: 0,
+        }
+    }
+
+    /// Whether it is a bucket that was told in a way that cannot be read.
+    pub fn is_unreadable(&self) -> bool {
+        self.n_answers == 0
+    }
+
     /// The doubt after one more answer without the thing.
     pub fn again(previous: Option<Doubt>, at: Timestamp) -> Doubt {
-        match previous {
+        match previous.filter(|doubt| !doubt.is_unreadable()) {
             Some(doubt) => Doubt {
                 // A later time was recorded by a wrong clock.
                 since: doubt.since.min(at),
@@ -122,6 +135,25 @@ pub struct Directory {
     pub limits_removed: BTreeMap<Option<WorkspaceId>, Timestamp>,
 }
 
+/// What an answer says about a limit of spend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitOf {
+    /// This much; `None` for no limit.
+    Known(Option<Usd>),
+    /// There is one that cannot be read: it does not count as removed.
+    Unknown,
+}
+
+impl LimitOf {
+    /// Of a limit that could be read, and whether there is one that could not.
+    pub fn told(limit: Option<Usd>, is_unknown: bool) -> LimitOf {
+        match limit {
+            None if is_unknown => LimitOf::Unknown,
+            Some(_) | None => LimitOf::Known(limit),
+        }
+    }
+}
+
 /// A person, or an account that acts like one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
@@ -197,6 +229,19 @@ impl Directory {
         self.with_list(listed, at)
     }
 
+    /// A list of which some rows could not be read: whoever was there before may be among these, and so may their limits.
+    #[must_use]
+    pub fn completed(&self, mut listed: Vec<Workspace>) -> Vec<Workspace> {
+        for workspace in &mut listed {
+            let known = self.present_limit(&workspace.id);
+            workspace.monthly_limit = workspace.monthly_limit.or(known);
+        }
+        let ids: BTreeSet<WorkspaceId> = listed.iter().map(|one| one.id.clone()).collect();
+        let others = self.present().filter(|one| !ids.contains(&one.id));
+        listed.extend(others.cloned());
+        listed
+    }
+
     /// The directory with what the service says of the organization, its limit of spend included.
     #[must_use]
     pub fn with_organization(&self, info: OrganizationInfo, at: Timestamp) -> Directory {
@@ -224,24 +269,28 @@ impl Directory {
     #[must_use]
     pub fn with_limits(
         &self,
-        organization: Option<Usd>,
-        of: impl Fn(&WorkspaceId) -> Option<Usd>,
+        organization: LimitOf,
+        of: impl Fn(&WorkspaceId) -> LimitOf,
         at: Timestamp,
     ) -> Directory {
         let mut directory = self.clone();
+        let removed = &mut directory.limits_removed;
+        let mut next = |whose: Option<&WorkspaceId>, before, told| match told {
+            LimitOf::Known(limit) => {
+                note_limit(removed, whose, (before, limit), at);
+                limit
+            }
+            LimitOf::Unknown => None,
+        };
         if let Some(info) = &mut directory.organization {
-            let limits = (info.usage_limit, organization);
-            note_limit(&mut directory.limits_removed, None, limits, at);
-            info.usage_limit = organization;
+            info.usage_limit = next(None, info.usage_limit, organization);
         }
         for (id, (workspace, presence)) in &mut directory.workspaces {
             match presence {
                 Presence::Listed => {}
                 Presence::Missing(_) | Presence::Gone => continue,
             }
-            let limits = (workspace.monthly_limit, of(id));
-            note_limit(&mut directory.limits_removed, Some(id), limits, at);
-            workspace.monthly_limit = limits.1;
+            workspace.monthly_limit = next(Some(id), workspace.monthly_limit, of(id));
         }
         directory
     }
@@ -415,11 +464,15 @@ mod tests {
         assert_eq!(relisted.usage_limit(), Some(Usd::from_dollars(9)));
         let unknown = relisted.with_unknown_limits();
         assert_eq!((removed(&unknown), unknown.usage_limit()), (vec![], None));
-        let read = relisted.with_limits(None, |_| None, at(20));
+        let none = LimitOf::Known(None);
+        let odd = relisted.with_limits(LimitOf::Unknown, |_| LimitOf::Unknown, at(20));
+        assert_eq!((removed(&odd), limit(&odd, "a")), (vec![], None), "unknown");
+        let read = relisted.with_limits(none, |_| none, at(20));
         let expected = [(None, at(20)), (Some("a"), at(20))];
         assert_eq!(removed(&read), expected, "b is missing, c never had one");
         assert_eq!(limit(&read, "b"), Some(Usd::from_dollars(6)));
-        let back = read.with_limits(Some(Usd::from_dollars(1)), |_| None, at(30));
+        let one = LimitOf::Known(Some(Usd::from_dollars(1)));
+        let back = read.with_limits(one, |_| none, at(30));
         assert_eq!(removed(&back), [(Some("a"), at(20))]);
         let organization = first.with_organization(info(None), at(40));
         assert_eq!(removed(&organization), [(None, at(40))]);

@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::change::Delta;
-use crate::domain::coverage::{Coverage, is_settled};
+use crate::domain::coverage::{Coverage, is_day_settled, is_settled};
 use crate::domain::frame::{Frame, FrameKey, Kept, Load, Sums, Which, add};
 use crate::domain::money::Usd;
 use crate::domain::period::{self, Cut, Period};
 use crate::domain::span::{Hour, HourSpan, Span};
-use crate::domain::usage::{Amounts, Buckets, Cell, Part, add_to};
+use crate::domain::usage::{Amounts, Buckets, Cell, Granularity, Part, add_to};
 
 /// What is known about one part beside its sums.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +35,33 @@ pub struct PartState {
     pub fell: BTreeSet<Hour>,
     /// Its newest settled hour and that hour's amounts.
     pub last_hour: Option<(Hour, Amounts)>,
+    /// Hours and days of which something could not be read: a sum over any of them is a lower bound.
+    pub unreadable: Vec<HourSpan>,
+    /// Where the running hours begin that could not be read.
+    pub unreadable_since: Option<Timestamp>,
     /// Grows whenever a sum of it may have changed.
     pub version: u64,
 }
+
+impl PartState {
+    /// Up to when all of its figures are known.
+    pub fn known_until(&self) -> Option<Timestamp> {
+        let as_of = self.as_of?;
+        Some(
+            self.unreadable_since
+                .map_or(as_of, |since| since.min(as_of)),
+        )
+    }
+
+    /// Whether something in some hours could not be read.
+    pub fn is_unreadable_in(&self, hours: HourSpan) -> bool {
+        let mut spans = self.unreadable.iter();
+        spans.any(|span| !span.intersect(hours).is_empty())
+    }
+}
+
+/// Buckets of each part of which something could not be read.
+pub type UnreadableBuckets = BTreeMap<Part, BTreeSet<(Granularity, Hour)>>;
 
 /// A sum as the ledger gives it.
 pub type LoadedSum = (Part, Cell, Amounts);
@@ -224,6 +248,36 @@ impl Figures {
         state.is_fresh = is_fresh;
     }
 
+    /// Which buckets could not be read, of all parts. An hour of a day that is settled does not count as running.
+    pub fn note_unreadable(&mut self, buckets: &UnreadableBuckets, now: Timestamp) {
+        for state in &mut self.parts {
+            state.unreadable.clear();
+            state.unreadable_since = None;
+        }
+        for (part, buckets) in buckets {
+            let index = self.part(part);
+            let state = &mut self.parts[index];
+            for (granularity, hour) in buckets {
+                let n_hours = match granularity {
+                    Granularity::Hour => 1,
+                    Granularity::Day => 24,
+                };
+                state.unreadable.push(HourSpan {
+                    start: *hour,
+                    end: hour.plus(n_hours),
+                });
+                let is_running =
+                    *granularity == Granularity::Hour && !is_day_settled(hour.day(), now);
+                if is_running {
+                    let earlier = state
+                        .unreadable_since
+                        .map_or(hour.start(), |since| since.min(hour.start()));
+                    state.unreadable_since = Some(earlier);
+                }
+            }
+        }
+    }
+
     /// Takes in what an answer changed.
     pub fn apply(&mut self, part: &Part, deltas: &[Delta], fell: &BTreeSet<Hour>) {
         let index = self.part(part);
@@ -374,6 +428,8 @@ impl Figures {
             first_seen: Timestamp::MIN,
             fell: BTreeSet::new(),
             last_hour: None,
+            unreadable: Vec::new(),
+            unreadable_since: None,
             version: 0,
         });
         self.part_index.insert(part.clone(), self.parts.len() - 1);

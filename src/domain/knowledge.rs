@@ -82,7 +82,8 @@ pub fn knowledge(
     } else {
         !is_rolling || Hour::of(as_of) >= hours.end.plus(-1)
     };
-    if is_final && reaches_back(state, frame.cut.span.start) {
+    let is_readable = !state.is_unreadable_in(hours);
+    if is_final && is_readable && reaches_back(state, frame.cut.span.start) {
         Knowledge::Whole
     } else {
         Knowledge::LowerBound

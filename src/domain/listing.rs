@@ -1,10 +1,10 @@
 //! What the service lists beside usage and money: workspaces, keys, people, and limits of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::domain::directory::{Directory, Person, Workspace};
+use crate::domain::directory::{Directory, LimitOf, Person, Workspace};
 use crate::domain::ids::{ActorId, ApiKeyId, DEFAULT_WORKSPACE, InviteId, WorkspaceId};
 use crate::domain::money::Usd;
 
@@ -121,6 +121,8 @@ pub struct SpendLimits {
     pub organization: Option<Usd>,
     /// By real id.
     pub workspaces: BTreeMap<WorkspaceId, Usd>,
+    /// Whose limit is stated in a way that cannot be read, such as in another currency; `None` is the organization.
+    pub unknown: BTreeSet<Option<WorkspaceId>>,
 }
 
 /// When a list was asked for, and what came of it. Nothing of it is stored.
@@ -158,14 +160,18 @@ impl Listings {
         let Some(limits) = &self.spend else {
             return directory;
         };
-        let of = |id: &WorkspaceId| {
-            let real = match id.as_str() {
-                DEFAULT_WORKSPACE => directory.default.as_ref(),
-                _ => Some(id),
-            };
-            real.and_then(|id| limits.workspaces.get(id)).copied()
+        let real = |id: &WorkspaceId| match id.as_str() {
+            DEFAULT_WORKSPACE => directory.default.clone(),
+            _ => Some(id.clone()),
         };
-        directory.with_limits(limits.organization, of, at)
+        let of = |id: &WorkspaceId| {
+            let id = real(id);
+            let limit = id.as_ref().and_then(|id| limits.workspaces.get(id));
+            let is_unknown = id.is_some() && limits.unknown.contains(&id);
+            LimitOf::told(limit.copied(), is_unknown)
+        };
+        let organization = LimitOf::told(limits.organization, limits.unknown.contains(&None));
+        directory.with_limits(organization, of, at)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::money::Usd;
 use crate::domain::shares::spread;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::usage::{
-    Amounts, Answer, Basis, Buckets, Cell, Cells, Granularity, Tokens, add_to, by_model,
+    Amounts, Answer, Basis, Buckets, Cell, Cells, Granularity, Tokens, add_to, at_least, by_model,
     difference, sum,
 };
 
@@ -37,6 +37,7 @@ pub fn record(
                 answer,
                 |_| true,
                 &[],
+                |_| Cells::new(),
                 polled_at,
             );
             let known_until = answer.known_until.unwrap_or(polled_at);
@@ -51,12 +52,17 @@ pub fn record(
                 Basis::ByRow | Basis::ByHour => Vec::new(),
                 Basis::ByDay => estimated_days(&after, answer.hours),
             };
+            let hours_of = |hour: Hour| match coverage.is_hourly(hour.day()) {
+                true => counted_hours(stored, hour.day()),
+                false => Cells::new(),
+            };
             let vanished = replace(
                 &mut after.days,
                 &mut after.doubts,
                 answer,
                 is_wanted,
                 &estimated,
+                hours_of,
                 polled_at,
             );
             note_rechecks(&mut next, stored, &after, answer, coverage, polled_at);
@@ -78,6 +84,7 @@ pub fn record(
         .map(|(_, hour)| hour.day())
         .collect();
     book(&mut after, &next, answer.hours, &undecided);
+    trust_days(&mut after.doubts, &next, answer.hours);
     let mut recorded = compare(stored, &after, coverage, next, settle, is_complete);
     if answer.granularity == Granularity::Hour {
         recorded
@@ -142,12 +149,42 @@ pub fn remainder(whole: &Cells, listed: &Cells, is_settled: bool) -> Cells {
     cells
 }
 
+/// What a day's hours and what is booked beside them hold together.
+fn counted_hours(stored: &Stored, day: Day) -> Cells {
+    let mut cells = Cells::new();
+    let hours = stored.hours.range(day.first_hour()..=day.last_hour());
+    let booked = stored.booked.get(&day.last_hour());
+    for of in hours.map(|(_, cells)| cells).chain(booked) {
+        for (cell, amounts) in of {
+            add_to(&mut cells, cell, *amounts);
+        }
+    }
+    cells
+}
+
+/// Where a day's own row is known, an hour of it that could not be read makes nothing unknown.
+fn trust_days(doubts: &mut BTreeMap<(Granularity, Hour), Doubt>, next: &Coverage, asked: HourSpan) {
+    let is_doubted = |day: Day, doubts: &BTreeMap<_, Doubt>| {
+        doubts.contains_key(&(Granularity::Day, day.first_hour()))
+    };
+    let mut day = asked.start.day();
+    while day.first_hour() < asked.end {
+        if next.has_day(day) && !is_doubted(day, doubts) {
+            doubts.retain(|(granularity, hour), doubt| {
+                let is_hour = *granularity == Granularity::Hour && hour.day() == day;
+                !(is_hour && doubt.is_unreadable())
+            });
+        }
+        day = day.plus(1);
+    }
+}
+
 /// Days whose hours hold spend, told or estimated.
 fn estimated_days(stored: &Stored, asked: HourSpan) -> Vec<Hour> {
     let spent = stored
         .hours
         .range(asked.start..asked.end)
-        .filter(|(_, cells)| sum(cells).spend > Usd::ZERO);
+        .filter(|(_, cells)| sum(cells).spend != Usd::ZERO);
     let days: BTreeSet<Hour> = spent.map(|(hour, _)| hour.day().first_hour()).collect();
     days.into_iter().collect()
 }
@@ -168,23 +205,32 @@ fn spread_bills(after: &mut Stored, next: &Coverage, asked: HourSpan) {
     }
 }
 
-/// Takes over what was told, and doubts what was not told but is known to be above zero, as the buckets in `also` are. Gives
-/// the number of buckets that stay in doubt.
+/// Takes over what was told, and doubts what was not told but is known to be above zero, as the buckets in `also` are. Of a
+/// bucket that could not be read, what is known stays at least as it is; `otherwise` gives what is known of one without a row.
+/// Gives the number of buckets that stay in doubt because they vanished.
 fn replace(
     rows: &mut Buckets,
     doubts: &mut BTreeMap<(Granularity, Hour), Doubt>,
     answer: &Answer,
     is_wanted: impl Fn(Hour) -> bool,
     also: &[Hour],
+    otherwise: impl Fn(Hour) -> Cells,
     polled_at: Timestamp,
 ) -> usize {
     let is_asked = |hour: &Hour| answer.hours.contains(*hour) && is_wanted(*hour);
-    let known: BTreeSet<Hour> = rows.keys().chain(also).copied().filter(is_asked).collect();
+    let is_readable = |hour: &Hour| is_asked(hour) && !answer.unknown.contains(hour);
+    keep_unreadable(rows, doubts, answer, is_asked, otherwise, polled_at);
+    let known: BTreeSet<Hour> = rows
+        .keys()
+        .chain(also)
+        .copied()
+        .filter(is_readable)
+        .collect();
     let told: Vec<(&Hour, &Cells)> = answer
         .buckets
         .iter()
         .filter(|(hour, cells)| {
-            is_asked(hour) && !lacks_money(answer.basis, rows, also, **hour, cells)
+            is_readable(hour) && !lacks_money(answer.basis, rows, also, **hour, cells)
         })
         .collect();
     let mut vanished = known;
@@ -206,14 +252,43 @@ fn replace(
             n_doubted += 1;
         }
     }
+    doubts.retain(|(granularity, hour), doubt| {
+        let is_settled = *granularity == answer.granularity && is_readable(hour);
+        !(is_settled && doubt.is_unreadable())
+    });
     n_doubted
+}
+
+/// Of buckets that could not be read: what is known of them stays, and what is told beyond it is added.
+fn keep_unreadable(
+    rows: &mut Buckets,
+    doubts: &mut BTreeMap<(Granularity, Hour), Doubt>,
+    answer: &Answer,
+    is_asked: impl Fn(&Hour) -> bool,
+    otherwise: impl Fn(Hour) -> Cells,
+    polled_at: Timestamp,
+) {
+    let none = Cells::new();
+    for hour in answer.unknown.iter().filter(|hour| is_asked(hour)) {
+        let told = answer.buckets.get(hour).unwrap_or(&none);
+        let known = rows.get(hour).cloned().unwrap_or_else(|| otherwise(*hour));
+        let kept = at_least(&known, told);
+        if rows.contains_key(hour) || kept != known {
+            set(rows, *hour, kept);
+        }
+        let doubt = doubts.entry((answer.granularity, *hour));
+        let doubt = doubt.or_insert_with(|| Doubt::unreadable(polled_at));
+        if !doubt.is_unreadable() {
+            *doubt = Doubt::unreadable(polled_at);
+        }
+    }
 }
 
 /// Whether a bucket is told without any money, where money comes in rows of its own and there was some.
 fn lacks_money(basis: Basis, rows: &Buckets, also: &[Hour], hour: Hour, cells: &Cells) -> bool {
     let had_money = || {
         let known = rows.get(&hour).map(sum).unwrap_or_default();
-        known.spend > Usd::ZERO || also.contains(&hour)
+        known.spend != Usd::ZERO || also.contains(&hour)
     };
     basis != Basis::ByRow && sum(cells).spend == Usd::ZERO && had_money()
 }
@@ -283,7 +358,8 @@ fn note_rechecks(
             .get(&day.first_hour())
             .cloned()
             .unwrap_or_default();
-        if coverage.is_hourly(day) && is_day_settled(day, polled_at) {
+        let is_readable = !answer.unknown.contains(&day.first_hour());
+        if is_readable && coverage.is_hourly(day) && is_day_settled(day, polled_at) {
             let known = before
                 .days
                 .get(&day.first_hour())
@@ -420,6 +496,7 @@ mod tests {
             buckets,
             basis: Basis::ByRow,
             known_until: None,
+            unknown: BTreeSet::new(),
         }
     }
 

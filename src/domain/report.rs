@@ -4,7 +4,7 @@
 
 use crate::domain::ids::{ActorId, ApiKeyId, ModelName, WorkspaceId};
 use crate::domain::money::Usd;
-use crate::domain::span::Hour;
+use crate::domain::span::{Hour, HourSpan};
 use crate::domain::usage::Tokens;
 
 /// Of whom, of what, and by whom.
@@ -37,10 +37,10 @@ pub enum Actor {
     },
     /// An identity from elsewhere.
     Federated {
-        /// Who vouches for it.
+        /// Its type, and the account or issuer: `aws:123456789012`.
         provider: String,
-        /// What it is there.
-        subject: String,
+        /// What it is there; `None` where the provider's own fields are the identity.
+        subject: Option<String>,
     },
     /// A key, where nothing else is known.
     ApiKey {
@@ -102,4 +102,15 @@ pub struct CostRow {
     pub list: Option<Usd>,
     /// Requests, where the report tells them; for code execution, spans.
     pub requests: Option<i64>,
+}
+
+/// A row of a report, or a figure of one, that could not be read: what it says is unknown, and not zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableRow {
+    /// The buckets that it may belong to; empty where it is outside of what was asked for.
+    pub hours: HourSpan,
+    /// As in [`Who::workspace`]; the outer `None` where it may belong to any workspace.
+    pub workspace: Option<Option<WorkspaceId>>,
+    /// Cause and place.
+    pub reason: String,
 }

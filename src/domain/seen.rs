@@ -23,7 +23,10 @@ impl Seen {
     /// Of an answer by hours.
     pub fn of(answer: &Answer) -> Seen {
         let hours = answer.hours.start.count()..answer.hours.end.count();
-        let mark = |count| mark(answer.buckets.get(&Hour::from_count(count)));
+        let mark = |count| {
+            let hour = Hour::from_count(count);
+            mark(answer.buckets.get(&hour), answer.unknown.contains(&hour))
+        };
         Seen {
             start: answer.hours.start,
             marks: hours.map(mark).collect(),
@@ -52,15 +55,18 @@ impl Seen {
     }
 }
 
-/// What was told of one hour; an hour that was not told is unlike one that was told with nothing in it.
-fn mark(cells: Option<&Cells>) -> u64 {
+/// What was told of one hour; an hour that was not told is unlike one that was told with nothing in it, and one that could not
+/// be read is unlike both.
+fn mark(cells: Option<&Cells>, is_unknown: bool) -> u64 {
     let mut hasher = DefaultHasher::new();
-    cells.hash(&mut hasher);
+    (cells, is_unknown).hash(&mut hasher);
     hasher.finish()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use jiff::Timestamp;
     use proptest::prelude::*;
 
@@ -104,6 +110,7 @@ mod tests {
             buckets,
             basis: Basis::ByRow,
             known_until: None,
+            unknown: BTreeSet::new(),
         }
     }
 

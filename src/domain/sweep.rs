@@ -58,9 +58,11 @@ pub struct Bounds {
     pub earliest: Day,
 }
 
-/// The hours that still grow, day by day, oldest first. `oldest` is up to when the part is known that is known least far.
+/// The hours that still grow, day by day, oldest first, and with them the ones from `unreadable` on. `oldest` is up to when the
+/// part is known that is known least far.
 pub fn running(
     oldest: Option<Timestamp>,
+    unreadable: Option<Hour>,
     reading: &Reading,
     bounds: Bounds,
     now: Timestamp,
@@ -75,6 +77,7 @@ pub fn running(
     let end = Hour::of(now).plus(1);
     let mut start = start
         .min(unbilled)
+        .min(unreadable.unwrap_or(start))
         .max(bounds.earliest.first_hour())
         .min(end.plus(-1));
     let mut sweeps = Vec::new();
@@ -191,7 +194,7 @@ mod tests {
     #[track_caller]
     fn check_running(oldest: Option<&str>, billed: Option<&str>, expected: &[(&str, &str)]) {
         let now = at("2026-11-24T14:20:00Z");
-        let sweeps = running(oldest.map(at), &READING, bounds(billed), now);
+        let sweeps = running(oldest.map(at), None, &READING, bounds(billed), now);
         let told: Vec<(String, String)> = sweeps
             .iter()
             .map(|sweep| {

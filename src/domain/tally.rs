@@ -9,10 +9,13 @@ use crate::domain::money::Usd;
 use crate::domain::prices::{
     Manner, Price, Prices, Window, depends_on_geo, estimate, has_fast_mode,
 };
-use crate::domain::report::{Actor, CostRow, How, UsedRow, Who};
+use crate::domain::report::{Actor, CostRow, How, UnreadableRow, UsedRow, Who};
 use crate::domain::shares;
 use crate::domain::span::{Hour, HourSpan};
-use crate::domain::usage::{Amounts, Buckets, Cell, CellKey, Cells, Part, Tokens, add_to};
+use crate::domain::usage::{
+    Amounts, Buckets, Cell, CellKey, Cells, Granularity, Part, Tokens, Unreadable, add_to,
+    bucket_starts,
+};
 
 /// 10 USD for a thousand searches of the web. Source: Anthropic's page on pricing.
 const WEB_SEARCH: Usd = Usd::from_pico(10_000_000_000);
@@ -53,6 +56,16 @@ pub struct Tally {
     shared: HashSet<Cell>,
     /// What was used in fast mode, until it is compared with all usage.
     fast: Vec<(Part, Cell, UsedRow)>,
+    unreadable: Vec<UnreadablePart>,
+}
+
+/// Buckets of which something could not be read; without a part, it may be of any part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadablePart {
+    /// `None` for any.
+    pub part: Option<Part>,
+    /// Which buckets, and why.
+    pub unreadable: Unreadable,
 }
 
 impl Tally {
@@ -66,7 +79,39 @@ impl Tally {
             bills: BTreeMap::new(),
             shared: HashSet::new(),
             fast: Vec::new(),
+            unreadable: Vec::new(),
         }
+    }
+
+    /// Takes rows of any report that could not be read.
+    pub fn unreadable(&mut self, naming: Naming, rows: Vec<UnreadableRow>) {
+        for row in rows {
+            let part = row.workspace.map(|id| self.part(naming, id));
+            self.unreadable.push(UnreadablePart {
+                part,
+                unreadable: Unreadable {
+                    hours: row.hours,
+                    reason: row.reason,
+                },
+            });
+        }
+    }
+
+    /// The same of the report by key: where it cannot be read, no key is given a share of what was used there.
+    pub fn unreadable_keys(&mut self, naming: Naming, rows: Vec<UnreadableRow>) {
+        for row in &rows {
+            let part = row.workspace.clone().map(|id| self.part(naming, id));
+            self.keys.retain(|(hour, of, _), _| {
+                let is_meant = part.as_ref().is_none_or(|part| part == of);
+                !(is_meant && row.hours.contains(*hour))
+            });
+        }
+        self.unreadable(naming, rows);
+    }
+
+    /// Takes what could not be read, so far.
+    pub fn take_unreadable(&mut self) -> Vec<UnreadablePart> {
+        std::mem::take(&mut self.unreadable)
     }
 
     /// Takes what was billed by hour or day and key.
@@ -229,6 +274,9 @@ impl Tally {
         for buckets in self.by_part.values_mut() {
             buckets.retain(|hour, _| !hours.contains(*hour));
         }
+        // Pieces on both sides of the hours that are forgotten stay.
+        let rest = std::mem::take(&mut self.unreadable).into_iter();
+        self.unreadable = rest.flat_map(|of| of.without(hours)).collect();
     }
 
     /// Gives what is known by model alone to the keys that used it.
@@ -414,6 +462,29 @@ fn is_determined(how: &How, model: &ModelName, price: &Price, is_fast: bool) -> 
         && is_speed_known
 }
 
+impl UnreadablePart {
+    /// What is left of it outside of some hours. What is outside of everything stays.
+    fn without(self, hours: HourSpan) -> Vec<UnreadablePart> {
+        if self.unreadable.hours.is_empty() {
+            return vec![self];
+        }
+        let pieces = self.unreadable.hours.minus(hours).into_iter();
+        let piece = |hours| UnreadablePart {
+            part: self.part.clone(),
+            unreadable: Unreadable {
+                hours,
+                reason: self.unreadable.reason.clone(),
+            },
+        };
+        pieces.map(piece).collect()
+    }
+
+    /// The first hours of its buckets.
+    pub fn buckets(&self, granularity: Granularity) -> impl Iterator<Item = Hour> {
+        bucket_starts(self.unreadable.hours, granularity)
+    }
+}
+
 fn model_of(who: &Who) -> ModelName {
     who.model.clone().unwrap_or_else(|| UNATTRIBUTED.into())
 }
@@ -422,9 +493,10 @@ fn model_of(who: &Who) -> ModelName {
 fn user_of(actor: &Actor) -> Option<ActorId> {
     match actor {
         Actor::User { id, .. } | Actor::ServiceAccount { id } => Some(id.clone()),
-        Actor::Federated { provider, subject } => {
-            Some(ActorId::new(format!("{provider}:{subject}")))
-        }
+        Actor::Federated { provider, subject } => Some(match subject {
+            Some(subject) => ActorId::new(format!("{provider}:{subject}")),
+            None => ActorId::new(provider.as_str()),
+        }),
         Actor::ApiKey { .. } | Actor::Other { .. } => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Usage: what one workspace used of one model, with one key where that is known, in one hour or day of UTC.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Add, AddAssign, Deref, Neg, Sub};
 use std::sync::Arc;
 
@@ -360,6 +360,46 @@ pub struct UsageRow {
     pub amounts: Amounts,
 }
 
+/// The first hours of the buckets in a span.
+pub fn bucket_starts(hours: HourSpan, granularity: Granularity) -> impl Iterator<Item = Hour> {
+    let (first, step) = match granularity {
+        Granularity::Hour => (hours.start, 1),
+        Granularity::Day => (hours.start.day().first_hour(), 24),
+    };
+    (first.count()..hours.end.count())
+        .step_by(step)
+        .map(Hour::from_count)
+}
+
+/// What is known of a bucket of which something could not be read: as much as was known before, and whatever is more. What was
+/// known before and is not told now is unattributed.
+pub fn at_least(known: &Cells, told: &Cells) -> Cells {
+    let (before, now) = (sum(known), sum(told));
+    let missing = before.zip(&now, |a, b| (a - b).max(Usd::ZERO), |a, b| (a - b).max(0));
+    let missing = Amounts {
+        spend: missing.spend,
+        estimated: missing.estimated.min(missing.spend),
+        list: missing.list,
+        tokens: missing.tokens,
+        requests: missing.requests,
+        ..Amounts::ZERO
+    };
+    if missing.is_zero() {
+        return told.clone();
+    }
+    let more = now.zip(
+        &before,
+        |a, b| (a - b).max(Usd::ZERO),
+        |a, b| (a - b).max(0),
+    );
+    if more.spend == Usd::ZERO && more.tokens == Tokens::default() && more.requests == 0 {
+        return known.clone();
+    }
+    let mut cells = told.clone();
+    add_to(&mut cells, &Cell::from(UNATTRIBUTED), missing);
+    cells
+}
+
 /// Buckets of one part and one granularity, by their first hour.
 pub type Buckets = BTreeMap<Hour, Cells>;
 
@@ -374,7 +414,16 @@ pub enum Basis {
     ByDay,
 }
 
-/// One complete answer about one part: every bucket of `hours` without an entry was told to be zero.
+/// Buckets of which something could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// All that it may be about; empty where it is outside of what was asked for.
+    pub hours: HourSpan,
+    /// Cause and place.
+    pub reason: String,
+}
+
+/// One complete answer about one part: every bucket of `hours` without an entry was told to be zero, but for the unknown ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// Whose usage.
@@ -389,6 +438,8 @@ pub struct Answer {
     pub known_until: Option<Timestamp>,
     /// What was told, by the bucket's first hour. A bucket that was told with nothing in it is there, empty.
     pub buckets: Buckets,
+    /// Buckets that hold at least what was told, because something of them could not be read; by their first hour.
+    pub unknown: BTreeSet<Hour>,
 }
 
 impl Answer {
@@ -396,6 +447,7 @@ impl Answer {
     #[must_use]
     pub fn from_hour(mut self, start: Hour) -> Answer {
         self.buckets = self.buckets.split_off(&start);
+        self.unknown = self.unknown.split_off(&start);
         self.hours.start = self.hours.start.max(start);
         self
     }

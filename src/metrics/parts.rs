@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use jiff::Timestamp;
 
 use crate::domain::dialect::Dialect;
+use crate::domain::figures::PartState;
 use crate::domain::frame::Frame;
 use crate::domain::ids::{ApiKeyId, UNATTRIBUTED};
 use crate::domain::money::Usd;
@@ -416,7 +417,7 @@ fn as_of(view: &View<'_>, row: &Row) -> Option<Timestamp> {
     let states = row.members.iter().map(|member| &parts[*member]);
     states
         .filter(|state| is_read(&state.part))
-        .filter_map(|state| state.as_of)
+        .filter_map(PartState::known_until)
         .min()
 }
 

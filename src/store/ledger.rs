@@ -401,6 +401,7 @@ mod tests {
             buckets,
             basis: Basis::ByRow,
             known_until: None,
+            unknown: BTreeSet::new(),
         }
     }
 

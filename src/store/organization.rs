@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 use crate::domain::alert::Alert;
 use crate::domain::coverage::{Behind, Coverage};
 use crate::domain::directory::Directory;
+use crate::domain::figures::UnreadableBuckets;
 use crate::domain::ids::OrganizationName;
 use crate::domain::span::Hour;
 use crate::domain::usage::{Amounts, Cell, Part};
@@ -15,7 +16,7 @@ use crate::store::Store;
 use crate::store::engine::{self, Engine};
 use crate::store::error::{Cause, StoreError};
 use crate::store::names::{self, CellNames};
-use crate::store::rows::Bucket;
+use crate::store::rows::{Bucket, unreadable_buckets};
 use crate::store::values::{At, amount_names, amounts_at, granularity_of};
 use crate::store::{alerts, directory};
 
@@ -34,6 +35,8 @@ pub struct OrganizationState {
     pub recorded: Vec<(Part, Cell, Amounts)>,
     /// Buckets whose remainder is to be derived anew.
     pub due_remainders: BTreeSet<Bucket>,
+    /// Buckets that could not be read when they were last told.
+    pub unreadable: UnreadableBuckets,
     /// Alerts that have not ended, and those that ended while their period goes on.
     pub alerts: Vec<Alert>,
 }
@@ -73,6 +76,19 @@ impl Store {
         }
         let name = organization.clone();
         self.read(move |db| load(db, &name, ended_after)).await
+    }
+
+    /// Buckets of an organization's parts that could not be read when they were last told.
+    pub async fn unreadable(
+        &self,
+        organization: &OrganizationName,
+    ) -> Result<UnreadableBuckets, StoreError> {
+        let name = organization.clone();
+        self.read(move |db| {
+            let parts = names::parts(db, names::organization(db, &name)?)?;
+            unreadable_of(db, &parts)
+        })
+        .await
     }
 
     /// The names of all organizations that are stored.
@@ -116,6 +132,7 @@ fn load(
     let organization = names::organization(db, name)?;
     let parts = names::parts(db, organization)?;
     let behind = parts.iter().filter(|part| !part.is_current);
+    let unreadable = unreadable_of(db, &parts)?;
     Ok(OrganizationState {
         directory: directory::load(db, organization)?,
         behind: behind
@@ -127,9 +144,21 @@ fn load(
             .collect(),
         engine: engine::load(db, organization)?,
         recorded: recorded(db, organization)?,
+        unreadable,
         due_remainders: due_remainders(db, organization)?.into_iter().collect(),
         alerts: alerts::load(db, organization, ended_after)?,
     })
+}
+
+fn unreadable_of(db: &Connection, parts: &[names::StoredPart]) -> Result<UnreadableBuckets, Cause> {
+    let mut unreadable = UnreadableBuckets::new();
+    for part in parts {
+        let buckets = unreadable_buckets(db, part.id)?;
+        if !buckets.is_empty() {
+            unreadable.insert(part.part.clone(), buckets);
+        }
+    }
+    Ok(unreadable)
 }
 
 /// Everything that was ever counted, by part and cell.

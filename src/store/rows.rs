@@ -1,6 +1,6 @@
 //! Single rows of the ledger: usage, doubts and what was ever counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{CachedStatement, Connection, Transaction, ffi, params, params_from_iter};
 
@@ -39,6 +39,19 @@ pub(super) fn doubts(
         doubts.insert(bucket, doubt);
     }
     Ok(doubts)
+}
+
+/// A part's buckets that could not be read when they were last told.
+pub(super) fn unreadable_buckets(db: &Connection, part: i64) -> Result<BTreeSet<Bucket>, Cause> {
+    let mut statement = db.prepare_cached(
+        "SELECT granularity, hour FROM doubts WHERE part_id = ?1 AND n_answers = 0",
+    )?;
+    let mut rows = statement.query([part])?;
+    let mut buckets = BTreeSet::new();
+    while let Some(row) = rows.next()? {
+        buckets.insert((granularity_of(row.get(0)?)?, Hour::from_count(row.get(1)?)));
+    }
+    Ok(buckets)
 }
 
 /// Calls `each` with hour, cell and amounts of a part's rows of one kind in a span.

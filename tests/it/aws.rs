@@ -319,7 +319,7 @@ async fn a_rotated_key_needs_no_restart() {
     );
     program.wait_for("cycle ok");
     simulator.accept_key("sk-ant-admin-canary-rotated");
-    program.wait_for("refuses the key");
+    program.wait_for("rejected the key");
     moto.call(
         "PutSecretValue",
         r#"{"SecretId":"plain","SecretString":"sk-ant-admin-canary-rotated"}"#,

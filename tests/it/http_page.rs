@@ -57,6 +57,7 @@ async fn the_page_shows_what_fires_what_keeps_quiet_and_how_organizations_fare()
     let status = |outcome, reasons: &[&str]| Status {
         last_cycle: Some((outcome, at("2026-11-24T12:25:00Z"))),
         reasons: reasons.iter().map(ToString::to_string).collect(),
+        remarks: Vec::new(),
         ..Status::default()
     };
     let board = &desk.app.board;

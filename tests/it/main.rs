@@ -61,6 +61,7 @@ mod service_review;
 mod simulator;
 mod stories;
 mod storm;
+mod strange;
 mod threads;
 mod torture;
 mod unresolved;

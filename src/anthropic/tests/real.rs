@@ -307,12 +307,7 @@ async fn a_report_that_does_not_end_well_stays_an_error() {
     let more = r#""has_more": true, "next_page": "x""#;
     check(
         report(&[row(2, "a")], more),
-        "`has_more` is true, but the cursor `x` was already used",
-    )
-    .await;
-    check(
-        report(&[], r#""has_more": true, "next_page": "y""#),
-        "`has_more` is true, but the page has no rows",
+        "another page is promised, but the cursor `x` was already used",
     )
     .await;
     check(
@@ -320,11 +315,42 @@ async fn a_report_that_does_not_end_well_stays_an_error() {
         "`next_page` is missing",
     )
     .await;
-    check(
-        report(&[row(1, "a")], r#""has_more": false"#),
-        "row 1: `starting_at` is `2026-11-01T01:00:00Z`, whose group an earlier row has already",
-    )
+}
+
+#[tokio::test]
+async fn a_report_goes_on_past_empty_pages_and_ends_only_without_a_cursor() {
+    let setup = start([
+        report(&[row(1, "a")], r#""has_more": true, "next_page": "x""#),
+        report(&[], r#""has_more": true, "next_page": "y""#),
+        report(&[], r#""has_more": false, "next_page": "z""#),
+        report(&[row(1, "a")], r#""has_more": false, "next_page": null"#),
+    ])
     .await;
+    let rows = read(setup.api.billed(asked(Granularity::Hour))).await;
+    assert_eq!(rows.unwrap().len(), 2, "an equal group is one more row");
+    assert_eq!(setup.fake.requests().len(), 4);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_named_and_the_others_are_read() {
+    let strange = r#"{"starting_at": "2026-11-01T02:00:00Z", "ending_at": "2026-11-01T03:00:00Z",
+        "group": {"workspace_id": "a"}, "cost": {"amount": "much"}}"#;
+    let setup = start([report(
+        &[strange.to_owned(), row(1, "a")],
+        r#""next_page": null"#,
+    )])
+    .await;
+    let mut pages = setup.api.billed(asked(Granularity::Hour));
+    let page = pages.next().await.unwrap().unwrap();
+    assert_eq!(page.rows.len(), 1);
+    let [unreadable] = page.unreadable.as_slice() else {
+        panic!("{:?}", page.unreadable)
+    };
+    assert_eq!(unreadable.workspace, Some(Some("a".into())));
+    assert_eq!(
+        unreadable.reason,
+        "organization `acme`: GET /v1/organizations/analytics/cost, page 1: faulty answer: row 1: `cost.amount` is `\"much\"`, not a number of cents"
+    );
 }
 
 fn workspaces(named: &[(&str, &str)]) -> Reply {
@@ -501,6 +527,89 @@ async fn a_cap_is_told_with_its_end_and_not_asked_again() {
         );
         assert_eq!(setup.fake.requests().len(), 1);
     }
+}
+
+fn coded(status: &str, code: &str, headers: &str) -> Reply {
+    let body = format!(
+        r#"{{"type": "error", "error": {{"type": "some_error", "message": "no", "details": {{"error_code": "{code}"}}}}}}"#
+    );
+    Reply::new(status, headers, &body)
+}
+
+#[tokio::test]
+async fn every_cap_on_spend_is_explained_and_neither_asked_again_nor_waited_for() {
+    for (status, code, expected) in [
+        (
+            "429 Slow",
+            "contract_spend_limit_reached",
+            "the spend limit of the organization's contract with Anthropic is reached",
+        ),
+        (
+            "402 Pay",
+            "linked_organization_spend_limit_reached",
+            "the spend limit of the linked organization that pays is reached",
+        ),
+        (
+            "429 Slow",
+            "enforced_spend_limit_reached",
+            "the organization's monthly cap is reached until 2026-12-01 00:00 UTC",
+        ),
+    ] {
+        let headers = "retry-after: 3600\r\nx-should-retry: true\r\n";
+        let setup = start([coded(status, code, headers), Reply::ok(ME)]).await;
+        let error = setup.api.me().await.unwrap_err();
+        assert!(error.problem.to_string().starts_with(expected), "{error}");
+        assert_eq!(setup.fake.requests().len(), 1, "{code}");
+        // Nothing else waits for it either: the clock stands still.
+        assert!(setup.api.me().await.is_ok(), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_ramp_limit_is_waited_for_as_the_service_asks() {
+    let limited = coded("429 Slow", "ramp_limit_exceeded", "retry-after: 30\r\n");
+    let setup = start([limited, Reply::ok(ME)]).await;
+    assert!(setup.patiently(setup.api.me()).await.is_ok());
+    assert_eq!(setup.fake.requests().len(), 2);
+    let setup = start(vec![coded("429 Slow", "ramp_limit_exceeded", ""); 4]).await;
+    let error = setup.patiently(setup.api.me()).await.unwrap_err();
+    let expected = "the organization's usage grows faster than Anthropic allows";
+    assert!(error.problem.to_string().starts_with(expected), "{error}");
+}
+
+#[tokio::test]
+async fn what_an_organization_does_not_have_is_not_available_and_no_fault() {
+    for code in [
+        "organization_type_not_supported",
+        "organization_not_enrolled_in_beta",
+    ] {
+        let setup = start(vec![coded("400 Bad", code, ""); 3]).await;
+        assert_eq!(setup.api.spend_limits().await, Ok(None), "{code}");
+        let rates = setup.api.rate_limits(None).await.unwrap_err();
+        assert!(rates.is_forbidden_or_unknown(), "{rates}");
+        let mut usage = setup.api.messages(asked(Granularity::Hour), Cut::Manner);
+        let usage = usage.next().await.unwrap_err();
+        assert!(usage.is_forbidden_or_unknown(), "{usage}");
+        assert!(
+            usage
+                .to_string()
+                .contains("this organization cannot use it")
+        );
+    }
+    let setup = start([Reply::status(400)]).await;
+    let other = setup.api.rate_limits(None).await.unwrap_err();
+    assert!(!other.is_forbidden_or_unknown(), "another 400 is a fault");
+}
+
+#[tokio::test]
+async fn refused_analytics_reports_say_what_to_set() {
+    let setup = start([Reply::status(400), Reply::status(400)]).await;
+    let mut pages = setup.api.billed(asked(Granularity::Hour));
+    let error = pages.next().await.unwrap_err().to_string();
+    assert!(error.contains("HIPAA-ready"), "{error}");
+    assert!(error.ends_with(r#"set `dialect = "reports"` or `dialect = "auto"`"#));
+    let error = setup.api.try_dialect(Dialect::Analytics).await.unwrap_err();
+    assert!(error.to_string().contains("HIPAA-ready"));
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::anthropic::report::{Asked, Seen, Told};
-use crate::anthropic::{analytics, limits, real, reports};
+use crate::anthropic::report::{Asked, Seen, Told, Unreadable};
+use crate::anthropic::{analytics, json_text, limits, real, real_admin, reports};
 use crate::domain::report::{Actor, CostRow, How, UsedRow, Who};
 use crate::domain::span::HourSpan;
 
@@ -26,7 +26,9 @@ fn actor(actor: &Actor) -> String {
     match actor {
         Actor::User { id, email } => format!("user {id} {}", email.as_deref().unwrap_or("-")),
         Actor::ServiceAccount { id } => format!("service account {id}"),
-        Actor::Federated { provider, subject } => format!("{subject} of {provider}"),
+        Actor::Federated { provider, subject } => {
+            format!("{} of {provider}", subject.as_deref().unwrap_or("-"))
+        }
         Actor::ApiKey { id } => format!("key {id}"),
         Actor::Other { kind } => format!("another, {kind}"),
     }
@@ -53,10 +55,13 @@ fn how(how: &How) -> String {
 
 fn render<T>(told: &Told<T>, row: impl Fn(&T) -> String) -> String {
     let mut text = String::new();
-    for told in &told.page.rows {
+    for told in &told.rows {
         writeln!(text, "{}", row(told)).unwrap();
     }
-    if let Some(at) = told.page.refreshed_at {
+    for unreadable in &told.unreadable {
+        writeln!(text, "{}", unknown(unreadable)).unwrap();
+    }
+    if let Some(at) = told.refreshed_at {
         writeln!(text, "refreshed at {at}").unwrap();
     }
     match &told.next {
@@ -64,6 +69,20 @@ fn render<T>(told: &Told<T>, row: impl Fn(&T) -> String) -> String {
         None => writeln!(text, "the last page").unwrap(),
     }
     text
+}
+
+fn unknown(unreadable: &Unreadable) -> String {
+    let (start, end) = (unreadable.hours.start, unreadable.hours.end);
+    let whose = match &unreadable.workspace {
+        None => "any workspace".to_owned(),
+        Some(None) => "no workspace".to_owned(),
+        Some(Some(id)) => format!("workspace {id}"),
+    };
+    let (start, end) = (start.start(), end.start());
+    format!(
+        "unknown: {whose} from {start} to {end}: {}",
+        unreadable.fault
+    )
 }
 
 fn cost_row(row: &CostRow) -> String {
@@ -125,10 +144,16 @@ fn of_lists(name: &str, body: &[u8]) -> Result<String, Fault> {
         "workspaces" => real::workspaces(body).map(|page| format!("{page:#?}")),
         "keys" => real::api_keys(body).map(|page| format!("{page:#?}")),
         "users" => real::users(body).map(|page| format!("{page:#?}")),
+        "invites" => real_admin::invites(body).map(|page| format!("{page:#?}")),
+        "members" => real_admin::members(body).map(|page| format!("{page:#?}")),
         "rates" => limits::rate_limits(body).map(|page| format!("{page:#?}")),
         "ownrates" => limits::workspace_rate_limits(body).map(|page| format!("{page:#?}")),
-        "spend" => limits::spend_limits(body)
-            .map(|page| format!("{:#?}\nnext {:?}", limits::lowest(page.rows), page.next)),
+        "spend" => limits::spend_limits(body).map(|page| {
+            let faults = page.unreadable.iter();
+            let faults: String = faults.map(|fault| format!("{fault}\n")).collect();
+            let lowest = limits::lowest(page.rows);
+            format!("{lowest:#?}\n{faults}next {:?}", page.next)
+        }),
         other => panic!("no such question: {other}"),
     }
 }
@@ -151,7 +176,9 @@ fn check(folder: &str, at_least: usize, translate: fn(&str, &[u8]) -> Result<Str
         }
         n_files += 1;
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let text = match translate(&name, &std::fs::read(&path).unwrap()) {
+        let mut body = std::fs::read(&path).unwrap();
+        json_text::repair(&mut body);
+        let text = match translate(&name, &body) {
             Ok(text) => text,
             Err(fault) => format!("refused: {fault}"),
         };
@@ -208,7 +235,9 @@ proptest! {
                 for name in ["cost-", "used-", "hourused-"] {
                     let _ = of_reports(name, body);
                 }
-                for name in ["me-", "workspaces-", "keys-", "users-", "rates-", "ownrates-", "spend-"] {
+                for name in [
+                    "me-", "workspaces-", "keys-", "users-", "invites-", "members-", "rates-", "ownrates-", "spend-",
+                ] {
                     let _ = of_lists(name, body);
                 }
             }

@@ -105,15 +105,26 @@ impl Desk<'_> {
 
     /// All people, with a word on the terminal while they are read.
     pub async fn users(&self) -> Result<Vec<ListedUser>, Failure> {
+        self.try_users().await.map_err(|error| failed(&error))
+    }
+
+    /// The same, for those who can do without.
+    pub async fn try_users(&self) -> Result<Vec<ListedUser>, FetchError> {
         let progress = Progress::begin(self.globals, "reading people".to_owned());
         let on_page = |n_rows| progress.say(format!("reading people: {n_rows}"));
         let told = self.office.api.all_users(self.service(), &on_page).await;
         progress.end();
-        told.map_err(|error| failed(&error))
+        self.warn_of_unreadable();
+        told
     }
 
     /// All keys, in whatever state.
     pub async fn keys(&self) -> Result<Vec<ListedKey>, Failure> {
+        self.try_keys().await.map_err(|error| failed(&error))
+    }
+
+    /// The same, for those who can do without.
+    pub async fn try_keys(&self) -> Result<Vec<ListedKey>, FetchError> {
         let progress = Progress::begin(self.globals, "reading keys".to_owned());
         let on_page = |n_rows| progress.say(format!("reading keys: {n_rows}"));
         let told = self
@@ -122,13 +133,47 @@ impl Desk<'_> {
             .all_keys(self.service(), None, &on_page)
             .await;
         progress.end();
-        told.map_err(|error| failed(&error))
+        self.warn_of_unreadable();
+        told
     }
 
     /// All workspaces that are not archived.
     pub async fn workspaces(&self) -> Result<Vec<Workspace>, Failure> {
+        self.try_workspaces().await.map_err(|error| failed(&error))
+    }
+
+    /// The same, for those who can do without.
+    pub async fn try_workspaces(&self) -> Result<Vec<Workspace>, FetchError> {
         let told = self.office.api.all_workspaces(self.service()).await;
-        told.map_err(|error| failed(&error))
+        self.warn_of_unreadable();
+        told
+    }
+
+    /// A list that a command can do without: where it cannot be read, a warning says what is unknown then. A key that is
+    /// rejected ends the command all the same.
+    pub fn optional<T>(
+        &self,
+        unknown: &str,
+        read: Result<T, FetchError>,
+    ) -> Result<Option<T>, Failure> {
+        self.warn_of_unreadable();
+        match read {
+            Ok(list) => Ok(Some(list)),
+            Err(error) if error.is_rejected() => Err(failed(&error)),
+            Err(error) => {
+                let cause = causes(&error);
+                self.globals
+                    .remark(&format!("warning: {unknown} unknown: {cause}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Names the rows of lists that could not be read.
+    pub fn warn_of_unreadable(&self) {
+        for error in self.office.api.take_unreadable() {
+            self.globals.remark(&format!("warning: {error}"));
+        }
     }
 
     /// The workspace with this id or name.

@@ -78,6 +78,7 @@ impl Command {
 
 async fn invites(desk: &Desk<'_>) -> Result<Vec<ListedInvite>, Failure> {
     let told = desk.office.api.all_invites(&|_| {}).await;
+    desk.warn_of_unreadable();
     told.map_err(|error| failed(&error))
 }
 

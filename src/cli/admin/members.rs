@@ -102,7 +102,8 @@ async fn list_members(desk: &Desk<'_>, asked: &str) -> Result<ExitCode, Failure>
     let workspace = desk.workspace(asked).await?;
     let read = async {
         let members = members(desk, &workspace.id).await?;
-        Ok((members, desk.users().await?))
+        let users = desk.optional("names of members are", desk.try_users().await)?;
+        Ok((members, users.unwrap_or_default()))
     };
     let about = [("workspace", workspace.id.to_string())];
     let (members, users) = desk.looked("workspaces.members.list", &about, read.await)?;
@@ -161,13 +162,8 @@ impl RemoveMember {
 }
 
 /// All members.
-pub async fn members(
-    desk: &Desk<'_>,
-    workspace: &WorkspaceId,
-) -> Result<Vec<ListedMember>, Failure> {
-    desk.office
-        .api
-        .members(workspace)
-        .await
-        .map_err(|error| failed(&error))
+async fn members(desk: &Desk<'_>, workspace: &WorkspaceId) -> Result<Vec<ListedMember>, Failure> {
+    let members = desk.office.api.members(workspace).await;
+    desk.warn_of_unreadable();
+    members.map_err(|error| failed(&error))
 }

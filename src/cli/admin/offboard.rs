@@ -24,6 +24,7 @@ use crate::domain::admin::write::Write;
 use crate::domain::census::ToldBy;
 use crate::domain::ids::ApiKeyId;
 use crate::domain::plural::counted;
+use crate::outbound::causes;
 use crate::sheet::Sheet;
 
 /// Columns of a file of leavers: also one of newcomers will do.
@@ -199,7 +200,15 @@ async fn read(desk: &Desk<'_>, ledger: &Ledger) -> Result<Lists, Failure> {
     };
     let told = lists(&desk.office, None, told_by, &on_page).await;
     progress.end();
-    told.map_err(|error| failed(&error))
+    desk.warn_of_unreadable();
+    let lists = told.map_err(|error| failed(&error))?;
+    if let Some(error) = &lists.invites_unread {
+        desk.globals.remark(&format!(
+            "warning: open invitations are unknown and stay: {}",
+            causes(error)
+        ));
+    }
+    Ok(lists)
 }
 
 /// The steps as rows, each key with what revoking it would break.

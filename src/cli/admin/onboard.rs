@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::admin::batch::Halt;
 use crate::admin::onboard::onboard;
 use crate::cli::admin::caution::DryRun;
-use crate::cli::admin::desk::{Desk, expiry, failed};
+use crate::cli::admin::desk::{Desk, expiry};
 use crate::cli::admin::onboarded::{Planned, code, ended_rows, planned_row, sheet, tell};
 use crate::cli::admin::people_file::{self, Columns, Row, check_email};
 use crate::cli::admin::secret_place::SecretPlace;
@@ -290,34 +290,40 @@ impl Lists {
 }
 
 async fn read(desk: &Desk<'_>, newcomers: &[Newcomer]) -> Result<Lists, Failure> {
-    let users = desk.users().await?;
-    let keys = known_keys(desk.keys().await?, ToldBy::Nobody, desk.office.clock.now());
+    let (users, keys) = match desk.service() {
+        // Without these lists a second key or invitation could be made.
+        Service::Guide => (desk.users().await?, desk.keys().await?),
+        Service::Real => {
+            let users = desk.optional("members of the organization are", desk.try_users().await)?;
+            let keys = desk.optional("API keys are", desk.try_keys().await)?;
+            (users.unwrap_or_default(), keys.unwrap_or_default())
+        }
+    };
     let mut members = BTreeMap::new();
     let (invites, sent) = match desk.service() {
         Service::Guide => (None, desk.sent_invites()?),
         Service::Real => {
-            for newcomer in newcomers {
-                let id = &newcomer.workspace;
-                if !members.contains_key(id) {
-                    let told = desk
-                        .office
-                        .api
-                        .members(id)
-                        .await
-                        .map_err(|error| failed(&error))?;
-                    members.insert(id.clone(), told);
+            let ids: BTreeSet<&WorkspaceId> = newcomers
+                .iter()
+                .map(|newcomer| &newcomer.workspace)
+                .collect();
+            for id in ids {
+                let unknown = format!("members of workspace `{id}` are");
+                let read = desk.office.api.members(id).await;
+                if let Some(listed) = desk.optional(&unknown, read)? {
+                    members.insert(id.clone(), listed);
                 }
             }
             let invites = desk.office.api.all_invites(&|_| {}).await;
-            (
-                Some(invites.map_err(|error| failed(&error))?),
-                BTreeMap::new(),
-            )
+            match desk.optional("open invitations are", invites)? {
+                Some(invites) => (Some(invites), BTreeMap::new()),
+                None => (None, desk.sent_invites()?),
+            }
         }
     };
     Ok(Lists {
         users,
-        keys,
+        keys: known_keys(keys, ToldBy::Nobody, desk.office.clock.now()),
         invites,
         members,
         sent,

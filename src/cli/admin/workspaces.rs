@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 
 use crate::cli::admin::at_stake::KeysAtStake;
 use crate::cli::admin::caution::{Caution, DryRun};
-use crate::cli::admin::desk::{Desk, failed};
-use crate::cli::admin::members::{Members, members};
+use crate::cli::admin::desk::Desk;
+use crate::cli::admin::members::Members;
 use crate::cli::admin::spend::Ledger;
 use crate::cli::admin::steps::{self, Planned};
 use crate::cli::globals::{Failure, Globals};
@@ -113,7 +113,7 @@ impl Command {
 
 /// How many keys that open something, and how many members, a workspace has; `None` is not told.
 struct Inside {
-    n_keys: usize,
+    n_keys: Option<usize>,
     n_members: Option<usize>,
 }
 
@@ -136,7 +136,7 @@ async fn list(desk: &Desk<'_>) -> Result<ExitCode, Failure> {
             workspace
                 .requests_per_minute
                 .map_or(Cell::Empty, |n| Cell::Count(n.into())),
-            count(inside.n_keys),
+            inside.n_keys.map_or(Cell::Empty, count),
             inside.n_members.map_or(Cell::Empty, count),
             Cell::List(tags.collect()),
             Cell::time_or_empty(workspace.created_at),
@@ -163,18 +163,30 @@ async fn list(desk: &Desk<'_>) -> Result<ExitCode, Failure> {
 async fn read(desk: &Desk<'_>) -> Result<Vec<(Workspace, Inside)>, Failure> {
     let workspaces = desk.workspaces().await?;
     let limits = limits(desk).await?;
-    let keys = desk.keys().await?;
+    let keys = desk.optional("API keys are", desk.try_keys().await)?;
     let mut told = Vec::with_capacity(workspaces.len());
+    let mut is_warned = false;
     for mut workspace in workspaces {
         workspace.monthly_limit = workspace
             .monthly_limit
             .or_else(|| limits.workspaces.get(&workspace.id).copied());
         let n_members = match desk.service() {
             Service::Guide => None,
-            Service::Real => Some(members(desk, &workspace.id).await?.len()),
+            Service::Real => {
+                let members = desk.office.api.members(&workspace.id).await;
+                match members {
+                    // Most likely all of them for the same reason: said once.
+                    Err(error) if is_warned && !error.is_rejected() => None,
+                    members => {
+                        let members = desk.optional("members of workspaces are", members)?;
+                        is_warned |= members.is_none();
+                        members.map(|members| members.len())
+                    }
+                }
+            }
         };
         let inside = Inside {
-            n_keys: n_active(&keys, &workspace.id),
+            n_keys: keys.as_ref().map(|keys| n_active(keys, &workspace.id)),
             n_members,
         };
         told.push((workspace, inside));
@@ -188,7 +200,8 @@ async fn limits(desk: &Desk<'_>) -> Result<SpendLimits, Failure> {
         Service::Guide => Ok(SpendLimits::default()),
         Service::Real => {
             let told = desk.office.api.spend_limits().await;
-            Ok(told.map_err(|error| failed(&error))?.unwrap_or_default())
+            let limits = desk.optional("spend limits are", told)?;
+            Ok(limits.flatten().unwrap_or_default())
         }
     }
 }

@@ -129,14 +129,15 @@ async fn month_to_date(
     let today = Day::of(now);
     let first = Day::from_date(today.date().first_of_month());
     let Some(reports) = Reports::of(dialect) else {
-        let months = api.usage_by_month(&Part::Whole, first, today).await?;
+        let (months, unread) = api.usage_by_month(&Part::Whole, first, today).await?;
         check_clock(&api)?;
+        let unread = unread.iter().filter(|it| !it.hours.is_empty());
         return Ok(Month {
             spend: months.iter().map(|month| sum(&month.cells).spend).sum(),
             estimated: Usd::ZERO,
             uncertain: Usd::ZERO,
             by_contract: 0,
-            lacks: Vec::new(),
+            lacks: unread.map(|it| swept::unreadable(&it.reason)).collect(),
         });
     };
     let asking = Asking {
@@ -191,7 +192,15 @@ impl Month {
             estimated: all.estimated,
             uncertain: all.uncertain,
             by_contract: all.by_contract,
-            lacks: unpriced.into_iter().chain(missing).collect(),
+            lacks: unpriced
+                .into_iter()
+                .chain(missing)
+                .chain(
+                    told.unreadable
+                        .iter()
+                        .map(|reason| swept::unreadable(reason)),
+                )
+                .collect(),
         }
     }
 }

@@ -92,18 +92,26 @@ async fn ask_one(
     let asked = stream::iter(ids)
         .map(async |part| Ok((part.clone(), usage(&api, question, &part).await?)))
         .buffer_unordered(organization.max_concurrency.max(1));
-    let mut parts: Vec<(Part, Buckets)> = asked.try_collect().await.map_err(failed)?;
+    let answers: Vec<(Part, (Buckets, Vec<String>))> = asked.try_collect().await.map_err(failed)?;
     // After all others: what is spent meanwhile then belongs to the remainder.
-    let whole = usage(&api, question, &Part::Whole).await.map_err(failed)?;
-    let remarks = check_clock(question, organization, &api)?;
+    let (whole, mut unread) = usage(&api, question, &Part::Whole).await.map_err(failed)?;
+    let mut remarks = check_clock(question, organization, &api)?;
+    let mut parts = Vec::with_capacity(answers.len() + 1);
+    for (part, (buckets, reasons)) in answers {
+        parts.push((part, buckets));
+        unread.extend(reasons);
+    }
     let rest = remainders(question, settle, &parts, &whole);
     parts.push((Part::Unattributed, rest));
     Ok(Told {
         organization: organization.name.clone(),
         directory,
         rows: rows(question, parts),
-        remarks,
-        is_incomplete: false,
+        is_incomplete: !unread.is_empty(),
+        remarks: {
+            remarks.extend(unreadable_remarks(unread));
+            remarks
+        },
     })
 }
 
@@ -149,19 +157,28 @@ async fn ask_real(
         mut directory,
         parts,
         missing_since,
+        unreadable,
     } = swept::read(asking).await.map_err(failed)?;
     let mut remarks = check_clock(question, organization, &api)?;
+    let mut nameless = Vec::new();
     match question.by {
-        SubjectKind::ApiKey | SubjectKind::Team => {
-            let keys = api.api_keys().await.map_err(failed)?.into_iter();
-            directory.keys = keys.map(|key| (key.id, key.name)).collect();
-        }
+        SubjectKind::ApiKey | SubjectKind::Team => match api.api_keys().await {
+            Ok(keys) => {
+                let keys = keys.into_iter();
+                directory.keys = keys.map(|key| (key.id, key.name)).collect();
+            }
+            Err(error) if error.is_rejected() => return Err(failed(error)),
+            Err(error) => nameless.push(("no_keys", "names of API keys are", error)),
+        },
         // Nobody's name is asked for that is not to be told.
         SubjectKind::User if config.privacy.in_messages() != People::Email => {}
-        SubjectKind::User => {
-            let users = api.users().await.map_err(failed)?.into_iter();
-            directory.people = users.map(listing::person).collect();
-        }
+        SubjectKind::User => match api.users().await {
+            Ok(users) => {
+                directory.people = users.into_iter().map(listing::person).collect();
+            }
+            Err(error) if error.is_rejected() => return Err(failed(error)),
+            Err(error) => nameless.push(("no_people", "names of people are", error)),
+        },
         SubjectKind::Organization | SubjectKind::Workspace | SubjectKind::Model => {}
     }
     let name = &organization.name;
@@ -174,9 +191,26 @@ async fn ask_real(
         organization: name.clone(),
         directory,
         rows: rows(question, parts.into_iter().collect()),
-        is_incomplete: missing_since.is_some(),
-        remarks,
+        is_incomplete: missing_since.is_some() || !unreadable.is_empty(),
+        remarks: {
+            remarks.extend(unreadable_remarks(unreadable));
+            remarks.extend(nameless.into_iter().map(|(kind, what, error)| Remark {
+                kind,
+                at: None,
+                text: format!("{what} unknown: {}", causes(&error)),
+            }));
+            remarks
+        },
     })
+}
+
+fn unreadable_remarks(reasons: Vec<String>) -> Vec<Remark> {
+    let remark = |reason: String| Remark {
+        kind: "unreadable",
+        at: None,
+        text: swept::unreadable(&reason),
+    };
+    reasons.into_iter().map(remark).collect()
 }
 
 /// What belongs to no workspace that was asked for, bucket by bucket.
@@ -254,34 +288,35 @@ fn coarsest(question: &Question) -> Coarsest {
     }
 }
 
-/// One part, by bucket.
-async fn usage(api: &AdminApi, question: &Question, part: &Part) -> Result<Buckets, FetchError> {
+/// One part, by bucket, and what of it could not be read.
+async fn usage(
+    api: &AdminApi,
+    question: &Question,
+    part: &Part,
+) -> Result<(Buckets, Vec<String>), FetchError> {
     let hours = question.hours;
     let first = hours.start.day();
     // Nothing was used in the future.
     let newest = hours.end.plus(-1).day().min(Day::of(question.now));
     let last = newest.max(first);
-    let mut buckets = match coarsest(question) {
+    let by = async |granularity| {
+        let (answer, unread) = api.usage(part, granularity, first, last).await?;
+        Ok((answer.buckets, unread))
+    };
+    let (mut buckets, unread) = match coarsest(question) {
         Coarsest::Month => {
-            let months = api.usage_by_month(part, first, last).await?;
+            let (months, unread) = api.usage_by_month(part, first, last).await?;
             // A month of which only some days were asked for holds just these.
             let bucket = |month: MonthUsage| {
                 let begins = Day::from_date(month.month).max(first);
                 (begins.first_hour(), month.cells)
             };
-            months.into_iter().map(bucket).collect()
+            (months.into_iter().map(bucket).collect(), unread)
         }
-        Coarsest::Day => {
-            api.usage(part, Granularity::Day, first, last)
-                .await?
-                .buckets
-        }
-        Coarsest::Hour => {
-            api.usage(part, Granularity::Hour, first, last)
-                .await?
-                .buckets
-        }
+        Coarsest::Day => by(Granularity::Day).await?,
+        Coarsest::Hour => by(Granularity::Hour).await?,
     };
     buckets.retain(|hour, _| hours.contains(*hour));
-    Ok(buckets)
+    let unread = unread.into_iter().filter(|it| !it.hours.is_empty());
+    Ok((buckets, unread.map(|it| it.reason).collect()))
 }

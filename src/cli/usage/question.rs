@@ -77,7 +77,7 @@ pub struct Told {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
     /// For programs: `nothing_stored`, `parts_unread`, `known_from`, `known_up_to`, `days_of_utc`, `estimated`,
-    /// `unpriced`, `priority`, `apportioned`, `no_keys`, `no_people`, `clock`.
+    /// `unpriced`, `priority`, `apportioned`, `no_keys`, `no_people`, `clock`, `unreadable`.
     pub kind: &'static str,
     /// Of those that have a time.
     pub at: Option<Timestamp>,

@@ -16,7 +16,7 @@ use crate::domain::usage::Part;
 pub(super) fn measure(index: usize, rule: &Rule, survey: &Survey<'_>) -> Vec<Measurement> {
     let (ground, now) = (&survey.ground, survey.now);
     let age_of = |state: &PartState| {
-        let since = state.as_of.unwrap_or(state.first_seen);
+        let since = state.known_until().unwrap_or(state.first_seen);
         Quantity::from(now.duration_since(since).as_secs().max(0))
     };
     let measured = |subject, state: &PartState| Measurement {
@@ -35,7 +35,7 @@ pub(super) fn measure(index: usize, rule: &Rule, survey: &Survey<'_>) -> Vec<Mea
         },
         is_closed: false,
         fell: false,
-        as_of: state.as_of,
+        as_of: state.known_until(),
         sides: None,
     };
     let is_asked = |state: &PartState, member: Option<&Member<'_>>| {

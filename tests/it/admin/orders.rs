@@ -388,7 +388,11 @@ async fn the_doctor_says_what_to_mend_and_sends_nothing() {
         assert!(column(&told, "health").contains(&"warning".to_owned()));
         office.simulator.accept_key("sk-ant-admin-another");
         let (told, _) = office.told(1, "doctor");
-        assert!(told.to_string().contains("refuses the key"), "{told}");
+        assert!(
+            told.to_string()
+                .contains("the Admin API rejected the key (401)"),
+            "{told}"
+        );
         assert_eq!(office.simulator.n_not_get(), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! The program in one process without any network: the real decision, store and delivery. The service's answers are made
 //! here, receivers keep what they are sent, and a kill drops all that is in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -411,6 +411,7 @@ impl Stage {
             hours: hours_until(now),
             basis: Basis::ByRow,
             known_until: None,
+            unknown: BTreeSet::new(),
             buckets: mine
                 .map(|((_, hour), cents)| (*hour, bucket(*cents)))
                 .collect(),

@@ -53,7 +53,14 @@ impl Chosen {
     pub async fn read(&self, desk: &Desk<'_>) -> Result<Known, Failure> {
         let usage = |error: &dyn std::error::Error| Failure::usage(desk.told(&error.to_string()));
         let ledger = Ledger::open(desk).await?;
-        let workspaces = desk.workspaces().await?;
+        let workspaces = match self.workspace {
+            Some(_) => desk.workspaces().await?,
+            None => {
+                let read = desk.try_workspaces().await;
+                desk.optional("names of workspaces are", read)?
+                    .unwrap_or_default()
+            }
+        };
         let workspace = match self.workspace.as_deref() {
             None => None,
             Some(DEFAULT_WORKSPACE) if desk.service() == Service::Guide => Some(None),
@@ -68,10 +75,16 @@ impl Chosen {
             }
         };
         let needs_users = self.user.is_some() || desk.service() == Service::Real;
-        let users = if needs_users {
-            desk.users().await?
-        } else {
-            Vec::new()
+        // By an id alone, keys are found without the list of people.
+        let needs_address = self.user.as_ref().is_some_and(|user| user.contains('@'));
+        let users = match (needs_users, needs_address) {
+            (false, _) => Vec::new(),
+            (true, true) => desk.users().await?,
+            (true, false) => {
+                let read = desk.try_users().await;
+                desk.optional("names of creators are", read)?
+                    .unwrap_or_default()
+            }
         };
         let user = match self.user.as_deref() {
             None => None,
