@@ -105,6 +105,8 @@ impl Watcher {
         };
         let report = Report {
             outcome: CycleOutcome::Failed,
+            remarks: Vec::new(),
+            unreadable: Vec::new(),
             troubles: trouble.lines,
             n_parts: self.directory.present().count() + 1,
             n_fresh: 0,
