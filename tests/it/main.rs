@@ -22,7 +22,7 @@ mod slack_rules;
 #[path = "../fakes/slack_api.rs"]
 mod slack_server;
 
-pub mod admin;
+mod admin;
 mod alertmanager;
 mod alerts;
 mod audit_chain;
