@@ -15,7 +15,7 @@ use crate::cycle::state::{Trouble, Watcher};
 use crate::domain::change::Recorded;
 use crate::domain::coverage::{self, Coverage, Fetch, Purpose};
 use crate::domain::dialect::Dialect;
-use crate::domain::plural::counted;
+use crate::domain::plural::{agreeing, counted};
 use crate::domain::record::record;
 use crate::domain::seen::Seen;
 use crate::domain::span::HourSpan;
@@ -338,9 +338,10 @@ impl Watcher {
         let n_needed = parts.len() + 1;
         let per_minute = (n_needed as u64 * 60).div_ceil(length.as_secs().max(1));
         trouble.note(format!(
-            "organization `{}`: {n_fresh} of {} were read before the next slot; the stalest come first then",
+            "organization `{}`: {n_fresh} of {} {} read before the next slot; the stalest come first then",
             self.settings.organization,
             counted(parts.len(), "workspace"),
+            agreeing(&parts.len(), "was", "were"),
         ));
         if !std::mem::replace(&mut self.has_warned_of_rate, true) {
             let most = self.api.max_per_minute(Dialect::Guide);

@@ -88,7 +88,7 @@ async fn an_event_is_listed_and_shown_with_its_word() {
     assert_eq!(words(row)[..4], [&*id, "firing", "info", "new"], "{table}");
     assert!(row.ends_with("workspace_created"), "{table}");
     assert!(
-        rest.contains("created on 2026-11-24"),
+        rest.contains("Created on 2026-11-24"),
         "its message: {table}"
     );
     let history = "

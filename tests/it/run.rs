@@ -143,10 +143,11 @@ async fn a_line_of_the_log_names_its_organization_once() {
     let simulator = simulator("1").await;
     let home = Home::new();
     home.configure(&simulator, "");
-    simulator.fail(FaultOn::endpoint("usage"), Fault::Html(500));
+    let fault = Fault::Status(400, "{}".to_owned(), None);
+    simulator.fail(FaultOn::endpoint("usage"), fault);
     let mut program = Program::run(&home);
     program.wait_for("GET /v1/usage");
-    program.wait_for("cycle partial");
+    program.wait_for("cycle ");
     let of_service = program.said.iter().filter(|line| line.contains("GET /v1/"));
     for line in of_service {
         assert_eq!(line.matches("acme").count(), 1, "{line}");

@@ -388,7 +388,7 @@ async fn control_c_ends_after_the_step_that_is_under_way() {
 }
 
 /// Commands that only read, with what they are below.
-const READING: [&str; 20] = [
+const READING: [&str; 21] = [
     "run",
     "demo",
     "check-config",
@@ -405,6 +405,7 @@ const READING: [&str; 20] = [
     "workspaces members list",
     "audit list",
     "audit verify",
+    "audit anchor",
     "doctor",
     "store check",
     "healthcheck",
