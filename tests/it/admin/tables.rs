@@ -78,10 +78,8 @@ async fn lists_and_plans_fit_a_terminal_of_any_width() {
             ("doctor", vec![]),
             ("org show", vec![]),
         ];
-        if dialect == Dialect::Guide {
-            tables.push(("keys list", vec!["2027-03-04 05:06Z"]));
-        }
         if dialect == Dialect::Real {
+            tables.push(("keys list", vec![KEY, "2027-03-04 05:06Z"]));
             let invite = vec!["invite_015gWxCN9Hfg2QhZwTK7Mdeu", "2099-01-01 00:00Z"];
             tables.push(("invites list", invite));
         }
