@@ -59,7 +59,7 @@ async fn resolve_all(config: &Config, environment: &Environment) -> Result<(), F
         wrong.push(format!("{error:#}"));
     }
     if let Err(error) = Access::configured(&config.http, config.http.listen, environment).await {
-        wrong.push(format!("`bearer_token` in `[http]`: {error}"));
+        wrong.push(error.to_string());
     }
     if wrong.is_empty() {
         Ok(())

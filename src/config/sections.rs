@@ -14,6 +14,7 @@ use crate::config::{credentials, durations};
 use crate::domain::period::Zone;
 use crate::domain::privacy::{People, Privacy};
 use crate::domain::schedule::Schedule;
+use crate::secret::Secret;
 
 /// `[poll]`: when and what is read.
 #[derive(Debug, Clone, PartialEq)]
@@ -207,6 +208,17 @@ pub fn read_store(root: &Section<'_>) -> Store {
     store
 }
 
+/// What is wrong with a short token; follows the key.
+pub const TOKEN_TOO_SHORT: &str =
+    "has fewer than 20 characters; use a random one, for example from `openssl rand -hex 32`";
+/// Characters of a bearer token.
+const MIN_TOKEN: usize = 20;
+
+/// Returns whether a bearer token is short enough to be guessed.
+pub fn is_token_too_short(token: &Secret) -> bool {
+    token.expose().trim().chars().count() < MIN_TOKEN
+}
+
 /// `[http]`.
 pub fn read_http(root: &Section<'_>) -> Http {
     let default = SocketAddr::from(([127, 0, 0, 1], 9899));
@@ -246,6 +258,11 @@ pub fn read_http(root: &Section<'_>) -> Http {
         http.external_url = Some(url.value.trim_end_matches('/').to_owned());
     }
     http.bearer_token = credentials::read(&section, "bearer_token");
+    if let Some(source) = &http.bearer_token
+        && credentials::known(&section, source).is_some_and(|token| is_token_too_short(&token))
+    {
+        credentials::problem_of(&section, "bearer_token", source, TOKEN_TOO_SHORT);
+    }
     http.public_metrics = section.bool("public_metrics", false);
     let max_connections = section.integer("max_connections", (1, 100_000));
     http.max_connections = max_connections

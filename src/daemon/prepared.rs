@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Context;
-
 use crate::anthropic::AdminApi;
 use crate::app::{App, wiring};
 use crate::config::Config;
@@ -65,9 +63,7 @@ pub async fn prepare(
         });
     }
     let senders = senders(config, environment, &app.store, &app.clock, &app.chance).await?;
-    let access = Access::configured(&config.http, address, environment)
-        .await
-        .context("the bearer token of `[http]`")?;
+    let access = Access::configured(&config.http, address, environment).await?;
     let heartbeat = match &config.heartbeat {
         Some(heartbeat) => Some(Heartbeat::configured(heartbeat, environment).await?),
         None => None,

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::{HeaderMap, StatusCode, Uri, Version, header};
 
-use crate::config::sections::Http;
+use crate::config::sections::{Http, TOKEN_TOO_SHORT, is_token_too_short};
 use crate::config::source::Environment;
 use crate::secret::Secret;
 use crate::secrets::{self, SecretError};
@@ -35,12 +35,26 @@ pub struct Access {
     external: Option<Origin>,
 }
 
+/// Why there are no rules for a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The token cannot be read.
+    #[error("`http.bearer_token`: {0}")]
+    Secret(#[from] SecretError),
+    /// The token can be guessed.
+    #[error("`http.bearer_token` {TOKEN_TOO_SHORT}")]
+    TokenTooShort,
+}
+
 /// Why a request is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No token, or a wrong one.
     #[error("the bearer token of `[http]` is needed")]
     NoToken,
+    /// Its source presented too many wrong tokens; the number of seconds until another one is compared.
+    #[error("too many wrong bearer tokens from this address; retry in {0} s")]
+    TooManyAttempts(u64),
     /// Neither loopback nor login.
     #[error(
         "not served: no login is configured, and this address is not loopback; set `bearer_token` in `[http]`"
@@ -64,6 +78,7 @@ impl Refusal {
     pub fn status(self) -> StatusCode {
         match self {
             Refusal::NoToken => StatusCode::UNAUTHORIZED,
+            Refusal::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::NoLogin | Refusal::ForeignHost | Refusal::ForeignOrigin => {
                 StatusCode::FORBIDDEN
             }
@@ -204,16 +219,19 @@ pub fn check_host(version: Version, target: &Uri, headers: &HeaderMap) -> Result
 }
 
 impl Access {
-    /// As configured, for the address that is listened on.
+    /// As configured, for the address that is listened on. Fails if the token is missing or too short.
     pub async fn configured(
         http: &Http,
         address: SocketAddr,
         environment: &Environment,
-    ) -> Result<Access, SecretError> {
+    ) -> Result<Access, AccessError> {
         let token = match &http.bearer_token {
             Some(source) => Some(secrets::resolve(source, environment).await?),
             None => None,
         };
+        if token.as_ref().is_some_and(is_token_too_short) {
+            return Err(AccessError::TokenTooShort);
+        }
         let external = http.external_url.as_deref();
         Ok(Access {
             token,
@@ -231,6 +249,16 @@ impl Access {
     /// Whether no more than metrics and health are served.
     pub fn is_narrow(&self) -> bool {
         self.token.is_none() && !self.is_on_loopback
+    }
+
+    /// Whether judging a request compares a token that it presents.
+    pub fn compares_token(&self, door: Door, headers: &HeaderMap) -> bool {
+        let needs_token = match door {
+            Door::Health => false,
+            Door::Metrics => !self.has_public_metrics,
+            Door::Read | Door::Write => true,
+        };
+        needs_token && self.token.is_some() && headers.contains_key(header::AUTHORIZATION)
     }
 
     /// Whether a request may pass a door.
@@ -360,6 +388,7 @@ mod tests {
     use axum::http::HeaderName;
 
     use super::*;
+    use crate::config::source::SecretSource;
 
     fn access(token: Option<&str>, has_public_metrics: bool, is_on_loopback: bool) -> Access {
         Access {
@@ -424,6 +453,50 @@ mod tests {
             &[],
             Ok(()),
         );
+    }
+
+    #[test]
+    fn only_a_token_that_decides_something_is_compared() {
+        let check = |access: &Access, has_token: bool, expected: [bool; 4]| {
+            let mut headers = HeaderMap::new();
+            if has_token {
+                headers.insert(header::AUTHORIZATION, "Bearer guess".parse().unwrap());
+            }
+            let doors = [Door::Health, Door::Metrics, Door::Read, Door::Write];
+            let compared = doors.map(|door| access.compares_token(door, &headers));
+            assert_eq!(compared, expected, "{access:?} {has_token}");
+        };
+        let locked = access(Some("canary-token"), false, false);
+        check(&locked, true, [false, true, true, true]);
+        check(&locked, false, [false; 4]);
+        let public = access(Some("canary-token"), true, false);
+        check(&public, true, [false, false, true, true]);
+        check(&access(None, false, true), true, [false; 4]);
+    }
+
+    #[tokio::test]
+    async fn a_token_has_at_least_twenty_characters() {
+        for (token, is_good) in [
+            ("canary-9-characters", false),
+            ("  canary-9-characters  ", false),
+            ("ääääääääääääääääääà", false),
+            ("canary-10-characters", true),
+        ] {
+            let http = Http {
+                listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+                external_url: None,
+                bearer_token: Some(SecretSource::Literal(Secret::new(token.to_owned()))),
+                public_metrics: false,
+                max_connections: 1,
+            };
+            let access = Access::configured(&http, http.listen, &Environment::new()).await;
+            assert_eq!(access.is_ok(), is_good, "{token}");
+            if let Err(error) = access {
+                let error = error.to_string();
+                let is_named = error.starts_with("`http.bearer_token` has fewer than 20 ");
+                assert!(is_named && !error.contains("canary"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,9 @@
 
 pub mod access;
 pub mod connections;
+
+pub mod attempts;
+
 pub mod fields;
 pub mod health;
 
@@ -16,7 +19,7 @@ pub mod scrape;
 pub mod serving;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -31,9 +34,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::http::access::{Access, Door};
-use crate::http::connections::Connections;
-use crate::http::serving::Serving;
+use crate::http::access::{Access, Door, Refusal};
+use crate::http::attempts::Attempts;
+use crate::http::connections::{Connections, Source};
+use crate::http::serving::{Peer, Serving};
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -128,10 +132,19 @@ fn tell_of_access(access: &Access) {
 }
 
 fn routes(served: Served, access: &Arc<ArcSwap<Access>>) -> Router {
+    let attempts = Arc::new(Attempts::default());
+    let clock = served.app.clock.clone();
     let guard = |door: Door| {
-        let access = Arc::clone(access);
+        let (access, attempts) = (Arc::clone(access), Arc::clone(&attempts));
+        let clock = clock.clone();
         middleware::from_fn(move |request: Request, next: Next| {
-            let judged = access.load().judge(door, request.headers());
+            let (access, headers) = (access.load(), request.headers());
+            let judged = if access.compares_token(door, headers) {
+                let judge = || access.judge(door, headers);
+                attempts.check(source_of(&request), clock.running(), judge)
+            } else {
+                access.judge(door, headers)
+            };
             async move {
                 match judged {
                     Ok(()) => next.run(request).await,
@@ -174,13 +187,20 @@ fn routes(served: Served, access: &Arc<ArcSwap<Access>>) -> Router {
     all.layer(host).with_state(served)
 }
 
-fn refuse(refusal: access::Refusal) -> Response {
+/// Returns whose attempts a request counts to. Requests without a known address share one source.
+fn source_of(request: &Request) -> Source {
+    let peer = request.extensions().get::<Peer>();
+    Source::of(peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0))
+}
+
+fn refuse(refusal: Refusal) -> Response {
     let mut response = (refusal.status(), format!("{refusal}\n")).into_response();
-    if refusal.status() == StatusCode::UNAUTHORIZED {
+    let headers = response.headers_mut();
+    if let Refusal::TooManyAttempts(seconds) = refusal {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    } else if refusal.status() == StatusCode::UNAUTHORIZED {
         let scheme = HeaderValue::from_static("Bearer");
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, scheme);
+        headers.insert(header::WWW_AUTHENTICATE, scheme);
     }
     response
 }

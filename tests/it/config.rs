@@ -40,7 +40,7 @@ fn folder_with_secrets() -> tempfile::TempDir {
     let secrets = folder.path().join("secrets");
     fs::create_dir(&secrets).unwrap();
     for (name, content, mode) in [
-        ("good", "canary-of-a-file", 0o600),
+        ("good", "canary-of-a-whole-file", 0o600),
         ("empty", " \n", 0o600),
         ("http_url", "http://hook.example.com/canary", 0o600),
         ("writable", "canary-of-a-file", 0o666),
@@ -164,7 +164,7 @@ fn staged(text: &str) -> Staged {
         let content = if name.ends_with(".csv") {
             prices.as_slice()
         } else {
-            b"canary-of-a-file"
+            b"canary-of-a-whole-file"
         };
         write(&folder.path().join(name), content, 0o600);
     }

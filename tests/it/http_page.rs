@@ -303,12 +303,12 @@ async fn the_page_is_behind_the_doors() {
         assert_eq!(outside.exchange(&format!("GET {path}"), "", "").0, 403);
     }
     assert_eq!(send(&outside, &fingerprint, "author=ada").0, 403);
-    let locked = Desk::with(Some("canary-token"), "127.0.0.1:0").await;
+    let locked = Desk::with(Some("canary-token-of-http"), "127.0.0.1:0").await;
     for path in &paths {
         assert_eq!(locked.exchange(&format!("GET {path}"), "", "").0, 401);
     }
     assert_eq!(send(&locked, &fingerprint, "author=ada").0, 401);
-    let token = "\r\nAuthorization: Bearer canary-token";
+    let token = "\r\nAuthorization: Bearer canary-token-of-http";
     for path in &paths {
         let (status, _, page) = locked.exchange(&format!("GET {path}"), token, "");
         assert!(status == 200 && !page.contains("canary"), "{path}");

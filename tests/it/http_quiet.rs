@@ -244,11 +244,11 @@ async fn silences_are_shown_and_changed_only_with_the_token_or_on_loopback() {
     assert_eq!(outside.get("/api/v1/silences").0, 403);
     assert_eq!(outside.post("/api/v1/silences", &body).0, 403);
     for listen in ["127.0.0.1:0", "0.0.0.0:0"] {
-        let locked = Desk::with(Some("canary-token"), listen).await;
+        let locked = Desk::with(Some("canary-token-of-http"), listen).await;
         assert_eq!(locked.get("/api/v1/silences").0, 401);
         assert_eq!(locked.post("/api/v1/silences", &body).0, 401);
         assert_eq!(locked.ask("DELETE /api/v1/silences/a", "", "").0, 401);
-        let token = "\r\nAuthorization: Bearer canary-token";
+        let token = "\r\nAuthorization: Bearer canary-token-of-http";
         assert_eq!(locked.ask("GET /api/v1/silences", token, "").0, 200);
         assert_eq!(locked.ask("DELETE /api/v1/silences/a", token, "").0, 404);
     }

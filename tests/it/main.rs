@@ -46,6 +46,7 @@ mod failures;
 mod fallback;
 mod heartbeat;
 mod histories;
+mod http_access;
 mod http_connections;
 mod http_page;
 mod http_quiet;

@@ -42,7 +42,7 @@ fn configuration(home: &Home, hook: &Receiver, chat: &Receiver) -> String {
     let signing = secret("signing", &format!("whsec_{SIGNING}"));
     let header = secret("header", "Bearer canary-head");
     let password = secret("password", "canary-mail");
-    let token = secret("token", "canary-token");
+    let token = secret("token", "canary-token-of-http");
     format!(
         "bearer_token = {token}\n[log]\nlevel = \"trace\"\n\
          [heartbeat]\nurl = \"http://127.0.0.1:9/canary-beat\"\n\
@@ -85,8 +85,9 @@ async fn no_secret_is_in_a_log_a_metric_an_answer_the_store_or_a_command() {
     let refusal = Fault::Status(401, "no sk-ant-admin-canary".into(), None);
     simulator.fail(FaultOn::everything(), refusal);
     program.wait_for("401");
-    let token =
-        format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer canary-token");
+    let token = format!(
+        "GET /metrics HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer canary-token-of-http"
+    );
     let metrics = ask(&address, &token);
     assert!(
         metrics.contains("spendwatch_notifier_parked{notifier=\"chat\"} 1"),

@@ -8,7 +8,7 @@ use spendwatch::simulator::Simulator;
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
 
-use crate::program::{Home, write_secret};
+use crate::program::{Home, Program, ask, write_secret};
 
 /// A service that answers, and a configuration with a key that is good and other secrets that are not.
 struct Scene {
@@ -18,6 +18,8 @@ struct Scene {
 
 const NOTIFIERS: &str = "[[notifiers]]\nname = \"chat\"\ntype = \"slack\"\nurl = { env = \"UNSET_URL\" }\n\
                          [[notifiers]]\nname = \"console\"\ntype = \"console\"\n";
+
+const CONSOLE: &str = "[[notifiers]]\nname = \"console\"\ntype = \"console\"\n";
 
 impl Scene {
     async fn new(rest: &str) -> Scene {
@@ -40,6 +42,7 @@ impl Scene {
             .env_remove("UNSET_KEY")
             .env("UNLISTED", "canary-unlisted")
             .env("LISTED", "canary-listed")
+            .env("TOKEN", "canary-of-19-charac")
             .output()
             .unwrap()
     }
@@ -240,4 +243,46 @@ async fn the_command_for_a_new_secret_gets_a_minimal_environment_and_what_is_lis
         "{environment}"
     );
     assert!(!environment.contains("UNLISTED"), "{environment}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bearer_token_that_is_too_short_stops_the_start_and_the_check() {
+    const SHORT: &str = "canary-of-19-charac";
+    for source in [
+        format!("\"{SHORT}\""),
+        "{ file = \"token\" }".to_owned(),
+        "{ env = \"TOKEN\" }".to_owned(),
+        format!("{{ command = [\"printf\", \"{SHORT}\"] }}"),
+    ] {
+        let scene = Scene::new(&format!("bearer_token = {source}\n{CONSOLE}")).await;
+        write_secret(&scene.home.path("token"), SHORT);
+        for line in ["run", "check-config"] {
+            let told = scene.told(2, line);
+            let expected = "`http.bearer_token` has fewer than 20 characters";
+            assert!(told.contains(expected), "{source}: {told}");
+            assert!(!told.contains("canary"), "{source}: {told}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_with_a_bearer_token_that_is_too_short_keeps_the_old_one() {
+    let token = "{ command = [\"cat\", \"token\"] }";
+    let scene = Scene::new(&format!("bearer_token = {token}\n{CONSOLE}")).await;
+    write_secret(&scene.home.path("token"), "canary-10-characters");
+    let mut program = Program::run(&scene.home);
+    let address = program.address();
+    write_secret(&scene.home.path("token"), "canary-9-characters");
+    program.signal("HUP");
+    let line = program.wait_for("`http.bearer_token` has fewer than 20 characters");
+    assert!(!line.contains("canary"), "{line}");
+    for (token, expected) in [("canary-10-characters", 200), ("canary-9-characters", 401)] {
+        let head =
+            format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}");
+        let response = ask(&address, &head);
+        assert!(
+            response.starts_with(&format!("HTTP/1.1 {expected} ")),
+            "{response}"
+        );
+    }
 }
