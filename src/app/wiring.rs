@@ -213,7 +213,9 @@ pub async fn notifier_and_secrets(
             };
             for source in urls {
                 let url = resolve(source).await?;
-                let client = post::client(&url, allow_http).with_context(place)?;
+                let has_secrets =
+                    !headers.is_empty() || !matches!(source, SecretSource::Literal(_));
+                let client = post::client(&url, allow_http || !has_secrets).with_context(place)?;
                 settings.members.push((client, url));
             }
             for (name, source) in headers {

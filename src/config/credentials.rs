@@ -16,6 +16,7 @@ use crate::secret::Secret;
 const NO_ADDRESS: &str =
     "is no address; it must begin with `https://` (it is not shown, as it may hold a secret)";
 const NO_ADDRESS_OF_ANY_KIND: &str = "is no address; it must begin with `http://` or `https://` (it is not shown, as it may hold a secret)";
+const CLEAR_TEXT_WITHOUT_SECRETS: &str = "is `http://` to another host, which sends in clear text; use `https://`, or confirm it with `allow_http = true`";
 const CLEAR_TEXT: &str = "is `http://` to another host, which sends in clear text; use `https://`, or `allow_http = true` if you must";
 const HOLDS_A_SECRET: &str = "must be an address and a path; where it holds a secret, name where it comes from, like `{ env = \"NAME\" }`";
 
@@ -88,6 +89,12 @@ pub fn urls_in_the_open(section: &Section<'_>, key: &'static str) -> Vec<SecretS
             None => section.unresolved_at(&sited, NO_ADDRESS_OF_ANY_KIND),
             Some(url) if is_literal && may_hold_a_secret(&url) => {
                 section.problem_at(&sited, HOLDS_A_SECRET);
+            }
+            // Members usually listen without TLS inside a cluster; only secrets must not be sent that way.
+            Some(url)
+                if is_in_clear_text(section, &url) && is_literal && !section.has("headers") =>
+            {
+                section.warn_at(&sited, CLEAR_TEXT_WITHOUT_SECRETS);
             }
             Some(url) if is_in_clear_text(section, &url) && is_literal => {
                 section.problem_at(&sited, CLEAR_TEXT);
