@@ -57,8 +57,13 @@ pub fn encrypted_url_in_the_open(section: &Section<'_>, key: &'static str) -> Op
     Some(source)
 }
 
-/// Addresses of any kind, each as [`encrypted_url_in_the_open`] takes them.
-pub fn urls_in_the_open(section: &Section<'_>, key: &'static str) -> Vec<SecretSource> {
+/// Addresses of any kind, each as [`encrypted_url_in_the_open`] takes them. Where no `headers` are sent with them, `http://` to
+/// another host is a warning.
+pub fn urls_in_the_open(
+    section: &Section<'_>,
+    key: &'static str,
+    headers: &[(String, SecretSource)],
+) -> Vec<SecretSource> {
     let Some(node) = section.node(key) else {
         return Vec::new();
     };
@@ -91,9 +96,7 @@ pub fn urls_in_the_open(section: &Section<'_>, key: &'static str) -> Vec<SecretS
                 section.problem_at(&sited, HOLDS_A_SECRET);
             }
             // Members usually listen without TLS inside a cluster; only secrets must not be sent that way.
-            Some(url)
-                if is_in_clear_text(section, &url) && is_literal && !section.has("headers") =>
-            {
+            Some(url) if is_in_clear_text(section, &url) && is_literal && headers.is_empty() => {
                 section.warn_at(&sited, CLEAR_TEXT_WITHOUT_SECRETS);
             }
             Some(url) if is_in_clear_text(section, &url) && is_literal => {

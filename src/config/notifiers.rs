@@ -541,8 +541,8 @@ fn read_alertmanager(section: &Section<'_>) -> Option<NotifierKind> {
             );
         }
     }
-    let urls = credentials::urls_in_the_open(section, "urls");
     let headers = credentials::read_map(section, "headers");
+    let urls = credentials::urls_in_the_open(section, "urls", &headers);
     let resend_interval = durations::read_wait(section, "resend_interval", RESEND_INTERVAL);
     if resend_interval < MIN_RESEND_INTERVAL {
         section.problem("resend_interval", "must be at least `10s`");
