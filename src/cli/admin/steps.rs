@@ -12,6 +12,7 @@ use crate::cli::globals::{Failure, Globals};
 use crate::cli::progress::Progress;
 use crate::domain::admin::write::Write;
 use crate::domain::span::Day;
+use crate::secret::redaction::Redactor;
 use crate::sheet::{Cell, Column, Sheet, hidden, id, shown};
 
 /// One step of a command.
@@ -63,13 +64,15 @@ impl Planned {
         id: Option<String>,
         request: Option<&str>,
     ) -> Vec<Cell> {
-        let text = |text: &str| Cell::Text(text.to_owned());
+        // A key that was given as a name by mistake is not printed either.
+        let redactor = Redactor::new([]);
+        let text = |text: &str| Cell::Text(redactor.text(text).into_owned());
         vec![
             text(self.write.action()),
             text(self.write.target()),
             text(&self.name),
             text(outcome),
-            Cell::Prose(detail),
+            Cell::Prose(redactor.text(&detail).into_owned()),
             Cell::text_or_empty(id),
             Cell::text_or_empty(request),
         ]
