@@ -145,7 +145,7 @@ fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<(File, bool)>
         check(path, &opened)?;
         if opened.mode() & 0o777 != MODE {
             let changed = file.set_permissions(Permissions::from_mode(MODE));
-            accept_mode(path, &opened, changed)?;
+            accept_mode(path, &opened, &changed)?;
         }
         return Ok((file, false));
     }
@@ -166,7 +166,7 @@ pub fn secure(path: &Path) -> io::Result<bool> {
     };
     check(path, &found)?;
     if found.mode() & 0o777 != MODE {
-        accept_mode(path, &found, set_mode(path))?;
+        accept_mode(path, &found, &set_mode(path))?;
     }
     Ok(true)
 }
@@ -190,7 +190,7 @@ fn set_mode(path: &Path) -> io::Result<()> {
 }
 
 /// A mode that cannot be changed is accepted where others can only read.
-fn accept_mode(path: &Path, found: &Metadata, changed: io::Result<()>) -> io::Result<()> {
+fn accept_mode(path: &Path, found: &Metadata, changed: &io::Result<()>) -> io::Result<()> {
     match changed {
         Err(_) if found.mode() & 0o022 != 0 => Err(Refused::Writable {
             path: path.to_owned(),

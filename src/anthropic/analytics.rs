@@ -500,7 +500,7 @@ mod tests {
                 let (start, end) = (unreadable.hours.start, unreadable.hours.end);
                 let span = format!("{} {}", start.start(), end.count() - start.count());
                 assert_eq!(span, hours, "{expected}");
-                let whose = format!("{:?}", unreadable.workspace.as_ref().map(|id| id.is_some()));
+                let whose = format!("{:?}", unreadable.workspace.as_ref().map(Option::is_some));
                 assert_eq!(whose, workspace, "{expected}");
             };
         let changed = |pointer, value| cost_row(&[(pointer, value)]);

@@ -159,7 +159,11 @@ mod tests {
         let circle = Err(PagingFault::RepeatedCursor("a".to_owned()));
         assert_eq!(cursors.take(Some("a"), false), circle);
         assert_eq!(cursors.take(None, true), Ok(()));
-        let more = |n: u32| cursors.take(Some(&n.to_string()), n % 2 == 0).err();
+        let more = |n: u32| {
+            cursors
+                .take(Some(&n.to_string()), n.is_multiple_of(2))
+                .err()
+        };
         assert_eq!((0..MAX_PAGES).find_map(more), Some(PagingFault::Endless));
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 /// `1 key`, `2 keys`: for nouns whose plural ends in `s`.
-pub fn counted<N: Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
+pub fn counted<N: Copy + Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
     let plural = agreeing(&n, "", "s");
     format!("{n} {noun}{plural}")
 }

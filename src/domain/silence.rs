@@ -569,7 +569,8 @@ mod tests {
             silence.check(now).map_err(|error| error.to_string())
         };
         assert_eq!(silence(&|_| {}), Ok(()));
-        let changes: [(&dyn Fn(&mut Silence), &str); 6] = [
+        type Change<'a> = &'a dyn Fn(&mut Silence);
+        let changes: [(Change<'_>, &str); 6] = [
             (
                 &|one| one.matchers.push(one.matchers[0].clone()),
                 "a silence has 1 to 50 matchers, not 51",

@@ -129,7 +129,7 @@ impl Store {
                 let mut probe = Probe::at(now);
                 look_through(tx, &notifier, |row| probe.take(row))?;
                 match probe.chosen {
-                    Some(row) => Choice::of(row, now),
+                    Some(row) => Choice::of(&row, now),
                     None => return Ok(None),
                 }
             } else {

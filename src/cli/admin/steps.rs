@@ -60,7 +60,7 @@ impl Planned {
     fn row(
         &self,
         outcome: &str,
-        detail: String,
+        detail: &str,
         id: Option<String>,
         request: Option<&str>,
     ) -> Vec<Cell> {
@@ -72,7 +72,7 @@ impl Planned {
             text(self.write.target()),
             text(&self.name),
             text(outcome),
-            Cell::Prose(redactor.text(&detail).into_owned()),
+            Cell::Prose(redactor.text(detail).into_owned()),
             Cell::text_or_empty(id),
             Cell::text_or_empty(request),
         ]
@@ -87,7 +87,7 @@ impl Planned {
         if !self.note.is_empty() {
             told.push(self.note.clone());
         }
-        self.row("planned", told.join("; "), None, None)
+        self.row("planned", &told.join("; "), None, None)
     }
 
     fn ended(&self, end: &StepEnd) -> Vec<Cell> {
@@ -97,10 +97,10 @@ impl Planned {
             ..
         }) = end
         else {
-            return self.row("not begun", "stopped before".to_owned(), None, None);
+            return self.row("not begun", "stopped before", None, None);
         };
         let (word, detail, id) = told(outcome);
-        self.row(word, detail, id, request_id.as_deref())
+        self.row(word, &detail, id, request_id.as_deref())
     }
 }
 
@@ -187,7 +187,7 @@ pub fn ended(steps: &[Planned], ends: &[StepEnd]) -> Sheet {
 pub fn one(step: &Planned, outcome: &str, detail: String, id: Option<String>) -> Sheet {
     Sheet {
         columns: COLUMNS.to_vec(),
-        rows: vec![step.row(outcome, detail, id, None)],
+        rows: vec![step.row(outcome, &detail, id, None)],
     }
 }
 

@@ -72,7 +72,7 @@ impl Choice {
     }
 
     /// Chooses no other row than this one, and folds as usual.
-    pub(super) fn of(probe: Waiting, now: Timestamp) -> Choice {
+    pub(super) fn of(probe: &Waiting, now: Timestamp) -> Choice {
         Choice {
             only: Some(probe.position),
             ..Choice::at(now)
