@@ -184,10 +184,10 @@ pub fn ended(steps: &[Planned], ends: &[StepEnd]) -> Sheet {
 }
 
 /// One step, and what became of it in words.
-pub fn one(step: &Planned, outcome: &str, detail: String, id: Option<String>) -> Sheet {
+pub fn one(step: &Planned, outcome: &str, detail: &str, id: Option<String>) -> Sheet {
     Sheet {
         columns: COLUMNS.to_vec(),
-        rows: vec![step.row(outcome, &detail, id, None)],
+        rows: vec![step.row(outcome, detail, id, None)],
     }
 }
 

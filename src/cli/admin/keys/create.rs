@@ -85,7 +85,7 @@ impl Create {
         if code != ExitCode::SUCCESS {
             eprintln!("error: {detail}");
         }
-        let sheet = steps::one(&step, outcome, detail, id.map(|id| id.to_string()));
+        let sheet = steps::one(&step, outcome, &detail, id.map(|id| id.to_string()));
         Ok(desk.globals.print(&sheet, code))
     }
 }
