@@ -225,14 +225,7 @@ async fn the_command_for_a_new_secret_gets_a_minimal_environment_and_what_is_lis
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{told}");
     let secret = fs::read_to_string(scene.home.path("got")).unwrap();
-    assert!(
-        scene
-            .simulator
-            .world()
-            .secrets
-            .iter()
-            .any(|made| *made == secret)
-    );
+    assert!(scene.simulator.world().secrets.contains(&secret));
     assert!(
         told.contains("[redacted]") && !told.contains(&secret),
         "{told}"
