@@ -111,7 +111,7 @@ fn nesting(pattern: &str) -> usize {
     deepest
 }
 
-/// Builds a regular expression within the smallest limit of [`SIZES`] that suffices, which is returned with it.
+/// Builds a regular expression within the smallest limit of `SIZES` that suffices, which is returned with it.
 pub fn compile<R>(build: impl Fn(usize) -> Result<R, regex::Error>) -> Result<(R, usize), String> {
     for size in SIZES {
         match build(size) {
