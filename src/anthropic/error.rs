@@ -58,7 +58,7 @@ pub enum Problem {
     /// 400, with a code that says that this organization has no such feature: it is not for this organization, whatever is asked.
     #[error("this organization cannot use it (status {status}): {message}")]
     NotAvailable {
-        /// 400, mostly.
+        /// Usually 400.
         status: u16,
         /// The server's words, shortened.
         message: String,
@@ -351,7 +351,7 @@ pub enum SetupError {
     },
 }
 
-/// A foreign text in one line: without secrets, without control characters, at most so many characters.
+/// Returns text from a server as one line, without secrets and control characters, cut to a maximum of characters.
 pub fn tame(text: &str, redaction: &Redaction, max_chars: usize) -> String {
     let scrubbed = redaction.text(text);
     let mut plain = scrubbed

@@ -56,7 +56,7 @@ fn repair_escape(rest: &mut [u8]) -> usize {
     }
 }
 
-/// The UTF-16 code unit that `\uXXXX` at the beginning stands for.
+/// Returns the UTF-16 code unit of the escape `\uXXXX` that the text begins with.
 fn code_unit(text: &[u8]) -> Option<u16> {
     let digits = text.strip_prefix(br"\u")?.get(..4)?;
     let digits = std::str::from_utf8(digits).ok()?;

@@ -112,7 +112,7 @@ impl Paging {
     }
 }
 
-/// Where one stands in a report, whose pages are strung together by cursors that say nothing else. An empty page is legal, and
+/// The position in a report whose pages are linked by opaque cursors. An empty page is legal, and
 /// only a page without a cursor is the last one.
 #[derive(Debug, Default)]
 pub struct Cursors {

@@ -150,7 +150,7 @@ fn redacted(
     })
 }
 
-/// Members by which things are told apart.
+/// Members that identify something; their redacted values stay distinct.
 fn is_id(member: &[u8]) -> bool {
     matches!(member, b"id" | b"ids" | b"model" | b"models")
         || member.ends_with(b"_id")

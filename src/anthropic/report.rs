@@ -166,7 +166,7 @@ pub struct Seen {
 pub struct Counted(i64);
 
 impl Counted {
-    /// Counts a row, unless the report could not be added up any more with it.
+    /// Adds a row, or returns a fault if the sum of the report would exceed 10^17.
     pub fn take(&mut self, place: Place, field: &'static str, count: i64) -> Result<(), Fault> {
         let sum = self.0.saturating_add(count);
         if sum > MAX_REPORT_COUNT {
