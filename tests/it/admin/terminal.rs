@@ -29,10 +29,14 @@ impl Terminal {
     /// On a terminal of so many columns; without a number it does not state its size.
     pub fn start(mut command: Command, n_columns: Option<u16>) -> Terminal {
         // What the caller of the tests has set must not decide what a terminal shows.
-        for name in ["NO_COLOR", "COLUMNS", "TERM"] {
+        for name in ["NO_COLOR", "COLUMNS"] {
             if !command.get_envs().any(|(key, _)| key == name) {
                 command.env_remove(name);
             }
+        }
+        // Without a type, a terminal counts as one that cannot redraw a line.
+        if !command.get_envs().any(|(key, _)| key == "TERM") {
+            command.env("TERM", "xterm");
         }
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&ours).unwrap();
