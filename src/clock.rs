@@ -17,9 +17,7 @@ const DATE_LASTS: Duration = Duration::from_hours(1);
 /// Asks for the time.
 #[derive(Debug, Clone)]
 pub enum Clock {
-    /// The machine's clocks.
     System(SystemClock),
-    /// Moved by hand.
     Manual(ManualClock),
 }
 

@@ -20,7 +20,6 @@ pub enum Handover {
     File(PathBuf),
     /// To the standard input of a command, run by the shell.
     Command {
-        /// The shell's command line.
         line: String,
         /// All variables that it receives.
         environment: ChildEnvironment,
@@ -56,12 +55,7 @@ pub enum HandoverError {
     Exists(PathBuf),
     /// The file cannot be made or written.
     #[error("cannot write the secret to `{}`: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    File { path: PathBuf, source: io::Error },
     /// The command cannot be started, fails, or does not end.
     #[error("the command for the secret {0}")]
     Command(String),

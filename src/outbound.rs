@@ -38,18 +38,10 @@ pub struct Outbound {
 pub enum OutboundError {
     /// The file of root certificates cannot be read.
     #[error("cannot read the root certificates in `{}`", path.display())]
-    CaUnreadable {
-        /// The configured file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    CaUnreadable { path: PathBuf, source: io::Error },
     /// The file was read and holds no certificate, or a broken one.
     #[error("`{}` holds no usable PEM certificate (expected `-----BEGIN CERTIFICATE-----`)", path.display())]
-    CaUnusable {
-        /// The configured file.
-        path: PathBuf,
-    },
+    CaUnusable { path: PathBuf },
     /// The client cannot be built: above all, the machine has no root certificates.
     #[error("cannot set up TLS: {detail} (is the package `ca-certificates` installed?)")]
     Tls {

@@ -20,7 +20,6 @@ const MAX_ATTEMPTS: usize = 8;
 /// Why a file that exists is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// It could lead anywhere.
     #[error("`{}` is a symbolic link, which is not followed; configure the path of the file itself", .0.display())]
     Link(PathBuf),
     /// A folder, a pipe or a device.
@@ -29,7 +28,6 @@ pub enum Refused {
     /// Writing to it changes a file elsewhere.
     #[error("`{}` has {n_links} hard links; remove the others", path.display())]
     HardLinks {
-        /// The file.
         path: PathBuf,
         /// How many names it has.
         n_links: u64,
@@ -39,20 +37,10 @@ pub enum Refused {
         "`{}` belongs to user {uid}, in a folder that everyone can write; use a folder of your own",
         path.display()
     )]
-    Owner {
-        /// The file.
-        path: PathBuf,
-        /// Its owner.
-        uid: u32,
-    },
+    Owner { path: PathBuf, uid: u32 },
     /// Its content cannot be relied on, and its mode cannot be changed.
     #[error("others can write `{path}` (mode {mode:o}); run `chmod 600 {path}` as its owner", path = path.display())]
-    Writable {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    Writable { path: PathBuf, mode: u32 },
 }
 
 impl From<Refused> for io::Error {

@@ -44,7 +44,6 @@ pub fn environment(all: &BTreeMap<String, String>, listed: &[String]) -> ChildEn
 /// Whether a program may print more than [`MAX_OUTPUT`] on its standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Excess {
-    /// The program is ended.
     Fails,
     /// The rest is read and dropped.
     IsDropped,
@@ -53,13 +52,11 @@ pub enum Excess {
 /// What a program that ended by itself has left.
 #[derive(Debug)]
 pub struct Output {
-    /// How it ended.
     pub status: ExitStatus,
     /// At most [`MAX_OUTPUT`] bytes.
     pub stdout: Zeroizing<Vec<u8>>,
     /// At most [`MAX_OUTPUT`] bytes.
     pub stderr: Zeroizing<Vec<u8>>,
-    /// Whether output was dropped.
     pub is_cut: bool,
     /// Whether the program's input was written in full; `None` where it had none.
     pub input: Option<io::Result<()>>,
@@ -74,7 +71,6 @@ pub enum Failure {
     /// Its process group was ended.
     #[error("printed more than {} KiB", MAX_OUTPUT / 1024)]
     TooMuch,
-    /// The system failed.
     #[error("{0}")]
     Io(#[from] io::Error),
 }

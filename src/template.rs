@@ -33,7 +33,6 @@ pub enum TemplateError {
     /// As the template's language tells it.
     #[error("{message} (in its line {line})")]
     At {
-        /// What.
         message: String,
         /// Counted from 1.
         line: usize,
@@ -41,12 +40,10 @@ pub enum TemplateError {
     /// A name that is not there.
     #[error("{message} (in its line {line}); what only some messages have goes in by `default`")]
     Missing {
-        /// Which.
         message: String,
         /// Counted from 1.
         line: usize,
     },
-    /// Nobody knows where.
     #[error("{0}")]
     Somewhere(String),
     /// The result is longer than [`MAX_OUTPUT`].

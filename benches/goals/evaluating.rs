@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use spendwatch::domain::alert::{Now, Observed};
 use spendwatch::domain::census::Census;
 use spendwatch::domain::decision::{Alerts, decide};
-use spendwatch::domain::ground::Ground;
+use spendwatch::domain::ground::OrganizationSnapshot;
 use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::matcher::{Glob, Matcher};
 use spendwatch::domain::money::Usd;
@@ -32,7 +32,7 @@ pub fn run(report: &mut Report, _: Extent) {
     let policy = policy();
     let directory = made::directory(N_WORKSPACES, at);
     let figures = made::figures(&policy, N_WORKSPACES, at);
-    let ground = Ground {
+    let ground = OrganizationSnapshot {
         organization: &organization,
         directory: &directory,
         census: &Census::UNKNOWN,
@@ -102,7 +102,7 @@ fn deciding(report: &mut Report, at: Timestamp) {
     }
     let directory = made::directory(N_WORKSPACES, at);
     let figures = made::figures(&low, N_WORKSPACES, at);
-    let ground = Ground {
+    let ground = OrganizationSnapshot {
         organization: &organization,
         directory: &directory,
         census: &Census::UNKNOWN,

@@ -8,7 +8,7 @@ use spendwatch::domain::census::Census;
 use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::directory::Directory;
 use spendwatch::domain::figures::Figures;
-use spendwatch::domain::ground::Ground;
+use spendwatch::domain::ground::OrganizationSnapshot;
 use spendwatch::domain::ids::OrganizationName;
 use spendwatch::domain::listing::Listings;
 use spendwatch::domain::policy::Policy;
@@ -119,7 +119,7 @@ impl Shown {
 
     pub fn render(&self, renderer: &mut Renderer) -> Rendered {
         let view = View {
-            ground: Ground {
+            ground: OrganizationSnapshot {
                 organization: &self.organization,
                 directory: &self.directory,
                 census: &Census::UNKNOWN,

@@ -49,7 +49,6 @@ pub enum Sum {
     Whole,
     /// Some of it is, or may be.
     InPart,
-    /// Nothing is.
     Nothing,
 }
 

@@ -11,7 +11,6 @@ use crate::domain::admin::write::{Manner, Write};
 /// How a step ended.
 #[derive(Debug)]
 pub struct Carried {
-    /// What became of it.
     pub outcome: Outcome,
     /// By which the service finds the request again.
     pub request_id: Option<String>,
@@ -20,7 +19,6 @@ pub struct Carried {
 /// What became of a step.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It is done.
     Done(Told),
     /// It was so already: how, in words.
     Stands(String),

@@ -12,7 +12,6 @@ use crate::handover::Opened;
 pub enum Made {
     /// The key stands, and its secret is in its place.
     Key {
-        /// Its id.
         id: ApiKeyId,
         /// By which the service finds the request again.
         request_id: Option<String>,
@@ -20,17 +19,11 @@ pub enum Made {
     /// No key stands, and none was made: why.
     Nothing(String),
     /// A key was made and revoked again, since its secret did not reach its place.
-    Undone {
-        /// Its id.
-        id: ApiKeyId,
-        /// Why.
-        why: String,
-    },
+    Undone { id: ApiKeyId, why: String },
     /// A key stands, or may stand, whose secret nobody has.
     Lost {
         /// Its id, where it is known.
         id: Option<ApiKeyId>,
-        /// Why.
         why: String,
     },
 }

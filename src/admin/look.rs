@@ -17,11 +17,9 @@ const CLOCK_MARGIN: SignedDuration = SignedDuration::from_secs(2);
 /// What became of it.
 #[derive(Debug)]
 pub enum Found {
-    /// It is there.
     Made(Told),
     /// A key is there, and nobody has its secret.
     KeyWithoutSecret(ApiKeyId),
-    /// It is not there.
     Nothing,
     /// The service does not tell.
     Untold,

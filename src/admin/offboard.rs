@@ -15,7 +15,6 @@ use crate::domain::listing::{ListedInvite, ListedUser};
 /// What the service lists, read whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lists {
-    /// All people.
     pub users: Vec<ListedUser>,
     /// All keys, or at least those of the person who was asked for.
     pub keys: Vec<KnownKey>,
@@ -79,16 +78,13 @@ pub async fn lists(
 pub struct Offboarded {
     /// Step by step, in the order of the plan.
     pub ends: Vec<StepEnd>,
-    /// What was read afterwards.
     pub verdict: Verdict,
 }
 
 /// What was read afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing of it stands.
     Clear,
-    /// This still stands.
     Left(Vec<String>),
     /// It could not be read.
     Unread(String),

@@ -14,13 +14,9 @@ use crate::domain::ids::OrganizationName;
 pub struct Office {
     /// As the configuration names it.
     pub organization: OrganizationName,
-    /// Its service.
     pub api: AdminApi,
-    /// Who that is.
     pub service: Service,
-    /// What is done.
     pub audit: AuditLog,
-    /// When.
     pub clock: Clock,
     /// Why outcomes do not stand in the log, where they do not.
     unrecorded: Arc<Mutex<Vec<String>>>,

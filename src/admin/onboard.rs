@@ -14,32 +14,24 @@ use crate::handover::Handover;
 /// How one part ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartEnd {
-    /// Which.
     pub part: Part,
-    /// How.
     pub end: End,
     /// The id of what stands, where it has one.
     pub id: Option<String>,
-    /// In words.
     pub told: String,
 }
 
 /// How a part ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It was made.
     Made,
-    /// It stood already.
     Stands,
     /// A person has to do it.
     ByHand,
     /// It was made and taken back.
     Undone,
-    /// It is not there.
     Failed,
-    /// It may be there.
     Unknown,
-    /// It was not begun.
     NotBegun,
 }
 

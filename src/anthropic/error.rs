@@ -17,7 +17,6 @@ pub struct FetchError {
     pub organization: OrganizationName,
     /// The verb of the request.
     pub verb: Verb,
-    /// What was asked for.
     pub endpoint: Endpoint,
     /// What stands in the braces of its path, where something was to be changed; safe to show.
     pub ids: Vec<String>,
@@ -25,7 +24,6 @@ pub struct FetchError {
     pub workspace: Option<String>,
     /// Which page of a list, from 1.
     pub page: u32,
-    /// What went wrong.
     pub problem: Problem,
 }
 
@@ -37,7 +35,6 @@ pub enum Problem {
     Refused {
         /// 401 or 403.
         status: u16,
-        /// The server's words, shortened.
         message: String,
         /// What may be wrong with the key.
         hint: Option<&'static str>,
@@ -52,7 +49,6 @@ pub enum Problem {
     Status {
         /// Neither 2xx, nor 3xx, nor 401, nor 403.
         status: u16,
-        /// The server's words, shortened.
         message: String,
     },
     /// 400, with a code that says that this organization has no such feature: it is not for this organization, whatever is asked.
@@ -60,19 +56,16 @@ pub enum Problem {
     NotAvailable {
         /// Usually 400.
         status: u16,
-        /// The server's words, shortened.
         message: String,
     },
     /// A cap on spend is reached: asking again in a few seconds does not help.
     #[error("{} (status {status}): {message}", cap.explanation(*until))]
     Capped {
-        /// Which one.
         cap: SpendCap,
         /// 429 or 402.
         status: u16,
         /// The first day of the next month.
         until: Date,
-        /// The server's words, shortened.
         message: String,
     },
     /// The organization uses more than it did before by more than it may, for a while: the service says how long to wait.
@@ -82,7 +75,6 @@ pub enum Problem {
     RampLimited {
         /// 429, mostly.
         status: u16,
-        /// The server's words, shortened.
         message: String,
     },
     /// 402: nobody pays for more. Asking again does not help.
@@ -92,7 +84,6 @@ pub enum Problem {
     Unbilled {
         /// The first day of the next month.
         until: Date,
-        /// The server's words, shortened.
         message: String,
     },
     /// 3xx. Never followed: the key would go along.
@@ -107,10 +98,7 @@ pub enum Problem {
     },
     /// No answer, or not all of it, in time.
     #[error("no complete answer in time: {detail}")]
-    Timeout {
-        /// What was waited for.
-        detail: String,
-    },
+    Timeout { detail: String },
     /// No connection, or it broke off.
     #[error("{detail}")]
     Network {
@@ -346,7 +334,6 @@ pub enum SetupError {
     Client {
         /// As the configuration names it.
         organization: OrganizationName,
-        /// Why not.
         source: OutboundError,
     },
 }

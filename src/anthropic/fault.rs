@@ -37,21 +37,14 @@ pub enum Fault {
     Shape {
         /// Where, as far as it is known.
         place: Place,
-        /// What does not fit.
         reason: String,
     },
     /// A field that must be there is not.
     #[error("{place}`{field}` is missing")]
-    Missing {
-        /// Where.
-        place: Place,
-        /// Its name.
-        field: &'static str,
-    },
+    Missing { place: Place, field: &'static str },
     /// A value that cannot be right.
     #[error("{place}`{field}` is `{value}`, {problem}")]
     Value {
-        /// Where.
         place: Place,
         /// Its name, with what contains it.
         field: String,
@@ -68,7 +61,6 @@ pub enum Fault {
 /// Where in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// Outside of any row.
     Answer,
     /// In one row of `data`, from 1.
     Row(usize),

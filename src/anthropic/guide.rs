@@ -30,7 +30,6 @@ pub(super) const UNKNOWN: &str = "unknown";
 pub struct MonthUsage {
     /// The first day of the month (UTC), also where only a piece of the month was asked for.
     pub month: civil::Date,
-    /// By model.
     pub cells: Cells,
 }
 
@@ -483,7 +482,6 @@ pub(super) fn workspace(
 /// One row of usage.
 struct UsageRow {
     place: Place,
-    /// As it was sent.
     date: String,
     cells: Cells,
     /// Figures that could not be read.

@@ -118,7 +118,6 @@ pub struct Settings {
     pub share: Share,
     /// The version of the API that every request names; [`API_VERSION`] unless configured.
     pub api_version: String,
-    /// More root certificates, PEM.
     pub ca_file: Option<PathBuf>,
 }
 

@@ -19,13 +19,10 @@ const SHOWN_ID_CHARS: usize = 60;
 /// What is to be done.
 #[derive(Debug)]
 pub struct Order {
-    /// Never GET.
     pub verb: Verb,
-    /// To what.
     pub endpoint: Endpoint,
     /// What stands in the braces of its path.
     pub ids: Vec<String>,
-    /// JSON.
     pub body: Option<String>,
     /// Twice is as good as once.
     pub is_repeatable: bool,
@@ -50,11 +47,9 @@ pub struct OrderError {
 /// Whether an order without a good answer was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// Certainly not.
     NotDone,
     /// Not now: what it was to make is there already.
     There,
-    /// Nobody knows.
     Unknown,
 }
 

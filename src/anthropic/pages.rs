@@ -16,7 +16,6 @@ pub type Translate<T> = fn(&[u8], Asked, &mut Seen) -> Result<Told<T>, Fault>;
 /// Which report is asked for, and what its answers mean.
 #[derive(Debug, Clone)]
 pub struct Report<T> {
-    /// The path.
     pub endpoint: Endpoint,
     /// What the server needs to be told to answer it.
     pub beta: Option<&'static str>,
@@ -24,7 +23,6 @@ pub struct Report<T> {
     pub query: Vec<(&'static str, String)>,
     /// What is asked, in whole buckets.
     pub asked: Asked,
-    /// What an answer means.
     pub translate: Translate<T>,
 }
 

@@ -46,7 +46,6 @@ pub struct Paging {
 pub enum Next {
     /// Ask for the page after this id.
     After(String),
-    /// The list is complete.
     End,
 }
 
@@ -56,7 +55,6 @@ pub enum PagingFault {
     /// More is promised and nothing given.
     #[error("`has_more` is true, but the page has no rows")]
     EmptyPage,
-    /// Nothing, again and again.
     #[error("{MAX_EMPTY_PAGES} pages in a row are empty, and another one is promised")]
     EndlesslyEmpty,
     /// Would lead in a circle.
@@ -65,7 +63,6 @@ pub enum PagingFault {
     /// Nothing but rows that were on earlier pages, and more is promised.
     #[error("every row of the page was listed before, and another page is promised")]
     RepeatedRows,
-    /// A list without end.
     #[error("the list has more than {MAX_PAGES} pages")]
     Endless,
 }

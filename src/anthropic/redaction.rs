@@ -21,7 +21,6 @@ pub struct Redaction(Mutex<State>);
 #[derive(Debug)]
 struct State {
     key: Secret,
-    /// Other configured secrets.
     others: Vec<Secret>,
     redactor: Arc<Redactor>,
     aliases: Aliases,

@@ -28,7 +28,6 @@ pub struct Asked {
 pub struct StrangeBucket {
     /// Empty where the row is outside of what was asked for.
     pub hours: HourSpan,
-    /// Cause and place.
     pub fault: Fault,
 }
 
@@ -118,7 +117,6 @@ pub fn workspace(
 /// One page of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// In the server's order.
     pub rows: Vec<T>,
     /// Rows that could not be read, or not all of them.
     pub unreadable: Vec<UnreadableRow>,
@@ -133,7 +131,6 @@ pub struct Unreadable {
     pub hours: HourSpan,
     /// The workspace that it names, if any; the outer `None` where that cannot be read either.
     pub workspace: Option<Option<WorkspaceId>>,
-    /// Cause and place.
     pub fault: Fault,
 }
 
@@ -157,7 +154,6 @@ pub struct Told<T> {
 pub struct Seen {
     /// Of a report whose buckets come each once.
     pub buckets: HashSet<Hour>,
-    /// Of all rows.
     pub counted: Counted,
 }
 

@@ -47,7 +47,6 @@ pub struct Transport {
     pub organization: OrganizationName,
     /// Without `/v1` and without a slash at the end.
     pub base_url: Url,
-    /// Without redirects, with time-outs.
     pub client: Client,
     /// For one request, from the connection to the last byte.
     pub timeout: Duration,
@@ -69,7 +68,6 @@ pub struct Transport {
     pub clock: Clock,
     /// For the jitter of those waits.
     pub chance: Chance,
-    /// Where requests are counted.
     pub requests: Arc<RequestCounts>,
     /// The time by the `Date` headers of its responses.
     pub server_time: Arc<ServerTime>,
@@ -80,7 +78,6 @@ pub struct Transport {
 /// One question.
 #[derive(Debug)]
 pub struct Question<'a> {
-    /// What is asked for.
     pub endpoint: Endpoint,
     /// The part of the address after `?`.
     pub query: &'a [(&'static str, String)],

@@ -20,11 +20,8 @@ pub struct Written {
 pub enum Told {
     /// That it is done, and no more that matters.
     Done,
-    /// The invitation.
     Invite(ListedInvite),
-    /// The key.
     Key(NewKey),
-    /// The workspace.
     Workspace(Workspace),
     /// The organization as it is now.
     Organization(Box<Organization>),
@@ -33,8 +30,6 @@ pub enum Told {
 /// A key that was made, with the secret that is told this once.
 #[derive(Debug)]
 pub struct NewKey {
-    /// Never changes.
     pub id: ApiKeyId,
-    /// What opens.
     pub secret: Secret,
 }

@@ -22,17 +22,12 @@ use crate::store::Store;
 pub struct App {
     /// Where secrets and single values come from.
     pub environment: Environment,
-    /// Ledger, alerts and outbox.
     pub store: Store,
-    /// The time.
     pub clock: Clock,
-    /// Ids and jitter.
     pub chance: Chance,
     /// What is done; `None` where nothing is to be left behind.
     pub audit: Option<AuditLog>,
-    /// What happened.
     pub counters: Arc<Counters>,
-    /// Wakes the workers.
     pub bells: Bells,
     /// Given when the newest cycle of every organization was complete; the heartbeat waits for it.
     pub pulse: Notify,

@@ -11,7 +11,6 @@ use crate::audit::entry::{self, Entry, NO_HASH, Phase, ReadLine};
 pub struct Head {
     /// Its number, from 1.
     pub seq: u64,
-    /// Its hash, in hexadecimal.
     pub hash: String,
 }
 
@@ -41,7 +40,6 @@ pub enum HeadFile {
 /// Where a line stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spot {
-    /// The file.
     pub file: String,
     /// From 1.
     pub line: usize,
@@ -51,38 +49,28 @@ pub struct Spot {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}`, line {}: {problem}", spot.file, spot.line)]
 pub struct Broken {
-    /// Where.
     pub spot: Spot,
-    /// What is wrong.
     pub problem: Problem,
 }
 
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// It is no entry.
     #[error("is no entry")]
     NoEntry,
     /// Its content is not that of its hash.
     #[error("entry {seq} was changed: its hash does not fit it")]
-    Changed {
-        /// Its number.
-        seq: u64,
-    },
+    Changed { seq: u64 },
     /// Something between was taken out, or put in.
     #[error("entry {seq} does not follow entry {before}: entries are missing, or out of order")]
     Jump {
-        /// Its number.
         seq: u64,
         /// That of the one before.
         before: u64,
     },
     /// The one before was another one.
     #[error("entry {seq} does not follow the entry before it: that one was exchanged")]
-    Exchanged {
-        /// Its number.
-        seq: u64,
-    },
+    Exchanged { seq: u64 },
     /// Older files are not there, and no anchor replaces them.
     #[error(
         "the log begins with entry {seq}: entries 1 to {} are missing; if they are kept elsewhere, pass the hash of the last of \
@@ -113,10 +101,7 @@ pub enum Problem {
     },
     /// The entry that the head names is another one.
     #[error("entry {seq} is not the one that was written: the head has another hash for it")]
-    NotTheHead {
-        /// Its number.
-        seq: u64,
-    },
+    NotTheHead { seq: u64 },
     /// More entries follow the head than a kill can leave.
     #[error(
         "the head names entry {head}, but the log goes on to entry {seq}: entries were added without it, or it was replaced by \
@@ -155,7 +140,6 @@ const MAX_FINDINGS: usize = 100;
 /// What a walk along the chain has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Walk {
-    /// Entries that hold.
     pub n_entries: u64,
     /// Lines that broke off when a process was killed, each followed by an entry that says so.
     pub n_torn: u64,

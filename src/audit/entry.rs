@@ -22,7 +22,6 @@ pub const NO_HASH: &str = "00000000000000000000000000000000000000000000000000000
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// It will be done.
     Intent,
     /// It was done, or was not.
     Outcome,
@@ -47,34 +46,26 @@ impl Phase {
 /// What an entry says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// When it was written.
     pub at: Timestamp,
     /// Where in an operation it stands.
     pub phase: Phase,
     /// The number of the intent that it is the outcome of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<u64>,
-    /// Who asked for it.
     pub actor: String,
     /// As whom the process ran.
     pub os_user: String,
-    /// Where.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization: Option<String>,
-    /// What.
     pub action: String,
-    /// To what.
     pub target: String,
-    /// How.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arguments: BTreeMap<String, String>,
     /// From the intent to the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elapsed_ms: Option<u64>,
-    /// Of what is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub success: Option<bool>,
-    /// Of what failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// By which the service finds the request again.
@@ -90,7 +81,6 @@ pub struct Entry {
 pub struct Link {
     /// Counted from 1.
     pub seq: u64,
-    /// What it says.
     #[serde(flatten)]
     pub entry: Entry,
     /// The hash of the entry before.
@@ -100,7 +90,6 @@ pub struct Link {
 /// A line as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadLine {
-    /// The entry.
     pub link: Link,
     /// As it stands in the line.
     pub hash: String,

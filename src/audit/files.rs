@@ -24,20 +24,9 @@ const MAX_LINE: u64 = 64 * 1024;
 pub enum AuditError {
     /// It cannot be written: what it was to say is not done.
     #[error("the audit log `{}` cannot be written: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It cannot be read.
+    Write { path: PathBuf, source: io::Error },
     #[error("the audit log `{}` cannot be read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
 }
 
 /// Where the log stands.
@@ -91,14 +80,12 @@ impl Tail {
 pub struct Snapshot {
     /// All files with entries, the oldest first.
     pub files: Vec<OpenedFile>,
-    /// What the head says.
     pub head: HeadFile,
 }
 
 /// A file of the log.
 #[derive(Debug)]
 pub struct OpenedFile {
-    /// Its path.
     pub path: PathBuf,
     /// Its length at that moment; later entries are not read.
     pub n_bytes: u64,

@@ -12,11 +12,9 @@ use crate::audit::files::{AuditError, Files};
 /// What was found along the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Along all of it.
     pub walk: Walk,
     /// The first finding.
     pub broken: Option<Broken>,
-    /// Files that were read.
     pub n_files: usize,
 }
 
@@ -90,25 +88,17 @@ fn next(lines: &mut impl BufRead) -> std::io::Result<Option<(String, bool)>> {
 pub struct OneOperation {
     /// The number of its first entry.
     pub seq: u64,
-    /// When it began.
     pub at: Timestamp,
-    /// Who asked for it.
     pub actor: String,
     /// As whom the process ran.
     pub os_user: String,
-    /// Where.
     pub organization: Option<String>,
-    /// What.
     pub action: String,
-    /// To what.
     pub target: String,
-    /// How.
     pub arguments: BTreeMap<String, String>,
-    /// How long it took.
     pub elapsed_ms: Option<u64>,
     /// `None` while there is no outcome: it is under way, or its process was killed.
     pub success: Option<bool>,
-    /// Why it failed.
     pub error: Option<String>,
     /// By which the service finds the request again.
     pub request_id: Option<String>,

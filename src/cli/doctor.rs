@@ -27,7 +27,7 @@ use crate::domain::admin::service::Service;
 use crate::domain::plural::{agreeing, counted};
 use crate::domain::rule::Limit;
 use crate::heartbeat::Heartbeat;
-use crate::notify::words;
+use crate::notify::formatting;
 use crate::outbound::causes;
 use crate::private_file;
 use crate::secret::Secret;
@@ -553,13 +553,13 @@ fn lines(findings: &Findings, screen: Screen) -> String {
         let of_it = if of.is_empty() {
             String::new()
         } else {
-            format!(" {}", words::line(of))
+            format!(" {}", formatting::line(of))
         };
         let word = health.word();
         let first = format!("{}{:2$}", screen.colored(word), "", INDENT - word.len());
         let told = format!(
             "{what}{of_it}: {}",
-            words::line(&without_organization(told, of))
+            formatting::line(&without_organization(told, of))
         );
         text.push_str(&screen.hanging(&first, INDENT, &told));
         if !mend.is_empty() {

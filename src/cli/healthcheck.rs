@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::cli::globals::{Failure, Globals};
 use crate::config::source::Environment;
 use crate::config::tree::in_environment;
-use crate::notify::words;
+use crate::notify::formatting;
 
 /// For all of it.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -57,8 +57,8 @@ impl Healthcheck {
             Some("200") => Ok(ExitCode::SUCCESS),
             Some(code) => Err(Failure::World(format!(
                 "{place} answers {}: {}",
-                words::clean(code),
-                words::line(body(&answer))
+                formatting::clean(code),
+                formatting::line(body(&answer))
             ))),
             None => Err(Failure::World(format!("{place} does not speak HTTP"))),
         }

@@ -15,7 +15,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::config::source::Environment;
 use crate::domain::money::{Usd, group_thousands};
-use crate::notify::words;
+use crate::notify::formatting;
 use crate::sheet::{Cell, Column, Sheet};
 
 /// Columns of a terminal that does not state its size.
@@ -121,8 +121,8 @@ impl Cell {
         match self {
             Cell::Empty => "-".to_owned(),
             Cell::Unknown => "unknown".to_owned(),
-            Cell::Text(text) => words::clean(text),
-            Cell::Prose(text) => words::line(text),
+            Cell::Text(text) => formatting::clean(text),
+            Cell::Prose(text) => formatting::line(text),
             Cell::Count(count) => grouped(*count),
             Cell::Decimal(digits) => digits.clone(),
             // What is less than half a cent is not nothing.
@@ -131,7 +131,7 @@ impl Cell {
             Cell::Time(at) => short_time(*at),
             Cell::Flag(is_so) => (if *is_so { "yes" } else { "no" }).to_owned(),
             Cell::List(texts) => {
-                let texts: Vec<String> = texts.iter().map(|text| words::clean(text)).collect();
+                let texts: Vec<String> = texts.iter().map(|text| formatting::clean(text)).collect();
                 texts.join(", ")
             }
         }
@@ -355,7 +355,7 @@ impl Sheet {
             cells
                 .map(|text| {
                     if is_terminal {
-                        words::line(&text)
+                        formatting::line(&text)
                     } else {
                         text
                     }

@@ -6,7 +6,7 @@ use crate::domain::ids::ModelName;
 use crate::domain::money::{Usd, group_thousands};
 use crate::domain::plural::agreeing;
 use crate::domain::usage::Amounts;
-use crate::notify::words;
+use crate::notify::formatting;
 
 /// So many models are named.
 const MOST_NAMED: usize = 5;
@@ -58,7 +58,7 @@ pub fn unpriced<'a>(
     let n_more = models.len().saturating_sub(MOST_NAMED);
     let named = models.iter().take(MOST_NAMED);
     let mut named: Vec<String> = named
-        .map(|(model, _)| format!("`{}`", words::line(model.as_str())))
+        .map(|(model, _)| format!("`{}`", formatting::line(model.as_str())))
         .collect();
     if n_more > 0 {
         named.push(format!("{n_more} more"));

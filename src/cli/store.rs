@@ -9,7 +9,7 @@ use crate::cli::globals::{Assent, Failure, Globals};
 use crate::cli::output::print;
 use crate::config::source::Environment;
 use crate::domain::plural::counted;
-use crate::notify::words;
+use crate::notify::formatting;
 use crate::sheet::{Cell, Sheet, hidden, shown};
 use crate::store::Store;
 
@@ -49,7 +49,7 @@ impl Command {
                     ));
                 }
                 for problem in &report.problems {
-                    eprintln!("error: {}", words::line(problem));
+                    eprintln!("error: {}", formatting::line(problem));
                 }
                 let count = |n: u64| Cell::Count(i128::from(n));
                 let sheet = Sheet {

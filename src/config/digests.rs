@@ -10,11 +10,9 @@ use crate::domain::schedule::Schedule;
 /// One summary.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Digest {
-    /// Unique.
     pub name: String,
     /// When, in its time zone.
     pub schedule: Schedule,
-    /// Over what.
     pub period: Period,
     /// To whom; empty is everyone who has a place for it.
     pub notify: Vec<NotifierName>,

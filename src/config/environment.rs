@@ -10,7 +10,6 @@ use crate::domain::money::Usd;
 /// The file that the environment stands for. Values are named by their variables, never written down.
 #[derive(Debug, Default)]
 pub struct StandIn {
-    /// TOML.
     pub text: String,
     /// For each line of it, which variable it is there for.
     variables: Vec<&'static str>,

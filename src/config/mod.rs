@@ -61,33 +61,24 @@ pub const TEMPLATE: &str = include_str!("../../config/spendwatch.toml");
 pub struct Config {
     /// The file it came from.
     pub file: Option<PathBuf>,
-    /// At least one.
     pub organizations: Vec<Organization>,
     /// When and what is read.
     pub poll: Poll,
-    /// Where it is kept.
     pub store: Store,
-    /// What is served.
     pub http: Http,
-    /// What is measured.
     pub metrics: Metrics,
     /// List prices, by which spend is estimated.
     pub prices: PriceTable,
     /// By what people are named.
     pub privacy: Privacy,
-    /// What is logged.
     pub log: Log,
-    /// A dead-man's switch.
     pub heartbeat: Option<Heartbeat>,
     /// In the order of the file.
     pub teams: Vec<Team>,
     /// The enabled ones, in the order of the file.
     pub rules: Vec<Rule>,
-    /// At least one.
     pub notifiers: Vec<Notifier>,
-    /// Summaries on a schedule.
     pub digests: Vec<Digest>,
-    /// The audit log.
     pub audit: Audit,
     /// The command that takes the secret of a new key.
     pub secret_to_command: SecretToCommand,

@@ -19,9 +19,7 @@ use crate::template::Template;
 /// One receiver.
 #[derive(Debug, Clone)]
 pub struct Notifier {
-    /// Unique.
     pub name: NotifierName,
-    /// What it is.
     pub kind: NotifierKind,
     /// Whether it hears of the end of an alert.
     pub send_resolved: bool,
@@ -44,31 +42,22 @@ pub struct Notifier {
 /// What a receiver is.
 #[derive(Debug, Clone)]
 pub enum NotifierKind {
-    /// Standard output.
     Console,
-    /// An incoming webhook.
     Slack {
-        /// The credential itself.
         url: SecretSource,
     },
     /// Slack by a bot's token.
     SlackApi {
-        /// The bot's.
         token: SecretSource,
         /// Its id, or its name with `#`.
         channel: String,
-        /// Where the API is.
         api_url: String,
     },
     /// Alertmanager's webhook, version 4.
     Webhook {
-        /// May hold a credential.
         url: SecretSource,
-        /// Each signs.
         signing_secrets: Vec<SecretSource>,
-        /// Added to each request.
         headers: Vec<(String, SecretSource)>,
-        /// What makes another body.
         template: Option<Template>,
     },
     /// A program that gets the webhook's body.
@@ -80,28 +69,21 @@ pub enum NotifierKind {
     },
     /// PagerDuty's Events API v2.
     PagerDuty {
-        /// Where events go to.
         url: SecretSource,
-        /// Of one service's integration.
         routing_key: SecretSource,
     },
     /// A workflow of Microsoft Teams.
     Teams {
-        /// The credential itself.
         url: SecretSource,
     },
-    /// A webhook of Discord.
     Discord {
-        /// The credential itself.
         url: SecretSource,
     },
-    /// SMTP.
     Email(Box<Email>),
     /// Prometheus Alertmanager, which is told everything again and again.
     Alertmanager {
         /// Every member, at least one.
         urls: Vec<SecretSource>,
-        /// Added to each request.
         headers: Vec<(String, SecretSource)>,
         /// How often it is told.
         resend_interval: Duration,
@@ -156,19 +138,14 @@ impl NotifierKind {
 /// How mail is sent.
 #[derive(Debug, Clone)]
 pub struct Email {
-    /// The relay.
     pub host: String,
-    /// Its port.
     pub port: u16,
     /// How the connection is protected.
     pub tls: MailTls,
     /// The name in EHLO; `None` for the host's full name, or an address literal.
     pub helo: Option<String>,
-    /// To log in with.
     pub username: Option<String>,
-    /// To log in with.
     pub password: Option<SecretSource>,
-    /// One address.
     pub from: String,
     /// At least one; each has a delivery of its own.
     pub to: Vec<String>,
@@ -179,11 +156,9 @@ pub struct Email {
 pub enum MailTls {
     /// From the first byte on.
     Implicit,
-    /// Or nothing is sent.
     StartTlsRequired,
     /// Where the relay offers it.
     StartTlsOpportunistic,
-    /// Never.
     None,
 }
 

@@ -22,7 +22,6 @@ const API_VERSIONS: [&str; 2] = [DEFAULT_API_VERSION, "2026-10-21"];
 /// One account.
 #[derive(Debug, Clone)]
 pub struct Organization {
-    /// Unique.
     pub name: OrganizationName,
     /// With or without `/v1`.
     pub base_url: String,
@@ -30,15 +29,11 @@ pub struct Organization {
     pub dialect: Option<Dialect>,
     /// The value of the header `anthropic-version`: a day, like `2023-06-01`.
     pub api_version: String,
-    /// The key's source.
     pub admin_key: SecretSource,
-    /// One request.
     pub timeout: Duration,
-    /// Requests at once.
     pub max_concurrency: usize,
     /// `None` is the dialect's own limit, 0 is none.
     pub max_requests_per_minute: Option<u32>,
-    /// An own root certificate.
     pub ca_file: Option<PathBuf>,
 }
 

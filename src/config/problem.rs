@@ -11,7 +11,6 @@ pub enum Place {
     Line(PathBuf, usize),
     /// A file as a whole.
     File(PathBuf),
-    /// In an environment variable.
     Variable(String),
     /// Nowhere in particular: a default.
     Nowhere,
@@ -31,11 +30,9 @@ impl fmt::Display for Place {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
     pub place: Place,
     /// `rules[2].thresholds[0].at`; empty for a whole file.
     pub key: String,
-    /// What.
     pub message: String,
 }
 

@@ -22,11 +22,8 @@ pub struct Section<'a> {
 /// A value and where it stands, so that a later check can name it.
 #[derive(Debug, Clone)]
 pub struct Sited<T> {
-    /// What.
     pub value: T,
-    /// Where.
     pub place: Place,
-    /// Its whole key.
     pub key: String,
 }
 

@@ -35,9 +35,7 @@ const LATER_WATCHES: [&str; 3] = ["forecast", "anomaly", "runway"];
 /// Whom rules may tell.
 #[derive(Debug)]
 pub struct Audience<'a> {
-    /// The names that exist.
     pub names: &'a [String],
-    /// Those of teams.
     pub of_teams: BTreeSet<&'a str>,
     /// Those that are told in the place of another.
     pub fallbacks: BTreeSet<&'a str>,

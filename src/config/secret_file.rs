@@ -14,16 +14,9 @@ const MAX_SECRET: u64 = 64 * 1024;
 pub enum SecretFileError {
     /// It is not there, is no file, or is not ours to read.
     #[error("secret file `{}`: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Nothing is in it.
+    Unreadable { path: PathBuf, source: io::Error },
     #[error("secret file `{}` is empty", .0.display())]
     Empty(PathBuf),
-    /// Others could replace it.
     #[error("secret file `{path}` may be written by others; `chmod go-w {path}` first", path = .0.display())]
     Writable(PathBuf),
 }

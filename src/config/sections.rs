@@ -29,29 +29,23 @@ pub struct Poll {
     pub settle: SignedDuration,
     /// How many days back settled days are read again.
     pub correction_days: i32,
-    /// How often.
     pub correction_interval: SignedDuration,
 }
 
 /// `[store]`: where it is kept, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {
-    /// Of the SQLite file.
     pub path: PathBuf,
     /// Hours.
     pub hourly_retention_days: i32,
-    /// Days.
     pub daily_retention_days: i32,
 }
 
 /// `[http]`: what is served, and to whom.
 #[derive(Debug, Clone)]
 pub struct Http {
-    /// Where it listens.
     pub listen: SocketAddr,
-    /// For links in messages.
     pub external_url: Option<String>,
-    /// Asked of everyone.
     pub bearer_token: Option<SecretSource>,
     /// `/metrics` needs no login while the rest does.
     pub public_metrics: bool,
@@ -68,7 +62,6 @@ pub struct Metrics {
     pub by_api_key: bool,
     /// Where the dialect has them.
     pub by_user: bool,
-    /// Of one metric.
     pub max_series: usize,
 }
 
@@ -100,7 +93,6 @@ pub struct SecretToCommand {
 /// `[audit]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
-    /// JSON lines.
     pub file: PathBuf,
     /// A file that is larger is put aside, in bytes.
     pub rotate_at: u64,

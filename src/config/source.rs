@@ -11,11 +11,8 @@ pub type Environment = BTreeMap<String, String>;
 /// A secret's source.
 #[derive(Debug, Clone)]
 pub enum SecretSource {
-    /// In plain text.
     Literal(Secret),
-    /// An environment variable.
     Env(String),
-    /// A file's content.
     File(PathBuf),
     /// What a program prints; run without a shell.
     Command(SecretCommand),
@@ -35,7 +32,6 @@ pub struct SecretCommand {
 /// A secret of AWS Secrets Manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsSecret {
-    /// Its name, or ARN.
     pub name: String,
     /// Of a JSON object; `None` is `anthropic_admin_key`, or the text itself where it is no object.
     pub field: Option<String>,

@@ -41,7 +41,6 @@ pub enum Value {
     Bool(bool),
     /// A date or time; no key takes one.
     Date(String),
-    /// In brackets.
     List(Vec<Node>),
     /// In braces or under a heading.
     Table(Table),
@@ -64,9 +63,7 @@ impl Value {
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Where.
     pub place: Place,
-    /// What.
     pub value: Value,
 }
 

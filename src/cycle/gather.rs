@@ -33,7 +33,6 @@ pub struct Gathered {
 /// Why no more answers come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// All were asked for.
     Answered,
     /// The key was refused, or there is no time left.
     Broken,
@@ -41,9 +40,7 @@ pub enum End {
 
 /// What ends the asking early.
 pub struct Until {
-    /// The time.
     pub clock: Clock,
-    /// By running time.
     pub deadline: Duration,
     /// Cancelled by whoever cannot wait.
     pub hurry: CancellationToken,

@@ -35,7 +35,7 @@ use crate::domain::alert::{Now, Observed};
 use crate::domain::coverage::Coverage;
 use crate::domain::decision::{self, Decision};
 use crate::domain::frame::Load;
-use crate::domain::ground::Ground;
+use crate::domain::ground::OrganizationSnapshot;
 use crate::domain::skew::ClockProblem;
 use crate::domain::span::{Day, HourSpan};
 use crate::domain::usage::Part;
@@ -176,8 +176,8 @@ impl Watcher {
     }
 
     /// What rules are measured against.
-    pub fn ground(&self) -> Ground<'_> {
-        Ground {
+    pub fn ground(&self) -> OrganizationSnapshot<'_> {
+        OrganizationSnapshot {
             organization: &self.settings.organization,
             directory: &self.directory,
             census: &self.census,

@@ -13,7 +13,6 @@ use crate::domain::usage::Part;
 pub struct Stage {
     /// Of the workspaces, the stalest first.
     pub parts: Vec<Fetch>,
-    /// Of the whole.
     pub whole: Vec<Fetch>,
     /// The whole is so stale that it goes first.
     pub is_whole_first: bool,

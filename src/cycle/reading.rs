@@ -54,9 +54,7 @@ impl Reports {
 /// Whoever reads.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    /// The service.
     pub api: AdminApi,
-    /// By which reports.
     pub reports: Reports,
     /// What tokens cost until it is billed.
     pub prices: Arc<Prices>,
@@ -104,7 +102,6 @@ pub enum NoEstimate {
 
 /// A reading of the past that is under way. It ends when this is dropped.
 pub struct Backlog {
-    /// What is read.
     pub sweep: Sweep,
     /// What is read after it.
     pub later: VecDeque<Sweep>,
@@ -415,7 +412,6 @@ impl Reader {
 /// What came of asking for an estimate.
 enum Estimated {
     Told(Tally, FastMode),
-    /// Everything is billed.
     Nothing,
     /// The service does not tell it, or it was not asked.
     Refused(Option<FetchError>),

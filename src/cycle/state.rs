@@ -69,46 +69,34 @@ impl Postage {
 /// What was configured for one organization.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Its name.
     pub organization: OrganizationName,
     /// `None` asks the server.
     pub dialect: Option<Dialect>,
-    /// Requests at once.
     pub max_concurrency: usize,
     /// What tokens cost until it is billed.
     pub prices: Arc<Prices>,
     /// By what people are named.
     pub privacy: Privacy,
-    /// What is read when.
     pub reading: Reading,
     /// How long hours are kept.
     pub hourly_retention_days: i32,
     /// How long days are kept.
     pub daily_retention_days: i32,
-    /// Teams.
     pub teams: Vec<Team>,
-    /// Rules and manners.
     pub policy: Policy,
     /// Which lists its rules are measured against.
     pub needs: Lists,
-    /// Summaries on a schedule.
     pub digests: Vec<Digest>,
-    /// By notifier.
     pub postage: BTreeMap<NotifierName, Postage>,
 }
 
 /// The outside things of a watcher.
 #[derive(Clone)]
 pub struct Outside {
-    /// The service.
     pub api: AdminApi,
-    /// The store.
     pub store: Store,
-    /// The time.
     pub clock: Clock,
-    /// Ids.
     pub chance: Chance,
-    /// What happened.
     pub counters: Arc<Counters>,
     /// What is done; `None` where nothing is to be left behind.
     pub audit: Option<AuditLog>,
@@ -116,9 +104,7 @@ pub struct Outside {
 
 /// What is known of one organization. Its fields are read by those who show them; only the cycle changes them.
 pub struct Watcher {
-    /// What was configured.
     pub settings: Settings,
-    /// The service.
     pub api: AdminApi,
     pub(in crate::cycle) store: Store,
     pub(in crate::cycle) clock: Clock,
@@ -129,13 +115,10 @@ pub struct Watcher {
     pub directory: Directory,
     /// Keys and people, as far as rules are measured against them.
     pub census: Census,
-    /// By part.
     pub coverages: BTreeMap<Part, Coverage>,
-    /// The sums.
     pub figures: Figures,
     /// Open alerts, and ended ones of periods that are looked at.
     pub alerts: Alerts,
-    /// In force.
     pub quiet: Quiet,
     /// What decisions go on from.
     pub engine: Engine,
@@ -195,7 +178,6 @@ pub struct Watcher {
 /// What a cycle did.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// How it ended.
     pub outcome: CycleOutcome,
     /// What could not be read, each with its place.
     pub troubles: Vec<String>,
@@ -203,13 +185,10 @@ pub struct Report {
     pub unreadable: Vec<String>,
     /// What stays unreadable of earlier cycles, and rows of lists; logged as well.
     pub remarks: Vec<String>,
-    /// Workspaces and the whole.
     pub n_parts: usize,
     /// Of which were read well.
     pub n_fresh: usize,
-    /// Messages that were decided.
     pub n_messages: usize,
-    /// The key was refused.
     pub is_refused: bool,
     /// The service states another sum for this month.
     pub difference: Option<Difference>,
@@ -224,7 +203,6 @@ pub struct Trouble {
     pub lines: Vec<String>,
     /// Figures that could not be read; only the first few of many alike.
     pub unreadable: Vec<String>,
-    /// The key was refused.
     pub is_refused: bool,
     /// The service knows nothing of what was asked, or allows none of it.
     pub is_dialect_refused: bool,

@@ -44,21 +44,16 @@ const END_LIMIT: Duration = Duration::from_secs(4);
 
 /// What a daemon is started with.
 pub struct Start {
-    /// What to do.
     pub config: Config,
     /// Where a reload finds another configuration.
     pub reload_from: ReloadFrom,
     /// For secrets and single values.
     pub environment: Environment,
-    /// Where it is kept.
     pub store: Store,
-    /// The time.
     pub clock: Clock,
-    /// Ids and jitter.
     pub chance: Chance,
     /// What is done; `None` where nothing is to be left behind.
     pub audit: Option<AuditLog>,
-    /// Where it is served.
     pub listener: TcpListener,
     /// Called with the `[log]` of an accepted reload.
     pub set_log: Box<dyn Fn(&Log) + Send + Sync>,
@@ -66,7 +61,6 @@ pub struct Start {
 
 /// Where a reload finds another configuration.
 pub enum ReloadFrom {
-    /// As at the start.
     Same {
         /// The file that was named; else those that are looked for, else the environment.
         file: Option<PathBuf>,

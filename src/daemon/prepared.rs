@@ -20,13 +20,9 @@ use crate::secret::Secret;
 
 /// All of a configuration, ready to begin.
 pub struct Prepared {
-    /// One for each organization.
     pub setups: Vec<Setup>,
-    /// One for each notifier.
     pub senders: Senders,
-    /// Of the HTTP server.
     pub access: Access,
-    /// Where one is configured.
     pub heartbeat: Option<Heartbeat>,
     /// What clients that are kept are to use from now on.
     pub keys: Vec<(AdminApi, Secret)>,

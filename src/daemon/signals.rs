@@ -14,9 +14,7 @@ pub struct Signals {
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// SIGTERM or Ctrl-C.
     End,
-    /// SIGHUP.
     Reload,
 }
 

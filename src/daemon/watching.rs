@@ -40,13 +40,10 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 pub struct Setup {
     /// What was configured, for its key's source.
     pub organization: Organization,
-    /// The service.
     pub api: AdminApi,
-    /// For the cycle.
     pub settings: Settings,
     /// When a cycle is due.
     pub schedule: Schedule,
-    /// Which series there are.
     pub shape: Shape,
 }
 

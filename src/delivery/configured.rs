@@ -22,7 +22,6 @@ use crate::store::fallbacks::Fallback;
 /// One for each notifier.
 #[derive(Debug, Default)]
 pub struct Senders {
-    /// Of messages.
     pub workers: Vec<Worker>,
     /// Of everything, again and again.
     pub resenders: Vec<Resender>,

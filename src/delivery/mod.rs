@@ -3,7 +3,7 @@
 //!
 //! An attempt is counted before it is made and its outcome written after: a kill in between repeats it under the same id.
 
-pub mod follow;
+pub mod consequence;
 pub mod orphans;
 pub mod resend;
 
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::bells::Bells;
 use crate::clock::{Chance, Clock};
-use crate::delivery::follow::{Consequence, Tried, follow};
+use crate::delivery::consequence::{Consequence, Tried, follow};
 use crate::domain::ids::NotifierName;
 use crate::domain::skew::differs;
 use crate::metrics::counters::Counters;
@@ -47,17 +47,11 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// another one of the same name. What waits goes out by the new settings, under the ids it has.
 #[derive(Debug, Clone)]
 pub struct Worker {
-    /// Its name.
     pub name: NotifierName,
-    /// How it is reached.
     pub notifier: Notifier,
-    /// Where its messages wait.
     pub store: Store,
-    /// The time.
     pub clock: Clock,
-    /// Jitter.
     pub chance: Chance,
-    /// Where links lead to.
     pub links: Links,
     /// So long after something was delivered nothing new goes out: what is decided meanwhile goes together.
     pub group_interval: SignedDuration,
@@ -83,7 +77,6 @@ enum Unwritten {
         claimed: Box<Claimed>,
         before: NotifierState,
     },
-    /// The attempt ended.
     End(Box<Ended>),
 }
 
@@ -406,7 +399,7 @@ impl Worker {
             has_other_recipient,
             now: at,
         };
-        let consequence = follow(delivery, tried, |whole| self.chance.jitter(whole));
+        let consequence = consequence(delivery, tried, |whole| self.chance.jitter(whole));
         Unwritten::End(Box::new(Ended {
             claimed,
             before,

@@ -38,21 +38,14 @@ pub struct Resender {
     pub listener: Listener,
     /// How often it is told.
     pub interval: Duration,
-    /// How it is reached.
     pub alertmanager: Alertmanager,
-    /// All of the configuration.
     pub rules: Vec<Rule>,
-    /// All of the configuration.
     pub teams: Vec<Team>,
-    /// All of the configuration.
     pub organizations: Vec<OrganizationName>,
     /// By what people are named.
     pub privacy: Privacy,
-    /// Where alerts are.
     pub store: Store,
-    /// The time.
     pub clock: Clock,
-    /// Where links lead to.
     pub links: Links,
 }
 

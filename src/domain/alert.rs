@@ -23,7 +23,6 @@ pub struct Observed(pub u64);
 pub struct Now {
     /// By the clock, never before an earlier decision's.
     pub at: Timestamp,
-    /// By observed time.
     pub observed: Observed,
     /// Observed time since the decision before, in milliseconds.
     pub elapsed: u64,
@@ -39,9 +38,7 @@ impl Observed {
 /// Where an alert is looked up: one rule × subject × calendar period.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot {
-    /// The rule.
     pub rule: RuleName,
-    /// The subject, by id.
     pub subject: Subject,
     /// The calendar period's label; `None` for rolling spans, the age of data and events.
     pub period: Option<Arc<str>>,
@@ -52,9 +49,7 @@ pub struct Slot {
 /// What an alert is, for as long as it lives. Without a calendar period its start belongs to its identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The organization.
     pub organization: OrganizationName,
-    /// Rule, subject and period.
     pub slot: Slot,
     /// When it began; part of the fingerprint only where there is no calendar period.
     pub started_at: Timestamp,
@@ -92,7 +87,6 @@ impl Identity {
 pub struct Line {
     /// The quantity at and above which it is crossed (and above zero).
     pub quantity: Quantity,
-    /// How bad that is.
     pub severity: Severity,
     /// As people write it: `80%`.
     pub text: Arc<str>,
@@ -101,7 +95,6 @@ pub struct Line {
 /// A line that is crossed, and since when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crossing {
-    /// The line.
     pub line: Line,
     /// Since when, in observed time.
     pub since: Observed,
@@ -117,18 +110,14 @@ pub enum State {
         /// Since when, in observed time.
         since: Observed,
     },
-    /// Crossed for long enough.
     Firing {
         /// The highest line that was held for long enough.
         line: Line,
         /// The condition ended at this observed time, and `keep_firing_for` runs.
         clearing_since: Option<Observed>,
     },
-    /// Over.
     Ended {
-        /// Why.
         by: EndedBy,
-        /// When, by the clock.
         at: Timestamp,
         /// The highest line it last held.
         line: Line,
@@ -203,7 +192,6 @@ pub struct Told {
 /// One rule × subject × period at its highest crossed threshold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
-    /// What it is.
     pub identity: Identity,
     /// What the rule measures: the unit of `value` and `limit`.
     pub watch: Watch,
@@ -225,7 +213,6 @@ pub struct Alert {
     pub value: Quantity,
     /// The limit at the last change; `None` where the rule's limit does not exist any more.
     pub limit: Option<Quantity>,
-    /// By notifier.
     pub told: BTreeMap<NotifierName, Told>,
 }
 

@@ -59,11 +59,8 @@ impl Pieces {
 pub struct Entry {
     /// The piece's first hour.
     pub first: Hour,
-    /// Of whom.
     pub subject: Subject,
-    /// Its name now.
     pub name: String,
-    /// How much.
     pub amounts: Amounts,
     /// The service told the sum over all keys, and this is a share by tokens.
     pub is_apportioned: bool,
@@ -72,9 +69,7 @@ pub struct Entry {
 /// Whom rows are told of.
 #[derive(Debug, Clone, Copy)]
 pub struct Naming<'a> {
-    /// The organization's configured name.
     pub organization: &'a OrganizationName,
-    /// Workspaces by name.
     pub directory: &'a Directory,
     /// Teams, in the order of the configuration.
     pub teams: &'a [Team],

@@ -18,13 +18,10 @@ const DELETED: &str = "deleted";
 /// Keys and people. A list that was not read whole yet since the daemon began is `None`: what it would tell is not known.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Census {
-    /// By id.
     pub keys: Option<BTreeMap<ApiKeyId, CountedKey>>,
-    /// By id.
     pub people: Option<BTreeMap<ActorId, CountedPerson>>,
     /// When the keys that are known were listed: what became of them since is not known.
     pub keys_at: Option<Timestamp>,
-    /// The same of people.
     pub people_at: Option<Timestamp>,
 }
 
@@ -41,7 +38,6 @@ impl Census {
 /// An API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CountedKey {
-    /// Not unique.
     pub name: String,
     /// Missing from the newest list, and since when.
     pub presence: Presence,
@@ -52,7 +48,6 @@ pub struct CountedKey {
     pub workspace: Option<WorkspaceId>,
     /// Who made it, where that is a person; not where it is a service account.
     pub created_by: Option<ActorId>,
-    /// When it was made.
     pub created_at: Option<Timestamp>,
     /// From when on it opens nothing; `None` for never.
     pub expires_at: Option<Timestamp>,

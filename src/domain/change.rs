@@ -40,13 +40,10 @@ pub struct Stored {
 /// A row's new amounts; all zero removes the row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowChange {
-    /// Which kind of row.
     pub kind: Kind,
-    /// Where it begins.
     pub hour: Hour,
     /// Which model, and which key.
     pub cell: Cell,
-    /// What it says now.
     pub amounts: Amounts,
 }
 
@@ -57,7 +54,6 @@ pub struct Delta {
     pub hour: Hour,
     /// Which model, and which key.
     pub cell: Cell,
-    /// New minus old.
     pub amounts: Amounts,
 }
 
@@ -70,7 +66,6 @@ pub struct Recorded {
     pub deltas: Vec<Delta>,
     /// Doubts to write, or to remove where `None`.
     pub doubts: Vec<((Granularity, Hour), Option<Doubt>)>,
-    /// The part's coverage afterwards.
     pub coverage: Coverage,
     /// Whether that differs from before in more than `as_of`.
     pub is_coverage_changed: bool,
@@ -78,7 +73,6 @@ pub struct Recorded {
     pub fell: BTreeSet<Hour>,
     /// Buckets whose remainder has to be derived anew: changed, or settled by this answer.
     pub touched: BTreeSet<(Granularity, Hour)>,
-    /// Nothing is in doubt.
     pub is_complete: bool,
 }
 

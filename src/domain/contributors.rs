@@ -16,9 +16,7 @@ const EXPLAINS_PERCENT: Quantity = 80;
 pub struct Piece<'a> {
     /// Its id, or `unattributed`.
     pub workspace: &'a str,
-    /// Model, key and user.
     pub cell: &'a Cell,
-    /// In the alert's period.
     pub value: Quantity,
     /// In the same time of the previous period.
     pub before: Quantity,
@@ -40,9 +38,7 @@ pub struct Group<'a> {
 /// One contributor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cause<'a> {
-    /// Who, and with what.
     pub group: Group<'a>,
-    /// In the alert's period.
     pub value: Quantity,
     /// In the same time of the previous period; `None` where that is not known.
     pub before: Option<Quantity>,
@@ -60,9 +56,7 @@ impl Cause<'_> {
 pub struct Pieces<'a, 'b> {
     /// What the figure is about. It is grouped by workspace first; if that is one workspace or key, by model.
     pub kind: SubjectKind,
-    /// Users may be named.
     pub names_users: bool,
-    /// In any order.
     pub all: &'b [Piece<'a>],
 }
 

@@ -1,7 +1,7 @@
 //! What a rule counts: which organization, which parts and cells, of which team, and in which unit.
 
 use crate::domain::figures::Figures;
-use crate::domain::ground::{Ground, Member, Roster};
+use crate::domain::ground::{OrganizationSnapshot, PartInfo, Roster};
 use crate::domain::ids::{HIDDEN, UNATTRIBUTED};
 use crate::domain::matcher::Glob;
 use crate::domain::money::Usd;
@@ -15,7 +15,7 @@ use crate::domain::usage::{Amounts, Cell};
 pub fn counts_for(
     rule: &Rule,
     subject: &Subject,
-    ground: &Ground<'_>,
+    ground: &OrganizationSnapshot<'_>,
     workspace_id: &str,
     cell: &Cell,
 ) -> bool {
@@ -76,7 +76,7 @@ pub fn sides(amounts: &Amounts) -> (Usd, Usd) {
 }
 
 /// Whether a rule looks at this organization at all.
-pub fn looks_at_organization(rule: &Rule, ground: &Ground<'_>) -> bool {
+pub fn looks_at_organization(rule: &Rule, ground: &OrganizationSnapshot<'_>) -> bool {
     rule.matcher
         .organization
         .as_ref()
@@ -96,7 +96,7 @@ pub fn is_team_counted(rule: &Rule, team: &str) -> bool {
 }
 
 /// Whether a rule counts a cell, by its model, key and user.
-pub fn is_cell_counted(rule: &Rule, ground: &Ground<'_>, cell: &Cell) -> bool {
+pub fn is_cell_counted(rule: &Rule, ground: &OrganizationSnapshot<'_>, cell: &Cell) -> bool {
     let matcher = &rule.matcher;
     let has_model = matcher
         .model
@@ -130,7 +130,11 @@ pub struct Counts<'a> {
 
 impl<'a> Counts<'a> {
     /// Of a rule.
-    pub fn of(rule: &'a Rule, ground: &Ground<'_>, roster: &'a Roster<'a>) -> Counts<'a> {
+    pub fn of(
+        rule: &'a Rule,
+        ground: &OrganizationSnapshot<'_>,
+        roster: &'a Roster<'a>,
+    ) -> Counts<'a> {
         let matcher = &rule.matcher;
         let is_narrowed =
             matcher.model.is_some() || matcher.api_key.is_some() || matcher.user.is_some();
@@ -142,13 +146,13 @@ impl<'a> Counts<'a> {
     }
 
     /// Whether anything of a part may be counted.
-    pub fn has_part(&self, member: &Member<'_>) -> bool {
+    pub fn has_part(&self, member: &PartInfo<'_>) -> bool {
         is_part_counted(self.rule, member.id, member.name)
             && (self.roster.has_key_teams() || is_team_counted(self.rule, member.team))
     }
 
     /// Whether a cell of a part is counted.
-    pub fn has(&self, member: &Member<'_>, cell: u32) -> bool {
+    pub fn has(&self, member: &PartInfo<'_>, cell: u32) -> bool {
         let is_counted = self
             .cells
             .as_ref()
@@ -157,7 +161,7 @@ impl<'a> Counts<'a> {
     }
 }
 
-fn counted_cells(rule: &Rule, ground: &Ground<'_>, figures: &Figures) -> Vec<bool> {
+fn counted_cells(rule: &Rule, ground: &OrganizationSnapshot<'_>, figures: &Figures) -> Vec<bool> {
     let cells = figures.cells().iter();
     cells
         .map(|cell| is_cell_counted(rule, ground, cell))

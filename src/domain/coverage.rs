@@ -143,7 +143,6 @@ pub type Behind = BTreeMap<Part, Option<Timestamp>>;
 /// Who a poll was complete for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Polled {
-    /// When it began.
     pub at: Timestamp,
     /// Known up to it, and not up to the one before.
     pub caught_up: Vec<Part>,
@@ -211,7 +210,6 @@ pub struct Reading {
     pub hourly_history_days: i32,
     /// How many days back settled days are read again.
     pub correction_days: i32,
-    /// How often.
     pub correction_interval: SignedDuration,
 }
 
@@ -220,7 +218,6 @@ pub struct Reading {
 pub enum Purpose {
     /// The hours that still grow.
     Running,
-    /// Days never read before.
     FirstDays,
     /// Hours of a day whose row differs.
     Recheck,
@@ -235,9 +232,7 @@ pub enum Purpose {
 /// One request for usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
-    /// Whose usage.
     pub part: Part,
-    /// Why.
     pub purpose: Purpose,
     /// Hours or days.
     pub granularity: Granularity,

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::alert::{Alert, EndedBy, Now, Slot, State};
 use crate::domain::evaluate::{self, Evaluator};
 use crate::domain::event::Event;
-use crate::domain::ground::{Ground, Survey};
+use crate::domain::ground::{OrganizationSnapshot, Survey};
 use crate::domain::ids::{ModelName, NotifierName, RuleName};
 use crate::domain::knowledge::Figure;
 use crate::domain::measure::{self, Measurement, lifecycle};
@@ -84,7 +84,7 @@ pub struct Decision {
 /// what fired just now for a period that is over.
 pub fn decide(
     policy: &Policy,
-    ground: &Ground<'_>,
+    ground: &OrganizationSnapshot<'_>,
     alerts: &Alerts,
     quiet: &Quiet,
     now: Now,
@@ -126,7 +126,7 @@ fn draft(notifier: NotifierName, mut facts: Vec<Fact>) -> Draft {
 
 struct Round<'a> {
     policy: &'a Policy,
-    ground: &'a Ground<'a>,
+    ground: &'a OrganizationSnapshot<'a>,
     survey: Survey<'a>,
     quiet: &'a Quiet,
     now: Now,

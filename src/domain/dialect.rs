@@ -7,7 +7,6 @@ use std::fmt;
 pub enum Dialect {
     /// Every path directly under `/v1`.
     Guide,
-    /// The Analytics API.
     Analytics,
     /// The older usage and cost reports.
     Reports,

@@ -12,7 +12,7 @@ use crate::domain::alert::Alert;
 use crate::domain::breakdown::{Naming, Pieces, break_down};
 use crate::domain::coverage::{Coverage, is_settled};
 use crate::domain::event::Event;
-use crate::domain::ground::Ground;
+use crate::domain::ground::OrganizationSnapshot;
 use crate::domain::ids::{ApiKeyId, OrganizationName, RuleName};
 use crate::domain::measure::Measurement;
 use crate::domain::money::Usd;
@@ -37,17 +37,13 @@ const MAX_STALE: usize = 5;
 /// A summary of one period.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digest {
-    /// Of which organization.
     pub organization: OrganizationName,
-    /// As it is configured.
     pub name: String,
     /// `2026-W47`; `None` for a rolling span.
     pub label: Option<String>,
-    /// The period.
     pub span: Span,
     /// The zone in which it is cut.
     pub zone_name: String,
-    /// When it was made.
     pub made_at: Timestamp,
     /// Where the running month would end; `None` where the last week is not known.
     pub forecast: Option<Forecast>,
@@ -57,13 +53,11 @@ pub struct Digest {
     pub before: Option<Usd>,
     /// The period in pieces, each with its label; empty for an hour.
     pub series: Vec<(String, Usd)>,
-    /// The largest workspaces.
     pub workspaces: Breakdown,
     /// The workspaces that changed the most, up before down; empty where nothing is known of the period before.
     pub movers: Breakdown,
     /// Teams; empty where none is configured.
     pub teams: Breakdown,
-    /// Models.
     pub models: Breakdown,
     /// Limits of rules over just this period, the most used first.
     pub limits: Listed<LimitUse>,
@@ -71,7 +65,6 @@ pub struct Digest {
     pub alerts: Listed<OpenAlert>,
     /// Keys that a rule tells to be idle, the longest first; `None` where no rule asks, or nobody knows.
     pub idle_keys: Option<Listed<IdleKey>>,
-    /// What is not known.
     pub gaps: Vec<Missing>,
     /// The newest entry of the audit log, noted here so that a log that was made anew is known; `None` where there is none.
     pub audit: Option<Anchor>,
@@ -82,7 +75,6 @@ pub struct Digest {
 pub struct Anchor {
     /// Its number, from 1.
     pub entry: u64,
-    /// Its hash, in hexadecimal.
     pub hash: String,
 }
 
@@ -91,16 +83,13 @@ pub struct Anchor {
 pub struct Forecast {
     /// `2026-11`.
     pub label: String,
-    /// At its end.
     pub spend: Usd,
-    /// Until now.
     pub so_far: Usd,
 }
 
 /// The first few of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed<T> {
-    /// At most ten.
     pub first: Vec<T>,
     /// How many there are besides.
     pub n_more: usize,
@@ -109,9 +98,7 @@ pub struct Listed<T> {
 /// Spend by subject. The lines and the rest sum to the whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Breakdown {
-    /// One for each subject.
     pub lines: Vec<Line>,
-    /// All others together.
     pub rest: Option<Rest>,
 }
 
@@ -120,69 +107,54 @@ pub struct Breakdown {
 pub struct Line {
     /// Its name at the time.
     pub name: String,
-    /// In the period.
     pub spend: Usd,
-    /// In the one before.
     pub before: Option<Usd>,
 }
 
 /// What has no line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rest {
-    /// How many subjects.
     pub n: usize,
-    /// In the period.
     pub spend: Usd,
-    /// In the one before.
     pub before: Option<Usd>,
 }
 
 /// How much of a limit was used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitUse {
-    /// The rule.
     pub rule: RuleName,
-    /// Whose.
     pub subject: Subject,
     /// Its name at the time.
     pub name: String,
-    /// Spent.
     pub value: Usd,
     /// Part of it is not known.
     pub is_lower_bound: bool,
-    /// The limit.
     pub limit: Usd,
 }
 
 /// An alert that fires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenAlert {
-    /// The rule.
     pub rule: RuleName,
-    /// About whom.
     pub subject: Subject,
     /// Its name at the time.
     pub name: String,
-    /// How bad.
     pub severity: Severity,
     /// `80%`
     pub threshold: String,
     /// The event, of a rule on events.
     pub event: Option<Event>,
-    /// Since when.
     pub since: Option<Timestamp>,
 }
 
 /// A key that is not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdleKey {
-    /// Its id.
     pub id: ApiKeyId,
     /// Its name at the time.
     pub name: String,
     /// The name of the workspace that it belongs to, where that is known.
     pub workspace: Option<String>,
-    /// Since when.
     pub since: Timestamp,
 }
 
@@ -190,45 +162,29 @@ pub struct IdleKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missing {
     /// Of so many parts of so many nothing was ever read.
-    Unread {
-        /// How many.
-        n: usize,
-        /// Of how many.
-        n_all: usize,
-    },
+    Unread { n: usize, n_all: usize },
     /// A part was not read since before the period's end was settled.
     Stale {
-        /// Its name.
         name: String,
         /// Up to when it is known.
         as_of: Timestamp,
     },
     /// So many further parts are behind.
-    MoreStale {
-        /// How many.
-        n: usize,
-    },
+    MoreStale { n: usize },
     /// Nothing is known from before.
     KnownFrom {
         /// From when on all is known.
         at: Timestamp,
     },
     /// Part of the spend is not billed yet.
-    Estimated {
-        /// How much.
-        spend: Usd,
-    },
+    Estimated { spend: Usd },
     /// Tokens without a known price are in no spend.
-    Unpriced {
-        /// How many.
-        n_tokens: i64,
-    },
+    Unpriced { n_tokens: i64 },
 }
 
 /// What is to be done about a digest now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// Nothing.
     Rest,
     /// Slots count from this moment on; what was before is not made up for.
     Count(Timestamp),
@@ -262,9 +218,7 @@ pub fn turn(schedule: &Schedule, last: Option<Timestamp>, now: Timestamp) -> Tur
 /// A period that is over, and the one before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
-    /// The period.
     pub cut: Cut,
-    /// The one before.
     pub before: Cut,
 }
 
@@ -359,17 +313,13 @@ pub fn is_complete(gaps: &[Missing]) -> bool {
 /// What a digest is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// Names.
-    pub ground: Ground<'a>,
-    /// As it is configured.
+    pub ground: OrganizationSnapshot<'a>,
     pub name: &'a str,
     /// Where the period is cut.
     pub zone_name: &'a str,
-    /// The period.
     pub closed: &'a Closed,
     /// Its pieces, by which its rows are grouped.
     pub pieces: &'a Pieces,
-    /// Rows of the period.
     pub rows: &'a [UsageRow],
     /// Rows of the one before.
     pub rows_before: &'a [UsageRow],
@@ -388,7 +338,6 @@ pub struct Source<'a> {
 /// The hours that a forecast needs: of the month in which a moment lies, and the last week, up to the newest settled hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pace {
-    /// The whole month.
     pub month: Cut,
     /// Of it, what is settled.
     pub so_far: HourSpan,
@@ -619,7 +568,7 @@ fn limits(source: &Source<'_>) -> Listed<LimitUse> {
 }
 
 fn open_alerts<'a>(
-    ground: &Ground<'_>,
+    ground: &OrganizationSnapshot<'_>,
     alerts: impl Iterator<Item = &'a Alert>,
 ) -> Listed<OpenAlert> {
     let mut open: Vec<OpenAlert> = alerts
@@ -647,7 +596,10 @@ fn open_alerts<'a>(
 }
 
 /// As rules measured them, each key once.
-fn idle_keys(ground: &Ground<'_>, measurements: &[Measurement]) -> Option<Listed<IdleKey>> {
+fn idle_keys(
+    ground: &OrganizationSnapshot<'_>,
+    measurements: &[Measurement],
+) -> Option<Listed<IdleKey>> {
     let keys = ground.census.keys.as_ref()?;
     let stands = |measured: &&Measurement| {
         measured.event == Some(Event::KeyIdle) && measured.figure.value().is_some_and(|n| n > 0)

@@ -16,7 +16,6 @@ pub const AGREEING_SPAN: SignedDuration = SignedDuration::from_mins(30);
 /// One workspace as the API lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace {
-    /// Its id: never changes.
     pub id: WorkspaceId,
     /// Its name, as it is.
     pub name: String,
@@ -106,7 +105,6 @@ impl Presence {
 /// What the API says about the organization itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OrganizationInfo {
-    /// Its id.
     pub id: String,
     /// Its name at the service.
     pub name: String,
@@ -119,7 +117,6 @@ pub struct OrganizationInfo {
 /// Every workspace that was ever listed, and the organization's own data.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Directory {
-    /// By id.
     pub workspaces: BTreeMap<WorkspaceId, (Workspace, Presence)>,
     /// `None` until it was read once.
     pub organization: Option<OrganizationInfo>,
@@ -157,7 +154,6 @@ impl LimitOf {
 /// A person, or an account that acts like one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
-    /// As it is.
     pub name: String,
     /// Empty where there is none.
     pub email: String,

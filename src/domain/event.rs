@@ -20,7 +20,6 @@ pub enum Event {
     KeyOfRemovedUser,
     /// An active key opens nothing any more soon.
     KeyExpiring,
-    /// A person uses nothing.
     UserIdle,
     /// A spend limit of the service is no more.
     LimitRemoved,
@@ -42,9 +41,7 @@ pub enum Timing {
 /// Which lists the service must be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lists {
-    /// All API keys.
     pub keys: bool,
-    /// All people.
     pub people: bool,
 }
 

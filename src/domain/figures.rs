@@ -19,7 +19,6 @@ use crate::domain::usage::{Amounts, Buckets, Cell, Granularity, Part, add_to};
 /// What is known about one part beside its sums.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartState {
-    /// Whose.
     pub part: Part,
     /// Up to when its figures are known.
     pub as_of: Option<Timestamp>,

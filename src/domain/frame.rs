@@ -9,16 +9,13 @@ use crate::domain::usage::Amounts;
 /// A period in a zone whose sums are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrameKey {
-    /// What is summed over.
     pub period: Period,
-    /// Where it is cut.
     pub zone: Zone,
 }
 
 /// One cut of a frame and its sums.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    /// Its span.
     pub cut: Cut,
     /// Its label, shared by the slots of all alerts in it.
     pub label: Option<Arc<str>>,
@@ -43,7 +40,6 @@ pub(in crate::domain) struct Kept {
 pub enum Which {
     /// The period in which the present moment lies.
     Open,
-    /// The one just before.
     Closed,
 }
 

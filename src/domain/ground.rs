@@ -14,8 +14,7 @@ use crate::domain::usage::Part;
 
 /// What measurements are made of.
 #[derive(Debug, Clone, Copy)]
-pub struct Ground<'a> {
-    /// The organization's configured name.
+pub struct OrganizationSnapshot<'a> {
     pub organization: &'a OrganizationName,
     /// Workspaces by name and limit.
     pub directory: &'a Directory,
@@ -23,13 +22,12 @@ pub struct Ground<'a> {
     pub census: &'a Census,
     /// Teams, in the order of the configuration.
     pub teams: &'a [Team],
-    /// The sums.
     pub figures: &'a Figures,
     /// By what people are named.
     pub privacy: Privacy,
 }
 
-impl<'a> Ground<'a> {
+impl<'a> OrganizationSnapshot<'a> {
     /// The name of a subject now; its id where it has no other.
     pub fn name_of<'s>(&self, subject: &'s Subject) -> &'s str
     where
@@ -52,17 +50,14 @@ pub fn name_of<'s>(subject: &'s Subject, directory: &'s Directory, privacy: Priv
 /// The ground as rules look at it at one moment.
 #[derive(Debug, Clone)]
 pub struct Survey<'a> {
-    /// What is measured.
-    pub ground: Ground<'a>,
-    /// Who the parts are.
+    pub ground: OrganizationSnapshot<'a>,
     pub roster: Roster<'a>,
-    /// The moment.
     pub now: Timestamp,
 }
 
 impl<'a> Survey<'a> {
     /// Of a ground, now.
-    pub fn new(ground: Ground<'a>, now: Timestamp) -> Survey<'a> {
+    pub fn new(ground: OrganizationSnapshot<'a>, now: Timestamp) -> Survey<'a> {
         let roster = Roster::of(&ground);
         Survey {
             ground,
@@ -74,14 +69,12 @@ impl<'a> Survey<'a> {
 
 /// One part that is summed.
 #[derive(Debug, Clone, Copy)]
-pub struct Member<'a> {
+pub struct PartInfo<'a> {
     /// The id that it counts under: what belonged to a workspace that is gone counts as remainder.
     pub id: &'a str,
-    /// Its name now.
     pub name: &'a str,
     /// As it was last listed; the remainder never is.
     pub workspace: Option<&'a Workspace>,
-    /// The workspace is gone.
     pub is_gone: bool,
     /// The team to which it belongs as a whole; single keys of it may belong to others.
     pub team: &'a str,
@@ -90,14 +83,14 @@ pub struct Member<'a> {
 /// By the parts' places in the figures; the whole is no member of itself.
 #[derive(Debug, Clone)]
 pub struct Roster<'a> {
-    members: Vec<Option<Member<'a>>>,
+    members: Vec<Option<PartInfo<'a>>>,
     /// The team of each cell's key, where any team names keys.
     key_teams: Vec<Option<&'a str>>,
 }
 
 impl<'a> Roster<'a> {
     /// Of all parts.
-    pub fn of(ground: &Ground<'a>) -> Roster<'a> {
+    pub fn of(ground: &OrganizationSnapshot<'a>) -> Roster<'a> {
         let (directory, figures, teams) = (ground.directory, ground.figures, ground.teams);
         let parts = figures.parts().iter();
         let has_key_teams = teams.iter().any(|team| !team.api_keys.is_empty());
@@ -113,7 +106,7 @@ impl<'a> Roster<'a> {
     }
 
     /// The member at a part's place.
-    pub fn at(&self, place: usize) -> Option<&Member<'a>> {
+    pub fn at(&self, place: usize) -> Option<&PartInfo<'a>> {
         self.members.get(place)?.as_ref()
     }
 
@@ -123,15 +116,15 @@ impl<'a> Roster<'a> {
     }
 
     /// The team that a cell of a part belongs to.
-    pub fn team(&self, member: &Member<'a>, cell: u32) -> &'a str {
+    pub fn team(&self, member: &PartInfo<'a>, cell: u32) -> &'a str {
         let of_key = self.key_teams.get(cell as usize).copied().flatten();
         of_key.unwrap_or(member.team)
     }
 }
 
-fn member<'a>(directory: &'a Directory, teams: &'a [Team], part: &'a Part) -> Option<Member<'a>> {
+fn member<'a>(directory: &'a Directory, teams: &'a [Team], part: &'a Part) -> Option<PartInfo<'a>> {
     let team = |id: &str| teams::of_workspace(teams, directory, id).unwrap_or(UNASSIGNED);
-    let remainder = Member {
+    let remainder = PartInfo {
         id: UNATTRIBUTED,
         name: UNATTRIBUTED,
         workspace: None,
@@ -142,18 +135,18 @@ fn member<'a>(directory: &'a Directory, teams: &'a [Team], part: &'a Part) -> Op
         Part::Whole => None,
         Part::Unattributed => Some(remainder),
         Part::Workspace(id) => Some(match directory.workspaces.get(id) {
-            Some((_, Presence::Gone)) => Member {
+            Some((_, Presence::Gone)) => PartInfo {
                 is_gone: true,
                 ..remainder
             },
-            Some((workspace, Presence::Listed | Presence::Missing(_))) => Member {
+            Some((workspace, Presence::Listed | Presence::Missing(_))) => PartInfo {
                 id: id.as_str(),
                 name: &workspace.name,
                 workspace: Some(workspace),
                 is_gone: false,
                 team: team(id.as_str()),
             },
-            None => Member {
+            None => PartInfo {
                 id: id.as_str(),
                 name: id.as_str(),
                 team: team(id.as_str()),

@@ -56,7 +56,6 @@ pub enum Knowledge {
     Whole,
     /// It is at least this.
     LowerBound,
-    /// Was known once.
     Stale,
     /// Was never known in this span.
     Nothing,

@@ -20,9 +20,7 @@ pub struct Listed {
 /// An API key, never its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedKey {
-    /// Never changes.
     pub id: ApiKeyId,
-    /// Not unique.
     pub name: String,
     /// `active`, `inactive`, `archived`, `expired`, or what the service calls it since; `None` where it does not tell.
     pub status: Option<String>,
@@ -30,7 +28,6 @@ pub struct ListedKey {
     pub workspace: Option<WorkspaceId>,
     /// Who made it, where the service tells.
     pub created_by: Option<Maker>,
-    /// When it was made.
     pub created_at: Option<Timestamp>,
     /// From when on it opens nothing; `None` for never.
     pub expires_at: Option<Timestamp>,
@@ -54,7 +51,6 @@ pub enum Maker {
 /// A person of the organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedUser {
-    /// Never changes.
     pub id: ActorId,
     /// Where the service tells it.
     pub email: Option<String>,
@@ -73,11 +69,8 @@ pub struct ListedUser {
 /// An invitation into the organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedInvite {
-    /// Never changes.
     pub id: InviteId,
-    /// To whom it went.
     pub email: String,
-    /// What they will be.
     pub role: String,
     /// `pending`, `accepted`, `expired`, `deleted`, or what the service calls it since.
     pub status: String,
@@ -97,7 +90,6 @@ impl ListedInvite {
 /// A person in a workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedMember {
-    /// Who.
     pub user: ActorId,
     /// The role in the workspace, as the service calls it.
     pub role: String,
@@ -110,7 +102,6 @@ pub struct RateLimit {
     pub group: String,
     /// What is limited, such as `requests_per_minute`.
     pub limiter: String,
-    /// The most of it.
     pub value: u64,
 }
 
@@ -119,7 +110,6 @@ pub struct RateLimit {
 pub struct SpendLimits {
     /// The lower one of the organization's own limit and that of its tier.
     pub organization: Option<Usd>,
-    /// By real id.
     pub workspaces: BTreeMap<WorkspaceId, Usd>,
     /// Whose limit is stated in a way that cannot be read, such as in another currency; `None` is the organization.
     pub unknown: BTreeSet<Option<WorkspaceId>>,
@@ -139,11 +129,8 @@ pub struct Asking {
 /// What was listed beside usage, and when each was asked for last.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listings {
-    /// Keys.
     pub keys: Asking,
-    /// People.
     pub people: Asking,
-    /// Limits of spend.
     pub limits_at: Option<Timestamp>,
     /// Limits of use, by real id; `None` is the organization.
     pub rates_at: BTreeMap<Option<WorkspaceId>, Timestamp>,

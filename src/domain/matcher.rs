@@ -141,13 +141,10 @@ impl Eq for Glob {}
 /// What a rule is narrowed to. `None` is everything. A workspace's glob may match its name or its id.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Matcher {
-    /// The organization's configured name.
     pub organization: Option<Glob>,
     /// A workspace's name or id.
     pub workspace: Option<Glob>,
-    /// A model's name.
     pub model: Option<Glob>,
-    /// A team's name.
     pub team: Option<Glob>,
     /// An API key's id or name. Where the dialect has no usage by key, a rule that asks for one has no subject.
     pub api_key: Option<Glob>,

@@ -18,7 +18,7 @@ use crate::domain::counting::{
 use crate::domain::event::Event;
 use crate::domain::figures::{Figures, PartState};
 use crate::domain::frame::{Frame, FrameKey};
-use crate::domain::ground::{Ground, Member, Survey};
+use crate::domain::ground::{OrganizationSnapshot, PartInfo, Survey};
 use crate::domain::knowledge::{Addend, Figure, Knowledge, Sum, knowledge, oldest, reaches_back};
 use crate::domain::money::Usd;
 use crate::domain::rule::{Limit, Quantity, Rule, Watch};
@@ -29,7 +29,6 @@ use crate::domain::usage::{Amounts, Cell, Part};
 /// What a gap lies between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sides {
-    /// What is billed.
     pub billed: Usd,
     /// What that was estimated at.
     pub estimated: Usd,
@@ -42,17 +41,13 @@ pub struct Sides {
 pub struct Measurement {
     /// The rule, by its place in the list.
     pub rule: usize,
-    /// Of whom.
     pub subject: Subject,
-    /// How much.
     pub figure: Figure,
     /// Against what; `None` where the service has no such limit: then the subject has no rule.
     pub limit: Option<Quantity>,
-    /// The calendar period's label.
     pub label: Option<Arc<str>>,
     /// The event that is measured, of a rule on events.
     pub event: Option<Event>,
-    /// The period.
     pub span: Span,
     /// The period is over; it is measured once more because its figures may still change.
     pub is_closed: bool,
@@ -160,7 +155,7 @@ fn tells_requests(figures: &Figures) -> bool {
 }
 
 /// Whether every subject's open period was read once; of events, whether the lists were that tell of them.
-pub fn is_ready(rule: &Rule, ground: &Ground<'_>) -> bool {
+pub fn is_ready(rule: &Rule, ground: &OrganizationSnapshot<'_>) -> bool {
     if rule.watch == Watch::Lifecycle {
         return lifecycle::is_ready(rule, ground);
     }
@@ -216,7 +211,7 @@ struct Look<'a> {
 /// One part that a rule counts.
 struct Counted<'a> {
     state: &'a PartState,
-    member: &'a Member<'a>,
+    member: &'a PartInfo<'a>,
     cells: &'a [(u32, Amounts)],
     addend: Addend,
 }
@@ -407,7 +402,7 @@ impl<'a> Look<'a> {
     }
 
     /// Of the remainder: what is not settled is a difference of two answers of two moments.
-    fn unsettled(&self, member: &Member<'_>) -> Quantity {
+    fn unsettled(&self, member: &PartInfo<'_>) -> Quantity {
         let ground = &self.survey.ground;
         let open = ground
             .figures
@@ -425,7 +420,7 @@ impl<'a> Look<'a> {
         subject: Subject,
         sum: Sum,
         figure: Figure,
-        member: Option<&Member<'_>>,
+        member: Option<&PartInfo<'_>>,
     ) -> Measurement {
         Measurement {
             rule: self.index,
@@ -442,7 +437,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn limit(&self, subject: &Subject, member: Option<&Member<'_>>) -> Option<Quantity> {
+    fn limit(&self, subject: &Subject, member: Option<&PartInfo<'_>>) -> Option<Quantity> {
         let ground = &self.survey.ground;
         match &self.rule.limit {
             Limit::Fixed(quantity) => Some(*quantity),

@@ -78,7 +78,6 @@ impl fmt::Display for Reason {
 /// An API key by id, and by its name at the time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedKey {
-    /// Never changes.
     pub id: ApiKeyId,
     /// The id where it was never listed.
     pub name: String,
@@ -127,7 +126,6 @@ impl Reconciled {
 /// What a message says about one alert. Exact, complete and frozen: nothing is looked up when it is rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
-    /// Which alert.
     pub identity: Identity,
     /// Its place in the alert's life.
     pub sequence: u64,
@@ -144,13 +142,11 @@ pub struct Fact {
     pub is_fired_and_resolved: bool,
     /// The subject's name at the time.
     pub subject_name: String,
-    /// What is measured.
     pub watch: Watch,
     /// The period, or the time of the event.
     pub span: Span,
     /// The zone in which the period is cut: times are shown in it.
     pub zone_name: String,
-    /// The figure.
     pub value: Quantity,
     /// Part of the figure is unknown: it is at least this.
     pub is_lower_bound: bool,
@@ -158,15 +154,11 @@ pub struct Fact {
     pub limit: Option<Quantity>,
     /// The threshold that is told.
     pub line: Line,
-    /// When the alert fired.
     pub firing_since: Timestamp,
-    /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// When this was decided.
     pub decided_at: Timestamp,
     /// Up to when the figure is known; `None` where nothing was ever read.
     pub as_of: Option<Timestamp>,
-    /// The rule's labels.
     pub labels: BTreeMap<String, String>,
     /// The top contributor, which grew most or is the largest, then the largest others; at most [`MAX_CONTRIBUTORS`].
     pub top: Vec<Contributor>,
@@ -206,7 +198,6 @@ pub const MAX_CONTRIBUTORS: usize = 5;
 /// One message about one or more alerts to one notifier, before it has an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
-    /// To whom.
     pub notifier: NotifierName,
     /// At least one, each of another alert, worst first.
     pub facts: Vec<Fact>,

@@ -19,11 +19,8 @@ pub const MAX_ROLLING_HOURS: u32 = 366 * 24;
 pub enum Period {
     /// A clock hour.
     Hour,
-    /// Midnight to midnight.
     Day,
-    /// Monday to Sunday.
     Week,
-    /// A calendar month.
     Month,
     /// January to March, and so on.
     Quarter,
@@ -36,9 +33,7 @@ pub enum Period {
 /// A time zone and the name it was asked for by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zone {
-    /// IANA name.
     pub name: std::sync::Arc<str>,
-    /// Its rules.
     pub rules: TimeZone,
 }
 

@@ -24,7 +24,6 @@ pub struct Manners {
 pub struct Policy {
     /// In the order of the file.
     pub rules: Vec<Rule>,
-    /// By name.
     pub notifiers: BTreeMap<NotifierName, Manners>,
     /// Who is told in the place of whom, while that one is parked. There are no circles.
     pub fallbacks: BTreeMap<NotifierName, NotifierName>,

@@ -20,13 +20,11 @@ const WHOLE: i128 = 100_000_000;
 pub struct Rates {
     /// Neither read from nor written to a cache.
     pub input: Usd,
-    /// Told by the model.
     pub output: Usd,
     /// Written to a cache for five minutes.
     pub cache_write_5m: Usd,
     /// Written to a cache for an hour.
     pub cache_write_1h: Usd,
-    /// Read from a cache.
     pub cache_read: Usd,
 }
 
@@ -48,11 +46,9 @@ pub struct Price {
     pub from: Option<Date>,
     /// The last day, inclusive; open where `None`.
     pub until: Option<Date>,
-    /// Of ordinary requests.
     pub rates: Rates,
     /// Of long ones, where they cost more.
     pub long: Option<Long>,
-    /// Negotiated: so much less.
     pub discount: Option<Percent>,
 }
 
@@ -120,7 +116,6 @@ fn undated(id: &str) -> Option<&str> {
 pub enum Window {
     /// Up to 200,000 tokens.
     Usual,
-    /// More.
     Large,
 }
 
@@ -130,11 +125,9 @@ const LARGE_OVER: u64 = 200_000;
 /// How the tokens were used, as far as it changes what they cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Manner {
-    /// In a batch.
     pub is_batch: bool,
     /// With inference in the United States alone.
     pub is_us_only: bool,
-    /// In fast mode.
     pub is_fast: bool,
     /// With prompts of that size.
     pub window: Window,

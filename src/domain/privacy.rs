@@ -3,7 +3,6 @@
 /// By what people are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum People {
-    /// By their email address.
     Email,
     /// By their id at the service.
     Id,

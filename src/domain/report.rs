@@ -14,16 +14,13 @@ pub struct Who {
     pub workspace: Option<WorkspaceId>,
     /// The full id. Of code execution there is none.
     pub model: Option<ModelName>,
-    /// The key that authenticated.
     pub api_key: Option<ApiKeyId>,
-    /// Who is charged.
     pub actor: Option<Actor>,
 }
 
 /// The most specific identity that the service knows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Actor {
-    /// A person.
     User {
         /// As the list of users has it.
         id: ActorId,
@@ -31,11 +28,7 @@ pub enum Actor {
         email: Option<String>,
     },
     /// An account of the organization without a person.
-    ServiceAccount {
-        /// Its id.
-        id: ActorId,
-    },
-    /// An identity from elsewhere.
+    ServiceAccount { id: ActorId },
     Federated {
         /// Its type, and the account or issuer: `aws:123456789012`.
         provider: String,
@@ -43,10 +36,7 @@ pub enum Actor {
         subject: Option<String>,
     },
     /// A key, where nothing else is known.
-    ApiKey {
-        /// Its id.
-        id: ApiKeyId,
-    },
+    ApiKey { id: ApiKeyId },
     /// A kind that this version does not know.
     Other {
         /// As the service names it.
@@ -68,13 +58,9 @@ pub struct How {
 /// Tokens of one group in one bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsedRow {
-    /// Where the bucket begins.
     pub hour: Hour,
-    /// Whose.
     pub who: Who,
-    /// How.
     pub how: How,
-    /// By class.
     pub tokens: Tokens,
     /// Searches of the web, which are billed by number.
     pub web_searches: i64,
@@ -90,13 +76,10 @@ impl UsedRow {
 /// Money of one group in one bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CostRow {
-    /// Where the bucket begins.
     pub hour: Hour,
-    /// Whose.
     pub who: Who,
     /// `tokens`, `web_search`, `code_execution`, `session_usage`, where the report tells it.
     pub cost_type: Option<String>,
-    /// After discounts, before credits.
     pub billed: Usd,
     /// At list price, where the report tells it.
     pub list: Option<Usd>,
@@ -111,6 +94,5 @@ pub struct UnreadableRow {
     pub hours: HourSpan,
     /// As in [`Who::workspace`]; the outer `None` where it may belong to any workspace.
     pub workspace: Option<Option<WorkspaceId>>,
-    /// Cause and place.
     pub reason: String,
 }

@@ -22,7 +22,6 @@ pub type Labels = BTreeMap<String, String>;
 /// How a receiver wants to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// As rules name it.
     pub name: NotifierName,
     /// Whether it hears of the end of an alert; else it is left to forget.
     pub send_resolved: bool,
@@ -35,11 +34,9 @@ pub struct Listener {
 /// An alert as it was decided last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
-    /// The alert.
     pub alert: Alert,
     /// When it became what it is.
     pub at: Timestamp,
-    /// The subject's name now.
     pub subject_name: String,
     /// The team that it belongs to now.
     pub team: Option<Team>,

@@ -22,9 +22,7 @@ pub enum Watch {
     Spend,
     /// What a whole period would cost at the pace of the last complete hours, in 10⁻¹² USD.
     BurnRate,
-    /// Tokens of all classes.
     Tokens,
-    /// Requests.
     Requests,
     /// Age of the data in seconds.
     DataAge,
@@ -136,11 +134,8 @@ impl Default for Windows {
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Good to know.
     Info,
-    /// Look at it today.
     Warning,
-    /// Look at it now.
     Critical,
 }
 
@@ -192,7 +187,6 @@ pub enum At {
 /// A line that a figure may cross, and how bad that is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Threshold {
-    /// Where it lies.
     pub at: At,
     /// How bad crossing it is.
     pub severity: Severity,
@@ -214,24 +208,19 @@ impl Threshold {
 /// An event that a rule tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventRule {
-    /// The event.
     pub event: Event,
     /// Its age, or how long before it is told.
     pub time: SignedDuration,
-    /// How bad it is.
     pub severity: Severity,
 }
 
 /// What to watch, for whom, against which limit, and whom to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Unique.
     pub name: RuleName,
-    /// What is measured.
     pub watch: Watch,
     /// One measurement for each of these; meaningless for `Lifecycle`, whose events each have their own.
     pub for_each: SubjectKind,
-    /// Which of them.
     pub matcher: Matcher,
     /// Summed over what; meaningless for `DataAge` and `Lifecycle`.
     pub period: Period,
@@ -255,7 +244,6 @@ pub struct Rule {
     pub clear_below: Percent,
     /// After how long a firing alert is told again; `None` is never.
     pub repeat_interval: Option<SignedDuration>,
-    /// Whom to tell.
     pub notify: Vec<NotifierName>,
     /// Nobody was named: whoever hears of everything hears of it, unless the subject's team has somebody of its own.
     pub tells_by_default: bool,

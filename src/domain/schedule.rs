@@ -71,9 +71,7 @@ impl PartialEq for Schedule {
 pub enum Due {
     /// Run now, for this slot: the newest one that has passed. Slots missed before it are not made up for.
     Now(Timestamp),
-    /// Nothing before this.
     At(Timestamp),
-    /// Never again.
     Never,
 }
 

@@ -3,7 +3,7 @@
 use crate::domain::alert::Slot;
 use crate::domain::counting::{is_part_counted, is_team_counted, looks_at_organization};
 use crate::domain::directory::Presence;
-use crate::domain::ground::Ground;
+use crate::domain::ground::OrganizationSnapshot;
 use crate::domain::ids::UNASSIGNED;
 use crate::domain::matcher::Glob;
 use crate::domain::measure::lifecycle;
@@ -14,7 +14,6 @@ use crate::domain::teams;
 /// Whether a rule still looks at a subject, as far as the directory and the configuration tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// It does.
     Inside,
     /// The rule was narrowed, or the team is no more.
     Outside,
@@ -23,7 +22,7 @@ pub enum Scope {
 }
 
 /// See [`Scope`].
-pub fn scope(rule: &Rule, slot: &Slot, ground: &Ground<'_>) -> Scope {
+pub fn scope(rule: &Rule, slot: &Slot, ground: &OrganizationSnapshot<'_>) -> Scope {
     match slot.event {
         Some(_) => of_event(rule, slot, ground),
         None if rule.watch == Watch::Lifecycle => Scope::Outside,
@@ -31,7 +30,7 @@ pub fn scope(rule: &Rule, slot: &Slot, ground: &Ground<'_>) -> Scope {
     }
 }
 
-fn of_event(rule: &Rule, slot: &Slot, ground: &Ground<'_>) -> Scope {
+fn of_event(rule: &Rule, slot: &Slot, ground: &OrganizationSnapshot<'_>) -> Scope {
     let is_asked = slot.event.is_some_and(|event| rule.event(event).is_some());
     if !is_asked || !looks_at_organization(rule, ground) {
         Scope::Outside
@@ -44,7 +43,7 @@ fn of_event(rule: &Rule, slot: &Slot, ground: &Ground<'_>) -> Scope {
     }
 }
 
-fn of_figure(rule: &Rule, slot: &Slot, ground: &Ground<'_>) -> Scope {
+fn of_figure(rule: &Rule, slot: &Slot, ground: &OrganizationSnapshot<'_>) -> Scope {
     let subject = &slot.subject;
     if !looks_at_organization(rule, ground) || rule.for_each != subject.kind {
         return Scope::Outside;

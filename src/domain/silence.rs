@@ -32,26 +32,19 @@ pub const MAX_DAYS: i64 = 366;
 /// Mutes what all of its matchers match, for a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Silence {
-    /// Unique.
     pub id: String,
     /// Half-open, UTC.
     pub span: Span,
-    /// At least one.
     pub matchers: Vec<LabelMatcher>,
-    /// Who asked for it.
     pub author: String,
-    /// Why.
     pub comment: String,
 }
 
 /// Where a silence stands at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SilenceState {
-    /// It mutes.
     Active,
-    /// It will.
     Pending,
-    /// It did.
     Expired,
     /// It has not ended, but mutes nothing, because a matcher cannot be used.
     Unusable,
@@ -138,7 +131,6 @@ pub fn check_signature(author: &str, comment: &str) -> Result<(), OutOfBounds> {
 /// Which bound a new silence or acknowledgement exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OutOfBounds {
-    /// How many there are.
     #[error("a silence has 1 to {MAX_MATCHERS} matchers, not {0}")]
     Matchers(usize),
     /// Its length, in bytes.
@@ -174,7 +166,6 @@ pub enum Full {
 /// When a silence is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Then.
     At(Timestamp),
     /// So long after its start.
     After(SignedDuration),
@@ -184,7 +175,6 @@ pub enum End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the silence would end at {end}, which is not after its start and after now ({now})")]
 pub struct EndsTooSoon {
-    /// Its end.
     pub end: Timestamp,
     /// When it was asked for.
     pub now: Timestamp,
@@ -228,10 +218,8 @@ enum Test {
 /// Why a text is not a matcher.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MatcherError {
-    /// Neither of the four.
     #[error("has none of `=`, `!=`, `=~`, `!~`; like `rule=workspace-month`")]
     NoOperator,
-    /// Not a label's name.
     #[error("`{0}` is not the name of a label")]
     Label(String),
     /// The pattern cannot be read.
@@ -387,11 +375,8 @@ pub const LABELS: [&str; 9] = [
 /// What a silence can match of one alert: the webhook's labels.
 #[derive(Debug, Clone, Copy)]
 pub struct Labels<'a> {
-    /// The alert.
     pub alert: &'a Alert,
-    /// The subject's name.
     pub subject: &'a str,
-    /// The rule's own labels.
     pub of_rule: Option<&'a BTreeMap<String, String>>,
 }
 
@@ -425,11 +410,8 @@ impl<'a> Labels<'a> {
 /// Somebody has taken up an alert: it is not repeated as long as it gets no worse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acknowledgement {
-    /// When.
     pub at: Timestamp,
-    /// Who.
     pub author: String,
-    /// What they said.
     pub comment: String,
     /// The line that the alert held.
     pub line: Line,
@@ -446,9 +428,7 @@ impl Acknowledgement {
 /// All that keeps quiet, by intent or not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Quiet {
-    /// For a time.
     pub silences: Vec<Silence>,
-    /// By fingerprint.
     pub acknowledged: BTreeMap<String, Acknowledgement>,
     /// Notifiers that cannot be reached: their messages wait.
     pub parked: BTreeSet<NotifierName>,

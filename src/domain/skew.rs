@@ -16,15 +16,9 @@ pub const MAX_UNCONFIRMED: SignedDuration = SignedDuration::from_hours(24);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockProblem {
     /// The clock and the server's `Date` differ. It cannot be known which is right.
-    Differs {
-        /// By this machine.
-        ours: Timestamp,
-        /// By the server.
-        theirs: Timestamp,
-    },
+    Differs { ours: Timestamp, theirs: Timestamp },
     /// The server has not responded since the start, and the clock does not follow from the newest stored time.
     Unconfirmed {
-        /// By this machine.
         ours: Timestamp,
         /// The newest stored time, if there is one.
         stored: Option<Timestamp>,

@@ -10,9 +10,7 @@ const CENT: Usd = Usd::from_pico(10_000_000_000);
 /// Two accounts of one month that cannot both be right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Difference {
-    /// What the ledger has.
     pub ledger: Usd,
-    /// What the service states.
     pub stated: Usd,
 }
 

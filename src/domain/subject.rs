@@ -6,7 +6,6 @@ use std::sync::Arc;
 /// What kind of thing a rule looks at, one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SubjectKind {
-    /// The whole organization.
     Organization,
     /// Each workspace, `unattributed` among them.
     Workspace,

@@ -15,7 +15,6 @@ const DAYS_AT_ONCE: i32 = 10;
 /// One reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sweep {
-    /// Why.
     pub purpose: Purpose,
     /// Hours or days.
     pub granularity: Granularity,

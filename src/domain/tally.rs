@@ -64,7 +64,6 @@ pub struct Tally {
 pub struct UnreadablePart {
     /// `None` for any.
     pub part: Option<Part>,
-    /// Which buckets, and why.
     pub unreadable: Unreadable,
 }
 

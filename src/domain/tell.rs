@@ -17,9 +17,7 @@ use crate::domain::silence::Acknowledgement;
 /// One thing to say to one notifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
-    /// To whom.
     pub notifier: NotifierName,
-    /// Why.
     pub reason: Reason,
     /// Why the alert ended, where it did.
     pub ended_by: Option<EndedBy>,
@@ -32,11 +30,9 @@ pub struct Word {
 /// What keeps an alert quiet.
 #[derive(Debug, Clone, Copy)]
 pub struct Hush<'a> {
-    /// A silence mutes it.
     pub is_silenced: bool,
     /// Somebody has taken it up.
     pub acknowledged: Option<&'a Acknowledgement>,
-    /// Who cannot be reached.
     pub parked: &'a BTreeSet<NotifierName>,
     /// Fallbacks that have a copy of a dead letter about this firing of the alert.
     pub passed_on: &'a BTreeSet<NotifierName>,

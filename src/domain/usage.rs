@@ -46,7 +46,6 @@ pub enum Granularity {
 pub struct Tokens {
     /// Input that was neither read from nor written to a cache.
     pub input: i64,
-    /// Output.
     pub output: i64,
     /// Input read from a cache.
     pub cache_read: i64,
@@ -91,7 +90,6 @@ pub struct Amounts {
     pub saved: Usd,
     /// The part of `priced` that our price table cannot determine with certainty.
     pub uncertain: Usd,
-    /// Tokens by class.
     pub tokens: Tokens,
     /// Tokens whose price is not known and that are not billed: as long as there are any, `spend` is a lower bound.
     pub unpriced: i64,
@@ -350,7 +348,6 @@ pub fn difference(left: &Cells, right: &Cells) -> Cells {
 /// What one part used in one cell from some hour on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRow {
-    /// Whose usage.
     pub part: Part,
     /// Of which model, and with which key.
     pub cell: Cell,
@@ -419,18 +416,15 @@ pub enum Basis {
 pub struct Unreadable {
     /// All that it may be about; empty where it is outside of what was asked for.
     pub hours: HourSpan,
-    /// Cause and place.
     pub reason: String,
 }
 
 /// One complete answer about one part: every bucket of `hours` without an entry was told to be zero, but for the unknown ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Whose usage.
     pub part: Part,
     /// Hours or days.
     pub granularity: Granularity,
-    /// What it is about.
     pub hours: HourSpan,
     /// Where the money of its hours comes from.
     pub basis: Basis,

@@ -13,7 +13,6 @@ use crate::domain::usage::CellKey;
 pub struct LastUses {
     /// The end of the newest hour or day with anything used: it may have been its last moment.
     pub keys: BTreeMap<ApiKeyId, Timestamp>,
-    /// The same.
     pub people: BTreeMap<ActorId, Timestamp>,
     /// From when on usage is told by key; `None` where it never was.
     pub by_key_since: Option<Timestamp>,

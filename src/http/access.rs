@@ -18,11 +18,9 @@ use crate::secrets::{self, SecretError};
 pub enum Door {
     /// Whether the process serves; open to everyone.
     Health,
-    /// The scrape.
     Metrics,
     /// Shows what is not everyone's.
     Read,
-    /// Changes something.
     Write,
 }
 

@@ -86,9 +86,7 @@ impl fmt::Display for Source {
 pub enum Phase {
     /// Waiting for the first byte of the first request.
     Opened,
-    /// Reading headers.
     Headers,
-    /// Reading a body.
     Body,
     /// Working on a complete request.
     Handling,
@@ -309,7 +307,6 @@ pub struct Place {
 
 /// Whether a newcomer has a place.
 enum Entrance {
-    /// It has.
     Entered(u64, CancellationToken),
     /// As soon as another connection is closed, which was told to.
     Soon,

@@ -35,7 +35,6 @@ pub enum Wrong {
     /// Not in the state it is in.
     #[error("{0}")]
     Conflict(String),
-    /// It failed.
     #[error("{}", causes(.0))]
     Store(#[from] StoreError),
     /// It is not done, since nobody would know of it.

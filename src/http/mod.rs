@@ -42,7 +42,6 @@ use crate::http::serving::{Peer, Serving};
 /// What the handlers work with.
 #[derive(Clone)]
 pub struct Served {
-    /// The daemon's long-lived parts.
     pub app: Arc<App>,
     /// Asks the daemon for a reload; the answer is what was wrong.
     pub asking: mpsc::Sender<oneshot::Sender<Result<(), String>>>,

@@ -45,13 +45,9 @@ pub struct Peer(pub IpAddr);
 
 /// What serves connections.
 pub struct Serving {
-    /// Of all routes.
     pub routes: Router,
-    /// Those that are open.
     pub connections: Arc<Connections>,
-    /// For deadlines.
     pub clock: Clock,
-    /// Ends it.
     pub stop: CancellationToken,
 }
 

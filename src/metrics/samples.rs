@@ -9,7 +9,7 @@ use crate::domain::dialect::Dialect;
 use crate::domain::directory::{Directory, Person, Presence, Workspace};
 use crate::domain::figures::{Figures, LoadedSum};
 use crate::domain::frame::FrameKey;
-use crate::domain::ground::Ground;
+use crate::domain::ground::OrganizationSnapshot;
 use crate::domain::ids::{ModelName, OrganizationName};
 use crate::domain::listing::Listings;
 use crate::domain::money::Usd;
@@ -94,7 +94,7 @@ impl Made {
 
     pub(super) fn view(&self) -> View<'_> {
         View {
-            ground: Ground {
+            ground: OrganizationSnapshot {
                 organization: &self.organization,
                 directory: &self.directory,
                 census: &Census::UNKNOWN,

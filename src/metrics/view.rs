@@ -9,7 +9,7 @@ use crate::domain::dialect::Dialect;
 use crate::domain::directory::Presence;
 use crate::domain::figures::Figures;
 use crate::domain::frame::{Frame, FrameKey};
-use crate::domain::ground::Ground;
+use crate::domain::ground::OrganizationSnapshot;
 use crate::domain::ids::ModelName;
 use crate::domain::listing::Listings;
 use crate::domain::measure::Measurement;
@@ -21,7 +21,7 @@ use crate::domain::usage::Part;
 /// One organization at one moment.
 pub struct View<'a> {
     /// Its name, directory, teams and figures.
-    pub ground: Ground<'a>,
+    pub ground: OrganizationSnapshot<'a>,
     /// By their place, as measurements name them.
     pub rules: &'a [Rule],
     /// Of the newest decision.

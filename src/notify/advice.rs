@@ -6,14 +6,12 @@ use crate::domain::notification::{Contributor, Fact, Reason};
 use crate::domain::rule::Watch;
 use crate::domain::subject::SubjectKind;
 use crate::notify::envelope::Links;
-use crate::notify::words;
+use crate::notify::formatting;
 
 /// One piece of advice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advice {
-    /// What to do.
     pub text: String,
-    /// Where.
     pub link: Option<String>,
 }
 
@@ -39,7 +37,7 @@ pub fn advise(fact: &Fact, links: &Links) -> Vec<Advice> {
 }
 
 fn about_event(fact: &Fact, event: Event, links: &Links) -> Advice {
-    let subject = words::subject(fact);
+    let subject = formatting::subject(fact);
     let (text, page) = match event {
         Event::WorkspaceCreated => (
             format!("See whether {subject} is meant to be, and give it a spend limit"),
@@ -108,7 +106,7 @@ fn about_gaps(fact: &Fact, links: &Links) -> Vec<Advice> {
         let models: Vec<String> = sides
             .unpriced
             .iter()
-            .map(|model| words::clean(model.as_str()))
+            .map(|model| formatting::clean(model.as_str()))
             .collect();
         advice.push(plain(format!(
             "Give the list prices of {} in a table of your own, named in `[prices] file`: without them their tokens are estimated as nothing",
@@ -137,7 +135,7 @@ fn about_causes(fact: &Fact, links: &Links) -> Advice {
         ("is the top contributor", "the top contributor")
     };
     let there = top.map_or(String::new(), |top| format!(": {} {is_cause}", place(top)));
-    let subject = words::subject(fact);
+    let subject = formatting::subject(fact);
     let text = match fact.identity.slot.subject.kind {
         SubjectKind::ApiKey if &*fact.identity.slot.subject.id != UNATTRIBUTED => {
             format!(
@@ -179,11 +177,11 @@ fn place(contributor: &Contributor) -> String {
         None => "usage outside the listed workspaces".to_owned(),
     };
     let key = contributor.api_key.as_ref();
-    let key = key.map(|key| format!("API key \"{}\"", words::clean(&key.name)));
+    let key = key.map(|key| format!("API key \"{}\"", formatting::clean(&key.name)));
     let person = contributor
         .person
         .as_ref()
-        .map(|person| words::clean(person));
+        .map(|person| formatting::clean(person));
     let parts: Vec<String> = known_model(contributor)
         .into_iter()
         .chain(key)
@@ -198,12 +196,12 @@ fn place(contributor: &Contributor) -> String {
 
 fn known_model(contributor: &Contributor) -> Option<String> {
     let model = contributor.model.as_ref()?.as_str();
-    (model != UNATTRIBUTED).then(|| words::clean(model))
+    (model != UNATTRIBUTED).then(|| formatting::clean(model))
 }
 
 fn known_workspace(contributor: &Contributor) -> Option<String> {
     let is_known = contributor.workspace_id.as_str() != UNATTRIBUTED;
-    is_known.then(|| words::clean(&contributor.workspace))
+    is_known.then(|| formatting::clean(&contributor.workspace))
 }
 
 fn about_limits(fact: &Fact, links: &Links) -> Advice {
@@ -213,7 +211,7 @@ fn about_limits(fact: &Fact, links: &Links) -> Advice {
         SubjectKind::Workspace if &*fact.identity.slot.subject.id != UNATTRIBUTED => (
             format!(
                 "Raise or lower the limit of {} in the Console",
-                words::subject(fact)
+                formatting::subject(fact)
             ),
             workspaces,
         ),

@@ -17,7 +17,7 @@ use crate::notify::envelope::{Envelope, Links};
 use crate::notify::outcome::{Delivery, SettingsError};
 use crate::notify::post::{self, Address, Answer, Post, Verdict};
 use crate::notify::webhook;
-use crate::notify::words;
+use crate::notify::formatting;
 use crate::secret::Secret;
 
 /// Alerts in one request.
@@ -180,7 +180,7 @@ fn alert(posting: &Posting, links: &Links) -> Value {
     // A clock that was set back must not make it end before it begins.
     let starts_at = fact.firing_since.min(posting.ends_at);
     let mut annotations = webhook::annotations(fact, links);
-    annotations.insert("subject_name".to_owned(), words::clean(&fact.subject_name));
+    annotations.insert("subject_name".to_owned(), formatting::clean(&fact.subject_name));
     let mut alert = json!({
         "labels": posting.labels,
         "annotations": annotations,

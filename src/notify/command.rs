@@ -19,7 +19,7 @@ use crate::notify::digest::Letter;
 use crate::notify::envelope::Envelope;
 use crate::notify::outcome::{Delivery, SettingsError};
 use crate::notify::webhook;
-use crate::notify::words;
+use crate::notify::formatting;
 
 /// The variable that holds the message's id, the same on every attempt.
 pub const ID_VARIABLE: &str = "SPENDWATCH_MESSAGE_ID";
@@ -74,7 +74,7 @@ impl Command {
     /// For the mark.
     pub fn settings(&self) -> Vec<&str> {
         let words = self.settings.words.iter().map(String::as_str);
-        std::iter::once("command").chain(words).collect()
+        std::iter::once("command").chain(formatting).collect()
     }
 
     /// Runs it once, for the whole message.
@@ -225,7 +225,7 @@ fn with_words(what: &str, said: &str) -> String {
 
 /// On one line, without control characters, at most 200 characters.
 fn quote(said: &[u8]) -> String {
-    let line = words::line(&String::from_utf8_lossy(said));
+    let line = formatting::line(&String::from_utf8_lossy(said));
     match line.char_indices().nth(MAX_QUOTED) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,

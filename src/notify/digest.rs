@@ -13,26 +13,21 @@ use crate::domain::money::{Usd, group_thousands};
 use crate::domain::plural::{agreeing, counted};
 use crate::domain::subject::Subject;
 use crate::notify::envelope::{FRESH, Links};
-use crate::notify::words;
+use crate::notify::formatting;
 
 /// One attempt to send one digest.
 #[derive(Debug, Clone, Copy)]
 pub struct Letter<'a> {
     /// Stable over all attempts and replays; without a dot.
     pub id: &'a str,
-    /// To whom.
     pub notifier: &'a NotifierName,
-    /// What it says.
     pub digest: &'a Digest,
-    /// When it was decided.
     pub created_at: Timestamp,
     /// The time of this attempt.
     pub now: Timestamp,
-    /// Attempts before this one.
     pub n_attempts: u32,
     /// Somebody asked for it to be sent again.
     pub is_replay: bool,
-    /// Where links lead to.
     pub links: &'a Links,
     /// For mail: whom this copy is for.
     pub recipient: Option<&'a str>,
@@ -45,7 +40,6 @@ pub struct Letter<'a> {
 pub struct Report {
     /// The same for each attempt: no figure.
     pub subject: String,
-    /// Short.
     pub title: String,
     /// A sentence with the figures.
     pub summary: String,
@@ -55,7 +49,6 @@ pub struct Report {
     pub chart: Vec<Bar>,
     /// Tables; none is empty.
     pub sections: Vec<Section>,
-    /// The daemon's own page.
     pub page: Option<String>,
 }
 
@@ -73,18 +66,14 @@ pub struct Bar {
 /// One table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// Its heading.
     pub title: &'static str,
-    /// Its rows.
     pub rows: Vec<Row>,
 }
 
 /// One row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Of whom.
     pub name: String,
-    /// How much.
     pub value: String,
     /// What there is to say beside it; may be empty.
     pub note: String,
@@ -130,8 +119,8 @@ fn render_in(letter: &Letter<'_>, n_rows: usize) -> Report {
     let digest = letter.digest;
     let title = format!(
         "{}: {}, {}",
-        words::clean(&digest.name),
-        words::clean(digest.organization.as_str()),
+        formatting::clean(&digest.name),
+        formatting::clean(digest.organization.as_str()),
         period(digest)
     );
     let mut notes: Vec<String> = digest
@@ -140,11 +129,11 @@ fn render_in(letter: &Letter<'_>, n_rows: usize) -> Report {
         .map(|gap| gap_words(gap, digest))
         .collect();
     if letter.now.duration_since(letter.created_at) > FRESH {
-        let at = words::time(digest.made_at, &digest.zone_name);
+        let at = formatting::time(digest.made_at, &digest.zone_name);
         notes.push(format!("All of this is as it was known at {at}"));
     }
     if let Some(absent) = letter.in_place_of {
-        notes.push(words::capital(&words::why_here(absent)));
+        notes.push(formatting::capital(&formatting::why_here(absent)));
     }
     if letter.is_replay {
         notes.push("This is sent again because somebody asked for it".to_owned());
@@ -228,8 +217,8 @@ pub fn blocks(bar: &Bar) -> String {
 /// `week 47 of 2026`, or from when to when.
 fn period(digest: &Digest) -> String {
     match &digest.label {
-        Some(label) => words::period_name(label),
-        None => words::between(digest.span, &digest.zone_name),
+        Some(label) => formatting::period_name(label),
+        None => formatting::between(digest.span, &digest.zone_name),
     }
 }
 
@@ -238,20 +227,20 @@ fn summary(digest: &Digest) -> String {
     if is_spend_unknown(digest) {
         return "Spend is unknown: not all of the period was read".to_owned();
     }
-    let spent = format!("{} spent", words::dollars(digest.spend));
+    let spent = format!("{} spent", formatting::dollars(digest.spend));
     match (is_lower_bound(digest), digest.before) {
         (true, None) => format!("At least {spent}; the period before is not known"),
         (true, Some(before)) => {
             format!(
                 "At least {spent}; {} in the period before",
-                words::dollars(before)
+                formatting::dollars(before)
             )
         }
         (false, None) => format!("{spent}; the period before is not known"),
         (false, Some(before)) => format!(
             "{spent}, {} the {} of the period before",
             change_words(digest.spend, before),
-            words::dollars(before)
+            formatting::dollars(before)
         ),
     }
 }
@@ -275,15 +264,15 @@ fn is_lower_bound(digest: &Digest) -> bool {
 fn change_words(spend: Usd, before: Usd) -> String {
     let change = spend - before;
     let more = if change < Usd::ZERO { "less" } else { "more" };
-    match words::share(before.pico(), change.abs().pico()) {
+    match formatting::share(before.pico(), change.abs().pico()) {
         _ if change == Usd::ZERO => "exactly".to_owned(),
         Some(share) => format!("{share} {more} than"),
-        None => format!("{} {more} than", words::dollars(change.abs())),
+        None => format!("{} {more} than", formatting::dollars(change.abs())),
     }
 }
 
 fn gap_words(gap: &Missing, digest: &Digest) -> String {
-    let time = |at: Timestamp| words::time(at, &digest.zone_name);
+    let time = |at: Timestamp| formatting::time(at, &digest.zone_name);
     match gap {
         Missing::Unread { n, n_all } => {
             format!(
@@ -295,7 +284,7 @@ fn gap_words(gap: &Missing, digest: &Digest) -> String {
         Missing::Stale { name, as_of } => {
             format!(
                 "{} is known only up to {}",
-                words::clean(name),
+                formatting::clean(name),
                 time(*as_of)
             )
         }
@@ -307,7 +296,7 @@ fn gap_words(gap: &Missing, digest: &Digest) -> String {
         Missing::KnownFrom { at } => format!("All is known only from {} on", time(*at)),
         Missing::Estimated { spend } => format!(
             "{} of it is an estimate by list prices: it is not billed yet",
-            words::dollars(*spend)
+            formatting::dollars(*spend)
         ),
         Missing::Unpriced { n_tokens } => format!(
             "{} {} in no spend: {} price is not known",
@@ -326,7 +315,7 @@ fn chart(digest: &Digest) -> Vec<Bar> {
         .iter()
         .map(|(label, spend)| Bar {
             label: short_label(label),
-            value: words::dollars(*spend),
+            value: formatting::dollars(*spend),
             percent: u32::try_from(spend.pico().max(0).saturating_mul(100) / longest)
                 .unwrap_or(100),
         })
@@ -340,7 +329,7 @@ fn short_label(label: &str) -> String {
     }
     match label.parse::<Date>() {
         Ok(date) => date.strftime("%a %e %b").to_string(),
-        Err(_) => words::period_name(label),
+        Err(_) => formatting::period_name(label),
     }
 }
 
@@ -385,10 +374,10 @@ fn listed<T>(all: &Listed<T>, as_row: impl Fn(&T) -> Row, what: &str) -> Vec<Row
 /// A handful, and how many others there are.
 fn forecast_rows(digest: &Digest) -> Vec<Row> {
     let forecast_row = |forecast: &Forecast| {
-        let name = words::period_name(&forecast.label);
-        let so_far = words::dollars(forecast.so_far);
+        let name = formatting::period_name(&forecast.label);
+        let so_far = formatting::dollars(forecast.so_far);
         let note = format!("at the pace of the last 7 days; {so_far} so far");
-        row(&name, &words::dollars(forecast.spend), &note)
+        row(&name, &formatting::dollars(forecast.spend), &note)
     };
     digest.forecast.iter().map(forecast_row).collect()
 }
@@ -401,12 +390,12 @@ fn idle_rows(digest: &Digest) -> Vec<Row> {
     keys.n_more += keys.first.len().saturating_sub(MAX_IDLE_KEYS);
     keys.first.truncate(MAX_IDLE_KEYS);
     let key_row = |key: &IdleKey| {
-        let idle = words::days(digest.made_at.duration_since(key.since));
+        let idle = formatting::days(digest.made_at.duration_since(key.since));
         let place = match &key.workspace {
-            Some(workspace) => format!("workspace {}", words::clean(workspace)),
+            Some(workspace) => format!("workspace {}", formatting::clean(workspace)),
             None => String::new(),
         };
-        row(&words::clean(&key.name), &idle, &place)
+        row(&formatting::clean(&key.name), &idle, &place)
     };
     listed(&keys, key_row, "idle keys")
 }
@@ -433,17 +422,17 @@ fn told_name(name: &str) -> String {
     match name {
         UNATTRIBUTED => "unattributed".to_owned(),
         UNASSIGNED => "no team".to_owned(),
-        _ => words::clean(name),
+        _ => formatting::clean(name),
     }
 }
 
 fn line_row(line: &Line, whole: Usd) -> Row {
-    let share = words::share(whole.pico(), line.spend.pico());
+    let share = formatting::share(whole.pico(), line.spend.pico());
     let change = line.before.and_then(|before| change(line.spend, before));
     let notes: Vec<String> = share.into_iter().chain(change).collect();
     row(
         &told_name(&line.name),
-        &words::dollars(line.spend),
+        &formatting::dollars(line.spend),
         &notes.join(", "),
     )
 }
@@ -454,7 +443,7 @@ fn change(spend: Usd, before: Usd) -> Option<String> {
     if before == Usd::ZERO && change > Usd::ZERO {
         return Some("new".to_owned());
     }
-    let share = words::share(before.pico(), change.pico())?;
+    let share = formatting::share(before.pico(), change.pico())?;
     Some(if change > Usd::ZERO {
         format!("+{share}")
     } else {
@@ -468,37 +457,37 @@ fn mover_row(line: &Line) -> Row {
     let sign = if moved > Usd::ZERO { "+" } else { "" };
     let mut note = format!(
         "{} to {}",
-        words::dollars(before),
-        words::dollars(line.spend)
+        formatting::dollars(before),
+        formatting::dollars(line.spend)
     );
     if let Some(change) = change(line.spend, before) {
         note = format!("{note}, {change}");
     }
     row(
         &told_name(&line.name),
-        &format!("{sign}{}", words::dollars(moved)),
+        &format!("{sign}{}", formatting::dollars(moved)),
         &note,
     )
 }
 
 fn subject(subject: &Subject, name: &str) -> String {
-    format!("{} {}", words::kind_word(subject.kind), told_name(name))
+    format!("{} {}", formatting::kind_word(subject.kind), told_name(name))
 }
 
 fn limit_row(used: &LimitUse) -> Row {
     let at_least = if used.is_lower_bound { "at least " } else { "" };
-    let share = words::share(used.limit.pico(), used.value.pico()).unwrap_or_default();
+    let share = formatting::share(used.limit.pico(), used.value.pico()).unwrap_or_default();
     row(
         &format!(
             "{}, {}",
-            words::clean(used.rule.as_str()),
+            formatting::clean(used.rule.as_str()),
             subject(&used.subject, &used.name)
         ),
         &format!("{at_least}{share}"),
         &format!(
             "{} of {}",
-            words::dollars(used.value),
-            words::dollars(used.limit)
+            formatting::dollars(used.value),
+            formatting::dollars(used.limit)
         ),
     )
 }
@@ -506,17 +495,17 @@ fn limit_row(used: &LimitUse) -> Row {
 fn alert_row(alert: &OpenAlert, digest: &Digest) -> Row {
     let mut subject = subject(&alert.subject, &alert.name);
     let mut note = match alert.event {
-        None => format!("at {}", words::clean(&alert.threshold)),
+        None => format!("at {}", formatting::clean(&alert.threshold)),
         Some(event) => {
-            subject = words::with_event(event, &subject);
+            subject = formatting::with_event(event, &subject);
             event.to_string()
         }
     };
     if let Some(since) = alert.since {
-        note = format!("{note}, since {}", words::time(since, &digest.zone_name));
+        note = format!("{note}, since {}", formatting::time(since, &digest.zone_name));
     }
     row(
-        &format!("{}, {subject}", words::clean(alert.rule.as_str()),),
+        &format!("{}, {subject}", formatting::clean(alert.rule.as_str()),),
         alert.severity.as_str(),
         &note,
     )

@@ -15,7 +15,7 @@ use crate::notify::fit::{self, units};
 use crate::notify::message::{Body, Message, Roundup};
 use crate::notify::outcome::{Delivery, SettingsError};
 use crate::notify::post::{self, Address, Answer, Verdict};
-use crate::notify::story::Figure;
+use crate::notify::wording::Figure;
 use crate::secret::Secret;
 
 /// Characters of a title, after escaping.

@@ -14,7 +14,6 @@ pub const FRESH: SignedDuration = SignedDuration::from_mins(15);
 pub struct Envelope<'a> {
     /// Stable over all attempts and replays; without a dot. Becomes webhook-id and Message-ID.
     pub id: &'a str,
-    /// To whom.
     pub notifier: &'a NotifierName,
     /// At least one, each of another alert, worst first; frozen at the first attempt.
     pub facts: &'a [Fact],
@@ -22,11 +21,9 @@ pub struct Envelope<'a> {
     pub created_at: Timestamp,
     /// The time of this attempt.
     pub now: Timestamp,
-    /// Attempts before this one.
     pub n_attempts: u32,
     /// Somebody asked for it to be sent again.
     pub is_replay: bool,
-    /// Where links lead to.
     pub links: &'a Links,
     /// For mail: whom this copy is for; one transaction for each.
     pub recipient: Option<&'a str>,

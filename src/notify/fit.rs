@@ -7,9 +7,7 @@ use crate::notify::message::{self, Body, Detail, Message, Roundup};
 struct Room {
     /// Alerts of several with a line of their own.
     n_lines: usize,
-    /// Contributors.
     n_top: usize,
-    /// Characters of each text.
     n_characters: usize,
 }
 

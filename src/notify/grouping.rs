@@ -4,16 +4,13 @@ use crate::domain::event::Event;
 use crate::domain::ids::{OrganizationName, RuleName};
 use crate::domain::notification::{Fact, Reason};
 use crate::domain::rule::{Gap, Quantity, Watch};
-use crate::notify::words;
+use crate::notify::formatting;
 
 /// The alerts of one rule in one organization: disjoint subjects in one unit, so that their sum means something.
 #[derive(Debug)]
 pub struct RuleFacts<'a> {
-    /// The rule.
     pub rule: &'a RuleName,
-    /// The organization.
     pub organization: &'a OrganizationName,
-    /// In the message's order.
     pub facts: Vec<&'a Fact>,
     /// So many of them, the first, have a line of their own.
     pub n_shown: usize,
@@ -63,7 +60,7 @@ pub fn together(facts: &[&Fact]) -> String {
         return counts(facts);
     }
     let values = || facts.iter().map(|fact| fact.value);
-    let most = || words::quantity(watch, values().max().unwrap_or_default());
+    let most = || formatting::quantity(watch, values().max().unwrap_or_default());
     match watch {
         Watch::DataAge => return format!("the oldest {}", most()),
         Watch::BurnRate => return format!("the fastest at a pace of {}", most()),
@@ -79,11 +76,11 @@ pub fn together(facts: &[&Fact]) -> String {
     } else {
         ""
     };
-    let sum = words::quantity(watch, values().sum());
+    let sum = formatting::quantity(watch, values().sum());
     let limits: Option<Quantity> = facts.iter().map(|fact| fact.limit).sum();
     match limits {
         Some(limits) => {
-            let limits = words::quantity(watch, limits);
+            let limits = formatting::quantity(watch, limits);
             format!("together {at_least}{sum} against limits of {limits}")
         }
         None => format!("together {at_least}{sum}"),
@@ -100,7 +97,7 @@ fn counts(facts: &[&Fact]) -> String {
         .into_iter()
         .map(|event| (event, n_of(event)))
         .filter(|(_, n)| *n > 0)
-        .map(|(event, n)| words::count_of(event, n))
+        .map(|(event, n)| formatting::count_of(event, n))
         .collect();
     counted.join(", ")
 }

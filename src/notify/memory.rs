@@ -27,17 +27,13 @@ struct State {
 /// One attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
-    /// The message's id.
     pub id: String,
-    /// To whom.
     pub notifier: NotifierName,
-    /// For mail: which copy.
     pub recipient: Option<String>,
     /// What it was about; nothing for a digest.
     pub facts: Vec<Fact>,
     /// The time of the attempt.
     pub at: Timestamp,
-    /// Attempts before this one.
     pub n_attempts: u32,
     /// Posts that were answered before this one.
     pub n_posted: u32,
@@ -45,7 +41,6 @@ pub struct Sent {
     pub is_replay: bool,
     /// As the console would have shown it.
     pub text: String,
-    /// What was answered.
     pub delivery: Delivery,
 }
 

@@ -12,8 +12,8 @@ use crate::domain::subject::SubjectKind;
 use crate::notify::advice::{Advice, advise};
 use crate::notify::envelope::Envelope;
 use crate::notify::grouping::{RuleFacts, by_rule, by_rule_with_lines, together};
-use crate::notify::story::{self, Figure};
-use crate::notify::words;
+use crate::notify::wording::{self, Figure};
+use crate::notify::formatting;
 
 /// So many alerts of one message have a line of their own.
 pub const MAX_LINES: usize = 20;
@@ -33,7 +33,6 @@ pub struct Message {
     pub severity: Option<Severity>,
     /// About the message itself: delayed, or no longer fresh.
     pub notes: Vec<String>,
-    /// The rest.
     pub body: Body,
     /// The daemon's own page: of the alert where it is about one.
     pub page: Option<String>,
@@ -42,9 +41,7 @@ pub struct Message {
 /// One alert in full, or several in short.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// One alert.
     One(Detail),
-    /// Several.
     Many(Roundup),
 }
 
@@ -55,7 +52,6 @@ pub struct Detail {
     pub figures: Vec<Figure>,
     /// The top contributors, one line each.
     pub top: Vec<String>,
-    /// What to do.
     pub advice: Vec<Advice>,
 }
 
@@ -88,8 +84,8 @@ pub fn render(envelope: &Envelope<'_>, max_lines: usize) -> Message {
     let (subject, title, summary, body) = match facts {
         [fact] => (
             subject_of_one(fact),
-            story::title(fact),
-            story::summary(fact),
+            wording::title(fact),
+            wording::summary(fact),
             Body::One(detail(fact, envelope)),
         ),
         several => (
@@ -170,8 +166,8 @@ fn advice_lines(advice: &[Advice]) -> Vec<String> {
 }
 
 fn subject_of_one(fact: &Fact) -> String {
-    let subject = words::topic(fact);
-    let rule = words::clean(fact.identity.slot.rule.as_str());
+    let subject = formatting::topic(fact);
+    let rule = formatting::clean(fact.identity.slot.rule.as_str());
     let place = match fact.identity.slot.subject.kind {
         SubjectKind::Organization => subject,
         SubjectKind::Workspace
@@ -181,11 +177,11 @@ fn subject_of_one(fact: &Fact) -> String {
         | SubjectKind::Team => {
             format!(
                 "{}, {subject}",
-                words::clean(fact.identity.organization.as_str())
+                formatting::clean(fact.identity.organization.as_str())
             )
         }
     };
-    match words::period(fact) {
+    match formatting::period(fact) {
         Some(period) => format!("[spendwatch] {rule}: {place}, {period}"),
         None => format!("[spendwatch] {rule}: {place}"),
     }
@@ -196,7 +192,7 @@ fn subject_of_many(facts: &[Fact]) -> String {
     let rules: Vec<String> = groups
         .iter()
         .take(3)
-        .map(|group| words::clean(group.rule.as_str()))
+        .map(|group| formatting::clean(group.rule.as_str()))
         .collect();
     let others = if groups.len() > 3 { ", …" } else { "" };
     format!(
@@ -237,7 +233,7 @@ fn totals_by_rule(facts: &[Fact]) -> String {
         .map(|group| {
             format!(
                 "{}: {}",
-                words::clean(group.rule.as_str()),
+                formatting::clean(group.rule.as_str()),
                 together(&group.facts)
             )
         })
@@ -248,14 +244,14 @@ fn totals_by_rule(facts: &[Fact]) -> String {
 
 fn detail(fact: &Fact, envelope: &Envelope<'_>) -> Detail {
     Detail {
-        figures: story::figures(fact),
+        figures: wording::figures(fact),
         top: match fact.reason {
             Reason::Resolved => Vec::new(),
             Reason::First
             | Reason::Escalated
             | Reason::Lowered
             | Reason::Repeated
-            | Reason::Unsilenced => story::contributors(fact),
+            | Reason::Unsilenced => wording::contributors(fact),
         },
         advice: advise(fact, envelope.links),
     }
@@ -281,8 +277,8 @@ fn roundup(facts: &[Fact], envelope: &Envelope<'_>, max_lines: usize) -> Roundup
 
 /// The totals of an only rule are in the summary already.
 fn rule_group(group: &RuleFacts<'_>, has_totals: bool) -> Group {
-    let rule = words::clean(group.rule.as_str());
-    let organization = words::clean(group.organization.as_str());
+    let rule = formatting::clean(group.rule.as_str());
+    let organization = formatting::clean(group.organization.as_str());
     let (shown, rest) = group.facts.split_at(group.n_shown);
     let n = group.facts.len();
     let mut title = format!("{rule} ({organization}): {}", counted(n, "alert"));
@@ -312,17 +308,17 @@ fn line(fact: &Fact) -> String {
         | Reason::Repeated
         | Reason::Unsilenced => format!(
             ", since {}",
-            words::time(fact.firing_since, &fact.zone_name)
+            formatting::time(fact.firing_since, &fact.zone_name)
         ),
     };
     let cause = match fact.top.first().filter(|_| fact.reason != Reason::Resolved) {
-        Some(contributor) => format!(", most by {}", story::contributor_name(fact, contributor)),
+        Some(contributor) => format!(", most by {}", wording::contributor_name(fact, contributor)),
         None => String::new(),
     };
     format!(
         "{}: {}{since}{cause}",
-        story::title(fact),
-        lower_first(&story::summary(fact))
+        wording::title(fact),
+        lower_first(&wording::summary(fact))
     )
 }
 
@@ -341,8 +337,8 @@ fn notes(envelope: &Envelope<'_>) -> Vec<String> {
         .facts
         .first()
         .map_or("UTC", |fact| fact.zone_name.as_str());
-    let when = words::time(decided_at, zone_name);
-    let age = words::duration(envelope.age());
+    let when = formatting::time(decided_at, zone_name);
+    let age = formatting::duration(envelope.age());
     if envelope.is_replay {
         vec![format!("Delayed by {age}: this was true on {when}")]
     } else if envelope.is_old() {

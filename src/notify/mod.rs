@@ -7,14 +7,14 @@ pub mod envelope;
 pub mod outcome;
 
 // Whether the settings are the same.
-pub mod mark;
+pub mod settings_mark;
 
 // Words: names and figures, one alert, what to do about it, a whole message.
-pub mod words;
+pub mod formatting;
 
 pub mod grouping;
 
-pub mod story;
+pub mod wording;
 
 pub mod advice;
 
@@ -68,25 +68,21 @@ use crate::notify::webhook::Webhook;
 /// A configured receiver.
 #[derive(Debug, Clone)]
 pub enum Notifier {
-    /// Slack's incoming webhook.
     Slack(Slack),
     /// Slack by a bot's token, with threads.
     SlackApi(SlackApi),
     /// Mail, one transaction for each recipient.
     Email(Email),
-    /// Alertmanager's shape, signed.
     Webhook(Webhook),
     /// An event for each alert.
     PagerDuty(PagerDuty),
     /// A card, by a workflow.
     Teams(Teams),
-    /// A channel's webhook.
     Discord(Discord),
     /// A program that gets the webhook's body.
     Command(Command),
     /// Prometheus Alertmanager. Nothing is sent to it through the outbox.
     Alertmanager(Alertmanager),
-    /// Text on standard output.
     Console(Console),
     /// Keeps what it is sent.
     Memory(Memory),
@@ -135,12 +131,12 @@ impl Notifier {
 
     /// A mark of the settings, by which a later start sees whether they are still the same: see [`mark`].
     pub fn mark(&self, salt: &str) -> String {
-        mark::mark(salt, &self.settings())
+        settings_mark::mark(salt, &self.settings())
     }
 
     /// Whether a mark was made with these settings.
     pub fn is_marked(&self, mark_before: &str) -> bool {
-        mark::is_of(mark_before, &self.settings())
+        settings_mark::is_of(mark_before, &self.settings())
     }
 
     /// Everything that decides whether the receiver takes a message, secrets included.

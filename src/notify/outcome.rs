@@ -9,11 +9,9 @@ use crate::domain::notification::Thread;
 /// The outcome of one attempt. An `error` is one line without secrets, URLs or control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
-    /// The receiver has it.
     Delivered,
     /// The receiver has it, and shows it as the first message of a thread.
     Posted {
-        /// Where what follows belongs.
         thread: Thread,
     },
     /// The receiver answered one post of several; the next one is to follow.
@@ -23,7 +21,6 @@ pub enum Delivery {
     },
     /// Try the same message again.
     Retry {
-        /// Why.
         error: String,
         /// How long the receiver asks to be left alone, from the attempt's `now`; at most [`MAX_RETRY_AFTER`], zero for
         /// an instant that is past. `None` where it says nothing that can be understood.
@@ -35,14 +32,12 @@ pub enum Delivery {
     },
     /// The receiver is at fault, not the message: keep the queue and say it elsewhere.
     Park {
-        /// Why.
         error: String,
         /// Whether a probe now and then is welcome; without, nothing is sent until the configuration changes.
         is_probed: bool,
     },
     /// This message will never be accepted.
     Drop {
-        /// Why.
         error: String,
     },
 }
@@ -170,28 +165,17 @@ pub enum SettingsError {
     },
     /// A header's name is not one, or its value holds what a header cannot.
     #[error("header `{name}` cannot be sent")]
-    Header {
-        /// Its name.
-        name: String,
-    },
+    Header { name: String },
     /// A header that the notifier sets itself.
     #[error("header `{name}` is set by spendwatch itself")]
-    ReservedHeader {
-        /// Its name.
-        name: String,
-    },
+    ReservedHeader { name: String },
     /// What no header can hold.
     #[error("the token holds characters that no token has")]
     Token,
-    /// No program is named.
     #[error("no program is named")]
     Program,
-    /// Not a mail address.
     #[error("`{address}` is not a mail address")]
-    Address {
-        /// What was given.
-        address: String,
-    },
+    Address { address: String },
     /// A password is to be sent over an unencrypted connection.
     #[error("a user name needs an encrypted connection: use smtps:// or starttls = \"required\"")]
     ClearTextLogin,
@@ -203,13 +187,9 @@ pub enum SettingsError {
     CaFile {
         /// Where it was looked for.
         path: std::path::PathBuf,
-        /// What is wrong.
         reason: String,
     },
     /// The system's TLS cannot be set up.
     #[error("encryption cannot be set up: {reason}")]
-    Tls {
-        /// What is wrong.
-        reason: String,
-    },
+    Tls { reason: String },
 }

@@ -21,9 +21,9 @@ use crate::notify::fit;
 use crate::notify::message;
 use crate::notify::outcome::{Delivery, SettingsError};
 use crate::notify::post::{self, Address, Answer, Post, Verdict};
-use crate::notify::story;
+use crate::notify::wording;
 use crate::notify::webhook;
-use crate::notify::words;
+use crate::notify::formatting;
 use crate::secret::Secret;
 
 /// Characters of a routing key.
@@ -38,9 +38,7 @@ const MAX_EVENT: usize = 512_000;
 /// What a PagerDuty notifier is built from.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where events go to.
     pub url: Secret,
-    /// Of one service's integration.
     pub routing_key: Secret,
 }
 
@@ -149,11 +147,11 @@ fn trigger(envelope: &Envelope<'_>, fact: &Fact, key: &str) -> Value {
         "client": "spendwatch",
         "payload": {
             "summary": fit::cut(&summary, MAX_SUMMARY, str::to_owned),
-            "source": words::clean(fact.identity.organization.as_str()),
+            "source": formatting::clean(fact.identity.organization.as_str()),
             "severity": severity(fact.line.severity),
             "timestamp": fact.decided_at.to_string(),
-            "component": words::subject(fact),
-            "group": words::clean(fact.identity.slot.rule.as_str()),
+            "component": formatting::subject(fact),
+            "group": formatting::clean(fact.identity.slot.rule.as_str()),
             "class": fact.watch.as_str(),
             "custom_details": details(envelope, fact, &message.notes),
         },
@@ -194,7 +192,7 @@ fn details(envelope: &Envelope<'_>, fact: &Fact, notes: &[String]) -> Value {
         ("subject_id", json!(&*fact.identity.slot.subject.id)),
         ("firing_since", json!(fact.firing_since.to_string())),
         ("labels", json!(fact.labels)),
-        ("largest_contributors", json!(story::contributors(fact))),
+        ("largest_contributors", json!(wording::contributors(fact))),
         ("advice", json!(advice)),
         ("notes", json!(notes)),
     ];

@@ -8,7 +8,7 @@ use reqwest::{Client, Response, Url};
 use serde_json::Value;
 
 use crate::notify::outcome::{Delivery, MAX_RETRY_AFTER, Schedule, SettingsError};
-use crate::notify::words;
+use crate::notify::formatting;
 use crate::outbound::{self, Outbound};
 use crate::secret::{REDACTED, Secret};
 
@@ -146,11 +146,9 @@ impl Address {
 /// What is to be posted.
 #[derive(Debug)]
 pub struct Post<'a> {
-    /// Whereto.
     pub address: &'a Address,
     /// The content type is that of JSON unless one is among them.
     pub headers: HeaderMap,
-    /// JSON, mostly.
     pub body: Vec<u8>,
     /// Besides the address: what must not be quoted from an answer.
     pub secrets: Vec<&'a Secret>,
@@ -161,7 +159,6 @@ pub struct Post<'a> {
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The HTTP status.
     pub status: u16,
     /// The media type in lower case, without parameters; empty where there is none.
     pub media_type: String,
@@ -188,9 +185,7 @@ impl Answer {
 /// A receiver's judgement of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It has the message.
     Delivered,
-    /// Try again.
     Retry,
     /// The receiver is at fault; probe now and then.
     Park,
@@ -209,7 +204,7 @@ pub async fn call(client: &Client, address: &Address, timeout: Duration) -> Resu
         Err(error) if error.is_timeout() => Err("no answer in time".to_owned()),
         Err(error) => {
             let text = outbound::causes(&error.without_url());
-            Err(words::line(&address.scrub(&text)))
+            Err(formatting::line(&address.scrub(&text)))
         }
     }
 }
@@ -244,7 +239,6 @@ pub async fn post_json(
 /// What came back, and how long the receiver asks to be left alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// What came back.
     pub answer: Answer,
     /// From the time of the attempt on.
     pub after: Option<Duration>,
@@ -355,7 +349,7 @@ fn describe(answer: &Answer, post: &Post<'_>) -> String {
 /// `whsec_base64`.
 fn scrub_words(secret: &Secret, text: &str) -> String {
     let words = secret.expose().split_whitespace();
-    words
+    formatting
         .map(|word| word.strip_prefix("whsec_").unwrap_or(word))
         .filter(|word| word.len() >= MIN_SECRET_WORD)
         .fold(text.to_owned(), |text, word| text.replace(word, REDACTED))
@@ -368,7 +362,7 @@ fn quote(text: &str, post: &Post<'_>) -> String {
     for secret in &post.secrets {
         scrubbed = scrub_words(secret, &secret.scrub(&scrubbed));
     }
-    let line = words::line(&scrubbed);
+    let line = formatting::line(&scrubbed);
     match line.char_indices().nth(MAX_QUOTED) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,

@@ -21,11 +21,9 @@ use crate::secret::Secret;
 /// What a Slack notifier with a token is built from.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The bot's token.
     pub token: Secret,
     /// Its id, or its name with `#`.
     pub channel: String,
-    /// Where the API is.
     pub api_url: String,
 }
 

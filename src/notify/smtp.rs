@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use crate::notify::outcome::{Delivery, Schedule};
 use crate::notify::refusal::{self, Subject};
-use crate::notify::words;
+use crate::notify::formatting;
 
 /// How the connection is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,6 @@ pub enum Tls {
     StartTlsRequired,
     /// By STARTTLS where the server offers it; where it does, the certificate must be good.
     StartTlsOpportunistic,
-    /// Never.
     None,
 }
 
@@ -311,7 +310,7 @@ fn describe(step: Step, error: &Error) -> String {
     match (error.status(), step) {
         (Some(code), Step::Login) => format!("mail server, {place}: {code}"),
         _ => {
-            let text: String = words::line(&error.to_string()).chars().take(200).collect();
+            let text: String = formatting::line(&error.to_string()).chars().take(200).collect();
             format!("mail server, {place}: {text}")
         }
     }

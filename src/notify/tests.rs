@@ -17,7 +17,7 @@ use crate::notify::envelope::Envelope;
 use crate::notify::samples::{
     at, contributor, fact, many, named, of_a_gap, of_a_key, of_a_person, usd, with_envelope,
 };
-use crate::notify::{advice, console, email, message, slack, slack_api, story, webhook};
+use crate::notify::{advice, console, email, message, slack, slack_api, wording, webhook};
 
 #[path = "../../tests/fakes/slack_rules.rs"]
 mod slack_rules;
@@ -299,7 +299,7 @@ fn advice_fits_the_case() {
     assert!(unpriced.contains("list prices of claude-new, claude-newer in a table"));
     let mut doubtful = of_a_gap(Reason::First);
     doubtful.reconciled.as_mut().unwrap().uncertain = Usd::from_dollars(40);
-    assert!(story::summary(&doubtful).contains(
+    assert!(wording::summary(&doubtful).contains(
         "$1,310.00 estimated by tokens and list prices ($40.00 of it uncertain): 8.1% apart"
     ));
     let mut gap = of_a_gap(Reason::First);
@@ -590,7 +590,7 @@ fn contributors_sum_to_the_figure_with_everything_else() {
     ];
     let mut fact = caused_by(top, "10000");
     assert_eq!(
-        story::contributors(&fact),
+        wording::contributors(&fact),
         [
             "Alpha: $2,800.00 (28.0%), up 100.0% from $1,400.00 at the same point last month",
             "Beta, claude-haiku-4-5: $2,790.00 (27.9%), down 10.0% from $3,100.00 at the same point last month",
@@ -599,12 +599,12 @@ fn contributors_sum_to_the_figure_with_everything_else() {
         ]
     );
     fact.value = usd("5600");
-    assert_eq!(story::contributors(&fact).len(), 3, "nothing else");
+    assert_eq!(wording::contributors(&fact).len(), 3, "nothing else");
     fact.top[0].before = None;
-    assert!(story::contributors(&fact)[0].ends_with(", no data for the previous period"));
+    assert!(wording::contributors(&fact)[0].ends_with(", no data for the previous period"));
     fact.identity.slot.period = None;
     fact.span.start = fact.span.end - SignedDuration::from_hours(24);
-    assert!(story::contributors(&fact)[1].ends_with("from $3,100.00 in the 24 h before"));
+    assert!(wording::contributors(&fact)[1].ends_with("from $3,100.00 in the 24 h before"));
 }
 
 /// Of a pace the contributors are what was spent: no share of what a whole period would cost, and no pace of their own.
@@ -613,7 +613,7 @@ fn who_causes_a_pace_is_told_by_what_was_spent() {
     let mut pace = fact(Reason::First);
     (pace.watch, pace.value) = (Watch::BurnRate, usd("22520.5"));
     pace.identity.slot.period = None;
-    assert!(story::contributors(&pace)[0].starts_with("claude-opus-4-1: $4,000.00, up 100.0%"));
+    assert!(wording::contributors(&pace)[0].starts_with("claude-opus-4-1: $4,000.00, up 100.0%"));
     with_envelope(&[pace], |envelope| {
         let told = webhook::payload(&envelope, envelope.facts);
         let told = &told["alerts"][0]["spendwatch"];

@@ -26,8 +26,8 @@ use crate::notify::envelope::{Envelope, Links};
 use crate::notify::outcome::{Delivery, SettingsError};
 use crate::notify::post::{self, Address, Answer, Post, Verdict};
 use crate::notify::signature::{self, SigningKey};
-use crate::notify::story;
-use crate::notify::words;
+use crate::notify::wording;
+use crate::notify::formatting;
 use crate::secret::Secret;
 use crate::template::{Template, TemplateError};
 
@@ -54,7 +54,6 @@ const RESERVED: [&str; 8] = [
 /// What a webhook notifier is built from.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The receiver's address.
     pub url: Secret,
     /// `whsec_…`; several while rotating; none: unsigned.
     pub signing_secrets: Vec<Secret>,
@@ -176,7 +175,7 @@ impl Webhook {
 }
 
 fn unfilled(error: &TemplateError) -> String {
-    let error = words::line(&error.to_string());
+    let error = formatting::line(&error.to_string());
     format!("the template cannot be filled in: {error}")
 }
 
@@ -477,7 +476,7 @@ fn labels(fact: &Fact) -> Texts {
             | Watch::Reconciliation(_),
             None,
         ) => {
-            set("period", &words::rolling_word(fact));
+            set("period", &formatting::rolling_word(fact));
         }
     }
     if let Some(event) = slot.event {
@@ -490,11 +489,11 @@ fn labels(fact: &Fact) -> Texts {
 
 /// What people read: a summary, the figures, what to do.
 pub fn annotations(fact: &Fact, links: &Links) -> Texts {
-    let mut description: Vec<String> = story::figures(fact)
+    let mut description: Vec<String> = wording::figures(fact)
         .iter()
         .map(|figure| format!("{}: {}", figure.name, figure.value))
         .collect();
-    description.extend(story::contributors(fact));
+    description.extend(wording::contributors(fact));
     let advice: Vec<String> = advise(fact, links)
         .into_iter()
         .map(|advice| match advice.link {
@@ -502,7 +501,7 @@ pub fn annotations(fact: &Fact, links: &Links) -> Texts {
             None => advice.text,
         })
         .collect();
-    let summary = format!("{}: {}", story::title(fact), story::summary(fact));
+    let summary = format!("{}: {}", wording::title(fact), wording::summary(fact));
     let texts = [
         ("summary", summary),
         ("description", description.join("\n")),

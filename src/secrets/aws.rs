@@ -31,13 +31,11 @@ pub enum AwsError {
     /// Nobody says where it is.
     #[error("no region is known; set `region`, or `AWS_REGION` in the environment")]
     NoRegion,
-    /// It took too long.
     #[error("AWS gave no answer within {} s", TIMEOUT.as_secs())]
     Timeout,
     /// AWS refuses, or cannot be reached, or there are no credentials for it.
     #[error("{0}")]
     Refused(String),
-    /// It is no text.
     #[error("it is binary; keep a text or JSON")]
     Binary,
     /// The field is not in it.

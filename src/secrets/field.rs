@@ -17,7 +17,6 @@ pub enum FieldError {
     Missing {
         /// The one that was asked for.
         field: String,
-        /// Those that are there.
         known: Vec<String>,
     },
     /// The field is no text, or empty.

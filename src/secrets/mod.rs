@@ -33,17 +33,11 @@ pub enum SecretError {
     Command {
         /// Its first word.
         program: String,
-        /// In words.
         reason: String,
     },
     /// AWS Secrets Manager did not give one.
     #[error("secret `{name}` of AWS Secrets Manager: {reason}")]
-    Aws {
-        /// Its name, or ARN.
-        name: String,
-        /// In words.
-        reason: String,
-    },
+    Aws { name: String, reason: String },
 }
 
 /// Reads a secret from where it is.

@@ -19,24 +19,19 @@ pub enum Cell {
     Text(String),
     /// A sentence: people see all of it.
     Prose(String),
-    /// A whole number.
     Count(i128),
     /// A number with its exact decimals: a string in JSON.
     Decimal(String),
     /// An amount: exact for machines, in cents for people.
     Money(Usd),
-    /// A moment.
     Time(Timestamp),
-    /// Several texts.
     List(Vec<String>),
-    /// Yes or no.
     Flag(bool),
 }
 
 /// One column: its key in JSON and CSV, and its heading where a table has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
-    /// In JSON and CSV.
     pub key: &'static str,
     /// In a table; `None` leaves the column out of it.
     pub heading: Option<&'static str>,
@@ -49,9 +44,7 @@ pub struct Column {
 /// Columns and rows of as many cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sheet {
-    /// From left to right.
     pub columns: Vec<Column>,
-    /// From top to bottom.
     pub rows: Vec<Vec<Cell>>,
 }
 

@@ -9,11 +9,9 @@ use crate::simulator::refusal::Refusal;
 /// Which hours belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Buckets {
-    /// Each on its own.
     Hours,
     /// Those of a day of UTC.
     Days,
-    /// All of them.
     Whole(HourSpan),
 }
 

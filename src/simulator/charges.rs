@@ -11,11 +11,8 @@ const SEARCH_MICROS: i64 = 10_000;
 pub enum Charge {
     /// The line as it is, undivided.
     Whole,
-    /// A kind of tokens.
     Tokens(TokenKind),
-    /// Searches of the web.
     WebSearch,
-    /// Code that was run.
     CodeExecution,
     /// A correction of a day.
     Adjustment,
@@ -32,7 +29,6 @@ pub enum TokenKind {
     CacheWrite1h,
     /// Input that a cache had.
     CacheRead,
-    /// Output.
     Output,
 }
 

@@ -109,7 +109,6 @@ pub enum Fault {
     GzipBomb(usize),
     /// What says that it is gzip and is not.
     NotGzip,
-    /// Headers, and then nothing.
     Stall,
     /// Not a byte, until [`release`](crate::simulator::Simulator::release).
     Silence,
@@ -119,7 +118,6 @@ pub enum Fault {
     Delay(Duration),
     /// The right answer in pieces of so many bytes, with a pause by the simulator's clock before each.
     Drip(usize, Duration),
-    /// A redirect to nowhere.
     Redirect,
     /// A redirect to this address.
     RedirectTo(String),
@@ -162,9 +160,7 @@ pub struct Aim<'a> {
     pub endpoint: &'static str,
     /// Of usage; the whole is `""`.
     pub workspace: Option<&'a str>,
-    /// Of a list.
     pub page: Option<usize>,
-    /// The verb.
     pub method: &'a str,
 }
 

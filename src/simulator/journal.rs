@@ -11,7 +11,6 @@ use tokio::sync::watch;
 pub struct Seen {
     /// `GET`.
     pub method: String,
-    /// With its query.
     pub path: String,
     /// When it came, by the simulator's clock.
     pub at: Timestamp,

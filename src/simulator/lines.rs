@@ -19,7 +19,6 @@ pub struct Manner {
     pub workspace: String,
     /// Empty is none: code execution, or a correction.
     pub model: String,
-    /// By whom and how.
     pub detail: Detail,
     /// A correction: only whole days tell it.
     pub is_of_day: bool,
@@ -37,16 +36,13 @@ impl Manner {
 pub struct Line {
     /// The hour; of a correction the day's first one.
     pub hour: Hour,
-    /// Place of the manner.
     pub manner: usize,
-    /// How much.
     pub used: Used,
 }
 
 /// Lines in order of time, and the manners that they name.
 #[derive(Debug, Default)]
 pub struct Lines {
-    /// Each once.
     pub manners: Vec<Manner>,
     /// In order of the hour.
     pub lines: Vec<Line>,

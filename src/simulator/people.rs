@@ -7,7 +7,6 @@ use jiff::{SignedDuration, Timestamp};
 pub struct User {
     /// `user_…`.
     pub id: String,
-    /// Unique.
     pub email: String,
     /// As a person writes it.
     pub name: String,
@@ -45,15 +44,11 @@ pub struct Key {
 pub struct Invite {
     /// `invite_…`.
     pub id: String,
-    /// To whom.
     pub email: String,
-    /// What they will be.
     pub role: String,
     /// `pending`, `accepted`, `deleted`; one whose time is over is told as `expired`.
     pub status: String,
-    /// When it was sent.
     pub invited_at: Timestamp,
-    /// When it ends.
     pub expires_at: Timestamp,
 }
 

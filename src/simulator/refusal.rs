@@ -3,11 +3,9 @@
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// HTTP status.
     pub status: u16,
     /// The dialect's name for it.
     pub kind: &'static str,
-    /// For people.
     pub message: String,
     /// Says that it need not be asked again.
     pub is_final: bool,

@@ -10,13 +10,11 @@ use crate::simulator::wire;
 /// An answer before it is sent.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// HTTP status.
     pub status: StatusCode,
     /// `content-type`.
     pub content_type: &'static str,
     /// Another header; one that cannot be sent is left out.
     pub header: Option<(HeaderName, String)>,
-    /// The whole body.
     pub body: Bytes,
 }
 

@@ -16,7 +16,6 @@ const SPEND_LIMITS_BETA: &str = "spend-limit-reads-2026-09-26";
 /// How an answer comes in pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pages {
-    /// It does not.
     None,
     /// `after_id`, `has_more`.
     ById,

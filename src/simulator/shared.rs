@@ -17,13 +17,9 @@ const MINUTE: Duration = Duration::from_mins(1);
 
 /// What all requests share.
 pub struct Shared {
-    /// The organization.
     pub world: Mutex<World>,
-    /// What goes wrong.
     pub faults: Mutex<Vec<(FaultOn, Fault)>>,
-    /// What was asked.
     pub journal: Journal,
-    /// Where silent answers wait.
     pub gate: Gate,
     /// Tells the time of all answers.
     pub clock: Clock,

@@ -23,7 +23,6 @@ impl Head {
 /// Who may ask something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Access {
-    /// Answered.
     #[default]
     Open,
     /// 403.
@@ -50,11 +49,8 @@ impl Access {
 /// What the real service lets be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Real {
-    /// The newer reports.
     pub analytics: Access,
-    /// The older reports.
     pub reports: Access,
-    /// Limits of spend.
     pub spend_limits: Access,
     /// The newer reports do not say up to when they are complete.
     pub hides_watermark: bool,
@@ -63,7 +59,6 @@ pub struct Real {
 /// How the server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Speaks {
-    /// The guide's dialect.
     #[default]
     Guide,
     /// As the real service does.

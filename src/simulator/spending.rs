@@ -12,7 +12,6 @@ pub struct Habit {
     pub is_human: bool,
     /// Growth in thousandths a week.
     pub growth_permille: i64,
-    /// Nothing before.
     pub launched: Hour,
     /// Hours by which its office lies behind UTC: 8 is California, -8 is Singapore.
     pub hours_behind: i32,
@@ -23,9 +22,7 @@ pub struct Habit {
 /// A habit with its model, and when it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
-    /// Index of the model.
     pub model: usize,
-    /// How much.
     pub habit: Habit,
     /// Tells streams apart, so that they do not tremble alike.
     pub salt: u64,
@@ -69,13 +66,9 @@ pub fn spend(seed: u64, habit: &Habit, salt: u64, hour: Hour) -> i64 {
 /// List prices of a family, in cents per million tokens, and what a usual request costs in 10⁻⁶ USD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prices {
-    /// Of input.
     pub input: i64,
-    /// Of output.
     pub output: i64,
-    /// Of cache reads.
     pub cache_read: i64,
-    /// Of a request.
     pub request_micros: i64,
 }
 

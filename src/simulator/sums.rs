@@ -13,7 +13,6 @@ pub type Key = Vec<Option<String>>;
 /// Rows in order of their buckets, and the groups that they name.
 #[derive(Debug, Default)]
 pub struct Sums {
-    /// Each once, in order.
     pub groups: Vec<Key>,
     /// First hour of the bucket, place of the group, and the sum, which is not nothing.
     pub rows: Vec<(Hour, usize, Used)>,

@@ -6,7 +6,6 @@ type Write = Box<dyn Fn(usize) -> String + Send + Sync>;
 
 /// All rows of an answer, ready to be written.
 pub struct Told {
-    /// How many there are.
     pub n_rows: usize,
     /// What stands behind the pages' own fields, from its comma on.
     pub more: String,

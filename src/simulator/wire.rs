@@ -111,7 +111,6 @@ pub fn page(rows: &[(&str, String)], has_more: bool) -> String {
 pub struct Row {
     /// As the granularity writes it.
     pub date: String,
-    /// By model.
     pub models: BTreeMap<String, Used>,
     /// The row has so much beyond its models.
     pub extra_micros: i64,

@@ -16,7 +16,6 @@ use crate::simulator::told::Told;
 pub struct Workspace {
     /// `workspace_…`.
     pub id: String,
-    /// As it is.
     pub name: String,
     /// Spend limit of a month, as digits.
     pub monthly_limit: Option<String>,
@@ -33,13 +32,9 @@ pub struct Workspace {
 pub struct Used {
     /// In 10⁻⁶ USD.
     pub micros: i64,
-    /// Tokens.
     pub input: i64,
-    /// Tokens.
     pub output: i64,
-    /// Tokens.
     pub cache_read: i64,
-    /// Requests.
     pub requests: i64,
     /// Tokens. The guide's dialect does not tell them.
     pub cache_write_5m: i64,
@@ -52,7 +47,6 @@ pub struct Used {
 /// By whom and how something was used, as the real service tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Detail {
-    /// The key's id.
     pub api_key: Option<String>,
     /// The user's id, where a person is charged.
     pub user: Option<String>,
@@ -62,7 +56,6 @@ pub struct Detail {
     pub context_window: String,
     /// `global`, `us`.
     pub inference_geo: String,
-    /// In fast mode.
     pub is_fast: bool,
 }
 
@@ -146,11 +139,8 @@ impl std::ops::AddAssign for Used {
 /// A loop that runs away: it doubles its spend again and again, until somebody stops it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runaway {
-    /// Whose.
     pub workspace: String,
-    /// With what.
     pub model: String,
-    /// Since when.
     pub since: Timestamp,
     /// In the first second, in 10⁻⁶ USD.
     pub micros_per_second: i64,
@@ -165,11 +155,8 @@ pub struct Runaway {
 /// What can be changed of the organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// As it is told.
     pub default_model: String,
-    /// As it is told.
     pub require_mfa: bool,
-    /// As they are told.
     pub allowed_ip_ranges: Vec<String>,
 }
 
@@ -186,10 +173,8 @@ impl Default for Settings {
 /// What the server says is the organization's month to date.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Stated {
-    /// The truth.
     #[default]
     Truth,
-    /// These digits.
     Digits(String),
     /// Nothing: the field is missing.
     Missing,
@@ -198,7 +183,6 @@ pub enum Stated {
 /// How `model_breakdown` is told where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Breakdown {
-    /// Every model, exactly.
     #[default]
     Full,
     /// Without this model: the rest does not sum to the row.
@@ -236,7 +220,6 @@ pub struct World {
     pub deleted_keys_stay: bool,
     /// Nobody else can be invited.
     pub no_seats: bool,
-    /// As digits.
     pub usage_limit: Option<String>,
     /// The organization's month to date, as the server states it.
     pub stated_month: Stated,
@@ -252,9 +235,7 @@ pub struct World {
     pub clock_skew: SignedDuration,
     /// So many requests are answered in any minute of running time; the others get 429 and `retry-after`.
     pub rate_limit: Option<u32>,
-    /// Loops.
     pub runaways: Vec<Runaway>,
-    /// How it speaks.
     pub speaks: Speaks,
     /// The default workspace's real id: what is used under `""` is its own, as the real service tells it.
     pub default_workspace: Option<String>,

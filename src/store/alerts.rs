@@ -21,9 +21,7 @@ use crate::store::values::At;
 pub enum Phase {
     /// Crossed, not yet for long enough.
     Pending,
-    /// Firing.
     Firing,
-    /// Ended.
     Resolved,
 }
 
@@ -58,22 +56,17 @@ impl Phase {
 /// Which alerts are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertFilter {
-    /// Only this organization's.
     pub organization: Option<OrganizationName>,
-    /// Only this rule's.
     pub rule: Option<RuleName>,
     /// Only these; all where empty.
     pub phases: Vec<Phase>,
-    /// At most so many.
     pub limit: u32,
 }
 
 /// An alert and when it changed last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertRow {
-    /// Its fingerprint.
     pub fingerprint: String,
-    /// The alert.
     pub alert: Alert,
     /// When it was written last.
     pub changed_at: Timestamp,
@@ -82,19 +75,13 @@ pub struct AlertRow {
 /// One step in an alert's life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertChange {
-    /// When it was decided.
     pub at: Timestamp,
-    /// The alert's sequence then.
     pub sequence: u64,
-    /// Pending, firing or resolved.
     pub phase: Phase,
-    /// Why it ended.
     pub ended_by: Option<EndedBy>,
     /// The line it held, or last held.
     pub line: Line,
-    /// The figure.
     pub value: Quantity,
-    /// The limit.
     pub limit: Option<Quantity>,
     /// Whom it was told to, and why.
     pub told: Vec<(NotifierName, Reason)>,
@@ -103,9 +90,7 @@ pub struct AlertChange {
 /// What a prefix of an id or fingerprint leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found<T> {
-    /// Nothing begins with it.
     Nothing,
-    /// Just this.
     One(T),
     /// Several; the first of them by id.
     Many(Vec<String>),

@@ -17,13 +17,10 @@ use crate::store::{alerts, names};
 /// What a decision changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
-    /// Alerts that changed.
     pub alerts: Vec<Alert>,
-    /// Messages to be sent.
     pub messages: Vec<NewMessage>,
     /// What the daemon remembers afterwards.
     pub engine: Engine,
-    /// When it was decided.
     pub at: Timestamp,
 }
 

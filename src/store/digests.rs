@@ -24,7 +24,6 @@ use crate::store::values::At;
 /// Up to where one digest was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
-    /// Its name.
     pub name: String,
     /// The schedule that the slot is of, with its zone.
     pub schedule: String,

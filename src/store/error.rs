@@ -13,9 +13,7 @@ pub enum StoreError {
          restore a backup from before the upgrade"
     )]
     Newer {
-        /// The store's file.
         path: String,
-        /// Its version.
         found: i64,
         /// The newest version that this program knows.
         supported: i64,
@@ -26,13 +24,10 @@ pub enum StoreError {
          daemon with this program"
     )]
     Older {
-        /// The store's file.
         path: String,
-        /// Its version.
         found: i64,
         /// The version that this program makes.
         supported: i64,
-        /// Who holds it.
         holder: String,
     },
     /// Another daemon works on it.
@@ -40,7 +35,6 @@ pub enum StoreError {
         "store `{path}` is held by {holder}; stop that daemon, or give this one a store of its own"
     )]
     Held {
-        /// The store's file.
         path: String,
         /// Process, host and since when.
         holder: String,
@@ -57,99 +51,54 @@ pub enum StoreError {
     #[error(
         "store `{path}` is read-only; its file and its directory must be writable for the user of this program"
     )]
-    ReadOnly {
-        /// The store's file.
-        path: String,
-    },
+    ReadOnly { path: String },
     /// The disk is full.
     #[error(
         "store `{path}` cannot grow, the disk is full; nothing was changed, make room and it goes on"
     )]
-    Full {
-        /// The store's file.
-        path: String,
-    },
+    Full { path: String },
     /// It is damaged, or holds what no version of this program wrote.
     #[error(
         "store `{path}` is damaged ({detail}); look at it with `spendwatch store check`, keep the file, and restore the \
          newest backup"
     )]
-    Corrupt {
-        /// The store's file.
-        path: String,
-        /// What does not fit.
-        detail: String,
-    },
+    Corrupt { path: String, detail: String },
     /// The file is something else.
     #[error("`{path}` is not a store of spendwatch ({detail}); correct `url` in `[store]`")]
-    NotAStore {
-        /// The file.
-        path: String,
-        /// How that shows.
-        detail: String,
-    },
+    NotAStore { path: String, detail: String },
     /// Somebody else kept it locked for too long.
     #[error(
         "store `{path}` has been locked by another program for too long; nothing was changed, try again"
     )]
-    Busy {
-        /// The store's file.
-        path: String,
-    },
+    Busy { path: String },
     /// It cannot be kept durably where it is.
     #[error("store `{path}` cannot be kept safely there: {detail}; put it on a local file system")]
-    Unsafe {
-        /// The store's file.
-        path: String,
-        /// Which guarantee is missing.
-        detail: String,
-    },
-    /// The system failed.
+    Unsafe { path: String, detail: String },
     #[error("store `{path}`: cannot {doing}")]
     Io {
-        /// The file.
         path: String,
-        /// What was attempted.
         doing: &'static str,
-        /// Why not.
         source: io::Error,
     },
     /// SQLite failed in another way.
     #[error("store `{path}` failed")]
     Sqlite {
-        /// The store's file.
         path: String,
-        /// How.
         source: rusqlite::Error,
     },
     /// A sum does not fit.
     #[error("store `{path}`: {what} is too large to be kept")]
-    Overflow {
-        /// The store's file.
-        path: String,
-        /// Which figure.
-        what: &'static str,
-    },
+    Overflow { path: String, what: &'static str },
     /// Something that was asked for by name is not there.
     #[error("store `{path}` has no {what}")]
-    Unknown {
-        /// The store's file.
-        path: String,
-        /// What was asked for.
-        what: String,
-    },
+    Unknown { path: String, what: String },
     /// A file is in the way.
     #[error("`{path}` exists already and is not overwritten; give another name")]
-    Exists {
-        /// The file.
-        path: String,
-    },
+    Exists { path: String },
     /// A fault injection stopped it.
     #[error("store `{path}`: stopped {moment} the commit of `{operation}`")]
     Stopped {
-        /// The store's file.
         path: String,
-        /// Which operation.
         operation: &'static str,
         /// `before` or `after`.
         moment: &'static str,
@@ -159,18 +108,10 @@ pub enum StoreError {
         "store `{path}`: its {what} was removed or replaced while it is in use; nothing is recorded: put it back, or restart \
          to continue with what is there"
     )]
-    Removed {
-        /// The store's file.
-        path: String,
-        /// Which of its files.
-        what: &'static str,
-    },
+    Removed { path: String, what: &'static str },
     /// The thread that owns the connection has ended.
     #[error("store `{path}` is closed")]
-    Closed {
-        /// The store's file.
-        path: String,
-    },
+    Closed { path: String },
 }
 
 /// What went wrong, before it is known where.

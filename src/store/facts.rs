@@ -32,7 +32,6 @@ struct ContributorShape {
     workspace: String,
     /// Empty for all models.
     model: String,
-    /// Id and name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     api_key: Option<(String, String)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -20,7 +20,6 @@ const MAX_ROWS: i64 = 200;
 /// The notifier that receives what another one could not deliver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fallback {
-    /// Its name.
     pub name: NotifierName,
     /// Each gets a copy; empty where the receiver is one.
     pub recipients: Vec<String>,
@@ -28,7 +27,6 @@ pub struct Fallback {
     pub min_severity: Severity,
     /// Whether it receives the end of an alert.
     pub send_resolved: bool,
-    /// Whether it receives digests.
     pub takes_digests: bool,
     /// How long a copy is tried.
     pub max_age: SignedDuration,

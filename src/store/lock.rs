@@ -17,7 +17,6 @@ pub(super) struct Lock {
 /// What came of trying to take it.
 #[derive(Debug)]
 pub(super) enum Taken {
-    /// It is ours.
     Held(Lock),
     /// Somebody else has it: in words.
     By(String),

@@ -25,18 +25,14 @@ const MAX_NAMED: usize = 20;
 /// What a look at the store found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The store's version.
     pub version: i64,
     /// The version that this program works with; an older store is migrated when the daemon starts, and until then only SQLite's
     /// own checks are made.
     pub supported: i64,
     /// Its size in bytes, without the write-ahead log.
     pub n_bytes: u64,
-    /// Rows of usage.
     pub n_usage: u64,
-    /// Alerts, ended ones too.
     pub n_alerts: u64,
-    /// Messages, delivered ones too.
     pub n_messages: u64,
     /// What is wrong, in words; empty when all is well.
     pub problems: Vec<String>,

@@ -18,9 +18,7 @@ use crate::store::values::{At, count_at};
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MessageState {
-    /// Not yet delivered.
     Waiting,
-    /// The receiver has it.
     Delivered,
     /// Given up; can be sent again.
     Dead,
@@ -58,9 +56,7 @@ impl MessageState {
 /// Which messages are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageFilter {
-    /// Only these.
     pub state: Option<MessageState>,
-    /// Only this notifier's.
     pub notifier: Option<NotifierName>,
     /// At most so many, the newest first.
     pub limit: u32,
@@ -71,19 +67,14 @@ pub struct MessageFilter {
 pub struct MessageRow {
     /// Unique; the same on every attempt.
     pub id: String,
-    /// To whom.
     pub notifier: NotifierName,
     /// To which of its recipients.
     pub recipient: Option<String>,
-    /// What became of it.
     pub state: MessageState,
-    /// When it was decided.
     pub created_at: Timestamp,
-    /// Attempts so far.
     pub n_attempts: u32,
     /// The next attempt; only while it waits.
     pub next_attempt: Option<Timestamp>,
-    /// When it stopped waiting.
     pub finished_at: Option<Timestamp>,
     /// Why the last attempt failed, or why it was given up.
     pub last_error: Option<String>,
@@ -91,16 +82,13 @@ pub struct MessageRow {
     pub folded_into: Option<String>,
     /// What it says; empty for a digest.
     pub facts: Vec<Fact>,
-    /// What it says instead.
     pub digest: Option<Box<Digest>>,
 }
 
 /// Messages of one notifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Waiting for delivery.
     pub n_waiting: u64,
-    /// Dead letters.
     pub n_dead: u64,
 }
 

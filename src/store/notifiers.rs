@@ -15,9 +15,7 @@ use crate::store::values::At;
 /// The receiver is at fault, and nothing is sent but a probe now and then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parked {
-    /// Since when.
     pub since: Timestamp,
-    /// Why.
     pub reason: String,
     /// Whether it is probed; if not, it waits for other settings.
     pub is_probed: bool,
@@ -26,11 +24,9 @@ pub struct Parked {
 /// How a notifier fares.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NotifierState {
-    /// Parked, and why.
     pub parked: Option<Parked>,
     /// Failures since the last success.
     pub failures_in_row: u32,
-    /// Nothing is sent before.
     pub paused_until: Option<Timestamp>,
     /// The last success.
     pub last_delivered_at: Option<Timestamp>,

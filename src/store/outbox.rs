@@ -25,7 +25,6 @@ use crate::store::values::At;
 pub struct NewMessage {
     /// Unique; the same on every attempt.
     pub id: String,
-    /// To whom.
     pub notifier: NotifierName,
     /// To which of its recipients, where each has a delivery of its own.
     pub recipient: Option<String>,
@@ -42,11 +41,9 @@ pub struct NewMessage {
 pub struct NewDigest {
     /// Unique; the same on every attempt.
     pub id: String,
-    /// To whom.
     pub notifier: NotifierName,
     /// To which of its recipients, where each has a delivery of its own.
     pub recipient: Option<String>,
-    /// What it says.
     pub digest: Digest,
     /// A message that is not delivered by then becomes a dead letter.
     pub expires: Timestamp,
@@ -61,7 +58,6 @@ pub struct Claimed {
     pub recipient: Option<String>,
     /// What it says, worst first; empty for a digest.
     pub facts: Vec<Fact>,
-    /// What it says instead.
     pub digest: Option<Box<Digest>>,
     /// When the oldest of what it says was decided.
     pub created_at: Timestamp,
@@ -86,25 +82,19 @@ pub struct Claimed {
 /// What came of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The receiver has it.
     Delivered,
     /// The receiver has it, and shows it as the first message of a thread.
     Posted {
-        /// Where.
         thread: Thread,
     },
-    /// It is tried again.
     Retry {
-        /// Not before.
         at: Timestamp,
-        /// Why it failed.
         error: String,
         /// The receiver may have it all the same.
         may_have_arrived: bool,
     },
     /// It is given up: a dead letter.
     Dead {
-        /// Why.
         error: String,
     },
 }

@@ -26,7 +26,6 @@ use crate::store::{Store, directory, names};
 /// What is shown of all alerts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overview {
-    /// That fire.
     pub firing: Worst,
     /// That are crossed, and not yet for long enough.
     pub pending: Worst,
@@ -48,7 +47,6 @@ pub struct Worst {
 /// An alert with what its own row does not say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
-    /// The alert.
     pub row: AlertRow,
     /// The subject's name as it was last listed.
     pub subject_name: String,
@@ -59,11 +57,8 @@ pub struct Shown {
 /// How many of what are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
-    /// Firing ones.
     pub n_firing: usize,
-    /// Pending ones.
     pub n_pending: usize,
-    /// Ended ones.
     pub n_ended: u32,
 }
 

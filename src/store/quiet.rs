@@ -25,16 +25,13 @@ use crate::store::values::At;
 /// Who keeps something quiet, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
-    /// Who.
     pub author: String,
-    /// Why.
     pub comment: String,
 }
 
 /// What came of an acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acknowledged {
-    /// It is kept.
     Done(AlertRow),
     /// The alert does not fire: there is nothing to take up.
     NotFiring(AlertRow),
@@ -60,9 +57,7 @@ const MAX_ENDED: i64 = 5000;
 /// Result of adding a silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Added {
-    /// It is stored.
     Done,
-    /// It is not stored.
     Refused(Full),
 }
 

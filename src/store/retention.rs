@@ -22,7 +22,6 @@ const PARTS_AT_ONCE: usize = 100;
 /// What was dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Dropped {
-    /// Rows of usage.
     pub n_rows: usize,
     /// Parts whose coverage is another now.
     pub coverages: Vec<(Part, Coverage)>,

@@ -10,7 +10,7 @@ use crate::domain::admin::key_use::{self, AtStake, InUse, KeyUse, RecentUsage};
 use crate::domain::ids::{ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
 use crate::domain::money::Usd;
 use crate::domain::plural::{agreeing, counted};
-use crate::notify::words;
+use crate::notify::formatting;
 use crate::sheet::{Cell, Column, Sheet, hidden, id, shown};
 
 /// A refusal names this many keys at most; the table lists all.
@@ -149,7 +149,7 @@ impl KeysAtStake {
         let mut named: Vec<String> = in_use
             .iter()
             .take(MAX_NAMED)
-            .map(|key| format!("`{}` ({})", words::clean(&key.name), key.id))
+            .map(|key| format!("`{}` ({})", formatting::clean(&key.name), key.id))
             .collect();
         if in_use.len() > MAX_NAMED {
             named.push(format!("{} more", in_use.len() - MAX_NAMED));

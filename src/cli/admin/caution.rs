@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use clap::{ArgAction, Args};
 
 use crate::cli::globals::{Assent, Failure};
-use crate::notify::words;
+use crate::notify::formatting;
 
 /// Options of every command that changes something.
 #[derive(Debug, Clone, Args)]
@@ -74,7 +74,7 @@ impl Caution {
 
 fn is_confirmed(question: &str) -> Result<bool, Failure> {
     let unheard = |error| Failure::World(format!("cannot ask on the terminal: {error}"));
-    eprint!("{} [y/N] ", words::line(question));
+    eprint!("{} [y/N] ", formatting::line(question));
     io::stderr().flush().map_err(unheard)?;
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line).map_err(unheard)?;

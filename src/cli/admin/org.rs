@@ -19,7 +19,7 @@ use crate::domain::admin::settings::{
     Difference, Organization, Settings, SettingsChange, ranges_text,
 };
 use crate::domain::admin::write::Write;
-use crate::notify::words;
+use crate::notify::formatting;
 use crate::sheet::{Cell, Sheet, shown};
 
 /// The organization.
@@ -124,7 +124,7 @@ fn show(desk: &Desk<'_>, told: &Organization) -> ExitCode {
             let line = |(key, cell): &(&'static str, Cell)| {
                 let shown = match (key, cell) {
                     (&"allowed_ip_ranges", Cell::List(ranges)) => {
-                        words::clean(&ranges_text(ranges))
+                        formatting::clean(&ranges_text(ranges))
                     }
                     _ => cell.for_people(),
                 };

@@ -33,7 +33,6 @@ pub struct KnownUser {
 pub struct KeyFilter {
     /// Where it belongs. The inner `None` is what belongs to no listed workspace: the default one.
     pub workspace: Option<Option<WorkspaceId>>,
-    /// Who made it.
     pub user: Option<ActorId>,
     /// As the service calls it; `active` is what opens something, `expired` what did.
     pub status: Option<String>,
@@ -175,7 +174,6 @@ pub enum FindError {
         kind: &'static str,
         /// As it was asked for.
         asked: String,
-        /// Their ids.
         ids: Vec<String>,
     },
 }

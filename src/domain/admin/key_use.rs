@@ -30,7 +30,6 @@ pub struct RecentUsage {
 pub enum InUse {
     /// It was used within [`IN_USE_WITHIN`].
     Yes,
-    /// It was not.
     No,
     /// Nothing states whether it was.
     Unknown,
@@ -101,9 +100,7 @@ impl RecentUsage {
 /// What several keys would take with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AtStake {
-    /// All of them.
     pub n_keys: usize,
-    /// Those in use.
     pub n_in_use: usize,
     /// It is not known whether these are in use.
     pub n_unknown: usize,

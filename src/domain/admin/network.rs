@@ -22,7 +22,6 @@ pub enum NetworkError {
     /// The prefix is longer than the address.
     #[error("`{text}`: the prefix is at most {most}")]
     Prefix {
-        /// As it was written.
         text: String,
         /// 32 or 128.
         most: u8,
@@ -32,11 +31,8 @@ pub enum NetworkError {
         "`{text}` names an address within a block; did you mean `{meant}`, or `{alone}` for this address alone?"
     )]
     Host {
-        /// As it was written.
         text: String,
-        /// The block.
         meant: String,
-        /// The address alone.
         alone: String,
     },
 }

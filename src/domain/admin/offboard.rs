@@ -20,9 +20,7 @@ pub struct Leaver {
 /// What the service lists.
 #[derive(Debug, Clone, Copy)]
 pub struct Standing<'a> {
-    /// All people.
     pub users: &'a [ListedUser],
-    /// All keys.
     pub keys: &'a [KnownKey],
     /// All invitations; none where the service does not list them.
     pub invites: &'a [ListedInvite],
@@ -33,14 +31,12 @@ pub struct Standing<'a> {
 pub struct Wish {
     /// How final it is that keys are revoked.
     pub manner: Manner,
-    /// These live on.
     pub keep: Vec<ApiKeyId>,
 }
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Who.
     pub leaver: Leaver,
     /// Their keys that open something, to be revoked, in the service's order.
     pub keys: Vec<KnownKey>,
@@ -56,16 +52,13 @@ pub enum OffboardError {
     /// Nobody is meant, or more than one.
     #[error("{source}{}", hint(source))]
     Find {
-        /// Who was asked for.
         #[from]
         source: FindError,
     },
     /// A key is to live on that is not theirs.
     #[error("`--keep-key {key}`: user `{user}` has made no such key{}", others(.theirs))]
     NotTheirs {
-        /// The key.
         key: ApiKeyId,
-        /// Who leaves.
         user: ActorId,
         /// The keys that they have made.
         theirs: Vec<ApiKeyId>,
@@ -78,12 +71,7 @@ pub enum OffboardError {
         "user `{user}` is {role}, and the service removes no {role} by its API; make them `user` in the Console first, or \
          revoke their keys alone with `spendwatch keys revoke --user {user}`"
     )]
-    Above {
-        /// Who leaves.
-        user: ActorId,
-        /// Their role.
-        role: String,
-    },
+    Above { user: ActorId, role: String },
 }
 
 /// A person by id or address. Who is gone already is known by their keys, and by their id alone.

@@ -11,13 +11,11 @@ use crate::domain::listing::{ListedInvite, ListedMember, ListedUser};
 /// Who comes, and to what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newcomer {
-    /// Where the invitation goes.
     pub email: String,
     /// As it stands in the key's name.
     pub name: String,
     /// As it stands in the key's name.
     pub team: String,
-    /// Where they work.
     pub workspace: WorkspaceId,
     /// What they will be in the organization.
     pub role: String,
@@ -28,9 +26,7 @@ pub struct Newcomer {
 /// What stands already, as far as the service tells.
 #[derive(Debug, Clone, Copy)]
 pub struct Standing<'a> {
-    /// All people.
     pub users: &'a [ListedUser],
-    /// All keys.
     pub keys: &'a [KnownKey],
     /// All invitations; `None` where the service does not list them.
     pub invites: Option<&'a [ListedInvite]>,
@@ -43,9 +39,7 @@ pub struct Standing<'a> {
 /// One part of onboarding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The dedicated key.
     Key,
-    /// The invitation.
     Invite,
     /// That they belong to the workspace.
     Membership,
@@ -54,13 +48,10 @@ pub enum Part {
 /// What is to be done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Todo {
-    /// This is sent.
     Send(Write),
     /// It stands already; the id where it has one.
     Stands {
-        /// Its id.
         id: Option<String>,
-        /// In words.
         how: String,
     },
     /// A person has to do it, later or elsewhere.
@@ -70,7 +61,6 @@ pub enum Todo {
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Which part.
     pub part: Part,
     /// What is to be done.
     pub todo: Todo,

@@ -20,11 +20,9 @@ pub enum Deed {
     ReadSettings,
     /// Settings of the organization are changed.
     ChangeSettings,
-    /// Invitations are listed.
     ListInvites,
     /// An invitation is taken back.
     RemoveInvite,
-    /// A key is made.
     CreateKey,
     /// A key gets another name.
     RenameKey,
@@ -38,7 +36,6 @@ pub enum Deed {
     LimitWorkspace,
     /// A workspace is made with tags.
     TagWorkspace,
-    /// A workspace is closed.
     ArchiveWorkspace,
     /// Who belongs to a workspace.
     Members,
@@ -48,9 +45,7 @@ pub enum Deed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}; {instead}")]
 pub struct Impossible {
-    /// What the service lacks.
     pub reason: &'static str,
-    /// The closest thing.
     pub instead: &'static str,
 }
 

@@ -6,17 +6,14 @@ use crate::domain::money::Usd;
 /// The organization as the service tells it. What it does not tell is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Organization {
-    /// Never changes.
     pub id: String,
     /// As it is; the id where there is none.
     pub name: String,
-    /// What is paid for.
     pub plan: Option<String>,
     /// The most that may be spent in a month.
     pub usage_limit: Option<Usd>,
     /// What the service says was spent in this month.
     pub month_usage: Option<Usd>,
-    /// What can be changed.
     pub settings: Settings,
 }
 
@@ -34,7 +31,6 @@ pub struct Settings {
 /// What is asked for; `None` stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SettingsChange {
-    /// The new model.
     pub default_model: Option<String>,
     /// Whether people need a second factor from now on.
     pub require_mfa: Option<bool>,
@@ -49,7 +45,6 @@ pub struct Difference {
     pub setting: &'static str,
     /// In words; `None` where it is not told.
     pub old: Option<String>,
-    /// In words.
     pub new: String,
     /// Fewer may enter than before: whoever asks for it may be locked out.
     pub narrows: bool,

@@ -11,94 +11,69 @@ use crate::domain::money::Usd;
 /// One change. The service that can do it was checked before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
-    /// Settings of the organization.
     UpdateOrganization(SettingsChange),
     /// A mail is sent to somebody.
     Invite {
-        /// To whom.
         email: String,
-        /// What they will be.
         role: String,
     },
     /// An invitation is taken back.
     RemoveInvite {
-        /// Which.
         id: InviteId,
-        /// To whom it went.
         email: String,
     },
     /// A person is something else from now on.
     SetRole {
-        /// Who.
         user: ActorId,
-        /// What.
         role: String,
     },
     /// A person belongs to the organization no more.
     RemoveUser {
-        /// Who.
         user: ActorId,
         /// Under which address they were known; by it they are found again when they are gone.
         email: Option<String>,
     },
     /// A key is made. Its secret is told once.
     CreateKey {
-        /// Not unique.
         name: String,
-        /// Where it opens something.
         workspace: WorkspaceId,
         /// From when on it opens nothing; `None` is never.
         expires_at: Option<Timestamp>,
     },
     /// A key gets another name.
     RenameKey {
-        /// Which.
         key: ApiKeyId,
-        /// Its new name.
         name: String,
     },
     /// A key opens nothing from now on.
     RevokeKey {
-        /// Which.
         key: ApiKeyId,
-        /// How final that is.
         manner: Manner,
     },
     /// A key that was revoked opens again.
     RestoreKey {
-        /// Which.
         key: ApiKeyId,
     },
-    /// A workspace is made.
     CreateWorkspace(NewWorkspace),
     /// A workspace is closed for good, and all its keys with it.
     ArchiveWorkspace {
-        /// Which.
         workspace: WorkspaceId,
     },
     /// A person belongs to a workspace from now on.
     AddMember {
-        /// Which workspace.
         workspace: WorkspaceId,
-        /// Who.
         user: ActorId,
-        /// As what.
         role: String,
     },
     /// A member of a workspace is something else from now on.
     SetMemberRole {
-        /// Which workspace.
         workspace: WorkspaceId,
-        /// Who.
         user: ActorId,
-        /// What.
         role: String,
     },
     /// A person belongs to a workspace no more.
     RemoveMember {
-        /// Which workspace.
         workspace: WorkspaceId,
-        /// Who.
         user: ActorId,
     },
 }
@@ -106,11 +81,8 @@ pub enum Write {
 /// How final it is that a key is revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// It is deleted: final.
     Deleted,
-    /// It can be restored.
     Inactive,
-    /// It stays listed: final.
     Archived,
 }
 
@@ -136,7 +108,6 @@ impl Manner {
 /// A workspace that is to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NewWorkspace {
-    /// As people see it.
     pub name: String,
     /// The most that may be spent in a month; `None` is no limit.
     pub monthly_limit: Option<Usd>,

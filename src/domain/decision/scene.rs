@@ -14,7 +14,7 @@ use crate::domain::decision::{Alerts, Decision, decide};
 use crate::domain::directory::{Directory, OrganizationInfo, Workspace};
 use crate::domain::figures::Figures;
 use crate::domain::frame::FrameKey;
-use crate::domain::ground::Ground;
+use crate::domain::ground::OrganizationSnapshot;
 use crate::domain::ids::{NotifierName, OrganizationName, RuleName, WorkspaceId};
 use crate::domain::matcher::{Glob, Matcher, Team};
 use crate::domain::measure::frame_key;
@@ -244,8 +244,8 @@ impl Scene {
         )
     }
 
-    pub fn ground(&self) -> Ground<'_> {
-        Ground {
+    pub fn ground(&self) -> OrganizationSnapshot<'_> {
+        OrganizationSnapshot {
             organization: &self.organization,
             directory: &self.directory,
             census: &self.census,

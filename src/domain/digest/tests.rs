@@ -192,7 +192,7 @@ fn digest_of(spent: &[(i64, i64)], gaps: &[Missing]) -> Digest {
     let now = at("2026-11-23T08:00:00Z");
     let figures = Figures::new(&[], SignedDuration::from_mins(10), now);
     let source = Source {
-        ground: Ground {
+        ground: OrganizationSnapshot {
             organization: &"acme".into(),
             directory: &Directory::default(),
             census: &Census::UNKNOWN,
@@ -276,7 +276,7 @@ fn idle_keys_are_told_the_longest_first() {
     };
     let now = at("2026-11-23T08:00:00Z");
     let figures = Figures::new(&[], SignedDuration::from_mins(10), now);
-    let ground = Ground {
+    let ground = OrganizationSnapshot {
         organization: &"acme".into(),
         directory: &directory,
         census: &census,
@@ -316,7 +316,7 @@ fn idle_keys_are_told_the_longest_first() {
         .collect();
     let expected = [("ci", Some("w"), at(early)), ("a", None, at(late))];
     assert_eq!((told, idle.n_more), (expected.to_vec(), 0));
-    let unlisted = Ground {
+    let unlisted = OrganizationSnapshot {
         census: &Census::UNKNOWN,
         ..ground
     };

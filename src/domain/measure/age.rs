@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::domain::counting::{is_part_counted, is_team_counted};
 use crate::domain::figures::PartState;
-use crate::domain::ground::{Member, Survey};
+use crate::domain::ground::{PartInfo, Survey};
 use crate::domain::knowledge::Figure;
 use crate::domain::measure::Measurement;
 use crate::domain::rule::{Limit, Quantity, Rule};
@@ -38,7 +38,7 @@ pub(super) fn measure(index: usize, rule: &Rule, survey: &Survey<'_>) -> Vec<Mea
         as_of: state.known_until(),
         sides: None,
     };
-    let is_asked = |state: &PartState, member: Option<&Member<'_>>| {
+    let is_asked = |state: &PartState, member: Option<&PartInfo<'_>>| {
         state.part != Part::Unattributed
             && state.first_seen > Timestamp::MIN
             && member.is_none_or(|member| !member.is_gone)

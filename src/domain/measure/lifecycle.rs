@@ -8,7 +8,7 @@ use crate::domain::census::{CountedKey, CountedPerson};
 use crate::domain::counting::{is_part_counted, is_team_counted, looks_at_organization};
 use crate::domain::directory::Presence;
 use crate::domain::event::{Event, Lists};
-use crate::domain::ground::{Ground, Survey};
+use crate::domain::ground::{OrganizationSnapshot, Survey};
 use crate::domain::ids::{ActorId, ApiKeyId, UNASSIGNED, WorkspaceId};
 use crate::domain::knowledge::Figure;
 use crate::domain::matcher::Glob;
@@ -26,9 +26,7 @@ enum Standing {
     Stands(Span),
     /// It was, and its time is over.
     Over,
-    /// It is not so.
     Not,
-    /// Nobody knows.
     Unknown,
 }
 
@@ -99,7 +97,7 @@ pub(super) fn measure(
 }
 
 /// Whether all lists that tell of a rule's events were read once.
-pub(super) fn is_ready(rule: &Rule, ground: &Ground<'_>) -> bool {
+pub(super) fn is_ready(rule: &Rule, ground: &OrganizationSnapshot<'_>) -> bool {
     let is_listed = |of: &EventRule| {
         let Lists { keys, people } = of.event.lists();
         let is_of_others = !keys && !people;
@@ -111,7 +109,7 @@ pub(super) fn is_ready(rule: &Rule, ground: &Ground<'_>) -> bool {
 }
 
 /// Whether a rule on events looks at a subject. What is not known of it does not exclude it.
-pub fn looks_at(rule: &Rule, subject: &Subject, ground: &Ground<'_>) -> bool {
+pub fn looks_at(rule: &Rule, subject: &Subject, ground: &OrganizationSnapshot<'_>) -> bool {
     let (matcher, id) = (&rule.matcher, &*subject.id);
     let is_of_parts = matcher.workspace.is_some() || matcher.team.is_some();
     match subject.kind {
@@ -142,7 +140,7 @@ fn is_key_within(
     rule: &Rule,
     subject: &Subject,
     key: Option<&CountedKey>,
-    ground: &Ground<'_>,
+    ground: &OrganizationSnapshot<'_>,
 ) -> bool {
     let matcher = &rule.matcher;
     let workspace = key
@@ -164,7 +162,7 @@ fn is_key_within(
         && is_team_counted(rule, team)
 }
 
-fn has_workspace(rule: &Rule, id: &str, ground: &Ground<'_>) -> bool {
+fn has_workspace(rule: &Rule, id: &str, ground: &OrganizationSnapshot<'_>) -> bool {
     let team = teams::of_workspace(ground.teams, ground.directory, id).unwrap_or(UNASSIGNED);
     is_part_counted(rule, id, ground.directory.name_of(id)) && is_team_counted(rule, team)
 }
@@ -173,13 +171,13 @@ fn is_met(glob: Option<&Glob>, is_met: impl Fn(&Glob) -> bool) -> bool {
     glob.is_none_or(is_met)
 }
 
-fn is_person(glob: &Glob, id: &str, ground: &Ground<'_>) -> bool {
+fn is_person(glob: &Glob, id: &str, ground: &OrganizationSnapshot<'_>) -> bool {
     let person = ground.directory.people.get(id);
     glob.matches(id) || person.is_some_and(|of| glob.matches(&of.email) || glob.matches(&of.name))
 }
 
 /// Whether a subject exists no more, as far as the lists tell. Who stands in no list that was read whole is gone.
-pub fn is_gone(subject: &Subject, ground: &Ground<'_>) -> bool {
+pub fn is_gone(subject: &Subject, ground: &OrganizationSnapshot<'_>) -> bool {
     let is_no_more = |presence: Option<Presence>| match presence {
         None | Some(Presence::Gone) => true,
         Some(Presence::Listed | Presence::Missing(_)) => false,
@@ -204,7 +202,7 @@ pub fn is_gone(subject: &Subject, ground: &Ground<'_>) -> bool {
 }
 
 /// Who made a key, where that is somebody who is no more in the organization.
-pub fn removed_maker<'a>(key: &str, ground: &Ground<'a>) -> Option<&'a ActorId> {
+pub fn removed_maker<'a>(key: &str, ground: &OrganizationSnapshot<'a>) -> Option<&'a ActorId> {
     let key = ground.census.keys.as_ref()?.get(key)?;
     key.created_by
         .as_ref()
@@ -212,7 +210,7 @@ pub fn removed_maker<'a>(key: &str, ground: &Ground<'a>) -> Option<&'a ActorId> 
 }
 
 /// `None` where nobody knows. Who came after people were listed is in no list, and may have made a key that is.
-fn is_of_removed_user(key: &CountedKey, ground: &Ground<'_>) -> Option<bool> {
+fn is_of_removed_user(key: &CountedKey, ground: &OrganizationSnapshot<'_>) -> Option<bool> {
     let census = ground.census;
     let Some(maker) = &key.created_by else {
         return Some(false);
@@ -237,7 +235,7 @@ fn is_of_removed_user(key: &CountedKey, ground: &Ground<'_>) -> Option<bool> {
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(1);
 
 struct Look<'a> {
-    ground: &'a Ground<'a>,
+    ground: &'a OrganizationSnapshot<'a>,
     now: Timestamp,
     began: Timestamp,
 }

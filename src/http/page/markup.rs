@@ -19,7 +19,6 @@ const LAYOUT: &str = include_str!("layout.html");
 pub enum Template {
     /// All alerts at a glance.
     Overview,
-    /// One alert.
     Alert,
     /// Why there is nothing to show.
     Problem,

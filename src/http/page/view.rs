@@ -11,7 +11,7 @@ use crate::domain::ids::{NotifierName, OrganizationName};
 use crate::domain::notification::{Fact, Reason};
 use crate::domain::rule::{Quantity, Severity, Watch};
 use crate::domain::silence::{Acknowledgement, Silence, SilenceState};
-use crate::notify::{story, words};
+use crate::notify::{wording, formatting};
 use crate::sheet::alerts::{exact, state_word};
 use crate::store::alerts::{AlertChange, Phase};
 use crate::store::overview::{Overview, Shown, Worst};
@@ -59,7 +59,6 @@ struct Row {
     period: Option<String>,
     value: Option<Amount>,
     limit: Option<Amount>,
-    /// Of the limit.
     share: Option<String>,
     threshold: String,
     since: Option<Moment>,
@@ -89,7 +88,6 @@ struct TakenUp {
     author: String,
     comment: String,
     threshold: String,
-    /// What it does now.
     effect: &'static str,
     is_in_force: bool,
 }
@@ -134,7 +132,6 @@ pub struct AlertView {
 #[derive(Debug, Serialize)]
 struct NotifierView {
     name: String,
-    /// What it believes now.
     showing: String,
     last: Option<(Moment, &'static str)>,
 }
@@ -154,9 +151,7 @@ struct ChangeView {
 /// What somebody typed into the form, and what was wrong with it.
 #[derive(Debug, Serialize, Default)]
 pub struct Attempt {
-    /// As typed.
     pub author: String,
-    /// As typed.
     pub comment: String,
     /// Empty before the first attempt.
     pub problem: String,
@@ -174,7 +169,7 @@ impl ProblemView {
     pub fn new(problem: &str) -> ProblemView {
         ProblemView {
             title: "Nothing to show".to_owned(),
-            problem: text(&words::capital(problem)),
+            problem: text(&formatting::capital(problem)),
         }
     }
 }
@@ -235,23 +230,23 @@ impl Row {
         let fact = fact(shown);
         let share = alert
             .limit
-            .and_then(|limit| words::share(limit, alert.value));
+            .and_then(|limit| formatting::share(limit, alert.value));
         Row {
             fingerprint: shown.row.fingerprint.clone(),
             severity: alert.line().severity.as_str(),
             state: state_word(Phase::of(alert)),
             is_silenced: alert.is_silenced,
-            subject: words::capital(&words::topic(&fact)),
-            rule: words::clean(alert.identity.slot.rule.as_str()),
-            organization: words::clean(alert.identity.organization.as_str()),
-            period: words::period(&fact),
+            subject: formatting::capital(&formatting::topic(&fact)),
+            rule: formatting::clean(alert.identity.slot.rule.as_str()),
+            organization: formatting::clean(alert.identity.organization.as_str()),
+            period: formatting::period(&fact),
             value: amount(alert.watch, alert.value),
             limit: alert.limit.and_then(|limit| amount(alert.watch, limit)),
             share,
-            threshold: words::clean(&alert.line().text),
+            threshold: formatting::clean(&alert.line().text),
             since: alert.firing_since.map(|at| Moment::new(at, Some(now))),
             ended_at: fact.ended_at.map(|at| Moment::new(at, Some(now))),
-            ending: fact.ended_by.map(|_| words::capital(&story::ending(&fact))),
+            ending: fact.ended_by.map(|_| formatting::capital(&wording::ending(&fact))),
             taken_up: shown
                 .acknowledged
                 .as_ref()
@@ -277,7 +272,7 @@ impl TakenUp {
             at: Moment::new(by.at, Some(now)),
             author: text(&by.author),
             comment: text(&by.comment),
-            threshold: words::clean(&then.text),
+            threshold: formatting::clean(&then.text),
             effect,
             is_in_force,
         }
@@ -304,7 +299,7 @@ impl OrganizationView {
     fn new(name: &OrganizationName, status: &Status, now: Timestamp) -> OrganizationView {
         let outcome = status.last_cycle;
         OrganizationView {
-            name: words::clean(name.as_str()),
+            name: formatting::clean(name.as_str()),
             state: outcome.map_or("starting", |(outcome, _)| outcome.as_str()),
             last_cycle: outcome.map(|(_, at)| Moment::new(at, Some(now))),
             reason: status.reasons.first().map(|reason| text(reason)),
@@ -335,7 +330,7 @@ impl AlertView {
         let is_over = fact.reason == Reason::Resolved;
         AlertView {
             title: format!("{}: {}", row.subject, row.rule),
-            summary: story::summary(&fact),
+            summary: wording::summary(&fact),
             subject_id: text(&alert.identity.slot.subject.id),
             changed_at: Moment::new(shown.row.changed_at, Some(now)),
             is_firing: alert.is_firing() && !is_over,
@@ -357,9 +352,9 @@ impl NotifierView {
         last: Option<(Moment, &'static str)>,
     ) -> NotifierView {
         NotifierView {
-            name: words::clean(name.as_str()),
+            name: formatting::clean(name.as_str()),
             showing: showing.map_or("nothing fires".to_owned(), |line| {
-                format!("{} ({})", words::clean(&line.text), line.severity)
+                format!("{} ({})", formatting::clean(&line.text), line.severity)
             }),
             last,
         }
@@ -376,19 +371,19 @@ impl ChangeView {
                 limit: change.limit,
                 ..fact(shown)
             };
-            words::capital(&story::ending(&then))
+            formatting::capital(&wording::ending(&then))
         });
         let told = change.told.iter();
         ChangeView {
             at: Moment::to_second(change.at),
             state: state_word(change.phase),
             severity: change.line.severity.as_str(),
-            threshold: words::clean(&change.line.text),
+            threshold: formatting::clean(&change.line.text),
             value: amount(watch, change.value),
             limit: change.limit.and_then(|limit| amount(watch, limit)),
             ending,
             told: told
-                .map(|(name, reason)| format!("{}: {reason}", words::clean(name.as_str())))
+                .map(|(name, reason)| format!("{}: {reason}", formatting::clean(name.as_str())))
                 .collect(),
         }
     }
@@ -398,9 +393,9 @@ impl Moment {
     /// With `now`, how long ago it was.
     fn new(at: Timestamp, now: Option<Timestamp>) -> Moment {
         Moment {
-            text: words::time(at, "UTC"),
+            text: formatting::time(at, "UTC"),
             exact: at.to_string(),
-            ago: now.map(|now| words::duration(now.duration_since(at))),
+            ago: now.map(|now| formatting::duration(now.duration_since(at))),
         }
     }
 
@@ -417,13 +412,13 @@ impl Moment {
 fn amount(watch: Watch, quantity: Quantity) -> Option<Amount> {
     Some(Amount {
         exact: exact(watch, quantity)?,
-        text: words::quantity(watch, quantity),
+        text: formatting::quantity(watch, quantity),
     })
 }
 
 /// What people or the service wrote, on one line.
 fn text(foreign: &str) -> String {
-    let line = words::line(foreign);
+    let line = formatting::line(foreign);
     match line.char_indices().nth(MAX_TEXT) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,

@@ -8,14 +8,13 @@ use crate::domain::money::{Usd, overage_percent};
 use crate::domain::notification::{Contributor, Fact, Reason, Reconciled};
 use crate::domain::rule::{Quantity, Watch};
 use crate::domain::subject::SubjectKind;
-use crate::notify::words;
+use crate::notify::formatting;
 
 /// A name and a value, to be set side by side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Figure {
     /// `Spend`, `Limit`, …
     pub name: &'static str,
-    /// In words.
     pub value: String,
 }
 
@@ -26,14 +25,14 @@ pub fn title(fact: &Fact) -> String {
         // It fires still, also where that it fired could not be told before.
         (Reason::Resolved, _) if fact.is_below_minimum() => format!("No longer {severity}"),
         (_, true) => "Fired and resolved".to_owned(),
-        (Reason::First, _) => words::capital(severity),
+        (Reason::First, _) => formatting::capital(severity),
         (Reason::Escalated, _) => format!("Escalated to {severity}"),
         (Reason::Lowered, _) => format!("Lowered to {severity}"),
         (Reason::Repeated, _) => format!("Still {severity}"),
         (Reason::Unsilenced, _) => format!("Silence over, still {severity}"),
         (Reason::Resolved, _) => "Resolved".to_owned(),
     };
-    format!("{what}: {}", words::topic(fact))
+    format!("{what}: {}", formatting::topic(fact))
 }
 
 /// What the figure is, against what; for a resolved alert why it ended.
@@ -45,14 +44,14 @@ pub fn summary(fact: &Fact) -> String {
     let why_here = why_here(fact);
     match fact.reason {
         Reason::Resolved if fact.event().is_some() => {
-            words::capital(&format!("{}{why_here}", ending(fact)))
+            formatting::capital(&format!("{}{why_here}", ending(fact)))
         }
-        Reason::Resolved => words::capital(&format!("{}; now {state}{why_here}", ending(fact))),
+        Reason::Resolved => formatting::capital(&format!("{}; now {state}{why_here}", ending(fact))),
         Reason::First
         | Reason::Escalated
         | Reason::Lowered
         | Reason::Repeated
-        | Reason::Unsilenced => words::capital(&format!("{state}{why_here}")),
+        | Reason::Unsilenced => formatting::capital(&format!("{state}{why_here}")),
     }
 }
 
@@ -60,21 +59,21 @@ pub fn summary(fact: &Fact) -> String {
 fn why_here(fact: &Fact) -> String {
     let absent = fact.in_place_of.as_ref();
     absent.map_or(String::new(), |absent| {
-        format!("; {}", words::why_here(absent))
+        format!("; {}", formatting::why_here(absent))
     })
 }
 
 /// `$5,630.00 spent in November 2026, 12.6% over the limit of $5,000.00`.
 fn state(fact: &Fact) -> String {
-    let value = words::quantity(fact.watch, fact.value);
+    let value = formatting::quantity(fact.watch, fact.value);
     let at_least = at_least(fact);
-    let period = words::in_period(fact);
+    let period = formatting::in_period(fact);
     let over = if fact.is_late { ", which is over" } else { "" };
     let relation = relation(fact);
     match fact.watch {
         Watch::Spend => format!("{at_least}{value} spent {period}{over}{relation}"),
         Watch::BurnRate => {
-            let window = words::period(fact).unwrap_or_default();
+            let window = formatting::period(fact).unwrap_or_default();
             format!("a whole period would cost {at_least}{value} at the pace of {window}{relation}")
         }
         Watch::Tokens => format!("{at_least}{value} used {period}{over}{relation}"),
@@ -87,12 +86,12 @@ fn state(fact: &Fact) -> String {
 
 /// `not used for 93 days, since 2026-08-23 14:22 Europe/Berlin`.
 fn event_state(fact: &Fact, event: Event, moment: Option<Timestamp>) -> String {
-    let time = moment.map(|at| words::time(at, &fact.zone_name));
+    let time = moment.map(|at| formatting::time(at, &fact.zone_name));
     let time = time.unwrap_or_else(|| "a time that is not known".to_owned());
     let since = moment.map_or(SignedDuration::ZERO, |at| {
         fact.decided_at.duration_since(at)
     });
-    let (ago, left) = (words::days(since), words::days(-since));
+    let (ago, left) = (formatting::days(since), formatting::days(-since));
     match event {
         Event::WorkspaceCreated | Event::KeyCreated => format!("created on {time}"),
         Event::KeyIdle => format!("not used for {ago}, since {time}"),
@@ -101,7 +100,7 @@ fn event_state(fact: &Fact, event: Event, moment: Option<Timestamp>) -> String {
         Event::KeyOfRemovedUser => match &fact.maker {
             Some(maker) => format!(
                 "belongs to nobody: {}, who made it, is not in the organization any more",
-                words::clean(maker)
+                formatting::clean(maker)
             ),
             None => "belongs to nobody: who made it is not in the organization any more".to_owned(),
         },
@@ -113,11 +112,11 @@ fn event_state(fact: &Fact, event: Event, moment: Option<Timestamp>) -> String {
 
 /// `$1,204.50 billed in November 2026, $1,310.00 estimated by tokens and list prices: 8.1% apart, against a limit of 5%`.
 fn gap(fact: &Fact, period: &str) -> String {
-    let value = words::quantity(fact.watch, fact.value);
+    let value = formatting::quantity(fact.watch, fact.value);
     let limit = fact.limit.map_or(String::new(), |limit| {
         format!(
             ", against a limit of {}",
-            words::quantity(fact.watch, limit)
+            formatting::quantity(fact.watch, limit)
         )
     });
     let apart = format!("{}{value} apart{limit}", at_least(fact));
@@ -131,12 +130,12 @@ fn gap(fact: &Fact, period: &str) -> String {
             let doubt = if *uncertain == Usd::ZERO {
                 String::new()
             } else {
-                format!(" ({} of it uncertain)", words::dollars(*uncertain))
+                format!(" ({} of it uncertain)", formatting::dollars(*uncertain))
             };
             format!(
                 "{} billed {period}, {} estimated by tokens and list prices{doubt}: {apart}",
-                words::dollars(*billed),
-                words::dollars(*estimated)
+                formatting::dollars(*billed),
+                formatting::dollars(*estimated)
             )
         }
         None => format!("bill and estimate by tokens and list prices {period}: {apart}"),
@@ -152,13 +151,13 @@ fn relation(fact: &Fact) -> String {
     let Some(limit) = fact.limit else {
         return String::new();
     };
-    let limit_text = words::quantity(fact.watch, limit);
+    let limit_text = formatting::quantity(fact.watch, limit);
     match overage(fact) {
         Some(percent) => format!(", {percent} over the limit of {limit_text}"),
         None if limit <= 0 => ", where nothing is allowed".to_owned(),
         None if limit == fact.value => format!(", exactly the limit of {limit_text}"),
         None => {
-            let share = words::share(limit, fact.value).unwrap_or_default();
+            let share = formatting::share(limit, fact.value).unwrap_or_default();
             format!(", {}{share} of the limit of {limit_text}", at_least(fact))
         }
     }
@@ -188,7 +187,7 @@ pub fn ending(fact: &Fact) -> String {
             Some((event, _)) => event_passed(event).to_owned(),
             None => "the period is over".to_owned(),
         },
-        Some(EndedBy::SubjectGone) => format!("the {} exists no more", words::kind_word(kind)),
+        Some(EndedBy::SubjectGone) => format!("the {} exists no more", formatting::kind_word(kind)),
         Some(EndedBy::RuleRemoved) => "the rule does not look at it any more".to_owned(),
         None => "it dropped below this notifier's minimum severity".to_owned(),
     }
@@ -222,7 +221,7 @@ fn event_passed(event: Event) -> &'static str {
 }
 
 fn cleared(fact: &Fact) -> String {
-    let threshold = words::clean(&fact.line.text);
+    let threshold = formatting::clean(&fact.line.text);
     match fact.watch {
         Watch::Spend => format!("the spend fell below the threshold of {threshold}"),
         Watch::BurnRate => format!("the pace fell below {threshold} of the limit"),
@@ -242,8 +241,8 @@ pub fn figures(fact: &Fact) -> Vec<Figure> {
     if let Some((event, moment)) = fact.event() {
         return event_figures(fact, event, moment);
     }
-    let time = |at| words::time(at, &fact.zone_name);
-    let amount = |quantity| words::quantity(fact.watch, quantity);
+    let time = |at| formatting::time(at, &fact.zone_name);
+    let amount = |quantity| formatting::quantity(fact.watch, quantity);
     let mut figures = vec![figure(
         usage_name(fact.watch),
         format!("{}{}", at_least(fact), amount(fact.value)),
@@ -260,7 +259,7 @@ pub fn figures(fact: &Fact) -> Vec<Figure> {
             .map(|limit| fact.value - limit)
             .unwrap_or_default();
         figures.push(figure("Overage", format!("{overage} ({})", amount(excess))));
-    } else if let Some(used) = fact.limit.and_then(|limit| words::share(limit, fact.value)) {
+    } else if let Some(used) = fact.limit.and_then(|limit| formatting::share(limit, fact.value)) {
         figures.push(figure(
             "Used",
             format!("{}{used} of the limit", at_least(fact)),
@@ -270,8 +269,8 @@ pub fn figures(fact: &Fact) -> Vec<Figure> {
     if let Some(forecast) = fact.forecast.filter(|_| fact.reason != Reason::Resolved) {
         figures.push(figure("Forecast", forecast_words(fact, forecast.pico())));
     }
-    if let Some(period) = words::period(fact) {
-        let between = words::between(fact.span, &fact.zone_name);
+    if let Some(period) = formatting::period(fact) {
+        let between = formatting::between(fact.span, &fact.zone_name);
         figures.push(figure("Period", format!("{period}, {between}")));
     }
     figures.push(figure("Since", time(fact.firing_since)));
@@ -287,7 +286,7 @@ pub fn figures(fact: &Fact) -> Vec<Figure> {
 }
 
 fn event_figures(fact: &Fact, event: Event, moment: Option<Timestamp>) -> Vec<Figure> {
-    let time = |at| words::time(at, &fact.zone_name);
+    let time = |at| formatting::time(at, &fact.zone_name);
     let name = match event {
         Event::WorkspaceCreated | Event::KeyCreated => "Created",
         Event::KeyIdle | Event::UserIdle => "Idle since",
@@ -298,7 +297,7 @@ fn event_figures(fact: &Fact, event: Event, moment: Option<Timestamp>) -> Vec<Fi
     let mut figures = vec![figure("Event", event.to_string())];
     figures.extend(moment.map(|at| figure(name, time(at))));
     let maker = fact.maker.as_ref();
-    figures.extend(maker.map(|maker| figure("Made by", words::clean(maker))));
+    figures.extend(maker.map(|maker| figure("Made by", formatting::clean(maker))));
     figures.push(figure("Severity", fact.line.severity.to_string()));
     figures.push(figure("Since", time(fact.firing_since)));
     figures.extend(fact.ended_at.map(|at| figure("Until", time(at))));
@@ -312,22 +311,22 @@ fn figure(name: &'static str, value: String) -> Figure {
 
 /// Of a gap.
 fn sides(reconciled: &Reconciled) -> [Figure; 2] {
-    let gap = words::dollars(reconciled.gap());
-    let apart = match words::share(reconciled.estimated.pico(), reconciled.gap().pico()) {
+    let gap = formatting::dollars(reconciled.gap());
+    let apart = match formatting::share(reconciled.estimated.pico(), reconciled.gap().pico()) {
         Some(share) => format!("{gap} or {share} apart"),
         None => format!("{gap} apart"),
     };
-    let estimated = words::dollars(reconciled.estimated);
+    let estimated = formatting::dollars(reconciled.estimated);
     let uncertain = if reconciled.uncertain == Usd::ZERO {
         String::new()
     } else {
         format!(
             " ({} of it uncertain)",
-            words::dollars(reconciled.uncertain)
+            formatting::dollars(reconciled.uncertain)
         )
     };
     [
-        figure("Billed", words::dollars(reconciled.billed)),
+        figure("Billed", formatting::dollars(reconciled.billed)),
         figure(
             "Estimated",
             format!("{estimated} by tokens and list prices{uncertain}, {apart}"),
@@ -361,15 +360,15 @@ fn usage_name(watch: Watch) -> &'static str {
 
 fn limit(fact: &Fact) -> String {
     match fact.limit {
-        Some(limit) if limit > 0 => words::quantity(fact.watch, limit),
+        Some(limit) if limit > 0 => formatting::quantity(fact.watch, limit),
         Some(_) => "0: nothing is allowed".to_owned(),
         None => "none any more".to_owned(),
     }
 }
 
 fn threshold(fact: &Fact) -> String {
-    let text = words::clean(&fact.line.text);
-    let quantity = words::quantity(fact.watch, fact.line.quantity);
+    let text = formatting::clean(&fact.line.text);
+    let quantity = formatting::quantity(fact.watch, fact.line.quantity);
     let severity = fact.line.severity;
     if text.ends_with('%') && fact.line.quantity > 0 && is_gap(fact.watch) {
         format!("{text} of the limit = {quantity} ({severity})")
@@ -381,8 +380,8 @@ fn threshold(fact: &Fact) -> String {
 }
 
 fn forecast_words(fact: &Fact, forecast: Quantity) -> String {
-    let amount = words::quantity(Watch::Spend, forecast);
-    match fact.limit.and_then(|limit| words::share(limit, forecast)) {
+    let amount = formatting::quantity(Watch::Spend, forecast);
+    match fact.limit.and_then(|limit| formatting::share(limit, forecast)) {
         Some(share) => format!("{amount} at the period's end, {share} of the limit"),
         None => format!("{amount} at the period's end"),
     }
@@ -390,14 +389,14 @@ fn forecast_words(fact: &Fact, forecast: Quantity) -> String {
 
 /// `workspace-month, organization acme, cost_center platform`.
 fn rule(fact: &Fact) -> String {
-    let mut parts = vec![words::clean(fact.identity.slot.rule.as_str())];
+    let mut parts = vec![formatting::clean(fact.identity.slot.rule.as_str())];
     if fact.identity.slot.subject.kind != SubjectKind::Organization {
-        let organization = words::clean(fact.identity.organization.as_str());
+        let organization = formatting::clean(fact.identity.organization.as_str());
         parts.push(format!("organization {organization}"));
     }
     let labels = fact.labels.iter().take(MAX_LABELS);
     parts.extend(
-        labels.map(|(key, value)| format!("{} {}", words::clean(key), words::clean(value))),
+        labels.map(|(key, value)| format!("{} {}", formatting::clean(key), formatting::clean(value))),
     );
     parts.join(", ")
 }
@@ -416,7 +415,7 @@ pub fn contributors(fact: &Fact) -> Vec<String> {
 
 fn contributor_line(fact: &Fact, contributor: &Contributor) -> String {
     let name = contributor_name(fact, contributor);
-    let value = words::quantity(fact.watch, contributor.value);
+    let value = formatting::quantity(fact.watch, contributor.value);
     let share = share_of_all(fact, contributor.value);
     format!("{name}: {value}{share}, {}", growth(fact, contributor))
 }
@@ -430,7 +429,7 @@ fn everything_else(fact: &Fact) -> Option<String> {
         Watch::BurnRate | Watch::DataAge | Watch::Reconciliation(_) | Watch::Lifecycle => false,
     };
     has_rest.then(|| {
-        let value = words::quantity(fact.watch, rest);
+        let value = formatting::quantity(fact.watch, rest);
         format!(
             "everything else: {}{value}{}",
             at_least(fact),
@@ -446,7 +445,7 @@ fn share_of_all(fact: &Fact, value: Quantity) -> String {
     } else {
         fact.value
     };
-    words::share(whole, value).map_or(String::new(), |share| format!(" ({share})"))
+    formatting::share(whole, value).map_or(String::new(), |share| format!(" ({share})"))
 }
 
 /// What is the subject itself is not repeated.
@@ -457,19 +456,19 @@ pub fn contributor_name(fact: &Fact, contributor: &Contributor) -> String {
     // A workspace is named unless it is the subject, and there is something else to name.
     let mut names = Vec::new();
     if kind != SubjectKind::Workspace || model.is_none() {
-        names.push(words::clean(&contributor.workspace));
+        names.push(formatting::clean(&contributor.workspace));
     }
-    names.extend(model.map(|model| words::clean(model.as_str())));
+    names.extend(model.map(|model| formatting::clean(model.as_str())));
     if kind != SubjectKind::ApiKey {
         let key = contributor.api_key.as_ref();
-        names.extend(key.map(|key| format!("API key \"{}\"", words::clean(&key.name))));
+        names.extend(key.map(|key| format!("API key \"{}\"", formatting::clean(&key.name))));
     }
     if kind != SubjectKind::User {
         names.extend(
             contributor
                 .person
                 .as_ref()
-                .map(|person| words::clean(person)),
+                .map(|person| formatting::clean(person)),
         );
     }
     names.join(", ")
@@ -479,11 +478,11 @@ fn growth(fact: &Fact, contributor: &Contributor) -> String {
     let Some(before) = contributor.before else {
         return "no data for the previous period".to_owned();
     };
-    let point = words::point_before(fact);
+    let point = formatting::point_before(fact);
     if before == 0 && contributor.value > 0 {
         return format!("new: nothing {point}");
     }
-    let then = words::quantity(fact.watch, before);
+    let then = formatting::quantity(fact.watch, before);
     let percent = (before > 0).then(|| overage_percent(before, contributor.value));
     match percent.flatten() {
         Some(percent) => match percent.strip_prefix('-') {

@@ -27,7 +27,6 @@ const MAX_FAILURES: u32 = 5;
 /// One attempt, as far as its consequence depends on it.
 #[derive(Debug, Clone, Copy)]
 pub struct Tried<'a> {
-    /// Attempts, this one included.
     pub n_attempts: u32,
     /// Attempts before this one that may have arrived.
     pub n_ambiguous: u32,
@@ -39,16 +38,13 @@ pub struct Tried<'a> {
     pub parked_at: Option<Timestamp>,
     /// Whether a message to another recipient can show at once whether it is the notifier or the recipient that is refused.
     pub has_other_recipient: bool,
-    /// When the attempt ended.
     pub now: Timestamp,
 }
 
 /// What follows from one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consequence {
-    /// Of the message.
     pub outcome: Outcome,
-    /// Of the receiver.
     pub state: NotifierState,
     /// The `outcome` label of the counter.
     pub counted: &'static str,
