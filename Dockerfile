@@ -1,14 +1,14 @@
-# Docker, Podman and Buildah build this alike, so the base images bear their full names, and nothing here needs a newer
-# Dockerfile syntax than the builder's own. Digests pin the images; the tags say what they are. To update one, read the digest
-# of its tag: `docker buildx imagetools inspect docker.io/library/debian:bookworm-slim`.
+# Builds with Docker, Podman and Buildah. Therefore, the base images have full names, and the file needs no newer Dockerfile
+# syntax than each builder's own. Images are pinned by digest; tags are for information. To update an image, look up the
+# digest of its tag: `docker buildx imagetools inspect docker.io/library/debian:bookworm-slim`.
 
 FROM docker.io/library/rust:1.95-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS build
 WORKDIR /build
-# The allocator is built by make.
+# The allocator needs make.
 RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 
-# The dependencies are a layer of their own, built with empty sources: it is built again when the manifest changes, and
-# not when the program does. Benchmarks that the manifest names must exist, but are not built.
+# The dependencies are a separate layer, built with empty sources. It is rebuilt if the manifest changes, but not if only
+# the program does. Benchmarks in the manifest must exist, but are not built.
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches \
@@ -20,9 +20,9 @@ RUN mkdir -p src benches \
 
 COPY config config
 COPY src src
-# What `spendwatch_build_info` says: `docker build --build-arg REVISION="$(git rev-parse --short HEAD)"`.
+# Revision in `spendwatch_build_info`: `docker build --build-arg REVISION="$(git rev-parse --short HEAD)"`.
 ARG REVISION=unknown
-# Cargo judges by time stamps, and those of the context may be older than the empty sources.
+# Cargo compares time stamps, and those of the context may be older than the empty sources.
 RUN touch src/main.rs src/lib.rs \
  && SPENDWATCH_REVISION="$REVISION" cargo build --profile dist --all-features --locked
 
@@ -35,17 +35,17 @@ RUN apt-get update \
  && install -d -o spendwatch -g spendwatch -m 0700 /var/lib/spendwatch
 COPY --from=build /build/target/dist/spendwatch /usr/local/bin/spendwatch
 
-# On all addresses: without a login only /metrics and the health paths are served there. These two stand above what a
-# mounted /etc/spendwatch/spendwatch.toml says.
+# Listens on all addresses, where only /metrics and the health paths are served without a login. Both variables override
+# a mounted /etc/spendwatch/spendwatch.toml.
 ENV SPENDWATCH__HTTP__LISTEN=0.0.0.0:9899 \
     SPENDWATCH__STORE__URL=sqlite:///var/lib/spendwatch/spendwatch.db
-# By number, so that Kubernetes can tell that it is not root.
+# A number, so that Kubernetes can verify that it is not root.
 USER 10001:10001
 WORKDIR /var/lib/spendwatch
 VOLUME /var/lib/spendwatch
 EXPOSE 9899
 STOPSIGNAL SIGTERM
-# Whatever is wrong is 1, because Docker keeps 2 to itself.
+# Every failure is 1, because Docker reserves 2.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD spendwatch healthcheck || exit 1
 ENTRYPOINT ["spendwatch"]
 CMD ["run"]

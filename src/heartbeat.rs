@@ -1,7 +1,7 @@
-//! The dead-man's switch: whoever expects our calls notices when they stop. One call after a cycle, when the newest cycle of
-//! every organization was complete, in a task of its own, so that it delays none.
+//! The dead-man's switch: one GET after each cycle, if the newest cycle of every organization was complete. An external
+//! monitor notices when the requests stop. It runs in its own task, so that it delays no cycle.
 //!
-//! Nothing is kept of a call that fails: the next good cycle makes another one.
+//! A failed request is not stored: the next complete cycle sends another one.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::notify::post::{self, Address};
 use crate::secret::Secret;
 use crate::secrets;
 
-/// From the first look-up to the answer.
+/// Limit for one request, name resolution included.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Before the second call and before the third, where those before failed. Then it is left to the next cycle.
+/// Pauses before the second and third request of a cycle, if the previous one failed.
 const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 
-/// Whom to call.
+/// Client and URL of the heartbeat.
 #[derive(Debug)]
 pub struct Heartbeat {
     client: Client,
@@ -29,12 +29,12 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// As configured. Calls nobody.
-    pub async fn configured(
-        configured: &sections::Heartbeat,
+    /// Builds the heartbeat of a configuration without sending a request.
+    pub async fn from_config(
+        configured: &sections::HeartbeatConfig,
         environment: &Environment,
     ) -> anyhow::Result<Heartbeat> {
-        let place = "the address of `[heartbeat]`";
+        let place = "`url` of `[heartbeat]`";
         let url = secrets::resolve(&configured.url, environment)
             .await
             .context(place)?;
@@ -43,59 +43,58 @@ impl Heartbeat {
         Ok(Heartbeat { client, address })
     }
 
-    /// The address that is called.
     pub fn url(&self) -> &Secret {
         self.address.secret()
     }
 
-    /// Calls after each pulse, one call at a time, until asked to stop.
+    /// Sends one request after each completed cycle until asked to stop.
     pub async fn run(&self, app: &App, stop: &CancellationToken) {
         let mut is_failing = false;
         while stop
-            .run_until_cancelled(app.pulse.notified())
+            .run_until_cancelled(app.cycle_completed.notified())
             .await
             .is_some()
         {
-            let beat = self.beat(app, &mut is_failing);
-            if stop.run_until_cancelled(beat).await.is_none() {
-                // Whoever comes after this one owes the call.
-                app.pulse.notify_one();
+            let send = self.send_with_retries(app, &mut is_failing);
+            if stop.run_until_cancelled(send).await.is_none() {
+                // The successor of this task sends the request instead.
+                app.cycle_completed.notify_one();
             }
         }
     }
 
-    /// One call, and two more where it fails, unless a newer one is due or there is nothing good to tell any more.
-    async fn beat(&self, app: &App, is_failing: &mut bool) {
+    /// Sends the request with two retries, as long as all cycles are complete.
+    async fn send_with_retries(&self, app: &App, is_failing: &mut bool) {
         let mut pauses = PAUSES.into_iter();
-        while is_well(app) {
-            let outcome = post::call(&self.client, &self.address, TIMEOUT).await;
-            note(app, outcome.as_ref().err(), is_failing);
+        while is_healthy(app) {
+            let outcome = post::ping(&self.client, &self.address, TIMEOUT).await;
+            record(app, outcome.as_ref().err(), is_failing);
             let (Err(_), Some(pause)) = (outcome, pauses.next()) else {
                 return;
             };
             tokio::select! {
                 () = app.clock.sleep(pause) => {}
-                () = app.pulse.notified() => pauses = PAUSES.into_iter(),
+                () = app.cycle_completed.notified() => pauses = PAUSES.into_iter(),
             }
         }
     }
 }
 
-/// Whether the newest cycle of every organization was complete, and the store can be used.
-fn is_well(app: &App) -> bool {
-    app.board.is_complete() && app.store.problems().is_empty()
+/// Returns whether the newest cycle of every organization was complete and the store works.
+fn is_healthy(app: &App) -> bool {
+    app.published.are_all_complete() && app.store.problems().is_empty()
 }
 
-/// Counted each time, and logged when it begins to fail and when it ends.
-fn note(app: &App, error: Option<&String>, is_failing: &mut bool) {
+/// Counts the outcome, and logs the first failure and the recovery.
+fn record(app: &App, error: Option<&String>, is_failing: &mut bool) {
     let was_failing = std::mem::replace(is_failing, error.is_some());
     let outcome = if error.is_some() { "failed" } else { "sent" };
     app.counters.count_heartbeat(outcome);
     match error {
-        Some(error) if !was_failing => tracing::warn!(
-            "the heartbeat failed: {error}; this is not said again until one succeeds"
-        ),
-        None if was_failing => tracing::info!("the heartbeat succeeds again"),
+        Some(error) if !was_failing => {
+            tracing::warn!("heartbeat failed: {error}; logging this once until it succeeds")
+        }
+        None if was_failing => tracing::info!("heartbeat works again"),
         Some(_) | None => {}
     }
 }
@@ -106,15 +105,15 @@ mod tests {
     use crate::config::source::SecretSource;
 
     #[tokio::test]
-    async fn an_address_in_clear_text_is_refused_when_its_secret_is_resolved() {
+    async fn http_url_is_rejected_when_its_secret_is_resolved() {
         for allow_http in [false, true] {
             let url = "http://receiver.example.com/canary";
             let environment = [("URL".to_owned(), url.to_owned())].into();
-            let configured = sections::Heartbeat {
+            let configured = sections::HeartbeatConfig {
                 url: SecretSource::Env("URL".to_owned()),
                 allow_http,
             };
-            let built = Heartbeat::configured(&configured, &environment).await;
+            let built = Heartbeat::from_config(&configured, &environment).await;
             if allow_http {
                 built.unwrap();
                 continue;

@@ -1,12 +1,12 @@
 //! spendwatch watches what an organization spends on Claude.
 //!
-//! The modules are listed in reading order, by rung. A module uses the rungs above it, never its neighbours and never
-//! what stands below; a test (`tests/it/architecture.rs`) holds that.
+//! The modules are listed in reading order, by layer. A module uses only layers above its own; a test
+//! (`tests/it/architecture.rs`) checks this.
 
-// Rung 1: values and decisions; no IO, no clock, no async, no logging.
+// Layer 1: values and decisions; no IO, no clock, no async, no logging.
 pub mod domain;
 
-// Rung 2: the process's own ground.
+// Layer 2: the process and its environment.
 pub mod clock;
 pub mod outbound;
 pub mod private_file;
@@ -15,32 +15,32 @@ pub mod secret;
 pub mod subprocess;
 pub mod template;
 
-// Rung 3: what is configured, what is counted, and what was done.
+// Layer 3: configuration, metrics and audit log.
 pub mod audit;
 pub mod config;
 pub mod metrics;
 
-// Rung 4: adapters; each speaks to one outside thing, in the words of the domain.
+// Layer 4: adapters; each translates between the domain and one external system.
 pub mod anthropic;
-pub mod handover;
 pub mod notify;
+pub mod secret_sink;
 pub mod secrets;
 pub mod simulator;
 pub mod store;
 
-// Rung 5: the long-lived parts, put together; rows as machines read them.
+// Layer 5: the long-lived parts, wired; rows that commands print and HTTP returns.
 pub mod app;
-pub mod sheet;
+pub mod table;
 
-// Rung 6: activities.
+// Layer 6: activities.
 pub mod admin;
 pub mod cycle;
 pub mod delivery;
 pub mod heartbeat;
 pub mod http;
 
-// Rung 7: schedules, signals, the loop.
+// Layer 7: schedules, signals, the main loop.
 pub mod daemon;
 
-// Rung 8: the command line.
+// Layer 8: the command line.
 pub mod cli;

@@ -1,4 +1,4 @@
-//! Command line in, exit code out.
+//! Parses the command line and returns the exit code.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -9,35 +9,35 @@ use spendwatch::cli::{self, Arguments};
 use spendwatch::process;
 use tikv_jemallocator::Jemalloc;
 
-/// The system's keeps freed memory in one pool for each thread: after the history was read that was twice of what is in use.
+/// The system allocator keeps freed memory in one pool per thread, which doubled memory use after the history was read.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-/// What hangs at the end (a write to a pipe that nobody reads) is waited for so long, and then left behind.
+/// How long to wait at exit for blocked work, such as a write to a pipe that nobody reads.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    // Before any secret is read. What goes on after a failure is no less safe than without this.
+    // Before any secret is read. After a failure the program continues, as without this protection.
     if let Err(error) = process::forbid_core_dumps() {
         eprintln!("warning: a core dump of this process could hold secrets: {error}");
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Where not even that can be written there is nobody to tell.
+            // If stderr cannot be written, the error cannot be reported.
             let _ = error.print();
-            let words: Vec<String> = std::env::args_os()
+            let arguments: Vec<String> = std::env::args_os()
                 .skip(1)
-                .map(|word| word.to_string_lossy().into_owned())
+                .map(|argument| argument.to_string_lossy().into_owned())
                 .collect();
             return if error.use_stderr() {
-                cli::wrong_usage(&words)
+                cli::usage_exit_code(&arguments)
             } else {
                 ExitCode::SUCCESS
             };
         }
     };
-    let environment = std::env::vars_os().filter_map(ours).collect();
+    let environment = std::env::vars_os().filter_map(unicode_variable).collect();
     match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
             let exit = runtime.block_on(cli::run(arguments, &environment));
@@ -51,9 +51,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// A variable as text. One that is not Unicode is none of ours, unless it bears our name: then it is told as wrong, not
-/// passed over.
-fn ours((name, value): (OsString, OsString)) -> Option<(String, String)> {
+/// Returns a variable as text. Ignores those that are not Unicode, except our own, which are then reported as invalid.
+fn unicode_variable((name, value): (OsString, OsString)) -> Option<(String, String)> {
     let name = name.into_string().ok()?;
     match value.into_string() {
         Ok(value) => Some((name, value)),

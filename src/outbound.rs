@@ -1,8 +1,7 @@
-//! Builds the HTTP clients with which everything outside is spoken to.
+//! Builds all HTTP clients, and parses times in responses.
 //!
-//! A bare client has no time-outs, follows redirects (and takes the key along) and panics where the machine has no
-//! root certificates. What is built here has time-outs, follows nothing, goes through the proxy that the environment
-//! names, and trusts the system's roots and those of a file of one's own. What an answer says about time is read here, too.
+//! A default client has no timeouts, follows redirects (sending the key along) and panics without root certificates. These clients
+//! have timeouts, follow no redirects, use the proxy of the environment, and trust the system's roots and a configured file.
 
 use std::fs;
 use std::io;
@@ -17,47 +16,41 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// What every request carries as its `user-agent`.
+/// `user-agent` of every request.
 pub const USER_AGENT: &str = concat!("spendwatch/", env!("CARGO_PKG_VERSION"));
 
-/// How long a client waits, and whom it trusts besides the system's roots.
+/// Timeouts and additional root certificates of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outbound {
-    /// For the connection, the TLS handshake included.
+pub struct HttpClientConfig {
     pub connect_timeout: Duration,
-    /// For the first byte of an answer, and between two reads of it.
+    /// Until the first byte of a response, and between two reads.
     pub read_timeout: Duration,
-    /// For the whole of a request and its answer.
+    /// For the whole request and response.
     pub timeout: Duration,
-    /// More root certificates, PEM, one or several.
     pub ca_file: Option<PathBuf>,
 }
 
-/// Why there is no client.
+/// Why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
-    /// The file of root certificates cannot be read.
     #[error("cannot read the root certificates in `{}`", path.display())]
     CaUnreadable { path: PathBuf, source: io::Error },
-    /// The file was read and holds no certificate, or a broken one.
-    #[error("`{}` holds no usable PEM certificate (expected `-----BEGIN CERTIFICATE-----`)", path.display())]
+    /// The file contains no certificate, or an invalid one.
+    #[error("`{}` contains no valid PEM certificate (expected `-----BEGIN CERTIFICATE-----`)", path.display())]
     CaUnusable { path: PathBuf },
-    /// The client cannot be built: above all, the machine has no root certificates.
+    /// Usually because the machine has no root certificates.
     #[error("cannot set up TLS: {detail} (is the package `ca-certificates` installed?)")]
-    Tls {
-        /// What the TLS library says.
-        detail: String,
-    },
+    Tls { detail: String },
 }
 
-/// A client for any address.
-pub fn client(outbound: &Outbound) -> Result<Client, OutboundError> {
-    build(base(outbound).tls_certs_merge(own_certificates(outbound)?))
+/// Builds a client for any server.
+pub fn client(outbound: &HttpClientConfig) -> Result<Client, OutboundError> {
+    build(base(outbound).tls_certs_merge(configured_certificates(outbound)?))
 }
 
-/// A client for one server alone. A loopback address is never asked for at a proxy, and plain `http` needs no root
-/// certificates, so that it also works on a machine that has none.
-pub fn client_for(outbound: &Outbound, server: &Url) -> Result<Client, OutboundError> {
+/// Builds a client for one server. A loopback server needs no proxy, and over plain `http` no root certificates, so that it also
+/// works on a machine without them.
+pub fn client_for(outbound: &HttpClientConfig, server: &Url) -> Result<Client, OutboundError> {
     let base = base(outbound);
     let routed = if is_loopback(server) {
         base.no_proxy()
@@ -65,13 +58,13 @@ pub fn client_for(outbound: &Outbound, server: &Url) -> Result<Client, OutboundE
         base
     };
     if server.scheme() == "http" && is_loopback(server) {
-        build(routed.tls_certs_only(own_certificates(outbound)?))
+        build(routed.tls_certs_only(configured_certificates(outbound)?))
     } else {
-        build(routed.tls_certs_merge(own_certificates(outbound)?))
+        build(routed.tls_certs_merge(configured_certificates(outbound)?))
     }
 }
 
-/// Whether a URL's host is this machine by its loopback address or as `localhost`.
+/// Returns whether a URL's host is a loopback address or `localhost`.
 pub fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
@@ -81,13 +74,13 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn base(outbound: &Outbound) -> ClientBuilder {
-    // TLS has one provider in this process. Only the first call installs it; that a later one does not is no error.
+fn base(outbound: &HttpClientConfig) -> ClientBuilder {
+    // Only the first call installs the TLS provider; later ones fail harmlessly.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
         .user_agent(USER_AGENT)
         .redirect(Policy::none())
-        // When something is sent again is decided above, and counted there.
+        // Callers decide on retries and count them.
         .retry(reqwest::retry::never())
         .referer(false)
         .connect_timeout(outbound.connect_timeout.min(outbound.timeout))
@@ -95,7 +88,7 @@ fn base(outbound: &Outbound) -> ClientBuilder {
         .timeout(outbound.timeout)
 }
 
-fn own_certificates(outbound: &Outbound) -> Result<Vec<Certificate>, OutboundError> {
+fn configured_certificates(outbound: &HttpClientConfig) -> Result<Vec<Certificate>, OutboundError> {
     match &outbound.ca_file {
         Some(path) => certificates(path),
         None => Ok(Vec::new()),
@@ -112,7 +105,7 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, OutboundError> {
     })
 }
 
-/// `None` where there is none, or one is broken: the TLS library would notice it later and not know the file.
+/// Returns `None` if there is no certificate or an invalid one; the TLS library would report it later and without the file.
 fn usable_certificates(pem: &[u8]) -> Option<Vec<Certificate>> {
     let mut trusted = RootCertStore::empty();
     let mut certificates = Vec::new();
@@ -126,12 +119,11 @@ fn usable_certificates(pem: &[u8]) -> Option<Vec<Certificate>> {
 
 fn build(builder: ClientBuilder) -> Result<Client, OutboundError> {
     builder.build().map_err(|error| OutboundError::Tls {
-        detail: causes(&error.without_url()),
+        detail: error_chain(&error.without_url()),
     })
 }
 
-/// How long a `retry-after` header asks to wait: seconds (a fraction counts as a whole one), or a date; one in the
-/// past means now. Anything else is `None`, and ignored. Unlimited: what is too long is for the caller to say.
+/// Parses a `retry-after` header: seconds, rounded up, or a date, where a past one is zero. Returns `None` if invalid. Not bounded.
 pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
     seconds(header).or_else(|| until_date(header, now))
@@ -143,7 +135,7 @@ fn seconds(header: &str) -> Option<Duration> {
     if !is_digits(whole) || !is_digits(fraction) {
         return None;
     }
-    // More digits than 64 bits hold: longer than any pause that is granted.
+    // Overflow is longer than any pause that callers grant.
     let whole: u64 = whole.parse().unwrap_or(u64::MAX);
     let has_fraction = fraction.bytes().any(|byte| byte != b'0');
     Some(Duration::from_secs(
@@ -156,7 +148,7 @@ fn until_date(header: &str, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(wait).unwrap_or(Duration::ZERO))
 }
 
-/// A date as HTTP writes it: `Tue, 24 Nov 2026 02:00:00 GMT`, or one of the two older forms.
+/// Parses an HTTP date such as `Tue, 24 Nov 2026 02:00:00 GMT`, or one of the two older forms.
 pub fn http_date(header: &str) -> Option<Timestamp> {
     let since_1970 = httpdate::parse_http_date(header)
         .ok()?
@@ -165,9 +157,9 @@ pub fn http_date(header: &str) -> Option<Timestamp> {
     Timestamp::from_duration(SignedDuration::try_from(since_1970).ok()?).ok()
 }
 
-/// An error and what caused it, in one line: `error sending request: connection refused`. Without the URL, which may
-/// hold a secret, if the caller has taken it out.
-pub fn causes(error: &dyn std::error::Error) -> String {
+/// Returns an error and its sources in one line: `error sending request: connection refused`. Callers remove the URL first if it
+/// may contain a secret.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -204,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn case_21_retry_after_is_seconds_or_a_date_and_rubbish_is_ignored() {
+    fn case_21_retry_after_is_seconds_or_a_date() {
         check_retry_after("120", Some(120));
         check_retry_after(" 7 ", Some(7));
         check_retry_after("0", Some(0));
@@ -215,7 +207,7 @@ mod tests {
         check_retry_after("Tue Nov 24 02:02:00 2026", Some(120));
         check_retry_after("Tue, 24 Nov 2026 01:00:00 GMT", Some(0));
         check_retry_after("99999999999999999999999999", Some(u64::MAX));
-        for rubbish in [
+        for invalid in [
             "",
             "soon",
             "-5",
@@ -229,12 +221,12 @@ mod tests {
             "NaN",
             "١٢٠",
         ] {
-            check_retry_after(rubbish, None);
+            check_retry_after(invalid, None);
         }
     }
 
-    fn outbound(ca_file: Option<PathBuf>) -> Outbound {
-        Outbound {
+    fn outbound(ca_file: Option<PathBuf>) -> HttpClientConfig {
+        HttpClientConfig {
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(5),
@@ -242,7 +234,7 @@ mod tests {
         }
     }
 
-    /// A server with a certificate that no system knows: its address, and the certificate.
+    /// Starts a server with a self-signed certificate; returns its URL and the certificate.
     async fn private_server() -> (Url, String) {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -274,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_certificate_of_ones_own_is_trusted_when_it_is_given() {
+    async fn configured_certificates_are_trusted() {
         let (url, pem) = private_server().await;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
@@ -285,19 +277,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_certificate_that_nobody_vouches_for_is_refused() {
+    async fn unknown_certificates_are_rejected() {
         let (url, other) = (private_server().await.0, private_server().await.1);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
         fs::write(&path, other).unwrap();
         let client = client_for(&outbound(Some(path)), &url).unwrap();
         let error = client.get(url).send().await.unwrap_err().without_url();
-        let text = causes(&error);
+        let text = error_chain(&error);
         assert!(error.is_connect() && text.contains("certificate"), "{text}");
     }
 
     #[test]
-    fn a_file_without_certificates_is_named() {
+    fn files_without_certificates_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
         let check = |expected: &str| {

@@ -1,8 +1,7 @@
-//! Rung 2: files that only the user who runs spendwatch may read and write: the store, its lock, the audit log and its head,
-//! backups, files with secrets.
+//! Layer 2: files that only the user running spendwatch may access: the store, its lock, the audit log, backups, secrets.
 //!
-//! Their folder may be one that others can write. Therefore no symbolic link is followed, a file with a second hard link or of
-//! another user is refused, and the mode is 0600 whatever it was before.
+//! Others may be able to write to their folder. Therefore symbolic links are not followed, files with several hard links or of
+//! another user are rejected, and the mode is always set to 0600.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
@@ -17,9 +16,9 @@ const MODE: u32 = 0o600;
 /// How often to start over when another process creates or removes the file at the same moment.
 const MAX_ATTEMPTS: usize = 8;
 
-/// Why a file that exists is not used.
+/// Why an existing file is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum FileRefused {
     #[error("`{}` is a symbolic link, which is not followed; configure the path of the file itself", .0.display())]
     Link(PathBuf),
     /// A folder, a pipe or a device.
@@ -27,29 +26,25 @@ pub enum Refused {
     NotRegular(PathBuf),
     /// Writing to it changes a file elsewhere.
     #[error("`{}` has {n_links} hard links; remove the others", path.display())]
-    HardLinks {
-        path: PathBuf,
-        /// How many names it has.
-        n_links: u64,
-    },
+    HardLinks { path: PathBuf, n_links: u64 },
     /// Anyone could have put it there.
     #[error(
         "`{}` belongs to user {uid}, in a folder that everyone can write; use a folder of your own",
         path.display()
     )]
     Owner { path: PathBuf, uid: u32 },
-    /// Its content cannot be relied on, and its mode cannot be changed.
+    /// Others could have changed it, and its mode cannot be changed.
     #[error("others can write `{path}` (mode {mode:o}); run `chmod 600 {path}` as its owner", path = path.display())]
     Writable { path: PathBuf, mode: u32 },
 }
 
-impl From<Refused> for io::Error {
-    fn from(refused: Refused) -> io::Error {
+impl From<FileRefused> for io::Error {
+    fn from(refused: FileRefused) -> io::Error {
         io::Error::other(refused)
     }
 }
 
-/// Creates a file for reading and writing; fails where anything has its name, be it a dangling link.
+/// Creates a file for reading and writing; fails if anything has its name, even a dangling link.
 pub fn create_new(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
@@ -57,15 +52,15 @@ pub fn create_new(path: &Path) -> io::Result<File> {
         .create_new(true)
         .mode(MODE)
         .open(path)?;
-    // The umask may have taken away bits that the owner needs.
+    // The umask may have cleared bits of the owner.
     file.set_permissions(Permissions::from_mode(MODE))?;
     Ok(file)
 }
 
-/// Creates a file and first removes what has its name: a file, a link, a pipe, but not a folder.
-pub fn create_anew(path: &Path) -> io::Result<File> {
+/// Creates a file, replacing any file, link or pipe, but not a folder.
+pub fn create_or_replace(path: &Path) -> io::Result<File> {
     for _ in 0..MAX_ATTEMPTS {
-        remove_if_there(path)?;
+        remove_if_exists(path)?;
         match create_new(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             created => return created,
@@ -75,7 +70,7 @@ pub fn create_anew(path: &Path) -> io::Result<File> {
 }
 
 /// Removes a file or a link; fails for a folder.
-pub fn remove_if_there(path: &Path) -> io::Result<()> {
+pub fn remove_if_exists(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
@@ -92,7 +87,7 @@ pub fn open_to_append(path: &Path) -> io::Result<File> {
     Ok(open_with(path, OpenOptions::new().read(true).append(true))?.0)
 }
 
-/// Opens an existing file for reading, whoever may write it. Does not wait for the writer of a pipe.
+/// Opens an existing file for reading, even if others can write it. Does not block on a pipe.
 pub fn open_to_read(path: &Path) -> io::Result<File> {
     check_kind(path, &fs::symlink_metadata(path)?)?;
     let file = OpenOptions::new()
@@ -109,7 +104,7 @@ fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<(File, bool)>
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 match create_new(path) {
-                    // With the options that were asked for.
+                    // Reopens it with the requested options.
                     Ok(_) => {
                         let file = options.custom_flags(flags()).open(path)?;
                         check(path, &file.metadata()?)?;
@@ -145,7 +140,7 @@ fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<(File, bool)>
 
 /// Checks a file that another library opens, and sets its mode. Returns whether there is one.
 ///
-/// It is not opened for that: closing a descriptor of a store would release the locks that SQLite holds on it.
+/// Does not open it, because closing a descriptor of a store would release SQLite's locks.
 pub fn secure(path: &Path) -> io::Result<bool> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -159,7 +154,7 @@ pub fn secure(path: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// By a descriptor that only names the file, so that no link is followed.
+/// Sets the mode through a path descriptor, so that no link is followed.
 #[cfg(target_os = "linux")]
 fn set_mode(path: &Path) -> io::Result<()> {
     use std::os::fd::AsRawFd;
@@ -177,10 +172,10 @@ fn set_mode(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(MODE))
 }
 
-/// A mode that cannot be changed is accepted where others can only read.
+/// Accepts a mode that cannot be changed if others can only read.
 fn accept_mode(path: &Path, found: &Metadata, changed: &io::Result<()>) -> io::Result<()> {
     match changed {
-        Err(_) if found.mode() & 0o022 != 0 => Err(Refused::Writable {
+        Err(_) if found.mode() & 0o022 != 0 => Err(FileRefused::Writable {
             path: path.to_owned(),
             mode: found.mode() & 0o777,
         }
@@ -190,62 +185,62 @@ fn accept_mode(path: &Path, found: &Metadata, changed: &io::Result<()>) -> io::R
 }
 
 fn flags() -> i32 {
-    // Not to wait for the other end of a pipe, nor to become the terminal's process, in the moment before it is refused.
+    // Avoids blocking on a pipe, or acquiring a terminal, before the file is rejected.
     (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY)
         .bits()
         .cast_signed()
 }
 
-/// Whether a file that exists may be used, apart from its mode.
-pub fn check(path: &Path, found: &Metadata) -> Result<(), Refused> {
+/// Checks that an existing file may be used, regardless of its mode.
+pub fn check(path: &Path, found: &Metadata) -> Result<(), FileRefused> {
     check_kind(path, found)?;
     let owned = || path.to_owned();
     if found.nlink() > 1 {
-        return Err(Refused::HardLinks {
+        return Err(FileRefused::HardLinks {
             path: owned(),
             n_links: found.nlink(),
         });
     }
     let (uid, ours) = (found.uid(), geteuid().as_raw());
     if uid != ours && uid != 0 && is_open_to_everyone_but(uid, path) {
-        return Err(Refused::Owner { path: owned(), uid });
+        return Err(FileRefused::Owner { path: owned(), uid });
     }
     Ok(())
 }
 
-/// Whether it is a file, and no link to one.
-pub fn check_kind(path: &Path, found: &Metadata) -> Result<(), Refused> {
+/// Checks that a path is a regular file and not a link.
+pub fn check_kind(path: &Path, found: &Metadata) -> Result<(), FileRefused> {
     if found.is_symlink() {
-        Err(Refused::Link(path.to_owned()))
+        Err(FileRefused::Link(path.to_owned()))
     } else if !found.is_file() {
-        Err(Refused::NotRegular(path.to_owned()))
+        Err(FileRefused::NotRegular(path.to_owned()))
     } else {
         Ok(())
     }
 }
 
-/// Whether everyone can write the folder of a file, and another user than this one owns the folder. Otherwise the owner of the
-/// folder, or whoever they let write there, has put the file there.
+/// Returns whether everyone can write to a file's folder, and `uid` does not own the folder. Otherwise the folder's owner controls
+/// who can put files there.
 fn is_open_to_everyone_but(uid: u32, path: &Path) -> bool {
     fs::metadata(folder_of(path))
         .is_ok_and(|folder| folder.mode() & 0o002 != 0 && folder.uid() != uid)
 }
 
-/// Whether this user may write a file or folder.
+/// Checks that this user may write to a file or folder.
 pub fn check_writable(path: &Path) -> io::Result<()> {
     let access = rustix::fs::Access::WRITE_OK;
     let flags = rustix::fs::AtFlags::EACCESS;
     Ok(rustix::fs::accessat(rustix::fs::CWD, path, access, flags)?)
 }
 
-/// The folder that a file is in.
+/// Returns the folder of a file.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
 }
 
-/// Waits until the names in a folder are on the disk.
+/// Syncs the folder of a file, so that its directory entry is on disk.
 pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
@@ -262,24 +257,24 @@ mod tests {
     }
 
     fn pipe(path: &Path) {
-        let made = std::process::Command::new("mkfifo").arg(path).status();
-        assert!(made.unwrap().success());
+        let status = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(status.unwrap().success());
     }
 
     #[track_caller]
     fn check_refused(path: &Path, expected: &str) {
         let shown = path.display().to_string();
-        let told = [
+        let errors = [
             open(path).map(|_| ()),
             open_to_append(path).map(|_| ()),
             secure(path).map(|_| ()),
         ]
         .map(|done| done.unwrap_err().to_string().replace(&shown, "F"));
-        assert_eq!(told, [expected, expected, expected]);
+        assert_eq!(errors, [expected, expected, expected]);
     }
 
     #[test]
-    fn a_file_is_created_with_mode_0600_and_an_existing_one_gets_it() {
+    fn files_get_mode_0600() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         assert!(open(&path).unwrap().1);
@@ -297,18 +292,18 @@ mod tests {
     }
 
     #[test]
-    fn links_pipes_and_folders_are_refused() {
+    fn links_pipes_and_folders_are_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("victim"), "untouched").unwrap();
         fs::set_permissions(at("victim"), Permissions::from_mode(0o644)).unwrap();
         symlink(at("victim"), at("link")).unwrap();
-        symlink(at("nowhere"), at("dangling")).unwrap();
+        symlink(at("missing"), at("dangling")).unwrap();
         let link =
             "`F` is a symbolic link, which is not followed; configure the path of the file itself";
         check_refused(&at("link"), link);
         check_refused(&at("dangling"), link);
-        assert!(!at("nowhere").exists());
+        assert!(!at("missing").exists());
         assert!(create_new(&at("dangling")).is_err());
         pipe(&at("pipe"));
         fs::create_dir(at("folder")).unwrap();
@@ -325,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_has_the_name_gives_way_to_a_new_file() {
+    fn create_or_replace_replaces_files_links_and_pipes() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("victim"), "untouched").unwrap();
@@ -336,28 +331,28 @@ mod tests {
         fs::hard_link(at("victim"), at("second")).unwrap();
         pipe(&at("pipe"));
         for name in ["file", "link", "second", "pipe", "none"] {
-            create_anew(&at(name)).unwrap();
-            let made = fs::symlink_metadata(at(name)).unwrap();
-            assert!(made.is_file() && made.len() == 0, "{name}");
+            create_or_replace(&at(name)).unwrap();
+            let metadata = fs::symlink_metadata(at(name)).unwrap();
+            assert!(metadata.is_file() && metadata.len() == 0, "{name}");
             assert_eq!(mode_of(&at(name)), 0o600, "{name}");
         }
         assert_eq!(fs::read(at("victim")).unwrap(), b"untouched");
         assert_eq!(mode_of(&at("victim")), 0o644);
         fs::create_dir(at("folder")).unwrap();
-        assert!(create_anew(&at("folder")).is_err());
+        assert!(create_or_replace(&at("folder")).is_err());
     }
 
     #[test]
-    fn a_file_of_another_user_is_refused_where_everyone_could_put_it() {
+    fn files_of_other_users_in_world_writable_folders_are_rejected() {
         if !geteuid().is_root() {
-            // Only root can make such a file.
+            // Only root can create such a file.
             return;
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         fs::write(&path, "theirs").unwrap();
         std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
-        // Whoever owns the folder has let them.
+        // Allowed by the folder's owner.
         open(&path).unwrap();
         assert_eq!(mode_of(&path), 0o600);
         fs::set_permissions(folder.path(), Permissions::from_mode(0o1777)).unwrap();

@@ -1,15 +1,15 @@
-//! Limits of this process: it leaves no core dump, which would hold keys, and may open enough files.
+//! Limits of this process: no core dumps, which would contain keys, and enough file descriptors.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// No more descriptors are asked for: some programs close every possible one when they start.
+/// Upper bound, because some child programs close every possible descriptor at their start.
 const MAX_DESCRIPTORS: u64 = 1 << 20;
 
-/// Makes the system write no core dump of this process, and lets no other process of the same user read its memory.
+/// Disables core dumps, and access to this process's memory by other processes of the same user.
 ///
-/// The limit of the size alone is not enough: where dumps are piped to a program, the system ignores it.
+/// A size limit alone is not enough, because the system ignores it if dumps are piped to a program.
 pub fn forbid_core_dumps() -> io::Result<()> {
     let none = Rlimit {
         current: Some(0),
@@ -19,7 +19,7 @@ pub fn forbid_core_dumps() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-        // A filter of system calls may forbid the other one, which this one covers.
+        // A seccomp filter may forbid `setrlimit`, which this call covers.
         let _ = limited;
         set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     }
@@ -28,7 +28,7 @@ pub fn forbid_core_dumps() -> io::Result<()> {
     Ok(())
 }
 
-/// Raises the soft limit of open file descriptors to the hard one, or to 1,048,576.
+/// Raises the soft limit of file descriptors to the hard limit, at most to 1,048,576.
 pub fn raise_descriptor_limit() -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit
@@ -45,7 +45,7 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, raised)?)
 }
 
-/// Returns how many file descriptors this process may open; `None` where there is no limit.
+/// Returns the soft limit of file descriptors; `None` if unlimited.
 pub fn descriptor_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }

@@ -1,4 +1,4 @@
-//! Rung 2: programs that take or return a secret: with a minimal environment, bounded output, and an end.
+//! Layer 2: runs programs that receive or return a secret, with a minimal environment, bounded output and a time limit.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,14 +16,14 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-/// Variables that every program receives; the rest of the environment may hold secrets.
-pub const PASSED_ON: [&str; 3] = ["PATH", "HOME", "LANG"];
-/// Maximum bytes that are kept of each output.
+/// Variables that every program receives; others may contain secrets.
+pub const INHERITED_VARIABLES: [&str; 3] = ["PATH", "HOME", "LANG"];
+/// Maximum bytes kept of each output.
 pub const MAX_OUTPUT: usize = 64 * 1024;
-/// How long a program has between SIGTERM and SIGKILL.
+/// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// All variables of a program. `Debug` shows their names alone.
+/// Environment of a program. `Debug` shows only names.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct ChildEnvironment(BTreeMap<String, String>);
 
@@ -33,49 +33,49 @@ impl fmt::Debug for ChildEnvironment {
     }
 }
 
-/// The environment of a program: [`PASSED_ON`] and the variables that the configuration lists, as far as they are set.
+/// Returns [`INHERITED_VARIABLES`] and the configured variables, if set.
 pub fn environment(all: &BTreeMap<String, String>, listed: &[String]) -> ChildEnvironment {
     let listed = listed.iter().map(String::as_str);
-    let names = PASSED_ON.into_iter().chain(listed);
+    let names = INHERITED_VARIABLES.into_iter().chain(listed);
     let set = names.filter_map(|name| Some((name.to_owned(), all.get(name)?.clone())));
     ChildEnvironment(set.collect())
 }
 
-/// Whether a program may print more than [`MAX_OUTPUT`] on its standard output.
+/// What to do if a program prints more than [`MAX_OUTPUT`] bytes to standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Excess {
-    Fails,
-    /// The rest is read and dropped.
-    IsDropped,
+pub enum OverflowPolicy {
+    Fail,
+    /// Reads and drops the rest.
+    Truncate,
 }
 
-/// What a program that ended by itself has left.
+/// Output of a program that ended by itself.
 #[derive(Debug)]
-pub struct Output {
+pub struct SubprocessOutput {
     pub status: ExitStatus,
     /// At most [`MAX_OUTPUT`] bytes.
     pub stdout: Zeroizing<Vec<u8>>,
     /// At most [`MAX_OUTPUT`] bytes.
     pub stderr: Zeroizing<Vec<u8>>,
-    pub is_cut: bool,
-    /// Whether the program's input was written in full; `None` where it had none.
+    pub is_truncated: bool,
+    /// Whether the input was written in full; `None` if there was none.
     pub input: Option<io::Result<()>>,
 }
 
-/// Why a program did not end by itself.
+/// Why a program failed to end by itself.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// Its process group was ended.
+pub enum SubprocessError {
+    /// Its process group was killed.
     #[error("did not end within {} s", .0.as_secs())]
     Timeout(Duration),
-    /// Its process group was ended.
+    /// Its process group was killed.
     #[error("printed more than {} KiB", MAX_OUTPUT / 1024)]
     TooMuch,
     #[error("{0}")]
     Io(#[from] io::Error),
 }
 
-/// A running program, in a process group of its own, which is killed when this is dropped.
+/// A running program in its own process group, which is killed on drop.
 #[derive(Debug)]
 pub struct Subprocess {
     child: Child,
@@ -86,14 +86,14 @@ pub struct Subprocess {
 impl Subprocess {
     /// Starts a program with exactly this environment. Without `has_input` its standard input is empty.
     pub fn start(
-        words: &[String],
+        argv: &[String],
         environment: &ChildEnvironment,
         has_input: bool,
     ) -> io::Result<Subprocess> {
-        let Some((program, arguments)) = words.split_first() else {
+        let Some((program, arguments)) = argv.split_first() else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "no program is named",
+                "the command is empty",
             ));
         };
         let stdin = if has_input {
@@ -119,17 +119,17 @@ impl Subprocess {
         })
     }
 
-    /// Writes the input, reads both outputs and waits for the end, at most `limit`. Only the program itself is waited for: what it
-    /// started may live on and hold its outputs open.
+    /// Writes the input, reads both outputs and waits at most `limit` for the end. Does not wait for processes that the program
+    /// started, even if they keep its outputs open.
     pub async fn finish(
         mut self,
         input: &[u8],
-        excess: Excess,
+        overflow: OverflowPolicy,
         limit: Duration,
-    ) -> Result<Output, Failure> {
-        match timeout(limit, self.talk(input, excess)).await {
+    ) -> Result<SubprocessOutput, SubprocessError> {
+        match timeout(limit, self.communicate(input, overflow)).await {
             Ok(Ok(output)) => {
-                // What it left running, such as an agent, is meant to.
+                // It may have left processes running on purpose, such as an agent.
                 self.group = None;
                 Ok(output)
             }
@@ -139,54 +139,61 @@ impl Subprocess {
             }
             Err(_) => {
                 self.end().await;
-                Err(Failure::Timeout(limit))
+                Err(SubprocessError::Timeout(limit))
             }
         }
     }
 
-    async fn talk(&mut self, input: &[u8], excess: Excess) -> Result<Output, Failure> {
+    async fn communicate(
+        &mut self,
+        input: &[u8],
+        overflow: OverflowPolicy,
+    ) -> Result<SubprocessOutput, SubprocessError> {
         let (stdin, mut stdout, mut stderr) = (
             self.stdin.take(),
             self.child.stdout.take(),
             self.child.stderr.take(),
         );
-        let (mut out, mut err) = (Kept::new(excess), Kept::new(Excess::IsDropped));
+        let (mut out, mut err) = (
+            BoundedOutput::new(overflow),
+            BoundedOutput::new(OverflowPolicy::Truncate),
+        );
         let has_input = stdin.is_some();
-        let mut fed = None;
+        let mut input_result = None;
         let status = {
-            let talk = async {
+            let communication = async {
                 futures_util::try_join!(
                     async {
-                        fed = Some(feed(stdin, input).await);
+                        input_result = Some(write_input(stdin, input).await);
                         Ok(())
                     },
                     read(stdout.as_mut(), &mut out),
                     read(stderr.as_mut(), &mut err),
                 )
             };
-            match select(pin!(self.child.wait()), pin!(talk)).await {
+            match select(pin!(self.child.wait()), pin!(communication)).await {
                 Either::Left((status, _)) => status?,
                 Either::Right((Ok(_), wait)) => wait.await?,
                 Either::Right((Err(failure), _)) => return Err(failure),
             }
         };
-        // Whatever it printed is in the pipes; whoever else holds them open is not waited for.
+        // The pipes contain all that it printed; other processes that keep them open are not waited for.
         drain(stdout.as_ref(), &mut out)?;
         drain(stderr.as_ref(), &mut err)?;
         let unfinished = || Err(io::ErrorKind::BrokenPipe.into());
-        Ok(Output {
+        Ok(SubprocessOutput {
             status,
-            is_cut: out.is_cut || err.is_cut,
+            is_truncated: out.is_truncated || err.is_truncated,
             stdout: out.bytes,
             stderr: err.bytes,
-            input: has_input.then(|| fed.unwrap_or_else(unfinished)),
+            input: has_input.then(|| input_result.unwrap_or_else(unfinished)),
         })
     }
 
-    /// Ends the whole process group: politely, then for certain.
+    /// Terminates the process group by SIGTERM, then SIGKILL.
     async fn end(&mut self) {
         self.signal(Signal::TERM);
-        // Whether the program obeys or not, others of its group may not have.
+        // Even if the program ends, others of its group may not.
         let _ = timeout(GRACE, self.child.wait()).await;
         self.signal(Signal::KILL);
         let _ = timeout(GRACE, self.child.wait()).await;
@@ -195,7 +202,7 @@ impl Subprocess {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // A group without members needs no signal.
+            // The group may be empty.
             let _ = kill_process_group(group, signal);
         }
     }
@@ -207,7 +214,7 @@ impl Drop for Subprocess {
     }
 }
 
-async fn feed(stdin: Option<ChildStdin>, input: &[u8]) -> io::Result<()> {
+async fn write_input(stdin: Option<ChildStdin>, input: &[u8]) -> io::Result<()> {
     if let Some(mut stdin) = stdin {
         stdin.write_all(input).await?;
         stdin.shutdown().await?;
@@ -215,39 +222,39 @@ async fn feed(stdin: Option<ChildStdin>, input: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The beginning of an output. Its memory never moves, so that no copy of a secret is left behind.
-struct Kept {
+/// The first [`MAX_OUTPUT`] bytes of an output. Never reallocates, so that no copy of a secret is left in memory.
+struct BoundedOutput {
     bytes: Zeroizing<Vec<u8>>,
-    excess: Excess,
-    is_cut: bool,
+    overflow: OverflowPolicy,
+    is_truncated: bool,
 }
 
-impl Kept {
-    fn new(excess: Excess) -> Kept {
-        Kept {
+impl BoundedOutput {
+    fn new(overflow: OverflowPolicy) -> BoundedOutput {
+        BoundedOutput {
             bytes: Zeroizing::new(Vec::with_capacity(MAX_OUTPUT)),
-            excess,
-            is_cut: false,
+            overflow,
+            is_truncated: false,
         }
     }
 
-    fn add(&mut self, chunk: &[u8]) -> Result<(), Failure> {
-        let room = MAX_OUTPUT - self.bytes.len();
+    fn add(&mut self, chunk: &[u8]) -> Result<(), SubprocessError> {
+        let n_free = MAX_OUTPUT - self.bytes.len();
         self.bytes
-            .extend_from_slice(&chunk[..chunk.len().min(room)]);
-        self.is_cut |= chunk.len() > room;
-        if self.is_cut && self.excess == Excess::Fails {
-            return Err(Failure::TooMuch);
+            .extend_from_slice(&chunk[..chunk.len().min(n_free)]);
+        self.is_truncated |= chunk.len() > n_free;
+        if self.is_truncated && self.overflow == OverflowPolicy::Fail {
+            return Err(SubprocessError::TooMuch);
         }
         Ok(())
     }
 }
 
-/// Reads to the end, so that the program is never held up.
+/// Reads to the end, so that the program is never blocked.
 async fn read(
     stream: Option<&mut (impl AsyncRead + Unpin)>,
-    kept: &mut Kept,
-) -> Result<(), Failure> {
+    output: &mut BoundedOutput,
+) -> Result<(), SubprocessError> {
     let Some(stream) = stream else {
         return Ok(());
     };
@@ -255,22 +262,22 @@ async fn read(
     loop {
         match stream.read(chunk.as_mut()).await? {
             0 => return Ok(()),
-            n_read => kept.add(&chunk[..n_read])?,
+            n_read => output.add(&chunk[..n_read])?,
         }
     }
 }
 
-/// Reads what is in a pipe already.
-fn drain(stream: Option<&impl AsFd>, kept: &mut Kept) -> Result<(), Failure> {
+/// Reads what a pipe contains, without blocking.
+fn drain(stream: Option<&impl AsFd>, output: &mut BoundedOutput) -> Result<(), SubprocessError> {
     let Some(stream) = stream else {
         return Ok(());
     };
     let mut chunk = Zeroizing::new([0; 4096]);
-    // A process that was left behind may print for ever.
+    // A process left running may print forever.
     for _ in 0..=MAX_OUTPUT / chunk.len() {
         match rustix::io::read(stream, chunk.as_mut_slice()) {
             Ok(0) | Err(Errno::AGAIN) => break,
-            Ok(n_read) => kept.add(&chunk[..n_read])?,
+            Ok(n_read) => output.add(&chunk[..n_read])?,
             Err(Errno::INTR) => {}
             Err(error) => return Err(io::Error::from(error).into()),
         }
@@ -288,17 +295,21 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn shell(script: &str) -> Subprocess {
-        let words = ["/bin/sh", "-c", script].map(str::to_owned);
+        let argv = ["/bin/sh", "-c", script].map(str::to_owned);
         let environment = environment(&std::env::vars().collect(), &[]);
-        Subprocess::start(&words, &environment, false).unwrap()
+        Subprocess::start(&argv, &environment, false).unwrap()
     }
 
-    async fn finish(script: &str, excess: Excess, limit: Duration) -> Result<Output, Failure> {
-        shell(script).finish(&[], excess, limit).await
+    async fn finish(
+        script: &str,
+        overflow: OverflowPolicy,
+        limit: Duration,
+    ) -> Result<SubprocessOutput, SubprocessError> {
+        shell(script).finish(&[], overflow, limit).await
     }
 
     #[tokio::test]
-    async fn a_program_receives_no_more_than_a_minimal_environment() {
+    async fn programs_get_a_minimal_environment() {
         let all: BTreeMap<String, String> = [
             ("PATH", "/usr/bin:/bin"),
             ("HOME", "/root"),
@@ -309,7 +320,10 @@ mod tests {
         .into();
         let listed = ["STORE".to_owned(), "UNSET".to_owned()];
         let program = Subprocess::start(&["env".to_owned()], &environment(&all, &listed), false);
-        let output = program.unwrap().finish(&[], Excess::Fails, LONG).await;
+        let output = program
+            .unwrap()
+            .finish(&[], OverflowPolicy::Fail, LONG)
+            .await;
         let printed = String::from_utf8(output.unwrap().stdout.to_vec()).unwrap();
         let mut lines: Vec<&str> = printed.lines().collect();
         lines.sort_unstable();
@@ -319,59 +333,68 @@ mod tests {
     #[tokio::test]
     async fn output_is_bounded() {
         let exactly = format!("head -c {MAX_OUTPUT} /dev/zero");
-        let output = finish(&exactly, Excess::Fails, LONG).await.unwrap();
-        assert_eq!((output.stdout.len(), output.is_cut), (MAX_OUTPUT, false));
-        // It would go on for ever.
-        let failed = finish("exec yes", Excess::Fails, LONG).await.unwrap_err();
+        let output = finish(&exactly, OverflowPolicy::Fail, LONG).await.unwrap();
+        assert_eq!(
+            (output.stdout.len(), output.is_truncated),
+            (MAX_OUTPUT, false)
+        );
+        let failed = finish("exec yes", OverflowPolicy::Fail, LONG)
+            .await
+            .unwrap_err();
         assert_eq!(failed.to_string(), "printed more than 64 KiB");
         let more = format!("head -c {} /dev/zero", 3 * MAX_OUTPUT);
-        let output = finish(&more, Excess::IsDropped, LONG).await.unwrap();
-        assert_eq!((output.stdout.len(), output.is_cut), (MAX_OUTPUT, true));
+        let output = finish(&more, OverflowPolicy::Truncate, LONG).await.unwrap();
+        assert_eq!(
+            (output.stdout.len(), output.is_truncated),
+            (MAX_OUTPUT, true)
+        );
         let loud = format!("{more} >&2; echo secret");
-        let output = finish(&loud, Excess::Fails, LONG).await.unwrap();
+        let output = finish(&loud, OverflowPolicy::Fail, LONG).await.unwrap();
         assert_eq!(output.stdout.as_slice(), b"secret\n");
     }
 
     #[tokio::test]
-    async fn what_a_program_leaves_behind_is_not_waited_for() {
+    async fn background_processes_are_not_waited_for() {
         for left in ["sleep 100 &", "(sleep 100 &) &", "setsid sleep 100 &"] {
-            let output = finish(&format!("{left} echo secret"), Excess::Fails, LONG).await;
+            let output = finish(&format!("{left} echo secret"), OverflowPolicy::Fail, LONG).await;
             assert_eq!(output.unwrap().stdout.as_slice(), b"secret\n", "{left}");
         }
     }
 
     #[tokio::test]
-    async fn at_the_time_limit_the_whole_process_group_ends() {
+    async fn the_process_group_is_killed_at_the_time_limit() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-        assert!(made.unwrap().success());
+        let status = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(status.unwrap().success());
         for script in [
             "sleep 100 & sleep 100",
             "(sleep 100 &) & wait; sleep 100",
-            // Deaf to SIGTERM.
+            // Ignores SIGTERM.
             "trap '' TERM; sleep 100 & sleep 100; sleep 100",
         ] {
             let path = pipe.clone();
-            // Every process of the group holds the pipe open; its end is read when the last one has ended.
+            // The pipe ends when the last process of the group ends.
             let ended = std::thread::spawn(move || {
                 let mut text = String::new();
                 fs::File::open(path).unwrap().read_to_string(&mut text)
             });
             let script = format!("exec 9>'{}'; {script}", pipe.display());
             let limit = Duration::from_millis(300);
-            let failed = finish(&script, Excess::Fails, limit).await.unwrap_err();
-            assert!(matches!(failed, Failure::Timeout(_)), "{failed}");
+            let failed = finish(&script, OverflowPolicy::Fail, limit)
+                .await
+                .unwrap_err();
+            assert!(matches!(failed, SubprocessError::Timeout(_)), "{failed}");
             ended.join().unwrap().unwrap();
         }
     }
 
     #[tokio::test]
-    async fn a_program_that_is_given_up_ends_with_its_group() {
+    async fn dropping_kills_the_process_group() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-        assert!(made.unwrap().success());
+        let status = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(status.unwrap().success());
         let program = shell(&format!(
             "exec 9>'{}'; sleep 100 & sleep 100",
             pipe.display()

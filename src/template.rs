@@ -1,7 +1,6 @@
-//! Templates that people write for a body of their own: bounded in work and in length, and strict, so that a misspelt name
-//! is an error and never an empty place.
+//! User-defined templates of message bodies. Their work and output are bounded, and an undefined name is an error.
 //!
-//! Below the configuration and the receivers, because the one checks what the others fill in.
+//! Below both the configuration, which checks templates, and the notifiers, which render them.
 
 use std::io::{self, Write};
 
@@ -9,53 +8,52 @@ use minijinja::value::{Kwargs, Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::Value;
 
-/// About so many steps, or 64 times as many bytes, is what a template may take.
+/// Maximum steps of a template; limits its memory to about 64 times as many bytes.
 const FUEL: u64 = 1_000_000;
-/// More than this is not made, in bytes.
+/// Maximum length of the output, in bytes.
 pub const MAX_OUTPUT: usize = 256 * 1024;
 /// Maximum length of a template, in bytes.
 pub const MAX_TEMPLATE: usize = 16 * 1024;
-/// Stack for a template. The compiler recurses over a chain of operators as often as the chain is long, which
-/// [`MAX_TEMPLATE`] bounds.
+/// Stack size, in bytes, for compiling a template. The compiler recurses along chains of operators, whose length [`MAX_TEMPLATE`]
+/// bounds.
 const STACK: usize = 128 * 1024 * 1024;
-/// Maximum number of values that are made into JSON at once.
+/// Maximum number of values in one `tojson`.
 const MAX_JSON_VALUES: usize = 100_000;
 /// Maximum indentation of JSON, in spaces.
 const MAX_JSON_INDENT: usize = 16;
 
-/// A text that is a template.
+/// A valid template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(String);
 
-/// What is wrong with a template, or with filling it in. Shows no more of the context than its names.
+/// Why a template is invalid or cannot be rendered. Contains names of the context, but no values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// As the template's language tells it.
-    #[error("{message} (in its line {line})")]
+    #[error("{message} (line {line})")]
     At {
         message: String,
-        /// Counted from 1.
+        /// From 1.
         line: usize,
     },
-    /// A name that is not there.
-    #[error("{message} (in its line {line}); what only some messages have goes in by `default`")]
+    /// A name is undefined.
+    #[error(
+        "{message} (line {line}); use the `default` filter for fields that only some messages have"
+    )]
     Missing {
         message: String,
-        /// Counted from 1.
+        /// From 1.
         line: usize,
     },
     #[error("{0}")]
     Somewhere(String),
-    /// The result is longer than [`MAX_OUTPUT`].
-    #[error("it makes more than {MAX_OUTPUT} bytes")]
+    #[error("the output exceeds {MAX_OUTPUT} bytes")]
     TooLong,
-    /// The template is longer than [`MAX_TEMPLATE`].
-    #[error("it has {0} bytes, at most {MAX_TEMPLATE} are allowed")]
+    #[error("the template has {0} bytes, at most {MAX_TEMPLATE} are allowed")]
     TooLarge(usize),
 }
 
 impl Template {
-    /// Checks the language.
+    /// Checks length and syntax.
     pub fn new(text: impl Into<String>) -> Result<Template, TemplateError> {
         let template = Template(text.into());
         if template.0.len() > MAX_TEMPLATE {
@@ -65,38 +63,38 @@ impl Template {
             environment()
                 .template_from_str(&template.0)
                 .map(|_| ())
-                .map_err(|error| told(&error))
+                .map_err(|error| template_error(&error))
         })?;
         Ok(template)
     }
 
-    /// As it was written.
+    /// Returns the source.
     pub fn text(&self) -> &str {
         &self.0
     }
 
-    /// Fills it in.
+    /// Renders the template.
     pub fn render(&self, context: &Value) -> Result<String, TemplateError> {
-        on_large_stack(|| self.render_here(context))
+        on_large_stack(|| self.render_on_this_thread(context))
     }
 
-    fn render_here(&self, context: &Value) -> Result<String, TemplateError> {
+    fn render_on_this_thread(&self, context: &Value) -> Result<String, TemplateError> {
         let environment = environment();
         let template = environment
             .template_from_str(&self.0)
-            .map_err(|error| told(&error))?;
-        let mut page = Page::default();
+            .map_err(|error| template_error(&error))?;
+        let mut output = BoundedBuffer::default();
         let context = minijinja::Value::from(Serde(context));
         let rendered = template
-            .render_captured_to(context, &mut page)
+            .render_captured_to(context, &mut output)
             .map(|_| ())
-            .map_err(|error| told(&error));
-        if page.is_full {
+            .map_err(|error| template_error(&error));
+        if output.is_full {
             return Err(TemplateError::TooLong);
         }
         rendered?;
-        String::from_utf8(page.bytes)
-            .map_err(|_| TemplateError::Somewhere("it makes no text".to_owned()))
+        String::from_utf8(output.bytes)
+            .map_err(|_| TemplateError::Somewhere("the output is not UTF-8".to_owned()))
     }
 }
 
@@ -115,19 +113,19 @@ fn on_large_stack<T: Send>(
     })
 }
 
-/// Nothing is escaped of itself: what goes into JSON goes through `tojson`.
+/// Nothing is escaped automatically; templates of JSON use `tojson`.
 fn environment<'a>() -> Environment<'a> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
     environment.add_filter("tojson", to_json);
-    // A namespace can contain itself, or values nested so deep that showing or dropping them overflows any stack.
+    // A namespace can contain itself, or values nested so deeply that dropping them overflows any stack.
     environment.remove_global("namespace");
     environment
 }
 
-/// The built-in filter makes `null` of a name that is not there.
+/// Like the built-in filter, which would render an undefined name as `null`, but rejects undefined and very large values.
 fn to_json(
     value: &minijinja::Value,
     indent: Option<minijinja::Value>,
@@ -138,23 +136,23 @@ fn to_json(
         .or(options.peek::<Option<&minijinja::Value>>("indent")?)
         .and_then(minijinja::Value::as_usize);
     if width.is_some_and(|width| width > MAX_JSON_INDENT) {
-        let message = format!("JSON is indented by at most {MAX_JSON_INDENT}");
+        let message = format!("`tojson` indents by at most {MAX_JSON_INDENT} spaces");
         return Err(Error::new(ErrorKind::InvalidOperation, message));
     }
     let mut n_left = MAX_JSON_VALUES;
     let is_missing = has_missing(value, &mut n_left);
     if n_left == 0 {
-        let message = format!("JSON is made of at most {MAX_JSON_VALUES} values");
+        let message = format!("`tojson` takes at most {MAX_JSON_VALUES} values");
         return Err(Error::new(ErrorKind::InvalidOperation, message));
     }
     if is_missing {
-        let message = "what is to be JSON, or a part of it, is undefined";
+        let message = "the value for `tojson`, or a part of it, is undefined";
         return Err(Error::new(ErrorKind::UndefinedError, message));
     }
     minijinja::filters::tojson(value, indent, options)
 }
 
-/// Whether a value or a part of it is undefined. Looks at so many values at most.
+/// Returns whether a value or a part of it is undefined, checking at most `n_left` values.
 fn has_missing(value: &minijinja::Value, n_left: &mut usize) -> bool {
     *n_left = n_left.saturating_sub(1);
     if *n_left == 0 || value.is_undefined() {
@@ -179,14 +177,14 @@ fn has_missing(value: &minijinja::Value, n_left: &mut usize) -> bool {
     })
 }
 
-fn told(error: &Error) -> TemplateError {
-    let what = match error.kind() {
-        ErrorKind::OutOfFuel => "it takes too many steps".to_owned(),
+fn template_error(error: &Error) -> TemplateError {
+    let kind = match error.kind() {
+        ErrorKind::OutOfFuel => "the template takes too many steps".to_owned(),
         kind => kind.to_string(),
     };
     let message = match error.detail() {
-        Some(detail) => format!("{what}: {detail}"),
-        None => what,
+        Some(detail) => format!("{kind}: {detail}"),
+        None => kind,
     };
     match error.line() {
         Some(line) if error.kind() == ErrorKind::UndefinedError => {
@@ -197,14 +195,14 @@ fn told(error: &Error) -> TemplateError {
     }
 }
 
-/// Takes so much and no more.
+/// Output up to [`MAX_OUTPUT`] bytes.
 #[derive(Default)]
-struct Page {
+struct BoundedBuffer {
     bytes: Vec<u8>,
     is_full: bool,
 }
 
-impl Write for Page {
+impl Write for BoundedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.bytes.len() + bytes.len() > MAX_OUTPUT {
             self.is_full = true;
@@ -228,13 +226,13 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         let context = json!({ "name": "a \"b\" <c>", "n": 3, "list": ["x", "y"], "none": null });
-        let told = Template::new(text).and_then(|template| template.render(&context));
-        let told = told.unwrap_or_else(|error| format!("error: {error}"));
-        assert_eq!(told, expected, "{text}");
+        let result = Template::new(text).and_then(|template| template.render(&context));
+        let result = result.unwrap_or_else(|error| format!("error: {error}"));
+        assert_eq!(result, expected, "{text}");
     }
 
     #[test]
-    fn what_is_filled_in() {
+    fn templates_are_rendered() {
         check("{{ name }}", "a \"b\" <c>");
         check("{{ name | tojson }}", r#""a \"b\" \u003cc\u003e""#);
         check(
@@ -252,43 +250,43 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line() {
-        let hint = "; what only some messages have goes in by `default`";
+    fn errors_name_their_line() {
+        let hint = "; use the `default` filter for fields that only some messages have";
         check(
             "{\n{{ name }\n}",
-            "error: syntax error: unexpected `}`, expected end of variable block (in its line 2)",
+            "error: syntax error: unexpected `}`, expected end of variable block (line 2)",
         );
         check(
             "\n\n{{ nmae }}",
-            &format!("error: undefined value: `nmae` is undefined (in its line 3){hint}"),
+            &format!("error: undefined value: `nmae` is undefined (line 3){hint}"),
         );
         check(
             "{{ list.first.name }}",
-            &format!("error: undefined value: `list.first` is undefined (in its line 1){hint}"),
+            &format!("error: undefined value: `list.first` is undefined (line 1){hint}"),
         );
         check(
             "{% if missing %}x{% endif %}",
-            &format!("error: undefined value: `missing` is undefined (in its line 1){hint}"),
+            &format!("error: undefined value: `missing` is undefined (line 1){hint}"),
         );
-        let undefined = "undefined value: what is to be JSON, or a part of it, is undefined";
+        let undefined = "undefined value: the value for `tojson`, or a part of it, is undefined";
         for text in ["{{ nmae | tojson }}", "{{ {'a': [nmae]} | tojson }}"] {
-            check(text, &format!("error: {undefined} (in its line 1){hint}"));
+            check(text, &format!("error: {undefined} (line 1){hint}"));
         }
         check(
             "{{ 'a' ~ nmae }}",
-            &format!("error: undefined value: `nmae` is undefined (in its line 1){hint}"),
+            &format!("error: undefined value: `nmae` is undefined (line 1){hint}"),
         );
         check(
             "{{ name | nofilter }}",
-            "error: unknown filter: filter nofilter is unknown (in its line 1)",
+            "error: unknown filter: filter nofilter is unknown (line 1)",
         );
     }
 
     #[test]
-    fn nobody_waits_for_a_template_or_is_flooded_by_it() {
+    fn steps_and_output_are_bounded() {
         let endless =
             "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
-        check(endless, "error: it takes too many steps (in its line 1)");
+        check(endless, "error: the template takes too many steps (line 1)");
         let exactly = format!("{{% for a in range({}) %}}x{{% endfor %}}", MAX_OUTPUT / 4);
         assert_eq!(
             Template::new(exactly)
@@ -299,10 +297,10 @@ mod tests {
             MAX_OUTPUT / 4
         );
         let longer = format!("{}{{{{ 'x' * 300000 }}}}", "y");
-        check(&longer, "error: it makes more than 262144 bytes");
+        check(&longer, "error: the output exceeds 262144 bytes");
         check(
             "{{ 'x' * 900000000 }}",
-            "error: it takes too many steps (in its line 1)",
+            "error: the template takes too many steps (line 1)",
         );
     }
 
@@ -365,14 +363,14 @@ mod tests {
         }
         for text in texts {
             assert!(text.len() <= MAX_TEMPLATE);
-            // A result or an error, and no end of the process.
+            // A result or an error, but no abort.
             let _ = Template::new(text).and_then(|template| template.render(&json!({ "a": 1 })));
         }
         check("{{ [1]|tojson(indent=2) }}", "[\n  1\n]");
         let large = "x".repeat(MAX_TEMPLATE + 1);
         check(
             &large,
-            "error: it has 16385 bytes, at most 16384 are allowed",
+            "error: the template has 16385 bytes, at most 16384 are allowed",
         );
     }
 }

@@ -1,4 +1,4 @@
-//! A whole cycle of ten thousand workspaces, against a bare client that makes the same requests of the same service.
+//! A whole cycle of ten thousand workspaces, compared with a bare client that sends the same requests to the same server.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use spendwatch::cycle::state::Watcher;
 use spendwatch::metrics::counters::CycleOutcome;
 use spendwatch::metrics::exposition::Exposition;
 use spendwatch::metrics::gauges::Renderer;
-use spendwatch::metrics::view::Shape;
+use spendwatch::metrics::view::SeriesOptions;
 use spendwatch::simulator::world::World;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-use crate::harness::{Stage, at, organization};
+use crate::harness::{WatcherFixture, at, organization};
 use crate::report::{Goal, Report, Times};
 use crate::{Extent, evaluating, made};
 
 const N_WORKSPACES: usize = 10_000;
-/// Of a service in another city.
+/// Latency of a server in another city.
 const LATENCY: Duration = Duration::from_millis(10);
 
 pub fn run(report: &mut Report, extent: Extent) {
@@ -29,13 +29,13 @@ pub fn run(report: &mut Report, extent: Extent) {
         Extent::Long => 9,
     };
     let runtime = Runtime::new().expect("threads");
-    let mut stage = runtime.block_on(Stage::new(
+    let mut stage = runtime.block_on(WatcherFixture::new(
         World::realistic(7, N_WORKSPACES, at("2026-10-01T00:00:00Z")),
         "2026-11-24T14:17:00Z",
     ));
     stage.policy = evaluating::policy();
     let store = stage.open_store();
-    // As after weeks: there is no history to be read.
+    // As after weeks of operation: there is no history to read.
     let before = stage.now() - SignedDuration::from_mins(5);
     runtime.block_on(made::fill(
         &store,
@@ -44,7 +44,7 @@ pub fn run(report: &mut Report, extent: Extent) {
         (1, 1),
         before,
     ));
-    let slow = runtime.block_on(slow_line(stage.simulator.base_url()));
+    let slow = runtime.block_on(slow_proxy(stage.simulator.base_url()));
     for (max_concurrency, line) in [(2, None), (16, None), (16, Some(slow))] {
         stage.max_concurrency = max_concurrency;
         stage.asks = line;
@@ -59,12 +59,12 @@ pub fn run(report: &mut Report, extent: Extent) {
             rounds.cycles.add(cycle);
             rounds.bare.add(bare);
         }
-        rounds.tell(report, &stage);
+        rounds.report(report, &stage);
     }
 }
 
-/// The same service at the end of a line on which each piece of an answer takes [`LATENCY`].
-async fn slow_line(service: String) -> String {
+/// Starts a proxy that delays each chunk of a response by [`LATENCY`].
+async fn slow_proxy(service: String) -> String {
     let clock = spendwatch::clock::Clock::system();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let line = format!("http://{}", listener.local_addr().expect("an address"));
@@ -105,25 +105,25 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn tell(&self, report: &mut Report, stage: &Stage) {
+    fn report(&self, report: &mut Report, stage: &WatcherFixture) {
         let of = |times: &Times| self.n_requests as f64 / times.median();
         let how = match stage.asks {
             Some(_) => format!("{} at once, {LATENCY:?} each", stage.max_concurrency),
             None => format!("{} at once", stage.max_concurrency),
         };
-        report.tell(
+        report.add(
             &format!("cycle: 10,000 workspaces, {how}: requests a second"),
             of(&self.cycles),
             "/s",
             Goal::None,
         );
-        report.tell(
+        report.add(
             &format!("cycle: a bare client, {how}: requests a second"),
             of(&self.bare),
             "/s",
             Goal::None,
         );
-        report.tell(
+        report.add(
             &format!("cycle: rate of the cycle against the bare client's, {how}"),
             self.bare.median() / self.cycles.median(),
             "×",
@@ -132,15 +132,15 @@ impl Rounds {
     }
 }
 
-/// A minute later, so that no correction falls due in all the rounds: a cycle with everything that belongs to it, then the same requests once more, by a bare client.
+/// Runs a cycle one minute later, so that no correction becomes due, then sends the same requests by a bare client.
 async fn round(
-    stage: &Stage,
+    stage: &WatcherFixture,
     watcher: &mut Watcher,
     renderer: &mut Renderer,
 ) -> (usize, Duration, Duration) {
-    stage.simulator.forget_seen();
+    stage.simulator.clear_requests();
     let cycle = timed_cycle(stage, watcher, renderer).await;
-    let seen = stage.simulator.seen();
+    let seen = stage.simulator.requests();
     let urls: Vec<String> = seen
         .iter()
         .map(|seen| format!("{}{}", stage.base_url(), seen.path))
@@ -149,16 +149,20 @@ async fn round(
     (seen.len(), cycle, bare)
 }
 
-async fn timed_cycle(stage: &Stage, watcher: &mut Watcher, renderer: &mut Renderer) -> Duration {
+async fn timed_cycle(
+    stage: &WatcherFixture,
+    watcher: &mut Watcher,
+    renderer: &mut Renderer,
+) -> Duration {
     let clock = spendwatch::clock::Clock::system();
     let report = stage.cycle_after(1, watcher).await;
     publish(watcher, renderer);
-    let took = clock.running();
+    let took = clock.monotonic();
     assert_eq!(report.outcome, CycleOutcome::Ok, "{report:?}");
     took
 }
 
-async fn replay(stage: &Stage, urls: Vec<String>) -> Duration {
+async fn replay(stage: &WatcherFixture, urls: Vec<String>) -> Duration {
     let client = Client::builder().build().expect("a client");
     let key = stage.simulator.key();
     let fetch = |url: String| {
@@ -177,12 +181,12 @@ async fn replay(stage: &Stage, urls: Vec<String>) -> Duration {
         .map(fetch)
         .buffer_unordered(stage.max_concurrency);
     answers.collect::<Vec<usize>>().await;
-    clock.running()
+    clock.monotonic()
 }
 
-/// As the daemon does after each cycle.
+/// Publishes the gauges as the daemon does after each cycle.
 pub fn publish(watcher: &Watcher, renderer: &mut Renderer) {
-    let shape = Shape {
+    let shape = SeriesOptions {
         by_model: true,
         by_api_key: false,
         by_user: None,

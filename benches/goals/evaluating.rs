@@ -1,4 +1,4 @@
-//! Ten rules on ten thousand workspaces: measured, compared, decided.
+//! Evaluates ten rules for ten thousand workspaces.
 
 use std::collections::BTreeMap;
 
@@ -6,23 +6,23 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 
 use spendwatch::domain::alert::{Now, Observed};
-use spendwatch::domain::census::Census;
 use spendwatch::domain::decision::{Alerts, decide};
-use spendwatch::domain::ground::OrganizationSnapshot;
 use spendwatch::domain::ids::NotifierName;
+use spendwatch::domain::inventory::Inventory;
 use spendwatch::domain::matcher::{Glob, Matcher};
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::period::{Period, Zone};
-use spendwatch::domain::policy::{Manners, Policy};
+use spendwatch::domain::policy::{NotifierPolicy, Policy};
 use spendwatch::domain::privacy::Privacy;
-use spendwatch::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch};
-use spendwatch::domain::silence::Quiet;
+use spendwatch::domain::rule::{Limit, Rule, Severity, Threshold, ThresholdValue, Watch};
+use spendwatch::domain::silence::Suppressions;
+use spendwatch::domain::snapshot::OrganizationSnapshot;
 use spendwatch::domain::subject::SubjectKind;
 
 use crate::Extent;
 use crate::harness::{at, organization, rule};
 use crate::made;
-use crate::report::{Goal, Report, by_turns};
+use crate::report::{Goal, Report, alternately};
 
 const N_WORKSPACES: usize = 10_000;
 
@@ -32,10 +32,10 @@ pub fn run(report: &mut Report, _: Extent) {
     let policy = policy();
     let directory = made::directory(N_WORKSPACES, at);
     let figures = made::figures(&policy, N_WORKSPACES, at);
-    let ground = OrganizationSnapshot {
+    let snapshot = OrganizationSnapshot {
         organization: &organization,
         directory: &directory,
-        census: &Census::UNKNOWN,
+        inventory: &Inventory::UNKNOWN,
         teams: &[],
         figures: &figures,
         privacy: Privacy::default(),
@@ -48,29 +48,32 @@ pub fn run(report: &mut Report, _: Extent) {
     let names = policy.rules.iter().map(|rule| (rule.name.clone(), at));
     let quiet = Alerts {
         by_slot: IndexMap::new(),
-        rules_began: names.collect(),
-        store_began: at,
+        rule_start_times: names.collect(),
+        store_created_at: at,
     };
     // Each workspace with place % 97 == 96 is over one rule's limit: about 1 % of them.
     let loud = loud(&policy);
     let mut firing = quiet.clone();
-    firing.take_over(&decide(&loud, &ground, &firing, &Quiet::default(), now), at);
-    let n_measured = decide(&policy, &ground, &quiet, &Quiet::default(), now)
+    firing.apply(
+        &decide(&loud, &snapshot, &firing, &Suppressions::default(), now),
+        at,
+    );
+    let n_measured = decide(&policy, &snapshot, &quiet, &Suppressions::default(), now)
         .measurements
         .len();
-    let (calm, excited) = by_turns(
+    let (calm, excited) = alternately(
         9,
-        || decide(&policy, &ground, &quiet, &Quiet::default(), now),
-        || decide(&loud, &ground, &firing, &Quiet::default(), now),
+        || decide(&policy, &snapshot, &quiet, &Suppressions::default(), now),
+        || decide(&loud, &snapshot, &firing, &Suppressions::default(), now),
     );
     let rate = |seconds: f64| n_measured as f64 / seconds / 1e6;
-    report.tell(
+    report.add(
         "evaluating: 10 rules × 10,000 workspaces, nothing fires",
         rate(calm.median()),
         "M/s",
         Goal::AtLeast(1.0),
     );
-    report.tell(
+    report.add(
         &format!(
             "evaluating: the same while {} alerts fire",
             firing.by_slot.len()
@@ -82,7 +85,7 @@ pub fn run(report: &mut Report, _: Extent) {
     deciding(report, at);
 }
 
-/// Ten rules on each of ten thousand workspaces, all of which fire; one in a hundred escalates.
+/// Measures ten rules for each of ten thousand workspaces, all of which fire; one in a hundred escalates.
 fn deciding(report: &mut Report, at: Timestamp) {
     let organization = organization();
     let mut low = policy();
@@ -95,17 +98,17 @@ fn deciding(report: &mut Report, at: Timestamp) {
     let mut high = low.clone();
     for rule in &mut high.rules {
         rule.thresholds.push(Threshold {
-            at: At::Quantity(Usd::from_dollars(24).pico()),
+            at: ThresholdValue::Quantity(Usd::from_dollars(24).pico()),
             severity: Severity::Critical,
             text: "$24".into(),
         });
     }
     let directory = made::directory(N_WORKSPACES, at);
     let figures = made::figures(&low, N_WORKSPACES, at);
-    let ground = OrganizationSnapshot {
+    let snapshot = OrganizationSnapshot {
         organization: &organization,
         directory: &directory,
-        census: &Census::UNKNOWN,
+        inventory: &Inventory::UNKNOWN,
         teams: &[],
         figures: &figures,
         privacy: Privacy::default(),
@@ -118,14 +121,17 @@ fn deciding(report: &mut Report, at: Timestamp) {
     let names = low.rules.iter().map(|rule| (rule.name.clone(), at));
     let mut firing = Alerts {
         by_slot: IndexMap::new(),
-        rules_began: names.collect(),
-        store_began: at,
+        rule_start_times: names.collect(),
+        store_created_at: at,
     };
-    firing.take_over(&decide(&low, &ground, &firing, &Quiet::default(), now), at);
-    let decided = || decide(&high, &ground, &firing, &Quiet::default(), now);
+    firing.apply(
+        &decide(&low, &snapshot, &firing, &Suppressions::default(), now),
+        at,
+    );
+    let decided = || decide(&high, &snapshot, &firing, &Suppressions::default(), now);
     let n_changed = decided().alerts.len();
-    let (all, _) = by_turns(9, decided, || ());
-    report.tell(
+    let (all, _) = alternately(9, decided, || ());
+    report.add(
         &format!(
             "evaluating: {} alert states, of which {n_changed} change",
             firing.by_slot.len()
@@ -136,7 +142,7 @@ fn deciding(report: &mut Report, at: Timestamp) {
     );
 }
 
-/// Every watch, calendar and rolling periods, all kinds of limits, globs.
+/// Returns rules with every watch, calendar and rolling periods, all kinds of limits, and globs.
 pub fn policy() -> Policy {
     let glob = |pattern| Glob::new(pattern).ok();
     let zone = |name: &str| Zone {
@@ -190,9 +196,9 @@ pub fn policy() -> Policy {
             ..usual("named")
         },
     ];
-    let manners = Manners {
+    let manners = NotifierPolicy {
         send_resolved: true,
-        tells_period_end: false,
+        send_period_end: false,
         min_severity: Severity::Info,
         holds_state: false,
     };
@@ -205,12 +211,12 @@ pub fn policy() -> Policy {
 
 fn loud(policy: &Policy) -> Policy {
     let mut policy = policy.clone();
-    // The largest uses of three models in three hours: see `made::cells`.
+    // The largest uses of three models in three hours: see `made::usage keys`.
     policy.rules[0].limit = Limit::Fixed(Usd::from_dollars(24).pico());
     policy
 }
 
-/// Far from its limit.
+/// Returns a rule that is far from its limit.
 fn usual(name: &str) -> Rule {
     rule(name, SubjectKind::Workspace, 1_000_000)
 }

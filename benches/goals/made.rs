@@ -1,26 +1,26 @@
-//! A made-up organization, as the ledger and the figures have it after weeks.
+//! A generated organization, with a ledger and figures as after weeks of operation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use spendwatch::cycle::state::frame_keys;
-use spendwatch::domain::change::{Delta, Kind, Recorded, RowChange};
-use spendwatch::domain::coverage::{Behind, Coverage, DaySpan, Polled};
+use spendwatch::cycle::state::gauge_and_rule_keys;
+use spendwatch::domain::change::{Delta, PartChanges, RowChange, RowKind};
+use spendwatch::domain::coverage::{Coverage, DaySpan, StaleChange, StaleParts};
 use spendwatch::domain::directory::{Directory, OrganizationInfo, Workspace};
 use spendwatch::domain::figures::Figures;
 use spendwatch::domain::ids::{OrganizationName, UNATTRIBUTED, WorkspaceId};
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::policy::Policy;
 use spendwatch::domain::span::{Day, Hour};
-use spendwatch::domain::usage::{Amounts, Cell, Part, Tokens};
+use spendwatch::domain::usage::{Amounts, Part, Tokens, UsageKey};
 use spendwatch::store::Store;
 
 pub const SETTLE: SignedDuration = SignedDuration::from_mins(10);
 const MODELS: [&str; 3] = ["claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"];
-/// Parts that are written in one transaction.
+/// Parts per transaction.
 const BATCH: usize = 256;
 
-/// The same ids as those of `World::realistic`.
+/// Returns the same ids as `World::realistic`.
 pub fn workspace(place: usize) -> WorkspaceId {
     WorkspaceId::new(format!("workspace_{place:05}"))
 }
@@ -44,8 +44,8 @@ pub fn directory(n_workspaces: usize, at: Timestamp) -> Directory {
     }
 }
 
-/// What a workspace uses in an hour: of three models, and its requests, which have no model.
-pub fn cells(place: usize, hour: Hour) -> Vec<(Cell, Amounts)> {
+/// Returns a workspace's usage in an hour: three models, and requests, which have no model.
+pub fn cells(place: usize, hour: Hour) -> Vec<(UsageKey, Amounts)> {
     let of_place = i64::try_from(place % 97).expect("below 97");
     let size = 1 + of_place + i64::from(hour.count() % 24);
     let used = |rank: usize| Amounts {
@@ -64,14 +64,14 @@ pub fn cells(place: usize, hour: Hour) -> Vec<(Cell, Amounts)> {
         ..Amounts::ZERO
     };
     of_models
-        .map(|(rank, model)| (Cell::from(*model), used(rank)))
-        .chain([(Cell::from(UNATTRIBUTED), requests)])
+        .map(|(rank, model)| (UsageKey::from(*model), used(rank)))
+        .chain([(UsageKey::from(UNATTRIBUTED), requests)])
         .collect()
 }
 
-/// Read whole at a moment, with so many days back in hours and in days.
+/// Returns complete coverage at a time, with a number of days of hours and of days.
 pub fn coverage(at: Timestamp, n_hourly_days: i32, n_days: i32) -> Coverage {
-    let today = Day::of(at);
+    let today = Day::containing(at);
     Coverage {
         as_of: Some(at),
         hours_from: Some(today.plus(-n_hourly_days)),
@@ -84,20 +84,20 @@ pub fn coverage(at: Timestamp, n_hourly_days: i32, n_days: i32) -> Coverage {
     }
 }
 
-/// The figures of workspaces that used something in each of the last hours.
+/// Returns figures of workspaces with usage in each of the last hours.
 pub fn figures(policy: &Policy, n_workspaces: usize, at: Timestamp) -> Figures {
-    let mut figures = Figures::new(&frame_keys(policy), SETTLE, at);
+    let mut figures = Figures::new(&gauge_and_rule_keys(policy), SETTLE, at);
     let read = coverage(at, 14, 100);
     for place in 0..n_workspaces {
         let part = part(place);
         for back in 0..3 {
-            let hour = Hour::of(at).plus(-back);
+            let hour = Hour::containing(at).plus(-back);
             figures.apply(&part, &deltas(place, hour), &BTreeSet::new());
         }
-        figures.cover(&part, &read, true, true);
+        figures.set_coverage(&part, &read, true, true);
     }
     for part in [Part::Unattributed, Part::Whole] {
-        figures.cover(&part, &read, true, true);
+        figures.set_coverage(&part, &read, true, true);
     }
     figures
 }
@@ -105,30 +105,29 @@ pub fn figures(policy: &Policy, n_workspaces: usize, at: Timestamp) -> Figures {
 pub fn deltas(place: usize, hour: Hour) -> Vec<Delta> {
     let cells = cells(place, hour).into_iter();
     cells
-        .map(|(cell, amounts)| Delta {
+        .map(|(usage_key, amounts)| Delta {
             hour,
-            cell,
+            usage_key,
             amounts,
         })
         .collect()
 }
 
-/// What is recorded of one part.
-pub fn recorded(rows: Vec<RowChange>, deltas: Vec<Delta>, coverage: Coverage) -> Recorded {
-    Recorded {
+pub fn recorded(rows: Vec<RowChange>, deltas: Vec<Delta>, coverage: Coverage) -> PartChanges {
+    PartChanges {
         rows,
         deltas,
-        doubts: Vec::new(),
+        pending_removals: Vec::new(),
         coverage,
         is_coverage_changed: true,
-        fell: BTreeSet::new(),
+        decreased: BTreeSet::new(),
         touched: BTreeSet::new(),
         is_complete: true,
     }
 }
 
-/// Fills a store: hours back to so many days ago and up to the last midnight, and a row for each of so many days. Gives
-/// the number of buckets: workspace × model × hour or day.
+/// Fills a store with hours up to the last midnight and with days. Returns the number of buckets: workspace × model × hour or
+/// day.
 pub async fn fill(
     store: &Store,
     organization: &OrganizationName,
@@ -150,7 +149,7 @@ pub async fn fill(
     for batch in places.chunks(BATCH) {
         let of_one = |place: &usize| {
             let rows = history(*place, (n_hourly_days, n_days), at);
-            let sums = deltas(*place, Hour::of(at));
+            let sums = deltas(*place, Hour::containing(at));
             (part(*place), recorded(rows, sums, read.clone()))
         };
         let changes: Vec<_> = batch.iter().map(of_one).collect();
@@ -169,14 +168,14 @@ pub async fn fill(
         .record(organization, rest.to_vec(), Vec::new())
         .await
         .expect("a store");
-    let polled = Polled {
+    let polled = StaleChange {
         at,
-        caught_up: places
+        recovered: places
             .iter()
             .map(|place| part(*place))
             .chain([Part::Unattributed, Part::Whole])
             .collect(),
-        fell_behind: Behind::new(),
+        newly_stale: StaleParts::new(),
     };
     store
         .note_polled(organization, polled)
@@ -185,21 +184,22 @@ pub async fn fill(
     n_buckets
 }
 
-/// Requests stand beside the models only in the newest hour, so that three models are three buckets.
+/// Returns the history of one workspace. Only the newest hour has requests, so that three models are three buckets.
 fn history(place: usize, (n_hourly_days, n_days): (i32, i32), at: Timestamp) -> Vec<RowChange> {
-    let today = Day::of(at);
-    let row = |kind, hour: Hour, (cell, amounts)| RowChange {
+    let today = Day::containing(at);
+    let row = |kind, hour: Hour, (usage_key, amounts)| RowChange {
         kind,
         hour,
-        cell,
+        usage_key,
         amounts,
     };
     let of_models = move |hour| cells(place, hour).into_iter().take(MODELS.len());
     let first = today.plus(-n_hourly_days).first_hour();
     let hours = (first.count()..today.first_hour().count()).map(Hour::from_count);
-    let hourly =
-        hours.flat_map(|hour| of_models(hour).map(move |cell| row(Kind::Hour, hour, cell)));
+    let hourly = hours
+        .flat_map(|hour| of_models(hour).map(move |usage_key| row(RowKind::Hour, hour, usage_key)));
     let days = (1..=n_days).map(|back| today.plus(-back).first_hour());
-    let daily = days.flat_map(|hour| of_models(hour).map(move |cell| row(Kind::Day, hour, cell)));
+    let daily = days
+        .flat_map(|hour| of_models(hour).map(move |usage_key| row(RowKind::Day, hour, usage_key)));
     hourly.chain(daily).collect()
 }

@@ -1,12 +1,9 @@
-//! `cargo bench`: what is promised in docs/performance.md, measured.
+//! `cargo bench`: measures the goals of docs/performance.md.
 //!
-//! Ratios are taken within one run, by turns, because machines differ more than programs do. Arguments name the subjects
-//! (`cargo bench -- rendering`); `--long` adds what takes minutes.
+//! Ratios are measured within one run, alternating, because machines differ more than programs. Arguments select subjects
+//! (`cargo bench -- rendering`); `--long` adds those that take minutes.
 
-#![expect(
-    clippy::float_arithmetic,
-    reason = "times and their ratios; no money is in them"
-)]
+#![expect(clippy::float_arithmetic, reason = "times and their ratios, not money")]
 
 #[expect(
     dead_code,
@@ -20,8 +17,8 @@ mod harness;
     clippy::unwrap_used,
     reason = "shared with the tests, which need more of it"
 )]
-#[path = "../../tests/it/office.rs"]
-mod office;
+#[path = "../../tests/it/outbox_fixture.rs"]
+mod outbox_fixture;
 #[expect(
     dead_code,
     clippy::unwrap_used,
@@ -45,12 +42,12 @@ mod writing;
 
 use crate::report::Report;
 
-/// How much is measured.
+/// Which measurements to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// In about two minutes all together.
+    /// About two minutes in total.
     Quick,
-    /// Also what takes minutes.
+    /// Including those that take minutes.
     Long,
 }
 
@@ -69,7 +66,7 @@ const SUBJECTS: [Subject; 9] = [
 ];
 
 fn main() {
-    // As `main.rs` of the program does.
+    // As in the program's `main.rs`.
     rustls::crypto::ring::default_provider()
         .install_default()
         .expect("nobody was before us");

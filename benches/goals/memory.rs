@@ -1,4 +1,4 @@
-//! Resident memory of the daemon, as a process of its own: idle, and with ten thousand workspaces.
+//! Resident memory of the daemon as a separate process: idle, and with ten thousand workspaces.
 
 use std::fs;
 
@@ -7,8 +7,8 @@ use spendwatch::clock::Clock;
 use spendwatch::domain::span::Day;
 use spendwatch::domain::usage::Part;
 use spendwatch::simulator::Simulator;
-use spendwatch::simulator::people::Key;
-use spendwatch::simulator::speech::{Real, Speaks};
+use spendwatch::simulator::api::{RealApiOptions, SimulatedApi};
+use spendwatch::simulator::directory::SimulatedKey;
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
 use tokio::runtime::Runtime;
@@ -55,7 +55,7 @@ fn service(report: &mut Report, runtime: &Runtime, dialect: &str) {
     let clock = Clock::system();
     let now = clock.now();
     let mut world = World::seeded(11);
-    world.speaks = Speaks::Real(Real::default());
+    world.api = SimulatedApi::Real(RealApiOptions::default());
     world.default_workspace = Some("wrkspc_default0".to_owned());
     world.refresh_lag = SignedDuration::from_hours(2);
     let since = now - SignedDuration::from_hours(24 * 100);
@@ -63,17 +63,17 @@ fn service(report: &mut Report, runtime: &Runtime, dialect: &str) {
         let id = format!("wrkspc_{place:03}");
         world.add_workspace(&id, &format!("Workspace {place}"));
         for model in ["claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"] {
-            world.add_habit(&id, model, 200_000 + place * 10_000, false, since);
+            world.add_spend_pattern(&id, model, 200_000 + place * 10_000, false, since);
         }
         for key in 0..10 {
-            world.keys.push(Key {
+            world.keys.push(SimulatedKey {
                 id: format!("apikey_{place:03}_{key}"),
                 name: format!("key {key}"),
                 workspace: Some(id.clone()),
                 created_by: "user_1".to_owned(),
                 status: "active".to_owned(),
                 last_used_at: None,
-                ..Key::default()
+                ..SimulatedKey::default()
             });
         }
     }
@@ -90,18 +90,23 @@ fn service(report: &mut Report, runtime: &Runtime, dialect: &str) {
     fs::write(&path, text).expect("a file");
     let mut program = Program::run(&home);
     let address = program.address();
-    // The history is read beside the cycles: it is there once a rest of the day before yesterday's hours is.
+    // The history is read across cycles. It is complete once the hours of the day before yesterday are known.
     let known = "spendwatch_reconciliation_billed_usd";
     let mut n_cycles = 0;
     let deadline = 60;
     let is_read = || {
         let store = home.path("spendwatch.db");
         let store = Store::open_for_command(&store, now).ok()?;
-        let known = runtime.block_on(store.known(&organization())).ok()??;
+        let known = runtime
+            .block_on(store.stored_directory(&organization()))
+            .ok()??;
         let whole = known.coverages.get(&Part::Whole)?;
         let from = whole.hours_from?;
         let days = whole.days?;
-        let (hourly, daily) = (Day::of(now).plus(-14), Day::of(now).plus(-100));
+        let (hourly, daily) = (
+            Day::containing(now).plus(-14),
+            Day::containing(now).plus(-100),
+        );
         (from <= hourly && days.start <= daily).then_some(())
     };
     while is_read().is_none() && n_cycles < deadline {
@@ -117,7 +122,7 @@ fn service(report: &mut Report, runtime: &Runtime, dialect: &str) {
         ("VmRSS:", "after its history was read", Goal::AtMost(60.0)),
         ("VmHWM:", "at its highest", Goal::AtMost(60.0)),
     ] {
-        report.tell(
+        report.add(
             &format!("memory: {dialect}, 100 workspaces, 1,000 keys, 3 models, {figure}"),
             status(&program, name),
             "MiB",
@@ -126,7 +131,7 @@ fn service(report: &mut Report, runtime: &Runtime, dialect: &str) {
     }
 }
 
-/// One workspace, polled each second.
+/// Measures one workspace, polled every second.
 fn idle(report: &mut Report, runtime: &Runtime) {
     let home = Home::new();
     let clock = Clock::system();
@@ -141,7 +146,7 @@ fn idle(report: &mut Report, runtime: &Runtime) {
     for _ in 0..5 {
         program.wait_for("cycle ok");
     }
-    report.tell(
+    report.add(
         "memory: idle",
         status(&program, "VmRSS:"),
         "MiB",
@@ -149,8 +154,8 @@ fn idle(report: &mut Report, runtime: &Runtime) {
     );
 }
 
-/// A filled ledger, and a cycle each minute. A cycle is logged before its page is published: after the line of the fourth,
-/// three are.
+/// Measures a filled ledger with a cycle per minute. A cycle is logged before its gauges are published, so three are
+/// published when the fourth is logged.
 fn large(report: &mut Report, runtime: &Runtime, depth: &str, days: (i32, i32)) {
     const N_WORKSPACES: usize = 10_000;
     let home = Home::new();
@@ -161,7 +166,7 @@ fn large(report: &mut Report, runtime: &Runtime, depth: &str, days: (i32, i32)) 
         N_WORKSPACES,
         made::coverage(now, days.0, days.1).first_seen,
     );
-    // Each hour has a row, so that nothing of what is stored seems to vanish.
+    // Each hour has a row, so that no stored row seems to disappear.
     world.has_zero_rows = true;
     let simulator = runtime
         .block_on(Simulator::start(world, clock))
@@ -188,7 +193,7 @@ fn large(report: &mut Report, runtime: &Runtime, depth: &str, days: (i32, i32)) 
         ),
         ("VmHWM:", "at its highest", Goal::None),
     ] {
-        report.tell(
+        report.add(
             &format!("memory: 10,000 workspaces, {depth}, {figure}"),
             status(&program, name),
             "MiB",
@@ -197,7 +202,7 @@ fn large(report: &mut Report, runtime: &Runtime, depth: &str, days: (i32, i32)) 
     }
 }
 
-/// A line of the process's status, in MiB.
+/// Returns a value of the process's status, in MiB.
 pub fn status(program: &Program, name: &str) -> f64 {
     let path = format!("/proc/{}/status", program.id());
     let text = fs::read_to_string(path).expect("it is running");
@@ -205,6 +210,6 @@ pub fn status(program: &Program, name: &str) -> f64 {
     let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
     let kibibytes: f64 = kibibytes
         .and_then(|text| text.trim().parse().ok())
-        .expect("Linux says so");
+        .expect("a value in kB");
     kibibytes / 1024.0
 }

@@ -1,30 +1,30 @@
-//! The gauges of about 100,000 series: written after a cycle, and put together for a scrape.
+//! Renders the gauges of about 100,000 series after a cycle, and assembles them for a scrape.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use spendwatch::domain::census::Census;
 use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::directory::Directory;
 use spendwatch::domain::figures::Figures;
-use spendwatch::domain::ground::OrganizationSnapshot;
 use spendwatch::domain::ids::OrganizationName;
+use spendwatch::domain::inventory::Inventory;
 use spendwatch::domain::listing::Listings;
 use spendwatch::domain::policy::Policy;
 use spendwatch::domain::privacy::Privacy;
+use spendwatch::domain::snapshot::OrganizationSnapshot;
 use spendwatch::domain::span::Hour;
 use spendwatch::metrics::exposition::Exposition;
 use spendwatch::metrics::gauges::{Rendered, Renderer};
-use spendwatch::metrics::text::Format;
-use spendwatch::metrics::view::{Shape, View};
+use spendwatch::metrics::text::ExpositionFormat;
+use spendwatch::metrics::view::{SeriesOptions, View};
 
 use crate::Extent;
 use crate::harness::{at, organization};
 use crate::made;
-use crate::report::{Goal, Report, Times, by_turns, timed};
+use crate::report::{Goal, Report, Times, alternately, timed};
 
-/// With 46 series each: 12 of spend, 27 of tokens, 3 of requests and 4 others.
+/// Each has 46 series: 12 of spend, 27 of tokens, 3 of requests and 4 others.
 pub const N_WORKSPACES: usize = 2_200;
 
 pub fn run(report: &mut Report, _: Extent) {
@@ -43,8 +43,8 @@ pub fn run(report: &mut Report, _: Extent) {
     );
     for (name, is_gzip) in [("plain", false), ("gzip", true)] {
         let bytes = whole(&exposition, is_gzip);
-        let (put, copied) = by_turns(21, || whole(&exposition, is_gzip), || bytes.clone());
-        report.tell(
+        let (put, copied) = alternately(21, || whole(&exposition, is_gzip), || bytes.clone());
+        report.add(
             &format!("rendering for a scrape, {name}, against copying the same bytes"),
             put.min() / copied.min(),
             "×",
@@ -56,13 +56,13 @@ pub fn run(report: &mut Report, _: Extent) {
         copying.add(timed(|| text.clone()).0);
         anew.add(timed(|| shown.render(&mut Renderer::default())).0);
     }
-    report.tell(
+    report.add(
         "rendering after a cycle: copying the text, for comparison",
         copying.median() * 1e3,
         "ms",
         Goal::None,
     );
-    report.tell(
+    report.add(
         "rendering after a cycle: everything, as at the start",
         anew.median() * 1e3,
         "ms",
@@ -70,14 +70,14 @@ pub fn run(report: &mut Report, _: Extent) {
     );
     for (name, share) in [
         ("each workspace changed", 1),
-        ("1 % changed, scattered", 100),
+        ("1% changed, scattered", 100),
     ] {
         let mut times = Times::default();
         for _ in 0..7 {
             shown.change_each(share);
             times.add(timed(|| shown.render(&mut renderer)).0);
         }
-        report.tell(
+        report.add(
             &format!("rendering after a cycle: {name}"),
             times.median() * 1e3,
             "ms",
@@ -88,7 +88,7 @@ pub fn run(report: &mut Report, _: Extent) {
     for _ in 0..7 {
         times.add(timed(|| shown.render(&mut renderer)).0);
     }
-    report.tell(
+    report.add(
         "rendering after a cycle: nothing changed",
         times.median() * 1e3,
         "ms",
@@ -96,7 +96,7 @@ pub fn run(report: &mut Report, _: Extent) {
     );
 }
 
-/// All that is shown of an organization.
+/// Input of the gauges of an organization.
 pub struct Shown {
     organization: OrganizationName,
     directory: Directory,
@@ -119,10 +119,10 @@ impl Shown {
 
     pub fn render(&self, renderer: &mut Renderer) -> Rendered {
         let view = View {
-            ground: OrganizationSnapshot {
+            snapshot: OrganizationSnapshot {
                 organization: &self.organization,
                 directory: &self.directory,
-                census: &Census::UNKNOWN,
+                inventory: &Inventory::UNKNOWN,
                 teams: &[],
                 figures: &self.figures,
                 privacy: Privacy::default(),
@@ -137,7 +137,7 @@ impl Shown {
             billed_until: None,
             unpriced: BTreeMap::new(),
         };
-        let shape = Shape {
+        let shape = SeriesOptions {
             by_model: true,
             by_api_key: false,
             by_user: None,
@@ -146,9 +146,9 @@ impl Shown {
         renderer.render(&view, shape, true)
     }
 
-    /// Every so manieth workspace uses something.
+    /// Adds usage to every `step`-th workspace.
     fn change_each(&mut self, step: usize) {
-        let hour = Hour::of(self.at);
+        let hour = Hour::containing(self.at);
         for place in (0..self.directory.workspaces.len()).step_by(step) {
             let deltas = made::deltas(place, hour);
             self.figures
@@ -161,8 +161,9 @@ pub fn assembled(rendered: Rendered) -> Exposition {
     Exposition::assemble(&[(organization(), rendered)].into())
 }
 
-/// An answer in one piece.
+/// Returns a whole response body.
 pub fn whole(exposition: &Exposition, is_gzip: bool) -> Vec<u8> {
-    let pieces: Vec<Bytes> = exposition.answer(String::new(), Format::Text, is_gzip);
+    let pieces: Vec<Bytes> =
+        exposition.response_chunks(String::new(), ExpositionFormat::Text, is_gzip);
     pieces.concat()
 }

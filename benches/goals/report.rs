@@ -1,21 +1,19 @@
-//! Times, their ratios, and the table that they end in.
+//! Measures times and ratios, and prints them as a table.
 
 use std::time::Duration;
 
 use spendwatch::clock::Clock;
 
-/// What was measured, line by line.
+/// Prints measurements and counts missed goals.
 pub struct Report {
     clock: Clock,
     n_missed: usize,
 }
 
-/// How a figure is judged.
+/// Goal of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub enum Goal {
-    /// At least so much.
     AtLeast(f64),
-    /// At most so much.
     AtMost(f64),
     /// For information.
     None,
@@ -30,8 +28,8 @@ impl Report {
         }
     }
 
-    /// One figure in its unit.
-    pub fn tell(&mut self, figure: &str, measured: f64, unit: &str, goal: Goal) {
+    /// Prints one measurement.
+    pub fn add(&mut self, figure: &str, measured: f64, unit: &str, goal: Goal) {
         let (goal, verdict) = match goal {
             Goal::AtLeast(least) if measured >= least => (format!("≥ {least}"), "pass"),
             Goal::AtMost(most) if measured <= most => (format!("≤ {most}"), "pass"),
@@ -45,12 +43,12 @@ impl Report {
     }
 
     pub fn end(self) {
-        let seconds = self.clock.running().as_secs();
+        let seconds = self.clock.monotonic().as_secs();
         println!("{} goals missed; {seconds} s", self.n_missed);
     }
 }
 
-/// Times of the same thing, done again and again.
+/// Times of repeated runs.
 #[derive(Debug, Clone, Default)]
 pub struct Times(Vec<Duration>);
 
@@ -60,26 +58,26 @@ impl Times {
         self.0.sort();
     }
 
-    /// In seconds: what it takes when nothing disturbs it.
+    /// Returns the minimum in seconds, which is least disturbed by other processes.
     pub fn min(&self) -> f64 {
         self.0.first().expect("measured once").as_secs_f64()
     }
 
-    /// In seconds.
+    /// Returns the median in seconds.
     pub fn median(&self) -> f64 {
         self.0[self.0.len() / 2].as_secs_f64()
     }
 }
 
-/// How long something takes, and what it gives. What it gives is dropped by the caller, outside of the time.
+/// Measures a call. Returns the result, so that dropping it is not part of the time.
 pub fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let clock = Clock::system();
     let value = std::hint::black_box(work());
-    (clock.running(), value)
+    (clock.monotonic(), value)
 }
 
-/// Two things by turns, so that whatever disturbs the machine disturbs both.
-pub fn by_turns<A, B>(
+/// Measures two calls alternately, so that disturbances affect both.
+pub fn alternately<A, B>(
     n_rounds: usize,
     mut left: impl FnMut() -> A,
     mut right: impl FnMut() -> B,

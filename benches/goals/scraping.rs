@@ -1,4 +1,4 @@
-//! The same series over HTTP, against a static file that the same kind of server holds in memory.
+//! Scrapes the same series over HTTP, compared with a static file in memory on the same kind of server.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,13 +8,13 @@ use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
 use spendwatch::app::App;
-use spendwatch::app::bells::Bells;
-use spendwatch::app::board::Board;
-use spendwatch::clock::{Chance, Clock};
-use spendwatch::config::sections::Http;
+use spendwatch::app::published::PublishedState;
+use spendwatch::app::wakeups::Wakeups;
+use spendwatch::clock::{Clock, Random};
+use spendwatch::config::sections::HttpConfig;
 use spendwatch::config::source::Environment;
-use spendwatch::http::access::Access;
-use spendwatch::http::{Served, Server};
+use spendwatch::http::access::AccessPolicy;
+use spendwatch::http::{HandlerState, HttpServer};
 use spendwatch::metrics::counters::Counters;
 use spendwatch::metrics::gauges::Renderer;
 use spendwatch::store::Store;
@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::Extent;
 use crate::harness::organization;
 use crate::rendering::{N_WORKSPACES, Shown};
-use crate::report::{Goal, Report, by_turns};
+use crate::report::{Goal, Report, alternately};
 
 pub fn run(report: &mut Report, _: Extent) {
     let runtime = Runtime::new().expect("threads");
@@ -33,14 +33,14 @@ pub fn run(report: &mut Report, _: Extent) {
         let mut scraper = Client::to(server.address(), "/metrics", encoding);
         let file = Bytes::from(scraper.fetch());
         let mut reader = Client::to(runtime.block_on(file_server(file)), "/file", encoding);
-        let (scraped, read) = by_turns(31, || scraper.fetch(), || reader.fetch());
-        report.tell(
+        let (scraped, read) = alternately(31, || scraper.fetch(), || reader.fetch());
+        report.add(
             &format!("scraping 100,000 series, {name}: one scrape"),
             scraped.median() * 1e3,
             "ms",
             Goal::None,
         );
-        report.tell(
+        report.add(
             &format!("scraping 100,000 series, {name}, against a static file"),
             scraped.median() / read.median(),
             "×",
@@ -52,40 +52,40 @@ pub fn run(report: &mut Report, _: Extent) {
 
 type Asking = mpsc::Receiver<tokio::sync::oneshot::Sender<Result<(), String>>>;
 
-/// What serves in the daemon, with all series up.
-async fn daemon() -> (Server, Asking) {
+/// Starts the daemon's HTTP server with all series published.
+async fn daemon() -> (HttpServer, Asking) {
     let organization = organization();
-    let board = Board::default();
+    let published = PublishedState::default();
     let rendered = Shown::new(N_WORKSPACES).render(&mut Renderer::default());
-    board.show(&organization, rendered);
+    published.set_gauges(&organization, rendered);
     let app = App {
         environment: Environment::new(),
         store: Store::in_memory().expect("memory"),
         clock: Clock::system(),
-        chance: Chance::seeded(1),
+        random: Random::seeded(1),
         audit: None,
         counters: Arc::new(Counters::new(&[organization], &[], "bench")),
-        bells: Bells::default(),
-        pulse: Notify::new(),
-        board,
+        wakeups: Wakeups::default(),
+        cycle_completed: Notify::new(),
+        published: published,
     };
     let listener = listen();
     let address = listener.local_addr().expect("an address");
-    let http = Http {
+    let http = HttpConfig {
         listen: address,
         external_url: None,
         bearer_token: None,
         public_metrics: true,
         max_connections: 512,
     };
-    let access = Access::configured(&http, address, &app.environment).await;
+    let access = AccessPolicy::from_config(&http, address, &app.environment).await;
     let (asked, asking) = mpsc::channel(1);
-    let served = Served {
+    let served = HandlerState {
         app: Arc::new(app),
-        asking: asked,
+        reload_requests: asked,
     };
     let access = access.expect("no secret to find");
-    let server = Server::start(listener, served, access, 512);
+    let server = HttpServer::start(listener, served, access, 512);
     (server.expect("a server"), asking)
 }
 
@@ -104,7 +104,7 @@ fn listen() -> TcpListener {
     listener
 }
 
-/// As little of a client as possible, on one connection.
+/// A minimal client with one connection.
 struct Client {
     stream: BufReader<TcpStream>,
     request: String,

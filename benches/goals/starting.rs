@@ -1,21 +1,22 @@
-//! From the opened file to the first snapshot: a ledger of a million buckets.
+//! Time from opening the store to the first snapshot, with a ledger of a million buckets.
 
 use spendwatch::cycle::state::Watcher;
 use spendwatch::metrics::gauges::Renderer;
 use spendwatch::simulator::world::World;
 use tokio::runtime::Runtime;
 
-use crate::harness::{Stage, organization};
+use crate::harness::{WatcherFixture, organization};
 use crate::report::{Goal, Report, Times, timed};
 use crate::{Extent, cycling, evaluating, made};
 
-/// Workspaces, days of hours, days: each about a million buckets of three models.
+/// Workspaces, days of hours, and days; each about a million buckets of three models.
 const SHAPES: [(usize, i32, i32); 2] = [(760, 14, 100), (10_000, 1, 10)];
 
 pub fn run(report: &mut Report, _: Extent) {
     let runtime = Runtime::new().expect("threads");
     for (n_workspaces, n_hourly_days, n_days) in SHAPES {
-        let mut stage = runtime.block_on(Stage::new(World::empty(), "2026-11-24T14:20:00Z"));
+        let mut stage =
+            runtime.block_on(WatcherFixture::new(World::empty(), "2026-11-24T14:20:00Z"));
         stage.policy = evaluating::policy();
         let store = stage.open_store();
         let days = (n_hourly_days, n_days);
@@ -31,7 +32,7 @@ pub fn run(report: &mut Report, _: Extent) {
         for _ in 0..3 {
             times.add(timed(|| runtime.block_on(start(&stage))).0);
         }
-        report.tell(
+        report.add(
             &format!("starting: {n_buckets} buckets of {n_workspaces} workspaces, until the first snapshot"),
             times.median(),
             "s",
@@ -40,8 +41,8 @@ pub fn run(report: &mut Report, _: Extent) {
     }
 }
 
-/// What the daemon does until something is shown, with ten rules.
-async fn start(stage: &Stage) -> Watcher {
+/// Starts as the daemon does until the first gauges, with ten rules.
+async fn start(stage: &WatcherFixture) -> Watcher {
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
     watcher.decide_and_commit().await.expect("a store");

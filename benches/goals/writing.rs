@@ -1,8 +1,8 @@
-//! A cycle's commits: where every workspace used something, and where one in a hundred did.
+//! Commits of a cycle in which every workspace, or one in a hundred, has new usage.
 
 use jiff::{SignedDuration, Timestamp};
-use spendwatch::domain::change::{Kind, Recorded, RowChange};
-use spendwatch::domain::coverage::{Behind, Coverage, Polled};
+use spendwatch::domain::change::{PartChanges, RowChange, RowKind};
+use spendwatch::domain::coverage::{Coverage, StaleChange, StaleParts};
 use spendwatch::domain::span::Hour;
 use spendwatch::domain::usage::Part;
 use spendwatch::store::Store;
@@ -14,7 +14,7 @@ use crate::made;
 use crate::report::{Goal, Report, Times, timed};
 
 const N_WORKSPACES: usize = 10_000;
-/// Answers in one transaction, as the cycle has them at most.
+/// Responses per transaction, the maximum of a cycle.
 const BATCH: usize = 256;
 
 pub fn run(report: &mut Report, _: Extent) {
@@ -43,35 +43,35 @@ pub fn run(report: &mut Report, _: Extent) {
             times.add(took);
         }
     }
-    report.tell(
+    report.add(
         "writing a cycle of 10,000 workspaces in which all changed",
         all.median() * 1e3,
         "ms",
         Goal::None,
     );
-    report.tell(
-        "writing a cycle in which 1 % changed",
+    report.add(
+        "writing a cycle in which 1% changed",
         few.median() * 1e3,
         "ms",
         Goal::None,
     );
-    report.tell(
+    report.add(
         "writing a cycle in which nothing changed but the time",
         none.median() * 1e3,
         "ms",
         Goal::None,
     );
-    report.tell(
-        "writing: 1 % changed, against all changed",
+    report.add(
+        "writing: 1% changed, compared with all changed",
         few.median() / all.median(),
         "×",
         Goal::None,
     );
 }
 
-/// What a cycle records, in batches; every so manieth workspace used something, the others are not written.
-fn cycle(step: usize, at: Timestamp) -> Vec<Vec<(Part, Recorded)>> {
-    let hour = Hour::of(at);
+/// Returns the changes of a cycle, in batches: usage of every `step`-th workspace.
+fn cycle(step: usize, at: Timestamp) -> Vec<Vec<(Part, PartChanges)>> {
+    let hour = Hour::containing(at);
     let places: Vec<usize> = (0..N_WORKSPACES).collect();
     let used = |place: &&usize| **place % step == 1 % step;
     let of_one = |place: &usize| {
@@ -84,29 +84,29 @@ fn cycle(step: usize, at: Timestamp) -> Vec<Vec<(Part, Recorded)>> {
         .collect()
 }
 
-/// Everyone was known up to the poll before, and is known up to this one.
-fn polled(at: Timestamp) -> Polled {
-    Polled {
+/// Returns the change when all parts were known up to the previous poll and are known up to this one.
+fn polled(at: Timestamp) -> StaleChange {
+    StaleChange {
         at,
-        caught_up: Vec::new(),
-        fell_behind: Behind::new(),
+        recovered: Vec::new(),
+        newly_stale: StaleParts::new(),
     }
 }
 
-/// The open hour's amounts grow from poll to poll.
-fn changed(place: usize, hour: Hour, coverage: Coverage, at: Timestamp) -> Recorded {
+/// Returns changes in which the open hour's amounts grow from poll to poll.
+fn changed(place: usize, hour: Hour, coverage: Coverage, at: Timestamp) -> PartChanges {
     let minute = at.as_second() / 60;
     let mut deltas = made::deltas(place, hour);
     for delta in &mut deltas {
         delta.amounts.requests += minute;
     }
     let rows = deltas.iter().map(|delta| RowChange {
-        kind: Kind::Hour,
+        kind: RowKind::Hour,
         hour,
-        cell: delta.cell.clone(),
+        usage_key: delta.usage_key.clone(),
         amounts: delta.amounts,
     });
-    Recorded {
+    PartChanges {
         is_coverage_changed: false,
         ..made::recorded(rows.collect(), deltas.clone(), coverage)
     }

@@ -1,91 +1,89 @@
-//! Several steps, one after another: a failure does not keep the others from being done. Ctrl-C and SIGTERM end it after the
-//! step that is under way, which is carried out to its end.
+//! Executes several steps in sequence. A failed step does not stop the others; Ctrl-C and SIGTERM stop the batch after the
+//! step in progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin::carry::{Carried, Outcome, carry_out};
-use crate::admin::office::Office;
-use crate::domain::admin::write::Write;
+use crate::admin::execute::{StepOutcome, StepResult, execute_step};
+use crate::admin::session::AdminSession;
+use crate::domain::admin::change::AdminChange;
 
-/// Whether somebody has asked to stop.
+/// Set once the user asks to stop.
 #[derive(Debug, Clone, Default)]
-pub struct Halt(Arc<AtomicBool>);
+pub struct StopFlag(Arc<AtomicBool>);
 
-impl Halt {
-    /// Heeds signals from now on, until the process ends. Where that cannot be done they end it at once, as before.
-    pub fn on_signal() -> Halt {
-        let halt = Halt::default();
+impl StopFlag {
+    /// Returns a flag that SIGINT and SIGTERM set. If they cannot be handled, they still end the process at once.
+    pub fn on_signal() -> StopFlag {
+        let stop = StopFlag::default();
         for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
             let Ok(mut signals) = signal(kind) else {
                 continue;
             };
-            let asked = Arc::clone(&halt.0);
+            let is_set = Arc::clone(&stop.0);
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
-                    asked.store(true, Ordering::Relaxed);
-                    eprintln!("stopping after the step that is under way");
+                    is_set.store(true, Ordering::Relaxed);
+                    eprintln!("stopping after the current step");
                 }
             });
         }
-        halt
+        stop
     }
 
-    /// Whether no further step is to begin.
-    pub fn is_asked(&self) -> bool {
+    pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// How a step of several ended; `None` where it was not begun.
-pub type StepEnd = Option<Carried>;
+/// Result of one step of a batch; `None` if it was not started.
+pub type StartedStep = Option<StepResult>;
 
-/// How all ended together.
+/// Combined outcome of all steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sum {
-    /// All is as it was to be.
-    Whole,
-    /// Some of it is, or may be.
-    InPart,
+pub enum BatchOutcome {
+    Complete,
+    /// Some steps took effect, or may have.
+    Partial,
     Nothing,
 }
 
-/// Carries them out in their order. `on_step` is told how many have ended.
-pub async fn carry_out_all(
-    office: &Office,
-    writes: &[Write],
-    halt: &Halt,
+/// Executes the changes in order and calls `on_step` with the number of finished steps.
+pub async fn execute_all(
+    session: &AdminSession,
+    changes: &[AdminChange],
+    stop: &StopFlag,
     on_step: impl Fn(usize),
-) -> Vec<StepEnd> {
-    let mut ends = Vec::with_capacity(writes.len());
-    for write in writes {
-        let end = if halt.is_asked() {
+) -> Vec<StartedStep> {
+    let mut results = Vec::with_capacity(changes.len());
+    for change in changes {
+        let result = if stop.is_set() {
             None
         } else {
-            Some(carry_out(office, write).await)
+            Some(execute_step(session, change).await)
         };
-        ends.push(end);
-        on_step(ends.len());
+        results.push(result);
+        on_step(results.len());
     }
-    ends
+    results
 }
 
-/// How they ended together.
-pub fn sum<'a>(ends: impl Iterator<Item = Option<&'a Outcome>>) -> Sum {
+/// Combines the outcomes of steps; `None` is a step that was not started.
+pub fn batch_outcome<'a>(outcomes: impl Iterator<Item = Option<&'a StepOutcome>>) -> BatchOutcome {
     let (mut n_good, mut n_bad) = (0, 0);
     let mut is_unknown = false;
-    for end in ends {
-        match end {
-            Some(Outcome::Done(_) | Outcome::Stands(_)) => n_good += 1,
-            Some(Outcome::Unknown(_)) => is_unknown = true,
-            Some(Outcome::NotDone(_)) | None => n_bad += 1,
+    for outcome in outcomes {
+        match outcome {
+            Some(StepOutcome::Done(_) | StepOutcome::AlreadyDone(_)) => n_good += 1,
+            Some(StepOutcome::Unknown(_)) => is_unknown = true,
+            Some(StepOutcome::NotDone(_)) | None => n_bad += 1,
         }
     }
     match (n_good, n_bad, is_unknown) {
-        (_, 0, false) => Sum::Whole,
-        (0, _, false) => Sum::Nothing,
-        (_, _, _) => Sum::InPart,
+        (_, 0, false) => BatchOutcome::Complete,
+        (0, _, false) => BatchOutcome::Nothing,
+        (_, _, _) => BatchOutcome::Partial,
     }
 }

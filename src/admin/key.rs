@@ -1,65 +1,66 @@
-//! A key is made for a place that is open, and its secret goes there. A key whose secret goes nowhere is revoked again.
+//! Creates a key and writes its secret to an open sink; revokes the key if the secret cannot be written.
 
-use crate::admin::carry::{Outcome, carry_out, final_manner};
-use crate::admin::office::Office;
-use crate::anthropic::written::Told;
-use crate::domain::admin::write::Write;
+use crate::admin::execute::{StepOutcome, execute_step, permanent_revocation};
+use crate::admin::session::AdminSession;
+use crate::anthropic::write_result::WriteResult;
+use crate::domain::admin::change::AdminChange;
 use crate::domain::ids::ApiKeyId;
-use crate::handover::Opened;
+use crate::secret_sink::OpenSink;
 
-/// How it ended.
+/// Result of creating a key.
 #[derive(Debug)]
-pub enum Made {
-    /// The key stands, and its secret is in its place.
-    Key {
+pub enum KeyOutcome {
+    /// The key exists and its secret was written.
+    Created {
         id: ApiKeyId,
-        /// By which the service finds the request again.
         request_id: Option<String>,
     },
-    /// No key stands, and none was made: why.
-    Nothing(String),
-    /// A key was made and revoked again, since its secret did not reach its place.
-    Undone { id: ApiKeyId, why: String },
-    /// A key stands, or may stand, whose secret nobody has.
+    NotCreated(String),
+    /// The key was revoked again because its secret could not be written.
+    Revoked {
+        id: ApiKeyId,
+        why: String,
+    },
+    /// A key exists, or may exist, whose secret was lost.
     Lost {
-        /// Its id, where it is known.
+        /// `None` if the response was lost.
         id: Option<ApiKeyId>,
         why: String,
     },
 }
 
-/// Makes the key of a [`Write::CreateKey`].
-pub async fn make(office: &Office, write: &Write, place: Opened) -> Made {
-    let carried = carry_out(office, write).await;
-    let key = match carried.outcome {
-        Outcome::Done(Told::Key(key)) => key,
-        Outcome::NotDone(why) => return Made::Nothing(why),
-        Outcome::Unknown(why) => return Made::Lost { id: None, why },
-        Outcome::Done(_) | Outcome::Stands(_) => {
-            let why = "the service told no key".to_owned();
-            return Made::Lost { id: None, why };
+/// Creates the key of an [`AdminChange::CreateKey`].
+pub async fn create(session: &AdminSession, write: &AdminChange, sink: OpenSink) -> KeyOutcome {
+    let result = execute_step(session, write).await;
+    let key = match result.outcome {
+        StepOutcome::Done(WriteResult::Key(key)) => key,
+        StepOutcome::NotDone(why) => return KeyOutcome::NotCreated(why),
+        StepOutcome::Unknown(why) => return KeyOutcome::Lost { id: None, why },
+        StepOutcome::Done(_) | StepOutcome::AlreadyDone(_) => {
+            let why = "the response contains no key".to_owned();
+            return KeyOutcome::Lost { id: None, why };
         }
     };
-    match place.give(&key.secret).await {
-        Ok(()) => Made::Key {
+    match sink.write(&key.secret).await {
+        Ok(()) => KeyOutcome::Created {
             id: key.id,
-            request_id: carried.request_id,
+            request_id: result.request_id,
         },
-        Err(error) => undo(office, key.id, error.to_string()).await,
+        Err(error) => revoke_unused(session, key.id, error.to_string()).await,
     }
 }
 
-/// Revokes a key that nobody has had.
-pub async fn undo(office: &Office, id: ApiKeyId, why: String) -> Made {
-    let revoke = Write::RevokeKey {
+/// Revokes a key whose secret nobody received.
+pub async fn revoke_unused(session: &AdminSession, id: ApiKeyId, why: String) -> KeyOutcome {
+    let revoke = AdminChange::RevokeKey {
         key: id.clone(),
-        manner: final_manner(office.service),
+        revocation: permanent_revocation(session.service),
     };
-    match carry_out(office, &revoke).await.outcome {
-        Outcome::Done(_) | Outcome::Stands(_) => Made::Undone { id, why },
-        Outcome::NotDone(more) | Outcome::Unknown(more) => Made::Lost {
+    match execute_step(session, &revoke).await.outcome {
+        StepOutcome::Done(_) | StepOutcome::AlreadyDone(_) => KeyOutcome::Revoked { id, why },
+        StepOutcome::NotDone(more) | StepOutcome::Unknown(more) => KeyOutcome::Lost {
             id: Some(id),
-            why: format!("{why}; and it could not be revoked again: {more}"),
+            why: format!("{why}; the key could not be revoked: {more}"),
         },
     }
 }

@@ -1,14 +1,12 @@
-//! Rung 6: what people do by the Admin API. Plans are made in [`crate::domain::admin`]; here they are carried out, and every
-//! step is in the audit log before it is sent and after it was answered.
+//! Layer 6: changes made through the Admin API. Executes the plans of [`crate::domain::admin`] and records every step in the
+//! audit log before it is sent and after it was answered.
 
-pub mod office;
+pub mod session;
 
-// What may have been done is looked for before it is done again.
-pub mod look;
+pub mod lookup;
 
-pub mod carry;
+pub mod execute;
 
-// Several steps: how they end together.
 pub mod batch;
 pub mod key;
 

@@ -1,33 +1,33 @@
-//! Offboarding carried out: a failure in the middle goes on with the rest, since access is what must end; then it is read again
-//! what still stands.
+//! Executes an offboarding plan. A failed step does not stop the rest, because ending access matters most. Afterwards the lists
+//! are read again to verify the result.
 
-use crate::admin::batch::{Halt, StepEnd, carry_out_all};
-use crate::admin::office::Office;
+use crate::admin::batch::{StartedStep, StopFlag, execute_all};
+use crate::admin::session::AdminSession;
 use crate::anthropic::error::FetchError;
-use crate::domain::admin::choice::{KnownKey, known_keys};
-use crate::domain::admin::offboard::{Plan, Standing, left_behind};
-use crate::domain::admin::service::{Deed, Service};
-use crate::domain::admin::write::Manner;
-use crate::domain::census::ToldBy;
+use crate::domain::admin::change::Revocation;
+use crate::domain::admin::offboard::{CurrentAccess, OffboardPlan, remaining_access};
+use crate::domain::admin::selection::{KeyDetails, key_details};
+use crate::domain::admin::server::{Capability, ServerKind};
 use crate::domain::ids::ActorId;
+use crate::domain::inventory::LastUseSource;
 use crate::domain::listing::{ListedInvite, ListedUser};
 
-/// What the service lists, read whole.
+/// Users, keys and invitations of an organization, each listed in full.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Lists {
+pub struct AccessLists {
     pub users: Vec<ListedUser>,
-    /// All keys, or at least those of the person who was asked for.
-    pub keys: Vec<KnownKey>,
-    /// All invitations; none where the service does not list them.
+    /// At least the keys of the requested user.
+    pub keys: Vec<KeyDetails>,
+    /// Empty if the server does not list invitations.
     pub invites: Vec<ListedInvite>,
-    /// Why the invitations that the service lists are not known.
-    pub invites_unread: Option<FetchError>,
+    /// Why invitations could not be read, although the server lists them.
+    pub invites_error: Option<FetchError>,
 }
 
-impl Lists {
-    /// For a plan.
-    pub fn standing(&self) -> Standing<'_> {
-        Standing {
+impl AccessLists {
+    /// Returns the lists as input of a plan.
+    pub fn current_access(&self) -> CurrentAccess<'_> {
+        CurrentAccess {
             users: &self.users,
             keys: &self.keys,
             invites: &self.invites,
@@ -35,85 +35,87 @@ impl Lists {
     }
 }
 
-/// Reads them; keys of one person alone where the service can tell them apart.
-pub async fn lists(
-    office: &Office,
-    maker: Option<&ActorId>,
-    told_by: ToldBy<'_>,
+/// Reads the lists. Restricts the keys to those of `creator` if the server can.
+pub async fn read_lists(
+    session: &AdminSession,
+    creator: Option<&ActorId>,
+    last_use: LastUseSource<'_>,
     on_page: &(dyn Fn(&'static str, usize) + Sync),
-) -> Result<Lists, FetchError> {
-    let service = office.service;
-    let users = office
+) -> Result<AccessLists, FetchError> {
+    let service = session.service;
+    let users = session
         .api
-        .all_users(service, &|n_rows| on_page("people", n_rows))
+        .all_users(service, &|n_rows| on_page("users", n_rows))
         .await?;
-    let keys = office
+    let keys = session
         .api
-        .all_keys(service, maker, &|n_rows| on_page("keys", n_rows))
+        .all_keys(service, creator, &|n_rows| on_page("keys", n_rows))
         .await?;
-    let (invites, invites_unread) = if service.check(Deed::ListInvites).is_ok() {
-        let read = office
+    let (invites, invites_error) = if service.check(Capability::ListInvites).is_ok() {
+        let read = session
             .api
             .all_invites(&|n_rows| on_page("invitations", n_rows))
             .await;
         match read {
             Ok(invites) => (invites, None),
-            Err(error) if error.is_rejected() => return Err(error),
-            // Who is in the organization has no open invitation: access ends without this list.
+            Err(error) if error.is_key_rejected() => return Err(error),
+            // A user of the organization has no open invitation: access can end without this list.
             Err(error) => (Vec::new(), Some(error)),
         }
     } else {
         (Vec::new(), None)
     };
-    Ok(Lists {
+    Ok(AccessLists {
         users,
-        keys: known_keys(keys, told_by, office.clock.now()),
+        keys: key_details(keys, last_use, session.clock.now()),
         invites,
-        invites_unread,
+        invites_error,
     })
 }
 
-/// How it ended for one person.
+/// Result of offboarding one user.
 #[derive(Debug)]
-pub struct Offboarded {
-    /// Step by step, in the order of the plan.
-    pub ends: Vec<StepEnd>,
-    pub verdict: Verdict,
+pub struct OffboardResult {
+    /// In the order of the plan.
+    pub steps: Vec<StartedStep>,
+    pub verification: VerifyOutcome,
 }
 
-/// What was read afterwards.
+/// Result of reading the lists again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    Clear,
-    Left(Vec<String>),
-    /// It could not be read.
-    Unread(String),
+pub enum VerifyOutcome {
+    Verified,
+    AccessLeft(Vec<String>),
+    Unverified(String),
 }
 
-/// Carries out a plan, and reads what is left. `on_step` is told how many steps have ended.
+/// Executes a plan and verifies it. Calls `on_step` with the number of finished steps.
 pub async fn offboard(
-    office: &Office,
-    plan: &Plan,
-    manner: Manner,
-    halt: &Halt,
+    session: &AdminSession,
+    plan: &OffboardPlan,
+    revocation: Revocation,
+    stop: &StopFlag,
     on_step: impl Fn(usize),
-) -> Offboarded {
-    let ends = carry_out_all(office, &plan.steps, halt, on_step).await;
-    let maker = match office.service {
-        Service::Guide => None,
-        Service::Real => Some(&plan.leaver.id),
+) -> OffboardResult {
+    let steps = execute_all(session, &plan.steps, stop, on_step).await;
+    let creator = match session.service {
+        ServerKind::Guide => None,
+        ServerKind::Real => Some(&plan.user.id),
     };
-    let again = lists(office, maker, ToldBy::Nobody, &|_, _| {}).await;
-    let verdict = match again {
-        Err(error) => Verdict::Unread(error.to_string()),
+    let lists = read_lists(session, creator, LastUseSource::Unavailable, &|_, _| {}).await;
+    let verification = match lists {
+        Err(error) => VerifyOutcome::Unverified(error.to_string()),
         Ok(lists) => {
-            let left = left_behind(plan, manner, lists.standing());
+            let left = remaining_access(plan, revocation, lists.current_access());
             if left.is_empty() {
-                Verdict::Clear
+                VerifyOutcome::Verified
             } else {
-                Verdict::Left(left)
+                VerifyOutcome::AccessLeft(left)
             }
         }
     };
-    Offboarded { ends, verdict }
+    OffboardResult {
+        steps,
+        verification,
+    }
 }

@@ -1,200 +1,245 @@
-//! Onboarding carried out: the key first, since only it can be taken back, then the mail. Where the mail fails, the key is
-//! taken back.
+//! Executes an onboarding plan: creates the key first, because only it can be reverted, then sends the invitation. Revokes the
+//! key if the invitation fails.
 
-use crate::admin::carry::{Outcome, carry_out};
-use crate::admin::key::{self, Made};
-use crate::admin::office::Office;
-use crate::anthropic::written::Told;
-use crate::domain::admin::onboard::{Part, Step, Todo};
-use crate::domain::admin::write::Write;
+use crate::admin::execute::{StepOutcome, execute_step};
+use crate::admin::key::{self, KeyOutcome};
+use crate::admin::session::AdminSession;
+use crate::anthropic::write_result::WriteResult;
+use crate::domain::admin::change::AdminChange;
+use crate::domain::admin::onboard::{OnboardItem, OnboardStep, PlannedAction};
 use crate::domain::ids::ApiKeyId;
 use crate::domain::span::Day;
-use crate::handover::Handover;
+use crate::secret_sink::SecretSink;
 
-/// How one part ended.
+/// Result of one onboarding item.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartEnd {
-    pub part: Part,
-    pub end: End,
-    /// The id of what stands, where it has one.
+pub struct ItemResult {
+    pub item: OnboardItem,
+    pub outcome: ItemOutcome,
+    /// Id of the object that exists now, if it has one.
     pub id: Option<String>,
-    pub told: String,
+    pub detail: String,
 }
 
-/// How a part ended.
+/// Outcome of one onboarding item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    Made,
-    Stands,
-    /// A person has to do it.
-    ByHand,
-    /// It was made and taken back.
-    Undone,
+pub enum ItemOutcome {
+    Done,
+    AlreadyDone,
+    Manual,
+    Reverted,
     Failed,
     Unknown,
-    NotBegun,
+    NotStarted,
 }
 
-impl End {
-    /// In a table.
-    pub const fn word(self) -> &'static str {
+impl ItemOutcome {
+    /// Returns the value of the `outcome` column.
+    pub const fn as_str(self) -> &'static str {
         match self {
-            End::Made => "done",
-            End::Stands => "stands",
-            End::ByHand => "by hand",
-            End::Undone => "undone",
-            End::Failed => "failed",
-            End::Unknown => "unknown",
-            End::NotBegun => "not begun",
+            ItemOutcome::Done => "done",
+            ItemOutcome::AlreadyDone => "stands",
+            ItemOutcome::Manual => "by hand",
+            ItemOutcome::Reverted => "undone",
+            ItemOutcome::Failed => "failed",
+            ItemOutcome::Unknown => "unknown",
+            ItemOutcome::NotStarted => "not begun",
         }
     }
 }
 
-/// How it ended for one person.
+/// Result of onboarding one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Onboarded {
-    /// Part by part, in the order of the plan.
-    pub parts: Vec<PartEnd>,
+pub struct OnboardResult {
+    /// In the order of the plan.
+    pub items: Vec<ItemResult>,
 }
 
-impl Onboarded {
-    /// Whether all is there that was to be.
-    pub fn is_whole(&self) -> bool {
-        let is_good = |end: End| matches!(end, End::Made | End::Stands | End::ByHand);
-        self.parts.iter().all(|part| is_good(part.end))
+impl OnboardResult {
+    /// Returns whether nothing is missing.
+    pub fn is_complete(&self) -> bool {
+        let is_good = |outcome: ItemOutcome| {
+            matches!(
+                outcome,
+                ItemOutcome::Done | ItemOutcome::AlreadyDone | ItemOutcome::Manual
+            )
+        };
+        self.items.iter().all(|item| is_good(item.outcome))
     }
 
-    /// Whether something of it stands, or may stand, whoever made it.
-    pub fn has_something(&self) -> bool {
-        let stands = |end: End| matches!(end, End::Made | End::Stands | End::Unknown);
-        self.parts.iter().any(|part| stands(part.end))
+    /// Returns whether any item exists or may exist.
+    pub fn may_have_effects(&self) -> bool {
+        let exists = |outcome: ItemOutcome| {
+            matches!(
+                outcome,
+                ItemOutcome::Done | ItemOutcome::AlreadyDone | ItemOutcome::Unknown
+            )
+        };
+        self.items.iter().any(|item| exists(item.outcome))
     }
 }
 
-/// A key that this has made.
-struct NewKey {
-    place: usize,
+struct CreatedKey {
+    position: usize,
     id: ApiKeyId,
 }
 
-/// Carries out a plan. The secret goes to `handover`, which is needed where the plan makes a key.
-pub async fn onboard(office: &Office, steps: &[Step], handover: &Handover) -> Onboarded {
-    let mut parts: Vec<PartEnd> = Vec::with_capacity(steps.len());
+/// Executes a plan. A new key's secret is written to `sink`.
+pub async fn onboard(
+    session: &AdminSession,
+    steps: &[OnboardStep],
+    sink: &SecretSink,
+) -> OnboardResult {
+    let mut items: Vec<ItemResult> = Vec::with_capacity(steps.len());
     let mut new_key = None;
-    let mut is_over = false;
+    let mut is_stopped = false;
     for step in steps {
-        if is_over {
-            parts.push(ended(
-                step.part,
-                End::NotBegun,
+        if is_stopped {
+            items.push(item_result(
+                step.item,
+                ItemOutcome::NotStarted,
                 None,
-                "not begun".to_owned(),
+                "not started".to_owned(),
             ));
             continue;
         }
-        let end = match &step.todo {
-            Todo::Stands { id, how } => ended(step.part, End::Stands, id.clone(), how.clone()),
-            Todo::ByHand(how) => ended(step.part, End::ByHand, None, how.clone()),
-            Todo::Send(write @ Write::CreateKey { .. }) => {
-                let (end, id) = make_key(office, step.part, write, handover).await;
-                let place = parts.len();
-                new_key = id.map(|id| NewKey { place, id });
-                end
+        let result = match &step.action {
+            PlannedAction::Exists { id, detail: how } => {
+                item_result(step.item, ItemOutcome::AlreadyDone, id.clone(), how.clone())
             }
-            Todo::Send(write) => send(office, step.part, write).await,
+            PlannedAction::Manual(how) => {
+                item_result(step.item, ItemOutcome::Manual, None, how.clone())
+            }
+            PlannedAction::Send(write @ AdminChange::CreateKey { .. }) => {
+                let (result, id) = create_key(session, step.item, write, sink).await;
+                let position = items.len();
+                new_key = id.map(|id| CreatedKey { position, id });
+                result
+            }
+            PlannedAction::Send(write) => send(session, step.item, write).await,
         };
-        is_over = matches!(end.end, End::Failed | End::Unknown | End::Undone);
-        // A mail that may have gone out has its key: it is not taken back.
-        if end.end == End::Failed
-            && end.part == Part::Invite
-            && let Some(NewKey { place, id }) = new_key.take()
-            && let Some(key) = parts.get_mut(place)
+        is_stopped = matches!(
+            result.outcome,
+            ItemOutcome::Failed | ItemOutcome::Unknown | ItemOutcome::Reverted
+        );
+        // If the invitation may have been sent, its key is kept.
+        if result.outcome == ItemOutcome::Failed
+            && result.item == OnboardItem::Invite
+            && let Some(CreatedKey { position, id }) = new_key.take()
+            && let Some(key) = items.get_mut(position)
         {
-            *key = take_back(office, id, handover).await;
+            *key = revoke_created_key(session, id, sink).await;
         }
-        parts.push(end);
+        items.push(result);
     }
-    Onboarded { parts }
+    OnboardResult { items }
 }
 
-const fn ended(part: Part, end: End, id: Option<String>, told: String) -> PartEnd {
-    PartEnd {
-        part,
-        end,
+const fn item_result(
+    item: OnboardItem,
+    outcome: ItemOutcome,
+    id: Option<String>,
+    detail: String,
+) -> ItemResult {
+    ItemResult {
+        item,
+        outcome,
         id,
-        told,
+        detail,
     }
 }
 
-async fn make_key(
-    office: &Office,
-    part: Part,
-    write: &Write,
-    handover: &Handover,
-) -> (PartEnd, Option<ApiKeyId>) {
-    let place = match handover.open() {
-        Ok(place) => place,
-        Err(error) => return (ended(part, End::Failed, None, error.to_string()), None),
+async fn create_key(
+    session: &AdminSession,
+    item: OnboardItem,
+    write: &AdminChange,
+    sink: &SecretSink,
+) -> (ItemResult, Option<ApiKeyId>) {
+    let open = match sink.open() {
+        Ok(open) => open,
+        Err(error) => {
+            return (
+                item_result(item, ItemOutcome::Failed, None, error.to_string()),
+                None,
+            );
+        }
     };
-    match key::make(office, write, place).await {
-        Made::Key { id, .. } => {
-            let told = format!(
+    match key::create(session, write, open).await {
+        KeyOutcome::Created { id, .. } => {
+            let detail = format!(
                 "key `{}`; its secret is {}",
                 write.target(),
-                handover.told()
+                sink.description()
             );
-            (ended(part, End::Made, Some(id.to_string()), told), Some(id))
-        }
-        Made::Nothing(why) => (ended(part, End::Failed, None, why), None),
-        Made::Undone { id, why } => (ended(part, End::Undone, Some(id.to_string()), why), None),
-        Made::Lost { id, why } => {
-            let id = id.map(|id| id.to_string());
-            (ended(part, End::Unknown, id, why), None)
-        }
-    }
-}
-
-async fn take_back(office: &Office, id: ApiKeyId, handover: &Handover) -> PartEnd {
-    let shown = Some(id.to_string());
-    match key::undo(office, id, "the invitation failed".to_owned()).await {
-        Made::Lost { why, .. } => ended(Part::Key, End::Made, shown, format!("it stands: {why}")),
-        Made::Undone { why, .. } | Made::Nothing(why) => {
-            handover.take_back();
-            ended(
-                Part::Key,
-                End::Undone,
-                shown,
-                format!("revoked again: {why}"),
+            (
+                item_result(item, ItemOutcome::Done, Some(id.to_string()), detail),
+                Some(id),
             )
         }
-        Made::Key { .. } => ended(Part::Key, End::Made, shown, "it stands".to_owned()),
-    }
-}
-
-async fn send(office: &Office, part: Part, write: &Write) -> PartEnd {
-    match carry_out(office, write).await.outcome {
-        Outcome::Done(told) => {
-            let (id, words) = done(told);
-            ended(part, End::Made, id, words)
+        KeyOutcome::NotCreated(why) => (item_result(item, ItemOutcome::Failed, None, why), None),
+        KeyOutcome::Revoked { id, why } => (
+            item_result(item, ItemOutcome::Reverted, Some(id.to_string()), why),
+            None,
+        ),
+        KeyOutcome::Lost { id, why } => {
+            let id = id.map(|id| id.to_string());
+            (item_result(item, ItemOutcome::Unknown, id, why), None)
         }
-        Outcome::Stands(how) => ended(part, End::Stands, None, how),
-        Outcome::NotDone(why) => ended(part, End::Failed, None, why),
-        Outcome::Unknown(why) => ended(part, End::Unknown, None, why),
     }
 }
 
-fn done(told: Told) -> (Option<String>, String) {
-    match told {
-        Told::Invite(invite) => {
+async fn revoke_created_key(session: &AdminSession, id: ApiKeyId, sink: &SecretSink) -> ItemResult {
+    let shown = Some(id.to_string());
+    match key::revoke_unused(session, id, "the invitation failed".to_owned()).await {
+        KeyOutcome::Lost { why, .. } => item_result(
+            OnboardItem::Key,
+            ItemOutcome::Done,
+            shown,
+            format!("still active: {why}"),
+        ),
+        KeyOutcome::Revoked { why, .. } | KeyOutcome::NotCreated(why) => {
+            sink.discard();
+            item_result(
+                OnboardItem::Key,
+                ItemOutcome::Reverted,
+                shown,
+                format!("revoked: {why}"),
+            )
+        }
+        KeyOutcome::Created { .. } => item_result(
+            OnboardItem::Key,
+            ItemOutcome::Done,
+            shown,
+            "still active".to_owned(),
+        ),
+    }
+}
+
+async fn send(session: &AdminSession, item: OnboardItem, write: &AdminChange) -> ItemResult {
+    match execute_step(session, write).await.outcome {
+        StepOutcome::Done(result) => {
+            let (id, detail) = describe(result);
+            item_result(item, ItemOutcome::Done, id, detail)
+        }
+        StepOutcome::AlreadyDone(how) => item_result(item, ItemOutcome::AlreadyDone, None, how),
+        StepOutcome::NotDone(why) => item_result(item, ItemOutcome::Failed, None, why),
+        StepOutcome::Unknown(why) => item_result(item, ItemOutcome::Unknown, None, why),
+    }
+}
+
+fn describe(result: WriteResult) -> (Option<String>, String) {
+    match result {
+        WriteResult::Invite(invite) => {
             let until = invite
                 .expires_at
-                .map(|at| format!(", until {}", Day::of(at).date()));
+                .map(|at| format!(", until {}", Day::containing(at).date()));
             let until = until.unwrap_or_default();
-            let words = format!("{} was invited as {}{until}", invite.email, invite.role);
-            (Some(invite.id.to_string()), words)
+            let detail = format!("invited {} as {}{until}", invite.email, invite.role);
+            (Some(invite.id.to_string()), detail)
         }
-        Told::Done | Told::Key(_) | Told::Workspace(_) | Told::Organization(_) => {
-            (None, "done".to_owned())
-        }
+        WriteResult::Done
+        | WriteResult::Key(_)
+        | WriteResult::Workspace(_)
+        | WriteResult::Organization(_) => (None, "done".to_owned()),
     }
 }

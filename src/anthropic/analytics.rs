@@ -1,8 +1,7 @@
-//! The `analytics` dialect: what its two reports look like, and what their rows mean. Pure.
+//! Decodes the two reports of the `analytics` dialect. Pure.
 //!
-//! Rows are flat and sparse: one for each bucket and group in which something was used, and none for what was not. Rows of equal
-//! groups are legal and summed. A row that cannot be read costs its own figure. Unknown fields are ignored, and groups that were
-//! not asked for are null.
+//! Rows are flat and sparse: one per bucket and group with usage. Several rows of one group are valid and summed. An invalid row
+//! makes only its own figure unknown. Unknown fields are ignored, and dimensions that were not requested are null.
 //!
 //! Source: Anthropic, Usage and Cost Analytics API (beta of October 2026).
 
@@ -11,30 +10,36 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::anthropic::fault::{self, Fault, Place};
-use crate::anthropic::report::{self, Asked, Seen, Told, Unreadable, next_page};
+use crate::anthropic::decode::{self, DecodeError, ResponseLocation};
+use crate::anthropic::report::{
+    self, BucketSpan, DuplicateCheck, PageResponse, RowError, next_page,
+};
 use crate::anthropic::tokens::TokensWire;
 use crate::domain::ids::{ActorId, ApiKeyId, ModelName, WorkspaceId};
 use crate::domain::money::Usd;
-use crate::domain::report::{Actor, CostRow, How, UsedRow, Who};
+use crate::domain::report::{Actor, CostRow, Dimensions, PricingAttributes, TokenRow};
 use crate::domain::span::Hour;
 
-/// `GET /v1/organizations/analytics/cost`, one page.
-pub fn cost(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<CostRow>, Fault> {
-    page(body, asked, |place, hour, wire, faults| {
-        let cost = money(place, wire.cost, faults)?;
+/// Decodes one page of `GET /v1/organizations/analytics/cost`.
+pub fn cost(
+    body: &[u8],
+    span: BucketSpan,
+    duplicates: &mut DuplicateCheck,
+) -> Result<PageResponse<CostRow>, DecodeError> {
+    page(body, span, |location, hour, wire, errors| {
+        let cost = spend(location, wire.cost, errors)?;
         let requests = cost.requests.and_then(|raw| {
-            let requests = fault::tokens(place, "cost.requests", raw);
+            let requests = decode::tokens(location, "cost.requests", raw);
             let counted = requests.and_then(|n| {
-                seen.counted.take(place, "cost.requests", n)?;
+                duplicates.total.add(location, "cost.requests", n)?;
                 Ok(Some(n))
             });
-            fault::readable(counted, faults)
+            decode::or_default(counted, errors)
         });
         Some(CostRow {
             hour,
             cost_type: wire.group.cost_type.clone(),
-            who: who(wire.group, wire.workspace),
+            dimensions: dimensions(wire.group, wire.workspace),
             billed: cost.billed,
             list: cost.list,
             requests,
@@ -42,27 +47,31 @@ pub fn cost(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<CostRow>,
     })
 }
 
-/// `GET /v1/organizations/analytics/usage`, one page.
-pub fn used(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<UsedRow>, Fault> {
-    page(body, asked, |place, hour, wire, faults| {
-        let usage = wire.usage.ok_or(missing(place, "usage"));
+/// Decodes one page of `GET /v1/organizations/analytics/usage`.
+pub fn usage(
+    body: &[u8],
+    span: BucketSpan,
+    duplicates: &mut DuplicateCheck,
+) -> Result<PageResponse<TokenRow>, DecodeError> {
+    page(body, span, |location, hour, wire, errors| {
+        let usage = wire.usage.ok_or(missing(location, "usage"));
         let usage: TokensWire<'_> = usage
-            .and_then(|raw| fault::read_row(place, raw))
-            .map_err(|fault| faults.push(fault))
+            .and_then(|raw| decode::read_row(location, raw))
+            .map_err(|error| errors.push(error))
             .ok()?;
-        let row = UsedRow {
+        let row = TokenRow {
             hour,
-            how: How {
+            attributes: PricingAttributes {
                 service_tier: wire.group.service_tier.clone(),
                 context_window: wire.group.context_window.clone(),
                 inference_geo: wire.group.inference_geo.clone(),
             },
-            who: who(wire.group, wire.workspace),
-            tokens: usage.tokens(place, faults),
-            web_searches: usage.web_searches(place, faults),
+            dimensions: dimensions(wire.group, wire.workspace),
+            tokens: usage.tokens(location, errors),
+            web_searches: usage.web_searches(location, errors),
         };
-        let counted = seen.counted.take(place, "usage", row.count());
-        counted.map_err(|fault| faults.push(fault)).ok()?;
+        let added = duplicates.total.add(location, "usage", row.count());
+        added.map_err(|error| errors.push(error)).ok()?;
         Some(row)
     })
 }
@@ -72,11 +81,11 @@ pub fn used(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<UsedRow>,
 struct PageWire<'a> {
     #[serde(borrow)]
     data: Vec<&'a RawValue>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     has_more: Option<bool>,
     #[serde(borrow)]
     next_page: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     data_refreshed_at: Option<Timestamp>,
 }
 
@@ -95,26 +104,25 @@ struct RowWire<'a> {
     usage: Option<&'a RawValue>,
 }
 
-/// All that can set two rows of a bucket apart in what is asked here. Only the workspace decides where a figure counts; of the
-/// others, one that cannot be read costs its attribution.
+/// The requested dimensions of a row. An invalid workspace makes the row invalid; another invalid dimension counts as absent.
 #[derive(Deserialize, Default)]
 #[serde(expecting = "an object")]
 struct GroupWire<'a> {
     #[serde(borrow)]
     workspace_id: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     model: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     api_key_id: Option<String>,
     #[serde(borrow)]
     actor: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     service_tier: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     context_window: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     inference_geo: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     cost_type: Option<String>,
 }
 
@@ -123,17 +131,17 @@ struct GroupWire<'a> {
 struct ActorWire {
     #[serde(rename = "type")]
     kind: String,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     user_id: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     email_address: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     service_account_id: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     provider: Option<Value>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     subject: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     api_key_id: Option<String>,
 }
 
@@ -150,76 +158,76 @@ struct CostWire<'a> {
     requests: Option<&'a RawValue>,
 }
 
-/// A row whose bucket and workspace are known.
-struct Placed<'a> {
+struct LocatedRow<'a> {
     group: GroupWire<'a>,
     workspace: Option<WorkspaceId>,
     cost: Option<&'a RawValue>,
     usage: Option<&'a RawValue>,
 }
 
-/// The money of a row.
-struct Money<'a> {
+/// Spend of a row.
+struct RowSpend<'a> {
     billed: Usd,
     list: Option<Usd>,
     requests: Option<&'a RawValue>,
 }
 
-fn missing(place: Place, field: &'static str) -> Fault {
-    Fault::Missing { place, field }
+fn missing(location: ResponseLocation, field: &'static str) -> DecodeError {
+    DecodeError::Missing { location, field }
 }
 
-/// `None` without an amount of its own; a list price that cannot be read costs itself.
-fn money<'a>(
-    place: Place,
+/// Returns the spend of a row, or `None` if its amount is invalid; an invalid list price only counts as absent.
+fn spend<'a>(
+    location: ResponseLocation,
     cost: Option<&'a RawValue>,
-    faults: &mut Vec<Fault>,
-) -> Option<Money<'a>> {
+    errors: &mut Vec<DecodeError>,
+) -> Option<RowSpend<'a>> {
     let read = || {
-        let cost: CostWire<'_> = fault::read_row(place, cost.ok_or(missing(place, "cost"))?)?;
-        fault::in_usd(place, "cost.currency", cost.currency)?;
-        let amount = cost.amount.ok_or(missing(place, "cost.amount"))?;
-        Ok((fault::cents(place, "cost.amount", amount)?, cost))
+        let cost: CostWire<'_> =
+            decode::read_row(location, cost.ok_or(missing(location, "cost"))?)?;
+        decode::check_usd(location, "cost.currency", cost.currency)?;
+        let amount = cost.amount.ok_or(missing(location, "cost.amount"))?;
+        Ok((decode::cents(location, "cost.amount", amount)?, cost))
     };
-    let (billed, cost) = read().map_err(|fault| faults.push(fault)).ok()?;
+    let (billed, cost) = read().map_err(|error| errors.push(error)).ok()?;
     let list = cost.list_amount.and_then(|raw| {
-        let list = fault::cents(place, "cost.list_amount", raw);
-        list.map_err(|fault| faults.push(fault)).ok()
+        let list = decode::cents(location, "cost.list_amount", raw);
+        list.map_err(|error| errors.push(error)).ok()
     });
-    Some(Money {
+    Some(RowSpend {
         billed,
         list,
         requests: cost.requests,
     })
 }
 
-/// A page of either report; `row` reads what the two have apart, as far as it can be read.
+/// Decodes a page of either report; `row` decodes the part that differs.
 fn page<T>(
     body: &[u8],
-    asked: Asked,
-    mut row: impl FnMut(Place, Hour, Placed<'_>, &mut Vec<Fault>) -> Option<T>,
-) -> Result<Told<T>, Fault> {
-    let wire: PageWire<'_> = fault::read(body)?;
+    span: BucketSpan,
+    mut row: impl FnMut(ResponseLocation, Hour, LocatedRow<'_>, &mut Vec<DecodeError>) -> Option<T>,
+) -> Result<PageResponse<T>, DecodeError> {
+    let wire: PageWire<'_> = decode::read(body)?;
     let mut rows = Vec::with_capacity(wire.data.len());
     let mut unreadable = Vec::new();
-    for (place, raw) in (1..).map(Place::Row).zip(&wire.data) {
-        let (hour, placed) = match placed(place, raw, asked) {
+    for (location, raw) in (1..).map(ResponseLocation::Row).zip(&wire.data) {
+        let (hour, placed) = match locate(location, raw, span) {
             Ok(placed) => placed,
-            Err(strange) => {
-                unreadable.push(*strange);
+            Err(error) => {
+                unreadable.push(*error);
                 continue;
             }
         };
-        let (hours, workspace) = (asked.bucket_at(hour), placed.workspace.clone());
-        let mut faults = Vec::new();
-        rows.extend(row(place, hour, placed, &mut faults));
-        unreadable.extend(faults.into_iter().map(|fault| Unreadable {
+        let (hours, workspace) = (span.bucket_at(hour), placed.workspace.clone());
+        let mut errors = Vec::new();
+        rows.extend(row(location, hour, placed, &mut errors));
+        unreadable.extend(errors.into_iter().map(|error| RowError {
             hours,
             workspace: Some(workspace.clone()),
-            fault,
+            error,
         }));
     }
-    Ok(Told {
+    Ok(PageResponse {
         is_empty: wire.data.is_empty(),
         rows,
         unreadable,
@@ -228,32 +236,35 @@ fn page<T>(
     })
 }
 
-/// The bucket and the workspace of a row; what cannot be read of them could be any.
-fn placed(
-    place: Place,
+/// Decodes the bucket and workspace of a row; an invalid one could be any.
+fn locate(
+    location: ResponseLocation,
     raw: &RawValue,
-    asked: Asked,
-) -> Result<(Hour, Placed<'_>), Box<Unreadable>> {
-    let unreadable = |hours, workspace, fault| {
-        Box::new(Unreadable {
+    span: BucketSpan,
+) -> Result<(Hour, LocatedRow<'_>), Box<RowError>> {
+    let unreadable = |hours, workspace, error| {
+        Box::new(RowError {
             hours,
             workspace,
-            fault,
+            error,
         })
     };
     let wire: RowWire<'_> =
-        fault::read_row(place, raw).map_err(|fault| unreadable(asked.hours, None, fault))?;
+        decode::read_row(location, raw).map_err(|error| unreadable(span.hours, None, error))?;
     let group = wire.group.map_or_else(
         || Ok(GroupWire::default()),
-        |group| fault::read_row(place, group),
+        |group| decode::read_row(location, group),
     );
     let group = group.and_then(|group: GroupWire<'_>| {
-        let id = report::workspace(place, "group.workspace_id", group.workspace_id)?;
+        let id = report::workspace(location, "group.workspace_id", group.workspace_id)?;
         Ok((group, id))
     });
-    match (asked.bucket(place, wire.starting_at, wire.ending_at), group) {
+    match (
+        span.parse_bucket(location, wire.starting_at, wire.ending_at),
+        group,
+    ) {
         (Ok(hour), Ok((group, workspace))) => {
-            let placed = Placed {
+            let placed = LocatedRow {
                 group,
                 workspace,
                 cost: wire.cost,
@@ -261,16 +272,16 @@ fn placed(
             };
             Ok((hour, placed))
         }
-        (Ok(hour), Err(fault)) => Err(unreadable(asked.bucket_at(hour), None, fault)),
+        (Ok(hour), Err(error)) => Err(unreadable(span.bucket_at(hour), None, error)),
         (Err(bucket), group) => {
             let workspace = group.ok().map(|(_, workspace)| workspace);
-            Err(unreadable(bucket.hours, workspace, bucket.fault))
+            Err(unreadable(bucket.hours, workspace, bucket.error))
         }
     }
 }
 
-fn who(wire: GroupWire<'_>, workspace: Option<WorkspaceId>) -> Who {
-    Who {
+fn dimensions(wire: GroupWire<'_>, workspace: Option<WorkspaceId>) -> Dimensions {
+    Dimensions {
         workspace,
         model: wire.model.map(ModelName::new),
         api_key: wire.api_key_id.map(ApiKeyId::new),
@@ -278,7 +289,7 @@ fn who(wire: GroupWire<'_>, workspace: Option<WorkspaceId>) -> Who {
     }
 }
 
-/// An actor that cannot be understood is one of another kind.
+/// Decodes an actor; an invalid one is [`Actor::Other`].
 fn actor(raw: &RawValue) -> Actor {
     let unknown = |kind: &str| Actor::Other {
         kind: kind.to_owned(),
@@ -303,8 +314,8 @@ fn actor(raw: &RawValue) -> Actor {
     known.unwrap_or_else(|| unknown(&wire.kind))
 }
 
-/// The provider is an object of some type, whose fields say which one it is: `aws:123456789012`. Without a subject, the
-/// provider's own fields are the identity; where there are none, nothing is known.
+/// Decodes a federated actor; the provider's type and fields become its name, such as `aws:123456789012`. Returns `None` if neither
+/// provider fields nor a subject identify the actor.
 fn federated(provider: Option<&Value>, subject: Option<String>) -> Option<Actor> {
     let (provider, is_identified) = match provider? {
         Value::Object(fields) => {
@@ -322,7 +333,7 @@ fn federated(provider: Option<&Value>, subject: Option<String>) -> Option<Actor>
             }
             (name, is_identified)
         }
-        Value::String(word) => (word.clone(), false),
+        Value::String(name) => (name.clone(), false),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => return None,
     };
     (is_identified || subject.is_some()).then_some(Actor::Federated { provider, subject })
@@ -336,9 +347,9 @@ mod tests {
     use crate::domain::span::{Day, HourSpan};
     use crate::domain::usage::Granularity;
 
-    fn asked(granularity: Granularity) -> Asked {
+    fn span(granularity: Granularity) -> BucketSpan {
         let day = |day| Day::from_date(jiff::civil::date(2026, 11, day)).first_hour();
-        Asked {
+        BucketSpan {
             granularity,
             hours: HourSpan {
                 start: day(1),
@@ -347,7 +358,7 @@ mod tests {
         }
     }
 
-    /// The row of the documentation, with something exchanged.
+    /// Returns the row of Anthropic's documentation with changes.
     fn cost_row(changes: &[(&str, Value)]) -> Value {
         let mut row = json!({
             "starting_at": "2026-11-02T14:00:00Z", "ending_at": "2026-11-02T15:00:00Z",
@@ -365,15 +376,19 @@ mod tests {
         json!({"data": rows, "has_more": true, "next_page": "page_x=", "data_refreshed_at": "2026-11-02T15:10:00Z"})
     }
 
-    fn told(page: &Value, granularity: Granularity) -> Result<Told<CostRow>, String> {
+    fn parse(page: &Value, granularity: Granularity) -> Result<PageResponse<CostRow>, String> {
         let body = page.to_string();
-        cost(body.as_bytes(), asked(granularity), &mut Seen::default())
-            .map_err(|fault| fault.to_string())
+        cost(
+            body.as_bytes(),
+            span(granularity),
+            &mut DuplicateCheck::default(),
+        )
+        .map_err(|error| error.to_string())
     }
 
     #[test]
-    fn a_row_of_cost_is_read_to_the_last_digit() {
-        let page = told(&page_of(&[cost_row(&[])]), Granularity::Hour).unwrap();
+    fn costs_are_exact() {
+        let page = parse(&page_of(&[cost_row(&[])]), Granularity::Hour).unwrap();
         assert_eq!(page.next.as_deref(), Some("page_x="));
         assert_eq!(
             page.refreshed_at,
@@ -384,20 +399,20 @@ mod tests {
         assert_eq!(row.billed.to_string(), "18.3025");
         assert_eq!(row.list.unwrap().to_string(), "20.336");
         assert_eq!(row.requests, Some(412));
-        let expected = Who {
+        let expected = Dimensions {
             workspace: Some("wrkspc_01Ab".into()),
             model: Some("claude-opus-5-5".into()),
-            ..Who::default()
+            ..Dimensions::default()
         };
-        assert_eq!(row.who, expected);
+        assert_eq!(row.dimensions, expected);
     }
 
     #[test]
-    fn actors_are_known_by_their_kind_and_new_kinds_are_kept() {
+    fn actors_of_every_kind() {
         let check = |actor: Value, expected: Actor| {
             let row = cost_row(&[("/group/actor", actor)]);
-            let page = told(&page_of(&[row]), Granularity::Hour).unwrap();
-            assert_eq!(page.rows[0].who.actor, Some(expected));
+            let page = parse(&page_of(&[row]), Granularity::Hour).unwrap();
+            assert_eq!(page.rows[0].dimensions.actor, Some(expected));
             assert_eq!(page.unreadable, []);
         };
         let text = str::to_owned;
@@ -476,12 +491,12 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_a_bucket_of_its_own() {
+    fn daily_buckets() {
         let day = [
             ("/starting_at", json!("2026-11-02T00:00:00Z")),
             ("/ending_at", json!("2026-11-03T00:00:00Z")),
         ];
-        let page = told(&page_of(&[cost_row(&day)]), Granularity::Day).unwrap();
+        let page = parse(&page_of(&[cost_row(&day)]), Granularity::Day).unwrap();
         assert_eq!(
             page.rows[0].hour.start().to_string(),
             "2026-11-02T00:00:00Z"
@@ -489,32 +504,33 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_right_costs_its_own_row() {
-        let check =
-            |row: Value, (n_rows, hours, workspace): (usize, &str, &str), expected: &str| {
-                let rows = [cost_row(&[("/group/model", json!("another"))]), row];
-                let page = told(&page_of(&rows), Granularity::Hour).unwrap();
-                let unreadable = &page.unreadable[0];
-                assert_eq!(unreadable.fault.to_string(), expected);
-                assert_eq!(page.rows.len(), n_rows, "{expected}");
-                let (start, end) = (unreadable.hours.start, unreadable.hours.end);
-                let span = format!("{} {}", start.start(), end.count() - start.count());
-                assert_eq!(span, hours, "{expected}");
-                let whose = format!("{:?}", unreadable.workspace.as_ref().map(Option::is_some));
-                assert_eq!(whose, workspace, "{expected}");
-            };
+    fn invalid_rows_are_reported_and_others_are_decoded() {
+        let check = |row: Value,
+                     (n_rows, hours, workspace): (usize, &str, &str),
+                     expected: &str| {
+            let rows = [cost_row(&[("/group/model", json!("another"))]), row];
+            let page = parse(&page_of(&rows), Granularity::Hour).unwrap();
+            let unreadable = &page.unreadable[0];
+            assert_eq!(unreadable.error.to_string(), expected);
+            assert_eq!(page.rows.len(), n_rows, "{expected}");
+            let (start, end) = (unreadable.hours.start, unreadable.hours.end);
+            let span = format!("{} {}", start.start(), end.count() - start.count());
+            assert_eq!(span, hours, "{expected}");
+            let row_workspace = format!("{:?}", unreadable.workspace.as_ref().map(Option::is_some));
+            assert_eq!(row_workspace, workspace, "{expected}");
+        };
         let changed = |pointer, value| cost_row(&[(pointer, value)]);
         let (one_hour, known) = ("2026-11-02T14:00:00Z 1", "Some(true)");
         let of_hour = (1, one_hour, known);
         check(
             changed("/starting_at", json!("2026-11-02T14:30:00Z")),
             of_hour,
-            "row 2: `starting_at` is `2026-11-02T14:30:00Z`, not the start of a bucket as it was asked for",
+            "row 2: `starting_at` is `2026-11-02T14:30:00Z`, not the start of a requested bucket",
         );
         check(
             changed("/starting_at", json!("2026-10-31T14:00:00Z")),
             (1, "2026-11-01T00:00:00Z 0", known),
-            "row 2: `starting_at` is `2026-10-31T14:00:00Z`, outside of what was asked for",
+            "row 2: `starting_at` is `2026-10-31T14:00:00Z`, outside the requested period",
         );
         check(
             changed("/starting_at", json!("soon")),
@@ -524,7 +540,7 @@ mod tests {
         check(
             changed("/ending_at", json!("2026-11-03T00:00:00Z")),
             of_hour,
-            "row 2: `ending_at` is `2026-11-03T00:00:00Z`, not the end of a bucket as it was asked for",
+            "row 2: `ending_at` is `2026-11-03T00:00:00Z`, not the end of a requested bucket",
         );
         check(
             changed("/cost/amount", Value::Null),
@@ -561,26 +577,26 @@ mod tests {
         check(json!([1, 2]), everything, "row 2: `[1,2]` is not an object");
         let endless = json!({"data": [], "has_more": true, "next_page": null});
         assert_eq!(
-            told(&endless, Granularity::Hour).unwrap_err(),
+            parse(&endless, Granularity::Hour).unwrap_err(),
             "`next_page` is missing"
         );
     }
 
     #[test]
-    fn a_credit_a_currency_in_small_letters_and_equal_groups_are_legal() {
+    fn credits_lower_case_currencies_and_repeated_groups_are_valid() {
         let rows = [
             cost_row(&[("/cost/amount", json!("-0.01"))]),
             cost_row(&[("/cost/currency", json!("usd"))]),
             cost_row(&[]),
         ];
-        let page = told(&page_of(&rows), Granularity::Hour).unwrap();
+        let page = parse(&page_of(&rows), Granularity::Hour).unwrap();
         assert_eq!(page.unreadable, []);
         let billed: Vec<String> = page.rows.iter().map(|row| row.billed.to_string()).collect();
         assert_eq!(billed, ["-0.0001", "18.3025", "18.3025"]);
     }
 
     #[test]
-    fn usage_has_four_classes_of_input() {
+    fn usage_has_four_input_token_types() {
         let page = page_of(&[json!({
             "starting_at": "2026-11-02T14:00:00Z", "ending_at": "2026-11-02T15:00:00Z",
             "group": {"workspace_id": "wrkspc_01Ab", "model": "claude-opus-5-5"},
@@ -589,8 +605,8 @@ mod tests {
                       "server_tool_use": {"web_search_requests": 5}, "something_new": {}}
         })]);
         let body = page.to_string();
-        let asked = asked(Granularity::Hour);
-        let page = used(body.as_bytes(), asked, &mut Seen::default()).unwrap();
+        let span = span(Granularity::Hour);
+        let page = usage(body.as_bytes(), span, &mut DuplicateCheck::default()).unwrap();
         let row = &page.rows[0];
         assert_eq!(row.tokens.sum(), 31);
         assert_eq!(

@@ -1,25 +1,25 @@
-//! How a server speaks, by what it answers to questions that only some of them know.
+//! Detects a server's dialect by requests that only some servers support.
 
 use std::sync::Arc;
 
 use crate::anthropic::error::{DetectError, FetchError};
-use crate::anthropic::pages::{Pages, Report};
-use crate::anthropic::report::Asked;
-use crate::anthropic::{AdminApi, questions};
+use crate::anthropic::report::BucketSpan;
+use crate::anthropic::report_pages::{ReportPages, ReportRequest};
+use crate::anthropic::{AdminApi, report_requests};
 use crate::domain::dialect::Dialect;
 use crate::domain::span::{Hour, HourSpan};
 use crate::domain::usage::Granularity;
 
 impl AdminApi {
-    /// Asks the server how it speaks, and keeps to its rate. The real service knows `/v1/organizations/me`, and is asked for
-    /// its newer report and then for its older one; a guide server has the organization one level above.
+    /// Detects the server's dialect and sets its default rate. Anthropic's Admin API has `/v1/organizations/me`, and is then tried for
+    /// the `analytics` and the older reports; a `guide` server has only `/v1/organizations`.
     pub async fn detect_dialect(&self) -> Result<Dialect, DetectError> {
-        let dialect = match self.me().await {
-            Ok(_) => self.which_report().await,
+        let dialect = match self.real_organization().await {
+            Ok(_) => self.detect_report().await,
             Err(error) if error.is_unknown_path() => {
-                self.organization().await.map(|_| Dialect::Guide)
+                self.guide_organization().await.map(|_| Dialect::Guide)
             }
-            // What tells nothing of the dialect: a refused key, a server in trouble, a page of a proxy.
+            // A rejected key, a failing server or a proxy's page says nothing about the dialect.
             Err(error) => Err(error),
         };
         let dialect = dialect?;
@@ -27,20 +27,23 @@ impl AdminApi {
         Ok(dialect)
     }
 
-    /// Whether usage can be read in a dialect that is configured, and not asked for.
-    pub async fn try_dialect(&self, dialect: Dialect) -> Result<(), FetchError> {
+    /// Checks that the server supports a configured dialect.
+    pub async fn check_dialect(&self, dialect: Dialect) -> Result<(), FetchError> {
         self.set_dialect(dialect);
-        let asked = self.last_hour();
+        let span = self.last_hour();
         match dialect {
-            Dialect::Guide => self.organization().await.map(|_| ()),
-            Dialect::Analytics => self.is_there(questions::least_billed(asked)).await,
-            Dialect::Reports => self.is_there(questions::least_messages(asked)).await,
+            Dialect::Guide => self.guide_organization().await.map(|_| ()),
+            Dialect::Analytics => {
+                self.probe(report_requests::analytics_cost_probe(span))
+                    .await
+            }
+            Dialect::Reports => self.probe(report_requests::usage_report_probe(span)).await,
         }
     }
 
-    fn last_hour(&self) -> Asked {
-        let this_hour = Hour::of(self.0.clock.now());
-        Asked {
+    fn last_hour(&self) -> BucketSpan {
+        let this_hour = Hour::containing(self.0.clock.now());
+        BucketSpan {
             granularity: Granularity::Hour,
             hours: HourSpan {
                 start: this_hour.plus(-1),
@@ -49,20 +52,23 @@ impl AdminApi {
         }
     }
 
-    async fn which_report(&self) -> Result<Dialect, FetchError> {
-        let asked = self.last_hour();
-        match self.is_there(questions::least_billed(asked)).await {
+    async fn detect_report(&self) -> Result<Dialect, FetchError> {
+        let span = self.last_hour();
+        match self
+            .probe(report_requests::analytics_cost_probe(span))
+            .await
+        {
             Ok(()) => Ok(Dialect::Analytics),
-            Err(error) if error.is_not_for_us() => self
-                .is_there(questions::least_messages(asked))
+            Err(error) if error.is_unavailable() => self
+                .probe(report_requests::usage_report_probe(span))
                 .await
                 .map(|()| Dialect::Reports),
             Err(error) => Err(error),
         }
     }
 
-    async fn is_there<T>(&self, report: Report<T>) -> Result<(), FetchError> {
-        let mut pages = Pages::new(Arc::clone(&self.0), report);
+    async fn probe<T>(&self, report: ReportRequest<T>) -> Result<(), FetchError> {
+        let mut pages = ReportPages::new(Arc::clone(&self.0), report);
         pages.next().await.map(|_| ())
     }
 }

@@ -1,7 +1,7 @@
-//! The `guide` dialect: what its answers look like, and what they mean. Pure.
+//! Decodes responses of the `guide` dialect. Pure.
 //!
-//! A row's own figure is the truth; what its models do not explain stands under model `unattributed`. A row that cannot be read
-//! costs its own figure, and text that is only displayed is read leniently. Unknown fields are ignored.
+//! A row's total is authoritative; what its models do not add up to is assigned to the model `unattributed`. An invalid row
+//! makes only its own figure unknown. Displayed text is parsed leniently, and unknown fields are ignored.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -11,39 +11,40 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::anthropic::fault::{self, Fault, MAX_COUNT, Place};
+use crate::anthropic::decode::{self, DecodeError, MAX_COUNT, ResponseLocation};
 use crate::anthropic::paging::{ListPage, PageEnd};
 use crate::domain::directory::{OrganizationInfo, Workspace};
 use crate::domain::ids::{ActorId, ApiKeyId, UNATTRIBUTED, WorkspaceId};
-use crate::domain::listing::{ListedKey, ListedUser, Maker};
+use crate::domain::listing::{KeyCreator, ListedKey, ListedUser};
 use crate::domain::money::Usd;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::usage::{
-    self, Amounts, Answer, Basis, Buckets, Cell, Cells, Granularity, Part, Tokens, bucket_starts,
+    self, Amounts, Basis, Buckets, Granularity, Part, Tokens, UsageByKey, UsageKey, UsageResponse,
+    bucket_starts,
 };
 
-/// The role of somebody whose role cannot be read.
-pub(super) const UNKNOWN: &str = "unknown";
+/// Role of a user whose role is missing or invalid.
+pub(super) const UNKNOWN_ROLE: &str = "unknown";
 
-/// One month's usage of one part.
+/// Usage of one part in one month.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MonthUsage {
-    /// The first day of the month (UTC), also where only a piece of the month was asked for.
+    /// First day of the month (UTC), even if only part of the month was requested.
     pub month: civil::Date,
-    pub cells: Cells,
+    pub cells: UsageByKey,
 }
 
-/// `GET /v1/organizations`, and what of it could not be read.
-pub fn organization(body: &[u8]) -> Result<(OrganizationInfo, Vec<Fault>), Fault> {
-    let wire: OrganizationWire<'_> = fault::read(body)?;
+/// Decodes `GET /v1/organizations`; the second value lists its invalid fields.
+pub fn organization(body: &[u8]) -> Result<(OrganizationInfo, Vec<DecodeError>), DecodeError> {
+    let wire: OrganizationWire<'_> = decode::read(body)?;
     if wire.id.is_empty() {
-        return Err(Fault::Missing {
-            place: Place::Answer,
+        return Err(DecodeError::Missing {
+            location: ResponseLocation::Body,
             field: "id",
         });
     }
-    let (at, mut faults) = (Place::Answer, Vec::new());
-    let billing: BillingWire<'_> = within(at, wire.billing, &mut faults);
+    let (at, mut errors) = (ResponseLocation::Body, Vec::new());
+    let billing: BillingWire<'_> = optional_object(at, wire.billing, &mut errors);
     let stated = billing.current_month_usage_usd;
     let info = OrganizationInfo {
         name: wire.name.unwrap_or_else(|| wire.id.clone()),
@@ -51,71 +52,72 @@ pub fn organization(body: &[u8]) -> Result<(OrganizationInfo, Vec<Fault>), Fault
             at,
             "billing.usage_limit_usd",
             billing.usage_limit_usd,
-            &mut faults,
+            &mut errors,
         ),
         current_month_usage: optional_usd(
             at,
             "billing.current_month_usage_usd",
             stated,
-            &mut faults,
+            &mut errors,
         ),
         id: wire.id,
     };
-    Ok((info, faults))
+    Ok((info, errors))
 }
 
-/// `GET /v1/workspaces`, one page.
-pub fn workspaces(body: &[u8]) -> Result<ListPage<Workspace>, Fault> {
-    listed(body, |place, wire: WorkspaceWire<'_>, faults| {
-        let workspace = workspace(place, wire, faults)?;
+/// Decodes one page of `GET /v1/workspaces`.
+pub fn workspaces(body: &[u8]) -> Result<ListPage<Workspace>, DecodeError> {
+    list_page(body, |location, wire: WorkspaceWire<'_>, errors| {
+        let workspace = workspace(location, wire, errors)?;
         Ok((workspace.id.to_string(), workspace))
     })
 }
 
-/// `GET /v1/api_keys`, one page.
-pub fn api_keys(body: &[u8]) -> Result<ListPage<ListedKey>, Fault> {
-    listed(body, |place, wire: KeyWire<'_>, faults| {
-        let id = checked_id(place, wire.id)?;
+/// Decodes one page of `GET /v1/api_keys`.
+pub fn api_keys(body: &[u8]) -> Result<ListPage<ListedKey>, DecodeError> {
+    list_page(body, |location, wire: KeyWire<'_>, errors| {
+        let id = checked_id(location, wire.id)?;
         let maker: MakerWire = wire.created_by.unwrap_or_default();
-        let n_faults = faults.len();
-        let last_used_at = fault::optional_time(place, "last_used_at", wire.last_used_at, faults);
-        // Without this, a key whose last use cannot be read would count as never used since it was made.
-        let is_use_known = faults.len() == n_faults;
-        let created_at = fault::optional_time(place, "created_at", wire.created_at, faults);
+        let n_faults = errors.len();
+        let last_used_at =
+            decode::optional_time(location, "last_used_at", wire.last_used_at, errors);
+        // Otherwise a key with an invalid last use would count as unused since its creation.
+        let is_use_known = errors.len() == n_faults;
+        let created_at = decode::optional_time(location, "created_at", wire.created_at, errors);
         let key = ListedKey {
             id: ApiKeyId::new(id.as_str()),
             name: wire.name.unwrap_or_else(|| id.clone()),
             status: wire.status,
             workspace: wire.workspace_id.map(WorkspaceId::new),
-            // Nobody else makes keys in this dialect.
-            created_by: maker.id.map(|id| Maker::Person(ActorId::new(id))),
+            // In this dialect, only users create keys.
+            created_by: maker.id.map(|id| KeyCreator::User(ActorId::new(id))),
             created_at: created_at.filter(|_| is_use_known),
-            expires_at: fault::optional_time(place, "expires_at", wire.expires_at, faults),
+            expires_at: decode::optional_time(location, "expires_at", wire.expires_at, errors),
             last_used_at,
             hint: wire.partial_key,
-            maker_email: maker.email,
+            creator_email: maker.email,
         };
         Ok((id, key))
     })
 }
 
-/// `GET /v1/users`, one page.
-pub fn users(body: &[u8]) -> Result<ListPage<ListedUser>, Fault> {
-    listed(body, |place, wire: UserWire<'_>, faults| {
-        let id = checked_id(place, wire.id)?;
+/// Decodes one page of `GET /v1/users`.
+pub fn users(body: &[u8]) -> Result<ListPage<ListedUser>, DecodeError> {
+    list_page(body, |location, wire: UserWire<'_>, errors| {
+        let id = checked_id(location, wire.id)?;
         let email = wire.email.filter(|email| !email.is_empty());
         let name = wire.name.filter(|name| !name.is_empty());
-        let n_faults = faults.len();
+        let n_faults = errors.len();
         let last_active_at =
-            fault::optional_time(place, "last_active_at", wire.last_active_at, faults);
-        // As with keys: else they would count as idle since they came.
-        let is_activity_known = faults.len() == n_faults;
-        let added_at = fault::optional_time(place, "created_at", wire.created_at, faults);
+            decode::optional_time(location, "last_active_at", wire.last_active_at, errors);
+        // As with keys: otherwise they would count as idle since they were added.
+        let is_activity_known = errors.len() == n_faults;
+        let added_at = decode::optional_time(location, "created_at", wire.created_at, errors);
         let user = ListedUser {
             id: ActorId::new(id.as_str()),
             name: name.or_else(|| email.clone()).unwrap_or_else(|| id.clone()),
             email,
-            role: wire.role.unwrap_or_else(|| UNKNOWN.to_owned()),
+            role: wire.role.unwrap_or_else(|| UNKNOWN_ROLE.to_owned()),
             status: wire.status,
             added_at: added_at.filter(|_| is_activity_known),
             last_active_at,
@@ -124,32 +126,32 @@ pub fn users(body: &[u8]) -> Result<ListPage<ListedUser>, Fault> {
     })
 }
 
-/// What could not be read: the buckets that it may be about, and why.
-pub type Unread = Vec<(HourSpan, Fault)>;
+/// Invalid usage: the span of buckets that may be affected, and why.
+pub type UnreadableUsage = Vec<(HourSpan, DecodeError)>;
 
-/// `GET /v1/usage` by hour or day, for the days from `first` to `last`, both included. What could not be read stands beside it.
+/// Decodes `GET /v1/usage` by hour or day, for the days from `first` to `last`, inclusive.
 pub fn usage(
     body: &[u8],
     part: &Part,
     granularity: Granularity,
     first: Day,
     last: Day,
-) -> Result<(Answer, Unread), Fault> {
+) -> Result<(UsageResponse, UnreadableUsage), DecodeError> {
     let hours = days(first, last);
     let n_hours = match granularity {
         Granularity::Hour => 1,
         Granularity::Day => 24,
     };
-    let begins = |row: &UsageRow| match granularity {
+    let start_of = |row: &UsageRow| match granularity {
         Granularity::Hour => row.hour(),
         Granularity::Day => row.day().map(Day::first_hour),
     };
     let end_of = |hour: Hour| hour.plus(n_hours);
-    let (buckets, unread) = buckets_of(body, hours, begins, end_of)?;
+    let (buckets, unread) = buckets_of(body, hours, start_of, end_of)?;
     let unknown = unread
         .iter()
         .flat_map(|(hours, _)| bucket_starts(*hours, granularity));
-    let answer = Answer {
+    let response = UsageResponse {
         part: part.clone(),
         granularity,
         hours,
@@ -158,29 +160,29 @@ pub fn usage(
         basis: Basis::ByRow,
         known_until: None,
     };
-    Ok((answer, unread))
+    Ok((response, unread))
 }
 
-/// `GET /v1/usage` by month, for the days from `first` to `last`, both included. In order of time, with what could not be read.
+/// Decodes `GET /v1/usage` by month, for the days from `first` to `last`, inclusive. Months are ascending.
 pub fn usage_by_month(
     body: &[u8],
     first: Day,
     last: Day,
-) -> Result<(Vec<MonthUsage>, Unread), Fault> {
+) -> Result<(Vec<MonthUsage>, UnreadableUsage), DecodeError> {
     let hours = days(first, last);
     let of_month = |month: civil::Date| Day::from_date(month).first_hour();
-    let begins = |row: &UsageRow| row.month().map(of_month);
+    let start_of = |row: &UsageRow| row.month().map(of_month);
     let end_of = |hour: Hour| {
         let last = hour.day().date().last_of_month();
         Day::from_date(last).plus(1).first_hour()
     };
-    // A month of which only some days are asked for begins before them.
-    let asked = HourSpan {
+    // A partially requested month starts before the first requested day.
+    let requested = HourSpan {
         start: of_month(first.date().first_of_month()),
         ..hours
     };
-    let (buckets, unread) = buckets_of(body, asked, begins, end_of)?;
-    let month = |(hour, cells): (Hour, Cells)| MonthUsage {
+    let (buckets, unread) = buckets_of(body, requested, start_of, end_of)?;
+    let month = |(hour, cells): (Hour, UsageByKey)| MonthUsage {
         month: hour.day().date(),
         cells,
     };
@@ -194,48 +196,48 @@ fn days(first: Day, last: Day) -> HourSpan {
     }
 }
 
-/// All rows by their buckets. Of two rows for one bucket, which one holds is not known: it is at least the larger one.
+/// Groups rows by bucket. If two rows have the same bucket, it is unclear which one is right; the larger one is a lower bound.
 fn buckets_of(
     body: &[u8],
-    asked: HourSpan,
-    begins: impl Fn(&UsageRow) -> Result<Hour, Fault>,
+    requested: HourSpan,
+    start_of: impl Fn(&UsageRow) -> Result<Hour, DecodeError>,
     end_of: impl Fn(Hour) -> Hour,
-) -> Result<(Buckets, Unread), Fault> {
-    let list: ListWire<'_> = fault::read(body)?;
+) -> Result<(Buckets, UnreadableUsage), DecodeError> {
+    let list: ListWire<'_> = decode::read(body)?;
     if list.has_more()? {
-        return Err(Fault::Unfinished);
+        return Err(DecodeError::Unfinished);
     }
-    let nowhere = HourSpan {
-        end: asked.start,
-        ..asked
+    let none_requested = HourSpan {
+        end: requested.start,
+        ..requested
     };
-    let (mut buckets, mut unread) = (Buckets::new(), Unread::new());
-    for (place, raw) in rows(&list) {
-        let row = usage_row(place, raw).and_then(|row| Ok((begins(&row)?, row)));
+    let (mut buckets, mut unread) = (Buckets::new(), UnreadableUsage::new());
+    for (location, raw) in rows(&list) {
+        let row = usage_row(location, raw).and_then(|row| Ok((start_of(&row)?, row)));
         let (hour, row) = match row {
             Ok(row) => row,
-            // Nobody knows which bucket it is about.
-            Err(fault) => {
-                unread.push((asked, fault));
+            // Any bucket may be affected.
+            Err(error) => {
+                unread.push((requested, error));
                 continue;
             }
         };
-        if !asked.contains(hour) {
-            unread.push((nowhere, row.is_outside()));
+        if !requested.contains(hour) {
+            unread.push((none_requested, row.outside_request()));
             continue;
         }
         let bucket = HourSpan {
             start: hour,
-            end: end_of(hour).min(asked.end),
+            end: end_of(hour).min(requested.end),
         };
         if let Some(earlier) = buckets.get(&hour) {
-            unread.push((bucket, row.is_there_already()));
+            unread.push((bucket, row.duplicate()));
             let larger = usage::at_least(earlier, &row.cells);
             buckets.insert(hour, larger);
         } else {
             buckets.insert(hour, row.cells);
         }
-        unread.extend(row.faults.into_iter().map(|fault| (bucket, fault)));
+        unread.extend(row.errors.into_iter().map(|error| (bucket, error)));
     }
     Ok((buckets, unread))
 }
@@ -244,7 +246,7 @@ fn buckets_of(
 #[serde(expecting = "an object")]
 struct OrganizationWire<'a> {
     id: String,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     name: Option<String>,
     #[serde(borrow)]
     billing: Option<&'a RawValue>,
@@ -266,13 +268,13 @@ struct ListWire<'a> {
     data: Vec<&'a RawValue>,
     #[serde(borrow)]
     has_more: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     last_id: Option<String>,
 }
 
 impl ListWire<'_> {
-    fn has_more(&self) -> Result<bool, Fault> {
-        fault::has_more(self.has_more)
+    fn has_more(&self) -> Result<bool, DecodeError> {
+        decode::has_more(self.has_more)
     }
 }
 
@@ -280,7 +282,7 @@ impl ListWire<'_> {
 #[serde(expecting = "an object")]
 pub(super) struct WorkspaceWire<'a> {
     id: String,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     name: Option<String>,
     #[serde(borrow)]
     created_at: Option<&'a RawValue>,
@@ -301,15 +303,15 @@ struct LimitsWire<'a> {
 #[serde(expecting = "an object")]
 struct KeyWire<'a> {
     id: String,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     name: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     status: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     workspace_id: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     created_by: Option<MakerWire>,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     partial_key: Option<String>,
     #[serde(borrow)]
     created_at: Option<&'a RawValue>,
@@ -322,9 +324,9 @@ struct KeyWire<'a> {
 #[derive(Deserialize, Default)]
 #[serde(expecting = "an object")]
 struct MakerWire {
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     id: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     email: Option<String>,
 }
 
@@ -332,13 +334,13 @@ struct MakerWire {
 #[serde(expecting = "an object")]
 struct UserWire<'a> {
     id: String,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     email: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     name: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     role: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     status: Option<String>,
     #[serde(borrow)]
     created_at: Option<&'a RawValue>,
@@ -364,7 +366,7 @@ struct UsageWire<'a> {
     model_breakdown: Option<&'a RawValue>,
 }
 
-/// By model, each once: a map would silently keep the last of two.
+/// Models in order; a map would silently keep the last of two with the same name.
 #[derive(Default)]
 struct BreakdownWire<'a>(Vec<(String, &'a RawValue)>);
 
@@ -385,14 +387,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for BreakdownWire<'a> {
         impl<'de> Visitor<'de> for Models {
             type Value = BreakdownWire<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with a model for each key")
+                f.write_str("an object of models")
             }
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
                 let mut models = Vec::new();
                 let mut names = HashSet::new();
                 while let Some((name, model)) = map.next_entry::<String, &'de RawValue>()? {
                     if !names.insert(name.clone()) {
-                        return Err(M::Error::custom(format!("model `{name}` is there twice")));
+                        return Err(M::Error::custom(format!("model `{name}` is listed twice")));
                     }
                     models.push((name, model));
                 }
@@ -403,21 +405,24 @@ impl<'de: 'a, 'a> Deserialize<'de> for BreakdownWire<'a> {
     }
 }
 
-fn rows<'a>(list: &ListWire<'a>) -> impl Iterator<Item = (Place, &'a RawValue)> {
-    (1..).map(Place::Row).zip(list.data.iter().copied())
+fn rows<'a>(list: &ListWire<'a>) -> impl Iterator<Item = (ResponseLocation, &'a RawValue)> {
+    (1..)
+        .map(ResponseLocation::Row)
+        .zip(list.data.iter().copied())
 }
 
-/// A page of a list; `row` gives a row's id, and the row, and notes what of it cannot be read.
-fn listed<'a, W: Deserialize<'a>, T>(
+/// Decodes a page of a list; `row` returns a row's id and the row, and records its invalid fields.
+fn list_page<'a, W: Deserialize<'a>, T>(
     body: &'a [u8],
-    row: impl Fn(Place, W, &mut Vec<Fault>) -> Result<(String, T), Fault>,
-) -> Result<ListPage<T>, Fault> {
-    let wire: ListWire<'a> = fault::read(body)?;
+    row: impl Fn(ResponseLocation, W, &mut Vec<DecodeError>) -> Result<(String, T), DecodeError>,
+) -> Result<ListPage<T>, DecodeError> {
+    let wire: ListWire<'a> = decode::read(body)?;
     let (mut listed, mut unreadable) = (Vec::new(), Vec::new());
-    for (place, raw) in rows(&wire) {
-        match fault::read_row(place, raw).and_then(|wire| row(place, wire, &mut unreadable)) {
+    for (location, raw) in rows(&wire) {
+        match decode::read_row(location, raw).and_then(|wire| row(location, wire, &mut unreadable))
+        {
             Ok((id, one)) => listed.push((id, Some(one))),
-            Err(fault) => unreadable.push(fault),
+            Err(error) => unreadable.push(error),
         }
     }
     Ok(ListPage {
@@ -430,106 +435,111 @@ fn listed<'a, W: Deserialize<'a>, T>(
     })
 }
 
-/// What an object holds that may be absent.
-pub(super) fn within<'a, T: Deserialize<'a> + Default>(
-    place: Place,
+/// Decodes an optional object; an absent or invalid one gives the default.
+pub(super) fn optional_object<'a, T: Deserialize<'a> + Default>(
+    location: ResponseLocation,
     raw: Option<&'a RawValue>,
-    faults: &mut Vec<Fault>,
+    errors: &mut Vec<DecodeError>,
 ) -> T {
     raw.map_or_else(T::default, |raw| {
-        fault::readable(fault::read_row(place, raw), faults)
+        decode::or_default(decode::read_row(location, raw), errors)
     })
 }
 
-/// What has no id cannot be told from another.
-pub(super) fn checked_id(place: Place, id: String) -> Result<String, Fault> {
+/// Rejects empty ids.
+pub(super) fn checked_id(location: ResponseLocation, id: String) -> Result<String, DecodeError> {
     if id.is_empty() {
-        return Err(Fault::value(place, "id", &id, "not an id"));
+        return Err(DecodeError::value(location, "id", &id, "not an id"));
     }
     Ok(id)
 }
 
-/// One workspace.
 pub(super) fn workspace(
-    place: Place,
+    location: ResponseLocation,
     wire: WorkspaceWire<'_>,
-    faults: &mut Vec<Fault>,
-) -> Result<Workspace, Fault> {
-    // The remainder has an id of its own; a workspace under that id could not be told from it.
+    errors: &mut Vec<DecodeError>,
+) -> Result<Workspace, DecodeError> {
+    // A workspace with the id of the unattributed remainder could not be told apart from it.
     if wire.id.is_empty() || wire.id == UNATTRIBUTED {
-        return Err(Fault::value(place, "id", &wire.id, "not a workspace's id"));
+        return Err(DecodeError::value(
+            location,
+            "id",
+            &wire.id,
+            "not a workspace's id",
+        ));
     }
-    let limits: LimitsWire<'_> = within(place, wire.usage_limits, faults);
+    let limits: LimitsWire<'_> = optional_object(location, wire.usage_limits, errors);
     let per_minute = limits
         .requests_per_minute
-        .map(|raw| fault::count(place, "usage_limits.requests_per_minute", raw))
+        .map(|raw| decode::count(location, "usage_limits.requests_per_minute", raw))
         .transpose();
     Ok(Workspace {
         name: wire.name.unwrap_or_else(|| wire.id.clone()),
         id: WorkspaceId::new(wire.id),
         monthly_limit: optional_limit(
-            place,
+            location,
             "usage_limits.monthly_spend_usd",
             limits.monthly_spend_usd,
-            faults,
+            errors,
         ),
-        requests_per_minute: fault::readable(per_minute, faults).map(i64::unsigned_abs),
-        created_at: wire.created_at.and_then(fault::instant),
+        requests_per_minute: decode::or_default(per_minute, errors).map(i64::unsigned_abs),
+        created_at: wire.created_at.and_then(decode::instant),
         tags: BTreeMap::new(),
     })
 }
 
-/// One row of usage.
 struct UsageRow {
-    place: Place,
+    location: ResponseLocation,
     date: String,
-    cells: Cells,
-    /// Figures that could not be read.
-    faults: Vec<Fault>,
+    cells: UsageByKey,
+    errors: Vec<DecodeError>,
 }
 
 impl UsageRow {
-    fn hour(&self) -> Result<Hour, Fault> {
+    fn hour(&self) -> Result<Hour, DecodeError> {
         let at: Option<Timestamp> = self.date.parse().ok();
-        at.map(|at| (at, Hour::of(at)))
+        at.map(|at| (at, Hour::containing(at)))
             .filter(|(at, hour)| hour.start() == *at)
             .map(|(_, hour)| hour)
-            .ok_or_else(|| self.is_no("not the start of an hour such as 2026-02-03T14:00:00Z"))
+            .ok_or_else(|| {
+                self.invalid_date("not the start of an hour such as 2026-02-03T14:00:00Z")
+            })
     }
 
-    fn day(&self) -> Result<Day, Fault> {
+    fn day(&self) -> Result<Day, DecodeError> {
         civil_date(&self.date)
             .map(Day::from_date)
-            .ok_or_else(|| self.is_no("not a day such as 2026-02-03"))
+            .ok_or_else(|| self.invalid_date("not a day such as 2026-02-03"))
     }
 
-    /// The first day of its month.
-    fn month(&self) -> Result<civil::Date, Fault> {
+    fn month(&self) -> Result<civil::Date, DecodeError> {
         civil_date(&format!("{}-01", self.date))
-            .ok_or_else(|| self.is_no("not a month such as 2026-02"))
+            .ok_or_else(|| self.invalid_date("not a month such as 2026-02"))
     }
 
-    fn is_no(&self, expected: &'static str) -> Fault {
-        Fault::value(self.place, "date", &self.date, expected)
+    fn invalid_date(&self, expected: &'static str) -> DecodeError {
+        DecodeError::value(self.location, "date", &self.date, expected)
     }
 
-    fn is_outside(&self) -> Fault {
-        self.is_no("outside of what was asked for")
+    fn outside_request(&self) -> DecodeError {
+        self.invalid_date("outside the requested period")
     }
 
-    fn is_there_already(&self) -> Fault {
-        self.is_no("which an earlier row has already")
+    fn duplicate(&self) -> DecodeError {
+        self.invalid_date("a duplicate of an earlier row")
     }
 }
 
-fn usage_row(place: Place, raw: &RawValue) -> Result<UsageRow, Fault> {
-    let wire: UsageWire<'_> = fault::read_row(place, raw)?;
-    let mut faults = Vec::new();
-    let spend = required(place, "total_cost_usd", wire.total_cost_usd)
-        .and_then(|raw| fault::usd(place, "total_cost_usd", raw));
+fn usage_row(location: ResponseLocation, raw: &RawValue) -> Result<UsageRow, DecodeError> {
+    let wire: UsageWire<'_> = decode::read_row(location, raw)?;
+    let mut errors = Vec::new();
+    let spend = required(location, "total_cost_usd", wire.total_cost_usd)
+        .and_then(|raw| decode::usd(location, "total_cost_usd", raw));
     let count = |field, raw, is_required| match (raw, is_required) {
         (None, false) => Ok(0),
-        (raw, _) => required(place, field, raw).and_then(|raw| fault::count(place, field, raw)),
+        (raw, _) => {
+            required(location, field, raw).and_then(|raw| decode::count(location, field, raw))
+        }
     };
     let counts = [
         count("input_tokens", wire.input_tokens, true),
@@ -537,9 +547,9 @@ fn usage_row(place: Place, raw: &RawValue) -> Result<UsageRow, Fault> {
         count("cache_read_tokens", wire.cache_read_tokens, false),
         count("requests", wire.requests, false),
     ];
-    let spend = fault::readable(spend, &mut faults);
+    let spend = decode::or_default(spend, &mut errors);
     let [input, output, cache_read, requests] =
-        counts.map(|count| fault::readable(count, &mut faults));
+        counts.map(|count| decode::or_default(count, &mut errors));
     let whole = Amounts {
         spend,
         tokens: Tokens {
@@ -551,65 +561,74 @@ fn usage_row(place: Place, raw: &RawValue) -> Result<UsageRow, Fault> {
         requests,
         ..Amounts::ZERO
     };
-    let models = wire.model_breakdown.map(|raw| breakdown(place, raw));
+    let models = wire.model_breakdown.map(|raw| breakdown(location, raw));
     let models = models.map_or_else(BreakdownWire::default, |models| {
-        fault::readable(models, &mut faults)
+        decode::or_default(models, &mut errors)
     });
     Ok(UsageRow {
-        place,
+        location,
         date: wire.date,
-        cells: cells(place, whole, &models.0, &mut faults),
-        faults,
+        cells: cells(location, whole, &models.0, &mut errors),
+        errors,
     })
 }
 
-fn breakdown(place: Place, raw: &RawValue) -> Result<BreakdownWire<'_>, Fault> {
-    serde_json::from_str(raw.get()).map_err(|error| Fault::Shape {
-        place,
+fn breakdown(location: ResponseLocation, raw: &RawValue) -> Result<BreakdownWire<'_>, DecodeError> {
+    serde_json::from_str(raw.get()).map_err(|error| DecodeError::Shape {
+        location,
         reason: format!("`model_breakdown`: {error}"),
     })
 }
 
-/// The models' own figures, and under `unattributed` what is left of the whole. Their sum is the whole. A model that cannot be
-/// read has no figures of its own.
+/// Returns the figures of each model, and the rest of the total under `unattributed`, so that they sum to the total. Invalid
+/// models are left out.
 fn cells(
-    place: Place,
+    location: ResponseLocation,
     whole: Amounts,
     models: &[(String, &RawValue)],
-    faults: &mut Vec<Fault>,
-) -> Cells {
-    let unattributed = Cell::from(UNATTRIBUTED);
-    let mut cells = Cells::new();
+    errors: &mut Vec<DecodeError>,
+) -> UsageByKey {
+    let unattributed = UsageKey::from(UNATTRIBUTED);
+    let mut cells = UsageByKey::new();
     let mut rest = whole;
     for (name, model) in models.iter().filter(|(name, _)| !name.is_empty()) {
-        let Ok(amounts) = model_amounts(place, name, model).map_err(|fault| faults.push(fault))
+        let Ok(amounts) = model_amounts(location, name, model).map_err(|error| errors.push(error))
         else {
             continue;
         };
         let left = rest - amounts;
-        // Keeps the sums within 64 bits, however many models there are.
+        // Keeps sums within 64 bits for any number of models.
         if left.tokens.input.min(left.tokens.output) < -MAX_COUNT {
-            let problem = "with which the models' tokens go beyond 10^15";
-            faults.push(Fault::value(place, "model_breakdown", name, problem));
+            let problem = "which raises the models' tokens above 10^15";
+            errors.push(DecodeError::value(
+                location,
+                "model_breakdown",
+                name,
+                problem,
+            ));
             continue;
         }
         rest = left;
-        usage::add_to(&mut cells, &Cell::from(name.as_str()), amounts);
+        usage::add_to(&mut cells, &UsageKey::from(name.as_str()), amounts);
     }
     usage::add_to(&mut cells, &unattributed, rest);
     cells
 }
 
-fn model_amounts(place: Place, name: &str, raw: &RawValue) -> Result<Amounts, Fault> {
-    let model: ModelWire<'_> = fault::read_row(place, raw)?;
+fn model_amounts(
+    location: ResponseLocation,
+    name: &str,
+    raw: &RawValue,
+) -> Result<Amounts, DecodeError> {
+    let model: ModelWire<'_> = decode::read_row(location, raw)?;
     let within = format_args!("model_breakdown.{name}");
     let cost = model
         .cost_usd
-        .map(|raw| fault::usd(place, format_args!("{within}.cost_usd"), raw))
+        .map(|raw| decode::usd(location, format_args!("{within}.cost_usd"), raw))
         .transpose()?;
     let count = |field: &str, raw: Option<&RawValue>| {
         raw.map_or(Ok(0), |raw| {
-            fault::count(place, format_args!("{within}.{field}"), raw)
+            decode::count(location, format_args!("{within}.{field}"), raw)
         })
     };
     Ok(Amounts {
@@ -624,36 +643,36 @@ fn model_amounts(place: Place, name: &str, raw: &RawValue) -> Result<Amounts, Fa
 }
 
 fn required<'a>(
-    place: Place,
+    location: ResponseLocation,
     field: &'static str,
     raw: Option<&'a RawValue>,
-) -> Result<&'a RawValue, Fault> {
-    raw.ok_or(Fault::Missing { place, field })
+) -> Result<&'a RawValue, DecodeError> {
+    raw.ok_or(DecodeError::Missing { location, field })
 }
 
-/// An amount, or nothing where there is none or it cannot be read.
+/// Parses an optional amount; an invalid one is recorded and counts as absent.
 pub(super) fn optional_usd(
-    place: Place,
+    location: ResponseLocation,
     field: &'static str,
     raw: Option<&RawValue>,
-    faults: &mut Vec<Fault>,
+    errors: &mut Vec<DecodeError>,
 ) -> Option<Usd> {
-    let usd = raw.map(|raw| fault::usd(place, field, raw)).transpose();
-    fault::readable(usd, faults)
+    let usd = raw.map(|raw| decode::usd(location, field, raw)).transpose();
+    decode::or_default(usd, errors)
 }
 
-/// The same of a limit.
+/// Like [`optional_usd`], for a limit.
 pub(super) fn optional_limit(
-    place: Place,
+    location: ResponseLocation,
     field: &'static str,
     raw: Option<&RawValue>,
-    faults: &mut Vec<Fault>,
+    errors: &mut Vec<DecodeError>,
 ) -> Option<Usd> {
-    let limit = raw.map(|raw| fault::usd_limit(place, field, raw));
-    fault::readable(limit.transpose(), faults)
+    let limit = raw.map(|raw| decode::usd_limit(location, field, raw));
+    decode::or_default(limit.transpose(), errors)
 }
 
-/// `2026-02-03`, and nothing else that a date may look like.
+/// Parses a date of the form `2026-02-03` and no other.
 fn civil_date(text: &str) -> Option<civil::Date> {
     let is_shaped = text.len() == 10
         && text.bytes().enumerate().all(|(at, byte)| match at {
@@ -671,8 +690,8 @@ mod tests {
     use std::fmt::Write as _;
     use std::path::Path;
 
-    /// What is asked for in every file: February 2026, of one workspace.
-    fn asked() -> (Part, Day, Day) {
+    /// The request of every file: February 2026, of one workspace.
+    fn requested() -> (Part, Day, Day) {
         let day = |day| Day::from_date(civil::date(2026, 2, day));
         let part = Part::Workspace("workspace_01".into());
         (part, day(1), day(28))
@@ -691,16 +710,16 @@ mod tests {
         )
     }
 
-    fn render_cells(text: &mut String, begin: &str, cells: &Cells) {
-        writeln!(text, "{begin}: {}", amounts(&usage::sum(cells))).unwrap();
-        for (cell, told) in cells {
-            writeln!(text, "  {:?}: {}", cell.model.as_str(), amounts(told)).unwrap();
+    fn render_cells(text: &mut String, label: &str, cells: &UsageByKey) {
+        writeln!(text, "{label}: {}", amounts(&usage::sum(cells))).unwrap();
+        for (cell, figures) in cells {
+            writeln!(text, "  {:?}: {}", cell.model.as_str(), amounts(figures)).unwrap();
         }
     }
 
-    fn render_usage(answer: &Answer) -> String {
+    fn render_usage(response: &UsageResponse) -> String {
         let mut text = String::new();
-        for (hour, cells) in &answer.buckets {
+        for (hour, cells) in &response.buckets {
             render_cells(&mut text, &hour.start().to_string(), cells);
         }
         text
@@ -714,23 +733,23 @@ mod tests {
         text
     }
 
-    fn render_unread(unread: &Unread) -> String {
-        let line = |(hours, fault): &(HourSpan, Fault)| {
+    fn render_unread(unread: &UnreadableUsage) -> String {
+        let line = |(hours, error): &(HourSpan, DecodeError)| {
             let (start, end) = (hours.start.start(), hours.end.start());
-            format!("unknown from {start} to {end}: {fault}\n")
+            format!("unknown from {start} to {end}: {error}\n")
         };
         unread.iter().map(line).collect()
     }
 
-    /// The beginning of a file's name says which question it answers.
-    fn translate(name: &str, body: &[u8]) -> Result<String, Fault> {
-        let (part, first, last) = asked();
-        let (question, _) = name.split_once('-').unwrap();
+    /// The first part of a file's name is the kind of request.
+    fn translate(name: &str, body: &[u8]) -> Result<String, DecodeError> {
+        let (part, first, last) = requested();
+        let (kind, _) = name.split_once('-').unwrap();
         let by = |granularity| {
-            let told = usage(body, &part, granularity, first, last);
-            told.map(|(answer, unread)| render_usage(&answer) + &render_unread(&unread))
+            let decoded = usage(body, &part, granularity, first, last);
+            decoded.map(|(response, unread)| render_usage(&response) + &render_unread(&unread))
         };
-        match question {
+        match kind {
             "hours" => by(Granularity::Hour),
             "days" => by(Granularity::Day),
             "months" => usage_by_month(body, first, last)
@@ -739,12 +758,12 @@ mod tests {
             "organization" => organization(body).map(|info| format!("{info:#?}")),
             "keys" => api_keys(body).map(|page| format!("{page:#?}")),
             "users" => users(body).map(|page| format!("{page:#?}")),
-            other => panic!("no such question: {other}"),
+            other => panic!("no such kind: {other}"),
         }
     }
 
     #[test]
-    fn answers_as_servers_send_them() {
+    fn responses_are_decoded() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/guide");
         let mut n_files = 0;
         for entry in std::fs::read_dir(&folder).unwrap() {
@@ -758,7 +777,7 @@ mod tests {
             json_text::repair(&mut body);
             let text = match translate(&name, &body) {
                 Ok(text) => text,
-                Err(fault) => format!("refused: {fault}"),
+                Err(error) => format!("refused: {error}"),
             };
             insta::with_settings!({
                 snapshot_path => &folder,
@@ -806,8 +825,8 @@ mod tests {
                 decimal(micros),
                 models.join(",")
             );
-            let (part, first, last) = asked();
-            let (answer, unread) = usage(body.as_bytes(), &part, Granularity::Day, first, last).unwrap();
+            let (part, first, last) = requested();
+            let (response, unread) = usage(body.as_bytes(), &part, Granularity::Day, first, last).unwrap();
             prop_assert_eq!(unread, vec![]);
             let whole = Amounts {
                 spend: Usd::from_pico(i128::from(micros) * 1_000_000),
@@ -815,18 +834,18 @@ mod tests {
                 requests,
                 ..Amounts::ZERO
             };
-            let sums: Vec<Amounts> = answer.buckets.values().map(usage::sum).collect();
+            let sums: Vec<Amounts> = response.buckets.values().map(usage::sum).collect();
             prop_assert_eq!(sums, vec![whole]);
         }
 
         #[test]
-        fn no_answer_makes_it_panic(at in 0_usize..2000, cut in 0_usize..2000, piece in "[-0-9.eE\"{}\\[\\],:a-z]{0,8}") {
+        fn decoding_never_panics(at in 0_usize..2000, cut in 0_usize..2000, piece in "[-0-9.eE\"{}\\[\\],:a-z]{0,8}") {
             let good = include_str!("../../tests/wire/guide/hours-good.json");
             let mut body = good.as_bytes().to_vec();
             let at = at.min(body.len());
             let end = (at + cut % 7).min(body.len());
             body.splice(at..end, piece.bytes());
-            let (part, first, last) = asked();
+            let (part, first, last) = requested();
             let _ = usage(&body, &part, Granularity::Hour, first, last);
             let _ = usage(&body[..cut.min(body.len())], &part, Granularity::Day, first, last);
             for good in [

@@ -1,11 +1,11 @@
-//! Repairs the text of a response before it is parsed: pure.
+//! Repairs the JSON text of a response before it is parsed. Pure.
 //!
 //! A JSON parser rejects a whole document for one half of a surrogate pair, one unknown escape, one raw control character or one
-//! byte that is not UTF-8. Inside a string each of these costs its character and nothing else.
+//! byte that is not UTF-8. Inside a string, only the invalid character is replaced.
 
 use zeroize::Zeroize as _;
 
-/// Replaces what no parser reads. Text outside of strings stays as it is.
+/// Replaces invalid characters and escapes in strings; text outside of strings is unchanged.
 pub fn repair(body: &mut Vec<u8>) {
     if body.starts_with(b"\xef\xbb\xbf") {
         body[..3].fill(b' ');
@@ -32,7 +32,7 @@ pub fn repair(body: &mut Vec<u8>) {
     }
 }
 
-/// Makes the escape at the beginning of `rest` a valid one of the same length, and returns that length.
+/// Replaces an invalid escape at the start of `rest` by a valid one of the same length, and returns that length.
 fn repair_escape(rest: &mut [u8]) -> usize {
     match rest.get(1) {
         None => 1,
@@ -56,7 +56,7 @@ fn repair_escape(rest: &mut [u8]) -> usize {
     }
 }
 
-/// Returns the UTF-16 code unit of the escape `\uXXXX` that the text begins with.
+/// Returns the UTF-16 code unit of the escape `\uXXXX` at the start of the text.
 fn code_unit(text: &[u8]) -> Option<u16> {
     let digits = text.strip_prefix(br"\u")?.get(..4)?;
     let digits = std::str::from_utf8(digits).ok()?;
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_costs_its_character() {
+    fn unpaired_surrogates_are_replaced() {
         check(br#""a\ud83db""#, "a\u{fffd}b");
         check(br#""\udE00 b""#, "\u{fffd} b");
         check(br#""\ud83d\ud83d\ude00""#, "\u{fffd}\u{1f600}");
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_valid_stays() {
+    fn valid_text_is_unchanged() {
         check(
             br#""\ud83d\ude00 \\ud83d \"\u00e9""#,
             "\u{1f600} \\ud83d \"é",
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn other_rubbish_costs_its_character_too() {
+    fn other_invalid_characters_are_replaced() {
         check(b"\"a\0b\nc\"", "a b c");
         check(br#""\x \u12g4 \u""#, "?x ?u12g4 ?u");
         check(b"\"a\xff\xfeb\"", "a\u{fffd}\u{fffd}b");
@@ -110,16 +110,15 @@ mod tests {
     }
 
     proptest! {
-        /// Any bytes between quotes become a string, and no bytes at all make it panic.
         #[test]
-        fn whatever_stands_between_quotes_is_text(bytes in prop::collection::vec(any::<u8>().prop_filter("ends the string", |byte| *byte != b'"' && *byte != b'\\'), 0..40)) {
+        fn quoted_bytes_become_a_valid_string(bytes in prop::collection::vec(any::<u8>().prop_filter("ends the string", |byte| *byte != b'"' && *byte != b'\\'), 0..40)) {
             let mut body = [b"\"".as_slice(), &bytes, b"\""].concat();
             repair(&mut body);
             prop_assert!(serde_json::from_slice::<String>(&body).is_ok());
         }
 
         #[test]
-        fn no_body_makes_it_panic(body in "[\\\\\"ud8cD0-9f{}:, ]{0,30}") {
+        fn repair_never_panics(body in "[\\\\\"ud8cD0-9f{}:, ]{0,30}") {
             let mut body = body.into_bytes();
             let n_bytes = body.len();
             repair(&mut body);

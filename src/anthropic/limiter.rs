@@ -1,8 +1,7 @@
-//! Lets requests through one after another, in the order they came: not too many at once, not too many in a minute,
-//! and none while the server has asked for a pause.
+//! Limits the requests to one organization: concurrency, requests per minute, and pauses that the server requests. First come,
+//! first served.
 //!
-//! One per organization, since the server counts per organization. The pure core is [`Rate`]; everything here may be
-//! dropped at any moment without losing a place or a token.
+//! The pure core is [`Rate`]. Waiting is cancel-safe: a dropped waiter uses no permit and no token.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,112 +12,109 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::clock::Clock;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// What two requests a minute apart are kept further apart, so that no minute holds both.
+/// Extra distance between requests a minute apart, so that no minute contains both.
 const MARGIN: Duration = Duration::from_millis(1);
 
-/// Whose part of an organization's requests: a command beside the daemon takes nothing from it.
+/// Who uses an organization's requests per minute. Daemon and commands have separate shares, so neither can starve the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Share {
-    /// What it leaves to commands excepted, spread over the minute; at least one.
+pub enum RateShare {
+    /// Three quarters, spread over the minute; at least one.
     Daemon,
-    /// A quarter, at least one; all at once.
+    /// One quarter, usable at once; at least one.
     Command,
 }
 
-impl Share {
-    /// Its part of so many requests in a minute, of which 0 is no limit: `None`. Of one in a minute, each share has one.
-    pub fn of(self, per_minute: u32) -> Option<u32> {
+impl RateShare {
+    /// Returns this share of `per_minute` requests, at least one; `None` for 0, which means unlimited.
+    pub fn max_per_minute(self, per_minute: u32) -> Option<u32> {
         let for_commands = (per_minute / 4).max(1);
         match self {
             _ if per_minute == 0 => None,
-            Share::Daemon => Some(per_minute.saturating_sub(for_commands).max(1)),
-            Share::Command => Some(for_commands),
+            RateShare::Daemon => Some(per_minute.saturating_sub(for_commands).max(1)),
+            RateShare::Command => Some(for_commands),
         }
     }
 }
 
-/// How many requests may pass in any minute, and the end of a pause.
+/// Limits the requests in any minute, and pauses them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rate {
-    pace: Pace,
-    /// Until when nothing may pass.
+    algorithm: RateAlgorithm,
     paused_until: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Pace {
+enum RateAlgorithm {
     Unlimited,
-    /// A bucket of tokens, by running time.
-    Spread {
-        /// How many tokens a full bucket holds.
+    TokenBucket {
+        /// Tokens in a full bucket.
         burst: u32,
-        /// The time in which one token grows.
         interval: Duration,
-        /// When the bucket will be (or became) full.
+        /// When the bucket is or was full.
         full_at: Duration,
     },
-    /// As many as there may be, whenever; the last of them are remembered.
-    AtOnce {
-        most: usize,
-        passed: VecDeque<Duration>,
+    SlidingWindow {
+        max: usize,
+        /// Times of the last `max` requests.
+        sent: VecDeque<Duration>,
     },
 }
 
 impl Rate {
-    /// No limit but pauses.
+    /// Creates a rate that only pauses limit.
     pub fn unlimited() -> Rate {
-        Rate::of(Pace::Unlimited)
+        Rate::new(RateAlgorithm::Unlimited)
     }
 
-    /// Never more than so many in any minute (at least one): a quarter of them at once, the others evenly.
-    pub fn spread(most: u32) -> Rate {
-        let burst = (most / 4).max(1);
-        // What grows within a minute of a burst comes on top of it.
-        let interval = match most.saturating_sub(burst) {
+    /// Allows `max` requests in any minute (at least one): a quarter in a burst, the others evenly.
+    pub fn spread(max: u32) -> Rate {
+        let burst = (max / 4).max(1);
+        // Tokens that accrue within a minute of a burst add to it.
+        let interval = match max.saturating_sub(burst) {
             0 => MINUTE + MARGIN,
             n => MINUTE / n + Duration::from_nanos(1),
         };
-        Rate::of(Pace::Spread {
+        Rate::new(RateAlgorithm::TokenBucket {
             burst,
             interval,
             full_at: Duration::ZERO,
         })
     }
 
-    /// Never more than so many in any minute (at least one), all at once.
-    pub fn at_once(most: u32) -> Rate {
-        Rate::of(Pace::AtOnce {
-            most: usize::try_from(most.max(1)).unwrap_or(usize::MAX),
-            passed: VecDeque::new(),
+    /// Allows `max` requests in any minute (at least one), all at once if needed.
+    pub fn at_once(max: u32) -> Rate {
+        Rate::new(RateAlgorithm::SlidingWindow {
+            max: usize::try_from(max.max(1)).unwrap_or(usize::MAX),
+            sent: VecDeque::new(),
         })
     }
 
-    /// A share of so many requests in a minute; 0 is no limit.
-    pub fn share(per_minute: u32, share: Share) -> Rate {
-        match (share.of(per_minute), share) {
+    /// Creates the rate of a share of `per_minute` requests; 0 is unlimited.
+    pub fn for_share(per_minute: u32, share: RateShare) -> Rate {
+        match (share.max_per_minute(per_minute), share) {
             (None, _) => Rate::unlimited(),
-            (Some(most), Share::Daemon) => Rate::spread(most),
-            (Some(most), Share::Command) => Rate::at_once(most),
+            (Some(max), RateShare::Daemon) => Rate::spread(max),
+            (Some(max), RateShare::Command) => Rate::at_once(max),
         }
     }
 
-    fn of(pace: Pace) -> Rate {
+    fn new(algorithm: RateAlgorithm) -> Rate {
         Rate {
-            pace,
+            algorithm,
             paused_until: Duration::ZERO,
         }
     }
 
-    /// Takes a token, or says how long to wait before asking again.
-    pub fn take(&mut self, now: Duration) -> Result<(), Duration> {
+    /// Takes a token, or returns how long to wait before the next try.
+    pub fn try_take(&mut self, now: Duration) -> Result<(), Duration> {
         if let Some(rest) = self.paused_until.checked_sub(now)
             && !rest.is_zero()
         {
             return Err(rest);
         }
-        match &mut self.pace {
-            Pace::Unlimited => Ok(()),
-            Pace::Spread {
+        match &mut self.algorithm {
+            RateAlgorithm::Unlimited => Ok(()),
+            RateAlgorithm::TokenBucket {
                 burst,
                 interval,
                 full_at,
@@ -128,52 +124,63 @@ impl Rate {
                 *full_at = full_after_this;
                 Ok(())
             }
-            Pace::AtOnce { most, passed } => {
-                if passed.len() >= *most
-                    && let Some(first) = passed.front()
+            RateAlgorithm::SlidingWindow { max, sent } => {
+                if sent.len() >= *max
+                    && let Some(first) = sent.front()
                 {
                     until(*first + MINUTE + MARGIN, now)?;
-                    passed.pop_front();
+                    sent.pop_front();
                 }
-                passed.push_back(now);
+                sent.push_back(now);
                 Ok(())
             }
         }
     }
 
-    /// Lets nothing pass for so long from now. A pause is never shortened by another.
+    /// Pauses all requests; never shortens an earlier pause.
     pub fn pause(&mut self, now: Duration, wait: Duration) {
         self.paused_until = self.paused_until.max(now + wait);
     }
 
-    /// From now on at another rate. Neither a pause is forgotten nor what has passed before.
-    pub fn change(&mut self, to: Rate) {
+    /// Changes the rate; keeps pauses and what was sent before.
+    pub fn set(&mut self, to: Rate) {
         let paused_until = self.paused_until.max(to.paused_until);
-        let pace = match (&self.pace, to.pace) {
+        let algorithm = match (&self.algorithm, to.algorithm) {
             (
-                Pace::Spread { full_at, .. },
-                Pace::Spread {
+                RateAlgorithm::TokenBucket { full_at, .. },
+                RateAlgorithm::TokenBucket {
                     burst, interval, ..
                 },
-            ) => Pace::Spread {
+            ) => RateAlgorithm::TokenBucket {
                 burst,
                 interval,
                 full_at: *full_at,
             },
-            (Pace::AtOnce { passed, .. }, Pace::AtOnce { most, .. }) => Pace::AtOnce {
-                most,
-                passed: passed
-                    .range(passed.len().saturating_sub(most)..)
+            (
+                RateAlgorithm::SlidingWindow { sent, .. },
+                RateAlgorithm::SlidingWindow { max, .. },
+            ) => RateAlgorithm::SlidingWindow {
+                max,
+                sent: sent
+                    .range(sent.len().saturating_sub(max)..)
                     .copied()
                     .collect(),
             },
-            (Pace::Unlimited | Pace::Spread { .. } | Pace::AtOnce { .. }, pace) => pace,
+            (
+                RateAlgorithm::Unlimited
+                | RateAlgorithm::TokenBucket { .. }
+                | RateAlgorithm::SlidingWindow { .. },
+                algorithm,
+            ) => algorithm,
         };
-        *self = Rate { pace, paused_until };
+        *self = Rate {
+            algorithm,
+            paused_until,
+        };
     }
 }
 
-/// Whether an instant has come, or how long it is off.
+/// Checks that an instant has come, or returns the time until then.
 fn until(instant: Duration, now: Duration) -> Result<(), Duration> {
     match instant.checked_sub(now) {
         Some(wait) if !wait.is_zero() => Err(wait),
@@ -181,68 +188,67 @@ fn until(instant: Duration, now: Duration) -> Result<(), Duration> {
     }
 }
 
-/// The gate before every request of one organization.
+/// Limits the requests of one organization.
 #[derive(Debug)]
 pub struct Limiter {
     rate: Mutex<Rate>,
-    /// Who stands here is next. The lock is fair: first come, first served.
-    front: tokio::sync::Mutex<()>,
-    seats: Arc<Semaphore>,
+    /// Held by the next request to be sent. The lock is fair.
+    next: tokio::sync::Mutex<()>,
+    permits: Arc<Semaphore>,
     clock: Clock,
 }
 
-/// Held as long as a request is under way.
+/// Held during a request.
 #[derive(Debug)]
-pub struct Pass(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+pub struct Permit(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
 impl Limiter {
-    /// So many at once (at least one), at that rate.
+    /// Creates a limiter of at least one concurrent request.
     pub fn new(max_concurrency: usize, rate: Rate, clock: Clock) -> Limiter {
-        let n_seats = max_concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        let n_permits = max_concurrency.clamp(1, Semaphore::MAX_PERMITS);
         Limiter {
             rate: Mutex::new(rate),
-            front: tokio::sync::Mutex::new(()),
-            seats: Arc::new(Semaphore::new(n_seats)),
+            next: tokio::sync::Mutex::new(()),
+            permits: Arc::new(Semaphore::new(n_permits)),
             clock,
         }
     }
 
-    /// Waits for one's turn.
-    pub async fn pass(&self) -> Pass {
-        let _front = self.front.lock().await;
-        let seat = Arc::clone(&self.seats)
+    /// Waits until a request may be sent.
+    pub async fn acquire(&self) -> Permit {
+        let _next = self.next.lock().await;
+        let permit = Arc::clone(&self.permits)
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
-        while let Err(wait) = self.take() {
+        while let Err(wait) = self.try_take() {
             self.clock.sleep(wait).await;
         }
-        Pass(seat)
+        Permit(permit)
     }
 
-    /// From now on at another rate.
-    pub fn change(&self, to: Rate) {
+    pub fn set_rate(&self, to: Rate) {
         self.rate
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .change(to);
+            .set(to);
     }
 
-    /// Holds up every request of the organization for so long.
+    /// Pauses all requests of the organization.
     pub fn pause(&self, wait: Duration) {
-        let now = self.clock.running();
+        let now = self.clock.monotonic();
         self.rate
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pause(now, wait);
     }
 
-    fn take(&self) -> Result<(), Duration> {
-        let now = self.clock.running();
+    fn try_take(&self) -> Result<(), Duration> {
+        let now = self.clock.monotonic();
         self.rate
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take(now)
+            .try_take(now)
     }
 }
 
@@ -256,12 +262,12 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// When each of so many requests, all wanted at the start, may go; in whole seconds.
+    /// Returns when each of `n` requests queued at the start is sent, in seconds.
     fn times(mut rate: Rate, n: usize) -> Vec<u64> {
         let mut now = Duration::ZERO;
         (0..n)
             .map(|_| {
-                while let Err(wait) = rate.take(now) {
+                while let Err(wait) = rate.try_take(now) {
                     now += wait;
                 }
                 now.as_secs()
@@ -270,9 +276,12 @@ mod tests {
     }
 
     #[test]
-    fn the_daemon_has_a_quarter_at_once_and_the_others_evenly() {
+    fn daemon_requests_are_a_burst_and_then_spread_evenly() {
         let check = |per_minute, n, expected: &[u64]| {
-            assert_eq!(times(Rate::share(per_minute, Share::Daemon), n), expected);
+            assert_eq!(
+                times(Rate::for_share(per_minute, RateShare::Daemon), n),
+                expected
+            );
         };
         check(
             20,
@@ -285,9 +294,12 @@ mod tests {
     }
 
     #[test]
-    fn a_command_has_its_part_at_once() {
+    fn commands_use_their_share_at_once() {
         let check = |per_minute, n, expected: &[u64]| {
-            assert_eq!(times(Rate::share(per_minute, Share::Command), n), expected);
+            assert_eq!(
+                times(Rate::for_share(per_minute, RateShare::Command), n),
+                expected
+            );
         };
         check(20, 7, &[0, 0, 0, 0, 0, 60, 60]);
         check(2, 3, &[0, 60, 120]);
@@ -295,62 +307,71 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_bucket_fills_up_to_its_burst_and_not_beyond() {
+    fn an_idle_bucket_fills_up_to_its_burst() {
         let mut rate = Rate::spread(8);
-        assert_eq!((rate.take(SECOND), rate.take(SECOND)), (Ok(()), Ok(())));
-        assert!(rate.take(SECOND).is_err());
+        assert_eq!(
+            (rate.try_take(SECOND), rate.try_take(SECOND)),
+            (Ok(()), Ok(()))
+        );
+        assert!(rate.try_take(SECOND).is_err());
         let later = SECOND * 1000;
-        assert_eq!((rate.take(later), rate.take(later)), (Ok(()), Ok(())));
+        assert_eq!(
+            (rate.try_take(later), rate.try_take(later)),
+            (Ok(()), Ok(()))
+        );
         let step = SECOND * 10 + Duration::from_nanos(1);
-        assert_eq!(rate.take(later), Err(step));
+        assert_eq!(rate.try_take(later), Err(step));
     }
 
     #[test]
-    fn a_pause_holds_everything_and_is_never_shortened() {
+    fn pauses_are_never_shortened() {
         let mut rate = Rate::unlimited();
         rate.pause(SECOND, SECOND * 120);
         rate.pause(SECOND * 2, SECOND);
-        assert_eq!(rate.take(SECOND * 21), Err(SECOND * 100));
-        assert_eq!(rate.take(SECOND * 121), Ok(()));
+        assert_eq!(rate.try_take(SECOND * 21), Err(SECOND * 100));
+        assert_eq!(rate.try_take(SECOND * 121), Ok(()));
     }
 
     #[test]
-    fn another_rate_forgets_neither_a_pause_nor_what_has_passed() {
+    fn changing_the_rate_keeps_pauses_and_sent_requests() {
         let mut rate = Rate::spread(15);
-        while rate.take(SECOND).is_ok() {}
-        rate.change(Rate::spread(4));
-        assert!(rate.take(SECOND).is_err());
+        while rate.try_take(SECOND).is_ok() {}
+        rate.set(Rate::spread(4));
+        assert!(rate.try_take(SECOND).is_err());
         rate.pause(SECOND, SECOND * 200);
-        rate.change(Rate::spread(45));
-        assert_eq!(rate.take(SECOND), Err(SECOND * 200));
+        rate.set(Rate::spread(45));
+        assert_eq!(rate.try_take(SECOND), Err(SECOND * 200));
 
         let mut rate = Rate::at_once(2);
-        assert_eq!((rate.take(SECOND), rate.take(SECOND)), (Ok(()), Ok(())));
-        rate.change(Rate::at_once(3));
-        assert_eq!(rate.take(SECOND), Ok(()));
-        assert!(rate.take(SECOND).is_err());
+        assert_eq!(
+            (rate.try_take(SECOND), rate.try_take(SECOND)),
+            (Ok(()), Ok(()))
+        );
+        rate.set(Rate::at_once(3));
+        assert_eq!(rate.try_take(SECOND), Ok(()));
+        assert!(rate.try_take(SECOND).is_err());
     }
 
-    /// Everything that passes when, after each gap, so many are wanted at once.
-    fn passed(rate: &mut Rate, demand: &[(u64, usize)]) -> Vec<Duration> {
+    /// Returns when requests are sent if, after each gap in milliseconds, the given number is wanted.
+    fn sent(rate: &mut Rate, demand: &[(u64, usize)]) -> Vec<Duration> {
         let mut now = Duration::ZERO;
-        let mut passed = Vec::new();
+        let mut sent = Vec::new();
         for (gap, wanted) in demand {
             now += Duration::from_millis(*gap);
             for _ in 0..*wanted {
-                passed.extend(rate.take(now).is_ok().then_some(now));
+                sent.extend(rate.try_take(now).is_ok().then_some(now));
             }
         }
-        passed
+        sent
     }
 
-    /// The most that one minute holds, its last instant included. A fullest minute begins with something that passed.
-    fn fullest_minute(passed: &[Duration]) -> usize {
+    /// Returns the maximum number of requests in a minute, its last instant included.
+    fn max_in_a_minute(sent: &[Duration]) -> usize {
         let from = |(index, first): (usize, &Duration)| {
-            let minute = passed[index..].iter();
+            let minute = sent[index..].iter();
             minute.take_while(|at| **at <= *first + MINUTE).count()
         };
-        passed.iter().enumerate().map(from).max().unwrap_or(0)
+        sent.iter().enumerate().map(from).max().unwrap_or(0)
     }
 
     fn demand() -> impl Strategy<Value = Vec<(u64, usize)>> {
@@ -360,29 +381,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_minute_has_more_than_is_configured(
+        fn no_minute_exceeds_the_configured_rate(
             per_minute in prop_oneof![2_u32..30, 2_u32..300],
             daemon in demand(),
             command in demand(),
         ) {
-            let of_daemon = passed(&mut Rate::share(per_minute, Share::Daemon), &daemon);
-            let of_command = passed(&mut Rate::share(per_minute, Share::Command), &command);
-            let mut both = [of_daemon.clone(), of_command.clone()].concat();
+            let by_daemon = sent(&mut Rate::for_share(per_minute, RateShare::Daemon), &daemon);
+            let by_commands = sent(&mut Rate::for_share(per_minute, RateShare::Command), &command);
+            let mut both = [by_daemon.clone(), by_commands.clone()].concat();
             both.sort_unstable();
             let quarter = (per_minute / 4).max(1) as usize;
-            prop_assert!(fullest_minute(&of_daemon) <= per_minute as usize - quarter);
-            prop_assert!(fullest_minute(&of_command) <= quarter);
-            prop_assert!(fullest_minute(&both) <= per_minute as usize);
+            prop_assert!(max_in_a_minute(&by_daemon) <= per_minute as usize - quarter);
+            prop_assert!(max_in_a_minute(&by_commands) <= quarter);
+            prop_assert!(max_in_a_minute(&both) <= per_minute as usize);
         }
     }
 
     #[test]
-    fn the_rate_is_also_reached() {
+    fn the_configured_rate_is_reached() {
         let all_the_time = vec![(10, 1); 13_000];
-        let of_daemon = passed(&mut Rate::share(20, Share::Daemon), &all_the_time);
-        assert_eq!(fullest_minute(&of_daemon), 14);
-        let of_command = passed(&mut Rate::share(20, Share::Command), &all_the_time);
-        assert_eq!(fullest_minute(&of_command), 5);
+        let by_daemon = sent(&mut Rate::for_share(20, RateShare::Daemon), &all_the_time);
+        assert_eq!(max_in_a_minute(&by_daemon), 14);
+        let by_commands = sent(&mut Rate::for_share(20, RateShare::Command), &all_the_time);
+        assert_eq!(max_in_a_minute(&by_commands), 5);
     }
 
     fn limiter(max_concurrency: usize, rate: Rate) -> (Arc<Limiter>, ManualClock) {
@@ -392,12 +413,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn first_come_first_served_within_the_seats() {
+    async fn concurrency_limits_are_first_come_first_served() {
         let (limiter, _) = limiter(2, Rate::unlimited());
-        let first = limiter.pass().await;
-        let _second = limiter.pass().await;
-        let mut third = Box::pin(limiter.pass());
-        let mut fourth = Box::pin(limiter.pass());
+        let first = limiter.acquire().await;
+        let _second = limiter.acquire().await;
+        let mut third = Box::pin(limiter.acquire());
+        let mut fourth = Box::pin(limiter.acquire());
         assert!((&mut third).now_or_never().is_none());
         assert!((&mut fourth).now_or_never().is_none());
         drop(first);
@@ -406,11 +427,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn first_come_first_served_also_when_only_the_rate_holds_up() {
+    async fn rate_limits_are_first_come_first_served() {
         let (limiter, clock) = limiter(3, Rate::spread(1));
-        let _first = limiter.pass().await;
-        let mut second = Box::pin(limiter.pass());
-        let mut third = Box::pin(limiter.pass());
+        let _first = limiter.acquire().await;
+        let mut second = Box::pin(limiter.acquire());
+        let mut third = Box::pin(limiter.acquire());
         assert!((&mut second).now_or_never().is_none());
         assert!((&mut third).now_or_never().is_none());
         clock.advance(MINUTE + MARGIN);
@@ -419,21 +440,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_waiting_takes_nothing_along() {
+    async fn a_cancelled_wait_uses_no_token() {
         let (limiter, clock) = limiter(1, Rate::spread(1));
-        drop(limiter.pass().await);
-        let mut impatient = Box::pin(limiter.pass());
-        assert!((&mut impatient).now_or_never().is_none());
-        drop(impatient);
+        drop(limiter.acquire().await);
+        let mut cancelled = Box::pin(limiter.acquire());
+        assert!((&mut cancelled).now_or_never().is_none());
+        drop(cancelled);
         clock.advance(MINUTE + MARGIN);
-        assert!(limiter.pass().now_or_never().is_some());
+        assert!(limiter.acquire().now_or_never().is_some());
     }
 
     #[tokio::test]
-    async fn a_pause_that_comes_while_waiting_is_waited_for_too() {
+    async fn a_pause_also_delays_requests_already_waiting() {
         let (limiter, clock) = limiter(1, Rate::spread(1));
-        drop(limiter.pass().await);
-        let mut waiting = Box::pin(limiter.pass());
+        drop(limiter.acquire().await);
+        let mut waiting = Box::pin(limiter.acquire());
         assert!((&mut waiting).now_or_never().is_none());
         limiter.pause(SECOND * 100);
         clock.advance(MINUTE + MARGIN);

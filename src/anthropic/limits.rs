@@ -1,30 +1,30 @@
-//! The real service's own limits, of use and of spend, and what they mean. Pure.
+//! Decodes the rate limits and spend limits of Anthropic's Admin API. Pure.
 //!
-//! What is not listed is inherited or cannot be read, and never "no limit".
+//! A limit that is not listed is inherited or unknown, never "no limit".
 //!
 //! Source: Anthropic, Rate Limits API and Spend Limits API, versions 2023-06-01 and 2026-10-21.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::anthropic::fault::{self, Fault, Place};
-use crate::anthropic::lists::CursorPage;
+use crate::anthropic::decode::{self, DecodeError, ResponseLocation};
+use crate::anthropic::fetch_list::CursorPage;
 use crate::anthropic::report::next_page;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::listing::{RateLimit, SpendLimits};
 use crate::domain::money::Usd;
 
-/// `GET /v1/organizations/rate_limits`, one page.
-pub fn rate_limits(body: &[u8]) -> Result<CursorPage<RateLimit>, Fault> {
-    page(body, |place, wire: GroupWire<'_>, faults| {
-        rates(place, wire, faults, |_| true)
+/// Decodes one page of `GET /v1/organizations/rate_limits`.
+pub fn rate_limits(body: &[u8]) -> Result<CursorPage<RateLimit>, DecodeError> {
+    page(body, |location, wire: GroupWire<'_>, errors| {
+        rates(location, wire, errors, |_| true)
     })
 }
 
-/// `GET /v1/organizations/workspaces/{workspace_id}/rate_limits`, one page: what the workspace has for itself.
-pub fn workspace_rate_limits(body: &[u8]) -> Result<CursorPage<RateLimit>, Fault> {
-    page(body, |place, wire: GroupWire<'_>, faults| {
-        rates(place, wire, faults, |limit| {
+/// Decodes one page of `GET /v1/organizations/workspaces/{workspace_id}/rate_limits`; skips limits of the organization.
+pub fn workspace_rate_limits(body: &[u8]) -> Result<CursorPage<RateLimit>, DecodeError> {
+    page(body, |location, wire: GroupWire<'_>, errors| {
+        rates(location, wire, errors, |limit| {
             let source = limit
                 .source
                 .as_ref()
@@ -34,19 +34,18 @@ pub fn workspace_rate_limits(body: &[u8]) -> Result<CursorPage<RateLimit>, Fault
     })
 }
 
-/// One monthly limit of spend.
+/// One monthly spend limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpendLimit {
     /// `None` for the whole organization.
     pub workspace: Option<WorkspaceId>,
-    /// In a month of UTC; `None` where it is not known, as in another currency than USD.
+    /// Per month (UTC); `None` if unknown, for example in another currency than USD.
     pub limit: Option<Usd>,
 }
 
-/// `GET /v1/organizations/spend_limits`, one page. Limits of people and seats, those of a day or week and those that are
-/// switched off are passed over.
-pub fn spend_limits(body: &[u8]) -> Result<CursorPage<SpendLimit>, Fault> {
-    page(body, |place, wire: SpendWire<'_>, faults| {
+/// Decodes one page of `GET /v1/organizations/spend_limits`; skips limits of users and seats, daily and weekly ones, and disabled ones.
+pub fn spend_limits(body: &[u8]) -> Result<CursorPage<SpendLimit>, DecodeError> {
+    page(body, |location, wire: SpendWire<'_>, errors| {
         let is_monthly = wire
             .period
             .as_deref()
@@ -62,9 +61,9 @@ pub fn spend_limits(body: &[u8]) -> Result<CursorPage<SpendLimit>, Fault> {
             ("workspace", Some(id)) => Some(WorkspaceId::new(id)),
             (_, _) => return Ok(Vec::new()),
         };
-        let limit = fault::in_usd(place, "currency", wire.currency)
-            .and_then(|()| fault::cents_limit(place, "amount", amount));
-        let limit = limit.map_err(|fault| faults.push(unknown_limit(workspace.as_ref(), &fault)));
+        let limit = decode::check_usd(location, "currency", wire.currency)
+            .and_then(|()| decode::cents_limit(location, "amount", amount));
+        let limit = limit.map_err(|error| errors.push(unknown_limit(workspace.as_ref(), &error)));
         Ok(vec![SpendLimit {
             workspace,
             limit: limit.ok(),
@@ -72,19 +71,19 @@ pub fn spend_limits(body: &[u8]) -> Result<CursorPage<SpendLimit>, Fault> {
     })
 }
 
-/// Says whose limit it is that cannot be read.
-fn unknown_limit(workspace: Option<&WorkspaceId>, fault: &Fault) -> Fault {
-    let whose = workspace.map_or_else(
+/// Adds to an error whose limit is unknown.
+fn unknown_limit(workspace: Option<&WorkspaceId>, error: &DecodeError) -> DecodeError {
+    let owner = workspace.map_or_else(
         || "the organization".to_owned(),
         |id| format!("workspace `{id}`"),
     );
-    Fault::Shape {
-        place: Place::Answer,
-        reason: format!("the spend limit of {whose} is unknown: {fault}"),
+    DecodeError::Shape {
+        location: ResponseLocation::Body,
+        reason: format!("the spend limit of {owner} is unknown: {error}"),
     }
 }
 
-/// The lowest limit of each that is known.
+/// Returns the lowest known limit of the organization and of each workspace.
 pub fn lowest(limits: Vec<SpendLimit>) -> SpendLimits {
     let mut lowest = SpendLimits::default();
     for SpendLimit { workspace, limit } in limits {
@@ -93,11 +92,11 @@ pub fn lowest(limits: Vec<SpendLimit>) -> SpendLimits {
                 lowest.organization = Some(lowest.organization.unwrap_or(limit).min(limit));
             }
             (Some(id), Some(limit)) => {
-                let held = lowest.workspaces.entry(id).or_insert(limit);
-                *held = limit.min(*held);
+                let known = lowest.workspaces.entry(id).or_insert(limit);
+                *known = limit.min(*known);
             }
-            (whose, None) => {
-                lowest.unknown.insert(whose);
+            (owner, None) => {
+                lowest.unknown.insert(owner);
             }
         }
     }
@@ -116,11 +115,11 @@ struct PageWire<'a> {
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct GroupWire<'a> {
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     group: Option<NamedWire>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     group_type: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     models: Option<Vec<String>>,
     #[serde(borrow)]
     limits: Vec<&'a RawValue>,
@@ -131,9 +130,9 @@ struct GroupWire<'a> {
 struct NamedWire {
     #[serde(rename = "type")]
     kind: String,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     id: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     display_name: Option<String>,
 }
 
@@ -144,7 +143,7 @@ struct LimitWire<'a> {
     kind: String,
     #[serde(borrow)]
     value: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     source: Option<SourceWire>,
 }
 
@@ -162,9 +161,9 @@ struct SpendWire<'a> {
     amount: Option<&'a RawValue>,
     #[serde(borrow)]
     currency: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     period: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     is_enabled: Option<bool>,
     scope: ScopeWire,
 }
@@ -174,21 +173,22 @@ struct SpendWire<'a> {
 struct ScopeWire {
     #[serde(rename = "type")]
     kind: String,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     workspace_id: Option<String>,
 }
 
 fn page<'a, W: Deserialize<'a>, T>(
     body: &'a [u8],
-    row: impl Fn(Place, W, &mut Vec<Fault>) -> Result<Vec<T>, Fault>,
-) -> Result<CursorPage<T>, Fault> {
-    let wire: PageWire<'a> = fault::read(body)?;
+    row: impl Fn(ResponseLocation, W, &mut Vec<DecodeError>) -> Result<Vec<T>, DecodeError>,
+) -> Result<CursorPage<T>, DecodeError> {
+    let wire: PageWire<'a> = decode::read(body)?;
     let is_empty = wire.data.is_empty();
     let (mut rows, mut unreadable) = (Vec::new(), Vec::new());
-    for (place, raw) in (1..).map(Place::Row).zip(wire.data) {
-        match fault::read_row(place, raw).and_then(|wire| row(place, wire, &mut unreadable)) {
-            Ok(told) => rows.extend(told),
-            Err(fault) => unreadable.push(fault),
+    for (location, raw) in (1..).map(ResponseLocation::Row).zip(wire.data) {
+        match decode::read_row(location, raw).and_then(|wire| row(location, wire, &mut unreadable))
+        {
+            Ok(new) => rows.extend(new),
+            Err(error) => unreadable.push(error),
         }
     }
     Ok(CursorPage {
@@ -200,45 +200,45 @@ fn page<'a, W: Deserialize<'a>, T>(
 }
 
 fn rates(
-    place: Place,
+    location: ResponseLocation,
     wire: GroupWire<'_>,
-    faults: &mut Vec<Fault>,
-    counts: impl Fn(&LimitWire<'_>) -> bool,
-) -> Result<Vec<RateLimit>, Fault> {
-    let group = group_name(place, wire.group, wire.group_type, wire.models)?;
+    errors: &mut Vec<DecodeError>,
+    is_included: impl Fn(&LimitWire<'_>) -> bool,
+) -> Result<Vec<RateLimit>, DecodeError> {
+    let group = group_name(location, wire.group, wire.group_type, wire.models)?;
     let mut rates = Vec::new();
     for raw in wire.limits {
         let read = || {
-            let limit: LimitWire<'_> = fault::read_row(place, raw)?;
-            let Some(value) = limit.value.filter(|_| counts(&limit)) else {
+            let limit: LimitWire<'_> = decode::read_row(location, raw)?;
+            let Some(value) = limit.value.filter(|_| is_included(&limit)) else {
                 return Ok(None);
             };
             Ok(Some(RateLimit {
                 group: group.clone(),
-                value: fault::count(place, "limits.value", value)?.unsigned_abs(),
+                value: decode::count(location, "limits.value", value)?.unsigned_abs(),
                 limiter: limit.kind,
             }))
         };
-        rates.extend(fault::readable(read(), faults));
+        rates.extend(decode::or_default(read(), errors));
     }
     Ok(rates)
 }
 
-/// A group of models by its name; another group by its kind. The older field knows no name, but which models they are.
+/// Returns the name of a group of models, or the kind of another group. Without a name, the first model names the group.
 fn group_name(
-    place: Place,
+    location: ResponseLocation,
     group: Option<NamedWire>,
     group_type: Option<String>,
     models: Option<Vec<String>>,
-) -> Result<String, Fault> {
+) -> Result<String, DecodeError> {
     const MODELS: &str = "model_group";
     let first_model = models.unwrap_or_default().into_iter().next();
     let (kind, name) = match (group, group_type) {
         (Some(group), _) => (group.kind, group.display_name.or(group.id).or(first_model)),
         (None, Some(kind)) => (kind, first_model),
         (None, None) => {
-            return Err(Fault::Missing {
-                place,
+            return Err(DecodeError::Missing {
+                location,
                 field: "group",
             });
         }

@@ -1,55 +1,40 @@
-//! The Admin API of one organization, in the words of the domain.
+//! Client of the Admin API of one organization; translates its responses into domain types.
 //!
-//! [`AdminApi`] asks; `transport` sends each question in its turn and tries again; `paging` walks through lists;
-//! `guide`, `analytics`, `reports`, `real` and `limits` know what the answers mean. The questions of the `guide` dialect stand
-//! here, those to the real service in `service`. What changes something goes through `writing`, which wants the proof that the
-//! audit log knows of it; nobody else sends anything but GET.
+//! [`AdminApi`] sends requests through `transport`, which queues, rate-limits and retries them; `guide`, `analytics`, `reports`,
+//! `real` and `limits` decode the responses. Requests of the `guide` dialect are here, those to Anthropic's own API in
+//! `real_reads`. Only `admin_writes` sends anything but GET, and it requires proof of an audit log entry.
 
-pub mod redaction;
+pub mod endpoint;
 
+pub mod admin_reads;
+pub mod admin_writes;
+pub mod analytics;
+pub mod decode;
+pub mod detect;
 pub mod error;
-pub mod fault;
+pub mod error_response;
+pub mod fetch_list;
+pub mod guide;
+pub mod guide_admin;
+pub mod guide_writes;
 pub mod json_text;
 pub mod limiter;
-pub mod paging;
-pub mod refusal;
-pub mod retry;
-
-// One question, with all of the above; and what the answers mean.
-pub mod transport;
-
-pub mod lists;
-pub mod orders;
-pub mod report;
-pub mod tokens;
-pub mod written;
-
-pub mod analytics;
-pub mod guide;
 pub mod limits;
+pub mod paging;
 pub mod real;
-pub mod reports;
-
-// Beside what the daemon reads; and what changes something.
-pub mod guide_admin;
 pub mod real_admin;
-
-pub mod guide_orders;
-pub mod real_orders;
-
-// Page by page, and what is asked.
-pub mod pages;
-
-pub mod questions;
-
-// The questions to the real service, and who that is.
-pub mod service;
-
-pub mod detect;
-
-// What people ask and change by commands.
-pub mod people;
-pub mod writing;
+pub mod real_reads;
+pub mod real_writes;
+pub mod redaction;
+pub mod report;
+pub mod report_pages;
+pub mod report_requests;
+pub mod reports;
+pub mod retry;
+pub mod tokens;
+pub mod transport;
+pub mod write_request;
+pub mod write_result;
 
 #[cfg(test)]
 mod fake;
@@ -64,35 +49,35 @@ use jiff::SignedDuration;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
-use crate::anthropic::error::{FetchError, Problem, SetupError};
-use crate::anthropic::fault::Fault;
-use crate::anthropic::guide::{MonthUsage, Unread};
-use crate::anthropic::limiter::{Limiter, Rate, Share};
+use crate::anthropic::decode::DecodeError;
+use crate::anthropic::endpoint::{Endpoint, RequestCounts};
+use crate::anthropic::error::{FetchError, FetchErrorKind, SetupError};
+use crate::anthropic::guide::{MonthUsage, UnreadableUsage};
+use crate::anthropic::limiter::{Limiter, Rate, RateShare};
 use crate::anthropic::paging::PAGE_LIMIT;
 use crate::anthropic::redaction::Redaction;
-use crate::anthropic::transport::{MAX_BODY_BYTES, Question, Transport};
-use crate::clock::{Chance, Clock, ServerNow};
+use crate::anthropic::transport::{GetRequest, MAX_BODY_BYTES, Transport};
+use crate::clock::{Clock, Random, ServerNow};
 use crate::domain::dialect::Dialect;
 use crate::domain::directory::{OrganizationInfo, Workspace};
 use crate::domain::ids::OrganizationName;
 use crate::domain::listing::{ListedKey, ListedUser};
 use crate::domain::skew::{ClockProblem, differs};
 use crate::domain::span::{Day, HourSpan};
-use crate::domain::usage::{Answer, Granularity, Part, Unreadable};
-use crate::metrics::requests::{Endpoint, RequestCounts};
-use crate::outbound::{self, Outbound};
+use crate::domain::usage::{Granularity, Part, UnreadableHours, UsageResponse};
+use crate::outbound::{self, HttpClientConfig};
 use crate::secret::Secret;
 
-/// For the connection, if the whole request may take that long.
+/// Maximum time to connect; `timeout` also applies.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The version of the API that is spoken unless configured. A newer one is understood, too.
+/// Default `anthropic-version`; responses of newer versions are decoded too.
 pub const API_VERSION: &str = "2023-06-01";
-/// Requests in a minute of the guide dialect, unless configured.
+/// Default requests per minute in the `guide` dialect.
 const GUIDE_PER_MINUTE: u32 = 60;
-/// Requests in a minute of the real service, unless configured. Its limits are not told, and others share them.
+/// Default requests per minute to Anthropic's Admin API, whose limits are unpublished and shared by the whole organization.
 const REAL_PER_MINUTE: u32 = 20;
 
-/// The endpoints that a dialect asks.
+/// Returns the endpoints that a dialect uses.
 const fn endpoints(dialect: Dialect) -> &'static [Endpoint] {
     match dialect {
         Dialect::Guide => Endpoint::GUIDE,
@@ -101,53 +86,52 @@ const fn endpoints(dialect: Dialect) -> &'static [Endpoint] {
     }
 }
 
-/// How to reach one organization.
+/// Settings of the client for one organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// The name that errors carry.
+pub struct ApiSettings {
     pub organization: OrganizationName,
-    /// With or without `/v1`, with or without a slash at the end.
+    /// With or without `/v1` and a trailing slash.
     pub base_url: String,
-    /// For one request, from the connection to the last byte.
+    /// For one request, from connecting to the last byte.
     pub timeout: Duration,
-    /// Requests under way at once; at least one.
+    /// Maximum concurrent requests; at least one.
     pub max_concurrency: usize,
-    /// Of all of spendwatch; `None` is the dialect's own limit, 0 is no limit.
+    /// For the daemon and commands together; `None` is the dialect's default, 0 is unlimited.
     pub max_requests_per_minute: Option<u32>,
-    /// Whose part of them this client may use.
-    pub share: Share,
-    /// The version of the API that every request names; [`API_VERSION`] unless configured.
+    /// Which part of `max_requests_per_minute` this client may use.
+    pub share: RateShare,
+    /// The `anthropic-version` header.
     pub api_version: String,
     pub ca_file: Option<PathBuf>,
 }
 
-/// Where nothing is configured.
-const fn per_minute(dialect: Dialect) -> u32 {
+/// Returns the default requests per minute.
+const fn default_per_minute(dialect: Dialect) -> u32 {
     match dialect {
         Dialect::Guide => GUIDE_PER_MINUTE,
         Dialect::Analytics | Dialect::Reports => REAL_PER_MINUTE,
     }
 }
 
-/// The Admin API of one organization. Clones share the rate, the key and the connections. Its calls may be dropped at
-/// any moment.
+/// Client of one organization's Admin API. Clones share the rate limit, the key and the connections. All calls are
+/// cancel-safe.
 #[derive(Debug, Clone)]
 pub struct AdminApi(Arc<Transport>);
 
 impl AdminApi {
     /// Builds the client; sends nothing.
     pub fn new(
-        settings: Settings,
+        settings: ApiSettings,
         key: Secret,
         clock: Clock,
-        chance: Chance,
+        random: Random,
         requests: Arc<RequestCounts>,
     ) -> Result<AdminApi, SetupError> {
         let base_url = base_url(&settings.base_url).map_err(|reason| SetupError::BaseUrl {
             organization: settings.organization.clone(),
             reason,
         })?;
-        let outbound = Outbound {
+        let outbound = HttpClientConfig {
             connect_timeout: CONNECT_TIMEOUT,
             read_timeout: settings.timeout,
             timeout: settings.timeout,
@@ -163,7 +147,7 @@ impl AdminApi {
                 organization: settings.organization.clone(),
             })?;
         let per_minute = settings.max_requests_per_minute.unwrap_or(REAL_PER_MINUTE);
-        let rate = Rate::share(per_minute, settings.share);
+        let rate = Rate::for_share(per_minute, settings.share);
         requests.expect(&[Endpoint::OrganizationsMe]);
         Ok(AdminApi(Arc::new(Transport {
             organization: settings.organization,
@@ -179,27 +163,27 @@ impl AdminApi {
             limiter: Limiter::new(settings.max_concurrency, rate, clock.clone()),
             server_time: clock.add_server(),
             clock,
-            chance,
+            random,
             requests,
             unreadable: Mutex::default(),
         })))
     }
 
-    /// Uses a key from the next attempt on. Whether it is another one than before.
+    /// Replaces the key from the next attempt on. Returns whether it differs from the old one.
     pub fn set_key(&self, key: Secret) -> bool {
-        let mut held = self.0.key.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = !held.equals(key.expose().as_bytes());
+        let mut current = self.0.key.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !current.equals(key.expose().as_bytes());
         self.0.redaction.set_key(&key);
-        *held = key;
+        *current = key;
         is_new
     }
 
-    /// Redacts these secrets, too, wherever the server returns them; the key and everything that looks like one always is.
+    /// Also redacts these secrets in responses; the admin key and anything that looks like an Anthropic key is always redacted.
     pub fn redact(&self, secrets: Vec<Secret>) {
         self.0.redaction.set_others(secrets);
     }
 
-    /// Counts of the requests so far.
+    /// Returns the counts of requests so far.
     pub fn requests(&self) -> &Arc<RequestCounts> {
         &self.0.requests
     }
@@ -207,7 +191,7 @@ impl AdminApi {
     /// Returns the server's clock minus ours, in whole seconds; `None` before the first response with a `Date`.
     pub fn skew(&self) -> Option<SignedDuration> {
         match self.server_now() {
-            ServerNow::Silent | ServerNow::Undated => None,
+            ServerNow::NoResponse | ServerNow::NoDate => None,
             ServerNow::At(theirs) => {
                 let skew = theirs.duration_since(self.0.clock.now());
                 Some(SignedDuration::from_secs(skew.as_secs()))
@@ -215,148 +199,149 @@ impl AdminApi {
         }
     }
 
-    /// Returns the server's present time: its last `Date` plus the running time since.
+    /// Returns the server's current time: its last `Date` plus the time elapsed since.
     pub fn server_now(&self) -> ServerNow {
         self.0.server_now()
     }
 
-    /// Returns what is wrong with this machine's clock by the server's; a server that sends no `Date` shows nothing.
+    /// Returns whether this machine's clock differs from the server's; `None` if the server sends no `Date`.
     pub fn clock_problem(&self) -> Option<ClockProblem> {
         let ours = self.0.clock.now();
         match self.server_now() {
             ServerNow::At(theirs) if differs(ours, theirs) => {
                 Some(ClockProblem::Differs { ours, theirs })
             }
-            ServerNow::At(_) | ServerNow::Silent | ServerNow::Undated => None,
+            ServerNow::At(_) | ServerNow::NoResponse | ServerNow::NoDate => None,
         }
     }
 
-    /// Takes the rows of lists that could not be read since this was last called: each is named, and is missing from its list
-    /// or lacks something there.
+    /// Takes the errors of invalid list rows since the last call. Such a row is missing from its list, or lacks a field there.
     pub fn take_unreadable(&self) -> Vec<FetchError> {
-        let mut noted = self
+        let mut recorded = self
             .0
             .unreadable
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *noted)
+        std::mem::take(&mut *recorded)
     }
 
-    /// How the server speaks, as soon as that is known: where nothing else is configured, so many requests are sent as the
-    /// dialect allows. Nothing changes when it is told again.
+    /// Sets the server's dialect, and the dialect's default rate unless one is configured. Idempotent.
     pub fn set_dialect(&self, dialect: Dialect) {
         let transport = &self.0;
         if transport.max_requests_per_minute.is_none() {
-            let rate = Rate::share(per_minute(dialect), transport.share);
-            transport.limiter.change(rate);
+            let rate = Rate::for_share(default_per_minute(dialect), transport.share);
+            transport.limiter.set_rate(rate);
         }
         transport.requests.expect(endpoints(dialect));
     }
 
-    /// How many requests in a minute this client may send to a server of this dialect; `None` if there is no limit.
+    /// Returns this client's maximum requests per minute in a dialect; `None` if unlimited.
     pub fn max_per_minute(&self, dialect: Dialect) -> Option<u32> {
         let configured = self.0.max_requests_per_minute;
         self.0
             .share
-            .of(configured.unwrap_or_else(|| per_minute(dialect)))
+            .max_per_minute(configured.unwrap_or_else(|| default_per_minute(dialect)))
     }
 
-    /// What the API says about the organization itself.
-    pub async fn organization(&self) -> Result<OrganizationInfo, FetchError> {
-        let question = Question::about(Endpoint::Organizations);
-        let body = self.0.ask(&question).await?;
-        let (info, faults) = self.translated(&question, guide::organization(&body))?;
-        for fault in &faults {
-            self.0.note_unreadable(&question, fault);
+    /// Fetches the organization from a `guide` server.
+    pub async fn guide_organization(&self) -> Result<OrganizationInfo, FetchError> {
+        let request = GetRequest::new(Endpoint::Organizations);
+        let body = self.0.get(&request).await?;
+        let (info, errors) = self.decoded(&request, guide::organization(&body))?;
+        for error in &errors {
+            self.0.record_unreadable(&request, error);
         }
         Ok(info)
     }
 
-    /// All workspaces, of every page; or an error, never a part of them.
-    pub async fn workspaces(&self) -> Result<Vec<Workspace>, FetchError> {
+    /// Fetches all workspaces from a `guide` server.
+    pub async fn guide_workspaces(&self) -> Result<Vec<Workspace>, FetchError> {
         let query = vec![("limit", PAGE_LIMIT.to_string())];
-        lists::by_id(&self.0, Endpoint::Workspaces, query, guide::workspaces).await
+        fetch_list::by_id(&self.0, Endpoint::Workspaces, query, guide::workspaces).await
     }
 
-    /// All API keys, in whatever state, of every page.
+    /// Fetches all API keys, active or not, from a `guide` server.
     pub async fn guide_api_keys(&self) -> Result<Vec<ListedKey>, FetchError> {
         let query = vec![("limit", PAGE_LIMIT.to_string())];
-        lists::by_id(&self.0, Endpoint::ApiKeys, query, guide::api_keys).await
+        fetch_list::by_id(&self.0, Endpoint::ApiKeys, query, guide::api_keys).await
     }
 
-    /// All people of the organization, of every page.
+    /// Fetches all users from a `guide` server.
     pub async fn guide_users(&self) -> Result<Vec<ListedUser>, FetchError> {
         let query = vec![("limit", PAGE_LIMIT.to_string())];
-        lists::by_id(&self.0, Endpoint::Users, query, guide::users).await
+        fetch_list::by_id(&self.0, Endpoint::Users, query, guide::users).await
     }
 
-    /// Usage of one workspace or of the whole, by hour or day, for the days from `first` to `last`, both included; and what of it
-    /// could not be read.
-    pub async fn usage(
+    /// Fetches usage of a workspace or the whole organization by hour or day from a `guide` server, from `first` to `last`
+    /// inclusive. The second value lists what is invalid.
+    pub async fn guide_usage(
         &self,
         part: &Part,
         granularity: Granularity,
         first: Day,
         last: Day,
-    ) -> Result<(Answer, Vec<Unreadable>), FetchError> {
+    ) -> Result<(UsageResponse, Vec<UnreadableHours>), FetchError> {
         let granularity_name = match granularity {
             Granularity::Hour => "hour",
             Granularity::Day => "day",
         };
         let query = usage_query(part, granularity_name, first, last);
-        let question = self.usage_question(part, &query)?;
-        let body = self.0.ask(&question).await?;
+        let request = self.usage_request(part, &query)?;
+        let body = self.0.get(&request).await?;
         let usage = guide::usage(&body, part, granularity, first, last);
-        let (answer, unread) = self.translated(&question, usage)?;
-        Ok((answer, self.named(&question, unread)))
+        let (response, unread) = self.decoded(&request, usage)?;
+        Ok((response, self.unreadable(&request, unread)))
     }
 
-    /// Usage by month, in order of time; and what of it could not be read. A month of which only some days are asked for holds
-    /// just these.
-    pub async fn usage_by_month(
+    /// Like [`AdminApi::guide_usage`], by month, ascending. A partially requested month contains only the requested days.
+    pub async fn guide_usage_by_month(
         &self,
         part: &Part,
         first: Day,
         last: Day,
-    ) -> Result<(Vec<MonthUsage>, Vec<Unreadable>), FetchError> {
+    ) -> Result<(Vec<MonthUsage>, Vec<UnreadableHours>), FetchError> {
         let query = usage_query(part, "month", first, last);
-        let question = self.usage_question(part, &query)?;
-        let body = self.0.ask(&question).await?;
+        let request = self.usage_request(part, &query)?;
+        let body = self.0.get(&request).await?;
         let months = guide::usage_by_month(&body, first, last);
-        let (months, unread) = self.translated(&question, months)?;
-        Ok((months, self.named(&question, unread)))
+        let (months, unread) = self.decoded(&request, months)?;
+        Ok((months, self.unreadable(&request, unread)))
     }
 
-    fn named(&self, question: &Question<'_>, unread: Unread) -> Vec<Unreadable> {
-        let named = |(hours, fault): (HourSpan, Fault)| Unreadable {
+    fn unreadable(
+        &self,
+        request: &GetRequest<'_>,
+        unread: UnreadableUsage,
+    ) -> Vec<UnreadableHours> {
+        let unreadable = |(hours, error): (HourSpan, DecodeError)| UnreadableHours {
             hours,
-            reason: self.0.faulty(question, &fault).to_string(),
+            reason: self.0.decode_error(request, &error).to_string(),
         };
-        unread.into_iter().map(named).collect()
+        unread.into_iter().map(unreadable).collect()
     }
 
-    fn usage_question<'a>(
+    fn usage_request<'a>(
         &self,
         part: &'a Part,
         query: &'a [(&'static str, String)],
-    ) -> Result<Question<'a>, FetchError> {
-        let question = Question {
+    ) -> Result<GetRequest<'a>, FetchError> {
+        let request = GetRequest {
             query,
             workspace: part.workspace_id(),
-            ..Question::about(Endpoint::Usage)
+            ..GetRequest::new(Endpoint::Usage)
         };
         match part {
-            Part::Workspace(_) | Part::Whole => Ok(question),
-            Part::Unattributed => Err(self.0.error(&question, Problem::NotAskable)),
+            Part::Workspace(_) | Part::Whole => Ok(request),
+            Part::Unattributed => Err(self.0.error(&request, FetchErrorKind::DerivedPart)),
         }
     }
 
-    fn translated<T>(
+    fn decoded<T>(
         &self,
-        question: &Question<'_>,
-        translation: Result<T, Fault>,
+        request: &GetRequest<'_>,
+        decoded: Result<T, DecodeError>,
     ) -> Result<T, FetchError> {
-        translation.map_err(|fault| self.0.faulty(question, &fault))
+        decoded.map_err(|error| self.0.decode_error(request, &error))
     }
 }
 
@@ -378,17 +363,17 @@ fn usage_query(
     query
 }
 
-/// The base of all addresses: without `/v1` and without a slash at the end.
+/// Parses the base URL and removes `/v1` and trailing slashes.
 fn base_url(text: &str) -> Result<Url, &'static str> {
     let mut url = Url::parse(text.trim()).map_err(|_| "is not a URL")?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err("must begin with https:// or http://");
+        return Err("must start with https:// or http://");
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user or a password");
+        return Err("must not contain a user name or password");
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("must not hold a query or a fragment");
+        return Err("must not contain a query or fragment");
     }
     let path = url.path().trim_end_matches('/');
     let path = path.strip_suffix("/v1").unwrap_or(path);

@@ -1,142 +1,139 @@
-//! Walks through a list page by page: pure. Ends in an error rather than never, or silently short.
+//! Decides which page of a list to request next. Pure.
+//!
+//! A list that is endless, repeats itself or breaks off is an error, never a silently shorter list.
 
 use std::collections::HashSet;
 
-use crate::anthropic::fault::Fault;
+use crate::anthropic::decode::DecodeError;
 
-/// Rows asked for on one page: the most that a server of the guide dialect gives.
+/// Rows per page in the `guide` dialect: its maximum.
 pub const PAGE_LIMIT: u32 = 100;
-/// The most that the real service gives.
+/// Rows per page of Anthropic's Admin API: its maximum.
 pub const REAL_PAGE_LIMIT: u32 = 1000;
-/// No list has more pages than this.
+/// Maximum pages of a list.
 const MAX_PAGES: u32 = 10_000;
-/// No report has more pages than this in a row that hold nothing.
+/// Maximum consecutive empty pages of a report.
 const MAX_EMPTY_PAGES: u32 = 100;
 
-/// What a page says about itself. A missing `has_more` means no further page.
+/// How a page refers to the next one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PageEnd {
-    /// Whether there is another page.
     pub has_more: bool,
-    /// Where the next page begins, if the server says it.
+    /// Cursor of the next page, if the server sends one.
     pub last_id: Option<String>,
 }
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListPage<T> {
-    /// Each with its id, in the server's order; `None` for one that does not count.
+    /// With their ids, in the server's order; `None` for a skipped row.
     pub rows: Vec<(String, Option<T>)>,
-    /// Rows that could not be read, or not all of them.
-    pub unreadable: Vec<Fault>,
-    /// Whether it is the last one.
+    /// Rows with at least one invalid field.
+    pub unreadable: Vec<DecodeError>,
     pub end: PageEnd,
 }
 
-/// Where one stands in a list.
+/// Position in a list whose pages are linked by the ids of their rows.
 #[derive(Debug, Default)]
-pub struct Paging {
+pub struct IdPaging {
     n_pages: u32,
-    rows_seen: HashSet<String>,
-    cursors_seen: HashSet<String>,
+    seen_ids: HashSet<String>,
+    seen_cursors: HashSet<String>,
 }
 
-/// What to do after a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
-    /// Ask for the page after this id.
+pub enum NextPage {
     After(String),
     End,
 }
 
-/// What a server must not do with its pages.
+/// Why a list cannot be read to its end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PagingFault {
-    /// More is promised and nothing given.
-    #[error("`has_more` is true, but the page has no rows")]
+pub enum PagingError {
+    #[error("`has_more` is true, but the page is empty")]
     EmptyPage,
-    #[error("{MAX_EMPTY_PAGES} pages in a row are empty, and another one is promised")]
+    #[error("{MAX_EMPTY_PAGES} consecutive pages are empty, and there is a next page")]
     EndlesslyEmpty,
-    /// Would lead in a circle.
-    #[error("another page is promised, but the cursor `{0}` was already used")]
+    #[error("the cursor `{0}` of the next page was already used")]
     RepeatedCursor(String),
-    /// Nothing but rows that were on earlier pages, and more is promised.
-    #[error("every row of the page was listed before, and another page is promised")]
+    #[error("every row of the page was on an earlier page, and there is a next page")]
     RepeatedRows,
     #[error("the list has more than {MAX_PAGES} pages")]
     Endless,
 }
 
-impl Paging {
-    /// The number of the page that is to be asked for, from 1.
+impl IdPaging {
+    /// Returns the number of the next page to request, from 1.
     pub fn page(&self) -> u32 {
         self.n_pages + 1
     }
 
-    /// Takes a page. Leaves out the rows that were listed before, and gives their ids.
-    pub fn take<T>(&mut self, page: &mut ListPage<T>) -> Result<(Next, Vec<String>), PagingFault> {
+    /// Moves past a page. Removes rows that were listed before and returns their ids.
+    pub fn advance<T>(
+        &mut self,
+        page: &mut ListPage<T>,
+    ) -> Result<(NextPage, Vec<String>), PagingError> {
         let last_row = page.rows.last().map(|(id, _)| id.clone());
         let mut repeated = Vec::new();
         page.rows.retain(|(id, _)| {
-            let is_new = self.rows_seen.insert(id.clone());
+            let is_new = self.seen_ids.insert(id.clone());
             if !is_new {
                 repeated.push(id.clone());
             }
             is_new
         });
         if !page.end.has_more {
-            return Ok((Next::End, repeated));
+            return Ok((NextPage::End, repeated));
         }
         if page.rows.is_empty() && !repeated.is_empty() {
-            return Err(PagingFault::RepeatedRows);
+            return Err(PagingError::RepeatedRows);
         }
-        // Where the server does not say where to go on, its last row says it: to stop here would be a short list.
+        // Without a cursor from the server, the last row's id is the cursor; stopping here would cut the list.
         let last_id = page.end.last_id.clone();
         let cursor = if page.rows.is_empty() && page.unreadable.is_empty() {
             None
         } else {
             last_id.or(last_row)
         };
-        let cursor = cursor.ok_or(PagingFault::EmptyPage)?;
-        if !self.cursors_seen.insert(cursor.clone()) {
-            return Err(PagingFault::RepeatedCursor(cursor));
+        let cursor = cursor.ok_or(PagingError::EmptyPage)?;
+        if !self.seen_cursors.insert(cursor.clone()) {
+            return Err(PagingError::RepeatedCursor(cursor));
         }
         self.n_pages += 1;
         if self.n_pages >= MAX_PAGES {
-            return Err(PagingFault::Endless);
+            return Err(PagingError::Endless);
         }
-        Ok((Next::After(cursor), repeated))
+        Ok((NextPage::After(cursor), repeated))
     }
 }
 
-/// The position in a report whose pages are linked by opaque cursors. An empty page is legal, and
-/// only a page without a cursor is the last one.
+/// Position in a report whose pages are linked by opaque cursors. Empty pages are valid; only a page without a cursor is the last.
 #[derive(Debug, Default)]
-pub struct Cursors {
+pub struct CursorPaging {
     seen: HashSet<String>,
     n_empty: u32,
 }
 
-impl Cursors {
-    /// The number of the page that is to be asked for, from 1.
+impl CursorPaging {
+    /// Returns the number of the next page to request, from 1.
     pub fn page(&self) -> u32 {
         u32::try_from(self.seen.len()).map_or(u32::MAX, |n| n + 1)
     }
 
-    /// Takes a page's own account of where the next one begins; `None` on the last one.
-    pub fn take(&mut self, next: Option<&str>, is_empty: bool) -> Result<(), PagingFault> {
+    /// Moves past a page whose cursor of the next page is `next`.
+    pub fn advance(&mut self, next: Option<&str>, is_empty: bool) -> Result<(), PagingError> {
         let Some(cursor) = next else {
             return Ok(());
         };
         if !self.seen.insert(cursor.to_owned()) {
-            return Err(PagingFault::RepeatedCursor(cursor.to_owned()));
+            return Err(PagingError::RepeatedCursor(cursor.to_owned()));
         }
         self.n_empty = if is_empty { self.n_empty + 1 } else { 0 };
         if self.n_empty >= MAX_EMPTY_PAGES {
-            return Err(PagingFault::EndlesslyEmpty);
+            return Err(PagingError::EndlesslyEmpty);
         }
         if self.page() > MAX_PAGES {
-            return Err(PagingFault::Endless);
+            return Err(PagingError::Endless);
         }
         Ok(())
     }
@@ -147,28 +144,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_ends_or_ends_in_an_error() {
-        let mut cursors = Cursors::default();
+    fn endless_and_circular_reports_are_errors() {
+        let mut cursors = CursorPaging::default();
         assert_eq!(cursors.page(), 1);
-        assert_eq!(cursors.take(Some("a"), false), Ok(()));
+        assert_eq!(cursors.advance(Some("a"), false), Ok(()));
         assert_eq!(cursors.page(), 2);
-        assert_eq!(cursors.take(Some("b"), true), Ok(()), "empty, and legal");
-        let circle = Err(PagingFault::RepeatedCursor("a".to_owned()));
-        assert_eq!(cursors.take(Some("a"), false), circle);
-        assert_eq!(cursors.take(None, true), Ok(()));
+        assert_eq!(
+            cursors.advance(Some("b"), true),
+            Ok(()),
+            "empty pages are valid"
+        );
+        let circle = Err(PagingError::RepeatedCursor("a".to_owned()));
+        assert_eq!(cursors.advance(Some("a"), false), circle);
+        assert_eq!(cursors.advance(None, true), Ok(()));
         let more = |n: u32| {
             cursors
-                .take(Some(&n.to_string()), n.is_multiple_of(2))
+                .advance(Some(&n.to_string()), n.is_multiple_of(2))
                 .err()
         };
-        assert_eq!((0..MAX_PAGES).find_map(more), Some(PagingFault::Endless));
+        assert_eq!((0..MAX_PAGES).find_map(more), Some(PagingError::Endless));
     }
 
     #[test]
-    fn pages_that_stay_empty_end_in_an_error() {
-        let mut cursors = Cursors::default();
-        let more = |n: u32| cursors.take(Some(&n.to_string()), true).err();
-        let n_taken = (1..MAX_PAGES).map(more).position(|fault| fault.is_some());
+    fn too_many_empty_pages_are_an_error() {
+        let mut cursors = CursorPaging::default();
+        let more = |n: u32| cursors.advance(Some(&n.to_string()), true).err();
+        let n_taken = (1..MAX_PAGES).map(more).position(|error| error.is_some());
         assert_eq!(n_taken, usize::try_from(MAX_EMPTY_PAGES - 1).ok());
     }
 
@@ -187,21 +188,21 @@ mod tests {
         }
     }
 
-    /// What follows the last of some pages, and the ids of its rows that were listed before.
+    /// Checks the step after the last page, and which ids it repeats.
     #[track_caller]
     fn check(
         pages: &[(&[&str], PageEnd)],
-        expected: &Result<Next, PagingFault>,
+        expected: &Result<NextPage, PagingError>,
         repeated: &[&str],
     ) {
-        let mut paging = Paging::default();
-        let mut last = Ok((Next::End, Vec::new()));
+        let mut paging = IdPaging::default();
+        let mut last = Ok((NextPage::End, Vec::new()));
         for (ids, end) in pages {
-            last = paging.take(&mut page(ids, end.clone()));
+            last = paging.advance(&mut page(ids, end.clone()));
         }
         let (next, ids) = match last {
             Ok((next, ids)) => (Ok(next), ids),
-            Err(fault) => (Err(fault), Vec::new()),
+            Err(error) => (Err(error), Vec::new()),
         };
         assert_eq!(
             (&next, ids.as_slice()),
@@ -217,10 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn pages() {
-        let after = |id: &str| Ok(Next::After(id.to_owned()));
-        check(&[(&[], PageEnd::default())], &Ok(Next::End), &[]);
-        check(&[(&["a", "b"], PageEnd::default())], &Ok(Next::End), &[]);
+    fn next_pages() {
+        let after = |id: &str| Ok(NextPage::After(id.to_owned()));
+        check(&[(&[], PageEnd::default())], &Ok(NextPage::End), &[]);
+        check(
+            &[(&["a", "b"], PageEnd::default())],
+            &Ok(NextPage::End),
+            &[],
+        );
         check(&[(&["a", "b"], more("b"))], &after("b"), &[]);
         check(&[(&["a", "b"], more("x"))], &after("x"), &[]);
         check(
@@ -228,49 +233,57 @@ mod tests {
             &after("b"),
             &[],
         );
-        let unsaid = PageEnd {
+        let no_cursor = PageEnd {
             has_more: true,
             last_id: None,
         };
-        check(&[(&["a", "b"], unsaid)], &after("b"), &[]);
+        check(&[(&["a", "b"], no_cursor)], &after("b"), &[]);
         let ended = PageEnd {
             has_more: false,
             last_id: Some("b".to_owned()),
         };
-        check(&[(&["a"], more("a")), (&["b"], ended)], &Ok(Next::End), &[]);
+        check(
+            &[(&["a"], more("a")), (&["b"], ended)],
+            &Ok(NextPage::End),
+            &[],
+        );
     }
 
     #[test]
-    fn a_row_that_was_listed_before_costs_only_itself() {
-        check(&[(&["a", "a"], PageEnd::default())], &Ok(Next::End), &["a"]);
-        let after = Ok(Next::After("b".to_owned()));
+    fn repeated_rows_are_dropped() {
+        check(
+            &[(&["a", "a"], PageEnd::default())],
+            &Ok(NextPage::End),
+            &["a"],
+        );
+        let after = Ok(NextPage::After("b".to_owned()));
         check(
             &[(&["a"], more("a")), (&["a", "b"], more("b"))],
             &after,
             &["a"],
         );
-        let mut paging = Paging::default();
+        let mut paging = IdPaging::default();
         let mut twice = page(&["a", "b", "a"], PageEnd::default());
-        paging.take(&mut twice).unwrap();
+        paging.advance(&mut twice).unwrap();
         assert_eq!(twice.rows.len(), 2);
     }
 
     #[test]
-    fn faults() {
-        check(&[(&[], more("a"))], &Err(PagingFault::EmptyPage), &[]);
-        let circle = Err(PagingFault::RepeatedCursor("a".to_owned()));
+    fn invalid_pages() {
+        check(&[(&[], more("a"))], &Err(PagingError::EmptyPage), &[]);
+        let circle = Err(PagingError::RepeatedCursor("a".to_owned()));
         check(&[(&["a"], more("a")), (&["b"], more("a"))], &circle, &[]);
-        let again = Err(PagingFault::RepeatedRows);
+        let again = Err(PagingError::RepeatedRows);
         check(&[(&["a"], more("a")), (&["a"], more("b"))], &again, &[]);
     }
 
     #[test]
-    fn a_list_without_end_ends() {
-        let mut paging = Paging::default();
+    fn endless_lists_are_an_error() {
+        let mut paging = IdPaging::default();
         let n_taken = (0_u32..)
             .find(|n| {
                 let id = n.to_string();
-                paging.take(&mut page(&[&id], more(&id))).is_err()
+                paging.advance(&mut page(&[&id], more(&id))).is_err()
             })
             .unwrap();
         assert_eq!(n_taken + 1, MAX_PAGES);

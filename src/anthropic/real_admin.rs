@@ -1,61 +1,66 @@
-//! The real service beside the lists that the daemon reads: invitations, members, and the answers to what was made. Pure.
+//! Decodes responses of Anthropic's Admin API that only commands need: invitations, members and created objects. Pure.
 //!
 //! Source: Anthropic, Admin API, versions 2023-06-01 and 2026-10-21.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::anthropic::fault::{self, Fault, Place};
+use crate::anthropic::decode::{self, DecodeError, ResponseLocation};
 use crate::anthropic::paging::ListPage;
-use crate::anthropic::real::{self, UNKNOWN, WorkspaceWire, checked_id, page};
+use crate::anthropic::real::{self, UNKNOWN_ROLE, WorkspaceWire, checked_id, page};
 use crate::domain::directory::Workspace;
 use crate::domain::ids::{ActorId, InviteId};
 use crate::domain::listing::{ListedInvite, ListedMember};
 
-/// `GET /v1/organizations/invites`, one page.
-pub fn invites(body: &[u8]) -> Result<ListPage<ListedInvite>, Fault> {
-    page(body, |place, wire: InviteWire<'_>, faults| {
-        let invite = one_invite(place, wire, faults)?;
+/// Decodes one page of `GET /v1/organizations/invites`.
+pub fn invites(body: &[u8]) -> Result<ListPage<ListedInvite>, DecodeError> {
+    page(body, |location, wire: InviteWire<'_>, errors| {
+        let invite = one_invite(location, wire, errors)?;
         Ok((invite.id.to_string(), Some(invite)))
     })
 }
 
-/// `POST /v1/organizations/invites`.
-pub fn invite(body: &[u8]) -> Result<ListedInvite, Fault> {
-    one_invite(Place::Answer, fault::read(body)?, &mut Vec::new())
+/// Decodes the response to `POST /v1/organizations/invites`.
+pub fn invite(body: &[u8]) -> Result<ListedInvite, DecodeError> {
+    one_invite(ResponseLocation::Body, decode::read(body)?, &mut Vec::new())
 }
 
-/// `GET /v1/organizations/workspaces/{workspace_id}/members`, one page. Its rows are strung together by who they are.
-pub fn members(body: &[u8]) -> Result<ListPage<ListedMember>, Fault> {
-    page(body, |place, wire: MemberWire, _| {
-        let id = checked_id(place, wire.user_id)?;
+/// Decodes one page of `GET /v1/organizations/workspaces/{workspace_id}/members`; rows are identified by user id.
+pub fn members(body: &[u8]) -> Result<ListPage<ListedMember>, DecodeError> {
+    page(body, |location, wire: MemberWire, _| {
+        let id = checked_id(location, wire.user_id)?;
         let member = ListedMember {
             user: ActorId::new(id.as_str()),
-            role: wire.workspace_role.unwrap_or_else(|| UNKNOWN.to_owned()),
+            role: wire
+                .workspace_role
+                .unwrap_or_else(|| UNKNOWN_ROLE.to_owned()),
         };
         Ok((id, Some(member)))
     })
 }
 
-/// `POST /v1/organizations/workspaces`.
-pub fn workspace(body: &[u8]) -> Result<Workspace, Fault> {
-    real::workspace(Place::Answer, fault::read::<WorkspaceWire<'_>>(body)?)
+/// Decodes the response to `POST /v1/organizations/workspaces`.
+pub fn workspace(body: &[u8]) -> Result<Workspace, DecodeError> {
+    real::workspace(
+        ResponseLocation::Body,
+        decode::read::<WorkspaceWire<'_>>(body)?,
+    )
 }
 
 fn one_invite(
-    place: Place,
+    location: ResponseLocation,
     wire: InviteWire<'_>,
-    faults: &mut Vec<Fault>,
-) -> Result<ListedInvite, Fault> {
-    let id = checked_id(place, wire.id)?;
-    let unknown = || UNKNOWN.to_owned();
+    errors: &mut Vec<DecodeError>,
+) -> Result<ListedInvite, DecodeError> {
+    let id = checked_id(location, wire.id)?;
+    let unknown = || UNKNOWN_ROLE.to_owned();
     Ok(ListedInvite {
         id: InviteId::new(id),
         email: wire.email.unwrap_or_default(),
         role: wire.role.unwrap_or_else(unknown),
         status: wire.status.unwrap_or_else(unknown),
-        invited_at: fault::optional_time(place, "invited_at", wire.invited_at, faults),
-        expires_at: fault::optional_time(place, "expires_at", wire.expires_at, faults),
+        invited_at: decode::optional_time(location, "invited_at", wire.invited_at, errors),
+        expires_at: decode::optional_time(location, "expires_at", wire.expires_at, errors),
     })
 }
 
@@ -63,11 +68,11 @@ fn one_invite(
 #[serde(expecting = "an object")]
 struct InviteWire<'a> {
     id: String,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     email: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     role: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     status: Option<String>,
     #[serde(borrow)]
     invited_at: Option<&'a RawValue>,
@@ -79,6 +84,6 @@ struct InviteWire<'a> {
 #[serde(expecting = "an object")]
 struct MemberWire {
     user_id: String,
-    #[serde(default, deserialize_with = "fault::lenient_text")]
+    #[serde(default, deserialize_with = "decode::lenient_text")]
     workspace_role: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Redacts responses before anything in them is read: the one place that every text from the Admin API passes.
+//! Redacts every response of the Admin API before it is decoded.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,12 +9,12 @@ use zeroize::Zeroizing;
 use crate::secret::Secret;
 use crate::secret::redaction::Redactor;
 
-/// Members of a response that say where the next page starts. They are sent back and never shown.
+/// Cursors of pages, which are sent back to the server and never shown.
 const CURSORS: [&[u8]; 3] = [b"next_page", b"first_id", b"last_id"];
-/// Replaced ids that are remembered.
+/// Maximum number of remembered redacted ids.
 const MAX_ALIASES: usize = 10_000;
 
-/// What one client redacts.
+/// The secrets that one client redacts.
 #[derive(Debug)]
 pub struct Redaction(Mutex<State>);
 
@@ -27,7 +27,7 @@ struct State {
 }
 
 impl Redaction {
-    /// Redacts this key, and everything that looks like one.
+    /// Redacts this key, and anything that looks like an Anthropic key.
     pub fn new(key: &Secret) -> Redaction {
         Redaction(Mutex::new(State {
             key: key.clone(),
@@ -51,13 +51,13 @@ impl Redaction {
         state.rebuild();
     }
 
-    /// A text without secrets.
+    /// Returns a text without secrets.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let redactor = Arc::clone(&self.lock().redactor);
         redactor.text(text)
     }
 
-    /// A response without secrets, but for the member that holds a new key.
+    /// Returns a response without secrets, except in the member `secret`, which contains a new key.
     pub fn body(&self, body: Zeroizing<Vec<u8>>, secret: Option<&str>) -> Zeroizing<Vec<u8>> {
         let redactor = Arc::clone(&self.lock().redactor);
         let mut aliases = Aliases::default();
@@ -71,7 +71,7 @@ impl Redaction {
         redacted.unwrap_or(body)
     }
 
-    /// An id as the server knows it.
+    /// Returns the original of a redacted id.
     pub fn original(&self, id: &str) -> Option<Secret> {
         self.lock().aliases.0.get(id).cloned()
     }
@@ -88,7 +88,7 @@ impl State {
     }
 }
 
-/// The ids behind their replacements, so that the server still understands a request about one of them.
+/// Original ids by their redacted ones, so that requests can still use them.
 #[derive(Debug, Default)]
 struct Aliases(HashMap<String, Secret>);
 
@@ -101,8 +101,8 @@ impl Aliases {
     }
 }
 
-/// Redacts the strings of a JSON text; `None` where there is nothing to redact. Everything else, broken JSON included, stays
-/// byte by byte. `secret` is the member that holds a new key, which is returned on purpose.
+/// Redacts the strings of a JSON text; returns `None` if there is nothing to redact. All other bytes, even of invalid JSON, are
+/// unchanged. The member `secret` contains a new key and is skipped.
 fn redacted(
     body: &[u8],
     secret: Option<&str>,
@@ -121,9 +121,9 @@ fn redacted(
         if is_member {
             member = raw;
         }
-        let is_kept = !is_member
+        let is_skipped = !is_member
             && (CURSORS.contains(&member) || secret.is_some_and(|name| name.as_bytes() == member));
-        if is_kept || !(has_escapes || redactor.may_contain(raw)) {
+        if is_skipped || !(has_escapes || redactor.may_contain(raw)) {
             continue;
         }
         let text = unescaped(raw, has_escapes);
@@ -149,27 +149,27 @@ fn redacted(
     })
 }
 
-/// Members that identify something; their redacted values stay distinct.
+/// Returns whether a member identifies something; redacted ids stay distinct.
 fn is_id(member: &[u8]) -> bool {
     matches!(member, b"id" | b"ids" | b"model" | b"models")
         || member.ends_with(b"_id")
         || member.ends_with(b"_ids")
 }
 
-fn position(body: &[u8], from: usize, is_it: impl Fn(u8) -> bool) -> Option<usize> {
+fn position(body: &[u8], from: usize, predicate: impl Fn(u8) -> bool) -> Option<usize> {
     let rest = body.get(from..)?;
-    Some(from + rest.iter().position(|byte| is_it(*byte))?)
+    Some(from + rest.iter().position(|byte| predicate(*byte))?)
 }
 
-/// Where a string ends, and whether there are escapes in it.
+/// Returns where a string ends and whether it has escapes.
 fn end_of_string(body: &[u8], start: usize) -> (usize, bool) {
     let (mut at, mut has_escapes) = (start, false);
-    while let Some(sign) = position(body, at, |byte| matches!(byte, b'"' | b'\\')) {
-        if body[sign] == b'"' {
-            return (sign, has_escapes);
+    while let Some(found) = position(body, at, |byte| matches!(byte, b'"' | b'\\')) {
+        if body[found] == b'"' {
+            return (found, has_escapes);
         }
         has_escapes = true;
-        at = sign + 2;
+        at = found + 2;
     }
     (body.len(), has_escapes)
 }
@@ -178,7 +178,7 @@ fn is_followed_by_colon(body: &[u8], at: usize) -> bool {
     position(body, at, |byte| !byte.is_ascii_whitespace()).is_some_and(|at| body[at] == b':')
 }
 
-/// The text of a string, as far as it is one. Half a surrogate pair and other broken escapes are left as they are.
+/// Returns the text of a string; invalid escapes stay as they are.
 fn unescaped(raw: &[u8], has_escapes: bool) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(raw);
     if !has_escapes {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_redacted_and_everything_else_stays() {
+    fn only_strings_are_redacted() {
         check(
             r#"{"name" : "a sk-ant-Canary" , "n": 1.50, "tags":{"sk":"\u0073k-ant-Canary"}}"#,
             r#"{"name" : "a [redacted]" , "n": 1.50, "tags":{"sk":"[redacted]"}}"#,
@@ -231,16 +231,16 @@ mod tests {
     }
 
     #[test]
-    fn redacted_ids_stay_apart_and_are_remembered() {
+    fn redacted_ids_stay_distinct_and_are_remembered() {
         let (body, aliases) = redact(
             r#"{"data":[{"id":"sk-ant-a"},{"id":"sk-ant-b"},{"workspace_id":"sk-ant-a"}],"sk-ant-c":{"models":["sk-ant-d"]}}"#,
         );
         let value: serde_json::Value = serde_json::from_str(&body).unwrap();
         let id = |pointer: &str| value.pointer(pointer).unwrap().as_str().unwrap().to_owned();
-        let (one, other) = (id("/data/0/id"), id("/data/1/id"));
-        assert!(one.starts_with("redacted-") && one != other);
-        assert_eq!(one, id("/data/2/workspace_id"));
-        assert_eq!(aliases.0[&one].expose(), "sk-ant-a");
+        let (first, second) = (id("/data/0/id"), id("/data/1/id"));
+        assert!(first.starts_with("redacted-") && first != second);
+        assert_eq!(first, id("/data/2/workspace_id"));
+        assert_eq!(aliases.0[&first].expose(), "sk-ant-a");
         assert!(!body.contains("sk-ant"), "{body}");
     }
 }

@@ -1,40 +1,39 @@
-//! What the reports of both dialects have in common: what is asked, one page, and the checks that hold for all of it.
+//! What the reports of the `analytics` and `reports` dialects share: the requested span, one page, and checks across pages.
 
 use std::collections::HashSet;
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use crate::anthropic::fault::{self, Fault, Place};
+use crate::anthropic::decode::{self, DecodeError, ResponseLocation};
 use crate::domain::ids::WorkspaceId;
 use crate::domain::report::UnreadableRow;
 use crate::domain::span::{Hour, HourSpan};
 use crate::domain::usage::Granularity;
 
-/// No report counts more in all its rows: so a year of reports still adds up within 64 bits.
+/// Maximum sum of the counts of one report, so that a year of reports adds up within 64 bits.
 const MAX_REPORT_COUNT: i64 = 100_000_000_000_000_000;
 
-/// What is asked of a report. In days, the bounds are widened to whole days of UTC.
+/// Requested span of a report, in hourly or daily buckets (UTC days).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
-    /// Hours or days.
+pub struct BucketSpan {
     pub granularity: Granularity,
-    /// From and to: not empty, and in the newer reports at most 31 days.
+    /// Not empty; at most 31 days in the `analytics` dialect.
     pub hours: HourSpan,
 }
 
-/// Why a row's bucket is not one that was asked for, and the buckets that the row may belong to.
+/// Why a row's bucket is not one of the requested ones, and which requested buckets may be affected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StrangeBucket {
-    /// Empty where the row is outside of what was asked for.
+pub struct BucketError {
+    /// Empty if the row is outside the requested span.
     pub hours: HourSpan,
-    pub fault: Fault,
+    pub error: DecodeError,
 }
 
-impl Asked {
-    /// The same, from the first bucket's start to the last one's end.
+impl BucketSpan {
+    /// Returns the span widened to whole buckets.
     #[must_use]
-    pub fn whole(self) -> Asked {
+    pub fn widened(self) -> BucketSpan {
         let HourSpan { start, end } = self.hours;
         let hours = match self.granularity {
             Granularity::Hour => self.hours,
@@ -43,10 +42,10 @@ impl Asked {
                 end: end.plus(-1).day().plus(1).first_hour(),
             },
         };
-        Asked { hours, ..self }
+        BucketSpan { hours, ..self }
     }
 
-    /// The bucket that begins at an hour.
+    /// Returns the bucket that starts at an hour.
     pub fn bucket_at(self, hour: Hour) -> HourSpan {
         let n_hours = match self.granularity {
             Granularity::Hour => 1,
@@ -58,134 +57,155 @@ impl Asked {
         }
     }
 
-    /// Where a bucket begins: one of those that were asked for, whole.
-    pub fn bucket(
+    /// Parses the bounds of a bucket and returns its start; it must be one of the requested buckets.
+    pub fn parse_bucket(
         self,
-        place: Place,
+        location: ResponseLocation,
         start: Option<&RawValue>,
         end: Option<&RawValue>,
-    ) -> Result<Hour, Box<StrangeBucket>> {
-        let strange = |hours, fault| Box::new(StrangeBucket { hours, fault });
-        let start = instant(place, "starting_at", start).map_err(|it| strange(self.hours, it))?;
-        let hour = Hour::of(start);
+    ) -> Result<Hour, Box<BucketError>> {
+        let invalid = |hours, error| Box::new(BucketError { hours, error });
+        let start =
+            instant(location, "starting_at", start).map_err(|it| invalid(self.hours, it))?;
+        let hour = Hour::containing(start);
         let first = match self.granularity {
             Granularity::Hour => hour,
             Granularity::Day => hour.day().first_hour(),
         };
         let bucket = self.bucket_at(first);
-        let nowhere = HourSpan {
+        let none = HourSpan {
             end: self.hours.start,
             ..self.hours
         };
         let within = Some(bucket.intersect(self.hours)).filter(|hours| !hours.is_empty());
-        let within = within.unwrap_or(nowhere);
-        let told =
-            |field, at: Timestamp, problem| Fault::value(place, field, &at.to_string(), problem);
+        let within = within.unwrap_or(none);
+        let value = |field, at: Timestamp, problem| {
+            DecodeError::value(location, field, &at.to_string(), problem)
+        };
         if first.start() != start {
-            let problem = "not the start of a bucket as it was asked for";
-            return Err(strange(within, told("starting_at", start, problem)));
+            let problem = "not the start of a requested bucket";
+            return Err(invalid(within, value("starting_at", start, problem)));
         }
         if !self.hours.contains(hour) {
-            let problem = "outside of what was asked for";
-            return Err(strange(within, told("starting_at", start, problem)));
+            let problem = "outside the requested period";
+            return Err(invalid(within, value("starting_at", start, problem)));
         }
-        let end = instant(place, "ending_at", end).map_err(|it| strange(within, it))?;
+        let end = instant(location, "ending_at", end).map_err(|it| invalid(within, it))?;
         if end != bucket.end.start() {
-            let problem = "not the end of a bucket as it was asked for";
-            return Err(strange(within, told("ending_at", end, problem)));
+            let problem = "not the end of a requested bucket";
+            return Err(invalid(within, value("ending_at", end, problem)));
         }
         Ok(hour)
     }
 }
 
-fn instant(place: Place, field: &'static str, raw: Option<&RawValue>) -> Result<Timestamp, Fault> {
-    fault::time(place, field, raw.ok_or(Fault::Missing { place, field })?)
-}
-
-/// The workspace that a row names; `None` where it names none. A value that is no text could be any of them.
-pub fn workspace(
-    place: Place,
+fn instant(
+    location: ResponseLocation,
     field: &'static str,
     raw: Option<&RawValue>,
-) -> Result<Option<WorkspaceId>, Fault> {
+) -> Result<Timestamp, DecodeError> {
+    decode::time(
+        location,
+        field,
+        raw.ok_or(DecodeError::Missing { location, field })?,
+    )
+}
+
+/// Parses the workspace of a row; `None` if the row has none.
+pub fn workspace(
+    location: ResponseLocation,
+    field: &'static str,
+    raw: Option<&RawValue>,
+) -> Result<Option<WorkspaceId>, DecodeError> {
     let Some(raw) = raw else { return Ok(None) };
     let text: Option<String> = serde_json::from_str(raw.get())
-        .map_err(|_| Fault::value(place, field, raw.get(), "not an id"))?;
+        .map_err(|_| DecodeError::value(location, field, raw.get(), "not an id"))?;
     Ok(text.map(WorkspaceId::new))
 }
 
 /// One page of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<T> {
+pub struct ReportPage<T> {
     pub rows: Vec<T>,
-    /// Rows that could not be read, or not all of them.
+    /// Rows with at least one invalid field.
     pub unreadable: Vec<UnreadableRow>,
-    /// Up to when the data is there, where the server says it.
+    /// Time up to which the data is complete, if the server reports it.
     pub refreshed_at: Option<Timestamp>,
 }
 
-/// A row, or a figure of one, that could not be read.
+/// An invalid row, or an invalid figure of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
-    /// The buckets it may belong to; empty where it is outside of what was asked for.
+pub struct RowError {
+    /// Buckets that may be affected; empty if the row is outside the requested span.
     pub hours: HourSpan,
-    /// The workspace that it names, if any; the outer `None` where that cannot be read either.
+    /// The row's workspace, if any; the outer `None` if that is invalid too.
     pub workspace: Option<Option<WorkspaceId>>,
-    pub fault: Fault,
+    pub error: DecodeError,
 }
 
-/// One page, and where it leads.
+/// One decoded page, and the cursor of the next one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told<T> {
-    /// The rows, in the server's order.
+pub struct PageResponse<T> {
     pub rows: Vec<T>,
-    /// What could not be read. A row of which some figures were read is among the rows as well.
-    pub unreadable: Vec<Unreadable>,
-    /// Up to when the data is there, where the server says it.
+    /// Invalid rows; one with some valid figures is also in `rows`.
+    pub unreadable: Vec<RowError>,
+    /// Time up to which the data is complete, if the server reports it.
     pub refreshed_at: Option<Timestamp>,
-    /// Where the next page begins; `None` on the last one.
+    /// Cursor of the next page; `None` on the last one.
     pub next: Option<String>,
-    /// Whether it holds neither a row nor a bucket.
+    /// Whether the page has neither rows nor buckets.
     pub is_empty: bool,
 }
 
-/// What the pages of one report had so far.
+/// Buckets and counts in the pages of one report so far.
 #[derive(Debug, Default)]
-pub struct Seen {
-    /// Of a report whose buckets come each once.
+pub struct DuplicateCheck {
+    /// Only for reports that list each bucket once.
     pub buckets: HashSet<Hour>,
-    pub counted: Counted,
+    pub total: ReportTotal,
 }
 
-/// The sum of all that a report counts so far.
+/// Sum of all counts in a report so far.
 #[derive(Debug, Default)]
-pub struct Counted(i64);
+pub struct ReportTotal(i64);
 
-impl Counted {
-    /// Adds a row, or returns a fault if the sum of the report would exceed 10^17.
-    pub fn take(&mut self, place: Place, field: &'static str, count: i64) -> Result<(), Fault> {
+impl ReportTotal {
+    /// Adds a row's count, or returns an error if the sum would exceed 10^17.
+    pub fn add(
+        &mut self,
+        location: ResponseLocation,
+        field: &'static str,
+        count: i64,
+    ) -> Result<(), DecodeError> {
         let sum = self.0.saturating_add(count);
         if sum > MAX_REPORT_COUNT {
-            let problem = "with which the report goes beyond 10^17";
-            return Err(Fault::value(place, field, &count.to_string(), problem));
+            let problem = "which raises the report's total above 10^17";
+            return Err(DecodeError::value(
+                location,
+                field,
+                &count.to_string(),
+                problem,
+            ));
         }
         self.0 = sum;
         Ok(())
     }
 }
 
-/// Where the next page begins, as a page says it: only the lack of a cursor ends a report. What is promised and not told is a
-/// fault.
-pub fn next_page(has_more: Option<bool>, next: Option<&RawValue>) -> Result<Option<String>, Fault> {
-    let (place, field) = (Place::Answer, "next_page");
+/// Parses the cursor of the next page. A report ends only where there is no cursor; `has_more` without a cursor is an error.
+pub fn next_page(
+    has_more: Option<bool>,
+    next: Option<&RawValue>,
+) -> Result<Option<String>, DecodeError> {
+    let (location, field) = (ResponseLocation::Body, "next_page");
     let next: Option<String> = match next {
         Some(raw) => serde_json::from_str(raw.get())
-            .map_err(|_| Fault::value(place, field, raw.get(), "not a cursor"))?,
+            .map_err(|_| DecodeError::value(location, field, raw.get(), "not a cursor"))?,
         None => None,
     };
     let next = next.filter(|page| !page.is_empty());
     if has_more == Some(true) && next.is_none() {
-        return Err(Fault::Missing { place, field });
+        return Err(DecodeError::Missing { location, field });
     }
     Ok(next)
 }
@@ -195,14 +215,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_are_asked_whole() {
+    fn daily_spans_are_widened_to_whole_days() {
         let check = |granularity, (start, end), expected| {
             let hours = HourSpan {
                 start: Hour::from_count(start),
                 end: Hour::from_count(end),
             };
-            let whole = Asked { granularity, hours }.whole().hours;
-            assert_eq!((whole.start.count(), whole.end.count()), expected);
+            let widened = BucketSpan { granularity, hours }.widened().hours;
+            assert_eq!((widened.start.count(), widened.end.count()), expected);
         };
         check(Granularity::Hour, (25, 27), (25, 27));
         check(Granularity::Day, (24, 48), (24, 48));
@@ -211,21 +231,21 @@ mod tests {
     }
 
     #[test]
-    fn a_report_adds_up_through_all_its_pages() {
-        let mut counted = Counted::default();
-        let mut take = |count| {
-            let taken = counted.take(Place::Row(2), "tokens", count);
-            taken.map_err(|fault| fault.to_string())
+    fn totals_are_bounded_across_pages() {
+        let mut total = ReportTotal::default();
+        let mut add = |count| {
+            let added = total.add(ResponseLocation::Row(2), "tokens", count);
+            added.map_err(|error| error.to_string())
         };
-        assert_eq!(take(MAX_REPORT_COUNT / 2), Ok(()));
-        assert_eq!(take(MAX_REPORT_COUNT / 2), Ok(()));
-        let expected = "row 2: `tokens` is `1`, with which the report goes beyond 10^17";
-        assert_eq!(take(1), Err(expected.to_owned()));
-        assert_eq!(take(0), Ok(()), "the row counts for nothing");
+        assert_eq!(add(MAX_REPORT_COUNT / 2), Ok(()));
+        assert_eq!(add(MAX_REPORT_COUNT / 2), Ok(()));
+        let expected = "row 2: `tokens` is `1`, which raises the report's total above 10^17";
+        assert_eq!(add(1), Err(expected.to_owned()));
+        assert_eq!(add(0), Ok(()), "the rejected row is not added");
     }
 
     #[test]
-    fn what_follows_a_page() {
+    fn next_page_cursors() {
         let check = |has_more, next: Option<&str>, expected: Result<Option<&str>, ()>| {
             let raw = next.map(|json| RawValue::from_string(json.to_owned()).unwrap());
             let next = next_page(has_more, raw.as_deref());

@@ -1,61 +1,76 @@
-//! The `reports` dialect: the older usage report, in tokens, and the cost report, by day. Pure.
+//! Decodes the `reports` dialect: the older usage report, in tokens, and the cost report, by day. Pure.
 //!
-//! Buckets come one for each interval, those without usage empty; in them, rows of equal groups are summed. A row that cannot be
-//! read costs its own figure.
-//! Null says two things: what was not asked for, or the default workspace, or no key. Who asks knows which.
+//! There is one bucket per interval, empty without usage; rows of one group are summed. An invalid row makes only its own figure
+//! unknown. Null means a dimension that was not requested, the default workspace, or no key, depending on the request.
 //!
 //! Source: Anthropic, Usage and Cost API.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::anthropic::fault::{self, Fault, Place};
-use crate::anthropic::report::{self, Asked, Counted, Seen, Told, Unreadable, next_page};
+use crate::anthropic::decode::{self, DecodeError, ResponseLocation};
+use crate::anthropic::report::{
+    self, BucketSpan, DuplicateCheck, PageResponse, ReportTotal, RowError, next_page,
+};
 use crate::anthropic::tokens::TokensWire;
 use crate::domain::ids::{ApiKeyId, ModelName, WorkspaceId};
 use crate::domain::money::Usd;
-use crate::domain::report::{CostRow, How, UsedRow, Who};
+use crate::domain::report::{CostRow, Dimensions, PricingAttributes, TokenRow};
 use crate::domain::span::{Hour, HourSpan};
 
-/// `GET /v1/organizations/usage_report/messages`, one page.
-pub fn used(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<UsedRow>, Fault> {
-    page(body, asked, seen, |row, counted, faults| {
-        let Placed {
-            place, hour, raw, ..
-        } = row;
-        let wire: TokensWire<'_> = fault::read_row(place, raw)
-            .map_err(|fault| faults.push(fault))
-            .ok()?;
-        let used = UsedRow {
+/// Decodes one page of `GET /v1/organizations/usage_report/messages`.
+pub fn usage(
+    body: &[u8],
+    span: BucketSpan,
+    duplicates: &mut DuplicateCheck,
+) -> Result<PageResponse<TokenRow>, DecodeError> {
+    page(body, span, duplicates, |row, total, errors| {
+        let LocatedRow {
+            location,
             hour,
-            how: How {
+            raw,
+            ..
+        } = row;
+        let wire: TokensWire<'_> = decode::read_row(location, raw)
+            .map_err(|error| errors.push(error))
+            .ok()?;
+        let used = TokenRow {
+            hour,
+            attributes: PricingAttributes {
                 service_tier: row.group.service_tier.clone(),
                 context_window: row.group.context_window.clone(),
                 inference_geo: row.group.inference_geo.clone(),
             },
-            who: who(row.group, row.workspace),
-            tokens: wire.tokens(place, faults),
-            web_searches: wire.web_searches(place, faults),
+            dimensions: dimensions(row.group, row.workspace),
+            tokens: wire.tokens(location, errors),
+            web_searches: wire.web_searches(location, errors),
         };
-        let counted = counted.take(place, "tokens", used.count());
-        counted.map_err(|fault| faults.push(fault)).ok()?;
+        let added = total.add(location, "tokens", used.count());
+        added.map_err(|error| errors.push(error)).ok()?;
         Some(used)
     })
 }
 
-/// `GET /v1/organizations/cost_report`, one page: a row for each line of the bill.
-pub fn cost(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<CostRow>, Fault> {
-    page(body, asked, seen, |row, _, faults| {
-        let Placed {
-            place, hour, raw, ..
+/// Decodes one page of `GET /v1/organizations/cost_report`: one row per line of the bill.
+pub fn cost(
+    body: &[u8],
+    span: BucketSpan,
+    duplicates: &mut DuplicateCheck,
+) -> Result<PageResponse<CostRow>, DecodeError> {
+    page(body, span, duplicates, |row, _, errors| {
+        let LocatedRow {
+            location,
+            hour,
+            raw,
+            ..
         } = row;
-        let billed = amount(place, raw)
-            .map_err(|fault| faults.push(fault))
+        let billed = amount(location, raw)
+            .map_err(|error| errors.push(error))
             .ok()?;
         Some(CostRow {
             hour,
             cost_type: row.group.cost_type.clone(),
-            who: who(row.group, row.workspace),
+            dimensions: dimensions(row.group, row.workspace),
             billed,
             list: None,
             requests: None,
@@ -63,12 +78,14 @@ pub fn cost(body: &[u8], asked: Asked, seen: &mut Seen) -> Result<Told<CostRow>,
     })
 }
 
-fn amount(place: Place, raw: &RawValue) -> Result<Usd, Fault> {
-    let wire: CostWire<'_> = fault::read_row(place, raw)?;
-    fault::in_usd(place, "currency", wire.currency)?;
+fn amount(location: ResponseLocation, raw: &RawValue) -> Result<Usd, DecodeError> {
+    let wire: CostWire<'_> = decode::read_row(location, raw)?;
+    decode::check_usd(location, "currency", wire.currency)?;
     let field = "amount";
-    let amount = wire.amount.ok_or(Fault::Missing { place, field })?;
-    fault::cents(place, field, amount)
+    let amount = wire
+        .amount
+        .ok_or(DecodeError::Missing { location, field })?;
+    decode::cents(location, field, amount)
 }
 
 #[derive(Deserialize)]
@@ -76,7 +93,7 @@ fn amount(place: Place, raw: &RawValue) -> Result<Usd, Fault> {
 struct PageWire<'a> {
     #[serde(borrow)]
     data: Vec<&'a RawValue>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     has_more: Option<bool>,
     #[serde(borrow)]
     next_page: Option<&'a RawValue>,
@@ -93,24 +110,23 @@ struct BucketWire<'a> {
     results: Option<&'a RawValue>,
 }
 
-/// All that sets two rows of a bucket apart, in either report. Only the workspace decides where a figure counts; of the others,
-/// one that cannot be read costs its attribution.
+/// The dimensions of a row. An invalid workspace makes the row invalid; another invalid dimension counts as absent.
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct GroupWire<'a> {
     #[serde(borrow)]
     workspace_id: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     model: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     api_key_id: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     service_tier: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     context_window: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     inference_geo: Option<String>,
-    #[serde(default, deserialize_with = "fault::lenient")]
+    #[serde(default, deserialize_with = "decode::lenient")]
     cost_type: Option<String>,
 }
 
@@ -123,65 +139,63 @@ struct CostWire<'a> {
     currency: Option<&'a RawValue>,
 }
 
-/// A row whose bucket and workspace are known.
-struct Placed<'a> {
-    place: Place,
+struct LocatedRow<'a> {
+    location: ResponseLocation,
     hour: Hour,
     raw: &'a RawValue,
     group: GroupWire<'a>,
     workspace: Option<WorkspaceId>,
 }
 
-/// A page of either report; `row` reads what the two have apart, as far as it can be read. Rows are counted from 1 through all
-/// buckets of the page.
+/// Decodes a page of either report; `row` decodes the part that differs. Rows are numbered from 1 across all buckets of the page.
 fn page<T>(
     body: &[u8],
-    asked: Asked,
-    seen: &mut Seen,
-    mut row: impl FnMut(Placed<'_>, &mut Counted, &mut Vec<Fault>) -> Option<T>,
-) -> Result<Told<T>, Fault> {
-    let wire: PageWire<'_> = fault::read(body)?;
+    span: BucketSpan,
+    duplicates: &mut DuplicateCheck,
+    mut row: impl FnMut(LocatedRow<'_>, &mut ReportTotal, &mut Vec<DecodeError>) -> Option<T>,
+) -> Result<PageResponse<T>, DecodeError> {
+    let wire: PageWire<'_> = decode::read(body)?;
     let mut rows = Vec::new();
     let mut unreadable = Vec::new();
     let mut n_rows = 0;
-    for (place, raw) in (1..).map(Place::Bucket).zip(&wire.data) {
-        let (hour, results) = match bucket(place, raw, asked, seen) {
+    for (location, raw) in (1..).map(ResponseLocation::Bucket).zip(&wire.data) {
+        let (hour, results) = match bucket(location, raw, span, duplicates) {
             Ok(bucket) => bucket,
-            Err((hours, fault)) => {
-                unreadable.push(Unreadable {
+            Err((hours, error)) => {
+                unreadable.push(RowError {
                     hours,
                     workspace: None,
-                    fault,
+                    error,
                 });
                 continue;
             }
         };
-        let hours = asked.bucket_at(hour);
+        let hours = span.bucket_at(hour);
         for raw in results {
             n_rows += 1;
-            let place = Place::Row(n_rows);
-            let placed = match placed(place, hour, raw) {
+            let location = ResponseLocation::Row(n_rows);
+            let placed = match locate(location, hour, raw) {
                 Ok(placed) => placed,
-                Err(fault) => {
-                    unreadable.push(Unreadable {
+                Err(error) => {
+                    unreadable.push(RowError {
                         hours,
                         workspace: None,
-                        fault,
+                        error,
                     });
                     continue;
                 }
             };
             let workspace = placed.workspace.clone();
-            let mut faults = Vec::new();
-            rows.extend(row(placed, &mut seen.counted, &mut faults));
-            unreadable.extend(faults.into_iter().map(|fault| Unreadable {
+            let mut errors = Vec::new();
+            rows.extend(row(placed, &mut duplicates.total, &mut errors));
+            unreadable.extend(errors.into_iter().map(|error| RowError {
                 hours,
                 workspace: Some(workspace.clone()),
-                fault,
+                error,
             }));
         }
     }
-    Ok(Told {
+    Ok(PageResponse {
         rows,
         unreadable,
         refreshed_at: None,
@@ -190,47 +204,52 @@ fn page<T>(
     })
 }
 
-/// A bucket and its rows; what cannot be read of it could be any workspace's, in the hours that are given then.
+/// Decodes a bucket; an invalid one may affect any workspace, in the hours of the error.
 fn bucket<'a>(
-    place: Place,
+    location: ResponseLocation,
     raw: &'a RawValue,
-    asked: Asked,
-    seen: &mut Seen,
-) -> Result<(Hour, Vec<&'a RawValue>), (HourSpan, Fault)> {
-    let wire: BucketWire<'a> = fault::read_row(place, raw).map_err(|fault| (asked.hours, fault))?;
-    let hour = asked
-        .bucket(place, wire.starting_at, wire.ending_at)
-        .map_err(|bucket| (bucket.hours, bucket.fault))?;
-    let strange = |fault| (asked.bucket_at(hour), fault);
-    if !seen.buckets.insert(hour) {
-        let problem = "a bucket that an earlier one has already";
+    span: BucketSpan,
+    duplicates: &mut DuplicateCheck,
+) -> Result<(Hour, Vec<&'a RawValue>), (HourSpan, DecodeError)> {
+    let wire: BucketWire<'a> =
+        decode::read_row(location, raw).map_err(|error| (span.hours, error))?;
+    let hour = span
+        .parse_bucket(location, wire.starting_at, wire.ending_at)
+        .map_err(|bucket| (bucket.hours, bucket.error))?;
+    let invalid = |error| (span.bucket_at(hour), error);
+    if !duplicates.buckets.insert(hour) {
+        let problem = "a duplicate of an earlier bucket";
         let start = hour.start().to_string();
-        let fault = Fault::value(place, "starting_at", &start, problem);
-        return Err(strange(fault));
+        let error = DecodeError::value(location, "starting_at", &start, problem);
+        return Err(invalid(error));
     }
     let field = "results";
-    let results = wire.results.ok_or(Fault::Missing { place, field });
+    let results = wire.results.ok_or(DecodeError::Missing { location, field });
     let results = results.and_then(|raw| {
         serde_json::from_str(raw.get())
-            .map_err(|_| Fault::value(place, field, raw.get(), "not a list"))
+            .map_err(|_| DecodeError::value(location, field, raw.get(), "not a list"))
     });
-    Ok((hour, results.map_err(strange)?))
+    Ok((hour, results.map_err(invalid)?))
 }
 
-/// Of which workspace a row is.
-fn placed(place: Place, hour: Hour, raw: &RawValue) -> Result<Placed<'_>, Fault> {
-    let group: GroupWire<'_> = fault::read_row(place, raw)?;
-    Ok(Placed {
-        place,
+/// Decodes the dimensions of a row.
+fn locate(
+    location: ResponseLocation,
+    hour: Hour,
+    raw: &RawValue,
+) -> Result<LocatedRow<'_>, DecodeError> {
+    let group: GroupWire<'_> = decode::read_row(location, raw)?;
+    Ok(LocatedRow {
+        location,
         hour,
         raw,
-        workspace: report::workspace(place, "workspace_id", group.workspace_id)?,
+        workspace: report::workspace(location, "workspace_id", group.workspace_id)?,
         group,
     })
 }
 
-fn who(wire: GroupWire<'_>, workspace: Option<WorkspaceId>) -> Who {
-    Who {
+fn dimensions(wire: GroupWire<'_>, workspace: Option<WorkspaceId>) -> Dimensions {
+    Dimensions {
         workspace,
         model: wire.model.map(ModelName::new),
         api_key: wire.api_key_id.map(ApiKeyId::new),
@@ -246,9 +265,9 @@ mod tests {
     use crate::domain::span::{Day, HourSpan};
     use crate::domain::usage::Granularity;
 
-    fn asked() -> Asked {
+    fn span() -> BucketSpan {
         let day = |day| Day::from_date(jiff::civil::date(2026, 11, day)).first_hour();
-        Asked {
+        BucketSpan {
             granularity: Granularity::Day,
             hours: HourSpan {
                 start: day(1),
@@ -282,56 +301,75 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_answers_are_read() {
+    fn documented_responses_are_decoded() {
         let rows = vec![used_row(&Value::Null), used_row(&json!("wrkspc_01Ab"))];
         let body = pages(&[(SECOND.0, SECOND.1, rows), (THIRD.0, THIRD.1, vec![])]);
-        let page = used(body.to_string().as_bytes(), asked(), &mut Seen::default()).unwrap();
+        let page = usage(
+            body.to_string().as_bytes(),
+            span(),
+            &mut DuplicateCheck::default(),
+        )
+        .unwrap();
         let row = &page.rows[0];
         assert_eq!(row.hour.start().to_string(), SECOND.0);
         assert_eq!((row.tokens.sum(), row.web_searches), (953_500, 3));
         assert_eq!(
-            (row.who.workspace.as_ref(), page.rows.len(), page.next),
+            (
+                row.dimensions.workspace.as_ref(),
+                page.rows.len(),
+                page.next
+            ),
             (None, 2, None)
         );
 
         let body = pages(&[(SECOND.0, SECOND.1, vec![cost_row(&json!("20417.3508"))])]);
-        let page = cost(body.to_string().as_bytes(), asked(), &mut Seen::default()).unwrap();
+        let page = cost(
+            body.to_string().as_bytes(),
+            span(),
+            &mut DuplicateCheck::default(),
+        )
+        .unwrap();
         assert_eq!(page.rows[0].billed.to_string(), "204.173508");
     }
 
     #[test]
-    fn what_cannot_be_right_costs_its_own_row_or_bucket() {
+    fn invalid_rows_and_buckets_are_reported_and_others_are_decoded() {
         let check = |body: Value, n_rows: usize, expected: &str| {
-            let page = cost(body.to_string().as_bytes(), asked(), &mut Seen::default()).unwrap();
-            let faults: Vec<String> = page
+            let page = cost(
+                body.to_string().as_bytes(),
+                span(),
+                &mut DuplicateCheck::default(),
+            )
+            .unwrap();
+            let errors: Vec<String> = page
                 .unreadable
                 .iter()
-                .map(|unreadable| unreadable.fault.to_string())
+                .map(|unreadable| unreadable.error.to_string())
                 .collect();
             assert_eq!(
-                (faults, page.rows.len()),
+                (errors, page.rows.len()),
                 (vec![expected.to_owned()], n_rows)
             );
         };
         let row = || cost_row(&json!("1"));
-        let mut strange = pages(&[
+        let mut invalid = pages(&[
             (SECOND.0, SECOND.1, vec![row()]),
             (THIRD.0, THIRD.1, vec![]),
         ]);
-        strange["data"][1]["results"] = Value::Null;
-        check(strange, 1, "bucket 2: `results` is missing");
+        invalid["data"][1]["results"] = Value::Null;
+        check(invalid, 1, "bucket 2: `results` is missing");
         check(
             pages(&[
                 (SECOND.0, SECOND.1, vec![row()]),
                 (SECOND.0, SECOND.1, vec![row()]),
             ]),
             1,
-            "bucket 2: `starting_at` is `2026-11-02T00:00:00Z`, a bucket that an earlier one has already",
+            "bucket 2: `starting_at` is `2026-11-02T00:00:00Z`, a duplicate of an earlier bucket",
         );
         check(
             pages(&[("2026-11-02T01:00:00Z", SECOND.1, vec![])]),
             0,
-            "bucket 1: `starting_at` is `2026-11-02T01:00:00Z`, not the start of a bucket as it was asked for",
+            "bucket 1: `starting_at` is `2026-11-02T01:00:00Z`, not the start of a requested bucket",
         );
         check(
             pages(&[
@@ -339,7 +377,7 @@ mod tests {
                 (SECOND.0, SECOND.1, vec![row()]),
             ]),
             1,
-            "bucket 1: `starting_at` is `2026-12-02T00:00:00Z`, outside of what was asked for",
+            "bucket 1: `starting_at` is `2026-12-02T00:00:00Z`, outside the requested period",
         );
         check(
             pages(&[(SECOND.0, SECOND.1, vec![row(), cost_row(&json!("1,5"))])]),
@@ -352,18 +390,23 @@ mod tests {
             "row 1: `\"x\"` is not an object",
         );
         let endless = json!({"data": [], "has_more": true, "next_page": null}).to_string();
-        let endless = cost(endless.as_bytes(), asked(), &mut Seen::default());
+        let endless = cost(endless.as_bytes(), span(), &mut DuplicateCheck::default());
         assert_eq!(endless.unwrap_err().to_string(), "`next_page` is missing");
     }
 
     #[test]
-    fn credits_equal_groups_and_any_order_are_legal() {
+    fn credits_repeated_groups_and_any_order_are_valid() {
         let row = |amount: &str| cost_row(&json!(amount));
         let body = pages(&[
             (THIRD.0, THIRD.1, vec![row("-3"), row("1"), row("1")]),
             (SECOND.0, SECOND.1, vec![row("2")]),
         ]);
-        let page = cost(body.to_string().as_bytes(), asked(), &mut Seen::default()).unwrap();
+        let page = cost(
+            body.to_string().as_bytes(),
+            span(),
+            &mut DuplicateCheck::default(),
+        )
+        .unwrap();
         let billed: Vec<String> = page.rows.iter().map(|row| row.billed.to_string()).collect();
         assert_eq!(billed, ["-0.03", "0.01", "0.01", "0.02"]);
         assert_eq!(page.unreadable, []);

@@ -1,4 +1,4 @@
-//! When a request is tried again, and how long is waited before: pure.
+//! When to retry a request, and how long to wait. Pure.
 
 use std::time::Duration;
 
@@ -6,30 +6,29 @@ use jiff::Timestamp;
 
 use crate::outbound;
 
-/// How often one request is sent at most.
+/// Maximum attempts of one request.
 pub const MAX_ATTEMPTS: u32 = 4;
-/// The wait after the first failure; each later one is twice as long …
-const FIRST_STEP: Duration = Duration::from_secs(1);
-/// … up to this.
-const LAST_STEP: Duration = Duration::from_secs(30);
-/// The longest pause that a server can ask for: beyond it, a header is more likely wrong than meant.
+/// Wait after the first failure; doubles up to [`MAX_BACKOFF`].
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// Maximum pause that a server can request; a longer one is more likely a mistake.
 pub const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
-/// The step before the next attempt, jitter not yet drawn; `None` once enough were made. `n_attempts` from 1.
-pub fn step_after(n_attempts: u32) -> Option<Duration> {
+/// Returns the wait after `n_attempts` (from 1), without jitter; `None` if there are no attempts left.
+pub fn backoff_after(n_attempts: u32) -> Option<Duration> {
     (n_attempts < MAX_ATTEMPTS).then(|| {
-        let doubled = FIRST_STEP.saturating_mul(2_u32.saturating_pow(n_attempts.saturating_sub(1)));
-        doubled.min(LAST_STEP)
+        let doubled =
+            FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(n_attempts.saturating_sub(1)));
+        doubled.min(MAX_BACKOFF)
     })
 }
 
-/// Whether a later attempt may bring another status.
-pub fn is_passing(status: u16) -> bool {
+/// Returns whether a retry may succeed after this status.
+pub fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 409 | 429 | 500..=599)
 }
 
-/// How long a `retry-after-ms` header asks to wait, at most [`MAX_PAUSE`]; `None` where it says nothing of use. A fraction
-/// counts as a whole millisecond.
+/// Parses a `retry-after-ms` header, rounded up to milliseconds, at most [`MAX_PAUSE`]; `None` if invalid.
 pub fn retry_after_ms(header: &str) -> Option<Duration> {
     let (whole, fraction) = header
         .trim()
@@ -44,7 +43,7 @@ pub fn retry_after_ms(header: &str) -> Option<Duration> {
     Some(Duration::from_millis(whole.saturating_add(more)).min(MAX_PAUSE))
 }
 
-/// How long a `retry-after` header asks to wait, at most [`MAX_PAUSE`]; `None` where it says nothing of use.
+/// Parses a `retry-after` header, at most [`MAX_PAUSE`]; `None` if invalid.
 pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     outbound::retry_after(header, now).map(|wait| wait.min(MAX_PAUSE))
 }
@@ -54,18 +53,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_double_and_end() {
-        let steps: Vec<_> = (1..=4).map(step_after).collect();
+    fn backoff_doubles_and_ends() {
+        let steps: Vec<_> = (1..=4).map(backoff_after).collect();
         let secs = |n| Some(Duration::from_secs(n));
         assert_eq!(steps, [secs(1), secs(2), secs(4), None]);
-        assert_eq!(step_after(u32::MAX), None);
+        assert_eq!(backoff_after(u32::MAX), None);
     }
 
     #[test]
-    fn passing_statuses() {
-        let passing: Vec<u16> = (100..600).filter(|status| is_passing(*status)).collect();
-        assert_eq!(passing[..3], [408, 409, 429]);
-        assert_eq!(passing[3..], (500..600).collect::<Vec<u16>>());
+    fn transient_statuses() {
+        let transient: Vec<u16> = (100..600).filter(|status| is_transient(*status)).collect();
+        assert_eq!(transient[..3], [408, 409, 429]);
+        assert_eq!(transient[3..], (500..600).collect::<Vec<u16>>());
     }
 
     #[test]
@@ -77,8 +76,8 @@ mod tests {
         check(" 0.5 ", Some(1));
         check("2.0", Some(2));
         check("99999999999999999999999", Some(24 * 3600 * 1000));
-        for rubbish in ["", "soon", "-5", "1e3", ".5", "5.", "NaN"] {
-            check(rubbish, None);
+        for invalid in ["", "soon", "-5", "1e3", ".5", "5.", "NaN"] {
+            check(invalid, None);
         }
     }
 

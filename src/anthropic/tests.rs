@@ -1,4 +1,4 @@
-//! The client against a real server on a loopback port, with a clock that is moved by hand.
+//! Tests of the client against a server on a loopback port, with a manual clock.
 
 mod detection;
 mod real;
@@ -6,10 +6,10 @@ mod wire;
 
 use std::io::Write as _;
 
-use crate::anthropic::fake::{Fake, Reply};
+use crate::anthropic::endpoint::Code;
+use crate::anthropic::fake::{CannedResponse, FakeServer};
 use crate::clock::ManualClock;
 use crate::domain::usage;
-use crate::metrics::requests::Code;
 use jiff::civil;
 
 use super::*;
@@ -20,28 +20,28 @@ const EMPTY_REPORT: &str = r#"{"data": [], "has_more": false, "next_page": null}
 const ORGANIZATION: &str = r#"{"id": "org_01", "name": "Acme"}"#;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A client of a fake server, and everything it was given.
-struct Setup {
-    fake: Fake,
+/// A client of a fake server.
+struct Fixture {
+    fake: FakeServer,
     clock: ManualClock,
     counts: Arc<RequestCounts>,
     api: AdminApi,
 }
 
-fn settings(base_url: String) -> Settings {
-    Settings {
+fn settings(base_url: String) -> ApiSettings {
+    ApiSettings {
         organization: "acme".into(),
         base_url,
         timeout: SECOND * 20,
         max_concurrency: 2,
         max_requests_per_minute: Some(0),
-        share: Share::Daemon,
+        share: RateShare::Daemon,
         api_version: API_VERSION.to_owned(),
         ca_file: None,
     }
 }
 
-fn setup(fake: Fake, change: impl FnOnce(&mut Transport)) -> Setup {
+fn setup(fake: FakeServer, change: impl FnOnce(&mut Transport)) -> Fixture {
     let clock = ManualClock::at("2026-11-24T02:00:00Z".parse().unwrap());
     let counts = Arc::new(RequestCounts::default());
     let settings = settings(format!("http://{}", fake.address));
@@ -49,12 +49,12 @@ fn setup(fake: Fake, change: impl FnOnce(&mut Transport)) -> Setup {
         settings,
         Secret::new(KEY.to_owned()),
         Clock::Manual(clock.clone()),
-        Chance::seeded(1),
+        Random::seeded(1),
         Arc::clone(&counts),
     );
     let mut transport = Arc::into_inner(api.unwrap().0).unwrap();
     change(&mut transport);
-    Setup {
+    Fixture {
         fake,
         clock,
         counts,
@@ -62,30 +62,30 @@ fn setup(fake: Fake, change: impl FnOnce(&mut Transport)) -> Setup {
     }
 }
 
-async fn start(script: impl IntoIterator<Item = Reply>) -> Setup {
-    setup(Fake::start(script).await, |_| ())
+async fn start(script: impl IntoIterator<Item = CannedResponse>) -> Fixture {
+    setup(FakeServer::start(script).await, |_| ())
 }
 
-impl Setup {
-    /// Lets time pass whenever somebody waits for it, until there is an outcome.
-    async fn patiently<T>(&self, question: impl Future<Output = T>) -> T {
-        tokio::pin!(question);
+impl Fixture {
+    /// Advances the clock while a future waits for it, and returns the result.
+    async fn finish<T>(&self, request: impl Future<Output = T>) -> T {
+        tokio::pin!(request);
         loop {
             tokio::select! {
                 biased;
-                outcome = &mut question => return outcome,
-                () = tokio::task::yield_now() => if self.clock.n_waiting() > 0 {
+                outcome = &mut request => return outcome,
+                () = tokio::task::yield_now() => if self.clock.n_sleeping() > 0 {
                     self.clock.advance(SECOND);
                 },
             }
         }
     }
 
-    /// The organization, or the error in words without its place.
+    /// Returns the organization's name, or the error without its place.
     async fn outcome(&self) -> String {
-        match self.patiently(self.api.organization()).await {
+        match self.finish(self.api.guide_organization()).await {
             Ok(info) => info.name,
-            Err(error) => error.problem.to_string().replace(&self.server(), "SERVER"),
+            Err(error) => error.kind.to_string().replace(&self.server(), "SERVER"),
         }
     }
 
@@ -93,8 +93,8 @@ impl Setup {
         format!("`{}`", self.fake.address)
     }
 
-    async fn n_waiting(&self, n: usize) {
-        while self.clock.n_waiting() != n {
+    async fn wait_for_sleepers(&self, n: usize) {
+        while self.clock.n_sleeping() != n {
             tokio::task::yield_now().await;
         }
     }
@@ -108,7 +108,7 @@ impl Setup {
     }
 }
 
-/// Lets everything run that can run without time or the network.
+/// Lets tasks run until they wait for time or the network.
 async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
@@ -116,9 +116,9 @@ async fn settle() {
 }
 
 #[tokio::test]
-async fn a_request_says_who_asks_and_in_which_version() {
-    let setup = start([Reply::ok(ORGANIZATION)]).await;
-    assert_eq!(setup.api.organization().await.unwrap().name, "Acme");
+async fn requests_have_the_key_version_and_user_agent() {
+    let setup = start([CannedResponse::ok(ORGANIZATION)]).await;
+    assert_eq!(setup.api.guide_organization().await.unwrap().name, "Acme");
     let head = setup.fake.requests().concat();
     let has = |line: &str| assert!(head.contains(&format!("{line}\r\n")), "{head}");
     has("GET /v1/organizations HTTP/1.1");
@@ -138,37 +138,40 @@ async fn a_request_says_who_asks_and_in_which_version() {
 }
 
 #[tokio::test]
-async fn usage_is_asked_with_both_days_included() {
+async fn usage_requests_include_both_days() {
     let row = r#"{"data": [{"date": "2026-02-03", "input_tokens": 1, "output_tokens": 2, "total_cost_usd": 0.3}]}"#;
     let month = row.replace("2026-02-03", "2026-02");
     let setup = start([
-        Reply::ok(row),
-        Reply::ok(r#"{"data": []}"#),
-        Reply::ok(&month),
+        CannedResponse::ok(row),
+        CannedResponse::ok(r#"{"data": []}"#),
+        CannedResponse::ok(&month),
     ])
     .await;
     let day = |day| Day::from_date(civil::date(2026, 2, day));
     let part = Part::Workspace("w 1&x".into());
     let (first, last) = (day(3), day(4));
     let api = &setup.api;
-    let (answer, unreadable) = api
-        .usage(&part, Granularity::Day, first, last)
+    let (response, unreadable) = api
+        .guide_usage(&part, Granularity::Day, first, last)
         .await
         .unwrap();
     assert_eq!(unreadable, []);
     assert_eq!(
         (
-            answer.hours.end.count() - answer.hours.start.count(),
-            &answer.part
+            response.hours.end.count() - response.hours.start.count(),
+            &response.part
         ),
         (48, &part)
     );
-    let cells = &answer.buckets[&first.first_hour()];
+    let cells = &response.buckets[&first.first_hour()];
     assert_eq!(usage::sum(cells).spend.to_string(), "0.3");
-    api.usage(&Part::Whole, Granularity::Hour, first, last)
+    api.guide_usage(&Part::Whole, Granularity::Hour, first, last)
         .await
         .unwrap();
-    let (months, _) = api.usage_by_month(&Part::Whole, first, last).await.unwrap();
+    let (months, _) = api
+        .guide_usage_by_month(&Part::Whole, first, last)
+        .await
+        .unwrap();
     assert_eq!(months[0].month, civil::date(2026, 2, 1));
     assert_eq!(
         setup.fake.targets(),
@@ -179,38 +182,43 @@ async fn usage_is_asked_with_both_days_included() {
         ]
     );
     let error = api
-        .usage(&Part::Unattributed, Granularity::Hour, first, last)
+        .guide_usage(&Part::Unattributed, Granularity::Hour, first, last)
         .await;
-    assert_eq!(error.unwrap_err().problem, Problem::NotAskable);
+    assert_eq!(error.unwrap_err().kind, FetchErrorKind::DerivedPart);
 }
 
 #[tokio::test]
-async fn a_figure_that_cannot_be_read_is_named_with_organization_endpoint_page_and_row() {
+async fn invalid_figures_are_named_with_organization_endpoint_page_and_row() {
     let row = r#"{"date": "2026-02-03", "input_tokens": 1, "output_tokens": 2, "total_cost_usd": "sk-ant-admin-canary"}"#;
-    let setup = start([Reply::ok(&format!(r#"{{"data": [{row}]}}"#))]).await;
+    let setup = start([CannedResponse::ok(&format!(r#"{{"data": [{row}]}}"#))]).await;
     let part = Part::Workspace("workspace_01\n".into());
     let day = Day::from_date(civil::date(2026, 2, 3));
-    let (answer, unreadable) = setup
+    let (response, unreadable) = setup
         .api
-        .usage(&part, Granularity::Day, day, day)
+        .guide_usage(&part, Granularity::Day, day, day)
         .await
         .unwrap();
-    assert_eq!(answer.unknown, [day.first_hour()].into());
+    assert_eq!(response.unknown, [day.first_hour()].into());
     assert_eq!(
         unreadable[0].reason,
-        "organization `acme`: GET /v1/usage (workspace `workspace_01`), page 1: faulty answer: row 1: `total_cost_usd` is `\"[redacted]\"`, not a number"
+        "organization `acme`: GET /v1/usage (workspace `workspace_01`), page 1: invalid response: row 1: `total_cost_usd` is `\"[redacted]\"`, not a number"
     );
 }
 
-/// A 429 with this header, then an answer: nothing is sent before so many seconds have passed, and something after.
+/// Checks that after a 429 with this header, nothing is sent for `seconds`, and requests are sent then.
 async fn check_pause(header: &str, seconds: u64) {
-    let limited = Reply::new("429 Slow", &format!("retry-after: {header}\r\n"), "");
-    let setup = start([limited, Reply::ok(ORGANIZATION), Reply::ok(ORGANIZATION)]).await;
+    let limited = CannedResponse::new("429 Slow", &format!("retry-after: {header}\r\n"), "");
+    let setup = start([
+        limited,
+        CannedResponse::ok(ORGANIZATION),
+        CannedResponse::ok(ORGANIZATION),
+    ])
+    .await;
     let api = setup.api.clone();
-    let first = tokio::spawn(async move { api.organization().await });
-    setup.n_waiting(1).await;
+    let first = tokio::spawn(async move { api.guide_organization().await });
+    setup.wait_for_sleepers(1).await;
     let api = setup.api.clone();
-    let other = tokio::spawn(async move { api.organization().await });
+    let other = tokio::spawn(async move { api.guide_organization().await });
     settle().await;
     setup.clock.advance(SECOND);
     settle().await;
@@ -232,38 +240,39 @@ async fn case_21_retry_after_pauses_the_whole_organization() {
 }
 
 #[tokio::test]
-async fn case_21_a_retry_after_that_is_rubbish_leaves_the_own_step() {
+async fn case_21_an_invalid_retry_after_leaves_the_default_backoff() {
     for header in ["soon", "-5", "", "Tue, 24 Nov 2026 01:00:00 GMT", "\u{fc}"] {
-        let limited = Reply::new("429 Slow", &format!("retry-after: {header}\r\n"), "");
-        let setup = start([limited, Reply::ok(ORGANIZATION)]).await;
+        let limited = CannedResponse::new("429 Slow", &format!("retry-after: {header}\r\n"), "");
+        let setup = start([limited, CannedResponse::ok(ORGANIZATION)]).await;
         let api = setup.api.clone();
-        let question = tokio::spawn(async move { api.organization().await });
-        setup.n_waiting(1).await;
+        let request = tokio::spawn(async move { api.guide_organization().await });
+        setup.wait_for_sleepers(1).await;
         setup.clock.advance(Duration::from_millis(499));
         settle().await;
         assert_eq!(setup.fake.requests().len(), 1, "{header}");
         setup.clock.advance(Duration::from_millis(501));
-        assert!(question.await.unwrap().is_ok());
+        assert!(request.await.unwrap().is_ok());
     }
 }
 
 #[tokio::test]
-async fn what_may_pass_is_tried_again() {
-    let gone = Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"id\":".to_vec());
+async fn transient_failures_are_retried() {
+    let truncated =
+        CannedResponse::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"id\":".to_vec());
     for failure in [
-        Reply::status(408),
-        Reply::status(429),
-        Reply::status(500),
-        Reply::status(503),
-        Reply::status(529),
-        Reply::hang_up(),
-        gone,
+        CannedResponse::status(408),
+        CannedResponse::status(429),
+        CannedResponse::status(500),
+        CannedResponse::status(503),
+        CannedResponse::status(529),
+        CannedResponse::hang_up(),
+        truncated,
     ] {
         let setup = start([
             failure.clone(),
             failure.clone(),
             failure,
-            Reply::ok(ORGANIZATION),
+            CannedResponse::ok(ORGANIZATION),
         ])
         .await;
         assert_eq!(setup.outcome().await, "Acme");
@@ -272,96 +281,96 @@ async fn what_may_pass_is_tried_again() {
 }
 
 #[tokio::test]
-async fn attempts_end() {
+async fn attempts_are_limited() {
     let overloaded =
         r#"{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}"#;
-    let setup = start(vec![Reply::new("529 Busy", "", overloaded); 5]).await;
+    let setup = start(vec![CannedResponse::new("529 Busy", "", overloaded); 5]).await;
     assert_eq!(
         setup.outcome().await,
-        "the server answers with status 529: overloaded_error: Overloaded"
+        "the server responded with status 529: overloaded_error: Overloaded"
     );
     assert_eq!(setup.fake.requests().len(), 4);
     assert_eq!(setup.counted(Code::Status(529)), 4);
 }
 
-/// An answer that is not asked for again.
-async fn check_refused(reply: Reply, expected: &str) {
-    let setup = start([reply, Reply::ok(ORGANIZATION)]).await;
+/// Checks that a failure is not retried.
+async fn check_permanent(response: CannedResponse, expected: &str) {
+    let setup = start([response, CannedResponse::ok(ORGANIZATION)]).await;
     assert_eq!(setup.outcome().await, expected);
     assert_eq!(setup.fake.requests().len(), 1, "{expected}");
 }
 
 #[tokio::test]
-async fn what_will_not_pass_is_told_at_once() {
+async fn permanent_failures_are_reported_at_once() {
     let html = "<html><body>\n\tNot here.\u{7}</body></html>";
-    check_refused(
-        Reply::new("404 Not Found", "content-type: text/html\r\n", html),
-        "the server answers with status 404: <html><body>  Not here. </body></html>",
+    check_permanent(
+        CannedResponse::new("404 Not Found", "content-type: text/html\r\n", html),
+        "the server responded with status 404: <html><body>  Not here. </body></html>",
     )
     .await;
-    check_refused(
-        Reply::new(
+    check_permanent(
+        CannedResponse::new(
             "400 Bad",
             "",
             &format!("{{\"key\": \"{KEY}\"}}{}", "x".repeat(500)),
         ),
         &format!(
-            "the server answers with status 400: {{\"key\": \"[redacted]\"}}{}…",
+            "the server responded with status 400: {{\"key\": \"[redacted]\"}}{}…",
             "x".repeat(200 - 21)
         ),
     )
     .await;
-    check_refused(
-        Reply::new("403 No", "", r#"{"error": {"message": "no admin"}}"#),
-        "the server refuses the key (status 403): no admin",
+    check_permanent(
+        CannedResponse::new("403 No", "", r#"{"error": {"message": "no admin"}}"#),
+        "the server rejected the key (status 403): no admin",
     )
     .await;
-    check_refused(
-        Reply::new("307 Moved", "location: https://evil.example/v1?key=1\r\n", ""),
-        "the server redirects (status 307) to `https://evil.example`; redirects are not followed, because the key would go along: set `base_url` to the address that is meant",
+    check_permanent(
+        CannedResponse::new("307 Moved", "location: https://evil.example/v1?key=1\r\n", ""),
+        "the server redirected (status 307) to `https://evil.example`; redirects are not followed, because the key would be sent along; set `base_url` to the final address",
     )
     .await;
-    check_refused(
-        Reply::new("500 Never", "x-should-retry: false\r\n", ""),
-        "the server answers with status 500: without a word",
+    check_permanent(
+        CannedResponse::new("500 Never", "x-should-retry: false\r\n", ""),
+        "the server responded with status 500: no message",
     )
     .await;
-    check_refused(
-        Reply::ok("<html>Sign in</html>"),
-        "faulty answer: not JSON (expected value at line 1 column 1); it begins with `<html>Sign in</html>`",
+    check_permanent(
+        CannedResponse::ok("<html>Sign in</html>"),
+        "invalid response: not JSON (expected value at line 1 column 1), starts with `<html>Sign in</html>`",
     )
     .await;
-    check_refused(
-        Reply::ok(""),
-        "faulty answer: not JSON (EOF while parsing a value at line 1 column 0); it begins with ``",
+    check_permanent(
+        CannedResponse::ok(""),
+        "invalid response: not JSON (EOF while parsing a value at line 1 column 0), starts with ``",
     )
     .await;
 }
 
 #[tokio::test]
-async fn a_refused_key_is_told_and_may_be_replaced() {
+async fn a_rejected_key_is_reported_and_can_be_replaced() {
     let setup = start([
-        Reply::status(401),
-        Reply::status(401),
-        Reply::ok(ORGANIZATION),
+        CannedResponse::status(401),
+        CannedResponse::status(401),
+        CannedResponse::ok(ORGANIZATION),
     ])
     .await;
-    let error = setup.api.organization().await.unwrap_err();
-    assert!(error.is_about_the_key());
-    let refused = "the server refuses the key (status 401): without a word";
-    assert_eq!(error.problem.to_string(), refused);
+    let error = setup.api.guide_organization().await.unwrap_err();
+    assert!(error.is_key_error());
+    let rejected = "the server rejected the key (status 401): no message";
+    assert_eq!(error.kind.to_string(), rejected);
     setup
         .api
         .set_key(Secret::new("sk-ant-api03-canary".to_owned()));
     assert_eq!(
         setup.outcome().await,
         format!(
-            "{refused}; admin keys begin with `sk-ant-admin`, which this one does not; the key of a single workspace opens nothing here"
+            "{rejected}; admin keys start with `sk-ant-admin`, but this one does not; a workspace's API key is not accepted here"
         )
     );
     setup.api.set_key(Secret::new("broken\nkey".to_owned()));
-    let error = setup.api.organization().await.unwrap_err();
-    assert!(error.is_about_the_key() && !error.to_string().contains("broken"));
+    let error = setup.api.guide_organization().await.unwrap_err();
+    assert!(error.is_key_error() && !error.to_string().contains("broken"));
     setup
         .api
         .set_key(Secret::new("sk-ant-admin-new".to_owned()));
@@ -371,11 +380,11 @@ async fn a_refused_key_is_told_and_may_be_replaced() {
 }
 
 #[tokio::test]
-async fn a_body_is_read_up_to_a_limit_counted_unpacked() {
+async fn decompressed_bodies_are_bounded() {
     let limit = |transport: &mut Transport| transport.max_body_bytes = 10_000;
-    let too_large = "the answer is larger than 10000 bytes";
-    let endless = Reply::Endless(b"HTTP/1.1 200 OK\r\n\r\n".to_vec());
-    let other = setup(Fake::start([endless]).await, limit);
+    let too_large = "the response is larger than 10000 bytes";
+    let endless = CannedResponse::Endless(b"HTTP/1.1 200 OK\r\n\r\n".to_vec());
+    let other = setup(FakeServer::start([endless]).await, limit);
     assert_eq!(other.outcome().await, too_large);
 
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -386,29 +395,36 @@ async fn a_body_is_read_up_to_a_limit_counted_unpacked() {
         "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
         packed.len()
     );
-    let bomb = Reply::Bytes([head.into_bytes(), packed].concat());
-    let other = setup(Fake::start([bomb]).await, limit);
+    let bomb = CannedResponse::Bytes([head.into_bytes(), packed].concat());
+    let other = setup(FakeServer::start([bomb]).await, limit);
     assert_eq!(other.outcome().await, too_large);
 
     let fitting = format!("{ORGANIZATION}{}", " ".repeat(10_000 - ORGANIZATION.len()));
-    let other = setup(Fake::start([Reply::ok(&fitting)]).await, limit);
+    let other = setup(
+        FakeServer::start([CannedResponse::ok(&fitting)]).await,
+        limit,
+    );
     assert_eq!(other.outcome().await, "Acme");
 }
 
 #[tokio::test]
-async fn an_endless_error_is_still_its_status() {
-    let endless = Reply::Endless(b"HTTP/1.1 400 Bad\r\n\r\n".to_vec());
+async fn endless_error_bodies_report_the_status() {
+    let endless = CannedResponse::Endless(b"HTTP/1.1 400 Bad\r\n\r\n".to_vec());
     let setup = start([endless]).await;
-    let expected = format!("the server answers with status 400: {}…", "x".repeat(200));
+    let expected = format!("the server responded with status 400: {}…", "x".repeat(200));
     assert_eq!(setup.outcome().await, expected);
 }
 
 #[tokio::test]
-async fn silence_ends_in_a_timeout() {
+async fn stalled_responses_time_out() {
     let short = |transport: &mut Transport| transport.timeout = Duration::from_millis(200);
     let begun = b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{".to_vec();
     let setup = setup(
-        Fake::start([Reply::Stall(begun), Reply::ok(ORGANIZATION)]).await,
+        FakeServer::start([
+            CannedResponse::Stall(begun),
+            CannedResponse::ok(ORGANIZATION),
+        ])
+        .await,
         short,
     );
     assert_eq!(setup.outcome().await, "Acme");
@@ -417,8 +433,8 @@ async fn silence_ends_in_a_timeout() {
 }
 
 #[tokio::test]
-async fn no_first_byte_ends_in_a_timeout() {
-    let fake = Fake::start(vec![Reply::Stall(Vec::new()); 4]).await;
+async fn missing_responses_time_out() {
+    let fake = FakeServer::start(vec![CannedResponse::Stall(Vec::new()); 4]).await;
     let clock = ManualClock::at("2026-11-24T02:00:00Z".parse().unwrap());
     let counts = Arc::new(RequestCounts::default());
     let mut settings = settings(format!("http://{}", fake.address));
@@ -427,10 +443,10 @@ async fn no_first_byte_ends_in_a_timeout() {
         settings,
         Secret::new(KEY.to_owned()),
         Clock::Manual(clock.clone()),
-        Chance::seeded(1),
+        Random::seeded(1),
         Arc::clone(&counts),
     );
-    let setup = Setup {
+    let setup = Fixture {
         api: api.unwrap(),
         fake,
         clock,
@@ -438,13 +454,13 @@ async fn no_first_byte_ends_in_a_timeout() {
     };
     assert_eq!(
         setup.outcome().await,
-        "no complete answer in time: SERVER took longer than 80ms"
+        "the request timed out: no complete response from SERVER within 80ms"
     );
     assert_eq!(setup.counted(Code::Timeout), 4);
 }
 
 #[tokio::test]
-async fn who_cannot_be_reached_is_named() {
+async fn unreachable_servers_are_named() {
     let setup = start([]).await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -453,11 +469,11 @@ async fn who_cannot_be_reached_is_named() {
         settings(format!("http://{address}/v1/")),
         Secret::new(KEY.to_owned()),
         Clock::Manual(setup.clock.clone()),
-        Chance::seeded(1),
+        Random::seeded(1),
         Arc::clone(&setup.counts),
     );
     let error = setup
-        .patiently(api.unwrap().workspaces())
+        .finish(api.unwrap().guide_workspaces())
         .await
         .unwrap_err();
     let text = error.to_string();
@@ -469,16 +485,16 @@ async fn who_cannot_be_reached_is_named() {
     assert_eq!(counts[&(Endpoint::Workspaces, Code::Network)], 4);
 }
 
-fn page(ids: &[&str], end: &str) -> Reply {
+fn page(ids: &[&str], end: &str) -> CannedResponse {
     let rows: Vec<String> = ids
         .iter()
         .map(|id| format!(r#"{{"id": "{id}", "name": "{id}"}}"#))
         .collect();
-    Reply::ok(&format!(r#"{{"data": [{}]{end}}}"#, rows.join(",")))
+    CannedResponse::ok(&format!(r#"{{"data": [{}]{end}}}"#, rows.join(",")))
 }
 
 #[tokio::test]
-async fn every_page_is_read() {
+async fn all_pages_are_fetched() {
     let setup = start([
         page(
             &["a", "b"],
@@ -490,7 +506,7 @@ async fn every_page_is_read() {
     .await;
     let ids: Vec<String> = setup
         .api
-        .workspaces()
+        .guide_workspaces()
         .await
         .unwrap()
         .iter()
@@ -508,57 +524,60 @@ async fn every_page_is_read() {
 }
 
 #[tokio::test]
-async fn a_list_that_does_not_end_well_is_an_error() {
+async fn incomplete_lists_are_errors() {
     let more = |id: &str| format!(r#", "has_more": true, "last_id": "{id}""#);
-    let check = async |second: Reply, expected: &str| {
+    let check = async |second: CannedResponse, expected: &str| {
         let setup = start([page(&["a", "b"], &more("b")), second]).await;
-        let error = setup.patiently(setup.api.workspaces()).await.unwrap_err();
+        let error = setup
+            .finish(setup.api.guide_workspaces())
+            .await
+            .unwrap_err();
         let expected = format!("organization `acme`: GET /v1/workspaces, page 2: {expected}");
         assert_eq!(error.to_string(), expected);
     };
     check(
         page(&[], &more("c")),
-        "faulty answer: `has_more` is true, but the page has no rows",
+        "invalid response: `has_more` is true, but the page is empty",
     )
     .await;
     check(
         page(&["c"], &more("b")),
-        "faulty answer: another page is promised, but the cursor `b` was already used",
+        "invalid response: the cursor `b` of the next page was already used",
     )
     .await;
     check(
-        Reply::status(404),
-        "the server answers with status 404: without a word",
+        CannedResponse::status(404),
+        "the server responded with status 404: no message",
     )
     .await;
 }
 
 #[tokio::test]
-async fn a_strange_row_of_a_list_costs_only_itself_and_is_named_once() {
+async fn invalid_list_rows_are_skipped_and_reported_once() {
     let body = br#"{"data": [{"id": "a", "name": "half \ud83d pair"}, {"id": null}, "row", {"id": "b", "name": 7},
         {"id": "b"}, {"id": "c", "name": "a\u0000b"}], "has_more": false}"#;
     let body = String::from_utf8(body.to_vec()).unwrap();
-    let setup = start([Reply::ok(&body), Reply::ok(&body)]).await;
+    let setup = start([CannedResponse::ok(&body), CannedResponse::ok(&body)]).await;
     for _ in 0..2 {
-        setup.api.workspaces().await.unwrap();
+        setup.api.guide_workspaces().await.unwrap();
     }
     let unreadable: Vec<String> = setup
         .api
         .take_unreadable()
         .iter()
-        .map(|error| error.problem.to_string())
+        .map(|error| error.kind.to_string())
         .collect();
     assert_eq!(
         unreadable,
         [
-            "faulty answer: row 2: invalid type: null, expected a string at line 1 column 11",
-            "faulty answer: row 3: `\"row\"` is not an object",
-            "faulty answer: `id` is `b`, listed twice",
+            "invalid response: row 2: invalid type: null, expected a string at line 1 column 11",
+            "invalid response: row 3: `\"row\"` is not an object",
+            "invalid response: `id` is `b`, listed twice",
         ]
     );
     assert_eq!(setup.api.take_unreadable(), []);
-    let setup = start([Reply::ok(&body)]).await;
-    let listed = setup.api.workspaces().await.unwrap();
+    let setup = start([CannedResponse::ok(&body)]).await;
+    let listed = setup.api.guide_workspaces().await.unwrap();
     let listed: Vec<(&str, &str)> = listed
         .iter()
         .map(|one| (one.id.as_str(), one.name.as_str()))
@@ -568,13 +587,13 @@ async fn a_strange_row_of_a_list_costs_only_itself_and_is_named_once() {
 }
 
 #[tokio::test]
-async fn not_more_at_once_than_allowed_and_who_gives_up_makes_room() {
-    let fake = Fake::start_closed(vec![Reply::ok(ORGANIZATION); 8]).await;
+async fn concurrency_is_limited_and_cancelled_requests_free_their_permit() {
+    let fake = FakeServer::start_held(vec![CannedResponse::ok(ORGANIZATION); 8]).await;
     let setup = setup(fake, |_| ());
-    let mut questions: Vec<_> = (0..6)
+    let mut pending: Vec<_> = (0..6)
         .map(|_| {
             let api = setup.api.clone();
-            tokio::spawn(async move { api.organization().await })
+            tokio::spawn(async move { api.guide_organization().await })
         })
         .collect();
     while setup.fake.requests().len() < 2 {
@@ -582,22 +601,22 @@ async fn not_more_at_once_than_allowed_and_who_gives_up_makes_room() {
     }
     settle().await;
     assert_eq!(setup.fake.requests().len(), 2);
-    questions.remove(0).abort();
+    pending.remove(0).abort();
     while setup.fake.requests().len() < 3 {
         tokio::task::yield_now().await;
     }
-    setup.fake.let_out(8);
-    for question in questions {
-        assert!(question.await.unwrap().is_ok());
+    setup.fake.release(8);
+    for request in pending {
+        assert!(request.await.unwrap().is_ok());
     }
-    // The one that was given up is still open at the server.
-    assert!(setup.fake.most_open() <= 3);
+    // The cancelled request is still open at the server.
+    assert!(setup.fake.max_open() <= 3);
 }
 
 #[tokio::test]
 async fn the_servers_clock_is_compared() {
     let late = "date: Tue, 24 Nov 2026 02:01:30 GMT\r\n";
-    let setup = start([Reply::new("200 OK", late, ORGANIZATION)]).await;
+    let setup = start([CannedResponse::new("200 OK", late, ORGANIZATION)]).await;
     assert_eq!(setup.api.skew(), None);
     setup.outcome().await;
     assert_eq!(setup.api.skew(), Some(SignedDuration::from_secs(90)));
@@ -620,13 +639,13 @@ fn base_urls() {
     check(" http://127.0.0.1:80/gate/v1 ", Ok("http://127.0.0.1/gate"));
     check("https://host/v1beta//", Ok("https://host/v1beta"));
     check("api.anthropic.com", Err("is not a URL"));
-    check("ftp://host", Err("must begin with https:// or http://"));
+    check("ftp://host", Err("must start with https:// or http://"));
     check(
         "https://me:pw@host",
-        Err("must not hold a user or a password"),
+        Err("must not contain a user name or password"),
     );
     check(
         "https://host/?a=b",
-        Err("must not hold a query or a fragment"),
+        Err("must not contain a query or fragment"),
     );
 }

@@ -1,12 +1,11 @@
-//! Counts of tokens as both dialects of the service write them. Pure.
+//! Decodes token counts, which the `analytics` and `reports` dialects write alike. Pure.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::anthropic::fault::{self, Fault, Place};
+use crate::anthropic::decode::{self, DecodeError, ResponseLocation};
 use crate::domain::usage::Tokens;
 
-/// The five classes, and what tools were used.
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 pub struct TokensWire<'a> {
@@ -24,7 +23,7 @@ pub struct TokensWire<'a> {
 
 #[derive(Deserialize, Default)]
 #[serde(expecting = "an object")]
-struct CreatedWire<'a> {
+struct CacheCreationWire<'a> {
     #[serde(borrow)]
     ephemeral_5m_input_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -39,13 +38,14 @@ struct ToolsWire<'a> {
 }
 
 impl TokensWire<'_> {
-    /// The tokens by class. Input and output must be there; what else is not told was not used. A class that cannot be read is
-    /// a fault, and 0.
-    pub fn tokens(&self, place: Place, faults: &mut Vec<Fault>) -> Tokens {
-        let created: CreatedWire<'_> = within(place, self.cache_creation, faults);
+    /// Returns tokens by type. Input and output are required, other types default to 0; an invalid count is recorded and is 0.
+    pub fn tokens(&self, location: ResponseLocation, errors: &mut Vec<DecodeError>) -> Tokens {
+        let created: CacheCreationWire<'_> = optional_object(location, self.cache_creation, errors);
         let mut count = |field, raw, is_required| match (raw, is_required) {
-            (Some(raw), _) => fault::readable(fault::tokens(place, field, raw), faults),
-            (None, true) => fault::readable(Err(Fault::Missing { place, field }), faults),
+            (Some(raw), _) => decode::or_default(decode::tokens(location, field, raw), errors),
+            (None, true) => {
+                decode::or_default(Err(DecodeError::Missing { location, field }), errors)
+            }
             (None, false) => 0,
         };
         Tokens {
@@ -69,23 +69,22 @@ impl TokensWire<'_> {
         }
     }
 
-    /// Searches of the web.
-    pub fn web_searches(&self, place: Place, faults: &mut Vec<Fault>) -> i64 {
-        let tools: ToolsWire<'_> = within(place, self.server_tool_use, faults);
+    pub fn web_searches(&self, location: ResponseLocation, errors: &mut Vec<DecodeError>) -> i64 {
+        let tools: ToolsWire<'_> = optional_object(location, self.server_tool_use, errors);
         let field = "server_tool_use.web_search_requests";
         tools.web_search_requests.map_or(0, |raw| {
-            fault::readable(fault::tokens(place, field, raw), faults)
+            decode::or_default(decode::tokens(location, field, raw), errors)
         })
     }
 }
 
-/// What an object holds that may be absent.
-fn within<'a, T: Deserialize<'a> + Default>(
-    place: Place,
+/// Decodes an optional object; an absent or invalid one gives the default.
+fn optional_object<'a, T: Deserialize<'a> + Default>(
+    location: ResponseLocation,
     raw: Option<&'a RawValue>,
-    faults: &mut Vec<Fault>,
+    errors: &mut Vec<DecodeError>,
 ) -> T {
     raw.map_or_else(T::default, |raw| {
-        fault::readable(fault::read_row(place, raw), faults)
+        decode::or_default(decode::read_row(location, raw), errors)
     })
 }

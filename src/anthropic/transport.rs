@@ -1,6 +1,6 @@
-//! One question to one organization's server: sent in turn, tried again where that may help, read up to a limit.
+//! Sends requests to one organization's server: queues, rate-limits and retries them, and bounds the responses.
 //!
-//! Everything here may be dropped at any moment. What changes something is sent by `orders`, and by nobody else.
+//! All calls are cancel-safe. Only `write_request` sends anything but GET.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,87 +12,78 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use tracing::{debug, info};
 use zeroize::Zeroizing;
 
-use crate::anthropic::error::{FetchError, Problem, tame};
+use crate::anthropic::endpoint::{Code, Endpoint, RequestCounts, Verb};
+use crate::anthropic::error::{FetchError, FetchErrorKind, sanitize};
+use crate::anthropic::error_response::{self, ErrorResponse};
 use crate::anthropic::json_text;
-use crate::anthropic::limiter::{Limiter, Share};
+use crate::anthropic::limiter::{Limiter, RateShare};
 use crate::anthropic::redaction::Redaction;
-use crate::anthropic::refusal::{self, Words};
 use crate::anthropic::retry;
-use crate::clock::{Chance, Clock, ServerNow, ServerTime};
+use crate::clock::{Clock, Random, ServerNow, ServerTime};
 use crate::domain::ids::OrganizationName;
 use crate::domain::span::Day;
-use crate::metrics::requests::{Code, Endpoint, RequestCounts, Verb};
 use crate::outbound;
 use crate::secret::Secret;
 
-/// No answer is read further than this, unpacked.
+/// Maximum size of a response, decompressed.
 pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
-/// What is taken for a body before it comes.
+/// Initial capacity for a body.
 const FIRST_BODY_BYTES: usize = 8 * 1024;
-/// No body of an error is read further than this.
+/// Maximum size of an error body that is read.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
-/// So much of a server's own words is shown.
+/// Maximum characters shown of a server's message.
 const MAX_MESSAGE_CHARS: usize = 200;
-/// A pause that somebody who waits should know of.
+/// Pauses of at least this length are logged.
 const LONG_WAIT: Duration = Duration::from_secs(10);
-/// Maximum number of unreadable rows that are kept until somebody takes them.
+/// Maximum number of recorded errors of invalid rows.
 const MAX_UNREADABLE: usize = 100;
-/// An answer that has begun may not pause longer than this.
-const MAX_SILENCE: Duration = Duration::from_secs(10);
+/// Maximum time between two chunks of a response.
+const MAX_CHUNK_WAIT: Duration = Duration::from_secs(10);
 
-/// Everything that a question needs.
+/// Everything that sending a request needs.
 #[derive(Debug)]
 pub struct Transport {
-    /// As the configuration names it.
     pub organization: OrganizationName,
-    /// Without `/v1` and without a slash at the end.
+    /// Without `/v1` and without a trailing slash.
     pub base_url: Url,
     pub client: Client,
-    /// For one request, from the connection to the last byte.
+    /// For one request, from connecting to the last byte.
     pub timeout: Duration,
-    /// The largest answer that is read.
     pub max_body_bytes: usize,
-    /// The version of the API that every request names.
+    /// The `anthropic-version` header.
     pub api_version: HeaderValue,
-    /// May be replaced while running.
     pub key: Mutex<Secret>,
-    /// Applied to everything that the server says.
     pub redaction: Redaction,
-    /// Of all of spendwatch, where it is configured; 0 is no limit.
+    /// For the daemon and commands together, if configured; 0 is unlimited.
     pub max_requests_per_minute: Option<u32>,
-    /// Whose part of them this is.
-    pub share: Share,
-    /// In whose turn requests go out.
+    pub share: RateShare,
     pub limiter: Limiter,
-    /// For the waits between attempts, and for dates.
     pub clock: Clock,
-    /// For the jitter of those waits.
-    pub chance: Chance,
+    pub random: Random,
     pub requests: Arc<RequestCounts>,
-    /// The time by the `Date` headers of its responses.
+    /// From the `Date` headers of responses.
     pub server_time: Arc<ServerTime>,
-    /// Rows of lists that could not be read, since they were last taken.
+    /// Errors of invalid list rows, until taken.
     pub unreadable: Mutex<Vec<FetchError>>,
 }
 
-/// One question.
+/// One GET request.
 #[derive(Debug)]
-pub struct Question<'a> {
+pub struct GetRequest<'a> {
     pub endpoint: Endpoint,
-    /// The part of the address after `?`.
     pub query: &'a [(&'static str, String)],
-    /// About which workspace, if about one.
+    /// Workspace that the request is about; also fills a parameter of the path.
     pub workspace: Option<&'a str>,
-    /// What the server needs to be told to answer it: the names of features that are not general yet.
+    /// Value of the `anthropic-beta` header.
     pub beta: Option<&'static str>,
-    /// Which page, from 1.
+    /// Page, from 1.
     pub page: u32,
 }
 
-impl Question<'_> {
-    /// A question without a query.
-    pub const fn about(endpoint: Endpoint) -> Question<'static> {
-        Question {
+impl GetRequest<'_> {
+    /// Creates a request without a query.
+    pub const fn new(endpoint: Endpoint) -> GetRequest<'static> {
+        GetRequest {
             endpoint,
             query: &[],
             workspace: None,
@@ -102,143 +93,147 @@ impl Question<'_> {
     }
 }
 
-/// Why one attempt failed, and what the server asked for.
-pub(super) struct Failure {
-    pub problem: Problem,
-    /// A later attempt may fare better.
-    pub is_passing: bool,
-    /// Whatever was asked for, nothing was done.
-    pub is_certain: bool,
-    /// What was to be made is there already.
-    pub is_there: bool,
+/// Why one attempt failed.
+pub(super) struct AttemptFailure {
+    pub kind: FetchErrorKind,
+    /// A later attempt may succeed.
+    pub is_transient: bool,
+    /// The request certainly changed nothing.
+    pub has_no_effect: bool,
+    /// The object to create already exists.
+    pub already_exists: bool,
     pub request_id: Option<String>,
     retry_after: Option<Duration>,
 }
 
-/// A successful answer. A body may hold a secret that is told once: it is wiped.
-pub(super) struct Answered {
+/// A successful response. The body is zeroized, because it may contain a new secret.
+pub(super) struct RawResponse {
     pub body: Zeroizing<Vec<u8>>,
-    /// By which the service finds the request again; safe to show.
+    /// Identifies the request to Anthropic's support; safe to show.
     pub request_id: Option<String>,
 }
 
 impl Transport {
-    /// Asks, up to [`retry::MAX_ATTEMPTS`] times, and returns the body of a successful answer.
-    pub async fn ask(&self, question: &Question<'_>) -> Result<Vec<u8>, FetchError> {
+    /// Sends a request, up to [`retry::MAX_ATTEMPTS`] times, and returns the body of a successful response.
+    pub async fn get(&self, request: &GetRequest<'_>) -> Result<Vec<u8>, FetchError> {
         let mut n_attempts = 0;
         loop {
-            let failure = match self.attempt(question).await {
-                Ok(answered) => {
-                    let mut body = self.redaction.body(answered.body, None);
+            let failure = match self.attempt(request).await {
+                Ok(response) => {
+                    let mut body = self.redaction.body(response.body, None);
                     return Ok(std::mem::take(&mut *body));
                 }
                 Err(failure) => failure,
             };
             n_attempts += 1;
-            let step = retry::step_after(n_attempts).filter(|_| failure.is_passing);
+            let step = retry::backoff_after(n_attempts).filter(|_| failure.is_transient);
             let Some(step) = step else {
-                return Err(self.error(question, failure.problem));
+                return Err(self.error(request, failure.kind));
             };
-            let wait = self.chance.jitter(step);
+            let wait = self.random.jitter(step);
             debug!(
                 organization = self.organization.as_str(),
-                endpoint = question.endpoint.path(),
+                endpoint = request.endpoint.path(),
                 attempt = n_attempts,
                 wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-                "request failed, trying again: {}",
-                failure.problem
+                "request failed, retrying: {}",
+                failure.kind
             );
             self.clock.sleep(wait).await;
         }
     }
 
-    /// The error with its place.
-    pub fn error(&self, question: &Question<'_>, problem: Problem) -> FetchError {
+    /// Creates an error of a request.
+    pub fn error(&self, request: &GetRequest<'_>, kind: FetchErrorKind) -> FetchError {
         FetchError {
             organization: self.organization.clone(),
             verb: Verb::Get,
-            endpoint: question.endpoint,
+            endpoint: request.endpoint,
             ids: Vec::new(),
-            workspace: question.workspace.map(|id| self.tame(id)),
-            page: question.page,
-            problem,
+            workspace: request.workspace.map(|id| self.sanitize(id)),
+            page: request.page,
+            kind,
         }
     }
 
-    /// An answer that cannot be right, with its place.
-    pub fn faulty(&self, question: &Question<'_>, fault: &dyn std::error::Error) -> FetchError {
-        let detail = tame(&fault.to_string(), &self.redaction, 2 * MAX_MESSAGE_CHARS);
-        self.error(question, Problem::Faulty { detail })
+    /// Creates an error of an invalid response.
+    pub fn decode_error(
+        &self,
+        request: &GetRequest<'_>,
+        error: &dyn std::error::Error,
+    ) -> FetchError {
+        let detail = sanitize(&error.to_string(), &self.redaction, 2 * MAX_MESSAGE_CHARS);
+        self.error(request, FetchErrorKind::InvalidResponse { detail })
     }
 
-    /// Keeps what a list has in place of a row, with its place.
-    pub fn note_unreadable(&self, question: &Question<'_>, fault: &dyn std::error::Error) {
-        let error = self.faulty(question, fault);
-        let mut noted = self
+    /// Records the error of an invalid list row.
+    pub fn record_unreadable(&self, request: &GetRequest<'_>, error: &dyn std::error::Error) {
+        let error = self.decode_error(request, error);
+        let mut recorded = self
             .unreadable
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if noted.len() < MAX_UNREADABLE && !noted.contains(&error) {
-            noted.push(error);
+        if recorded.len() < MAX_UNREADABLE && !recorded.contains(&error) {
+            recorded.push(error);
         }
     }
 
-    async fn attempt(&self, question: &Question<'_>) -> Result<Answered, Failure> {
+    async fn attempt(&self, request: &GetRequest<'_>) -> Result<RawResponse, AttemptFailure> {
         let mut headers = self.headers()?;
-        if let Some(beta) = question.beta {
+        if let Some(beta) = request.beta {
             headers.insert("anthropic-beta", HeaderValue::from_static(beta));
         }
-        let url = self.address(question.endpoint, question.workspace.as_slice());
-        let request = self.client.get(url).headers(headers);
-        let request = request.query(&self.with_original_ids(question.query));
-        self.send(question.endpoint, request).await
+        let url = self.url(request.endpoint, request.workspace.as_slice());
+        let builder = self.client.get(url).headers(headers);
+        let builder = builder.query(&self.with_original_ids(request.query));
+        self.send(request.endpoint, builder).await
     }
 
-    /// Sends a request once, in its turn, and counts it.
+    /// Sends a request once, when the limiter permits it, and counts it.
     pub(super) async fn send(
         &self,
         endpoint: Endpoint,
         request: RequestBuilder,
-    ) -> Result<Answered, Failure> {
-        let pass = self.limiter.pass().await;
+    ) -> Result<RawResponse, AttemptFailure> {
+        let permit = self.limiter.acquire().await;
         let (request_id, (code, outcome)) = match request.send().await {
             Ok(response) => {
                 let request_id = self.request_id(response.headers());
                 (request_id, self.read(response).await)
             }
-            Err(error) => (None, self.broken(error)),
+            Err(error) => (None, self.connection_error(error)),
         };
         self.requests.count(endpoint, code);
         if let Err(failure) = &outcome
             && let Some(wait) = failure.retry_after
         {
-            // Before the pass is given back, so that nobody slips through.
+            // Before the permit is released, so that no waiting request is sent first.
             self.limiter.pause(wait);
             if wait >= LONG_WAIT {
                 info!(
                     target: "spendwatch::waiting",
                     organization = self.organization.as_str(),
                     wait_s = wait.as_secs(),
-                    "the service asks to be left alone for {} s", wait.as_secs()
+                    "rate limited by the Admin API, waiting {} s", wait.as_secs()
                 );
             }
         }
-        drop(pass);
+        drop(permit);
         match outcome {
             Ok(body) => {
                 let mut body = body.into_bytes();
                 json_text::repair(&mut body);
-                Ok(Answered { body, request_id })
+                Ok(RawResponse { body, request_id })
             }
-            Err(failure) => Err(Failure {
+            Err(failure) => Err(AttemptFailure {
                 request_id,
                 ..failure
             }),
         }
     }
 
-    /// Where a request goes, with ids in the place of braces; without its query.
-    pub(super) fn address(&self, endpoint: Endpoint, ids: &[&str]) -> Url {
+    /// Returns the URL of a request, with path parameters replaced by ids, without the query.
+    pub(super) fn url(&self, endpoint: Endpoint, ids: &[&str]) -> Url {
         let mut url = self.base_url.clone();
         let originals: Vec<Option<Secret>> =
             ids.iter().map(|id| self.redaction.original(id)).collect();
@@ -252,13 +247,13 @@ impl Transport {
             None => piece,
         });
         url.path_segments_mut()
-            .expect("an address that begins with http has a path")
+            .expect("http URLs have a path")
             .pop_if_empty()
             .extend(filled);
         url
     }
 
-    /// A query about redacted ids as the server understands it.
+    /// Replaces redacted ids in a query by the original ones.
     fn with_original_ids(&self, query: &[(&'static str, String)]) -> Vec<(&'static str, String)> {
         let original = |value: &String| match self.redaction.original(value) {
             Some(original) => original.expose().to_owned(),
@@ -272,62 +267,62 @@ impl Transport {
 
     fn request_id(&self, headers: &HeaderMap) -> Option<String> {
         let id = headers.get("request-id")?.to_str().ok()?;
-        Some(self.tame(id)).filter(|id| !id.is_empty())
+        Some(self.sanitize(id)).filter(|id| !id.is_empty())
     }
 
-    /// Reads an answer whole, or what is wrong with it.
+    /// Reads a response.
     async fn read(&self, response: Response) -> Exchange {
         let status = response.status();
         self.clock
-            .note_server_time(&self.server_time, sent_at(response.headers()));
+            .record_server_time(&self.server_time, sent_at(response.headers()));
         let code = Code::Status(status.as_u16());
         if !status.is_success() {
-            return (code, Err(self.refusal(response).await));
+            return (code, Err(self.error_status(response).await));
         }
         match self.body(response, self.max_body_bytes).await {
-            (code, Ok(Body::Cut(_))) => (code, Err(self.too_large())),
+            (code, Ok(Body::Truncated(_))) => (code, Err(self.too_large())),
             exchange => exchange,
         }
     }
 
-    /// What an answer with another status than 2xx means.
-    async fn refusal(&self, response: Response) -> Failure {
+    /// Reads a response whose status is not 2xx.
+    async fn error_status(&self, response: Response) -> AttemptFailure {
         let status = response.status();
         let headers = response.headers().clone();
         if status.is_redirection() {
-            let problem = Problem::Redirect {
+            let kind = FetchErrorKind::Redirect {
                 status: status.as_u16(),
-                to: self.tame(&refusal::destination(&headers)),
+                to: self.sanitize(&error_response::redirect_target(&headers)),
             };
-            return Failure::nothing_sent(problem);
+            return AttemptFailure::no_effect(kind);
         }
         let (_, body) = self.body(response, MAX_ERROR_BYTES).await;
-        // The status says what matters; words that break off are no words.
+        // The status is what matters, so a body that cannot be read counts as empty.
         let mut body = body.map(Body::into_bytes).unwrap_or_default();
         json_text::repair(&mut body);
-        let words = refusal::words(&body);
-        let problem = self.problem(status, &words);
-        let is_passing = retry::is_passing(status.as_u16());
-        let should_retry = refusal::should_retry(&headers);
-        Failure {
-            problem,
-            // A server that refuses has done nothing; one that is in trouble, or was too slow, may have.
-            is_certain: status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT,
-            is_there: words.is_there || status == StatusCode::CONFLICT,
+        let error_body = error_response::parse(&body);
+        let kind = self.classify(status, &error_body);
+        let is_transient = retry::is_transient(status.as_u16());
+        let should_retry = error_response::should_retry(&headers);
+        AttemptFailure {
+            kind,
+            // A rejected request changed nothing; after a server error or a timeout, it may have.
+            has_no_effect: status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT,
+            already_exists: error_body.already_exists || status == StatusCode::CONFLICT,
             request_id: None,
-            // A cap on spend does not pass, whatever else is said.
-            is_passing: words.cap.is_none() && should_retry.unwrap_or(is_passing),
-            retry_after: self
-                .pause_asked_for(&headers)
-                .filter(|_| words.cap.is_none() && (is_passing || should_retry == Some(true))),
+            // A spend cap is not transient, whatever the headers say.
+            is_transient: error_body.cap.is_none() && should_retry.unwrap_or(is_transient),
+            retry_after: self.requested_pause(&headers).filter(|_| {
+                error_body.cap.is_none() && (is_transient || should_retry == Some(true))
+            }),
         }
     }
 
-    fn problem(&self, status: StatusCode, words: &Words) -> Problem {
-        let message = self.tame(&words.text);
+    fn classify(&self, status: StatusCode, error_body: &ErrorResponse) -> FetchErrorKind {
+        let message = self.sanitize(&error_body.text);
         let code = status.as_u16();
-        if let Some(cap) = words.cap {
-            return Problem::Capped {
+        if let Some(cap) = error_body.cap {
+            return FetchErrorKind::SpendCapReached {
                 cap,
                 status: code,
                 until: next_month(self.clock.now()),
@@ -335,63 +330,63 @@ impl Transport {
             };
         }
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Problem::Refused {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FetchErrorKind::KeyRejected {
                 status: code,
                 message,
-                hint: refusal::hint(status, &self.key()),
+                hint: error_response::key_hint(status, &self.key()),
             },
-            _ if words.is_not_available => Problem::NotAvailable {
-                status: code,
-                message,
-            },
-            _ if words.is_ramp => Problem::RampLimited {
+            _ if error_body.is_not_available => FetchErrorKind::NotAvailable {
                 status: code,
                 message,
             },
-            StatusCode::PAYMENT_REQUIRED => Problem::Unbilled {
+            _ if error_body.is_ramp_limited => FetchErrorKind::RampLimited {
+                status: code,
+                message,
+            },
+            StatusCode::PAYMENT_REQUIRED => FetchErrorKind::PaymentRequired {
                 until: next_month(self.clock.now()),
                 message,
             },
-            _ => Problem::Status {
+            _ => FetchErrorKind::Status {
                 status: code,
                 message,
             },
         }
     }
 
-    /// How long the server asks to wait: to the millisecond, if it says that, too.
-    fn pause_asked_for(&self, headers: &HeaderMap) -> Option<Duration> {
+    /// Returns how long the server asks to wait; `retry-after-ms` takes precedence.
+    fn requested_pause(&self, headers: &HeaderMap) -> Option<Duration> {
         let text = |name: &str| headers.get(name)?.to_str().ok();
         let precise = text("retry-after-ms").and_then(retry::retry_after_ms);
-        // A `Retry-After` with a date is meant by the server's clock.
+        // A date in `retry-after` is relative to the server's clock.
         let now = sent_at(headers).unwrap_or_else(|| self.clock.now());
         precise.or_else(|| retry::retry_after(text(RETRY_AFTER.as_str())?, now))
     }
 
     async fn body(&self, mut response: Response, limit: usize) -> Exchange {
         let code = Code::Status(response.status().as_u16());
-        // Large enough for what may hold a secret: a copy that is left behind when it grows would not be wiped.
+        // Large enough for a response with a secret, because growing would leave a copy that is not zeroized.
         let mut body = Zeroizing::new(Vec::with_capacity(FIRST_BODY_BYTES));
         loop {
-            let chunk = tokio::time::timeout(MAX_SILENCE.min(self.timeout), response.chunk());
+            let chunk = tokio::time::timeout(MAX_CHUNK_WAIT.min(self.timeout), response.chunk());
             let chunk = match chunk.await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => return (code, Ok(Body::Whole(body))),
-                Ok(Err(error)) => return self.broken(error),
-                Err(_) => return self.silent(),
+                Ok(Err(error)) => return self.connection_error(error),
+                Err(_) => return self.stalled(),
             };
             let room = limit - body.len();
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
             if chunk.len() > room {
-                return (code, Ok(Body::Cut(body)));
+                return (code, Ok(Body::Truncated(body)));
             }
         }
     }
 
-    /// What every request says of itself. The key is marked, so that no log of the HTTP library shows it.
-    pub(super) fn headers(&self) -> Result<HeaderMap, Failure> {
+    /// Returns the headers of every request. The key is marked sensitive, so that the HTTP library does not log it.
+    pub(super) fn headers(&self) -> Result<HeaderMap, AttemptFailure> {
         let mut key = HeaderValue::from_str(self.key().expose())
-            .map_err(|_| Failure::nothing_sent(Problem::UnsendableKey))?;
+            .map_err(|_| AttemptFailure::no_effect(FetchErrorKind::UnsendableKey))?;
         key.set_sensitive(true);
         Ok(HeaderMap::from_iter([
             (reqwest::header::HeaderName::from_static("x-api-key"), key),
@@ -403,7 +398,6 @@ impl Transport {
         ]))
     }
 
-    /// The server's present time, as far as it is known.
     pub(super) fn server_now(&self) -> ServerNow {
         self.clock.server_now(&self.server_time)
     }
@@ -415,54 +409,59 @@ impl Transport {
             .clone()
     }
 
-    pub(super) fn tame(&self, text: &str) -> String {
-        tame(text, &self.redaction, MAX_MESSAGE_CHARS)
+    pub(super) fn sanitize(&self, text: &str) -> String {
+        sanitize(text, &self.redaction, MAX_MESSAGE_CHARS)
     }
 
-    /// A connection that failed, timed out or broke off: a later attempt may fare better.
-    fn broken(&self, error: reqwest::Error) -> Exchange {
+    /// Classifies an error of the connection as transient.
+    fn connection_error(&self, error: reqwest::Error) -> Exchange {
         let (is_connecting, is_timeout) = (error.is_connect(), error.is_timeout());
-        let cause = self.tame(&outbound::causes(&error.without_url()));
+        let cause = self.sanitize(&outbound::error_chain(&error.without_url()));
         let server = self.server();
         if is_timeout {
             let detail = if is_connecting {
                 format!("cannot connect to {server}")
             } else {
-                format!("{server} took longer than {:?}", self.timeout)
+                format!(
+                    "no complete response from {server} within {:?}",
+                    self.timeout
+                )
             };
-            let failure = Failure {
-                is_certain: is_connecting,
-                ..Failure::passing(Problem::Timeout { detail })
+            let failure = AttemptFailure {
+                has_no_effect: is_connecting,
+                ..AttemptFailure::transient(FetchErrorKind::Timeout { detail })
             };
             return (Code::Timeout, Err(failure));
         }
         let detail = if is_connecting {
             format!("cannot connect to {server}: {cause}")
         } else {
-            format!("the connection to {server} broke off: {cause}")
+            format!("lost the connection to {server}: {cause}")
         };
-        let failure = Failure {
-            is_certain: is_connecting,
-            ..Failure::passing(Problem::Network { detail })
+        let failure = AttemptFailure {
+            has_no_effect: is_connecting,
+            ..AttemptFailure::transient(FetchErrorKind::Network { detail })
         };
         (Code::Network, Err(failure))
     }
 
-    fn silent(&self) -> Exchange {
-        let detail = format!("{} stopped in the middle of its answer", self.server());
+    fn stalled(&self) -> Exchange {
+        let detail = format!("{} stopped in the middle of its response", self.server());
         (
             Code::Timeout,
-            Err(Failure::passing(Problem::Timeout { detail })),
+            Err(AttemptFailure::transient(FetchErrorKind::Timeout {
+                detail,
+            })),
         )
     }
 
-    fn too_large(&self) -> Failure {
-        Failure::lasting(Problem::TooLarge {
+    fn too_large(&self) -> AttemptFailure {
+        AttemptFailure::permanent(FetchErrorKind::TooLarge {
             limit: self.max_body_bytes,
         })
     }
 
-    /// Host and port: never the user part of a URL.
+    /// Returns host and port, without credentials.
     fn server(&self) -> String {
         let host = self.base_url.host_str().unwrap_or_default();
         match self.base_url.port_or_known_default() {
@@ -472,7 +471,7 @@ impl Transport {
     }
 }
 
-/// Returns when a response was sent by the server's clock: its `Date`, plus its `Age` if a cache kept it.
+/// Returns when a response was sent, by the server's clock: its `Date`, plus its `Age` if it was cached.
 fn sent_at(headers: &HeaderMap) -> Option<Timestamp> {
     let text = |name| headers.get(name)?.to_str().ok();
     let date = outbound::http_date(text(DATE)?)?;
@@ -481,54 +480,52 @@ fn sent_at(headers: &HeaderMap) -> Option<Timestamp> {
     date.checked_add(age).ok()
 }
 
-/// The first day of the month after, in UTC.
+/// Returns the first day of the next month (UTC).
 fn next_month(now: Timestamp) -> Date {
-    let last = Day::of(now).date().last_of_month();
+    let last = Day::containing(now).date().last_of_month();
     last.tomorrow().unwrap_or(last)
 }
 
-impl Failure {
-    /// Nothing was done, and trying again does not help.
-    pub(super) fn nothing_sent(problem: Problem) -> Failure {
-        Failure {
-            is_certain: true,
-            ..Failure::lasting(problem)
+impl AttemptFailure {
+    /// Creates a permanent failure of a request that changed nothing.
+    pub(super) fn no_effect(kind: FetchErrorKind) -> AttemptFailure {
+        AttemptFailure {
+            has_no_effect: true,
+            ..AttemptFailure::permanent(kind)
         }
     }
 
-    fn lasting(problem: Problem) -> Failure {
-        Failure {
-            problem,
-            is_passing: false,
-            is_certain: false,
-            is_there: false,
+    fn permanent(kind: FetchErrorKind) -> AttemptFailure {
+        AttemptFailure {
+            kind,
+            is_transient: false,
+            has_no_effect: false,
+            already_exists: false,
             request_id: None,
             retry_after: None,
         }
     }
 
-    fn passing(problem: Problem) -> Failure {
-        Failure {
-            is_passing: true,
-            ..Failure::lasting(problem)
+    fn transient(kind: FetchErrorKind) -> AttemptFailure {
+        AttemptFailure {
+            is_transient: true,
+            ..AttemptFailure::permanent(kind)
         }
     }
 }
 
-/// How a request ended: for the count, and for who asked.
-type Exchange = (Code, Result<Body, Failure>);
+/// How a request ended, for the metrics and for the caller.
+type Exchange = (Code, Result<Body, AttemptFailure>);
 
-/// What was read of a body.
 enum Body {
     Whole(Zeroizing<Vec<u8>>),
-    /// Up to the limit; there was more.
-    Cut(Zeroizing<Vec<u8>>),
+    Truncated(Zeroizing<Vec<u8>>),
 }
 
 impl Body {
     fn into_bytes(self) -> Zeroizing<Vec<u8>> {
         match self {
-            Body::Whole(bytes) | Body::Cut(bytes) => bytes,
+            Body::Whole(bytes) | Body::Truncated(bytes) => bytes,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! From the checked configuration to adapters: secrets are resolved here, once, and clients are built.
+//! Builds adapters from the checked configuration and resolves their secrets.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,22 +6,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::anthropic::limiter::Share;
-use crate::anthropic::{AdminApi, Settings as ApiSettings};
-use crate::clock::{Chance, Clock};
+use crate::anthropic::endpoint::RequestCounts;
+use crate::anthropic::limiter::RateShare;
+use crate::anthropic::{AdminApi, ApiSettings};
+use crate::clock::{Clock, Random};
 use crate::config::Config;
-use crate::config::notifiers::{
-    Email as EmailConfig, MailTls, Notifier as NotifierConfig, NotifierKind,
-};
-use crate::config::organizations::Organization;
+use crate::config::notifiers::{EmailConfig, MailTls, NotifierConfig, NotifierKind};
+use crate::config::organizations::OrganizationConfig;
 use crate::config::source::{Environment, SecretSource};
-use crate::metrics::requests::RequestCounts;
 use crate::notify::Notifier;
 use crate::notify::alertmanager::{self, Alertmanager};
 use crate::notify::command::{self, Command};
 use crate::notify::console::Console;
 use crate::notify::discord::{self, Discord};
-use crate::notify::email::{self, Email};
+use crate::notify::email::{self, EmailNotifier};
 use crate::notify::envelope::Links;
 use crate::notify::pagerduty::{self, PagerDuty};
 use crate::notify::post;
@@ -33,26 +31,26 @@ use crate::notify::webhook::{self, Webhook};
 use crate::secret::Secret;
 use crate::secrets;
 
-/// How an organization is reached.
-pub fn api_settings(organization: &Organization) -> ApiSettings {
+/// Returns the client settings of an organization.
+pub fn api_settings(organization: &OrganizationConfig) -> ApiSettings {
     ApiSettings {
         organization: organization.name.clone(),
         base_url: organization.base_url.clone(),
         timeout: organization.timeout,
         max_concurrency: organization.max_concurrency,
         max_requests_per_minute: organization.max_requests_per_minute,
-        share: Share::Daemon,
+        share: RateShare::Daemon,
         api_version: organization.api_version.clone(),
         ca_file: organization.ca_file.clone(),
     }
 }
 
-/// The Admin API of one organization, with its key, for the daemon. Sends nothing.
+/// Creates the daemon's Admin API client of an organization. Sends nothing.
 pub async fn api(
-    organization: &Organization,
+    organization: &OrganizationConfig,
     environment: &Environment,
     clock: &Clock,
-    chance: &Chance,
+    random: &Random,
     requests: Arc<RequestCounts>,
 ) -> anyhow::Result<AdminApi> {
     let settings = api_settings(organization);
@@ -61,34 +59,34 @@ pub async fn api(
         settings,
         key,
         clock.clone(),
-        chance.clone(),
+        random.clone(),
         requests,
     )?)
 }
 
-/// The same for a command: one that only looks takes no request from a daemon beside it, one that polls asks as a daemon does.
+/// Creates a command's Admin API client. `share` decides whether it uses the daemon's part of the request limit.
 pub async fn command_api(
-    organization: &Organization,
+    organization: &OrganizationConfig,
     environment: &Environment,
     clock: &Clock,
     requests: Arc<RequestCounts>,
-    share: Share,
+    share: RateShare,
 ) -> anyhow::Result<AdminApi> {
     let settings = ApiSettings {
         share,
         ..api_settings(organization)
     };
     let key = admin_key(organization, environment).await?;
-    let api = AdminApi::new(settings, key, clock.clone(), Chance::System, requests)?;
+    let api = AdminApi::new(settings, key, clock.clone(), Random::System, requests)?;
     if let Some(dialect) = organization.dialect {
         api.set_dialect(dialect);
     }
     Ok(api)
 }
 
-/// The admin key, read from where it is now.
+/// Resolves the admin key of an organization.
 pub async fn admin_key(
-    organization: &Organization,
+    organization: &OrganizationConfig,
     environment: &Environment,
 ) -> anyhow::Result<Secret> {
     secrets::resolve(&organization.admin_key, environment)
@@ -96,7 +94,7 @@ pub async fn admin_key(
         .with_context(|| format!("the admin key of organization `{}`", organization.name))
 }
 
-/// A receiver with its secrets.
+/// Creates a receiver and resolves its secrets.
 pub async fn notifier(
     configured: &NotifierConfig,
     environment: &Environment,
@@ -104,18 +102,18 @@ pub async fn notifier(
     notifier_and_secrets(configured, environment, &Mutex::default()).await
 }
 
-/// The same; the secrets are added to `resolved`.
+/// Creates a receiver, resolves its secrets and adds them to `resolved`, so that others can redact them.
 pub async fn notifier_and_secrets(
     configured: &NotifierConfig,
     environment: &Environment,
     resolved: &Mutex<Vec<Secret>>,
 ) -> anyhow::Result<Notifier> {
-    let place = || format!("notifier `{}`", configured.name);
+    let context = || format!("notifier `{}`", configured.name);
     let allow_http = configured.allow_http;
     let resolve = async |source: &SecretSource| {
         let secret = secrets::resolve(source, environment)
             .await
-            .with_context(place)?;
+            .with_context(context)?;
         let mut resolved = resolved.lock().unwrap_or_else(PoisonError::into_inner);
         resolved.push(secret.clone());
         anyhow::Ok(secret)
@@ -126,8 +124,8 @@ pub async fn notifier_and_secrets(
             let settings = slack::Settings {
                 url: resolve(url).await?,
             };
-            let client = post::client(&settings.url, allow_http).with_context(place)?;
-            Notifier::Slack(Slack::new(client, settings).with_context(place)?)
+            let client = post::client(&settings.url, allow_http).with_context(context)?;
+            Notifier::Slack(Slack::new(client, settings).with_context(context)?)
         }
         NotifierKind::SlackApi {
             token,
@@ -140,8 +138,8 @@ pub async fn notifier_and_secrets(
                 api_url: api_url.clone(),
             };
             let client =
-                post::client(&Secret::new(api_url.clone()), allow_http).with_context(place)?;
-            Notifier::SlackApi(SlackApi::new(client, settings).with_context(place)?)
+                post::client(&Secret::new(api_url.clone()), allow_http).with_context(context)?;
+            Notifier::SlackApi(SlackApi::new(client, settings).with_context(context)?)
         }
         NotifierKind::Webhook {
             url,
@@ -163,48 +161,50 @@ pub async fn notifier_and_secrets(
                     .headers
                     .push((name.clone(), resolve(source).await?));
             }
-            let client = post::client(&settings.url, allow_http).with_context(place)?;
-            Notifier::Webhook(Webhook::new(client, settings).with_context(place)?)
+            let client = post::client(&settings.url, allow_http).with_context(context)?;
+            Notifier::Webhook(Webhook::new(client, settings).with_context(context)?)
         }
         NotifierKind::PagerDuty { url, routing_key } => {
             let settings = pagerduty::Settings {
                 url: resolve(url).await?,
                 routing_key: resolve(routing_key).await?,
             };
-            let client = post::client(&settings.url, allow_http).with_context(place)?;
-            Notifier::PagerDuty(PagerDuty::new(client, settings).with_context(place)?)
+            let client = post::client(&settings.url, allow_http).with_context(context)?;
+            Notifier::PagerDuty(PagerDuty::new(client, settings).with_context(context)?)
         }
         NotifierKind::Teams { url } => {
             let settings = teams::Settings {
                 url: resolve(url).await?,
             };
-            let client = post::client(&settings.url, allow_http).with_context(place)?;
-            Notifier::Teams(Teams::new(client, settings).with_context(place)?)
+            let client = post::client(&settings.url, allow_http).with_context(context)?;
+            Notifier::Teams(Teams::new(client, settings).with_context(context)?)
         }
         NotifierKind::Discord { url } => {
             let settings = discord::Settings {
                 url: resolve(url).await?,
             };
-            let client = post::client(&settings.url, allow_http).with_context(place)?;
-            Notifier::Discord(Discord::new(client, settings).with_context(place)?)
+            let client = post::client(&settings.url, allow_http).with_context(context)?;
+            Notifier::Discord(Discord::new(client, settings).with_context(context)?)
         }
-        NotifierKind::Command { words, timeout } => {
+        NotifierKind::Command { argv, timeout } => {
             let settings = command::Settings {
-                words: words.clone(),
+                argv: argv.clone(),
                 timeout: *timeout,
-                environment: command::PASSED_ON
+                environment: command::INHERITED_VARIABLES
                     .into_iter()
                     .filter_map(|name| Some((name.to_owned(), environment.get(name)?.clone())))
                     .collect(),
             };
-            Notifier::Command(Command::new(settings).with_context(place)?)
+            Notifier::Command(Command::new(settings).with_context(context)?)
         }
         NotifierKind::Email(email) => {
             let password = match &email.password {
                 Some(source) => Some(resolve(source).await?),
                 None => None,
             };
-            Notifier::Email(Email::new(mail_settings(email, password)).with_context(place)?)
+            Notifier::Email(
+                EmailNotifier::new(mail_settings(email, password)).with_context(context)?,
+            )
         }
         NotifierKind::Alertmanager { urls, headers, .. } => {
             let mut settings = alertmanager::Settings {
@@ -215,7 +215,8 @@ pub async fn notifier_and_secrets(
                 let url = resolve(source).await?;
                 let has_secrets =
                     !headers.is_empty() || !matches!(source, SecretSource::Literal(_));
-                let client = post::client(&url, allow_http || !has_secrets).with_context(place)?;
+                let client =
+                    post::client(&url, allow_http || !has_secrets).with_context(context)?;
                 settings.members.push((client, url));
             }
             for (name, source) in headers {
@@ -223,7 +224,7 @@ pub async fn notifier_and_secrets(
                     .headers
                     .push((name.clone(), resolve(source).await?));
             }
-            Notifier::Alertmanager(Alertmanager::new(settings).with_context(place)?)
+            Notifier::Alertmanager(Alertmanager::new(settings).with_context(context)?)
         }
     })
 }
@@ -246,7 +247,7 @@ fn mail_settings(email: &EmailConfig, password: Option<Secret>) -> email::Settin
     }
 }
 
-/// Each recipient has a delivery of its own; empty where the receiver is one.
+/// Returns the recipients that have their own delivery; empty if the receiver has a single one.
 pub fn recipients(configured: &NotifierConfig) -> Vec<String> {
     match &configured.kind {
         NotifierKind::Email(email) => email.to.clone(),
@@ -262,7 +263,7 @@ pub fn recipients(configured: &NotifierConfig) -> Vec<String> {
     }
 }
 
-/// Whether a receiver keeps alerts of its own, which must be told of every end.
+/// Returns whether a receiver keeps the state of alerts, so that it must receive every resolution.
 pub fn holds_state(configured: &NotifierConfig) -> bool {
     match &configured.kind {
         NotifierKind::Webhook { .. }
@@ -278,7 +279,7 @@ pub fn holds_state(configured: &NotifierConfig) -> bool {
     }
 }
 
-/// How often a receiver is told everything that fires; `None` where it is sent messages instead.
+/// Returns how often firing alerts are resent; `None` if the receiver is sent messages instead.
 pub fn resend_interval(configured: &NotifierConfig) -> Option<Duration> {
     match &configured.kind {
         NotifierKind::Alertmanager {
@@ -296,7 +297,7 @@ pub fn resend_interval(configured: &NotifierConfig) -> Option<Duration> {
     }
 }
 
-/// Where links in messages lead to.
+/// Returns the targets of links in messages.
 pub fn links(config: &Config) -> Links {
     Links {
         external_url: config.http.external_url.clone(),
@@ -310,7 +311,7 @@ mod tests {
     use crate::config;
 
     #[tokio::test]
-    async fn receivers_are_built_and_some_of_them_hold_state() {
+    async fn receivers_are_built_and_some_hold_state() {
         let environment: Environment = [
             ("KEY", "R0UTINGKEYcanary0123456789abcdef"),
             ("URL", "https://example.com/canary"),
@@ -336,20 +337,20 @@ mod tests {
         assert_eq!(held, [true, false, false, true]);
         let short = [("KEY".to_owned(), "canary".to_owned())].into();
         let error = notifier(&config.notifiers[0], &short).await.unwrap_err();
-        let expected = "notifier `a`: the routing key has not 32 characters";
+        let expected = "notifier `a`: the routing key must have 32 characters";
         assert_eq!(format!("{error:#}"), expected);
     }
 
     #[tokio::test]
-    async fn an_address_in_clear_text_is_refused_also_where_a_command_tells_it() {
-        let tell = "{ command = [\"echo\", \"http://receiver.example.com/canary\"] }";
+    async fn clear_text_urls_from_commands_are_rejected() {
+        let source = "{ command = [\"echo\", \"http://receiver.example.com/canary\"] }";
         for (kind, key, url) in [
-            ("slack", "url", tell),
-            ("webhook", "url", tell),
-            ("pagerduty", "routing_key = { env = \"KEY\" }, url", tell),
-            ("teams", "url", tell),
-            ("discord", "url", tell),
-            ("alertmanager", "urls", &format!("[{tell}]")),
+            ("slack", "url", source),
+            ("webhook", "url", source),
+            ("pagerduty", "routing_key = { env = \"KEY\" }, url", source),
+            ("teams", "url", source),
+            ("discord", "url", source),
+            ("alertmanager", "urls", &format!("[{source}]")),
         ] {
             for allow_http in [false, true] {
                 let text = format!(

@@ -1,5 +1,5 @@
-//! One entry and its line. The line without its last field is what the hash is of: SHA-256 over its bytes from `{` to the end of
-//! `prev`, written in hexadecimal, so that others can recompute it:
+//! Entries and their lines. The last field is the hexadecimal SHA-256 of the line's bytes from `{` to the end of `prev`, which
+//! others can recompute:
 //!
 //! `sed 's/,"hash":"[0-9a-f]*"}$//' | tr -d '\n' | sha256sum`
 
@@ -11,49 +11,48 @@ use sha2::{Digest, Sha256};
 
 use crate::secret::redaction::Redactor;
 
-/// No argument is longer, in characters.
+/// Maximum length of an argument, in characters.
 const MAX_ARGUMENT: usize = 200;
-/// No error is longer, in characters.
+/// Maximum length of an error, in characters.
 const MAX_ERROR: usize = 500;
-/// Before the first entry.
+/// `prev` of the first entry.
 pub const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// Where in an operation an entry stands.
+/// Which part of an operation an entry records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub enum EntryPhase {
     Intent,
-    /// It was done, or was not.
     Outcome,
-    /// It was done in one step, or only looked at.
+    /// The whole of a read-only operation, or of one in a single step.
     Done,
-    /// The line before broke off; the log goes on here.
-    Mended,
+    /// Follows a line that a crash cut short.
+    #[serde(rename = "mended")]
+    Repaired,
 }
 
-impl Phase {
-    /// As it stands in the log.
-    pub const fn word(self) -> &'static str {
+impl EntryPhase {
+    /// Returns the word used in the log.
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Phase::Intent => "intent",
-            Phase::Outcome => "outcome",
-            Phase::Done => "done",
-            Phase::Mended => "mended",
+            EntryPhase::Intent => "intent",
+            EntryPhase::Outcome => "outcome",
+            EntryPhase::Done => "done",
+            EntryPhase::Repaired => "mended",
         }
     }
 }
 
-/// What an entry says.
+/// Content of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct AuditEntry {
     pub at: Timestamp,
-    /// Where in an operation it stands.
-    pub phase: Phase,
-    /// The number of the intent that it is the outcome of.
+    pub phase: EntryPhase,
+    /// Number of the intent, for an outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<u64>,
     pub actor: String,
-    /// As whom the process ran.
+    /// User of the process.
     pub os_user: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization: Option<String>,
@@ -61,47 +60,47 @@ pub struct Entry {
     pub target: String,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arguments: BTreeMap<String, String>,
-    /// From the intent to the outcome.
+    /// Time from the intent to the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elapsed_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub success: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// By which the service finds the request again.
+    /// The server's id of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// Of what was mended: how long the line is that broke off.
+    /// Length of the truncated line, for a repair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub torn_bytes: Option<u64>,
 }
 
-/// An entry with its place in the chain.
+/// An entry with its position in the chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// Counted from 1.
+    /// From 1.
     pub seq: u64,
     #[serde(flatten)]
-    pub entry: Entry,
-    /// The hash of the entry before.
+    pub entry: AuditEntry,
+    /// Hash of the previous entry.
     pub prev: String,
 }
 
-/// A line as it was read.
+/// A parsed line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadLine {
+pub struct ParsedLine {
     pub link: Link,
-    /// As it stands in the line.
+    /// As stated in the line.
     pub hash: String,
-    /// Whether the hash is that of the line.
+    /// Whether the hash matches the line.
     pub fits: bool,
 }
 
 impl Link {
-    /// The line, without its end, and the hash in it.
+    /// Returns the line without its end, and its hash.
     pub fn line(&self) -> (String, String) {
         let mut body = serde_json::to_string(self).expect("an entry is texts and numbers");
-        // Without the brace at its end: the hash is the last field.
+        // Without the closing brace, because the hash is the last field.
         body.pop();
         let hash = hash(&body);
         body.push_str(",\"hash\":\"");
@@ -111,15 +110,15 @@ impl Link {
     }
 }
 
-/// Reads a line; `None` where it is none.
-pub fn read(line: &str) -> Option<ReadLine> {
+/// Parses a line; `None` if it is not an entry.
+pub fn parse_line(line: &str) -> Option<ParsedLine> {
     let (body, rest) = line.rsplit_once(",\"hash\":\"")?;
-    let told = rest.strip_suffix("\"}")?;
+    let stated = rest.strip_suffix("\"}")?;
     let link: Link = serde_json::from_str(&format!("{body}}}")).ok()?;
-    Some(ReadLine {
+    Some(ParsedLine {
         link,
-        hash: told.to_owned(),
-        fits: hash(body) == told,
+        hash: stated.to_owned(),
+        fits: hash(body) == stated,
     })
 }
 
@@ -128,19 +127,18 @@ fn hash(body: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Arguments by name, each cut, and without anything that looks like a key.
-pub fn arguments(told: &[(&str, String)]) -> BTreeMap<String, String> {
+/// Returns arguments by name, truncated and without anything that looks like a key.
+pub fn arguments(given: &[(&str, String)]) -> BTreeMap<String, String> {
     let argument = |(name, value): &(&str, String)| ((*name).to_owned(), mask(value));
-    told.iter().map(argument).collect()
+    given.iter().map(argument).collect()
 }
 
-/// A text cut at 200 characters, and without anything that looks like a key: nobody hands one over, and if somebody did, it
-/// would stand here for years.
+/// Truncates a text to 200 characters and redacts anything that looks like a key, in case a caller passes one by mistake.
 pub fn mask(text: &str) -> String {
     cut(&masked(text), MAX_ARGUMENT)
 }
 
-/// An error, which may be longer.
+/// Returns the same for an error, which may be longer.
 pub fn error_text(text: &str) -> String {
     cut(&masked(text), MAX_ERROR)
 }
@@ -162,10 +160,10 @@ fn masked(text: &str) -> String {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) fn entry(target: &str) -> Entry {
-        Entry {
+    pub(crate) fn entry(target: &str) -> AuditEntry {
+        AuditEntry {
             at: "2026-11-25T12:00:00Z".parse().unwrap(),
-            phase: Phase::Done,
+            phase: EntryPhase::Done,
             of: None,
             actor: "ada".to_owned(),
             os_user: "root".to_owned(),
@@ -182,7 +180,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_line_has_its_fields_in_order_and_is_read_again() {
+    fn lines_round_trip_with_fields_in_order() {
         let link = Link {
             seq: 7,
             entry: entry("ci"),
@@ -195,14 +193,14 @@ pub(crate) mod tests {
             r#"{"seq":7,"at":"2026-11-25T12:00:00Z","phase":"done","actor":"ada","os_user":"root","organization":"acme","action":"keys.create","target":"ci","arguments":{"workspace":"w \"1\""},"elapsed_ms":12,"success":true,"prev":"0000000000000000000000000000000000000000000000000000000000000000""#
         );
         assert_eq!(hash, super::hash(body));
-        let told = read(&line).unwrap();
-        assert_eq!((told.link, told.hash, told.fits), (link, hash, true));
-        assert!(!read(&line.replace("ada", "bob")).unwrap().fits);
-        assert_eq!(read(&line[..line.len() - 1]), None);
+        let parsed = parse_line(&line).unwrap();
+        assert_eq!((parsed.link, parsed.hash, parsed.fits), (link, hash, true));
+        assert!(!parse_line(&line.replace("ada", "bob")).unwrap().fits);
+        assert_eq!(parse_line(&line[..line.len() - 1]), None);
     }
 
     #[test]
-    fn a_target_cannot_end_its_line() {
+    fn line_breaks_in_a_target_are_escaped() {
         let link = Link {
             seq: 1,
             entry: entry("a\",\"hash\":\"0\"}\n{"),
@@ -210,12 +208,12 @@ pub(crate) mod tests {
         };
         let (line, hash) = link.line();
         assert!(!line.contains('\n'));
-        let told = read(&line).unwrap();
-        assert_eq!((told.link, told.hash, told.fits), (link, hash, true));
+        let parsed = parse_line(&line).unwrap();
+        assert_eq!((parsed.link, parsed.hash, parsed.fits), (link, hash, true));
     }
 
     #[test]
-    fn nothing_that_looks_like_a_key_is_written_and_nothing_is_long() {
+    fn keys_are_redacted_and_texts_are_truncated() {
         assert_eq!(
             mask("key sk-ant-admin01-Ab_c9, and sk-ant-"),
             "key [redacted], and [redacted]"

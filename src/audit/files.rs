@@ -1,8 +1,8 @@
-//! The files of the log: the newest, older ones that were put aside, and the head beside them, which holds number and hash of
-//! the newest entry and is the lock between processes.
+//! The files of the log: the newest one, rotated ones, and the head, which contains number and hash of the newest entry and
+//! is the lock between processes.
 //!
-//! An entry is on the disk before the head is written: a kill between the two leaves a head that is one entry behind, which the
-//! next writer repairs. A head that is newer says that entries are missing.
+//! An entry is durable before the head is written. A kill between the two leaves the head one entry behind, which the next
+//! writer repairs. A head ahead of the log shows that entries are missing.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,61 +12,61 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 use tracing::warn;
 
-use crate::audit::chain::{HEAD_LOST, Head, HeadFile};
-use crate::audit::entry::{self, Entry, Link, Phase, ReadLine};
+use crate::audit::chain::{ChainHead, HEAD_LOST, HeadFile};
+use crate::audit::entry::{self, AuditEntry, EntryPhase, Link, ParsedLine};
 use crate::private_file;
 
-/// No line is longer, in bytes: texts in it are cut.
+/// Upper bound for the length of a line, in bytes, since texts in it are truncated.
 const MAX_LINE: u64 = 64 * 1024;
 
-/// Why the log cannot be written or read.
+/// Errors of the audit log.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
-    /// It cannot be written: what it was to say is not done.
-    #[error("the audit log `{}` cannot be written: {source}", path.display())]
+    /// The operation to be logged is not executed.
+    #[error("cannot write the audit log `{}`: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("the audit log `{}` cannot be read: {source}", path.display())]
+    #[error("cannot read the audit log `{}`: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
 }
 
-/// Where the log stands.
+/// Location of the log's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Files {
+pub struct AuditFiles {
     path: PathBuf,
     rotate_at: u64,
 }
 
-/// What the end of a file is like.
+/// End of a file.
 #[derive(Default)]
 struct Tail {
-    /// The newest whole entries in it, in their order.
-    lines: Vec<ReadLine>,
-    /// What follows them and is no line: a process was killed in the middle.
+    /// The last complete entries.
+    lines: Vec<ParsedLine>,
+    /// Number of bytes of a truncated line after them, left by a kill.
     n_torn: u64,
-    /// Whether only the end of the last line is missing.
+    /// Whether only the line end of the last entry is missing.
     lacks_end: bool,
 }
 
 impl Tail {
-    fn head(&self) -> Option<Head> {
-        self.lines.last().map(|read| Head {
+    fn head(&self) -> Option<ChainHead> {
+        self.lines.last().map(|read| ChainHead {
             seq: read.link.seq,
             hash: read.hash.clone(),
         })
     }
 
-    /// Whether the entries after this one follow it, as far as they can be seen.
-    fn follows(&self, head: &Head) -> bool {
+    /// Returns whether the entries after `head` in this tail follow it.
+    fn follows(&self, head: &ChainHead) -> bool {
         let mut before = head.clone();
         let after = self.lines.iter().filter(|read| read.link.seq > head.seq);
         for (place, read) in after.enumerate() {
             let is_next = read.link.seq == before.seq + 1 && read.link.prev == before.hash;
-            // The first that is seen may be a later one.
-            let is_out_of_sight = place == 0 && read.link.seq > before.seq + 1;
-            if !read.fits || !(is_next || is_out_of_sight) {
+            // The tail may begin with a later entry.
+            let is_beyond_tail = place == 0 && read.link.seq > before.seq + 1;
+            if !read.fits || !(is_next || is_beyond_tail) {
                 return false;
             }
-            before = Head {
+            before = ChainHead {
                 seq: read.link.seq,
                 hash: read.hash.clone(),
             };
@@ -75,51 +75,51 @@ impl Tail {
     }
 }
 
-/// The log as it is at one moment.
+/// The log at one moment.
 #[derive(Debug)]
-pub struct Snapshot {
-    /// All files with entries, the oldest first.
+pub struct LogSnapshot {
+    /// All files with entries, oldest first.
     pub files: Vec<OpenedFile>,
     pub head: HeadFile,
 }
 
-/// A file of the log.
+/// An open file of the log.
 #[derive(Debug)]
 pub struct OpenedFile {
     pub path: PathBuf,
-    /// Its length at that moment; later entries are not read.
+    /// Length when it was opened; later entries are not read.
     pub n_bytes: u64,
-    /// The number in the name that spendwatch gave it when it was put aside.
+    /// Number in the name that spendwatch gave it on rotation.
     pub named: Option<u64>,
     file: File,
 }
 
 impl OpenedFile {
-    /// Its content.
+    /// Returns a reader of the entries that existed when it was opened.
     pub fn reader(self) -> impl Read {
         self.file.take(self.n_bytes)
     }
 }
 
-impl Files {
-    /// Touches nothing yet. `rotate_at` is in bytes.
-    pub fn new(path: PathBuf, rotate_at: u64) -> Files {
-        Files { path, rotate_at }
+impl AuditFiles {
+    /// Names the files without opening them. `rotate_at` is in bytes.
+    pub fn new(path: PathBuf, rotate_at: u64) -> AuditFiles {
+        AuditFiles { path, rotate_at }
     }
 
-    /// The newest file.
+    /// Returns the path of the newest file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Adds an entry to the chain; when this returns, it is on the disk. Gives its place and its line.
-    pub fn append(&self, entry: &Entry) -> Result<(Head, String), AuditError> {
+    /// Appends an entry durably, and returns its head and line.
+    pub fn append(&self, entry: &AuditEntry) -> Result<(ChainHead, String), AuditError> {
         self.append_locked(entry)
             .map_err(|source| self.unwritable(source))
     }
 
-    /// The newest entry, by head and log; `None` where there is none.
-    pub fn newest(&self) -> Result<Option<Head>, AuditError> {
+    /// Returns the newest entry according to head and log, if there is one.
+    pub fn newest(&self) -> Result<Option<ChainHead>, AuditError> {
         let found = self
             .tail_of_newest()
             .and_then(|tail| Ok((tail.head(), self.read_head()?)));
@@ -131,7 +131,7 @@ impl Files {
         Ok(newest.filter(|head| head.seq > 0))
     }
 
-    /// Looks whether an entry could be written; creates nothing.
+    /// Checks whether an entry could be written, without creating a file.
     pub fn check(&self) -> Result<(), AuditError> {
         let check = |path: &Path| match path.symlink_metadata() {
             Ok(found) => {
@@ -148,15 +148,15 @@ impl Files {
             .map_err(|source| self.unwritable(source))
     }
 
-    /// Opens all files with entries. Writers are held back while it is done, so that files and head belong together.
-    pub fn snapshot(&self) -> Result<Snapshot, AuditError> {
+    /// Opens all files with entries. Blocks writers meanwhile, so that files and head are consistent.
+    pub fn snapshot(&self) -> Result<LogSnapshot, AuditError> {
         self.open_all().map_err(|source| self.unreadable(source))
     }
 
-    fn open_all(&self) -> io::Result<Snapshot> {
+    fn open_all(&self) -> io::Result<LogSnapshot> {
         let lock = match private_file::open_to_read(&self.head_path()) {
             Ok(lock) => {
-                // Where there are no locks, whoever reads looks again.
+                // Without locks, verification is repeated on a finding.
                 let _ = lock.lock_shared();
                 Some(lock)
             }
@@ -168,12 +168,12 @@ impl Files {
         let mut files = Vec::new();
         for (_, path) in older {
             let file = private_file::open_to_read(&path)?;
-            files.push(opened(path, file)?);
+            files.push(open_at_length(path, file)?);
         }
         match private_file::open_to_read(&self.path) {
             Ok(file) => files.push(OpenedFile {
                 named: None,
-                ..opened(self.path.clone(), file)?
+                ..open_at_length(self.path.clone(), file)?
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -182,16 +182,16 @@ impl Files {
             Some(mut lock) => read_head_of(&mut lock)?,
             None => HeadFile::Missing,
         };
-        Ok(Snapshot { files, head })
+        Ok(LogSnapshot { files, head })
     }
 
-    /// Files beside the newest that have its name and a number.
+    /// Returns rotated files, which have the name of the newest one and a number.
     pub fn older_paths(&self) -> Vec<PathBuf> {
         let older = self.older().unwrap_or_default();
         older.into_iter().map(|(_, path)| path).collect()
     }
 
-    /// Why a file cannot be read.
+    /// Returns the error for a file that cannot be read.
     pub fn unreadable(&self, source: io::Error) -> AuditError {
         AuditError::Read {
             path: self.path.clone(),
@@ -206,19 +206,19 @@ impl Files {
         }
     }
 
-    /// The file that names the newest entry.
+    /// Returns the path of the head.
     pub fn head_path(&self) -> PathBuf {
         beside(&self.path, "head")
     }
 
-    /// Holds back all other processes until it is dropped, or this process ends. Returns whether the head was created.
+    /// Excludes other processes until the file is dropped or this process ends. Returns whether the head was created.
     fn lock(&self) -> io::Result<(File, bool)> {
         let (head, is_new) = private_file::open(&self.head_path())?;
         head.lock()?;
         Ok((head, is_new))
     }
 
-    fn append_locked(&self, entry: &Entry) -> io::Result<(Head, String)> {
+    fn append_locked(&self, entry: &AuditEntry) -> io::Result<(ChainHead, String)> {
         let (mut lock, is_new) = self.lock()?;
         let mut file = private_file::open_to_append(&self.path)?;
         let found = tail(&mut file)?;
@@ -235,7 +235,7 @@ impl Files {
             b""
         };
         if found.n_torn > 0 {
-            head = write(&mut file, &mended(entry, found.n_torn), &head, end)?.0;
+            head = write(&mut file, &repair_entry(entry, found.n_torn), &head, end)?.0;
             end = b"";
         }
         if is_lost {
@@ -243,11 +243,11 @@ impl Files {
                 "the head of the audit log was missing or unreadable; continuing after entry {}",
                 head.seq
             );
-            head = write(&mut file, &head_lost(entry), &head, end)?.0;
+            head = write(&mut file, &head_lost_entry(entry), &head, end)?.0;
             end = b"";
         }
         let is_large = file.metadata()?.len() >= self.rotate_at;
-        if is_large && !is_damaged && !found.lacks_end && self.put_aside(&head)? {
+        if is_large && !is_damaged && !found.lacks_end && self.rotate(&head)? {
             file = private_file::open_to_append(&self.path)?;
         }
         let (head, line) = write(&mut file, entry, &head, end)?;
@@ -258,24 +258,24 @@ impl Files {
         Ok((head, line))
     }
 
-    /// The entry that the next one follows, and whether the head that should name it is lost.
-    fn newest_of(&self, found: &Tail, written: &HeadFile) -> io::Result<(Head, bool)> {
+    /// Returns the entry that the next one follows, and whether the head is lost.
+    fn newest_of(&self, found: &Tail, written: &HeadFile) -> io::Result<(ChainHead, bool)> {
         let newest = found.head();
         match (written, newest) {
-            // Entries whose writer was killed before it wrote the head.
+            // Entries whose writer was killed before writing the head.
             (HeadFile::Names(written), Some(newest))
                 if newest.seq > written.seq && found.follows(written) =>
             {
                 Ok((newest, false))
             }
-            // The file was put aside, or its end was cut off or exchanged: the chain goes on where it was, and that shows.
+            // The file was rotated, or its end was removed or replaced. Continuing after the head makes that detectable.
             (HeadFile::Names(written), _) => Ok((written.clone(), false)),
             (HeadFile::Empty, Some(newest)) => {
                 let n_written = found
                     .lines
                     .iter()
                     .filter(|read| read.link.entry.is_of_the_operation());
-                // The first writer was killed before it wrote the head.
+                // The first writer was killed before writing the head.
                 let is_first = n_written.count() <= 1 && found.lines[0].link.seq == 1;
                 Ok((newest, !is_first))
             }
@@ -287,17 +287,17 @@ impl Files {
                     None => None,
                 };
                 let is_lost = newest.is_some() || *written == HeadFile::Unreadable;
-                Ok((newest.unwrap_or_else(Head::none), is_lost))
+                Ok((newest.unwrap_or_else(ChainHead::none), is_lost))
             }
         }
     }
 
-    /// Gives the file the number of its last entry for a name, and whether that could be done: no other file is replaced.
-    fn put_aside(&self, head: &Head) -> io::Result<bool> {
+    /// Renames the file after its last entry, unless that would replace another file. Returns whether it was renamed.
+    fn rotate(&self, head: &ChainHead) -> io::Result<bool> {
         let to = beside(&self.path, &format!("{:012}", head.seq));
         match rustix::fs::renameat_with(CWD, &self.path, CWD, &to, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(true),
-            // Not on every file system.
+            // Not supported on every file system.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if to.symlink_metadata().is_err() => {
                 fs::rename(&self.path, &to)?;
                 Ok(true)
@@ -329,7 +329,7 @@ impl Files {
         }
     }
 
-    /// Files beside the newest that begin with an entry, by its number.
+    /// Returns rotated files by the number of their first entry.
     fn older(&self) -> io::Result<Vec<(u64, PathBuf)>> {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let mut found = Vec::new();
@@ -344,7 +344,7 @@ impl Files {
                 .file_name()
                 .and_then(|other| other.to_str())
                 .and_then(|other| other.strip_prefix(&*name))
-                .is_some_and(is_put_aside);
+                .is_some_and(is_rotated_name);
             if is_beside && let Some(seq) = first_seq(&path) {
                 found.push((seq, path));
             }
@@ -353,37 +353,37 @@ impl Files {
     }
 }
 
-/// What is put aside has a number or a day behind its name, as ours and those of `logrotate` have; a copy has something else.
-fn is_put_aside(rest: &str) -> bool {
+/// Returns whether a suffix is a number or a date, as spendwatch and `logrotate` append them, unlike that of a copy.
+fn is_rotated_name(rest: &str) -> bool {
     let number = rest.strip_prefix(['.', '-']);
     number.is_some_and(|number| {
         !number.is_empty() && number.bytes().all(|sign| sign.is_ascii_digit())
     })
 }
 
-/// Says that the line before broke off.
-fn mended(entry: &Entry, n_torn: u64) -> Entry {
-    Entry {
-        phase: Phase::Mended,
+/// Creates the entry that records a truncated line.
+fn repair_entry(entry: &AuditEntry, n_torn: u64) -> AuditEntry {
+    AuditEntry {
+        phase: EntryPhase::Repaired,
         torn_bytes: Some(n_torn),
-        ..of_the_log(entry, "audit.mend")
+        ..log_entry(entry, "audit.mend")
     }
 }
 
-/// Says that the head could not be compared with the entries before.
-fn head_lost(entry: &Entry) -> Entry {
-    Entry {
+/// Creates the entry that records a missing or unreadable head.
+fn head_lost_entry(entry: &AuditEntry) -> AuditEntry {
+    AuditEntry {
         success: Some(false),
         error: Some("the head was missing or unreadable".to_owned()),
-        ..of_the_log(entry, HEAD_LOST)
+        ..log_entry(entry, HEAD_LOST)
     }
 }
 
-/// An entry about the log itself, by whoever writes another one.
-fn of_the_log(entry: &Entry, action: &str) -> Entry {
-    Entry {
+/// Creates an entry about the log itself, with the actor of the entry to be written.
+fn log_entry(entry: &AuditEntry, action: &str) -> AuditEntry {
+    AuditEntry {
         at: entry.at,
-        phase: Phase::Done,
+        phase: EntryPhase::Done,
         of: None,
         actor: entry.actor.clone(),
         os_user: entry.os_user.clone(),
@@ -399,8 +399,13 @@ fn of_the_log(entry: &Entry, action: &str) -> Entry {
     }
 }
 
-/// Writes one line, after what ends the line before; where that fails, nothing of it stays.
-fn write(file: &mut File, entry: &Entry, before: &Head, end: &[u8]) -> io::Result<(Head, String)> {
+/// Writes `end`, which terminates the previous line, and a line. If that fails, the file is truncated again.
+fn write(
+    file: &mut File,
+    entry: &AuditEntry,
+    before: &ChainHead,
+    end: &[u8],
+) -> io::Result<(ChainHead, String)> {
     let link = Link {
         seq: before.seq + 1,
         entry: entry.clone(),
@@ -411,18 +416,18 @@ fn write(file: &mut File, entry: &Entry, before: &Head, end: &[u8]) -> io::Resul
     let whole = [end, line.as_bytes(), b"\n"].concat();
     let written = file.write_all(&whole).and_then(|()| file.sync_data());
     if let Err(error) = written {
-        // What cannot be undone is mended by the next writer.
+        // If this fails too, the next writer repairs it.
         let _ = file.set_len(n_before);
         return Err(error);
     }
-    let head = Head {
+    let head = ChainHead {
         seq: link.seq,
         hash,
     };
     Ok((head, line))
 }
 
-fn opened(path: PathBuf, file: File) -> io::Result<OpenedFile> {
+fn open_at_length(path: PathBuf, file: File) -> io::Result<OpenedFile> {
     Ok(OpenedFile {
         n_bytes: file.metadata()?.len(),
         named: number_in_name(&path),
@@ -431,14 +436,14 @@ fn opened(path: PathBuf, file: File) -> io::Result<OpenedFile> {
     })
 }
 
-/// The number of the last entry, in a name that spendwatch gave. Longer ones are times of other programs.
+/// Parses the number of the last entry from a name given by spendwatch. Longer numbers are timestamps of other programs.
 fn number_in_name(path: &Path) -> Option<u64> {
     let number = path.extension()?.to_str()?;
     let number = number.parse().ok().filter(|_| number.len() == 12)?;
     (number < 100_000_000_000).then_some(number)
 }
 
-/// `audit.jsonl` → `audit.jsonl.head`.
+/// For example `audit.jsonl` → `audit.jsonl.head`.
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
@@ -446,7 +451,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Reads the end of a file, and no more.
+/// Reads only the end of a file.
 fn tail(file: &mut File) -> io::Result<Tail> {
     let len = file.metadata()?.len();
     let from = len.saturating_sub(2 * MAX_LINE);
@@ -458,12 +463,12 @@ fn tail(file: &mut File) -> io::Result<Tail> {
         .rposition(|byte| *byte == b'\n')
         .map_or(0, |place| place + 1);
     let (whole, torn) = bytes.split_at(n_whole);
-    let read = |line: &[u8]| entry::read(std::str::from_utf8(line).ok()?);
-    let mut lines: Vec<ReadLine> = whole
+    let read = |line: &[u8]| entry::parse_line(std::str::from_utf8(line).ok()?);
+    let mut lines: Vec<ParsedLine> = whole
         .split(|byte| *byte == b'\n')
         .filter_map(read)
         .collect();
-    // Only the end of its line is missing: the entry is whole.
+    // The entry is complete, only its line end is missing.
     let last = read(torn);
     let lacks_end = last.is_some();
     lines.extend(last);
@@ -478,7 +483,7 @@ fn tail(file: &mut File) -> io::Result<Tail> {
     })
 }
 
-/// The number of the first entry of a file; `None` where its beginning holds none.
+/// Returns the number of a file's first entry, if it begins with one.
 fn first_seq(path: &Path) -> Option<u64> {
     let mut start = Vec::new();
     private_file::open_to_read(path)
@@ -488,7 +493,7 @@ fn first_seq(path: &Path) -> Option<u64> {
         .ok()?;
     start
         .split(|byte| *byte == b'\n')
-        .filter_map(|line| entry::read(std::str::from_utf8(line).ok()?))
+        .filter_map(|line| entry::parse_line(std::str::from_utf8(line).ok()?))
         .map(|read| read.link.seq)
         .next()
 }
@@ -505,7 +510,7 @@ fn read_head_of(file: &mut File) -> io::Result<HeadFile> {
         let (seq, hash) = text.trim_end().split_once(' ')?;
         let is_hash =
             hash.len() == entry::NO_HASH.len() && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-        Some(Head {
+        Some(ChainHead {
             seq: seq.parse().ok()?,
             hash: is_hash.then(|| hash.to_owned())?,
         })
@@ -513,8 +518,8 @@ fn read_head_of(file: &mut File) -> io::Result<HeadFile> {
     Ok(head().map_or(HeadFile::Unreadable, HeadFile::Names))
 }
 
-/// One write of always the same length, in place: a kill leaves the old head or the new one.
-fn write_head(file: &mut File, head: &Head) -> io::Result<()> {
+/// Writes the head in place with a single write of constant length, so that a kill leaves the old or the new one.
+fn write_head(file: &mut File, head: &ChainHead) -> io::Result<()> {
     let text = format!("{:020} {}\n", head.seq, head.hash);
     file.seek(SeekFrom::Start(0))?;
     file.write_all(text.as_bytes())?;
@@ -530,16 +535,16 @@ mod tests {
 
     use super::*;
     use crate::audit::entry::tests::entry;
-    use crate::audit::read::{Report, verify};
+    use crate::audit::read::{ChainReport, verify};
 
     struct Log {
         folder: tempfile::TempDir,
-        files: Files,
+        files: AuditFiles,
     }
 
     fn log(rotate_at: u64) -> Log {
         let folder = tempfile::tempdir().unwrap();
-        let files = Files::new(folder.path().join("audit.jsonl"), rotate_at);
+        let files = AuditFiles::new(folder.path().join("audit.jsonl"), rotate_at);
         Log { folder, files }
     }
 
@@ -554,31 +559,33 @@ mod tests {
             fs::read_to_string(self.files.path()).unwrap()
         }
 
-        fn report(&self) -> Report {
+        fn report(&self) -> ChainReport {
             self.report_with(None)
         }
 
-        fn report_with(&self, anchor: Option<&str>) -> Report {
+        fn report_with(&self, anchor: Option<&str>) -> ChainReport {
             verify(&self.files, anchor).unwrap()
         }
     }
 
     #[test]
-    fn a_kill_at_any_byte_of_a_line_is_mended_and_told() {
+    fn a_kill_at_any_byte_of_a_line_is_repaired_and_recorded() {
         let log = log(u64::MAX);
         log.add(3);
         let (text, head) = (log.text(), fs::read(log.files.head_path()).unwrap());
         let n_before = text.trim_end().rfind('\n').unwrap() + 1;
         for n_bytes in n_before..=text.len() {
             fs::write(log.files.path(), &text[..n_bytes]).unwrap();
-            // The head is written last: a kill leaves that of the entry before.
+            // The head is written last, so a kill leaves the previous one.
             let older = format!(
                 "{:020} {}\n",
                 2,
-                entry::read(text.lines().nth(1).unwrap()).unwrap().hash
+                entry::parse_line(text.lines().nth(1).unwrap())
+                    .unwrap()
+                    .hash
             );
             fs::write(log.files.head_path(), older).unwrap();
-            // Before the next writer says that the line broke off, and after.
+            // Before and after the next writer records the truncated line.
             let is_whole = n_bytes == text.len() || n_bytes + 1 == text.len();
             let before = log.report();
             assert_eq!(before.broken, None, "at {n_bytes}");
@@ -593,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_was_cut_off_is_seen_before_and_after_the_next_entry() {
+    fn a_removed_end_is_detected_before_and_after_the_next_entry() {
         let log = log(u64::MAX);
         log.add(5);
         let text = log.text();
@@ -603,20 +610,23 @@ mod tests {
             .map(|line| format!("{line}\n"))
             .collect();
         fs::write(log.files.path(), three).unwrap();
-        let told = log.report().broken.unwrap().to_string();
+        let finding = log.report().broken.unwrap().to_string();
         assert!(
-            told.ends_with(
-                "the log ends with entry 3, though entry 5 was written: the end was cut off"
+            finding.ends_with(
+                "the log ends with entry 3, but entry 5 was written: the end was removed"
             ),
-            "{told}"
+            "{finding}"
         );
         log.add(1);
-        let told = log.report().broken.unwrap().to_string();
-        assert!(told.contains("entry 6 does not follow entry 3"), "{told}");
+        let finding = log.report().broken.unwrap().to_string();
+        assert!(
+            finding.contains("entry 6 does not follow entry 3"),
+            "{finding}"
+        );
     }
 
     #[test]
-    fn files_are_put_aside_and_the_chain_goes_on() {
+    fn the_chain_continues_after_rotation() {
         let log = log(2000);
         log.add(40);
         let report = log.report();
@@ -629,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_somebody_else_puts_aside_is_followed() {
+    fn files_rotated_by_other_programs_are_read() {
         let log = log(u64::MAX);
         log.add(3);
         fs::copy(log.files.path(), beside(log.files.path(), "bak")).unwrap();
@@ -641,18 +651,18 @@ mod tests {
             (report.broken, report.walk.n_entries, report.n_files),
             (None, 5, 2)
         );
-        let kept = log.report_with(None).walk.newest;
-        let last_put_aside = entry::read(log.text().lines().next().unwrap()).unwrap();
+        let newest = log.report_with(None).walk.newest;
+        let last_put_aside = entry::parse_line(log.text().lines().next().unwrap()).unwrap();
         fs::remove_file(beside(log.files.path(), "1")).unwrap();
-        let told = log.report().broken.unwrap().to_string();
-        assert!(told.contains("entries 1 to 3 are missing"), "{told}");
+        let finding = log.report().broken.unwrap().to_string();
+        assert!(finding.contains("entries 1 to 3 are missing"), "{finding}");
         let report = log.report_with(Some(&last_put_aside.link.prev));
         assert_eq!((report.broken, report.walk.has_anchor), (None, true));
-        assert_eq!(report.walk.newest, kept);
+        assert_eq!(report.walk.newest, newest);
     }
 
     #[test]
-    fn a_file_that_is_missing_or_has_another_place_is_a_finding() {
+    fn missing_and_misplaced_files_are_findings() {
         let log = log(2000);
         log.add(40);
         let (older, newest) = {
@@ -685,7 +695,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_way_is_not_replaced_when_the_log_is_rotated() {
+    fn rotation_does_not_replace_files() {
         let log = log(2000);
         let in_the_way: Vec<PathBuf> = (1..=40)
             .map(|seq| beside(log.files.path(), &format!("{seq:012}")))
@@ -705,11 +715,13 @@ mod tests {
     }
 
     #[test]
-    fn the_last_entry_cannot_be_exchanged_while_the_head_stays() {
+    fn replacing_the_last_entry_is_detected_by_the_head() {
         let log = log(u64::MAX);
         log.add(3);
         let text = log.text();
-        let mut link = entry::read(text.lines().last().unwrap()).unwrap().link;
+        let mut link = entry::parse_line(text.lines().last().unwrap())
+            .unwrap()
+            .link;
         link.entry.actor = "somebody else".to_owned();
         let start: String = text
             .lines()
@@ -717,17 +729,17 @@ mod tests {
             .map(|line| format!("{line}\n"))
             .collect();
         fs::write(log.files.path(), format!("{start}{}\n", link.line().0)).unwrap();
-        let told = log.report().broken.unwrap().to_string();
+        let finding = log.report().broken.unwrap().to_string();
         assert!(
-            told.contains("line 3: entry 3 is not the one that was written"),
-            "{told}"
+            finding.contains("line 3: entry 3 was replaced"),
+            "{finding}"
         );
-        // It shows for ever, not only until the head is written again.
+        // It remains detectable after the head is written again.
         log.add(2);
-        let told = log.report().broken.unwrap().to_string();
+        let finding = log.report().broken.unwrap().to_string();
         assert!(
-            told.contains("line 4: entry 4 does not follow the entry before it"),
-            "{told}"
+            finding.contains("line 4: entry 4 does not follow the previous entry"),
+            "{finding}"
         );
     }
 
@@ -752,7 +764,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_is_lost_is_made_anew_and_that_shows() {
+    fn a_lost_head_is_recreated_and_recorded() {
         let log = log(u64::MAX);
         log.add(2);
         for make in [
@@ -764,20 +776,20 @@ mod tests {
             let before = log.report();
             assert!(before.broken.is_some());
             log.add(1);
-            // The log itself says that it was.
+            // The log records it.
             let report = log.report();
             assert_eq!(report.walk.n_entries, before.walk.n_entries + 2);
             assert_eq!(report.walk.n_findings, before.walk.n_findings);
-            let told = report.walk.findings.last().unwrap().to_string();
+            let finding = report.walk.findings.last().unwrap().to_string();
             assert!(
-                told.contains("the head was missing or unreadable before entry"),
-                "{told}"
+                finding.contains("the head was missing or unreadable before entry"),
+                "{finding}"
             );
         }
     }
 
     #[test]
-    fn a_kill_before_the_first_head_is_written_is_no_finding() {
+    fn a_kill_before_the_first_head_is_no_finding() {
         let log = log(u64::MAX);
         fs::write(log.files.head_path(), "").unwrap();
         assert_eq!(log.report().broken, None);
@@ -792,16 +804,16 @@ mod tests {
     }
 
     #[test]
-    fn looking_whether_an_entry_can_be_written_creates_nothing() {
+    fn checking_creates_no_file() {
         let log = log(u64::MAX);
         log.files.check().unwrap();
         assert_eq!(fs::read_dir(log.folder.path()).unwrap().count(), 0);
-        let nowhere = Files::new(log.folder.path().join("no/audit.jsonl"), u64::MAX);
+        let nowhere = AuditFiles::new(log.folder.path().join("no/audit.jsonl"), u64::MAX);
         nowhere.check().unwrap_err();
     }
 
     #[test]
-    fn a_chain_that_was_rebuilt_is_known_by_an_anchor_alone() {
+    fn a_rebuilt_chain_is_detected_only_by_an_anchor() {
         let (first, second) = (log(u64::MAX), log(u64::MAX));
         first.add(3);
         let anchor = first.files.newest().unwrap().unwrap().hash;
@@ -813,12 +825,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_told() {
+    fn write_errors_are_reported() {
         let log = log(u64::MAX);
-        let nowhere = Files::new(log.folder.path().join("no/audit.jsonl"), u64::MAX);
+        let nowhere = AuditFiles::new(log.folder.path().join("no/audit.jsonl"), u64::MAX);
         let error = nowhere.append(&entry("a")).unwrap_err().to_string();
         assert!(
-            error.starts_with("the audit log `") && error.contains("No such file"),
+            error.starts_with("cannot write the audit log `") && error.contains("No such file"),
             "{error}"
         );
     }

@@ -1,12 +1,11 @@
-//! Rung 3: the audit log. Whatever is done stands in it before it is sent (intent) and after it was answered (outcome), each
-//! entry chained to the one before by its hash, so that nothing can be changed or taken out unseen.
+//! Layer 3: the audit log. An operation is logged before its request is sent (intent) and after the response (outcome). Each
+//! entry contains the hash of the previous one, so that changes and removals are detected.
 //!
-//! Nobody else can make an [`Intent`]: who wants one as an argument can be sure that it stands in the log.
+//! Only this module can create an [`Intent`], so a function that takes one knows that the intent was logged.
 
 pub mod entry;
-pub mod who;
+pub mod os_user;
 
-// The chain, line by line; the files that it stands in.
 pub mod chain;
 
 pub mod files;
@@ -22,62 +21,62 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::audit::chain::Head;
-use crate::audit::entry::{Entry, Phase, mask};
-use crate::audit::files::{AuditError, Files};
-use crate::audit::read::OneOperation;
+use crate::audit::chain::ChainHead;
+use crate::audit::entry::{AuditEntry, EntryPhase, mask};
+use crate::audit::files::{AuditError, AuditFiles};
+use crate::audit::read::LoggedOperation;
 use crate::audit::syslog::Syslog;
 use crate::clock::Clock;
 
-/// Where the log is, and who writes.
+/// Location of the log, and who writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// The newest file; older ones stand beside it.
+pub struct AuditSettings {
+    /// The newest file; older ones are beside it.
     pub file: PathBuf,
-    /// A file that is larger is put aside, in bytes.
+    /// Size above which the file is rotated, in bytes.
     pub rotate_at: u64,
-    /// Where entries go besides; a datagram socket.
+    /// Datagram socket to which entries are also sent.
     pub syslog: Option<PathBuf>,
-    /// Who asks for it, as they say themselves; the user of the operating system where they do not.
+    /// The actor's name as given by themselves; by default the user of the operating system.
     pub actor: Option<String>,
 }
 
-/// The audit log. Clones write to the same files, as other processes do.
+/// The audit log. Clones and other processes may write to the same files.
 #[derive(Debug, Clone)]
 pub struct AuditLog(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    files: Files,
+    files: AuditFiles,
     actor: String,
     os_user: String,
     syslog: Option<Syslog>,
     clock: Clock,
 }
 
-/// What is done, and to what. None of it is a secret.
+/// An operation to log. Must not contain secrets.
 #[derive(Debug, Clone, Copy)]
 pub struct Operation<'a> {
-    /// As the configuration names it; `None` for what concerns all.
+    /// Its name in the configuration; `None` if the operation concerns all.
     pub organization: Option<&'a str>,
-    /// Like `keys.create`.
+    /// For example `keys.create`.
     pub action: &'a str,
-    /// An id, or what will have one.
+    /// An id, or the name of something to be created.
     pub target: &'a str,
-    /// By name; each is cut at 200 characters.
+    /// By name; values are truncated to 200 characters.
     pub arguments: &'a [(&'a str, String)],
 }
 
-/// How it ended.
+/// How an operation ended.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Ended<'a> {
-    /// Why it failed; `None` is success.
+pub struct OperationOutcome<'a> {
+    /// `None` for success.
     pub error: Option<&'a str>,
-    /// By which the service finds the request again.
+    /// The server's id of the request.
     pub request_id: Option<&'a str>,
 }
 
-/// The proof that an intent stands in the log.
+/// Proof that an intent was logged.
 #[derive(Debug)]
 pub struct Intent {
     seq: u64,
@@ -88,11 +87,11 @@ pub struct Intent {
 }
 
 impl AuditLog {
-    /// Touches nothing yet.
-    pub fn new(settings: Settings, clock: Clock) -> AuditLog {
-        let os_user = who::os_user();
+    /// Creates a log without opening its files.
+    pub fn new(settings: AuditSettings, clock: Clock) -> AuditLog {
+        let os_user = os_user::os_user();
         AuditLog(Arc::new(Inner {
-            files: Files::new(settings.file, settings.rotate_at),
+            files: AuditFiles::new(settings.file, settings.rotate_at),
             actor: settings.actor.unwrap_or_else(|| os_user.clone()),
             os_user,
             syslog: settings.syslog.map(Syslog::new),
@@ -100,14 +99,14 @@ impl AuditLog {
         }))
     }
 
-    /// Who writes into it.
+    /// Returns the actor of new entries.
     pub fn actor(&self) -> &str {
         &self.0.actor
     }
 
-    /// The same log, written by somebody else.
+    /// Returns the same log with another actor.
     #[must_use]
-    pub fn by(&self, actor: &str) -> AuditLog {
+    pub fn with_actor(&self, actor: &str) -> AuditLog {
         let inner = &self.0;
         AuditLog(Arc::new(Inner {
             files: inner.files.clone(),
@@ -118,22 +117,28 @@ impl AuditLog {
         }))
     }
 
-    /// Writes that something will be done. When this returns it is on the disk; where it fails, nothing may be done.
+    /// Logs an intent durably. If this fails, the operation must not be executed.
     pub fn begin(&self, operation: &Operation<'_>) -> Result<Intent, AuditError> {
-        let head = self.append(Phase::Intent, operation, None, &Ended::default(), None)?;
+        let head = self.append(
+            EntryPhase::Intent,
+            operation,
+            None,
+            &OperationOutcome::default(),
+            None,
+        )?;
         Ok(Intent {
             seq: head.seq,
             organization: operation.organization.map(str::to_owned),
             action: operation.action.to_owned(),
             target: operation.target.to_owned(),
-            began: self.0.clock.running(),
+            began: self.0.clock.monotonic(),
         })
     }
 
-    /// Writes how it ended.
+    /// Logs the outcome of an intent.
     #[expect(clippy::needless_pass_by_value, reason = "an intent has one outcome")]
-    pub fn end(&self, intent: Intent, ended: &Ended<'_>) -> Result<(), AuditError> {
-        let took = self.0.clock.running().saturating_sub(intent.began);
+    pub fn end(&self, intent: Intent, ended: &OperationOutcome<'_>) -> Result<(), AuditError> {
+        let took = self.0.clock.monotonic().saturating_sub(intent.began);
         let operation = Operation {
             organization: intent.organization.as_deref(),
             action: &intent.action,
@@ -141,7 +146,7 @@ impl AuditLog {
             arguments: &[],
         };
         self.append(
-            Phase::Outcome,
+            EntryPhase::Outcome,
             &operation,
             Some(intent.seq),
             ended,
@@ -150,80 +155,85 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Does something of our own between its intent and its outcome. `judge` tells why it is not done though it did not fail.
-    pub async fn around<T, E: Display>(
+    /// Executes a local operation between its intent and its outcome. `judge` returns why a successful call had no effect, if it
+    /// had none.
+    pub async fn audited<T, E: Display>(
         &self,
         operation: &Operation<'_>,
         done: impl Future<Output = Result<T, E>>,
         judge: impl Fn(&T) -> Option<String>,
     ) -> Result<Result<T, E>, AuditError> {
         let intent = self.begin(operation)?;
-        let told = done.await;
-        let error = match &told {
-            Ok(told) => judge(told),
+        let result = done.await;
+        let error = match &result {
+            Ok(value) => judge(value),
             Err(error) => Some(error.to_string()),
         };
-        let ended = Ended {
+        let ended = OperationOutcome {
             error: error.as_deref(),
             request_id: None,
         };
-        // It is done: that only its intent stands in the log is told, and keeps nothing back.
+        // The operation was executed, so a missing outcome is only a warning.
         if let Err(error) = self.end(intent, &ended) {
             warn!(
-                "the outcome of `{}` does not stand in the audit log: {error}",
+                "cannot write the outcome of `{}` to the audit log: {error}",
                 operation.action
             );
         }
-        Ok(told)
+        Ok(result)
     }
 
-    /// Writes one entry for what was only looked at.
-    pub fn note(&self, operation: &Operation<'_>, ended: &Ended<'_>) -> Result<(), AuditError> {
-        self.append(Phase::Done, operation, None, ended, None)?;
+    /// Logs a read-only operation with a single entry.
+    pub fn record(
+        &self,
+        operation: &Operation<'_>,
+        ended: &OperationOutcome<'_>,
+    ) -> Result<(), AuditError> {
+        self.append(EntryPhase::Done, operation, None, ended, None)?;
         Ok(())
     }
 
-    /// The newest entry; `None` where there is no log yet.
-    pub fn newest(&self) -> Result<Option<Head>, AuditError> {
+    /// Returns the newest entry, if there is a log.
+    pub fn newest(&self) -> Result<Option<ChainHead>, AuditError> {
         self.0.files.newest()
     }
 
-    /// Looks whether entries can be written, without writing one.
+    /// Checks whether entries can be written, without writing one.
     pub fn check(&self) -> Result<(), AuditError> {
         self.0.files.check()
     }
 
-    /// The log's files.
-    pub fn files(&self) -> &Files {
+    /// Returns the log's files.
+    pub fn files(&self) -> &AuditFiles {
         &self.0.files
     }
 
-    /// Each time an action ended well in an organization.
+    /// Calls `visit` with each successful operation of an action in an organization.
     pub fn each_success(
         &self,
         organization: &str,
         action: &str,
-        mut told: impl FnMut(OneOperation),
+        mut visit: impl FnMut(LoggedOperation),
     ) -> Result<(), AuditError> {
         read::each_operation(&self.0.files, |operation| {
             let is_there = operation.organization.as_deref() == Some(organization);
             if is_there && operation.action == action && operation.success == Some(true) {
-                told(operation);
+                visit(operation);
             }
         })
     }
 
     fn append(
         &self,
-        phase: Phase,
+        phase: EntryPhase,
         operation: &Operation<'_>,
         of: Option<u64>,
-        ended: &Ended<'_>,
+        ended: &OperationOutcome<'_>,
         took: Option<Duration>,
-    ) -> Result<Head, AuditError> {
+    ) -> Result<ChainHead, AuditError> {
         let inner = &self.0;
-        let is_over = phase != Phase::Intent;
-        let entry = Entry {
+        let is_over = phase != EntryPhase::Intent;
+        let entry = AuditEntry {
             at: inner.clock.now(),
             phase,
             of,
@@ -240,17 +250,17 @@ impl AuditLog {
             torn_bytes: None,
         };
         let (head, line) = inner.files.append(&entry)?;
-        self.tell(&entry, &head, &line);
+        self.forward(&entry, &head, &line);
         Ok(head)
     }
 
-    /// The same to the log of the process, and to syslog where that is asked for.
-    fn tell(&self, entry: &Entry, head: &Head, line: &str) {
+    /// Writes an entry to the process log, and to syslog if configured.
+    fn forward(&self, entry: &AuditEntry, head: &ChainHead, line: &str) {
         info!(
             target: "spendwatch::audit",
             seq = head.seq,
             hash = head.hash.as_str(),
-            phase = entry.phase.word(),
+            phase = entry.phase.as_str(),
             actor = entry.actor.as_str(),
             action = entry.action.as_str(),
             thing = entry.target.as_str(),
@@ -259,12 +269,12 @@ impl AuditLog {
             "{} `{}`: {}",
             entry.action,
             entry.target,
-            entry.phase.word(),
+            entry.phase.as_str(),
         );
         if let Some(syslog) = &self.0.syslog
             && let Err(error) = syslog.send(entry.at, line)
         {
-            warn!("syslog takes no audit entries: {error}");
+            warn!("cannot send audit entries to syslog: {error}");
         }
     }
 }

@@ -1,42 +1,42 @@
-//! Reads the log: whether its chain holds, and what was done, operation by operation.
+//! Reads the log: verifies its chain and lists operations.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 
 use jiff::Timestamp;
 
-use crate::audit::chain::{Broken, Spot, Walk};
-use crate::audit::entry::{self, Phase};
-use crate::audit::files::{AuditError, Files};
+use crate::audit::chain::{ChainBreak, ChainWalk, LineLocation};
+use crate::audit::entry::{self, EntryPhase};
+use crate::audit::files::{AuditError, AuditFiles};
 
-/// What was found along the chain.
+/// Result of verifying the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    pub walk: Walk,
-    /// The first finding.
-    pub broken: Option<Broken>,
+pub struct ChainReport {
+    pub walk: ChainWalk,
+    /// First finding.
+    pub broken: Option<ChainBreak>,
     pub n_files: usize,
 }
 
-/// Walks the whole chain, up to what was written when it began. What seems to be broken is looked at twice: a file may have been put
-/// aside meanwhile.
-pub fn verify(files: &Files, anchor: Option<&str>) -> Result<Report, AuditError> {
+/// Verifies the whole chain up to the entries that exist at the start. Verifies it twice on a finding, because a file may
+/// have been rotated meanwhile.
+pub fn verify(files: &AuditFiles, anchor: Option<&str>) -> Result<ChainReport, AuditError> {
     match walk(files, anchor) {
         Ok(report) if report.broken.is_none() => Ok(report),
         Ok(_) | Err(_) => walk(files, anchor),
     }
 }
 
-fn walk(files: &Files, anchor: Option<&str>) -> Result<Report, AuditError> {
+fn walk(files: &AuditFiles, anchor: Option<&str>) -> Result<ChainReport, AuditError> {
     let snapshot = files.snapshot()?;
     let n_files = snapshot.files.len();
-    let mut walk = Walk::new(anchor, snapshot.head);
-    let mut spot = Spot {
+    let mut walk = ChainWalk::new(anchor, snapshot.head);
+    let mut spot = LineLocation {
         file: files.path().display().to_string(),
         line: 1,
     };
     for opened in snapshot.files {
-        spot = Spot {
+        spot = LineLocation {
             file: opened.path.display().to_string(),
             line: 0,
         };
@@ -53,19 +53,19 @@ fn walk(files: &Files, anchor: Option<&str>) -> Result<Report, AuditError> {
         }
         spot.line += 1;
     }
-    let head_spot = Spot {
+    let head_spot = LineLocation {
         file: files.head_path().display().to_string(),
         line: 1,
     };
     walk.end(&spot, &head_spot);
-    Ok(Report {
+    Ok(ChainReport {
         broken: walk.findings.first().cloned(),
         walk,
         n_files,
     })
 }
 
-/// A line without its end, and whether it has one; what is no text is shown as such, and fits no hash.
+/// Reads a line without its end, and whether it has one. Text that is not UTF-8 is replaced and matches no hash.
 fn next(lines: &mut impl BufRead) -> std::io::Result<Option<(String, bool)>> {
     let mut bytes = Vec::new();
     if lines.read_until(b'\n', &mut bytes)? == 0 {
@@ -77,60 +77,66 @@ fn next(lines: &mut impl BufRead) -> std::io::Result<Option<(String, bool)>> {
     }
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
-        // As long as it was, since its length is told where it was mended.
+        // Of the same length, which a repair entry states.
         Err(error) => "?".repeat(error.as_bytes().len()),
     };
     Ok(Some((text, has_end)))
 }
 
-/// One operation: its intent and its outcome together.
+/// An operation: its intent and outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OneOperation {
-    /// The number of its first entry.
+pub struct LoggedOperation {
+    /// Number of its first entry.
     pub seq: u64,
     pub at: Timestamp,
     pub actor: String,
-    /// As whom the process ran.
+    /// User of the process.
     pub os_user: String,
     pub organization: Option<String>,
     pub action: String,
     pub target: String,
     pub arguments: BTreeMap<String, String>,
     pub elapsed_ms: Option<u64>,
-    /// `None` while there is no outcome: it is under way, or its process was killed.
+    /// `None` without an outcome: it is running, or its process was killed.
     pub success: Option<bool>,
     pub error: Option<String>,
-    /// By which the service finds the request again.
+    /// The server's id of the request.
     pub request_id: Option<String>,
-    /// The hash of its last entry.
+    /// Hash of its last entry.
     pub hash: String,
 }
 
-/// Tells each operation once it is over, and at the end those that are not: of a long log never all are held at once. Lines that
-/// are no entries are passed over, since [`verify`] tells them.
-pub fn each_operation(files: &Files, mut told: impl FnMut(OneOperation)) -> Result<(), AuditError> {
+/// Calls `visit` with each operation when it ends, and finally with those without an outcome, without holding a long log in
+/// memory. Skips lines that are not entries, which [`verify`] reports.
+pub fn each_operation(
+    files: &AuditFiles,
+    mut visit: impl FnMut(LoggedOperation),
+) -> Result<(), AuditError> {
     let snapshot = files.snapshot()?;
     let mut open = BTreeMap::new();
     for opened in snapshot.files {
         let mut lines = BufReader::new(opened.reader());
         while let Some((line, _)) = next(&mut lines).map_err(|source| files.unreadable(source))? {
-            let read = entry::read(&line);
+            let read = entry::parse_line(&line);
             if let Some(over) = read.and_then(|read| take(&mut open, read)) {
-                told(over);
+                visit(over);
             }
         }
     }
-    open.into_values().for_each(told);
+    open.into_values().for_each(visit);
     Ok(())
 }
 
-/// An operation that this entry ends, if it ends one.
-fn take(open: &mut BTreeMap<u64, OneOperation>, read: entry::ReadLine) -> Option<OneOperation> {
+/// Returns the operation that this entry ends, if any.
+fn take(
+    open: &mut BTreeMap<u64, LoggedOperation>,
+    read: entry::ParsedLine,
+) -> Option<LoggedOperation> {
     let (seq, entry) = (read.link.seq, read.link.entry);
-    if let (Phase::Outcome, Some(of)) = (entry.phase, entry.of)
+    if let (EntryPhase::Outcome, Some(of)) = (entry.phase, entry.of)
         && let Some(intent) = open.remove(&of)
     {
-        return Some(OneOperation {
+        return Some(LoggedOperation {
             elapsed_ms: entry.elapsed_ms,
             success: entry.success,
             error: entry.error,
@@ -139,8 +145,8 @@ fn take(open: &mut BTreeMap<u64, OneOperation>, read: entry::ReadLine) -> Option
             ..intent
         });
     }
-    let is_intent = entry.phase == Phase::Intent;
-    let operation = OneOperation {
+    let is_intent = entry.phase == EntryPhase::Intent;
+    let operation = LoggedOperation {
         seq,
         at: entry.at,
         actor: entry.actor,

@@ -1,4 +1,4 @@
-//! Entries to syslog: one datagram each, as `syslog(3)` writes them to its socket.
+//! Sends entries to syslog, one datagram each, in the format of `syslog(3)`.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -9,19 +9,19 @@ use jiff::{Timestamp, tz::TimeZone};
 /// Facility `authpriv` (10), severity `info` (6). Source: RFC 3164, section 4.1.1.
 const PRIORITY: u8 = 10 * 8 + 6;
 
-/// A socket that takes datagrams.
+/// A datagram socket of syslog.
 #[derive(Debug, Clone)]
 pub struct Syslog {
     path: PathBuf,
 }
 
 impl Syslog {
-    /// Opens nothing yet.
+    /// Names the socket without opening it.
     pub fn new(path: PathBuf) -> Syslog {
         Syslog { path }
     }
 
-    /// Sends one entry; never waits for who does not read.
+    /// Sends one entry without waiting for the reader.
     pub fn send(&self, at: Timestamp, line: &str) -> io::Result<()> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;

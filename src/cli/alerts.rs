@@ -1,88 +1,87 @@
-//! `alerts list` and `alerts show`: what fires, what ended, and the life of one alert.
+//! `alerts list`, `alerts show` and `alerts ack`.
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::audit::Operation;
-use crate::cli::globals::{Assent, Failure, Globals};
-use crate::cli::output::{Format, json_text, print};
+use crate::cli::globals::{CommandError, Globals, YesFlag};
+use crate::cli::output::{OutputFormat, json_text, print};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::source::Environment;
 use crate::domain::ids::{OrganizationName, RuleName};
-use crate::domain::silence::check_signature;
-use crate::sheet::alerts::{self as sheet, LastMessage};
+use crate::domain::silence::check_author_and_comment;
 use crate::store::Store;
-use crate::store::alerts::{AlertFilter, Found, Phase};
-use crate::store::quiet::{Acknowledged, Signature};
+use crate::store::alerts::{AlertFilter, AlertPhase, PrefixMatch};
+use crate::store::suppressions::{AckOutcome, Attribution};
+use crate::table::alerts::{self as alert_table, LastMessage};
 
-/// Alerts in the store.
+/// Subcommands of `alerts`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Alerts with their limits, the worst first
+    /// List alerts with their limits, most severe first
     #[command(after_help = "Example: spendwatch alerts list --state firing --rule workspace-month")]
-    List(List),
-    /// One alert with what its last message said, and all its changes with whom they were told to and why
+    List(ListAlerts),
+    /// Show an alert with its last message and all changes
     #[command(after_help = "Example: spendwatch alerts show 3f9a")]
     Show {
-        /// The alert's id, or what it begins with
+        /// Id of the alert, or a prefix of it
         id: String,
     },
-    /// Take up alerts that fire: they are not repeated until they get worse
+    /// Acknowledge firing alerts: no repeats until they get worse
     #[command(after_help = "Example: spendwatch alerts ack 3f9a --comment 'batch job stopped'")]
     Ack(Ack),
 }
 
-/// Which alerts, by whom and why.
+/// Arguments of `alerts ack`.
 #[derive(Debug, Args)]
 pub struct Ack {
-    /// Ids, or what they begin with
+    /// Ids of the alerts, or prefixes of them
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
-    /// What is to be said about it
+    /// Comment
     #[arg(long, value_name = "TEXT", default_value = "")]
     comment: String,
-    /// Who takes it up; else whoever the audit log names: `--actor`, or the user of the operating system
+    /// Name of the author (default: `--actor`, or the operating system user)
     #[arg(long, value_name = "NAME")]
     author: Option<String>,
-    /// Nothing is asked.
     #[command(flatten)]
-    pub assent: Assent,
+    pub yes: YesFlag,
 }
 
-/// Which alerts.
+/// Arguments of `alerts list`.
 #[derive(Debug, Args)]
-pub struct List {
-    /// Only these; several may be named
+pub struct ListAlerts {
+    /// States, separated by commas
     #[arg(long, value_enum, value_name = "STATE", value_delimiter = ',')]
     state: Vec<AlertState>,
-    /// Only of this rule
+    /// Name of the rule
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
-    /// At most so many
+    /// Maximum number of results
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum AlertState {
-    /// Crossed, not yet for long enough
+    /// Crossed, but not yet for the rule's `for`
     Pending,
     /// Crossed
     Firing,
-    /// Over
+    /// No longer crossed
     #[value(alias = "resolved")]
     Ended,
 }
 
 impl Command {
-    /// Runs it.
+    /// Runs the command.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<ExitCode, CommandError> {
         let (config, store) = globals.open_store(environment)?;
         match self {
             Command::List(list) => list.run(globals, &store, &config).await,
@@ -92,17 +91,17 @@ impl Command {
     }
 }
 
-impl List {
+impl ListAlerts {
     async fn run(
         &self,
         globals: &Globals,
         store: &Store,
         config: &Config,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<ExitCode, CommandError> {
         let phase = |state: &AlertState| match state {
-            AlertState::Pending => Phase::Pending,
-            AlertState::Firing => Phase::Firing,
-            AlertState::Ended => Phase::Resolved,
+            AlertState::Pending => AlertPhase::Pending,
+            AlertState::Firing => AlertPhase::Firing,
+            AlertState::Ended => AlertPhase::Resolved,
         };
         let filter = AlertFilter {
             organization: globals.org.as_deref().map(OrganizationName::from),
@@ -112,9 +111,9 @@ impl List {
         };
         let alerts = store.worst_first(&filter, config.privacy).await?;
         if alerts.is_empty() {
-            globals.remark("No alerts");
+            globals.remark("no alerts");
         }
-        Ok(globals.print(&sheet::list(&alerts), ExitCode::SUCCESS))
+        Ok(globals.print(&alert_table::list(&alerts), ExitCode::SUCCESS))
     }
 }
 
@@ -124,15 +123,15 @@ impl Ack {
         globals: &Globals,
         store: &Store,
         config: &Config,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<ExitCode, CommandError> {
         let clock = Clock::system();
         let (audit, now) = (globals.audit(config, &clock), clock.now());
         let author = self.author.as_deref().unwrap_or(audit.actor());
-        check_signature(author, &self.comment)
-            .map_err(|error| Failure::usage(error.to_string()))?;
+        check_author_and_comment(author, &self.comment)
+            .map_err(|error| CommandError::usage(error.to_string()))?;
         let mut n_failed = 0;
         for prefix in &self.ids {
-            let by = Signature {
+            let by = Attribution {
                 author: author.to_owned(),
                 comment: self.comment.clone(),
             };
@@ -145,25 +144,25 @@ impl Ack {
                     ("comment", self.comment.clone()),
                 ],
             };
-            let judge = |found: &Found<Acknowledged>| match found {
-                Found::One(Acknowledged::Done(_)) => None,
-                Found::One(Acknowledged::NotFiring(_)) => Some("it does not fire".to_owned()),
-                Found::Nothing => Some("no alert begins so".to_owned()),
-                Found::Many(_) => Some("several alerts begin so".to_owned()),
+            let error_of = |found: &PrefixMatch<AckOutcome>| match found {
+                PrefixMatch::One(AckOutcome::Done(_)) => None,
+                PrefixMatch::One(AckOutcome::NotFiring(_)) => Some("not firing".to_owned()),
+                PrefixMatch::NoMatch => Some("no such alert".to_owned()),
+                PrefixMatch::Ambiguous(_) => Some("ambiguous id".to_owned()),
             };
-            let taken_up = store.acknowledge(prefix, by, now);
-            let problem = match audit.around(&operation, taken_up, judge).await?? {
-                Found::One(Acknowledged::Done(row)) => {
-                    globals.remark(&format!("{} is taken up", row.fingerprint));
+            let acknowledged = store.acknowledge(prefix, by, now);
+            let problem = match audit.audited(&operation, acknowledged, error_of).await?? {
+                PrefixMatch::One(AckOutcome::Done(row)) => {
+                    globals.remark(&format!("Acknowledged alert {}", row.fingerprint));
                     continue;
                 }
-                Found::One(Acknowledged::NotFiring(row)) => format!(
-                    "{} is {}: only what fires is taken up",
+                PrefixMatch::One(AckOutcome::NotFiring(row)) => format!(
+                    "alert {} is {}, expected a firing alert",
                     row.fingerprint,
-                    sheet::state_word(Phase::of(&row.alert))
+                    alert_table::state_name(AlertPhase::from_alert(&row.alert))
                 ),
-                Found::Nothing => none(prefix),
-                Found::Many(ids) => many(prefix, &ids),
+                PrefixMatch::NoMatch => not_found(prefix),
+                PrefixMatch::Ambiguous(ids) => ambiguous(prefix, &ids),
             };
             eprintln!("error: {problem}");
             n_failed += 1;
@@ -176,12 +175,16 @@ impl Ack {
     }
 }
 
-fn none(prefix: &str) -> String {
-    format!("no alert begins with `{prefix}`; `spendwatch alerts list` has them")
+fn not_found(prefix: &str) -> String {
+    format!("no alert `{prefix}`; list ids with `spendwatch alerts list`")
 }
 
-fn many(prefix: &str, ids: &[String]) -> String {
-    format!("several alerts begin with `{prefix}`: {}", ids.join(", "))
+fn ambiguous(prefix: &str, ids: &[String]) -> String {
+    format!(
+        "`{prefix}` matches {} alerts: {}; use a longer id",
+        ids.len(),
+        ids.join(", ")
+    )
 }
 
 async fn show(
@@ -189,27 +192,33 @@ async fn show(
     globals: &Globals,
     store: &Store,
     config: &Config,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, CommandError> {
     let fingerprint = match store.alert(prefix).await? {
-        Found::One((row, _)) => row.fingerprint,
-        Found::Nothing => return Err(Failure::World(none(prefix))),
-        Found::Many(ids) => return Err(Failure::World(many(prefix, &ids))),
+        PrefixMatch::One((row, _)) => row.fingerprint,
+        PrefixMatch::NoMatch => return Err(CommandError::Failed(not_found(prefix))),
+        PrefixMatch::Ambiguous(ids) => return Err(CommandError::Failed(ambiguous(prefix, &ids))),
     };
-    let found = store.shown(&fingerprint, config.privacy).await?;
-    let (shown, changes) = found.ok_or_else(|| Failure::World(none(prefix)))?;
+    let found = store.displayed_alert(&fingerprint, config.privacy).await?;
+    let (shown, changes) = found.ok_or_else(|| CommandError::Failed(not_found(prefix)))?;
     let sent = store.last_message(&fingerprint).await?;
     let message = sent
         .as_ref()
         .and_then(|sent| LastMessage::new(sent, &fingerprint));
-    let history = sheet::history(shown.row.alert.watch, &changes);
+    let history = alert_table::history(shown.row.alert.watch, &changes);
     let text = match globals.output {
-        Format::Table => {
-            let taken_up = shown.acknowledged.as_ref().map(sheet::acknowledgement);
+        OutputFormat::Table => {
+            let acknowledgement = shown
+                .acknowledged
+                .as_ref()
+                .map(alert_table::acknowledgement);
             let mut pieces = vec![
-                sheet::list(std::slice::from_ref(&shown)).render(Format::Table, globals.stdout),
+                alert_table::list(std::slice::from_ref(&shown))
+                    .render(OutputFormat::Table, globals.stdout),
             ];
             if let Some(message) = &message {
-                let heading = message.heading().render(Format::Table, globals.stdout);
+                let heading = message
+                    .heading()
+                    .render(OutputFormat::Table, globals.stdout);
                 let text = message.text();
                 let lines = text.lines().map(|line| {
                     let indent = if line.starts_with("- ") { 2 } else { 0 };
@@ -217,13 +226,15 @@ async fn show(
                 });
                 pieces.push(format!("{heading}\n{}", lines.collect::<String>()));
             }
-            pieces.extend(taken_up.map(|sheet| sheet.render(Format::Table, globals.stdout)));
-            pieces.push(history.render(Format::Table, globals.stdout));
+            pieces.extend(
+                acknowledgement.map(|table| table.render(OutputFormat::Table, globals.stdout)),
+            );
+            pieces.push(history.render(OutputFormat::Table, globals.stdout));
             pieces.join("\n")
         }
-        // One table cannot hold both; the changes are what is asked for.
-        Format::Csv => history.render(Format::Csv, globals.stdout),
-        Format::Json => json_text(&sheet::whole(&shown, &changes, message.as_ref())),
+        // CSV holds one table: the changes.
+        OutputFormat::Csv => history.render(OutputFormat::Csv, globals.stdout),
+        OutputFormat::Json => json_text(&alert_table::details(&shown, &changes, message.as_ref())),
     };
     Ok(print(&text, ExitCode::SUCCESS))
 }

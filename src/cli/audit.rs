@@ -1,4 +1,4 @@
-//! `audit list`, `verify` and `anchor`: what was done, and whether the log of it holds.
+//! `audit list`, `audit verify` and `audit anchor`.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -6,64 +6,64 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::audit::chain::Head;
-use crate::audit::files::Files;
-use crate::audit::read::{OneOperation, Report, each_operation, verify};
-use crate::cli::globals::{Failure, Globals};
+use crate::audit::chain::ChainHead;
+use crate::audit::files::AuditFiles;
+use crate::audit::read::{ChainReport, LoggedOperation, each_operation, verify};
+use crate::cli::globals::{CommandError, Globals};
 use crate::clock::Clock;
 use crate::config::durations;
 use crate::config::source::Environment;
 use crate::domain::matcher::Glob;
-use crate::domain::plural::{agreeing, counted};
-use crate::sheet::{Cell, Sheet, hidden, id, shown};
+use crate::domain::plural::counted;
+use crate::table::{Cell, OutputTable, hidden, id, shown};
 
-/// The audit log.
+/// Subcommands of `audit`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// What was done, by whom, and how it ended; the oldest first
+    /// List operations with actor and outcome, oldest first
     #[command(
         after_help = "Example: spendwatch audit list --since 7d --action 'keys.*' --failed\nExample: spendwatch audit list --open"
     )]
-    List(Box<List>),
-    /// Check that no entry was changed, taken out or cut off; names the first link that does not hold: exit 0 or 1
+    List(Box<ListOperations>),
+    /// Verify that no entry was changed or removed: exit 0 or 1
     #[command(
         after_help = "Example: spendwatch audit verify\nExample: spendwatch audit verify --anchor 3f9a…"
     )]
     Verify {
-        /// A hash that was noted elsewhere, in a digest or a log: its entry must stand in the chain
+        /// Hash of an entry, as printed by `audit anchor`, that the log must contain
         #[arg(long, value_name = "HASH", value_parser = parse_hash)]
         anchor: Option<String>,
     },
-    /// Print number and hash of the newest entry, to keep elsewhere and pass to `audit verify --anchor`
+    /// Print number and hash of the newest entry, for `audit verify --anchor`
     #[command(after_help = "Example: spendwatch audit anchor --output json")]
     Anchor,
 }
 
-/// Which operations.
+/// Arguments of `audit list`.
 #[derive(Debug, Args)]
-pub struct List {
-    /// Only since then: `7d`, or `2026-11-01T00:00:00Z`
+pub struct ListOperations {
+    /// Earliest time: `7d` ago, or `2026-11-01T00:00:00Z`
     #[arg(long, value_name = "WHEN")]
     since: Option<String>,
-    /// Only before then
+    /// Latest time, in the same form
     #[arg(long, value_name = "WHEN")]
     until: Option<String>,
-    /// Only this action; a glob, like `keys.*`
+    /// Glob of the action, for example `keys.*`
     #[arg(long, value_name = "GLOB", value_parser = Glob::new)]
     action: Option<Glob>,
-    /// Only this target; a glob
+    /// Glob of the target
     #[arg(long, value_name = "GLOB", value_parser = Glob::new)]
     target: Option<Glob>,
-    /// Only of this person, by the name that they gave or the user that they were
+    /// Actor, or operating system user
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
-    /// Only what failed
+    /// Only failed operations
     #[arg(long, conflicts_with = "open")]
     failed: bool,
-    /// Only what has no outcome: under way, or its process was killed
+    /// Only operations without an outcome: still running, or interrupted
     #[arg(long)]
     open: bool,
-    /// Only so many, the newest
+    /// Maximum number of results, the newest
     #[arg(long, value_name = "N", default_value_t = 200)]
     limit: usize,
 }
@@ -73,13 +73,17 @@ fn parse_hash(text: &str) -> Result<String, String> {
     if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         Ok(text)
     } else {
-        Err("a hash has 64 hexadecimal digits".to_owned())
+        Err("expected a hash of 64 hexadecimal digits".to_owned())
     }
 }
 
 impl Command {
-    /// Reads the log; writes nothing into it.
-    pub fn run(&self, globals: &Globals, environment: &Environment) -> Result<ExitCode, Failure> {
+    /// Runs the command, which only reads the log.
+    pub fn run(
+        &self,
+        globals: &Globals,
+        environment: &Environment,
+    ) -> Result<ExitCode, CommandError> {
         let config = globals.load(environment)?;
         let clock = Clock::system();
         let audit = globals.audit(&config, &clock);
@@ -87,38 +91,50 @@ impl Command {
             Command::List(list) => list.run(globals, audit.files(), clock.now()),
             Command::Verify { anchor } => {
                 let report = verify(audit.files(), anchor.as_deref());
-                let report = report.map_err(|error| Failure::World(error.to_string()))?;
-                Ok(tell(globals, &report, anchor.as_deref()))
+                let report = report.map_err(|error| CommandError::Failed(error.to_string()))?;
+                Ok(print_report(globals, &report, anchor.as_deref()))
             }
             Command::Anchor => {
                 let report = verify(audit.files(), None);
-                let report = report.map_err(|error| Failure::World(error.to_string()))?;
+                let report = report.map_err(|error| CommandError::Failed(error.to_string()))?;
                 anchor(globals, &report)
             }
         }
     }
 }
 
-/// A moment, or so long ago.
-fn moment(option: &str, text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+/// Parses a time, or a duration before now.
+fn parse_time(
+    option: &str,
+    text: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, CommandError> {
     let Some(text) = text else {
         return Ok(None);
     };
-    let ago = durations::parse(text).and_then(|ago: SignedDuration| now.checked_sub(ago).ok());
-    let at = ago.or_else(|| text.parse().ok());
-    let wrong =
-        || format!("`{option} {text}` is no time; write it like `7d` or `2026-11-01T00:00:00Z`");
-    at.map(Some).ok_or_else(|| Failure::usage(wrong()))
+    let relative = durations::parse(text).and_then(|ago: SignedDuration| now.checked_sub(ago).ok());
+    let at = relative.or_else(|| text.parse().ok());
+    let invalid = || {
+        format!(
+            "`{option}` is `{text}`, expected a time, for example `7d` or `2026-11-01T00:00:00Z`"
+        )
+    };
+    at.map(Some).ok_or_else(|| CommandError::usage(invalid()))
 }
 
-impl List {
-    fn run(&self, globals: &Globals, files: &Files, now: Timestamp) -> Result<ExitCode, Failure> {
-        let since = moment("--since", self.since.as_deref(), now)?;
-        let until = moment("--until", self.until.as_deref(), now)?;
+impl ListOperations {
+    fn run(
+        &self,
+        globals: &Globals,
+        files: &AuditFiles,
+        now: Timestamp,
+    ) -> Result<ExitCode, CommandError> {
+        let since = parse_time("--since", self.since.as_deref(), now)?;
+        let until = parse_time("--until", self.until.as_deref(), now)?;
         let is_in_time = |at: Timestamp| {
             since.is_none_or(|since| at >= since) && until.is_none_or(|until| at < until)
         };
-        let is_meant = |one: &OneOperation| {
+        let is_selected = |one: &LoggedOperation| {
             let by = self.by.as_deref();
             is_in_time(one.at)
                 && self
@@ -137,35 +153,31 @@ impl List {
                 && (!self.failed || one.success == Some(false))
                 && (!self.open || one.success.is_none())
         };
-        // The newest by their beginning; those before are counted, and not held.
-        let (mut meant, mut n_more) = (BTreeMap::new(), 0);
+        // Keeps only the newest, and counts the others.
+        let (mut selected, mut n_more) = (BTreeMap::new(), 0);
         each_operation(files, |one| {
-            if is_meant(&one) {
-                meant.insert(one.seq, one);
-                if meant.len() > self.limit {
-                    meant.pop_first();
+            if is_selected(&one) {
+                selected.insert(one.seq, one);
+                if selected.len() > self.limit {
+                    selected.pop_first();
                     n_more += 1;
                 }
             }
         })
-        .map_err(|error| Failure::World(error.to_string()))?;
-        let meant: Vec<OneOperation> = meant.into_values().collect();
+        .map_err(|error| CommandError::Failed(error.to_string()))?;
+        let selected: Vec<LoggedOperation> = selected.into_values().collect();
         if n_more > 0 {
             globals.remark(&format!(
-                "{} not shown; `--limit` shows more",
-                agreeing(
-                    &n_more,
-                    "1 older one is",
-                    &format!("{n_more} older ones are")
-                )
+                "{} not shown; raise `--limit` to show more",
+                counted(n_more, "older operation")
             ));
         }
-        Ok(globals.print(&sheet(&meant), ExitCode::SUCCESS))
+        Ok(globals.print(&table(&selected), ExitCode::SUCCESS))
     }
 }
 
-fn sheet(operations: &[OneOperation]) -> Sheet {
-    let row = |one: &OneOperation| {
+fn table(operations: &[LoggedOperation]) -> OutputTable {
+    let row = |one: &LoggedOperation| {
         let outcome = match one.success {
             Some(true) => "done",
             Some(false) => "failed",
@@ -192,7 +204,7 @@ fn sheet(operations: &[OneOperation]) -> Sheet {
             Cell::Text(one.hash.clone()),
         ]
     };
-    Sheet {
+    OutputTable {
         columns: vec![
             shown("seq", "#"),
             shown("at", "TIME"),
@@ -212,7 +224,7 @@ fn sheet(operations: &[OneOperation]) -> Sheet {
     }
 }
 
-fn tell(globals: &Globals, report: &Report, anchor: Option<&str>) -> ExitCode {
+fn print_report(globals: &Globals, report: &ChainReport, anchor: Option<&str>) -> ExitCode {
     let walk = &report.walk;
     let is_missing = anchor.is_some() && !walk.has_anchor;
     for broken in &walk.findings {
@@ -225,51 +237,51 @@ fn tell(globals: &Globals, report: &Report, anchor: Option<&str>) -> ExitCode {
         );
     }
     if let Some(anchor) = anchor.filter(|_| is_missing) {
-        let whole = "the chain holds in itself, so it was made anew";
+        let rebuilt = "the chain is consistent, so it was rebuilt";
         let how = if report.broken.is_none() {
-            whole
+            rebuilt
         } else {
-            "and the chain does not hold, as the findings above say"
+            "and the chain is broken, see the findings above"
         };
         eprintln!("error: no entry has the hash {anchor}: {how}");
     }
     for what in walk.open.values() {
         globals.remark(&format!(
-            "without an outcome: {what}; it is under way, or its process was killed"
+            "no outcome: {what}; it is still running, or was interrupted"
         ));
     }
     if walk.n_torn > 0 {
         globals.remark(&format!(
-            "{} broke off when a process was killed, and the log says so",
+            "{} incomplete after a kill, as the log notes",
             counted(walk.n_torn, "line")
         ));
     }
     if walk.is_torn_at_end {
-        globals.remark("the last line is incomplete, as after a kill; the next entry will say so");
+        globals.remark("the last line is incomplete, as after a kill; the next entry will note it");
     } else if walk.n_after_head == 1 {
         globals.remark("the head is one entry behind, as after a kill; the next entry updates it");
     }
     if let Some((seq, at)) = walk.first.filter(|(seq, _)| *seq > 1) {
         globals.remark(&format!(
-            "the log begins with entry {seq} of {at}: older files are not here"
+            "the log begins with entry {seq} of {at}; older files are missing"
         ));
     }
-    let is_whole = report.broken.is_none() && !is_missing;
-    let exit = if is_whole {
+    let is_intact = report.broken.is_none() && !is_missing;
+    let exit = if is_intact {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     };
-    globals.print(&verdict(report, is_whole), exit)
+    globals.print(&report_table(report, is_intact), exit)
 }
 
-fn verdict(report: &Report, is_whole: bool) -> Sheet {
+fn report_table(report: &ChainReport, is_intact: bool) -> OutputTable {
     let walk = &report.walk;
-    let Head { seq, hash } = &walk.newest;
+    let ChainHead { seq, hash } = &walk.newest;
     let count = |n: u64| Cell::Count(n.into());
-    Sheet {
+    OutputTable {
         columns: vec![
-            shown("whole", "WHOLE"),
+            shown("whole", "INTACT"),
             shown("entries", "ENTRIES"),
             hidden("files"),
             hidden("first_seq"),
@@ -283,7 +295,7 @@ fn verdict(report: &Report, is_whole: bool) -> Sheet {
             id("newest_hash", "HASH"),
         ],
         rows: vec![vec![
-            Cell::Flag(is_whole),
+            Cell::Flag(is_intact),
             count(walk.n_entries),
             count(report.n_files.try_into().unwrap_or(u64::MAX)),
             walk.first.map_or(Cell::Empty, |(seq, _)| count(seq)),
@@ -299,11 +311,11 @@ fn verdict(report: &Report, is_whole: bool) -> Sheet {
     }
 }
 
-/// A log that does not hold has no anchor: its newest entry would vouch for those before it.
-fn anchor(globals: &Globals, report: &Report) -> Result<ExitCode, Failure> {
+/// A broken log has no anchor, because its newest entry would vouch for the entries before it.
+fn anchor(globals: &Globals, report: &ChainReport) -> Result<ExitCode, CommandError> {
     if let Some(broken) = &report.broken {
-        let told = format!("{broken}; run `spendwatch audit verify` for all findings");
-        return Err(Failure::World(told));
+        let error = format!("{broken}; run `spendwatch audit verify` for all findings");
+        return Err(CommandError::Failed(error));
     }
     let walk = &report.walk;
     let rows = walk.newest_at.map(|at| {
@@ -316,7 +328,7 @@ fn anchor(globals: &Globals, report: &Report) -> Result<ExitCode, Failure> {
     if rows.is_none() {
         globals.remark("no audit entries");
     }
-    let sheet = Sheet {
+    let table = OutputTable {
         columns: vec![
             shown("seq", "#"),
             shown("at", "TIME"),
@@ -324,5 +336,5 @@ fn anchor(globals: &Globals, report: &Report) -> Result<ExitCode, Failure> {
         ],
         rows: rows.into_iter().collect(),
     };
-    Ok(globals.print(&sheet, ExitCode::SUCCESS))
+    Ok(globals.print(&table, ExitCode::SUCCESS))
 }

@@ -1,80 +1,82 @@
-//! `check-config`: all problems of a configuration at once, or the configuration that is in force.
+//! `check-config`: reports all problems of the configuration, or prints the effective configuration.
 
 use std::process::ExitCode;
 
 use clap::Args;
 
 use crate::app::wiring;
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::{CommandError, Globals};
 use crate::cli::output::print;
 use crate::config::source::Environment;
 use crate::config::{Config, show};
 use crate::domain::plural::counted;
 use crate::heartbeat::Heartbeat;
-use crate::http::access::Access;
+use crate::http::access::AccessPolicy;
 
-/// Check the configuration.
+/// Arguments of `check-config`.
 #[derive(Debug, Args)]
 pub struct CheckConfig {
-    /// Print the effective configuration as TOML: defaults included, secrets hidden
+    /// Print the effective configuration as TOML, with defaults, without secrets
     #[arg(long)]
     show: bool,
 }
 
 impl CheckConfig {
-    /// Exit 0 when the configuration is good, warnings included, and every secret can be read, else 2.
+    /// Returns exit code 0 if the configuration is valid, even with warnings, and every secret can be read, else 2.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<ExitCode, CommandError> {
         let config = globals.read_with_all_secrets(environment)?;
         globals.remark_warnings(&config);
         resolve_all(&config, environment).await?;
-        let told = if self.show {
+        let text = if self.show {
             show::to_toml(&config)
         } else {
             summary(&config)
         };
-        Ok(print(&told, ExitCode::SUCCESS))
+        Ok(print(&text, ExitCode::SUCCESS))
     }
 }
 
-/// Reads every secret as `run` does; sends no message and no request to the Admin API.
-async fn resolve_all(config: &Config, environment: &Environment) -> Result<(), Failure> {
-    let mut wrong = Vec::new();
+/// Reads every secret as `run` does, without sending messages or requests to the Admin API.
+async fn resolve_all(config: &Config, environment: &Environment) -> Result<(), CommandError> {
+    let mut errors = Vec::new();
     for organization in &config.organizations {
         if let Err(error) = wiring::admin_key(organization, environment).await {
-            wrong.push(format!("{error:#}"));
+            errors.push(format!("{error:#}"));
         }
     }
     for notifier in &config.notifiers {
         if let Err(error) = wiring::notifier(notifier, environment).await {
-            wrong.push(format!("{error:#}"));
+            errors.push(format!("{error:#}"));
         }
     }
     if let Some(heartbeat) = &config.heartbeat
-        && let Err(error) = Heartbeat::configured(heartbeat, environment).await
+        && let Err(error) = Heartbeat::from_config(heartbeat, environment).await
     {
-        wrong.push(format!("{error:#}"));
+        errors.push(format!("{error:#}"));
     }
-    if let Err(error) = Access::configured(&config.http, config.http.listen, environment).await {
-        wrong.push(error.to_string());
+    if let Err(error) =
+        AccessPolicy::from_config(&config.http, config.http.listen, environment).await
+    {
+        errors.push(error.to_string());
     }
-    if wrong.is_empty() {
+    if errors.is_empty() {
         Ok(())
     } else {
-        Err(Failure::Usage(wrong))
+        Err(CommandError::Usage(errors))
     }
 }
 
 fn summary(config: &Config) -> String {
-    let whence = config.file.as_ref().map_or_else(
+    let source = config.file.as_ref().map_or_else(
         || "The environment".to_owned(),
         |file| format!("`{}`", file.display()),
     );
     format!(
-        "{whence} is a good configuration: {}, {}, {}\n",
+        "{source} is valid: {}, {}, {}\n",
         counted(config.organizations.len(), "organization"),
         counted(config.rules.len(), "rule"),
         counted(config.notifiers.len(), "notifier")

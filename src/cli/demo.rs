@@ -1,25 +1,24 @@
-//! `demo`: a simulated organization, the daemon on it, and alerts on the console. Needs nothing, reads no file, and leaves
-//! nothing behind.
+//! `demo`: runs the daemon on a simulated organization, with alerts on the console. Reads and leaves no files.
 
 use std::net::TcpListener;
 
 use jiff::SignedDuration;
 
-use crate::cli::log::{self, Overrides};
-use crate::clock::{Chance, Clock};
+use crate::cli::log::{self, LogOverrides};
+use crate::clock::{Clock, Random};
 use crate::config;
 use crate::config::source::Environment;
 use crate::daemon::signals::Signals;
-use crate::daemon::{Daemon, ReloadFrom, Start};
+use crate::daemon::{Daemon, DaemonParts, ReloadFrom};
 use crate::process;
 use crate::simulator::Simulator;
 use crate::simulator::world::World;
 use crate::store::Store;
 
-/// The variable that the key is found under.
+/// Environment variable of the admin key.
 const KEY: &str = "DEMO_ADMIN_KEY";
 
-/// The example's configuration, but for the address of the service.
+/// Configuration of the demo without the organization.
 const CONFIGURATION: &str = r#"
 [poll]
 schedule = "*/3 * * * * *"
@@ -42,7 +41,7 @@ limit_usd = 200
 thresholds = [{ at = "25%", severity = "info" }, { at = "50%", severity = "warning" }, { at = "100%", severity = "critical" }]
 "#;
 
-/// Until Ctrl-C.
+/// Runs until Ctrl-C.
 pub async fn run() -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let clock = Clock::system();
@@ -57,19 +56,19 @@ pub async fn run() -> anyhow::Result<()> {
     let environment: Environment = [(KEY.to_owned(), simulator.key().expose().to_owned())].into();
     let config = config::read(&text, None, &environment)
         .map_err(|problems| anyhow::anyhow!("{problems}"))?;
-    let log =
-        log::begin(&config.log, Overrides::default(), &environment).map_err(anyhow::Error::msg)?;
+    let log = log::begin(&config.log, LogOverrides::default(), &environment)
+        .map_err(anyhow::Error::msg)?;
     if let Err(error) = process::raise_descriptor_limit() {
         tracing::warn!("cannot raise the limit of open files: {error}");
     }
     let listener = listener()?;
-    let start = Start {
+    let start = DaemonParts {
         config,
         reload_from: ReloadFrom::Nowhere,
         environment,
         store: Store::in_memory()?,
         clock,
-        chance: Chance::System,
+        random: Random::System,
         audit: None,
         listener,
         set_log: Box::new(move |section| log.set(section)),
@@ -77,15 +76,15 @@ pub async fn run() -> anyhow::Result<()> {
     let daemon = Daemon::start(start).await?;
     let address = daemon.address();
     eprintln!(
-        "A simulated organization is watched every 3 seconds; alerts follow. Ctrl-C ends it\n\
+        "Watching a simulated organization every 3 seconds; alerts follow. Press Ctrl-C to stop\n\
          Page: http://{address}/\nMetrics: http://{address}/metrics\n",
     );
     daemon.run(signals).await;
-    eprintln!("Stopped; nothing is left behind");
+    eprintln!("Stopped; no files were left behind");
     Ok(())
 }
 
-/// The usual port where it is free, else any.
+/// Binds the default port, or any free one.
 fn listener() -> std::io::Result<TcpListener> {
     TcpListener::bind(("127.0.0.1", 9899)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
 }

@@ -1,4 +1,4 @@
-//! `doctor`: looks at all that a daemon and the commands need, changes and sends nothing, and says what to mend.
+//! `doctor`: checks everything that the daemon and the commands need and suggests fixes, without changing or sending anything.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,38 +11,38 @@ use clap::Args;
 use jiff::SignedDuration;
 
 use crate::anthropic::AdminApi;
-use crate::anthropic::limiter::Share;
+use crate::anthropic::limiter::RateShare;
 use crate::app::wiring;
-use crate::audit::files::Files;
+use crate::audit::files::AuditFiles;
 use crate::audit::read::verify;
-use crate::cli::globals::{Failure, Globals, without_organization};
+use crate::cli::globals::{CommandError, Globals, without_organization};
 use crate::cli::log;
-use crate::cli::output::{Format, Screen, print};
+use crate::cli::output::{OutputFormat, Screen, print};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::organizations::Organization;
+use crate::config::organizations::OrganizationConfig;
 use crate::config::secret_file;
 use crate::config::source::{Environment, SecretSource};
-use crate::domain::admin::service::Service;
+use crate::domain::admin::server::ServerKind;
 use crate::domain::plural::{agreeing, counted};
 use crate::domain::rule::Limit;
 use crate::heartbeat::Heartbeat;
 use crate::notify::formatting;
-use crate::outbound::causes;
+use crate::outbound::error_chain;
 use crate::private_file;
 use crate::secret::Secret;
-use crate::sheet::{Cell, Sheet, shown};
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::table::{Cell, OutputTable, shown};
 
-/// A clock that is further off cuts days and months elsewhere than the service does.
+/// Maximum clock skew; beyond it, days and months are cut at other times than by the server.
 const MAX_SKEW: SignedDuration = SignedDuration::from_mins(1);
 
-/// Look at everything.
+/// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {}
 
-/// How a look ended.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Health {
     Good,
@@ -50,95 +50,101 @@ enum Health {
     Bad,
 }
 
-/// One look.
-struct Finding {
+/// One check.
+struct Diagnosis {
     what: &'static str,
-    of: String,
+    subject: String,
     health: Health,
-    told: String,
-    /// What to do; empty where nothing is to be done.
-    mend: String,
+    result: String,
+    /// Empty if there is nothing to fix.
+    fix: String,
 }
 
-/// All looks so far.
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+struct Diagnoses(Vec<Diagnosis>);
 
-impl Findings {
-    fn good(&mut self, what: &'static str, of: &str, told: impl Into<String>) {
-        self.add(what, of, Health::Good, told.into(), "");
+impl Diagnoses {
+    fn good(&mut self, what: &'static str, subject: &str, result: impl Into<String>) {
+        self.add(what, subject, Health::Good, result.into(), "");
     }
 
-    fn warning(&mut self, what: &'static str, of: &str, told: impl Into<String>, mend: &str) {
-        self.add(what, of, Health::Warning, told.into(), mend);
+    fn warning(&mut self, what: &'static str, subject: &str, result: impl Into<String>, fix: &str) {
+        self.add(what, subject, Health::Warning, result.into(), fix);
     }
 
-    fn bad(&mut self, what: &'static str, of: &str, told: impl Into<String>, mend: &str) {
-        self.add(what, of, Health::Bad, told.into(), mend);
+    fn bad(&mut self, what: &'static str, subject: &str, result: impl Into<String>, fix: &str) {
+        self.add(what, subject, Health::Bad, result.into(), fix);
     }
 
-    fn add(&mut self, what: &'static str, of: &str, health: Health, told: String, mend: &str) {
-        self.0.push(Finding {
+    fn add(
+        &mut self,
+        what: &'static str,
+        subject: &str,
+        health: Health,
+        result: String,
+        fix: &str,
+    ) {
+        self.0.push(Diagnosis {
             what,
-            of: of.to_owned(),
+            subject: subject.to_owned(),
             health,
-            told,
-            mend: mend.to_owned(),
+            result,
+            fix: fix.to_owned(),
         });
     }
 }
 
 impl Doctor {
-    /// 0 where nothing is bad; warnings are no failure.
+    /// Returns exit code 0 unless a check is bad; warnings do not fail.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<ExitCode, CommandError> {
         let config = globals.read(environment)?;
         if !globals.quiet {
             log::for_command(environment);
         }
         let clock = Clock::system();
-        let mut findings = Findings::default();
+        let mut diagnoses = Diagnoses::default();
         if config.warnings.is_empty() {
-            findings.good("configuration", "", "nothing to remark");
+            diagnoses.good("configuration", "", "no warnings");
         }
         for warning in &config.warnings {
-            let told = warning.to_string();
-            findings.warning("configuration", "", told, "see docs/configuration.md");
+            let result = warning.to_string();
+            diagnoses.warning("configuration", "", result, "see docs/configuration.md");
         }
         for unresolved in &config.unresolved {
-            let told = unresolved.problem.to_string();
-            let mend = "set the variable, or correct the file or its path; `run` needs it";
-            findings.bad("secret", "", told, mend);
+            let result = unresolved.problem.to_string();
+            let fix = "set the variable, or correct the file or its path; required by `run`";
+            diagnoses.bad("secret", "", result, fix);
         }
         for organization in globals.organizations(&config)? {
-            look_at_service(&mut findings, organization, environment, &clock).await;
+            check_service(&mut diagnoses, organization, environment, &clock).await;
         }
-        look_at_store(&mut findings, &config).await;
-        look_at_audit(&mut findings, globals, &config, &clock);
-        look_at_files(&mut findings, globals, &config, &clock);
-        look_at_receivers(&mut findings, &config, environment).await;
-        let is_bad = findings
+        check_store(&mut diagnoses, &config).await;
+        check_audit(&mut diagnoses, globals, &config, &clock);
+        check_files(&mut diagnoses, globals, &config, &clock);
+        check_notifiers(&mut diagnoses, &config, environment).await;
+        let is_bad = diagnoses
             .0
             .iter()
-            .any(|finding| finding.health == Health::Bad);
+            .any(|diagnosis| diagnosis.health == Health::Bad);
         let exit = if is_bad {
             ExitCode::FAILURE
         } else {
             ExitCode::SUCCESS
         };
         Ok(match globals.output {
-            Format::Table => print(&lines(&findings, globals.stdout), exit),
-            Format::Json | Format::Csv => globals.print(&sheet(&findings), exit),
+            OutputFormat::Table => print(&lines(&diagnoses, globals.stdout), exit),
+            OutputFormat::Json | OutputFormat::Csv => globals.print(&table(&diagnoses), exit),
         })
     }
 }
 
-async fn look_at_service(
-    findings: &mut Findings,
-    organization: &Organization,
+async fn check_service(
+    diagnoses: &mut Diagnoses,
+    organization: &OrganizationConfig,
     environment: &Environment,
     clock: &Clock,
 ) {
@@ -146,84 +152,90 @@ async fn look_at_service(
     let key = match wiring::admin_key(organization, environment).await {
         Ok(key) => key,
         Err(error) => {
-            let mend = "put the key where `admin_key` says, or say where it is";
-            return findings.bad("key", name, format!("{error:#}"), mend);
+            let fix = "provide the key as named in `admin_key`, or change `admin_key`";
+            return diagnoses.bad("key", name, format!("{error:#}"), fix);
         }
     };
-    look_at_key(findings, name, organization, &key);
+    check_key(diagnoses, name, organization, &key);
     let counts = Arc::default();
-    let share = Share::Command;
+    let share = RateShare::Command;
     let api = wiring::command_api(organization, environment, clock, counts, share).await;
     let api = match api {
         Ok(api) => api,
         Err(error) => {
-            let mend = "mend the `[[organizations]]` that is named";
-            return findings.bad("service", name, format!("{error:#}"), mend);
+            let fix = "correct this `[[organizations]]` entry";
+            return diagnoses.bad("service", name, format!("{error:#}"), fix);
         }
     };
     match api.detect_service().await {
         Ok(service) => {
-            let told = match service {
-                Service::Guide => "answers, in the `guide` dialect",
-                Service::Real => "answers, as Anthropic's Admin API",
+            let result = match service {
+                ServerKind::Guide => "responds in the `guide` dialect",
+                ServerKind::Real => "responds as Anthropic's Admin API",
             };
-            findings.good("service", name, told);
-            look_at_reach(findings, organization, &api, service).await;
+            diagnoses.good("service", name, result);
+            check_scopes(diagnoses, organization, &api, service).await;
         }
         Err(error) => {
-            let mend = "look at `base_url`, the key, and the way to the service (proxy, firewall, certificates)";
-            findings.bad("service", name, causes(&error), mend);
+            let fix =
+                "check `base_url`, the key and the connection (proxy, firewall, certificates)";
+            diagnoses.bad("service", name, error_chain(&error), fix);
         }
     }
-    look_at_clock(findings, name, &api);
+    check_clock(diagnoses, name, &api);
 }
 
-/// Its kind, by what it begins with, which is a hint and no test; and who can read it.
-fn look_at_key(findings: &mut Findings, name: &str, organization: &Organization, key: &Secret) {
+/// Reports the kind of the key by its prefix, which is only a hint, and where it is stored.
+fn check_key(
+    diagnoses: &mut Diagnoses,
+    name: &str,
+    organization: &OrganizationConfig,
+    key: &Secret,
+) {
     let kind = match key.expose() {
         text if text.starts_with("sk-ant-admin") => "an admin key",
         text if text.starts_with("sk-ant-api") => {
-            "an API key: it reaches what its scopes say, and nothing where it is of one workspace"
+            "an API key: limited to its scopes, without access if it belongs to one workspace"
         }
-        text if text.starts_with("sk-ant-oat") => "an OAuth token, which does not last",
-        _ => "of a kind that is not known here, as those of gateways are",
+        text if text.starts_with("sk-ant-oat") => "an OAuth token, which expires soon",
+        _ => "an unknown kind of key, as gateways use",
     };
-    let told = format!("{kind}; the service tells nobody when it ends, the Console does");
+    let result = format!("{kind}; see the Console for its expiry");
     match &organization.admin_key {
         SecretSource::Literal(_) => {
-            let mend = "name where it comes from: `{ file = … }`, `{ command = […] }`, `{ aws_secret = … }`";
-            findings.warning(
+            let fix = "use a secret source instead: `{ file = … }`, `{ command = […] }`, `{ aws_secret = … }`";
+            diagnoses.warning(
                 "key",
                 name,
-                format!("{told}; it stands in the configuration"),
-                mend,
+                format!("{result}; written in the configuration"),
+                fix,
             );
         }
         SecretSource::Env(_)
         | SecretSource::File(_)
         | SecretSource::Command(_)
-        | SecretSource::Aws(_) => findings.good("key", name, told),
+        | SecretSource::Aws(_) => diagnoses.good("key", name, result),
     }
 }
 
-async fn look_at_reach(
-    findings: &mut Findings,
-    organization: &Organization,
+async fn check_scopes(
+    diagnoses: &mut Diagnoses,
+    organization: &OrganizationConfig,
     api: &AdminApi,
-    service: Service,
+    service: ServerKind,
 ) {
     let name = organization.name.as_str();
-    for (what, told) in api.reach(service).await {
-        match told {
-            Ok(()) => findings.good("reach", name, format!("may read {what}")),
+    for (what, result) in api.check_access(service).await {
+        match result {
+            Ok(()) => diagnoses.good("reach", name, format!("can read {what}")),
             Err(error) => {
-                let mend = "give the key the scope for it, or do without the commands and rules that need it";
-                findings.warning("reach", name, causes(&error), mend);
+                let fix = "give the key this scope, or avoid the commands and rules that need it";
+                diagnoses.warning("reach", name, error_chain(&error), fix);
             }
         }
     }
     let dialect = match organization.dialect {
-        Some(dialect) => match api.try_dialect(dialect).await {
+        Some(dialect) => match api.check_dialect(dialect).await {
             Ok(()) => Ok(dialect),
             Err(error) => Err(error.into()),
         },
@@ -231,135 +243,140 @@ async fn look_at_reach(
     };
     match dialect {
         Ok(dialect) => {
-            let told = format!("may read usage and cost, by the dialect `{dialect}`");
-            findings.good("reach", name, told);
+            let result = format!("can read usage and cost in the `{dialect}` dialect");
+            diagnoses.good("reach", name, result);
         }
         Err(error) => {
-            let mend = "without usage there is nothing to watch: give the key the scope for it";
-            findings.bad("reach", name, causes(&error), mend);
+            let fix = "give the key the scope to read usage; nothing can be watched without it";
+            diagnoses.bad("reach", name, error_chain(&error), fix);
         }
     }
 }
 
-fn look_at_clock(findings: &mut Findings, name: &str, api: &AdminApi) {
+fn check_clock(diagnoses: &mut Diagnoses, name: &str, api: &AdminApi) {
     let Some(skew) = api.skew() else {
-        let mend = "ask again when the service answers";
-        return findings.warning("clock", name, "the service has not told the time", mend);
+        let fix = "retry once the server responds";
+        return diagnoses.warning("clock", name, "the server sent no date", fix);
     };
-    let told = match skew.is_negative() {
+    let result = match skew.is_negative() {
         false => format!(
-            "the service's clock is {} s ahead of this one",
+            "the server's clock is {} s ahead of this one",
             skew.as_secs()
         ),
         true => format!(
-            "this clock is {} s ahead of the service's",
+            "this clock is {} s ahead of the server's",
             skew.as_secs().abs()
         ),
     };
     if skew.abs() > MAX_SKEW {
-        findings.bad("clock", name, told, "let NTP set this machine's clock");
+        diagnoses.bad(
+            "clock",
+            name,
+            result,
+            "synchronize this machine's clock with NTP",
+        );
     } else {
-        findings.good("clock", name, told);
+        diagnoses.good("clock", name, result);
     }
 }
 
-async fn look_at_store(findings: &mut Findings, config: &Config) {
+async fn check_store(diagnoses: &mut Diagnoses, config: &Config) {
     let path = config.store.path.display().to_string();
     match Store::check_file(&config.store.path).await {
-        Ok(report) if report.problems.is_empty() && report.is_old() => {
-            let told = format!(
+        Ok(report) if report.problems.is_empty() && report.needs_migration() => {
+            let result = format!(
                 "intact, version {} of {}: not checked further",
                 report.version, report.supported
             );
-            let mend = "start `spendwatch run`, which migrates it; make a copy first";
-            findings.warning("store", &path, told, mend);
+            let fix = "copy it, then start `spendwatch run`, which migrates it";
+            diagnoses.warning("store", &path, result, fix);
         }
         Ok(report) if report.problems.is_empty() => {
-            let told = format!("whole, {} of usage", counted(report.n_usage, "row"));
-            findings.good("store", &path, told);
+            let result = format!("intact, {} of usage", counted(report.n_usage, "row"));
+            diagnoses.good("store", &path, result);
         }
         Ok(report) => {
-            let mend = "keep a copy of it, and put back a backup";
-            findings.bad("store", &path, report.problems.join("; "), mend);
+            let fix = "keep a copy of it and restore a backup";
+            diagnoses.bad("store", &path, report.problems.join("; "), fix);
         }
         Err(StoreError::Missing { .. }) => {
-            let mend = "`spendwatch run` makes it";
-            findings.warning("store", &path, "there is none yet", mend);
+            let fix = "`spendwatch run` creates it";
+            diagnoses.warning("store", &path, "does not exist yet", fix);
         }
         Err(error) => {
-            let mend = "look at the file's owner, its mode and the room on its disk";
-            findings.bad("store", &path, causes(&error), mend);
+            let fix = "check the file's owner and mode and the free disk space";
+            diagnoses.bad("store", &path, error_chain(&error), fix);
         }
     }
 }
 
-fn look_at_audit(findings: &mut Findings, globals: &Globals, config: &Config, clock: &Clock) {
+fn check_audit(diagnoses: &mut Diagnoses, globals: &Globals, config: &Config, clock: &Clock) {
     let audit = globals.audit(config, clock);
     let path = audit.files().path().display().to_string();
     if let Err(error) = audit.check() {
-        let mend = "no command changes anything before it can be written: look at its owner, mode and disk";
-        return findings.bad("audit", &path, error.to_string(), mend);
+        let fix =
+            "check its owner, mode and disk; no command changes anything until it can be written";
+        return diagnoses.bad("audit", &path, error.to_string(), fix);
     }
     let report = match verify(audit.files(), None) {
         Ok(report) => report,
         Err(error) => {
-            let mend = "look at its owner and mode";
-            return findings.bad("audit", &path, error.to_string(), mend);
+            let fix = "check its owner and mode";
+            return diagnoses.bad("audit", &path, error.to_string(), fix);
         }
     };
     match &report.broken {
         None if report.walk.newest_at.is_none() => {
-            let mend = "the first command that changes something makes it";
-            findings.warning("audit", &path, "there is none yet", mend);
+            let fix = "the first command that changes something creates it";
+            diagnoses.warning("audit", &path, "does not exist yet", fix);
         }
         None => {
             let n = report.walk.n_entries;
-            let told = format!("whole, {n} {}", agreeing(&n, "entry", "entries"));
-            findings.good("audit", &path, told);
+            let result = format!("intact, {n} {}", agreeing(&n, "entry", "entries"));
+            diagnoses.good("audit", &path, result);
         }
         Some(broken) if report.walk.is_only_without_beginning() => {
-            let mend =
-                "if they are kept elsewhere, verify with the last hash of theirs as `--anchor`";
-            findings.warning("audit", &path, broken.to_string(), mend);
+            let fix = "if they are kept elsewhere, verify with their last hash as `--anchor`";
+            diagnoses.warning("audit", &path, broken.to_string(), fix);
         }
         Some(broken) => {
-            let mend = "find out who changed it (`spendwatch audit verify` names everything); a copy from before shows what was there";
-            findings.bad("audit", &path, broken.to_string(), mend);
+            let fix = "find out who changed it: run `spendwatch audit verify` and compare with an older copy";
+            diagnoses.bad("audit", &path, broken.to_string(), fix);
         }
     }
 }
 
-/// Who can read and write each file, and the folders that they are in.
-fn look_at_files(findings: &mut Findings, globals: &Globals, config: &Config, clock: &Clock) {
+/// Checks owner and mode of each file and its folder.
+fn check_files(diagnoses: &mut Diagnoses, globals: &Globals, config: &Config, clock: &Clock) {
     let audit = globals.audit(config, clock);
     let mut folders = BTreeSet::new();
     for path in own_files(config, audit.files()) {
         folders.insert(private_file::folder_of(&path).to_owned());
-        look_at_file(findings, &path, Access::Own);
+        check_file(diagnoses, &path, ExpectedAccess::Own);
     }
     for path in named_files(config) {
-        look_at_file(findings, &path, Access::Trusted);
+        check_file(diagnoses, &path, ExpectedAccess::Trusted);
     }
     for path in secret_files(config) {
-        look_at_file(findings, &path, Access::Secret);
+        check_file(diagnoses, &path, ExpectedAccess::Secret);
     }
     for folder in folders {
-        look_at_folder(findings, &folder);
+        check_folder(diagnoses, &folder);
     }
 }
 
-/// What is expected of a file.
+/// Expected protection of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
+enum ExpectedAccess {
     /// Created by spendwatch, with mode 0600.
     Own,
-    /// Holds a secret; links are followed, as containers hand secrets over by them.
+    /// Contains a secret. Links are followed, because containers provide secrets through them.
     Secret,
     /// Others may read it.
     Trusted,
 }
 
-fn own_files(config: &Config, audit: &Files) -> Vec<PathBuf> {
+fn own_files(config: &Config, audit: &AuditFiles) -> Vec<PathBuf> {
     let store = &config.store.path;
     let beside = |path: &Path, ending: &str| {
         let mut name = path.as_os_str().to_owned();
@@ -405,46 +422,50 @@ fn secret_files(config: &Config) -> BTreeSet<PathBuf> {
     files.collect()
 }
 
-fn look_at_file(findings: &mut Findings, path: &Path, access: Access) {
+fn check_file(diagnoses: &mut Diagnoses, path: &Path, access: ExpectedAccess) {
     let shown = path.display().to_string();
     let found = match access {
-        Access::Own => path.symlink_metadata(),
-        Access::Secret | Access::Trusted => path.metadata(),
+        ExpectedAccess::Own => path.symlink_metadata(),
+        ExpectedAccess::Secret | ExpectedAccess::Trusted => path.metadata(),
     };
     let found = match found {
         Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && access == Access::Own => return,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && access == ExpectedAccess::Own => {
+            return;
+        }
         Err(error) => {
-            let mend = "correct the path, or the owner and mode of its folders";
-            return findings.bad("file", &shown, error.to_string(), mend);
+            let fix = "correct the path, or the owner and mode of its folders";
+            return diagnoses.bad("file", &shown, error.to_string(), fix);
         }
     };
-    if access == Access::Own
+    if access == ExpectedAccess::Own
         && let Err(refused) = private_file::check(path, &found)
     {
-        let mend = "move it away; spendwatch creates it anew";
-        return findings.bad("file", &shown, refused.to_string(), mend);
+        let fix = "move it away; spendwatch creates a new one";
+        return diagnoses.bad("file", &shown, refused.to_string(), fix);
     }
     let (mode, owner) = (found.mode() & 0o777, found.uid());
-    let told = format!("owner {owner}, mode {mode:04o}");
-    let is_handed_over = access == Access::Secret && !secret_file::is_read_by_others(path);
+    let result = format!("owner {owner}, mode {mode:04o}");
+    let is_protected_secret =
+        access == ExpectedAccess::Secret && !secret_file::is_read_by_others(path);
     if found.is_file() && mode & 0o022 != 0 {
-        let told = format!("others can write it: {told}");
-        findings.bad("file", &shown, told, &format!("run `chmod go-w {shown}`"));
-    } else if access != Access::Trusted && mode & 0o044 != 0 && !is_handed_over {
-        let told = format!("others can read it: {told}");
-        findings.warning("file", &shown, told, &format!("run `chmod 600 {shown}`"));
-    } else if is_a_strangers(owner, path) {
-        let told = format!("belongs to another user: {told}");
-        let mend = "change its owner to the user who runs spendwatch, or to root";
-        findings.warning("file", &shown, told, mend);
+        let result = format!("others can write it: {result}");
+        diagnoses.bad("file", &shown, result, &format!("run `chmod go-w {shown}`"));
+    } else if access != ExpectedAccess::Trusted && mode & 0o044 != 0 && !is_protected_secret {
+        let result = format!("others can read it: {result}");
+        diagnoses.warning("file", &shown, result, &format!("run `chmod 600 {shown}`"));
+    } else if is_foreign_owner(owner, path) {
+        let result = format!("belongs to another user: {result}");
+        let fix = "change its owner to the user who runs spendwatch, or to root";
+        diagnoses.warning("file", &shown, result, fix);
     } else {
-        findings.good("file", &shown, told);
+        diagnoses.good("file", &shown, result);
     }
 }
 
-/// Not this user, nor root, nor whoever owns the folder: root looks at the files of a daemon that runs as another user.
-fn is_a_strangers(owner: u32, path: &Path) -> bool {
+/// Returns whether the owner is neither this user, root, nor the folder's owner. The latter allows root to check the files of a
+/// daemon that runs as another user.
+fn is_foreign_owner(owner: u32, path: &Path) -> bool {
     let ours = rustix::process::geteuid().as_raw();
     let of_folder = private_file::folder_of(path)
         .metadata()
@@ -452,82 +473,89 @@ fn is_a_strangers(owner: u32, path: &Path) -> bool {
     owner != 0 && owner != ours && of_folder.map_or(true, |of_folder| of_folder != owner)
 }
 
-fn look_at_folder(findings: &mut Findings, folder: &Path) {
+fn check_folder(diagnoses: &mut Diagnoses, folder: &Path) {
     let shown = folder.display().to_string();
     let found = match folder.metadata() {
         Ok(found) => found,
         Err(error) => {
-            let mend =
+            let fix =
                 format!("create it for the user who runs spendwatch: `install -d -m 0700 {shown}`");
-            return findings.bad("folder", &shown, error.to_string(), &mend);
+            return diagnoses.bad("folder", &shown, error.to_string(), &fix);
         }
     };
-    let told = format!("owner {}, mode {:04o}", found.uid(), found.mode() & 0o7777);
+    let result = format!("owner {}, mode {:04o}", found.uid(), found.mode() & 0o7777);
     let is_ours = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
     let is_root = rustix::process::geteuid().is_root();
     if !found.is_dir() {
-        findings.bad("folder", &shown, "is no folder", "correct the path");
+        diagnoses.bad("folder", &shown, "is not a folder", "correct the path");
     } else if let Err(error) = private_file::check_writable(folder) {
-        let told = format!("cannot be written: {error}; {told}");
-        findings.bad(
+        let result = format!("cannot be written: {error}; {result}");
+        diagnoses.bad(
             "folder",
             &shown,
-            told,
+            result,
             "change its owner to the user who runs spendwatch",
         );
     } else if found.mode() & 0o002 != 0 {
-        let told = format!("everyone can create, and often replace, files in it: {told}");
-        findings.bad(
+        let result = format!("everyone can create, and often replace, files in it: {result}");
+        diagnoses.bad(
             "folder",
             &shown,
-            told,
+            result,
             "use a folder that only the user who runs spendwatch can write",
         );
     } else if found.mode() & 0o020 != 0 {
-        let told = format!("its group can replace files in it: {told}");
-        findings.warning("folder", &shown, told, &format!("run `chmod g-w {shown}`"));
-    } else if !is_ours && !is_root {
-        let told = format!("belongs to another user: {told}");
-        findings.warning(
+        let result = format!("its group can replace files in it: {result}");
+        diagnoses.warning(
             "folder",
             &shown,
-            told,
+            result,
+            &format!("run `chmod g-w {shown}`"),
+        );
+    } else if !is_ours && !is_root {
+        let result = format!("belongs to another user: {result}");
+        diagnoses.warning(
+            "folder",
+            &shown,
+            result,
             "change its owner to the user who runs spendwatch",
         );
     } else {
-        findings.good("folder", &shown, told);
+        diagnoses.good("folder", &shown, result);
     }
 }
 
-/// Their secrets and settings; nothing is sent.
-async fn look_at_receivers(findings: &mut Findings, config: &Config, environment: &Environment) {
+/// Checks secrets and settings of notifiers and heartbeat, without sending anything.
+async fn check_notifiers(diagnoses: &mut Diagnoses, config: &Config, environment: &Environment) {
     if config.notifiers.is_empty() {
-        let mend = "add a `[[notifiers]]`: else alerts go to the console";
-        findings.warning("notifier", "", "none is configured", mend);
+        let fix = "add `[[notifiers]]`; without one, alerts go to the console";
+        diagnoses.warning("notifier", "", "none configured", fix);
     }
     for configured in &config.notifiers {
         let name = configured.name.as_str();
         match wiring::notifier(configured, environment).await {
             Ok(_) => {
-                let told = format!("ready; `spendwatch notify test {name}` sends a message");
-                findings.good("notifier", name, told);
+                let result = format!("ready; `spendwatch notify test {name}` sends a message");
+                diagnoses.good("notifier", name, result);
             }
             Err(error) => {
-                let mend = "mend its secret or its address";
-                findings.bad("notifier", name, format!("{error:#}"), mend);
+                let fix = "correct its secret or address";
+                diagnoses.bad("notifier", name, format!("{error:#}"), fix);
             }
         }
     }
     if let Some(heartbeat) = &config.heartbeat {
-        match Heartbeat::configured(heartbeat, environment).await {
-            Ok(_) => findings.good("heartbeat", "", "ready"),
-            Err(error) => findings.bad("heartbeat", "", format!("{error:#}"), "mend its address"),
+        match Heartbeat::from_config(heartbeat, environment).await {
+            Ok(_) => diagnoses.good("heartbeat", "", "ready"),
+            Err(error) => {
+                diagnoses.bad("heartbeat", "", format!("{error:#}"), "correct its address")
+            }
         }
     }
 }
 
 impl Health {
-    const fn word(self) -> &'static str {
+    const fn as_str(self) -> &'static str {
         match self {
             Health::Good => "ok",
             Health::Warning => "warning",
@@ -536,65 +564,65 @@ impl Health {
     }
 }
 
-/// Where the texts begin behind the words of health.
+/// Column of the text, after the health word.
 const INDENT: usize = 9;
 
-/// A line for each look, and below it what to do.
-fn lines(findings: &Findings, screen: Screen) -> String {
+/// Renders a line per check, followed by its fix.
+fn lines(diagnoses: &Diagnoses, screen: Screen) -> String {
     let mut text = String::new();
-    for Finding {
+    for Diagnosis {
         what,
-        of,
+        subject,
         health,
-        told,
-        mend,
-    } in &findings.0
+        result,
+        fix,
+    } in &diagnoses.0
     {
-        let of_it = if of.is_empty() {
+        let subject_text = if subject.is_empty() {
             String::new()
         } else {
-            format!(" {}", formatting::line(of))
+            format!(" {}", formatting::single_line(subject))
         };
-        let word = health.word();
+        let word = health.as_str();
         let first = format!("{}{:2$}", screen.colored(word), "", INDENT - word.len());
-        let told = format!(
-            "{what}{of_it}: {}",
-            formatting::line(&without_organization(told, of))
+        let result = format!(
+            "{what}{subject_text}: {}",
+            formatting::single_line(&without_organization(result, subject))
         );
-        text.push_str(&screen.hanging(&first, INDENT, &told));
-        if !mend.is_empty() {
+        text.push_str(&screen.hanging(&first, INDENT, &result));
+        if !fix.is_empty() {
             let first = format!("{:INDENT$}-> ", "");
-            text.push_str(&screen.hanging(&first, INDENT + 3, mend));
+            text.push_str(&screen.hanging(&first, INDENT + 3, fix));
         }
     }
     text
 }
 
-fn sheet(findings: &Findings) -> Sheet {
-    let row = |finding: &Finding| {
-        let health = finding.health.word();
+fn table(diagnoses: &Diagnoses) -> OutputTable {
+    let row = |diagnosis: &Diagnosis| {
+        let health = diagnosis.health.as_str();
         let text = |text: &str| Cell::text_or_empty((!text.is_empty()).then_some(text));
-        let mend = &finding.mend;
+        let fix = &diagnosis.fix;
         vec![
             Cell::Text(health.to_owned()),
-            Cell::Text(finding.what.to_owned()),
-            text(&finding.of),
-            Cell::Prose(finding.told.clone()),
-            if mend.is_empty() {
+            Cell::Text(diagnosis.what.to_owned()),
+            text(&diagnosis.subject),
+            Cell::Prose(diagnosis.result.clone()),
+            if fix.is_empty() {
                 Cell::Empty
             } else {
-                Cell::Prose(mend.clone())
+                Cell::Prose(fix.clone())
             },
         ]
     };
-    Sheet {
+    OutputTable {
         columns: vec![
             shown("health", "HEALTH"),
-            shown("what", "WHAT"),
-            shown("of", "OF"),
-            shown("told", "TOLD"),
-            shown("mend", "TO MEND IT"),
+            shown("what", "CHECK"),
+            shown("of", "SUBJECT"),
+            shown("told", "RESULT"),
+            shown("mend", "TO FIX"),
         ],
-        rows: findings.0.iter().map(row).collect(),
+        rows: diagnoses.0.iter().map(row).collect(),
     }
 }

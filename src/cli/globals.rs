@@ -1,4 +1,4 @@
-//! What every command takes, and how every command ends.
+//! Options of every command, and their errors and exit codes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,94 +7,92 @@ use clap::{ArgAction, Args};
 
 use crate::audit::files::AuditError;
 use crate::audit::{self, AuditLog};
-use crate::cli::output::{Format, Screen};
+use crate::cli::output::{OutputFormat, Screen};
 use crate::clock::Clock;
-use crate::config::notifiers::Notifier;
-use crate::config::organizations::Organization;
-use crate::config::problem::{Problem, Problems};
+use crate::config::notifiers::NotifierConfig;
+use crate::config::organizations::OrganizationConfig;
+use crate::config::problem::{ConfigProblem, Problems};
 use crate::config::source::Environment;
 use crate::config::{self, Config};
-use crate::outbound::causes;
-use crate::sheet::Sheet;
+use crate::outbound::error_chain;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::table::OutputTable;
 
-/// Where they stand in a help.
-const EVERY: &str = "Options of every command";
+/// Heading in the help.
+const HEADING: &str = "Options of every command";
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub struct Globals {
-    /// The configuration file; else `SPENDWATCH_CONFIG`, else /etc/spendwatch/spendwatch.toml, else the environment alone
-    #[arg(long, global = true, help_heading = EVERY, value_name = "FILE")]
+    /// Configuration file (default: `SPENDWATCH_CONFIG`, ./spendwatch.toml or /etc/spendwatch/spendwatch.toml)
+    #[arg(long, global = true, help_heading = HEADING, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Only this organization of the configuration
-    #[arg(long, global = true, help_heading = EVERY, value_name = "NAME")]
+    /// Organization to use, by its name in the configuration
+    #[arg(long, global = true, help_heading = HEADING, value_name = "NAME")]
     pub org: Option<String>,
-    /// How rows are written
+    /// Output format
     #[arg(
         long,
-        global = true, help_heading = EVERY,
+        global = true, help_heading = HEADING,
         value_enum,
         default_value_t,
         value_name = "FORMAT"
     )]
-    pub output: Format,
-    /// No remarks on standard error, only errors
-    #[arg(long, global = true, help_heading = EVERY)]
+    pub output: OutputFormat,
+    /// Print only errors on standard error
+    #[arg(long, global = true, help_heading = HEADING)]
     pub quiet: bool,
-    /// Who asks for it, for the audit log; else the user of the operating system, who stands there in any case
-    #[arg(long, global = true, help_heading = EVERY, value_name = "NAME")]
+    /// Actor for the audit log (default: the operating system user, who is always recorded)
+    #[arg(long, global = true, help_heading = HEADING, value_name = "NAME")]
     pub actor: Option<String>,
-    /// Standard output.
     #[arg(skip)]
     pub stdout: Screen,
-    /// Standard error.
     #[arg(skip)]
     pub stderr: Screen,
 }
 
-/// Options of a command that writes and asks nothing.
+/// `--yes` for a command that writes without asking.
 #[derive(Debug, Clone, Args)]
-pub struct Assent {
-    /// Accepted by every command that writes; this one asks nothing
+pub struct YesFlag {
+    /// Accepted for consistency; this command needs no confirmation
     #[arg(long, action = ArgAction::Count)]
     pub yes: u8,
 }
 
-/// Why a command did not do what it was asked for.
+/// Why a command failed.
 #[derive(Debug)]
-pub enum Failure {
-    /// Wrong usage or a bad configuration: 2. Each a line.
+pub enum CommandError {
+    /// Wrong usage or a bad configuration, one error per line: exit code 2.
     Usage(Vec<String>),
-    /// Anything else: 1.
-    World(String),
+    /// Anything else: exit code 1.
+    Failed(String),
 }
 
-impl Failure {
-    /// Wrong usage.
-    pub fn usage(told: impl Into<String>) -> Failure {
-        Failure::Usage(vec![told.into()])
+impl CommandError {
+    /// Returns a usage error.
+    pub fn usage(error: impl Into<String>) -> CommandError {
+        CommandError::Usage(vec![error.into()])
     }
 
-    /// Why, in one line.
+    /// Returns the errors in one line.
     pub fn line(&self) -> String {
         match self {
-            Failure::Usage(lines) => lines.join("; "),
-            Failure::World(line) => line.clone(),
+            CommandError::Usage(lines) => lines.join("; "),
+            CommandError::Failed(line) => line.clone(),
         }
     }
 
-    /// Says why, and how that ends.
-    pub fn tell(&self) -> ExitCode {
+    /// Prints the errors and returns the exit code.
+    pub fn report(&self) -> ExitCode {
         match self {
-            Failure::Usage(lines) => {
+            CommandError::Usage(lines) => {
                 for line in lines {
                     eprintln!("error: {line}");
                 }
                 ExitCode::from(2)
             }
-            Failure::World(line) => {
+            CommandError::Failed(line) => {
                 eprintln!("error: {line}");
                 ExitCode::FAILURE
             }
@@ -102,103 +100,109 @@ impl Failure {
     }
 }
 
-impl From<AuditError> for Failure {
-    fn from(error: AuditError) -> Failure {
-        Failure::World(format!("{error}; nothing was changed"))
+impl From<AuditError> for CommandError {
+    fn from(error: AuditError) -> CommandError {
+        CommandError::Failed(format!("{error}; no change was made"))
     }
 }
 
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Failure {
-        Failure::World(causes(&error))
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> CommandError {
+        CommandError::Failed(error_chain(&error))
     }
 }
 
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Failure {
-        Failure::World(format!("{error:#}"))
+impl From<anyhow::Error> for CommandError {
+    fn from(error: anyhow::Error) -> CommandError {
+        CommandError::Failed(format!("{error:#}"))
     }
 }
 
-/// A text without the organization before it, for a place that names the organization already.
+/// Removes the organization's prefix from a text, for a place that already names the organization.
 pub fn without_organization(text: &str, organization: &str) -> String {
     text.replace(&format!("organization `{organization}`: "), "")
 }
 
-/// Says why where a command failed.
-pub fn end(done: Result<ExitCode, Failure>) -> ExitCode {
-    done.unwrap_or_else(|failure| failure.tell())
+/// Returns the exit code and prints the errors of a failed command.
+pub fn finish(result: Result<ExitCode, CommandError>) -> ExitCode {
+    result.unwrap_or_else(|error| error.report())
 }
 
-fn bad(problems: &Problems) -> Failure {
-    unusable(problems.errors().iter())
+fn load_error(problems: &Problems) -> CommandError {
+    usage_error(problems.errors().iter())
 }
 
-fn unusable<'a>(problems: impl Iterator<Item = &'a Problem>) -> Failure {
-    Failure::Usage(problems.map(ToString::to_string).collect())
+fn usage_error<'a>(problems: impl Iterator<Item = &'a ConfigProblem>) -> CommandError {
+    CommandError::Usage(problems.map(ToString::to_string).collect())
 }
 
-/// Fails where the key of an organization is known to be unusable, and names file, line and key.
-pub fn check_key(config: &Config, organization: &Organization) -> Result<(), Failure> {
+/// Returns an error if the organization's admin key is known to be unusable.
+pub fn check_key(config: &Config, organization: &OrganizationConfig) -> Result<(), CommandError> {
     let problems = config.unresolved_of_organization(organization);
     if problems.is_empty() {
         return Ok(());
     }
-    Err(unusable(problems.into_iter()))
+    Err(usage_error(problems.into_iter()))
 }
 
-/// The same for the secrets of a notifier.
-pub fn check_notifier(config: &Config, notifier: &Notifier) -> Result<(), Failure> {
+/// Returns an error if a secret of the notifier is known to be unusable.
+pub fn check_notifier(config: &Config, notifier: &NotifierConfig) -> Result<(), CommandError> {
     let problems = config.unresolved_of_notifier(notifier);
     if problems.is_empty() {
         return Ok(());
     }
-    Err(unusable(problems.into_iter()))
+    Err(usage_error(problems.into_iter()))
 }
 
 impl Globals {
-    /// The checked configuration, in which every secret is usable as far as is known; its warnings are the caller's.
-    pub fn read_with_all_secrets(&self, environment: &Environment) -> Result<Config, Failure> {
-        config::load(self.config.as_deref(), environment).map_err(|error| bad(&error))
+    /// Reads the configuration and requires every secret. The caller reports the warnings.
+    pub fn read_with_all_secrets(&self, environment: &Environment) -> Result<Config, CommandError> {
+        config::load(self.config.as_deref(), environment).map_err(|error| load_error(&error))
     }
 
-    /// The checked configuration; its warnings and secrets are the caller's.
-    pub fn read(&self, environment: &Environment) -> Result<Config, Failure> {
-        config::load_for_command(self.config.as_deref(), environment).map_err(|error| bad(&error))
+    /// Reads the configuration. The caller checks the secrets it needs and reports the warnings.
+    pub fn read(&self, environment: &Environment) -> Result<Config, CommandError> {
+        config::load_for_command(self.config.as_deref(), environment)
+            .map_err(|error| load_error(&error))
     }
 
-    /// The checked configuration; what is to be looked at is remarked.
-    pub fn load(&self, environment: &Environment) -> Result<Config, Failure> {
+    /// Reads the configuration and prints its warnings.
+    pub fn load(&self, environment: &Environment) -> Result<Config, CommandError> {
         let config = self.read(environment)?;
         self.remark_warnings(&config);
         Ok(config)
     }
 
-    /// What is accepted and should be looked at.
+    /// Prints the configuration's warnings.
     pub fn remark_warnings(&self, config: &Config) {
         for warning in &config.warnings {
             self.remark(&format!("warning: {warning}"));
         }
     }
 
-    /// The store of the configuration, beside whoever works on it.
-    pub fn open_store(&self, environment: &Environment) -> Result<(Config, Store), Failure> {
+    /// Opens the configured store, also while a daemon uses it.
+    pub fn open_store(&self, environment: &Environment) -> Result<(Config, Store), CommandError> {
         let config = self.load(environment)?;
         let store = Store::open_for_command(&config.store.path, Clock::system().now())?;
         Ok((config, store))
     }
 
-    /// The organizations that are asked for: the one of `--org`, else all.
-    pub fn organizations<'a>(&self, config: &'a Config) -> Result<Vec<&'a Organization>, Failure> {
+    /// Returns the organization of `--org`, else all.
+    pub fn organizations<'a>(
+        &self,
+        config: &'a Config,
+    ) -> Result<Vec<&'a OrganizationConfig>, CommandError> {
         match &self.org {
-            Some(asked) => Ok(vec![config.organization(asked).map_err(Failure::usage)?]),
+            Some(name) => Ok(vec![
+                config.organization(name).map_err(CommandError::usage)?,
+            ]),
             None => Ok(config.organizations.iter().collect()),
         }
     }
 
-    /// The audit log of the configuration, and who writes into it.
+    /// Returns the configured audit log with the actor.
     pub fn audit(&self, config: &Config, clock: &Clock) -> AuditLog {
-        let settings = audit::Settings {
+        let settings = audit::AuditSettings {
             file: config.audit.file.clone(),
             rotate_at: config.audit.rotate_at,
             syslog: config.audit.syslog.clone(),
@@ -207,20 +211,20 @@ impl Globals {
         AuditLog::new(settings, clock.clone())
     }
 
-    /// A remark for people, on standard error.
+    /// Prints a remark on standard error, unless `--quiet`.
     pub fn remark(&self, text: &str) {
         if !self.quiet {
             eprintln!("{text}");
         }
     }
 
-    /// Rows for people, on standard error.
-    pub fn remark_table(&self, sheet: &Sheet) {
-        self.remark(sheet.as_table(self.stderr).trim_end());
+    /// Prints a table on standard error, unless `--quiet`.
+    pub fn print_table_to_stderr(&self, table: &OutputTable) {
+        self.remark(table.as_table(self.stderr).trim_end());
     }
 
-    /// Rows on standard output.
-    pub fn print(&self, sheet: &Sheet, exit: ExitCode) -> ExitCode {
-        sheet.print(self.output, self.stdout, exit)
+    /// Prints rows on standard output and returns the exit code.
+    pub fn print(&self, table: &OutputTable, exit: ExitCode) -> ExitCode {
+        table.print(self.output, self.stdout, exit)
     }
 }

@@ -1,6 +1,6 @@
-//! `healthcheck`: asks the daemon's own address, for containers that have no other program to ask with.
+//! `healthcheck`: queries the daemon's health, for containers without an HTTP client.
 //!
-//! It speaks HTTP by hand: one request to one's own machine, through no proxy whatever the environment says.
+//! Sends the request without an HTTP library, so that no proxy from the environment applies.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -11,71 +11,72 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::{CommandError, Globals};
 use crate::config::source::Environment;
 use crate::config::tree::in_environment;
 use crate::notify::formatting;
 
-/// For all of it.
-const LIMIT: Duration = Duration::from_secs(3);
-/// More of an answer is not read.
+/// Timeout of the whole check.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Maximum size of the response to read.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// What is asked.
+/// Arguments of `healthcheck`.
 #[derive(Debug, Args)]
 pub struct Healthcheck {
-    /// Ask whether the first cycle of every organization has ended, not only whether the daemon serves
+    /// Check readiness: whether the first cycle of every organization has ended
     #[arg(long)]
     ready: bool,
 }
 
 impl Healthcheck {
-    /// Exit 0 where the answer is 200, else 1.
+    /// Returns exit code 0 if the daemon responds with 200, else 1.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<ExitCode, CommandError> {
         let address = reachable(listen(globals, environment)?);
         let path = if self.ready { "/-/ready" } else { "/-/healthy" };
-        let place = format!("http://{address}{path}");
-        let answer = match timeout(LIMIT, ask(address, path)).await {
-            Ok(Ok(answer)) => answer,
+        let url = format!("http://{address}{path}");
+        let response = match timeout(TIMEOUT, get(address, path)).await {
+            Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                return Err(Failure::World(format!(
-                    "{place}: {error} (does `spendwatch run` run?)"
+                return Err(CommandError::Failed(format!(
+                    "{url}: {error} (is `spendwatch run` running?)"
                 )));
             }
             Err(_) => {
-                return Err(Failure::World(format!(
-                    "{place}: no answer within {} s",
-                    LIMIT.as_secs()
+                return Err(CommandError::Failed(format!(
+                    "{url}: no response within {} s",
+                    TIMEOUT.as_secs()
                 )));
             }
         };
-        match status(&answer) {
+        match status(&response) {
             Some("200") => Ok(ExitCode::SUCCESS),
-            Some(code) => Err(Failure::World(format!(
-                "{place} answers {}: {}",
+            Some(code) => Err(CommandError::Failed(format!(
+                "{url}: status {}: {}",
                 formatting::clean(code),
-                formatting::line(body(&answer))
+                formatting::single_line(body(&response))
             ))),
-            None => Err(Failure::World(format!("{place} does not speak HTTP"))),
+            None => Err(CommandError::Failed(format!("{url}: not an HTTP response"))),
         }
     }
 }
 
-/// Where the daemon was told to listen. Where the environment says it, as in the image, nothing else is read: a file that
-/// was spoiled or a secret that went away since the start does not make a daemon unhealthy that serves.
-fn listen(globals: &Globals, environment: &Environment) -> Result<SocketAddr, Failure> {
-    let said = in_environment(environment, "http.listen").and_then(|said| said.parse().ok());
-    match said {
+/// Returns the daemon's listen address. If it is set in the environment, as in the image, the configuration is not read, so
+/// that a file or secret broken since the start does not make a serving daemon unhealthy.
+fn listen(globals: &Globals, environment: &Environment) -> Result<SocketAddr, CommandError> {
+    let listen =
+        in_environment(environment, "http.listen").and_then(|address| address.parse().ok());
+    match listen {
         Some(listen) => Ok(listen),
         None => Ok(globals.load(environment)?.http.listen),
     }
 }
 
-/// Where a daemon that listens on all addresses is met on its own machine.
+/// Replaces "all addresses" by loopback.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -85,21 +86,24 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-async fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
+async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.take(MAX_BYTES).read_to_end(&mut answer).await?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    let mut response = Vec::new();
+    stream.take(MAX_BYTES).read_to_end(&mut response).await?;
+    Ok(String::from_utf8_lossy(&response).into_owned())
 }
 
-fn status(answer: &str) -> Option<&str> {
-    answer.strip_prefix("HTTP/1.1 ")?.split_whitespace().next()
+fn status(response: &str) -> Option<&str> {
+    response
+        .strip_prefix("HTTP/1.1 ")?
+        .split_whitespace()
+        .next()
 }
 
-fn body(answer: &str) -> &str {
-    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+fn body(response: &str) -> &str {
+    response.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
 #[cfg(test)]
@@ -107,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_addresses_are_met_on_loopback() {
+    fn all_addresses_become_loopback() {
         let check = |listen: &str, expected: &str| {
             assert_eq!(reachable(listen.parse().unwrap()).to_string(), expected);
         };

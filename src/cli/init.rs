@@ -1,4 +1,4 @@
-//! `init`: a file to start from.
+//! `init`: writes a starter configuration.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -7,31 +7,30 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::globals::Assent;
+use crate::cli::globals::YesFlag;
 use crate::config::TEMPLATE;
 use crate::config::file::LOCAL_FILE;
 
-/// Where to write it.
+/// Arguments of `init`.
 #[derive(Debug, Args)]
 pub struct Init {
-    /// A file that does not exist yet; the default is read when no other file is named
+    /// New configuration file
     #[arg(default_value = "spendwatch.toml")]
     file: PathBuf,
-    /// Nothing is asked.
     #[command(flatten)]
-    pub assent: Assent,
+    pub yes: YesFlag,
 }
 
 impl Init {
-    /// Never overwrites anything.
+    /// Writes the file; never overwrites an existing one.
     pub fn run(&self) -> ExitCode {
-        // Others may read it, as a daemon of another user does, but never write it, whatever the umask.
-        let made = std::fs::OpenOptions::new()
+        // Readable by a daemon of another user, but never writable by others, whatever the umask.
+        let created = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o644)
             .open(&self.file);
-        match made.and_then(|mut file| file.write_all(TEMPLATE.as_bytes())) {
+        match created.and_then(|mut file| file.write_all(TEMPLATE.as_bytes())) {
             Ok(()) => {
                 let is_default = Path::new(LOCAL_FILE).file_name() == Some(self.file.as_os_str());
                 let option = if is_default {

@@ -1,4 +1,4 @@
-//! The log: to standard error, as text or as JSON, filtered by level and target.
+//! Log on standard error, as text or JSON, filtered by level and target.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -16,11 +16,11 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
-use crate::config::sections::{Log, check_level};
+use crate::config::sections::{LogConfig, check_level};
 use crate::config::source::Environment;
 
-/// Libraries whose details may hold URLs and headers: they say no more than `info`, whatever was asked for.
-const DISCREET: [&str; 7] = [
+/// Libraries that may log URLs and headers below `info`: they are capped at `info`, whatever the level.
+const CAPPED_AT_INFO: [&str; 7] = [
     "hyper",
     "hyper_util",
     "reqwest",
@@ -30,18 +30,18 @@ const DISCREET: [&str; 7] = [
     "axum",
 ];
 
-/// What the names of AWS's libraries begin with: their details hold whole answers.
-const OF_AWS: &str = "aws_";
+/// Prefix of the AWS libraries, which log whole responses below `info`.
+const AWS_PREFIX: &str = "aws_";
 
-/// Fields as text. A message that names the organization is not followed by a field that names it again.
-struct Fields;
+/// Formats fields as text. Omits the organization field if the message already names the organization.
+struct TextFields;
 
-impl<'w> FormatFields<'w> for Fields {
+impl<'w> FormatFields<'w> for TextFields {
     fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> std::fmt::Result {
-        let mut found = Found::default();
+        let mut found = EventFields::default();
         fields.record(&mut found);
         let mut shown = DefaultVisitor::new(writer, true);
-        fields.record(&mut Unrepeated {
+        fields.record(&mut WithoutOrganization {
             shown: &mut shown,
             names_organization: found.names_organization(),
         });
@@ -52,21 +52,21 @@ impl<'w> FormatFields<'w> for Fields {
 const MESSAGE: &str = "message";
 const ORGANIZATION: &str = "organization.name";
 
-/// What an event says, and of which organization.
+/// Message and organization of an event.
 #[derive(Debug, Default)]
-struct Found {
+struct EventFields {
     message: String,
     organization: Option<String>,
 }
 
-impl Found {
+impl EventFields {
     fn names_organization(&self) -> bool {
         let name = self.organization.as_ref();
         name.is_some_and(|name| self.message.contains(&format!("organization `{name}`")))
     }
 }
 
-impl Visit for Found {
+impl Visit for EventFields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         match field.name() {
             MESSAGE => self.message = format!("{value:?}"),
@@ -76,19 +76,19 @@ impl Visit for Found {
     }
 }
 
-/// Hands on what is not repeated.
-struct Unrepeated<'a> {
+/// Passes on all fields but a repeated organization.
+struct WithoutOrganization<'a> {
     shown: &'a mut dyn Visit,
     names_organization: bool,
 }
 
-impl Unrepeated<'_> {
+impl WithoutOrganization<'_> {
     fn is_repeated(&self, field: &Field) -> bool {
         self.names_organization && field.name() == ORGANIZATION
     }
 }
 
-impl Visit for Unrepeated<'_> {
+impl Visit for WithoutOrganization<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if !self.is_repeated(field) {
             self.shown.record_debug(field, value);
@@ -108,28 +108,28 @@ impl Visit for Unrepeated<'_> {
     }
 }
 
-/// What stands above the configuration.
+/// Options that override the configuration.
 #[derive(Debug, Clone, Default)]
-pub struct Overrides {
+pub struct LogOverrides {
     /// `--log-level`.
     pub level: Option<String>,
-    /// `--log-format`: whether JSON was asked for.
+    /// `--log-format json`.
     pub is_json: Option<bool>,
 }
 
 /// Changes the level of a running log.
-pub struct Handles {
+pub struct LogHandle {
     filter: Handle<EnvFilter, Registry>,
-    overrides: Overrides,
+    overrides: LogOverrides,
     environment: Environment,
 }
 
-/// Begins to log. The error says what is wrong with the level.
+/// Starts logging. Returns an error for an invalid level.
 pub fn begin(
-    log: &Log,
-    overrides: Overrides,
+    log: &LogConfig,
+    overrides: LogOverrides,
     environment: &Environment,
-) -> Result<Handles, String> {
+) -> Result<LogHandle, String> {
     let (filter, handle) = reload::Layer::new(filter(log, &overrides, environment)?);
     let is_json = overrides.is_json.unwrap_or(log.is_json);
     let lines = fmt::layer()
@@ -138,61 +138,61 @@ pub fn begin(
     let lines = if is_json {
         lines.json().boxed()
     } else {
-        lines.with_target(false).fmt_fields(Fields).boxed()
+        lines.with_target(false).fmt_fields(TextFields).boxed()
     };
     let subscriber = tracing_subscriber::registry()
         .with(filter)
-        .with(lines.with_filter(FilterFn::new(is_discreet)));
+        .with(lines.with_filter(FilterFn::new(is_allowed)));
     subscriber.try_init().map_err(|error| error.to_string())?;
-    Ok(Handles {
+    Ok(LogHandle {
         filter: handle,
         overrides,
         environment: environment.clone(),
     })
 }
 
-/// What a command has to know beside its own words: warnings of the parts that it uses, and long waits.
-const OF_COMMANDS: &str = "spendwatch=warn,spendwatch::waiting=info";
+/// Warnings, and long waits for the rate limit.
+const COMMAND_LEVEL: &str = "spendwatch=warn,spendwatch::waiting=info";
 
-/// For a command: `RUST_LOG`, else warnings alone. One that runs already stays as it is.
+/// Starts logging for a command, with `RUST_LOG` or warnings only, unless logging has already started.
 pub fn for_command(environment: &Environment) {
-    let asked = environment.get("RUST_LOG").map(|level| level.trim());
-    let asked = asked.filter(|level| !level.is_empty() && check_level(level).is_ok());
-    let filter = EnvFilter::new(asked.unwrap_or(OF_COMMANDS));
+    let level = environment.get("RUST_LOG").map(|level| level.trim());
+    let level = level.filter(|level| !level.is_empty() && check_level(level).is_ok());
+    let filter = EnvFilter::new(level.unwrap_or(COMMAND_LEVEL));
     let lines = fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(false)
         .without_time()
         .with_target(false)
-        .fmt_fields(Fields)
-        .with_filter(FilterFn::new(is_discreet));
+        .fmt_fields(TextFields)
+        .with_filter(FilterFn::new(is_allowed));
     let _already = tracing_subscriber::registry()
         .with(filter)
         .with(lines)
         .try_init();
 }
 
-impl Handles {
-    /// Another level from now on; the format stays.
-    pub fn set(&self, log: &Log) {
+impl LogHandle {
+    /// Changes the level, not the format.
+    pub fn set(&self, log: &LogConfig) {
         let changed = filter(log, &self.overrides, &self.environment).and_then(|filter| {
             self.filter
                 .reload(filter)
                 .map_err(|error| error.to_string())
         });
         if let Err(problem) = changed {
-            tracing::warn!("the log keeps its level: {problem}");
+            tracing::warn!("cannot change the log level: {problem}");
         }
     }
 }
 
-/// `--log-level`, else `RUST_LOG`, else the configuration.
+/// Builds the filter from `--log-level`, else `RUST_LOG`, else the configuration.
 fn filter(
-    log: &Log,
-    overrides: &Overrides,
+    log: &LogConfig,
+    overrides: &LogOverrides,
     environment: &Environment,
 ) -> Result<EnvFilter, String> {
-    // A word that is no level would be taken for the name of a target, and nothing else be logged.
+    // `EnvFilter` would take an invalid level for a target and log nothing else.
     if let Some(level) = &overrides.level {
         check_level(level).map_err(|problem| format!("`--log-level` {problem}"))?;
     }
@@ -205,13 +205,13 @@ fn filter(
         .or(from_environment)
         .unwrap_or(&log.level);
     EnvFilter::try_new(level).map_err(|error| {
-        format!("`{level}` is no log level (error, warn, info, debug, trace): {error}")
+        format!("`{level}` is not a log level (error, warn, info, debug, trace): {error}")
     })
 }
 
-fn is_discreet(metadata: &Metadata<'_>) -> bool {
+fn is_allowed(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target().split("::").next().unwrap_or_default();
-    let is_foreign = DISCREET.contains(&target) || target.starts_with(OF_AWS);
+    let is_foreign = CAPPED_AT_INFO.contains(&target) || target.starts_with(AWS_PREFIX);
     !is_foreign || *metadata.level() <= LevelFilter::INFO
 }
 
@@ -223,14 +223,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_names_its_organization_once() {
+    fn line_names_organization_once() {
         let mut written = Arc::new(tempfile::tempfile().unwrap());
         let lines = fmt::layer()
             .with_writer(Arc::clone(&written))
             .with_ansi(false)
             .without_time()
             .with_target(false)
-            .fmt_fields(Fields);
+            .fmt_fields(TextFields);
         let log = tracing_subscriber::registry().with(lines);
         tracing::subscriber::with_default(log, || {
             let name = "acme";

@@ -1,13 +1,13 @@
-//! The command tree. Data goes to standard output, everything else to standard error.
+//! Command line. Data goes to standard output, everything else to standard error.
 
 pub mod log;
 pub mod output;
 
 pub mod globals;
 
+pub mod live_usage;
 pub mod progress;
 pub mod remarks;
-pub mod swept;
 
 pub mod admin;
 pub mod alerts;
@@ -29,17 +29,17 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::cli::globals::{Globals, end};
+use crate::cli::globals::{Globals, finish};
 use crate::cli::output::Screen;
 use crate::config::source::Environment;
 
-/// `check` alone has exit codes of its own: 2 is "alerting" there, so wrong usage must be 1.
-pub fn wrong_usage(words: &[String]) -> ExitCode {
-    let mut words = words.iter();
+/// Returns the exit code for wrong usage: 2, but 1 for `check`, where 2 means "alerting".
+pub fn usage_exit_code(arguments: &[String]) -> ExitCode {
+    let mut arguments = arguments.iter();
     let command = loop {
-        match words.next().map(String::as_str) {
+        match arguments.next().map(String::as_str) {
             Some("--config" | "--org" | "--output" | "--actor") => {
-                words.next();
+                arguments.next();
             }
             Some(option) if option.starts_with('-') => {}
             command => break command,
@@ -64,117 +64,117 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Watch until stopped: poll, evaluate rules, serve metrics, deliver alerts
+    /// Run the daemon: poll, evaluate rules, serve metrics, deliver alerts
     #[command(after_help = "Example: spendwatch run --config spendwatch.toml")]
     Run(run::Run),
-    /// Poll once and evaluate the rules, or one limit, changing and sending nothing: exit 0 quiet, 2 alerting, 1 anything else
+    /// Evaluate the rules, or one limit, once without sending
     #[command(
-        after_help = "Example: spendwatch check --limit 5000\nExample: spendwatch check --config spendwatch.toml --notify"
+        after_help = "Exit codes: 0 quiet, 2 alerting, 1 anything else.\n\nExample: spendwatch check --limit 5000\nExample: spendwatch check --config spendwatch.toml --notify"
     )]
     Check(check::Check),
-    /// Watch a simulated organization, with alerts on the console; needs nothing, reads no file
+    /// Run the daemon on a simulated organization, without any setup
     #[command(after_help = "Example: spendwatch demo")]
     Demo,
-    /// Check the configuration and tell all problems at once
+    /// Check the configuration and report all problems
     #[command(after_help = "Example: spendwatch check-config --config spendwatch.toml --show")]
     CheckConfig(check_config::CheckConfig),
-    /// Alerts: what fires, what ended, and the life of one
+    /// List, show and acknowledge alerts
     #[command(
         subcommand,
         after_help = "Example: spendwatch alerts list --state firing"
     )]
     Alerts(alerts::Command),
-    /// Silences: keep messages quiet for a time
+    /// Add, list and remove silences
     #[command(subcommand, after_help = "Example: spendwatch silence list")]
     Silence(silence::Command),
-    /// Messages: what became of each, and dead letters sent again
+    /// List messages and replay dead letters
     #[command(
         subcommand,
         after_help = "Example: spendwatch notifications list --state dead"
     )]
     Notifications(notifications::Command),
-    /// Notifiers: send a test message to one
+    /// Send a test message to a notifier
     #[command(
         subcommand,
         after_help = "Example: spendwatch notify test finops-slack"
     )]
     Notify(notify::Command),
-    /// What was used, by organization, workspace, model, API key, user or team; from the ledger, or with `--live` from the service
+    /// Report usage and spend from the ledger or, with `--live`, from the Admin API
     #[command(
         after_help = "Example: spendwatch usage --from 2026-11-01 --by model --granularity day\nExample: spendwatch usage --by api_key --output csv"
     )]
     Usage(usage::Usage),
-    /// The organization itself: what the service tells of it, and its settings
+    /// Show the organization and change its settings
     #[command(subcommand, after_help = "Example: spendwatch org show")]
     Org(admin::org::Command),
-    /// People of the organization: list, invite, change roles, remove
+    /// List, invite and remove users, and change their roles
     #[command(subcommand, after_help = "Example: spendwatch users list --idle 90d")]
     Users(admin::users::Command),
-    /// Invitations that nobody has accepted yet
+    /// List and withdraw invitations
     #[command(
         subcommand,
         after_help = "Example: spendwatch invites list --status pending"
     )]
     Invites(admin::invites::Command),
-    /// API keys: list, create, rename, revoke, restore
+    /// List, create, rename, revoke and restore API keys
     #[command(
         subcommand,
         after_help = "Example: spendwatch keys list --expiring 30d"
     )]
     Keys(admin::keys::Command),
-    /// Workspaces: list, create, archive, and who belongs to them
+    /// List, create and archive workspaces, and manage their members
     #[command(subcommand, after_help = "Example: spendwatch workspaces list")]
     Workspaces(admin::workspaces::Command),
-    /// Bring somebody in: an invitation and a key of their own
+    /// Onboard a user: send an invitation and create a key
     #[command(
-        after_help = "What stands already is not made again: a command that failed can be repeated.\n\n\
+        after_help = "Existing keys and invitations are kept, so a failed command can be rerun.\n\n\
                       Example: spendwatch onboard ada@example.com --name 'Ada Kern' --team search --workspace Search --secret-out ./ada.key\n\
                       Example: spendwatch onboard --from people.csv --secret-out ./keys --dry-run"
     )]
     Onboard(admin::onboard::Onboard),
-    /// Let somebody go: all their keys end, then they are removed, and it is read again that they are
+    /// Revoke a user's keys, remove the user, and verify it
     #[command(
-        after_help = "A failure in the middle goes on with the rest; the command can be repeated, by the user's id also when they are gone.\n\
-                      Before it asks, it shows which keys are in use (used in the last 7 days), their last use and their spend of these days. \
+        after_help = "A failed step does not stop the rest. The command can be rerun, with the user's id once the user is removed.\n\
+                      The confirmation shows which keys were used in the last 7 days, their last use and their spend. \
                       Keys in use need a second confirmation: `--yes --yes` without a terminal.\n\n\
                       Example: spendwatch offboard ada@example.com --dry-run\n\
                       Example: spendwatch offboard --all-left left.csv --yes"
     )]
     Offboard(admin::offboard::Offboard),
-    /// The audit log: what was done by whom, and whether the log holds
+    /// List audit entries, and verify and anchor the audit log
     #[command(subcommand, after_help = "Example: spendwatch audit list --since 7d")]
     Audit(audit::Command),
-    /// Look at the key and its reach, the clock, the store, the audit log and the notifiers, and say what to mend; sends nothing
+    /// Diagnose the setup and suggest fixes; sends no messages
     #[command(after_help = "Example: spendwatch doctor --config spendwatch.toml")]
     Doctor(doctor::Doctor),
-    /// Look after the store
+    /// Check and back up the store
     #[command(subcommand, after_help = "Example: spendwatch store check")]
     Store(store::Command),
-    /// Ask the daemon whether it serves: exit 0 or 1, for containers
+    /// Check whether the daemon is healthy: exit 0 or 1, for containers
     #[command(after_help = "Example: spendwatch healthcheck --ready")]
     Healthcheck(healthcheck::Healthcheck),
-    /// Write a commented configuration to start from
+    /// Write a commented starter configuration
     #[command(after_help = "Example: spendwatch init spendwatch.toml")]
     Init(init::Init),
-    /// Print completions for a shell
+    /// Print shell completions
     #[command(
         after_help = "Example: spendwatch completions bash > /etc/bash_completion.d/spendwatch"
     )]
     Completions {
-        /// Which shell
+        /// Name of the shell
         shell: clap_complete::Shell,
     },
 }
 
-/// Runs what the arguments say.
+/// Runs the command.
 pub async fn run(mut arguments: Arguments, environment: &Environment) -> ExitCode {
     arguments.globals.stdout = Screen::stdout(environment);
     arguments.globals.stderr = Screen::stderr(environment);
     let globals = &arguments.globals;
     match arguments.command {
-        Command::Run(run) => end(run.run(globals, environment).await),
+        Command::Run(run) => finish(run.run(globals, environment).await),
         Command::Check(check) => check.run(globals, environment).await,
-        Command::CheckConfig(check_config) => end(check_config.run(globals, environment).await),
+        Command::CheckConfig(check_config) => finish(check_config.run(globals, environment).await),
         Command::Demo => match demo::run().await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -182,22 +182,22 @@ pub async fn run(mut arguments: Arguments, environment: &Environment) -> ExitCod
                 ExitCode::FAILURE
             }
         },
-        Command::Alerts(alerts) => end(alerts.run(globals, environment).await),
-        Command::Silence(silence) => end(silence.run(globals, environment).await),
-        Command::Notifications(messages) => end(messages.run(globals, environment).await),
-        Command::Notify(notify) => end(notify.run(globals, environment).await),
-        Command::Usage(usage) => end(usage.run(globals, environment).await),
-        Command::Org(org) => end(org.run(globals, environment).await),
-        Command::Users(users) => end(users.run(globals, environment).await),
-        Command::Invites(invites) => end(invites.run(globals, environment).await),
-        Command::Keys(keys) => end(keys.run(globals, environment).await),
-        Command::Workspaces(workspaces) => end(workspaces.run(globals, environment).await),
-        Command::Onboard(onboard) => end(onboard.run(globals, environment).await),
-        Command::Offboard(offboard) => end(offboard.run(globals, environment).await),
-        Command::Audit(audit) => end(audit.run(globals, environment)),
-        Command::Doctor(doctor) => end(doctor.run(globals, environment).await),
-        Command::Store(store) => end(store.run(globals, environment).await),
-        Command::Healthcheck(check) => end(check.run(globals, environment).await),
+        Command::Alerts(alerts) => finish(alerts.run(globals, environment).await),
+        Command::Silence(silence) => finish(silence.run(globals, environment).await),
+        Command::Notifications(messages) => finish(messages.run(globals, environment).await),
+        Command::Notify(notify) => finish(notify.run(globals, environment).await),
+        Command::Usage(usage) => finish(usage.run(globals, environment).await),
+        Command::Org(org) => finish(org.run(globals, environment).await),
+        Command::Users(users) => finish(users.run(globals, environment).await),
+        Command::Invites(invites) => finish(invites.run(globals, environment).await),
+        Command::Keys(keys) => finish(keys.run(globals, environment).await),
+        Command::Workspaces(workspaces) => finish(workspaces.run(globals, environment).await),
+        Command::Onboard(onboard) => finish(onboard.run(globals, environment).await),
+        Command::Offboard(offboard) => finish(offboard.run(globals, environment).await),
+        Command::Audit(audit) => finish(audit.run(globals, environment)),
+        Command::Doctor(doctor) => finish(doctor.run(globals, environment).await),
+        Command::Store(store) => finish(store.run(globals, environment).await),
+        Command::Healthcheck(check) => finish(check.run(globals, environment).await),
         Command::Init(init) => init.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,4 +1,4 @@
-//! `notifications list` and `notifications replay`: what became of each message, and dead letters sent again.
+//! `notifications list` and `notifications replay`.
 
 use std::process::ExitCode;
 
@@ -6,75 +6,75 @@ use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::Operation;
-use crate::cli::globals::{Assent, Failure, Globals};
+use crate::cli::globals::{CommandError, Globals, YesFlag};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::source::Environment;
 use crate::domain::ids::NotifierName;
-use crate::sheet::{Cell, Sheet, hidden, id, shown};
+use crate::domain::plural::counted;
 use crate::store::Store;
-use crate::store::alerts::Found;
+use crate::store::alerts::PrefixMatch;
 use crate::store::messages::{MessageFilter, MessageRow, MessageState};
+use crate::table::{Cell, OutputTable, hidden, id, shown};
 
-/// How long a message of a notifier that is not configured any more waits.
+/// `max_age` for a notifier that is no longer configured.
 const FALLBACK_AGE: SignedDuration = SignedDuration::from_hours(72);
 
-/// Messages in the store.
+/// Subcommands of `notifications`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Messages, the newest first
+    /// List messages, newest first
     #[command(
         after_help = "Example: spendwatch notifications list --state dead --notifier finops-slack"
     )]
-    List(List),
-    /// Send dead letters again, under their ids; a running daemon does so within 30 seconds
+    List(ListNotifications),
+    /// Replay dead letters with their ids; a running daemon sends them within 30 seconds
     #[command(after_help = "Example: spendwatch notifications replay --all-dead --dry-run")]
     Replay(Replay),
 }
 
-/// Which messages.
+/// Arguments of `notifications list`.
 #[derive(Debug, Args)]
-pub struct List {
-    /// waiting, delivered, dead or folded
+pub struct ListNotifications {
+    /// State: waiting, delivered, dead or folded
     #[arg(long, value_name = "STATE", value_parser = parse_state)]
     state: Option<MessageState>,
-    /// Only to this notifier
+    /// Name of the notifier
     #[arg(long, value_name = "NAME")]
     notifier: Option<String>,
-    /// At most so many
+    /// Maximum number of results
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
 }
 
-/// Which dead letters.
+/// Arguments of `notifications replay`.
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// Ids, or what they begin with
+    /// Ids of the messages, or prefixes of them
     #[arg(value_name = "ID", required_unless_present = "all_dead")]
     ids: Vec<String>,
-    /// All dead letters
+    /// Replay all dead letters
     #[arg(long, conflicts_with = "ids")]
     all_dead: bool,
-    /// Say what would be sent again, and change nothing
+    /// Show what would be replayed without changing anything
     #[arg(long)]
     dry_run: bool,
-    /// Nothing is asked.
     #[command(flatten)]
-    pub assent: Assent,
+    pub yes: YesFlag,
 }
 
 fn parse_state(word: &str) -> Result<MessageState, String> {
     MessageState::parse(word)
-        .ok_or_else(|| "the states are waiting, delivered, dead and folded".to_owned())
+        .ok_or_else(|| "expected `waiting`, `delivered`, `dead` or `folded`".to_owned())
 }
 
 impl Command {
-    /// Runs it.
+    /// Runs the command.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<ExitCode, CommandError> {
         let (config, store) = globals.open_store(environment)?;
         match self {
             Command::List(list) => list.run(globals, &store).await,
@@ -83,8 +83,8 @@ impl Command {
     }
 }
 
-impl List {
-    async fn run(&self, globals: &Globals, store: &Store) -> Result<ExitCode, Failure> {
+impl ListNotifications {
+    async fn run(&self, globals: &Globals, store: &Store) -> Result<ExitCode, CommandError> {
         let filter = MessageFilter {
             state: self.state,
             notifier: self.notifier.as_deref().map(NotifierName::from),
@@ -101,20 +101,20 @@ impl List {
             });
         }
         if messages.is_empty() {
-            globals.remark("No messages");
+            globals.remark("no messages");
         }
-        Ok(globals.print(&sheet(&messages), ExitCode::SUCCESS))
+        Ok(globals.print(&table(&messages), ExitCode::SUCCESS))
     }
 }
 
 impl Replay {
-    /// All that is asked for is looked up first: where one id is wrong nothing is changed.
+    /// Looks up all ids first, so that a wrong id changes nothing.
     async fn run(
         &self,
         globals: &Globals,
         config: &Config,
         store: &Store,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<ExitCode, CommandError> {
         let dead = if self.all_dead {
             all_dead(store).await?
         } else {
@@ -128,14 +128,11 @@ impl Replay {
             dead
         };
         if dead.is_empty() {
-            globals.remark("No dead letters");
+            globals.remark("no dead letters");
         }
         if self.dry_run {
-            globals.remark(&format!(
-                "Would send again: {}; nothing was changed",
-                dead.len()
-            ));
-            return Ok(globals.print(&sheet(&dead), ExitCode::SUCCESS));
+            globals.remark(&format!("Would replay {}", counted(dead.len(), "message")));
+            return Ok(globals.print(&table(&dead), ExitCode::SUCCESS));
         }
         let clock = Clock::system();
         let (audit, now) = (globals.audit(config, &clock), clock.now());
@@ -149,54 +146,59 @@ impl Replay {
                 target: &message.id,
                 arguments: &[("notifier", message.notifier.to_string())],
             };
-            let judge = |found: &Found<MessageRow>| match found {
-                Found::One(_) => None,
-                Found::Nothing | Found::Many(_) => Some("it is gone".to_owned()),
+            let error_of = |found: &PrefixMatch<MessageRow>| match found {
+                PrefixMatch::One(_) => None,
+                PrefixMatch::NoMatch | PrefixMatch::Ambiguous(_) => {
+                    Some("no longer in the history".to_owned())
+                }
             };
             let replayed_one = store.replay(&message.id, now, expires);
-            match audit.around(&operation, replayed_one, judge).await?? {
-                Found::One(message) => replayed.push(message),
-                // Dropped from the history meanwhile.
-                Found::Nothing | Found::Many(_) => {
-                    globals.remark(&format!("message `{}` is gone", message.id));
+            match audit.audited(&operation, replayed_one, error_of).await?? {
+                PrefixMatch::One(message) => replayed.push(message),
+                PrefixMatch::NoMatch | PrefixMatch::Ambiguous(_) => {
+                    globals.remark(&format!(
+                        "message `{}` is no longer in the history",
+                        message.id
+                    ));
                 }
             }
         }
         if !replayed.is_empty() {
             globals.remark(&format!(
-                "Waiting for delivery: {}; a running daemon sends them within 30 seconds",
-                replayed.len()
+                "Replayed {}; a running daemon sends them within 30 seconds",
+                counted(replayed.len(), "message")
             ));
         }
-        Ok(globals.print(&sheet(&replayed), ExitCode::SUCCESS))
+        Ok(globals.print(&table(&replayed), ExitCode::SUCCESS))
     }
 }
 
-async fn all_dead(store: &Store) -> Result<Vec<MessageRow>, Failure> {
+async fn all_dead(store: &Store) -> Result<Vec<MessageRow>, CommandError> {
     let filter = MessageFilter {
         state: Some(MessageState::Dead),
         notifier: None,
         limit: u32::MAX,
     };
     let mut dead = store.messages(&filter).await?;
-    // In the order in which they were decided.
+    // Oldest first.
     dead.reverse();
     Ok(dead)
 }
 
-async fn find_dead(store: &Store, prefix: &str) -> Result<MessageRow, Failure> {
+async fn find_dead(store: &Store, prefix: &str) -> Result<MessageRow, CommandError> {
     match store.message(prefix).await? {
-        Found::One(message) if message.state == MessageState::Dead => Ok(message),
-        Found::One(message) => Err(Failure::World(format!(
-            "message `{}` is {}, only dead letters are sent again; nothing was changed",
+        PrefixMatch::One(message) if message.state == MessageState::Dead => Ok(message),
+        PrefixMatch::One(message) => Err(CommandError::Failed(format!(
+            "message `{}` is {}, expected a dead letter",
             message.id,
             message.state.as_str()
         ))),
-        Found::Nothing => Err(Failure::World(format!(
-            "no message begins with `{prefix}`; `spendwatch notifications list --state dead` has them"
+        PrefixMatch::NoMatch => Err(CommandError::Failed(format!(
+            "no message `{prefix}`; list ids with `spendwatch notifications list --state dead`"
         ))),
-        Found::Many(ids) => Err(Failure::World(format!(
-            "several messages begin with `{prefix}`: {}",
+        PrefixMatch::Ambiguous(ids) => Err(CommandError::Failed(format!(
+            "`{prefix}` matches {} messages: {}; use a longer id",
+            ids.len(),
             ids.join(", ")
         ))),
     }
@@ -209,18 +211,18 @@ fn max_age(config: &Config, name: &NotifierName) -> SignedDuration {
         .unwrap_or(FALLBACK_AGE)
 }
 
-fn sheet(messages: &[MessageRow]) -> Sheet {
-    Sheet {
+fn table(messages: &[MessageRow]) -> OutputTable {
+    OutputTable {
         columns: vec![
             id("id", "ID"),
             shown("notifier", "NOTIFIER"),
             hidden("recipient"),
             shown("state", "STATE"),
-            shown("created_at", "DECIDED"),
-            shown("n_attempts", "TRIES"),
+            shown("created_at", "CREATED"),
+            shown("n_attempts", "ATTEMPTS"),
             hidden("next_attempt"),
             hidden("finished_at"),
-            shown("last_error", "WHY"),
+            shown("last_error", "ERROR"),
             hidden("folded_into"),
             hidden("alerts"),
             hidden("digest"),

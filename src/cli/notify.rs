@@ -1,4 +1,4 @@
-//! `notify test`: one message that says it is a test, to one notifier, now.
+//! `notify test`: sends a test message to one notifier.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -7,11 +7,11 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use crate::app::wiring;
-use crate::cli::globals::{Assent, Failure, Globals, check_notifier};
-use crate::clock::{Chance, Clock};
+use crate::cli::globals::{CommandError, Globals, YesFlag, check_notifier};
+use crate::clock::{Clock, Random};
 use crate::config::near::unknown;
 use crate::config::source::Environment;
-use crate::domain::alert::{Identity, Line, Slot};
+use crate::domain::alert::{AbsoluteThreshold, Identity, Slot};
 use crate::domain::ids::OrganizationName;
 use crate::domain::money::Usd;
 use crate::domain::notification::{Fact, Reason};
@@ -20,28 +20,29 @@ use crate::domain::rule::{Severity, Watch};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::notify::envelope::Envelope;
 
-/// What to do with a notifier.
+/// Subcommands of `notify`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Send one test message, past the outbox, and say what came back: exit 0 when it was delivered, 1 when not, 3 when to some recipients
-    #[command(after_help = "Example: spendwatch notify test finops-slack")]
+    /// Send a test message to a notifier
+    #[command(
+        after_help = "Exit codes: 0 delivered, 1 not delivered, 3 delivered to some recipients.\n\nExample: spendwatch notify test finops-slack"
+    )]
     Test {
-        /// A notifier of the configuration
+        /// Name of the notifier
         name: String,
-        /// Nothing is asked.
         #[command(flatten)]
-        assent: Assent,
+        yes: YesFlag,
     },
 }
 
 impl Command {
-    /// Sends to each recipient once.
+    /// Sends one message to each recipient, without the outbox.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
-        let Command::Test { name, assent: _ } = self;
+    ) -> Result<ExitCode, CommandError> {
+        let Command::Test { name, yes: _ } = self;
         let config = globals.load(environment)?;
         let Some(configured) = config
             .notifiers
@@ -52,12 +53,12 @@ impl Command {
                 .notifiers
                 .iter()
                 .map(|notifier| notifier.name.as_str());
-            return Err(Failure::usage(unknown("notifier", name, known)));
+            return Err(CommandError::usage(unknown("notifier", name, known)));
         };
         check_notifier(&config, configured)?;
         let notifier = wiring::notifier(configured, environment)
             .await
-            .map_err(|error| Failure::usage(format!("{error:#}")))?;
+            .map_err(|error| CommandError::usage(format!("{error:#}")))?;
         let now = Clock::system().now();
         let organization = config
             .organizations
@@ -81,7 +82,7 @@ impl Command {
         let mut n_failed = 0;
         for recipient in recipients {
             let envelope = Envelope {
-                id: &Chance::System.id(),
+                id: &Random::System.id(),
                 notifier: &configured.name,
                 facts: &facts,
                 created_at: now,
@@ -115,9 +116,9 @@ impl Command {
     }
 }
 
-/// A made-up alert that says so wherever a name stands.
+/// Returns an alert that is recognizable as a test.
 fn fact(organization: OrganizationName, now: Timestamp) -> Fact {
-    let cut = period::cut(Period::Month, &Zone::utc().rules, now);
+    let cut = period::containing(Period::Month, &Zone::utc().rules, now);
     let limit = Usd::from_dollars(100).pico();
     Fact {
         identity: Identity {
@@ -136,14 +137,14 @@ fn fact(organization: OrganizationName, now: Timestamp) -> Fact {
         is_late: false,
         in_place_of: None,
         is_fired_and_resolved: false,
-        subject_name: "TEST, made up by `spendwatch notify test`".to_owned(),
+        subject_name: "TEST, sent by `spendwatch notify test`".to_owned(),
         watch: Watch::Spend,
         span: cut.span,
         zone_name: "UTC".to_owned(),
         value: Usd::from_dollars(123).pico(),
         is_lower_bound: false,
         limit: Some(limit),
-        line: Line {
+        threshold: AbsoluteThreshold {
             quantity: limit,
             severity: Severity::Info,
             text: "100%".into(),
@@ -156,6 +157,6 @@ fn fact(organization: OrganizationName, now: Timestamp) -> Fact {
         top: Vec::new(),
         forecast: None,
         reconciled: None,
-        maker: None,
+        creator: None,
     }
 }

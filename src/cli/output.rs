@@ -1,7 +1,7 @@
-//! Data for standard output: text, or rows as a table, JSON or CSV. A reader that is gone is no fault of ours.
+//! Writes text, or rows as a table, JSON or CSV, to standard output. A closed pipe is not an error.
 //!
-//! A table and a terminal get foreign names cleaned of control characters. JSON and CSV in a file or pipe hold values as
-//! they are; a cell that a spreadsheet would take for a formula is not changed, as that would change the data.
+//! Names are stripped of control characters in tables and on a terminal. JSON and CSV in a file or pipe contain the values as
+//! they are, even those that a spreadsheet would take for a formula.
 
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -16,57 +16,57 @@ use unicode_width::UnicodeWidthStr;
 use crate::config::source::Environment;
 use crate::domain::money::{Usd, group_thousands};
 use crate::notify::formatting;
-use crate::sheet::{Cell, Column, Sheet};
+use crate::table::{Cell, Column, OutputTable};
 
-/// Columns of a terminal that does not state its size.
+/// Columns of a terminal of unknown size.
 const DEFAULT_WIDTH: usize = 80;
 
-/// Columns of text are not made narrower, unless all their text is.
+/// Minimum width of wrapped text columns.
 const MIN_TEXT_WIDTH: usize = 10;
 
 const HALF_A_CENT: Usd = Usd::from_pico(5_000_000_000);
 
-/// Where text is shown: a terminal, or a file or pipe.
+/// Properties of an output stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Screen {
-    /// Foreign text must not control it.
+    /// Control characters must be removed.
     pub is_terminal: bool,
-    /// Tables are fitted into this many columns; `None` breaks no line.
+    /// Maximum width of tables in columns; `None` wraps nothing.
     pub width: Option<usize>,
-    /// Severities have color beside their word.
+    /// Severities are colored.
     pub has_color: bool,
 }
 
 impl Screen {
-    /// Standard output.
+    /// Returns the properties of standard output.
     pub fn stdout(environment: &Environment) -> Screen {
         let stream = io::stdout();
         Screen::new(stream.is_terminal(), columns_of(&stream), environment)
     }
 
-    /// Standard error.
+    /// Returns the properties of standard error.
     pub fn stderr(environment: &Environment) -> Screen {
         let stream = io::stderr();
         Screen::new(stream.is_terminal(), columns_of(&stream), environment)
     }
 
-    /// `COLUMNS` overrides the size that a terminal states, and gives other streams a width, too.
+    /// `COLUMNS` overrides the size of a terminal, and sets a width for other streams.
     fn new(is_terminal: bool, size: Option<usize>, environment: &Environment) -> Screen {
-        let asked = environment
+        let requested = environment
             .get("COLUMNS")
             .and_then(|n| n.trim().parse().ok());
-        let asked = asked.filter(|n: &usize| *n > 0);
+        let requested = requested.filter(|n: &usize| *n > 0);
         let own = is_terminal.then(|| size.unwrap_or(DEFAULT_WIDTH));
         let is_set = |name: &str| environment.get(name).is_some_and(|value| !value.is_empty());
         let is_dumb = environment.get("TERM").is_some_and(|term| term == "dumb");
         Screen {
             is_terminal,
-            width: asked.or(own),
+            width: requested.or(own),
             has_color: is_terminal && !is_set("NO_COLOR") && !is_dumb,
         }
     }
 
-    /// A word of severity or health, in color where it has any.
+    /// Colors a severity or health word if the stream has color.
     pub fn colored(self, word: &str) -> String {
         match color_of(word).filter(|_| self.has_color) {
             Some(color) => format!("\u{1b}[{color}m{word}\u{1b}[0m"),
@@ -74,11 +74,11 @@ impl Screen {
         }
     }
 
-    /// A text behind `first`, wrapped below where it begins; `first` itself may have color.
+    /// Appends a text to `first` with a hanging indent; `first` itself may be colored.
     pub fn hanging(self, first: &str, indent: usize, text: &str) -> String {
-        let room = self.width.map(|width| width.saturating_sub(indent));
-        let lines = match room {
-            Some(room) => wrap(text, room.max(MIN_TEXT_WIDTH), is_link),
+        let available = self.width.map(|width| width.saturating_sub(indent));
+        let lines = match available {
+            Some(available) => wrap(text, available.max(MIN_TEXT_WIDTH), is_link),
             None => vec![text.to_owned()],
         };
         let blanks = format!("\n{}", " ".repeat(indent));
@@ -91,7 +91,7 @@ fn columns_of(stream: impl AsFd) -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|n| *n > 0)
 }
 
-/// As an SGR parameter.
+/// Returns the SGR parameter.
 fn color_of(word: &str) -> Option<&'static str> {
     match word {
         "critical" | "bad" => Some("1;31"),
@@ -101,18 +101,18 @@ fn color_of(word: &str) -> Option<&'static str> {
     }
 }
 
-/// Columns whose words have color.
+/// Keys of the colored columns.
 const COLORED: [&str; 2] = ["severity", "health"];
 
-/// How rows are written.
+/// Output format of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
-    /// For people
+pub enum OutputFormat {
+    /// Aligned columns
     #[default]
     Table,
-    /// For machines: stable keys, amounts as decimal strings
+    /// Stable keys, amounts as decimal strings
     Json,
-    /// With a header; values as they are
+    /// Header and unformatted values
     Csv,
 }
 
@@ -122,10 +122,10 @@ impl Cell {
             Cell::Empty => "-".to_owned(),
             Cell::Unknown => "unknown".to_owned(),
             Cell::Text(text) => formatting::clean(text),
-            Cell::Prose(text) => formatting::line(text),
+            Cell::Prose(text) => formatting::single_line(text),
             Cell::Count(count) => grouped(*count),
             Cell::Decimal(digits) => digits.clone(),
-            // What is less than half a cent is not nothing.
+            // Amounts below half a cent must not look like zero.
             Cell::Money(usd) if *usd != Usd::ZERO && usd.abs() < HALF_A_CENT => usd.to_string(),
             Cell::Money(usd) => usd.grouped(),
             Cell::Time(at) => short_time(*at),
@@ -164,13 +164,13 @@ impl Cell {
 }
 
 impl Cell {
-    /// Numbers and times stay on one line.
+    /// Returns whether the cell must stay on one line.
     fn is_unbroken(&self) -> bool {
         self.is_number() || matches!(self, Cell::Time(_))
     }
 }
 
-/// `-1,234,567`.
+/// Formats a count as `-1,234,567`.
 fn grouped(count: i128) -> String {
     let sign = if count < 0 { "-" } else { "" };
     format!(
@@ -179,7 +179,7 @@ fn grouped(count: i128) -> String {
     )
 }
 
-/// `2026-11-24 14:05Z`.
+/// Formats a time as `2026-11-24 14:05Z`.
 pub fn short_time(at: Timestamp) -> String {
     let local = TimeZone::UTC.to_datetime(at);
     format!(
@@ -190,29 +190,28 @@ pub fn short_time(at: Timestamp) -> String {
     )
 }
 
-impl Sheet {
-    /// In a format; JSON is an array of objects.
-    pub fn render(&self, format: Format, screen: Screen) -> String {
+impl OutputTable {
+    /// Renders the rows; JSON is an array of objects.
+    pub fn render(&self, format: OutputFormat, screen: Screen) -> String {
         match format {
-            Format::Table => self.as_table(screen),
-            Format::Json => self.json_pieces().collect(),
-            Format::Csv => self.as_csv(screen.is_terminal),
+            OutputFormat::Table => self.as_table(screen),
+            OutputFormat::Json => self.json_pieces().collect(),
+            OutputFormat::Csv => self.as_csv(screen.is_terminal),
         }
     }
 
-    /// Writes it in a format, then ends as told; JSON is an array of objects, and is written row by row.
-    pub fn print(&self, format: Format, screen: Screen, exit: ExitCode) -> ExitCode {
+    /// Prints the rows and returns `exit`, or failure if writing fails. JSON is written row by row.
+    pub fn print(&self, format: OutputFormat, screen: Screen, exit: ExitCode) -> ExitCode {
         match format {
-            Format::Json => print_all(self.json_pieces(), exit),
-            Format::Table | Format::Csv => print(&self.render(format, screen), exit),
+            OutputFormat::Json => print_all(self.json_pieces(), exit),
+            OutputFormat::Table | OutputFormat::Csv => print(&self.render(format, screen), exit),
         }
     }
 
-    /// Aligned columns, fitted into the width where there is one.
+    /// Renders aligned columns within the width of the stream.
     ///
-    /// What is too wide gives way in this order: columns in which no row has anything; texts, which are wrapped; columns that
-    /// [`Sheet::giving_way`] names. If that is not enough, each row becomes a block with a line for each column. Numbers, times
-    /// and ids are never broken.
+    /// If they do not fit, drops empty columns, wraps texts, then drops the columns of [`OutputTable::with_droppable`]. If that is
+    /// not enough, each row becomes a block with one line per column. Numbers, times and ids are never wrapped.
     pub fn as_table(&self, screen: Screen) -> String {
         let widths = self.widths();
         match screen.width {
@@ -224,7 +223,7 @@ impl Sheet {
         }
     }
 
-    /// How wide each column of the table is, in cells of a terminal; `None` for one that is not in it.
+    /// Returns the natural width of each column in terminal cells; `None` for hidden columns.
     fn widths(&self) -> Vec<Option<usize>> {
         let width = |(place, column): (usize, &Column)| {
             let cells = self.rows.iter().filter_map(|row| row.get(place));
@@ -236,19 +235,19 @@ impl Sheet {
         self.columns.iter().enumerate().map(width).collect()
     }
 
-    /// Widths that fit; `None` if none do.
-    fn fit(&self, mut widths: Vec<Option<usize>>, room: usize) -> Option<Vec<Option<usize>>> {
+    /// Returns widths that fit, or `None` if none do.
+    fn fit(&self, mut widths: Vec<Option<usize>>, available: usize) -> Option<Vec<Option<usize>>> {
         let cells_of = |place: usize| self.rows.iter().filter_map(move |row| row.get(place));
-        let is_silent = |place: &usize| {
+        let is_empty = |place: &usize| {
             !self.rows.is_empty() && cells_of(*place).all(|cell| *cell == Cell::Empty)
         };
-        for place in (0..self.columns.len()).rev().filter(is_silent) {
-            if line_width(&widths) <= room {
+        for place in (0..self.columns.len()).rev().filter(is_empty) {
+            if line_width(&widths) <= available {
                 break;
             }
             widths[place] = None;
         }
-        let least_of = |(place, column): (usize, &Column)| {
+        let min_of = |(place, column): (usize, &Column)| {
             let is_fixed = column.is_id || cells_of(place).any(Cell::is_unbroken);
             let heading = column.heading?.width();
             let width = widths[place]?;
@@ -258,20 +257,20 @@ impl Sheet {
                 width.min(MIN_TEXT_WIDTH).max(heading)
             })
         };
-        let mut least: Vec<Option<usize>> = self.columns.iter().enumerate().map(least_of).collect();
+        let mut min: Vec<Option<usize>> = self.columns.iter().enumerate().map(min_of).collect();
         let columns = self.columns.iter().enumerate();
-        let giving_way = columns.filter_map(|(place, column)| Some((column.gives_way?, place)));
-        let mut giving_way: Vec<(u8, usize)> = giving_way.collect();
-        giving_way.sort_unstable();
-        let mut giving_way = giving_way.into_iter();
-        while line_width(&least) > room {
-            let (_, place) = giving_way.next()?;
-            (widths[place], least[place]) = (None, None);
+        let droppable = columns.filter_map(|(place, column)| Some((column.drop_order?, place)));
+        let mut droppable: Vec<(u8, usize)> = droppable.collect();
+        droppable.sort_unstable();
+        let mut droppable = droppable.into_iter();
+        while line_width(&min) > available {
+            let (_, place) = droppable.next()?;
+            (widths[place], min[place]) = (None, None);
         }
-        Some(shrunk(&widths, &least, room))
+        Some(shrink(&widths, &min, available))
     }
 
-    /// A line for the headings, and at least one for each row.
+    /// Renders a line of headings and the rows.
     fn lines(&self, widths: &[Option<usize>], screen: Screen) -> String {
         let mut text = String::new();
         let headings = self.columns.iter().zip(widths);
@@ -298,12 +297,12 @@ impl Sheet {
         text
     }
 
-    /// A block for each row, with a line for each column.
+    /// Renders each row as a block with one line per column.
     fn blocks(&self, width: usize, screen: Screen) -> String {
         let headings = self.columns.iter().filter_map(|column| column.heading);
         let widest = headings.map(UnicodeWidthStr::width).max();
         let indent = widest.unwrap_or_default() + GAP;
-        let room = width.saturating_sub(indent).max(MIN_TEXT_WIDTH);
+        let available = width.saturating_sub(indent).max(MIN_TEXT_WIDTH);
         let block = |row: &Vec<Cell>| {
             let cells = row.iter().zip(&self.columns);
             let lines = cells.filter_map(|(cell, column)| {
@@ -311,7 +310,7 @@ impl Sheet {
                 let label = format!("{heading}{}", " ".repeat(indent - heading.width()));
                 let shown = cell.for_people();
                 let is_unbroken = column.is_id || cell.is_unbroken();
-                Some(if is_unbroken && shown.width() > room {
+                Some(if is_unbroken && shown.width() > available {
                     format!("{heading}\n{shown}\n")
                 } else if COLORED.contains(&column.key) {
                     format!("{label}{}\n", screen.colored(&shown))
@@ -324,7 +323,7 @@ impl Sheet {
         self.rows.iter().map(block).collect::<Vec<_>>().join("\n")
     }
 
-    /// As [`json_text`] of the whole array would be, piece by piece.
+    /// Renders the same text as [`json_text`] of the whole array, row by row.
     fn json_pieces(&self) -> impl Iterator<Item = String> {
         let mut opening = "[\n";
         let rows = self.objects().map(move |object| {
@@ -355,7 +354,7 @@ impl Sheet {
             cells
                 .map(|text| {
                     if is_terminal {
-                        formatting::line(&text)
+                        formatting::single_line(&text)
                     } else {
                         text
                     }
@@ -365,43 +364,47 @@ impl Sheet {
         for record in std::iter::once(header.collect()).chain(rows) {
             writer
                 .write_record(record)
-                .expect("rows are as wide as the header, and memory takes them");
+                .expect("rows have as many cells as the header, and memory is writable");
         }
-        let bytes = writer.into_inner().expect("memory takes everything");
+        let bytes = writer.into_inner().expect("memory is writable");
         String::from_utf8(bytes).expect("cells are text")
     }
 }
 
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
 
-/// How wide the lines of a table are.
+/// Returns the width of a line.
 fn line_width(widths: &[Option<usize>]) -> usize {
     let n_shown = widths.iter().flatten().count();
     widths.iter().flatten().sum::<usize>() + GAP * n_shown.saturating_sub(1)
 }
 
-/// Widths between the least and the natural ones that fill the room: the widest give first.
-fn shrunk(natural: &[Option<usize>], least: &[Option<usize>], room: usize) -> Vec<Option<usize>> {
-    let at_most = |most: usize| -> Vec<Option<usize>> {
-        let both = natural.iter().zip(least);
-        both.map(|(natural, least)| Some((*natural)?.min(most).max((*least)?)))
+/// Reduces the widest columns, down to their minimum, until the line fits.
+fn shrink(
+    natural: &[Option<usize>],
+    min: &[Option<usize>],
+    available: usize,
+) -> Vec<Option<usize>> {
+    let capped = |max: usize| -> Vec<Option<usize>> {
+        let both = natural.iter().zip(min);
+        both.map(|(natural, min)| Some((*natural)?.min(max).max((*min)?)))
             .collect()
     };
-    let mut most = natural.iter().flatten().copied().max().unwrap_or_default();
-    while most > 0 && line_width(&at_most(most)) > room {
-        most -= 1;
+    let mut max = natural.iter().flatten().copied().max().unwrap_or_default();
+    while max > 0 && line_width(&capped(max)) > available {
+        max -= 1;
     }
-    at_most(most)
+    capped(max)
 }
 
-/// A link that is broken cannot be followed.
+/// Links are not wrapped, so that they can be followed.
 fn is_link(word: &str) -> bool {
     word.contains("://")
 }
 
-/// Breaks a text between words, and words that are too long between the characters that a reader sees, unless they are kept.
-fn wrap(text: &str, width: usize, is_kept: fn(&str) -> bool) -> Vec<String> {
+/// Wraps a text between words, and long words between graphemes unless `is_unbroken`.
+fn wrap(text: &str, width: usize, is_unbroken: fn(&str) -> bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     for word in text.split(' ') {
@@ -414,7 +417,7 @@ fn wrap(text: &str, width: usize, is_kept: fn(&str) -> bool) -> Vec<String> {
         if !line.is_empty() {
             lines.push(std::mem::take(&mut line));
         }
-        if is_kept(word) {
+        if is_unbroken(word) {
             line.push_str(word);
             continue;
         }
@@ -429,10 +432,10 @@ fn wrap(text: &str, width: usize, is_kept: fn(&str) -> bool) -> Vec<String> {
     lines
 }
 
-/// One cell of a row: its lines, whether they stand on the right, how wide its column is, and whether its word may have color.
-type Placed = (Vec<String>, bool, usize, bool);
+/// Lines of a cell, whether they are aligned right, the column's width, and whether the cell may be colored.
+type CellLines = (Vec<String>, bool, usize, bool);
 
-fn push_lines(text: &mut String, cells: &[Placed], screen: Screen) {
+fn push_lines(text: &mut String, cells: &[CellLines], screen: Screen) {
     let n_lines = cells.iter().map(|(lines, ..)| lines.len()).max();
     for place in 0..n_lines.unwrap_or(1) {
         let start = text.len();
@@ -459,7 +462,7 @@ fn push_lines(text: &mut String, cells: &[Placed], screen: Screen) {
     }
 }
 
-/// Indented, with every control character written as an escape, so that none reaches a terminal.
+/// Renders indented JSON with all control characters escaped, so that none reaches a terminal.
 pub fn json_text(value: &Value) -> String {
     let mut text = String::new();
     for c in format!("{value:#}").chars() {
@@ -473,7 +476,7 @@ pub fn json_text(value: &Value) -> String {
     text
 }
 
-/// Writes a text, then ends as told. A closed pipe is fine, as for any command before `head`; a full disk is not.
+/// Prints a text and returns `exit`, or failure if writing fails. A closed pipe, as before `head`, is not a failure.
 pub fn print(text: &str, exit: ExitCode) -> ExitCode {
     print_all([text], exit)
 }
@@ -483,7 +486,7 @@ fn print_all(pieces: impl IntoIterator<Item = impl AsRef<[u8]>>, exit: ExitCode)
     let mut pieces = pieces.into_iter();
     let written = pieces.try_for_each(|piece| stdout.write_all(piece.as_ref()));
     let written = written.and_then(|()| stdout.flush());
-    // What could not be written is not tried again when this is dropped.
+    // Prevents another attempt to write on drop.
     let (_, _) = stdout.into_parts();
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -497,16 +500,16 @@ fn print_all(pieces: impl IntoIterator<Item = impl AsRef<[u8]>>, exit: ExitCode)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sheet::{hidden, id, shown};
+    use crate::table::{hidden, id, shown};
 
-    fn sheet(name: &str) -> Sheet {
-        Sheet {
+    fn table(name: &str) -> OutputTable {
+        OutputTable {
             columns: vec![
                 shown("name", "NAME"),
                 shown("spend_usd", "SPEND"),
                 hidden("requests"),
                 shown("at", "AT"),
-                shown("told", "TOLD"),
+                shown("told", "NOTIFIED"),
             ],
             rows: vec![
                 vec![
@@ -528,32 +531,32 @@ mod tests {
     }
 
     #[test]
-    fn people_get_cents_and_machines_every_digit() {
-        let told = |text: &str| {
+    fn tables_round_to_cents_and_csv_is_exact() {
+        let shown = |text: &str| {
             let cell = Cell::Money(Usd::parse(text).unwrap());
             (cell.for_people(), cell.for_csv())
         };
         let both = |people: &str, machines: &str| (people.to_owned(), machines.to_owned());
-        assert_eq!(told("1234.567891"), both("1,234.57", "1234.567891"));
-        assert_eq!(told("0"), both("0.00", "0"));
-        assert_eq!(told("-0.000001"), both("-0.000001", "-0.000001"));
+        assert_eq!(shown("1234.567891"), both("1,234.57", "1234.567891"));
+        assert_eq!(shown("0"), both("0.00", "0"));
+        assert_eq!(shown("-0.000001"), both("-0.000001", "-0.000001"));
         assert_eq!(grouped(-1_234_567), "-1,234,567");
     }
 
     #[test]
-    fn one_sheet_in_three_formats() {
-        let sheet = sheet("Search");
-        insta::assert_snapshot!(sheet.render(Format::Table, Screen::default()), @r#"
-NAME    SPEND  AT                 TOLD
+    fn three_formats() {
+        let table = table("Search");
+        insta::assert_snapshot!(table.render(OutputFormat::Table, Screen::default()), @r#"
+NAME    SPEND  AT                 NOTIFIED
 Search   12.5  2026-11-24 14:05Z  a, b
 x        1000  -
 "#);
-        insta::assert_snapshot!(sheet.render(Format::Csv, Screen::default()), @r#"
+        insta::assert_snapshot!(table.render(OutputFormat::Csv, Screen::default()), @r#"
 name,spend_usd,requests,at,told
 Search,12.5,7,2026-11-24T14:05:09Z,a; b
 x,1000,170141183460469231731687303715884105727,,
 "#);
-        insta::assert_snapshot!(sheet.render(Format::Json, Screen::default()), @r#"
+        insta::assert_snapshot!(table.render(OutputFormat::Json, Screen::default()), @r#"
 [
   {
     "at": "2026-11-24T14:05:09Z",
@@ -577,18 +580,18 @@ x,1000,170141183460469231731687303715884105727,,
     }
 
     #[test]
-    fn names_that_are_up_to_something_do_not_reach_a_terminal() {
-        let sheet = sheet("a\u{1b}[2J\u{9b}31m\r\nb,\"c");
-        let is_calm = |text: &str| !text.chars().any(|c| c.is_control() && c != '\n');
-        for format in [Format::Table, Format::Json, Format::Csv] {
-            let text = sheet.render(format, terminal(80));
-            assert!(is_calm(&text), "{text:?}");
+    fn control_characters_do_not_reach_a_terminal() {
+        let table = table("a\u{1b}[2J\u{9b}31m\r\nb,\"c");
+        let is_clean = |text: &str| !text.chars().any(|c| c.is_control() && c != '\n');
+        for format in [OutputFormat::Table, OutputFormat::Json, OutputFormat::Csv] {
+            let text = table.render(format, terminal(80));
+            assert!(is_clean(&text), "{text:?}");
         }
         let json: Value =
-            serde_json::from_str(&sheet.render(Format::Json, Screen::default())).unwrap();
+            serde_json::from_str(&table.render(OutputFormat::Json, Screen::default())).unwrap();
         assert_eq!(json[0]["name"], "a\u{1b}[2J\u{9b}31m\r\nb,\"c");
         let mut reader = csv::Reader::from_reader(io::Cursor::new(
-            sheet.render(Format::Csv, Screen::default()),
+            table.render(OutputFormat::Csv, Screen::default()),
         ));
         let first = reader.records().next().unwrap().unwrap();
         assert_eq!(&first[0], "a\u{1b}[2J\u{9b}31m\r\nb,\"c");
@@ -602,7 +605,7 @@ x,1000,170141183460469231731687303715884105727,,
         }
     }
 
-    /// As a screen counts, not as bytes or characters.
+    /// In terminal cells, not bytes or characters.
     fn widest(text: &str) -> usize {
         text.lines()
             .map(UnicodeWidthStr::width)
@@ -610,8 +613,8 @@ x,1000,170141183460469231731687303715884105727,,
             .unwrap_or_default()
     }
 
-    fn keys(name: &str) -> Sheet {
-        Sheet {
+    fn keys(name: &str) -> OutputTable {
+        OutputTable {
             columns: vec![
                 id("id", "ID"),
                 shown("name", "NAME"),
@@ -631,14 +634,14 @@ x,1000,170141183460469231731687303715884105727,,
         }
     }
 
-    /// What a reader sees, character by character.
-    fn seen(text: &str) -> Vec<String> {
-        let seen = text.graphemes(true).map(str::to_owned);
-        seen.filter(|seen| !seen.trim().is_empty()).collect()
+    /// Visible graphemes.
+    fn graphemes(text: &str) -> Vec<String> {
+        let all = text.graphemes(true).map(str::to_owned);
+        all.filter(|grapheme| !grapheme.trim().is_empty()).collect()
     }
 
     #[test]
-    fn text_gives_way_and_ids_numbers_and_times_stay_on_one_line() {
+    fn only_texts_are_wrapped() {
         let names = [
             "a key with a long name that says what it is for, and more".to_owned(),
             "検索サービスの夜間バッチ処理用のキー、検索サービスの夜間バッチ処理用".to_owned(),
@@ -657,8 +660,8 @@ x,1000,170141183460469231731687303715884105727,,
                 ] {
                     assert!(table.contains(whole), "{whole} at {width}\n{table}");
                 }
-                let in_table = seen(&table);
-                for character in seen(name) {
+                let in_table = graphemes(&table);
+                for character in graphemes(name) {
                     assert!(in_table.contains(&character), "{character}\n{table}");
                 }
                 assert!(width < 200 || table.contains(name.as_str()), "{table}");
@@ -667,14 +670,14 @@ x,1000,170141183460469231731687303715884105727,,
     }
 
     #[test]
-    fn a_narrow_table_wraps_text_and_a_narrower_one_becomes_blocks() {
-        let sheet = keys("a key with a long name");
-        insta::assert_snapshot!(sheet.as_table(terminal(96)), @r"
+    fn narrow_tables_wrap_texts_or_become_blocks() {
+        let table = keys("a key with a long name");
+        insta::assert_snapshot!(table.as_table(terminal(96)), @r"
 ID                               NAME                  SEVERITY  SPEND         AT
 apikey_01Rj2N8SVvo6BePZj99NhmiT  a key with a long     critical  1,234,567.89  2026-11-24 14:05Z
                                  name
 ");
-        insta::assert_snapshot!(sheet.as_table(terminal(40)), @r"
+        insta::assert_snapshot!(table.as_table(terminal(40)), @r"
 ID
 apikey_01Rj2N8SVvo6BePZj99NhmiT
 NAME      a key with a long name
@@ -686,18 +689,18 @@ AT        2026-11-24 14:05Z
     }
 
     #[test]
-    fn columns_of_wide_characters_stay_aligned() {
-        let mut sheet = sheet("検索");
-        sheet.rows.push(sheet.rows[0].clone());
-        sheet.rows[2][0] = Cell::Text("👩\u{200d}👧 Ada".to_owned());
-        let table = sheet.as_table(Screen::default());
+    fn wide_characters_stay_aligned() {
+        let mut table = table("検索");
+        table.rows.push(table.rows[0].clone());
+        table.rows[2][0] = Cell::Text("👩\u{200d}👧 Ada".to_owned());
+        let table = table.as_table(Screen::default());
         let place = |line: &str| line.find("12.5").map(|place| line[..place].width());
         let places: Vec<_> = table.lines().filter_map(place).collect();
         assert_eq!(places, [9, 9], "{table}");
     }
 
     #[test]
-    fn severities_have_color_beside_their_word_where_a_screen_shows_it() {
+    fn severities_are_colored_on_a_terminal() {
         let colored = |width| Screen {
             has_color: true,
             ..terminal(width)
@@ -706,7 +709,7 @@ AT        2026-11-24 14:05Z
             let table = keys("ci").as_table(colored(width));
             assert!(table.contains("\u{1b}[1;31mcritical\u{1b}[0m"), "{table:?}");
         }
-        for format in [Format::Json, Format::Csv] {
+        for format in [OutputFormat::Json, OutputFormat::Csv] {
             let text = keys("ci").render(format, colored(200));
             assert!(!text.contains('\u{1b}'), "{text}");
         }
@@ -716,12 +719,12 @@ AT        2026-11-24 14:05Z
         assert_eq!(
             named.matches("\u{1b}[1;31m").count(),
             1,
-            "a name is no severity"
+            "a name is not a severity"
         );
     }
 
     #[test]
-    fn a_screen_is_as_wide_as_it_states_unless_columns_says_otherwise() {
+    fn columns_variable_overrides_terminal_width() {
         let screen = |is_terminal, size, variables: &[(&str, &str)]| {
             let variables = variables.iter();
             let environment: Environment = variables
@@ -736,17 +739,17 @@ AT        2026-11-24 14:05Z
         let narrow = [("COLUMNS", "60"), ("NO_COLOR", "1")];
         assert_eq!(screen(true, Some(200), &narrow), (Some(60), false));
         assert_eq!(screen(false, None, &narrow), (Some(60), false));
-        let senseless = [("COLUMNS", "0"), ("NO_COLOR", ""), ("TERM", "xterm")];
-        assert_eq!(screen(true, Some(90), &senseless), (Some(90), true));
+        let invalid = [("COLUMNS", "0"), ("NO_COLOR", ""), ("TERM", "xterm")];
+        assert_eq!(screen(true, Some(90), &invalid), (Some(90), true));
         let dumb = [("TERM", "dumb")];
         assert_eq!(screen(true, Some(90), &dumb), (Some(90), false));
     }
 
     #[test]
-    fn columns_that_give_way_do_so_only_after_texts_are_wrapped() {
+    fn columns_are_dropped_after_texts_are_wrapped() {
         let headings = |width| {
-            let sheet = keys("a key with a long name").giving_way(&["at", "spend_usd"]);
-            let table = sheet.as_table(terminal(width));
+            let table = keys("a key with a long name").with_droppable(&["at", "spend_usd"]);
+            let table = table.as_table(terminal(width));
             table.lines().next().unwrap().to_owned()
         };
         // 31 for the id, 10 for the name, 8, 12 and 17, and two between each.

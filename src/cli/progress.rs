@@ -1,4 +1,4 @@
-//! That something long goes on: on standard error, and only on a terminal.
+//! Progress of long commands, on standard error and only on a terminal.
 
 use std::time::Duration;
 
@@ -6,31 +6,31 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::globals::Globals;
 
-/// How often it moves.
+/// Redraw interval.
 const TICK: Duration = Duration::from_millis(120);
 
-/// One long thing.
-pub struct Progress(ProgressBar);
+/// Spinner or progress bar.
+pub struct CommandProgress(ProgressBar);
 
-impl Progress {
-    /// Says what is going on, until [`Progress::end`].
-    pub fn begin(globals: &Globals, what: String) -> Progress {
+impl CommandProgress {
+    /// Shows a spinner until [`CommandProgress::finish`].
+    pub fn start(globals: &Globals, message: String) -> CommandProgress {
         let bar = if globals.quiet {
             ProgressBar::hidden()
         } else {
             ProgressBar::new_spinner()
         };
-        bar.set_message(what);
+        bar.set_message(message);
         bar.enable_steady_tick(TICK);
-        Progress(bar)
+        CommandProgress(bar)
     }
 
-    /// One of so many things after another: a bar that fills.
-    pub fn count(globals: &Globals, what: &'static str, n_all: usize) -> Progress {
+    /// Shows a progress bar.
+    pub fn with_total(globals: &Globals, what: &'static str, n_total: usize) -> CommandProgress {
         let bar = if globals.quiet {
             ProgressBar::hidden()
         } else {
-            ProgressBar::new(u64::try_from(n_all).unwrap_or(u64::MAX))
+            ProgressBar::new(u64::try_from(n_total).unwrap_or(u64::MAX))
         };
         let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len}");
         if let Ok(style) = style {
@@ -38,22 +38,20 @@ impl Progress {
         }
         bar.set_message(what);
         bar.enable_steady_tick(TICK);
-        Progress(bar)
+        CommandProgress(bar)
     }
 
-    /// How far it is.
-    pub fn at(&self, n_done: usize) {
+    pub fn set_position(&self, n_done: usize) {
         self.0
             .set_position(u64::try_from(n_done).unwrap_or(u64::MAX));
     }
 
-    /// What is going on now.
-    pub fn say(&self, what: String) {
-        self.0.set_message(what);
+    pub fn set_message(&self, message: String) {
+        self.0.set_message(message);
     }
 
-    /// Takes it away.
-    pub fn end(self) {
+    /// Removes it from the terminal.
+    pub fn finish(self) {
         self.0.finish_and_clear();
     }
 }

@@ -1,4 +1,4 @@
-//! What a reader of amounts has to know, in words that `usage` and `check --limit` share.
+//! Remarks about amounts, shared by `usage` and `check --limit`.
 
 use std::collections::BTreeMap;
 
@@ -8,38 +8,37 @@ use crate::domain::plural::agreeing;
 use crate::domain::usage::Amounts;
 use crate::notify::formatting;
 
-/// So many models are named.
-const MOST_NAMED: usize = 5;
+/// Maximum number of models to name.
+const MAX_NAMED: usize = 5;
 
-/// Part of it is an estimate.
+/// Describes the estimated part of the spend.
 pub fn estimated(usd: Usd) -> String {
     format!(
-        "${} of it is an estimate by tokens and list prices, until it is billed",
+        "${} of it is estimated from tokens and list prices, not yet billed",
         usd.grouped()
     )
 }
 
-/// The part of an estimate that is not certain.
+/// Describes the part of an estimate whose price is uncertain.
 pub fn uncertain(usd: Usd) -> String {
     format!(
-        "${} of what tokens cost by list price is uncertain: the price depends on something that is not reported or has no \
-         public price, such as the length of prompts, fast mode or the service tier",
+        "${} of the list price is uncertain: it depends on something that is not reported or has no public price, such as the \
+         length of prompts, fast mode or the service tier",
         usd.grouped()
     )
 }
 
-/// Tokens that are in no bill.
+/// Describes tokens that are in no bill.
 pub fn by_contract(n_tokens: i64) -> String {
     format!(
-        "{} {} of the Priority Tier {} in no bill: {} price stands in a contract",
+        "{} {} of the Priority Tier {} billed by contract and not included",
         grouped(n_tokens),
         agreeing(&n_tokens, "token", "tokens"),
         agreeing(&n_tokens, "is", "are"),
-        agreeing(&n_tokens, "its", "their")
     )
 }
 
-/// Tokens that have neither a price nor a bill, with their models; those with the most tokens first.
+/// Describes tokens that have neither a price nor a bill, and names their models, those with the most tokens first.
 pub fn unpriced<'a>(
     amounts: impl IntoIterator<Item = (&'a ModelName, &'a Amounts)>,
 ) -> Option<String> {
@@ -55,18 +54,19 @@ pub fn unpriced<'a>(
     }
     let mut models: Vec<(&ModelName, i64)> = by_model.into_iter().collect();
     models.sort_by_key(|(_, n_tokens)| std::cmp::Reverse(*n_tokens));
-    let n_more = models.len().saturating_sub(MOST_NAMED);
-    let named = models.iter().take(MOST_NAMED);
+    let n_more = models.len().saturating_sub(MAX_NAMED);
+    let named = models.iter().take(MAX_NAMED);
     let mut named: Vec<String> = named
-        .map(|(model, _)| format!("`{}`", formatting::line(model.as_str())))
+        .map(|(model, _)| format!("`{}`", formatting::single_line(model.as_str())))
         .collect();
     if n_more > 0 {
         named.push(format!("{n_more} more"));
     }
     Some(format!(
-        "what {} {} is missing: no price is known of {}; add it to the file of `[prices]`",
+        "{} {} no known price and {} not included: {}; add the prices to the file of `[prices]`",
         grouped(n_tokens),
-        agreeing(&n_tokens, "token costs", "tokens cost"),
+        agreeing(&n_tokens, "token has", "tokens have"),
+        agreeing(&n_tokens, "is", "are"),
         named.join(", ")
     ))
 }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn models_without_a_price_are_named_and_not_all_of_many() {
+    fn names_a_limited_number_of_models_without_price() {
         let of = |unpriced| Amounts {
             unpriced,
             ..Amounts::ZERO
@@ -88,20 +88,23 @@ mod tests {
         let (new, old): (ModelName, ModelName) = ("claude-new".into(), "claude-old".into());
         assert_eq!(unpriced([(&new, &of(0))]), None);
         let one = unpriced([(&new, &of(1))]).unwrap();
-        assert!(one.starts_with("what 1 token costs is missing"), "{one}");
+        assert!(
+            one.starts_with("1 token has no known price and is not included"),
+            "{one}"
+        );
         assert_eq!(
             by_contract(1),
-            "1 token of the Priority Tier is in no bill: its price stands in a contract"
+            "1 token of the Priority Tier is billed by contract and not included"
         );
         assert_eq!(
             unpriced([(&old, &of(5)), (&new, &of(1200)), (&old, &of(6))]).unwrap(),
-            "what 1,211 tokens cost is missing: no price is known of `claude-new`, `claude-old`; \
-             add it to the file of `[prices]`"
+            "1,211 tokens have no known price and are not included: `claude-new`, `claude-old`; \
+             add the prices to the file of `[prices]`"
         );
         let many: Vec<(ModelName, Amounts)> = (0..8)
             .map(|n| (format!("m{n}").as_str().into(), of(1)))
             .collect();
-        let told = unpriced(many.iter().map(|(model, amounts)| (model, amounts))).unwrap();
-        assert!(told.contains("`m4`, 3 more;"), "{told}");
+        let text = unpriced(many.iter().map(|(model, amounts)| (model, amounts))).unwrap();
+        assert!(text.contains("`m4`, 3 more;"), "{text}");
     }
 }

@@ -7,29 +7,29 @@ use clap::{Args, ValueEnum};
 use tokio::net::TcpSocket;
 
 use crate::audit::AuditLog;
-use crate::audit::chain::Head;
-use crate::cli::globals::{Failure, Globals};
-use crate::cli::log::{self, Overrides};
-use crate::clock::{Chance, Clock};
+use crate::audit::chain::ChainHead;
+use crate::cli::globals::{CommandError, Globals};
+use crate::cli::log::{self, LogOverrides};
+use crate::clock::{Clock, Random};
 use crate::config::Config;
 use crate::config::file::{DEFAULT_FILE, LOCAL_FILE};
 use crate::config::source::Environment;
 use crate::daemon::signals::Signals;
-use crate::daemon::{Daemon, ReloadFrom, Start};
+use crate::daemon::{Daemon, DaemonParts, ReloadFrom};
 use crate::domain::rule::Rule;
 use crate::process;
 use crate::store::Store;
 
-/// Connections that wait to be accepted: more than a burst of silent ones, behind which others would wait for seconds.
+/// Maximum number of connections not yet accepted, large enough for a burst of idle ones.
 const BACKLOG: u32 = 1024;
 
-/// Watch until stopped.
+/// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter like `spendwatch=debug`
+    /// Log level: error, warn, info, debug, trace, or a filter like `spendwatch=debug`
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// How a line of the log looks
+    /// Log format
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
 }
@@ -41,12 +41,12 @@ enum LogFormat {
 }
 
 impl Run {
-    /// Until a signal: 0. What is wrong before that: 2 for the configuration, 1 for the rest.
+    /// Runs until a signal, then returns 0. Startup errors return 2 for the configuration and 1 for the rest.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<ExitCode, CommandError> {
         let (daemon, signals) = self.start(globals, environment).await?;
         daemon.run(signals).await;
         Ok(ExitCode::SUCCESS)
@@ -56,31 +56,31 @@ impl Run {
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<(Daemon, Signals), Failure> {
+    ) -> Result<(Daemon, Signals), CommandError> {
         let mut config = globals.read_with_all_secrets(environment)?;
         if let Some(name) = &globals.org {
-            config = config.with_only(name).map_err(Failure::usage)?;
+            config = config.with_only(name).map_err(CommandError::usage)?;
         }
-        let overrides = Overrides {
+        let overrides = LogOverrides {
             level: self.log_level.clone(),
             is_json: self.log_format.map(|format| format == LogFormat::Json),
         };
-        let log = log::begin(&config.log, overrides, environment).map_err(Failure::usage)?;
+        let log = log::begin(&config.log, overrides, environment).map_err(CommandError::usage)?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        report(&config);
+        log_configuration(&config);
         if let Err(error) = process::raise_descriptor_limit() {
             tracing::warn!("cannot raise the limit of open files: {error}");
         }
         let clock = Clock::system();
         let signals = Signals::listen()
-            .map_err(|error| Failure::World(format!("cannot listen to signals: {error}")))?;
+            .map_err(|error| CommandError::Failed(format!("cannot handle signals: {error}")))?;
         let store = Store::open_for_daemon(&config.store.path, clock.now())?;
-        let listener = listen(&config).map_err(Failure::World)?;
+        let listener = listen(&config).map_err(CommandError::Failed)?;
         let audit = globals.audit(&config, &clock);
-        tell_audit(&audit);
-        let start = Start {
+        log_audit_head(&audit);
+        let start = DaemonParts {
             reload_from: ReloadFrom::Same {
                 file: globals.config.clone(),
                 only: globals.org.clone(),
@@ -88,7 +88,7 @@ impl Run {
             environment: environment.clone(),
             store,
             clock,
-            chance: Chance::System,
+            random: Random::System,
             audit: Some(audit),
             listener,
             set_log: Box::new(move |section| log.set(section)),
@@ -96,14 +96,14 @@ impl Run {
         };
         let daemon = Daemon::start(start)
             .await
-            .map_err(|error| Failure::usage(format!("{error:#}")))?;
+            .map_err(|error| CommandError::usage(format!("{error:#}")))?;
         tracing::info!("watching; metrics at http://{}/metrics", daemon.address());
         Ok((daemon, signals))
     }
 }
 
-/// Logs what the daemon is going to watch, and warns if no rule can alert.
-fn report(config: &Config) {
+/// Logs what the daemon watches, and warns if no rule can alert.
+fn log_configuration(config: &Config) {
     match &config.file {
         Some(file) => tracing::info!("read the configuration file `{}`", file.display()),
         None => tracing::info!(
@@ -116,7 +116,7 @@ fn report(config: &Config) {
     let notifiers = config.notifiers.iter();
     let notifiers = counted("notifier", notifiers.map(|one| one.name.as_str()));
     tracing::info!("watching {organizations} with {rules} and {notifiers}");
-    if let Some(reason) = why_silent(config) {
+    if let Some(reason) = why_no_alerts(config) {
         tracing::warn!("no rule can alert: {reason}");
     }
 }
@@ -136,8 +136,8 @@ fn counted<'a>(noun: &str, names: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// Why no rule can alert anyone, if none can.
-fn why_silent(config: &Config) -> Option<&'static str> {
+/// Returns the reason if no rule can alert anyone.
+fn why_no_alerts(config: &Config) -> Option<&'static str> {
     if config.rules.is_empty() {
         return Some("none is configured and enabled; add `[[rules]]`");
     }
@@ -148,7 +148,7 @@ fn why_silent(config: &Config) -> Option<&'static str> {
     });
     let notifies = |rule: &Rule| {
         let of_teams = config.teams.iter().flat_map(|team| &team.notify);
-        let of_teams = of_teams.filter(|_| rule.tells_by_default);
+        let of_teams = of_teams.filter(|_| rule.uses_default_notifiers);
         let mut names = rule.notify.iter().chain(of_teams);
         names.any(|name| {
             let mut notifiers = config.notifiers.iter();
@@ -162,16 +162,16 @@ fn why_silent(config: &Config) -> Option<&'static str> {
     };
     if !matching.any(notifies) {
         return Some(
-            "each one notifies nobody, stays below `min_severity` of its notifiers, or matches none of the organizations",
+            "each one has no notifiers, stays below `min_severity` of its notifiers, or matches none of the organizations",
         );
     }
     None
 }
 
-/// Says where the audit log stands: a hash in a log elsewhere tells a chain that was made anew.
-fn tell_audit(audit: &AuditLog) {
+/// Logs the newest audit entry. Its hash in a log stored elsewhere reveals a rebuilt chain.
+fn log_audit_head(audit: &AuditLog) {
     match audit.newest() {
-        Ok(Some(Head { seq, hash })) => tracing::info!(
+        Ok(Some(ChainHead { seq, hash })) => tracing::info!(
             seq,
             hash = hash.as_str(),
             "the newest entry of the audit log is {seq}, with hash {hash}"
@@ -183,9 +183,9 @@ fn tell_audit(audit: &AuditLog) {
 
 fn listen(config: &Config) -> Result<TcpListener, String> {
     let address = config.http.listen;
-    let refused = |error: std::io::Error| {
+    let failed = |error: std::io::Error| {
         format!(
-            "cannot listen on {address}: {error} (is another daemon there? `listen` in `[http]` names another address)"
+            "cannot listen on {address}: {error} (is another daemon running? Set another `listen` in `[http]`)"
         )
     };
     let socket = if address.is_ipv4() {
@@ -194,12 +194,12 @@ fn listen(config: &Config) -> Result<TcpListener, String> {
         TcpSocket::new_v6()
     };
     let listen = |socket: TcpSocket| {
-        // A daemon that was just stopped does not hold the port.
+        // Allows a restart while old connections still occupy the port.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)?.into_std()
     };
-    socket.and_then(listen).map_err(refused)
+    socket.and_then(listen).map_err(failed)
 }
 
 #[cfg(test)]
@@ -213,7 +213,7 @@ mod tests {
         let text =
             format!("[[organizations]]\nname = \"acme\"\nadmin_key = {{ env = \"KEY\" }}\n{rest}");
         let config = config::read(&text, None, &environment).unwrap();
-        let reason = why_silent(&config);
+        let reason = why_no_alerts(&config);
         let is_expected = match (reason, expected) {
             (Some(reason), Some(expected)) => reason.starts_with(expected),
             (reason, expected) => reason == expected,
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_cannot_alert_are_recognized() {
+    fn recognizes_rules_that_cannot_alert() {
         let rule = "[[rules]]\nname = \"a\"\nlimit_usd = 1\n";
         let mild = "thresholds = [{ at = \"50%\", severity = \"warning\" }]\n";
         let critical =
@@ -235,7 +235,7 @@ mod tests {
         check(rule, None);
         check(
             &format!("{rule}notify = []\n"),
-            Some("each one notifies nobody"),
+            Some("each one has no notifiers"),
         );
         check(
             &format!("{rule}notify = []\n[[rules]]\nname = \"c\"\nlimit_usd = 2\n"),
@@ -243,17 +243,17 @@ mod tests {
         );
         check(
             &format!("{rule}{mild}{critical}"),
-            Some("each one notifies nobody"),
+            Some("each one has no notifiers"),
         );
         check(&format!("{rule}{critical}"), None);
         check(
             &format!("{rule}match = {{ organization = \"other\" }}\n"),
-            Some("each one notifies nobody"),
+            Some("each one has no notifiers"),
         );
     }
 
     #[test]
-    fn names_are_counted_and_only_the_first_are_listed() {
+    fn counts_all_names_and_lists_the_first() {
         assert_eq!(counted("rule", [].into_iter()), "no rules");
         assert_eq!(counted("rule", ["a"].into_iter()), "1 rule (a)");
         assert_eq!(

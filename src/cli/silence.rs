@@ -1,4 +1,4 @@
-//! `silence add`, `list` and `remove`: messages kept quiet for a time.
+//! `silence add`, `list` and `remove`.
 
 use std::process::ExitCode;
 
@@ -8,70 +8,69 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::{AuditLog, Operation};
-use crate::cli::globals::{Assent, Failure, Globals};
-use crate::clock::{Chance, Clock};
+use crate::cli::globals::{CommandError, Globals, YesFlag};
+use crate::clock::{Clock, Random};
 use crate::config::source::Environment;
 use crate::config::{Config, durations};
-use crate::domain::silence::{self, End, LABELS, LabelMatcher, Silence, SilenceState};
+use crate::domain::silence::{self, LABELS, LabelMatcher, Silence, SilenceEnd, SilenceState};
 use crate::domain::subject::SubjectKind;
-use crate::sheet::{Cell, Column, Sheet, hidden, id, shown};
 use crate::store::Store;
-use crate::store::alerts::Found;
-use crate::store::quiet::Added;
+use crate::store::alerts::PrefixMatch;
+use crate::store::suppressions::AddSilenceOutcome;
+use crate::table::{Cell, Column, OutputTable, hidden, id, shown};
 
-/// Silences in the store.
+/// Subcommands of `silence`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Keep messages quiet about the alerts that all matchers match; a running daemon heeds it at its next decision
+    /// Silence the alerts that all matchers match
     #[command(
-        after_help = "Matchers: label=glob, label!=glob, label=~regex, label!~regex. Labels: rule, organization, subject (name or id), \
+        after_help = "A running daemon applies the silence at its next decision.\n\n\
+                      Matchers: label=glob, label!=glob, label=~regex, label!~regex. Labels: rule, organization, subject (name or id), \
                       subject_kind, subject_id, workspace, model, team, event, period, severity, and the rule's own.\n\n\
                       Example: spendwatch silence add rule=workspace-month subject=Search --for 4h --comment 'load test'"
     )]
-    Add(Add),
-    /// Silences that are in force or will be, the last to end first
+    Add(AddSilence),
+    /// List active and pending silences, the last to end first
     #[command(after_help = "Example: spendwatch silence list --all --output json")]
     List {
-        /// Also those that have ended
+        /// Include expired silences
         #[arg(long)]
         all: bool,
     },
-    /// End silences now; what still fires is told at the daemon's next decision
+    /// End silences now; alerts still firing are sent at the daemon's next decision
     #[command(after_help = "Example: spendwatch silence remove 019a")]
     Remove {
-        /// Ids, or what they begin with
+        /// Ids of the silences, or prefixes of them
         #[arg(value_name = "ID", required = true)]
         ids: Vec<String>,
-        /// Nothing is asked.
         #[command(flatten)]
-        assent: Assent,
+        yes: YesFlag,
     },
 }
 
-/// A new silence.
+/// Arguments of `silence add`.
 #[derive(Debug, Args)]
-pub struct Add {
-    /// What an alert's labels must be; all must match
+pub struct AddSilence {
+    /// Label matchers; an alert must match all of them
     #[arg(value_name = "MATCHER", required = true, value_parser = parse_matcher)]
     matchers: Vec<LabelMatcher>,
-    /// How long, from its start: `2h`, `1d`
+    /// Duration from the start, for example `2h` or `1d`
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_length, required_unless_present = "until")]
     length: Option<SignedDuration>,
-    /// Its end: `2026-11-30T08:00:00Z`, or without an offset in UTC
+    /// End, for example `2026-11-30T08:00:00Z`; UTC without an offset
     #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "length")]
     until: Option<Timestamp>,
-    /// Its start; else now
+    /// Start (default: now)
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     from: Option<Timestamp>,
-    /// Why
+    /// Reason for the silence
     #[arg(long, value_name = "TEXT")]
     comment: String,
-    /// Who asks for it; else whoever the audit log names: `--actor`, or the user of the operating system
+    /// Name of the author (default: `--actor`, or the operating system user)
     #[arg(long, value_name = "NAME")]
     author: Option<String>,
-    /// Nothing is asked.
     #[command(flatten)]
-    pub assent: Assent,
+    pub yes: YesFlag,
 }
 
 fn parse_matcher(text: &str) -> Result<LabelMatcher, String> {
@@ -81,7 +80,7 @@ fn parse_matcher(text: &str) -> Result<LabelMatcher, String> {
 fn parse_length(text: &str) -> Result<SignedDuration, String> {
     durations::parse(text)
         .filter(SignedDuration::is_positive)
-        .ok_or_else(|| "it is written like `30m`, `4h` or `2d`".to_owned())
+        .ok_or_else(|| "expected a duration, for example `30m`, `4h` or `2d`".to_owned())
 }
 
 fn parse_time(text: &str) -> Result<Timestamp, String> {
@@ -90,17 +89,18 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
         local.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp())
     };
     text.parse().ok().or_else(civil).ok_or_else(|| {
-        "it is written like `2026-11-30T08:00:00Z` or `2026-11-30T09:00:00+01:00`".to_owned()
+        "expected a time, for example `2026-11-30T08:00:00Z` or `2026-11-30T09:00:00+01:00`"
+            .to_owned()
     })
 }
 
 impl Command {
-    /// Runs it.
+    /// Runs the command.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<ExitCode, CommandError> {
         let (config, store) = globals.open_store(environment)?;
         let clock = Clock::system();
         let (audit, now) = (globals.audit(&config, &clock), clock.now());
@@ -109,7 +109,7 @@ impl Command {
             Command::List { all } => {
                 let silences = store.silences(now, *all).await?;
                 if silences.is_empty() {
-                    globals.remark("No silences");
+                    globals.remark("no silences");
                 }
                 for silence in &silences {
                     if let Some(problem) = silence.problem() {
@@ -119,14 +119,14 @@ impl Command {
                         ));
                     }
                 }
-                Ok(globals.print(&sheet(&silences, now), ExitCode::SUCCESS))
+                Ok(globals.print(&table(&silences, now), ExitCode::SUCCESS))
             }
-            Command::Remove { ids, assent: _ } => remove(ids, globals, &store, &audit, now).await,
+            Command::Remove { ids, yes: _ } => remove(ids, globals, &store, &audit, now).await,
         }
     }
 }
 
-impl Add {
+impl AddSilence {
     async fn run(
         &self,
         globals: &Globals,
@@ -134,16 +134,16 @@ impl Add {
         store: &Store,
         audit: &AuditLog,
         now: Timestamp,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<ExitCode, CommandError> {
         let end = match (self.until, self.length) {
-            (Some(end), _) => End::At(end),
-            (None, length) => End::After(length.unwrap_or_default()),
+            (Some(end), _) => SilenceEnd::At(end),
+            (None, length) => SilenceEnd::After(length.unwrap_or_default()),
         };
         let span = silence::span(self.from, end, now)
-            .map_err(|error| Failure::usage(error.to_string()))?;
+            .map_err(|error| CommandError::usage(error.to_string()))?;
         let author = self.author.as_deref().unwrap_or(audit.actor());
         let silence = Silence {
-            id: Chance::System.id(),
+            id: Random::System.id(),
             span,
             matchers: self.matchers.clone(),
             author: author.to_owned(),
@@ -151,8 +151,8 @@ impl Add {
         };
         silence
             .check(now)
-            .map_err(|error| Failure::usage(error.to_string()))?;
-        for warning in doubts(&self.matchers, config) {
+            .map_err(|error| CommandError::usage(error.to_string()))?;
+        for warning in warnings(&self.matchers, config) {
             globals.remark(&format!("warning: {warning}"));
         }
         let matchers: Vec<String> = silence.matchers.iter().map(ToString::to_string).collect();
@@ -168,17 +168,21 @@ impl Add {
             ],
         };
         let added = store.add_silence(&silence, now);
-        let judge = |added: &Added| added.refusal().map(|full| full.to_string());
-        if let Some(full) = audit.around(&operation, added, judge).await??.refusal() {
-            return Err(Failure::World(full.to_string()));
+        let error_of = |added: &AddSilenceOutcome| added.rejection().map(|full| full.to_string());
+        if let Some(full) = audit
+            .audited(&operation, added, error_of)
+            .await??
+            .rejection()
+        {
+            return Err(CommandError::Failed(full.to_string()));
         }
-        Ok(globals.print(&sheet(&[silence], now), ExitCode::SUCCESS))
+        Ok(globals.print(&table(&[silence], now), ExitCode::SUCCESS))
     }
 }
 
-/// What would match nothing of this configuration.
-fn doubts(matchers: &[LabelMatcher], config: &Config) -> Vec<String> {
-    let mut doubts = Vec::new();
+/// Returns a warning for each matcher that matches nothing in this configuration.
+fn warnings(matchers: &[LabelMatcher], config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
     for matcher in matchers {
         let label = matcher.label.as_str();
         let kind = label.strip_suffix("_id").unwrap_or(label);
@@ -189,17 +193,17 @@ fn doubts(matchers: &[LabelMatcher], config: &Config) -> Vec<String> {
                 .iter()
                 .any(|rule| rule.labels.contains_key(label));
         if !is_known {
-            doubts.push(format!("`{matcher}`: no alert has a label `{label}`"));
+            warnings.push(format!("`{matcher}`: no alert has a label `{label}`"));
         } else if matches!(label, "rule" | "alertname")
             && !config
                 .rules
                 .iter()
-                .any(|rule| matcher.is_met_by(rule.name.as_str()))
+                .any(|rule| matcher.matches_value(rule.name.as_str()))
         {
-            doubts.push(format!("`{matcher}` matches no rule of the configuration"));
+            warnings.push(format!("`{matcher}` matches no rule of the configuration"));
         }
     }
-    doubts
+    warnings
 }
 
 async fn remove(
@@ -208,7 +212,7 @@ async fn remove(
     store: &Store,
     audit: &AuditLog,
     now: Timestamp,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, CommandError> {
     let mut n_failed = 0;
     for prefix in ids {
         let operation = Operation {
@@ -217,26 +221,33 @@ async fn remove(
             target: prefix,
             arguments: &[],
         };
-        let judge = |found: &Found<Silence>| match found {
-            Found::One(_) => None,
-            Found::Nothing => Some("no silence begins so".to_owned()),
-            Found::Many(_) => Some("several silences begin so".to_owned()),
+        let error_of = |found: &PrefixMatch<Silence>| match found {
+            PrefixMatch::One(_) => None,
+            PrefixMatch::NoMatch => Some("no such silence".to_owned()),
+            PrefixMatch::Ambiguous(_) => Some("ambiguous id".to_owned()),
         };
         let ended = store.end_silence(prefix, now);
-        let problem = match audit.around(&operation, ended, judge).await?? {
-            Found::One(silence) if silence.state(now) == SilenceState::Expired => {
-                globals.remark(&format!("{} had ended already", silence.id));
+        let problem = match audit.audited(&operation, ended, error_of).await?? {
+            PrefixMatch::One(silence) if silence.state(now) == SilenceState::Expired => {
+                globals.remark(&format!(
+                    "no change: silence {} has already ended",
+                    silence.id
+                ));
                 continue;
             }
-            Found::One(silence) => {
-                globals.remark(&format!("{} has ended", silence.id));
+            PrefixMatch::One(silence) => {
+                globals.remark(&format!("Ended silence {}", silence.id));
                 continue;
             }
-            Found::Nothing => {
-                format!("no silence begins with `{prefix}`; `spendwatch silence list` has them")
+            PrefixMatch::NoMatch => {
+                format!("no silence `{prefix}`; list ids with `spendwatch silence list`")
             }
-            Found::Many(ids) => {
-                format!("several silences begin with `{prefix}`: {}", ids.join(", "))
+            PrefixMatch::Ambiguous(ids) => {
+                format!(
+                    "`{prefix}` matches {} silences: {}; use a longer id",
+                    ids.len(),
+                    ids.join(", ")
+                )
             }
         };
         eprintln!("error: {problem}");
@@ -259,7 +270,7 @@ const COLUMNS: [Column; 7] = [
     shown("comment", "COMMENT"),
 ];
 
-fn sheet(silences: &[Silence], now: Timestamp) -> Sheet {
+fn table(silences: &[Silence], now: Timestamp) -> OutputTable {
     let row = |silence: &Silence| {
         let matchers = silence.matchers.iter().map(ToString::to_string);
         vec![
@@ -272,7 +283,7 @@ fn sheet(silences: &[Silence], now: Timestamp) -> Sheet {
             Cell::Text(silence.comment.clone()),
         ]
     };
-    Sheet {
+    OutputTable {
         columns: COLUMNS.to_vec(),
         rows: silences.iter().map(row).collect(),
     }

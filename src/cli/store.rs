@@ -5,54 +5,53 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::cli::globals::{Assent, Failure, Globals};
+use crate::cli::globals::{CommandError, Globals, YesFlag};
 use crate::cli::output::print;
 use crate::config::source::Environment;
 use crate::domain::plural::counted;
 use crate::notify::formatting;
-use crate::sheet::{Cell, Sheet, hidden, shown};
 use crate::store::Store;
+use crate::table::{Cell, OutputTable, hidden, shown};
 
-/// Looks after the store, also while a daemon works on it.
+/// Subcommands of `store`. They can run beside a daemon.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Read everything and say what does not fit, without changing anything: exit 0 when all is well, else 1
+    /// Check the store for inconsistencies without changing it: exit 0 or 1
     #[command(after_help = "Example: spendwatch store check")]
     Check,
-    /// Copy the store into a new file of mode 0600, also while a daemon writes
+    /// Copy the store to a new file with mode 0600, also while a daemon writes
     #[command(after_help = "Example: spendwatch store backup spendwatch-2026-11-24.db")]
     Backup {
-        /// A file that does not exist yet
+        /// New file
         file: PathBuf,
-        /// Nothing is asked.
         #[command(flatten)]
-        assent: Assent,
+        yes: YesFlag,
     },
 }
 
 impl Command {
-    /// Runs it.
+    /// Runs the command.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<ExitCode, CommandError> {
         match self {
             Command::Check => {
                 let config = globals.load(environment)?;
                 let report = Store::check_file(&config.store.path).await?;
-                if report.is_old() {
+                if report.needs_migration() {
                     globals.remark(&format!(
-                        "the store has version {}, this program uses version {}: only the integrity of the file was checked; the \
-                         next start of `spendwatch run` migrates it",
+                        "the store has version {}, this program uses version {}: checked only the file's integrity; the next start of \
+                         `spendwatch run` migrates it",
                         report.version, report.supported
                     ));
                 }
                 for problem in &report.problems {
-                    eprintln!("error: {}", formatting::line(problem));
+                    eprintln!("error: {}", formatting::single_line(problem));
                 }
                 let count = |n: u64| Cell::Count(i128::from(n));
-                let sheet = Sheet {
+                let table = OutputTable {
                     columns: vec![
                         shown("store", "STORE"),
                         shown("version", "VERSION"),
@@ -79,18 +78,18 @@ impl Command {
                 } else {
                     ExitCode::FAILURE
                 };
-                Ok(globals.print(&sheet, exit))
+                Ok(globals.print(&table, exit))
             }
-            Command::Backup { file, assent: _ } => {
+            Command::Backup { file, yes: _ } => {
                 let (_, store) = globals.open_store(environment)?;
                 let n_bytes = store.backup(file).await?;
-                let told = format!(
-                    "Copied `{}` to `{}`, {}, and checked the copy\n",
+                let text = format!(
+                    "Copied `{}` to `{}`, {}, and verified the copy\n",
                     store.path(),
                     file.display(),
                     counted(n_bytes, "byte")
                 );
-                Ok(print(&told, ExitCode::SUCCESS))
+                Ok(print(&text, ExitCode::SUCCESS))
             }
         }
     }

@@ -1,23 +1,23 @@
-//! Amounts of money and counts, from their digits.
+//! Amounts of money and counts.
 
-use crate::config::reader::Section;
+use crate::config::reader::SectionReader;
 use crate::domain::money::Usd;
 use crate::domain::rule::Quantity;
 
-/// An amount from 0 to 10^12 USD.
+/// Parses an amount from 0 to 10^12 USD.
 pub fn usd_of(digits: &str) -> Option<Usd> {
     let usd = Usd::parse(digits).ok()?;
     (usd >= Usd::ZERO && usd <= Usd::from_dollars(1_000_000_000_000)).then_some(usd)
 }
 
-/// USD as a quantity, from 0 to 10^12.
-pub fn read_usd(section: &Section<'_>, key: &'static str) -> Option<Quantity> {
+/// Reads an amount from 0 to 10^12 USD.
+pub fn read_usd(section: &SectionReader<'_>, key: &'static str) -> Option<Quantity> {
     let digits = section.digits(key)?;
     match usd_of(&digits.value) {
         Some(usd) => Some(usd.pico()),
         None => {
             let message = format!(
-                "is {}, it must be an amount from 0 to 10^12 USD",
+                "is {}, expected an amount from 0 to 10^12 USD",
                 digits.value
             );
             section.problem(key, message);
@@ -26,8 +26,8 @@ pub fn read_usd(section: &Section<'_>, key: &'static str) -> Option<Quantity> {
     }
 }
 
-/// A count of tokens or requests, from 0 to 10^18.
-pub fn read_count(section: &Section<'_>, key: &'static str) -> Option<Quantity> {
+/// Reads a count of tokens or requests, from 0 to 10^18.
+pub fn read_count(section: &SectionReader<'_>, key: &'static str) -> Option<Quantity> {
     section
         .integer(key, (0, 1_000_000_000_000_000_000))
         .map(Quantity::from)

@@ -1,4 +1,4 @@
-//! `limits_usd` and `limits_file` of a rule: a budget by subject.
+//! `limits_usd` and `limits_file` of a rule: limits by subject.
 
 use std::path::Path;
 
@@ -6,22 +6,23 @@ use csv::{ReaderBuilder, StringRecord, Trim};
 use jiff::civil::Date;
 
 use crate::config::amounts::usd_of;
-use crate::config::reader::Section;
+use crate::config::problem::ConfigProblem;
+use crate::config::reader::SectionReader;
 use crate::config::table::{self, CsvLines};
-use crate::domain::budget::{Budget, Share};
+use crate::domain::budget::{Budget, BudgetEntry};
 use crate::domain::matcher::Glob;
 
-/// No budget is as long as this, in bytes.
+/// Maximum size in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
-/// Maximum number of subjects with wildcards; each is compared with each subject.
+/// Maximum number of subjects with wildcards, because each is matched against each subject.
 const MAX_GLOBS: usize = 5000;
 const COLUMNS: [&str; 4] = ["subject", "limit", "from", "until"];
 
-/// Reads whichever of the two is there; `None` where neither is, or where something is wrong.
-pub fn read(section: &Section<'_>) -> Option<Budget> {
+/// Reads `limits_file` or `limits_usd`; `None` if neither is set or there is an error.
+pub fn read(section: &SectionReader<'_>) -> Option<Budget> {
     if section.has("limits_file") {
         if section.has("limits_usd") {
-            section.problem("limits_file", "and `limits_usd` are two budgets; keep one");
+            section.problem("limits_file", "and `limits_usd` are both set; keep one");
         }
         let path = section.required_text("limits_file")?;
         return read_file(section, Path::new(&path.value));
@@ -29,38 +30,38 @@ pub fn read(section: &Section<'_>) -> Option<Budget> {
     read_table(section)
 }
 
-/// `{ "Search" = 5000, "*" = 500 }`.
-fn read_table(section: &Section<'_>) -> Option<Budget> {
+fn read_table(section: &SectionReader<'_>) -> Option<Budget> {
     let mut budget = Budget::default();
-    let mut is_good = true;
-    let given = section.digits_map("limits_usd");
-    for (subject, digits) in &given {
+    let mut is_valid = true;
+    let entries = section.digits_map("limits_usd");
+    for (subject, digits) in &entries {
         match share(subject, &digits.value, (None, None)) {
-            Ok((glob, share)) => is_good &= budget.add(&glob, share),
+            Ok((glob, share)) => is_valid &= budget.add(&glob, share),
             Err(problem) => {
-                section.problem_at(digits, problem);
-                is_good = false;
+                let (location, key) = (digits.location.clone(), digits.key.clone());
+                section.problem_elsewhere(ConfigProblem::clause(location, key, problem));
+                is_valid = false;
             }
         }
     }
-    if given.is_empty() {
+    if entries.is_empty() {
         section.problem(
             "limits_usd",
-            "is empty; write it like `{ \"Search\" = 5000, \"*\" = 500 }`",
+            "is empty, for example `{ \"Search\" = 5000, \"*\" = 500 }`",
         );
     }
-    (is_good && !given.is_empty()).then_some(budget)
+    (is_valid && !entries.is_empty()).then_some(budget)
 }
 
-fn read_file(section: &Section<'_>, path: &Path) -> Option<Budget> {
+fn read_file(section: &SectionReader<'_>, path: &Path) -> Option<Budget> {
     let text = table::read(section, "limits_file", path, (MAX_FILE, "budget"))?;
     match parse(&text) {
         Ok(mut budget) => {
             budget.origin = Some(path.display().to_string());
             Some(budget)
         }
-        Err(wrong) => {
-            for (line, problem) in wrong {
+        Err(errors) => {
+            for (line, problem) in errors {
                 section.problem_elsewhere(table::problem(path, line, problem));
             }
             None
@@ -68,7 +69,7 @@ fn read_file(section: &Section<'_>, path: &Path) -> Option<Budget> {
     }
 }
 
-/// CSV with the headings subject, limit, and perhaps from and until. All that is wrong is told at once, by line.
+/// Parses CSV with the columns subject, limit and, optionally, from and until. Returns all errors, with their lines.
 fn parse(text: &str) -> Result<Budget, Vec<(u64, String)>> {
     let mut reader = ReaderBuilder::new()
         .trim(Trim::All)
@@ -77,84 +78,90 @@ fn parse(text: &str) -> Result<Budget, Vec<(u64, String)>> {
         Ok(headings) => headings.clone(),
         Err(error) => return Err(vec![(1, table::csv_problem(&error))]),
     };
-    let place = |column: &str| headings.iter().position(|heading| heading == column);
+    let position = |column: &str| headings.iter().position(|heading| heading == column);
     let mut lines = CsvLines::new(text);
     let first_line = lines.at(headings.position());
     let unknown = headings.iter().find(|heading| !COLUMNS.contains(heading));
     if let Some(heading) = unknown {
-        let message = format!("`{heading}` is no column; they are {}", COLUMNS.join(", "));
+        let message = format!("unknown column `{heading}`; use {}", COLUMNS.join(", "));
         return Err(vec![(first_line, message)]);
     }
-    let (Some(subject), Some(limit)) = (place("subject"), place("limit")) else {
+    let (Some(subject), Some(limit)) = (position("subject"), position("limit")) else {
         return Err(vec![(
             first_line,
-            "it needs the columns `subject` and `limit`".to_owned(),
+            "missing column; `subject` and `limit` are required".to_owned(),
         )]);
     };
-    let (mut budget, mut wrong) = (Budget::default(), Vec::new());
+    let (mut budget, mut errors) = (Budget::default(), Vec::new());
     for record in reader.records() {
         let record = match record {
             Ok(record) => record,
             Err(error) => {
-                wrong.push((lines.at(error.position()), table::csv_problem(&error)));
+                errors.push((lines.at(error.position()), table::csv_problem(&error)));
                 continue;
             }
         };
         let line = lines.at(record.position());
-        let entry = days(&record, (place("from"), place("until")))
+        let entry = days(&record, (position("from"), position("until")))
             .and_then(|days| share(&record[subject], &record[limit], days));
         match entry {
             Ok((glob, share)) if !budget.add(&glob, share) => {
                 let subject = &record[subject];
-                wrong.push((
+                errors.push((
                     line,
-                    format!("`{subject}` has a limit on some of these days already"),
+                    format!("the days overlap those of an earlier row of `{subject}`"),
                 ));
             }
             Ok(_) if budget.n_globs() > MAX_GLOBS => {
-                wrong.push((line, format!("there are more than {MAX_GLOBS} globs")));
-                return Err(wrong);
+                errors.push((
+                    line,
+                    format!("more than {MAX_GLOBS} subjects with wildcards"),
+                ));
+                return Err(errors);
             }
             Ok(_) => {}
-            Err(problem) => wrong.push((line, problem)),
+            Err(problem) => errors.push((line, problem)),
         }
     }
-    if wrong.is_empty() {
+    if errors.is_empty() {
         Ok(budget)
     } else {
-        Err(wrong)
+        Err(errors)
     }
 }
 
 type Days = (Option<Date>, Option<Date>);
 
-fn days(record: &StringRecord, places: (Option<usize>, Option<usize>)) -> Result<Days, String> {
-    let day = |place: Option<usize>, column: &str| {
-        let text = place.map_or("", |place| &record[place]);
+fn days(record: &StringRecord, positions: (Option<usize>, Option<usize>)) -> Result<Days, String> {
+    let day = |position: Option<usize>, column: &str| {
+        let text = position.map_or("", |position| &record[position]);
         if text.is_empty() {
             return Ok(None);
         }
         let day = text.parse::<Date>().map(Some);
-        day.map_err(|_| format!("`{column}` is `{text}`, it must be a date like 2026-11-30"))
+        day.map_err(|_| {
+            format!("`{column}` is `{text}`, expected a date, for example `2026-11-30`")
+        })
     };
-    let (from, until) = (day(places.0, "from")?, day(places.1, "until")?);
+    let (from, until) = (day(positions.0, "from")?, day(positions.1, "until")?);
     match (from, until) {
         (Some(from), Some(until)) if until < from => {
-            Err(format!("`until` is {until}, before `from`, {from}"))
+            Err(format!("`until` ({until}) is before `from` ({from})"))
         }
         _ => Ok((from, until)),
     }
 }
 
-fn share(subject: &str, digits: &str, (from, until): Days) -> Result<(Glob, Share), String> {
+fn share(subject: &str, digits: &str, (from, until): Days) -> Result<(Glob, BudgetEntry), String> {
     if subject.is_empty() {
-        return Err("there is no subject; `*` is all that have no other".to_owned());
+        return Err("`subject` is empty; use `*` for all subjects without a row".to_owned());
     }
-    let glob = Glob::new(subject).map_err(|reason| format!("`{subject}` is no glob: {reason}"))?;
-    let limit = usd_of(digits).ok_or_else(|| {
-        format!("the limit is `{digits}`, it must be an amount from 0 to 10^12 USD")
+    let glob = Glob::new(subject).map_err(|reason| {
+        format!("`subject` is `{subject}`, which is not a valid glob: {reason}")
     })?;
-    Ok((glob, Share { from, until, limit }))
+    let limit = usd_of(digits)
+        .ok_or_else(|| format!("`limit` is `{digits}`, expected an amount from 0 to 10^12 USD"))?;
+    Ok((glob, BudgetEntry { from, until, limit }))
 }
 
 #[cfg(test)]
@@ -162,13 +169,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_has_a_limit_for_each_subject_and_time() {
+    fn files_have_limits_by_subject_and_date() {
         let budget = parse(
             "subject,limit,from,until\nSearch, 5000 ,2026-11-01,2026-11-30\nSearch,6000.50,2026-12-01,\n\"a, b\",0,,\n*,500,,\n",
         )
         .unwrap();
-        let told: Vec<String> = budget
-            .shares()
+        let shares: Vec<String> = budget
+            .entries()
             .into_iter()
             .map(|(subject, share)| {
                 format!(
@@ -178,7 +185,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            shares,
             [
                 "* None None 500",
                 "Search Some(2026-11-01) Some(2026-11-30) 5000",
@@ -189,29 +196,32 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_in_a_file_is_told_with_its_line() {
-        let wrong = parse(
+    fn all_errors_of_a_file_are_reported_with_their_lines() {
+        let errors = parse(
             "subject,limit,from,until\n,5,,\na,-1,,\nb,1,yesterday,\nc,1,2026-02-01,2026-01-01\nd,1,,\nd,2,2026-01-01,\n[,1,,\n",
         )
         .unwrap_err();
-        let lines: Vec<u64> = wrong.iter().map(|(line, _)| *line).collect();
-        assert_eq!(lines, [2, 3, 4, 5, 7, 8], "{wrong:?}");
-        let wrong =
+        let lines: Vec<u64> = errors.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [2, 3, 4, 5, 7, 8], "{errors:?}");
+        let errors =
             parse("subject,limit\r\n\r\na,-1\r\n\"b\r\nc\",-1\r\n\r\nd\r\ne,-1\r\n").unwrap_err();
-        let lines: Vec<u64> = wrong.iter().map(|(line, _)| *line).collect();
-        assert_eq!(lines, [3, 4, 7, 8], "{wrong:?}");
+        let lines: Vec<u64> = errors.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [3, 4, 7, 8], "{errors:?}");
         let many: String = (0..=MAX_GLOBS)
             .map(|count| format!("a{count}*,1\n"))
             .collect();
-        let wrong = parse(&format!("subject,limit\n{many}")).unwrap_err();
-        assert_eq!(wrong, [(5002, "there are more than 5000 globs".to_owned())]);
+        let errors = parse(&format!("subject,limit\n{many}")).unwrap_err();
+        assert_eq!(
+            errors,
+            [(5002, "more than 5000 subjects with wildcards".to_owned())]
+        );
         for (text, expected) in [
-            ("subject,amount\n", "`amount` is no column"),
-            ("limit\n5\n", "needs the columns"),
-            ("subject,limit\na\n", "the number of columns is 1"),
+            ("subject,amount\n", "unknown column `amount`"),
+            ("limit\n5\n", "missing column"),
+            ("subject,limit\na\n", "expected 2 columns"),
         ] {
-            let wrong = parse(text).unwrap_err();
-            assert!(wrong[0].1.contains(expected), "{wrong:?}");
+            let errors = parse(text).unwrap_err();
+            assert!(errors[0].1.contains(expected), "{errors:?}");
         }
     }
 }

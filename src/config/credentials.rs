@@ -1,12 +1,12 @@
-//! Secrets as the configuration names them: in plain text, or by where they come from. What can be looked at without running
-//! anything is looked at here: that a variable is set, that a file can be read.
+//! Reads secrets, which are given in plain text or by their source, and URLs that may contain one. Checks what can be
+//! checked without running a command: that a variable is set and that a file can be read.
 
 use std::path::Path;
 
 use reqwest::Url;
 
-use crate::config::problem::Place;
-use crate::config::reader::{Section, Sited};
+use crate::config::problem::Location;
+use crate::config::reader::{Located, SectionReader};
 use crate::config::secret_file;
 use crate::config::source::{AwsSecret, NO_AWS, SecretCommand, SecretSource};
 use crate::config::tree::{Node, Value};
@@ -14,39 +14,42 @@ use crate::outbound::is_loopback;
 use crate::secret::Secret;
 
 const NO_ADDRESS: &str =
-    "is no address; it must begin with `https://` (it is not shown, as it may hold a secret)";
-const NO_ADDRESS_OF_ANY_KIND: &str = "is no address; it must begin with `http://` or `https://` (it is not shown, as it may hold a secret)";
-const CLEAR_TEXT_WITHOUT_SECRETS: &str = "is `http://` to another host, which sends in clear text; use `https://`, or confirm it with `allow_http = true`";
-const CLEAR_TEXT: &str = "is `http://` to another host, which sends in clear text; use `https://`, or `allow_http = true` if you must";
-const HOLDS_A_SECRET: &str = "must be an address and a path; where it holds a secret, name where it comes from, like `{ env = \"NAME\" }`";
+    "is not a URL that begins with `https://` (value not shown, it may contain a secret)";
+const NO_ADDRESS_OF_ANY_KIND: &str = "is not a URL that begins with `http://` or `https://` (value not shown, it may contain a secret)";
+const CLEAR_TEXT_WITHOUT_SECRETS: &str = "sends data in clear text to another host; use `https://`, or confirm it with `allow_http = true`";
+const CLEAR_TEXT: &str = "sends data in clear text to another host; use `https://`, or allow it with `allow_http = true`";
+const HOLDS_A_SECRET: &str = "contains a login or a query, which may be secret; give its source instead, for example `{ env = \"NAME\" }`";
 
-/// Where a secret comes from; `None` where it is not given, or wrong.
-pub fn read(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
+/// Reads the source of a secret; `None` if it is not set or invalid.
+pub fn read(section: &SectionReader<'_>, key: &'static str) -> Option<SecretSource> {
     let node = section.node(key)?;
     read_node(section, section.key(key), node)
 }
 
-/// Where a secret that must be there comes from.
-pub fn required(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
+/// Reads the source of a required secret.
+pub fn required(section: &SectionReader<'_>, key: &'static str) -> Option<SecretSource> {
     if !section.has(key) {
         section.problem(
             key,
-            "is missing; write it like `{ env = \"NAME\" }` or `{ file = \"…\" }`",
+            "is missing, for example `{ env = \"NAME\" }` or `{ file = \"…\" }`",
         );
     }
     read(section, key)
 }
 
-/// An address that must be there and may hold a secret. As far as it is known now, it begins with `https://`, or with
-/// `http://` and leads to loopback or stands beside `allow_http = true`.
-pub fn required_encrypted_url(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
+/// Reads a required URL that may contain a secret. If its value is known now, it must use `https://`, or `http://` to
+/// loopback or with `allow_http = true`.
+pub fn required_encrypted_url(
+    section: &SectionReader<'_>,
+    key: &'static str,
+) -> Option<SecretSource> {
     let source = required(section, key)?;
     check_encrypted_url(section, key, &source);
     Some(source)
 }
 
-/// An address beside which a secret is sent. Written in plain text it may hold none, and is taken without a warning.
-pub fn encrypted_url_in_the_open(section: &Section<'_>, key: &'static str) -> Option<SecretSource> {
+/// Reads a URL that contains no secret, but to which a secret is sent. Plain text causes no warning.
+pub fn encrypted_plain_url(section: &SectionReader<'_>, key: &'static str) -> Option<SecretSource> {
     let node = section.node(key)?;
     let source = read_in_the_open(section, section.key(key), node)?;
     let parsed = check_encrypted_url(section, key, &source);
@@ -57,10 +60,9 @@ pub fn encrypted_url_in_the_open(section: &Section<'_>, key: &'static str) -> Op
     Some(source)
 }
 
-/// Addresses of any kind, each as [`encrypted_url_in_the_open`] takes them. Where no `headers` are sent with them, `http://` to
-/// another host is a warning.
-pub fn urls_in_the_open(
-    section: &Section<'_>,
+/// Reads a list of URLs that contain no secret. Without `headers`, `http://` to another host is only a warning.
+pub fn plain_urls(
+    section: &SectionReader<'_>,
     key: &'static str,
     headers: &[(String, SecretSource)],
 ) -> Vec<SecretSource> {
@@ -70,40 +72,40 @@ pub fn urls_in_the_open(
     let items = match &node.value {
         Value::List(items) if !items.is_empty() => items.as_slice(),
         Value::List(_) => {
-            section.problem(key, "is empty; at least one address is needed");
+            section.problem(key, "is empty; add at least one URL");
             &[]
         }
         Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::Table(_) => {
             std::slice::from_ref(node)
         }
     };
-    let read_item = |(place, item): (usize, &Node)| {
-        let sited = Sited {
+    let read_item = |(index, item): (usize, &Node)| {
+        let located = Located {
             value: (),
-            place: item.place.clone(),
-            key: format!("{}[{place}]", section.key(key)),
+            location: item.location.clone(),
+            key: format!("{}[{index}]", section.key(key)),
         };
-        let source = read_in_the_open(section, sited.key.clone(), item)?;
+        let source = read_in_the_open(section, located.key.clone(), item)?;
         let Some(known) = known(section, &source) else {
-            // What a command prints is checked when it is known.
+            // The output of a command is checked at run time.
             return Some(source);
         };
         let is_literal = matches!(source, SecretSource::Literal(_));
         match parse_url(&known) {
-            None if is_literal => section.problem_at(&sited, NO_ADDRESS_OF_ANY_KIND),
-            None => section.unresolved_at(&sited, NO_ADDRESS_OF_ANY_KIND),
+            None if is_literal => section.problem_at(&located, NO_ADDRESS_OF_ANY_KIND),
+            None => section.unresolved_at(&located, NO_ADDRESS_OF_ANY_KIND),
             Some(url) if is_literal && may_hold_a_secret(&url) => {
-                section.problem_at(&sited, HOLDS_A_SECRET);
+                section.problem_at(&located, HOLDS_A_SECRET);
             }
             // Members usually listen without TLS inside a cluster; only secrets must not be sent that way.
             Some(url) if is_in_clear_text(section, &url) && is_literal && headers.is_empty() => {
-                section.warn_at(&sited, CLEAR_TEXT_WITHOUT_SECRETS);
+                section.warn_at(&located, CLEAR_TEXT_WITHOUT_SECRETS);
             }
             Some(url) if is_in_clear_text(section, &url) && is_literal => {
-                section.problem_at(&sited, CLEAR_TEXT);
+                section.problem_at(&located, CLEAR_TEXT);
             }
             Some(url) if is_in_clear_text(section, &url) => {
-                section.unresolved_at(&sited, CLEAR_TEXT);
+                section.unresolved_at(&located, CLEAR_TEXT);
             }
             Some(_) => {}
         }
@@ -112,8 +114,8 @@ pub fn urls_in_the_open(
     items.iter().enumerate().filter_map(read_item).collect()
 }
 
-/// Plain text is taken without a warning.
-fn read_in_the_open(section: &Section<'_>, key: String, node: &Node) -> Option<SecretSource> {
+/// Reads a URL without a warning about plain text.
+fn read_in_the_open(section: &SectionReader<'_>, key: String, node: &Node) -> Option<SecretSource> {
     match &node.value {
         Value::Text(text) if !text.trim().is_empty() => {
             Some(SecretSource::Literal(Secret::new(text.clone())))
@@ -131,8 +133,8 @@ fn may_hold_a_secret(url: &Url) -> bool {
     url.username() != "" || url.password().is_some() || url.query().is_some()
 }
 
-/// What is known of an address now; it must be one.
-fn check_url(section: &Section<'_>, key: &'static str, source: &SecretSource) -> Option<Url> {
+/// Parses a URL if its value is known now, and reports an invalid one.
+fn check_url(section: &SectionReader<'_>, key: &'static str, source: &SecretSource) -> Option<Url> {
     let url = parse_url(&known(section, source)?);
     if url.is_none() {
         problem_of(section, key, source, NO_ADDRESS);
@@ -140,9 +142,9 @@ fn check_url(section: &Section<'_>, key: &'static str, source: &SecretSource) ->
     url
 }
 
-/// Reports what is wrong with the value of a secret. One that stands elsewhere matters only to whatever uses it.
+/// Reports an invalid secret. If its value comes from elsewhere, only commands that use it fail.
 pub fn problem_of(
-    section: &Section<'_>,
+    section: &SectionReader<'_>,
     key: &'static str,
     source: &SecretSource,
     message: impl Into<String>,
@@ -163,7 +165,7 @@ fn parse_url(text: &Secret) -> Option<Url> {
 }
 
 fn check_encrypted_url(
-    section: &Section<'_>,
+    section: &SectionReader<'_>,
     key: &'static str,
     source: &SecretSource,
 ) -> Option<Url> {
@@ -174,13 +176,13 @@ fn check_encrypted_url(
     Some(url)
 }
 
-/// Whether an address crosses a network unencrypted, and the section does not allow it.
-fn is_in_clear_text(section: &Section<'_>, url: &Url) -> bool {
+/// Returns whether a URL would be used unencrypted over a network, which the section does not allow.
+fn is_in_clear_text(section: &SectionReader<'_>, url: &Url) -> bool {
     url.scheme() == "http" && !is_loopback(url) && !section.bool("allow_http", false)
 }
 
-/// A secret, where it can be known without running anything, and is not empty.
-pub fn known(section: &Section<'_>, source: &SecretSource) -> Option<Secret> {
+/// Returns a secret's value if it is known without running a command and is not empty.
+pub fn known(section: &SectionReader<'_>, source: &SecretSource) -> Option<Secret> {
     let known = match source {
         SecretSource::Literal(secret) => Some(secret.clone()),
         SecretSource::Env(name) => section.environment().get(name).cloned().map(Secret::new),
@@ -193,8 +195,8 @@ pub fn known(section: &Section<'_>, source: &SecretSource) -> Option<Secret> {
     known.filter(|secret| !secret.expose().trim().is_empty())
 }
 
-/// Several, while one is being replaced by another.
-pub fn read_list(section: &Section<'_>, key: &'static str) -> Vec<SecretSource> {
+/// Reads several secrets, as used during a rotation.
+pub fn read_list(section: &SectionReader<'_>, key: &'static str) -> Vec<SecretSource> {
     let Some(node) = section.node(key) else {
         return Vec::new();
     };
@@ -203,21 +205,21 @@ pub fn read_list(section: &Section<'_>, key: &'static str) -> Vec<SecretSource> 
             .into_iter()
             .collect();
     };
-    let item_key = |place: usize| format!("{}[{place}]", section.key(key));
+    let item_key = |index: usize| format!("{}[{index}]", section.key(key));
     items
         .iter()
         .enumerate()
-        .filter_map(|(place, item)| read_node(section, item_key(place), item))
+        .filter_map(|(index, item)| read_node(section, item_key(index), item))
         .collect()
 }
 
-/// By name, such as headers. Their values are often no secrets: a plain text is taken without a warning.
-pub fn read_map(section: &Section<'_>, key: &'static str) -> Vec<(String, SecretSource)> {
+/// Reads secrets by name, such as headers. Plain text causes no warning, because their values are often not secret.
+pub fn read_map(section: &SectionReader<'_>, key: &'static str) -> Vec<(String, SecretSource)> {
     let Some(node) = section.node(key) else {
         return Vec::new();
     };
     let Value::Table(table) = &node.value else {
-        let message = format!("is {}, it must be a table", node.value.kind());
+        let message = format!("is {}, expected a table", node.value.kind());
         section.problem(key, message);
         return Vec::new();
     };
@@ -233,49 +235,48 @@ pub fn read_map(section: &Section<'_>, key: &'static str) -> Vec<(String, Secret
         .collect()
 }
 
-fn read_node(section: &Section<'_>, key: String, node: &Node) -> Option<SecretSource> {
-    let sited = Sited {
+fn read_node(section: &SectionReader<'_>, key: String, node: &Node) -> Option<SecretSource> {
+    let located = Located {
         value: (),
-        place: node.place.clone(),
+        location: node.location.clone(),
         key,
     };
     match &node.value {
         Value::Text(text) if text.trim().is_empty() => {
-            section.problem_at(&sited, "is empty");
+            section.problem_at(&located, "is empty");
             None
         }
         Value::Text(text) => {
-            if matches!(node.place, Place::Line(..)) {
+            if matches!(node.location, Location::Line(..)) {
                 section.warn_at(
-                    &sited,
-                    "is a secret in plain text; better name where it comes from, like `{ env = \"NAME\" }` or \
-                     `{ file = \"…\" }`",
+                    &located,
+                    "is a secret in plain text; better give its source, for example `{ env = \"NAME\" }` or `{ file = \"…\" }`",
                 );
             }
             Some(SecretSource::Literal(Secret::new(text.clone())))
         }
         Value::Table(table) => {
-            let below = section.below(table, sited.key, node);
+            let below = section.subsection(table, located.key, node);
             let source = read_source(&below);
             below.finish();
             source
         }
         Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) => {
-            let wanted =
+            let expected =
                 "`{ env = … }`, `{ file = … }`, `{ command = […] }` or `{ aws_secret = … }`";
-            let message = format!("is {}, it must be {wanted}", node.value.kind());
-            section.problem_at(&sited, message);
+            let message = format!("is {}, expected {expected}", node.value.kind());
+            section.problem_at(&located, message);
             None
         }
     }
 }
 
-fn read_source(section: &Section<'_>) -> Option<SecretSource> {
+fn read_source(section: &SectionReader<'_>) -> Option<SecretSource> {
     let (env, file) = (section.text("env"), section.text("file"));
     let command = section.texts("command");
     let environment = read_variables(section, "environment");
     if section.has("environment") && command.is_none() {
-        section.problem("environment", "belongs to `command`");
+        section.problem("environment", "applies only with `command`");
     }
     if section.has("aws_secret") {
         return read_aws(
@@ -285,36 +286,43 @@ fn read_source(section: &Section<'_>) -> Option<SecretSource> {
     }
     for key in ["field", "region"] {
         if section.has(key) {
-            section.problem(key, "belongs to `aws_secret`");
+            section.problem(key, "applies only with `aws_secret`");
         }
     }
     match (env, file, command) {
         (Some(name), None, None) => Some(read_variable(section, name.value)),
         (None, Some(path), None) => {
             if let Err(error) = secret_file::check(Path::new(&path.value)) {
-                section.unresolved("file", format!("names what cannot be used: {error}"));
+                section.unresolved_clause("file", error.to_string());
             }
             Some(SecretSource::File(path.value.into()))
         }
-        (None, None, Some(words)) if words.first().is_some_and(|word| !word.value.is_empty()) => {
-            Some(read_command(section, words, environment))
+        (None, None, Some(argv))
+            if argv
+                .first()
+                .is_some_and(|argument| !argument.value.is_empty()) =>
+        {
+            Some(read_command(section, argv, environment))
         }
         _ => {
-            section.problem_here("must name one source: `env`, `file`, `command` or `aws_secret`");
+            section.problem_here(
+                "must have exactly one source: `env`, `file`, `command` or `aws_secret`",
+            );
             None
         }
     }
 }
 
-fn read_aws(section: &Section<'_>, has_others: bool) -> Option<SecretSource> {
+fn read_aws(section: &SectionReader<'_>, has_other_sources: bool) -> Option<SecretSource> {
     let name = section.required_text("aws_secret");
     let text = |key: &'static str| {
         let has = section.has(key);
         has.then(|| section.required_text(key)).flatten()
     };
     let (field, region) = (text("field"), text("region"));
-    if has_others {
-        section.problem_here("must name one source: `env`, `file`, `command` or `aws_secret`");
+    if has_other_sources {
+        section
+            .problem_here("must have exactly one source: `env`, `file`, `command` or `aws_secret`");
         return None;
     }
     if !cfg!(feature = "aws") {
@@ -328,55 +336,54 @@ fn read_aws(section: &Section<'_>, has_others: bool) -> Option<SecretSource> {
     }))
 }
 
-fn read_variable(section: &Section<'_>, name: String) -> SecretSource {
+fn read_variable(section: &SectionReader<'_>, name: String) -> SecretSource {
     let value = section.environment().get(&name);
     if value.is_none_or(|value| value.trim().is_empty()) {
-        let message = format!("names the variable `{name}`, which is not set");
-        section.unresolved("env", message);
+        section.unresolved_clause("env", format!("environment variable `{name}` is not set"));
     }
     SecretSource::Env(name)
 }
 
 fn read_command(
-    section: &Section<'_>,
-    words: Vec<Sited<String>>,
+    section: &SectionReader<'_>,
+    argv: Vec<Located<String>>,
     environment: Vec<String>,
 ) -> SecretSource {
-    check_runner(section, &words);
+    check_runner(section, &argv);
     SecretSource::Command(SecretCommand {
-        words: words.into_iter().map(|word| word.value).collect(),
+        argv: argv.into_iter().map(|argument| argument.value).collect(),
         environment,
     })
 }
 
-/// Names of variables that a program receives; one that is not set is not passed on.
-pub fn read_variables(section: &Section<'_>, key: &'static str) -> Vec<String> {
+/// Reads names of variables that a program receives. Variables that are not set are not passed on.
+pub fn read_variables(section: &SectionReader<'_>, key: &'static str) -> Vec<String> {
     if !section.has(key) {
         return Vec::new();
     }
     let names = section.texts(key).unwrap_or_default();
     for name in &names {
         if name.value.is_empty() || name.value.contains(['=', '\0']) {
-            section.problem_at(name, "is not the name of an environment variable");
+            section.problem_at(name, "is not a valid name of an environment variable");
         }
     }
     names.into_iter().map(|name| name.value).collect()
 }
 
-/// Refuses a `command` in a file that others may write: they could run programs as us.
-pub fn check_runner(section: &Section<'_>, words: &[Sited<String>]) {
-    if let Some(Place::Line(file, _)) = words.first().map(|word| &word.place)
+/// Rejects a `command` in a file that other users can write, because they could run programs as this user.
+pub fn check_runner(section: &SectionReader<'_>, argv: &[Located<String>]) {
+    if let Some(Location::Line(file, _)) = argv.first().map(|argument| &argument.location)
         && let Some(mode) = mode_for_others(file)
     {
         let file = file.display();
         let message = format!(
-            "is not run: others may write `{file}` (mode {mode:o}) and so run commands; `chmod go-w {file}` first"
+            "is refused, because other users can write `{file}` (mode {mode:o}) and so run commands; run `chmod go-w {file}`"
         );
         section.problem("command", message);
     }
 }
 
-/// The mode of a file that others may write.
+/// Returns the mode of a file that other users can write.
 #[cfg(unix)]
 fn mode_for_others(file: &Path) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;

@@ -1,13 +1,13 @@
-//! `[rule_defaults]`: what every rule has that does not say otherwise. It is laid under the rules before they are read, so
-//! that whatever is wrong in it is told where it stands.
+//! `[rule_defaults]`: defaults of all rules. They are copied into the rules before these are read, with their locations, so
+//! that errors name the line in this section.
 
-use crate::config::events::MEANINGLESS;
+use crate::config::events::NOT_FOR_EVENTS;
 use crate::config::near::nearest;
-use crate::config::problem::{Problem, Problems};
+use crate::config::problem::{ConfigProblem, Problems};
 use crate::config::tree::{Node, Table, Value};
 
 const SECTION: &str = "rule_defaults";
-/// A rule's name, what it watches, for whom, and its limit are its own.
+/// Keys that may have a default: all except a rule's name, watch, subject and limit.
 const KEYS: [&str; 12] = [
     "period",
     "time_zone",
@@ -23,17 +23,14 @@ const KEYS: [&str; 12] = [
     "inactive_during",
 ];
 
-/// Takes the section out of the tree and gives its values to every rule that has none of its own. Labels are joined.
-pub fn lay_under_rules(root: &mut Table, problems: &Problems) {
+/// Removes the section from the tree and adds its values to every rule that does not set them. Labels are merged.
+pub fn apply_to_rules(root: &mut Table, problems: &Problems) {
     let Some(node) = root.remove(SECTION) else {
         return;
     };
     let Value::Table(defaults) = node.value else {
-        let message = format!(
-            "is {}, it must be a table, `[{SECTION}]`",
-            node.value.kind()
-        );
-        problems.add(Problem::new(node.place, SECTION, message));
+        let message = format!("is {}, expected a table, `[{SECTION}]`", node.value.kind());
+        problems.add(ConfigProblem::new(node.location, SECTION, message));
         return;
     };
     let mut fitting = Table::new();
@@ -43,11 +40,11 @@ pub fn lay_under_rules(root: &mut Table, problems: &Problems) {
         } else {
             let hint = match nearest(&key, KEYS.into_iter()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there is {}", KEYS.join(", ")),
+                None => format!("use one of {}", KEYS.join(", ")),
             };
-            let message = format!("is no default of rules; {hint}");
-            problems.add(Problem::new(
-                node.place,
+            let message = format!("cannot have a default for all rules; {hint}");
+            problems.add(ConfigProblem::new(
+                node.location,
                 format!("{SECTION}.{key}"),
                 message,
             ));
@@ -58,18 +55,18 @@ pub fn lay_under_rules(root: &mut Table, problems: &Problems) {
     };
     for rule in rules {
         if let Value::Table(rule) = &mut rule.value {
-            lay_under(rule, &fitting);
+            fill_missing(rule, &fitting);
         }
     }
 }
 
-fn lay_under(rule: &mut Table, defaults: &Table) {
+fn fill_missing(rule: &mut Table, defaults: &Table) {
     let is = |key: &str, word: &str| matches!(rule.get(key).map(|node| &node.value), Some(Value::Text(text)) if text == word);
     let (has_no_period, has_windows) = (is("watch", "data_age"), is("watch", "burn_rate"));
     let is_of_events = is("watch", "lifecycle");
     for (key, default) in defaults {
         let has_no_meaning = match key.as_str() {
-            key if is_of_events => MEANINGLESS.contains(&key),
+            key if is_of_events => NOT_FOR_EVENTS.contains(&key),
             "period" => has_no_period,
             "windows" => !has_windows,
             _ => false,
@@ -103,7 +100,7 @@ mod tests {
     use crate::config::source::Environment;
 
     #[test]
-    fn a_rule_has_what_it_does_not_say_itself() {
+    fn rules_inherit_defaults_that_they_do_not_set() {
         let text = r#"
             [[organizations]]
             admin_key = { env = "KEY" }
@@ -125,17 +122,17 @@ mod tests {
         "#;
         let environment: Environment = [("KEY".to_owned(), "key".to_owned())].into();
         let config = read(text, None, &environment).unwrap();
-        let told: Vec<String> = config
+        let rules: Vec<String> = config
             .rules
             .iter()
             .map(|rule| {
-                let minutes = rule.hold.as_mins();
+                let minutes = rule.for_duration.as_mins();
                 let (labels, inactive) = (&rule.labels, rule.inactive.len());
                 format!("{} {minutes} {labels:?} {inactive}", rule.period)
             })
             .collect();
         assert_eq!(
-            told,
+            rules,
             [
                 r#"day 1 {"cost_center": "platform", "tier": "2"} 1"#,
                 r#"month 10 {"cost_center": "platform", "tier": "1"} 0"#,

@@ -1,16 +1,16 @@
-//! Durations as people write them: `30s`, `5m`, `1h30m`, `90d`.
+//! Durations such as `30s`, `5m`, `1h30m` or `90d`.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::config::reader::Section;
+use crate::config::reader::SectionReader;
 
 const UNITS: [(char, i64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
 /// A hundred years.
 const MAX_SECONDS: i64 = 36_500 * 86_400;
 
-/// Whole numbers with d, h, m or s, larger units first; at most 36,500 days. The unit is never left out.
+/// Parses whole numbers with the units d, h, m and s, larger units first; at most 36,500 days.
 pub fn parse(text: &str) -> Option<SignedDuration> {
     let mut seconds: i64 = 0;
     let mut rest = text.trim();
@@ -33,7 +33,7 @@ pub fn parse(text: &str) -> Option<SignedDuration> {
     (seconds <= MAX_SECONDS).then(|| SignedDuration::from_secs(seconds))
 }
 
-/// As [`parse`] reads it. Parts of a second are cut off.
+/// Formats a duration so that [`parse`] reads it. Fractions of a second are dropped.
 pub fn text(duration: SignedDuration) -> String {
     let mut rest = duration.as_secs();
     let mut text = String::new();
@@ -49,39 +49,39 @@ pub fn text(duration: SignedDuration) -> String {
     text
 }
 
-/// A duration.
-pub fn read(section: &Section<'_>, key: &'static str) -> Option<SignedDuration> {
+/// Reads a duration.
+pub fn read(section: &SectionReader<'_>, key: &'static str) -> Option<SignedDuration> {
     let given = section.text(key)?;
     let duration = parse(&given.value);
     if duration.is_none() {
-        let shape = "which is no duration; write it like `30s`, `5m`, `24h` or `90d`";
-        section.problem(key, format!("is `{}`, {shape}", given.value));
+        let expected = "expected a duration, for example `30s`, `5m`, `24h` or `90d`";
+        section.problem(key, format!("is `{}`, {expected}", given.value));
     }
     duration
 }
 
-/// A duration of at least a second, for waiting.
-pub fn read_wait(section: &Section<'_>, key: &'static str, default: Duration) -> Duration {
+/// Reads a duration of at least one second.
+pub fn read_wait(section: &SectionReader<'_>, key: &'static str, default: Duration) -> Duration {
     let Some(duration) = read(section, key) else {
         return default;
     };
     match Duration::try_from(duration) {
         Ok(duration) if !duration.is_zero() => duration,
         _ => {
-            section.problem(key, "is no time at all; write it like `30s`");
+            section.problem(key, "must be above zero, for example `30s`");
             default
         }
     }
 }
 
-/// Whole days, at least one.
-pub fn read_days(section: &Section<'_>, key: &'static str, default: i32) -> i32 {
+/// Reads a duration of whole days, at least one.
+pub fn read_days(section: &SectionReader<'_>, key: &'static str, default: i32) -> i32 {
     let Some(duration) = read(section, key) else {
         return default;
     };
     let days = duration.as_secs() / 86_400;
     if days < 1 || days * 86_400 != duration.as_secs() {
-        section.problem(key, "must be whole days, like `90d`");
+        section.problem(key, "must be at least one whole day, for example `90d`");
         return default;
     }
     i32::try_from(days).unwrap_or(default)
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_read_and_written() {
+    fn durations_are_parsed_and_formatted() {
         check("30s", Some(30), "30s");
         check("90m", Some(5400), "1h30m");
         check("1h30m", Some(5400), "1h30m");

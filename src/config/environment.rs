@@ -1,30 +1,38 @@
-//! A start without any file: what the environment alone says, written as the file it stands for.
+//! Configuration by environment variables alone: they are turned into the text of an equivalent file.
 
 use std::path::Path;
 
-use crate::config::problem::{Place, Problem, Problems};
+use crate::config::problem::{ConfigProblem, Location, Problems};
 use crate::config::source::Environment;
 use crate::config::tree::NO_FILE;
 use crate::domain::money::Usd;
 
-/// The file that the environment stands for. Values are named by their variables, never written down.
+/// Text of a configuration file equivalent to the environment. Secrets are referenced by their variables, not copied.
 #[derive(Debug, Default)]
-pub struct StandIn {
+pub struct EnvironmentFile {
     pub text: String,
-    /// For each line of it, which variable it is there for.
+    /// The variable behind each line of `text`.
     variables: Vec<&'static str>,
 }
 
-impl StandIn {
-    /// Tells a problem of the text as one of the variable behind it.
-    pub fn blame(&self, problem: Problem) -> Problem {
-        let variable = match &problem.place {
-            Place::Line(path, line) if path == Path::new(NO_FILE) => self.variables.get(line - 1),
-            Place::Line(..) | Place::File(_) | Place::Variable(_) | Place::Nowhere => None,
+impl EnvironmentFile {
+    /// Turns a problem in the text into one of the variable behind it.
+    pub fn attribute_to_variable(&self, problem: ConfigProblem) -> ConfigProblem {
+        let variable = match &problem.location {
+            Location::Line(path, line) if path == Path::new(NO_FILE) => {
+                self.variables.get(line - 1)
+            }
+            Location::Line(..) | Location::File(_) | Location::Variable(_) | Location::Nowhere => {
+                None
+            }
         };
         match variable {
+            Some(variable) if !problem.is_clause => {
+                ConfigProblem::new(Location::Nowhere, *variable, problem.message)
+            }
             Some(variable) => {
-                Problem::new(Place::Variable((*variable).to_owned()), "", problem.message)
+                let location = Location::Variable((*variable).to_owned());
+                ConfigProblem::clause(location, "", problem.message)
             }
             None => problem,
         }
@@ -44,8 +52,8 @@ const BASE_URL: &str = "SPENDWATCH_BASE_URL";
 const LIMIT: &str = "SPENDWATCH_MONTHLY_LIMIT_USD";
 const SLACK: &str = "SPENDWATCH_SLACK_WEBHOOK_URL";
 
-/// Reads the variables that make a file unnecessary.
-pub fn as_file(environment: &Environment) -> Result<StandIn, Problems> {
+/// Converts the environment to a configuration file.
+pub fn to_file(environment: &Environment) -> Result<EnvironmentFile, Problems> {
     let set = |name: &str| {
         environment
             .get(name)
@@ -54,11 +62,15 @@ pub fn as_file(environment: &Environment) -> Result<StandIn, Problems> {
     };
     let problems = Problems::default();
     if set(KEY).is_none() {
-        let message = "there is no configuration: set ANTHROPIC_ADMIN_KEY, or name a file with --config \
-                       (`spendwatch init` writes `./spendwatch.toml`, which is read when no other file is named)";
-        problems.add(Problem::new(Place::Nowhere, "", message.to_owned()));
+        let message = "no configuration; set `ANTHROPIC_ADMIN_KEY`, or pass a file with `--config` \
+                       (`spendwatch init` writes `./spendwatch.toml`, which is read by default)";
+        problems.add(ConfigProblem::new(
+            Location::Nowhere,
+            "",
+            message.to_owned(),
+        ));
     }
-    let mut file = StandIn::default();
+    let mut file = EnvironmentFile::default();
     file.add(
         KEY,
         "[[organizations]]\nadmin_key = { env = \"ANTHROPIC_ADMIN_KEY\" }",
@@ -70,8 +82,8 @@ pub fn as_file(environment: &Environment) -> Result<StandIn, Problems> {
         match Usd::parse(limit) {
             Ok(usd) => file.add(LIMIT, &rule(usd)),
             Err(error) => {
-                let message = format!("is `{limit}`, which is {error}; write it like `5000`");
-                problems.add(Problem::new(Place::Variable(LIMIT.to_owned()), "", message));
+                let message = format!("is `{limit}`, {error}; for example `5000`");
+                problems.add(ConfigProblem::new(Location::Nowhere, LIMIT, message));
             }
         }
     }
@@ -102,19 +114,19 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let stand_in = as_file(&environment).and_then(|stand_in| {
-            config::read(&stand_in.text, None, &environment)
-                .map_err(|problems| problems.map(|problem| stand_in.blame(problem)))
+        let file = to_file(&environment).and_then(|file| {
+            config::read(&file.text, None, &environment)
+                .map_err(|problems| problems.map(|problem| file.attribute_to_variable(problem)))
         });
-        let told = stand_in.map_or_else(
+        let text = file.map_or_else(
             |problems| problems.to_string(),
             |config| config.organizations[0].base_url.clone(),
         );
-        assert_eq!(told, expected);
+        assert_eq!(text, expected);
     }
 
     #[test]
-    fn what_is_wrong_names_its_variable() {
+    fn problems_name_the_variable() {
         let key = (KEY, "sk-ant-admin-canary");
         check(&[key], "https://api.anthropic.com");
         check(
@@ -123,16 +135,16 @@ mod tests {
         );
         check(
             &[key, (BASE_URL, "http://gateway.example.com"), (LIMIT, "-5")],
-            "environment variable `SPENDWATCH_BASE_URL`: sends the key in clear text; use https://, or `allow_http = true` if you must\n\
-             environment variable `SPENDWATCH_MONTHLY_LIMIT_USD`: is -5, it must be an amount from 0 to 10^12 USD",
+            "`SPENDWATCH_BASE_URL` sends the key in clear text; use `https://`, or allow it with `allow_http = true`\n\
+             `SPENDWATCH_MONTHLY_LIMIT_USD` is -5, expected an amount from 0 to 10^12 USD",
         );
         check(
             &[key, (LIMIT, "5k")],
-            "environment variable `SPENDWATCH_MONTHLY_LIMIT_USD`: is `5k`, which is not a decimal number; write it like `5000`",
+            "`SPENDWATCH_MONTHLY_LIMIT_USD` is `5k`, not a decimal number; for example `5000`",
         );
         check(
             &[key, (SLACK, "hooks.slack.com/services/canary")],
-            "environment variable `SPENDWATCH_SLACK_WEBHOOK_URL`: is no address; it must begin with `https://` (it is not shown, as it may hold a secret)",
+            "`SPENDWATCH_SLACK_WEBHOOK_URL` is not a URL that begins with `https://` (value not shown, it may contain a secret)",
         );
     }
 }

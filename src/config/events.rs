@@ -1,18 +1,18 @@
-//! The events of a rule with `watch = "lifecycle"`: words, or tables that say more.
+//! `events` of a rule with `watch = "lifecycle"`: names, or tables with further settings.
 
 use jiff::SignedDuration;
 
 use crate::config::durations;
 use crate::config::near::nearest;
-use crate::config::problem::Problem;
-use crate::config::reader::Section;
+use crate::config::problem::ConfigProblem;
+use crate::config::reader::SectionReader;
 use crate::config::tree::{Node, Value};
 use crate::domain::event::Event;
 use crate::domain::rule::{EventRule, Severity, Threshold};
 use crate::domain::subject::SubjectKind;
 
-/// What a rule on events has no use for.
-pub const MEANINGLESS: [&str; 14] = [
+/// Keys that do not apply to a rule on events.
+pub const NOT_FOR_EVENTS: [&str; 14] = [
     "for_each",
     "period",
     "limit",
@@ -29,68 +29,73 @@ pub const MEANINGLESS: [&str; 14] = [
     "windows",
 ];
 
-/// In the order of the file; none where the rule watches something else.
-pub fn read(rule: &Section<'_>) -> Vec<EventRule> {
-    for key in MEANINGLESS {
+/// Reads the events in the order of the file.
+pub fn read(rule: &SectionReader<'_>) -> Vec<EventRule> {
+    for key in NOT_FOR_EVENTS {
         if rule.has(key) {
             let hint = match key {
-                "thresholds" => "; each event has a `severity` of its own",
-                "limit_age" => "; each event has an `age` or a `lead` of its own",
+                "thresholds" => " and use the `severity` of each event",
+                "limit_age" => " and use the `age` or `lead` of each event",
                 _ => "",
             };
-            let message = format!("has no meaning for `watch = \"lifecycle\"`; leave it out{hint}");
+            let message = format!("does not apply to `watch = \"lifecycle\"`; remove it{hint}");
             rule.problem(key, message);
         }
     }
     let Some(node) = rule.node("events") else {
-        let message = format!("is missing: which of {}", known().join(", "));
+        let message = format!("is missing; list some of {}", known().join(", "));
         rule.problem("events", message);
         return Vec::new();
     };
     let Value::List(items) = &node.value else {
         let message = format!(
-            "is {}, it must be a list of events, like `[\"key_idle\"]`",
+            "is {}, expected a list of events, for example `[\"key_idle\"]`",
             node.value.kind()
         );
         rule.problem("events", message);
         return Vec::new();
     };
     if items.is_empty() {
-        let message = format!("is empty; there is {}", known().join(", "));
+        let message = format!("is empty; list some of {}", known().join(", "));
         rule.problem("events", message);
     }
     let mut events: Vec<EventRule> = Vec::new();
-    for (place, item) in items.iter().enumerate() {
-        let key = format!("{}[{place}]", rule.key("events"));
-        let Some(of) = read_one(rule, item, &key) else {
+    for (index, item) in items.iter().enumerate() {
+        let key = format!("{}[{index}]", rule.key("events"));
+        let Some(event_rule) = read_one(rule, item, &key) else {
             continue;
         };
-        if events.iter().any(|other| other.event == of.event) {
-            let message = format!("names `{}` twice", of.event);
-            rule.problem_elsewhere(Problem::new(item.place.clone(), key, message));
+        if events.iter().any(|other| other.event == event_rule.event) {
+            let message = format!("lists `{}` twice", event_rule.event);
+            rule.problem_elsewhere(ConfigProblem::new(item.location.clone(), key, message));
         } else {
-            events.push(of);
+            events.push(event_rule);
         }
     }
     events
 }
 
-/// One for each severity that an event has.
+/// Returns one threshold for each severity in use.
 pub fn thresholds(events: &[EventRule]) -> Vec<Threshold> {
-    let is_used = |severity: &Severity| events.iter().any(|of| of.severity == *severity);
+    let is_used = |severity: &Severity| {
+        events
+            .iter()
+            .any(|event_rule| event_rule.severity == *severity)
+    };
     let used = Severity::ALL.into_iter().filter(is_used);
-    used.map(Threshold::of_event).collect()
+    used.map(Threshold::for_event).collect()
 }
 
-/// What a rule is narrowed to may be something that an event's subject never has.
-pub fn check_match(section: &Section<'_>, events: &[EventRule]) {
+/// Checks that the subjects of the events have what `match` filters by.
+pub fn check_match(section: &SectionReader<'_>, events: &[EventRule]) {
     if section.has("model") {
         section.problem(
             "model",
-            "does not fit `watch = \"lifecycle\"`; leave it out",
+            "does not apply to `watch = \"lifecycle\"`; remove it",
         );
     }
-    let is_of = |event: Event, kinds: &[SubjectKind]| kinds.iter().any(|kind| event.is_of(*kind));
+    let is_of =
+        |event: Event, kinds: &[SubjectKind]| kinds.iter().any(|kind| event.applies_to(*kind));
     let (workspace, key, user) = (
         SubjectKind::Workspace,
         SubjectKind::ApiKey,
@@ -102,18 +107,18 @@ pub fn check_match(section: &Section<'_>, events: &[EventRule]) {
         ("api_key", &[key]),
         ("user", &[key, user]),
     ];
-    for (narrowed, kinds) in fitting {
-        let untold: Vec<&str> = events
+    for (filter, kinds) in fitting {
+        let excluded: Vec<&str> = events
             .iter()
-            .filter(|of| !is_of(of.event, kinds))
-            .map(|of| of.event.as_str())
+            .filter(|event_rule| !is_of(event_rule.event, kinds))
+            .map(|event_rule| event_rule.event.as_str())
             .collect();
-        if section.has(narrowed) && !untold.is_empty() {
+        if section.has(filter) && !excluded.is_empty() {
             let message = format!(
-                "leaves out {}: there it has nothing to match",
-                untold.join(", ")
+                "excludes {}, which cannot be matched by {filter}",
+                excluded.join(", ")
             );
-            section.warn(narrowed, message);
+            section.warn(filter, message);
         }
     }
 }
@@ -122,12 +127,12 @@ fn known() -> Vec<&'static str> {
     Event::ALL.map(Event::as_str).to_vec()
 }
 
-fn read_one(rule: &Section<'_>, item: &Node, key: &str) -> Option<EventRule> {
+fn read_one(rule: &SectionReader<'_>, item: &Node, key: &str) -> Option<EventRule> {
     let problem = |message: String| {
-        rule.problem_elsewhere(Problem::new(item.place.clone(), key, message));
+        rule.problem_elsewhere(ConfigProblem::new(item.location.clone(), key, message));
     };
     match &item.value {
-        Value::Text(word) => match parse(word) {
+        Value::Text(name) => match parse(name) {
             Ok(event) => Some(EventRule {
                 event,
                 time: event.timing().duration(),
@@ -139,14 +144,14 @@ fn read_one(rule: &Section<'_>, item: &Node, key: &str) -> Option<EventRule> {
             }
         },
         Value::Table(table) => {
-            let section = rule.below(table, key.to_owned(), item);
-            let of = read_table(&section);
+            let section = rule.subsection(table, key.to_owned(), item);
+            let event_rule = read_table(&section);
             section.finish();
-            of
+            event_rule
         }
         Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) => {
             problem(format!(
-                "is {}, it must be an event, like `\"key_idle\"` or `{{ event = \"key_idle\", age = \"90d\" }}`",
+                "is {}, expected an event, for example `\"key_idle\"` or `{{ event = \"key_idle\", age = \"90d\" }}`",
                 item.value.kind()
             ));
             None
@@ -154,31 +159,31 @@ fn read_one(rule: &Section<'_>, item: &Node, key: &str) -> Option<EventRule> {
     }
 }
 
-fn parse(word: &str) -> Result<Event, String> {
-    Event::parse(word).ok_or_else(|| {
-        let hint = match nearest(word, known().into_iter()) {
+fn parse(name: &str) -> Result<Event, String> {
+    Event::parse(name).ok_or_else(|| {
+        let hint = match nearest(name, known().into_iter()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("one of {}", known().join(", ")),
+            None => format!("use one of {}", known().join(", ")),
         };
-        format!("is `{word}`, which is no event; {hint}")
+        format!("is `{name}`, which is not an event; {hint}")
     })
 }
 
-fn read_table(section: &Section<'_>) -> Option<EventRule> {
-    let word = section.required_text("event");
+fn read_table(section: &SectionReader<'_>) -> Option<EventRule> {
+    let name = section.required_text("event");
     let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
-    let event = word.and_then(|word| match parse(&word.value) {
+    let event = name.and_then(|name| match parse(&name.value) {
         Ok(event) => Some(event),
         Err(message) => {
-            section.problem_at(&word, message);
+            section.problem_at(&name, message);
             None
         }
     });
     let default = event.map_or(Severity::Warning, severity);
-    let severity = section.word("severity", &severities, &[], default);
+    let severity = section.choice("severity", &severities, &[], default);
     let time = match event {
         Some(event) => read_time(section, event),
-        // Which of the two it has is not known.
+        // An unknown event may have either.
         None => {
             for key in ["age", "lead"] {
                 durations::read(section, key);
@@ -194,28 +199,27 @@ fn read_table(section: &Section<'_>) -> Option<EventRule> {
     })
 }
 
-fn read_time(section: &Section<'_>, event: Event) -> Option<SignedDuration> {
-    let own = event.timing().key();
+fn read_time(section: &SectionReader<'_>, event: Event) -> Option<SignedDuration> {
+    let own = event.timing().config_key();
     for other in ["age", "lead"] {
         if Some(other) != own && section.has(other) {
             let hint = match own {
                 Some(own) => format!("use `{own}`"),
-                None => "when somebody was removed is not known; the rule's `for` makes it wait"
-                    .to_owned(),
+                None => "use the rule's `for`, as the time of removal is not known".to_owned(),
             };
-            section.problem(other, format!("does not fit `{event}`; {hint}"));
+            section.problem(other, format!("does not apply to `{event}`; {hint}"));
         }
     }
     let key = own.filter(|key| section.has(key))?;
     let time = durations::read(section, key)?;
     if time.is_zero() {
-        section.problem(key, "is no time at all; write it like `24h` or `90d`");
+        section.problem(key, "must be above zero, for example `24h` or `90d`");
         return None;
     }
     Some(time)
 }
 
-/// What is new is good to know, what nobody uses is to be looked at, and what nobody answers for is at once.
+/// Returns the default severity of an event.
 fn severity(event: Event) -> Severity {
     match event {
         Event::WorkspaceCreated | Event::KeyCreated => Severity::Info,

@@ -1,5 +1,5 @@
-//! The configuration: defaults, a TOML file, single values from the environment. All problems are told at once, each with
-//! its place; what comes out is checked.
+//! The configuration: defaults, a TOML file, and single values from the environment, in ascending priority. All problems are
+//! reported at once, each with its location; the resulting [`Config`] is checked.
 
 pub mod near;
 pub mod problem;
@@ -37,15 +37,18 @@ pub mod show;
 
 use std::path::{Path, PathBuf};
 
-use crate::config::digests::Digest;
+use crate::config::digests::DigestConfig;
 use crate::config::near::unknown;
-use crate::config::notifiers::{Notifier, NotifierKind};
-use crate::config::organizations::Organization;
-use crate::config::prices::PriceTable;
-use crate::config::problem::{Problem, Problems};
-use crate::config::reader::Section;
-use crate::config::rules::Audience;
-use crate::config::sections::{Audit, Heartbeat, Http, Log, Metrics, Poll, SecretToCommand, Store};
+use crate::config::notifiers::{NotifierConfig, NotifierKind};
+use crate::config::organizations::OrganizationConfig;
+use crate::config::prices::PricesConfig;
+use crate::config::problem::{ConfigProblem, Problems};
+use crate::config::reader::SectionReader;
+use crate::config::rules::NotifierNames;
+use crate::config::sections::{
+    AuditConfig, HeartbeatConfig, HttpConfig, LogConfig, MetricsConfig, PollConfig,
+    SecretToCommandConfig, StoreConfig,
+};
 use crate::config::source::Environment;
 use crate::config::tree::{NO_FILE, Tree};
 use crate::domain::ids::NotifierName;
@@ -53,61 +56,56 @@ use crate::domain::matcher::Team;
 use crate::domain::privacy::Privacy;
 use crate::domain::rule::Rule;
 
-/// What `init` writes: the annotated example.
+/// The annotated example, which `init` writes.
 pub const TEMPLATE: &str = include_str!("../../config/spendwatch.toml");
 
-/// A whole, checked configuration.
+/// A complete, checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The file it came from.
+    /// `None` if it comes from the environment alone.
     pub file: Option<PathBuf>,
-    pub organizations: Vec<Organization>,
-    /// When and what is read.
-    pub poll: Poll,
-    pub store: Store,
-    pub http: Http,
-    pub metrics: Metrics,
-    /// List prices, by which spend is estimated.
-    pub prices: PriceTable,
-    /// By what people are named.
+    pub organizations: Vec<OrganizationConfig>,
+    pub poll: PollConfig,
+    pub store: StoreConfig,
+    pub http: HttpConfig,
+    pub metrics: MetricsConfig,
+    pub prices: PricesConfig,
     pub privacy: Privacy,
-    pub log: Log,
-    pub heartbeat: Option<Heartbeat>,
-    /// In the order of the file.
+    pub log: LogConfig,
+    pub heartbeat: Option<HeartbeatConfig>,
+    /// In the order of the file, since the first match counts.
     pub teams: Vec<Team>,
-    /// The enabled ones, in the order of the file.
+    /// The enabled rules, in the order of the file.
     pub rules: Vec<Rule>,
-    pub notifiers: Vec<Notifier>,
-    pub digests: Vec<Digest>,
-    pub audit: Audit,
-    /// The command that takes the secret of a new key.
-    pub secret_to_command: SecretToCommand,
-    /// What is accepted and should be looked at.
-    pub warnings: Vec<Problem>,
-    /// Secrets that cannot be used; empty unless it was loaded for a command.
+    pub notifiers: Vec<NotifierConfig>,
+    pub digests: Vec<DigestConfig>,
+    pub audit: AuditConfig,
+    /// Settings of the command that receives the secret of a new key.
+    pub secret_to_command: SecretToCommandConfig,
+    pub warnings: Vec<ConfigProblem>,
+    /// Unusable secrets; empty unless the configuration was loaded for a command.
     pub unresolved: Vec<Unresolved>,
 }
 
-/// A secret that is known to be unusable: a variable that is not set, a file that cannot be read, a value of the wrong form.
+/// An unusable secret: a variable that is not set, a file that cannot be read, or an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unresolved {
-    /// Where it is in a file, like `notifiers[1].url.env`, also where the environment stands for one.
+    /// Full key, such as `notifiers[1].url.env`, even if the configuration comes from the environment alone.
     pub key: String,
-    /// What is wrong, and where.
-    pub problem: Problem,
+    pub problem: ConfigProblem,
 }
 
 /// Which secrets must be usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Needed {
     All,
-    /// Those that are used later.
+    /// Only those that are used later.
     Used,
 }
 
 impl Config {
-    /// One organization by its name; the error says which there are.
-    pub fn organization(&self, name: &str) -> Result<&Organization, String> {
+    /// Returns an organization by name. The error suggests configured names.
+    pub fn organization(&self, name: &str) -> Result<&OrganizationConfig, String> {
         let mut all = self.organizations.iter();
         all.find(|known| known.name.as_str() == name)
             .ok_or_else(|| {
@@ -116,46 +114,50 @@ impl Config {
             })
     }
 
-    /// What is known to be wrong with the secrets of an organization.
-    pub fn unresolved_of_organization(&self, organization: &Organization) -> Vec<&Problem> {
+    /// Returns the problems of an organization's secrets.
+    pub fn unresolved_of_organization(
+        &self,
+        organization: &OrganizationConfig,
+    ) -> Vec<&ConfigProblem> {
         let mut all = self.organizations.iter();
-        let place = all.position(|known| known.name == organization.name);
-        self.unresolved_in("organizations", place)
+        let index = all.position(|known| known.name == organization.name);
+        self.unresolved_in("organizations", index)
     }
 
-    /// What is known to be wrong with the secrets of a notifier.
-    pub fn unresolved_of_notifier(&self, notifier: &Notifier) -> Vec<&Problem> {
+    /// Returns the problems of a notifier's secrets.
+    pub fn unresolved_of_notifier(&self, notifier: &NotifierConfig) -> Vec<&ConfigProblem> {
         let mut all = self.notifiers.iter();
-        let place = all.position(|known| known.name == notifier.name);
-        self.unresolved_in("notifiers", place)
+        let index = all.position(|known| known.name == notifier.name);
+        self.unresolved_in("notifiers", index)
     }
 
-    fn unresolved_in(&self, list: &str, place: Option<usize>) -> Vec<&Problem> {
-        let Some(place) = place else {
+    fn unresolved_in(&self, list: &str, index: Option<usize>) -> Vec<&ConfigProblem> {
+        let Some(index) = index else {
             return Vec::new();
         };
-        let start = format!("{list}[{place}].");
+        let start = format!("{list}[{index}].");
         let is_in = |unresolved: &&Unresolved| unresolved.key.starts_with(&start);
         let found = self.unresolved.iter().filter(is_in);
         found.map(|unresolved| &unresolved.problem).collect()
     }
 
-    /// Without all organizations but one.
+    /// Removes all organizations except one.
     pub fn with_only(mut self, name: &str) -> Result<Config, String> {
         self.organizations = vec![self.organization(name)?.clone()];
         Ok(self)
     }
 }
 
-/// Loads the configuration, in which every secret must be usable as far as that is known without running anything.
+/// Loads the configuration for the daemon. Every secret must be usable, as far as this can be checked without running a
+/// command.
 ///
-/// It is the file of `--config`, else of `SPENDWATCH_CONFIG`, else `./spendwatch.toml`, else the one in `/etc`, else what the
-/// environment alone says.
+/// The source is the file of `--config`, else of `SPENDWATCH_CONFIG`, else `./spendwatch.toml`, else the one in `/etc`, else
+/// the environment alone.
 pub fn load(named: Option<&Path>, environment: &Environment) -> Result<Config, Problems> {
     load_with(named, environment, Needed::All)
 }
 
-/// Loads the configuration for a command that uses few of its secrets; the others may be unusable.
+/// Loads the configuration for a command, which needs only some of the secrets; the others may be unusable.
 pub fn load_for_command(
     named: Option<&Path>,
     environment: &Environment,
@@ -174,21 +176,24 @@ fn load_with(
         let text = file::read(&path, is_named)?;
         return read_with(&text, Some(&path), environment, needed);
     }
-    let stand_in = environment::as_file(environment)?;
-    match read_with(&stand_in.text, None, environment, needed) {
+    let env_file = environment::to_file(environment)?;
+    match read_with(&env_file.text, None, environment, needed) {
         Ok(mut config) => {
             let warnings = std::mem::take(&mut config.warnings);
-            config.warnings = warnings.into_iter().map(|it| stand_in.blame(it)).collect();
+            config.warnings = warnings
+                .into_iter()
+                .map(|it| env_file.attribute_to_variable(it))
+                .collect();
             for unresolved in &mut config.unresolved {
-                unresolved.problem = stand_in.blame(unresolved.problem.clone());
+                unresolved.problem = env_file.attribute_to_variable(unresolved.problem.clone());
             }
             Ok(config)
         }
-        Err(problems) => Err(problems.map(|problem| stand_in.blame(problem))),
+        Err(problems) => Err(problems.map(|problem| env_file.attribute_to_variable(problem))),
     }
 }
 
-/// Reads a configuration from a text, as [`load`] does.
+/// Reads a configuration from a text, with the same checks as [`load`].
 pub fn read(
     text: &str,
     file: Option<&Path>,
@@ -206,11 +211,11 @@ fn read_with(
     let tree = Tree::parse(text, file)?;
     let problems = Problems::default();
     let mut table = tree.with_environment(environment, &problems);
-    defaults::lay_under_rules(&mut table, &problems);
-    let root = Section::root(&table, file, &problems, environment);
+    defaults::apply_to_rules(&mut table, &problems);
+    let root = SectionReader::root(&table, file, &problems, environment);
     let (notifiers, names) = notifiers::read(&root);
     let teams = teams::read(&root, &names);
-    let audience = Audience {
+    let audience = NotifierNames {
         names: &names,
         of_teams: teams
             .iter()
@@ -265,10 +270,10 @@ fn read_with(
     })
 }
 
-/// Without any notifier, alerts go to the console.
-fn with_default(notifiers: Vec<Notifier>) -> Vec<Notifier> {
+/// Adds the console if no notifier is configured.
+fn with_default(notifiers: Vec<NotifierConfig>) -> Vec<NotifierConfig> {
     if notifiers.is_empty() {
-        vec![Notifier::new("console", NotifierKind::Console)]
+        vec![NotifierConfig::new("console", NotifierKind::Console)]
     } else {
         notifiers
     }
@@ -286,22 +291,22 @@ mod tests {
     }
 
     #[test]
-    fn the_annotated_example_is_a_configuration() {
+    fn the_annotated_example_is_valid() {
         let config = read(TEMPLATE, None, &environment()).unwrap();
         assert_eq!(config.rules.len(), 3);
         assert_eq!(config.warnings, []);
     }
 
     #[test]
-    fn the_environment_alone_is_a_configuration() {
+    fn the_environment_alone_is_valid() {
         let mut environment = environment();
         environment.insert("SPENDWATCH_MONTHLY_LIMIT_USD".into(), "1500.50".into());
-        let stand_in = environment::as_file(&environment).unwrap();
-        let config = read(&stand_in.text, None, &environment).unwrap();
+        let env_file = environment::to_file(&environment).unwrap();
+        let config = read(&env_file.text, None, &environment).unwrap();
         assert_eq!(config.rules[0].thresholds.len(), 3);
         assert_eq!(config.notifiers[0].name.as_str(), "console");
-        assert!(environment::as_file(&Environment::new()).is_err());
-        assert!(!stand_in.text.contains("canary"));
+        assert!(environment::to_file(&Environment::new()).is_err());
+        assert!(!env_file.text.contains("canary"));
     }
 
     #[test]
@@ -317,12 +322,12 @@ mod tests {
         let problems = read(text, None, &environment).unwrap_err().to_string();
         assert_eq!(
             problems,
-            "environment variable `SPENDWATCH__HTTP__LISTN`: `http.listn` is an unknown key; did you mean `listen`?"
+            "unknown key `http.listn`: environment variable `SPENDWATCH__HTTP__LISTN`; did you mean `listen`?"
         );
     }
 
     #[test]
-    fn prices_of_ones_own_are_read_at_every_load_and_what_is_wrong_in_them_is_told_as_theirs() {
+    fn own_prices_are_read_at_every_load_and_their_errors_name_their_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("prices.csv");
         let mut environment = environment();
@@ -334,14 +339,17 @@ mod tests {
                     cache_write_1h_usd_per_mtok,cache_read_usd_per_mtok";
         let load_with = |line: &str| {
             std::fs::write(&path, format!("\u{feff}{head}\n{line}\n")).unwrap();
-            let stand_in = environment::as_file(&environment).unwrap();
-            read(&stand_in.text, None, &environment)
-                .map_err(|problems| problems.map(|it| stand_in.blame(it)).to_string())
+            let env_file = environment::to_file(&environment).unwrap();
+            read(&env_file.text, None, &environment).map_err(|problems| {
+                problems
+                    .map(|it| env_file.attribute_to_variable(it))
+                    .to_string()
+            })
         };
         let input = |config: &Config, model: &str| {
             let day = "2026-11-24".parse().unwrap();
-            let price = config.prices.prices.on(&model.into(), day);
-            price.map(|price| price.rates.input.to_string())
+            let price = config.prices.prices.price_on(&model.into(), day);
+            price.map(|price| price.standard.input.to_string())
         };
         let config = load_with("claude-opus-5,7,1,1,1,1").unwrap();
         assert_eq!(input(&config, "claude-opus-5").as_deref(), Some("7"));
@@ -350,14 +358,14 @@ mod tests {
         assert!(config.metrics.by_user);
         let config = load_with("claude-opus-5,8,1,1,1,1").unwrap();
         assert_eq!(input(&config, "claude-opus-5").as_deref(), Some("8"));
-        let told = load_with("claude-opus-5,x,1,1,1,1").unwrap_err();
+        let message = load_with("claude-opus-5,x,1,1,1,1").unwrap_err();
         let expected =
-            "line 2: `input_usd_per_mtok`: `x` is not right: USD per million tokens, such as 0.25";
-        assert_eq!(told, format!("{shown}, {expected}"));
+            "`input_usd_per_mtok` is `x`, expected USD per million tokens, for example `0.25`";
+        assert_eq!(message, format!("{expected}: {shown}:2"));
     }
 
     #[test]
-    fn a_plain_secret_is_a_warning_that_does_not_show_it() {
+    fn plain_text_secrets_cause_a_warning_and_are_not_shown() {
         let text = "[[organizations]]\nadmin_key = \"sk-ant-admin-canary\"";
         let config = read(text, None, &environment()).unwrap();
         assert_eq!(config.warnings.len(), 1);

@@ -1,8 +1,8 @@
-//! The word that was probably meant.
+//! Nearest matches for "did you mean".
 
-/// The nearest of some words, where it is near enough to be meant. Case does not count.
+/// Returns the nearest known word if it is close enough to be a typing error. Ignores case.
 pub fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    // Whatever is longer than any word by far is none, and comparing it would take long.
+    // Comparing very long texts would be slow.
     if word.len() > 100 {
         return None;
     }
@@ -17,17 +17,13 @@ pub fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&
     (distance <= 1 + nearest.len() / 4).then_some(nearest)
 }
 
-/// A name that is not there, the near miss, and what there is.
-pub fn unknown<'a>(kind: &str, asked: &str, known: impl Iterator<Item = &'a str>) -> String {
+/// Describes an unknown name, with the nearest match or else the configured names.
+pub fn unknown<'a>(kind: &str, given: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.collect();
-    let near = nearest(asked, known.iter().copied())
-        .map(|near| format!("; did you mean `{near}`?"))
-        .unwrap_or_default();
-    let named: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-    format!(
-        "the configuration has no {kind} `{asked}`{near} (it has {})",
-        named.join(", ")
-    )
+    let near = nearest(given, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+    let quoted: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+    let hint = near.unwrap_or_else(|| format!("configured: {}", quoted.join(", ")));
+    format!("no {kind} `{given}` in the configuration; {hint}")
 }
 
 #[cfg(test)]
@@ -41,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_recognized_and_another_word_is_not() {
+    fn typing_errors_match_and_other_words_do_not() {
         check("listn", Some("listen"));
         check("externalurl", Some("external_url"));
         check("LISTEN", Some("listen"));

@@ -1,4 +1,4 @@
-//! `[[notifiers]]`: who is told, and how.
+//! `[[notifiers]]`: the receivers of notifications.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 
 use crate::config::near::nearest;
-use crate::config::problem::shown;
-use crate::config::reader::{Section, Sited};
+use crate::config::problem::redacted_address;
+use crate::config::reader::{Located, SectionReader};
 use crate::config::source::SecretSource;
 use crate::config::{credentials, durations};
 use crate::domain::ids::NotifierName;
@@ -16,55 +16,54 @@ use crate::outbound;
 use crate::secret::Secret;
 use crate::template::Template;
 
-/// One receiver.
+/// One configured receiver.
 #[derive(Debug, Clone)]
-pub struct Notifier {
+pub struct NotifierConfig {
     pub name: NotifierName,
     pub kind: NotifierKind,
-    /// Whether it hears of the end of an alert.
+    /// Whether resolved alerts are sent.
     pub send_resolved: bool,
-    /// Whether it hears of an end by the calendar.
+    /// Whether alerts that end with their period are sent.
     pub tell_period_end: bool,
-    /// How long a message waits for company.
+    /// How long a message waits for further alerts.
     pub group_wait: Duration,
-    /// So long after a message the next one waits.
+    /// Minimum time between two messages.
     pub group_interval: Duration,
-    /// The mildest severity that it hears of.
+    /// Lowest severity that is sent.
     pub min_severity: Severity,
-    /// How long a message is tried.
+    /// Age at which an undelivered message becomes a dead letter.
     pub max_age: Duration,
-    /// Who is told in its place while it is parked.
+    /// Notifier used while this one is parked.
     pub fallback: Option<NotifierName>,
     /// Allows `http://` to hosts other than loopback.
     pub allow_http: bool,
 }
 
-/// What a receiver is.
+/// Type of a receiver, with its settings.
 #[derive(Debug, Clone)]
 pub enum NotifierKind {
     Console,
     Slack {
         url: SecretSource,
     },
-    /// Slack by a bot's token.
+    /// Slack with a bot token.
     SlackApi {
         token: SecretSource,
-        /// Its id, or its name with `#`.
+        /// Id, or name with `#`.
         channel: String,
         api_url: String,
     },
-    /// Alertmanager's webhook, version 4.
+    /// JSON in the format of Alertmanager's webhook, version 4.
     Webhook {
         url: SecretSource,
         signing_secrets: Vec<SecretSource>,
         headers: Vec<(String, SecretSource)>,
         template: Option<Template>,
     },
-    /// A program that gets the webhook's body.
+    /// A program that receives the webhook's body on standard input.
     Command {
-        /// The program and its arguments.
-        words: Vec<String>,
-        /// After so long it is killed.
+        argv: Vec<String>,
+        /// Time after which it is killed.
         timeout: Duration,
     },
     /// PagerDuty's Events API v2.
@@ -72,26 +71,24 @@ pub enum NotifierKind {
         url: SecretSource,
         routing_key: SecretSource,
     },
-    /// A workflow of Microsoft Teams.
     Teams {
         url: SecretSource,
     },
     Discord {
         url: SecretSource,
     },
-    Email(Box<Email>),
-    /// Prometheus Alertmanager, which is told everything again and again.
+    Email(Box<EmailConfig>),
+    /// Prometheus Alertmanager, to which firing alerts are resent regularly.
     Alertmanager {
-        /// Every member, at least one.
+        /// All members of the cluster, at least one.
         urls: Vec<SecretSource>,
         headers: Vec<(String, SecretSource)>,
-        /// How often it is told.
         resend_interval: Duration,
     },
 }
 
 impl NotifierKind {
-    /// Where its secrets come from.
+    /// Returns the sources of all its secrets.
     pub fn secrets(&self) -> Vec<&SecretSource> {
         fn values(headers: &[(String, SecretSource)]) -> impl Iterator<Item = &SecretSource> {
             headers.iter().map(|(_, source)| source)
@@ -119,8 +116,8 @@ impl NotifierKind {
         }
     }
 
-    /// Whether it has a place for a summary: an incident and an alert have none.
-    pub fn takes_digests(&self) -> bool {
+    /// Returns whether it can receive digests. Receivers of incidents or alerts alone cannot.
+    pub fn accepts_digests(&self) -> bool {
         match self {
             NotifierKind::PagerDuty { .. } | NotifierKind::Alertmanager { .. } => false,
             NotifierKind::Console
@@ -135,37 +132,36 @@ impl NotifierKind {
     }
 }
 
-/// How mail is sent.
+/// SMTP relay and addresses.
 #[derive(Debug, Clone)]
-pub struct Email {
+pub struct EmailConfig {
     pub host: String,
     pub port: u16,
-    /// How the connection is protected.
     pub tls: MailTls,
-    /// The name in EHLO; `None` for the host's full name, or an address literal.
+    /// Name in EHLO; `None` uses the host's full name, or an address literal.
     pub helo: Option<String>,
     pub username: Option<String>,
     pub password: Option<SecretSource>,
     pub from: String,
-    /// At least one; each has a delivery of its own.
+    /// At least one; each has its own delivery.
     pub to: Vec<String>,
 }
 
-/// How a mail connection is protected.
+/// Encryption of a mail connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MailTls {
-    /// From the first byte on.
+    /// TLS from the first byte, as with `smtps://`.
     Implicit,
     StartTlsRequired,
-    /// Where the relay offers it.
+    /// STARTTLS if the relay offers it.
     StartTlsOpportunistic,
     None,
 }
 
-impl Notifier {
-    /// With the defaults.
-    pub fn new(name: &str, kind: NotifierKind) -> Notifier {
-        Notifier {
+impl NotifierConfig {
+    /// Creates a notifier with default settings.
+    pub fn new(name: &str, kind: NotifierKind) -> NotifierConfig {
+        NotifierConfig {
             name: NotifierName::from(name),
             kind,
             send_resolved: true,
@@ -205,11 +201,9 @@ const KINDS: [(&str, Kind); 9] = [
     ("console", Kind::Console),
 ];
 
-/// How often an Alertmanager is told, where nothing else is said.
 const RESEND_INTERVAL: Duration = Duration::from_mins(1);
-/// More often helps nobody.
 const MIN_RESEND_INTERVAL: Duration = Duration::from_secs(10);
-/// What has no meaning where nothing waits to be sent, and every end is told.
+/// Keys that do not apply to an Alertmanager, which has no outbox and receives every resolution.
 const OF_MESSAGES: [&str; 5] = [
     "group_wait",
     "group_interval",
@@ -217,38 +211,37 @@ const OF_MESSAGES: [&str; 5] = [
     "tell_period_end",
     "fallback",
 ];
-/// Where PagerDuty takes events of accounts that are not in its European region.
+/// PagerDuty's Events API for accounts outside of its European region.
 const EVENTS_URL: &str = "https://events.pagerduty.com/v2/enqueue";
-/// Characters of a routing key of PagerDuty.
+/// Length of a PagerDuty routing key, in characters.
 const ROUTING_KEY_LENGTH: usize = 32;
-/// Hosts that Microsoft has switched off, and what to do.
+/// Hosts that Microsoft has switched off, and what to use instead.
 const DEAD_HOSTS: [(&str, &str); 2] = [
     (
         "webhook.office.com",
-        "make a workflow with the trigger \"When a Teams webhook request is received\", and use its address",
+        "create a workflow with the trigger \"When a Teams webhook request is received\" and use its URL",
     ),
     (
         "logic.azure.com",
-        "open the workflow and copy its address anew",
+        "open the workflow and copy its URL again",
     ),
 ];
-/// Where Slack's API is.
 const SLACK_API_URL: &str = "https://slack.com/api";
-/// What the webhook posts about two workspaces, one of which has a name that must be quoted.
+/// Sample body for two workspaces, one of which has a name that must be escaped in JSON.
 const WEBHOOK_SAMPLE: &str = include_str!("webhook_sample.json");
-/// How long a program may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_COMMAND_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Reads all of them; beside them the names of all, also of those that are wrong otherwise.
-pub fn read(root: &Section<'_>) -> (Vec<Notifier>, Vec<String>) {
-    let mut notifiers: Vec<Notifier> = Vec::new();
+/// Reads all notifiers. Also returns all names, including those of invalid notifiers.
+pub fn read(root: &SectionReader<'_>) -> (Vec<NotifierConfig>, Vec<String>) {
+    let mut notifiers: Vec<NotifierConfig> = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for section in root.sections("notifiers") {
         let name = section.name("name").map(|name| name.value);
         if let Some(name) = &name {
             if names.contains(name) {
-                section.problem("name", format!("`{name}` is used twice"));
+                let message = format!("duplicates the name `{name}` of an earlier notifier");
+                section.problem("name", message);
             }
             names.push(name.clone());
         }
@@ -258,10 +251,10 @@ pub fn read(root: &Section<'_>) -> (Vec<Notifier>, Vec<String>) {
     (notifiers, names)
 }
 
-/// Each names another one that exists and has messages of its own, and nobody stands in for whoever stands in for them.
-fn check_fallbacks(root: &Section<'_>, names: &[String]) {
+/// Checks that each `fallback` exists, sends messages itself, and does not lead back to its own notifier.
+fn check_fallbacks(root: &SectionReader<'_>, names: &[String]) {
     let sections = root.sections("notifiers");
-    let text = |section: &Section<'_>, key| section.text(key).map(|text| text.value);
+    let text = |section: &SectionReader<'_>, key| section.text(key).map(|text| text.value);
     let of = |name: &str| {
         let mut all = sections.iter();
         let section = all.find(|section| text(section, "name").as_deref() == Some(name))?;
@@ -273,42 +266,45 @@ fn check_fallbacks(root: &Section<'_>, names: &[String]) {
         };
         let Some((other, _)) = of(&fallback.value) else {
             let hint = nearest(&fallback.value, names.iter().map(String::as_str)).map_or_else(
-                || format!("there is {}", names.join(", ")),
+                || format!("configured: {}", names.join(", ")),
                 |near| format!("did you mean `{near}`?"),
             );
-            let message = format!("is `{}`, which does not exist; {hint}", fallback.value);
+            let message = format!("is `{}`, which is not a notifier; {hint}", fallback.value);
             section.problem_at(&fallback, message);
             continue;
         };
         if text(other, "type").as_deref() == Some("alertmanager") {
             let message = format!(
-                "is `{}`, an alertmanager: it is told what fires, not messages; take another type",
+                "is `{}`, which is an Alertmanager and receives no messages; use a notifier of another type",
                 fallback.value
             );
             section.problem_at(&fallback, message);
         }
         let own = text(section, "name").unwrap_or_default();
-        let mut way = vec![own.clone()];
+        let mut path = vec![own.clone()];
         let mut next = Some(fallback.value.clone());
         while let Some(name) = next.take() {
             if name == own {
-                let message = format!("leads back to itself: {}, {own}", way.join(", "));
+                let message = format!(
+                    "leads back to its own notifier ({}, {own})",
+                    path.join(", ")
+                );
                 section.problem_at(&fallback, message);
-            } else if !way.contains(&name) {
+            } else if !path.contains(&name) {
                 next = of(&name).and_then(|(_, fallback)| fallback);
-                way.push(name);
+                path.push(name);
             }
         }
     }
 }
 
-fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
+fn read_one(section: &SectionReader<'_>, name: Option<String>) -> Option<NotifierConfig> {
     if !section.has("type") {
-        let message = "is missing; it is slack, email, webhook, pagerduty, teams, discord, alertmanager, command or console";
+        let message = "is missing; use slack, email, webhook, pagerduty, teams, discord, alertmanager, command or console";
         section.problem("type", message);
         return None;
     }
-    let kind = section.word(
+    let kind = section.choice(
         "type",
         &KINDS.map(|(word, kind)| (word, Some(kind))),
         &[],
@@ -342,11 +338,11 @@ fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
         durations::read(section, "group_wait").and_then(|wait| Duration::try_from(wait).ok());
     let send_resolved = section.bool("send_resolved", true);
     let tell_period_end = section.bool("tell_period_end", false);
-    let min_severity = section.word("min_severity", &severities, &[], Severity::Info);
+    let min_severity = section.choice("min_severity", &severities, &[], Severity::Info);
     let max_age = durations::read_wait(section, "max_age", Duration::from_hours(72));
     let fallback = section.text("fallback");
     section.finish();
-    Some(Notifier {
+    Some(NotifierConfig {
         name: NotifierName::new(name?),
         kind: kind?,
         send_resolved,
@@ -360,22 +356,22 @@ fn read_one(section: &Section<'_>, name: Option<String>) -> Option<Notifier> {
     })
 }
 
-fn read_slack(section: &Section<'_>) -> Option<NotifierKind> {
+fn read_slack(section: &SectionReader<'_>) -> Option<NotifierKind> {
     if section.has("token") {
         return read_slack_api(section);
     }
     for key in ["channel", "api_url"] {
         if section.has(key) {
-            section.problem(key, "belongs to a `token`, and there is none");
+            section.problem(key, "applies only with `token`");
         }
     }
     credentials::required_encrypted_url(section, "url").map(|url| NotifierKind::Slack { url })
 }
 
-fn read_slack_api(section: &Section<'_>) -> Option<NotifierKind> {
+fn read_slack_api(section: &SectionReader<'_>) -> Option<NotifierKind> {
     if section.has("url") {
         let message =
-            "stands beside a `token`; a webhook has its `url`, a bot its `token` and `channel`";
+            "and `token` are both set; use `url` for a webhook, or `token` and `channel` for a bot";
         section.problem("url", message);
     }
     let token = credentials::read(section, "token");
@@ -384,7 +380,7 @@ fn read_slack_api(section: &Section<'_>) -> Option<NotifierKind> {
     if let Some(url) = &api_url
         && !is_api_url(&url.value, section.bool("allow_http", false))
     {
-        let message = "is no address for a token; it must be like `https://slack.com/api` (http:// only to loopback, or with `allow_http = true`)";
+        let message = "is not a valid API URL; use `https://` (`http://` only to loopback, or with `allow_http = true`), for example `https://slack.com/api`";
         section.problem_at(url, message);
     }
     Some(NotifierKind::SlackApi {
@@ -394,7 +390,7 @@ fn read_slack_api(section: &Section<'_>) -> Option<NotifierKind> {
     })
 }
 
-/// A token must not cross a network in clear text by accident.
+/// Returns whether a URL is suitable for an API. The token must not be sent in clear text by accident.
 fn is_api_url(text: &str, allow_http: bool) -> bool {
     reqwest::Url::parse(text).is_ok_and(|url| {
         let is_safe = match url.scheme() {
@@ -406,7 +402,7 @@ fn is_api_url(text: &str, allow_http: bool) -> bool {
     })
 }
 
-fn read_webhook(section: &Section<'_>) -> Option<NotifierKind> {
+fn read_webhook(section: &SectionReader<'_>) -> Option<NotifierKind> {
     let signing_secrets = credentials::read_list(section, "signing_secrets");
     let headers = credentials::read_map(section, "headers");
     let is_json = !headers
@@ -414,7 +410,8 @@ fn read_webhook(section: &Section<'_>) -> Option<NotifierKind> {
         .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
     let template = read_template(section, is_json);
     if !is_json && !section.has("template") {
-        let message = "sets the content type, which is JSON's unless there is a `template`";
+        let message =
+            "sets `Content-Type`, but the body is JSON; add a `template`, or remove the header";
         section.problem("headers", message);
     }
     let url = credentials::required_encrypted_url(section, "url")?;
@@ -426,8 +423,8 @@ fn read_webhook(section: &Section<'_>) -> Option<NotifierKind> {
     })
 }
 
-/// A template that can be filled in, as far as one message shows it.
-fn read_template(section: &Section<'_>, is_json: bool) -> Option<Template> {
+/// Reads a template and renders a sample message with it, to find errors at startup.
+fn read_template(section: &SectionReader<'_>, is_json: bool) -> Option<Template> {
     let text = section.text("template")?;
     let refuse = |message: String| {
         section.problem("template", message);
@@ -435,45 +432,45 @@ fn read_template(section: &Section<'_>, is_json: bool) -> Option<Template> {
     };
     let template = match Template::new(text.value) {
         Ok(template) => template,
-        Err(error) => return refuse(format!("is no template: {error}")),
+        Err(error) => return refuse(format!("is not a valid template: {error}")),
     };
     let sample = serde_json::from_str(WEBHOOK_SAMPLE).expect("the sample is JSON");
     let body = match template.render(&sample) {
         Ok(body) => body,
-        Err(error) => return refuse(format!("cannot be filled in: {error}")),
+        Err(error) => return refuse(format!("cannot be rendered: {error}")),
     };
     match serde_json::from_str::<IgnoredAny>(&body) {
         Err(error) if is_json => refuse(format!(
-            "makes no JSON of a message: {error}; put values in by `{{{{ … | tojson }}}}`, or name another `Content-Type` in \
+            "does not produce JSON: {error}; insert values with `{{{{ … | tojson }}}}`, or set another `Content-Type` in \
              `headers`"
         )),
         Ok(_) | Err(_) => Some(template),
     }
 }
 
-fn read_command(section: &Section<'_>) -> Option<NotifierKind> {
+fn read_command(section: &SectionReader<'_>) -> Option<NotifierKind> {
     let timeout = durations::read_wait(section, "timeout", COMMAND_TIMEOUT);
     if timeout > MAX_COMMAND_TIMEOUT {
-        section.problem("timeout", "is too long, it must be at most `60s`");
+        section.problem("timeout", "must be at most `60s`");
     }
     if !section.has("command") {
-        let message = "is missing; write it like `[\"/usr/local/bin/tell\", \"argument\"]`";
+        let message = "is missing, for example `[\"/usr/local/bin/notify\", \"argument\"]`";
         section.problem("command", message);
     }
-    let words = section.texts("command")?;
-    if words.first().is_none_or(|program| program.value.is_empty()) {
-        section.problem("command", "names no program");
+    let argv = section.texts("command")?;
+    if argv.first().is_none_or(|program| program.value.is_empty()) {
+        section.problem("command", "is empty; start it with the program");
     }
-    credentials::check_runner(section, &words);
+    credentials::check_runner(section, &argv);
     Some(NotifierKind::Command {
-        words: words.into_iter().map(|word| word.value).collect(),
+        argv: argv.into_iter().map(|argument| argument.value).collect(),
         timeout,
     })
 }
 
-fn read_pagerduty(section: &Section<'_>) -> Option<NotifierKind> {
+fn read_pagerduty(section: &SectionReader<'_>) -> Option<NotifierKind> {
     let url = if section.has("url") {
-        credentials::encrypted_url_in_the_open(section, "url")
+        credentials::encrypted_plain_url(section, "url")
     } else {
         Some(SecretSource::Literal(Secret::new(EVENTS_URL.to_owned())))
     };
@@ -481,7 +478,7 @@ fn read_pagerduty(section: &Section<'_>) -> Option<NotifierKind> {
     let known = credentials::known(section, &routing_key);
     if known.is_some_and(|key| key.expose().trim().chars().count() != ROUTING_KEY_LENGTH) {
         let message = format!(
-            "is no routing key; it must have {ROUTING_KEY_LENGTH} characters (it is not shown)"
+            "is not a routing key; expected {ROUTING_KEY_LENGTH} characters (value not shown)"
         );
         credentials::problem_of(section, "routing_key", &routing_key, message);
     }
@@ -491,7 +488,7 @@ fn read_pagerduty(section: &Section<'_>) -> Option<NotifierKind> {
     })
 }
 
-fn read_teams(section: &Section<'_>) -> Option<NotifierKind> {
+fn read_teams(section: &SectionReader<'_>) -> Option<NotifierKind> {
     let url = credentials::required_encrypted_url(section, "url")?;
     let known = credentials::known(section, &url);
     let parsed = known.and_then(|known| reqwest::Url::parse(known.expose().trim()).ok());
@@ -501,23 +498,23 @@ fn read_teams(section: &Section<'_>) -> Option<NotifierKind> {
         before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
     });
     if let Some((dead, instead)) = dead {
-        let message = format!("leads to `{dead}`, where nothing is taken any more; {instead}");
+        let message = format!("uses `{dead}`, which Microsoft has switched off; {instead}");
         section.warn("url", message);
     }
     Some(NotifierKind::Teams { url })
 }
 
-fn read_alertmanager(section: &Section<'_>) -> Option<NotifierKind> {
+fn read_alertmanager(section: &SectionReader<'_>) -> Option<NotifierKind> {
     for key in OF_MESSAGES {
         if section.has(key) {
             section.problem(
                 key,
-                "is nothing for an Alertmanager: it is told at once, again and again, and of every end",
+                "does not apply to `type = \"alertmanager\"`; remove it",
             );
         }
     }
     let headers = credentials::read_map(section, "headers");
-    let urls = credentials::urls_in_the_open(section, "urls", &headers);
+    let urls = credentials::plain_urls(section, "urls", &headers);
     let resend_interval = durations::read_wait(section, "resend_interval", RESEND_INTERVAL);
     if resend_interval < MIN_RESEND_INTERVAL {
         section.problem("resend_interval", "must be at least `10s`");
@@ -525,12 +522,12 @@ fn read_alertmanager(section: &Section<'_>) -> Option<NotifierKind> {
     if section.has("url") {
         section.problem(
             "url",
-            "is `urls` here: a list of every member, like `[\"https://am-0:9093\"]`",
+            "does not apply to `type = \"alertmanager\"`; use `urls` with every member, for example `[\"https://am-0:9093\"]`",
         );
     } else if !section.has("urls") {
         section.problem(
             "urls",
-            "is missing: at least one member is needed, like `[\"https://am-0:9093\"]`",
+            "is missing; list every member, for example `[\"https://am-0:9093\"]`",
         );
     }
     (!urls.is_empty()).then_some(NotifierKind::Alertmanager {
@@ -540,20 +537,23 @@ fn read_alertmanager(section: &Section<'_>) -> Option<NotifierKind> {
     })
 }
 
-fn read_email(section: &Section<'_>) -> Option<Email> {
+fn read_email(section: &SectionReader<'_>) -> Option<EmailConfig> {
     let smtp = section.required_text("smtp");
-    let words = [
+    let choices = [
         ("required", MailTls::StartTlsRequired),
         ("opportunistic", MailTls::StartTlsOpportunistic),
         ("none", MailTls::None),
     ];
-    let starttls = section.word("starttls", &words, &[], MailTls::StartTlsRequired);
+    let starttls = section.choice("starttls", &choices, &[], MailTls::StartTlsRequired);
     let helo = read_helo(section);
     let username = section.text("username").map(|name| name.value);
     let password = credentials::read(section, "password");
     for (one, other) in [("username", "password"), ("password", "username")] {
         if section.has(one) && !section.has(other) {
-            section.problem(other, format!("is missing: there is a `{one}`"));
+            section.problem(
+                other,
+                format!("is missing, but `{one}` is set; set both or neither"),
+            );
         }
     }
     let (from, to) = read_addresses(section);
@@ -565,11 +565,11 @@ fn read_email(section: &Section<'_>) -> Option<Email> {
     if tls == MailTls::None && password.is_some() {
         section.problem(
             "starttls",
-            "is none, so the password would go out in clear text; leave it out, or use smtps://",
+            "is none, which sends the password in clear text; remove it, or use `smtps://`",
         );
     }
     let (host, port, _) = relay?;
-    Some(Email {
+    Some(EmailConfig {
         host,
         port,
         tls,
@@ -581,23 +581,23 @@ fn read_email(section: &Section<'_>) -> Option<Email> {
     })
 }
 
-/// Reads the name with which mail servers are greeted.
-fn read_helo(section: &Section<'_>) -> Option<String> {
+/// Reads the name sent in EHLO.
+fn read_helo(section: &SectionReader<'_>) -> Option<String> {
     let helo = section.text("helo")?;
     if !is_helo(&helo.value) {
         let message = format!(
-            "is {}, which is no host name; write it like `spendwatch.example.com`, or like `[192.0.2.1]`",
-            shown(&helo.value.escape_debug().to_string())
+            "is {}, expected a host name or an address literal, for example `spendwatch.example.com` or `[192.0.2.1]`",
+            redacted_address(&helo.value.escape_debug().to_string())
         );
         section.problem_at(&helo, message);
     } else if !helo.value.contains(['.', '[']) {
-        let message = "has no domain, and many mail servers refuse such a name; write it like `spendwatch.example.com`";
+        let message = "has no domain, so many mail servers reject it; use a full name, for example `spendwatch.example.com`";
         section.warn_at(&helo, message);
     }
     Some(helo.value)
 }
 
-/// A host name, or an address literal (RFC 5321, 4.1.3).
+/// Returns whether a text is a host name or an address literal (RFC 5321, 4.1.3).
 fn is_helo(text: &str) -> bool {
     if let Some(literal) = text
         .strip_prefix('[')
@@ -618,30 +618,31 @@ fn is_helo(text: &str) -> bool {
     text.len() <= 255 && text.split('.').all(is_label)
 }
 
-fn read_addresses(section: &Section<'_>) -> (Option<Sited<String>>, Vec<Sited<String>>) {
+fn read_addresses(section: &SectionReader<'_>) -> (Option<Located<String>>, Vec<Located<String>>) {
     let from = section.required_text("from");
     let to = section.texts("to").unwrap_or_default();
     if to.is_empty() {
         section.problem(
             "to",
-            "is missing: at least one address is needed, like `[\"cfo@example.com\"]`",
+            "is missing; list at least one address, for example `[\"cfo@example.com\"]`",
         );
     }
     for address in from.iter().chain(&to) {
         if address.value.parse::<lettre::message::Mailbox>().is_err() {
-            let shape = "which is no mail address; write it like `cfo@example.com` or `CFO <cfo@example.com>`";
-            section.problem_at(address, format!("is `{}`, {shape}", address.value));
+            let expected =
+                "expected a mail address, for example `cfo@example.com` or `CFO <cfo@example.com>`";
+            section.problem_at(address, format!("is `{}`, {expected}", address.value));
         }
     }
-    for (place, address) in to.iter().enumerate() {
-        if to[..place].iter().any(|other| other.value == address.value) {
-            section.problem_at(address, format!("names `{}` twice", address.value));
+    for (index, address) in to.iter().enumerate() {
+        if to[..index].iter().any(|other| other.value == address.value) {
+            section.problem_at(address, format!("lists `{}` twice", address.value));
         }
     }
     (from, to)
 }
 
-fn read_relay(section: &Section<'_>, text: &str) -> Option<(String, u16, bool)> {
+fn read_relay(section: &SectionReader<'_>, text: &str) -> Option<(String, u16, bool)> {
     let (rest, is_implicit) = match (text.strip_prefix("smtp://"), text.strip_prefix("smtps://")) {
         (Some(rest), _) => (rest, false),
         (_, Some(rest)) => (rest, true),
@@ -649,8 +650,8 @@ fn read_relay(section: &Section<'_>, text: &str) -> Option<(String, u16, bool)> 
             section.problem(
                 "smtp",
                 format!(
-                    "is {}, it must be like `smtp://mail.example.com:587`",
-                    shown(text)
+                    "is {}, expected a relay, for example `smtp://mail.example.com:587`",
+                    redacted_address(text)
                 ),
             );
             return None;
@@ -666,7 +667,10 @@ fn read_relay(section: &Section<'_>, text: &str) -> Option<(String, u16, bool)> 
         None => {
             section.problem(
                 "smtp",
-                format!("is {}, it must be a host and a port; a login goes into `username` and `password`", shown(text)),
+                format!(
+                    "is {}, expected a host and a port; put a login into `username` and `password`",
+                    redacted_address(text)
+                ),
             );
             None
         }

@@ -1,136 +1,177 @@
-//! Reads sections key by key. Every key that is asked for is known; what is left over is told as unknown, with the near miss.
+//! Reads sections key by key. A key that was read is a known key; [`SectionReader::finish`] reports all others as unknown,
+//! with the nearest match.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::config::near::nearest;
-use crate::config::problem::{Place, Problem, Problems};
+use crate::config::problem::{ConfigProblem, Location, Problems};
 use crate::config::source::Environment;
 use crate::config::tree::{Node, Table, Value};
 
 /// One table of the configuration.
-pub struct Section<'a> {
+pub struct SectionReader<'a> {
     table: &'a Table,
     path: String,
-    place: Place,
+    location: Location,
     problems: &'a Problems,
     environment: &'a Environment,
-    asked: RefCell<BTreeSet<&'static str>>,
+    read_keys: RefCell<BTreeSet<&'static str>>,
 }
 
-/// A value and where it stands, so that a later check can name it.
+/// A value with its location, so that a later check can report it.
 #[derive(Debug, Clone)]
-pub struct Sited<T> {
+pub struct Located<T> {
     pub value: T,
-    pub place: Place,
+    pub location: Location,
     pub key: String,
 }
 
-impl<'a> Section<'a> {
-    /// All of the configuration.
+impl<'a> SectionReader<'a> {
+    /// Returns a reader of the top-level table.
     pub fn root(
         table: &'a Table,
         file: Option<&Path>,
         problems: &'a Problems,
         environment: &'a Environment,
-    ) -> Section<'a> {
-        Section {
+    ) -> SectionReader<'a> {
+        SectionReader {
             table,
             path: String::new(),
-            place: file.map_or(Place::Nowhere, |file| Place::File(file.to_owned())),
+            location: file.map_or(Location::Nowhere, |file| Location::File(file.to_owned())),
             problems,
             environment,
-            asked: RefCell::default(),
+            read_keys: RefCell::default(),
         }
     }
 
-    /// For variables that are named.
+    /// Returns the environment in which named variables are looked up.
     pub fn environment(&self) -> &'a Environment {
         self.environment
     }
 
-    /// Tells that something is wrong with the section as a whole.
+    /// Reports an error of the whole section.
     pub fn problem_here(&self, message: impl Into<String>) {
-        let place = self.place.clone();
-        self.problems
-            .add(Problem::new(place, self.path.clone(), message.into()));
-    }
-
-    /// Tells that something is wrong with a key.
-    pub fn problem(&self, key: &str, message: impl Into<String>) {
-        let place = self.table.get(key).map_or(&self.place, |node| &node.place);
-        self.problems
-            .add(Problem::new(place.clone(), self.key(key), message.into()));
-    }
-
-    /// Reports that a secret cannot be used: an error for whatever needs it.
-    pub fn unresolved(&self, key: &str, message: impl Into<String>) {
-        let place = self.table.get(key).map_or(&self.place, |node| &node.place);
-        self.problems
-            .add_unresolved(Problem::new(place.clone(), self.key(key), message.into()));
-    }
-
-    /// Reports the same about a value that was read before.
-    pub fn unresolved_at<T>(&self, sited: &Sited<T>, message: impl Into<String>) {
-        let place = sited.place.clone();
-        self.problems
-            .add_unresolved(Problem::new(place, sited.key.clone(), message.into()));
-    }
-
-    /// Tells that something should be looked at.
-    pub fn warn(&self, key: &str, message: impl Into<String>) {
-        let place = self.table.get(key).map_or(&self.place, |node| &node.place);
-        self.problems
-            .warn(Problem::new(place.clone(), self.key(key), message.into()));
-    }
-
-    /// Tells a problem of a file that the configuration names.
-    pub fn problem_elsewhere(&self, problem: Problem) {
-        self.problems.add(problem);
-    }
-
-    /// Tells what should be looked at in a file that the configuration names.
-    pub fn warn_elsewhere(&self, problem: Problem) {
-        self.problems.warn(problem);
-    }
-
-    /// Tells that something is wrong with a value that was read before.
-    pub fn problem_at<T>(&self, sited: &Sited<T>, message: impl Into<String>) {
-        self.problems.add(Problem::new(
-            sited.place.clone(),
-            sited.key.clone(),
+        let location = self.location.clone();
+        self.problems.add(ConfigProblem::new(
+            location,
+            self.path.clone(),
             message.into(),
         ));
     }
 
-    /// Tells that something read before should be looked at.
-    pub fn warn_at<T>(&self, sited: &Sited<T>, message: impl Into<String>) {
-        let place = sited.place.clone();
-        self.problems
-            .warn(Problem::new(place, sited.key.clone(), message.into()));
+    /// Reports an error of a key.
+    pub fn problem(&self, key: &str, message: impl Into<String>) {
+        let location = self
+            .table
+            .get(key)
+            .map_or(&self.location, |node| &node.location);
+        self.problems.add(ConfigProblem::new(
+            location.clone(),
+            self.key(key),
+            message.into(),
+        ));
     }
 
-    /// Whether a key is there.
+    /// Reports an unusable secret, an error only for commands that need it.
+    pub fn unresolved(&self, key: &str, message: impl Into<String>) {
+        let location = self
+            .table
+            .get(key)
+            .map_or(&self.location, |node| &node.location);
+        self.problems.add_unresolved(ConfigProblem::new(
+            location.clone(),
+            self.key(key),
+            message.into(),
+        ));
+    }
+
+    /// Reports an unusable secret by a clause that does not continue the key.
+    pub fn unresolved_clause(&self, key: &str, message: impl Into<String>) {
+        let location = self
+            .table
+            .get(key)
+            .map_or(&self.location, |node| &node.location);
+        self.problems.add_unresolved(ConfigProblem::clause(
+            location.clone(),
+            self.key(key),
+            message.into(),
+        ));
+    }
+
+    /// Reports an unusable secret that was read before.
+    pub fn unresolved_at<T>(&self, located: &Located<T>, message: impl Into<String>) {
+        let location = located.location.clone();
+        self.problems.add_unresolved(ConfigProblem::new(
+            location,
+            located.key.clone(),
+            message.into(),
+        ));
+    }
+
+    /// Reports a warning about a key.
+    pub fn warn(&self, key: &str, message: impl Into<String>) {
+        let location = self
+            .table
+            .get(key)
+            .map_or(&self.location, |node| &node.location);
+        self.problems.warn(ConfigProblem::new(
+            location.clone(),
+            self.key(key),
+            message.into(),
+        ));
+    }
+
+    /// Reports an error in a file that the configuration names.
+    pub fn problem_elsewhere(&self, problem: ConfigProblem) {
+        self.problems.add(problem);
+    }
+
+    /// Reports a warning about a file that the configuration names.
+    pub fn warn_elsewhere(&self, problem: ConfigProblem) {
+        self.problems.warn(problem);
+    }
+
+    /// Reports an error of a value that was read before.
+    pub fn problem_at<T>(&self, located: &Located<T>, message: impl Into<String>) {
+        self.problems.add(ConfigProblem::new(
+            located.location.clone(),
+            located.key.clone(),
+            message.into(),
+        ));
+    }
+
+    /// Reports a warning about a value that was read before.
+    pub fn warn_at<T>(&self, located: &Located<T>, message: impl Into<String>) {
+        let location = located.location.clone();
+        self.problems.warn(ConfigProblem::new(
+            location,
+            located.key.clone(),
+            message.into(),
+        ));
+    }
+
+    /// Returns whether a key is set.
     pub fn has(&self, key: &'static str) -> bool {
         self.node(key).is_some()
     }
 
-    /// A text.
-    pub fn text(&self, key: &'static str) -> Option<Sited<String>> {
+    /// Reads a string.
+    pub fn text(&self, key: &'static str) -> Option<Located<String>> {
         let node = self.node(key)?;
         match &node.value {
-            Value::Text(text) => Some(self.sited(key, node, text.clone())),
+            Value::Text(text) => Some(self.located(key, node, text.clone())),
             Value::Number(_)
             | Value::Bool(_)
             | Value::Date(_)
             | Value::List(_)
-            | Value::Table(_) => self.wrong(key, node, "a text in quotes"),
+            | Value::Table(_) => self.wrong_type(key, node, "a string in quotes"),
         }
     }
 
-    /// A text that must be there and not be empty.
-    pub fn required_text(&self, key: &'static str) -> Option<Sited<String>> {
+    /// Reads a string that must be set and not empty.
+    pub fn required_text(&self, key: &'static str) -> Option<Located<String>> {
         if !self.has(key) {
             self.problem(key, "is missing");
             return None;
@@ -143,37 +184,37 @@ impl<'a> Section<'a> {
         Some(text)
     }
 
-    /// A name: not empty, at most 200 characters, none of them a control character.
-    pub fn name(&self, key: &'static str) -> Option<Sited<String>> {
+    /// Reads a name: 1 to 200 characters, none of them a control character.
+    pub fn name(&self, key: &'static str) -> Option<Located<String>> {
         let text = self.required_text(key)?;
         if text.value.chars().count() > 200 || text.value.chars().any(char::is_control) {
             self.problem(
                 key,
-                "is not a name: at most 200 characters, without control characters",
+                "is not a valid name; use at most 200 characters, no control characters",
             );
             return None;
         }
         Some(text)
     }
 
-    /// One of some words, with its meaning.
-    pub fn word<T: Clone>(
+    /// Reads one of `words` and returns its value. `later` lists words of later versions.
+    pub fn choice<T: Clone>(
         &self,
         key: &'static str,
-        words: &[(&str, T)],
+        choices: &[(&str, T)],
         later: &[&str],
         default: T,
     ) -> T {
         let Some(text) = self.text(key) else {
             return default;
         };
-        if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text.value) {
+        if let Some((_, meaning)) = choices.iter().find(|(word, _)| *word == text.value) {
             return meaning.clone();
         }
-        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let known: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
         if later.contains(&text.value.as_str()) {
             let message = format!(
-                "`{}` is not in this version; there is {}",
+                "is `{}`, which is not in this version; use one of {}",
                 text.value,
                 known.join(", ")
             );
@@ -181,7 +222,7 @@ impl<'a> Section<'a> {
             return default;
         }
         let hint = nearest(&text.value, known.iter().copied()).map_or_else(
-            || format!("one of {}", known.join(", ")),
+            || format!("use one of {}", known.join(", ")),
             |near| format!("did you mean `{near}`?"),
         );
         self.problem(
@@ -191,56 +232,55 @@ impl<'a> Section<'a> {
         default
     }
 
-    /// A truth value.
+    /// Reads a boolean.
     pub fn bool(&self, key: &'static str, default: bool) -> bool {
         let Some(node) = self.node(key) else {
             return default;
         };
-        match (&node.value, &node.place) {
+        match (&node.value, &node.location) {
             (Value::Bool(truth), _) => *truth,
-            (Value::Text(text), Place::Variable(_)) if text == "true" => true,
-            (Value::Text(text), Place::Variable(_)) if text == "false" => false,
-            _ => self.wrong(key, node, "true or false").unwrap_or(default),
+            (Value::Text(text), Location::Variable(_)) if text == "true" => true,
+            (Value::Text(text), Location::Variable(_)) if text == "false" => false,
+            _ => self
+                .wrong_type(key, node, "true or false")
+                .unwrap_or(default),
         }
     }
 
-    /// A whole number within bounds, both inclusive.
+    /// Reads an integer within `bounds`, both inclusive.
     pub fn integer(&self, key: &'static str, bounds: (i64, i64)) -> Option<i64> {
         let node = self.node(key)?;
         let digits = number_text(node)?;
         let Some(number) = digits.and_then(|digits| digits.replace('_', "").parse::<i64>().ok())
         else {
-            return self.wrong(key, node, "a whole number");
+            return self.wrong_type(key, node, "an integer");
         };
         if !(bounds.0..=bounds.1).contains(&number) {
             self.problem(
                 key,
-                format!(
-                    "is {number}, it must be within {} and {}",
-                    bounds.0, bounds.1
-                ),
+                format!("is {number}, expected {} to {}", bounds.0, bounds.1),
             );
             return None;
         }
         Some(number)
     }
 
-    /// The digits of a number as they were written.
-    pub fn digits(&self, key: &'static str) -> Option<Sited<String>> {
+    /// Reads a number as its digits, without `_`, so that no precision is lost.
+    pub fn digits(&self, key: &'static str) -> Option<Located<String>> {
         let node = self.node(key)?;
         match number_text(node).flatten() {
-            Some(digits) => Some(self.sited(key, node, digits.replace('_', ""))),
-            None => self.wrong(key, node, "a number"),
+            Some(digits) => Some(self.located(key, node, digits.replace('_', ""))),
+            None => self.wrong_type(key, node, "a number"),
         }
     }
 
-    /// A table of numbers by key, each in its digits.
-    pub fn digits_map(&self, key: &'static str) -> Vec<(String, Sited<String>)> {
+    /// Reads a table of numbers, each as its digits.
+    pub fn digits_map(&self, key: &'static str) -> Vec<(String, Located<String>)> {
         let Some(node) = self.node(key) else {
             return Vec::new();
         };
         let Value::Table(table) = &node.value else {
-            self.wrong::<()>(key, node, "a table of numbers");
+            self.wrong_type::<()>(key, node, "a table of numbers");
             return Vec::new();
         };
         let mut numbers = Vec::new();
@@ -248,61 +288,61 @@ impl<'a> Section<'a> {
             let item_key = format!("{}.{name}", self.key(key));
             match number_text(item).flatten() {
                 Some(digits) => {
-                    let sited = Sited {
+                    let located = Located {
                         value: digits.replace('_', ""),
-                        place: item.place.clone(),
+                        location: item.location.clone(),
                         key: item_key,
                     };
-                    numbers.push((name.clone(), sited));
+                    numbers.push((name.clone(), located));
                 }
                 None => {
-                    let message = format!("is {}, it must be a number", item.value.kind());
+                    let message = format!("is {}, expected a number", item.value.kind());
                     self.problems
-                        .add(Problem::new(item.place.clone(), item_key, message));
+                        .add(ConfigProblem::new(item.location.clone(), item_key, message));
                 }
             }
         }
         numbers
     }
 
-    /// A list of texts; a single text counts as a list of one.
-    pub fn texts(&self, key: &'static str) -> Option<Vec<Sited<String>>> {
+    /// Reads a list of strings; a single string counts as a list of one.
+    pub fn texts(&self, key: &'static str) -> Option<Vec<Located<String>>> {
         let node = self.node(key)?;
         let items = match &node.value {
             Value::List(items) => items,
-            Value::Text(text) => return Some(vec![self.sited(key, node, text.clone())]),
+            Value::Text(text) => return Some(vec![self.located(key, node, text.clone())]),
             Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::Table(_) => {
-                return self.wrong(key, node, "a list of texts");
+                return self.wrong_type(key, node, "a list of strings");
             }
         };
         let mut texts = Vec::new();
-        for (place, item) in items.iter().enumerate() {
-            let item_key = format!("{}[{place}]", self.key(key));
+        for (index, item) in items.iter().enumerate() {
+            let item_key = format!("{}[{index}]", self.key(key));
             match &item.value {
                 Value::Text(text) => {
-                    texts.push(Sited {
+                    texts.push(Located {
                         value: text.clone(),
-                        place: item.place.clone(),
+                        location: item.location.clone(),
                         key: item_key,
                     });
                 }
                 other => {
-                    let message = format!("is {}, it must be a text in quotes", other.kind());
+                    let message = format!("is {}, expected a string in quotes", other.kind());
                     self.problems
-                        .add(Problem::new(item.place.clone(), item_key, message));
+                        .add(ConfigProblem::new(item.location.clone(), item_key, message));
                 }
             }
         }
         Some(texts)
     }
 
-    /// Texts by name.
-    pub fn text_map(&self, key: &'static str) -> Vec<(String, Sited<String>)> {
+    /// Reads a table of strings.
+    pub fn text_map(&self, key: &'static str) -> Vec<(String, Located<String>)> {
         let Some(node) = self.node(key) else {
             return Vec::new();
         };
         let Value::Table(table) = &node.value else {
-            self.wrong::<()>(key, node, "a table of texts");
+            self.wrong_type::<()>(key, node, "a table of strings");
             return Vec::new();
         };
         let mut texts = Vec::new();
@@ -310,101 +350,98 @@ impl<'a> Section<'a> {
             let item_key = format!("{}.{name}", self.key(key));
             match &item.value {
                 Value::Text(text) => {
-                    let sited = Sited {
+                    let located = Located {
                         value: text.clone(),
-                        place: item.place.clone(),
+                        location: item.location.clone(),
                         key: item_key,
                     };
-                    texts.push((name.clone(), sited));
+                    texts.push((name.clone(), located));
                 }
                 other => {
-                    let message = format!("is {}, it must be a text in quotes", other.kind());
+                    let message = format!("is {}, expected a string in quotes", other.kind());
                     self.problems
-                        .add(Problem::new(item.place.clone(), item_key, message));
+                        .add(ConfigProblem::new(item.location.clone(), item_key, message));
                 }
             }
         }
         texts
     }
 
-    /// A table below this one.
-    pub fn section(&self, key: &'static str) -> Option<Section<'a>> {
+    /// Reads a nested table.
+    pub fn section(&self, key: &'static str) -> Option<SectionReader<'a>> {
         let node = self.node(key)?;
         match &node.value {
-            Value::Table(table) => Some(self.below(table, self.key(key), node)),
+            Value::Table(table) => Some(self.subsection(table, self.key(key), node)),
             Value::Text(_)
             | Value::Number(_)
             | Value::Bool(_)
             | Value::Date(_)
-            | Value::List(_) => self.wrong(key, node, "a table"),
+            | Value::List(_) => self.wrong_type(key, node, "a table"),
         }
     }
 
-    /// A list of tables: `[[…]]`.
-    pub fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
+    /// Reads a list of tables, `[[…]]`.
+    pub fn sections(&self, key: &'static str) -> Vec<SectionReader<'a>> {
         let Some(node) = self.node(key) else {
             return Vec::new();
         };
         let Value::List(items) = &node.value else {
-            self.wrong::<()>(key, node, &format!("a list of tables, `[[{key}]]`"));
+            self.wrong_type::<()>(key, node, &format!("a list of tables, `[[{key}]]`"));
             return Vec::new();
         };
         let mut sections = Vec::new();
-        for (place, item) in items.iter().enumerate() {
-            let item_key = format!("{}[{place}]", self.key(key));
+        for (index, item) in items.iter().enumerate() {
+            let item_key = format!("{}[{index}]", self.key(key));
             match &item.value {
-                Value::Table(table) => sections.push(self.below(table, item_key, item)),
+                Value::Table(table) => sections.push(self.subsection(table, item_key, item)),
                 other => {
-                    let message = format!("is {}, it must be a table", other.kind());
+                    let message = format!("is {}, expected a table", other.kind());
                     self.problems
-                        .add(Problem::new(item.place.clone(), item_key, message));
+                        .add(ConfigProblem::new(item.location.clone(), item_key, message));
                 }
             }
         }
         sections
     }
 
-    /// What was never asked for is unknown.
+    /// Reports every key that was not read as unknown.
     pub fn finish(&self) {
-        let asked = self.asked.borrow();
+        let read_keys = self.read_keys.borrow();
         for (key, node) in self
             .table
             .iter()
-            .filter(|(key, _)| !asked.contains(key.as_str()))
+            .filter(|(key, _)| !read_keys.contains(key.as_str()))
         {
-            let known: Vec<&str> = asked.iter().copied().collect();
+            let known: Vec<&str> = read_keys.iter().copied().collect();
             let hint = nearest(key, known.iter().copied()).map_or_else(
-                || format!("here is {}", known.join(", ")),
+                || format!("known keys are {}", known.join(", ")),
                 |near| format!("did you mean `{near}`?"),
             );
-            let problem = Problem::new(
-                node.place.clone(),
-                self.key(key),
-                format!("is an unknown key; {hint}"),
-            );
+            let message = format!("unknown key `{}`; {hint}", self.key(key));
+            let problem = ConfigProblem::new(node.location.clone(), "", message);
             self.problems.add(problem);
         }
     }
 
-    /// What stands at a key, as it was written. The key is known from now on.
+    /// Returns the raw value of a key and marks the key as known.
     pub fn node(&self, key: &'static str) -> Option<&'a Node> {
-        self.asked.borrow_mut().insert(key);
+        self.read_keys.borrow_mut().insert(key);
         self.table.get(key)
     }
 
-    /// A table that stands somewhere below.
-    pub fn below(&self, table: &'a Table, path: String, node: &Node) -> Section<'a> {
-        Section {
+    /// Returns a reader of a table at any depth.
+    pub fn subsection(&self, table: &'a Table, path: String, node: &Node) -> SectionReader<'a> {
+        SectionReader {
             table,
             path,
-            place: node.place.clone(),
+            location: node.location.clone(),
             problems: self.problems,
             environment: self.environment,
-            asked: RefCell::default(),
+            read_keys: RefCell::default(),
         }
     }
 
-    /// The whole key.
+    /// Returns the full path of a key, such as `rules[2].limit_usd`.
     pub fn key(&self, key: &str) -> String {
         if self.path.is_empty() {
             key.to_owned()
@@ -413,28 +450,28 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn sited<T>(&self, key: &str, node: &Node, value: T) -> Sited<T> {
-        Sited {
+    fn located<T>(&self, key: &str, node: &Node, value: T) -> Located<T> {
+        Located {
             value,
-            place: node.place.clone(),
+            location: node.location.clone(),
             key: self.key(key),
         }
     }
 
-    fn wrong<T>(&self, key: &str, node: &Node, wanted: &str) -> Option<T> {
+    fn wrong_type<T>(&self, key: &str, node: &Node, expected: &str) -> Option<T> {
         self.problem(
             key,
-            format!("is {}, it must be {wanted}", node.value.kind()),
+            format!("is {}, expected {expected}", node.value.kind()),
         );
         None
     }
 }
 
-/// The digits of a number, also of one from the environment; `Some(None)` for anything else.
+/// Returns the digits of a number, including one from the environment; `Some(None)` for anything else.
 fn number_text(node: &Node) -> Option<Option<String>> {
-    Some(match (&node.value, &node.place) {
+    Some(match (&node.value, &node.location) {
         (Value::Number(digits), _) => Some(digits.clone()),
-        (Value::Text(text), Place::Variable(_)) => Some(text.trim().to_owned()),
+        (Value::Text(text), Location::Variable(_)) => Some(text.trim().to_owned()),
         _ => None,
     })
 }

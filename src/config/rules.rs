@@ -1,4 +1,4 @@
-//! `[[rules]]`: what to watch, for whom, against which limit, and whom to tell.
+//! `[[rules]]`: what to watch, for which subjects, against which limit, and which notifiers to use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use crate::config::amounts::{read_count, read_usd};
-use crate::config::organizations::Organization;
-use crate::config::reader::Section;
+use crate::config::organizations::OrganizationConfig;
+use crate::config::reader::SectionReader;
 use crate::config::terms::{read_glob, read_notify, read_period, read_zone};
 use crate::config::{budgets, durations, events, thresholds};
 use crate::domain::dialect::Dialect;
@@ -15,9 +15,9 @@ use crate::domain::ids::{NotifierName, RuleName, UNASSIGNED};
 use crate::domain::matcher::{Glob, Matcher, Team};
 use crate::domain::money::{Percent, Usd};
 use crate::domain::period::Period;
-use crate::domain::rule::{EventRule, Gap, Limit, Quantity, Rule, Threshold, Watch, Windows};
+use crate::domain::rule::{EventRule, GapUnit, Limit, Quantity, Rule, Threshold, Watch, Windows};
 use crate::domain::subject::SubjectKind;
-use crate::domain::weekly::Window;
+use crate::domain::weekly::WeeklyWindow;
 
 const WATCHES: [(&str, Watch); 7] = [
     ("spend", Watch::Spend),
@@ -25,24 +25,23 @@ const WATCHES: [(&str, Watch); 7] = [
     ("tokens", Watch::Tokens),
     ("requests", Watch::Requests),
     ("data_age", Watch::DataAge),
-    ("reconciliation", Watch::Reconciliation(Gap::Usd)),
+    ("reconciliation", Watch::Reconciliation(GapUnit::Usd)),
     ("lifecycle", Watch::Lifecycle),
 ];
-/// The longest window of a pace, in hours.
+/// Longest window of a burn rate, in hours.
 const MAX_WINDOW: u32 = 31 * 24;
 const LATER_WATCHES: [&str; 3] = ["forecast", "anomaly", "runway"];
 
-/// Whom rules may tell.
+/// Names of notifiers, for the default of `notify`.
 #[derive(Debug)]
-pub struct Audience<'a> {
+pub struct NotifierNames<'a> {
     pub names: &'a [String],
     pub of_teams: BTreeSet<&'a str>,
-    /// Those that are told in the place of another.
     pub fallbacks: BTreeSet<&'a str>,
 }
 
-/// Reads the enabled ones.
-pub fn read(root: &Section<'_>, audience: &Audience<'_>) -> Vec<Rule> {
+/// Reads all rules and returns the enabled ones.
+pub fn read(root: &SectionReader<'_>, audience: &NotifierNames<'_>) -> Vec<Rule> {
     let mut names: Vec<String> = Vec::new();
     let mut rules = Vec::new();
     for section in root.sections("rules") {
@@ -50,7 +49,8 @@ pub fn read(root: &Section<'_>, audience: &Audience<'_>) -> Vec<Rule> {
         let name = section.name("name").map(|name| name.value);
         if let Some(name) = &name {
             if names.contains(name) {
-                section.problem("name", format!("`{name}` is used twice"));
+                let message = format!("duplicates the name `{name}` of an earlier rule");
+                section.problem("name", message);
             }
             names.push(name.clone());
         }
@@ -61,9 +61,9 @@ pub fn read(root: &Section<'_>, audience: &Audience<'_>) -> Vec<Rule> {
     rules
 }
 
-/// What a rule is narrowed to is told when no organization or team has such a name: the rule would watch nothing. So would
-/// one about keys or people where all organizations are known to speak the guide dialect.
-pub fn check_names(root: &Section<'_>, organizations: &[Organization], teams: &[Team]) {
+/// Warns about rules that have no subjects: their `match` fits no organization or team, or they need usage by API key or
+/// user although every organization uses the guide dialect.
+pub fn check_names(root: &SectionReader<'_>, organizations: &[OrganizationConfig], teams: &[Team]) {
     let is_without_keys = !organizations.is_empty()
         && organizations
             .iter()
@@ -85,12 +85,12 @@ pub fn check_names(root: &Section<'_>, organizations: &[Organization], teams: &[
                 section.warn(key, NO_KEYS);
             }
         }
-        let warn_unless = |key, is_known: &dyn Fn(&Glob) -> bool| {
+        let warn_unless = |key: &'static str, is_known: &dyn Fn(&Glob) -> bool| {
             let Some(text) = section.text(key) else {
                 return;
             };
             if Glob::new(&text.value).is_ok_and(|glob| !is_known(&glob)) {
-                let message = format!("is `{}`, which matches none that is configured", text.value);
+                let message = format!("is `{}`, which matches no configured {key}", text.value);
                 section.warn(key, message);
             }
         };
@@ -105,16 +105,20 @@ pub fn check_names(root: &Section<'_>, organizations: &[Organization], teams: &[
     }
 }
 
-const NO_KEYS: &str = "asks who used it: the guide dialect tells no usage by API key or person, so the rule has no subject";
+const NO_KEYS: &str = "has no effect: `guide` servers report no usage by API key or user, so the rule has no subjects";
 
-fn read_one(section: &Section<'_>, name: Option<String>, audience: &Audience<'_>) -> Option<Rule> {
+fn read_one(
+    section: &SectionReader<'_>,
+    name: Option<String>,
+    audience: &NotifierNames<'_>,
+) -> Option<Rule> {
     let watch = read_watch(section);
     let is_of_events = watch == Watch::Lifecycle;
     let events = if is_of_events {
         events::read(section)
     } else {
         if section.has("events") {
-            section.problem("events", "belongs to `watch = \"lifecycle\"`");
+            section.problem("events", "applies only to `watch = \"lifecycle\"`");
         }
         Vec::new()
     };
@@ -134,7 +138,7 @@ fn read_one(section: &Section<'_>, name: Option<String>, audience: &Audience<'_>
     if notify.is_empty() {
         section.warn(
             "notify",
-            "is empty: nobody is told; leave it out to tell everyone",
+            "is empty, so nobody is notified; remove it to use all notifiers",
         );
     }
     Some(Rule {
@@ -150,18 +154,18 @@ fn read_one(section: &Section<'_>, name: Option<String>, audience: &Audience<'_>
         zone,
         events,
         thresholds: measured.thresholds,
-        hold,
-        keep_firing,
+        for_duration: hold,
+        keep_firing_for: keep_firing,
         clear_below: measured.clear_below,
         repeat_interval,
-        tells_by_default: !section.has("notify") && !audience.of_teams.is_empty(),
+        uses_default_notifiers: !section.has("notify") && !audience.of_teams.is_empty(),
         notify,
         labels,
     })
 }
 
-/// What is measured for whom, against what.
-struct Measured {
+/// Settings that rules on events do not have.
+struct MeasuredSettings {
     for_each: SubjectKind,
     period: Period,
     limit: Option<Limit>,
@@ -171,9 +175,9 @@ struct Measured {
     clear_below: Percent,
 }
 
-/// Events measure nothing: each stands or does not, and is as bad as it says.
-fn of_events(events: &[EventRule]) -> Measured {
-    Measured {
+/// Returns placeholders for a rule on events, which measures nothing; each event has its own severity.
+fn of_events(events: &[EventRule]) -> MeasuredSettings {
+    MeasuredSettings {
         for_each: SubjectKind::Organization,
         period: Period::Month,
         limit: Some(Limit::Fixed(0)),
@@ -184,21 +188,27 @@ fn of_events(events: &[EventRule]) -> Measured {
     }
 }
 
-fn read_measured(section: &Section<'_>, watch: Watch) -> Measured {
+fn read_measured(section: &SectionReader<'_>, watch: Watch) -> MeasuredSettings {
     let subjects = SubjectKind::ALL.map(|kind| (kind.as_str(), kind));
-    let for_each = section.word("for_each", &subjects, &[], SubjectKind::Organization);
+    let for_each = section.choice("for_each", &subjects, &[], SubjectKind::Organization);
     if watch == Watch::DataAge && section.has("period") {
-        section.problem("period", "has no meaning for the age of data; leave it out");
+        section.problem(
+            "period",
+            "does not apply to `watch = \"data_age\"`; remove it",
+        );
     }
     if let Some(message) = why_not(watch, for_each) {
         section.problem("for_each", message);
     }
     let limit = read_limit(section, watch, for_each);
     if watch == Watch::BurnRate && limit == Some(Limit::Fixed(0)) {
-        section.problem("limit_usd", "is 0: a pace needs a limit above it");
+        section.problem(
+            "limit_usd",
+            "must be above zero for `watch = \"burn_rate\"`",
+        );
     }
     let min_usd = read_usd(section, "min_usd").unwrap_or_default();
-    Measured {
+    MeasuredSettings {
         for_each,
         period: read_period(section, Period::Month),
         min_usd: Usd::from_pico(min_usd),
@@ -209,47 +219,47 @@ fn read_measured(section: &Section<'_>, watch: Watch) -> Measured {
     }
 }
 
-/// The key of its limit tells in which unit a gap is measured.
-fn read_watch(section: &Section<'_>) -> Watch {
-    match section.word("watch", &WATCHES, &LATER_WATCHES, Watch::Spend) {
-        Watch::Reconciliation(Gap::Usd) if section.has("limit_percent") => {
-            Watch::Reconciliation(Gap::Percent)
+/// Reads `watch`. For reconciliation, the key of the limit decides whether the gap is measured in USD or percent.
+fn read_watch(section: &SectionReader<'_>) -> Watch {
+    match section.choice("watch", &WATCHES, &LATER_WATCHES, Watch::Spend) {
+        Watch::Reconciliation(GapUnit::Usd) if section.has("limit_percent") => {
+            Watch::Reconciliation(GapUnit::Percent)
         }
         watch @ (Watch::Spend
         | Watch::BurnRate
         | Watch::Tokens
         | Watch::Requests
         | Watch::DataAge
-        | Watch::Reconciliation(Gap::Usd | Gap::Percent)
+        | Watch::Reconciliation(GapUnit::Usd | GapUnit::Percent)
         | Watch::Lifecycle) => watch,
     }
 }
 
-/// Why a watch has no meaning for each of a kind; `None` where it has.
+/// Returns why a watch does not apply to a kind of subject; `None` if it does.
 fn why_not(watch: Watch, for_each: SubjectKind) -> Option<&'static str> {
     let is_of_age = match watch {
         Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests | Watch::Lifecycle => {
             return None;
         }
         Watch::DataAge => true,
-        Watch::Reconciliation(Gap::Usd | Gap::Percent) => false,
+        Watch::Reconciliation(GapUnit::Usd | GapUnit::Percent) => false,
     };
     match for_each {
         SubjectKind::Organization | SubjectKind::Workspace => None,
         SubjectKind::Model if !is_of_age => None,
         SubjectKind::Model | SubjectKind::ApiKey | SubjectKind::User | SubjectKind::Team => {
             Some(if is_of_age {
-                "must be organization or workspace for the age of data"
+                "must be organization or workspace for `watch = \"data_age\"`"
             } else {
-                "must be organization, workspace or model for reconciliation: nothing else is billed by itself"
+                "must be organization, workspace or model for `watch = \"reconciliation\"`, because nothing else is billed separately"
             })
         }
     }
 }
 
-impl Audience<'_> {
-    /// Whoever is of no team and stands in for nobody hears of everything; where there is none, all do. Without any notifier in
-    /// the file there is the console.
+impl NotifierNames<'_> {
+    /// Returns the default of `notify`: all notifiers that are neither a team's nor a fallback, or all if there are none of
+    /// these. Without any notifier in the file, it is the console.
     fn everyone(&self) -> Vec<NotifierName> {
         if self.names.is_empty() {
             return vec![NotifierName::new("console")];
@@ -269,7 +279,7 @@ impl Audience<'_> {
     }
 }
 
-/// What an alert says of itself; a rule's label of that name would be lost.
+/// Labels that alerts set themselves; a rule's label of that name would be overwritten.
 const OWN_LABELS: [&str; 7] = [
     "alertname",
     "organization",
@@ -280,7 +290,7 @@ const OWN_LABELS: [&str; 7] = [
     "severity",
 ];
 
-fn read_labels(section: &Section<'_>) -> BTreeMap<String, String> {
+fn read_labels(section: &SectionReader<'_>) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
     for (label, text) in section.text_map("labels") {
         let is_name = label
@@ -293,12 +303,12 @@ fn read_labels(section: &Section<'_>) -> BTreeMap<String, String> {
         if !is_name {
             section.problem_at(
                 &text,
-                "is no name of a label: letters, digits and `_`, not a digit first",
+                "is not a valid label name; use letters, digits and `_`, and no digit first",
             );
         } else if OWN_LABELS.contains(&label.as_str()) {
             section.problem_at(
                 &text,
-                "is a label that every alert has of its own; take another name",
+                "is a label that alerts set themselves; use another name",
             );
         }
         labels.insert(label, text.value);
@@ -306,7 +316,7 @@ fn read_labels(section: &Section<'_>) -> BTreeMap<String, String> {
     labels
 }
 
-fn read_matcher(rule: &Section<'_>, watch: Watch, events: &[EventRule]) -> Matcher {
+fn read_matcher(rule: &SectionReader<'_>, watch: Watch, events: &[EventRule]) -> Matcher {
     let Some(section) = rule.section("match") else {
         return Matcher::default();
     };
@@ -325,14 +335,14 @@ fn read_matcher(rule: &Section<'_>, watch: Watch, events: &[EventRule]) -> Match
     };
     let is_by_whom = match watch {
         Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests | Watch::Lifecycle => true,
-        Watch::DataAge | Watch::Reconciliation(Gap::Usd | Gap::Percent) => false,
+        Watch::DataAge | Watch::Reconciliation(GapUnit::Usd | GapUnit::Percent) => false,
     };
     for key in ["api_key", "user"] {
         if !is_by_whom && section.has(key) {
             section.problem(
                 key,
                 format!(
-                    "does not fit `watch = \"{}\"`; leave it out",
+                    "does not apply to `watch = \"{}\"`; remove it",
                     watch.as_str()
                 ),
             );
@@ -345,15 +355,15 @@ fn read_matcher(rule: &Section<'_>, watch: Watch, events: &[EventRule]) -> Match
     matcher
 }
 
-/// Exactly one limit, the one that fits the watch.
-fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Option<Limit> {
+/// Reads the limit. There must be exactly one, and it must fit the watch.
+fn read_limit(section: &SectionReader<'_>, watch: Watch, for_each: SubjectKind) -> Option<Limit> {
     let fitting = match watch {
         Watch::Spend | Watch::BurnRate => "limit_usd",
         Watch::Tokens => "limit_tokens",
         Watch::Requests => "limit_requests",
         Watch::DataAge => "limit_age",
-        Watch::Reconciliation(Gap::Usd) => "limit_usd",
-        Watch::Reconciliation(Gap::Percent) => "limit_percent",
+        Watch::Reconciliation(GapUnit::Usd) => "limit_usd",
+        Watch::Reconciliation(GapUnit::Percent) => "limit_percent",
         Watch::Lifecycle => return None,
     };
     let given = [
@@ -368,11 +378,11 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
         .filter(|(key, _)| *key != fitting && section.has(key))
     {
         let message = match (watch, *key) {
-            (Watch::Reconciliation(Gap::Percent), "limit_usd") => {
-                format!("and `{fitting}` are two limits; keep one")
+            (Watch::Reconciliation(GapUnit::Percent), "limit_usd") => {
+                format!("and `{fitting}` are both set; keep one")
             }
             (watch, _) => format!(
-                "does not fit `watch = \"{}\"`; use `{fitting}`",
+                "does not apply to `watch = \"{}\"`; use `{fitting}`",
                 watch.as_str()
             ),
         };
@@ -383,7 +393,7 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
     }
     if section.has("limit") {
         if section.has(fitting) {
-            section.problem("limit", format!("and `{fitting}` are two limits; keep one"));
+            section.problem("limit", format!("and `{fitting}` are both set; keep one"));
         }
         return read_server_limit(section, watch, for_each, fitting);
     }
@@ -393,28 +403,28 @@ fn read_limit(section: &Section<'_>, watch: Watch, for_each: SubjectKind) -> Opt
         .and_then(|(_, limit)| limit);
     if !section.has(fitting) {
         let message = match watch {
-            Watch::Reconciliation(Gap::Usd | Gap::Percent) => {
-                "is missing: a rule needs a limit, this or `limit_percent`"
+            Watch::Reconciliation(GapUnit::Usd | GapUnit::Percent) => {
+                "is missing; set it or `limit_percent`"
             }
             Watch::Spend
             | Watch::BurnRate
             | Watch::Tokens
             | Watch::Requests
             | Watch::DataAge
-            | Watch::Lifecycle => "is missing: a rule needs a limit",
+            | Watch::Lifecycle => "is missing; every rule needs a limit",
         };
         section.problem(fitting, message);
     }
     limit.map(Limit::Fixed)
 }
 
-/// `windows = ["24h", "3h"]`: the long one and the short one.
-fn read_windows(section: &Section<'_>, watch: Watch) -> Windows {
+/// Reads `windows`, such as `["24h", "3h"]`: the long one, then the short one.
+fn read_windows(section: &SectionReader<'_>, watch: Watch) -> Windows {
     let Some(given) = section.texts("windows") else {
         return Windows::default();
     };
     if watch != Watch::BurnRate {
-        section.problem("windows", "belongs to `watch = \"burn_rate\"`");
+        section.problem("windows", "applies only to `watch = \"burn_rate\"`");
         return Windows::default();
     }
     let hours: Vec<Option<u32>> = given
@@ -430,21 +440,21 @@ fn read_windows(section: &Section<'_>, watch: Watch) -> Windows {
             short: *short,
         },
         _ => {
-            let message = "must be a long and a short span of whole hours up to 31 days, like `[\"24h\", \"3h\"]`";
+            let message = "must be a long and a short period of whole hours up to 31 days, for example `[\"24h\", \"3h\"]`";
             section.problem("windows", message);
             Windows::default()
         }
     }
 }
 
-fn read_inactive(section: &Section<'_>) -> Vec<Window> {
+fn read_inactive(section: &SectionReader<'_>) -> Vec<WeeklyWindow> {
     let mut windows = Vec::new();
     for text in section.texts("inactive_during").unwrap_or_default() {
-        match Window::parse(&text.value) {
+        match WeeklyWindow::parse(&text.value) {
             Some(window) => windows.push(window),
             None => {
                 let message = format!(
-                    "is `{}`, it must be days and perhaps a part of each, like `Sat-Sun` or `Mon-Fri 18:00-08:00`",
+                    "is `{}`, expected weekdays with an optional time of day, for example `Sat-Sun` or `Mon-Fri 18:00-08:00`",
                     text.value
                 );
                 section.problem_at(&text, message);
@@ -454,8 +464,8 @@ fn read_inactive(section: &Section<'_>) -> Vec<Window> {
     windows
 }
 
-/// Limits by subject, in place of one for all.
-fn read_budget(section: &Section<'_>, watch: Watch) -> Option<Limit> {
+/// Reads limits by subject.
+fn read_budget(section: &SectionReader<'_>, watch: Watch) -> Option<Limit> {
     let key = if section.has("limits_file") {
         "limits_file"
     } else {
@@ -463,53 +473,51 @@ fn read_budget(section: &Section<'_>, watch: Watch) -> Option<Limit> {
     };
     let budget = budgets::read(section);
     if !watch.is_money() {
-        section.problem(key, "belongs to `watch = \"spend\"`");
+        section.problem(key, "applies only to `watch = \"spend\"`");
         return None;
     }
     for other in ["limit_usd", "limit"] {
         if section.has(other) {
-            section.problem(other, format!("and `{key}` are two limits; keep one"));
+            section.problem(other, format!("and `{key}` are both set; keep one"));
         }
     }
     budget.map(|budget| Limit::Budget(Arc::new(budget)))
 }
 
-fn read_age(section: &Section<'_>) -> Option<Quantity> {
+fn read_age(section: &SectionReader<'_>) -> Option<Quantity> {
     let age = durations::read(section, "limit_age")?;
     if age.is_zero() {
-        section.problem(
-            "limit_age",
-            "is no time at all: data always has an age; write it like `2h`",
-        );
+        section.problem("limit_age", "must be above zero, for example `2h`");
         return None;
     }
     Some(Quantity::from(age.as_secs()))
 }
 
-/// A percentage of the estimate. 0 would be told of every rounding.
-fn read_percent(section: &Section<'_>) -> Option<Quantity> {
+/// Reads a percentage of the estimate. 0 is rejected, because every rounding would alert.
+fn read_percent(section: &SectionReader<'_>) -> Option<Quantity> {
     let digits = section.digits("limit_percent")?.value;
     let percent = Percent::parse(&format!("{digits}%"));
     if percent.is_none() {
-        let message = format!("is {digits}, it must be a percentage above 0, like 5 or 2.5");
+        let message = format!("is {digits}, expected a percentage above 0, for example 5 or 2.5");
         section.problem("limit_percent", message);
     }
     percent.map(|percent| Quantity::from(percent.millionths()))
 }
 
 fn read_server_limit(
-    section: &Section<'_>,
+    section: &SectionReader<'_>,
     watch: Watch,
     for_each: SubjectKind,
     fitting: &str,
 ) -> Option<Limit> {
-    let words = [
+    let choices = [
         ("workspace", Some(Limit::Workspace)),
         ("organization", Some(Limit::Organization)),
     ];
-    let limit = section.word("limit", &words, &[], None)?;
+    let limit = section.choice("limit", &choices, &[], None)?;
     if !watch.is_money() {
-        let message = format!("is of spend alone: the service tells no other; use `{fitting}`");
+        let message =
+            format!("applies only to spend, because Anthropic has no other limit; use `{fitting}`");
         section.problem("limit", message);
         return None;
     }
@@ -518,13 +526,13 @@ fn read_server_limit(
         Limit::Organization | Limit::Fixed(_) | Limit::Budget(_) => SubjectKind::Organization,
     };
     if for_each != needed {
-        section.problem("limit", format!("needs `for_each = \"{needed}\"`"));
+        section.problem("limit", format!("requires `for_each = \"{needed}\"`"));
         return None;
     }
     Some(limit)
 }
 
-fn read_clear_below(section: &Section<'_>) -> Percent {
+fn read_clear_below(section: &SectionReader<'_>) -> Percent {
     let Some(text) = section.text("clear_below") else {
         return Percent::HUNDRED;
     };
@@ -533,14 +541,14 @@ fn read_clear_below(section: &Section<'_>) -> Percent {
         None => {
             section.problem(
                 "clear_below",
-                format!("is `{}`, it must be a share up to `100%`", text.value),
+                format!("is `{}`, expected a percentage up to `100%`", text.value),
             );
             Percent::HUNDRED
         }
     }
 }
 
-fn read_repeat(section: &Section<'_>) -> Option<SignedDuration> {
+fn read_repeat(section: &SectionReader<'_>) -> Option<SignedDuration> {
     let text = section.text("repeat_interval")?;
     if text.value == "never" {
         return None;
@@ -548,8 +556,11 @@ fn read_repeat(section: &Section<'_>) -> Option<SignedDuration> {
     let interval =
         durations::parse(&text.value).filter(|interval| *interval >= SignedDuration::from_mins(1));
     if interval.is_none() {
-        let message = "it must be `never` or a duration of at least a minute, like `24h`";
-        section.problem("repeat_interval", format!("is `{}`; {message}", text.value));
+        let expected = "expected `never` or a duration of at least one minute, for example `24h`";
+        section.problem(
+            "repeat_interval",
+            format!("is `{}`, {expected}", text.value),
+        );
     }
     interval
 }

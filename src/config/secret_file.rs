@@ -1,4 +1,4 @@
-//! A file that holds one secret: what it must be like, and its content.
+//! Reads files that contain one secret, and checks their permissions.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -6,22 +6,21 @@ use std::path::{Path, PathBuf};
 
 use crate::secret::Secret;
 
-/// No secret is as long as this, in bytes.
+/// Maximum size in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
 
-/// Why a file gives no secret. Names the file, never what is in it.
+/// Why a secret file cannot be used. Names the file, never its content.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
-    /// It is not there, is no file, or is not ours to read.
-    #[error("secret file `{}`: {source}", path.display())]
+    #[error("cannot read secret file `{}`: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("secret file `{}` is empty", .0.display())]
     Empty(PathBuf),
-    #[error("secret file `{path}` may be written by others; `chmod go-w {path}` first", path = .0.display())]
+    #[error("secret file `{path}` is writable by other users; run `chmod go-w {path}`", path = .0.display())]
     Writable(PathBuf),
 }
 
-/// Reads a secret; blanks and line ends around it are no part of it.
+/// Reads a secret without surrounding white space.
 pub fn read(path: &Path) -> Result<Secret, SecretFileError> {
     let unreadable = |source| SecretFileError::Unreadable {
         path: path.to_owned(),
@@ -29,14 +28,14 @@ pub fn read(path: &Path) -> Result<Secret, SecretFileError> {
     };
     let metadata = fs::metadata(path).map_err(unreadable)?;
     check_mode(path, &metadata)?;
-    // Large enough: a copy that is left behind when it grows would not be wiped.
+    // A buffer that grows would leave a copy that is not wiped.
     let length = metadata.len().min(MAX_SECRET) + 2;
     let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default());
     File::open(path)
         .and_then(|file| file.take(MAX_SECRET + 1).read_to_string(&mut text))
         .map_err(unreadable)?;
     if text.len() as u64 > MAX_SECRET {
-        let message = format!("is longer than {MAX_SECRET} bytes, which is no secret");
+        let message = format!("longer than {MAX_SECRET} bytes");
         return Err(unreadable(io::Error::other(message)));
     }
     let secret = Secret::new(text);
@@ -46,7 +45,7 @@ pub fn read(path: &Path) -> Result<Secret, SecretFileError> {
     }
 }
 
-/// As [`read`], but for a pipe, which gives what is in it only once.
+/// Checks a secret file as [`read`] does, except for a pipe, which can be read only once.
 pub fn check(path: &Path) -> Result<(), SecretFileError> {
     let is_pipe = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
     if is_pipe {
@@ -56,10 +55,10 @@ pub fn check(path: &Path) -> Result<(), SecretFileError> {
     }
 }
 
-/// Where containers and systemd hand secrets over: readable by all inside, and guarded by the folder.
+/// Folders in which containers and systemd provide secrets: readable by everyone, protected by the folder.
 const HANDED_OVER: [&str; 2] = ["/run/secrets", "/run/credentials"];
 
-/// Whether others may read it, where that is not meant.
+/// Returns whether other users can read the file, unless it is in a folder for provided secrets.
 pub fn is_read_by_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| mode_of(&found) & 0o044 != 0)
         && !HANDED_OVER.iter().any(|folder| path.starts_with(folder))
@@ -95,30 +94,33 @@ mod tests {
         let path = folder.path().join("key");
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let told = read(&path).map_or_else(
+        let text = read(&path).map_or_else(
             |error| error.to_string(),
             |secret| secret.expose().to_owned(),
         );
-        assert_eq!(told.replace(&path.display().to_string(), "key"), expected);
+        assert_eq!(text.replace(&path.display().to_string(), "key"), expected);
     }
 
     #[test]
-    fn a_secret_is_read_without_what_is_around_it() {
+    fn white_space_around_a_secret_is_removed() {
         check_content(" canary\r\n", 0o600, "canary");
         check_content("canary", 0o644, "canary");
     }
 
     #[test]
-    fn what_gives_no_secret_says_why() {
+    fn unusable_files_are_rejected_with_the_reason() {
         check_content("\n \n", 0o600, "secret file `key` is empty");
-        let writable = "secret file `key` may be written by others; `chmod go-w key` first";
+        let writable = "secret file `key` is writable by other users; run `chmod go-w key`";
         check_content("canary", 0o620, writable);
         check_content("canary", 0o602, writable);
-        let long = "secret file `key`: is longer than 65536 bytes, which is no secret";
+        let long = "cannot read secret file `key`: longer than 65536 bytes";
         check_content(&"x".repeat(70_000), 0o600, long);
         let folder = tempfile::tempdir().unwrap();
         assert!(read(folder.path()).is_err());
         assert!(check(&folder.path().join("missing")).is_err());
-        assert!(check(Path::new("/dev/zero")).is_ok(), "is not read");
+        assert!(
+            check(Path::new("/dev/zero")).is_ok(),
+            "devices are not read"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The sections of single values: poll, store, http, metrics, privacy, log, heartbeat, audit.
+//! Sections that occur once: poll, store, http, metrics, privacy, log, heartbeat, secret_to_command, audit.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -6,78 +6,76 @@ use std::path::{Path, PathBuf};
 use jiff::SignedDuration;
 
 use crate::config::near::nearest;
-use crate::config::problem::shown;
-use crate::config::reader::Section;
+use crate::config::problem::redacted_address;
+use crate::config::reader::SectionReader;
 use crate::config::source::SecretSource;
 use crate::config::terms::read_schedule;
 use crate::config::{credentials, durations};
 use crate::domain::period::Zone;
-use crate::domain::privacy::{People, Privacy};
+use crate::domain::privacy::{Privacy, UserNaming};
 use crate::domain::schedule::Schedule;
 use crate::secret::Secret;
 
-/// `[poll]`: when and what is read.
+/// `[poll]`: schedule and extent of polling.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Poll {
+pub struct PollConfig {
     /// In UTC.
     pub schedule: Schedule,
-    /// How many days back days are read at first.
+    /// How far back the first cycles read days.
     pub history_days: i32,
-    /// How many days back hours are read at first.
+    /// How far back the first cycles read hours.
     pub hourly_history_days: i32,
-    /// How long after its end an hour is settled.
+    /// Time after its end at which an hour is settled.
     pub settle: SignedDuration,
-    /// How many days back settled days are read again.
+    /// How far back settled days are read again.
     pub correction_days: i32,
     pub correction_interval: SignedDuration,
 }
 
-/// `[store]`: where it is kept, and for how long.
+/// `[store]`: database file and retention.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Store {
+pub struct StoreConfig {
     pub path: PathBuf,
-    /// Hours.
     pub hourly_retention_days: i32,
     pub daily_retention_days: i32,
 }
 
-/// `[http]`: what is served, and to whom.
+/// `[http]`: the HTTP server and its access control.
 #[derive(Debug, Clone)]
-pub struct Http {
+pub struct HttpConfig {
     pub listen: SocketAddr,
     pub external_url: Option<String>,
     pub bearer_token: Option<SecretSource>,
-    /// `/metrics` needs no login while the rest does.
+    /// Serves `/metrics` without a login.
     pub public_metrics: bool,
-    /// Open at a time; fewer where the process may not open enough files.
+    /// Maximum number of open connections; lowered if the process may not open enough files.
     pub max_connections: usize,
 }
 
-/// `[metrics]`: which series there are.
+/// `[metrics]`: which series are exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Metrics {
-    /// Otherwise the model label is empty and the series are summed.
+pub struct MetricsConfig {
+    /// If false, the model label is empty and the series are summed.
     pub by_model: bool,
-    /// Where the dialect has them.
+    /// Only if the dialect reports them.
     pub by_api_key: bool,
-    /// Where the dialect has them.
+    /// Only if the dialect reports them.
     pub by_user: bool,
     pub max_series: usize,
 }
 
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// `info`, or a filter like `spendwatch=debug`.
+pub struct LogConfig {
+    /// A level, or a filter such as `spendwatch=debug`.
     pub level: String,
-    /// One JSON object a line.
     pub is_json: bool,
 }
 
 /// `[heartbeat]`.
 #[derive(Debug, Clone)]
-pub struct Heartbeat {
-    /// Asked after every complete cycle.
+pub struct HeartbeatConfig {
+    /// Requested after every complete cycle.
     pub url: SecretSource,
     /// Allows `http://` to hosts other than loopback.
     pub allow_http: bool,
@@ -85,25 +83,25 @@ pub struct Heartbeat {
 
 /// `[secret_to_command]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SecretToCommand {
-    /// Names of the variables that the command receives besides `PATH`, `HOME` and `LANG`.
+pub struct SecretToCommandConfig {
+    /// Names of variables that the command receives in addition to `PATH`, `HOME` and `LANG`.
     pub environment: Vec<String>,
 }
 
 /// `[audit]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Audit {
+pub struct AuditConfig {
     pub file: PathBuf,
-    /// A file that is larger is put aside, in bytes.
+    /// Size, in bytes, above which the file is rotated.
     pub rotate_at: u64,
-    /// A socket of syslog, where entries go besides.
+    /// Syslog socket that also receives the entries.
     pub syslog: Option<PathBuf>,
 }
 
-/// `[poll]`.
-pub fn read_poll(root: &Section<'_>) -> Poll {
+/// Reads `[poll]`.
+pub fn read_poll(root: &SectionReader<'_>) -> PollConfig {
     let default = || Schedule::parse("0 */5 * * * *", Zone::utc()).expect("a valid schedule");
-    let mut poll = Poll {
+    let mut poll = PollConfig {
         schedule: default(),
         history_days: 100,
         hourly_history_days: 14,
@@ -129,8 +127,8 @@ pub fn read_poll(root: &Section<'_>) -> Poll {
     poll
 }
 
-/// What is read must not be dropped at once.
-pub fn check_windows(root: &Section<'_>, poll: &Poll, store: &Store) {
+/// Checks that retention is not shorter than the history that is read.
+pub fn check_windows(root: &SectionReader<'_>, poll: &PollConfig, store: &StoreConfig) {
     let windows = [
         (
             "hourly_history",
@@ -145,28 +143,30 @@ pub fn check_windows(root: &Section<'_>, poll: &Poll, store: &Store) {
             store.daily_retention_days,
         ),
     ];
-    for (read, read_days, kept, kept_days) in windows {
-        if read_days <= kept_days {
+    for (read, read_days, retention, retention_days) in windows {
+        if read_days <= retention_days {
             continue;
         }
         let message = |other: &str, than: &str| {
             format!(
-                "is {than} than `{other}` ({read_days}d are read, {kept_days}d are kept): what is read would be dropped at once"
+                "is {than} than `{other}`: {read_days}d would be read, but only {retention_days}d kept"
             )
         };
         let (poll, store) = (root.section("poll"), root.section("store"));
         match (poll.filter(|poll| poll.has(read)), store) {
-            (Some(poll), _) => poll.problem(read, message(&format!("store.{kept}"), "longer")),
-            (None, Some(store)) => store.problem(kept, message(&format!("poll.{read}"), "shorter")),
+            (Some(poll), _) => poll.problem(read, message(&format!("store.{retention}"), "longer")),
+            (None, Some(store)) => {
+                store.problem(retention, message(&format!("poll.{read}"), "shorter"))
+            }
             // The defaults fit.
             (None, None) => {}
         }
     }
 }
 
-/// `[store]`.
-pub fn read_store(root: &Section<'_>) -> Store {
-    let mut store = Store {
+/// Reads `[store]`.
+pub fn read_store(root: &SectionReader<'_>) -> StoreConfig {
+    let mut store = StoreConfig {
         path: PathBuf::from("spendwatch.db"),
         hourly_retention_days: 100,
         daily_retention_days: 800,
@@ -180,14 +180,14 @@ pub fn read_store(root: &Section<'_>) -> Store {
             _ if url.value.starts_with("postgres") => {
                 section.problem(
                     "url",
-                    "names PostgreSQL, which is not in this version; use `sqlite://FILE`",
+                    "is a PostgreSQL URL, which is not in this version; use `sqlite://FILE`",
                 );
             }
             _ => section.problem(
                 "url",
                 format!(
-                    "is {}, it must be like `sqlite://spendwatch.db`",
-                    shown(&url.value)
+                    "is {}, expected `sqlite://FILE`, for example `sqlite://spendwatch.db`",
+                    redacted_address(&url.value)
                 ),
             ),
         }
@@ -200,10 +200,10 @@ pub fn read_store(root: &Section<'_>) -> Store {
     store
 }
 
-/// What is wrong with a short token; follows the key.
+/// Error for a short token; follows the key.
 pub const TOKEN_TOO_SHORT: &str =
     "has fewer than 20 characters; use a random one, for example from `openssl rand -hex 32`";
-/// Characters of a bearer token.
+/// Minimum length of a bearer token, in characters.
 const MIN_TOKEN: usize = 20;
 
 /// Returns whether a bearer token is short enough to be guessed.
@@ -211,10 +211,10 @@ pub fn is_token_too_short(token: &Secret) -> bool {
     token.expose().trim().chars().count() < MIN_TOKEN
 }
 
-/// `[http]`.
-pub fn read_http(root: &Section<'_>) -> Http {
+/// Reads `[http]`.
+pub fn read_http(root: &SectionReader<'_>) -> HttpConfig {
     let default = SocketAddr::from(([127, 0, 0, 1], 9899));
-    let mut http = Http {
+    let mut http = HttpConfig {
         listen: default,
         external_url: None,
         bearer_token: None,
@@ -230,7 +230,7 @@ pub fn read_http(root: &Section<'_>) -> Http {
             Err(_) => {
                 section.problem(
                     "listen",
-                    format!("is `{}`, it must be an address and a port, like `127.0.0.1:9899` or `[::1]:9899`", listen.value),
+                    format!("is `{}`, expected an IP address and a port, for example `127.0.0.1:9899` or `[::1]:9899`", listen.value),
                 );
             }
         }
@@ -242,8 +242,8 @@ pub fn read_http(root: &Section<'_>) -> Http {
             section.problem(
                 "external_url",
                 format!(
-                    "is {}, it must be like `https://spend.example.com`",
-                    shown(&url.value)
+                    "is {}, expected a URL, for example `https://spend.example.com`",
+                    redacted_address(&url.value)
                 ),
             );
         }
@@ -261,7 +261,7 @@ pub fn read_http(root: &Section<'_>) -> Http {
         .and_then(|n| usize::try_from(n).ok())
         .unwrap_or(http.max_connections);
     for (key, parts, instead) in [
-        ("tls", ["cert", "key"], "let a proxy in front do it"),
+        ("tls", ["cert", "key"], "use a reverse proxy"),
         ("auth", ["user", "password_hash"], "use `bearer_token`"),
     ] {
         let Some(inner) = section.section(key) else {
@@ -277,9 +277,9 @@ pub fn read_http(root: &Section<'_>) -> Http {
     http
 }
 
-/// `[metrics]`.
-pub fn read_metrics(root: &Section<'_>) -> Metrics {
-    let mut metrics = Metrics {
+/// Reads `[metrics]`.
+pub fn read_metrics(root: &SectionReader<'_>) -> MetricsConfig {
+    let mut metrics = MetricsConfig {
         by_model: true,
         by_api_key: false,
         by_user: false,
@@ -299,20 +299,20 @@ pub fn read_metrics(root: &Section<'_>) -> Metrics {
     metrics
 }
 
-/// `[privacy]`.
-pub fn read_privacy(root: &Section<'_>) -> Privacy {
+/// Reads `[privacy]`.
+pub fn read_privacy(root: &SectionReader<'_>) -> Privacy {
     let Some(section) = root.section("privacy") else {
         return Privacy::default();
     };
-    let words = People::ALL.map(|people| (people.as_str(), Some(people)));
-    let people = section.word("people", &words, &[], None);
+    let choices = UserNaming::ALL.map(|people| (people.as_str(), Some(people)));
+    let people = section.choice("people", &choices, &[], None);
     section.finish();
-    Privacy { people }
+    Privacy { naming: people }
 }
 
-/// `[log]`.
-pub fn read_log(root: &Section<'_>) -> Log {
-    let mut log = Log {
+/// Reads `[log]`.
+pub fn read_log(root: &SectionReader<'_>) -> LogConfig {
+    let mut log = LogConfig {
         level: "info".to_owned(),
         is_json: false,
     };
@@ -325,37 +325,36 @@ pub fn read_log(root: &Section<'_>) -> Log {
         }
         log.level = level.value;
     }
-    log.is_json = section.word("format", &[("text", false), ("json", true)], &[], false);
+    log.is_json = section.choice("format", &[("text", false), ("json", true)], &[], false);
     section.finish();
     log
 }
 
-/// `[heartbeat]`.
-pub fn read_heartbeat(root: &Section<'_>) -> Option<Heartbeat> {
+/// Reads `[heartbeat]`.
+pub fn read_heartbeat(root: &SectionReader<'_>) -> Option<HeartbeatConfig> {
     let section = root.section("heartbeat")?;
     let allow_http = section.bool("allow_http", false);
     let url = credentials::required_encrypted_url(&section, "url");
     section.finish();
-    Some(Heartbeat {
+    Some(HeartbeatConfig {
         url: url?,
         allow_http,
     })
 }
 
-/// `[secret_to_command]`.
-pub fn read_secret_to_command(root: &Section<'_>) -> SecretToCommand {
+/// Reads `[secret_to_command]`.
+pub fn read_secret_to_command(root: &SectionReader<'_>) -> SecretToCommandConfig {
     let Some(section) = root.section("secret_to_command") else {
-        return SecretToCommand::default();
+        return SecretToCommandConfig::default();
     };
     let environment = credentials::read_variables(&section, "environment");
     section.finish();
-    SecretToCommand { environment }
+    SecretToCommandConfig { environment }
 }
 
-/// `[audit]`.
-pub fn read_audit(root: &Section<'_>, store: &Path) -> Audit {
-    let mut audit = Audit {
-        // Where the store can be written, the log can.
+/// Reads `[audit]`. By default the log is next to the store, where the daemon can write.
+pub fn read_audit(root: &SectionReader<'_>, store: &Path) -> AuditConfig {
+    let mut audit = AuditConfig {
         file: store.with_file_name("spendwatch-audit.jsonl"),
         rotate_at: 100 * MEGABYTE,
         syslog: None,
@@ -383,7 +382,7 @@ const MEGABYTE: u64 = 1_000_000;
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// A level, or a filter of levels by target: `info,spendwatch::store=debug`.
+/// Checks a level or a filter of levels by target, such as `info,spendwatch::store=debug`.
 pub fn check_level(text: &str) -> Result<(), String> {
     for directive in text.split(',').map(str::trim) {
         let (target, level) = directive.split_once('=').unwrap_or(("", directive));
@@ -396,14 +395,14 @@ pub fn check_level(text: &str) -> Result<(), String> {
         let hint = nearest(level, LEVELS.into_iter()).map_or_else(
             || {
                 format!(
-                    "one of {}, or like `info,spendwatch=debug`",
+                    "use one of {}, or a filter such as `info,spendwatch=debug`",
                     LEVELS.join(", ")
                 )
             },
             |near| format!("did you mean `{near}`?"),
         );
         return Err(format!(
-            "is `{text}`, where `{directive}` is no level; {hint}"
+            "is `{text}`, but `{directive}` is not a level; {hint}"
         ));
     }
     Ok(())

@@ -1,25 +1,27 @@
-//! The effective configuration as TOML: every section, defaults included. Secrets are shown by where they come from, one in
-//! plain text as `"[hidden]"`. But for these it reads back to the same configuration.
+//! Prints the effective configuration as TOML, including defaults. Secrets are printed as their sources, plain text as
+//! `"[hidden]"`. Except for the latter, the output parses to the same configuration.
 
 use std::fmt::{Display, Write};
 
 use jiff::SignedDuration;
 
-use crate::config::digests::Digest;
-use crate::config::notifiers::{Email, MailTls, Notifier, NotifierKind};
-use crate::config::organizations::{Organization, check_base_url};
+use crate::config::digests::DigestConfig;
+use crate::config::notifiers::{EmailConfig, MailTls, NotifierConfig, NotifierKind};
+use crate::config::organizations::{OrganizationConfig, check_base_url};
 use crate::config::source::{AwsSecret, SecretSource};
 use crate::config::{Config, durations};
 use crate::domain::budget::Budget;
 use crate::domain::dialect::Dialect;
 use crate::domain::matcher::{Glob, Team};
 use crate::domain::money::{Usd, percent_digits};
-use crate::domain::rule::{At, EventRule, Gap, Limit, Quantity, Rule, Threshold, Watch, Windows};
+use crate::domain::rule::{
+    EventRule, GapUnit, Limit, Quantity, Rule, Threshold, ThresholdValue, Watch, Windows,
+};
 
-/// What stands where a secret was written in plain text.
+/// Replacement for secrets in plain text.
 pub const HIDDEN: &str = "[hidden]";
 
-/// The whole file.
+/// Formats a configuration as TOML.
 pub fn to_toml(config: &Config) -> String {
     let mut page = Page::default();
     for organization in &config.organizations {
@@ -60,7 +62,7 @@ impl Page {
         writeln!(self.0, "{gap}{heading}").expect("writing to memory");
     }
 
-    /// A number, a truth value, or what is TOML already.
+    /// Writes a value that needs no quotes or is TOML already.
     fn set(&mut self, key: &str, value: impl Display) {
         writeln!(self.0, "{key} = {value}").expect("writing to memory");
     }
@@ -69,7 +71,7 @@ impl Page {
         self.set(key, quoted(value));
     }
 
-    fn organization(&mut self, organization: &Organization) {
+    fn organization(&mut self, organization: &OrganizationConfig) {
         self.heading("[[organizations]]");
         self.text("name", &organization.name);
         self.text("base_url", &organization.base_url);
@@ -127,7 +129,7 @@ impl Page {
             self.heading("[prices]");
             self.text("file", file.display());
         }
-        if let Some(people) = config.privacy.people {
+        if let Some(people) = config.privacy.naming {
             self.heading("[privacy]");
             self.text("people", people.as_str());
         }
@@ -168,16 +170,16 @@ impl Page {
         } else {
             self.measured(rule);
         }
-        self.text("for", durations::text(rule.hold));
-        self.text("keep_firing_for", durations::text(rule.keep_firing));
+        self.text("for", durations::text(rule.for_duration));
+        self.text("keep_firing_for", durations::text(rule.keep_firing_for));
         if rule.watch != Watch::Lifecycle {
             self.text("clear_below", rule.clear_below);
         }
         let repeat = rule.repeat_interval.map(durations::text);
         self.text("repeat_interval", repeat.as_deref().unwrap_or("never"));
         self.set("inactive_during", list(&rule.inactive));
-        // Who hears of everything makes way for a team's own: named, they would not.
-        if !rule.tells_by_default {
+        // A team's notifiers replace default notifiers, but not listed ones.
+        if !rule.uses_default_notifiers {
             self.set("notify", list(&rule.notify));
         }
         self.set("labels", map(&rule.labels));
@@ -208,7 +210,7 @@ impl Page {
         match &budget.origin {
             Some(file) => self.text("limits_file", file),
             None => {
-                let shares = budget.shares().into_iter();
+                let shares = budget.entries().into_iter();
                 let amounts =
                     shares.map(|(subject, share)| format!("{} = {}", quoted(subject), share.limit));
                 self.set("limits_usd", braced(amounts));
@@ -237,10 +239,10 @@ impl Page {
 
     fn fixed_limit(&mut self, watch: Watch, limit: Quantity) {
         match watch {
-            Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => {
+            Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd) => {
                 self.set("limit_usd", Usd::from_pico(limit));
             }
-            Watch::Reconciliation(Gap::Percent) => {
+            Watch::Reconciliation(GapUnit::Percent) => {
                 self.set("limit_percent", percent_digits(limit));
             }
             Watch::Tokens => self.set("limit_tokens", limit),
@@ -254,7 +256,7 @@ impl Page {
         }
     }
 
-    fn notifier(&mut self, notifier: &Notifier) {
+    fn notifier(&mut self, notifier: &NotifierConfig) {
         self.heading("[[notifiers]]");
         self.text("name", &notifier.name);
         match &notifier.kind {
@@ -288,9 +290,9 @@ impl Page {
                     self.text("template", template.text());
                 }
             }
-            NotifierKind::Command { words, timeout } => {
+            NotifierKind::Command { argv, timeout } => {
                 self.text("type", "command");
-                self.set("command", list(words));
+                self.set("command", list(argv));
                 self.text("timeout", wait(*timeout));
             }
             NotifierKind::PagerDuty { url, routing_key } => {
@@ -334,7 +336,7 @@ impl Page {
         }
     }
 
-    fn allow_http(&mut self, notifier: &Notifier) {
+    fn allow_http(&mut self, notifier: &NotifierConfig) {
         if notifier.allow_http {
             self.set("allow_http", true);
         }
@@ -347,7 +349,7 @@ impl Page {
         self.set("headers", braced(headers));
     }
 
-    fn email(&mut self, email: &Email) {
+    fn email(&mut self, email: &EmailConfig) {
         let (scheme, starttls) = match email.tls {
             MailTls::Implicit => ("smtps", None),
             MailTls::StartTlsRequired => ("smtp", Some("required")),
@@ -375,7 +377,7 @@ impl Page {
         self.set("to", list(&email.to));
     }
 
-    fn digest(&mut self, digest: &Digest) {
+    fn digest(&mut self, digest: &DigestConfig) {
         self.heading("[[digests]]");
         self.text("name", &digest.name);
         self.text("schedule", &digest.schedule);
@@ -388,8 +390,8 @@ impl Page {
 fn thresholds(thresholds: &[Threshold]) -> String {
     bracketed(thresholds.iter().map(|threshold| {
         let line = match threshold.at {
-            At::Share(share) => format!("at = {}", quoted(share)),
-            At::Quantity(quantity) => format!("at_usd = {}", Usd::from_pico(quantity)),
+            ThresholdValue::Share(share) => format!("at = {}", quoted(share)),
+            ThresholdValue::Quantity(quantity) => format!("at_usd = {}", Usd::from_pico(quantity)),
         };
         format!("{{ {line}, severity = {} }}", quoted(threshold.severity))
     }))
@@ -397,7 +399,7 @@ fn thresholds(thresholds: &[Threshold]) -> String {
 
 fn events(events: &[EventRule]) -> String {
     bracketed(events.iter().map(|of| {
-        let time = match of.event.timing().key() {
+        let time = match of.event.timing().config_key() {
             Some(key) => format!("{key} = {}, ", quoted(durations::text(of.time))),
             None => String::new(),
         };
@@ -410,20 +412,20 @@ fn events(events: &[EventRule]) -> String {
 }
 
 fn aws(secret: &AwsSecret) -> String {
-    let mut told = vec![format!("aws_secret = {}", quoted(&secret.name))];
-    told.extend(
+    let mut fields = vec![format!("aws_secret = {}", quoted(&secret.name))];
+    fields.extend(
         secret
             .field
             .iter()
             .map(|field| format!("field = {}", quoted(field))),
     );
-    told.extend(
+    fields.extend(
         secret
             .region
             .iter()
             .map(|region| format!("region = {}", quoted(region))),
     );
-    format!("{{ {} }}", told.join(", "))
+    format!("{{ {} }}", fields.join(", "))
 }
 
 fn source(source: &SecretSource) -> String {
@@ -432,18 +434,18 @@ fn source(source: &SecretSource) -> String {
         SecretSource::Env(name) => format!("{{ env = {} }}", quoted(name)),
         SecretSource::File(path) => format!("{{ file = {} }}", quoted(path.display())),
         SecretSource::Command(command) if command.environment.is_empty() => {
-            format!("{{ command = {} }}", list(&command.words))
+            format!("{{ command = {} }}", list(&command.argv))
         }
         SecretSource::Command(command) => format!(
             "{{ command = {}, environment = {} }}",
-            list(&command.words),
+            list(&command.argv),
             list(&command.environment)
         ),
         SecretSource::Aws(secret) => aws(secret),
     }
 }
 
-/// In plain text it is checked to hold no secret.
+/// Formats a URL. A URL in plain text was checked to contain no secret.
 fn open_address(url: &SecretSource) -> String {
     match url {
         SecretSource::Literal(url) => quoted(url.expose()),

@@ -1,31 +1,29 @@
-//! Where a secret comes from. The configuration knows sources; values are resolved elsewhere.
+//! Sources of secrets. The configuration holds only sources; `secrets` resolves them to values.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::secret::Secret;
 
-/// The environment, as a value.
+/// Environment variables, passed as an argument so that tests can set them.
 pub type Environment = BTreeMap<String, String>;
 
-/// A secret's source.
+/// Source of a secret.
 #[derive(Debug, Clone)]
 pub enum SecretSource {
     Literal(Secret),
     Env(String),
     File(PathBuf),
-    /// What a program prints; run without a shell.
+    /// The output of a program, run without a shell.
     Command(SecretCommand),
-    /// A secret of AWS Secrets Manager.
     Aws(AwsSecret),
 }
 
 /// A program that prints a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretCommand {
-    /// The program and its arguments.
-    pub words: Vec<String>,
-    /// Names of the variables that it receives besides `PATH`, `HOME` and `LANG`.
+    pub argv: Vec<String>,
+    /// Names of variables that it receives in addition to `PATH`, `HOME` and `LANG`.
     pub environment: Vec<String>,
 }
 
@@ -33,23 +31,23 @@ pub struct SecretCommand {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsSecret {
     pub name: String,
-    /// Of a JSON object; `None` is `anthropic_admin_key`, or the text itself where it is no object.
+    /// Field of a JSON secret. `None` reads `anthropic_admin_key`, or the whole text if it is not a JSON object.
     pub field: Option<String>,
-    /// Where it is; `None` is what the ARN says, or the environment.
+    /// `None` uses the region in the ARN, else the one in the environment.
     pub region: Option<String>,
 }
 
-/// What is said of such a secret where this program was built without it.
-pub const NO_AWS: &str = "needs AWS support, which this build has not: use one with the feature `aws`, as those that are released have it, or `command`";
+/// Error for an AWS secret in a build without the feature `aws`; follows the key.
+pub const NO_AWS: &str = "needs AWS support, which this build does not have; use a released build, one with the feature `aws`, or `command`";
 
 impl AwsSecret {
-    /// As it is configured, or as the ARN says: `arn:aws:secretsmanager:eu-central-1:…`.
+    /// Returns the configured region, or the one in the ARN, such as `arn:aws:secretsmanager:eu-central-1:…`.
     pub fn known_region(&self) -> Option<&str> {
-        let of_arn = || {
-            let mut pieces = self.name.strip_prefix("arn:")?.split(':');
-            pieces.nth(2).filter(|region| !region.is_empty())
+        let in_arn = || {
+            let mut parts = self.name.strip_prefix("arn:")?.split(':');
+            parts.nth(2).filter(|region| !region.is_empty())
         };
-        self.region.as_deref().or_else(of_arn)
+        self.region.as_deref().or_else(in_arn)
     }
 }
 
@@ -58,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_region_is_named_or_stands_in_the_arn() {
+    fn the_region_is_configured_or_taken_from_the_arn() {
         let region = |name: &str, region: Option<&str>| {
             let secret = AwsSecret {
                 name: name.to_owned(),

@@ -1,16 +1,15 @@
-//! Tables that a configuration names by their files: read whole or not at all, with what is wrong told by their own lines.
+//! CSV files that the configuration names. A file is read completely or not at all; its errors name its own lines.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::config::problem::{Place, Problem};
-use crate::config::reader::Section;
+use crate::config::problem::{ConfigProblem, Location};
+use crate::config::reader::SectionReader;
 
-/// The text of the file that a key names. One that cannot be read, or has more than `max` bytes, is a problem of that key;
-/// `what` is what it should be.
+/// Reads the file that a key names. A file that cannot be read or has more than `max` bytes is an error of that key.
 pub fn read(
-    section: &Section<'_>,
+    section: &SectionReader<'_>,
     key: &'static str,
     path: &Path,
     (max, what): (u64, &str),
@@ -18,7 +17,7 @@ pub fn read(
     match read_text(path, max, what) {
         Ok(text) => Some(text),
         Err(error) => {
-            let message = format!("names `{}`, which cannot be read: {error}", path.display());
+            let message = format!("is `{}`, which cannot be read: {error}", path.display());
             section.problem(key, message);
             None
         }
@@ -29,14 +28,14 @@ fn read_text(path: &Path, max: u64, what: &str) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(max + 1).read_to_string(&mut text)?;
     if text.len() as u64 > max {
-        let message = format!("it is longer than {max} bytes, which is no {what}");
+        let message = format!("a {what} must not exceed {max} bytes");
         return Err(io::Error::other(message));
     }
     Ok(text)
 }
 
-/// Line numbers in a CSV text. The reader's own are wrong after empty lines and after lines that end by CRLF: a position is
-/// where it began to look for the record, not where the record begins.
+/// Line numbers of CSV records. The `csv` reader's own are wrong after empty lines and CRLF line ends: it reports where it
+/// started to look for the record, not where the record starts.
 #[derive(Debug)]
 pub struct CsvLines<'a> {
     text: &'a [u8],
@@ -45,7 +44,7 @@ pub struct CsvLines<'a> {
 }
 
 impl<'a> CsvLines<'a> {
-    /// Positions must be asked for in the order of the text.
+    /// Creates a counter; [`CsvLines::at`] must be called in the order of the text.
     pub fn new(text: &'a str) -> CsvLines<'a> {
         CsvLines {
             text: text.as_bytes(),
@@ -54,7 +53,7 @@ impl<'a> CsvLines<'a> {
         }
     }
 
-    /// Line of the record at a position, counted from 1. LF, CRLF and a lone CR end a line, as in the reader.
+    /// Returns the line of the record at a position, counted from 1. LF, CRLF and a lone CR end a line, as in the reader.
     pub fn at(&mut self, position: Option<&csv::Position>) -> u64 {
         let start = position.map_or(0, csv::Position::byte);
         let start = usize::try_from(start).unwrap_or(usize::MAX);
@@ -72,23 +71,23 @@ impl<'a> CsvLines<'a> {
     }
 }
 
-/// Reason why a record cannot be read, without a position.
+/// Describes why a record cannot be read, without its position.
 pub fn csv_problem(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::UnequalLengths {
             expected_len, len, ..
         } => {
-            format!("the number of columns is {len}, and {expected_len} in the first line")
+            format!("expected {expected_len} columns, as in the first line, found {len}")
         }
-        csv::ErrorKind::Utf8 { .. } => "it is not UTF-8; save the file as UTF-8".to_owned(),
+        csv::ErrorKind::Utf8 { .. } => "not UTF-8; save the file as UTF-8".to_owned(),
         _ => error.to_string(),
     }
 }
 
-/// What is wrong in a line of it, counted from 1.
-pub fn problem(path: &Path, line: u64, problem: String) -> Problem {
+/// Returns a problem in a line of a file, counted from 1.
+pub fn problem(path: &Path, line: u64, problem: String) -> ConfigProblem {
     let line = usize::try_from(line.max(1)).unwrap_or(usize::MAX);
-    Problem::new(Place::Line(path.to_owned(), line), "", problem)
+    ConfigProblem::new(Location::Line(path.to_owned(), line), "", problem)
 }
 
 #[cfg(test)]
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_has_the_line_that_it_begins_in() {
+    fn records_have_the_line_where_they_start() {
         check("h,i\na,1\nb,2", &[(2, "a"), (3, "b")]);
         check("h,i\r\na,1\r\nb,2\r\n", &[(2, "a"), (3, "b")]);
         check("h,i\ra,1\rb,2\r", &[(2, "a"), (3, "b")]);
@@ -124,9 +123,9 @@ mod tests {
         check(
             "h,i\r\n\r\na\r\nb,2\r\n\nc,1,2\n",
             &[
-                (3, "the number of columns is 1, and 2 in the first line"),
+                (3, "expected 2 columns, as in the first line, found 1"),
                 (4, "b"),
-                (6, "the number of columns is 3, and 2 in the first line"),
+                (6, "expected 2 columns, as in the first line, found 3"),
             ],
         );
     }

@@ -1,31 +1,37 @@
-//! `[[teams]]`: names for sets of workspaces and keys.
+//! `[[teams]]`: named sets of workspaces and API keys.
 
 use std::collections::BTreeMap;
 
-use crate::config::reader::Section;
+use crate::config::reader::SectionReader;
 use crate::config::terms::{read_globs, read_notify};
 use crate::domain::ids::{TeamName, UNASSIGNED};
 use crate::domain::matcher::Team;
 
-/// Reads all of them. `notifiers` are the names that exist.
-pub fn read(root: &Section<'_>, notifiers: &[String]) -> Vec<Team> {
+/// Reads all teams. `notifiers` are the names of all configured notifiers.
+pub fn read(root: &SectionReader<'_>, notifiers: &[String]) -> Vec<Team> {
     let mut teams: Vec<Team> = Vec::new();
     for section in root.sections("teams") {
         let team = read_one(&section, notifiers);
         section.finish();
         let Some(team) = team else { continue };
         if team.name.as_str() == UNASSIGNED {
-            section.problem("name", format!("`{UNASSIGNED}` is what belongs to no team"));
+            section.problem(
+                "name",
+                format!("is `{UNASSIGNED}`, which is reserved for usage without a team"),
+            );
         }
         if teams.iter().any(|other| other.name == team.name) {
-            section.problem("name", format!("`{}` is used twice", team.name));
+            section.problem(
+                "name",
+                format!("duplicates the name `{}` of an earlier team", team.name),
+            );
         }
         teams.push(team);
     }
     teams
 }
 
-fn read_one(section: &Section<'_>, notifiers: &[String]) -> Option<Team> {
+fn read_one(section: &SectionReader<'_>, notifiers: &[String]) -> Option<Team> {
     let name = section.name("name");
     let workspaces = read_globs(section, "workspaces");
     let api_keys = read_globs(section, "api_keys");
@@ -42,7 +48,7 @@ fn read_one(section: &Section<'_>, notifiers: &[String]) -> Option<Team> {
     if !has_members {
         section.problem(
             "workspaces",
-            "is missing: a team needs `workspaces`, `api_keys` or `workspace_tags`",
+            "is missing; set `workspaces`, `api_keys` or `workspace_tags`",
         );
     }
     Some(Team {

@@ -1,22 +1,25 @@
-//! Terms that several sections have: schedules, time zones, periods, globs, names of notifiers.
+//! Values that several sections share: schedules, time zones, periods, globs, names of notifiers.
 
 use crate::config::near::nearest;
-use crate::config::reader::{Section, Sited};
+use crate::config::reader::{Located, SectionReader};
 use crate::domain::ids::NotifierName;
 use crate::domain::matcher::Glob;
 use crate::domain::period::{Period, Zone};
 use crate::domain::schedule::Schedule;
 
-/// Cron with seconds, in a zone.
-pub fn read_schedule(section: &Section<'_>, key: &'static str, zone: Zone) -> Option<Schedule> {
+/// Reads a cron schedule with seconds, in a time zone.
+pub fn read_schedule(
+    section: &SectionReader<'_>,
+    key: &'static str,
+    zone: Zone,
+) -> Option<Schedule> {
     let text = section.text(key)?;
     match Schedule::parse(&text.value, zone) {
         Ok(schedule) => Some(schedule),
         Err(reason) => {
-            let shape =
-                "six fields: second, minute, hour, day, month, weekday, like `0 */5 * * * *`";
+            let hint = "use six fields (second, minute, hour, day, month, weekday), for example `0 */5 * * * *`";
             let message = format!(
-                "is `{}`, which is no schedule ({shape}): {reason}",
+                "is `{}`, which is not a schedule ({reason}); {hint}",
                 text.value
             );
             section.problem(key, message);
@@ -25,11 +28,11 @@ pub fn read_schedule(section: &Section<'_>, key: &'static str, zone: Zone) -> Op
     }
 }
 
-/// Longer than any name of a zone, in bytes.
+/// Maximum length of a zone name, in bytes.
 const MAX_ZONE: usize = 64;
 
-/// `time_zone`, UTC where it is not given.
-pub fn read_zone(section: &Section<'_>) -> Zone {
+/// Reads `time_zone`; the default is UTC.
+pub fn read_zone(section: &SectionReader<'_>) -> Zone {
     let Some(name) = section.text("time_zone") else {
         return Zone::utc();
     };
@@ -37,17 +40,17 @@ pub fn read_zone(section: &Section<'_>) -> Zone {
         Some(zone) => zone,
         None => {
             let hint = near_zone(&name.value).map_or_else(
-                || "write it like `Europe/Berlin`".to_owned(),
+                || "use an IANA name, for example `Europe/Berlin`".to_owned(),
                 |near| format!("did you mean `{near}`?"),
             );
-            let message = format!("is `{}`, which is no time zone; {hint}", name.value);
+            let message = format!("is `{}`, which is not a time zone; {hint}", name.value);
             section.problem("time_zone", message);
             Zone::utc()
         }
     }
 }
 
-/// A zone by its IANA name.
+/// Returns the zone with an IANA name.
 pub fn zone_named(name: &str) -> Option<Zone> {
     if name.len() > MAX_ZONE {
         return None;
@@ -59,7 +62,7 @@ pub fn zone_named(name: &str) -> Option<Zone> {
     })
 }
 
-/// The zone of a city, or the one that is written nearly so.
+/// Returns the zone of a city, or the one with the nearest name.
 fn near_zone(name: &str) -> Option<String> {
     let names: Vec<String> = jiff::tz::db()
         .available()
@@ -78,20 +81,20 @@ fn near_zone(name: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// `period`.
-pub fn read_period(section: &Section<'_>, default: Period) -> Period {
+/// Reads `period`.
+pub fn read_period(section: &SectionReader<'_>, default: Period) -> Period {
     let Some(text) = section.text("period") else {
         return default;
     };
     Period::parse(&text.value).unwrap_or_else(|| {
-        let message = "it must be hour, day, week, month, quarter, or a rolling span like `24h` or `7d`, at most `366d`";
-        section.problem("period", format!("is `{}`; {message}", text.value));
+        let expected = "expected hour, day, week, month, quarter, or a rolling period such as `24h` or `7d`, at most `366d`";
+        section.problem("period", format!("is `{}`, {expected}", text.value));
         default
     })
 }
 
-/// A list of globs.
-pub fn read_globs(section: &Section<'_>, key: &'static str) -> Vec<Glob> {
+/// Reads a list of globs.
+pub fn read_globs(section: &SectionReader<'_>, key: &'static str) -> Vec<Glob> {
     let texts = section.texts(key).unwrap_or_default();
     texts
         .iter()
@@ -99,36 +102,33 @@ pub fn read_globs(section: &Section<'_>, key: &'static str) -> Vec<Glob> {
         .collect()
 }
 
-/// One glob.
-pub fn read_glob(section: &Section<'_>, text: &Sited<String>) -> Option<Glob> {
+/// Parses a glob, and reports an invalid one.
+pub fn read_glob(section: &SectionReader<'_>, text: &Located<String>) -> Option<Glob> {
     match Glob::new(&text.value) {
         Ok(glob) => Some(glob),
         Err(reason) => {
-            let message = format!("is `{}`, which is no glob: {reason}", text.value);
+            let message = format!("is `{}`, which is not a valid glob: {reason}", text.value);
             section.problem_at(text, message);
             None
         }
     }
 }
 
-/// `notify`, by names that exist; `None` where it is not given.
-pub fn read_notify(section: &Section<'_>, known: &[String]) -> Option<Vec<NotifierName>> {
+/// Reads `notify`, a list of configured notifiers; `None` if it is not set.
+pub fn read_notify(section: &SectionReader<'_>, known: &[String]) -> Option<Vec<NotifierName>> {
     let texts = section.texts("notify")?;
-    for (place, text) in texts.iter().enumerate() {
-        if texts[..place].iter().any(|other| other.value == text.value) {
-            section.problem_at(text, format!("names `{}` twice", text.value));
+    for (index, text) in texts.iter().enumerate() {
+        if texts[..index].iter().any(|other| other.value == text.value) {
+            section.problem_at(text, format!("lists `{}` twice", text.value));
         } else if !known.contains(&text.value) {
             let hint = nearest(&text.value, known.iter().map(String::as_str)).map_or_else(
                 || match known {
-                    [] => "there is no `[[notifiers]]` yet".to_owned(),
-                    _ => format!("there is {}", known.join(", ")),
+                    [] => "add it under `[[notifiers]]`".to_owned(),
+                    _ => format!("configured: {}", known.join(", ")),
                 },
                 |near| format!("did you mean `{near}`?"),
             );
-            let message = format!(
-                "names the notifier `{}`, which does not exist; {hint}",
-                text.value
-            );
+            let message = format!("is `{}`, which is not a notifier; {hint}", text.value);
             section.problem_at(text, message);
         }
     }

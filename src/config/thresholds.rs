@@ -1,25 +1,25 @@
-//! The thresholds of a rule.
+//! `thresholds` of a rule.
 
 use std::sync::Arc;
 
 use crate::config::amounts::read_usd;
-use crate::config::reader::Section;
+use crate::config::reader::SectionReader;
 use crate::domain::money::{Percent, Usd};
-use crate::domain::rule::{At, Gap, Limit, Quantity, Severity, Threshold, Watch};
+use crate::domain::rule::{GapUnit, Limit, Quantity, Severity, Threshold, ThresholdValue, Watch};
 
-/// In the order of the file; all of the limit, critical, where none is given.
-pub fn read(rule: &Section<'_>, watch: Watch, limit: Option<&Limit>) -> Vec<Threshold> {
+/// Reads the thresholds in the order of the file. The default is one critical threshold.
+pub fn read(rule: &SectionReader<'_>, watch: Watch, limit: Option<&Limit>) -> Vec<Threshold> {
     let mut thresholds: Vec<Threshold> = Vec::new();
     let sections = rule.sections("thresholds");
     if sections.is_empty() && rule.has("thresholds") {
         rule.problem(
             "thresholds",
-            "is empty; leave it out for 100 % critical, or write `[{ at = \"80%\", severity = \"warning\" }]`",
+            "is empty; remove it for `100%` critical, or set it, for example to `[{ at = \"80%\", severity = \"warning\" }]`",
         );
     }
     for section in sections {
         let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
-        let severity = section.word("severity", &severities, &[], Severity::Critical);
+        let severity = section.choice("severity", &severities, &[], Severity::Critical);
         let line = read_line(&section, watch);
         section.finish();
         let Some((key, at, text)) = line else {
@@ -34,7 +34,7 @@ pub fn read(rule: &Section<'_>, watch: Watch, limit: Option<&Limit>) -> Vec<Thre
         thresholds.push(threshold);
     }
     if thresholds.is_empty() {
-        // A budget is meant to be used: a pace is told from three times of it on.
+        // A burn rate that uses up the limit exactly is normal; three times as much is not.
         let whole = match watch {
             Watch::BurnRate => Percent::from_whole(300),
             Watch::Spend
@@ -45,7 +45,7 @@ pub fn read(rule: &Section<'_>, watch: Watch, limit: Option<&Limit>) -> Vec<Thre
             | Watch::Lifecycle => Percent::HUNDRED,
         };
         thresholds.push(Threshold {
-            at: At::Share(whole),
+            at: ThresholdValue::Share(whole),
             severity: Severity::Critical,
             text: whole.to_string().into(),
         });
@@ -53,37 +53,40 @@ pub fn read(rule: &Section<'_>, watch: Watch, limit: Option<&Limit>) -> Vec<Thre
     thresholds
 }
 
-fn read_line(section: &Section<'_>, watch: Watch) -> Option<(&'static str, At, String)> {
+fn read_line(
+    section: &SectionReader<'_>,
+    watch: Watch,
+) -> Option<(&'static str, ThresholdValue, String)> {
     let share = section.text("at");
     let usd = read_usd(section, "at_usd");
     match (section.has("at"), section.has("at_usd")) {
         (true, true) => {
-            section.problem(
-                "at",
-                "and `at_usd` are two lines in one threshold; keep one",
-            );
+            section.problem("at", "and `at_usd` are both set; keep one");
             None
         }
         (true, false) => {
             let share = share?.value;
             let percent = Percent::parse(&share);
             if percent.is_none() {
-                let message = format!("is `{share}`, it must be a share above 0, like `80%`");
+                let message =
+                    format!("is `{share}`, expected a percentage above 0, for example `80%`");
                 section.problem("at", message);
             }
-            percent.map(|percent| ("at", At::Share(percent), percent.to_string()))
+            percent.map(|percent| ("at", ThresholdValue::Share(percent), percent.to_string()))
         }
         (false, true) if !is_in_usd(watch) => {
             let message = match watch {
-                Watch::Reconciliation(Gap::Usd | Gap::Percent) => {
-                    "does not fit `limit_percent`; use `at = \"80%\"`"
+                Watch::Reconciliation(GapUnit::Usd | GapUnit::Percent) => {
+                    "does not apply to `limit_percent`; use `at`, for example `at = \"80%\"`"
                 }
                 Watch::Spend
                 | Watch::BurnRate
                 | Watch::Tokens
                 | Watch::Requests
                 | Watch::DataAge
-                | Watch::Lifecycle => "belongs to `watch = \"spend\"`; use `at = \"80%\"`",
+                | Watch::Lifecycle => {
+                    "applies only to `watch = \"spend\"`; use `at`, for example `at = \"80%\"`"
+                }
             };
             section.problem("at_usd", message);
             None
@@ -91,19 +94,16 @@ fn read_line(section: &Section<'_>, watch: Watch) -> Option<(&'static str, At, S
         (false, true) => {
             let pico = usd?;
             if pico == 0 {
-                section.problem(
-                    "at_usd",
-                    "is 0, it must be above: nothing spent crosses nothing",
-                );
+                section.problem("at_usd", "must be above zero, for example 4000");
                 return None;
             }
             let text = format!("${}", Usd::from_pico(pico).grouped());
-            Some(("at_usd", At::Quantity(pico), text))
+            Some(("at_usd", ThresholdValue::Quantity(pico), text))
         }
         (false, false) => {
             section.problem(
                 "at",
-                "is missing: a threshold is either `at = \"80%\"` or `at_usd = 4000`",
+                "is missing; set `at`, for example `\"80%\"`, or `at_usd`, for example 4000",
             );
             None
         }
@@ -112,18 +112,18 @@ fn read_line(section: &Section<'_>, watch: Watch) -> Option<(&'static str, At, S
 
 fn is_in_usd(watch: Watch) -> bool {
     match watch {
-        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => true,
+        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd) => true,
         Watch::Tokens
         | Watch::Requests
         | Watch::DataAge
-        | Watch::Reconciliation(Gap::Percent)
+        | Watch::Reconciliation(GapUnit::Percent)
         | Watch::Lifecycle => false,
     }
 }
 
-/// Two thresholds on one line are a mistake; a higher one that is milder is most likely one.
+/// Rejects two equal thresholds, and warns if a higher threshold has a lower severity.
 fn compare(
-    section: &Section<'_>,
+    section: &SectionReader<'_>,
     key: &'static str,
     new: &Threshold,
     others: &[Threshold],
@@ -134,7 +134,7 @@ fn compare(
             continue;
         };
         if ours == theirs {
-            let message = format!("is where the threshold `{}` is; keep one", other.text);
+            let message = format!("equals the threshold `{}`; keep one", other.text);
             section.problem(key, message);
         } else if (ours > theirs && new.severity < other.severity)
             || (ours < theirs && new.severity > other.severity)
@@ -145,7 +145,7 @@ fn compare(
                 (other, new)
             };
             let message = format!(
-                "makes `{}` {} though the lower `{}` is {}: more spend would be told as less urgent",
+                "has `{}` as {}, but the lower `{}` is {}, so higher spend would be less urgent",
                 high.text, high.severity, low.text, low.severity
             );
             section.warn(key, message);
@@ -153,23 +153,27 @@ fn compare(
     }
 }
 
-/// Two lines in one unit, where they can be compared before the limit is known.
-fn heights(one: At, other: At, limit: Option<&Limit>) -> Option<(Quantity, Quantity)> {
+/// Returns two thresholds in one unit, if they can be compared without knowing the limit.
+fn heights(
+    one: ThresholdValue,
+    other: ThresholdValue,
+    limit: Option<&Limit>,
+) -> Option<(Quantity, Quantity)> {
     match (one, other) {
-        (At::Share(one), At::Share(other)) => {
+        (ThresholdValue::Share(one), ThresholdValue::Share(other)) => {
             Some((one.millionths().into(), other.millionths().into()))
         }
-        (At::Quantity(one), At::Quantity(other)) => Some((one, other)),
-        (At::Share(share), At::Quantity(quantity)) => {
+        (ThresholdValue::Quantity(one), ThresholdValue::Quantity(other)) => Some((one, other)),
+        (ThresholdValue::Share(share), ThresholdValue::Quantity(quantity)) => {
             fixed(limit).map(|limit| (share.of(limit), quantity))
         }
-        (At::Quantity(quantity), At::Share(share)) => {
+        (ThresholdValue::Quantity(quantity), ThresholdValue::Share(share)) => {
             fixed(limit).map(|limit| (quantity, share.of(limit)))
         }
     }
 }
 
-/// A limit of 0 has no shares.
+/// Returns a fixed limit above zero; a percentage of zero is meaningless.
 fn fixed(limit: Option<&Limit>) -> Option<Quantity> {
     match limit {
         Some(Limit::Fixed(limit)) if *limit > 0 => Some(*limit),

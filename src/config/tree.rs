@@ -1,4 +1,4 @@
-//! The raw tree: TOML with the line of every key, and single values from the environment laid over it.
+//! The raw tree: TOML with the line of every key, overridden by single values from the environment.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::problem::{Place, Problem, Problems};
+use crate::config::problem::{ConfigProblem, Location, Problems};
 use crate::config::source::Environment;
 
-/// What begins an environment variable for a single value.
+/// Prefix of environment variables that set a single value.
 const PREFIX: &str = "SPENDWATCH__";
 
-/// Maximum number of names in such a variable; no key is as deep.
+/// Maximum nesting depth of such a variable; no key is as deep.
 const MAX_LEVELS: usize = 16;
 
-/// Stands for the file of a text that is in none.
+/// File name of a text that has no file.
 pub const NO_FILE: &str = "(text)";
 
-/// What the environment says about one key, such as `http.listen`, unchecked. It stands above any file.
+/// Returns the unchecked value that the environment sets for a key such as `http.listen`. It overrides the file.
 pub fn in_environment<'a>(environment: &'a Environment, key: &str) -> Option<&'a str> {
     let names = |name: &str| {
         let path = name.strip_prefix(PREFIX)?;
@@ -30,29 +30,27 @@ pub fn in_environment<'a>(environment: &'a Environment, key: &str) -> Option<&'a
         .map(|(_, value)| value.as_str())
 }
 
-/// A value as it was written.
+/// A raw TOML value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// In quotes, or from the environment.
     Text(String),
-    /// Digits as they were written.
+    /// Digits as written in the file.
     Number(String),
-    /// `true` or `false`.
     Bool(bool),
     /// A date or time; no key takes one.
     Date(String),
     List(Vec<Node>),
-    /// In braces or under a heading.
     Table(Table),
 }
 
 impl Value {
-    /// For messages.
+    /// Returns the kind with its article, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
-            Value::Text(_) => "a text",
+            Value::Text(_) => "a string",
             Value::Number(_) => "a number",
-            Value::Bool(_) => "a truth value",
+            Value::Bool(_) => "a boolean",
             Value::Date(_) => "a date",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
@@ -60,26 +58,26 @@ impl Value {
     }
 }
 
-/// A value and where it stands.
+/// A value and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    pub place: Place,
+    pub location: Location,
     pub value: Value,
 }
 
-/// Keys and values.
+/// A TOML table.
 pub type Table = BTreeMap<String, Node>;
 
-/// A parsed text.
+/// A parsed configuration text.
 #[derive(Debug)]
 pub struct Tree {
     table: Table,
 }
 
 impl Tree {
-    /// Parses TOML. An error of syntax has its line and column.
+    /// Parses TOML. A syntax error states its line and column.
     pub fn parse(text: &str, file: Option<&Path>) -> Result<Tree, Problems> {
-        let lines = Lines::new(text, file);
+        let lines = LineIndex::new(text, file);
         match DeTable::parse(text) {
             Ok(table) => Ok(Tree {
                 table: convert_table(table.get_ref(), &lines),
@@ -87,12 +85,12 @@ impl Tree {
             Err(error) => {
                 let offset = error.span().map_or(0, |span| span.start);
                 let message = format!(
-                    "is not valid TOML at column {}: {}",
+                    "invalid TOML at column {}: {}",
                     lines.column(offset),
                     error.message()
                 );
-                Err(Problems::one(Problem::new(
-                    lines.place(offset),
+                Err(Problems::one(ConfigProblem::new(
+                    lines.location(offset),
                     "",
                     message,
                 )))
@@ -100,7 +98,7 @@ impl Tree {
         }
     }
 
-    /// The tree with the environment's single values in it.
+    /// Returns the tree with the single values of the environment in it.
     pub fn with_environment(mut self, environment: &Environment, problems: &Problems) -> Table {
         for (name, value) in environment {
             let Some(path) = name.strip_prefix(PREFIX) else {
@@ -112,17 +110,21 @@ impl Tree {
                 .map(str::to_lowercase)
                 .collect();
             if keys.len() > MAX_LEVELS {
-                let message = format!("has more than {MAX_LEVELS} levels");
-                problems.add(Problem::new(Place::Variable(name.clone()), "", message));
+                let message = format!("more than {MAX_LEVELS} levels");
+                problems.add(ConfigProblem::new(
+                    Location::Variable(name.clone()),
+                    "",
+                    message,
+                ));
                 continue;
             }
             let node = Node {
-                place: Place::Variable(name.clone()),
+                location: Location::Variable(name.clone()),
                 value: Value::Text(value.clone()),
             };
             if let Err(message) = insert(&mut self.table, &keys, node) {
-                problems.add(Problem::new(
-                    Place::Variable(name.clone()),
+                problems.add(ConfigProblem::new(
+                    Location::Variable(name.clone()),
                     keys.join("."),
                     message,
                 ));
@@ -137,36 +139,36 @@ fn insert(table: &mut Table, keys: &[String], node: Node) -> Result<(), String> 
         return Ok(());
     };
     if first.is_empty() {
-        return Err("has an empty name between two underscores".to_owned());
+        return Err("has an empty name; separate names with exactly two underscores".to_owned());
     }
     if rest.is_empty() {
         table.insert(first.clone(), node);
         return Ok(());
     }
-    let place = node.place.clone();
+    let location = node.location.clone();
     let inner = table.entry(first.clone()).or_insert(Node {
-        place,
+        location: location,
         value: Value::Table(Table::new()),
     });
     match &mut inner.value {
         Value::Table(inner) => insert(inner, rest, node),
-        Value::List(_) => Err("is in a list; lists are set in the file alone".to_owned()),
-        Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Date(_) => Err(format!(
-            "`{first}` is a single value, nothing can stand below it"
-        )),
+        Value::List(_) => Err("is inside a list; set lists in the file".to_owned()),
+        Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Date(_) => {
+            Err(format!("is below `{first}`, which is a single value"))
+        }
     }
 }
 
-struct Lines {
-    /// Where each line begins, in bytes.
+struct LineIndex {
+    /// Byte offset of each line.
     starts: Vec<usize>,
     file: PathBuf,
 }
 
-impl Lines {
-    fn new(text: &str, file: Option<&Path>) -> Lines {
+impl LineIndex {
+    fn new(text: &str, file: Option<&Path>) -> LineIndex {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        Lines {
+        LineIndex {
             starts: std::iter::once(0)
                 .chain(ends.map(|(end, _)| end + 1))
                 .collect(),
@@ -174,27 +176,27 @@ impl Lines {
         }
     }
 
-    fn place(&self, offset: usize) -> Place {
-        Place::Line(self.file.clone(), self.number(offset))
+    fn location(&self, offset: usize) -> Location {
+        Location::Line(self.file.clone(), self.number(offset))
     }
 
-    /// Counted from 1.
+    /// Returns the line, counted from 1.
     fn number(&self, offset: usize) -> usize {
         self.starts.partition_point(|start| *start <= offset)
     }
 
-    /// In bytes, counted from 1.
+    /// Returns the column in bytes, counted from 1.
     fn column(&self, offset: usize) -> usize {
         let start = self.starts.get(self.number(offset) - 1).copied();
         offset - start.unwrap_or(0) + 1
     }
 }
 
-fn convert_table(table: &DeTable<'_>, lines: &Lines) -> Table {
+fn convert_table(table: &DeTable<'_>, lines: &LineIndex) -> Table {
     let mut converted = Table::new();
     for (key, value) in table {
         let node = Node {
-            place: lines.place(key.span().start),
+            location: lines.location(key.span().start),
             value: convert(value, lines),
         };
         converted.insert(key.get_ref().to_string(), node);
@@ -202,7 +204,7 @@ fn convert_table(table: &DeTable<'_>, lines: &Lines) -> Table {
     converted
 }
 
-fn convert(value: &Spanned<DeValue<'_>>, lines: &Lines) -> Value {
+fn convert(value: &Spanned<DeValue<'_>>, lines: &LineIndex) -> Value {
     match value.get_ref() {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(integer) if integer.radix() == 10 => {
@@ -221,7 +223,7 @@ fn convert(value: &Spanned<DeValue<'_>>, lines: &Lines) -> Value {
             items
                 .iter()
                 .map(|item| Node {
-                    place: lines.place(item.span().start),
+                    location: lines.location(item.span().start),
                     value: convert(item, lines),
                 })
                 .collect(),

@@ -9,13 +9,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::clock::ServerNow;
-use crate::cycle::state::{Report, Trouble, Watcher};
+use crate::cycle::state::{CycleErrors, CycleSummary, Watcher};
 use crate::domain::skew::{ClockProblem, check_unconfirmed, differs, is_ahead};
 use crate::metrics::counters::CycleOutcome;
 use crate::store::error::StoreError;
 
-/// How long a decision between two cycles waits for the server's time.
-const ASKED_FOR: Duration = Duration::from_secs(10);
+/// Maximum wait for the server's time before a decision between two cycles.
+const SERVER_TIME_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Watcher {
     /// Returns the present time, unless it may be wrong. A server that sends no `Date` leaves the clock as it is.
@@ -25,38 +25,38 @@ impl Watcher {
             ServerNow::At(theirs) if differs(ours, theirs) => {
                 Err(ClockProblem::Differs { ours, theirs })
             }
-            ServerNow::At(_) | ServerNow::Undated => Ok(ours),
-            ServerNow::Silent => check_unconfirmed(ours, self.engine.last_at).map(|()| ours),
+            ServerNow::At(_) | ServerNow::NoDate => Ok(ours),
+            ServerNow::NoResponse => check_unconfirmed(ours, self.engine.last_at).map(|()| ours),
         }
     }
 
     /// Decides between two cycles. Before the first one the server is asked for its time.
     pub async fn decide_between_cycles(&mut self) -> Result<usize, StoreError> {
-        let deadline = self.clock.running() + ASKED_FOR;
-        self.ask_for_time(deadline).await;
+        let deadline = self.clock.monotonic() + SERVER_TIME_TIMEOUT;
+        self.fetch_server_time(deadline).await;
         match self.checked_now() {
             Ok(_) => self.decide_and_commit().await,
             Err(_) => Ok(0),
         }
     }
 
-    /// Asks the server for its time where that is needed. The response is kept for the list that begins with the same
+    /// Asks the server for its time if necessary. Keeps the response for reading the directory, which begins with the same
     /// request.
-    pub(in crate::cycle) async fn ask_for_time(&mut self, deadline: Duration) {
+    pub(in crate::cycle) async fn fetch_server_time(&mut self, deadline: Duration) {
         self.organization_response = None;
-        let is_known = self.api.server_now() != ServerNow::Silent;
+        let is_known = self.api.server_now() != ServerNow::NoResponse;
         if is_known && self.checked_now().is_ok() {
             return;
         }
         let is_real = self.reports().is_some();
         let response = async {
             if is_real {
-                self.api.me().await
+                self.api.real_organization().await
             } else {
-                self.api.organization().await
+                self.api.guide_organization().await
             }
         };
-        self.organization_response = self.in_time(deadline, response).await;
+        self.organization_response = self.before_deadline(deadline, response).await;
     }
 
     /// Corrects what a wrong clock stored or cut, once the clock is right.
@@ -69,12 +69,12 @@ impl Watcher {
             return Ok(());
         }
         let name = &self.settings.organization;
-        let reading = self.settings.reading;
+        let reading = self.settings.poll;
         let is_corrected = self.store.correct_times(name, reading, now).await?;
         if is_corrected {
             tracing::warn!(
                 organization.name = %name,
-                "stored times were ahead of the clock, corrected them; what was read since is read again"
+                "stored times were ahead of the clock, corrected them, reading the affected usage again"
             );
         }
         if is_corrected || is_cut_ahead {
@@ -85,48 +85,48 @@ impl Watcher {
     }
 
     /// Ends a cycle in which the clock may be wrong: nothing is decided, stored or changed in what is shown.
-    pub(in crate::cycle) fn hold(
+    pub(in crate::cycle) fn end_without_deciding(
         &mut self,
         slot: Timestamp,
         started: Duration,
-        mut trouble: Trouble,
+        mut errors: CycleErrors,
         problem: ClockProblem,
-    ) -> Report {
+    ) -> CycleSummary {
         if let Some(Err(error)) = self.organization_response.take() {
-            self.note(&mut trouble, &error);
+            self.note(&mut errors, &error);
         }
-        // In memory only, so that the next slot is waited for, and that nothing counts as observed meanwhile.
+        // In memory only, so that the next slot is awaited and this time does not count as observed.
         self.engine.last_cycle = Some(slot);
-        self.decided_running = Some(self.clock.running());
-        self.n_refusals = if trouble.is_refused {
-            self.n_refusals.saturating_add(1)
+        self.decided_at_running = Some(self.clock.monotonic());
+        self.n_rejections = if errors.is_refused {
+            self.n_rejections.saturating_add(1)
         } else {
             0
         };
-        let report = Report {
+        let summary = CycleSummary {
             outcome: CycleOutcome::Failed,
             remarks: Vec::new(),
             unreadable: Vec::new(),
-            troubles: trouble.lines,
+            errors: errors.lines,
             n_parts: self.directory.present().count() + 1,
             n_fresh: 0,
             n_messages: 0,
-            is_refused: trouble.is_refused,
+            is_refused: errors.is_refused,
             difference: self.difference,
             clock: Some(problem),
         };
-        self.count(&report, started);
-        report
+        self.count(&summary, started);
+        summary
     }
 
-    /// Counts a cycle and keeps its report.
-    pub(in crate::cycle) fn count(&mut self, report: &Report, started: Duration) {
-        let elapsed = self.clock.running().saturating_sub(started);
+    /// Counts a cycle and keeps its summary.
+    pub(in crate::cycle) fn count(&mut self, summary: &CycleSummary, started: Duration) {
+        let elapsed = self.clock.monotonic().saturating_sub(started);
         self.counters.count_cycle(
             &self.settings.organization,
-            report.outcome,
+            summary.outcome,
             elapsed.as_secs_f64(),
         );
-        self.last_report = Some(report.clone());
+        self.last_summary = Some(summary.clone());
     }
 }

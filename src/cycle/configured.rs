@@ -1,4 +1,4 @@
-//! A watcher's settings as the configuration gives them.
+//! Derives a watcher's settings from the configuration.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use jiff::SignedDuration;
 
 use crate::app::wiring;
 use crate::config::Config;
-use crate::config::notifiers::Notifier;
-use crate::config::organizations::Organization;
-use crate::cycle::state::{Postage, Settings};
-use crate::domain::coverage::Reading;
-use crate::domain::policy::{Manners, Policy};
+use crate::config::notifiers::NotifierConfig;
+use crate::config::organizations::OrganizationConfig;
+use crate::cycle::state::{DeliverySettings, WatcherSettings};
+use crate::domain::coverage::PollSettings;
+use crate::domain::policy::{NotifierPolicy, Policy};
 
-/// The settings of one organization.
-pub fn settings(config: &Config, organization: &Organization) -> Settings {
-    // Who is told again and again is told by the state itself: no decision makes a message for it.
+/// Returns the settings of one organization.
+pub fn settings(config: &Config, organization: &OrganizationConfig) -> WatcherSettings {
+    // An Alertmanager is sent the current alerts, so decisions create no messages for it.
     let receivers = || {
         let all = config.notifiers.iter();
         all.filter(|notifier| wiring::resend_interval(notifier).is_none())
@@ -22,19 +22,19 @@ pub fn settings(config: &Config, organization: &Organization) -> Settings {
     let policy = Policy {
         rules: config.rules.clone(),
         notifiers: receivers()
-            .map(|notifier| (notifier.name.clone(), manners(notifier)))
+            .map(|notifier| (notifier.name.clone(), notifier_policy(notifier)))
             .collect(),
         fallbacks: receivers()
             .filter_map(|notifier| Some((notifier.name.clone(), notifier.fallback.clone()?)))
             .collect(),
     };
-    Settings {
+    WatcherSettings {
         organization: organization.name.clone(),
         dialect: organization.dialect,
         max_concurrency: organization.max_concurrency,
         prices: Arc::clone(&config.prices.prices),
         privacy: config.privacy,
-        reading: Reading {
+        poll: PollSettings {
             settle: config.poll.settle,
             history_days: config.poll.history_days,
             hourly_history_days: config.poll.hourly_history_days,
@@ -44,30 +44,30 @@ pub fn settings(config: &Config, organization: &Organization) -> Settings {
         hourly_retention_days: config.store.hourly_retention_days,
         daily_retention_days: config.store.daily_retention_days,
         teams: config.teams.clone(),
-        needs: policy.needs(),
+        needs: policy.required_lists(),
         policy,
         digests: config.digests.clone(),
-        postage: receivers()
-            .map(|notifier| (notifier.name.clone(), postage(notifier)))
+        delivery: receivers()
+            .map(|notifier| (notifier.name.clone(), delivery_settings(notifier)))
             .collect(),
     }
 }
 
-fn manners(notifier: &Notifier) -> Manners {
-    Manners {
+fn notifier_policy(notifier: &NotifierConfig) -> NotifierPolicy {
+    NotifierPolicy {
         send_resolved: notifier.send_resolved,
-        tells_period_end: notifier.tell_period_end,
+        send_period_end: notifier.tell_period_end,
         min_severity: notifier.min_severity,
         holds_state: wiring::holds_state(notifier),
     }
 }
 
-fn postage(notifier: &Notifier) -> Postage {
+fn delivery_settings(notifier: &NotifierConfig) -> DeliverySettings {
     let signed = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
-    Postage {
+    DeliverySettings {
         recipients: wiring::recipients(notifier),
         group_wait: signed(notifier.group_wait),
         max_age: signed(notifier.max_age),
-        takes_digests: notifier.kind.takes_digests(),
+        accepts_digests: notifier.kind.accepts_digests(),
     }
 }

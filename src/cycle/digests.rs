@@ -1,66 +1,68 @@
-//! Digests: after a cycle, those whose slot has come are made and put into the outbox.
-//!
-//! One that would lack figures waits for a cycle that has them, but not for ever.
+//! Creates due digests after a cycle and puts them into the outbox. A digest with missing figures waits for a later cycle,
+//! for a limited time.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::config::digests::Digest as Configured;
+use crate::config::digests::DigestConfig as Configured;
 use crate::cycle::state::Watcher;
 use crate::domain::digest::{
-    self, Anchor, Closed, Digest, Forecast, Missing, PATIENCE, Source, Turn,
+    self, AuditAnchor, ClosedPeriod, DataGap, Digest, DigestAction, DigestInput, Forecast, MAX_WAIT,
 };
 use crate::domain::ids::NotifierName;
 use crate::domain::span::HourSpan;
 use crate::domain::usage::Part;
-use crate::store::digests::Mark;
+use crate::store::digests::DigestProgress;
 use crate::store::error::StoreError;
 use crate::store::outbox::NewDigest;
 
 impl Watcher {
-    /// Makes what is due. Gives the number of messages.
-    pub(in crate::cycle) async fn make_digests(&mut self) -> Result<usize, StoreError> {
+    /// Creates due digests. Returns the number of messages.
+    pub(in crate::cycle) async fn create_due_digests(&mut self) -> Result<usize, StoreError> {
         if self.settings.digests.is_empty() {
             return Ok(0);
         }
         let Ok(now) = self.checked_now() else {
             return Ok(0);
         };
-        let marks = self.store.digest_marks(&self.settings.organization).await?;
+        let marks = self
+            .store
+            .digest_progress(&self.settings.organization)
+            .await?;
         let mut n_messages = 0;
         for configured in &self.settings.digests {
             let mark = marks.get(&configured.name);
-            n_messages += self.take_turn(configured, mark, now).await?;
+            n_messages += self.run_digest(configured, mark, now).await?;
         }
         Ok(n_messages)
     }
 
-    async fn take_turn(
+    async fn run_digest(
         &self,
         configured: &Configured,
-        mark: Option<&Mark>,
+        mark: Option<&DigestProgress>,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
         let schedule = schedule_text(configured);
-        // Slots of another schedule say nothing about this one's.
+        // The last slot of a different schedule does not count.
         let last = mark
             .filter(|mark| mark.schedule == schedule)
             .map(|mark| mark.last_slot);
-        let (slot, messages) = match digest::turn(&configured.schedule, last, now) {
-            Turn::Rest => return Ok(0),
-            Turn::Count(from) => (from, Vec::new()),
-            Turn::Due { slot, since } => {
+        let (slot, messages) = match digest::next_action(&configured.schedule, last, now) {
+            DigestAction::Rest => return Ok(0),
+            DigestAction::Count(from) => (from, Vec::new()),
+            DigestAction::Due { slot, since } => {
                 let closed = closed(configured, slot);
                 let gaps = self.digest_gaps(&closed);
-                if !digest::is_complete(&gaps) && now.duration_since(since) < PATIENCE {
+                if !digest::is_complete(&gaps) && now.duration_since(since) < MAX_WAIT {
                     return Ok(0);
                 }
-                let made = self.make_digest(configured, &closed, &gaps, now).await?;
-                (slot, self.digest_messages(configured, &made, now))
+                let digest = self.create_digest(configured, &closed, &gaps, now).await?;
+                (slot, self.digest_messages(configured, &digest, now))
             }
         };
         let n_messages = messages.len();
-        let mark = Mark {
+        let mark = DigestProgress {
             name: configured.name.clone(),
             schedule,
             last_slot: slot,
@@ -71,8 +73,8 @@ impl Watcher {
         Ok(n_messages)
     }
 
-    /// What is not known of the parts that are asked for.
-    fn digest_gaps(&self, closed: &Closed) -> Vec<Missing> {
+    /// Returns the polled parts that lack data for the period.
+    fn digest_gaps(&self, closed: &ClosedPeriod) -> Vec<DataGap> {
         let workspaces = self.directory.present().map(|workspace| {
             let part = Part::Workspace(workspace.id.clone());
             (workspace.name.clone(), self.coverages.get(&part))
@@ -80,14 +82,14 @@ impl Watcher {
         let whole = ("the whole organization".to_owned(), Part::Whole);
         let whole = (whole.0, self.coverages.get(&whole.1));
         let parts: Vec<_> = workspaces.chain([whole]).collect();
-        digest::gaps(&parts, closed, self.settings.reading.settle)
+        digest::gaps(&parts, closed, self.settings.poll.settle)
     }
 
-    async fn make_digest(
+    async fn create_digest(
         &self,
         configured: &Configured,
-        closed: &Closed,
-        gaps: &[Missing],
+        closed: &ClosedPeriod,
+        gaps: &[DataGap],
         now: Timestamp,
     ) -> Result<Digest, StoreError> {
         let name = &self.settings.organization;
@@ -106,8 +108,8 @@ impl Watcher {
             .await?;
         let forecast = self.digest_forecast(&zone.rules, now).await?;
         let audit = self.newest_audit();
-        let source = Source {
-            ground: self.ground(),
+        let source = DigestInput {
+            snapshot: self.snapshot(),
             name: &configured.name,
             zone_name: &zone.name,
             closed,
@@ -120,13 +122,13 @@ impl Watcher {
             gaps,
             audit: audit.as_ref(),
         };
-        Ok(digest::make(&source, self.alerts.by_slot.values(), now))
+        Ok(digest::create(&source, self.alerts.by_slot.values(), now))
     }
 
-    /// The newest entry of the audit log. One that cannot be read keeps no digest back.
-    fn newest_audit(&self) -> Option<Anchor> {
+    /// Returns the newest entry of the audit log. A read error does not prevent the digest.
+    fn newest_audit(&self) -> Option<AuditAnchor> {
         match self.audit.as_ref()?.newest() {
-            Ok(head) => head.map(|head| Anchor {
+            Ok(head) => head.map(|head| AuditAnchor {
                 entry: head.seq,
                 hash: head.hash,
             }),
@@ -137,16 +139,16 @@ impl Watcher {
         }
     }
 
-    /// Where the month would end; `None` unless everything is known since it began, and over the last week.
+    /// Returns the forecast of the month; `None` unless all usage since its start and of the last week is known.
     async fn digest_forecast(
         &self,
         zone: &TimeZone,
         now: Timestamp,
     ) -> Result<Option<Forecast>, StoreError> {
-        let pace = digest::pace(zone, self.figures.newest_settled_hour(now), now);
+        let pace = digest::forecast_spans(zone, self.figures.newest_settled_hour(now), now);
         let first = pace.so_far.start.min(pace.last_week.start);
         let is_known = |part: &Part| {
-            // What the whole tells is summed as the remainder.
+            // Usage of the whole is summed as the remainder.
             let summed = match part {
                 Part::Whole => &Part::Unattributed,
                 Part::Workspace(_) | Part::Unattributed => part,
@@ -155,7 +157,7 @@ impl Watcher {
                 state.is_fresh && state.known_from.is_some_and(|from| from <= first)
             })
         };
-        let mut parts = self.coverages.keys().filter(|part| self.is_asked(part));
+        let mut parts = self.coverages.keys().filter(|part| self.is_polled(part));
         if !parts.all(is_known) {
             return Ok(None);
         }
@@ -165,27 +167,27 @@ impl Watcher {
         Ok(digest::forecast(&pace, &so_far, &last_week))
     }
 
-    /// One for each recipient, each with an id of its own.
+    /// Returns one message per recipient, each with its own id.
     fn digest_messages(
         &self,
         configured: &Configured,
-        made: &Digest,
+        digest: &Digest,
         now: Timestamp,
     ) -> Vec<NewDigest> {
         let mut messages = Vec::new();
-        let is_told =
+        let is_receiver =
             |name: &NotifierName| configured.notify.is_empty() || configured.notify.contains(name);
-        for (notifier, postage) in &self.settings.postage {
-            if !postage.takes_digests || !is_told(notifier) {
+        for (notifier, delivery) in &self.settings.delivery {
+            if !delivery.accepts_digests || !is_receiver(notifier) {
                 continue;
             }
-            for recipient in postage.copies() {
+            for recipient in delivery.recipients_or_none() {
                 messages.push(NewDigest {
-                    id: self.chance.id(),
+                    id: self.random.id(),
                     notifier: notifier.clone(),
                     recipient,
-                    digest: made.clone(),
-                    expires: now.checked_add(postage.max_age).unwrap_or(Timestamp::MAX),
+                    digest: digest.clone(),
+                    expires: now.checked_add(delivery.max_age).unwrap_or(Timestamp::MAX),
                 });
             }
         }
@@ -193,9 +195,9 @@ impl Watcher {
     }
 }
 
-fn closed(configured: &Configured, slot: Timestamp) -> Closed {
+fn closed(configured: &Configured, slot: Timestamp) -> ClosedPeriod {
     let zone = &configured.schedule.zone().rules;
-    digest::closed(configured.period, zone, slot)
+    digest::last_closed_period(configured.period, zone, slot)
 }
 
 fn schedule_text(configured: &Configured) -> String {

@@ -1,51 +1,55 @@
-//! What comes before usage in a cycle: may it ask, how does the service speak, and whom is there to ask about.
+//! Steps before usage is read in a cycle: limits requests after rejections, detects the dialect, and reads the organization
+//! and its workspaces.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::anthropic::endpoint::Endpoint;
 use crate::anthropic::error::{DetectError, FetchError};
-use crate::cycle::state::{Trouble, Watcher};
-use crate::domain::listing::Listed;
-use crate::metrics::requests::Endpoint;
-use crate::outbound::causes;
+use crate::cycle::state::{CycleErrors, Watcher};
+use crate::domain::listing::WorkspaceList;
+use crate::outbound::error_chain;
 use crate::store::error::StoreError;
 
-/// How old the list of workspaces may become.
+/// Maximum age of the list of workspaces.
 const LIST_INTERVAL: SignedDuration = SignedDuration::from_mins(15);
-/// So many refusals in a row, and requests become rare.
-const MANY_REFUSALS: u32 = 10;
-/// So many cycles in a row in which the dialect is refused, and it is asked for again.
-const MANY_DIALECT_REFUSALS: u32 = 3;
-/// The least time between two requests then.
-const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// Number of consecutive key rejections after which requests are limited.
+const REJECTIONS_BEFORE_PAUSE: u32 = 10;
+/// Number of consecutive cycles with a rejected dialect after which it is detected again.
+const DIALECT_REJECTIONS_BEFORE_RECHECK: u32 = 3;
+/// Minimum time between two requests after many rejections.
+const REJECTED_PAUSE: Duration = Duration::from_secs(30);
 
 impl Watcher {
-    /// After many refusals in a row requests become rare.
-    pub(in crate::cycle) fn may_ask(&mut self) -> bool {
-        let running = self.clock.running();
+    /// Returns whether requests may be sent, which is rarely the case after many rejections.
+    pub(in crate::cycle) fn may_request(&mut self) -> bool {
+        let running = self.clock.monotonic();
         let is_early = self
-            .asked_running
-            .is_some_and(|last| running.saturating_sub(last) < REFUSED_PAUSE);
-        if self.n_refusals >= MANY_REFUSALS && is_early {
+            .requested_at_running
+            .is_some_and(|last| running.saturating_sub(last) < REJECTED_PAUSE);
+        if self.n_rejections >= REJECTIONS_BEFORE_PAUSE && is_early {
             return false;
         }
-        self.asked_running = Some(running);
+        self.requested_at_running = Some(running);
         true
     }
 
-    /// Whether the dialect is known; where it has to be asked for, the answer is remembered.
-    pub(in crate::cycle) async fn find_dialect(
+    /// Detects the dialect if necessary, and returns whether it is known.
+    pub(in crate::cycle) async fn detect_dialect_if_unknown(
         &mut self,
         deadline: Duration,
-        trouble: &mut Trouble,
+        errors: &mut CycleErrors,
     ) -> bool {
         if let Some(dialect) = self.dialect() {
             self.api.set_dialect(dialect);
             return true;
         }
-        let Some(dialect) = self.in_time(deadline, self.api.detect_dialect()).await else {
-            trouble.note(self.out_of_time("how the service speaks"));
+        let Some(dialect) = self
+            .before_deadline(deadline, self.api.detect_dialect())
+            .await
+        else {
+            errors.note(self.timeout_message("the dialect was detected"));
             return false;
         };
         match dialect {
@@ -54,52 +58,52 @@ impl Watcher {
                 true
             }
             Err(error) => {
-                let (DetectError::Undecided(why) | DetectError::Rejected(why)) = &error;
-                match why.is_about_the_key() {
-                    true => trouble.note_refused(causes(&error)),
-                    false => trouble.note(causes(&error)),
+                let (DetectError::Undecided(why) | DetectError::KeyRejected(why)) = &error;
+                match why.is_key_error() {
+                    true => errors.add_key_rejection(error_chain(&error)),
+                    false => errors.note(error_chain(&error)),
                 }
                 false
             }
         }
     }
 
-    /// An answer, unless the cycle has to end before it comes.
-    pub(in crate::cycle) async fn in_time<T>(
+    /// Returns a response, or `None` if the cycle has to end first.
+    pub(in crate::cycle) async fn before_deadline<T>(
         &self,
         deadline: Duration,
         answer: impl Future<Output = T>,
     ) -> Option<T> {
-        let left = deadline.saturating_sub(self.clock.running());
+        let left = deadline.saturating_sub(self.clock.monotonic());
         tokio::select! {
             biased;
-            () = self.hurry.cancelled() => None,
+            () = self.cancel.cancelled() => None,
             answer = answer => Some(answer),
             () = self.clock.sleep(left) => None,
         }
     }
 
-    pub(in crate::cycle) fn out_of_time(&self, what: &str) -> String {
+    pub(in crate::cycle) fn timeout_message(&self, what: &str) -> String {
         format!(
-            "organization `{}`: the cycle was cut short before it was told {what}",
+            "organization `{}`: cycle cut short before {what}",
             self.settings.organization
         )
     }
 
-    /// The organization and its workspaces, where the list is old or something was not known. While the key is refused this
-    /// is the one request that is tried.
+    /// Reads the organization and its workspaces if the list is old or may be wrong. While the key is rejected, this is the
+    /// only request that is sent.
     pub(in crate::cycle) async fn read_directory(
         &mut self,
         polled_at: Timestamp,
         deadline: Duration,
-        trouble: &mut Trouble,
+        errors: &mut CycleErrors,
     ) -> Result<(), StoreError> {
         let is_old = self
             .directory
             .listed_at
             .is_none_or(|at| polled_at.duration_since(at).abs() >= LIST_INTERVAL);
         let is_due =
-            is_old || self.list_is_doubted || self.n_refusals > 0 || self.directory.has_missing();
+            is_old || self.is_list_suspect || self.n_rejections > 0 || self.directory.has_missing();
         if !is_due {
             return Ok(());
         }
@@ -110,12 +114,12 @@ impl Watcher {
             if let Some(response) = response {
                 response
             } else if is_real {
-                self.api.me().await
+                self.api.real_organization().await
             } else {
-                self.api.organization().await
+                self.api.guide_organization().await
             }
         };
-        match self.in_time(deadline, organization).await {
+        match self.before_deadline(deadline, organization).await {
             Some(Ok(info)) => {
                 let is_odd = self.note_lists([Endpoint::Organizations]);
                 directory = if is_real || is_odd {
@@ -125,29 +129,29 @@ impl Watcher {
                 };
                 self.has_new_statement = true;
             }
-            Some(Err(error)) => self.note(trouble, &error),
-            None => trouble.note(self.out_of_time("about the organization")),
+            Some(Err(error)) => self.note(errors, &error),
+            None => errors.note(self.timeout_message("the organization was read")),
         }
-        if trouble.is_refused {
+        if errors.is_refused {
             return Ok(());
         }
-        let known_default = directory.default.clone();
+        let known_default = directory.default_workspace.clone();
         let workspaces = async {
             if is_real {
-                self.api.listed(known_default.as_ref()).await
+                self.api.real_workspaces(known_default.as_ref()).await
             } else {
-                let workspaces = self.api.workspaces().await?;
-                Ok(Listed {
+                let workspaces = self.api.guide_workspaces().await?;
+                Ok(WorkspaceList {
                     workspaces,
                     default: None,
                 })
             }
         };
-        match self.in_time(deadline, workspaces).await {
+        match self.before_deadline(deadline, workspaces).await {
             Some(Ok(listed)) => {
                 let lists = [Endpoint::Workspaces, Endpoint::OrganizationWorkspaces];
                 let workspaces = match self.note_lists(lists) {
-                    true => directory.completed(listed.workspaces),
+                    true => directory.completed_list(listed.workspaces),
                     false => listed.workspaces,
                 };
                 directory = if is_real {
@@ -155,52 +159,52 @@ impl Watcher {
                 } else {
                     directory.with_list(workspaces, polled_at)
                 };
-                directory.default = listed.default.or(directory.default);
-                self.list_is_doubted = false;
+                directory.default_workspace = listed.default.or(directory.default_workspace);
+                self.is_list_suspect = false;
             }
-            Some(Err(error)) => self.note(trouble, &error),
-            None => trouble.note(self.out_of_time("all workspaces")),
+            Some(Err(error)) => self.note(errors, &error),
+            None => errors.note(self.timeout_message("all workspaces were listed")),
         }
-        // A workspace that is new has its limit among those that were read before.
-        let directory = self.listings.limit(directory, polled_at);
-        self.take_directory(directory).await?;
+        // The limit of a new workspace may have been read before.
+        let directory = self.listings.with_spend_limits(directory, polled_at);
+        self.save_directory(directory).await?;
         if self.directory.has_missing() {
-            trouble.note(format!(
-                "organization `{}`: workspaces vanished from the list; kept until three lists over 30 minutes agree",
+            errors.note(format!(
+                "organization `{}`: workspaces disappeared from the list, keeping them until three lists over 30 minutes agree",
                 self.settings.organization
             ));
         }
         Ok(())
     }
 
-    /// A dialect that the service refuses in several cycles in a row is asked for again, unless it is configured.
-    pub(in crate::cycle) fn doubt_dialect(&mut self, trouble: &Trouble) {
-        if !trouble.is_dialect_refused {
-            self.n_dialect_refused = 0;
+    /// Forgets a detected dialect that was rejected in several consecutive cycles, so that it is detected again.
+    pub(in crate::cycle) fn recheck_dialect(&mut self, errors: &CycleErrors) {
+        if !errors.is_dialect_refused {
+            self.n_dialect_rejections = 0;
             return;
         }
-        self.n_dialect_refused = self.n_dialect_refused.saturating_add(1);
-        if self.n_dialect_refused < MANY_DIALECT_REFUSALS {
+        self.n_dialect_rejections = self.n_dialect_rejections.saturating_add(1);
+        if self.n_dialect_rejections < DIALECT_REJECTIONS_BEFORE_RECHECK {
             return;
         }
-        self.n_dialect_refused = 0;
+        self.n_dialect_rejections = 0;
         if let Some(dialect) = self.engine.dialect.take() {
             self.engine.billed_until = None;
             self.backlog = None;
             tracing::warn!(
                 organization.name = %self.settings.organization,
-                "the service refused the dialect `{dialect}` {MANY_DIALECT_REFUSALS} times in a row; it is asked again how it speaks"
+                "the server rejected dialect `{dialect}` {DIALECT_REJECTIONS_BEFORE_RECHECK} times in a row, detecting the dialect again"
             );
         }
     }
 
-    pub(in crate::cycle) fn note(&mut self, trouble: &mut Trouble, error: &FetchError) {
-        let is_refused = error.is_forbidden_or_unknown() || error.is_analytics_refused();
-        trouble.is_dialect_refused |= error.workspace.is_none() && is_refused;
-        if error.is_about_the_key() {
-            trouble.note_refused(causes(error));
+    pub(in crate::cycle) fn note(&mut self, errors: &mut CycleErrors, error: &FetchError) {
+        let is_refused = error.is_forbidden_or_not_found() || error.is_analytics_unavailable();
+        errors.is_dialect_refused |= error.workspace.is_none() && is_refused;
+        if error.is_key_error() {
+            errors.add_key_rejection(error_chain(error));
         } else {
-            trouble.note(causes(error));
+            errors.note(error_chain(error));
         }
     }
 }

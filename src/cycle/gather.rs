@@ -1,4 +1,4 @@
-//! Gathering: answers are taken as they come, so many together that recording them is worth a transaction.
+//! Collects responses into batches large enough to be recorded in one transaction.
 
 use std::time::Duration;
 
@@ -7,100 +7,105 @@ use tokio_util::sync::CancellationToken;
 
 use crate::anthropic::error::FetchError;
 use crate::clock::Clock;
-use crate::domain::coverage::Fetch;
-use crate::domain::usage::{Answer, Unreadable};
+use crate::domain::coverage::PartFetch;
+use crate::domain::usage::{UnreadableHours, UsageResponse};
 
-/// So many answers are recorded in one transaction at most,
-const BATCH: usize = 256;
+/// Maximum responses per transaction.
+const MAX_RESPONSES: usize = 256;
 
-/// and no more than hold so many buckets, since a batch is held in memory: weeks of hours come a few workspaces at a time.
-const BATCH_BUCKETS: usize = 8192;
+/// Maximum buckets per batch, because a batch is held in memory.
+const MAX_BUCKETS: usize = 8192;
 
-/// How long an answer waits for others, so that few of them at once do not mean a transaction each.
-const BATCH_WAIT: Duration = Duration::from_secs(1);
+/// How long a response waits for others, so that slow responses do not cause a transaction each.
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// What came of a request, and what of it could not be read.
-pub type Fetched = (Fetch, Result<(Answer, Vec<Unreadable>), FetchError>);
+/// A request and its response, with the parts of it that could not be read.
+pub type Fetched = (
+    PartFetch,
+    Result<(UsageResponse, Vec<UnreadableHours>), FetchError>,
+);
 
-/// Answers that are recorded together.
-pub struct Gathered {
-    /// In the order in which they came.
+/// Responses that are recorded together.
+pub struct ResponseBatch {
+    /// In the order of arrival.
     pub batch: Vec<Fetched>,
-    /// `None` where there are more to come.
-    pub end: Option<End>,
+    /// `None` if more responses follow.
+    pub end: Option<BatchEnd>,
 }
 
-/// Why no more answers come.
+/// Why no more responses follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    Answered,
-    /// The key was refused, or there is no time left.
-    Broken,
+pub enum BatchEnd {
+    Complete,
+    /// The key was rejected, or there is no time left.
+    Aborted,
 }
 
-/// What ends the asking early.
-pub struct Until {
+/// Collects responses until the deadline or cancellation.
+pub struct Batcher {
     pub clock: Clock,
     pub deadline: Duration,
-    /// Cancelled by whoever cannot wait.
-    pub hurry: CancellationToken,
+    pub cancel: CancellationToken,
 }
 
-impl Until {
-    /// The next answers: so many that a transaction is worth it, or those that came within a while. A refused key ends them
-    /// at once, so that no more requests are made with it: at the end `answers` is dropped, and with it what is still asked.
-    pub async fn gather(
+impl Batcher {
+    /// Returns the next batch of responses. At the end, which a rejected key causes immediately, `responses` is dropped, and
+    /// with it all requests under way.
+    pub async fn next_batch(
         &self,
-        answers: &mut Option<impl Stream<Item = Fetched> + Unpin>,
-    ) -> Gathered {
-        let gathered = match answers {
-            Some(answers) => self.gather_from(answers).await,
-            None => Gathered {
+        responses: &mut Option<impl Stream<Item = Fetched> + Unpin>,
+    ) -> ResponseBatch {
+        let gathered = match responses {
+            Some(responses) => self.collect(responses).await,
+            None => ResponseBatch {
                 batch: Vec::new(),
-                end: Some(End::Answered),
+                end: Some(BatchEnd::Complete),
             },
         };
         if gathered.end.is_some() {
-            *answers = None;
+            *responses = None;
         }
         gathered
     }
 
-    async fn gather_from(&self, answers: &mut (impl Stream<Item = Fetched> + Unpin)) -> Gathered {
+    async fn collect(
+        &self,
+        responses: &mut (impl Stream<Item = Fetched> + Unpin),
+    ) -> ResponseBatch {
         let mut batch = Vec::new();
         let mut n_buckets = 0;
         let mut record_at = None;
         let end = loop {
             let is_begun = record_at.is_some();
-            let until_recorded = self.left(record_at.unwrap_or(self.deadline));
-            let answer = tokio::select! {
+            let until_recorded = self.remaining(record_at.unwrap_or(self.deadline));
+            let response = tokio::select! {
                 biased;
-                () = self.hurry.cancelled() => break Some(End::Broken),
-                answer = answers.next() => answer,
-                () = self.clock.sleep(self.left(self.deadline)) => break Some(End::Broken),
+                () = self.cancel.cancelled() => break Some(BatchEnd::Aborted),
+                response = responses.next() => response,
+                () = self.clock.sleep(self.remaining(self.deadline)) => break Some(BatchEnd::Aborted),
                 () = self.clock.sleep(until_recorded), if is_begun => break None,
             };
-            let Some((fetch, answer)) = answer else {
-                break Some(End::Answered);
+            let Some((fetch, response)) = response else {
+                break Some(BatchEnd::Complete);
             };
-            n_buckets += answer
+            n_buckets += response
                 .as_ref()
-                .map_or(0, |(answer, _)| answer.buckets.len());
-            let is_refused = matches!(&answer, Err(error) if error.is_about_the_key());
-            batch.push((fetch, answer));
+                .map_or(0, |(response, _)| response.buckets.len());
+            let is_refused = matches!(&response, Err(error) if error.is_key_error());
+            batch.push((fetch, response));
             if is_refused {
-                break Some(End::Broken);
+                break Some(BatchEnd::Aborted);
             }
-            if batch.len() == BATCH || n_buckets >= BATCH_BUCKETS {
+            if batch.len() == MAX_RESPONSES || n_buckets >= MAX_BUCKETS {
                 break None;
             }
-            record_at.get_or_insert(self.clock.running() + BATCH_WAIT);
+            record_at.get_or_insert(self.clock.monotonic() + MAX_WAIT);
         };
-        Gathered { batch, end }
+        ResponseBatch { batch, end }
     }
 
-    fn left(&self, moment: Duration) -> Duration {
-        moment.saturating_sub(self.clock.running())
+    fn remaining(&self, moment: Duration) -> Duration {
+        moment.saturating_sub(self.clock.monotonic())
     }
 }
 
@@ -114,24 +119,23 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
 
-    /// Once no more answers are taken, whoever still asks is ended, while what came is being recorded.
     #[test]
-    fn who_still_asks_is_ended_with_the_gathering() {
-        let asking = Arc::new(());
-        let held = Arc::clone(&asking);
-        let mut answers = Some(Box::pin(stream::pending::<Fetched>().inspect(move |_| {
+    fn cancellation_drops_requests_under_way() {
+        let request = Arc::new(());
+        let held = Arc::clone(&request);
+        let mut responses = Some(Box::pin(stream::pending::<Fetched>().inspect(move |_| {
             let _ = &held;
         })));
-        let until = Until {
+        let batcher = Batcher {
             clock: Clock::Manual(ManualClock::at(Timestamp::UNIX_EPOCH)),
             deadline: Duration::from_secs(9),
-            hurry: CancellationToken::new(),
+            cancel: CancellationToken::new(),
         };
-        assert!(until.gather(&mut answers).now_or_never().is_none());
-        assert_eq!(Arc::strong_count(&asking), 2);
-        until.hurry.cancel();
-        let gathered = until.gather(&mut answers).now_or_never().unwrap();
-        assert_eq!(gathered.end, Some(End::Broken));
-        assert_eq!(Arc::strong_count(&asking), 1);
+        assert!(batcher.next_batch(&mut responses).now_or_never().is_none());
+        assert_eq!(Arc::strong_count(&request), 2);
+        batcher.cancel.cancel();
+        let gathered = batcher.next_batch(&mut responses).now_or_never().unwrap();
+        assert_eq!(gathered.end, Some(BatchEnd::Aborted));
+        assert_eq!(Arc::strong_count(&request), 1);
     }
 }

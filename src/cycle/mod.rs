@@ -1,7 +1,7 @@
 //! The cycle: plan, poll, translate, record, derive, decide, commit, publish.
 //!
-//! A [`Watcher`] holds what is known of one organization. Memory follows the store; where the store fails in the middle of a
-//! cycle the two may differ, so a watcher that gave an error is dropped and opened anew.
+//! A [`Watcher`] holds the state of one organization in memory, as recorded in the store. After a store error the two may
+//! differ, so the watcher is dropped and opened again.
 
 pub mod gather;
 pub mod plan;
@@ -13,13 +13,13 @@ pub mod unreadable;
 
 pub mod clock;
 pub mod configured;
+pub mod contributors;
 pub mod directory;
-pub mod explain;
-pub mod listing;
+pub mod limits;
 pub mod lists;
 pub mod poll;
 
-pub mod sweeping;
+pub mod sweeps;
 
 pub mod digests;
 pub mod remainder;
@@ -30,13 +30,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cycle::state::{Report, Trouble, Watcher};
+use crate::cycle::state::{CycleErrors, CycleSummary, Watcher};
 use crate::domain::alert::{Now, Observed};
 use crate::domain::coverage::Coverage;
 use crate::domain::decision::{self, Decision};
-use crate::domain::frame::Load;
-use crate::domain::ground::OrganizationSnapshot;
+use crate::domain::period_sums::SumsToLoad;
 use crate::domain::skew::ClockProblem;
+use crate::domain::snapshot::OrganizationSnapshot;
 use crate::domain::span::{Day, HourSpan};
 use crate::domain::usage::Part;
 use crate::metrics::counters::CycleOutcome;
@@ -46,56 +46,60 @@ use crate::store::error::StoreError;
 use crate::store::outbox::NewMessage;
 
 impl Watcher {
-    /// One cycle, for a slot of the schedule. It ends at `deadline` (running time) at the latest, as partial. An error is the
-    /// store's, which holds all of each step or nothing; this watcher must not be used after it.
+    /// Runs one cycle for a slot of the schedule. It ends at `deadline` (running time) at the latest, as partial. After an
+    /// error, which is the store's, this watcher must not be used again.
     pub async fn cycle(
         &mut self,
         slot: Timestamp,
         deadline: Duration,
-    ) -> Result<Report, StoreError> {
-        let started = self.clock.running();
+    ) -> Result<CycleSummary, StoreError> {
+        let started = self.clock.monotonic();
         self.store.check_files()?;
-        let mut trouble = Trouble::default();
-        let may_ask = self.may_ask();
-        let is_dialect_known = may_ask && self.find_dialect(deadline, &mut trouble).await;
+        let mut errors = CycleErrors::default();
+        let may_request = self.may_request();
+        let is_dialect_known =
+            may_request && self.detect_dialect_if_unknown(deadline, &mut errors).await;
         if is_dialect_known {
-            self.ask_for_time(deadline).await;
+            self.fetch_server_time(deadline).await;
         }
         let now = match self.checked_now() {
             Ok(now) => now,
-            Err(problem) => return Ok(self.hold(slot, started, trouble, problem)),
+            Err(problem) => return Ok(self.end_without_deciding(slot, started, errors, problem)),
         };
         self.correct_times(now).await?;
-        let polled_at = self.engine.not_before_last(now);
+        let polled_at = self.engine.clamp_to_last(now);
         self.known_at = polled_at;
         self.cut_at = self.cut_at.max(polled_at);
         let loads = self.figures.advance(polled_at);
         self.load(&loads).await?;
-        self.figures.begin_cycle();
+        self.figures.start_cycle();
         if is_dialect_known {
-            self.read_directory(polled_at, deadline, &mut trouble)
+            self.read_directory(polled_at, deadline, &mut errors)
                 .await?;
-            if !trouble.is_refused {
+            if !errors.is_refused {
                 match self.reports() {
                     None => {
-                        self.poll(polled_at, deadline, &mut trouble).await?;
+                        self.poll(polled_at, deadline, &mut errors).await?;
                         self.read_lists(polled_at, deadline).await?;
                     }
                     Some(reports) => {
-                        self.sweep(reports, polled_at, deadline, &mut trouble)
+                        self.sweep(reports, polled_at, deadline, &mut errors)
                             .await?;
                         self.read_lists(polled_at, deadline).await?;
                         self.read_limits(polled_at, deadline).await?;
                     }
                 }
             }
-        } else if trouble.lines.is_empty() {
-            trouble.note_refused("the key was refused before; asking again later".to_owned());
+        } else if errors.lines.is_empty() {
+            errors.add_key_rejection(
+                "the admin key was rejected repeatedly, requests are limited to one every 30 s"
+                    .to_owned(),
+            );
         }
-        self.forget_old_lists(polled_at);
-        self.doubt_dialect(&trouble);
-        self.n_refusals = if trouble.is_refused {
-            self.n_refusals.saturating_add(1)
+        self.drop_expired_lists(polled_at);
+        self.recheck_dialect(&errors);
+        self.n_rejections = if errors.is_refused {
+            self.n_rejections.saturating_add(1)
         } else {
             0
         };
@@ -108,42 +112,42 @@ impl Watcher {
         self.note_polled().await?;
         self.refresh_last_hour(polled_at).await?;
         self.compare_statement(polled_at).await?;
-        self.drop_old(polled_at).await?;
+        self.apply_retention(polled_at).await?;
         self.engine.last_cycle = Some(slot);
-        // The clock may have been set meanwhile.
+        // The clock may have been set during the cycle.
         let clock = self.checked_now().err();
         let n_messages = match clock {
-            None => self.decide_and_commit().await? + self.make_digests().await?,
+            None => self.decide_and_commit().await? + self.create_due_digests().await?,
             Some(_) => 0,
         };
-        let report = self.report(trouble, n_messages, clock);
-        self.count(&report, started);
-        Ok(report)
+        let summary = self.summary(errors, n_messages, clock);
+        self.count(&summary, started);
+        Ok(summary)
     }
 
-    /// Evaluates the rules on the figures there are, and makes the decision durable. Gives the number of messages. Decides
-    /// nothing while the clock may be wrong.
+    /// Evaluates the rules on the current figures and commits the decision. Returns the number of messages. Decides nothing
+    /// while the clock may be wrong.
     pub async fn decide_and_commit(&mut self) -> Result<usize, StoreError> {
         let clock = self.clock.now();
         if self.api.clock_problem().is_some() {
             return Ok(0);
         }
-        let at = self.engine.not_before_last(clock);
-        let running = self.clock.running();
+        let at = self.engine.clamp_to_last(clock);
+        let running = self.clock.monotonic();
         let elapsed = self
-            .decided_running
+            .decided_at_running
             .map_or(0, |last| milliseconds(running.saturating_sub(last)));
         let now = Now {
             at,
             observed: Observed(self.engine.observed.0 + elapsed),
             elapsed,
         };
-        self.quiet = self.store.quiet(at).await?;
+        self.quiet = self.store.suppressions(at).await?;
         let mut decision = {
-            let ground = self.ground();
+            let snapshot = self.snapshot();
             decision::decide(
                 &self.settings.policy,
-                &ground,
+                &snapshot,
                 &self.alerts,
                 &self.quiet,
                 now,
@@ -155,51 +159,51 @@ impl Watcher {
         engine.observed = now.observed;
         engine
             .rules_began
-            .extend(decision.began.iter().map(|name| (name.clone(), at)));
-        // A clock that was set back must not hold up what is to be told: a message waits by the clock of who sends it.
+            .extend(decision.started_rules.iter().map(|name| (name.clone(), at)));
+        // Messages wait by the clock of delivery, so a clock that was set back must not delay them.
         let messages = self.messages(&decision, clock);
         let n_messages = messages.len();
         let commit = Commit {
             alerts: decision.alerts.clone(),
             messages,
-            engine: engine.clone(),
+            resume_state: engine.clone(),
             at,
         };
         self.store
             .commit_decision(&self.settings.organization, commit)
             .await?;
         self.engine = engine;
-        self.decided_running = Some(running);
-        self.alerts.take_over(&decision, at);
+        self.decided_at_running = Some(running);
+        self.alerts.apply(&decision, at);
         self.measurements = decision.measurements;
         Ok(n_messages)
     }
 
-    /// What rules are measured against.
-    pub fn ground(&self) -> OrganizationSnapshot<'_> {
+    /// Returns the view that rules are evaluated on.
+    pub fn snapshot(&self) -> OrganizationSnapshot<'_> {
         OrganizationSnapshot {
             organization: &self.settings.organization,
             directory: &self.directory,
-            census: &self.census,
+            inventory: &self.inventory,
             teams: &self.settings.teams,
             figures: &self.figures,
             privacy: self.settings.privacy,
         }
     }
 
-    /// What the gauges show.
+    /// Returns the input of the gauges.
     pub fn view(&self) -> View<'_> {
-        let report = self.last_report.as_ref();
+        let summary = self.last_summary.as_ref();
         let unpriced = match self.reports() {
             None => BTreeMap::new(),
             Some(_) => self.unpriced_models(),
         };
         View {
-            ground: self.ground(),
+            snapshot: self.snapshot(),
             rules: &self.settings.policy.rules,
             measurements: &self.measurements,
             alerts: self.alerts.by_slot.values().collect(),
-            is_up: report.is_some_and(|report| report.outcome == CycleOutcome::Ok),
+            is_up: summary.is_some_and(|summary| summary.outcome == CycleOutcome::Ok),
             skew: self.api.skew(),
             dialect: self.dialect(),
             listings: &self.listings,
@@ -208,28 +212,30 @@ impl Watcher {
         }
     }
 
-    /// Drafts become messages: one for each recipient, each with an id of its own.
+    /// Turns drafts into messages: one for each recipient, each with its own id.
     fn messages(&self, decision: &Decision, at: Timestamp) -> Vec<NewMessage> {
         let mut messages = Vec::new();
         for draft in &decision.drafts {
-            let Some(postage) = self.settings.postage.get(&draft.notifier) else {
+            let Some(delivery) = self.settings.delivery.get(&draft.notifier) else {
                 continue;
             };
-            for recipient in postage.copies() {
+            for recipient in delivery.recipients_or_none() {
                 messages.push(NewMessage {
-                    id: self.chance.id(),
+                    id: self.random.id(),
                     notifier: draft.notifier.clone(),
                     recipient,
                     facts: draft.facts.clone(),
-                    not_before: at.checked_add(postage.group_wait).unwrap_or(Timestamp::MAX),
-                    expires: at.checked_add(postage.max_age).unwrap_or(Timestamp::MAX),
+                    not_before: at
+                        .checked_add(delivery.group_wait)
+                        .unwrap_or(Timestamp::MAX),
+                    expires: at.checked_add(delivery.max_age).unwrap_or(Timestamp::MAX),
                 });
             }
         }
         messages
     }
 
-    /// What every part's coverage says, for the figures.
+    /// Updates the figures from the coverage of all parts.
     fn cover(&mut self, polled_at: Timestamp) {
         let known_at = self.known_at;
         let is_fresh = |as_of: Option<Timestamp>| as_of.is_some_and(|as_of| as_of >= known_at);
@@ -247,7 +253,7 @@ impl Watcher {
         for (part, coverage) in &self.coverages {
             if *part != Part::Unattributed {
                 self.figures
-                    .cover(part, coverage, is_fresh(coverage.as_of), is_read_back);
+                    .set_coverage(part, coverage, is_fresh(coverage.as_of), is_read_back);
             }
         }
         if let Some(whole) = self.coverages.get(&Part::Whole) {
@@ -258,15 +264,15 @@ impl Watcher {
                 known.as_of = rest.as_of;
             }
             self.figures
-                .cover(&Part::Unattributed, &rest, is_all_fresh, is_read_back);
+                .set_coverage(&Part::Unattributed, &rest, is_all_fresh, is_read_back);
         }
         let unreadable = self.unreadable_figures();
-        self.figures.note_unreadable(&unreadable, polled_at);
+        self.figures.set_unreadable(&unreadable, polled_at);
         self.figures.settle_unattributed(polled_at);
     }
 
-    /// Loads what the figures need after they moved.
-    async fn load(&mut self, loads: &[Load]) -> Result<(), StoreError> {
+    /// Loads the sums that the figures need after a period changed.
+    async fn load(&mut self, loads: &[SumsToLoad]) -> Result<(), StoreError> {
         for load in loads {
             let sums = self
                 .store
@@ -294,16 +300,16 @@ impl Watcher {
     }
 
     fn is_all_fresh(&self) -> bool {
-        let mut asked = self
+        let mut polled = self
             .coverages
             .iter()
-            .filter(|(part, _)| self.is_asked(part));
-        asked.all(|(_, coverage)| coverage.as_of >= Some(self.known_at))
+            .filter(|(part, _)| self.is_polled(part));
+        polled.all(|(_, coverage)| coverage.as_of >= Some(self.known_at))
     }
 
-    /// Retention, once a day of UTC.
-    async fn drop_old(&mut self, polled_at: Timestamp) -> Result<(), StoreError> {
-        let today = Day::of(polled_at);
+    /// Applies retention once per UTC day.
+    async fn apply_retention(&mut self, polled_at: Timestamp) -> Result<(), StoreError> {
+        let today = Day::containing(polled_at);
         if self.dropped_on == Some(today) {
             return Ok(());
         }
@@ -320,7 +326,7 @@ impl Watcher {
             }
         }
         self.reload_unreadable().await?;
-        self.seen.clear();
+        self.hour_hashes.clear();
         let year_ago = polled_at
             .checked_sub(SignedDuration::from_hours(24 * 366))
             .unwrap_or(Timestamp::MIN);
@@ -330,46 +336,51 @@ impl Watcher {
         Ok(())
     }
 
-    fn report(&self, trouble: Trouble, n_messages: usize, clock: Option<ClockProblem>) -> Report {
-        let asked = || {
+    fn summary(
+        &self,
+        errors: CycleErrors,
+        n_messages: usize,
+        clock: Option<ClockProblem>,
+    ) -> CycleSummary {
+        let polled = || {
             self.coverages
                 .iter()
-                .filter(|(part, _)| self.is_asked(part))
+                .filter(|(part, _)| self.is_polled(part))
         };
         let n_parts = self.directory.present().count() + 1;
-        let n_fresh = asked()
+        let n_fresh = polled()
             .filter(|(_, coverage)| coverage.as_of >= Some(self.known_at))
             .count();
-        let is_readable = trouble.unreadable.is_empty();
-        let outcome = match (n_fresh, trouble.lines.is_empty() && is_readable) {
+        let is_readable = errors.unreadable.is_empty();
+        let outcome = match (n_fresh, errors.lines.is_empty() && is_readable) {
             _ if clock.is_some() => CycleOutcome::Failed,
             (0, _) => CycleOutcome::Failed,
             (fresh, true) if fresh == n_parts => CycleOutcome::Ok,
             _ => CycleOutcome::Partial,
         };
-        Report {
+        CycleSummary {
             outcome,
-            troubles: trouble.lines,
+            errors: errors.lines,
             remarks: match is_readable {
                 true => self.unreadable_remarks(),
-                // The reasons say it.
+                // The errors contain the same.
                 false => Vec::new(),
             }
             .into_iter()
             .chain(self.unreadable_lists.values().flatten().cloned())
             .collect(),
-            unreadable: trouble.unreadable,
+            unreadable: errors.unreadable,
             n_parts,
             n_fresh,
             n_messages,
-            is_refused: trouble.is_refused,
+            is_refused: errors.is_refused,
             difference: self.difference,
             clock,
         }
     }
 
-    /// Whether a part is asked for: the whole, and every workspace that is not gone.
-    pub(in crate::cycle) fn is_asked(&self, part: &Part) -> bool {
+    /// Returns whether a part is polled: the whole, and every workspace that is not removed.
+    pub(in crate::cycle) fn is_polled(&self, part: &Part) -> bool {
         match part {
             Part::Whole => true,
             Part::Unattributed => false,

@@ -1,35 +1,35 @@
-//! What a cycle fetches, in which order; pure.
+//! Plans what a cycle fetches, and in which order. Pure.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::coverage::{Coverage, Fetch, Purpose, Reading, backlog, running};
+use crate::domain::coverage::{Coverage, PartFetch, PollSettings, Purpose, backlog, open_hours};
 use crate::domain::span::Day;
 use crate::domain::usage::Part;
 
-/// Requests of one stage; the whole is asked after all others have been answered.
+/// Requests of one stage. The whole is requested after all parts have responded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stage {
-    /// Of the workspaces, the stalest first.
-    pub parts: Vec<Fetch>,
-    pub whole: Vec<Fetch>,
-    /// The whole is so stale that it goes first.
+    /// Workspaces, the stalest first.
+    pub parts: Vec<PartFetch>,
+    pub whole: Vec<PartFetch>,
+    /// The whole is staler than every part, so it goes first.
     pub is_whole_first: bool,
 }
 
-/// The running hours of every part; `unreadable` gives the first day of those that could not be read.
+/// Plans the running hours of every part, from the first unreadable day if there is one.
 pub fn running_stage(
     parts: &[Part],
     coverages: &BTreeMap<Part, Coverage>,
     unreadable: impl Fn(&Part) -> Option<Day>,
-    reading: &Reading,
+    reading: &PollSettings,
     now: Timestamp,
 ) -> Stage {
     let fresh = Coverage::new(now);
     let coverage_of = |part: &Part| coverages.get(part).unwrap_or(&fresh);
     let fetch = |part: &Part, coverage: &Coverage| {
-        let mut fetch = running(part, coverage, reading, now);
+        let mut fetch = open_hours(part, coverage, reading, now);
         fetch.first = unreadable(part).map_or(fetch.first, |day| day.min(fetch.first));
         fetch
     };
@@ -50,12 +50,12 @@ pub fn running_stage(
     }
 }
 
-/// What else is due, purpose by purpose. Corrections are spread over the cycles of their interval: the oldest first, and
-/// only as many as keep the pace.
+/// Plans everything else that is due, by purpose. Corrections are spread over the cycles of their interval, the oldest
+/// first.
 pub fn backlog_stages(
     parts: &[Part],
     coverages: &BTreeMap<Part, Coverage>,
-    reading: &Reading,
+    reading: &PollSettings,
     cycle: SignedDuration,
     now: Timestamp,
 ) -> Vec<Stage> {
@@ -74,7 +74,7 @@ pub fn backlog_stages(
         }
     }
     if let Some(stage) = stages.get_mut(&Purpose::Corrections) {
-        let corrected_at = |fetch: &Fetch| {
+        let corrected_at = |fetch: &PartFetch| {
             coverages
                 .get(&fetch.part)
                 .and_then(|coverage| coverage.corrected_at)
@@ -87,7 +87,7 @@ pub fn backlog_stages(
     stages.into_values().collect()
 }
 
-/// How many of `n` keep the pace of once an interval, a little more than needed, at least one.
+/// Returns how many of `n` to handle per cycle so that each is handled once per interval; at least one.
 pub fn share(n: usize, cycle: SignedDuration, interval: SignedDuration) -> usize {
     let (cycle, interval) = (cycle.as_secs().max(1), interval.as_secs().max(1));
     let n = i64::try_from(n).unwrap_or(i64::MAX);

@@ -1,4 +1,4 @@
-//! Polling: the planned requests go out, some at once; what they change is recorded as it comes.
+//! Sends the planned requests concurrently and records their changes as responses arrive.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,77 +9,77 @@ use futures_util::stream;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::cycle::gather::{End, Fetched, Until};
+use crate::cycle::gather::{BatchEnd, Batcher, Fetched};
 use crate::cycle::plan::{self, Stage};
-use crate::cycle::state::{Trouble, Watcher};
-use crate::domain::change::Recorded;
-use crate::domain::coverage::{self, Coverage, Fetch, Purpose};
+use crate::cycle::state::{CycleErrors, Watcher};
+use crate::domain::change::PartChanges;
+use crate::domain::coverage::{self, Coverage, PartFetch, Purpose};
 use crate::domain::dialect::Dialect;
+use crate::domain::hour_hashes::HourHashes;
 use crate::domain::plural::{agreeing, counted};
 use crate::domain::record::record;
-use crate::domain::seen::Seen;
 use crate::domain::span::HourSpan;
-use crate::domain::usage::{Answer, Part};
+use crate::domain::usage::{Part, UsageResponse};
 use crate::store::error::StoreError;
 
-/// An answer, as far as it is compared with the ledger; and all of it as it was seen, where it is about the running hours.
-pub(in crate::cycle) type Compared = (Purpose, Answer, Option<Seen>);
+/// The part of a response that is compared with the ledger, and the hashes of all its hours if these are running.
+pub(in crate::cycle) type Compared = (Purpose, UsageResponse, Option<HourHashes>);
 
 impl Watcher {
-    /// Runs all stages until the deadline.
+    /// Runs all stages, until the deadline at most.
     pub(in crate::cycle) async fn poll(
         &mut self,
         polled_at: Timestamp,
         deadline: Duration,
-        trouble: &mut Trouble,
+        errors: &mut CycleErrors,
     ) -> Result<(), StoreError> {
         let parts: Vec<Part> = self
             .directory
             .present()
             .map(|part| Part::Workspace(part.id.clone()))
             .collect();
-        let started = self.clock.running();
+        let started = self.clock.monotonic();
         let unreadable = |part: &Part| Some(self.oldest_unreadable(part, polled_at)?.day());
         let first = plan::running_stage(
             &parts,
             &self.coverages,
             unreadable,
-            &self.settings.reading,
+            &self.settings.poll,
             polled_at,
         );
-        if !self.run_stage(first, polled_at, deadline, trouble).await? {
-            self.warn_of_rate(&parts, polled_at, deadline.saturating_sub(started), trouble);
+        if !self.run_stage(first, polled_at, deadline, errors).await? {
+            self.warn_about_rate(&parts, polled_at, deadline.saturating_sub(started), errors);
             return Ok(());
         }
         let length = SignedDuration::try_from(deadline.saturating_sub(started))
             .unwrap_or(SignedDuration::MAX);
         loop {
-            let reading = self.settings.reading;
+            let reading = self.settings.poll;
             let stages = plan::backlog_stages(&parts, &self.coverages, &reading, length, polled_at);
             let Some(stage) = stages.into_iter().next() else {
                 return Ok(());
             };
-            let n_before = trouble.lines.len();
+            let n_before = errors.lines.len();
             let is_correction = stage
                 .whole
                 .iter()
                 .chain(&stage.parts)
                 .any(|fetch| fetch.purpose == Purpose::Corrections);
-            let is_done = self.run_stage(stage, polled_at, deadline, trouble).await?;
-            // Corrections come last; a stage that failed is planned again in the next cycle.
-            if !is_done || is_correction || trouble.lines.len() > n_before {
+            let is_done = self.run_stage(stage, polled_at, deadline, errors).await?;
+            // Corrections come last. A failed stage is planned again in the next cycle.
+            if !is_done || is_correction || errors.lines.len() > n_before {
                 return Ok(());
             }
         }
     }
 
-    /// Whether the stage was run to its end before the deadline.
+    /// Runs a stage. Returns whether it was completed before the deadline.
     async fn run_stage(
         &mut self,
         stage: Stage,
         polled_at: Timestamp,
         deadline: Duration,
-        trouble: &mut Trouble,
+        errors: &mut CycleErrors,
     ) -> Result<bool, StoreError> {
         let groups = if stage.is_whole_first {
             [stage.whole, stage.parts]
@@ -87,9 +87,9 @@ impl Watcher {
             [stage.parts, stage.whole]
         };
         for fetches in groups {
-            if trouble.is_refused
+            if errors.is_refused
                 || !self
-                    .run_fetches(fetches, polled_at, deadline, trouble)
+                    .run_fetches(fetches, polled_at, deadline, errors)
                     .await?
             {
                 return Ok(false);
@@ -100,125 +100,128 @@ impl Watcher {
 
     async fn run_fetches(
         &mut self,
-        fetches: Vec<Fetch>,
+        fetches: Vec<PartFetch>,
         polled_at: Timestamp,
         deadline: Duration,
-        trouble: &mut Trouble,
+        errors: &mut CycleErrors,
     ) -> Result<bool, StoreError> {
         let api = self.api.clone();
-        let ask = move |fetch: Fetch| {
+        let send = move |fetch: PartFetch| {
             let api = api.clone();
-            // A task of its own, so that answers are read and translated on all cores.
-            let asking = AbortOnDropHandle::new(tokio::spawn(async move {
-                let answer = api
-                    .usage(&fetch.part, fetch.granularity, fetch.first, fetch.last)
+            // A separate task, so that responses are parsed on all cores.
+            let request = AbortOnDropHandle::new(tokio::spawn(async move {
+                let response = api
+                    .guide_usage(&fetch.part, fetch.granularity, fetch.first, fetch.last)
                     .await;
-                (fetch, answer)
+                (fetch, response)
             }));
-            async { asking.await.expect("nobody ends it, and a panic ends all") }
+            async {
+                request
+                    .await
+                    .expect("the task is not cancelled, and a panic aborts the process")
+            }
         };
-        let answers = stream::iter(fetches)
-            .map(ask)
+        let responses = stream::iter(fetches)
+            .map(send)
             .buffer_unordered(self.settings.max_concurrency);
-        let until = Until {
+        let batcher = Batcher {
             clock: self.clock.clone(),
             deadline,
-            hurry: self.hurry.clone(),
+            cancel: self.cancel.clone(),
         };
-        let mut answers = Some(Box::pin(answers));
-        let mut gathered = until.gather(&mut answers).await;
+        let mut responses = Some(Box::pin(responses));
+        let mut gathered = batcher.next_batch(&mut responses).await;
         loop {
             match gathered.end {
-                // While one batch is recorded, the next one is asked for.
+                // Collect the next batch while this one is recorded.
                 None => {
-                    let next = async { Ok(until.gather(&mut answers).await) };
-                    let batch = self.record_batch(gathered.batch, polled_at, trouble);
+                    let next = async { Ok(batcher.next_batch(&mut responses).await) };
+                    let batch = self.record_batch(gathered.batch, polled_at, errors);
                     ((), gathered) = tokio::try_join!(batch, next)?;
                 }
                 Some(end) => {
-                    self.record_batch(gathered.batch, polled_at, trouble)
-                        .await?;
-                    return Ok(end == End::Answered);
+                    self.record_batch(gathered.batch, polled_at, errors).await?;
+                    return Ok(end == BatchEnd::Complete);
                 }
             }
         }
     }
 
-    /// Each answer is taken over whole or not at all.
+    /// Records a batch. Each response is recorded completely or not at all.
     async fn record_batch(
         &mut self,
         batch: Vec<Fetched>,
         polled_at: Timestamp,
-        trouble: &mut Trouble,
+        errors: &mut CycleErrors,
     ) -> Result<(), StoreError> {
-        let mut answered = Vec::new();
-        for (fetch, answer) in batch {
-            match answer {
-                Ok((answer, unreadable)) => {
+        let mut received = Vec::new();
+        for (fetch, response) in batch {
+            match response {
+                Ok((response, unreadable)) => {
                     for unreadable in &unreadable {
-                        self.note_unreadable(Some(&answer.part), unreadable, trouble);
+                        self.note_unreadable(Some(&response.part), unreadable, errors);
                     }
-                    answered.push(self.to_compare(fetch, answer, polled_at));
+                    received.push(self.changed_part(fetch, response, polled_at));
                 }
                 Err(error) => {
-                    self.list_is_doubted |= error.is_not_found();
-                    self.note(trouble, &error);
+                    self.is_list_suspect |= error.is_not_found();
+                    self.note(errors, &error);
                 }
             }
         }
-        if answered.is_empty() {
+        if received.is_empty() {
             return Ok(());
         }
-        let wanted = answered
+        let spans = received
             .iter()
-            .map(|(_, answer, _)| (answer.part.clone(), answer.hours))
+            .map(|(_, response, _)| (response.part.clone(), response.hours))
             .collect();
-        self.record_answers(answered, wanted, polled_at, trouble)
+        self.record_responses(received, spans, polled_at, errors)
             .await
     }
 
-    /// Compares answers with what is stored of their parts in the spans that are wanted, and records the difference.
-    pub(in crate::cycle) async fn record_answers(
+    /// Compares responses with the stored buckets in the `wanted` spans and records the differences.
+    pub(in crate::cycle) async fn record_responses(
         &mut self,
-        answered: Vec<Compared>,
-        wanted: Vec<(Part, HourSpan)>,
+        received: Vec<Compared>,
+        spans: Vec<(Part, HourSpan)>,
         polled_at: Timestamp,
-        trouble: &mut Trouble,
+        errors: &mut CycleErrors,
     ) -> Result<(), StoreError> {
         let stored = self
             .store
-            .stored_many(&self.settings.organization, wanted)
+            .stored_many(&self.settings.organization, spans)
             .await?;
-        let settle = self.settings.reading.settle;
-        let mut changes: Vec<(Part, Recorded)> = Vec::new();
-        // Several answers may be about one part: each goes on from what the one before it left as known.
+        let settle = self.settings.poll.settle;
+        let mut changes: Vec<(Part, PartChanges)> = Vec::new();
+        // Several responses may be about one part: each builds on the coverage after the previous one.
         let mut newest: HashMap<Part, usize> = HashMap::new();
-        for ((purpose, answer, seen), stored) in answered.into_iter().zip(&stored) {
-            let coverage = match newest.insert(answer.part.clone(), changes.len()) {
+        for ((purpose, response, hour_hashes), stored) in received.into_iter().zip(&stored) {
+            let coverage = match newest.insert(response.part.clone(), changes.len()) {
                 Some(before) => changes[before].1.coverage.clone(),
-                None => self.coverage_of(&answer.part, polled_at),
+                None => self.coverage_of(&response.part, polled_at),
             };
-            let mut recorded = record(&answer, purpose, &coverage, stored, settle, polled_at);
+            let mut recorded = record(&response, purpose, &coverage, stored, settle, polled_at);
             if self.reports().is_some() {
-                // What belongs to nobody is told there, not derived.
+                // Reports state unattributed usage, so it need not be derived.
                 recorded.touched.clear();
             }
             if !recorded.is_complete {
-                trouble.note(format!(
-                    "organization `{}`, usage of {}: rows vanished; kept until three answers over 30 minutes agree",
+                errors.note(format!(
+                    "organization `{}`, usage of {}: rows disappeared, keeping them until three responses over 30 minutes agree",
                     self.settings.organization,
-                    answer.part.workspace_id().unwrap_or("the whole"),
+                    response.part.workspace_id().unwrap_or("the whole organization"),
                 ));
             }
-            match seen.filter(|_| recorded.is_complete) {
-                Some(seen) => self.seen.insert(answer.part.clone(), seen),
-                None => self.seen.remove(&answer.part),
+            match hour_hashes.filter(|_| recorded.is_complete) {
+                Some(hour_hashes) => self.hour_hashes.insert(response.part.clone(), hour_hashes),
+                None => self.hour_hashes.remove(&response.part),
             };
-            changes.push((answer.part, recorded));
+            changes.push((response.part, recorded));
         }
         let (idle, changes): (Vec<_>, Vec<_>) = changes
             .into_iter()
-            .partition(|(_, recorded)| recorded.is_nothing());
+            .partition(|(_, recorded)| recorded.is_empty());
         let changes: Arc<[_]> = changes.into();
         if !changes.is_empty() {
             self.store
@@ -230,59 +233,71 @@ impl Watcher {
                 .await?;
         }
         for (part, recorded) in idle.iter().chain(changes.iter()) {
-            self.take_in(part, recorded);
+            self.apply_recorded(part, recorded);
         }
         Ok(())
     }
 
-    /// What of an answer has to be compared with the ledger: not the hours that are told as they were the last time.
-    fn to_compare(&self, fetch: Fetch, answer: Answer, polled_at: Timestamp) -> Compared {
-        let Fetch { part, purpose, .. } = fetch;
-        if purpose != Purpose::Running {
-            return (purpose, answer, None);
+    /// Selects what to compare with the ledger: hours before the first change since the last response are skipped.
+    fn changed_part(
+        &self,
+        fetch: PartFetch,
+        response: UsageResponse,
+        polled_at: Timestamp,
+    ) -> Compared {
+        let PartFetch { part, purpose, .. } = fetch;
+        if purpose != Purpose::OpenHours {
+            return (purpose, response, None);
         }
-        let seen = Seen::of(&answer);
-        let first = self.seen.get(&part).map_or(answer.hours.start, |before| {
-            let coverage = self.coverage_of(&part, polled_at);
-            seen.differs_from(before, &coverage, self.settings.reading.settle)
-        });
-        (purpose, answer.from_hour(first), Some(seen))
+        let hour_hashes = HourHashes::new(&response);
+        let first = self
+            .hour_hashes
+            .get(&part)
+            .map_or(response.hours.start, |before| {
+                let coverage = self.coverage_of(&part, polled_at);
+                hour_hashes.first_difference(before, &coverage, self.settings.poll.settle)
+            });
+        (purpose, response.from_hour(first), Some(hour_hashes))
     }
 
-    /// Notes up to when each part is known.
+    /// Records up to when each part is known.
     pub(in crate::cycle) async fn note_polled(&mut self) -> Result<(), StoreError> {
-        let Some(polled) = coverage::polled(&self.coverages, &self.behind, self.known_at) else {
+        let Some(polled) = coverage::stale_change(&self.coverages, &self.behind, self.known_at)
+        else {
             return Ok(());
         };
         self.store
             .note_polled(&self.settings.organization, polled.clone())
             .await?;
-        for part in &polled.caught_up {
+        for part in &polled.recovered {
             self.behind.remove(part);
         }
-        self.behind.extend(polled.fell_behind);
+        self.behind.extend(polled.newly_stale);
         Ok(())
     }
 
-    /// Memory follows the store.
-    pub(in crate::cycle) fn take_in(&mut self, part: &Part, recorded: &Recorded) {
+    /// Applies to memory what was recorded in the store.
+    pub(in crate::cycle) fn apply_recorded(&mut self, part: &Part, recorded: &PartChanges) {
         self.last_hour_is_touched |= recorded
             .deltas
             .iter()
             .any(|delta| self.last_hour == Some(delta.hour));
         if let Some(uses) = &mut self.uses {
-            uses.take_in(recorded);
+            recorded.record_last_uses(uses);
         }
         match part {
-            // What the whole says is kept to derive the remainder; it counts in no sum.
+            // The whole serves to derive the remainder; it is part of no sum.
             Part::Whole => self.remainders_due.extend(&recorded.touched),
             Part::Workspace(_) => {
-                self.figures.apply(part, &recorded.deltas, &recorded.fell);
+                self.figures
+                    .apply(part, &recorded.deltas, &recorded.decreased);
                 self.remainders_due.extend(&recorded.touched);
             }
-            Part::Unattributed => self.figures.apply(part, &recorded.deltas, &recorded.fell),
+            Part::Unattributed => self
+                .figures
+                .apply(part, &recorded.deltas, &recorded.decreased),
         }
-        self.take_in_unreadable(part, recorded);
+        self.apply_unreadable(part, recorded);
         match self.coverages.get_mut(part) {
             Some(known) => known.clone_from(&recorded.coverage),
             None => {
@@ -295,7 +310,7 @@ impl Watcher {
 
     pub(in crate::cycle) fn coverage_of(&self, part: &Part, now: Timestamp) -> Coverage {
         let known = self.coverages.get(part);
-        // A sweep asks for everyone: who is new used nothing in what was swept before.
+        // Sweeps cover all workspaces, so a new one had no usage in hours swept before.
         let swept = || {
             self.coverages
                 .get(&Part::Whole)
@@ -311,20 +326,20 @@ impl Watcher {
         }
     }
 
-    /// One warning names the rate that would be needed.
-    fn warn_of_rate(
+    /// Reports an incomplete cycle, and warns once about the request rate that is needed.
+    fn warn_about_rate(
         &mut self,
         parts: &[Part],
         polled_at: Timestamp,
         length: Duration,
-        trouble: &mut Trouble,
+        errors: &mut CycleErrors,
     ) {
-        if trouble.is_refused {
+        if errors.is_refused {
             return;
         }
-        if self.hurry.is_cancelled() {
-            trouble.note(format!(
-                "organization `{}`: the cycle was cut short",
+        if self.cancel.is_cancelled() {
+            errors.note(format!(
+                "organization `{}`: cycle cut short",
                 self.settings.organization
             ));
             return;
@@ -337,36 +352,38 @@ impl Watcher {
         let n_fresh = parts.iter().filter(is_fresh).count();
         let n_needed = parts.len() + 1;
         let per_minute = (n_needed as u64 * 60).div_ceil(length.as_secs().max(1));
-        trouble.note(format!(
-            "organization `{}`: {n_fresh} of {} {} read before the next slot; the stalest come first then",
+        errors.note(format!(
+            "organization `{}`: {n_fresh} of {} {} read before the next slot, continuing with the stalest",
             self.settings.organization,
             counted(parts.len(), "workspace"),
             agreeing(&parts.len(), "was", "were"),
         ));
-        if !std::mem::replace(&mut self.has_warned_of_rate, true) {
-            let most = self.api.max_per_minute(Dialect::Guide);
+        if !std::mem::replace(&mut self.has_warned_about_rate, true) {
+            let max_per_minute_allowed = self.api.max_per_minute(Dialect::Guide);
             tracing::warn!(
                 organization.name = %self.settings.organization,
-                "{}", rate_advice(n_needed, per_minute, most)
+                "{}", rate_advice(n_needed, per_minute, max_per_minute_allowed)
             );
         }
     }
 }
 
-/// What helps a cycle that took too long: more requests in a minute only if their number is what held it back.
-fn rate_advice(n_needed: usize, per_minute: u64, most: Option<u32>) -> String {
+/// Advises on a cycle that takes too long. A higher request rate helps only if the rate is the bottleneck.
+fn rate_advice(n_needed: usize, per_minute: u64, max_per_minute_allowed: Option<u32>) -> String {
     let needed = format!(
         "a cycle needs {}, about {per_minute} a minute",
         counted(n_needed, "request")
     );
-    match most {
-        Some(most) if u64::from(most) < per_minute => {
+    match max_per_minute_allowed {
+        Some(max_per_minute_allowed) if u64::from(max_per_minute_allowed) < per_minute => {
             format!(
-                "{needed}, of which {most} may be sent; raise `max_requests_per_minute` or poll less often"
+                "{needed}, but only {max_per_minute_allowed} are allowed; raise `max_requests_per_minute` or poll less often"
             )
         }
         Some(_) | None => {
-            format!("{needed}, and the server did not answer all of them in time; poll less often")
+            format!(
+                "{needed}, but the server did not respond to all of them in time; poll less often"
+            )
         }
     }
 }
@@ -376,13 +393,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_higher_rate_is_advised_only_where_the_rate_holds_a_cycle_back() {
-        for (per_minute, most, is_advised) in [
+    fn a_higher_rate_is_advised_only_if_the_rate_is_the_bottleneck() {
+        for (per_minute, max_per_minute_allowed, is_advised) in [
             (60, Some(45), true),
             (60, Some(60), false),
             (60, None, false),
         ] {
-            let advice = rate_advice(300, per_minute, most);
+            let advice = rate_advice(300, per_minute, max_per_minute_allowed);
             assert_eq!(
                 advice.contains("raise `max_requests_per_minute`"),
                 is_advised,

@@ -1,5 +1,5 @@
-//! Reading a report: all pages of what one sweep asks, tallied as they come. How the two dialects of the real service tell
-//! usage and money is brought together here; nothing is recorded.
+//! Reads reports: all pages of one sweep, tallied as they arrive. Combines the usage and cost reports of both dialects of
+//! Anthropic's service. Records nothing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -9,39 +9,39 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::anthropic::AdminApi;
 use crate::anthropic::error::FetchError;
-use crate::anthropic::pages::Pages;
-use crate::anthropic::questions::Cut;
-use crate::anthropic::report::{Asked, Page};
+use crate::anthropic::report::{BucketSpan, ReportPage};
+use crate::anthropic::report_pages::ReportPages;
+use crate::anthropic::report_requests::UsageGrouping;
 use crate::domain::dialect::Dialect;
 use crate::domain::ids::WorkspaceId;
-use crate::domain::prices::Prices;
-use crate::domain::report::UsedRow;
+use crate::domain::prices::PriceTable;
+use crate::domain::report::TokenRow;
+use crate::domain::report_fetch::ReportFetch;
 use crate::domain::skew::differs;
 use crate::domain::span::{Day, Hour, HourSpan};
-use crate::domain::sweep::Sweep;
-use crate::domain::tally::{FastMode, Naming, Tally, UnreadablePart};
+use crate::domain::tally::{FastMode, Tally, UnreadablePart, WorkspaceNaming};
 use crate::domain::usage::{Basis, Buckets, Granularity, Part};
 
-/// The most days that the newer reports tell at once.
+/// Maximum days per request of the newer reports.
 const MAX_DAYS: i32 = 31;
-/// A day that ended longer ago is billed, even where nothing stands on its bill.
+/// Age, in days, at which a day counts as billed even without an entry in the cost report.
 const BILLED_AFTER_DAYS: i32 = 3;
 
-/// The newer reports are at most so late. Source: Anthropic's page on the Enterprise reports of the same family: usually
-/// within 4 hours, up to 24.
-const MOST_LAG: SignedDuration = SignedDuration::from_hours(24);
+/// Maximum delay of the newer reports. Source: Anthropic's page on the Enterprise reports of the same family (usually within
+/// 4 hours, up to 24).
+const MAX_LAG: SignedDuration = SignedDuration::from_hours(24);
 
-/// Which of the service's reports are read.
+/// Family of reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reports {
-    /// The newer ones: money by the hour, up to a watermark.
+    /// Cost by hour, up to a watermark.
     Newer,
-    /// The older ones: tokens by the hour, money by the day.
+    /// Tokens by hour, cost by day.
     Older,
 }
 
 impl Reports {
-    /// Those of a dialect; `None` where it has none.
+    /// Returns the reports of a dialect, if it has any.
     pub fn of(dialect: Dialect) -> Option<Reports> {
         match dialect {
             Dialect::Guide => None,
@@ -51,67 +51,63 @@ impl Reports {
     }
 }
 
-/// Whoever reads.
+/// Reads one sweep.
 #[derive(Debug, Clone)]
 pub struct Reader {
     pub api: AdminApi,
     pub reports: Reports,
-    /// What tokens cost until it is billed.
-    pub prices: Arc<Prices>,
-    /// The default workspace's real id.
+    /// For estimates until usage is billed.
+    pub prices: Arc<PriceTable>,
+    /// Real id of the default workspace.
     pub default: Option<WorkspaceId>,
-    /// The watermark that was recorded last: what is up to it need not be read again.
+    /// Last recorded watermark; cost before it need not be read again.
     pub billed_until: Option<Timestamp>,
-    /// Up to when all is known already, by the bill or by an estimate.
+    /// Time up to which everything is known, billed or estimated.
     pub known_until: Option<Timestamp>,
-    /// Whether what is not billed yet is asked of the older usage report.
+    /// Whether to estimate unbilled usage from the older usage report.
     pub estimates: bool,
-    /// The start of the poll.
     pub now: Timestamp,
 }
 
-/// What a sweep was told.
+/// Result of a sweep.
 #[derive(Debug)]
 pub struct Read {
-    /// What it is about: may be less than was asked, where the rest is not told yet.
+    /// Hours covered; fewer than requested if the rest is not reported yet.
     pub hours: HourSpan,
-    /// Of every part that was told anything; all others used nothing.
+    /// Usage by part; all other parts had none.
     pub parts: BTreeMap<Part, Buckets>,
-    /// What could not be read of it.
     pub unreadable: Vec<UnreadablePart>,
-    /// Where the money of hours comes from.
+    /// Source of the hourly cost.
     pub basis: Basis,
-    /// Up to when its hours are known; `None` is the start of the poll.
+    /// Time up to which its hours are known; `None` means the start of the poll.
     pub known_until: Option<Timestamp>,
-    /// Up to when they are billed, where that is said.
+    /// Time up to which they are billed, if stated.
     pub billed_until: Option<Timestamp>,
-    /// Why there is no estimate of what is not billed.
+    /// Why unbilled usage is not estimated.
     pub no_estimate: Option<NoEstimate>,
-    /// What is known of fast mode.
     pub fast: FastMode,
 }
 
 /// Why there is no estimate.
 #[derive(Debug)]
 pub enum NoEstimate {
-    /// The service does not tell it: the figures are as old as the bill.
+    /// The server does not report it, so figures are as old as the bill.
     Refused(FetchError),
-    /// This time it could not be had: what was estimated before stays, and is stale.
+    /// The request failed; the previous estimate stays and becomes stale.
     Failed(FetchError),
 }
 
-/// A reading of the past that is under way. It ends when this is dropped.
+/// A sweep of the past under way. Dropping it cancels the sweep.
 pub struct Backlog {
-    pub sweep: Sweep,
-    /// What is read after it.
-    pub later: VecDeque<Sweep>,
-    /// In a task of its own.
+    pub sweep: ReportFetch,
+    pub later: VecDeque<ReportFetch>,
+    /// Runs in a separate task.
     pub reading: AbortOnDropHandle<Result<Read, FetchError>>,
 }
 
 impl Reader {
-    /// All that a sweep asks, or an error: never a part of it.
-    pub async fn read(self, sweep: Sweep) -> Result<Read, FetchError> {
+    /// Reads a sweep completely, or returns an error.
+    pub async fn read(self, sweep: ReportFetch) -> Result<Read, FetchError> {
         match (self.reports, sweep.granularity) {
             (Reports::Newer, Granularity::Hour) => self.newer_hours(sweep.hours).await,
             (Reports::Newer, Granularity::Day) => self.newer_days(sweep.hours).await,
@@ -124,29 +120,29 @@ impl Reader {
         Tally::new(Arc::clone(&self.prices), self.default.clone())
     }
 
-    /// Money up to the watermark as it is billed, and from the hour that holds it on as it is estimated.
+    /// Reads billed cost up to the watermark, and estimates from the watermark's hour on.
     async fn newer_hours(&self, hours: HourSpan) -> Result<Read, FetchError> {
-        let asked = Asked {
+        let asked = BucketSpan {
             granularity: Granularity::Hour,
             hours,
         };
         let mut tally = self.tally();
         let mut watermark = self.now;
-        let mut pages = self.api.billed(asked);
+        let mut pages = self.api.analytics_cost(asked);
         let mut is_known = false;
         while let Some(page) = pages.next().await? {
             watermark = watermark.min(self.watermark(page.refreshed_at));
-            // Nothing was billed since: what comes before the watermark is recorded, what follows is estimated.
-            let starts_there = self.billed_until.map(Hour::of) == Some(hours.start);
+            // Nothing was billed since the last poll: hours before the watermark are recorded already.
+            let starts_there = self.billed_until.map(Hour::containing) == Some(hours.start);
             is_known = starts_there && self.billed_until == Some(watermark);
             if is_known {
                 break;
             }
-            tally.cost(page.rows);
-            tally.unreadable(Naming::ById, page.unreadable);
+            tally.add_costs(page.rows);
+            tally.add_unreadable(WorkspaceNaming::ById, page.unreadable);
         }
         let unbilled = HourSpan {
-            start: Hour::of(watermark).clamp(hours.start, hours.end),
+            start: Hour::containing(watermark).clamp(hours.start, hours.end),
             end: hours.end,
         };
         let mut read = Read {
@@ -161,24 +157,24 @@ impl Reader {
         };
         let estimate = self.estimate(unbilled).await;
         let billed = match estimate {
-            Estimated::Told(..) | Estimated::Nothing | Estimated::Failed(_) => HourSpan {
+            Estimated::Available(..) | Estimated::Nothing | Estimated::Failed(_) => HourSpan {
                 end: unbilled.start,
                 ..hours
             },
             Estimated::Refused(_) => hours,
         };
         if !is_known && !billed.is_empty() {
-            let asked = Asked {
+            let asked = BucketSpan {
                 hours: billed,
                 ..asked
             };
-            read.fast = self.take_used(&mut tally, asked).await?;
+            read.fast = self.read_usage(&mut tally, asked).await?;
         }
         match estimate {
-            Estimated::Told(mut estimate, fast) => {
+            Estimated::Available(mut estimate, fast) => {
                 read.fast = read.fast.max(fast);
-                tally.forget(unbilled);
-                tally.billed_but_for(unbilled);
+                tally.remove_hours(unbilled);
+                tally.mark_billed_outside(unbilled);
                 read.unreadable = tally.take_unreadable();
                 read.unreadable.extend(estimate.take_unreadable());
                 read.parts = tally.into_parts();
@@ -187,13 +183,13 @@ impl Reader {
                 }
             }
             Estimated::Nothing => {
-                tally.billed_but_for(unbilled);
+                tally.mark_billed_outside(unbilled);
                 read.unreadable = tally.take_unreadable();
                 read.parts = tally.into_parts();
             }
             Estimated::Failed(error) => {
-                tally.forget(unbilled);
-                tally.billed_but_for(unbilled);
+                tally.remove_hours(unbilled);
+                tally.mark_billed_outside(unbilled);
                 read.hours = billed;
                 read.known_until = Some(watermark);
                 read.no_estimate = Some(NoEstimate::Failed(error));
@@ -201,21 +197,21 @@ impl Reader {
                 read.parts = tally.into_parts();
             }
             Estimated::Refused(why) => {
-                // Without an estimate the figures are as old as the bill.
+                // Without an estimate, figures are as old as the bill.
                 read.known_until = Some(watermark);
                 read.no_estimate = why.map(NoEstimate::Refused);
-                // Of what comes after the watermark nothing is told; what was estimated of it once stays.
+                // Nothing is reported after the watermark; earlier estimates stay.
                 let was_estimated = self.known_until.is_some_and(|known| known > watermark);
                 read.hours.end = if is_known || was_estimated {
                     unbilled.start
                 } else {
                     unbilled.start.plus(1).min(hours.end)
                 };
-                tally.forget(HourSpan {
+                tally.remove_hours(HourSpan {
                     start: read.hours.end,
                     end: hours.end,
                 });
-                tally.billed_but_for(HourSpan {
+                tally.mark_billed_outside(HourSpan {
                     start: hours.end,
                     end: hours.end,
                 });
@@ -226,18 +222,19 @@ impl Reader {
         Ok(read)
     }
 
-    /// Up to when is billed, by what a page says. Where it does not say it: as far as it once did, and at least up to where
-    /// this family of reports is never later.
-    fn watermark(&self, told: Option<Timestamp>) -> Timestamp {
-        // Far ahead of now it cannot be right.
-        told.filter(|told| !differs(self.now, (*told).max(self.now)))
+    /// Returns up to when usage is billed: the page's statement, else the last known watermark, but at least now minus the
+    /// maximum delay of these reports.
+    fn watermark(&self, stated: Option<Timestamp>) -> Timestamp {
+        // A watermark far ahead of now is wrong.
+        stated
+            .filter(|stated| !differs(self.now, (*stated).max(self.now)))
             .unwrap_or_else(|| {
-                let latest = self.now.checked_sub(MOST_LAG).unwrap_or(Timestamp::MIN);
+                let latest = self.now.checked_sub(MAX_LAG).unwrap_or(Timestamp::MIN);
                 self.billed_until.map_or(latest, |until| until.max(latest))
             })
     }
 
-    /// What was used in hours that are not billed yet, by what its tokens cost.
+    /// Estimates the cost of hours that are not billed yet from their tokens.
     async fn estimate(&self, hours: HourSpan) -> Estimated {
         if hours.is_empty() {
             return Estimated::Nothing;
@@ -247,39 +244,39 @@ impl Reader {
         }
         match self.older_usage(Granularity::Hour, hours).await {
             Ok((mut tally, fast)) => {
-                tally.estimate(hours);
-                Estimated::Told(tally, fast)
+                tally.estimate_hours(hours);
+                Estimated::Available(tally, fast)
             }
-            Err(error) if error.is_forbidden_or_unknown() => Estimated::Refused(Some(error)),
+            Err(error) if error.is_forbidden_or_not_found() => Estimated::Refused(Some(error)),
             Err(error) => Estimated::Failed(error),
         }
     }
 
-    /// Whole days, as far as they are billed.
+    /// Reads whole days, as far as they are billed.
     async fn newer_days(&self, hours: HourSpan) -> Result<Read, FetchError> {
         let mut tally = self.tally();
         let mut fast = FastMode::Known;
         let mut watermark = self.now;
         for hours in pieces(hours) {
-            let asked = Asked {
+            let asked = BucketSpan {
                 granularity: Granularity::Day,
                 hours,
             };
-            let mut pages = self.api.billed(asked);
+            let mut pages = self.api.analytics_cost(asked);
             while let Some(page) = pages.next().await? {
                 watermark = watermark.min(self.watermark(page.refreshed_at));
-                tally.cost(page.rows);
-                tally.unreadable(Naming::ById, page.unreadable);
+                tally.add_costs(page.rows);
+                tally.add_unreadable(WorkspaceNaming::ById, page.unreadable);
             }
-            fast = fast.max(self.take_used(&mut tally, asked).await?);
+            fast = fast.max(self.read_usage(&mut tally, asked).await?);
         }
-        let end = Day::of(watermark).first_hour();
+        let end = Day::containing(watermark).first_hour();
         let unbilled = HourSpan {
             start: end.clamp(hours.start, hours.end),
             end: hours.end,
         };
-        tally.forget(unbilled);
-        tally.billed_but_for(unbilled);
+        tally.remove_hours(unbilled);
+        tally.mark_billed_outside(unbilled);
         Ok(Read {
             hours: HourSpan {
                 end: unbilled.start,
@@ -297,7 +294,7 @@ impl Reader {
 
     async fn older_hours(&self, hours: HourSpan) -> Result<Read, FetchError> {
         let (mut tally, fast) = self.older_usage(Granularity::Hour, hours).await?;
-        tally.estimate(hours);
+        tally.estimate_hours(hours);
         Ok(Read {
             hours,
             unreadable: tally.take_unreadable(),
@@ -310,28 +307,30 @@ impl Reader {
         })
     }
 
-    /// Whole days with their bills, as far as there are bills.
+    /// Reads whole days with their cost, as far as they are billed.
     async fn older_days(&self, hours: HourSpan) -> Result<Read, FetchError> {
         let (mut tally, fast) = self.older_usage(Granularity::Day, hours).await?;
-        let mut pages = self.api.bills(Asked {
+        let mut pages = self.api.cost_report(BucketSpan {
             granularity: Granularity::Day,
             hours,
         });
-        // A day of whose bill one row cannot be read is billed, too.
+        // A day with an unreadable cost row is billed, too.
         let mut odd_days = BTreeSet::new();
         while let Some(page) = pages.next().await? {
-            tally.bill(page.rows);
+            tally.add_bills(page.rows);
             let days = page.unreadable.iter().map(|row| row.hours);
             odd_days.extend(
                 days.filter(|hours| hours.end == hours.start.plus(24))
                     .map(|hours| hours.start),
             );
-            tally.unreadable(Naming::ByNull, page.unreadable);
+            tally.add_unreadable(WorkspaceNaming::ByNull, page.unreadable);
         }
         let (mut billed, used) = (tally.billed_days(), tally.used_days());
         billed.extend(odd_days);
-        // The newest days may not be billed yet: then what is estimated stays.
-        let surely = Day::of(self.now).plus(-BILLED_AFTER_DAYS).first_hour();
+        // The newest days may not be billed yet; then the estimate stays.
+        let surely = Day::containing(self.now)
+            .plus(-BILLED_AFTER_DAYS)
+            .first_hour();
         let mut end = hours.end;
         while end > hours.start.max(surely) {
             let day = end.plus(-24);
@@ -340,11 +339,11 @@ impl Reader {
             }
             end = day;
         }
-        tally.forget(HourSpan {
+        tally.remove_hours(HourSpan {
             start: end,
             end: hours.end,
         });
-        tally.give_bills();
+        tally.distribute_bills();
         Ok(Read {
             hours: HourSpan { end, ..hours },
             unreadable: tally.take_unreadable(),
@@ -357,72 +356,78 @@ impl Reader {
         })
     }
 
-    /// Tokens by the older report: how they were used, and in whose name.
+    /// Reads tokens from the older report: pricing traits first, then keys and users.
     async fn older_usage(
         &self,
         granularity: Granularity,
         hours: HourSpan,
     ) -> Result<(Tally, FastMode), FetchError> {
-        let asked = Asked { granularity, hours };
+        let asked = BucketSpan { granularity, hours };
         let mut tally = self.tally();
-        let mut pages = self.api.messages(asked, Cut::Manner);
+        let mut pages = self.api.usage_report(asked, UsageGrouping::Pricing);
         while let Some(page) = pages.next().await? {
-            tally.used(Naming::ByNull, page.rows);
-            tally.unreadable(Naming::ByNull, page.unreadable);
+            tally.add_usage(WorkspaceNaming::ByNull, page.rows);
+            tally.add_unreadable(WorkspaceNaming::ByNull, page.unreadable);
         }
-        let is_reported = for_fast(self.api.messages(asked, Cut::Fast), |page| {
-            tally.fast(Naming::ByNull, page.rows);
-            tally.unreadable(Naming::ByNull, page.unreadable);
-        });
+        let is_reported = read_fast_pages(
+            self.api.usage_report(asked, UsageGrouping::FastMode),
+            |page| {
+                tally.add_fast_usage(WorkspaceNaming::ByNull, page.rows);
+                tally.add_unreadable(WorkspaceNaming::ByNull, page.unreadable);
+            },
+        );
         let is_reported = is_reported.await?;
         let fast = tally.price_fast(hours, is_reported, self.settled(granularity));
-        let mut pages = self.api.messages(asked, Cut::Keys);
+        let mut pages = self.api.usage_report(asked, UsageGrouping::ApiKey);
         while let Some(page) = pages.next().await? {
-            // A page holds whole buckets: their keys need not wait for the others.
-            tally.keys(Naming::ByNull, page.rows);
-            tally.unreadable_keys(Naming::ByNull, page.unreadable);
+            // A page contains complete buckets, so they can be apportioned immediately.
+            tally.add_key_usage(WorkspaceNaming::ByNull, page.rows);
+            tally.add_unreadable_keys(WorkspaceNaming::ByNull, page.unreadable);
             tally.apportion();
         }
         Ok((tally, fast))
     }
 
-    /// The first bucket that may still grow between two requests.
+    /// Returns the first bucket that may still grow between two requests.
     fn settled(&self, granularity: Granularity) -> Hour {
         match granularity {
-            Granularity::Hour => Hour::of(self.now).plus(-1),
-            Granularity::Day => Hour::of(self.now).plus(-1).day().first_hour(),
+            Granularity::Hour => Hour::containing(self.now).plus(-1),
+            Granularity::Day => Hour::containing(self.now).plus(-1).day().first_hour(),
         }
     }
 
-    async fn take_used(&self, tally: &mut Tally, asked: Asked) -> Result<FastMode, FetchError> {
-        let mut pages = self.api.used(asked, false);
+    async fn read_usage(
+        &self,
+        tally: &mut Tally,
+        asked: BucketSpan,
+    ) -> Result<FastMode, FetchError> {
+        let mut pages = self.api.analytics_usage(asked, false);
         while let Some(page) = pages.next().await? {
-            tally.used(Naming::ById, page.rows);
-            tally.unreadable(Naming::ById, page.unreadable);
+            tally.add_usage(WorkspaceNaming::ById, page.rows);
+            tally.add_unreadable(WorkspaceNaming::ById, page.unreadable);
         }
-        let is_reported = for_fast(self.api.used(asked, true), |page| {
-            tally.fast(Naming::ById, page.rows);
-            tally.unreadable(Naming::ById, page.unreadable);
+        let is_reported = read_fast_pages(self.api.analytics_usage(asked, true), |page| {
+            tally.add_fast_usage(WorkspaceNaming::ById, page.rows);
+            tally.add_unreadable(WorkspaceNaming::ById, page.unreadable);
         });
         let is_reported = is_reported.await?;
         Ok(tally.price_fast(asked.hours, is_reported, self.settled(asked.granularity)))
     }
 }
 
-/// What came of asking for an estimate.
+/// Result of an estimate.
 enum Estimated {
-    Told(Tally, FastMode),
+    Available(Tally, FastMode),
     Nothing,
-    /// The service does not tell it, or it was not asked.
+    /// The server does not report usage, or no estimate was requested.
     Refused(Option<FetchError>),
-    /// It could not be had.
     Failed(FetchError),
 }
 
-/// Rows of fast mode. Gives whether the service reports any: one that does not know the mode refuses.
-async fn for_fast(
-    mut pages: Pages<UsedRow>,
-    mut take: impl FnMut(Page<UsedRow>),
+/// Reads rows of fast mode. Returns whether the server supports the filter; one that does not rejects the request.
+async fn read_fast_pages(
+    mut pages: ReportPages<TokenRow>,
+    mut take: impl FnMut(ReportPage<TokenRow>),
 ) -> Result<bool, FetchError> {
     loop {
         match pages.next().await {
@@ -434,7 +439,7 @@ async fn for_fast(
     }
 }
 
-/// Days in spans that are told at once.
+/// Splits days into spans of one request each.
 fn pieces(hours: HourSpan) -> Vec<HourSpan> {
     let mut pieces = Vec::new();
     let mut start = hours.start;

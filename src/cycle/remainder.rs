@@ -1,4 +1,4 @@
-//! The remainder: what of the whole belongs to no workspace, bucket by bucket.
+//! Derives the remainder: usage of the whole organization that belongs to no workspace, by bucket.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use crate::domain::coverage::{Coverage, is_day_settled, is_settled};
 use crate::domain::money::Usd;
 use crate::domain::record::{record_remainder, remainder};
 use crate::domain::span::{Day, Hour, HourSpan};
-use crate::domain::usage::{Cells, Granularity, Part, sum};
+use crate::domain::usage::{Granularity, Part, UsageByKey, sum};
 use crate::store::error::StoreError;
 
-/// Up to so much per part a negative remainder of a settled bucket is rounding: 10⁻⁶ USD.
+/// Maximum rounding per part, 10⁻⁶ USD; a more negative remainder of a settled bucket is logged.
 const ROUNDING_PICO: i128 = 1_000_000;
 
 impl Watcher {
-    /// Derives every remainder that is due and can be known. Where a part is stale, the buckets since its last good poll
-    /// keep the last figure and stay due.
+    /// Derives every remainder that is due and whose parts are known. Buckets since the last poll of a stale part keep their
+    /// figure and stay due.
     pub(in crate::cycle) async fn derive_remainders(
         &mut self,
         polled_at: Timestamp,
@@ -56,7 +56,7 @@ impl Watcher {
         });
         let days = touched_days(&due, &before, &next);
         let stored = self.store.stored(&name, &Part::Unattributed, days).await?;
-        let settle = self.settings.reading.settle;
+        let settle = self.settings.poll.settle;
         let waits = |(granularity, hour): &(Granularity, Hour)| {
             (*granularity == Granularity::Day && !due.contains(&(*granularity, *hour)))
                 .then(|| hour.day())
@@ -71,12 +71,12 @@ impl Watcher {
             self.remainders_due.remove(bucket);
         }
         for (part, recorded) in changes.iter() {
-            self.take_in(part, recorded);
+            self.apply_recorded(part, recorded);
         }
         Ok(())
     }
 
-    /// Whether the whole and every workspace are known in a bucket.
+    /// Returns whether the whole and every workspace are known in a bucket.
     fn is_derivable(
         &self,
         granularity: Granularity,
@@ -84,12 +84,12 @@ impl Watcher {
         whole: &Coverage,
         polled_at: Timestamp,
     ) -> bool {
-        let settle = self.settings.reading.settle;
-        let mut unreadable = self.unreadable.keys().filter(|part| self.is_asked(part));
+        let settle = self.settings.poll.settle;
+        let mut unreadable = self.unreadable.keys().filter(|part| self.is_polled(part));
         if unreadable.any(|part| self.is_unreadable(part, (granularity, hour))) {
             return false;
         }
-        let knows = |coverage: &Coverage| match granularity {
+        let is_covered = |coverage: &Coverage| match granularity {
             Granularity::Hour => {
                 let is_current = coverage.as_of == Some(polled_at);
                 coverage.is_hourly(hour.day()) && (is_current || coverage.has_settled(hour, settle))
@@ -99,50 +99,50 @@ impl Watcher {
                     || (coverage.days.is_some() && !coverage.is_hourly(hour.day()))
             }
         };
-        knows(whole)
+        is_covered(whole)
             && self.directory.present().all(|workspace| {
                 self.coverages
                     .get(&Part::Workspace(workspace.id.clone()))
-                    .is_some_and(knows)
+                    .is_some_and(is_covered)
             })
     }
 
     fn remainders(
         &self,
         due: &[(Granularity, Hour)],
-        of_whole: &BTreeMap<(Granularity, Hour), Cells>,
-        of_listed: &BTreeMap<(Granularity, Hour), Cells>,
+        of_whole: &BTreeMap<(Granularity, Hour), UsageByKey>,
+        of_listed: &BTreeMap<(Granularity, Hour), UsageByKey>,
         polled_at: Timestamp,
-    ) -> BTreeMap<(Granularity, Hour), Cells> {
-        let empty = Cells::new();
+    ) -> BTreeMap<(Granularity, Hour), UsageByKey> {
+        let empty = UsageByKey::new();
         let mut buckets = BTreeMap::new();
         for bucket in due {
             let (granularity, hour) = bucket;
             let is_settled = match granularity {
-                Granularity::Hour => is_settled(*hour, self.settings.reading.settle, polled_at),
+                Granularity::Hour => is_settled(*hour, self.settings.poll.settle, polled_at),
                 Granularity::Day => is_day_settled(hour.day(), polled_at),
             };
             let whole = of_whole.get(bucket).unwrap_or(&empty);
             let rest = remainder(whole, of_listed.get(bucket).unwrap_or(&empty), is_settled);
-            self.warn_of_negative(sum(&rest).spend, *hour);
+            self.warn_about_negative(sum(&rest).spend, *hour);
             buckets.insert(*bucket, rest);
         }
         buckets
     }
 
-    fn warn_of_negative(&self, rest: Usd, hour: Hour) {
+    fn warn_about_negative(&self, rest: Usd, hour: Hour) {
         let n_parts = i128::try_from(self.coverages.len()).unwrap_or(i128::MAX);
         if rest.pico() < -ROUNDING_PICO * n_parts {
             tracing::warn!(
                 organization.name = %self.settings.organization,
                 bucket.start = %hour.start(),
-                "the workspaces sum to more than the whole: {rest} USD is left over; it is kept as it is"
+                "the workspaces sum to more than the whole organization, keeping a negative remainder of {rest} USD"
             );
         }
     }
 }
 
-/// Whole days around the buckets, and those whose figure moves from day rows to hours.
+/// Returns the whole days of the buckets, and days whose figures move from day rows to hours.
 fn touched_days(due: &[(Granularity, Hour)], before: &Coverage, next: &Coverage) -> HourSpan {
     let mut days: Vec<Day> = due.iter().map(|(_, hour)| hour.day()).collect();
     if before.hours_from != next.hours_from {

@@ -1,4 +1,4 @@
-//! What a watcher holds between cycles, and how it begins: from the store.
+//! State of a watcher between cycles, and how it is loaded from the store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,54 +10,53 @@ use tokio_util::sync::CancellationToken;
 use crate::anthropic::AdminApi;
 use crate::anthropic::error::FetchError;
 use crate::audit::AuditLog;
-use crate::clock::{Chance, Clock};
-use crate::config::digests::Digest;
+use crate::clock::{Clock, Random};
+use crate::config::digests::DigestConfig;
 use crate::cycle::reading::{Backlog, Reports};
 use crate::domain::alert::{Alert, State};
-use crate::domain::census::Census;
-use crate::domain::coverage::{Behind, Coverage, Reading};
+use crate::domain::coverage::{Coverage, PollSettings, StaleParts};
 use crate::domain::decision::Alerts;
 use crate::domain::dialect::Dialect;
 use crate::domain::directory::{Directory, OrganizationInfo};
-use crate::domain::event::Lists;
+use crate::domain::event::RequiredLists;
 use crate::domain::figures::{Figures, LoadedSum, UnreadableBuckets};
-use crate::domain::frame::FrameKey;
+use crate::domain::hour_hashes::HourHashes;
 use crate::domain::ids::{ModelName, NotifierName, OrganizationName};
+use crate::domain::inventory::Inventory;
+use crate::domain::last_uses::LastUses;
 use crate::domain::listing::Listings;
 use crate::domain::matcher::Team;
 use crate::domain::measure::{self, Measurement};
 use crate::domain::period::{Period, Zone};
+use crate::domain::period_sums::PeriodKey;
 use crate::domain::policy::Policy;
-use crate::domain::prices::Prices;
+use crate::domain::prices::PriceTable;
 use crate::domain::privacy::Privacy;
-use crate::domain::seen::Seen;
-use crate::domain::silence::Quiet;
+use crate::domain::silence::Suppressions;
 use crate::domain::skew::{ClockProblem, is_ahead};
 use crate::domain::span::{Day, Hour, HourSpan};
-use crate::domain::statement::Difference;
+use crate::domain::statement::StatementMismatch;
 use crate::domain::usage::{Granularity, Part};
-use crate::domain::uses::LastUses;
 use crate::metrics::counters::{Counters, CycleOutcome};
 use crate::store::Store;
-use crate::store::engine::Engine;
 use crate::store::error::StoreError;
+use crate::store::resume_state::ResumeState;
 
-/// How one notifier's messages travel.
+/// Delivery settings of one notifier, used when messages are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Postage {
-    /// Each has a delivery of its own; empty where the receiver is one.
+pub struct DeliverySettings {
+    /// Each has its own delivery; empty if the receiver has a single one.
     pub recipients: Vec<String>,
-    /// How long a message waits for company.
+    /// How long a message waits for further alerts.
     pub group_wait: SignedDuration,
-    /// How long it is tried.
+    /// Age at which an undelivered message becomes a dead letter.
     pub max_age: SignedDuration,
-    /// Whether it has a place for a digest.
-    pub takes_digests: bool,
+    pub accepts_digests: bool,
 }
 
-impl Postage {
-    /// The recipients of one message each; one of nobody in particular where the receiver is one.
-    pub fn copies(&self) -> Vec<Option<String>> {
+impl DeliverySettings {
+    /// Returns the recipient of each copy of a message; `[None]` if the receiver has a single delivery.
+    pub fn recipients_or_none(&self) -> Vec<Option<String>> {
         if self.recipients.is_empty() {
             vec![None]
         } else {
@@ -66,234 +65,233 @@ impl Postage {
     }
 }
 
-/// What was configured for one organization.
+/// Settings of one organization's watcher.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct WatcherSettings {
     pub organization: OrganizationName,
-    /// `None` asks the server.
+    /// `None` means that it is detected.
     pub dialect: Option<Dialect>,
     pub max_concurrency: usize,
-    /// What tokens cost until it is billed.
-    pub prices: Arc<Prices>,
-    /// By what people are named.
+    /// For estimates until usage is billed.
+    pub prices: Arc<PriceTable>,
     pub privacy: Privacy,
-    pub reading: Reading,
-    /// How long hours are kept.
+    pub poll: PollSettings,
     pub hourly_retention_days: i32,
-    /// How long days are kept.
     pub daily_retention_days: i32,
     pub teams: Vec<Team>,
     pub policy: Policy,
-    /// Which lists its rules are measured against.
-    pub needs: Lists,
-    pub digests: Vec<Digest>,
-    pub postage: BTreeMap<NotifierName, Postage>,
+    /// Lists that the rules need.
+    pub needs: RequiredLists,
+    pub digests: Vec<DigestConfig>,
+    pub delivery: BTreeMap<NotifierName, DeliverySettings>,
 }
 
-/// The outside things of a watcher.
+/// Dependencies of a watcher.
 #[derive(Clone)]
-pub struct Outside {
+pub struct WatcherDeps {
     pub api: AdminApi,
     pub store: Store,
     pub clock: Clock,
-    pub chance: Chance,
+    pub random: Random,
     pub counters: Arc<Counters>,
-    /// What is done; `None` where nothing is to be left behind.
+    /// `None` if no file may be written, as in the demo.
     pub audit: Option<AuditLog>,
 }
 
-/// What is known of one organization. Its fields are read by those who show them; only the cycle changes them.
+/// State of one organization. Only the cycle changes it; others read the public fields.
 pub struct Watcher {
-    pub settings: Settings,
+    pub settings: WatcherSettings,
     pub api: AdminApi,
     pub(in crate::cycle) store: Store,
     pub(in crate::cycle) clock: Clock,
-    pub(in crate::cycle) chance: Chance,
+    pub(in crate::cycle) random: Random,
     pub(in crate::cycle) counters: Arc<Counters>,
     pub(in crate::cycle) audit: Option<AuditLog>,
-    /// Workspaces by name and limit.
+    /// Names and limits of workspaces.
     pub directory: Directory,
-    /// Keys and people, as far as rules are measured against them.
-    pub census: Census,
+    /// API keys and users, if rules need them.
+    pub inventory: Inventory,
     pub coverages: BTreeMap<Part, Coverage>,
     pub figures: Figures,
-    /// Open alerts, and ended ones of periods that are looked at.
+    /// Open alerts, and ended alerts of current periods.
     pub alerts: Alerts,
-    pub quiet: Quiet,
-    /// What decisions go on from.
-    pub engine: Engine,
-    /// Of the newest decision.
+    pub quiet: Suppressions,
+    /// State from which decisions resume.
+    pub engine: ResumeState,
+    /// From the newest decision.
     pub measurements: Vec<Measurement>,
-    /// Of the newest cycle.
-    pub last_report: Option<Report>,
-    /// Cancelled by whoever cannot wait: the cycle under way then reads no more and ends as partial. Made anew for each cycle.
-    pub hurry: CancellationToken,
-    /// As the store has it.
-    pub(in crate::cycle) behind: Behind,
-    /// Of each part's newest answer about its running hours, where that was recorded whole and nothing of it since.
-    pub(in crate::cycle) seen: HashMap<Part, Seen>,
+    /// From the newest cycle.
+    pub last_summary: Option<CycleSummary>,
+    /// Makes the cycle under way stop reading and end as partial. Replaced for each cycle.
+    pub cancel: CancellationToken,
+    /// As recorded in the store.
+    pub(in crate::cycle) behind: StaleParts,
+    /// Hashes of each part's newest response about running hours, if it was recorded completely and not changed since.
+    pub(in crate::cycle) hour_hashes: HashMap<Part, HourHashes>,
     pub(in crate::cycle) remainders_due: BTreeSet<(Granularity, Hour)>,
-    pub(in crate::cycle) decided_running: Option<Duration>,
-    pub(in crate::cycle) asked_running: Option<Duration>,
-    pub(in crate::cycle) n_refusals: u32,
-    pub(in crate::cycle) list_is_doubted: bool,
+    pub(in crate::cycle) decided_at_running: Option<Duration>,
+    pub(in crate::cycle) requested_at_running: Option<Duration>,
+    pub(in crate::cycle) n_rejections: u32,
+    pub(in crate::cycle) is_list_suspect: bool,
     pub(in crate::cycle) last_hour: Option<Hour>,
     pub(in crate::cycle) last_hour_is_touched: bool,
     pub(in crate::cycle) dropped_on: Option<Day>,
-    pub(in crate::cycle) has_warned_of_rate: bool,
+    pub(in crate::cycle) has_warned_about_rate: bool,
     pub(in crate::cycle) has_new_statement: bool,
-    pub(in crate::cycle) difference: Option<Difference>,
-    /// Up to when figures are known that count as fresh in this cycle: the start of the poll, or the service's own watermark.
+    pub(in crate::cycle) difference: Option<StatementMismatch>,
+    /// Time up to which figures must be known to be fresh in this cycle: the start of the poll, or the server's watermark.
     pub(in crate::cycle) known_at: Timestamp,
-    /// What is read of the past beside the cycles.
+    /// A sweep of the past that continues across cycles.
     pub(in crate::cycle) backlog: Option<Backlog>,
-    /// When an estimate was refused, by running time.
+    /// Running time at which an estimate was rejected.
     pub(in crate::cycle) estimate_refused: Option<Duration>,
-    /// Models without a price that were told.
-    pub(in crate::cycle) warned_models: BTreeSet<ModelName>,
-    /// Fast usage was reported that cannot be.
-    pub(in crate::cycle) has_warned_of_fast: bool,
-    /// What the service lists beside usage.
+    /// Models without a price that were logged.
+    pub(in crate::cycle) logged_models: BTreeSet<ModelName>,
+    /// Whether implausible fast usage was logged.
+    pub(in crate::cycle) has_warned_about_fast: bool,
+    /// Limits and the state of lists.
     pub listings: Listings,
-    /// Cycles in a row in which the dialect was refused.
-    pub(in crate::cycle) n_dialect_refused: u32,
-    /// By the ledger; `None` until a list is measured by it.
+    /// Consecutive cycles in which the dialect was rejected.
+    pub(in crate::cycle) n_dialect_rejections: u32,
+    /// Last uses in the ledger; `None` until they are needed.
     pub(in crate::cycle) uses: Option<LastUses>,
-    /// One list is enough to believe that somebody is gone.
-    pub(in crate::cycle) believes_one_list: bool,
-    /// Whether the stored times were checked since the store was opened.
+    /// Whether a single list is enough to treat missing entries as removed.
+    pub(in crate::cycle) trusts_single_list: bool,
+    /// Whether stored times were checked since the store was opened.
     pub(in crate::cycle) are_times_checked: bool,
-    /// The moment at which the figures' periods are cut.
+    /// Time at which the figures' periods were cut.
     pub(in crate::cycle) cut_at: Timestamp,
-    /// The response to the request that checked the clock.
+    /// Response to the request that checked the clock.
     pub(in crate::cycle) organization_response: Option<Result<OrganizationInfo, FetchError>>,
-    /// Buckets that could not be read when they were last told, as the store has them.
+    /// Buckets that could not be read in their newest response, as recorded in the store.
     pub(in crate::cycle) unreadable: UnreadableBuckets,
-    /// Figures that could not be read and were logged.
+    /// Unreadable figures that were logged.
     pub(in crate::cycle) logged_unreadable: HashSet<(Option<Part>, Hour, Hour)>,
-    /// Rows of the newest lists that could not be read, by the list's path.
+    /// Unreadable rows of the newest lists, by the list's path.
     pub(in crate::cycle) unreadable_lists: BTreeMap<&'static str, Vec<String>>,
 }
 
-/// What a cycle did.
+/// Outcome of a cycle.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Report {
+pub struct CycleSummary {
     pub outcome: CycleOutcome,
-    /// What could not be read, each with its place.
-    pub troubles: Vec<String>,
-    /// Figures that were told in a way that cannot be read, each with its place; each was logged when it was first met.
+    /// Failed requests, each with its location.
+    pub errors: Vec<String>,
+    /// Unreadable figures, each with its location; each is logged once.
     pub unreadable: Vec<String>,
-    /// What stays unreadable of earlier cycles, and rows of lists; logged as well.
+    /// Figures still unreadable from earlier cycles, and unreadable rows of lists; logged once as well.
     pub remarks: Vec<String>,
     pub n_parts: usize,
-    /// Of which were read well.
+    /// Parts that are known up to this cycle.
     pub n_fresh: usize,
     pub n_messages: usize,
     pub is_refused: bool,
-    /// The service states another sum for this month.
-    pub difference: Option<Difference>,
-    /// Why nothing, or not everything, was decided and stored.
+    /// Set if Anthropic states another sum for this month.
+    pub difference: Option<StatementMismatch>,
+    /// Why nothing, or only a part, was decided and stored.
     pub clock: Option<ClockProblem>,
 }
 
-/// What went wrong in a cycle.
+/// Errors of a cycle.
 #[derive(Debug, Default)]
-pub struct Trouble {
-    /// Each with its place; only the first few of many alike.
+pub struct CycleErrors {
+    /// Each with its location, up to a maximum number.
     pub lines: Vec<String>,
-    /// Figures that could not be read; only the first few of many alike.
+    /// Unreadable figures, up to a maximum number.
     pub unreadable: Vec<String>,
     pub is_refused: bool,
-    /// The service knows nothing of what was asked, or allows none of it.
+    /// The server rejected an endpoint as unknown or forbidden.
     pub is_dialect_refused: bool,
 }
 
-/// So many lines of trouble are kept of one cycle.
+/// Maximum number of errors kept per cycle.
 const MAX_LINES: usize = 20;
 
-impl Trouble {
-    /// One thing.
+impl CycleErrors {
+    /// Adds an error.
     pub fn note(&mut self, line: String) {
         if self.lines.len() < MAX_LINES {
             self.lines.push(line);
         }
     }
 
-    /// A figure that could not be read.
+    /// Adds an unreadable figure.
     pub fn note_unreadable(&mut self, line: String) {
         if self.unreadable.len() < MAX_LINES {
             self.unreadable.push(line);
         }
     }
 
-    /// The key was refused.
-    pub fn note_refused(&mut self, line: String) {
+    /// Adds the rejection of the key.
+    pub fn add_key_rejection(&mut self, line: String) {
         self.is_refused = true;
         self.note(line);
     }
 }
 
-/// An alert that ended is looked up for so long: a quarter and its correction.
-const REMEMBERED: SignedDuration = SignedDuration::from_hours(24 * 200);
+/// How long ended alerts are loaded: a quarter and its correction window.
+const ENDED_ALERTS_LOADED: SignedDuration = SignedDuration::from_hours(24 * 200);
 
 impl Watcher {
-    /// From the store.
-    pub async fn open(settings: Settings, outside: Outside) -> Result<Watcher, StoreError> {
-        let Outside {
+    /// Loads the state of an organization from the store.
+    pub async fn open(settings: WatcherSettings, deps: WatcherDeps) -> Result<Watcher, StoreError> {
+        let WatcherDeps {
             api,
             store,
             clock,
-            chance,
+            random,
             counters,
             audit,
-        } = outside;
+        } = deps;
         let now = clock.now();
-        let since = now.checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
+        let since = now
+            .checked_sub(ENDED_ALERTS_LOADED)
+            .unwrap_or(Timestamp::MIN);
         let loaded = store
             .load_organization(&settings.organization, now, since)
             .await?;
-        let at = loaded.engine.not_before_last(now);
-        let alerts = alerts(loaded.alerts, &loaded.engine);
+        let at = loaded.resume_state.clamp_to_last(now);
+        let alerts = alerts(loaded.alerts, &loaded.resume_state);
         let mut watcher = Watcher {
-            figures: Figures::new(&[], settings.reading.settle, at),
+            figures: Figures::new(&[], settings.poll.settle, at),
             settings,
             api,
             store,
             clock,
-            chance,
+            random,
             counters,
             audit,
             directory: loaded.directory,
-            census: Census::default(),
+            inventory: Inventory::default(),
             coverages: loaded.coverages,
             alerts,
-            quiet: Quiet::default(),
-            engine: loaded.engine,
+            quiet: Suppressions::default(),
+            engine: loaded.resume_state,
             measurements: Vec::new(),
-            last_report: None,
-            hurry: CancellationToken::new(),
+            last_summary: None,
+            cancel: CancellationToken::new(),
             behind: loaded.behind,
-            seen: HashMap::new(),
+            hour_hashes: HashMap::new(),
             remainders_due: loaded.due_remainders,
-            decided_running: None,
-            asked_running: None,
-            n_refusals: 0,
-            list_is_doubted: false,
+            decided_at_running: None,
+            requested_at_running: None,
+            n_rejections: 0,
+            is_list_suspect: false,
             last_hour: None,
             last_hour_is_touched: true,
             dropped_on: None,
-            has_warned_of_rate: false,
+            has_warned_about_rate: false,
             has_new_statement: false,
             difference: None,
             known_at: at,
             backlog: None,
             estimate_refused: None,
-            warned_models: BTreeSet::new(),
-            has_warned_of_fast: false,
+            logged_models: BTreeSet::new(),
+            has_warned_about_fast: false,
             listings: Listings::default(),
-            n_dialect_refused: 0,
+            n_dialect_rejections: 0,
             uses: None,
-            believes_one_list: false,
+            trusts_single_list: false,
             are_times_checked: false,
             cut_at: at,
             organization_response: None,
@@ -305,34 +303,34 @@ impl Watcher {
         Ok(watcher)
     }
 
-    /// How the service speaks, as far as it is known.
+    /// Returns the configured or detected dialect.
     pub fn dialect(&self) -> Option<Dialect> {
         self.settings.dialect.or(self.engine.dialect)
     }
 
-    /// Which of the service's reports are read, where it has any.
+    /// Returns which reports are read, if the dialect has any.
     pub(in crate::cycle) fn reports(&self) -> Option<Reports> {
         Reports::of(self.dialect()?)
     }
 
-    /// For a single look: what was never read holds up no rule.
-    pub fn judge_at_once(&mut self) {
-        self.alerts.store_began = Timestamp::MIN;
+    /// One-shot `check`: evaluates rules even if their history was never read.
+    pub fn evaluate_immediately(&mut self) {
+        self.alerts.store_created_at = Timestamp::MIN;
     }
 
-    /// For one cycle alone: whoever is missing from its lists would be doubted for ever, because the next one begins anew.
-    pub fn believe_one_list(&mut self) {
-        self.believes_one_list = true;
+    /// One-shot `check`: treats entries missing from a list as removed, because no second list will confirm it.
+    pub fn trust_single_list(&mut self) {
+        self.trusts_single_list = true;
     }
 
-    /// Takes over another configuration of the same organization. The figures are loaded anew, as rules may need others.
-    pub async fn reconfigure(&mut self, settings: Settings) -> Result<(), StoreError> {
+    /// Applies a new configuration of the same organization. Reloads the figures, as rules may need others.
+    pub async fn reconfigure(&mut self, settings: WatcherSettings) -> Result<(), StoreError> {
         let before = std::mem::replace(&mut self.settings, settings);
-        // It was begun under the settings before.
+        // It was started with the previous settings.
         self.backlog = None;
-        // By a wrong clock the periods would be cut where nothing is known.
+        // With a wrong clock, periods would be cut where nothing is known.
         let at = match self.api.clock_problem() {
-            None => self.engine.not_before_last(self.clock.now()),
+            None => self.engine.clamp_to_last(self.clock.now()),
             Some(_) => self.cut_at,
         };
         let loaded = self
@@ -347,14 +345,19 @@ impl Watcher {
             Ok(mut figures) => {
                 for state in self.figures.parts() {
                     if let Some(coverage) = self.coverages.get(&state.part) {
-                        figures.cover(&state.part, coverage, state.is_fresh, state.is_history_read);
+                        figures.set_coverage(
+                            &state.part,
+                            coverage,
+                            state.is_fresh,
+                            state.is_history_read,
+                        );
                     }
                 }
                 figures.keep_last_hours(&self.figures);
-                figures.note_unreadable(&self.unreadable_figures(), at);
+                figures.set_unreadable(&self.unreadable_figures(), at);
                 self.figures = figures;
                 self.cut_at = at;
-                self.forget_unneeded();
+                self.drop_unneeded_lists();
                 Ok(())
             }
             Err(error) => {
@@ -364,47 +367,49 @@ impl Watcher {
         }
     }
 
-    /// Takes over the store as it is, where stored times were corrected or the figures are cut at a time that is no more.
+    /// Reloads everything from the store after stored times were corrected or the clock was set back.
     pub(in crate::cycle) async fn reload(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let name = &self.settings.organization;
-        let since = now.checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
+        let since = now
+            .checked_sub(ENDED_ALERTS_LOADED)
+            .unwrap_or(Timestamp::MIN);
         let loaded = self.store.load_organization(name, now, since).await?;
-        let judges_at_once = self.alerts.store_began == Timestamp::MIN;
+        let evaluates_immediately = self.alerts.store_created_at == Timestamp::MIN;
         let last_cycle = self.engine.last_cycle.filter(|slot| !is_ahead(*slot, now));
-        self.engine = Engine {
-            last_cycle: loaded.engine.last_cycle.or(last_cycle),
-            dialect: loaded.engine.dialect.or(self.engine.dialect),
-            ..loaded.engine
+        self.engine = ResumeState {
+            last_cycle: loaded.resume_state.last_cycle.or(last_cycle),
+            dialect: loaded.resume_state.dialect.or(self.engine.dialect),
+            ..loaded.resume_state
         };
         self.alerts = alerts(loaded.alerts, &self.engine);
-        if judges_at_once {
-            self.judge_at_once();
+        if evaluates_immediately {
+            self.evaluate_immediately();
         }
         self.directory = loaded.directory;
         self.coverages = loaded.coverages;
         self.behind = loaded.behind;
         self.remainders_due = loaded.due_remainders;
-        self.seen.clear();
+        self.hour_hashes.clear();
         self.backlog = None;
         self.dropped_on = None;
         self.last_hour = None;
         self.last_hour_is_touched = true;
-        self.cut_at = self.engine.not_before_last(now);
+        self.cut_at = self.engine.clamp_to_last(now);
         let mut figures = self.load_figures(self.cut_at, &loaded.recorded).await?;
         figures.keep_last_hours(&self.figures);
         self.figures = figures;
         Ok(())
     }
 
-    /// What no rule needs is read no more: when one needs it again, it would be old.
-    fn forget_unneeded(&mut self) {
+    /// Drops lists that no rule needs, because they would be outdated when a rule needs them again.
+    fn drop_unneeded_lists(&mut self) {
         if !self.settings.needs.keys {
-            self.census.keys = None;
+            self.inventory.keys = None;
         }
-        if !self.settings.needs.people {
-            self.census.people = None;
+        if !self.settings.needs.users {
+            self.inventory.users = None;
         }
-        if !self.settings.needs.keys && !self.settings.needs.people {
+        if !self.settings.needs.keys && !self.settings.needs.users {
             self.uses = None;
         }
     }
@@ -416,8 +421,8 @@ impl Watcher {
     ) -> Result<Figures, StoreError> {
         let name = &self.settings.organization;
         let mut figures = Figures::new(
-            &frame_keys(&self.settings.policy),
-            self.settings.reading.settle,
+            &gauge_and_rule_keys(&self.settings.policy),
+            self.settings.poll.settle,
             at,
         );
         for load in figures.all_loads() {
@@ -425,21 +430,21 @@ impl Watcher {
             figures.load(&load, &sums);
         }
         figures.load_recorded(recorded);
-        let open = open_hours(at, self.settings.reading.settle);
+        let open = open_hours(at, self.settings.poll.settle);
         let hours = self
             .store
             .sums_by_hour(name, &Part::Unattributed, open)
             .await?;
         figures.load_unattributed(hours);
         for (part, coverage) in &self.coverages {
-            figures.cover(part, coverage, false, true);
+            figures.set_coverage(part, coverage, false, true);
         }
         Ok(figures)
     }
 }
 
-/// What was decided before, as it is stored.
-fn alerts(mut stored: Vec<Alert>, engine: &Engine) -> Alerts {
+/// Builds the alerts of earlier decisions from the stored ones.
+fn alerts(mut stored: Vec<Alert>, engine: &ResumeState) -> Alerts {
     stored.sort_by(|one, other| one.identity.slot.cmp(&other.identity.slot));
     let by_slot = stored
         .into_iter()
@@ -450,14 +455,14 @@ fn alerts(mut stored: Vec<Alert>, engine: &Engine) -> Alerts {
         .collect();
     Alerts {
         by_slot,
-        rules_began: engine.rules_began.clone(),
-        store_began: engine.store_began,
+        rule_start_times: engine.rules_began.clone(),
+        store_created_at: engine.store_began,
     }
 }
 
-/// Today and this month in UTC for the gauges, and what the rules need.
-pub fn frame_keys(policy: &Policy) -> Vec<FrameKey> {
-    let utc = |period| FrameKey {
+/// Returns the periods to sum: today and this month in UTC for the gauges, and those of the rules.
+pub fn gauge_and_rule_keys(policy: &Policy) -> Vec<PeriodKey> {
+    let utc = |period| PeriodKey {
         period,
         zone: Zone::utc(),
     };
@@ -466,11 +471,11 @@ pub fn frame_keys(policy: &Policy) -> Vec<FrameKey> {
     keys
 }
 
-/// The newest hours of the remainder that are not settled, for [`crate::domain::figures::Figures::load_unattributed`].
+/// Returns the newest unsettled hours of the remainder, for [`crate::domain::figures::Figures::load_unattributed`].
 pub fn open_hours(at: Timestamp, settle: SignedDuration) -> HourSpan {
-    let start = Hour::of(at.checked_sub(settle).unwrap_or(at)).plus(-1);
+    let start = Hour::containing(at.checked_sub(settle).unwrap_or(at)).plus(-1);
     HourSpan {
         start,
-        end: Hour::of(at).plus(1),
+        end: Hour::containing(at).plus(1),
     }
 }

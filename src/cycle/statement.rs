@@ -1,19 +1,19 @@
-//! The ledger's month against the service's own account of it, whenever that was read anew.
+//! Compares the ledger's month with the sum that Anthropic states, whenever that was read.
 
 use jiff::Timestamp;
 
 use crate::cycle::state::Watcher;
-use crate::domain::frame::FrameKey;
-use crate::domain::knowledge::reaches_back;
+use crate::domain::figure::reaches_back;
 use crate::domain::money::Usd;
 use crate::domain::period::{Period, Zone};
+use crate::domain::period_sums::PeriodKey;
 use crate::domain::span::{Hour, HourSpan};
 use crate::domain::statement;
 use crate::domain::usage::Part;
 use crate::store::error::StoreError;
 
 impl Watcher {
-    /// Compares the two where both are known whole in this cycle; else what was found before stands.
+    /// Compares the two if both are completely known in this cycle; else the previous result stays.
     pub(in crate::cycle) async fn compare_statement(
         &mut self,
         polled_at: Timestamp,
@@ -28,14 +28,14 @@ impl Watcher {
             return Ok(());
         };
         let settled = self.figures.newest_settled_hour(polled_at);
-        // Until an hour of the month is settled, the service may still state the month before.
-        if Hour::of(month_start) > settled {
+        // Until an hour of the month is settled, the server may still state the previous month.
+        if Hour::containing(month_start) > settled {
             self.difference = None;
             return Ok(());
         }
         let unsettled = HourSpan {
             start: settled.plus(1),
-            end: Hour::of(polled_at).plus(1),
+            end: Hour::containing(polled_at).plus(1),
         };
         let name = &self.settings.organization;
         let sums = self.store.sums(name, unsettled).await?;
@@ -44,24 +44,24 @@ impl Watcher {
         Ok(())
     }
 
-    /// The month of all parts, and its start; `None` where something of it is not known.
+    /// Returns the month's spend of all parts, and its start; `None` if a part is not known completely.
     fn whole_month(&self) -> Option<(Usd, Timestamp)> {
-        let key = FrameKey {
+        let key = PeriodKey {
             period: Period::Month,
             zone: Zone::utc(),
         };
-        let (month, _) = self.figures.frame(&key)?;
+        let (month, _) = self.figures.period_sums(&key)?;
         let mut sum = Usd::ZERO;
-        for (place, state) in self.figures.parts().iter().enumerate() {
-            let is_asked = self.is_asked(&state.part) || state.part == Part::Unattributed;
+        for (index, state) in self.figures.parts().iter().enumerate() {
+            let is_polled = self.is_polled(&state.part) || state.part == Part::Unattributed;
             let is_known = state.is_fresh && !state.is_unreadable_in(month.hours);
-            if is_asked && !(is_known && reaches_back(state, month.cut.span.start)) {
+            if is_polled && !(is_known && reaches_back(state, month.period.span.start)) {
                 return None;
             }
             if state.part != Part::Whole {
-                sum += month.sum_of(place).spend;
+                sum += month.sum_of(index).spend;
             }
         }
-        Some((sum, month.cut.span.start))
+        Some((sum, month.period.span.start))
     }
 }

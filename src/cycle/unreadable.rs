@@ -1,40 +1,40 @@
-//! Figures that the service told in a way that cannot be read: each is named in the log once, stands in the reasons of the cycle
-//! that read it, and keeps its last value. Totals that include it are lower bounds until it can be read.
+//! Unreadable figures in responses: each is logged once, is an error of the cycle that read it, and keeps its last value.
+//! Totals that include it are lower bounds until it can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::cycle::state::{Trouble, Watcher};
-use crate::domain::change::Recorded;
+use crate::anthropic::endpoint::Endpoint;
+use crate::cycle::state::{CycleErrors, Watcher};
+use crate::domain::change::PartChanges;
 use crate::domain::coverage::is_day_settled;
 use crate::domain::figures::UnreadableBuckets;
 use crate::domain::span::{Hour, HourSpan};
-use crate::domain::usage::{Granularity, Part, Unreadable};
-use crate::metrics::requests::Endpoint;
+use crate::domain::usage::{Granularity, Part, UnreadableHours};
 use crate::store::error::StoreError;
 
-/// Maximum number of figures that are remembered as logged.
+/// Maximum number of figures known_directory as logged.
 const MAX_LOGGED: usize = 10_000;
 /// Maximum number of remarks about buckets that stay unreadable.
 const MAX_REMARKS: usize = 20;
 
 impl Watcher {
-    /// Names what could not be read; `None` may be any part.
+    /// Reports an unreadable figure. `None` means that it may belong to any part.
     pub(in crate::cycle) fn note_unreadable(
         &mut self,
         part: Option<&Part>,
-        unreadable: &Unreadable,
-        trouble: &mut Trouble,
+        unreadable: &UnreadableHours,
+        errors: &mut CycleErrors,
     ) {
         let line = match unreadable.hours.is_empty() {
-            // Outside of what was asked for: no figure of the answer lacks it.
+            // Outside of the requested hours, so no figure depends on it.
             true => format!("{}; ignoring this row", unreadable.reason),
             false => format!(
                 "{}; spend of {} {} is unknown, keeping its last figure",
                 unreadable.reason,
-                whose(part),
-                when(unreadable.hours)
+                part_text(part),
+                span_text(unreadable.hours)
             ),
         };
         if self.logged_unreadable.len() >= MAX_LOGGED {
@@ -44,35 +44,40 @@ impl Watcher {
         if self.logged_unreadable.insert(key) {
             tracing::warn!(organization.name = %self.settings.organization, "{line}");
         }
-        trouble.note_unreadable(line);
+        errors.note_unreadable(line);
     }
 
-    /// Notes which rows could not be read of lists that were just read, and whether there are any. Each is logged once.
+    /// Updates the unreadable rows of lists that were just read, and returns whether there are any. Each is logged once.
     pub(in crate::cycle) fn note_lists<const N: usize>(&mut self, lists: [Endpoint; N]) -> bool {
-        let mut odd: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+        let mut unreadable_rows: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
         for error in self.api.take_unreadable() {
             let line = error.to_string();
             let known = self.unreadable_lists.get(error.endpoint.path());
             if !known.is_some_and(|lines| lines.contains(&line)) {
-                tracing::warn!(organization.name = %self.settings.organization, "{line}; reading the rest of it");
+                tracing::warn!(organization.name = %self.settings.organization, "{line}, using the other rows");
             }
-            odd.entry(error.endpoint.path()).or_default().push(line);
+            unreadable_rows
+                .entry(error.endpoint.path())
+                .or_default()
+                .push(line);
         }
         for list in lists {
             self.unreadable_lists.remove(list.path());
         }
-        let is_odd = lists.iter().any(|list| odd.contains_key(list.path()));
-        for (path, lines) in odd {
+        let has_unreadable_rows = lists
+            .iter()
+            .any(|list| unreadable_rows.contains_key(list.path()));
+        for (path, lines) in unreadable_rows {
             let lines = lines.into_iter().take(MAX_REMARKS).collect();
             self.unreadable_lists.insert(path, lines);
         }
-        is_odd
+        has_unreadable_rows
     }
 
-    /// Memory follows the store.
-    pub(in crate::cycle) fn take_in_unreadable(&mut self, part: &Part, recorded: &Recorded) {
-        for (bucket, doubt) in &recorded.doubts {
-            if doubt.is_some_and(|doubt| doubt.is_unreadable()) {
+    /// Applies to memory what was recorded in the store.
+    pub(in crate::cycle) fn apply_unreadable(&mut self, part: &Part, recorded: &PartChanges) {
+        for (bucket, pending) in &recorded.pending_removals {
+            if pending.is_some_and(|pending| pending.is_unreadable()) {
                 let buckets = self.unreadable.entry(part.clone()).or_default();
                 buckets.insert(*bucket);
             } else if let Some(buckets) = self.unreadable.get_mut(part)
@@ -82,14 +87,14 @@ impl Watcher {
                 self.unreadable.remove(part);
                 tracing::info!(
                     organization.name = %self.settings.organization,
-                    "spend of {} can be read again", whose(Some(part))
+                    "spend of {} is readable again", part_text(Some(part))
                 );
             }
         }
     }
 
-    /// The oldest running hour of a part that could not be read; it is read again in each cycle. One of a day that is settled
-    /// is left to the day's own row.
+    /// Returns the oldest unreadable running hour of a part, from which each cycle reads again. Hours of settled days are left
+    /// to the day's own row.
     pub(in crate::cycle) fn oldest_unreadable(&self, part: &Part, now: Timestamp) -> Option<Hour> {
         let hours = self.unreadable.get(part)?.iter();
         hours
@@ -100,13 +105,13 @@ impl Watcher {
             .min()
     }
 
-    /// Whether something of a bucket could not be read.
+    /// Returns whether a bucket is unreadable.
     pub(in crate::cycle) fn is_unreadable(&self, part: &Part, bucket: (Granularity, Hour)) -> bool {
         let buckets = self.unreadable.get(part);
         buckets.is_some_and(|buckets| buckets.contains(&bucket))
     }
 
-    /// For the figures. A remainder that is derived lacks what any part lacks.
+    /// Returns the unreadable buckets for the figures. A derived remainder is unreadable wherever any part is.
     pub(in crate::cycle) fn unreadable_figures(&self) -> UnreadableBuckets {
         let mut buckets = self.unreadable.clone();
         if self.reports().is_none() && !buckets.is_empty() {
@@ -116,7 +121,7 @@ impl Watcher {
         buckets
     }
 
-    /// What stays unreadable, in words.
+    /// Describes the buckets that are still unreadable.
     pub(in crate::cycle) fn unreadable_remarks(&self) -> Vec<String> {
         let remarks = self.unreadable.iter().map(|(part, buckets)| {
             let spans = buckets.iter().map(|(granularity, hour)| HourSpan {
@@ -126,20 +131,19 @@ impl Watcher {
                     Granularity::Day => 24,
                 }),
             });
-            let first = spans.min_by_key(|span| span.start).map(when);
+            let first = spans.min_by_key(|span| span.start).map(span_text);
             format!(
-                "organization `{}`: {} figures of {} could not be read, the first one {}; totals that include them are \
-                 lower bounds",
+                "organization `{}`: {} figures of {} are unreadable, the first one {}; totals that include them are lower bounds",
                 self.settings.organization,
                 buckets.len(),
-                whose(Some(part)),
+                part_text(Some(part)),
                 first.unwrap_or_default()
             )
         });
         remarks.take(MAX_REMARKS).collect()
     }
 
-    /// What retention dropped is not unreadable any more.
+    /// Reloads the unreadable buckets after retention removed some.
     pub(in crate::cycle) async fn reload_unreadable(&mut self) -> Result<(), StoreError> {
         if !self.unreadable.is_empty() {
             let name = &self.settings.organization;
@@ -149,7 +153,7 @@ impl Watcher {
     }
 }
 
-fn whose(part: Option<&Part>) -> String {
+fn part_text(part: Option<&Part>) -> String {
     match part {
         Some(Part::Workspace(id)) => format!("workspace `{id}`"),
         Some(Part::Unattributed) => "no workspace (`unattributed`)".to_owned(),
@@ -158,6 +162,6 @@ fn whose(part: Option<&Part>) -> String {
     }
 }
 
-fn when(hours: HourSpan) -> String {
+fn span_text(hours: HourSpan) -> String {
     format!("from {} to {}", hours.start.start(), hours.end.start())
 }

@@ -1,7 +1,7 @@
-//! The daemon: a task for each organization and each notifier, the HTTP server, and what changes them: signals, reload, end.
+//! The daemon: one task per organization and per notifier, the HTTP server, and signals, reload and shutdown.
 
+pub mod organization_task;
 pub mod signals;
-pub mod watching;
 
 pub mod prepared;
 
@@ -17,57 +17,54 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::anthropic::AdminApi;
-use crate::app::bells::Bells;
-use crate::app::board::Board;
+use crate::app::published::PublishedState;
+use crate::app::wakeups::Wakeups;
 use crate::app::{App, wiring};
 use crate::audit::AuditLog;
-use crate::clock::{Chance, Clock};
-use crate::config::sections::Log;
+use crate::clock::{Clock, Random};
+use crate::config::sections::LogConfig;
 use crate::config::source::Environment;
 use crate::config::{self, Config};
+use crate::daemon::organization_task::{WatchSetup, store_key, watch};
 use crate::daemon::prepared::prepare;
-use crate::daemon::signals::{Asked, Signals};
-use crate::daemon::watching::{Setup, shown, watch};
+use crate::daemon::signals::{SignalAction, Signals};
 use crate::delivery::configured::Senders;
 use crate::domain::ids::{NotifierName, OrganizationName};
-use crate::domain::resend::Sent;
+use crate::domain::resend::ResendState;
 use crate::heartbeat::Heartbeat;
-use crate::http::connections::affordable;
-use crate::http::{Served, Server};
+use crate::http::connections::affordable_connections;
+use crate::http::{HandlerState, HttpServer};
 use crate::metrics::counters::Counters;
 use crate::process;
 use crate::secret::Secret;
 use crate::store::Store;
 
-/// How long the tasks have to come to their end.
-const END_LIMIT: Duration = Duration::from_secs(4);
+/// How long shutdown waits for the tasks.
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What a daemon is started with.
-pub struct Start {
+/// Inputs of [`Daemon::start`].
+pub struct DaemonParts {
     pub config: Config,
-    /// Where a reload finds another configuration.
     pub reload_from: ReloadFrom,
-    /// For secrets and single values.
     pub environment: Environment,
     pub store: Store,
     pub clock: Clock,
-    pub chance: Chance,
-    /// What is done; `None` where nothing is to be left behind.
+    pub random: Random,
+    /// `None` if no file may be written, as in the demo.
     pub audit: Option<AuditLog>,
     pub listener: TcpListener,
-    /// Called with the `[log]` of an accepted reload.
-    pub set_log: Box<dyn Fn(&Log) + Send + Sync>,
+    /// Called with `[log]` after a successful reload.
+    pub set_log: Box<dyn Fn(&LogConfig) + Send + Sync>,
 }
 
-/// Where a reload finds another configuration.
+/// Source of the configuration on a reload.
 pub enum ReloadFrom {
     Same {
-        /// The file that was named; else those that are looked for, else the environment.
+        /// The named file; `None` uses the default files, else the environment.
         file: Option<PathBuf>,
-        /// The one organization that is watched; else all.
+        /// Name of the only organization to watch.
         only: Option<String>,
     },
-    /// Nowhere: there is no file.
     Nowhere,
 }
 
@@ -76,31 +73,31 @@ pub struct Daemon {
     app: Arc<App>,
     config: Config,
     reload_from: ReloadFrom,
-    set_log: Box<dyn Fn(&Log) + Send + Sync>,
-    watches: BTreeMap<OrganizationName, Watch>,
-    posts: BTreeMap<NotifierName, Task>,
-    heart: Option<Task>,
-    /// Outlives a reload, which may be what ends an alert.
-    sent: BTreeMap<NotifierName, Arc<Mutex<Sent>>>,
-    server: Server,
-    asks: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
+    set_log: Box<dyn Fn(&LogConfig) + Send + Sync>,
+    watches: BTreeMap<OrganizationName, WatchTask>,
+    deliveries: BTreeMap<NotifierName, Task>,
+    heartbeat_task: Option<Task>,
+    /// Kept across reloads, because a reload may end an alert that has to be resolved at the receiver.
+    sent: BTreeMap<NotifierName, Arc<Mutex<ResendState>>>,
+    server: HttpServer,
+    reload_requests: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
 }
 
-struct Watch {
+struct WatchTask {
     api: AdminApi,
-    orders: UnboundedSender<Setup>,
+    setups: UnboundedSender<WatchSetup>,
     task: Task,
 }
 
-/// A task and how it is ended.
+/// A task and the token that stops it.
 struct Task {
     stop: CancellationToken,
     handle: JoinHandle<()>,
 }
 
 impl Daemon {
-    /// Resolves secrets, then starts everything. An error is one of the configuration: nothing is watched or sent then.
-    pub async fn start(start: Start) -> anyhow::Result<Daemon> {
+    /// Resolves secrets, then starts everything. On an error in the configuration, nothing was started.
+    pub async fn start(start: DaemonParts) -> anyhow::Result<Daemon> {
         let names: Vec<_> = start
             .config
             .organizations
@@ -118,12 +115,12 @@ impl Daemon {
             environment: start.environment,
             store: start.store,
             clock: start.clock,
-            chance: start.chance,
+            random: start.random,
             audit: start.audit,
             counters: Arc::new(Counters::new(&names, &notifiers, revision)),
-            bells: Bells::default(),
-            pulse: Notify::new(),
-            board: Board::default(),
+            wakeups: Wakeups::default(),
+            cycle_completed: Notify::new(),
+            published: PublishedState::default(),
         });
         let prepared = prepare(
             &app,
@@ -132,56 +129,56 @@ impl Daemon {
             &BTreeMap::new(),
         )
         .await?;
-        app.board.set_privacy(start.config.privacy);
-        let (asking, asks) = mpsc::channel(1);
-        let served = Served {
+        app.published.set_privacy(start.config.privacy);
+        let (reload_sender, reload_requests) = mpsc::channel(1);
+        let served = HandlerState {
             app: Arc::clone(&app),
-            asking,
+            reload_requests: reload_sender,
         };
         let max_connections = max_connections(&start.config);
-        let server = Server::start(start.listener, served, prepared.access, max_connections)?;
+        let server = HttpServer::start(start.listener, served, prepared.access, max_connections)?;
         let mut daemon = Daemon {
             app,
             config: start.config,
             reload_from: start.reload_from,
             set_log: start.set_log,
             watches: BTreeMap::new(),
-            posts: BTreeMap::new(),
-            heart: None,
+            deliveries: BTreeMap::new(),
+            heartbeat_task: None,
             sent: BTreeMap::new(),
             server,
-            asks,
+            reload_requests,
         };
         daemon
             .app
             .counters
-            .note_reload(true, daemon.app.clock.now());
-        redact(&prepared.setups, &prepared.secrets);
-        daemon.begin_watches(prepared.setups);
-        daemon.begin_posts(prepared.senders);
-        daemon.begin_heart(prepared.heartbeat);
+            .record_reload(true, daemon.app.clock.now());
+        redact_secrets(&prepared.setups, &prepared.secrets);
+        daemon.update_watches(prepared.setups);
+        daemon.start_deliveries(prepared.senders);
+        daemon.start_heartbeat(prepared.heartbeat);
         Ok(daemon)
     }
 
-    /// Where it is served.
+    /// Returns the address of the HTTP server.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Until a signal asks for the end; reloads meanwhile.
+    /// Runs until a signal requests shutdown, and reloads when asked to.
     pub async fn run(mut self, mut signals: Signals) {
         loop {
             tokio::select! {
-                asked = signals.next() => match asked {
-                    Asked::End => break,
-                    Asked::Reload => {
-                        // The outcome is in the log and in the metrics; a signal has no other answer.
+                action = signals.next() => match action {
+                    SignalAction::End => break,
+                    SignalAction::Reload => {
+                        // The outcome is logged and counted; a signal has no response.
                         let _ = self.reload().await;
                     }
                 },
-                Some(reply) = self.asks.recv() => {
+                Some(reply) = self.reload_requests.recv() => {
                     let outcome = self.reload().await;
-                    // Whoever asked may be gone.
+                    // The client may have disconnected.
                     let _ = reply.send(outcome);
                 }
             }
@@ -189,22 +186,22 @@ impl Daemon {
         tracing::info!("stopping");
         tokio::select! {
             () = self.stop() => {}
-            _ = signals.next() => tracing::warn!("stopping at once: asked twice"),
+            _ = signals.next() => tracing::warn!("second signal received, stopping immediately"),
         }
         tracing::info!("stopped");
     }
 
-    /// Reads the configuration again. A bad one changes nothing; the error is what is wrong, a line for each thing.
+    /// Reloads the configuration. An invalid one changes nothing; the error has one line per problem.
     pub async fn reload(&mut self) -> Result<(), String> {
         let outcome = self.try_reload().await;
         self.app
             .counters
-            .note_reload(outcome.is_ok(), self.app.clock.now());
+            .record_reload(outcome.is_ok(), self.app.clock.now());
         match &outcome {
-            Ok(()) => tracing::info!("the configuration was read again and is in force"),
-            Err(problem) => tracing::error!(
-                "the configuration was read again and is refused, the old one goes on: {problem}"
-            ),
+            Ok(()) => tracing::info!("configuration reloaded"),
+            Err(problem) => {
+                tracing::error!("reload failed, keeping the current configuration: {problem}")
+            }
         }
         outcome
     }
@@ -219,35 +216,35 @@ impl Daemon {
                     None => config,
                 }
             }
-            ReloadFrom::Nowhere => return Err("there is no file to read again".to_owned()),
+            ReloadFrom::Nowhere => return Err("no configuration file to reload".to_owned()),
         };
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        let apis = self.kept_apis(&config);
+        let apis = self.reusable_apis(&config);
         let prepared = prepare(&self.app, &config, self.address(), &apis)
             .await
             .map_err(|error| format!("{error:#}"))?;
-        self.warn_of_what_needs_a_restart(&config);
+        self.warn_about_restart(&config);
         for (api, key) in prepared.keys {
             api.set_key(key);
         }
-        redact(&prepared.setups, &prepared.secrets);
+        redact_secrets(&prepared.setups, &prepared.secrets);
         (self.set_log)(&config.log);
-        self.app.board.set_privacy(config.privacy);
+        self.app.published.set_privacy(config.privacy);
         self.server.set_max_connections(max_connections(&config));
         self.config = config;
         self.server.set_access(prepared.access);
-        self.end_posts().await;
-        self.begin_posts(prepared.senders);
-        self.begin_watches(prepared.setups);
-        self.end_heart().await;
-        self.begin_heart(prepared.heartbeat);
+        self.stop_deliveries().await;
+        self.start_deliveries(prepared.senders);
+        self.update_watches(prepared.setups);
+        self.stop_heartbeat().await;
+        self.start_heartbeat(prepared.heartbeat);
         Ok(())
     }
 
-    /// The clients that stay: those whose settings are the same.
-    fn kept_apis(&self, config: &Config) -> BTreeMap<OrganizationName, AdminApi> {
+    /// Returns the clients whose settings have not changed.
+    fn reusable_apis(&self, config: &Config) -> BTreeMap<OrganizationName, AdminApi> {
         let settings_now = |name: &OrganizationName| {
             let before = self
                 .config
@@ -264,20 +261,20 @@ impl Daemon {
             .collect()
     }
 
-    fn warn_of_what_needs_a_restart(&self, new: &Config) {
+    fn warn_about_restart(&self, new: &Config) {
         if new.store.path != self.config.store.path {
-            tracing::warn!("`store.url` was changed: it is in force from the next start on");
+            tracing::warn!("`store.url` changed; restart to apply");
         }
         if new.http.listen != self.config.http.listen {
-            tracing::warn!("`http.listen` was changed: it is in force from the next start on");
+            tracing::warn!("`http.listen` changed; restart to apply");
         }
         if new.log.is_json != self.config.log.is_json {
-            tracing::warn!("`log.format` was changed: it is in force from the next start on");
+            tracing::warn!("`log.format` changed; restart to apply");
         }
     }
 
-    /// New organizations begin, known ones are told, others end.
-    fn begin_watches(&mut self, setups: Vec<Setup>) {
+    /// Starts tasks of new organizations, sends new settings to existing ones, and stops the others.
+    fn update_watches(&mut self, setups: Vec<WatchSetup>) {
         let names: Vec<OrganizationName> = setups
             .iter()
             .map(|setup| setup.organization.name.clone())
@@ -286,25 +283,25 @@ impl Daemon {
             let is_kept = names.contains(name);
             if !is_kept {
                 watch.task.stop.cancel();
-                self.app.board.forget(name);
-                self.app.store.note_success(&shown(name));
+                self.app.published.remove_organization(name);
+                self.app.store.note_success(&store_key(name));
             }
             is_kept
         });
         for setup in setups {
             let name = setup.organization.name.clone();
-            self.app.board.expect(&name);
+            self.app.published.add_organization(&name);
             self.app.counters.add_organization(&name);
             self.app
-                .board
-                .count_requests_of(&name, setup.api.requests());
+                .published
+                .set_request_counts(&name, setup.api.requests());
             if let Some(watch) = self.watches.get_mut(&name) {
                 watch.api = setup.api.clone();
-                // The task ends only when it is told to.
-                let _ = watch.orders.send(setup);
+                // The task runs until it is cancelled.
+                let _ = watch.setups.send(setup);
                 continue;
             }
-            let (orders, received) = mpsc::unbounded_channel();
+            let (setups, received) = mpsc::unbounded_channel();
             let (api, app) = (setup.api.clone(), Arc::clone(&self.app));
             let task = Task::start(|stop| async move {
                 tokio::select! {
@@ -312,68 +309,68 @@ impl Daemon {
                     () = stop.cancelled() => {}
                 }
             });
-            self.watches.insert(name, Watch { api, orders, task });
+            self.watches.insert(name, WatchTask { api, setups, task });
         }
     }
 
-    fn begin_posts(&mut self, senders: Senders) {
+    fn start_deliveries(&mut self, senders: Senders) {
         let names = senders.names();
-        self.app.bells.keep(&names);
+        self.app.wakeups.retain(&names);
         for name in &names {
             self.app.counters.add_notifier(name);
         }
         for worker in senders.workers {
             let (name, app) = (worker.name.clone(), Arc::clone(&self.app));
             let task = Task::start(|stop| async move {
-                worker.run(&app.counters, &app.bells, &stop).await;
+                worker.run(&app.counters, &app.wakeups, &stop).await;
             });
-            self.posts.insert(name, task);
+            self.deliveries.insert(name, task);
         }
         for resender in senders.resenders {
-            let (name, app) = (resender.listener.name.clone(), Arc::clone(&self.app));
-            let bell = app.bells.of(&name);
+            let (name, app) = (resender.target.name.clone(), Arc::clone(&self.app));
+            let wakeup = app.wakeups.for_notifier(&name);
             let sent = Arc::clone(self.sent.entry(name.clone()).or_default());
             let task = Task::start(|stop| async move {
                 let mut sent = sent.lock().await;
-                resender.run(&mut sent, &app.counters, &bell, &stop).await;
+                resender.run(&mut sent, &app.counters, &wakeup, &stop).await;
             });
-            self.posts.insert(name, task);
+            self.deliveries.insert(name, task);
         }
     }
 
-    /// What is being sent is sent to its end, unless that lasts.
-    async fn end_posts(&mut self) {
-        let posts = std::mem::take(&mut self.posts);
-        for post in posts.values() {
-            post.stop.cancel();
+    /// Stops delivery after attempts under way, which have a time limit.
+    async fn stop_deliveries(&mut self) {
+        let deliveries = std::mem::take(&mut self.deliveries);
+        for delivery in deliveries.values() {
+            delivery.stop.cancel();
         }
-        for post in posts.into_values() {
-            post.ended().await;
+        for delivery in deliveries.into_values() {
+            delivery.ended().await;
         }
     }
 
-    fn begin_heart(&mut self, heartbeat: Option<Heartbeat>) {
+    fn start_heartbeat(&mut self, heartbeat: Option<Heartbeat>) {
         let counters = &self.app.counters;
         let Some(heartbeat) = heartbeat else {
-            counters.forget_heartbeat();
+            counters.remove_heartbeat();
             return;
         };
         counters.add_heartbeat();
         let app = Arc::clone(&self.app);
-        self.heart = Some(Task::start(|stop| async move {
+        self.heartbeat_task = Some(Task::start(|stop| async move {
             heartbeat.run(&app, &stop).await;
         }));
     }
 
-    /// At once, also in the middle of a call.
-    async fn end_heart(&mut self) {
-        if let Some(heart) = self.heart.take() {
-            heart.stop.cancel();
-            heart.ended().await;
+    /// Stops the heartbeat immediately, even during a request.
+    async fn stop_heartbeat(&mut self) {
+        if let Some(heartbeat_task) = self.heartbeat_task.take() {
+            heartbeat_task.stop.cancel();
+            heartbeat_task.ended().await;
         }
     }
 
-    /// Ends all tasks. Nothing that hangs holds it up for longer than four seconds.
+    /// Stops all tasks, and abandons those that do not stop in time.
     pub async fn stop(mut self) {
         let watches = std::mem::take(&mut self.watches);
         for watch in watches.values() {
@@ -381,37 +378,39 @@ impl Daemon {
         }
         self.server.stop();
         let all = async {
-            self.end_heart().await;
-            self.end_posts().await;
+            self.stop_heartbeat().await;
+            self.stop_deliveries().await;
             for watch in watches.into_values() {
                 watch.task.ended().await;
             }
-            self.server.ended().await;
+            self.server.wait().await;
         };
-        let limit = tokio::time::timeout(END_LIMIT, all);
+        let limit = tokio::time::timeout(STOP_TIMEOUT, all);
         if limit.await.is_err() {
-            tracing::warn!("something hangs and is left behind; nothing committed is lost");
+            tracing::warn!(
+                "shutdown timed out, abandoning unfinished tasks; committed data is safe"
+            );
         }
     }
 }
 
-/// Whatever a server returns, no configured secret goes further.
-fn redact(setups: &[Setup], secrets: &[Secret]) {
+/// Makes clients remove all configured secrets from responses that they log or store.
+fn redact_secrets(setups: &[WatchSetup], secrets: &[Secret]) {
     for setup in setups {
         setup.api.redact(secrets.to_vec());
     }
 }
 
-/// As configured, or fewer: delivery, polling and the store need file descriptors of their own.
+/// Returns the configured maximum, or less, since delivery, polling and the store need their own file descriptors.
 fn max_connections(config: &Config) -> usize {
     let max = config.http.max_connections;
     let limit = process::descriptor_limit();
     let n_tasks = config.organizations.len() + config.notifiers.len();
-    let affordable = affordable(max, limit, n_tasks);
+    let affordable = affordable_connections(max, limit, n_tasks);
     if let Some(limit) = limit.filter(|_| affordable < max) {
         tracing::warn!(
-            "`max_connections` in `[http]` lowered from {max} to {affordable}: the process may open {limit} files, and keeps \
-             some for polling, delivery and the store; raise its limit (`ulimit -n`, `LimitNOFILE`)"
+            "`http.max_connections` lowered from {max} to {affordable}, because the process may open only {limit} files and \
+             reserves some for polling, delivery and the store; raise its limit (`ulimit -n`, `LimitNOFILE`)"
         );
     }
     affordable
@@ -428,7 +427,7 @@ impl Task {
 
     async fn ended(self) {
         if let Err(error) = self.handle.await {
-            tracing::error!("a task ended badly: {error}");
+            tracing::error!("task failed: {error}");
         }
     }
 }

@@ -1,46 +1,45 @@
-//! What a configuration needs from outside before anything of it begins: secrets and clients. Where one of them is not to
-//! be had, nothing was changed.
+//! Resolves the secrets and creates the clients of a configuration before it is applied, so that an error changes nothing.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::anthropic::AdminApi;
+use crate::anthropic::endpoint::RequestCounts;
 use crate::app::{App, wiring};
 use crate::config::Config;
 use crate::cycle::configured;
-use crate::daemon::watching::Setup;
+use crate::daemon::organization_task::WatchSetup;
 use crate::delivery::configured::{Senders, senders};
 use crate::domain::ids::OrganizationName;
 use crate::heartbeat::Heartbeat;
-use crate::http::access::Access;
-use crate::metrics::requests::RequestCounts;
-use crate::metrics::view::Shape;
+use crate::http::access::AccessPolicy;
+use crate::metrics::view::SeriesOptions;
 use crate::secret::Secret;
 
-/// All of a configuration, ready to begin.
+/// A configuration with its secrets and clients, ready to be applied.
 pub struct Prepared {
-    pub setups: Vec<Setup>,
+    pub setups: Vec<WatchSetup>,
     pub senders: Senders,
-    pub access: Access,
+    pub access: AccessPolicy,
     pub heartbeat: Option<Heartbeat>,
-    /// What clients that are kept are to use from now on.
+    /// New keys of reused clients.
     pub keys: Vec<(AdminApi, Secret)>,
-    /// Everything secret in the configuration but the keys: every client redacts it.
+    /// All secrets except admin keys; every client redacts them.
     pub secrets: Vec<Secret>,
 }
 
-/// Secrets and clients of a whole configuration; `kept` are clients that go on.
+/// Prepares a configuration. `kept` are the clients to reuse.
 pub async fn prepare(
     app: &App,
     config: &Config,
     address: SocketAddr,
-    kept: &BTreeMap<OrganizationName, AdminApi>,
+    reused: &BTreeMap<OrganizationName, AdminApi>,
 ) -> anyhow::Result<Prepared> {
     let environment = &app.environment;
     let (mut setups, mut keys) = (Vec::new(), Vec::new());
     for organization in &config.organizations {
-        let api = if let Some(api) = kept.get(&organization.name) {
+        let api = if let Some(api) = reused.get(&organization.name) {
             keys.push((
                 api.clone(),
                 wiring::admin_key(organization, environment).await?,
@@ -48,9 +47,9 @@ pub async fn prepare(
             api.clone()
         } else {
             let counts = Arc::new(RequestCounts::default());
-            wiring::api(organization, environment, &app.clock, &app.chance, counts).await?
+            wiring::api(organization, environment, &app.clock, &app.random, counts).await?
         };
-        setups.push(Setup {
+        setups.push(WatchSetup {
             api,
             organization: organization.clone(),
             settings: configured::settings(config, organization),
@@ -58,10 +57,10 @@ pub async fn prepare(
             shape: shape(config),
         });
     }
-    let senders = senders(config, environment, &app.store, &app.clock, &app.chance).await?;
-    let access = Access::configured(&config.http, address, environment).await?;
+    let senders = senders(config, environment, &app.store, &app.clock, &app.random).await?;
+    let access = AccessPolicy::from_config(&config.http, address, environment).await?;
     let heartbeat = match &config.heartbeat {
-        Some(heartbeat) => Some(Heartbeat::configured(heartbeat, environment).await?),
+        Some(heartbeat) => Some(Heartbeat::from_config(heartbeat, environment).await?),
         None => None,
     };
     let mut secrets = senders.secrets.clone();
@@ -77,10 +76,10 @@ pub async fn prepare(
     })
 }
 
-/// Which series there are.
-fn shape(config: &Config) -> Shape {
+/// Returns which series are exported.
+fn shape(config: &Config) -> SeriesOptions {
     let metrics = config.metrics;
-    Shape {
+    SeriesOptions {
         by_model: metrics.by_model,
         by_api_key: metrics.by_api_key,
         by_user: metrics.by_user.then(|| config.privacy.in_metrics()),

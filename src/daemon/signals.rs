@@ -1,25 +1,25 @@
-//! What the operating system asks for: the end, or another look at the configuration.
+//! Signals of the operating system: shutdown and reload.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that the daemon listens to; from its making on, none of them ends the process by itself.
+/// Handlers of the daemon's signals. While they exist, none of these signals ends the process by itself.
 pub struct Signals {
     interrupted: Signal,
     terminated: Signal,
     hung_up: Signal,
 }
 
-/// What is asked for.
+/// What a signal requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum SignalAction {
     End,
     Reload,
 }
 
 impl Signals {
-    /// Starts to listen.
+    /// Installs the handlers.
     pub fn listen() -> io::Result<Signals> {
         Ok(Signals {
             interrupted: signal(SignalKind::interrupt())?,
@@ -28,12 +28,12 @@ impl Signals {
         })
     }
 
-    /// The next one.
-    pub async fn next(&mut self) -> Asked {
+    /// Waits for the next signal.
+    pub async fn next(&mut self) -> SignalAction {
         tokio::select! {
-            _ = self.interrupted.recv() => Asked::End,
-            _ = self.terminated.recv() => Asked::End,
-            _ = self.hung_up.recv() => Asked::Reload,
+            _ = self.interrupted.recv() => SignalAction::End,
+            _ = self.terminated.recv() => SignalAction::End,
+            _ = self.hung_up.recv() => SignalAction::Reload,
         }
     }
 }

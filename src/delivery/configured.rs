@@ -1,53 +1,48 @@
-//! The senders of a configuration, with the secrets of their receivers.
+//! Builds the delivery workers and resenders of a configuration.
 
 use std::sync::{Mutex, PoisonError};
 
 use jiff::SignedDuration;
 
 use crate::app::wiring;
-use crate::clock::{Chance, Clock};
+use crate::clock::{Clock, Random};
 use crate::config::Config;
-use crate::config::notifiers::Notifier as NotifierConfig;
+use crate::config::notifiers::NotifierConfig;
 use crate::config::source::Environment;
-use crate::delivery::Worker;
+use crate::delivery::DeliveryWorker;
 use crate::delivery::resend::Resender;
 use crate::domain::ids::NotifierName;
-use crate::domain::resend::Listener;
+use crate::domain::resend::ResendTarget;
 use crate::notify::Notifier;
 use crate::notify::alertmanager;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::fallbacks::Fallback;
 
-/// One for each notifier.
+/// One worker or resender per notifier.
 #[derive(Debug, Default)]
 pub struct Senders {
-    pub workers: Vec<Worker>,
-    /// Of everything, again and again.
+    pub workers: Vec<DeliveryWorker>,
     pub resenders: Vec<Resender>,
-    /// Everything secret in the receivers' configuration.
     pub secrets: Vec<Secret>,
 }
 
 impl Senders {
-    /// Of all.
+    /// Returns the names of all notifiers.
     pub fn names(&self) -> Vec<NotifierName> {
         let workers = self.workers.iter().map(|worker| &worker.name);
-        let resenders = self
-            .resenders
-            .iter()
-            .map(|resender| &resender.listener.name);
+        let resenders = self.resenders.iter().map(|resender| &resender.target.name);
         workers.chain(resenders).cloned().collect()
     }
 }
 
-/// Where a secret is not to be had there are none, and nothing was sent.
+/// Builds all senders. Fails before anything is sent if a secret cannot be resolved.
 pub async fn senders(
     config: &Config,
     environment: &Environment,
     store: &Store,
     clock: &Clock,
-    chance: &Chance,
+    random: &Random,
 ) -> anyhow::Result<Senders> {
     let mut senders = Senders::default();
     let secrets = Mutex::default();
@@ -56,11 +51,11 @@ pub async fn senders(
         match (wiring::resend_interval(configured), notifier) {
             (Some(interval), Notifier::Alertmanager(alertmanager)) => {
                 senders.resenders.push(Resender {
-                    listener: Listener {
+                    target: ResendTarget {
                         name: configured.name.clone(),
                         send_resolved: configured.send_resolved,
                         min_severity: configured.min_severity,
-                        lasts: alertmanager::lasts(interval),
+                        valid_for: alertmanager::validity(interval),
                     },
                     interval,
                     alertmanager,
@@ -77,12 +72,12 @@ pub async fn senders(
                     links: wiring::links(config),
                 });
             }
-            (_, notifier) => senders.workers.push(Worker {
+            (_, notifier) => senders.workers.push(DeliveryWorker {
                 name: configured.name.clone(),
                 notifier,
                 store: store.clone(),
                 clock: clock.clone(),
-                chance: chance.clone(),
+                random: random.clone(),
                 links: wiring::links(config),
                 group_interval: SignedDuration::try_from(configured.group_interval)
                     .unwrap_or(SignedDuration::MAX),
@@ -94,7 +89,6 @@ pub async fn senders(
     Ok(senders)
 }
 
-/// The notifier that receives the dead letters of another one.
 fn fallback(config: &Config, of: &NotifierConfig) -> Option<Fallback> {
     let name = of.fallback.as_ref()?;
     let mut all = config.notifiers.iter();
@@ -104,7 +98,7 @@ fn fallback(config: &Config, of: &NotifierConfig) -> Option<Fallback> {
         recipients: wiring::recipients(fallback),
         min_severity: fallback.min_severity,
         send_resolved: fallback.send_resolved,
-        takes_digests: fallback.kind.takes_digests(),
+        takes_digests: fallback.kind.accepts_digests(),
         max_age: SignedDuration::try_from(fallback.max_age).unwrap_or(SignedDuration::MAX),
     })
 }

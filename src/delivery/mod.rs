@@ -1,7 +1,8 @@
-//! Delivery: claim a message, send it, write down what became of it. A worker for each notifier, so that a receiver that
-//! hangs delays no other.
+//! Delivery: claims a message, sends it and records the outcome. Each notifier has its own worker, so that a receiver
+//! that hangs delays no other.
 //!
-//! An attempt is counted before it is made and its outcome written after: a kill in between repeats it under the same id.
+//! An attempt is counted before it is made, and its outcome is recorded afterwards. If the process is killed in between,
+//! the attempt is repeated with the same id.
 
 pub mod consequence;
 pub mod orphans;
@@ -15,115 +16,109 @@ use jiff::{SignedDuration, Timestamp};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::app::bells::Bells;
-use crate::clock::{Chance, Clock};
-use crate::delivery::consequence::{Consequence, Tried, follow};
+use crate::app::wakeups::Wakeups;
+use crate::clock::{Clock, Random};
+use crate::delivery::consequence::{AttemptContext, Consequence, assess};
 use crate::domain::ids::NotifierName;
-use crate::domain::skew::differs;
+use crate::domain::skew::{MAX_SKEW, differs};
 use crate::metrics::counters::Counters;
 use crate::notify::Notifier;
-use crate::notify::digest::Letter;
+use crate::notify::digest::DigestEnvelope;
 use crate::notify::envelope::{Envelope, Links};
 use crate::notify::outcome::Delivery;
-use crate::outbound::causes;
+use crate::outbound::error_chain;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::fallbacks::Fallback;
 use crate::store::notifiers::NotifierState;
-use crate::store::outbox::{Claimed, Outcome};
+use crate::store::outbox::{AttemptOutcome, ClaimedMessage};
 
-/// How long a worker may sleep before it looks again: another process may have put a message back.
-const LONGEST_SLEEP: Duration = Duration::from_secs(30);
-/// How long an attempt that is under way may last after the worker was asked to stop.
+/// Maximum sleep of a worker, because another process may have replayed a message.
+const MAX_SLEEP: Duration = Duration::from_secs(30);
+/// How long a running attempt may take after the worker was asked to stop.
 pub const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// After a failure of the store, and doubled after each further one.
+/// Pause after a store failure, doubled after each further one up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest of these pauses.
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 
-/// One receiver and its messages.
+/// Sends the messages of one notifier.
 ///
-/// What it knows is in the store. To exchange it for one with other settings: stop its task, wait for its end, and run
-/// another one of the same name. What waits goes out by the new settings, under the ids it has.
+/// All its state is in the store. To change settings, stop its task, wait for it to end, and run a new worker with the
+/// same name: waiting messages are sent with the new settings and keep their ids.
 #[derive(Debug, Clone)]
-pub struct Worker {
+pub struct DeliveryWorker {
     pub name: NotifierName,
     pub notifier: Notifier,
     pub store: Store,
     pub clock: Clock,
-    pub chance: Chance,
+    pub random: Random,
     pub links: Links,
-    /// So long after something was delivered nothing new goes out: what is decided meanwhile goes together.
+    /// Minimum time between a delivery and the next message, during which new alerts are grouped.
     pub group_interval: SignedDuration,
-    /// The notifier that receives its dead letters.
     pub fallback: Option<Fallback>,
 }
 
-/// What a worker remembers from one round of work to the next.
+/// State of a worker between two rounds.
 #[derive(Default)]
-struct Progress {
-    has_begun: bool,
+struct WorkerProgress {
+    has_started: bool,
     was_parked: bool,
-    unwritten: Option<Unwritten>,
-    /// The wall clock and the running time at the last look.
-    looked_at: Option<(Timestamp, Duration)>,
+    pending_write: Option<PendingWrite>,
+    /// Wall clock and running time at the previous round.
+    last_clock: Option<(Timestamp, Duration)>,
 }
 
-/// What came of a post and is not yet written down. It must be, before anything else is sent: else a store that
-/// fails would have the same message sent again and again.
-enum Unwritten {
-    /// One post of several was answered.
+/// Result of a post that is not yet recorded. It must be recorded before anything else is sent: otherwise a failing
+/// store would cause the same message to be sent repeatedly.
+enum PendingWrite {
+    /// One of several posts was accepted or refused.
     Post {
-        claimed: Box<Claimed>,
+        claimed: Box<ClaimedMessage>,
         before: NotifierState,
     },
-    End(Box<Ended>),
+    End(Box<FinishedAttempt>),
 }
 
-/// An attempt that ended.
-struct Ended {
-    claimed: Claimed,
+struct FinishedAttempt {
+    claimed: ClaimedMessage,
     before: NotifierState,
     consequence: Consequence,
     at: Timestamp,
 }
 
-/// What one round of sending did.
 #[derive(Default)]
-struct Round {
+struct SendRound {
     n_attempts: usize,
-    /// The fallback got something to send.
-    has_passed_on: bool,
+    has_used_fallback: bool,
 }
 
-impl Worker {
-    /// Sends what is due, whenever something is, until asked to stop. Its bell wakes it after a commit, and it rings itself
-    /// when it parks. An attempt that is under way then is made to its end, unless that lasts longer than [`STOP_LIMIT`]. A
-    /// failure of the store is logged and tried again.
-    pub async fn run(&self, counters: &Counters, bells: &Bells, stop: &CancellationToken) {
-        let patience = async {
+impl DeliveryWorker {
+    /// Sends due messages until asked to stop; a commit wakes it. A running attempt may finish within [`STOP_LIMIT`].
+    /// Store failures are logged and retried.
+    pub async fn run(&self, counters: &Counters, wakeups: &Wakeups, stop: &CancellationToken) {
+        let stop_deadline = async {
             stop.cancelled().await;
             self.clock.sleep(STOP_LIMIT).await;
         };
         tokio::select! {
-            () = self.go_on(counters, bells, stop) => {}
-            () = patience => {
+            () = self.run_until_stopped(counters, wakeups, stop) => {}
+            () = stop_deadline => {
                 tracing::warn!(
                     notifier.name = %self.name,
-                    "an attempt hangs and is left: it is made again, under the same id"
+                    "delivery attempt timed out, retrying with the same id"
                 );
             }
         }
-        counters.forget_parked(&self.name);
-        self.store.note_success(&self.shown());
+        counters.remove_parked(&self.name);
+        self.store.note_success(&self.failure_key());
     }
 
-    /// By which failures of the store are told apart.
-    fn shown(&self) -> String {
+    /// Identifies this worker's store failures.
+    fn failure_key(&self) -> String {
         format!("notifier `{}`", self.name)
     }
 
-    /// Sends everything that is due now, one message after the other. Gives the number of attempts.
+    /// Sends all due messages, one after the other, and returns the number of attempts.
     pub async fn run_due(&self, counters: &Counters) -> Result<usize, StoreError> {
         let round = self
             .send_due(counters, &mut None, &CancellationToken::new())
@@ -131,28 +126,33 @@ impl Worker {
         Ok(round.n_attempts)
     }
 
-    async fn go_on(&self, counters: &Counters, bells: &Bells, stop: &CancellationToken) {
-        let bell = bells.of(&self.name);
-        let mut progress = Progress::default();
+    async fn run_until_stopped(
+        &self,
+        counters: &Counters,
+        wakeups: &Wakeups,
+        stop: &CancellationToken,
+    ) {
+        let wakeup = wakeups.for_notifier(&self.name);
+        let mut progress = WorkerProgress::default();
         let mut pause = FIRST_PAUSE;
         while !stop.is_cancelled() {
-            let sleep = match self.work(counters, bells, &mut progress, stop).await {
+            let sleep = match self.run_once(counters, wakeups, &mut progress, stop).await {
                 Ok(sleep) => {
                     pause = FIRST_PAUSE;
-                    self.store.note_success(&self.shown());
+                    self.store.note_success(&self.failure_key());
                     sleep
                 }
                 Err(error) => {
-                    let (told, seconds) = (causes(&error), pause.as_secs());
-                    if self.store.note_failure(&self.shown(), &error) {
+                    let (error_text, seconds) = (error_chain(&error), pause.as_secs());
+                    if self.store.note_failure(&self.failure_key(), &error) {
                         tracing::error!(
                             notifier.name = %self.name,
-                            "{told}; notifier `{}` sends nothing, trying again in {seconds} s and longer", self.name
+                            "{error_text}; notifier `{}` sends nothing, retrying in {seconds} s", self.name
                         );
                     }
-                    // The bell is not listened to: it would ring the failing store at every cycle.
+                    // Wake-ups are ignored: each cycle would query the failing store again.
                     let sleep = self.clock.sleep(pause);
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause = (pause * 2).min(MAX_PAUSE);
                     tokio::select! {
                         () = sleep => {}
                         () = stop.cancelled() => {}
@@ -162,48 +162,48 @@ impl Worker {
             };
             tokio::select! {
                 () = self.clock.sleep(sleep) => {}
-                () = bell.notified() => {}
+                () = wakeup.notified() => {}
                 () = stop.cancelled() => {}
             }
         }
     }
 
-    /// Everything that is to be done now; gives how long there will be nothing to do.
-    async fn work(
+    /// Runs one round and returns how long to sleep.
+    async fn run_once(
         &self,
         counters: &Counters,
-        bells: &Bells,
-        progress: &mut Progress,
+        wakeups: &Wakeups,
+        progress: &mut WorkerProgress,
         stop: &CancellationToken,
     ) -> Result<Duration, StoreError> {
-        if !progress.has_begun {
-            self.begin(counters).await?;
+        if !progress.has_started {
+            self.resume(counters).await?;
             let state = self.store.notifier_state(&self.name).await?;
             progress.was_parked = state.parked.is_some();
-            progress.has_begun = true;
+            progress.has_started = true;
         }
-        self.follow_clock(&mut progress.looked_at).await?;
+        self.adjust_to_clock(&mut progress.last_clock).await?;
         let round = self
-            .send_due(counters, &mut progress.unwritten, stop)
+            .send_due(counters, &mut progress.pending_write, stop)
             .await?;
-        if round.has_passed_on {
-            bells.ring();
-            // The fallback is told of what follows from the next decision on.
-            bells.ring_of_parking();
+        if round.has_used_fallback {
+            wakeups.wake_all();
+            // From the next decision on, the fallback receives new alerts directly.
+            wakeups.notify_parked();
         }
         let due = self.store.next_due(&self.name, self.clock.now()).await?;
         let state = self.store.notifier_state(&self.name).await?;
         let is_parked = state.parked.is_some();
         if is_parked && !progress.was_parked {
-            bells.ring_of_parking();
+            wakeups.notify_parked();
         }
         progress.was_parked = is_parked;
-        let quiet_until = state.paused_until.max(self.held_until(&state));
+        let quiet_until = state.paused_until.max(self.group_interval_end(&state));
         Ok(sleep_until(due, quiet_until, self.clock.now()))
     }
 
-    /// Until when nothing goes out because something just did.
-    fn held_until(&self, state: &NotifierState) -> Option<Timestamp> {
+    /// Returns when `group_interval` after the last delivery ends.
+    fn group_interval_end(&self, state: &NotifierState) -> Option<Timestamp> {
         let now = self.clock.now();
         state
             .last_delivered_at
@@ -212,44 +212,44 @@ impl Worker {
             .ok()
     }
 
-    /// Where the wall clock was set back, what waits by it waits as long as it was to, and not as much longer.
-    async fn follow_clock(
+    /// Shortens waiting times when the wall clock was set back, so that they do not become longer.
+    async fn adjust_to_clock(
         &self,
-        looked_at: &mut Option<(Timestamp, Duration)>,
+        last_clock: &mut Option<(Timestamp, Duration)>,
     ) -> Result<(), StoreError> {
-        let now = (self.clock.now(), self.clock.running());
-        match *looked_at {
-            // Before the start the clock may have been another one.
-            None => self.store.shorten_waits(&self.name, now.0).await?,
+        let now = (self.clock.now(), self.clock.monotonic());
+        match *last_clock {
+            // The clock may have been different before the start.
+            None => self.store.end_impossible_waits(&self.name, now.0).await?,
             Some(before) => {
-                if let Some(back) = set_back(before, now) {
-                    self.store.wait_less(&self.name, back, now.0).await?;
+                if let Some(back) = clock_set_back(before, now) {
+                    self.store.advance_waits(&self.name, back, now.0).await?;
                 }
             }
         }
-        *looked_at = Some(now);
+        *last_clock = Some(now);
         Ok(())
     }
 
-    /// Sees whether the receiver is still the one that was parked or asked for a pause; if it is, a parked one is probed
-    /// at once, unless it wants no probes.
-    pub async fn begin(&self, counters: &Counters) -> Result<(), StoreError> {
+    /// Ends parking and pauses if the settings changed since the last start. With unchanged settings, a parked notifier
+    /// is probed at once, unless it must not be probed.
+    pub async fn resume(&self, counters: &Counters) -> Result<(), StoreError> {
         let state = self.store.notifier_state(&self.name).await?;
         let mark = self.store.settings_mark(&self.name).await?;
-        if !mark.is_some_and(|mark| self.notifier.is_marked(&mark)) {
-            let mark = self.notifier.mark(&self.chance.id());
+        if !mark.is_some_and(|mark| self.notifier.has_settings_mark(&mark)) {
+            let mark = self.notifier.settings_mark(&self.random.id());
             let now = self.clock.now();
-            self.store.renew_notifier(&self.name, mark, now).await?;
+            self.store.reset_notifier(&self.name, mark, now).await?;
             if state.parked.is_some() {
                 tracing::info!(
                     notifier.name = %self.name,
-                    "notifier `{}` has other settings and is no longer parked", self.name
+                    "notifier `{}` is no longer parked: its settings changed", self.name
                 );
             }
-            counters.note_parked(&self.name, false);
+            counters.set_parked(&self.name, false);
             return Ok(());
         }
-        counters.note_parked(&self.name, state.parked.is_some());
+        counters.set_parked(&self.name, state.parked.is_some());
         if state.parked.as_ref().is_some_and(|parked| parked.is_probed) {
             let probed = NotifierState {
                 paused_until: None,
@@ -263,28 +263,30 @@ impl Worker {
     async fn send_due(
         &self,
         counters: &Counters,
-        unwritten: &mut Option<Unwritten>,
+        pending_write: &mut Option<PendingWrite>,
         stop: &CancellationToken,
-    ) -> Result<Round, StoreError> {
-        let mut round = Round::default();
+    ) -> Result<SendRound, StoreError> {
+        let mut round = SendRound::default();
         loop {
-            let under_way = self.write_down(counters, unwritten).await?;
+            let unfinished = self.record_pending(counters, pending_write).await?;
             let now = self.clock.now();
-            round.has_passed_on |= self.pass_on(now).await?;
+            round.has_used_fallback |= self.pass_to_fallback(now).await?;
             if stop.is_cancelled() {
                 return Ok(round);
             }
-            if let Some((claimed, before)) = under_way {
-                *unwritten = Some(self.attempt(claimed, before, now).await);
+            if let Some((claimed, before)) = unfinished {
+                *pending_write = Some(self.attempt(claimed, before, now).await);
                 continue;
             }
             self.expire(counters, now).await?;
-            round.has_passed_on |= self.pass_on(now).await?;
+            round.has_used_fallback |= self.pass_to_fallback(now).await?;
             let state = self.store.notifier_state(&self.name).await?;
-            let held_until = self.held_until(&state).filter(|_| round.n_attempts == 0);
+            let group_interval_end = self
+                .group_interval_end(&state)
+                .filter(|_| round.n_attempts == 0);
             if state
                 .paused_until
-                .max(held_until)
+                .max(group_interval_end)
                 .is_some_and(|until| until > now)
             {
                 return Ok(round);
@@ -293,19 +295,21 @@ impl Worker {
                 return Ok(round);
             };
             round.n_attempts += 1;
-            *unwritten = Some(self.attempt(claimed, state, now).await);
+            *pending_write = Some(self.attempt(claimed, state, now).await);
         }
     }
 
-    /// Sends dead letters to the fallback. Whether there were any.
-    async fn pass_on(&self, now: Timestamp) -> Result<bool, StoreError> {
+    /// Sends dead letters to the fallback and returns whether there were any.
+    async fn pass_to_fallback(&self, now: Timestamp) -> Result<bool, StoreError> {
         let fallback = self.fallback.as_ref();
-        let passed_on = self.store.pass_on(&self.name, fallback, &self.chance, now);
+        let passed_on = self
+            .store
+            .forward_dead_letters(&self.name, fallback, &self.random, now);
         let n_copies = passed_on.await?;
         if let Some(fallback) = fallback.filter(|_| n_copies > 0) {
             tracing::warn!(
                 notifier.name = %self.name,
-                "notifier `{}` could not deliver, sending to its fallback `{}` (messages: {n_copies})",
+                "notifier `{}` is not reachable, sending to its fallback `{}` (messages: {n_copies})",
                 self.name,
                 fallback.name
             );
@@ -315,19 +319,19 @@ impl Worker {
 
     /// Drops messages that are too old, unless the clock may be wrong.
     async fn expire(&self, counters: &Counters, now: Timestamp) -> Result<(), StoreError> {
-        if !self.clock.is_confirmed() {
+        if !self.clock.is_confirmed(MAX_SKEW) {
             return Ok(());
         }
         for (notifier, id) in self.store.expire(now).await? {
             counters.count_notification(&notifier, "dropped", 1);
-            tracing::error!(notifier.name = %notifier, "message {id} is a dead letter: older than `max_age`");
+            tracing::error!(notifier.name = %notifier, "message {id} became a dead letter: older than `max_age`");
         }
         Ok(())
     }
 
-    async fn send(&self, claimed: &Claimed, now: Timestamp) -> Delivery {
+    async fn send(&self, claimed: &ClaimedMessage, now: Timestamp) -> Delivery {
         if let Some(digest) = &claimed.digest {
-            let letter = Letter {
+            let envelope = DigestEnvelope {
                 id: &claimed.id,
                 notifier: &self.name,
                 digest,
@@ -339,7 +343,7 @@ impl Worker {
                 recipient: claimed.recipient.as_deref(),
                 in_place_of: claimed.in_place_of.as_ref(),
             };
-            return self.notifier.send_digest(&letter).await;
+            return self.notifier.send_digest(&envelope).await;
         }
         let envelope = Envelope {
             id: &claimed.id,
@@ -357,21 +361,21 @@ impl Worker {
         self.notifier.send(&envelope).await
     }
 
-    /// Sends one post, mostly the whole message.
+    /// Sends one post, which usually is the whole message.
     async fn attempt(
         &self,
-        mut claimed: Claimed,
+        mut claimed: ClaimedMessage,
         before: NotifierState,
         now: Timestamp,
-    ) -> Unwritten {
+    ) -> PendingWrite {
         let delivery = match self.send(&claimed, now).await {
-            Delivery::Partly { refused } => {
+            Delivery::PartSent { refused } => {
                 claimed.n_posted += 1;
                 claimed.refused = claimed.refused.or(refused);
                 let claimed = Box::new(claimed);
-                return Unwritten::Post { claimed, before };
+                return PendingWrite::Post { claimed, before };
             }
-            last => last.of_whole(claimed.refused.as_deref()),
+            last => last.for_message(claimed.refused.as_deref()),
         };
         let at = self.clock.now();
         let is_parking = matches!(
@@ -385,12 +389,12 @@ impl Worker {
             Some(recipient) => {
                 let store = &self.store;
                 let asked = store.has_other_recipient(&self.name, recipient, at).await;
-                // A store that fails now fails again when the outcome is written.
+                // A failing store fails again when the outcome is recorded.
                 asked.unwrap_or(false)
             }
             None => false,
         };
-        let tried = Tried {
+        let attempt = AttemptContext {
             n_attempts: claimed.n_attempts,
             n_ambiguous: claimed.n_ambiguous,
             shows_repeats: self.notifier.shows_repeats(),
@@ -399,8 +403,8 @@ impl Worker {
             has_other_recipient,
             now: at,
         };
-        let consequence = consequence(delivery, tried, |whole| self.chance.jitter(whole));
-        Unwritten::End(Box::new(Ended {
+        let consequence = assess(delivery, attempt, |whole| self.random.jitter(whole));
+        PendingWrite::End(Box::new(FinishedAttempt {
             claimed,
             before,
             consequence,
@@ -408,28 +412,28 @@ impl Worker {
         }))
     }
 
-    /// Gives the message of which another post is to follow.
-    async fn write_down(
+    /// Records the pending result and returns the message if it has further posts.
+    async fn record_pending(
         &self,
         counters: &Counters,
-        unwritten: &mut Option<Unwritten>,
-    ) -> Result<Option<(Claimed, NotifierState)>, StoreError> {
-        let ended = match unwritten.as_ref() {
+        pending_write: &mut Option<PendingWrite>,
+    ) -> Result<Option<(ClaimedMessage, NotifierState)>, StoreError> {
+        let ended = match pending_write.as_ref() {
             None => return Ok(None),
-            Some(Unwritten::End(ended)) => ended,
-            Some(Unwritten::Post { claimed, before }) => {
+            Some(PendingWrite::End(ended)) => ended,
+            Some(PendingWrite::Post { claimed, before }) => {
                 let refused = claimed.refused.clone();
                 let noted = self
                     .store
                     .note_posted(&claimed.id, claimed.n_posted, refused);
-                let under_way = match noted.await {
+                let unfinished = match noted.await {
                     Ok(()) => Some(((**claimed).clone(), before.clone())),
-                    // Somebody took the message out of the store.
+                    // The message was removed from the store.
                     Err(StoreError::Unknown { .. }) => None,
                     Err(error) => return Err(error),
                 };
-                *unwritten = None;
-                return Ok(under_way);
+                *pending_write = None;
+                return Ok(unfinished);
             }
         };
         let Consequence { outcome, state, .. } = ended.consequence.clone();
@@ -437,18 +441,18 @@ impl Worker {
             .store
             .finish(&ended.claimed.id, outcome, state, ended.at);
         match written.await {
-            // Somebody took the message out of the store: there is nothing left to write.
+            // The message was removed from the store.
             Ok(()) | Err(StoreError::Unknown { .. }) => {}
             Err(error) => return Err(error),
         }
-        counters.count_notification(&self.name, ended.consequence.counted, 1);
-        counters.note_parked(&self.name, ended.consequence.state.parked.is_some());
+        counters.count_notification(&self.name, ended.consequence.outcome_label, 1);
+        counters.set_parked(&self.name, ended.consequence.state.parked.is_some());
         self.log(ended);
-        *unwritten = None;
+        *pending_write = None;
         Ok(None)
     }
 
-    fn log(&self, ended: &Ended) {
+    fn log(&self, ended: &FinishedAttempt) {
         let (name, id) = (&self.name, &ended.claimed.id);
         let after = &ended.consequence.state;
         match (&ended.before.parked, &after.parked) {
@@ -464,41 +468,40 @@ impl Worker {
             (None, None) | (Some(_), Some(_)) => {}
         }
         match &ended.consequence.outcome {
-            Outcome::Delivered | Outcome::Posted { .. } => {
-                tracing::debug!(notifier.name = %name, "message {id} is delivered");
+            AttemptOutcome::Delivered | AttemptOutcome::Posted { .. } => {
+                tracing::debug!(notifier.name = %name, "message {id} delivered");
             }
-            // That the notifier is parked was said, once.
-            Outcome::Retry { error, .. } if after.parked.is_some() => {
+            // Parking was already logged.
+            AttemptOutcome::Retry { error, .. } if after.parked.is_some() => {
                 tracing::debug!(notifier.name = %name, "message {id} waits, the notifier is parked: {error}");
             }
-            Outcome::Retry { at, error, .. } => {
+            AttemptOutcome::Retry { at, error, .. } => {
                 tracing::warn!(notifier.name = %name, "message {id} waits until {at:.0}: {error}");
             }
-            Outcome::Dead { error } => {
-                tracing::error!(notifier.name = %name, "message {id} is a dead letter: {error}");
+            AttemptOutcome::Dead { error } => {
+                tracing::error!(notifier.name = %name, "message {id} became a dead letter: {error}");
             }
         }
     }
 }
 
-/// Until the next message is due and the receiver not paused, at most [`LONGEST_SLEEP`].
+/// Returns the time until a message is due and the receiver is not paused, at most [`MAX_SLEEP`].
 fn sleep_until(
     due: Option<Timestamp>,
     paused_until: Option<Timestamp>,
     now: Timestamp,
 ) -> Duration {
     let Some(due) = due else {
-        return LONGEST_SLEEP;
+        return MAX_SLEEP;
     };
     let until = paused_until.map_or(due, |paused| paused.max(due));
     Duration::try_from(until.duration_since(now))
         .unwrap_or_default()
-        .min(LONGEST_SLEEP)
+        .min(MAX_SLEEP)
 }
 
-/// How far the wall clock was set back between two looks at it and at the running time. A step of up to a second is how
-/// clocks are kept right, and holds up nothing.
-fn set_back(
+/// Returns how far the wall clock was set back between two rounds. Steps of up to a second are normal clock corrections.
+fn clock_set_back(
     (wall_before, before): (Timestamp, Duration),
     (wall, running): (Timestamp, Duration),
 ) -> Option<SignedDuration> {
@@ -512,10 +515,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_was_set_back_is_noticed_by_the_time_that_passed() {
+    fn clock_set_back_is_detected() {
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
         let check = |wall: i64, running: u64, expected: Option<i64>| {
-            let found = set_back(
+            let found = clock_set_back(
                 (at(1000), Duration::from_secs(5)),
                 (at(wall), Duration::from_secs(5 + running)),
             );
@@ -536,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_sleeps_until_there_is_something_to_do() {
+    fn sleeps_until_a_message_is_due() {
         check(None, None, 30);
         check(None, Some("12:00:05"), 30);
         check(Some("11:00:00"), None, 0);

@@ -1,4 +1,4 @@
-//! Messages whose notifier is not configured any more.
+//! Messages whose notifier was removed from the configuration.
 
 use jiff::Timestamp;
 
@@ -8,21 +8,21 @@ use crate::metrics::counters::Counters;
 use crate::store::Store;
 use crate::store::error::StoreError;
 
-/// What waits for others than these becomes dead letters, each notifier's with one line in the log.
+/// Turns waiting messages of all other notifiers into dead letters, with one log line per notifier.
 pub async fn give_up(
     known: &[NotifierName],
     store: &Store,
     counters: &Counters,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    for (notifier, n) in store.orphan(known, now).await? {
+    for (notifier, n) in store.dead_letter_orphans(known, now).await? {
         counters.count_notification(&notifier, "dropped", n);
         tracing::error!(
             notifier.name = %notifier,
-            "{} waited for notifier `{notifier}`, which is not configured any more: {} \
+            "{} for notifier `{notifier}`, which is no longer configured, {} \
              (`spendwatch notifications list --state dead`)",
             counted(n, "message"),
-            agreeing(&n, "it is a dead letter", "they are dead letters")
+            agreeing(&n, "became a dead letter", "became dead letters")
         );
     }
     Ok(())

@@ -1,8 +1,7 @@
-//! Telling again: to a receiver that forgets what it is not told again, everything that fires is told in each interval, and soon
-//! after each decision. The state in the store is read, so nothing waits in the outbox and nothing can be lost there.
+//! Resends all firing alerts to Alertmanager, which forgets alerts that are not refreshed: every interval, and soon after
+//! each decision. It reads alert states from the store and does not use the outbox.
 //!
-//! Each member has a task of its own and is told the newest state. One that hangs misses what comes meanwhile, and holds up no
-//! other.
+//! Each member has its own task and always receives the newest state, so a member that hangs delays no other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,110 +12,111 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::domain::ground;
 use crate::domain::ids::OrganizationName;
 use crate::domain::matcher::Team;
 use crate::domain::privacy::Privacy;
-use crate::domain::resend::{Decided, Listener, Sent, standing};
+use crate::domain::resend::{DecidedAlert, ResendState, ResendTarget, current_facts};
 use crate::domain::rule::Rule;
+use crate::domain::snapshot;
 use crate::domain::teams;
 use crate::metrics::counters::Counters;
 use crate::notify::alertmanager::{self, Alertmanager};
 use crate::notify::envelope::Links;
 use crate::notify::outcome::Delivery;
-use crate::outbound::causes;
+use crate::outbound::error_chain;
 use crate::store::Store;
 use crate::store::error::StoreError;
 
-/// After a failure of the store, and doubled after each further one.
+/// Pause after a store failure, doubled after each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// One receiver that is told everything again and again.
+/// Resends alerts to the members of one Alertmanager.
 #[derive(Debug, Clone)]
 pub struct Resender {
-    /// Its name, and what it hears of.
-    pub listener: Listener,
-    /// How often it is told.
+    pub target: ResendTarget,
     pub interval: Duration,
     pub alertmanager: Alertmanager,
     pub rules: Vec<Rule>,
     pub teams: Vec<Team>,
     pub organizations: Vec<OrganizationName>,
-    /// By what people are named.
     pub privacy: Privacy,
     pub store: Store,
     pub clock: Clock,
     pub links: Links,
 }
 
-/// What is to be posted.
+/// Request bodies.
 type Bodies = Arc<Vec<Vec<u8>>>;
 
 impl Resender {
-    /// Tells until asked to stop. `bell` wakes it after a commit. What is cut off then is told again by whoever comes next,
-    /// which goes on from what was `sent`.
+    /// Resends until asked to stop; `wakeup` triggers it after a commit. `sent` lets a successor continue.
     pub async fn run(
         &self,
-        sent: &mut Sent,
+        sent: &mut ResendState,
         counters: &Counters,
-        bell: &Notify,
+        wakeup: &Notify,
         stop: &CancellationToken,
     ) {
-        let (news, _) = watch::channel(Bodies::default());
+        let (updates, _) = watch::channel(Bodies::default());
         let members = (0..self.alertmanager.n_members())
-            .map(|place| self.serve(place, news.subscribe(), counters));
+            .map(|index| self.run_member(index, updates.subscribe(), counters));
         tokio::select! {
-            () = self.look_again(sent, &news, bell) => {}
+            () = self.render_loop(sent, &updates, wakeup) => {}
             _ = join_all(members) => {}
             () = stop.cancelled() => {}
         }
-        self.store.note_success(&self.shown());
+        self.store.note_success(&self.failure_key());
     }
 
-    /// By which failures of the store are told apart.
-    fn shown(&self) -> String {
-        format!("notifier `{}`", self.listener.name)
+    /// Identifies store failures of this resender.
+    fn failure_key(&self) -> String {
+        format!("notifier `{}`", self.target.name)
     }
 
-    /// Tells every member once. Gives what went wrong, a line for each of them.
-    pub async fn tell_once(
+    /// Sends to every member once and returns one error line per failed member.
+    pub async fn send_once(
         &self,
-        sent: &mut Sent,
+        sent: &mut ResendState,
         counters: &Counters,
     ) -> Result<Vec<String>, StoreError> {
-        let bodies = self.look(sent, self.clock.latest()).await?;
+        let bodies = self.render(sent, self.clock.latest()).await?;
         if bodies.is_empty() {
             return Ok(Vec::new());
         }
-        let tell = async |place| {
-            let told = self.tell(place, &bodies, counters).await;
-            let error = told.error()?;
-            Some(format!("{}: {error}", self.alertmanager.name_of(place)))
+        let send = async |index| {
+            let delivery = self.send_to(index, &bodies, counters).await;
+            let error = delivery.error()?;
+            Some(format!("{}: {error}", self.alertmanager.member_name(index)))
         };
-        let told = join_all((0..self.alertmanager.n_members()).map(tell)).await;
-        Ok(told.into_iter().flatten().collect())
+        let errors = join_all((0..self.alertmanager.n_members()).map(send)).await;
+        Ok(errors.into_iter().flatten().collect())
     }
 
-    async fn look_again(&self, sent: &mut Sent, news: &watch::Sender<Bodies>, bell: &Notify) {
+    async fn render_loop(
+        &self,
+        sent: &mut ResendState,
+        updates: &watch::Sender<Bodies>,
+        wakeup: &Notify,
+    ) {
         let mut pause = FIRST_PAUSE;
         loop {
-            // An end in the past would be taken for the end of what still fires.
-            match self.look(sent, self.clock.latest()).await {
+            // `endsAt` in the past would resolve alerts that still fire.
+            match self.render(sent, self.clock.latest()).await {
                 Ok(bodies) => {
                     pause = FIRST_PAUSE;
-                    self.store.note_success(&self.shown());
-                    news.send_replace(Arc::new(bodies));
+                    self.store.note_success(&self.failure_key());
+                    updates.send_replace(Arc::new(bodies));
                     tokio::select! {
                         () = self.clock.sleep(self.interval) => {}
-                        () = bell.notified() => {}
+                        () = wakeup.notified() => {}
                     }
                 }
                 Err(error) => {
-                    let (told, seconds) = (causes(&error), pause.as_secs());
-                    if self.store.note_failure(&self.shown(), &error) {
+                    let (error_text, seconds) = (error_chain(&error), pause.as_secs());
+                    if self.store.note_failure(&self.failure_key(), &error) {
                         tracing::error!(
-                            notifier.name = %self.listener.name,
-                            "{told}; trying again in {seconds} s and longer"
+                            notifier.name = %self.target.name,
+                            "{error_text}; retrying in {seconds} s"
                         );
                     }
                     self.clock.sleep(pause).await;
@@ -126,20 +126,24 @@ impl Resender {
         }
     }
 
-    /// What is to be told now.
-    async fn look(&self, sent: &mut Sent, now: Timestamp) -> Result<Vec<Vec<u8>>, StoreError> {
+    /// Renders the request bodies for the current state.
+    async fn render(
+        &self,
+        sent: &mut ResendState,
+        now: Timestamp,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
         let since = now
-            .checked_sub(self.listener.lasts)
+            .checked_sub(self.target.valid_for)
             .unwrap_or(Timestamp::MIN);
         let mut decided = Vec::new();
         for organization in &self.organizations {
-            let resent = self.store.resent(organization, since).await?;
+            let resent = self.store.alerts_to_resend(organization, since).await?;
             let directory = &resent.directory;
             decided.extend(resent.alerts.into_iter().map(|(alert, at)| {
                 let subject = &alert.identity.slot.subject;
-                Decided {
-                    team: teams::of_subject(&self.teams, directory, subject).cloned(),
-                    subject_name: ground::name_of(
+                DecidedAlert {
+                    team: teams::for_subject(&self.teams, directory, subject).cloned(),
+                    subject_name: snapshot::name_of(
                         &alert.identity.slot.subject,
                         directory,
                         self.privacy,
@@ -150,48 +154,56 @@ impl Resender {
                 }
             }));
         }
-        let standing = standing(&decided, &self.rules, &self.listener, now);
-        let postings = sent.follow(standing, &self.listener, now);
+        let facts = current_facts(&decided, &self.rules, &self.target, now);
+        let postings = sent.update(facts, &self.target, now);
         Ok(alertmanager::bodies(&postings, &self.links))
     }
 
-    /// One member, until there is no more news to come.
-    async fn serve(&self, place: usize, mut news: watch::Receiver<Bodies>, counters: &Counters) {
-        let name = &self.listener.name;
-        let member = self.alertmanager.name_of(place);
+    /// Sends updates to one member until the channel closes.
+    async fn run_member(
+        &self,
+        index: usize,
+        mut updates: watch::Receiver<Bodies>,
+        counters: &Counters,
+    ) {
+        let name = &self.target.name;
+        let member = self.alertmanager.member_name(index);
         let mut is_failing = false;
-        while news.changed().await.is_ok() {
-            let bodies = Arc::clone(&news.borrow_and_update());
+        while updates.changed().await.is_ok() {
+            let bodies = Arc::clone(&updates.borrow_and_update());
             if bodies.is_empty() {
                 continue;
             }
-            let told = self.tell(place, &bodies, counters).await;
-            match (told.error(), is_failing) {
+            let delivery = self.send_to(index, &bodies, counters).await;
+            match (delivery.error(), is_failing) {
                 (Some(error), false) => tracing::error!(
                     notifier.name = %name,
-                    "notifier `{name}`, {member}: {error}; it is told again and again, and this is said once"
+                    "notifier `{name}`, {member}: {error}; resending every {} s, logging this once",
+                    self.interval.as_secs()
                 ),
                 (None, true) => {
-                    tracing::info!(notifier.name = %name, "notifier `{name}`, {member}: works again");
+                    tracing::info!(notifier.name = %name, "notifier `{name}`, {member}: reachable again");
                 }
                 (Some(error), true) => {
                     tracing::debug!(notifier.name = %name, "notifier `{name}`, {member}: {error}");
                 }
                 (None, false) => {}
             }
-            is_failing = told.error().is_some();
+            is_failing = delivery.error().is_some();
         }
     }
 
-    async fn tell(&self, place: usize, bodies: &[Vec<u8>], counters: &Counters) -> Delivery {
+    async fn send_to(&self, index: usize, bodies: &[Vec<u8>], counters: &Counters) -> Delivery {
         let now = self.clock.now();
-        let told = self.alertmanager.tell(place, bodies, now).await;
-        // Whatever went wrong, it is told again.
-        let outcome = match &told {
-            Delivery::Delivered | Delivery::Posted { .. } | Delivery::Partly { .. } => "delivered",
+        let delivery = self.alertmanager.send_to(index, bodies, now).await;
+        // Failures are never final: everything is resent.
+        let outcome = match &delivery {
+            Delivery::Delivered | Delivery::Posted { .. } | Delivery::PartSent { .. } => {
+                "delivered"
+            }
             Delivery::Retry { .. } | Delivery::Park { .. } | Delivery::Drop { .. } => "retried",
         };
-        counters.count_notification(&self.listener.name, outcome, 1);
-        told
+        counters.count_notification(&self.target.name, outcome, 1);
+        delivery
     }
 }

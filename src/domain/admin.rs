@@ -1,16 +1,16 @@
-//! What people do with an organization by the Admin API: which service can do what, one write as a value, and the plans that
-//! are made of them. A plan is so specific that carrying it out has no choices left to make.
+//! Admin activities through the Admin API: what each server supports, one change as a value, and plans made of changes.
+//! A plan is so specific that executing it requires no decisions.
 
-// Which service it is, who may be what, and from where.
+// Kinds of servers, roles, and allowed networks.
 pub mod network;
-pub mod service;
+pub mod server;
 
-// What stands there, and one change of it.
+// Current settings, and one change.
+pub mod change;
 pub mod settings;
-pub mod write;
 
 // Plans.
-pub mod choice;
 pub mod key_use;
 pub mod offboard;
 pub mod onboard;
+pub mod selection;

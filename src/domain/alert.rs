@@ -1,4 +1,4 @@
-//! Alerts: one rule × subject × period, its life, and what each notifier was last told about it.
+//! Alerts: one rule × subject × period, its state, and what each notifier was last sent about it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,50 +13,50 @@ use crate::domain::rule::{Quantity, Severity, Watch};
 use crate::domain::span::Span;
 use crate::domain::subject::Subject;
 
-/// Observed time: milliseconds between good evaluations, summed up since the store was made. It stands still while the
-/// daemon is down, and no step of the clock moves it.
+/// Observed time: milliseconds between successful evaluations, summed since the store was created. It does not advance while
+/// the daemon is down, and clock changes do not affect it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Observed(pub u64);
 
-/// The moment of a decision.
+/// Wall-clock and observed time of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// By the clock, never before an earlier decision's.
+    /// Wall clock, never before that of an earlier decision.
     pub at: Timestamp,
     pub observed: Observed,
-    /// Observed time since the decision before, in milliseconds.
+    /// Observed time since the previous decision, in milliseconds.
     pub elapsed: u64,
 }
 
 impl Observed {
-    /// Milliseconds from an earlier moment to this one.
+    /// Returns the milliseconds since `earlier`.
     pub fn since(self, earlier: Observed) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// Where an alert is looked up: one rule × subject × calendar period.
+/// Key under which the current alert of a rule × subject × calendar period is stored.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot {
     pub rule: RuleName,
     pub subject: Subject,
-    /// The calendar period's label; `None` for rolling spans, the age of data and events.
+    /// Label of the calendar period; `None` for rolling periods, data age and events.
     pub period: Option<Arc<str>>,
-    /// The event, of a rule on events: one subject may have several at once.
+    /// Set for lifecycle rules: a subject may have several events at once.
     pub event: Option<Event>,
 }
 
-/// What an alert is, for as long as it lives. Without a calendar period its start belongs to its identity.
+/// What identifies an alert from start to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     pub organization: OrganizationName,
     pub slot: Slot,
-    /// When it began; part of the fingerprint only where there is no calendar period.
+    /// Part of the fingerprint only without a calendar period.
     pub started_at: Timestamp,
 }
 
 impl Identity {
-    /// 16 hex digits that survive escalation, renaming, a changed limit and a restart.
+    /// Returns 16 hex digits that escalation, renaming, a changed limit and a restart do not change.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         let mut add = |text: &str| {
@@ -82,45 +82,41 @@ impl Identity {
     }
 }
 
-/// A threshold with the quantity it had when it was crossed: another limit makes another line.
+/// A threshold converted to a quantity by the limit at that time; another limit gives another value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Line {
-    /// The quantity at and above which it is crossed (and above zero).
+pub struct AbsoluteThreshold {
+    /// Crossed by values at or above this and above zero.
     pub quantity: Quantity,
     pub severity: Severity,
-    /// As people write it: `80%`.
+    /// As configured, such as `80%`.
     pub text: Arc<str>,
 }
 
-/// A line that is crossed, and since when.
+/// A crossed threshold that is waiting for the rule's `for`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crossing {
-    pub line: Line,
-    /// Since when, in observed time.
+    pub threshold: AbsoluteThreshold,
     pub since: Observed,
 }
 
-/// Where an alert is in its life.
+/// State of an alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// Crossed, but not yet for as long as the rule's `for`.
+    /// Crossed for less than the rule's `for`.
     Pending {
-        /// The line that fires next.
-        line: Line,
-        /// Since when, in observed time.
+        threshold: AbsoluteThreshold,
         since: Observed,
     },
     Firing {
-        /// The highest line that was held for long enough.
-        line: Line,
-        /// The condition ended at this observed time, and `keep_firing_for` runs.
+        /// Highest threshold that was crossed for at least the rule's `for`.
+        threshold: AbsoluteThreshold,
+        /// When the condition ended, while `keep_firing_for` runs.
         clearing_since: Option<Observed>,
     },
     Ended {
         by: EndedBy,
         at: Timestamp,
-        /// The highest line it last held.
-        line: Line,
+        threshold: AbsoluteThreshold,
     },
 }
 
@@ -129,20 +125,20 @@ pub enum State {
 pub enum EndedBy {
     /// The figure fell below the threshold.
     Cleared,
-    /// A settled bucket was corrected downward.
+    /// A settled bucket was corrected downwards.
     Corrected,
-    /// The limit was raised, or is no more.
+    /// The limit was raised or removed.
     LimitChanged,
     /// The calendar period is over and its figures are complete.
     PeriodOver,
-    /// The subject exists no more.
+    /// The subject no longer exists.
     SubjectGone,
-    /// The rule exists no more, or does not look at the subject any more.
+    /// The rule was removed or no longer covers the subject.
     RuleRemoved,
 }
 
 impl EndedBy {
-    /// All, in the order of the contract.
+    /// All reasons, in the documented order.
     pub const ALL: [EndedBy; 6] = [
         EndedBy::Cleared,
         EndedBy::Corrected,
@@ -152,7 +148,7 @@ impl EndedBy {
         EndedBy::RuleRemoved,
     ];
 
-    /// The word in the webhook and the store.
+    /// Returns the word used in the webhook and the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             EndedBy::Cleared => "cleared",
@@ -164,7 +160,7 @@ impl EndedBy {
         }
     }
 
-    /// The reason of a word; `None` for any other.
+    /// Parses the word of [`EndedBy::as_str`].
     pub fn parse(word: &str) -> Option<EndedBy> {
         EndedBy::ALL.into_iter().find(|by| by.as_str() == word)
     }
@@ -176,16 +172,16 @@ impl fmt::Display for EndedBy {
     }
 }
 
-/// What one notifier was told about one alert. It is state of the alert and commits with it.
+/// What one notifier was last sent about one alert; committed together with the alert.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Told {
-    /// The line the receiver believes to be crossed; `None` when it believes that nothing fires.
-    pub showing: Option<Line>,
-    /// Lines that were told upwards since "resolved" was last told.
-    pub raised: Vec<Line>,
-    /// Lines that were told downwards since "resolved" was last told.
-    pub lowered: Vec<Line>,
-    /// When the last message was decided, in observed time.
+pub struct NotifiedState {
+    /// Threshold that the receiver shows as crossed; `None` if it shows nothing firing.
+    pub shown: Option<AbsoluteThreshold>,
+    /// Thresholds sent upwards since the last "resolved".
+    pub raised: Vec<AbsoluteThreshold>,
+    /// Thresholds sent downwards since the last "resolved".
+    pub lowered: Vec<AbsoluteThreshold>,
+    /// When the last message was decided.
     pub at: Observed,
 }
 
@@ -193,41 +189,38 @@ pub struct Told {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
     pub identity: Identity,
-    /// What the rule measures: the unit of `value` and `limit`.
+    /// Determines the unit of `value` and `limit`.
     pub watch: Watch,
-    /// The period, or the time of the event, as it was when the alert was last evaluated.
+    /// Period, or span of the event, at the last evaluation.
     pub span: Span,
-    /// Where it is in its life.
     pub state: State,
-    /// Lines above the state's that are crossed, but not yet for as long as the rule's `for`; lowest first.
+    /// Thresholds above the state's that are crossed for less than the rule's `for`; lowest first.
     pub rising: Vec<Crossing>,
-    /// Grows with each change of the alert.
     pub sequence: u64,
-    /// When it fired first (or again after it had ended), by the clock.
+    /// When it started firing, or fired again after it had ended.
     pub firing_since: Option<Timestamp>,
-    /// Whether it fired for a period that was over already.
+    /// Whether it fired after its period had ended.
     pub is_late: bool,
-    /// Whether a silence muted it at the last evaluation.
     pub is_silenced: bool,
-    /// The figure at the last change.
+    /// Figure at the last change.
     pub value: Quantity,
-    /// The limit at the last change; `None` where the rule's limit does not exist any more.
+    /// Limit at the last change; `None` if it was removed.
     pub limit: Option<Quantity>,
-    pub told: BTreeMap<NotifierName, Told>,
+    pub notified: BTreeMap<NotifierName, NotifiedState>,
 }
 
 impl Alert {
-    /// Whether it is firing.
+    /// Returns whether the alert is firing.
     pub fn is_firing(&self) -> bool {
         matches!(self.state, State::Firing { .. })
     }
 
-    /// The line it holds, waits for, or last held.
-    pub fn line(&self) -> &Line {
+    /// Returns the threshold that it is pending for, firing by, or last fired by.
+    pub fn threshold(&self) -> &AbsoluteThreshold {
         match &self.state {
-            State::Pending { line, .. }
-            | State::Firing { line, .. }
-            | State::Ended { line, .. } => line,
+            State::Pending { threshold, .. }
+            | State::Firing { threshold, .. }
+            | State::Ended { threshold, .. } => threshold,
         }
     }
 }

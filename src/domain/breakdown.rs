@@ -1,4 +1,5 @@
-//! Usage broken down: by organization, workspace, model, API key, user or team, in pieces of time. The parts always sum to the whole.
+//! Breaks usage down by organization, workspace, model, API key, user or team, and by time. The parts always sum to the
+//! whole.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,31 +11,31 @@ use crate::domain::directory::Directory;
 use crate::domain::ids::{OrganizationName, UNATTRIBUTED};
 use crate::domain::matcher::Team;
 use crate::domain::period::{self, Period};
-use crate::domain::privacy::People;
+use crate::domain::privacy::UserNaming;
 use crate::domain::span::{Hour, HourSpan};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::teams;
 use crate::domain::usage::{Amounts, UsageRow};
 
-/// A span cut into periods. The first and the last may be pieces of theirs.
+/// A span divided into periods, of which the first and the last may be incomplete.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pieces(Vec<(Hour, Arc<str>)>);
+pub struct TimeSlices(Vec<(Hour, Arc<str>)>);
 
-impl Pieces {
-    /// Cuts a span by the calendar of a zone. A bucket belongs to the period in which it begins.
-    pub fn cut(period: Period, zone: &TimeZone, hours: HourSpan) -> Pieces {
-        let mut pieces = Vec::new();
+impl TimeSlices {
+    /// Divides a span by the calendar of a time zone. A bucket belongs to the period in which it begins.
+    pub fn new(period: Period, zone: &TimeZone, hours: HourSpan) -> TimeSlices {
+        let mut slices = Vec::new();
         let mut hour = hours.start;
         while hour < hours.end {
-            let cut = period::cut(period, zone, hour.start());
-            pieces.push((hour, cut.label.unwrap_or_default().into()));
-            // Whatever a zone does to its clock, time goes on.
-            hour = Hour::ceil(cut.span.end).max(hour.plus(1));
+            let span = period::containing(period, zone, hour.start());
+            slices.push((hour, span.label.unwrap_or_default().into()));
+            // Guarantees progress whatever the zone's clock changes are.
+            hour = Hour::ceil(span.span.end).max(hour.plus(1));
         }
-        Pieces(pieces)
+        TimeSlices(slices)
     }
 
-    /// The first hour of the piece in which an hour lies; of the first piece where it lies before all.
+    /// Returns the first hour of the slice that contains an hour, or of the first slice if the hour is before all.
     pub fn first_hour(&self, hour: Hour) -> Hour {
         let after = self.0.partition_point(|(first, _)| *first <= hour);
         self.0
@@ -42,79 +43,85 @@ impl Pieces {
             .map_or(hour, |(first, _)| *first)
     }
 
-    /// All, in order: the first hour of each and its label.
+    /// Returns the first hour and label of each slice, in order.
     pub fn all(&self) -> impl Iterator<Item = (Hour, &str)> {
         self.0.iter().map(|(first, label)| (*first, &**label))
     }
 
-    /// `2026-11`, `2026-11-24` or `2026-11-24T14+01:00`, by the first hour.
+    /// Returns the label of the slice with this first hour: `2026-11`, `2026-11-24` or `2026-11-24T14+01:00`.
     pub fn label(&self, first: Hour) -> Option<&str> {
         let place = self.0.binary_search_by_key(&first, |(first, _)| *first);
         place.ok().map(|place| &*self.0[place].1)
     }
 }
 
-/// One subject in one piece of time.
+/// One subject in one slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The piece's first hour.
+pub struct BreakdownEntry {
+    /// First hour of the slice.
     pub first: Hour,
     pub subject: Subject,
     pub name: String,
     pub amounts: Amounts,
-    /// The service told the sum over all keys, and this is a share by tokens.
+    /// Whether this is a share, by tokens, of a sum reported for all keys together.
     pub is_apportioned: bool,
 }
 
-/// Whom rows are told of.
+/// What is needed to identify and name subjects.
 #[derive(Debug, Clone, Copy)]
-pub struct Naming<'a> {
+pub struct BreakdownContext<'a> {
     pub organization: &'a OrganizationName,
     pub directory: &'a Directory,
-    /// Teams, in the order of the configuration.
     pub teams: &'a [Team],
-    /// By what people are named.
-    pub people: People,
+    pub naming: UserNaming,
 }
 
-/// Sums rows by piece and subject: in order of time, then the largest spend first.
-pub fn break_down(by: SubjectKind, naming: Naming<'_>, rows: &[UsageRow]) -> Vec<Entry> {
+/// Sums rows by slice and subject; in order of time, then by spend, largest first.
+pub fn break_down(
+    by: SubjectKind,
+    naming: BreakdownContext<'_>,
+    rows: &[UsageRow],
+) -> Vec<BreakdownEntry> {
     let mut sums: BTreeMap<(Hour, &str), (Amounts, bool)> = BTreeMap::new();
     for row in rows {
-        // The whole has no id of its own: of it, nothing is told apart.
+        // The whole has no id and is not broken down.
         let workspace = row.part.workspace_id().unwrap_or(UNATTRIBUTED);
         let id = match by {
             SubjectKind::Organization => naming.organization.as_str(),
             SubjectKind::Workspace => workspace,
-            SubjectKind::Model => row.cell.model.as_str(),
-            SubjectKind::ApiKey => key_of(&row.cell),
-            SubjectKind::User => user_of(&row.cell, naming.people),
-            SubjectKind::Team => teams::of(naming.teams, naming.directory, workspace, &row.cell),
+            SubjectKind::Model => row.usage_key.model.as_str(),
+            SubjectKind::ApiKey => key_of(&row.usage_key),
+            SubjectKind::User => user_of(&row.usage_key, naming.naming),
+            SubjectKind::Team => {
+                teams::for_usage(naming.teams, naming.directory, workspace, &row.usage_key)
+            }
         };
         let (sum, is_apportioned) = sums.entry((row.hour, id)).or_default();
         *sum += row.amounts;
-        *is_apportioned |= row.cell.is_apportioned;
+        *is_apportioned |= row.usage_key.is_apportioned;
     }
-    let entry = |((first, id), (amounts, is_apportioned)): ((Hour, &str), (Amounts, bool))| Entry {
-        first,
-        subject: Subject::new(by, id),
-        name: match by {
-            SubjectKind::Workspace => naming.directory.name_of(id).to_owned(),
-            SubjectKind::ApiKey => naming.directory.key_name(id).to_owned(),
-            SubjectKind::User => naming.directory.person_name(id, naming.people).to_owned(),
-            SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => id.to_owned(),
-        },
-        amounts,
-        is_apportioned,
+    let entry = |((first, id), (amounts, is_apportioned)): ((Hour, &str), (Amounts, bool))| {
+        BreakdownEntry {
+            first,
+            subject: Subject::new(by, id),
+            name: match by {
+                SubjectKind::Workspace => naming.directory.name_of(id).to_owned(),
+                SubjectKind::ApiKey => naming.directory.key_name(id).to_owned(),
+                SubjectKind::User => naming.directory.user_name(id, naming.naming).to_owned(),
+                SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => id.to_owned(),
+            },
+            amounts,
+            is_apportioned,
+        }
     };
-    let mut entries: Vec<Entry> = sums.into_iter().map(entry).collect();
+    let mut entries: Vec<BreakdownEntry> = sums.into_iter().map(entry).collect();
     entries.retain(|entry| !entry.amounts.is_zero());
     entries.sort_by_key(|entry| (entry.first, std::cmp::Reverse(entry.amounts.spend)));
     entries
 }
 
-/// The sum of all.
-pub fn total(entries: &[Entry]) -> Amounts {
+/// Returns the sum over all entries.
+pub fn total(entries: &[BreakdownEntry]) -> Amounts {
     entries
         .iter()
         .fold(Amounts::ZERO, |sum, entry| sum + entry.amounts)
@@ -123,16 +130,16 @@ pub fn total(entries: &[Entry]) -> Amounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::directory::Person;
+    use crate::domain::directory::UserInfo;
     use crate::domain::ids::ActorId;
     use crate::domain::matcher::Glob;
     use crate::domain::money::Usd;
-    use crate::domain::usage::{Cell, CellKey, Part};
+    use crate::domain::usage::{Part, UsageKey, UsageKeyFields};
     use jiff::Timestamp;
     use proptest::prelude::*;
 
     fn hour(at: &str) -> Hour {
-        Hour::of(at.parse::<Timestamp>().unwrap())
+        Hour::containing(at.parse::<Timestamp>().unwrap())
     }
 
     fn check(period: Period, zone: &str, start: &str, end: &str, expected: &[(&str, &str)]) {
@@ -141,21 +148,21 @@ mod tests {
             start: hour(start),
             end: hour(end),
         };
-        let pieces = Pieces::cut(period, &zone, hours);
-        let told: Vec<(String, &str)> = pieces
+        let slices = TimeSlices::new(period, &zone, hours);
+        let result: Vec<(String, &str)> = slices
             .0
             .iter()
             .map(|(first, label)| (first.start().to_string(), &**label))
             .collect();
-        let told: Vec<(&str, &str)> = told
+        let result: Vec<(&str, &str)> = result
             .iter()
             .map(|(at, label)| (at.as_str(), *label))
             .collect();
-        assert_eq!(told, expected);
+        assert_eq!(result, expected);
     }
 
     #[test]
-    fn a_span_is_cut_by_the_calendar_of_the_zone() {
+    fn spans_are_divided_by_the_calendar_of_the_zone() {
         check(
             Period::Month,
             "UTC",
@@ -192,7 +199,7 @@ mod tests {
     fn row(part: Part, model: &str, hour: i32, pico: i128) -> UsageRow {
         UsageRow {
             part,
-            cell: model.into(),
+            usage_key: model.into(),
             hour: Hour::from_count(hour),
             amounts: Amounts {
                 spend: Usd::from_pico(pico),
@@ -202,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_team_has_its_workspaces_and_the_rest_is_unassigned() {
+    fn spend_outside_of_team_workspaces_is_unassigned() {
         let teams = [Team {
             name: "search".into(),
             workspaces: vec![Glob::new("a*").unwrap()],
@@ -210,11 +217,11 @@ mod tests {
             workspace_tags: BTreeMap::new(),
             notify: Vec::new(),
         }];
-        let naming = Naming {
+        let naming = BreakdownContext {
             organization: &"acme".into(),
             directory: &Directory::default(),
             teams: &teams,
-            people: People::Email,
+            naming: UserNaming::Email,
         };
         let rows = [
             row(Part::Workspace("a1".into()), "m", 1, 5),
@@ -222,21 +229,21 @@ mod tests {
             row(Part::Workspace("b".into()), "m", 1, 100),
             row(Part::Unattributed, "m", 1, -1),
         ];
-        let told: Vec<(String, i128)> = break_down(SubjectKind::Team, naming, &rows)
+        let result: Vec<(String, i128)> = break_down(SubjectKind::Team, naming, &rows)
             .into_iter()
             .map(|entry| (entry.name, entry.amounts.spend.pico()))
             .collect();
         assert_eq!(
-            told,
+            result,
             [("unassigned".to_owned(), 99), ("search".to_owned(), 12)]
         );
     }
 
     #[test]
-    fn keys_and_people_have_names_and_what_has_none_is_unattributed() {
+    fn keys_and_users_are_named_and_the_rest_is_unattributed() {
         let of = |key: Option<&str>, user: Option<&str>, is_apportioned, pico| {
             let mut row = row(Part::Unattributed, "m", 1, pico);
-            row.cell = Cell::from(CellKey {
+            row.usage_key = UsageKey::from(UsageKeyFields {
                 model: "m".into(),
                 api_key: key.map(Into::into),
                 user: user.map(ActorId::new),
@@ -251,25 +258,25 @@ mod tests {
             of(None, Some("user_b"), false, 20),
             of(None, None, false, 10),
         ];
-        let person = |name: &str, email: &str| Person {
+        let user_info = |name: &str, email: &str| UserInfo {
             name: name.to_owned(),
             email: email.to_owned(),
         };
         let directory = Directory {
             keys: [("apikey_a".into(), "nightly".to_owned())].into(),
-            people: [
-                (ActorId::new("user_a"), person("Ada", "ada@example.com")),
-                (ActorId::new("user_b"), person("Robot", "")),
+            users: [
+                (ActorId::new("user_a"), user_info("Ada", "ada@example.com")),
+                (ActorId::new("user_b"), user_info("Robot", "")),
             ]
             .into(),
             ..Directory::default()
         };
-        let told = |by, people| -> Vec<(String, i128, bool)> {
-            let naming = Naming {
+        let result = |by, naming| -> Vec<(String, i128, bool)> {
+            let naming = BreakdownContext {
                 organization: &"acme".into(),
                 directory: &directory,
                 teams: &[],
-                people,
+                naming: naming,
             };
             let entries = break_down(by, naming, &rows).into_iter();
             entries
@@ -278,33 +285,35 @@ mod tests {
         };
         let row = |name: &str, pico, is_apportioned| (name.to_owned(), pico, is_apportioned);
         assert_eq!(
-            told(SubjectKind::ApiKey, People::Email),
+            result(SubjectKind::ApiKey, UserNaming::Email),
             [
                 row("nightly", 90, true),
                 row("apikey_new", 30, false),
                 row("unattributed", 30, false),
             ]
         );
-        let of_people = |people| {
-            let told = told(SubjectKind::User, people).into_iter();
-            told.map(|(name, pico, _)| (name, pico)).collect::<Vec<_>>()
+        let by_user = |naming| {
+            let result = result(SubjectKind::User, naming).into_iter();
+            result
+                .map(|(name, pico, _)| (name, pico))
+                .collect::<Vec<_>>()
         };
         let row = |name: &str, pico| (name.to_owned(), pico);
         let rest = row("unattributed", 100);
         assert_eq!(
-            of_people(People::Email),
+            by_user(UserNaming::Email),
             [rest.clone(), row("ada@example.com", 30), row("Robot", 20)]
         );
         assert_eq!(
-            of_people(People::Id),
+            by_user(UserNaming::Id),
             [rest.clone(), row("user_a", 30), row("user_b", 20)]
         );
-        assert_eq!(of_people(People::Hidden), [rest, row("hidden", 50)]);
+        assert_eq!(by_user(UserNaming::Hidden), [rest, row("hidden", 50)]);
     }
 
     proptest! {
         #[test]
-        fn however_it_is_broken_down_the_parts_sum_to_the_whole(
+        fn every_breakdown_sums_to_the_whole(
             parts in proptest::collection::vec((0_usize..4, 0_usize..3, 0_i32..100, -1000_i128..1000), 0..40)
         ) {
             let part = |place: usize| match place {
@@ -316,11 +325,11 @@ mod tests {
                 .map(|(place, model, hour, pico)| row(part(*place), ["m", "n", "o"][*model], *hour, *pico))
                 .collect();
             let whole: i128 = parts.iter().map(|(_, _, _, pico)| pico).sum();
-            let naming = Naming {
+            let naming = BreakdownContext {
                 organization: &"acme".into(),
                 directory: &Directory::default(),
                 teams: &[],
-                people: People::Email,
+                naming: UserNaming::Email,
             };
             for by in SubjectKind::ALL {
                 let entries = break_down(by, naming, &rows);

@@ -1,4 +1,4 @@
-//! A budget: limits by subject, each for all time or for some days.
+//! Budgets: limits in USD by subject, each for all time or for a range of days.
 
 use std::collections::HashMap;
 
@@ -7,112 +7,110 @@ use jiff::civil::Date;
 use crate::domain::matcher::Glob;
 use crate::domain::money::Usd;
 
-/// Limits in USD by subject.
+/// Limits in USD by subject name, id or glob.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Budget {
-    /// Where it is written, unless it stands in the rule itself: only to show it.
+    /// Name of the budget file, for display; `None` for limits written in the rule itself.
     pub origin: Option<String>,
-    /// Of subjects that are named in full.
-    by_name: HashMap<String, Vec<Share>>,
-    /// Of all that a glob matches; the longest first.
-    by_glob: Vec<(Glob, Vec<Share>)>,
+    by_name: HashMap<String, Vec<BudgetEntry>>,
+    /// Longest pattern first.
+    by_glob: Vec<(Glob, Vec<BudgetEntry>)>,
 }
 
-/// What a subject may spend in each period that begins on one of these days.
+/// Limit for each period that begins on one of these days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share {
-    /// The first day; `None` is from ever.
+pub struct BudgetEntry {
+    /// First day; `None` means unbounded.
     pub from: Option<Date>,
-    /// The last day; `None` is for ever.
+    /// Last day, inclusive; `None` means unbounded.
     pub until: Option<Date>,
-    /// How much; 0 is nothing at all.
+    /// 0 means that no spend is allowed.
     pub limit: Usd,
 }
 
-impl Share {
-    fn holds_on(&self, day: Date) -> bool {
+impl BudgetEntry {
+    fn applies_on(&self, day: Date) -> bool {
         self.from.is_none_or(|from| from <= day) && self.until.is_none_or(|until| day <= until)
     }
 
-    fn overlaps(&self, other: &Share) -> bool {
-        let begins_by_end = |one: &Share, other: &Share| match (one.from, other.until) {
-            (Some(from), Some(until)) => from <= until,
-            (None, _) | (_, None) => true,
-        };
-        begins_by_end(self, other) && begins_by_end(other, self)
+    fn overlaps(&self, other: &BudgetEntry) -> bool {
+        let starts_before_end_of =
+            |one: &BudgetEntry, other: &BudgetEntry| match (one.from, other.until) {
+                (Some(from), Some(until)) => from <= until,
+                (None, _) | (_, None) => true,
+            };
+        starts_before_end_of(self, other) && starts_before_end_of(other, self)
     }
 }
 
 impl Budget {
-    /// Adds a share for a subject's name or id, or for all that a glob matches. Gives `false`, and adds nothing, where it has
-    /// one on some of these days already.
-    pub fn add(&mut self, subject: &Glob, share: Share) -> bool {
+    /// Adds a limit for a name, id or glob. Returns `false` without adding it if it overlaps another of the same pattern.
+    pub fn add(&mut self, subject: &Glob, entry: BudgetEntry) -> bool {
         let pattern = subject.pattern();
-        let shares = if is_plain(pattern) {
+        let entries = if is_literal(pattern) {
             self.by_name.entry(pattern.to_owned()).or_default()
         } else {
             let length = |glob: &Glob| std::cmp::Reverse(glob.pattern().chars().count());
-            let place = match self.by_glob.iter().position(|(glob, _)| glob == subject) {
-                Some(place) => place,
+            let index = match self.by_glob.iter().position(|(glob, _)| glob == subject) {
+                Some(index) => index,
                 None => {
-                    let sorted = |(glob, _): &(Glob, Vec<Share>)| length(glob) <= length(subject);
-                    let place = self.by_glob.partition_point(sorted);
-                    self.by_glob.insert(place, (subject.clone(), Vec::new()));
-                    place
+                    let sorted =
+                        |(glob, _): &(Glob, Vec<BudgetEntry>)| length(glob) <= length(subject);
+                    let index = self.by_glob.partition_point(sorted);
+                    self.by_glob.insert(index, (subject.clone(), Vec::new()));
+                    index
                 }
             };
-            &mut self.by_glob[place].1
+            &mut self.by_glob[index].1
         };
-        if shares.iter().any(|known| known.overlaps(&share)) {
+        if entries.iter().any(|existing| existing.overlaps(&entry)) {
             return false;
         }
-        shares.push(share);
+        entries.push(entry);
         true
     }
 
-    /// What a subject may spend in the period that begins on a day. A name in full comes before its globs, a longer glob
-    /// before a shorter one; `None` where none has a share on that day.
+    /// Returns the limit for the period that begins on `day`. An exact name or id takes precedence over globs, and a longer
+    /// glob over a shorter one.
     pub fn limit(&self, id: &str, name: &str, day: Date) -> Option<Usd> {
-        let on_day = |shares: &[Share]| {
-            let share = shares.iter().find(|share| share.holds_on(day));
-            share.map(|share| share.limit)
+        let on_day = |entries: &[BudgetEntry]| {
+            let entry = entries.iter().find(|entry| entry.applies_on(day));
+            entry.map(|entry| entry.limit)
         };
         let named = [name, id]
             .into_iter()
             .find_map(|name| on_day(self.by_name.get(name)?));
         named.or_else(|| {
             let mut globs = self.by_glob.iter();
-            globs.find_map(|(glob, shares)| {
-                let is_meant = glob.matches(name) || glob.matches(id);
-                if is_meant { on_day(shares) } else { None }
+            globs.find_map(|(glob, entries)| {
+                let matches = glob.matches(name) || glob.matches(id);
+                if matches { on_day(entries) } else { None }
             })
         })
     }
 
-    /// Number of globs.
     pub fn n_globs(&self) -> usize {
         self.by_glob.len()
     }
 
-    /// Every share, by what it is for.
-    pub fn shares(&self) -> Vec<(&str, Share)> {
+    /// Returns all entries with their pattern, sorted by pattern and first day.
+    pub fn entries(&self) -> Vec<(&str, BudgetEntry)> {
         let names = self.by_name.iter();
         let globs = self
             .by_glob
             .iter()
-            .map(|(glob, shares)| (glob.pattern(), shares));
-        let mut all: Vec<(&str, Share)> = names
-            .map(|(name, shares)| (name.as_str(), shares))
+            .map(|(glob, entries)| (glob.pattern(), entries));
+        let mut all: Vec<(&str, BudgetEntry)> = names
+            .map(|(name, entries)| (name.as_str(), entries))
             .chain(globs)
-            .flat_map(|(subject, shares)| shares.iter().map(move |share| (subject, *share)))
+            .flat_map(|(subject, entries)| entries.iter().map(move |entry| (subject, *entry)))
             .collect();
-        all.sort_by_key(|(subject, share)| (*subject, share.from));
+        all.sort_by_key(|(subject, entry)| (*subject, entry.from));
         all
     }
 }
 
-/// Whether a pattern is a name in full.
-fn is_plain(pattern: &str) -> bool {
+fn is_literal(pattern: &str) -> bool {
     !pattern.contains(['*', '?', '[', '{', '\\'])
 }
 
@@ -124,9 +122,9 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn share(from: &str, until: &str, dollars: i64) -> Share {
+    fn entry(from: &str, until: &str, dollars: i64) -> BudgetEntry {
         let day = |text: &str| (!text.is_empty()).then(|| day(text));
-        Share {
+        BudgetEntry {
             from: day(from),
             until: day(until),
             limit: Usd::from_dollars(dollars),
@@ -134,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_share_counts() {
+    fn the_most_specific_entry_applies() {
         let mut budget = Budget::default();
         for (subject, from, until, dollars) in [
             ("*", "", "", 500),
@@ -144,7 +142,7 @@ mod tests {
             ("wrkspc_9", "", "", 7),
         ] {
             let glob = Glob::new(subject).unwrap();
-            assert!(budget.add(&glob, share(from, until, dollars)), "{subject}");
+            assert!(budget.add(&glob, entry(from, until, dollars)), "{subject}");
         }
         let limit = |id: &str, name: &str, on: &str| {
             let limit = budget.limit(id, name, day(on))?;
@@ -153,7 +151,7 @@ mod tests {
         assert_eq!(limit("wrkspc_1", "Prod search", "2026-11-01"), Some(5000));
         assert_eq!(limit("wrkspc_1", "Prod search", "2026-11-30"), Some(5000));
         assert_eq!(limit("wrkspc_1", "Prod search", "2027-01-01"), Some(6000));
-        // Not yet a share of its own: the glob's.
+        // Before its first own entry the glob applies.
         assert_eq!(limit("wrkspc_1", "Prod search", "2026-10-31"), Some(4000));
         assert_eq!(limit("wrkspc_2", "Prod other", "2026-11-01"), Some(4000));
         assert_eq!(limit("wrkspc_2", "Prod other", "2027-01-01"), Some(500));
@@ -162,10 +160,10 @@ mod tests {
     }
 
     #[test]
-    fn two_shares_of_a_subject_on_one_day_are_refused() {
+    fn overlapping_entries_of_a_subject_are_rejected() {
         let mut budget = Budget::default();
         let mut add = |subject: &str, from, until| {
-            budget.add(&Glob::new(subject).unwrap(), share(from, until, 1))
+            budget.add(&Glob::new(subject).unwrap(), entry(from, until, 1))
         };
         assert!(add("a", "2026-01-01", "2026-06-30"));
         assert!(!add("a", "2026-06-30", ""));

@@ -1,100 +1,116 @@
-//! What is stored of a part in some days, and what lies between a before and an after: rows, sums, doubts.
+//! What the ledger contains of a part in some days, and the changes between two such states.
 //!
-//! Everything is derived by comparing the two, so that the sums that live in memory and the rows in the store cannot drift
-//! apart.
+//! All changes are derived by comparison, so that the sums in memory cannot diverge from the rows in the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
 use crate::domain::coverage::Coverage;
-use crate::domain::directory::Doubt;
+use crate::domain::directory::PendingRemoval;
+use crate::domain::last_uses::LastUses;
 use crate::domain::money::Usd;
 use crate::domain::span::Hour;
-use crate::domain::usage::{Amounts, Buckets, Cell, Cells, Granularity, add_to};
+use crate::domain::usage::{Amounts, Buckets, Granularity, UsageByKey, UsageKey, add_to};
 
-/// The three kinds of rows that a part has in the ledger.
+/// The kinds of ledger rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// An hour as the API told it.
+pub enum RowKind {
     Hour,
-    /// What a settled day's row has beyond the day's hours; stands at the day's last hour.
+    /// The difference between a settled day row and the day's hours; at the day's last hour.
     Booked,
-    /// A day as the API told it; stands at the day's first hour.
+    /// A reported day; at the day's first hour.
     Day,
 }
 
-/// One part's rows and doubts in some whole days.
+/// A part's rows and pending removals in some whole days.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Stored {
-    /// By hour.
+pub struct StoredUsage {
     pub hours: Buckets,
-    /// By the day's last hour.
+    /// By last hour of the day.
     pub booked: Buckets,
-    /// By the day's first hour.
+    /// By first hour of the day.
     pub days: Buckets,
-    /// Buckets that vanished from an answer, by granularity and first hour.
-    pub doubts: BTreeMap<(Granularity, Hour), Doubt>,
+    /// Buckets missing from a response, by granularity and first hour.
+    pub pending_removals: BTreeMap<(Granularity, Hour), PendingRemoval>,
 }
 
-/// A row's new amounts; all zero removes the row.
+/// New amounts of a row; all zero removes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowChange {
-    pub kind: Kind,
+    pub kind: RowKind,
     pub hour: Hour,
-    /// Which model, and which key.
-    pub cell: Cell,
+    pub usage_key: UsageKey,
     pub amounts: Amounts,
 }
 
-/// How much the sum over any span that holds `hour` changes.
+/// The change of the sum over any span that contains `hour`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delta {
-    /// The hour that the change counts in.
     pub hour: Hour,
-    /// Which model, and which key.
-    pub cell: Cell,
+    pub usage_key: UsageKey,
     pub amounts: Amounts,
 }
 
-/// What one answer changes for one part.
+/// What one response changes for one part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recorded {
-    /// Rows to write or remove.
+pub struct PartChanges {
     pub rows: Vec<RowChange>,
-    /// The same as changes of sums.
+    /// The same changes as deltas of sums.
     pub deltas: Vec<Delta>,
-    /// Doubts to write, or to remove where `None`.
-    pub doubts: Vec<((Granularity, Hour), Option<Doubt>)>,
+    /// Pending removals to write, or to delete if `None`.
+    pub pending_removals: Vec<((Granularity, Hour), Option<PendingRemoval>)>,
     pub coverage: Coverage,
-    /// Whether that differs from before in more than `as_of`.
+    /// Whether `coverage` changed in more than `as_of`.
     pub is_coverage_changed: bool,
-    /// Hours that had been settled and whose spend fell.
-    pub fell: BTreeSet<Hour>,
-    /// Buckets whose remainder has to be derived anew: changed, or settled by this answer.
+    /// Settled hours whose spend decreased.
+    pub decreased: BTreeSet<Hour>,
+    /// Buckets whose remainder must be derived again: changed, or settled by this response.
     pub touched: BTreeSet<(Granularity, Hour)>,
     pub is_complete: bool,
 }
 
-impl Recorded {
-    /// Whether nothing is to be written.
-    pub fn is_nothing(&self) -> bool {
-        let is_same = self.rows.is_empty() && self.deltas.is_empty() && self.doubts.is_empty();
+impl PartChanges {
+    /// Returns whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        let is_same =
+            self.rows.is_empty() && self.deltas.is_empty() && self.pending_removals.is_empty();
         is_same && self.touched.is_empty() && !self.is_coverage_changed
+    }
+
+    /// Updates the last uses. Removed rows, which may have been the newest of a key or user, are found when the ledger
+    /// is loaded again.
+    pub fn record_last_uses(&self, uses: &mut LastUses) {
+        let hours_from = self.coverage.hours_from;
+        for row in self.rows.iter().filter(|row| !row.amounts.is_zero()) {
+            let is_in_hours = hours_from.is_some_and(|from| row.hour >= from.first_hour());
+            // A day counts by its own row if its hours are not known.
+            let (counts, n_hours) = match row.kind {
+                RowKind::Hour | RowKind::Booked => (is_in_hours, 1),
+                RowKind::Day => (!is_in_hours, 24),
+            };
+            if counts {
+                uses.record(
+                    &row.usage_key,
+                    row.hour.start(),
+                    row.hour.plus(n_hours).start(),
+                );
+            }
+        }
     }
 }
 
-/// The amounts that count, by hour: hours and what is booked from `hours_from` on, days before it.
-pub fn effective(stored: &Stored, coverage: &Coverage) -> Buckets {
+/// Returns the amounts that count, by hour: hours and booked differences from `hours_from` on, days before it.
+pub fn effective(stored: &StoredUsage, coverage: &Coverage) -> Buckets {
     let mut counted = Buckets::new();
     let mut take = |rows: &Buckets, is_hourly: bool| {
-        for (hour, cells) in rows
+        for (hour, usage) in rows
             .iter()
             .filter(|(hour, _)| coverage.is_hourly(hour.day()) == is_hourly)
         {
             let bucket = counted.entry(*hour).or_default();
-            for (cell, amounts) in cells {
-                add_to(bucket, cell, *amounts);
+            for (usage_key, amounts) in usage {
+                add_to(bucket, usage_key, *amounts);
             }
         }
     };
@@ -104,43 +120,43 @@ pub fn effective(stored: &Stored, coverage: &Coverage) -> Buckets {
     counted
 }
 
-/// A bucket as it is told; an empty one is no row.
-pub fn set(rows: &mut Buckets, hour: Hour, mut cells: Cells) {
-    cells.retain(|_, amounts| !amounts.is_zero());
-    if cells.is_empty() {
+/// Sets a bucket; an empty one removes the row.
+pub fn set(rows: &mut Buckets, hour: Hour, mut usage: UsageByKey) {
+    usage.retain(|_, amounts| !amounts.is_zero());
+    if usage.is_empty() {
         rows.remove(&hour);
     } else {
-        rows.insert(hour, cells);
+        rows.insert(hour, usage);
     }
 }
 
-/// From before to after. `next` is the coverage afterwards.
+/// Derives the changes between two states. `next` is the coverage afterwards.
 pub fn compare(
-    before: &Stored,
-    after: &Stored,
+    before: &StoredUsage,
+    after: &StoredUsage,
     coverage: &Coverage,
     next: Coverage,
     settle: SignedDuration,
     is_complete: bool,
-) -> Recorded {
+) -> PartChanges {
     let mut rows = Vec::new();
     let mut touched = BTreeSet::new();
     let kinds = [
-        (Kind::Hour, &before.hours, &after.hours),
-        (Kind::Booked, &before.booked, &after.booked),
-        (Kind::Day, &before.days, &after.days),
+        (RowKind::Hour, &before.hours, &after.hours),
+        (RowKind::Booked, &before.booked, &after.booked),
+        (RowKind::Day, &before.days, &after.days),
     ];
     for (kind, old, new) in kinds {
-        for (hour, cell, amounts) in changed_cells(old, new) {
+        for (hour, usage_key, amounts) in changed_cells(old, new) {
             match kind {
-                Kind::Hour => touched.insert((Granularity::Hour, hour)),
-                Kind::Day => touched.insert((Granularity::Day, hour)),
-                Kind::Booked => false,
+                RowKind::Hour => touched.insert((Granularity::Hour, hour)),
+                RowKind::Day => touched.insert((Granularity::Day, hour)),
+                RowKind::Booked => false,
             };
             rows.push(RowChange {
                 kind,
                 hour,
-                cell,
+                usage_key,
                 amounts,
             });
         }
@@ -148,16 +164,16 @@ pub fn compare(
     let (counted_before, counted_after) = (effective(before, coverage), effective(after, &next));
     let mut deltas = Vec::new();
     let mut moved: BTreeMap<Hour, Usd> = BTreeMap::new();
-    for (hour, cell, amounts) in changed_cells(&counted_before, &counted_after) {
+    for (hour, usage_key, amounts) in changed_cells(&counted_before, &counted_after) {
         let old = counted_before
             .get(&hour)
-            .and_then(|cells| cells.get(&cell))
+            .and_then(|usage| usage.get(&usage_key))
             .copied()
             .unwrap_or_default();
         *moved.entry(hour).or_default() += amounts.spend - old.spend;
         deltas.push(Delta {
             hour,
-            cell,
+            usage_key,
             amounts: amounts - old,
         });
     }
@@ -173,24 +189,24 @@ pub fn compare(
         .filter(|(hour, spend)| **spend < Usd::ZERO && had_settled(**hour))
         .map(|(hour, _)| *hour);
     let keys: BTreeSet<_> = before
-        .doubts
+        .pending_removals
         .keys()
-        .chain(after.doubts.keys())
+        .chain(after.pending_removals.keys())
         .copied()
         .collect();
-    let doubts = keys
+    let pending_removals = keys
         .into_iter()
-        .filter(|key| before.doubts.get(key) != after.doubts.get(key))
-        .map(|key| (key, after.doubts.get(&key).copied()));
+        .filter(|key| before.pending_removals.get(key) != after.pending_removals.get(key))
+        .map(|key| (key, after.pending_removals.get(&key).copied()));
     let is_coverage_changed = *coverage
         != Coverage {
             as_of: coverage.as_of,
             ..next.clone()
         };
-    Recorded {
+    PartChanges {
         is_coverage_changed,
-        fell: fell.collect(),
-        doubts: doubts.collect(),
+        decreased: fell.collect(),
+        pending_removals: pending_removals.collect(),
         rows,
         deltas,
         coverage: next,
@@ -199,9 +215,9 @@ pub fn compare(
     }
 }
 
-/// Cells that differ, with their new amounts.
-fn changed_cells(old: &Buckets, new: &Buckets) -> Vec<(Hour, Cell, Amounts)> {
-    let empty = Cells::new();
+/// Returns the keys that differ, with their new amounts.
+fn changed_cells(old: &Buckets, new: &Buckets) -> Vec<(Hour, UsageKey, Amounts)> {
+    let empty = UsageByKey::new();
     let hours: BTreeSet<Hour> = old.keys().chain(new.keys()).copied().collect();
     let mut changed = Vec::new();
     for hour in hours {
@@ -212,15 +228,15 @@ fn changed_cells(old: &Buckets, new: &Buckets) -> Vec<(Hour, Cell, Amounts)> {
         if was == is {
             continue;
         }
-        let cells: BTreeSet<&Cell> = was.keys().chain(is.keys()).collect();
-        for cell in cells
+        let usage: BTreeSet<&UsageKey> = was.keys().chain(is.keys()).collect();
+        for usage_key in usage
             .into_iter()
-            .filter(|cell| was.get(*cell) != is.get(*cell))
+            .filter(|usage_key| was.get(*usage_key) != is.get(*usage_key))
         {
             changed.push((
                 hour,
-                cell.clone(),
-                is.get(cell).copied().unwrap_or_default(),
+                usage_key.clone(),
+                is.get(usage_key).copied().unwrap_or_default(),
             ));
         }
     }

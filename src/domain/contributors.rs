@@ -1,4 +1,4 @@
-//! Who caused a figure: contributors, grouped so that a few of them explain most of it.
+//! Contributors to a figure, grouped so that few of them explain most of it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -6,138 +6,143 @@ use std::collections::BTreeMap;
 use crate::domain::ids::{ActorId, ApiKeyId, ModelName, UNATTRIBUTED};
 use crate::domain::rule::Quantity;
 use crate::domain::subject::SubjectKind;
-use crate::domain::usage::Cell;
+use crate::domain::usage::UsageKey;
 
 /// A contributor is narrowed to a model, key or user that explains at least this many percent of it.
 const EXPLAINS_PERCENT: Quantity = 80;
 
-/// What one workspace used in one cell, in the rule's unit.
+/// What one workspace used in one usage key, in the rule's unit.
 #[derive(Debug, Clone, Copy)]
-pub struct Piece<'a> {
-    /// Its id, or `unattributed`.
+pub struct UsagePiece<'a> {
+    /// Workspace id, or `unattributed`.
     pub workspace: &'a str,
-    pub cell: &'a Cell,
+    pub usage_key: &'a UsageKey,
     pub value: Quantity,
-    /// In the same time of the previous period.
+    /// At the same point of the previous period.
     pub before: Quantity,
 }
 
-/// What a contributor consists of; `None` stands for all.
+/// What a contributor consists of; `None` means all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Group<'a> {
-    /// Its id, or `unattributed`.
+pub struct ContributorKey<'a> {
+    /// Workspace id, or `unattributed`.
     pub workspace: &'a str,
     /// May be `unattributed`.
     pub model: Option<&'a ModelName>,
-    /// Only where a key is known.
+    /// Set only if the key is known.
     pub api_key: Option<&'a ApiKeyId>,
-    /// Only where a user is known.
+    /// Set only if the user is known.
     pub user: Option<&'a ActorId>,
 }
 
-/// One contributor.
+/// Usage of one contributor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cause<'a> {
-    pub group: Group<'a>,
+pub struct ContributorSum<'a> {
+    pub group: ContributorKey<'a>,
     pub value: Quantity,
-    /// In the same time of the previous period; `None` where that is not known.
+    /// At the same point of the previous period; `None` if unknown.
     pub before: Option<Quantity>,
 }
 
-impl Cause<'_> {
-    /// How much more than in the previous period; 0 where that is not known.
+impl ContributorSum<'_> {
+    /// Returns the increase from the previous period, or 0 if that is unknown.
     pub fn growth(&self) -> Quantity {
         self.before.map_or(0, |before| self.value - before)
     }
 }
 
-/// The pieces of one figure.
+/// The usage that one figure consists of.
 #[derive(Debug, Clone, Copy)]
-pub struct Pieces<'a, 'b> {
-    /// What the figure is about. It is grouped by workspace first; if that is one workspace or key, by model.
+pub struct ContributingUsage<'a, 'b> {
+    /// Kind of the figure's subject, which determines the grouping: by model for a workspace or key, otherwise by workspace.
     pub kind: SubjectKind,
     pub names_users: bool,
-    pub all: &'b [Piece<'a>],
+    pub all: &'b [UsagePiece<'a>],
 }
 
-impl<'a> Pieces<'a, '_> {
-    /// The top contributor, then the largest others; at most `n`. Its growth is the largest, or where the previous period of
-    /// any is unknown, or none grew, its value.
-    pub fn top(self, n: usize, is_before_known: impl Fn(&str) -> bool) -> Vec<Cause<'a>> {
-        let mut sums: BTreeMap<Group<'a>, (Quantity, Quantity)> = BTreeMap::new();
+impl<'a> ContributingUsage<'a, '_> {
+    /// Returns the top contributor, then the largest others; at most `n`. The top contributor grew most, or is the largest if
+    /// none grew or any previous period is unknown.
+    pub fn top(self, n: usize, is_before_known: impl Fn(&str) -> bool) -> Vec<ContributorSum<'a>> {
+        let mut sums: BTreeMap<ContributorKey<'a>, (Quantity, Quantity)> = BTreeMap::new();
         for piece in self.all {
             let (value, before) = sums.entry(self.group_of(piece)).or_default();
             *value += piece.value;
             *before += piece.before;
         }
-        let cause = |(group, (value, before)): (Group<'a>, _)| Cause {
+        let contributor = |(group, (value, before)): (ContributorKey<'a>, _)| ContributorSum {
             group,
             value,
             before: is_before_known(group.workspace).then_some(before),
         };
-        let mut causes: Vec<Cause<'a>> = sums.into_iter().map(cause).collect();
-        causes.retain(|cause| cause.value > 0);
-        causes.sort_by_key(|cause| Reverse(cause.value));
-        let is_known = causes.iter().all(|cause| cause.before.is_some());
-        let grown = causes
+        let mut contributors: Vec<ContributorSum<'a>> = sums.into_iter().map(contributor).collect();
+        contributors.retain(|contributor| contributor.value > 0);
+        contributors.sort_by_key(|contributor| Reverse(contributor.value));
+        let is_known = contributors
+            .iter()
+            .all(|contributor| contributor.before.is_some());
+        let grown = contributors
             .iter()
             .enumerate()
-            .filter(|(_, cause)| cause.growth() > 0);
-        let top = grown.max_by_key(|(place, cause)| (cause.growth(), Reverse(*place)));
+            .filter(|(_, contributor)| contributor.growth() > 0);
+        let top = grown.max_by_key(|(place, contributor)| (contributor.growth(), Reverse(*place)));
         if let Some((place, _)) = top.filter(|_| is_known) {
-            causes[..=place].rotate_right(1);
+            contributors[..=place].rotate_right(1);
         }
-        causes.truncate(n);
-        causes
+        contributors.truncate(n);
+        contributors
             .into_iter()
-            .map(|cause| self.narrowed(cause, is_known))
+            .map(|contributor| self.narrowed(contributor, is_known))
             .collect()
     }
 
-    fn group_of(self, piece: &Piece<'a>) -> Group<'a> {
+    fn group_of(self, piece: &UsagePiece<'a>) -> ContributorKey<'a> {
         let (has_model, has_key, has_user) = match self.kind {
             SubjectKind::Organization | SubjectKind::Team => (false, false, false),
             SubjectKind::Workspace | SubjectKind::Model => (true, false, false),
             SubjectKind::ApiKey => (true, true, false),
             SubjectKind::User => (false, false, self.names_users),
         };
-        let cell = piece.cell;
-        Group {
+        let usage_key = piece.usage_key;
+        ContributorKey {
             workspace: piece.workspace,
-            model: Some(&cell.model).filter(|_| has_model),
-            api_key: cell.api_key.as_ref().filter(|_| has_key),
-            user: cell.user.as_ref().filter(|_| has_user),
+            model: Some(&usage_key.model).filter(|_| has_model),
+            api_key: usage_key.api_key.as_ref().filter(|_| has_key),
+            user: usage_key.user.as_ref().filter(|_| has_user),
         }
     }
 
-    /// Narrows a contributor to a model, then a key, then a user, where one of them explains most of it.
-    fn narrowed(self, cause: Cause<'a>, is_known: bool) -> Cause<'a> {
-        let by_growth = is_known && cause.growth() > 0;
-        let weight = |cause: &Cause<'_>| {
+    /// Narrows a contributor to a model, then a key, then a user, if one of them explains most of it.
+    fn narrowed(self, contributor: ContributorSum<'a>, is_known: bool) -> ContributorSum<'a> {
+        let by_growth = is_known && contributor.growth() > 0;
+        let weight = |contributor: &ContributorSum<'_>| {
             if by_growth {
-                cause.growth()
+                contributor.growth()
             } else {
-                cause.value
+                contributor.value
             }
         };
-        let enough = weight(&cause) * EXPLAINS_PERCENT;
-        let mut narrow = cause;
-        let with_model = |mut group: Group<'a>, cell: &'a Cell| {
-            let is_free = group.model.is_none() && cell.model.as_str() != UNATTRIBUTED;
-            group.model = Some(&cell.model);
+        let enough = weight(&contributor) * EXPLAINS_PERCENT;
+        let mut narrow = contributor;
+        let with_model = |mut group: ContributorKey<'a>, usage_key: &'a UsageKey| {
+            let is_free = group.model.is_none() && usage_key.model.as_str() != UNATTRIBUTED;
+            group.model = Some(&usage_key.model);
             is_free.then_some(group)
         };
-        let with_key = |mut group: Group<'a>, cell: &'a Cell| {
-            let key = cell.api_key.as_ref().filter(|_| group.api_key.is_none())?;
+        let with_key = |mut group: ContributorKey<'a>, usage_key: &'a UsageKey| {
+            let key = usage_key
+                .api_key
+                .as_ref()
+                .filter(|_| group.api_key.is_none())?;
             group.api_key = Some(key);
             Some(group)
         };
-        let with_user = |mut group: Group<'a>, cell: &'a Cell| {
-            let user = cell.user.as_ref().filter(|_| group.user.is_none())?;
+        let with_user = |mut group: ContributorKey<'a>, usage_key: &'a UsageKey| {
+            let user = usage_key.user.as_ref().filter(|_| group.user.is_none())?;
             group.user = Some(user);
             Some(group).filter(|_| self.names_users && self.kind != SubjectKind::User)
         };
-        let steps: [&dyn Fn(Group<'a>, &'a Cell) -> Option<Group<'a>>; 3] =
+        let steps: [&dyn Fn(ContributorKey<'a>, &'a UsageKey) -> Option<ContributorKey<'a>>; 3] =
             [&with_model, &with_key, &with_user];
         for step in steps {
             let part = self.largest_part(narrow, step, weight);
@@ -150,16 +155,16 @@ impl<'a> Pieces<'a, '_> {
 
     fn largest_part(
         self,
-        whole: Cause<'a>,
-        step: impl Fn(Group<'a>, &'a Cell) -> Option<Group<'a>>,
-        weight: impl Fn(&Cause<'_>) -> Quantity,
-    ) -> Option<Cause<'a>> {
-        let mut parts: BTreeMap<Group<'a>, Cause<'a>> = BTreeMap::new();
+        whole: ContributorSum<'a>,
+        step: impl Fn(ContributorKey<'a>, &'a UsageKey) -> Option<ContributorKey<'a>>,
+        weight: impl Fn(&ContributorSum<'_>) -> Quantity,
+    ) -> Option<ContributorSum<'a>> {
+        let mut parts: BTreeMap<ContributorKey<'a>, ContributorSum<'a>> = BTreeMap::new();
         for piece in self.all.iter().filter(|piece| whole.group.has(piece)) {
-            let Some(group) = step(whole.group, piece.cell) else {
+            let Some(group) = step(whole.group, piece.usage_key) else {
                 continue;
             };
-            let part = parts.entry(group).or_insert(Cause {
+            let part = parts.entry(group).or_insert(ContributorSum {
                 group,
                 value: 0,
                 before: whole.before.map(|_| 0),
@@ -172,28 +177,28 @@ impl<'a> Pieces<'a, '_> {
     }
 }
 
-impl Group<'_> {
-    fn has(&self, piece: &Piece<'_>) -> bool {
-        let cell = piece.cell;
+impl ContributorKey<'_> {
+    fn has(&self, piece: &UsagePiece<'_>) -> bool {
+        let usage_key = piece.usage_key;
         self.workspace == piece.workspace
-            && self.model.is_none_or(|model| *model == cell.model)
+            && self.model.is_none_or(|model| *model == usage_key.model)
             && self
                 .api_key
-                .is_none_or(|key| cell.api_key.as_ref() == Some(key))
+                .is_none_or(|key| usage_key.api_key.as_ref() == Some(key))
             && self
                 .user
-                .is_none_or(|user| cell.user.as_ref() == Some(user))
+                .is_none_or(|user| usage_key.user.as_ref() == Some(user))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::usage::CellKey;
+    use crate::domain::usage::UsageKeyFields;
 
     struct Used {
         workspace: String,
-        cell: Cell,
+        usage_key: UsageKey,
         value: Quantity,
         before: Quantity,
     }
@@ -202,7 +207,7 @@ mod tests {
         let known = |id: &str| (!id.is_empty()).then(|| id.to_owned());
         Used {
             workspace: workspace.to_owned(),
-            cell: Cell::from(CellKey {
+            usage_key: UsageKey::from(UsageKeyFields {
                 model: model.into(),
                 api_key: known(key).map(|key| key.as_str().into()),
                 user: known(user).map(|user| ActorId::new(user.as_str())),
@@ -216,38 +221,38 @@ mod tests {
     /// Contributors as `workspace/model/key/user value(before)`.
     #[track_caller]
     fn check(kind: SubjectKind, used: &[Used], is_known: bool, expected: &[&str]) {
-        let all: Vec<Piece<'_>> = used
+        let all: Vec<UsagePiece<'_>> = used
             .iter()
-            .map(|used| Piece {
+            .map(|used| UsagePiece {
                 workspace: &used.workspace,
-                cell: &used.cell,
+                usage_key: &used.usage_key,
                 value: used.value,
                 before: used.before,
             })
             .collect();
-        let pieces = Pieces {
+        let pieces = ContributingUsage {
             kind,
             names_users: true,
             all: &all,
         };
-        let text = |cause: &Cause<'_>| {
-            let group = cause.group;
+        let text = |contributor: &ContributorSum<'_>| {
+            let group = contributor.group;
             let model = group.model.map_or("", |model| model.as_str());
             let key = group.api_key.map_or("", |key| key.as_str());
             let user = group.user.map_or("", |user| user.as_str());
-            let before = cause
+            let before = contributor
                 .before
                 .map_or("?".to_owned(), |before| before.to_string());
             format!(
                 "{}/{model}/{key}/{user} {}({before})",
-                group.workspace, cause.value
+                group.workspace, contributor.value
             )
         };
         let top: Vec<String> = pieces.top(5, |_| is_known).iter().map(text).collect();
         assert_eq!(top, expected);
     }
 
-    /// 40 workspaces with 3 keys and 3 models each; `heavy` is what the first two use in each of them, the others use 11.
+    /// 40 workspaces with 3 keys and 3 models each. Each item uses 11, or `heavy` in the first two workspaces.
     fn many(heavy: i64) -> Vec<Used> {
         let mut all = Vec::new();
         for workspace in 0..40 {
@@ -264,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn two_workspaces_that_spend_most_are_named_although_each_of_their_cells_is_small() {
+    fn workspaces_with_many_small_items_are_named() {
         let all = many(267);
         let sum: Quantity = all.iter().map(|used| used.value).sum();
         let largest = all.iter().map(|used| used.value).max().unwrap();
@@ -284,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_top_contributor_grew_most_and_without_a_known_previous_period_is_the_largest() {
+    fn the_top_contributor_grew_most_or_is_the_largest() {
         let all = || {
             vec![
                 used("large", ["m", "a", ""], 5_000, 5_000),
@@ -327,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_contributor_is_as_narrow_as_explains_its_growth() {
+    fn contributors_are_narrowed_to_what_explains_their_growth() {
         // A steady workspace in which one new key grows, with several models, by several users.
         let all = [
             used("w", ["m", "old", "ada"], 9_000, 9_000),
@@ -360,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_without_a_model_key_or_user_is_not_named_by_it_and_of_keys_and_users_the_models_are() {
+    fn unknown_models_keys_and_users_are_not_named() {
         let unknown = [
             used(UNATTRIBUTED, [UNATTRIBUTED, "", ""], 70, 0),
             used("w", ["m", "", ""], 30, 30),

@@ -1,117 +1,122 @@
-//! What a rule counts: which organization, which parts and cells, of which team, and in which unit.
+//! Which usage a rule counts (by organization, workspace, team, model, key and user), and in which unit.
 
 use crate::domain::figures::Figures;
-use crate::domain::ground::{OrganizationSnapshot, PartInfo, Roster};
 use crate::domain::ids::{HIDDEN, UNATTRIBUTED};
 use crate::domain::matcher::Glob;
 use crate::domain::money::Usd;
-use crate::domain::privacy::People;
+use crate::domain::privacy::UserNaming;
 use crate::domain::rule::{Quantity, Rule, Watch};
+use crate::domain::snapshot::{OrganizationSnapshot, PartInfo, PartTable};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::teams;
-use crate::domain::usage::{Amounts, Cell};
+use crate::domain::usage::{Amounts, UsageKey};
 
-/// Whether what a part used in a cell is counted for one subject of a rule.
-pub fn counts_for(
+/// Returns whether usage of a workspace counts for one subject of a rule.
+pub fn is_counted_for(
     rule: &Rule,
     subject: &Subject,
-    ground: &OrganizationSnapshot<'_>,
+    snapshot: &OrganizationSnapshot<'_>,
     workspace_id: &str,
-    cell: &Cell,
+    usage_key: &UsageKey,
 ) -> bool {
     let may_be_subject = match subject.kind {
         SubjectKind::Organization | SubjectKind::Team => true,
         SubjectKind::Workspace => *subject.id == *workspace_id,
-        SubjectKind::Model => *subject.id == *cell.model.as_str(),
-        SubjectKind::ApiKey => *subject.id == *key_of(cell),
-        SubjectKind::User => *subject.id == *user_of(cell, ground.privacy.in_messages()),
+        SubjectKind::Model => *subject.id == *usage_key.model.as_str(),
+        SubjectKind::ApiKey => *subject.id == *key_of(usage_key),
+        SubjectKind::User => *subject.id == *user_of(usage_key, snapshot.privacy.in_messages()),
     };
     if !may_be_subject {
         return false;
     }
-    let name = ground.directory.name_of(workspace_id);
-    let team = teams::of(ground.teams, ground.directory, workspace_id, cell);
+    let name = snapshot.directory.name_of(workspace_id);
+    let team = teams::for_usage(snapshot.teams, snapshot.directory, workspace_id, usage_key);
     let is_subject = subject.kind != SubjectKind::Team || *subject.id == *team;
     let matches = |glob: &Option<Glob>| glob.as_ref().is_none_or(|glob| glob.matches(team));
     is_subject
         && matches(&rule.matcher.team)
         && is_part_counted(rule, workspace_id, name)
-        && is_cell_counted(rule, ground, cell)
+        && is_cell_counted(rule, snapshot, usage_key)
 }
 
-/// The id under which a cell counts for its key.
-pub fn key_of(cell: &Cell) -> &str {
-    cell.api_key
+/// Returns the API key that usage counts for, or `unattributed`.
+pub fn key_of(usage_key: &UsageKey) -> &str {
+    usage_key
+        .api_key
         .as_ref()
         .map_or(UNATTRIBUTED, |key| key.as_str())
 }
 
-/// The id under which a cell counts for whoever is charged.
-pub fn user_of(cell: &Cell, people: People) -> &str {
-    match (&cell.user, people) {
+/// Returns the user that usage counts for, `unattributed`, or `hidden`.
+pub fn user_of(usage_key: &UsageKey, people: UserNaming) -> &str {
+    match (&usage_key.user, people) {
         (None, _) => UNATTRIBUTED,
-        (Some(_), People::Hidden) => HIDDEN,
-        (Some(user), People::Email | People::Id) => user.as_str(),
+        (Some(_), UserNaming::Hidden) => HIDDEN,
+        (Some(user), UserNaming::Email | UserNaming::Id) => user.as_str(),
     }
 }
 
-/// The figure's quantity in a rule's unit.
+/// Converts amounts to the unit of a watch.
 pub fn quantity(watch: Watch, amounts: &Amounts) -> Quantity {
     match watch {
         Watch::Spend | Watch::BurnRate => amounts.spend.pico(),
         Watch::Tokens => Quantity::from(amounts.tokens.sum()),
         Watch::Requests => Quantity::from(amounts.requests),
-        // What is an estimate is no gap: there the two are one.
+        // Unbilled usage has the same spend as its estimate, so it adds no gap.
         Watch::Reconciliation(_) => (amounts.spend - amounts.priced).pico(),
         Watch::DataAge | Watch::Lifecycle => 0,
     }
 }
 
-/// What is billed of some amounts, and what that was estimated at.
-pub fn sides(amounts: &Amounts) -> (Usd, Usd) {
+/// Returns the billed spend and the estimate of the same usage.
+pub fn billed_and_estimated(amounts: &Amounts) -> (Usd, Usd) {
     (
         amounts.spend - amounts.estimated,
         amounts.priced - amounts.estimated,
     )
 }
 
-/// Whether a rule looks at this organization at all.
-pub fn looks_at_organization(rule: &Rule, ground: &OrganizationSnapshot<'_>) -> bool {
+/// Returns whether a rule covers this organization.
+pub fn covers_organization(rule: &Rule, snapshot: &OrganizationSnapshot<'_>) -> bool {
     rule.matcher
         .organization
         .as_ref()
-        .is_none_or(|glob| glob.matches(ground.organization.as_str()))
+        .is_none_or(|glob| glob.matches(snapshot.organization.as_str()))
 }
 
-/// Whether a rule counts a workspace, or the remainder, by id and name.
+/// Returns whether a rule counts a workspace, or the remainder, by id or name.
 pub fn is_part_counted(rule: &Rule, id: &str, name: &str) -> bool {
     let glob = rule.matcher.workspace.as_ref();
     glob.is_none_or(|glob| glob.matches(name) || glob.matches(id))
 }
 
-/// Whether a rule counts a workspace by the team that it belongs to as a whole.
+/// Returns whether a rule counts a team.
 pub fn is_team_counted(rule: &Rule, team: &str) -> bool {
     let glob = rule.matcher.team.as_ref();
     glob.is_none_or(|glob| glob.matches(team))
 }
 
-/// Whether a rule counts a cell, by its model, key and user.
-pub fn is_cell_counted(rule: &Rule, ground: &OrganizationSnapshot<'_>, cell: &Cell) -> bool {
+/// Returns whether a rule counts usage by its model, key and user.
+pub fn is_cell_counted(
+    rule: &Rule,
+    snapshot: &OrganizationSnapshot<'_>,
+    usage_key: &UsageKey,
+) -> bool {
     let matcher = &rule.matcher;
     let has_model = matcher
         .model
         .as_ref()
-        .is_none_or(|glob| glob.matches(cell.model.as_str()));
+        .is_none_or(|glob| glob.matches(usage_key.model.as_str()));
     let has_key = matcher.api_key.as_ref().is_none_or(|glob| {
-        let key = key_of(cell);
-        glob.matches(key) || glob.matches(ground.directory.key_name(key))
+        let key = key_of(usage_key);
+        glob.matches(key) || glob.matches(snapshot.directory.key_name(key))
     });
     let has_user = matcher.user.as_ref().is_none_or(|glob| {
-        let user = cell
+        let user = usage_key
             .user
             .as_ref()
             .map_or(UNATTRIBUTED, |user| user.as_str());
-        let person = ground.directory.people.get(user);
+        let person = snapshot.directory.users.get(user);
         glob.matches(user)
             || person
                 .is_some_and(|person| glob.matches(&person.email) || glob.matches(&person.name))
@@ -119,51 +124,51 @@ pub fn is_cell_counted(rule: &Rule, ground: &OrganizationSnapshot<'_>, cell: &Ce
     has_model && has_key && has_user
 }
 
-/// Which cells of which parts a rule counts: looked up once for all of them.
+/// The usage that a rule counts, with its globs matched once for all parts.
 #[derive(Debug)]
-pub struct Counts<'a> {
+pub struct UsageFilter<'a> {
     rule: &'a Rule,
-    /// By cell index; `None` where all are counted.
+    /// By usage key index; `None` if all are counted.
     cells: Option<Vec<bool>>,
-    roster: &'a Roster<'a>,
+    part_table: &'a PartTable<'a>,
 }
 
-impl<'a> Counts<'a> {
-    /// Of a rule.
-    pub fn of(
+impl<'a> UsageFilter<'a> {
+    /// Matches the globs of a rule.
+    pub fn new(
         rule: &'a Rule,
-        ground: &OrganizationSnapshot<'_>,
-        roster: &'a Roster<'a>,
-    ) -> Counts<'a> {
+        snapshot: &OrganizationSnapshot<'_>,
+        part_table: &'a PartTable<'a>,
+    ) -> UsageFilter<'a> {
         let matcher = &rule.matcher;
         let is_narrowed =
             matcher.model.is_some() || matcher.api_key.is_some() || matcher.user.is_some();
-        Counts {
+        UsageFilter {
             rule,
-            cells: is_narrowed.then(|| counted_cells(rule, ground, ground.figures)),
-            roster,
+            cells: is_narrowed.then(|| counted_cells(rule, snapshot, snapshot.figures)),
+            part_table,
         }
     }
 
-    /// Whether anything of a part may be counted.
+    /// Returns whether any usage of a part may count.
     pub fn has_part(&self, member: &PartInfo<'_>) -> bool {
         is_part_counted(self.rule, member.id, member.name)
-            && (self.roster.has_key_teams() || is_team_counted(self.rule, member.team))
+            && (self.part_table.has_key_teams() || is_team_counted(self.rule, member.team))
     }
 
-    /// Whether a cell of a part is counted.
-    pub fn has(&self, member: &PartInfo<'_>, cell: u32) -> bool {
+    /// Returns whether a part's usage under a usage key index counts.
+    pub fn has(&self, member: &PartInfo<'_>, usage_key: u32) -> bool {
         let is_counted = self
             .cells
             .as_ref()
-            .is_none_or(|counted| counted[cell as usize]);
-        is_counted && is_team_counted(self.rule, self.roster.team(member, cell))
+            .is_none_or(|counted| counted[usage_key as usize]);
+        is_counted && is_team_counted(self.rule, self.part_table.team(member, usage_key))
     }
 }
 
-fn counted_cells(rule: &Rule, ground: &OrganizationSnapshot<'_>, figures: &Figures) -> Vec<bool> {
-    let cells = figures.cells().iter();
+fn counted_cells(rule: &Rule, snapshot: &OrganizationSnapshot<'_>, figures: &Figures) -> Vec<bool> {
+    let cells = figures.usage_keys().iter();
     cells
-        .map(|cell| is_cell_counted(rule, ground, cell))
+        .map(|usage_key| is_cell_counted(rule, snapshot, usage_key))
         .collect()
 }

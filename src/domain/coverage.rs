@@ -1,6 +1,6 @@
-//! Coverage: up to when and how far back one part's usage is known, and from it what to fetch next.
+//! Coverage: from when and up to when the usage of a part is known, and what to fetch next.
 //!
-//! A part's buckets are hours from `hours_from` on and days before it. A settled day's figure is its day row; where that
+//! Buckets are hours from `hours_from` on and days before it. The figure of a settled day is its day row; if that
 //! differs from its hours, the difference is booked on the day's last hour.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,37 +11,35 @@ use crate::domain::skew;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::usage::{Granularity, Part};
 
-/// A day is settled when its end was so long before the poll began.
+/// A day is settled if it ended at least this long before the poll began.
 pub const DAY_SETTLE: SignedDuration = SignedDuration::from_hours(6);
 
-/// Half-open, in whole days of UTC.
+/// A half-open span of whole UTC days: `start` is included, `end` is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DaySpan {
-    /// The first day.
     pub start: Day,
-    /// The first day after it.
     pub end: Day,
 }
 
-/// What the ledger knows of one part.
+/// What the ledger contains of one part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coverage {
-    /// When the part was first heard of.
+    /// When the part was first listed or reported.
     pub first_seen: Timestamp,
-    /// The start of the last poll of its running hours that was complete.
+    /// Start of the last complete poll of its open hours.
     pub as_of: Option<Timestamp>,
-    /// From this day on its hours are known, without a gap up to `as_of`.
+    /// First day with hourly data, which continues without a gap up to `as_of`.
     pub hours_from: Option<Day>,
-    /// The days whose settled day rows are known, without a gap.
+    /// The days with settled day rows, without a gap.
     pub days: Option<DaySpan>,
-    /// When the settled days of the correction window were last read.
+    /// When the correction window was last read.
     pub corrected_at: Option<Timestamp>,
-    /// Days whose hours are to be read again, because their day row says something else.
+    /// Days whose hours must be read again because their day row differs.
     pub recheck: BTreeSet<Day>,
 }
 
 impl Coverage {
-    /// Of a part that was just heard of.
+    /// Creates the coverage of a new part.
     pub fn new(first_seen: Timestamp) -> Coverage {
         Coverage {
             first_seen,
@@ -53,10 +51,10 @@ impl Coverage {
         }
     }
 
-    /// Returns the coverage without what a clock that ran ahead added to it, or `None` if there is nothing of the kind. How
-    /// long that clock was wrong is unknown, so everything that may be read late is read again.
-    pub fn without_future(&self, reading: &Reading, now: Timestamp) -> Option<Coverage> {
-        let today = Day::of(now);
+    /// Returns the coverage without what a fast clock added, or `None` if nothing was. How long the clock was wrong is
+    /// unknown, so everything that may have been read too early is read again.
+    pub fn without_future(&self, settings: &PollSettings, now: Timestamp) -> Option<Coverage> {
+        let today = Day::containing(now);
         let is_ahead = |at: Option<Timestamp>| at.is_some_and(|at| skew::is_ahead(at, now));
         let begins_ahead = is_ahead(self.hours_from.map(Day::start));
         let days_ahead = self.days.is_some_and(|days| days.end > today);
@@ -76,10 +74,10 @@ impl Coverage {
         if begins_ahead {
             (next.hours_from, next.as_of) = (None, None);
         } else {
-            let known = today.plus(-reading.hourly_history_days.max(1)).start();
+            let known = today.plus(-settings.hourly_history_days.max(1)).start();
             next.as_of = self.as_of.map(|as_of| as_of.min(known));
         }
-        let known = today.plus(-reading.correction_days.max(1));
+        let known = today.plus(-settings.correction_days.max(1));
         let days = self.days.filter(|days| days.start <= today);
         next.days = days.map(|days| DaySpan {
             end: days.end.min(known).max(days.start),
@@ -88,31 +86,31 @@ impl Coverage {
         Some(next)
     }
 
-    /// Whether a day's figure comes from its hours, not from its day row.
+    /// Returns whether a day's figure is the sum of its hours instead of its day row.
     pub fn is_hourly(&self, day: Day) -> bool {
         self.hours_from.is_some_and(|from| from <= day)
     }
 
-    /// Whether a day's settled row is known.
+    /// Returns whether a day's settled day row is known.
     pub fn has_day(&self, day: Day) -> bool {
         self.days
             .is_some_and(|days| days.start <= day && day < days.end)
     }
 
-    /// Whether an hour was settled when it was last read.
+    /// Returns whether an hour was settled when it was last read.
     pub fn has_settled(&self, hour: Hour, settle: SignedDuration) -> bool {
         self.as_of
             .is_some_and(|as_of| is_settled(hour, settle, as_of))
     }
 
-    /// From which day on hours are still to be read at first; `None` where all are known. They are read back once, when the
-    /// part is new: what retention dropped is not asked for again. At least they begin where the settled days end, or nobody
-    /// would tell of the days between.
-    pub fn unread_hours(&self, reading: &Reading, now: Timestamp) -> Option<Day> {
+    /// Returns the first day whose hours still have to be read for the first time, or `None` if there are none. Hours
+    /// are read back once, when the part is new, so that data dropped by retention is not requested again; but always
+    /// at least to the end of the settled days, so that no day is missing.
+    pub fn unread_hours(&self, settings: &PollSettings, now: Timestamp) -> Option<Day> {
         let hours_from = self.hours_from?;
-        let is_recent = hours_from > Day::of(now).plus(-reading.hourly_history_days);
-        let wanted = Day::of(self.first_seen).plus(-reading.hourly_history_days);
-        let yesterday = Day::of(now).plus(-1);
+        let is_recent = hours_from > Day::containing(now).plus(-settings.hourly_history_days);
+        let wanted = Day::containing(self.first_seen).plus(-settings.hourly_history_days);
+        let yesterday = Day::containing(now).plus(-1);
         let days_end = match self.days {
             Some(days) => days.end,
             None if is_day_settled(yesterday, now) => yesterday.plus(1),
@@ -126,7 +124,7 @@ impl Coverage {
         (first < hours_from).then_some(first)
     }
 
-    /// How far back anything is known: the first day.
+    /// Returns the first day with data.
     pub fn known_from(&self) -> Option<Day> {
         match (self.hours_from, self.days) {
             (Some(hours), Some(days)) if days.end >= hours => Some(hours.min(days.start)),
@@ -137,33 +135,33 @@ impl Coverage {
     }
 }
 
-/// The parts that are not known up to the newest poll, and up to when they are.
-pub type Behind = BTreeMap<Part, Option<Timestamp>>;
+/// Parts not known up to the newest poll, with the time up to which they are known.
+pub type StaleParts = BTreeMap<Part, Option<Timestamp>>;
 
-/// Who a poll was complete for.
+/// How a poll changes the set of stale parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Polled {
+pub struct StaleChange {
     pub at: Timestamp,
-    /// Known up to it, and not up to the one before.
-    pub caught_up: Vec<Part>,
-    /// Not known up to it, where that is new.
-    pub fell_behind: Behind,
+    /// Stale before this poll, and now known up to it.
+    pub recovered: Vec<Part>,
+    /// Newly stale, or stale since another time than before.
+    pub newly_stale: StaleParts,
 }
 
-/// What a poll changes in who is behind; `None` where nothing. One that was complete for nobody leaves the time of the newest
-/// poll as it is, but the remainder may be known less far than before, when a workspace is new.
-pub fn polled(
+/// Returns how a poll changes the set of stale parts, or `None` if it does not. A poll that was incomplete for all
+/// parts keeps the time of the newest poll, but the remainder may be known less far than before if a workspace is new.
+pub fn stale_change(
     coverages: &BTreeMap<Part, Coverage>,
-    before: &Behind,
+    before: &StaleParts,
     polled_at: Timestamp,
-) -> Option<Polled> {
-    let is_for_anybody = coverages
+) -> Option<StaleChange> {
+    let is_complete_for_any = coverages
         .values()
         .any(|coverage| coverage.as_of == Some(polled_at));
-    let at = if is_for_anybody {
+    let at = if is_complete_for_any {
         polled_at
     } else {
-        // Who is not behind is known up to the newest poll.
+        // Parts that are not stale are known up to the newest poll.
         let known = coverages
             .iter()
             .filter(|(part, _)| !before.contains_key(*part));
@@ -180,70 +178,68 @@ pub fn polled(
         .iter()
         .filter(|(part, coverage)| before.get(*part) != Some(&coverage.as_of))
         .map(|(part, coverage)| ((*part).clone(), coverage.as_of));
-    let polled = Polled {
+    let change = StaleChange {
         at,
-        caught_up: caught_up.cloned().collect(),
-        fell_behind: fell_behind.collect(),
+        recovered: caught_up.cloned().collect(),
+        newly_stale: fell_behind.collect(),
     };
-    let is_nothing = polled.caught_up.is_empty() && polled.fell_behind.is_empty();
-    (is_for_anybody || !is_nothing).then_some(polled)
+    let is_unchanged = change.recovered.is_empty() && change.newly_stale.is_empty();
+    (is_complete_for_any || !is_unchanged).then_some(change)
 }
 
-/// Whether an hour's end was at least `settle` before a moment.
+/// Returns whether an hour ended at least `settle` before `at`.
 pub fn is_settled(hour: Hour, settle: SignedDuration, at: Timestamp) -> bool {
     at.duration_since(hour.end()) >= settle
 }
 
-/// Whether a day's end was at least [`DAY_SETTLE`] before a moment.
+/// Returns whether a day ended at least [`DAY_SETTLE`] before `at`.
 pub fn is_day_settled(day: Day, at: Timestamp) -> bool {
     at.duration_since(day.end()) >= DAY_SETTLE
 }
 
-/// How much is read, and how often.
+/// What to poll, and how often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reading {
-    /// How long after its end an hour is settled.
+pub struct PollSettings {
+    /// Time after its end until an hour is settled.
     pub settle: SignedDuration,
-    /// How many days back days are read at first.
+    /// Days of history read by the day on the first start.
     pub history_days: i32,
-    /// How many days back hours are read at first.
+    /// Days of history read by the hour on the first start.
     pub hourly_history_days: i32,
-    /// How many days back settled days are read again.
+    /// Days before today that are read again for corrections.
     pub correction_days: i32,
     pub correction_interval: SignedDuration,
 }
 
-/// Why something is fetched, in the order in which a cycle does it.
+/// Why something is fetched, in the order of a cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
-    /// The hours that still grow.
-    Running,
+    /// Hours that are still open.
+    OpenHours,
     FirstDays,
-    /// Hours of a day whose row differs.
+    /// Hours of a day whose day row differs from their sum.
     Recheck,
-    /// Hours never read before.
+    /// Hours that were never read.
     FirstHours,
-    /// Settled days, which may have been corrected, where later ones are read after them.
+    /// Settled days that may have been corrected, except for the newest batch.
     EarlierCorrections,
-    /// Settled days, which may have been corrected, up to the newest.
+    /// Settled days that may have been corrected, up to the newest.
     Corrections,
 }
 
-/// One request for usage.
+/// One request for usage of one part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetch {
+pub struct PartFetch {
     pub part: Part,
     pub purpose: Purpose,
-    /// Hours or days.
     pub granularity: Granularity,
-    /// The first day.
     pub first: Day,
-    /// The last day, inclusive.
+    /// Inclusive.
     pub last: Day,
 }
 
-impl Fetch {
-    /// The hours that the answer covers.
+impl PartFetch {
+    /// Returns the hours that the response covers.
     pub fn hours(&self) -> HourSpan {
         HourSpan {
             start: self.first.first_hour(),
@@ -252,30 +248,42 @@ impl Fetch {
     }
 }
 
-/// The request for the hours that still grow: from the UTC day of the oldest hour that is not settled to today.
-pub fn running(part: &Part, coverage: &Coverage, reading: &Reading, now: Timestamp) -> Fetch {
-    let today = Day::of(now);
-    // An hour is open at `as_of` when it ended less than `settle` before it.
+/// Returns the request for open hours: from the UTC day of the oldest unsettled hour to today.
+pub fn open_hours(
+    part: &Part,
+    coverage: &Coverage,
+    settings: &PollSettings,
+    now: Timestamp,
+) -> PartFetch {
+    let today = Day::containing(now);
+    // An hour is open at `as_of` if it ended less than `settle` before.
     let first = match coverage.as_of {
-        Some(as_of) => Day::of(as_of.checked_sub(reading.settle).unwrap_or(as_of)).min(today),
-        None => Day::of(now.checked_sub(reading.settle).unwrap_or(now)),
+        Some(as_of) => {
+            Day::containing(as_of.checked_sub(settings.settle).unwrap_or(as_of)).min(today)
+        }
+        None => Day::containing(now.checked_sub(settings.settle).unwrap_or(now)),
     };
-    Fetch {
+    PartFetch {
         part: part.clone(),
-        purpose: Purpose::Running,
+        purpose: Purpose::OpenHours,
         granularity: Granularity::Hour,
         first,
         last: today,
     }
 }
 
-/// What else is due for a part whose running hours are known: first readings, corrections, hours to be read again.
-pub fn backlog(part: &Part, coverage: &Coverage, reading: &Reading, now: Timestamp) -> Vec<Fetch> {
+/// Returns what else is due for a part whose open hours are known: history, corrections and rechecks.
+pub fn backlog(
+    part: &Part,
+    coverage: &Coverage,
+    settings: &PollSettings,
+    now: Timestamp,
+) -> Vec<PartFetch> {
     let Some(hours_from) = coverage.hours_from else {
         return Vec::new();
     };
-    let yesterday = Day::of(now).plus(-1);
-    let fetch = |purpose, granularity, first, last| Fetch {
+    let yesterday = Day::containing(now).plus(-1);
+    let fetch = |purpose, granularity, first, last| PartFetch {
         part: part.clone(),
         purpose,
         granularity,
@@ -285,7 +293,7 @@ pub fn backlog(part: &Part, coverage: &Coverage, reading: &Reading, now: Timesta
     let mut due = Vec::new();
     match coverage.days {
         None => {
-            let first = Day::of(now).plus(-reading.history_days);
+            let first = Day::containing(now).plus(-settings.history_days);
             due.push(fetch(
                 Purpose::FirstDays,
                 Granularity::Day,
@@ -293,9 +301,9 @@ pub fn backlog(part: &Part, coverage: &Coverage, reading: &Reading, now: Timesta
                 yesterday,
             ));
         }
-        Some(days) if is_due(coverage.corrected_at, reading.correction_interval, now) => {
-            let first = Day::of(now)
-                .plus(-reading.correction_days)
+        Some(days) if is_due(coverage.corrected_at, settings.correction_interval, now) => {
+            let first = Day::containing(now)
+                .plus(-settings.correction_days)
                 .min(days.end)
                 .min(yesterday);
             due.push(fetch(
@@ -313,7 +321,7 @@ pub fn backlog(part: &Part, coverage: &Coverage, reading: &Reading, now: Timesta
             .iter()
             .map(|day| fetch(Purpose::Recheck, Granularity::Hour, *day, *day)),
     );
-    due.extend(coverage.unread_hours(reading, now).map(|first| {
+    due.extend(coverage.unread_hours(settings, now).map(|first| {
         fetch(
             Purpose::FirstHours,
             Granularity::Hour,
@@ -358,7 +366,7 @@ mod tests {
         days_end: Option<i32>,
         expected: Option<i32>,
     ) {
-        // Since day 20 something is known; first heard of then.
+        // The part has data since day 20, when it was new.
         let coverage = Coverage {
             hours_from: Some(Day::from_count(20)),
             days: days_end.map(|end| DaySpan {
@@ -367,19 +375,19 @@ mod tests {
             }),
             ..Coverage::new(at(20 * 24 * 60))
         };
-        let reading = Reading {
+        let settings = PollSettings {
             settle: SignedDuration::from_mins(10),
             history_days: 100,
             hourly_history_days,
             correction_days: 30,
             correction_interval: SignedDuration::from_hours(1),
         };
-        let unread = coverage.unread_hours(&reading, at((20 * 24 + hour) * 60));
+        let unread = coverage.unread_hours(&settings, at((20 * 24 + hour) * 60));
         assert_eq!(unread, expected.map(Day::from_count));
     }
 
     #[test]
-    fn hours_are_read_back_as_far_as_is_asked_and_at_least_to_where_the_days_end() {
+    fn hours_are_read_back_as_configured_and_at_least_to_the_end_of_the_days() {
         check_unread(3, 7, Some(20), Some(17));
         check_unread(3, 7, None, Some(17));
         check_unread(0, 7, Some(20), None);
@@ -387,13 +395,13 @@ mod tests {
         // Yesterday is not settled before 06:00.
         check_unread(0, 5, Some(19), Some(19));
         check_unread(0, 5, None, Some(19));
-        // Long ago: what retention dropped is not asked for again.
+        // Long ago: data dropped by retention is not requested again.
         check_unread(3, 24 * 9, Some(29), None);
     }
 
     #[test]
-    fn what_a_clock_that_ran_ahead_added_is_read_again() {
-        let reading = Reading {
+    fn data_added_by_a_fast_clock_is_read_again() {
+        let settings = PollSettings {
             settle: SignedDuration::from_mins(10),
             history_days: 100,
             hourly_history_days: 14,
@@ -409,17 +417,17 @@ mod tests {
         };
         let now = at(1000 * 24 * 60 + 600);
         let later = |days: i64| at((1000 + days) * 24 * 60 + 600);
-        let right = Coverage {
+        let correct = Coverage {
             as_of: Some(now),
             hours_from: Some(day(950)),
             days: days(900, 1000),
             corrected_at: Some(now),
             ..Coverage::new(at(950 * 24 * 60))
         };
-        assert_eq!(right.without_future(&reading, now), None);
-        // A clock that is set back by an hour leaves everything as it is.
+        assert_eq!(correct.without_future(&settings, now), None);
+        // Setting the clock back by an hour changes nothing.
         assert_eq!(
-            right.without_future(&reading, at(1000 * 24 * 60 + 540)),
+            correct.without_future(&settings, at(1000 * 24 * 60 + 540)),
             None
         );
         for ahead in [1, 40] {
@@ -428,18 +436,18 @@ mod tests {
                 days: days(900, i32::try_from(1000 + ahead).unwrap()),
                 corrected_at: Some(later(ahead)),
                 recheck: BTreeSet::from([day(990), day(1001)]),
-                ..right.clone()
+                ..correct.clone()
             };
             let expected = Coverage {
                 as_of: Some(day(986).start()),
                 days: days(900, 970),
                 corrected_at: None,
                 recheck: BTreeSet::from([day(990)]),
-                ..right.clone()
+                ..correct.clone()
             };
-            assert_eq!(wrong.without_future(&reading, now), Some(expected));
+            assert_eq!(wrong.without_future(&settings, now), Some(expected));
         }
-        let begun_ahead = Coverage {
+        let started_in_future = Coverage {
             as_of: Some(later(40)),
             hours_from: Some(day(1040)),
             days: days(940, 1040),
@@ -450,13 +458,16 @@ mod tests {
             days: days(940, 970),
             ..Coverage::new(now)
         };
-        assert_eq!(begun_ahead.without_future(&reading, now), Some(expected));
+        assert_eq!(
+            started_in_future.without_future(&settings, now),
+            Some(expected)
+        );
     }
 
-    /// Poll after poll, at minutes 5, 10 and so on: what is noted is what is known, and no more is written than changed.
+    /// Polls at minutes 5, 10 and so on: the recorded state matches the coverage, and only changes are written.
     #[test]
-    fn only_who_falls_behind_or_catches_up_is_noted() {
-        // What each poll leaves as known, who catches up, and who falls behind.
+    fn only_parts_that_become_stale_or_recover_are_recorded() {
+        // The coverage after each poll, the parts that recover, and the newly stale ones.
         type Poll<'a> = (
             &'a [(&'a str, Option<i64>)],
             &'a [&'a str],
@@ -473,29 +484,29 @@ mod tests {
                 &[("a", Some(20))],
             ),
         ];
-        let mut behind: Behind = [(part("a"), None), (part("b"), None)].into();
+        let mut behind: StaleParts = [(part("a"), None), (part("b"), None)].into();
         for (minute, (parts, caught_up, fell_behind)) in (1..).map(|n| n * 5).zip(polls) {
-            let noted = polled(&known(parts), &behind, at(minute)).unwrap();
+            let change = stale_change(&known(parts), &behind, at(minute)).unwrap();
             let ids: Vec<Part> = caught_up.iter().map(|id| part(id)).collect();
-            let expected: Behind = fell_behind
+            let expected: StaleParts = fell_behind
                 .iter()
                 .map(|(id, minute)| (part(id), minute.map(at)))
                 .collect();
             assert_eq!(
-                (noted.at, &noted.caught_up, &noted.fell_behind),
+                (change.at, &change.recovered, &change.newly_stale),
                 (at(minute), &ids, &expected)
             );
-            behind.retain(|part, _| !noted.caught_up.contains(part));
-            behind.extend(noted.fell_behind);
+            behind.retain(|part, _| !change.recovered.contains(part));
+            behind.extend(change.newly_stale);
         }
-        // A poll that was complete for nobody leaves everything as it was noted.
+        // A poll that was incomplete for all parts changes nothing,
         let left = [("a", Some(20)), ("b", Some(25))];
-        assert_eq!(polled(&known(&left), &behind, at(30)), None);
-        // Unless somebody is known less far than before.
+        assert_eq!(stale_change(&known(&left), &behind, at(30)), None);
+        // unless a part is known less far than before.
         let less = [("a", Some(20)), ("b", Some(25)), ("c", Some(10))];
-        let noted = polled(&known(&less), &behind, at(30)).unwrap();
-        let fell_behind: Behind = [(part("c"), Some(at(10)))].into();
-        assert_eq!((noted.at, noted.fell_behind), (at(25), fell_behind));
-        assert!(noted.caught_up.is_empty());
+        let change = stale_change(&known(&less), &behind, at(30)).unwrap();
+        let fell_behind: StaleParts = [(part("c"), Some(at(10)))].into();
+        assert_eq!((change.at, change.newly_stale), (at(25), fell_behind));
+        assert!(change.recovered.is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! The one entrance: rules, figures, alerts, silences and the moment give a decision. It is pure and can be replayed: it
-//! draws no ids, asks for no time and does nothing.
+//! The entry point of deciding: derives a decision from rules, figures, alerts, silences and the time. It is pure and can be
+//! replayed: it creates no ids, reads no clock and has no side effects.
 
 use std::collections::BTreeMap;
 
@@ -9,56 +9,55 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::alert::{Alert, EndedBy, Now, Slot, State};
 use crate::domain::evaluate::{self, Evaluator};
 use crate::domain::event::Event;
-use crate::domain::ground::{OrganizationSnapshot, Survey};
+use crate::domain::figure::Figure;
 use crate::domain::ids::{ModelName, NotifierName, RuleName};
-use crate::domain::knowledge::Figure;
 use crate::domain::measure::{self, Measurement, lifecycle};
 use crate::domain::money::Usd;
+use crate::domain::notices::{self, AlertSuppression, Notice, RuleNotifiers};
 use crate::domain::notification::{Draft, Fact, MAX_CONTRIBUTORS, Reconciled, sort_worst_first};
 use crate::domain::policy::Policy;
-use crate::domain::privacy::People;
+use crate::domain::privacy::UserNaming;
 use crate::domain::rule::{Rule, Watch};
 use crate::domain::scope::{Scope, scope};
-use crate::domain::silence::{Labels, Quiet};
+use crate::domain::silence::{AlertLabels, Suppressions};
 use crate::domain::skew::MAX_UNCONFIRMED;
+use crate::domain::snapshot::{EvalContext, OrganizationSnapshot};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::teams;
-use crate::domain::tell::{self, Hush, Listeners, Word};
 
-/// A rule of a new store waits so long at most until everything was read once.
-pub const FIRST_READING: SignedDuration = SignedDuration::from_hours(1);
+/// Maximum time that rules wait, after the store was created, until all parts were read once.
+pub const MAX_INITIAL_WAIT: SignedDuration = SignedDuration::from_hours(1);
 
-/// What was decided before.
+/// Result of earlier decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alerts {
-    /// Open ones, and those of the calendar that ended in a period that is still looked at. In the order in which they came,
-    /// which is mostly that in which they are measured, so that each is found beside the one before it.
+    /// Open alerts, and ended ones of calendar periods that are still measured. In order of creation, which is mostly the order
+    /// of measurement, so that the next alert is usually at the next index.
     pub by_slot: IndexMap<Slot, Alert>,
-    /// When each rule was evaluated first.
-    pub rules_began: BTreeMap<RuleName, Timestamp>,
-    /// When the store was made.
-    pub store_began: Timestamp,
+    /// When each rule was first evaluated.
+    pub rule_start_times: BTreeMap<RuleName, Timestamp>,
+    pub store_created_at: Timestamp,
 }
 
 impl Alerts {
-    /// The place of a slot's alert, which is looked for at `next` first.
-    fn place_of(&self, slot: &Slot, next: usize) -> Option<usize> {
+    /// Returns the index of a slot's alert, trying `next` first.
+    fn index_of(&self, slot: &Slot, next: usize) -> Option<usize> {
         match self.by_slot.get_index(next) {
-            Some((there, _)) if there == slot => Some(next),
+            Some((found, _)) if found == slot => Some(next),
             Some(_) | None => self.by_slot.get_index_of(slot),
         }
     }
 
-    /// Takes over what was decided at a moment. An alert that ended and is of no calendar period is forgotten: the next in
-    /// its place is another one.
-    pub fn take_over(&mut self, decision: &Decision, at: Timestamp) {
-        for name in &decision.began {
-            self.rules_began.insert(name.clone(), at);
+    /// Applies a decision made at `at`. Ended alerts without a calendar period are removed: the next alert in their slot is a new
+    /// one.
+    pub fn apply(&mut self, decision: &Decision, at: Timestamp) {
+        for name in &decision.started_rules {
+            self.rule_start_times.insert(name.clone(), at);
         }
         for alert in &decision.alerts {
             let slot = &alert.identity.slot;
-            let is_forgotten = matches!(alert.state, State::Ended { .. }) && slot.period.is_none();
-            if is_forgotten {
+            let is_removed = matches!(alert.state, State::Ended { .. }) && slot.period.is_none();
+            if is_removed {
                 self.by_slot.swap_remove(slot);
             } else {
                 self.by_slot.insert(slot.clone(), alert.clone());
@@ -67,50 +66,49 @@ impl Alerts {
     }
 }
 
-/// What is decided now.
+/// Result of deciding.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Decision {
-    /// Alerts that changed, as they are now.
+    /// New states of alerts that changed.
     pub alerts: Vec<Alert>,
-    /// What is to be said, one draft per notifier.
+    /// Messages to send, one per notifier.
     pub drafts: Vec<Draft>,
-    /// Rules that were evaluated for the first time.
-    pub began: Vec<RuleName>,
-    /// Every measurement, for the gauges.
+    /// Rules evaluated for the first time.
+    pub started_rules: Vec<RuleName>,
     pub measurements: Vec<Measurement>,
 }
 
-/// Decides. The same arguments give the same decision; with its alerts taken over, the next one is empty, but for the end of
-/// what fired just now for a period that is over.
+/// Decides which alerts change and which messages are sent. Deterministic: once a decision was applied, the same inputs give an
+/// empty one, except that an alert which fired for a closed period then ends.
 pub fn decide(
     policy: &Policy,
-    ground: &OrganizationSnapshot<'_>,
+    snapshot: &OrganizationSnapshot<'_>,
     alerts: &Alerts,
-    quiet: &Quiet,
+    suppressions: &Suppressions,
     now: Now,
 ) -> Decision {
-    let mut round = Round {
+    let mut run = DecisionRun {
         policy,
-        ground,
-        survey: Survey::new(*ground, now.at),
-        quiet,
+        snapshot,
+        context: EvalContext::new(*snapshot, now.at),
+        suppressions,
         now,
-        known: vec![Known::Unmeasured; alerts.by_slot.len()],
+        progress: vec![AlertProgress::Unmeasured; alerts.by_slot.len()],
         changed: BTreeMap::new(),
         facts: BTreeMap::new(),
         decision: Decision::default(),
     };
     for (index, rule) in policy.rules.iter().enumerate() {
-        round.evaluate(index, rule, alerts);
+        run.evaluate(index, rule, alerts);
     }
-    round.end_orphans(alerts);
-    round.speak(alerts);
-    let Round {
+    run.end_orphans(alerts);
+    run.plan_notices(alerts);
+    let DecisionRun {
         mut decision,
         changed,
         facts,
         ..
-    } = round;
+    } = run;
     decision.alerts = changed.into_values().map(|changed| changed.alert).collect();
     decision.drafts = facts
         .into_iter()
@@ -124,61 +122,60 @@ fn draft(notifier: NotifierName, mut facts: Vec<Fact>) -> Draft {
     Draft { notifier, facts }
 }
 
-struct Round<'a> {
+struct DecisionRun<'a> {
     policy: &'a Policy,
-    ground: &'a OrganizationSnapshot<'a>,
-    survey: Survey<'a>,
-    quiet: &'a Quiet,
+    snapshot: &'a OrganizationSnapshot<'a>,
+    context: EvalContext<'a>,
+    suppressions: &'a Suppressions,
     now: Now,
-    /// What is known in this round of each alert, by its place.
-    known: Vec<Known>,
-    changed: BTreeMap<Slot, Changed>,
+    /// By index of the alert.
+    progress: Vec<AlertProgress>,
+    changed: BTreeMap<Slot, ChangedAlert>,
     facts: BTreeMap<NotifierName, Vec<Fact>>,
     decision: Decision,
 }
 
-/// What a round knows of an alert that was there before.
+/// How far the run has processed an existing alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
-    /// No measurement has reached it.
+enum AlertProgress {
+    /// Has no measurement so far.
     Unmeasured,
-    /// It is as it was, by the measurement at this place.
+    /// Unchanged by the measurement with this index.
     Measured(usize),
-    /// It is another one now.
     Changed,
-    /// It is as it was, and everyone knows it.
-    Heard,
+    /// Unchanged, and all notifiers show its current state.
+    UpToDate,
 }
 
-/// An alert as it is now, and where its measurement is.
-struct Changed {
+/// New state of an alert, and the index of its measurement.
+struct ChangedAlert {
     alert: Alert,
     measured: Option<usize>,
 }
 
-impl Round<'_> {
+impl DecisionRun<'_> {
     fn evaluate(&mut self, index: usize, rule: &Rule, alerts: &Alerts) {
-        let began = match alerts.rules_began.get(&rule.name) {
+        let began = match alerts.rule_start_times.get(&rule.name) {
             Some(began) => *began,
             None => {
-                let waited = self.now.at.duration_since(alerts.store_began);
-                if !measure::is_ready(rule, self.ground) && waited < FIRST_READING {
+                let waited = self.now.at.duration_since(alerts.store_created_at);
+                if !measure::is_ready(rule, self.snapshot) && waited < MAX_INITIAL_WAIT {
                     return;
                 }
-                self.decision.began.push(rule.name.clone());
+                self.decision.started_rules.push(rule.name.clone());
                 self.now.at
             }
         };
-        let awaited = self.awaited(rule, alerts);
-        let measurements = measure::measure(index, rule, &self.survey, &awaited, began);
+        let open_slots = self.open_slots(rule, alerts);
+        let measurements = measure::measure(index, rule, &self.context, &open_slots, began);
         self.step(rule, alerts, &measurements);
         self.decision.measurements.extend(measurements);
     }
 
     fn step(&mut self, rule: &Rule, alerts: &Alerts, measurements: &[Measurement]) {
         let first = self.decision.measurements.len();
-        let mut evaluator = Evaluator::new(self.ground.organization, rule, self.now);
-        let listeners = self.listeners(rule);
+        let mut evaluator = Evaluator::new(self.snapshot.organization, rule, self.now);
+        let notifiers = self.notifiers(rule);
         let mut next = 0;
         let mut slot = Slot {
             rule: rule.name.clone(),
@@ -190,43 +187,47 @@ impl Round<'_> {
             slot.subject.clone_from(&measurement.subject);
             slot.period.clone_from(&measurement.label);
             slot.event = measurement.event;
-            let place = alerts.place_of(&slot, next);
-            let before = place.map(|place| &alerts.by_slot[place]);
-            let after = evaluator.step(measurement, before);
-            if let (Some(place), Some(alert)) = (place, before) {
-                next = place + 1;
-                let is_heard = || {
-                    listeners
+            let index = alerts.index_of(&slot, next);
+            let before = index.map(|index| &alerts.by_slot[index]);
+            let after = evaluator.evaluate(measurement, before);
+            if let (Some(index), Some(alert)) = (index, before) {
+                next = index + 1;
+                let is_up_to_date = || {
+                    notifiers
                         .as_ref()
-                        .is_some_and(|listeners| listeners.have_heard(alert))
+                        .is_some_and(|notifiers| notifiers.are_up_to_date(alert))
                 };
-                self.known[place] = match &after {
-                    Some(_) => Known::Changed,
-                    None if is_heard() => Known::Heard,
-                    None => Known::Measured(first + offset),
+                self.progress[index] = match &after {
+                    Some(_) => AlertProgress::Changed,
+                    None if is_up_to_date() => AlertProgress::UpToDate,
+                    None => AlertProgress::Measured(first + offset),
                 };
             }
             if let Some(alert) = after {
                 let measured = Some(first + offset);
                 self.changed
-                    .insert(slot.clone(), Changed { alert, measured });
+                    .insert(slot.clone(), ChangedAlert { alert, measured });
             }
         }
     }
 
-    /// Who hears of all of a rule's alerts in the same manner; `None` where that differs by alert or moment.
-    fn listeners<'b>(&self, rule: &'b Rule) -> Option<Listeners<'b>> {
-        let is_alike = self.quiet.silences.is_empty()
-            && self.ground.teams.iter().all(|team| team.notify.is_empty())
+    /// Returns the notifiers of a rule if they are the same for all of its alerts.
+    fn notifiers<'b>(&self, rule: &'b Rule) -> Option<RuleNotifiers<'b>> {
+        let is_uniform = self.suppressions.silences.is_empty()
+            && self
+                .snapshot
+                .teams
+                .iter()
+                .all(|team| team.notify.is_empty())
             && !rule.is_inactive(self.now.at)
             && rule.repeat_interval.is_none()
             && (self.policy.fallbacks.is_empty()
-                || (self.quiet.parked.is_empty() && self.quiet.passed_on.is_empty()));
-        is_alike.then(|| Listeners::of(rule, self.policy))
+                || (self.suppressions.parked.is_empty() && self.suppressions.forwarded.is_empty()));
+        is_uniform.then(|| RuleNotifiers::new(rule, self.policy))
     }
 
-    /// Where a rule looks at models, keys, people, teams or events: those with an open alert that it still looks at.
-    fn awaited<'b>(&self, rule: &Rule, alerts: &'b Alerts) -> Vec<&'b Slot> {
+    /// Returns the slots of open alerts whose subject or event may disappear from the figures while the rule still covers it.
+    fn open_slots<'b>(&self, rule: &Rule, alerts: &'b Alerts) -> Vec<&'b Slot> {
         let can_vanish = rule.watch == Watch::Lifecycle
             || match rule.for_each {
                 SubjectKind::Model
@@ -238,123 +239,126 @@ impl Round<'_> {
         if !can_vanish {
             return Vec::new();
         }
-        let is_awaited = |(slot, alert): &(&Slot, &Alert)| {
+        let is_open = |(slot, alert): &(&Slot, &Alert)| {
             slot.rule == rule.name
                 && !matches!(alert.state, State::Ended { .. })
-                && scope(rule, slot, self.ground) == Scope::Inside
+                && scope(rule, slot, self.snapshot) == Scope::Inside
         };
-        let open = alerts.by_slot.iter().filter(is_awaited);
-        let mut awaited: Vec<&Slot> = open.map(|(slot, _)| slot).collect();
-        awaited.sort();
-        awaited
+        let open = alerts.by_slot.iter().filter(is_open);
+        let mut open_slots: Vec<&Slot> = open.map(|(slot, _)| slot).collect();
+        open_slots.sort();
+        open_slots
     }
 
-    /// Open alerts that no measurement reached: the rule or subject is gone, or the period is long over.
+    /// Ends open alerts without a measurement: the rule or subject was removed, or the period ended long ago.
     fn end_orphans(&mut self, alerts: &Alerts) {
-        for (place, (slot, alert)) in alerts.by_slot.iter().enumerate() {
-            if self.known[place] != Known::Unmeasured || matches!(alert.state, State::Ended { .. })
+        for (index, (slot, alert)) in alerts.by_slot.iter().enumerate() {
+            if self.progress[index] != AlertProgress::Unmeasured
+                || matches!(alert.state, State::Ended { .. })
             {
                 continue;
             }
             let rule = self.policy.rules.iter().find(|rule| rule.name == slot.rule);
-            let by = match rule.map(|rule| scope(rule, slot, self.ground)) {
+            let by = match rule.map(|rule| scope(rule, slot, self.snapshot)) {
                 None | Some(Scope::Outside) => Some(EndedBy::RuleRemoved),
-                Some(Scope::Gone) => Some(EndedBy::SubjectGone),
-                Some(Scope::Inside) => self
-                    .is_long_over(slot, alert)
-                    .then_some(EndedBy::PeriodOver),
+                Some(Scope::Removed) => Some(EndedBy::SubjectGone),
+                Some(Scope::Inside) => self.is_obsolete(slot, alert).then_some(EndedBy::PeriodOver),
             };
             let after = by.and_then(|by| evaluate::end(alert, by, Some(alert.value), self.now));
             if let Some(alert) = after {
                 let measured = None;
                 self.changed
-                    .insert(slot.clone(), Changed { alert, measured });
-                self.known[place] = Known::Changed;
+                    .insert(slot.clone(), ChangedAlert { alert, measured });
+                self.progress[index] = AlertProgress::Changed;
             }
         }
     }
 
-    /// A rule's period, zone or watch was changed, or the daemon was down for more than a period. A period that begins days
-    /// from now was decided on by a wrong clock.
-    fn is_long_over(&self, slot: &Slot, alert: &Alert) -> bool {
-        let is_wrong = alert.span.start.duration_since(self.now.at) > MAX_UNCONFIRMED;
-        slot.period.is_none() || alert.span.end <= self.now.at || is_wrong
+    /// Returns whether the period of an alert is obsolete: the rule's period, zone or watch changed, the daemon was down for more
+    /// than a period, or the clock was wrong and the period starts days from now.
+    fn is_obsolete(&self, slot: &Slot, alert: &Alert) -> bool {
+        let is_in_future = alert.span.start.duration_since(self.now.at) > MAX_UNCONFIRMED;
+        slot.period.is_none() || alert.span.end <= self.now.at || is_in_future
     }
 
-    fn speak(&mut self, alerts: &Alerts) {
-        let mut spoken: Vec<(Slot, Vec<Word>)> = Vec::new();
+    fn plan_notices(&mut self, alerts: &Alerts) {
+        let mut planned: Vec<(Slot, Vec<Notice>)> = Vec::new();
         for (slot, changed) in std::mem::take(&mut self.changed) {
-            let (told, words) = self.tell(&changed.alert);
-            let alert = told.unwrap_or(changed.alert);
-            if !words.is_empty() {
-                spoken.push((slot.clone(), words));
+            let (notified, notices) = self.notices_for(&changed.alert);
+            let alert = notified.unwrap_or(changed.alert);
+            if !notices.is_empty() {
+                planned.push((slot.clone(), notices));
             }
-            self.changed.insert(slot, Changed { alert, ..changed });
+            self.changed.insert(slot, ChangedAlert { alert, ..changed });
         }
-        for ((slot, alert), known) in alerts.by_slot.iter().zip(&self.known) {
-            let measured = match known {
-                Known::Changed => continue,
-                Known::Heard => {
-                    debug_assert_eq!(self.tell(alert), (None, Vec::new()), "everyone has heard");
+        for ((slot, alert), progress) in alerts.by_slot.iter().zip(&self.progress) {
+            let measured = match progress {
+                AlertProgress::Changed => continue,
+                AlertProgress::UpToDate => {
+                    debug_assert_eq!(
+                        self.notices_for(alert),
+                        (None, Vec::new()),
+                        "all notifiers are up to date"
+                    );
                     continue;
                 }
-                Known::Measured(place) => Some(*place),
-                Known::Unmeasured => None,
+                AlertProgress::Measured(index) => Some(*index),
+                AlertProgress::Unmeasured => None,
             };
-            let may_speak =
-                alert.is_firing() || alert.told.values().any(|told| told.showing.is_some());
-            if !may_speak {
+            let is_relevant =
+                alert.is_firing() || alert.notified.values().any(|state| state.shown.is_some());
+            if !is_relevant {
                 continue;
             }
-            let (told, words) = self.tell(alert);
-            let Some(alert) = told else { continue };
-            if !words.is_empty() {
-                spoken.push((slot.clone(), words));
+            let (notified, notices) = self.notices_for(alert);
+            let Some(alert) = notified else { continue };
+            if !notices.is_empty() {
+                planned.push((slot.clone(), notices));
             }
             self.changed
-                .insert(slot.clone(), Changed { alert, measured });
+                .insert(slot.clone(), ChangedAlert { alert, measured });
         }
-        for (slot, words) in &spoken {
+        for (slot, notices) in &planned {
             let changed = &self.changed[slot];
-            for word in words {
-                let fact = self.fact(&changed.alert, changed.measured, word);
+            for notice in notices {
+                let fact = self.fact(&changed.alert, changed.measured, notice);
                 self.facts
-                    .entry(word.notifier.clone())
+                    .entry(notice.notifier.clone())
                     .or_default()
                     .push(fact);
             }
         }
     }
 
-    fn tell(&self, alert: &Alert) -> (Option<Alert>, Vec<Word>) {
+    fn notices_for(&self, alert: &Alert) -> (Option<Alert>, Vec<Notice>) {
         let slot = &alert.identity.slot;
         let rule = self.rule(slot);
-        let passed_on = self.quiet.passed_on_to(alert);
-        let hush = Hush {
+        let forwarded = self.suppressions.forwarded_to(alert);
+        let suppression = AlertSuppression {
             is_silenced: rule.is_some_and(|rule| rule.is_inactive(self.now.at))
                 || self.is_silenced(alert, rule),
-            acknowledged: self.quiet.acknowledgement(alert),
-            parked: &self.quiet.parked,
-            passed_on: &passed_on,
+            acknowledged: self.suppressions.acknowledgement(alert),
+            parked: &self.suppressions.parked,
+            forwarded: &forwarded,
         };
-        let teams = self.ground.teams;
+        let teams = self.snapshot.teams;
         let team = if teams.iter().any(|team| !team.notify.is_empty()) {
-            teams::of_subject(teams, self.ground.directory, &slot.subject)
+            teams::for_subject(teams, self.snapshot.directory, &slot.subject)
         } else {
             None
         };
-        tell::tell(alert, rule, team, self.policy, hush, self.now)
+        notices::plan_notices(alert, rule, team, self.policy, suppression, self.now)
     }
 
     fn is_silenced(&self, alert: &Alert, rule: Option<&Rule>) -> bool {
-        let silences = &self.quiet.silences;
+        let silences = &self.suppressions.silences;
         if silences.is_empty() {
             return false;
         }
-        let labels = Labels {
+        let labels = AlertLabels {
             alert,
-            subject: self.ground.name_of(&alert.identity.slot.subject),
-            of_rule: rule.map(|rule| &rule.labels),
+            subject: self.snapshot.name_of(&alert.identity.slot.subject),
+            rule_labels: rule.map(|rule| &rule.labels),
         };
         silences
             .iter()
@@ -365,36 +369,36 @@ impl Round<'_> {
         self.policy.rules.iter().find(|rule| rule.name == slot.rule)
     }
 
-    fn fact(&self, alert: &Alert, measured: Option<usize>, word: &Word) -> Fact {
+    fn fact(&self, alert: &Alert, measured: Option<usize>, notice: &Notice) -> Fact {
         let slot = &alert.identity.slot;
         let rule = self.rule(slot);
-        let measurement = measured.map(|place| &self.decision.measurements[place]);
+        let measurement = measured.map(|index| &self.decision.measurements[index]);
         let is_lower_bound = measurement.is_some_and(|m| !matches!(m.figure, Figure::Known(_)));
         let ended_at = match alert.state {
             State::Ended { at, .. } => Some(at),
             State::Firing { .. } | State::Pending { .. } => None,
         };
-        // The moment of an event may move while it stands, as that at which a key expires.
-        let stands =
+        // The time of an event, such as the expiry of a key, may change while it holds.
+        let holds =
             |m: &&Measurement| m.event.is_some() && m.figure.value().is_some_and(|value| value > 0);
-        let of_event = measurement.filter(stands);
+        let holding_event = measurement.filter(holds);
         let current = measurement.and_then(|m| m.figure.value());
         Fact {
             identity: alert.identity.clone(),
             sequence: alert.sequence,
-            reason: word.reason,
-            in_place_of: word.in_place_of.clone(),
-            ended_by: word.ended_by,
+            reason: notice.reason,
+            in_place_of: notice.in_place_of.clone(),
+            ended_by: notice.ended_by,
             is_late: alert.is_late,
             is_fired_and_resolved: false,
-            subject_name: self.ground.name_of(&slot.subject).to_owned(),
+            subject_name: self.snapshot.name_of(&slot.subject).to_owned(),
             watch: rule.map_or(alert.watch, |rule| rule.watch),
-            span: of_event.map_or(alert.span, |m| m.span),
+            span: holding_event.map_or(alert.span, |m| m.span),
             zone_name: rule.map_or_else(|| "UTC".to_owned(), |rule| rule.zone.name.to_string()),
             value: current.unwrap_or(alert.value),
             is_lower_bound,
             limit: alert.limit,
-            line: word.line.clone(),
+            threshold: notice.threshold.clone(),
             firing_since: alert.firing_since.unwrap_or(alert.identity.started_at),
             ended_at,
             decided_at: self.now.at,
@@ -403,28 +407,28 @@ impl Round<'_> {
             top: Vec::new(),
             forecast: None,
             reconciled: measurement.and_then(|m| self.reconciled(m)),
-            maker: self.maker(slot),
+            creator: self.removed_creator(slot),
         }
     }
 
-    /// Of a key of somebody who is no more in the organization: who that was.
-    fn maker(&self, slot: &Slot) -> Option<String> {
-        let people = self.ground.privacy.in_messages();
-        let is_told = slot.event == Some(Event::KeyOfRemovedUser) && people != People::Hidden;
-        let key = is_told.then_some(&*slot.subject.id)?;
-        let maker = lifecycle::removed_maker(key, self.ground)?;
-        let name = self.ground.directory.person_name(maker.as_str(), people);
+    /// Returns the name of a key's creator who has left the organization.
+    fn removed_creator(&self, slot: &Slot) -> Option<String> {
+        let people = self.snapshot.privacy.in_messages();
+        let is_named = slot.event == Some(Event::KeyOfRemovedUser) && people != UserNaming::Hidden;
+        let key = is_named.then_some(&*slot.subject.id)?;
+        let creator = lifecycle::removed_creator(key, self.snapshot)?;
+        let name = self.snapshot.directory.user_name(creator.as_str(), people);
         Some(name.to_owned())
     }
 
-    /// Both sides of a gap, and the models that may explain it.
+    /// Returns bill and estimate of a gap, and the models without a price that may explain it.
     fn reconciled(&self, measurement: &Measurement) -> Option<Reconciled> {
         let sides = measurement.sides.as_ref()?;
-        let figures = self.ground.figures;
+        let figures = self.snapshot.figures;
         let mut unpriced: Vec<ModelName> = Vec::new();
-        for place in 0..figures.parts().len() {
-            for (cell, amounts) in figures.recorded(place) {
-                let model = &figures.cell_at(*cell).model;
+        for index in 0..figures.parts().len() {
+            for (usage_key, amounts) in figures.recorded(index) {
+                let model = &figures.usage_key_at(*usage_key).model;
                 let has_no_price = amounts.priced == Usd::ZERO && amounts.tokens.sum() > 0;
                 if has_no_price && amounts.by_contract == 0 && !unpriced.contains(model) {
                     unpriced.push(model.clone());
@@ -445,6 +449,6 @@ impl Round<'_> {
 #[cfg(test)]
 mod events;
 #[cfg(test)]
-mod scene;
+mod fixture;
 #[cfg(test)]
 mod tests;

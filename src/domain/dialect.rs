@@ -1,11 +1,11 @@
-//! Dialects: how a server speaks the Admin API.
+//! Dialects of the Admin API.
 
 use std::fmt;
 
-/// How a server speaks.
+/// The dialect of the Admin API that a server uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dialect {
-    /// Every path directly under `/v1`.
+    /// All paths directly under `/v1`.
     Guide,
     Analytics,
     /// The older usage and cost reports.
@@ -13,10 +13,10 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// All, in the order in which they are told.
+    /// All dialects, in display order.
     pub const ALL: [Dialect; 3] = [Dialect::Guide, Dialect::Analytics, Dialect::Reports];
 
-    /// The word in configuration and store.
+    /// Returns the word used in configuration and the store.
     pub const fn name(self) -> &'static str {
         match self {
             Dialect::Guide => "guide",
@@ -25,7 +25,7 @@ impl Dialect {
         }
     }
 
-    /// The dialect of a word; `None` for any other.
+    /// Parses the word used in configuration and the store.
     pub fn parse(word: &str) -> Option<Dialect> {
         Dialect::ALL
             .into_iter()

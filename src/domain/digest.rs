@@ -1,7 +1,7 @@
-//! A digest: what was spent in the period that was over at a slot of the schedule, beside the period before it.
+//! Digests: the spend of the last period that had ended at a slot of the schedule, compared with the period before.
 //!
-//! It is made once, from the ledger's rows and from what rules measured, and is frozen: nothing is looked up when it is
-//! put into words. Its parts sum to the whole, and what is not known is said.
+//! A digest is created once from ledger rows and measurements; rendering looks up nothing else. Its parts sum to the total,
+//! and it lists what is unknown.
 
 use std::collections::BTreeMap;
 
@@ -9,237 +9,222 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::Alert;
-use crate::domain::breakdown::{Naming, Pieces, break_down};
+use crate::domain::breakdown::{BreakdownContext, TimeSlices, break_down};
 use crate::domain::coverage::{Coverage, is_settled};
 use crate::domain::event::Event;
-use crate::domain::ground::OrganizationSnapshot;
 use crate::domain::ids::{ApiKeyId, OrganizationName, RuleName};
 use crate::domain::measure::Measurement;
 use crate::domain::money::Usd;
-use crate::domain::period::{self, Cut, Period};
+use crate::domain::period::{self, Period, PeriodSpan};
 use crate::domain::rule::{Quantity, Rule, Severity, Watch};
 use crate::domain::schedule::{Due, Schedule, due};
+use crate::domain::snapshot::OrganizationSnapshot;
 use crate::domain::span::{Day, Hour, HourSpan, Span};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::usage::{Amounts, UsageRow};
 
-/// How long a digest waits for figures that are not complete.
-pub const PATIENCE: SignedDuration = SignedDuration::from_hours(6);
-/// Lines of a breakdown, of the limits and of the alerts.
+/// Maximum time that a digest waits for complete figures.
+pub const MAX_WAIT: SignedDuration = SignedDuration::from_hours(6);
+/// Maximum number of entries of a breakdown or list.
 const MAX_LINES: usize = 10;
-/// Movers up, and as many down.
+/// Maximum number of movers in each direction.
 const MAX_MOVERS: usize = 3;
-/// The settled hours whose pace is taken: seven days, so that a weekend counts as one.
+/// Hours whose spend a forecast extrapolates: seven days, so that one weekend is included.
 pub const FORECAST_HOURS: i32 = 7 * 24;
-/// Parts that are behind, by name.
+/// Maximum number of stale parts that are named.
 const MAX_STALE: usize = 5;
 
-/// A summary of one period.
+/// Summary of one period.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digest {
     pub organization: OrganizationName,
     pub name: String,
-    /// `2026-W47`; `None` for a rolling span.
+    /// Such as `2026-W47`; `None` for rolling periods.
     pub label: Option<String>,
     pub span: Span,
-    /// The zone in which it is cut.
+    /// Time zone of the period.
     pub zone_name: String,
-    pub made_at: Timestamp,
-    /// Where the running month would end; `None` where the last week is not known.
+    pub created_at: Timestamp,
+    /// Expected spend of the current month; `None` if the last week is unknown.
     pub forecast: Option<Forecast>,
-    /// All spend, and that of the period before; `None` where the ledger does not reach back to its beginning.
     pub spend: Usd,
-    /// See `spend`.
+    /// Spend of the previous period; `None` if the ledger does not reach back.
     pub before: Option<Usd>,
-    /// The period in pieces, each with its label; empty for an hour.
+    /// Spend per time bucket of the period, by label; empty for an hour.
     pub series: Vec<(String, Usd)>,
-    pub workspaces: Breakdown,
-    /// The workspaces that changed the most, up before down; empty where nothing is known of the period before.
-    pub movers: Breakdown,
-    /// Teams; empty where none is configured.
-    pub teams: Breakdown,
-    pub models: Breakdown,
-    /// Limits of rules over just this period, the most used first.
-    pub limits: Listed<LimitUse>,
-    /// Alerts that fire now, the worst first.
-    pub alerts: Listed<OpenAlert>,
-    /// Keys that a rule tells to be idle, the longest first; `None` where no rule asks, or nobody knows.
-    pub idle_keys: Option<Listed<IdleKey>>,
-    pub gaps: Vec<Missing>,
-    /// The newest entry of the audit log, noted here so that a log that was made anew is known; `None` where there is none.
-    pub audit: Option<Anchor>,
+    pub workspaces: SpendBreakdown,
+    /// Workspaces that changed most, increases first; empty if the previous period is unknown.
+    pub movers: SpendBreakdown,
+    /// Empty if no teams are configured.
+    pub teams: SpendBreakdown,
+    pub models: SpendBreakdown,
+    /// Limits of rules with exactly this period, most used first.
+    pub limits: Truncated<LimitUse>,
+    /// Firing alerts, most severe first.
+    pub alerts: Truncated<OpenAlert>,
+    /// Keys that a lifecycle rule reports as idle, longest first; `None` without such a rule or a list of keys.
+    pub idle_keys: Option<Truncated<IdleKey>>,
+    pub gaps: Vec<DataGap>,
+    /// Newest entry of the audit log, so that a replaced log can be detected.
+    pub audit: Option<AuditAnchor>,
 }
 
 /// An entry of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Anchor {
-    /// Its number, from 1.
+pub struct AuditAnchor {
+    /// Number, from 1.
     pub entry: u64,
     pub hash: String,
 }
 
-/// What the running month would have cost in the end, if it went on as in the last [`FORECAST_HOURS`].
+/// Expected spend of the current month at the rate of the last [`FORECAST_HOURS`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forecast {
-    /// `2026-11`.
+    /// Such as `2026-11`.
     pub label: String,
     pub spend: Usd,
     pub so_far: Usd,
 }
 
-/// The first few of a list.
+/// First entries of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed<T> {
+pub struct Truncated<T> {
     pub first: Vec<T>,
-    /// How many there are besides.
     pub n_more: usize,
 }
 
-/// Spend by subject. The lines and the rest sum to the whole.
+/// Spend by subject; `lines` and `rest` sum to the total.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Breakdown {
-    pub lines: Vec<Line>,
-    pub rest: Option<Rest>,
+pub struct SpendBreakdown {
+    pub lines: Vec<SubjectSpend>,
+    pub rest: Option<OtherSubjects>,
 }
 
 /// One subject's spend.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// Its name at the time.
+pub struct SubjectSpend {
     pub name: String,
     pub spend: Usd,
     pub before: Option<Usd>,
 }
 
-/// What has no line.
+/// All subjects without an entry of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rest {
+pub struct OtherSubjects {
     pub n: usize,
     pub spend: Usd,
     pub before: Option<Usd>,
 }
 
-/// How much of a limit was used.
+/// Use of a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitUse {
     pub rule: RuleName,
     pub subject: Subject,
-    /// Its name at the time.
     pub name: String,
     pub value: Usd,
-    /// Part of it is not known.
+    /// Whether part of the figure is unknown.
     pub is_lower_bound: bool,
     pub limit: Usd,
 }
 
-/// An alert that fires.
+/// A firing alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenAlert {
     pub rule: RuleName,
     pub subject: Subject,
-    /// Its name at the time.
     pub name: String,
     pub severity: Severity,
-    /// `80%`
+    /// Such as `80%`.
     pub threshold: String,
-    /// The event, of a rule on events.
     pub event: Option<Event>,
     pub since: Option<Timestamp>,
 }
 
-/// A key that is not used.
+/// An idle API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdleKey {
     pub id: ApiKeyId,
-    /// Its name at the time.
     pub name: String,
-    /// The name of the workspace that it belongs to, where that is known.
+    /// Name of the workspace, if known.
     pub workspace: Option<String>,
     pub since: Timestamp,
 }
 
-/// Something that is not known of the period.
+/// Something unknown about the period.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Missing {
-    /// Of so many parts of so many nothing was ever read.
+pub enum DataGap {
+    /// `n` of `n_all` parts were never read.
     Unread { n: usize, n_all: usize },
-    /// A part was not read since before the period's end was settled.
-    Stale {
-        name: String,
-        /// Up to when it is known.
-        as_of: Timestamp,
-    },
-    /// So many further parts are behind.
+    /// A part was last read before the end of the period had settled.
+    Stale { name: String, as_of: Timestamp },
+    /// Number of further stale parts.
     MoreStale { n: usize },
-    /// Nothing is known from before.
-    KnownFrom {
-        /// From when on all is known.
-        at: Timestamp,
-    },
-    /// Part of the spend is not billed yet.
+    /// The ledger starts at this time.
+    KnownFrom { at: Timestamp },
+    /// Part of the spend is estimated.
     Estimated { spend: Usd },
-    /// Tokens without a known price are in no spend.
+    /// Tokens without a known price, which are not included in spend.
     Unpriced { n_tokens: i64 },
 }
 
-/// What is to be done about a digest now.
+/// What to do about a digest now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum DigestAction {
     Rest,
-    /// Slots count from this moment on; what was before is not made up for.
+    /// Count slots from this time on, skipping earlier ones.
     Count(Timestamp),
-    /// It is to be made.
     Due {
-        /// For the newest slot that has passed.
+        /// Newest slot that has passed.
         slot: Timestamp,
-        /// The first slot that it makes up for.
+        /// First slot that it makes up for.
         since: Timestamp,
     },
 }
 
-/// What is to be done, given the last slot that was done. Where the clock was set back behind that, slots count from now
-/// on: else a clock that was wrong by years would silence the digest for as long.
-pub fn turn(schedule: &Schedule, last: Option<Timestamp>, now: Timestamp) -> Turn {
+/// Returns what to do, given the last slot that was handled. If the clock was set back before it, slots count from now on;
+/// otherwise a clock that was wrong by years would stop the digest for years.
+pub fn next_action(schedule: &Schedule, last: Option<Timestamp>, now: Timestamp) -> DigestAction {
     let Some(last) = last else {
-        return Turn::Count(now);
+        return DigestAction::Count(now);
     };
     match due(schedule, Some(last), now) {
-        Due::Now(slot) if slot <= last => Turn::Count(slot),
-        Due::Now(slot) => Turn::Due {
+        Due::Now(slot) if slot <= last => DigestAction::Count(slot),
+        Due::Now(slot) => DigestAction::Due {
             slot,
             since: schedule
                 .next_after(last)
                 .map_or(slot, |first| first.min(slot)),
         },
-        Due::At(_) | Due::Never => Turn::Rest,
+        Due::At(_) | Due::Never => DigestAction::Rest,
     }
 }
 
-/// A period that is over, and the one before it.
+/// A closed period and the one before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closed {
-    pub cut: Cut,
-    pub before: Cut,
+pub struct ClosedPeriod {
+    pub cut: PeriodSpan,
+    pub before: PeriodSpan,
 }
 
-/// The last period that was over at a slot. Of a rolling span its open hour is left out.
-pub fn closed(period: Period, zone: &TimeZone, slot: Timestamp) -> Closed {
+/// Returns the last period that had ended at a slot. Rolling periods exclude the open hour.
+pub fn last_closed_period(period: Period, zone: &TimeZone, slot: Timestamp) -> ClosedPeriod {
     let (period, cut) = match period {
         Period::Rolling(hours) | Period::Complete(hours) => {
             let complete = Period::Complete(hours);
-            (complete, period::cut(complete, zone, slot))
+            (complete, period::containing(complete, zone, slot))
         }
         Period::Hour | Period::Day | Period::Week | Period::Month | Period::Quarter => {
-            let open = period::cut(period, zone, slot);
+            let open = period::containing(period, zone, slot);
             (period, period::previous(period, zone, &open))
         }
     };
     let before = period::previous(period, zone, &cut);
-    Closed { cut, before }
+    ClosedPeriod { cut, before }
 }
 
-/// How a period is cut for its chart: at most about thirty pieces.
-pub fn pieces(period: Period, zone: &TimeZone, span: Span) -> Pieces {
+/// Returns the time buckets of a period's chart, about thirty at most.
+pub fn pieces(period: Period, zone: &TimeZone, span: Span) -> TimeSlices {
     let piece = match period {
         Period::Hour | Period::Day => Period::Hour,
         Period::Week | Period::Month => Period::Day,
@@ -250,15 +235,15 @@ pub fn pieces(period: Period, zone: &TimeZone, span: Span) -> Pieces {
             841.. => Period::Month,
         },
     };
-    Pieces::cut(piece, zone, span.hours())
+    TimeSlices::new(piece, zone, span.hours())
 }
 
-/// How far the parts are known: the names of all that are asked for, with what is known of each.
+/// Returns what is unknown, given the name and coverage of each part.
 pub fn gaps(
     parts: &[(String, Option<&Coverage>)],
-    closed: &Closed,
+    closed: &ClosedPeriod,
     settle: SignedDuration,
-) -> Vec<Missing> {
+) -> Vec<DataGap> {
     let mut gaps = Vec::new();
     let read: Vec<(&String, Timestamp, &Coverage)> = parts
         .iter()
@@ -270,16 +255,16 @@ pub fn gaps(
         .collect();
     let n = parts.len() - read.len();
     if n > 0 {
-        gaps.push(Missing::Unread {
+        gaps.push(DataGap::Unread {
             n,
             n_all: parts.len(),
         });
     }
     let last_hour = closed.cut.span.hours().end.plus(-1);
-    let stale: Vec<Missing> = read
+    let stale: Vec<DataGap> = read
         .iter()
         .filter(|(_, as_of, _)| !is_settled(last_hour, settle, *as_of))
-        .map(|(name, as_of, _)| Missing::Stale {
+        .map(|(name, as_of, _)| DataGap::Stale {
             name: (*name).clone(),
             as_of: *as_of,
         })
@@ -287,7 +272,7 @@ pub fn gaps(
     let n_more = stale.len().saturating_sub(MAX_STALE);
     gaps.extend(stale.into_iter().take(MAX_STALE));
     if n_more > 0 {
-        gaps.push(Missing::MoreStale { n: n_more });
+        gaps.push(DataGap::MoreStale { n: n_more });
     }
     let known_from = read
         .iter()
@@ -297,59 +282,58 @@ pub fn gaps(
         known_from
             .map(Day::start)
             .filter(|at| *at > closed.before.span.start)
-            .map(|at| Missing::KnownFrom { at }),
+            .map(|at| DataGap::KnownFrom { at }),
     );
     gaps
 }
 
-/// Whether a digest may go out without waiting: history that does not reach back is no reason, it will not come.
-pub fn is_complete(gaps: &[Missing]) -> bool {
+/// Returns whether a digest can be sent without waiting. It does not wait for history, which would not arrive.
+pub fn is_complete(gaps: &[DataGap]) -> bool {
     gaps.iter().all(|gap| match gap {
-        Missing::Unread { .. } | Missing::Stale { .. } | Missing::MoreStale { .. } => false,
-        Missing::KnownFrom { .. } | Missing::Estimated { .. } | Missing::Unpriced { .. } => true,
+        DataGap::Unread { .. } | DataGap::Stale { .. } | DataGap::MoreStale { .. } => false,
+        DataGap::KnownFrom { .. } | DataGap::Estimated { .. } | DataGap::Unpriced { .. } => true,
     })
 }
 
-/// What a digest is made of.
+/// Inputs of a digest.
 #[derive(Debug, Clone, Copy)]
-pub struct Source<'a> {
-    pub ground: OrganizationSnapshot<'a>,
+pub struct DigestInput<'a> {
+    pub snapshot: OrganizationSnapshot<'a>,
     pub name: &'a str,
-    /// Where the period is cut.
+    /// Time zone of the period.
     pub zone_name: &'a str,
-    pub closed: &'a Closed,
-    /// Its pieces, by which its rows are grouped.
-    pub pieces: &'a Pieces,
+    pub closed: &'a ClosedPeriod,
+    /// Time buckets by which `rows` are grouped.
+    pub pieces: &'a TimeSlices,
     pub rows: &'a [UsageRow],
-    /// Rows of the one before.
+    /// Rows of the previous period.
     pub rows_before: &'a [UsageRow],
-    /// By which measurements know theirs.
+    /// Indexed by [`Measurement::rule`].
     pub rules: &'a [Rule],
-    /// Of the newest decision.
+    /// From the newest decision.
     pub measurements: &'a [Measurement],
     /// See [`forecast`].
     pub forecast: Option<&'a Forecast>,
     /// See [`gaps`].
-    pub gaps: &'a [Missing],
-    /// The newest entry of the audit log.
-    pub audit: Option<&'a Anchor>,
+    pub gaps: &'a [DataGap],
+    pub audit: Option<&'a AuditAnchor>,
 }
 
-/// The hours that a forecast needs: of the month in which a moment lies, and the last week, up to the newest settled hour.
+/// Hours that a forecast needs, up to the newest settled hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pace {
-    pub month: Cut,
-    /// Of it, what is settled.
+pub struct ForecastSpans {
+    pub month: PeriodSpan,
+    /// Settled part of the month.
     pub so_far: HourSpan,
-    /// The week before that hour's end.
+    /// Week up to the end of the newest settled hour.
     pub last_week: HourSpan,
 }
 
-/// The pace at a moment, where `newest` is the newest settled hour.
-pub fn pace(zone: &TimeZone, newest: Hour, now: Timestamp) -> Pace {
-    let month = period::cut(Period::Month, zone, now);
+/// Returns the hours that a forecast needs at `now`; `newest` is the newest settled hour.
+pub fn forecast_spans(zone: &TimeZone, newest: Hour, now: Timestamp) -> ForecastSpans {
+    let month = period::containing(Period::Month, zone, now);
     let (start, end) = (month.span.hours().start, newest.plus(1));
-    Pace {
+    ForecastSpans {
         so_far: HourSpan {
             start,
             end: end.max(start),
@@ -362,73 +346,77 @@ pub fn pace(zone: &TimeZone, newest: Hour, now: Timestamp) -> Pace {
     }
 }
 
-/// What was spent so far, and as much for each hour that is left as in an hour of the last week. `None` where tokens have no
-/// price: their money is in neither.
-pub fn forecast(pace: &Pace, so_far: &[UsageRow], last_week: &[UsageRow]) -> Option<Forecast> {
-    let n_left = pace.month.span.hours().end.count() - pace.so_far.end.count();
+/// Extrapolates the average hour of the last week to the end of the month. Returns `None` if tokens have no price, because
+/// their spend is missing.
+pub fn forecast(
+    spans: &ForecastSpans,
+    so_far: &[UsageRow],
+    last_week: &[UsageRow],
+) -> Option<Forecast> {
+    let n_left = spans.month.span.hours().end.count() - spans.so_far.end.count();
     let (so_far, last_week) = (sum(so_far), sum(last_week));
     if so_far.unpriced > 0 || last_week.unpriced > 0 {
         return None;
     }
     let more = last_week.spend.pico() * i128::from(n_left) / i128::from(FORECAST_HOURS);
     Some(Forecast {
-        label: pace.month.label.clone()?,
+        label: spans.month.label.clone()?,
         spend: so_far.spend + Usd::from_pico(more),
         so_far: so_far.spend,
     })
 }
 
-/// Makes a digest.
-pub fn make<'a>(
-    source: &Source<'_>,
+/// Creates a digest.
+pub fn create<'a>(
+    source: &DigestInput<'_>,
     alerts: impl Iterator<Item = &'a Alert>,
     now: Timestamp,
 ) -> Digest {
     let total = sum(source.rows);
-    // What is known of a part of the period before would pass for all of it.
+    // A partly known previous period would be mistaken for all of it.
     let is_before_known = !source.gaps.iter().any(|gap| match gap {
-        Missing::KnownFrom { .. } | Missing::Unread { .. } => true,
-        Missing::Stale { .. }
-        | Missing::MoreStale { .. }
-        | Missing::Estimated { .. }
-        | Missing::Unpriced { .. } => false,
+        DataGap::KnownFrom { .. } | DataGap::Unread { .. } => true,
+        DataGap::Stale { .. }
+        | DataGap::MoreStale { .. }
+        | DataGap::Estimated { .. }
+        | DataGap::Unpriced { .. } => false,
     });
     let by = |kind| subjects(kind, source, is_before_known);
     let workspaces = by(SubjectKind::Workspace);
     let mut gaps = source.gaps.to_vec();
     if total.estimated != Usd::ZERO {
         let spend = total.estimated;
-        gaps.push(Missing::Estimated { spend });
+        gaps.push(DataGap::Estimated { spend });
     }
     if total.unpriced > 0 {
         let n_tokens = total.unpriced;
-        gaps.push(Missing::Unpriced { n_tokens });
+        gaps.push(DataGap::Unpriced { n_tokens });
     }
     Digest {
-        organization: source.ground.organization.clone(),
+        organization: source.snapshot.organization.clone(),
         name: source.name.to_owned(),
         label: source.closed.cut.label.clone(),
         span: source.closed.cut.span,
         zone_name: source.zone_name.to_owned(),
-        made_at: now,
+        created_at: now,
         forecast: source.forecast.cloned(),
         spend: total.spend,
         before: is_before_known.then(|| sum(source.rows_before).spend),
         series: series(source),
         movers: movers(&workspaces),
         workspaces: largest(workspaces),
-        teams: match source.ground.teams {
-            [] => Breakdown::default(),
+        teams: match source.snapshot.teams {
+            [] => SpendBreakdown::default(),
             [..] => largest(by(SubjectKind::Team)),
         },
         models: largest(by(SubjectKind::Model)),
         limits: limits(source),
-        alerts: open_alerts(&source.ground, alerts),
+        alerts: open_alerts(&source.snapshot, alerts),
         idle_keys: source
             .rules
             .iter()
             .any(|rule| rule.event(Event::KeyIdle).is_some())
-            .then(|| idle_keys(&source.ground, source.measurements))
+            .then(|| idle_keys(&source.snapshot, source.measurements))
             .flatten(),
         gaps,
         audit: source.audit.cloned(),
@@ -440,13 +428,17 @@ fn sum(rows: &[UsageRow]) -> Amounts {
         .fold(Amounts::ZERO, |sum, row| sum + row.amounts)
 }
 
-/// All subjects with any spend in either period, the largest first.
-fn subjects(kind: SubjectKind, source: &Source<'_>, is_before_known: bool) -> Vec<Line> {
-    let naming = Naming {
-        organization: source.ground.organization,
-        directory: source.ground.directory,
-        teams: source.ground.teams,
-        people: source.ground.privacy.in_messages(),
+/// Returns all subjects with spend in either period, largest first.
+fn subjects(
+    kind: SubjectKind,
+    source: &DigestInput<'_>,
+    is_before_known: bool,
+) -> Vec<SubjectSpend> {
+    let naming = BreakdownContext {
+        organization: source.snapshot.organization,
+        directory: source.snapshot.directory,
+        teams: source.snapshot.teams,
+        naming: source.snapshot.privacy.in_messages(),
     };
     let mut sums: BTreeMap<Subject, (String, Usd, Usd)> = BTreeMap::new();
     let (now, before) = (source.rows, source.rows_before);
@@ -458,9 +450,9 @@ fn subjects(kind: SubjectKind, source: &Source<'_>, is_before_known: bool) -> Ve
             *if is_now { spend } else { before } += entry.amounts.spend;
         }
     }
-    let mut lines: Vec<Line> = sums
+    let mut lines: Vec<SubjectSpend> = sums
         .into_values()
-        .map(|(name, spend, before)| Line {
+        .map(|(name, spend, before)| SubjectSpend {
             name,
             spend,
             before: is_before_known.then_some(before),
@@ -471,31 +463,31 @@ fn subjects(kind: SubjectKind, source: &Source<'_>, is_before_known: bool) -> Ve
     lines
 }
 
-fn largest(mut lines: Vec<Line>) -> Breakdown {
-    // One line more takes no more room than saying that there is one.
+fn largest(mut lines: Vec<SubjectSpend>) -> SpendBreakdown {
+    // Listing a single remaining entry takes no more room than mentioning it.
     let n_lines = if lines.len() == MAX_LINES + 1 {
         lines.len()
     } else {
         MAX_LINES
     };
     let rest = lines.split_off(lines.len().min(n_lines));
-    Breakdown {
+    SpendBreakdown {
         lines,
-        rest: together(&rest),
+        rest: rest_of(&rest),
     }
 }
 
-fn together(lines: &[Line]) -> Option<Rest> {
-    (!lines.is_empty()).then(|| Rest {
+fn rest_of(lines: &[SubjectSpend]) -> Option<OtherSubjects> {
+    (!lines.is_empty()).then(|| OtherSubjects {
         n: lines.len(),
         spend: lines.iter().map(|line| line.spend).sum(),
         before: lines.iter().map(|line| line.before).sum::<Option<Usd>>(),
     })
 }
 
-fn movers(lines: &[Line]) -> Breakdown {
-    let change = |line: &Line| line.before.map(|before| line.spend - before);
-    let mut moved: Vec<(Usd, &Line)> = lines
+fn movers(lines: &[SubjectSpend]) -> SpendBreakdown {
+    let change = |line: &SubjectSpend| line.before.map(|before| line.spend - before);
+    let mut moved: Vec<(Usd, &SubjectSpend)> = lines
         .iter()
         .filter_map(|line| Some((change(line)?, line)))
         .collect();
@@ -511,18 +503,18 @@ fn movers(lines: &[Line]) -> Breakdown {
         .take(MAX_MOVERS)
         .filter(|(change, _)| *change < Usd::ZERO)
         .count();
-    let rest: Vec<Line> = moved
+    let rest: Vec<SubjectSpend> = moved
         .drain(n_up..moved.len() - n_down)
         .map(|(_, line)| line.clone())
         .collect();
-    Breakdown {
+    SpendBreakdown {
         lines: moved.into_iter().map(|(_, line)| line.clone()).collect(),
-        rest: together(&rest),
+        rest: rest_of(&rest),
     }
 }
 
-/// One for each piece, those without any use included.
-fn series(source: &Source<'_>) -> Vec<(String, Usd)> {
+/// Returns the spend of each time bucket, including empty ones.
+fn series(source: &DigestInput<'_>) -> Vec<(String, Usd)> {
     let mut sums: BTreeMap<_, Usd> = BTreeMap::new();
     for row in source.rows {
         *sums.entry(source.pieces.first_hour(row.hour)).or_default() += row.amounts.spend;
@@ -538,47 +530,49 @@ fn series(source: &Source<'_>) -> Vec<(String, Usd)> {
     if pieces.len() > 1 { pieces } else { Vec::new() }
 }
 
-fn limits(source: &Source<'_>) -> Listed<LimitUse> {
-    let of_one = |measured: &Measurement| {
+fn limits(source: &DigestInput<'_>) -> Truncated<LimitUse> {
+    let limit_use = |measured: &Measurement| {
         let rule = source.rules.get(measured.rule)?;
-        let is_it = rule.watch == Watch::Spend && measured.span == source.closed.cut.span;
-        let limit = measured.limit.filter(|limit| is_it && *limit > 0)?;
+        let is_same_period = rule.watch == Watch::Spend && measured.span == source.closed.cut.span;
+        let limit = measured
+            .limit
+            .filter(|limit| is_same_period && *limit > 0)?;
         Some(LimitUse {
             rule: rule.name.clone(),
-            name: source.ground.name_of(&measured.subject).to_owned(),
+            name: source.snapshot.name_of(&measured.subject).to_owned(),
             subject: measured.subject.clone(),
             value: Usd::from_pico(measured.figure.value()?),
             is_lower_bound: !measured.figure.is_known(),
             limit: Usd::from_pico(limit),
         })
     };
-    let mut used: Vec<LimitUse> = source.measurements.iter().filter_map(of_one).collect();
+    let mut used: Vec<LimitUse> = source.measurements.iter().filter_map(limit_use).collect();
     used.sort_by(|a, b| {
         let share = |used: &LimitUse, other: &LimitUse| -> Option<Quantity> {
             used.value.pico().checked_mul(other.limit.pico())
         };
-        // By share, without dividing; amounts that are too large for that by value.
+        // By used ratio, without dividing; by value if the amounts are too large for that.
         let order = match (share(a, b), share(b, a)) {
-            (Some(of_a), Some(of_b)) => of_b.cmp(&of_a),
+            (Some(a), Some(b)) => b.cmp(&a),
             (Some(_), None) | (None, Some(_)) | (None, None) => b.value.cmp(&a.value),
         };
         order.then_with(|| (&a.rule, &a.subject).cmp(&(&b.rule, &b.subject)))
     });
-    Listed::of(used)
+    Truncated::new(used)
 }
 
 fn open_alerts<'a>(
-    ground: &OrganizationSnapshot<'_>,
+    snapshot: &OrganizationSnapshot<'_>,
     alerts: impl Iterator<Item = &'a Alert>,
-) -> Listed<OpenAlert> {
+) -> Truncated<OpenAlert> {
     let mut open: Vec<OpenAlert> = alerts
         .filter(|alert| alert.is_firing())
         .map(|alert| OpenAlert {
             rule: alert.identity.slot.rule.clone(),
-            name: ground.name_of(&alert.identity.slot.subject).to_owned(),
+            name: snapshot.name_of(&alert.identity.slot.subject).to_owned(),
             subject: alert.identity.slot.subject.clone(),
-            severity: alert.line().severity,
-            threshold: alert.line().text.to_string(),
+            severity: alert.threshold().severity,
+            threshold: alert.threshold().text.to_string(),
             event: alert.identity.slot.event,
             since: alert.firing_since,
         })
@@ -592,24 +586,24 @@ fn open_alerts<'a>(
             .cmp(&a.severity)
             .then_with(|| key(a).cmp(&key(b)))
     });
-    Listed::of(open)
+    Truncated::new(open)
 }
 
-/// As rules measured them, each key once.
+/// Returns the idle keys that rules measured, each once.
 fn idle_keys(
-    ground: &OrganizationSnapshot<'_>,
+    snapshot: &OrganizationSnapshot<'_>,
     measurements: &[Measurement],
-) -> Option<Listed<IdleKey>> {
-    let keys = ground.census.keys.as_ref()?;
-    let stands = |measured: &&Measurement| {
+) -> Option<Truncated<IdleKey>> {
+    let keys = snapshot.inventory.keys.as_ref()?;
+    let is_idle = |measured: &&Measurement| {
         measured.event == Some(Event::KeyIdle) && measured.figure.value().is_some_and(|n| n > 0)
     };
     let since: BTreeMap<&str, Timestamp> = measurements
         .iter()
-        .filter(stands)
+        .filter(is_idle)
         .map(|measured| (&*measured.subject.id, measured.span.start))
         .collect();
-    let directory = ground.directory;
+    let directory = snapshot.directory;
     let mut idle: Vec<IdleKey> = since
         .into_iter()
         .map(|(id, since)| IdleKey {
@@ -623,14 +617,14 @@ fn idle_keys(
         })
         .collect();
     idle.sort_by(|one, other| (one.since, &one.id).cmp(&(other.since, &other.id)));
-    Some(Listed::of(idle))
+    Some(Truncated::new(idle))
 }
 
-impl<T> Listed<T> {
-    fn of(mut all: Vec<T>) -> Listed<T> {
+impl<T> Truncated<T> {
+    fn new(mut all: Vec<T>) -> Truncated<T> {
         let n_more = all.len().saturating_sub(MAX_LINES);
         all.truncate(MAX_LINES);
-        Listed { first: all, n_more }
+        Truncated { first: all, n_more }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The directory: which workspaces the API lists, by what names and limits, and which of them have vanished.
+//! The directory: workspaces as listed by the API, with names and limits, and which of them have vanished.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,191 +6,184 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::ids::{ActorId, ApiKeyId, WorkspaceId};
 use crate::domain::money::Usd;
-use crate::domain::privacy::People;
+use crate::domain::privacy::UserNaming;
 
-/// Successive answers that must agree before something vanished is believed to be gone.
+/// Number of successive responses without an object before it is considered removed.
 pub const AGREEING_ANSWERS: u32 = 3;
-/// The time that those answers must span at least.
+/// Minimum time that these responses must span.
 pub const AGREEING_SPAN: SignedDuration = SignedDuration::from_mins(30);
 
-/// One workspace as the API lists it.
+/// One workspace as listed by the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace {
     pub id: WorkspaceId,
-    /// Its name, as it is.
     pub name: String,
-    /// The server's own spend limit per UTC month.
+    /// The provider limit on spend per UTC month.
     pub monthly_limit: Option<Usd>,
-    /// The server's own limit of requests in a minute.
+    /// The provider limit on requests per minute.
     pub requests_per_minute: Option<u64>,
-    /// Since when it exists, where the API says it.
     pub created_at: Option<Timestamp>,
-    /// What its owners have noted on it, by name.
     pub tags: BTreeMap<String, String>,
 }
 
-/// Something that was there and is missing from complete answers.
+/// An object that is missing from complete responses but not yet considered removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Doubt {
-    /// The first answer without it.
+pub struct PendingRemoval {
+    /// Time of the first response without it.
     pub since: Timestamp,
-    /// Successive answers without it; 0 where it was told in a way that cannot be read.
-    pub n_answers: u32,
+    /// Number of successive responses without it; 0 if it was reported but could not be read.
+    pub n_responses: u32,
 }
 
-impl Doubt {
-    /// Of a bucket that was told in a way that cannot be read: no answer without it has come.
-    pub fn unreadable(at: Timestamp) -> Doubt {
-        Doubt {
+impl PendingRemoval {
+    /// Creates a marker for a bucket that could not be read.
+    pub fn unreadable(at: Timestamp) -> PendingRemoval {
+        PendingRemoval {
             since: at,
-            n_answers: 0,
+            n_responses: 0,
         }
     }
 
-    /// Whether it is a bucket that was told in a way that cannot be read.
+    /// Returns whether the bucket could not be read.
     pub fn is_unreadable(&self) -> bool {
-        self.n_answers == 0
+        self.n_responses == 0
     }
 
-    /// The doubt after one more answer without the thing.
-    pub fn again(previous: Option<Doubt>, at: Timestamp) -> Doubt {
-        match previous.filter(|doubt| !doubt.is_unreadable()) {
-            Some(doubt) => Doubt {
+    /// Returns the state after one more response without the object.
+    pub fn again(previous: Option<PendingRemoval>, at: Timestamp) -> PendingRemoval {
+        match previous.filter(|pending| !pending.is_unreadable()) {
+            Some(pending) => PendingRemoval {
                 // A later time was recorded by a wrong clock.
-                since: doubt.since.min(at),
-                n_answers: doubt.n_answers.saturating_add(1),
+                since: pending.since.min(at),
+                n_responses: pending.n_responses.saturating_add(1),
             },
-            None => Doubt {
+            None => PendingRemoval {
                 since: at,
-                n_answers: 1,
+                n_responses: 1,
             },
         }
     }
 
-    /// Whether enough answers over enough time agree that the thing is gone.
+    /// Returns whether enough responses over enough time agree that the object is removed.
     pub fn is_certain(&self, at: Timestamp) -> bool {
-        self.n_answers >= AGREEING_ANSWERS && at.duration_since(self.since) >= AGREEING_SPAN
+        self.n_responses >= AGREEING_ANSWERS && at.duration_since(self.since) >= AGREEING_SPAN
     }
 }
 
-/// Whether something is in the list that it was in.
+/// Whether an object is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// In the newest list.
     Listed,
-    /// Missing, not yet for long enough: kept as it was, and the poll is partial.
-    Missing(Doubt),
-    /// Missing for good. Its spend stays, under the remainder.
-    Gone,
+    /// Missing, but not yet for long enough: kept as it was, and the poll is incomplete.
+    Missing(PendingRemoval),
+    /// Removed. Its spend counts as remainder.
+    Removed,
 }
 
 impl Presence {
-    /// After one more whole list without it.
+    /// Returns the presence after one more complete list without the object.
     #[must_use]
     pub fn missing_again(self, at: Timestamp) -> Presence {
         let previous = match self {
-            Presence::Gone => return Presence::Gone,
-            Presence::Missing(doubt) => Some(doubt),
+            Presence::Removed => return Presence::Removed,
+            Presence::Missing(pending) => Some(pending),
             Presence::Listed => None,
         };
-        let doubt = Doubt::again(previous, at);
-        if doubt.is_certain(at) {
-            Presence::Gone
+        let pending = PendingRemoval::again(previous, at);
+        if pending.is_certain(at) {
+            Presence::Removed
         } else {
-            Presence::Missing(doubt)
+            Presence::Missing(pending)
         }
     }
 }
 
-/// What the API says about the organization itself.
+/// The organization as reported by the API.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OrganizationInfo {
     pub id: String,
-    /// Its name at the service.
     pub name: String,
-    /// The server's own spend limit per UTC month.
+    /// The provider limit on spend per UTC month.
     pub usage_limit: Option<Usd>,
-    /// The server's own month to date.
+    /// Month-to-date spend as stated by Anthropic.
     pub current_month_usage: Option<Usd>,
 }
 
-/// Every workspace that was ever listed, and the organization's own data.
+/// All workspaces ever listed, and the organization's own data.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Directory {
     pub workspaces: BTreeMap<WorkspaceId, (Workspace, Presence)>,
-    /// `None` until it was read once.
+    /// `None` until it was first read.
     pub organization: Option<OrganizationInfo>,
-    /// When the workspace list was last read whole.
+    /// When the workspace list was last read completely.
     pub listed_at: Option<Timestamp>,
-    /// The real id of the default workspace, where the service has one and it is known.
-    pub default: Option<WorkspaceId>,
-    /// Names of API keys, as they were last listed.
+    /// The real id of the default workspace, if there is one and it is known.
+    pub default_workspace: Option<WorkspaceId>,
     pub keys: BTreeMap<ApiKeyId, String>,
-    /// People, as they were last listed.
-    pub people: BTreeMap<ActorId, Person>,
-    /// When a spend limit that the service had was found to be no more, and none has come since; `None` is the organization's.
+    pub users: BTreeMap<ActorId, UserInfo>,
+    /// When a provider limit was found removed, until it is set again; key `None` for the organization.
     pub limits_removed: BTreeMap<Option<WorkspaceId>, Timestamp>,
 }
 
-/// What an answer says about a limit of spend.
+/// A provider limit in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LimitOf {
-    /// This much; `None` for no limit.
+pub enum ReportedLimit {
+    /// `None` for no limit.
     Known(Option<Usd>),
-    /// There is one that cannot be read: it does not count as removed.
+    /// Present but unreadable: does not count as removed.
     Unknown,
 }
 
-impl LimitOf {
-    /// Of a limit that could be read, and whether there is one that could not.
-    pub fn told(limit: Option<Usd>, is_unknown: bool) -> LimitOf {
+impl ReportedLimit {
+    /// Combines a limit that could be read, and whether there was one that could not.
+    pub fn new(limit: Option<Usd>, is_unknown: bool) -> ReportedLimit {
         match limit {
-            None if is_unknown => LimitOf::Unknown,
-            Some(_) | None => LimitOf::Known(limit),
+            None if is_unknown => ReportedLimit::Unknown,
+            Some(_) | None => ReportedLimit::Known(limit),
         }
     }
 }
 
-/// A person, or an account that acts like one.
+/// A user or service account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Person {
+pub struct UserInfo {
     pub name: String,
-    /// Empty where there is none.
+    /// Empty if unknown.
     pub email: String,
 }
 
 impl Directory {
-    /// Workspaces that count as existing: listed, or missing and not yet gone.
+    /// Returns the workspaces that count as existing: listed, or missing but not yet removed.
     pub fn present(&self) -> impl Iterator<Item = &Workspace> {
         self.workspaces
             .values()
-            .filter(|(_, presence)| !matches!(presence, Presence::Gone))
+            .filter(|(_, presence)| !matches!(presence, Presence::Removed))
             .map(|(workspace, _)| workspace)
     }
 
-    /// Whether a workspace counts as existing.
+    /// Returns whether a workspace counts as existing.
     pub fn is_present(&self, id: &WorkspaceId) -> bool {
         self.workspaces
             .get(id)
-            .is_some_and(|(_, presence)| !matches!(presence, Presence::Gone))
+            .is_some_and(|(_, presence)| !matches!(presence, Presence::Removed))
     }
 
-    /// Whether a workspace is missing from the list and not yet believed to be gone.
+    /// Returns whether a workspace is missing but not yet considered removed.
     pub fn has_missing(&self) -> bool {
         self.workspaces
             .values()
             .any(|(_, presence)| matches!(presence, Presence::Missing(_)))
     }
 
-    /// The name of a workspace; its id where it has never been listed.
+    /// Returns the name of a workspace, or its id if it was never listed.
     pub fn name_of<'a>(&'a self, id: &'a str) -> &'a str {
         self.workspaces
             .get(id)
             .map_or(id, |(workspace, _)| workspace.name.as_str())
     }
 
-    /// The directory after a whole list was read, which tells limits of spend as well. A listed workspace that vanishes stays
-    /// until [`AGREEING_ANSWERS`] lists over [`AGREEING_SPAN`] agree.
+    /// Applies a complete list of workspaces with their limits. A missing workspace stays until [`AGREEING_ANSWERS`]
+    /// lists over [`AGREEING_SPAN`] agree.
     #[must_use]
     pub fn with_list(&self, listed: Vec<Workspace>, at: Timestamp) -> Directory {
         let mut workspaces: BTreeMap<WorkspaceId, (Workspace, Presence)> = self
@@ -206,8 +199,9 @@ impl Directory {
             note_limit(&mut limits_removed, Some(&workspace.id), limits, at);
             workspaces.insert(workspace.id.clone(), (workspace, Presence::Listed));
         }
-        let is_gone = |id: &WorkspaceId| matches!(workspaces.get(id), Some((_, Presence::Gone)));
-        limits_removed.retain(|of, _| !of.as_ref().is_some_and(is_gone));
+        let is_removed =
+            |id: &WorkspaceId| matches!(workspaces.get(id), Some((_, Presence::Removed)));
+        limits_removed.retain(|of, _| !of.as_ref().is_some_and(is_removed));
         Directory {
             workspaces,
             listed_at: Some(at),
@@ -216,7 +210,7 @@ impl Directory {
         }
     }
 
-    /// The same, where the service tells limits of spend elsewhere: those that are known stay.
+    /// Applies a complete list of workspaces without limits, which keeps the known limits.
     #[must_use]
     pub fn with_list_without_limits(&self, mut listed: Vec<Workspace>, at: Timestamp) -> Directory {
         for workspace in &mut listed {
@@ -225,9 +219,9 @@ impl Directory {
         self.with_list(listed, at)
     }
 
-    /// A list of which some rows could not be read: whoever was there before may be among these, and so may their limits.
+    /// Completes a list that had unreadable rows with the known workspaces and limits, which these rows may contain.
     #[must_use]
-    pub fn completed(&self, mut listed: Vec<Workspace>) -> Vec<Workspace> {
+    pub fn completed_list(&self, mut listed: Vec<Workspace>) -> Vec<Workspace> {
         for workspace in &mut listed {
             let known = self.present_limit(&workspace.id);
             workspace.monthly_limit = workspace.monthly_limit.or(known);
@@ -238,7 +232,7 @@ impl Directory {
         listed
     }
 
-    /// The directory with what the service says of the organization, its limit of spend included.
+    /// Applies the organization's data with its limit.
     #[must_use]
     pub fn with_organization(&self, info: OrganizationInfo, at: Timestamp) -> Directory {
         let mut directory = self.clone();
@@ -248,7 +242,7 @@ impl Directory {
         directory
     }
 
-    /// The same, where the service tells its limit of spend elsewhere: the one that is known stays.
+    /// Applies the organization's data without its limit, which keeps the known limit.
     #[must_use]
     pub fn with_organization_without_limit(&self, info: OrganizationInfo) -> Directory {
         Directory {
@@ -260,23 +254,22 @@ impl Directory {
         }
     }
 
-    /// The directory with limits of spend that were read apart from all else: of the organization, and by the id under which
-    /// a workspace stands here. What is missing from the newest list is kept as it was.
+    /// Applies separately read limits of the organization and of listed workspaces. Missing workspaces keep theirs.
     #[must_use]
     pub fn with_limits(
         &self,
-        organization: LimitOf,
-        of: impl Fn(&WorkspaceId) -> LimitOf,
+        organization: ReportedLimit,
+        of: impl Fn(&WorkspaceId) -> ReportedLimit,
         at: Timestamp,
     ) -> Directory {
         let mut directory = self.clone();
         let removed = &mut directory.limits_removed;
-        let mut next = |whose: Option<&WorkspaceId>, before, told| match told {
-            LimitOf::Known(limit) => {
-                note_limit(removed, whose, (before, limit), at);
+        let mut next = |workspace: Option<&WorkspaceId>, before, reported| match reported {
+            ReportedLimit::Known(limit) => {
+                note_limit(removed, workspace, (before, limit), at);
                 limit
             }
-            LimitOf::Unknown => None,
+            ReportedLimit::Unknown => None,
         };
         if let Some(info) = &mut directory.organization {
             info.usage_limit = next(None, info.usage_limit, organization);
@@ -284,14 +277,14 @@ impl Directory {
         for (id, (workspace, presence)) in &mut directory.workspaces {
             match presence {
                 Presence::Listed => {}
-                Presence::Missing(_) | Presence::Gone => continue,
+                Presence::Missing(_) | Presence::Removed => continue,
             }
             workspace.monthly_limit = next(Some(id), workspace.monthly_limit, of(id));
         }
         directory
     }
 
-    /// The directory where no limit of spend can be read: whether there are any is not known, so none counts as removed.
+    /// Clears all limits because they cannot be read; none counts as removed.
     #[must_use]
     pub fn with_unknown_limits(&self) -> Directory {
         let mut directory = self.clone();
@@ -308,16 +301,16 @@ impl Directory {
         self.organization.as_ref().and_then(|info| info.usage_limit)
     }
 
-    /// What a workspace had that comes back after it was gone is of another time.
+    /// A workspace that returns after it was removed does not keep its earlier limit.
     fn present_limit(&self, id: &WorkspaceId) -> Option<Usd> {
         let (workspace, presence) = self.workspaces.get(id)?;
         match presence {
             Presence::Listed | Presence::Missing(_) => workspace.monthly_limit,
-            Presence::Gone => None,
+            Presence::Removed => None,
         }
     }
 
-    /// The directory with workspaces that the service tells of and does not list: they count as gone.
+    /// Adds workspaces that are reported but not listed, as removed.
     #[must_use]
     pub fn with_unlisted(&self, ids: impl IntoIterator<Item = WorkspaceId>) -> Directory {
         let mut directory = self.clone();
@@ -331,30 +324,30 @@ impl Directory {
                 tags: BTreeMap::new(),
             };
             let entry = directory.workspaces.entry(id);
-            entry.or_insert((unlisted, Presence::Gone));
+            entry.or_insert((unlisted, Presence::Removed));
         }
         directory
     }
 
-    /// By what a person is named; the id where they have never been listed.
-    pub fn person_name<'a>(&'a self, id: &'a str, people: People) -> &'a str {
-        let Some(person) = self.people.get(id) else {
+    /// Returns the displayed name of a user, or the id if they were never listed.
+    pub fn user_name<'a>(&'a self, id: &'a str, naming: UserNaming) -> &'a str {
+        let Some(user) = self.users.get(id) else {
             return id;
         };
-        match people {
-            People::Email if !person.email.is_empty() => &person.email,
-            People::Email => &person.name,
-            People::Id | People::Hidden => id,
+        match naming {
+            UserNaming::Email if !user.email.is_empty() => &user.email,
+            UserNaming::Email => &user.name,
+            UserNaming::Id | UserNaming::Hidden => id,
         }
     }
 
-    /// The name of an API key; its id where it has never been listed.
+    /// Returns the name of an API key, or its id if it was never listed.
     pub fn key_name<'a>(&'a self, id: &'a str) -> &'a str {
         self.keys.get(id).map_or(id, String::as_str)
     }
 }
 
-/// Notes that a limit is no more, or is there again; of the limit before and after.
+/// Records that a limit was removed or set again.
 fn note_limit(
     removed: &mut BTreeMap<Option<WorkspaceId>, Timestamp>,
     of: Option<&WorkspaceId>,
@@ -392,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_is_gone_only_after_three_lists_over_thirty_minutes() {
+    fn a_workspace_is_removed_only_after_three_lists_over_thirty_minutes() {
         let directory = Directory::default().with_list(vec![workspace("a"), workspace("b")], at(0));
         let once = directory.with_list(vec![workspace("a")], at(10));
         assert!(once.has_missing());
@@ -422,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_no_more_is_noted_until_one_comes_or_its_workspace_goes() {
+    fn removed_limits_are_recorded_until_set_again_or_the_workspace_is_removed() {
         let first = Directory::default().with_list(vec![limited("a", 5), workspace("b")], at(0));
         assert_eq!(removed(&first), [], "b never had one");
         let without = vec![workspace("a"), workspace("b")];
@@ -436,14 +429,14 @@ mod tests {
             .with_list(vec![], at(45))
             .with_list(vec![workspace("b")], at(50));
         assert_eq!(removed(&missing), [(Some("a"), at(15))], "only missing");
-        let gone = missing.with_list(vec![], at(80));
-        assert_eq!(removed(&gone), []);
-        let again = gone.with_list(vec![workspace("a")], at(100));
-        assert_eq!(removed(&again), [], "what it had was of another time");
+        let removed_workspace = missing.with_list(vec![], at(80));
+        assert_eq!(removed(&removed_workspace), []);
+        let again = removed_workspace.with_list(vec![workspace("a")], at(100));
+        assert_eq!(removed(&again), [], "earlier limits are dropped");
     }
 
     #[test]
-    fn a_limit_goes_only_by_an_answer_that_tells_limits() {
+    fn only_responses_with_limits_can_remove_a_limit() {
         let info = |limit: Option<i64>| OrganizationInfo {
             usage_limit: limit.map(Usd::from_dollars),
             ..OrganizationInfo::default()
@@ -460,14 +453,14 @@ mod tests {
         assert_eq!(relisted.usage_limit(), Some(Usd::from_dollars(9)));
         let unknown = relisted.with_unknown_limits();
         assert_eq!((removed(&unknown), unknown.usage_limit()), (vec![], None));
-        let none = LimitOf::Known(None);
-        let odd = relisted.with_limits(LimitOf::Unknown, |_| LimitOf::Unknown, at(20));
+        let none = ReportedLimit::Known(None);
+        let odd = relisted.with_limits(ReportedLimit::Unknown, |_| ReportedLimit::Unknown, at(20));
         assert_eq!((removed(&odd), limit(&odd, "a")), (vec![], None), "unknown");
         let read = relisted.with_limits(none, |_| none, at(20));
         let expected = [(None, at(20)), (Some("a"), at(20))];
         assert_eq!(removed(&read), expected, "b is missing, c never had one");
         assert_eq!(limit(&read, "b"), Some(Usd::from_dollars(6)));
-        let one = LimitOf::Known(Some(Usd::from_dollars(1)));
+        let one = ReportedLimit::Known(Some(Usd::from_dollars(1)));
         let back = read.with_limits(one, |_| none, at(30));
         assert_eq!(removed(&back), [(Some("a"), at(20))]);
         let organization = first.with_organization(info(None), at(40));
@@ -475,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_has_it_again_ends_the_doubt() {
+    fn a_list_that_contains_the_workspace_again_ends_the_pending_removal() {
         let directory = Directory::default().with_list(vec![workspace("a")], at(0));
         let back = directory
             .with_list(vec![], at(5))

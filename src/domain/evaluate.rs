@@ -1,38 +1,39 @@
-//! One step of one alert: its state before and a measurement give its state after. Nothing is told here.
+//! Evaluates a measurement: derives the new state of an alert from its previous state. Sends nothing.
 
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
-use crate::domain::alert::{Alert, Crossing, EndedBy, Identity, Line, Now, Observed, Slot, State};
+use crate::domain::alert::{
+    AbsoluteThreshold, Alert, Crossing, EndedBy, Identity, Now, Observed, Slot, State,
+};
+use crate::domain::figure::Figure;
 use crate::domain::ids::OrganizationName;
-use crate::domain::knowledge::Figure;
-use crate::domain::lines::{Lines, is_any_crossed, is_crossed, is_held};
+use crate::domain::ladder::{ThresholdLadder, is_any_crossed, is_crossed, is_held};
 use crate::domain::measure::Measurement;
 use crate::domain::rule::{Quantity, Rule};
 use crate::domain::span::Span;
 
-/// Evaluates the measurements of one rule, one after the other. Its lines are drawn once for each limit that follows another.
+/// Evaluates the measurements of one rule in turn; reuses the thresholds while the limit stays the same.
 pub struct Evaluator<'a> {
     organization: &'a OrganizationName,
     rule: &'a Rule,
     now: Now,
-    drawn: Option<(Quantity, Lines)>,
+    ladder: Option<(Quantity, ThresholdLadder)>,
 }
 
 impl<'a> Evaluator<'a> {
-    /// Of a rule at a moment.
     pub fn new(organization: &'a OrganizationName, rule: &'a Rule, now: Now) -> Evaluator<'a> {
         Evaluator {
             organization,
             rule,
             now,
-            drawn: None,
+            ladder: None,
         }
     }
 
-    /// The alert after one measurement; `None` where nothing of it changes.
-    pub fn step(&mut self, measurement: &Measurement, before: Option<&Alert>) -> Option<Alert> {
+    /// Returns the alert after a measurement, or `None` if it does not change.
+    pub fn evaluate(&mut self, measurement: &Measurement, before: Option<&Alert>) -> Option<Alert> {
         let (rule, now) = (self.rule, self.now);
         let Some(limit) = measurement.limit else {
             return before.and_then(|alert| end(alert, EndedBy::LimitChanged, None, now));
@@ -49,47 +50,51 @@ impl<'a> Evaluator<'a> {
             return None;
         }
         let organization = self.organization;
-        let step = Step {
+        let evaluation = Evaluation {
             organization,
             rule,
             measurement,
-            lines: self.lines(limit),
+            ladder: self.ladder(limit),
             limit,
             value,
             is_complete,
             now,
         };
-        if let Some(alert) = open.filter(|alert| step.holds(alert)) {
-            let thorough = || step.of_open(alert, step.standing(&known(alert)));
-            debug_assert_eq!(thorough(), None, "what holds does not change");
+        if let Some(alert) = open.filter(|alert| evaluation.is_unchanged(alert)) {
+            let evaluated =
+                || evaluation.evaluate_open(alert, evaluation.crossed(&crossed_before(alert)));
+            debug_assert_eq!(evaluated(), None, "an unchanged alert does not change");
             return None;
         }
-        let standing = step.standing(&open.map(known).unwrap_or_default());
+        let crossed = evaluation.crossed(&open.map(crossed_before).unwrap_or_default());
         match before {
-            Some(alert) if measurement.is_closed => step.of_closed(alert, standing),
-            Some(alert) => step.of_open(alert, standing),
-            None => (!standing.is_empty()).then(|| step.begin(standing)),
+            Some(alert) if measurement.is_closed => evaluation.evaluate_closed(alert, crossed),
+            Some(alert) => evaluation.evaluate_open(alert, crossed),
+            None => (!crossed.is_empty()).then(|| evaluation.start(crossed)),
         }
     }
 
-    fn lines(&mut self, limit: Quantity) -> &Lines {
-        let drawn = self.drawn.take().filter(|(of, _)| *of == limit);
-        let (_, lines) = self
-            .drawn
-            .insert(drawn.unwrap_or_else(|| (limit, Lines::of(self.rule, limit))));
-        lines
+    fn ladder(&mut self, limit: Quantity) -> &ThresholdLadder {
+        let ladder = self
+            .ladder
+            .take()
+            .filter(|(for_limit, _)| *for_limit == limit);
+        let (_, thresholds) = self
+            .ladder
+            .insert(ladder.unwrap_or_else(|| (limit, ThresholdLadder::new(self.rule, limit))));
+        thresholds
     }
 }
 
-/// Ends an alert; `None` where it is over already or was never more than pending and nobody knows.
+/// Ends an alert; `None` if it has already ended.
 pub fn end(alert: &Alert, by: EndedBy, value: Option<Quantity>, now: Now) -> Option<Alert> {
     match &alert.state {
         State::Ended { .. } => None,
-        State::Pending { line, .. } | State::Firing { line, .. } => Some(Alert {
+        State::Pending { threshold, .. } | State::Firing { threshold, .. } => Some(Alert {
             state: State::Ended {
                 by,
                 at: now.at,
-                line: line.clone(),
+                threshold: threshold.clone(),
             },
             rising: Vec::new(),
             sequence: alert.sequence + 1,
@@ -104,98 +109,111 @@ pub fn end(alert: &Alert, by: EndedBy, value: Option<Quantity>, now: Now) -> Opt
     }
 }
 
-/// A line that stands at this moment, and since when; `None` is for long enough, because it fires already.
+/// A crossed threshold and since when; `since` is `None` if it is already firing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Standing {
-    line: Line,
+struct CrossedSince {
+    threshold: AbsoluteThreshold,
     since: Option<Observed>,
 }
 
-struct Step<'a> {
+struct Evaluation<'a> {
     organization: &'a OrganizationName,
     rule: &'a Rule,
     measurement: &'a Measurement,
-    lines: &'a Lines,
+    ladder: &'a ThresholdLadder,
     limit: Quantity,
     value: Quantity,
     is_complete: bool,
     now: Now,
 }
 
-impl Step<'_> {
-    /// Whether an open alert fires by just the line that is the highest crossed, and nothing else is on its way: what most
-    /// alerts are asked, and nothing is allocated for it.
-    fn holds(&self, alert: &Alert) -> bool {
+impl Evaluation<'_> {
+    /// Returns whether the alert keeps firing by the highest crossed threshold with nothing pending. Most alerts take this
+    /// path, which does not allocate.
+    fn is_unchanged(&self, alert: &Alert) -> bool {
         match &alert.state {
             State::Firing {
-                line,
+                threshold,
                 clearing_since: None,
             } => {
                 !self.measurement.is_closed
                     && alert.rising.is_empty()
                     && alert.limit == Some(self.limit)
-                    && self.lines.highest_crossed(self.value) == Some(line)
+                    && self.ladder.highest_crossed(self.value) == Some(threshold)
             }
             State::Firing { .. } | State::Pending { .. } | State::Ended { .. } => false,
         }
     }
 
-    /// The lines that are crossed, or were and have not been cleared; lowest first. Of several that stand since the same
-    /// moment only the highest.
-    fn standing(&self, known: &[Standing]) -> Vec<Standing> {
-        let mut standing: Vec<Standing> = self
-            .lines
+    /// Returns the thresholds that are crossed, or were crossed and have not cleared; lowest first. Of several crossed since the
+    /// same time only the highest.
+    fn crossed(&self, before: &[CrossedSince]) -> Vec<CrossedSince> {
+        let mut crossed: Vec<CrossedSince> = self
+            .ladder
             .iter()
-            .take_while(|line| is_crossed(line, self.value) || self.is_still_held(line, known))
-            .map(|line| Standing {
-                line: line.clone(),
-                since: self.since(line, known),
+            .take_while(|threshold| {
+                is_crossed(threshold, self.value) || self.is_still_held(threshold, before)
+            })
+            .map(|threshold| CrossedSince {
+                threshold: threshold.clone(),
+                since: self.since(threshold, before),
             })
             .collect();
         if !self.is_complete {
-            standing.extend(self.not_refuted(known, standing.last()));
+            crossed.extend(self.possibly_crossed(before, crossed.last()));
         }
-        let mut highest: Vec<Standing> = Vec::new();
-        for next in standing {
+        let mut highest: Vec<CrossedSince> = Vec::new();
+        for next in crossed {
             highest.pop_if(|last| last.since == next.since);
             highest.push(next);
         }
         highest
     }
 
-    /// A lower bound may raise, never lower: what was known stays, and the time does not count for it.
-    fn not_refuted(&self, known: &[Standing], crossed: Option<&Standing>) -> Vec<Standing> {
-        let is_above = |held: &&Standing| {
-            crossed.is_none_or(|crossed| self.lines.compare(&held.line, &crossed.line).is_gt())
+    /// Returns earlier crossed thresholds above the current ones: a lower bound cannot clear them, and their waiting time is
+    /// paused.
+    fn possibly_crossed(
+        &self,
+        before: &[CrossedSince],
+        highest: Option<&CrossedSince>,
+    ) -> Vec<CrossedSince> {
+        let is_above = |held: &&CrossedSince| {
+            highest.is_none_or(|highest| {
+                self.ladder
+                    .compare(&held.threshold, &highest.threshold)
+                    .is_gt()
+            })
         };
-        let paused = |held: &Standing| Standing {
-            line: held.line.clone(),
-            since: held.since.map(|since| later(since, self.now)),
+        let paused = |held: &CrossedSince| CrossedSince {
+            threshold: held.threshold.clone(),
+            since: held.since.map(|since| postponed(since, self.now)),
         };
-        known.iter().filter(is_above).map(paused).collect()
+        before.iter().filter(is_above).map(paused).collect()
     }
 
-    /// Hysteresis: for a line at or below one that was held, by rank and by quantity. A limit that was raised clears at
-    /// the new line itself.
-    fn is_still_held(&self, line: &Line, known: &[Standing]) -> bool {
-        let covers = |held: &Standing| {
-            line.quantity <= held.line.quantity && self.lines.compare(line, &held.line).is_le()
+    /// Applies hysteresis to thresholds at or below a crossed one, by rank and by quantity. After the limit was raised, an
+    /// alert clears at the new threshold itself.
+    fn is_still_held(&self, threshold: &AbsoluteThreshold, before: &[CrossedSince]) -> bool {
+        let covers = |held: &CrossedSince| {
+            threshold.quantity <= held.threshold.quantity
+                && self.ladder.compare(threshold, &held.threshold).is_le()
         };
         self.is_complete
-            && is_held(line, self.rule.clear_below, self.value)
-            && known.iter().any(covers)
+            && is_held(threshold, self.rule.clear_below, self.value)
+            && before.iter().any(covers)
     }
 
-    /// A line is crossed at least since any was that lies at or above it. A limit that moves takes its lines along.
-    fn since(&self, line: &Line, known: &[Standing]) -> Option<Observed> {
-        let covers = |held: &&Standing| {
-            line.quantity <= held.line.quantity || self.lines.compare(line, &held.line).is_eq()
+    /// Returns since when a threshold is crossed: at least since any threshold at or above it, and across limit changes.
+    fn since(&self, threshold: &AbsoluteThreshold, before: &[CrossedSince]) -> Option<Observed> {
+        let covers = |held: &&CrossedSince| {
+            threshold.quantity <= held.threshold.quantity
+                || self.ladder.compare(threshold, &held.threshold).is_eq()
         };
-        let earliest = known.iter().filter(covers).map(|held| held.since).min();
+        let earliest = before.iter().filter(covers).map(|held| held.since).min();
         earliest.unwrap_or(Some(self.now.observed))
     }
 
-    fn begin(&self, standing: Vec<Standing>) -> Alert {
+    fn start(&self, crossed: Vec<CrossedSince>) -> Alert {
         let slot = Slot {
             rule: self.rule.name.clone(),
             subject: self.measurement.subject.clone(),
@@ -211,7 +229,7 @@ impl Step<'_> {
             watch: self.rule.watch,
             span: self.measurement.span,
             state: State::Pending {
-                line: standing[0].line.clone(),
+                threshold: crossed[0].threshold.clone(),
                 since: self.now.observed,
             },
             rising: Vec::new(),
@@ -221,40 +239,47 @@ impl Step<'_> {
             is_silenced: false,
             value: self.value,
             limit: Some(self.limit),
-            told: BTreeMap::new(),
+            notified: BTreeMap::new(),
         };
-        self.raised(&alert, standing)
+        self.update_state(&alert, crossed)
     }
 
-    /// The highest line that was held for long enough fires, and those above it wait. A period that is over does not wait.
-    fn raised(&self, alert: &Alert, mut standing: Vec<Standing>) -> Alert {
-        let is_ripe = |held: &Standing| {
+    /// Fires the highest threshold that was crossed for long enough; those above it wait. A closed period does not wait.
+    fn update_state(&self, alert: &Alert, mut crossed: Vec<CrossedSince>) -> Alert {
+        let has_waited = |held: &CrossedSince| {
             let is_long = |since| {
                 self.measurement.is_closed
-                    || self.now.observed.since(since) >= milliseconds(self.rule.hold)
+                    || self.now.observed.since(since) >= milliseconds(self.rule.for_duration)
             };
             held.since.is_none_or(is_long)
         };
-        let n_ripe = standing
+        let n_ready = crossed
             .iter()
-            .rposition(is_ripe)
-            .map_or(0, |place| place + 1);
-        let waiting = standing.split_off(n_ripe);
-        match (standing.pop(), &alert.state) {
-            (Some(fires), _) => self.firing(alert, fires.line, waiting),
-            // Its threshold is no more; another one is on its way.
-            (None, State::Firing { line, .. }) => self.firing(alert, line.clone(), waiting),
+            .rposition(has_waited)
+            .map_or(0, |index| index + 1);
+        let waiting = crossed.split_off(n_ready);
+        match (crossed.pop(), &alert.state) {
+            (Some(highest), _) => self.firing(alert, highest.threshold, waiting),
+            // Its threshold was removed, and another one is still waiting.
+            (None, State::Firing { threshold, .. }) => {
+                self.firing(alert, threshold.clone(), waiting)
+            }
             (None, State::Pending { .. } | State::Ended { .. }) => {
                 let mut rising = crossings(waiting);
-                let Crossing { line, since } = rising.remove(0);
-                self.with(alert, State::Pending { line, since }, rising)
+                let Crossing { threshold, since } = rising.remove(0);
+                self.with(alert, State::Pending { threshold, since }, rising)
             }
         }
     }
 
-    fn firing(&self, alert: &Alert, line: Line, waiting: Vec<Standing>) -> Alert {
+    fn firing(
+        &self,
+        alert: &Alert,
+        threshold: AbsoluteThreshold,
+        waiting: Vec<CrossedSince>,
+    ) -> Alert {
         let state = State::Firing {
-            line,
+            threshold,
             clearing_since: None,
         };
         Alert {
@@ -280,7 +305,7 @@ impl Step<'_> {
         }
     }
 
-    /// What stands no more keeps the time in which it stood.
+    /// An event that no longer holds keeps its last span.
     fn span(&self, alert: &Alert) -> Span {
         match self.measurement.event {
             Some(_) if self.value == 0 => alert.span,
@@ -288,18 +313,18 @@ impl Step<'_> {
         }
     }
 
-    fn of_open(&self, alert: &Alert, standing: Vec<Standing>) -> Option<Alert> {
-        let is_clear = standing.is_empty();
+    fn evaluate_open(&self, alert: &Alert, crossed: Vec<CrossedSince>) -> Option<Alert> {
+        let is_clear = crossed.is_empty();
         match &alert.state {
             State::Ended { .. } if is_clear => None,
-            State::Ended { .. } => Some(self.raised(alert, standing)),
+            State::Ended { .. } => Some(self.update_state(alert, crossed)),
             State::Pending { .. } if is_clear => Some(self.ended(alert, EndedBy::Cleared)),
             State::Firing {
-                line,
+                threshold,
                 clearing_since,
-            } if is_clear => self.clearing(alert, line, *clearing_since),
+            } if is_clear => self.clearing(alert, threshold, *clearing_since),
             State::Pending { .. } | State::Firing { .. } => {
-                let after = self.raised(alert, standing);
+                let after = self.update_state(alert, crossed);
                 let is_same = (&after.state, &after.rising, after.limit)
                     == (&alert.state, &alert.rising, alert.limit);
                 (!is_same).then_some(after)
@@ -307,54 +332,61 @@ impl Step<'_> {
         }
     }
 
-    fn clearing(&self, alert: &Alert, held: &Line, began: Option<Observed>) -> Option<Alert> {
-        let since = began.unwrap_or(self.now.observed);
-        if self.now.observed.since(since) >= milliseconds(self.rule.keep_firing) {
-            return Some(self.ended(alert, self.why_it_ended(held)));
+    fn clearing(
+        &self,
+        alert: &Alert,
+        held: &AbsoluteThreshold,
+        clearing_since: Option<Observed>,
+    ) -> Option<Alert> {
+        let since = clearing_since.unwrap_or(self.now.observed);
+        if self.now.observed.since(since) >= milliseconds(self.rule.keep_firing_for) {
+            return Some(self.ended(alert, self.end_reason(held)));
         }
-        let keeps = State::Firing {
-            line: held.clone(),
+        let state = State::Firing {
+            threshold: held.clone(),
             clearing_since: Some(since),
         };
-        began.is_none().then(|| self.with(alert, keeps, Vec::new()))
+        clearing_since
+            .is_none()
+            .then(|| self.with(alert, state, Vec::new()))
     }
 
-    /// A period that is over: once its figures are complete the alert ends. Until then, and by late data or corrections
-    /// even after, it may still rise.
-    fn of_closed(&self, alert: &Alert, standing: Vec<Standing>) -> Option<Alert> {
-        let highest = standing.last().map(|held| held.line.clone());
-        let is_above = |line: &Line| {
+    /// Evaluates a closed period, whose alert ends once the figures are complete. It may still escalate, even afterwards by late
+    /// data or corrections.
+    fn evaluate_closed(&self, alert: &Alert, crossed: Vec<CrossedSince>) -> Option<Alert> {
+        let highest = crossed.last().map(|held| held.threshold.clone());
+        let is_above = |threshold: &AbsoluteThreshold| {
             highest
                 .as_ref()
-                .is_some_and(|highest| self.lines.compare(highest, line).is_gt())
+                .is_some_and(|highest| self.ladder.compare(highest, threshold).is_gt())
         };
         match &alert.state {
-            State::Pending { .. } if standing.is_empty() => {
+            State::Pending { .. } if crossed.is_empty() => {
                 Some(self.ended(alert, EndedBy::Cleared))
             }
-            State::Pending { .. } => Some(self.raised(alert, standing)),
-            State::Firing { line, .. } if is_above(line) => Some(Alert {
+            State::Pending { .. } => Some(self.update_state(alert, crossed)),
+            State::Firing { threshold, .. } if is_above(threshold) => Some(Alert {
                 is_late: true,
-                ..self.raised(alert, standing)
+                ..self.update_state(alert, crossed)
             }),
-            State::Firing { line, .. } if self.is_complete => {
-                let has_fallen = highest.is_none() && self.measurement.fell;
-                let by = if has_fallen {
-                    self.why_it_ended(line)
+            State::Firing { threshold, .. } if self.is_complete => {
+                let is_cleared = highest.is_none() && self.measurement.is_corrected_down;
+                let by = if is_cleared {
+                    self.end_reason(threshold)
                 } else {
                     EndedBy::PeriodOver
                 };
                 Some(self.ended(alert, by))
             }
             State::Firing { .. } => None,
-            State::Ended { .. } if standing.is_empty() => None,
-            State::Ended { by, line, .. } => {
-                let is_over_for_good = match by {
-                    EndedBy::PeriodOver | EndedBy::RuleRemoved => !is_above(line),
+            State::Ended { .. } if crossed.is_empty() => None,
+            State::Ended { by, threshold, .. } => {
+                let is_final = match by {
+                    EndedBy::PeriodOver | EndedBy::RuleRemoved => !is_above(threshold),
                     EndedBy::SubjectGone => true,
                     EndedBy::Cleared | EndedBy::Corrected | EndedBy::LimitChanged => false,
                 };
-                (!is_over_for_good).then(|| self.raised(alert, standing))
+                (!is_final).then(|| self.update_state(alert, crossed))
             }
         }
     }
@@ -363,7 +395,7 @@ impl Step<'_> {
         let state = State::Ended {
             by,
             at: self.now.at,
-            line: alert.line().clone(),
+            threshold: alert.threshold().clone(),
         };
         Alert {
             is_late: alert.is_late,
@@ -371,10 +403,10 @@ impl Step<'_> {
         }
     }
 
-    fn why_it_ended(&self, held: &Line) -> EndedBy {
-        if !self.lines.has(held) && is_held(held, self.rule.clear_below, self.value) {
+    fn end_reason(&self, held: &AbsoluteThreshold) -> EndedBy {
+        if !self.ladder.contains(held) && is_held(held, self.rule.clear_below, self.value) {
             EndedBy::LimitChanged
-        } else if self.measurement.fell {
+        } else if self.measurement.is_corrected_down {
             EndedBy::Corrected
         } else {
             EndedBy::Cleared
@@ -382,49 +414,49 @@ impl Step<'_> {
     }
 }
 
-/// What an open alert knows to be crossed.
-fn known(alert: &Alert) -> Vec<Standing> {
-    let standing = |line: &Line, since| Standing {
-        line: line.clone(),
+/// Returns the crossed thresholds of an open alert.
+fn crossed_before(alert: &Alert) -> Vec<CrossedSince> {
+    let crossed = |threshold: &AbsoluteThreshold, since| CrossedSince {
+        threshold: threshold.clone(),
         since,
     };
     let first = match &alert.state {
-        State::Pending { line, since } => Some(standing(line, Some(*since))),
-        State::Firing { line, .. } => Some(standing(line, None)),
+        State::Pending { threshold, since } => Some(crossed(threshold, Some(*since))),
+        State::Firing { threshold, .. } => Some(crossed(threshold, None)),
         State::Ended { .. } => None,
     };
     let rising = alert.rising.iter();
     first
         .into_iter()
-        .chain(rising.map(|crossing| standing(&crossing.line, Some(crossing.since))))
+        .chain(rising.map(|crossing| crossed(&crossing.threshold, Some(crossing.since))))
         .collect()
 }
 
-/// Of lines that wait: what fires already never does.
-fn crossings(waiting: Vec<Standing>) -> Vec<Crossing> {
-    let crossing = |held: Standing| {
+/// Converts waiting thresholds; firing ones do not wait.
+fn crossings(waiting: Vec<CrossedSince>) -> Vec<Crossing> {
+    let crossing = |held: CrossedSince| {
         let since = held.since?;
         Some(Crossing {
-            line: held.line,
+            threshold: held.threshold,
             since,
         })
     };
     waiting.into_iter().filter_map(crossing).collect()
 }
 
-/// While a figure is not known, the time does not count for `for` and `keep_firing_for`.
+/// Pauses `for` and `keep_firing_for` while the figure is unknown.
 fn pause(alert: &Alert, now: Now) -> Option<Alert> {
     let state = match &alert.state {
-        State::Pending { line, since } => State::Pending {
-            line: line.clone(),
-            since: later(*since, now),
+        State::Pending { threshold, since } => State::Pending {
+            threshold: threshold.clone(),
+            since: postponed(*since, now),
         },
         State::Firing {
-            line,
+            threshold,
             clearing_since,
         } => State::Firing {
-            line: line.clone(),
-            clearing_since: clearing_since.map(|since| later(since, now)),
+            threshold: threshold.clone(),
+            clearing_since: clearing_since.map(|since| postponed(since, now)),
         },
         State::Ended { .. } => return None,
     };
@@ -432,8 +464,8 @@ fn pause(alert: &Alert, now: Now) -> Option<Alert> {
         .rising
         .iter()
         .map(|crossing| Crossing {
-            line: crossing.line.clone(),
-            since: later(crossing.since, now),
+            threshold: crossing.threshold.clone(),
+            since: postponed(crossing.since, now),
         })
         .collect();
     let is_same = state == alert.state && rising == alert.rising;
@@ -444,8 +476,8 @@ fn pause(alert: &Alert, now: Now) -> Option<Alert> {
     })
 }
 
-/// A moment, as much later as time went by since the decision before.
-fn later(since: Observed, now: Now) -> Observed {
+/// Returns a time moved by the observed time since the previous decision.
+fn postponed(since: Observed, now: Now) -> Observed {
     Observed(since.0 + now.elapsed)
 }
 

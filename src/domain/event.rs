@@ -1,4 +1,4 @@
-//! Events in the life of keys, people, workspaces and limits, that a rule with `watch = "lifecycle"` tells of.
+//! Lifecycle events of keys, users, workspaces and limits, which rules with `watch = "lifecycle"` report.
 
 use std::fmt;
 
@@ -7,48 +7,45 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::span::Span;
 use crate::domain::subject::SubjectKind;
 
-/// What happened, or is so.
+/// A lifecycle event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Event {
-    /// A workspace was made lately.
     WorkspaceCreated,
-    /// A key was made lately.
     KeyCreated,
-    /// An active key is not used.
+    /// An active key has not been used for a while.
     KeyIdle,
-    /// An active key was made by somebody who is no more in the organization.
+    /// An active key whose creator has left the organization.
     KeyOfRemovedUser,
-    /// An active key opens nothing any more soon.
     KeyExpiring,
     UserIdle,
-    /// A spend limit of the service is no more.
+    /// A provider limit was removed.
     LimitRemoved,
 }
 
-/// What kind of time an event has.
+/// When an event is reported, relative to its moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timing {
-    /// It is told for so long after its moment.
+    /// From its moment on, for this long.
     Recent(SignedDuration),
-    /// It is told from so long after its moment on.
+    /// Once its moment is this long ago.
     Overdue(SignedDuration),
-    /// It is told from so long before its moment on, up to it.
+    /// From this long before its moment until its moment.
     Ahead(SignedDuration),
-    /// It has no moment that is known.
+    /// Its moment is unknown; it is reported while it holds.
     None,
 }
 
-/// Which lists the service must be asked for.
+/// Lists that must be requested from the Admin API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Lists {
+pub struct RequiredLists {
     pub keys: bool,
-    pub people: bool,
+    pub users: bool,
 }
 
-const DAY: i64 = 24;
+const HOURS_PER_DAY: i64 = 24;
 
 impl Event {
-    /// All, in the order in which they are told.
+    /// All events, in the order in which they are reported.
     pub const ALL: [Event; 7] = [
         Event::WorkspaceCreated,
         Event::KeyCreated,
@@ -59,7 +56,7 @@ impl Event {
         Event::LimitRemoved,
     ];
 
-    /// The word in configuration, labels and the store.
+    /// Returns the word used in configuration, labels and the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Event::WorkspaceCreated => "workspace_created",
@@ -72,13 +69,13 @@ impl Event {
         }
     }
 
-    /// The event of a word; `None` for any other.
+    /// Parses the word of [`Event::as_str`].
     pub fn parse(word: &str) -> Option<Event> {
         Event::ALL.into_iter().find(|event| event.as_str() == word)
     }
 
-    /// Of what it is told.
-    pub const fn is_of(self, kind: SubjectKind) -> bool {
+    /// Returns whether subjects of a kind can have this event.
+    pub const fn applies_to(self, kind: SubjectKind) -> bool {
         match self {
             Event::WorkspaceCreated => matches!(kind, SubjectKind::Workspace),
             Event::KeyCreated | Event::KeyIdle | Event::KeyOfRemovedUser | Event::KeyExpiring => {
@@ -91,33 +88,39 @@ impl Event {
         }
     }
 
-    /// When it is told, where a rule says nothing else.
+    /// Returns the default timing; a rule may set another duration.
     pub const fn timing(self) -> Timing {
         match self {
             Event::WorkspaceCreated | Event::KeyCreated => {
-                Timing::Recent(SignedDuration::from_hours(DAY))
+                Timing::Recent(SignedDuration::from_hours(HOURS_PER_DAY))
             }
-            Event::LimitRemoved => Timing::Recent(SignedDuration::from_hours(7 * DAY)),
+            Event::LimitRemoved => Timing::Recent(SignedDuration::from_hours(7 * HOURS_PER_DAY)),
             Event::KeyIdle | Event::UserIdle => {
-                Timing::Overdue(SignedDuration::from_hours(90 * DAY))
+                Timing::Overdue(SignedDuration::from_hours(90 * HOURS_PER_DAY))
             }
-            Event::KeyExpiring => Timing::Ahead(SignedDuration::from_hours(30 * DAY)),
+            Event::KeyExpiring => Timing::Ahead(SignedDuration::from_hours(30 * HOURS_PER_DAY)),
             Event::KeyOfRemovedUser => Timing::None,
         }
     }
 
-    /// The time of an event at a moment: from when to when it is told, or lasts. `moment` finds it again.
-    pub fn span(self, moment: Timestamp, time: SignedDuration, now: Timestamp) -> Span {
+    /// Returns the span during which the event is reported. `moment` recovers `moment` from it.
+    pub fn span(self, moment: Timestamp, duration: SignedDuration, now: Timestamp) -> Span {
         let (start, end) = match self.timing() {
-            Timing::Recent(_) => (moment, moment.checked_add(time).unwrap_or(Timestamp::MAX)),
+            Timing::Recent(_) => (
+                moment,
+                moment.checked_add(duration).unwrap_or(Timestamp::MAX),
+            ),
             Timing::Overdue(_) => (moment, now.max(moment)),
-            Timing::Ahead(_) => (moment.checked_sub(time).unwrap_or(Timestamp::MIN), moment),
+            Timing::Ahead(_) => (
+                moment.checked_sub(duration).unwrap_or(Timestamp::MIN),
+                moment,
+            ),
             Timing::None => (now, now),
         };
         Span { start, end }
     }
 
-    /// When it happened, began or will happen, by its span; `None` where that is not known.
+    /// Returns when the event happened or will happen, given its span; `None` if unknown.
     pub fn moment(self, span: Span) -> Option<Timestamp> {
         match self.timing() {
             Timing::Recent(_) | Timing::Overdue(_) => Some(span.start),
@@ -126,15 +129,15 @@ impl Event {
         }
     }
 
-    /// Which lists tell of it.
-    pub const fn lists(self) -> Lists {
-        let (keys, people) = match self {
+    /// Returns the lists from which the event is derived.
+    pub const fn required_lists(self) -> RequiredLists {
+        let (keys, users) = match self {
             Event::WorkspaceCreated | Event::LimitRemoved => (false, false),
             Event::KeyCreated | Event::KeyIdle | Event::KeyExpiring => (true, false),
             Event::KeyOfRemovedUser => (true, true),
             Event::UserIdle => (false, true),
         };
-        Lists { keys, people }
+        RequiredLists { keys, users }
     }
 }
 
@@ -145,16 +148,18 @@ impl fmt::Display for Event {
 }
 
 impl Timing {
-    /// How long; zero where it has none.
+    /// Returns the duration, or zero for [`Timing::None`].
     pub const fn duration(self) -> SignedDuration {
         match self {
-            Timing::Recent(time) | Timing::Overdue(time) | Timing::Ahead(time) => time,
+            Timing::Recent(duration) | Timing::Overdue(duration) | Timing::Ahead(duration) => {
+                duration
+            }
             Timing::None => SignedDuration::ZERO,
         }
     }
 
-    /// The key of the configuration that says it.
-    pub const fn key(self) -> Option<&'static str> {
+    /// Returns the configuration key that sets the duration.
+    pub const fn config_key(self) -> Option<&'static str> {
         match self {
             Timing::Recent(_) | Timing::Overdue(_) => Some("age"),
             Timing::Ahead(_) => Some("lead"),
@@ -163,13 +168,13 @@ impl Timing {
     }
 }
 
-impl Lists {
-    /// These and others.
+impl RequiredLists {
+    /// Returns the lists that either side requires.
     #[must_use]
-    pub const fn and(self, other: Lists) -> Lists {
-        Lists {
+    pub const fn union(self, other: RequiredLists) -> RequiredLists {
+        RequiredLists {
             keys: self.keys || other.keys,
-            people: self.people || other.people,
+            users: self.users || other.users,
         }
     }
 }

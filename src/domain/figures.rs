@@ -1,8 +1,7 @@
-//! Figures: the sums that gauges and rules need, held in memory and changed by what an answer changed.
+//! Figures: the sums for gauges and rules, held in memory and updated by deltas.
 //!
-//! A frame is a period in a zone, cut at the present moment; its sums are kept by part and cell, for the open period
-//! and for the one just closed. What the ledger has to be asked for when time moves on is returned as a list of loads, so
-//! that nothing here does IO.
+//! Each tracked period has sums by part and usage key, for the open period and the previous one. When time should_advance on,
+//! the sums to load from the ledger are returned as a list, so that there is no IO here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,40 +9,42 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::change::Delta;
 use crate::domain::coverage::{Coverage, is_day_settled, is_settled};
-use crate::domain::frame::{Frame, FrameKey, Kept, Load, Sums, Which, add};
 use crate::domain::money::Usd;
-use crate::domain::period::{self, Cut, Period};
+use crate::domain::period::{self, Period, PeriodSpan};
+use crate::domain::period_sums::{
+    OpenOrClosed, PeriodKey, PeriodSums, Sums, SumsToLoad, TrackedPeriod, add,
+};
 use crate::domain::span::{Hour, HourSpan, Span};
-use crate::domain::usage::{Amounts, Buckets, Cell, Granularity, Part, add_to};
+use crate::domain::usage::{Amounts, Buckets, Granularity, Part, UsageKey, add_to};
 
-/// What is known about one part beside its sums.
+/// The state of one part besides its sums.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartState {
     pub part: Part,
-    /// Up to when its figures are known.
+    /// Time up to which its figures are known.
     pub as_of: Option<Timestamp>,
-    /// Whether the newest poll of it was complete.
+    /// Whether its newest poll was complete.
     pub is_fresh: bool,
-    /// The first hour that is known.
+    /// The first hour with data.
     pub known_from: Option<Hour>,
-    /// All of the history that is read at first was read.
+    /// Whether all of the history was loaded.
     pub is_history_read: bool,
-    /// When it was first heard of.
+    /// When it was first listed or reported.
     pub first_seen: Timestamp,
-    /// Settled hours whose spend fell in this cycle.
-    pub fell: BTreeSet<Hour>,
-    /// Its newest settled hour and that hour's amounts.
+    /// Settled hours whose spend decreased in this cycle.
+    pub decreased: BTreeSet<Hour>,
+    /// Its newest settled hour and the amounts of that hour.
     pub last_hour: Option<(Hour, Amounts)>,
-    /// Hours and days of which something could not be read: a sum over any of them is a lower bound.
+    /// Hours and days that could not be read completely: a sum over any of them is a lower bound.
     pub unreadable: Vec<HourSpan>,
-    /// Where the running hours begin that could not be read.
+    /// Start of the first open hour that could not be read.
     pub unreadable_since: Option<Timestamp>,
-    /// Grows whenever a sum of it may have changed.
+    /// Incremented whenever a sum of it may have changed.
     pub version: u64,
 }
 
 impl PartState {
-    /// Up to when all of its figures are known.
+    /// Returns the time up to which all of its figures are known.
     pub fn known_until(&self) -> Option<Timestamp> {
         let as_of = self.as_of?;
         Some(
@@ -52,94 +53,97 @@ impl PartState {
         )
     }
 
-    /// Whether something in some hours could not be read.
+    /// Returns whether something in a span could not be read.
     pub fn is_unreadable_in(&self, hours: HourSpan) -> bool {
         let mut spans = self.unreadable.iter();
         spans.any(|span| !span.intersect(hours).is_empty())
     }
 }
 
-/// Buckets of each part of which something could not be read.
+/// Buckets of each part that could not be read completely.
 pub type UnreadableBuckets = BTreeMap<Part, BTreeSet<(Granularity, Hour)>>;
 
-/// A sum as the ledger gives it.
-pub type LoadedSum = (Part, Cell, Amounts);
+/// A sum loaded from the ledger.
+pub type LoadedSum = (Part, UsageKey, Amounts);
 
 /// All figures of one organization.
 #[derive(Debug, Clone)]
 pub struct Figures {
-    cells: Vec<Cell>,
-    cell_index: HashMap<Cell, u32>,
+    usage_keys: Vec<UsageKey>,
+    usage_key_index: HashMap<UsageKey, u32>,
     parts: Vec<PartState>,
     part_index: HashMap<Part, usize>,
-    frames: Vec<Kept>,
+    periods: Vec<TrackedPeriod>,
     recorded: Sums,
-    /// The remainder's hours that are not settled: rules judge it without them.
+    /// The remainder's unsettled hours, which rules leave out.
     unattributed_open: Buckets,
     settle: SignedDuration,
-    /// Of the newest settled hour that is known of all parts.
+    /// Spend in the newest settled hour that is known for all parts.
     organization_last_hour: Option<Usd>,
 }
 
 impl Figures {
-    /// No figures yet, for frames that are cut at `now`.
-    pub fn new(keys: &[FrameKey], settle: SignedDuration, now: Timestamp) -> Figures {
+    /// Creates empty figures for periods that contain `now`.
+    pub fn new(keys: &[PeriodKey], settle: SignedDuration, now: Timestamp) -> Figures {
         let mut figures = Figures {
-            cells: Vec::new(),
-            cell_index: HashMap::new(),
+            usage_keys: Vec::new(),
+            usage_key_index: HashMap::new(),
             parts: Vec::new(),
             part_index: HashMap::new(),
-            frames: Vec::new(),
+            periods: Vec::new(),
             recorded: Vec::new(),
             unattributed_open: Buckets::new(),
             settle,
             organization_last_hour: None,
         };
         for key in keys {
-            figures.add_frame(key, now);
+            figures.track_period(key, now);
         }
         figures
     }
 
-    /// What must be loaded for all frames, open and closed, of a store just opened.
-    pub fn all_loads(&self) -> Vec<Load> {
-        let load = |frame, which, hours| Load {
-            frame,
+    /// Returns the sums to load after opening a store.
+    pub fn all_loads(&self) -> Vec<SumsToLoad> {
+        let load = |period_index, which, hours| SumsToLoad {
+            period_index,
             which,
             is_subtracted: false,
             hours,
         };
-        self.frames
+        self.periods
             .iter()
             .enumerate()
-            .flat_map(|(index, kept)| {
-                let closed = kept
+            .flat_map(|(index, tracked)| {
+                let closed = tracked
                     .closed
                     .as_ref()
-                    .map(|closed| load(index, Which::Closed, closed.hours));
-                [Some(load(index, Which::Open, kept.open.hours)), closed]
+                    .map(|closed| load(index, OpenOrClosed::Closed, closed.hours));
+                [
+                    Some(load(index, OpenOrClosed::Open, tracked.open.hours)),
+                    closed,
+                ]
             })
             .flatten()
             .collect()
     }
 
-    /// Moves every calendar period to `now`, never back, and says what has to be loaded for it.
-    pub fn advance(&mut self, now: Timestamp) -> Vec<Load> {
-        self.advance_those(now, |period, before, next| {
+    /// Advances all calendar periods to `now`, never back, and returns the sums to load.
+    pub fn advance(&mut self, now: Timestamp) -> Vec<SumsToLoad> {
+        self.advance_matching(now, |period, before, next| {
             period.is_calendar() && next.start > before.start
         })
     }
 
-    /// Moves every rolling span to the moment up to which all is known, and says what has to be loaded for it. Where the
-    /// service lags by hours, a span up to the present would lack just these.
-    pub fn roll(&mut self, known_at: Timestamp) -> Vec<Load> {
-        self.advance_those(known_at, |period, before, next| {
+    /// Advances all rolling spans to `known_at`, the time up to which everything is known, and returns the sums to
+    /// load. If data is hours late, a span up to now would lack exactly these hours.
+    pub fn roll(&mut self, known_at: Timestamp) -> Vec<SumsToLoad> {
+        self.advance_matching(known_at, |period, before, next| {
             !period.is_calendar() && next.start != before.start
         })
     }
 
-    /// The moment by which a period is cut. An hour is complete when it is settled.
-    fn moment_of(&self, period: Period, at: Timestamp) -> Timestamp {
+    /// The time that determines a period. An hour is complete when it is settled.
+    fn reference_time(&self, period: Period, at: Timestamp) -> Timestamp {
         match period {
             Period::Complete(_) => at.checked_sub(self.settle).unwrap_or(at),
             Period::Hour
@@ -151,26 +155,30 @@ impl Figures {
         }
     }
 
-    fn advance_those(
+    fn advance_matching(
         &mut self,
         at: Timestamp,
-        moves: impl Fn(Period, Span, Span) -> bool,
-    ) -> Vec<Load> {
+        should_advance: impl Fn(Period, Span, Span) -> bool,
+    ) -> Vec<SumsToLoad> {
         let mut loads = Vec::new();
-        let mut has_moved = false;
-        let cut_of = |key: &FrameKey| {
-            let at = self.moment_of(key.period, at);
-            period::cut(key.period, &key.zone.rules, at)
+        let mut has_advanced = false;
+        let span_of = |key: &PeriodKey| {
+            let at = self.reference_time(key.period, at);
+            period::containing(key.period, &key.zone.rules, at)
         };
-        let cuts: Vec<Cut> = self.frames.iter().map(|kept| cut_of(&kept.key)).collect();
-        for (index, (kept, cut)) in self.frames.iter_mut().zip(cuts).enumerate() {
-            if !moves(kept.key.period, kept.open.cut.span, cut.span) {
+        let spans: Vec<PeriodSpan> = self
+            .periods
+            .iter()
+            .map(|tracked| span_of(&tracked.key))
+            .collect();
+        for (index, (tracked, span)) in self.periods.iter_mut().zip(spans).enumerate() {
+            if !should_advance(tracked.key.period, tracked.open.period.span, span.span) {
                 continue;
             }
-            loads.extend(kept.advance(index, cut));
-            has_moved = true;
+            loads.extend(tracked.advance(index, span));
+            has_advanced = true;
         }
-        if has_moved {
+        if has_advanced {
             for state in &mut self.parts {
                 state.version += 1;
             }
@@ -178,41 +186,41 @@ impl Figures {
         loads
     }
 
-    /// Takes in what was loaded.
-    pub fn load(&mut self, load: &Load, sums: &[LoadedSum]) {
-        for (part, cell, amounts) in sums {
-            let (part, cell) = (self.part(part), self.cell(cell));
+    /// Adds loaded sums.
+    pub fn load(&mut self, load: &SumsToLoad, sums: &[LoadedSum]) {
+        for (part, usage_key, amounts) in sums {
+            let (part, usage_key) = (self.part(part), self.usage_key(usage_key));
             self.parts[part].version += 1;
-            let kept = &mut self.frames[load.frame];
-            let frame = match load.which {
-                Which::Open => Some(&mut kept.open),
-                Which::Closed => kept.closed.as_mut(),
+            let tracked = &mut self.periods[load.period_index];
+            let period_sums = match load.which {
+                OpenOrClosed::Open => Some(&mut tracked.open),
+                OpenOrClosed::Closed => tracked.closed.as_mut(),
             };
             let amounts = if load.is_subtracted {
                 -*amounts
             } else {
                 *amounts
             };
-            if let Some(frame) = frame {
-                add(&mut frame.sums, part, cell, amounts);
+            if let Some(period_sums) = period_sums {
+                add(&mut period_sums.sums, part, usage_key, amounts);
             }
         }
     }
 
-    /// Takes in the sums of everything ever recorded.
+    /// Adds the loaded sums of all recorded usage.
     pub fn load_recorded(&mut self, sums: &[LoadedSum]) {
-        for (part, cell, amounts) in sums {
-            let (part, cell) = (self.part(part), self.cell(cell));
-            add(&mut self.recorded, part, cell, *amounts);
+        for (part, usage_key, amounts) in sums {
+            let (part, usage_key) = (self.part(part), self.usage_key(usage_key));
+            add(&mut self.recorded, part, usage_key, *amounts);
         }
     }
 
-    /// Takes in the remainder's newest hours.
+    /// Sets the remainder's unsettled hours.
     pub fn load_unattributed(&mut self, hours: Buckets) {
         self.unattributed_open = hours;
     }
 
-    /// Keeps what was known of each part's newest settled hour.
+    /// Copies each part's newest settled hour.
     pub fn keep_last_hours(&mut self, before: &Figures) {
         for state in &before.parts {
             let index = self.part(&state.part);
@@ -221,17 +229,16 @@ impl Figures {
         self.organization_last_hour = before.organization_last_hour;
     }
 
-    /// Before a cycle: nothing fell yet, and nothing was polled.
-    pub fn begin_cycle(&mut self) {
+    /// Resets the state of the previous cycle.
+    pub fn start_cycle(&mut self) {
         for state in &mut self.parts {
-            state.fell.clear();
+            state.decreased.clear();
             state.is_fresh = false;
         }
     }
 
-    /// What one part's coverage says, whether its newest poll was complete, and whether all of the history that is read at
-    /// first was read.
-    pub fn cover(
+    /// Sets one part's coverage, whether its newest poll was complete, and whether all of its history was loaded.
+    pub fn set_coverage(
         &mut self,
         part: &Part,
         coverage: &Coverage,
@@ -247,8 +254,8 @@ impl Figures {
         state.is_fresh = is_fresh;
     }
 
-    /// Which buckets could not be read, of all parts. An hour of a day that is settled does not count as running.
-    pub fn note_unreadable(&mut self, buckets: &UnreadableBuckets, now: Timestamp) {
+    /// Sets the unreadable buckets of all parts. An hour of a settled day does not count as open.
+    pub fn set_unreadable(&mut self, buckets: &UnreadableBuckets, now: Timestamp) {
         for state in &mut self.parts {
             state.unreadable.clear();
             state.unreadable_since = None;
@@ -277,37 +284,38 @@ impl Figures {
         }
     }
 
-    /// Takes in what an answer changed.
+    /// Applies the changes of a response.
     pub fn apply(&mut self, part: &Part, deltas: &[Delta], fell: &BTreeSet<Hour>) {
         let index = self.part(part);
-        self.parts[index].fell.extend(fell.iter().copied());
+        self.parts[index].decreased.extend(fell.iter().copied());
         self.parts[index].version += u64::from(!deltas.is_empty());
         for delta in deltas {
-            let cell = self.cell(&delta.cell);
-            add(&mut self.recorded, index, cell, delta.amounts);
-            for kept in &mut self.frames {
-                for frame in std::iter::once(&mut kept.open).chain(kept.closed.as_mut()) {
-                    if frame.hours.contains(delta.hour) {
-                        add(&mut frame.sums, index, cell, delta.amounts);
+            let usage_key = self.usage_key(&delta.usage_key);
+            add(&mut self.recorded, index, usage_key, delta.amounts);
+            for tracked in &mut self.periods {
+                for period_sums in std::iter::once(&mut tracked.open).chain(tracked.closed.as_mut())
+                {
+                    if period_sums.hours.contains(delta.hour) {
+                        add(&mut period_sums.sums, index, usage_key, delta.amounts);
                     }
                 }
             }
             if *part == Part::Unattributed {
                 add_to(
                     self.unattributed_open.entry(delta.hour).or_default(),
-                    &delta.cell,
+                    &delta.usage_key,
                     delta.amounts,
                 );
             }
         }
     }
 
-    /// The newest settled hour at a moment.
+    /// Returns the newest settled hour at a time.
     pub fn newest_settled_hour(&self, at: Timestamp) -> Hour {
-        Hour::of(at.checked_sub(self.settle).unwrap_or(at)).plus(-1)
+        Hour::containing(at.checked_sub(self.settle).unwrap_or(at)).plus(-1)
     }
 
-    /// Takes in the sums of one settled hour, for the parts that are known up to it; the others keep theirs.
+    /// Sets the sums of one settled hour, for the parts that are known up to it; the others keep theirs.
     pub fn set_last_hour(&mut self, hour: Hour, sums: &[LoadedSum]) {
         let mut by_part: HashMap<&Part, Amounts> = HashMap::new();
         for (part, _, amounts) in sums {
@@ -324,92 +332,92 @@ impl Figures {
                 state.last_hour = newest;
             }
         }
-        // The remainder is known as far as everything else is.
+        // The remainder is known as far as all other parts.
         let known = self.part_state(&Part::Unattributed);
         if known.is_some_and(|rest| rest.last_hour.is_some_and(|(known, _)| known == hour)) {
             self.organization_last_hour = Some(by_part.values().map(|sum| sum.spend).sum());
         }
     }
 
-    /// What the whole organization spent in the newest settled hour that is known of all its parts.
+    /// Returns the organization's spend in the newest settled hour that is known for all parts.
     pub fn organization_last_hour(&self) -> Option<Usd> {
         self.organization_last_hour
     }
 
-    /// Forgets the remainder's hours that are settled.
+    /// Drops the remainder's hours that are settled.
     pub fn settle_unattributed(&mut self, at: Timestamp) {
         let settle = self.settle;
         self.unattributed_open
             .retain(|hour, _| !is_settled(*hour, settle, at));
     }
 
-    /// The parts, in the order of their indices. The whole is among them for its age; it has no sums.
+    /// Returns the parts in index order. The whole is included for its data age; it has no sums.
     pub fn parts(&self) -> &[PartState] {
         &self.parts
     }
 
-    /// The state of one part.
+    /// Returns the state of one part.
     pub fn part_state(&self, part: &Part) -> Option<&PartState> {
         self.part_index.get(part).map(|index| &self.parts[*index])
     }
 
-    /// The cells, in the order of their indices.
-    pub fn cells(&self) -> &[Cell] {
-        &self.cells
+    /// Returns the usage keys in index order.
+    pub fn usage_keys(&self) -> &[UsageKey] {
+        &self.usage_keys
     }
 
-    /// The cell of an index.
-    pub fn cell_at(&self, index: u32) -> &Cell {
-        &self.cells[index as usize]
+    /// Returns the usage key at an index.
+    pub fn usage_key_at(&self, index: u32) -> &UsageKey {
+        &self.usage_keys[index as usize]
     }
 
-    /// A frame's open and closed cut; `None` for a frame that is not kept.
-    pub fn frame(&self, key: &FrameKey) -> Option<(&Frame, Option<&Frame>)> {
-        let kept = self.frames.iter().find(|kept| kept.key == *key)?;
-        Some((&kept.open, kept.closed.as_ref()))
+    /// Returns the sums of the open and the previous period; `None` if the period is not tracked.
+    pub fn period_sums(&self, key: &PeriodKey) -> Option<(&PeriodSums, Option<&PeriodSums>)> {
+        let tracked = self.periods.iter().find(|tracked| tracked.key == *key)?;
+        Some((&tracked.open, tracked.closed.as_ref()))
     }
 
-    /// All that was ever recorded of a part, by cell index.
+    /// Returns a part's sums of all recorded usage, by key index.
     pub fn recorded(&self, part: usize) -> &[(u32, Amounts)] {
         self.recorded.get(part).map_or(&[], Vec::as_slice)
     }
 
-    /// What a rule must leave out of the remainder in a span: the hours that are not settled.
+    /// Returns the unsettled part of the remainder in a span, which rules leave out.
     pub fn unsettled_of_unattributed(
         &self,
         hours: HourSpan,
         at: Timestamp,
-    ) -> BTreeMap<&Cell, Amounts> {
-        let mut unsettled: BTreeMap<&Cell, Amounts> = BTreeMap::new();
+    ) -> BTreeMap<&UsageKey, Amounts> {
+        let mut unsettled: BTreeMap<&UsageKey, Amounts> = BTreeMap::new();
         let open = self.unattributed_open.iter();
-        for (_, cells) in
+        for (_, usage) in
             open.filter(|(hour, _)| hours.contains(**hour) && !is_settled(**hour, self.settle, at))
         {
-            for (cell, amounts) in cells {
-                *unsettled.entry(cell).or_default() += *amounts;
+            for (usage_key, amounts) in usage {
+                *unsettled.entry(usage_key).or_default() += *amounts;
             }
         }
         unsettled
     }
 
-    /// After how long an hour is settled.
+    /// Returns the time after its end until an hour is settled.
     pub fn settle(&self) -> SignedDuration {
         self.settle
     }
 
-    fn add_frame(&mut self, key: &FrameKey, now: Timestamp) {
-        if self.frames.iter().any(|kept| kept.key == *key) {
+    fn track_period(&mut self, key: &PeriodKey, now: Timestamp) {
+        if self.periods.iter().any(|tracked| tracked.key == *key) {
             return;
         }
-        let at = self.moment_of(key.period, now);
-        let cut = period::cut(key.period, &key.zone.rules, at);
+        let at = self.reference_time(key.period, now);
+        let span = period::containing(key.period, &key.zone.rules, at);
         let closed = key
             .period
             .is_calendar()
-            .then(|| Frame::new(period::previous(key.period, &key.zone.rules, &cut)));
-        self.frames.push(Kept {
+            .then(|| PeriodSums::new(period::previous(key.period, &key.zone.rules, &span)));
+        self.periods.push(TrackedPeriod {
             key: key.clone(),
-            open: Frame::new(cut),
+            open: PeriodSums::new(span),
             closed,
         });
     }
@@ -425,7 +433,7 @@ impl Figures {
             known_from: None,
             is_history_read: false,
             first_seen: Timestamp::MIN,
-            fell: BTreeSet::new(),
+            decreased: BTreeSet::new(),
             last_hour: None,
             unreadable: Vec::new(),
             unreadable_since: None,
@@ -435,13 +443,13 @@ impl Figures {
         self.parts.len() - 1
     }
 
-    fn cell(&mut self, cell: &Cell) -> u32 {
-        if let Some(index) = self.cell_index.get(cell) {
+    fn usage_key(&mut self, usage_key: &UsageKey) -> u32 {
+        if let Some(index) = self.usage_key_index.get(usage_key) {
             return *index;
         }
-        let index = u32::try_from(self.cells.len()).expect("fewer than 2^32 cells");
-        self.cells.push(cell.clone());
-        self.cell_index.insert(cell.clone(), index);
+        let index = u32::try_from(self.usage_keys.len()).expect("fewer than 2^32 usage keys");
+        self.usage_keys.push(usage_key.clone());
+        self.usage_key_index.insert(usage_key.clone(), index);
         index
     }
 }

@@ -1,4 +1,4 @@
-//! Names and ids, each a type of its own, so that two of them cannot be confused.
+//! Names and ids, each with its own type so that they cannot be confused.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ macro_rules! text_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// From any text; nothing is checked or changed.
+            /// Creates an id from any string, unchecked.
             pub fn new(text: impl Into<Arc<str>>) -> Self {
                 Self(text.into())
             }
 
-            /// The text as it is.
+            /// Returns the id as a string slice.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
-            /// The text, shared: nothing is copied.
+            /// Returns the shared string without copying it.
             pub fn shared(&self) -> Arc<str> {
                 Arc::clone(&self.0)
             }
@@ -47,19 +47,19 @@ macro_rules! text_id {
 }
 
 text_id! {
-    /// The name that the configuration gives to an organization: the `organization` label.
+    /// An organization's name in the configuration; value of the `organization` label.
     OrganizationName
-    /// A workspace's id as the API has it, or `unattributed` for the remainder.
+    /// A workspace id of the Admin API, or `unattributed` for the remainder.
     WorkspaceId
-    /// An API key's id as the API has it.
+    /// An API key id of the Admin API.
     ApiKeyId
-    /// Who used something: a person's id as the list of users has it, or that of a service account.
+    /// The id of a user or service account, as in the list of users.
     ActorId
-    /// An invitation's id as the API has it.
+    /// An invitation id of the Admin API.
     InviteId
-    /// A model's name as the API has it, or `unattributed` for what has no model.
+    /// A model id of the Admin API, or `unattributed` for spend without a model.
     ModelName
-    /// A team of the configuration, or `unassigned`.
+    /// A configured team, or `unassigned`.
     TeamName
     /// A rule's name, unique in the configuration.
     RuleName
@@ -67,14 +67,14 @@ text_id! {
     NotifierName
 }
 
-/// What belongs to no listed workspace or model stands under this id.
+/// Id for spend that belongs to no listed workspace, model, key or user.
 pub const UNATTRIBUTED: &str = "unattributed";
 
-/// The workspace that every organization has stands under this id: the service knows it by several.
+/// Id of the default workspace, which the Admin API names in several ways.
 pub const DEFAULT_WORKSPACE: &str = "default";
 
-/// All people together stand under this id where they are hidden.
+/// Id under which all users are summed when their identities are hidden.
 pub const HIDDEN: &str = "hidden";
 
-/// What belongs to no team stands under this name.
+/// Name for spend that belongs to no team.
 pub const UNASSIGNED: &str = "unassigned";

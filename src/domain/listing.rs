@@ -1,172 +1,165 @@
-//! What the service lists beside usage and money: workspaces, keys, people, and limits of its own.
+//! Lists of the Admin API other than usage and cost: workspaces, keys, users and provider limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::domain::directory::{Directory, LimitOf, Person, Workspace};
+use crate::domain::directory::{Directory, ReportedLimit, UserInfo, Workspace};
 use crate::domain::ids::{ActorId, ApiKeyId, DEFAULT_WORKSPACE, InviteId, WorkspaceId};
 use crate::domain::money::Usd;
 
 /// All workspaces that are not archived.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Listed {
-    /// In the service's order. The default workspace stands under [`crate::domain::ids::DEFAULT_WORKSPACE`] here.
+pub struct WorkspaceList {
+    /// In the order of the Admin API. The default workspace has the id [`crate::domain::ids::DEFAULT_WORKSPACE`].
     pub workspaces: Vec<Workspace>,
-    /// The default workspace's real id; `None` while it cannot be told from the others.
+    /// Real id of the default workspace; `None` while it cannot be distinguished from the others.
     pub default: Option<WorkspaceId>,
 }
 
-/// An API key, never its secret.
+/// An API key, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedKey {
     pub id: ApiKeyId,
     pub name: String,
-    /// `active`, `inactive`, `archived`, `expired`, or what the service calls it since; `None` where it does not tell.
+    /// `active`, `inactive`, `archived`, `expired`, or a newer word; `None` if not reported.
     pub status: Option<String>,
-    /// The real id; `None` for a key of the whole organization, and where the service does not tell.
+    /// Real id; `None` for a key of the whole organization, or if not reported.
     pub workspace: Option<WorkspaceId>,
-    /// Who made it, where the service tells.
-    pub created_by: Option<Maker>,
+    pub created_by: Option<KeyCreator>,
     pub created_at: Option<Timestamp>,
-    /// From when on it opens nothing; `None` for never.
+    /// `None` if it never expires.
     pub expires_at: Option<Timestamp>,
-    /// When it was used last; `None` for never, and where the service does not tell.
+    /// `None` if never used, or if not reported.
     pub last_used_at: Option<Timestamp>,
-    /// Its first and last signs, where the service tells them.
+    /// First and last characters of the secret, if reported.
     pub hint: Option<String>,
-    /// The address of who made it, where the service tells it beside the id.
-    pub maker_email: Option<String>,
+    /// Email address of the creator, if reported.
+    pub creator_email: Option<String>,
 }
 
-/// Who made a key.
+/// Creator of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Maker {
-    /// A person, who may be in the list of people.
-    Person(ActorId),
-    /// A service account, or whatever the service calls it since: in no list of people.
+pub enum KeyCreator {
+    /// A user, who may be in the list of users.
+    User(ActorId),
+    /// A service account or a newer kind, which is in no list of users.
     Other(ActorId),
 }
 
-/// A person of the organization.
+/// A user of the organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedUser {
     pub id: ActorId,
-    /// Where the service tells it.
     pub email: Option<String>,
-    /// As it is; the address or the id where there is none.
+    /// The email address or the id if the user has no name.
     pub name: String,
-    /// The role in the organization, as the service calls it.
+    /// Role in the organization, as in the Admin API.
     pub role: String,
-    /// `active`, or what the service calls it since; `None` where it does not tell.
+    /// `active` or a newer word; `None` if not reported.
     pub status: Option<String>,
-    /// Since when they belong to it, where the service tells.
     pub added_at: Option<Timestamp>,
-    /// When they did something last; `None` for never, and where the service does not tell.
+    /// `None` if never active, or if not reported.
     pub last_active_at: Option<Timestamp>,
 }
 
-/// An invitation into the organization.
+/// An invitation to the organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedInvite {
     pub id: InviteId,
     pub email: String,
     pub role: String,
-    /// `pending`, `accepted`, `expired`, `deleted`, or what the service calls it since.
+    /// `pending`, `accepted`, `expired`, `deleted`, or a newer word.
     pub status: String,
-    /// When it was sent, where the service tells.
     pub invited_at: Option<Timestamp>,
-    /// From when on it lets nobody in, where the service tells.
     pub expires_at: Option<Timestamp>,
 }
 
 impl ListedInvite {
-    /// Whether it can still be taken up.
+    /// Returns whether it can still be accepted.
     pub fn is_open(&self, now: Timestamp) -> bool {
         self.status == "pending" && self.expires_at.is_none_or(|end| now < end)
     }
 }
 
-/// A person in a workspace.
+/// A member of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedMember {
     pub user: ActorId,
-    /// The role in the workspace, as the service calls it.
+    /// Role in the workspace, as in the Admin API.
     pub role: String,
 }
 
-/// One of the service's limits of use.
+/// A rate limit of the Claude API.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RateLimit {
-    /// Of what: a group of models by name, else the kind of group, such as `batch`.
+    /// Name of a group of models, or the kind of group such as `batch`.
     pub group: String,
-    /// What is limited, such as `requests_per_minute`.
+    /// Limited quantity, such as `requests_per_minute`.
     pub limiter: String,
     pub value: u64,
 }
 
-/// The service's own limits of spend in a UTC month. What is not there has no limit that can be read.
+/// Provider limits of spend per UTC month. Absent entries have no limit that can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SpendLimits {
-    /// The lower one of the organization's own limit and that of its tier.
+    /// The lower of the organization's limit and that of its tier.
     pub organization: Option<Usd>,
     pub workspaces: BTreeMap<WorkspaceId, Usd>,
-    /// Whose limit is stated in a way that cannot be read, such as in another currency; `None` is the organization.
+    /// Workspaces whose limit cannot be read, for example because of its currency; `None` is the organization.
     pub unknown: BTreeSet<Option<WorkspaceId>>,
 }
 
-/// When a list was asked for, and what came of it. Nothing of it is stored.
+/// When a list was last requested, and with what result; not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Asking {
-    /// Last, whatever came of it.
-    pub asked_at: Option<Timestamp>,
-    /// When it was last read whole.
+pub struct ListStatus {
+    pub requested_at: Option<Timestamp>,
+    /// When it was last read completely.
     pub read_at: Option<Timestamp>,
-    /// Last, the service refused it.
+    /// Whether the last request was denied.
     pub is_refused: bool,
 }
 
-/// What was listed beside usage, and when each was asked for last.
+/// Results of the lists other than usage, and when each was last requested.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listings {
-    pub keys: Asking,
-    pub people: Asking,
+    pub keys: ListStatus,
+    pub people: ListStatus,
     pub limits_at: Option<Timestamp>,
-    /// Limits of use, by real id; `None` is the organization.
-    pub rates_at: BTreeMap<Option<WorkspaceId>, Timestamp>,
-    /// `None` where they cannot be read.
+    /// By real id; `None` is the organization.
+    pub rate_limits_at: BTreeMap<Option<WorkspaceId>, Timestamp>,
+    /// `None` if they cannot be read.
     pub spend: Option<SpendLimits>,
-    /// Limits of use: of the organization, and what workspaces have for themselves, by the id under which each is shown.
-    pub rates: BTreeMap<Option<WorkspaceId>, Vec<RateLimit>>,
+    /// Rate limits of the organization and those specific to workspaces, by the id under which each is shown.
+    pub rate_limits: BTreeMap<Option<WorkspaceId>, Vec<RateLimit>>,
 }
 
 impl Listings {
-    /// The directory with the limits of spend as they were read last, if they were read since the daemon began: a list of
-    /// workspaces has none.
-    pub fn limit(&self, directory: Directory, at: Timestamp) -> Directory {
+    /// Adds the spend limits to a directory if they were read since the daemon started; the list of workspaces has none.
+    pub fn with_spend_limits(&self, directory: Directory, at: Timestamp) -> Directory {
         let Some(limits) = &self.spend else {
             return directory;
         };
         let real = |id: &WorkspaceId| match id.as_str() {
-            DEFAULT_WORKSPACE => directory.default.clone(),
+            DEFAULT_WORKSPACE => directory.default_workspace.clone(),
             _ => Some(id.clone()),
         };
-        let of = |id: &WorkspaceId| {
+        let workspace_limit = |id: &WorkspaceId| {
             let id = real(id);
             let limit = id.as_ref().and_then(|id| limits.workspaces.get(id));
             let is_unknown = id.is_some() && limits.unknown.contains(&id);
-            LimitOf::told(limit.copied(), is_unknown)
+            ReportedLimit::new(limit.copied(), is_unknown)
         };
-        let organization = LimitOf::told(limits.organization, limits.unknown.contains(&None));
-        directory.with_limits(organization, of, at)
+        let organization = ReportedLimit::new(limits.organization, limits.unknown.contains(&None));
+        directory.with_limits(organization, workspace_limit, at)
     }
 }
 
-/// As the directory keeps a person.
-pub fn person(user: ListedUser) -> (ActorId, Person) {
+/// Converts a user into a directory entry.
+pub fn person(user: ListedUser) -> (ActorId, UserInfo) {
     let ListedUser {
         id, name, email, ..
     } = user;
     let email = email.unwrap_or_default();
-    (id, Person { name, email })
+    (id, UserInfo { name, email })
 }

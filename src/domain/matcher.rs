@@ -1,44 +1,45 @@
-//! Globs over names and ids: which subjects a rule looks at, which workspaces a team has.
+//! Globs over names and ids: which subjects a rule covers, and which workspaces a team has.
 
 use std::sync::Arc;
 
 use globset::GlobBuilder;
 use regex::bytes;
 
-/// Longest glob, in bytes.
+/// Maximum length of a glob in bytes.
 pub const MAX_GLOB: usize = 4096;
-/// How deep groups may be nested in a regular expression.
+/// Maximum nesting of groups in a regular expression.
 pub const MAX_NESTING: u32 = 64;
-/// How deep braces may be nested in a glob.
+/// Maximum nesting of braces in a glob.
 const MAX_BRACES: usize = 16;
-/// Limits for a compiled pattern, in bytes. The smallest one that suffices is the pattern's size.
+/// Size limits for a compiled pattern in bytes, tried in this order; the first that suffices counts as the pattern's
+/// size.
 const SIZES: [usize; 3] = [16 * 1024, 64 * 1024, 256 * 1024];
-/// Limit for the states that a pattern caches while it matches, in bytes.
+/// Maximum size in bytes of the states that a pattern caches while matching.
 pub const MAX_CACHE: usize = 256 * 1024;
 
-/// A glob over a name: `*`, `?`, `[…]`, `{a,b}`. Case counts; `*` matches everything, slashes included.
+/// A case-sensitive glob: `*` (which also matches slashes), `?`, `[…]`, `{a,b}`.
 ///
-/// It is compiled once, and clones share the result.
+/// Compiled once; clones share the result.
 #[derive(Debug, Clone)]
 pub struct Glob(Arc<Compiled>);
 
 #[derive(Debug)]
 struct Compiled {
     pattern: String,
-    test: Test,
+    test: GlobTest,
     size: usize,
 }
 
 #[derive(Debug)]
-enum Test {
-    /// The pattern is a name in full.
-    Name,
-    Everything,
+enum GlobTest {
+    /// The pattern has no wildcards.
+    Literal,
+    Any,
     Regex(bytes::Regex),
 }
 
 impl Glob {
-    /// Compiles a pattern within limits for its length, nesting and compiled size. The error is the reason in words.
+    /// Compiles a pattern within the limits for length, nesting and compiled size. The error is a readable reason.
     pub fn new(pattern: &str) -> Result<Glob, String> {
         if pattern.len() > MAX_GLOB {
             return Err(format!(
@@ -47,11 +48,11 @@ impl Glob {
             ));
         }
         let (test, size) = if pattern == "*" {
-            (Test::Everything, 0)
+            (GlobTest::Any, 0)
         } else if !pattern.contains(['*', '?', '[', '{', '}', '\\']) {
-            (Test::Name, 0)
+            (GlobTest::Literal, 0)
         } else {
-            // The library works on nested braces recursively.
+            // The library handles nested braces recursively.
             if nesting(pattern) > MAX_BRACES {
                 return Err(format!("its braces are nested more than {MAX_BRACES} deep"));
             }
@@ -68,7 +69,7 @@ impl Glob {
                     .dfa_size_limit(MAX_CACHE)
                     .build()
             })?;
-            (Test::Regex(regex), size)
+            (GlobTest::Regex(regex), size)
         };
         Ok(Glob(Arc::new(Compiled {
             pattern: pattern.to_owned(),
@@ -77,27 +78,28 @@ impl Glob {
         })))
     }
 
-    /// Whether a name matches.
+    /// Returns whether a name matches.
     pub fn matches(&self, name: &str) -> bool {
         match &self.0.test {
-            Test::Name => name == self.0.pattern,
-            Test::Everything => true,
-            Test::Regex(regex) => regex.is_match(name.as_bytes()),
+            GlobTest::Literal => name == self.0.pattern,
+            GlobTest::Any => true,
+            GlobTest::Regex(regex) => regex.is_match(name.as_bytes()),
         }
     }
 
-    /// The pattern as it was written.
+    /// Returns the pattern as written.
     pub fn pattern(&self) -> &str {
         &self.0.pattern
     }
 
-    /// Upper bound for the bytes that the compiled pattern takes.
+    /// Returns an upper bound for the compiled size in bytes.
     pub fn size(&self) -> usize {
         self.0.size
     }
 }
 
-/// The deepest nesting of braces. Escaped braces and those in a class count as well, which errs on the safe side.
+/// The maximum nesting of braces. Also counts escaped braces and those in character classes, which errs on the safe
+/// side.
 fn nesting(pattern: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     for byte in pattern.bytes() {
@@ -111,7 +113,7 @@ fn nesting(pattern: &str) -> usize {
     deepest
 }
 
-/// Builds a regular expression within the smallest limit of `SIZES` that suffices, which is returned with it.
+/// Builds a regular expression within the first limit of `SIZES` that suffices, and returns it with that limit.
 pub fn compile<R>(build: impl Fn(usize) -> Result<R, regex::Error>) -> Result<(R, usize), String> {
     for size in SIZES {
         match build(size) {
@@ -138,38 +140,38 @@ impl PartialEq for Glob {
 
 impl Eq for Glob {}
 
-/// What a rule is narrowed to. `None` is everything. A workspace's glob may match its name or its id.
+/// The subjects that a rule covers; `None` matches everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Matcher {
     pub organization: Option<Glob>,
-    /// A workspace's name or id.
+    /// Matches the workspace's name or id.
     pub workspace: Option<Glob>,
     pub model: Option<Glob>,
     pub team: Option<Glob>,
-    /// An API key's id or name. Where the dialect has no usage by key, a rule that asks for one has no subject.
+    /// Matches the API key's id or name. A rule with it has no subjects if the dialect does not report usage by key.
     pub api_key: Option<Glob>,
-    /// A person's id, email address or name. Where the dialect has no usage by person, a rule that asks for one has no
-    /// subject.
+    /// Matches the user's id, email address or name. A rule with it has no subjects if the dialect does not report
+    /// usage by user.
     pub user: Option<Glob>,
 }
 
-/// A name that the configuration gives to a set of workspaces (and, where the dialect has them, keys and tags).
+/// A configured set of workspaces, API keys and tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Team {
-    /// Unique; `unassigned` is taken.
+    /// Unique; `unassigned` is reserved.
     pub name: crate::domain::ids::TeamName,
-    /// Workspaces by name or id.
+    /// Match the workspace's name or id.
     pub workspaces: Vec<Glob>,
-    /// API keys by id or name; used where the dialect has usage by key.
+    /// Match the API key's id or name; used if the dialect reports usage by key.
     pub api_keys: Vec<Glob>,
-    /// Tags of workspaces, all of which must match; used where the dialect has tags.
+    /// Workspace tags, all of which must match; used if the dialect has tags.
     pub workspace_tags: std::collections::BTreeMap<String, String>,
-    /// Who is told of what belongs to it; empty is whoever the rules name.
+    /// Notifiers for the team's alerts; if empty, those of the rules.
     pub notify: Vec<crate::domain::ids::NotifierName>,
 }
 
 impl Team {
-    /// Whether a workspace is one of this team's.
+    /// Returns whether the team lists the workspace.
     pub fn has_workspace(&self, id: &str, name: &str) -> bool {
         self.workspaces
             .iter()
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_glob_beyond_a_limit_is_refused() {
+    fn globs_beyond_a_limit_are_rejected() {
         let nested = |depth: usize| "{".repeat(depth) + "a" + &"}".repeat(depth);
         assert!(Glob::new(&nested(MAX_BRACES)).unwrap().matches("a"));
         for (pattern, expected) in [

@@ -1,9 +1,9 @@
-//! Measuring: a rule against the figures, one measurement for each subject it looks at.
+//! Measures rules against figures: one measurement for each subject of a rule.
 
-mod age;
-mod gap;
+mod burn_rate;
+mod data_age;
 pub mod lifecycle;
-mod pace;
+mod reconciliation;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,58 +13,57 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::Slot;
 use crate::domain::counting::{
-    Counts, is_cell_counted, is_team_counted, key_of, looks_at_organization, quantity, user_of,
+    UsageFilter, covers_organization, is_cell_counted, is_team_counted, key_of, quantity, user_of,
 };
 use crate::domain::event::Event;
+use crate::domain::figure::{
+    Addend, Completeness, Figure, FigureSum, completeness, oldest, reaches_back,
+};
 use crate::domain::figures::{Figures, PartState};
-use crate::domain::frame::{Frame, FrameKey};
-use crate::domain::ground::{OrganizationSnapshot, PartInfo, Survey};
-use crate::domain::knowledge::{Addend, Figure, Knowledge, Sum, knowledge, oldest, reaches_back};
 use crate::domain::money::Usd;
+use crate::domain::period_sums::{PeriodKey, PeriodSums};
 use crate::domain::rule::{Limit, Quantity, Rule, Watch};
+use crate::domain::snapshot::{EvalContext, OrganizationSnapshot, PartInfo};
 use crate::domain::span::Span;
 use crate::domain::subject::{Subject, SubjectKind};
-use crate::domain::usage::{Amounts, Cell, Part};
+use crate::domain::usage::{Amounts, Part, UsageKey};
 
-/// What a gap lies between.
+/// Bill and estimate of a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sides {
+pub struct GapSides {
     pub billed: Usd,
-    /// What that was estimated at.
     pub estimated: Usd,
-    /// The part of `estimated` that is not certain, at most.
+    /// Upper bound of the uncertain part of `estimated`.
     pub uncertain: Usd,
 }
 
-/// One rule × subject, measured.
+/// Measurement of one rule × subject × period.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Measurement {
-    /// The rule, by its place in the list.
+    /// Index of the rule in the policy.
     pub rule: usize,
     pub subject: Subject,
     pub figure: Figure,
-    /// Against what; `None` where the service has no such limit: then the subject has no rule.
+    /// `None` if the subject has no such limit; then the rule does not apply to it.
     pub limit: Option<Quantity>,
     pub label: Option<Arc<str>>,
-    /// The event that is measured, of a rule on events.
     pub event: Option<Event>,
     pub span: Span,
-    /// The period is over; it is measured once more because its figures may still change.
+    /// Whether the period has ended; it is still measured because its figures may change.
     pub is_closed: bool,
-    /// A settled hour of the figure fell in this cycle.
-    pub fell: bool,
-    /// Up to when the figure is known.
+    /// Whether a settled hour of the figure was corrected downwards in this cycle.
+    pub is_corrected_down: bool,
+    /// Time up to which the figure is known.
     pub as_of: Option<Timestamp>,
-    /// Both sides of a gap.
-    pub sides: Option<Box<Sides>>,
+    pub sides: Option<Box<GapSides>>,
 }
 
-/// The frame that a rule's figures come from, the longest of them; `None` where it has no period.
-pub fn frame_key(rule: &Rule) -> Option<FrameKey> {
+/// Returns the period whose figures a rule uses, the longest of them; `None` if it has no period.
+pub fn frame_key(rule: &Rule) -> Option<PeriodKey> {
     match rule.watch {
-        Watch::BurnRate => Some(pace::frame_key(rule.windows.long)),
+        Watch::BurnRate => Some(burn_rate::frame_key(rule.windows.long)),
         Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_) => {
-            Some(FrameKey {
+            Some(PeriodKey {
                 period: rule.period,
                 zone: rule.zone.clone(),
             })
@@ -73,10 +72,10 @@ pub fn frame_key(rule: &Rule) -> Option<FrameKey> {
     }
 }
 
-/// All frames that a rule needs.
-pub fn frame_keys(rule: &Rule) -> Vec<FrameKey> {
+/// Returns all periods whose figures a rule uses.
+pub fn frame_keys(rule: &Rule) -> Vec<PeriodKey> {
     let short = match rule.watch {
-        Watch::BurnRate => Some(pace::frame_key(rule.windows.short)),
+        Watch::BurnRate => Some(burn_rate::frame_key(rule.windows.short)),
         Watch::Spend
         | Watch::Tokens
         | Watch::Requests
@@ -87,105 +86,108 @@ pub fn frame_keys(rule: &Rule) -> Vec<FrameKey> {
     frame_key(rule).into_iter().chain(short).collect()
 }
 
-/// Measures a rule for all its subjects: in the open period, and in the one just closed where that ended after `began`.
-/// Slots that are `awaited` have an open alert: their models and teams are measured even where the figures have nothing
-/// of them.
+/// Measures a rule for all of its subjects in the open period, and in the one just closed if that ended after `began`.
+/// `open_slots` have an open alert; they are measured even if the figures no longer contain their subject.
 pub fn measure(
     index: usize,
     rule: &Rule,
-    survey: &Survey<'_>,
-    awaited: &[&Slot],
+    eval_context: &EvalContext<'_>,
+    open_slots: &[&Slot],
     began: Timestamp,
 ) -> Vec<Measurement> {
     if rule.watch == Watch::Lifecycle {
-        return lifecycle::measure(index, rule, survey, awaited, began);
+        return lifecycle::measure(index, rule, eval_context, open_slots, began);
     }
-    if !looks_at_organization(rule, &survey.ground) || !is_told(rule, survey.ground.figures) {
+    if !covers_organization(rule, &eval_context.snapshot)
+        || !is_reported(rule, eval_context.snapshot.figures)
+    {
         return Vec::new();
     }
     let Some(key) = frame_key(rule) else {
-        return age::measure(index, rule, survey);
+        return data_age::measure(index, rule, eval_context);
     };
-    let Some((open, closed)) = survey.ground.figures.frame(&key) else {
+    let Some((open, closed)) = eval_context.snapshot.figures.period_sums(&key) else {
         return Vec::new();
     };
-    let dated = |frame| (frame, first_day(rule, frame));
-    let in_frame = |(frame, first_day), is_closed| Look {
+    let with_first_day = |frame| (frame, first_day(rule, frame));
+    let measurer = |(frame, first_day), is_closed| Measurer {
         index,
         rule,
-        survey,
-        counts: Counts::of(rule, &survey.ground, &survey.roster),
+        eval_context,
+        filter: UsageFilter::new(rule, &eval_context.snapshot, &eval_context.parts),
         frame,
         first_day,
         is_closed,
     };
-    let mut measurements = in_frame(dated(open), false).measure(awaited);
+    let mut measurements = measurer(with_first_day(open), false).measure(open_slots);
     if rule.watch == Watch::BurnRate {
-        let Some((short, _)) = survey
-            .ground
+        let Some((short, _)) = eval_context
+            .snapshot
             .figures
-            .frame(&pace::frame_key(rule.windows.short))
+            .period_sums(&burn_rate::frame_key(rule.windows.short))
         else {
             return Vec::new();
         };
-        let short_ones = in_frame(dated(short), false).measure(awaited);
-        return pace::paces(rule, measurements, &short_ones, survey.now);
+        let short_window = measurer(with_first_day(short), false).measure(open_slots);
+        return burn_rate::burn_rates(rule, measurements, &short_window, eval_context.now);
     }
-    if let Some(closed) = closed.filter(|closed| closed.cut.span.end > began) {
-        measurements.extend(in_frame(dated(closed), true).measure(awaited));
+    if let Some(closed) = closed.filter(|closed| closed.period.span.end > began) {
+        measurements.extend(measurer(with_first_day(closed), true).measure(open_slots));
     }
     measurements
 }
 
-/// Whether the service tells what a rule looks at: where it tells no keys, people or requests, the rule has no subject.
-fn is_told(rule: &Rule, figures: &Figures) -> bool {
-    let has = |asked: bool, tells: fn(&Cell) -> bool| !asked || figures.cells().iter().any(tells);
+/// Returns whether the Admin API reports what a rule measures: without keys, users or requests, such rules have no subjects.
+fn is_reported(rule: &Rule, figures: &Figures) -> bool {
+    let has = |is_needed: bool, is_reported: fn(&UsageKey) -> bool| {
+        !is_needed || figures.usage_keys().iter().any(is_reported)
+    };
     let by_key = rule.for_each == SubjectKind::ApiKey || rule.matcher.api_key.is_some();
     let by_user = rule.for_each == SubjectKind::User || rule.matcher.user.is_some();
-    has(by_key, |cell| cell.api_key.is_some())
-        && has(by_user, |cell| cell.user.is_some())
-        && (rule.watch != Watch::Requests || tells_requests(figures))
+    has(by_key, |usage_key| usage_key.api_key.is_some())
+        && has(by_user, |usage_key| usage_key.user.is_some())
+        && (rule.watch != Watch::Requests || reports_requests(figures))
 }
 
-/// Whether any request was ever told: where there are tokens and no requests, these are unknown and not zero.
-fn tells_requests(figures: &Figures) -> bool {
+/// Returns whether requests are reported at all: if there are tokens but no requests, their number is unknown, not zero.
+fn reports_requests(figures: &Figures) -> bool {
     let mut cells = (0..figures.parts().len()).flat_map(|part| figures.recorded(part));
     let has_tokens = cells.clone().any(|(_, amounts)| amounts.tokens.sum() > 0);
     !has_tokens || cells.any(|(_, amounts)| amounts.requests > 0)
 }
 
-/// Whether every subject's open period was read once; of events, whether the lists were that tell of them.
-pub fn is_ready(rule: &Rule, ground: &OrganizationSnapshot<'_>) -> bool {
+/// Returns whether the open period of every subject, or the lists that events are derived from, were read once.
+pub fn is_ready(rule: &Rule, snapshot: &OrganizationSnapshot<'_>) -> bool {
     if rule.watch == Watch::Lifecycle {
-        return lifecycle::is_ready(rule, ground);
+        return lifecycle::is_ready(rule, snapshot);
     }
     let start = frame_key(rule).and_then(|key| {
-        ground
+        snapshot
             .figures
-            .frame(&key)
-            .map(|(open, _)| open.cut.span.start)
+            .period_sums(&key)
+            .map(|(open, _)| open.period.span.start)
     });
     let is_read = |part: &Part| {
-        let state = ground.figures.part_state(part);
+        let state = snapshot.figures.part_state(part);
         let is_known = |start: Timestamp| {
             state.is_some_and(|state| {
-                // What began before the history is a lower bound, however long one waits.
+                // A period that starts before the history stays a lower bound, so waiting does not help.
                 let is_read = state.is_history_read || reaches_back(state, start);
                 state.as_of.is_some_and(|as_of| as_of >= start) && is_read
             })
         };
         start.is_none_or(is_known)
     };
-    ground.directory.listed_at.is_some()
-        && ground
+    snapshot.directory.listed_at.is_some()
+        && snapshot
             .directory
             .present()
             .all(|workspace| is_read(&Part::Workspace(workspace.id.clone())))
         && is_read(&Part::Whole)
 }
 
-fn first_day(rule: &Rule, frame: &Frame) -> Date {
-    let span = frame.cut.span;
+fn first_day(rule: &Rule, frame: &PeriodSums) -> Date {
+    let span = frame.period.span;
     let at = if rule.period.is_calendar() {
         span.start
     } else {
@@ -196,220 +198,221 @@ fn first_day(rule: &Rule, frame: &Frame) -> Date {
     at.to_zoned(rule.zone.rules.clone()).date()
 }
 
-/// One rule looking at one frame.
-struct Look<'a> {
+/// Measures one rule in one period.
+struct Measurer<'a> {
     index: usize,
     rule: &'a Rule,
-    survey: &'a Survey<'a>,
-    counts: Counts<'a>,
-    frame: &'a Frame,
-    /// On which the period begins; of a rolling span the last.
+    eval_context: &'a EvalContext<'a>,
+    filter: UsageFilter<'a>,
+    frame: &'a PeriodSums,
+    /// First day of the period; for rolling periods the last day.
     first_day: Date,
     is_closed: bool,
 }
 
-/// One part that a rule counts.
-struct Counted<'a> {
+struct CountedPart<'a> {
     state: &'a PartState,
     member: &'a PartInfo<'a>,
     cells: &'a [(u32, Amounts)],
     addend: Addend,
 }
 
-impl<'a> Look<'a> {
-    fn measure(&self, awaited: &[&Slot]) -> Vec<Measurement> {
-        let awaited = awaited
+impl<'a> Measurer<'a> {
+    fn measure(&self, open_slots: &[&Slot]) -> Vec<Measurement> {
+        let open_slots = open_slots
             .iter()
             .filter(|slot| slot.period == self.frame.label)
             .map(|slot| &slot.subject);
         if let Watch::Reconciliation(gap) = self.rule.watch {
             return self.gaps(gap);
         }
-        let figures = self.survey.ground.figures;
-        let people = self.survey.ground.privacy.in_messages();
+        let figures = self.eval_context.snapshot.figures;
+        let people = self.eval_context.snapshot.privacy.in_messages();
         match self.rule.for_each {
             SubjectKind::Organization => self.organization(),
             SubjectKind::Workspace => self.workspaces(),
-            SubjectKind::Model => {
-                self.by_cell(awaited, |cell| figures.cell_at(cell).model.as_str())
-            }
-            SubjectKind::ApiKey => self.by_cell(awaited, |cell| key_of(figures.cell_at(cell))),
-            SubjectKind::User => {
-                self.by_cell(awaited, |cell| user_of(figures.cell_at(cell), people))
-            }
-            SubjectKind::Team => self.teams(awaited),
+            SubjectKind::Model => self.by_usage_key(open_slots, |usage_key| {
+                figures.usage_key_at(usage_key).model.as_str()
+            }),
+            SubjectKind::ApiKey => self.by_usage_key(open_slots, |usage_key| {
+                key_of(figures.usage_key_at(usage_key))
+            }),
+            SubjectKind::User => self.by_usage_key(open_slots, |usage_key| {
+                user_of(figures.usage_key_at(usage_key), people)
+            }),
+            SubjectKind::Team => self.teams(open_slots),
         }
     }
 
-    /// The parts that the rule counts. What a workspace left behind is in the totals; it must not make the remainder fire
-    /// for old spend.
-    fn counted(&self) -> impl Iterator<Item = Counted<'a>> {
-        let figures = self.survey.ground.figures;
+    /// Returns the parts that the rule counts. Removed workspaces count towards totals, but do not have alerts of their own.
+    fn counted(&self) -> impl Iterator<Item = CountedPart<'a>> {
+        let figures = self.eval_context.snapshot.figures;
         let settle = figures.settle();
         let parts = figures.parts().iter().enumerate();
-        parts.filter_map(move |(place, state)| {
-            let member = self.survey.roster.at(place)?;
-            let is_left_out = member.is_gone && self.rule.for_each == SubjectKind::Workspace;
-            let is_counted = !is_left_out && self.counts.has_part(member);
+        parts.filter_map(move |(index, state)| {
+            let member = self.eval_context.parts.get(index)?;
+            let is_left_out = member.is_removed && self.rule.for_each == SubjectKind::Workspace;
+            let is_counted = !is_left_out && self.filter.has_part(member);
             let addend = || Addend {
-                known: if member.is_gone {
-                    Knowledge::Whole
+                completeness: if member.is_removed {
+                    Completeness::Whole
                 } else {
-                    knowledge(state, self.frame, self.is_closed, settle)
+                    completeness(state, self.frame, self.is_closed, settle)
                 },
                 fell: state
-                    .fell
+                    .decreased
                     .iter()
                     .any(|hour| self.frame.hours.contains(*hour)),
-                as_of: state.as_of.filter(|_| !member.is_gone),
+                as_of: state.as_of.filter(|_| !member.is_removed),
             };
-            is_counted.then(|| Counted {
+            is_counted.then(|| CountedPart {
                 state,
                 member,
-                cells: self.frame.sums_of(place),
+                cells: self.frame.sums_of(index),
                 addend: addend(),
             })
         })
     }
 
-    /// What is counted of a part's cells, as an addend: without a price it is a lower bound.
-    fn add(&self, sum: &mut Sum, part: &Counted<'_>) {
+    /// Adds the counted usage of a part; without a price it is a lower bound.
+    fn add(&self, sum: &mut FigureSum, part: &CountedPart<'_>) {
         let mut value = 0;
         let mut addend = part.addend;
         for (_, amounts) in self.cells(part) {
             value += quantity(self.rule.watch, amounts);
-            addend = self.bounded(addend, amounts);
+            addend = self.with_unpriced(addend, amounts);
         }
         sum.add(value, addend);
     }
 
-    fn cells<'b>(&self, part: &Counted<'b>) -> impl Iterator<Item = &'b (u32, Amounts)> {
+    fn cells<'b>(&self, part: &CountedPart<'b>) -> impl Iterator<Item = &'b (u32, Amounts)> {
         let cells = part.cells.iter();
-        cells.filter(|(cell, _)| self.counts.has(part.member, *cell))
+        cells.filter(|(usage_key, _)| self.filter.has(part.member, *usage_key))
     }
 
-    /// Money of tokens without a price is not in the figure.
-    fn bounded(&self, addend: Addend, amounts: &Amounts) -> Addend {
-        let is_missing = self.rule.watch.is_money() && amounts.unpriced > 0;
-        match addend.known {
-            Knowledge::Whole if is_missing => Addend {
-                known: Knowledge::LowerBound,
+    /// Downgrades an addend that contains tokens without a price, because their spend is missing.
+    fn with_unpriced(&self, addend: Addend, amounts: &Amounts) -> Addend {
+        let lacks_price = self.rule.watch.is_money() && amounts.unpriced > 0;
+        match addend.completeness {
+            Completeness::Whole if lacks_price => Addend {
+                completeness: Completeness::LowerBound,
                 ..addend
             },
-            Knowledge::Whole | Knowledge::LowerBound | Knowledge::Stale | Knowledge::Nothing => {
-                addend
-            }
+            Completeness::Whole
+            | Completeness::LowerBound
+            | Completeness::Stale
+            | Completeness::Nothing => addend,
         }
     }
 
     fn organization(&self) -> Vec<Measurement> {
-        let mut sum = Sum::EMPTY;
+        let mut sum = FigureSum::EMPTY;
         for part in self.counted() {
             self.add(&mut sum, &part);
         }
-        let name = self.survey.ground.organization.shared();
+        let name = self.eval_context.snapshot.organization.shared();
         let subject = Subject::new(SubjectKind::Organization, name);
-        vec![self.measurement(subject, sum, sum.of_parts(), None)]
+        vec![self.measurement(subject, sum, sum.into_figure(), None)]
     }
 
     fn workspaces(&self) -> Vec<Measurement> {
-        let measured = |part: Counted<'_>| {
-            let mut sum = Sum::EMPTY;
+        let measured = |part: CountedPart<'_>| {
+            let mut sum = FigureSum::EMPTY;
             self.add(&mut sum, &part);
             let id = match &part.state.part {
                 Part::Workspace(id) => id.shared(),
                 Part::Unattributed | Part::Whole => {
-                    sum.add_value(-self.unsettled(part.member));
+                    sum.add_value(-self.unsettled_remainder(part.member));
                     Arc::from(part.member.id)
                 }
             };
             let subject = Subject::new(SubjectKind::Workspace, id);
-            self.measurement(subject, sum, sum.of_one(), Some(part.member))
+            self.measurement(subject, sum, sum.into_single_figure(), Some(part.member))
         };
-        let mut all = Vec::with_capacity(self.survey.ground.figures.parts().len());
+        let mut all = Vec::with_capacity(self.eval_context.snapshot.figures.parts().len());
         all.extend(self.counted().map(measured));
         all
     }
 
-    /// Of models, keys and people: what an unknown part may have used is a lower bound, also where that part's last answer
-    /// had none of it.
-    fn by_cell<'b>(
+    /// Measures models, keys or users. All are lower bounds if any part is unknown, because it may have used each of them.
+    fn by_usage_key<'b>(
         &self,
-        awaited: impl Iterator<Item = &'b Subject>,
+        open_slots: impl Iterator<Item = &'b Subject>,
         id_of: impl Fn(u32) -> &'a str,
     ) -> Vec<Measurement> {
-        let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
-        let mut unused = Sum::EMPTY;
+        let mut sums: BTreeMap<&str, FigureSum> = BTreeMap::new();
+        let mut unused = FigureSum::EMPTY;
         for part in self.counted() {
-            if part.addend.known != Knowledge::Whole {
-                unused.miss();
+            if part.addend.completeness != Completeness::Whole {
+                unused.add_unknown_part();
             }
             unused.as_of = oldest(unused.as_of, part.addend.as_of);
-            for (cell, amounts) in self.cells(&part) {
-                let sum = sums.entry(id_of(*cell)).or_insert(Sum::EMPTY);
+            for (usage_key, amounts) in self.cells(&part) {
+                let sum = sums.entry(id_of(*usage_key)).or_insert(FigureSum::EMPTY);
                 let value = quantity(self.rule.watch, amounts);
-                sum.add(value, self.bounded(part.addend, amounts));
+                sum.add(value, self.with_unpriced(part.addend, amounts));
             }
         }
-        let missed: Vec<Subject> = awaited
+        let without_usage: Vec<Subject> = open_slots
             .filter(|subject| !sums.contains_key(&*subject.id))
             .cloned()
             .collect();
         let known = sums.into_iter().map(|(id, mut sum)| {
             if !unused.is_complete() {
-                sum.miss();
+                sum.add_unknown_part();
             }
             (Subject::new(self.rule.for_each, id), sum)
         });
-        let missed = missed.into_iter().map(|subject| (subject, unused));
+        let without_usage = without_usage.into_iter().map(|subject| (subject, unused));
         known
-            .chain(missed)
-            .map(|(subject, sum)| self.measurement(subject, sum, sum.of_parts(), None))
+            .chain(without_usage)
+            .map(|(subject, sum)| self.measurement(subject, sum, sum.into_figure(), None))
             .collect()
     }
 
-    fn teams<'b>(&self, awaited: impl Iterator<Item = &'b Subject>) -> Vec<Measurement> {
-        let roster = &self.survey.roster;
-        let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
+    fn teams<'b>(&self, open_slots: impl Iterator<Item = &'b Subject>) -> Vec<Measurement> {
+        let part_table = &self.eval_context.parts;
+        let mut sums: BTreeMap<&str, FigureSum> = BTreeMap::new();
         let mut is_any_unknown = false;
         for part in self.counted() {
-            is_any_unknown |= part.addend.known != Knowledge::Whole;
+            is_any_unknown |= part.addend.completeness != Completeness::Whole;
             if is_team_counted(self.rule, part.member.team) {
-                let sum = sums.entry(part.member.team).or_insert(Sum::EMPTY);
+                let sum = sums.entry(part.member.team).or_insert(FigureSum::EMPTY);
                 sum.add(0, part.addend);
             }
-            for (cell, amounts) in self.cells(&part) {
+            for (usage_key, amounts) in self.cells(&part) {
                 let sum = sums
-                    .entry(roster.team(part.member, *cell))
-                    .or_insert(Sum::EMPTY);
+                    .entry(part_table.team(part.member, *usage_key))
+                    .or_insert(FigureSum::EMPTY);
                 let value = quantity(self.rule.watch, amounts);
-                sum.add(value, self.bounded(part.addend, amounts));
+                sum.add(value, self.with_unpriced(part.addend, amounts));
             }
         }
-        for subject in awaited {
-            sums.entry(&subject.id).or_insert(Sum::EMPTY);
+        for subject in open_slots {
+            sums.entry(&subject.id).or_insert(FigureSum::EMPTY);
         }
-        // Keys of a team may have been used anywhere.
-        let is_bounded = roster.has_key_teams() && is_any_unknown;
-        let measured = |(name, mut sum): (&str, Sum)| {
-            if is_bounded {
-                sum.miss();
+        // Keys of a team may have been used in any workspace.
+        let is_lower_bound = part_table.has_key_teams() && is_any_unknown;
+        let measured = |(name, mut sum): (&str, FigureSum)| {
+            if is_lower_bound {
+                sum.add_unknown_part();
             }
             let subject = Subject::new(SubjectKind::Team, name);
-            self.measurement(subject, sum, sum.of_parts(), None)
+            self.measurement(subject, sum, sum.into_figure(), None)
         };
         sums.into_iter().map(measured).collect()
     }
 
-    /// Of the remainder: what is not settled is a difference of two answers of two moments.
-    fn unsettled(&self, member: &PartInfo<'_>) -> Quantity {
-        let ground = &self.survey.ground;
-        let open = ground
+    /// Returns the unsettled part of the remainder, which is a difference between two responses of different times.
+    fn unsettled_remainder(&self, member: &PartInfo<'_>) -> Quantity {
+        let snapshot = &self.eval_context.snapshot;
+        let open = snapshot
             .figures
-            .unsettled_of_unattributed(self.frame.hours, self.survey.now);
+            .unsettled_of_unattributed(self.frame.hours, self.eval_context.now);
         open.iter()
-            .filter(|(cell, _)| {
-                is_cell_counted(self.rule, ground, cell) && is_team_counted(self.rule, member.team)
+            .filter(|(usage_key, _)| {
+                is_cell_counted(self.rule, snapshot, usage_key)
+                    && is_team_counted(self.rule, member.team)
             })
             .map(|(_, amounts)| quantity(self.rule.watch, amounts))
             .sum()
@@ -418,7 +421,7 @@ impl<'a> Look<'a> {
     fn measurement(
         &self,
         subject: Subject,
-        sum: Sum,
+        sum: FigureSum,
         figure: Figure,
         member: Option<&PartInfo<'_>>,
     ) -> Measurement {
@@ -429,27 +432,27 @@ impl<'a> Look<'a> {
             subject,
             label: self.frame.label.clone(),
             event: None,
-            span: self.frame.cut.span,
+            span: self.frame.period.span,
             is_closed: self.is_closed,
-            fell: sum.fell,
+            is_corrected_down: sum.has_decreased,
             as_of: sum.as_of,
             sides: None,
         }
     }
 
     fn limit(&self, subject: &Subject, member: Option<&PartInfo<'_>>) -> Option<Quantity> {
-        let ground = &self.survey.ground;
+        let snapshot = &self.eval_context.snapshot;
         match &self.rule.limit {
             Limit::Fixed(quantity) => Some(*quantity),
             Limit::Budget(budget) => {
-                let name = member.map_or_else(|| ground.name_of(subject), |member| member.name);
+                let name = member.map_or_else(|| snapshot.name_of(subject), |member| member.name);
                 budget
                     .limit(&subject.id, name, self.first_day)
                     .map(Usd::pico)
             }
             Limit::Workspace => member?.workspace?.monthly_limit.map(Usd::pico),
             Limit::Organization => {
-                let info = ground.directory.organization.as_ref()?;
+                let info = snapshot.directory.organization.as_ref()?;
                 info.usage_limit.map(Usd::pico)
             }
         }

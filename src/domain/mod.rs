@@ -1,8 +1,8 @@
-//! Rung 1: values and decisions. No IO, no clock, no async, no logging.
+//! Layer 1: values and decisions, without IO, clock, async or logging.
 //!
 //! In reading order: a file uses only those declared above it. The blank lines keep rustfmt from sorting across them.
 
-// What things are counted in, named by and cut into.
+// Units, names and spans.
 pub mod dialect;
 pub mod ids;
 pub mod money;
@@ -12,7 +12,7 @@ pub mod skew;
 pub mod span;
 pub mod subject;
 
-// What the service says, and for which time.
+// What the Admin API reports, and for which periods.
 pub mod directory;
 pub mod event;
 pub mod listing;
@@ -21,7 +21,7 @@ pub mod period;
 pub mod usage;
 pub mod weekly;
 
-// What is known of it, and what is asked of it.
+// Coverage, prices, rules and teams.
 pub mod budget;
 pub mod coverage;
 pub mod prices;
@@ -30,39 +30,39 @@ pub mod rule;
 pub mod schedule;
 pub mod teams;
 
-// Reports: what is read of them at once, and how their rows become buckets.
+// Reports: what to read, and how rows become buckets.
+pub mod report_fetch;
 pub mod shares;
-pub mod sweep;
 pub mod tally;
 
-// What follows from an answer, and what may come of it.
+// Ledger changes derived from a response.
 pub mod alert;
+pub mod last_uses;
+
 pub mod change;
-pub mod frame;
-pub mod lines;
+pub mod hour_hashes;
+pub mod ladder;
+pub mod period_sums;
 pub mod policy;
-pub mod seen;
-
 pub mod record;
-pub mod uses;
 
-// Sums, who there is now, messages, and what mutes them.
-pub mod census;
+// Sums, inventory, notifications and silences.
 pub mod figures;
+pub mod inventory;
 pub mod notification;
 pub mod silence;
 pub mod statement;
 
 // From figures to messages.
-pub mod ground;
-pub mod knowledge;
+pub mod figure;
+pub mod snapshot;
 
 pub mod counting;
 
 pub mod breakdown;
 pub mod contributors;
 pub mod measure;
-pub mod tell;
+pub mod notices;
 
 pub mod evaluate;
 pub mod resend;
@@ -70,8 +70,8 @@ pub mod scope;
 
 pub mod decision;
 
-// What people do by the Admin API.
+// Admin activities through the Admin API.
 pub mod admin;
 
-// A summary of it all.
+// Scheduled summaries.
 pub mod digest;

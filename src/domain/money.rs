@@ -1,24 +1,24 @@
 //! Money: `Usd` is a whole number of 10⁻¹² USD in 128 bits, from the wire to the wire.
 //!
-//! Nothing here is a binary float. Digits beyond the twelfth decimal are rounded half to even, once, when an
-//! amount is read; everything after that is exact integer arithmetic.
+//! There are no binary floats. Digits beyond the twelfth decimal are rounded half to even once, on parsing; all later
+//! arithmetic is exact.
 
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
 
-/// 10⁻¹² USD in one USD.
+/// Units of 10⁻¹² USD in one USD.
 const PICO: i128 = 1_000_000_000_000;
-/// Decimal places that are kept.
+/// Decimal places kept.
 const PLACES: i32 = 12;
-/// Largest amount that is read: 10¹⁵ USD. Sums of 10¹¹ such amounts still fit 128 bits.
+/// Largest amount accepted: 10¹⁵ USD. Sums of 10¹¹ such amounts still fit 128 bits.
 const MAX_PICO: i128 = 1_000_000_000_000_000 * PICO;
 
-/// An amount of USD in whole 10⁻¹² USD. May be negative (a difference).
+/// An amount in whole 10⁻¹² USD; negative only as a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Usd(i128);
 
-/// Why a text is not an amount.
+/// Why a string is not an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseUsdError {
     /// Not `-?digits[.digits][e±digits]`.
@@ -30,31 +30,30 @@ pub enum ParseUsdError {
 }
 
 impl Usd {
-    /// Nothing.
     pub const ZERO: Usd = Usd(0);
 
-    /// From whole 10⁻¹² USD.
+    /// Creates an amount from whole 10⁻¹² USD.
     pub const fn from_pico(pico: i128) -> Usd {
         Usd(pico)
     }
 
-    /// From whole USD.
+    /// Creates an amount from whole USD.
     pub const fn from_dollars(dollars: i64) -> Usd {
         Usd(dollars as i128 * PICO)
     }
 
-    /// In whole 10⁻¹² USD.
+    /// Returns the amount in whole 10⁻¹² USD.
     pub const fn pico(self) -> i128 {
         self.0
     }
 
-    /// Reads the digits of a JSON number or of a decimal string, exponent included. Digits beyond the twelfth decimal
-    /// are rounded half to even.
+    /// Parses a JSON number or decimal string, exponent included. Digits beyond the twelfth decimal are rounded half to
+    /// even.
     pub fn parse(text: &str) -> Result<Usd, ParseUsdError> {
         Usd::parse_scaled(text, 0)
     }
 
-    /// The same of a number of cents: `20417.3508` is 204.173508 USD.
+    /// Parses a number of cents: `20417.3508` is 204.173508 USD.
     pub fn parse_cents(text: &str) -> Result<Usd, ParseUsdError> {
         Usd::parse_scaled(text, -2)
     }
@@ -86,12 +85,12 @@ impl Usd {
         Ok(Usd(if negative { -pico } else { pico }))
     }
 
-    /// `value ≥ percent × self`, exactly: whether `value` has reached that share of this limit.
+    /// Returns whether `value ≥ percent × self`, exactly.
     pub fn share_is_reached(self, percent: Percent, value: Usd) -> bool {
         quantity_share_is_reached(self.0, percent, value.0)
     }
 
-    /// Rounded half to even to cents, with thousands separators: `1,234.50`.
+    /// Formats with two decimals (rounded half to even) and thousands separators: `1,234.50`.
     pub fn grouped(self) -> String {
         let cents = self.cents();
         let Some(point) = cents.find('.') else {
@@ -104,7 +103,7 @@ impl Usd {
         format!("{sign}{}{}", group_thousands(digits), &cents[point..])
     }
 
-    /// Rounded half to even to cents: `1234.50`.
+    /// Formats with two decimals, rounded half to even: `1234.50`.
     pub fn cents(self) -> String {
         let cents = div_half_even(self.0, PICO / 100);
         let sign = if cents < 0 { "-" } else { "" };
@@ -112,14 +111,14 @@ impl Usd {
         format!("{sign}{}.{:02}", cents / 100, cents % 100)
     }
 
-    /// The smaller of two amounts' distance to zero is irrelevant here: the absolute amount.
+    /// Returns the absolute amount.
     #[must_use]
     pub fn abs(self) -> Usd {
         Usd(self.0.abs())
     }
 }
 
-/// All digits, without trailing zeros: `4213.5`, `0`, `-0.000001`.
+/// Prints all digits without trailing zeros: `4213.5`, `0`, `-0.000001`.
 impl fmt::Display for Usd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unsigned = self.0.unsigned_abs();
@@ -173,23 +172,22 @@ impl Sum for Usd {
     }
 }
 
-/// A share in whole millionths of a percent: `80%` is 80,000,000.
+/// A percentage in whole millionths of a percent: `80%` is 80,000,000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Percent(i64);
 
-/// Millionths of a percent in the whole.
+/// Millionths of a percent in 100%.
 const WHOLE: i128 = 100_000_000;
 
 impl Percent {
-    /// All of it: `100%`.
     pub const HUNDRED: Percent = Percent(100_000_000);
 
-    /// From whole percent.
+    /// Creates a percentage from whole percent.
     pub const fn from_whole(percent: i32) -> Percent {
         Percent(percent as i64 * 1_000_000)
     }
 
-    /// Reads `80%`, `99.5%`: above 0, at most 100,000 %, up to six decimals.
+    /// Parses `80%` or `99.5%`: above 0, at most 100,000%, with up to six decimals.
     pub fn parse(text: &str) -> Option<Percent> {
         let digits = text.trim().strip_suffix('%')?.trim_end();
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
@@ -202,31 +200,31 @@ impl Percent {
         (millionths > 0 && millionths <= 100_000 * 1_000_000).then_some(Percent(millionths))
     }
 
-    /// In millionths of a percent.
+    /// Returns millionths of a percent.
     pub const fn millionths(self) -> i64 {
         self.0
     }
 
-    /// This share of a quantity, rounded half to even.
+    /// Returns this percentage of a quantity, rounded half to even.
     pub fn of(self, quantity: i128) -> i128 {
         div_half_even(quantity * i128::from(self.0), WHOLE)
     }
 
-    /// This share of that share, rounded half to even.
+    /// Returns this percentage of another percentage, rounded half to even.
     #[must_use]
     pub fn times(self, other: Percent) -> Percent {
         Percent(i64::try_from(other.of(i128::from(self.0))).unwrap_or(i64::MAX))
     }
 }
 
-/// `80%`, `99.5%`.
+/// Prints `80%`, `99.5%`.
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}%", percent_digits(i128::from(self.0)))
     }
 }
 
-/// Millionths of a percent in percent, with all their digits: `8.1`, `-0.000001`.
+/// Formats millionths of a percent as a percentage with all digits: `8.1`, `-0.000001`.
 pub fn percent_digits(millionths: i128) -> String {
     let sign = if millionths < 0 { "-" } else { "" };
     let unsigned = millionths.unsigned_abs();
@@ -238,18 +236,18 @@ pub fn percent_digits(millionths: i128) -> String {
     format!("{sign}{whole}.{}", digits.trim_end_matches('0'))
 }
 
-/// `value ≥ percent × limit`, exactly, for quantities of any one unit.
+/// Returns whether `value ≥ percent × limit`, exactly, for quantities of one unit.
 pub fn quantity_share_is_reached(limit: i128, percent: Percent, value: i128) -> bool {
     value * WHOLE >= limit * i128::from(percent.0)
 }
 
-/// How far `value` is above `limit`, in percent with one decimal, rounded half to even: `12.5`. `None` for a limit of 0.
+/// Returns how far `value` is above `limit`, in percent with one decimal, rounded half to even: `12.5`. `None` for a
+/// limit of 0.
 pub fn overage_percent(limit: i128, value: i128) -> Option<String> {
     share_percent(limit, value - limit)
 }
 
-/// The share of `limit` that `value` is, in percent with one decimal, rounded half to even: `112.5`. `None` for a limit
-/// of 0.
+/// Returns `value` as a percentage of `limit` with one decimal, rounded half to even: `112.5`. `None` for a limit of 0.
 pub fn share_percent(limit: i128, value: i128) -> Option<String> {
     (limit > 0).then(|| {
         let tenths = div_half_even(value * 1000, limit);
@@ -259,7 +257,7 @@ pub fn share_percent(limit: i128, value: i128) -> Option<String> {
     })
 }
 
-/// Quotient rounded half to even; `divisor` above zero.
+/// Divides, rounding half to even. `divisor` must be above zero.
 pub fn div_half_even(dividend: i128, divisor: i128) -> i128 {
     let (quotient, remainder) = (dividend.div_euclid(divisor), dividend.rem_euclid(divisor));
     match (remainder * 2).cmp(&divisor) {
@@ -269,7 +267,7 @@ pub fn div_half_even(dividend: i128, divisor: i128) -> i128 {
     }
 }
 
-/// `1234567` → `1,234,567`; digits only.
+/// Inserts thousands separators into a string of digits: `1234567` → `1,234,567`.
 pub fn group_thousands(digits: &str) -> String {
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -290,7 +288,7 @@ fn split_exponent(text: &str) -> Result<(&str, i64), ParseUsdError> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(ParseUsdError::NotANumber);
     }
-    // An exponent of more than six digits is beyond any amount either way; its sign alone decides.
+    // Exponents of more than six digits exceed any amount; only their sign matters.
     let magnitude = digits.parse::<i64>().unwrap_or(1_000_000).min(1_000_000);
     Ok((
         &text[..at],
@@ -350,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_are_read_exactly() {
+    fn digits_are_parsed_exactly() {
         check("0", "0");
         check("-0", "0");
         check("12.5", "12.5");
@@ -374,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_amount_is_refused() {
+    fn invalid_amounts_are_rejected() {
         for text in [
             "", "-", ".5", "5.", "1e", "1e+", "NaN", "1,5", " 1", "--1", "0x1", "1.2.3",
         ] {
@@ -416,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn percents() {
+    fn percentages_are_parsed_and_compared() {
         assert_eq!(Percent::parse("80%"), Some(Percent::from_whole(80)));
         assert_eq!(
             Percent::parse("99.5%").map(|percent| percent.to_string()),
@@ -449,13 +447,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_reads_back(pico in -MAX_PICO..=MAX_PICO) {
+        fn printed_amounts_parse_to_themselves(pico in -MAX_PICO..=MAX_PICO) {
             let usd = Usd::from_pico(pico);
             prop_assert_eq!(Usd::parse(&usd.to_string()), Ok(usd));
         }
 
         #[test]
-        fn reading_never_panics(text in "[-0-9.eE+]{0,60}") {
+        fn parsing_never_panics(text in "[-0-9.eE+]{0,60}") {
             let _ = Usd::parse(&text);
         }
 

@@ -1,45 +1,43 @@
-//! Notifications: what one message says about one or more alerts, and how waiting ones are folded into one.
+//! Notifications: the content of a message about one or more alerts, and how waiting messages are folded into one.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::domain::alert::{EndedBy, Identity, Line};
+use crate::domain::alert::{AbsoluteThreshold, EndedBy, Identity};
 use crate::domain::event::Event;
 use crate::domain::ids::{ApiKeyId, ModelName, NotifierName, WorkspaceId};
 use crate::domain::money::Usd;
 use crate::domain::rule::{Quantity, Watch};
 use crate::domain::span::Span;
 
-/// Where a chat receiver shows the first message about an alert, so that what follows is told below it.
+/// The first chat message about an alert, to which later messages reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thread {
-    /// The receiver's own id of the channel.
+    /// Channel id assigned by the receiver.
     pub channel: String,
-    /// The receiver's own id of the message in it.
+    /// Message id assigned by the receiver.
     pub ts: String,
 }
 
-/// Why a message is sent.
+/// Why a message is sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// The alert fires and this notifier does not know yet.
+    /// The alert fires, and this notifier has not been sent it yet.
     First,
-    /// A higher threshold is crossed.
     Escalated,
     /// Only a lower threshold is still crossed.
     Lowered,
-    /// `repeat_interval` is over.
+    /// `repeat_interval` has passed.
     Repeated,
-    /// A silence ended and the alert still fires.
+    /// A silence ended, and the alert still fires.
     Unsilenced,
-    /// The alert ended, or fell below what this notifier hears about.
+    /// The alert ended, or fell below this notifier's minimum severity.
     Resolved,
 }
 
 impl Reason {
-    /// All.
     pub const ALL: [Reason; 6] = [
         Reason::First,
         Reason::Escalated,
@@ -49,7 +47,7 @@ impl Reason {
         Reason::Resolved,
     ];
 
-    /// The word in the webhook and the store.
+    /// Returns the word used in the webhook and the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Reason::First => "first",
@@ -61,7 +59,7 @@ impl Reason {
         }
     }
 
-    /// The reason of a word; `None` for any other.
+    /// Parses the word of [`Reason::as_str`].
     pub fn parse(word: &str) -> Option<Reason> {
         Reason::ALL
             .into_iter()
@@ -75,108 +73,103 @@ impl fmt::Display for Reason {
     }
 }
 
-/// An API key by id, and by its name at the time.
+/// An API key with its name at the time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedKey {
     pub id: ApiKeyId,
-    /// The id where it was never listed.
+    /// The id if the key was never listed.
     pub name: String,
 }
 
-/// A contributor to a figure: what one workspace used, or the part of it with one model, with one key or by one person that
-/// explains most of it.
+/// A contributor to a figure: the usage of a workspace, narrowed to the model, key or user that explains most of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contributor {
-    /// The workspace's id, or `unattributed`.
+    /// May be `unattributed`.
     pub workspace_id: WorkspaceId,
-    /// The workspace's name at the time.
     pub workspace: String,
-    /// The model, or `unattributed`; `None` for all models.
+    /// May be `unattributed`; `None` means all models.
     pub model: Option<ModelName>,
-    /// The key; `None` for all usage, also without a key.
+    /// `None` means all usage, with or without a key.
     pub api_key: Option<NamedKey>,
-    /// The user by the name that may be shown; `None` for all usage.
+    /// User, by the name that may be shown; `None` means all usage.
     pub person: Option<String>,
-    /// In the alert's period, in the rule's unit.
+    /// In the alert's period and the rule's unit.
     pub value: Quantity,
-    /// In the same time of the period before; `None` where the ledger does not reach back.
+    /// At the same point of the previous period; `None` if the ledger does not reach back.
     pub before: Option<Quantity>,
 }
 
-/// What a gap lies between.
+/// Bill and estimate of a gap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reconciled {
-    /// What the service billed in the period.
     pub billed: Usd,
-    /// What the tokens cost by list price, discounts taken off.
+    /// At list price, minus discounts.
     pub estimated: Usd,
-    /// The part of `estimated` that the price table cannot determine with certainty, at most.
+    /// Upper bound of the part of `estimated` that the price table cannot determine with certainty.
     pub uncertain: Usd,
-    /// Models whose tokens are in no estimate, because no list price of theirs is known; at most [`MAX_CONTRIBUTORS`].
+    /// Models without a known list price, whose tokens are not in `estimated`; at most [`MAX_CONTRIBUTORS`].
     pub unpriced: Vec<ModelName>,
 }
 
 impl Reconciled {
-    /// How far the two lie apart, whichever is larger.
+    /// Returns the absolute difference.
     pub fn gap(&self) -> Usd {
         (self.billed - self.estimated).abs()
     }
 }
 
-/// What a message says about one alert. Exact, complete and frozen: nothing is looked up when it is rendered.
+/// What a message states about one alert. It is complete: rendering looks up nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
     pub identity: Identity,
-    /// Its place in the alert's life.
     pub sequence: u64,
-    /// Why it is told now.
     pub reason: Reason,
-    /// Why it ended; only with [`Reason::Resolved`], and `None` there when it only fell below this notifier's minimum
-    /// severity: see [`Fact::is_below_minimum`].
+    /// Set only for [`Reason::Resolved`], and `None` even there if the alert fell below the notifier's minimum severity, see
+    /// [`Fact::is_below_minimum`].
     pub ended_by: Option<EndedBy>,
-    /// For whom it was, where that one cannot be reached.
+    /// The parked notifier that this one is the fallback of.
     pub in_place_of: Option<NotifierName>,
-    /// It fired for a period that was over already.
+    /// Whether the alert fired after its period had ended.
     pub is_late: bool,
-    /// It fired, perhaps through a silence, and was resolved before that could be told: one line says both.
+    /// Whether the alert fired and resolved before either was sent, for example during a silence.
     pub is_fired_and_resolved: bool,
-    /// The subject's name at the time.
     pub subject_name: String,
     pub watch: Watch,
-    /// The period, or the time of the event.
+    /// Period, or span of the event.
     pub span: Span,
-    /// The zone in which the period is cut: times are shown in it.
+    /// Time zone of the rule, in which times are shown.
     pub zone_name: String,
     pub value: Quantity,
-    /// Part of the figure is unknown: it is at least this.
+    /// Whether part of the figure is unknown.
     pub is_lower_bound: bool,
-    /// The limit; `None` where there is none any more.
+    /// `None` if the limit was removed.
     pub limit: Option<Quantity>,
-    /// The threshold that is told.
-    pub line: Line,
+    /// Threshold that the message names.
+    pub threshold: AbsoluteThreshold,
     pub firing_since: Timestamp,
     pub ended_at: Option<Timestamp>,
     pub decided_at: Timestamp,
-    /// Up to when the figure is known; `None` where nothing was ever read.
+    /// Time up to which the figure is known; `None` if nothing was ever read.
     pub as_of: Option<Timestamp>,
     pub labels: BTreeMap<String, String>,
-    /// The top contributor, which grew most or is the largest, then the largest others; at most [`MAX_CONTRIBUTORS`].
+    /// The contributor that grew most or is the largest, then the largest others; at most [`MAX_CONTRIBUTORS`].
     pub top: Vec<Contributor>,
-    /// Expected at the period's end; `None` while there is no forecast.
+    /// Expected spend at the end of the period.
     pub forecast: Option<Usd>,
-    /// Both sides of a gap; `None` for every other watch, and where they are not known.
+    /// Set only for reconciliation rules, if known.
     pub reconciled: Option<Reconciled>,
-    /// Of a key of somebody who is no more in the organization: who that was. `None` also where people are hidden.
-    pub maker: Option<String>,
+    /// Creator of a key who has left the organization; `None` if user names are hidden.
+    pub creator: Option<String>,
 }
 
 impl Fact {
-    /// Whether the alert still fires, but below the notifier's minimum severity. For receivers that hold state it is resolved.
+    /// Returns whether the alert still fires, but below the notifier's minimum severity. Stateful receivers treat it as
+    /// resolved.
     pub fn is_below_minimum(&self) -> bool {
         self.reason == Reason::Resolved && self.ended_by.is_none()
     }
 
-    /// Returns the reason that receivers are told: `lowered` below the notifier's minimum severity.
+    /// Returns the reason to show: `lowered` instead of `resolved` below the notifier's minimum severity.
     pub fn public_reason(&self) -> Reason {
         if self.is_below_minimum() {
             Reason::Lowered
@@ -185,27 +178,26 @@ impl Fact {
         }
     }
 
-    /// What happened, and when that was, began or will be; of a rule on events alone.
+    /// Returns the event of a lifecycle rule and when it happened or will happen, if known.
     pub fn event(&self) -> Option<(Event, Option<Timestamp>)> {
         let event = self.identity.slot.event?;
         Some((event, event.moment(self.span)))
     }
 }
 
-/// How many contributors a message names.
+/// Maximum number of contributors in a message.
 pub const MAX_CONTRIBUTORS: usize = 5;
 
-/// One message about one or more alerts to one notifier, before it has an id.
+/// A message to one notifier, before it is assigned an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
     pub notifier: NotifierName,
-    /// At least one, each of another alert, worst first.
+    /// At least one, each about a different alert, most severe first.
     pub facts: Vec<Fact>,
 }
 
-/// Folds facts that wait for the same notifier and of which none had an attempt yet, in the order of their decision, into
-/// one message: the newest state of each alert replaces its older ones. An alert that fired and was resolved meanwhile
-/// becomes one line that says both.
+/// Folds facts that are waiting for the same notifier, in order of decision and before any attempt, into one message: the
+/// newest state of each alert replaces older ones. An alert that fired and resolved becomes one fact that states both.
 pub fn fold(facts: impl IntoIterator<Item = Fact>) -> Vec<Fact> {
     let mut newest: BTreeMap<String, Fact> = BTreeMap::new();
     for fact in facts {
@@ -221,52 +213,51 @@ pub fn fold(facts: impl IntoIterator<Item = Fact>) -> Vec<Fact> {
     facts
 }
 
-/// How many messages, from the first on, may be folded so that nothing is lost and nothing is said twice: at least one.
+/// Returns how many of the first messages can be folded without losing information: at least one.
 ///
-/// A threshold speaks only once. So one that was crossed upwards and is left again is told before, and so is an end before
-/// the alert fires anew; unless all of it is over by then.
+/// Each threshold is sent only once. So a threshold that was crossed and left again must be sent first, and so must
+/// "resolved" before the alert fires again, unless the alert has ended by then.
 pub fn n_foldable(messages: &[Vec<Fact>]) -> usize {
     let mut by_alert: BTreeMap<String, Folding> = BTreeMap::new();
     let mut n_foldable = 1;
-    for (place, facts) in messages.iter().enumerate() {
+    for (index, facts) in messages.iter().enumerate() {
         for fact in facts {
             let folding = by_alert.entry(fact.identity.fingerprint()).or_default();
-            folding.take(fact.reason);
+            folding.add(fact.reason);
         }
-        if by_alert.values().all(|folding| !folding.hides) {
-            n_foldable = place + 1;
+        if by_alert.values().all(|folding| !folding.loses_information) {
+            n_foldable = index + 1;
         }
     }
     n_foldable
 }
 
-/// What messages that are folded say of one alert so far.
+/// Effect of folding messages on one alert.
 #[derive(Debug, Default)]
 struct Folding {
-    /// It fires, and before them it did not.
+    /// Fires now, but did not before the first message.
     is_new: bool,
-    /// A threshold was crossed upwards.
-    is_raised: bool,
-    /// It was over, and before them it was not.
-    is_over: bool,
-    /// The newest hides what has to be told.
-    hides: bool,
+    is_escalated: bool,
+    /// Resolved, but was firing before the first message.
+    is_resolved_first: bool,
+    /// The newest message would hide one that must be sent.
+    loses_information: bool,
 }
 
 impl Folding {
-    fn take(&mut self, reason: Reason) {
+    fn add(&mut self, reason: Reason) {
         match reason {
             Reason::First => {
-                self.hides |= self.is_over;
-                self.is_new |= !self.is_over;
-                self.is_raised = true;
+                self.loses_information |= self.is_resolved_first;
+                self.is_new |= !self.is_resolved_first;
+                self.is_escalated = true;
             }
-            Reason::Escalated | Reason::Unsilenced => self.is_raised = true,
-            Reason::Lowered => self.hides |= self.is_raised,
+            Reason::Escalated | Reason::Unsilenced => self.is_escalated = true,
+            Reason::Lowered => self.loses_information |= self.is_escalated,
             Reason::Repeated => {}
             Reason::Resolved => {
                 *self = Folding {
-                    is_over: !self.is_new,
+                    is_resolved_first: !self.is_new,
                     ..Folding::default()
                 };
             }
@@ -274,7 +265,7 @@ impl Folding {
     }
 }
 
-/// The newer fact, told as if the older one had not been decided: what was never said cannot be escalated.
+/// Returns the newer fact as if the older one did not exist: an alert cannot escalate before its first message.
 fn fold_pair(older: &Fact, newer: Fact) -> Fact {
     let is_first = older.reason == Reason::First;
     let is_resolved = newer.reason == Reason::Resolved;
@@ -283,9 +274,9 @@ fn fold_pair(older: &Fact, newer: Fact) -> Fact {
     } else {
         newer.reason
     };
-    // After a silence, the receiver may never have heard of it.
-    let is_news = is_first || older.reason == Reason::Unsilenced;
-    let is_fired_and_resolved = is_resolved && (is_news || older.is_fired_and_resolved);
+    // During the silence, the receiver may not have been sent the alert at all.
+    let may_be_unsent = is_first || older.reason == Reason::Unsilenced;
+    let is_fired_and_resolved = is_resolved && (may_be_unsent || older.is_fired_and_resolved);
     Fact {
         reason,
         is_fired_and_resolved,
@@ -293,10 +284,10 @@ fn fold_pair(older: &Fact, newer: Fact) -> Fact {
     }
 }
 
-/// Firing before resolved, then by severity, then by how much; the same facts always in the same order.
+/// Sorts firing before resolved, then by severity, then by value; deterministic.
 pub fn sort_worst_first(facts: &mut [Fact]) {
     facts.sort_by(|a, b| {
-        let rank = |fact: &Fact| (fact.reason != Reason::Resolved, fact.line.severity);
+        let rank = |fact: &Fact| (fact.reason != Reason::Resolved, fact.threshold.severity);
         let name = |fact: &Fact| (fact.subject_name.clone(), fact.identity.slot.rule.clone());
         rank(b)
             .cmp(&rank(a))

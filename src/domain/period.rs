@@ -1,7 +1,7 @@
-//! Periods, cut in a time zone into half-open UTC spans; rolling spans beside them.
+//! Periods: calendar periods in a time zone, and rolling spans, as half-open UTC spans.
 //!
-//! A calendar period has a label that is part of an alert's identity. A rolling span has none: `24h` is the open
-//! hour and the 23 before it.
+//! A calendar period has a label, which is part of an alert's identity. A rolling span has none: `24h` is the open hour
+//! and the 23 before it.
 
 use std::fmt;
 
@@ -11,26 +11,25 @@ use jiff::{SignedDuration, Span as JiffSpan, Timestamp, Zoned};
 
 use crate::domain::span::{Hour, Span};
 
-/// The longest rolling span, in hours: a year and a day.
+/// Longest rolling span in hours: 366 days.
 pub const MAX_ROLLING_HOURS: u32 = 366 * 24;
 
-/// What a rule sums over.
+/// The period that a rule sums over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Period {
-    /// A clock hour.
+    /// A clock hour of the time zone.
     Hour,
     Day,
     Week,
     Month,
-    /// January to March, and so on.
     Quarter,
-    /// So many hours up to and with the open one; 1 to [`MAX_ROLLING_HOURS`].
+    /// The open hour and the hours before it, this many in total: 1 to [`MAX_ROLLING_HOURS`].
     Rolling(u32),
-    /// So many hours up to the open one, which is not in it: what is not complete would pass for little.
+    /// This many hours before the open hour, which is left out because it is incomplete.
     Complete(u32),
 }
 
-/// A time zone and the name it was asked for by.
+/// A time zone and its name as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zone {
     pub name: std::sync::Arc<str>,
@@ -38,7 +37,7 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// UTC.
+    /// Returns UTC.
     pub fn utc() -> Zone {
         Zone {
             name: "UTC".into(),
@@ -47,17 +46,16 @@ impl Zone {
     }
 }
 
-/// One period: its span, and its label where it is of the calendar.
+/// One period: its span and, for calendar periods, its label.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cut {
-    /// From its first to after its last instant.
+pub struct PeriodSpan {
     pub span: Span,
     /// `2026-11`, `2026-W48`, `2026-Q4`, `2026-11-24`, `2026-11-24T14+01:00`; `None` for a rolling span.
     pub label: Option<String>,
 }
 
 impl Period {
-    /// Reads `hour`, `day`, `week`, `month`, `quarter`, or a rolling span in hours or days: `24h`, `7d`.
+    /// Parses `hour`, `day`, `week`, `month`, `quarter`, or a rolling span in hours or days such as `24h` or `7d`.
     pub fn parse(text: &str) -> Option<Period> {
         match text {
             "hour" => Some(Period::Hour),
@@ -69,7 +67,7 @@ impl Period {
         }
     }
 
-    /// Whether it begins and ends by the calendar.
+    /// Returns whether the period is a calendar period.
     pub fn is_calendar(self) -> bool {
         match self {
             Period::Hour | Period::Day | Period::Week | Period::Month | Period::Quarter => true,
@@ -102,16 +100,16 @@ fn parse_rolling(text: &str) -> Option<Period> {
         .then_some(Period::Rolling(hours))
 }
 
-/// The period in which an instant lies.
-pub fn cut(period: Period, zone: &TimeZone, at: Timestamp) -> Cut {
+/// Returns the period that contains a timestamp.
+pub fn containing(period: Period, zone: &TimeZone, at: Timestamp) -> PeriodSpan {
     let local = at.to_zoned(zone.clone());
     let date = local.date();
     match period {
         Period::Rolling(hours) | Period::Complete(hours) => {
             let is_open = i32::from(matches!(period, Period::Rolling(_)));
-            let end = Hour::of(at).plus(is_open);
+            let end = Hour::containing(at).plus(is_open);
             let start = end.plus(-i32::try_from(hours).unwrap_or(i32::MAX / 2));
-            Cut {
+            PeriodSpan {
                 span: Span {
                     start: start.start(),
                     end: end.start(),
@@ -151,7 +149,7 @@ pub fn cut(period: Period, zone: &TimeZone, at: Timestamp) -> Cut {
     }
 }
 
-/// From the first instant of a local day to the last of another; empty where that lies before it.
+/// Returns the span of local days from `first` to `last`, inclusive; empty if `last` is before `first`.
 pub fn days(zone: &TimeZone, first: Date, last: Date) -> Span {
     Span {
         start: midnight(zone, first),
@@ -159,8 +157,8 @@ pub fn days(zone: &TimeZone, first: Date, last: Date) -> Span {
     }
 }
 
-/// The calendar period just before one; a rolling span has no such thing and gives the span of equal length before it.
-pub fn previous(period: Period, zone: &TimeZone, cut_now: &Cut) -> Cut {
+/// Returns the previous calendar period; for a rolling span, the span of equal length before it.
+pub fn previous(period: Period, zone: &TimeZone, cut_now: &PeriodSpan) -> PeriodSpan {
     match period {
         Period::Rolling(_) | Period::Complete(_) => {
             let length = cut_now.span.duration();
@@ -169,7 +167,7 @@ pub fn previous(period: Period, zone: &TimeZone, cut_now: &Cut) -> Cut {
                 .start
                 .checked_sub(length)
                 .unwrap_or(Timestamp::MIN);
-            Cut {
+            PeriodSpan {
                 span: Span {
                     start,
                     end: cut_now.span.start,
@@ -183,14 +181,14 @@ pub fn previous(period: Period, zone: &TimeZone, cut_now: &Cut) -> Cut {
                 .start
                 .checked_sub(SignedDuration::from_nanos(1))
                 .unwrap_or(Timestamp::MIN);
-            cut(period, zone, just_before)
+            containing(period, zone, just_before)
         }
     }
 }
 
-/// Clock hours run on through a change of the clock: each is an hour of elapsed time, and its label bears the offset.
-/// In a zone that is off by less than an hour the label still names the local clock.
-fn cut_hour(local: &Zoned) -> Cut {
+/// Clock hours continue through clock changes: each is one hour of elapsed time, and its label has the UTC offset. In
+/// zones with an offset of fractional hours the label still has the local hour.
+fn cut_hour(local: &Zoned) -> PeriodSpan {
     let minute = SignedDuration::from_mins(i64::from(local.minute()));
     let second = SignedDuration::from_secs(i64::from(local.second()));
     let nanosecond = SignedDuration::from_nanos(i64::from(local.subsec_nanosecond()));
@@ -210,14 +208,14 @@ fn cut_hour(local: &Zoned) -> Cut {
         offset_minutes.abs() % 60
     );
     let label = format!("{}T{:02}{offset}", local.date(), local.hour());
-    Cut {
+    PeriodSpan {
         span: Span { start, end },
         label: Some(label),
     }
 }
 
-fn cut_dates(zone: &TimeZone, first: Date, after: Date, label: String) -> Cut {
-    Cut {
+fn cut_dates(zone: &TimeZone, first: Date, after: Date, label: String) -> PeriodSpan {
+    PeriodSpan {
         span: Span {
             start: midnight(zone, first),
             end: midnight(zone, after),
@@ -226,7 +224,7 @@ fn cut_dates(zone: &TimeZone, first: Date, after: Date, label: String) -> Cut {
     }
 }
 
-/// The first instant of a local day: after the gap where the clock skips midnight.
+/// The first instant of a local day; after the gap if the clock skips midnight.
 fn midnight(zone: &TimeZone, date: Date) -> Timestamp {
     date.to_zoned(zone.clone())
         .and_then(|zoned| zoned.start_of_day())
@@ -252,10 +250,10 @@ mod tests {
 
     #[track_caller]
     fn check(period: Period, zone_name: &str, at: &str, expected: &str) {
-        let cut = cut(period, &zone(zone_name), at.parse().unwrap());
-        let label = cut.label.unwrap_or_default();
+        let period = containing(period, &zone(zone_name), at.parse().unwrap());
+        let label = period.label.unwrap_or_default();
         assert_eq!(
-            format!("{label} {} {}", cut.span.start, cut.span.end),
+            format!("{label} {} {}", period.span.start, period.span.end),
             expected
         );
     }
@@ -301,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn case_03_a_day_of_23_or_25_hours_is_exactly_the_local_day() {
+    fn case_03_days_of_23_or_25_hours_match_the_local_day() {
         check(
             Period::Day,
             "Europe/Berlin",
@@ -314,12 +312,12 @@ mod tests {
             "2026-10-25T12:00:00Z",
             "2026-10-25 2026-10-24T22:00:00Z 2026-10-25T23:00:00Z",
         );
-        let short = cut(
+        let short = containing(
             Period::Day,
             &zone("Europe/Berlin"),
             "2026-03-29T12:00:00Z".parse().unwrap(),
         );
-        let long = cut(
+        let long = containing(
             Period::Day,
             &zone("Europe/Berlin"),
             "2026-10-25T12:00:00Z".parse().unwrap(),
@@ -346,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn the_two_hours_of_a_repeated_clock_hour_have_labels_of_their_own() {
+    fn repeated_clock_hours_have_distinct_labels() {
         check(
             Period::Hour,
             "Europe/Berlin",
@@ -362,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn words() {
+    fn period_names_are_parsed() {
         assert_eq!(Period::parse("7d"), Some(Period::Rolling(168)));
         assert_eq!(Period::parse("24h"), Some(Period::Rolling(24)));
         for text in [
@@ -382,18 +380,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn calendar_periods_tile_the_time_line(
+        fn calendar_periods_are_contiguous(
             second in 1_600_000_000i64..1_900_000_000,
             period in prop::sample::select(vec![Period::Hour, Period::Day, Period::Week, Period::Month, Period::Quarter]),
             name in prop::sample::select(vec!["UTC", "Europe/Berlin", "America/Santiago", "Australia/Lord_Howe", "Asia/Kathmandu"]),
         ) {
             let at = Timestamp::from_second(second).unwrap();
             let zone = zone(name);
-            let this = cut(period, &zone, at);
+            let this = containing(period, &zone, at);
             prop_assert!(this.span.contains(at));
-            let next = cut(period, &zone, this.span.end);
+            let next = containing(period, &zone, this.span.end);
             let before = previous(period, &zone, &this);
-            // Lord Howe's half-hour step makes the hour around it overlap; all else tiles.
+            // Lord Howe's half-hour clock change makes the surrounding hours overlap; all other periods are contiguous.
             if !(period == Period::Hour && name == "Australia/Lord_Howe") {
                 prop_assert_eq!(next.span.start, this.span.end);
                 prop_assert_eq!(before.span.end, this.span.start);

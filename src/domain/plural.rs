@@ -1,14 +1,14 @@
-//! Nouns that agree with their number.
+//! English singular and plural forms.
 
 use std::fmt::Display;
 
-/// `1 key`, `2 keys`: for nouns whose plural ends in `s`.
+/// Returns `1 key` or `2 keys`; the plural of `noun` must end in `s`.
 pub fn counted<N: Copy + Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
     let plural = agreeing(&n, "", "s");
     format!("{n} {noun}{plural}")
 }
 
-/// The form that agrees with the number: `is` or `are`, `it` or `them`.
+/// Returns the form that agrees with `n`, such as `is` or `are`.
 pub fn agreeing<'a, N: PartialEq + From<u8>>(n: &N, one: &'a str, many: &'a str) -> &'a str {
     if *n == N::from(1) { one } else { many }
 }

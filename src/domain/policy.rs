@@ -1,37 +1,35 @@
-//! What was configured: rules, and how each notifier wants to be told.
+//! Configuration that decisions depend on: rules, and what each notifier wants to receive.
 
 use std::collections::BTreeMap;
 
-use crate::domain::event::Lists;
+use crate::domain::event::RequiredLists;
 use crate::domain::ids::NotifierName;
-use crate::domain::rule::{Rule, Severity, lists_needed};
+use crate::domain::rule::{Rule, Severity, required_lists};
 
-/// How a notifier wants to be told.
+/// What a notifier receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Manners {
-    /// Whether it hears of the end of an alert.
+pub struct NotifierPolicy {
     pub send_resolved: bool,
-    /// Whether it hears of an end by the calendar or the configuration.
-    pub tells_period_end: bool,
-    /// The mildest severity that it hears of.
+    /// Whether it also receives "resolved" when the period ended or the configuration changed.
+    pub send_period_end: bool,
     pub min_severity: Severity,
-    /// The receiver keeps a state of its own and must hear of every end.
+    /// Whether the receiver keeps alert state itself and must receive every "resolved".
     pub holds_state: bool,
 }
 
-/// What was configured.
+/// Rules, notifiers and fallbacks as configured.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
     /// In the order of the file.
     pub rules: Vec<Rule>,
-    pub notifiers: BTreeMap<NotifierName, Manners>,
-    /// Who is told in the place of whom, while that one is parked. There are no circles.
+    pub notifiers: BTreeMap<NotifierName, NotifierPolicy>,
+    /// Fallback of each notifier, used while that notifier is parked; free of cycles.
     pub fallbacks: BTreeMap<NotifierName, NotifierName>,
 }
 
 impl Policy {
-    /// Which lists its rules are measured against.
-    pub fn needs(&self) -> Lists {
-        lists_needed(&self.rules)
+    /// Returns the lists that the lifecycle rules need.
+    pub fn required_lists(&self) -> RequiredLists {
+        required_lists(&self.rules)
     }
 }

@@ -1,6 +1,7 @@
-//! List prices by model and date, and what tokens cost by them: an estimate, until the bill says it.
+//! List prices by model and date, and estimates of spend by list price.
 //!
-//! Source: Anthropic's price pages; the rules that are no column of the table stand with the function that applies them.
+//! Source: Anthropic's pricing pages; rules that are not part of the price table are documented at the functions that
+//! apply them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,55 +11,53 @@ use crate::domain::ids::ModelName;
 use crate::domain::money::{Percent, Usd, div_half_even};
 use crate::domain::usage::Tokens;
 
-/// So many tokens a price is for.
+/// Number of tokens that a price is for.
 const PER: i128 = 1_000_000;
-/// Millionths of a percent in the whole.
+/// Millionths of a percent in 100%.
 const WHOLE: i128 = 100_000_000;
 
-/// USD per million tokens, by class.
+/// Prices in USD per million tokens, by class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rates {
-    /// Neither read from nor written to a cache.
+pub struct TokenPrices {
     pub input: Usd,
     pub output: Usd,
-    /// Written to a cache for five minutes.
     pub cache_write_5m: Usd,
-    /// Written to a cache for an hour.
     pub cache_write_1h: Usd,
     pub cache_read: Usd,
 }
 
-/// What a request costs whose prompt is long, cached tokens counted. All classes of input rise as `input` does.
+/// Prices for requests with long prompts, including cached tokens. All input classes increase by the same factor as
+/// `input`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Long {
-    /// Prompts of more tokens than this.
+pub struct LongPromptPrices {
+    /// Applies to prompts with more tokens than this.
     pub over_tokens: u64,
-    /// USD per million.
+    /// In USD per million tokens.
     pub input: Usd,
-    /// USD per million.
+    /// In USD per million tokens.
     pub output: Usd,
 }
 
-/// One model's price in a span of days.
+/// The price of a model for a range of days.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Price {
-    /// The first day of UTC; open where `None`.
+    /// The first UTC day; `None` if unbounded.
     pub from: Option<Date>,
-    /// The last day, inclusive; open where `None`.
+    /// The last UTC day, inclusive; `None` if unbounded.
     pub until: Option<Date>,
-    pub rates: Rates,
-    /// Of long ones, where they cost more.
-    pub long: Option<Long>,
+    pub standard: TokenPrices,
+    /// For long prompts, if they cost more.
+    pub long_prompt: Option<LongPromptPrices>,
     pub discount: Option<Percent>,
 }
 
 impl Price {
-    fn holds_on(&self, day: Date) -> bool {
+    fn is_valid_on(&self, day: Date) -> bool {
         self.from.is_none_or(|from| from <= day) && self.until.is_none_or(|until| day <= until)
     }
 
-    /// Whether no day belongs to both.
-    fn is_apart_from(&self, other: &Price) -> bool {
+    /// Returns whether the ranges do not overlap.
+    fn is_disjoint_from(&self, other: &Price) -> bool {
         let ends_before = |a: &Price, b: &Price| {
             a.until
                 .zip(b.from)
@@ -68,94 +67,96 @@ impl Price {
     }
 }
 
-/// Prices by model, and the models whose prices were configured: without a date, such a price is meant for all dates.
+/// Prices by model, and the models with configured prices, which apply to all dated versions of the model.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Prices(BTreeMap<ModelName, Vec<Price>>, BTreeSet<ModelName>);
+pub struct PriceTable(BTreeMap<ModelName, Vec<Price>>, BTreeSet<ModelName>);
 
-impl Prices {
-    /// Adds a price. Gives `false`, and changes nothing, where the model has one on some of these days already.
+impl PriceTable {
+    /// Adds a price. Returns `false`, and changes nothing, if it overlaps an existing price of the model.
     pub fn add(&mut self, model: ModelName, price: Price) -> bool {
         let known = self.0.entry(model).or_default();
-        let is_free = known.iter().all(|known| known.is_apart_from(&price));
+        let is_free = known.iter().all(|known| known.is_disjoint_from(&price));
         if is_free {
             known.push(price);
         }
         is_free
     }
 
-    /// Takes over every model of `others`, with all of its dates, in place of what it had here.
-    pub fn replace_with(&mut self, others: Prices) {
+    /// Replaces all prices of each model in `others`.
+    pub fn replace_with(&mut self, others: PriceTable) {
         self.1.extend(others.0.keys().cloned());
         self.0.extend(others.0);
     }
 
-    /// The price of a model on a day of UTC: by its exact id, else by its id without the date at its end. `None` is not 0:
-    /// what the model costs is not known.
-    pub fn on(&self, model: &ModelName, day: Date) -> Option<&Price> {
-        let of = |id: &str| self.0.get(id)?.iter().find(|price| price.holds_on(day));
+    /// Returns the price of a model on a UTC day, by its exact id or else by its id without the date suffix. `None`
+    /// means unknown, not 0.
+    pub fn price_on(&self, model: &ModelName, day: Date) -> Option<&Price> {
+        let of = |id: &str| self.0.get(id)?.iter().find(|price| price.is_valid_on(day));
         of(model.as_str()).or_else(|| of(undated(model.as_str())?))
     }
 
-    /// Whether the price of a model on a day is stated for its exact id, or configured for its id without the date. A built-in
-    /// price of an id without a date may not hold for a dated one that is newer than the table.
+    /// Returns whether the price is stated for the exact id, or configured for the undated id. A built-in price of an
+    /// undated id may not apply to a dated one that is newer than the table.
     pub fn is_exact(&self, model: &ModelName, day: Date) -> bool {
         let prices = self.0.get(model.as_str());
-        let is_stated = prices.is_some_and(|prices| prices.iter().any(|price| price.holds_on(day)));
+        let is_stated =
+            prices.is_some_and(|prices| prices.iter().any(|price| price.is_valid_on(day)));
         is_stated || undated(model.as_str()).is_some_and(|id| self.1.contains(id))
     }
 }
 
-/// An id without the `-YYYYMMDD` at its end.
+/// The id without its `-YYYYMMDD` suffix.
 fn undated(id: &str) -> Option<&str> {
     let (rest, date) = id.rsplit_once('-')?;
     (date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit())).then_some(rest)
 }
 
-/// Prompts by size, as the usage report divides them.
+/// Prompt size class, as in the usage report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Window {
+pub enum ContextWindow {
     /// Up to 200,000 tokens.
-    Usual,
+    Standard,
     Large,
 }
 
-/// From which prompt size a window is the large one.
+/// Prompt size in tokens above which the large context window applies.
 const LARGE_OVER: u64 = 200_000;
 
-/// How the tokens were used, as far as it changes what they cost.
+/// Attributes of usage that affect its price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Manner {
+pub struct PricingTraits {
     pub is_batch: bool,
-    /// With inference in the United States alone.
+    /// Inference in the United States only.
     pub is_us_only: bool,
     pub is_fast: bool,
-    /// With prompts of that size.
-    pub window: Window,
+    pub context_window: ContextWindow,
 }
 
-/// What tokens cost by list price.
+/// The spend of tokens by list price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {
-    /// To be replaced by the bill.
+    /// Replaced by the bill later.
     pub spend: Usd,
-    /// Whether the price is certain: not where the window does not say which prompts are long ones.
+    /// False if the context window does not tell which prompts are long.
     pub is_certain: bool,
 }
 
-/// What tokens of one model cost. `None` where the amount outgrows its type.
+/// Estimates the spend of tokens of one model. `None` on overflow.
 pub fn estimate(
     model: &ModelName,
     price: &Price,
     tokens: &Tokens,
-    manner: Manner,
+    traits: PricingTraits,
 ) -> Option<Estimate> {
-    let long = price.long.filter(|long| match manner.window {
-        Window::Large => long.over_tokens <= LARGE_OVER,
-        Window::Usual => false,
-    });
-    let rates = &price.rates;
-    // Classes of input cost `long.input / rates.input` times as much in a long prompt. That need not be a whole number, so
-    // the sum is made in parts of `rates.input` and divided once, at the end.
+    let long = price
+        .long_prompt
+        .filter(|long| match traits.context_window {
+            ContextWindow::Large => long.over_tokens <= LARGE_OVER,
+            ContextWindow::Standard => false,
+        });
+    let rates = &price.standard;
+    // In long prompts, input classes cost `long.input / standard.input` times as much. That ratio may not be whole, so
+    // the sum is computed in units of it and divided once at the end.
     let (scale, input, output) = match long {
         Some(long) => (rates.input.pico().max(1), long.input.pico(), long.output),
         None => (1, 1, rates.output),
@@ -175,37 +176,39 @@ pub fn estimate(
     for class in classes {
         sum = sum.checked_add(class?)?;
     }
-    let (numerator, denominator) = factors(model, price, manner);
+    let (numerator, denominator) = factors(model, price, traits);
     let spend = div_half_even(
         sum.checked_mul(numerator)?,
         scale.checked_mul(denominator)?.checked_mul(PER)?,
     );
-    let may_be_long = price.long.is_some_and(|long| match manner.window {
-        Window::Usual => long.over_tokens < LARGE_OVER,
-        Window::Large => long.over_tokens > LARGE_OVER,
-    });
+    let may_be_long = price
+        .long_prompt
+        .is_some_and(|long| match traits.context_window {
+            ContextWindow::Standard => long.over_tokens < LARGE_OVER,
+            ContextWindow::Large => long.over_tokens > LARGE_OVER,
+        });
     Some(Estimate {
         spend: Usd::from_pico(spend),
         is_certain: !may_be_long,
     })
 }
 
-/// Everything that multiplies all classes, as a fraction.
+/// The factors that apply to all classes, as a fraction.
 ///
-/// Batch ½; inference in the United States alone 1.1 from Claude 4.6 on; fast mode 2, for Opus 4.6 and 4.7 6, and not with
-/// batch; a discount. Source: Anthropic's pages on pricing, data residency and fast mode.
-fn factors(model: &ModelName, price: &Price, manner: Manner) -> (i128, i128) {
+/// Batch ½; US-only inference 1.1 from Claude 4.6 on; fast mode 2, or 6 for Opus 4.6 and 4.7, and not with batch; the
+/// discount. Source: Anthropic's pages on pricing, data residency and fast mode.
+fn factors(model: &ModelName, price: &Price, traits: PricingTraits) -> (i128, i128) {
     let (mut numerator, mut denominator) = (1, 1);
     let version = version(model.as_str());
-    if manner.is_batch {
+    if traits.is_batch {
         denominator *= 2;
-    } else if manner.is_fast {
+    } else if traits.is_fast {
         numerator *= match version {
             Some((4, 6 | 7)) => 6,
             Some(_) | None => 2,
         };
     }
-    if manner.is_us_only && depends_on_geo(model) {
+    if traits.is_us_only && depends_on_geo(model) {
         numerator *= 11;
         denominator *= 10;
     }
@@ -216,13 +219,13 @@ fn factors(model: &ModelName, price: &Price, manner: Manner) -> (i128, i128) {
     (numerator, denominator)
 }
 
-/// Whether what a model costs depends on where it runs.
+/// Returns whether the price of a model depends on the inference region.
 pub fn depends_on_geo(model: &ModelName) -> bool {
     version(model.as_str()).is_none_or(|version| version >= (4, 6))
 }
 
-/// Whether a model has, or had, a fast mode; `None` for a model that is newer than this list. Source: Anthropic's page on fast
-/// mode.
+/// Returns whether a model has or had a fast mode; `None` for models newer than this list. Source: Anthropic's page on
+/// fast mode.
 pub fn has_fast_mode(model: &ModelName) -> Option<bool> {
     let version = version(model.as_str())?;
     let is = |family: &str| model.as_str().split('-').any(|word| word == family);
@@ -238,8 +241,8 @@ pub fn has_fast_mode(model: &ModelName) -> Option<bool> {
     }
 }
 
-/// `claude-opus-4-6-20260205` → (4, 6), `claude-sonnet-5` → (5, 0); the older way round, `claude-3-5-haiku-20241022` →
-/// (3, 5).
+/// Parses `claude-opus-4-6-20260205` as (4, 6), `claude-sonnet-5` as (5, 0), and the older form
+/// `claude-3-5-haiku-20241022` as (3, 5).
 fn version(model: &str) -> Option<(u32, u32)> {
     let short = |word: &str| word.len() <= 2;
     let numbers = model

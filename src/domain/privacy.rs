@@ -1,44 +1,44 @@
-//! Privacy: by what people are named, where anything is told of them.
+//! Privacy: how users are identified wherever they are shown.
 
-/// By what people are named.
+/// How users are identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum People {
+pub enum UserNaming {
     Email,
-    /// By their id at the service.
+    /// Their id in the Admin API.
     Id,
-    /// Not at all: all that people use is told as one.
+    /// Not at all: all users are summed as one.
     Hidden,
 }
 
-impl People {
-    /// All, from the most telling on.
-    pub const ALL: [People; 3] = [People::Email, People::Id, People::Hidden];
+impl UserNaming {
+    /// All, from the most to the least revealing.
+    pub const ALL: [UserNaming; 3] = [UserNaming::Email, UserNaming::Id, UserNaming::Hidden];
 
-    /// The word in configuration.
+    /// Returns the word used in configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
-            People::Email => "email",
-            People::Id => "id",
-            People::Hidden => "hidden",
+            UserNaming::Email => "email",
+            UserNaming::Id => "id",
+            UserNaming::Hidden => "hidden",
         }
     }
 }
 
-/// What the configuration says about people.
+/// The configured privacy settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Privacy {
-    /// By what they are named everywhere; `None` is as fits the place.
-    pub people: Option<People>,
+    /// How users are identified everywhere; `None` uses the defaults below.
+    pub naming: Option<UserNaming>,
 }
 
 impl Privacy {
-    /// In labels of series, which everyone who sees the metrics keeps: by id, unless said otherwise.
-    pub fn in_metrics(self) -> People {
-        self.people.unwrap_or(People::Id)
+    /// Returns how users are identified in metric labels; by default by id, because metrics are stored elsewhere.
+    pub fn in_metrics(self) -> UserNaming {
+        self.naming.unwrap_or(UserNaming::Id)
     }
 
-    /// In messages and in what commands print: by email address, unless said otherwise.
-    pub fn in_messages(self) -> People {
-        self.people.unwrap_or(People::Email)
+    /// Returns how users are identified in messages and command output; by default by email address.
+    pub fn in_messages(self) -> UserNaming {
+        self.naming.unwrap_or(UserNaming::Email)
     }
 }

@@ -1,125 +1,126 @@
-//! What one answer changes in the ledger: what the days say after it, doubts about what vanished, and coverage.
+//! Records a response in the ledger: derives daily rows, pending removals of what vanished, and coverage.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::change::{Recorded, Stored, compare, set};
+use crate::domain::change::{PartChanges, StoredUsage, compare, set};
 use crate::domain::coverage::{Coverage, DaySpan, Purpose, is_day_settled, is_settled};
-use crate::domain::directory::Doubt;
+use crate::domain::directory::PendingRemoval;
 use crate::domain::money::Usd;
 use crate::domain::shares::spread;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::usage::{
-    Amounts, Answer, Basis, Buckets, Cell, Cells, Granularity, Tokens, add_to, at_least, by_model,
-    difference, sum,
+    Amounts, Basis, Buckets, Granularity, Tokens, UsageByKey, UsageKey, UsageResponse, add_to,
+    at_least, by_model, difference, sum,
 };
 
-/// Up to so much per hour row a day may differ from its hours by rounding: 10⁻⁶ USD.
+/// Tolerance per hour row for the rounding difference between a day and its hours: 10⁻⁶ USD.
 const ROUNDING: Usd = Usd::from_pico(1_000_000);
 
-/// What an answer changes. `stored` holds the part's rows in all days of the answer; `polled_at` is the start of the poll.
+/// Returns what a response changes. `stored` must contain the part's rows of all days of the response; `polled_at` is
+/// the start of the poll.
 pub fn record(
-    answer: &Answer,
+    response: &UsageResponse,
     purpose: Purpose,
     coverage: &Coverage,
-    stored: &Stored,
+    stored: &StoredUsage,
     settle: SignedDuration,
     polled_at: Timestamp,
-) -> Recorded {
+) -> PartChanges {
     let mut after = stored.clone();
     let mut next = coverage.clone();
-    let is_complete = match answer.granularity {
+    let is_complete = match response.granularity {
         Granularity::Hour => {
             let vanished = replace(
                 &mut after.hours,
-                &mut after.doubts,
-                answer,
+                &mut after.pending_removals,
+                response,
                 |_| true,
                 &[],
-                |_| Cells::new(),
+                |_| UsageByKey::new(),
                 polled_at,
             );
-            let known_until = answer.known_until.unwrap_or(polled_at);
-            cover_hours(&mut next, answer, purpose, vanished == 0, known_until);
+            let known_until = response.known_until.unwrap_or(polled_at);
+            cover_hours(&mut next, response, purpose, vanished == 0, known_until);
             vanished == 0
         }
         Granularity::Day => {
             let is_wanted = |hour: Hour| {
                 is_day_settled(hour.day(), polled_at) || !coverage.is_hourly(hour.day())
             };
-            let estimated = match answer.basis {
+            let estimated = match response.basis {
                 Basis::ByRow | Basis::ByHour => Vec::new(),
-                Basis::ByDay => estimated_days(&after, answer.hours),
+                Basis::ByDay => estimated_days(&after, response.hours),
             };
             let hours_of = |hour: Hour| match coverage.is_hourly(hour.day()) {
                 true => counted_hours(stored, hour.day()),
-                false => Cells::new(),
+                false => UsageByKey::new(),
             };
             let vanished = replace(
                 &mut after.days,
-                &mut after.doubts,
-                answer,
+                &mut after.pending_removals,
+                response,
                 is_wanted,
                 &estimated,
                 hours_of,
                 polled_at,
             );
-            note_rechecks(&mut next, stored, &after, answer, coverage, polled_at);
-            cover_days(&mut next, answer, purpose, polled_at);
+            mark_rechecks(&mut next, stored, &after, response, coverage, polled_at);
+            cover_days(&mut next, response, purpose, polled_at);
             vanished == 0
         }
     };
-    match answer.basis {
+    match response.basis {
         Basis::ByRow | Basis::ByHour => {}
-        Basis::ByDay => spread_bills(&mut after, &next, answer.hours),
+        Basis::ByDay => spread_bills(&mut after, &next, response.hours),
     }
-    // A day in doubt that has no row of its own is not booked against its hours.
+    // A day with a pending removal but without a row is not booked against its hours.
     let undecided: BTreeSet<Day> = after
-        .doubts
+        .pending_removals
         .keys()
         .filter(|(granularity, hour)| {
             *granularity == Granularity::Day && !after.days.contains_key(hour)
         })
         .map(|(_, hour)| hour.day())
         .collect();
-    book(&mut after, &next, answer.hours, &undecided);
-    trust_days(&mut after.doubts, &next, answer.hours);
+    book(&mut after, &next, response.hours, &undecided);
+    clear_unreadable_hours(&mut after.pending_removals, &next, response.hours);
     let mut recorded = compare(stored, &after, coverage, next, settle, is_complete);
-    if answer.granularity == Granularity::Hour {
+    if response.granularity == Granularity::Hour {
         recorded
             .touched
-            .extend(newly_settled(answer.hours, coverage, settle, polled_at));
+            .extend(newly_settled(response.hours, coverage, settle, polled_at));
     }
     recorded
 }
 
-/// What a derived remainder changes: the buckets given, and nothing else. `next` is the coverage of the whole; days in
-/// `undecided` keep what is booked, because their own row cannot be derived yet.
+/// Returns what a derived remainder changes in the given buckets. `next` is the coverage of the whole; days in
+/// `undecided` keep their booked difference, because their day row cannot be derived yet.
 pub fn record_remainder(
-    buckets: &BTreeMap<(Granularity, Hour), Cells>,
+    buckets: &BTreeMap<(Granularity, Hour), UsageByKey>,
     before: &Coverage,
     next: Coverage,
     days: HourSpan,
     undecided: &BTreeSet<Day>,
-    stored: &Stored,
+    stored: &StoredUsage,
     settle: SignedDuration,
-) -> Recorded {
+) -> PartChanges {
     let mut after = stored.clone();
-    for ((granularity, hour), cells) in buckets {
+    for ((granularity, hour), usage) in buckets {
         let rows = match granularity {
             Granularity::Hour => &mut after.hours,
             Granularity::Day => &mut after.days,
         };
-        set(rows, *hour, cells.clone());
+        set(rows, *hour, usage.clone());
     }
     book(&mut after, &next, days, undecided);
     compare(stored, &after, before, next, settle, true)
 }
 
-/// Whole minus listed in one bucket. What is not settled cannot be negative: whole and parts are asked at different
-/// moments, so there a negative difference is 0. A settled one is kept as it is.
-pub fn remainder(whole: &Cells, listed: &Cells, is_settled: bool) -> Cells {
+/// Subtracts the listed workspaces from the whole in one bucket. Unsettled amounts are clamped at 0, because the whole
+/// and its parts are read at different times; settled ones may be negative.
+pub fn remainder(whole: &UsageByKey, listed: &UsageByKey, is_settled: bool) -> UsageByKey {
     let rest = difference(whole, listed);
     if is_settled {
         return rest;
@@ -137,67 +138,73 @@ pub fn remainder(whole: &Cells, listed: &Cells, is_settled: bool) -> Cells {
         },
         |total, zero| i64::from(total < zero),
     );
-    let mut cells = Cells::new();
-    for (cell, amounts) in &rest {
+    let mut usage = UsageByKey::new();
+    for (usage_key, amounts) in &rest {
         let kept = amounts.zip(
             &is_below,
             |amount, below| if below > Usd::ZERO { Usd::ZERO } else { amount },
             |count, below| if below > 0 { 0 } else { count },
         );
-        add_to(&mut cells, cell, kept);
+        add_to(&mut usage, usage_key, kept);
     }
-    cells
+    usage
 }
 
-/// What a day's hours and what is booked beside them hold together.
-fn counted_hours(stored: &Stored, day: Day) -> Cells {
-    let mut cells = Cells::new();
+/// Returns the sum of a day's hours and its booked difference.
+fn counted_hours(stored: &StoredUsage, day: Day) -> UsageByKey {
+    let mut usage = UsageByKey::new();
     let hours = stored.hours.range(day.first_hour()..=day.last_hour());
     let booked = stored.booked.get(&day.last_hour());
-    for of in hours.map(|(_, cells)| cells).chain(booked) {
-        for (cell, amounts) in of {
-            add_to(&mut cells, cell, *amounts);
+    for of in hours.map(|(_, usage)| usage).chain(booked) {
+        for (usage_key, amounts) in of {
+            add_to(&mut usage, usage_key, *amounts);
         }
     }
-    cells
+    usage
 }
 
-/// Where a day's own row is known, an hour of it that could not be read makes nothing unknown.
-fn trust_days(doubts: &mut BTreeMap<(Granularity, Hour), Doubt>, next: &Coverage, asked: HourSpan) {
-    let is_doubted = |day: Day, doubts: &BTreeMap<_, Doubt>| {
-        doubts.contains_key(&(Granularity::Day, day.first_hour()))
+/// Removes the unreadable marks of hours of days whose day row is known.
+fn clear_unreadable_hours(
+    pending_removals: &mut BTreeMap<(Granularity, Hour), PendingRemoval>,
+    next: &Coverage,
+    hours: HourSpan,
+) {
+    let is_pending = |day: Day, pending_removals: &BTreeMap<_, PendingRemoval>| {
+        pending_removals.contains_key(&(Granularity::Day, day.first_hour()))
     };
-    let mut day = asked.start.day();
-    while day.first_hour() < asked.end {
-        if next.has_day(day) && !is_doubted(day, doubts) {
-            doubts.retain(|(granularity, hour), doubt| {
+    let mut day = hours.start.day();
+    while day.first_hour() < hours.end {
+        if next.has_day(day) && !is_pending(day, pending_removals) {
+            pending_removals.retain(|(granularity, hour), pending| {
                 let is_hour = *granularity == Granularity::Hour && hour.day() == day;
-                !(is_hour && doubt.is_unreadable())
+                !(is_hour && pending.is_unreadable())
             });
         }
         day = day.plus(1);
     }
 }
 
-/// Days whose hours hold spend, told or estimated.
-fn estimated_days(stored: &Stored, asked: HourSpan) -> Vec<Hour> {
+/// Returns days whose hours have spend, billed or estimated.
+fn estimated_days(stored: &StoredUsage, hours: HourSpan) -> Vec<Hour> {
     let spent = stored
         .hours
-        .range(asked.start..asked.end)
-        .filter(|(_, cells)| sum(cells).spend != Usd::ZERO);
+        .range(hours.start..hours.end)
+        .filter(|(_, usage)| sum(usage).spend != Usd::ZERO);
     let days: BTreeSet<Hour> = spent.map(|(hour, _)| hour.day().first_hour()).collect();
     days.into_iter().collect()
 }
 
-/// In every hourly day whose bill is known: the hours have their share of it. A day whose bill is missing where something was
-/// spent keeps what it has until that is certain.
-fn spread_bills(after: &mut Stored, next: &Coverage, asked: HourSpan) {
-    let none = Cells::new();
-    let mut day = asked.start.day();
-    while day.first_hour() < asked.end {
+/// Distributes each known daily bill to the hours of its day. Days with a missing bill keep their estimate until the
+/// bill is certain to be absent.
+fn spread_bills(after: &mut StoredUsage, next: &Coverage, hours: HourSpan) {
+    let none = UsageByKey::new();
+    let mut day = hours.start.day();
+    while day.first_hour() < hours.end {
         let first = day.first_hour();
-        let is_doubted = after.doubts.contains_key(&(Granularity::Day, first));
-        if next.is_hourly(day) && next.has_day(day) && !is_doubted {
+        let is_pending = after
+            .pending_removals
+            .contains_key(&(Granularity::Day, first));
+        if next.is_hourly(day) && next.has_day(day) && !is_pending {
             let bill = after.days.get(&first).unwrap_or(&none);
             spread(bill, &mut after.hours, day);
         }
@@ -205,104 +212,120 @@ fn spread_bills(after: &mut Stored, next: &Coverage, asked: HourSpan) {
     }
 }
 
-/// Takes over what was told, and doubts what was not told but is known to be above zero, as the buckets in `also` are. Of a
-/// bucket that could not be read, what is known stays at least as it is; `otherwise` gives what is known of one without a row.
-/// Gives the number of buckets that stay in doubt because they vanished.
+/// Replaces rows with the reported ones, and marks as pending removals those that are missing but known to be above
+/// zero, including the buckets in `estimated`. Unreadable buckets keep at least their known amounts; `known_without_row` returns
+/// these for buckets without a row. Returns the number of buckets that vanished but are still pending.
 fn replace(
     rows: &mut Buckets,
-    doubts: &mut BTreeMap<(Granularity, Hour), Doubt>,
-    answer: &Answer,
+    pending_removals: &mut BTreeMap<(Granularity, Hour), PendingRemoval>,
+    response: &UsageResponse,
     is_wanted: impl Fn(Hour) -> bool,
-    also: &[Hour],
-    otherwise: impl Fn(Hour) -> Cells,
+    estimated: &[Hour],
+    known_without_row: impl Fn(Hour) -> UsageByKey,
     polled_at: Timestamp,
 ) -> usize {
-    let is_asked = |hour: &Hour| answer.hours.contains(*hour) && is_wanted(*hour);
-    let is_readable = |hour: &Hour| is_asked(hour) && !answer.unknown.contains(hour);
-    keep_unreadable(rows, doubts, answer, is_asked, otherwise, polled_at);
+    let is_requested = |hour: &Hour| response.hours.contains(*hour) && is_wanted(*hour);
+    let is_readable = |hour: &Hour| is_requested(hour) && !response.unknown.contains(hour);
+    keep_unreadable(
+        rows,
+        pending_removals,
+        response,
+        is_requested,
+        known_without_row,
+        polled_at,
+    );
     let known: BTreeSet<Hour> = rows
         .keys()
-        .chain(also)
+        .chain(estimated)
         .copied()
         .filter(is_readable)
         .collect();
-    let told: Vec<(&Hour, &Cells)> = answer
+    let reported: Vec<(&Hour, &UsageByKey)> = response
         .buckets
         .iter()
-        .filter(|(hour, cells)| {
-            is_readable(hour) && !lacks_money(answer.basis, rows, also, **hour, cells)
+        .filter(|(hour, usage)| {
+            is_readable(hour) && !lacks_spend(response.basis, rows, estimated, **hour, usage)
         })
         .collect();
     let mut vanished = known;
-    for (hour, cells) in told {
+    for (hour, usage) in reported {
         vanished.remove(hour);
-        doubts.remove(&(answer.granularity, *hour));
-        set(rows, *hour, cells.clone());
+        pending_removals.remove(&(response.granularity, *hour));
+        set(rows, *hour, usage.clone());
     }
-    let mut n_doubted = 0;
+    let mut n_pending = 0;
     for hour in vanished {
-        let key = (answer.granularity, hour);
-        let doubt = Doubt::again(doubts.get(&key).copied(), polled_at);
-        if doubt.is_certain(polled_at) {
-            doubts.remove(&key);
-            let cells = answer.buckets.get(&hour).cloned().unwrap_or_default();
-            set(rows, hour, cells);
+        let key = (response.granularity, hour);
+        let pending = PendingRemoval::again(pending_removals.get(&key).copied(), polled_at);
+        if pending.is_certain(polled_at) {
+            pending_removals.remove(&key);
+            let usage = response.buckets.get(&hour).cloned().unwrap_or_default();
+            set(rows, hour, usage);
         } else {
-            doubts.insert(key, doubt);
-            n_doubted += 1;
+            pending_removals.insert(key, pending);
+            n_pending += 1;
         }
     }
-    doubts.retain(|(granularity, hour), doubt| {
-        let is_settled = *granularity == answer.granularity && is_readable(hour);
-        !(is_settled && doubt.is_unreadable())
+    pending_removals.retain(|(granularity, hour), pending| {
+        let is_settled = *granularity == response.granularity && is_readable(hour);
+        !(is_settled && pending.is_unreadable())
     });
-    n_doubted
+    n_pending
 }
 
-/// Of buckets that could not be read: what is known of them stays, and what is told beyond it is added.
+/// Keeps the known amounts of unreadable buckets, and adds what is reported beyond them.
 fn keep_unreadable(
     rows: &mut Buckets,
-    doubts: &mut BTreeMap<(Granularity, Hour), Doubt>,
-    answer: &Answer,
-    is_asked: impl Fn(&Hour) -> bool,
-    otherwise: impl Fn(Hour) -> Cells,
+    pending_removals: &mut BTreeMap<(Granularity, Hour), PendingRemoval>,
+    response: &UsageResponse,
+    is_requested: impl Fn(&Hour) -> bool,
+    known_without_row: impl Fn(Hour) -> UsageByKey,
     polled_at: Timestamp,
 ) {
-    let none = Cells::new();
-    for hour in answer.unknown.iter().filter(|hour| is_asked(hour)) {
-        let told = answer.buckets.get(hour).unwrap_or(&none);
-        let known = rows.get(hour).cloned().unwrap_or_else(|| otherwise(*hour));
-        let kept = at_least(&known, told);
+    let none = UsageByKey::new();
+    for hour in response.unknown.iter().filter(|hour| is_requested(hour)) {
+        let reported = response.buckets.get(hour).unwrap_or(&none);
+        let known = rows
+            .get(hour)
+            .cloned()
+            .unwrap_or_else(|| known_without_row(*hour));
+        let kept = at_least(&known, reported);
         if rows.contains_key(hour) || kept != known {
             set(rows, *hour, kept);
         }
-        let doubt = doubts.entry((answer.granularity, *hour));
-        let doubt = doubt.or_insert_with(|| Doubt::unreadable(polled_at));
-        if !doubt.is_unreadable() {
-            *doubt = Doubt::unreadable(polled_at);
+        let pending = pending_removals.entry((response.granularity, *hour));
+        let pending = pending.or_insert_with(|| PendingRemoval::unreadable(polled_at));
+        if !pending.is_unreadable() {
+            *pending = PendingRemoval::unreadable(polled_at);
         }
     }
 }
 
-/// Whether a bucket is told without any money, where money comes in rows of its own and there was some.
-fn lacks_money(basis: Basis, rows: &Buckets, also: &[Hour], hour: Hour, cells: &Cells) -> bool {
-    let had_money = || {
+/// Returns whether a bucket lacks the spend that it had, where spend is reported in separate rows.
+fn lacks_spend(
+    basis: Basis,
+    rows: &Buckets,
+    estimated: &[Hour],
+    hour: Hour,
+    usage: &UsageByKey,
+) -> bool {
+    let had_spend = || {
         let known = rows.get(&hour).map(sum).unwrap_or_default();
-        known.spend != Usd::ZERO || also.contains(&hour)
+        known.spend != Usd::ZERO || estimated.contains(&hour)
     };
-    basis != Basis::ByRow && sum(cells).spend == Usd::ZERO && had_money()
+    basis != Basis::ByRow && sum(usage).spend == Usd::ZERO && had_spend()
 }
 
 fn cover_hours(
     next: &mut Coverage,
-    answer: &Answer,
+    response: &UsageResponse,
     purpose: Purpose,
     is_complete: bool,
     known_until: Timestamp,
 ) {
-    let first = answer.hours.start.day();
+    let first = response.hours.start.day();
     match purpose {
-        Purpose::Running => {
+        Purpose::OpenHours => {
             next.hours_from = Some(next.hours_from.map_or(first, |from| from.min(first)));
             if is_complete {
                 next.as_of = Some(
@@ -323,14 +346,19 @@ fn cover_hours(
     }
 }
 
-fn cover_days(next: &mut Coverage, answer: &Answer, purpose: Purpose, polled_at: Timestamp) {
-    let first = answer.hours.start.day();
-    let mut end = answer.hours.end.day();
+fn cover_days(
+    next: &mut Coverage,
+    response: &UsageResponse,
+    purpose: Purpose,
+    polled_at: Timestamp,
+) {
+    let first = response.hours.start.day();
+    let mut end = response.hours.end.day();
     while end > first && !is_day_settled(end.plus(-1), polled_at) {
         end = end.plus(-1);
     }
     next.days = Some(match next.days {
-        // An answer that begins after a gap makes nothing of the gap known: the newer days count.
+        // A response that begins after a gap does not fill it: the newer days count.
         Some(days) if first <= days.end && end >= days.start => DaySpan {
             start: days.start.min(first),
             end: days.end.max(end),
@@ -342,31 +370,31 @@ fn cover_days(next: &mut Coverage, answer: &Answer, purpose: Purpose, polled_at:
     }
 }
 
-/// Days whose row says something else than before, or than their hours by more than rounding.
-fn note_rechecks(
+/// Marks days for a recheck if their row changed, or differs from their hours by more than rounding.
+fn mark_rechecks(
     next: &mut Coverage,
-    before: &Stored,
-    after: &Stored,
-    answer: &Answer,
+    before: &StoredUsage,
+    after: &StoredUsage,
+    response: &UsageResponse,
     coverage: &Coverage,
     polled_at: Timestamp,
 ) {
-    let mut day = answer.hours.start.day();
-    while day < answer.hours.end.day() {
-        let told = after
+    let mut day = response.hours.start.day();
+    while day < response.hours.end.day() {
+        let reported = after
             .days
             .get(&day.first_hour())
             .cloned()
             .unwrap_or_default();
-        let is_readable = !answer.unknown.contains(&day.first_hour());
+        let is_readable = !response.unknown.contains(&day.first_hour());
         if is_readable && coverage.is_hourly(day) && is_day_settled(day, polled_at) {
             let known = before
                 .days
                 .get(&day.first_hour())
                 .cloned()
                 .unwrap_or_default();
-            let is_changed = coverage.has_day(day) && !is_same(answer.basis, &known, &told);
-            if is_changed || !agrees_with_hours(answer.basis, &told, before, day) {
+            let is_changed = coverage.has_day(day) && !is_same(response.basis, &known, &reported);
+            if is_changed || !agrees_with_hours(response.basis, &reported, before, day) {
                 next.recheck.insert(day);
             }
         }
@@ -374,23 +402,25 @@ fn note_rechecks(
     }
 }
 
-/// Whether a day says the same of each model. Who used it, and what only the bill says, are no reason to read its hours again.
-fn is_same(basis: Basis, known: &Cells, told: &Cells) -> bool {
-    let (known, told) = (by_model(known), by_model(told));
+/// Returns whether each model is unchanged. Users, keys and bills that change are no reason to read the hours again.
+fn is_same(basis: Basis, known: &UsageByKey, reported: &UsageByKey) -> bool {
+    let (known, reported) = (by_model(known), by_model(reported));
     match basis {
-        Basis::ByRow | Basis::ByHour => known == told,
+        Basis::ByRow | Basis::ByHour => known == reported,
         Basis::ByDay => {
-            let tokens = |cells: Cells| -> Vec<(Cell, Tokens)> {
-                let tokens = cells.into_iter().map(|(cell, used)| (cell, used.tokens));
+            let tokens = |usage: UsageByKey| -> Vec<(UsageKey, Tokens)> {
+                let tokens = usage
+                    .into_iter()
+                    .map(|(usage_key, used)| (usage_key, used.tokens));
                 let used = tokens.filter(|(_, tokens)| *tokens != Tokens::default());
                 used.collect()
             };
-            tokens(known) == tokens(told)
+            tokens(known) == tokens(reported)
         }
     }
 }
 
-fn agrees_with_hours(basis: Basis, told: &Cells, before: &Stored, day: Day) -> bool {
+fn agrees_with_hours(basis: Basis, reported: &UsageByKey, before: &StoredUsage, day: Day) -> bool {
     let hours = before.hours.range(day.first_hour()..=day.last_hour());
     let n_rows = hours.clone().count().max(1);
     let booked = before
@@ -398,19 +428,19 @@ fn agrees_with_hours(basis: Basis, told: &Cells, before: &Stored, day: Day) -> b
         .get(&day.last_hour())
         .map(sum)
         .unwrap_or_default();
-    let counted = hours.fold(booked, |total, (_, cells)| total + sum(cells));
+    let counted = hours.fold(booked, |total, (_, usage)| total + sum(usage));
     match basis {
         Basis::ByRow | Basis::ByHour => {}
-        Basis::ByDay => return sum(told).tokens == counted.tokens,
+        Basis::ByDay => return sum(reported).tokens == counted.tokens,
     }
-    let gap = (sum(told).spend - counted.spend).abs();
+    let gap = (sum(reported).spend - counted.spend).abs();
     let tolerance = ROUNDING.pico() * i128::try_from(n_rows).expect("a day has 24 hours");
     gap.pico() <= tolerance
 }
 
-/// In every hourly day: what the settled day row has beyond the hours is booked on the last hour. A day row that was not
-/// settled when it was read is dropped once the hours are known.
-fn book(after: &mut Stored, next: &Coverage, days: HourSpan, undecided: &BTreeSet<Day>) {
+/// Books the difference between a settled day row and the day's hours on its last hour. A day row read before it was
+/// settled is removed once the hours are known.
+fn book(after: &mut StoredUsage, next: &Coverage, days: HourSpan, undecided: &BTreeSet<Day>) {
     let mut day = days.start.day();
     while day.first_hour() < days.end {
         if next.is_hourly(day) && !undecided.contains(&day) {
@@ -420,8 +450,8 @@ fn book(after: &mut Stored, next: &Coverage, days: HourSpan, undecided: &BTreeSe
                     .get(&day.first_hour())
                     .cloned()
                     .unwrap_or_default();
-                for (_, cells) in after.hours.range(day.first_hour()..=day.last_hour()) {
-                    rest = difference(&rest, cells);
+                for (_, usage) in after.hours.range(day.first_hour()..=day.last_hour()) {
+                    rest = difference(&rest, usage);
                 }
                 set(&mut after.booked, day.last_hour(), rest);
             } else {
@@ -434,7 +464,7 @@ fn book(after: &mut Stored, next: &Coverage, days: HourSpan, undecided: &BTreeSe
 }
 
 fn newly_settled(
-    asked: HourSpan,
+    hours: HourSpan,
     coverage: &Coverage,
     settle: SignedDuration,
     polled_at: Timestamp,
@@ -442,7 +472,7 @@ fn newly_settled(
     let is_new = move |hour: &Hour| {
         is_settled(*hour, settle, polled_at) && !coverage.has_settled(*hour, settle)
     };
-    (asked.start.count()..asked.end.count())
+    (hours.start.count()..hours.end.count())
         .map(Hour::from_count)
         .filter(is_new)
         .map(|hour| (Granularity::Hour, hour))
@@ -453,15 +483,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::change::{Kind, effective};
+    use crate::domain::change::{RowKind, effective};
     use crate::domain::usage::Part;
 
     const SETTLE: SignedDuration = SignedDuration::from_mins(10);
     const START: i64 = 1_790_000_000 - 1_790_000_000 % 86_400;
 
-    fn answer(granularity: Granularity, first: i64, n_days: i64, picos: &[i64]) -> Answer {
-        let day =
-            Day::of(Timestamp::from_second(START).unwrap()).plus(i32::try_from(first).unwrap());
+    fn response(granularity: Granularity, first: i64, n_days: i64, picos: &[i64]) -> UsageResponse {
+        let day = Day::containing(Timestamp::from_second(START).unwrap())
+            .plus(i32::try_from(first).unwrap());
         let end = day.plus(i32::try_from(n_days).unwrap());
         let step = if granularity == Granularity::Hour {
             1
@@ -475,7 +505,7 @@ mod tests {
                 let spend = Usd::from_pico(i128::from(*pico) * 1_000_000_000);
                 buckets.insert(
                     hour,
-                    Cells::from([(
+                    UsageByKey::from([(
                         "m".into(),
                         Amounts {
                             spend,
@@ -489,7 +519,7 @@ mod tests {
             start: day.first_hour(),
             end: end.first_hour(),
         };
-        Answer {
+        UsageResponse {
             part: Part::Whole,
             granularity,
             hours,
@@ -500,55 +530,55 @@ mod tests {
         }
     }
 
-    /// Takes over what was recorded, as the store does.
-    fn take_over(stored: &mut Stored, recorded: &Recorded) {
+    /// Applies recorded changes like the store does.
+    fn apply(stored: &mut StoredUsage, recorded: &PartChanges) {
         for row in &recorded.rows {
             let rows = match row.kind {
-                Kind::Hour => &mut stored.hours,
-                Kind::Booked => &mut stored.booked,
-                Kind::Day => &mut stored.days,
+                RowKind::Hour => &mut stored.hours,
+                RowKind::Booked => &mut stored.booked,
+                RowKind::Day => &mut stored.days,
             };
-            let mut cells = rows.get(&row.hour).cloned().unwrap_or_default();
-            cells.insert(row.cell.clone(), row.amounts);
-            set(rows, row.hour, cells);
+            let mut usage = rows.get(&row.hour).cloned().unwrap_or_default();
+            usage.insert(row.usage_key.clone(), row.amounts);
+            set(rows, row.hour, usage);
         }
-        for (key, doubt) in &recorded.doubts {
-            match doubt {
-                Some(doubt) => stored.doubts.insert(*key, *doubt),
-                None => stored.doubts.remove(key),
+        for (key, pending) in &recorded.pending_removals {
+            match pending {
+                Some(pending) => stored.pending_removals.insert(*key, *pending),
+                None => stored.pending_removals.remove(key),
             };
         }
     }
 
     fn total(buckets: &Buckets) -> Usd {
-        buckets.values().map(|cells| sum(cells).spend).sum()
+        buckets.values().map(|usage| sum(usage).spend).sum()
     }
 
-    /// Something was used and is estimated, and its first bill says nothing of it: nothing is taken away until that is certain.
+    /// The first bill leaves out estimated usage, which is kept until the absence is certain.
     #[test]
-    fn a_first_bill_that_leaves_somebody_out_takes_nothing_away_at_once() {
+    fn a_bill_that_omits_estimated_usage_removes_it_only_when_certain() {
         let polled_at = |hours: i64| Timestamp::from_second(START + hours * 3600).unwrap();
-        let by_day = |granularity, picos: &[i64]| Answer {
+        let by_day = |granularity, picos: &[i64]| UsageResponse {
             basis: Basis::ByDay,
-            ..answer(granularity, 0, 1, picos)
+            ..response(granularity, 0, 1, picos)
         };
-        let (mut stored, known) = (Stored::default(), Coverage::new(polled_at(0)));
+        let (mut stored, known) = (StoredUsage::default(), Coverage::new(polled_at(0)));
         let hours = by_day(Granularity::Hour, &[3, 4]);
-        let told = record(
+        let reported = record(
             &hours,
-            Purpose::Running,
+            Purpose::OpenHours,
             &known,
             &stored,
             SETTLE,
             polled_at(25),
         );
-        take_over(&mut stored, &told);
-        let before = total(&effective(&stored, &told.coverage));
+        apply(&mut stored, &reported);
+        let before = total(&effective(&stored, &reported.coverage));
         assert!(before > Usd::ZERO);
         let bill = by_day(Granularity::Day, &[]);
-        let mut known = told.coverage;
+        let mut known = reported.coverage;
         for poll in 0..3 {
-            let told = record(
+            let reported = record(
                 &bill,
                 Purpose::Corrections,
                 &known,
@@ -556,23 +586,23 @@ mod tests {
                 SETTLE,
                 polled_at(31 + poll),
             );
-            take_over(&mut stored, &told);
-            known = told.coverage.clone();
+            apply(&mut stored, &reported);
+            known = reported.coverage.clone();
             let now = total(&effective(&stored, &known));
             let expected = if poll < 2 { before } else { Usd::ZERO };
-            assert_eq!((now, told.is_complete), (expected, poll == 2));
+            assert_eq!((now, reported.is_complete), (expected, poll == 2));
         }
     }
 
     proptest! {
         #[test]
-        fn the_deltas_are_the_change_of_every_sum_and_the_same_answer_changes_nothing(
+        fn deltas_match_the_sums_and_repeated_responses_change_nothing(
             steps in prop::collection::vec(
                 (any::<bool>(), 0i64..4, 1i64..4, prop::collection::vec(0i64..5, 1..60), 1i64..90_000),
                 1..8,
             ),
         ) {
-            let mut stored = Stored::default();
+            let mut stored = StoredUsage::default();
             let mut coverage = Coverage::new(Timestamp::from_second(START).unwrap());
             let mut summed = Usd::ZERO;
             let mut at = START + 4 * 86_400;
@@ -580,17 +610,17 @@ mod tests {
                 at += passed;
                 let polled_at = Timestamp::from_second(at).unwrap();
                 let (granularity, purpose) = if is_hourly {
-                    (Granularity::Hour, Purpose::Running)
+                    (Granularity::Hour, Purpose::OpenHours)
                 } else {
                     (Granularity::Day, Purpose::Corrections)
                 };
-                let answer = answer(granularity, first, n_days, &picos);
-                let recorded = record(&answer, purpose, &coverage, &stored, SETTLE, polled_at);
-                take_over(&mut stored, &recorded);
+                let response = response(granularity, first, n_days, &picos);
+                let recorded = record(&response, purpose, &coverage, &stored, SETTLE, polled_at);
+                apply(&mut stored, &recorded);
                 coverage = recorded.coverage.clone();
                 summed += recorded.deltas.iter().map(|delta| delta.amounts.spend).sum();
                 prop_assert_eq!(summed, total(&effective(&stored, &coverage)));
-                let again = record(&answer, purpose, &coverage, &stored, SETTLE, polled_at);
+                let again = record(&response, purpose, &coverage, &stored, SETTLE, polled_at);
                 if recorded.is_complete {
                     prop_assert_eq!(again.rows, vec![]);
                     prop_assert_eq!(again.deltas, vec![]);
@@ -599,12 +629,12 @@ mod tests {
         }
 
         #[test]
-        fn the_remainder_and_the_parts_are_the_whole(whole in 0i64..1000, listed in 0i64..1000, is_settled: bool) {
-            let cells = |pico: i64| Cells::from([(
+        fn remainder_and_parts_sum_to_the_whole(whole in 0i64..1000, listed in 0i64..1000, is_settled: bool) {
+            let usage = |pico: i64| UsageByKey::from([(
                 "m".into(),
                 Amounts { spend: Usd::from_pico(i128::from(pico)), requests: pico, ..Amounts::ZERO },
             )]);
-            let rest = sum(&remainder(&cells(whole), &cells(listed), is_settled));
+            let rest = sum(&remainder(&usage(whole), &usage(listed), is_settled));
             let expected = if is_settled { whole - listed } else { (whole - listed).max(0) };
             prop_assert_eq!(rest.spend.pico(), i128::from(expected));
             prop_assert_eq!(rest.requests, expected);

@@ -1,52 +1,54 @@
-//! Rows of the service's reports, whichever report they come from: what was used, and what it cost.
+//! Rows of the API's usage and cost reports.
 //!
-//! A dimension that was not asked for is `None`, and so is what the service cannot attribute. Who asks knows which.
+//! A dimension is `None` if it was not requested, or if the API cannot attribute the usage.
 
 use crate::domain::ids::{ActorId, ApiKeyId, ModelName, WorkspaceId};
 use crate::domain::money::Usd;
 use crate::domain::span::{Hour, HourSpan};
 use crate::domain::usage::Tokens;
 
-/// Of whom, of what, and by whom.
+/// The dimensions of a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Who {
-    /// As the report has it: the default workspace is `None` in the older reports, and has its real id in the newer ones.
+pub struct Dimensions {
+    /// As reported: for the default workspace, `None` in the older reports and its real id in the newer ones.
     pub workspace: Option<WorkspaceId>,
-    /// The full id. Of code execution there is none.
+    /// The full id; `None` for code execution.
     pub model: Option<ModelName>,
     pub api_key: Option<ApiKeyId>,
     pub actor: Option<Actor>,
 }
 
-/// The most specific identity that the service knows.
+/// The most specific identity that the API knows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Actor {
     User {
-        /// As the list of users has it.
+        /// As in the list of users.
         id: ActorId,
-        /// Where the service tells it.
         email: Option<String>,
     },
-    /// An account of the organization without a person.
-    ServiceAccount { id: ActorId },
+    ServiceAccount {
+        id: ActorId,
+    },
     Federated {
-        /// Its type, and the account or issuer: `aws:123456789012`.
+        /// Type and account or issuer: `aws:123456789012`.
         provider: String,
-        /// What it is there; `None` where the provider's own fields are the identity.
+        /// Identity at the provider; `None` if the provider's own fields are the identity.
         subject: Option<String>,
     },
-    /// A key, where nothing else is known.
-    ApiKey { id: ApiKeyId },
-    /// A kind that this version does not know.
+    /// Only an API key is known.
+    ApiKey {
+        id: ApiKeyId,
+    },
+    /// A kind unknown to this version.
     Other {
-        /// As the service names it.
+        /// As named by the API.
         kind: String,
     },
 }
 
-/// How tokens were used, as far as it changes what they cost; texts as the service has them.
+/// Attributes that affect the price, with values as reported.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct How {
+pub struct PricingAttributes {
     /// `standard`, `batch`, `priority` and others.
     pub service_tier: Option<String>,
     /// `0-200k` or `200k-1M`.
@@ -57,42 +59,42 @@ pub struct How {
 
 /// Tokens of one group in one bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsedRow {
+pub struct TokenRow {
     pub hour: Hour,
-    pub who: Who,
-    pub how: How,
+    pub dimensions: Dimensions,
+    pub attributes: PricingAttributes,
     pub tokens: Tokens,
-    /// Searches of the web, which are billed by number.
+    /// Web searches, which are billed by number.
     pub web_searches: i64,
 }
 
-impl UsedRow {
-    /// All tokens and searches.
+impl TokenRow {
+    /// Returns the number of tokens and searches.
     pub fn count(&self) -> i64 {
         self.tokens.sum().saturating_add(self.web_searches)
     }
 }
 
-/// Money of one group in one bucket.
+/// Spend of one group in one bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CostRow {
     pub hour: Hour,
-    pub who: Who,
-    /// `tokens`, `web_search`, `code_execution`, `session_usage`, where the report tells it.
+    pub dimensions: Dimensions,
+    /// `tokens`, `web_search`, `code_execution` or `session_usage`, where reported.
     pub cost_type: Option<String>,
     pub billed: Usd,
-    /// At list price, where the report tells it.
+    /// At list price, where reported.
     pub list: Option<Usd>,
-    /// Requests, where the report tells them; for code execution, spans.
+    /// Where reported; for code execution, the number of spans.
     pub requests: Option<i64>,
 }
 
-/// A row of a report, or a figure of one, that could not be read: what it says is unknown, and not zero.
+/// A row, or a value of one, that could not be read: unknown rather than zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadableRow {
-    /// The buckets that it may belong to; empty where it is outside of what was asked for.
+    /// The buckets that may be affected; empty if outside of the requested span.
     pub hours: HourSpan,
-    /// As in [`Who::workspace`]; the outer `None` where it may belong to any workspace.
+    /// As in [`Dimensions::workspace`]; the outer `None` if any workspace may be affected.
     pub workspace: Option<Option<WorkspaceId>>,
     pub reason: String,
 }

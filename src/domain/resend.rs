@@ -1,140 +1,141 @@
-//! What a receiver is told that keeps alerts itself and forgets what is not told again, as Alertmanager does: everything that
-//! fires, and what ended lately. Grouping, repeating and silencing are the receiver's own.
+//! Resending for receivers such as Alertmanager, which keep alerts themselves and expire those that are not sent again: all
+//! firing alerts and those that ended recently. The receiver groups, repeats and silences.
 //!
-//! It knows an alert by its labels. Whatever stands with a label set that is not right any more (another severity, another
-//! label of the rule, a rule that is gone) ends in the same breath in which the new one begins.
+//! The receiver identifies alerts by label set. When the label set of an alert changes (severity, labels of the rule, or the
+//! rule is removed), the old one ends in the same request in which the new one starts.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::alert::{Alert, EndedBy, Line, State};
+use crate::domain::alert::{AbsoluteThreshold, Alert, EndedBy, State};
 use crate::domain::event::Event;
 use crate::domain::ids::NotifierName;
 use crate::domain::matcher::Team;
+use crate::domain::notices;
 use crate::domain::notification::{Fact, Reason};
 use crate::domain::rule::{Rule, Severity, Watch};
-use crate::domain::tell;
 
-/// By what a receiver knows an alert. Nothing in it is a name or an amount, as these may change.
-pub type Labels = BTreeMap<String, String>;
+/// Labels that identify an alert to the receiver. They contain no display names or amounts, because those may change.
+pub type LabelSet = BTreeMap<String, String>;
 
-/// How a receiver wants to be told.
+/// Settings of a receiver that needs resending.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
+pub struct ResendTarget {
     pub name: NotifierName,
-    /// Whether it hears of the end of an alert; else it is left to forget.
+    /// Otherwise ended alerts are left to expire.
     pub send_resolved: bool,
-    /// The mildest severity that it hears of.
     pub min_severity: Severity,
-    /// How long it believes that an alert fires without being told again.
-    pub lasts: SignedDuration,
+    /// Time after which the receiver expires an alert that is not sent again.
+    pub valid_for: SignedDuration,
 }
 
-/// An alert as it was decided last.
+/// An alert as last decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decided {
+pub struct DecidedAlert {
     pub alert: Alert,
-    /// When it became what it is.
+    /// Time of the last change.
     pub at: Timestamp,
     pub subject_name: String,
-    /// The team that it belongs to now.
     pub team: Option<Team>,
 }
 
-/// One alert as it is told now.
+/// One alert to send now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Posting {
-    /// By what it is known.
-    pub labels: Labels,
-    /// What there is to say.
+pub struct ResentAlert {
+    pub labels: LabelSet,
     pub fact: Fact,
-    /// When it ended; of what fires, up to when that is to be believed.
+    /// When it ended; for a firing alert, when the receiver expires it.
     pub ends_at: Timestamp,
 }
 
-/// What a receiver was told, and may still believe.
+/// What a receiver was sent and may still show.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Sent(BTreeMap<Labels, Fact>);
+pub struct ResendState(BTreeMap<LabelSet, Fact>);
 
-impl Sent {
-    /// What is to be told now; the next time goes on from there. Of each alert, old and new label sets follow one another.
-    pub fn follow(
+impl ResendState {
+    /// Returns what to send now and remembers it for the next call. Old and new label sets of an alert are adjacent.
+    pub fn update(
         &mut self,
-        standing: BTreeMap<Labels, Fact>,
-        listener: &Listener,
+        current: BTreeMap<LabelSet, Fact>,
+        target: &ResendTarget,
         now: Timestamp,
-    ) -> Vec<Posting> {
-        let before = std::mem::replace(&mut self.0, standing);
+    ) -> Vec<ResentAlert> {
+        let before = std::mem::replace(&mut self.0, current);
         for (labels, mut fact) in before {
             let ended_at = *fact.ended_at.get_or_insert(now);
-            if listener.send_resolved && listener.may_believe(ended_at, now) {
+            if target.send_resolved && target.may_show_firing(ended_at, now) {
                 self.0.entry(labels).or_insert(fact);
             }
         }
-        let mut postings: Vec<Posting> = self
+        let mut alerts: Vec<ResentAlert> = self
             .0
             .iter()
-            .map(|(labels, fact)| Posting {
+            .map(|(labels, fact)| ResentAlert {
                 labels: labels.clone(),
                 fact: fact.clone(),
-                ends_at: fact.ended_at.unwrap_or(now + listener.lasts),
+                ends_at: fact.ended_at.unwrap_or(now + target.valid_for),
             })
             .collect();
-        postings.sort_by(|one, other| one.fact.identity.slot.cmp(&other.fact.identity.slot));
-        postings
+        alerts.sort_by(|one, other| one.fact.identity.slot.cmp(&other.fact.identity.slot));
+        alerts
     }
 }
 
-impl Listener {
-    /// Whether what ended at a moment may still be taken for firing by who was not told.
-    fn may_believe(&self, ended_at: Timestamp, now: Timestamp) -> bool {
-        now.duration_since(ended_at) < self.lasts
+impl ResendTarget {
+    /// Returns whether a receiver that was not sent the end at `ended_at` may still show the alert as firing.
+    fn may_show_firing(&self, ended_at: Timestamp, now: Timestamp) -> bool {
+        now.duration_since(ended_at) < self.valid_for
     }
 }
 
-/// What fires and is addressed to a receiver, and what ended while it may still believe that it fires.
-pub fn standing(
-    decided: &[Decided],
+/// Returns the firing alerts of a receiver, and those that ended while it may still show them as firing.
+pub fn current_facts(
+    decided: &[DecidedAlert],
     rules: &[Rule],
-    listener: &Listener,
+    target: &ResendTarget,
     now: Timestamp,
-) -> BTreeMap<Labels, Fact> {
-    let mut standing: BTreeMap<Labels, Fact> = BTreeMap::new();
+) -> BTreeMap<LabelSet, Fact> {
+    let mut current: BTreeMap<LabelSet, Fact> = BTreeMap::new();
     let end = |fact: &Fact| fact.ended_at.unwrap_or(Timestamp::MAX);
     for decided in decided {
         let rule = rules
             .iter()
             .find(|rule| rule.name == decided.alert.identity.slot.rule);
-        let Some(fact) = rule.and_then(|rule| fact(decided, rule, listener, now)) else {
+        let Some(fact) = rule.and_then(|rule| fact(decided, rule, target, now)) else {
             continue;
         };
         let labels = labels(&fact);
-        // Without a calendar period, an alert has the labels of the one before it, which has ended.
+        // Without a calendar period, an alert has the same labels as the ended one before it.
         let is_newest = |other: &Fact| end(other) < end(&fact);
-        if standing.get(&labels).is_none_or(is_newest) {
-            standing.insert(labels, fact);
+        if current.get(&labels).is_none_or(is_newest) {
+            current.insert(labels, fact);
         }
     }
-    standing
+    current
 }
 
-/// `None` where there is nothing to tell this receiver.
-fn fact(decided: &Decided, rule: &Rule, listener: &Listener, now: Timestamp) -> Option<Fact> {
+/// Returns `None` if there is nothing to send to this receiver.
+fn fact(
+    decided: &DecidedAlert,
+    rule: &Rule,
+    target: &ResendTarget,
+    now: Timestamp,
+) -> Option<Fact> {
     let alert = &decided.alert;
-    let (line, ended): (&Line, Option<(EndedBy, Timestamp)>) = match &alert.state {
+    let (threshold, ended): (&AbsoluteThreshold, Option<(EndedBy, Timestamp)>) = match &alert.state
+    {
         State::Pending { .. } => return None,
-        State::Firing { line, .. } => (line, None),
-        // A later time was recorded by a wrong clock.
-        State::Ended { by, at, line } => (line, Some((*by, (*at).min(now)))),
+        State::Firing { threshold, .. } => (threshold, None),
+        // A time in the future was recorded by a wrong clock.
+        State::Ended { by, at, threshold } => (threshold, Some((*by, (*at).min(now)))),
     };
-    let addressees = tell::addressees(rule, decided.team.as_ref());
-    let is_addressed =
-        addressees.contains(&listener.name) && line.severity >= listener.min_severity;
-    let is_heard =
-        ended.is_none_or(|(_, at)| listener.send_resolved && listener.may_believe(at, now));
-    // What ended without having fired was never told.
-    let firing_since = alert.firing_since.filter(|_| is_addressed && is_heard)?;
+    let notifiers = notices::notifiers_for(rule, decided.team.as_ref());
+    let is_notified = notifiers.contains(&target.name) && threshold.severity >= target.min_severity;
+    let is_shown =
+        ended.is_none_or(|(_, at)| target.send_resolved && target.may_show_firing(at, now));
+    // An alert that ended without firing was never sent.
+    let firing_since = alert.firing_since.filter(|_| is_notified && is_shown)?;
     Some(Fact {
         identity: alert.identity.clone(),
         sequence: alert.sequence,
@@ -150,7 +151,7 @@ fn fact(decided: &Decided, rule: &Rule, listener: &Listener, now: Timestamp) -> 
         value: alert.value,
         is_lower_bound: false,
         limit: alert.limit,
-        line: line.clone(),
+        threshold: threshold.clone(),
         firing_since,
         ended_at: ended.map(|(_, at)| at),
         decided_at: decided.at,
@@ -159,12 +160,12 @@ fn fact(decided: &Decided, rule: &Rule, listener: &Listener, now: Timestamp) -> 
         top: Vec::new(),
         forecast: None,
         reconciled: None,
-        maker: None,
+        creator: None,
     })
 }
 
-/// The rule's own labels never replace ours. What is empty is left out.
-pub fn labels(fact: &Fact) -> Labels {
+/// Returns the label set of a fact. Labels of the rule never replace ours; empty ones are omitted.
+pub fn labels(fact: &Fact) -> LabelSet {
     let slot = &fact.identity.slot;
     let period = match (fact.watch, &slot.period) {
         (Watch::DataAge | Watch::Lifecycle, _) => String::new(),
@@ -192,7 +193,7 @@ pub fn labels(fact: &Fact) -> Labels {
         ("subject_id", &*slot.subject.id),
         ("event", slot.event.map_or("", Event::as_str)),
         ("period", &period),
-        ("severity", fact.line.severity.as_str()),
+        ("severity", fact.threshold.severity.as_str()),
     ];
     let mut labels = fact.labels.clone();
     labels.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -211,18 +212,17 @@ mod tests {
     use crate::domain::span::Span;
     use crate::domain::subject::{Subject, SubjectKind};
 
-    /// So many minutes after noon.
     fn at(minute: i64) -> Timestamp {
         let noon: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
         noon + SignedDuration::from_mins(minute)
     }
 
-    fn listener() -> Listener {
-        Listener {
+    fn target() -> ResendTarget {
+        ResendTarget {
             name: "am".into(),
             send_resolved: true,
             min_severity: Severity::Info,
-            lasts: SignedDuration::from_mins(15),
+            valid_for: SignedDuration::from_mins(15),
         }
     }
 
@@ -238,11 +238,11 @@ mod tests {
             min_usd: Usd::ZERO,
             windows: Windows::default(),
             inactive: Vec::new(),
-            tells_by_default: false,
+            uses_default_notifiers: false,
             events: Vec::new(),
             thresholds: Vec::new(),
-            hold: SignedDuration::ZERO,
-            keep_firing: SignedDuration::ZERO,
+            for_duration: SignedDuration::ZERO,
+            keep_firing_for: SignedDuration::ZERO,
             clear_below: Percent::HUNDRED,
             repeat_interval: None,
             notify: vec!["am".into()],
@@ -250,8 +250,8 @@ mod tests {
         }
     }
 
-    fn line(severity: Severity) -> Line {
-        Line {
+    fn threshold(severity: Severity) -> AbsoluteThreshold {
+        AbsoluteThreshold {
             quantity: 100,
             severity,
             text: "100%".into(),
@@ -260,7 +260,7 @@ mod tests {
 
     fn firing(severity: Severity) -> State {
         State::Firing {
-            line: line(severity),
+            threshold: threshold(severity),
             clearing_since: None,
         }
     }
@@ -269,12 +269,12 @@ mod tests {
         State::Ended {
             by: EndedBy::Corrected,
             at: at(minute),
-            line: line(Severity::Warning),
+            threshold: threshold(Severity::Warning),
         }
     }
 
-    /// Since noon.
-    fn decided(workspace: &str, state: State) -> Decided {
+    /// An alert that has been firing since noon.
+    fn decided(workspace: &str, state: State) -> DecidedAlert {
         let alert = Alert {
             identity: Identity {
                 organization: "acme".into(),
@@ -299,9 +299,9 @@ mod tests {
             is_silenced: false,
             value: 120,
             limit: Some(100),
-            told: BTreeMap::new(),
+            notified: BTreeMap::new(),
         };
-        Decided {
+        DecidedAlert {
             team: None,
             alert,
             at: at(0),
@@ -309,43 +309,43 @@ mod tests {
         }
     }
 
-    /// What is told, as `subject severity start-end` in minutes after noon.
-    fn told(postings: &[Posting]) -> Vec<String> {
+    /// Formats `subject severity start-end`, in minutes after noon.
+    fn describe(alerts: &[ResentAlert]) -> Vec<String> {
         let minute = |time: Timestamp| time.duration_since(at(0)).as_mins();
-        let word = |posting: &Posting| {
+        let text = |alert: &ResentAlert| {
             format!(
                 "{} {} {}-{}",
-                posting.labels["subject_id"],
-                posting.labels["severity"],
-                minute(posting.fact.firing_since),
-                minute(posting.ends_at)
+                alert.labels["subject_id"],
+                alert.labels["severity"],
+                minute(alert.fact.firing_since),
+                minute(alert.ends_at)
             )
         };
-        postings.iter().map(word).collect()
+        alerts.iter().map(text).collect()
     }
 
-    fn follow(
-        sent: &mut Sent,
-        decided: &[Decided],
+    fn send(
+        sent: &mut ResendState,
+        decided: &[DecidedAlert],
         rules: &[Rule],
-        listener: &Listener,
+        target: &ResendTarget,
         minute: i64,
     ) -> Vec<String> {
-        let standing = standing(decided, rules, listener, at(minute));
-        told(&sent.follow(standing, listener, at(minute)))
+        let current = current_facts(decided, rules, target, at(minute));
+        describe(&sent.update(current, target, at(minute)))
     }
 
     #[track_caller]
-    fn check(decided: &[Decided], listener: &Listener, minute: i64, expected: &[&str]) {
+    fn check(decided: &[DecidedAlert], target: &ResendTarget, minute: i64, expected: &[&str]) {
         let rules = [rule("month")];
-        let found = follow(&mut Sent::default(), decided, &rules, listener, minute);
+        let found = send(&mut ResendState::default(), decided, &rules, target, minute);
         assert_eq!(found, expected);
     }
 
     #[test]
-    fn what_fires_and_what_ended_lately_is_told() {
+    fn firing_and_recently_ended_alerts_are_sent() {
         let pending = State::Pending {
-            line: line(Severity::Warning),
+            threshold: threshold(Severity::Warning),
             since: Observed(0),
         };
         let mut never_fired = decided("never", ended(29));
@@ -355,88 +355,88 @@ mod tests {
         let all = [
             decided("fires", firing(Severity::Critical)),
             decided("pending", pending),
-            decided("lately", ended(16)),
-            decided("long ago", ended(15)),
+            decided("recent", ended(16)),
+            decided("old", ended(15)),
             never_fired,
             silenced,
         ];
         check(
             &all,
-            &listener(),
+            &target(),
             30,
             &[
                 "fires critical 0-45",
-                "lately warning 0-16",
+                "recent warning 0-16",
                 "silenced info 0-45",
             ],
         );
-        let deaf_to_ends = Listener {
+        let without_resolved = ResendTarget {
             send_resolved: false,
             min_severity: Severity::Warning,
-            ..listener()
+            ..target()
         };
-        check(&all, &deaf_to_ends, 30, &["fires critical 0-45"]);
-        let another = Listener {
+        check(&all, &without_resolved, 30, &["fires critical 0-45"]);
+        let another = ResendTarget {
             name: "other".into(),
-            ..listener()
+            ..target()
         };
         check(&all, &another, 30, &[]);
     }
 
     #[test]
-    fn another_severity_ends_the_label_set_of_the_old_one() {
-        let (mut sent, rules, listener) = (Sent::default(), [rule("month")], listener());
-        let mut tell = |severity, minute| {
+    fn a_changed_severity_ends_the_old_label_set() {
+        let (mut sent, rules, target) = (ResendState::default(), [rule("month")], target());
+        let mut sent_at = |severity, minute| {
             let decided = [
                 decided("a", firing(severity)),
                 decided("b", firing(Severity::Info)),
             ];
-            follow(&mut sent, &decided, &rules, &listener, minute)
+            send(&mut sent, &decided, &rules, &target, minute)
         };
         let b = |end: i64| format!("b info 0-{end}");
         assert_eq!(
-            tell(Severity::Warning, 1),
+            sent_at(Severity::Warning, 1),
             ["a warning 0-16".to_owned(), b(16)]
         );
         let both = ["a critical 0-17", "a warning 0-2"];
-        assert_eq!(tell(Severity::Critical, 2)[..2], both);
-        // The end stays where it was, and is told until nobody can believe otherwise.
+        assert_eq!(sent_at(Severity::Critical, 2)[..2], both);
+        // The end keeps its time and is sent until the receiver has expired the alert.
         assert_eq!(
-            tell(Severity::Critical, 16)[..2],
+            sent_at(Severity::Critical, 16)[..2],
             ["a critical 0-31", "a warning 0-2"]
         );
         assert_eq!(
-            tell(Severity::Critical, 17),
+            sent_at(Severity::Critical, 17),
             ["a critical 0-32".to_owned(), b(32)]
         );
-        // Back to where it was: nothing of the old end is left.
+        // After changing back, the old end is no longer sent.
         let back = ["a critical 0-18", "a warning 0-33"];
-        assert_eq!(tell(Severity::Warning, 18)[..2], back);
+        assert_eq!(sent_at(Severity::Warning, 18)[..2], back);
     }
 
     #[test]
-    fn what_the_configuration_takes_away_ends() {
-        let (mut sent, listener) = (Sent::default(), listener());
+    fn alerts_removed_by_configuration_end() {
+        let (mut sent, target) = (ResendState::default(), target());
         let all = [decided("a", firing(Severity::Warning))];
         let mut other_label = rule("month");
         other_label.labels = BTreeMap::new();
-        let mut for_others = rule("month");
-        for_others.notify = Vec::new();
-        let mut tell = |rules: &[Rule], minute| follow(&mut sent, &all, rules, &listener, minute);
-        assert_eq!(tell(&[rule("month")], 1), ["a warning 0-16"]);
-        let relabelled = tell(&[other_label], 2);
-        assert_eq!(relabelled, ["a warning 0-2", "a warning 0-17"]);
-        let taken_away = ["a warning 0-2", "a warning 0-3"];
-        let mut found = tell(&[for_others], 3);
+        let mut without_notifier = rule("month");
+        without_notifier.notify = Vec::new();
+        let mut sent_at = |rules: &[Rule], minute| send(&mut sent, &all, rules, &target, minute);
+        assert_eq!(sent_at(&[rule("month")], 1), ["a warning 0-16"]);
+        let relabeled = sent_at(&[other_label], 2);
+        assert_eq!(relabeled, ["a warning 0-2", "a warning 0-17"]);
+        let ended = ["a warning 0-2", "a warning 0-3"];
+        let mut found = sent_at(&[without_notifier], 3);
         found.sort();
-        assert_eq!(found, taken_away);
-        let mut found = tell(&[], 4);
+        assert_eq!(found, ended);
+        let mut found = sent_at(&[], 4);
         found.sort();
-        assert_eq!(found, taken_away);
+        assert_eq!(found, ended);
     }
 
     #[test]
-    fn without_a_period_the_alert_that_fires_replaces_the_one_that_ended() {
+    fn without_a_period_a_firing_alert_replaces_the_ended_one() {
         let rolling = |state, since| {
             let mut decided = decided("a", state);
             decided.alert.identity.slot.period = None;
@@ -448,26 +448,26 @@ mod tests {
             rolling(firing(Severity::Warning), 8),
             rolling(ended(2), 0),
         ];
-        check(&all, &listener(), 10, &["a warning 8-25"]);
-        check(&all[..1], &listener(), 10, &["a warning 3-5"]);
+        check(&all, &target(), 10, &["a warning 8-25"]);
+        check(&all[..1], &target(), 10, &["a warning 3-5"]);
     }
 
     #[test]
-    fn labels_hold_neither_names_nor_amounts_and_the_rules_replace_none_of_ours() {
+    fn labels_contain_no_names_or_amounts_and_rule_labels_replace_none() {
         let mut rule = rule("month");
         rule.labels = [("period", "mine"), ("cost_center", "7"), ("empty", "")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
         let all = [decided("workspace_01", firing(Severity::Critical))];
-        let standing = standing(&all, &[rule], &listener(), at(1));
-        let (labels, fact) = standing.first_key_value().unwrap();
-        let words: Vec<String> = labels
+        let current = current_facts(&all, &[rule], &target(), at(1));
+        let (labels, fact) = current.first_key_value().unwrap();
+        let pairs: Vec<String> = labels
             .iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         let expected = "alertname=month cost_center=7 organization=acme period=2026-11 severity=critical \
                         subject_id=workspace_01 subject_kind=workspace";
-        assert_eq!(words.join(" "), expected);
+        assert_eq!(pairs.join(" "), expected);
         assert_eq!(fact.subject_name, "Search");
         let with = |watch, period: Option<&str>| {
             let mut fact = fact.clone();

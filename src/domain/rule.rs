@@ -1,4 +1,4 @@
-//! Rules: what to watch, for whom, against which limit, and whom to tell.
+//! Rules: what to watch, for which subjects, against which limit, and which notifiers receive alerts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,54 +7,53 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::budget::Budget;
-use crate::domain::event::{Event, Lists};
+use crate::domain::event::{Event, RequiredLists};
 use crate::domain::ids::{NotifierName, RuleName};
 use crate::domain::matcher::Matcher;
 use crate::domain::money::{Percent, Usd};
 use crate::domain::period::{Period, Zone};
 use crate::domain::subject::SubjectKind;
-use crate::domain::weekly::Window;
+use crate::domain::weekly::WeeklyWindow;
 
-/// What a rule measures, and in which unit its quantities are.
+/// What a rule measures; determines the unit of its quantities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Watch {
-    /// Spend in 10⁻¹² USD.
+    /// In 10⁻¹² USD.
     Spend,
-    /// What a whole period would cost at the pace of the last complete hours, in 10⁻¹² USD.
+    /// Spend of a whole period at the rate of the last complete hours, in 10⁻¹² USD.
     BurnRate,
     Tokens,
     Requests,
-    /// Age of the data in seconds.
+    /// In seconds.
     DataAge,
-    /// How far what is billed and what tokens × list price say lie apart, whichever is larger.
-    Reconciliation(Gap),
-    /// Events in the life of keys, people, workspaces and limits: how bad what stands is, as [`Severity::rank`] counts.
+    /// Absolute difference between bill and estimate.
+    Reconciliation(GapUnit),
+    /// Events of keys, users, workspaces and limits; the quantity is the [`Severity::rank`] of an event that holds.
     Lifecycle,
 }
 
-/// In which unit a gap is measured.
+/// Unit in which a gap is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Gap {
+pub enum GapUnit {
     /// In 10⁻¹² USD.
     Usd,
-    /// In millionths of a percent of the estimate, as [`Percent`] counts.
+    /// In millionths of a percent of the estimate, as in [`Percent`].
     Percent,
 }
 
 impl Watch {
-    /// All.
     pub const ALL: [Watch; 8] = [
         Watch::Spend,
         Watch::BurnRate,
         Watch::Tokens,
         Watch::Requests,
         Watch::DataAge,
-        Watch::Reconciliation(Gap::Usd),
-        Watch::Reconciliation(Gap::Percent),
+        Watch::Reconciliation(GapUnit::Usd),
+        Watch::Reconciliation(GapUnit::Percent),
         Watch::Lifecycle,
     ];
 
-    /// The word in configuration and messages. The unit of a gap is not in it: there, the limit's key tells it.
+    /// Returns the word used in configuration and messages, where the key of the limit determines the unit of a gap.
     pub const fn as_str(self) -> &'static str {
         match self {
             Watch::Spend => "spend",
@@ -62,12 +61,12 @@ impl Watch {
             Watch::Tokens => "tokens",
             Watch::Requests => "requests",
             Watch::DataAge => "data_age",
-            Watch::Reconciliation(Gap::Usd | Gap::Percent) => "reconciliation",
+            Watch::Reconciliation(GapUnit::Usd | GapUnit::Percent) => "reconciliation",
             Watch::Lifecycle => "lifecycle",
         }
     }
 
-    /// Whether what is measured is money that is spent.
+    /// Returns whether it measures spend.
     pub const fn is_money(self) -> bool {
         match self {
             Watch::Spend | Watch::BurnRate => true,
@@ -79,8 +78,8 @@ impl Watch {
         }
     }
 
-    /// The word in the store, which no two have in common.
-    pub const fn stored(self) -> &'static str {
+    /// Returns the unique word used in the store.
+    pub const fn as_stored(self) -> &'static str {
         match self {
             Watch::Spend
             | Watch::BurnRate
@@ -88,50 +87,50 @@ impl Watch {
             | Watch::Requests
             | Watch::DataAge
             | Watch::Lifecycle => self.as_str(),
-            Watch::Reconciliation(Gap::Usd) => "reconciliation_usd",
-            Watch::Reconciliation(Gap::Percent) => "reconciliation_percent",
+            Watch::Reconciliation(GapUnit::Usd) => "reconciliation_usd",
+            Watch::Reconciliation(GapUnit::Percent) => "reconciliation_percent",
         }
     }
 
-    /// The watch of a word of the store; `None` for any other.
+    /// Parses the word of [`Watch::as_stored`].
     pub fn from_stored(word: &str) -> Option<Watch> {
-        Watch::ALL.into_iter().find(|watch| watch.stored() == word)
+        Watch::ALL
+            .into_iter()
+            .find(|watch| watch.as_stored() == word)
     }
 }
 
-/// A quantity in the unit of its watch: 10⁻¹² USD, tokens, requests, seconds, millionths of a percent or the rank of a severity.
+/// A quantity in the unit of its watch: 10⁻¹² USD, tokens, requests, seconds, millionths of a percent, or a severity's rank.
 pub type Quantity = i128;
 
-/// Against what a rule measures.
+/// Limit of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Limit {
-    /// The same for every subject. 0 means that nothing may be used.
+    /// The same for every subject; 0 allows no use at all.
     Fixed(Quantity),
-    /// Each subject's own, by the day on which the period begins. Whoever has none has no rule.
+    /// By subject and first day of the period; the rule does not apply to subjects without an entry.
     Budget(Arc<Budget>),
-    /// The workspace's own monthly spend limit at the service.
+    /// Provider limit of the workspace, per month.
     Workspace,
-    /// The organization's own monthly spend limit at the service.
+    /// Provider limit of the organization, per month.
     Organization,
 }
 
-/// Two spans of complete hours, in hours; the short one is shorter.
+/// Windows of a burn rate rule, in complete hours; `short` is shorter than `long`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windows {
-    /// What is enough to matter.
+    /// Long enough that its spend matters.
     pub long: u32,
-    /// What is recent enough to still go on.
+    /// Recent enough that the spending is still going on.
     pub short: u32,
 }
 
 impl Default for Windows {
-    /// A day and three hours.
     fn default() -> Windows {
         Windows { long: 24, short: 3 }
     }
 }
 
-/// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     Info,
@@ -140,10 +139,10 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// All, from mild to bad.
+    /// All severities, lowest first.
     pub const ALL: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
 
-    /// The word in configuration, labels and store.
+    /// Returns the word used in configuration, labels and the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Severity::Info => "info",
@@ -152,7 +151,7 @@ impl Severity {
         }
     }
 
-    /// From 1 for mild: what a rule on events measures of an event that stands, so that its lines are at these quantities.
+    /// Returns 1 to 3: the quantity that a lifecycle rule measures for an event that holds.
     pub const fn rank(self) -> Quantity {
         match self {
             Severity::Info => 1,
@@ -161,7 +160,7 @@ impl Severity {
         }
     }
 
-    /// The severity of a word; `None` for any other.
+    /// Parses the word of [`Severity::as_str`].
     pub fn parse(word: &str) -> Option<Severity> {
         Severity::ALL
             .into_iter()
@@ -175,97 +174,98 @@ impl fmt::Display for Severity {
     }
 }
 
-/// Where a threshold lies.
+/// Value of a threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum At {
-    /// A share of the limit. Against a limit of 0 any share is crossed by whatever is above zero.
+pub enum ThresholdValue {
+    /// Share of the limit; if the limit is 0, any value above zero crosses it.
     Share(Percent),
-    /// A quantity in the watch's unit.
+    /// In the unit of the watch.
     Quantity(Quantity),
 }
 
-/// A line that a figure may cross, and how bad that is.
+/// A threshold as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Threshold {
-    pub at: At,
-    /// How bad crossing it is.
+    pub at: ThresholdValue,
     pub severity: Severity,
-    /// As people write it: `80%`, `$5,000`.
+    /// As configured, such as `80%` or `$5,000`.
     pub text: Arc<str>,
 }
 
 impl Threshold {
-    /// The line of an event as bad as this.
-    pub fn of_event(severity: Severity) -> Threshold {
+    /// Returns the threshold that lifecycle events of a severity cross.
+    pub fn for_event(severity: Severity) -> Threshold {
         Threshold {
-            at: At::Quantity(severity.rank()),
+            at: ThresholdValue::Quantity(severity.rank()),
             severity,
             text: severity.as_str().into(),
         }
     }
 }
 
-/// An event that a rule tells of.
+/// An event that a lifecycle rule reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventRule {
     pub event: Event,
-    /// Its age, or how long before it is told.
+    /// Age or lead time, see [`Event::timing`].
     pub time: SignedDuration,
     pub severity: Severity,
 }
 
-/// What to watch, for whom, against which limit, and whom to tell.
+/// A rule as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     pub name: RuleName,
     pub watch: Watch,
-    /// One measurement for each of these; meaningless for `Lifecycle`, whose events each have their own.
+    /// Kind of the measured subjects; unused by `Lifecycle`, whose events determine it.
     pub for_each: SubjectKind,
     pub matcher: Matcher,
-    /// Summed over what; meaningless for `DataAge` and `Lifecycle`.
+    /// Unused by `DataAge` and `Lifecycle`.
     pub period: Period,
-    /// Where the period is cut.
+    /// Time zone in which periods start and end.
     pub zone: Zone,
-    /// Against what; meaningless for `Lifecycle`.
+    /// Unused by `Lifecycle`.
     pub limit: Limit,
-    /// A gap smaller than this never speaks, whatever its percentage; nor does a pace by a long window with less spend.
+    /// Smaller gaps count as 0%; burn rates count as 0 if the long window has less spend.
     pub min_usd: Usd,
-    /// Of `BurnRate`: both must be crossed. The long one tells what matters, the short one that it still goes on.
+    /// Used only by `BurnRate`, whose threshold must be crossed in both.
     pub windows: Windows,
-    /// Of `Lifecycle`, and of no other: each event once, in the order of the file.
+    /// Used only by `Lifecycle`: each event once, in file order.
     pub events: Vec<EventRule>,
-    /// At least one, in the order of the file. Of `Lifecycle`, one for each severity of its events.
+    /// At least one, in file order. For `Lifecycle`, one for each severity of its events.
     pub thresholds: Vec<Threshold>,
-    /// `for`: how long a threshold must stay crossed, in observed time, before it fires.
-    pub hold: SignedDuration,
-    /// How long it goes on firing after the cause ended, in observed time.
-    pub keep_firing: SignedDuration,
-    /// A threshold is held until the figure falls below this share of it; at most 100 %.
+    /// `for`: observed time for which a threshold must be crossed before it fires.
+    pub for_duration: SignedDuration,
+    /// Observed time for which the alert keeps firing after the condition ended.
+    pub keep_firing_for: SignedDuration,
+    /// A crossed threshold clears when the figure falls below this share of it; at most 100%.
     pub clear_below: Percent,
-    /// After how long a firing alert is told again; `None` is never.
+    /// Time after which a firing alert is sent again; `None` means never.
     pub repeat_interval: Option<SignedDuration>,
     pub notify: Vec<NotifierName>,
-    /// Nobody was named: whoever hears of everything hears of it, unless the subject's team has somebody of its own.
-    pub tells_by_default: bool,
-    /// In these windows of the rule's zone nothing is told of it, as under a silence.
-    pub inactive: Vec<Window>,
-    /// Added to the alert's labels.
+    /// Whether `notify` was not set: then `notify` has the default notifiers, and those of the subject's team replace them.
+    pub uses_default_notifiers: bool,
+    /// Weekly windows, in the rule's time zone, during which its notifications are held back as by a silence.
+    pub inactive: Vec<WeeklyWindow>,
+    /// Added to the labels of its alerts.
     pub labels: BTreeMap<String, String>,
 }
 
-/// Which lists the events of some rules are told by.
-pub fn lists_needed(rules: &[Rule]) -> Lists {
+/// Returns the lists that the events of `rules` are derived from.
+pub fn required_lists(rules: &[Rule]) -> RequiredLists {
     let events = rules.iter().flat_map(|rule| &rule.events);
-    events.fold(Lists::default(), |lists, of| lists.and(of.event.lists()))
+    events.fold(RequiredLists::default(), |lists, rule| {
+        lists.union(rule.event.required_lists())
+    })
 }
 
 impl Rule {
-    /// What it says of an event; `None` where it does not look at it.
+    /// Returns the settings of an event that the rule reports.
     pub fn event(&self, event: Event) -> Option<&EventRule> {
-        self.events.iter().find(|of| of.event == event)
+        self.events.iter().find(|rule| rule.event == event)
     }
 
-    /// Whether nothing is told of it at a moment.
+    /// Returns whether notifications are held back at `at`.
     pub fn is_inactive(&self, at: Timestamp) -> bool {
         self.inactive
             .iter()

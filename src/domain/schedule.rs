@@ -1,4 +1,4 @@
-//! Schedules: cron with seconds in a zone, and which slot is to be run.
+//! Schedules: cron expressions with seconds in a time zone, and which slot to run next.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use jiff::Timestamp;
 
 use crate::domain::period::Zone;
 
-/// Maximum length of a schedule, in bytes. Every second, minute, hour, day, month and weekday by its number has fewer.
+/// Maximum length of a schedule in bytes; one that lists every value of every field fits.
 const MAX_TEXT: usize = 600;
 
-/// When something is due.
+/// A cron expression in a time zone.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     cron: Cron,
@@ -20,7 +20,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Six fields: second, minute, hour, day, month, weekday. The error is the reason in words.
+    /// Parses six fields: second, minute, hour, day, month, weekday. The error is a readable reason.
     pub fn parse(text: &str, zone: Zone) -> Result<Schedule, String> {
         if text.len() > MAX_TEXT {
             return Err(format!("it has more than {MAX_TEXT} bytes"));
@@ -37,16 +37,16 @@ impl Schedule {
         };
         match schedule.next_after(Timestamp::UNIX_EPOCH) {
             Some(_) => Ok(schedule),
-            None => Err("it never comes".to_owned()),
+            None => Err("it never occurs".to_owned()),
         }
     }
 
-    /// Where its fields are read.
+    /// Returns the time zone of its fields.
     pub fn zone(&self) -> &Zone {
         &self.zone
     }
 
-    /// The first slot after a moment; `None` where there is none any more.
+    /// Returns the first slot after a timestamp, or `None` if there is none.
     pub fn next_after(&self, at: Timestamp) -> Option<Timestamp> {
         let local = at.to_zoned(self.zone.rules.clone());
         let next = self.cron.find_next_occurrence(&local, false).ok()?;
@@ -66,22 +66,22 @@ impl PartialEq for Schedule {
     }
 }
 
-/// What a loop has to do next.
+/// When to run next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// Run now, for this slot: the newest one that has passed. Slots missed before it are not made up for.
+    /// Run now, for this slot: the newest one that has passed. Missed slots before it are skipped.
     Now(Timestamp),
     At(Timestamp),
     Never,
 }
 
-/// Which slot is to be run, given the newest one that was. Without one, the present moment is a slot. However many slots
-/// passed meanwhile, one run makes up for all.
+/// Returns which slot to run, given the newest slot that ran. If none has run yet, runs now. One run covers all slots
+/// missed since the last one.
 pub fn due(schedule: &Schedule, last_run: Option<Timestamp>, now: Timestamp) -> Due {
     let Some(last_run) = last_run else {
         return Due::Now(now);
     };
-    // The clock was set back over a slot: what ran then must not silence the schedule until it is that late again.
+    // The clock was set back past the last run: without this, nothing would run until that time comes again.
     if schedule.next_after(now).is_some_and(|next| next < last_run) {
         return Due::Now(now);
     }
@@ -95,7 +95,8 @@ pub fn due(schedule: &Schedule, last_run: Option<Timestamp>, now: Timestamp) -> 
     }
 }
 
-/// The newest slot up to `now`, from one that has passed on. Where very many were missed, `now` itself serves as the slot.
+/// The newest slot up to `now`, starting from `first`, which has passed. Returns `now` if more than 1000 slots were
+/// missed.
 fn newest_until(schedule: &Schedule, first: Timestamp, now: Timestamp) -> Timestamp {
     let mut newest = first;
     for _ in 0..1000 {
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn case_04_a_daily_slot_runs_once_in_the_night_without_it_and_in_the_night_with_two() {
+    fn case_04_a_daily_slot_runs_once_in_nights_with_a_clock_change() {
         let berlin = schedule("0 30 2 * * *", "Europe/Berlin");
         assert_eq!(
             slots(&berlin, "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z"),
@@ -187,13 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_does_not_silence_a_schedule() {
+    fn a_clock_set_back_does_not_pause_a_schedule() {
         let minutes = schedule("0 */5 * * * *", "UTC");
         let last = Some(at("2026-11-24T12:00:00Z"));
         for back in ["2026-11-24T11:54:59Z", "2026-11-23T11:30:00Z"] {
             assert_eq!(due(&minutes, last, at(back)), Due::Now(at(back)));
         }
-        // Nothing was skipped: what ran at its slot is not run again.
+        // The last run is the next slot, which does not run twice.
         assert_eq!(
             due(&minutes, last, at("2026-11-24T11:58:00Z")),
             Due::At(at("2026-11-24T12:05:00Z"))
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_is_refused() {
+    fn invalid_schedules_are_rejected() {
         for text in [
             "",
             "*/5 * * * *",
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_of_any_length_is_none() {
+    fn overlong_schedules_are_rejected() {
         let long = format!("{}0 0 0 * * *", "0,".repeat(500_000));
         assert!(Schedule::parse(&long, Zone::utc()).is_err());
         let every = |first: u32, last: u32| {

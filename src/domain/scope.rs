@@ -1,62 +1,62 @@
-//! Whether a rule still looks at a subject that has an alert.
+//! Whether a rule still covers a subject that has an alert.
 
 use crate::domain::alert::Slot;
-use crate::domain::counting::{is_part_counted, is_team_counted, looks_at_organization};
+use crate::domain::counting::{covers_organization, is_part_counted, is_team_counted};
 use crate::domain::directory::Presence;
-use crate::domain::ground::OrganizationSnapshot;
 use crate::domain::ids::UNASSIGNED;
 use crate::domain::matcher::Glob;
 use crate::domain::measure::lifecycle;
 use crate::domain::rule::{Rule, Watch};
+use crate::domain::snapshot::OrganizationSnapshot;
 use crate::domain::subject::SubjectKind;
 use crate::domain::teams;
 
-/// Whether a rule still looks at a subject, as far as the directory and the configuration tell.
+/// Whether a rule still covers a subject, by the directory and the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     Inside,
-    /// The rule was narrowed, or the team is no more.
+    /// The rule was narrowed, or the team was removed from the configuration.
     Outside,
-    /// The workspace is gone; of a rule on events, whatever it is about.
-    Gone,
+    /// The workspace, or for lifecycle rules any subject, was removed.
+    Removed,
 }
 
-/// See [`Scope`].
-pub fn scope(rule: &Rule, slot: &Slot, ground: &OrganizationSnapshot<'_>) -> Scope {
+/// Returns whether a rule still covers the subject of a slot.
+pub fn scope(rule: &Rule, slot: &Slot, snapshot: &OrganizationSnapshot<'_>) -> Scope {
     match slot.event {
-        Some(_) => of_event(rule, slot, ground),
+        Some(_) => of_event(rule, slot, snapshot),
         None if rule.watch == Watch::Lifecycle => Scope::Outside,
-        None => of_figure(rule, slot, ground),
+        None => of_figure(rule, slot, snapshot),
     }
 }
 
-fn of_event(rule: &Rule, slot: &Slot, ground: &OrganizationSnapshot<'_>) -> Scope {
-    let is_asked = slot.event.is_some_and(|event| rule.event(event).is_some());
-    if !is_asked || !looks_at_organization(rule, ground) {
+fn of_event(rule: &Rule, slot: &Slot, snapshot: &OrganizationSnapshot<'_>) -> Scope {
+    let is_configured = slot.event.is_some_and(|event| rule.event(event).is_some());
+    if !is_configured || !covers_organization(rule, snapshot) {
         Scope::Outside
-    } else if lifecycle::is_gone(&slot.subject, ground) {
-        Scope::Gone
-    } else if lifecycle::looks_at(rule, &slot.subject, ground) {
+    } else if lifecycle::is_removed(&slot.subject, snapshot) {
+        Scope::Removed
+    } else if lifecycle::covers_subject(rule, &slot.subject, snapshot) {
         Scope::Inside
     } else {
         Scope::Outside
     }
 }
 
-fn of_figure(rule: &Rule, slot: &Slot, ground: &OrganizationSnapshot<'_>) -> Scope {
+fn of_figure(rule: &Rule, slot: &Slot, snapshot: &OrganizationSnapshot<'_>) -> Scope {
     let subject = &slot.subject;
-    if !looks_at_organization(rule, ground) || rule.for_each != subject.kind {
+    if !covers_organization(rule, snapshot) || rule.for_each != subject.kind {
         return Scope::Outside;
     }
     let is_inside = match subject.kind {
         SubjectKind::Organization => true,
-        SubjectKind::Workspace => match ground.directory.workspaces.get(&*subject.id) {
-            Some((_, Presence::Gone)) => return Scope::Gone,
+        SubjectKind::Workspace => match snapshot.directory.workspaces.get(&*subject.id) {
+            Some((_, Presence::Removed)) => return Scope::Removed,
             _ => {
-                let name = ground.directory.name_of(&subject.id);
-                let team = teams::of_workspace(ground.teams, ground.directory, &subject.id);
-                // A key of the workspace may belong to a team that the rule looks at.
-                let has_key_teams = ground.teams.iter().any(|team| !team.api_keys.is_empty());
+                let name = snapshot.directory.name_of(&subject.id);
+                let team = teams::for_workspace(snapshot.teams, snapshot.directory, &subject.id);
+                // An API key of the workspace may belong to a team that the rule covers.
+                let has_key_teams = snapshot.teams.iter().any(|team| !team.api_keys.is_empty());
                 is_part_counted(rule, &subject.id, name)
                     && (has_key_teams || is_team_counted(rule, team.unwrap_or(UNASSIGNED)))
             }
@@ -68,20 +68,20 @@ fn of_figure(rule: &Rule, slot: &Slot, ground: &OrganizationSnapshot<'_>) -> Sco
             .is_none_or(|glob| glob.matches(&subject.id)),
         SubjectKind::ApiKey => {
             let glob = rule.matcher.api_key.as_ref();
-            let name = ground.directory.key_name(&subject.id);
+            let name = snapshot.directory.key_name(&subject.id);
             glob.is_none_or(|glob| glob.matches(&subject.id) || glob.matches(name))
         }
         SubjectKind::User => {
             let glob = rule.matcher.user.as_ref();
-            let person = ground.directory.people.get(&*subject.id);
+            let user = snapshot.directory.users.get(&*subject.id);
             let is_named = |glob: &Glob| {
-                person.is_some_and(|of| glob.matches(&of.email) || glob.matches(&of.name))
+                user.is_some_and(|of| glob.matches(&of.email) || glob.matches(&of.name))
             };
             glob.is_none_or(|glob| glob.matches(&subject.id) || is_named(glob))
         }
         SubjectKind::Team => {
             let exists = *subject.id == *UNASSIGNED
-                || ground
+                || snapshot
                     .teams
                     .iter()
                     .any(|team| team.name.as_str() == &*subject.id);

@@ -1,15 +1,15 @@
-//! Shares of a whole: what a bill says of a day given to its hours, and what a model used given to its keys. The shares always
-//! sum to the whole.
+//! Distributes totals by weight: daily bills to hours, and a model's usage to its API keys. Shares always sum to the
+//! whole.
 
 use std::collections::BTreeMap;
 
 use crate::domain::ids::ModelName;
 use crate::domain::money::Usd;
 use crate::domain::span::{Day, Hour};
-use crate::domain::usage::{Amounts, Buckets, Cell, Cells, add_to, by_model};
+use crate::domain::usage::{Amounts, Buckets, UsageByKey, UsageKey, add_to, by_model};
 
-/// What is given to each of some weights, rounded down; what is left over goes to the last one. Weights are not negative;
-/// where all of them are 0, all goes to the last one.
+/// Splits a total by non-negative weights, rounding down. The last share gets the rest, or everything if all weights
+/// are 0.
 pub fn split(total: i128, weights: &[i128]) -> Vec<i128> {
     let sum: i128 = weights.iter().sum();
     let mut shares: Vec<i128> = weights
@@ -23,7 +23,7 @@ pub fn split(total: i128, weights: &[i128]) -> Vec<i128> {
     shares
 }
 
-/// `⌊total × weight ÷ sum⌋`. Where the product outgrows its type, both weights lose digits that no amount has.
+/// `⌊total × weight ÷ sum⌋`. On overflow, both weights lose low digits that are below the precision of any amount.
 fn share(total: i128, mut weight: i128, mut sum: i128) -> i128 {
     while sum > 0 {
         if let Some(product) = total.checked_mul(weight) {
@@ -35,28 +35,28 @@ fn share(total: i128, mut weight: i128, mut sum: i128) -> i128 {
     0
 }
 
-/// Gives a day's bill to the day's hours, model by model, as their prices say. Of a model without a price, as their tokens say;
-/// of what has no usage at all, evenly. The last hour takes the rounding. What the hours had as an estimate is replaced.
-pub fn spread(bill: &Cells, hours: &mut Buckets, day: Day) {
-    let mut models: BTreeMap<ModelName, Vec<(Hour, Cell)>> = BTreeMap::new();
-    for (hour, cells) in hours.range_mut(day.first_hour()..=day.last_hour()) {
-        for (cell, amounts) in cells.iter_mut() {
+/// Distributes a day's bill to its hours, model by model: by list price, else by tokens, or evenly if there is no
+/// usage. The last hour gets the rounding difference. Replaces the estimates of the hours.
+pub fn spread(bill: &UsageByKey, hours: &mut Buckets, day: Day) {
+    let mut models: BTreeMap<ModelName, Vec<(Hour, UsageKey)>> = BTreeMap::new();
+    for (hour, usage) in hours.range_mut(day.first_hour()..=day.last_hour()) {
+        for (usage_key, amounts) in usage.iter_mut() {
             amounts.spend = Usd::ZERO;
             amounts.estimated = Usd::ZERO;
             amounts.unpriced = 0;
-            let of_model = models.entry(cell.model.clone()).or_default();
-            of_model.push((*hour, cell.clone()));
+            let of_model = models.entry(usage_key.model.clone()).or_default();
+            of_model.push((*hour, usage_key.clone()));
         }
     }
-    for (cell, billed) in by_model(bill) {
-        let places = models.remove(&cell.model).unwrap_or_default();
+    for (usage_key, billed) in by_model(bill) {
+        let places = models.remove(&usage_key.model).unwrap_or_default();
         let shares = of_hours(billed.spend, &places, hours);
         let given: i128 = shares.iter().sum();
-        let mut give = |hour: Hour, cell: &Cell, pico: i128| {
+        let mut give = |hour: Hour, usage_key: &UsageKey, pico: i128| {
             let spend = Usd::from_pico(pico);
             add_to(
                 hours.entry(hour).or_default(),
-                cell,
+                usage_key,
                 Amounts {
                     spend,
                     ..Amounts::ZERO
@@ -66,28 +66,32 @@ pub fn spread(bill: &Cells, hours: &mut Buckets, day: Day) {
         if shares.is_empty() {
             let evenly = split(billed.spend.pico(), &[1; 24]);
             for (hour, pico) in (0..).map(|of| day.first_hour().plus(of)).zip(evenly) {
-                give(hour, &cell, pico);
+                give(hour, &usage_key, pico);
             }
             continue;
         }
-        for ((hour, cell), pico) in places.iter().zip(shares) {
-            give(*hour, cell, pico);
+        for ((hour, usage_key), pico) in places.iter().zip(shares) {
+            give(*hour, usage_key, pico);
         }
         let last = places
             .iter()
             .rfind(|(hour, _)| *hour == day.last_hour())
-            .map_or(&cell, |(_, cell)| cell);
+            .map_or(&usage_key, |(_, usage_key)| usage_key);
         give(day.last_hour(), last, billed.spend.pico() - given);
     }
-    for (_, cells) in hours.range_mut(day.first_hour()..=day.last_hour()) {
-        cells.retain(|_, amounts| !amounts.is_zero());
+    for (_, usage) in hours.range_mut(day.first_hour()..=day.last_hour()) {
+        usage.retain(|_, amounts| !amounts.is_zero());
     }
-    hours.retain(|_, cells| !cells.is_empty());
+    hours.retain(|_, usage| !usage.is_empty());
 }
 
-/// What each place gets, rounded down; empty where none of them has a weight.
-fn of_hours(bill: Usd, places: &[(Hour, Cell)], hours: &Buckets) -> Vec<i128> {
-    let weights = weights(places.iter().map(|(hour, cell)| &hours[hour][cell]));
+/// The share of each hour and key, rounded down; empty if all weights are 0.
+fn of_hours(bill: Usd, places: &[(Hour, UsageKey)], hours: &Buckets) -> Vec<i128> {
+    let weights = weights(
+        places
+            .iter()
+            .map(|(hour, usage_key)| &hours[hour][usage_key]),
+    );
     let sum: i128 = weights.iter().sum();
     weights
         .iter()
@@ -95,7 +99,7 @@ fn of_hours(bill: Usd, places: &[(Hour, Cell)], hours: &Buckets) -> Vec<i128> {
         .collect()
 }
 
-/// By price; where nothing has one by tokens; where there are none either, no weights at all.
+/// Weights by list price, else by tokens; empty if both are 0.
 fn weights<'a>(amounts: impl Iterator<Item = &'a Amounts> + Clone) -> Vec<i128> {
     let priced = amounts.clone().map(|amounts| amounts.priced.pico().max(0));
     let tokens = amounts.map(|amounts| i128::from(amounts.tokens.sum().max(0)));
@@ -107,49 +111,49 @@ fn weights<'a>(amounts: impl Iterator<Item = &'a Amounts> + Clone) -> Vec<i128> 
     Some(tokens.collect()).filter(has_any).unwrap_or_default()
 }
 
-/// Gives a day's bill to the cells of that day, model by model, as their prices say: for days of which no hours are kept.
-pub fn bill(cells: &mut Cells, billed: &Cells) {
-    for amounts in cells.values_mut() {
+/// Distributes a day's bill to the day's usage keys, model by model, by list price; for days without hourly data.
+pub fn bill(usage: &mut UsageByKey, billed: &UsageByKey) {
+    for amounts in usage.values_mut() {
         amounts.spend = Usd::ZERO;
         amounts.estimated = Usd::ZERO;
         amounts.unpriced = 0;
     }
     for (whole, billed) in by_model(billed) {
-        let places: Vec<Cell> = cells
+        let places: Vec<UsageKey> = usage
             .keys()
-            .filter(|cell| cell.model == whole.model)
+            .filter(|usage_key| usage_key.model == whole.model)
             .cloned()
             .collect();
-        let weights = weights(places.iter().map(|cell| &cells[cell]));
+        let weights = weights(places.iter().map(|usage_key| &usage[usage_key]));
         let (places, shares) = if weights.is_empty() {
             (vec![whole], vec![billed.spend.pico()])
         } else {
             (places, split(billed.spend.pico(), &weights))
         };
-        for (cell, pico) in places.iter().zip(shares) {
+        for (usage_key, pico) in places.iter().zip(shares) {
             let spend = Usd::from_pico(pico);
             let amounts = Amounts {
                 spend,
                 ..Amounts::ZERO
             };
-            add_to(cells, cell, amounts);
+            add_to(usage, usage_key, amounts);
         }
     }
-    cells.retain(|_, amounts| !amounts.is_zero());
+    usage.retain(|_, amounts| !amounts.is_zero());
 }
 
-/// Gives what a model used to the keys that used it: each class of tokens as the keys' tokens of that class, all else as what
-/// the keys' tokens are worth.
-pub fn apportion(cells: &mut Cells, model: &ModelName, keys: &Cells) {
-    let whole = Cell::of_model(model.clone());
-    let Some(amounts) = cells.get(&whole).copied() else {
+/// Distributes a model's usage to its API keys: each token class by the keys' tokens of that class, everything else by
+/// their list price.
+pub fn apportion(usage: &mut UsageByKey, model: &ModelName, keys: &UsageByKey) {
+    let whole = UsageKey::for_model(model.clone());
+    let Some(amounts) = usage.get(&whole).copied() else {
         return;
     };
     let worth = weights(keys.values());
     if worth.is_empty() {
         return;
     }
-    cells.remove(&whole);
+    usage.remove(&whole);
     let (money, counts) = (amounts.money(), amounts.counts());
     let mut parts = vec![(Amounts::ZERO.money(), Amounts::ZERO.counts()); keys.len()];
     for (place, usd) in money.iter().enumerate() {
@@ -169,7 +173,7 @@ pub fn apportion(cells: &mut Cells, model: &ModelName, keys: &Cells) {
         }
     }
     for (key, (money, counts)) in keys.keys().zip(parts) {
-        add_to(cells, key, Amounts::from_figures(money, counts));
+        add_to(usage, key, Amounts::from_figures(money, counts));
     }
 }
 
@@ -178,13 +182,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::usage::{CellKey, Tokens, sum};
+    use crate::domain::usage::{Tokens, UsageKeyFields, sum};
 
     const DAY: Day = Day::from_count(20_000);
 
-    /// Of model `m`; the first is what has no key.
-    fn key(place: i32) -> Cell {
-        Cell::from(CellKey {
+    /// Creates a key of model `m`; place 0 has no API key.
+    fn key(place: i32) -> UsageKey {
+        UsageKey::from(UsageKeyFields {
             model: "m".into(),
             api_key: (place > 0).then(|| format!("key_{place}").as_str().into()),
             user: None,
@@ -206,7 +210,7 @@ mod tests {
         }
     }
 
-    fn billed(pico: i64) -> Cells {
+    fn billed(pico: i64) -> UsageByKey {
         let spend = Usd::from_pico(i128::from(pico));
         let amounts = Amounts {
             spend,
@@ -219,7 +223,7 @@ mod tests {
         let first = DAY.first_hour().count();
         hours
             .iter()
-            .map(|(hour, cells)| (hour.count() - first, sum(cells).spend.pico()))
+            .map(|(hour, usage)| (hour.count() - first, sum(usage).spend.pico()))
             .collect()
     }
 
@@ -239,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bill_goes_to_the_hours_by_their_estimates_and_the_last_takes_the_rounding() {
+    fn a_bill_is_distributed_by_estimate_with_rounding_in_the_last_hour() {
         check(
             90,
             &[(3, used(10, 1)), (4, used(20, 1))],
@@ -255,9 +259,9 @@ mod tests {
             &[(3, used(1, 1)), (23, used(2, 1))],
             &[(3, 33), (23, 67)],
         );
-        // No price: by tokens.
+        // Without a price, by tokens.
         check(90, &[(3, used(0, 1)), (4, used(0, 2))], &[(3, 30), (4, 60)]);
-        // A bill of nothing: what was estimated is not billed.
+        // A bill of zero replaces the estimate.
         check(0, &[(3, used(7, 1))], &[(3, 0)]);
         let evenly: Vec<(i32, i128)> = (0..23).map(|hour| (hour, 4)).chain([(23, 8)]).collect();
         check(100, &[], &evenly);
@@ -275,46 +279,46 @@ mod tests {
                     (DAY.first_hour().plus(*hour), [("m".into(), used(*priced, *tokens))].into())
                 })
                 .collect();
-            let before: i64 = buckets.values().map(|cells| sum(cells).tokens.sum()).sum();
+            let before: i64 = buckets.values().map(|usage| sum(usage).tokens.sum()).sum();
             spread(&billed(bill), &mut buckets, DAY);
-            let total = buckets.values().fold(Amounts::ZERO, |total, cells| total + sum(cells));
+            let total = buckets.values().fold(Amounts::ZERO, |total, usage| total + sum(usage));
             prop_assert_eq!(total.spend.pico(), i128::from(bill));
             prop_assert_eq!(total.estimated, Usd::ZERO);
             prop_assert_eq!(total.tokens.sum(), before);
         }
 
         #[test]
-        fn keys_get_all_of_it(
+        fn apportioned_keys_sum_to_the_whole(
             whole in (0i64..1_000_000_000_000, 0i64..1_000_000_000),
             keys in prop::collection::vec((0i64..1_000_000, 0i64..1_000_000), 1..9),
         ) {
             let model = ModelName::from("m");
-            let mut cells: Cells = [("m".into(), used(whole.0, whole.1))].into();
-            let before = sum(&cells);
+            let mut usage: UsageByKey = [("m".into(), used(whole.0, whole.1))].into();
+            let before = sum(&usage);
             let weights = (0..).zip(&keys).map(|(place, (priced, tokens))| {
                 (key(place), used(*priced, *tokens))
             });
-            apportion(&mut cells, &model, &weights.collect());
-            prop_assert_eq!(sum(&cells), before);
+            apportion(&mut usage, &model, &weights.collect());
+            prop_assert_eq!(sum(&usage), before);
         }
 
         #[test]
-        fn what_is_billed_for_a_day_is_given_to_its_cells(
+        fn a_daily_bill_is_distributed_to_the_usage_keys(
             bill_pico in 0i64..1_000_000_000_000_000,
             keys in prop::collection::vec((0i64..1_000_000, 0i64..1_000_000), 0..9),
         ) {
-            let mut cells: Cells = (0..).zip(&keys).map(|(place, (priced, tokens))| {
+            let mut usage: UsageByKey = (0..).zip(&keys).map(|(place, (priced, tokens))| {
                 (key(place + 1), used(*priced, *tokens))
             }).collect();
-            let tokens = sum(&cells).tokens;
-            bill(&mut cells, &billed(bill_pico));
-            prop_assert_eq!(sum(&cells).spend.pico(), i128::from(bill_pico));
-            prop_assert_eq!(sum(&cells).tokens, tokens);
+            let tokens = sum(&usage).tokens;
+            bill(&mut usage, &billed(bill_pico));
+            prop_assert_eq!(sum(&usage).spend.pico(), i128::from(bill_pico));
+            prop_assert_eq!(sum(&usage).tokens, tokens);
         }
     }
 
     #[test]
-    fn amounts_beyond_all_sense_are_split_nevertheless() {
+    fn extreme_amounts_are_split() {
         let weights = [i128::MAX / 4, i128::MAX / 4];
         let shares = split(i128::MAX / 2, &weights);
         assert_eq!(shares.iter().sum::<i128>(), i128::MAX / 2);

@@ -1,4 +1,5 @@
-//! What keeps messages quiet and never an alert: silences, which match labels for a time, and acknowledgements of one alert.
+//! Suppression of messages, never of alerts: silences, which match labels for a limited time, and acknowledgements of one
+//! alert.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,14 +8,14 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use regex::{Regex, RegexBuilder};
 
-use crate::domain::alert::{Alert, Line};
+use crate::domain::alert::{AbsoluteThreshold, Alert};
 use crate::domain::event::Event;
 use crate::domain::ids::NotifierName;
-use crate::domain::lines::Lines;
+use crate::domain::ladder::ThresholdLadder;
 use crate::domain::matcher::{Glob, MAX_CACHE, MAX_NESTING, compile};
 use crate::domain::span::Span;
 
-/// Maximum number of silences that have not ended. Each is compared with each alert in each decision.
+/// Maximum number of silences that have not ended, because each decision compares each of them with each alert.
 pub const MAX_SILENCES: usize = 500;
 /// Maximum size of the compiled matchers of all silences that have not ended, in bytes.
 pub const MAX_COMPILED: usize = 16 * 1024 * 1024;
@@ -29,7 +30,7 @@ pub const MAX_COMMENT: usize = 2000;
 /// Maximum number of days that a silence lasts, and that it may begin ahead of now.
 pub const MAX_DAYS: i64 = 366;
 
-/// Mutes what all of its matchers match, for a time.
+/// Suppresses messages about alerts that all of its matchers match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Silence {
     pub id: String,
@@ -40,18 +41,18 @@ pub struct Silence {
     pub comment: String,
 }
 
-/// Where a silence stands at a moment.
+/// State of a silence at a given time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SilenceState {
     Active,
     Pending,
     Expired,
-    /// It has not ended, but mutes nothing, because a matcher cannot be used.
+    /// Not expired, but without effect because a stored matcher cannot be used.
     Unusable,
 }
 
 impl SilenceState {
-    /// The word in lists.
+    /// Returns the word used in lists.
     pub const fn as_str(self) -> &'static str {
         match self {
             SilenceState::Active => "active",
@@ -63,17 +64,17 @@ impl SilenceState {
 }
 
 impl Silence {
-    /// Whether it mutes an alert now.
-    pub fn mutes(&self, labels: &Labels<'_>, at: Timestamp) -> bool {
+    /// Returns whether it suppresses messages about an alert at `at`.
+    pub fn mutes(&self, labels: &AlertLabels<'_>, at: Timestamp) -> bool {
         self.span.contains(at) && self.matches(labels)
     }
 
-    /// Whether it is about an alert, at whatever time.
-    pub fn matches(&self, labels: &Labels<'_>) -> bool {
+    /// Returns whether it matches an alert, regardless of the time.
+    pub fn matches(&self, labels: &AlertLabels<'_>) -> bool {
         self.matchers.iter().all(|matcher| matcher.matches(labels))
     }
 
-    /// Where it stands.
+    /// Returns its state at `at`.
     pub fn state(&self, at: Timestamp) -> SilenceState {
         if at >= self.span.end {
             SilenceState::Expired
@@ -86,26 +87,29 @@ impl Silence {
         }
     }
 
-    /// Why a stored silence cannot be used, if it cannot.
+    /// Returns why a stored silence cannot be used.
     pub fn problem(&self) -> Option<&str> {
         let mut matchers = self.matchers.iter();
-        matchers.find_map(|matcher| match &matcher.test {
-            Test::Inert { problem, .. } => problem.as_deref(),
-            Test::Glob(_) | Test::NotGlob(_) | Test::Regex(_) | Test::NotRegex(_) => None,
+        matchers.find_map(|matcher| match &matcher.condition {
+            Condition::Inert { problem, .. } => problem.as_deref(),
+            Condition::Glob(_)
+            | Condition::NotGlob(_)
+            | Condition::Regex(_)
+            | Condition::NotRegex(_) => None,
         })
     }
 
-    /// Upper bound for the bytes that its compiled matchers take.
+    /// Returns an upper bound of the size of its compiled matchers, in bytes.
     pub fn size(&self) -> usize {
         self.matchers.iter().map(LabelMatcher::size).sum()
     }
 
-    /// Checks a new silence against the bounds that a single one has.
+    /// Checks a new silence against the limits of a single silence.
     pub fn check(&self, now: Timestamp) -> Result<(), OutOfBounds> {
         if self.matchers.is_empty() || self.matchers.len() > MAX_MATCHERS {
             return Err(OutOfBounds::Matchers(self.matchers.len()));
         }
-        check_signature(&self.author, &self.comment)?;
+        check_author_and_comment(&self.author, &self.comment)?;
         let longest = SignedDuration::from_hours(24 * MAX_DAYS);
         if self.span.start.duration_since(now) > longest {
             return Err(OutOfBounds::Start);
@@ -117,8 +121,8 @@ impl Silence {
     }
 }
 
-/// Checks who silences or acknowledges something, and why.
-pub fn check_signature(author: &str, comment: &str) -> Result<(), OutOfBounds> {
+/// Checks the lengths of author and comment of a silence or acknowledgement.
+pub fn check_author_and_comment(author: &str, comment: &str) -> Result<(), OutOfBounds> {
     if author.len() > MAX_AUTHOR {
         return Err(OutOfBounds::Author(author.len()));
     }
@@ -128,34 +132,28 @@ pub fn check_signature(author: &str, comment: &str) -> Result<(), OutOfBounds> {
     Ok(())
 }
 
-/// Which bound a new silence or acknowledgement exceeds.
+/// A new silence or acknowledgement exceeds a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OutOfBounds {
     #[error("a silence has 1 to {MAX_MATCHERS} matchers, not {0}")]
     Matchers(usize),
-    /// Its length, in bytes.
     #[error("the author has {0} bytes, at most {MAX_AUTHOR} are allowed")]
     Author(usize),
-    /// Its length, in bytes.
     #[error("the comment has {0} bytes, at most {MAX_COMMENT} are allowed")]
     Comment(usize),
-    /// More than [`MAX_DAYS`] ahead of now.
     #[error("a silence begins at most {MAX_DAYS} days from now")]
     Start,
-    /// Longer than [`MAX_DAYS`].
     #[error("a silence lasts at most {MAX_DAYS} days")]
     Length,
 }
 
-/// Why no further silence can be added.
+/// Too many silences have not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Full {
-    /// [`MAX_SILENCES`] have not ended.
+pub enum CapacityError {
     #[error(
         "there are already {MAX_SILENCES} silences that have not ended, which is the maximum; remove one first"
     )]
     Silences,
-    /// [`MAX_COMPILED`] would be exceeded.
     #[error(
         "the matchers of all silences that have not ended would exceed {} MiB once compiled; simplify them or remove one first",
         MAX_COMPILED / (1024 * 1024)
@@ -163,29 +161,31 @@ pub enum Full {
     Compiled,
 }
 
-/// When a silence is to end.
+/// End of a new silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum SilenceEnd {
     At(Timestamp),
-    /// So long after its start.
     After(SignedDuration),
 }
 
-/// Why a silence would keep nothing quiet.
+/// A new silence would have no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the silence would end at {end}, which is not after its start and after now ({now})")]
 pub struct EndsTooSoon {
     pub end: Timestamp,
-    /// When it was asked for.
     pub now: Timestamp,
 }
 
-/// The span of a new silence; without a start it begins now.
-pub fn span(start: Option<Timestamp>, end: End, now: Timestamp) -> Result<Span, EndsTooSoon> {
+/// Returns the span of a new silence, which starts now if `start` is `None`.
+pub fn span(
+    start: Option<Timestamp>,
+    end: SilenceEnd,
+    now: Timestamp,
+) -> Result<Span, EndsTooSoon> {
     let start = start.unwrap_or(now);
     let end = match end {
-        End::At(end) => end,
-        End::After(length) => start.checked_add(length).unwrap_or(Timestamp::MAX),
+        SilenceEnd::At(end) => end,
+        SilenceEnd::After(length) => start.checked_add(length).unwrap_or(Timestamp::MAX),
     };
     if end <= start || end <= now {
         return Err(EndsTooSoon { end, now });
@@ -193,45 +193,42 @@ pub fn span(start: Option<Timestamp>, end: End, now: Timestamp) -> Result<Span, 
     Ok(Span { start, end })
 }
 
-/// A label and what it must be. It is compiled once, and clones share the result.
+/// A compiled condition on a label; clones share the compiled pattern.
 #[derive(Debug, Clone)]
 pub struct LabelMatcher {
-    /// As the webhook has it.
+    /// Label name as in the webhook.
     pub label: String,
-    /// A label that an alert does not have is empty.
-    test: Test,
+    condition: Condition,
 }
 
 #[derive(Debug, Clone)]
-enum Test {
+enum Condition {
     Glob(Glob),
     NotGlob(Glob),
     Regex(Arc<WholeRegex>),
     NotRegex(Arc<WholeRegex>),
-    /// Matches nothing: the silence has ended, or it is unusable.
+    /// Matches nothing, because the silence has ended or is unusable.
     Inert {
         text: String,
         problem: Option<String>,
     },
 }
 
-/// Why a text is not a matcher.
+/// A text is not a valid matcher.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MatcherError {
-    #[error("has none of `=`, `!=`, `=~`, `!~`; like `rule=workspace-month`")]
+    #[error("has none of `=`, `!=`, `=~`, `!~`; write for example `rule=workspace-month`")]
     NoOperator,
-    #[error("`{0}` is not the name of a label")]
+    #[error("`{0}` is not a label name")]
     Label(String),
-    /// The pattern cannot be read.
-    #[error("the pattern cannot be read: {0}")]
+    #[error("has an invalid pattern: {0}")]
     Pattern(String),
-    /// Its length, in bytes.
     #[error("has {0} bytes, at most {MAX_MATCHER} are allowed")]
     TooLong(usize),
 }
 
 impl LabelMatcher {
-    /// Reads `label=glob`, `label!=glob`, `label=~regex` or `label!~regex`. A regular expression must match the whole value.
+    /// Parses `label=glob`, `label!=glob`, `label=~regex` or `label!~regex`. A regular expression must match the whole value.
     pub fn parse(text: &str) -> Result<LabelMatcher, MatcherError> {
         if text.len() > MAX_MATCHER {
             return Err(MatcherError::TooLong(text.len()));
@@ -240,72 +237,72 @@ impl LabelMatcher {
         let (label, rest) = text.split_at(at);
         let label = label.trim();
         let is_name = |label: &str| {
-            let mut letters = label.bytes();
-            letters
+            let mut bytes = label.bytes();
+            bytes
                 .next()
                 .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
-                && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == b'_')
+                && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         };
         if !is_name(label) {
             return Err(MatcherError::Label(label.to_owned()));
         }
         let glob = |pattern: &str| Glob::new(pattern.trim()).map_err(MatcherError::Pattern);
         let regex = |pattern: &str| WholeRegex::new(pattern.trim()).map_err(MatcherError::Pattern);
-        let test = if let Some(pattern) = rest.strip_prefix("=~") {
-            Test::Regex(regex(pattern)?)
+        let condition = if let Some(pattern) = rest.strip_prefix("=~") {
+            Condition::Regex(regex(pattern)?)
         } else if let Some(pattern) = rest.strip_prefix("!~") {
-            Test::NotRegex(regex(pattern)?)
+            Condition::NotRegex(regex(pattern)?)
         } else if let Some(pattern) = rest.strip_prefix("!=") {
-            Test::NotGlob(glob(pattern)?)
+            Condition::NotGlob(glob(pattern)?)
         } else if let Some(pattern) = rest.strip_prefix('=') {
-            Test::Glob(glob(pattern)?)
+            Condition::Glob(glob(pattern)?)
         } else {
             return Err(MatcherError::NoOperator);
         };
         Ok(LabelMatcher {
             label: label.to_owned(),
-            test,
+            condition,
         })
     }
 
-    /// A stored text that is shown but matches nothing, with the reason if that is a problem.
+    /// Returns a matcher that shows a stored text but matches nothing; `problem` says why, unless that is normal.
     pub fn inert(text: String, problem: Option<String>) -> LabelMatcher {
         LabelMatcher {
             label: String::new(),
-            test: Test::Inert { text, problem },
+            condition: Condition::Inert { text, problem },
         }
     }
 
-    /// Whether a value is as it must be.
-    pub fn is_met_by(&self, value: &str) -> bool {
-        self.is_met_by_any(std::iter::once(value))
+    /// Returns whether a value meets the condition.
+    pub fn matches_value(&self, value: &str) -> bool {
+        self.matches_any(std::iter::once(value))
     }
 
-    /// Whether an alert's label is as it must be. A subject has two values, its name and its id: either may be meant.
-    pub fn matches(&self, labels: &Labels<'_>) -> bool {
-        self.is_met_by_any(labels.of(&self.label))
+    /// Returns whether an alert meets the condition. A subject has two values, its name and its id, and either may match.
+    pub fn matches(&self, labels: &AlertLabels<'_>) -> bool {
+        self.matches_any(labels.values_of(&self.label))
     }
 
-    fn is_met_by_any<'a>(&self, mut values: impl Iterator<Item = &'a str>) -> bool {
-        match &self.test {
-            Test::Glob(glob) => values.any(|value| glob.matches(value)),
-            Test::NotGlob(glob) => !values.any(|value| glob.matches(value)),
-            Test::Regex(whole) => values.any(|value| whole.regex.is_match(value)),
-            Test::NotRegex(whole) => !values.any(|value| whole.regex.is_match(value)),
-            Test::Inert { .. } => false,
+    fn matches_any<'a>(&self, mut values: impl Iterator<Item = &'a str>) -> bool {
+        match &self.condition {
+            Condition::Glob(glob) => values.any(|value| glob.matches(value)),
+            Condition::NotGlob(glob) => !values.any(|value| glob.matches(value)),
+            Condition::Regex(regex) => values.any(|value| regex.regex.is_match(value)),
+            Condition::NotRegex(regex) => !values.any(|value| regex.regex.is_match(value)),
+            Condition::Inert { .. } => false,
         }
     }
 
     fn size(&self) -> usize {
-        match &self.test {
-            Test::Glob(glob) | Test::NotGlob(glob) => glob.size(),
-            Test::Regex(whole) | Test::NotRegex(whole) => whole.size,
-            Test::Inert { .. } => 0,
+        match &self.condition {
+            Condition::Glob(glob) | Condition::NotGlob(glob) => glob.size(),
+            Condition::Regex(regex) | Condition::NotRegex(regex) => regex.size,
+            Condition::Inert { .. } => 0,
         }
     }
 }
 
-/// A regular expression that must match a whole value.
+/// A regular expression anchored to the whole value.
 #[derive(Debug)]
 struct WholeRegex {
     pattern: String,
@@ -324,10 +321,10 @@ impl WholeRegex {
                     .build()
             })
         };
-        // Only a pattern that is complete in itself stays inside the group: `a)|(?:b` is not.
+        // A pattern such as `a)|(?:b` would break out of the group, so it must also compile on its own.
         compile(pattern)?;
-        // In a verbose pattern, `(?x)`, a comment at its end would swallow the end of the group; a line break ends the
-        // comment and means nothing there.
+        // In a verbose pattern, `(?x)`, a trailing comment would swallow the end of the group; there a line break ends the
+        // comment and matches nothing.
         let (regex, size) = compile(&format!("^(?:{pattern})$"))
             .or_else(|error| compile(&format!("^(?:{pattern}\n)$")).map_err(|_| error))?;
         Ok(Arc::new(WholeRegex {
@@ -341,12 +338,12 @@ impl WholeRegex {
 impl fmt::Display for LabelMatcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let label = &self.label;
-        match &self.test {
-            Test::Glob(glob) => write!(f, "{label}={}", glob.pattern()),
-            Test::NotGlob(glob) => write!(f, "{label}!={}", glob.pattern()),
-            Test::Regex(whole) => write!(f, "{label}=~{}", whole.pattern),
-            Test::NotRegex(whole) => write!(f, "{label}!~{}", whole.pattern),
-            Test::Inert { text, .. } => f.write_str(text),
+        match &self.condition {
+            Condition::Glob(glob) => write!(f, "{label}={}", glob.pattern()),
+            Condition::NotGlob(glob) => write!(f, "{label}!={}", glob.pattern()),
+            Condition::Regex(regex) => write!(f, "{label}=~{}", regex.pattern),
+            Condition::NotRegex(regex) => write!(f, "{label}!~{}", regex.pattern),
+            Condition::Inert { text, .. } => f.write_str(text),
         }
     }
 }
@@ -359,7 +356,7 @@ impl PartialEq for LabelMatcher {
 
 impl Eq for LabelMatcher {}
 
-/// The labels of every alert. A subject's kind and that kind with `_id` are two more, and the rule's own are others.
+/// Labels of every alert. Each alert also has its subject kind, that kind with `_id`, and the labels of its rule.
 pub const LABELS: [&str; 9] = [
     "alertname",
     "rule",
@@ -372,22 +369,22 @@ pub const LABELS: [&str; 9] = [
     "severity",
 ];
 
-/// What a silence can match of one alert: the webhook's labels.
+/// Labels of one alert, as in the webhook, that a silence can match.
 #[derive(Debug, Clone, Copy)]
-pub struct Labels<'a> {
+pub struct AlertLabels<'a> {
     pub alert: &'a Alert,
     pub subject: &'a str,
-    pub of_rule: Option<&'a BTreeMap<String, String>>,
+    pub rule_labels: Option<&'a BTreeMap<String, String>>,
 }
 
-impl<'a> Labels<'a> {
-    /// The values of a label: one, and for the subject its name and its id. Empty where the alert has none.
-    pub fn of(&self, label: &str) -> impl Iterator<Item = &'a str> {
+impl<'a> AlertLabels<'a> {
+    /// Returns the values of a label: name and id for the subject, otherwise one, which is empty if the alert lacks the label.
+    pub fn values_of(&self, label: &str) -> impl Iterator<Item = &'a str> {
         let identity = &self.alert.identity;
         let (slot, subject) = (&identity.slot, &identity.slot.subject);
         let kind = subject.kind.as_str();
-        let of_rule = || {
-            let labels = self.of_rule?;
+        let rule_label = || {
+            let labels = self.rule_labels?;
             labels.get(label).map(String::as_str)
         };
         let (first, second) = match label {
@@ -398,65 +395,71 @@ impl<'a> Labels<'a> {
             "subject_id" => (&*subject.id, None),
             "period" => (slot.period.as_deref().unwrap_or_default(), None),
             "event" => (slot.event.map_or("", Event::as_str), None),
-            "severity" => (self.alert.line().severity.as_str(), None),
+            "severity" => (self.alert.threshold().severity.as_str(), None),
             label if label == kind => (self.subject, Some(&*subject.id)),
             label if label.strip_suffix("_id") == Some(kind) => (&*subject.id, None),
-            _ => (of_rule().unwrap_or_default(), None),
+            _ => (rule_label().unwrap_or_default(), None),
         };
         std::iter::once(first).chain(second)
     }
 }
 
-/// Somebody has taken up an alert: it is not repeated as long as it gets no worse.
+/// A person has seen an alert; it is not repeated until it gets worse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acknowledgement {
     pub at: Timestamp,
     pub author: String,
     pub comment: String,
-    /// The line that the alert held.
-    pub line: Line,
+    /// Threshold of the alert at that time.
+    pub threshold: AbsoluteThreshold,
 }
 
 impl Acknowledgement {
-    /// Whether it still is about an alert: the same firing, at the same line or a milder one.
-    pub fn covers(&self, alert: &Alert, line: &Line, lines: &Lines) -> bool {
-        let is_of_this_firing = alert.firing_since.is_some_and(|since| since <= self.at);
-        is_of_this_firing && (*line == self.line || lines.compare(line, &self.line).is_le())
+    /// Returns whether it applies: the alert has not fired anew and `threshold` is not higher than the acknowledged one.
+    pub fn covers(
+        &self,
+        alert: &Alert,
+        threshold: &AbsoluteThreshold,
+        ladder: &ThresholdLadder,
+    ) -> bool {
+        let is_same_firing = alert.firing_since.is_some_and(|since| since <= self.at);
+        is_same_firing
+            && (*threshold == self.threshold || ladder.compare(threshold, &self.threshold).is_le())
     }
 }
 
-/// All that keeps quiet, by intent or not.
+/// Silences, acknowledgements and parked notifiers of an organization.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Quiet {
+pub struct Suppressions {
     pub silences: Vec<Silence>,
-    pub acknowledged: BTreeMap<String, Acknowledgement>,
-    /// Notifiers that cannot be reached: their messages wait.
+    pub acknowledgements: BTreeMap<String, Acknowledgement>,
+    /// Notifiers whose messages wait after an authentication or configuration error.
     pub parked: BTreeSet<NotifierName>,
-    /// When the newest dead letter about an alert that a fallback has a copy of was decided, by fingerprint and fallback.
-    pub passed_on: BTreeMap<(String, NotifierName), Timestamp>,
+    /// Decision time of the newest dead letter that was copied to a fallback, by alert fingerprint and fallback.
+    pub forwarded: BTreeMap<(String, NotifierName), Timestamp>,
 }
 
-impl Quiet {
-    /// Fallbacks that have a copy of a message about this firing of an alert.
-    pub fn passed_on_to(&self, alert: &Alert) -> BTreeSet<NotifierName> {
-        if self.passed_on.is_empty() {
+impl Suppressions {
+    /// Returns the fallbacks that received a copy of a dead letter since the alert started firing.
+    pub fn forwarded_to(&self, alert: &Alert) -> BTreeSet<NotifierName> {
+        if self.forwarded.is_empty() {
             return BTreeSet::new();
         }
         let fingerprint = alert.identity.fingerprint();
-        let is_of_firing = |at: &Timestamp| alert.firing_since.is_some_and(|since| *at >= since);
-        self.passed_on
+        let is_current = |at: &Timestamp| alert.firing_since.is_some_and(|since| *at >= since);
+        self.forwarded
             .iter()
-            .filter(|((of, _), at)| *of == fingerprint && is_of_firing(at))
+            .filter(|((alert, _), at)| *alert == fingerprint && is_current(at))
             .map(|((_, fallback), _)| fallback.clone())
             .collect()
     }
 
-    /// An alert's acknowledgement, of this firing or of one before.
+    /// Returns the acknowledgement of an alert, which may date from before it fired anew.
     pub fn acknowledgement(&self, alert: &Alert) -> Option<&Acknowledgement> {
-        if self.acknowledged.is_empty() {
+        if self.acknowledgements.is_empty() {
             return None;
         }
-        self.acknowledged.get(&alert.identity.fingerprint())
+        self.acknowledgements.get(&alert.identity.fingerprint())
     }
 }
 
@@ -465,7 +468,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_regular_expression_matches_the_whole_value_and_cannot_leave_its_anchors() {
+    fn regular_expressions_match_the_whole_value_and_cannot_escape_the_anchors() {
         for (matcher, value, expected) in [
             ("rule=~a|b", "b", true),
             ("rule=~a|ab", "ab", true),
@@ -482,7 +485,7 @@ mod tests {
             ("rule!~a|b", "xb", true),
         ] {
             let parsed = LabelMatcher::parse(matcher).unwrap();
-            assert_eq!(parsed.is_met_by(value), expected, "{matcher}: {value}");
+            assert_eq!(parsed.matches_value(value), expected, "{matcher}: {value}");
             assert_eq!(parsed.to_string(), matcher);
         }
         for escape in [
@@ -510,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_matcher_beyond_a_limit_is_refused() {
+    fn matchers_beyond_a_limit_are_rejected() {
         let nested = |depth: usize| "(".repeat(depth) + "a" + &")".repeat(depth);
         assert!(LabelMatcher::parse(&format!("rule=~{}", nested(20))).is_ok());
         for (pattern, expected) in [
@@ -531,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_of_a_silence() {
+    fn silences_are_checked_against_limits() {
         let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
         let day = SignedDuration::from_hours(24);
         let silence = |change: &dyn Fn(&mut Silence)| {
@@ -587,10 +590,10 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_that_cannot_be_used_mutes_nothing_and_says_why() {
+    fn unusable_silences_match_nothing_and_state_the_problem() {
         let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
         let matcher = LabelMatcher::inert("rule!=[".to_owned(), Some("too long".to_owned()));
-        assert!(!matcher.is_met_by("month"));
+        assert!(!matcher.matches_value("month"));
         assert_eq!(matcher.to_string(), "rule!=[");
         let silence = Silence {
             id: "one".to_owned(),

@@ -4,23 +4,22 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The largest difference between two clocks at which figures are recorded and decisions made.
+/// Maximum difference between two clocks at which figures are recorded and decisions made.
 pub const MAX_SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// How far a stored time may be ahead of now. A clock that was set back by up to this much lets stored times stand still; a
-/// time further ahead was written by a wrong clock and is corrected.
+/// How far a stored time may be ahead of now. After the clock is set back by up to this much, stored times stay as they
+/// are; times further ahead were written by a wrong clock and are corrected.
 pub const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(2);
-/// Until the server has responded, the clock may be this far after the newest stored time.
+/// Until the server has responded, how far the clock may be after the newest stored time.
 pub const MAX_UNCONFIRMED: SignedDuration = SignedDuration::from_hours(24);
 
 /// Why nothing is decided or stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockProblem {
-    /// The clock and the server's `Date` differ. It cannot be known which is right.
+    /// The clock and the server's `Date` differ; either may be wrong.
     Differs { ours: Timestamp, theirs: Timestamp },
     /// The server has not responded since the start, and the clock does not follow from the newest stored time.
     Unconfirmed {
         ours: Timestamp,
-        /// The newest stored time, if there is one.
         stored: Option<Timestamp>,
     },
 }
@@ -68,7 +67,7 @@ impl fmt::Display for ClockProblem {
     }
 }
 
-/// `40d 2h`, `1h 5m`, `10m`: the two largest units.
+/// Formats the two largest units: `40d 2h`, `1h 5m`, `10m`.
 fn length(duration: SignedDuration) -> String {
     let seconds = duration.as_secs();
     let parts = [

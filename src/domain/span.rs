@@ -1,4 +1,4 @@
-//! Half-open spans of UTC time, and the whole hours and days of UTC that buckets begin at.
+//! Half-open spans of UTC time, and the UTC hours and days that buckets begin at.
 
 use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
 
@@ -10,47 +10,43 @@ pub struct Hour(i32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(i32);
 
-/// Half-open, UTC: `start` belongs to it, `end` does not.
+/// A half-open span of UTC time: `start` is included, `end` is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Span {
-    /// The first instant.
     pub start: Timestamp,
-    /// The first instant after it.
     pub end: Timestamp,
 }
 
-/// Half-open, in whole hours of UTC.
+/// A half-open span of whole UTC hours: `start` is included, `end` is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HourSpan {
-    /// The first hour.
     pub start: Hour,
-    /// The first hour after it.
     pub end: Hour,
 }
 
 impl Hour {
-    /// From the count of hours since 1970-01-01T00:00Z.
+    /// Creates an hour from a count of hours since 1970-01-01T00:00Z.
     pub const fn from_count(count: i32) -> Hour {
         Hour(count)
     }
 
-    /// Hours since 1970-01-01T00:00Z.
+    /// Returns the count of hours since 1970-01-01T00:00Z.
     pub const fn count(self) -> i32 {
         self.0
     }
 
-    /// The hour in which an instant lies.
-    pub fn of(at: Timestamp) -> Hour {
-        // A timestamp lies within ±9999 years: 87,660,000 hours.
+    /// Returns the hour that contains a timestamp.
+    pub fn containing(at: Timestamp) -> Hour {
+        // Timestamps lie within ±9999 years: 87,660,000 hours.
         Hour(
             i32::try_from(at.as_second().div_euclid(3600))
                 .expect("a timestamp's hours fit 32 bits"),
         )
     }
 
-    /// The first hour that begins at or after an instant.
+    /// Returns the first hour that begins at or after a timestamp.
     pub fn ceil(at: Timestamp) -> Hour {
-        let hour = Hour::of(at);
+        let hour = Hour::containing(at);
         if hour.start() < at {
             hour.plus(1)
         } else {
@@ -58,22 +54,22 @@ impl Hour {
         }
     }
 
-    /// Its first instant.
+    /// Returns its first instant.
     pub fn start(self) -> Timestamp {
         Timestamp::from_second(i64::from(self.0) * 3600).unwrap_or(Timestamp::MAX)
     }
 
-    /// The first instant after it.
+    /// Returns the first instant after it.
     pub fn end(self) -> Timestamp {
         self.plus(1).start()
     }
 
-    /// The day of UTC in which it lies.
+    /// Returns the UTC day that contains the hour.
     pub fn day(self) -> Day {
         Day(self.0.div_euclid(24))
     }
 
-    /// So many hours later (or earlier).
+    /// Returns the hour `hours` later, or earlier if negative.
     #[must_use]
     pub const fn plus(self, hours: i32) -> Hour {
         Hour(self.0 + hours)
@@ -81,55 +77,55 @@ impl Hour {
 }
 
 impl Day {
-    /// From the count of days since 1970-01-01.
+    /// Creates a day from a count of days since 1970-01-01.
     pub const fn from_count(count: i32) -> Day {
         Day(count)
     }
 
-    /// Days since 1970-01-01.
+    /// Returns the count of days since 1970-01-01.
     pub const fn count(self) -> i32 {
         self.0
     }
 
-    /// The day of UTC in which an instant lies.
-    pub fn of(at: Timestamp) -> Day {
-        Hour::of(at).day()
+    /// Returns the UTC day that contains a timestamp.
+    pub fn containing(at: Timestamp) -> Day {
+        Hour::containing(at).day()
     }
 
-    /// From a civil date, taken as a day of UTC.
+    /// Converts a civil date, taken as a UTC day.
     pub fn from_date(date: civil::Date) -> Day {
         let midnight = date
             .to_zoned(TimeZone::UTC)
             .map_or(Timestamp::MAX, |zoned| zoned.timestamp());
-        Day::of(midnight)
+        Day::containing(midnight)
     }
 
-    /// As a civil date.
+    /// Returns the day as a civil date.
     pub fn date(self) -> civil::Date {
         TimeZone::UTC.to_datetime(self.start()).date()
     }
 
-    /// Its first instant.
+    /// Returns its first instant.
     pub fn start(self) -> Timestamp {
         self.first_hour().start()
     }
 
-    /// The first instant after it.
+    /// Returns the first instant after it.
     pub fn end(self) -> Timestamp {
         self.plus(1).start()
     }
 
-    /// Its hour 00:00.
+    /// Returns its hour 00:00.
     pub const fn first_hour(self) -> Hour {
         Hour(self.0 * 24)
     }
 
-    /// Its hour 23:00.
+    /// Returns its hour 23:00.
     pub const fn last_hour(self) -> Hour {
         Hour(self.0 * 24 + 23)
     }
 
-    /// So many days later (or earlier).
+    /// Returns the day `days` later, or earlier if negative.
     #[must_use]
     pub const fn plus(self, days: i32) -> Day {
         Day(self.0 + days)
@@ -137,17 +133,17 @@ impl Day {
 }
 
 impl Span {
-    /// Whether an instant lies in it.
+    /// Returns whether the span contains a timestamp.
     pub fn contains(self, at: Timestamp) -> bool {
         self.start <= at && at < self.end
     }
 
-    /// How long it is.
+    /// Returns the length of the span.
     pub fn duration(self) -> SignedDuration {
         self.end.duration_since(self.start)
     }
 
-    /// The whole hours of UTC that begin in it.
+    /// Returns the UTC hours that begin in the span.
     pub fn hours(self) -> HourSpan {
         HourSpan {
             start: Hour::ceil(self.start),
@@ -157,17 +153,17 @@ impl Span {
 }
 
 impl HourSpan {
-    /// Whether an hour lies in it.
+    /// Returns whether the span contains an hour.
     pub fn contains(self, hour: Hour) -> bool {
         self.start <= hour && hour < self.end
     }
 
-    /// Whether no hour lies in it.
+    /// Returns whether the span contains no hour.
     pub fn is_empty(self) -> bool {
         self.start >= self.end
     }
 
-    /// What both have in common; may be empty.
+    /// Returns the hours in both spans; possibly empty.
     #[must_use]
     pub fn intersect(self, other: HourSpan) -> HourSpan {
         HourSpan {
@@ -176,7 +172,7 @@ impl HourSpan {
         }
     }
 
-    /// What lies in `self` and not in `other`: at most a piece before and a piece after.
+    /// Returns the hours of `self` that are not in `other`: at most one span before and one after it.
     pub fn minus(self, other: HourSpan) -> Vec<HourSpan> {
         let common = self.intersect(other);
         let pieces = if common.is_empty() {
@@ -199,7 +195,7 @@ impl HourSpan {
             .collect()
     }
 
-    /// From its first to after its last instant.
+    /// Converts to a span of timestamps.
     pub fn span(self) -> Span {
         Span {
             start: self.start.start(),

@@ -1,34 +1,34 @@
-//! The month as the service states it for the whole organization, against the ledger's.
+//! Compares the month to date as stated by Anthropic for the organization with the ledger.
 
 use std::fmt;
 
 use crate::domain::money::Usd;
 
-/// So much is rounding, whoever counts.
+/// Differences up to this amount are rounding.
 const CENT: Usd = Usd::from_pico(10_000_000_000);
 
-/// Two accounts of one month that cannot both be right.
+/// Two month-to-date sums that cannot both be right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Difference {
+pub struct StatementMismatch {
     pub ledger: Usd,
     pub stated: Usd,
 }
 
-/// Compares the two. The service may not have counted yet what the ledger has of hours that are not settled.
-pub fn compare(ledger: Usd, unsettled: Usd, stated: Usd) -> Option<Difference> {
+/// Compares the two sums. Anthropic may not have counted `unsettled`, the ledger's spend in hours that are not settled.
+pub fn compare(ledger: Usd, unsettled: Usd, stated: Usd) -> Option<StatementMismatch> {
     let more = ledger - stated;
     let is_explained = Usd::ZERO - CENT <= more && more <= unsettled + CENT;
-    (!is_explained).then_some(Difference { ledger, stated })
+    (!is_explained).then_some(StatementMismatch { ledger, stated })
 }
 
-/// `this month is $120.50 in the ledger and $100.00 as the service states it: $20.50 more`.
-impl fmt::Display for Difference {
+/// Prints `this month is $120.50 in the ledger but $100.00 as stated by Anthropic: $20.50 more`.
+impl fmt::Display for StatementMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let more = self.ledger - self.stated;
-        let word = if more > Usd::ZERO { "more" } else { "less" };
+        let direction = if more > Usd::ZERO { "more" } else { "less" };
         write!(
             f,
-            "this month is ${} in the ledger and ${} as the service states it: ${} {word}",
+            "this month is ${} in the ledger but ${} as stated by Anthropic: ${} {direction}",
             self.ledger.grouped(),
             self.stated.grouped(),
             more.abs().grouped()
@@ -43,12 +43,12 @@ mod tests {
     #[track_caller]
     fn check(ledger: &str, unsettled: &str, stated: &str, expected: Option<&str>) {
         let usd = |text| Usd::parse(text).unwrap();
-        let told = compare(usd(ledger), usd(unsettled), usd(stated));
-        assert_eq!(told.map(|it| it.to_string()).as_deref(), expected);
+        let mismatch = compare(usd(ledger), usd(unsettled), usd(stated));
+        assert_eq!(mismatch.map(|it| it.to_string()).as_deref(), expected);
     }
 
     #[test]
-    fn what_is_not_counted_yet_is_no_difference() {
+    fn unsettled_spend_explains_a_difference() {
         check("120.5", "0", "120.5", None);
         check("120.5", "3", "117.5", None);
         check("120.5", "0", "120.51", None);
@@ -57,7 +57,7 @@ mod tests {
             "3",
             "1117.4",
             Some(
-                "this month is $1,120.50 in the ledger and $1,117.40 as the service states it: $3.10 more",
+                "this month is $1,120.50 in the ledger but $1,117.40 as stated by Anthropic: $3.10 more",
             ),
         );
         check(
@@ -65,7 +65,7 @@ mod tests {
             "3",
             "121",
             Some(
-                "this month is $120.50 in the ledger and $121.00 as the service states it: $0.50 less",
+                "this month is $120.50 in the ledger but $121.00 as stated by Anthropic: $0.50 less",
             ),
         );
     }

@@ -1,26 +1,26 @@
-//! Subjects: the organization, workspace, model, API key, person or team that a figure is about.
+//! Subjects: the organization, workspace, model, API key, user or team that a figure is about.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// What kind of thing a rule looks at, one by one.
+/// The kind of subject that a rule evaluates separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SubjectKind {
     Organization,
-    /// Each workspace, `unattributed` among them.
+    /// Including `unattributed`.
     Workspace,
-    /// Each model, `unattributed` among them.
+    /// Including `unattributed`.
     Model,
-    /// Each API key, `unattributed` among them.
+    /// Including `unattributed`.
     ApiKey,
-    /// Each person or service account, `unattributed` among them.
+    /// Users and service accounts, including `unattributed`.
     User,
-    /// Each team, `unassigned` among them.
+    /// Including `unassigned`.
     Team,
 }
 
 impl SubjectKind {
-    /// All, in the order in which they are told.
+    /// All kinds, in display order.
     pub const ALL: [SubjectKind; 6] = [
         SubjectKind::Organization,
         SubjectKind::Workspace,
@@ -30,7 +30,7 @@ impl SubjectKind {
         SubjectKind::Team,
     ];
 
-    /// The word in configuration, labels and the store.
+    /// Returns the word used in configuration, labels and the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             SubjectKind::Organization => "organization",
@@ -42,7 +42,7 @@ impl SubjectKind {
         }
     }
 
-    /// The kind of a word; `None` for any other.
+    /// Parses the word used in configuration, labels and the store.
     pub fn parse(word: &str) -> Option<SubjectKind> {
         SubjectKind::ALL
             .into_iter()
@@ -56,17 +56,15 @@ impl fmt::Display for SubjectKind {
     }
 }
 
-/// What a figure is about, by id: a rename changes nothing here.
+/// What a figure is about, identified by id so that renames do not change it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subject {
-    /// Organization, workspace, model, API key, person or team.
     pub kind: SubjectKind,
-    /// The organization's or team's name, the id of the workspace, API key or person, the model's name.
+    /// The name of an organization, team or model; the id of a workspace, API key or user.
     pub id: Arc<str>,
 }
 
 impl Subject {
-    /// A subject of a kind with an id.
     pub fn new(kind: SubjectKind, id: impl Into<Arc<str>>) -> Subject {
         Subject {
             kind,

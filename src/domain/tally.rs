@@ -1,5 +1,5 @@
-//! Tallying: rows of reports become buckets by workspace. Tokens get their price here, estimates are marked, and what a report
-//! tells of keys apart from all else is brought together.
+//! Tallying: turns report rows into buckets by workspace. Prices tokens, marks estimates, and merges the separate
+//! report of usage by API key.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -7,69 +7,69 @@ use std::sync::Arc;
 use crate::domain::ids::{ActorId, DEFAULT_WORKSPACE, ModelName, UNATTRIBUTED, WorkspaceId};
 use crate::domain::money::Usd;
 use crate::domain::prices::{
-    Manner, Price, Prices, Window, depends_on_geo, estimate, has_fast_mode,
+    ContextWindow, Price, PriceTable, PricingTraits, depends_on_geo, estimate, has_fast_mode,
 };
-use crate::domain::report::{Actor, CostRow, How, UnreadableRow, UsedRow, Who};
+use crate::domain::report::{
+    Actor, CostRow, Dimensions, PricingAttributes, TokenRow, UnreadableRow,
+};
 use crate::domain::shares;
 use crate::domain::span::{Hour, HourSpan};
 use crate::domain::usage::{
-    Amounts, Buckets, Cell, CellKey, Cells, Granularity, Part, Tokens, Unreadable, add_to,
-    bucket_starts,
+    Amounts, Buckets, Granularity, Part, Tokens, UnreadableHours, UsageByKey, UsageKey,
+    UsageKeyFields, add_to, bucket_starts,
 };
 
-/// 10 USD for a thousand searches of the web. Source: Anthropic's page on pricing.
+/// 10 USD per thousand web searches. Source: Anthropic's pricing page.
 const WEB_SEARCH: Usd = Usd::from_pico(10_000_000_000);
-/// The tier whose price stands in a contract.
+/// The service tier whose price is set by contract.
 const PRIORITY: &str = "priority";
 
-/// What is known of fast mode, the best first.
+/// How fast mode is reported, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FastMode {
-    /// Usage of it is reported.
     Known,
-    /// The service does not report it.
     NotReported,
-    /// What is reported as fast cannot be: a server that ignores the filter reports all usage again.
+    /// The figures cannot be right: a server that ignores the filter reports all usage as fast.
     Implausible,
 }
 
-/// Which reports rows come from: they name the default workspace differently.
+/// How a report names the default workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Naming {
-    /// By its real id; a row without a workspace belongs to none.
+pub enum WorkspaceNaming {
+    /// By its real id; rows without a workspace are unattributed.
     ById,
-    /// By nothing: a row without a workspace is the default workspace's.
+    /// By omission: rows without a workspace belong to the default workspace.
     ByNull,
 }
 
-/// Rows so far, as buckets.
+/// The report rows so far, as buckets.
 #[derive(Debug)]
 pub struct Tally {
-    prices: Arc<Prices>,
-    /// The real id of the default workspace, where it is known.
+    prices: Arc<PriceTable>,
+    /// The real id of the default workspace, if known.
     default: Option<WorkspaceId>,
     by_part: BTreeMap<Part, Buckets>,
-    /// What keys used, by hour, part and model: only to give each its share.
-    keys: BTreeMap<(Hour, Part, ModelName), Cells>,
-    /// What is billed by day, model by model.
-    bills: BTreeMap<(Hour, Part), Cells>,
-    shared: HashSet<Cell>,
-    /// What was used in fast mode, until it is compared with all usage.
-    fast: Vec<(Part, Cell, UsedRow)>,
+    /// Usage by API key per hour, part and model; used only to apportion.
+    keys: BTreeMap<(Hour, Part, ModelName), UsageByKey>,
+    /// Bills by day and part.
+    bills: BTreeMap<(Hour, Part), UsageByKey>,
+    shared: HashSet<UsageKey>,
+    /// Fast-mode usage, until it is compared with all usage.
+    fast: Vec<(Part, UsageKey, TokenRow)>,
     unreadable: Vec<UnreadablePart>,
 }
 
-/// Buckets of which something could not be read; without a part, it may be of any part.
+/// Buckets in which something could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadablePart {
-    /// `None` for any.
+    /// `None` if any part may be affected.
     pub part: Option<Part>,
-    pub unreadable: Unreadable,
+    pub unreadable: UnreadableHours,
 }
 
 impl Tally {
-    /// Nothing yet.
-    pub fn new(prices: Arc<Prices>, default: Option<WorkspaceId>) -> Tally {
+    /// Creates an empty tally.
+    pub fn new(prices: Arc<PriceTable>, default: Option<WorkspaceId>) -> Tally {
         Tally {
             prices,
             default,
@@ -82,13 +82,13 @@ impl Tally {
         }
     }
 
-    /// Takes rows of any report that could not be read.
-    pub fn unreadable(&mut self, naming: Naming, rows: Vec<UnreadableRow>) {
+    /// Adds rows of any report that could not be read.
+    pub fn add_unreadable(&mut self, naming: WorkspaceNaming, rows: Vec<UnreadableRow>) {
         for row in rows {
             let part = row.workspace.map(|id| self.part(naming, id));
             self.unreadable.push(UnreadablePart {
                 part,
-                unreadable: Unreadable {
+                unreadable: UnreadableHours {
                     hours: row.hours,
                     reason: row.reason,
                 },
@@ -96,8 +96,8 @@ impl Tally {
         }
     }
 
-    /// The same of the report by key: where it cannot be read, no key is given a share of what was used there.
-    pub fn unreadable_keys(&mut self, naming: Naming, rows: Vec<UnreadableRow>) {
+    /// Adds unreadable rows of the report by API key. No usage is apportioned in the affected hours.
+    pub fn add_unreadable_keys(&mut self, naming: WorkspaceNaming, rows: Vec<UnreadableRow>) {
         for row in &rows {
             let part = row.workspace.clone().map(|id| self.part(naming, id));
             self.keys.retain(|(hour, of, _), _| {
@@ -105,103 +105,108 @@ impl Tally {
                 !(is_meant && row.hours.contains(*hour))
             });
         }
-        self.unreadable(naming, rows);
+        self.add_unreadable(naming, rows);
     }
 
-    /// Takes what could not be read, so far.
+    /// Takes the unreadable buckets found so far.
     pub fn take_unreadable(&mut self) -> Vec<UnreadablePart> {
         std::mem::take(&mut self.unreadable)
     }
 
-    /// Takes what was billed by hour or day and key.
-    pub fn cost(&mut self, rows: Vec<CostRow>) {
+    /// Adds spend billed by hour or day and API key.
+    pub fn add_costs(&mut self, rows: Vec<CostRow>) {
         for row in rows {
-            let part = self.part(Naming::ById, row.who.workspace.clone());
-            let cell = self.cell(&row.who);
+            let part = self.part(WorkspaceNaming::ById, row.dimensions.workspace.clone());
+            let usage_key = self.usage_key(&row.dimensions);
             let amounts = Amounts {
                 spend: row.billed,
                 list: row.list.unwrap_or_default(),
                 requests: row.requests.unwrap_or_default(),
                 ..Amounts::ZERO
             };
-            self.add(part, row.hour, &cell, amounts);
+            self.add(part, row.hour, &usage_key, amounts);
         }
     }
 
-    /// Takes what was billed by day, line by line.
-    pub fn bill(&mut self, rows: Vec<CostRow>) {
+    /// Adds lines of daily bills.
+    pub fn add_bills(&mut self, rows: Vec<CostRow>) {
         for row in rows {
-            let part = self.part(Naming::ByNull, row.who.workspace.clone());
-            let cell = Cell::of_model(model_of(&row.who));
+            let part = self.part(WorkspaceNaming::ByNull, row.dimensions.workspace.clone());
+            let usage_key = UsageKey::for_model(model_of(&row.dimensions));
             let spend = row.billed;
             let amounts = Amounts {
                 spend,
                 ..Amounts::ZERO
             };
-            // A day that is billed with nothing is billed.
-            let cells = self.bills.entry((row.hour, part)).or_default();
-            *cells.entry(cell).or_default() += amounts;
+            // A bill of zero is a bill.
+            let usage = self.bills.entry((row.hour, part)).or_default();
+            *usage.entry(usage_key).or_default() += amounts;
         }
     }
 
-    /// Takes tokens. Each row counts: they must not overlap with others.
-    pub fn used(&mut self, naming: Naming, rows: Vec<UsedRow>) {
+    /// Adds token usage. Rows must not overlap.
+    pub fn add_usage(&mut self, naming: WorkspaceNaming, rows: Vec<TokenRow>) {
         for row in rows {
-            let part = self.part(naming, row.who.workspace.clone());
-            let cell = self.cell(&row.who);
+            let part = self.part(naming, row.dimensions.workspace.clone());
+            let usage_key = self.usage_key(&row.dimensions);
             let searches = Usd::from_pico(WEB_SEARCH.pico() * i128::from(row.web_searches));
             if searches > Usd::ZERO {
-                // The bill has them apart from the model that searched.
+                // The bill lists searches separately from the model.
                 let amounts = Amounts {
                     priced: searches,
                     ..Amounts::ZERO
                 };
-                self.add(part.clone(), row.hour, &Cell::from(UNATTRIBUTED), amounts);
+                self.add(
+                    part.clone(),
+                    row.hour,
+                    &UsageKey::from(UNATTRIBUTED),
+                    amounts,
+                );
             }
             let amounts = self.priced(&row, false);
-            self.add(part, row.hour, &cell, amounts);
+            self.add(part, row.hour, &usage_key, amounts);
         }
     }
 
-    /// Takes those of the rows before that were used in fast mode, for [`Tally::price_fast`].
-    pub fn fast(&mut self, naming: Naming, rows: Vec<UsedRow>) {
+    /// Adds the fast-mode subset of the rows added before, for [`Tally::price_fast`].
+    pub fn add_fast_usage(&mut self, naming: WorkspaceNaming, rows: Vec<TokenRow>) {
         for row in rows {
-            let part = self.part(naming, row.who.workspace.clone());
-            let cell = self.cell(&row.who);
-            self.fast.push((part, cell, row));
+            let part = self.part(naming, row.dimensions.workspace.clone());
+            let usage_key = self.usage_key(&row.dimensions);
+            self.fast.push((part, usage_key, row));
         }
     }
 
-    /// Adds what fast mode costs more than what its tokens were taken for.
+    /// Adds the surcharge for fast mode.
     ///
-    /// Fast usage is not believed where it exceeds all usage of its group in a bucket before `settled`. None of it is believed
-    /// where all usage of a model without a fast mode is reported as fast: that server ignores the filter. An organization may
-    /// use fast mode only, so equal figures of models that have one are believed.
+    /// Ignores fast usage that exceeds all usage of its group in a bucket before `settled`. Ignores all of it if a
+    /// model without a fast mode has only fast usage, because that server ignores the filter. For models with a fast
+    /// mode, equal figures are plausible.
     pub fn price_fast(&mut self, hours: HourSpan, is_reported: bool, settled: Hour) -> FastMode {
         let rows = std::mem::take(&mut self.fast);
         if !is_reported {
-            self.doubt_speed(hours);
+            self.mark_speed_unknown(hours);
             return FastMode::NotReported;
         }
-        let mut fast: BTreeMap<(Hour, &Part, &Cell), Tokens> = BTreeMap::new();
-        for (part, cell, row) in &rows {
-            let sum = fast.entry((row.hour, part, cell)).or_default();
+        let mut fast: BTreeMap<(Hour, &Part, &UsageKey), Tokens> = BTreeMap::new();
+        for (part, usage_key, row) in &rows {
+            let sum = fast.entry((row.hour, part, usage_key)).or_default();
             *sum = sum.zip(&row.tokens, |sum, more| sum + more);
         }
-        let mut implausible: BTreeSet<(Hour, Part, Cell)> = BTreeSet::new();
-        for ((hour, part, cell), fast) in fast {
-            let all = self.used_by(part, hour, cell);
-            if has_fast_mode(&cell.model) == Some(false) && fast == all && fast.sum() > 0 {
-                self.doubt_speed(hours);
+        let mut implausible: BTreeSet<(Hour, Part, UsageKey)> = BTreeSet::new();
+        for ((hour, part, usage_key), fast) in fast {
+            let all = self.tokens_of(part, hour, usage_key);
+            if has_fast_mode(&usage_key.model) == Some(false) && fast == all && fast.sum() > 0 {
+                self.mark_speed_unknown(hours);
                 return FastMode::Implausible;
             }
             if exceeds(&fast, &all) && hour < settled {
-                implausible.insert((hour, part.clone(), cell.clone()));
+                implausible.insert((hour, part.clone(), usage_key.clone()));
             }
         }
-        for (part, cell, row) in rows {
-            let place = (row.hour, part, cell);
-            if implausible.contains(&place) {
+        for (part, usage_key, row) in rows {
+            let group = (row.hour, part, usage_key);
+            if implausible.contains(&group) {
                 continue;
             }
             let (usual, fast) = (self.priced(&row, false), self.priced(&row, true));
@@ -211,13 +216,13 @@ impl Tally {
                 uncertain: fast.uncertain - usual.uncertain,
                 ..Amounts::ZERO
             };
-            let (hour, part, cell) = place;
-            self.add(part, hour, &cell, amounts);
+            let (hour, part, usage_key) = group;
+            self.add(part, hour, &usage_key, amounts);
         }
-        for (hour, part, cell) in &implausible {
+        for (hour, part, usage_key) in &implausible {
             let buckets = self.by_part.get_mut(part);
-            let cells = buckets.and_then(|buckets| buckets.get_mut(hour));
-            if let Some(amounts) = cells.and_then(|cells| cells.get_mut(cell)) {
+            let usage = buckets.and_then(|buckets| buckets.get_mut(hour));
+            if let Some(amounts) = usage.and_then(|usage| usage.get_mut(usage_key)) {
                 amounts.uncertain = amounts.priced;
             }
         }
@@ -228,103 +233,103 @@ impl Tally {
         }
     }
 
-    fn used_by(&self, part: &Part, hour: Hour, cell: &Cell) -> Tokens {
-        let cells = self
+    fn tokens_of(&self, part: &Part, hour: Hour, usage_key: &UsageKey) -> Tokens {
+        let usage = self
             .by_part
             .get(part)
             .and_then(|buckets| buckets.get(&hour));
-        let amounts = cells.and_then(|cells| cells.get(cell));
+        let amounts = usage.and_then(|usage| usage.get(usage_key));
         amounts.map_or(Tokens::default(), |amounts| amounts.tokens)
     }
 
-    /// Nothing is known of speed: what models with a fast mode cost is uncertain.
-    fn doubt_speed(&mut self, hours: HourSpan) {
+    /// Marks the prices of models that have a fast mode as uncertain.
+    fn mark_speed_unknown(&mut self, hours: HourSpan) {
         for buckets in self.by_part.values_mut() {
-            let asked = buckets
+            let in_span = buckets
                 .iter_mut()
                 .filter(|(hour, _)| hours.contains(**hour));
-            for (cell, amounts) in asked.flat_map(|(_, cells)| cells) {
-                if has_fast_mode(&cell.model) != Some(false) {
+            for (usage_key, amounts) in in_span.flat_map(|(_, usage)| usage) {
+                if has_fast_mode(&usage_key.model) != Some(false) {
                     amounts.uncertain = amounts.priced;
                 }
             }
         }
     }
 
-    /// Takes which keys used the tokens of the rows before. They are not summed with these, but give each key its share.
-    pub fn keys(&mut self, naming: Naming, rows: Vec<UsedRow>) {
+    /// Adds usage by API key of the rows added before. It is not summed with them but used to apportion them.
+    pub fn add_key_usage(&mut self, naming: WorkspaceNaming, rows: Vec<TokenRow>) {
         for row in rows {
-            let part = self.part(naming, row.who.workspace.clone());
+            let part = self.part(naming, row.dimensions.workspace.clone());
             let amounts = self.priced(&row, false);
-            let model = model_of(&row.who);
-            let cell = self.shared(CellKey {
+            let model = model_of(&row.dimensions);
+            let usage_key = self.shared(UsageKeyFields {
                 model: model.clone(),
-                is_apportioned: row.who.api_key.is_some(),
-                api_key: row.who.api_key,
+                is_apportioned: row.dimensions.api_key.is_some(),
+                api_key: row.dimensions.api_key,
                 user: None,
             });
             let keys = self.keys.entry((row.hour, part, model)).or_default();
-            *keys.entry(cell).or_default() += amounts;
+            *keys.entry(usage_key).or_default() += amounts;
         }
     }
 
-    /// Forgets what was billed in some hours: it is not all of it yet.
-    pub fn forget(&mut self, hours: HourSpan) {
+    /// Removes everything in the given hours, which are not completely billed yet.
+    pub fn remove_hours(&mut self, hours: HourSpan) {
         for buckets in self.by_part.values_mut() {
             buckets.retain(|hour, _| !hours.contains(*hour));
         }
-        // Pieces on both sides of the hours that are forgotten stay.
+        // Unreadable hours before and after them stay.
         let rest = std::mem::take(&mut self.unreadable).into_iter();
         self.unreadable = rest.flat_map(|of| of.without(hours)).collect();
     }
 
-    /// Gives what is known by model alone to the keys that used it.
+    /// Apportions usage known only by model to the API keys that caused it.
     pub fn apportion(&mut self) {
         for ((hour, part, model), keys) in std::mem::take(&mut self.keys) {
             let bucket = self
                 .by_part
                 .get_mut(&part)
                 .and_then(|buckets| buckets.get_mut(&hour));
-            if let Some(cells) = bucket {
-                shares::apportion(cells, &model, &keys);
+            if let Some(usage) = bucket {
+                shares::apportion(usage, &model, &keys);
             }
         }
     }
 
-    /// What was used in some hours costs what its tokens cost, until it is billed.
-    pub fn estimate(&mut self, hours: HourSpan) {
-        let of_hours = self.by_part.values_mut().flat_map(|buckets| {
-            let asked = buckets
+    /// Sets the spend of the given hours to its list price, marked as estimated.
+    pub fn estimate_hours(&mut self, hours: HourSpan) {
+        let in_hours = self.by_part.values_mut().flat_map(|buckets| {
+            let in_span = buckets
                 .iter_mut()
                 .filter(|(hour, _)| hours.contains(**hour));
-            asked.flat_map(|(_, cells)| cells.values_mut())
+            in_span.flat_map(|(_, usage)| usage.values_mut())
         });
-        for amounts in of_hours {
+        for amounts in in_hours {
             amounts.spend = amounts.priced;
             amounts.estimated = amounts.priced;
         }
     }
 
-    /// What was used in all hours but these is billed: what its tokens cost is not asked any more.
-    pub fn billed_but_for(&mut self, hours: HourSpan) {
+    /// Marks all hours outside of `hours` as billed, so that unpriced tokens no longer matter.
+    pub fn mark_billed_outside(&mut self, hours: HourSpan) {
         for buckets in self.by_part.values_mut() {
-            for (_, cells) in buckets
+            for (_, usage) in buckets
                 .iter_mut()
                 .filter(|(hour, _)| !hours.contains(**hour))
             {
-                for amounts in cells.values_mut() {
+                for amounts in usage.values_mut() {
                     amounts.unpriced = 0;
                 }
             }
         }
     }
 
-    /// Days of which something is billed.
+    /// Returns the days with a bill.
     pub fn billed_days(&self) -> BTreeSet<Hour> {
         self.bills.keys().map(|(hour, _)| *hour).collect()
     }
 
-    /// Days in which something was used.
+    /// Returns the days with usage.
     pub fn used_days(&self) -> BTreeSet<Hour> {
         let buckets = self.by_part.values();
         buckets
@@ -332,96 +337,95 @@ impl Tally {
             .collect()
     }
 
-    /// Gives the bills to the days' cells.
-    pub fn give_bills(&mut self) {
-        let none = Cells::new();
+    /// Distributes the daily bills to the usage keys of each day.
+    pub fn distribute_bills(&mut self) {
+        let none = UsageByKey::new();
         let bills = std::mem::take(&mut self.bills);
         for (part, buckets) in &mut self.by_part {
-            for (hour, cells) in buckets.iter_mut() {
+            for (hour, usage) in buckets.iter_mut() {
                 let billed = bills.get(&(*hour, part.clone())).unwrap_or(&none);
-                shares::bill(cells, billed);
+                shares::bill(usage, billed);
             }
         }
         for ((hour, part), mut billed) in bills {
             let buckets = self.by_part.entry(part).or_default();
             billed.retain(|_, amounts| !amounts.is_zero());
-            // A bill without usage; one with usage was given.
+            // Only bills without usage are left to insert.
             buckets.entry(hour).or_insert(billed);
         }
     }
 
-    /// The buckets of every part that was told anything.
+    /// Returns the buckets of every part with data.
     pub fn into_parts(self) -> BTreeMap<Part, Buckets> {
         self.by_part
     }
 
-    fn add(&mut self, part: Part, hour: Hour, cell: &Cell, amounts: Amounts) {
+    fn add(&mut self, part: Part, hour: Hour, usage_key: &UsageKey, amounts: Amounts) {
         let bucket = self
             .by_part
             .entry(part)
             .or_default()
             .entry(hour)
             .or_default();
-        add_to(bucket, cell, amounts);
+        add_to(bucket, usage_key, amounts);
     }
 
-    fn part(&self, naming: Naming, workspace: Option<WorkspaceId>) -> Part {
+    fn part(&self, naming: WorkspaceNaming, workspace: Option<WorkspaceId>) -> Part {
         match (workspace, naming) {
             (Some(id), _) if self.default.as_ref() == Some(&id) => {
                 Part::Workspace(DEFAULT_WORKSPACE.into())
             }
             (Some(id), _) => Part::Workspace(id),
-            (None, Naming::ByNull) => Part::Workspace(DEFAULT_WORKSPACE.into()),
-            (None, Naming::ById) => Part::Unattributed,
+            (None, WorkspaceNaming::ByNull) => Part::Workspace(DEFAULT_WORKSPACE.into()),
+            (None, WorkspaceNaming::ById) => Part::Unattributed,
         }
     }
 
-    fn cell(&mut self, who: &Who) -> Cell {
-        self.shared(CellKey {
-            model: model_of(who),
-            api_key: who.api_key.clone(),
-            user: who.actor.as_ref().and_then(user_of),
+    fn usage_key(&mut self, dimensions: &Dimensions) -> UsageKey {
+        self.shared(UsageKeyFields {
+            model: model_of(dimensions),
+            api_key: dimensions.api_key.clone(),
+            user: dimensions.actor.as_ref().and_then(user_of),
             is_apportioned: false,
         })
     }
 
-    /// The same is kept once, however many rows have it.
-    fn shared(&mut self, key: CellKey) -> Cell {
-        let cell = Cell::from(key);
-        if let Some(known) = self.shared.get(&cell) {
+    fn shared(&mut self, key: UsageKeyFields) -> UsageKey {
+        let usage_key = UsageKey::from(key);
+        if let Some(known) = self.shared.get(&usage_key) {
             return known.clone();
         }
-        self.shared.insert(cell.clone());
-        cell
+        self.shared.insert(usage_key.clone());
+        usage_key
     }
 
-    fn priced(&self, row: &UsedRow, is_fast: bool) -> Amounts {
+    fn priced(&self, row: &TokenRow, is_fast: bool) -> Amounts {
         let tokens = row.tokens;
         let used = Amounts {
             tokens,
             ..Amounts::ZERO
         };
-        if row.how.service_tier.as_deref() == Some(PRIORITY) {
+        if row.attributes.service_tier.as_deref() == Some(PRIORITY) {
             let by_contract = tokens.sum();
             return Amounts {
                 by_contract,
                 ..used
             };
         }
-        let manner = manner(&row.how, is_fast);
+        let pricing_traits = pricing_traits(&row.attributes, is_fast);
         let day = row.hour.day().date();
-        let priced = row.who.model.as_ref().and_then(|model| {
-            let price = self.prices.on(model, day)?;
+        let priced = row.dimensions.model.as_ref().and_then(|model| {
+            let price = self.prices.price_on(model, day)?;
             let uncached = Tokens {
                 input: tokens.sum() - tokens.output,
                 output: tokens.output,
                 ..Tokens::default()
             };
-            let cost = estimate(model, price, &tokens, manner)?;
-            let uncached = estimate(model, price, &uncached, manner)?;
+            let cost = estimate(model, price, &tokens, pricing_traits)?;
+            let uncached = estimate(model, price, &uncached, pricing_traits)?;
             let is_certain = cost.is_certain
                 && self.prices.is_exact(model, day)
-                && is_determined(&row.how, model, price, is_fast);
+                && is_determined(&row.attributes, model, price, is_fast);
             Some((cost.spend, uncached.spend, is_certain))
         });
         match priced {
@@ -439,7 +443,7 @@ impl Tally {
     }
 }
 
-/// Whether any class of tokens is more than in the whole.
+/// Returns whether `part` exceeds `whole` in any class.
 fn exceeds(part: &Tokens, whole: &Tokens) -> bool {
     part.input > whole.input
         || part.output > whole.output
@@ -448,21 +452,26 @@ fn exceeds(part: &Tokens, whole: &Tokens) -> bool {
         || part.cache_write_1h > whole.cache_write_1h
 }
 
-/// Whether it is known what the way in which tokens were used does to their price. There is no public price for the tiers `flex`,
-/// `flex_discount` and `priority_on_demand`.
-fn is_determined(how: &How, model: &ModelName, price: &Price, is_fast: bool) -> bool {
-    let tier = how.service_tier.as_deref();
-    let geo = how.inference_geo.as_deref();
-    let window = how.context_window.as_deref();
+/// Returns whether all attributes that affect the price are known. The tiers `flex`, `flex_discount` and
+/// `priority_on_demand` have no public price.
+fn is_determined(
+    attributes: &PricingAttributes,
+    model: &ModelName,
+    price: &Price,
+    is_fast: bool,
+) -> bool {
+    let tier = attributes.service_tier.as_deref();
+    let geo = attributes.inference_geo.as_deref();
+    let window = attributes.context_window.as_deref();
     let is_speed_known = !is_fast || (has_fast_mode(model) == Some(true) && tier != Some("batch"));
     matches!(tier, Some("standard" | "batch"))
         && (!depends_on_geo(model) || matches!(geo, Some("global" | "us")))
-        && (price.long.is_none() || matches!(window, Some("0-200k" | "200k-1M")))
+        && (price.long_prompt.is_none() || matches!(window, Some("0-200k" | "200k-1M")))
         && is_speed_known
 }
 
 impl UnreadablePart {
-    /// What is left of it outside of some hours. What is outside of everything stays.
+    /// Splits off the parts before and after `hours`. An empty span, which is outside of the requested one, stays.
     fn without(self, hours: HourSpan) -> Vec<UnreadablePart> {
         if self.unreadable.hours.is_empty() {
             return vec![self];
@@ -470,7 +479,7 @@ impl UnreadablePart {
         let pieces = self.unreadable.hours.minus(hours).into_iter();
         let piece = |hours| UnreadablePart {
             part: self.part.clone(),
-            unreadable: Unreadable {
+            unreadable: UnreadableHours {
                 hours,
                 reason: self.unreadable.reason.clone(),
             },
@@ -478,17 +487,20 @@ impl UnreadablePart {
         pieces.map(piece).collect()
     }
 
-    /// The first hours of its buckets.
+    /// Returns the first hours of its buckets.
     pub fn buckets(&self, granularity: Granularity) -> impl Iterator<Item = Hour> {
         bucket_starts(self.unreadable.hours, granularity)
     }
 }
 
-fn model_of(who: &Who) -> ModelName {
-    who.model.clone().unwrap_or_else(|| UNATTRIBUTED.into())
+fn model_of(dimensions: &Dimensions) -> ModelName {
+    dimensions
+        .model
+        .clone()
+        .unwrap_or_else(|| UNATTRIBUTED.into())
 }
 
-/// Who is charged, where that is not the key itself.
+/// The charged user or account; `None` if a key is charged.
 fn user_of(actor: &Actor) -> Option<ActorId> {
     match actor {
         Actor::User { id, .. } | Actor::ServiceAccount { id } => Some(id.clone()),
@@ -500,15 +512,15 @@ fn user_of(actor: &Actor) -> Option<ActorId> {
     }
 }
 
-/// Tiers, places and windows that this version does not know are priced like the usual ones, and marked as uncertain.
-fn manner(how: &How, is_fast: bool) -> Manner {
-    Manner {
-        is_batch: how.service_tier.as_deref() == Some("batch"),
-        is_us_only: how.inference_geo.as_deref() == Some("us"),
+/// Unknown tiers, regions and context windows are priced as the standard ones and marked as uncertain.
+fn pricing_traits(attributes: &PricingAttributes, is_fast: bool) -> PricingTraits {
+    PricingTraits {
+        is_batch: attributes.service_tier.as_deref() == Some("batch"),
+        is_us_only: attributes.inference_geo.as_deref() == Some("us"),
         is_fast,
-        window: match how.context_window.as_deref() {
-            Some("200k-1M") => Window::Large,
-            Some(_) | None => Window::Usual,
+        context_window: match attributes.context_window.as_deref() {
+            Some("200k-1M") => ContextWindow::Large,
+            Some(_) | None => ContextWindow::Standard,
         },
     }
 }
@@ -516,38 +528,38 @@ fn manner(how: &How, is_fast: bool) -> Manner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::prices::{Long, Rates};
+    use crate::domain::prices::{LongPromptPrices, TokenPrices};
 
     const HOUR: Hour = Hour::from_count(500_000);
-    /// Of all hours, none is still growing.
+    /// All hours are settled.
     const SETTLED: Hour = Hour::from_count(600_000);
     const ALL: HourSpan = HourSpan {
         start: Hour::from_count(0),
         end: SETTLED,
     };
 
-    /// Every million tokens of any class costs a dollar.
+    /// One dollar per million tokens of any class.
     fn tally() -> Tally {
         let usd = Usd::from_dollars;
         let price = |long| Price {
             from: None,
             until: None,
-            rates: Rates {
+            standard: TokenPrices {
                 input: usd(1),
                 output: usd(1),
                 cache_write_5m: usd(1),
                 cache_write_1h: usd(1),
                 cache_read: usd(1),
             },
-            long,
+            long_prompt: long,
             discount: None,
         };
-        let long = |over_tokens| Long {
+        let long = |over_tokens| LongPromptPrices {
             over_tokens,
             input: usd(5),
             output: usd(5),
         };
-        let mut prices = Prices::default();
+        let mut prices = PriceTable::default();
         for (model, long) in [
             ("claude-opus-5", None),
             ("claude-sonnet-4-5", None),
@@ -561,20 +573,19 @@ mod tests {
         Tally::new(Arc::new(prices), None)
     }
 
-    /// Two million tokens of a model.
-    fn row(model: &str, how: [&str; 3]) -> UsedRow {
+    fn row(model: &str, attributes: [&str; 3]) -> TokenRow {
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        UsedRow {
+        TokenRow {
             hour: HOUR,
-            who: Who {
+            dimensions: Dimensions {
                 workspace: Some("w".into()),
                 model: Some(model.into()),
-                ..Who::default()
+                ..Dimensions::default()
             },
-            how: How {
-                service_tier: text(how[0]),
-                context_window: text(how[1]),
-                inference_geo: text(how[2]),
+            attributes: PricingAttributes {
+                service_tier: text(attributes[0]),
+                context_window: text(attributes[1]),
+                inference_geo: text(attributes[2]),
             },
             tokens: Tokens {
                 input: 1_000_000,
@@ -587,44 +598,44 @@ mod tests {
 
     const PLAIN: [&str; 3] = ["standard", "0-200k", "global"];
 
-    fn times(mut row: UsedRow, n: i64) -> UsedRow {
+    fn times(mut row: TokenRow, n: i64) -> TokenRow {
         row.tokens = row.tokens.zip(&row.tokens, |tokens, _| tokens * n);
         row
     }
 
-    /// Price and its uncertain part, in dollars.
-    fn told(tally: Tally) -> (String, String) {
+    /// Returns the list price and its uncertain part in dollars.
+    fn priced_and_uncertain(tally: Tally) -> (String, String) {
         let parts = tally.into_parts().into_values();
-        let cells = parts.flat_map(BTreeMap::into_values).flatten();
-        let all = cells.fold(Amounts::ZERO, |all, (_, amounts)| all + amounts);
+        let usage = parts.flat_map(BTreeMap::into_values).flatten();
+        let all = usage.fold(Amounts::ZERO, |all, (_, amounts)| all + amounts);
         (all.priced.to_string(), all.uncertain.to_string())
     }
 
     #[track_caller]
-    fn check(model: &str, how: [&str; 3], priced: &str, is_certain: bool) {
+    fn check(model: &str, attributes: [&str; 3], priced: &str, is_certain: bool) {
         let mut tally = tally();
-        tally.used(Naming::ById, vec![row(model, how)]);
+        tally.add_usage(WorkspaceNaming::ById, vec![row(model, attributes)]);
         let uncertain = if is_certain { "0" } else { priced };
         assert_eq!(
-            told(tally),
+            priced_and_uncertain(tally),
             (priced.to_owned(), uncertain.to_owned()),
-            "{model} {how:?}"
+            "{model} {attributes:?}"
         );
     }
 
     #[test]
-    fn what_the_table_cannot_determine_is_uncertain() {
+    fn prices_that_the_table_cannot_determine_are_uncertain() {
         check("claude-opus-5", PLAIN, "2", true);
         check("claude-opus-5", ["batch", "0-200k", "us"], "1.1", true);
         for tier in ["flex", "flex_discount", "priority_on_demand", "express", ""] {
             check("claude-opus-5", [tier, "0-200k", "global"], "2", false);
         }
-        // Where it runs matters from 4.6 on.
+        // The region matters from 4.6 on.
         for geo in ["not_available", "eu", ""] {
             check("claude-opus-5", ["standard", "0-200k", geo], "2", false);
             check("claude-sonnet-4-5", ["standard", "0-200k", geo], "2", true);
         }
-        // The window matters where long prompts cost more.
+        // The context window matters if long prompts cost more.
         for window in ["", "1M-2M"] {
             check(
                 "claude-sonnet-4",
@@ -641,7 +652,7 @@ mod tests {
             "10",
             true,
         );
-        // It is reported up to 200,000 tokens, and costs more from 100,000 on.
+        // Usage is reported up to 200,000 tokens; the long-prompt price starts at 100,000.
         check("claude-haiku-5-5", PLAIN, "2", false);
         check(
             "claude-haiku-5-5",
@@ -649,38 +660,48 @@ mod tests {
             "10",
             true,
         );
-        // The price is that of the id without its date.
+        // The price is that of the undated id.
         check("claude-opus-5-20991231", PLAIN, "2", false);
-        let mut configured = Prices::default();
+        let mut configured = PriceTable::default();
         configured.replace_with((*tally().prices).clone());
         let mut own = Tally::new(Arc::new(configured), None);
-        own.used(Naming::ById, vec![row("claude-opus-5-20991231", PLAIN)]);
-        assert_eq!(told(own).1, "0", "a configured price is for all dates");
+        own.add_usage(
+            WorkspaceNaming::ById,
+            vec![row("claude-opus-5-20991231", PLAIN)],
+        );
+        assert_eq!(
+            priced_and_uncertain(own).1,
+            "0",
+            "a configured price is for all dates"
+        );
         let mut priority = tally();
-        priority.used(
-            Naming::ById,
+        priority.add_usage(
+            WorkspaceNaming::ById,
             vec![row("claude-opus-5", ["priority", "", ""])],
         );
-        assert_eq!(told(priority), ("0".to_owned(), "0".to_owned()));
+        assert_eq!(
+            priced_and_uncertain(priority),
+            ("0".to_owned(), "0".to_owned())
+        );
     }
 
     #[track_caller]
     fn check_fast(
-        used: Vec<UsedRow>,
-        fast: Option<Vec<UsedRow>>,
+        used: Vec<TokenRow>,
+        fast: Option<Vec<TokenRow>>,
         expected: (&str, &str, FastMode),
     ) {
         let mut tally = tally();
-        tally.used(Naming::ById, used);
+        tally.add_usage(WorkspaceNaming::ById, used);
         let is_reported = fast.is_some();
-        tally.fast(Naming::ById, fast.unwrap_or_default());
+        tally.add_fast_usage(WorkspaceNaming::ById, fast.unwrap_or_default());
         let mode = tally.price_fast(ALL, is_reported, SETTLED);
-        let (priced, uncertain) = told(tally);
+        let (priced, uncertain) = priced_and_uncertain(tally);
         assert_eq!((&*priced, &*uncertain, mode), expected);
     }
 
     #[test]
-    fn fast_usage_costs_more_where_it_can_be_believed() {
+    fn plausible_fast_usage_costs_more() {
         let opus = || times(row("claude-opus-5", PLAIN), 2);
         let one = || row("claude-opus-5", PLAIN);
         let sonnet = || row("claude-sonnet-5", PLAIN);
@@ -700,13 +721,13 @@ mod tests {
             Some(vec![opus()]),
             ("8", "0", FastMode::Known),
         );
-        // The filter is ignored: so says a model that has no fast mode.
+        // The filter is ignored: a model without a fast mode has fast usage.
         check_fast(
             vec![opus(), sonnet()],
             Some(vec![opus(), sonnet()]),
             ("6", "4", FastMode::Implausible),
         );
-        // More than everything is nothing of it.
+        // Fast usage exceeds all usage.
         check_fast(
             vec![opus(), sonnet()],
             Some(vec![times(one(), 3)]),
@@ -717,24 +738,30 @@ mod tests {
             Some(vec![one()]),
             ("2", "0", FastMode::Implausible),
         );
-        // A service that does not report speed.
+        // The server does not report speed.
         check_fast(
             vec![opus(), sonnet()],
             None,
             ("6", "4", FastMode::NotReported),
         );
-        // Whether the model has a fast mode is not known, and its factor is assumed.
+        // It is unknown whether the model has a fast mode; its factor is assumed.
         let gateway = || times(row("gateway-model", PLAIN), 2);
         let half = vec![row("gateway-model", PLAIN)];
         check_fast(vec![gateway()], Some(half), ("6", "4", FastMode::Known));
     }
 
     #[test]
-    fn an_hour_that_still_grows_may_have_more_of_fast_a_moment_later() {
+    fn open_hours_may_have_more_fast_usage_than_was_read_before() {
         let mut tally = tally();
-        tally.used(Naming::ById, vec![row("claude-opus-5", PLAIN)]);
-        tally.fast(Naming::ById, vec![times(row("claude-opus-5", PLAIN), 2)]);
+        tally.add_usage(WorkspaceNaming::ById, vec![row("claude-opus-5", PLAIN)]);
+        tally.add_fast_usage(
+            WorkspaceNaming::ById,
+            vec![times(row("claude-opus-5", PLAIN), 2)],
+        );
         let mode = tally.price_fast(ALL, true, HOUR);
-        assert_eq!((told(tally).0.as_str(), mode), ("6", FastMode::Known));
+        assert_eq!(
+            (priced_and_uncertain(tally).0.as_str(), mode),
+            ("6", FastMode::Known)
+        );
     }
 }

@@ -1,29 +1,33 @@
-//! Teams: to whom what was used belongs, by the configuration.
+//! Assigns usage to teams by the configuration.
 
 use crate::domain::directory::Directory;
 use crate::domain::ids::UNASSIGNED;
 use crate::domain::matcher::Team;
 use crate::domain::subject::{Subject, SubjectKind};
-use crate::domain::usage::Cell;
+use crate::domain::usage::UsageKey;
 
-/// The team that what was used belongs to: the first whose keys match, else workspaces, else tags.
-pub fn of<'a>(
+/// Returns the team of usage: the first whose API keys match, else workspaces, else tags; else `unassigned`.
+pub fn for_usage<'a>(
     teams: &'a [Team],
     directory: &Directory,
     workspace_id: &str,
-    cell: &Cell,
+    usage_key: &UsageKey,
 ) -> &'a str {
-    of_cell(teams, directory, cell)
-        .or_else(|| of_workspace(teams, directory, workspace_id))
+    for_usage_key(teams, directory, usage_key)
+        .or_else(|| for_workspace(teams, directory, workspace_id))
         .unwrap_or(UNASSIGNED)
 }
 
-/// The first team that names a cell's key.
-pub fn of_cell<'a>(teams: &'a [Team], directory: &Directory, cell: &Cell) -> Option<&'a str> {
-    of_key(teams, directory, cell.api_key.as_ref()?.as_str())
+/// Returns the first team that lists the API key of a usage key.
+pub fn for_usage_key<'a>(
+    teams: &'a [Team],
+    directory: &Directory,
+    usage_key: &UsageKey,
+) -> Option<&'a str> {
+    of_key(teams, directory, usage_key.api_key.as_ref()?.as_str())
 }
 
-/// The first team that names the key.
+/// Returns the first team that lists an API key.
 fn of_key<'a>(teams: &'a [Team], directory: &Directory, key: &str) -> Option<&'a str> {
     let name = directory.key_name(key);
     let has_key = |team: &&Team| {
@@ -33,8 +37,8 @@ fn of_key<'a>(teams: &'a [Team], directory: &Directory, key: &str) -> Option<&'a
     teams.iter().find(has_key).map(|team| team.name.as_str())
 }
 
-/// The team of a subject that belongs to one: a team itself, a workspace, an API key.
-pub fn of_subject<'a>(
+/// Returns the team of a subject that can belong to one: a team itself, a workspace, an API key.
+pub fn for_subject<'a>(
     teams: &'a [Team],
     directory: &Directory,
     subject: &Subject,
@@ -42,15 +46,15 @@ pub fn of_subject<'a>(
     let id = &*subject.id;
     let name = match subject.kind {
         SubjectKind::Team => Some(id),
-        SubjectKind::Workspace => of_workspace(teams, directory, id),
+        SubjectKind::Workspace => for_workspace(teams, directory, id),
         SubjectKind::ApiKey => of_key(teams, directory, id),
         SubjectKind::Organization | SubjectKind::Model | SubjectKind::User => None,
     };
     teams.iter().find(|team| Some(team.name.as_str()) == name)
 }
 
-/// The first team that names the workspace, else the first whose tags it has.
-pub fn of_workspace<'a>(teams: &'a [Team], directory: &Directory, id: &str) -> Option<&'a str> {
+/// Returns the first team that lists the workspace, else the first whose tags match.
+pub fn for_workspace<'a>(teams: &'a [Team], directory: &Directory, id: &str) -> Option<&'a str> {
     let name = directory.name_of(id);
     let tags = directory
         .workspaces

@@ -1,4 +1,4 @@
-//! Usage: what one workspace used of one model, with one key where that is known, in one hour or day of UTC.
+//! Usage of one workspace by model, API key and user (where reported), per UTC hour or day.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Add, AddAssign, Deref, Neg, Sub};
@@ -10,19 +10,19 @@ use crate::domain::ids::{ActorId, ApiKeyId, ModelName, UNATTRIBUTED, WorkspaceId
 use crate::domain::money::Usd;
 use crate::domain::span::{Hour, HourSpan};
 
-/// Whose usage: the parts (workspaces and what belongs to none of them) always sum to the whole.
+/// A part of the organization's usage: the workspaces and the remainder, which always sum to the whole.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// One workspace that is or was listed.
+    /// A workspace that is or was listed.
     Workspace(WorkspaceId),
-    /// The whole minus the workspaces: derived, never asked for.
+    /// The whole minus the workspaces; derived, never requested.
     Unattributed,
-    /// The whole organization, as the API states it. Kept to derive the remainder; never summed with the parts.
+    /// The whole organization as reported by the API. Used to derive the remainder; never summed with the parts.
     Whole,
 }
 
 impl Part {
-    /// The id under which it is shown; the whole has none.
+    /// Returns the id under which the part is shown; `None` for the whole.
     pub fn workspace_id(&self) -> Option<&str> {
         match self {
             Part::Workspace(id) => Some(id.as_str()),
@@ -32,16 +32,15 @@ impl Part {
     }
 }
 
-/// How wide a bucket is.
+/// The width of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Granularity {
-    /// One hour of UTC.
     Hour,
-    /// One day of UTC; begins at its hour 00:00.
+    /// One UTC day; identified by its hour 00:00.
     Day,
 }
 
-/// Tokens by class. The classes are disjoint. Negative only in a remainder.
+/// Tokens by class; the classes are disjoint. Negative only in a remainder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Tokens {
     /// Input that was neither read from nor written to a cache.
@@ -56,12 +55,12 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// All classes together.
+    /// Returns the sum over all classes.
     pub fn sum(&self) -> i64 {
         self.input + self.output + self.cache_read + self.cache_write_5m + self.cache_write_1h
     }
 
-    /// Class by class.
+    /// Combines two counts class by class.
     #[must_use]
     pub fn zip(&self, other: &Tokens, each: impl Fn(i64, i64) -> i64) -> Tokens {
         Tokens {
@@ -74,38 +73,36 @@ impl Tokens {
     }
 }
 
-/// What was used and what it cost. Negative only in a remainder or a difference.
+/// Usage and its spend. Negative only in a remainder or a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Amounts {
-    /// As it is billed, or estimated as long as nothing is.
+    /// Billed, or estimated until it is billed.
     pub spend: Usd,
-    /// The part of `spend` that is an estimate.
+    /// The estimated part of `spend`.
     pub estimated: Usd,
-    /// What it costs before discounts, where the service says it.
+    /// Before discounts, where the API reports it.
     pub list: Usd,
-    /// What the tokens cost by our price table; kept when the bill replaces it, to be compared with the bill.
+    /// Tokens × list price. Kept after billing, to compare it with the bill.
     pub priced: Usd,
-    /// How much more the tokens would have cost without a cache, by our price table. Below zero where writing cost more
-    /// than reading saved.
+    /// List-price savings from caching; negative if cache writes cost more than reads saved.
     pub saved: Usd,
-    /// The part of `priced` that our price table cannot determine with certainty.
+    /// The part of `priced` whose price is uncertain.
     pub uncertain: Usd,
     pub tokens: Tokens,
-    /// Tokens whose price is not known and that are not billed: as long as there are any, `spend` is a lower bound.
+    /// PaymentRequired tokens without a known price; while there are any, `spend` is a lower bound.
     pub unpriced: i64,
-    /// Tokens of the Priority Tier, whose price stands in a contract and in no report.
+    /// Priority Tier tokens, whose price is set by contract and not reported.
     pub by_contract: i64,
-    /// Requests. Where the API tells them by row and not by model, they stand under model `unattributed`.
+    /// Requests; under model `unattributed` if the API reports them without a model.
     pub requests: i64,
 }
 
-/// How many amounts of money there are in [`Amounts`].
+/// Number of money fields in [`Amounts`].
 pub const N_MONEY: usize = 6;
-/// How many counts there are in [`Amounts`].
+/// Number of count fields in [`Amounts`].
 pub const N_COUNTS: usize = 8;
 
 impl Amounts {
-    /// Nothing used.
     pub const ZERO: Amounts = Amounts {
         spend: Usd::ZERO,
         estimated: Usd::ZERO,
@@ -125,18 +122,18 @@ impl Amounts {
         requests: 0,
     };
 
-    /// Whether every figure is zero.
+    /// Returns whether all fields are zero.
     pub fn is_zero(&self) -> bool {
         *self == Amounts::ZERO
     }
 
-    /// The same without any money.
+    /// Returns the counts with all money set to zero.
     #[must_use]
     pub fn without_money(self) -> Amounts {
         Amounts::from_figures([Usd::ZERO; N_MONEY], self.counts())
     }
 
-    /// All amounts of money, in the order of the fields.
+    /// Returns the money fields in declaration order.
     pub fn money(&self) -> [Usd; N_MONEY] {
         [
             self.spend,
@@ -148,7 +145,7 @@ impl Amounts {
         ]
     }
 
-    /// All counts, in the order of the fields.
+    /// Returns the count fields in declaration order.
     pub fn counts(&self) -> [i64; N_COUNTS] {
         let tokens = &self.tokens;
         [
@@ -163,7 +160,7 @@ impl Amounts {
         ]
     }
 
-    /// From all of both, as [`Self::money`] and [`Self::counts`] give them.
+    /// Creates amounts from the arrays returned by [`Self::money`] and [`Self::counts`].
     pub fn from_figures(money: [Usd; N_MONEY], counts: [i64; N_COUNTS]) -> Amounts {
         let [spend, estimated, list, priced, saved, uncertain] = money;
         let [
@@ -196,7 +193,7 @@ impl Amounts {
         }
     }
 
-    /// Figure by figure.
+    /// Combines two amounts field by field.
     #[must_use]
     pub fn zip(
         &self,
@@ -242,29 +239,29 @@ impl AddAssign for Amounts {
     }
 }
 
-/// The finest that the service tells within a workspace: which model, and with which key and by whom where it is known.
+/// The finest key of usage within a workspace: model and, where reported, API key and user.
 ///
-/// A clone is the same piece of memory: each hour has the same few thousand.
+/// Interned: clones share one allocation, because every hour has the same few thousand keys.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cell(Arc<CellKey>);
+pub struct UsageKey(Arc<UsageKeyFields>);
 
-/// What makes a [`Cell`].
+/// The fields of a [`UsageKey`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CellKey {
-    /// `unattributed` for what has no model.
+pub struct UsageKeyFields {
+    /// `unattributed` if there is no model.
     pub model: ModelName,
-    /// `None` is usage without a key, and all usage where the dialect tells no keys.
+    /// `None` for usage without a key, or if the dialect does not report keys.
     pub api_key: Option<ApiKeyId>,
-    /// Who is charged; `None` where the key is, and where the dialect does not tell it.
+    /// The charged user; `None` if a key is charged, or if the dialect does not report users.
     pub user: Option<ActorId>,
-    /// The service told the sum over all keys, and this is this key's share by its tokens.
+    /// Whether this is the key's share, by tokens, of a sum reported for all keys together.
     pub is_apportioned: bool,
 }
 
-impl Cell {
-    /// All usage of a model, or what of it has no key.
-    pub fn of_model(model: ModelName) -> Cell {
-        CellKey {
+impl UsageKey {
+    /// Creates a key for a model's usage without API key and user.
+    pub fn for_model(model: ModelName) -> UsageKey {
+        UsageKeyFields {
             model,
             api_key: None,
             user: None,
@@ -274,90 +271,93 @@ impl Cell {
     }
 }
 
-impl Deref for Cell {
-    type Target = CellKey;
-    fn deref(&self) -> &CellKey {
+impl Deref for UsageKey {
+    type Target = UsageKeyFields;
+    fn deref(&self) -> &UsageKeyFields {
         &self.0
     }
 }
 
-impl From<CellKey> for Cell {
-    fn from(key: CellKey) -> Cell {
-        Cell(Arc::new(key))
+impl From<UsageKeyFields> for UsageKey {
+    fn from(key: UsageKeyFields) -> UsageKey {
+        UsageKey(Arc::new(key))
     }
 }
 
-impl From<ModelName> for Cell {
-    fn from(model: ModelName) -> Cell {
-        Cell::of_model(model)
+impl From<ModelName> for UsageKey {
+    fn from(model: ModelName) -> UsageKey {
+        UsageKey::for_model(model)
     }
 }
 
-impl From<&str> for Cell {
-    fn from(model: &str) -> Cell {
-        Cell::of_model(model.into())
+impl From<&str> for UsageKey {
+    fn from(model: &str) -> UsageKey {
+        UsageKey::for_model(model.into())
     }
 }
 
-/// A bucket's amounts by cell; their sum is the bucket. Cells with nothing are absent.
-pub type Cells = BTreeMap<Cell, Amounts>;
+/// A bucket's amounts by key; their sum is the bucket. Keys without usage are absent.
+pub type UsageByKey = BTreeMap<UsageKey, Amounts>;
 
-/// Adds an amount to one cell and removes it when nothing is left in it.
-pub fn add_to(cells: &mut Cells, cell: &Cell, amounts: Amounts) {
+/// Adds amounts to one key, and removes the key if they become zero.
+pub fn add_to(usage: &mut UsageByKey, usage_key: &UsageKey, amounts: Amounts) {
     if amounts.is_zero() {
         return;
     }
-    match cells.get_mut(cell) {
+    match usage.get_mut(usage_key) {
         Some(sum) => {
             *sum += amounts;
             if sum.is_zero() {
-                cells.remove(cell);
+                usage.remove(usage_key);
             }
         }
         None => {
-            cells.insert(cell.clone(), amounts);
+            usage.insert(usage_key.clone(), amounts);
         }
     }
 }
 
-/// The sum over all cells.
-pub fn sum(cells: &Cells) -> Amounts {
-    cells
+/// Returns the sum over all keys.
+pub fn sum(usage: &UsageByKey) -> Amounts {
+    usage
         .values()
         .fold(Amounts::ZERO, |sum, amounts| sum + *amounts)
 }
 
-/// The same by model alone.
-pub fn by_model(cells: &Cells) -> Cells {
-    let mut models = Cells::new();
-    for (cell, amounts) in cells {
-        add_to(&mut models, &Cell::of_model(cell.model.clone()), *amounts);
+/// Sums by model.
+pub fn by_model(usage: &UsageByKey) -> UsageByKey {
+    let mut models = UsageByKey::new();
+    for (usage_key, amounts) in usage {
+        add_to(
+            &mut models,
+            &UsageKey::for_model(usage_key.model.clone()),
+            *amounts,
+        );
     }
     models
 }
 
-/// `left − right`, cell by cell.
-pub fn difference(left: &Cells, right: &Cells) -> Cells {
-    let mut cells = left.clone();
-    for (cell, amounts) in right {
-        add_to(&mut cells, cell, -*amounts);
+/// Returns `left − right`, key by key.
+pub fn difference(left: &UsageByKey, right: &UsageByKey) -> UsageByKey {
+    let mut usage = left.clone();
+    for (usage_key, amounts) in right {
+        add_to(&mut usage, usage_key, -*amounts);
     }
-    cells
+    usage
 }
 
-/// What one part used in one cell from some hour on.
+/// Usage of one part and key, from one hour on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRow {
     pub part: Part,
-    /// Of which model, and with which key.
-    pub cell: Cell,
-    /// The first hour of the group.
+    pub usage_key: UsageKey,
+    /// The first hour of the bucket or group.
     pub hour: Hour,
-    /// How much; never all zero.
+    /// Never all zero.
     pub amounts: Amounts,
 }
 
-/// The first hours of the buckets in a span.
+/// Returns the first hours of the buckets in a span.
 pub fn bucket_starts(hours: HourSpan, granularity: Granularity) -> impl Iterator<Item = Hour> {
     let (first, step) = match granularity {
         Granularity::Hour => (hours.start, 1),
@@ -368,10 +368,10 @@ pub fn bucket_starts(hours: HourSpan, granularity: Granularity) -> impl Iterator
         .map(Hour::from_count)
 }
 
-/// What is known of a bucket of which something could not be read: as much as was known before, and whatever is more. What was
-/// known before and is not told now is unattributed.
-pub fn at_least(known: &Cells, told: &Cells) -> Cells {
-    let (before, now) = (sum(known), sum(told));
+/// Returns the lower bound of a partly unreadable bucket: the maximum of what was known before and what was reported
+/// now. Amounts known before and missing now become unattributed.
+pub fn at_least(known: &UsageByKey, reported: &UsageByKey) -> UsageByKey {
+    let (before, now) = (sum(known), sum(reported));
     let missing = before.zip(&now, |a, b| (a - b).max(Usd::ZERO), |a, b| (a - b).max(0));
     let missing = Amounts {
         spend: missing.spend,
@@ -382,7 +382,7 @@ pub fn at_least(known: &Cells, told: &Cells) -> Cells {
         ..Amounts::ZERO
     };
     if missing.is_zero() {
-        return told.clone();
+        return reported.clone();
     }
     let more = now.zip(
         &before,
@@ -392,54 +392,53 @@ pub fn at_least(known: &Cells, told: &Cells) -> Cells {
     if more.spend == Usd::ZERO && more.tokens == Tokens::default() && more.requests == 0 {
         return known.clone();
     }
-    let mut cells = told.clone();
-    add_to(&mut cells, &Cell::from(UNATTRIBUTED), missing);
-    cells
+    let mut usage = reported.clone();
+    add_to(&mut usage, &UsageKey::from(UNATTRIBUTED), missing);
+    usage
 }
 
-/// Buckets of one part and one granularity, by their first hour.
-pub type Buckets = BTreeMap<Hour, Cells>;
+/// Buckets of one part and granularity, by their first hour.
+pub type Buckets = BTreeMap<Hour, UsageByKey>;
 
-/// Where the money of hours comes from.
+/// How spend is reported for hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
-    /// Each row of usage states its money.
+    /// Each usage row states its spend.
     ByRow,
-    /// The service states it hour by hour, in rows of its own: where these are missing, nothing was said of money.
+    /// By the hour, in separate rows; if these are missing, the spend is unknown.
     ByHour,
-    /// The service states it day by day; an hour has its share of it, and an estimate until there is a bill.
+    /// By the day; hours get a share of it, and an estimate until it is billed.
     ByDay,
 }
 
-/// Buckets of which something could not be read.
+/// A span of buckets in which something could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
-    /// All that it may be about; empty where it is outside of what was asked for.
+pub struct UnreadableHours {
+    /// The hours that may be affected; empty if outside of the requested span.
     pub hours: HourSpan,
     pub reason: String,
 }
 
-/// One complete answer about one part: every bucket of `hours` without an entry was told to be zero, but for the unknown ones.
+/// One complete response about one part: buckets of `hours` without an entry are zero, except for those in `unknown`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct UsageResponse {
     pub part: Part,
-    /// Hours or days.
     pub granularity: Granularity,
     pub hours: HourSpan,
-    /// Where the money of its hours comes from.
+    /// How spend is reported for its hours.
     pub basis: Basis,
-    /// Up to when its running hours are known; `None` is the start of the poll.
+    /// Time up to which its open hours are known; `None` for the start of the poll.
     pub known_until: Option<Timestamp>,
-    /// What was told, by the bucket's first hour. A bucket that was told with nothing in it is there, empty.
+    /// Reported usage by first hour of the bucket. Buckets reported as empty are present and empty.
     pub buckets: Buckets,
-    /// Buckets that hold at least what was told, because something of them could not be read; by their first hour.
+    /// First hours of buckets that are lower bounds, because part of them could not be read.
     pub unknown: BTreeSet<Hour>,
 }
 
-impl Answer {
-    /// Only what it says from an hour on.
+impl UsageResponse {
+    /// Drops everything before an hour.
     #[must_use]
-    pub fn from_hour(mut self, start: Hour) -> Answer {
+    pub fn from_hour(mut self, start: Hour) -> UsageResponse {
         self.buckets = self.buckets.split_off(&start);
         self.unknown = self.unknown.split_off(&start);
         self.hours.start = self.hours.start.max(start);

@@ -1,4 +1,4 @@
-//! Windows of the week, on local clocks: `Mon-Fri 18:00-08:00`, `Sat-Sun`.
+//! Weekly windows in local time: `Mon-Fri 18:00-08:00`, `Sat-Sun`.
 
 use std::fmt;
 
@@ -6,25 +6,25 @@ use jiff::Timestamp;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
-/// Minutes of a day.
+/// Minutes per day.
 const DAY: i32 = 24 * 60;
 const NAMES: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
-/// Some days of the week, and a part of each; a part that ends before it begins reaches into the next day.
+/// Days of the week and a part of each day. A part that ends before it begins extends into the next day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// The first day, 0 is Monday.
+pub struct WeeklyWindow {
+    /// 0 is Monday.
     first: i8,
-    /// The last one, inclusive; before the first one, over the end of the week.
+    /// Inclusive; may be before `first`, across the end of the week.
     last: i8,
-    /// In minutes from midnight; half-open, 0 to 1440.
+    /// Minutes since midnight, 0 to 1440; half-open.
     from: i32,
     to: i32,
 }
 
-impl Window {
-    /// Reads days and, perhaps, a part of each: `Sat`, `Sat-Sun`, `Mon-Fri 18:00-08:00`, `Mon-Sun 00:00-24:00`.
-    pub fn parse(text: &str) -> Option<Window> {
+impl WeeklyWindow {
+    /// Parses days and an optional part of each day: `Sat`, `Sat-Sun`, `Mon-Fri 18:00-08:00`, `Mon-Sun 00:00-24:00`.
+    pub fn parse(text: &str) -> Option<WeeklyWindow> {
         let (days, part) = match text.trim().split_once(' ') {
             Some((days, part)) => (days, Some(part.trim())),
             None => (text.trim(), None),
@@ -40,7 +40,7 @@ impl Window {
             }
             None => (0, DAY),
         };
-        (from < DAY && from != to && to > 0 || to == 0 && from > 0).then_some(Window {
+        (from < DAY && from != to && to > 0 || to == 0 && from > 0).then_some(WeeklyWindow {
             first,
             last,
             from,
@@ -48,7 +48,7 @@ impl Window {
         })
     }
 
-    /// Whether a moment lies in it, on the clocks of a zone.
+    /// Returns whether a timestamp is in the window, in the given time zone.
     pub fn contains(&self, at: Timestamp, zone: &TimeZone) -> bool {
         let local = at.to_zoned(zone.clone());
         let minute = i32::from(local.hour()) * 60 + i32::from(local.minute());
@@ -85,7 +85,7 @@ fn minute(text: &str) -> Option<i32> {
     (is_clock && (0..60).contains(&minute) && (0..=DAY).contains(&sum)).then_some(sum)
 }
 
-impl fmt::Display for Window {
+impl fmt::Display for WeeklyWindow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |day: i8| {
             usize::try_from(day)
@@ -113,7 +113,7 @@ mod tests {
     #[track_caller]
     fn check(window: &str, zone: &str, inside: &[&str], outside: &[&str]) {
         let zone = TimeZone::get(zone).unwrap();
-        let parsed = Window::parse(window).unwrap();
+        let parsed = WeeklyWindow::parse(window).unwrap();
         for at in inside {
             assert!(
                 parsed.contains(at.parse().unwrap(), &zone),
@@ -126,11 +126,11 @@ mod tests {
                 "{window}: {at}"
             );
         }
-        assert_eq!(Window::parse(&parsed.to_string()), Some(parsed));
+        assert_eq!(WeeklyWindow::parse(&parsed.to_string()), Some(parsed));
     }
 
     #[test]
-    fn a_window_is_of_local_days() {
+    fn windows_use_local_time() {
         // 2026-11-27 is a Friday.
         check(
             "Sat-Sun",
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_window_is_refused() {
+    fn invalid_windows_are_rejected() {
         for text in [
             "",
             "Monday",
@@ -186,7 +186,7 @@ mod tests {
             "Mon 00:00-00:00",
             "Mon 8:00-9:00",
         ] {
-            assert_eq!(Window::parse(text), None, "{text}");
+            assert_eq!(WeeklyWindow::parse(text), None, "{text}");
         }
     }
 }

@@ -1,92 +1,80 @@
-//! Who may ask for what; pure but for the token's source.
+//! Access rules of the HTTP server.
 //!
-//! With no login everything is served on loopback, and elsewhere only what a scraper and a health check need. A browser on
-//! the same machine can be made to send requests by any page it shows: what changes something must come for a host that is
-//! us, from no other origin, and through no proxy.
+//! Without a login, everything is served on loopback and only metrics and health checks elsewhere. Any web page can make
+//! a local browser send requests, so writes must name our own host, come from the same origin, and not pass a proxy.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::{HeaderMap, StatusCode, Uri, Version, header};
 
-use crate::config::sections::{Http, TOKEN_TOO_SHORT, is_token_too_short};
+use crate::config::sections::{HttpConfig, TOKEN_TOO_SHORT, is_token_too_short};
 use crate::config::source::Environment;
 use crate::secret::Secret;
 use crate::secrets::{self, SecretError};
 
-/// What a path is for.
+/// Group of routes that share one access rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
-    /// Whether the process serves; open to everyone.
+pub enum RouteClass {
     Health,
     Metrics,
-    /// Shows what is not everyone's.
     Read,
     Write,
 }
 
-/// The rules of one configuration.
+/// Access rules derived from `[http]` and the listen address.
 #[derive(Debug)]
-pub struct Access {
+pub struct AccessPolicy {
     token: Option<Secret>,
     has_public_metrics: bool,
     is_on_loopback: bool,
     external: Option<Origin>,
 }
 
-/// Why there are no rules for a configuration.
+/// Why no access policy can be built from a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// The token cannot be read.
     #[error("`http.bearer_token`: {0}")]
     Secret(#[from] SecretError),
-    /// The token can be guessed.
     #[error("`http.bearer_token` {TOKEN_TOO_SHORT}")]
     TokenTooShort,
 }
 
-/// Why a request is not answered.
+/// Why a request is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// No token, or a wrong one.
-    #[error("the bearer token of `[http]` is needed")]
+pub enum AccessDenied {
+    #[error("missing or wrong bearer token")]
     NoToken,
-    /// Its source presented too many wrong tokens; the number of seconds until another one is compared.
+    /// Seconds until another token of this source is compared.
     #[error("too many wrong bearer tokens from this address; retry in {0} s")]
     TooManyAttempts(u64),
-    /// Neither loopback nor login.
-    #[error(
-        "not served: no login is configured, and this address is not loopback; set `bearer_token` in `[http]`"
-    )]
+    #[error("not served on a non-loopback address without a login; set `bearer_token` in `[http]`")]
     NoLogin,
-    /// Came for another host, or changes something through a proxy.
     #[error(
-        "refused: without a login, `Host` must be loopback or `external_url`, and changes must not come through a proxy; set `bearer_token` in `[http]`"
+        "without a login, `Host` must be loopback or `external_url`, and writes must not pass a proxy; set `bearer_token` in `[http]`"
     )]
     ForeignHost,
-    /// Sent by another site's page.
-    #[error("refused: sent by a page of another origin")]
+    #[error("cross-origin request rejected")]
     ForeignOrigin,
-    /// `Host` is missing, given twice, unreadable, or differs from the address of the request.
-    #[error("the request needs exactly one valid `Host`, which agrees with its target")]
+    #[error("the request must have exactly one valid `Host` header that matches its target")]
     BadHost,
 }
 
-impl Refusal {
-    /// Of the answer.
+impl AccessDenied {
+    /// Returns the status code of the response.
     pub fn status(self) -> StatusCode {
         match self {
-            Refusal::NoToken => StatusCode::UNAUTHORIZED,
-            Refusal::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
-            Refusal::NoLogin | Refusal::ForeignHost | Refusal::ForeignOrigin => {
+            AccessDenied::NoToken => StatusCode::UNAUTHORIZED,
+            AccessDenied::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
+            AccessDenied::NoLogin | AccessDenied::ForeignHost | AccessDenied::ForeignOrigin => {
                 StatusCode::FORBIDDEN
             }
-            Refusal::BadHost => StatusCode::BAD_REQUEST,
+            AccessDenied::BadHost => StatusCode::BAD_REQUEST,
         }
     }
 }
 
-/// Headers that proxies add, beside those with `forwarded` in their name.
-const FORWARDING: [&str; 12] = [
+/// Headers that proxies add, besides those with `forwarded` in their name.
+const PROXY_HEADERS: [&str; 12] = [
     "via",
     "x-real-ip",
     "client-ip",
@@ -104,11 +92,11 @@ const FORWARDING: [&str; 12] = [
 fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| {
         let name = name.as_str();
-        name.contains("forwarded") || FORWARDING.contains(&name)
+        name.contains("forwarded") || PROXY_HEADERS.contains(&name)
     })
 }
 
-/// A host's name without case and trailing dot, and its port.
+/// Host name, lower case and without a trailing dot, and optional port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Authority {
     name: String,
@@ -132,7 +120,7 @@ impl Authority {
             let address: Ipv6Addr = bare.strip_suffix(']')?.parse().ok()?;
             address.to_string()
         } else {
-            let is_plain = |sign: u8| sign.is_ascii_alphanumeric() || b"-._~".contains(&sign);
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
             let name = name.strip_suffix('.').unwrap_or(name);
             if name.is_empty() || !name.bytes().all(is_plain) {
                 return None;
@@ -148,7 +136,7 @@ impl Authority {
     }
 }
 
-/// Scheme, host and port of a page; ports that are not given are those of the scheme.
+/// Web origin; the port defaults to that of the scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Origin {
     scheme: String,
@@ -157,8 +145,7 @@ struct Origin {
 }
 
 impl Origin {
-    /// Of an address, whatever its path.
-    fn of(url: &str) -> Option<Origin> {
+    fn parse(url: &str) -> Option<Origin> {
         let (scheme, rest) = url.split_once("://")?;
         let authority = Authority::parse(rest.split(['/', '?', '#']).next()?)?;
         let scheme = scheme.to_ascii_lowercase();
@@ -170,8 +157,9 @@ impl Origin {
         })
     }
 
-    /// Whether a page of this origin was served under that host. Under the host of `external_url` it has that scheme.
-    fn is_of(&self, host: &Authority, external: Option<&Origin>) -> bool {
+    /// Returns whether this is the origin of pages served under `host`. Under the host of `external_url`, the scheme must match
+    /// it.
+    fn matches_host(&self, host: &Authority, external: Option<&Origin>) -> bool {
         if external == Some(self) {
             return true;
         }
@@ -190,8 +178,8 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// Checks that a request names exactly one host: what is judged by it must be what everybody else takes it for.
-pub fn check_host(version: Version, target: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+/// Checks that a request names exactly one host, so that every proxy in front agrees on what it is.
+pub fn check_host(version: Version, target: &Uri, headers: &HeaderMap) -> Result<(), AccessDenied> {
     let hosts: Vec<_> = headers.get_all(header::HOST).iter().collect();
     let host = match hosts[..] {
         [] if version < Version::HTTP_11 => return Ok(()),
@@ -199,8 +187,8 @@ pub fn check_host(version: Version, target: &Uri, headers: &HeaderMap) -> Result
             .to_str()
             .ok()
             .and_then(Authority::parse)
-            .ok_or(Refusal::BadHost)?,
-        _ => return Err(Refusal::BadHost),
+            .ok_or(AccessDenied::BadHost)?,
+        _ => return Err(AccessDenied::BadHost),
     };
     let Some(authority) = target.authority() else {
         return Ok(());
@@ -212,17 +200,17 @@ pub fn check_host(version: Version, target: &Uri, headers: &HeaderMap) -> Result
     if Authority::parse(authority.as_str()).is_some_and(is_same) {
         Ok(())
     } else {
-        Err(Refusal::BadHost)
+        Err(AccessDenied::BadHost)
     }
 }
 
-impl Access {
-    /// As configured, for the address that is listened on. Fails if the token is missing or too short.
-    pub async fn configured(
-        http: &Http,
+impl AccessPolicy {
+    /// Builds the policy for a listen address; fails if the token cannot be read or is too short.
+    pub async fn from_config(
+        http: &HttpConfig,
         address: SocketAddr,
         environment: &Environment,
-    ) -> Result<Access, AccessError> {
+    ) -> Result<AccessPolicy, AccessError> {
         let token = match &http.bearer_token {
             Some(source) => Some(secrets::resolve(source, environment).await?),
             None => None,
@@ -231,134 +219,140 @@ impl Access {
             return Err(AccessError::TokenTooShort);
         }
         let external = http.external_url.as_deref();
-        Ok(Access {
+        Ok(AccessPolicy {
             token,
             has_public_metrics: http.public_metrics,
             is_on_loopback: address.ip().is_loopback(),
-            external: external.and_then(Origin::of),
+            external: external.and_then(Origin::parse),
         })
     }
 
-    /// The token that clients present.
+    /// Returns the configured bearer token.
     pub fn token(&self) -> Option<&Secret> {
         self.token.as_ref()
     }
 
-    /// Whether no more than metrics and health are served.
-    pub fn is_narrow(&self) -> bool {
+    /// Returns whether only metrics and health checks are served.
+    pub fn serves_only_metrics(&self) -> bool {
         self.token.is_none() && !self.is_on_loopback
     }
 
-    /// Whether judging a request compares a token that it presents.
-    pub fn compares_token(&self, door: Door, headers: &HeaderMap) -> bool {
-        let needs_token = match door {
-            Door::Health => false,
-            Door::Metrics => !self.has_public_metrics,
-            Door::Read | Door::Write => true,
+    /// Returns whether authorizing a request compares the token that it presents.
+    pub fn compares_token(&self, class: RouteClass, headers: &HeaderMap) -> bool {
+        let needs_token = match class {
+            RouteClass::Health => false,
+            RouteClass::Metrics => !self.has_public_metrics,
+            RouteClass::Read | RouteClass::Write => true,
         };
         needs_token && self.token.is_some() && headers.contains_key(header::AUTHORIZATION)
     }
 
-    /// Whether a request may pass a door.
-    pub fn judge(&self, door: Door, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// Checks whether a request may use routes of a class.
+    pub fn authorize(&self, class: RouteClass, headers: &HeaderMap) -> Result<(), AccessDenied> {
         let has_token = self
             .token
             .as_ref()
-            .is_some_and(|token| bears(headers, token));
-        match door {
-            Door::Health => Ok(()),
-            Door::Metrics if self.token.is_none() || self.has_public_metrics || has_token => Ok(()),
-            Door::Metrics => Err(Refusal::NoToken),
-            Door::Read if self.token.is_some() && !has_token => Err(Refusal::NoToken),
-            Door::Read if self.is_narrow() => Err(Refusal::NoLogin),
-            // Who has the token is no page of another site.
-            Door::Read if self.token.is_some() => Ok(()),
-            Door::Read => self.judge_read(headers),
-            Door::Write => self.judge_write(has_token, headers),
+            .is_some_and(|token| presents_token(headers, token));
+        match class {
+            RouteClass::Health => Ok(()),
+            RouteClass::Metrics if self.token.is_none() || self.has_public_metrics || has_token => {
+                Ok(())
+            }
+            RouteClass::Metrics => Err(AccessDenied::NoToken),
+            RouteClass::Read if self.token.is_some() && !has_token => Err(AccessDenied::NoToken),
+            RouteClass::Read if self.serves_only_metrics() => Err(AccessDenied::NoLogin),
+            // Another site's page cannot know the token.
+            RouteClass::Read if self.token.is_some() => Ok(()),
+            RouteClass::Read => self.authorize_read(headers),
+            RouteClass::Write => self.authorize_write(has_token, headers),
         }
     }
 
-    fn judge_read(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let host = self.own_host(headers)?;
+    fn authorize_read(&self, headers: &HeaderMap) -> Result<(), AccessDenied> {
+        let host = self.require_own_host(headers)?;
         let is_link = text(headers, "sec-fetch-mode") == Some("navigate")
             && text(headers, "sec-fetch-dest").is_none_or(|shown| shown == "document");
         if is_link && !headers.contains_key(header::ORIGIN) {
             return Ok(());
         }
-        self.judge_origin(&host, headers)
+        self.check_origin(&host, headers)
     }
 
-    fn judge_write(&self, has_token: bool, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn authorize_write(&self, has_token: bool, headers: &HeaderMap) -> Result<(), AccessDenied> {
         let host = if self.token.is_some() {
             if !has_token {
-                return Err(Refusal::NoToken);
+                return Err(AccessDenied::NoToken);
             }
             host_of(headers)
         } else if !self.is_on_loopback {
-            return Err(Refusal::NoLogin);
+            return Err(AccessDenied::NoLogin);
         } else if is_forwarded(headers) {
-            return Err(Refusal::ForeignHost);
+            return Err(AccessDenied::ForeignHost);
         } else {
-            Some(self.own_host(headers)?)
+            Some(self.require_own_host(headers)?)
         };
-        let nowhere = || Authority {
+        let no_host = || Authority {
             name: String::new(),
             port: None,
         };
-        let host = host.unwrap_or_else(nowhere);
-        self.judge_origin(&host, headers)?;
-        // A form of another site's page is sent without a question; with a proof that it is ours, it would be let in above.
+        let host = host.unwrap_or_else(no_host);
+        self.check_origin(&host, headers)?;
+        // Browsers send cross-site forms without a preflight. If a header identified it as ours, it passed above.
         let is_form = text(headers, "content-type").is_some_and(|kind| {
             let kind = kind.trim_start().to_ascii_lowercase();
             kind.starts_with("text/plain") || kind.starts_with("multipart/form-data")
         });
-        let has_proof = ["origin", "sec-fetch-site", "referer"]
+        let names_origin = ["origin", "sec-fetch-site", "referer"]
             .iter()
             .any(|name| headers.contains_key(*name));
-        if is_form && !has_proof && self.token.is_none() {
-            return Err(Refusal::ForeignOrigin);
+        if is_form && !names_origin && self.token.is_none() {
+            return Err(AccessDenied::ForeignOrigin);
         }
         Ok(())
     }
 
-    /// Browsers say in one of three headers which page a request comes from; programs say nothing.
-    fn judge_origin(&self, host: &Authority, headers: &HeaderMap) -> Result<(), Refusal> {
-        let is_ours = |name: &str| {
-            let mut values = headers.get_all(name).iter();
-            match (values.next(), values.next()) {
-                (None, _) => None,
-                (Some(value), None) => {
-                    let origin = value.to_str().ok().and_then(Origin::of);
-                    Some(origin.is_some_and(|origin| origin.is_of(host, self.external.as_ref())))
+    /// Browsers name the page that sends a request in one of three headers; other clients send none.
+    fn check_origin(&self, host: &Authority, headers: &HeaderMap) -> Result<(), AccessDenied> {
+        let is_ours =
+            |name: &str| {
+                let mut values = headers.get_all(name).iter();
+                match (values.next(), values.next()) {
+                    (None, _) => None,
+                    (Some(value), None) => {
+                        let origin = value.to_str().ok().and_then(Origin::parse);
+                        Some(origin.is_some_and(|origin| {
+                            origin.matches_host(host, self.external.as_ref())
+                        }))
+                    }
+                    (Some(_), Some(_)) => Some(false),
                 }
-                (Some(_), Some(_)) => Some(false),
-            }
-        };
+            };
         let is_same_site = headers
             .get_all("sec-fetch-site")
             .iter()
             .all(|site| site == "same-origin" || site == "none");
-        let is_told = headers.contains_key("sec-fetch-site");
+        let has_fetch_site = headers.contains_key("sec-fetch-site");
         let is_allowed = match is_ours("origin") {
             Some(is_ours) => is_ours && is_same_site,
-            None if is_told => is_same_site,
+            None if has_fetch_site => is_same_site,
             None => is_ours("referer").unwrap_or(true),
         };
         if is_allowed {
             Ok(())
         } else {
-            Err(Refusal::ForeignOrigin)
+            Err(AccessDenied::ForeignOrigin)
         }
     }
 
-    /// The host of a request, which must be this machine or `external_url`: another name may be one of somebody else that
-    /// leads here.
-    fn own_host(&self, headers: &HeaderMap) -> Result<Authority, Refusal> {
+    /// Returns the host of a request if it is loopback or `external_url`. Any other name may point here by DNS rebinding.
+    fn require_own_host(&self, headers: &HeaderMap) -> Result<Authority, AccessDenied> {
         let is_ours = |host: &Authority| {
             let external = self.external.as_ref();
             host.is_loopback() || external.is_some_and(|external| external.name == host.name)
         };
-        host_of(headers).filter(is_ours).ok_or(Refusal::ForeignHost)
+        host_of(headers)
+            .filter(is_ours)
+            .ok_or(AccessDenied::ForeignHost)
     }
 }
 
@@ -366,11 +360,11 @@ fn host_of(headers: &HeaderMap) -> Option<Authority> {
     text(headers, "host").and_then(Authority::parse)
 }
 
-fn bears(headers: &HeaderMap, token: &Secret) -> bool {
-    let given = headers
+fn presents_token(headers: &HeaderMap, token: &Secret) -> bool {
+    let value = headers
         .get(header::AUTHORIZATION)
         .map(header::HeaderValue::as_bytes);
-    let Some((scheme, value)) = given.and_then(|given| given.split_at_checked(b"Bearer ".len()))
+    let Some((scheme, value)) = value.and_then(|value| value.split_at_checked(b"Bearer ".len()))
     else {
         return false;
     };
@@ -388,27 +382,27 @@ mod tests {
     use super::*;
     use crate::config::source::SecretSource;
 
-    fn access(token: Option<&str>, has_public_metrics: bool, is_on_loopback: bool) -> Access {
-        Access {
+    fn access(token: Option<&str>, has_public_metrics: bool, is_on_loopback: bool) -> AccessPolicy {
+        AccessPolicy {
             token: token.map(|token| Secret::new(token.to_owned())),
             has_public_metrics,
             is_on_loopback,
-            external: Origin::of("https://spend.example.com"),
+            external: Origin::parse("https://spend.example.com"),
         }
     }
 
     #[track_caller]
     fn check(
-        access: &Access,
-        door: Door,
+        access: &AccessPolicy,
+        class: RouteClass,
         headers: &[(&'static str, &str)],
-        expected: Result<(), Refusal>,
+        expected: Result<(), AccessDenied>,
     ) {
         let headers = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
             .collect();
-        assert_eq!(access.judge(door, &headers), expected, "{headers:?}");
+        assert_eq!(access.authorize(class, &headers), expected, "{headers:?}");
     }
 
     #[test]
@@ -418,50 +412,70 @@ mod tests {
             access(None, false, false),
             access(None, false, true),
         ] {
-            check(&access, Door::Health, &[("host", "evil.example")], Ok(()));
+            check(
+                &access,
+                RouteClass::Health,
+                &[("host", "evil.example")],
+                Ok(()),
+            );
         }
     }
 
     #[test]
-    fn metrics_need_the_token_where_there_is_one() {
-        check(&access(None, false, false), Door::Metrics, &[], Ok(()));
+    fn metrics_need_the_token_if_one_is_configured() {
+        check(
+            &access(None, false, false),
+            RouteClass::Metrics,
+            &[],
+            Ok(()),
+        );
         let locked = access(Some("canary-token"), false, true);
-        check(&locked, Door::Metrics, &[], Err(Refusal::NoToken));
         check(
             &locked,
-            Door::Metrics,
+            RouteClass::Metrics,
+            &[],
+            Err(AccessDenied::NoToken),
+        );
+        check(
+            &locked,
+            RouteClass::Metrics,
             &[("authorization", "Bearer canary")],
-            Err(Refusal::NoToken),
+            Err(AccessDenied::NoToken),
         );
         check(
             &locked,
-            Door::Metrics,
+            RouteClass::Metrics,
             &[("authorization", "Basic canary-token")],
-            Err(Refusal::NoToken),
+            Err(AccessDenied::NoToken),
         );
         check(
             &locked,
-            Door::Metrics,
+            RouteClass::Metrics,
             &[("authorization", "bearer canary-token")],
             Ok(()),
         );
         check(
             &access(Some("canary-token"), true, false),
-            Door::Metrics,
+            RouteClass::Metrics,
             &[],
             Ok(()),
         );
     }
 
     #[test]
-    fn only_a_token_that_decides_something_is_compared() {
-        let check = |access: &Access, has_token: bool, expected: [bool; 4]| {
+    fn a_token_is_compared_only_if_the_route_needs_it() {
+        let check = |access: &AccessPolicy, has_token: bool, expected: [bool; 4]| {
             let mut headers = HeaderMap::new();
             if has_token {
                 headers.insert(header::AUTHORIZATION, "Bearer guess".parse().unwrap());
             }
-            let doors = [Door::Health, Door::Metrics, Door::Read, Door::Write];
-            let compared = doors.map(|door| access.compares_token(door, &headers));
+            let classes = [
+                RouteClass::Health,
+                RouteClass::Metrics,
+                RouteClass::Read,
+                RouteClass::Write,
+            ];
+            let compared = classes.map(|class| access.compares_token(class, &headers));
             assert_eq!(compared, expected, "{access:?} {has_token}");
         };
         let locked = access(Some("canary-token"), false, false);
@@ -480,14 +494,14 @@ mod tests {
             ("ääääääääääääääääääà", false),
             ("canary-10-characters", true),
         ] {
-            let http = Http {
+            let http = HttpConfig {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 external_url: None,
                 bearer_token: Some(SecretSource::Literal(Secret::new(token.to_owned()))),
                 public_metrics: false,
                 max_connections: 1,
             };
-            let access = Access::configured(&http, http.listen, &Environment::new()).await;
+            let access = AccessPolicy::from_config(&http, http.listen, &Environment::new()).await;
             assert_eq!(access.is_ok(), is_good, "{token}");
             if let Err(error) = access {
                 let error = error.to_string();
@@ -498,22 +512,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_everyones_needs_the_token_or_where_there_is_none_loopback() {
+    fn reads_need_the_token_or_loopback() {
         let local = [("host", "localhost:9899")];
-        check(&access(None, false, true), Door::Read, &local, Ok(()));
+        check(&access(None, false, true), RouteClass::Read, &local, Ok(()));
         let outside = access(None, true, false);
-        check(&outside, Door::Read, &[], Err(Refusal::NoLogin));
+        check(&outside, RouteClass::Read, &[], Err(AccessDenied::NoLogin));
         let token = ("authorization", "Bearer canary-token");
         for is_on_loopback in [true, false] {
             let locked = access(Some("canary-token"), true, is_on_loopback);
-            check(&locked, Door::Read, &[], Err(Refusal::NoToken));
-            check(&locked, Door::Read, &[token], Ok(()));
+            check(&locked, RouteClass::Read, &[], Err(AccessDenied::NoToken));
+            check(&locked, RouteClass::Read, &[token], Ok(()));
         }
     }
 
     #[test]
-    fn without_a_login_a_change_is_asked_for_on_this_machine() {
-        let here = access(None, false, true);
+    fn without_a_login_writes_need_a_loopback_host_and_no_proxy() {
+        let on_loopback = access(None, false, true);
         for host in [
             "127.0.0.1:9899",
             "localhost",
@@ -524,8 +538,8 @@ mod tests {
             "spend.example.com",
             "SPEND.example.com.:443",
         ] {
-            check(&here, Door::Write, &[("host", host)], Ok(()));
-            check(&here, Door::Read, &[("host", host)], Ok(()));
+            check(&on_loopback, RouteClass::Write, &[("host", host)], Ok(()));
+            check(&on_loopback, RouteClass::Read, &[("host", host)], Ok(()));
         }
         for host in [
             "evil.example",
@@ -534,12 +548,22 @@ mod tests {
             "",
             "127.0.0.1.evil.example",
         ] {
-            for door in [Door::Read, Door::Write] {
-                check(&here, door, &[("host", host)], Err(Refusal::ForeignHost));
+            for class in [RouteClass::Read, RouteClass::Write] {
+                check(
+                    &on_loopback,
+                    class,
+                    &[("host", host)],
+                    Err(AccessDenied::ForeignHost),
+                );
             }
         }
-        check(&here, Door::Write, &[], Err(Refusal::ForeignHost));
-        for forwarding in [
+        check(
+            &on_loopback,
+            RouteClass::Write,
+            &[],
+            Err(AccessDenied::ForeignHost),
+        );
+        for proxy_header in [
             "forwarded",
             "x-forwarded-for",
             "x-forwarded-host",
@@ -550,60 +574,65 @@ mod tests {
             "cf-connecting-ip",
             "x-original-forwarded-for",
         ] {
-            let headers = [("host", "localhost"), (forwarding, "10.0.0.1")];
-            check(&here, Door::Write, &headers, Err(Refusal::ForeignHost));
+            let headers = [("host", "localhost"), (proxy_header, "10.0.0.1")];
+            check(
+                &on_loopback,
+                RouteClass::Write,
+                &headers,
+                Err(AccessDenied::ForeignHost),
+            );
         }
         check(
             &access(None, false, false),
-            Door::Write,
+            RouteClass::Write,
             &[("host", "localhost")],
-            Err(Refusal::NoLogin),
+            Err(AccessDenied::NoLogin),
         );
     }
 
     #[test]
-    fn a_page_of_another_origin_changes_nothing() {
-        let here = access(None, false, true);
+    fn cross_origin_writes_are_rejected() {
+        let on_loopback = access(None, false, true);
         let host = ("host", "localhost:9899");
         check(
-            &here,
-            Door::Write,
+            &on_loopback,
+            RouteClass::Write,
             &[host, ("origin", "http://localhost:9899")],
             Ok(()),
         );
         check(
-            &here,
-            Door::Write,
+            &on_loopback,
+            RouteClass::Write,
             &[host, ("origin", "https://spend.example.com")],
             Ok(()),
         );
         for origin in ["http://localhost:3000", "https://evil.example", "null"] {
             check(
-                &here,
-                Door::Write,
+                &on_loopback,
+                RouteClass::Write,
                 &[host, ("origin", origin)],
-                Err(Refusal::ForeignOrigin),
+                Err(AccessDenied::ForeignOrigin),
             );
         }
         let locked = access(Some("canary-token"), false, false);
         let token = ("authorization", "Bearer canary-token");
         check(
             &locked,
-            Door::Write,
+            RouteClass::Write,
             &[token, ("host", "10.0.0.1:9899")],
             Ok(()),
         );
         check(
             &locked,
-            Door::Write,
+            RouteClass::Write,
             &[token, ("origin", "https://evil.example")],
-            Err(Refusal::ForeignOrigin),
+            Err(AccessDenied::ForeignOrigin),
         );
     }
 
     #[test]
-    fn a_page_of_another_site_sends_nothing_without_an_origin_either() {
-        let here = access(None, false, true);
+    fn cross_site_requests_without_origin_are_rejected() {
+        let on_loopback = access(None, false, true);
         let host = ("host", "localhost:9899");
         for (header, is_allowed) in [
             (("sec-fetch-site", "same-origin"), true),
@@ -617,25 +646,35 @@ mod tests {
             (("origin", "http://spend.example.com"), false),
             (("origin", "null"), false),
         ] {
-            let expected = is_allowed.then_some(()).ok_or(Refusal::ForeignOrigin);
-            for door in [Door::Read, Door::Write] {
-                check(&here, door, &[host, header], expected);
+            let expected = is_allowed.then_some(()).ok_or(AccessDenied::ForeignOrigin);
+            for class in [RouteClass::Read, RouteClass::Write] {
+                check(&on_loopback, class, &[host, header], expected);
             }
         }
         let form = [host, ("content-type", "text/plain; charset=utf-8")];
-        check(&here, Door::Write, &form, Err(Refusal::ForeignOrigin));
+        check(
+            &on_loopback,
+            RouteClass::Write,
+            &form,
+            Err(AccessDenied::ForeignOrigin),
+        );
         let link = [
             host,
             ("sec-fetch-site", "cross-site"),
             ("sec-fetch-mode", "navigate"),
             ("sec-fetch-dest", "document"),
         ];
-        check(&here, Door::Read, &link, Ok(()));
-        check(&here, Door::Write, &link, Err(Refusal::ForeignOrigin));
+        check(&on_loopback, RouteClass::Read, &link, Ok(()));
+        check(
+            &on_loopback,
+            RouteClass::Write,
+            &link,
+            Err(AccessDenied::ForeignOrigin),
+        );
     }
 
     #[test]
-    fn a_request_names_one_host() {
+    fn a_request_names_exactly_one_host() {
         let check = |target: &str, hosts: &[&str], version: Version, is_good: bool| {
             let headers = hosts
                 .iter()

@@ -1,4 +1,4 @@
-//! `/api/v1/alerts`: alerts and their history, with the fields of `spendwatch alerts list` and `show`.
+//! `/api/v1/alerts`: alerts and their history, with the JSON fields of `spendwatch alerts list` and `show`.
 
 use std::sync::Arc;
 
@@ -10,21 +10,20 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::domain::ids::RuleName;
-use crate::http::fields::Wrong;
-use crate::sheet::alerts::{self as sheet, LastMessage};
+use crate::http::fields::RequestError;
 use crate::store::Store;
-use crate::store::alerts::{AlertChange, AlertFilter, AlertRow, Found, Phase};
+use crate::store::alerts::{AlertChange, AlertFilter, AlertPhase, AlertRow, PrefixMatch};
+use crate::table::alerts::{self as alert_table, LastMessage};
 
-/// As the command has it.
+/// Same default as `spendwatch alerts list`.
 const DEFAULT_LIMIT: u32 = 50;
-/// One answer has no more.
 const MAX_LIMIT: u32 = 1000;
 
-/// Which alerts are asked for.
+/// Query parameters of `GET /api/v1/alerts`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Which {
-    /// Words with commas between; all where there are none.
+pub struct AlertQuery {
+    /// Comma-separated states; all if missing.
     #[serde(default)]
     state: Option<String>,
     #[serde(default)]
@@ -33,61 +32,79 @@ pub struct Which {
     limit: Option<u32>,
 }
 
-/// `GET /api/v1/alerts`: the worst first.
+/// `GET /api/v1/alerts`: lists alerts, worst first.
 pub async fn list(
     State(app): State<Arc<App>>,
-    which: Result<Query<Which>, QueryRejection>,
-) -> Result<Json<Value>, Wrong> {
-    let Query(which) = which.map_err(|error| Wrong::Request(error.body_text()))?;
-    let filter = filter(&which)?;
-    let alerts = app.store.worst_first(&filter, app.board.privacy()).await?;
-    Ok(Json(sheet::list(&alerts).as_json()))
+    query: Result<Query<AlertQuery>, QueryRejection>,
+) -> Result<Json<Value>, RequestError> {
+    let Query(query) = query.map_err(|error| RequestError::Request(error.body_text()))?;
+    let filter = filter(&query)?;
+    let alerts = app
+        .store
+        .worst_first(&filter, app.published.privacy())
+        .await?;
+    Ok(Json(alert_table::list(&alerts).as_json()))
 }
 
-/// `GET /api/v1/alerts/{fingerprint}`: one with its changes, oldest first, by whom it is acknowledged, and its last message.
+/// `GET /api/v1/alerts/{fingerprint}`: returns one alert with its acknowledgement, its changes (oldest first) and its last
+/// message.
 pub async fn show(
     State(app): State<Arc<App>>,
     Path(fingerprint): Path<String>,
-) -> Result<Json<Value>, Wrong> {
-    let found = app.store.shown(&fingerprint, app.board.privacy()).await?;
-    let (shown, changes) = found.ok_or_else(|| none(&fingerprint))?;
+) -> Result<Json<Value>, RequestError> {
+    let found = app
+        .store
+        .displayed_alert(&fingerprint, app.published.privacy())
+        .await?;
+    let (shown, changes) = found.ok_or_else(|| not_found(&fingerprint))?;
     let sent = app.store.last_message(&fingerprint).await?;
     let message = sent
         .as_ref()
         .and_then(|sent| LastMessage::new(sent, &fingerprint));
-    Ok(Json(sheet::whole(&shown, &changes, message.as_ref())))
+    Ok(Json(alert_table::details(
+        &shown,
+        &changes,
+        message.as_ref(),
+    )))
 }
 
-/// One by its whole fingerprint. The store takes what it begins with, as people type it; a program has the whole.
-pub async fn find(store: &Store, fingerprint: &str) -> Result<(AlertRow, Vec<AlertChange>), Wrong> {
+/// Finds an alert by its full fingerprint; unlike commands, the API accepts no prefixes.
+pub async fn find(
+    store: &Store,
+    fingerprint: &str,
+) -> Result<(AlertRow, Vec<AlertChange>), RequestError> {
     match store.alert(fingerprint).await? {
-        Found::One(found) if found.0.fingerprint == fingerprint => Ok(found),
-        Found::One(_) | Found::Nothing | Found::Many(_) => Err(none(fingerprint)),
+        PrefixMatch::One(found) if found.0.fingerprint == fingerprint => Ok(found),
+        PrefixMatch::One(_) | PrefixMatch::NoMatch | PrefixMatch::Ambiguous(_) => {
+            Err(not_found(fingerprint))
+        }
     }
 }
 
-/// There is no such alert.
-pub fn none(fingerprint: &str) -> Wrong {
-    Wrong::NotFound(format!("there is no alert `{fingerprint}`"))
+/// Returns the error for an unknown fingerprint.
+pub fn not_found(fingerprint: &str) -> RequestError {
+    RequestError::NotFound(format!("no alert `{fingerprint}`"))
 }
 
-fn filter(which: &Which) -> Result<AlertFilter, Wrong> {
-    let words = which.state.iter().flat_map(|words| words.split(','));
-    let phase = |word: &str| {
-        sheet::parse_state(word).ok_or_else(|| {
-            let message = format!("`state` is wrong: `{word}` is none of pending, firing, ended");
-            Wrong::Request(message)
+fn filter(query: &AlertQuery) -> Result<AlertFilter, RequestError> {
+    let states = query.state.iter().flat_map(|states| states.split(','));
+    let phase = |state: &str| {
+        alert_table::parse_state(state).ok_or_else(|| {
+            let message = format!("`state` is `{state}`, expected `pending`, `firing` or `ended`");
+            RequestError::Request(message)
         })
     };
-    let limit = which.limit.unwrap_or(DEFAULT_LIMIT);
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     if limit > MAX_LIMIT {
-        let message = format!("`limit` is {limit}, it must be at most {MAX_LIMIT}");
-        return Err(Wrong::Request(message));
+        let message = format!("`limit` is {limit}, expected at most {MAX_LIMIT}");
+        return Err(RequestError::Request(message));
     }
     Ok(AlertFilter {
         organization: None,
-        rule: which.rule.as_deref().map(RuleName::from),
-        phases: words.map(phase).collect::<Result<Vec<Phase>, Wrong>>()?,
+        rule: query.rule.as_deref().map(RuleName::from),
+        phases: states
+            .map(phase)
+            .collect::<Result<Vec<AlertPhase>, RequestError>>()?,
         limit,
     })
 }

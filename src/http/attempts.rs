@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::http::access::Refusal;
-use crate::http::connections::Source;
+use crate::http::access::AccessDenied;
+use crate::http::connections::ClientSource;
 
 /// Wrong tokens that one source may present at once.
 const BUDGET: u32 = 10;
@@ -24,14 +24,14 @@ const BURST_GAP: Duration = Duration::from_mins(10);
 /// A burst that lasts is logged again after this time.
 const LOG_INTERVAL: Duration = Duration::from_mins(10);
 
-/// A number of units, of which one comes back per `REFILL`.
+/// Token bucket: one unit is refilled per `REFILL`.
 #[derive(Debug, Clone, Copy, Default)]
-struct Budget {
-    /// Running time at which nothing of the budget is spent any more.
+struct TokenBudget {
+    /// Monotonic time at which the budget is full again.
     full_at: Duration,
 }
 
-impl Budget {
+impl TokenBudget {
     /// Returns the time until a unit is available, zero if one is available now.
     fn wait(self, now: Duration) -> Duration {
         let until_full = self.full_at.saturating_sub(now);
@@ -46,7 +46,7 @@ impl Budget {
 /// The wrong tokens that one source presented without a long pause between them.
 #[derive(Debug, Default)]
 struct Burst {
-    budget: Budget,
+    budget: TokenBudget,
     last_at: Duration,
     n_wrong: u64,
     /// Requests rejected without comparing their token.
@@ -57,16 +57,15 @@ struct Burst {
     logged_at: Duration,
 }
 
-/// A log line about a burst.
 #[derive(Debug, PartialEq, Eq)]
-struct Report {
-    source: Source,
+struct BurstReport {
+    source: ClientSource,
     n_wrong: u64,
     n_rejected: u64,
     was_spent: bool,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for BurstReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.n_wrong == 1 { "" } else { "s" };
         write!(
@@ -86,19 +85,19 @@ impl fmt::Display for Report {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    bursts: HashMap<Source, Burst>,
-    /// Of log lines: a client with many addresses must not fill the log.
-    lines: Budget,
+struct AttemptState {
+    bursts: HashMap<ClientSource, Burst>,
+    /// Limits log lines, because a client with many addresses must not fill the log.
+    log_budget: TokenBudget,
 }
 
-impl State {
+impl AttemptState {
     fn check(
         &mut self,
-        source: Source,
+        source: ClientSource,
         now: Duration,
-        judge: impl FnOnce() -> Result<(), Refusal>,
-    ) -> (Result<(), Refusal>, Option<Report>) {
+        authorize: impl FnOnce() -> Result<(), AccessDenied>,
+    ) -> (Result<(), AccessDenied>, Option<BurstReport>) {
         if let Some(burst) = self.bursts.get_mut(&source) {
             let wait = burst.budget.wait(now);
             if !wait.is_zero() {
@@ -106,18 +105,18 @@ impl State {
                 burst.last_at = now;
                 let seconds = wait.as_millis().div_ceil(1000);
                 let seconds = u64::try_from(seconds).unwrap_or(u64::MAX).max(1);
-                return (Err(Refusal::TooManyAttempts(seconds)), None);
+                return (Err(AccessDenied::TooManyAttempts(seconds)), None);
             }
         }
-        let judged = judge();
-        let report = match judged {
-            Err(Refusal::NoToken) => self.record_wrong(source, now),
+        let result = authorize();
+        let report = match result {
+            Err(AccessDenied::NoToken) => self.record_wrong(source, now),
             Ok(()) | Err(_) => None,
         };
-        (judged, report)
+        (result, report)
     }
 
-    fn record_wrong(&mut self, source: Source, now: Duration) -> Option<Report> {
+    fn record_wrong(&mut self, source: ClientSource, now: Duration) -> Option<BurstReport> {
         if !self.bursts.contains_key(&source) && self.bursts.len() >= MAX_SOURCES {
             self.make_room(now);
         }
@@ -133,13 +132,13 @@ impl State {
             || (is_spent && !burst.was_spent)
             || now.saturating_sub(burst.logged_at) >= LOG_INTERVAL;
         burst.was_spent |= is_spent;
-        if !burst.is_log_due || !self.lines.wait(now).is_zero() {
+        if !burst.is_log_due || !self.log_budget.wait(now).is_zero() {
             return None;
         }
-        self.lines.spend(now);
+        self.log_budget.spend(now);
         burst.is_log_due = false;
         burst.logged_at = now;
-        Some(Report {
+        Some(BurstReport {
             source,
             n_wrong: burst.n_wrong,
             n_rejected: burst.n_rejected,
@@ -161,27 +160,27 @@ impl State {
     }
 }
 
-/// The wrong tokens of all sources.
+/// Wrong tokens of all sources.
 #[derive(Debug, Default)]
-pub struct Attempts(Mutex<State>);
+pub struct TokenAttempts(Mutex<AttemptState>);
 
-impl Attempts {
-    /// Judges a request that presents a token, unless its source presented too many wrong ones. `now` is running time.
+impl TokenAttempts {
+    /// Authorizes a request that presents a token, unless its source presented too many wrong ones. `now` is monotonic.
     ///
-    /// Comparing and counting is one step, so that simultaneous requests do not exceed the budget.
+    /// Comparing and counting happen under one lock, so that simultaneous requests do not exceed the budget.
     pub fn check(
         &self,
-        source: Source,
+        source: ClientSource,
         now: Duration,
-        judge: impl FnOnce() -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
+        authorize: impl FnOnce() -> Result<(), AccessDenied>,
+    ) -> Result<(), AccessDenied> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (judged, report) = state.check(source, now, judge);
+        let (result, report) = state.check(source, now, authorize);
         drop(state);
         if let Some(report) = report {
             tracing::warn!("{report}");
         }
-        judged
+        result
     }
 }
 
@@ -189,39 +188,39 @@ impl Attempts {
 mod tests {
     use super::*;
 
-    fn source(address: &str) -> Source {
-        Source::of(address.parse().unwrap())
+    fn source(address: &str) -> ClientSource {
+        ClientSource::new(address.parse().unwrap())
     }
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    const WRONG: Result<(), Refusal> = Err(Refusal::NoToken);
+    const WRONG: Result<(), AccessDenied> = Err(AccessDenied::NoToken);
 
     /// Presents a wrong token; returns whether it was compared, and the log line.
-    fn guess(state: &mut State, address: &str, now: Duration) -> (bool, Option<String>) {
-        let (judged, report) = state.check(source(address), now, || WRONG);
-        (judged == WRONG, report.map(|report| report.to_string()))
+    fn guess(state: &mut AttemptState, address: &str, now: Duration) -> (bool, Option<String>) {
+        let (result, report) = state.check(source(address), now, || WRONG);
+        (result == WRONG, report.map(|report| report.to_string()))
     }
 
     #[test]
     fn ten_wrong_tokens_are_compared_and_then_one_more_per_five_seconds() {
-        let mut state = State::default();
+        let mut state = AttemptState::default();
         let start = seconds(3600);
         for _ in 0..10 {
             assert!(guess(&mut state, "192.0.2.1", start).0);
         }
         for (after, left) in [(0, 5), (1, 4), (4, 1)] {
-            let (judged, report) = state.check(source("192.0.2.1"), start + seconds(after), || {
+            let (result, report) = state.check(source("192.0.2.1"), start + seconds(after), || {
                 panic!("the token was compared")
             });
-            assert_eq!(judged, Err(Refusal::TooManyAttempts(left)));
+            assert_eq!(result, Err(AccessDenied::TooManyAttempts(left)));
             assert_eq!(report, None);
         }
         let almost = start + Duration::from_millis(4999);
-        let (judged, _) = state.check(source("192.0.2.1"), almost, || Ok(()));
-        assert_eq!(judged, Err(Refusal::TooManyAttempts(1)));
+        let (result, _) = state.check(source("192.0.2.1"), almost, || Ok(()));
+        assert_eq!(result, Err(AccessDenied::TooManyAttempts(1)));
         let later = start + seconds(5);
         assert!(guess(&mut state, "192.0.2.1", later).0);
         assert!(!guess(&mut state, "192.0.2.1", later).0);
@@ -234,21 +233,21 @@ mod tests {
 
     #[test]
     fn a_correct_token_spends_nothing_and_gives_nothing_back() {
-        let mut state = State::default();
+        let mut state = AttemptState::default();
         let client = source("192.0.2.1");
         for _ in 0..9 {
             guess(&mut state, "192.0.2.1", seconds(1));
         }
         for _ in 0..100 {
-            let (judged, report) = state.check(client, seconds(1), || Ok(()));
-            assert_eq!((judged, report), (Ok(()), None));
+            let (result, report) = state.check(client, seconds(1), || Ok(()));
+            assert_eq!((result, report), (Ok(()), None));
         }
-        let (judged, _) = state.check(client, seconds(1), || Err(Refusal::ForeignOrigin));
-        assert_eq!(judged, Err(Refusal::ForeignOrigin));
+        let (result, _) = state.check(client, seconds(1), || Err(AccessDenied::ForeignOrigin));
+        assert_eq!(result, Err(AccessDenied::ForeignOrigin));
         assert!(guess(&mut state, "192.0.2.1", seconds(1)).0);
         assert!(!guess(&mut state, "192.0.2.1", seconds(1)).0);
-        let (judged, _) = state.check(source("192.0.2.2"), seconds(1), || Ok(()));
-        assert_eq!(judged, Ok(()));
+        let (result, _) = state.check(source("192.0.2.2"), seconds(1), || Ok(()));
+        assert_eq!(result, Ok(()));
     }
 
     #[test]
@@ -257,7 +256,7 @@ mod tests {
             ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"],
             ["2001:db8::1", "2001:db8::ffff:ffff:1:1", "2001:db8:0:1::1"],
         ] {
-            let mut state = State::default();
+            let mut state = AttemptState::default();
             for _ in 0..10 {
                 guess(&mut state, first, seconds(1));
             }
@@ -268,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_logged_when_it_begins_and_when_it_is_limited_and_rarely_after_that() {
-        let mut state = State::default();
+        let mut state = AttemptState::default();
         let mut lines = Vec::new();
         for second in 0..900 {
             for _ in 0..3 {
@@ -288,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_client_with_many_addresses_fills_neither_the_memory_nor_the_log() {
-        let mut state = State::default();
+        let mut state = AttemptState::default();
         for _ in 0..10 {
             guess(&mut state, "192.0.2.1", seconds(1));
         }

@@ -1,8 +1,8 @@
-//! Open connections: the deadlines of each, how many there may be, and which one is closed when another needs its place.
+//! Open connections: their deadlines, the connection limit, and which connection is closed to make room for a new one.
 //!
-//! A client can hold a connection open without asking for anything. So every wait for a client has a deadline, one
-//! address has at most half of all connections, and a newcomer takes the place of the connection that has waited longest
-//! for its client. A connection whose request is being handled is never closed for another.
+//! A client can hold a connection open without sending anything. Therefore every wait for a client has a deadline, one
+//! source has at most half of all connections, and a new connection replaces the one that has waited longest for its
+//! client. A connection whose request is being handled is never closed to make room.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 
-/// From the opening of a connection to the first byte of a request.
+/// From accepting a connection to the first byte of a request.
 const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(10);
 /// From the first byte of a request to the end of its headers.
 const HEADER_LIMIT: Duration = Duration::from_secs(10);
@@ -25,21 +25,21 @@ const BODY_LIMIT: Duration = Duration::from_secs(10);
 const HANDLING_LIMIT: Duration = Duration::from_mins(2);
 /// From the start of a response to its last byte: 10 MB at 1.4 Mbit/s.
 const RESPONSE_LIMIT: Duration = Duration::from_mins(1);
-/// Within a response, without a byte that the client takes.
+/// Maximum time within a response without the client reading a byte.
 const STALL_LIMIT: Duration = Duration::from_secs(10);
 /// Between two requests: longer than the usual scrape interval of a minute.
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// A deadline moves in steps of at least this length, so that large responses do not set it for every packet.
 const MIN_STEP: Duration = Duration::from_secs(1);
 
-/// File descriptors kept for the store, the audit log, the configuration, name lookups and commands.
+/// File descriptors reserved for the store, the audit log, the configuration, name lookups and commands.
 const RESERVED: u64 = 128;
-/// File descriptors kept for each organization and each notifier: connections in use, idle ones, and a secret's command.
+/// File descriptors reserved per organization and notifier: open and idle connections, and the command of a secret.
 const RESERVED_PER_TASK: u64 = 8;
 
-/// Returns how many of `max` connections the process can afford when it may open `descriptors` files and needs its own
-/// for `n_tasks` organizations and notifiers.
-pub fn affordable(max: usize, descriptors: Option<u64>, n_tasks: usize) -> usize {
+/// Returns the number of connections, at most `max`, that leave enough of `descriptors` for `n_tasks` organizations and
+/// notifiers.
+pub fn affordable_connections(max: usize, descriptors: Option<u64>, n_tasks: usize) -> usize {
     let Some(descriptors) = descriptors else {
         return max;
     };
@@ -54,15 +54,14 @@ pub fn affordable(max: usize, descriptors: Option<u64>, n_tasks: usize) -> usize
     usize::try_from(left).map_or(max, |left| max.min(left))
 }
 
-/// The clients that share one part of a limit: an IPv4 address, or an IPv6 network of 64 bits, of which one client
-/// usually has all addresses.
+/// Clients that share a limit: an IPv4 address, or an IPv6 /64 network, whose addresses usually belong to one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Source(IpAddr);
+pub struct ClientSource(IpAddr);
 
-impl Source {
-    /// Returns the source of an address. An IPv4 address written as IPv6 is the same source as the IPv4 address.
-    pub fn of(address: IpAddr) -> Source {
-        Source(match address.to_canonical() {
+impl ClientSource {
+    /// Returns the source of an address; an IPv4-mapped IPv6 address counts as the IPv4 address.
+    pub fn new(address: IpAddr) -> ClientSource {
+        ClientSource(match address.to_canonical() {
             IpAddr::V4(address) => IpAddr::V4(address),
             IpAddr::V6(address) => {
                 let network = address.to_bits() & !u128::from(u64::MAX);
@@ -72,7 +71,7 @@ impl Source {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ClientSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             IpAddr::V4(address) => write!(f, "{address}"),
@@ -81,9 +80,9 @@ impl fmt::Display for Source {
     }
 }
 
-/// What a connection is doing.
+/// State of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum ConnectionPhase {
     /// Waiting for the first byte of the first request.
     Opened,
     Headers,
@@ -98,236 +97,240 @@ pub enum Phase {
     Idle,
 }
 
-impl Phase {
-    /// The time until the connection is closed.
+impl ConnectionPhase {
     fn limit(self) -> Duration {
         match self {
-            Phase::Opened => FIRST_BYTE_LIMIT,
-            Phase::Headers => HEADER_LIMIT,
-            Phase::Body => BODY_LIMIT,
-            Phase::Handling => HANDLING_LIMIT,
-            Phase::Response | Phase::Flushing => RESPONSE_LIMIT,
-            Phase::Idle => IDLE_LIMIT,
+            ConnectionPhase::Opened => FIRST_BYTE_LIMIT,
+            ConnectionPhase::Headers => HEADER_LIMIT,
+            ConnectionPhase::Body => BODY_LIMIT,
+            ConnectionPhase::Handling => HANDLING_LIMIT,
+            ConnectionPhase::Response | ConnectionPhase::Flushing => RESPONSE_LIMIT,
+            ConnectionPhase::Idle => IDLE_LIMIT,
         }
     }
 
-    /// What is missing when the time is over.
-    pub fn missing(self) -> &'static str {
+    /// Describes why a connection is closed when this phase expires.
+    pub fn timeout_reason(self) -> &'static str {
         match self {
-            Phase::Opened => "no request",
-            Phase::Headers => "no complete headers",
-            Phase::Body => "no complete body",
-            Phase::Handling => "the request takes too long",
-            Phase::Response | Phase::Flushing => "the response is not read",
-            Phase::Idle => "no further request",
+            ConnectionPhase::Opened => "no request",
+            ConnectionPhase::Headers => "no complete headers",
+            ConnectionPhase::Body => "no complete body",
+            ConnectionPhase::Handling => "request takes too long",
+            ConnectionPhase::Response | ConnectionPhase::Flushing => "response not read",
+            ConnectionPhase::Idle => "no further request",
         }
     }
 }
 
-/// A phase and its times, as running time of the clock.
+/// Phase with its times, in monotonic time.
 #[derive(Debug, Clone, Copy)]
-struct Step {
-    phase: Phase,
+struct PhaseTimes {
+    phase: ConnectionPhase,
     since: Duration,
-    /// Where the phase ends at the latest.
     ends_at: Duration,
-    /// The deadline; before the end where a response stalls.
-    cut_at: Duration,
+    /// Current deadline; earlier than `ends_at` if a response stalls.
+    deadline: Duration,
 }
 
-impl Step {
-    fn new(phase: Phase, now: Duration) -> Step {
+impl PhaseTimes {
+    fn new(phase: ConnectionPhase, now: Duration) -> PhaseTimes {
         let ends_at = now + phase.limit();
-        let cut_at = if phase == Phase::Response {
+        let deadline = if phase == ConnectionPhase::Response {
             ends_at.min(now + STALL_LIMIT)
         } else {
             ends_at
         };
-        Step {
+        PhaseTimes {
             phase,
             since: now,
             ends_at,
-            cut_at,
+            deadline,
         }
     }
 }
 
-/// The phase of one connection and its deadline.
+/// Phase and deadline of one connection.
 #[derive(Debug)]
-pub struct Progress {
+pub struct ConnectionProgress {
     clock: Clock,
-    step: watch::Sender<Step>,
+    step: watch::Sender<PhaseTimes>,
 }
 
-impl Progress {
-    /// Of a connection that was just opened.
-    pub fn new(clock: Clock) -> Progress {
-        let step = Step::new(Phase::Opened, clock.running());
-        Progress {
+impl ConnectionProgress {
+    /// Creates the progress of a new connection.
+    pub fn new(clock: Clock) -> ConnectionProgress {
+        let step = PhaseTimes::new(ConnectionPhase::Opened, clock.monotonic());
+        ConnectionProgress {
             clock,
             step: watch::Sender::new(step),
         }
     }
 
-    /// Returns the present phase.
-    pub fn phase(&self) -> Phase {
+    /// Returns the current phase.
+    pub fn phase(&self) -> ConnectionPhase {
         self.step.borrow().phase
     }
 
-    /// Bytes arrived.
-    pub fn received(&self) {
-        self.advance(&[Phase::Opened, Phase::Idle], Phase::Headers);
+    /// Records that bytes arrived.
+    pub fn on_received(&self) {
+        self.advance(
+            &[ConnectionPhase::Opened, ConnectionPhase::Idle],
+            ConnectionPhase::Headers,
+        );
     }
 
-    /// Waits until the response to an earlier request was sent. Otherwise a client that sends many requests at once and
-    /// reads no response would always have one that is being handled.
-    pub async fn sent_before(&self) {
+    /// Waits until the response to the previous request is sent. Otherwise a client that pipelines requests and reads no
+    /// response would always have one being handled.
+    pub async fn wait_until_flushed(&self) {
         let mut steps = self.step.subscribe();
-        // The sender lives in this very value.
-        let _ = steps.wait_for(|step| step.phase != Phase::Flushing).await;
+        // The sender is a field of `self`.
+        let _ = steps
+            .wait_for(|step| step.phase != ConnectionPhase::Flushing)
+            .await;
     }
 
-    /// The headers of a request are complete.
-    pub fn began_request(&self, has_body: bool) {
+    /// Records that the headers of a request are complete.
+    pub fn on_request_headers(&self, has_body: bool) {
         let next = if has_body {
-            Phase::Body
+            ConnectionPhase::Body
         } else {
-            Phase::Handling
+            ConnectionPhase::Handling
         };
         self.step
-            .send_replace(Step::new(next, self.clock.running()));
+            .send_replace(PhaseTimes::new(next, self.clock.monotonic()));
     }
 
-    /// The body of a request is complete, or nobody reads on.
-    pub fn ended_body(&self) {
-        self.advance(&[Phase::Body], Phase::Handling);
+    /// Records that the body of a request is complete or was dropped.
+    pub fn on_request_end(&self) {
+        self.advance(&[ConnectionPhase::Body], ConnectionPhase::Handling);
     }
 
-    /// The headers of a response are known.
-    pub fn began_response(&self) {
-        self.step
-            .send_replace(Step::new(Phase::Response, self.clock.running()));
+    /// Records that a response starts.
+    pub fn on_response_headers(&self) {
+        self.step.send_replace(PhaseTimes::new(
+            ConnectionPhase::Response,
+            self.clock.monotonic(),
+        ));
     }
 
-    /// The client took bytes.
-    pub fn sent(&self) {
-        let stalls_at = self.clock.running() + STALL_LIMIT;
+    /// Records that bytes were sent.
+    pub fn on_sent(&self) {
+        let stalls_at = self.clock.monotonic() + STALL_LIMIT;
         self.step.send_if_modified(|step| {
-            let cut_at = stalls_at.min(step.ends_at);
-            let is_later = matches!(step.phase, Phase::Response | Phase::Flushing)
-                && cut_at >= step.cut_at + MIN_STEP;
+            let deadline = stalls_at.min(step.ends_at);
+            let is_later = matches!(
+                step.phase,
+                ConnectionPhase::Response | ConnectionPhase::Flushing
+            ) && deadline >= step.deadline + MIN_STEP;
             if is_later {
-                step.cut_at = cut_at;
+                step.deadline = deadline;
             }
             is_later
         });
     }
 
-    /// The last byte of a response is known.
-    pub fn ended_response(&self) {
+    /// Records that the response body is complete.
+    pub fn on_response_end(&self) {
         self.step.send_if_modified(|step| {
-            let is_response = step.phase == Phase::Response;
+            let is_response = step.phase == ConnectionPhase::Response;
             if is_response {
-                step.phase = Phase::Flushing;
+                step.phase = ConnectionPhase::Flushing;
             }
             is_response
         });
     }
 
-    /// Nothing is left to be sent.
-    pub fn flushed(&self) {
-        self.advance(&[Phase::Flushing], Phase::Idle);
+    /// Records that everything was sent.
+    pub fn on_flushed(&self) {
+        self.advance(&[ConnectionPhase::Flushing], ConnectionPhase::Idle);
     }
 
-    fn advance(&self, from: &[Phase], to: Phase) {
+    fn advance(&self, from: &[ConnectionPhase], to: ConnectionPhase) {
         self.step.send_if_modified(|step| {
             let is_due = from.contains(&step.phase);
             if is_due {
-                *step = Step::new(to, self.clock.running());
+                *step = PhaseTimes::new(to, self.clock.monotonic());
             }
             is_due
         });
     }
 
-    /// Waits until a deadline has passed; returns the phase that lasted too long.
-    pub async fn expired(&self) -> Phase {
+    /// Waits until the deadline has passed; returns the phase that expired.
+    pub async fn expired(&self) -> ConnectionPhase {
         let mut steps = self.step.subscribe();
         loop {
             let step = *steps.borrow_and_update();
-            let left = step.cut_at.saturating_sub(self.clock.running());
+            let left = step.deadline.saturating_sub(self.clock.monotonic());
             if left.is_zero() {
                 return step.phase;
             }
             tokio::select! {
-                // The sender lives in this very value.
+                // The sender is a field of `self`.
                 _ = steps.changed() => {}
                 () = self.clock.sleep(left) => {}
             }
         }
     }
 
-    /// Since when the connection has been waiting for its client; `None` while a request is handled.
+    /// Returns since when the connection has waited for its client, or `None` while a request is handled.
     fn waiting_since(&self) -> Option<Duration> {
         let step = self.step.borrow();
-        (step.phase != Phase::Handling).then_some(step.since)
+        (step.phase != ConnectionPhase::Handling).then_some(step.since)
     }
 }
 
 /// All open connections.
 #[derive(Debug)]
 pub struct Connections {
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
     freed: Notify,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenConnections {
     max: usize,
     next_id: u64,
-    by_source: HashMap<Source, Vec<Entry>>,
+    by_source: HashMap<ClientSource, Vec<OpenConnection>>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct OpenConnection {
     id: u64,
-    progress: Arc<Progress>,
-    /// Cancelled when the connection has to make room.
-    cut: CancellationToken,
+    progress: Arc<ConnectionProgress>,
+    evicted: CancellationToken,
 }
 
-/// The place of one open connection; free again when dropped.
+/// Slot of one open connection; released when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionSlot {
     connections: Arc<Connections>,
-    source: Source,
+    source: ClientSource,
     id: u64,
-    /// Cancelled when the connection has to make room.
-    pub cut: CancellationToken,
+    /// Cancelled when the connection must make room.
+    pub evicted: CancellationToken,
 }
 
-/// Whether a newcomer has a place.
-enum Entrance {
+enum EnterResult {
     Entered(u64, CancellationToken),
-    /// As soon as another connection is closed, which was told to.
-    Soon,
-    /// All places are taken by requests that are being handled.
+    /// Another connection is being closed to make room.
+    Wait,
+    /// All connections are handling requests.
     Full,
 }
 
-/// What became of a newcomer.
+/// Result of admitting a connection.
 #[derive(Debug)]
 pub struct Admission {
-    /// `None` where no place can be had.
-    pub place: Option<Place>,
-    /// Whether the limit was reached.
-    pub is_crowded: bool,
+    /// `None` if the connection must be closed.
+    pub slot: Option<ConnectionSlot>,
+    pub limit_reached: bool,
 }
 
 impl Connections {
-    /// At most `max` at a time.
+    /// Creates a registry of at most `max` connections.
     pub fn new(max: usize) -> Connections {
         Connections {
-            open: Mutex::new(Open {
+            open: Mutex::new(OpenConnections {
                 max,
                 next_id: 0,
                 by_source: HashMap::new(),
@@ -336,106 +339,112 @@ impl Connections {
         }
     }
 
-    /// Sets another limit, for newcomers.
+    /// Changes the limit for new connections.
     pub fn set_max(&self, max: usize) {
         self.open().max = max;
     }
 
-    /// Returns how many there may be.
+    /// Returns the limit.
     pub fn max(&self) -> usize {
         self.open().max
     }
 
-    /// Finds a place for a connection, and closes another one where that is needed.
-    pub async fn admit(self: &Arc<Self>, source: Source, progress: &Arc<Progress>) -> Admission {
-        let mut is_crowded = false;
+    /// Finds a slot for a connection, closing another one if necessary.
+    pub async fn admit(
+        self: &Arc<Self>,
+        source: ClientSource,
+        progress: &Arc<ConnectionProgress>,
+    ) -> Admission {
+        let mut limit_reached = false;
         loop {
-            // Before the look, so that a place that becomes free after it is noticed.
+            // Created before checking, so that a slot freed in between is noticed.
             let freed = self.freed.notified();
             let entrance = self.open().enter(source, progress);
             match entrance {
-                Entrance::Entered(id, cut) => {
-                    let place = Some(Place {
+                EnterResult::Entered(id, evicted) => {
+                    let slot = Some(ConnectionSlot {
                         connections: Arc::clone(self),
                         source,
                         id,
-                        cut,
+                        evicted,
                     });
-                    return Admission { place, is_crowded };
-                }
-                Entrance::Soon => freed.await,
-                Entrance::Full => {
                     return Admission {
-                        place: None,
-                        is_crowded: true,
+                        slot,
+                        limit_reached,
+                    };
+                }
+                EnterResult::Wait => freed.await,
+                EnterResult::Full => {
+                    return Admission {
+                        slot: None,
+                        limit_reached: true,
                     };
                 }
             }
-            is_crowded = true;
+            limit_reached = true;
         }
     }
 
     /// Closes the connection that has waited longest for its client.
-    pub fn cut_one(&self) {
-        self.open().cut_in_largest();
+    pub fn evict_one(&self) {
+        self.open().evict_from_largest();
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, OpenConnections> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.connections.open().leave(self.source, self.id);
+        self.connections.open().remove(self.source, self.id);
         self.connections.freed.notify_waiters();
     }
 }
 
-impl Open {
-    fn enter(&mut self, source: Source, progress: &Arc<Progress>) -> Entrance {
+impl OpenConnections {
+    fn enter(&mut self, source: ClientSource, progress: &Arc<ConnectionProgress>) -> EnterResult {
         let n_all: usize = self.by_source.values().map(Vec::len).sum();
         let own = self.by_source.get(&source).map_or(&[][..], Vec::as_slice);
-        // One address cannot have all.
         let share = self.max.div_ceil(2);
         if own.len() < share && n_all < self.max {
-            let (id, cut) = (self.next_id, CancellationToken::new());
+            let (id, evicted) = (self.next_id, CancellationToken::new());
             self.next_id += 1;
-            let entry = Entry {
+            let entry = OpenConnection {
                 id,
                 progress: Arc::clone(progress),
-                cut: cut.clone(),
+                evicted: evicted.clone(),
             };
             self.by_source.entry(source).or_default().push(entry);
-            return Entrance::Entered(id, cut);
+            return EnterResult::Entered(id, evicted);
         }
-        let n_leaving =
-            |entries: &[Entry]| entries.iter().filter(|entry| entry.is_leaving()).count();
+        let n_evicted =
+            |entries: &[OpenConnection]| entries.iter().filter(|entry| entry.is_evicted()).count();
         let is_cut = if own.len() >= share {
-            let n_leaving = n_leaving(own);
-            own.len() - n_leaving < share || cut_longest(own)
+            let n_evicted = n_evicted(own);
+            own.len() - n_evicted < share || evict_longest(own)
         } else {
-            let n_leaving: usize = self.by_source.values().map(|own| n_leaving(own)).sum();
-            n_all - n_leaving < self.max || self.cut_in_largest()
+            let n_evicted: usize = self.by_source.values().map(|own| n_evicted(own)).sum();
+            n_all - n_evicted < self.max || self.evict_from_largest()
         };
         if is_cut {
-            Entrance::Soon
+            EnterResult::Wait
         } else {
-            Entrance::Full
+            EnterResult::Full
         }
     }
 
-    /// Closes the longest waiting connection of the source that has most. Whether there was one.
-    fn cut_in_largest(&self) -> bool {
+    /// Closes the longest waiting connection of the source with the most connections. Returns whether there was one.
+    fn evict_from_largest(&self) -> bool {
         let largest = self
             .by_source
             .values()
             .filter(|entries| entries.iter().any(|entry| entry.waiting_since().is_some()))
             .max_by_key(|entries| entries.len());
-        largest.is_some_and(|entries| cut_longest(entries))
+        largest.is_some_and(|entries| evict_longest(entries))
     }
 
-    fn leave(&mut self, source: Source, id: u64) {
+    fn remove(&mut self, source: ClientSource, id: u64) {
         if let Some(entries) = self.by_source.get_mut(&source) {
             entries.retain(|entry| entry.id != id);
             if entries.is_empty() {
@@ -445,26 +454,26 @@ impl Open {
     }
 }
 
-/// Closes the connection that has waited longest for its client. Whether there was one.
-fn cut_longest(entries: &[Entry]) -> bool {
+/// Closes the connection that has waited longest for its client. Returns whether there was one.
+fn evict_longest(entries: &[OpenConnection]) -> bool {
     let waiting = entries
         .iter()
         .filter_map(|entry| Some((entry.waiting_since()?, entry)));
     let longest = waiting.min_by_key(|(since, entry)| (*since, entry.id));
     if let Some((_, entry)) = longest {
-        entry.cut.cancel();
+        entry.evicted.cancel();
     }
     longest.is_some()
 }
 
-impl Entry {
-    fn is_leaving(&self) -> bool {
-        self.cut.is_cancelled()
+impl OpenConnection {
+    fn is_evicted(&self) -> bool {
+        self.evicted.is_cancelled()
     }
 
-    /// `None` for those that cannot be closed, or are being closed.
+    /// Returns `None` if the connection cannot be closed or is already being closed.
     fn waiting_since(&self) -> Option<Duration> {
-        self.progress.waiting_since().filter(|_| !self.is_leaving())
+        self.progress.waiting_since().filter(|_| !self.is_evicted())
     }
 }
 
@@ -479,7 +488,7 @@ mod tests {
     #[test]
     fn a_source_is_an_ipv4_address_or_an_ipv6_network() {
         let check = |one: &str, other: &str, is_same: bool| {
-            let of = |text: &str| Source::of(text.parse().unwrap());
+            let of = |text: &str| ClientSource::new(text.parse().unwrap());
             assert_eq!(of(one) == of(other), is_same, "{one} and {other}");
         };
         check("10.0.0.1", "10.0.0.1", true);
@@ -492,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn other_work_keeps_file_descriptors_of_its_own() {
+    fn file_descriptors_are_reserved_for_other_tasks() {
         for (max, descriptors, n_tasks, expected) in [
             (512, None, 3, 512),
             (512, Some(1024), 3, 512),
@@ -502,135 +511,137 @@ mod tests {
             (512, Some(3), 3, 1),
             (4, Some(1024), 100, 4),
         ] {
-            let affordable = affordable(max, descriptors, n_tasks);
+            let affordable = affordable_connections(max, descriptors, n_tasks);
             assert_eq!(affordable, expected, "{descriptors:?}");
         }
     }
 
-    /// Newcomers and the places that they have.
-    struct Door {
+    /// Registry with its open connections.
+    struct Fixture {
         clock: ManualClock,
         connections: Arc<Connections>,
-        places: Vec<(Place, Arc<Progress>)>,
+        slots: Vec<(ConnectionSlot, Arc<ConnectionProgress>)>,
     }
 
-    impl Door {
-        fn with(max: usize) -> Door {
-            Door {
+    impl Fixture {
+        fn new(max: usize) -> Fixture {
+            Fixture {
                 clock: ManualClock::at(Timestamp::UNIX_EPOCH),
                 connections: Arc::new(Connections::new(max)),
-                places: Vec::new(),
+                slots: Vec::new(),
             }
         }
 
-        /// Another comes a second later; gives those that were closed for it, in the order in which they came.
-        fn enters(&mut self, address: &str) -> Result<Vec<usize>, &'static str> {
+        /// Opens a connection one second later; returns the ids of the connections closed for it, oldest first.
+        fn open(&mut self, address: &str) -> Result<Vec<usize>, &'static str> {
             self.clock.advance(Duration::from_secs(1));
-            let progress = Arc::new(Progress::new(Clock::Manual(self.clock.clone())));
-            let source = Source::of(address.parse().unwrap());
+            let progress = Arc::new(ConnectionProgress::new(Clock::Manual(self.clock.clone())));
+            let source = ClientSource::new(address.parse().unwrap());
             let connections = Arc::clone(&self.connections);
             let mut admission = Box::pin(connections.admit(source, &progress));
-            let mut cut = Vec::new();
+            let mut evicted = Vec::new();
             loop {
                 if let Some(admitted) = (&mut admission).now_or_never() {
-                    let place = admitted.place.ok_or("refused")?;
-                    assert_eq!(admitted.is_crowded, !cut.is_empty());
-                    self.places.push((place, Arc::clone(&progress)));
-                    return Ok(cut);
+                    let slot = admitted.slot.ok_or("refused")?;
+                    assert_eq!(admitted.limit_reached, !evicted.is_empty());
+                    self.slots.push((slot, Arc::clone(&progress)));
+                    return Ok(evicted);
                 }
-                let is_cut = |(place, _): &(Place, Arc<Progress>)| place.cut.is_cancelled();
-                let n = self.places.iter().position(is_cut).unwrap();
-                cut.push(usize::try_from(self.places.remove(n).0.id).unwrap());
+                let is_cut = |(slot, _): &(ConnectionSlot, Arc<ConnectionProgress>)| {
+                    slot.evicted.is_cancelled()
+                };
+                let n = self.slots.iter().position(is_cut).unwrap();
+                evicted.push(usize::try_from(self.slots.remove(n).0.id).unwrap());
             }
         }
 
-        fn handles(&self, n: usize) {
-            self.places[n].1.began_request(false);
+        fn start_request(&self, n: usize) {
+            self.slots[n].1.on_request_headers(false);
         }
     }
 
     #[test]
-    fn the_longest_waiting_of_an_address_with_its_share_makes_room() {
-        let mut door = Door::with(6);
+    fn a_source_at_its_share_replaces_its_own_longest_waiting_connection() {
+        let mut fixture = Fixture::new(6);
         for _ in 0..3 {
-            assert_eq!(door.enters("10.0.0.1"), Ok(vec![]));
+            assert_eq!(fixture.open("10.0.0.1"), Ok(vec![]));
         }
-        assert_eq!(door.enters("10.0.0.2"), Ok(vec![]));
-        assert_eq!(door.enters("10.0.0.1"), Ok(vec![0]));
+        assert_eq!(fixture.open("10.0.0.2"), Ok(vec![]));
+        assert_eq!(fixture.open("10.0.0.1"), Ok(vec![0]));
         // The others are 1, 2, 3 and 4.
-        door.handles(0);
-        assert_eq!(door.enters("10.0.0.1"), Ok(vec![2]));
-        for n in 0..door.places.len() {
-            door.handles(n);
+        fixture.start_request(0);
+        assert_eq!(fixture.open("10.0.0.1"), Ok(vec![2]));
+        for n in 0..fixture.slots.len() {
+            fixture.start_request(n);
         }
-        assert_eq!(door.enters("10.0.0.1"), Err("refused"));
-        assert_eq!(door.enters("10.0.0.3"), Ok(vec![]));
+        assert_eq!(fixture.open("10.0.0.1"), Err("refused"));
+        assert_eq!(fixture.open("10.0.0.3"), Ok(vec![]));
     }
 
     #[test]
-    fn when_all_places_are_taken_the_address_with_most_makes_room() {
-        let mut door = Door::with(4);
+    fn at_the_limit_the_source_with_most_connections_makes_room() {
+        let mut fixture = Fixture::new(4);
         for address in ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.3"] {
-            assert_eq!(door.enters(address), Ok(vec![]));
+            assert_eq!(fixture.open(address), Ok(vec![]));
         }
-        assert_eq!(door.enters("10.0.0.4"), Ok(vec![1]));
-        // Each has one: the one that waits longest.
-        assert_eq!(door.enters("10.0.0.5").map(|cut| cut.len()), Ok(1));
+        assert_eq!(fixture.open("10.0.0.4"), Ok(vec![1]));
+        // Each source has one connection, so the longest waiting one is closed.
+        assert_eq!(fixture.open("10.0.0.5").map(|evicted| evicted.len()), Ok(1));
     }
 
     #[test]
-    fn a_lower_limit_holds_from_the_next_connection_on() {
-        let mut door = Door::with(8);
+    fn a_lower_limit_applies_to_the_next_connection() {
+        let mut fixture = Fixture::new(8);
         for n in 0..8 {
             let address = format!("10.0.0.{n}");
-            assert_eq!(door.enters(&address), Ok(vec![]));
+            assert_eq!(fixture.open(&address), Ok(vec![]));
         }
-        door.connections.set_max(6);
-        assert_eq!(door.enters("10.0.0.9").map(|cut| cut.len()), Ok(3));
+        fixture.connections.set_max(6);
+        assert_eq!(fixture.open("10.0.0.9").map(|evicted| evicted.len()), Ok(3));
     }
 
     #[test]
-    fn each_phase_has_a_deadline_that_only_progress_of_a_response_moves() {
+    fn only_response_progress_extends_a_deadline() {
         let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
-        let progress = Progress::new(Clock::Manual(clock.clone()));
+        let progress = ConnectionProgress::new(Clock::Manual(clock.clone()));
         let is_expired = || progress.expired().now_or_never().is_some();
-        let passes = |seconds| clock.advance(Duration::from_secs(seconds));
-        passes(9);
+        let advance = |seconds| clock.advance(Duration::from_secs(seconds));
+        advance(9);
         assert!(!is_expired());
-        progress.received();
+        progress.on_received();
         for _ in 0..9 {
-            passes(1);
-            progress.received();
+            advance(1);
+            progress.on_received();
         }
         assert!(!is_expired());
-        passes(1);
+        advance(1);
         assert!(is_expired(), "headers");
-        progress.began_request(true);
+        progress.on_request_headers(true);
         for _ in 0..10 {
-            passes(1);
-            progress.received();
+            advance(1);
+            progress.on_received();
         }
         assert!(is_expired(), "body");
-        progress.ended_body();
-        passes(119);
+        progress.on_request_end();
+        advance(119);
         assert!(!is_expired());
-        progress.began_response();
-        passes(10);
-        assert!(is_expired(), "a response of which nothing is read");
-        progress.began_response();
+        progress.on_response_headers();
+        advance(10);
+        assert!(is_expired(), "a response that the client does not read");
+        progress.on_response_headers();
         for _ in 0..11 {
-            passes(5);
-            progress.sent();
+            advance(5);
+            progress.on_sent();
             assert!(!is_expired());
         }
-        progress.ended_response();
-        passes(5);
-        progress.sent();
+        progress.on_response_end();
+        advance(5);
+        progress.on_sent();
         assert!(is_expired(), "a response that is read slowly");
-        progress.flushed();
-        passes(74);
+        progress.on_flushed();
+        advance(74);
         assert!(!is_expired());
-        passes(1);
+        advance(1);
         assert!(is_expired(), "no further request");
     }
 }

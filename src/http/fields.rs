@@ -1,4 +1,4 @@
-//! A body of JSON or of a form field by field, and why a request is not carried out: what is wrong is told with the field's name.
+//! Reads request bodies (JSON or form) field by field, and the errors of requests, which name the wrong field.
 
 use std::fmt::Display;
 
@@ -12,46 +12,43 @@ use serde_json::{Map, Value, json};
 
 use crate::audit::files::AuditError;
 use crate::config::near::nearest;
-use crate::outbound::causes;
+use crate::outbound::error_chain;
 use crate::store::error::StoreError;
 
-/// No honest body has more.
+/// In bytes.
 const MAX_BODY: usize = 64 * 1024;
-/// How many characters of a wrong text an error shows.
+/// Maximum characters of a wrong value that an error shows.
 const MAX_SHOWN: usize = 80;
 
-/// Why a request is not carried out.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Wrong {
-    /// The body says that it is something else, or nothing.
+pub enum RequestError {
+    /// `content-type` is wrong or missing.
     #[error("the body must be {0}")]
     MediaType(&'static str),
-    /// Something in it is not as it must be.
     #[error("{0}")]
     Request(String),
-    /// There is none.
     #[error("{0}")]
     NotFound(String),
-    /// Not in the state it is in.
     #[error("{0}")]
     Conflict(String),
-    #[error("{}", causes(.0))]
+    #[error("{}", error_chain(.0))]
     Store(#[from] StoreError),
-    /// It is not done, since nobody would know of it.
+    /// The request was not executed because it could not be audited.
     #[error("{0}; nothing was changed")]
     Audit(#[from] AuditError),
 }
 
-impl Wrong {
-    /// The status of the answer, and what it says. A failure of ours is logged here, once.
-    pub fn told(&self) -> (StatusCode, String) {
+impl RequestError {
+    /// Returns status and message of the response; logs internal errors.
+    pub fn status_and_message(&self) -> (StatusCode, String) {
         let status = match self {
-            Wrong::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Wrong::Request(_) => StatusCode::BAD_REQUEST,
-            Wrong::NotFound(_) => StatusCode::NOT_FOUND,
-            Wrong::Conflict(_) => StatusCode::CONFLICT,
-            Wrong::Store(_) | Wrong::Audit(_) => {
-                tracing::error!("a request failed: {self}");
+            RequestError::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            RequestError::Request(_) => StatusCode::BAD_REQUEST,
+            RequestError::NotFound(_) => StatusCode::NOT_FOUND,
+            RequestError::Conflict(_) => StatusCode::CONFLICT,
+            RequestError::Store(_) | RequestError::Audit(_) => {
+                tracing::error!("HTTP request failed: {self}");
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         };
@@ -59,180 +56,182 @@ impl Wrong {
     }
 }
 
-impl IntoResponse for Wrong {
+impl IntoResponse for RequestError {
     fn into_response(self) -> Response {
-        let (status, told) = self.told();
-        (status, Json(json!({ "error": told }))).into_response()
+        let (status, message) = self.status_and_message();
+        (status, Json(json!({ "error": message }))).into_response()
     }
 }
 
-/// The fields of a body that are not read yet. `null` is as good as nothing.
+/// Fields of a body that have not been read yet. `null` counts as missing.
 #[derive(Debug)]
-pub struct Fields(Map<String, Value>);
+pub struct RequestFields(Map<String, Value>);
 
-impl<S: Sync> FromRequest<S> for Fields {
-    type Rejection = Wrong;
+impl<S: Sync> FromRequest<S> for RequestFields {
+    type Rejection = RequestError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Fields, Wrong> {
+    async fn from_request(request: Request, _: &S) -> Result<RequestFields, RequestError> {
         if !has_type(request.headers(), "application/json") {
-            return Err(Wrong::MediaType(
+            return Err(RequestError::MediaType(
                 "JSON, and its `content-type` `application/json`",
             ));
         }
-        Fields::parse(&body(request.into_body()).await?)
+        RequestFields::parse(&body(request.into_body()).await?)
     }
 }
 
-/// What a page's form sends: every field is a text.
+/// Fields of an HTML form, all strings.
 #[derive(Debug)]
-pub struct Filled(pub Fields);
+pub struct FormFields(pub RequestFields);
 
-impl<S: Sync> FromRequest<S> for Filled {
-    type Rejection = Wrong;
+impl<S: Sync> FromRequest<S> for FormFields {
+    type Rejection = RequestError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Filled, Wrong> {
+    async fn from_request(request: Request, _: &S) -> Result<FormFields, RequestError> {
         if !has_type(request.headers(), "application/x-www-form-urlencoded") {
-            return Err(Wrong::MediaType(
+            return Err(RequestError::MediaType(
                 "a form, and its `content-type` `application/x-www-form-urlencoded`",
             ));
         }
-        let (head, content) = request.into_parts();
+        let (parts, content) = request.into_parts();
         let content = Body::from(body(content).await?);
-        let request = Request::from_parts(head, content);
+        let request = Request::from_parts(parts, content);
         match Form::<Vec<(String, String)>>::from_request(request, &()).await {
-            Ok(Form(pairs)) => Fields::of_form(pairs).map(Filled),
-            Err(error) => Err(Wrong::Request(error.body_text())),
+            Ok(Form(pairs)) => RequestFields::from_form(pairs).map(FormFields),
+            Err(error) => Err(RequestError::Request(error.body_text())),
         }
     }
 }
 
-async fn body(body: Body) -> Result<Bytes, Wrong> {
+async fn body(body: Body) -> Result<Bytes, RequestError> {
     to_bytes(body, MAX_BODY).await.map_err(|_| {
-        Wrong::Request(format!(
-            "the body has more than {MAX_BODY} bytes, or was cut off"
+        RequestError::Request(format!(
+            "the body exceeds {MAX_BODY} bytes or is incomplete"
         ))
     })
 }
 
-impl Fields {
-    /// The fields of a JSON object.
-    pub fn parse(body: &[u8]) -> Result<Fields, Wrong> {
+impl RequestFields {
+    /// Parses a JSON object.
+    pub fn parse(body: &[u8]) -> Result<RequestFields, RequestError> {
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Fields(fields)),
-            Ok(_) => Err(Wrong::Request(
-                "the body must be a JSON object, like `{\"author\": \"ada\"}`".to_owned(),
+            Ok(Value::Object(fields)) => Ok(RequestFields(fields)),
+            Ok(_) => Err(RequestError::Request(
+                "the body must be a JSON object, for example `{\"author\": \"ada\"}`".to_owned(),
             )),
-            Err(error) => Err(Wrong::Request(format!("the body is no JSON: {error}"))),
+            Err(error) => Err(RequestError::Request(format!(
+                "the body is not valid JSON: {error}"
+            ))),
         }
     }
 
-    fn of_form(pairs: Vec<(String, String)>) -> Result<Fields, Wrong> {
+    fn from_form(pairs: Vec<(String, String)>) -> Result<RequestFields, RequestError> {
         let mut fields = Map::new();
         for (name, value) in pairs {
             if fields.contains_key(&name) {
-                return Err(Wrong::Request(format!("`{name}` is given twice")));
+                return Err(RequestError::Request(format!("`{name}` is given twice")));
             }
             fields.insert(name, Value::from(value));
         }
-        Ok(Fields(fields))
+        Ok(RequestFields(fields))
     }
 
-    /// There are no others than these.
-    pub fn only(&self, known: &[&str]) -> Result<(), Wrong> {
+    /// Returns an error if there is any other field than `known`.
+    pub fn reject_unknown(&self, known: &[&str]) -> Result<(), RequestError> {
         let Some(unknown) = self.0.keys().find(|name| !known.contains(&name.as_str())) else {
             return Ok(());
         };
         let hint = nearest(unknown, known.iter().copied()).map_or_else(
-            || format!("here is {}", known.join(", ")),
+            || format!("expected one of {}", known.join(", ")),
             |near| format!("did you mean `{near}`?"),
         );
-        Err(Wrong::Request(format!(
-            "`{unknown}` is an unknown field; {hint}"
+        Err(RequestError::Request(format!(
+            "unknown field `{unknown}`; {hint}"
         )))
     }
 
-    /// What is given as a text, which stays unread.
+    /// Returns a string field without consuming it.
     pub fn peek(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(Value::as_str)
     }
 
-    /// A text.
-    pub fn text(&mut self, name: &str) -> Result<Option<String>, Wrong> {
+    /// Takes an optional string.
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, RequestError> {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => text(name, value).map(Some),
         }
     }
 
-    /// A text that says something.
-    pub fn required_text(&mut self, name: &str) -> Result<String, Wrong> {
+    /// Takes a string that must not be empty.
+    pub fn required_text(&mut self, name: &str) -> Result<String, RequestError> {
         match self.text(name)? {
             Some(text) if !text.trim().is_empty() => Ok(text),
-            Some(_) => Err(Wrong::Request(format!("`{name}` is empty"))),
-            None => Err(Wrong::Request(format!("`{name}` is missing"))),
+            Some(_) => Err(RequestError::Request(format!("`{name}` is empty"))),
+            None => Err(RequestError::Request(format!("`{name}` is missing"))),
         }
     }
 
-    /// What a text says.
-    pub fn read<T, E: Display>(
+    /// Takes an optional string and parses it.
+    pub fn parsed<T, E: Display>(
         &mut self,
         name: &str,
-        read: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Result<Option<T>, Wrong> {
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, RequestError> {
         let Some(text) = self.text(name)? else {
             return Ok(None);
         };
-        read_text(name, &text, read).map(Some)
+        parse_text(name, &text, parse).map(Some)
     }
 
-    /// What each text of a list says; the list has at least one and at most `max`.
-    pub fn read_list<T, E: Display>(
+    /// Takes a list of 1 to `max` strings and parses each.
+    pub fn parsed_list<T, E: Display>(
         &mut self,
         name: &str,
         max: usize,
-        read: impl Fn(&str) -> Result<T, E>,
-    ) -> Result<Vec<T>, Wrong> {
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<Vec<T>, RequestError> {
         let values = match self.0.remove(name) {
             None | Some(Value::Null) => {
-                return Err(Wrong::Request(format!("`{name}` is missing")));
+                return Err(RequestError::Request(format!("`{name}` is missing")));
             }
             Some(Value::Array(values)) => values,
-            Some(_) => return Err(Wrong::Request(format!("`{name}` must be a list"))),
+            Some(_) => return Err(RequestError::Request(format!("`{name}` must be a list"))),
         };
         if values.is_empty() || values.len() > max {
-            let message = format!("`{name}` must have at least one and at most {max}");
-            return Err(Wrong::Request(message));
+            let message = format!("`{name}` must have 1 to {max} entries");
+            return Err(RequestError::Request(message));
         }
-        let read_one = |(index, value)| {
+        let parse_one = |(index, value)| {
             let name = format!("{name}[{index}]");
-            read_text(&name, &text(&name, value)?, &read)
+            parse_text(&name, &text(&name, value)?, &parse)
         };
-        values.into_iter().enumerate().map(read_one).collect()
+        values.into_iter().enumerate().map(parse_one).collect()
     }
 }
 
-fn text(name: &str, value: Value) -> Result<String, Wrong> {
+fn text(name: &str, value: Value) -> Result<String, RequestError> {
     match value {
         Value::String(text) => Ok(text),
-        _ => Err(Wrong::Request(format!("`{name}` must be a text"))),
+        _ => Err(RequestError::Request(format!("`{name}` must be a string"))),
     }
 }
 
-fn read_text<T, E: Display>(
+fn parse_text<T, E: Display>(
     name: &str,
     text: &str,
-    read: impl FnOnce(&str) -> Result<T, E>,
-) -> Result<T, Wrong> {
-    read(text).map_err(|error| {
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, RequestError> {
+    parse(text).map_err(|error| {
         let shown = match text.char_indices().nth(MAX_SHOWN) {
             Some((end, _)) => format!("{}…", &text[..end]),
             None => text.to_owned(),
         };
-        Wrong::Request(format!("`{name}` is wrong: `{shown}` {error}"))
+        RequestError::Request(format!("`{name}`: `{shown}` {error}"))
     })
 }
 
-/// Whatever parameters it has.
+/// Compares the media type without its parameters.
 fn has_type(headers: &HeaderMap, expected: &str) -> bool {
     let media_type = headers
         .get(header::CONTENT_TYPE)
@@ -246,16 +245,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_json_is_read_whatever_its_parameters() {
-        for (given, expected) in [
+    fn media_types_are_compared_without_parameters() {
+        for (content_type, expected) in [
             ("application/json", true),
             ("Application/JSON; charset=utf-8", true),
             ("application/jsonp", false),
             ("text/plain; application/json", false),
         ] {
-            let headers = [(header::CONTENT_TYPE, given.parse().unwrap())];
+            let headers = [(header::CONTENT_TYPE, content_type.parse().unwrap())];
             let headers = headers.into_iter().collect();
-            assert_eq!(has_type(&headers, "application/json"), expected, "{given}");
+            assert_eq!(
+                has_type(&headers, "application/json"),
+                expected,
+                "{content_type}"
+            );
         }
         assert!(!has_type(&HeaderMap::new(), "application/json"));
     }

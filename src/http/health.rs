@@ -1,4 +1,4 @@
-//! Whether the process serves, and whether it knows something yet.
+//! Health and readiness checks.
 
 use std::sync::Arc;
 
@@ -8,29 +8,30 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::app::board::Status;
+use crate::app::published::OrganizationStatus;
 use crate::domain::ids::OrganizationName;
 
-/// `GET /-/healthy`: 200 while the process serves and its store can be used; else 503 with the reasons.
+/// `GET /-/healthy`: 200 while the process serves and its store is usable, else 503 with the reasons.
 pub async fn healthy(State(app): State<Arc<App>>) -> (StatusCode, String) {
     let problems = app.store.problems();
     if problems.is_empty() {
         return (StatusCode::OK, "spendwatch is healthy\n".to_owned());
     }
     let reasons = problems.join("\n");
-    let text = format!("the store cannot be used: {reasons}\n");
+    let text = format!("the store is not usable: {reasons}\n");
     (StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
-/// `GET /-/ready`: 200 once the first cycle of every organization has ended, however it did; the body says how each fares.
+/// `GET /-/ready`: 200 once the first cycle of every organization has ended, with any outcome. The body has the state of each
+/// organization.
 pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
-    let organizations = app.board.organizations();
+    let organizations = app.published.organizations();
     let is_ready = organizations
         .values()
         .all(|status| status.last_cycle.is_some());
-    let told: Vec<Value> = organizations
+    let organization_states: Vec<Value> = organizations
         .iter()
-        .map(|(name, status)| tell(name, status))
+        .map(|(name, status)| organization_json(name, status))
         .collect();
     let status = if is_ready {
         StatusCode::OK
@@ -41,13 +42,13 @@ pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
         status,
         Json(json!({
             "ready": is_ready,
-            "organizations": told,
+            "organizations": organization_states,
             "store_problems": app.store.problems(),
         })),
     )
 }
 
-fn tell(name: &OrganizationName, status: &Status) -> Value {
+fn organization_json(name: &OrganizationName, status: &OrganizationStatus) -> Value {
     let state = status
         .last_cycle
         .map_or("starting", |(outcome, _)| outcome.as_str());

@@ -1,5 +1,7 @@
-//! Rung 6: what is served over HTTP. Handlers read the board, and write what keeps quiet into the store as commands do;
-//! only a reload asks the daemon for something.
+//! Layer 6: the HTTP server: metrics, health, the alert page and the JSON API.
+//!
+//! Handlers read published state, and write silences and acknowledgements to the store as commands do. Only a reload sends
+//! a request to the daemon.
 
 pub mod access;
 pub mod connections;
@@ -10,13 +12,13 @@ pub mod fields;
 pub mod health;
 
 pub mod alerts;
-pub mod quiet;
+pub mod silences;
 
 pub mod page;
 
 pub mod scrape;
 
-pub mod serving;
+pub mod accept_loop;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -34,57 +36,57 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::http::access::{Access, Door, Refusal};
-use crate::http::attempts::Attempts;
-use crate::http::connections::{Connections, Source};
-use crate::http::serving::{Peer, Serving};
+use crate::http::accept_loop::{AcceptLoop, Peer};
+use crate::http::access::{AccessDenied, AccessPolicy, RouteClass};
+use crate::http::attempts::TokenAttempts;
+use crate::http::connections::{ClientSource, Connections};
 
-/// What the handlers work with.
+/// State shared by all handlers.
 #[derive(Clone)]
-pub struct Served {
+pub struct HandlerState {
     pub app: Arc<App>,
-    /// Asks the daemon for a reload; the answer is what was wrong.
-    pub asking: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
+    /// Requests a reload from the daemon, which replies with the problems found.
+    pub reload_requests: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
 }
 
-impl FromRef<Served> for Arc<App> {
-    fn from_ref(served: &Served) -> Arc<App> {
-        Arc::clone(&served.app)
+impl FromRef<HandlerState> for Arc<App> {
+    fn from_ref(state: &HandlerState) -> Arc<App> {
+        Arc::clone(&state.app)
     }
 }
 
-/// A running server.
-pub struct Server {
+/// Running HTTP server.
+pub struct HttpServer {
     address: SocketAddr,
-    access: Arc<ArcSwap<Access>>,
+    access: Arc<ArcSwap<AccessPolicy>>,
     connections: Arc<Connections>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl Server {
-    /// Serves on a listener, at most `max_connections` at a time.
+impl HttpServer {
+    /// Serves on a listener with at most `max_connections` open connections.
     pub fn start(
         listener: TcpListener,
-        served: Served,
-        access: Access,
+        state: HandlerState,
+        access: AccessPolicy,
         max_connections: usize,
-    ) -> io::Result<Server> {
+    ) -> io::Result<HttpServer> {
         let address = listener.local_addr()?;
-        tell_of_access(&access);
+        log_access(&access);
         let access = Arc::new(ArcSwap::from_pointee(access));
         let connections = Arc::new(Connections::new(max_connections));
         let stop = CancellationToken::new();
-        let serving = Serving {
-            clock: served.app.clock.clone(),
-            routes: routes(served, &access),
+        let accept_loop = AcceptLoop {
+            clock: state.app.clock.clone(),
+            routes: routes(state, &access),
             connections: Arc::clone(&connections),
             stop: stop.clone(),
         };
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let task = tokio::spawn(serving.run(listener));
-        Ok(Server {
+        let task = tokio::spawn(accept_loop.run(listener));
+        Ok(HttpServer {
             address,
             access,
             connections,
@@ -93,61 +95,61 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// Returns the listen address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Other rules from the next request on.
-    pub fn set_access(&self, access: Access) {
-        tell_of_access(&access);
+    /// Applies a new access policy from the next request on.
+    pub fn set_access(&self, access: AccessPolicy) {
+        log_access(&access);
         self.access.store(Arc::new(access));
     }
 
-    /// Another number of connections, for new ones.
+    /// Changes the connection limit for new connections.
     pub fn set_max_connections(&self, max: usize) {
         self.connections.set_max(max);
     }
 
-    /// Takes no more requests; those under way are answered.
+    /// Stops accepting requests; those in progress complete.
     pub fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Waits for the end.
-    pub async fn ended(&mut self) {
+    /// Waits until the server has stopped.
+    pub async fn wait(&mut self) {
         if let Err(error) = (&mut self.task).await {
-            tracing::error!("the HTTP server ended badly: {error}");
+            tracing::error!("HTTP server failed: {error}");
         }
     }
 }
 
-fn tell_of_access(access: &Access) {
-    if access.is_narrow() {
+fn log_access(access: &AccessPolicy) {
+    if access.serves_only_metrics() {
         tracing::info!(
-            "only `/metrics` and the health paths are served: this is not loopback, and `[http]` has no `bearer_token`"
+            "serving only `/metrics` and health checks: the address is not loopback and `[http]` has no `bearer_token`"
         );
     }
 }
 
-fn routes(served: Served, access: &Arc<ArcSwap<Access>>) -> Router {
-    let attempts = Arc::new(Attempts::default());
-    let clock = served.app.clock.clone();
-    let guard = |door: Door| {
+fn routes(state: HandlerState, access: &Arc<ArcSwap<AccessPolicy>>) -> Router {
+    let attempts = Arc::new(TokenAttempts::default());
+    let clock = state.app.clock.clone();
+    let guard = |class: RouteClass| {
         let (access, attempts) = (Arc::clone(access), Arc::clone(&attempts));
         let clock = clock.clone();
         middleware::from_fn(move |request: Request, next: Next| {
             let (access, headers) = (access.load(), request.headers());
-            let judged = if access.compares_token(door, headers) {
-                let judge = || access.judge(door, headers);
-                attempts.check(source_of(&request), clock.running(), judge)
+            let result = if access.compares_token(class, headers) {
+                let authorize = || access.authorize(class, headers);
+                attempts.check(source_of(&request), clock.monotonic(), authorize)
             } else {
-                access.judge(door, headers)
+                access.authorize(class, headers)
             };
             async move {
-                match judged {
+                match result {
                     Ok(()) => next.run(request).await,
-                    Err(refusal) => refuse(refusal),
+                    Err(denial) => denied(denial),
                 }
             }
         })
@@ -157,70 +159,70 @@ fn routes(served: Served, access: &Arc<ArcSwap<Access>>) -> Router {
         .route("/healthz", get(health::healthy))
         .route("/-/ready", get(health::ready))
         .route("/readyz", get(health::ready))
-        .route_layer(guard(Door::Health));
+        .route_layer(guard(RouteClass::Health));
     let metrics = Router::new()
         .route("/metrics", get(scrape::scrape))
-        .route_layer(guard(Door::Metrics));
+        .route_layer(guard(RouteClass::Metrics));
     let reads = Router::new()
         .route("/", get(page::overview))
         .route("/alerts/{fingerprint}", get(page::alert))
         .route("/alerts/{fingerprint}/ack", get(page::return_to_alert))
         .route("/api/v1/alerts", get(alerts::list))
         .route("/api/v1/alerts/{fingerprint}", get(alerts::show))
-        .route("/api/v1/silences", get(quiet::list))
-        .route_layer(guard(Door::Read));
+        .route("/api/v1/silences", get(silences::list))
+        .route_layer(guard(RouteClass::Read));
     let writes = Router::new()
         .route("/alerts/{fingerprint}/ack", post(page::acknowledge))
         .route("/-/reload", post(reload))
-        .route("/api/v1/silences", post(quiet::add))
-        .route("/api/v1/silences/{id}", delete(quiet::end))
-        .route("/api/v1/alerts/{fingerprint}/ack", post(quiet::acknowledge))
-        .route_layer(guard(Door::Write));
+        .route("/api/v1/silences", post(silences::add))
+        .route("/api/v1/silences/{id}", delete(silences::end))
+        .route(
+            "/api/v1/alerts/{fingerprint}/ack",
+            post(silences::acknowledge),
+        )
+        .route_layer(guard(RouteClass::Write));
     let all = health.merge(metrics).merge(reads).merge(writes);
     let host = middleware::from_fn(async |request: Request, next: Next| {
         match access::check_host(request.version(), request.uri(), request.headers()) {
             Ok(()) => next.run(request).await,
-            Err(refusal) => refuse(refusal),
+            Err(denial) => denied(denial),
         }
     });
-    all.layer(host).with_state(served)
+    all.layer(host).with_state(state)
 }
 
-/// Returns whose attempts a request counts to. Requests without a known address share one source.
-fn source_of(request: &Request) -> Source {
+/// Returns the source whose attempts a request counts against. Requests without a known address share one source.
+fn source_of(request: &Request) -> ClientSource {
     let peer = request.extensions().get::<Peer>();
-    Source::of(peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0))
+    ClientSource::new(peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0))
 }
 
-fn refuse(refusal: Refusal) -> Response {
-    let mut response = (refusal.status(), format!("{refusal}\n")).into_response();
+fn denied(denial: AccessDenied) -> Response {
+    let mut response = (denial.status(), format!("{denial}\n")).into_response();
     let headers = response.headers_mut();
-    if let Refusal::TooManyAttempts(seconds) = refusal {
+    if let AccessDenied::TooManyAttempts(seconds) = denial {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    } else if refusal.status() == StatusCode::UNAUTHORIZED {
+    } else if denial.status() == StatusCode::UNAUTHORIZED {
         let scheme = HeaderValue::from_static("Bearer");
         headers.insert(header::WWW_AUTHENTICATE, scheme);
     }
     response
 }
 
-/// `POST /-/reload`: 200 when the new configuration is in force, 500 with what is wrong when the old one goes on.
-async fn reload(State(served): State<Served>) -> (StatusCode, String) {
-    let (reply, answer) = oneshot::channel();
+/// `POST /-/reload`: 200 if the new configuration is active, 500 with its problems if the current one stays.
+async fn reload(State(state): State<HandlerState>) -> (StatusCode, String) {
+    let (reply, response) = oneshot::channel();
     let stopping = || {
         (
             StatusCode::SERVICE_UNAVAILABLE,
-            "the daemon is stopping\n".to_owned(),
+            "the daemon is shutting down\n".to_owned(),
         )
     };
-    if served.asking.send(reply).await.is_err() {
+    if state.reload_requests.send(reply).await.is_err() {
         return stopping();
     }
-    match answer.await {
-        Ok(Ok(())) => (
-            StatusCode::OK,
-            "the configuration was read again and is in force\n".to_owned(),
-        ),
+    match response.await {
+        Ok(Ok(())) => (StatusCode::OK, "configuration reloaded\n".to_owned()),
         Ok(Err(problems)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{problems}\n")),
         Err(_) => stopping(),
     }

@@ -1,9 +1,8 @@
-//! A piece of an answer, compressed once and sent many times.
+//! Parts of a response that are compressed once and sent many times.
 //!
-//! Each piece is a run of deflate blocks that refers to nothing before it, so that pieces can be strung together in one gzip
-//! member; its checksum is kept, since checksums of pieces combine to that of the whole. Several members would be simpler,
-//! but not every client reads beyond the first. What is written anew for each answer is not worth compressing: it goes into
-//! stored blocks.
+//! Each chunk is a sequence of independent deflate blocks, so that chunks can be concatenated into one gzip member; their
+//! checksums are combined. Several members would be simpler, but not every client reads beyond the first. Text rendered per
+//! response is not worth compressing and is sent in stored blocks.
 //!
 //! Source: RFC 1951, RFC 1952.
 
@@ -13,14 +12,14 @@ use bytes::Bytes;
 use flate2::write::DeflateDecoder;
 use flate2::{Compress, Compression, Crc, FlushCompress};
 
-/// Fast: the text is so regular that a higher level gains little.
+/// The text is so regular that a higher level gains little.
 const LEVEL: u32 = 3;
-/// A member without a name, a time or a system.
+/// Header without name, time and operating system.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-/// The last block, which is empty: final, fixed codes, end of block.
+/// Empty final block.
 const LAST_BLOCK: [u8; 2] = [3, 0];
 
-/// A piece of text, ready to be sent compressed.
+/// Compressed text.
 #[derive(Debug)]
 pub struct Chunk {
     deflated: Bytes,
@@ -29,7 +28,7 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// A piece that is too short to be worth compressing.
+    /// Creates a chunk that is too short to be worth compressing.
     pub fn stored(text: String) -> Chunk {
         let mut crc = Crc::new();
         crc.update(text.as_bytes());
@@ -40,29 +39,29 @@ impl Chunk {
         }
     }
 
-    /// Whether it holds this text, by length and checksum.
-    pub fn holds(&self, text: &str) -> bool {
+    /// Returns whether it contains this text, by length and checksum.
+    pub fn contains(&self, text: &str) -> bool {
         let mut crc = Crc::new();
         crc.update(text.as_bytes());
         crc.sum() == self.crc.sum() && crc.amount() == self.crc.amount()
     }
 
-    /// Its length as text.
+    /// Returns the length of the text.
     pub fn len(&self) -> usize {
         usize::try_from(self.crc.amount()).unwrap_or(usize::MAX)
     }
 
-    /// Whether there is nothing in it.
+    /// Returns whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.crc.amount() == 0
     }
 
-    /// Whether the text itself is kept.
+    /// Returns whether the text is kept besides its compressed form.
     pub fn has_text(&self) -> bool {
         self.text.is_some()
     }
 
-    /// The text; decompressed where only that is kept.
+    /// Returns the text, decompressing it if necessary.
     pub fn text(&self) -> Bytes {
         if let Some(text) = &self.text {
             return text.clone();
@@ -72,27 +71,26 @@ impl Chunk {
             decoder.write_all(&LAST_BLOCK)?;
             decoder.finish()
         });
-        Bytes::from(inflated.expect("what was compressed here"))
+        Bytes::from(inflated.expect("data compressed here"))
     }
 }
 
-/// The beginning of a gzip member: many pieces, strung together once. Each answer adds its own end.
+/// Start of a gzip member that is shared by responses; each response appends its own end.
 #[derive(Debug)]
-pub struct Strung {
-    /// With the header.
+pub struct GzipPrefix {
     deflated: Bytes,
     crc: Crc,
 }
 
-impl Default for Strung {
-    fn default() -> Strung {
-        Strung::of(std::iter::empty())
+impl Default for GzipPrefix {
+    fn default() -> GzipPrefix {
+        GzipPrefix::new(std::iter::empty())
     }
 }
 
-impl Strung {
-    /// Of pieces, in their order.
-    pub fn of<'a>(chunks: impl Iterator<Item = &'a Chunk> + Clone) -> Strung {
+impl GzipPrefix {
+    /// Concatenates chunks.
+    pub fn new<'a>(chunks: impl Iterator<Item = &'a Chunk> + Clone) -> GzipPrefix {
         let n_bytes: usize = chunks.clone().map(|chunk| chunk.deflated.len()).sum();
         let mut deflated = Vec::with_capacity(GZIP_HEADER.len() + n_bytes);
         deflated.extend(GZIP_HEADER);
@@ -101,14 +99,14 @@ impl Strung {
             deflated.extend_from_slice(&chunk.deflated);
             crc.combine(&chunk.crc);
         }
-        Strung {
+        GzipPrefix {
             deflated: Bytes::from(deflated),
             crc,
         }
     }
 
-    /// The whole member, with `tail` at its end.
-    pub fn ended_with(&self, tail: &str) -> [Bytes; 2] {
+    /// Returns the complete member with `tail` at its end.
+    pub fn finish_with(&self, tail: &str) -> [Bytes; 2] {
         let mut crc = Crc::new();
         crc.combine(&self.crc);
         crc.update(tail.as_bytes());
@@ -120,7 +118,7 @@ impl Strung {
     }
 }
 
-/// Blocks that hold their bytes as they are (RFC 1951, 3.2.4): a byte that says so, the length, its complement, the bytes.
+/// Returns uncompressed blocks (RFC 1951, 3.2.4): type, length, complement of the length, bytes.
 fn stored_blocks(bytes: &[u8]) -> Vec<u8> {
     let mut blocks = Vec::with_capacity(bytes.len() + 32);
     for block in bytes.chunks(usize::from(u16::MAX)) {
@@ -133,8 +131,7 @@ fn stored_blocks(bytes: &[u8]) -> Vec<u8> {
     blocks
 }
 
-/// Makes pieces, one after the other. The compressor's state is hundreds of kilobytes: one for each piece would leave holes
-/// of that size between the pieces in memory.
+/// Reusable compressor; its state has hundreds of kilobytes, and one per chunk would fragment memory.
 #[derive(Debug)]
 pub struct Deflater {
     compress: Compress,
@@ -151,18 +148,18 @@ impl Default for Deflater {
 }
 
 impl Deflater {
-    /// Compresses a piece, and keeps the text itself where that is wanted.
-    pub fn chunk(&mut self, text: &str, is_text_kept: bool) -> Chunk {
+    /// Compresses a text and optionally keeps it.
+    pub fn chunk(&mut self, text: &str, keeps_text: bool) -> Chunk {
         let mut crc = Crc::new();
         crc.update(text.as_bytes());
         Chunk {
             deflated: self.deflate(text.as_bytes()),
             crc,
-            text: is_text_kept.then(|| Bytes::copy_from_slice(text.as_bytes())),
+            text: keeps_text.then(|| Bytes::copy_from_slice(text.as_bytes())),
         }
     }
 
-    /// Blocks that end at a byte and after which the dictionary begins anew.
+    /// Ends at a byte boundary and resets the dictionary.
     fn deflate(&mut self, text: &[u8]) -> Bytes {
         self.compress.reset();
         self.deflated.clear();
@@ -175,7 +172,7 @@ impl Deflater {
                 .expect("a fresh compressor without a preset dictionary");
             let is_read =
                 usize::try_from(self.compress.total_in()).unwrap_or(usize::MAX) >= text.len();
-            // Room that is left means that the flush is complete.
+            // Remaining capacity means that the flush is complete.
             if is_read && self.deflated.len() < self.deflated.capacity() {
                 return Bytes::copy_from_slice(&self.deflated);
             }
@@ -184,7 +181,7 @@ impl Deflater {
     }
 }
 
-/// The text of a gzip stream: what a client reads.
+/// Decompresses a gzip stream.
 pub fn gunzip(bytes: &[u8]) -> io::Result<String> {
     io::read_to_string(flate2::read::GzDecoder::new(bytes))
 }
@@ -198,24 +195,24 @@ mod tests {
         let mut deflater = Deflater::default();
         let chunks: Vec<Chunk> = (0..)
             .zip(texts)
-            .map(|(place, text)| match place % 3 {
+            .map(|(index, text)| match index % 3 {
                 2 => Chunk::stored((*text).to_owned()),
-                _ => deflater.chunk(text, place % 2 == 0),
+                _ => deflater.chunk(text, index % 2 == 0),
             })
             .collect();
-        let strung = Strung::of(chunks.iter());
+        let prefix = GzipPrefix::new(chunks.iter());
         for tail in texts.iter().chain(&[""]) {
-            let whole: Vec<u8> = strung.ended_with(tail).concat();
+            let whole: Vec<u8> = prefix.finish_with(tail).concat();
             assert_eq!(gunzip(&whole).unwrap(), texts.concat() + tail);
         }
         for (chunk, text) in chunks.iter().zip(texts) {
             assert_eq!(chunk.text(), text.as_bytes());
-            assert!(chunk.holds(text) && !chunk.holds("something else"));
+            assert!(chunk.contains(text) && !chunk.contains("something else"));
         }
     }
 
     #[test]
-    fn pieces_make_one_member_that_any_client_reads() {
+    fn chunks_form_one_gzip_member() {
         check(&[]);
         check(&["", "a", ""]);
         check(&["one\n", "two\n", "three\n"]);
@@ -227,7 +224,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_pieces_come_back(texts in proptest::collection::vec("\\PC{0,300}", 0..8)) {
+        fn arbitrary_chunks_round_trip(texts in proptest::collection::vec("\\PC{0,300}", 0..8)) {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             check(&texts);
         }

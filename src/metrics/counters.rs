@@ -1,4 +1,4 @@
-//! What happened in this process: typed fields, counted where it happens. The names are the contract's.
+//! Counters of this process as typed fields, incremented where events happen. The contract defines the names.
 
 use jiff::Timestamp;
 use prometheus::{
@@ -22,26 +22,25 @@ pub struct Counters {
     process: Process,
 }
 
-/// How a cycle ended.
+/// Outcome of a cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CycleOutcome {
-    /// Everything was read.
     Ok,
-    /// Something was not.
+    /// Some data could not be read.
     Partial,
-    /// Nothing was.
+    /// No data could be read.
     Failed,
 }
 
 impl CycleOutcome {
-    /// All.
+    /// All outcomes.
     pub const ALL: [CycleOutcome; 3] = [
         CycleOutcome::Ok,
         CycleOutcome::Partial,
         CycleOutcome::Failed,
     ];
 
-    /// The label's value.
+    /// Returns the value of the label `outcome`.
     pub const fn as_str(self) -> &'static str {
         match self {
             CycleOutcome::Ok => "ok",
@@ -51,14 +50,14 @@ impl CycleOutcome {
     }
 }
 
-/// The outcomes of an attempt to deliver.
+/// Outcomes of a delivery attempt.
 pub const DELIVERY_OUTCOMES: [&str; 4] = ["delivered", "retried", "parked", "dropped"];
 
-/// The outcomes of one call of the heartbeat.
+/// Outcomes of a heartbeat.
 pub const HEARTBEAT_OUTCOMES: [&str; 2] = ["sent", "failed"];
 
 impl Counters {
-    /// All at zero, and known label combinations present.
+    /// Creates all counters at zero, with all known label values.
     pub fn new(
         organizations: &[OrganizationName],
         notifiers: &[NotifierName],
@@ -93,7 +92,7 @@ impl Counters {
         let parked = GaugeVec::new(
             Opts::new(
                 "spendwatch_notifier_parked",
-                "Whether a receiver is at fault and gets no messages but a probe now and then.",
+                "Whether a notifier is parked after an authentication or configuration error; its messages wait.",
             ),
             &["notifier"],
         )
@@ -141,13 +140,13 @@ impl Counters {
             parked,
             poll_duration,
             registry,
-            process: Process::this(),
+            process: Process::current(),
         };
-        counters.begin_at_zero(organizations, notifiers);
+        counters.initialize_at_zero(organizations, notifiers);
         counters
     }
 
-    fn begin_at_zero(&self, organizations: &[OrganizationName], notifiers: &[NotifierName]) {
+    fn initialize_at_zero(&self, organizations: &[OrganizationName], notifiers: &[NotifierName]) {
         for organization in organizations {
             self.add_organization(organization);
         }
@@ -156,7 +155,7 @@ impl Counters {
         }
     }
 
-    /// An organization that came with a reload.
+    /// Adds an organization.
     pub fn add_organization(&self, organization: &OrganizationName) {
         for outcome in CycleOutcome::ALL {
             self.poll_cycles
@@ -165,7 +164,7 @@ impl Counters {
         }
     }
 
-    /// A notifier that came with a reload.
+    /// Adds a notifier.
     pub fn add_notifier(&self, notifier: &NotifierName) {
         for outcome in DELIVERY_OUTCOMES {
             self.notifications
@@ -174,7 +173,7 @@ impl Counters {
         }
     }
 
-    /// One cycle ended.
+    /// Counts a cycle.
     pub fn count_cycle(
         &self,
         organization: &OrganizationName,
@@ -189,45 +188,45 @@ impl Counters {
             .observe(seconds);
     }
 
-    /// One attempt to deliver ended; `outcome` is one of [`DELIVERY_OUTCOMES`].
+    /// Counts delivery attempts; `outcome` is one of [`DELIVERY_OUTCOMES`].
     pub fn count_notification(&self, notifier: &NotifierName, outcome: &'static str, n: u64) {
         self.notifications
             .with_label_values(&[notifier.as_str(), outcome])
             .inc_by(n);
     }
 
-    /// There is a heartbeat.
+    /// Adds the heartbeat.
     pub fn add_heartbeat(&self) {
         for outcome in HEARTBEAT_OUTCOMES {
             self.heartbeats.with_label_values(&[outcome]).inc_by(0);
         }
     }
 
-    /// One call ended; `outcome` is one of [`HEARTBEAT_OUTCOMES`].
+    /// Counts a heartbeat; `outcome` is one of [`HEARTBEAT_OUTCOMES`].
     pub fn count_heartbeat(&self, outcome: &'static str) {
         self.heartbeats.with_label_values(&[outcome]).inc();
     }
 
-    /// There is no heartbeat any more.
-    pub fn forget_heartbeat(&self) {
+    /// Removes the heartbeat.
+    pub fn remove_heartbeat(&self) {
         self.heartbeats.reset();
     }
 
-    /// A receiver is parked, or is not.
-    pub fn note_parked(&self, notifier: &NotifierName, is_parked: bool) {
+    /// Sets whether a notifier is parked.
+    pub fn set_parked(&self, notifier: &NotifierName, is_parked: bool) {
         self.parked
             .with_label_values(&[notifier.as_str()])
             .set(if is_parked { 1.0 } else { 0.0 });
     }
 
-    /// A notifier is no longer served: whether it is parked is not known any more.
-    pub fn forget_parked(&self, notifier: &NotifierName) {
-        // That there was none is as good.
+    /// Removes the parked state of a removed notifier.
+    pub fn remove_parked(&self, notifier: &NotifierName) {
+        // There may be none.
         let _ = self.parked.remove_label_values(&[notifier.as_str()]);
     }
 
-    /// A reload was accepted, or not.
-    pub fn note_reload(&self, is_accepted: bool, at: Timestamp) {
+    /// Records whether a reload succeeded.
+    pub fn record_reload(&self, is_accepted: bool, at: Timestamp) {
         self.reload_successful
             .set(if is_accepted { 1.0 } else { 0.0 });
         if is_accepted {
@@ -235,12 +234,12 @@ impl Counters {
         }
     }
 
-    /// The process that counts.
+    /// Returns the process metrics.
     pub fn process(&self) -> &Process {
         &self.process
     }
 
-    /// All of it as Prometheus text 0.0.4.
+    /// Renders all counters as Prometheus text 0.0.4.
     pub fn render(&self) -> String {
         let families = self.registry.gather();
         let families: Vec<_> = families

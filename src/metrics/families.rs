@@ -1,8 +1,8 @@
-//! Every metric about organizations, by its place in the answer. Names and meanings are the contract's.
+//! All metrics of organizations. The contract defines names and meanings.
 
 use crate::metrics::text::Family;
 
-/// The families, in the order in which they are shown.
+/// Families in exposition order.
 pub const ALL: [Family; N_FAMILIES] = [
     Family::gauge("anthropic_spend_today_usd", "Spend so far in this UTC day."),
     Family::gauge(
@@ -133,7 +133,7 @@ pub const ALL: [Family; N_FAMILIES] = [
     ),
     Family::gauge(
         "spendwatch_priority_tokens_month",
-        "Tokens of the Priority Tier so far in this UTC month, whose price stands in a contract.",
+        "Tokens of the Priority Tier so far in this UTC month, whose price is set by contract.",
     ),
     Family::gauge(
         "spendwatch_rule_limit_usd",
@@ -164,13 +164,13 @@ pub const ALL: [Family; N_FAMILIES] = [
 
 const N_FAMILIES: usize = 42;
 
-/// A family's place in [`ALL`].
+/// Metric; its value is the index of its family in [`ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(
     missing_docs,
     reason = "each is named and explained in ALL, in the same order"
 )]
-pub enum Place {
+pub enum Metric {
     SpendToday,
     SpendMonth,
     SpendRecorded,
@@ -215,8 +215,8 @@ pub enum Place {
     ClockSkew,
 }
 
-impl Place {
-    /// The family at this place.
+impl Metric {
+    /// Returns the family.
     pub const fn family(self) -> &'static Family {
         &ALL[self as usize]
     }
@@ -227,28 +227,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_and_families_agree() {
-        assert_eq!(Place::ClockSkew as usize + 1, ALL.len());
+    fn metrics_match_their_families() {
+        assert_eq!(Metric::ClockSkew as usize + 1, ALL.len());
         assert_eq!(
-            Place::DataTimestamp.family().name,
+            Metric::DataTimestamp.family().name,
             "spendwatch_data_timestamp_seconds"
         );
         assert_eq!(
-            Place::OrganizationUp.family().name,
+            Metric::OrganizationUp.family().name,
             "spendwatch_organization_up"
         );
-        assert_eq!(Place::Alerts.family().name, "spendwatch_alerts");
-        let check = |place: Place, name| assert_eq!(place.family().name, name);
-        check(Place::UserSpend, "anthropic_user_spend_month_usd");
-        check(Place::RateLimit, "anthropic_rate_limit");
+        assert_eq!(Metric::Alerts.family().name, "spendwatch_alerts");
+        let check = |metric: Metric, name| assert_eq!(metric.family().name, name);
+        check(Metric::UserSpend, "anthropic_user_spend_month_usd");
+        check(Metric::RateLimit, "anthropic_rate_limit");
         check(
-            Place::OrganizationList,
+            Metric::OrganizationList,
             "anthropic_organization_list_spend_month_usd",
         );
         check(
-            Place::ReconciliationGapRatio,
+            Metric::ReconciliationGapRatio,
             "spendwatch_reconciliation_gap_ratio",
         );
-        check(Place::PriorityTokens, "spendwatch_priority_tokens_month");
+        check(Metric::PriorityTokens, "spendwatch_priority_tokens_month");
     }
 }

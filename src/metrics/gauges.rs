@@ -1,4 +1,4 @@
-//! The gauges of one organization, rendered after a cycle: what did not change is taken over as it was.
+//! Gauges of one organization, rendered after a cycle; unchanged chunks are reused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,37 +7,37 @@ use crate::domain::ids::{OrganizationName, UNATTRIBUTED};
 use crate::domain::money::Usd;
 use crate::domain::period::Period;
 use crate::metrics::chunk::{Chunk, Deflater};
-use crate::metrics::families::{ALL, Place};
-use crate::metrics::fitting::{Candidate, fit};
-use crate::metrics::parts::{self, GROUP, OTHER, Row, Shows};
-use crate::metrics::view::{Shape, View};
-use crate::metrics::{organization, people, rules};
+use crate::metrics::families::{ALL, Metric};
+use crate::metrics::parts::{self, GROUP, OTHER, SeriesKind, WorkspaceSeries};
+use crate::metrics::series_limit::{Candidate, fit};
+use crate::metrics::view::{SeriesOptions, View};
+use crate::metrics::{organization, rules, users};
 
-/// What was rendered last, and of what.
+/// Renderer with the chunks of the last rendering.
 #[derive(Debug, Default)]
 pub struct Renderer {
-    groups: BTreeMap<(Place, usize), (u64, Arc<Chunk>)>,
-    singles: BTreeMap<Place, Arc<Chunk>>,
-    shown: BTreeMap<Place, BTreeSet<String>>,
+    groups: BTreeMap<(Metric, usize), (u64, Arc<Chunk>)>,
+    singles: BTreeMap<Metric, Arc<Chunk>>,
+    shown: BTreeMap<Metric, BTreeSet<String>>,
     deflater: Deflater,
     text: String,
 }
 
-/// What was rendered now.
+/// Rendered gauges.
 #[derive(Debug)]
 pub struct Rendered {
-    /// By the place of the family.
-    pub pieces: Vec<Vec<Arc<Chunk>>>,
-    /// How many series of each family were summed away.
-    pub n_dropped: BTreeMap<Place, u64>,
-    /// How many pieces were written anew.
+    /// Indexed by metric.
+    pub chunks: Vec<Vec<Arc<Chunk>>>,
+    /// Number of series summed as `other`, by metric.
+    pub n_dropped: BTreeMap<Metric, u64>,
+    /// Number of chunks that changed.
     pub n_written: usize,
 }
 
 impl Default for Rendered {
     fn default() -> Rendered {
         Rendered {
-            pieces: vec![Vec::new(); ALL.len()],
+            chunks: vec![Vec::new(); ALL.len()],
             n_dropped: BTreeMap::new(),
             n_written: 0,
         }
@@ -45,133 +45,145 @@ impl Default for Rendered {
 }
 
 impl Rendered {
-    /// The organization is not up; all else stays as it is.
-    pub fn take_down(&mut self, organization: &OrganizationName) {
+    /// Marks the organization as not up and keeps all other gauges.
+    pub fn mark_down(&mut self, organization: &OrganizationName) {
         let mut text = String::new();
         let labels = [("organization", organization.as_str())];
-        Place::OrganizationUp.family().sample(&mut text, &labels, 0);
-        self.pieces[Place::OrganizationUp as usize] = vec![Arc::new(Chunk::stored(text))];
+        Metric::OrganizationUp
+            .family()
+            .sample(&mut text, &labels, 0);
+        self.chunks[Metric::OrganizationUp as usize] = vec![Arc::new(Chunk::stored(text))];
     }
 }
 
 impl Renderer {
-    /// Renders a view. Where `is_text_kept`, pieces keep their text beside its compressed form.
-    pub fn render(&mut self, view: &View<'_>, shape: Shape, is_text_kept: bool) -> Rendered {
+    /// Renders a view. With `keeps_text`, chunks keep their text besides its compressed form.
+    pub fn render(
+        &mut self,
+        view: &View<'_>,
+        options: SeriesOptions,
+        keeps_text: bool,
+    ) -> Rendered {
         let mut rendered = Rendered::default();
         let rows = parts::rows(view);
-        let keys = parts::stamp_of_keys(view, shape);
-        for (place, shows) in parts::FAMILIES {
-            if !parts::is_shown(view, shows, shape) {
+        let keys = parts::key_names_hash(view, options);
+        for (metric, shows) in parts::FAMILIES {
+            if !parts::is_shown(view, shows, options) {
                 continue;
             }
-            let (shown, n_dropped) = self.choose(view, &rows, (place, shows), shape);
+            let (shown, n_dropped) = self.select_rows(view, &rows, (metric, shows), options);
             if n_dropped > 0 {
-                rendered.n_dropped.insert(place, n_dropped);
+                rendered.n_dropped.insert(metric, n_dropped);
             }
             for (number, group) in shown.chunks(GROUP).enumerate() {
-                let stamp = parts::stamp(view, group, shows, shape, keys);
+                let hash = parts::group_hash(view, group, shows, options, keys);
                 let chunk = self.group(
                     view,
                     group,
-                    (place, shows, number),
-                    (shape, stamp),
-                    is_text_kept,
+                    (metric, shows, number),
+                    (options, hash),
+                    keeps_text,
                     &mut rendered.n_written,
                 );
-                rendered.pieces[place as usize].push(chunk);
+                rendered.chunks[metric as usize].push(chunk);
             }
         }
-        let of_people = (Place::UserSpend, self.people(view, shape, &mut rendered));
-        for (place, text) in organization::write(view)
+        let user_samples = (Metric::UserSpend, self.users(view, options, &mut rendered));
+        for (metric, text) in organization::write(view)
             .into_iter()
-            .chain([of_people])
+            .chain([user_samples])
             .chain(rules::write(view))
         {
             let known = self
                 .singles
-                .get(&place)
-                .filter(|chunk| chunk.holds(&text) && chunk.has_text() == is_text_kept);
+                .get(&metric)
+                .filter(|chunk| chunk.contains(&text) && chunk.has_text() == keeps_text);
             let chunk = known.cloned().unwrap_or_else(|| {
                 rendered.n_written += 1;
-                Arc::new(self.deflater.chunk(&text, is_text_kept))
+                Arc::new(self.deflater.chunk(&text, keeps_text))
             });
-            self.singles.insert(place, Arc::clone(&chunk));
-            rendered.pieces[place as usize].push(chunk);
+            self.singles.insert(metric, Arc::clone(&chunk));
+            rendered.chunks[metric as usize].push(chunk);
         }
         rendered
     }
 
-    /// A group of rows in one family: as it was, where nothing of it changed.
+    /// Renders a group of one metric, or reuses it if unchanged.
     fn group(
         &mut self,
         view: &View<'_>,
-        group: &[Row],
-        (place, shows, number): (Place, Shows, usize),
-        (shape, stamp): (Shape, u64),
-        is_text_kept: bool,
+        group: &[WorkspaceSeries],
+        (metric, shows, number): (Metric, SeriesKind, usize),
+        (options, hash): (SeriesOptions, u64),
+        keeps_text: bool,
         n_written: &mut usize,
     ) -> Arc<Chunk> {
-        let key = (place, number);
+        let key = (metric, number);
         let known = self
             .groups
             .get(&key)
-            .filter(|(_, chunk)| chunk.has_text() == is_text_kept);
-        // The time of the data changes with each poll, and nothing else does.
+            .filter(|(_, chunk)| chunk.has_text() == keeps_text);
+        // Only the data time changes with each poll.
         if let Some((_, chunk)) =
-            known.filter(|(known, _)| *known == stamp && shows != Shows::DataTimestamp)
+            known.filter(|(known, _)| *known == hash && shows != SeriesKind::DataTimestamp)
         {
             return Arc::clone(chunk);
         }
         self.text.clear();
-        parts::write(&mut self.text, view, group, (place, shows), shape);
-        let chunk = match known.filter(|(_, chunk)| chunk.holds(&self.text)) {
+        parts::write(&mut self.text, view, group, (metric, shows), options);
+        let chunk = match known.filter(|(_, chunk)| chunk.contains(&self.text)) {
             Some((_, chunk)) => Arc::clone(chunk),
             None => {
                 *n_written += 1;
-                Arc::new(self.deflater.chunk(&self.text, is_text_kept))
+                Arc::new(self.deflater.chunk(&self.text, keeps_text))
             }
         };
-        self.groups.insert(key, (stamp, Arc::clone(&chunk)));
+        self.groups.insert(key, (hash, Arc::clone(&chunk)));
         chunk
     }
 
-    fn people(&mut self, view: &View<'_>, shape: Shape, rendered: &mut Rendered) -> String {
-        let before = self.shown.remove(&Place::UserSpend).unwrap_or_default();
-        let (text, shown, n_dropped) = people::write(view, shape, &before);
+    fn users(
+        &mut self,
+        view: &View<'_>,
+        options: SeriesOptions,
+        rendered: &mut Rendered,
+    ) -> String {
+        let before = self.shown.remove(&Metric::UserSpend).unwrap_or_default();
+        let (text, shown, n_dropped) = users::write(view, options, &before);
         if n_dropped > 0 {
-            self.shown.insert(Place::UserSpend, shown);
-            rendered.n_dropped.insert(Place::UserSpend, n_dropped);
+            self.shown.insert(Metric::UserSpend, shown);
+            rendered.n_dropped.insert(Metric::UserSpend, n_dropped);
         }
         text
     }
 
-    /// At most `max_series` of a family: who was shown stays, new ones come by their month's spend, the rest is summed.
-    fn choose(
+    /// Selects at most `max_series` of a metric: shown ones stay, new ones are added by month spend, the rest is summed.
+    fn select_rows(
         &mut self,
         view: &View<'_>,
-        rows: &[Row],
-        (place, shows): (Place, Shows),
-        shape: Shape,
-    ) -> (Vec<Row>, u64) {
+        rows: &[WorkspaceSeries],
+        (metric, shows): (Metric, SeriesKind),
+        options: SeriesOptions,
+    ) -> (Vec<WorkspaceSeries>, u64) {
         let bound: usize = rows
             .iter()
             .map(|row| parts::max_series(view, row, shows))
             .sum();
-        if bound <= shape.max_series {
-            self.shown.remove(&place);
+        if bound <= options.max_series {
+            self.shown.remove(&metric);
             return (rows.to_vec(), 0);
         }
         let counts: Vec<usize> = rows
             .iter()
-            .map(|row| parts::n_series(view, row, shows, shape))
+            .map(|row| parts::n_series(view, row, shows, options))
             .collect();
         let n_all: usize = counts.iter().sum();
-        if n_all <= shape.max_series {
-            self.shown.remove(&place);
+        if n_all <= options.max_series {
+            self.shown.remove(&metric);
             return (rows.to_vec(), 0);
         }
-        let before = self.shown.remove(&place).unwrap_or_default();
-        // The remainder is always shown: it is what makes the parts sum to the whole.
+        let before = self.shown.remove(&metric).unwrap_or_default();
+        // The remainder is always shown, so that the parts sum to the whole.
         let (rest, candidates): (Vec<_>, Vec<_>) = rows
             .iter()
             .zip(counts)
@@ -185,23 +197,23 @@ impl Renderer {
                 n_series,
             })
             .collect();
-        let room = shape.max_series.saturating_sub(n_rest);
+        let room = options.max_series.saturating_sub(n_rest);
         let (shown, n_dropped) = fit(candidates, &before, room);
-        // In the order of all rows, so that groups stay as they are.
-        let is_kept = |row: &&Row| row.id == UNATTRIBUTED || shown.contains(&row.id);
-        let mut kept: Vec<Row> = rows.iter().filter(is_kept).cloned().collect();
+        // In the original order, so that groups stay unchanged.
+        let is_kept = |row: &&WorkspaceSeries| row.id == UNATTRIBUTED || shown.contains(&row.id);
+        let mut kept: Vec<WorkspaceSeries> = rows.iter().filter(is_kept).cloned().collect();
         let dropped = rows.iter().filter(|row| !is_kept(row));
-        kept.push(Row {
+        kept.push(WorkspaceSeries {
             id: OTHER.to_owned(),
             name: OTHER.to_owned(),
             members: dropped.flat_map(|row| row.members.clone()).collect(),
         });
-        self.shown.insert(place, shown);
+        self.shown.insert(metric, shown);
         (kept, n_dropped)
     }
 }
 
-fn month_spend(view: &View<'_>, row: &Row) -> Usd {
+fn month_spend(view: &View<'_>, row: &WorkspaceSeries) -> Usd {
     let month = view.frames(Period::Month).map(|(open, _)| open);
     let of = |member: &usize| month.map_or(Usd::ZERO, |frame| frame.sum_of(*member).spend);
     row.members.iter().map(of).sum()

@@ -1,21 +1,20 @@
-//! Rung 3: what is counted in this process, what is known, and how Prometheus is shown both.
+//! Layer 3: Prometheus metrics of the process and of each organization.
 //!
-//! Two encoders: the daemon's own few hundred series go through the `prometheus` crate; the spend series, of which there may
-//! be hundreds of thousands, are written and compressed here, piece by piece, and only where something changed.
+//! There are two encoders. The daemon's own few hundred series use the `prometheus` crate. The spend series, of which there
+//! may be hundreds of thousands, are rendered and compressed here in chunks, and only if they changed.
 
-// How samples are written, and how an answer is put together.
+// Text format and content negotiation.
 pub mod text;
 
 pub mod chunk;
 pub mod negotiation;
 
-// What happened in this process.
+// Counters of this process.
 pub mod process;
-pub mod requests;
 
 pub mod counters;
 
-// What is known.
+// Gauges of organizations.
 pub mod families;
 
 pub mod view;
@@ -25,15 +24,15 @@ pub mod rules;
 
 pub mod organization;
 
-pub mod fitting;
+pub mod series_limit;
 
-pub mod people;
+pub mod users;
 
 pub mod gauges;
 
 pub mod exposition;
 
-pub mod own;
+pub mod daemon;
 
 #[cfg(test)]
-mod samples;
+mod fixture;

@@ -1,55 +1,53 @@
-//! Which format and encoding a scraper wants: pure, from two request headers.
+//! Negotiates format and encoding of a scrape from its request headers.
 //!
-//! Source: RFC 9110 §12.5; what Prometheus sends. On anything else the answer is text 0.0.4, never 406.
+//! Source: RFC 9110 §12.5 and the headers that Prometheus sends. The default is text 0.0.4, never 406.
 
-use crate::metrics::text::Format;
+use crate::metrics::text::ExpositionFormat;
 
-/// What an answer is sent as.
+/// Format and encoding of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
-    /// Of the text.
-    pub format: Format,
-    /// Compressed.
+pub struct NegotiatedFormat {
+    pub format: ExpositionFormat,
     pub is_gzip: bool,
 }
 
-/// From the headers `accept` and `accept-encoding`.
-pub fn negotiate(accept: Option<&str>, accept_encoding: Option<&str>) -> Wanted {
-    Wanted {
+/// Parses the headers `accept` and `accept-encoding`.
+pub fn negotiate(accept: Option<&str>, accept_encoding: Option<&str>) -> NegotiatedFormat {
+    NegotiatedFormat {
         format: format(accept.unwrap_or_default()),
         is_gzip: is_gzip(accept_encoding.unwrap_or_default()),
     }
 }
 
-/// The `content-type` of an answer.
-pub const fn content_type(format: Format) -> &'static str {
+/// Returns the `content-type` of a format.
+pub const fn content_type(format: ExpositionFormat) -> &'static str {
     match format {
-        Format::Text => "text/plain; version=0.0.4; charset=utf-8",
-        Format::OpenMetrics => {
+        ExpositionFormat::Text => "text/plain; version=0.0.4; charset=utf-8",
+        ExpositionFormat::OpenMetrics => {
             "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
         }
     }
 }
 
-/// Thousandths; a weight that cannot be read counts as 0.
+/// In thousandths; an invalid weight counts as 0.
 type Weight = u16;
 
-fn format(accept: &str) -> Format {
-    let mut best: Option<(Weight, Format)> = None;
+fn format(accept: &str) -> ExpositionFormat {
+    let mut best: Option<(Weight, ExpositionFormat)> = None;
     for item in accept.split(',') {
-        let Some((weight, format)) = offer(item) else {
+        let Some((weight, format)) = parse_item(item) else {
             continue;
         };
-        // On a tie the first one that was named.
+        // On a tie, the first item wins.
         if weight > 0 && best.is_none_or(|(known, _)| weight > known) {
             best = Some((weight, format));
         }
     }
-    best.map_or(Format::Text, |(_, format)| format)
+    best.map_or(ExpositionFormat::Text, |(_, format)| format)
 }
 
-/// What one item of `accept` would be answered with.
-fn offer(item: &str) -> Option<(Weight, Format)> {
+/// Returns weight and format of one item of `accept`.
+fn parse_item(item: &str) -> Option<(Weight, ExpositionFormat)> {
     let mut parts = item.split(';').map(str::trim);
     let kind = parts.next()?.to_ascii_lowercase();
     let parameters: Vec<(String, &str)> = parts
@@ -61,16 +59,16 @@ fn offer(item: &str) -> Option<(Weight, Format)> {
             )
         })
         .collect();
-    let of = |name: &str| {
+    let parameter = |name: &str| {
         parameters
             .iter()
             .find(|(known, _)| known == name)
             .map(|(_, value)| *value)
     };
-    let weight = of("q").map_or(1000, weight);
-    let format = match (kind.as_str(), of("version")) {
-        ("application/openmetrics-text", Some("1.0.0") | None) => Format::OpenMetrics,
-        ("text/plain", Some("0.0.4") | None) | ("text/*" | "*/*", _) => Format::Text,
+    let weight = parameter("q").map_or(1000, weight);
+    let format = match (kind.as_str(), parameter("version")) {
+        ("application/openmetrics-text", Some("1.0.0") | None) => ExpositionFormat::OpenMetrics,
+        ("text/plain", Some("0.0.4") | None) | ("text/*" | "*/*", _) => ExpositionFormat::Text,
         _ => return None,
     };
     Some((weight, format))
@@ -114,39 +112,43 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(accept: &str, encoding: &str, format: Format, is_gzip: bool) {
-        let wanted = negotiate(Some(accept), Some(encoding));
-        assert_eq!(wanted, Wanted { format, is_gzip }, "{accept} | {encoding}");
+    fn check(accept: &str, encoding: &str, format: ExpositionFormat, is_gzip: bool) {
+        let negotiated = negotiate(Some(accept), Some(encoding));
+        assert_eq!(
+            negotiated,
+            NegotiatedFormat { format, is_gzip },
+            "{accept} | {encoding}"
+        );
     }
 
     #[test]
-    fn the_heaviest_known_format_wins() {
+    fn the_supported_format_with_the_highest_weight_wins() {
         let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
                           application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;q=0.4,\
                           text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-        check(prometheus, "gzip", Format::OpenMetrics, true);
+        check(prometheus, "gzip", ExpositionFormat::OpenMetrics, true);
         check(
             "text/plain;version=0.0.4;q=0.9,application/openmetrics-text;version=1.0.0;q=0.5",
             "",
-            Format::Text,
+            ExpositionFormat::Text,
             false,
         );
         check(
             "application/openmetrics-text; version=\"1.0.0\"; q=0.5, text/plain; q=0.1",
             "",
-            Format::OpenMetrics,
+            ExpositionFormat::OpenMetrics,
             false,
         );
         check(
             "application/openmetrics-text;version=1.0.0;q=0",
             "",
-            Format::Text,
+            ExpositionFormat::Text,
             false,
         );
         check(
             "application/openmetrics-text;version=2.0.0",
             "",
-            Format::Text,
+            ExpositionFormat::Text,
             false,
         );
         for odd in [
@@ -158,19 +160,19 @@ mod tests {
             "text/*",
             "application/openmetrics-text;q=x",
         ] {
-            check(odd, "", Format::Text, false);
+            check(odd, "", ExpositionFormat::Text, false);
         }
         assert_eq!(
             negotiate(None, None),
-            Wanted {
-                format: Format::Text,
+            NegotiatedFormat {
+                format: ExpositionFormat::Text,
                 is_gzip: false
             }
         );
     }
 
     #[test]
-    fn gzip_is_sent_to_whoever_takes_it() {
+    fn gzip_is_used_if_accepted() {
         for (encoding, expected) in [
             ("gzip", true),
             ("deflate, GZIP;q=0.1", true),
@@ -181,7 +183,7 @@ mod tests {
             ("br, zstd", false),
             ("identity", false),
         ] {
-            check("*/*", encoding, Format::Text, expected);
+            check("*/*", encoding, ExpositionFormat::Text, expected);
         }
     }
 }

@@ -1,49 +1,50 @@
-//! The series of an organization as a whole, and those of teams.
+//! Series of an organization as a whole and of teams.
 
 use std::collections::BTreeMap;
 
 use crate::domain::dialect::Dialect;
-use crate::domain::frame::Frame;
 use crate::domain::ids::{ModelName, UNASSIGNED};
 use crate::domain::money::Usd;
 use crate::domain::period::Period;
+use crate::domain::period_sums::PeriodSums;
 use crate::domain::teams;
 use crate::domain::usage::Amounts;
-use crate::metrics::families::Place;
+use crate::metrics::families::Metric;
 use crate::metrics::parts::seconds;
 use crate::metrics::text::ratio;
-use crate::metrics::view::{Standing, View};
+use crate::metrics::view::{SeriesPlacement, View};
 
-/// All samples, each family's under its place.
-pub fn write(view: &View<'_>) -> Vec<(Place, String)> {
+/// Renders all samples by metric.
+pub fn write(view: &View<'_>) -> Vec<(Metric, String)> {
     let day = view.frames(Period::Day).map(|(open, _)| open);
     let month = view.frames(Period::Month).map(|(open, _)| open);
     let figures = view.figures();
     let parts = || 0..figures.parts().len();
-    let is_known = parts().any(|part| view.standing(part) != Standing::Hidden);
-    let in_frame = |frame: Option<&Frame>| {
-        let sum = |frame: &Frame| parts().fold(Amounts::ZERO, |sum, part| sum + frame.sum_of(part));
+    let is_known = parts().any(|part| view.placement(part) != SeriesPlacement::Hidden);
+    let in_frame = |frame: Option<&PeriodSums>| {
+        let sum =
+            |frame: &PeriodSums| parts().fold(Amounts::ZERO, |sum, part| sum + frame.sum_of(part));
         frame.filter(|_| is_known).map(sum)
     };
     let today = in_frame(day);
     let this_month = in_frame(month);
-    let bill = this_month.filter(|_| view.is_detailed()).map(Bill::of);
+    let bill = this_month.filter(|_| view.is_detailed()).map(Bill::new);
     let list = this_month
         .map(|sums| sums.list)
         .filter(|list| view.dialect == Some(Dialect::Analytics) && *list > Usd::ZERO);
     let recorded = is_known.then(|| {
-        let of = |part| {
+        let spend_of = |part| {
             figures
                 .recorded(part)
                 .iter()
                 .map(|(_, amounts)| amounts.spend)
                 .sum::<Usd>()
         };
-        parts().map(of).sum::<Usd>()
+        parts().map(spend_of).sum::<Usd>()
     });
     let last_hour = figures.organization_last_hour();
     let limit = view
-        .ground
+        .snapshot
         .directory
         .organization
         .as_ref()
@@ -51,74 +52,77 @@ pub fn write(view: &View<'_>) -> Vec<(Place, String)> {
     let skew = view.skew.map(|skew| skew.as_secs().to_string());
     let text = |usd: Option<Usd>| usd.map(|usd| usd.to_string());
     let values = [
-        (Place::OrganizationToday, text(today.map(|sums| sums.spend))),
         (
-            Place::OrganizationMonth,
+            Metric::OrganizationToday,
+            text(today.map(|sums| sums.spend)),
+        ),
+        (
+            Metric::OrganizationMonth,
             text(this_month.map(|sums| sums.spend)),
         ),
         (
-            Place::OrganizationEstimated,
+            Metric::OrganizationEstimated,
             text(this_month.map(|sums| sums.estimated)),
         ),
-        (Place::OrganizationList, text(list)),
-        (Place::OrganizationRecorded, text(recorded)),
-        (Place::OrganizationLastHour, text(last_hour)),
-        (Place::OrganizationLimit, text(limit)),
+        (Metric::OrganizationList, text(list)),
+        (Metric::OrganizationRecorded, text(recorded)),
+        (Metric::OrganizationLastHour, text(last_hour)),
+        (Metric::OrganizationLimit, text(limit)),
         (
-            Place::OrganizationUp,
+            Metric::OrganizationUp,
             Some(u8::from(view.is_up).to_string()),
         ),
         (
-            Place::BilledTimestamp,
+            Metric::BilledTimestamp,
             view.billed_until
                 .filter(|_| view.is_detailed())
                 .map(seconds),
         ),
         (
-            Place::ReconciliationBilled,
+            Metric::ReconciliationBilled,
             text(bill.map(|bill| bill.billed)),
         ),
         (
-            Place::ReconciliationEstimated,
+            Metric::ReconciliationEstimated,
             text(bill.map(|bill| bill.estimated)),
         ),
-        (Place::ReconciliationGap, text(bill.map(Bill::gap))),
+        (Metric::ReconciliationGap, text(bill.map(Bill::gap))),
         (
-            Place::ReconciliationGapRatio,
+            Metric::ReconciliationGapRatio,
             bill.and_then(|bill| ratio(bill.gap().pico(), bill.estimated.pico())),
         ),
         (
-            Place::ReconciliationUncertain,
+            Metric::ReconciliationUncertain,
             text(bill.map(|bill| bill.uncertain)),
         ),
-        (Place::ClockSkew, skew),
+        (Metric::ClockSkew, skew),
     ];
-    let sample = |(place, value): (Place, Option<String>)| {
+    let sample = |(metric, value): (Metric, Option<String>)| {
         let mut out = String::new();
         if let Some(value) = value {
-            place
+            metric
                 .family()
                 .sample(&mut out, &[("organization", view.organization())], value);
         }
-        (place, out)
+        (metric, out)
     };
-    let teams = [(Place::TeamToday, day), (Place::TeamMonth, month)];
-    let teams = teams.map(|(place, frame)| {
+    let teams = [(Metric::TeamToday, day), (Metric::TeamMonth, month)];
+    let teams = teams.map(|(metric, frame)| {
         (
-            place,
+            metric,
             frame
                 .filter(|_| is_known)
-                .map_or_else(String::new, |frame| teams_of(view, place, frame)),
+                .map_or_else(String::new, |frame| team_samples(view, metric, frame)),
         )
     });
     let details = view.is_detailed().then(|| {
         [
-            (Place::RateLimit, rate_limits(view)),
+            (Metric::RateLimit, rate_limits(view)),
             (
-                Place::UnpricedTokens,
-                by_model(view, Place::UnpricedTokens, &view.unpriced),
+                Metric::UnpricedTokens,
+                by_model(view, Metric::UnpricedTokens, &view.unpriced),
             ),
-            (Place::PriorityTokens, priority_tokens(view, month)),
+            (Metric::PriorityTokens, priority_tokens(view, month)),
         ]
     });
     values
@@ -129,18 +133,17 @@ pub fn write(view: &View<'_>) -> Vec<(Place, String)> {
         .collect()
 }
 
-/// What is billed of a month, and what was estimated for the same hours: an estimate that no bill has replaced yet is in
-/// neither.
+/// Billed spend of a month, and the estimate for the same hours. Estimates that are not billed yet are in neither.
 #[derive(Debug, Clone, Copy)]
 struct Bill {
     billed: Usd,
     estimated: Usd,
-    /// Of all estimates of the month.
+    /// Part of all estimates of the month.
     uncertain: Usd,
 }
 
 impl Bill {
-    fn of(sums: Amounts) -> Bill {
+    fn new(sums: Amounts) -> Bill {
         Bill {
             billed: sums.spend - sums.estimated,
             estimated: sums.priced - sums.estimated,
@@ -153,14 +156,14 @@ impl Bill {
     }
 }
 
-/// The organization's own, and what workspaces that are there have for themselves. Where a group is listed twice, the lower
-/// limit is the one that holds.
+/// Renders the rate limits of the organization and of existing workspaces. If a group is listed twice, the lower limit
+/// applies.
 fn rate_limits(view: &View<'_>) -> String {
     let mut limits: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
-    for (workspace, rates) in &view.listings.rates {
+    for (workspace, rates) in &view.listings.rate_limits {
         let id = match workspace {
             None => "",
-            Some(id) if view.ground.directory.is_present(id) => id.as_str(),
+            Some(id) if view.snapshot.directory.is_present(id) => id.as_str(),
             Some(_) => continue,
         };
         for rate in rates {
@@ -178,41 +181,41 @@ fn rate_limits(view: &View<'_>) -> String {
             ("model_group", group),
             ("limiter", limiter),
         ];
-        Place::RateLimit.family().sample(&mut out, &labels, value);
+        Metric::RateLimit.family().sample(&mut out, &labels, value);
     }
     out
 }
 
-/// By model, over all parts; a model without any has no series.
-fn priority_tokens(view: &View<'_>, month: Option<&Frame>) -> String {
+/// Sums over all parts by model; models without priority tokens have no series.
+fn priority_tokens(view: &View<'_>, month: Option<&PeriodSums>) -> String {
     let figures = view.figures();
     let mut tokens: BTreeMap<ModelName, i64> = BTreeMap::new();
     for part in 0..figures.parts().len() {
-        for (cell, amounts) in month.map_or(&[][..], |month| month.sums_of(part)) {
+        for (usage_key, amounts) in month.map_or(&[][..], |month| month.sums_of(part)) {
             if amounts.by_contract != 0 {
-                let model = &figures.cell_at(*cell).model;
+                let model = &figures.usage_key_at(*usage_key).model;
                 *tokens.entry(model.clone()).or_default() += amounts.by_contract;
             }
         }
     }
-    by_model(view, Place::PriorityTokens, &tokens)
+    by_model(view, Metric::PriorityTokens, &tokens)
 }
 
-fn by_model(view: &View<'_>, place: Place, tokens: &BTreeMap<ModelName, i64>) -> String {
+fn by_model(view: &View<'_>, metric: Metric, tokens: &BTreeMap<ModelName, i64>) -> String {
     let mut out = String::new();
     for (model, n) in tokens {
         let labels = [
             ("organization", view.organization()),
             ("model", model.as_str()),
         ];
-        place.family().sample(&mut out, &labels, n);
+        metric.family().sample(&mut out, &labels, n);
     }
     out
 }
 
-/// Every team, those with nothing too; what belongs to none stands under `unassigned`. Without any team there is nothing.
-fn teams_of(view: &View<'_>, place: Place, frame: &Frame) -> String {
-    let configured = view.ground.teams;
+/// Renders all teams, including those without spend, and `unassigned`. Without teams there are no series.
+fn team_samples(view: &View<'_>, metric: Metric, frame: &PeriodSums) -> String {
+    let configured = view.snapshot.teams;
     let mut out = String::new();
     if configured.is_empty() {
         return out;
@@ -226,14 +229,14 @@ fn teams_of(view: &View<'_>, place: Place, frame: &Frame) -> String {
         let Some(id) = state.part.workspace_id() else {
             continue;
         };
-        for (cell, amounts) in frame.sums_of(index) {
-            let cell = view.figures().cell_at(*cell);
-            let team = teams::of(configured, view.ground.directory, id, cell);
+        for (usage_key, amounts) in frame.sums_of(index) {
+            let usage_key = view.figures().usage_key_at(*usage_key);
+            let team = teams::for_usage(configured, view.snapshot.directory, id, usage_key);
             *sums.entry(team).or_default() += amounts.spend;
         }
     }
     for (team, spend) in sums {
-        place.family().sample(
+        metric.family().sample(
             &mut out,
             &[("organization", view.organization()), ("team", team)],
             spend,
@@ -247,10 +250,10 @@ mod tests {
     use super::*;
     use crate::domain::directory::Presence;
     use crate::domain::listing::RateLimit;
-    use crate::metrics::samples::{ALL, Made, used};
+    use crate::metrics::fixture::{ALL, Fixture, used};
 
-    /// One part is billed, the other one is not yet.
-    fn made() -> Made {
+    /// One part is billed, the other is not.
+    fn fixture() -> Fixture {
         let usd = Usd::from_dollars;
         let billed = Amounts {
             spend: usd(90),
@@ -265,22 +268,22 @@ mod tests {
             by_contract: 500,
             ..Amounts::ZERO
         };
-        Made::of(&[
+        Fixture::new(&[
             used("w1", "opus", ("key_1", ""), billed),
             used("w2", "haiku", ("key_2", ""), running),
             used("w2", "opus", ("key_2", ""), running),
             used("", "opus", ("", ""), running),
         ])
         .with_workspace("w1", Presence::Listed)
-        .with_workspace("w2", Presence::Gone)
+        .with_workspace("w2", Presence::Removed)
     }
 
     #[track_caller]
-    fn check(made: &Made, metric: &str, expected: &[&str]) {
-        assert_eq!(made.shown(metric, ALL), expected, "{metric}");
+    fn check(fixture: &Fixture, metric: &str, expected: &[&str]) {
+        assert_eq!(fixture.samples(metric, ALL), expected, "{metric}");
     }
 
-    const OF_THE_SERVICE: [&str; 10] = [
+    const BILLING_METRICS: [&str; 10] = [
         "anthropic_organization_list_spend_month_usd",
         "anthropic_rate_limit",
         "spendwatch_billed_timestamp_seconds",
@@ -294,34 +297,38 @@ mod tests {
     ];
 
     #[test]
-    fn what_is_billed_stands_against_what_was_estimated_for_the_same() {
-        let made = made();
+    fn billed_spend_is_compared_with_the_estimate_for_the_same_hours() {
+        let fixture = fixture();
         let month = "anthropic_organization_spend_month_usd";
         let estimated = "anthropic_organization_estimated_spend_month_usd";
-        check(&made, month, &[" 111"]);
-        check(&made, estimated, &[" 21"]);
-        check(&made, OF_THE_SERVICE[0], &[" 110"]);
-        check(&made, "spendwatch_reconciliation_billed_usd", &[" 90"]);
-        check(&made, "spendwatch_reconciliation_estimated_usd", &[" 100"]);
-        check(&made, "spendwatch_reconciliation_gap_usd", &[" -10"]);
+        check(&fixture, month, &[" 111"]);
+        check(&fixture, estimated, &[" 21"]);
+        check(&fixture, BILLING_METRICS[0], &[" 110"]);
+        check(&fixture, "spendwatch_reconciliation_billed_usd", &[" 90"]);
         check(
-            &made,
+            &fixture,
+            "spendwatch_reconciliation_estimated_usd",
+            &[" 100"],
+        );
+        check(&fixture, "spendwatch_reconciliation_gap_usd", &[" -10"]);
+        check(
+            &fixture,
             "spendwatch_reconciliation_gap_ratio",
             &[" -0.100000"],
         );
-        let reports = Made {
+        let reports = Fixture {
             dialect: Some(Dialect::Reports),
-            ..made
+            ..fixture
         };
         check(&reports, estimated, &[" 21"]);
         check(&reports, "spendwatch_reconciliation_gap_usd", &[" -10"]);
-        check(&reports, OF_THE_SERVICE[0], &[]);
+        check(&reports, BILLING_METRICS[0], &[]);
     }
 
     #[test]
-    fn nothing_billed_has_no_ratio_and_nothing_read_has_no_bill() {
-        let nothing = Made::of(&[]);
-        for metric in OF_THE_SERVICE {
+    fn without_a_bill_there_is_no_ratio_and_without_data_no_bill() {
+        let nothing = Fixture::new(&[]);
+        for metric in BILLING_METRICS {
             check(&nothing, metric, &[]);
         }
         check(
@@ -335,19 +342,22 @@ mod tests {
             priced: Usd::from_dollars(7),
             ..Amounts::ZERO
         };
-        let made = Made::of(&[used("w1", "opus", ("", ""), estimate)]);
-        check(&made, "spendwatch_reconciliation_gap_usd", &[" 0"]);
-        check(&made, "spendwatch_reconciliation_gap_ratio", &[]);
+        let fixture = Fixture::new(&[used("w1", "opus", ("", ""), estimate)]);
+        check(&fixture, "spendwatch_reconciliation_gap_usd", &[" 0"]);
+        check(&fixture, "spendwatch_reconciliation_gap_ratio", &[]);
     }
 
     #[test]
-    fn the_guide_dialect_has_no_estimates_and_nothing_of_bills() {
-        let mut made = made();
-        made.dialect = Some(Dialect::Guide);
-        made.billed_until = Some("2026-11-24T08:00:00Z".parse().unwrap());
-        made.listings.rates.insert(None, vec![rate("opus", 5)]);
-        for metric in OF_THE_SERVICE {
-            check(&made, metric, &[]);
+    fn the_guide_dialect_has_no_billing_metrics() {
+        let mut fixture = fixture();
+        fixture.dialect = Some(Dialect::Guide);
+        fixture.billed_until = Some("2026-11-24T08:00:00Z".parse().unwrap());
+        fixture
+            .listings
+            .rate_limits
+            .insert(None, vec![rate("opus", 5)]);
+        for metric in BILLING_METRICS {
+            check(&fixture, metric, &[]);
         }
     }
 
@@ -360,15 +370,15 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_use_are_those_of_who_is_there_and_the_lower_of_two() {
-        let mut made = made();
-        let rates = &mut made.listings.rates;
+    fn rate_limits_skip_removed_workspaces_and_take_the_lower_duplicate() {
+        let mut fixture = fixture();
+        let rates = &mut fixture.listings.rate_limits;
         rates.insert(None, vec![rate("opus", 50), rate("opus", 40)]);
         rates.insert(Some("w1".into()), vec![rate("batch", 9)]);
         rates.insert(Some("w2".into()), vec![rate("batch", 8)]);
         let limiter = r#"limiter="requests_per_minute""#;
         check(
-            &made,
+            &fixture,
             "anthropic_rate_limit",
             &[
                 &format!(r#"workspace_id="",model_group="opus",{limiter} 40"#),
@@ -378,22 +388,22 @@ mod tests {
     }
 
     #[test]
-    fn tokens_without_a_price_and_of_a_contract_are_by_model() {
-        let mut made = made();
-        made.unpriced = [("new-model".into(), 12)].into();
-        made.billed_until = Some("2026-11-24T08:00:00Z".parse().unwrap());
+    fn unpriced_and_priority_tokens_are_by_model() {
+        let mut fixture = fixture();
+        fixture.unpriced = [("new-model".into(), 12)].into();
+        fixture.billed_until = Some("2026-11-24T08:00:00Z".parse().unwrap());
         check(
-            &made,
+            &fixture,
             "spendwatch_unpriced_tokens_month",
             &[r#"model="new-model" 12"#],
         );
         check(
-            &made,
+            &fixture,
             "spendwatch_priority_tokens_month",
             &[r#"model="haiku" 500"#, r#"model="opus" 1000"#],
         );
         check(
-            &made,
+            &fixture,
             "spendwatch_billed_timestamp_seconds",
             &[" 1795507200.000"],
         );

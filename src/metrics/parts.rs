@@ -1,4 +1,4 @@
-//! The series of workspaces: written in groups, and a group only where something of it changed.
+//! Series of workspaces, rendered in groups that are only rendered again if they changed.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,159 +7,159 @@ use jiff::Timestamp;
 
 use crate::domain::dialect::Dialect;
 use crate::domain::figures::PartState;
-use crate::domain::frame::Frame;
 use crate::domain::ids::{ApiKeyId, UNATTRIBUTED};
 use crate::domain::money::Usd;
 use crate::domain::period::Period;
+use crate::domain::period_sums::PeriodSums;
 use crate::domain::usage::{Amounts, Part, Tokens};
-use crate::metrics::families::Place;
+use crate::metrics::families::Metric;
 use crate::metrics::text::Family;
-use crate::metrics::view::{Shape, Standing, View};
+use crate::metrics::view::{SeriesOptions, SeriesPlacement, View};
 
-/// Parts of one group.
+/// Series per group.
 pub const GROUP: usize = 32;
-/// What `max_series` sums away stands under this id.
+/// Id of the sum of the series beyond `max_series`.
 pub const OTHER: &str = "other";
 
-/// The families that are written per part, and what each shows.
-pub const FAMILIES: [(Place, Shows); 15] = [
-    (Place::SpendToday, Shows::Amounts(Over::Today, What::Spend)),
-    (Place::SpendMonth, Shows::Amounts(Over::Month, What::Spend)),
+/// Metrics of workspaces and their contents.
+pub const FAMILIES: [(Metric, SeriesKind); 15] = [
     (
-        Place::SpendRecorded,
-        Shows::Amounts(Over::Recorded, What::Spend),
+        Metric::SpendToday,
+        SeriesKind::Amounts(SumPeriod::Today, AmountKind::Spend),
     ),
     (
-        Place::TokensToday,
-        Shows::Amounts(Over::Today, What::Tokens),
+        Metric::SpendMonth,
+        SeriesKind::Amounts(SumPeriod::Month, AmountKind::Spend),
     ),
     (
-        Place::TokensMonth,
-        Shows::Amounts(Over::Month, What::Tokens),
+        Metric::SpendRecorded,
+        SeriesKind::Amounts(SumPeriod::Recorded, AmountKind::Spend),
     ),
     (
-        Place::TokensRecorded,
-        Shows::Amounts(Over::Recorded, What::Tokens),
+        Metric::TokensToday,
+        SeriesKind::Amounts(SumPeriod::Today, AmountKind::Tokens),
     ),
     (
-        Place::RequestsToday,
-        Shows::Amounts(Over::Today, What::Requests),
+        Metric::TokensMonth,
+        SeriesKind::Amounts(SumPeriod::Month, AmountKind::Tokens),
     ),
     (
-        Place::RequestsMonth,
-        Shows::Amounts(Over::Month, What::Requests),
+        Metric::TokensRecorded,
+        SeriesKind::Amounts(SumPeriod::Recorded, AmountKind::Tokens),
     ),
     (
-        Place::RequestsRecorded,
-        Shows::Amounts(Over::Recorded, What::Requests),
-    ),
-    (Place::SpendLastHour, Shows::LastHour),
-    (
-        Place::CacheSavings,
-        Shows::Amounts(Over::Month, What::Savings),
+        Metric::RequestsToday,
+        SeriesKind::Amounts(SumPeriod::Today, AmountKind::Requests),
     ),
     (
-        Place::ApiKeySpend,
-        Shows::Amounts(Over::Month, What::SpendOfKeys),
+        Metric::RequestsMonth,
+        SeriesKind::Amounts(SumPeriod::Month, AmountKind::Requests),
     ),
-    (Place::DataTimestamp, Shows::DataTimestamp),
-    (Place::WorkspaceLimit, Shows::Limit),
-    (Place::WorkspaceRequestLimit, Shows::RequestLimit),
+    (
+        Metric::RequestsRecorded,
+        SeriesKind::Amounts(SumPeriod::Recorded, AmountKind::Requests),
+    ),
+    (Metric::SpendLastHour, SeriesKind::LastHour),
+    (
+        Metric::CacheSavings,
+        SeriesKind::Amounts(SumPeriod::Month, AmountKind::Savings),
+    ),
+    (
+        Metric::ApiKeySpend,
+        SeriesKind::Amounts(SumPeriod::Month, AmountKind::SpendOfKeys),
+    ),
+    (Metric::DataTimestamp, SeriesKind::DataTimestamp),
+    (Metric::WorkspaceLimit, SeriesKind::Limit),
+    (Metric::WorkspaceRequestLimit, SeriesKind::RequestLimit),
 ];
 
-/// What a family shows of a part.
+/// Content of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shows {
-    /// Sums of what was used.
-    Amounts(Over, What),
-    /// Spend of the newest settled hour.
+pub enum SeriesKind {
+    Amounts(SumPeriod, AmountKind),
     LastHour,
-    /// Up to when the figures are known: changes with each poll.
+    /// End of the known figures; changes with each poll.
     DataTimestamp,
-    /// The server's own spend limit.
+    /// Provider spend limit.
     Limit,
-    /// The server's own limit of requests.
+    /// Provider request limit.
     RequestLimit,
 }
 
-/// Which sums.
+/// Period of a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Over {
-    /// This day of UTC.
+pub enum SumPeriod {
     Today,
-    /// This month of UTC.
     Month,
-    /// All that was ever recorded.
+    /// Everything recorded.
     Recorded,
 }
 
-/// Of what.
+/// Kind of amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum AmountKind {
     /// By model.
     Spend,
     /// By model and token type.
     Tokens,
     /// Over all models.
     Requests,
-    /// What a cache saved, by model.
+    /// Cache savings, by model.
     Savings,
     /// Spend by API key, over all models.
     SpendOfKeys,
 }
 
-impl What {
-    fn is_by_model(self, shape: Shape) -> bool {
+impl AmountKind {
+    fn is_by_model(self, options: SeriesOptions) -> bool {
         match self {
-            What::Spend | What::Tokens | What::Savings => shape.by_model,
-            What::Requests | What::SpendOfKeys => false,
+            AmountKind::Spend | AmountKind::Tokens | AmountKind::Savings => options.by_model,
+            AmountKind::Requests | AmountKind::SpendOfKeys => false,
         }
     }
 }
 
-/// Parts whose amounts are shown under one id.
+/// Parts whose amounts are shown under one workspace id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The label `workspace_id`.
+pub struct WorkspaceSeries {
     pub id: String,
-    /// The label `workspace`.
     pub name: String,
-    /// By index in the figures.
+    /// Indexes into the figures.
     pub members: Vec<usize>,
 }
 
-/// Whether a family is shown at all.
-pub fn is_shown(view: &View<'_>, shows: Shows, shape: Shape) -> bool {
+/// Returns whether a metric is shown.
+pub fn is_shown(view: &View<'_>, shows: SeriesKind, options: SeriesOptions) -> bool {
     match shows {
-        Shows::Amounts(_, What::Savings) => view.is_detailed(),
-        Shows::Amounts(_, What::SpendOfKeys) => view.is_detailed() && shape.by_api_key,
-        // The older reports tell none, and unknown is not zero.
-        Shows::Amounts(_, What::Requests) => view.dialect != Some(Dialect::Reports),
-        Shows::Amounts(_, What::Spend | What::Tokens)
-        | Shows::LastHour
-        | Shows::DataTimestamp
-        | Shows::Limit
-        | Shows::RequestLimit => true,
+        SeriesKind::Amounts(_, AmountKind::Savings) => view.is_detailed(),
+        SeriesKind::Amounts(_, AmountKind::SpendOfKeys) => view.is_detailed() && options.by_api_key,
+        // The older reports have no requests, and unknown is not zero.
+        SeriesKind::Amounts(_, AmountKind::Requests) => view.dialect != Some(Dialect::Reports),
+        SeriesKind::Amounts(_, AmountKind::Spend | AmountKind::Tokens)
+        | SeriesKind::LastHour
+        | SeriesKind::DataTimestamp
+        | SeriesKind::Limit
+        | SeriesKind::RequestLimit => true,
     }
 }
 
-/// The rows of a view: one for each workspace, and one for the remainder where that is known.
-pub fn rows(view: &View<'_>) -> Vec<Row> {
+/// Returns the series of all workspaces, and of the remainder if it is known.
+pub fn rows(view: &View<'_>) -> Vec<WorkspaceSeries> {
     let mut rows = Vec::new();
-    let mut rest = Row {
+    let mut rest = WorkspaceSeries {
         id: UNATTRIBUTED.to_owned(),
         name: UNATTRIBUTED.to_owned(),
         members: Vec::new(),
     };
     for (index, state) in view.figures().parts().iter().enumerate() {
-        match view.standing(index) {
-            Standing::Hidden => {}
-            Standing::Unattributed => rest.members.push(index),
-            Standing::Own => {
+        match view.placement(index) {
+            SeriesPlacement::Hidden => {}
+            SeriesPlacement::Unattributed => rest.members.push(index),
+            SeriesPlacement::Own => {
                 let id = state.part.workspace_id().unwrap_or_default();
-                rows.push(Row {
+                rows.push(WorkspaceSeries {
                     id: id.to_owned(),
-                    name: view.ground.directory.name_of(id).to_owned(),
+                    name: view.snapshot.directory.name_of(id).to_owned(),
                     members: vec![index],
                 });
             }
@@ -171,48 +171,65 @@ pub fn rows(view: &View<'_>) -> Vec<Row> {
     rows
 }
 
-/// How many series a row has in a family.
-pub fn n_series(view: &View<'_>, row: &Row, shows: Shows, shape: Shape) -> usize {
+/// Returns the number of series of a row in a metric.
+pub fn n_series(
+    view: &View<'_>,
+    row: &WorkspaceSeries,
+    shows: SeriesKind,
+    options: SeriesOptions,
+) -> usize {
     match shows {
-        Shows::Amounts(over, what) => cells(view, row, over, what, shape)
+        SeriesKind::Amounts(over, what) => token_counts(view, row, over, what, options)
             .values()
             .map(|cell| cell.n_series(what))
             .sum(),
-        Shows::LastHour | Shows::DataTimestamp | Shows::Limit | Shows::RequestLimit => 1,
+        SeriesKind::LastHour
+        | SeriesKind::DataTimestamp
+        | SeriesKind::Limit
+        | SeriesKind::RequestLimit => 1,
     }
 }
 
-/// At least as many as a row has in a family: nothing has to be summed for it.
-pub fn max_series(view: &View<'_>, row: &Row, shows: Shows) -> usize {
+/// Returns an upper bound of [`n_series`] that needs no sums.
+pub fn max_series(view: &View<'_>, row: &WorkspaceSeries, shows: SeriesKind) -> usize {
     let members = row.members.iter();
     let n_cells: usize = members
         .map(|member| view.figures().recorded(*member).len())
         .sum();
     match shows {
-        Shows::Amounts(_, What::Spend | What::Savings | What::SpendOfKeys) => n_cells,
-        Shows::Amounts(_, What::Tokens) => n_cells * N_TOKEN_TYPES,
-        Shows::Amounts(_, What::Requests)
-        | Shows::LastHour
-        | Shows::DataTimestamp
-        | Shows::Limit
-        | Shows::RequestLimit => 1,
+        SeriesKind::Amounts(
+            _,
+            AmountKind::Spend | AmountKind::Savings | AmountKind::SpendOfKeys,
+        ) => n_cells,
+        SeriesKind::Amounts(_, AmountKind::Tokens) => n_cells * N_TOKEN_TYPES,
+        SeriesKind::Amounts(_, AmountKind::Requests)
+        | SeriesKind::LastHour
+        | SeriesKind::DataTimestamp
+        | SeriesKind::Limit
+        | SeriesKind::RequestLimit => 1,
     }
 }
 
-/// What the names of API keys are, as far as they are shown.
-pub fn stamp_of_keys(view: &View<'_>, shape: Shape) -> u64 {
+/// Returns a hash of the names of API keys if they are shown.
+pub fn key_names_hash(view: &View<'_>, options: SeriesOptions) -> u64 {
     let mut hasher = DefaultHasher::new();
-    if view.is_detailed() && shape.by_api_key {
-        view.ground.directory.keys.hash(&mut hasher);
+    if view.is_detailed() && options.by_api_key {
+        view.snapshot.directory.keys.hash(&mut hasher);
     }
     hasher.finish()
 }
 
-/// What a group's text depends on, but for the time of its data; `keys` is the stamp of the names of keys.
-pub fn stamp(view: &View<'_>, rows: &[Row], shows: Shows, shape: Shape, keys: u64) -> u64 {
+/// Returns a hash of everything that a group's text depends on, except the time of its data.
+pub fn group_hash(
+    view: &View<'_>,
+    rows: &[WorkspaceSeries],
+    shows: SeriesKind,
+    options: SeriesOptions,
+    keys: u64,
+) -> u64 {
     let mut hasher = DefaultHasher::new();
-    shape.by_model.hash(&mut hasher);
-    if let Shows::Amounts(_, What::SpendOfKeys) = shows {
+    options.by_model.hash(&mut hasher);
+    if let SeriesKind::Amounts(_, AmountKind::SpendOfKeys) = shows {
         keys.hash(&mut hasher);
     }
     for row in rows {
@@ -229,13 +246,13 @@ pub fn stamp(view: &View<'_>, rows: &[Row], shows: Shows, shape: Shape, keys: u6
     hasher.finish()
 }
 
-/// The samples of a group in one family.
+/// Renders the samples of a group.
 pub fn write(
     out: &mut String,
     view: &View<'_>,
-    rows: &[Row],
-    (place, shows): (Place, Shows),
-    shape: Shape,
+    rows: &[WorkspaceSeries],
+    (metric, shows): (Metric, SeriesKind),
+    options: SeriesOptions,
 ) {
     for row in rows {
         let labels = [
@@ -244,22 +261,22 @@ pub fn write(
             ("workspace", row.name.as_str()),
         ];
         let value = match shows {
-            Shows::Amounts(over, what) => {
-                let cells = cells(view, row, over, what, shape);
-                write_cells(out, place.family(), view, labels, what, &cells);
+            SeriesKind::Amounts(over, what) => {
+                let cells = token_counts(view, row, over, what, options);
+                write_cells(out, metric.family(), view, labels, what, &cells);
                 None
             }
-            Shows::LastHour => last_hour(view, row).map(|spend| spend.to_string()),
-            Shows::DataTimestamp => as_of(view, row).map(seconds),
-            Shows::Limit => limits(view, row)
+            SeriesKind::LastHour => last_hour(view, row).map(|spend| spend.to_string()),
+            SeriesKind::DataTimestamp => as_of(view, row).map(seconds),
+            SeriesKind::Limit => limits(view, row)
                 .and_then(|limits| limits.0)
                 .map(|usd| usd.to_string()),
-            Shows::RequestLimit => limits(view, row)
+            SeriesKind::RequestLimit => limits(view, row)
                 .and_then(|limits| limits.1)
                 .map(|n| n.to_string()),
         };
         if let Some(value) = value {
-            place.family().sample(out, &labels, value);
+            metric.family().sample(out, &labels, value);
         }
     }
 }
@@ -268,22 +285,25 @@ type Labels<'a> = [(&'static str, &'a str); 3];
 
 const N_TOKEN_TYPES: usize = 5;
 
-/// What was used, and what was used at any time: the latter says which token types there are.
+/// Amounts of the period, and of all time, which determine the token types shown.
 #[derive(Debug, Clone, Copy, Default)]
-struct Cell {
+struct TokenCounts {
     now: Amounts,
     ever: Amounts,
 }
 
-impl Cell {
-    fn n_series(&self, what: What) -> usize {
+impl TokenCounts {
+    fn n_series(&self, what: AmountKind) -> usize {
         match what {
-            What::Spend | What::Requests | What::Savings | What::SpendOfKeys => 1,
-            What::Tokens => self.tokens().count(),
+            AmountKind::Spend
+            | AmountKind::Requests
+            | AmountKind::Savings
+            | AmountKind::SpendOfKeys => 1,
+            AmountKind::Tokens => self.tokens().count(),
         }
     }
 
-    /// The token types that ever occurred, and how many are counted now.
+    /// Returns the token types that ever occurred with their current counts.
     fn tokens(&self) -> impl Iterator<Item = (&'static str, i64)> {
         let now = by_type(&self.now.tokens);
         let ever = by_type(&self.ever.tokens);
@@ -304,23 +324,29 @@ fn by_type(tokens: &Tokens) -> [(&'static str, i64); N_TOKEN_TYPES] {
     ]
 }
 
-type Cells<'a> = BTreeMap<&'a str, Cell>;
+type Cells<'a> = BTreeMap<&'a str, TokenCounts>;
 
-/// Amounts by model or API key, or under an empty name. A model or key of this or the last month stays with 0: a series that comes and goes
-/// with midnight is of no use.
-fn cells<'a>(view: &View<'a>, row: &Row, over: Over, what: What, shape: Shape) -> Cells<'a> {
+/// Returns amounts by model or API key, or under an empty name. Models and keys of this and the previous month stay at 0, so
+/// that series do not disappear at midnight.
+fn token_counts<'a>(
+    view: &View<'a>,
+    row: &WorkspaceSeries,
+    over: SumPeriod,
+    what: AmountKind,
+    options: SeriesOptions,
+) -> Cells<'a> {
     let figures = view.figures();
-    let is_by_model = what.is_by_model(shape);
-    let is_by_key = what == What::SpendOfKeys;
+    let is_by_model = what.is_by_model(options);
+    let is_by_key = what == AmountKind::SpendOfKeys;
     let is_other = row.id == OTHER;
-    let name = |cell: u32| {
+    let name = |usage_key: u32| {
         if is_by_model {
-            figures.cell_at(cell).model.as_str()
+            figures.usage_key_at(usage_key).model.as_str()
         } else if is_by_key && is_other {
-            // Keys are many: what does not fit is one series.
+            // All keys beyond `max_series` are one series.
             OTHER
         } else if is_by_key {
-            let key = figures.cell_at(cell).api_key.as_ref();
+            let key = figures.usage_key_at(usage_key).api_key.as_ref();
             key.map_or(UNATTRIBUTED, ApiKeyId::as_str)
         } else {
             ""
@@ -332,12 +358,13 @@ fn cells<'a>(view: &View<'a>, row: &Row, over: Over, what: What, shape: Shape) -
     let closed_month = month.and_then(|(_, closed)| closed);
     let mut cells = Cells::new();
     for member in &row.members {
-        let of = |frame: Option<&'a Frame>| frame.map_or(&[][..], |frame| frame.sums_of(*member));
+        let of =
+            |frame: Option<&'a PeriodSums>| frame.map_or(&[][..], |frame| frame.sums_of(*member));
         let recorded = figures.recorded(*member);
         let (now, also): (_, [&[(u32, Amounts)]; 2]) = match over {
-            Over::Today => (of(open_day), [of(open_month), of(closed_month)]),
-            Over::Month => (of(open_month), [of(closed_month), &[]]),
-            Over::Recorded => (recorded, [&[], &[]]),
+            SumPeriod::Today => (of(open_day), [of(open_month), of(closed_month)]),
+            SumPeriod::Month => (of(open_month), [of(closed_month), &[]]),
+            SumPeriod::Recorded => (recorded, [&[], &[]]),
         };
         for (model, amounts) in now {
             cells.entry(name(*model)).or_default().now += *amounts;
@@ -346,7 +373,7 @@ fn cells<'a>(view: &View<'a>, row: &Row, over: Over, what: What, shape: Shape) -
             cells.entry(name(*model)).or_default();
         }
     }
-    if what == What::Tokens {
+    if what == AmountKind::Tokens {
         for (model, amounts) in row
             .members
             .iter()
@@ -357,7 +384,7 @@ fn cells<'a>(view: &View<'a>, row: &Row, over: Over, what: What, shape: Shape) -
             }
         }
     }
-    if what == What::Requests {
+    if what == AmountKind::Requests {
         cells.entry("").or_default();
     }
     cells
@@ -368,24 +395,28 @@ fn write_cells(
     family: &Family,
     view: &View<'_>,
     labels: Labels<'_>,
-    what: What,
+    what: AmountKind,
     cells: &Cells<'_>,
 ) {
     let [organization, id, name] = labels;
     for (label, cell) in cells {
         let model = ("model", *label);
         match what {
-            What::Spend => family.sample(out, &[organization, id, name, model], cell.now.spend),
-            // Requests come with the bill: of usage that is only estimated they are unknown.
-            What::Requests if cell.now.requests == 0 && cell.now.tokens.sum() > 0 => {}
-            What::Requests => family.sample(out, &labels, cell.now.requests),
-            What::Savings => family.sample(out, &[organization, id, name, model], cell.now.saved),
-            What::SpendOfKeys => {
-                let key = ("api_key", view.ground.directory.key_name(label));
+            AmountKind::Spend => {
+                family.sample(out, &[organization, id, name, model], cell.now.spend)
+            }
+            // Requests are only known for billed usage.
+            AmountKind::Requests if cell.now.requests == 0 && cell.now.tokens.sum() > 0 => {}
+            AmountKind::Requests => family.sample(out, &labels, cell.now.requests),
+            AmountKind::Savings => {
+                family.sample(out, &[organization, id, name, model], cell.now.saved)
+            }
+            AmountKind::SpendOfKeys => {
+                let key = ("api_key", view.snapshot.directory.key_name(label));
                 let labels = [organization, id, ("api_key_id", *label), key];
                 family.sample(out, &labels, cell.now.spend);
             }
-            What::Tokens => {
+            AmountKind::Tokens => {
                 for (kind, n) in cell.tokens() {
                     family.sample(
                         out,
@@ -398,8 +429,8 @@ fn write_cells(
     }
 }
 
-/// `None` where no hour was settled yet.
-fn last_hour(view: &View<'_>, row: &Row) -> Option<Usd> {
+/// Returns `None` if no hour is settled yet.
+fn last_hour(view: &View<'_>, row: &WorkspaceSeries) -> Option<Usd> {
     let parts = view.figures().parts();
     let hours = row
         .members
@@ -410,8 +441,8 @@ fn last_hour(view: &View<'_>, row: &Row) -> Option<Usd> {
         .reduce(|sum, spend| sum + spend)
 }
 
-/// What is gone is not read any more, and says nothing about how old the rest is.
-fn as_of(view: &View<'_>, row: &Row) -> Option<Timestamp> {
+/// Returns the data time; ignores removed workspaces, which are no longer read.
+fn as_of(view: &View<'_>, row: &WorkspaceSeries) -> Option<Timestamp> {
     let parts = view.figures().parts();
     let is_read = |part: &Part| row.id != UNATTRIBUTED || *part == Part::Unattributed;
     let states = row.members.iter().map(|member| &parts[*member]);
@@ -421,21 +452,21 @@ fn as_of(view: &View<'_>, row: &Row) -> Option<Timestamp> {
         .min()
 }
 
-/// As Prometheus writes a time.
+/// Formats a time in seconds with milliseconds.
 pub fn seconds(at: Timestamp) -> String {
     let milliseconds = at.as_millisecond();
     format!("{}.{:03}", milliseconds / 1000, (milliseconds % 1000).abs())
 }
 
-/// The server's own limits of a workspace that has a row of its own.
-fn limits(view: &View<'_>, row: &Row) -> Option<(Option<Usd>, Option<u64>)> {
+/// Returns the provider limits of a single workspace.
+fn limits(view: &View<'_>, row: &WorkspaceSeries) -> Option<(Option<Usd>, Option<u64>)> {
     let [member] = row.members.as_slice() else {
         return None;
     };
     let Part::Workspace(id) = &view.figures().parts()[*member].part else {
         return None;
     };
-    let (workspace, _) = view.ground.directory.workspaces.get(id)?;
+    let (workspace, _) = view.snapshot.directory.workspaces.get(id)?;
     Some((workspace.monthly_limit, workspace.requests_per_minute))
 }
 
@@ -444,15 +475,15 @@ mod tests {
     use super::*;
     use crate::domain::dialect::Dialect;
     use crate::domain::directory::Presence;
+    use crate::metrics::fixture::{ALL, Fixture, samples_of, spend, used};
     use crate::metrics::gauges::Renderer;
-    use crate::metrics::samples::{ALL, Made, of, spend, used};
 
     const KEYS: &str = "anthropic_api_key_spend_month_usd";
     const SAVINGS: &str = "anthropic_cache_savings_month_usd";
     const MONTH: &str = "anthropic_spend_month_usd";
 
-    fn made() -> Made {
-        Made::of(&[
+    fn fixture() -> Fixture {
+        Fixture::new(&[
             used("w1", "opus", ("key_1", ""), spend(5)),
             used("w1", "haiku", ("key_1", ""), spend(2)),
             used("w1", "opus", ("key_2", ""), spend(11)),
@@ -463,7 +494,7 @@ mod tests {
         ])
         .with_workspace("w1", Presence::Listed)
         .with_workspace("w2", Presence::Listed)
-        .with_workspace("gone", Presence::Gone)
+        .with_workspace("gone", Presence::Removed)
         .with_key("key_1", "CI \"x\"")
     }
 
@@ -477,14 +508,14 @@ mod tests {
             r#"workspace_id="unattributed",api_key_id="key_4",api_key="key_4" 1"#,
             r#"workspace_id="unattributed",api_key_id="unattributed",api_key="unattributed" 6"#,
         ];
-        assert_eq!(made().shown(KEYS, ALL), expected);
+        assert_eq!(fixture().samples(KEYS, ALL), expected);
         assert_eq!(by_workspace(KEYS), by_workspace(MONTH));
     }
 
-    /// By the first label after the organization.
+    /// Sums samples by their first label.
     fn by_workspace(metric: &str) -> BTreeMap<String, i64> {
         let mut sums = BTreeMap::new();
-        for sample in made().shown(metric, ALL) {
+        for sample in fixture().samples(metric, ALL) {
             let (workspace, _) = sample.split_once(',').unwrap();
             let (_, value) = sample.rsplit_once(' ').unwrap();
             *sums.entry(workspace.to_owned()).or_default() += value.parse::<i64>().unwrap();
@@ -493,61 +524,65 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_shown_only_where_asked_for_and_told() {
-        let without = Shape {
+    fn keys_are_shown_only_if_configured_and_reported() {
+        let without = SeriesOptions {
             by_api_key: false,
             ..ALL
         };
-        assert_eq!(made().shown(KEYS, without), Vec::<String>::new());
-        let guide = Made {
+        assert_eq!(fixture().samples(KEYS, without), Vec::<String>::new());
+        let guide = Fixture {
             dialect: Some(Dialect::Guide),
-            ..made()
+            ..fixture()
         };
-        assert_eq!(guide.shown(KEYS, ALL), Vec::<String>::new());
-        assert_eq!(guide.shown(SAVINGS, ALL), Vec::<String>::new());
-        let reports = Made {
+        assert_eq!(guide.samples(KEYS, ALL), Vec::<String>::new());
+        assert_eq!(guide.samples(SAVINGS, ALL), Vec::<String>::new());
+        let reports = Fixture {
             dialect: Some(Dialect::Reports),
-            ..made()
+            ..fixture()
         };
-        assert_eq!(reports.shown(KEYS, ALL), made().shown(KEYS, ALL));
+        assert_eq!(reports.samples(KEYS, ALL), fixture().samples(KEYS, ALL));
     }
 
     #[test]
-    fn keys_beyond_max_series_are_one() {
-        let narrow = Shape {
+    fn keys_beyond_max_series_are_one_series() {
+        let narrow = SeriesOptions {
             max_series: 5,
             ..ALL
         };
-        let (text, rendered) = made().render(&mut Renderer::default(), narrow);
-        let ends: Vec<String> = of(&text, KEYS)
+        let (text, rendered) = fixture().render(&mut Renderer::default(), narrow);
+        let ends: Vec<String> = samples_of(&text, KEYS)
             .into_iter()
             .filter(|sample| !sample.contains("w1") && !sample.contains("unattributed"))
             .collect();
         let other = r#"workspace_id="other",api_key_id="other",api_key="other" 4"#;
         assert_eq!(ends, [other]);
-        assert_eq!(rendered.n_dropped[&Place::ApiKeySpend], 1);
+        assert_eq!(rendered.n_dropped[&Metric::ApiKeySpend], 1);
     }
 
     #[test]
-    fn a_renamed_key_is_written_again_and_nothing_else() {
-        let mut made = made();
+    fn a_renamed_key_renders_only_its_group() {
+        let mut fixture = fixture();
         let mut renderer = Renderer::default();
-        made.render(&mut renderer, ALL);
-        assert_eq!(made.render(&mut renderer, ALL).1.n_written, 0);
-        made = made.with_key("key_2", "nightly");
-        let (text, rendered) = made.render(&mut renderer, ALL);
+        fixture.render(&mut renderer, ALL);
+        assert_eq!(fixture.render(&mut renderer, ALL).1.n_written, 0);
+        fixture = fixture.with_key("key_2", "nightly");
+        let (text, rendered) = fixture.render(&mut renderer, ALL);
         assert_eq!(rendered.n_written, 1);
         let renamed = r#"workspace_id="w1",api_key_id="key_2",api_key="nightly" 11"#;
-        assert!(of(&text, KEYS).iter().any(|sample| sample == renamed));
+        assert!(
+            samples_of(&text, KEYS)
+                .iter()
+                .any(|sample| sample == renamed)
+        );
     }
 
     #[test]
-    fn savings_are_by_model_and_may_be_below_zero() {
+    fn savings_are_by_model_and_can_be_negative() {
         let saved = |dollars| Amounts {
             saved: Usd::from_dollars(dollars),
             ..spend(1)
         };
-        let made = Made::of(&[
+        let fixture = Fixture::new(&[
             used("w1", "haiku", ("key_1", ""), saved(-3)),
             used("w1", "haiku", ("key_2", ""), saved(1)),
             used("w1", "opus", ("key_1", ""), saved(9)),
@@ -556,12 +591,12 @@ mod tests {
             r#"workspace_id="w1",workspace="w1",model="haiku" -2"#,
             r#"workspace_id="w1",workspace="w1",model="opus" 9"#,
         ];
-        assert_eq!(made.shown(SAVINGS, ALL), expected);
-        let without = Shape {
+        assert_eq!(fixture.samples(SAVINGS, ALL), expected);
+        let without = SeriesOptions {
             by_model: false,
             ..ALL
         };
         let expected = [r#"workspace_id="w1",workspace="w1",model="" 7"#];
-        assert_eq!(made.shown(SAVINGS, without), expected);
+        assert_eq!(fixture.samples(SAVINGS, without), expected);
     }
 }

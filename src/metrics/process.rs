@@ -1,10 +1,10 @@
-//! The process itself, by the names that Prometheus clients use. Read from `/proc`; absent where there is none.
+//! Process metrics with the names that Prometheus clients use, read from `/proc`; absent on other systems.
 //!
 //! Source: Prometheus, writing client libraries, process metrics; proc(5).
 
 use std::fs;
 
-use crate::metrics::text::{Family, Format};
+use crate::metrics::text::{ExpositionFormat, Family};
 
 const CPU: Family = Family::counter(
     "process_cpu_seconds_total",
@@ -28,10 +28,10 @@ const START: Family = Family::gauge(
     "Start time of the process since unix epoch in seconds.",
 );
 
-/// Linux counts a process's time in hundredths of a second, whatever the kernel's own tick is.
+/// Linux reports process times in hundredths of a second, regardless of the kernel's tick rate.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// What does not change while the process runs. Reading it is slow, so it is read once.
+/// Values that do not change while the process runs; they are slow to read, so they are read once.
 #[derive(Debug)]
 pub struct Process {
     started: Option<u64>,
@@ -39,8 +39,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// This one.
-    pub fn this() -> Process {
+    /// Reads the values of the current process.
+    pub fn current() -> Process {
         let stat = read("/proc/self/stat");
         let started = field(&stat, 22)
             .zip(line(&read("/proc/stat"), "btime "))
@@ -51,9 +51,9 @@ impl Process {
         }
     }
 
-    /// All six, as far as they can be read.
-    pub fn render(&self, out: &mut String, format: Format) {
-        let mut tell = |family: Family, value: Option<String>| {
+    /// Renders all metrics that can be read.
+    pub fn render(&self, out: &mut String, format: ExpositionFormat) {
+        let mut write = |family: Family, value: Option<String>| {
             if let Some(value) = value {
                 out.push_str(&family.header(format));
                 family.sample(out, &[], value);
@@ -65,17 +65,16 @@ impl Process {
             .map(|(user, system)| seconds(user + system));
         let bytes = |name| line(&status, name).map(|kibibytes| (kibibytes * 1024).to_string());
         let open = fs::read_dir("/proc/self/fd").ok().map(Iterator::count);
-        tell(CPU, cpu);
-        tell(START, self.started.map(|at| at.to_string()));
-        tell(RESIDENT, bytes("VmRSS:"));
-        tell(VIRTUAL, bytes("VmSize:"));
-        tell(MAX_FDS, self.max_fds.map(|n| n.to_string()));
-        tell(OPEN_FDS, open.map(|n| n.to_string()));
+        write(CPU, cpu);
+        write(START, self.started.map(|at| at.to_string()));
+        write(RESIDENT, bytes("VmRSS:"));
+        write(VIRTUAL, bytes("VmSize:"));
+        write(MAX_FDS, self.max_fds.map(|n| n.to_string()));
+        write(OPEN_FDS, open.map(|n| n.to_string()));
     }
 }
 
-/// A field of `stat`, counted from 1. The command's name may hold anything; what follows it is fields, the first of which is
-/// the third.
+/// Returns a field of `stat`, counted from 1. Field 2 is the command, which may contain anything; fields are split after it.
 fn field(stat: &str, number: usize) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(number - 3)?.parse().ok()
@@ -89,13 +88,13 @@ fn seconds(ticks: u64) -> String {
     )
 }
 
-/// The first number after a line's beginning.
-fn line(text: &str, beginning: &str) -> Option<u64> {
-    let rest = text.lines().find_map(|line| line.strip_prefix(beginning))?;
+/// Returns the first number in the line with a prefix.
+fn line(text: &str, prefix: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(prefix))?;
     rest.split_whitespace().next()?.parse().ok()
 }
 
-/// What cannot be read is empty: the metric is absent then.
+/// Returns an empty string on failure, so that the metric is absent.
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -106,9 +105,9 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn all_six_are_there() {
+    fn all_process_metrics_exist() {
         let mut out = String::new();
-        Process::this().render(&mut out, Format::Text);
+        Process::current().render(&mut out, ExpositionFormat::Text);
         for family in [CPU, OPEN_FDS, MAX_FDS, RESIDENT, VIRTUAL, START] {
             let value = out
                 .lines()

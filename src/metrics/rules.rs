@@ -1,26 +1,26 @@
-//! The series of rules and alerts.
+//! Series of rules and alerts.
 
 use std::collections::BTreeMap;
 
 use crate::domain::alert::{Alert, State};
 use crate::domain::measure::Measurement;
 use crate::domain::money::Usd;
-use crate::domain::rule::{Gap, Rule, Severity, Watch};
-use crate::metrics::families::Place;
+use crate::domain::rule::{GapUnit, Rule, Severity, Watch};
+use crate::metrics::families::Metric;
 use crate::metrics::text::ratio;
 use crate::metrics::view::View;
 
-/// All samples, each family's under its place.
-pub fn write(view: &View<'_>) -> Vec<(Place, String)> {
+/// Renders all samples by metric.
+pub fn write(view: &View<'_>) -> Vec<(Metric, String)> {
     let mut texts = BTreeMap::from([
-        (Place::RuleLimitUsd, String::new()),
-        (Place::RuleLimitTokens, String::new()),
-        (Place::RuleLimitRequests, String::new()),
-        (Place::RuleLimitSeconds, String::new()),
-        (Place::RuleUsedRatio, String::new()),
-        (Place::Alerts, String::new()),
+        (Metric::RuleLimitUsd, String::new()),
+        (Metric::RuleLimitTokens, String::new()),
+        (Metric::RuleLimitRequests, String::new()),
+        (Metric::RuleLimitSeconds, String::new()),
+        (Metric::RuleUsedRatio, String::new()),
+        (Metric::Alerts, String::new()),
     ]);
-    // A period that is over is measured beside the open one; a series can show just one of them.
+    // A closed period is measured besides the open one, but a series can only show one of them.
     for measurement in view
         .measurements
         .iter()
@@ -30,7 +30,7 @@ pub fn write(view: &View<'_>) -> Vec<(Place, String)> {
             write_measurement(&mut texts, view, rule, measurement);
         }
     }
-    let alerts = texts.entry(Place::Alerts).or_default();
+    let alerts = texts.entry(Metric::Alerts).or_default();
     for ((rule, severity, state), n) in count(view) {
         let labels = [
             ("organization", view.organization()),
@@ -38,13 +38,13 @@ pub fn write(view: &View<'_>) -> Vec<(Place, String)> {
             ("severity", severity.as_str()),
             ("state", state),
         ];
-        Place::Alerts.family().sample(alerts, &labels, n);
+        Metric::Alerts.family().sample(alerts, &labels, n);
     }
     texts.into_iter().collect()
 }
 
 fn write_measurement(
-    texts: &mut BTreeMap<Place, String>,
+    texts: &mut BTreeMap<Metric, String>,
     view: &View<'_>,
     rule: &Rule,
     measurement: &Measurement,
@@ -58,44 +58,44 @@ fn write_measurement(
         ("subject_kind", measurement.subject.kind.as_str()),
         ("subject_id", &*measurement.subject.id),
     ];
-    let (place, value) = match rule.watch {
-        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => {
-            (Place::RuleLimitUsd, Usd::from_pico(limit).to_string())
+    let (metric, value) = match rule.watch {
+        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd) => {
+            (Metric::RuleLimitUsd, Usd::from_pico(limit).to_string())
         }
-        Watch::Tokens => (Place::RuleLimitTokens, limit.to_string()),
-        Watch::Requests => (Place::RuleLimitRequests, limit.to_string()),
-        Watch::DataAge => (Place::RuleLimitSeconds, limit.to_string()),
-        // There is no family for it yet.
-        Watch::Reconciliation(Gap::Percent) => return,
-        // An event stands or does not, and each would have a series of its own.
+        Watch::Tokens => (Metric::RuleLimitTokens, limit.to_string()),
+        Watch::Requests => (Metric::RuleLimitRequests, limit.to_string()),
+        Watch::DataAge => (Metric::RuleLimitSeconds, limit.to_string()),
+        // No metric is defined for it.
+        Watch::Reconciliation(GapUnit::Percent) => return,
+        // Events have no limit, and each would need its own series.
         Watch::Lifecycle => return,
     };
-    place
+    metric
         .family()
-        .sample(texts.entry(place).or_default(), &labels, value);
+        .sample(texts.entry(metric).or_default(), &labels, value);
     if let Some(ratio) = measurement
         .figure
         .value()
         .and_then(|value| ratio(value, limit))
     {
-        let family = Place::RuleUsedRatio.family();
+        let family = Metric::RuleUsedRatio.family();
         family.sample(
-            texts.entry(Place::RuleUsedRatio).or_default(),
+            texts.entry(Metric::RuleUsedRatio).or_default(),
             &labels,
             ratio,
         );
     }
 }
 
-type Counted<'a> = BTreeMap<(&'a str, Severity, &'static str), u64>;
+type AlertCounts<'a> = BTreeMap<(&'a str, Severity, &'static str), u64>;
 
-/// Every severity that a rule has, at 0 where no alert is.
-fn count<'a>(view: &View<'a>) -> Counted<'a> {
-    let mut counted = Counted::new();
+/// Counts alerts by rule, severity and state; all severities of a rule are present.
+fn count<'a>(view: &View<'a>) -> AlertCounts<'a> {
+    let mut counts = AlertCounts::new();
     for rule in view.rules {
         for threshold in &rule.thresholds {
             for state in ["pending", "firing"] {
-                counted.insert((rule.name.as_str(), threshold.severity, state), 0);
+                counts.insert((rule.name.as_str(), threshold.severity, state), 0);
             }
         }
     }
@@ -103,13 +103,13 @@ fn count<'a>(view: &View<'a>) -> Counted<'a> {
         if let Some(state) = state(alert) {
             let key = (
                 alert.identity.slot.rule.as_str(),
-                alert.line().severity,
+                alert.threshold().severity,
                 state,
             );
-            *counted.entry(key).or_default() += 1;
+            *counts.entry(key).or_default() += 1;
         }
     }
-    counted
+    counts
 }
 
 fn state(alert: &Alert) -> Option<&'static str> {

@@ -1,63 +1,62 @@
-//! Samples as text: names, labels, escaping. What is written here is the same in both formats, since help texts hold
-//! nothing that they escape differently.
+//! Renders samples as text: names, labels, escaping. Both formats are equal here, because help texts contain no characters
+//! that they escape differently.
 //!
 //! Source: Prometheus exposition formats, text 0.0.4; OpenMetrics 1.0.0.
 
 use std::fmt::{Display, Write};
 
-/// Decimals of a ratio.
+/// Six decimals.
 const RATIO: i128 = 1_000_000;
 
-/// A metric: its name, what it says, and what it is.
+/// Metric family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Family {
-    /// As in the contract.
     pub name: &'static str,
-    /// One sentence, without quotes, backslashes and line breaks.
+    /// Must not contain quotes, backslashes and line breaks.
     pub help: &'static str,
-    /// Gauge or counter.
-    pub kind: Kind,
+    pub kind: FamilyKind,
 }
 
-/// What a metric is.
+/// Type of a metric family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Goes up and down.
+pub enum FamilyKind {
     Gauge,
-    /// Only goes up; its name ends in `_total`.
+    /// Its name ends in `_total`.
     Counter,
 }
 
 impl Family {
-    /// A gauge.
+    /// Creates a gauge.
     pub const fn gauge(name: &'static str, help: &'static str) -> Family {
         Family {
             name,
             help,
-            kind: Kind::Gauge,
+            kind: FamilyKind::Gauge,
         }
     }
 
-    /// A counter.
+    /// Creates a counter.
     pub const fn counter(name: &'static str, help: &'static str) -> Family {
         Family {
             name,
             help,
-            kind: Kind::Counter,
+            kind: FamilyKind::Counter,
         }
     }
 
-    /// The two lines before its samples. OpenMetrics names a counter's family without `_total`.
-    pub fn header(&self, format: Format) -> String {
+    /// Returns the `HELP` and `TYPE` lines. OpenMetrics omits `_total` from the name.
+    pub fn header(&self, format: ExpositionFormat) -> String {
         let (name, kind) = match (self.kind, format) {
-            (Kind::Gauge, _) => (self.name, "gauge"),
-            (Kind::Counter, Format::Text) => (self.name, "counter"),
-            (Kind::Counter, Format::OpenMetrics) => (bare(self.name), "counter"),
+            (FamilyKind::Gauge, _) => (self.name, "gauge"),
+            (FamilyKind::Counter, ExpositionFormat::Text) => (self.name, "counter"),
+            (FamilyKind::Counter, ExpositionFormat::OpenMetrics) => {
+                (without_total(self.name), "counter")
+            }
         };
         format!("# HELP {name} {}\n# TYPE {name} {kind}\n", self.help)
     }
 
-    /// One sample.
+    /// Appends a sample.
     pub fn sample(&self, out: &mut String, labels: &[(&str, &str)], value: impl Display) {
         out.push_str(self.name);
         let mut opening = '{';
@@ -77,21 +76,21 @@ impl Family {
     }
 }
 
-/// In which format an answer is.
+/// Exposition format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum ExpositionFormat {
     /// Prometheus text 0.0.4.
     Text,
     /// OpenMetrics 1.0.0.
     OpenMetrics,
 }
 
-/// A counter's name without `_total`.
-pub fn bare(name: &str) -> &str {
+/// Returns a counter's name without `_total`.
+pub fn without_total(name: &str) -> &str {
     name.strip_suffix("_total").unwrap_or(name)
 }
 
-/// Value over limit with six decimals, cut off; `None` for a limit of 0, of which nothing is a share.
+/// Returns value ÷ limit, truncated to six decimals, or `None` for a limit of 0.
 pub fn ratio(value: i128, limit: i128) -> Option<String> {
     if limit <= 0 {
         return None;
@@ -102,7 +101,7 @@ pub fn ratio(value: i128, limit: i128) -> Option<String> {
     Some(format!("{sign}{whole}.{rest:06}"))
 }
 
-/// A label's value, as both formats want it.
+/// Escapes a label value.
 fn escape(out: &mut String, value: &str) {
     if !value.contains(['\\', '"', '\n']) {
         out.push_str(value);
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_escaped_and_nothing_else_is() {
+    fn only_label_values_are_escaped() {
         check(&[], "anthropic_spend_today_usd 1.5\n");
         check(
             &[("workspace", "a\\b \"c\"\nd\r{}=,é"), ("model", "")],
@@ -141,24 +140,24 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_is_named_as_the_format_wants() {
+    fn counter_names_depend_on_the_format() {
         let counter = Family::counter("x_total", "Things.");
         assert_eq!(
-            counter.header(Format::Text),
+            counter.header(ExpositionFormat::Text),
             "# HELP x_total Things.\n# TYPE x_total counter\n"
         );
         assert_eq!(
-            counter.header(Format::OpenMetrics),
+            counter.header(ExpositionFormat::OpenMetrics),
             "# HELP x Things.\n# TYPE x counter\n"
         );
         assert_eq!(
-            SPEND.header(Format::OpenMetrics),
-            SPEND.header(Format::Text)
+            SPEND.header(ExpositionFormat::OpenMetrics),
+            SPEND.header(ExpositionFormat::Text)
         );
     }
 
     #[test]
-    fn a_ratio_has_six_decimals_and_a_limit_of_nothing_has_none() {
+    fn ratios_have_six_decimals_and_need_a_limit() {
         let check = |value, limit, expected: Option<&str>| {
             assert_eq!(ratio(value, limit).as_deref(), expected);
         };

@@ -1,4 +1,4 @@
-//! What the gauges of one organization are made of: a look at the figures at one moment.
+//! Input of the gauges of one organization.
 
 use std::collections::BTreeMap;
 
@@ -8,76 +8,72 @@ use crate::domain::alert::Alert;
 use crate::domain::dialect::Dialect;
 use crate::domain::directory::Presence;
 use crate::domain::figures::Figures;
-use crate::domain::frame::{Frame, FrameKey};
-use crate::domain::ground::OrganizationSnapshot;
 use crate::domain::ids::ModelName;
 use crate::domain::listing::Listings;
 use crate::domain::measure::Measurement;
 use crate::domain::period::{Period, Zone};
-use crate::domain::privacy::People;
+use crate::domain::period_sums::{PeriodKey, PeriodSums};
+use crate::domain::privacy::UserNaming;
 use crate::domain::rule::Rule;
+use crate::domain::snapshot::OrganizationSnapshot;
 use crate::domain::usage::Part;
 
-/// One organization at one moment.
+/// State of one organization at one time.
 pub struct View<'a> {
-    /// Its name, directory, teams and figures.
-    pub ground: OrganizationSnapshot<'a>,
-    /// By their place, as measurements name them.
+    pub snapshot: OrganizationSnapshot<'a>,
+    /// Measurements refer to rules by index.
     pub rules: &'a [Rule],
-    /// Of the newest decision.
+    /// Measurements of the latest evaluation.
     pub measurements: &'a [Measurement],
-    /// Those that are not over, and others.
+    /// Includes alerts that have not ended.
     pub alerts: Vec<&'a Alert>,
     /// Whether the last cycle was complete.
     pub is_up: bool,
-    /// The server's clock minus ours.
+    /// Server clock minus local clock.
     pub skew: Option<SignedDuration>,
-    /// How the service speaks, as far as it is known.
+    /// `None` until detected.
     pub dialect: Option<Dialect>,
-    /// What the service lists beside usage.
     pub listings: &'a Listings,
-    /// Up to when the service has billed, where it says so.
+    /// End of the billed data, if reported.
     pub billed_until: Option<Timestamp>,
-    /// Tokens of this month of models without a price; none in the guide dialect, which needs no prices.
+    /// Tokens of this month by model without a price; empty in the guide dialect, which needs no prices.
     pub unpriced: BTreeMap<ModelName, i64>,
 }
 
-/// Which series there are.
+/// Options that determine which series exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Shape {
-    /// Otherwise the model label is empty and the series are summed.
+pub struct SeriesOptions {
+    /// If false, models are summed and the label `model` is empty.
     pub by_model: bool,
-    /// Whether there are series by API key, where the dialect has them.
     pub by_api_key: bool,
-    /// Whether there are series by person, where the dialect has them, and by what people are named.
-    pub by_user: Option<People>,
-    /// Of one metric.
+    /// How users are named; `None` for no series by user.
+    pub by_user: Option<UserNaming>,
+    /// Per metric.
     pub max_series: usize,
 }
 
-/// Where a part's amounts are shown.
+/// Label under which a part is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// Under its own id.
+pub enum SeriesPlacement {
     Own,
-    /// Under `unattributed`: what belongs to no listed workspace, those that are gone among it.
+    /// Includes removed workspaces.
     Unattributed,
-    /// Nowhere: it was never read, or it is the whole, whose parts are shown.
+    /// Never read, or the whole organization, whose parts are shown.
     Hidden,
 }
 
 impl<'a> View<'a> {
-    /// The figures.
+    /// Returns the figures.
     pub fn figures(&self) -> &'a Figures {
-        self.ground.figures
+        self.snapshot.figures
     }
 
-    /// The name of the organization.
+    /// Returns the organization's name.
     pub fn organization(&self) -> &'a str {
-        self.ground.organization.as_str()
+        self.snapshot.organization.as_str()
     }
 
-    /// Whether the service tells of keys, bills and estimates: the guide dialect has none of them.
+    /// Returns whether the dialect has keys, bills and estimates; the guide dialect has none of them.
     pub fn is_detailed(&self) -> bool {
         match self.dialect {
             Some(Dialect::Analytics | Dialect::Reports) => true,
@@ -85,30 +81,32 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Whether the service tells who used something.
-    pub fn tells_people(&self) -> bool {
+    /// Returns whether the dialect reports users.
+    pub fn reports_users(&self) -> bool {
         self.dialect == Some(Dialect::Analytics)
     }
 
-    /// A UTC frame, the open cut and the closed one.
-    pub fn frames(&self, period: Period) -> Option<(&'a Frame, Option<&'a Frame>)> {
+    /// Returns the sums of the current UTC period and of the previous one.
+    pub fn frames(&self, period: Period) -> Option<(&'a PeriodSums, Option<&'a PeriodSums>)> {
         let zone = Zone::utc();
-        self.ground.figures.frame(&FrameKey { period, zone })
+        self.snapshot
+            .figures
+            .period_sums(&PeriodKey { period, zone })
     }
 
-    /// Where a part is shown. Unknown is not zero: what was never read is not shown at all.
-    pub fn standing(&self, index: usize) -> Standing {
-        let state = &self.ground.figures.parts()[index];
+    /// Returns where a part is shown. A part that was never read is hidden, because unknown is not zero.
+    pub fn placement(&self, index: usize) -> SeriesPlacement {
+        let state = &self.snapshot.figures.parts()[index];
         match &state.part {
-            Part::Whole => Standing::Hidden,
-            // The remainder loses its time while a new workspace is not read yet; its sums stay known.
-            _ if state.as_of.is_none() && self.ground.figures.recorded(index).is_empty() => {
-                Standing::Hidden
+            Part::Whole => SeriesPlacement::Hidden,
+            // The remainder has no time until a new workspace has been read, but its sums stay known.
+            _ if state.as_of.is_none() && self.snapshot.figures.recorded(index).is_empty() => {
+                SeriesPlacement::Hidden
             }
-            Part::Unattributed => Standing::Unattributed,
-            Part::Workspace(id) => match self.ground.directory.workspaces.get(id) {
-                Some((_, Presence::Gone)) => Standing::Unattributed,
-                Some((_, Presence::Listed | Presence::Missing(_))) | None => Standing::Own,
+            Part::Unattributed => SeriesPlacement::Unattributed,
+            Part::Workspace(id) => match self.snapshot.directory.workspaces.get(id) {
+                Some((_, Presence::Removed)) => SeriesPlacement::Unattributed,
+                Some((_, Presence::Listed | Presence::Missing(_))) | None => SeriesPlacement::Own,
             },
         }
     }

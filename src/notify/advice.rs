@@ -1,4 +1,4 @@
-//! What to do about an alert, with the workspace and the model in question named, and a link to where it is done.
+//! Next steps for an alert: each names the workspace, key or model concerned and links to the page for it.
 
 use crate::domain::event::Event;
 use crate::domain::ids::UNATTRIBUTED;
@@ -8,20 +8,20 @@ use crate::domain::subject::SubjectKind;
 use crate::notify::envelope::Links;
 use crate::notify::formatting;
 
-/// One piece of advice.
+/// One next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advice {
     pub text: String,
     pub link: Option<String>,
 }
 
-/// Advice that fits the case; none for an alert that is over.
+/// Returns the next steps for an alert, none if it is resolved.
 pub fn advise(fact: &Fact, links: &Links) -> Vec<Advice> {
     if fact.reason == Reason::Resolved {
         return Vec::new();
     }
     match fact.watch {
-        Watch::DataAge => vec![about_old_figures(links)],
+        Watch::DataAge => vec![about_stale_data(links)],
         Watch::Reconciliation(_) => about_gaps(fact, links),
         Watch::Lifecycle => fact
             .event()
@@ -40,36 +40,34 @@ fn about_event(fact: &Fact, event: Event, links: &Links) -> Advice {
     let subject = formatting::subject(fact);
     let (text, page) = match event {
         Event::WorkspaceCreated => (
-            format!("See whether {subject} is meant to be, and give it a spend limit"),
+            format!("Check whether {subject} is expected, and set a spend limit for it"),
             "workspaces",
         ),
         Event::KeyCreated => (
-            format!("See whether {subject} is meant to be; if nobody knows it, revoke it"),
+            format!("Check whether {subject} is expected; if not, revoke it"),
             "keys",
         ),
         Event::KeyIdle => (
-            format!("Ask whoever made {subject} whether it is still needed; if not, revoke it"),
+            format!("Ask the creator of {subject} whether it is still needed; if not, revoke it"),
             "keys",
         ),
         Event::KeyOfRemovedUser => (
             format!(
-                "Find out what uses {subject}, give that a key of somebody who is there, and revoke this one"
+                "Find out what uses {subject}, replace it with a key of a current user, then revoke it"
             ),
             "keys",
         ),
         Event::KeyExpiring => (
-            format!("Make a new key and put it in the place of {subject} before it expires"),
+            format!("Create a new key and replace {subject} before it expires"),
             "keys",
         ),
         Event::UserIdle => (
-            format!(
-                "Ask whether {subject} still needs to be in the organization; if not, remove them"
-            ),
+            format!("Ask whether {subject} still needs access; if not, remove the user"),
             "members",
         ),
         Event::LimitRemoved => match fact.identity.slot.subject.kind {
             SubjectKind::Organization => (
-                "Ask who removed the organization's limit, and set one again".to_owned(),
+                "Find out who removed the organization's limit, and set a new one".to_owned(),
                 "limits",
             ),
             SubjectKind::Workspace
@@ -77,7 +75,7 @@ fn about_event(fact: &Fact, event: Event, links: &Links) -> Advice {
             | SubjectKind::ApiKey
             | SubjectKind::User
             | SubjectKind::Team => (
-                format!("Ask who removed the limit of {subject}, and set one again"),
+                format!("Find out who removed the limit of {subject}, and set a new one"),
                 "workspaces",
             ),
         },
@@ -88,14 +86,18 @@ fn about_event(fact: &Fact, event: Event, links: &Links) -> Advice {
     }
 }
 
-fn about_old_figures(links: &Links) -> Advice {
+fn about_stale_data(links: &Links) -> Advice {
     Advice {
-        text: "Check the admin key, the network and the service: until figures are read again, no rule on them fires or resolves".to_owned(),
-        link: links.external_url.as_ref().map(|base| format!("{base}/-/ready")),
+        text: "Check the admin key and the network; alerts are paused until data arrives"
+            .to_owned(),
+        link: links
+            .external_url
+            .as_ref()
+            .map(|base| format!("{base}/-/ready")),
     }
 }
 
-/// What keeps a bill and an estimate apart, the likeliest first. Where the sides are not known, it may be any of it.
+/// The most likely cause of a gap comes first. Without both amounts, every cause is possible.
 fn about_gaps(fact: &Fact, links: &Links) -> Vec<Advice> {
     let sides = fact.reconciled.as_ref();
     let is_less_billed = sides.is_none_or(|sides| sides.billed < sides.estimated);
@@ -109,23 +111,26 @@ fn about_gaps(fact: &Fact, links: &Links) -> Vec<Advice> {
             .map(|model| formatting::clean(model.as_str()))
             .collect();
         advice.push(plain(format!(
-            "Give the list prices of {} in a table of your own, named in `[prices] file`: without them their tokens are estimated as nothing",
+            "Add the list prices of {} to the file in `[prices] file`; without a price their tokens are estimated at $0",
             models.join(", ")
         )));
     } else if is_more_billed {
-        advice.push(plain("Look for what is not billed by tokens, such as web search and code execution, and for a list price that rose: a table of your own, named in `[prices] file`, replaces what is built in".to_owned()));
+        advice.push(plain("Check for usage that is not billed by tokens, such as web search and code execution, and for list prices that rose; the file in `[prices] file` replaces the built-in prices".to_owned()));
     }
     if is_less_billed {
-        advice.push(plain("Look for a negotiated discount: put it as `discount_percent` into a table of your own, and name that in `[prices] file`".to_owned()));
+        advice.push(plain(
+            "Add your discount as `discount_percent` to the file in `[prices] file`".to_owned(),
+        ));
         advice.push(Advice {
-            text: "Check for Priority Tier: what is committed to in advance is not in the bill by tokens".to_owned(),
+            text: "Check for Priority Tier: committed spend is not part of the bill by tokens"
+                .to_owned(),
             link: Some(format!("{}/settings/billing", links.console)),
         });
     }
     advice
 }
 
-/// Names the top contributor, as every other sentence of the message does.
+/// Names the same top contributor as the rest of the message.
 fn about_causes(fact: &Fact, links: &Links) -> Advice {
     let top = fact.top.first();
     let has_grown = top.is_some_and(|top| top.before.is_some_and(|before| top.value > before));
@@ -244,7 +249,7 @@ fn about_limits(fact: &Fact, links: &Links) -> Advice {
     }
 }
 
-/// The smallest models have no cheaper alternative: there, batches and caches are what is left.
+/// The smallest models have no cheaper alternative, so only batching and caching remain.
 fn about_models(fact: &Fact) -> Option<Advice> {
     let top = fact.top.first()?;
     let place = known_workspace(top).map_or(String::new(), |name| format!(" in workspace {name}"));

@@ -1,7 +1,7 @@
-//! Prometheus Alertmanager's API v2: alerts, each with its labels and up to when it is to be believed.
+//! Prometheus Alertmanager's API v2. Each alert has an `endsAt` until which Alertmanager keeps it firing.
 //!
-//! Alertmanager forgets what is not told again, and its members are told one by one, as Prometheus does it: what one of them
-//! missed, the next telling brings. So there is no outbox, no retry and no order here.
+//! Alerts are resent to every member, as Prometheus does, so a missed request is made up by the next one. There is no
+//! outbox, retry or order here.
 
 use std::time::Duration;
 
@@ -12,31 +12,30 @@ use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
 
 use crate::domain::notification::Fact;
-use crate::domain::resend::{self, Posting};
+use crate::domain::resend::{self, ResentAlert};
 use crate::notify::envelope::{Envelope, Links};
-use crate::notify::outcome::{Delivery, SettingsError};
-use crate::notify::post::{self, Address, Answer, Post, Verdict};
-use crate::notify::webhook;
 use crate::notify::formatting;
+use crate::notify::outcome::{Delivery, SettingsError};
+use crate::notify::post::{self, Address, PostRequest, PostResponse, ResponseClass};
+use crate::notify::webhook;
 use crate::secret::Secret;
 
-/// Alerts in one request.
+/// Maximum alerts per request.
 pub const MAX_ALERTS: usize = 1000;
-/// Where a member takes alerts, below its own address.
 const PATH: &str = "/api/v2/alerts";
-/// How long a test message fires: longer than Alertmanager waits for company.
-const TEST_LASTS: SignedDuration = SignedDuration::from_mins(5);
-/// What fires is believed for at least so long, so that a daemon may be restarted meanwhile.
-const MIN_LASTS: SignedDuration = SignedDuration::from_mins(15);
-/// So many tellings may be lost.
-const N_LOST: i32 = 4;
+/// How long a test alert fires, which is longer than Alertmanager's usual `group_wait`.
+const TEST_VALIDITY: SignedDuration = SignedDuration::from_mins(5);
+/// Minimum time that Alertmanager keeps an alert firing, so that the daemon can be restarted meanwhile.
+const MIN_VALIDITY: SignedDuration = SignedDuration::from_mins(15);
+/// Number of intervals after which an alert that is not resent ends.
+const MAX_MISSED_RESENDS: i32 = 4;
 
-/// What an Alertmanager notifier is built from.
+/// Settings of an Alertmanager notifier.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Every member, by its own address, each with its client.
+    /// A client and a URL for each member.
     pub members: Vec<(Client, Secret)>,
-    /// Sent along, as `Authorization` is.
+    /// Added to each request, for example `Authorization`.
     pub headers: Vec<(String, Secret)>,
 }
 
@@ -55,11 +54,11 @@ struct Member {
 }
 
 impl Alertmanager {
-    /// Checks addresses and headers. The clients must follow no redirects and have time limits.
+    /// Validates addresses and headers. The clients must not follow redirects and must have timeouts.
     pub fn new(settings: Settings) -> Result<Alertmanager, SettingsError> {
         let headers = webhook::headers(&settings.headers)?;
         let member = |(client, url)| {
-            let address = Address::new(url)?.below(PATH);
+            let address = Address::new(url)?.with_path(PATH);
             Ok(Member { client, address })
         };
         Ok(Alertmanager {
@@ -77,7 +76,7 @@ impl Alertmanager {
         })
     }
 
-    /// For the mark.
+    /// Returns the settings that identify the receiver, secrets included.
     pub fn settings(&self) -> Vec<&str> {
         let urls = self
             .members
@@ -89,44 +88,45 @@ impl Alertmanager {
         kind.chain(urls).chain(names).chain(values).collect()
     }
 
-    /// How many there are.
     pub fn n_members(&self) -> usize {
         self.members.len()
     }
 
-    /// Tells every member of what an envelope holds, which ends by itself soon: for a test message.
+    /// Sends the alerts of a test message to every member; they end by themselves soon.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
-        let posting = |fact: &Fact| Posting {
+        let posting = |fact: &Fact| ResentAlert {
             labels: resend::labels(fact),
             fact: fact.clone(),
-            ends_at: fact.ended_at.unwrap_or(envelope.now + TEST_LASTS),
+            ends_at: fact.ended_at.unwrap_or(envelope.now + TEST_VALIDITY),
         };
-        let postings: Vec<Posting> = envelope.facts.iter().map(posting).collect();
+        let postings: Vec<ResentAlert> = envelope.facts.iter().map(posting).collect();
         let bodies = bodies(&postings, envelope.links);
-        let tell = async |place| {
-            let told = self.tell(place, &bodies, envelope.now).await;
-            told.retold(|error| format!("{}: {error}", self.name_of(place)))
+        let send = async |index| {
+            let delivery = self.send_to(index, &bodies, envelope.now).await;
+            delivery.map_error(|error| format!("{}: {error}", self.member_name(index)))
         };
-        let told = join_all((0..self.members.len()).map(tell)).await;
-        let failed = told.into_iter().find(|told| *told != Delivery::Delivered);
+        let deliveries = join_all((0..self.members.len()).map(send)).await;
+        let failed = deliveries
+            .into_iter()
+            .find(|delivery| *delivery != Delivery::Delivered);
         failed.unwrap_or(Delivery::Delivered)
     }
 
-    /// Tells one member, by its place. What it does not take of one request holds up no other one.
-    pub async fn tell(&self, place: usize, bodies: &[Vec<u8>], now: Timestamp) -> Delivery {
-        let member = &self.members[place];
+    /// Sends to one member. A request that it rejects does not block the others.
+    pub async fn send_to(&self, index: usize, bodies: &[Vec<u8>], now: Timestamp) -> Delivery {
+        let member = &self.members[index];
         let mut dropped = None;
         for body in bodies {
-            let post = Post {
+            let post = PostRequest {
                 address: &member.address,
                 headers: self.headers.clone(),
                 body: body.clone(),
                 secrets: self.secrets.iter().collect(),
                 now,
             };
-            let delivery = post::post(&member.client, post, judge).await;
+            let delivery = post::post(&member.client, post, classify).await;
             match delivery {
-                Delivery::Delivered | Delivery::Posted { .. } | Delivery::Partly { .. } => {}
+                Delivery::Delivered | Delivery::Posted { .. } | Delivery::PartSent { .. } => {}
                 Delivery::Drop { .. } => dropped = dropped.or(Some(delivery)),
                 Delivery::Retry { .. } | Delivery::Park { .. } => return delivery,
             }
@@ -134,36 +134,39 @@ impl Alertmanager {
         dropped.unwrap_or(Delivery::Delivered)
     }
 
-    /// `member 2 of 3`: addresses are secrets.
-    pub fn name_of(&self, place: usize) -> String {
-        format!("member {} of {}", place + 1, self.members.len())
+    /// Returns `member 2 of 3`, because URLs are secrets.
+    pub fn member_name(&self, index: usize) -> String {
+        format!("member {} of {}", index + 1, self.members.len())
     }
 }
 
-/// How long what fires is believed that is told so often.
-pub fn lasts(resend_interval: Duration) -> SignedDuration {
+/// Returns how long an alert stays firing without being resent.
+pub fn validity(resend_interval: Duration) -> SignedDuration {
     let interval = SignedDuration::try_from(resend_interval).unwrap_or(SignedDuration::MAX);
-    interval.saturating_mul(N_LOST).max(MIN_LASTS)
+    interval
+        .saturating_mul(MAX_MISSED_RESENDS)
+        .max(MIN_VALIDITY)
 }
 
-/// Of a 400 the valid alerts were taken.
-fn judge(answer: &Answer) -> Verdict {
-    match answer.status {
-        200 => Verdict::Delivered,
-        400 | 413 => Verdict::Drop,
-        300..=399 | 401 | 403..=405 | 407 | 410 => Verdict::Park,
-        _ => Verdict::Retry,
+/// With a 400, Alertmanager has accepted the valid alerts.
+fn classify(response: &PostResponse) -> ResponseClass {
+    match response.status {
+        200 => ResponseClass::Delivered,
+        400 | 413 => ResponseClass::Drop,
+        300..=399 | 401 | 403..=405 | 407 | 410 => ResponseClass::Park,
+        _ => ResponseClass::Retry,
     }
 }
 
-/// What is to be posted, at most [`MAX_ALERTS`] in each. What is told of one alert stays together, so that none seems to end
-/// before it goes on under other labels.
-pub fn bodies(postings: &[Posting], links: &Links) -> Vec<Vec<u8>> {
+/// Returns request bodies of at most [`MAX_ALERTS`] alerts. All postings of one alert stay in one body, so that none ends
+/// before it continues with other labels.
+pub fn bodies(postings: &[ResentAlert], links: &Links) -> Vec<Vec<u8>> {
     let mut bodies: Vec<Vec<Value>> = Vec::new();
-    for of_one in postings.chunk_by(|one, other| one.fact.identity.slot == other.fact.identity.slot)
+    for one_alert in
+        postings.chunk_by(|one, other| one.fact.identity.slot == other.fact.identity.slot)
     {
-        let has_room = |body: &&mut Vec<Value>| body.len() + of_one.len() <= MAX_ALERTS;
-        let alerts = of_one.iter().map(|posting| alert(posting, links));
+        let has_room = |body: &&mut Vec<Value>| body.len() + one_alert.len() <= MAX_ALERTS;
+        let alerts = one_alert.iter().map(|posting| alert(posting, links));
         match bodies.last_mut().filter(has_room) {
             Some(body) => body.extend(alerts),
             None => bodies.push(alerts.collect()),
@@ -175,19 +178,22 @@ pub fn bodies(postings: &[Posting], links: &Links) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn alert(posting: &Posting, links: &Links) -> Value {
+fn alert(posting: &ResentAlert, links: &Links) -> Value {
     let fact = &posting.fact;
-    // A clock that was set back must not make it end before it begins.
+    // After the clock was set back, an alert must not end before it begins.
     let starts_at = fact.firing_since.min(posting.ends_at);
     let mut annotations = webhook::annotations(fact, links);
-    annotations.insert("subject_name".to_owned(), formatting::clean(&fact.subject_name));
+    annotations.insert(
+        "subject_name".to_owned(),
+        formatting::clean(&fact.subject_name),
+    );
     let mut alert = json!({
         "labels": posting.labels,
         "annotations": annotations,
         "startsAt": starts_at.to_string(),
         "endsAt": posting.ends_at.to_string(),
     });
-    if let Some(page) = links.page_of(&fact.identity) {
+    if let Some(page) = links.alert_page(&fact.identity) {
         alert["generatorURL"] = page.into();
     }
     alert
@@ -197,17 +203,17 @@ fn alert(posting: &Posting, links: &Links) -> Value {
 mod tests {
     use super::*;
     use crate::domain::notification::Reason;
-    use crate::notify::samples::{at, fact, many, with_envelope};
+    use crate::notify::samples::{at, fact, with_envelope, workspace_facts};
 
-    fn posting(fact: Fact) -> Posting {
-        Posting {
+    fn posting(fact: Fact) -> ResentAlert {
+        ResentAlert {
             labels: resend::labels(&fact),
             ends_at: fact.ended_at.unwrap_or(at("2026-11-24T13:22:00Z")),
             fact,
         }
     }
 
-    fn alerts(postings: &[Posting]) -> Vec<Value> {
+    fn alerts(postings: &[ResentAlert]) -> Vec<Value> {
         with_envelope(&[], |envelope| bodies(postings, envelope.links))
             .iter()
             .map(|body| serde_json::from_slice(body).unwrap())
@@ -224,8 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn many_alerts_are_several_requests_and_no_alert_is_torn() {
-        let mut postings: Vec<Posting> = many(MAX_ALERTS).into_iter().map(posting).collect();
+    fn many_alerts_are_split_into_requests_but_no_alert_is() {
+        let mut postings: Vec<ResentAlert> = workspace_facts(MAX_ALERTS)
+            .into_iter()
+            .map(posting)
+            .collect();
         let mut other = postings[MAX_ALERTS - 1].clone();
         other.labels.insert("severity".into(), "warning".into());
         postings.push(other);
@@ -238,27 +247,27 @@ mod tests {
     }
 
     #[test]
-    fn what_fires_is_believed_for_a_while() {
-        let minutes = |seconds| lasts(Duration::from_secs(seconds)).as_mins();
+    fn alerts_stay_firing_for_four_intervals() {
+        let minutes = |seconds| validity(Duration::from_secs(seconds)).as_mins();
         assert_eq!([10, 60, 225, 300].map(minutes), [15, 15, 15, 20]);
     }
 
     #[test]
-    fn answers() {
+    fn status_codes_are_classified() {
         let check = |statuses: &[u16], expected| {
             for status in statuses {
-                let answer = Answer {
+                let answer = PostResponse {
                     status: *status,
                     media_type: String::new(),
                     body: String::new(),
                     is_whole: true,
                 };
-                assert_eq!(judge(&answer), expected, "{status}");
+                assert_eq!(classify(&answer), expected, "{status}");
             }
         };
-        check(&[200], Verdict::Delivered);
-        check(&[202, 429, 500, 502, 503], Verdict::Retry);
-        check(&[301, 401, 403, 404], Verdict::Park);
-        check(&[400, 413], Verdict::Drop);
+        check(&[200], ResponseClass::Delivered);
+        check(&[202, 429, 500, 502, 503], ResponseClass::Retry);
+        check(&[301, 401, 403, 404], ResponseClass::Park);
+        check(&[400, 413], ResponseClass::Drop);
     }
 }

@@ -1,7 +1,7 @@
-//! A program of one's own: it gets the webhook's JSON on its standard input, and its exit code is the answer.
+//! Runs a program with the webhook's JSON on standard input; its exit code is the result.
 //!
-//! It runs without a shell, with a clean environment, and in a process group of its own: when its time is over, or the
-//! daemon stops, everything that it started is killed with it.
+//! The program runs without a shell, with a clean environment and in its own process group. At its timeout, or when the
+//! daemon stops, the whole group is killed.
 
 use std::io;
 use std::pin::pin;
@@ -15,43 +15,43 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command as Process};
 use tokio::time::timeout;
 
-use crate::notify::digest::Letter;
+use crate::notify::digest::DigestEnvelope;
 use crate::notify::envelope::Envelope;
+use crate::notify::formatting;
 use crate::notify::outcome::{Delivery, SettingsError};
 use crate::notify::webhook;
-use crate::notify::formatting;
 
-/// The variable that holds the message's id, the same on every attempt.
+/// Variable with the message id, which is the same on every attempt.
 pub const ID_VARIABLE: &str = "SPENDWATCH_MESSAGE_ID";
-/// What a program gets of the daemon's environment, which may hold secrets.
-pub const PASSED_ON: [&str; 3] = ["PATH", "HOME", "LANG"];
-/// More of what a program says is not quoted.
-const MAX_QUOTED: usize = 200;
-/// More of what a program says is not kept, in bytes.
-const MAX_KEPT: usize = 16 * 1024;
-/// How long what a program said is waited for after its end: what it started may hold the line open.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Variables passed on; the rest of the daemon's environment may contain secrets.
+pub const INHERITED_VARIABLES: [&str; 3] = ["PATH", "HOME", "LANG"];
+/// Maximum characters of standard error in an error message.
+const MAX_QUOTED_CHARS: usize = 200;
+/// Maximum bytes of standard error that are kept.
+const MAX_STDERR_BYTES: usize = 16 * 1024;
+/// How long to wait for standard error after the program ended, because its children may keep it open.
+const STDERR_TIMEOUT: Duration = Duration::from_secs(1);
 
-// What sysexits.h calls them.
+// Exit codes of sysexits.h.
 const EX_TEMPFAIL: i32 = 75;
 const EX_NOPERM: i32 = 77;
 const EX_CONFIG: i32 = 78;
-// What shells and `env` say of a program that cannot be run, or is not there.
+// Exit codes of shells and `env` for a program that cannot be run or does not exist.
 const NOT_EXECUTABLE: i32 = 126;
 const NOT_FOUND: i32 = 127;
 
-/// What a command notifier is built from.
+/// Settings of a command notifier.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The program and its arguments.
-    pub words: Vec<String>,
-    /// After so long it is killed.
+    pub argv: Vec<String>,
+    /// The program is killed after this time.
     pub timeout: Duration,
-    /// Its whole environment, besides the message's id.
+    /// All variables besides [`ID_VARIABLE`].
     pub environment: Vec<(String, String)>,
 }
 
-/// A program.
+/// A program that receives messages.
 #[derive(Debug, Clone)]
 pub struct Command {
     program: String,
@@ -59,9 +59,9 @@ pub struct Command {
 }
 
 impl Command {
-    /// Looks whether a program is named. That it is there is seen when it is run.
+    /// Checks that a program is named. Whether it exists is only known when it runs.
     pub fn new(settings: Settings) -> Result<Command, SettingsError> {
-        let program = settings.words.first().filter(|word| !word.is_empty());
+        let program = settings.argv.first().filter(|word| !word.is_empty());
         match program {
             Some(program) => Ok(Command {
                 program: program.clone(),
@@ -71,50 +71,49 @@ impl Command {
         }
     }
 
-    /// For the mark.
+    /// Returns the settings that identify the receiver, secrets included.
     pub fn settings(&self) -> Vec<&str> {
-        let words = self.settings.words.iter().map(String::as_str);
-        std::iter::once("command").chain(formatting).collect()
+        let argv = self.settings.argv.iter().map(String::as_str);
+        std::iter::once("command").chain(argv).collect()
     }
 
-    /// Runs it once, for the whole message.
+    /// Runs the program once for the whole message.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         let input = webhook::payload(envelope, envelope.facts).to_string();
-        self.start(envelope.id, &input).await
+        self.run_program(envelope.id, &input).await
     }
 
-    /// Runs it once, for a digest.
-    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
-        let input = webhook::digest_payload(letter).to_string();
-        self.start(letter.id, &input).await
+    pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
+        let input = webhook::digest_payload(envelope).to_string();
+        self.run_program(envelope.id, &input).await
     }
 
-    async fn start(&self, id: &str, input: &str) -> Delivery {
+    async fn run_program(&self, id: &str, input: &str) -> Delivery {
         let mut child = match self.process(id).spawn() {
             Ok(child) => child,
-            Err(error) => return not_started(&error),
+            Err(error) => return start_failed(&error),
         };
-        let mut group = Group::of(&child);
-        let mut said = Vec::new();
-        let talk = run(&mut child, &mut group, input.as_bytes(), &mut said);
-        match timeout(self.settings.timeout, talk).await {
-            Ok(Ok(status)) => judge(status, &quote(&said)),
-            Ok(Err(error)) => Delivery::ambiguous(format!("the program is lost: {error}")),
+        let mut group = ProcessGroup::for_child(&child);
+        let mut stderr = Vec::new();
+        let run = run(&mut child, &mut group, input.as_bytes(), &mut stderr);
+        match timeout(self.settings.timeout, run).await {
+            Ok(Ok(status)) => classify(status, &quote(&stderr)),
+            Ok(Err(error)) => Delivery::ambiguous(format!("cannot wait for the program: {error}")),
             Err(_) => {
                 let seconds = self.settings.timeout.as_secs();
-                Delivery::ambiguous(with_words(
-                    &format!("not done within {seconds} s, and killed"),
-                    &quote(&said),
+                Delivery::ambiguous(with_stderr(
+                    &format!("killed after {seconds} s"),
+                    &quote(&stderr),
                 ))
             }
         }
     }
 
-    /// What it prints goes nowhere; what it says of errors is read.
+    /// Discards standard output and captures standard error.
     fn process(&self, id: &str) -> Process {
         let mut process = Process::new(&self.program);
         process
-            .args(self.settings.words.iter().skip(1))
+            .args(self.settings.argv.iter().skip(1))
             .env_clear()
             .envs(self.settings.environment.iter().cloned())
             .env(ID_VARIABLE, id)
@@ -127,32 +126,31 @@ impl Command {
     }
 }
 
-/// Kills a program and all that it started, unless the program came to its own end. Until then its number is taken by
-/// no other.
-struct Group(Option<Pid>);
+/// Kills a program's process group on drop, unless the program has ended: after that its id may be reused.
+struct ProcessGroup(Option<Pid>);
 
-impl Group {
-    fn of(child: &Child) -> Group {
+impl ProcessGroup {
+    fn for_child(child: &Child) -> ProcessGroup {
         let number = child.id().and_then(|id| i32::try_from(id).ok());
-        Group(number.and_then(Pid::from_raw))
+        ProcessGroup(number.and_then(Pid::from_raw))
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(pid) = self.0 {
-            // Nobody is left in it: all the better.
+            // Fails if the group is empty, which is fine.
             let _ = kill_process_group(pid, Signal::KILL);
         }
     }
 }
 
-/// Feeds it and listens to it until it ends.
+/// Writes standard input and reads standard error until the program ends.
 async fn run(
     child: &mut Child,
-    group: &mut Group,
+    group: &mut ProcessGroup,
     input: &[u8],
-    said: &mut Vec<u8>,
+    output: &mut Vec<u8>,
 ) -> io::Result<ExitStatus> {
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let end = async {
@@ -160,12 +158,12 @@ async fn run(
         group.0 = None;
         status
     };
-    let talk = async {
-        tokio::join!(feed(stdin, input), listen(stderr, said));
+    let transfer = async {
+        tokio::join!(write_stdin(stdin, input), read_stderr(stderr, output));
     };
-    match select(pin!(end), pin!(talk)).await {
-        Either::Left((Ok(status), talk)) if !status.success() => {
-            let _ = timeout(LAST_WORDS, talk).await;
+    match select(pin!(end), pin!(transfer)).await {
+        Either::Left((Ok(status), transfer)) if !status.success() => {
+            let _ = timeout(STDERR_TIMEOUT, transfer).await;
             Ok(status)
         }
         Either::Left((status, _)) => status,
@@ -173,60 +171,59 @@ async fn run(
     }
 }
 
-/// A program that reads nothing, or not all, has its reasons.
-async fn feed(stdin: Option<ChildStdin>, input: &[u8]) {
+/// Write errors are ignored: a program need not read its input.
+async fn write_stdin(stdin: Option<ChildStdin>, input: &[u8]) {
     if let Some(mut stdin) = stdin {
         let _ = stdin.write_all(input).await;
     }
 }
 
-/// Reads to the end, so that the program is never held up, and keeps the beginning.
-async fn listen(stderr: Option<ChildStderr>, said: &mut Vec<u8>) {
+/// Reads everything, so that the program never blocks, and keeps the beginning.
+async fn read_stderr(stderr: Option<ChildStderr>, output: &mut Vec<u8>) {
     let Some(mut stderr) = stderr else {
         return;
     };
     let mut chunk = vec![0; 4096];
     while let Ok(n_read @ 1..) = stderr.read(&mut chunk).await {
-        let room = MAX_KEPT - said.len();
-        said.extend_from_slice(&chunk[..n_read.min(room)]);
+        let capacity = MAX_STDERR_BYTES - output.len();
+        output.extend_from_slice(&chunk[..n_read.min(capacity)]);
     }
 }
 
-/// What the machine is short of comes back; a program that cannot be run does not.
-fn not_started(error: &io::Error) -> Delivery {
-    let told = format!("the program cannot be run: {error}");
+/// Retries if resources are exhausted; a program that cannot be run parks.
+fn start_failed(error: &io::Error) -> Delivery {
+    let text = format!("cannot run the program: {error}");
     match Errno::from_io_error(error) {
         Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::TXTBSY) => {
-            Delivery::retry(told)
+            Delivery::retry(text)
         }
-        _ => Delivery::park(told),
+        _ => Delivery::park(text),
     }
 }
 
-fn judge(status: ExitStatus, said: &str) -> Delivery {
-    let told = with_words(&format!("ended with {status}"), said);
+fn classify(status: ExitStatus, stderr: &str) -> Delivery {
+    let text = with_stderr(&format!("ended with {status}"), stderr);
     match status.code() {
         Some(0) => Delivery::Delivered,
-        Some(EX_TEMPFAIL) => Delivery::retry(told),
-        Some(EX_NOPERM | EX_CONFIG | NOT_EXECUTABLE | NOT_FOUND) => Delivery::park(told),
-        Some(_) => Delivery::drop_message(told),
-        // Killed by a signal, in the midst of whatever it did.
-        None => Delivery::ambiguous(told),
+        Some(EX_TEMPFAIL) => Delivery::retry(text),
+        Some(EX_NOPERM | EX_CONFIG | NOT_EXECUTABLE | NOT_FOUND) => Delivery::park(text),
+        Some(_) => Delivery::drop_message(text),
+        // Killed by a signal, perhaps after it had sent the message.
+        None => Delivery::ambiguous(text),
     }
 }
 
-fn with_words(what: &str, said: &str) -> String {
-    if said.is_empty() {
+fn with_stderr(what: &str, stderr: &str) -> String {
+    if stderr.is_empty() {
         what.to_owned()
     } else {
-        format!("{what}: {said}")
+        format!("{what}: {stderr}")
     }
 }
 
-/// On one line, without control characters, at most 200 characters.
-fn quote(said: &[u8]) -> String {
-    let line = formatting::line(&String::from_utf8_lossy(said));
-    match line.char_indices().nth(MAX_QUOTED) {
+fn quote(stderr: &[u8]) -> String {
+    let line = formatting::single_line(&String::from_utf8_lossy(stderr));
+    match line.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }

@@ -1,21 +1,21 @@
-//! The console: the message as text, for `demo` and for a daemon without any receiver.
+//! Prints messages as text, for `demo` and for a daemon without receivers.
 //!
-//! Names are cleaned of control characters before they come here, so that none of them can speak to the terminal.
+//! Names contain no control characters here, so none can send escape sequences to the terminal.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::notify::digest::{self, Letter};
+use crate::notify::digest::{self, DigestEnvelope};
 use crate::notify::envelope::Envelope;
 use crate::notify::message::{self, MAX_LINES};
 use crate::notify::outcome::Delivery;
 
-/// A reader that has stopped reading must not hold up the worker for ever.
+/// Limit for one write, because a reader that stopped reading must not block the worker forever.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
 
-/// Where the text goes.
+/// Prints messages to a writer.
 #[derive(Clone)]
 pub struct Console {
     writer: Arc<Mutex<dyn Write + Send>>,
@@ -28,21 +28,19 @@ impl fmt::Debug for Console {
 }
 
 impl Console {
-    /// Writes to standard output, or to whatever else is given.
+    /// Creates a console that prints to a writer, such as standard output.
     pub fn new(writer: impl Write + Send + 'static) -> Console {
         Console {
             writer: Arc::new(Mutex::new(writer)),
         }
     }
 
-    /// Writes once.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         self.write(payload(envelope)).await
     }
 
-    /// Writes a digest once.
-    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
-        self.write(digest_payload(letter)).await
+    pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
+        self.write(digest_payload(envelope)).await
     }
 
     async fn write(&self, text: String) -> Delivery {
@@ -53,33 +51,33 @@ impl Console {
             writer.flush()
         });
         match tokio::time::timeout(TIME_LIMIT, write).await {
-            Ok(Ok(written)) => judge(written),
-            Ok(Err(_)) => Delivery::ambiguous("writing to the console was cut off"),
-            Err(_) => Delivery::ambiguous("the console's reader does not read"),
+            Ok(Ok(written)) => classify(written),
+            Ok(Err(_)) => Delivery::ambiguous("writing to the console was interrupted"),
+            Err(_) => Delivery::ambiguous("the reader of the console does not read"),
         }
     }
 }
 
-/// A pipe whose reader is gone stays closed until the next start: what waits is kept for that.
-fn judge(written: io::Result<()>) -> Delivery {
+/// A closed pipe stays closed until the next start, so messages wait for that.
+fn classify(written: io::Result<()>) -> Delivery {
     match written {
         Ok(()) => Delivery::Delivered,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-            Delivery::park("the console's reader is gone")
+            Delivery::park("the reader of the console closed the pipe")
         }
-        Err(error) => Delivery::ambiguous(format!("the console cannot be written to: {error}")),
+        Err(error) => Delivery::ambiguous(format!("cannot write to the console: {error}")),
     }
 }
 
-/// The text, with an empty line after it.
+/// Returns the text followed by an empty line.
 pub fn payload(envelope: &Envelope<'_>) -> String {
     let message = message::render(envelope, MAX_LINES);
     format!("{}\n", message::plain_text(&message))
 }
 
-/// The text of a digest, with an empty line after it.
-pub fn digest_payload(letter: &Letter<'_>) -> String {
-    format!("{}\n", digest::plain_text(&digest::render(letter)))
+/// Returns the text of a digest followed by an empty line.
+pub fn digest_payload(envelope: &DigestEnvelope<'_>) -> String {
+    format!("{}\n", digest::plain_text(&digest::render(envelope)))
 }
 
 #[cfg(test)]
@@ -108,18 +106,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pipe_whose_reader_is_gone_parks() {
+    async fn closed_pipe_parks() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         assert!(matches!(send_to(writer).await, Delivery::Park { .. }));
     }
 
     #[tokio::test]
-    async fn the_text_arrives_whole() {
+    async fn whole_text_is_written() {
         let (reader, writer) = io::pipe().unwrap();
         assert_eq!(send_to(writer).await, Delivery::Delivered);
         let text = io::read_to_string(reader).unwrap();
-        assert!(text.starts_with("Critical: workspace Search\n$5,630.12 spent"));
+        assert!(text.starts_with(
+            "Critical: workspace Search is 13% over its November limit\n$5,630.12 of"
+        ));
         assert!(text.ends_with("\n\n"));
     }
 }

@@ -1,86 +1,85 @@
-//! A digest in plain words, once, for all receivers that are read by people: a sentence, a chart, and tables of a few rows.
+//! A digest as text for people: two lines, a chart and short tables, shared by all receivers.
 //!
-//! Texts hold cleaned names and are not escaped: that is each receiver's own.
+//! Names are already cleaned; each receiver escapes the texts for its own format.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::domain::digest::{
-    Breakdown, Digest, Forecast, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert,
+    DataGap, Digest, Forecast, IdleKey, LimitUse, OpenAlert, SpendBreakdown, SubjectSpend,
+    Truncated,
 };
 use crate::domain::ids::{NotifierName, UNASSIGNED, UNATTRIBUTED};
 use crate::domain::money::{Usd, group_thousands};
 use crate::domain::plural::{agreeing, counted};
+use crate::domain::rule::Watch;
 use crate::domain::subject::Subject;
-use crate::notify::envelope::{FRESH, Links};
+use crate::notify::envelope::{Links, MAX_FRESH_AGE};
 use crate::notify::formatting;
 
-/// One attempt to send one digest.
+/// One attempt to send a digest.
 #[derive(Debug, Clone, Copy)]
-pub struct Letter<'a> {
-    /// Stable over all attempts and replays; without a dot.
+pub struct DigestEnvelope<'a> {
+    /// The same for all attempts and replays; contains no dot.
     pub id: &'a str,
     pub notifier: &'a NotifierName,
     pub digest: &'a Digest,
     pub created_at: Timestamp,
-    /// The time of this attempt.
     pub now: Timestamp,
     pub n_attempts: u32,
-    /// Somebody asked for it to be sent again.
+    /// A person asked for it to be sent again.
     pub is_replay: bool,
     pub links: &'a Links,
-    /// For mail: whom this copy is for.
+    /// Address for this copy; mail only.
     pub recipient: Option<&'a str>,
-    /// The notifier that could not deliver it, where this one is its fallback.
+    /// The unreachable notifier, if this one is its fallback.
     pub in_place_of: Option<&'a NotifierName>,
 }
 
-/// What is told.
+/// The texts of a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// The same for each attempt: no figure.
+pub struct DigestMessage {
+    /// The same for each attempt.
     pub subject: String,
     pub title: String,
-    /// A sentence with the figures.
+    /// The second line.
     pub summary: String,
-    /// What is not known, one sentence each.
+    /// What is missing or late, one sentence each.
     pub notes: Vec<String>,
     /// Spend over time; may be empty.
-    pub chart: Vec<Bar>,
-    /// Tables; none is empty.
-    pub sections: Vec<Section>,
+    pub chart: Vec<ChartBar>,
+    /// None is empty.
+    pub sections: Vec<DigestSection>,
     pub page: Option<String>,
 }
 
 /// One bar of the chart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bar {
+pub struct ChartBar {
     /// `Mon 16 Nov`
     pub label: String,
     /// `$12.00`
     pub value: String,
-    /// Of the longest one; nothing for what is below zero.
+    /// Percent of the longest bar; 0 for negative spend.
     pub percent: u32,
 }
 
-/// One table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Section {
+pub struct DigestSection {
     pub title: &'static str,
-    pub rows: Vec<Row>,
+    pub rows: Vec<DigestRow>,
 }
 
-/// One row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct DigestRow {
     pub name: String,
     pub value: String,
-    /// What there is to say beside it; may be empty.
+    /// May be empty.
     pub note: String,
 }
 
-impl Row {
-    /// All on one line.
+impl DigestRow {
+    /// Returns the row as one line.
     pub fn line(&self) -> String {
         match (self.value.is_empty(), self.note.is_empty()) {
             (true, true) => self.name.clone(),
@@ -91,60 +90,60 @@ impl Row {
     }
 }
 
-/// Rows of each table, from all to none, for receivers that take only so much.
-const ROOMS: [usize; 5] = [20, 5, 3, 1, 0];
-/// Below so many rows there is no chart either.
-const LEAST_WITH_CHART: usize = 3;
-/// Idle keys that are named.
+/// Maximum rows of each table, tried in this order until the message fits.
+const ROW_STEPS: [usize; 5] = [20, 5, 3, 1, 0];
+/// With fewer rows the chart is left out.
+const MIN_ROWS_WITH_CHART: usize = 3;
 const MAX_IDLE_KEYS: usize = 5;
-/// Characters of the longest bar in a text.
-const MAX_BAR: u32 = 24;
+const MAX_BAR_CHARS: u32 = 24;
 
-/// Everything.
-pub fn render(letter: &Letter<'_>) -> Report {
-    render_in(letter, ROOMS[0])
+/// Renders all of a digest.
+pub fn render(envelope: &DigestEnvelope<'_>) -> DigestMessage {
+    render_with_rows(envelope, ROW_STEPS[0])
 }
 
-/// The longest form that fits.
-pub fn fit<T>(letter: &Letter<'_>, form: impl Fn(&Report) -> T, fits: impl Fn(&T) -> bool) -> T {
-    let form_in = |n_rows: &usize| form(&render_in(letter, *n_rows));
-    ROOMS
+/// Renders the longest version that fits.
+pub fn fit<T>(
+    envelope: &DigestEnvelope<'_>,
+    form: impl Fn(&DigestMessage) -> T,
+    fits: impl Fn(&T) -> bool,
+) -> T {
+    let form_in = |n_rows: &usize| form(&render_with_rows(envelope, *n_rows));
+    ROW_STEPS
         .iter()
         .map(form_in)
         .find(fits)
         .unwrap_or_else(|| form_in(&0))
 }
 
-fn render_in(letter: &Letter<'_>, n_rows: usize) -> Report {
-    let digest = letter.digest;
-    let title = format!(
-        "{}: {}, {}",
-        formatting::clean(&digest.name),
-        formatting::clean(digest.organization.as_str()),
-        period(digest)
-    );
+fn render_with_rows(envelope: &DigestEnvelope<'_>, n_rows: usize) -> DigestMessage {
+    let digest = envelope.digest;
+    let title = title(digest, formatting::dollars);
     let mut notes: Vec<String> = digest
         .gaps
         .iter()
-        .map(|gap| gap_words(gap, digest))
+        .map(|gap| gap_sentence(gap, digest))
         .collect();
-    if letter.now.duration_since(letter.created_at) > FRESH {
-        let at = formatting::time(digest.made_at, &digest.zone_name);
-        notes.push(format!("All of this is as it was known at {at}"));
+    if envelope.now.duration_since(envelope.created_at) > MAX_FRESH_AGE {
+        let at = formatting::time(digest.created_at, &digest.zone_name);
+        notes.push(format!("Data as of {at}."));
     }
-    if let Some(absent) = letter.in_place_of {
-        notes.push(formatting::capital(&formatting::why_here(absent)));
+    if let Some(absent) = envelope.in_place_of {
+        notes.push(format!(
+            "{}.",
+            formatting::capitalize(&formatting::fallback_note(absent))
+        ));
     }
-    if letter.is_replay {
-        notes.push("This is sent again because somebody asked for it".to_owned());
+    if envelope.is_replay {
+        notes.push("Sent again on request.".to_owned());
     }
-    let chart = if n_rows < LEAST_WITH_CHART {
+    let chart = if n_rows < MIN_ROWS_WITH_CHART {
         Vec::new()
     } else {
         chart(digest)
     };
-    Report {
-        subject: format!("[spendwatch] {title}"),
+    DigestMessage {
+        subject: subject_line(digest),
         summary: summary(digest),
         title,
         notes,
@@ -153,11 +152,11 @@ fn render_in(letter: &Letter<'_>, n_rows: usize) -> Report {
             .into_iter()
             .filter_map(|section| shorten(section, n_rows))
             .collect(),
-        page: letter.links.external_url.clone(),
+        page: envelope.links.external_url.clone(),
     }
 }
 
-fn shorten(mut section: Section, n_rows: usize) -> Option<Section> {
+fn shorten(mut section: DigestSection, n_rows: usize) -> Option<DigestSection> {
     let n_cut = section.rows.len().saturating_sub(n_rows);
     section.rows.truncate(n_rows);
     let is_empty = section.rows.is_empty();
@@ -169,28 +168,28 @@ fn shorten(mut section: Section, n_rows: usize) -> Option<Section> {
     (!is_empty).then_some(section)
 }
 
-/// Everything as lines of plain text.
-pub fn plain_text(report: &Report) -> String {
-    let mut lines = vec![report.title.clone(), report.summary.clone()];
-    lines.extend(report.notes.iter().cloned());
-    if !report.chart.is_empty() {
+/// Renders the message as plain text.
+pub fn plain_text(message: &DigestMessage) -> String {
+    let mut lines = vec![message.title.clone(), message.summary.clone()];
+    lines.extend(message.notes.iter().cloned());
+    if !message.chart.is_empty() {
         lines.push(String::new());
-        lines.extend(bars(&report.chart));
+        lines.extend(bars(&message.chart));
     }
-    for section in &report.sections {
+    for section in &message.sections {
         lines.extend([String::new(), format!("{}:", section.title)]);
         lines.extend(section.rows.iter().map(|row| format!("- {}", row.line())));
     }
-    if let Some(page) = &report.page {
+    if let Some(page) = &message.page {
         lines.extend([String::new(), format!("spendwatch: {page}")]);
     }
     lines.push(String::new());
     lines.join("\n")
 }
 
-/// The chart in letters of equal width. It holds no foreign name.
-pub fn bars(chart: &[Bar]) -> Vec<String> {
-    let width = |text: fn(&Bar) -> &str| {
+/// Renders the chart for a fixed-width font. It contains no untrusted text.
+pub fn bars(chart: &[ChartBar]) -> Vec<String> {
+    let width = |text: fn(&ChartBar) -> &str| {
         let widths = chart.iter().map(|bar| text(bar).chars().count());
         widths.max().unwrap_or_default()
     };
@@ -209,111 +208,136 @@ pub fn bars(chart: &[Bar]) -> Vec<String> {
         .collect()
 }
 
-/// A bar as text; any spend at all is seen.
-pub fn blocks(bar: &Bar) -> String {
-    "█".repeat((bar.percent * MAX_BAR).div_ceil(100) as usize)
+/// Renders a bar as text; even the smallest spend is visible.
+pub fn blocks(bar: &ChartBar) -> String {
+    "█".repeat((bar.percent * MAX_BAR_CHARS).div_ceil(100) as usize)
 }
 
-/// `week 47 of 2026`, or from when to when.
+/// `week 47 of 2026`, or start and end.
 fn period(digest: &Digest) -> String {
     match &digest.label {
         Some(label) => formatting::period_name(label),
-        None => formatting::between(digest.span, &digest.zone_name),
+        None => formatting::time_range(digest.span, &digest.zone_name),
     }
 }
 
-/// What is known only in part is compared with nothing: it would seem to have fallen.
+fn subject_line(digest: &Digest) -> String {
+    let spend = title(digest, |usd| formatting::headline(Watch::Spend, usd.pico()));
+    format!("[digest] {}", spend.replacen(": ", " ", 1))
+}
+
+/// An incomplete sum is not compared, because it would seem to have fallen.
+fn title(digest: &Digest, dollars: fn(Usd) -> String) -> String {
+    let organization = formatting::clean(digest.organization.as_str());
+    let period = match &digest.label {
+        Some(label) if label.parse::<Date>().is_ok() => format!("on {}", period(digest)),
+        Some(_) => format!("in {}", period(digest)),
+        None => format!("from {}", period(digest)),
+    };
+    if is_spend_unknown(digest) {
+        return format!("{organization}: spend {period} is unknown");
+    }
+    let spend = dollars(digest.spend);
+    let unit = unit(digest);
+    match digest.before {
+        _ if is_lower_bound(digest) => format!("{organization}: at least {spend} {period}"),
+        None => format!("{organization}: {spend} {period} (no data for the {unit} before)"),
+        Some(before) => {
+            let change = comparison(digest.spend, before);
+            format!("{organization}: {spend} {period}, {change} the {unit} before")
+        }
+    }
+}
+
+/// `week`: the unit of the digest's period.
+fn unit(digest: &Digest) -> &'static str {
+    digest.label.as_deref().map_or("period", formatting::unit)
+}
+
+/// `$600.00 in the week before; month to date $5,630.00, forecast $7,210.00`.
 fn summary(digest: &Digest) -> String {
     if is_spend_unknown(digest) {
-        return "Spend is unknown: not all of the period was read".to_owned();
+        return "Not all of the period has been read".to_owned();
     }
-    let spent = format!("{} spent", formatting::dollars(digest.spend));
-    match (is_lower_bound(digest), digest.before) {
-        (true, None) => format!("At least {spent}; the period before is not known"),
-        (true, Some(before)) => {
-            format!(
-                "At least {spent}; {} in the period before",
-                formatting::dollars(before)
-            )
-        }
-        (false, None) => format!("{spent}; the period before is not known"),
-        (false, Some(before)) => format!(
-            "{spent}, {} the {} of the period before",
-            change_words(digest.spend, before),
-            formatting::dollars(before)
+    let unit = unit(digest);
+    let before = match digest.before {
+        Some(before) => format!("{} in the {unit} before", formatting::dollars(before)),
+        None => format!("No data for the {unit} before"),
+    };
+    match &digest.forecast {
+        Some(forecast) => format!(
+            "{before}; {} to date {}, forecast {}",
+            formatting::unit(&forecast.label),
+            formatting::dollars(forecast.so_far),
+            formatting::dollars(forecast.spend)
         ),
+        None => before,
     }
 }
 
-/// Nothing is known to be spent, and something is not known.
+/// Returns whether no spend is known and data is missing.
 pub fn is_spend_unknown(digest: &Digest) -> bool {
     is_lower_bound(digest) && digest.spend == Usd::ZERO
 }
 
 fn is_lower_bound(digest: &Digest) -> bool {
     digest.gaps.iter().any(|gap| match gap {
-        Missing::Unread { .. }
-        | Missing::Stale { .. }
-        | Missing::MoreStale { .. }
-        | Missing::Unpriced { .. } => true,
-        Missing::KnownFrom { at } => *at > digest.span.start,
-        Missing::Estimated { .. } => false,
+        DataGap::Unread { .. }
+        | DataGap::Stale { .. }
+        | DataGap::MoreStale { .. }
+        | DataGap::Unpriced { .. } => true,
+        DataGap::KnownFrom { at } => *at > digest.span.start,
+        DataGap::Estimated { .. } => false,
     })
 }
 
-fn change_words(spend: Usd, before: Usd) -> String {
+fn comparison(spend: Usd, before: Usd) -> String {
     let change = spend - before;
-    let more = if change < Usd::ZERO { "less" } else { "more" };
+    let direction = if change < Usd::ZERO { "down" } else { "up" };
     match formatting::share(before.pico(), change.abs().pico()) {
-        _ if change == Usd::ZERO => "exactly".to_owned(),
-        Some(share) => format!("{share} {more} than"),
-        None => format!("{} {more} than", formatting::dollars(change.abs())),
+        _ if change == Usd::ZERO => "the same as".to_owned(),
+        Some(share) => format!("{direction} {share} from"),
+        None => format!("{direction} {} from", formatting::dollars(change.abs())),
     }
 }
 
-fn gap_words(gap: &Missing, digest: &Digest) -> String {
+fn gap_sentence(gap: &DataGap, digest: &Digest) -> String {
     let time = |at: Timestamp| formatting::time(at, &digest.zone_name);
     match gap {
-        Missing::Unread { n, n_all } => {
-            format!(
-                "Nothing is known yet of {n} of {}; of {} nothing is told",
-                counted(*n_all, "part"),
-                agreeing(n, "it", "them")
-            )
-        }
-        Missing::Stale { name, as_of } => {
-            format!(
-                "{} is known only up to {}",
-                formatting::clean(name),
-                time(*as_of)
-            )
-        }
-        Missing::MoreStale { n } => format!(
-            "{} {} not known up to the end",
-            counted(*n, "more part"),
-            agreeing(n, "is", "are")
+        DataGap::Unread { n, n_all } => format!(
+            "No data yet for {n} of {}; {} not included.",
+            counted(*n_all, "workspace"),
+            agreeing(n, "it is", "they are")
         ),
-        Missing::KnownFrom { at } => format!("All is known only from {} on", time(*at)),
-        Missing::Estimated { spend } => format!(
-            "{} of it is an estimate by list prices: it is not billed yet",
+        DataGap::Stale { name, as_of } => format!(
+            "Data for {} is only complete up to {}.",
+            formatting::clean(name),
+            time(*as_of)
+        ),
+        DataGap::MoreStale { n } => {
+            format!("Data for {} is incomplete.", counted(*n, "more workspace"))
+        }
+        DataGap::KnownFrom { at } => format!("Data is only complete from {} on.", time(*at)),
+        DataGap::Estimated { spend } => format!(
+            "Includes {} estimated, not yet billed.",
             formatting::dollars(*spend)
         ),
-        Missing::Unpriced { n_tokens } => format!(
-            "{} {} in no spend: {} price is not known",
+        DataGap::Unpriced { n_tokens } => format!(
+            "{} {} no known price and {} not included.",
             group_thousands(&n_tokens.to_string()),
-            agreeing(n_tokens, "token is", "tokens are"),
-            agreeing(n_tokens, "its", "their")
+            agreeing(n_tokens, "token has", "tokens have"),
+            agreeing(n_tokens, "is", "are")
         ),
     }
 }
 
-fn chart(digest: &Digest) -> Vec<Bar> {
+fn chart(digest: &Digest) -> Vec<ChartBar> {
     let longest = digest.series.iter().map(|(_, spend)| *spend).max();
     let longest = longest.unwrap_or_default().pico().max(1);
     digest
         .series
         .iter()
-        .map(|(label, spend)| Bar {
+        .map(|(label, spend)| ChartBar {
             label: short_label(label),
             value: formatting::dollars(*spend),
             percent: u32::try_from(spend.pico().max(0).saturating_mul(100) / longest)
@@ -333,20 +357,20 @@ fn short_label(label: &str) -> String {
     }
 }
 
-fn sections(digest: &Digest) -> Vec<Section> {
-    let of = |title, rows: Vec<Row>| Section { title, rows };
-    let share = |line: &Line| line_row(line, digest.spend);
-    let moved = |line: &Line| mover_row(line);
+fn sections(digest: &Digest) -> Vec<DigestSection> {
+    let of = |title, rows: Vec<DigestRow>| DigestSection { title, rows };
+    let share = |line: &SubjectSpend| spend_row(line, digest.spend);
+    let moved = |line: &SubjectSpend| mover_row(line);
     let all = [
-        of("Limits", listed(&digest.limits, limit_row, "limits")),
+        of("Limits", list_rows(&digest.limits, limit_row, "limits")),
         of(
-            "Alerts that fire now",
-            listed(&digest.alerts, |alert| alert_row(alert, digest), "alerts"),
+            "Firing alerts",
+            list_rows(&digest.alerts, |alert| alert_row(alert, digest), "alerts"),
         ),
         of("Idle API keys", idle_rows(digest)),
         of("Forecast", forecast_rows(digest)),
         of("Workspaces", breakdown(&digest.workspaces, share)),
-        of("Top movers", breakdown(&digest.movers, moved)),
+        of("Largest changes", breakdown(&digest.movers, moved)),
         of("Teams", breakdown(&digest.teams, share)),
         of("Models", breakdown(&digest.models, share)),
         of("Audit log", anchor_rows(digest)),
@@ -356,8 +380,8 @@ fn sections(digest: &Digest) -> Vec<Section> {
         .collect()
 }
 
-/// The newest entry: a log that was made anew does not have it.
-fn anchor_rows(digest: &Digest) -> Vec<Row> {
+/// The newest audit entry, which a rewritten log does not contain.
+fn anchor_rows(digest: &Digest) -> Vec<DigestRow> {
     let anchor = digest.audit.iter();
     let rows = anchor.map(|anchor| {
         let entry = group_thousands(&anchor.entry.to_string());
@@ -366,23 +390,26 @@ fn anchor_rows(digest: &Digest) -> Vec<Row> {
     rows.collect()
 }
 
-fn listed<T>(all: &Listed<T>, as_row: impl Fn(&T) -> Row, what: &str) -> Vec<Row> {
+fn list_rows<T>(
+    all: &Truncated<T>,
+    as_row: impl Fn(&T) -> DigestRow,
+    what: &str,
+) -> Vec<DigestRow> {
     let more = (all.n_more > 0).then(|| row(&format!("and {} more {what}", all.n_more), "", ""));
     all.first.iter().map(as_row).chain(more).collect()
 }
 
-/// A handful, and how many others there are.
-fn forecast_rows(digest: &Digest) -> Vec<Row> {
+fn forecast_rows(digest: &Digest) -> Vec<DigestRow> {
     let forecast_row = |forecast: &Forecast| {
         let name = formatting::period_name(&forecast.label);
         let so_far = formatting::dollars(forecast.so_far);
-        let note = format!("at the pace of the last 7 days; {so_far} so far");
+        let note = format!("at the rate of the last 7 days; {so_far} to date");
         row(&name, &formatting::dollars(forecast.spend), &note)
     };
     digest.forecast.iter().map(forecast_row).collect()
 }
 
-fn idle_rows(digest: &Digest) -> Vec<Row> {
+fn idle_rows(digest: &Digest) -> Vec<DigestRow> {
     let Some(keys) = &digest.idle_keys else {
         return Vec::new();
     };
@@ -390,18 +417,18 @@ fn idle_rows(digest: &Digest) -> Vec<Row> {
     keys.n_more += keys.first.len().saturating_sub(MAX_IDLE_KEYS);
     keys.first.truncate(MAX_IDLE_KEYS);
     let key_row = |key: &IdleKey| {
-        let idle = formatting::days(digest.made_at.duration_since(key.since));
+        let idle = formatting::days(digest.created_at.duration_since(key.since));
         let place = match &key.workspace {
             Some(workspace) => format!("workspace {}", formatting::clean(workspace)),
             None => String::new(),
         };
         row(&formatting::clean(&key.name), &idle, &place)
     };
-    listed(&keys, key_row, "idle keys")
+    list_rows(&keys, key_row, "idle keys")
 }
 
-fn breakdown(all: &Breakdown, as_row: impl Fn(&Line) -> Row) -> Vec<Row> {
-    let rest = all.rest.map(|rest| Line {
+fn breakdown(all: &SpendBreakdown, as_row: impl Fn(&SubjectSpend) -> DigestRow) -> Vec<DigestRow> {
+    let rest = all.rest.map(|rest| SubjectSpend {
         name: counted(rest.n, "other"),
         spend: rest.spend,
         before: rest.before,
@@ -409,35 +436,34 @@ fn breakdown(all: &Breakdown, as_row: impl Fn(&Line) -> Row) -> Vec<Row> {
     all.lines.iter().chain(&rest).map(as_row).collect()
 }
 
-fn row(name: &str, value: &str, note: &str) -> Row {
-    Row {
+fn row(name: &str, value: &str, note: &str) -> DigestRow {
+    DigestRow {
         name: name.to_owned(),
         value: value.to_owned(),
         note: note.to_owned(),
     }
 }
 
-/// What has no name of its own is described.
-fn told_name(name: &str) -> String {
+fn display_name(name: &str) -> String {
     match name {
         UNATTRIBUTED => "unattributed".to_owned(),
-        UNASSIGNED => "no team".to_owned(),
+        UNASSIGNED => "unassigned".to_owned(),
         _ => formatting::clean(name),
     }
 }
 
-fn line_row(line: &Line, whole: Usd) -> Row {
+fn spend_row(line: &SubjectSpend, whole: Usd) -> DigestRow {
     let share = formatting::share(whole.pico(), line.spend.pico());
     let change = line.before.and_then(|before| change(line.spend, before));
     let notes: Vec<String> = share.into_iter().chain(change).collect();
     row(
-        &told_name(&line.name),
+        &display_name(&line.name),
         &formatting::dollars(line.spend),
         &notes.join(", "),
     )
 }
 
-/// `+12.5%`, `-3.0%`, `new`; `None` where there is nothing to compare.
+/// `+12.5%`, `-3.0%`, `new`; `None` without a previous amount.
 fn change(spend: Usd, before: Usd) -> Option<String> {
     let change = spend - before;
     if before == Usd::ZERO && change > Usd::ZERO {
@@ -451,7 +477,7 @@ fn change(spend: Usd, before: Usd) -> Option<String> {
     })
 }
 
-fn mover_row(line: &Line) -> Row {
+fn mover_row(line: &SubjectSpend) -> DigestRow {
     let before = line.before.unwrap_or_default();
     let moved = line.spend - before;
     let sign = if moved > Usd::ZERO { "+" } else { "" };
@@ -464,17 +490,21 @@ fn mover_row(line: &Line) -> Row {
         note = format!("{note}, {change}");
     }
     row(
-        &told_name(&line.name),
+        &display_name(&line.name),
         &format!("{sign}{}", formatting::dollars(moved)),
         &note,
     )
 }
 
 fn subject(subject: &Subject, name: &str) -> String {
-    format!("{} {}", formatting::kind_word(subject.kind), told_name(name))
+    format!(
+        "{} {}",
+        formatting::kind_name(subject.kind),
+        display_name(name)
+    )
 }
 
-fn limit_row(used: &LimitUse) -> Row {
+fn limit_row(used: &LimitUse) -> DigestRow {
     let at_least = if used.is_lower_bound { "at least " } else { "" };
     let share = formatting::share(used.limit.pico(), used.value.pico()).unwrap_or_default();
     row(
@@ -492,7 +522,7 @@ fn limit_row(used: &LimitUse) -> Row {
     )
 }
 
-fn alert_row(alert: &OpenAlert, digest: &Digest) -> Row {
+fn alert_row(alert: &OpenAlert, digest: &Digest) -> DigestRow {
     let mut subject = subject(&alert.subject, &alert.name);
     let mut note = match alert.event {
         None => format!("at {}", formatting::clean(&alert.threshold)),
@@ -502,7 +532,10 @@ fn alert_row(alert: &OpenAlert, digest: &Digest) -> Row {
         }
     };
     if let Some(since) = alert.since {
-        note = format!("{note}, since {}", formatting::time(since, &digest.zone_name));
+        note = format!(
+            "{note}, since {}",
+            formatting::time(since, &digest.zone_name)
+        );
     }
     row(
         &format!("{}, {subject}", formatting::clean(alert.rule.as_str()),),

@@ -1,7 +1,7 @@
-//! Discord's webhooks: one embed within all of its limits, one text too long being the end of a message.
+//! Discord's webhooks: one embed within all size limits, because Discord rejects a message with one text too long.
 //!
-//! Without `wait=true` Discord answers before it has saved a message, and says nothing of one that it could not save.
-//! Mentions are switched off for the whole message, whatever the names in it are.
+//! `wait=true` makes Discord respond after saving the message; without it, failures are not reported. Mentions are disabled
+//! for the whole message.
 
 use jiff::Timestamp;
 use reqwest::Client;
@@ -9,34 +9,31 @@ use serde_json::{Value, json};
 
 use crate::domain::rule::Severity;
 use crate::notify::advice::Advice;
-use crate::notify::digest::{self, Bar, Letter, Report};
+use crate::notify::digest::{self, ChartBar, DigestEnvelope, DigestMessage};
 use crate::notify::envelope::Envelope;
-use crate::notify::fit::{self, units};
-use crate::notify::message::{Body, Message, Roundup};
+use crate::notify::fit::{self, utf16_len};
+use crate::notify::message::{AlertList, Message, MessageBody};
 use crate::notify::outcome::{Delivery, SettingsError};
-use crate::notify::post::{self, Address, Answer, Verdict};
-use crate::notify::wording::Figure;
+use crate::notify::post::{self, Address, PostResponse, ResponseClass};
+use crate::notify::wording::MessageField;
 use crate::secret::Secret;
 
-/// Characters of a title, after escaping.
-const MAX_TITLE: usize = 256;
-/// Characters of a description, after escaping.
-const MAX_DESCRIPTION: usize = 4096;
-/// Characters of a field's value, after escaping.
-const MAX_VALUE: usize = 1024;
-/// Characters over all texts of an embed.
-const MAX_SUM: usize = 6000;
-/// What is live in Discord's markdown.
-const LIVE: [char; 10] = ['\\', '`', '*', '_', '~', '|', '[', ']', '<', '@'];
+const MAX_TITLE_CHARS: usize = 256;
+const MAX_DESCRIPTION_CHARS: usize = 4096;
+const MAX_VALUE_CHARS: usize = 1024;
+/// Over all texts of an embed. All limits apply after escaping.
+const MAX_TOTAL_CHARS: usize = 6000;
+/// Characters with a meaning in Discord's markdown.
+const MARKDOWN: [char; 10] = ['\\', '`', '*', '_', '~', '|', '[', ']', '<', '@'];
 
-/// What a Discord notifier is built from.
+/// Settings of a Discord notifier.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The webhook's address, which is the only credential.
+    /// The webhook URL, which is the only credential.
     pub url: Secret,
 }
 
-/// A webhook of a channel.
+/// A webhook of a Discord channel.
 #[derive(Debug, Clone)]
 pub struct Discord {
     client: Client,
@@ -44,83 +41,81 @@ pub struct Discord {
 }
 
 impl Discord {
-    /// Checks the address. The client must follow no redirects and have time limits.
+    /// Validates the address. The client must not follow redirects and must have timeouts.
     pub fn new(client: Client, settings: Settings) -> Result<Discord, SettingsError> {
         let address = Address::new(settings.url)?.with_query("wait", "true");
         Ok(Discord { client, address })
     }
 
-    /// For the mark.
+    /// Returns the settings that identify the receiver, secrets included.
     pub fn settings(&self) -> Vec<&str> {
         vec!["discord", self.address.secret().expose()]
     }
 
-    /// Sends once.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         self.post(&payload(envelope), envelope.now).await
     }
 
-    /// Sends a digest once.
-    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
-        self.post(&digest_payload(letter), letter.now).await
+    pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
+        self.post(&digest_payload(envelope), envelope.now).await
     }
 
     async fn post(&self, payload: &Value, now: Timestamp) -> Delivery {
-        post::post_json(&self.client, &self.address, payload, now, judge).await
+        post::post_json(&self.client, &self.address, payload, now, classify).await
     }
 }
 
-/// Who goes on after a 404 is shut out: a webhook that was deleted never comes back.
-fn judge(answer: &Answer) -> Verdict {
-    match answer.status {
-        200 | 204 if answer.is_page() => Verdict::Retry,
-        200 | 204 => Verdict::Delivered,
-        408 | 425 | 429 | 500..=599 => Verdict::Retry,
-        404 => Verdict::ParkForGood,
-        413 => Verdict::Drop,
-        400 if is_about_the_message(&answer.body) => Verdict::Drop,
-        _ => Verdict::Park,
+/// A deleted webhook (404) never returns, and Discord blocks clients that keep trying.
+fn classify(response: &PostResponse) -> ResponseClass {
+    match response.status {
+        200 | 204 if response.is_page() => ResponseClass::Retry,
+        200 | 204 => ResponseClass::Delivered,
+        408 | 425 | 429 | 500..=599 => ResponseClass::Retry,
+        404 => ResponseClass::ParkForGood,
+        413 => ResponseClass::Drop,
+        400 if is_about_the_message(&response.body) => ResponseClass::Drop,
+        _ => ResponseClass::Park,
     }
 }
 
-/// Whether the body of a 400 is about the message: a forum that wants a thread, an archived thread or a code that is not
-/// known is not.
+/// Returns whether the body of a 400 is about the message. A forum that requires a thread, an archived thread and unknown
+/// codes are not.
 fn is_about_the_message(body: &str) -> bool {
     let Ok(json) = serde_json::from_str::<Value>(body) else {
         return body.contains("Invalid Form Body");
     };
     match json["code"].as_u64() {
-        // A form body that is wrong elsewhere than in the webhook's own parameters.
+        // An invalid form body, except in the parameters of the webhook URL.
         Some(50035) => match json["errors"].as_object() {
             Some(errors) if !errors.is_empty() => errors
                 .keys()
                 .any(|name| !PARAMETERS.contains(&name.as_str())),
             Some(_) | None => true,
         },
-        // Empty, too large, not JSON; blocked by a server's rules for content.
+        // Empty, too large, not JSON, or blocked by content rules.
         Some(50006 | 40005 | 50109 | 200_000 | 200_001 | 240_000) => true,
         Some(_) | None => false,
     }
 }
 
-/// What stands in the webhook's address.
+/// Parameters of the webhook URL.
 const PARAMETERS: [&str; 4] = ["thread_id", "thread_name", "webhook_id", "wait"];
 
-/// The JSON to post.
+/// Returns the JSON body.
 pub fn payload(envelope: &Envelope<'_>) -> Value {
-    post_of(fit::fit(envelope, Embed::new, Embed::fits))
+    webhook_body(fit::fit(envelope, Embed::new, Embed::fits))
 }
 
-/// The JSON to post of a digest. With fewer rows when names are long.
-pub fn digest_payload(letter: &Letter<'_>) -> Value {
-    post_of(digest::fit(letter, Embed::of_digest, Embed::fits))
+/// Returns the JSON body of a digest, with fewer rows when names are long.
+pub fn digest_payload(envelope: &DigestEnvelope<'_>) -> Value {
+    webhook_body(digest::fit(envelope, Embed::from_digest, Embed::fits))
 }
 
-fn post_of(embed: Embed) -> Value {
+fn webhook_body(embed: Embed) -> Value {
     json!({ "allowed_mentions": { "parse": [] }, "embeds": [embed.json()] })
 }
 
-/// All texts are escaped.
+/// An embed with escaped texts.
 struct Embed {
     title: String,
     page: Option<String>,
@@ -135,18 +130,18 @@ impl Embed {
         let notes = message.notes.iter();
         lines.extend(notes.map(|note| format!("*{}*", escape(note))));
         let fields = match &message.body {
-            Body::One(detail) => {
+            MessageBody::One(detail) => {
                 lines.extend(list("Top contributors", &escape_all(&detail.top)));
-                lines.extend(list("What to do", &advice_lines(&detail.advice)));
-                detail.figures.iter().map(field).collect()
+                lines.extend(list("Next steps", &advice_lines(&detail.advice)));
+                detail.fields.iter().map(field).collect()
             }
-            Body::Many(roundup) => {
+            MessageBody::Many(roundup) => {
                 lines.extend(roundup_lines(roundup));
                 Vec::new()
             }
         };
         Embed {
-            title: fit::cut(&message.title, MAX_TITLE, escape),
+            title: fit::cut(&message.title, MAX_TITLE_CHARS, escape),
             page: message.page.clone(),
             color: color(message.severity),
             description: lines.join("\n"),
@@ -154,18 +149,18 @@ impl Embed {
         }
     }
 
-    fn of_digest(report: &Report) -> Embed {
-        let mut lines = vec![escape(&report.summary)];
-        let notes = report.notes.iter();
+    fn from_digest(message: &DigestMessage) -> Embed {
+        let mut lines = vec![escape(&message.summary)];
+        let notes = message.notes.iter();
         lines.extend(notes.map(|note| format!("*{}*", escape(note))));
-        lines.extend(report.chart.iter().map(bar));
-        for section in &report.sections {
+        lines.extend(message.chart.iter().map(bar));
+        for section in &message.sections {
             let rows = section.rows.iter().map(|row| escape(&row.line()));
             lines.extend(list(section.title, &rows.collect::<Vec<_>>()));
         }
         Embed {
-            title: fit::cut(&report.title, MAX_TITLE, escape),
-            page: report.page.clone(),
+            title: fit::cut(&message.title, MAX_TITLE_CHARS, escape),
+            page: message.page.clone(),
             color: color(Some(Severity::Info)),
             description: lines.join("\n"),
             fields: Vec::new(),
@@ -173,11 +168,13 @@ impl Embed {
     }
 
     fn fits(&self) -> bool {
-        let description = units(&self.description);
-        let values = || self.fields.iter().map(|(_, value)| units(value));
-        let names: usize = self.fields.iter().map(|(name, _)| units(name)).sum();
-        let sum = units(&self.title) + description + names + values().sum::<usize>();
-        description <= MAX_DESCRIPTION && values().all(|value| value <= MAX_VALUE) && sum <= MAX_SUM
+        let description = utf16_len(&self.description);
+        let values = || self.fields.iter().map(|(_, value)| utf16_len(value));
+        let names: usize = self.fields.iter().map(|(name, _)| utf16_len(name)).sum();
+        let sum = utf16_len(&self.title) + description + names + values().sum::<usize>();
+        description <= MAX_DESCRIPTION_CHARS
+            && values().all(|value| value <= MAX_VALUE_CHARS)
+            && sum <= MAX_TOTAL_CHARS
     }
 
     fn json(self) -> Value {
@@ -199,30 +196,30 @@ impl Embed {
     }
 }
 
-/// Not in letters of equal width: the bars come last, and need none.
-fn bar(bar: &Bar) -> String {
+/// The bars come last, so that they need no fixed-width font.
+fn bar(bar: &ChartBar) -> String {
     let text = format!("{}: {} {}", bar.label, bar.value, digest::blocks(bar));
     escape(text.trim_end())
 }
 
-fn field(figure: &Figure) -> (&'static str, String) {
+fn field(figure: &MessageField) -> (&'static str, String) {
     (figure.name, escape(&figure.value))
 }
 
-fn roundup_lines(roundup: &Roundup) -> Vec<String> {
+fn roundup_lines(roundup: &AlertList) -> Vec<String> {
     let mut lines = Vec::new();
     for group in &roundup.groups {
-        let mut of_group = escape_all(&group.lines);
-        of_group.extend(group.more.iter().map(|more| escape(more)));
-        lines.extend(list(&escape(&group.title), &of_group));
+        let mut lines_of_group = escape_all(&group.lines);
+        lines_of_group.extend(group.more.iter().map(|more| escape(more)));
+        lines.extend(list(&escape(&group.title), &lines_of_group));
     }
     lines.extend(roundup.more.iter().map(|more| escape(more)));
     let advice = advice_lines(&roundup.advice);
-    lines.extend(list("What to do about the first", &advice));
+    lines.extend(list("Next steps for the first alert", &advice));
     lines
 }
 
-/// A title and lines that are escaped already; nothing for no line.
+/// Renders a title and lines, both already escaped.
 fn list(title: &str, lines: &[String]) -> Vec<String> {
     if lines.is_empty() {
         return Vec::new();
@@ -247,7 +244,7 @@ fn escape_all(lines: &[String]) -> Vec<String> {
 }
 
 fn escape(text: &str) -> String {
-    fit::backslashed(text, &LIVE)
+    fit::escape_with_backslash(text, &MARKDOWN)
 }
 
 fn color(severity: Option<Severity>) -> u32 {
@@ -264,29 +261,33 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(statuses: &[u16], body: &str, expected: Verdict) {
+    fn check(statuses: &[u16], body: &str, expected: ResponseClass) {
         for status in statuses {
-            let answer = Answer {
+            let answer = PostResponse {
                 status: *status,
                 media_type: String::new(),
                 body: body.to_owned(),
                 is_whole: true,
             };
-            assert_eq!(judge(&answer), expected, "{status} {body}");
+            assert_eq!(classify(&answer), expected, "{status} {body}");
         }
     }
 
     #[test]
-    fn answers() {
-        check(&[200, 204], "{}", Verdict::Delivered);
-        check(&[200], "<html>Please log in</html>", Verdict::Retry);
-        check(&[408, 429, 500, 502, 503, 504], "", Verdict::Retry);
-        check(&[302, 401, 403, 405], "", Verdict::Park);
-        check(&[404], "Unknown Webhook", Verdict::ParkForGood);
-        check(&[400, 413], "Invalid Form Body", Verdict::Drop);
+    fn responses_are_classified() {
+        check(&[200, 204], "{}", ResponseClass::Delivered);
+        check(&[200], "<html>Please log in</html>", ResponseClass::Retry);
+        check(&[408, 429, 500, 502, 503, 504], "", ResponseClass::Retry);
+        check(&[302, 401, 403, 405], "", ResponseClass::Park);
+        check(&[404], "Unknown Webhook", ResponseClass::ParkForGood);
+        check(&[400, 413], "Invalid Form Body", ResponseClass::Drop);
         let invalid = r#"{"message":"Invalid Form Body","code":50035,"errors":{"embeds":{}}}"#;
-        check(&[400], invalid, Verdict::Drop);
-        check(&[400], r#"{"code":50006,"message":"empty"}"#, Verdict::Drop);
+        check(&[400], invalid, ResponseClass::Drop);
+        check(
+            &[400],
+            r#"{"code":50006,"message":"empty"}"#,
+            ResponseClass::Drop,
+        );
         for body in [
             "",
             r#"{"code":220001,"message":"a forum wants a thread"}"#,
@@ -294,12 +295,12 @@ mod tests {
             r#"{"code":50035,"errors":{"thread_id":{}}}"#,
             r#"{"code":999999}"#,
         ] {
-            check(&[400, 402, 451], body, Verdict::Park);
+            check(&[400, 402, 451], body, ResponseClass::Park);
         }
     }
 
     #[test]
-    fn markdown_is_dead() {
+    fn markdown_is_escaped() {
         let escaped = "\\<\\@123> \\*b\\* \\[a\\](b) \\@everyone";
         assert_eq!(escape("<@123> *b* [a](b) @everyone"), escaped);
     }

@@ -1,7 +1,7 @@
-//! Mail: text and HTML in one message, one copy and one transaction for each recipient.
+//! Mail with text and HTML; each recipient gets an own copy in an own SMTP transaction.
 //!
-//! Message-ID and thread are made of ids that never change, so that a repeat is recognized and the messages about one
-//! alert stand together. The subject holds no figure for the same reason.
+//! Message-ID and References are derived from stable ids, so that duplicates are recognized and messages about one alert
+//! form a thread although their subjects differ.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -17,58 +17,55 @@ use lettre::{Address, Message as Mail};
 use sha2::{Digest, Sha256};
 
 use crate::notify::advice::Advice;
-use crate::notify::digest::{self, Bar, Letter, Report, Section};
+use crate::notify::digest::{self, ChartBar, DigestEnvelope, DigestMessage, DigestSection};
 use crate::notify::envelope::Envelope;
-use crate::notify::message::{self, Body, Detail, MAX_LINES, Message, Roundup};
+use crate::notify::message::{self, AlertDetail, AlertList, MAX_LINES, Message, MessageBody};
 use crate::notify::outcome::{Delivery, SettingsError};
-use crate::notify::smtp::{self, Server, Tls};
+use crate::notify::smtp::{self, SmtpServer, Tls};
 use crate::secret::Secret;
 
-/// For everything before the content, and again for the content: a minute in all.
+/// Limit for everything before the content, and again for the content: one minute in total.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// What an email notifier is built from.
+/// Settings of an email notifier.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The mail server's name or address.
     pub host: String,
     /// 25, 465, 587.
     pub port: u16,
-    /// How the connection is encrypted.
     pub tls: Tls,
-    /// With a password, or not at all.
     pub username: Option<String>,
     /// Sent only over an encrypted connection.
     pub password: Option<Secret>,
-    /// `spendwatch@example.com`, or with a name before it.
+    /// `spendwatch@example.com`, optionally with a display name.
     pub from: String,
-    /// Certificates to trust besides the system's, in PEM.
+    /// PEM file of certificates to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// The name in EHLO; `None` for the host's full name, or an address literal.
+    /// Name in EHLO; by default the host's full name or an address literal.
     pub helo: Option<String>,
 }
 
-/// A mail server and a sender. To whom is in each envelope.
+/// A mail server and a sender; the recipient is in each envelope.
 #[derive(Debug, Clone)]
-pub struct Email {
-    server: Server,
+pub struct EmailNotifier {
+    server: SmtpServer,
     from: Mailbox,
     settings: Vec<Secret>,
     password: Option<Secret>,
     time_limit: Duration,
 }
 
-impl Email {
-    /// Checks the settings and reads the file of certificates.
-    pub fn new(settings: Settings) -> Result<Email, SettingsError> {
+impl EmailNotifier {
+    /// Validates the settings and reads the certificate file.
+    pub fn new(settings: Settings) -> Result<EmailNotifier, SettingsError> {
         let from = mailbox(&settings.from)?;
-        let marked = marked(&settings);
+        let settings_list = settings_list(&settings);
         let credentials = match (settings.username, &settings.password) {
             (Some(username), Some(password)) => {
                 Some(Credentials::new(username, password.expose().to_owned()))
             }
             (None, None) => None,
-            (Some(_), None) | (None, Some(_)) => return Err(SettingsError::HalfLogin),
+            (Some(_), None) | (None, Some(_)) => return Err(SettingsError::IncompleteLogin),
         };
         let parameters = match settings.tls {
             Tls::None if credentials.is_some() => return Err(SettingsError::ClearTextLogin),
@@ -77,7 +74,7 @@ impl Email {
                 Some(tls_parameters(&settings.host, settings.ca_file.as_deref())?)
             }
         };
-        let server = Server {
+        let server = SmtpServer {
             host: settings.host,
             port: settings.port,
             tls: settings.tls,
@@ -85,36 +82,35 @@ impl Email {
             credentials,
             helo: settings.helo,
         };
-        Ok(Email {
+        Ok(EmailNotifier {
             server,
             from,
-            settings: marked,
+            settings: settings_list,
             password: settings.password,
             time_limit: TIME_LIMIT,
         })
     }
 
-    /// For the mark.
+    /// Returns the settings that identify the receiver, secrets included.
     pub fn settings(&self) -> Vec<&str> {
         self.settings.iter().map(Secret::expose).collect()
     }
 
-    /// With another patience: for everything before the content, and again for the content.
+    /// Sets the limit for everything before the content, and again for the content.
     #[must_use]
-    pub fn with_time_limit(self, time_limit: Duration) -> Email {
-        Email { time_limit, ..self }
+    pub fn with_time_limit(self, time_limit: Duration) -> EmailNotifier {
+        EmailNotifier { time_limit, ..self }
     }
 
-    /// Sends the envelope's copy once.
+    /// Sends the copy of the envelope's recipient.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         self.mail(envelope.recipient, |to| payload(envelope, &self.from, to))
             .await
     }
 
-    /// Sends a digest's copy once.
-    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
-        self.mail(letter.recipient, |to| {
-            digest_payload(letter, &self.from, to)
+    pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
+        self.mail(envelope.recipient, |to| {
+            digest_payload(envelope, &self.from, to)
         })
         .await
     }
@@ -133,18 +129,18 @@ impl Email {
         };
         let mail = match payload(&to) {
             Ok(mail) => mail,
-            Err(error) => return Delivery::drop_message(format!("no mail can be made: {error}")),
+            Err(error) => return Delivery::drop_message(format!("cannot build the mail: {error}")),
         };
         let (from, to) = (&self.from.email, &to.email);
-        let delivery = smtp::transact(&self.server, from, to, &mail, self.time_limit).await;
+        let delivery = smtp::send(&self.server, from, to, &mail, self.time_limit).await;
         match &self.password {
-            Some(password) => delivery.retold(|error| password.scrub(error)),
+            Some(password) => delivery.map_error(|error| password.redact(error)),
             None => delivery,
         }
     }
 }
 
-/// Reads a mail address, with or without a name: the check that configuration uses for its recipients, too.
+/// Parses a mail address with or without a display name; the configuration uses it to check recipients.
 pub fn mailbox(text: &str) -> Result<Mailbox, SettingsError> {
     let refused = || SettingsError::Address {
         address: text.escape_debug().to_string(),
@@ -155,9 +151,9 @@ pub fn mailbox(text: &str) -> Result<Mailbox, SettingsError> {
     text.parse().map_err(|_| refused())
 }
 
-fn marked(settings: &Settings) -> Vec<Secret> {
+fn settings_list(settings: &Settings) -> Vec<Secret> {
     let text = |text: &str| Secret::new(text.to_owned());
-    let mut marked = vec![
+    let mut settings_list = vec![
         text("email"),
         text(&settings.host),
         text(&settings.port.to_string()),
@@ -165,10 +161,10 @@ fn marked(settings: &Settings) -> Vec<Secret> {
         text(&settings.from),
     ];
     let helo = settings.helo.as_ref();
-    marked.extend(helo.map(|helo| text(&format!("helo {helo}"))));
-    marked.extend(settings.username.as_deref().map(text));
-    marked.extend(settings.password.clone());
-    marked
+    settings_list.extend(helo.map(|helo| text(&format!("helo {helo}"))));
+    settings_list.extend(settings.username.as_deref().map(text));
+    settings_list.extend(settings.password.clone());
+    settings_list
 }
 
 fn tls_parameters(host: &str, ca_file: Option<&Path>) -> Result<TlsParameters, SettingsError> {
@@ -188,7 +184,7 @@ fn tls_parameters(host: &str, ca_file: Option<&Path>) -> Result<TlsParameters, S
     })
 }
 
-/// The whole mail as bytes, the same for the same envelope but for `Date` and notes on time.
+/// Returns the whole mail. Only `Date` and notes on time differ between attempts.
 pub fn payload(
     envelope: &Envelope<'_>,
     from: &Mailbox,
@@ -199,7 +195,7 @@ pub fn payload(
         [fact] => Some(format!("alert.{}", fact.identity.fingerprint())),
         [] | [_, ..] => None,
     };
-    Content {
+    MailContent {
         id: envelope.id,
         now: envelope.now,
         subject: &message.subject,
@@ -210,38 +206,37 @@ pub fn payload(
     .formatted(from, to)
 }
 
-/// The whole mail of a digest. Those of one digest stand together.
+/// Returns the whole mail of a digest; all mails of one digest form a thread.
 pub fn digest_payload(
-    letter: &Letter<'_>,
+    envelope: &DigestEnvelope<'_>,
     from: &Mailbox,
     to: &Mailbox,
 ) -> Result<Vec<u8>, lettre::error::Error> {
-    let report = digest::render(letter);
-    let digest = letter.digest;
-    let of = format!("{} {}", digest.organization, digest.name);
-    Content {
-        id: letter.id,
-        now: letter.now,
-        subject: &report.subject,
-        thread: Some(format!("digest.{}", short_hash(&of))),
-        text: digest::plain_text(&report),
-        html: digest_html(&report),
+    let message = digest::render(envelope);
+    let digest = envelope.digest;
+    let name = format!("{} {}", digest.organization, digest.name);
+    MailContent {
+        id: envelope.id,
+        now: envelope.now,
+        subject: &message.subject,
+        thread: Some(format!("digest.{}", short_hash(&name))),
+        text: digest::plain_text(&message),
+        html: digest_html(&message),
     }
     .formatted(from, to)
 }
 
-/// What one mail is made of.
-struct Content<'a> {
+struct MailContent<'a> {
     id: &'a str,
     now: Timestamp,
     subject: &'a str,
-    /// The mail that it seems to answer: mail programs show all that do together.
+    /// Root of the thread, a message that does not exist.
     thread: Option<String>,
     text: String,
     html: String,
 }
 
-impl Content<'_> {
+impl MailContent<'_> {
     fn formatted(self, from: &Mailbox, to: &Mailbox) -> Result<Vec<u8>, lettre::error::Error> {
         let domain = from.email.domain();
         let mut mail = Mail::builder()
@@ -276,9 +271,8 @@ fn header(name: &'static str, value: String) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
 }
 
-/// A subject that shows as it is. Mail programs decode what looks like an encoded word (RFC 2047) even where it is plain
-/// ASCII, so a subject with one in it is encoded, as is one beyond ASCII; then as a whole, because white space between
-/// encoded words is not shown.
+/// Encodes a subject that is not ASCII or that contains something like an encoded word (RFC 2047), which mail programs
+/// would decode. The whole subject is encoded, because white space between encoded words is not shown.
 fn subject(text: &str) -> HeaderValue {
     let name = HeaderName::new_from_ascii_str("Subject");
     let is_plain = |c: char| c == ' ' || c.is_ascii_graphic();
@@ -288,14 +282,14 @@ fn subject(text: &str) -> HeaderValue {
     HeaderValue::dangerous_new_pre_encoded(name, text.to_owned(), encoded_words(text))
 }
 
-/// Bytes of text in one encoded word, which has at most 75 characters.
-const MAX_ENCODED: usize = 45;
+/// Bytes of text per encoded word, which may have 75 characters.
+const MAX_ENCODED_BYTES: usize = 45;
 
 fn encoded_words(text: &str) -> String {
     let mut pieces = vec![String::new()];
     for c in text.chars() {
         match pieces.last_mut() {
-            Some(piece) if piece.len() + c.len_utf8() <= MAX_ENCODED => piece.push(c),
+            Some(piece) if piece.len() + c.len_utf8() <= MAX_ENCODED_BYTES => piece.push(c),
             Some(_) | None => pieces.push(c.to_string()),
         }
     }
@@ -306,7 +300,7 @@ fn encoded_words(text: &str) -> String {
     words.join("\r\n ")
 }
 
-/// Of the message's id and the recipient, so that each copy has its own.
+/// Derived from message id and recipient, so that each copy has its own.
 fn message_id(id: &str, to: &Address, domain: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let id = if !id.is_empty() && id.chars().all(is_plain) {
@@ -325,7 +319,7 @@ fn short_hash(text: &str) -> String {
         .collect()
 }
 
-/// No images, no styles from elsewhere: every name is escaped.
+/// Contains no images or external styles; all texts are escaped.
 fn html(message: &Message) -> String {
     let mut html = format!(
         "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"></head>\n<body style=\"font-family: sans-serif\">\n<h2>{}</h2>\n<p>{}</p>\n",
@@ -336,8 +330,8 @@ fn html(message: &Message) -> String {
         html.push_str(&format!("<p><i>{}</i></p>\n", escape(note)));
     }
     match &message.body {
-        Body::One(detail) => html.push_str(&detail_html(detail)),
-        Body::Many(roundup) => html.push_str(&roundup_html(roundup)),
+        MessageBody::One(detail) => html.push_str(&alert_html(detail)),
+        MessageBody::Many(roundup) => html.push_str(&list_html(roundup)),
     }
     if let Some(page) = &message.page {
         html.push_str(&format!("<p>{}</p>\n", link(page, "spendwatch")));
@@ -346,32 +340,32 @@ fn html(message: &Message) -> String {
     html
 }
 
-/// The chart is a table whose cells have colours: many mail programs show neither an SVG nor an image from elsewhere.
-fn digest_html(report: &Report) -> String {
+/// The chart is a table with colored cells, because many mail programs show neither SVG nor remote images.
+fn digest_html(message: &DigestMessage) -> String {
     let mut html = format!(
         "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"></head>\n<body style=\"font-family: sans-serif\">\n<h2>{}</h2>\n<p>{}</p>\n",
-        escape(&report.title),
-        escape(&report.summary)
+        escape(&message.title),
+        escape(&message.summary)
     );
-    for note in &report.notes {
+    for note in &message.notes {
         html.push_str(&format!("<p><i>{}</i></p>\n", escape(note)));
     }
-    if !report.chart.is_empty() {
-        let bars: String = report.chart.iter().map(bar_html).collect();
+    if !message.chart.is_empty() {
+        let bars: String = message.chart.iter().map(bar_html).collect();
         html.push_str(&format!(
             "<table cellpadding=\"2\" cellspacing=\"0\" width=\"600\">\n{bars}</table>\n"
         ));
     }
-    html.extend(report.sections.iter().map(section_html));
-    if let Some(page) = &report.page {
+    html.extend(message.sections.iter().map(section_html));
+    if let Some(page) = &message.page {
         html.push_str(&format!("<p>{}</p>\n", link(page, "spendwatch")));
     }
     html.push_str("</body></html>\n");
     html
 }
 
-/// A bar and its rest are two cells of a row, which together are as wide as the longest bar.
-fn bar_html(bar: &Bar) -> String {
+/// A bar and its remainder are two cells that together have the width of the longest bar.
+fn bar_html(bar: &ChartBar) -> String {
     let cell = |percent: u32, color: &str| match percent {
         0 => String::new(),
         _ => format!("<td width=\"{percent}%\" height=\"14\"{color}>&nbsp;</td>\n"),
@@ -388,7 +382,7 @@ fn bar_html(bar: &Bar) -> String {
     )
 }
 
-fn section_html(section: &Section) -> String {
+fn section_html(section: &DigestSection) -> String {
     let rows: String = section
         .rows
         .iter()
@@ -407,9 +401,9 @@ fn section_html(section: &Section) -> String {
     )
 }
 
-fn detail_html(detail: &Detail) -> String {
+fn alert_html(detail: &AlertDetail) -> String {
     let rows: String = detail
-        .figures
+        .fields
         .iter()
         .map(|figure| {
             let (name, value) = (escape(figure.name), escape(&figure.value));
@@ -420,11 +414,11 @@ fn detail_html(detail: &Detail) -> String {
     format!(
         "<table cellpadding=\"4\">\n{rows}</table>\n{}{}",
         list("Top contributors", &top),
-        list("What to do", &advice_items(&detail.advice))
+        list("Next steps", &advice_items(&detail.advice))
     )
 }
 
-fn roundup_html(roundup: &Roundup) -> String {
+fn list_html(roundup: &AlertList) -> String {
     let mut html = String::new();
     for group in &roundup.groups {
         let lines: Vec<String> = group.lines.iter().map(|line| escape(line)).collect();
@@ -440,7 +434,10 @@ fn roundup_html(roundup: &Roundup) -> String {
     if let Some(more) = &roundup.more {
         html.push_str(&format!("<p>{}</p>\n", escape(more)));
     }
-    html + &list("What to do about the first", &advice_items(&roundup.advice))
+    html + &list(
+        "Next steps for the first alert",
+        &advice_items(&roundup.advice),
+    )
 }
 
 fn advice_items(advice: &[Advice]) -> Vec<String> {
@@ -489,7 +486,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// As a mail program decodes it: encoded words anywhere, nothing else.
+    /// Decodes encoded words as a mail program does.
     fn decoded(raw: &str) -> String {
         let mut text = String::new();
         for word in raw.split("\r\n ") {
@@ -510,7 +507,7 @@ mod tests {
 
     fn header_of(text: &str) -> String {
         let from: Mailbox = "spendwatch@example.com".parse().unwrap();
-        let mail = Content {
+        let mail = MailContent {
             id: "id-000001",
             now: Timestamp::UNIX_EPOCH,
             subject: text,
@@ -530,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_that_looks_like_an_encoded_word_is_encoded() {
+    fn subject_with_an_encoded_word_is_encoded() {
         for name in [
             "=?utf-8?q?=E2=80=AEevil?=",
             "=?UTF-8?B?4oCuZXZpbA==?=",
@@ -545,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_beyond_ascii_keeps_each_space_and_a_plain_one_stays_as_it_is() {
+    fn encoded_subject_keeps_spaces_and_plain_one_is_unchanged() {
         let text = "[spendwatch] Süche  Söhne: ä  ö, workspace 日本 👩\u{200d}💻, November 2026";
         assert_eq!(decoded(&header_of(text)), text);
         assert_eq!(header_of("[spendwatch] month"), "[spendwatch] month");

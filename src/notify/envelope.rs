@@ -1,4 +1,4 @@
-//! One attempt to send one message: the frozen facts, and what is around them.
+//! One attempt to send one message: the frozen facts and their context.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -6,39 +6,37 @@ use crate::domain::alert::Identity;
 use crate::domain::ids::NotifierName;
 use crate::domain::notification::{Fact, Thread};
 
-/// A message that is older says when it was true.
-pub const FRESH: SignedDuration = SignedDuration::from_mins(15);
+/// An older message states its delay.
+pub const MAX_FRESH_AGE: SignedDuration = SignedDuration::from_mins(15);
 
 /// One attempt to send one message.
 #[derive(Debug, Clone, Copy)]
 pub struct Envelope<'a> {
-    /// Stable over all attempts and replays; without a dot. Becomes webhook-id and Message-ID.
+    /// The same for all attempts and replays; contains no dot. Becomes `webhook-id` and Message-ID.
     pub id: &'a str,
     pub notifier: &'a NotifierName,
-    /// At least one, each of another alert, worst first; frozen at the first attempt.
+    /// At least one, each of a different alert, worst first; frozen at the first attempt.
     pub facts: &'a [Fact],
     /// When the message was decided.
     pub created_at: Timestamp,
-    /// The time of this attempt.
     pub now: Timestamp,
     pub n_attempts: u32,
-    /// Somebody asked for it to be sent again.
+    /// A person asked for it to be sent again.
     pub is_replay: bool,
     pub links: &'a Links,
-    /// For mail: whom this copy is for; one transaction for each.
+    /// Address for this copy; mail only.
     pub recipient: Option<&'a str>,
-    /// For chat: where an earlier message about the same alert stands. Never for a message about several.
+    /// Thread of the alert; chat only, never for several alerts.
     pub thread: Option<&'a Thread>,
-    /// Posts of this message that the receiver answered before: the next one is sent, and no other.
+    /// Number of posts already sent; the next one is sent.
     pub n_posted: u32,
 }
 
-/// Where links in messages lead to. No base ends in a slash.
+/// Base URLs for links, without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Links {
-    /// The daemon's own pages, where they can be reached from outside.
+    /// The daemon's pages, if they are reachable from outside.
     pub external_url: Option<String>,
-    /// Where limits, workspaces and keys are managed.
     pub console: String,
 }
 
@@ -52,27 +50,27 @@ impl Default for Links {
 }
 
 impl Links {
-    /// Where one alert is shown with its history, and taken up.
-    pub fn page_of(&self, alert: &Identity) -> Option<String> {
+    /// Returns the URL of an alert's page.
+    pub fn alert_page(&self, alert: &Identity) -> Option<String> {
         let base = self.external_url.as_ref()?;
         Some(format!("{base}/alerts/{}", alert.fingerprint()))
     }
 
-    /// Where all alerts are shown.
-    pub fn page_of_all(&self) -> Option<String> {
+    /// Returns the URL of the overview.
+    pub fn overview_page(&self) -> Option<String> {
         let base = self.external_url.as_ref()?;
         Some(format!("{base}/"))
     }
 }
 
 impl Envelope<'_> {
-    /// How old the news is.
+    /// Returns the time since the message was decided.
     pub fn age(&self) -> SignedDuration {
         self.now.duration_since(self.created_at)
     }
 
-    /// Whether the message must say when it was true.
+    /// Returns whether the message must state its delay.
     pub fn is_old(&self) -> bool {
-        self.age() > FRESH
+        self.age() > MAX_FRESH_AGE
     }
 }

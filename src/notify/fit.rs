@@ -1,58 +1,57 @@
-//! A message in less and less room, for receivers that take only so much, and texts cut to a limit.
+//! Shortens messages for receivers with size limits, and cuts texts to a length.
 
 use crate::notify::envelope::Envelope;
-use crate::notify::message::{self, Body, Detail, Message, Roundup};
+use crate::notify::message::{self, AlertDetail, AlertList, Message, MessageBody};
 
-/// How much of a message is told.
-struct Room {
-    /// Alerts of several with a line of their own.
+/// How much of a message is rendered.
+struct SizeLimits {
     n_lines: usize,
     n_top: usize,
     n_characters: usize,
 }
 
-/// From all to little: contributors and lines go before any text is cut short.
-const ROOMS: [Room; 5] = [
-    room(message::MAX_LINES, 5, 1000),
-    room(10, 3, 1000),
-    room(5, 1, 500),
-    room(2, 0, 300),
-    room(0, 0, 150),
+/// Tried in this order: contributors and lines are left out before texts are cut.
+const SIZE_STEPS: [SizeLimits; 5] = [
+    size_limits(message::MAX_LINES, 5, 1000),
+    size_limits(10, 3, 1000),
+    size_limits(5, 1, 500),
+    size_limits(2, 0, 300),
+    size_limits(0, 0, 150),
 ];
-/// What fits everywhere, whatever the names are made of.
-const LEAST: Room = room(0, 0, 80);
+/// Fits every receiver, whatever characters the names contain.
+const SMALLEST: SizeLimits = size_limits(0, 0, 80);
 
-const fn room(n_lines: usize, n_top: usize, n_characters: usize) -> Room {
-    Room {
+const fn size_limits(n_lines: usize, n_top: usize, n_characters: usize) -> SizeLimits {
+    SizeLimits {
         n_lines,
         n_top,
         n_characters,
     }
 }
 
-/// The longest form of a message that fits.
+/// Renders the longest version of a message that fits.
 pub fn fit<T>(
     envelope: &Envelope<'_>,
     form: impl Fn(&Message) -> T,
     fits: impl Fn(&T) -> bool,
 ) -> T {
-    let form_in = |room: &Room| {
-        let message = message::render(envelope, room.n_lines);
-        form(&shorten(message, room))
+    let render_at = |limits: &SizeLimits| {
+        let message = message::render(envelope, limits.n_lines);
+        form(&shorten(message, limits))
     };
-    ROOMS
+    SIZE_STEPS
         .iter()
-        .map(form_in)
+        .map(render_at)
         .find(fits)
-        .unwrap_or_else(|| form_in(&LEAST))
+        .unwrap_or_else(|| render_at(&SMALLEST))
 }
 
-fn shorten(mut message: Message, room: &Room) -> Message {
-    if let Body::One(detail) = &mut message.body {
-        detail.top.truncate(room.n_top);
+fn shorten(mut message: Message, limits: &SizeLimits) -> Message {
+    if let MessageBody::One(detail) = &mut message.body {
+        detail.top.truncate(limits.n_top);
     }
     for text in texts(&mut message) {
-        *text = cut(text, room.n_characters, str::to_owned);
+        *text = cut(text, limits.n_characters, str::to_owned);
     }
     message
 }
@@ -61,8 +60,8 @@ fn texts(message: &mut Message) -> Vec<&mut String> {
     let mut texts = vec![&mut message.title, &mut message.summary];
     texts.extend(&mut message.notes);
     match &mut message.body {
-        Body::One(Detail {
-            figures,
+        MessageBody::One(AlertDetail {
+            fields: figures,
             top,
             advice,
         }) => {
@@ -70,7 +69,7 @@ fn texts(message: &mut Message) -> Vec<&mut String> {
             texts.extend(top);
             texts.extend(advice.iter_mut().map(|advice| &mut advice.text));
         }
-        Body::Many(Roundup {
+        MessageBody::Many(AlertList {
             groups,
             more,
             advice,
@@ -87,22 +86,22 @@ fn texts(message: &mut Message) -> Vec<&mut String> {
     texts
 }
 
-/// In UTF-16 units, the strictest way in which a limit of characters may be counted.
-pub fn units(text: &str) -> usize {
+/// Returns the length in UTF-16 units, the strictest way to count a limit of characters.
+pub fn utf16_len(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
-/// A text in a receiver's form, within a limit in [`units`], and cut so that no escape is cut.
+/// Renders a text in a receiver's format, at most `limit` UTF-16 units long. No escape sequence is split.
 pub fn cut(text: &str, limit: usize, form: fn(&str) -> String) -> String {
     let whole = form(text);
-    if units(&whole) <= limit {
+    if utf16_len(&whole) <= limit {
         return whole;
     }
     let mut cut = String::new();
     let mut n_units = 1;
     for c in text.chars() {
         let piece = form(c.encode_utf8(&mut [0; 4]));
-        n_units += units(&piece);
+        n_units += utf16_len(&piece);
         if n_units > limit {
             break;
         }
@@ -112,8 +111,8 @@ pub fn cut(text: &str, limit: usize, form: fn(&str) -> String) -> String {
     cut
 }
 
-/// A backslash before each of some signs.
-pub fn backslashed(text: &str, signs: &[char]) -> String {
+/// Returns the text with a backslash before each of some characters.
+pub fn escape_with_backslash(text: &str, signs: &[char]) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if signs.contains(&c) {

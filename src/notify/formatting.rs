@@ -1,4 +1,4 @@
-//! Names, quantities, times and periods as people read them. Escaping for a receiver's format comes after this.
+//! Formats names, quantities, times and periods for people. Each receiver escapes the result for its own format.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -9,19 +9,19 @@ use crate::domain::ids::{NotifierName, UNASSIGNED, UNATTRIBUTED};
 use crate::domain::money::{Usd, div_half_even, group_thousands, percent_digits};
 use crate::domain::notification::Fact;
 use crate::domain::plural::agreeing;
-use crate::domain::rule::{Gap, Quantity, Watch};
+use crate::domain::rule::{GapUnit, Quantity, Watch};
 use crate::domain::span::Span;
 use crate::domain::subject::SubjectKind;
 
-/// Names are cut here, so that no message outgrows its receiver.
-pub const MAX_NAME: usize = 80;
+/// Maximum characters of a name, which keeps messages within the limits of receivers.
+pub const MAX_NAME_CHARS: usize = 80;
 
-/// A foreign name on one line: control characters, line breaks and marks that turn or hide text are replaced by `�`, and
-/// it ends after [`MAX_NAME`] characters. It is not escaped for any format.
+/// Returns an untrusted name on one line: `�` replaces control characters, line breaks and characters that reorder or
+/// hide text, and everything after [`MAX_NAME_CHARS`] characters is cut. It is not escaped for any format.
 pub fn clean(name: &str) -> String {
-    let visible = |c: char| if is_treacherous(c) { '\u{fffd}' } else { c };
-    let mut text: String = name.chars().take(MAX_NAME).map(visible).collect();
-    if name.chars().nth(MAX_NAME).is_some() {
+    let visible = |c: char| if is_unsafe(c) { '\u{fffd}' } else { c };
+    let mut text: String = name.chars().take(MAX_NAME_CHARS).map(visible).collect();
+    if name.chars().nth(MAX_NAME_CHARS).is_some() {
         text.pop();
         text.push('…');
     }
@@ -32,17 +32,17 @@ pub fn clean(name: &str) -> String {
     }
 }
 
-/// A foreign text of any length on one line, without control characters.
-pub fn line(text: &str) -> String {
+/// Returns untrusted text of any length on one line, without control characters.
+pub fn single_line(text: &str) -> String {
     let words: Vec<&str> = text
-        .split(|c: char| c.is_whitespace() || is_treacherous(c))
+        .split(|c: char| c.is_whitespace() || is_unsafe(c))
         .filter(|word| !word.is_empty())
         .collect();
     words.join(" ")
 }
 
-/// Joiners (U+200C, U+200D) stay: emoji and several scripts need them, and they turn nothing around.
-fn is_treacherous(c: char) -> bool {
+/// Joiners (U+200C, U+200D) stay because emoji and several scripts need them and they reorder nothing.
+fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -52,29 +52,29 @@ fn is_treacherous(c: char) -> bool {
         || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Why a message is sent to a fallback.
-pub fn why_here(absent: &NotifierName) -> String {
+/// Returns why a fallback receives a message.
+pub fn fallback_note(absent: &NotifierName) -> String {
     let absent = clean(absent.as_str());
-    format!("sent here because `{absent}` could not deliver it")
+    format!("sent here because `{absent}` is not reachable")
 }
 
-/// `workspace Search`, `API key "ci" (apikey_01)`; what has no name of its own is described.
+/// Returns `workspace Search` or `API key "ci" (apikey_01)`, or a description of usage without a subject.
 pub fn subject(fact: &Fact) -> String {
     let subject = &fact.identity.slot.subject;
     match (subject.kind, &*subject.id) {
         (SubjectKind::Workspace, UNATTRIBUTED) => "usage outside the listed workspaces".to_owned(),
         (SubjectKind::Model, UNATTRIBUTED) => "usage without a model".to_owned(),
-        (SubjectKind::Team, UNASSIGNED) => "usage of no team".to_owned(),
+        (SubjectKind::Team, UNASSIGNED) => "unassigned usage".to_owned(),
         (SubjectKind::ApiKey, UNATTRIBUTED) => "usage without an API key".to_owned(),
-        (SubjectKind::User, UNATTRIBUTED) => "usage of nobody in particular".to_owned(),
+        (SubjectKind::User, UNATTRIBUTED) => "usage without a user".to_owned(),
         (SubjectKind::ApiKey, id) if id != fact.subject_name => {
             format!("API key \"{}\" ({})", clean(&fact.subject_name), clean(id))
         }
-        (kind, _) => format!("{} {}", kind_word(kind), clean(&fact.subject_name)),
+        (kind, _) => format!("{} {}", kind_name(kind), clean(&fact.subject_name)),
     }
 }
 
-/// What an alert is about: [`subject`], and of a rule on events what happened to it: `idle API key "ci" (apikey_01)`.
+/// Returns [`subject`], with its event for a rule on events: `idle API key "ci" (apikey_01)`.
 pub fn topic(fact: &Fact) -> String {
     let subject = subject(fact);
     match fact.identity.slot.event {
@@ -83,7 +83,7 @@ pub fn topic(fact: &Fact) -> String {
     }
 }
 
-/// `idle API key ci`: a subject and what happened to it.
+/// Returns `idle API key ci`.
 pub fn with_event(event: Event, subject: &str) -> String {
     match event {
         Event::WorkspaceCreated | Event::KeyCreated => format!("new {subject}"),
@@ -94,8 +94,8 @@ pub fn with_event(event: Event, subject: &str) -> String {
     }
 }
 
-/// `1 idle API key`, `12 idle API keys`.
-pub fn count_of(event: Event, n: usize) -> String {
+/// Returns `1 idle API key` or `12 idle API keys`.
+pub fn event_count(event: Event, n: usize) -> String {
     let (one, many) = match event {
         Event::WorkspaceCreated => ("new workspace", "new workspaces"),
         Event::KeyCreated => ("new API key", "new API keys"),
@@ -108,8 +108,8 @@ pub fn count_of(event: Event, n: usize) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-/// What people call a kind of subject.
-pub fn kind_word(kind: SubjectKind) -> &'static str {
+/// Returns the name of a kind of subject: `API key`, `workspace`.
+pub fn kind_name(kind: SubjectKind) -> &'static str {
     match kind {
         SubjectKind::ApiKey => "API key",
         SubjectKind::User
@@ -120,29 +120,82 @@ pub fn kind_word(kind: SubjectKind) -> &'static str {
     }
 }
 
-/// `$5,630.00`, `1,200,000 tokens`, `3 h 5 min`, `8.1%`.
+/// Returns `$5,630.00`, `1,200,000 tokens`, `3 h 5 min` or `8.1%`.
 pub fn quantity(watch: Watch, quantity: Quantity) -> String {
     match watch {
-        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => {
+        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd) => {
             dollars(Usd::from_pico(quantity))
         }
         Watch::Tokens => format!(
             "{} {}",
-            whole(quantity),
+            grouped(quantity),
             agreeing(&quantity, "token", "tokens")
         ),
         Watch::Requests => {
             let noun = agreeing(&quantity, "request", "requests");
-            format!("{} {noun}", whole(quantity))
+            format!("{} {noun}", grouped(quantity))
         }
         Watch::DataAge => seconds(quantity),
-        Watch::Reconciliation(Gap::Percent) => percent(quantity),
-        // Of events, the moment is told and never the rank.
+        Watch::Reconciliation(GapUnit::Percent) => percent(quantity),
+        // Messages show the time of an event, never its rank.
         Watch::Lifecycle => String::new(),
     }
 }
 
-/// To the cent; what would be rounded to nothing keeps all its digits.
+/// Returns a quantity for a first line: whole dollars from $1,000 on, otherwise as [`quantity`].
+pub fn headline(watch: Watch, value: Quantity) -> String {
+    let dollar = Usd::from_dollars(1).pico();
+    match watch {
+        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd)
+            if value.unsigned_abs() >= 1000 * dollar.unsigned_abs() =>
+        {
+            let sign = if value < 0 { "-" } else { "" };
+            let dollars = div_half_even(value, dollar).unsigned_abs();
+            format!("{sign}${}", group_thousands(&dollars.to_string()))
+        }
+        Watch::Spend
+        | Watch::BurnRate
+        | Watch::Tokens
+        | Watch::Requests
+        | Watch::DataAge
+        | Watch::Reconciliation(_)
+        | Watch::Lifecycle => quantity(watch, value),
+    }
+}
+
+/// Returns `value` as a whole percentage of `limit`, which is above zero. One decimal keeps 99.6% from reading as 100%.
+pub fn headline_share(limit: Quantity, value: Quantity) -> String {
+    let percent = div_half_even(value * 100, limit);
+    let is_misleading = (percent == 100 && value != limit) || (percent == 0 && value != 0);
+    match share(limit, value) {
+        Some(share) if is_misleading => share,
+        Some(_) | None => format!("{percent}%"),
+    }
+}
+
+/// Returns `its November limit`, `its token limit for the last 24 h`.
+pub fn limit_name(fact: &Fact) -> String {
+    let noun = match fact.watch {
+        Watch::Tokens => "token limit",
+        Watch::Requests => "request limit",
+        Watch::Spend
+        | Watch::BurnRate
+        | Watch::DataAge
+        | Watch::Reconciliation(_)
+        | Watch::Lifecycle => "limit",
+    };
+    let month = fact.identity.slot.period.as_ref().and_then(|label| {
+        let first: Date = format!("{label}-01").parse().ok()?;
+        Some(first.strftime("%B").to_string())
+    });
+    match (month, period(fact)) {
+        (Some(month), _) => format!("its {month} {noun}"),
+        (None, Some(period)) => format!("its {noun} for {period}"),
+        (None, None) => format!("its {noun}"),
+    }
+}
+
+/// Returns an amount to the cent, or with all its digits where that would be `$0.00`.
 pub fn dollars(usd: Usd) -> String {
     let sign = if usd < Usd::ZERO { "-" } else { "" };
     let amount = usd.abs();
@@ -153,7 +206,7 @@ pub fn dollars(usd: Usd) -> String {
     }
 }
 
-fn whole(quantity: Quantity) -> String {
+fn grouped(quantity: Quantity) -> String {
     let sign = if quantity < 0 { "-" } else { "" };
     format!(
         "{sign}{}",
@@ -161,12 +214,12 @@ fn whole(quantity: Quantity) -> String {
     )
 }
 
-/// The two largest units: `2 days 3 h`, `3 h 5 min`, `45 s`.
+/// Returns the two largest units: `2 days 3 h`, `3 h 5 min`, `45 s`.
 pub fn duration(duration: SignedDuration) -> String {
     seconds(i128::from(duration.as_secs()))
 }
 
-/// `93 days`: whole days, and from less than one [`duration`].
+/// Returns whole days, `93 days`, or [`duration`] below one day.
 pub fn days(time: SignedDuration) -> String {
     match time.as_hours() / 24 {
         ..=0 => duration(time),
@@ -189,23 +242,22 @@ fn seconds(seconds: i128) -> String {
     } else {
         return format!("{rest} s");
     };
-    let words: Vec<String> = parts
+    let texts: Vec<String> = parts
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, unit)| format!("{count} {unit}"))
         .collect();
-    words.join(" ")
+    texts.join(" ")
 }
 
-/// Millionths of a percent to at most one decimal, rounded half to even: `8.1%`, `5%`. What would be rounded to nothing
-/// keeps all its digits.
+/// Formats millionths of a percent with at most one decimal, or with all digits where that would be zero.
 fn percent(millionths: Quantity) -> String {
     let rounded = div_half_even(millionths, 100_000) * 100_000;
-    let told = if rounded == 0 { millionths } else { rounded };
-    format!("{}%", percent_digits(told))
+    let shown = if rounded == 0 { millionths } else { rounded };
+    format!("{}%", percent_digits(shown))
 }
 
-/// `value` as a share of `whole`, with one decimal, rounded half to even: `82.0%`; `None` where the whole is not above 0.
+/// Returns `value` as a share of `whole` with one decimal, rounded half to even: `82.0%`; `None` unless `whole` is above 0.
 pub fn share(whole: Quantity, value: Quantity) -> Option<String> {
     (whole > 0).then(|| {
         let tenths = div_half_even(value * 1000, whole);
@@ -215,14 +267,20 @@ pub fn share(whole: Quantity, value: Quantity) -> Option<String> {
     })
 }
 
-/// `2026-11-24 14:05 Europe/Berlin`; in UTC where the zone is unknown on this machine.
+/// Returns `2026-11-24 14:05 Europe/Berlin`, or UTC if the zone is unknown on this machine.
 pub fn time(at: Timestamp, zone_name: &str) -> String {
     let (local, zone_name) = local(at, zone_name);
     format!("{local} {zone_name}")
 }
 
-/// `2026-11-01 00:00 to 2026-12-01 00:00 Europe/Berlin`.
-pub fn between(span: Span, zone_name: &str) -> String {
+/// Returns the date in a zone: `2026-11-24`.
+pub fn date(at: Timestamp, zone_name: &str) -> String {
+    let (local, _) = local(at, zone_name);
+    local.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// Returns `2026-11-01 00:00 to 2026-12-01 00:00 Europe/Berlin`.
+pub fn time_range(span: Span, zone_name: &str) -> String {
     let ((start, _), (end, zone_name)) = (local(span.start, zone_name), local(span.end, zone_name));
     format!("{start} to {end} {zone_name}")
 }
@@ -236,7 +294,7 @@ fn local(at: Timestamp, zone_name: &str) -> (String, String) {
     (local, name)
 }
 
-/// `in November 2026`, `on 24 November 2026`, `in the last 24 h`; empty for a watch without a period.
+/// Returns `in November 2026`, `on 24 November 2026` or `in the last 24 h`; empty for a watch without a period.
 pub fn in_period(fact: &Fact) -> String {
     let Some(name) = period(fact) else {
         return String::new();
@@ -247,8 +305,7 @@ pub fn in_period(fact: &Fact) -> String {
     }
 }
 
-/// `November 2026`, `24 November 2026`, `week 48 of 2026`, `Q4 2026`, `the last 24 h`; `None` for the age of data and for
-/// events.
+/// Returns `November 2026`, `week 48 of 2026` or `the last 24 h`; `None` for the age of data and for events.
 pub fn period(fact: &Fact) -> Option<String> {
     match fact.watch {
         Watch::DataAge | Watch::Lifecycle => return None,
@@ -264,19 +321,12 @@ pub fn period(fact: &Fact) -> Option<String> {
     })
 }
 
-/// `at the same point last month`, `in the 24 h before`: where a figure is compared with the previous period.
-pub fn point_before(fact: &Fact) -> String {
+/// Returns where a figure is compared with the previous period: `at the same point last month`, `in the 24 h before`.
+pub fn comparison_point(fact: &Fact) -> String {
     let Some(label) = &fact.identity.slot.period else {
         return format!("in the {} before", rolling(fact));
     };
-    let period = match label.len() {
-        _ if label.contains('T') => "hour",
-        _ if label.contains("-W") => "week",
-        _ if label.contains("-Q") => "quarter",
-        10 => "day",
-        7 => "month",
-        _ => "period",
-    };
+    let period = unit(label);
     if matches!(period, "week" | "month" | "quarter") && !fact.is_late {
         format!("at the same point last {period}")
     } else {
@@ -284,8 +334,20 @@ pub fn point_before(fact: &Fact) -> String {
     }
 }
 
-/// `24h`: the length of a rolling span as configuration writes it.
-pub fn rolling_word(fact: &Fact) -> String {
+/// Returns the unit of a calendar period by its label: `month`, `week`.
+pub fn unit(label: &str) -> &'static str {
+    match label.len() {
+        _ if label.contains('T') => "hour",
+        _ if label.contains("-W") => "week",
+        _ if label.contains("-Q") => "quarter",
+        10 => "day",
+        7 => "month",
+        _ => "period",
+    }
+}
+
+/// Returns the length of a rolling span as configuration writes it: `24h`.
+pub fn rolling_label(fact: &Fact) -> String {
     format!("{}h", fact.span.duration().as_hours())
 }
 
@@ -298,7 +360,7 @@ fn rolling(fact: &Fact) -> String {
     }
 }
 
-/// `November 2026`, `24 November 2026`, `week 48 of 2026`, `Q4 2026`: a calendar period by its label.
+/// Returns a calendar period by its label: `November 2026`, `24 November 2026`, `week 48 of 2026`, `Q4 2026`.
 pub fn period_name(label: &str) -> String {
     calendar(label).unwrap_or_else(|| clean(label))
 }
@@ -326,8 +388,8 @@ fn calendar(label: &str) -> Option<String> {
     Some(long(label.parse().ok()?))
 }
 
-/// With a capital first letter.
-pub fn capital(text: &str) -> String {
+/// Returns the text with a capital first letter.
+pub fn capitalize(text: &str) -> String {
     let mut chars = text.chars();
     match chars.next() {
         Some(first) => first.to_uppercase().chain(chars).collect(),
@@ -345,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stay_on_one_line_and_turn_nothing_around() {
+    fn names_stay_on_one_line_without_direction_marks() {
         check_clean("Search & <b>", "Search & <b>");
         check_clean("x\r\nBcc: a@b", "x��Bcc: a@b");
         check_clean("\u{1b}[31mred\u{7}", "�[31mred�");
@@ -353,7 +415,7 @@ mod tests {
         check_clean("👩‍💻 日本", "👩‍💻 日本");
         check_clean(" \t", " �");
         check_clean("", "(no name)");
-        assert_eq!(clean(&"é".repeat(81)).chars().count(), MAX_NAME);
+        assert_eq!(clean(&"é".repeat(81)).chars().count(), MAX_NAME_CHARS);
     }
 
     #[test]
@@ -370,7 +432,7 @@ mod tests {
         assert_eq!(quantity(Watch::DataAge, 11_100), "3 h 5 min");
         assert_eq!(quantity(Watch::DataAge, 86_400), "1 day");
         assert_eq!(quantity(Watch::DataAge, 0), "0 s");
-        let percent = |millionths| quantity(Watch::Reconciliation(Gap::Percent), millionths);
+        let percent = |millionths| quantity(Watch::Reconciliation(GapUnit::Percent), millionths);
         assert_eq!(percent(8_053_000), "8.1%");
         assert_eq!(percent(5_000_000), "5%");
         assert_eq!(percent(49_000), "0.049%");
@@ -395,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn times_bear_their_zone() {
+    fn times_include_their_zone() {
         let at: Timestamp = "2026-11-24T13:05:00Z".parse().unwrap();
         assert_eq!(time(at, "Europe/Berlin"), "2026-11-24 14:05 Europe/Berlin");
         assert_eq!(time(at, "No/Where"), "2026-11-24 13:05 UTC");

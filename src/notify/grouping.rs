@@ -1,27 +1,27 @@
-//! The alerts of a message by rule, and what they come to together.
+//! Groups the alerts of a message by rule and sums them.
 
 use crate::domain::event::Event;
 use crate::domain::ids::{OrganizationName, RuleName};
 use crate::domain::notification::{Fact, Reason};
-use crate::domain::rule::{Gap, Quantity, Watch};
+use crate::domain::rule::{GapUnit, Quantity, Watch};
 use crate::notify::formatting;
 
-/// The alerts of one rule in one organization: disjoint subjects in one unit, so that their sum means something.
+/// Alerts of one rule in one organization. Their subjects are disjoint and have one unit, so they can be summed.
 #[derive(Debug)]
 pub struct RuleFacts<'a> {
     pub rule: &'a RuleName,
     pub organization: &'a OrganizationName,
     pub facts: Vec<&'a Fact>,
-    /// So many of them, the first, have a line of their own.
+    /// How many of the first facts have a line of their own.
     pub n_shown: usize,
 }
 
-/// By rule and organization, that of the worst alert first; none has a line.
+/// Groups by rule and organization, the group of the worst alert first, without lines.
 pub fn by_rule(facts: &[Fact]) -> Vec<RuleFacts<'_>> {
     by_rule_with_lines(facts, 0)
 }
 
-/// The first `max_lines` facts, which are the worst, are to be shown.
+/// Groups as [`by_rule`], with a line for each of the first `max_lines` facts, which are the worst.
 pub fn by_rule_with_lines(facts: &[Fact], max_lines: usize) -> Vec<RuleFacts<'_>> {
     let mut groups: Vec<RuleFacts<'_>> = Vec::new();
     for (index, fact) in facts.iter().enumerate() {
@@ -44,9 +44,9 @@ pub fn by_rule_with_lines(facts: &[Fact], max_lines: usize) -> Vec<RuleFacts<'_>
     groups
 }
 
-/// `together $12,345.00 against limits of $10,000.00`; for the age of data the oldest, for gaps in percent the largest. What is over counts only where
-/// nothing fires.
-pub fn together(facts: &[&Fact]) -> String {
+/// Returns `$12,345.00 of $10,000.00 in total`, or the maximum for values that cannot be summed. Resolved alerts only count
+/// if no other fires.
+pub fn totals(facts: &[&Fact]) -> String {
     let firing: Vec<&Fact> = facts
         .iter()
         .copied()
@@ -57,18 +57,18 @@ pub fn together(facts: &[&Fact]) -> String {
         return String::new();
     };
     if watch == Watch::Lifecycle {
-        return counts(facts);
+        return event_counts(facts);
     }
     let values = || facts.iter().map(|fact| fact.value);
     let most = || formatting::quantity(watch, values().max().unwrap_or_default());
     match watch {
-        Watch::DataAge => return format!("the oldest {}", most()),
-        Watch::BurnRate => return format!("the fastest at a pace of {}", most()),
-        Watch::Reconciliation(Gap::Percent) => return format!("the largest gap {}", most()),
+        Watch::DataAge => return format!("oldest {}", most()),
+        Watch::BurnRate => return format!("highest on track for {}", most()),
+        Watch::Reconciliation(GapUnit::Percent) => return format!("largest gap {}", most()),
         Watch::Spend
         | Watch::Tokens
         | Watch::Requests
-        | Watch::Reconciliation(Gap::Usd)
+        | Watch::Reconciliation(GapUnit::Usd)
         | Watch::Lifecycle => {}
     }
     let at_least = if facts.iter().any(|fact| fact.is_lower_bound) {
@@ -81,14 +81,14 @@ pub fn together(facts: &[&Fact]) -> String {
     match limits {
         Some(limits) => {
             let limits = formatting::quantity(watch, limits);
-            format!("together {at_least}{sum} against limits of {limits}")
+            format!("{at_least}{sum} of {limits} in total")
         }
-        None => format!("together {at_least}{sum}"),
+        None => format!("{at_least}{sum} in total"),
     }
 }
 
 /// `12 idle API keys, 1 expiring API key`.
-fn counts(facts: &[&Fact]) -> String {
+fn event_counts(facts: &[&Fact]) -> String {
     let n_of = |event| {
         let is_of = |fact: &&&Fact| fact.identity.slot.event == Some(event);
         facts.iter().filter(is_of).count()
@@ -97,7 +97,7 @@ fn counts(facts: &[&Fact]) -> String {
         .into_iter()
         .map(|event| (event, n_of(event)))
         .filter(|(_, n)| *n > 0)
-        .map(|(event, n)| formatting::count_of(event, n))
+        .map(|(event, n)| formatting::event_count(event, n))
         .collect();
     counted.join(", ")
 }

@@ -1,7 +1,7 @@
-//! A message in plain words and facts, once, for all receivers that are read by people.
+//! A message as text for people, shared by all receivers.
 //!
-//! One alert is told in full; several are told by rule, with totals, the worst of them with a line each. Texts hold
-//! cleaned names and are not escaped: that is each receiver's own.
+//! One alert is shown in full. Several are grouped by rule with totals, and the worst have a line each. Names are already
+//! cleaned; each receiver escapes the texts for its own format.
 
 use jiff::Timestamp;
 
@@ -11,73 +11,72 @@ use crate::domain::rule::Severity;
 use crate::domain::subject::SubjectKind;
 use crate::notify::advice::{Advice, advise};
 use crate::notify::envelope::Envelope;
-use crate::notify::grouping::{RuleFacts, by_rule, by_rule_with_lines, together};
-use crate::notify::wording::{self, Figure};
 use crate::notify::formatting;
+use crate::notify::grouping::{RuleFacts, by_rule, by_rule_with_lines, totals};
+use crate::notify::wording::{self, MessageField};
 
-/// So many alerts of one message have a line of their own.
+/// Maximum alerts with a line of their own.
 pub const MAX_LINES: usize = 20;
-/// So many rules have a group of their own.
+/// Maximum rules with a group of their own.
 const MAX_GROUPS: usize = 10;
 
-/// What is told.
+/// The texts of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The same for all messages about one alert: no figure, no severity.
+    /// Mail subject: reason, amount and limit.
     pub subject: String,
-    /// Short: `Critical: workspace Search`.
+    /// The first line.
     pub title: String,
-    /// A sentence with the figures.
+    /// The second line.
     pub summary: String,
-    /// The worst that still fires; `None` when everything told is over.
+    /// The highest severity that still fires; `None` when all alerts are resolved.
     pub severity: Option<Severity>,
-    /// About the message itself: delayed, or no longer fresh.
+    /// About the message itself, such as a delay.
     pub notes: Vec<String>,
-    pub body: Body,
-    /// The daemon's own page: of the alert where it is about one.
+    pub body: MessageBody,
+    /// URL of the alert's page, or of the overview for several alerts.
     pub page: Option<String>,
 }
 
-/// One alert in full, or several in short.
+/// Details of one alert, or a list of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Body {
-    One(Detail),
-    Many(Roundup),
+pub enum MessageBody {
+    One(AlertDetail),
+    Many(AlertList),
 }
 
-/// One alert in full.
+/// Details of one alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Detail {
+pub struct AlertDetail {
     /// At most 10.
-    pub figures: Vec<Figure>,
+    pub fields: Vec<MessageField>,
     /// The top contributors, one line each.
     pub top: Vec<String>,
     pub advice: Vec<Advice>,
 }
 
-/// Several alerts in short.
+/// Several alerts, grouped by rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Roundup {
-    /// By rule, that of the worst alert first.
-    pub groups: Vec<Group>,
-    /// What is in no group.
+pub struct AlertList {
+    /// The rule of the worst alert first.
+    pub groups: Vec<RuleGroup>,
+    /// How many alerts are in no group.
     pub more: Option<String>,
-    /// What to do about the worst.
     pub advice: Vec<Advice>,
 }
 
 /// The alerts of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
-    /// The rule, how many, and their totals.
+pub struct RuleGroup {
+    /// Rule, number of alerts and totals.
     pub title: String,
-    /// One alert each; may be empty.
+    /// One line per alert; may be empty.
     pub lines: Vec<String>,
-    /// `and 280 more, together …`.
+    /// `and 280 more, …`.
     pub more: Option<String>,
 }
 
-/// Puts an envelope's facts into words; at most `max_lines` alerts of several have a line of their own.
+/// Renders the facts of an envelope; at most `max_lines` of several alerts have a line of their own.
 pub fn render(envelope: &Envelope<'_>, max_lines: usize) -> Message {
     let facts = envelope.facts;
     let firing = || facts.iter().filter(|fact| fact.reason != Reason::Resolved);
@@ -86,46 +85,46 @@ pub fn render(envelope: &Envelope<'_>, max_lines: usize) -> Message {
             subject_of_one(fact),
             wording::title(fact),
             wording::summary(fact),
-            Body::One(detail(fact, envelope)),
+            MessageBody::One(detail(fact, envelope)),
         ),
         several => (
             subject_of_many(several),
             format!("{}: {}", counted(several.len(), "alert"), counts(several)),
             totals_by_rule(several),
-            Body::Many(roundup(several, envelope, max_lines)),
+            MessageBody::Many(roundup(several, envelope, max_lines)),
         ),
     };
     Message {
         subject,
         title,
         summary,
-        severity: firing().map(|fact| fact.line.severity).max(),
+        severity: firing().map(|fact| fact.threshold.severity).max(),
         notes: notes(envelope),
         body,
         page: match facts {
-            [fact] => envelope.links.page_of(&fact.identity),
-            _ => envelope.links.page_of_all(),
+            [fact] => envelope.links.alert_page(&fact.identity),
+            _ => envelope.links.overview_page(),
         },
     }
 }
 
-/// Everything as lines of plain text.
+/// Renders the message as plain text.
 pub fn plain_text(message: &Message) -> String {
     let mut lines = vec![message.title.clone(), message.summary.clone()];
     lines.extend(message.notes.iter().cloned());
     match &message.body {
-        Body::One(detail) => {
+        MessageBody::One(detail) => {
             lines.push(String::new());
             lines.extend(
                 detail
-                    .figures
+                    .fields
                     .iter()
                     .map(|figure| format!("{}: {}", figure.name, figure.value)),
             );
-            push_list(&mut lines, "Top contributors", &detail.top);
-            push_list(&mut lines, "What to do", &advice_lines(&detail.advice));
+            push_section(&mut lines, "Top contributors", &detail.top);
+            push_section(&mut lines, "Next steps", &advice_lines(&detail.advice));
         }
-        Body::Many(roundup) => {
+        MessageBody::Many(roundup) => {
             for group in &roundup.groups {
                 lines.extend([String::new(), group.title.clone()]);
                 lines.extend(group.lines.iter().map(|line| format!("- {line}")));
@@ -134,9 +133,9 @@ pub fn plain_text(message: &Message) -> String {
             if let Some(more) = &roundup.more {
                 lines.extend([String::new(), more.clone()]);
             }
-            push_list(
+            push_section(
                 &mut lines,
-                "What to do about the first",
+                "Next steps for the first alert",
                 &advice_lines(&roundup.advice),
             );
         }
@@ -148,7 +147,7 @@ pub fn plain_text(message: &Message) -> String {
     lines.join("\n")
 }
 
-fn push_list(lines: &mut Vec<String>, title: &str, items: &[String]) {
+fn push_section(lines: &mut Vec<String>, title: &str, items: &[String]) {
     if !items.is_empty() {
         lines.extend([String::new(), format!("{title}:")]);
         lines.extend(items.iter().map(|item| format!("- {item}")));
@@ -165,40 +164,46 @@ fn advice_lines(advice: &[Advice]) -> Vec<String> {
         .collect()
 }
 
+/// `[critical] Search $5,630 of $5,000 (113%), November 2026`.
 fn subject_of_one(fact: &Fact) -> String {
-    let subject = formatting::topic(fact);
-    let rule = formatting::clean(fact.identity.slot.rule.as_str());
-    let place = match fact.identity.slot.subject.kind {
-        SubjectKind::Organization => subject,
-        SubjectKind::Workspace
-        | SubjectKind::Model
-        | SubjectKind::ApiKey
-        | SubjectKind::User
-        | SubjectKind::Team => {
-            format!(
-                "{}, {subject}",
-                formatting::clean(fact.identity.organization.as_str())
-            )
-        }
+    let severity = fact.threshold.severity;
+    let tag = match fact.reason {
+        Reason::Resolved if fact.is_below_minimum() => format!("no longer {severity}"),
+        Reason::Resolved if fact.is_fired_and_resolved => "fired and resolved".to_owned(),
+        Reason::Resolved => "resolved".to_owned(),
+        Reason::First => severity.to_string(),
+        Reason::Escalated => format!("{severity}, escalated"),
+        Reason::Lowered => format!("{severity}, lowered"),
+        Reason::Repeated => format!("still {severity}"),
+        Reason::Unsilenced => format!("{severity}, silence ended"),
     };
-    match formatting::period(fact) {
-        Some(period) => format!("[spendwatch] {rule}: {place}, {period}"),
-        None => format!("[spendwatch] {rule}: {place}"),
+    let what = wording::subject_line(fact);
+    if fact.reason == Reason::Resolved {
+        format!("[{tag}] {what}: {}", wording::end_reason(fact))
+    } else {
+        format!("[{tag}] {what}")
     }
 }
 
+/// `[3 critical, 9 warning] 12 alerts: acme, November 2026`.
 fn subject_of_many(facts: &[Fact]) -> String {
-    let groups = by_rule(facts);
-    let rules: Vec<String> = groups
+    let mut organizations: Vec<String> = facts
         .iter()
-        .take(3)
-        .map(|group| formatting::clean(group.rule.as_str()))
+        .map(|fact| formatting::clean(fact.identity.organization.as_str()))
         .collect();
-    let others = if groups.len() > 3 { ", …" } else { "" };
+    organizations.sort_unstable();
+    organizations.dedup();
+    let others = if organizations.len() > 3 { ", …" } else { "" };
+    organizations.truncate(3);
+    let period = facts.first().and_then(formatting::period);
+    let is_common = facts.iter().all(|fact| formatting::period(fact) == period);
+    let period = period.filter(|_| is_common);
     format!(
-        "[spendwatch] {}: {}{others}",
+        "[{}] {}: {}{others}{}",
+        counts(facts),
         counted(facts.len(), "alert"),
-        rules.join(", ")
+        organizations.join(", "),
+        period.map_or(String::new(), |period| format!(", {period}"))
     )
 }
 
@@ -208,7 +213,7 @@ fn counts(facts: &[Fact]) -> String {
     for severity in Severity::ALL.into_iter().rev() {
         let n = facts
             .iter()
-            .filter(|fact| fact.reason != Reason::Resolved && fact.line.severity == severity)
+            .filter(|fact| fact.reason != Reason::Resolved && fact.threshold.severity == severity)
             .count();
         if n > 0 {
             parts.push(format!("{n} {severity}"));
@@ -234,7 +239,7 @@ fn totals_by_rule(facts: &[Fact]) -> String {
             format!(
                 "{}: {}",
                 formatting::clean(group.rule.as_str()),
-                together(&group.facts)
+                totals(&group.facts)
             )
         })
         .collect();
@@ -242,9 +247,9 @@ fn totals_by_rule(facts: &[Fact]) -> String {
     format!("{}{others}", shown.join("; "))
 }
 
-fn detail(fact: &Fact, envelope: &Envelope<'_>) -> Detail {
-    Detail {
-        figures: wording::figures(fact),
+fn detail(fact: &Fact, envelope: &Envelope<'_>) -> AlertDetail {
+    AlertDetail {
+        fields: wording::fields(fact),
         top: match fact.reason {
             Reason::Resolved => Vec::new(),
             Reason::First
@@ -257,17 +262,21 @@ fn detail(fact: &Fact, envelope: &Envelope<'_>) -> Detail {
     }
 }
 
-fn roundup(facts: &[Fact], envelope: &Envelope<'_>, max_lines: usize) -> Roundup {
+fn roundup(facts: &[Fact], envelope: &Envelope<'_>, max_lines: usize) -> AlertList {
     let groups = by_rule_with_lines(facts, max_lines);
     let (shown, rest) = groups.split_at(groups.len().min(MAX_GROUPS));
     let n_rest: usize = rest.iter().map(|group| group.facts.len()).sum();
-    Roundup {
+    AlertList {
         groups: shown
             .iter()
             .map(|group| rule_group(group, groups.len() > 1))
             .collect(),
-        more: (n_rest > 0)
-            .then(|| format!("and {n_rest} more of {}", counted(rest.len(), "other rule"))),
+        more: (n_rest > 0).then(|| {
+            format!(
+                "and {n_rest} more from {}",
+                counted(rest.len(), "other rule")
+            )
+        }),
         advice: facts
             .first()
             .map(|worst| advise(worst, envelope.links))
@@ -275,22 +284,22 @@ fn roundup(facts: &[Fact], envelope: &Envelope<'_>, max_lines: usize) -> Roundup
     }
 }
 
-/// The totals of an only rule are in the summary already.
-fn rule_group(group: &RuleFacts<'_>, has_totals: bool) -> Group {
+/// With a single rule, its totals are already in the summary.
+fn rule_group(group: &RuleFacts<'_>, has_totals: bool) -> RuleGroup {
     let rule = formatting::clean(group.rule.as_str());
     let organization = formatting::clean(group.organization.as_str());
     let (shown, rest) = group.facts.split_at(group.n_shown);
     let n = group.facts.len();
     let mut title = format!("{rule} ({organization}): {}", counted(n, "alert"));
     if has_totals {
-        title = format!("{title}, {}", together(&group.facts));
+        title = format!("{title}, {}", totals(&group.facts));
     }
     let more = match rest.len() {
         0 => None,
         n_rest if shown.is_empty() => Some(format!("{n_rest} not listed")),
-        n_rest => Some(format!("and {n_rest} more, {}", together(rest))),
+        n_rest => Some(format!("and {n_rest} more, {}", totals(rest))),
     };
-    Group {
+    RuleGroup {
         title,
         lines: shown.iter().map(|fact| line(fact)).collect(),
         more,
@@ -300,7 +309,7 @@ fn rule_group(group: &RuleFacts<'_>, has_totals: bool) -> Group {
 fn line(fact: &Fact) -> String {
     let since = match fact.reason {
         Reason::Resolved => String::new(),
-        // An event has a moment of its own.
+        // The summary contains the time of an event.
         _ if fact.event().is_some() => String::new(),
         Reason::First
         | Reason::Escalated
@@ -312,7 +321,10 @@ fn line(fact: &Fact) -> String {
         ),
     };
     let cause = match fact.top.first().filter(|_| fact.reason != Reason::Resolved) {
-        Some(contributor) => format!(", most by {}", wording::contributor_name(fact, contributor)),
+        Some(contributor) => format!(
+            ", top contributor {}",
+            wording::contributor_name(fact, contributor)
+        ),
         None => String::new(),
     };
     format!(
@@ -330,7 +342,7 @@ fn lower_first(text: &str) -> String {
     }
 }
 
-/// Notes on time stand outside the frozen facts: they change from attempt to attempt.
+/// Notes depend on the time of the attempt, so they are not part of the frozen facts.
 fn notes(envelope: &Envelope<'_>) -> Vec<String> {
     let decided_at = newest_decision(envelope);
     let zone_name = envelope
@@ -339,10 +351,8 @@ fn notes(envelope: &Envelope<'_>) -> Vec<String> {
         .map_or("UTC", |fact| fact.zone_name.as_str());
     let when = formatting::time(decided_at, zone_name);
     let age = formatting::duration(envelope.age());
-    if envelope.is_replay {
-        vec![format!("Delayed by {age}: this was true on {when}")]
-    } else if envelope.is_old() {
-        vec![format!("This was true on {when}, {age} ago")]
+    if envelope.is_replay || envelope.is_old() {
+        vec![format!("Delayed by {age}. State as of {when}.")]
     } else {
         Vec::new()
     }

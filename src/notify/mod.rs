@@ -1,15 +1,14 @@
-//! Rung 4: notifiers. Each is a pure `payload` and a short `send`; what to say is put into words once, for all.
+//! Notifiers. Each is a pure `payload` and a short `send`; texts are rendered once for all of them.
 //!
-//! A send is one attempt. Waiting, order, folding and dead letters are the delivery's.
+//! A send is one attempt. Waiting, order, folding and dead letters belong to `delivery`.
 
-// What goes in, and what comes out.
+// Input and result of a send.
 pub mod envelope;
 pub mod outcome;
 
-// Whether the settings are the same.
 pub mod settings_mark;
 
-// Words: names and figures, one alert, what to do about it, a whole message.
+// Texts.
 pub mod formatting;
 
 pub mod grouping;
@@ -22,14 +21,12 @@ pub mod message;
 
 pub mod fit;
 
-// A whole digest.
 pub mod digest;
 
-// Receivers, below what they send by.
+// Receivers, after what they use.
 pub mod post;
 pub mod signature;
 
-// What a mail server refuses.
 pub mod refusal;
 
 pub mod smtp;
@@ -47,15 +44,14 @@ pub mod webhook;
 pub mod alertmanager;
 pub mod pagerduty;
 
-// Takes the webhook's body.
 pub mod command;
 
 use crate::notify::alertmanager::Alertmanager;
 use crate::notify::command::Command;
 use crate::notify::console::Console;
-use crate::notify::digest::Letter;
+use crate::notify::digest::DigestEnvelope;
 use crate::notify::discord::Discord;
-use crate::notify::email::Email;
+use crate::notify::email::EmailNotifier;
 use crate::notify::envelope::Envelope;
 use crate::notify::memory::Memory;
 use crate::notify::outcome::Delivery;
@@ -69,28 +65,23 @@ use crate::notify::webhook::Webhook;
 #[derive(Debug, Clone)]
 pub enum Notifier {
     Slack(Slack),
-    /// Slack by a bot's token, with threads.
+    /// Slack with a bot token, with threads.
     SlackApi(SlackApi),
-    /// Mail, one transaction for each recipient.
-    Email(Email),
+    Email(EmailNotifier),
     Webhook(Webhook),
-    /// An event for each alert.
     PagerDuty(PagerDuty),
-    /// A card, by a workflow.
     Teams(Teams),
     Discord(Discord),
-    /// A program that gets the webhook's body.
     Command(Command),
-    /// Prometheus Alertmanager. Nothing is sent to it through the outbox.
+    /// Alerts reach it through `delivery::resend`, not through the outbox.
     Alertmanager(Alertmanager),
     Console(Console),
-    /// Keeps what it is sent.
     Memory(Memory),
 }
 
 impl Notifier {
-    /// One post, of at most about a minute. A message of several posts, as of a webhook for each [`webhook::MAX_ALERTS`]
-    /// alerts and of PagerDuty for each alert, is sent by several calls: see [`Delivery::Partly`].
+    /// Sends one post, which takes at most about a minute. A message of several posts, such as a webhook with more than
+    /// [`webhook::MAX_ALERTS`] alerts, needs several calls: see [`Delivery::PartSent`].
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         match self {
             Notifier::Slack(slack) => slack.send(envelope).await,
@@ -107,39 +98,35 @@ impl Notifier {
         }
     }
 
-    /// One attempt to send a digest.
-    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
+    /// Sends a digest once.
+    pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
         match self {
-            Notifier::Slack(slack) => slack.send_digest(letter).await,
-            Notifier::SlackApi(slack) => slack.send_digest(letter).await,
-            Notifier::Email(email) => email.send_digest(letter).await,
-            Notifier::Webhook(webhook) => webhook.send_digest(letter).await,
-            // Configuration refuses it; what waited may be of another one.
-            Notifier::PagerDuty(_) => {
-                Delivery::drop_message("PagerDuty takes alerts, and no digests")
-            }
-            Notifier::Alertmanager(_) => {
-                Delivery::drop_message("Alertmanager takes alerts, and no digests")
-            }
-            Notifier::Teams(teams) => teams.send_digest(letter).await,
-            Notifier::Discord(discord) => discord.send_digest(letter).await,
-            Notifier::Command(command) => command.send_digest(letter).await,
-            Notifier::Console(console) => console.send_digest(letter).await,
-            Notifier::Memory(memory) => memory.send_digest(letter),
+            Notifier::Slack(slack) => slack.send_digest(envelope).await,
+            Notifier::SlackApi(slack) => slack.send_digest(envelope).await,
+            Notifier::Email(email) => email.send_digest(envelope).await,
+            Notifier::Webhook(webhook) => webhook.send_digest(envelope).await,
+            // The configuration rejects this, but a waiting message may be from another configuration.
+            Notifier::PagerDuty(_) => Delivery::drop_message("PagerDuty accepts no digests"),
+            Notifier::Alertmanager(_) => Delivery::drop_message("Alertmanager accepts no digests"),
+            Notifier::Teams(teams) => teams.send_digest(envelope).await,
+            Notifier::Discord(discord) => discord.send_digest(envelope).await,
+            Notifier::Command(command) => command.send_digest(envelope).await,
+            Notifier::Console(console) => console.send_digest(envelope).await,
+            Notifier::Memory(memory) => memory.send_digest(envelope),
         }
     }
 
-    /// A mark of the settings, by which a later start sees whether they are still the same: see [`mark`].
-    pub fn mark(&self, salt: &str) -> String {
-        settings_mark::mark(salt, &self.settings())
+    /// Returns a mark of the settings, by which a later start detects changes: see [`settings_mark`].
+    pub fn settings_mark(&self, salt: &str) -> String {
+        settings_mark::compute(salt, &self.settings())
     }
 
-    /// Whether a mark was made with these settings.
-    pub fn is_marked(&self, mark_before: &str) -> bool {
-        settings_mark::is_of(mark_before, &self.settings())
+    /// Returns whether a mark was computed from these settings.
+    pub fn has_settings_mark(&self, mark: &str) -> bool {
+        settings_mark::matches(mark, &self.settings())
     }
 
-    /// Everything that decides whether the receiver takes a message, secrets included.
+    /// All settings that identify the receiver, secrets included.
     fn settings(&self) -> Vec<&str> {
         match self {
             Notifier::Slack(slack) => slack.settings(),
@@ -156,8 +143,7 @@ impl Notifier {
         }
     }
 
-    /// Whether people see a message twice when it is sent twice. The others drop what bears a known id, or show that it
-    /// is the same.
+    /// Returns whether people see a message twice when it is sent twice. Other receivers recognize duplicates by id.
     pub fn shows_repeats(&self) -> bool {
         match self {
             Notifier::Slack(_)

@@ -1,8 +1,7 @@
-//! PagerDuty's Events API v2: an event for each alert, which opens an incident, adds to it, or resolves it.
+//! PagerDuty's Events API v2: one event per alert opens, updates or resolves an incident.
 //!
-//! The alert's identity is the key by which PagerDuty knows an incident again, so an event that comes twice changes
-//! nothing. Its rate is limited, to 120 events a minute by default: what it took of a message is not sent again, or a message
-//! of very many alerts would never get to its end.
+//! The deduplication key is derived from the alert's identity, so a duplicate event changes nothing. The rate limit is
+//! 120 events a minute by default, so accepted events of a message are not sent again on a retry.
 
 use std::slice;
 
@@ -18,31 +17,27 @@ use crate::domain::rule::Severity;
 use crate::notify::advice::advise;
 use crate::notify::envelope::Envelope;
 use crate::notify::fit;
+use crate::notify::formatting;
 use crate::notify::message;
 use crate::notify::outcome::{Delivery, SettingsError};
-use crate::notify::post::{self, Address, Answer, Post, Verdict};
-use crate::notify::wording;
+use crate::notify::post::{self, Address, PostRequest, PostResponse, ResponseClass};
 use crate::notify::webhook;
-use crate::notify::formatting;
+use crate::notify::wording;
 use crate::secret::Secret;
 
-/// Characters of a routing key.
 pub const ROUTING_KEY_LENGTH: usize = 32;
-/// Bytes of a key by which an incident is known again.
-const MAX_DEDUP_KEY: usize = 255;
-/// Characters of a summary.
-const MAX_SUMMARY: usize = 1024;
-/// Bytes of an event.
-const MAX_EVENT: usize = 512_000;
+const MAX_DEDUP_KEY_BYTES: usize = 255;
+const MAX_SUMMARY_CHARS: usize = 1024;
+const MAX_EVENT_BYTES: usize = 512_000;
 
-/// What a PagerDuty notifier is built from.
+/// Settings of a PagerDuty notifier.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub url: Secret,
     pub routing_key: Secret,
 }
 
-/// A service's integration.
+/// An integration of a PagerDuty service.
 #[derive(Debug, Clone)]
 pub struct PagerDuty {
     client: Client,
@@ -51,7 +46,7 @@ pub struct PagerDuty {
 }
 
 impl PagerDuty {
-    /// Checks address and key. The client must follow no redirects and have time limits.
+    /// Validates address and key. The client must not follow redirects and must have timeouts.
     pub fn new(client: Client, settings: Settings) -> Result<PagerDuty, SettingsError> {
         let address = Address::new(settings.url)?;
         let routing_key = settings.routing_key.expose().trim();
@@ -65,45 +60,45 @@ impl PagerDuty {
         })
     }
 
-    /// For the mark.
+    /// Returns the settings that identify the receiver, secrets included.
     pub fn settings(&self) -> Vec<&str> {
         let url = self.address.secret().expose();
         vec!["pagerduty", url, self.routing_key.expose()]
     }
 
-    /// Sends the next event of the message. One that will never be accepted holds up none of the others.
+    /// Sends the next event of the message. A rejected event does not block the others.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
-        let place = usize::try_from(envelope.n_posted).unwrap_or(usize::MAX);
-        let mut rest = envelope.facts.iter().skip(place);
+        let index = usize::try_from(envelope.n_posted).unwrap_or(usize::MAX);
+        let mut rest = envelope.facts.iter().skip(index);
         let Some(fact) = rest.next() else {
             return Delivery::Delivered;
         };
         let delivery = self.post(envelope, fact).await;
-        delivery.of_part(rest.next().is_none())
+        delivery.for_post(rest.next().is_none())
     }
 
     async fn post(&self, envelope: &Envelope<'_>, fact: &Fact) -> Delivery {
         let mut event = payload(envelope, fact);
         event["routing_key"] = self.routing_key.expose().into();
-        let post = Post {
+        let post = PostRequest {
             address: &self.address,
             headers: HeaderMap::new(),
             body: event.to_string().into_bytes(),
             secrets: vec![&self.routing_key],
             now: envelope.now,
         };
-        post::post(&self.client, post, judge).await
+        post::post(&self.client, post, classify).await
     }
 }
 
-/// Only a 202 means that an event was taken; another yes comes from something in between.
-fn judge(answer: &Answer) -> Verdict {
-    match answer.status {
-        202 => Verdict::Delivered,
-        200..=299 | 408 | 425 | 429 | 500..=599 => Verdict::Retry,
-        400 if is_about_the_integration(&answer.body) => Verdict::Park,
-        300..=399 | 401..=405 | 407 | 410 | 451 => Verdict::Park,
-        _ => Verdict::Drop,
+/// Only 202 means that PagerDuty accepted the event; other 2xx codes come from a proxy.
+fn classify(response: &PostResponse) -> ResponseClass {
+    match response.status {
+        202 => ResponseClass::Delivered,
+        200..=299 | 408 | 425 | 429 | 500..=599 => ResponseClass::Retry,
+        400 if is_about_the_integration(&response.body) => ResponseClass::Park,
+        300..=399 | 401..=405 | 407 | 410 | 451 => ResponseClass::Park,
+        _ => ResponseClass::Drop,
     }
 }
 
@@ -121,7 +116,7 @@ fn is_about_the_integration(body: &str) -> bool {
     .any(|part| body.contains(part))
 }
 
-/// The event of one alert, but for the routing key.
+/// Returns the event of one alert, without the routing key.
 pub fn payload(envelope: &Envelope<'_>, fact: &Fact) -> Value {
     let key = dedup_key(&fact.identity);
     match fact.reason {
@@ -146,9 +141,9 @@ fn trigger(envelope: &Envelope<'_>, fact: &Fact, key: &str) -> Value {
         "dedup_key": key,
         "client": "spendwatch",
         "payload": {
-            "summary": fit::cut(&summary, MAX_SUMMARY, str::to_owned),
+            "summary": fit::cut(&summary, MAX_SUMMARY_CHARS, str::to_owned),
             "source": formatting::clean(fact.identity.organization.as_str()),
-            "severity": severity(fact.line.severity),
+            "severity": severity(fact.threshold.severity),
             "timestamp": fact.decided_at.to_string(),
             "component": formatting::subject(fact),
             "group": formatting::clean(fact.identity.slot.rule.as_str()),
@@ -160,16 +155,16 @@ fn trigger(envelope: &Envelope<'_>, fact: &Fact, key: &str) -> Value {
     if let Some(page) = &message.page {
         event["client_url"] = page.as_str().into();
     }
-    let n_bytes = event.to_string().len() + MAX_ROUTING_KEY_MEMBER;
-    if n_bytes > MAX_EVENT {
+    let n_bytes = event.to_string().len() + MAX_ROUTING_KEY_BYTES;
+    if n_bytes > MAX_EVENT_BYTES {
         event["payload"]["custom_details"] =
-            json!({ "left_out": "the details: with them the event was too large" });
+            json!({ "left_out": "details omitted, the event was too large" });
     }
     event
 }
 
-/// Bytes that the routing key adds to an event, each of its characters escaped.
-const MAX_ROUTING_KEY_MEMBER: usize = 20 + 6 * ROUTING_KEY_LENGTH;
+/// Bytes that the routing key adds to an event, with each character escaped.
+const MAX_ROUTING_KEY_BYTES: usize = 20 + 6 * ROUTING_KEY_LENGTH;
 
 fn severity(severity: Severity) -> &'static str {
     match severity {
@@ -179,7 +174,7 @@ fn severity(severity: Severity) -> &'static str {
     }
 }
 
-/// The exact figures, and in words what the summary does not say.
+/// Exact figures, and texts that the summary does not contain.
 fn details(envelope: &Envelope<'_>, fact: &Fact, notes: &[String]) -> Value {
     let advice: Vec<String> = advise(fact, envelope.links)
         .into_iter()
@@ -206,15 +201,15 @@ fn links(envelope: &Envelope<'_>, fact: &Fact) -> Vec<Value> {
     let advice = advise(fact, envelope.links)
         .into_iter()
         .filter_map(|advice| Some((advice.link?, advice.text)));
-    let page = envelope.links.page_of(&fact.identity);
+    let page = envelope.links.alert_page(&fact.identity);
     advice
         .chain(page.map(|page| (page, "spendwatch".to_owned())))
         .map(|(href, text)| json!({ "href": href, "text": text }))
         .collect()
 }
 
-/// `acme/workspace-month/workspace/workspace_01/2026-11`. Without a period an alert's beginning is part of what it is, and
-/// one subject may have several events.
+/// `acme/workspace-month/workspace/workspace_01/2026-11`. Without a period the start identifies the alert; a subject may have
+/// several events.
 fn dedup_key(identity: &Identity) -> String {
     let slot = &identity.slot;
     let period = match &slot.period {
@@ -229,9 +224,9 @@ fn dedup_key(identity: &Identity) -> String {
         &period,
     ];
     parts.extend(slot.event.map(Event::as_str));
-    let parts: Vec<String> = parts.into_iter().map(key_part).collect();
+    let parts: Vec<String> = parts.into_iter().map(escape_key_part).collect();
     let key = parts.join("/");
-    if key.len() <= MAX_DEDUP_KEY {
+    if key.len() <= MAX_DEDUP_KEY_BYTES {
         return key;
     }
     let hash = Sha256::digest(key.as_bytes());
@@ -239,8 +234,8 @@ fn dedup_key(identity: &Identity) -> String {
     digits.concat()
 }
 
-/// So that no two identities have the same key.
-fn key_part(part: &str) -> String {
+/// Keeps keys of different identities distinct.
+fn escape_key_part(part: &str) -> String {
     part.replace('%', "%25").replace('/', "%2F")
 }
 
@@ -250,36 +245,44 @@ mod tests {
     use crate::notify::samples::{at, fact};
 
     #[track_caller]
-    fn check(statuses: &[u16], body: &str, expected: Verdict) {
+    fn check(statuses: &[u16], body: &str, expected: ResponseClass) {
         for status in statuses {
-            let answer = Answer {
+            let answer = PostResponse {
                 status: *status,
                 media_type: String::new(),
                 body: body.to_owned(),
                 is_whole: true,
             };
-            assert_eq!(judge(&answer), expected, "{status} {body}");
+            assert_eq!(classify(&answer), expected, "{status} {body}");
         }
     }
 
     #[test]
-    fn answers() {
-        check(&[202], "", Verdict::Delivered);
-        check(&[200, 408, 429, 500, 502, 503, 504], "", Verdict::Retry);
-        check(&[302, 401, 403, 404, 405], "", Verdict::Park);
-        check(&[400, 413, 422], "Event object is invalid", Verdict::Drop);
+    fn responses_are_classified() {
+        check(&[202], "", ResponseClass::Delivered);
+        check(
+            &[200, 408, 429, 500, 502, 503, 504],
+            "",
+            ResponseClass::Retry,
+        );
+        check(&[302, 401, 403, 404, 405], "", ResponseClass::Park);
+        check(
+            &[400, 413, 422],
+            "Event object is invalid",
+            ResponseClass::Drop,
+        );
         for body in [
             "'routing_key' is missing or blank",
             "Invalid Routing Key",
             "The integration was disabled",
             "This account is suspended",
         ] {
-            check(&[400], body, Verdict::Park);
+            check(&[400], body, ResponseClass::Park);
         }
     }
 
     #[test]
-    fn an_incident_is_known_again_by_what_the_alert_is() {
+    fn dedup_key_is_derived_from_the_identity() {
         let mut identity = fact(Reason::First).identity;
         let expected = "acme/workspace-month/workspace/workspace_01/2026-11";
         assert_eq!(dedup_key(&identity), expected);

@@ -1,4 +1,4 @@
-//! One JSON post: sent once, its answer judged by the receiver's own table, and nothing secret in what is said about it.
+//! Sends one JSON post. Each receiver classifies the response with its own table, and error texts contain no secrets.
 
 use std::time::Duration;
 
@@ -7,27 +7,25 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, Url};
 use serde_json::Value;
 
-use crate::notify::outcome::{Delivery, MAX_RETRY_AFTER, Schedule, SettingsError};
 use crate::notify::formatting;
-use crate::outbound::{self, Outbound};
+use crate::notify::outcome::{Delivery, MAX_RETRY_AFTER, RetrySchedule, SettingsError};
+use crate::outbound::{self, HttpClientConfig};
 use crate::secret::{REDACTED, Secret};
 
-/// Until a connection stands, its encryption included.
+/// Includes the TLS handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// From the first look-up to the last byte of the answer.
+/// From name resolution to the last byte of the response.
 pub const WHOLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// More of an answer is not read.
-const MAX_ANSWER: usize = 64 * 1024;
-/// More of an answer is not quoted.
-const MAX_QUOTED: usize = 200;
-/// Shorter parts of a URL's path are words, not secrets.
-const MIN_SECRET_PART: usize = 6;
-/// Shorter words of a header are names of a scheme, as `Bearer` is.
-const MIN_SECRET_WORD: usize = 8;
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+const MAX_QUOTED_CHARS: usize = 200;
+/// Shorter parts of a URL path are words, not secrets.
+const MIN_SECRET_PART_CHARS: usize = 6;
+/// Shorter words of a header are scheme names such as `Bearer`.
+const MIN_SECRET_WORD_CHARS: usize = 8;
 
-/// A client for posts to one receiver. With `allow_http`, the address may be `http://` to a host other than loopback.
+/// Builds a client for one receiver. With `allow_http`, the URL may be `http://` to a host other than loopback.
 pub fn client(url: &Secret, allow_http: bool) -> Result<Client, SettingsError> {
-    let limits = Outbound {
+    let limits = HttpClientConfig {
         connect_timeout: CONNECT_TIMEOUT,
         read_timeout: WHOLE_TIMEOUT,
         timeout: WHOLE_TIMEOUT,
@@ -39,19 +37,19 @@ pub fn client(url: &Secret, allow_http: bool) -> Result<Client, SettingsError> {
         Address::encrypted(url.clone())?
     };
     outbound::client_for(&limits, &address.parsed.0).map_err(|error| SettingsError::Tls {
-        reason: outbound::causes(&error),
+        reason: outbound::error_chain(&error),
     })
 }
 
-/// A receiver's address, which is a secret.
+/// A receiver's URL, which is a secret.
 #[derive(Debug, Clone)]
 pub struct Address {
     url: Secret,
     parsed: SecretUrl,
-    below: &'static str,
+    appended_path: &'static str,
 }
 
-/// A parsed secret address, whose `Debug` shows nothing.
+/// A parsed secret URL; `Debug` does not show it.
 #[derive(Clone)]
 struct SecretUrl(Url);
 
@@ -62,7 +60,7 @@ impl std::fmt::Debug for SecretUrl {
 }
 
 impl Address {
-    /// Reads an `http://` or `https://` address.
+    /// Parses an `http://` or `https://` URL.
     pub fn new(url: Secret) -> Result<Address, SettingsError> {
         let parsed = Url::parse(url.expose().trim()).map_err(|_| SettingsError::Url)?;
         if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
@@ -71,11 +69,11 @@ impl Address {
         Ok(Address {
             url,
             parsed: SecretUrl(parsed),
-            below: "",
+            appended_path: "",
         })
     }
 
-    /// The same, but `http://` only to loopback: what is secret must not cross a network in clear text.
+    /// Also rejects `http://` to other hosts than loopback, which would send secrets in clear text.
     fn encrypted(url: Secret) -> Result<Address, SettingsError> {
         let address = Address::new(url)?;
         let parsed = &address.parsed.0;
@@ -85,7 +83,7 @@ impl Address {
         Ok(address)
     }
 
-    /// The same with a parameter in its query, in place of one of this name. All others stay as they are.
+    /// Sets a query parameter and keeps all others.
     #[must_use]
     pub fn with_query(mut self, name: &str, value: &str) -> Address {
         let query = self.parsed.0.query().unwrap_or_default();
@@ -99,82 +97,85 @@ impl Address {
         self
     }
 
-    /// The same with a path appended to its own. What is appended is no secret.
+    /// Appends a path, which is not a secret.
     #[must_use]
-    pub fn below(self, path: &'static str) -> Address {
+    pub fn with_path(self, path: &'static str) -> Address {
         Address {
-            below: path,
+            appended_path: path,
             ..self
         }
     }
 
     fn target(&self) -> Url {
         let mut target = self.parsed.0.clone();
-        if !self.below.is_empty() {
-            let path = format!("{}{}", target.path().trim_end_matches('/'), self.below);
+        if !self.appended_path.is_empty() {
+            let path = format!(
+                "{}{}",
+                target.path().trim_end_matches('/'),
+                self.appended_path
+            );
             target.set_path(&path);
         }
         target
     }
 
-    /// The address as it was given.
+    /// Returns the URL as configured.
     pub fn secret(&self) -> &Secret {
         &self.url
     }
 
-    /// A foreign text without the address, its path, its query, and the parts of these that are long enough to be secrets.
-    fn scrub(&self, text: &str) -> String {
+    /// Removes the URL, its path, its query, and their parts that are long enough to be secrets.
+    fn redact(&self, text: &str) -> String {
         let url = &self.parsed.0;
         let query = url.query().unwrap_or_default();
         let parts = url.path().split('/').chain(query.split(['&', '=']));
         let userinfo = [url.username(), url.password().unwrap_or_default()];
-        let mut scrubbed = self.url.scrub(text).replace(url.as_str(), REDACTED);
+        let mut redacted = self.url.redact(text).replace(url.as_str(), REDACTED);
         let raw = parts.chain(userinfo).chain([url.path(), query]);
-        // A receiver reads the values without their escapes, and may quote them so.
+        // A receiver may quote values in decoded form.
         let values = url.query_pairs().map(|(_, value)| value.into_owned());
         let mut secrets: Vec<String> = raw.map(str::to_owned).chain(values).collect();
         secrets.sort_by_key(|part| std::cmp::Reverse(part.len()));
         for part in secrets {
-            if part.len() >= MIN_SECRET_PART {
-                scrubbed = scrubbed.replace(&part, REDACTED);
+            if part.len() >= MIN_SECRET_PART_CHARS {
+                redacted = redacted.replace(&part, REDACTED);
             }
         }
-        scrubbed
+        redacted
     }
 }
 
-/// What is to be posted.
+/// One request to a receiver.
 #[derive(Debug)]
-pub struct Post<'a> {
+pub struct PostRequest<'a> {
     pub address: &'a Address,
-    /// The content type is that of JSON unless one is among them.
+    /// `Content-Type` defaults to JSON.
     pub headers: HeaderMap,
     pub body: Vec<u8>,
-    /// Besides the address: what must not be quoted from an answer.
+    /// Must not appear in error texts, in addition to the URL.
     pub secrets: Vec<&'a Secret>,
-    /// The time of the attempt.
     pub now: Timestamp,
 }
 
-/// What came back.
+/// The response of a receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct PostResponse {
     pub status: u16,
-    /// The media type in lower case, without parameters; empty where there is none.
+    /// Lower case, without parameters; empty if missing.
     pub media_type: String,
     /// At most the first 64 KiB, as text.
     pub body: String,
-    /// Whether the body was read to its end.
+    /// Whether the whole body was read.
     pub is_whole: bool,
 }
 
-impl Answer {
-    /// Whether it is a page for people, as a proxy in between may send in the receiver's place.
+impl PostResponse {
+    /// Returns whether the body is HTML, as from a proxy.
     pub fn is_page(&self) -> bool {
         self.media_type == "text/html" || self.body.trim_start().starts_with('<')
     }
 
-    /// How long the body asks to wait, in its member `retry_after`: seconds, also parts of one.
+    /// Returns the pause that the body requests in `retry_after`, in seconds with fractions.
     fn retry_after(&self) -> Option<Duration> {
         let body: Value = serde_json::from_str(&self.body).ok()?;
         let seconds = body.get("retry_after")?.as_f64()?;
@@ -182,70 +183,73 @@ impl Answer {
     }
 }
 
-/// A receiver's judgement of an answer.
+/// Class of an HTTP response, from which the delivery follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ResponseClass {
     Delivered,
     Retry,
-    /// The receiver is at fault; probe now and then.
+    /// The notifier is misconfigured or blocked; probe it.
     Park,
-    /// The receiver is at fault, and wants no probes.
+    /// The notifier is misconfigured or blocked, and must not be probed.
     ParkForGood,
-    /// The message is at fault.
     Drop,
 }
 
-/// Asks an address once, without a word; any answer of 2xx is a good one. The error holds nothing of the address.
-pub async fn call(client: &Client, address: &Address, timeout: Duration) -> Result<(), String> {
+/// Sends one GET request; any 2xx response is a success. The error does not contain the URL.
+pub async fn ping(client: &Client, address: &Address, timeout: Duration) -> Result<(), String> {
     let request = client.get(address.parsed.0.clone()).timeout(timeout);
     match request.send().await {
         Ok(response) if response.status().is_success() => Ok(()),
         Ok(response) => Err(format!("answered {}", response.status().as_u16())),
-        Err(error) if error.is_timeout() => Err("no answer in time".to_owned()),
+        Err(error) if error.is_timeout() => Err("response timed out".to_owned()),
         Err(error) => {
-            let text = outbound::causes(&error.without_url());
-            Err(formatting::line(&address.scrub(&text)))
+            let text = outbound::error_chain(&error.without_url());
+            Err(formatting::single_line(&address.redact(&text)))
         }
     }
 }
 
-/// Posts once.
-pub async fn post(client: &Client, post: Post<'_>, judge: fn(&Answer) -> Verdict) -> Delivery {
-    match ask(client, &post).await {
-        Ok(reply) => deliver(judge(&reply.answer), &reply, &post),
+/// Sends one post.
+pub async fn post(
+    client: &Client,
+    post: PostRequest<'_>,
+    classify: fn(&PostResponse) -> ResponseClass,
+) -> Delivery {
+    match send_request(client, &post).await {
+        Ok(reply) => to_delivery(classify(&reply.response), &reply, &post),
         Err(delivery) => delivery,
     }
 }
 
-/// Posts a JSON body once, where the address alone says who we are.
+/// Sends one post of a JSON body to a receiver whose URL is the only credential.
 pub async fn post_json(
     client: &Client,
     address: &Address,
     payload: &Value,
     now: Timestamp,
-    judge: fn(&Answer) -> Verdict,
+    classify: fn(&PostResponse) -> ResponseClass,
 ) -> Delivery {
     let body = payload.to_string().into_bytes();
-    let plain = Post {
+    let plain = PostRequest {
         address,
         headers: HeaderMap::new(),
         body,
         secrets: Vec::new(),
         now,
     };
-    post(client, plain, judge).await
+    post(client, plain, classify).await
 }
 
-/// What came back, and how long the receiver asks to be left alone.
+/// A response with the pause that the receiver requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    pub answer: Answer,
-    /// From the time of the attempt on.
+pub struct PostReply {
+    pub response: PostResponse,
+    /// Pause from the time of the attempt.
     pub after: Option<Duration>,
 }
 
-/// Posts once, for receivers that read more in an answer than its verdict. Without an answer the outcome is clear.
-pub async fn ask(client: &Client, post: &Post<'_>) -> Result<Reply, Delivery> {
+/// Sends one post and returns the response. Without a response, the error is the delivery.
+pub async fn send_request(client: &Client, post: &PostRequest<'_>) -> Result<PostReply, Delivery> {
     let mut headers = post.headers.clone();
     headers
         .entry(CONTENT_TYPE)
@@ -256,56 +260,56 @@ pub async fn ask(client: &Client, post: &Post<'_>) -> Result<Reply, Delivery> {
         .body(post.body.clone());
     let response = match request.send().await {
         Ok(response) => response,
-        Err(error) => return Err(unanswered(&error.without_url(), post)),
+        Err(error) => return Err(no_response(&error.without_url(), post)),
     };
     let after = response
         .headers()
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| outbound::retry_after(value, post.now));
-    let answer = read(response).await;
-    let after = after.max(answer.retry_after());
-    Ok(Reply { answer, after })
+    let response = read_response(response).await;
+    let after = after.max(response.retry_after());
+    Ok(PostReply { response, after })
 }
 
-/// What follows from a verdict.
-pub fn deliver(verdict: Verdict, reply: &Reply, post: &Post<'_>) -> Delivery {
-    let Reply { answer, after } = reply;
-    let error = || describe(answer, post);
-    match verdict {
-        Verdict::Delivered => Delivery::Delivered,
-        Verdict::Retry if after.is_some_and(|after| after > MAX_RETRY_AFTER) => Delivery::park(
-            format!("{}; it asks to wait for more than 24 hours", error()),
-        ),
-        Verdict::Retry => Delivery::Retry {
+/// Returns the delivery for a class of response.
+pub fn to_delivery(class: ResponseClass, reply: &PostReply, post: &PostRequest<'_>) -> Delivery {
+    let PostReply { response, after } = reply;
+    let error = || describe(response, post);
+    match class {
+        ResponseClass::Delivered => Delivery::Delivered,
+        ResponseClass::Retry if after.is_some_and(|after| after > MAX_RETRY_AFTER) => {
+            Delivery::park(format!("{}; asks to wait longer than 24 hours", error()))
+        }
+        ResponseClass::Retry => Delivery::Retry {
             error: error(),
             after: *after,
-            // A gateway that gave up waiting may have passed the message on; so may who began to answer well.
-            is_ambiguous: matches!(answer.status, 200..=299 | 502 | 504),
-            schedule: Schedule::Common,
+            // A gateway that timed out may have passed the message on; so may a receiver that sent a 2xx status.
+            is_ambiguous: matches!(response.status, 200..=299 | 502 | 504),
+            schedule: RetrySchedule::Common,
         },
-        Verdict::Park => Delivery::park(error()),
-        Verdict::ParkForGood => Delivery::Park {
+        ResponseClass::Park => Delivery::park(error()),
+        ResponseClass::ParkForGood => Delivery::Park {
             error: error(),
             is_probed: false,
         },
-        Verdict::Drop => Delivery::drop_message(error()),
+        ResponseClass::Drop => Delivery::drop_message(error()),
     }
 }
 
-/// Without a connection the receiver has nothing; later it may have everything.
-fn unanswered(error: &reqwest::Error, post: &Post<'_>) -> Delivery {
-    let text = quote(&outbound::causes(error), post);
+/// Without a connection, the receiver has nothing; after that it may have everything.
+fn no_response(error: &reqwest::Error, post: &PostRequest<'_>) -> Delivery {
+    let text = quote(&outbound::error_chain(error), post);
     if error.is_connect() || error.is_builder() {
         Delivery::retry(format!("no connection: {text}"))
     } else if error.is_timeout() {
-        Delivery::ambiguous("no answer in time")
+        Delivery::ambiguous("response timed out")
     } else {
-        Delivery::ambiguous(format!("no answer: {text}"))
+        Delivery::ambiguous(format!("no response: {text}"))
     }
 }
 
-async fn read(mut response: Response) -> Answer {
+async fn read_response(mut response: Response) -> PostResponse {
     let status = response.status().as_u16();
     let media_type = response
         .headers()
@@ -318,9 +322,9 @@ async fn read(mut response: Response) -> Answer {
     let is_whole = loop {
         match response.chunk().await {
             Ok(Some(chunk)) => {
-                let room = MAX_ANSWER - body.len();
-                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                if chunk.len() > room {
+                let capacity = MAX_RESPONSE_BYTES - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(capacity)]);
+                if chunk.len() > capacity {
                     break false;
                 }
             }
@@ -328,7 +332,7 @@ async fn read(mut response: Response) -> Answer {
             Err(_) => break false,
         }
     };
-    Answer {
+    PostResponse {
         status,
         media_type,
         body: String::from_utf8_lossy(&body).into_owned(),
@@ -336,34 +340,34 @@ async fn read(mut response: Response) -> Answer {
     }
 }
 
-fn describe(answer: &Answer, post: &Post<'_>) -> String {
-    let body = quote(&answer.body, post);
+fn describe(response: &PostResponse, post: &PostRequest<'_>) -> String {
+    let body = quote(&response.body, post);
     if body.is_empty() {
-        format!("answered {}", answer.status)
+        format!("answered {}", response.status)
     } else {
-        format!("answered {}: {body}", answer.status)
+        format!("answered {}: {body}", response.status)
     }
 }
 
-/// Without the parts of a header or a key that are secrets by themselves: the token of `Bearer token`, the base64 of
+/// Removes parts of a header or key that are secrets themselves: the token of `Bearer token`, the base64 of
 /// `whsec_base64`.
-fn scrub_words(secret: &Secret, text: &str) -> String {
+fn redact_words(secret: &Secret, text: &str) -> String {
     let words = secret.expose().split_whitespace();
-    formatting
+    words
         .map(|word| word.strip_prefix("whsec_").unwrap_or(word))
-        .filter(|word| word.len() >= MIN_SECRET_WORD)
+        .filter(|word| word.len() >= MIN_SECRET_WORD_CHARS)
         .fold(text.to_owned(), |text, word| text.replace(word, REDACTED))
 }
 
-/// On one line, without secrets and control characters, at most 200 characters. It is searched before it is cut, so that
-/// no half of a secret stays.
-fn quote(text: &str, post: &Post<'_>) -> String {
-    let mut scrubbed = post.address.scrub(text);
+/// Returns at most 200 characters on one line, without secrets and control characters. Redacts before cutting, so that no
+/// part of a secret remains.
+fn quote(text: &str, post: &PostRequest<'_>) -> String {
+    let mut redacted = post.address.redact(text);
     for secret in &post.secrets {
-        scrubbed = scrub_words(secret, &secret.scrub(&scrubbed));
+        redacted = redact_words(secret, &secret.redact(&redacted));
     }
-    let line = formatting::line(&scrubbed);
-    match line.char_indices().nth(MAX_QUOTED) {
+    let line = formatting::single_line(&redacted);
+    match line.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
@@ -378,8 +382,8 @@ mod tests {
         Address::new(Secret::new(url.to_owned())).unwrap()
     }
 
-    fn post_to(address: &Address) -> Post<'_> {
-        Post {
+    fn post_to(address: &Address) -> PostRequest<'_> {
+        PostRequest {
             address,
             headers: HeaderMap::new(),
             body: Vec::new(),
@@ -389,10 +393,13 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_appended_to_whatever_path_there_is() {
+    fn path_is_appended_to_the_existing_path() {
         let check = |url: &str, expected: &str| {
             let address = Address::new(Secret::new(url.to_owned())).unwrap();
-            assert_eq!(address.below("/api/v2/alerts").target().as_str(), expected);
+            assert_eq!(
+                address.with_path("/api/v2/alerts").target().as_str(),
+                expected
+            );
         };
         check("http://am-0:9093", "http://am-0:9093/api/v2/alerts");
         check("http://am-0:9093/", "http://am-0:9093/api/v2/alerts");
@@ -402,36 +409,39 @@ mod tests {
         );
     }
 
-    fn judged(verdict: Verdict, status: u16, after: Option<u64>) -> Delivery {
-        let answer = Answer {
+    fn delivery_for(class: ResponseClass, status: u16, after: Option<u64>) -> Delivery {
+        let response = PostResponse {
             status,
             media_type: String::new(),
             body: "why".to_owned(),
             is_whole: true,
         };
         let after = after.map(Duration::from_secs);
-        deliver(verdict, &Reply { answer, after }, &post_to(&address()))
+        to_delivery(class, &PostReply { response, after }, &post_to(&address()))
     }
 
     #[test]
-    fn a_pause_of_more_than_a_day_is_parked() {
+    fn pause_of_more_than_a_day_parks() {
         assert!(matches!(
-            judged(Verdict::Retry, 429, Some(86_401)),
+            delivery_for(ResponseClass::Retry, 429, Some(86_401)),
             Delivery::Park { .. }
         ));
         let expected = Delivery::Retry {
             error: "answered 429: why".to_owned(),
             after: Some(MAX_RETRY_AFTER),
             is_ambiguous: false,
-            schedule: Schedule::Common,
+            schedule: RetrySchedule::Common,
         };
-        assert_eq!(judged(Verdict::Retry, 429, Some(86_400)), expected);
+        assert_eq!(
+            delivery_for(ResponseClass::Retry, 429, Some(86_400)),
+            expected
+        );
     }
 
     #[test]
-    fn what_a_gateway_gave_up_on_is_ambiguous() {
+    fn gateway_timeouts_are_ambiguous() {
         for (status, expected) in [(502, true), (504, true), (500, false), (503, false)] {
-            let delivery = judged(Verdict::Retry, status, None);
+            let delivery = delivery_for(ResponseClass::Retry, status, None);
             assert!(
                 matches!(delivery, Delivery::Retry { is_ambiguous, .. } if is_ambiguous == expected),
                 "{status}"
@@ -440,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn no_part_of_an_address_is_quoted() {
+    fn no_part_of_a_url_is_quoted() {
         let address = address();
         assert_eq!(format!("{address:?}").matches("canary").count(), 0);
         let echo = "no POST https://hooks.example.com/services/T000/B000/canary?sig=tok-en_1 \n/services/T000/B000/canary canary tok-en_1\u{1b}[31m";
@@ -451,12 +461,12 @@ mod tests {
         let long = "x".repeat(500);
         assert_eq!(
             quote(&long, &post_to(&address)).chars().count(),
-            MAX_QUOTED + 1
+            MAX_QUOTED_CHARS + 1
         );
     }
 
     #[test]
-    fn no_part_of_a_header_or_a_key_and_no_value_without_its_escapes_is_quoted() {
+    fn no_part_of_a_header_key_or_decoded_value_is_quoted() {
         let url = "https://hooks.example.com/x?sig=a%2Fb%2Bcanary&v=1".to_owned();
         let address = Address::new(Secret::new(url)).unwrap();
         let secrets = [
@@ -464,7 +474,7 @@ mod tests {
             "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         ]
         .map(|text| Secret::new(text.to_owned()));
-        let post = Post {
+        let post = PostRequest {
             secrets: secrets.iter().collect(),
             ..post_to(&address)
         };
@@ -476,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_is_added_and_the_others_stay() {
+    fn parameter_is_set_and_others_stay() {
         for (query, expected) in [
             ("", "wait=true"),
             ("?thread_id=7&a=%2fb+c", "thread_id=7&a=%2fb+c&wait=true"),
@@ -490,15 +500,15 @@ mod tests {
     }
 
     #[test]
-    fn a_body_may_ask_to_wait_for_parts_of_a_second() {
+    fn body_may_request_fractions_of_a_second() {
         let asked = |body: &str| {
-            let answer = Answer {
+            let response = PostResponse {
                 status: 429,
                 media_type: String::new(),
                 body: body.to_owned(),
                 is_whole: true,
             };
-            answer.retry_after()
+            response.retry_after()
         };
         let seconds = |seconds| Some(Duration::from_secs_f64(seconds));
         assert_eq!(asked("{\"retry_after\": 0.65}"), seconds(0.65));
@@ -516,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn no_secret_goes_to_another_machine_in_clear_text() {
+    fn no_secret_is_sent_in_clear_text() {
         for (url, is_good) in [
             ("https://example.com/x", true),
             ("http://127.0.0.1:80/x", true),
@@ -529,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_http() {
+    fn url_must_be_http() {
         for url in [
             "",
             "hooks.example.com",

@@ -1,21 +1,21 @@
-//! Decides what a mail server's refusal is about: its enhanced status code (RFC 3463, RFC 5248) first, its wording where
-//! the code is absent or general.
+//! Decides what a mail server's refusal is about: first by its enhanced status code (RFC 3463, RFC 5248), then by its text if
+//! the code is missing or general.
 //!
-//! Postfix and others delay refusals of the host, the HELO name, the sender or relaying until RCPT, so the step says
-//! little. Whatever is not clearly about this recipient or this message is the notifier's: nothing is lost by keeping it.
+//! Postfix and others delay refusals of host, HELO name, sender or relaying until RCPT, so the step says little. Everything
+//! that is not clearly about this recipient or message is attributed to the notifier, because then the message is kept.
 
-/// What a permanent refusal is about.
+/// What a refusal is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
-    /// This recipient or this message: no other one would be refused for it.
+pub enum RefusalCause {
+    /// This recipient or message; others would be accepted.
     Message,
-    /// The sender, the host, the login, a quota or the server: every message would be refused.
+    /// Sender, host, login, quota or server; every message would be rejected.
     Notifier,
-    /// Nothing permanent: the enhanced status code is of class 4.
-    Later,
+    /// A temporary condition: the enhanced status code is of class 4.
+    Temporary,
 }
 
-/// Parts of a refusal that are about the sending side, whatever its code is.
+/// Phrases about the sending side, whatever the code.
 const SENDING_SIDE: [&str; 11] = [
     "helo",
     "ehlo",
@@ -29,7 +29,7 @@ const SENDING_SIDE: [&str; 11] = [
     "sending",
     "not allowed to send",
 ];
-/// Parts of a refusal that are about the recipient.
+/// Phrases about the recipient.
 const RECIPIENT: [&str; 33] = [
     "recipient address rejected",
     "recipient rejected",
@@ -65,7 +65,7 @@ const RECIPIENT: [&str; 33] = [
     "address unknown",
     "unrouteable address",
 ];
-/// Parts of a refusal that are about the message's size.
+/// Phrases about the size of the message.
 const SIZE: [&str; 5] = [
     "too big",
     "too large",
@@ -75,17 +75,17 @@ const SIZE: [&str; 5] = [
 ];
 
 /// Classifies a reply with a code of 500 to 599 to RCPT, DATA or the content. `text` is its text, all lines.
-pub fn subject_of(code: u16, text: &str) -> Subject {
+pub fn classify(code: u16, text: &str) -> RefusalCause {
     // An address may contain any word.
     let words = text.split_whitespace().filter(|word| !word.contains('@'));
     let wording = words.collect::<Vec<_>>().join(" ").to_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| wording.contains(part));
     let enhanced = enhanced_code(text);
     if let Some((4, ..)) = enhanced {
-        return Subject::Later;
+        return RefusalCause::Temporary;
     }
     if has(&SENDING_SIDE) {
-        return Subject::Notifier;
+        return RefusalCause::Notifier;
     }
     let by_code = enhanced.and_then(|(_, subject, detail)| by_enhanced_code(subject, detail));
     if let Some(subject) = by_code {
@@ -95,34 +95,34 @@ pub fn subject_of(code: u16, text: &str) -> Subject {
     // Without an enhanced code: "user not local" and "exceeded storage allocation".
     let is_by_code = enhanced.is_none() && matches!(code, 551 | 552);
     if is_known || is_by_code {
-        Subject::Message
+        RefusalCause::Message
     } else {
-        Subject::Notifier
+        RefusalCause::Notifier
     }
 }
 
-/// Returns what `5.subject.detail` is about, or `None` where it may be about anything.
-fn by_enhanced_code(subject: u16, detail: u16) -> Option<Subject> {
+/// Returns what `5.subject.detail` is about, or `None` if that is unclear.
+fn by_enhanced_code(subject: u16, detail: u16) -> Option<RefusalCause> {
     match (subject, detail) {
         // Other address status, and the sender's address.
         (1, 0) => None,
-        (1, 7 | 8) => Some(Subject::Notifier),
-        (1, _) => Some(Subject::Message),
+        (1, 7 | 8) => Some(RefusalCause::Notifier),
+        (1, _) => Some(RefusalCause::Message),
         // Mailbox disabled, full, limited in size; mailing list.
-        (2, 1..=4) => Some(Subject::Message),
-        (3, 4) => Some(Subject::Message),
-        (4, 5) => Some(Subject::Notifier),
-        // Addresses beyond ASCII: the sender's is one, too.
+        (2, 1..=4) => Some(RefusalCause::Message),
+        (3, 4) => Some(RefusalCause::Message),
+        (4, 5) => Some(RefusalCause::Notifier),
+        // Non-ASCII addresses: the sender's may be one.
         (6, 7) => None,
-        (6, _) => Some(Subject::Message),
-        // Policy, authentication, permission to send as somebody.
-        (7, _) => Some(Subject::Notifier),
+        (6, _) => Some(RefusalCause::Message),
+        // Policy, authentication, permission to send as another user.
+        (7, _) => Some(RefusalCause::Notifier),
         _ => None,
     }
 }
 
 /// Returns the first enhanced status code of class 4 or 5 in the text, as `(class, subject, detail)`. Many servers repeat it
-/// in each line, put it into the second one or add signs around it; an address or a version with more parts is none.
+/// in each line, put it into the second one or add punctuation; addresses and longer version numbers do not match.
 fn enhanced_code(text: &str) -> Option<(u16, u16, u16)> {
     text.split_whitespace().find_map(|word| {
         let word = word.trim_matches(|c: char| !c.is_ascii_digit());
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_enhanced_code_is_found_wherever_a_server_puts_it() {
+    fn enhanced_code_is_found_anywhere() {
         for (text, expected) in [
             ("5.1.1 no such user", Some((5, 1, 1))),
             ("mail.example.com says 5.7.1 no", Some((5, 7, 1))),
@@ -161,10 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_no_wording() {
+    fn addresses_are_not_searched_for_phrases() {
         let text = "5.1.1 <sender@relay.example.com>: Recipient address rejected";
-        assert_eq!(subject_of(550, text), Subject::Message);
+        assert_eq!(classify(550, text), RefusalCause::Message);
         let text = "5.1.1 <a@b.example.com>: Sender address rejected: User unknown";
-        assert_eq!(subject_of(550, text), Subject::Notifier);
+        assert_eq!(classify(550, text), RefusalCause::Notifier);
     }
 }

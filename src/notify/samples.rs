@@ -1,15 +1,15 @@
-//! Facts and envelopes for the tests of this folder.
+//! Facts and envelopes for tests.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::alert::{EndedBy, Identity, Line, Slot};
+use crate::domain::alert::{AbsoluteThreshold, EndedBy, Identity, Slot};
 use crate::domain::event::Event;
 use crate::domain::ids::NotifierName;
 use crate::domain::money::Usd;
 use crate::domain::notification::{Contributor, Fact, Reason, Reconciled};
-use crate::domain::rule::{Gap, Severity, Watch};
+use crate::domain::rule::{GapUnit, Severity, Watch};
 use crate::domain::span::Span;
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::notify::envelope::{Envelope, Links};
@@ -22,7 +22,7 @@ pub(crate) fn usd(text: &str) -> i128 {
     Usd::parse(text).unwrap().pico()
 }
 
-/// A workspace over its month's limit.
+/// A workspace over its monthly limit.
 pub(crate) fn fact(reason: Reason) -> Fact {
     let is_resolved = reason == Reason::Resolved;
     Fact {
@@ -52,7 +52,7 @@ pub(crate) fn fact(reason: Reason) -> Fact {
         value: usd(if is_resolved { "4900" } else { "5630.125" }),
         is_lower_bound: false,
         limit: Some(usd("5000")),
-        line: Line {
+        threshold: AbsoluteThreshold {
             quantity: usd("5000"),
             severity: Severity::Critical,
             text: "100%".into(),
@@ -68,12 +68,12 @@ pub(crate) fn fact(reason: Reason) -> Fact {
         ],
         forecast: Some(Usd::from_pico(usd("7100"))),
         reconciled: None,
-        maker: None,
+        creator: None,
     }
 }
 
-/// An API key over its day's limit.
-pub(crate) fn of_a_key() -> Fact {
+/// An API key over its daily limit.
+pub(crate) fn api_key_fact() -> Fact {
     let mut fact = fact(Reason::First);
     fact.identity.slot.rule = "runaway-key".into();
     fact.identity.slot.subject = Subject::new(SubjectKind::ApiKey, "apikey_01");
@@ -86,23 +86,23 @@ pub(crate) fn of_a_key() -> Fact {
     fact
 }
 
-/// A person over their month's limit.
-pub(crate) fn of_a_person() -> Fact {
+/// A user over their monthly limit.
+pub(crate) fn user_fact() -> Fact {
     let mut fact = fact(Reason::First);
     fact.identity.slot.subject = Subject::new(SubjectKind::User, "user_01");
     fact.subject_name = "ada@example.com".to_owned();
     fact
 }
 
-/// An organization whose bill is below the estimate, by more than 5 %.
-pub(crate) fn of_a_gap(reason: Reason) -> Fact {
+/// An organization whose bill is below the estimate by more than 5%.
+pub(crate) fn gap_fact(reason: Reason) -> Fact {
     let mut fact = fact(reason);
     fact.identity.slot.rule = "bill-and-tokens".into();
     fact.identity.slot.subject = Subject::new(SubjectKind::Organization, "acme");
     fact.subject_name = "acme".to_owned();
-    fact.watch = Watch::Reconciliation(Gap::Percent);
+    fact.watch = Watch::Reconciliation(GapUnit::Percent);
     (fact.value, fact.limit) = (8_053_435, Some(5_000_000));
-    fact.line.quantity = 5_000_000;
+    fact.threshold.quantity = 5_000_000;
     fact.top = Vec::new();
     fact.forecast = None;
     fact.reconciled = Some(Reconciled {
@@ -114,12 +114,12 @@ pub(crate) fn of_a_gap(reason: Reason) -> Fact {
     fact
 }
 
-/// An event of a key, a person, a workspace or the organization.
-pub(crate) fn of_an_event(event: Event, reason: Reason) -> Fact {
+/// An event of an API key, a user or a workspace.
+pub(crate) fn event_fact(event: Event, reason: Reason) -> Fact {
     let mut fact = fact(reason);
-    let (kind, id, name) = if event.is_of(SubjectKind::ApiKey) {
+    let (kind, id, name) = if event.applies_to(SubjectKind::ApiKey) {
         (SubjectKind::ApiKey, "apikey_01", "ci")
-    } else if event.is_of(SubjectKind::User) {
+    } else if event.applies_to(SubjectKind::User) {
         (SubjectKind::User, "user_01", "ada@example.com")
     } else {
         (SubjectKind::Workspace, "workspace_01", "Search")
@@ -133,7 +133,7 @@ pub(crate) fn of_an_event(event: Event, reason: Reason) -> Fact {
     fact.subject_name = name.to_owned();
     fact.watch = Watch::Lifecycle;
     (fact.value, fact.limit) = (2, Some(2));
-    fact.line = Line {
+    fact.threshold = AbsoluteThreshold {
         quantity: 2,
         severity: Severity::Warning,
         text: "warning".into(),
@@ -148,7 +148,7 @@ pub(crate) fn of_an_event(event: Event, reason: Reason) -> Fact {
     };
     let time = SignedDuration::from_hours(24 * time);
     fact.span = event.span(at(moment), time, fact.decided_at);
-    fact.maker = (event == Event::KeyOfRemovedUser).then(|| "bob@example.com".to_owned());
+    fact.creator = (event == Event::KeyOfRemovedUser).then(|| "bob@example.com".to_owned());
     fact.ended_by = fact.ended_by.map(|_| EndedBy::Cleared);
     fact.top = Vec::new();
     fact.forecast = None;
@@ -167,13 +167,13 @@ pub(crate) fn contributor(model: &str, value: &str, before: Option<&str>) -> Con
     }
 }
 
-/// The same with other names everywhere.
-pub(crate) fn named(name: &str) -> Fact {
+/// A fact with this name everywhere.
+pub(crate) fn fact_named(name: &str) -> Fact {
     let mut fact = fact(Reason::First);
     fact.identity.slot.rule = name.into();
     fact.identity.organization = name.into();
     fact.subject_name = name.to_owned();
-    fact.line.text = name.into();
+    fact.threshold.text = name.into();
     fact.zone_name = name.to_owned();
     fact.labels = BTreeMap::from([(name.to_owned(), name.to_owned())]);
     for contributor in &mut fact.top {
@@ -183,8 +183,8 @@ pub(crate) fn named(name: &str) -> Fact {
     fact
 }
 
-/// So many workspaces over their limits.
-pub(crate) fn many(n: usize) -> Vec<Fact> {
+/// `n` workspaces over their limits.
+pub(crate) fn workspace_facts(n: usize) -> Vec<Fact> {
     (0..n)
         .map(|index| {
             let mut fact = fact(Reason::First);
@@ -199,7 +199,7 @@ pub(crate) fn many(n: usize) -> Vec<Fact> {
         .collect()
 }
 
-/// Passes an envelope, made two minutes after the decision, to a test.
+/// Runs a test with an envelope two minutes after the decision.
 pub(crate) fn with_envelope<T>(facts: &[Fact], test: impl FnOnce(Envelope<'_>) -> T) -> T {
     let notifier = NotifierName::from("finops");
     let links = Links {

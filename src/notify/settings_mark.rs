@@ -1,18 +1,18 @@
-//! Tells whether a notifier's settings, secrets included, are those of an earlier start, without keeping them.
+//! Detects whether a notifier's settings, secrets included, changed since an earlier start, without storing them.
 //!
-//! A mark is a random salt and 16 bits of an HMAC-SHA256 over the settings, keyed by the salt. That is on purpose so
-//! little: whoever reads the store can rule out most guesses of a short password, but confirm none. In exchange one
-//! change of 65,536 goes unseen, and then a parked receiver waits for its next probe, or the next change.
+//! A mark is a random salt and 16 bits of an HMAC-SHA256 over the settings, keyed by the salt. So few bits let a reader of
+//! the store rule out most guesses of a short password, but confirm none. In exchange, one change in 65,536 is missed; then a
+//! parked notifier waits for its next probe or the next change.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// The mark of settings, with a new salt. Of `parts`, both order and bounds matter.
-pub fn mark(salt: &str, parts: &[&str]) -> String {
+/// Computes a mark with a new salt. Order and boundaries of `parts` matter.
+pub fn compute(salt: &str, parts: &[&str]) -> String {
     let mut mac =
         Hmac::<Sha256>::new_from_slice(salt.as_bytes()).expect("HMAC takes keys of any length");
     for part in parts {
-        // The length keeps `ab`, `c` and `a`, `bc` apart.
+        // The length distinguishes `ab`, `c` from `a`, `bc`.
         mac.update(&part.len().to_be_bytes());
         mac.update(part.as_bytes());
     }
@@ -20,11 +20,10 @@ pub fn mark(salt: &str, parts: &[&str]) -> String {
     format!("{salt}:{:02x}{:02x}", digest[0], digest[1])
 }
 
-/// Whether a mark is that of these settings.
-pub fn is_of(mark_before: &str, parts: &[&str]) -> bool {
-    mark_before
-        .rsplit_once(':')
-        .is_some_and(|(salt, _)| mark(salt, parts) == mark_before)
+/// Returns whether a mark belongs to these settings.
+pub fn matches(mark: &str, parts: &[&str]) -> bool {
+    mark.rsplit_once(':')
+        .is_some_and(|(salt, _)| compute(salt, parts) == mark)
 }
 
 #[cfg(test)]
@@ -32,12 +31,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_of_its_settings_alone() {
-        let before = mark(
+    fn mark_matches_only_its_settings() {
+        let before = compute(
             "salt:1",
             &["slack", "https://hooks.example.com/canary-0001"],
         );
-        assert!(is_of(
+        assert!(matches(
             &before,
             &["slack", "https://hooks.example.com/canary-0001"]
         ));
@@ -47,14 +46,14 @@ mod tests {
             &["slack"],
             &[],
         ] {
-            assert!(!is_of(&before, other), "{other:?}");
+            assert!(!matches(&before, other), "{other:?}");
         }
-        assert!(!is_of("", &[]) && !is_of("rubbish", &[]));
+        assert!(!matches("", &[]) && !matches("rubbish", &[]));
     }
 
     #[test]
-    fn a_mark_holds_its_salt_and_four_digits() {
-        let mark = mark("salt", &["password"]);
+    fn mark_is_a_salt_and_four_digits() {
+        let mark = compute("salt", &["password"]);
         let (salt, digits) = mark.split_once(':').unwrap();
         assert_eq!((salt, digits.len()), ("salt", 4));
     }

@@ -1,6 +1,6 @@
-//! Signatures by Standard Webhooks: HMAC-SHA256 over `id.timestamp.body`, the body exactly as it is sent.
+//! Standard Webhooks signatures: HMAC-SHA256 over `id.timestamp.body`, with the body exactly as sent.
 //!
-//! Made anew at each attempt, since receivers refuse old timestamps as replays.
+//! Each attempt is signed anew, because receivers reject old timestamps as replays.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::secret::{REDACTED, Secret};
 
-/// A key that is shared with a receiver. `Debug` shows nothing.
+/// A key shared with a receiver. `Debug` shows nothing.
 #[derive(Clone)]
 pub struct SigningKey(Zeroizing<Vec<u8>>);
 
@@ -21,7 +21,7 @@ impl std::fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// Reads `whsec_` and the base64 of 24 to 64 bytes.
+    /// Parses `whsec_` followed by the base64 of 24 to 64 bytes.
     pub fn new(secret: &Secret) -> Option<SigningKey> {
         let text = secret.expose().trim().strip_prefix("whsec_")?;
         let key = STANDARD.decode(text).ok()?;
@@ -31,7 +31,7 @@ impl SigningKey {
     }
 }
 
-/// One signature for each key over `id.timestamp.body`; `None` without keys.
+/// Returns one signature per key over `id.timestamp.body`, or `None` without keys.
 pub fn sign(keys: &[SigningKey], id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
     let signatures: Vec<String> = keys
         .iter()
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_are_those_of_the_reference_library() {
+    fn signatures_match_the_reference_library() {
         let keys: Vec<SigningKey> = [SECRET, OLDER]
             .iter()
             .filter_map(|text| SigningKey::new(&secret(text)))
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_24_to_64_bytes_of_base64_after_its_prefix() {
+    fn secret_is_a_prefix_and_base64_of_24_to_64_bytes() {
         for text in [
             "",
             "whsec_",

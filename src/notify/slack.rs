@@ -1,7 +1,7 @@
-//! Slack's incoming webhooks: Block Kit within all of its limits, one block too long being the end of a message.
+//! Slack's incoming webhooks: Block Kit within all size limits, because Slack rejects a message with one block too long.
 //!
-//! In mrkdwn exactly `&`, `<` and `>` are escaped; a name that kept them could ping everyone. The coloured bar is an
-//! attachment's, the only thing there that has a colour.
+//! In mrkdwn exactly `&`, `<` and `>` are escaped; otherwise a name could ping everyone. The colored bar is an attachment,
+//! the only element with a color.
 
 use jiff::Timestamp;
 use reqwest::Client;
@@ -9,35 +9,31 @@ use serde_json::{Value, json};
 
 use crate::domain::rule::Severity;
 use crate::notify::advice::Advice;
-use crate::notify::digest::{self, Letter, Report};
+use crate::notify::digest::{self, DigestEnvelope, DigestMessage};
 use crate::notify::envelope::Envelope;
-use crate::notify::fit::{self, units};
-use crate::notify::message::{self, Body, Detail, Message, Roundup};
+use crate::notify::fit::{self, utf16_len};
+use crate::notify::message::{self, AlertDetail, AlertList, Message, MessageBody};
 use crate::notify::outcome::{Delivery, SettingsError};
-use crate::notify::post::{self, Address, Answer, Verdict};
+use crate::notify::post::{self, Address, PostResponse, ResponseClass};
 use crate::secret::Secret;
 
-/// Characters of a header.
-const MAX_HEADER: usize = 150;
-/// Characters of a section's text, after escaping.
-const MAX_SECTION: usize = 3000;
-/// Characters of a field, after escaping.
-const MAX_FIELD: usize = 2000;
-/// Characters of the text that notifications show.
-const MAX_TEXT: usize = 4000;
-/// Characters over all blocks. Slack's own limit is about 13,200 and written nowhere.
-const MAX_SUM: usize = 10_000;
-/// Blocks over all.
+const MAX_HEADER_CHARS: usize = 150;
+const MAX_SECTION_CHARS: usize = 3000;
+const MAX_FIELD_CHARS: usize = 2000;
+/// Text shown by notifications.
+const MAX_TEXT_CHARS: usize = 4000;
+/// Over all blocks. Slack's own limit is about 13,200 and undocumented.
+const MAX_TOTAL_CHARS: usize = 10_000;
 const MAX_BLOCKS: usize = 50;
 
-/// What a Slack notifier is built from.
+/// Settings of a Slack notifier.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The webhook's address, which is the only credential.
+    /// The webhook URL, which is the only credential.
     pub url: Secret,
 }
 
-/// An incoming webhook.
+/// An incoming webhook of Slack.
 #[derive(Debug, Clone)]
 pub struct Slack {
     client: Client,
@@ -45,57 +41,55 @@ pub struct Slack {
 }
 
 impl Slack {
-    /// Checks the address. The client must follow no redirects and have time limits.
+    /// Validates the address. The client must not follow redirects and must have timeouts.
     pub fn new(client: Client, settings: Settings) -> Result<Slack, SettingsError> {
         let address = Address::new(settings.url)?;
         Ok(Slack { client, address })
     }
 
-    /// For the mark.
+    /// Returns the settings that identify the receiver, secrets included.
     pub fn settings(&self) -> Vec<&str> {
         vec!["slack", self.address.secret().expose()]
     }
 
-    /// Sends once.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         self.post(&payload(envelope), envelope.now).await
     }
 
-    /// Sends a digest once.
-    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
-        self.post(&digest_payload(letter), letter.now).await
+    pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
+        self.post(&digest_payload(envelope), envelope.now).await
     }
 
     async fn post(&self, payload: &Value, now: Timestamp) -> Delivery {
-        post::post_json(&self.client, &self.address, payload, now, judge).await
+        post::post_json(&self.client, &self.address, payload, now, classify).await
     }
 }
 
-/// A 200 is only a yes together with the word `ok`; a proxy in between likes to answer 200 with a page.
-fn judge(answer: &Answer) -> Verdict {
-    let body = answer.body.trim();
-    let is_page = answer.media_type == "text/html" || body.starts_with('<');
-    match answer.status {
-        200 if !answer.is_whole => Verdict::Retry,
-        200 if body == "ok" => Verdict::Delivered,
-        200 if is_page || body.is_empty() => Verdict::Retry,
-        408 | 425 | 429 | 500..=599 => Verdict::Retry,
-        413 => Verdict::Drop,
-        // 200 and 400 alike: only a word about the message is its end.
-        _ if is_about_the_message(body) => Verdict::Drop,
-        _ => Verdict::Park,
+/// A 200 only counts with the body `ok`, because proxies return 200 with an HTML page.
+fn classify(response: &PostResponse) -> ResponseClass {
+    let body = response.body.trim();
+    let is_page = response.media_type == "text/html" || body.starts_with('<');
+    match response.status {
+        200 if !response.is_whole => ResponseClass::Retry,
+        200 if body == "ok" => ResponseClass::Delivered,
+        200 if is_page || body.is_empty() => ResponseClass::Retry,
+        408 | 425 | 429 | 500..=599 => ResponseClass::Retry,
+        413 => ResponseClass::Drop,
+        // For 200 and 400 alike, only an error about the message drops it.
+        _ if is_about_the_message(body) => ResponseClass::Drop,
+        _ => ResponseClass::Park,
     }
 }
 
-/// A word of the documentation or, of a workflow's webhook, the word in its JSON.
+/// The body is a documented error code, or JSON with one from a workflow's webhook.
 fn is_about_the_message(body: &str) -> bool {
     let json: Option<Value> = serde_json::from_str(body).ok();
     let word = json.as_ref().and_then(|json| json["error"].as_str());
     MESSAGE_ERRORS.contains(&word.unwrap_or(body))
 }
 
-/// Every answer to an incoming webhook that is about the message alone. Others are about the webhook, the channel, the
-/// workspace or a user, or are not known.
+/// Error codes that are about the message alone. Others are about the webhook, the channel, the workspace or a user, or are
+/// unknown.
 const MESSAGE_ERRORS: [&str; 11] = [
     "invalid_attachments",
     "invalid_blocks",
@@ -110,59 +104,61 @@ const MESSAGE_ERRORS: [&str; 11] = [
     "too_many_contact_cards",
 ];
 
-/// The JSON to post. With fewer lines when names are long.
+/// Returns the JSON body, with fewer lines when names are long.
 pub fn payload(envelope: &Envelope<'_>) -> Value {
     let fitting = [message::MAX_LINES, 10, 5, 2]
         .into_iter()
         .map(|n_lines| render(&message::render(envelope, n_lines)))
-        .find(|payload| size(payload) <= MAX_SUM);
+        .find(|payload| size(payload) <= MAX_TOTAL_CHARS);
     fitting.unwrap_or_else(|| render(&message::render(envelope, 0)))
 }
 
-/// The JSON to post of a digest. With fewer rows when names are long.
-pub fn digest_payload(letter: &Letter<'_>) -> Value {
-    digest::fit(letter, render_digest, |payload| size(payload) <= MAX_SUM)
+/// Returns the JSON body of a digest, with fewer rows when names are long.
+pub fn digest_payload(envelope: &DigestEnvelope<'_>) -> Value {
+    digest::fit(envelope, render_digest, |payload| {
+        size(payload) <= MAX_TOTAL_CHARS
+    })
 }
 
-fn render_digest(report: &Report) -> Value {
-    let mut lead = vec![escape(&report.summary)];
-    let notes = report.notes.iter();
+fn render_digest(message: &DigestMessage) -> Value {
+    let mut lead = vec![escape(&message.summary)];
+    let notes = message.notes.iter();
     lead.extend(notes.map(|note| format!("_{}_", escape(note))));
-    let mut blocks = vec![header(&report.title), section(&lead.join("\n"))];
-    blocks.extend(chart_block(report));
-    for table in &report.sections {
+    let mut blocks = vec![header(&message.title), section(&lead.join("\n"))];
+    blocks.extend(chart_block(message));
+    for table in &message.sections {
         let lines: Vec<String> = table.rows.iter().map(|row| escape(&row.line())).collect();
         blocks.extend(list(table.title, &lines));
     }
-    blocks.extend(page_block(report.page.as_deref()));
+    blocks.extend(page_block(message.page.as_deref()));
     blocks.truncate(MAX_BLOCKS);
-    let fallback = format!("{}: {}", report.title, report.summary);
+    let fallback = format!("{}: {}", message.title, message.summary);
     json!({
-        "text": cut_escaped(&fallback, MAX_TEXT),
+        "text": cut_escaped(&fallback, MAX_TEXT_CHARS),
         "unfurl_links": false,
         "unfurl_media": false,
         "blocks": blocks,
     })
 }
 
-/// In letters of equal width; none where it is too long for a section.
-fn chart_block(report: &Report) -> Option<Value> {
-    let text = format!("```{}```", digest::bars(&report.chart).join("\n"));
-    (!report.chart.is_empty() && units(&text) <= MAX_SECTION).then(|| section(&text))
+/// A code block, or nothing if it is too long for a section.
+fn chart_block(message: &DigestMessage) -> Option<Value> {
+    let text = format!("```{}```", digest::bars(&message.chart).join("\n"));
+    (!message.chart.is_empty() && utf16_len(&text) <= MAX_SECTION_CHARS).then(|| section(&text))
 }
 
 fn header(title: &str) -> Value {
     json!({
         "type": "header",
-        "text": { "type": "plain_text", "text": cut(title, MAX_HEADER), "emoji": false },
+        "text": { "type": "plain_text", "text": cut(title, MAX_HEADER_CHARS), "emoji": false },
     })
 }
 
 fn render(message: &Message) -> Value {
     let fallback = format!("{}: {}", message.title, message.summary);
     let mut blocks = match &message.body {
-        Body::One(detail) => detail_blocks(detail),
-        Body::Many(roundup) => roundup_blocks(roundup),
+        MessageBody::One(detail) => detail_blocks(detail),
+        MessageBody::Many(roundup) => roundup_blocks(roundup),
     };
     blocks.extend(page_block(message.page.as_deref()));
     blocks.truncate(MAX_BLOCKS - 2);
@@ -174,7 +170,7 @@ fn render(message: &Message) -> Value {
             .map(|note| format!("_{}_", escape(note))),
     );
     json!({
-        "text": cut_escaped(&fallback, MAX_TEXT),
+        "text": cut_escaped(&fallback, MAX_TEXT_CHARS),
         "unfurl_links": false,
         "unfurl_media": false,
         "blocks": [
@@ -194,24 +190,24 @@ fn color(severity: Option<Severity>) -> &'static str {
     }
 }
 
-fn detail_blocks(detail: &Detail) -> Vec<Value> {
+fn detail_blocks(detail: &AlertDetail) -> Vec<Value> {
     let fields: Vec<Value> = detail
-        .figures
+        .fields
         .iter()
         .take(10)
         .map(|figure| {
             let name = escape(figure.name);
-            let room = MAX_FIELD - units(&name) - 3;
-            mrkdwn(&format!("*{name}*\n{}", cut_escaped(&figure.value, room)))
+            let limit = MAX_FIELD_CHARS - utf16_len(&name) - 3;
+            mrkdwn(&format!("*{name}*\n{}", cut_escaped(&figure.value, limit)))
         })
         .collect();
     let mut blocks = vec![json!({ "type": "section", "fields": fields })];
     blocks.extend(list("Top contributors", &escape_all(&detail.top)));
-    blocks.extend(list("What to do", &advice_lines(&detail.advice)));
+    blocks.extend(list("Next steps", &advice_lines(&detail.advice)));
     blocks
 }
 
-fn roundup_blocks(roundup: &Roundup) -> Vec<Value> {
+fn roundup_blocks(roundup: &AlertList) -> Vec<Value> {
     let mut blocks = Vec::new();
     for group in &roundup.groups {
         let mut lines = escape_all(&group.lines);
@@ -223,7 +219,7 @@ fn roundup_blocks(roundup: &Roundup) -> Vec<Value> {
     }
     blocks.extend(roundup.more.iter().map(|more| section(&escape(more))));
     blocks.extend(list(
-        "What to do about the first",
+        "Next steps for the first alert",
         &advice_lines(&roundup.advice),
     ));
     blocks
@@ -248,7 +244,7 @@ fn advice_lines(advice: &[Advice]) -> Vec<String> {
         .collect()
 }
 
-/// A title and lines that are escaped already, in as many sections as they need; a line is never cut by a section's end.
+/// Renders a title and escaped lines in as many sections as needed, without splitting a line.
 fn list(title: &str, lines: &[String]) -> Vec<Value> {
     if lines.is_empty() {
         return Vec::new();
@@ -256,7 +252,7 @@ fn list(title: &str, lines: &[String]) -> Vec<Value> {
     let mut sections = Vec::new();
     let mut text = format!("*{title}*");
     for line in lines {
-        if units(&text) + units(line) + 3 > MAX_SECTION {
+        if utf16_len(&text) + utf16_len(line) + 3 > MAX_SECTION_CHARS {
             sections.push(section(&text));
             text = format!("• {line}");
         } else {
@@ -267,12 +263,12 @@ fn list(title: &str, lines: &[String]) -> Vec<Value> {
     sections
 }
 
-/// `text` is escaped already and within the limit.
+/// `text` is already escaped and within the limit.
 fn section(text: &str) -> Value {
     json!({ "type": "section", "text": mrkdwn(text) })
 }
 
-/// Verbatim: nothing but our own links becomes one.
+/// `verbatim` prevents Slack from turning names into links.
 fn mrkdwn(text: &str) -> Value {
     json!({ "type": "mrkdwn", "text": text, "verbatim": true })
 }
@@ -292,7 +288,7 @@ fn link_char(c: char) -> String {
     }
 }
 
-/// Exactly the three characters that Slack asks for.
+/// Escapes exactly the three characters that Slack requires.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -303,15 +299,14 @@ fn cut(text: &str, limit: usize) -> String {
     fit::cut(text, limit, str::to_owned)
 }
 
-/// Escaped, and cut so that no escape is cut.
 fn cut_escaped(text: &str, limit: usize) -> String {
     fit::cut(text, limit, escape)
 }
 
-/// Characters of all texts in all blocks.
+/// Returns the characters of all texts in all blocks.
 fn size(value: &Value) -> usize {
     match value {
-        Value::String(text) => units(text),
+        Value::String(text) => utf16_len(text),
         Value::Array(values) => values.iter().map(size).sum(),
         Value::Object(members) => members.values().map(size).sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
@@ -323,44 +318,44 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(status: u16, media_type: &str, body: &str, expected: Verdict) {
-        let answer = Answer {
+    fn check(status: u16, media_type: &str, body: &str, expected: ResponseClass) {
+        let answer = PostResponse {
             status,
             media_type: media_type.to_owned(),
             body: body.to_owned(),
             is_whole: true,
         };
-        assert_eq!(judge(&answer), expected, "{status} {body}");
+        assert_eq!(classify(&answer), expected, "{status} {body}");
     }
 
     #[test]
-    fn case_22_a_200_is_a_yes_only_with_ok() {
-        check(200, "text/plain", "ok", Verdict::Delivered);
-        check(200, "text/plain", "ok\n", Verdict::Delivered);
-        check(200, "text/plain", "invalid_blocks", Verdict::Drop);
+    fn case_22_200_is_delivered_only_with_ok() {
+        check(200, "text/plain", "ok", ResponseClass::Delivered);
+        check(200, "text/plain", "ok\n", ResponseClass::Delivered);
+        check(200, "text/plain", "invalid_blocks", ResponseClass::Drop);
         check(
             200,
             "text/html",
             "<html>Please log in</html>",
-            Verdict::Retry,
+            ResponseClass::Retry,
         );
-        check(200, "", "<!DOCTYPE html>", Verdict::Retry);
-        check(200, "", "", Verdict::Retry);
+        check(200, "", "<!DOCTYPE html>", ResponseClass::Retry);
+        check(200, "", "", ResponseClass::Retry);
     }
 
     #[test]
-    fn other_answers() {
+    fn other_responses() {
         for status in [429, 500, 502, 503] {
-            check(status, "text/plain", "rollup_error", Verdict::Retry);
+            check(status, "text/plain", "rollup_error", ResponseClass::Retry);
         }
         for status in [302, 403, 404, 410] {
-            check(status, "text/plain", "no_service", Verdict::Park);
+            check(status, "text/plain", "no_service", ResponseClass::Park);
         }
         for status in [400, 413] {
-            check(status, "text/plain", "invalid_payload", Verdict::Drop);
+            check(status, "text/plain", "invalid_payload", ResponseClass::Drop);
         }
         let json = r#"{"ok":false,"error":"invalid_blocks"}"#;
-        check(400, "application/json", json, Verdict::Drop);
+        check(400, "application/json", json, ResponseClass::Drop);
         for word in [
             "user_not_found",
             "channel_not_found",
@@ -371,14 +366,19 @@ mod tests {
             "a_word_of_tomorrow",
             "",
         ] {
-            check(400, "text/plain", word, Verdict::Park);
+            check(400, "text/plain", word, ResponseClass::Park);
         }
-        check(200, "text/plain", "team_disabled", Verdict::Park);
-        check(400, "text/html", "<html>bad request</html>", Verdict::Park);
+        check(200, "text/plain", "team_disabled", ResponseClass::Park);
+        check(
+            400,
+            "text/html",
+            "<html>bad request</html>",
+            ResponseClass::Park,
+        );
     }
 
     #[test]
-    fn nothing_is_cut_inside_an_escape() {
+    fn escape_sequences_are_not_split() {
         assert_eq!(cut_escaped("a&b", 7), "a&amp;b");
         assert_eq!(cut_escaped("a&bc", 7), "a&amp;…");
         assert_eq!(cut_escaped("a&bc", 6), "a…");

@@ -1,7 +1,7 @@
-//! Slack by a bot's token: the Web API, which tells where a message stands. So what is told of one alert stays together:
-//! its first message is brought up to date, and each step stands below it.
+//! Slack's Web API with a bot token, which returns the position of a message. The first message of an alert is kept up to
+//! date, and later messages are replies in its thread.
 //!
-//! The API answers 200 to almost everything; what counts is `ok` and `error`.
+//! The API returns 200 for almost everything; `ok` and `error` in the body decide.
 
 use jiff::Timestamp;
 use reqwest::Client;
@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 
 use crate::domain::notification::Thread;
 use crate::domain::rule::Severity;
-use crate::notify::digest::Letter;
+use crate::notify::digest::DigestEnvelope;
 use crate::notify::envelope::Envelope;
 use crate::notify::message;
 use crate::notify::outcome::{Delivery, SettingsError};
-use crate::notify::post::{self, Address, Answer, Post, Reply, Verdict};
+use crate::notify::post::{self, Address, PostReply, PostRequest, PostResponse, ResponseClass};
 use crate::notify::slack;
 use crate::secret::Secret;
 
-/// What a Slack notifier with a token is built from.
+/// Settings of a Slack notifier with a bot token.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub token: Secret,
-    /// Its id, or its name with `#`.
+    /// Channel id, or name with `#`.
     pub channel: String,
     pub api_url: String,
 }
@@ -37,16 +37,15 @@ pub struct SlackApi {
     settings: Settings,
 }
 
-/// How a call went.
-enum Called {
-    /// `ok`, with all that was answered.
+enum CallResult {
+    /// The response with `ok`.
     Done(Value),
-    /// What follows, and the API's word for what is wrong, where it said one.
+    /// The delivery, and the error code if there is one.
     Failed(Delivery, Option<String>),
 }
 
 impl SlackApi {
-    /// Checks the token and the address. The client must follow no redirects and have time limits.
+    /// Validates token and URL. The client must not follow redirects and must have timeouts.
     pub fn new(client: Client, settings: Settings) -> Result<SlackApi, SettingsError> {
         let bearer = format!("Bearer {}", settings.token.expose().trim());
         let mut bearer = HeaderValue::try_from(bearer).map_err(|_| SettingsError::Token)?;
@@ -68,7 +67,7 @@ impl SlackApi {
         })
     }
 
-    /// For the mark.
+    /// Returns the settings that identify the receiver, secrets included.
     pub fn settings(&self) -> Vec<&str> {
         let Settings {
             token,
@@ -78,100 +77,102 @@ impl SlackApi {
         vec!["slack api", token.expose(), channel, api_url]
     }
 
-    /// Sends the next post. A step of an alert that was told before goes below the first message, which is brought up to date
-    /// before.
+    /// Sends the next post. For an alert that already has a thread, it first updates the first message, then replies to it.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         let Some(thread) = envelope.thread else {
-            return self.begin(envelope).await;
+            return self.post_new(envelope).await;
         };
-        // A replay tells what was true once, and is no news.
+        // A replay describes the past and must not update the first message.
         if !envelope.is_replay && envelope.n_posted == 0 {
-            match self.refresh(envelope, thread).await {
-                Called::Done(_) => return Delivery::Partly { refused: None },
-                Called::Failed(delivery, word) => match word.as_deref().map(about) {
-                    Some(About::Thread) => return self.begin(envelope).await,
-                    // It cannot be changed any more; the step is told all the same.
-                    Some(About::Message | About::Edit | About::Unknown) => {}
-                    Some(About::Moment | About::Workspace) | None => {
+            match self.update_first(envelope, thread).await {
+                CallResult::Done(_) => return Delivery::PartSent { refused: None },
+                CallResult::Failed(delivery, code) => match code.as_deref().map(scope_of) {
+                    Some(ErrorScope::Thread) => return self.post_new(envelope).await,
+                    // The first message can no longer be edited; the reply is posted anyway.
+                    Some(ErrorScope::Message | ErrorScope::Edit | ErrorScope::Unknown) => {}
+                    Some(ErrorScope::Temporary | ErrorScope::Workspace) | None => {
                         if !matches!(delivery, Delivery::Drop { .. }) {
-                            return unambiguous(delivery);
+                            return without_ambiguity(delivery);
                         }
                     }
                 },
             }
         }
         match self
-            .call(&self.post_message, step(envelope, thread), envelope.now)
+            .call(
+                &self.post_message,
+                reply_payload(envelope, thread),
+                envelope.now,
+            )
             .await
         {
-            Called::Done(_) => Delivery::Delivered,
-            Called::Failed(_, Some(word)) if about(&word) == About::Thread => {
-                self.begin(envelope).await
+            CallResult::Done(_) => Delivery::Delivered,
+            CallResult::Failed(_, Some(code)) if scope_of(&code) == ErrorScope::Thread => {
+                self.post_new(envelope).await
             }
-            Called::Failed(delivery, _) => delivery,
+            CallResult::Failed(delivery, _) => delivery,
         }
     }
 
-    /// A message of its own, which begins a thread where it is about one alert.
-    async fn begin(&self, envelope: &Envelope<'_>) -> Delivery {
-        let payload = first(envelope, &self.settings.channel);
+    /// Posts a new message, which starts a thread if it is about one alert.
+    async fn post_new(&self, envelope: &Envelope<'_>) -> Delivery {
+        let payload = first_payload(envelope, &self.settings.channel);
         match self.call(&self.post_message, payload, envelope.now).await {
-            Called::Done(answer) => match thread_of(&answer) {
+            CallResult::Done(body) => match thread_of(&body) {
                 Some(thread) if envelope.facts.len() == 1 => Delivery::Posted { thread },
                 Some(_) | None => Delivery::Delivered,
             },
-            Called::Failed(delivery, _) => delivery,
+            CallResult::Failed(delivery, _) => delivery,
         }
     }
 
-    /// Sends a digest once: a message of its own.
-    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
-        let mut payload = slack::digest_payload(letter);
+    pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
+        let mut payload = slack::digest_payload(envelope);
         payload["channel"] = json!(self.settings.channel);
-        match self.call(&self.post_message, payload, letter.now).await {
-            Called::Done(_) => Delivery::Delivered,
-            Called::Failed(delivery, _) => delivery,
+        match self.call(&self.post_message, payload, envelope.now).await {
+            CallResult::Done(_) => Delivery::Delivered,
+            CallResult::Failed(delivery, _) => delivery,
         }
     }
 
-    async fn refresh(&self, envelope: &Envelope<'_>, thread: &Thread) -> Called {
-        let payload = newest(envelope, thread);
+    async fn update_first(&self, envelope: &Envelope<'_>, thread: &Thread) -> CallResult {
+        let payload = update_payload(envelope, thread);
         self.call(&self.update, payload, envelope.now).await
     }
 
-    async fn call(&self, method: &Address, payload: Value, now: Timestamp) -> Called {
-        let post = Post {
+    async fn call(&self, method: &Address, payload: Value, now: Timestamp) -> CallResult {
+        let post = PostRequest {
             address: method,
             headers: self.headers.clone(),
             body: payload.to_string().into_bytes(),
             secrets: vec![&self.settings.token],
             now,
         };
-        let reply = match post::ask(&self.client, &post).await {
+        let reply = match post::send_request(&self.client, &post).await {
             Ok(reply) => reply,
-            Err(delivery) => return Called::Failed(delivery, None),
+            Err(delivery) => return CallResult::Failed(delivery, None),
         };
-        let said = serde_json::from_str(&reply.answer.body).unwrap_or(Value::Null);
-        match judge(&reply.answer, &said) {
-            Verdict::Delivered => Called::Done(said),
-            verdict => {
-                let delivery = post::deliver(verdict, &in_short(reply, &said), &post);
-                Called::Failed(delivery, said["error"].as_str().map(str::to_owned))
+        let body = serde_json::from_str(&reply.response.body).unwrap_or(Value::Null);
+        match classify(&reply.response, &body) {
+            ResponseClass::Delivered => CallResult::Done(body),
+            class => {
+                let delivery = post::to_delivery(class, &summarize(reply, &body), &post);
+                CallResult::Failed(delivery, body["error"].as_str().map(str::to_owned))
             }
         }
     }
 }
 
-/// The first message, or one about several alerts.
-pub fn first(envelope: &Envelope<'_>, channel: &str) -> Value {
+/// Returns the first message of an alert, or one about several alerts.
+pub fn first_payload(envelope: &Envelope<'_>, channel: &str) -> Value {
     let mut payload = slack::payload(envelope);
     payload["channel"] = json!(channel);
     payload
 }
 
-/// A later step, below the first message; what is critical is shown in the channel, too.
-pub fn step(envelope: &Envelope<'_>, thread: &Thread) -> Value {
-    let mut payload = first(envelope, &thread.channel);
+/// Returns a reply in the thread; a critical one is also shown in the channel.
+pub fn reply_payload(envelope: &Envelope<'_>, thread: &Thread) -> Value {
+    let mut payload = first_payload(envelope, &thread.channel);
     payload["thread_ts"] = json!(thread.ts);
     if message::render(envelope, 0).severity == Some(Severity::Critical) {
         payload["reply_broadcast"] = json!(true);
@@ -179,86 +180,87 @@ pub fn step(envelope: &Envelope<'_>, thread: &Thread) -> Value {
     payload
 }
 
-/// What the first message is to say now.
-pub fn newest(envelope: &Envelope<'_>, thread: &Thread) -> Value {
-    let mut payload = first(envelope, &thread.channel);
+/// Returns the new content of the first message.
+pub fn update_payload(envelope: &Envelope<'_>, thread: &Thread) -> Value {
+    let mut payload = first_payload(envelope, &thread.channel);
     payload["ts"] = json!(thread.ts);
     payload
 }
 
-fn thread_of(answer: &Value) -> Option<Thread> {
-    let text = |key: &str| answer[key].as_str().map(str::to_owned);
+fn thread_of(body: &Value) -> Option<Thread> {
+    let text = |key: &str| body[key].as_str().map(str::to_owned);
     Some(Thread {
         channel: text("channel")?,
         ts: text("ts")?,
     })
 }
 
-/// To bring a message up to date twice shows nothing twice.
-fn unambiguous(mut delivery: Delivery) -> Delivery {
+/// Updating a message twice shows no duplicate.
+fn without_ambiguity(mut delivery: Delivery) -> Delivery {
     if let Delivery::Retry { is_ambiguous, .. } = &mut delivery {
         *is_ambiguous = false;
     }
     delivery
 }
 
-fn judge(answer: &Answer, said: &Value) -> Verdict {
-    let word = said["error"].as_str();
-    match answer.status {
-        200 if !answer.is_whole => Verdict::Retry,
-        200 => match (said["ok"].as_bool(), word) {
-            (Some(true), _) => Verdict::Delivered,
-            (Some(false), Some(word)) => judge_word(word),
-            (Some(false), None) => Verdict::Park,
-            // A proxy in between likes to answer 200 with a page.
-            (None, _) => Verdict::Retry,
+fn classify(response: &PostResponse, body: &Value) -> ResponseClass {
+    let code = body["error"].as_str();
+    match response.status {
+        200 if !response.is_whole => ResponseClass::Retry,
+        200 => match (body["ok"].as_bool(), code) {
+            (Some(true), _) => ResponseClass::Delivered,
+            (Some(false), Some(code)) => classify_error(code),
+            (Some(false), None) => ResponseClass::Park,
+            // Proxies return 200 with an HTML page.
+            (None, _) => ResponseClass::Retry,
         },
-        408 | 425 | 429 | 500..=599 => Verdict::Retry,
-        413 => Verdict::Drop,
-        _ => match word.map(judge_word) {
-            Some(Verdict::Drop) => Verdict::Drop,
-            Some(Verdict::Retry) => Verdict::Retry,
-            Some(Verdict::Delivered | Verdict::Park | Verdict::ParkForGood) | None => Verdict::Park,
+        408 | 425 | 429 | 500..=599 => ResponseClass::Retry,
+        413 => ResponseClass::Drop,
+        _ => match code.map(classify_error) {
+            Some(ResponseClass::Drop) => ResponseClass::Drop,
+            Some(ResponseClass::Retry) => ResponseClass::Retry,
+            Some(ResponseClass::Delivered | ResponseClass::Park | ResponseClass::ParkForGood)
+            | None => ResponseClass::Park,
         },
     }
 }
 
-/// What one of the API's error codes is about.
+/// What an error code is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum About {
-    /// This message: it will never be accepted.
+enum ErrorScope {
+    /// The message, which will never be accepted.
     Message,
-    /// The thread, or its first message: a new message may be posted.
+    /// The thread or its first message; a new message may be posted.
     Thread,
-    /// Editing the first message: it stays as it is.
+    /// Editing the first message, which stays unchanged.
     Edit,
-    /// The moment: another attempt may succeed.
-    Moment,
+    /// A temporary condition; another attempt may succeed.
+    Temporary,
     /// The workspace, the channel, the user, the token or the app.
     Workspace,
-    /// A code that is in no documentation that this program knows.
     Unknown,
 }
 
-/// Without this, a bot whose token or rights are not right would lose each message.
-fn judge_word(word: &str) -> Verdict {
-    match about(word) {
-        About::Message => Verdict::Drop,
-        About::Moment => Verdict::Retry,
-        About::Thread | About::Edit | About::Workspace | About::Unknown => Verdict::Park,
+/// Errors about token, permissions or channel park, so that no message is lost.
+fn classify_error(code: &str) -> ResponseClass {
+    match scope_of(code) {
+        ErrorScope::Message => ResponseClass::Drop,
+        ErrorScope::Temporary => ResponseClass::Retry,
+        ErrorScope::Thread | ErrorScope::Edit | ErrorScope::Workspace | ErrorScope::Unknown => {
+            ResponseClass::Park
+        }
     }
 }
 
-fn about(word: &str) -> About {
-    let known = ERRORS.iter().find(|(_, words)| words.contains(&word));
-    known.map_or(About::Unknown, |(about, _)| *about)
+fn scope_of(code: &str) -> ErrorScope {
+    let known = ERROR_CODES.iter().find(|(_, codes)| codes.contains(&code));
+    known.map_or(ErrorScope::Unknown, |(scope_of, _)| *scope_of)
 }
 
-/// Every error code that the documentation of `chat.postMessage` and `chat.update` lists, and those that are seen beside
-/// them.
-const ERRORS: [(About, &[&str]); 5] = [
+/// All error codes documented for `chat.postMessage` and `chat.update`, and others that were observed.
+const ERROR_CODES: [(ErrorScope, &[&str]); 5] = [
     (
-        About::Message,
+        ErrorScope::Message,
         &[
             "attachment_payload_limit_exceeded",
             "cannot_parse_attachment",
@@ -274,7 +276,7 @@ const ERRORS: [(About, &[&str]); 5] = [
         ],
     ),
     (
-        About::Thread,
+        ErrorScope::Thread,
         &[
             "cannot_reply_to_message",
             "invalid_thread_ts",
@@ -286,7 +288,7 @@ const ERRORS: [(About, &[&str]); 5] = [
         ],
     ),
     (
-        About::Edit,
+        ErrorScope::Edit,
         &[
             "block_mismatch",
             "cant_broadcast_message",
@@ -299,7 +301,7 @@ const ERRORS: [(About, &[&str]); 5] = [
         ],
     ),
     (
-        About::Moment,
+        ErrorScope::Temporary,
         &[
             "external_channel_migrating",
             "fatal_error",
@@ -314,7 +316,7 @@ const ERRORS: [(About, &[&str]); 5] = [
         ],
     ),
     (
-        About::Workspace,
+        ErrorScope::Workspace,
         &[
             "access_denied",
             "accesslimited",
@@ -378,24 +380,26 @@ const ERRORS: [(About, &[&str]); 5] = [
     ),
 ];
 
-/// The API's word and what it says to it, in the place of the whole answer. A word that is not known is marked as such.
-fn in_short(mut reply: Reply, said: &Value) -> Reply {
-    if let Some(word) = said["error"].as_str() {
-        let notes = said["response_metadata"]["messages"].as_array();
+/// Replaces the body of a response by its error code and details. An unknown code is marked as such.
+fn summarize(mut reply: PostReply, body: &Value) -> PostReply {
+    if let Some(code) = body["error"].as_str() {
+        let notes = body["response_metadata"]["messages"].as_array();
         let notes = notes.into_iter().flatten().filter_map(Value::as_str);
-        let needed = said["needed"]
+        let needed = body["needed"]
             .as_str()
             .map(|scope| format!("needs {scope}"));
         let more: Vec<String> = needed.into_iter().chain(notes.map(str::to_owned)).collect();
-        let word = match about(word) {
-            About::Unknown => format!("unknown error code `{word}`"),
-            About::Message | About::Thread | About::Edit | About::Moment | About::Workspace => {
-                word.to_owned()
-            }
+        let code = match scope_of(code) {
+            ErrorScope::Unknown => format!("unknown error code `{code}`"),
+            ErrorScope::Message
+            | ErrorScope::Thread
+            | ErrorScope::Edit
+            | ErrorScope::Temporary
+            | ErrorScope::Workspace => code.to_owned(),
         };
-        reply.answer.body = match more.as_slice() {
-            [] => word,
-            more => format!("{word}: {}", more.join("; ")),
+        reply.response.body = match more.as_slice() {
+            [] => code,
+            more => format!("{code}: {}", more.join("; ")),
         };
     }
     reply
@@ -406,23 +410,23 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(status: u16, body: &str, expected: Verdict) {
-        let answer = Answer {
+    fn check(status: u16, body: &str, expected: ResponseClass) {
+        let answer = PostResponse {
             status,
             media_type: "application/json".to_owned(),
             body: body.to_owned(),
             is_whole: true,
         };
-        let said = serde_json::from_str(body).unwrap_or(Value::Null);
-        assert_eq!(judge(&answer, &said), expected, "{status} {body}");
+        let body = serde_json::from_str(body).unwrap_or(Value::Null);
+        assert_eq!(classify(&answer, &body), expected, "{status} {body}");
     }
 
     #[test]
-    fn answers() {
-        check(200, r#"{"ok":true,"ts":"1"}"#, Verdict::Delivered);
-        for (expected, words) in [
+    fn responses_are_classified() {
+        check(200, r#"{"ok":true,"ts":"1"}"#, ResponseClass::Delivered);
+        for (expected, codes) in [
             (
-                Verdict::Retry,
+                ResponseClass::Retry,
                 &[
                     "internal_error",
                     "fatal_error",
@@ -433,7 +437,7 @@ mod tests {
                 ][..],
             ),
             (
-                Verdict::Park,
+                ResponseClass::Park,
                 &[
                     "invalid_auth",
                     "token_revoked",
@@ -448,44 +452,44 @@ mod tests {
                 ],
             ),
             (
-                Verdict::Drop,
+                ResponseClass::Drop,
                 &["msg_too_long", "invalid_blocks", "no_text"],
             ),
         ] {
-            for word in words {
+            for code in codes {
                 check(
                     200,
-                    &format!(r#"{{"ok":false,"error":"{word}"}}"#),
+                    &format!(r#"{{"ok":false,"error":"{code}"}}"#),
                     expected,
                 );
             }
         }
-        check(200, r#"{"ok":false}"#, Verdict::Park);
+        check(200, r#"{"ok":false}"#, ResponseClass::Park);
         for page in ["", "ok", "<html>log in</html>", r#"{"error":"x"}"#] {
-            check(200, page, Verdict::Retry);
+            check(200, page, ResponseClass::Retry);
         }
         for status in [408, 429, 500, 502, 503, 504] {
             check(
                 status,
                 r#"{"ok":false,"error":"invalid_auth"}"#,
-                Verdict::Retry,
+                ResponseClass::Retry,
             );
         }
         for status in [302, 400, 401, 403, 404, 410, 451] {
-            check(status, "", Verdict::Park);
+            check(status, "", ResponseClass::Park);
         }
-        check(413, "", Verdict::Drop);
+        check(413, "", ResponseClass::Drop);
         let body = r#"{"ok":false,"error":"invalid_blocks"}"#;
-        check(400, body, Verdict::Drop);
+        check(400, body, ResponseClass::Drop);
         let body = r#"{"ok":false,"error":"team_added_to_org"}"#;
-        check(403, body, Verdict::Retry);
+        check(403, body, ResponseClass::Retry);
     }
 
     #[test]
-    fn no_error_code_stands_in_two_places_and_only_a_few_are_about_the_message() {
-        let all: Vec<&str> = ERRORS
+    fn error_codes_are_distinct_and_few_are_about_the_message() {
+        let all: Vec<&str> = ERROR_CODES
             .iter()
-            .flat_map(|(_, words)| words.iter().copied())
+            .flat_map(|(_, codes)| codes.iter().copied())
             .collect();
         let mut distinct = all.clone();
         distinct.sort_unstable();
@@ -506,7 +510,7 @@ mod tests {
             "user",
             "account",
         ] {
-            let about_message = ERRORS[0].1.iter().find(|code| code.contains(word));
+            let about_message = ERROR_CODES[0].1.iter().find(|code| code.contains(word));
             assert_eq!(about_message, None, "{word}");
         }
     }

@@ -1,7 +1,7 @@
-//! One SMTP transaction for one recipient, on a connection of its own, and what its replies mean.
+//! One SMTP transaction for one recipient on its own connection, and the meaning of the replies.
 //!
-//! lettre's own transport answers for the conversation as a whole; here it is led step by step, because the same reply
-//! means something else at another step: a refused sender is the notifier's fault, a refused recipient the message's.
+//! Unlike lettre's transport, this drives the conversation step by step, because the meaning of a reply depends on the step:
+//! a rejected sender is a problem of the notifier, a rejected recipient one of the message.
 
 use std::error::Error as _;
 use std::fmt;
@@ -21,48 +21,45 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use crate::notify::outcome::{Delivery, Schedule};
-use crate::notify::refusal::{self, Subject};
 use crate::notify::formatting;
+use crate::notify::outcome::{Delivery, RetrySchedule};
+use crate::notify::refusal::{self, RefusalCause};
 
 /// How the connection is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tls {
     /// From the first byte: `smtps://`.
     Implicit,
-    /// By STARTTLS, or not at all.
+    /// STARTTLS, otherwise nothing is sent.
     StartTlsRequired,
-    /// By STARTTLS where the server offers it; where it does, the certificate must be good.
+    /// STARTTLS if the server offers it, with a valid certificate.
     StartTlsOpportunistic,
     None,
 }
 
-/// Where and how to connect.
+/// Mail server and connection settings.
 #[derive(Clone)]
-pub struct Server {
-    /// A name or an address.
+pub struct SmtpServer {
     pub host: String,
-    /// 25, 465, 587.
     pub port: u16,
-    /// How the connection is encrypted.
     pub tls: Tls,
     /// Present unless `tls` is `None`.
     pub parameters: Option<TlsParameters>,
-    /// Who we are; sent only over an encrypted connection.
+    /// Sent only over an encrypted connection.
     pub credentials: Option<Credentials>,
-    /// The name in EHLO, as configured; `None` for the host's full name, or an address literal.
+    /// Name in EHLO; by default the host's full name or an address literal.
     pub helo: Option<String>,
 }
 
-impl fmt::Debug for Server {
+impl fmt::Debug for SmtpServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Server({}:{}, {:?})", self.host, self.port, self.tls)
     }
 }
 
-/// How far the conversation is.
+/// SmtpStep of the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum SmtpStep {
     Connect,
     StartTls,
     Login,
@@ -72,33 +69,30 @@ enum Step {
     Content,
 }
 
-impl Step {
+impl SmtpStep {
     const fn as_str(self) -> &'static str {
         match self {
-            Step::Connect => "connecting",
-            Step::StartTls => "STARTTLS",
-            Step::Login => "login",
-            Step::Sender => "the sender",
-            Step::Recipient => "the recipient",
-            Step::Data => "DATA",
-            Step::Content => "the message",
+            SmtpStep::Connect => "connecting",
+            SmtpStep::StartTls => "STARTTLS",
+            SmtpStep::Login => "login",
+            SmtpStep::Sender => "the sender",
+            SmtpStep::Recipient => "the recipient",
+            SmtpStep::Data => "DATA",
+            SmtpStep::Content => "the message",
         }
     }
 }
 
-/// Until a connection stands.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of a whole conversation, encryption included, that are read from a server which is not yet known to be the
-/// right one. lettre measures a line only when it has ended.
-const MAX_ANSWERS: usize = 1024 * 1024;
-/// Where a host's own names stand.
-const HOSTS: &str = "/etc/hosts";
-/// For the farewell, which changes nothing.
+/// Maximum bytes read in a conversation, encryption included, because the server is not yet authenticated. lettre only
+/// limits complete lines.
+const MAX_REPLY_BYTES: usize = 1024 * 1024;
+const HOSTS_FILE: &str = "/etc/hosts";
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Sends one message to one recipient. `time_limit` holds for all up to the content, and again for the content.
-pub async fn transact(
-    server: &Server,
+/// Sends one message to one recipient. `time_limit` applies to everything before the content, and again to the content.
+pub async fn send(
+    server: &SmtpServer,
     from: &Address,
     to: &Address,
     message: &[u8],
@@ -107,23 +101,23 @@ pub async fn transact(
     let mut connection = match timeout(time_limit, prepare(server, from, to)).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(delivery)) => return delivery,
-        Err(_) => return Delivery::retry("the mail server does not answer in time"),
+        Err(_) => return Delivery::retry("timeout waiting for the mail server"),
     };
-    // From here on the server may have taken the message although its answer is lost: the next attempt has the same
+    // From here on, the server may have accepted the message even if its reply is lost. The next attempt has the same
     // Message-ID.
     let delivery = match timeout(time_limit, connection.message(message)).await {
         Ok(Ok(_)) => Delivery::Delivered,
-        Ok(Err(error)) => judge(Step::Content, &error),
-        Err(_) => Delivery::ambiguous("the mail server does not confirm the message in time"),
+        Ok(Err(error)) => classify(SmtpStep::Content, &error),
+        Err(_) => Delivery::ambiguous("timeout waiting for the mail server to confirm the message"),
     };
-    // What a farewell is answered changes nothing.
+    // The reply to QUIT changes nothing.
     let _ = timeout(QUIT_TIMEOUT, connection.quit()).await;
     delivery
 }
 
-/// Everything up to where the server waits for the content.
+/// Runs the conversation up to the content.
 async fn prepare(
-    server: &Server,
+    server: &SmtpServer,
     from: &Address,
     to: &Address,
 ) -> Result<AsyncSmtpConnection, Delivery> {
@@ -131,11 +125,11 @@ async fn prepare(
     if let Some(credentials) = &server.credentials {
         if !connection.is_encrypted() {
             return Err(Delivery::park(
-                "the connection is not encrypted: the password is not sent over it",
+                "the connection is not encrypted, so the password is not sent",
             ));
         }
         let login = connection.auth(DEFAULT_MECHANISMS, credentials).await;
-        login.map_err(|error| judge(Step::Login, &error))?;
+        login.map_err(|error| classify(SmtpStep::Login, &error))?;
     }
     let is_ascii = [from, to]
         .iter()
@@ -148,30 +142,30 @@ async fn prepare(
         (false, true) => vec![MailParameter::SmtpUtfEight],
         (false, false) if from.to_string().is_ascii() => {
             return Err(Delivery::drop_message(
-                "the mail server does not take addresses beyond ASCII",
+                "the mail server does not accept non-ASCII addresses",
             ));
         }
         (false, false) => {
             return Err(Delivery::park(
-                "the mail server does not take addresses beyond ASCII, and `from` is one",
+                "the mail server does not accept non-ASCII addresses, and `from` is one",
             ));
         }
     };
     let mail = connection
         .command(Mail::new(Some(from.clone()), parameters))
         .await;
-    mail.map_err(|error| judge(Step::Sender, &error))?;
+    mail.map_err(|error| classify(SmtpStep::Sender, &error))?;
     let rcpt = connection.command(Rcpt::new(to.clone(), Vec::new())).await;
-    rcpt.map_err(|error| judge(Step::Recipient, &error))?;
+    rcpt.map_err(|error| classify(SmtpStep::Recipient, &error))?;
     let data = connection.command(Data).await;
-    data.map_err(|error| judge(Step::Data, &error))?;
+    data.map_err(|error| classify(SmtpStep::Data, &error))?;
     Ok(connection)
 }
 
-async fn connect(server: &Server) -> Result<AsyncSmtpConnection, Delivery> {
+async fn connect(server: &SmtpServer) -> Result<AsyncSmtpConnection, Delivery> {
     let hello = client_id(server).await;
     let address = (server.host.as_str(), server.port);
-    let failed = |error: Error| judge(Step::Connect, &error);
+    let failed = |error: Error| classify(SmtpStep::Connect, &error);
     if server.tls == Tls::Implicit {
         let tls = server.parameters.clone();
         let limit = Some(CONNECT_TIMEOUT);
@@ -179,12 +173,12 @@ async fn connect(server: &Server) -> Result<AsyncSmtpConnection, Delivery> {
         return connected.await.map_err(failed);
     }
     let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => Box::new(Sparing {
+        Ok(Ok(stream)) => Box::new(BytewiseStream {
             stream,
-            n_left: MAX_ANSWERS,
+            n_left: MAX_REPLY_BYTES,
         }),
         Ok(Err(error)) => return Err(Delivery::retry(format!("no connection: {error}"))),
-        Err(_) => return Err(Delivery::retry("no connection in time")),
+        Err(_) => return Err(Delivery::retry("connection timed out")),
     };
     let connected = AsyncSmtpConnection::connect_with_transport(stream, &hello).await;
     let mut connection = connected.map_err(failed)?;
@@ -199,56 +193,56 @@ async fn connect(server: &Server) -> Result<AsyncSmtpConnection, Delivery> {
         (Tls::Implicit | Tls::StartTlsRequired | Tls::StartTlsOpportunistic, _) => {}
     }
     let parameters = server.parameters.clone();
-    let parameters = parameters.ok_or_else(|| Delivery::park("encryption is not set up"))?;
+    let parameters = parameters.ok_or_else(|| Delivery::park("TLS is not configured"))?;
     let started = connection.starttls(parameters, &hello).await;
-    started.map_err(|error| judge(Step::StartTls, &error))?;
+    started.map_err(|error| classify(SmtpStep::StartTls, &error))?;
     Ok(connection)
 }
 
-/// The reply's meaning at its step (practice, retry table).
-fn judge(step: Step, error: &Error) -> Delivery {
+/// Returns the meaning of a reply at its step (practice, retry table).
+fn classify(step: SmtpStep, error: &Error) -> Delivery {
     let text = describe(step, error);
     match (error.status().map(u16::from), step) {
         (Some(421), _) => Delivery::retry(text),
-        (Some(400..=499), _) => later(text),
+        (Some(400..=499), _) => retry_later(text),
         (Some(530 | 534 | 535 | 538), _) => Delivery::park(text),
-        (Some(_), Step::Connect | Step::StartTls | Step::Login | Step::Sender) => {
+        (Some(_), SmtpStep::Connect | SmtpStep::StartTls | SmtpStep::Login | SmtpStep::Sender) => {
             Delivery::park(text)
         }
-        (Some(code), Step::Recipient | Step::Data | Step::Content) => {
+        (Some(code), SmtpStep::Recipient | SmtpStep::Data | SmtpStep::Content) => {
             let reply = error.source().map(ToString::to_string);
-            match refusal::subject_of(code, &reply.unwrap_or_default()) {
-                Subject::Message => Delivery::drop_message(text),
-                Subject::Notifier => Delivery::park(text),
-                Subject::Later => later(text),
+            match refusal::classify(code, &reply.unwrap_or_default()) {
+                RefusalCause::Message => Delivery::drop_message(text),
+                RefusalCause::Notifier => Delivery::park(text),
+                RefusalCause::Temporary => retry_later(text),
             }
         }
-        (None, Step::Login) if error.is_client() => Delivery::park(text),
-        (None, Step::Content) => Delivery::ambiguous(text),
+        (None, SmtpStep::Login) if error.is_client() => Delivery::park(text),
+        (None, SmtpStep::Content) => Delivery::ambiguous(text),
         (
             None,
-            Step::Connect
-            | Step::StartTls
-            | Step::Login
-            | Step::Sender
-            | Step::Recipient
-            | Step::Data,
+            SmtpStep::Connect
+            | SmtpStep::StartTls
+            | SmtpStep::Login
+            | SmtpStep::Sender
+            | SmtpStep::Recipient
+            | SmtpStep::Data,
         ) => Delivery::retry(text),
     }
 }
 
-/// A server that says "later".
-fn later(error: String) -> Delivery {
+/// A temporary refusal by the server.
+fn retry_later(error: String) -> Delivery {
     Delivery::Retry {
         error,
         after: None,
         is_ambiguous: false,
-        schedule: Schedule::Mail,
+        schedule: RetrySchedule::Mail,
     }
 }
 
-/// The name to greet with: the configured one, the host's full name, or the local address as a literal (RFC 5321, 4.1.4).
-async fn client_id(server: &Server) -> ClientId {
+/// Returns the name for EHLO: the configured one, the host's full name, or the local address as a literal (RFC 5321, 4.1.4).
+async fn client_id(server: &SmtpServer) -> ClientId {
     if let Some(name) = &server.helo {
         return ClientId::Domain(name.clone());
     }
@@ -256,7 +250,7 @@ async fn client_id(server: &Server) -> ClientId {
         ClientId::Domain(name) => Some(name),
         _ => None,
     };
-    let hosts = std::fs::read_to_string(HOSTS).unwrap_or_default();
+    let hosts = std::fs::read_to_string(HOSTS_FILE).unwrap_or_default();
     match name.and_then(|name| full_name(&name, &hosts)) {
         Some(name) => ClientId::Domain(name),
         None => match local_address(server).await {
@@ -267,7 +261,7 @@ async fn client_id(server: &Server) -> ClientId {
     }
 }
 
-/// The host's name with its domain: as it is, or by the line of the hosts file that has it as an alias.
+/// Returns the host's name if it is fully qualified, or its full name in the hosts file.
 fn full_name(name: &str, hosts: &str) -> Option<String> {
     let is_full = |name: &&str| {
         let labels: Vec<&str> = name.split('.').collect();
@@ -289,8 +283,8 @@ fn full_name(name: &str, hosts: &str) -> Option<String> {
     of_host.find_map(|names| names.into_iter().find(is_full).map(str::to_owned))
 }
 
-/// The address from which the server is reached. Nothing is sent.
-async fn local_address(server: &Server) -> Option<IpAddr> {
+/// Returns the local address for reaching the server. Sends nothing.
+async fn local_address(server: &SmtpServer) -> Option<IpAddr> {
     let mut addresses = tokio::net::lookup_host((server.host.as_str(), server.port))
         .await
         .ok()?;
@@ -304,40 +298,43 @@ async fn local_address(server: &Server) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// On one line, at most 200 characters; at the login nothing that the server says is quoted, since it may echo.
-fn describe(step: Step, error: &Error) -> String {
+/// At most 200 characters. A reply to the login is not quoted, because it may echo the password.
+fn describe(step: SmtpStep, error: &Error) -> String {
     let place = step.as_str();
     match (error.status(), step) {
-        (Some(code), Step::Login) => format!("mail server, {place}: {code}"),
+        (Some(code), SmtpStep::Login) => format!("mail server, {place}: {code}"),
         _ => {
-            let text: String = formatting::line(&error.to_string()).chars().take(200).collect();
+            let text: String = formatting::single_line(&error.to_string())
+                .chars()
+                .take(200)
+                .collect();
             format!("mail server, {place}: {text}")
         }
     }
 }
 
-/// A connection that is read byte by byte, so that nothing which arrives behind a reply is taken along.
+/// A connection that is read byte by byte, so that nothing after a reply is buffered.
 ///
-/// What somebody in between adds to the unencrypted reply to STARTTLS would otherwise be held in a buffer and read as
-/// if it had come over the encrypted connection; like this it ends in the handshake, which fails.
-struct Sparing {
+/// Otherwise data that an attacker appends to the unencrypted reply to STARTTLS would be read as if it had come over the
+/// encrypted connection (STARTTLS injection). This way it breaks the handshake.
+struct BytewiseStream {
     stream: TcpStream,
     n_left: usize,
 }
 
-impl fmt::Debug for Sparing {
+impl fmt::Debug for BytewiseStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sparing")
     }
 }
 
-impl AsyncTokioStream for Sparing {
+impl AsyncTokioStream for BytewiseStream {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.stream.peer_addr()
     }
 }
 
-impl AsyncRead for Sparing {
+impl AsyncRead for BytewiseStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -345,12 +342,12 @@ impl AsyncRead for Sparing {
     ) -> Poll<io::Result<()>> {
         let mut byte = [0];
         let mut one = ReadBuf::new(&mut byte);
-        let room = buffer.remaining().min(1);
-        if room == 0 {
+        let capacity = buffer.remaining().min(1);
+        if capacity == 0 {
             return Poll::Ready(Ok(()));
         }
         if self.n_left == 0 {
-            return Poll::Ready(Err(io::Error::other("the server says too much")));
+            return Poll::Ready(Err(io::Error::other("the server sends too much data")));
         }
         match Pin::new(&mut self.stream).poll_read(context, &mut one) {
             Poll::Ready(Ok(())) => {
@@ -364,7 +361,7 @@ impl AsyncRead for Sparing {
     }
 }
 
-impl AsyncWrite for Sparing {
+impl AsyncWrite for BytewiseStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -387,7 +384,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_in_the_greeting_has_a_domain() {
+    fn greeting_uses_a_full_name() {
         let hosts = "127.0.0.1 localhost\n# 192.0.2.9 no.example.com box\n192.0.2.1\tbox.example.com box # mail\n";
         for (name, expected) in [
             ("mail.example.com", Some("mail.example.com")),

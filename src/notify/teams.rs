@@ -1,8 +1,8 @@
-//! Microsoft Teams: an adaptive card for a workflow that waits for webhook requests.
+//! Microsoft Teams: an adaptive card for a workflow with a webhook trigger.
 //!
-//! A workflow answers before it has posted: a card that Teams refuses is seen in the workflow's own history alone. So cards
-//! stay far below its limit of 28 KB, which is measured after Teams has made more of them. Clients differ in what they take
-//! for markdown: each line is a block of its own, and what has names in it is a fact wherever it can be.
+//! A workflow responds before it posts, so a card that Teams rejects only appears in the workflow's history. Cards stay far
+//! below the limit of 28 KB, which Teams applies after expanding them. Clients differ in their markdown: each line is its own
+//! block, and texts with names are facts where possible.
 
 use jiff::Timestamp;
 use reqwest::Client;
@@ -10,30 +10,30 @@ use serde_json::{Value, json};
 
 use crate::domain::rule::Severity;
 use crate::notify::advice::Advice;
-use crate::notify::digest::{self, Letter, Report, Row};
+use crate::notify::digest::{self, DigestEnvelope, DigestMessage, DigestRow};
 use crate::notify::envelope::Envelope;
 use crate::notify::fit;
-use crate::notify::message::{Body, Detail, Message, Roundup};
+use crate::notify::message::{AlertDetail, AlertList, Message, MessageBody};
 use crate::notify::outcome::{Delivery, SettingsError};
-use crate::notify::post::{self, Address, Answer, Verdict};
+use crate::notify::post::{self, Address, PostResponse, ResponseClass};
 use crate::secret::Secret;
 
-/// Bytes of a post. A body of 24,453 bytes was refused once.
+/// Maximum bytes of a post. A body of 24,453 bytes was rejected once.
 const MAX_BYTES: usize = 18_000;
-/// What is live in a block of text.
-const LIVE_IN_TEXT: [char; 10] = ['\\', '`', '*', '_', '~', '[', ']', '<', '{', '}'];
-/// What could become a link or a function in a fact. Where facts are no markdown the backslash shows, so it is no more
-/// than these.
-const LIVE_IN_FACTS: [char; 5] = ['\\', '[', ']', '{', '}'];
+/// Characters with a meaning in a text block.
+const TEXT_MARKDOWN: [char; 10] = ['\\', '`', '*', '_', '~', '[', ']', '<', '{', '}'];
+/// Characters that could form a link or a function in a fact. Clients without markdown show the backslashes, so only these are
+/// escaped.
+const FACT_MARKDOWN: [char; 5] = ['\\', '[', ']', '{', '}'];
 
-/// What a Teams notifier is built from.
+/// Settings of a Teams notifier.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The workflow's address, which is the only credential.
+    /// The workflow URL, which is the only credential.
     pub url: Secret,
 }
 
-/// A workflow.
+/// A workflow of Microsoft Teams.
 #[derive(Debug, Clone)]
 pub struct Teams {
     client: Client,
@@ -41,44 +41,42 @@ pub struct Teams {
 }
 
 impl Teams {
-    /// Checks the address. The client must follow no redirects and have time limits.
+    /// Validates the address. The client must not follow redirects and must have timeouts.
     pub fn new(client: Client, settings: Settings) -> Result<Teams, SettingsError> {
         let address = Address::new(settings.url)?;
         Ok(Teams { client, address })
     }
 
-    /// For the mark.
+    /// Returns the settings that identify the receiver, secrets included.
     pub fn settings(&self) -> Vec<&str> {
         vec!["teams", self.address.secret().expose()]
     }
 
-    /// Sends once.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         self.post(&payload(envelope), envelope.now).await
     }
 
-    /// Sends a digest once.
-    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
-        self.post(&digest_payload(letter), letter.now).await
+    pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
+        self.post(&digest_payload(envelope), envelope.now).await
     }
 
     async fn post(&self, payload: &Value, now: Timestamp) -> Delivery {
-        post::post_json(&self.client, &self.address, payload, now, judge).await
+        post::post_json(&self.client, &self.address, payload, now, classify).await
     }
 }
 
-fn judge(answer: &Answer) -> Verdict {
-    match answer.status {
-        200 | 202 if answer.is_page() => Verdict::Retry,
-        200 | 202 => Verdict::Delivered,
-        408 | 425 | 429 | 500..=599 => Verdict::Retry,
-        300..=399 | 401..=405 | 407 | 410 | 451 => Verdict::Park,
-        400 if is_about_the_flow(&answer.body) => Verdict::Park,
-        _ => Verdict::Drop,
+fn classify(response: &PostResponse) -> ResponseClass {
+    match response.status {
+        200 | 202 if response.is_page() => ResponseClass::Retry,
+        200 | 202 => ResponseClass::Delivered,
+        408 | 425 | 429 | 500..=599 => ResponseClass::Retry,
+        300..=399 | 401..=405 | 407 | 410 | 451 => ResponseClass::Park,
+        400 if is_about_the_flow(&response.body) => ResponseClass::Park,
+        _ => ResponseClass::Drop,
     }
 }
 
-/// Power Automate answers 400 also where the flow is off, suspended or of another kind.
+/// Power Automate also returns 400 if the flow is off, suspended or of another kind.
 fn is_about_the_flow(body: &str) -> bool {
     let body = body.to_lowercase();
     [
@@ -93,33 +91,33 @@ fn is_about_the_flow(body: &str) -> bool {
     .any(|part| body.contains(part))
 }
 
-/// The JSON to post.
+/// Returns the JSON body.
 pub fn payload(envelope: &Envelope<'_>) -> Value {
     fit::fit(envelope, render, |payload| {
         payload.to_string().len() <= MAX_BYTES
     })
 }
 
-/// The JSON to post of a digest. With fewer rows when names are long.
-pub fn digest_payload(letter: &Letter<'_>) -> Value {
-    digest::fit(letter, render_digest, |payload| {
+/// Returns the JSON body of a digest, with fewer rows when names are long.
+pub fn digest_payload(envelope: &DigestEnvelope<'_>) -> Value {
+    digest::fit(envelope, render_digest, |payload| {
         payload.to_string().len() <= MAX_BYTES
     })
 }
 
-fn render_digest(report: &Report) -> Value {
-    let mut body = vec![title(&report.title), text(&report.summary)];
-    body.extend(report.notes.iter().map(|note| subtle(note)));
-    let bars = report.chart.iter();
+fn render_digest(message: &DigestMessage) -> Value {
+    let mut body = vec![title(&message.title), text(&message.summary)];
+    body.extend(message.notes.iter().map(|note| subtle(note)));
+    let bars = message.chart.iter();
     let bars: Vec<Value> = bars.map(|bar| fact(&bar.label, &bar.value)).collect();
     if !bars.is_empty() {
         body.push(facts(&bars));
     }
-    for section in &report.sections {
-        let lines: Vec<String> = section.rows.iter().map(Row::line).collect();
+    for section in &message.sections {
+        let lines: Vec<String> = section.rows.iter().map(DigestRow::line).collect();
         body.extend(list(section.title, &lines));
     }
-    card(&body, &actions(&[], report.page.as_deref()))
+    card(&body, &actions(&[], message.page.as_deref()))
 }
 
 fn render(message: &Message) -> Value {
@@ -128,11 +126,11 @@ fn render(message: &Message) -> Value {
     let mut body = vec![title, text(&message.summary)];
     body.extend(message.notes.iter().map(|note| subtle(note)));
     let advice = match &message.body {
-        Body::One(detail) => {
+        MessageBody::One(detail) => {
             body.extend(detail_blocks(detail));
             &detail.advice
         }
-        Body::Many(roundup) => {
+        MessageBody::Many(roundup) => {
             body.extend(roundup_blocks(roundup));
             &roundup.advice
         }
@@ -158,19 +156,19 @@ fn card(body: &[Value], actions: &[Value]) -> Value {
     })
 }
 
-fn detail_blocks(detail: &Detail) -> Vec<Value> {
+fn detail_blocks(detail: &AlertDetail) -> Vec<Value> {
     let figures: Vec<Value> = detail
-        .figures
+        .fields
         .iter()
         .map(|figure| fact(figure.name, &figure.value))
         .collect();
     let mut blocks = vec![facts(&figures)];
     blocks.extend(list("Top contributors", &detail.top));
-    blocks.extend(list("What to do", &advice_texts(&detail.advice)));
+    blocks.extend(list("Next steps", &advice_texts(&detail.advice)));
     blocks
 }
 
-fn roundup_blocks(roundup: &Roundup) -> Vec<Value> {
+fn roundup_blocks(roundup: &AlertList) -> Vec<Value> {
     let mut blocks = Vec::new();
     for group in &roundup.groups {
         blocks.push(heading(&group.title));
@@ -179,7 +177,7 @@ fn roundup_blocks(roundup: &Roundup) -> Vec<Value> {
     }
     blocks.extend(roundup.more.iter().map(|more| text(more)));
     let advice = advice_texts(&roundup.advice);
-    blocks.extend(list("What to do about the first", &advice));
+    blocks.extend(list("Next steps for the first alert", &advice));
     blocks
 }
 
@@ -196,12 +194,12 @@ fn list(title: &str, lines: &[String]) -> Vec<Value> {
     blocks
 }
 
-/// Lines with names in them; none for no line.
+/// Renders lines as facts, which are safe for names.
 fn numbered(lines: &[String]) -> Option<Value> {
     let numbered: Vec<Value> = lines
         .iter()
         .enumerate()
-        .map(|(place, line)| fact(&(place + 1).to_string(), line))
+        .map(|(index, line)| fact(&(index + 1).to_string(), line))
         .collect();
     (!numbered.is_empty()).then(|| facts(&numbered))
 }
@@ -211,7 +209,7 @@ fn facts(facts: &[Value]) -> Value {
 }
 
 fn fact(title: &str, value: &str) -> Value {
-    json!({ "title": title, "value": without_entities(&fit::backslashed(value, &LIVE_IN_FACTS)) })
+    json!({ "title": title, "value": escape_entities(&fit::escape_with_backslash(value, &FACT_MARKDOWN)) })
 }
 
 fn title(title: &str) -> Value {
@@ -238,9 +236,9 @@ fn text(text: &str) -> Value {
     json!({ "type": "TextBlock", "text": escape(text), "wrap": true })
 }
 
-/// A sign at the beginning would make a list, a heading or a quotation of the line.
+/// A leading `-`, `+`, `#` or `>` would start a list, a heading or a quotation.
 fn escape(text: &str) -> String {
-    let escaped = without_entities(&fit::backslashed(text, &LIVE_IN_TEXT));
+    let escaped = escape_entities(&fit::escape_with_backslash(text, &TEXT_MARKDOWN));
     if escaped.starts_with(['-', '+', '#', '>']) {
         format!("\\{escaped}")
     } else {
@@ -248,8 +246,8 @@ fn escape(text: &str) -> String {
     }
 }
 
-/// A backslash before each `&` that begins an entity: `&#8238;` in a name would be decoded, and turn the text around.
-fn without_entities(text: &str) -> String {
+/// Escapes each `&` that begins an entity: `&#8238;` in a name would reverse the text.
+fn escape_entities(text: &str) -> String {
     let mut parts = text.split('&');
     let mut escaped = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -277,14 +275,13 @@ fn actions(advice: &[Advice], page: Option<&str>) -> Vec<Value> {
     let mut actions: Vec<Value> = advice
         .iter()
         .filter_map(|advice| advice.link.as_deref())
-        .map(|link| action(&format!("Open {}", last_part(link)), link))
+        .map(|link| action(&format!("Open {}", last_segment(link)), link))
         .collect();
     actions.extend(page.map(|page| action("Open spendwatch", page)));
     actions
 }
 
-/// `keys` of `https://console.anthropic.com/settings/keys`.
-fn last_part(link: &str) -> &str {
+fn last_segment(link: &str) -> &str {
     link.rsplit('/').next().unwrap_or(link)
 }
 
@@ -297,32 +294,36 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(statuses: &[u16], body: &str, expected: Verdict) {
+    fn check(statuses: &[u16], body: &str, expected: ResponseClass) {
         for status in statuses {
-            let answer = Answer {
+            let answer = PostResponse {
                 status: *status,
                 media_type: String::new(),
                 body: body.to_owned(),
                 is_whole: true,
             };
-            assert_eq!(judge(&answer), expected, "{status} {body}");
+            assert_eq!(classify(&answer), expected, "{status} {body}");
         }
     }
 
     #[test]
-    fn answers() {
-        check(&[200, 202], "", Verdict::Delivered);
-        check(&[200, 202], "<html>Please log in</html>", Verdict::Retry);
-        check(&[408, 429, 500, 502, 503, 504], "", Verdict::Retry);
-        check(&[302, 401, 403, 404, 405, 410], "", Verdict::Park);
-        check(&[204, 400, 413, 422], "", Verdict::Drop);
+    fn responses_are_classified() {
+        check(&[200, 202], "", ResponseClass::Delivered);
+        check(
+            &[200, 202],
+            "<html>Please log in</html>",
+            ResponseClass::Retry,
+        );
+        check(&[408, 429, 500, 502, 503, 504], "", ResponseClass::Retry);
+        check(&[302, 401, 403, 404, 405, 410], "", ResponseClass::Park);
+        check(&[204, 400, 413, 422], "", ResponseClass::Drop);
         let off =
             r#"{"error":{"code":"WorkflowTriggerIsNotEnabled","message":"state 'Disabled'"}}"#;
-        check(&[400, 402, 451], off, Verdict::Park);
+        check(&[400, 402, 451], off, ResponseClass::Park);
     }
 
     #[test]
-    fn markdown_is_dead() {
+    fn markdown_is_escaped() {
         assert_eq!(escape("a_b *c* [d](e)"), "a\\_b \\*c\\* \\[d\\](e)");
         assert_eq!(escape("# a"), "\\# a");
         assert_eq!(

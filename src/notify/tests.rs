@@ -1,4 +1,4 @@
-//! What holds for all receivers: words by reason, whole payloads, sizes, and names that are up to something.
+//! Tests for all receivers: texts by reason, whole payloads, sizes and hostile names.
 
 use std::fs;
 use std::path::Path;
@@ -11,13 +11,14 @@ use crate::domain::alert::EndedBy;
 use crate::domain::ids::UNATTRIBUTED;
 use crate::domain::money::Usd;
 use crate::domain::notification::{Contributor, Fact, NamedKey, Reason, Reconciled, Thread};
-use crate::domain::rule::{Gap, Severity, Watch};
+use crate::domain::rule::{GapUnit, Severity, Watch};
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::notify::envelope::Envelope;
 use crate::notify::samples::{
-    at, contributor, fact, many, named, of_a_gap, of_a_key, of_a_person, usd, with_envelope,
+    api_key_fact, at, contributor, fact, fact_named, gap_fact, usd, user_fact, with_envelope,
+    workspace_facts,
 };
-use crate::notify::{advice, console, email, message, slack, slack_api, wording, webhook};
+use crate::notify::{advice, console, email, message, slack, slack_api, webhook, wording};
 
 #[path = "../../tests/fakes/slack_rules.rs"]
 mod slack_rules;
@@ -45,54 +46,60 @@ fn check_reason(reason: Reason, change: impl FnOnce(&mut Fact), expected: &str) 
 }
 
 #[test]
-fn each_reason_has_its_words() {
+fn first_line_depends_on_the_reason() {
     for (reason, title) in [
-        (Reason::First, "Critical"),
-        (Reason::Escalated, "Escalated to critical"),
-        (Reason::Lowered, "Lowered to critical"),
-        (Reason::Repeated, "Still critical"),
-        (Reason::Unsilenced, "Silence over, still critical"),
+        (
+            Reason::First,
+            "Critical: workspace Search is 13% over its November limit",
+        ),
+        (
+            Reason::Escalated,
+            "Escalated to critical: workspace Search is now at 113% of its November limit",
+        ),
+        (
+            Reason::Lowered,
+            "Lowered to critical: workspace Search is back at 113% of its November limit",
+        ),
+        (
+            Reason::Repeated,
+            "Still critical: workspace Search at 113% of its November limit, firing for 0 s",
+        ),
+        (
+            Reason::Unsilenced,
+            "Silence ended, still critical: workspace Search at 113% of its November limit",
+        ),
     ] {
-        let figures = "$5,630.12 spent in November 2026, 12.6% over the limit of $5,000.00";
-        check_reason(
-            reason,
-            |_| {},
-            &format!("{title}: workspace Search: {figures}"),
-        );
+        check_reason(reason, |_| {}, &format!("{title}: $5,630.12 of $5,000.00"));
     }
 }
 
 #[test]
-fn what_is_resolved_says_why() {
-    let now = "now $4,900.00 spent in November 2026, 98.0% of the limit of $5,000.00";
+fn resolved_messages_state_why() {
     for (ended_by, why) in [
-        (
-            Some(EndedBy::Cleared),
-            "The spend fell below the threshold of 100%",
-        ),
+        (Some(EndedBy::Cleared), "spend fell below 100%"),
         (
             Some(EndedBy::Corrected),
-            "The service corrected earlier figures downward",
+            "Anthropic corrected earlier figures",
         ),
-        (Some(EndedBy::LimitChanged), "The limit was changed"),
-        (Some(EndedBy::PeriodOver), "The period is over"),
-        (Some(EndedBy::SubjectGone), "The workspace exists no more"),
-        (
-            Some(EndedBy::RuleRemoved),
-            "The rule does not look at it any more",
-        ),
-        (None, "It dropped below this notifier's minimum severity"),
+        (Some(EndedBy::LimitChanged), "the limit was raised"),
+        (Some(EndedBy::PeriodOver), "the period ended"),
+        (Some(EndedBy::SubjectGone), "the workspace no longer exists"),
+        (Some(EndedBy::RuleRemoved), "the rule no longer covers it"),
     ] {
-        let what = ended_by.map_or("No longer critical", |_| "Resolved");
-        let expected = format!("{what}: workspace Search: {why}; {now}");
+        let expected = format!("Resolved: workspace Search, {why}: Now $4,900.00 of $5,000.00");
         check_reason(Reason::Resolved, |fact| fact.ended_by = ended_by, &expected);
     }
     check_reason(
         Reason::Resolved,
+        |fact| fact.ended_by = None,
+        "No longer critical: workspace Search dropped below this notifier's minimum severity: \
+         Now $4,900.00 of $5,000.00",
+    );
+    check_reason(
+        Reason::Resolved,
         |fact| fact.is_fired_and_resolved = true,
-        &format!(
-            "Fired and resolved: workspace Search: The service corrected earlier figures downward; {now}"
-        ),
+        "Fired and resolved: workspace Search reached 100% between 2026-11-24 14:05 Europe/Berlin and \
+         2026-11-24 16:00 Europe/Berlin: Anthropic corrected earlier figures; now $4,900.00 of $5,000.00",
     );
 }
 
@@ -101,34 +108,39 @@ fn limits_and_bounds() {
     check(
         |fact| {
             fact.value = usd("4100");
-            fact.line.severity = Severity::Warning;
+            fact.threshold.severity = Severity::Warning;
         },
-        "Warning: workspace Search: $4,100.00 spent in November 2026, 82.0% of the limit of $5,000.00",
+        "Warning: workspace Search used 82% of its November limit: $4,100.00 of $5,000.00",
     );
     check(
         |fact| fact.value = usd("5000"),
-        "Critical: workspace Search: $5,000.00 spent in November 2026, exactly the limit of $5,000.00",
+        "Critical: workspace Search used 100% of its November limit: $5,000.00 of $5,000.00",
+    );
+    check(
+        |fact| fact.value = usd("4980"),
+        "Critical: workspace Search used 99.6% of its November limit: $4,980.00 of $5,000.00",
     );
     check(
         |fact| fact.is_lower_bound = true,
-        "Critical: workspace Search: At least $5,630.12 spent in November 2026, at least 12.6% over the limit of $5,000.00",
+        "Critical: workspace Search is at least 13% over its November limit: At least $5,630.12 of $5,000.00",
     );
     check(
         |fact| fact.limit = Some(0),
-        "Critical: workspace Search: $5,630.12 spent in November 2026, where nothing is allowed",
+        "Critical: workspace Search spent $5,630 where no spend is allowed: $5,630.12 in November 2026",
     );
     check(
         |fact| fact.limit = None,
-        "Critical: workspace Search: $5,630.12 spent in November 2026",
+        "Critical: workspace Search spent $5,630 in November 2026: $5,630.12 in November 2026",
     );
     check(
         |fact| fact.is_late = true,
-        "Critical: workspace Search: $5,630.12 spent in November 2026, which is over, 12.6% over the limit of $5,000.00",
+        "Critical: workspace Search is 13% over its November limit: \
+         $5,630.12 of $5,000.00 in November 2026, which has ended",
     );
 }
 
 #[test]
-fn other_watches_speak_of_their_own_units() {
+fn other_watches_use_their_own_units() {
     check(
         |fact| {
             fact.watch = Watch::Tokens;
@@ -139,7 +151,19 @@ fn other_watches_speak_of_their_own_units() {
             fact.span.start = at("2026-11-23T14:00:00Z");
             fact.span.end = at("2026-11-24T14:00:00Z");
         },
-        "Critical: model claude-opus-4-1: 1,200,000 tokens used in the last 24 h, 20.0% over the limit of 1,000,000 tokens",
+        "Critical: model claude-opus-4-1 is 20% over its token limit for the last 24 h: \
+         1,200,000 tokens of 1,000,000 tokens",
+    );
+    check(
+        |fact| {
+            fact.watch = Watch::BurnRate;
+            fact.value = usd("15500");
+            fact.identity.slot.period = None;
+            fact.span.start = at("2026-11-24T08:00:00Z");
+            fact.span.end = at("2026-11-24T14:00:00Z");
+        },
+        "Critical: workspace Search is on track for 310% of its limit: \
+         $15,500.00 of $5,000.00 in a whole period, at the rate of the last 6 h",
     );
     check(
         |fact| {
@@ -151,63 +175,91 @@ fn other_watches_speak_of_their_own_units() {
             fact.as_of = None;
             fact.top = Vec::new();
         },
-        "Critical: organization acme: Figures 3 h 5 min old, 208.3% over the limit of 1 h",
+        "Critical: spend data of acme is 3 h 5 min old: Data age 3 h 5 min, limit 1 h",
     );
 }
 
 #[test]
-fn keys_and_people_are_named() {
-    let told = |fact: &Fact| {
+fn keys_and_users_are_named() {
+    let render = |fact: &Fact| {
         let facts = std::slice::from_ref(fact);
         with_envelope(facts, |envelope| message::render(&envelope, 20))
     };
-    let mut key = of_a_key();
-    assert_eq!(told(&key).title, "Critical: API key \"ci\" (apikey_01)");
-    let subject = "[spendwatch] runaway-key: acme, API key \"ci\" (apikey_01), 24 November 2026";
-    assert_eq!(told(&key).subject, subject);
+    let title = |subject: &str, limit: &str| format!("Critical: {subject} is 13% over its {limit}");
+    let mut key = api_key_fact();
+    let limit = "limit for 24 November 2026";
+    assert_eq!(
+        render(&key).title,
+        title("API key \"ci\" (apikey_01)", limit)
+    );
+    let subject = "[critical] API key \"ci\" (apikey_01) $5,630 of $5,000 (113%), 24 November 2026";
+    assert_eq!(render(&key).subject, subject);
     key.subject_name = "apikey_01".to_owned();
-    assert_eq!(told(&key).title, "Critical: API key apikey_01");
+    assert_eq!(render(&key).title, title("API key apikey_01", limit));
     key.identity.slot.subject = Subject::new(SubjectKind::ApiKey, "unattributed");
-    assert_eq!(told(&key).title, "Critical: usage without an API key");
+    assert_eq!(render(&key).title, title("usage without an API key", limit));
     key.identity.slot.subject = Subject::new(SubjectKind::User, "unattributed");
-    assert_eq!(told(&key).title, "Critical: usage of nobody in particular");
-    let mut person = of_a_person();
-    assert_eq!(told(&person).title, "Critical: user ada@example.com");
-    assert!(!told(&person).title.contains("user_01"));
-    person.subject_name = "user_01".to_owned();
-    assert_eq!(told(&person).title, "Critical: user user_01");
+    assert_eq!(render(&key).title, title("usage without a user", limit));
+    let mut user = user_fact();
+    let limit = "November limit";
+    assert_eq!(render(&user).title, title("user ada@example.com", limit));
+    assert!(!render(&user).title.contains("user_01"));
+    user.subject_name = "user_01".to_owned();
+    assert_eq!(render(&user).title, title("user user_01", limit));
     check_reason(
         Reason::Resolved,
         |fact| {
-            *fact = of_a_key();
+            *fact = api_key_fact();
             fact.reason = Reason::Resolved;
             fact.ended_by = Some(EndedBy::SubjectGone);
         },
-        "Resolved: API key \"ci\" (apikey_01): The API key exists no more; now $5,630.12 spent on 24 November 2026, \
-         12.6% over the limit of $5,000.00",
+        "Resolved: API key \"ci\" (apikey_01), the API key no longer exists: Now $5,630.12 of $5,000.00",
     );
 }
 
 #[test]
-fn a_gap_says_what_it_lies_between() {
+fn mail_subjects_state_reason_amount_and_limit() {
+    let subject = |reason| {
+        with_envelope(&[fact(reason)], |envelope| {
+            message::render(&envelope, 20).subject
+        })
+    };
+    let amounts = "Search $5,630 of $5,000 (113%), November 2026";
+    for (reason, tag) in [
+        (Reason::First, "critical"),
+        (Reason::Escalated, "critical, escalated"),
+        (Reason::Lowered, "critical, lowered"),
+        (Reason::Repeated, "still critical"),
+        (Reason::Unsilenced, "critical, silence ended"),
+    ] {
+        assert_eq!(subject(reason), format!("[{tag}] {amounts}"));
+    }
+    assert_eq!(
+        subject(Reason::Resolved),
+        "[resolved] Search $4,900 of $5,000 (98%), November 2026: Anthropic corrected earlier figures"
+    );
+}
+
+#[test]
+fn gaps_state_bill_and_estimate() {
     let with = |change: fn(&mut Fact)| {
         move |fact: &mut Fact| {
-            *fact = of_a_gap(fact.reason);
+            *fact = gap_fact(fact.reason);
             change(fact);
         }
     };
     check(
         with(|_| {}),
-        "Critical: organization acme: $1,204.50 billed in November 2026, $1,310.00 estimated by tokens and list prices: \
-         8.1% apart, against a limit of 5%",
+        "Critical: bill and estimate of acme differ by 8.1% in November 2026: \
+         $1,204.50 billed in November 2026, $1,310.00 estimated from list prices; gap 8.1%, limit 5%",
     );
     check(
         with(|fact| {
-            fact.watch = Watch::Reconciliation(Gap::Usd);
+            fact.watch = Watch::Reconciliation(GapUnit::Usd);
             (fact.value, fact.limit) = (usd("105.5"), Some(usd("100")));
         }),
-        "Critical: organization acme: $1,204.50 billed in November 2026, $1,310.00 estimated by tokens and list prices: \
-         $105.50 apart, against a limit of $100.00",
+        "Critical: bill and estimate of acme differ by $105.50 in November 2026: \
+         $1,204.50 billed in November 2026, $1,310.00 estimated from list prices; gap $105.50, limit $100.00",
     );
     check(
         with(|fact| {
@@ -215,18 +267,18 @@ fn a_gap_says_what_it_lies_between() {
             fact.is_late = true;
             fact.is_lower_bound = true;
         }),
-        "Critical: organization acme: Bill and estimate by tokens and list prices in November 2026, which is over: \
-         at least 8.1% apart, against a limit of 5%",
+        "Critical: bill and estimate of acme differ by at least 8.1% in November 2026: \
+         Gap at least 8.1%, limit 5% in November 2026, which has ended",
     );
     check_reason(
         Reason::Resolved,
         with(|fact| fact.ended_by = Some(EndedBy::Cleared)),
-        "Resolved: organization acme: The gap fell below 100% of the limit; now $1,204.50 billed in November 2026, \
-         $1,310.00 estimated by tokens and list prices: 8.1% apart, against a limit of 5%",
+        "Resolved: acme, gap fell below 100% of the limit: Now $1,204.50 billed in November 2026, \
+         $1,310.00 estimated from list prices; gap 8.1%, limit 5%",
     );
-    let several = vec![of_a_gap(Reason::First); 2];
+    let several = vec![gap_fact(Reason::First); 2];
     let summary = with_envelope(&several, |envelope| message::render(&envelope, 20).summary);
-    assert!(summary.contains("the largest gap 8.1%"), "{summary}");
+    assert!(summary.contains("largest gap 8.1%"), "{summary}");
 }
 
 #[track_caller]
@@ -244,26 +296,26 @@ fn check_notes(age: SignedDuration, is_replay: bool, expected: &[&str]) {
 }
 
 #[test]
-fn an_old_message_says_when_it_was_true() {
+fn delayed_messages_state_their_time() {
     check_notes(SignedDuration::from_mins(15), false, &[]);
     let when = "2026-11-24 14:05 Europe/Berlin";
     check_notes(
         SignedDuration::from_mins(200),
         false,
-        &[&format!("This was true on {when}, 3 h 20 min ago")],
+        &[&format!("Delayed by 3 h 20 min. State as of {when}.")],
     );
     check_notes(
         SignedDuration::from_hours(50),
         true,
-        &[&format!("Delayed by 2 days 2 h: this was true on {when}")],
+        &[&format!("Delayed by 2 days 2 h. State as of {when}.")],
     );
 }
 
 #[test]
-fn advice_fits_the_case() {
+fn next_steps_depend_on_the_alert() {
     let advice = |fact: Fact| {
         let text = with_envelope(&[fact], |envelope| console::payload(&envelope));
-        match text.split_once("What to do:\n") {
+        match text.split_once("Next steps:\n") {
             Some((_, advice)) => advice.to_owned(),
             None => String::new(),
         }
@@ -282,7 +334,7 @@ fn advice_fits_the_case() {
         "or that of workspace Search, in the Console: https://console.anthropic.com/settings/limits"
     ));
     let gap = |billed: &str, estimated: &str, unpriced: &[&str]| {
-        let mut gap = of_a_gap(Reason::First);
+        let mut gap = gap_fact(Reason::First);
         gap.reconciled = Some(Reconciled {
             billed: Usd::from_pico(usd(billed)),
             estimated: Usd::from_pico(usd(estimated)),
@@ -296,16 +348,17 @@ fn advice_fits_the_case() {
     assert!(!less.contains("web search") && more.contains("web search"));
     assert!(!more.contains("`discount_percent`") && !more.contains("Priority Tier"));
     let unpriced = gap("100", "90", &["claude-new", "claude-newer"]);
-    assert!(unpriced.contains("list prices of claude-new, claude-newer in a table"));
-    let mut doubtful = of_a_gap(Reason::First);
-    doubtful.reconciled.as_mut().unwrap().uncertain = Usd::from_dollars(40);
-    assert!(wording::summary(&doubtful).contains(
-        "$1,310.00 estimated by tokens and list prices ($40.00 of it uncertain): 8.1% apart"
-    ));
-    let mut gap = of_a_gap(Reason::First);
+    assert!(unpriced.contains("list prices of claude-new, claude-newer to the file"));
+    let mut uncertain = gap_fact(Reason::First);
+    uncertain.reconciled.as_mut().unwrap().uncertain = Usd::from_dollars(40);
+    assert!(
+        wording::summary(&uncertain)
+            .contains("$1,310.00 estimated from list prices ($40.00 of it uncertain); gap 8.1%")
+    );
+    let mut gap = gap_fact(Reason::First);
     gap.reconciled = None;
     assert_eq!(advice(gap).matches("\n- ").count(), 2);
-    let mut key = of_a_key();
+    let mut key = api_key_fact();
     key.top = Vec::new();
     let expected =
         "Review the calls with API key \"ci\" (apikey_01); revoke the key if it is out of control";
@@ -342,11 +395,11 @@ fn payloads_of_one_alert() {
 }
 
 #[test]
-fn payloads_about_a_key_a_person_and_a_gap() {
+fn payloads_about_a_key_a_user_and_a_gap() {
     for (what, fact) in [
-        ("key", of_a_key()),
-        ("person", of_a_person()),
-        ("gap", of_a_gap(Reason::First)),
+        ("key", api_key_fact()),
+        ("user", user_fact()),
+        ("gap", gap_fact(Reason::First)),
     ] {
         with_envelope(&[fact], |envelope| {
             let slack = slack::payload(&envelope);
@@ -368,9 +421,9 @@ fn payloads_of_a_thread() {
     };
     with_envelope(&[fact(Reason::Escalated)], |envelope| {
         let (first, step, newest) = (
-            slack_api::first(&envelope, "#finops"),
-            slack_api::step(&envelope, &thread),
-            slack_api::newest(&envelope, &thread),
+            slack_api::first_payload(&envelope, "#finops"),
+            slack_api::reply_payload(&envelope, &thread),
+            slack_api::update_payload(&envelope, &thread),
         );
         insta::assert_snapshot!("slack_api_step", pretty(&step));
         let webhook = slack::payload(&envelope);
@@ -393,13 +446,13 @@ fn payloads_of_a_thread() {
         );
     });
     with_envelope(&[fact(Reason::Resolved)], |envelope| {
-        let step = slack_api::step(&envelope, &thread);
+        let step = slack_api::reply_payload(&envelope, &thread);
         assert_eq!(step["reply_broadcast"], Value::Null);
     });
 }
 
-/// Two workspaces over one rule without labels; the name of one must be quoted in JSON, and the other is over.
-fn sample_of_a_webhook() -> Vec<Fact> {
+/// Two workspaces under one rule without labels: the name of one must be quoted in JSON, the other is resolved.
+fn webhook_sample() -> Vec<Fact> {
     let mut quoted = fact(Reason::First);
     quoted.labels.clear();
     quoted.subject_name = "Search \"beta\"".to_owned();
@@ -417,21 +470,21 @@ fn sample_of_a_webhook() -> Vec<Fact> {
 }
 
 #[test]
-fn templates_are_checked_with_what_a_webhook_really_posts() {
+fn template_sample_matches_a_real_post() {
     let file = "src/config/webhook_sample.json";
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
-    let posted = with_envelope(&sample_of_a_webhook(), |envelope| {
+    let posted = with_envelope(&webhook_sample(), |envelope| {
         pretty(&webhook::payload(&envelope, envelope.facts))
     });
     assert!(
         text == format!("{posted}\n"),
-        "{file} is to hold:\n{posted}"
+        "{file} must contain:\n{posted}"
     );
 }
 
-/// Two rules, one alert that is over, and so many that some have no line.
+/// Two rules, one resolved alert, and so many alerts that some have no line.
 fn roundup() -> Vec<Fact> {
-    let mut facts = many(22);
+    let mut facts = workspace_facts(22);
     let mut model = fact(Reason::Escalated);
     model.identity.slot.rule = "model-day".into();
     model.identity.slot.subject = Subject::new(SubjectKind::Model, "claude-opus-4-1");
@@ -453,10 +506,10 @@ fn payloads_of_several_alerts() {
 
 #[test]
 fn case_28_three_hundred_alerts_are_one_message_within_all_limits() {
-    with_envelope(&many(300), |envelope| {
+    with_envelope(&workspace_facts(300), |envelope| {
         let slack = slack::payload(&envelope);
         assert_eq!(slack_rules::complaint(&slack), None);
-        let more = "and 280 more, together $1,576,435.00 against limits of $1,400,000.00";
+        let more = "and 280 more, $1,576,435.00 of $1,400,000.00 in total";
         assert!(slack.to_string().contains(more));
         assert!(console::payload(&envelope).contains(more));
         let mail = mail(&envelope);
@@ -467,10 +520,10 @@ fn case_28_three_hundred_alerts_are_one_message_within_all_limits() {
     });
 }
 
-/// A message about one alert, and one about three, under every name.
+/// Checks a message about one alert and one about three for every receiver.
 fn check_harmless(name: &str) {
     for n_facts in [1, 3] {
-        let facts = vec![named(name); n_facts];
+        let facts = vec![fact_named(name); n_facts];
         with_envelope(&facts, |envelope| {
             let slack = slack::payload(&envelope);
             assert_eq!(slack_rules::complaint(&slack), None, "{slack}");
@@ -488,10 +541,10 @@ fn check_harmless(name: &str) {
 }
 
 fn harmless_mail(n_facts: usize) -> String {
-    with_envelope(&vec![named("x"); n_facts], |envelope| mail(&envelope))
+    with_envelope(&vec![fact_named("x"); n_facts], |envelope| mail(&envelope))
 }
 
-/// Lines that begin a header; folded ones go on with a space.
+/// Returns the header names; continuation lines begin with a space.
 fn header_names(mail: &str) -> Vec<String> {
     assert!(!mail.replace("\r\n", "").contains(['\r', '\n', '\0']));
     let (head, _) = mail.split_once("\r\n\r\n").unwrap();
@@ -502,7 +555,7 @@ fn header_names(mail: &str) -> Vec<String> {
 }
 
 /// The organization's month with these contributors.
-fn caused_by(top: Vec<Contributor>, value: &str) -> Fact {
+fn fact_with_contributors(top: Vec<Contributor>, value: &str) -> Fact {
     let mut fact = fact(Reason::First);
     fact.identity.slot.subject = Subject::new(SubjectKind::Organization, "acme");
     fact.subject_name = "acme".to_owned();
@@ -510,7 +563,12 @@ fn caused_by(top: Vec<Contributor>, value: &str) -> Fact {
     fact
 }
 
-fn of_workspace(name: &str, model: Option<&str>, value: &str, before: Option<&str>) -> Contributor {
+fn workspace_contributor(
+    name: &str,
+    model: Option<&str>,
+    value: &str,
+    before: Option<&str>,
+) -> Contributor {
     Contributor {
         workspace_id: name.into(),
         workspace: name.to_owned(),
@@ -520,41 +578,41 @@ fn of_workspace(name: &str, model: Option<&str>, value: &str, before: Option<&st
 }
 
 #[test]
-fn every_sentence_names_the_same_top_contributor() {
+fn all_texts_name_the_same_top_contributor() {
     let key = NamedKey {
         id: "apikey_01".into(),
         name: "ci".to_owned(),
     };
     for top in [
-        // Nothing is known of the previous period: the largest.
-        of_workspace("Alpha", None, "2800", None),
-        // It grew the most, although others are larger.
-        of_workspace("Alpha", Some("claude-opus-5-5"), "200", Some("0")),
+        // Without a previous period, the largest.
+        workspace_contributor("Alpha", None, "2800", None),
+        // Grew the most, although others are larger.
+        workspace_contributor("Alpha", Some("claude-opus-5-5"), "200", Some("0")),
         Contributor {
             api_key: Some(key),
-            ..of_workspace("Alpha", None, "200", Some("150"))
+            ..workspace_contributor("Alpha", None, "200", Some("150"))
         },
         Contributor {
             workspace_id: UNATTRIBUTED.into(),
-            ..of_workspace("Alpha", None, "200", Some("150"))
+            ..workspace_contributor("Alpha", None, "200", Some("150"))
         },
     ] {
         let is_listed = top.workspace_id.as_str() != UNATTRIBUTED;
         let before = top.before;
         let others = [
-            of_workspace(
+            workspace_contributor(
                 "Beta",
                 Some("claude-haiku-4-5"),
                 "2790",
                 before.map(|_| "2790"),
             ),
-            of_workspace("Gamma", None, "300", before.map(|_| "400")),
+            workspace_contributor("Gamma", None, "300", before.map(|_| "400")),
         ];
-        let fact = caused_by([vec![top], others.to_vec()].concat(), "10000");
+        let fact = fact_with_contributors([vec![top], others.to_vec()].concat(), "10000");
         let (advice, posted, line) = with_envelope(&[fact.clone(), fact], |envelope| {
             let advice = advice::advise(&envelope.facts[0], envelope.links);
             let message = message::render(&envelope, 20);
-            let message::Body::Many(roundup) = message.body else {
+            let message::MessageBody::Many(roundup) = message.body else {
                 unreachable!("two alerts")
             };
             let posted = webhook::payload(&envelope, envelope.facts);
@@ -574,7 +632,7 @@ fn every_sentence_names_the_same_top_contributor() {
             "the top contributor"
         };
         assert!(texts[0].contains(expected), "{texts:?}");
-        assert!(line.contains("most by Alpha"), "{line}");
+        assert!(line.contains("top contributor Alpha"), "{line}");
         let top = &posted["alerts"][0]["spendwatch"]["top"][0];
         assert_eq!(top["workspace"], "Alpha");
         assert!(top["model"].is_string());
@@ -582,24 +640,24 @@ fn every_sentence_names_the_same_top_contributor() {
 }
 
 #[test]
-fn contributors_sum_to_the_figure_with_everything_else() {
+fn contributors_sum_to_the_value() {
     let top = vec![
-        of_workspace("Alpha", None, "2800", Some("1400")),
-        of_workspace("Beta", Some("claude-haiku-4-5"), "2790", Some("3100")),
-        of_workspace("Gamma", None, "10", Some("0")),
+        workspace_contributor("Alpha", None, "2800", Some("1400")),
+        workspace_contributor("Beta", Some("claude-haiku-4-5"), "2790", Some("3100")),
+        workspace_contributor("Gamma", None, "10", Some("0")),
     ];
-    let mut fact = caused_by(top, "10000");
+    let mut fact = fact_with_contributors(top, "10000");
     assert_eq!(
         wording::contributors(&fact),
         [
             "Alpha: $2,800.00 (28.0%), up 100.0% from $1,400.00 at the same point last month",
             "Beta, claude-haiku-4-5: $2,790.00 (27.9%), down 10.0% from $3,100.00 at the same point last month",
-            "Gamma: $10.00 (0.1%), new: nothing at the same point last month",
+            "Gamma: $10.00 (0.1%), new, nothing at the same point last month",
             "everything else: $4,400.00 (44.0%)",
         ]
     );
     fact.value = usd("5600");
-    assert_eq!(wording::contributors(&fact).len(), 3, "nothing else");
+    assert_eq!(wording::contributors(&fact).len(), 3, "no remainder");
     fact.top[0].before = None;
     assert!(wording::contributors(&fact)[0].ends_with(", no data for the previous period"));
     fact.identity.slot.period = None;
@@ -607,21 +665,23 @@ fn contributors_sum_to_the_figure_with_everything_else() {
     assert!(wording::contributors(&fact)[1].ends_with("from $3,100.00 in the 24 h before"));
 }
 
-/// Of a pace the contributors are what was spent: no share of what a whole period would cost, and no pace of their own.
+/// Contributors of a burn rate are sums of spend: they are no shares of it and have no rate of their own.
 #[test]
-fn who_causes_a_pace_is_told_by_what_was_spent() {
-    let mut pace = fact(Reason::First);
-    (pace.watch, pace.value) = (Watch::BurnRate, usd("22520.5"));
-    pace.identity.slot.period = None;
-    assert!(wording::contributors(&pace)[0].starts_with("claude-opus-4-1: $4,000.00, up 100.0%"));
-    with_envelope(&[pace], |envelope| {
-        let told = webhook::payload(&envelope, envelope.facts);
-        let told = &told["alerts"][0]["spendwatch"];
+fn burn_rate_contributors_are_sums_of_spend() {
+    let mut burn_rate = fact(Reason::First);
+    (burn_rate.watch, burn_rate.value) = (Watch::BurnRate, usd("22520.5"));
+    burn_rate.identity.slot.period = None;
+    assert!(
+        wording::contributors(&burn_rate)[0].starts_with("claude-opus-4-1: $4,000.00, up 100.0%")
+    );
+    with_envelope(&[burn_rate], |envelope| {
+        let body = webhook::payload(&envelope, envelope.facts);
+        let figures = &body["alerts"][0]["spendwatch"];
         assert_eq!(
-            (&told["pace_usd"], &told["top"][0]["spend_usd"]),
+            (&figures["pace_usd"], &figures["top"][0]["spend_usd"]),
             (&json!("22520.5"), &json!("4000"))
         );
-        assert_eq!(told["top"][0].get("pace_usd"), None);
+        assert_eq!(figures["top"][0].get("pace_usd"), None);
     });
 }
 
@@ -640,13 +700,16 @@ fn case_27_names_are_harmless_everywhere() {
     ] {
         check_harmless(name);
     }
-    with_envelope(&[named("<!channel> & \"x\"\r\nBcc: a@b")], |envelope| {
-        let slack = slack::payload(&envelope).to_string();
-        assert!(slack.contains("&lt;!channel&gt; &amp; \\\"x\\\"��Bcc: a@b"));
-        let mail = mail(&envelope);
-        assert!(mail.contains("&lt;!channel&gt;"));
-        assert!(!mail.contains("\r\nBcc:"));
-    });
+    with_envelope(
+        &[fact_named("<!channel> & \"x\"\r\nBcc: a@b")],
+        |envelope| {
+            let slack = slack::payload(&envelope).to_string();
+            assert!(slack.contains("&lt;!channel&gt; &amp; \\\"x\\\"��Bcc: a@b"));
+            let mail = mail(&envelope);
+            assert!(mail.contains("&lt;!channel&gt;"));
+            assert!(!mail.contains("\r\nBcc:"));
+        },
+    );
 }
 
 proptest! {
@@ -660,7 +723,7 @@ proptest! {
     #[test]
     fn long_names_of_costly_characters_fit(name in "[&<>😀\"\\\\\n]{60,200}") {
         check_harmless(&name);
-        let facts = vec![named(&name); 40];
+        let facts = vec![fact_named(&name); 40];
         with_envelope(&facts, |envelope| {
             assert_eq!(slack_rules::complaint(&slack::payload(&envelope)), None);
         });

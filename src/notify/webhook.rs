@@ -1,8 +1,7 @@
-//! The webhook: JSON in the shape of Alertmanager's (version 4), signed by Standard Webhooks.
+//! The webhook: JSON in the format of Alertmanager's webhook (version 4), signed by Standard Webhooks.
 //!
-//! Receivers may hold state, so no alert is ever left out: a message with more alerts than one post should carry goes
-//! out as several posts, each with an id of its own that is the same on every retry. A template makes another body of the
-//! same facts.
+//! Receivers may keep state, so no alert is omitted: a message with too many alerts is sent as several posts, each with an id
+//! that stays the same on every retry. A template renders another body from the same data.
 
 use std::collections::BTreeMap;
 
@@ -11,35 +10,35 @@ use reqwest::Client;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
+use crate::domain::alert::EndedBy;
 use crate::domain::digest::{
-    Breakdown, Digest, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert,
+    DataGap, Digest, IdleKey, LimitUse, OpenAlert, SpendBreakdown, SubjectSpend, Truncated,
 };
 use crate::domain::event::Event;
 use crate::domain::ids::ModelName;
 use crate::domain::money::{Usd, overage_percent, percent_digits};
 use crate::domain::notification::{Contributor, Fact, Reason};
-use crate::domain::rule::{Gap, Quantity, Watch};
+use crate::domain::rule::{GapUnit, Quantity, Watch};
 use crate::domain::subject::SubjectKind;
 use crate::notify::advice::advise;
-use crate::notify::digest::{self, Letter};
+use crate::notify::digest::{self, DigestEnvelope};
 use crate::notify::envelope::{Envelope, Links};
+use crate::notify::formatting;
 use crate::notify::outcome::{Delivery, SettingsError};
-use crate::notify::post::{self, Address, Answer, Post, Verdict};
+use crate::notify::post::{self, Address, PostRequest, PostResponse, ResponseClass};
 use crate::notify::signature::{self, SigningKey};
 use crate::notify::wording;
-use crate::notify::formatting;
 use crate::secret::Secret;
 use crate::template::{Template, TemplateError};
 
-/// Alerts in one post: well below what receivers and the proxies before them take (a megabyte, often).
+/// Maximum alerts per post, well below the size limits of receivers and proxies (often one megabyte).
 pub const MAX_ALERTS: usize = 100;
-/// The same where a template makes the body: it may put everything into it, and its length is limited.
-const MAX_ALERTS_OF_A_TEMPLATE: usize = 25;
-/// Characters of a label's value.
-const MAX_LABEL: usize = 1024;
-/// How Alertmanager writes that something has not ended.
+/// Maximum alerts per post with a template, whose output is limited.
+const MAX_ALERTS_PER_TEMPLATE: usize = 25;
+const MAX_LABEL_CHARS: usize = 1024;
+/// Alertmanager's `endsAt` of an alert that has not ended.
 const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
-/// Set by us or by HTTP itself.
+/// Headers that spendwatch or HTTP sets.
 const RESERVED: [&str; 8] = [
     "webhook-id",
     "webhook-timestamp",
@@ -51,19 +50,19 @@ const RESERVED: [&str; 8] = [
     "user-agent",
 ];
 
-/// What a webhook notifier is built from.
+/// Settings of a webhook notifier.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub url: Secret,
-    /// `whsec_…`; several while rotating; none: unsigned.
+    /// `whsec_…`; several during rotation, none for unsigned posts.
     pub signing_secrets: Vec<Secret>,
-    /// Sent along, as `Authorization` is.
+    /// Added to each request, for example `Authorization`.
     pub headers: Vec<(String, Secret)>,
-    /// What makes the body instead.
+    /// Renders the body instead of the standard JSON.
     pub template: Option<Template>,
 }
 
-/// A webhook.
+/// A receiver of JSON posts.
 #[derive(Debug, Clone)]
 pub struct Webhook {
     client: Client,
@@ -75,15 +74,15 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Checks address, secrets and headers. The client must follow no redirects and have time limits.
+    /// Validates address, secrets and headers. The client must not follow redirects and must have timeouts.
     pub fn new(client: Client, settings: Settings) -> Result<Webhook, SettingsError> {
         let address = Address::new(settings.url)?;
         let keys = settings
             .signing_secrets
             .iter()
             .enumerate()
-            .map(|(place, secret)| {
-                SigningKey::new(secret).ok_or(SettingsError::SigningSecret { index: place + 1 })
+            .map(|(index, secret)| {
+                SigningKey::new(secret).ok_or(SettingsError::SigningSecret { index: index + 1 })
             })
             .collect::<Result<_, _>>()?;
         let headers = headers(&settings.headers)?;
@@ -104,7 +103,7 @@ impl Webhook {
         })
     }
 
-    /// For the mark.
+    /// Returns the settings that identify the receiver, secrets included.
     pub fn settings(&self) -> Vec<&str> {
         let mut settings = vec!["webhook", self.address.secret().expose()];
         settings.extend(self.headers.keys().map(HeaderName::as_str));
@@ -113,30 +112,32 @@ impl Webhook {
         settings
     }
 
-    /// Sends the next post of the message. One that will never be accepted holds up none of the others.
+    /// Sends the next post of the message. A rejected post does not block the others.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         let n_alerts = match self.template {
-            Some(_) => MAX_ALERTS_OF_A_TEMPLATE,
+            Some(_) => MAX_ALERTS_PER_TEMPLATE,
             None => MAX_ALERTS,
         };
-        let place = usize::try_from(envelope.n_posted).unwrap_or(usize::MAX);
-        let mut rest = envelope.facts.chunks(n_alerts).skip(place);
+        let index = usize::try_from(envelope.n_posted).unwrap_or(usize::MAX);
+        let mut rest = envelope.facts.chunks(n_alerts).skip(index);
         let Some(facts) = rest.next() else {
             return Delivery::Delivered;
         };
-        let id = part_id(envelope.id, place);
+        let id = part_id(envelope.id, index);
         let delivery = match self.body(&payload(envelope, facts)) {
             Ok(body) => self.post(&id, body.into_bytes(), envelope.now).await,
-            Err(error) => Delivery::drop_message(unfilled(&error)),
+            Err(error) => Delivery::drop_message(template_error(&error)),
         };
-        delivery.of_part(rest.next().is_none())
+        delivery.for_post(rest.next().is_none())
     }
 
-    /// Sends a digest once.
-    pub async fn send_digest(&self, letter: &Letter<'_>) -> Delivery {
-        match self.body(&digest_payload(letter)) {
-            Ok(body) => self.post(letter.id, body.into_bytes(), letter.now).await,
-            Err(error) => Delivery::drop_message(unfilled(&error)),
+    pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
+        match self.body(&digest_payload(envelope)) {
+            Ok(body) => {
+                self.post(envelope.id, body.into_bytes(), envelope.now)
+                    .await
+            }
+            Err(error) => Delivery::drop_message(template_error(&error)),
         }
     }
 
@@ -160,45 +161,47 @@ impl Webhook {
             let Some(value) = value else { continue };
             match HeaderValue::try_from(value) {
                 Ok(value) => headers.insert(HeaderName::from_static(name), value),
-                Err(_) => return Delivery::drop_message(format!("header {name} cannot be sent")),
+                Err(_) => {
+                    return Delivery::drop_message(format!("header `{name}` has an invalid value"));
+                }
             };
         }
-        let post = Post {
+        let post = PostRequest {
             address: &self.address,
             headers,
             body,
             secrets: self.secrets.iter().collect(),
             now,
         };
-        post::post(&self.client, post, judge).await
+        post::post(&self.client, post, classify).await
     }
 }
 
-fn unfilled(error: &TemplateError) -> String {
-    let error = formatting::line(&error.to_string());
-    format!("the template cannot be filled in: {error}")
+fn template_error(error: &TemplateError) -> String {
+    let error = formatting::single_line(&error.to_string());
+    format!("cannot render the template: {error}")
 }
 
-/// The first post has the message's own id.
-fn part_id(id: &str, place: usize) -> String {
-    match place {
+/// The first post has the id of the message.
+fn part_id(id: &str, index: usize) -> String {
+    match index {
         0 => id.to_owned(),
         later => format!("{id}-{}", later + 1),
     }
 }
 
-fn judge(answer: &Answer) -> Verdict {
-    match answer.status {
-        200..=299 => Verdict::Delivered,
-        408 | 421 | 425 | 429 | 500..=599 => Verdict::Retry,
-        // Money, the login, the address, the headers, the protocol or the law: none of it is this message's.
-        300..=399 | 401..=405 | 407 | 426 | 431 | 451 => Verdict::Park,
-        410 => Verdict::ParkForGood,
-        _ => Verdict::Drop,
+fn classify(response: &PostResponse) -> ResponseClass {
+    match response.status {
+        200..=299 => ResponseClass::Delivered,
+        408 | 421 | 425 | 429 | 500..=599 => ResponseClass::Retry,
+        // Payment, authentication, URL, headers, protocol or legal reasons: not about this message.
+        300..=399 | 401..=405 | 407 | 426 | 431 | 451 => ResponseClass::Park,
+        410 => ResponseClass::ParkForGood,
+        _ => ResponseClass::Drop,
     }
 }
 
-/// Headers to be sent along. None may be one of ours.
+/// Parses additional headers. None may replace a header of ours.
 pub fn headers(settings: &[(String, Secret)]) -> Result<HeaderMap, SettingsError> {
     let mut headers = HeaderMap::new();
     for (name, value) in settings {
@@ -214,7 +217,7 @@ pub fn headers(settings: &[(String, Secret)]) -> Result<HeaderMap, SettingsError
     Ok(headers)
 }
 
-/// The JSON to post for some of an envelope's facts.
+/// Returns the JSON body for some facts of an envelope.
 pub fn payload(envelope: &Envelope<'_>, facts: &[Fact]) -> Value {
     let is_firing = facts.iter().any(|fact| fact.reason != Reason::Resolved);
     let labels: Vec<Texts> = facts.iter().map(labels).collect();
@@ -232,7 +235,10 @@ pub fn payload(envelope: &Envelope<'_>, facts: &[Fact]) -> Value {
         .iter()
         .zip(labels.iter().zip(&annotations))
         .map(|(fact, (labels, annotations))| {
-            let page = envelope.links.page_of(&fact.identity).unwrap_or_default();
+            let page = envelope
+                .links
+                .alert_page(&fact.identity)
+                .unwrap_or_default();
             alert(fact, labels, annotations, &page)
         })
         .collect();
@@ -255,23 +261,23 @@ pub fn payload(envelope: &Envelope<'_>, facts: &[Fact]) -> Value {
     })
 }
 
-/// The JSON to post of a digest: the same frame with a status of its own, no alerts, and the figures.
-pub fn digest_payload(letter: &Letter<'_>) -> Value {
-    let report = digest::render(letter);
+/// Returns the JSON body of a digest: status `digest`, no alerts, and the figures.
+pub fn digest_payload(envelope: &DigestEnvelope<'_>) -> Value {
+    let report = digest::render(envelope);
     json!({
         "version": "4",
         "status": "digest",
-        "receiver": letter.notifier.as_str(),
-        "externalURL": letter.links.external_url.as_deref().unwrap_or_default(),
+        "receiver": envelope.notifier.as_str(),
+        "externalURL": envelope.links.external_url.as_deref().unwrap_or_default(),
         "alerts": [],
-        "digest": digest_figures(letter.digest),
+        "digest": digest_figures(envelope.digest),
         "title": report.title,
         "summary": report.summary,
         "notes": report.notes,
         "spendwatch": {
-            "id": letter.id,
-            "created_at": letter.created_at.to_string(),
-            "is_replay": letter.is_replay,
+            "id": envelope.id,
+            "created_at": envelope.created_at.to_string(),
+            "is_replay": envelope.is_replay,
         },
     })
 }
@@ -286,7 +292,7 @@ fn digest_figures(digest: &Digest) -> Value {
         "starts_at": digest.span.start.to_string(),
         "ends_at": digest.span.end.to_string(),
         "time_zone": digest.zone_name,
-        "made_at": digest.made_at.to_string(),
+        "made_at": digest.created_at.to_string(),
         "spend_usd": (!digest::is_spend_unknown(digest)).then(|| digest.spend.to_string()),
         "before_usd": digest.before.map(|usd| usd.to_string()),
         "series": digest.series.iter().map(piece).collect::<Vec<_>>(),
@@ -313,9 +319,9 @@ fn digest_figures(digest: &Digest) -> Value {
     })
 }
 
-fn breakdown_figures(breakdown: &Breakdown) -> Value {
+fn breakdown_figures(breakdown: &SpendBreakdown) -> Value {
     let text = |usd: Usd| usd.to_string();
-    let line = |line: &Line| {
+    let line = |line: &SubjectSpend| {
         json!({
             "name": line.name,
             "spend_usd": text(line.spend),
@@ -357,7 +363,7 @@ fn open_figures(alert: &OpenAlert) -> Value {
     })
 }
 
-fn idle_figures(keys: &Listed<IdleKey>) -> Value {
+fn idle_figures(keys: &Truncated<IdleKey>) -> Value {
     let key = |key: &IdleKey| {
         json!({
             "api_key_id": key.id.as_str(),
@@ -369,18 +375,18 @@ fn idle_figures(keys: &Listed<IdleKey>) -> Value {
     keys.first.iter().map(key).collect()
 }
 
-fn gap_figures(gap: &Missing) -> Value {
+fn gap_figures(gap: &DataGap) -> Value {
     match gap {
-        Missing::Unread { n, n_all } => json!({ "kind": "unread", "n": n, "n_all": n_all }),
-        Missing::Stale { name, as_of } => {
+        DataGap::Unread { n, n_all } => json!({ "kind": "unread", "n": n, "n_all": n_all }),
+        DataGap::Stale { name, as_of } => {
             json!({ "kind": "stale", "name": name, "as_of": as_of.to_string() })
         }
-        Missing::MoreStale { n } => json!({ "kind": "more_stale", "n": n }),
-        Missing::KnownFrom { at } => json!({ "kind": "known_from", "at": at.to_string() }),
-        Missing::Estimated { spend } => {
+        DataGap::MoreStale { n } => json!({ "kind": "more_stale", "n": n }),
+        DataGap::KnownFrom { at } => json!({ "kind": "known_from", "at": at.to_string() }),
+        DataGap::Estimated { spend } => {
             json!({ "kind": "estimated", "spend_usd": spend.to_string() })
         }
-        Missing::Unpriced { n_tokens } => json!({ "kind": "unpriced", "n_tokens": n_tokens }),
+        DataGap::Unpriced { n_tokens } => json!({ "kind": "unpriced", "n_tokens": n_tokens }),
     }
 }
 
@@ -398,7 +404,7 @@ fn group_key(labels: &Texts) -> String {
     format!("{{}}:{{{}}}", labels.join(", "))
 }
 
-/// What all have in common.
+/// Returns the entries that all maps share.
 fn common(all: &[Texts]) -> Texts {
     let Some((first, rest)) = all.split_first() else {
         return Texts::new();
@@ -427,12 +433,12 @@ fn alert(fact: &Fact, labels: &Texts, annotations: &Texts, page: &str) -> Value 
     })
 }
 
-/// The rule's own labels never replace ours. What is empty is left out, as Alertmanager would.
+/// The rule's labels never replace ours. Empty labels are omitted, as in Alertmanager.
 fn labels(fact: &Fact) -> Texts {
     let slot = &fact.identity.slot;
     let mut labels = fact.labels.clone();
     let mut set = |name: &str, value: &str| {
-        let value: String = value.chars().take(MAX_LABEL).collect();
+        let value: String = value.chars().take(MAX_LABEL_CHARS).collect();
         labels.insert(name.to_owned(), value);
     };
     set("alertname", slot.rule.as_str());
@@ -476,20 +482,20 @@ fn labels(fact: &Fact) -> Texts {
             | Watch::Reconciliation(_),
             None,
         ) => {
-            set("period", &formatting::rolling_word(fact));
+            set("period", &formatting::rolling_label(fact));
         }
     }
     if let Some(event) = slot.event {
         set("event", event.as_str());
     }
-    set("severity", fact.line.severity.as_str());
+    set("severity", fact.threshold.severity.as_str());
     labels.retain(|_, value| !value.is_empty());
     labels
 }
 
-/// What people read: a summary, the figures, what to do.
+/// Returns the texts for people: summary, description and advice.
 pub fn annotations(fact: &Fact, links: &Links) -> Texts {
-    let mut description: Vec<String> = wording::figures(fact)
+    let mut description: Vec<String> = wording::fields(fact)
         .iter()
         .map(|figure| format!("{}: {}", figure.name, figure.value))
         .collect();
@@ -514,7 +520,7 @@ pub fn annotations(fact: &Fact, links: &Links) -> Texts {
         .collect()
 }
 
-/// The exact figures, as decimal strings.
+/// The decimal figures, as decimal strings.
 pub fn figures(fact: &Fact) -> Value {
     let mut figures = Map::new();
     let limit = fact.limit.filter(|_| fact.event().is_none());
@@ -524,12 +530,12 @@ pub fn figures(fact: &Fact) -> Value {
             let moment = moment.map(|at| at.to_string());
             figures.insert("event".to_owned(), event.as_str().into());
             figures.insert("moment".to_owned(), moment.into());
-            figures.insert("made_by".to_owned(), fact.maker.clone().into());
+            figures.insert("made_by".to_owned(), fact.creator.clone().into());
         }
         None => {
             let names = names(fact.watch);
-            let limit = exact_or_null(fact.watch, limit);
-            figures.insert(names.value.to_owned(), exact(fact.watch, fact.value));
+            let limit = decimal_or_null(fact.watch, limit);
+            figures.insert(names.value.to_owned(), decimal(fact.watch, fact.value));
             figures.insert(names.limit.to_owned(), limit);
         }
     }
@@ -538,12 +544,12 @@ pub fn figures(fact: &Fact) -> Value {
         "is_lower_bound": fact.is_lower_bound,
         "is_late": fact.is_late,
         "is_fired_and_resolved": fact.is_fired_and_resolved,
-        "threshold": &*fact.line.text,
+        "threshold": &*fact.threshold.text,
         "overage_percent": overage,
         "forecast_usd": fact.forecast.map(|usd| usd.to_string()),
         "sequence": fact.sequence,
         "reason": fact.public_reason().as_str(),
-        "ended_by": fact.ended_by.map(super::super::domain::alert::EndedBy::as_str),
+        "ended_by": fact.ended_by.map(EndedBy::as_str),
         "decided_at": fact.decided_at.to_string(),
         "as_of": fact.as_of.map(|at| at.to_string()),
         "period_start": fact.span.start.to_string(),
@@ -573,16 +579,16 @@ pub fn figures(fact: &Fact) -> Value {
     Value::Object(figures)
 }
 
-/// What a watch's figures are called.
-struct Names {
+/// JSON names of a watch's figures.
+struct FieldNames {
     value: &'static str,
     limit: &'static str,
     before: &'static str,
     growth: &'static str,
 }
 
-fn names(watch: Watch) -> Names {
-    let name = |value, limit, before, growth| Names {
+fn names(watch: Watch) -> FieldNames {
+    let name = |value, limit, before, growth| FieldNames {
         value,
         limit,
         before,
@@ -598,8 +604,10 @@ fn names(watch: Watch) -> Names {
             "before_requests",
             "growth_requests",
         ),
-        Watch::Reconciliation(Gap::Usd) => name("gap_usd", "limit_usd", "before_usd", "growth_usd"),
-        Watch::Reconciliation(Gap::Percent) => name(
+        Watch::Reconciliation(GapUnit::Usd) => {
+            name("gap_usd", "limit_usd", "before_usd", "growth_usd")
+        }
+        Watch::Reconciliation(GapUnit::Percent) => name(
             "gap_percent",
             "limit_percent",
             "before_percent",
@@ -615,22 +623,22 @@ fn names(watch: Watch) -> Names {
     }
 }
 
-fn exact(watch: Watch, quantity: Quantity) -> Value {
+fn decimal(watch: Watch, quantity: Quantity) -> Value {
     Value::String(match watch {
-        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => {
+        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd) => {
             Usd::from_pico(quantity).to_string()
         }
-        Watch::Reconciliation(Gap::Percent) => percent_digits(quantity),
+        Watch::Reconciliation(GapUnit::Percent) => percent_digits(quantity),
         Watch::Tokens | Watch::Requests | Watch::DataAge | Watch::Lifecycle => quantity.to_string(),
     })
 }
 
-fn exact_or_null(watch: Watch, quantity: Option<Quantity>) -> Value {
-    quantity.map_or(Value::Null, |quantity| exact(watch, quantity))
+fn decimal_or_null(watch: Watch, quantity: Option<Quantity>) -> Value {
+    quantity.map_or(Value::Null, |quantity| decimal(watch, quantity))
 }
 
 fn contributor(watch: Watch, part: &Contributor) -> Value {
-    // Who causes a pace has spent money, in the hours that it is told from.
+    // A burn rate is derived from spend, and its contributors are sums of spend.
     let watch = match watch {
         Watch::BurnRate => Watch::Spend,
         Watch::Spend
@@ -645,24 +653,24 @@ fn contributor(watch: Watch, part: &Contributor) -> Value {
     let percent = part
         .before
         .and_then(|before| overage_percent(before, part.value));
-    let mut told = json!({
+    let mut json = json!({
         "workspace_id": part.workspace_id.as_str(),
         "workspace": part.workspace,
-        // As in metrics, empty for the sum of all models.
+        // Empty for all models, as in metrics.
         "model": part.model.as_ref().map_or("", ModelName::as_str),
-        names.value: exact(watch, part.value),
-        names.before: exact_or_null(watch, part.before),
-        names.growth: exact_or_null(watch, growth),
+        names.value: decimal(watch, part.value),
+        names.before: decimal_or_null(watch, part.before),
+        names.growth: decimal_or_null(watch, growth),
         "growth_percent": percent,
     });
     if let Some(key) = &part.api_key {
-        told["api_key_id"] = json!(key.id.as_str());
-        told["api_key"] = json!(key.name);
+        json["api_key_id"] = json!(key.id.as_str());
+        json["api_key"] = json!(key.name);
     }
     if let Some(person) = &part.person {
-        told["user"] = json!(person);
+        json["user"] = json!(person);
     }
-    told
+    json
 }
 
 #[cfg(test)]
@@ -675,7 +683,7 @@ mod tests {
     }
 
     #[test]
-    fn below_the_minimum_severity_an_alert_is_resolved_for_the_receiver_with_reason_lowered() {
+    fn below_minimum_severity_is_resolved_with_reason_lowered() {
         let mut below = fact(Reason::Resolved);
         below.ended_by = None;
         let facts = [below];
@@ -690,14 +698,14 @@ mod tests {
             assert_eq!(alert["spendwatch"]["ended_by"], Value::Null);
             let summary = alert["annotations"]["summary"].as_str().unwrap();
             assert!(
-                summary.starts_with("No longer critical: workspace Search"),
+                summary.starts_with("No longer critical: workspace Search dropped"),
                 "{summary}"
             );
         });
     }
 
     #[test]
-    fn headers_of_the_settings_never_replace_ours() {
+    fn configured_headers_never_replace_ours() {
         let refused = |name: &str, value: &str| {
             headers(&[(name.to_owned(), secret(value))]).map_err(|error| error.to_string())
         };
@@ -712,7 +720,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_of_the_rule_never_replace_ours() {
+    fn rule_labels_never_replace_ours() {
         let mut fact = fact(Reason::First);
         fact.labels
             .insert("alertname".to_owned(), "mine".to_owned());
@@ -725,9 +733,9 @@ mod tests {
     }
 
     #[test]
-    fn answers() {
+    fn responses_are_classified() {
         let verdict = |status| {
-            judge(&Answer {
+            classify(&PostResponse {
                 status,
                 media_type: String::new(),
                 body: String::new(),
@@ -735,14 +743,14 @@ mod tests {
             })
         };
         for (expected, statuses) in [
-            (Verdict::Delivered, &[200, 201, 202, 204][..]),
-            (Verdict::Retry, &[408, 425, 429, 500, 502, 503, 504]),
+            (ResponseClass::Delivered, &[200, 201, 202, 204][..]),
+            (ResponseClass::Retry, &[408, 425, 429, 500, 502, 503, 504]),
             (
-                Verdict::Park,
+                ResponseClass::Park,
                 &[301, 302, 307, 401, 402, 403, 404, 405, 426, 431, 451],
             ),
-            (Verdict::ParkForGood, &[410]),
-            (Verdict::Drop, &[400, 409, 413, 422]),
+            (ResponseClass::ParkForGood, &[410]),
+            (ResponseClass::Drop, &[400, 409, 413, 422]),
         ] {
             for status in statuses {
                 assert_eq!(verdict(*status), expected, "{status}");
@@ -751,7 +759,7 @@ mod tests {
     }
 
     #[test]
-    fn later_posts_of_one_message_have_ids_of_their_own() {
+    fn later_posts_have_their_own_ids() {
         assert_eq!(part_id("id-1", 0), "id-1");
         assert_eq!(part_id("id-1", 1), "id-1-2");
     }

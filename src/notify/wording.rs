@@ -1,144 +1,330 @@
-//! One alert in words: its title, what happened, the figures, and who caused it.
+//! The texts of one alert: first and second line, why it ended, details and contributors.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::EndedBy;
 use crate::domain::event::Event;
+use crate::domain::ids::{UNASSIGNED, UNATTRIBUTED};
 use crate::domain::money::{Usd, overage_percent};
 use crate::domain::notification::{Contributor, Fact, Reason, Reconciled};
 use crate::domain::rule::{Quantity, Watch};
 use crate::domain::subject::SubjectKind;
 use crate::notify::formatting;
 
-/// A name and a value, to be set side by side.
+/// A name and a value, shown side by side.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Figure {
-    /// `Spend`, `Limit`, …
+pub struct MessageField {
     pub name: &'static str,
     pub value: String,
 }
 
-/// `Critical: workspace Search`, `Escalated to critical: …`, `Resolved: …`.
+/// Returns the first line of a message: `Critical: workspace Search is 13% over its November limit`.
 pub fn title(fact: &Fact) -> String {
-    let severity = fact.line.severity.as_str();
-    let what = match (fact.reason, fact.is_fired_and_resolved) {
-        // It fires still, also where that it fired could not be told before.
-        (Reason::Resolved, _) if fact.is_below_minimum() => format!("No longer {severity}"),
-        (_, true) => "Fired and resolved".to_owned(),
-        (Reason::First, _) => formatting::capital(severity),
-        (Reason::Escalated, _) => format!("Escalated to {severity}"),
-        (Reason::Lowered, _) => format!("Lowered to {severity}"),
-        (Reason::Repeated, _) => format!("Still {severity}"),
-        (Reason::Unsilenced, _) => format!("Silence over, still {severity}"),
-        (Reason::Resolved, _) => "Resolved".to_owned(),
-    };
-    format!("{what}: {}", formatting::topic(fact))
+    let severity = fact.threshold.severity.as_str();
+    let subject = subject(fact);
+    match fact.reason {
+        // The alert still fires, even if it was never sent to this notifier.
+        Reason::Resolved if fact.is_below_minimum() => {
+            format!("No longer {severity}: {subject} {}", end_reason(fact))
+        }
+        Reason::Resolved if fact.is_fired_and_resolved => match peak(fact) {
+            Some(peak) => format!("Fired and resolved: {subject} {peak}"),
+            None => format!("Fired and resolved: {subject}, {}", end_reason(fact)),
+        },
+        Reason::Resolved => format!("Resolved: {subject}, {}", end_reason(fact)),
+        Reason::First => {
+            let severity = formatting::capitalize(severity);
+            format!("{severity}: {}", state(fact, &subject))
+        }
+        Reason::Escalated => format!("Escalated to {severity}: {}", state(fact, &subject)),
+        Reason::Lowered => format!("Lowered to {severity}: {}", state(fact, &subject)),
+        Reason::Repeated => {
+            let firing = fact.decided_at.duration_since(fact.firing_since);
+            format!(
+                "Still {severity}: {}, firing for {}",
+                state(fact, &subject),
+                formatting::duration(firing)
+            )
+        }
+        Reason::Unsilenced => {
+            format!("Silence ended, still {severity}: {}", state(fact, &subject))
+        }
+    }
 }
 
-/// What the figure is, against what; for a resolved alert why it ended.
+/// Returns the second line of a message: the amount and the limit, or the time of an event.
 pub fn summary(fact: &Fact) -> String {
     let state = match fact.event() {
-        Some((event, moment)) => event_state(fact, event, moment),
-        None => state(fact),
+        Some((event, moment)) => event_time(fact, event, moment),
+        None => values(fact),
     };
-    let why_here = why_here(fact);
-    match fact.reason {
-        Reason::Resolved if fact.event().is_some() => {
-            formatting::capital(&format!("{}{why_here}", ending(fact)))
-        }
-        Reason::Resolved => formatting::capital(&format!("{}; now {state}{why_here}", ending(fact))),
-        Reason::First
+    let text = match fact.reason {
+        Reason::Resolved if peak(fact).is_some() => format!("{}; now {state}", end_reason(fact)),
+        Reason::Resolved if fact.event().is_none() => format!("now {state}"),
+        Reason::Resolved
+        | Reason::First
         | Reason::Escalated
         | Reason::Lowered
         | Reason::Repeated
-        | Reason::Unsilenced => formatting::capital(&format!("{state}{why_here}")),
+        | Reason::Unsilenced => state,
+    };
+    let fallback_note = fact.in_place_of.as_ref().map_or(String::new(), |absent| {
+        format!("; {}", formatting::fallback_note(absent))
+    });
+    formatting::capitalize(&format!("{text}{fallback_note}"))
+}
+
+/// Returns the alert for a mail subject: `Search $5,630 of $5,000 (113%), November 2026`.
+pub fn subject_line(fact: &Fact) -> String {
+    let organization = formatting::clean(fact.identity.organization.as_str());
+    if fact.event().is_some() {
+        return format!("{} ({organization})", event_text(fact, &subject(fact)));
+    }
+    let slot = &fact.identity.slot;
+    let has_own_name = slot.subject.kind != SubjectKind::ApiKey
+        && ![UNATTRIBUTED, UNASSIGNED].contains(&&*slot.subject.id);
+    let name = if has_own_name {
+        formatting::clean(&fact.subject_name)
+    } else {
+        subject(fact)
+    };
+    let at_least = at_least(fact);
+    let value = formatting::headline(fact.watch, fact.value);
+    let amounts = match fact.limit.filter(|limit| *limit > 0) {
+        Some(limit) => {
+            let limit_text = formatting::headline(fact.watch, limit);
+            let share = formatting::headline_share(limit, fact.value);
+            match fact.watch {
+                Watch::Spend | Watch::Tokens | Watch::Requests | Watch::BurnRate => {
+                    format!("{at_least}{value} of {limit_text} ({share})")
+                }
+                Watch::DataAge => format!("data {at_least}{value} old, limit {limit_text}"),
+                Watch::Reconciliation(_) => format!("gap {at_least}{value}, limit {limit_text}"),
+                Watch::Lifecycle => String::new(),
+            }
+        }
+        None => format!("{at_least}{value}"),
+    };
+    match formatting::period(fact) {
+        Some(period) => format!("{name} {amounts}, {period}"),
+        None => format!("{name} {amounts}"),
     }
 }
 
-/// Why it is told to a fallback.
-fn why_here(fact: &Fact) -> String {
-    let absent = fact.in_place_of.as_ref();
-    absent.map_or(String::new(), |absent| {
-        format!("; {}", formatting::why_here(absent))
-    })
+/// An organization is named without its kind, as in `acme`.
+fn subject(fact: &Fact) -> String {
+    match fact.identity.slot.subject.kind {
+        SubjectKind::Organization => formatting::clean(&fact.subject_name),
+        SubjectKind::Workspace
+        | SubjectKind::Model
+        | SubjectKind::ApiKey
+        | SubjectKind::User
+        | SubjectKind::Team => formatting::subject(fact),
+    }
 }
 
-/// `$5,630.00 spent in November 2026, 12.6% over the limit of $5,000.00`.
-fn state(fact: &Fact) -> String {
+/// `workspace Search is 13% over its November limit`.
+fn state(fact: &Fact, subject: &str) -> String {
+    let value = formatting::headline(fact.watch, fact.value);
+    let at_least = at_least(fact);
+    let in_period = formatting::in_period(fact);
+    match fact.watch {
+        Watch::Spend => used(
+            fact,
+            subject,
+            &format!("spent {at_least}{value}"),
+            "spend is",
+        ),
+        Watch::Tokens => used(
+            fact,
+            subject,
+            &format!("used {at_least}{value}"),
+            "tokens are",
+        ),
+        Watch::Requests => used(
+            fact,
+            subject,
+            &format!("made {at_least}{value}"),
+            "requests are",
+        ),
+        Watch::BurnRate => match fact.limit {
+            Some(limit) if limit > 0 => {
+                let share = formatting::headline_share(limit, fact.value);
+                format!("{subject} is on track for {at_least}{share} of its limit")
+            }
+            Some(_) => {
+                format!(
+                    "{subject} is on track to spend {at_least}{value} where no spend is allowed"
+                )
+            }
+            None => format!("{subject} is on track to spend {at_least}{value}"),
+        },
+        Watch::DataAge => format!("spend data of {subject} is {at_least}{value} old"),
+        Watch::Reconciliation(_) => {
+            format!("bill and estimate of {subject} differ by {at_least}{value} {in_period}")
+        }
+        Watch::Lifecycle => event_text(fact, subject),
+    }
+}
+
+fn used(fact: &Fact, subject: &str, spent: &str, noun: &str) -> String {
+    let Some(limit) = fact.limit else {
+        return format!("{subject} {spent} {}", formatting::in_period(fact));
+    };
+    if limit <= 0 {
+        return format!("{subject} {spent} where no {noun} allowed");
+    }
+    let at_least = at_least(fact);
+    let limit_name = formatting::limit_name(fact);
+    let share = formatting::headline_share(limit, fact.value);
+    match fact.reason {
+        Reason::Escalated => format!("{subject} is now at {at_least}{share} of {limit_name}"),
+        Reason::Lowered => format!("{subject} is back at {at_least}{share} of {limit_name}"),
+        Reason::Repeated | Reason::Unsilenced => {
+            format!("{subject} at {at_least}{share} of {limit_name}")
+        }
+        Reason::First | Reason::Resolved if fact.value > limit => {
+            let excess = formatting::headline_share(limit, fact.value - limit);
+            format!("{subject} is {at_least}{excess} over {limit_name}")
+        }
+        Reason::First | Reason::Resolved => {
+            format!("{subject} used {at_least}{share} of {limit_name}")
+        }
+    }
+}
+
+/// `reached 100% between … and …`, for an alert that fired and was resolved before it was sent. Its highest figure is not
+/// recorded, but the threshold is.
+fn peak(fact: &Fact) -> Option<String> {
+    let ended_at = fact.ended_at.filter(|_| fact.is_fired_and_resolved)?;
+    match fact.watch {
+        Watch::Spend | Watch::Tokens | Watch::Requests if !fact.is_below_minimum() => {
+            let threshold = formatting::clean(&fact.threshold.text);
+            let start = formatting::time(fact.firing_since, &fact.zone_name);
+            let end = formatting::time(ended_at, &fact.zone_name);
+            Some(format!("reached {threshold} between {start} and {end}"))
+        }
+        Watch::Spend
+        | Watch::Tokens
+        | Watch::Requests
+        | Watch::BurnRate
+        | Watch::DataAge
+        | Watch::Reconciliation(_)
+        | Watch::Lifecycle => None,
+    }
+}
+
+/// `$5,630.12 of $5,000.00`, with cents unlike in the first line.
+fn amounts(fact: &Fact) -> String {
     let value = formatting::quantity(fact.watch, fact.value);
     let at_least = at_least(fact);
-    let period = formatting::in_period(fact);
-    let over = if fact.is_late { ", which is over" } else { "" };
-    let relation = relation(fact);
-    match fact.watch {
-        Watch::Spend => format!("{at_least}{value} spent {period}{over}{relation}"),
-        Watch::BurnRate => {
-            let window = formatting::period(fact).unwrap_or_default();
-            format!("a whole period would cost {at_least}{value} at the pace of {window}{relation}")
+    match fact.limit {
+        Some(limit) if limit > 0 => {
+            let limit = formatting::quantity(fact.watch, limit);
+            match fact.watch {
+                Watch::Spend | Watch::Tokens | Watch::Requests | Watch::BurnRate => {
+                    format!("{at_least}{value} of {limit}")
+                }
+                Watch::DataAge => format!("data age {at_least}{value}, limit {limit}"),
+                Watch::Reconciliation(_) => format!("gap {at_least}{value}, limit {limit}"),
+                Watch::Lifecycle => String::new(),
+            }
         }
-        Watch::Tokens => format!("{at_least}{value} used {period}{over}{relation}"),
-        Watch::Requests => format!("{at_least}{value} made {period}{over}{relation}"),
-        Watch::DataAge => format!("figures {at_least}{value} old{relation}"),
-        Watch::Reconciliation(_) => gap(fact, &format!("{period}{over}")),
-        Watch::Lifecycle => String::new(),
+        Some(_) | None => format!("{at_least}{value}"),
     }
 }
 
-/// `not used for 93 days, since 2026-08-23 14:22 Europe/Berlin`.
-fn event_state(fact: &Fact, event: Event, moment: Option<Timestamp>) -> String {
-    let time = moment.map(|at| formatting::time(at, &fact.zone_name));
-    let time = time.unwrap_or_else(|| "a time that is not known".to_owned());
+/// The first line names the period where there is a limit.
+fn values(fact: &Fact) -> String {
+    let in_period = formatting::in_period(fact);
+    let ended = if fact.is_late {
+        ", which has ended"
+    } else {
+        ""
+    };
+    let amounts = amounts(fact);
+    match fact.watch {
+        Watch::Spend | Watch::Tokens | Watch::Requests
+            if !fact.is_late && fact.limit.is_some_and(|limit| limit > 0) =>
+        {
+            amounts
+        }
+        Watch::Spend | Watch::Tokens | Watch::Requests => format!("{amounts} {in_period}{ended}"),
+        Watch::BurnRate => {
+            let window = formatting::period(fact).unwrap_or_default();
+            format!("{amounts} in a whole period, at the rate of {window}")
+        }
+        Watch::DataAge | Watch::Lifecycle => amounts,
+        Watch::Reconciliation(_) => match &fact.reconciled {
+            Some(Reconciled {
+                billed,
+                estimated,
+                uncertain,
+                ..
+            }) => format!(
+                "{} billed {in_period}{ended}, {} estimated from list prices{}; {amounts}",
+                formatting::dollars(*billed),
+                formatting::dollars(*estimated),
+                uncertain_part(*uncertain),
+            ),
+            None => format!("{amounts} {in_period}{ended}"),
+        },
+    }
+}
+
+fn uncertain_part(uncertain: Usd) -> String {
+    if uncertain == Usd::ZERO {
+        String::new()
+    } else {
+        format!(" ({} of it uncertain)", formatting::dollars(uncertain))
+    }
+}
+
+/// `API key "ci" (apikey_01) not used for 93 days`.
+fn event_text(fact: &Fact, subject: &str) -> String {
+    let Some((event, moment)) = fact.event() else {
+        return subject.to_owned();
+    };
+    let date = moment.map_or("an unknown date".to_owned(), |at| {
+        formatting::date(at, &fact.zone_name)
+    });
     let since = moment.map_or(SignedDuration::ZERO, |at| {
         fact.decided_at.duration_since(at)
     });
     let (ago, left) = (formatting::days(since), formatting::days(-since));
+    let creator = fact.creator.as_ref().map(|name| formatting::clean(name));
     match event {
-        Event::WorkspaceCreated | Event::KeyCreated => format!("created on {time}"),
-        Event::KeyIdle => format!("not used for {ago}, since {time}"),
-        Event::UserIdle => format!("used nothing for {ago}, since {time}"),
-        Event::KeyExpiring => format!("expires on {time}, in {left}"),
-        Event::KeyOfRemovedUser => match &fact.maker {
-            Some(maker) => format!(
-                "belongs to nobody: {}, who made it, is not in the organization any more",
-                formatting::clean(maker)
-            ),
-            None => "belongs to nobody: who made it is not in the organization any more".to_owned(),
+        Event::WorkspaceCreated => format!("{subject} created on {date}"),
+        Event::KeyCreated => match creator {
+            Some(creator) => format!("{subject} created on {date} by {creator}"),
+            None => format!("{subject} created on {date}"),
         },
-        Event::LimitRemoved => {
-            format!("there is no spend limit at the service any more, since {time}")
+        Event::KeyIdle => format!("{subject} not used for {ago}"),
+        Event::KeyExpiring => format!("{subject} expires in {left}, on {date}"),
+        Event::KeyOfRemovedUser => {
+            let creator = creator.map_or(String::new(), |creator| format!(" {creator}"));
+            format!("{subject} still active, but its creator{creator} has left the organization")
         }
+        Event::UserIdle => format!("{subject}: no activity for {ago}"),
+        Event::LimitRemoved => format!("{subject}: no spend limit since {date}"),
     }
 }
 
-/// `$1,204.50 billed in November 2026, $1,310.00 estimated by tokens and list prices: 8.1% apart, against a limit of 5%`.
-fn gap(fact: &Fact, period: &str) -> String {
-    let value = formatting::quantity(fact.watch, fact.value);
-    let limit = fact.limit.map_or(String::new(), |limit| {
-        format!(
-            ", against a limit of {}",
-            formatting::quantity(fact.watch, limit)
-        )
-    });
-    let apart = format!("{}{value} apart{limit}", at_least(fact));
-    match &fact.reconciled {
-        Some(Reconciled {
-            billed,
-            estimated,
-            uncertain,
-            ..
-        }) => {
-            let doubt = if *uncertain == Usd::ZERO {
-                String::new()
-            } else {
-                format!(" ({} of it uncertain)", formatting::dollars(*uncertain))
-            };
-            format!(
-                "{} billed {period}, {} estimated by tokens and list prices{doubt}: {apart}",
-                formatting::dollars(*billed),
-                formatting::dollars(*estimated)
-            )
-        }
-        None => format!("bill and estimate by tokens and list prices {period}: {apart}"),
+/// `Idle since 2026-08-23 14:22 Europe/Berlin`.
+fn event_time(fact: &Fact, event: Event, moment: Option<Timestamp>) -> String {
+    let name = match event {
+        Event::WorkspaceCreated | Event::KeyCreated => "created on",
+        Event::KeyIdle | Event::UserIdle => "idle since",
+        Event::KeyExpiring => "expires on",
+        Event::KeyOfRemovedUser => "key created on",
+        Event::LimitRemoved => "limit removed on",
+    };
+    match moment {
+        Some(at) => format!("{name} {}", formatting::time(at, &fact.zone_name)),
+        None => format!(
+            "firing since {}",
+            formatting::time(fact.firing_since, &fact.zone_name)
+        ),
     }
 }
 
@@ -147,189 +333,174 @@ fn at_least(fact: &Fact) -> &'static str {
     if fact.is_lower_bound { "at least " } else { "" }
 }
 
-fn relation(fact: &Fact) -> String {
-    let Some(limit) = fact.limit else {
-        return String::new();
-    };
-    let limit_text = formatting::quantity(fact.watch, limit);
-    match overage(fact) {
-        Some(percent) => format!(", {percent} over the limit of {limit_text}"),
-        None if limit <= 0 => ", where nothing is allowed".to_owned(),
-        None if limit == fact.value => format!(", exactly the limit of {limit_text}"),
-        None => {
-            let share = formatting::share(limit, fact.value).unwrap_or_default();
-            format!(", {}{share} of the limit of {limit_text}", at_least(fact))
-        }
-    }
-}
-
-/// `12.6%`, only above a limit that is above zero.
-fn overage(fact: &Fact) -> Option<String> {
+/// `12.6%`; `None` unless the limit is above zero and exceeded.
+fn over_limit(fact: &Fact) -> Option<String> {
     let limit = fact.limit.filter(|limit| *limit < fact.value)?;
     let percent = overage_percent(limit, fact.value)?;
     Some(format!("{}{percent}%", at_least(fact)))
 }
 
-/// Why it ended, in words.
-pub fn ending(fact: &Fact) -> String {
+/// Returns why the alert ended, as text.
+pub fn end_reason(fact: &Fact) -> String {
     let kind = fact.identity.slot.subject.kind;
     match fact.ended_by {
         Some(EndedBy::Cleared) => match fact.event() {
-            Some((event, _)) => event_over(event).to_owned(),
+            Some((event, _)) => event_cleared(event).to_owned(),
             None => cleared(fact),
         },
-        Some(EndedBy::Corrected) => "the service corrected earlier figures downward".to_owned(),
+        Some(EndedBy::Corrected) => "Anthropic corrected earlier figures".to_owned(),
         Some(EndedBy::LimitChanged) => match fact.limit {
-            Some(_) => "the limit was changed".to_owned(),
+            Some(_) => "the limit was raised".to_owned(),
             None => "the limit was removed".to_owned(),
         },
         Some(EndedBy::PeriodOver) => match fact.event() {
-            Some((event, _)) => event_passed(event).to_owned(),
-            None => "the period is over".to_owned(),
+            Some((event, _)) => event_expired(event).to_owned(),
+            None => "the period ended".to_owned(),
         },
-        Some(EndedBy::SubjectGone) => format!("the {} exists no more", formatting::kind_word(kind)),
-        Some(EndedBy::RuleRemoved) => "the rule does not look at it any more".to_owned(),
-        None => "it dropped below this notifier's minimum severity".to_owned(),
+        Some(EndedBy::SubjectGone) => {
+            format!("the {} no longer exists", formatting::kind_name(kind))
+        }
+        Some(EndedBy::RuleRemoved) => "the rule no longer covers it".to_owned(),
+        None => "dropped below this notifier's minimum severity".to_owned(),
     }
 }
 
-/// It is not so any more.
-fn event_over(event: Event) -> &'static str {
+fn event_cleared(event: Event) -> &'static str {
     match event {
-        Event::WorkspaceCreated | Event::KeyCreated => "it was not made lately, after all",
+        Event::WorkspaceCreated | Event::KeyCreated => "it turned out to be older",
         Event::KeyIdle => {
-            "the key was used again, opens nothing any more, or may be idle for longer"
+            "the key was used again or deactivated, or the rule now allows a longer idle time"
         }
-        Event::UserIdle => "they are active again, or may be idle for longer",
-        Event::KeyOfRemovedUser => "the key opens nothing any more, or who made it is back",
-        Event::KeyExpiring => "the key expires later than is told, or opens nothing any more",
+        Event::UserIdle => "the user is active again, or the rule now allows a longer idle time",
+        Event::KeyOfRemovedUser => {
+            "the key was deactivated, or its creator is back in the organization"
+        }
+        Event::KeyExpiring => "the key was deactivated or now expires later",
         Event::LimitRemoved => "there is a limit again",
     }
 }
 
-/// Its time is over.
-fn event_passed(event: Event) -> &'static str {
+/// Why an event that still holds is no longer shown.
+fn event_expired(event: Event) -> &'static str {
     match event {
         Event::WorkspaceCreated
         | Event::KeyCreated
         | Event::KeyIdle
         | Event::UserIdle
         | Event::KeyOfRemovedUser
-        | Event::LimitRemoved => "it is no news any more",
+        | Event::LimitRemoved => "it is no longer new",
         Event::KeyExpiring => "the key has expired",
     }
 }
 
 fn cleared(fact: &Fact) -> String {
-    let threshold = formatting::clean(&fact.line.text);
+    let threshold = formatting::clean(&fact.threshold.text);
     match fact.watch {
-        Watch::Spend => format!("the spend fell below the threshold of {threshold}"),
-        Watch::BurnRate => format!("the pace fell below {threshold} of the limit"),
-        Watch::Tokens => format!("the tokens fell below the threshold of {threshold}"),
-        Watch::Requests => format!("the requests fell below the threshold of {threshold}"),
-        Watch::DataAge => "figures are being read again".to_owned(),
+        Watch::Spend => format!("spend fell below {threshold}"),
+        Watch::BurnRate => format!("burn rate fell below {threshold}"),
+        Watch::Tokens => format!("tokens fell below {threshold}"),
+        Watch::Requests => format!("requests fell below {threshold}"),
+        Watch::DataAge => "data is up to date again".to_owned(),
         Watch::Reconciliation(_) if threshold.ends_with('%') => {
-            format!("the gap fell below {threshold} of the limit")
+            format!("gap fell below {threshold} of the limit")
         }
-        Watch::Reconciliation(_) => format!("the gap fell below the threshold of {threshold}"),
-        Watch::Lifecycle => "it is not so any more".to_owned(),
+        Watch::Reconciliation(_) => format!("gap fell below {threshold}"),
+        Watch::Lifecycle => "it no longer holds".to_owned(),
     }
 }
 
-/// All figures, at most 10.
-pub fn figures(fact: &Fact) -> Vec<Figure> {
+/// Returns the details of one alert, at most 10.
+pub fn fields(fact: &Fact) -> Vec<MessageField> {
     if let Some((event, moment)) = fact.event() {
-        return event_figures(fact, event, moment);
+        return event_fields(fact, event, moment);
     }
     let time = |at| formatting::time(at, &fact.zone_name);
     let amount = |quantity| formatting::quantity(fact.watch, quantity);
-    let mut figures = vec![figure(
-        usage_name(fact.watch),
+    let mut fields = vec![field(
+        value_name(fact.watch),
         format!("{}{}", at_least(fact), amount(fact.value)),
     )];
     if let Some(reconciled) = &fact.reconciled {
-        figures.extend(sides(reconciled));
+        fields.extend(reconciliation_fields(reconciled));
     }
-    figures.push(figure("Limit", limit(fact)));
+    fields.push(field("Limit", limit(fact)));
     if is_gap(fact.watch) {
-        // The gap and its limit say it all: a percentage of a percentage helps nobody.
-    } else if let Some(overage) = overage(fact) {
+        // A percentage of a percentage means nothing to readers.
+    } else if let Some(over_limit) = over_limit(fact) {
         let excess = fact
             .limit
             .map(|limit| fact.value - limit)
             .unwrap_or_default();
-        figures.push(figure("Overage", format!("{overage} ({})", amount(excess))));
-    } else if let Some(used) = fact.limit.and_then(|limit| formatting::share(limit, fact.value)) {
-        figures.push(figure(
+        fields.push(field(
+            "Over limit",
+            format!("{over_limit} ({})", amount(excess)),
+        ));
+    } else if let Some(used) = fact
+        .limit
+        .and_then(|limit| formatting::share(limit, fact.value))
+    {
+        fields.push(field(
             "Used",
             format!("{}{used} of the limit", at_least(fact)),
         ));
     }
-    figures.push(figure("Threshold", threshold(fact)));
+    fields.push(field("Threshold", threshold(fact)));
     if let Some(forecast) = fact.forecast.filter(|_| fact.reason != Reason::Resolved) {
-        figures.push(figure("Forecast", forecast_words(fact, forecast.pico())));
+        fields.push(field("Forecast", forecast_text(fact, forecast.pico())));
     }
     if let Some(period) = formatting::period(fact) {
-        let between = formatting::between(fact.span, &fact.zone_name);
-        figures.push(figure("Period", format!("{period}, {between}")));
+        let between = formatting::time_range(fact.span, &fact.zone_name);
+        fields.push(field("Period", format!("{period}, {between}")));
     }
-    figures.push(figure("Since", time(fact.firing_since)));
+    fields.push(field("Firing since", time(fact.firing_since)));
     if let Some(ended_at) = fact.ended_at {
-        figures.push(figure("Until", time(ended_at)));
+        fields.push(field("Ended", time(ended_at)));
     }
-    figures.push(figure(
-        "Figures as of",
-        fact.as_of.map_or("never read".to_owned(), time),
+    fields.push(field(
+        "Data as of",
+        fact.as_of.map_or("no data yet".to_owned(), time),
     ));
-    figures.push(figure("Rule", rule(fact)));
-    figures
+    fields.push(field("Rule", rule(fact)));
+    fields
 }
 
-fn event_figures(fact: &Fact, event: Event, moment: Option<Timestamp>) -> Vec<Figure> {
+fn event_fields(fact: &Fact, event: Event, moment: Option<Timestamp>) -> Vec<MessageField> {
     let time = |at| formatting::time(at, &fact.zone_name);
     let name = match event {
         Event::WorkspaceCreated | Event::KeyCreated => "Created",
         Event::KeyIdle | Event::UserIdle => "Idle since",
         Event::KeyExpiring => "Expires",
         Event::LimitRemoved => "Removed",
-        Event::KeyOfRemovedUser => "Made",
+        Event::KeyOfRemovedUser => "Created",
     };
-    let mut figures = vec![figure("Event", event.to_string())];
-    figures.extend(moment.map(|at| figure(name, time(at))));
-    let maker = fact.maker.as_ref();
-    figures.extend(maker.map(|maker| figure("Made by", formatting::clean(maker))));
-    figures.push(figure("Severity", fact.line.severity.to_string()));
-    figures.push(figure("Since", time(fact.firing_since)));
-    figures.extend(fact.ended_at.map(|at| figure("Until", time(at))));
-    figures.push(figure("Rule", rule(fact)));
-    figures
+    let mut fields = vec![field("Event", event.to_string())];
+    fields.extend(moment.map(|at| field(name, time(at))));
+    let creator = fact.creator.as_ref();
+    fields.extend(creator.map(|creator| field("Created by", formatting::clean(creator))));
+    fields.push(field("Severity", fact.threshold.severity.to_string()));
+    fields.push(field("Firing since", time(fact.firing_since)));
+    fields.extend(fact.ended_at.map(|at| field("Ended", time(at))));
+    fields.push(field("Rule", rule(fact)));
+    fields
 }
 
-fn figure(name: &'static str, value: String) -> Figure {
-    Figure { name, value }
+fn field(name: &'static str, value: String) -> MessageField {
+    MessageField { name, value }
 }
 
-/// Of a gap.
-fn sides(reconciled: &Reconciled) -> [Figure; 2] {
+fn reconciliation_fields(reconciled: &Reconciled) -> [MessageField; 2] {
     let gap = formatting::dollars(reconciled.gap());
-    let apart = match formatting::share(reconciled.estimated.pico(), reconciled.gap().pico()) {
-        Some(share) => format!("{gap} or {share} apart"),
-        None => format!("{gap} apart"),
+    let gap_text = match formatting::share(reconciled.estimated.pico(), reconciled.gap().pico()) {
+        Some(share) => format!("gap {gap} ({share})"),
+        None => format!("gap {gap}"),
     };
     let estimated = formatting::dollars(reconciled.estimated);
-    let uncertain = if reconciled.uncertain == Usd::ZERO {
-        String::new()
-    } else {
-        format!(
-            " ({} of it uncertain)",
-            formatting::dollars(reconciled.uncertain)
-        )
-    };
+    let uncertain = uncertain_part(reconciled.uncertain);
     [
-        figure("Billed", formatting::dollars(reconciled.billed)),
-        figure(
+        field("Billed", formatting::dollars(reconciled.billed)),
+        field(
             "Estimated",
-            format!("{estimated} by tokens and list prices{uncertain}, {apart}"),
+            format!("{estimated} from list prices{uncertain}, {gap_text}"),
         ),
     ]
 }
@@ -346,13 +517,13 @@ fn is_gap(watch: Watch) -> bool {
     }
 }
 
-fn usage_name(watch: Watch) -> &'static str {
+fn value_name(watch: Watch) -> &'static str {
     match watch {
         Watch::Spend => "Spend",
-        Watch::BurnRate => "Pace of a period",
+        Watch::BurnRate => "At this rate",
         Watch::Tokens => "Tokens",
         Watch::Requests => "Requests",
-        Watch::DataAge => "Age of the figures",
+        Watch::DataAge => "Data age",
         Watch::Reconciliation(_) => "Gap",
         Watch::Lifecycle => "Event",
     }
@@ -361,29 +532,32 @@ fn usage_name(watch: Watch) -> &'static str {
 fn limit(fact: &Fact) -> String {
     match fact.limit {
         Some(limit) if limit > 0 => formatting::quantity(fact.watch, limit),
-        Some(_) => "0: nothing is allowed".to_owned(),
-        None => "none any more".to_owned(),
+        Some(_) => "0 (no spend allowed)".to_owned(),
+        None => "removed".to_owned(),
     }
 }
 
 fn threshold(fact: &Fact) -> String {
-    let text = formatting::clean(&fact.line.text);
-    let quantity = formatting::quantity(fact.watch, fact.line.quantity);
-    let severity = fact.line.severity;
-    if text.ends_with('%') && fact.line.quantity > 0 && is_gap(fact.watch) {
+    let text = formatting::clean(&fact.threshold.text);
+    let quantity = formatting::quantity(fact.watch, fact.threshold.quantity);
+    let severity = fact.threshold.severity;
+    if text.ends_with('%') && fact.threshold.quantity > 0 && is_gap(fact.watch) {
         format!("{text} of the limit = {quantity} ({severity})")
-    } else if text.ends_with('%') && fact.line.quantity > 0 {
+    } else if text.ends_with('%') && fact.threshold.quantity > 0 {
         format!("{text} = {quantity} ({severity})")
     } else {
         format!("{text} ({severity})")
     }
 }
 
-fn forecast_words(fact: &Fact, forecast: Quantity) -> String {
+fn forecast_text(fact: &Fact, forecast: Quantity) -> String {
     let amount = formatting::quantity(Watch::Spend, forecast);
-    match fact.limit.and_then(|limit| formatting::share(limit, forecast)) {
-        Some(share) => format!("{amount} at the period's end, {share} of the limit"),
-        None => format!("{amount} at the period's end"),
+    match fact
+        .limit
+        .and_then(|limit| formatting::share(limit, forecast))
+    {
+        Some(share) => format!("{amount} by the end of the period, {share} of the limit"),
+        None => format!("{amount} by the end of the period"),
     }
 }
 
@@ -395,16 +569,17 @@ fn rule(fact: &Fact) -> String {
         parts.push(format!("organization {organization}"));
     }
     let labels = fact.labels.iter().take(MAX_LABELS);
-    parts.extend(
-        labels.map(|(key, value)| format!("{} {}", formatting::clean(key), formatting::clean(value))),
-    );
+    parts
+        .extend(labels.map(|(key, value)| {
+            format!("{} {}", formatting::clean(key), formatting::clean(value))
+        }));
     parts.join(", ")
 }
 
-/// More labels of a rule are in the webhook alone.
+/// Only the webhook sends more labels of a rule.
 const MAX_LABELS: usize = 10;
 
-/// The top contributors, one line each, and a line about everything else.
+/// Returns the top contributors, one line each, and a line about everything else.
 pub fn contributors(fact: &Fact) -> Vec<String> {
     let lines = fact
         .top
@@ -420,7 +595,7 @@ fn contributor_line(fact: &Fact, contributor: &Contributor) -> String {
     format!("{name}: {value}{share}, {}", growth(fact, contributor))
 }
 
-/// So that the lines sum to the figure. Not for a burn rate, which is not the sum of what its contributors spent.
+/// Makes the lines sum to the value. A burn rate is not the sum of what its contributors spent.
 fn everything_else(fact: &Fact) -> Option<String> {
     let named: Quantity = fact.top.iter().map(|contributor| contributor.value).sum();
     let rest = fact.value - named;
@@ -439,7 +614,7 @@ fn everything_else(fact: &Fact) -> Option<String> {
 }
 
 fn share_of_all(fact: &Fact, value: Quantity) -> String {
-    // A burn rate is what a whole period would cost, and its contributors have spent in the hours that it is measured in.
+    // A burn rate extrapolates to a whole period; its contributors are sums over the hours that it is measured in.
     let whole = if fact.watch == Watch::BurnRate {
         0
     } else {
@@ -448,12 +623,12 @@ fn share_of_all(fact: &Fact, value: Quantity) -> String {
     formatting::share(whole, value).map_or(String::new(), |share| format!(" ({share})"))
 }
 
-/// What is the subject itself is not repeated.
+/// Returns the names that identify a contributor, without the alert's own subject.
 pub fn contributor_name(fact: &Fact, contributor: &Contributor) -> String {
     let kind = fact.identity.slot.subject.kind;
     let model = contributor.model.as_ref();
     let model = model.filter(|_| kind != SubjectKind::Model);
-    // A workspace is named unless it is the subject, and there is something else to name.
+    // A workspace that is the subject is only named if there is no model to name.
     let mut names = Vec::new();
     if kind != SubjectKind::Workspace || model.is_none() {
         names.push(formatting::clean(&contributor.workspace));
@@ -478,9 +653,9 @@ fn growth(fact: &Fact, contributor: &Contributor) -> String {
     let Some(before) = contributor.before else {
         return "no data for the previous period".to_owned();
     };
-    let point = formatting::point_before(fact);
+    let point = formatting::comparison_point(fact);
     if before == 0 && contributor.value > 0 {
-        return format!("new: nothing {point}");
+        return format!("new, nothing {point}");
     }
     let then = formatting::quantity(fact.watch, before);
     let percent = (before > 0).then(|| overage_percent(before, contributor.value));

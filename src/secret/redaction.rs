@@ -1,7 +1,6 @@
-//! Redacts keys and configured secrets in text from a server, also where they are percent-encoded, base64, hex or escaped.
+//! Redacts keys and configured secrets in text from a server, even if percent-encoded, base64, hex or escaped.
 //!
-//! Text that looks like an Anthropic key (`sk-ant-…`) is always redacted, whoever it belongs to. The hint by which the API names
-//! a key (`sk-ant-api03-Ab1...9xAA`) is not a key and stays.
+//! Text that looks like an Anthropic key (`sk-ant-…`) is always redacted. The API's hint of a key (`sk-ant-api03-Ab1...9xAA`) is not.
 
 use std::borrow::Cow;
 
@@ -11,9 +10,9 @@ use sha2::{Digest, Sha256};
 
 use crate::secret::{REDACTED, Secret};
 
-/// What every Anthropic key begins with.
+/// Prefix of all Anthropic keys.
 const KEY_PREFIX: &str = "sk-ant-";
-/// The same with escapes, as it may be within base64 or hex.
+/// The prefix with escapes, as it may occur within base64 or hex.
 const ESCAPED_PREFIXES: [&str; 5] = [
     "sk%2dant",
     "%6e%74%2d",
@@ -21,16 +20,16 @@ const ESCAPED_PREFIXES: [&str; 5] = [
     "sk&#x2d;ant",
     "sk\\u002dant",
 ];
-/// Configured secrets, or words of them, that are shorter are not searched for: they would redact ordinary words.
+/// Minimum length of a configured secret, or a part of one, that is redacted; shorter ones would match ordinary words.
 const MIN_SECRET: usize = 8;
-/// Paths of configured URLs that are shorter are not searched for on their own.
+/// Minimum length of the path of a configured URL that is redacted on its own.
 const MIN_PATH: usize = 16;
-/// Characters of a hint before and after its ellipsis, at most.
+/// Maximum characters of a hint before and after its ellipsis.
 const HINT_HEAD: usize = 14;
 const HINT_TAIL: usize = 8;
-/// How many encodings around each other are undone.
+/// Maximum depth of nested encodings.
 const MAX_DEPTH: u8 = 3;
-/// Shorter runs of characters are not decoded as base64 or hex.
+/// Minimum length of a run of characters that is decoded as base64 or hex.
 const MIN_BASE64_RUN: usize = 10;
 const MIN_HEX_RUN: usize = 14;
 /// Bytes compared by the quick scan, and a mask that ignores the case of ASCII letters.
@@ -38,12 +37,12 @@ const WINDOW: usize = 7;
 const WINDOW_MASK: u64 = (1 << (8 * WINDOW)) - 1;
 const CASE_MASK: u64 = 0x20_2020_2020_2020;
 
-/// Finds keys and configured secrets. Comparing ignores the case of ASCII letters.
+/// Finds keys and configured secrets, ignoring ASCII case.
 #[derive(Clone)]
 pub struct Redactor {
-    /// In lower case, the longest first.
+    /// Lower case, longest first.
     needles: Vec<Secret>,
-    /// The last bytes of what is searched for, plain and as base64, without case.
+    /// Last bytes of all needles, plain and encoded, ignoring case.
     windows: Vec<u64>,
     /// Whether a window ends with this byte.
     ends: [bool; 256],
@@ -56,7 +55,7 @@ impl std::fmt::Debug for Redactor {
 }
 
 impl Redactor {
-    /// Redacts these secrets, and everything that looks like an Anthropic key.
+    /// Redacts these secrets, and anything that looks like an Anthropic key.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Redactor {
         let mut needles: Vec<String> = secrets.into_iter().flat_map(needles_of).collect();
         needles.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
@@ -86,7 +85,7 @@ impl Redactor {
         let visible = without_invisible(text);
         let mut redacted = self.without_plain(&visible);
         if self.contains(&redacted, MAX_DEPTH) {
-            // Encoded: the word it is in is replaced.
+            // The secret is encoded, so the word that contains it is replaced.
             let word = |word: &str| {
                 let (text, space) = word.split_at(word.trim_end().len());
                 if self.contains(text, MAX_DEPTH) {
@@ -108,8 +107,7 @@ impl Redactor {
         }
     }
 
-    /// Like [`Redactor::text`], for an id: different ids stay different, and the same id always gives the same text, which
-    /// consists of letters, digits, `_` and `-` if the rest of the id does.
+    /// Like [`Redactor::text`], for an id: different ids stay different, equal ids stay equal, and valid ids stay valid.
     pub fn id<'a>(&self, id: &'a str) -> Cow<'a, str> {
         match self.text(id) {
             Cow::Borrowed(_) => Cow::Borrowed(id),
@@ -124,7 +122,7 @@ impl Redactor {
         }
     }
 
-    /// Whether a text might contain a secret, in a single pass: never false for one that does.
+    /// Returns whether a text might contain a secret, in a single pass. Never misses one.
     pub fn may_contain(&self, text: &[u8]) -> bool {
         let (mut plain, mut base64, mut hex) = (0_u64, 0_u64, 0_u64);
         for &byte in text {
@@ -214,7 +212,7 @@ impl Redactor {
             .iter()
             .filter(|byte| matches!(byte, b' '..=b'~'))
             .count();
-        // Random bytes are text to two fifths: then there is no further encoding in them.
+        // Two fifths of random bytes are printable; such bytes contain no further encoding.
         let depth = if n_printable * 5 > bytes.len() * 3 {
             depth
         } else {
@@ -241,7 +239,7 @@ impl Redactor {
         redacted
     }
 
-    /// Where the next secret starts and ends.
+    /// Returns where the next secret starts and ends.
     fn next_plain(&self, text: &str, lower: &str, from: usize) -> Option<(usize, usize)> {
         let needles = self.needles.iter().filter_map(|needle| {
             let start = from + lower[from..].find(needle.expose())?;
@@ -257,7 +255,7 @@ impl Redactor {
     }
 }
 
-/// What is searched for of one configured secret, in lower case: itself, the words of a header, the path of a URL.
+/// Returns the needles of a configured secret in lower case: itself, the words of a header, the path of a URL.
 fn needles_of(secret: &Secret) -> Vec<String> {
     let whole = secret.expose().trim();
     let words = whole
@@ -276,7 +274,7 @@ fn needles_of(secret: &Secret) -> Vec<String> {
         .collect()
 }
 
-/// The next text from `from` on that looks like a key and is not a hint.
+/// Returns the next key from `from` on, skipping hints.
 fn next_key(text: &str, lower: &str, from: usize) -> Option<(usize, usize)> {
     let mut at = from;
     loop {
@@ -295,7 +293,7 @@ fn next_key(text: &str, lower: &str, from: usize) -> Option<(usize, usize)> {
     }
 }
 
-/// The length of `api03-Ab1...9xAA`, the rest of a hint.
+/// Returns the length of the rest of a hint, such as `api03-Ab1...9xAA`.
 fn hint_length(rest: &str) -> Option<usize> {
     let in_key = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let head = rest.find(|c| !in_key(c))?;
@@ -311,7 +309,7 @@ fn hint_length(rest: &str) -> Option<usize> {
     (is_gap && tail <= HINT_TAIL && ends).then_some(head + gap + tail)
 }
 
-/// Characters that no reader sees could split a key.
+/// Removes invisible characters, which could split a key.
 fn without_invisible(text: &str) -> Cow<'_, str> {
     let is_invisible = |c: char| {
         matches!(
@@ -327,7 +325,7 @@ fn without_invisible(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Undoes `%2D`, `&#45;`, `&#x2d;`, `\u002d` and `\x2d`; borrowed where there is none.
+/// Decodes `%2D`, `&#45;`, `&#x2d;`, `\u002d` and `\x2d`.
 fn unescaped(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '&', '\\']) {
         return Cow::Borrowed(text);
@@ -358,7 +356,7 @@ fn unescaped(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The value of an escape at the start of some bytes, and its length.
+/// Returns the value and length of an escape at the start of some bytes.
 fn escape(bytes: &[u8]) -> Option<(u32, usize)> {
     let number = |start: usize, end: usize, radix: u32| {
         let digits = std::str::from_utf8(bytes.get(start..end)?).ok()?;
@@ -382,7 +380,7 @@ fn escape(bytes: &[u8]) -> Option<(u32, usize)> {
     }
 }
 
-/// The longest pieces of a text whose bytes are all of a kind.
+/// Returns the maximal runs of bytes that satisfy `is_part`.
 fn runs(
     text: &str,
     min_length: usize,
@@ -393,16 +391,16 @@ fn runs(
         .filter(move |run| run.len() >= min_length)
 }
 
-/// Whole bytes of characters with so many bits each.
+/// Decodes characters of `n_bits` bits each into whole bytes.
 fn decoded(run: &[u8], n_bits: u32, value_of: fn(u8) -> Option<u8>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(run.len() * 3 / 4);
-    let (mut bits, mut n_held) = (0_u32, 0);
+    let (mut bits, mut n_pending) = (0_u32, 0);
     for value in run.iter().filter_map(|byte| value_of(*byte)) {
         bits = bits << n_bits | u32::from(value);
-        n_held += n_bits;
-        if n_held >= 8 {
-            n_held -= 8;
-            bytes.push((bits >> n_held) as u8);
+        n_pending += n_bits;
+        if n_pending >= 8 {
+            n_pending -= 8;
+            bytes.push((bits >> n_pending) as u8);
         }
     }
     bytes
@@ -451,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_redacted_in_the_middle_of_a_text_and_in_any_case() {
+    fn keys_are_redacted_anywhere_and_in_any_case() {
         check(KEY, REDACTED);
         check(&format!("ci ({KEY}), old"), "ci ([redacted]), old");
         check(&format!("Use {KEY}. Then"), "Use [redacted]. Then");
@@ -464,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_secret_is_redacted_and_so_are_its_parts() {
+    fn configured_secrets_and_their_parts_are_redacted() {
         check(
             "see HTTPS://hooks.example.com/services/T000/B000/Canary0!",
             "see [redacted]!",
@@ -478,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn hints_names_and_ids_stay() {
+    fn hints_names_and_ids_are_unchanged() {
         for text in [
             "sk-ant-api03-Ab1...9xAA",
             "ci sk-ant-api03-...9xAA, old",
@@ -500,18 +498,18 @@ mod tests {
     }
 
     #[test]
-    fn redacted_ids_stay_apart() {
+    fn redacted_ids_stay_distinct() {
         let redactor = redactor();
-        let (one, other) = (redactor.id(KEY), redactor.id("wrkspc_sk-ant-x"));
-        assert!(one.starts_with("redacted-") && other.starts_with("wrkspc_redacted-"));
+        let (first, second) = (redactor.id(KEY), redactor.id("wrkspc_sk-ant-x"));
+        assert!(first.starts_with("redacted-") && second.starts_with("wrkspc_redacted-"));
         assert_ne!(redactor.id(KEY), redactor.id(&KEY.to_uppercase()));
-        assert_eq!(redactor.id(KEY), one);
+        assert_eq!(redactor.id(KEY), first);
     }
 
-    /// A text as a careless service may encode it.
-    fn encoded(text: &str, how: u8) -> String {
+    /// Encodes a text as a server might.
+    fn encoded(text: &str, encoding: u8) -> String {
         let escape = |each: fn(u8) -> String| text.bytes().map(each).collect::<String>();
-        match how {
+        match encoding {
             0 => text.to_owned(),
             1 => text.replace('-', "%2D").replace('_', "%5f"),
             2 => escape(|byte| format!("%{byte:02X}")),
@@ -527,7 +525,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_secret_is_found_however_it_is_encoded(
+        fn encoded_secrets_are_found(
             secret in "sk-ant-[A-Za-z0-9_-]{8,40}",
             is_key in any::<bool>(),
             (before, after) in ("[ a-z]{0,5}", "[ a-z]{0,5}"),
@@ -538,11 +536,11 @@ mod tests {
             let (secret, inner) = if is_key {
                 (secret, inner)
             } else {
-                // Escapes within base64 are searched for in keys only.
+                // Escapes within base64 are decoded for keys only.
                 let url = "https://hooks.example.com/services/T000/B000/Canary0".to_owned();
                 (url, if matches!(inner, 0 | 3..=6) { inner } else { 0 })
             };
-            // Text in front, within the encoding, shifts base64.
+            // Preceding text within the encoding shifts base64.
             let inner = encoded(&format!("{before}{secret}{after}"), inner);
             let encoded = encoded(&inner, outer);
             let text = if glued { format!("name_{encoded}") } else { format!("a name {encoded} more") };
@@ -552,7 +550,7 @@ mod tests {
         }
 
         #[test]
-        fn texts_without_secrets_stay(text in "[A-Za-z0-9 _:/%&.é-]{0,60}") {
+        fn texts_without_secrets_are_unchanged(text in "[A-Za-z0-9 _:/%&.é-]{0,60}") {
             prop_assume!(!text.to_lowercase().contains("sk-ant-"));
             prop_assert_eq!(redactor().text(&text), text.as_str());
         }

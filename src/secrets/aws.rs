@@ -1,6 +1,5 @@
-//! Secrets of AWS Secrets Manager, by AWS's own crates: credentials of the environment, of profile files, of containers, of web
-//! identities and of the instance, each refreshed before it ends; `AWS_ENDPOINT_URL` is heeded. These crates read the process's
-//! environment themselves.
+//! Reads secrets from AWS Secrets Manager with the AWS SDK. The SDK reads the process environment (such as `AWS_ENDPOINT_URL`), and
+//! finds and refreshes credentials: environment, profile files, container, web identity, instance.
 
 use std::time::Duration;
 
@@ -16,34 +15,32 @@ use crate::config::source::AwsSecret;
 use crate::secret::Secret;
 use crate::secrets::field::{FieldError, value_of};
 
-/// For the connection of one attempt.
+/// Per attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// For one attempt.
+/// Per attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For everything: credentials, and all attempts.
+/// For loading credentials and all attempts together.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// So much of what AWS says is shown.
+/// Maximum characters shown of an AWS error.
 const MAX_MESSAGE_CHARS: usize = 300;
 
-/// Why a secret is not to be had. Never shows a value.
+/// Why a secret cannot be read. Contains no value.
 #[derive(Debug, thiserror::Error)]
 pub enum AwsError {
-    /// Nobody says where it is.
-    #[error("no region is known; set `region`, or `AWS_REGION` in the environment")]
+    #[error("no region; set `region`, or `AWS_REGION` in the environment")]
     NoRegion,
-    #[error("AWS gave no answer within {} s", TIMEOUT.as_secs())]
+    #[error("no response from AWS within {} s", TIMEOUT.as_secs())]
     Timeout,
-    /// AWS refuses, or cannot be reached, or there are no credentials for it.
+    /// AWS rejected the request or is unreachable, or there are no credentials.
     #[error("{0}")]
     Refused(String),
-    #[error("it is binary; keep a text or JSON")]
+    #[error("the secret is binary; store text or JSON")]
     Binary,
-    /// The field is not in it.
     #[error(transparent)]
     Field(#[from] FieldError),
 }
 
-/// Reads the newest version of a secret.
+/// Reads the current version of a secret.
 pub async fn read(secret: &AwsSecret) -> Result<Secret, AwsError> {
     tokio::time::timeout(TIMEOUT, read_in_time(secret))
         .await
@@ -55,7 +52,7 @@ async fn read_in_time(secret: &AwsSecret) -> Result<Secret, AwsError> {
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .build();
-    // The one provider of this program: the crates' own choice would bring a second one.
+    // The SDK's default would add a second TLS provider.
     let client = Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
@@ -69,19 +66,19 @@ async fn read_in_time(secret: &AwsSecret) -> Result<Secret, AwsError> {
     if config.region().is_none() {
         return Err(AwsError::NoRegion);
     }
-    let asked = Client::new(&config)
+    let request = Client::new(&config)
         .get_secret_value()
         .secret_id(&secret.name);
-    let answer = asked.send().await.map_err(|error| {
-        let words = DisplayErrorContext(&error).to_string();
-        AwsError::Refused(one_line(&words))
+    let response = request.send().await.map_err(|error| {
+        let text = DisplayErrorContext(&error).to_string();
+        AwsError::Refused(one_line(&text))
     })?;
-    let text = answer.secret_string().ok_or(AwsError::Binary)?;
+    let text = response.secret_string().ok_or(AwsError::Binary)?;
     Ok(value_of(text, secret.field.as_deref())?)
 }
 
-fn one_line(words: &str) -> String {
-    let mut chars = words.chars().map(|c| if c.is_control() { ' ' } else { c });
+fn one_line(text: &str) -> String {
+    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut short: String = chars.by_ref().take(MAX_MESSAGE_CHARS).collect();
     if chars.next().is_some() {
         short.push('…');

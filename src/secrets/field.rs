@@ -1,4 +1,4 @@
-//! A secret's text becomes its value: a field of a JSON object, or the text itself. Pure.
+//! Extracts a secret from its text: a field of a JSON object, or the text itself. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,35 +6,25 @@ use serde_json::value::RawValue;
 
 use crate::secret::Secret;
 
-/// The field of a JSON secret that is meant where none is named.
-pub const USUAL_FIELD: &str = "anthropic_admin_key";
+/// Field of a JSON secret that is used by default.
+pub const DEFAULT_FIELD: &str = "anthropic_admin_key";
 
-/// Why a text has no such value. Names fields, never what is in them.
+/// Why a secret cannot be extracted. Names fields, never their values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FieldError {
-    /// The object has no such field.
-    #[error("it has no field `{field}`; it has {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })]
-    Missing {
-        /// The one that was asked for.
-        field: String,
-        known: Vec<String>,
-    },
-    /// The field is no text, or empty.
-    #[error("its field `{0}` is no text, or empty")]
+    #[error("no field `{field}`; available: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })]
+    Missing { field: String, known: Vec<String> },
+    #[error("field `{0}` is not a string, or is empty")]
     NoText(String),
-    /// A field is named, and it is no object.
-    #[error(
-        "it is no JSON object, so it has no field `{0}`; leave `field` out to take it as it is"
-    )]
+    #[error("not a JSON object, so it has no field `{0}`; remove `field` to use the whole text")]
     NoObject(String),
-    /// There is nothing in it.
-    #[error("it is empty")]
+    #[error("the secret is empty")]
     Empty,
 }
 
-/// A named field; without a name, the usual field of an object, or else the text as it is.
+/// Extracts the named field; without a name, the default field of an object or the whole text.
 pub fn value_of(text: &str, field: Option<&str>) -> Result<Secret, FieldError> {
-    // Pieces of the text itself: nothing that would have to be wiped is copied.
+    // Borrows from the text, so that no copy has to be zeroized.
     let object: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(text).ok();
     let Some(object) = object else {
         return match (field, text.trim()) {
@@ -43,7 +33,7 @@ pub fn value_of(text: &str, field: Option<&str>) -> Result<Secret, FieldError> {
             (None, text) => Ok(Secret::new(text.to_owned())),
         };
     };
-    let field = field.unwrap_or(USUAL_FIELD);
+    let field = field.unwrap_or(DEFAULT_FIELD);
     let Some(raw) = object.get(field) else {
         return Err(FieldError::Missing {
             field: field.to_owned(),
@@ -64,15 +54,15 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, field: Option<&str>, expected: &str) {
-        let told = value_of(text, field).map_or_else(
+        let result = value_of(text, field).map_or_else(
             |error| error.to_string(),
             |secret| secret.expose().to_owned(),
         );
-        assert_eq!(told, expected);
+        assert_eq!(result, expected);
     }
 
     #[test]
-    fn a_field_or_the_text_itself() {
+    fn fields_and_whole_texts() {
         check(" sk-ant-canary\n", None, "sk-ant-canary");
         check(
             r#"{"anthropic_admin_key":" sk-ant-canary ","other":1}"#,
@@ -85,28 +75,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_told_without_a_value() {
+    fn errors_do_not_contain_values() {
         check(
             r#"{"a":"canary","b":"canary"}"#,
             None,
-            "it has no field `anthropic_admin_key`; it has a, b",
+            "no field `anthropic_admin_key`; available: a, b",
         );
-        check("{}", Some("x"), "it has no field `x`; it has none");
+        check("{}", Some("x"), "no field `x`; available: none");
         check(
             r#"{"a":["canary"]}"#,
             Some("a"),
-            "its field `a` is no text, or empty",
+            "field `a` is not a string, or is empty",
         );
         check(
             r#"{"a":" "}"#,
             Some("a"),
-            "its field `a` is no text, or empty",
+            "field `a` is not a string, or is empty",
         );
         check(
             "canary",
             Some("a"),
-            "it is no JSON object, so it has no field `a`; leave `field` out to take it as it is",
+            "not a JSON object, so it has no field `a`; remove `field` to use the whole text",
         );
-        check(" \n", None, "it is empty");
+        check(" \n", None, "the secret is empty");
     }
 }

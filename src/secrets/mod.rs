@@ -1,4 +1,4 @@
-//! A secret's source becomes its value: at the start, at a reload, and again when the service refuses a key.
+//! Resolves secret sources to their values: at the start, at a reload, and when the server rejects a key.
 
 #[cfg(feature = "aws")]
 pub mod field;
@@ -12,35 +12,28 @@ use std::time::Duration;
 use crate::config::secret_file::{self, SecretFileError};
 use crate::config::source::{AwsSecret, Environment, SecretCommand, SecretSource};
 use crate::secret::Secret;
-use crate::subprocess::{self, Excess, Subprocess};
+use crate::subprocess::{self, OverflowPolicy, Subprocess};
 
-/// How long a program may take to print a secret.
+/// Maximum run time of a secret command.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
-/// More of a program's error is not quoted, in characters.
+/// Maximum characters quoted from a command's error output.
 const MAX_QUOTED: usize = 200;
 
-/// Why a secret is not to be had. Names the source, never the value.
+/// Why a secret cannot be resolved. Names the source, never the value.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// The variable is not set, or empty.
+    /// Not set, or empty.
     #[error("environment variable `{0}` is not set")]
     Unset(String),
-    /// The file gives none.
     #[error(transparent)]
     File(#[from] SecretFileError),
-    /// The program did not print one.
     #[error("secret command `{program}`: {reason}")]
-    Command {
-        /// Its first word.
-        program: String,
-        reason: String,
-    },
-    /// AWS Secrets Manager did not give one.
-    #[error("secret `{name}` of AWS Secrets Manager: {reason}")]
+    Command { program: String, reason: String },
+    #[error("AWS Secrets Manager, secret `{name}`: {reason}")]
     Aws { name: String, reason: String },
 }
 
-/// Reads a secret from where it is.
+/// Resolves a secret.
 pub async fn resolve(
     source: &SecretSource,
     environment: &Environment,
@@ -53,24 +46,24 @@ pub async fn resolve(
         },
         SecretSource::File(path) => read_file(path),
         SecretSource::Command(command) => run(command, environment).await,
-        SecretSource::Aws(secret) => of_aws(secret).await,
+        SecretSource::Aws(secret) => read_aws(secret).await,
     }
 }
 
 #[cfg(feature = "aws")]
-async fn of_aws(secret: &AwsSecret) -> Result<Secret, SecretError> {
-    // On the heap: what the SDK makes of a request is large.
-    let told = Box::pin(aws::read(secret)).await;
-    told.map_err(|error| SecretError::Aws {
+async fn read_aws(secret: &AwsSecret) -> Result<Secret, SecretError> {
+    // Boxed, because the SDK's future is large.
+    let result = Box::pin(aws::read(secret)).await;
+    result.map_err(|error| SecretError::Aws {
         name: secret.name.clone(),
         reason: error.to_string(),
     })
 }
 
-/// The configuration has refused it already.
+/// Unreachable, because the configuration rejects AWS secrets without the feature.
 #[cfg(not(feature = "aws"))]
 #[expect(clippy::unused_async, reason = "the same as with the feature")]
-async fn of_aws(secret: &AwsSecret) -> Result<Secret, SecretError> {
+async fn read_aws(secret: &AwsSecret) -> Result<Secret, SecretError> {
     Err(SecretError::Aws {
         name: secret.name.clone(),
         reason: crate::config::source::NO_AWS.to_owned(),
@@ -81,36 +74,36 @@ fn read_file(path: &Path) -> Result<Secret, SecretError> {
     let secret = secret_file::read(path)?;
     if secret_file::is_read_by_others(path) {
         tracing::warn!(
-            "secret file `{}` may be read by others; `chmod go-r` it",
+            "others can read the secret file `{}`; run `chmod go-r` on it",
             path.display()
         );
     }
     Ok(secret)
 }
 
-/// Without a shell and without input; at the time limit its whole process group is ended.
+/// Runs a command without a shell and without input; at the time limit, its process group is killed.
 async fn run(command: &SecretCommand, environment: &Environment) -> Result<Secret, SecretError> {
     let failed = |reason: String| SecretError::Command {
-        program: command.words.first().cloned().unwrap_or_default(),
+        program: command.argv.first().cloned().unwrap_or_default(),
         reason,
     };
     let environment = subprocess::environment(environment, &command.environment);
-    let running = Subprocess::start(&command.words, &environment, false)
+    let running = Subprocess::start(&command.argv, &environment, false)
         .map_err(|error| failed(error.to_string()))?;
     let output = running
-        .finish(&[], Excess::Fails, COMMAND_TIMEOUT)
+        .finish(&[], OverflowPolicy::Fail, COMMAND_TIMEOUT)
         .await
         .map_err(|failure| failed(failure.to_string()))?;
     let printed =
         std::str::from_utf8(&output.stdout).map(|text| Secret::new(text.trim().to_owned()));
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let first_line = said.lines().next().unwrap_or("no message");
+        let message = String::from_utf8_lossy(&output.stderr);
+        let first_line = message.lines().next().unwrap_or("no message");
         let first_line: String = first_line.chars().take(MAX_QUOTED).collect();
         let quoted = match &printed {
-            Ok(printed) => printed.scrub(&first_line),
-            // It cannot be looked for in what is quoted.
-            Err(_) => "its message is not shown".to_owned(),
+            Ok(printed) => printed.redact(&first_line),
+            // A secret that is not UTF-8 cannot be redacted.
+            Err(_) => "message not shown".to_owned(),
         };
         return Err(failed(format!("ended with {}: {quoted}", output.status)));
     }
@@ -127,13 +120,13 @@ mod tests {
 
     fn command(words: &[&str]) -> SecretSource {
         SecretSource::Command(SecretCommand {
-            words: words.iter().map(|word| (*word).to_owned()).collect(),
+            argv: words.iter().map(|word| (*word).to_owned()).collect(),
             environment: Vec::new(),
         })
     }
 
     #[tokio::test]
-    async fn each_source_gives_its_secret() {
+    async fn sources_are_resolved() {
         let environment: Environment = [("KEY".to_owned(), " canary-env \n".to_owned())].into();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
@@ -152,13 +145,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_sees_only_the_variables_that_are_listed() {
+    async fn commands_get_only_the_listed_variables() {
         let environment: Environment = [("LISTED", "canary-listed"), ("OTHER", "canary-other")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
         let script = "printf '%s' \"$LISTED-$OTHER-$CARGO_MANIFEST_DIR\"";
         let source = SecretSource::Command(SecretCommand {
-            words: ["sh", "-c", script].map(str::to_owned).into(),
+            argv: ["sh", "-c", script].map(str::to_owned).into(),
             environment: vec!["LISTED".to_owned()],
         });
         let secret = resolve(&source, &environment).await.unwrap();
@@ -166,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_gives_none_says_why_and_shows_nothing() {
+    async fn errors_name_the_source_and_not_the_secret() {
         let environment = Environment::new();
         let check = async |source: SecretSource, expected: &str| {
             assert_eq!(

@@ -1,43 +1,44 @@
-//! The newer reports: rows that are sparse and flat, the greatest first; money with list price, key by key and hour by hour.
+//! Analytics reports of the real API: sparse, flat rows, largest first, with billed and list amounts per key and hour.
 
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::span::{Hour, HourSpan};
-use crate::simulator::buckets::{Buckets, bounds, cents, list_cents, text};
-use crate::simulator::charges::{Charge, positions, whole};
-use crate::simulator::dimensions::{self, ANALYTICS_CHOICES, Chosen, OF_ANALYTICS};
-use crate::simulator::lines::{Manner, Wanted};
+use crate::simulator::api::SimulatedApi;
+use crate::simulator::api_error::ApiError;
+use crate::simulator::buckets::{BucketWidth, bounds, cents, json_string, list_cents};
+use crate::simulator::charges::{Charge, by_charge, undivided};
+use crate::simulator::dimensions::{self, ANALYTICS_DIMENSIONS, ANALYTICS_FILTERS, UsageFilter};
+use crate::simulator::lazy_rows::LazyRows;
 use crate::simulator::paging;
-use crate::simulator::question::{groups, instant, known, limit, one_of, parameter};
-use crate::simulator::refusal::{Query, Refusal};
-use crate::simulator::speech::Speaks;
-use crate::simulator::sums::{Key, Sums, sums};
-use crate::simulator::told::Told;
-use crate::simulator::world::{Used, World};
+use crate::simulator::query::{
+    Query, groups, limit, one_of, parameter, reject_unknown, required_timestamp,
+};
+use crate::simulator::sums::{GroupKey, GroupedUsage, group_usage};
+use crate::simulator::usage_records::{RecordFilter, UsageTraits};
+use crate::simulator::world::{SimulatedUsage, World};
 
-/// These divide the money of a row, and do not count towards the five.
-const DIVIDING: [&str; 2] = ["cost_type", "token_type"];
-/// The longest range.
-const MOST_HOURS: i64 = 24 * 31;
-/// So long ago a range may start.
-const HOURS_BACK: i64 = 24 * 365;
-/// And not before this.
-const BEGINNING: &str = "2026-01-01T00:00:00Z";
+/// Dimensions that split the amount of a row; they do not count towards the maximum number of dimensions.
+const SPLIT_DIMENSIONS: [&str; 2] = ["cost_type", "token_type"];
+/// Maximum length of a range.
+const MAX_RANGE_HOURS: i64 = 24 * 31;
+/// Maximum age of a range's start.
+const MAX_AGE_HOURS: i64 = 24 * 365;
+/// Earliest start of a range.
+const EARLIEST_START: &str = "2026-01-01T00:00:00Z";
 
-/// Which of the two reports.
+/// The two analytics reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Report {
+pub enum ReportKind {
     /// `…/analytics/usage`: tokens.
     Usage,
     /// `…/analytics/cost`: money.
     Cost,
 }
 
-/// What rows are ranked by.
 #[derive(Debug, Clone, Copy)]
-enum Rank {
+enum SortKey {
     Time,
     Spend,
     Tokens,
@@ -46,11 +47,11 @@ enum Rank {
     Requests,
 }
 
-/// How rows are written.
-struct Form {
-    report: Report,
-    buckets: Buckets,
-    /// First those that count, then those that divide.
+/// Renders rows.
+struct ReportFormat {
+    report: ReportKind,
+    buckets: BucketWidth,
+    /// Counted dimensions, then split dimensions.
     groups: Vec<String>,
     n_counted: usize,
     discount_percent: i64,
@@ -60,10 +61,10 @@ struct Form {
 pub fn analytics(
     world: &mut World,
     query: &Query,
-    report: Report,
+    report: ReportKind,
     now: Timestamp,
-) -> Result<String, Refusal> {
-    let plain = [
+) -> Result<String, ApiError> {
+    let parameters = [
         "starting_at",
         "ending_at",
         "time_bucket_width",
@@ -73,107 +74,111 @@ pub fn analytics(
         "order",
         "page",
     ];
-    let choices = ANALYTICS_CHOICES.map(|(name, ..)| name);
-    known(query, &[plain.as_slice(), &choices].concat())?;
-    let (dividing, name): (&[&str], _) = match report {
-        Report::Usage => (&[], "analytics_usage"),
-        Report::Cost => (&DIVIDING, "analytics_cost"),
+    let filters = ANALYTICS_FILTERS.map(|(name, ..)| name);
+    reject_unknown(query, &[parameters.as_slice(), &filters].concat())?;
+    let (split, name): (&[&str], _) = match report {
+        ReportKind::Usage => (&[], "analytics_usage"),
+        ReportKind::Cost => (&SPLIT_DIMENSIONS, "analytics_cost"),
     };
-    let mut groups = groups(query, &OF_ANALYTICS, dividing)?;
-    groups.sort_by_key(|group| dividing.contains(&group.as_str()));
+    let mut groups = groups(query, &ANALYTICS_DIMENSIONS, split)?;
+    groups.sort_by_key(|group| split.contains(&group.as_str()));
     let counted = groups
         .iter()
-        .filter(|group| !dividing.contains(&group.as_str()));
+        .filter(|group| !split.contains(&group.as_str()));
     let n_counted = counted.count();
     let limit = limit(query, 20, 1000)?;
     let (buckets, span) = range(query, now)?;
-    let (rank, is_rising) = order(query, report, buckets)?;
-    let mut chosen = Chosen::read(query, &ANALYTICS_CHOICES)?;
+    let (sort_key, is_ascending) = order(query, report, buckets)?;
+    let mut filter = UsageFilter::parse(query, &ANALYTICS_FILTERS)?;
     if world.ignores_speeds {
-        chosen = chosen.without("speed");
+        filter = filter.without("speed");
     }
-    let form = Form {
+    let form = ReportFormat {
         report,
         buckets,
         groups,
         n_counted,
         discount_percent: world.discount_percent,
     };
-    paging::of_report(world, name, query, (limit, now), |world| {
+    paging::report_page(world, name, query, (limit, now), |world| {
         let watermark = world
             .refreshed_until
             .unwrap_or(now - world.refresh_lag)
             .min(now);
         let default = world.default_workspace.clone();
         let default = default.as_deref();
-        let wanted = Wanted {
+        let record_filter = RecordFilter {
             hours: span,
             until: watermark,
-            of: &|id| chosen.has_workspace(id, default),
-            is_by_key: chosen.asks_keys() || dimensions::ask_keys(&form.groups),
+            includes_workspace: &|id| filter.matches_workspace(id, default),
+            is_by_key: filter.includes_keys() || dimensions::include_keys(&form.groups),
         };
-        let lines = world.lines(&wanted, now);
-        let parts = match form.is_divided() {
-            true => positions,
-            false => whole,
+        let records = world.usage_records(&record_filter, now);
+        let charges = match form.is_split() {
+            true => by_charge,
+            false => undivided,
         };
-        let key = |manner: &Manner, charge| {
-            let is_asked = form.tells(manner) && chosen.has(manner, default);
-            is_asked.then(|| form.key(manner, charge, default))
+        let key = |traits: &UsageTraits, charge| {
+            let is_included = form.includes(traits) && filter.matches(traits, default);
+            is_included.then(|| form.key(traits, charge, default))
         };
-        let sums = sums(&lines, |hour| buckets.first(hour), parts, key);
-        let mut told = ranked(form, sums, rank, is_rising);
-        if !matches!(world.speaks, Speaks::Real(real) if real.hides_watermark) {
-            told.more = format!(r#","data_refreshed_at":"{watermark}""#);
+        let sums = group_usage(&records, |hour| buckets.start(hour), charges, key);
+        let mut rows = sorted_rows(form, sums, sort_key, is_ascending);
+        if !matches!(world.api, SimulatedApi::Real(real) if real.hides_watermark) {
+            rows.extra_fields = format!(r#","data_refreshed_at":"{watermark}""#);
         }
-        told
+        rows
     })
 }
 
-/// The buckets, and whole ones around what is asked for.
-fn range(query: &Query, now: Timestamp) -> Result<(Buckets, HourSpan), Refusal> {
+/// Returns the bucket width and the requested range, extended to whole buckets.
+fn range(query: &Query, now: Timestamp) -> Result<(BucketWidth, HourSpan), ApiError> {
     let width = one_of(query, "time_bucket_width", &["1d", "1h", "1m"])?;
-    let longest = SignedDuration::from_hours(MOST_HOURS);
-    let started = instant(query, "starting_at")?;
+    let longest = SignedDuration::from_hours(MAX_RANGE_HOURS);
+    let started = required_timestamp(query, "starting_at")?;
     let ended = match parameter(query, "ending_at") {
         None if width.is_none() => now.min(started.checked_add(longest).unwrap_or(now)),
-        None | Some(_) => instant(query, "ending_at")?,
+        None | Some(_) => required_timestamp(query, "ending_at")?,
     };
-    let beginning: Timestamp = BEGINNING.parse().expect("a moment");
-    let year_ago = now - SignedDuration::from_hours(HOURS_BACK);
+    let beginning: Timestamp = EARLIEST_START.parse().expect("a timestamp");
+    let year_ago = now - SignedDuration::from_hours(MAX_AGE_HOURS);
     if started < beginning || started < year_ago {
-        return Err(Refusal::bad("starting_at is too long ago"));
+        return Err(ApiError::bad_request("starting_at is too old"));
     }
     if ended <= started {
-        return Err(Refusal::bad("ending_at must be after starting_at"));
+        return Err(ApiError::bad_request("ending_at must be after starting_at"));
     }
     if ended.duration_since(started) > longest {
-        return Err(Refusal::bad("a range spans at most 31 days"));
+        return Err(ApiError::bad_request("the range exceeds 31 days"));
     }
     let Some(width) = width else {
         // Both bounds are rounded down to the hour.
-        let (start, end) = (Hour::of(started), Hour::of(ended));
+        let (start, end) = (Hour::containing(started), Hour::containing(ended));
         let span = HourSpan { start, end };
         return match span.is_empty() {
-            true => Err(Refusal::bad("the range has no hour")),
-            false => Ok((Buckets::Whole(span), span)),
+            true => Err(ApiError::bad_request("the range is shorter than an hour")),
+            false => Ok((BucketWidth::Whole(span), span)),
         };
     };
-    let buckets = Buckets::read(width)?;
+    let buckets = BucketWidth::parse(width)?;
     let hours = HourSpan {
-        start: Hour::of(started),
+        start: Hour::containing(started),
         end: Hour::ceil(ended),
     };
-    Ok((buckets, buckets.around(hours)))
+    Ok((buckets, buckets.covering_span(hours)))
 }
 
-/// What rows are ranked by, and whether the least comes first.
-fn order(query: &Query, report: Report, buckets: Buckets) -> Result<(Rank, bool), Refusal> {
-    let is_rising = one_of(query, "order", &["asc", "desc"])? == Some("asc");
-    let (usual, by): (Rank, &[&str]) = match report {
-        Report::Cost => (Rank::Spend, &["amount", "list_amount", "time"]),
-        Report::Usage => (
-            Rank::Tokens,
+/// Returns the sort key, and whether the order is ascending.
+fn order(
+    query: &Query,
+    report: ReportKind,
+    buckets: BucketWidth,
+) -> Result<(SortKey, bool), ApiError> {
+    let is_ascending = one_of(query, "order", &["asc", "desc"])? == Some("asc");
+    let (default, allowed): (SortKey, &[&str]) = match report {
+        ReportKind::Cost => (SortKey::Spend, &["amount", "list_amount", "time"]),
+        ReportKind::Usage => (
+            SortKey::Tokens,
             &[
                 "total_tokens",
                 "uncached_input_tokens",
@@ -183,52 +188,58 @@ fn order(query: &Query, report: Report, buckets: Buckets) -> Result<(Rank, bool)
             ],
         ),
     };
-    let rank = match (one_of(query, "order_by", by)?, buckets) {
-        (Some("time"), Buckets::Hours | Buckets::Days) => Rank::Time,
-        (Some("uncached_input_tokens"), _) => Rank::Input,
-        (Some("output_tokens"), _) => Rank::Output,
-        (Some("requests"), _) => Rank::Requests,
-        (_, Buckets::Hours | Buckets::Days | Buckets::Whole(_)) => usual,
+    let sort_key = match (one_of(query, "order_by", allowed)?, buckets) {
+        (Some("time"), BucketWidth::Hours | BucketWidth::Days) => SortKey::Time,
+        (Some("uncached_input_tokens"), _) => SortKey::Input,
+        (Some("output_tokens"), _) => SortKey::Output,
+        (Some("requests"), _) => SortKey::Requests,
+        (_, BucketWidth::Hours | BucketWidth::Days | BucketWidth::Whole(_)) => default,
     };
-    Ok((rank, is_rising))
+    Ok((sort_key, is_ascending))
 }
 
-impl Rank {
-    fn of(self, bucket: Hour, used: &Used) -> i64 {
+impl SortKey {
+    fn value(self, bucket: Hour, used: &SimulatedUsage) -> i64 {
         match self {
-            Rank::Time => i64::from(bucket.count()),
-            Rank::Spend => used.micros,
-            Rank::Tokens => tokens(used),
-            Rank::Input => used.input,
-            Rank::Output => used.output,
-            Rank::Requests => used.requests,
+            SortKey::Time => i64::from(bucket.count()),
+            SortKey::Spend => used.micros,
+            SortKey::Tokens => tokens(used),
+            SortKey::Input => used.input,
+            SortKey::Output => used.output,
+            SortKey::Requests => used.requests,
         }
     }
 }
 
-/// Rows in their order. Those into which the money of one is divided stay together, and count as one.
-fn ranked(form: Form, mut sums: Sums, rank: Rank, is_rising: bool) -> Told {
+/// Sorts rows. Rows split from the same amount stay together and count as one.
+fn sorted_rows(
+    form: ReportFormat,
+    mut sums: GroupedUsage,
+    sort_key: SortKey,
+    is_ascending: bool,
+) -> LazyRows {
     let bases = bases(&sums.groups, form.n_counted);
-    if form.is_divided() {
+    if form.is_split() {
         sums.rows
             .sort_by_key(|(bucket, group, _)| (*bucket, bases[*group], *group));
     }
     let mut blocks = Vec::new();
     let mut start = 0;
-    let is_together = |left: &(Hour, usize, Used), right: &(Hour, usize, Used)| {
+    let is_together = |left: &(Hour, usize, SimulatedUsage),
+                       right: &(Hour, usize, SimulatedUsage)| {
         (left.0, bases[left.1]) == (right.0, bases[right.1])
     };
     for block in sums.rows.chunk_by(is_together) {
-        let mut total = Used::default();
+        let mut total = SimulatedUsage::default();
         block.iter().for_each(|(.., used)| total += *used);
-        let rank = rank.of(block[0].0, &total);
-        let rank = if is_rising { rank } else { -rank };
+        let rank = sort_key.value(block[0].0, &total);
+        let rank = if is_ascending { rank } else { -rank };
         blocks.push((rank, start, start + block.len()));
         start += block.len();
     }
     blocks.sort_unstable_by_key(|(rank, start, _)| (*rank, *start));
-    Told::new(blocks.len(), move |place| {
-        let (_, start, end) = blocks[place];
+    LazyRows::new(blocks.len(), move |index| {
+        let (_, start, end) = blocks[index];
         let rows = sums.rows[start..end].iter();
         let rows: Vec<String> = rows
             .map(|(bucket, group, used)| form.row(*bucket, &sums.groups[*group], used))
@@ -237,73 +248,73 @@ fn ranked(form: Form, mut sums: Sums, rank: Rank, is_rising: bool) -> Told {
     })
 }
 
-/// Of each group the place of the first one that differs from it in nothing that counts.
-fn bases(groups: &[Key], n_counted: usize) -> Vec<usize> {
+/// Returns for each group the index of the first group with the same counted dimensions.
+fn bases(groups: &[GroupKey], n_counted: usize) -> Vec<usize> {
     let mut firsts: HashMap<&[Option<String>], usize> = HashMap::new();
-    let places = groups.iter().enumerate();
-    places
-        .map(|(place, key)| *firsts.entry(&key[..n_counted]).or_insert(place))
+    let indexes = groups.iter().enumerate();
+    indexes
+        .map(|(index, key)| *firsts.entry(&key[..n_counted]).or_insert(index))
         .collect()
 }
 
-impl Form {
-    fn is_divided(&self) -> bool {
+impl ReportFormat {
+    fn is_split(&self) -> bool {
         self.n_counted < self.groups.len()
     }
 
-    /// Whether this report knows of usage of a kind. Corrections belong to no hour.
-    fn tells(&self, manner: &Manner) -> bool {
+    /// Returns whether this report includes usage with these traits. Corrections belong to no hour.
+    fn includes(&self, traits: &UsageTraits) -> bool {
         let has_days = match self.buckets {
-            Buckets::Days => true,
-            Buckets::Hours | Buckets::Whole(_) => false,
+            BucketWidth::Days => true,
+            BucketWidth::Hours | BucketWidth::Whole(_) => false,
         };
         let is_known = match self.report {
-            Report::Usage => !manner.model.is_empty(),
-            Report::Cost => has_days || !manner.is_of_day,
+            ReportKind::Usage => !traits.model.is_empty(),
+            ReportKind::Cost => has_days || !traits.is_daily,
         };
-        is_known && manner.is_billed()
+        is_known && traits.is_billed()
     }
 
-    fn key(&self, manner: &Manner, charge: Charge, default: Option<&str>) -> Key {
+    fn key(&self, traits: &UsageTraits, charge: Charge, default: Option<&str>) -> GroupKey {
         let groups = self.groups.iter();
         groups
             .map(|group| match group.as_str() {
                 "cost_type" => charge.cost_type().map(str::to_owned),
                 "token_type" => charge.token_type().map(str::to_owned),
-                name => dimensions::value(manner, name, default),
+                name => dimensions::value(traits, name, default),
             })
             .collect()
     }
 
-    fn row(&self, bucket: Hour, key: &Key, used: &Used) -> String {
+    fn row(&self, bucket: Hour, key: &GroupKey, used: &SimulatedUsage) -> String {
         let bounds = bounds(self.buckets, bucket);
         let group = self.group(key);
         let figures = match self.report {
-            Report::Usage => usage(used),
-            Report::Cost => self.cost(used),
+            ReportKind::Usage => usage(used),
+            ReportKind::Cost => self.cost(used),
         };
         format!(r#"{{{bounds},"group":{{{group}}},{figures}}}"#)
     }
 
-    /// Every dimension; null, where it was not asked for.
-    fn group(&self, key: &Key) -> String {
-        let dividing = match self.report {
-            Report::Usage => [].iter(),
-            Report::Cost => DIVIDING.iter(),
+    /// Renders all dimensions; null if not requested.
+    fn group(&self, key: &GroupKey) -> String {
+        let split = match self.report {
+            ReportKind::Usage => [].iter(),
+            ReportKind::Cost => SPLIT_DIMENSIONS.iter(),
         };
-        let fields = OF_ANALYTICS.iter().chain(dividing).map(|name| {
-            let place = self.groups.iter().position(|group| group == name);
-            match place.and_then(|place| key[place].as_deref()) {
+        let fields = ANALYTICS_DIMENSIONS.iter().chain(split).map(|name| {
+            let index = self.groups.iter().position(|group| group == name);
+            match index.and_then(|index| key[index].as_deref()) {
                 Some(actor) if *name == "actor" => format!(r#""actor":{actor}"#),
-                value => format!(r#""{name}":{}"#, text(value)),
+                value => format!(r#""{name}":{}"#, json_string(value)),
             }
         });
         fields.collect::<Vec<String>>().join(",")
     }
 
-    fn cost(&self, used: &Used) -> String {
-        // Of divided money nobody can say how many requests it was for.
-        let requests = match self.is_divided() {
+    fn cost(&self, used: &SimulatedUsage) -> String {
+        // Requests cannot be attributed to parts of an amount.
+        let requests = match self.is_split() {
             true => "null".to_owned(),
             false => used.requests.to_string(),
         };
@@ -315,7 +326,7 @@ impl Form {
     }
 }
 
-fn usage(used: &Used) -> String {
+fn usage(used: &SimulatedUsage) -> String {
     format!(
         concat!(
             r#""usage":{{"uncached_input_tokens":{},"output_tokens":{},"cache_creation":{{"#,
@@ -334,6 +345,6 @@ fn usage(used: &Used) -> String {
     )
 }
 
-fn tokens(used: &Used) -> i64 {
+fn tokens(used: &SimulatedUsage) -> i64 {
     used.input + used.output + used.cache_read + used.cache_write_5m + used.cache_write_1h
 }

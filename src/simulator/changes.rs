@@ -1,22 +1,22 @@
-//! Changes, carried out in either dialect.
+//! Applies changes in either API.
 
 use jiff::Timestamp;
 
-use crate::simulator::orders::Order;
-use crate::simulator::refusal::Refusal;
-use crate::simulator::speech::{Head, Speaks};
+use crate::simulator::api::{RequestHeaders, SimulatedApi};
+use crate::simulator::api_error::ApiError;
+use crate::simulator::change_request::ChangeRequest;
 use crate::simulator::world::World;
-use crate::simulator::{guide_orders, real_orders};
+use crate::simulator::{guide_changes, real_changes};
 
-/// Carries it out; the body of its answer.
-pub fn answer(
+/// Applies a change and returns the response body.
+pub fn apply(
     world: &mut World,
-    order: &Order,
-    head: &Head,
+    request: &ChangeRequest,
+    headers: &RequestHeaders,
     now: Timestamp,
-) -> Result<String, Refusal> {
-    match world.speaks {
-        Speaks::Guide => guide_orders::answer(world, order, now),
-        Speaks::Real(_) => real_orders::answer(world, order, head, now),
+) -> Result<String, ApiError> {
+    match world.api {
+        SimulatedApi::Guide => guide_changes::apply(world, request, now),
+        SimulatedApi::Real(_) => real_changes::apply(world, request, headers, now),
     }
 }

@@ -1,43 +1,37 @@
-//! What stands on the bill of a line: the kinds of its tokens, searches of the web, the running of code.
+//! Splits usage into charges: token types, web searches, code execution.
 
-use crate::simulator::lines::Manner;
-use crate::simulator::world::Used;
+use crate::simulator::usage_records::UsageTraits;
+use crate::simulator::world::SimulatedUsage;
 
-/// What a search of the web costs, in 10⁻⁶ USD.
+/// Price of a web search, in 10⁻⁶ USD.
 const SEARCH_MICROS: i64 = 10_000;
 
-/// One position of a bill.
+/// Kind of charge on a bill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Charge {
-    /// The line as it is, undivided.
     Whole,
     Tokens(TokenKind),
     WebSearch,
     CodeExecution,
-    /// A correction of a day.
     Adjustment,
 }
 
-/// Kinds of tokens, each with its own price.
+/// Token types, each with its own price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
-    /// Input that no cache had.
     Input,
-    /// Kept for five minutes.
     CacheWrite5m,
-    /// Kept for an hour.
     CacheWrite1h,
-    /// Input that a cache had.
     CacheRead,
     Output,
 }
 
 impl Charge {
-    /// How many there are.
+    /// Number of charges.
     pub const COUNT: usize = 9;
 
-    /// A number below [`Charge::COUNT`], another for each.
-    pub fn place(self) -> usize {
+    /// Returns a unique index below [`Charge::COUNT`].
+    pub fn index(self) -> usize {
         match self {
             Charge::Whole => 0,
             Charge::WebSearch => 1,
@@ -51,7 +45,7 @@ impl Charge {
         }
     }
 
-    /// `cost_type`. An adjustment has none of its own.
+    /// Returns the `cost_type`; the API has none for adjustments, so they share one.
     pub fn cost_type(self) -> Option<&'static str> {
         match self {
             Charge::Whole => None,
@@ -61,7 +55,7 @@ impl Charge {
         }
     }
 
-    /// `token_type`.
+    /// Returns the `token_type`.
     pub fn token_type(self) -> Option<&'static str> {
         match self {
             Charge::Tokens(TokenKind::Input) => Some("uncached_input_tokens"),
@@ -78,28 +72,36 @@ impl Charge {
     }
 }
 
-/// A line undivided.
-pub fn whole(_: &Manner, used: &Used, charges: &mut Vec<(Charge, Used)>) {
+/// Does not split usage.
+pub fn undivided(
+    _: &UsageTraits,
+    used: &SimulatedUsage,
+    charges: &mut Vec<(Charge, SimulatedUsage)>,
+) {
     charges.push((Charge::Whole, *used));
 }
 
-/// A line's money by position. What is not for searches is shared evenly among the kinds of tokens that there are.
-pub fn positions(manner: &Manner, used: &Used, charges: &mut Vec<(Charge, Used)>) {
-    let money = |micros: i64| Used {
+/// Splits the amount by charge. Everything except searches is divided evenly among the token types with usage.
+pub fn by_charge(
+    traits: &UsageTraits,
+    used: &SimulatedUsage,
+    charges: &mut Vec<(Charge, SimulatedUsage)>,
+) {
+    let amount = |micros: i64| SimulatedUsage {
         micros,
-        ..Used::default()
+        ..SimulatedUsage::default()
     };
-    if manner.is_of_day {
-        charges.push((Charge::Adjustment, money(used.micros)));
+    if traits.is_daily {
+        charges.push((Charge::Adjustment, amount(used.micros)));
         return;
     }
-    if manner.model.is_empty() {
-        charges.push((Charge::CodeExecution, money(used.micros)));
+    if traits.model.is_empty() {
+        charges.push((Charge::CodeExecution, amount(used.micros)));
         return;
     }
     let searches = (used.web_searches * SEARCH_MICROS).min(used.micros.max(0));
     if searches > 0 {
-        charges.push((Charge::WebSearch, money(searches)));
+        charges.push((Charge::WebSearch, amount(searches)));
     }
     let mut kinds = vec![
         (TokenKind::Input, used.input),
@@ -110,13 +112,13 @@ pub fn positions(manner: &Manner, used: &Used, charges: &mut Vec<(Charge, Used)>
     ];
     kinds.retain(|(_, n_tokens)| *n_tokens > 0);
     if kinds.is_empty() {
-        // Too little for a whole token.
+        // The usage is less than one token.
         kinds.push((TokenKind::Output, 0));
     }
     let n = i64::try_from(kinds.len()).expect("five at most");
-    let (even, last) = money(used.micros - searches).shares(n);
-    for (place, (kind, _)) in kinds.iter().enumerate() {
-        let share = if place + 1 == kinds.len() { last } else { even };
+    let (even, last) = amount(used.micros - searches).split(n);
+    for (index, (kind, _)) in kinds.iter().enumerate() {
+        let share = if index + 1 == kinds.len() { last } else { even };
         charges.push((Charge::Tokens(*kind), share));
     }
 }

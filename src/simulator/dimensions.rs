@@ -1,16 +1,16 @@
-//! By what the real service's reports tell usage apart, and what of it they let be chosen.
+//! Dimensions and filters of the real API's reports.
 
 use serde_json::json;
 
-use crate::simulator::lines::Manner;
-use crate::simulator::question::values;
-use crate::simulator::refusal::{Query, Refusal};
+use crate::simulator::api_error::ApiError;
+use crate::simulator::query::{Query, values};
+use crate::simulator::usage_records::UsageTraits;
 
-/// The organization's id.
+/// Organization id.
 pub const ORGANIZATION: &str = "7d0c2f6e-0000-4000-8000-000000000001";
 
-/// Of the older report of tokens.
-pub const OF_MESSAGES: [&str; 9] = [
+/// Dimensions of the messages usage report.
+pub const MESSAGES_DIMENSIONS: [&str; 9] = [
     "account_id",
     "api_key_id",
     "context_window",
@@ -22,8 +22,8 @@ pub const OF_MESSAGES: [&str; 9] = [
     "workspace_id",
 ];
 
-/// Of the newer reports. Nothing here has an agent, a session, a product and the like: they are null.
-pub const OF_ANALYTICS: [&str; 20] = [
+/// Dimensions of the analytics reports. Those that are not simulated (agents, sessions, products and so on) are null.
+pub const ANALYTICS_DIMENSIONS: [&str; 20] = [
     "workspace_id",
     "api_key_id",
     "model",
@@ -46,8 +46,8 @@ pub const OF_ANALYTICS: [&str; 20] = [
     "claude_tag_user_id",
 ];
 
-/// Those that look at keys.
-const OF_KEYS: [&str; 5] = [
+/// Dimensions that depend on the API key.
+const KEY_DIMENSIONS: [&str; 5] = [
     "api_key_id",
     "actor",
     "actor_id",
@@ -55,8 +55,8 @@ const OF_KEYS: [&str; 5] = [
     "account_id",
 ];
 
-/// A parameter that chooses, the dimension it looks at, and its words, if it has but a few.
-pub type Choice = (&'static str, &'static str, Option<&'static [&'static str]>);
+/// Filter parameter, its dimension, and its allowed values if they are limited.
+pub type FilterParameter = (&'static str, &'static str, Option<&'static [&'static str]>);
 
 const SPEEDS: &[&str] = &["standard", "fast"];
 const WINDOWS: &[&str] = &["0-200k", "200k-1M"];
@@ -76,8 +76,8 @@ const ACTORS: &[&str] = &[
     "api_actor",
 ];
 
-/// Of the older report of tokens: mark the singular of the window.
-pub const MESSAGES_CHOICES: [Choice; 9] = [
+/// Filters of the messages usage report; `context_window[]` is singular there.
+pub const MESSAGES_FILTERS: [FilterParameter; 9] = [
     ("models[]", "model", None),
     ("workspace_ids[]", "workspace_id", None),
     ("api_key_ids[]", "api_key_id", None),
@@ -89,8 +89,8 @@ pub const MESSAGES_CHOICES: [Choice; 9] = [
     ("speeds[]", "speed", Some(SPEEDS)),
 ];
 
-/// Of the newer reports. An empty key is usage without a key.
-pub const ANALYTICS_CHOICES: [Choice; 11] = [
+/// Filters of the analytics reports. An empty key selects usage without a key.
+pub const ANALYTICS_FILTERS: [FilterParameter; 11] = [
     ("models[]", "model", None),
     ("workspace_ids[]", "workspace_id", None),
     ("api_key_ids[]", "api_key_id", None),
@@ -104,94 +104,96 @@ pub const ANALYTICS_CHOICES: [Choice; 11] = [
     ("organization_ids[]", "organization_id", None),
 ];
 
-/// What a question chooses: dimensions, and the values that are wanted of each.
-pub struct Chosen(Vec<(&'static str, Vec<String>)>);
+/// Dimensions with the values that a query selects.
+pub struct UsageFilter(Vec<(&'static str, Vec<String>)>);
 
-impl Chosen {
-    /// Refuses words that there are not.
-    pub fn read(query: &Query, choices: &[Choice]) -> Result<Chosen, Refusal> {
-        let mut chosen = Vec::new();
-        for (name, dimension, words) in choices {
-            let wanted = values(query, name);
-            let unknown = |value: &&&str| words.is_some_and(|words| !words.contains(*value));
-            if let Some(value) = wanted.iter().find(unknown) {
-                return Err(Refusal::bad(format!("{name} cannot be {value}")));
+impl UsageFilter {
+    /// Parses the filters of a query; rejects unknown values.
+    pub fn parse(query: &Query, parameters: &[FilterParameter]) -> Result<UsageFilter, ApiError> {
+        let mut filters = Vec::new();
+        for (name, dimension, allowed) in parameters {
+            let selected = values(query, name);
+            let unknown = |value: &&&str| allowed.is_some_and(|allowed| !allowed.contains(*value));
+            if let Some(value) = selected.iter().find(unknown) {
+                return Err(ApiError::bad_request(format!("{name} cannot be {value}")));
             }
-            if !wanted.is_empty() {
-                let wanted = wanted.into_iter().map(str::to_owned);
-                chosen.push((*dimension, wanted.collect()));
+            if !selected.is_empty() {
+                let selected = selected.into_iter().map(str::to_owned);
+                filters.push((*dimension, selected.collect()));
             }
         }
-        Ok(Chosen(chosen))
+        Ok(UsageFilter(filters))
     }
 
-    /// The same without a filter by one dimension.
+    /// Removes the filter of a dimension.
     #[must_use]
-    pub fn without(mut self, dimension: &str) -> Chosen {
-        self.0.retain(|(of, _)| *of != dimension);
+    pub fn without(mut self, dimension: &str) -> UsageFilter {
+        self.0.retain(|(key, _)| *key != dimension);
         self
     }
 
-    /// Whether usage of this kind is wanted; `default` is how the default workspace is called.
-    pub fn has(&self, manner: &Manner, default: Option<&str>) -> bool {
-        self.0.iter().all(|(dimension, wanted)| {
-            let value = value(manner, dimension, default).unwrap_or_default();
-            wanted.contains(&value)
+    /// Returns whether usage with these traits is selected; `default` is the id of the default workspace.
+    pub fn matches(&self, traits: &UsageTraits, default: Option<&str>) -> bool {
+        self.0.iter().all(|(dimension, selected)| {
+            let value = value(traits, dimension, default).unwrap_or_default();
+            selected.contains(&value)
         })
     }
 
-    /// Whether keys matter to it.
-    pub fn asks_keys(&self) -> bool {
-        self.0.iter().any(|(of, _)| OF_KEYS.contains(of))
+    /// Returns whether any filter depends on the API key.
+    pub fn includes_keys(&self) -> bool {
+        self.0.iter().any(|(key, _)| KEY_DIMENSIONS.contains(key))
     }
 
-    /// Whether anything of a workspace is wanted.
-    pub fn has_workspace(&self, id: &str, default: Option<&str>) -> bool {
-        let told = if id.is_empty() {
+    /// Returns whether any usage of a workspace may be selected.
+    pub fn matches_workspace(&self, id: &str, default: Option<&str>) -> bool {
+        let reported_id = if id.is_empty() {
             default.unwrap_or_default()
         } else {
             id
         };
-        let mut by_workspace = self.0.iter().filter(|(of, _)| *of == "workspace_id");
-        by_workspace.all(|(_, wanted)| wanted.iter().any(|id| id == told))
+        let mut by_workspace = self.0.iter().filter(|(key, _)| *key == "workspace_id");
+        by_workspace.all(|(_, selected)| selected.iter().any(|id| id == reported_id))
     }
 }
 
-/// Whether keys matter to any of these dimensions.
-pub fn ask_keys(dimensions: &[String]) -> bool {
-    dimensions.iter().any(|of| OF_KEYS.contains(&of.as_str()))
+/// Returns whether any dimension depends on the API key.
+pub fn include_keys(dimensions: &[String]) -> bool {
+    dimensions
+        .iter()
+        .any(|name| KEY_DIMENSIONS.contains(&name.as_str()))
 }
 
-/// What stands in a row for a dimension; `default` is how the default workspace is called.
-pub fn value(manner: &Manner, dimension: &str, default: Option<&str>) -> Option<String> {
-    let known = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    let detail = &manner.detail;
-    // Neither code execution nor a correction has anything but a workspace.
-    let of_model = |text: &str| known(text).filter(|_| !manner.model.is_empty());
+/// Returns the value of a dimension; `default` is the id of the default workspace.
+pub fn value(traits: &UsageTraits, dimension: &str, default: Option<&str>) -> Option<String> {
+    let non_empty = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let detail = &traits.detail;
+    // Code execution and corrections have no dimension but the workspace.
+    let of_model = |text: &str| non_empty(text).filter(|_| !traits.model.is_empty());
     match dimension {
-        "workspace_id" => known(&manner.workspace).or_else(|| default.map(str::to_owned)),
-        "model" => known(&manner.model),
+        "workspace_id" => non_empty(&traits.workspace).or_else(|| default.map(str::to_owned)),
+        "model" => non_empty(&traits.model),
         "api_key_id" => detail.api_key.clone(),
         "service_tier" => of_model(&detail.service_tier),
         "context_window" => of_model(&detail.context_window),
         "inference_geo" => of_model(&detail.inference_geo),
         "speed" => of_model(if detail.is_fast { "fast" } else { "standard" }),
         "account_id" => detail.user.clone().filter(|_| detail.api_key.is_none()),
-        "organization_id" => known(ORGANIZATION),
+        "organization_id" => non_empty(ORGANIZATION),
         "actor_id" => detail.user.clone().or_else(|| detail.api_key.clone()),
         "actor_type" => match (&detail.user, &detail.api_key) {
-            (Some(_), _) => known("user_actor"),
-            (None, Some(_)) => known("api_actor"),
+            (Some(_), _) => non_empty("user_actor"),
+            (None, Some(_)) => non_empty("api_actor"),
             (None, None) => None,
         },
-        "actor" => actor(manner),
+        "actor" => actor(traits),
         _ => None,
     }
 }
 
-/// Who is charged, as JSON.
-fn actor(manner: &Manner) -> Option<String> {
-    let actor = match (&manner.detail.user, &manner.detail.api_key) {
+/// Returns the actor as JSON.
+fn actor(traits: &UsageTraits) -> Option<String> {
+    let actor = match (&traits.detail.user, &traits.detail.api_key) {
         (Some(user), _) => json!({"type": "user_actor", "user_id": user,
             "email_address": format!("{user}@simulated.example"), "name": user, "deleted": false}),
         (None, Some(key)) => json!({"type": "api_actor", "api_key_id": key}),

@@ -1,8 +1,8 @@
-//! Changes to a body as text, so that digits, order and what is broken stay as they are.
+//! Edits JSON bodies as text, so that digits, order and errors stay unchanged.
 
 use serde_json::value::RawValue;
 
-/// A body with the first value of a field replaced; unchanged where the field is not there.
+/// Replaces the first value of a field; unchanged if there is no such field.
 pub fn with_field(body: &str, name: &str, json: &str) -> String {
     match field(body, name) {
         Some((_, start, end)) => format!("{}{json}{}", &body[..start], &body[end..]),
@@ -10,13 +10,13 @@ pub fn with_field(body: &str, name: &str, json: &str) -> String {
     }
 }
 
-/// A body without a field, wherever it stands.
+/// Removes all occurrences of a field.
 pub fn without_field(body: &str, name: &str) -> String {
     let mut body = body.to_owned();
     while let Some((start, _, end)) = field(&body, name) {
         let before = body[..start].trim_end();
         let after = body[end..].trim_start();
-        // One comma goes with the field: the one behind it, or before the last field the one in front.
+        // Also removes one comma: the one after the field, or the one before the last field.
         body = match after.strip_prefix(',') {
             Some(after) => format!("{before}{after}"),
             None => format!("{}{after}", before.strip_suffix(',').unwrap_or(before)),
@@ -25,7 +25,7 @@ pub fn without_field(body: &str, name: &str) -> String {
     body
 }
 
-/// A body whose rows were changed; unchanged where it has none.
+/// Changes the rows of a body; unchanged if it has none.
 pub fn with_rows(body: &str, change: impl FnOnce(&mut Vec<String>)) -> String {
     let Some((_, start, end)) = field(body, "data") else {
         return body.to_owned();
@@ -38,7 +38,7 @@ pub fn with_rows(body: &str, change: impl FnOnce(&mut Vec<String>)) -> String {
     format!("{}[{}]{}", &body[..start], rows.join(","), &body[end..])
 }
 
-/// Where a field's key begins, and where its value begins and ends.
+/// Returns the start of a field's key, and start and end of its value.
 fn field(body: &str, name: &str) -> Option<(usize, usize, usize)> {
     let key = format!("\"{name}\":");
     let at = body.find(&key)?;

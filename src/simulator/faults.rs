@@ -1,203 +1,203 @@
-//! The ways in which servers and proxies fail, and which requests they strike.
+//! Injectable faults of servers and proxies, and the requests they affect.
 
 use std::time::Duration;
 
 use crate::domain::span::HourSpan;
 
-/// Where a fault strikes: the call and, for usage, the workspace; `None` is all of them.
+/// Requests that a fault affects; `None` matches all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FaultOn {
-    /// `organizations`, `workspaces`, `users`, `api_keys`, `usage`; of the real service also `messages`, `cost_report`,
+pub struct FaultTarget {
+    /// `organizations`, `workspaces`, `users`, `api_keys`, `usage`; of the real API also `messages`, `cost_report`,
     /// `analytics_usage`, `analytics_cost`, `rate_limits`, `workspace_rate_limits`, `spend_limits`, `invites`, `members`; of
-    /// changes also `users_invite`, `user`, `api_key`, `invite`, `workspace`, `workspace_archive`, `member`; and, only where it
-    /// is named, `me`: the probe for another dialect.
+    /// writes also `users_invite`, `user`, `api_key`, `invite`, `workspace`, `workspace_archive`, `member`; and, only if
+    /// named explicitly, `me`, which clients use to detect the API.
     pub endpoint: Option<&'static str>,
-    /// A workspace's id; the whole is `""`.
+    /// Workspace id of a usage request; `""` is the whole organization.
     pub workspace: Option<String>,
-    /// This page of a list; the first is 1.
+    /// Page number, starting at 1.
     pub page: Option<usize>,
-    /// Only requests with this verb.
     pub method: Option<&'static str>,
-    /// So many such requests pass first.
+    /// Number of matching requests that pass first.
     pub skip: usize,
-    /// So many requests are struck; `None` is until it is healed.
+    /// Number of requests affected; `None` is unlimited.
     pub times: Option<usize>,
 }
 
-impl FaultOn {
-    /// Every request.
-    pub fn everything() -> FaultOn {
-        FaultOn::default()
+impl FaultTarget {
+    /// Matches every request.
+    pub fn everything() -> FaultTarget {
+        FaultTarget::default()
     }
 
-    /// Every request of one call.
-    pub fn endpoint(endpoint: &'static str) -> FaultOn {
-        FaultOn {
+    /// Matches every request of an endpoint.
+    pub fn endpoint(endpoint: &'static str) -> FaultTarget {
+        FaultTarget {
             endpoint: Some(endpoint),
-            ..FaultOn::default()
+            ..FaultTarget::default()
         }
     }
 
-    /// Usage of one workspace; `""` is the whole.
-    pub fn usage_of(workspace: &str) -> FaultOn {
-        FaultOn {
+    /// Matches usage requests of one workspace; `""` is the whole organization.
+    pub fn usage_of(workspace: &str) -> FaultTarget {
+        FaultTarget {
             workspace: Some(workspace.to_owned()),
-            ..FaultOn::endpoint("usage")
+            ..FaultTarget::endpoint("usage")
         }
     }
 
-    /// Strikes only so often.
+    /// Limits the number of affected requests.
     #[must_use]
-    pub fn times(self, times: usize) -> FaultOn {
-        FaultOn {
+    pub fn times(self, times: usize) -> FaultTarget {
+        FaultTarget {
             times: Some(times),
             ..self
         }
     }
 
-    /// Strikes only after so many such requests have passed.
+    /// Skips a number of matching requests.
     #[must_use]
-    pub fn after(self, skip: usize) -> FaultOn {
-        FaultOn { skip, ..self }
+    pub fn after(self, skip: usize) -> FaultTarget {
+        FaultTarget { skip, ..self }
     }
 
-    /// Strikes only requests with this verb.
+    /// Matches only one HTTP method.
     #[must_use]
-    pub fn method(self, method: &'static str) -> FaultOn {
-        FaultOn {
+    pub fn method(self, method: &'static str) -> FaultTarget {
+        FaultTarget {
             method: Some(method),
             ..self
         }
     }
 
-    /// Strikes only this page of a list; the first is 1.
+    /// Matches only one page; the first is 1.
     #[must_use]
-    pub fn page(self, page: usize) -> FaultOn {
-        FaultOn {
+    pub fn page(self, page: usize) -> FaultTarget {
+        FaultTarget {
             page: Some(page),
             ..self
         }
     }
 }
 
-/// What happens there.
+/// Fault that affects a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// This status and body, with a `retry-after` where one is given.
+pub enum ServerFault {
+    /// Status, body and `retry-after`.
     Status(u16, String, Option<String>),
-    /// This status with a page of HTML, as a proxy answers.
+    /// Status with an HTML page, as proxies send.
     Html(u16),
-    /// 200 with this body.
+    /// Status 200 with this body.
     Body(String),
-    /// The right answer, cut in half, and then the connection closes.
+    /// Closes the connection after half of the correct response.
     CutOff,
-    /// The first half of the right answer, as if it were all.
+    /// Sends half of the correct body as a complete response.
     Truncated,
-    /// The connection closes without a byte; nothing was done.
+    /// Closes the connection without a response and without executing the request.
     Reset,
-    /// What was asked for is done; then the connection closes without a byte.
-    LostAnswer,
-    /// What was asked for is done; then a proxy answers with this status.
+    /// Executes the request, then closes the connection without a response.
+    LostResponse,
+    /// Executes the request, then responds with this status as a proxy.
     LostStatus(u16),
-    /// A body that never ends.
     Endless,
-    /// The right answer, and so many bytes of white space behind it.
+    /// Appends this many bytes of white space.
     Padded(usize),
-    /// The right answer, compressed with gzip whether or not that was asked for.
+    /// Compresses with gzip whether or not the client accepts it.
     Gzip,
-    /// So many bytes of white space, compressed to a thousandth.
+    /// This many bytes of white space, compressed.
     GzipBomb(usize),
-    /// What says that it is gzip and is not.
+    /// Declares gzip but is not compressed.
     NotGzip,
     Stall,
-    /// Not a byte, until [`release`](crate::simulator::Simulator::release).
-    Silence,
-    /// So many bytes of the right answer, and no more until [`release`](crate::simulator::Simulator::release).
+    /// Sends nothing until [`release_stalled`](crate::simulator::Simulator::release_stalled).
+    NoResponse,
+    /// Sends this many bytes, and the rest after
+    /// [`release_stalled`](crate::simulator::Simulator::release_stalled).
     StallAfter(usize),
-    /// The right answer, so much later by the simulator's clock.
+    /// Delays the response, by the simulator's clock.
     Delay(Duration),
-    /// The right answer in pieces of so many bytes, with a pause by the simulator's clock before each.
+    /// Sends chunks of this many bytes, with a pause (by the simulator's clock) before each.
     Drip(usize, Duration),
     Redirect,
-    /// A redirect to this address.
     RedirectTo(String),
-    /// A list that has `has_more` for ever, with new ids; a report that does, with new cursors.
+    /// Always sets `has_more`, with new ids or cursors.
     EndlessPages,
-    /// A list or report that has `has_more` on a page without rows.
+    /// Sets `has_more` on an empty page.
     EmptyPage,
-    /// A list or report whose every page is the first one.
+    /// Repeats the first page forever.
     SamePage,
-    /// A list or usage without any rows, as if there were none.
     NoRows,
-    /// Usage without the rows that begin in these hours.
+    /// Removes usage rows that start in these hours.
     MissingRows(HourSpan),
-    /// The first row of `data` twice.
+    /// Repeats the first row of `data`.
     DuplicateRow,
-    /// The rows of `data` in reverse order.
+    /// Reverses the rows of `data`.
     Reversed,
-    /// Every field of this name is left out.
+    /// Removes every field with this name.
     WithoutField(String),
-    /// The first field of this name has this JSON for a value: a text, `null`, `-1`, `1e30`, a date that was not asked for.
+    /// Replaces the JSON value of the first field with this name.
     Field(String, String),
 }
 
-impl Fault {
-    /// A row that costs less than nothing.
-    pub fn negative_spend() -> Fault {
-        Fault::Field("total_cost_usd".to_owned(), "-0.5".to_owned())
+impl ServerFault {
+    /// Makes the spend of a row negative.
+    pub fn negative_spend() -> ServerFault {
+        ServerFault::Field("total_cost_usd".to_owned(), "-0.5".to_owned())
     }
 
-    /// A row of a day or hour that was not asked for, such as `2001-01-01`.
-    pub fn date(date: &str) -> Fault {
-        Fault::Field("date".to_owned(), format!("\"{date}\""))
+    /// Changes the date of a row, for example to one outside the request.
+    pub fn date(date: &str) -> ServerFault {
+        ServerFault::Field("date".to_owned(), format!("\"{date}\""))
     }
 }
 
-/// What a fault looks at in a request.
+/// Properties of a request that faults match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Aim<'a> {
-    /// As [`FaultOn::endpoint`] names it.
+pub struct FaultProbe<'a> {
+    /// As in [`FaultTarget::endpoint`].
     pub endpoint: &'static str,
-    /// Of usage; the whole is `""`.
+    /// Workspace of a usage request; `""` is the whole organization.
     pub workspace: Option<&'a str>,
     pub page: Option<usize>,
     pub method: &'a str,
 }
 
-/// The fault that strikes a request, if any: the first that fits; counts it.
-pub fn strike(faults: &mut [(FaultOn, Fault)], aim: Aim<'_>) -> Option<Fault> {
-    for (on, fault) in faults {
-        if !fits(on, aim) || on.times == Some(0) {
+/// Returns the first fault that matches a request, and counts it.
+pub fn next_fault(
+    faults: &mut [(FaultTarget, ServerFault)],
+    probe: FaultProbe<'_>,
+) -> Option<ServerFault> {
+    for (target, fault) in faults {
+        if !matches(target, probe) || target.times == Some(0) {
             continue;
         }
-        if on.skip > 0 {
-            on.skip -= 1;
+        if target.skip > 0 {
+            target.skip -= 1;
             continue;
         }
-        on.times = on.times.map(|times| times - 1);
+        target.times = target.times.map(|times| times - 1);
         return Some(fault.clone());
     }
     None
 }
 
-fn fits(on: &FaultOn, aim: Aim<'_>) -> bool {
-    let is_call = match on.endpoint {
-        Some(wanted) => wanted == aim.endpoint,
-        None => aim.endpoint != "me",
+fn matches(target: &FaultTarget, probe: FaultProbe<'_>) -> bool {
+    let is_endpoint = match target.endpoint {
+        Some(wanted) => wanted == probe.endpoint,
+        None => probe.endpoint != "me",
     };
-    let workspace = on.workspace.as_deref();
-    is_call
-        && workspace.is_none_or(|wanted| aim.workspace == Some(wanted))
-        && on.method.is_none_or(|wanted| wanted == aim.method)
-        && on.page.is_none_or(|wanted| aim.page == Some(wanted))
+    let workspace = target.workspace.as_deref();
+    is_endpoint
+        && workspace.is_none_or(|wanted| probe.workspace == Some(wanted))
+        && target.method.is_none_or(|wanted| wanted == probe.method)
+        && target.page.is_none_or(|wanted| probe.page == Some(wanted))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn aim(endpoint: &'static str, workspace: Option<&'static str>) -> Aim<'static> {
-        Aim {
+    fn probe(endpoint: &'static str, workspace: Option<&'static str>) -> FaultProbe<'static> {
+        FaultProbe {
             endpoint,
             workspace,
             page: (endpoint == "workspaces").then_some(2),
@@ -205,39 +205,48 @@ mod tests {
         }
     }
 
-    /// Which of six such requests are struck.
-    fn struck(on: FaultOn, aim: Aim<'_>) -> [bool; 6] {
-        let mut faults = [(on, Fault::Stall)];
-        [(); 6].map(|()| strike(&mut faults, aim).is_some())
+    /// Returns which of six such requests are affected.
+    fn affected(target: FaultTarget, probe: FaultProbe<'_>) -> [bool; 6] {
+        let mut faults = [(target, ServerFault::Stall)];
+        [(); 6].map(|()| next_fault(&mut faults, probe).is_some())
     }
 
     #[test]
-    fn a_fault_strikes_where_and_as_often_as_it_says() {
-        let usage = aim("usage", Some("a"));
+    fn a_fault_affects_its_target_for_its_number_of_times() {
+        let usage = probe("usage", Some("a"));
         let (all, none) = ([true; 6], [false; 6]);
-        assert_eq!(struck(FaultOn::everything(), usage), all);
-        assert_eq!(struck(FaultOn::everything(), aim("me", None)), none);
-        assert_eq!(struck(FaultOn::endpoint("me"), aim("me", None)), all);
-        assert_eq!(struck(FaultOn::usage_of("a"), usage), all);
-        assert_eq!(struck(FaultOn::usage_of(""), usage), none);
-        assert_eq!(struck(FaultOn::endpoint("workspaces"), usage), none);
-        let list = aim("workspaces", None);
-        assert_eq!(struck(FaultOn::endpoint("workspaces").page(2), list), all);
-        assert_eq!(struck(FaultOn::endpoint("workspaces").page(1), list), none);
+        assert_eq!(affected(FaultTarget::everything(), usage), all);
+        assert_eq!(affected(FaultTarget::everything(), probe("me", None)), none);
         assert_eq!(
-            struck(FaultOn::everything().times(2).after(1), usage),
+            affected(FaultTarget::endpoint("me"), probe("me", None)),
+            all
+        );
+        assert_eq!(affected(FaultTarget::usage_of("a"), usage), all);
+        assert_eq!(affected(FaultTarget::usage_of(""), usage), none);
+        assert_eq!(affected(FaultTarget::endpoint("workspaces"), usage), none);
+        let list = probe("workspaces", None);
+        assert_eq!(
+            affected(FaultTarget::endpoint("workspaces").page(2), list),
+            all
+        );
+        assert_eq!(
+            affected(FaultTarget::endpoint("workspaces").page(1), list),
+            none
+        );
+        assert_eq!(
+            affected(FaultTarget::everything().times(2).after(1), usage),
             [false, true, true, false, false, false]
         );
     }
 
     #[test]
-    fn the_first_fault_that_fits_strikes() {
+    fn the_first_matching_fault_applies() {
         let mut faults = [
-            (FaultOn::usage_of("a").times(1), Fault::Reset),
-            (FaultOn::everything(), Fault::Stall),
+            (FaultTarget::usage_of("a").times(1), ServerFault::Reset),
+            (FaultTarget::everything(), ServerFault::Stall),
         ];
-        let usage = aim("usage", Some("a"));
-        assert_eq!(strike(&mut faults, usage), Some(Fault::Reset));
-        assert_eq!(strike(&mut faults, usage), Some(Fault::Stall));
+        let usage = probe("usage", Some("a"));
+        assert_eq!(next_fault(&mut faults, usage), Some(ServerFault::Reset));
+        assert_eq!(next_fault(&mut faults, usage), Some(ServerFault::Stall));
     }
 }

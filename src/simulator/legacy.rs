@@ -1,20 +1,22 @@
-//! The older reports: tokens by bucket, and the bill by day. Every bucket is there, the oldest first.
+//! Older reports of the real API: tokens by bucket and cost by day. All buckets are present, oldest first.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::domain::span::{Day, Hour, HourSpan};
-use crate::simulator::buckets::{Buckets, bounds, cents, text};
-use crate::simulator::charges::{Charge, positions, whole};
-use crate::simulator::dimensions::{self, Chosen, MESSAGES_CHOICES, OF_MESSAGES};
-use crate::simulator::lines::{Manner, Wanted};
+use crate::simulator::api::RequestHeaders;
+use crate::simulator::api_error::ApiError;
+use crate::simulator::buckets::{BucketWidth, bounds, cents, json_string};
+use crate::simulator::charges::{Charge, by_charge, undivided};
+use crate::simulator::dimensions::{self, MESSAGES_DIMENSIONS, MESSAGES_FILTERS, UsageFilter};
+use crate::simulator::lazy_rows::LazyRows;
 use crate::simulator::paging;
-use crate::simulator::question::{groups, instant, known, limit, one_of, parameter};
-use crate::simulator::refusal::{Query, Refusal};
-use crate::simulator::speech::Head;
-use crate::simulator::sums::{Key, Sums, sums};
-use crate::simulator::told::Told;
-use crate::simulator::world::{Used, World};
+use crate::simulator::query::{
+    Query, groups, limit, one_of, parameter, reject_unknown, required_timestamp,
+};
+use crate::simulator::sums::{GroupKey, GroupedUsage, group_usage};
+use crate::simulator::usage_records::{RecordFilter, UsageTraits};
+use crate::simulator::world::{SimulatedUsage, World};
 
 const FAST_BETA: &str = "fast-mode-2026-02-01";
 
@@ -22,10 +24,10 @@ const FAST_BETA: &str = "fast-mode-2026-02-01";
 pub fn messages(
     world: &mut World,
     query: &Query,
-    head: &Head,
+    headers: &RequestHeaders,
     now: Timestamp,
-) -> Result<String, Refusal> {
-    let plain = [
+) -> Result<String, ApiError> {
+    let parameters = [
         "starting_at",
         "ending_at",
         "bucket_width",
@@ -33,64 +35,69 @@ pub fn messages(
         "group_by[]",
         "page",
     ];
-    let choices = MESSAGES_CHOICES.map(|(name, ..)| name);
-    known(query, &[plain.as_slice(), &choices].concat())?;
-    let groups = groups(query, &OF_MESSAGES, &[])?;
-    let has_fast_beta = head.has(FAST_BETA);
+    let filters = MESSAGES_FILTERS.map(|(name, ..)| name);
+    reject_unknown(query, &[parameters.as_slice(), &filters].concat())?;
+    let groups = groups(query, &MESSAGES_DIMENSIONS, &[])?;
+    let has_fast_beta = headers.has_beta(FAST_BETA);
     let asks_speed =
         groups.iter().any(|group| group == "speed") || parameter(query, "speeds[]").is_some();
     if asks_speed && !has_fast_beta {
-        return Err(Refusal::bad("speed needs its beta header"));
+        return Err(ApiError::bad_request("speed needs its beta header"));
     }
     let width = one_of(query, "bucket_width", &["1d", "1h", "1m"])?;
-    let buckets = Buckets::read(width.unwrap_or("1d"))?;
+    let buckets = BucketWidth::parse(width.unwrap_or("1d"))?;
     let limit = match buckets {
-        Buckets::Hours => limit(query, 24, 168)?,
-        Buckets::Days | Buckets::Whole(_) => limit(query, 7, 31)?,
+        BucketWidth::Hours => limit(query, 24, 168)?,
+        BucketWidth::Days | BucketWidth::Whole(_) => limit(query, 7, 31)?,
     };
-    let start = buckets.first(Hour::of(instant(query, "starting_at")?));
+    let start = buckets.start(Hour::containing(required_timestamp(query, "starting_at")?));
     let end = match parameter(query, "ending_at") {
-        Some(_) => Hour::ceil(instant(query, "ending_at")?),
-        None => Hour::of(now).plus(1),
+        Some(_) => Hour::ceil(required_timestamp(query, "ending_at")?),
+        None => Hour::containing(now).plus(1),
     };
     if end <= start {
-        return Err(Refusal::bad("ending_at must be after starting_at"));
+        return Err(ApiError::bad_request("ending_at must be after starting_at"));
     }
-    let mut chosen = Chosen::read(query, &MESSAGES_CHOICES)?;
+    let mut filter = UsageFilter::parse(query, &MESSAGES_FILTERS)?;
     if world.ignores_speeds {
-        chosen = chosen.without("speed");
+        filter = filter.without("speed");
     }
-    let span = buckets.around(HourSpan { start, end });
-    // Without its beta the report does not know of speed at all.
-    let columns = OF_MESSAGES.iter();
+    let span = buckets.covering_span(HourSpan { start, end });
+    // Without its beta the report has no `speed` column.
+    let columns = MESSAGES_DIMENSIONS.iter();
     let columns = columns.filter(|name| has_fast_beta || **name != "speed");
-    let columns: Vec<(&str, Option<usize>)> =
-        columns.map(|name| (*name, place(&groups, name))).collect();
-    let asked = match has_fast_beta {
+    let columns: Vec<(&str, Option<usize>)> = columns
+        .map(|name| (*name, group_index(&groups, name)))
+        .collect();
+    let report = match has_fast_beta {
         true => "messages with speed",
         false => "messages",
     };
-    paging::of_report(world, asked, query, (limit, now), |world| {
-        let wanted = Wanted {
+    paging::report_page(world, report, query, (limit, now), |world| {
+        let record_filter = RecordFilter {
             hours: span,
             until: now,
-            of: &|id| chosen.has_workspace(id, None),
-            is_by_key: chosen.asks_keys() || dimensions::ask_keys(&groups),
+            includes_workspace: &|id| filter.matches_workspace(id, None),
+            is_by_key: filter.includes_keys() || dimensions::include_keys(&groups),
         };
-        let lines = world.lines(&wanted, now);
-        let key = |manner: &Manner, _| {
-            let is_asked = !manner.model.is_empty() && chosen.has(manner, None);
-            let of = |name: &String| dimensions::value(manner, name, None);
-            is_asked.then(|| groups.iter().map(of).collect())
+        let records = world.usage_records(&record_filter, now);
+        let key = |traits: &UsageTraits, _| {
+            let is_included = !traits.model.is_empty() && filter.matches(traits, None);
+            let value = |name: &String| dimensions::value(traits, name, None);
+            is_included.then(|| groups.iter().map(value).collect())
         };
-        let sums = sums(&lines, |hour| buckets.first(hour), whole, key);
-        in_buckets(buckets, span, sums, move |key, used| {
+        let sums = group_usage(&records, |hour| buckets.start(hour), undivided, key);
+        by_bucket(buckets, span, sums, move |key, used| {
             messages_row(&columns, key, used)
         })
     })
 }
 
-fn messages_row(columns: &[(&str, Option<usize>)], key: &Key, used: &Used) -> String {
+fn messages_row(
+    columns: &[(&str, Option<usize>)],
+    key: &GroupKey,
+    used: &SimulatedUsage,
+) -> String {
     let mut row = format!(
         concat!(
             r#"{{"uncached_input_tokens":{},"cache_read_input_tokens":{},"output_tokens":{},"#,
@@ -104,8 +111,8 @@ fn messages_row(columns: &[(&str, Option<usize>)], key: &Key, used: &Used) -> St
         used.cache_write_1h,
         used.web_searches,
     );
-    for (name, place) in columns {
-        let value = text(place.and_then(|place| key[place].as_deref()));
+    for (name, index) in columns {
+        let value = json_string(index.and_then(|index| key[index].as_deref()));
         row.push_str(&format!(r#","{name}":{value}"#));
     }
     row.push('}');
@@ -113,8 +120,8 @@ fn messages_row(columns: &[(&str, Option<usize>)], key: &Key, used: &Used) -> St
 }
 
 /// `GET …/cost_report`.
-pub fn cost_report(world: &mut World, query: &Query, now: Timestamp) -> Result<String, Refusal> {
-    known(
+pub fn cost_report(world: &mut World, query: &Query, now: Timestamp) -> Result<String, ApiError> {
+    reject_unknown(
         query,
         &[
             "starting_at",
@@ -128,58 +135,58 @@ pub fn cost_report(world: &mut World, query: &Query, now: Timestamp) -> Result<S
     let groups = groups(query, &["workspace_id", "description"], &[])?;
     one_of(query, "bucket_width", &["1d"])?;
     let limit = limit(query, 7, 31)?;
-    let start = Day::of(instant(query, "starting_at")?);
+    let start = Day::containing(required_timestamp(query, "starting_at")?);
     let end = match parameter(query, "ending_at") {
-        Some(_) => Day::of(instant(query, "ending_at")?),
-        None => Day::of(now),
+        Some(_) => Day::containing(required_timestamp(query, "ending_at")?),
+        None => Day::containing(now),
     };
     if end <= start {
-        return Err(Refusal {
+        return Err(ApiError {
             is_final: true,
-            ..Refusal::bad("Invalid date range: ending date must be after starting date")
+            ..ApiError::bad_request("Invalid date range: ending date must be after starting date")
         });
     }
     let span = HourSpan {
         start: start.first_hour(),
         end: end.first_hour(),
     };
-    let workspace = place(&groups, "workspace_id");
-    let description = place(&groups, "description");
-    paging::of_report(world, "cost_report", query, (limit, now), |world| {
-        // A day without its bill is there and empty.
+    let workspace = group_index(&groups, "workspace_id");
+    let description = group_index(&groups, "description");
+    paging::report_page(world, "cost_report", query, (limit, now), |world| {
+        // Days that are not billed yet are present and empty.
         let lag = world.bill_lag;
-        let billed_until = Day::of(now.checked_sub(lag).unwrap_or(now)).first_hour();
+        let billed_until = Day::containing(now.checked_sub(lag).unwrap_or(now)).first_hour();
         let billed = HourSpan {
             end: span.end.min(billed_until),
             ..span
         };
-        let wanted = Wanted {
+        let record_filter = RecordFilter {
             hours: billed,
             until: now,
-            of: &|_| true,
+            includes_workspace: &|_| true,
             is_by_key: false,
         };
-        let lines = world.lines(&wanted, now);
-        let key = |manner: &Manner, charge| {
-            manner.is_billed().then(|| {
-                let id = dimensions::value(manner, "workspace_id", None);
-                let (described, parsed) = described(manner, charge);
+        let records = world.usage_records(&record_filter, now);
+        let key = |traits: &UsageTraits, charge| {
+            traits.is_billed().then(|| {
+                let id = dimensions::value(traits, "workspace_id", None);
+                let (text, parsed) = describe(traits, charge);
                 vec![
                     id.filter(|_| workspace.is_some()),
-                    description.map(|_| described),
+                    description.map(|_| text),
                     description.map(|_| parsed.to_string()),
                 ]
             })
         };
-        let buckets = Buckets::Days;
-        let sums = sums(&lines, |hour| buckets.first(hour), positions, key);
-        in_buckets(buckets, span, sums, cost_row)
+        let buckets = BucketWidth::Days;
+        let sums = group_usage(&records, |hour| buckets.start(hour), by_charge, key);
+        by_bucket(buckets, span, sums, cost_row)
     })
 }
 
-/// How a position of the bill is described, and what the service reads from that.
-fn described(manner: &Manner, charge: Charge) -> (String, Value) {
-    let detail = &manner.detail;
+/// Returns the description of a charge and the fields that the API parses from it.
+fn describe(traits: &UsageTraits, charge: Charge) -> (String, Value) {
+    let detail = &traits.detail;
     match charge {
         Charge::Tokens(_) => {
             let tier = match detail.service_tier.as_str() {
@@ -189,9 +196,9 @@ fn described(manner: &Manner, charge: Charge) -> (String, Value) {
             let kind = charge.token_type().unwrap_or_default();
             let description = format!(
                 "{} Usage - {kind}, {tier}, {}, {}",
-                manner.model, detail.context_window, detail.inference_geo
+                traits.model, detail.context_window, detail.inference_geo
             );
-            let parsed = json!({"cost_type": "tokens", "model": manner.model, "token_type": kind,
+            let parsed = json!({"cost_type": "tokens", "model": traits.model, "token_type": kind,
                 "service_tier": tier, "context_window": detail.context_window,
                 "inference_geo": detail.inference_geo});
             (description, parsed)
@@ -204,43 +211,43 @@ fn described(manner: &Manner, charge: Charge) -> (String, Value) {
             };
             (
                 description.to_owned(),
-                parsed_of_nothing(charge.cost_type()),
+                empty_parsed_fields(charge.cost_type()),
             )
         }
     }
 }
 
-fn parsed_of_nothing(cost_type: Option<&str>) -> Value {
+fn empty_parsed_fields(cost_type: Option<&str>) -> Value {
     json!({"cost_type": cost_type, "model": null, "token_type": null, "service_tier": null,
            "context_window": null, "inference_geo": null})
 }
 
-fn cost_row(key: &Key, used: &Used) -> String {
+fn cost_row(key: &GroupKey, used: &SimulatedUsage) -> String {
     let parsed = match &key[2] {
         Some(parsed) => parsed.clone(),
-        None => parsed_of_nothing(None).to_string(),
+        None => empty_parsed_fields(None).to_string(),
     };
     format!(
         r#"{{"amount":"{}","currency":"USD","workspace_id":{},"description":{},{}"#,
         cents(used.micros),
-        text(key[0].as_deref()),
-        text(key[1].as_deref()),
+        json_string(key[0].as_deref()),
+        json_string(key[1].as_deref()),
         parsed.trim_start_matches('{'),
     )
 }
 
-/// All buckets of a span, each with its rows.
-fn in_buckets(
-    buckets: Buckets,
+/// Renders all buckets of a span with their rows.
+fn by_bucket(
+    buckets: BucketWidth,
     span: HourSpan,
-    sums: Sums,
-    row: impl Fn(&Key, &Used) -> String + Send + Sync + 'static,
-) -> Told {
+    sums: GroupedUsage,
+    row: impl Fn(&GroupKey, &SimulatedUsage) -> String + Send + Sync + 'static,
+) -> LazyRows {
     let width = buckets.end(span.start).count() - span.start.count();
     let n_buckets = (span.end.count() - span.start.count()) / width;
     let n_buckets = usize::try_from(n_buckets).expect("the span is not empty");
-    Told::new(n_buckets, move |place| {
-        let hours = i32::try_from(place).expect("hours fit 32 bits") * width;
+    LazyRows::new(n_buckets, move |index| {
+        let hours = i32::try_from(index).expect("hours fit 32 bits") * width;
         let first = span.start.plus(hours);
         let start = sums.rows.partition_point(|(hour, ..)| *hour < first);
         let rows = sums.rows[start..].iter();
@@ -253,6 +260,6 @@ fn in_buckets(
     })
 }
 
-fn place(groups: &[String], name: &str) -> Option<usize> {
+fn group_index(groups: &[String], name: &str) -> Option<usize> {
     groups.iter().position(|group| group == name)
 }

@@ -1,58 +1,57 @@
-//! A made-up organization behind real HTTP, in the guide dialect or as the real service speaks: for
-//! `demo` and for the tests.
+//! Simulates an organization behind a real HTTP server, in the guide's API or the real Admin API, for `demo` and tests.
 //!
-//! It is deterministic by its seed, lives by a clock that is an argument, refuses what the API refuses, records every
-//! request and can be made to fail in the ways in which servers and proxies fail. Changes are carried out, and stay.
+//! It is deterministic for a seed, takes its clock as an argument, rejects what the API rejects, logs every request, and can
+//! inject the faults of servers and proxies. Changes take effect and persist.
 
+pub mod directory;
 pub mod edit;
 pub mod faults;
-pub mod journal;
-pub mod people;
+pub mod request_log;
 pub mod spending;
 
-pub mod refusal;
-pub mod speech;
-pub mod told;
+pub mod api;
+pub mod api_error;
+pub mod lazy_rows;
 
 pub mod world;
 
-pub mod exact;
+pub mod exact_usage;
 pub mod runaways;
 
-pub mod living;
-pub mod scenes;
+pub mod presets;
+pub mod usage;
 pub mod wire;
 
-pub mod lines;
+pub mod usage_records;
 
-pub mod orders;
+pub mod change_request;
 
 pub mod buckets;
 pub mod charges;
-pub mod question;
+pub mod query;
 
 pub mod dimensions;
 pub mod paging;
 pub mod sums;
 
 pub mod analytics;
-pub mod catalog;
 pub mod legacy;
+pub mod lists;
 
-pub mod service;
+pub mod real_api;
 
-pub mod guide_orders;
-pub mod real_orders;
+pub mod guide_changes;
+pub mod real_changes;
 
 pub mod changes;
 
-pub mod answers;
+pub mod guide_api;
 pub mod truth;
 
-pub mod reply;
-pub mod shared;
+pub mod response;
+pub mod state;
 
-pub mod faulty;
+pub mod fault_responses;
 
 pub mod server;
 
@@ -67,131 +66,133 @@ use tokio::task::JoinHandle;
 use crate::clock::Clock;
 use crate::domain::money::Usd;
 use crate::domain::span::HourSpan;
-use crate::domain::usage::{Cells, Part, sum};
+use crate::domain::usage::{Part, UsageByKey, sum};
 use crate::secret::Secret;
-use crate::simulator::faults::{Fault, FaultOn};
-use crate::simulator::journal::Seen;
-use crate::simulator::shared::{Shared, lock};
+use crate::simulator::faults::{FaultTarget, ServerFault};
+use crate::simulator::request_log::LoggedRequest;
+use crate::simulator::state::{SimulatorState, lock};
 use crate::simulator::world::World;
 
-/// The key that it accepts.
-const KEY: &str = "sk-ant-admin-simulated-0123456789";
+const DEFAULT_KEY: &str = "sk-ant-admin-simulated-0123456789";
 
-/// A running server; stops when dropped.
+/// Running simulated server; stops when dropped.
 pub struct Simulator {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    state: Arc<SimulatorState>,
     task: JoinHandle<()>,
 }
 
 impl Simulator {
-    /// Serves a world on a free port of the loopback address.
+    /// Serves a world on a free loopback port.
     pub async fn start(world: World, clock: Clock) -> io::Result<Simulator> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(world, clock, Secret::new(KEY.to_owned())));
-        let routes = server::routes(Arc::clone(&shared));
+        let state = Arc::new(SimulatorState::new(
+            world,
+            clock,
+            Secret::new(DEFAULT_KEY.to_owned()),
+        ));
+        let routes = server::routes(Arc::clone(&state));
         let task = tokio::spawn(async move {
-            // Serving ends with the task; an error of the listener ends the simulated server, as it would a real one.
             if let Err(error) = axum::serve(listener, routes).await {
-                tracing::error!("the simulated service stopped: {error}");
+                tracing::error!("the simulated server stopped: {error}");
             }
         });
         Ok(Simulator {
             address,
-            shared,
+            state,
             task,
         })
     }
 
-    /// Where it listens, without `/v1`.
+    /// Returns the base URL, without `/v1`.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The key that it accepts.
+    /// Returns the accepted admin key.
     pub fn key(&self) -> Secret {
-        let key = lock(&self.shared.key);
+        let key = lock(&self.state.key);
         Secret::new(key.expose().to_owned())
     }
 
-    /// Accepts another key from now on, and no more the one before.
+    /// Replaces the accepted admin key.
     pub fn accept_key(&self, key: &str) {
-        *lock(&self.shared.key) = Secret::new(key.to_owned());
+        *lock(&self.state.key) = Secret::new(key.to_owned());
     }
 
-    /// Now, by its clock.
+    /// Returns the time of the simulator's clock.
     pub fn now(&self) -> Timestamp {
-        self.shared.clock.now()
+        self.state.clock.now()
     }
 
-    /// The world, to look at or to change.
+    /// Returns the world, to read or change it.
     pub fn world(&self) -> MutexGuard<'_, World> {
-        let mut world = lock(&self.shared.world);
-        world.forget_answers();
+        let mut world = lock(&self.state.world);
+        world.clear_cached_reports();
         world
     }
 
-    /// The truth as of now: what a part used in some hours, by model, as the API tells it with a full breakdown.
-    pub fn truth(&self, part: &Part, hours: HourSpan) -> Cells {
+    /// Returns the true usage of a part up to now, by model, as the API reports it with a full breakdown.
+    pub fn truth(&self, part: &Part, hours: HourSpan) -> UsageByKey {
         let now = self.now();
         self.world().truth(part, hours, now)
     }
 
-    /// The truth as of now: what a part spent in some hours.
+    /// Returns the true spend of a part up to now.
     pub fn spent(&self, part: &Part, hours: HourSpan) -> Usd {
         sum(&self.truth(part, hours)).spend
     }
 
-    /// Fails from now on, in this way. A request is struck by the first fault that fits.
-    pub fn fail(&self, on: FaultOn, fault: Fault) {
-        lock(&self.shared.faults).push((on, fault));
+    /// Injects a fault. Each request is affected by the first fault that matches it.
+    pub fn inject_fault(&self, target: FaultTarget, fault: ServerFault) {
+        lock(&self.state.faults).push((target, fault));
     }
 
-    /// Works again. What is silent stays so until it is released.
-    pub fn heal(&self) {
-        lock(&self.shared.faults).clear();
+    /// Removes all faults. Stalled responses stay stalled until they are released.
+    pub fn clear_faults(&self) {
+        lock(&self.state.faults).clear();
     }
 
-    /// Lets go on whatever is silent now.
-    pub fn release(&self) {
-        self.shared.gate.release();
+    /// Continues all responses that are stalled now.
+    pub fn release_stalled(&self) {
+        self.state.gate.release();
     }
 
-    /// Waits until at least so many answers are silent.
-    pub async fn until_silent(&self, n_answers: usize) {
-        self.shared.gate.until_waiting(n_answers).await;
+    /// Waits until at least this many responses are stalled.
+    pub async fn wait_until_stalled(&self, n_responses: usize) {
+        self.state.gate.wait_for_waiting(n_responses).await;
     }
 
-    /// Every request so far, at most the newest 200,000.
-    pub fn seen(&self) -> Vec<Seen> {
-        self.shared.journal.seen()
+    /// Returns the logged requests, oldest first; at most the newest 200,000.
+    pub fn requests(&self) -> Vec<LoggedRequest> {
+        self.state.log.requests()
     }
 
-    /// How many requests there were.
-    pub fn n_seen(&self) -> u64 {
-        self.shared.journal.n_seen()
+    /// Returns the number of requests.
+    pub fn n_requests(&self) -> u64 {
+        self.state.log.n_requests()
     }
 
-    /// How many of them were anything but GET.
-    pub fn n_not_get(&self) -> u64 {
-        self.shared.journal.n_not_get()
+    /// Returns the number of requests other than GET.
+    pub fn n_writes(&self) -> u64 {
+        self.state.log.n_writes()
     }
 
-    /// Forgets the requests so far.
-    pub fn forget_seen(&self) {
-        self.shared.journal.forget();
+    /// Clears the request log.
+    pub fn clear_requests(&self) {
+        self.state.log.clear();
     }
 
-    /// Waits until there were at least so many requests.
-    pub async fn until_seen(&self, n_requests: u64) {
-        self.shared.journal.until(n_requests).await;
+    /// Waits for at least this many requests.
+    pub async fn wait_for_requests(&self, n_requests: u64) {
+        self.state.log.wait_for(n_requests).await;
     }
 }
 
 impl Drop for Simulator {
     fn drop(&mut self) {
         self.task.abort();
-        self.shared.gate.release();
+        self.state.gate.release();
     }
 }

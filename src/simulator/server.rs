@@ -1,4 +1,4 @@
-//! HTTP: every request is noted, refused where the service would refuse it, and struck by at most one fault.
+//! HTTP server: logs every request, rejects what the API rejects, and applies at most one fault.
 
 use std::sync::Arc;
 
@@ -10,73 +10,73 @@ use axum::http::{HeaderValue, Method, Uri, header};
 use axum::response::Response;
 use axum::routing::any;
 
-use crate::simulator::answers::{self, Route};
+use crate::simulator::api::{RequestHeaders, SimulatedApi};
+use crate::simulator::api_error::ApiError;
+use crate::simulator::change_request::ChangeRequest;
 use crate::simulator::changes;
-use crate::simulator::faults::{self, Aim, Fault};
-use crate::simulator::faulty::faulty;
-use crate::simulator::journal::Seen;
-use crate::simulator::orders::Order;
-use crate::simulator::refusal::{Query, Refusal};
-use crate::simulator::reply::Reply;
-use crate::simulator::service::{self, Service};
-use crate::simulator::shared::{Shared, lock};
-use crate::simulator::speech::{Head, Speaks};
+use crate::simulator::fault_responses::respond_with_fault;
+use crate::simulator::faults::{self, FaultProbe, ServerFault};
+use crate::simulator::guide_api::{self, Route};
+use crate::simulator::query::Query;
+use crate::simulator::real_api::{self, RealEndpoint};
+use crate::simulator::request_log::LoggedRequest;
+use crate::simulator::response::BufferedResponse;
+use crate::simulator::state::{SimulatorState, lock};
 
-/// No change is longer.
+/// Maximum bytes of a request body.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Everything is answered in one place, so that also what has no route is noted.
-pub fn routes(shared: Arc<Shared>) -> Router {
-    Router::new().fallback(any(serve)).with_state(shared)
+/// Returns the router; one handler serves all paths, so that unknown ones are logged too.
+pub fn routes(state: Arc<SimulatorState>) -> Router {
+    Router::new().fallback(any(serve)).with_state(state)
 }
 
-async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn serve(State(state): State<Arc<SimulatorState>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    // A body that breaks off, or is too long, is none.
+    // An incomplete or too long body counts as empty.
     let body = to_bytes(body, MAX_BODY).await.unwrap_or_default();
-    let number = note(&shared, &parts, &body);
-    let mut response = match admitted(&shared, &parts) {
-        Ok(Admitted::Question(route)) => {
-            respond(&shared, route, &query(&parts.uri), &head(&parts)).await
+    let number = record(&state, &parts, &body);
+    let mut response = match admit(&state, &parts) {
+        Ok(AdmittedRequest::Read(route)) => {
+            respond_to_read(&state, route, &query(&parts.uri), &request_headers(&parts)).await
         }
-        Ok(Admitted::Order) => carry_out(&shared, &parts, &body).await,
-        Err(reply) => reply.into_response(),
+        Ok(AdmittedRequest::Write) => respond_to_write(&state, &parts, &body).await,
+        Err(response) => response.into_response(),
     };
     if let Ok(id) = HeaderValue::try_from(format!("req_{number:08}")) {
         response.headers_mut().insert("request-id", id);
     }
-    if let Ok(date) = HeaderValue::try_from(shared.date()) {
+    if let Ok(date) = HeaderValue::try_from(state.date()) {
         response.headers_mut().insert(header::DATE, date);
     }
     response
 }
 
-/// What may be answered.
-enum Admitted {
-    Question(Route),
-    Order,
+enum AdmittedRequest {
+    Read(Route),
+    Write,
 }
 
-/// Notes a request; its number.
-fn note(shared: &Shared, parts: &Parts, body: &[u8]) -> u64 {
+/// Logs a request; returns its number.
+fn record(state: &SimulatorState, parts: &Parts, body: &[u8]) -> u64 {
     let path = parts.uri.path_and_query();
-    shared.journal.note(Seen {
+    state.log.record(LoggedRequest {
         method: parts.method.to_string(),
         path: path.map_or_else(String::new, ToString::to_string),
-        at: shared.clock.now(),
+        at: state.clock.now(),
         body: String::from_utf8_lossy(body).into_owned(),
     });
-    shared.journal.n_seen()
+    state.log.n_requests()
 }
 
-/// What is asked for, where it may be answered.
-fn admitted(shared: &Shared, parts: &Parts) -> Result<Admitted, Box<Reply>> {
-    let refused = |refusal: Refusal| Box::new(Reply::refusal(&refusal));
-    let speaks = lock(&shared.world).speaks;
+/// Authenticates and validates a request, and applies the rate limit.
+fn admit(state: &SimulatorState, parts: &Parts) -> Result<AdmittedRequest, Box<BufferedResponse>> {
+    let rejected = |error: ApiError| Box::new(BufferedResponse::error(&error));
+    let api = lock(&state.world).api;
     let key = parts.headers.get("x-api-key").map(HeaderValue::as_bytes);
-    let key = key.or_else(|| bearer(parts).filter(|_| speaks != Speaks::Guide));
-    if !key.is_some_and(|key| lock(&shared.key).equals(key)) {
-        return Err(refused(Refusal {
+    let key = key.or_else(|| bearer(parts).filter(|_| api != SimulatedApi::Guide));
+    if !key.is_some_and(|key| lock(&state.key).equals(key)) {
+        return Err(rejected(ApiError {
             status: 401,
             kind: "authentication_error",
             message: "invalid x-api-key".to_owned(),
@@ -84,94 +84,101 @@ fn admitted(shared: &Shared, parts: &Parts) -> Result<Admitted, Box<Reply>> {
             code: None,
         }));
     }
-    // The real service wants the type of a body where there is one.
-    let is_typed = parts.headers.contains_key(header::CONTENT_TYPE) || speaks != Speaks::Guide;
+    // The real API requires a content type only with a body.
+    let is_typed = parts.headers.contains_key(header::CONTENT_TYPE) || api != SimulatedApi::Guide;
     if !parts.headers.contains_key("anthropic-version") || !is_typed {
         let message = "anthropic-version and content-type are required";
-        return Err(refused(Refusal::bad(message)));
+        return Err(rejected(ApiError::bad_request(message)));
     }
-    let admitted = if parts.method == Method::GET {
-        let route = Route::of(parts.uri.path());
-        Admitted::Question(route.ok_or_else(|| refused(Refusal::not_found("no such path")))?)
+    let request = if parts.method == Method::GET {
+        let route = Route::parse(parts.uri.path());
+        AdmittedRequest::Read(route.ok_or_else(|| rejected(ApiError::not_found("no such path")))?)
     } else {
-        Admitted::Order
+        AdmittedRequest::Write
     };
-    let limit = lock(&shared.world).rate_limit;
-    shared.admit(limit).map_err(|seconds| {
-        let refusal = Refusal {
+    let limit = lock(&state.world).rate_limit;
+    state.check_rate_limit(limit).map_err(|seconds| {
+        let error = ApiError {
             status: 429,
             kind: "rate_limit_error",
             message: "too many requests".to_owned(),
             is_final: false,
             code: None,
         };
-        Box::new(Reply::refusal(&refusal).with_header(header::RETRY_AFTER, seconds.to_string()))
+        Box::new(
+            BufferedResponse::error(&error).with_header(header::RETRY_AFTER, seconds.to_string()),
+        )
     })?;
-    Ok(admitted)
+    Ok(request)
 }
 
-/// Carries out a change, or fails as it is told to.
-async fn carry_out(shared: &Arc<Shared>, parts: &Parts, body: &[u8]) -> Response {
-    let Some(order) = Order::of(parts.method.as_str(), parts.uri.path(), body) else {
-        return Reply::refusal(&Refusal::not_found("no such path")).into_response();
+/// Applies a change, or a fault.
+async fn respond_to_write(state: &Arc<SimulatorState>, parts: &Parts, body: &[u8]) -> Response {
+    let Some(request) = ChangeRequest::parse(parts.method.as_str(), parts.uri.path(), body) else {
+        return BufferedResponse::error(&ApiError::not_found("no such path")).into_response();
     };
-    let head = head(parts);
-    let usual = |_: &Query| {
-        let now = shared.clock.now();
-        let mut world = lock(&shared.world);
-        world.forget_answers();
-        match changes::answer(&mut world, &order, &head, now) {
-            Ok(body) => Reply::json(200, body),
-            Err(refusal) => Reply::refusal(&refusal),
+    let headers = request_headers(parts);
+    let respond = |_: &Query| {
+        let now = state.clock.now();
+        let mut world = lock(&state.world);
+        world.clear_cached_reports();
+        match changes::apply(&mut world, &request, &headers, now) {
+            Ok(body) => BufferedResponse::json(200, body),
+            Err(error) => BufferedResponse::error(&error),
         }
     };
-    let aim = Aim {
-        endpoint: order.name(),
+    let probe = FaultProbe {
+        endpoint: request.name(),
         workspace: None,
         page: None,
-        method: &order.method,
+        method: &request.method,
     };
-    let fault = faults::strike(&mut lock(&shared.faults), aim);
+    let fault = faults::next_fault(&mut lock(&state.faults), probe);
     let query = Query::new();
     match fault {
-        None => usual(&query).into_response(),
-        Some(fault) => faulty(shared, Route::WriteOnly, &query, fault, usual).await,
+        None => respond(&query).into_response(),
+        Some(fault) => respond_with_fault(state, Route::WriteOnly, &query, fault, respond).await,
     }
 }
 
-/// The key in `authorization`.
+/// Returns the key in `authorization`.
 fn bearer(parts: &Parts) -> Option<&[u8]> {
     let value = parts.headers.get(header::AUTHORIZATION)?.as_bytes();
     value.strip_prefix(b"Bearer ")
 }
 
-async fn respond(shared: &Arc<Shared>, route: Route, query: &Query, head: &Head) -> Response {
-    let usual = |query: &Query| {
-        let now = shared.clock.now();
-        let mut world = lock(&shared.world);
-        let answer = match (world.speaks, route) {
-            (Speaks::Real(_), Route::Me) => {
-                service::answer(&mut world, Service::Me, query, head, now)
+async fn respond_to_read(
+    state: &Arc<SimulatorState>,
+    route: Route,
+    query: &Query,
+    headers: &RequestHeaders,
+) -> Response {
+    let respond = |query: &Query| {
+        let now = state.clock.now();
+        let mut world = lock(&state.world);
+        let result = match (world.api, route) {
+            (SimulatedApi::Real(_), Route::Me) => {
+                real_api::respond(&mut world, RealEndpoint::Me, query, headers, now)
             }
-            (Speaks::Real(_), Route::Service(service)) => {
-                service::answer(&mut world, service, query, head, now)
+            (SimulatedApi::Real(_), Route::Real(service)) => {
+                real_api::respond(&mut world, service, query, headers, now)
             }
-            (Speaks::Real(_), _) => Err(Refusal::not_found("no such path")),
-            (Speaks::Guide, _) => answers::answer(&mut world, route, query, now),
+            (SimulatedApi::Real(_), _) => Err(ApiError::not_found("no such path")),
+            (SimulatedApi::Guide, _) => guide_api::respond(&mut world, route, query, now),
         };
-        match answer {
-            Ok(body) => Reply::json(200, body),
-            Err(refusal) => Reply::refusal(&refusal),
+        match result {
+            Ok(body) => BufferedResponse::json(200, body),
+            Err(error) => BufferedResponse::error(&error),
         }
     };
-    match strike(shared, route, query) {
-        None => usual(query).into_response(),
-        Some(fault) => faulty(shared, route, query, fault, usual).await,
+    match next_fault(state, route, query) {
+        None => respond(query).into_response(),
+        Some(fault) => respond_with_fault(state, route, query, fault, respond).await,
     }
 }
 
-/// What a request says beside its query.
-fn head(parts: &Parts) -> Head {
+/// Parses the headers that the real API reads.
+fn request_headers(parts: &Parts) -> RequestHeaders {
     let text = |name: &str| {
         let value = parts
             .headers
@@ -185,7 +192,7 @@ fn head(parts: &Parts) -> Head {
         .map(str::trim)
         .filter(|beta| !beta.is_empty());
     let path: Vec<&str> = parts.uri.path().split('/').collect();
-    Head {
+    RequestHeaders {
         version: text("anthropic-version"),
         betas: betas.map(str::to_owned).collect(),
         workspace: match path.as_slice() {
@@ -195,20 +202,20 @@ fn head(parts: &Parts) -> Head {
     }
 }
 
-fn strike(shared: &Shared, route: Route, query: &Query) -> Option<Fault> {
-    let mut faults = lock(&shared.faults);
+fn next_fault(state: &SimulatorState, route: Route, query: &Query) -> Option<ServerFault> {
+    let mut faults = lock(&state.faults);
     if faults.is_empty() {
         return None;
     }
-    let asked = query.iter().find(|(name, _)| name == "workspace_id");
-    let workspace = asked.map_or("", |(_, id)| id.as_str());
-    let aim = Aim {
+    let parameter = query.iter().find(|(name, _)| name == "workspace_id");
+    let workspace = parameter.map_or("", |(_, id)| id.as_str());
+    let probe = FaultProbe {
         endpoint: route.name(),
         workspace: (route == Route::Usage).then_some(workspace),
-        page: answers::page_number(&mut lock(&shared.world), route, query),
+        page: guide_api::page_number(&mut lock(&state.world), route, query),
         method: "GET",
     };
-    faults::strike(&mut faults, aim)
+    faults::next_fault(&mut faults, probe)
 }
 
 fn query(uri: &Uri) -> Query {

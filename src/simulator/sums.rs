@@ -1,58 +1,58 @@
-//! Lines summed up by bucket and group.
+//! Sums usage records by bucket and group.
 
 use std::collections::HashMap;
 
 use crate::domain::span::Hour;
 use crate::simulator::charges::Charge;
-use crate::simulator::lines::{Lines, Manner};
-use crate::simulator::world::Used;
+use crate::simulator::usage_records::{UsageRecords, UsageTraits};
+use crate::simulator::world::SimulatedUsage;
 
-/// What stands in a group's dimensions, in the order in which they were asked for.
-pub type Key = Vec<Option<String>>;
+/// Dimension values of a group, in the requested order.
+pub type GroupKey = Vec<Option<String>>;
 
-/// Rows in order of their buckets, and the groups that they name.
+/// Sums in order of their buckets, and the groups that they refer to.
 #[derive(Debug, Default)]
-pub struct Sums {
-    pub groups: Vec<Key>,
-    /// First hour of the bucket, place of the group, and the sum, which is not nothing.
-    pub rows: Vec<(Hour, usize, Used)>,
+pub struct GroupedUsage {
+    pub groups: Vec<GroupKey>,
+    /// First hour of the bucket, index of the group, and the non-zero sum.
+    pub rows: Vec<(Hour, usize, SimulatedUsage)>,
 }
 
-/// Sums of the parts of all lines whose manner has a key.
-pub fn sums(
-    lines: &Lines,
+/// Sums the charges of all records whose traits have a group key.
+pub fn group_usage(
+    records: &UsageRecords,
     bucket: impl Fn(Hour) -> Hour,
-    parts: impl Fn(&Manner, &Used, &mut Vec<(Charge, Used)>),
-    key: impl Fn(&Manner, Charge) -> Option<Key>,
-) -> Sums {
+    charges: impl Fn(&UsageTraits, &SimulatedUsage, &mut Vec<(Charge, SimulatedUsage)>),
+    key: impl Fn(&UsageTraits, Charge) -> Option<GroupKey>,
+) -> GroupedUsage {
     let mut groups = Groups {
-        of: vec![[None; Charge::COUNT]; lines.manners.len()],
-        places: HashMap::new(),
+        by_traits: vec![[None; Charge::COUNT]; records.traits.len()],
+        indexes: HashMap::new(),
         all: Vec::new(),
     };
-    let mut open = Open::default();
+    let mut open = OpenBucket::default();
     let mut rows = Vec::new();
-    let mut of_line = Vec::new();
-    for line in &lines.lines {
-        let start = bucket(line.hour);
+    let mut parts = Vec::new();
+    for record in &records.records {
+        let start = bucket(record.hour);
         if open.bucket != Some(start) {
             open.close(&mut rows);
             open.bucket = Some(start);
         }
-        let manner = &lines.manners[line.manner];
-        parts(manner, &line.used, &mut of_line);
-        for (charge, used) in of_line.drain(..) {
-            let known = &mut groups.of[line.manner][charge.place()];
-            let place = match *known {
-                Some(place) => place,
+        let traits = &records.traits[record.traits];
+        charges(traits, &record.usage, &mut parts);
+        for (charge, used) in parts.drain(..) {
+            let group = &mut groups.by_traits[record.traits][charge.index()];
+            let index = match *group {
+                Some(index) => index,
                 None => {
-                    let place = key(manner, charge).map(|key| groups.place(key));
-                    groups.of[line.manner][charge.place()] = Some(place);
-                    place
+                    let index = key(traits, charge).map(|key| groups.index_of(key));
+                    groups.by_traits[record.traits][charge.index()] = Some(index);
+                    index
                 }
             };
-            if let Some(place) = place {
-                open.add(place, used);
+            if let Some(index) = index {
+                open.add(index, used);
             }
         }
     }
@@ -60,35 +60,36 @@ pub fn sums(
     sorted(groups.all, rows)
 }
 
-/// Groups as they come, and which one a manner's charge belongs to: none, where it was not asked for.
+/// Groups in order of appearance.
 struct Groups {
-    of: Vec<[Option<Option<usize>>; Charge::COUNT]>,
-    places: HashMap<Key, usize>,
-    all: Vec<Key>,
+    /// Group by traits and charge; `Some(None)` if they are not included.
+    by_traits: Vec<[Option<Option<usize>>; Charge::COUNT]>,
+    indexes: HashMap<GroupKey, usize>,
+    all: Vec<GroupKey>,
 }
 
 impl Groups {
-    fn place(&mut self, key: Key) -> usize {
-        *self.places.entry(key).or_insert_with_key(|key| {
+    fn index_of(&mut self, key: GroupKey) -> usize {
+        *self.indexes.entry(key).or_insert_with_key(|key| {
             self.all.push(key.clone());
             self.all.len() - 1
         })
     }
 }
 
-/// The bucket that is summed up at the moment.
+/// Bucket whose sums are not complete yet.
 #[derive(Default)]
-struct Open {
+struct OpenBucket {
     bucket: Option<Hour>,
-    sums: Vec<Used>,
+    sums: Vec<SimulatedUsage>,
     touched: Vec<usize>,
     is_touched: Vec<bool>,
 }
 
-impl Open {
-    fn add(&mut self, group: usize, used: Used) {
+impl OpenBucket {
+    fn add(&mut self, group: usize, used: SimulatedUsage) {
         if self.sums.len() <= group {
-            self.sums.resize(group + 1, Used::default());
+            self.sums.resize(group + 1, SimulatedUsage::default());
             self.is_touched.resize(group + 1, false);
         }
         if !self.is_touched[group] {
@@ -98,33 +99,33 @@ impl Open {
         self.sums[group] += used;
     }
 
-    fn close(&mut self, rows: &mut Vec<(Hour, usize, Used)>) {
+    fn close(&mut self, rows: &mut Vec<(Hour, usize, SimulatedUsage)>) {
         for group in self.touched.drain(..) {
             self.is_touched[group] = false;
             let sum = std::mem::take(&mut self.sums[group]);
-            if let Some(bucket) = self.bucket.filter(|_| sum != Used::default()) {
+            if let Some(bucket) = self.bucket.filter(|_| sum != SimulatedUsage::default()) {
                 rows.push((bucket, group, sum));
             }
         }
     }
 }
 
-/// The same with groups in order, and the rows of each bucket too.
-fn sorted(groups: Vec<Key>, mut rows: Vec<(Hour, usize, Used)>) -> Sums {
+/// Sorts the groups, and the rows of each bucket.
+fn sorted(groups: Vec<GroupKey>, mut rows: Vec<(Hour, usize, SimulatedUsage)>) -> GroupedUsage {
     let mut order: Vec<usize> = (0..groups.len()).collect();
     order.sort_by(|left, right| groups[*left].cmp(&groups[*right]));
     let mut ranks = vec![0; groups.len()];
-    for (rank, place) in order.iter().enumerate() {
-        ranks[*place] = rank;
+    for (rank, index) in order.iter().enumerate() {
+        ranks[*index] = rank;
     }
     for (_, group, _) in &mut rows {
         *group = ranks[*group];
     }
     rows.sort_unstable_by_key(|(bucket, group, _)| (*bucket, *group));
-    let mut groups: Vec<Option<Key>> = groups.into_iter().map(Some).collect();
-    let in_order = order.into_iter().filter_map(|place| groups[place].take());
-    Sums {
-        groups: in_order.collect(),
+    let mut groups: Vec<Option<GroupKey>> = groups.into_iter().map(Some).collect();
+    let sorted_groups = order.into_iter().filter_map(|index| groups[index].take());
+    GroupedUsage {
+        groups: sorted_groups.collect(),
         rows,
     }
 }

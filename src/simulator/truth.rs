@@ -1,25 +1,29 @@
-//! The truth by part and model, in the domain's words, for tests: it never passes through the wire format.
+//! True usage by part and model in domain types, for tests; it does not pass through the API's format.
 
 use jiff::Timestamp;
 
 use crate::domain::ids::UNATTRIBUTED;
 use crate::domain::money::Usd;
 use crate::domain::span::HourSpan;
-use crate::domain::usage::{Amounts, Cell, Cells, Part, Tokens, add_to, difference};
+use crate::domain::usage::{Amounts, Part, Tokens, UsageByKey, UsageKey, add_to, difference};
 use crate::simulator::world::World;
 
 const PICO_PER_MICRO: i128 = 1_000_000;
 
 impl World {
-    /// What a part used in some hours, as the API tells it with a full breakdown: cache reads, requests and what a day's
-    /// row says beyond its hours stand under model `unattributed`. A correction counts where its whole day is in the span.
-    /// `Part::Unattributed` is the whole minus the listed workspaces.
-    pub fn truth(&mut self, part: &Part, hours: HourSpan, now: Timestamp) -> Cells {
+    /// Returns the usage of a part as the API reports it with a full breakdown: cache reads, requests and corrections of days
+    /// have model `unattributed`. A correction counts if its whole day is in the span. `Part::Unattributed` is the whole minus
+    /// the listed workspaces.
+    pub fn truth(&mut self, part: &Part, hours: HourSpan, now: Timestamp) -> UsageByKey {
         match part {
             Part::Workspace(id) => self.cells(Some(id.as_str()), hours, now),
             Part::Whole => self.cells(None, hours, now),
             Part::Unattributed => {
-                let listed: Vec<String> = self.workspaces.iter().map(|of| of.id.clone()).collect();
+                let listed: Vec<String> = self
+                    .workspaces
+                    .iter()
+                    .map(|workspace| workspace.id.clone())
+                    .collect();
                 let whole = self.cells(None, hours, now);
                 listed.iter().fold(whole, |rest, id| {
                     difference(&rest, &self.cells(Some(id), hours, now))
@@ -28,15 +32,15 @@ impl World {
         }
     }
 
-    fn cells(&mut self, workspace: Option<&str>, hours: HourSpan, now: Timestamp) -> Cells {
-        let mut cells = Cells::new();
+    fn cells(&mut self, workspace: Option<&str>, hours: HourSpan, now: Timestamp) -> UsageByKey {
+        let mut cells = UsageByKey::new();
         let mut rest = Amounts {
-            spend: usd(self.extra(workspace, hours)),
+            spend: usd(self.corrections(workspace, hours)),
             ..Amounts::ZERO
         };
         let by_hour = self.used(workspace, hours, now);
         for (model, used) in by_hour.into_values().flatten() {
-            let told = Amounts {
+            let amounts = Amounts {
                 spend: usd(used.micros),
                 tokens: Tokens {
                     input: used.input,
@@ -45,11 +49,11 @@ impl World {
                 },
                 ..Amounts::ZERO
             };
-            add_to(&mut cells, &Cell::from(model.as_str()), told);
+            add_to(&mut cells, &UsageKey::from(model.as_str()), amounts);
             rest.tokens.cache_read += used.cache_read;
             rest.requests += used.requests;
         }
-        add_to(&mut cells, &Cell::from(UNATTRIBUTED), rest);
+        add_to(&mut cells, &UsageKey::from(UNATTRIBUTED), rest);
         cells
     }
 }

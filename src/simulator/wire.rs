@@ -1,4 +1,4 @@
-//! The guide dialect's answers, written from exact digits.
+//! Renders responses of the guide's API with exact digits.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use crate::domain::money::Usd;
 use crate::domain::span::Hour;
-use crate::simulator::people::{Key, User};
-use crate::simulator::world::{Breakdown, Settings, Stated, Used, Workspace, World};
+use crate::simulator::directory::{SimulatedKey, SimulatedUser};
+use crate::simulator::world::{
+    ModelBreakdown, SimulatedSettings, SimulatedUsage, SimulatedWorkspace, StatedMonth, World,
+};
 
-/// When everything was made.
 const CREATED_AT: &str = "2025-01-01T00:00:00Z";
 const MICROS_PER_CENT: i64 = 10_000;
 
@@ -21,11 +22,11 @@ pub fn organization(world: &World, month_micros: i64) -> String {
     let limit = world.usage_limit.as_deref().unwrap_or("null");
     let stated = |digits: &str| format!(r#","current_month_usage_usd":{digits}"#);
     let month = match &world.stated_month {
-        Stated::Truth => stated(&digits(month_micros)),
-        Stated::Digits(digits) => stated(digits),
-        Stated::Missing => String::new(),
+        StatedMonth::Truth => stated(&digits(month_micros)),
+        StatedMonth::Digits(digits) => stated(digits),
+        StatedMonth::Missing => String::new(),
     };
-    let Settings {
+    let SimulatedSettings {
         default_model,
         require_mfa,
         allowed_ip_ranges,
@@ -36,8 +37,8 @@ pub fn organization(world: &World, month_micros: i64) -> String {
     )
 }
 
-/// One row of `/v1/workspaces`; limits that are not set are missing.
-pub fn workspace(workspace: &Workspace) -> String {
+/// Renders a row of `/v1/workspaces`; unset limits are omitted.
+pub fn workspace(workspace: &SimulatedWorkspace) -> String {
     let (id, name) = (
         Value::from(workspace.id.as_str()),
         Value::from(workspace.name.as_str()),
@@ -63,8 +64,8 @@ pub fn workspace(workspace: &Workspace) -> String {
     format!(r#"{{"id":{id},"name":{name},"created_at":"{created}"{limits}}}"#)
 }
 
-/// One row of `/v1/users`.
-pub fn user(user: &User) -> String {
+/// Renders a row of `/v1/users`.
+pub fn user(user: &SimulatedUser) -> String {
     json!({
         "id": user.id,
         "email": user.email,
@@ -77,8 +78,8 @@ pub fn user(user: &User) -> String {
     .to_string()
 }
 
-/// One row of `/v1/api_keys`.
-pub fn key(key: &Key, users: &[User]) -> String {
+/// Renders a row of `/v1/api_keys`.
+pub fn key(key: &SimulatedKey, users: &[SimulatedUser]) -> String {
     let creator = users.iter().find(|user| user.id == key.created_by);
     let n_hidden = key.id.chars().count().saturating_sub(4);
     let tail: String = key.id.chars().skip(n_hidden).collect();
@@ -95,7 +96,7 @@ pub fn key(key: &Key, users: &[User]) -> String {
     .to_string()
 }
 
-/// A page of a list; rows as (id, JSON).
+/// Renders a page of a list; rows are (id, JSON).
 pub fn page(rows: &[(&str, String)], has_more: bool) -> String {
     let data: Vec<&str> = rows.iter().map(|(_, json)| json.as_str()).collect();
     let id = |row: Option<&(&str, String)>| row.map_or(Value::Null, |(id, _)| Value::from(*id));
@@ -106,24 +107,23 @@ pub fn page(rows: &[(&str, String)], has_more: bool) -> String {
     )
 }
 
-/// One row of usage.
+/// A usage row.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Row {
-    /// As the granularity writes it.
+pub struct UsageLine {
+    /// In the format of the granularity.
     pub date: String,
-    pub models: BTreeMap<String, Used>,
-    /// The row has so much beyond its models.
-    pub extra_micros: i64,
+    pub models: BTreeMap<String, SimulatedUsage>,
+    pub correction_micros: i64,
 }
 
-/// `GET /v1/usage`; `None` leaves the models out.
-pub fn usage(rows: &[Row], breakdown: Option<&Breakdown>) -> String {
+/// `GET /v1/usage`; `None` omits the models.
+pub fn usage(rows: &[UsageLine], breakdown: Option<&ModelBreakdown>) -> String {
     let mut data = String::new();
-    let mut total = Used::default();
+    let mut total = SimulatedUsage::default();
     for row in rows {
-        let mut sum = Used {
-            micros: row.extra_micros,
-            ..Used::default()
+        let mut sum = SimulatedUsage {
+            micros: row.correction_micros,
+            ..SimulatedUsage::default()
         };
         for used in row.models.values() {
             sum += *used;
@@ -154,15 +154,19 @@ pub fn usage(rows: &[Row], breakdown: Option<&Breakdown>) -> String {
     )
 }
 
-fn write_models(text: &mut String, models: &BTreeMap<String, Used>, breakdown: &Breakdown) {
+fn write_models(
+    text: &mut String,
+    models: &BTreeMap<String, SimulatedUsage>,
+    breakdown: &ModelBreakdown,
+) {
     text.push_str(r#","model_breakdown":{"#);
     let mut separator = "";
     for (model, used) in models {
         let micros = match breakdown {
-            Breakdown::Full => used.micros,
-            Breakdown::Without(left_out) if left_out == model => continue,
-            Breakdown::Without(_) => used.micros,
-            Breakdown::Cents => used.micros / MICROS_PER_CENT * MICROS_PER_CENT,
+            ModelBreakdown::Full => used.micros,
+            ModelBreakdown::Without(omitted) if omitted == model => continue,
+            ModelBreakdown::Without(_) => used.micros,
+            ModelBreakdown::Cents => used.micros / MICROS_PER_CENT * MICROS_PER_CENT,
         };
         let model = Value::from(model.as_str());
         write!(
@@ -178,17 +182,17 @@ fn write_models(text: &mut String, models: &BTreeMap<String, Used>, breakdown: &
     text.push('}');
 }
 
-/// `2026-02-03T14:00:00Z`.
+/// Formats as `2026-02-03T14:00:00Z`.
 pub fn hour_text(hour: Hour) -> String {
     hour.start().to_string()
 }
 
-/// `2026-02`.
+/// Formats as `2026-02`.
 pub fn month_text(date: Date) -> String {
     format!("{:04}-{:02}", date.year(), date.month())
 }
 
-/// A kind server's error.
+/// Renders an error response.
 pub fn error(kind: &str, message: &str, code: Option<&str>) -> String {
     let mut error = json!({"type": kind, "message": message});
     if let Some(code) = code {
@@ -197,7 +201,7 @@ pub fn error(kind: &str, message: &str, code: Option<&str>) -> String {
     json!({"type": "error", "error": error}).to_string()
 }
 
-/// A moment, or null.
+/// Returns a timestamp or null.
 pub fn time(at: Option<Timestamp>) -> Value {
     at.map_or(Value::Null, |at| Value::from(at.to_string()))
 }

@@ -1,4 +1,4 @@
-//! The made-up organization: who is in it, and what was used. What follows from it in time is told by `living`.
+//! State of the simulated organization. `usage` derives usage over time from it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,49 +6,47 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::span::{Day, Hour, HourSpan};
-use crate::simulator::people::{Invite, Key, User};
-use crate::simulator::speech::Speaks;
-use crate::simulator::spending::{self, Habit, Prices, Stream};
-use crate::simulator::told::Told;
+use crate::simulator::api::SimulatedApi;
+use crate::simulator::directory::{SimulatedInvite, SimulatedKey, SimulatedUser};
+use crate::simulator::lazy_rows::LazyRows;
+use crate::simulator::spending::{self, SpendPattern, SpendStream, TokenPrices};
 
-/// One workspace as the API lists it.
+/// A workspace as the API lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Workspace {
-    /// `workspace_…`.
+pub struct SimulatedWorkspace {
     pub id: String,
     pub name: String,
-    /// Spend limit of a month, as digits.
+    /// Monthly spend limit in USD, as digits.
     pub monthly_limit: Option<String>,
-    /// Request limit of a minute.
     pub requests_per_minute: Option<u64>,
-    /// Since when it is there; `None` is since the beginning.
+    /// `None` is before the start of the simulation.
     pub created_at: Option<String>,
-    /// Only the real service has them.
+    /// Only in the real API.
     pub tags: BTreeMap<String, String>,
 }
 
-/// What was used of one model in one hour.
+/// Usage of one model in one hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Used {
+pub struct SimulatedUsage {
     /// In 10⁻⁶ USD.
     pub micros: i64,
     pub input: i64,
     pub output: i64,
     pub cache_read: i64,
     pub requests: i64,
-    /// Tokens. The guide's dialect does not tell them.
+    /// Tokens; not in the guide's API.
     pub cache_write_5m: i64,
-    /// Tokens. The guide's dialect does not tell them.
+    /// Tokens; not in the guide's API.
     pub cache_write_1h: i64,
-    /// Searches of the web, paid within `micros`. The guide's dialect does not tell them.
+    /// Their price is part of `micros`; not in the guide's API.
     pub web_searches: i64,
 }
 
-/// By whom and how something was used, as the real service tells it.
+/// Key, user and other traits of usage, as the real API reports them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Detail {
+pub struct UsageDetail {
     pub api_key: Option<String>,
-    /// The user's id, where a person is charged.
+    /// User id, if a user is charged.
     pub user: Option<String>,
     /// `standard`, `batch`, `priority`.
     pub service_tier: String,
@@ -59,9 +57,9 @@ pub struct Detail {
     pub is_fast: bool,
 }
 
-impl Default for Detail {
-    fn default() -> Detail {
-        Detail {
+impl Default for UsageDetail {
+    fn default() -> UsageDetail {
+        UsageDetail {
             api_key: None,
             user: None,
             service_tier: "standard".to_owned(),
@@ -72,9 +70,8 @@ impl Default for Detail {
     }
 }
 
-impl Used {
-    /// Figure by figure.
-    fn figures(&mut self) -> [&mut i64; 8] {
+impl SimulatedUsage {
+    fn counters(&mut self) -> [&mut i64; 8] {
         [
             &mut self.micros,
             &mut self.input,
@@ -87,44 +84,44 @@ impl Used {
         ]
     }
 
-    /// Without a part of it.
+    /// Subtracts a part.
     #[must_use]
-    pub fn minus(mut self, part: &Used) -> Used {
+    pub fn minus(mut self, part: &SimulatedUsage) -> SimulatedUsage {
         let mut part = *part;
-        for (mine, theirs) in self.figures().into_iter().zip(part.figures()) {
+        for (mine, theirs) in self.counters().into_iter().zip(part.counters()) {
             *mine -= *theirs;
         }
         self
     }
 
-    /// Of `n` equal shares all but the last, and the last, which takes what is left over.
-    pub fn shares(self, n: i64) -> (Used, Used) {
+    /// Splits into `n` shares; returns the equal share of all but the last, and the last with the remainder.
+    pub fn split(self, n: i64) -> (SimulatedUsage, SimulatedUsage) {
         let (mut even, mut last) = (self, self);
-        for (even, last) in even.figures().into_iter().zip(last.figures()) {
+        for (even, last) in even.counters().into_iter().zip(last.counters()) {
             *even /= n;
             *last -= *even * (n - 1);
         }
         (even, last)
     }
 
-    /// Tokens and requests that go with a spend, by list prices.
-    pub fn worth(prices: &Prices, micros: i64) -> Used {
-        // Percent of the spend by cents per million tokens are tokens.
+    /// Derives tokens and requests from spend in 10⁻⁶ USD, by list prices.
+    pub fn from_spend(prices: &TokenPrices, micros: i64) -> SimulatedUsage {
+        // Percent of 10⁻⁶ USD divided by cents per million tokens gives tokens.
         let tokens = |percent: i64, price: i64| micros * percent / price;
-        Used {
+        SimulatedUsage {
             micros,
             input: tokens(38, prices.input),
             output: tokens(52, prices.output),
             cache_read: tokens(10, prices.cache_read),
             requests: micros / prices.request_micros + i64::from(micros > 0),
-            ..Used::default()
+            ..SimulatedUsage::default()
         }
     }
 }
 
-impl std::ops::AddAssign for Used {
-    fn add_assign(&mut self, other: Used) {
-        // Field by field: this is the innermost step of every report.
+impl std::ops::AddAssign for SimulatedUsage {
+    fn add_assign(&mut self, other: SimulatedUsage) {
+        // Written out for speed, because this is the innermost step of every report.
         self.micros += other.micros;
         self.input += other.input;
         self.output += other.output;
@@ -136,33 +133,32 @@ impl std::ops::AddAssign for Used {
     }
 }
 
-/// A loop that runs away: it doubles its spend again and again, until somebody stops it.
+/// Runaway loop, whose spend rate doubles repeatedly until it stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runaway {
     pub workspace: String,
     pub model: String,
     pub since: Timestamp,
-    /// In the first second, in 10⁻⁶ USD.
+    /// Initial rate, in 10⁻⁶ USD.
     pub micros_per_second: i64,
-    /// After so many seconds the pace has doubled.
+    /// Seconds until the rate doubles.
     pub doubles_after: i64,
-    /// So often it doubles, and no more.
     pub n_doublings: u32,
-    /// After so many seconds somebody stops it.
+    /// Duration in seconds.
     pub lasts: i64,
 }
 
-/// What can be changed of the organization.
+/// Settings of the organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+pub struct SimulatedSettings {
     pub default_model: String,
     pub require_mfa: bool,
     pub allowed_ip_ranges: Vec<String>,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
+impl Default for SimulatedSettings {
+    fn default() -> SimulatedSettings {
+        SimulatedSettings {
             default_model: "claude-sonnet-4-5".to_owned(),
             require_mfa: true,
             allowed_ip_ranges: vec!["203.0.113.0/24".to_owned()],
@@ -170,120 +166,107 @@ impl Default for Settings {
     }
 }
 
-/// What the server says is the organization's month to date.
+/// Month-to-date spend of the organization as the server reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Stated {
+pub enum StatedMonth {
     #[default]
     Truth,
     Digits(String),
-    /// Nothing: the field is missing.
     Missing,
 }
 
-/// How `model_breakdown` is told where it is.
+/// Content of `model_breakdown`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Breakdown {
+pub enum ModelBreakdown {
     #[default]
     Full,
-    /// Without this model: the rest does not sum to the row.
+    /// Omits this model, so that the models do not sum to the row.
     Without(String),
-    /// Each model's cost without what lies below cents: the rest does not sum to the row.
+    /// Truncates each model's cost to cents, so that the models do not sum to the row.
     Cents,
 }
 
-/// By model.
-pub type Models = BTreeMap<String, Used>;
+/// Usage by model.
+pub type UsageByModel = BTreeMap<String, SimulatedUsage>;
 
-/// By hour: model, manner, and how much.
-pub type Details = BTreeMap<Hour, Vec<(String, Detail, Used)>>;
+/// Model, traits and amount by hour.
+pub type DetailedUsage = BTreeMap<Hour, Vec<(String, UsageDetail, SimulatedUsage)>>;
 
-/// The organization. Usage under the workspace id `""` belongs to no listed workspace.
+/// State of the organization. Usage under the workspace id `""` belongs to no listed workspace.
 #[derive(Debug, Clone, Default)]
 pub struct World {
-    /// In the order of the list.
-    pub workspaces: Vec<Workspace>,
-    /// In the order of the list.
-    pub users: Vec<User>,
-    /// In the order of the list.
-    pub keys: Vec<Key>,
-    /// In the order in which they were sent.
-    pub invites: Vec<Invite>,
-    /// Users and their roles, by workspace; only the real service knows them.
+    pub workspaces: Vec<SimulatedWorkspace>,
+    pub users: Vec<SimulatedUser>,
+    pub keys: Vec<SimulatedKey>,
+    pub invites: Vec<SimulatedInvite>,
+    /// Users and roles by workspace; only in the real API.
     pub members: BTreeMap<String, Vec<(String, String)>>,
-    /// What can be changed of the organization.
-    pub settings: Settings,
-    /// Every secret that was handed out.
+    pub settings: SimulatedSettings,
+    /// Secrets of all created keys.
     pub secrets: Vec<String>,
-    /// The guide's server takes POST where it is told PATCH.
+    /// The guide's API accepts POST instead of PATCH.
     pub without_patch: bool,
-    /// The guide's server lists keys that were deleted, as `revoked`.
+    /// The guide's API lists deleted keys as `revoked`.
     pub deleted_keys_stay: bool,
-    /// Nobody else can be invited.
     pub no_seats: bool,
     pub usage_limit: Option<String>,
-    /// The organization's month to date, as the server states it.
-    pub stated_month: Stated,
-    /// Rows whose models are left out.
+    pub stated_month: StatedMonth,
+    /// Omits the models of rows.
     pub without_breakdown: bool,
-    /// How models are told, where they are.
-    pub breakdown: Breakdown,
-    /// Hours and days without usage have a row too.
+    pub breakdown: ModelBreakdown,
+    /// Hours and days without usage have rows.
     pub has_zero_rows: bool,
-    /// Nothing after this is told yet.
+    /// End of the reported usage.
     pub lag_until: Option<Timestamp>,
-    /// So far the server's `Date` is ahead of the clock.
+    /// By how much the server's `Date` is ahead of the clock.
     pub clock_skew: SignedDuration,
-    /// So many requests are answered in any minute of running time; the others get 429 and `retry-after`.
+    /// Requests per minute of monotonic time; others get 429 and `retry-after`.
     pub rate_limit: Option<u32>,
     pub runaways: Vec<Runaway>,
-    pub speaks: Speaks,
-    /// The default workspace's real id: what is used under `""` is its own, as the real service tells it.
+    pub api: SimulatedApi,
+    /// Id of the default workspace, to which the real API attributes usage under `""`.
     pub default_workspace: Option<String>,
-    /// No longer listed, but where it is asked for.
-    pub archived: Vec<Workspace>,
-    /// What is billed is so much below list price.
+    pub archived: Vec<SimulatedWorkspace>,
     pub discount_percent: i64,
-    /// The filter by speed is ignored, as by a server that does not know it: all usage is reported as fast.
+    /// Ignores the filter by speed, so that all usage is reported as fast.
     pub ignores_speeds: bool,
-    /// Up to when the newer reports tell what is billed; `None` is now, less the lag.
+    /// End of the data in analytics reports; `None` is now minus `refresh_lag`.
     pub refreshed_until: Option<Timestamp>,
-    /// So far the newer reports lag behind.
     pub refresh_lag: SignedDuration,
-    /// So long after its end a day has its bill.
+    /// Time from the end of a day until it is billed.
     pub bill_lag: SignedDuration,
     /// Workspace (`None`: the organization), model group, limiter, value.
     pub rate_limits: Vec<(Option<String>, String, String, u64)>,
-    /// Workspace (`None`: the organization) and cents a month.
+    /// Workspace (`None`: the organization) and cents per month.
     pub spend_limits: Vec<(Option<String>, i64)>,
-    /// The newest reports that were told, by their question and moment: the pages that follow come from there.
-    pub(super) told: Vec<(u64, Timestamp, Arc<Told>)>,
-    /// By workspace and hour: what was used of a model in one manner; it is within `used` too.
-    pub(super) details: BTreeMap<String, Details>,
+    /// Newest reports by query hash and time, for their later pages.
+    pub(super) cached_reports: Vec<(u64, Timestamp, Arc<LazyRows>)>,
+    /// Detailed usage by workspace and hour; also included in `used`.
+    pub(super) details: BTreeMap<String, DetailedUsage>,
     pub(super) seed: u64,
-    /// How many things were made.
-    pub(super) n_made: u64,
-    /// Every model with a habit, and its prices; streams have an index into it.
-    pub(super) models: Vec<(String, Prices)>,
-    pub(super) streams: HashMap<String, Vec<Stream>>,
-    /// Hours that were forgotten, by workspace.
-    pub(super) forgotten: HashMap<String, Vec<HourSpan>>,
-    /// The newest hour that was ever asked for.
-    pub(super) lived_until: Option<Hour>,
-    /// What all habits together used in hours that are over, by model; kept until a habit changes.
-    pub(super) closed: HashMap<Hour, Vec<Used>>,
-    pub(super) used: BTreeMap<String, BTreeMap<Hour, Models>>,
-    pub(super) day_extra: BTreeMap<(String, Day), i64>,
-    /// Where a workspace stood in the list when it was last looked for.
-    places: HashMap<String, usize>,
+    pub(super) n_created: u64,
+    /// Models of streams with their prices.
+    pub(super) models: Vec<(String, TokenPrices)>,
+    pub(super) streams: HashMap<String, Vec<SpendStream>>,
+    /// Hours whose usage was removed, by workspace.
+    pub(super) removed: HashMap<String, Vec<HourSpan>>,
+    /// Latest hour that was ever computed.
+    pub(super) simulated_until: Option<Hour>,
+    /// Cached usage of all streams in past hours, by model; cleared when a stream changes.
+    pub(super) closed: HashMap<Hour, Vec<SimulatedUsage>>,
+    pub(super) used: BTreeMap<String, BTreeMap<Hour, UsageByModel>>,
+    pub(super) day_corrections: BTreeMap<(String, Day), i64>,
+    /// Cached positions of workspaces in the list.
+    positions: HashMap<String, usize>,
 }
 
 impl World {
-    /// Nothing in it.
+    /// Creates an empty organization.
     pub fn empty() -> World {
         World::default()
     }
 
-    /// Nothing in it, and habits that tremble by this seed.
+    /// Creates an empty organization with a seed for spend noise.
     pub fn seeded(seed: u64) -> World {
         World {
             seed,
@@ -291,48 +274,48 @@ impl World {
         }
     }
 
-    /// One more workspace, without limits.
+    /// Adds a workspace without limits.
     pub fn add_workspace(&mut self, id: &str, name: &str) {
-        self.workspaces.push(Workspace {
+        self.workspaces.push(SimulatedWorkspace {
             id: id.to_owned(),
             name: name.to_owned(),
-            ..Workspace::default()
+            ..SimulatedWorkspace::default()
         });
     }
 
-    /// A workspace, to change it. Panics where there is none: the caller made it.
-    pub fn workspace_mut(&mut self, id: &str) -> &mut Workspace {
+    /// Returns a workspace; panics if it does not exist.
+    pub fn workspace_mut(&mut self, id: &str) -> &mut SimulatedWorkspace {
         self.workspaces
             .iter_mut()
             .find(|workspace| workspace.id == id)
             .expect("the workspace was added")
     }
 
-    /// Where a workspace stands in the list.
-    pub fn place_of(&mut self, id: &str) -> Option<usize> {
-        let stands = |place: usize, at: Option<&Workspace>| {
+    /// Returns the position of a workspace in the list.
+    pub fn position_of(&mut self, id: &str) -> Option<usize> {
+        let check = |position: usize, at: Option<&SimulatedWorkspace>| {
             at.is_some_and(|workspace| workspace.id == id)
-                .then_some(place)
+                .then_some(position)
         };
-        if let Some(place) = self.places.get(id)
-            && let Some(place) = stands(*place, self.workspaces.get(*place))
+        if let Some(position) = self.positions.get(id)
+            && let Some(position) = check(*position, self.workspaces.get(*position))
         {
-            return Some(place);
+            return Some(position);
         }
-        // The list is open to everyone: whoever moved has moved the others too.
+        // The list is public; if one position changed, others did too.
         let ids = self.workspaces.iter().enumerate();
-        self.places = ids
-            .map(|(place, workspace)| (workspace.id.clone(), place))
+        self.positions = ids
+            .map(|(position, workspace)| (workspace.id.clone(), position))
             .collect();
-        self.places.get(id).copied()
+        self.positions.get(id).copied()
     }
 
-    /// The world may have changed: reports are made anew.
-    pub fn forget_answers(&mut self) {
-        self.told.clear();
+    /// Clears cached reports, because the world may have changed.
+    pub fn clear_cached_reports(&mut self) {
+        self.cached_reports.clear();
     }
 
-    /// A workspace leaves the list; what it used stays in the whole.
+    /// Archives a workspace; its usage stays in the organization's total.
     pub fn archive(&mut self, id: &str) {
         let archived = self
             .workspaces
@@ -340,8 +323,8 @@ impl World {
         self.archived.extend(archived);
     }
 
-    /// Spends by habit, from a moment on. A habit with the same model that there was before ends then.
-    pub fn add_habit(
+    /// Adds a spend pattern with default settings; replaces an earlier one with the same model.
+    pub fn add_spend_pattern(
         &mut self,
         workspace: &str,
         model: &str,
@@ -349,36 +332,36 @@ impl World {
         is_human: bool,
         since: Timestamp,
     ) {
-        let habit = Habit {
+        let pattern = SpendPattern {
             micros_per_hour,
             is_human,
             growth_permille: 12,
-            launched: Hour::of(since),
+            launched: Hour::containing(since),
             hours_behind: 0,
-            silent_permille: 0,
+            idle_permille: 0,
         };
-        self.add_stream(workspace, model, habit);
+        self.add_spend_stream(workspace, model, pattern);
     }
 
-    /// Spends by any habit. A habit with the same model that there was before ends where this one begins, but keeps the
-    /// hours that were told already.
-    pub fn add_stream(&mut self, workspace: &str, model: &str, habit: Habit) {
-        let known = self.models.iter().position(|(known, _)| known == model);
-        let index = known.unwrap_or_else(|| {
+    /// Adds a spend pattern. An earlier pattern with the same model ends when this one starts, but keeps hours that were already
+    /// reported.
+    pub fn add_spend_stream(&mut self, workspace: &str, model: &str, pattern: SpendPattern) {
+        let index = self.models.iter().position(|(name, _)| name == model);
+        let index = index.unwrap_or_else(|| {
             let prices = spending::prices(model);
             self.models.push((model.to_owned(), prices));
             self.models.len() - 1
         });
-        let lived_until = self.lived_until;
+        let simulated_until = self.simulated_until;
         let streams = self.streams.entry(workspace.to_owned()).or_default();
-        let mut start = habit.launched;
-        for before in streams.iter_mut().filter(|stream| stream.model == index) {
-            start = start.max(lived_until.unwrap_or(start));
-            before.hours.end = before.hours.end.min(start);
+        let mut start = pattern.launched;
+        for previous in streams.iter_mut().filter(|stream| stream.model == index) {
+            start = start.max(simulated_until.unwrap_or(start));
+            previous.hours.end = previous.hours.end.min(start);
         }
-        streams.push(Stream {
+        streams.push(SpendStream {
             model: index,
-            habit,
+            pattern,
             salt: spending::salt(workspace, model),
             hours: HourSpan {
                 start,

@@ -5,120 +5,123 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, Transaction, params};
 
-use crate::domain::alert::{Alert, EndedBy, Line, State};
+use crate::domain::alert::{AbsoluteThreshold, Alert, EndedBy, State};
 use crate::domain::ids::{NotifierName, OrganizationName, RuleName};
 use crate::domain::notification::Reason;
 use crate::domain::rule::Quantity;
 use crate::store::Store;
-use crate::store::error::{Cause, StoreError};
+use crate::store::error::{StoreError, StoreErrorCause};
 use crate::store::json::{from_json, to_json};
-use crate::store::names;
+use crate::store::row_ids;
 use crate::store::shapes::{ChangeShape, alert_from_json, alert_to_json};
-use crate::store::values::At;
+use crate::store::values::StoredTime;
 
-/// Where an alert is in its life, in one word.
+/// State of an alert, without its details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
-    /// Crossed, not yet for long enough.
+pub enum AlertPhase {
     Pending,
     Firing,
     Resolved,
 }
 
-impl Phase {
-    /// All.
-    pub const ALL: [Phase; 3] = [Phase::Pending, Phase::Firing, Phase::Resolved];
+impl AlertPhase {
+    pub const ALL: [AlertPhase; 3] = [
+        AlertPhase::Pending,
+        AlertPhase::Firing,
+        AlertPhase::Resolved,
+    ];
 
-    /// The word in labels and the store.
+    /// Returns the word used in labels and the store.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Phase::Pending => "pending",
-            Phase::Firing => "firing",
-            Phase::Resolved => "resolved",
+            AlertPhase::Pending => "pending",
+            AlertPhase::Firing => "firing",
+            AlertPhase::Resolved => "resolved",
         }
     }
 
-    /// The phase of a word; `None` for any other.
-    pub fn parse(word: &str) -> Option<Phase> {
-        Phase::ALL.into_iter().find(|phase| phase.as_str() == word)
+    /// Parses the word used in labels and the store.
+    pub fn parse(word: &str) -> Option<AlertPhase> {
+        AlertPhase::ALL
+            .into_iter()
+            .find(|phase| phase.as_str() == word)
     }
 
-    /// The phase of an alert.
-    pub fn of(alert: &Alert) -> Phase {
+    pub fn from_alert(alert: &Alert) -> AlertPhase {
         match alert.state {
-            State::Pending { .. } => Phase::Pending,
-            State::Firing { .. } => Phase::Firing,
-            State::Ended { .. } => Phase::Resolved,
+            State::Pending { .. } => AlertPhase::Pending,
+            State::Firing { .. } => AlertPhase::Firing,
+            State::Ended { .. } => AlertPhase::Resolved,
         }
     }
 }
 
-/// Which alerts are asked for.
+/// Selects alerts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertFilter {
     pub organization: Option<OrganizationName>,
     pub rule: Option<RuleName>,
-    /// Only these; all where empty.
-    pub phases: Vec<Phase>,
+    /// All phases if empty.
+    pub phases: Vec<AlertPhase>,
     pub limit: u32,
 }
 
-/// An alert and when it changed last.
+/// A stored alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertRow {
     pub fingerprint: String,
     pub alert: Alert,
-    /// When it was written last.
+    /// When it was last written.
     pub changed_at: Timestamp,
 }
 
-/// One step in an alert's life.
+/// One entry of an alert's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertChange {
     pub at: Timestamp,
     pub sequence: u64,
-    pub phase: Phase,
+    pub phase: AlertPhase,
     pub ended_by: Option<EndedBy>,
-    /// The line it held, or last held.
-    pub line: Line,
+    /// The threshold that is crossed, or was last crossed.
+    pub line: AbsoluteThreshold,
     pub value: Quantity,
     pub limit: Option<Quantity>,
-    /// Whom it was told to, and why.
-    pub told: Vec<(NotifierName, Reason)>,
+    /// Notifiers that were sent a message with this change, and why.
+    pub notified: Vec<(NotifierName, Reason)>,
 }
 
-/// What a prefix of an id or fingerprint leads to.
+/// Result of looking up a prefix of an id or fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found<T> {
-    Nothing,
+pub enum PrefixMatch<T> {
+    NoMatch,
     One(T),
-    /// Several; the first of them by id.
-    Many(Vec<String>),
+    /// The first [`MAX_LISTED`] ids with the prefix, in order.
+    Ambiguous(Vec<String>),
 }
 
-/// How many of several are named.
-pub(super) const N_NAMED: u32 = 10;
+/// Maximum number of ids that are listed for an ambiguous prefix.
+pub(super) const MAX_LISTED: u32 = 10;
 
 impl Store {
-    /// Alerts, the newest change first.
+    /// Returns alerts, the newest change first.
     pub async fn alerts(&self, filter: &AlertFilter) -> Result<Vec<AlertRow>, StoreError> {
         let filter = filter.clone();
         self.read(move |db| list(db, &filter)).await
     }
 
-    /// One alert by its fingerprint or a prefix of it, with its history, oldest first.
+    /// Finds an alert by its fingerprint or a prefix of it, with its history, oldest change first.
     pub async fn alert(
         &self,
         prefix: &str,
-    ) -> Result<Found<(AlertRow, Vec<AlertChange>)>, StoreError> {
+    ) -> Result<PrefixMatch<(AlertRow, Vec<AlertChange>)>, StoreError> {
         let prefix = prefix.to_owned();
         self.read(move |db| {
             Ok(match find_alert(db, &prefix)? {
-                Found::Nothing => Found::Nothing,
-                Found::Many(names) => Found::Many(names),
-                Found::One(row) => {
+                PrefixMatch::NoMatch => PrefixMatch::NoMatch,
+                PrefixMatch::Ambiguous(names) => PrefixMatch::Ambiguous(names),
+                PrefixMatch::One(row) => {
                     let history = history(db, &row.fingerprint)?;
-                    Found::One((row, history))
+                    PrefixMatch::One((row, history))
                 }
             })
         })
@@ -126,35 +129,38 @@ impl Store {
     }
 }
 
-/// One alert by its fingerprint or what it begins with.
-pub(super) fn find_alert(db: &Connection, prefix: &str) -> Result<Found<AlertRow>, Cause> {
+/// Finds an alert by its fingerprint or a prefix of it.
+pub(super) fn find_alert(
+    db: &Connection,
+    prefix: &str,
+) -> Result<PrefixMatch<AlertRow>, StoreErrorCause> {
     let sql = "SELECT fingerprint, alert, changed_at FROM alerts
                WHERE substr(fingerprint, 1, length(?1)) = ?1 ORDER BY fingerprint LIMIT ?2";
     let mut statement = db.prepare_cached(sql)?;
-    let mut rows = statement.query(params![prefix, N_NAMED])?;
+    let mut rows = statement.query(params![prefix, MAX_LISTED])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(alert_at(row)?);
+        found.push(alert_from_row(row)?);
     }
     Ok(match found.len() {
-        0 => Found::Nothing,
-        1 => Found::One(found.remove(0)),
-        _ => Found::Many(found.into_iter().map(|row| row.fingerprint).collect()),
+        0 => PrefixMatch::NoMatch,
+        1 => PrefixMatch::One(found.remove(0)),
+        _ => PrefixMatch::Ambiguous(found.into_iter().map(|row| row.fingerprint).collect()),
     })
 }
 
-/// Alerts of an organization that have not ended, and ended ones whose period ends after `ended_after`.
+/// Loads an organization's alerts that have not ended, and ended ones whose period ends after `ended_after`.
 pub(super) fn load(
     db: &Connection,
     organization: i64,
     ended_after: Timestamp,
-) -> Result<Vec<Alert>, Cause> {
+) -> Result<Vec<Alert>, StoreErrorCause> {
     let mut statement = db.prepare_cached(
         "SELECT alert FROM alerts WHERE organization_id = ?1 AND phase IN ('pending', 'firing')
          UNION ALL
          SELECT alert FROM alerts WHERE organization_id = ?1 AND phase = 'resolved' AND period_end > ?2",
     )?;
-    let mut rows = statement.query(params![organization, At(ended_after)])?;
+    let mut rows = statement.query(params![organization, StoredTime(ended_after)])?;
     let mut alerts = Vec::new();
     while let Some(row) = rows.next()? {
         alerts.push(alert_from_json(&row.get::<_, String>(0)?)?);
@@ -162,23 +168,23 @@ pub(super) fn load(
     Ok(alerts)
 }
 
-/// Writes changed alerts and a step of their history each. `told` says by fingerprint whom they are told to.
+/// Writes changed alerts, each with an entry in its history. `notified` has the notifiers and reasons by fingerprint.
 pub(super) fn save(
     tx: &Transaction<'_>,
     organization: i64,
     alerts: &[Alert],
-    told: &BTreeMap<String, Vec<(NotifierName, Reason)>>,
+    notified: &BTreeMap<String, Vec<(NotifierName, Reason)>>,
     at: Timestamp,
-) -> Result<(), Cause> {
+) -> Result<(), StoreErrorCause> {
     for alert in alerts {
         let fingerprint = alert.identity.fingerprint();
-        let phase = Phase::of(alert);
+        let phase = AlertPhase::from_alert(alert);
         let ended_at = match alert.state {
-            State::Ended { at, .. } => Some(At(at)),
+            State::Ended { at, .. } => Some(StoredTime(at)),
             State::Pending { .. } | State::Firing { .. } => None,
         };
-        let sequence =
-            i64::try_from(alert.sequence).map_err(|_| Cause::Overflow("an alert's sequence"))?;
+        let sequence = i64::try_from(alert.sequence)
+            .map_err(|_| StoreErrorCause::Overflow("an alert's sequence"))?;
         tx.prepare_cached(
             "INSERT INTO alerts (fingerprint, organization_id, rule, phase, period_end, ended_at, changed_at, sequence, alert)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
@@ -191,31 +197,31 @@ pub(super) fn save(
             organization,
             alert.identity.slot.rule.as_str(),
             phase.as_str(),
-            At(alert.span.end),
+            StoredTime(alert.span.end),
             ended_at,
-            At(at),
+            StoredTime(at),
             sequence,
             alert_to_json(alert),
         ])?;
-        let told = told.get(&fingerprint).map_or(&[][..], Vec::as_slice);
-        let change = to_json(&ChangeShape::new(alert, phase.as_str(), told));
+        let notified = notified.get(&fingerprint).map_or(&[][..], Vec::as_slice);
+        let change = to_json(&ChangeShape::new(alert, phase.as_str(), notified));
         tx.prepare_cached(
             "INSERT INTO alert_changes (fingerprint, at, change) VALUES (?1, ?2, ?3)",
         )?
-        .execute(params![fingerprint, At(at), change])?;
+        .execute(params![fingerprint, StoredTime(at), change])?;
     }
     Ok(())
 }
 
-fn list(db: &Connection, filter: &AlertFilter) -> Result<Vec<AlertRow>, Cause> {
+fn list(db: &Connection, filter: &AlertFilter) -> Result<Vec<AlertRow>, StoreErrorCause> {
     let organization = match &filter.organization {
-        Some(name) => match names::find_organization(db, name)? {
+        Some(name) => match row_ids::find_organization_id(db, name)? {
             Some(id) => Some(id),
             None => return Ok(Vec::new()),
         },
         None => None,
     };
-    let wants = |phase: Phase| filter.phases.is_empty() || filter.phases.contains(&phase);
+    let wants = |phase: AlertPhase| filter.phases.is_empty() || filter.phases.contains(&phase);
     let mut statement = db.prepare_cached(
         "SELECT fingerprint, alert, changed_at FROM alerts
          WHERE (?1 IS NULL OR organization_id = ?1) AND (?2 IS NULL OR rule = ?2)
@@ -225,29 +231,32 @@ fn list(db: &Connection, filter: &AlertFilter) -> Result<Vec<AlertRow>, Cause> {
     let mut rows = statement.query(params![
         organization,
         filter.rule.as_ref().map(RuleName::as_str),
-        wants(Phase::Pending),
-        wants(Phase::Firing),
-        wants(Phase::Resolved),
+        wants(AlertPhase::Pending),
+        wants(AlertPhase::Firing),
+        wants(AlertPhase::Resolved),
         filter.limit,
     ])?;
     let mut alerts = Vec::new();
     while let Some(row) = rows.next()? {
-        alerts.push(alert_at(row)?);
+        alerts.push(alert_from_row(row)?);
     }
     Ok(alerts)
 }
 
-/// An alert from its fingerprint, itself and when it changed.
-pub(super) fn alert_at(row: &Row<'_>) -> Result<AlertRow, Cause> {
+/// Reads the columns `fingerprint`, `alert`, `changed_at`.
+pub(super) fn alert_from_row(row: &Row<'_>) -> Result<AlertRow, StoreErrorCause> {
     Ok(AlertRow {
         fingerprint: row.get(0)?,
         alert: alert_from_json(&row.get::<_, String>(1)?)?,
-        changed_at: row.get::<_, At>(2)?.0,
+        changed_at: row.get::<_, StoredTime>(2)?.0,
     })
 }
 
-/// All changes of an alert, oldest first.
-pub(super) fn history(db: &Connection, fingerprint: &str) -> Result<Vec<AlertChange>, Cause> {
+/// Returns an alert's history, oldest change first.
+pub(super) fn history(
+    db: &Connection,
+    fingerprint: &str,
+) -> Result<Vec<AlertChange>, StoreErrorCause> {
     let mut statement = db.prepare_cached(
         "SELECT at, change FROM alert_changes WHERE fingerprint = ?1 ORDER BY id",
     )?;
@@ -256,14 +265,15 @@ pub(super) fn history(db: &Connection, fingerprint: &str) -> Result<Vec<AlertCha
     while let Some(row) = rows.next()? {
         let shape: ChangeShape = from_json(&row.get::<_, String>(1)?, "an alert's history")?;
         let (ended_by, value, limit) = shape.figures();
-        let phase = Phase::parse(&shape.phase)
-            .ok_or_else(|| Cause::Corrupt(format!("an alert that is `{}`", shape.phase)))?;
+        let phase = AlertPhase::parse(&shape.phase).ok_or_else(|| {
+            StoreErrorCause::Corrupt(format!("an alert that is `{}`", shape.phase))
+        })?;
         changes.push(AlertChange {
-            at: row.get::<_, At>(0)?.0,
+            at: row.get::<_, StoredTime>(0)?.0,
             sequence: shape.sequence,
             phase,
             ended_by,
-            told: shape.told(),
+            notified: shape.notified(),
             line: shape.line.into(),
             value,
             limit,
@@ -275,14 +285,14 @@ pub(super) fn history(db: &Connection, fingerprint: &str) -> Result<Vec<AlertCha
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::{Observed, Told};
+    use crate::domain::alert::{NotifiedState, Observed};
     use crate::domain::ids::RuleName;
     use crate::store::outbox::NewMessage;
     use crate::store::samples::{
-        ORGANIZATION, alert, at, commit, ended, engine, fact, line, store,
+        ORGANIZATION, alert, at, commit, ended, fact, line, resume_state, store,
     };
 
-    fn filter(phases: &[Phase]) -> AlertFilter {
+    fn filter(phases: &[AlertPhase]) -> AlertFilter {
         AlertFilter {
             organization: None,
             rule: None,
@@ -292,20 +302,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_decision_is_loaded_as_it_was_committed() {
+    async fn committed_alerts_are_loaded_unchanged() {
         let store = store().await;
         let mut pending = alert("p", 1);
         pending.state = State::Pending {
-            line: line(),
+            threshold: line(),
             since: Observed(u64::MAX),
         };
         let mut firing = alert("f", 2);
-        firing.told.insert(
+        firing.notified.insert(
             "slack".into(),
-            Told {
-                showing: Some(line()),
+            NotifiedState {
+                shown: Some(line()),
                 raised: vec![line()],
-                ..Told::default()
+                ..NotifiedState::default()
             },
         );
         let over = ended(alert("e", 1), 3);
@@ -322,7 +332,7 @@ mod tests {
                 .load_organization(&ORGANIZATION.into(), at(0), ended_after)
                 .await
                 .unwrap();
-            assert_eq!(state.engine, engine(1));
+            assert_eq!(state.resume_state, resume_state(1));
             let mut alerts = state.alerts;
             alerts.sort_by_key(|alert| std::cmp::Reverse(alert.identity.slot.subject.id.clone()));
             alerts
@@ -332,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_alert_is_shown_with_its_history() {
+    async fn an_alert_is_found_with_its_history() {
         let store = store().await;
         let message = NewMessage {
             id: "m".to_owned(),
@@ -351,7 +361,7 @@ mod tests {
         )
         .await;
         let fingerprint = alert("a", 1).identity.fingerprint();
-        let Found::One((row, history)) = store.alert(&fingerprint[..9]).await.unwrap() else {
+        let PrefixMatch::One((row, history)) = store.alert(&fingerprint[..9]).await.unwrap() else {
             panic!("one alert has this prefix");
         };
         assert_eq!((row.fingerprint, row.changed_at), (fingerprint, at(2)));
@@ -363,20 +373,22 @@ mod tests {
                     change.sequence,
                     change.phase,
                     change.ended_by,
-                    change.told.len(),
+                    change.notified.len(),
                 )
             })
             .collect();
         assert_eq!(
             steps,
             [
-                (at(1), 1, Phase::Firing, None, 1),
-                (at(2), 2, Phase::Resolved, Some(EndedBy::Cleared), 0)
+                (at(1), 1, AlertPhase::Firing, None, 1),
+                (at(2), 2, AlertPhase::Resolved, Some(EndedBy::Cleared), 0)
             ]
         );
-        assert_eq!(history[0].told, [("slack".into(), Reason::First)]);
-        assert_eq!(store.alert("xyz").await.unwrap(), Found::Nothing);
-        assert!(matches!(store.alert("").await.unwrap(), Found::Many(names) if names.len() == 2));
+        assert_eq!(history[0].notified, [("slack".into(), Reason::First)]);
+        assert_eq!(store.alert("xyz").await.unwrap(), PrefixMatch::NoMatch);
+        assert!(
+            matches!(store.alert("").await.unwrap(), PrefixMatch::Ambiguous(names) if names.len() == 2)
+        );
     }
 
     #[tokio::test]
@@ -391,8 +403,8 @@ mod tests {
         .await;
         let count = async |filter: AlertFilter| store.alerts(&filter).await.unwrap().len();
         assert_eq!(count(filter(&[])).await, 2);
-        assert_eq!(count(filter(&[Phase::Firing])).await, 1);
-        assert_eq!(count(filter(&[Phase::Pending])).await, 0);
+        assert_eq!(count(filter(&[AlertPhase::Firing])).await, 1);
+        assert_eq!(count(filter(&[AlertPhase::Pending])).await, 0);
         assert_eq!(
             count(AlertFilter {
                 limit: 1,

@@ -1,4 +1,4 @@
-//! A decision's commit: new states of alerts, the messages they make, and what the daemon remembers, all or nothing.
+//! Commits a decision in one transaction: changed alerts, their messages and the resume state.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,18 @@ use crate::domain::alert::Alert;
 use crate::domain::ids::{NotifierName, OrganizationName};
 use crate::domain::notification::Reason;
 use crate::store::Store;
-use crate::store::digests::{self, Mark};
-use crate::store::engine::{self, Engine};
+use crate::store::digests::{self, DigestProgress};
 use crate::store::error::StoreError;
 use crate::store::outbox::{self, NewDigest, NewMessage};
-use crate::store::{alerts, names};
+use crate::store::resume_state::{self, ResumeState};
+use crate::store::{alerts, row_ids};
 
-/// What a decision changes.
+/// Changes of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
     pub alerts: Vec<Alert>,
     pub messages: Vec<NewMessage>,
-    /// What the daemon remembers afterwards.
-    pub engine: Engine,
+    pub resume_state: ResumeState,
     pub at: Timestamp,
 }
 
@@ -33,58 +32,62 @@ impl Store {
     ) -> Result<(), StoreError> {
         let name = organization.clone();
         self.write("commit_decision", move |tx| {
-            let organization = names::organization(tx, &name)?;
-            let told = told_by_alert(&commit.messages);
-            alerts::save(tx, organization, &commit.alerts, &told, commit.at)?;
+            let organization = row_ids::organization_id(tx, &name)?;
+            let notifications = notifications_by_alert(&commit.messages);
+            alerts::save(tx, organization, &commit.alerts, &notifications, commit.at)?;
             for message in &commit.messages {
                 outbox::insert(tx, organization, message, commit.at)?;
             }
-            engine::save(tx, organization, &commit.engine)
+            resume_state::save(tx, organization, &commit.resume_state)
         })
         .await
     }
 
-    /// Commits a digest and the mark that it was made, in one transaction. Without a message it only sets the mark.
+    /// Commits a digest's messages and progress in one transaction. Without messages, only the progress is stored.
     pub async fn commit_digest(
         &self,
         organization: &OrganizationName,
-        mark: Mark,
+        mark: DigestProgress,
         messages: Vec<NewDigest>,
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let name = organization.clone();
         self.write("commit_digest", move |tx| {
-            let organization = names::organization(tx, &name)?;
+            let organization = row_ids::organization_id(tx, &name)?;
             for message in &messages {
                 outbox::insert_digest(tx, organization, message, at)?;
             }
-            digests::save_mark(tx, organization, &mark)
+            digests::save_progress(tx, organization, &mark)
         })
         .await
     }
 }
 
-/// Whom each alert is told to and why; a notifier with several recipients counts once.
-fn told_by_alert(messages: &[NewMessage]) -> BTreeMap<String, Vec<(NotifierName, Reason)>> {
-    let mut told: BTreeMap<String, Vec<(NotifierName, Reason)>> = BTreeMap::new();
+/// Returns the notifiers and reasons of each alert; a notifier with several recipients counts once.
+fn notifications_by_alert(
+    messages: &[NewMessage],
+) -> BTreeMap<String, Vec<(NotifierName, Reason)>> {
+    let mut notifications: BTreeMap<String, Vec<(NotifierName, Reason)>> = BTreeMap::new();
     for message in messages {
         for fact in &message.facts {
             let entry = (message.notifier.clone(), fact.public_reason());
-            let of_alert = told.entry(fact.identity.fingerprint()).or_default();
+            let of_alert = notifications
+                .entry(fact.identity.fingerprint())
+                .or_default();
             if !of_alert.contains(&entry) {
                 of_alert.push(entry);
             }
         }
     }
-    told
+    notifications
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::notification::Reason;
-    use crate::store::samples::{ORGANIZATION, alert, at, engine, fact, store};
-    use crate::store::{Faults, Moment};
+    use crate::store::samples::{ORGANIZATION, alert, at, fact, resume_state, store};
+    use crate::store::{CommitPoint, Faults};
 
     fn commit() -> Commit {
         let message = NewMessage {
@@ -98,17 +101,17 @@ mod tests {
         Commit {
             alerts: vec![alert("a", 1)],
             messages: vec![message],
-            engine: engine(1),
+            resume_state: resume_state(1),
             at: at(1),
         }
     }
 
     #[tokio::test]
-    async fn states_and_messages_commit_together_or_not_at_all() {
+    async fn alerts_and_messages_are_committed_atomically() {
         let store = store().await;
         let stopping = store
             .clone()
-            .with_faults(Faults::new(|_, moment| moment == Moment::BeforeCommit));
+            .with_faults(Faults::new(|_, moment| moment == CommitPoint::BeforeCommit));
         let organization = ORGANIZATION.into();
         stopping
             .commit_decision(&organization, commit())
@@ -118,14 +121,14 @@ mod tests {
             .load_organization(&organization, at(0), at(0))
             .await
             .unwrap();
-        assert!(state.alerts.is_empty() && state.engine.last_at.is_none());
+        assert!(state.alerts.is_empty() && state.resume_state.last_at.is_none());
         assert_eq!(store.next_due(&"slack".into(), at(0)).await.unwrap(), None);
 
         store
             .commit_decision(&organization, commit())
             .await
             .unwrap();
-        // The same id again is refused, and takes the states that came with it along.
+        // A duplicate id fails the whole commit, including its alerts.
         let mut again = commit();
         again.alerts[0].sequence = 2;
         store
@@ -144,17 +147,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rule_that_is_gone_is_forgotten() {
+    async fn removed_rules_are_deleted() {
         let store = store().await;
         let organization = ORGANIZATION.into();
-        store.save_engine(&organization, &engine(1)).await.unwrap();
-        let mut next = engine(2);
+        store
+            .save_resume_state(&organization, &resume_state(1))
+            .await
+            .unwrap();
+        let mut next = resume_state(2);
         next.rules_began = BTreeMap::from([("another".into(), at(2))]);
-        store.save_engine(&organization, &next).await.unwrap();
+        store.save_resume_state(&organization, &next).await.unwrap();
         let state = store
             .load_organization(&organization, at(0), at(0))
             .await
             .unwrap();
-        assert_eq!(state.engine, next);
+        assert_eq!(state.resume_state, next);
     }
 }

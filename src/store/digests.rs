@@ -1,4 +1,4 @@
-//! Digests as they are stored: frozen in the outbox, so all versions must read them; and up to which slot each was done.
+//! Stored form of digests, which every later version must read from the outbox, and the last completed slot of each digest.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,8 @@ use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::digest::{
-    Anchor, Breakdown, Digest, Forecast, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert, Rest,
+    AuditAnchor, DataGap, Digest, Forecast, IdleKey, LimitUse, OpenAlert, OtherSubjects,
+    SpendBreakdown, SubjectSpend, Truncated,
 };
 use crate::domain::event::Event;
 use crate::domain::ids::OrganizationName;
@@ -15,41 +16,41 @@ use crate::domain::money::Usd;
 use crate::domain::rule::Severity;
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::store::Store;
-use crate::store::error::{Cause, StoreError};
+use crate::store::error::{StoreError, StoreErrorCause};
 use crate::store::json::{AsText, from_json, to_json};
-use crate::store::names;
+use crate::store::row_ids;
 use crate::store::shapes::SpanShape;
-use crate::store::values::At;
+use crate::store::values::StoredTime;
 
-/// Up to where one digest was done.
+/// Last completed slot of a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
+pub struct DigestProgress {
     pub name: String,
-    /// The schedule that the slot is of, with its zone.
+    /// Schedule of the slot, with its time zone.
     pub schedule: String,
-    /// The newest slot that was done, or from when on slots count.
+    /// The last completed slot, or the time after which slots are due.
     pub last_slot: Timestamp,
 }
 
 impl Store {
-    /// The marks of an organization, by the digest's name.
-    pub async fn digest_marks(
+    /// Returns the progress of an organization's digests, by name.
+    pub async fn digest_progress(
         &self,
         organization: &OrganizationName,
-    ) -> Result<BTreeMap<String, Mark>, StoreError> {
+    ) -> Result<BTreeMap<String, DigestProgress>, StoreError> {
         let name = organization.clone();
         self.read(move |db| {
-            let Some(organization) = names::find_organization(db, &name)? else {
+            let Some(organization) = row_ids::find_organization_id(db, &name)? else {
                 return Ok(BTreeMap::new());
             };
             let mut statement = db.prepare_cached(
                 "SELECT name, schedule, last_slot FROM digests WHERE organization_id = ?1",
             )?;
             let rows = statement.query_map([organization], |row| {
-                let mark = Mark {
+                let mark = DigestProgress {
                     name: row.get(0)?,
                     schedule: row.get(1)?,
-                    last_slot: row.get::<_, At>(2)?.0,
+                    last_slot: row.get::<_, StoredTime>(2)?.0,
                 };
                 Ok((mark.name.clone(), mark))
             })?;
@@ -59,7 +60,11 @@ impl Store {
     }
 }
 
-pub(super) fn save_mark(tx: &Transaction<'_>, organization: i64, mark: &Mark) -> Result<(), Cause> {
+pub(super) fn save_progress(
+    tx: &Transaction<'_>,
+    organization: i64,
+    mark: &DigestProgress,
+) -> Result<(), StoreErrorCause> {
     tx.prepare_cached(
         "INSERT INTO digests (organization_id, name, schedule, last_slot) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (organization_id, name) DO UPDATE SET schedule = excluded.schedule, last_slot = excluded.last_slot",
@@ -68,7 +73,7 @@ pub(super) fn save_mark(tx: &Transaction<'_>, organization: i64, mark: &Mark) ->
         organization,
         mark.name,
         mark.schedule,
-        At(mark.last_slot)
+        StoredTime(mark.last_slot)
     ])?;
     Ok(())
 }
@@ -77,7 +82,7 @@ pub(super) fn digest_to_json(digest: &Digest) -> String {
     to_json(&DigestShape::from(digest))
 }
 
-pub(super) fn digest_from_json(text: &str) -> Result<Digest, Cause> {
+pub(super) fn digest_from_json(text: &str) -> Result<Digest, StoreErrorCause> {
     let shape: DigestShape = from_json(text, "a digest")?;
     Ok(shape.into())
 }
@@ -101,11 +106,11 @@ struct DigestShape {
     models: BreakdownShape,
     limits: Vec<LimitShape>,
     n_more_limits: usize,
-    alerts: Vec<AlertShape>,
+    alerts: Vec<OpenAlertShape>,
     n_more_alerts: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     idle_keys: Option<IdleKeysShape>,
-    gaps: Vec<GapShape>,
+    gaps: Vec<MissingDataShape>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     audit: Option<AnchorShape>,
 }
@@ -125,19 +130,19 @@ struct ForecastShape {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct BreakdownShape {
-    lines: Vec<LineShape>,
-    rest: Option<RestShape>,
+    lines: Vec<SubjectSpendShape>,
+    rest: Option<RemainingShape>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct LineShape {
+struct SubjectSpendShape {
     name: String,
     spend: AsText<Usd>,
     before: Option<AsText<Usd>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct RestShape {
+struct RemainingShape {
     n: usize,
     spend: AsText<Usd>,
     before: Option<AsText<Usd>>,
@@ -155,7 +160,7 @@ struct LimitShape {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct AlertShape {
+struct OpenAlertShape {
     rule: String,
     subject_kind: AsText<SubjectKind>,
     subject_id: String,
@@ -183,7 +188,7 @@ struct IdleKeyShape {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-enum GapShape {
+enum MissingDataShape {
     Unread {
         n: usize,
         n_all: usize,
@@ -214,7 +219,7 @@ impl From<&Digest> for DigestShape {
             label: digest.label.clone(),
             span: digest.span.into(),
             zone_name: digest.zone_name.clone(),
-            made_at: AsText(digest.made_at),
+            made_at: AsText(digest.created_at),
             spend: AsText(digest.spend),
             before: digest.before.map(AsText),
             series: digest
@@ -253,7 +258,7 @@ impl From<DigestShape> for Digest {
             label: shape.label,
             span: shape.span.into(),
             zone_name: shape.zone_name,
-            made_at: shape.made_at.0,
+            created_at: shape.made_at.0,
             spend: shape.spend.0,
             before: shape.before.map(|before| before.0),
             series: shape
@@ -265,11 +270,11 @@ impl From<DigestShape> for Digest {
             movers: shape.movers.into(),
             teams: shape.teams.into(),
             models: shape.models.into(),
-            limits: Listed {
+            limits: Truncated {
                 first: shape.limits.into_iter().map(Into::into).collect(),
                 n_more: shape.n_more_limits,
             },
-            alerts: Listed {
+            alerts: Truncated {
                 first: shape.alerts.into_iter().map(Into::into).collect(),
                 n_more: shape.n_more_alerts,
             },
@@ -280,7 +285,7 @@ impl From<DigestShape> for Digest {
                 so_far: forecast.so_far.0,
             }),
             gaps: shape.gaps.into_iter().map(Into::into).collect(),
-            audit: shape.audit.map(|anchor| Anchor {
+            audit: shape.audit.map(|anchor| AuditAnchor {
                 entry: anchor.entry,
                 hash: anchor.hash,
             }),
@@ -288,16 +293,16 @@ impl From<DigestShape> for Digest {
     }
 }
 
-impl From<&Breakdown> for BreakdownShape {
-    fn from(breakdown: &Breakdown) -> BreakdownShape {
-        let line = |line: &Line| LineShape {
+impl From<&SpendBreakdown> for BreakdownShape {
+    fn from(breakdown: &SpendBreakdown) -> BreakdownShape {
+        let line = |line: &SubjectSpend| SubjectSpendShape {
             name: line.name.clone(),
             spend: AsText(line.spend),
             before: line.before.map(AsText),
         };
         BreakdownShape {
             lines: breakdown.lines.iter().map(line).collect(),
-            rest: breakdown.rest.map(|rest| RestShape {
+            rest: breakdown.rest.map(|rest| RemainingShape {
                 n: rest.n,
                 spend: AsText(rest.spend),
                 before: rest.before.map(AsText),
@@ -306,16 +311,16 @@ impl From<&Breakdown> for BreakdownShape {
     }
 }
 
-impl From<BreakdownShape> for Breakdown {
-    fn from(shape: BreakdownShape) -> Breakdown {
-        let line = |line: LineShape| Line {
+impl From<BreakdownShape> for SpendBreakdown {
+    fn from(shape: BreakdownShape) -> SpendBreakdown {
+        let line = |line: SubjectSpendShape| SubjectSpend {
             name: line.name,
             spend: line.spend.0,
             before: line.before.map(|before| before.0),
         };
-        Breakdown {
+        SpendBreakdown {
             lines: shape.lines.into_iter().map(line).collect(),
-            rest: shape.rest.map(|rest| Rest {
+            rest: shape.rest.map(|rest| OtherSubjects {
                 n: rest.n,
                 spend: rest.spend.0,
                 before: rest.before.map(|before| before.0),
@@ -351,9 +356,9 @@ impl From<LimitShape> for LimitUse {
     }
 }
 
-impl From<&OpenAlert> for AlertShape {
-    fn from(alert: &OpenAlert) -> AlertShape {
-        AlertShape {
+impl From<&OpenAlert> for OpenAlertShape {
+    fn from(alert: &OpenAlert) -> OpenAlertShape {
+        OpenAlertShape {
             rule: alert.rule.to_string(),
             subject_kind: AsText(alert.subject.kind),
             subject_id: alert.subject.id.to_string(),
@@ -366,8 +371,8 @@ impl From<&OpenAlert> for AlertShape {
     }
 }
 
-impl From<AlertShape> for OpenAlert {
-    fn from(shape: AlertShape) -> OpenAlert {
+impl From<OpenAlertShape> for OpenAlert {
+    fn from(shape: OpenAlertShape) -> OpenAlert {
         OpenAlert {
             rule: shape.rule.as_str().into(),
             subject: Subject::new(shape.subject_kind.0, shape.subject_id),
@@ -380,8 +385,8 @@ impl From<AlertShape> for OpenAlert {
     }
 }
 
-impl From<&Listed<IdleKey>> for IdleKeysShape {
-    fn from(keys: &Listed<IdleKey>) -> IdleKeysShape {
+impl From<&Truncated<IdleKey>> for IdleKeysShape {
+    fn from(keys: &Truncated<IdleKey>) -> IdleKeysShape {
         let key = |key: &IdleKey| IdleKeyShape {
             id: key.id.to_string(),
             name: key.name.clone(),
@@ -395,56 +400,56 @@ impl From<&Listed<IdleKey>> for IdleKeysShape {
     }
 }
 
-impl From<IdleKeysShape> for Listed<IdleKey> {
-    fn from(shape: IdleKeysShape) -> Listed<IdleKey> {
+impl From<IdleKeysShape> for Truncated<IdleKey> {
+    fn from(shape: IdleKeysShape) -> Truncated<IdleKey> {
         let key = |key: IdleKeyShape| IdleKey {
             id: key.id.as_str().into(),
             name: key.name,
             workspace: key.workspace,
             since: key.since.0,
         };
-        Listed {
+        Truncated {
             first: shape.first.into_iter().map(key).collect(),
             n_more: shape.n_more,
         }
     }
 }
 
-impl From<&Missing> for GapShape {
-    fn from(gap: &Missing) -> GapShape {
+impl From<&DataGap> for MissingDataShape {
+    fn from(gap: &DataGap) -> MissingDataShape {
         match gap {
-            Missing::Unread { n, n_all } => GapShape::Unread {
+            DataGap::Unread { n, n_all } => MissingDataShape::Unread {
                 n: *n,
                 n_all: *n_all,
             },
-            Missing::Stale { name, as_of } => GapShape::Stale {
+            DataGap::Stale { name, as_of } => MissingDataShape::Stale {
                 name: name.clone(),
                 as_of: AsText(*as_of),
             },
-            Missing::MoreStale { n } => GapShape::MoreStale { n: *n },
-            Missing::KnownFrom { at } => GapShape::KnownFrom { at: AsText(*at) },
-            Missing::Estimated { spend } => GapShape::Estimated {
+            DataGap::MoreStale { n } => MissingDataShape::MoreStale { n: *n },
+            DataGap::KnownFrom { at } => MissingDataShape::KnownFrom { at: AsText(*at) },
+            DataGap::Estimated { spend } => MissingDataShape::Estimated {
                 spend: AsText(*spend),
             },
-            Missing::Unpriced { n_tokens } => GapShape::Unpriced {
+            DataGap::Unpriced { n_tokens } => MissingDataShape::Unpriced {
                 n_tokens: *n_tokens,
             },
         }
     }
 }
 
-impl From<GapShape> for Missing {
-    fn from(shape: GapShape) -> Missing {
+impl From<MissingDataShape> for DataGap {
+    fn from(shape: MissingDataShape) -> DataGap {
         match shape {
-            GapShape::Unread { n, n_all } => Missing::Unread { n, n_all },
-            GapShape::Stale { name, as_of } => Missing::Stale {
+            MissingDataShape::Unread { n, n_all } => DataGap::Unread { n, n_all },
+            MissingDataShape::Stale { name, as_of } => DataGap::Stale {
                 name,
                 as_of: as_of.0,
             },
-            GapShape::MoreStale { n } => Missing::MoreStale { n },
-            GapShape::KnownFrom { at } => Missing::KnownFrom { at: at.0 },
-            GapShape::Estimated { spend } => Missing::Estimated { spend: spend.0 },
-            GapShape::Unpriced { n_tokens } => Missing::Unpriced { n_tokens },
+            MissingDataShape::MoreStale { n } => DataGap::MoreStale { n },
+            MissingDataShape::KnownFrom { at } => DataGap::KnownFrom { at: at.0 },
+            MissingDataShape::Estimated { spend } => DataGap::Estimated { spend: spend.0 },
+            MissingDataShape::Unpriced { n_tokens } => DataGap::Unpriced { n_tokens },
         }
     }
 }
@@ -455,23 +460,23 @@ mod tests {
     use crate::store::samples::{at, digest};
 
     #[test]
-    fn a_digest_comes_back_as_it_was() {
+    fn digests_round_trip() {
         let mut made = digest("weekly");
         made.gaps = vec![
-            Missing::Unread { n: 1, n_all: 3 },
-            Missing::Stale {
+            DataGap::Unread { n: 1, n_all: 3 },
+            DataGap::Stale {
                 name: "Search".to_owned(),
                 as_of: at(7),
             },
-            Missing::MoreStale { n: 2 },
-            Missing::KnownFrom { at: at(0) },
-            Missing::Estimated {
+            DataGap::MoreStale { n: 2 },
+            DataGap::KnownFrom { at: at(0) },
+            DataGap::Estimated {
                 spend: Usd::from_pico(1),
             },
-            Missing::Unpriced { n_tokens: 5 },
+            DataGap::Unpriced { n_tokens: 5 },
         ];
         made.alerts.first[0].event = Some(Event::KeyIdle);
-        made.idle_keys = Some(Listed {
+        made.idle_keys = Some(Truncated {
             first: vec![IdleKey {
                 id: "apikey_01".into(),
                 name: "ci".to_owned(),
@@ -484,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_of_before_there_were_events_is_read() {
+    fn digests_stored_without_events_are_read() {
         let plain = digest("weekly");
         let text = digest_to_json(&plain);
         assert!(

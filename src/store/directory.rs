@@ -1,4 +1,4 @@
-//! The directory: the workspaces that were ever listed, and the organization's own data.
+//! Stores the directory: all workspaces ever listed, names of keys and users, and the organization's own data.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,19 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::directory::{Directory, Doubt, OrganizationInfo, Person, Presence, Workspace};
+use crate::domain::directory::{
+    Directory, OrganizationInfo, PendingRemoval, Presence, UserInfo, Workspace,
+};
 use crate::domain::ids::{ActorId, ApiKeyId, OrganizationName, WorkspaceId};
 use crate::domain::money::Usd;
 use crate::store::Store;
-use crate::store::error::{Cause, StoreError};
+use crate::store::error::{StoreError, StoreErrorCause};
 use crate::store::json::{AsText, from_json, to_json};
-use crate::store::names;
-use crate::store::values::{At, UsdText};
+use crate::store::row_ids;
+use crate::store::values::{StoredTime, UsdText};
 
 impl Store {
-    /// Stores the directory; workspaces that did not change are not written again.
+    /// Stores the directory, writing only changed workspaces.
     pub async fn save_directory(
         &self,
         organization: &OrganizationName,
@@ -24,19 +26,19 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (name, directory) = (organization.clone(), directory.clone());
         self.write("save_directory", move |tx| {
-            let organization = names::organization(tx, &name)?;
+            let organization = row_ids::organization_id(tx, &name)?;
             let before = load(tx, organization)?;
             let info = directory
                 .organization
                 .as_ref()
-                .map(|info| to_json(&InfoShape::from(info)));
+                .map(|info| to_json(&OrganizationInfoShape::from(info)));
             tx.execute(
                 "UPDATE organizations SET listed_at = ?2, info = ?3, default_workspace = ?4 WHERE id = ?1",
                 params![
                     organization,
-                    directory.listed_at.map(At),
+                    directory.listed_at.map(StoredTime),
                     info,
-                    directory.default.as_ref().map(WorkspaceId::as_str)
+                    directory.default_workspace.as_ref().map(WorkspaceId::as_str)
                 ],
             )?;
             for (id, entry) in &directory.workspaces {
@@ -50,8 +52,8 @@ impl Store {
                         .execute(params![organization, id.as_str(), name])?;
                 }
             }
-            for (id, person) in &directory.people {
-                if before.people.get(id) != Some(person) {
+            for (id, person) in &directory.users {
+                if before.users.get(id) != Some(person) {
                     tx.prepare_cached("INSERT OR REPLACE INTO users (organization_id, user_id, email, name) VALUES (?1, ?2, ?3, ?4)")?
                         .execute(params![organization, id.as_str(), person.email, person.name])?;
                 }
@@ -65,8 +67,7 @@ impl Store {
     }
 }
 
-/// The directory as it is stored.
-pub(super) fn load(db: &Connection, organization: i64) -> Result<Directory, Cause> {
+pub(super) fn load(db: &Connection, organization: i64) -> Result<Directory, StoreErrorCause> {
     let mut statement = db.prepare_cached(
         "SELECT workspace_id, name, monthly_limit, requests_per_minute, presence, missing_since, n_answers, created_at, tags
          FROM workspaces WHERE organization_id = ?1",
@@ -74,27 +75,29 @@ pub(super) fn load(db: &Connection, organization: i64) -> Result<Directory, Caus
     let mut rows = statement.query([organization])?;
     let mut workspaces = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let (workspace, presence) = workspace_at(row)?;
+        let (workspace, presence) = workspace_from_row(row)?;
         workspaces.insert(workspace.id.clone(), (workspace, presence));
     }
-    let (listed_at, info, default): (Option<At>, Option<String>, Option<String>) = db.query_row(
-        "SELECT listed_at, info, default_workspace FROM organizations WHERE id = ?1",
-        [organization],
-        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-    )?;
-    let info = info.map(|text| from_json::<InfoShape>(&text, "the organization's data"));
+    let (listed_at, info, default): (Option<StoredTime>, Option<String>, Option<String>) = db
+        .query_row(
+            "SELECT listed_at, info, default_workspace FROM organizations WHERE id = ?1",
+            [organization],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )?;
+    let info =
+        info.map(|text| from_json::<OrganizationInfoShape>(&text, "the organization's data"));
     Ok(Directory {
         workspaces,
         organization: info.transpose()?.map(OrganizationInfo::from),
         listed_at: listed_at.map(|at| at.0),
-        default: default.map(WorkspaceId::new),
+        default_workspace: default.map(WorkspaceId::new),
         keys: keys(db, organization)?,
-        people: people(db, organization)?,
+        users: people(db, organization)?,
         limits_removed: limits_removed(db, organization)?,
     })
 }
 
-fn keys(db: &Connection, organization: i64) -> Result<BTreeMap<ApiKeyId, String>, Cause> {
+fn keys(db: &Connection, organization: i64) -> Result<BTreeMap<ApiKeyId, String>, StoreErrorCause> {
     let mut statement =
         db.prepare_cached("SELECT api_key_id, name FROM api_keys WHERE organization_id = ?1")?;
     let rows = statement.query_map([organization], |row| {
@@ -103,11 +106,14 @@ fn keys(db: &Connection, organization: i64) -> Result<BTreeMap<ApiKeyId, String>
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn people(db: &Connection, organization: i64) -> Result<BTreeMap<ActorId, Person>, Cause> {
+fn people(
+    db: &Connection,
+    organization: i64,
+) -> Result<BTreeMap<ActorId, UserInfo>, StoreErrorCause> {
     let mut statement =
         db.prepare_cached("SELECT user_id, email, name FROM users WHERE organization_id = ?1")?;
     let rows = statement.query_map([organization], |row| {
-        let person = Person {
+        let person = UserInfo {
             email: row.get(1)?,
             name: row.get(2)?,
         };
@@ -116,12 +122,12 @@ fn people(db: &Connection, organization: i64) -> Result<BTreeMap<ActorId, Person
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// All of them: there are few.
+/// Rewrites all of them, because there are few.
 fn save_limits_removed(
     tx: &Transaction<'_>,
     organization: i64,
     removed: &BTreeMap<Option<WorkspaceId>, Timestamp>,
-) -> Result<(), Cause> {
+) -> Result<(), StoreErrorCause> {
     tx.prepare_cached("DELETE FROM limits_removed WHERE organization_id = ?1")?
         .execute([organization])?;
     let mut insert = tx.prepare_cached(
@@ -129,7 +135,7 @@ fn save_limits_removed(
     )?;
     for (of, at) in removed {
         let id = of.as_ref().map_or("", WorkspaceId::as_str);
-        insert.execute(params![organization, id, At(*at)])?;
+        insert.execute(params![organization, id, StoredTime(*at)])?;
     }
     Ok(())
 }
@@ -137,13 +143,13 @@ fn save_limits_removed(
 fn limits_removed(
     db: &Connection,
     organization: i64,
-) -> Result<BTreeMap<Option<WorkspaceId>, Timestamp>, Cause> {
+) -> Result<BTreeMap<Option<WorkspaceId>, Timestamp>, StoreErrorCause> {
     let mut statement = db.prepare_cached(
         "SELECT workspace_id, removed_at FROM limits_removed WHERE organization_id = ?1",
     )?;
     let rows = statement.query_map([organization], |row| {
         let id = Some(row.get::<_, String>(0)?).filter(|id| !id.is_empty());
-        Ok((id.map(WorkspaceId::new), row.get::<_, At>(1)?.0))
+        Ok((id.map(WorkspaceId::new), row.get::<_, StoredTime>(1)?.0))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -153,11 +159,11 @@ fn save_workspace(
     organization: i64,
     workspace: &Workspace,
     presence: Presence,
-) -> Result<(), Cause> {
+) -> Result<(), StoreErrorCause> {
     let (word, doubt) = match presence {
         Presence::Listed => ("listed", None),
         Presence::Missing(doubt) => ("missing", Some(doubt)),
-        Presence::Gone => ("gone", None),
+        Presence::Removed => ("gone", None),
     };
     tx.prepare_cached(
         "INSERT OR REPLACE INTO workspaces (organization_id, workspace_id, name, monthly_limit, requests_per_minute, presence,
@@ -169,27 +175,27 @@ fn save_workspace(
         workspace.id.as_str(),
         workspace.name,
         workspace.monthly_limit.map(UsdText),
-        // As text: 64 bits without a sign do not fit SQLite's integers.
+        // As text, because SQLite has no unsigned 64-bit integers.
         workspace.requests_per_minute.map(|limit| limit.to_string()),
         word,
-        doubt.map(|doubt| At(doubt.since)),
-        doubt.map(|doubt| doubt.n_answers),
-        workspace.created_at.map(At),
+        doubt.map(|doubt| StoredTime(doubt.since)),
+        doubt.map(|doubt| doubt.n_responses),
+        workspace.created_at.map(StoredTime),
         to_json(&workspace.tags),
     ])?;
     Ok(())
 }
 
-fn workspace_at(row: &Row<'_>) -> Result<(Workspace, Presence), Cause> {
+fn workspace_from_row(row: &Row<'_>) -> Result<(Workspace, Presence), StoreErrorCause> {
     let requests: Option<String> = row.get(3)?;
     let requests = requests.map(|text| {
         text.parse()
-            .map_err(|_| Cause::Corrupt(format!("a limit of `{text}` requests")))
+            .map_err(|_| StoreErrorCause::Corrupt(format!("a limit of `{text}` requests")))
     });
-    let doubt = match (row.get::<_, Option<At>>(5)?, row.get(6)?) {
-        (Some(since), Some(n_answers)) => Some(Doubt {
+    let doubt = match (row.get::<_, Option<StoredTime>>(5)?, row.get(6)?) {
+        (Some(since), Some(n_answers)) => Some(PendingRemoval {
             since: since.0,
-            n_answers,
+            n_responses: n_answers,
         }),
         (_, _) => None,
     };
@@ -197,32 +203,36 @@ fn workspace_at(row: &Row<'_>) -> Result<(Workspace, Presence), Cause> {
     let presence = match (word.as_str(), doubt) {
         ("listed", None) => Presence::Listed,
         ("missing", Some(doubt)) => Presence::Missing(doubt),
-        ("gone", None) => Presence::Gone,
-        (_, _) => return Err(Cause::Corrupt(format!("a workspace that is `{word}`"))),
+        ("gone", None) => Presence::Removed,
+        (_, _) => {
+            return Err(StoreErrorCause::Corrupt(format!(
+                "a workspace that is `{word}`"
+            )));
+        }
     };
     let workspace = Workspace {
         id: WorkspaceId::new(row.get::<_, String>(0)?),
         name: row.get(1)?,
         monthly_limit: row.get::<_, Option<UsdText>>(2)?.map(|usd| usd.0),
         requests_per_minute: requests.transpose()?,
-        created_at: row.get::<_, Option<At>>(7)?.map(|at| at.0),
+        created_at: row.get::<_, Option<StoredTime>>(7)?.map(|at| at.0),
         tags: from_json(&row.get::<_, String>(8)?, "the tags of a workspace")?,
     };
     Ok((workspace, presence))
 }
 
-/// What the API says about an organization.
+/// The organization's own data, as reported by the API.
 #[derive(Debug, Serialize, Deserialize)]
-struct InfoShape {
+pub(super) struct OrganizationInfoShape {
     id: String,
     name: String,
     usage_limit: Option<AsText<Usd>>,
     current_month_usage: Option<AsText<Usd>>,
 }
 
-impl From<&OrganizationInfo> for InfoShape {
-    fn from(info: &OrganizationInfo) -> InfoShape {
-        InfoShape {
+impl From<&OrganizationInfo> for OrganizationInfoShape {
+    fn from(info: &OrganizationInfo) -> OrganizationInfoShape {
+        OrganizationInfoShape {
             id: info.id.clone(),
             name: info.name.clone(),
             usage_limit: info.usage_limit.map(AsText),
@@ -231,8 +241,8 @@ impl From<&OrganizationInfo> for InfoShape {
     }
 }
 
-impl From<InfoShape> for OrganizationInfo {
-    fn from(shape: InfoShape) -> OrganizationInfo {
+impl From<OrganizationInfoShape> for OrganizationInfo {
+    fn from(shape: OrganizationInfoShape) -> OrganizationInfo {
         OrganizationInfo {
             id: shape.id,
             name: shape.name,
@@ -259,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_directory_is_loaded_as_it_was_saved() {
+    async fn directories_round_trip() {
         let store = store().await;
         let organization = ORGANIZATION.into();
         let odd = workspace("b", "'\"\n\u{1F4B8}<b>\u{7}");
@@ -267,15 +277,15 @@ mod tests {
             Directory::default().with_list(vec![workspace("a", "A"), odd.clone()], at(0));
         for minute in [0, 10, 60, 70] {
             directory = directory.with_list(vec![odd.clone()], at(minute));
-            directory.default = Some("wrkspc_0".into());
+            directory.default_workspace = Some("wrkspc_0".into());
             directory
                 .keys
                 .insert("apikey_0".into(), format!("k{minute}"));
-            let person = Person {
+            let person = UserInfo {
                 name: "Ada".to_owned(),
                 email: format!("ada+{minute}@example.com"),
             };
-            directory.people.insert("user_0".into(), person);
+            directory.users.insert("user_0".into(), person);
             directory.limits_removed = [(None, at(minute)), (Some("b".into()), at(9))].into();
             if minute == 70 {
                 directory.limits_removed.remove(&None);
@@ -290,10 +300,10 @@ mod tests {
                 .save_directory(&organization, &directory)
                 .await
                 .unwrap();
-            let known = store.known(&organization).await.unwrap();
+            let known = store.stored_directory(&organization).await.unwrap();
             assert_eq!(known.map(|known| known.directory), Some(directory.clone()));
         }
-        assert_eq!(directory.workspaces["a"].1, Presence::Gone);
-        assert_eq!(store.known(&"other".into()).await.unwrap(), None);
+        assert_eq!(directory.workspaces["a"].1, Presence::Removed);
+        assert_eq!(store.stored_directory(&"other".into()).await.unwrap(), None);
     }
 }

@@ -1,78 +1,66 @@
-//! What can go wrong with the store: where, what, and what to do about it.
+//! Errors of the store, each with the path, the cause and what to do.
 
 use std::io;
 
 use rusqlite::ErrorCode;
 
-/// What went wrong. A write that failed has left everything as it was.
+/// Why an operation failed. A failed write has changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A newer program made it.
     #[error(
-        "store `{path}` has version {found}, this program knows versions up to {supported}; run the newer program, or \
+        "store `{path}` has version {found}, this program supports versions up to {supported}; run the newer program, or \
          restore a backup from before the upgrade"
     )]
     Newer {
         path: String,
         found: i64,
-        /// The newest version that this program knows.
+        /// The newest version that this program supports.
         supported: i64,
     },
-    /// It must be brought up to date, which the daemon that holds it prevents.
+    /// It needs a migration, which is impossible while a daemon holds it.
     #[error(
-        "store `{path}` has version {found} and is held by {holder}; this program needs version {supported}: restart that \
+        "store `{path}` has version {found} and is in use by {holder}, this program needs version {supported}; restart that \
          daemon with this program"
     )]
     Older {
         path: String,
         found: i64,
-        /// The version that this program makes.
         supported: i64,
         holder: String,
     },
-    /// Another daemon works on it.
     #[error(
-        "store `{path}` is held by {holder}; stop that daemon, or give this one a store of its own"
+        "store `{path}` is in use by {holder}; stop that daemon, or set another `url` in `[store]`"
     )]
     Held {
         path: String,
-        /// Process, host and since when.
+        /// Process, host and start time.
         holder: String,
     },
-    /// There is none, and a command makes none.
+    /// Only the daemon creates a store.
     #[error(
-        "there is no store `{path}`; the daemon makes it at its first start, or correct `url` in `[store]`"
+        "store `{path}` does not exist; start the daemon to create it, or correct `url` in `[store]`"
     )]
-    Missing {
-        /// The file that is not there.
-        path: String,
-    },
-    /// It may not be written.
+    Missing { path: String },
     #[error(
-        "store `{path}` is read-only; its file and its directory must be writable for the user of this program"
+        "store `{path}` is read-only; make its file and its directory writable for the user of this program"
     )]
     ReadOnly { path: String },
-    /// The disk is full.
     #[error(
-        "store `{path}` cannot grow, the disk is full; nothing was changed, make room and it goes on"
+        "disk full: store `{path}` cannot grow; nothing was changed, free some space to continue"
     )]
     Full { path: String },
-    /// It is damaged, or holds what no version of this program wrote.
+    /// It is damaged, or contains something that no version of this program wrote.
     #[error(
-        "store `{path}` is damaged ({detail}); look at it with `spendwatch store check`, keep the file, and restore the \
+        "store `{path}` is damaged ({detail}); inspect it with `spendwatch store check`, keep the file, and restore the \
          newest backup"
     )]
     Corrupt { path: String, detail: String },
-    /// The file is something else.
-    #[error("`{path}` is not a store of spendwatch ({detail}); correct `url` in `[store]`")]
+    #[error("`{path}` is not a spendwatch store ({detail}); correct `url` in `[store]`")]
     NotAStore { path: String, detail: String },
-    /// Somebody else kept it locked for too long.
-    #[error(
-        "store `{path}` has been locked by another program for too long; nothing was changed, try again"
-    )]
+    #[error("store `{path}` is locked by another program; nothing was changed, try again")]
     Busy { path: String },
-    /// It cannot be kept durably where it is.
-    #[error("store `{path}` cannot be kept safely there: {detail}; put it on a local file system")]
+    /// Its file system does not allow durable writes.
+    #[error("store `{path}` is not durable there: {detail}; move it to a local file system")]
     Unsafe { path: String, detail: String },
     #[error("store `{path}`: cannot {doing}")]
     Io {
@@ -80,22 +68,17 @@ pub enum StoreError {
         doing: &'static str,
         source: io::Error,
     },
-    /// SQLite failed in another way.
     #[error("store `{path}` failed")]
     Sqlite {
         path: String,
         source: rusqlite::Error,
     },
-    /// A sum does not fit.
-    #[error("store `{path}`: {what} is too large to be kept")]
+    #[error("store `{path}`: {what} is too large to be stored")]
     Overflow { path: String, what: &'static str },
-    /// Something that was asked for by name is not there.
     #[error("store `{path}` has no {what}")]
     Unknown { path: String, what: String },
-    /// A file is in the way.
-    #[error("`{path}` exists already and is not overwritten; give another name")]
+    #[error("`{path}` already exists; choose another name")]
     Exists { path: String },
-    /// A fault injection stopped it.
     #[error("store `{path}`: stopped {moment} the commit of `{operation}`")]
     Stopped {
         path: String,
@@ -103,20 +86,18 @@ pub enum StoreError {
         /// `before` or `after`.
         moment: &'static str,
     },
-    /// Its files are not the ones that were opened.
     #[error(
-        "store `{path}`: its {what} was removed or replaced while it is in use; nothing is recorded: put it back, or restart \
-         to continue with what is there"
+        "store `{path}`: its {what} was removed or replaced while in use, nothing is recorded; restore it, or restart to \
+         continue with the new one"
     )]
     Removed { path: String, what: &'static str },
-    /// The thread that owns the connection has ended.
     #[error("store `{path}` is closed")]
     Closed { path: String },
 }
 
-/// What went wrong, before it is known where.
+/// Cause of a [`StoreError`], without the path.
 #[derive(Debug)]
-pub(super) enum Cause {
+pub(super) enum StoreErrorCause {
     Sqlite(rusqlite::Error),
     Io(&'static str, io::Error),
     Corrupt(String),
@@ -129,31 +110,30 @@ pub(super) enum Cause {
     Closed,
 }
 
-impl From<rusqlite::Error> for Cause {
-    fn from(error: rusqlite::Error) -> Cause {
-        Cause::Sqlite(error)
+impl From<rusqlite::Error> for StoreErrorCause {
+    fn from(error: rusqlite::Error) -> StoreErrorCause {
+        StoreErrorCause::Sqlite(error)
     }
 }
 
-impl Cause {
-    /// The error about one store.
-    pub(super) fn at(self, path: &str) -> StoreError {
+impl StoreErrorCause {
+    pub(super) fn at_path(self, path: &str) -> StoreError {
         let path = path.to_owned();
         match self {
-            Cause::Sqlite(error) => sqlite_at(path, error),
-            Cause::Io(doing, source) => io_at(path, doing, source),
-            Cause::Corrupt(detail) => StoreError::Corrupt { path, detail },
-            Cause::Unsafe(detail) => StoreError::Unsafe { path, detail },
-            Cause::Overflow(what) => StoreError::Overflow { path, what },
-            Cause::Unknown(what) => StoreError::Unknown { path, what },
-            Cause::Stopped(operation, moment) => StoreError::Stopped {
+            StoreErrorCause::Sqlite(error) => sqlite_at(path, error),
+            StoreErrorCause::Io(doing, source) => io_at(path, doing, source),
+            StoreErrorCause::Corrupt(detail) => StoreError::Corrupt { path, detail },
+            StoreErrorCause::Unsafe(detail) => StoreError::Unsafe { path, detail },
+            StoreErrorCause::Overflow(what) => StoreError::Overflow { path, what },
+            StoreErrorCause::Unknown(what) => StoreError::Unknown { path, what },
+            StoreErrorCause::Stopped(operation, moment) => StoreError::Stopped {
                 path,
                 operation,
                 moment,
             },
-            Cause::Exists(path) => StoreError::Exists { path },
-            Cause::Removed(what) => StoreError::Removed { path, what },
-            Cause::Closed => StoreError::Closed { path },
+            StoreErrorCause::Exists(path) => StoreError::Exists { path },
+            StoreErrorCause::Removed(what) => StoreError::Removed { path, what },
+            StoreErrorCause::Closed => StoreError::Closed { path },
         }
     }
 }
@@ -162,7 +142,7 @@ fn io_at(path: String, doing: &'static str, source: io::Error) -> StoreError {
     match source.kind() {
         io::ErrorKind::StorageFull => StoreError::Full { path },
         io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { path },
-        // The list of kinds is open; all others are told as they are.
+        // The list of kinds is open.
         _ => StoreError::Io {
             path,
             doing,
@@ -184,7 +164,7 @@ fn sqlite_at(path: String, error: rusqlite::Error) -> StoreError {
             path,
             detail: error.to_string(),
         },
-        // SQLite's list of codes is open; all others are told as they are.
+        // SQLite's list of codes is open.
         Some(_) => StoreError::Sqlite {
             path,
             source: error,
@@ -193,7 +173,7 @@ fn sqlite_at(path: String, error: rusqlite::Error) -> StoreError {
     }
 }
 
-/// An error of the binding, not of SQLite: a value that is not what was written.
+/// Maps an error of the binding rather than of SQLite: a value has an unexpected type or range.
 fn unreadable_at(path: String, error: rusqlite::Error) -> StoreError {
     match &error {
         rusqlite::Error::FromSqlConversionFailure(..)

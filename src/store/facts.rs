@@ -1,5 +1,5 @@
-//! How the facts of a message are stored. They are frozen once the message was tried, so all versions must read them: a field
-//! that is added later needs a default.
+//! Stored form of a message's facts. They do not change after the first attempt, so every later version must read them: a
+//! new field needs a default.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,15 @@ use crate::domain::ids::NotifierName;
 use crate::domain::money::Usd;
 use crate::domain::notification::{Contributor, Fact, NamedKey, Reason, Reconciled};
 use crate::domain::rule::{Quantity, Watch};
-use crate::store::error::Cause;
+use crate::store::error::StoreErrorCause;
 use crate::store::json::{AsText, from_json, to_json};
-use crate::store::shapes::{IdentityShape, LineShape, SpanShape};
+use crate::store::shapes::{IdentityShape, SpanShape, ThresholdShape};
 
-/// Facts as they stand in the outbox.
 pub(super) fn facts_to_json(facts: &[Fact]) -> String {
     to_json(&facts.iter().map(FactShape::from).collect::<Vec<_>>())
 }
 
-/// Facts of the outbox.
-pub(super) fn facts_from_json(text: &str) -> Result<Vec<Fact>, Cause> {
+pub(super) fn facts_from_json(text: &str) -> Result<Vec<Fact>, StoreErrorCause> {
     let shapes: Vec<FactShape> = from_json(text, "the facts of a message")?;
     Ok(shapes.into_iter().map(Fact::from).collect())
 }
@@ -116,7 +114,6 @@ impl From<ReconciledShape> for Reconciled {
     }
 }
 
-/// A stored fact.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct FactShape {
     identity: IdentityShape,
@@ -134,7 +131,7 @@ pub(super) struct FactShape {
     value: AsText<Quantity>,
     is_lower_bound: bool,
     limit: Option<AsText<Quantity>>,
-    line: LineShape,
+    line: ThresholdShape,
     firing_since: AsText<Timestamp>,
     ended_at: Option<AsText<Timestamp>>,
     decided_at: AsText<Timestamp>,
@@ -165,7 +162,7 @@ impl From<&Fact> for FactShape {
             value: AsText(fact.value),
             is_lower_bound: fact.is_lower_bound,
             limit: fact.limit.map(AsText),
-            line: (&fact.line).into(),
+            line: (&fact.threshold).into(),
             firing_since: AsText(fact.firing_since),
             ended_at: fact.ended_at.map(AsText),
             decided_at: AsText(fact.decided_at),
@@ -174,7 +171,7 @@ impl From<&Fact> for FactShape {
             top: fact.top.iter().map(Into::into).collect(),
             forecast: fact.forecast.map(AsText),
             reconciled: fact.reconciled.as_ref().map(Into::into),
-            maker: fact.maker.clone(),
+            maker: fact.creator.clone(),
         }
     }
 }
@@ -196,7 +193,7 @@ impl From<FactShape> for Fact {
             value: shape.value.0,
             is_lower_bound: shape.is_lower_bound,
             limit: shape.limit.map(|limit| limit.0),
-            line: shape.line.into(),
+            threshold: shape.line.into(),
             firing_since: shape.firing_since.0,
             ended_at: shape.ended_at.map(|at| at.0),
             decided_at: shape.decided_at.0,
@@ -205,7 +202,7 @@ impl From<FactShape> for Fact {
             top: shape.top.into_iter().map(Into::into).collect(),
             forecast: shape.forecast.map(|forecast| forecast.0),
             reconciled: shape.reconciled.map(Into::into),
-            maker: shape.maker,
+            creator: shape.maker,
         }
     }
 }
@@ -237,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn facts_come_back_as_they_were(
+        fn facts_round_trip(
             reason in prop::sample::select(Reason::ALL.to_vec()),
             watch in prop::sample::select(Watch::ALL.to_vec()),
             ended_by in prop::option::of(prop::sample::select(EndedBy::ALL.to_vec())),
@@ -249,49 +246,49 @@ mod tests {
             sequence in any::<u64>(),
             minutes in (0i64..100_000, prop::option::of(0i64..100_000), prop::option::of(0i64..100_000)),
         ) {
-            let mut told = fact(&texts.0, sequence, reason);
-            told.identity.slot.period = flags[2].then(|| texts.2.as_str().into());
-            told.ended_by = ended_by;
-            (told.value, told.limit) = (quantities.0, quantities.1);
-            told.line.quantity = quantities.2;
-            told.line.text = texts.1.as_str().into();
-            [told.is_late, told.is_fired_and_resolved, told.is_lower_bound] = flags;
-            told.zone_name = texts.2;
-            told.firing_since = at(minutes.0) + jiff::SignedDuration::from_nanos(1);
-            told.ended_at = minutes.1.map(at);
-            told.as_of = minutes.2.map(at);
-            told.labels = labels;
-            told.top = top;
-            told.forecast = quantities.1.map(Usd::from_pico);
-            told.watch = watch;
-            told.identity.slot.event = flags[0].then_some(Event::KeyOfRemovedUser);
-            told.maker = flags[1].then(|| told.zone_name.clone());
-            told.reconciled = told.forecast.map(|billed| Reconciled {
+            let mut stored = fact(&texts.0, sequence, reason);
+            stored.identity.slot.period = flags[2].then(|| texts.2.as_str().into());
+            stored.ended_by = ended_by;
+            (stored.value, stored.limit) = (quantities.0, quantities.1);
+            stored.threshold.quantity = quantities.2;
+            stored.threshold.text = texts.1.as_str().into();
+            [stored.is_late, stored.is_fired_and_resolved, stored.is_lower_bound] = flags;
+            stored.zone_name = texts.2;
+            stored.firing_since = at(minutes.0) + jiff::SignedDuration::from_nanos(1);
+            stored.ended_at = minutes.1.map(at);
+            stored.as_of = minutes.2.map(at);
+            stored.labels = labels;
+            stored.top = top;
+            stored.forecast = quantities.1.map(Usd::from_pico);
+            stored.watch = watch;
+            stored.identity.slot.event = flags[0].then_some(Event::KeyOfRemovedUser);
+            stored.creator = flags[1].then(|| stored.zone_name.clone());
+            stored.reconciled = stored.forecast.map(|billed| Reconciled {
                 billed,
                 estimated: Usd::from_pico(quantities.2),
                 uncertain: Usd::from_pico(quantities.2),
-                unpriced: vec![ModelName::new(told.zone_name.as_str())],
+                unpriced: vec![ModelName::new(stored.zone_name.as_str())],
             });
-            let all = vec![told.clone(), told];
+            let all = vec![stored.clone(), stored];
             prop_assert_eq!(facts_from_json(&facts_to_json(&all)).unwrap(), all);
         }
     }
 
     #[test]
-    fn what_an_older_version_stored_is_read() {
-        let told = fact("w", 1, Reason::First);
-        let text = facts_to_json(std::slice::from_ref(&told));
+    fn facts_of_older_versions_are_read() {
+        let stored = fact("w", 1, Reason::First);
+        let text = facts_to_json(std::slice::from_ref(&stored));
         let older = text.replace(",\"reconciled\":null", "");
         assert!(older.len() < text.len(), "{text}");
         assert!(!text.contains("event") && !text.contains("maker"), "{text}");
-        assert_eq!(facts_from_json(&older).unwrap(), [told]);
+        assert_eq!(facts_from_json(&older).unwrap(), [stored]);
     }
 
     #[test]
-    fn what_cannot_be_read_is_an_error_that_says_why() {
+    fn unreadable_facts_are_an_error_with_the_cause() {
         let good = facts_to_json(&[fact("w", 1, Reason::First)]);
         let bad = good.replace("\"first\"", "\"foremost\"");
-        let Err(Cause::Corrupt(detail)) = facts_from_json(&bad) else {
+        let Err(StoreErrorCause::Corrupt(detail)) = facts_from_json(&bad) else {
             panic!("no such reason");
         };
         assert!(detail.contains("unknown value `foremost`"), "{detail}");

@@ -1,18 +1,18 @@
-//! Dead letters are sent to the notifier's fallback, each once, in the transaction that marks them.
+//! Copies dead letters to the notifier's fallback, each once, in the transaction that marks them.
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Transaction, params};
 
-use crate::clock::Chance;
+use crate::clock::Random;
 use crate::domain::ids::NotifierName;
 use crate::domain::notification::{Fact, Reason};
 use crate::domain::rule::Severity;
 use crate::store::Store;
 use crate::store::digests::digest_from_json;
-use crate::store::error::{Cause, StoreError};
+use crate::store::error::{StoreError, StoreErrorCause};
 use crate::store::facts::facts_from_json;
 use crate::store::outbox::{self, NewDigest, NewMessage};
-use crate::store::values::At;
+use crate::store::values::StoredTime;
 
 /// Maximum dead letters per transaction.
 const MAX_ROWS: i64 = 200;
@@ -21,19 +21,15 @@ const MAX_ROWS: i64 = 200;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fallback {
     pub name: NotifierName,
-    /// Each gets a copy; empty where the receiver is one.
+    /// Each gets a copy; empty for a notifier without recipients.
     pub recipients: Vec<String>,
-    /// The lowest severity that it receives.
     pub min_severity: Severity,
-    /// Whether it receives the end of an alert.
     pub send_resolved: bool,
     pub takes_digests: bool,
-    /// How long a copy is tried.
     pub max_age: SignedDuration,
 }
 
-/// A dead letter.
-struct Letter {
+struct DeadLetter {
     position: i64,
     organization: i64,
     facts: String,
@@ -42,13 +38,13 @@ struct Letter {
 }
 
 impl Store {
-    /// Sends the dead letters of a notifier to its fallback and marks them, so that each is sent there once, also after a
-    /// replay. Skips what the fallback was told anyway. Without a fallback only marks them. Returns the number of copies.
-    pub async fn pass_on(
+    /// Copies the dead letters of a notifier to its fallback and marks them, so that each is copied once, even after a replay.
+    /// Skips facts that the fallback was sent anyway. Without a fallback, only marks them. Returns the number of copies.
+    pub async fn forward_dead_letters(
         &self,
         notifier: &NotifierName,
         fallback: Option<&Fallback>,
-        chance: &Chance,
+        random: &Random,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
         let name = notifier.clone();
@@ -64,12 +60,12 @@ impl Store {
         if !is_due {
             return Ok(0);
         }
-        let (name, fallback, chance) = (notifier.clone(), fallback.cloned(), chance.clone());
-        self.write("pass_on", move |tx| {
+        let (name, fallback, random) = (notifier.clone(), fallback.cloned(), random.clone());
+        self.write("forward_dead_letters", move |tx| {
             let mut n_copies = 0;
-            for letter in letters(tx, &name)? {
+            for letter in dead_letters(tx, &name)? {
                 if let Some(fallback) = &fallback {
-                    n_copies += copy(tx, &name, fallback, &letter, &chance, now)?;
+                    n_copies += copy(tx, &name, fallback, &letter, &random, now)?;
                 }
                 tx.prepare_cached("UPDATE outbox SET is_passed_on = 1 WHERE position = ?1")?
                     .execute([letter.position])?;
@@ -80,18 +76,21 @@ impl Store {
     }
 }
 
-fn letters(tx: &Transaction<'_>, notifier: &NotifierName) -> Result<Vec<Letter>, Cause> {
+fn dead_letters(
+    tx: &Transaction<'_>,
+    notifier: &NotifierName,
+) -> Result<Vec<DeadLetter>, StoreErrorCause> {
     let mut statement = tx.prepare_cached(
         "SELECT position, organization_id, facts, digest, created_at FROM outbox INDEXED BY outbox_to_pass_on
          WHERE notifier = ?1 AND state = 'dead' AND is_passed_on = 0 ORDER BY position LIMIT ?2",
     )?;
     let rows = statement.query_map(params![notifier.as_str(), MAX_ROWS], |row| {
-        Ok(Letter {
+        Ok(DeadLetter {
             position: row.get(0)?,
             organization: row.get(1)?,
             facts: row.get(2)?,
             digest: row.get(3)?,
-            created_at: row.get::<_, At>(4)?.0,
+            created_at: row.get::<_, StoredTime>(4)?.0,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -101,10 +100,10 @@ fn copy(
     tx: &Transaction<'_>,
     notifier: &NotifierName,
     fallback: &Fallback,
-    letter: &Letter,
-    chance: &Chance,
+    letter: &DeadLetter,
+    random: &Random,
     now: Timestamp,
-) -> Result<usize, Cause> {
+) -> Result<usize, StoreErrorCause> {
     let expires = now.checked_add(fallback.max_age).unwrap_or(Timestamp::MAX);
     let recipients: Vec<Option<String>> = match fallback.recipients.as_slice() {
         [] => vec![None],
@@ -117,7 +116,7 @@ fn copy(
         }
         for recipient in recipients {
             let message = NewDigest {
-                id: chance.id(),
+                id: random.id(),
                 notifier: fallback.name.clone(),
                 recipient,
                 digest: digest_from_json(text)?,
@@ -130,9 +129,9 @@ fn copy(
     }
     let mut facts = Vec::new();
     for fact in facts_from_json(&letter.facts)? {
-        let is_wanted = fact.line.severity >= fallback.min_severity
+        let is_wanted = fact.threshold.severity >= fallback.min_severity
             && (fallback.send_resolved || fact.reason != Reason::Resolved);
-        if is_wanted && !was_told(tx, fallback, &fact)? {
+        if is_wanted && !was_notified(tx, fallback, &fact)? {
             facts.push(Fact {
                 in_place_of: Some(notifier.clone()),
                 ..fact
@@ -144,7 +143,7 @@ fn copy(
     }
     for recipient in recipients {
         let message = NewMessage {
-            id: chance.id(),
+            id: random.id(),
             notifier: fallback.name.clone(),
             recipient,
             facts: facts.clone(),
@@ -157,16 +156,20 @@ fn copy(
     Ok(n_copies)
 }
 
-/// Marks the newest row as a copy.
-fn mark(tx: &Transaction<'_>, notifier: &NotifierName) -> Result<(), Cause> {
+/// Marks the last inserted row as a copy.
+fn mark(tx: &Transaction<'_>, notifier: &NotifierName) -> Result<(), StoreErrorCause> {
     tx.prepare_cached("UPDATE outbox SET in_place_of = ?2 WHERE position = ?1")?
         .execute(params![tx.last_insert_rowid(), notifier.as_str()])?;
     Ok(())
 }
 
-/// Whether the fallback has a message about this state of the alert, or a newer one: it may be named by the rule itself,
-/// have been asked while the notifier was parked, or have the copy for another recipient.
-fn was_told(tx: &Transaction<'_>, fallback: &Fallback, fact: &Fact) -> Result<bool, Cause> {
+/// Returns whether the fallback has a message about this state of the alert or a newer one: because the rule notifies it
+/// too, because it replaced the parked notifier, or because of the copy for another recipient.
+fn was_notified(
+    tx: &Transaction<'_>,
+    fallback: &Fallback,
+    fact: &Fact,
+) -> Result<bool, StoreErrorCause> {
     let fingerprint = fact.identity.fingerprint();
     let mut statement = tx.prepare_cached(
         "SELECT o.facts FROM outbox o JOIN outbox_alerts a USING (position)
@@ -174,12 +177,12 @@ fn was_told(tx: &Transaction<'_>, fallback: &Fallback, fact: &Fact) -> Result<bo
     )?;
     let mut rows = statement.query(params![fallback.name.as_str(), fingerprint])?;
     while let Some(row) = rows.next()? {
-        let told = facts_from_json(&row.get::<_, String>(0)?)?;
-        let is_of_alert = |told: &&Fact| told.identity.fingerprint() == fingerprint;
-        if told
+        let sent = facts_from_json(&row.get::<_, String>(0)?)?;
+        let is_of_alert = |sent: &&Fact| sent.identity.fingerprint() == fingerprint;
+        if sent
             .iter()
             .filter(is_of_alert)
-            .any(|told| told.sequence >= fact.sequence)
+            .any(|sent| sent.sequence >= fact.sequence)
         {
             return Ok(true);
         }
@@ -187,7 +190,11 @@ fn was_told(tx: &Transaction<'_>, fallback: &Fallback, fact: &Fact) -> Result<bo
     Ok(false)
 }
 
-fn has_digest(tx: &Transaction<'_>, fallback: &Fallback, text: &str) -> Result<bool, Cause> {
+fn has_digest(
+    tx: &Transaction<'_>,
+    fallback: &Fallback,
+    text: &str,
+) -> Result<bool, StoreErrorCause> {
     let has = tx
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM outbox

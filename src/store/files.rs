@@ -1,4 +1,4 @@
-//! The files of an open store: whether they are still the ones that were opened.
+//! Detects that the files of an open store were removed or replaced.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,29 +8,28 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::store::error::Cause;
+use crate::store::error::StoreErrorCause;
 
-/// The files of an open store, by device and inode.
+/// Files of an open store, identified by device and inode.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct OpenStoreFiles {
     path: PathBuf,
     log_path: PathBuf,
-    file: Identity,
-    /// SQLite makes it with the first transaction, and keeps it for as long as the store is open.
-    log: Mutex<Option<Identity>>,
+    file: FileIdentity,
+    /// SQLite creates it with the first transaction, and keeps it as long as the store is open.
+    log: Mutex<Option<FileIdentity>>,
 }
 
-type Identity = (u64, u64);
+type FileIdentity = (u64, u64);
 
-/// Who failed last time, and why.
-pub(super) type Failures = Mutex<BTreeMap<String, String>>;
+/// Reason of the last failure, by user of the store.
+pub(super) type FailuresByUser = Mutex<BTreeMap<String, String>>;
 
-impl Files {
-    /// Of a store that was just opened.
-    pub(super) fn of(path: &Path) -> io::Result<Files> {
+impl OpenStoreFiles {
+    pub(super) fn new(path: &Path) -> io::Result<OpenStoreFiles> {
         let mut log_path = OsString::from(path);
         log_path.push("-wal");
-        Ok(Files {
+        Ok(OpenStoreFiles {
             path: path.to_owned(),
             log_path: PathBuf::from(log_path),
             file: identity(&fs::metadata(path)?),
@@ -38,35 +37,39 @@ impl Files {
         })
     }
 
-    /// Compares them with what is at their paths.
-    pub(super) fn check(&self) -> Result<(), Cause> {
+    /// Fails if another file, or none, is at one of the paths.
+    pub(super) fn check(&self) -> Result<(), StoreErrorCause> {
         match fs::metadata(&self.path) {
             Ok(found) if identity(&found) == self.file => {}
-            Ok(_) => return Err(Cause::Removed("file")),
+            Ok(_) => return Err(StoreErrorCause::Removed("file")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Cause::Removed("file"));
+                return Err(StoreErrorCause::Removed("file"));
             }
-            Err(error) => return Err(Cause::Io("look at it", error)),
+            Err(error) => return Err(StoreErrorCause::Io("read its metadata", error)),
         }
         let found = match fs::metadata(&self.log_path) {
             Ok(found) => Some(identity(&found)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Cause::Io("look at its write-ahead log", error)),
+            Err(error) => {
+                return Err(StoreErrorCause::Io(
+                    "read the metadata of its write-ahead log",
+                    error,
+                ));
+            }
         };
-        let mut log = hold(&self.log);
+        let mut log = lock_ignoring_poison(&self.log);
         if log.is_some() && found != *log {
-            return Err(Cause::Removed("write-ahead log"));
+            return Err(StoreErrorCause::Removed("write-ahead log"));
         }
         *log = found;
         Ok(())
     }
 }
 
-fn identity(found: &fs::Metadata) -> Identity {
+fn identity(found: &fs::Metadata) -> FileIdentity {
     (found.dev(), found.ino())
 }
 
-/// What a mutex guards; a panic elsewhere leaves it as it is.
-pub(super) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock_ignoring_poison<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

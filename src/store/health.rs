@@ -1,33 +1,40 @@
-//! Whether the store can be used: its files are still the ones that were opened, and whoever works on it succeeds.
+//! Health of the store: its files are still the ones that were opened, and the last operation of each user succeeded.
 
-use crate::outbound::causes;
+use crate::outbound::error_chain;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::files::{Files, hold};
+use crate::store::files::{OpenStoreFiles, lock_ignoring_poison};
 
 impl Store {
     /// Returns an error if the store's files are no longer the ones that were opened: what is written to them would be lost.
     pub fn check_files(&self) -> Result<(), StoreError> {
-        let checked = self.inner.files.as_ref().map_or(Ok(()), Files::check);
-        checked.map_err(|cause| cause.at(&self.inner.path))
+        let checked = self
+            .inner
+            .files
+            .as_ref()
+            .map_or(Ok(()), OpenStoreFiles::check);
+        checked.map_err(|cause| cause.at_path(&self.inner.path))
     }
 
-    /// Records that somebody, for example a notifier, could not use the store. Returns whether it is a new failure.
+    /// Records that `user`, for example a notifier, could not use the store. Returns whether the failure is new.
     pub fn note_failure(&self, user: &str, error: &StoreError) -> bool {
-        let reason = causes(error);
-        let before = hold(&self.inner.failures).insert(user.to_owned(), reason.clone());
+        let reason = error_chain(error);
+        let before =
+            lock_ignoring_poison(&self.inner.failures).insert(user.to_owned(), reason.clone());
         before != Some(reason)
     }
 
-    /// Records that somebody could use the store, or does not use it any more. Returns whether they had failed before.
+    /// Records that `user` could use the store, or no longer uses it. Returns whether it had failed before.
     pub fn note_success(&self, user: &str) -> bool {
-        hold(&self.inner.failures).remove(user).is_some()
+        lock_ignoring_poison(&self.inner.failures)
+            .remove(user)
+            .is_some()
     }
 
-    /// Returns why the store cannot be used, a line for each reason; empty if it can.
+    /// Returns one line for each reason why the store cannot be used.
     pub fn problems(&self) -> Vec<String> {
-        let files = self.check_files().err().map(|error| causes(&error));
-        let failures = hold(&self.inner.failures);
+        let files = self.check_files().err().map(|error| error_chain(&error));
+        let failures = lock_ignoring_poison(&self.inner.failures);
         let failed = failures
             .iter()
             .map(|(user, reason)| format!("{user}: {reason}"));
@@ -43,7 +50,7 @@ mod tests {
     use crate::store::samples::at;
 
     #[tokio::test]
-    async fn files_that_are_removed_or_replaced_are_noticed() {
+    async fn removed_and_replaced_files_are_detected() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
         let (aside, log) = (dir.path().join("aside.db"), dir.path().join("s.db-wal"));
@@ -51,15 +58,18 @@ mod tests {
         store.set_last_run("x", at(0)).await.unwrap();
         store.check_files().unwrap();
         fs::rename(&path, &aside).unwrap();
-        let told = store.check_files().unwrap_err().to_string();
-        assert!(told.contains("its file was removed or replaced"), "{told}");
+        let error = store.check_files().unwrap_err().to_string();
+        assert!(
+            error.contains("its file was removed or replaced"),
+            "{error}"
+        );
         fs::copy(&aside, &path).unwrap();
         assert!(store.check_files().is_err());
         fs::rename(&aside, &path).unwrap();
         store.check_files().unwrap();
         fs::remove_file(&log).unwrap();
-        let told = store.check_files().unwrap_err().to_string();
-        assert!(told.contains("its write-ahead log was removed"), "{told}");
+        let error = store.check_files().unwrap_err().to_string();
+        assert!(error.contains("its write-ahead log was removed"), "{error}");
         assert_eq!(store.problems().len(), 1);
     }
 
@@ -74,7 +84,7 @@ mod tests {
         assert!(store.note_failure("notifier `chat`", &full("b")));
         assert!(!store.note_success("notifier `mail`"));
         let problems = store.problems();
-        assert!(problems[0].starts_with("notifier `chat`: store `b` cannot grow"));
+        assert!(problems[0].starts_with("notifier `chat`: disk full: store `b` cannot grow"));
         assert!(store.note_success("notifier `chat`"));
         assert_eq!(store.problems(), [""; 0]);
     }

@@ -1,4 +1,4 @@
-//! JSON columns: exact values stand in them as text, because a JSON number would lose digits.
+//! JSON columns. Exact values are stored as text, because JSON numbers would lose digits.
 
 use jiff::Timestamp;
 use serde::de::{DeserializeOwned, Error as _};
@@ -10,58 +10,57 @@ use crate::domain::money::Usd;
 use crate::domain::notification::Reason;
 use crate::domain::rule::{Quantity, Severity, Watch};
 use crate::domain::subject::SubjectKind;
-use crate::store::error::Cause;
+use crate::store::error::StoreErrorCause;
 
-/// A value as text.
 pub(super) fn to_json(shape: &impl Serialize) -> String {
     serde_json::to_string(shape).expect("shapes have text keys only")
 }
 
-/// A text as a value; what does not fit is named with `what`.
-pub(super) fn from_json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, Cause> {
-    serde_json::from_str(text).map_err(|error| Cause::Corrupt(format!("{what}: {error}")))
+/// Parses JSON; `what` names the value in errors.
+pub(super) fn from_json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, StoreErrorCause> {
+    serde_json::from_str(text).map_err(|error| StoreErrorCause::Corrupt(format!("{what}: {error}")))
 }
 
-/// A value that stands as text: written by `Display` or `as_str`, read by its parser.
-pub(super) trait Text: Sized {
-    fn write(&self) -> String;
-    fn read(text: &str) -> Option<Self>;
+/// A value stored as a JSON string.
+pub(super) trait StoredText: Sized {
+    fn to_text(&self) -> String;
+    fn from_text(text: &str) -> Option<Self>;
 }
 
-impl Text for Quantity {
-    fn write(&self) -> String {
+impl StoredText for Quantity {
+    fn to_text(&self) -> String {
         self.to_string()
     }
-    fn read(text: &str) -> Option<Quantity> {
+    fn from_text(text: &str) -> Option<Quantity> {
         text.parse().ok()
     }
 }
 
-impl Text for Timestamp {
-    fn write(&self) -> String {
+impl StoredText for Timestamp {
+    fn to_text(&self) -> String {
         self.to_string()
     }
-    fn read(text: &str) -> Option<Timestamp> {
+    fn from_text(text: &str) -> Option<Timestamp> {
         text.parse().ok()
     }
 }
 
-impl Text for Usd {
-    fn write(&self) -> String {
+impl StoredText for Usd {
+    fn to_text(&self) -> String {
         self.pico().to_string()
     }
-    fn read(text: &str) -> Option<Usd> {
+    fn from_text(text: &str) -> Option<Usd> {
         text.parse().ok().map(Usd::from_pico)
     }
 }
 
 macro_rules! words {
     ($($kind:ty)+) => {$(
-        impl Text for $kind {
-            fn write(&self) -> String {
+        impl StoredText for $kind {
+            fn to_text(&self) -> String {
                 self.as_str().to_owned()
             }
-            fn read(text: &str) -> Option<$kind> {
+            fn from_text(text: &str) -> Option<$kind> {
                 <$kind>::parse(text)
             }
         }
@@ -70,29 +69,29 @@ macro_rules! words {
 
 words! { Severity SubjectKind EndedBy Reason Event }
 
-impl Text for Watch {
-    fn write(&self) -> String {
-        self.stored().to_owned()
+impl StoredText for Watch {
+    fn to_text(&self) -> String {
+        self.as_stored().to_owned()
     }
-    fn read(text: &str) -> Option<Watch> {
+    fn from_text(text: &str) -> Option<Watch> {
         Watch::from_stored(text)
     }
 }
 
-/// Any such value, in a shape.
+/// Serializes such a value as a string.
 #[derive(Debug)]
 pub(super) struct AsText<T>(pub(super) T);
 
-impl<T: Text> Serialize for AsText<T> {
+impl<T: StoredText> Serialize for AsText<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.write())
+        serializer.serialize_str(&self.0.to_text())
     }
 }
 
-impl<'de, T: Text> Deserialize<'de> for AsText<T> {
+impl<'de, T: StoredText> Deserialize<'de> for AsText<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<AsText<T>, D::Error> {
         let text = String::deserialize(deserializer)?;
-        T::read(&text)
+        T::from_text(&text)
             .map(AsText)
             .ok_or_else(|| D::Error::custom(format!("unknown value `{text}`")))
     }

@@ -1,69 +1,71 @@
-//! What is read of the ledger: rows of usage by part, hour and cell, and the sums that figures start from.
+//! Reads the ledger: rows of usage by part, hour and usage key, and their sums.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
 
-use crate::domain::change::{Kind, Stored};
+use crate::domain::change::{RowKind, StoredUsage};
 use crate::domain::coverage::Coverage;
 use crate::domain::ids::OrganizationName;
 use crate::domain::span::{Hour, HourSpan};
-use crate::domain::usage::{Amounts, Buckets, Cell, Cells, Granularity, Part, UsageRow, add_to};
+use crate::domain::usage::{
+    Amounts, Buckets, Granularity, Part, UsageByKey, UsageKey, UsageRow, add_to,
+};
 use crate::store::Store;
-use crate::store::error::{Cause, StoreError};
-use crate::store::names::{self, CellNames, StoredPart};
-use crate::store::rows::{Bucket, doubts, for_all_rows, for_rows};
-use crate::store::values::{add, kind_of};
+use crate::store::error::{StoreError, StoreErrorCause};
+use crate::store::row_ids::{self, StoredPart, UsageKeysById};
+use crate::store::rows::{Bucket, for_all_rows, for_rows, pending_removals};
+use crate::store::values::{add, kind_for};
 
 impl Store {
-    /// A part's rows and doubts in a span; nothing where the part is not known.
+    /// Returns a part's rows and pending removals in a span; empty for an unknown part.
     pub async fn stored(
         &self,
         organization: &OrganizationName,
         part: &Part,
         hours: HourSpan,
-    ) -> Result<Stored, StoreError> {
+    ) -> Result<StoredUsage, StoreError> {
         let mut many = self
             .stored_many(organization, vec![(part.clone(), hours)])
             .await?;
         Ok(many.pop().unwrap_or_default())
     }
 
-    /// The same for many parts, in the order in which they were asked for.
+    /// Returns the same for many parts, in the given order.
     pub async fn stored_many(
         &self,
         organization: &OrganizationName,
         asked: Vec<(Part, HourSpan)>,
-    ) -> Result<Vec<Stored>, StoreError> {
+    ) -> Result<Vec<StoredUsage>, StoreError> {
         let name = organization.clone();
         self.read(move |db| {
-            let cells = CellNames::load(db)?;
-            let organization = names::find_organization(db, &name)?;
+            let cells = UsageKeysById::load(db)?;
+            let organization = row_ids::find_organization_id(db, &name)?;
             let stored = |(part, hours): &(Part, HourSpan)| match organization {
                 Some(organization) => stored_of(db, &cells, organization, part, *hours),
-                None => Ok(Stored::default()),
+                None => Ok(StoredUsage::default()),
             };
             asked.iter().map(stored).collect()
         })
         .await
     }
 
-    /// What counts in a span, by part and cell, without the whole and without zeros.
+    /// Returns nonzero sums of a span by part and usage key, without the whole.
     pub async fn sums(
         &self,
         organization: &OrganizationName,
         hours: HourSpan,
-    ) -> Result<Vec<(Part, Cell, Amounts)>, StoreError> {
+    ) -> Result<Vec<(Part, UsageKey, Amounts)>, StoreError> {
         let rows = self
             .usage(organization, hours, move |_| hours.start)
             .await?;
         Ok(rows
             .into_iter()
-            .map(|row| (row.part, row.cell, row.amounts))
+            .map(|row| (row.part, row.usage_key, row.amounts))
             .collect())
     }
 
-    /// What counts of one part in a span, by hour; days before the part's hours stand at their first hour.
+    /// Returns sums of a part in a span by hour. Days before the part's first hour are at their first hour.
     pub async fn sums_by_hour(
         &self,
         organization: &OrganizationName,
@@ -72,24 +74,24 @@ impl Store {
     ) -> Result<Buckets, StoreError> {
         let (name, part) = (organization.clone(), part.clone());
         self.read(move |db| {
-            let cells = CellNames::load(db)?;
-            let Some(organization) = names::find_organization(db, &name)? else {
+            let cells = UsageKeysById::load(db)?;
+            let Some(organization) = row_ids::find_organization_id(db, &name)? else {
                 return Ok(Buckets::new());
             };
-            let Some(part) = names::find_part(db, organization, &part)? else {
+            let Some(part) = row_ids::find_part(db, organization, &part)? else {
                 return Ok(Buckets::new());
             };
             let mut buckets = Buckets::new();
-            for ((hour, cell), amounts) in effective(db, &part, hours, |hour| hour)? {
+            for ((hour, usage_key), amounts) in effective(db, &part, hours, |hour| hour)? {
                 let bucket = buckets.entry(hour).or_default();
-                bucket.insert(cells.get(cell)?.clone(), amounts);
+                bucket.insert(cells.get(usage_key)?.clone(), amounts);
             }
             Ok(buckets)
         })
         .await
     }
 
-    /// What counts in a span, by part, cell and group of hours. `group` gives the first hour of the group of an hour.
+    /// Returns sums of a span by part, usage key and group of hours. `group` maps an hour to the first hour of its group.
     pub async fn usage(
         &self,
         organization: &OrganizationName,
@@ -98,19 +100,19 @@ impl Store {
     ) -> Result<Vec<UsageRow>, StoreError> {
         let name = organization.clone();
         self.read(move |db| {
-            let cells = CellNames::load(db)?;
-            let Some(organization) = names::find_organization(db, &name)? else {
+            let cells = UsageKeysById::load(db)?;
+            let Some(organization) = row_ids::find_organization_id(db, &name)? else {
                 return Ok(Vec::new());
             };
             let mut rows = Vec::new();
-            for part in names::parts(db, organization)? {
+            for part in row_ids::parts(db, organization)? {
                 if part.part == Part::Whole {
                     continue;
                 }
-                for ((hour, cell), amounts) in effective(db, &part, hours, &group)? {
+                for ((hour, usage_key), amounts) in effective(db, &part, hours, &group)? {
                     rows.push(UsageRow {
                         part: part.part.clone(),
-                        cell: cells.get(cell)?.clone(),
+                        usage_key: cells.get(usage_key)?.clone(),
                         hour,
                         amounts,
                     });
@@ -121,24 +123,24 @@ impl Store {
         .await
     }
 
-    /// The sum over all workspaces of the API's own rows, by model alone, for each bucket that is asked for.
+    /// Returns the sum of the API's own rows over all workspaces, by model, for each given bucket.
     pub async fn listed_sum(
         &self,
         organization: &OrganizationName,
         buckets: &[Bucket],
-    ) -> Result<BTreeMap<Bucket, Cells>, StoreError> {
+    ) -> Result<BTreeMap<Bucket, UsageByKey>, StoreError> {
         self.bucket_sums(organization, buckets, |part| {
             matches!(part, Part::Workspace(_))
         })
         .await
     }
 
-    /// The API's own rows of the whole, by model alone, for each bucket that is asked for.
+    /// Returns the API's own rows of the whole, by model, for each given bucket.
     pub async fn whole(
         &self,
         organization: &OrganizationName,
         buckets: &[Bucket],
-    ) -> Result<BTreeMap<Bucket, Cells>, StoreError> {
+    ) -> Result<BTreeMap<Bucket, UsageByKey>, StoreError> {
         self.bucket_sums(organization, buckets, |part| *part == Part::Whole)
             .await
     }
@@ -148,11 +150,11 @@ impl Store {
         organization: &OrganizationName,
         buckets: &[Bucket],
         is_wanted: fn(&Part) -> bool,
-    ) -> Result<BTreeMap<Bucket, Cells>, StoreError> {
+    ) -> Result<BTreeMap<Bucket, UsageByKey>, StoreError> {
         let (name, buckets) = (organization.clone(), buckets.to_vec());
         self.read(move |db| {
-            let parts = match names::find_organization(db, &name)? {
-                Some(organization) => names::parts(db, organization)?,
+            let parts = match row_ids::find_organization_id(db, &name)? {
+                Some(organization) => row_ids::parts(db, organization)?,
                 None => Vec::new(),
             };
             let parts: Vec<i64> = parts
@@ -168,34 +170,34 @@ impl Store {
 
 fn stored_of(
     db: &Connection,
-    cells: &CellNames,
+    cells: &UsageKeysById,
     organization: i64,
     part: &Part,
     hours: HourSpan,
-) -> Result<Stored, Cause> {
-    let Some(part) = names::find_part_id(db, organization, part)? else {
-        return Ok(Stored::default());
+) -> Result<StoredUsage, StoreErrorCause> {
+    let Some(part) = row_ids::find_part_id(db, organization, part)? else {
+        return Ok(StoredUsage::default());
     };
-    let mut stored = Stored {
-        doubts: doubts(db, part, hours)?,
-        ..Stored::default()
+    let mut stored = StoredUsage {
+        pending_removals: pending_removals(db, part, hours)?,
+        ..StoredUsage::default()
     };
-    for_all_rows(db, part, hours, |kind, hour, cell, amounts| {
+    for_all_rows(db, part, hours, |kind, hour, usage_key, amounts| {
         let rows = match kind {
-            Kind::Hour => &mut stored.hours,
-            Kind::Booked => &mut stored.booked,
-            Kind::Day => &mut stored.days,
+            RowKind::Hour => &mut stored.hours,
+            RowKind::Booked => &mut stored.booked,
+            RowKind::Day => &mut stored.days,
         };
         let bucket = rows.entry(hour).or_default();
-        bucket.insert(cells.get(cell)?.clone(), amounts);
+        bucket.insert(cells.get(usage_key)?.clone(), amounts);
         Ok(())
     })?;
     Ok(stored)
 }
 
-/// The pieces of a span in which each kind of rows counts.
-fn counted(coverage: &Coverage, hours: HourSpan) -> [(Kind, HourSpan); 3] {
-    // Without any hours every day counts by its row.
+/// Returns the spans in which each kind of rows counts.
+fn counted(coverage: &Coverage, hours: HourSpan) -> [(RowKind, HourSpan); 3] {
+    // Without hours, every day counts by its day row.
     let boundary = coverage.hours_from.map_or(hours.end, |day| {
         day.first_hour()
             .clamp(hours.start, hours.end.max(hours.start))
@@ -211,23 +213,23 @@ fn counted(coverage: &Coverage, hours: HourSpan) -> [(Kind, HourSpan); 3] {
         },
     );
     [
-        (Kind::Hour, hourly),
-        (Kind::Booked, hourly),
-        (Kind::Day, daily),
+        (RowKind::Hour, hourly),
+        (RowKind::Booked, hourly),
+        (RowKind::Day, daily),
     ]
 }
 
-/// What counts of a part in a span, by group and cell, without zeros.
+/// Returns nonzero sums of a part in a span, by group and usage key.
 fn effective(
     db: &Connection,
     part: &StoredPart,
     hours: HourSpan,
     group: impl Fn(Hour) -> Hour,
-) -> Result<BTreeMap<(Hour, i64), Amounts>, Cause> {
+) -> Result<BTreeMap<(Hour, i64), Amounts>, StoreErrorCause> {
     let mut sums: BTreeMap<(Hour, i64), Amounts> = BTreeMap::new();
     for (kind, piece) in counted(&part.coverage, hours) {
-        for_rows(db, part.id, kind, piece, |hour, cell, amounts| {
-            let sum = sums.entry((group(hour), cell)).or_default();
+        for_rows(db, part.id, kind, piece, |hour, usage_key, amounts| {
+            let sum = sums.entry((group(hour), usage_key)).or_default();
             *sum = add(sum, &amounts)?;
             Ok(())
         })?;
@@ -240,31 +242,31 @@ fn sum_buckets(
     db: &Connection,
     parts: &[i64],
     buckets: &[Bucket],
-) -> Result<BTreeMap<Bucket, Cells>, Cause> {
+) -> Result<BTreeMap<Bucket, UsageByKey>, StoreErrorCause> {
     let mut sums: BTreeMap<Bucket, BTreeMap<i64, Amounts>> = buckets
         .iter()
         .map(|bucket| (*bucket, BTreeMap::new()))
         .collect();
     let runs = runs(buckets);
-    // Part by part, as the rows stand in the file.
+    // Part by part, in the order of the rows in the file.
     for part in parts {
         for (granularity, span) in &runs {
-            let kind = kind_of(*granularity);
-            for_rows(db, *part, kind, *span, |hour, cell, amounts| {
+            let kind = kind_for(*granularity);
+            for_rows(db, *part, kind, *span, |hour, usage_key, amounts| {
                 if let Some(by_cell) = sums.get_mut(&(*granularity, hour)) {
-                    let sum = by_cell.entry(cell).or_default();
+                    let sum = by_cell.entry(usage_key).or_default();
                     *sum = add(sum, &amounts)?;
                 }
                 Ok(())
             })?;
         }
     }
-    let names = CellNames::load(db)?;
-    let named = |by_cell: BTreeMap<i64, Amounts>| -> Result<Cells, Cause> {
-        let mut cells = Cells::new();
-        for (cell, amounts) in by_cell {
-            let model = names.get(cell)?.model.clone();
-            add_to(&mut cells, &Cell::of_model(model), amounts);
+    let names = UsageKeysById::load(db)?;
+    let named = |by_cell: BTreeMap<i64, Amounts>| -> Result<UsageByKey, StoreErrorCause> {
+        let mut cells = UsageByKey::new();
+        for (usage_key, amounts) in by_cell {
+            let model = names.get(usage_key)?.model.clone();
+            add_to(&mut cells, &UsageKey::for_model(model), amounts);
         }
         Ok(cells)
     };
@@ -273,7 +275,7 @@ fn sum_buckets(
         .collect()
 }
 
-/// Buckets that follow each other, as spans of their first hours.
+/// Merges consecutive buckets into spans.
 fn runs(buckets: &[Bucket]) -> Vec<(Granularity, HourSpan)> {
     let buckets: BTreeSet<Bucket> = buckets.iter().copied().collect();
     let mut runs: Vec<(Granularity, HourSpan)> = Vec::new();
@@ -303,10 +305,10 @@ fn runs(buckets: &[Bucket]) -> Vec<(Granularity, HourSpan)> {
 mod tests {
     use super::*;
     use crate::domain::change::effective as count;
-    use crate::domain::coverage::{Purpose, polled};
+    use crate::domain::coverage::{Purpose, stale_change};
     use crate::domain::record::{self};
     use crate::domain::span::Day;
-    use crate::domain::usage::{Answer, Basis, Granularity, add_to, sum};
+    use crate::domain::usage::{Basis, Granularity, UsageResponse, add_to, sum};
     use crate::store::samples::{FIRST, ORGANIZATION, amounts, at, record_hour, store};
     use jiff::SignedDuration;
     use proptest::prelude::*;
@@ -314,7 +316,7 @@ mod tests {
     const SETTLE: SignedDuration = SignedDuration::from_mins(10);
 
     #[test]
-    fn buckets_that_follow_each_other_are_one_run() {
+    fn consecutive_buckets_are_merged() {
         let hour = |n| (Granularity::Hour, FIRST.plus(n));
         let day = |n| (Granularity::Day, FIRST.day().plus(n).first_hour());
         let span = |(granularity, start): Bucket, (_, last): Bucket| {
@@ -344,9 +346,9 @@ mod tests {
         }
     }
 
-    /// One answer about one part: which day it begins with, and dollars by model for some of its buckets.
+    /// A response about a part: its first day, and dollars by model for some of its buckets.
     #[derive(Debug, Clone)]
-    struct Told {
+    struct TestResponse {
         granularity: Granularity,
         first: i32,
         n_days: i32,
@@ -354,7 +356,7 @@ mod tests {
         buckets: Vec<(i32, u8, i64)>,
     }
 
-    fn told() -> impl Strategy<Value = Told> {
+    fn test_response() -> impl Strategy<Value = TestResponse> {
         let bucket = (0i32..72, 0u8..3, 0i64..50);
         (
             any::<bool>(),
@@ -363,7 +365,7 @@ mod tests {
             0i64..4000,
             prop::collection::vec(bucket, 0..12),
         )
-            .prop_map(|(is_hourly, first, n_days, minute, buckets)| Told {
+            .prop_map(|(is_hourly, first, n_days, minute, buckets)| TestResponse {
                 granularity: if is_hourly {
                     Granularity::Hour
                 } else {
@@ -376,12 +378,12 @@ mod tests {
             })
     }
 
-    fn answer(told: &Told, part: &Part) -> Answer {
-        let hours = days(told.first, told.n_days);
+    fn usage_response(response: &TestResponse, part: &Part) -> UsageResponse {
+        let hours = days(response.first, response.n_days);
         let mut buckets = Buckets::new();
-        for (offset, model, dollars) in &told.buckets {
+        for (offset, model, dollars) in &response.buckets {
             let hour = hours.start.plus(*offset);
-            let hour = match told.granularity {
+            let hour = match response.granularity {
                 Granularity::Hour => hour,
                 Granularity::Day => hour.day().first_hour(),
             };
@@ -394,9 +396,9 @@ mod tests {
                 );
             }
         }
-        Answer {
+        UsageResponse {
             part: part.clone(),
-            granularity: told.granularity,
+            granularity: response.granularity,
             hours,
             buckets,
             basis: Basis::ByRow,
@@ -405,8 +407,8 @@ mod tests {
         }
     }
 
-    fn totals(buckets: &Buckets, hours: HourSpan) -> Cells {
-        let mut cells = Cells::new();
+    fn totals(buckets: &Buckets, hours: HourSpan) -> UsageByKey {
+        let mut cells = UsageByKey::new();
         for (_, bucket) in buckets.iter().filter(|(hour, _)| hours.contains(**hour)) {
             for (model, amounts) in bucket {
                 add_to(&mut cells, model, *amounts);
@@ -415,47 +417,47 @@ mod tests {
         cells
     }
 
-    async fn check_replay(answers: &[Told]) {
+    async fn check_replay(responses: &[TestResponse]) {
         let store = store().await;
         let organization = ORGANIZATION.into();
         let part = Part::Workspace("w".into());
         let mut coverage = Coverage::new(at(0));
-        let mut recorded = Cells::new();
-        for told in answers {
-            let answer = answer(told, &part);
-            let purpose = match told.granularity {
-                Granularity::Hour => Purpose::Running,
+        let mut recorded = UsageByKey::new();
+        for response in responses {
+            let usage = usage_response(response, &part);
+            let purpose = match response.granularity {
+                Granularity::Hour => Purpose::OpenHours,
                 Granularity::Day => Purpose::Corrections,
             };
             let before = store
-                .stored(&organization, &part, answer.hours)
+                .stored(&organization, &part, usage.hours)
                 .await
                 .unwrap();
             let change = record::record(
-                &answer,
+                &usage,
                 purpose,
                 &coverage,
                 &before,
                 SETTLE,
-                at(told.minute),
+                at(response.minute),
             );
             coverage = change.coverage.clone();
             for delta in &change.deltas {
-                add_to(&mut recorded, &delta.cell, delta.amounts);
+                add_to(&mut recorded, &delta.usage_key, delta.amounts);
             }
             store
                 .record(&organization, vec![(part.clone(), change)], Vec::new())
                 .await
                 .unwrap();
-            // Up to when a part is known is noted for all parts together, by polls that go forward.
+            // `as_of` is written for all parts together, by later polls.
             let known = [(part.clone(), coverage.clone())].into();
             let behind = store
                 .load_organization(&organization, at(0), at(0))
                 .await
                 .unwrap()
                 .behind;
-            if let Some(polled) = polled(&known, &behind, at(told.minute)) {
-                store.note_polled(&organization, polled).await.unwrap();
+            if let Some(change) = stale_change(&known, &behind, at(response.minute)) {
+                store.note_polled(&organization, change).await.unwrap();
             }
 
             let all = store
@@ -482,7 +484,7 @@ mod tests {
                 },
             ] {
                 let sums = store.sums(&organization, span).await.unwrap();
-                let sums: Cells = sums
+                let sums: UsageByKey = sums
                     .into_iter()
                     .map(|(_, model, amounts)| (model, amounts))
                     .collect();
@@ -493,14 +495,14 @@ mod tests {
             .load_organization(&organization, at(0), at(0))
             .await
             .unwrap();
-        if !answers.is_empty() {
+        if !responses.is_empty() {
             assert_eq!(state.coverages[&part], coverage);
         }
         let stored = state
             .recorded
             .into_iter()
             .map(|(_, model, amounts)| (model, amounts));
-        let stored: Cells = stored.filter(|(_, amounts)| !amounts.is_zero()).collect();
+        let stored: UsageByKey = stored.filter(|(_, amounts)| !amounts.is_zero()).collect();
         assert_eq!(stored, recorded);
         assert!(store.check().await.unwrap().problems.is_empty());
     }
@@ -508,18 +510,18 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
-        fn the_store_holds_what_the_domain_decided(answers in prop::collection::vec(told(), 0..6)) {
+        fn the_store_returns_what_was_recorded(responses in prop::collection::vec(test_response(), 0..6)) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            runtime.block_on(check_replay(&answers));
+            runtime.block_on(check_replay(&responses));
         }
     }
 
     #[tokio::test]
-    async fn the_whole_is_no_part_of_any_sum_and_the_remainder_makes_no_remainder_due() {
+    async fn the_whole_is_not_summed_and_the_remainder_makes_no_remainder_due() {
         let store = store().await;
         let organization = ORGANIZATION.into();
-        let told = |part: &Part, dollars| {
-            let told = Told {
+        let change_of = |part: &Part, dollars| {
+            let response = TestResponse {
                 granularity: Granularity::Hour,
                 first: 0,
                 n_days: 1,
@@ -527,17 +529,17 @@ mod tests {
                 buckets: vec![(0, 0, dollars)],
             };
             let change = record::record(
-                &answer(&told, part),
-                Purpose::Running,
+                &usage_response(&response, part),
+                Purpose::OpenHours,
                 &Coverage::new(at(0)),
-                &Stored::default(),
+                &StoredUsage::default(),
                 SETTLE,
                 at(1),
             );
             (part.clone(), change)
         };
         let listed = Part::Workspace("w".into());
-        let changes = vec![told(&listed, 3), told(&Part::Whole, 10)];
+        let changes = vec![change_of(&listed, 3), change_of(&Part::Whole, 10)];
         store
             .record(&organization, changes, Vec::new())
             .await
@@ -555,7 +557,7 @@ mod tests {
 
         let due = state.due_remainders.iter().copied().collect();
         store
-            .record(&organization, vec![told(&Part::Unattributed, 7)], due)
+            .record(&organization, vec![change_of(&Part::Unattributed, 7)], due)
             .await
             .unwrap();
         let state = store
@@ -576,7 +578,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn usage_is_grouped_as_the_caller_says() {
+    async fn usage_is_grouped_by_the_given_function() {
         let store = store().await;
         for hour in [0, 5, 23, 24, 30] {
             record_hour(&store, "w", hour, 2).await.unwrap();
@@ -598,7 +600,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn organizations_are_kept_apart() {
+    async fn organizations_are_separate() {
         let store = store().await;
         record_hour(&store, "w", 0, 2).await.unwrap();
         let other = OrganizationName::from("other");
@@ -613,7 +615,7 @@ mod tests {
             "{error}"
         );
         let state = store.load_organization(&other, at(3), at(0)).await.unwrap();
-        assert_eq!(state.engine.store_began, at(3));
+        assert_eq!(state.resume_state.store_began, at(3));
         assert!(
             state.coverages.is_empty()
                 && state.recorded.is_empty()
@@ -622,7 +624,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_record_that_fails_changes_nothing() {
+    async fn a_failed_record_changes_nothing() {
         let store = store().await;
         record_hour(&store, "w", 0, 2).await.unwrap();
         let before = store
@@ -630,7 +632,7 @@ mod tests {
             .await
             .unwrap();
         let part = Part::Workspace("w".into());
-        let told = Told {
+        let response = TestResponse {
             granularity: Granularity::Hour,
             first: 0,
             n_days: 1,
@@ -638,10 +640,10 @@ mod tests {
             buckets: vec![(3, 1, 5)],
         };
         let good = record::record(
-            &answer(&told, &part),
-            Purpose::Running,
+            &usage_response(&response, &part),
+            Purpose::OpenHours,
             &before.coverages[&part],
-            &Stored::default(),
+            &StoredUsage::default(),
             SETTLE,
             at(9),
         );

@@ -1,4 +1,4 @@
-//! One daemon per store: a lock of the operating system on a file beside it, which dies with the process.
+//! Ensures one daemon per store by an operating system lock on a file beside it, which ends with the process.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -8,30 +8,28 @@ use jiff::Timestamp;
 
 use crate::private_file;
 
-/// Held until dropped.
+/// Released when dropped.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(super) struct StoreLock {
     _file: File,
 }
 
-/// What came of trying to take it.
 #[derive(Debug)]
-pub(super) enum Taken {
-    Held(Lock),
-    /// Somebody else has it: in words.
-    By(String),
+pub(super) enum LockAttempt {
+    Acquired(StoreLock),
+    /// Describes the holder: process, host and start time.
+    HeldBy(String),
 }
 
-/// The file beside a store whose lock counts.
-pub(super) fn path_of(store: &Path) -> PathBuf {
+pub(super) fn lock_path(store: &Path) -> PathBuf {
     let mut path = store.as_os_str().to_owned();
     path.push(".lock");
     path.into()
 }
 
-/// Takes the lock or says who holds it; never waits.
-pub(super) fn take(store: &Path, now: Timestamp) -> io::Result<Taken> {
-    let (mut file, _) = private_file::open(&path_of(store))?;
+/// Tries to lock a store without waiting.
+pub(super) fn try_lock(store: &Path, now: Timestamp) -> io::Result<LockAttempt> {
+    let (mut file, _) = private_file::open(&lock_path(store))?;
     match file.try_lock() {
         Ok(()) => {
             let holder = format!(
@@ -41,14 +39,14 @@ pub(super) fn take(store: &Path, now: Timestamp) -> io::Result<Taken> {
             );
             file.set_len(0)?;
             file.write_all(holder.as_bytes())?;
-            Ok(Taken::Held(Lock { _file: file }))
+            Ok(LockAttempt::Acquired(StoreLock { _file: file }))
         }
-        Err(TryLockError::WouldBlock) => Ok(Taken::By(holder(&mut file))),
+        Err(TryLockError::WouldBlock) => Ok(LockAttempt::HeldBy(holder(&mut file))),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// What the holder wrote; it may be about to write it.
+/// Reads the holder's description, which may not be written yet.
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
     let read = file

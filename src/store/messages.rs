@@ -1,4 +1,4 @@
-//! Messages as people see them: listed, counted, given up, sent again.
+//! Messages for commands and metrics: listing, counting, replaying, and dead-lettering those of removed notifiers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,25 +9,24 @@ use crate::domain::digest::Digest;
 use crate::domain::ids::NotifierName;
 use crate::domain::notification::Fact;
 use crate::store::Store;
-use crate::store::alerts::{Found, N_NAMED};
+use crate::store::alerts::{MAX_LISTED, PrefixMatch};
 use crate::store::digests::digest_from_json;
-use crate::store::error::{Cause, StoreError};
+use crate::store::error::{StoreError, StoreErrorCause};
 use crate::store::facts::facts_from_json;
-use crate::store::values::{At, count_at};
+use crate::store::values::{StoredTime, count_from_row};
 
-/// What became of a message.
+/// State of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MessageState {
     Waiting,
     Delivered,
-    /// Given up; can be sent again.
+    /// A dead letter; can be replayed.
     Dead,
-    /// Told as part of another message.
+    /// Sent as part of another message.
     Folded,
 }
 
 impl MessageState {
-    /// All.
     pub const ALL: [MessageState; 4] = [
         MessageState::Waiting,
         MessageState::Delivered,
@@ -35,7 +34,7 @@ impl MessageState {
         MessageState::Folded,
     ];
 
-    /// The word in the store and in lists.
+    /// Returns the word used in the store and in lists.
     pub const fn as_str(self) -> &'static str {
         match self {
             MessageState::Waiting => "waiting",
@@ -45,7 +44,7 @@ impl MessageState {
         }
     }
 
-    /// The state of a word; `None` for any other.
+    /// Parses the word used in the store and in lists.
     pub fn parse(word: &str) -> Option<MessageState> {
         MessageState::ALL
             .into_iter()
@@ -53,50 +52,49 @@ impl MessageState {
     }
 }
 
-/// Which messages are asked for.
+/// Selects messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageFilter {
     pub state: Option<MessageState>,
     pub notifier: Option<NotifierName>,
-    /// At most so many, the newest first.
+    /// Maximum number, newest first.
     pub limit: u32,
 }
 
-/// One message.
+/// A stored message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageRow {
-    /// Unique; the same on every attempt.
+    /// Unique, and the same on every attempt.
     pub id: String,
     pub notifier: NotifierName,
-    /// To which of its recipients.
     pub recipient: Option<String>,
     pub state: MessageState,
     pub created_at: Timestamp,
     pub n_attempts: u32,
-    /// The next attempt; only while it waits.
+    /// Only while it is waiting.
     pub next_attempt: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
-    /// Why the last attempt failed, or why it was given up.
+    /// Why the last attempt failed, or why it became a dead letter.
     pub last_error: Option<String>,
-    /// The message that tells it instead.
+    /// Id of the message that is sent instead.
     pub folded_into: Option<String>,
-    /// What it says; empty for a digest.
+    /// Empty for a digest.
     pub facts: Vec<Fact>,
     pub digest: Option<Box<Digest>>,
 }
 
-/// Messages of one notifier.
+/// Number of messages of one notifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub struct OutboxCounts {
     pub n_waiting: u64,
     pub n_dead: u64,
 }
 
-/// Why a message of a notifier that is not configured any more was given up.
+/// Error of dead letters whose notifier was removed from the configuration.
 const REMOVED: &str = "notifier removed";
 
 impl Store {
-    /// Messages, the newest first.
+    /// Returns messages, newest first.
     pub async fn messages(&self, filter: &MessageFilter) -> Result<Vec<MessageRow>, StoreError> {
         let filter = filter.clone();
         self.read(move |db| {
@@ -110,20 +108,20 @@ impl Store {
             let mut rows = statement.query(params![state, notifier, filter.limit])?;
             let mut messages = Vec::new();
             while let Some(row) = rows.next()? {
-                messages.push(message_at(row)?);
+                messages.push(message_from_row(row)?);
             }
             Ok(messages)
         })
         .await
     }
 
-    /// One message by its id or a prefix of it.
-    pub async fn message(&self, prefix: &str) -> Result<Found<MessageRow>, StoreError> {
+    /// Finds a message by its id or a prefix of it.
+    pub async fn message(&self, prefix: &str) -> Result<PrefixMatch<MessageRow>, StoreError> {
         let prefix = prefix.to_owned();
         self.read(move |db| find(db, &prefix)).await
     }
 
-    /// The newest message that says something about an alert, by its whole fingerprint; `None` if none is stored.
+    /// Returns the newest message about an alert, by its full fingerprint.
     pub async fn last_message(&self, fingerprint: &str) -> Result<Option<MessageRow>, StoreError> {
         let fingerprint = fingerprint.to_owned();
         self.read(move |db| {
@@ -134,52 +132,52 @@ impl Store {
             );
             let mut statement = db.prepare_cached(&sql)?;
             let mut rows = statement.query([fingerprint])?;
-            rows.next()?.map(message_at).transpose()
+            rows.next()?.map(message_from_row).transpose()
         })
         .await
     }
 
-    /// Puts a dead letter back into the outbox, under its id and due at once; it waits until `expires`. Gives the message
-    /// as it is afterwards: one that was not dead is left as it was.
+    /// Puts a dead letter back into the outbox under the same id, due immediately and until `expires`. Leaves other messages
+    /// unchanged. Returns the message as it is afterwards.
     pub async fn replay(
         &self,
         prefix: &str,
         now: Timestamp,
         expires: Timestamp,
-    ) -> Result<Found<MessageRow>, StoreError> {
+    ) -> Result<PrefixMatch<MessageRow>, StoreError> {
         let prefix = prefix.to_owned();
         self.write("replay", move |tx| {
-            let Found::One(message) = find(tx, &prefix)? else {
+            let PrefixMatch::One(message) = find(tx, &prefix)? else {
                 return find(tx, &prefix);
             };
             tx.execute(
                 "UPDATE outbox SET state = 'waiting', is_replay = 1, n_ambiguous = 0, n_posted = 0, refused = NULL, parked_at = NULL,
                      next_attempt = ?2, expires = ?3, finished_at = NULL
                  WHERE id = ?1 AND state = 'dead'",
-                params![message.id, At(now), At(expires)],
+                params![message.id, StoredTime(now), StoredTime(expires)],
             )?;
             find(tx, &message.id)
         })
         .await
     }
 
-    /// Makes dead letters of what waits for notifiers that are not configured any more. Gives how many by notifier.
-    pub async fn orphan(
+    /// Turns waiting messages of notifiers that are not configured into dead letters, and returns their number by notifier.
+    pub async fn dead_letter_orphans(
         &self,
-        known: &[NotifierName],
+        configured: &[NotifierName],
         now: Timestamp,
     ) -> Result<BTreeMap<NotifierName, u64>, StoreError> {
-        let known: BTreeSet<NotifierName> = known.iter().cloned().collect();
-        self.write("orphan", move |tx| {
+        let configured: BTreeSet<NotifierName> = configured.iter().cloned().collect();
+        self.write("dead_letter_orphans", move |tx| {
             let mut orphaned = BTreeMap::new();
             for (notifier, counts) in counts(tx)? {
-                if counts.n_waiting == 0 || known.contains(&notifier) {
+                if counts.n_waiting == 0 || configured.contains(&notifier) {
                     continue;
                 }
                 tx.execute(
                     "UPDATE outbox SET state = 'dead', finished_at = ?2, last_error = ?3, is_passed_on = 1
                      WHERE notifier = ?1 AND state = 'waiting'",
-                    params![notifier.as_str(), At(now), REMOVED],
+                    params![notifier.as_str(), StoredTime(now), REMOVED],
                 )?;
                 orphaned.insert(notifier, counts.n_waiting);
             }
@@ -188,8 +186,8 @@ impl Store {
         .await
     }
 
-    /// How many messages wait and how many were given up, by notifier; a notifier with neither is absent.
-    pub async fn outbox_counts(&self) -> Result<BTreeMap<NotifierName, Counts>, StoreError> {
+    /// Counts waiting messages and dead letters by notifier. Notifiers with neither are absent.
+    pub async fn outbox_counts(&self) -> Result<BTreeMap<NotifierName, OutboxCounts>, StoreError> {
         self.read(counts).await
     }
 }
@@ -197,20 +195,20 @@ impl Store {
 const MESSAGE: &str = "id, notifier, recipient, state, created_at, n_attempts, next_attempt, finished_at, last_error, \
                        folded_into, facts, digest";
 
-fn message_at(row: &Row<'_>) -> Result<MessageRow, Cause> {
+fn message_from_row(row: &Row<'_>) -> Result<MessageRow, StoreErrorCause> {
     let word: String = row.get(3)?;
     let state = MessageState::parse(&word)
-        .ok_or_else(|| Cause::Corrupt(format!("a message that is `{word}`")))?;
-    let next_attempt = row.get::<_, At>(6)?.0;
+        .ok_or_else(|| StoreErrorCause::Corrupt(format!("a message that is `{word}`")))?;
+    let next_attempt = row.get::<_, StoredTime>(6)?.0;
     Ok(MessageRow {
         id: row.get(0)?,
         notifier: NotifierName::new(row.get::<_, String>(1)?),
         recipient: row.get(2)?,
         state,
-        created_at: row.get::<_, At>(4)?.0,
+        created_at: row.get::<_, StoredTime>(4)?.0,
         n_attempts: row.get(5)?,
         next_attempt: (state == MessageState::Waiting).then_some(next_attempt),
-        finished_at: row.get::<_, Option<At>>(7)?.map(|at| at.0),
+        finished_at: row.get::<_, Option<StoredTime>>(7)?.map(|at| at.0),
         last_error: row.get(8)?,
         folded_into: row.get(9)?,
         facts: facts_from_json(&row.get::<_, String>(10)?)?,
@@ -221,30 +219,30 @@ fn message_at(row: &Row<'_>) -> Result<MessageRow, Cause> {
     })
 }
 
-fn find(db: &Connection, prefix: &str) -> Result<Found<MessageRow>, Cause> {
-    // A whole id counts even where it begins another one.
+fn find(db: &Connection, prefix: &str) -> Result<PrefixMatch<MessageRow>, StoreErrorCause> {
+    // A full id matches even if it is a prefix of another one.
     let sql = format!(
         "SELECT {MESSAGE} FROM outbox WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id <> ?1, id LIMIT ?2"
     );
     let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![prefix, N_NAMED])?;
+    let mut rows = statement.query(params![prefix, MAX_LISTED])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(message_at(row)?);
+        found.push(message_from_row(row)?);
     }
     Ok(match found.len() {
-        0 => Found::Nothing,
-        n if n == 1 || found[0].id == prefix => Found::One(found.swap_remove(0)),
-        _ => Found::Many(found.into_iter().map(|message| message.id).collect()),
+        0 => PrefixMatch::NoMatch,
+        n if n == 1 || found[0].id == prefix => PrefixMatch::One(found.swap_remove(0)),
+        _ => PrefixMatch::Ambiguous(found.into_iter().map(|message| message.id).collect()),
     })
 }
 
-fn counts(db: &Connection) -> Result<BTreeMap<NotifierName, Counts>, Cause> {
+fn counts(db: &Connection) -> Result<BTreeMap<NotifierName, OutboxCounts>, StoreErrorCause> {
     let mut statement = db.prepare_cached(
         "SELECT notifier, state, count(*) FROM outbox WHERE state IN ('waiting', 'dead') GROUP BY notifier, state",
     )?;
     let mut rows = statement.query([])?;
-    let mut all: BTreeMap<NotifierName, Counts> = BTreeMap::new();
+    let mut all: BTreeMap<NotifierName, OutboxCounts> = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let counts = all
             .entry(NotifierName::new(row.get::<_, String>(0)?))
@@ -255,7 +253,7 @@ fn counts(db: &Connection) -> Result<BTreeMap<NotifierName, Counts>, Cause> {
         } else {
             &mut counts.n_dead
         };
-        *count = count_at(row, 2)?;
+        *count = count_from_row(row, 2)?;
     }
     Ok(all)
 }
@@ -266,12 +264,12 @@ mod tests {
     use crate::store::samples::{at, store};
 
     #[tokio::test]
-    async fn a_replay_of_what_is_not_there_finds_nothing() {
+    async fn replaying_an_unknown_message_finds_nothing() {
         let store = store().await;
         assert_eq!(
             store.replay("x", at(0), at(1)).await.unwrap(),
-            Found::Nothing
+            PrefixMatch::NoMatch
         );
-        assert_eq!(store.message("x").await.unwrap(), Found::Nothing);
+        assert_eq!(store.message("x").await.unwrap(), PrefixMatch::NoMatch);
     }
 }

@@ -1,16 +1,16 @@
-//! The store's versions: forward only. A newer store is refused, and so is a database of another program.
+//! Migrations of the store, forward only.
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::store::error::Cause;
+use crate::store::error::StoreErrorCause;
 
-/// Marks a SQLite file as a store of ours: `SpWa`.
+/// Marks a SQLite file as a spendwatch store: `SpWa` in ASCII.
 const APPLICATION_ID: i64 = 0x5370_5761;
 
-/// The newest version that this program knows.
+/// The newest version that this program supports.
 pub(super) const SUPPORTED: i64 = 11;
 
-/// Each brings the store to the version of its place, counted from 1.
+/// The n-th migration, counted from 1, results in version n.
 const MIGRATIONS: [&str; SUPPORTED as usize] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
@@ -25,19 +25,15 @@ const MIGRATIONS: [&str; SUPPORTED as usize] = [
     include_str!("migrations/0011.sql"),
 ];
 
-/// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
-    /// An empty database.
     Empty,
-    /// A store of this version.
     Of(i64),
-    /// A database of another program.
     Foreign,
 }
 
-/// Looks at a file and changes nothing.
-pub(super) fn version(db: &Connection) -> Result<Version, Cause> {
+/// Reads the version without changing the file.
+pub(super) fn version(db: &Connection) -> Result<Version, StoreErrorCause> {
     let application: i64 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let n_objects: i64 =
@@ -51,11 +47,11 @@ pub(super) fn version(db: &Connection) -> Result<Version, Cause> {
     })
 }
 
-/// Brings a store up to date. Each version commits whole or not at all.
-pub(super) fn migrate(db: &mut Connection) -> Result<(), Cause> {
+/// Migrates a store to the supported version, with one transaction per version.
+pub(super) fn migrate(db: &mut Connection) -> Result<(), StoreErrorCause> {
     loop {
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // Asked inside the transaction: another process may just have done it.
+        // Inside the transaction, because another process may have migrated it meanwhile.
         let found = match version(&tx)? {
             Version::Empty => 0,
             Version::Of(version) => version,
@@ -79,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_of_the_first_version_keeps_its_rows() {
+    fn migrating_the_first_version_keeps_its_rows() {
         let mut db = Connection::open_in_memory().unwrap();
         db.execute_batch(MIGRATIONS[0]).unwrap();
         db.pragma_update(None, "application_id", APPLICATION_ID)
@@ -94,7 +90,7 @@ mod tests {
         .unwrap();
         migrate(&mut db).unwrap();
         assert_eq!(version(&db).unwrap(), Version::Of(SUPPORTED));
-        let kept: (String, i64, i64, bool, Option<String>) = db
+        let row: (String, i64, i64, bool, Option<String>) = db
             .query_row(
                 "SELECT id, n_ambiguous, failures_in_row, parked_is_probed, settings_mark FROM outbox, notifiers",
                 [],
@@ -109,6 +105,6 @@ mod tests {
                 },
             )
             .unwrap();
-        assert_eq!(kept, ("one".to_owned(), 0, 7, true, None));
+        assert_eq!(row, ("one".to_owned(), 0, 7, true, None));
     }
 }

@@ -1,12 +1,12 @@
-//! The store: ledger, alerts and outbox in one SQLite file, behind few coarse operations.
+//! The store: ledger, alerts and outbox in one SQLite file, behind a few coarse operations.
 //!
-//! A thread owns the connection that writes, another one reads beside it. Every write is one transaction, durable when
-//! the operation returns. A database server for several replicas can stand beside this without a change above it.
+//! One thread owns the writing connection, another one the reading connection. Every write is one transaction and durable
+//! when the operation returns. A database server for several replicas could replace SQLite without changes to the callers.
 
-// In reading order: what is listed uses only what stands above its group.
+// In reading order: each module uses only modules of the groups above its own.
 pub mod error;
 
-mod compiled;
+mod compiled_matchers;
 mod json;
 mod migrations;
 mod values;
@@ -15,33 +15,33 @@ mod shapes;
 
 mod facts;
 
+mod connection_thread;
 mod files;
 mod lock;
 mod pages;
-mod worker;
 
-mod names;
+mod row_ids;
 
 pub mod rows;
 
+mod last_uses;
 pub mod ledger;
 pub mod recording;
-mod uses;
 
 pub mod directory;
-pub mod engine;
+pub mod resume_state;
 mod threads;
 
 pub mod digests;
 pub mod retention;
 
-pub mod times;
+pub mod time_correction;
 
 pub mod alerts;
 pub mod notifiers;
 
 pub mod outbox;
-pub mod quiet;
+pub mod suppressions;
 
 pub mod fallbacks;
 
@@ -54,8 +54,10 @@ mod health;
 pub mod maintenance;
 pub mod organization;
 pub mod overview;
-pub mod resent;
+pub mod resend;
 
+#[cfg(test)]
+mod old_rows;
 #[cfg(test)]
 mod samples;
 
@@ -69,69 +71,70 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::private_file;
-use crate::store::compiled::Compiled;
-use crate::store::error::{Cause, StoreError};
-use crate::store::files::{Failures, Files};
-use crate::store::lock::{Lock, Taken};
+use crate::store::compiled_matchers::CompiledMatchers;
+use crate::store::connection_thread::ConnectionThread;
+use crate::store::error::{StoreError, StoreErrorCause};
+use crate::store::files::{FailuresByUser, OpenStoreFiles};
+use crate::store::lock::{LockAttempt, StoreLock};
 use crate::store::migrations::{SUPPORTED, Version};
-use crate::store::worker::Worker;
 
-/// How long a write waits for another process's write.
+/// How long a write waits for a write by another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// To what the write-ahead log is cut back after it has grown.
+/// Size to which the write-ahead log is truncated after it has grown, in bytes.
 const LOG_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
-/// More than there are different statements.
+/// Capacity of the statement cache; exceeds the number of distinct statements.
 const N_STATEMENTS: usize = 128;
 
-/// A handle to an open store. Cheap to clone; the last one closes it, and waits for what is being written.
+/// A handle to an open store. Cheap to clone; dropping the last clone waits for pending writes and closes the store.
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
     faults: Faults,
 }
 
-// Dropped in this order: both connections are closed before the lock goes.
+// Fields are dropped in this order: both connections close before the lock is released.
 #[derive(Debug)]
 struct Inner {
-    reader: Option<Worker>,
-    writer: Worker,
+    reader: Option<ConnectionThread>,
+    writer: ConnectionThread,
     path: String,
-    compiled: Arc<Mutex<Compiled>>,
-    /// `None` for a store that is in no file of its own.
-    files: Option<Files>,
-    failures: Failures,
-    _lock: Option<Lock>,
+    compiled: Arc<Mutex<CompiledMatchers>>,
+    /// `None` for a store without a file of its own.
+    files: Option<OpenStoreFiles>,
+    failures: FailuresByUser,
+    _lock: Option<StoreLock>,
 }
 
-/// When a fault injection is asked.
+/// Point in a write at which a fault can be injected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// All is written, nothing is committed.
+pub enum CommitPoint {
     BeforeCommit,
-    /// It is committed, and the caller does not know yet.
+    /// Committed, but the caller does not know yet.
     AfterCommit,
 }
 
-/// Fault injection: is asked before and after the commit of every write, with the operation's name. At `true` the write
-/// fails with [`StoreError::Stopped`], as if the program had been killed there. The default never stops.
+/// Fault injection for tests: called with the operation's name before and after the commit of every write. If it returns
+/// `true`, the write fails with [`StoreError::Stopped`], as if the process had been killed there. The default never stops.
 #[derive(Clone, Default)]
-pub struct Faults(Option<Arc<StopsAt>>);
+pub struct Faults(Option<Arc<StopCondition>>);
 
-type StopsAt = dyn Fn(&'static str, Moment) -> bool + Send + Sync;
+type StopCondition = dyn Fn(&'static str, CommitPoint) -> bool + Send + Sync;
 
 impl Faults {
-    /// Stops wherever `stops` says so.
-    pub fn new(stops: impl Fn(&'static str, Moment) -> bool + Send + Sync + 'static) -> Faults {
+    /// Creates a fault injection that stops wherever `stops` returns `true`.
+    pub fn new(
+        stops: impl Fn(&'static str, CommitPoint) -> bool + Send + Sync + 'static,
+    ) -> Faults {
         Faults(Some(Arc::new(stops)))
     }
 
-    fn pass(&self, operation: &'static str, moment: Moment) -> Result<(), Cause> {
+    fn check(&self, operation: &'static str, moment: CommitPoint) -> Result<(), StoreErrorCause> {
         match &self.0 {
-            Some(stops) if stops(operation, moment) => Err(Cause::Stopped(
+            Some(stops) if stops(operation, moment) => Err(StoreErrorCause::Stopped(
                 operation,
                 match moment {
-                    Moment::BeforeCommit => "before",
-                    Moment::AfterCommit => "after",
+                    CommitPoint::BeforeCommit => "before",
+                    CommitPoint::AfterCommit => "after",
                 },
             )),
             Some(_) | None => Ok(()),
@@ -150,36 +153,40 @@ impl fmt::Debug for Faults {
 }
 
 impl Store {
-    /// Opens a store for the one daemon that may work on it, and makes it where there is none. Blocks while it brings an
-    /// older store up to date; never waits for another daemon.
+    /// Opens a store for the only daemon that may use it, and creates it if it does not exist. Blocks while it migrates an
+    /// older store; never waits for another daemon.
     pub fn open_for_daemon(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
         let shown = path.display().to_string();
-        // The lock's file stands beside the store: what is wrong with the directory shows here first.
-        let taken = lock::take(path, now).map_err(|error| {
-            Cause::Io("lock it (is its directory there and writable?)", error).at(&shown)
+        // The lock file is in the store's directory, so problems with the directory are detected here first.
+        let taken = lock::try_lock(path, now).map_err(|error| {
+            StoreErrorCause::Io(
+                "lock it (does its directory exist, and is it writable?)",
+                error,
+            )
+            .at_path(&shown)
         })?;
         let lock = match taken {
-            Taken::Held(lock) => lock,
-            Taken::By(holder) => {
+            LockAttempt::Acquired(lock) => lock,
+            LockAttempt::HeldBy(holder) => {
                 return Err(StoreError::Held {
                     path: shown,
                     holder,
                 });
             }
         };
-        create(path).map_err(|error| Cause::Io("create it", error).at(&shown))?;
+        create(path).map_err(|error| StoreErrorCause::Io("create it", error).at_path(&shown))?;
         let mut writer = connect(path, &shown)?;
         match check_version(&writer, &shown)? {
             Version::Of(SUPPORTED) | Version::Foreign => {}
             Version::Of(_) | Version::Empty => {
-                migrations::migrate(&mut writer).map_err(|cause| cause.at(&shown))?;
+                migrations::migrate(&mut writer).map_err(|cause| cause.at_path(&shown))?;
             }
         }
         Store::start(path, shown, writer, Some(lock))
     }
 
-    /// Opens an existing store for a command; works beside a daemon. `now` is noted while an older store is brought up to
-    /// date, which nobody else may hold then.
+    /// Opens an existing store for a command, also while a daemon uses it. Migrating an older store needs the lock, in which
+    /// `now` is recorded.
     pub fn open_for_command(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
         let shown = path.display().to_string();
         if !path.exists() {
@@ -191,11 +198,11 @@ impl Store {
             Version::Empty | Version::Foreign => 0,
         };
         if found < SUPPORTED {
-            let taken =
-                lock::take(path, now).map_err(|error| Cause::Io("lock it", error).at(&shown))?;
+            let taken = lock::try_lock(path, now)
+                .map_err(|error| StoreErrorCause::Io("lock it", error).at_path(&shown))?;
             let _lock = match taken {
-                Taken::Held(lock) => lock,
-                Taken::By(holder) => {
+                LockAttempt::Acquired(lock) => lock,
+                LockAttempt::HeldBy(holder) => {
                     return Err(StoreError::Older {
                         path: shown,
                         found,
@@ -204,24 +211,23 @@ impl Store {
                     });
                 }
             };
-            migrations::migrate(&mut writer).map_err(|cause| cause.at(&shown))?;
+            migrations::migrate(&mut writer).map_err(|cause| cause.at_path(&shown))?;
         }
         Store::start(path, shown, writer, None)
     }
 
-    /// A store that lives in memory and goes with its last handle.
+    /// Creates a store in memory that is dropped with its last handle.
     pub fn in_memory() -> Result<Store, StoreError> {
-        Store::private(":memory:".to_owned(), || Ok(Connection::open_in_memory()?))
+        Store::open_private(":memory:".to_owned(), || Ok(Connection::open_in_memory()?))
     }
 
-    /// A copy of the store at a path, as it is now; an empty one where there is no store. It goes with its last handle, and
-    /// what is written to it nobody else ever sees: SQLite keeps it in memory, and what does not fit there in a file
-    /// without a name.
+    /// Copies the store at a path as it is now; an empty store if there is none. The copy is dropped with its last handle and
+    /// is visible to nobody else: SQLite keeps it in memory, and spills to an unnamed file.
     pub fn private_copy(path: &Path) -> Result<Store, StoreError> {
         let shown = path.display().to_string();
         let is_there = path
             .try_exists()
-            .map_err(|error| Cause::Io("look for it", error).at(&shown))?;
+            .map_err(|error| StoreErrorCause::Io("access it", error).at_path(&shown))?;
         let source = if is_there {
             let source = connect(path, &shown)?;
             let version = check_version(&source, &shown)?;
@@ -229,8 +235,8 @@ impl Store {
         } else {
             None
         };
-        Store::private(shown, move || {
-            // The empty name is SQLite's for a private database.
+        Store::open_private(shown, move || {
+            // SQLite creates a private database for an empty name.
             let mut copy = Connection::open("")?;
             if let Some(source) = source {
                 pages::copy(&source, &mut copy)?;
@@ -239,17 +245,18 @@ impl Store {
         })
     }
 
-    fn private(
+    fn open_private(
         shown: String,
-        open: impl FnOnce() -> Result<Connection, Cause>,
+        open: impl FnOnce() -> Result<Connection, StoreErrorCause>,
     ) -> Result<Store, StoreError> {
-        let open = || -> Result<Worker, Cause> {
+        let open = || -> Result<ConnectionThread, StoreErrorCause> {
             let mut writer = open()?;
-            settle(&writer)?;
+            configure(&writer)?;
             migrations::migrate(&mut writer)?;
-            Worker::start("store", writer).map_err(|error| Cause::Io("start its thread", error))
+            ConnectionThread::start("store", writer)
+                .map_err(|error| StoreErrorCause::Io("start its thread", error))
         };
-        let writer = open().map_err(|cause| cause.at(&shown))?;
+        let writer = open().map_err(|cause| cause.at_path(&shown))?;
         Ok(Store {
             inner: Arc::new(Inner {
                 reader: None,
@@ -257,26 +264,25 @@ impl Store {
                 path: shown,
                 compiled: Arc::default(),
                 files: None,
-                failures: Failures::default(),
+                failures: FailuresByUser::default(),
                 _lock: None,
             }),
             faults: Faults::default(),
         })
     }
 
-    /// The same store, with a fault injection in the writes of this handle and its clones.
+    /// Returns the same store with faults injected into the writes of this handle and its clones.
     #[must_use]
     pub fn with_faults(self, faults: Faults) -> Store {
         Store { faults, ..self }
     }
 
-    /// The store's file, as it is shown to people.
+    /// Returns the path of the store's file as shown in messages.
     pub fn path(&self) -> &str {
         &self.inner.path
     }
 
-    /// What reads silences shares this.
-    fn compiled(&self) -> Arc<Mutex<Compiled>> {
+    fn compiled_matchers(&self) -> Arc<Mutex<CompiledMatchers>> {
         Arc::clone(&self.inner.compiled)
     }
 
@@ -284,17 +290,18 @@ impl Store {
         path: &Path,
         shown: String,
         writer: Connection,
-        lock: Option<Lock>,
+        lock: Option<StoreLock>,
     ) -> Result<Store, StoreError> {
         let start = |name, connection| {
-            Worker::start(name, connection)
-                .map_err(|error| Cause::Io("start its thread", error).at(&shown))
+            ConnectionThread::start(name, connection)
+                .map_err(|error| StoreErrorCause::Io("start its thread", error).at_path(&shown))
         };
         let reader = connect(path, &shown)?;
         reader
             .pragma_update(None, "query_only", true)
-            .map_err(|error| Cause::Sqlite(error).at(&shown))?;
-        let files = Files::of(path).map_err(|error| Cause::Io("look at it", error).at(&shown))?;
+            .map_err(|error| StoreErrorCause::Sqlite(error).at_path(&shown))?;
+        let files = OpenStoreFiles::new(path)
+            .map_err(|error| StoreErrorCause::Io("read its metadata", error).at_path(&shown))?;
         let writer = start("store-writer", writer)?;
         let reader = start("store-reader", reader)?;
         Ok(Store {
@@ -304,34 +311,34 @@ impl Store {
                 path: shown,
                 compiled: Arc::default(),
                 files: Some(files),
-                failures: Failures::default(),
+                failures: FailuresByUser::default(),
                 _lock: lock,
             }),
             faults: Faults::default(),
         })
     }
 
-    /// One transaction: whole or not at all, durable when it returns.
+    /// Runs `work` in one transaction, durable when this returns.
     async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, Cause> + Send + 'static,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreErrorCause> + Send + 'static,
     ) -> Result<T, StoreError> {
         let faults = self.faults.clone();
         let done = self.inner.writer.run(move |connection| {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&tx)?;
-            faults.pass(operation, Moment::BeforeCommit)?;
+            faults.check(operation, CommitPoint::BeforeCommit)?;
             tx.commit()?;
-            faults.pass(operation, Moment::AfterCommit)?;
+            faults.check(operation, CommitPoint::AfterCommit)?;
             Ok(value)
         });
-        done.await.map_err(|cause| cause.at(&self.inner.path))
+        done.await.map_err(|cause| cause.at_path(&self.inner.path))
     }
 
-    /// Every other reading waits while `work` is under way.
+    /// Blocks all other reads while `work` runs.
     #[cfg(test)]
-    pub(crate) async fn held_up(&self, work: impl FnOnce() + Send + 'static) {
+    pub(crate) async fn while_reader_blocked(&self, work: impl FnOnce() + Send + 'static) {
         let done = self.read(move |_| {
             work();
             Ok(())
@@ -339,21 +346,21 @@ impl Store {
         done.await.expect("nothing to fail");
     }
 
-    /// Reads one consistent state, beside what is being written.
+    /// Reads one consistent state, concurrently with writes.
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Cause> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, StoreErrorCause> + Send + 'static,
     ) -> Result<T, StoreError> {
         let reader = self.inner.reader.as_ref().unwrap_or(&self.inner.writer);
         let done = reader.run(move |connection| {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
             work(&tx)
         });
-        done.await.map_err(|cause| cause.at(&self.inner.path))
+        done.await.map_err(|cause| cause.at_path(&self.inner.path))
     }
 }
 
-/// An empty file that nobody else may read, unless there is one.
+/// Creates an empty file that only its owner can read, unless it exists.
 fn create(path: &Path) -> io::Result<()> {
     match private_file::create_new(path) {
         Ok(_) => Ok(()),
@@ -362,54 +369,53 @@ fn create(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The names of the files that SQLite keeps beside a store.
+/// Suffixes of the files that SQLite keeps beside a store.
 const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// The path of a file beside a store.
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut beside = path.as_os_str().to_owned();
     beside.push(ending);
     beside.into()
 }
 
-/// A path in which only the last component may be a link, so that SQLite can refuse that one.
+/// Resolves links in all path components but the last, so that SQLite can reject a link there.
 fn without_links_before(path: &Path) -> PathBuf {
     let folder = private_file::folder_of(path).canonicalize();
     match (folder, path.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),
-        // SQLite says what is wrong with it.
+        // SQLite reports the error.
         (Err(_), _) | (_, None) => path.to_owned(),
     }
 }
 
-/// Opens a file and sees to it that what is committed stays. SQLite gives its side files the mode of the store.
+/// Opens a file and checks that commits to it are durable. SQLite gives its side files the mode of the store.
 fn connect(path: &Path, shown: &str) -> Result<Connection, StoreError> {
     for ending in [""].into_iter().chain(SIDE_FILES) {
         private_file::secure(&beside(path, ending))
-            .map_err(|error| Cause::Io("use its files", error).at(shown))?;
+            .map_err(|error| StoreErrorCause::Io("use its files", error).at_path(shown))?;
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let connection = Connection::open_with_flags(without_links_before(path), flags)
-        .map_err(|error| Cause::Sqlite(error).at(shown))?;
+        .map_err(|error| StoreErrorCause::Sqlite(error).at_path(shown))?;
     let is_read_only = connection
         .is_readonly("main")
-        .map_err(|error| Cause::Sqlite(error).at(shown))?;
+        .map_err(|error| StoreErrorCause::Sqlite(error).at_path(shown))?;
     if is_read_only {
         return Err(StoreError::ReadOnly {
             path: shown.to_owned(),
         });
     }
-    // A foreign file is not even switched to another journal.
+    // Before anything is changed: the file may belong to another program.
     check_version(&connection, shown)?;
-    settle(&connection)
+    configure(&connection)
         .and_then(|()| check_durable(&connection))
-        .map_err(|cause| cause.at(shown))?;
+        .map_err(|cause| cause.at_path(shown))?;
     Ok(connection)
 }
 
-fn settle(connection: &Connection) -> Result<(), Cause> {
+fn configure(connection: &Connection) -> Result<(), StoreErrorCause> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(N_STATEMENTS);
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
@@ -419,24 +425,24 @@ fn settle(connection: &Connection) -> Result<(), Cause> {
     Ok(())
 }
 
-fn check_durable(connection: &Connection) -> Result<(), Cause> {
+fn check_durable(connection: &Connection) -> Result<(), StoreErrorCause> {
     let journal: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
     let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
     if journal != "wal" {
-        return Err(Cause::Unsafe(format!(
-            "its journal is `{journal}` and not `wal`"
+        return Err(StoreErrorCause::Unsafe(format!(
+            "its journal mode is `{journal}`, not `wal`"
         )));
     }
     if synchronous != 2 {
-        return Err(Cause::Unsafe(format!(
-            "`synchronous` is {synchronous} and not 2"
+        return Err(StoreErrorCause::Unsafe(format!(
+            "`synchronous` is {synchronous}, not 2"
         )));
     }
     Ok(())
 }
 
 fn check_version(connection: &Connection, shown: &str) -> Result<Version, StoreError> {
-    let version = migrations::version(connection).map_err(|cause| cause.at(shown))?;
+    let version = migrations::version(connection).map_err(|cause| cause.at_path(shown))?;
     let path = shown.to_owned();
     match version {
         Version::Foreign => Err(StoreError::NotAStore {
@@ -468,21 +474,21 @@ mod tests {
     fn check_refused(path: &Path, expected: &str) {
         let shown = path.display().to_string();
         for opened in [daemon(path), Store::open_for_command(path, at(0))] {
-            let told = opened.unwrap_err().to_string().replace(&shown, "PATH");
-            assert!(told.contains(expected), "{told}");
+            let error = opened.unwrap_err().to_string().replace(&shown, "PATH");
+            assert!(error.contains(expected), "{error}");
         }
     }
 
     #[tokio::test]
-    async fn a_second_daemon_is_told_who_holds_the_store_and_a_command_works_beside() {
+    async fn a_second_daemon_is_rejected_and_a_command_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
         let first = daemon(&path).unwrap();
-        let told = daemon(&path).unwrap_err().to_string();
-        let holder = format!("held by process {} on host ", std::process::id());
+        let error = daemon(&path).unwrap_err().to_string();
+        let holder = format!("in use by process {} on host ", std::process::id());
         assert!(
-            told.contains(&holder) && told.contains(&at(0).to_string()),
-            "{told}"
+            error.contains(&holder) && error.contains(&at(0).to_string()),
+            "{error}"
         );
         let command = Store::open_for_command(&path, at(1)).unwrap();
         first
@@ -498,7 +504,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_private_copy_has_everything_and_gives_nothing_back() {
+    async fn a_private_copy_is_complete_and_independent() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
         let all = HourSpan {
@@ -513,7 +519,7 @@ mod tests {
         store.load_organization(&name, at(0), at(0)).await.unwrap();
         record_hour(&store, "w", 0, 7).await.unwrap();
         let before = store.sums(&name, all).await.unwrap();
-        // Also beside the daemon, of what stands in its log.
+        // Also while the daemon is running, with the contents of its write-ahead log.
         let copy = Store::private_copy(&path).unwrap();
         assert_eq!(copy.sums(&name, all).await.unwrap(), before);
         record_hour(&copy, "w", 1, 9).await.unwrap();
@@ -525,7 +531,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_committed_is_there_after_a_restart() {
+    async fn committed_data_survives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
         let store = daemon(&path).unwrap();
@@ -545,12 +551,12 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(after, before);
-        assert_eq!(after.engine.store_began, at(0));
+        assert_eq!(after.resume_state.store_began, at(0));
         assert_eq!(after.recorded.len(), 1);
     }
 
     #[tokio::test]
-    async fn all_files_are_for_the_owner_alone() {
+    async fn all_files_are_readable_by_the_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
         let store = daemon(&path).unwrap();
@@ -569,7 +575,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_store_and_foreign_files_are_refused_and_left_alone() {
+    fn newer_stores_and_foreign_files_are_rejected_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let newer = dir.path().join("newer.db");
         drop(daemon(&newer).unwrap());
@@ -579,7 +585,7 @@ mod tests {
             .unwrap();
         check_refused(
             &newer,
-            &format!("has version 99, this program knows versions up to {SUPPORTED}"),
+            &format!("has version 99, this program supports versions up to {SUPPORTED}"),
         );
 
         let foreign = dir.path().join("foreign.db");
@@ -588,29 +594,26 @@ mod tests {
             .execute_batch("CREATE TABLE mine (x)")
             .unwrap();
         let before = std::fs::read(&foreign).unwrap();
-        check_refused(&foreign, "`PATH` is not a store of spendwatch");
+        check_refused(&foreign, "`PATH` is not a spendwatch store");
         assert_eq!(std::fs::read(&foreign).unwrap(), before);
 
         let text = dir.path().join("notes.txt");
         std::fs::write(&text, "no database at all, ".repeat(100)).unwrap();
-        check_refused(&text, "`PATH` is not a store of spendwatch");
+        check_refused(&text, "`PATH` is not a spendwatch store");
 
         let missing = dir.path().join("missing.db");
-        let told = Store::open_for_command(&missing, at(0))
+        let error = Store::open_for_command(&missing, at(0))
             .unwrap_err()
             .to_string();
-        assert!(
-            told.contains("there is no store") && !missing.exists(),
-            "{told}"
-        );
-        let told = daemon(&dir.path().join("no/such/dir.db"))
+        assert!(error.contains("store `") && !missing.exists(), "{error}");
+        let error = daemon(&dir.path().join("no/such/dir.db"))
             .unwrap_err()
             .to_string();
-        assert!(told.contains("is its directory there"), "{told}");
+        assert!(error.contains("does its directory exist"), "{error}");
     }
 
     #[tokio::test]
-    async fn a_damaged_store_is_told_as_such() {
+    async fn a_damaged_store_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
         let store = daemon(&path).unwrap();
@@ -630,7 +633,7 @@ mod tests {
         );
     }
 
-    /// Runs a pragma on the connection that writes.
+    /// Runs a pragma on the writing connection.
     async fn pragma(store: &Store, sql: &'static str) {
         let done = store
             .inner
@@ -640,7 +643,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_and_a_read_only_store_say_so_and_lose_nothing() {
+    async fn full_and_read_only_stores_fail_without_loss() {
         let dir = tempfile::tempdir().unwrap();
         let store = daemon(&dir.path().join("s.db")).unwrap();
         store
@@ -684,7 +687,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_store_that_another_program_keeps_locked_is_busy_and_goes_on_later() {
+    async fn a_store_locked_by_another_program_is_busy_until_unlocked() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
         let store = daemon(&path).unwrap();
@@ -724,7 +727,7 @@ mod tests {
             "{error}"
         );
         assert_eq!(store.last_run("x").await.unwrap(), Some(at(2)));
-        let moments: Vec<Moment> = asked
+        let moments: Vec<CommitPoint> = asked
             .lock()
             .unwrap()
             .iter()
@@ -733,15 +736,15 @@ mod tests {
         assert_eq!(
             moments,
             [
-                Moment::BeforeCommit,
-                Moment::BeforeCommit,
-                Moment::AfterCommit
+                CommitPoint::BeforeCommit,
+                CommitPoint::BeforeCommit,
+                CommitPoint::AfterCommit
             ]
         );
     }
 
     #[test]
-    fn side_files_and_guarantees_are_those_that_are_promised() {
+    fn pragmas_guarantee_durability() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
         drop(daemon(&path).unwrap());
@@ -762,6 +765,9 @@ mod tests {
         connection
             .pragma_update(None, "synchronous", "normal")
             .unwrap();
-        assert!(matches!(check_durable(&connection), Err(Cause::Unsafe(_))));
+        assert!(matches!(
+            check_durable(&connection),
+            Err(StoreErrorCause::Unsafe(_))
+        ));
     }
 }

@@ -1,4 +1,4 @@
-//! How each notifier fares: parked, paused, or well; and the mark of the settings that it was last started with.
+//! State of each notifier, and the fingerprint ("mark") of the settings with which it was last started.
 
 use std::collections::BTreeSet;
 
@@ -8,32 +8,30 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use crate::domain::ids::NotifierName;
 use crate::domain::skew::MAX_SKEW;
 use crate::store::Store;
-use crate::store::error::{Cause, StoreError};
+use crate::store::error::{StoreError, StoreErrorCause};
 use crate::store::threads;
-use crate::store::values::At;
+use crate::store::values::StoredTime;
 
-/// The receiver is at fault, and nothing is sent but a probe now and then.
+/// Disabled after an authentication or configuration error of the receiver; only probes are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parked {
     pub since: Timestamp,
     pub reason: String,
-    /// Whether it is probed; if not, it waits for other settings.
+    /// If not, it stays parked until its settings change.
     pub is_probed: bool,
 }
 
-/// How a notifier fares.
+/// State of a notifier's deliveries.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NotifierState {
     pub parked: Option<Parked>,
-    /// Failures since the last success.
     pub failures_in_row: u32,
     pub paused_until: Option<Timestamp>,
-    /// The last success.
     pub last_delivered_at: Option<Timestamp>,
 }
 
 impl Store {
-    /// How a notifier fares; the default where nothing was stored.
+    /// Returns the state of a notifier, or the default if none is stored.
     pub async fn notifier_state(&self, name: &NotifierName) -> Result<NotifierState, StoreError> {
         let name = name.clone();
         self.read(move |db| {
@@ -43,14 +41,14 @@ impl Store {
                             last_delivered_at
                      FROM notifiers WHERE name = ?1",
                 )?
-                .query_row([name.as_str()], state_at)
+                .query_row([name.as_str()], state_from_row)
                 .optional()?;
             Ok(state.unwrap_or_default())
         })
         .await
     }
 
-    /// Stores how a notifier fares, without an attempt.
+    /// Stores the state of a notifier without an attempt.
     pub async fn save_notifier_state(
         &self,
         name: &NotifierName,
@@ -63,7 +61,7 @@ impl Store {
         .await
     }
 
-    /// The mark of the settings that a notifier was last started with.
+    /// Returns the mark of the settings with which a notifier was last started.
     pub async fn settings_mark(&self, name: &NotifierName) -> Result<Option<String>, StoreError> {
         let name = name.clone();
         self.read(move |db| {
@@ -76,16 +74,15 @@ impl Store {
         .await
     }
 
-    /// A notifier has other settings: what was known of its receiver is no longer true, and what was to be tried again
-    /// later is due.
-    pub async fn renew_notifier(
+    /// Resets a notifier whose settings changed: its state no longer applies, and retries are due immediately.
+    pub async fn reset_notifier(
         &self,
         name: &NotifierName,
         mark: String,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let name = name.clone();
-        self.write("renew_notifier", move |tx| {
+        self.write("reset_notifier", move |tx| {
             tx.prepare_cached(
                 "INSERT INTO notifiers (name, failures_in_row, settings_mark) VALUES (?1, 0, ?2)
                  ON CONFLICT (name) DO UPDATE SET parked_since = NULL, parked_reason = NULL, paused_until = NULL,
@@ -93,30 +90,31 @@ impl Store {
             )?
             .execute(params![name.as_str(), mark])?;
             threads::forget(tx, &name)?;
-            // Another receiver has nothing of what was posted to the one before.
+            // The new receiver has none of the posts that the old one received.
             tx.prepare_cached(
                 "UPDATE outbox SET n_posted = 0, refused = NULL, parked_at = NULL
                  WHERE notifier = ?1 AND state = 'waiting'",
             )?
             .execute([name.as_str()])?;
-            // What had no attempt yet still waits for its group.
+            // Messages without an attempt still wait for `group_wait`.
             tx.prepare_cached(
                 "UPDATE outbox SET next_attempt = ?2
                  WHERE notifier = ?1 AND state = 'waiting' AND n_attempts > 0 AND next_attempt > ?2",
             )?
-            .execute(params![name.as_str(), At(now)])?;
+            .execute(params![name.as_str(), StoredTime(now)])?;
             Ok(())
         })
         .await
     }
 
-    /// Ends waits that a clock ahead of this one began: nothing waits for a day, and nothing was created in the future.
-    pub async fn shorten_waits(
+    /// Ends waits that were set by a clock running ahead: those longer than [`LONGEST_WAIT`], and those of messages created in
+    /// the future.
+    pub async fn end_impossible_waits(
         &self,
         name: &NotifierName,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let after = |wait| At(now.checked_add(wait).unwrap_or(Timestamp::MAX));
+        let after = |wait| StoredTime(now.checked_add(wait).unwrap_or(Timestamp::MAX));
         let (created, latest) = (after(MAX_SKEW), after(LONGEST_WAIT));
         let asked = name.clone();
         let is_any: bool = self
@@ -128,7 +126,7 @@ impl Store {
                          OR EXISTS (SELECT 1 FROM notifiers
                              WHERE name = ?1 AND paused_until > ?4 AND (parked_since IS NULL OR parked_is_probed))",
                     )?
-                    .query_row(params![asked.as_str(), At(now), created, latest], |row| {
+                    .query_row(params![asked.as_str(), StoredTime(now), created, latest], |row| {
                         row.get(0)
                     });
                 Ok(found?)
@@ -138,11 +136,11 @@ impl Store {
             return Ok(());
         }
         let name = name.clone();
-        self.write("shorten_waits", move |tx| {
+        self.write("end_impossible_waits", move |tx| {
             tx.execute(
                 "UPDATE outbox SET next_attempt = ?2 WHERE notifier = ?1 AND state = 'waiting'
                  AND next_attempt > ?2 AND (created_at > ?3 OR (n_attempts > 0 AND next_attempt > ?4))",
-                params![name.as_str(), At(now), created, latest],
+                params![name.as_str(), StoredTime(now), created, latest],
             )?;
             tx.execute(
                 "UPDATE notifiers SET paused_until = NULL
@@ -154,9 +152,8 @@ impl Store {
         .await
     }
 
-    /// The clock was set back by so much: what waits for a later moment than `now` is due as much earlier, and a pause ends as
-    /// much earlier.
-    pub async fn wait_less(
+    /// Moves waits and pauses that end after `now` forward by `back`, the amount by which the clock was set back.
+    pub async fn advance_waits(
         &self,
         name: &NotifierName,
         back: SignedDuration,
@@ -165,15 +162,15 @@ impl Store {
         let name = name.clone();
         let earlier = move |at: Timestamp| {
             let moved = at.checked_sub(back).unwrap_or(Timestamp::MIN);
-            At(moved.max(now))
+            StoredTime(moved.max(now))
         };
-        self.write("wait_less", move |tx| {
+        self.write("advance_waits", move |tx| {
             let mut waiting = tx.prepare_cached(
                 "SELECT position, next_attempt FROM outbox
                  WHERE notifier = ?1 AND state = 'waiting' AND next_attempt > ?2",
             )?;
-            let rows = waiting.query_map(params![name.as_str(), At(now)], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, At>(1)?.0))
+            let rows = waiting.query_map(params![name.as_str(), StoredTime(now)], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, StoredTime>(1)?.0))
             })?;
             let rows = rows.collect::<Result<Vec<_>, _>>()?;
             let mut set =
@@ -181,11 +178,11 @@ impl Store {
             for (position, at) in rows {
                 set.execute(params![position, earlier(at)])?;
             }
-            let paused: Option<Option<At>> = tx
+            let paused: Option<Option<StoredTime>> = tx
                 .prepare_cached(
                     "SELECT paused_until FROM notifiers WHERE name = ?1 AND paused_until > ?2",
                 )?
-                .query_row(params![name.as_str(), At(now)], |row| row.get(0))
+                .query_row(params![name.as_str(), StoredTime(now)], |row| row.get(0))
                 .optional()?;
             if let Some(until) = paused.flatten() {
                 tx.prepare_cached("UPDATE notifiers SET paused_until = ?2 WHERE name = ?1")?
@@ -197,11 +194,10 @@ impl Store {
     }
 }
 
-/// No message and no notifier waits longer than this, except a notifier that waits for other settings.
+/// Longest wait of a message or notifier, except of one that is parked until its settings change.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(25);
 
-/// Whether a notifier is parked.
-pub(super) fn is_parked(db: &Connection, notifier: &NotifierName) -> Result<bool, Cause> {
+pub(super) fn is_parked(db: &Connection, notifier: &NotifierName) -> Result<bool, StoreErrorCause> {
     let is_parked = db
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM notifiers WHERE name = ?1 AND parked_since IS NOT NULL)",
@@ -210,20 +206,20 @@ pub(super) fn is_parked(db: &Connection, notifier: &NotifierName) -> Result<bool
     Ok(is_parked)
 }
 
-/// Who is parked.
-pub(super) fn parked(db: &Connection) -> Result<BTreeSet<NotifierName>, Cause> {
+/// Returns the parked notifiers.
+pub(super) fn parked(db: &Connection) -> Result<BTreeSet<NotifierName>, StoreErrorCause> {
     let mut statement =
         db.prepare_cached("SELECT name FROM notifiers WHERE parked_since IS NOT NULL")?;
     let names = statement.query_map([], |row| Ok(NotifierName::new(row.get::<_, String>(0)?)))?;
     Ok(names.collect::<Result<_, _>>()?)
 }
 
-/// Leaves the mark of the settings as it is.
+/// Stores the state without changing the mark of the settings.
 pub(super) fn save_state(
     tx: &Transaction<'_>,
     name: &NotifierName,
     state: &NotifierState,
-) -> Result<(), Cause> {
+) -> Result<(), StoreErrorCause> {
     let parked = state.parked.as_ref();
     tx.prepare_cached(
         "INSERT INTO notifiers (name, parked_since, parked_reason, parked_is_probed, failures_in_row, paused_until,
@@ -236,18 +232,18 @@ pub(super) fn save_state(
     )?
     .execute(params![
         name.as_str(),
-        parked.map(|parked| At(parked.since)),
+        parked.map(|parked| StoredTime(parked.since)),
         parked.map(|parked| parked.reason.as_str()),
         parked.is_none_or(|parked| parked.is_probed),
         state.failures_in_row,
-        state.paused_until.map(At),
-        state.last_delivered_at.map(At),
+        state.paused_until.map(StoredTime),
+        state.last_delivered_at.map(StoredTime),
     ])?;
     Ok(())
 }
 
-fn state_at(row: &Row<'_>) -> rusqlite::Result<NotifierState> {
-    let since: Option<At> = row.get(0)?;
+fn state_from_row(row: &Row<'_>) -> rusqlite::Result<NotifierState> {
+    let since: Option<StoredTime> = row.get(0)?;
     let reason: Option<String> = row.get(1)?;
     let is_probed = row.get(2)?;
     Ok(NotifierState {
@@ -257,8 +253,8 @@ fn state_at(row: &Row<'_>) -> rusqlite::Result<NotifierState> {
             is_probed,
         }),
         failures_in_row: row.get(3)?,
-        paused_until: row.get::<_, Option<At>>(4)?.map(|at| at.0),
-        last_delivered_at: row.get::<_, Option<At>>(5)?.map(|at| at.0),
+        paused_until: row.get::<_, Option<StoredTime>>(4)?.map(|at| at.0),
+        last_delivered_at: row.get::<_, Option<StoredTime>>(5)?.map(|at| at.0),
     })
 }
 
@@ -281,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn how_a_notifier_fares_is_remembered() {
+    async fn the_state_of_a_notifier_is_stored() {
         let store = store().await;
         let name = NotifierName::from("slack");
         for state in [NotifierState::default(), parked(), NotifierState::default()] {
@@ -294,13 +290,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_settings_end_parking_and_keep_the_mark_ever_after() {
+    async fn changed_settings_end_parking_and_replace_the_mark() {
         let store = store().await;
         let name = NotifierName::from("slack");
         assert_eq!(store.settings_mark(&name).await.unwrap(), None);
         store.save_notifier_state(&name, parked()).await.unwrap();
         store
-            .renew_notifier(&name, "new".to_owned(), at(2))
+            .reset_notifier(&name, "new".to_owned(), at(2))
             .await
             .unwrap();
         let expected = NotifierState {

@@ -1,4 +1,4 @@
-//! All that the daemon needs of one organization when it starts.
+//! Loads the stored state of an organization.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,53 +6,50 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::domain::alert::Alert;
-use crate::domain::coverage::{Behind, Coverage};
+use crate::domain::coverage::{Coverage, StaleParts};
 use crate::domain::directory::Directory;
 use crate::domain::figures::UnreadableBuckets;
 use crate::domain::ids::OrganizationName;
 use crate::domain::span::Hour;
-use crate::domain::usage::{Amounts, Cell, Part};
+use crate::domain::usage::{Amounts, Part, UsageKey};
 use crate::store::Store;
-use crate::store::engine::{self, Engine};
-use crate::store::error::{Cause, StoreError};
-use crate::store::names::{self, CellNames};
+use crate::store::error::{StoreError, StoreErrorCause};
+use crate::store::resume_state::{self, ResumeState};
+use crate::store::row_ids::{self, UsageKeysById};
 use crate::store::rows::{Bucket, unreadable_buckets};
-use crate::store::values::{At, amount_names, amounts_at, granularity_of};
+use crate::store::values::{StoredTime, amount_names, amounts_from_row, granularity_from_number};
 use crate::store::{alerts, directory};
 
-/// What is stored of an organization, but for the rows of usage.
+/// Everything stored of an organization except the rows of usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrganizationState {
-    /// Workspaces and the organization's own data.
     pub directory: Directory,
-    /// What is known of each part, the remainder and the whole among them.
+    /// By part, including the remainder and the whole.
     pub coverages: BTreeMap<Part, Coverage>,
-    /// Of these, who is not known up to the newest poll.
-    pub behind: Behind,
-    /// What the daemon remembers of itself.
-    pub engine: Engine,
-    /// Everything that was ever counted, without the whole; retention does not lower it.
-    pub recorded: Vec<(Part, Cell, Amounts)>,
-    /// Buckets whose remainder is to be derived anew.
+    /// Parts that are not current as of the newest poll.
+    pub behind: StaleParts,
+    pub resume_state: ResumeState,
+    /// Totals of everything ever counted, without the whole. Retention does not lower them.
+    pub recorded: Vec<(Part, UsageKey, Amounts)>,
+    /// Buckets whose remainder must be derived again.
     pub due_remainders: BTreeSet<Bucket>,
-    /// Buckets that could not be read when they were last told.
+    /// Buckets whose last response could not be read.
     pub unreadable: UnreadableBuckets,
-    /// Alerts that have not ended, and those that ended while their period goes on.
+    /// Alerts that have not ended, and ended ones whose period has not.
     pub alerts: Vec<Alert>,
 }
 
-/// Who there is, and what is known of each.
+/// Directory and coverages of an organization, for commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    /// Workspaces and the organization's own data.
+pub struct StoredDirectory {
     pub directory: Directory,
-    /// By part, the remainder and the whole among them.
+    /// By part, including the remainder and the whole.
     pub coverages: BTreeMap<Part, Coverage>,
 }
 
 impl Store {
-    /// What is stored of an organization. One that is new begins at `now`. Ended alerts are among it when their period ends
-    /// after `ended_after`.
+    /// Loads an organization, and creates a new one that begins at `now`. Includes ended alerts whose period ends after
+    /// `ended_after`.
     pub async fn load_organization(
         &self,
         organization: &OrganizationName,
@@ -61,14 +58,14 @@ impl Store {
     ) -> Result<OrganizationState, StoreError> {
         let name = organization.clone();
         let is_known = self
-            .read(move |db| Ok(names::find_organization(db, &name)?.is_some()))
+            .read(move |db| Ok(row_ids::find_organization_id(db, &name)?.is_some()))
             .await?;
         if !is_known {
             let name = organization.clone();
             self.write("begin_organization", move |tx| {
                 tx.execute(
                     "INSERT INTO organizations (name, store_began) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-                    params![name.as_str(), At(now)],
+                    params![name.as_str(), StoredTime(now)],
                 )?;
                 Ok(())
             })
@@ -78,20 +75,20 @@ impl Store {
         self.read(move |db| load(db, &name, ended_after)).await
     }
 
-    /// Buckets of an organization's parts that could not be read when they were last told.
+    /// Returns buckets of an organization's parts whose last response could not be read.
     pub async fn unreadable(
         &self,
         organization: &OrganizationName,
     ) -> Result<UnreadableBuckets, StoreError> {
         let name = organization.clone();
         self.read(move |db| {
-            let parts = names::parts(db, names::organization(db, &name)?)?;
+            let parts = row_ids::parts(db, row_ids::organization_id(db, &name)?)?;
             unreadable_of(db, &parts)
         })
         .await
     }
 
-    /// The names of all organizations that are stored.
+    /// Returns the names of all stored organizations.
     pub async fn organizations(&self) -> Result<Vec<OrganizationName>, StoreError> {
         self.read(|db| {
             let mut statement =
@@ -104,18 +101,18 @@ impl Store {
         .await
     }
 
-    /// What a command needs to know of an organization; `None` where nothing of it is stored.
-    pub async fn known(
+    /// Returns the directory and coverages of an organization, if it is stored.
+    pub async fn stored_directory(
         &self,
         organization: &OrganizationName,
-    ) -> Result<Option<Known>, StoreError> {
+    ) -> Result<Option<StoredDirectory>, StoreError> {
         let name = organization.clone();
         self.read(move |db| {
-            let Some(organization) = names::find_organization(db, &name)? else {
+            let Some(organization) = row_ids::find_organization_id(db, &name)? else {
                 return Ok(None);
             };
-            let parts = names::parts(db, organization)?.into_iter();
-            Ok(Some(Known {
+            let parts = row_ids::parts(db, organization)?.into_iter();
+            Ok(Some(StoredDirectory {
                 directory: directory::load(db, organization)?,
                 coverages: parts.map(|part| (part.part, part.coverage)).collect(),
             }))
@@ -128,9 +125,9 @@ fn load(
     db: &Connection,
     name: &OrganizationName,
     ended_after: Timestamp,
-) -> Result<OrganizationState, Cause> {
-    let organization = names::organization(db, name)?;
-    let parts = names::parts(db, organization)?;
+) -> Result<OrganizationState, StoreErrorCause> {
+    let organization = row_ids::organization_id(db, name)?;
+    let parts = row_ids::parts(db, organization)?;
     let behind = parts.iter().filter(|part| !part.is_current);
     let unreadable = unreadable_of(db, &parts)?;
     Ok(OrganizationState {
@@ -142,7 +139,7 @@ fn load(
             .into_iter()
             .map(|part| (part.part, part.coverage))
             .collect(),
-        engine: engine::load(db, organization)?,
+        resume_state: resume_state::load(db, organization)?,
         recorded: recorded(db, organization)?,
         unreadable,
         due_remainders: due_remainders(db, organization)?.into_iter().collect(),
@@ -150,7 +147,10 @@ fn load(
     })
 }
 
-fn unreadable_of(db: &Connection, parts: &[names::StoredPart]) -> Result<UnreadableBuckets, Cause> {
+fn unreadable_of(
+    db: &Connection,
+    parts: &[row_ids::StoredPart],
+) -> Result<UnreadableBuckets, StoreErrorCause> {
     let mut unreadable = UnreadableBuckets::new();
     for part in parts {
         let buckets = unreadable_buckets(db, part.id)?;
@@ -161,34 +161,40 @@ fn unreadable_of(db: &Connection, parts: &[names::StoredPart]) -> Result<Unreada
     Ok(unreadable)
 }
 
-/// Everything that was ever counted, by part and cell.
-fn recorded(db: &Connection, organization: i64) -> Result<Vec<(Part, Cell, Amounts)>, Cause> {
-    let cells = CellNames::load(db)?;
+/// Loads the totals of everything ever counted, by part and usage key.
+fn recorded(
+    db: &Connection,
+    organization: i64,
+) -> Result<Vec<(Part, UsageKey, Amounts)>, StoreErrorCause> {
+    let cells = UsageKeysById::load(db)?;
     let sql = format!(
         "SELECT cell_id, {} FROM recorded WHERE part_id = ?1",
         amount_names()
     );
     let mut statement = db.prepare_cached(&sql)?;
     let mut sums = Vec::new();
-    for part in names::parts(db, organization)? {
+    for part in row_ids::parts(db, organization)? {
         let mut rows = statement.query([part.id])?;
         while let Some(row) = rows.next()? {
-            let cell = cells.get(row.get(0)?)?.clone();
-            sums.push((part.part.clone(), cell, amounts_at(row, 1)?));
+            let usage_key = cells.get(row.get(0)?)?.clone();
+            sums.push((part.part.clone(), usage_key, amounts_from_row(row, 1)?));
         }
     }
     Ok(sums)
 }
 
-/// Buckets whose remainder is to be derived anew.
-fn due_remainders(db: &Connection, organization: i64) -> Result<Vec<Bucket>, Cause> {
+/// Buckets whose remainder must be derived again.
+fn due_remainders(db: &Connection, organization: i64) -> Result<Vec<Bucket>, StoreErrorCause> {
     let mut statement = db.prepare_cached(
         "SELECT granularity, hour FROM due_remainders WHERE organization_id = ?1",
     )?;
     let mut rows = statement.query([organization])?;
     let mut due = Vec::new();
     while let Some(row) = rows.next()? {
-        due.push((granularity_of(row.get(0)?)?, Hour::from_count(row.get(1)?)));
+        due.push((
+            granularity_from_number(row.get(0)?)?,
+            Hour::from_count(row.get(1)?),
+        ));
     }
     Ok(due)
 }

@@ -1,9 +1,9 @@
-//! The outbox: messages that wait, in the order of their decision, and what came of them.
+//! The outbox: messages in the order of their decision, until they are delivered, folded or dead.
 //!
-//! One worker per notifier claims, sends and finishes; the lock of the daemon keeps other processes away, so a claim needs
-//! no lease: after a kill the row still waits, with its attempt counted, and is claimed again under the same id.
+//! One worker per notifier claims, sends and finishes messages. The store's lock excludes other daemons, so a claim needs no
+//! lease: after a kill, the message is still waiting, with its attempt counted, and is claimed again under the same id.
 
-mod choice;
+mod claim_selection;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -13,133 +13,131 @@ use crate::domain::ids::NotifierName;
 use crate::domain::notification::{Fact, Thread, fold, n_foldable};
 use crate::store::Store;
 use crate::store::digests::{digest_from_json, digest_to_json};
-use crate::store::error::{Cause, StoreError};
+use crate::store::error::{StoreError, StoreErrorCause};
 use crate::store::facts::{facts_from_json, facts_to_json};
 use crate::store::notifiers::{self, NotifierState, save_state};
-use crate::store::outbox::choice::{Choice, Probe, Search, Waiting, look_through};
+use crate::store::outbox::claim_selection::{
+    ClaimSelection, DueSearch, ProbeSelection, WaitingRow, for_each_waiting,
+};
 use crate::store::threads;
-use crate::store::values::At;
+use crate::store::values::StoredTime;
 
-/// A message to be committed with the decision that made it.
+/// A message to commit together with the decision that caused it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMessage {
-    /// Unique; the same on every attempt.
+    /// Unique, and the same on every attempt.
     pub id: String,
     pub notifier: NotifierName,
-    /// To which of its recipients, where each has a delivery of its own.
+    /// Set if each of the notifier's recipients has its own delivery.
     pub recipient: Option<String>,
-    /// What it says; at least one fact.
     pub facts: Vec<Fact>,
-    /// The first attempt is not made before: the decision's time and the notifier's `group_wait`.
+    /// Earliest time of the first attempt: the time of the decision plus the notifier's `group_wait`.
     pub not_before: Timestamp,
-    /// A message that is not delivered by then becomes a dead letter.
+    /// When it becomes a dead letter if it is not delivered.
     pub expires: Timestamp,
 }
 
-/// A digest to be committed with the mark that it was made.
+/// A digest to commit together with its progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDigest {
-    /// Unique; the same on every attempt.
+    /// Unique, and the same on every attempt.
     pub id: String,
     pub notifier: NotifierName,
-    /// To which of its recipients, where each has a delivery of its own.
+    /// Set if each of the notifier's recipients has its own delivery.
     pub recipient: Option<String>,
     pub digest: Digest,
-    /// A message that is not delivered by then becomes a dead letter.
+    /// When it becomes a dead letter if it is not delivered.
     pub expires: Timestamp,
 }
 
-/// A message that is to be sent now. Its facts are frozen from now on.
+/// A message to send now. From the claim on, its facts do not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claimed {
-    /// Unique; the same on every attempt.
+pub struct ClaimedMessage {
+    /// Unique, and the same on every attempt.
     pub id: String,
-    /// To which of the notifier's recipients.
     pub recipient: Option<String>,
-    /// What it says, worst first; empty for a digest.
+    /// Worst first; empty for a digest.
     pub facts: Vec<Fact>,
     pub digest: Option<Box<Digest>>,
-    /// When the oldest of what it says was decided.
+    /// When its oldest fact was decided.
     pub created_at: Timestamp,
-    /// Attempts, this one included: 1 at the first.
+    /// Number of attempts including this one.
     pub n_attempts: u32,
-    /// Attempts before this one that failed and may have arrived all the same.
+    /// Number of earlier attempts that failed but may have been delivered.
     pub n_ambiguous: u32,
-    /// It was a dead letter and a person sent it again.
+    /// Whether it is a replayed dead letter.
     pub is_replay: bool,
-    /// Where an earlier message about the same alert stands; `None` for a message about several.
+    /// Thread of the earlier messages about the same alert; `None` for a message about several alerts.
     pub thread: Option<Thread>,
-    /// Posts of it that were answered in earlier attempts.
+    /// Number of its posts that earlier attempts completed.
     pub n_posted: u32,
-    /// Why one of these was refused for good.
+    /// Why one of these was rejected permanently.
     pub refused: Option<String>,
-    /// The notifier that could not deliver it; of a digest alone, since facts name it themselves.
+    /// The notifier that could not deliver it. Only for digests, since facts contain it themselves.
     pub in_place_of: Option<NotifierName>,
-    /// When a refusal of this message, or of another one to the same recipient, first parked the notifier.
+    /// When the rejection of this message, or of another one to the same recipient, first parked the notifier.
     pub parked_at: Option<Timestamp>,
 }
 
-/// What came of an attempt.
+/// Result of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     Delivered,
-    /// The receiver has it, and shows it as the first message of a thread.
+    /// Delivered as the first message of a thread.
     Posted {
         thread: Thread,
     },
     Retry {
         at: Timestamp,
         error: String,
-        /// The receiver may have it all the same.
         may_have_arrived: bool,
     },
-    /// It is given up: a dead letter.
     Dead {
         error: String,
     },
 }
 
 impl Store {
-    /// The oldest message of a notifier that is due and overtakes no earlier one about the same alert to the same
-    /// recipient. At its first attempt what else is due and was never tried is folded into it. While the notifier is parked, the
-    /// messages take turns.
+    /// Claims the oldest due message of a notifier, unless an earlier message about the same alert to the same recipient is
+    /// still waiting. At its first attempt, other due messages without attempts are folded into it. While the notifier is
+    /// parked, messages take turns.
     pub async fn claim(
         &self,
         notifier: &NotifierName,
         now: Timestamp,
-    ) -> Result<Option<Claimed>, StoreError> {
-        // Mostly there is nothing to claim, and a look costs no write.
+    ) -> Result<Option<ClaimedMessage>, StoreError> {
+        // Usually nothing is due, and reading first avoids a write transaction.
         match self.next_due(notifier, now).await? {
             Some(due) if due <= now => {}
             Some(_) | None => return Ok(None),
         }
         let notifier = notifier.clone();
         self.write("claim", move |tx| {
-            let mut choice = if notifiers::is_parked(tx, &notifier)? {
-                let mut probe = Probe::at(now);
-                look_through(tx, &notifier, |row| probe.take(row))?;
+            let mut selection = if notifiers::is_parked(tx, &notifier)? {
+                let mut probe = ProbeSelection::new(now);
+                for_each_waiting(tx, &notifier, |row| probe.consider(row))?;
                 match probe.chosen {
-                    Some(row) => Choice::of(&row, now),
+                    Some(row) => ClaimSelection::only(&row, now),
                     None => return Ok(None),
                 }
             } else {
-                Choice::at(now)
+                ClaimSelection::new(now)
             };
-            look_through(tx, &notifier, |row| choice.take(row))?;
-            match choice.chosen {
-                Some(first) => claim_rows(tx, &notifier, &first, &choice.folded, now).map(Some),
+            for_each_waiting(tx, &notifier, |row| selection.consider(row))?;
+            match selection.chosen {
+                Some(first) => claim_rows(tx, &notifier, &first, &selection.folded, now).map(Some),
                 None => Ok(None),
             }
         })
         .await
     }
 
-    /// Notes what came of an attempt, and with it how the notifier fares. What was given up meanwhile stays given up,
-    /// unless it was delivered after all. Twice does no harm.
+    /// Records the outcome of an attempt and the state of the notifier. A message that became a dead letter meanwhile stays
+    /// one, unless this attempt delivered it. Idempotent.
     pub async fn finish(
         &self,
         id: &str,
-        outcome: Outcome,
+        outcome: AttemptOutcome,
         state: NotifierState,
         now: Timestamp,
     ) -> Result<(), StoreError> {
@@ -150,20 +148,20 @@ impl Store {
                 .query_row([&id], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
             let Some((notifier, position)) = row else {
-                return Err(Cause::Unknown(format!("message `{id}`")));
+                return Err(StoreErrorCause::Unknown(format!("message `{id}`")));
             };
             let notifier = NotifierName::new(notifier);
             save_state(tx, &notifier, &state)?;
-            if let Outcome::Posted { thread } = &outcome {
+            if let AttemptOutcome::Posted { thread } = &outcome {
                 threads::save(tx, &notifier, &facts_of(tx, position)?, thread, now)?;
             }
             match &outcome {
-                Outcome::Delivered | Outcome::Posted { .. } => tx.execute(
+                AttemptOutcome::Delivered | AttemptOutcome::Posted { .. } => tx.execute(
                     "UPDATE outbox SET state = 'delivered', finished_at = ?2, last_error = NULL
                      WHERE id = ?1 AND state IN ('waiting', 'dead')",
-                    params![id, At(now)],
+                    params![id, StoredTime(now)],
                 )?,
-                Outcome::Retry {
+                AttemptOutcome::Retry {
                     at,
                     error,
                     may_have_arrived,
@@ -173,20 +171,20 @@ impl Store {
                      WHERE id = ?1 AND state = 'waiting'",
                     params![
                         id,
-                        At(*at),
+                        StoredTime(*at),
                         error,
                         may_have_arrived,
                         state
                             .parked
                             .as_ref()
                             .filter(|parked| parked.reason == *error)
-                            .map(|_| At(now))
+                            .map(|_| StoredTime(now))
                     ],
                 )?,
-                Outcome::Dead { error } => tx.execute(
+                AttemptOutcome::Dead { error } => tx.execute(
                     "UPDATE outbox SET state = 'dead', finished_at = ?2, last_error = ?3
                      WHERE id = ?1 AND state = 'waiting'",
-                    params![id, At(now), error],
+                    params![id, StoredTime(now), error],
                 )?,
             };
             Ok(())
@@ -194,7 +192,7 @@ impl Store {
         .await
     }
 
-    /// Records that one more post of a message was answered, before the next one is sent. Twice does no harm.
+    /// Records that another post of a message was completed, before the next one is sent. Idempotent.
     pub async fn note_posted(
         &self,
         id: &str,
@@ -207,14 +205,14 @@ impl Store {
                 .prepare_cached("UPDATE outbox SET n_posted = ?2, refused = ?3 WHERE id = ?1")?
                 .execute(params![id, n_posted, refused])?;
             match n_changed {
-                0 => Err(Cause::Unknown(format!("message `{id}`"))),
+                0 => Err(StoreErrorCause::Unknown(format!("message `{id}`"))),
                 _ => Ok(()),
             }
         })
         .await
     }
 
-    /// Whether a message to another recipient, which was not refused yet, may be sent in the place of a refused one.
+    /// Returns whether a due message to another recipient exists that was not rejected yet.
     pub async fn has_other_recipient(
         &self,
         notifier: &NotifierName,
@@ -228,13 +226,13 @@ impl Store {
                     "SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'waiting' AND notifier = ?1 AND recipient <> ?2
                          AND parked_at IS NULL AND next_attempt <= ?3)",
                 )?
-                .query_row(params![notifier.as_str(), recipient, At(now)], |row| row.get(0))?;
+                .query_row(params![notifier.as_str(), recipient, StoredTime(now)], |row| row.get(0))?;
             Ok(has)
         })
         .await
     }
 
-    /// When [`Store::claim`] next has something: the earliest moment, or any that is past. `None` while nothing waits.
+    /// Returns when [`Store::claim`] next returns a message; any time in the past if one is due, `None` if none is waiting.
     pub async fn next_due(
         &self,
         notifier: &NotifierName,
@@ -242,23 +240,23 @@ impl Store {
     ) -> Result<Option<Timestamp>, StoreError> {
         let notifier = notifier.clone();
         self.read(move |db| {
-            let mut search = Search::at(now);
-            look_through(db, &notifier, |row| search.take(row))?;
+            let mut search = DueSearch::new(now);
+            for_each_waiting(db, &notifier, |row| search.consider(row))?;
             Ok(search.earliest)
         })
         .await
     }
 
-    /// Makes dead letters of messages that are too old. Gives their notifiers and ids.
+    /// Turns expired messages into dead letters and returns their notifiers and ids.
     pub async fn expire(&self, now: Timestamp) -> Result<Vec<(NotifierName, String)>, StoreError> {
         let is_due: bool = self
             .read(move |db| {
-                // SQLite takes all that wait for the shorter way unless it is told.
+                // Without the hint, SQLite scans all waiting messages.
                 let sql = "SELECT EXISTS (SELECT 1 FROM outbox INDEXED BY outbox_by_expiry
                            WHERE state = 'waiting' AND expires <= ?1)";
                 Ok(db
                     .prepare_cached(sql)?
-                    .query_row([At(now)], |row| row.get(0))?)
+                    .query_row([StoredTime(now)], |row| row.get(0))?)
             })
             .await?;
         if !is_due {
@@ -270,7 +268,7 @@ impl Store {
                      last_error = 'older than max_age' || coalesce('; last: ' || last_error, '')
                  WHERE state = 'waiting' AND expires <= ?1 RETURNING notifier, id",
             )?;
-            let rows = statement.query_map([At(now)], |row| {
+            let rows = statement.query_map([StoredTime(now)], |row| {
                 let notifier = NotifierName::new(row.get::<_, String>(0)?);
                 Ok((notifier, row.get(1)?))
             })?;
@@ -280,13 +278,13 @@ impl Store {
     }
 }
 
-/// Puts a message into the outbox.
+/// Adds a message to the outbox.
 pub(super) fn insert(
     tx: &Transaction<'_>,
     organization: i64,
     message: &NewMessage,
     at: Timestamp,
-) -> Result<(), Cause> {
+) -> Result<(), StoreErrorCause> {
     tx.prepare_cached(
         "INSERT INTO outbox (id, organization_id, notifier, recipient, state, facts, created_at, next_attempt, expires)
          VALUES (?1, ?2, ?3, ?4, 'waiting', ?5, ?6, ?7, ?8)",
@@ -297,20 +295,20 @@ pub(super) fn insert(
         message.notifier.as_str(),
         message.recipient,
         facts_to_json(&message.facts),
-        At(at),
-        At(message.not_before),
-        At(message.expires),
+        StoredTime(at),
+        StoredTime(message.not_before),
+        StoredTime(message.expires),
     ])?;
     note_alerts(tx, tx.last_insert_rowid(), &message.facts)
 }
 
-/// Puts a digest into the outbox, due at once.
+/// Adds a digest to the outbox, due immediately.
 pub(super) fn insert_digest(
     tx: &Transaction<'_>,
     organization: i64,
     message: &NewDigest,
     at: Timestamp,
-) -> Result<(), Cause> {
+) -> Result<(), StoreErrorCause> {
     tx.prepare_cached(
         "INSERT INTO outbox
              (id, organization_id, notifier, recipient, state, facts, digest, created_at, next_attempt, expires)
@@ -322,13 +320,13 @@ pub(super) fn insert_digest(
         message.notifier.as_str(),
         message.recipient,
         digest_to_json(&message.digest),
-        At(at),
-        At(message.expires),
+        StoredTime(at),
+        StoredTime(message.expires),
     ])?;
     Ok(())
 }
 
-fn note_alerts(tx: &Transaction<'_>, position: i64, facts: &[Fact]) -> Result<(), Cause> {
+fn note_alerts(tx: &Transaction<'_>, position: i64, facts: &[Fact]) -> Result<(), StoreErrorCause> {
     let mut statement = tx.prepare_cached(
         "INSERT INTO outbox_alerts (position, fingerprint) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
     )?;
@@ -338,14 +336,14 @@ fn note_alerts(tx: &Transaction<'_>, position: i64, facts: &[Fact]) -> Result<()
     Ok(())
 }
 
-/// Folds, freezes and counts the attempt, all before anything is sent.
+/// Folds messages and counts the attempt before anything is sent.
 fn claim_rows(
     tx: &Transaction<'_>,
     notifier: &NotifierName,
-    first: &Waiting,
-    folded: &[Waiting],
+    first: &WaitingRow,
+    folded: &[WaitingRow],
     now: Timestamp,
-) -> Result<Claimed, Cause> {
+) -> Result<ClaimedMessage, StoreErrorCause> {
     let id: String = tx
         .prepare_cached("SELECT id FROM outbox WHERE position = ?1")?
         .query_row([first.position], |row| row.get(0))?;
@@ -359,8 +357,8 @@ fn claim_rows(
             tx.prepare_cached(
                 "UPDATE outbox SET state = 'folded', folded_into = ?2, finished_at = ?3 WHERE position = ?1",
             )?
-            .execute(params![row.position, id, At(now)])?;
-            // What is folded into it may be newer, and lives as long as it would have lived alone.
+            .execute(params![row.position, id, StoredTime(now)])?;
+            // A folded message may be newer and must not expire earlier than it would have alone.
             tx.prepare_cached(
                 "UPDATE outbox SET expires = max(expires, (SELECT expires FROM outbox WHERE position = ?2))
                  WHERE position = ?1",
@@ -386,13 +384,13 @@ fn claim_rows(
              FROM outbox WHERE position = ?1",
         )?
         .query_row([first.position], |row| {
-            let claimed = Claimed {
+            let claimed = ClaimedMessage {
                 id,
                 recipient: first.recipient.clone(),
                 facts,
                 digest: None,
                 thread,
-                created_at: row.get::<_, At>(0)?.0,
+                created_at: row.get::<_, StoredTime>(0)?.0,
                 n_attempts: row.get(1)?,
                 is_replay: row.get(2)?,
                 n_ambiguous: row.get(3)?,
@@ -401,26 +399,28 @@ fn claim_rows(
                 in_place_of: row
                     .get::<_, Option<String>>(7)?
                     .map(NotifierName::new),
-                parked_at: row.get::<_, Option<At>>(8)?.map(|at| at.0),
+                parked_at: row.get::<_, Option<StoredTime>>(8)?.map(|at| at.0),
             };
             Ok((claimed, row.get::<_, Option<String>>(4)?))
         })?;
     let (claimed, digest) = claimed;
     let digest = digest.as_deref().map(digest_from_json).transpose()?;
-    Ok(Claimed {
+    Ok(ClaimedMessage {
         digest: digest.map(Box::new),
         ..claimed
     })
 }
 
-fn facts_of(db: &Connection, position: i64) -> Result<Vec<Fact>, Cause> {
+fn facts_of(db: &Connection, position: i64) -> Result<Vec<Fact>, StoreErrorCause> {
     let text: Option<String> = db
         .prepare_cached("SELECT facts FROM outbox WHERE position = ?1")?
         .query_row([position], |row| row.get(0))
         .optional()?;
     match text {
         Some(text) => facts_from_json(&text),
-        None => Err(Cause::Corrupt(format!("message {position} is gone"))),
+        None => Err(StoreErrorCause::Corrupt(format!(
+            "message {position} is gone"
+        ))),
     }
 }
 

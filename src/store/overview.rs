@@ -1,4 +1,4 @@
-//! Alerts as a page shows them: under the names of today, by whom they are taken up, and of many the worst.
+//! Alerts for display: with current names and acknowledgements, the worst first.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -9,109 +9,114 @@ use serde::Deserialize;
 
 use crate::domain::alert::Alert;
 use crate::domain::directory::Directory;
-use crate::domain::ground;
 use crate::domain::ids::{OrganizationName, RuleName};
 use crate::domain::privacy::Privacy;
 use crate::domain::rule::{Quantity, Severity};
 use crate::domain::silence::{Acknowledgement, Silence};
+use crate::domain::snapshot;
 use crate::store::alerts::{
-    AlertChange, AlertFilter, AlertRow, Found, Phase, alert_at, find_alert, history,
+    AlertChange, AlertFilter, AlertPhase, AlertRow, PrefixMatch, alert_from_row, find_alert,
+    history,
 };
-use crate::store::error::{Cause, StoreError};
+use crate::store::error::{StoreError, StoreErrorCause};
 use crate::store::json::{AsText, from_json};
-use crate::store::quiet::{acknowledgement, silences};
-use crate::store::shapes::LineShape;
-use crate::store::{Store, directory, names};
+use crate::store::shapes::ThresholdShape;
+use crate::store::suppressions::{acknowledgement, silences};
+use crate::store::{Store, directory, row_ids};
 
-/// What is shown of all alerts.
+/// Content of the overview page.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overview {
-    pub firing: Worst,
-    /// That are crossed, and not yet for long enough.
-    pub pending: Worst,
-    /// That ended, the newest first.
-    pub ended: Vec<Shown>,
-    /// In force or to come, the last to end first.
+    pub firing: WorstAlerts,
+    pub pending: WorstAlerts,
+    /// Newest first.
+    pub ended: Vec<DisplayedAlert>,
+    /// Active and future ones, the last to end first.
     pub silences: Vec<Silence>,
 }
 
-/// Of many alerts the worst.
+/// The worst of many alerts, and how many there are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Worst {
-    /// The worst first.
-    pub first: Vec<Shown>,
-    /// How many there are in all.
+pub struct WorstAlerts {
+    /// Worst first.
+    pub first: Vec<DisplayedAlert>,
+    /// Including those that are not in `first`.
     pub n_by_severity: BTreeMap<Severity, usize>,
 }
 
-/// An alert with what its own row does not say.
+/// An alert with its subject's name and acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
+pub struct DisplayedAlert {
     pub row: AlertRow,
-    /// The subject's name as it was last listed.
+    /// As last listed.
     pub subject_name: String,
-    /// By whom it was taken up last, since it fires or before.
+    /// The last acknowledgement, even if from an earlier firing.
     pub acknowledged: Option<Acknowledgement>,
 }
 
-/// How many of what are shown.
+/// Maximum number of displayed alerts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
+pub struct OverviewLimits {
     pub n_firing: usize,
     pub n_pending: usize,
     pub n_ended: u32,
 }
 
 impl Store {
-    /// All alerts and what keeps quiet at a moment or will.
+    /// Returns alerts, and silences that have not ended at a time.
     pub async fn overview(
         &self,
-        counts: Counts,
+        counts: OverviewLimits,
         privacy: Privacy,
         at: Timestamp,
     ) -> Result<Overview, StoreError> {
-        let compiled = self.compiled();
+        let compiled = self.compiled_matchers();
         self.read(move |db| {
-            let mut names = Names::new(db, privacy);
+            let mut names = NameCache::new(db, privacy);
             Ok(Overview {
-                firing: worst(&mut names, Phase::Firing, Scope::default(), counts.n_firing)?,
+                firing: worst(
+                    &mut names,
+                    AlertPhase::Firing,
+                    AlertScope::default(),
+                    counts.n_firing,
+                )?,
                 pending: worst(
                     &mut names,
-                    Phase::Pending,
-                    Scope::default(),
+                    AlertPhase::Pending,
+                    AlertScope::default(),
                     counts.n_pending,
                 )?,
-                ended: ended(&mut names, Scope::default(), counts.n_ended)?,
+                ended: ended(&mut names, AlertScope::default(), counts.n_ended)?,
                 silences: silences(db, &compiled, at, false)?,
             })
         })
         .await
     }
 
-    /// Alerts that a filter asks for, the worst first: those that fire, then those that are pending, then those that ended, of
-    /// which the newest come first.
+    /// Returns filtered alerts, the worst first: firing, then pending, then ended ones, newest first.
     pub async fn worst_first(
         &self,
         filter: &AlertFilter,
         privacy: Privacy,
-    ) -> Result<Vec<Shown>, StoreError> {
+    ) -> Result<Vec<DisplayedAlert>, StoreError> {
         let filter = filter.clone();
         self.read(move |db| {
-            let mut names = Names::new(db, privacy);
+            let mut names = NameCache::new(db, privacy);
             let n = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-            let wants = |phase: Phase| filter.phases.is_empty() || filter.phases.contains(&phase);
-            let scope = Scope {
+            let wants =
+                |phase: AlertPhase| filter.phases.is_empty() || filter.phases.contains(&phase);
+            let scope = AlertScope {
                 organization: filter.organization.as_ref(),
                 rule: filter.rule.as_ref(),
             };
             let mut shown = Vec::new();
-            for phase in [Phase::Firing, Phase::Pending]
+            for phase in [AlertPhase::Firing, AlertPhase::Pending]
                 .into_iter()
                 .filter(|one| wants(*one))
             {
                 shown.extend(worst(&mut names, phase, scope, n - shown.len())?.first);
             }
-            if wants(Phase::Resolved) {
+            if wants(AlertPhase::Resolved) {
                 let n = filter.limit - u32::try_from(shown.len()).unwrap_or(filter.limit);
                 shown.extend(ended(&mut names, scope, n)?);
             }
@@ -120,25 +125,25 @@ impl Store {
         .await
     }
 
-    /// One alert by its whole fingerprint, with its history, oldest first.
-    pub async fn shown(
+    /// Returns an alert by its full fingerprint, with its history, oldest change first.
+    pub async fn displayed_alert(
         &self,
         fingerprint: &str,
         privacy: Privacy,
-    ) -> Result<Option<(Shown, Vec<AlertChange>)>, StoreError> {
+    ) -> Result<Option<(DisplayedAlert, Vec<AlertChange>)>, StoreError> {
         let fingerprint = fingerprint.to_owned();
         self.read(move |db| match find_alert(db, &fingerprint)? {
-            Found::One(row) if row.fingerprint == fingerprint => {
+            PrefixMatch::One(row) if row.fingerprint == fingerprint => {
                 let changes = history(db, &fingerprint)?;
-                Ok(Some((Names::new(db, privacy).shown(row)?, changes)))
+                Ok(Some((NameCache::new(db, privacy).shown(row)?, changes)))
             }
-            Found::One(_) | Found::Nothing | Found::Many(_) => Ok(None),
+            PrefixMatch::One(_) | PrefixMatch::NoMatch | PrefixMatch::Ambiguous(_) => Ok(None),
         })
         .await
     }
 }
 
-/// Of an alert, only what it is ranked by: ten thousand of them are read for two hundred that are shown.
+/// The fields by which alerts are ranked, because thousands are read to display a few hundred.
 #[derive(Debug, Deserialize)]
 struct RankShape {
     state: RankState,
@@ -148,19 +153,24 @@ struct RankShape {
 
 #[derive(Debug, Deserialize)]
 struct RankState {
-    line: LineShape,
+    line: ThresholdShape,
 }
 
-/// Of which alerts: all where nothing is named.
+/// All alerts if nothing is set.
 #[derive(Debug, Clone, Copy, Default)]
-struct Scope<'a> {
+struct AlertScope<'a> {
     organization: Option<&'a OrganizationName>,
     rule: Option<&'a RuleName>,
 }
 
-fn worst(names: &mut Names<'_>, phase: Phase, scope: Scope<'_>, n: usize) -> Result<Worst, Cause> {
+fn worst(
+    names: &mut NameCache<'_>,
+    phase: AlertPhase,
+    scope: AlertScope<'_>,
+    n: usize,
+) -> Result<WorstAlerts, StoreErrorCause> {
     let db = names.db;
-    // By organization, so that the index is used.
+    // By organization, to use the index.
     let mut statement = db.prepare_cached(
         "SELECT fingerprint, alert FROM alerts
          WHERE organization_id IN (SELECT id FROM organizations WHERE ?2 IS NULL OR name = ?2)
@@ -187,16 +197,16 @@ fn worst(names: &mut Names<'_>, phase: Phase, scope: Scope<'_>, n: usize) -> Res
         "SELECT fingerprint, alert, changed_at FROM alerts WHERE fingerprint = ?1",
     )?;
     let first = ranked.into_iter().map(|(_, fingerprint)| {
-        let row = one.query_row([fingerprint], |row| Ok(alert_at(row)))??;
+        let row = one.query_row([fingerprint], |row| Ok(alert_from_row(row)))??;
         names.shown(row)
     });
-    Ok(Worst {
+    Ok(WorstAlerts {
         first: first.collect::<Result<_, _>>()?,
         n_by_severity,
     })
 }
 
-/// In thousandths of the limit: figures of different units are compared. Where nothing is allowed, anything is most.
+/// Returns the value in thousandths of the limit, to compare different units. With a limit of 0, any value is the maximum.
 fn used(value: Quantity, limit: Option<Quantity>) -> i128 {
     match limit {
         Some(limit) if limit > 0 => value.saturating_mul(1000) / limit,
@@ -205,7 +215,11 @@ fn used(value: Quantity, limit: Option<Quantity>) -> i128 {
     }
 }
 
-fn ended(names: &mut Names<'_>, scope: Scope<'_>, n: u32) -> Result<Vec<Shown>, Cause> {
+fn ended(
+    names: &mut NameCache<'_>,
+    scope: AlertScope<'_>,
+    n: u32,
+) -> Result<Vec<DisplayedAlert>, StoreErrorCause> {
     let mut statement = names.db.prepare_cached(
         "SELECT fingerprint, alert, changed_at FROM alerts WHERE fingerprint IN (
              SELECT fingerprint FROM alerts
@@ -221,46 +235,46 @@ fn ended(names: &mut Names<'_>, scope: Scope<'_>, n: u32) -> Result<Vec<Shown>, 
     ])?;
     let mut ended = Vec::new();
     while let Some(row) = rows.next()? {
-        ended.push(names.shown(alert_at(row)?)?);
+        ended.push(names.shown(alert_from_row(row)?)?);
     }
     Ok(ended)
 }
 
-/// The names of subjects; an organization's are read once, and only where one is asked for.
-struct Names<'a> {
+/// Names of subjects, loaded once per organization when first needed.
+struct NameCache<'a> {
     db: &'a Connection,
     privacy: Privacy,
     directories: BTreeMap<OrganizationName, Directory>,
 }
 
-impl<'a> Names<'a> {
-    fn new(db: &'a Connection, privacy: Privacy) -> Names<'a> {
-        Names {
+impl<'a> NameCache<'a> {
+    fn new(db: &'a Connection, privacy: Privacy) -> NameCache<'a> {
+        NameCache {
             db,
             privacy,
             directories: BTreeMap::new(),
         }
     }
 
-    fn shown(&mut self, row: AlertRow) -> Result<Shown, Cause> {
-        Ok(Shown {
+    fn shown(&mut self, row: AlertRow) -> Result<DisplayedAlert, StoreErrorCause> {
+        Ok(DisplayedAlert {
             subject_name: self.name_of(&row.alert)?,
             acknowledged: acknowledgement(self.db, &row.fingerprint)?,
             row,
         })
     }
 
-    fn name_of(&mut self, alert: &Alert) -> Result<String, Cause> {
+    fn name_of(&mut self, alert: &Alert) -> Result<String, StoreErrorCause> {
         let (organization, subject) = (&alert.identity.organization, &alert.identity.slot.subject);
         if !self.directories.contains_key(organization) {
-            let directory = match names::find_organization(self.db, organization)? {
+            let directory = match row_ids::find_organization_id(self.db, organization)? {
                 Some(id) => directory::load(self.db, id)?,
                 None => Directory::default(),
             };
             self.directories.insert(organization.clone(), directory);
         }
         let directory = &self.directories[organization];
-        Ok(ground::name_of(subject, directory, self.privacy).to_owned())
+        Ok(snapshot::name_of(subject, directory, self.privacy).to_owned())
     }
 }
 
@@ -268,10 +282,10 @@ impl<'a> Names<'a> {
 mod tests {
     use super::*;
     use crate::domain::alert::{Observed, State};
-    use crate::store::quiet::Signature;
     use crate::store::samples::{alert, at, commit, ended, line, store};
+    use crate::store::suppressions::Attribution;
 
-    const COUNTS: Counts = Counts {
+    const COUNTS: OverviewLimits = OverviewLimits {
         n_firing: 3,
         n_pending: 3,
         n_ended: 2,
@@ -282,24 +296,24 @@ mod tests {
         let mut line = line();
         line.severity = severity;
         alert.state = State::Firing {
-            line,
+            threshold: line,
             clearing_since: None,
         };
         (alert.value, alert.limit) = (value, limit);
         alert
     }
 
-    fn ids(shown: &[Shown]) -> Vec<&str> {
+    fn ids(shown: &[DisplayedAlert]) -> Vec<&str> {
         let subjects = shown.iter().map(|one| &one.row.alert.identity.slot.subject);
         subjects.map(|subject| &*subject.id).collect()
     }
 
     #[tokio::test]
-    async fn of_many_the_worst_are_shown_and_all_are_counted() {
+    async fn the_worst_alerts_are_returned_and_all_are_counted() {
         let store = store().await;
         let mut pending = alert("waits", 1);
         pending.state = State::Pending {
-            line: line(),
+            threshold: line(),
             since: Observed(0),
         };
         let mut alerts = vec![
@@ -319,7 +333,7 @@ mod tests {
         }
         let taken_up = alerts[1].identity.fingerprint();
         commit(&store, 1, alerts, Vec::new()).await;
-        let by = Signature {
+        let by = Attribution {
             author: "ada".to_owned(),
             comment: String::new(),
         };
@@ -338,7 +352,7 @@ mod tests {
         assert_eq!(counts, expected);
         assert_eq!(ids(&shown.pending.first), ["waits"]);
         assert_eq!(ids(&shown.ended), ["third", "second"]);
-        let of = |phases: &[Phase], limit: u32| AlertFilter {
+        let of = |phases: &[AlertPhase], limit: u32| AlertFilter {
             organization: None,
             rule: None,
             phases: phases.to_vec(),
@@ -365,7 +379,7 @@ mod tests {
         assert_eq!(listed(of(&[], 100)).await, all);
         assert_eq!(listed(of(&[], 7)).await, all[..7]);
         assert_eq!(
-            listed(of(&[Phase::Pending, Phase::Resolved], 2)).await,
+            listed(of(&[AlertPhase::Pending, AlertPhase::Resolved], 2)).await,
             all[5..7]
         );
         assert_eq!(listed(of(&[], 0)).await, all[..0]);
@@ -380,14 +394,14 @@ mod tests {
         });
         assert_eq!(authors.collect::<Vec<_>>(), [None, Some("ada"), None]);
         let (one, changes) = store
-            .shown(&taken_up, Privacy::default())
+            .displayed_alert(&taken_up, Privacy::default())
             .await
             .unwrap()
             .unwrap();
         assert_eq!((one.subject_name.as_str(), changes.len()), ("much", 1));
         assert_eq!(
             store
-                .shown(&taken_up[..5], Privacy::default())
+                .displayed_alert(&taken_up[..5], Privacy::default())
                 .await
                 .unwrap(),
             None

@@ -1,17 +1,17 @@
-//! All pages of a store, copied into another database.
+//! Copies all pages of a store into another database.
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, Error, ffi};
 
-use crate::store::error::Cause;
+use crate::store::error::StoreErrorCause;
 
-/// In one step: one state of the store, which writers beside it do not disturb. A store that cannot be read at the moment
-/// is an error; SQLite takes that for no failure, and would leave an empty copy.
-pub(super) fn copy(from: &Connection, to: &mut Connection) -> Result<(), Cause> {
+/// Copies one consistent state in a single step, concurrently with writers. A locked store is an error here; for SQLite it
+/// is none and would leave an empty copy.
+pub(super) fn copy(from: &Connection, to: &mut Connection) -> Result<(), StoreErrorCause> {
     let code = match Backup::new(from, to)?.step(-1)? {
         StepResult::Done => return Ok(()),
         StepResult::Locked => ffi::SQLITE_LOCKED,
-        // Its list of results is open; what is not done is not done.
+        // The list of results is open.
         _ => ffi::SQLITE_BUSY,
     };
     Err(Error::SqliteFailure(ffi::Error::new(code), None).into())
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_that_is_held_is_no_empty_copy() {
+    fn copying_a_locked_store_fails() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
         let holder = Connection::open(&path).unwrap();

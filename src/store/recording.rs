@@ -1,33 +1,33 @@
-//! What is written of a poll: rows of usage, sums of all that was recorded, doubts, coverage, and which remainders are due.
+//! Writes the results of a poll: rows of usage, totals, pending removals, coverage and due remainders.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Transaction, params};
 
-use crate::domain::change::Recorded;
-use crate::domain::coverage::Polled;
+use crate::domain::change::PartChanges;
+use crate::domain::coverage::StaleChange;
 use crate::domain::ids::OrganizationName;
-use crate::domain::usage::{Amounts, Cell, Part};
+use crate::domain::usage::{Amounts, Part, UsageKey};
 use crate::store::Store;
-use crate::store::error::{Cause, StoreError};
-use crate::store::names;
-use crate::store::rows::{Bucket, RowWriter, write_doubt};
+use crate::store::error::{StoreError, StoreErrorCause};
+use crate::store::row_ids;
+use crate::store::rows::{Bucket, RowWriter, write_pending_removal};
 use crate::store::values::{add, granularity_number};
 
 impl Store {
-    /// Writes what answers changed: rows, doubts, coverage but for `as_of`, and recorded sums, and notes which remainders are
-    /// to be derived anew. `done` are remainders that were derived from what was stored before this call.
+    /// Writes changes from responses: rows, pending removals, coverage except `as_of`, totals, and which remainders must be
+    /// derived again. `done` are remainders that were derived from the state before this call.
     pub async fn record(
         &self,
         organization: &OrganizationName,
-        changes: impl Into<Arc<[(Part, Recorded)]>>,
+        changes: impl Into<Arc<[(Part, PartChanges)]>>,
         done: Vec<Bucket>,
     ) -> Result<(), StoreError> {
         let (name, changes) = (organization.clone(), changes.into());
         self.write("record", move |tx| {
-            let organization = names::organization(tx, &name)?;
-            // What this very call touches is due again, so the done ones go first.
+            let organization = row_ids::organization_id(tx, &name)?;
+            // Before the changes, because these may make the same remainders due again.
             remove_remainders(tx, organization, &done)?;
             let mut writer = RowWriter::new(tx)?;
             for (part, recorded) in changes.iter() {
@@ -38,16 +38,16 @@ impl Store {
         .await
     }
 
-    /// Notes up to when parts are known: [`Self::record`] does not say it of each.
+    /// Records as of when parts are current, which [`Self::record`] does not write.
     pub async fn note_polled(
         &self,
         organization: &OrganizationName,
-        polled: Polled,
+        polled: StaleChange,
     ) -> Result<(), StoreError> {
         let name = organization.clone();
         self.write("note_polled", move |tx| {
-            let organization = names::organization(tx, &name)?;
-            names::save_polled(tx, organization, &polled)
+            let organization = row_ids::organization_id(tx, &name)?;
+            row_ids::save_polled(tx, organization, &polled)
         })
         .await
     }
@@ -58,27 +58,27 @@ fn record_part(
     writer: &mut RowWriter<'_>,
     organization: i64,
     part: &Part,
-    recorded: &Recorded,
-) -> Result<(), Cause> {
+    recorded: &PartChanges,
+) -> Result<(), StoreErrorCause> {
     let known = match recorded.is_coverage_changed {
-        false => names::find_part_id(tx, organization, part)?,
+        false => row_ids::find_part_id(tx, organization, part)?,
         true => None,
     };
     let id = match known {
         Some(id) => id,
-        None => names::save_part(tx, organization, part, &recorded.coverage)?,
+        None => row_ids::save_part(tx, organization, part, &recorded.coverage)?,
     };
     for row in &recorded.rows {
         writer.write(id, row)?;
     }
-    for (bucket, doubt) in &recorded.doubts {
-        write_doubt(tx, id, *bucket, *doubt)?;
+    for (bucket, pending) in &recorded.pending_removals {
+        write_pending_removal(tx, id, *bucket, *pending)?;
     }
-    // The whole is never summed with its parts, so nothing of it is ever "recorded".
+    // The whole is never added to its parts, so it has no totals.
     if *part != Part::Whole {
         add_recorded(writer, id, recorded)?;
     }
-    // The remainder is derived from the others, not from itself.
+    // The remainder is derived from the other parts.
     if *part != Part::Unattributed {
         let mut statement = tx.prepare_cached(
             "INSERT INTO due_remainders (organization_id, granularity, hour) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
@@ -98,7 +98,7 @@ fn remove_remainders(
     tx: &Transaction<'_>,
     organization: i64,
     done: &[Bucket],
-) -> Result<(), Cause> {
+) -> Result<(), StoreErrorCause> {
     let mut statement = tx.prepare_cached(
         "DELETE FROM due_remainders WHERE organization_id = ?1 AND granularity = ?2 AND hour = ?3",
     )?;
@@ -112,15 +112,19 @@ fn remove_remainders(
     Ok(())
 }
 
-fn add_recorded(writer: &mut RowWriter<'_>, part: i64, recorded: &Recorded) -> Result<(), Cause> {
-    let mut by_cell: BTreeMap<&Cell, Amounts> = BTreeMap::new();
+fn add_recorded(
+    writer: &mut RowWriter<'_>,
+    part: i64,
+    recorded: &PartChanges,
+) -> Result<(), StoreErrorCause> {
+    let mut by_cell: BTreeMap<&UsageKey, Amounts> = BTreeMap::new();
     for delta in &recorded.deltas {
-        let sum = by_cell.entry(&delta.cell).or_default();
+        let sum = by_cell.entry(&delta.usage_key).or_default();
         *sum = add(sum, &delta.amounts)?;
     }
-    for (cell, delta) in by_cell {
+    for (usage_key, delta) in by_cell {
         if !delta.is_zero() {
-            writer.add_to_recorded(part, cell, &delta)?;
+            writer.add_to_recorded(part, usage_key, &delta)?;
         }
     }
     Ok(())

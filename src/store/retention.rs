@@ -1,51 +1,51 @@
-//! What is dropped when it is old, and what moves with it. Sums that were recorded stay.
+//! Deletes rows older than the retention and adjusts coverage. Totals are kept.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, params};
 
-use crate::domain::change::Kind;
+use crate::domain::change::RowKind;
 use crate::domain::coverage::{Coverage, DaySpan};
 use crate::domain::ids::OrganizationName;
 use crate::domain::span::{Day, Hour};
 use crate::domain::usage::{Granularity, Part};
 use crate::store::Store;
-use crate::store::error::{Cause, StoreError};
-use crate::store::names::{self, StoredPart};
+use crate::store::error::{StoreError, StoreErrorCause};
+use crate::store::row_ids::{self, StoredPart};
 use crate::store::threads;
-use crate::store::values::{At, granularity_number, kind_number};
+use crate::store::values::{StoredTime, granularity_number, kind_number};
 
-/// So many parts are cut in one transaction, so that other writes need not wait long.
+/// Maximum number of parts per transaction, so that other writes do not wait long.
 const PARTS_AT_ONCE: usize = 100;
 
-/// What was dropped.
+/// Result of applying the retention.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Dropped {
+pub struct RetentionSummary {
     pub n_rows: usize,
-    /// Parts whose coverage is another now.
+    /// Parts whose coverage changed.
     pub coverages: Vec<(Part, Coverage)>,
 }
 
 impl Store {
-    /// Drops hours of days before `hourly_before` where the day's own row stands for them, and day rows before
-    /// `daily_before`; what was recorded stays. Not to be run beside [`Store::record`], whose coverage would be outdated.
+    /// Deletes hours of days before `hourly_before` if a day row replaces them, and day rows before `daily_before`. Must not run
+    /// concurrently with [`Store::record`], whose coverage would be outdated.
     pub async fn drop_older(
         &self,
         organization: &OrganizationName,
         hourly_before: Day,
         daily_before: Day,
-    ) -> Result<Dropped, StoreError> {
+    ) -> Result<RetentionSummary, StoreError> {
         let name = organization.clone();
         let parts = self
             .read(move |db| parts_to_cut(db, &name, hourly_before, daily_before))
             .await?;
-        let mut dropped = Dropped::default();
+        let mut dropped = RetentionSummary::default();
         for chunk in parts.chunks(PARTS_AT_ONCE) {
             let (name, chunk) = (organization.clone(), chunk.to_vec());
             let more = self
                 .write("drop_older", move |tx| {
-                    let organization = names::organization(tx, &name)?;
+                    let organization = row_ids::organization_id(tx, &name)?;
                     drop_remainders(tx, organization, hourly_before, daily_before)?;
                     cut_parts(tx, organization, &chunk)
                 })
@@ -56,8 +56,8 @@ impl Store {
         Ok(dropped)
     }
 
-    /// Drops delivered and folded messages, and alerts that ended in a period that is over, from before
-    /// `finished_before`; dead letters from before `dead_before`. Gives the number of rows.
+    /// Deletes delivered and folded messages, and ended alerts of past periods, from before `finished_before`, and dead letters
+    /// from before `dead_before`. Returns the number of rows.
     pub async fn drop_history(
         &self,
         finished_before: Timestamp,
@@ -66,15 +66,15 @@ impl Store {
         self.write("drop_history", move |tx| {
             let n_finished = tx.execute(
                 "DELETE FROM outbox WHERE state IN ('delivered', 'folded') AND finished_at < ?1",
-                [At(finished_before)],
+                [StoredTime(finished_before)],
             )?;
             let n_dead = tx.execute(
                 "DELETE FROM outbox WHERE state = 'dead' AND finished_at < ?1",
-                [At(dead_before)],
+                [StoredTime(dead_before)],
             )?;
             let n_alerts = tx.execute(
                 "DELETE FROM alerts WHERE phase = 'resolved' AND ended_at < ?1 AND period_end < ?1",
-                [At(finished_before)],
+                [StoredTime(finished_before)],
             )?;
             let n_threads = threads::drop_older(tx, finished_before)?;
             Ok(n_finished + n_dead + n_alerts + n_threads)
@@ -83,8 +83,8 @@ impl Store {
     }
 }
 
-/// The coverage after older days were dropped. Hours go day by day, as long as the day's own row counts in their place or
-/// need not be kept either: no figure within the retention changes.
+/// Returns the coverage after deleting older days. Hours are deleted day by day, as long as a day row replaces them or is
+/// beyond the retention too, so that no figure within the retention changes.
 fn cut(coverage: &Coverage, hourly_before: Day, daily_before: Day) -> Coverage {
     let mut next = coverage.clone();
     if let Some(mut from) = coverage.hours_from {
@@ -99,7 +99,7 @@ fn cut(coverage: &Coverage, hourly_before: Day, daily_before: Day) -> Coverage {
             .filter(|day| *day >= from)
             .collect::<BTreeSet<Day>>();
     }
-    // A span that is dropped whole stays as an empty one: its days are not asked for again.
+    // A fully deleted span remains as an empty one, so that its days are not fetched again.
     next.days = coverage.days.map(|days| DaySpan {
         start: days.start.max(daily_before.min(days.end)),
         end: days.end,
@@ -112,15 +112,15 @@ fn parts_to_cut(
     name: &OrganizationName,
     hourly_before: Day,
     daily_before: Day,
-) -> Result<Vec<(StoredPart, Coverage)>, Cause> {
-    let Some(organization) = names::find_organization(db, name)? else {
+) -> Result<Vec<(StoredPart, Coverage)>, StoreErrorCause> {
+    let Some(organization) = row_ids::find_organization_id(db, name)? else {
         return Ok(Vec::new());
     };
     let with_cut = |part: StoredPart| {
         let next = cut(&part.coverage, hourly_before, daily_before);
         (next != part.coverage).then_some((part, next))
     };
-    Ok(names::parts(db, organization)?
+    Ok(row_ids::parts(db, organization)?
         .into_iter()
         .filter_map(with_cut)
         .collect())
@@ -130,21 +130,21 @@ fn cut_parts(
     tx: &Transaction<'_>,
     organization: i64,
     parts: &[(StoredPart, Coverage)],
-) -> Result<Dropped, Cause> {
-    let mut dropped = Dropped::default();
+) -> Result<RetentionSummary, StoreErrorCause> {
+    let mut dropped = RetentionSummary::default();
     for (part, next) in parts {
-        names::save_part(tx, organization, &part.part, next)?;
+        row_ids::save_part(tx, organization, &part.part, next)?;
         if let Some(from) = next.hours_from {
             let end = from.first_hour();
-            dropped.n_rows += drop_rows(tx, part.id, Kind::Hour, end)?;
-            dropped.n_rows += drop_rows(tx, part.id, Kind::Booked, end)?;
+            dropped.n_rows += drop_rows(tx, part.id, RowKind::Hour, end)?;
+            dropped.n_rows += drop_rows(tx, part.id, RowKind::Booked, end)?;
             drop_doubts(tx, part.id, Granularity::Hour, end)?;
         }
         let Some(days) = next.days else {
             continue;
         };
         let end = days.start.first_hour();
-        dropped.n_rows += drop_rows(tx, part.id, Kind::Day, end)?;
+        dropped.n_rows += drop_rows(tx, part.id, RowKind::Day, end)?;
         drop_doubts(tx, part.id, Granularity::Day, end)?;
     }
     dropped.coverages = parts
@@ -154,7 +154,12 @@ fn cut_parts(
     Ok(dropped)
 }
 
-fn drop_rows(tx: &Transaction<'_>, part: i64, kind: Kind, end: Hour) -> Result<usize, Cause> {
+fn drop_rows(
+    tx: &Transaction<'_>,
+    part: i64,
+    kind: RowKind,
+    end: Hour,
+) -> Result<usize, StoreErrorCause> {
     Ok(tx
         .prepare_cached("DELETE FROM usage WHERE part_id = ?1 AND kind = ?2 AND hour < ?3")?
         .execute(params![part, kind_number(kind), end.count()])?)
@@ -165,19 +170,19 @@ fn drop_doubts(
     part: i64,
     granularity: Granularity,
     end: Hour,
-) -> Result<(), Cause> {
+) -> Result<(), StoreErrorCause> {
     tx.prepare_cached("DELETE FROM doubts WHERE part_id = ?1 AND granularity = ?2 AND hour < ?3")?
         .execute(params![part, granularity_number(granularity), end.count()])?;
     Ok(())
 }
 
-/// A remainder cannot be derived from rows that are gone.
+/// Deletes due remainders whose rows are deleted.
 fn drop_remainders(
     tx: &Transaction<'_>,
     organization: i64,
     hourly_before: Day,
     daily_before: Day,
-) -> Result<(), Cause> {
+) -> Result<(), StoreErrorCause> {
     let mut statement = tx.prepare_cached(
         "DELETE FROM due_remainders WHERE organization_id = ?1 AND granularity = ?2 AND hour < ?3",
     )?;
@@ -198,20 +203,22 @@ fn drop_remainders(
 mod tests {
     use super::*;
     use crate::domain::alert::{EndedBy, State};
-    use crate::domain::change::{Recorded, RowChange};
+    use crate::domain::change::{PartChanges, RowChange};
     use crate::domain::notification::{Reason, Thread};
     use crate::domain::span::HourSpan;
     use crate::store::decisions::Commit;
     use crate::store::notifiers::NotifierState;
-    use crate::store::outbox::{NewMessage, Outcome};
-    use crate::store::samples::{FIRST, ORGANIZATION, alert, amounts, at, engine, fact, store};
+    use crate::store::outbox::{AttemptOutcome, NewMessage};
+    use crate::store::samples::{
+        FIRST, ORGANIZATION, alert, amounts, at, fact, resume_state, store,
+    };
     use jiff::SignedDuration;
 
     fn day(n: i32) -> Day {
         FIRST.day().plus(n)
     }
 
-    /// Days 0 to 5 as day rows, days 3 to 5 also as hours; the row of day 5 is not settled yet.
+    /// Day rows of days 0 to 5, hours of days 3 to 5; the row of day 5 is not settled yet.
     fn coverage() -> Coverage {
         Coverage {
             hours_from: Some(day(3)),
@@ -238,15 +245,15 @@ mod tests {
     }
 
     #[test]
-    fn hours_go_where_days_stand_for_them() {
+    fn hours_are_deleted_where_day_rows_replace_them() {
         check_cut(0, 0, 3, (0, 5));
         check_cut(4, 0, 4, (0, 5));
-        // Day 5 has no settled row: its hours stay.
+        // Day 5 has no settled row, so its hours are kept.
         check_cut(9, 0, 5, (0, 5));
         check_cut(4, 2, 4, (2, 5));
-        // Older than both retentions: nothing has to stand for them.
+        // Beyond both retentions, no day row is needed.
         check_cut(9, 9, 9, (5, 5));
-        // Hours are kept longer than days.
+        // With a longer retention for hours than for days.
         check_cut(2, 4, 3, (4, 5));
     }
 
@@ -254,23 +261,23 @@ mod tests {
         let row = |kind, hour, dollars| RowChange {
             kind,
             hour,
-            cell: "m".into(),
+            usage_key: "m".into(),
             amounts: amounts(dollars),
         };
         let mut rows = Vec::new();
         for n in 0..5 {
-            rows.push(row(Kind::Day, day(n).first_hour(), 10));
+            rows.push(row(RowKind::Day, day(n).first_hour(), 10));
         }
         for n in 3..6 {
-            rows.push(row(Kind::Hour, day(n).first_hour().plus(7), 10));
+            rows.push(row(RowKind::Hour, day(n).first_hour().plus(7), 10));
         }
-        let recorded = Recorded {
+        let recorded = PartChanges {
             rows,
             deltas: Vec::new(),
-            doubts: Vec::new(),
+            pending_removals: Vec::new(),
             coverage: coverage(),
             is_coverage_changed: true,
-            fell: BTreeSet::new(),
+            decreased: BTreeSet::new(),
             touched: BTreeSet::from([(Granularity::Hour, day(3).first_hour())]),
             is_complete: true,
         };
@@ -285,17 +292,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_dropped_changes_no_figure_that_is_kept() {
+    async fn retention_changes_no_remaining_figure() {
         let store = store().await;
         let organization = ORGANIZATION.into();
         for n in 0..150 {
             fill(&store, &Part::Workspace(format!("w{n}").as_str().into())).await;
         }
-        let kept = HourSpan {
+        let retained = HourSpan {
             start: day(1).first_hour(),
             end: day(6).first_hour(),
         };
-        let before = store.sums(&organization, kept).await.unwrap();
+        let before = store.sums(&organization, retained).await.unwrap();
         let state = store
             .load_organization(&organization, at(0), at(0))
             .await
@@ -305,7 +312,7 @@ mod tests {
             .await
             .unwrap();
         assert_eq!((dropped.n_rows, dropped.coverages.len()), (150 * 3, 150));
-        assert_eq!(store.sums(&organization, kept).await.unwrap(), before);
+        assert_eq!(store.sums(&organization, retained).await.unwrap(), before);
         let after = store
             .load_organization(&organization, at(0), at(0))
             .await
@@ -317,11 +324,11 @@ mod tests {
             .drop_older(&organization, day(5), day(1))
             .await
             .unwrap();
-        assert_eq!(again, Dropped::default());
+        assert_eq!(again, RetentionSummary::default());
     }
 
     #[tokio::test]
-    async fn a_thread_goes_when_its_alert_and_its_messages_are_gone() {
+    async fn threads_are_deleted_after_their_alert_and_messages() {
         let store = store().await;
         let message = NewMessage {
             id: "one".to_owned(),
@@ -335,13 +342,13 @@ mod tests {
         over.state = State::Ended {
             by: EndedBy::Cleared,
             at: at(2),
-            line: over.line().clone(),
+            threshold: over.threshold().clone(),
         };
         let end = over.span.end;
         let commit = Commit {
             alerts: vec![over],
             messages: vec![message],
-            engine: engine(1),
+            resume_state: resume_state(1),
             at: at(1),
         };
         let organization = ORGANIZATION.into();
@@ -351,7 +358,7 @@ mod tests {
             ts: "1.1".to_owned(),
         };
         let well = NotifierState::default();
-        let posted = Outcome::Posted { thread };
+        let posted = AttemptOutcome::Posted { thread };
         store.finish("one", posted, well, at(3)).await.unwrap();
         let long_after = end + SignedDuration::from_secs(1);
         assert_eq!(
@@ -364,13 +371,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn old_messages_and_alerts_go_and_what_still_matters_stays() {
+    async fn old_messages_and_alerts_are_deleted_unless_still_needed() {
         let store = store().await;
         let mut over = alert("over", 2);
         over.state = State::Ended {
             by: EndedBy::Cleared,
             at: at(2),
-            line: over.line().clone(),
+            threshold: over.threshold().clone(),
         };
         let end = over.span.end;
         let message = |id: &str| NewMessage {
@@ -384,7 +391,7 @@ mod tests {
         let commit = Commit {
             alerts: vec![over, alert("firing", 1)],
             messages: ["delivered", "dead", "waiting"].map(message).into(),
-            engine: engine(1),
+            resume_state: resume_state(1),
             at: at(1),
         };
         store
@@ -394,7 +401,7 @@ mod tests {
         store
             .finish(
                 "delivered",
-                Outcome::Delivered,
+                AttemptOutcome::Delivered,
                 NotifierState::default(),
                 at(3),
             )
@@ -403,7 +410,7 @@ mod tests {
         store
             .finish(
                 "dead",
-                Outcome::Dead {
+                AttemptOutcome::Dead {
                     error: "410".to_owned(),
                 },
                 NotifierState::default(),

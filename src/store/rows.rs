@@ -1,67 +1,76 @@
-//! Single rows of the ledger: usage, doubts and what was ever counted.
+//! Rows of the ledger: usage, pending removals (`doubts` in the schema) and totals (`recorded`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{CachedStatement, Connection, Transaction, ffi, params, params_from_iter};
 
-use crate::domain::change::{Kind, RowChange};
-use crate::domain::directory::Doubt;
+use crate::domain::change::{RowChange, RowKind};
+use crate::domain::directory::PendingRemoval;
 use crate::domain::span::{Hour, HourSpan};
-use crate::domain::usage::{Amounts, Cell, Granularity};
-use crate::store::error::Cause;
-use crate::store::names::CellIds;
+use crate::domain::usage::{Amounts, Granularity, UsageKey};
+use crate::store::error::StoreErrorCause;
+use crate::store::row_ids::UsageKeyIds;
 use crate::store::values::{
-    AMOUNT_COLUMNS, At, amount_columns, amount_names, amounts_at, granularity_number,
-    granularity_of, kind_at, kind_number,
+    AMOUNT_COLUMNS, StoredTime, amount_columns, amount_names, amounts_from_row,
+    granularity_from_number, granularity_number, kind_from_number, kind_number,
 };
 
-/// A bucket's place: hour or day, and its first hour.
+/// A bucket: its granularity and its first hour.
 pub type Bucket = (Granularity, Hour);
 
-/// A part's doubts in a span.
-pub(super) fn doubts(
+/// Loads a part's pending removals in a span.
+pub(super) fn pending_removals(
     db: &Connection,
     part: i64,
     hours: HourSpan,
-) -> Result<BTreeMap<Bucket, Doubt>, Cause> {
+) -> Result<BTreeMap<Bucket, PendingRemoval>, StoreErrorCause> {
     let mut statement = db.prepare_cached(
         "SELECT granularity, hour, since, n_answers FROM doubts
          WHERE part_id = ?1 AND hour >= ?2 AND hour < ?3",
     )?;
     let mut rows = statement.query(params![part, hours.start.count(), hours.end.count()])?;
-    let mut doubts = BTreeMap::new();
+    let mut pending = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let bucket = (granularity_of(row.get(0)?)?, Hour::from_count(row.get(1)?));
-        let doubt = Doubt {
-            since: row.get::<_, At>(2)?.0,
-            n_answers: row.get(3)?,
+        let bucket = (
+            granularity_from_number(row.get(0)?)?,
+            Hour::from_count(row.get(1)?),
+        );
+        let removal = PendingRemoval {
+            since: row.get::<_, StoredTime>(2)?.0,
+            n_responses: row.get(3)?,
         };
-        doubts.insert(bucket, doubt);
+        pending.insert(bucket, removal);
     }
-    Ok(doubts)
+    Ok(pending)
 }
 
-/// A part's buckets that could not be read when they were last told.
-pub(super) fn unreadable_buckets(db: &Connection, part: i64) -> Result<BTreeSet<Bucket>, Cause> {
+/// Loads a part's buckets whose last response could not be read.
+pub(super) fn unreadable_buckets(
+    db: &Connection,
+    part: i64,
+) -> Result<BTreeSet<Bucket>, StoreErrorCause> {
     let mut statement = db.prepare_cached(
         "SELECT granularity, hour FROM doubts WHERE part_id = ?1 AND n_answers = 0",
     )?;
     let mut rows = statement.query([part])?;
     let mut buckets = BTreeSet::new();
     while let Some(row) = rows.next()? {
-        buckets.insert((granularity_of(row.get(0)?)?, Hour::from_count(row.get(1)?)));
+        buckets.insert((
+            granularity_from_number(row.get(0)?)?,
+            Hour::from_count(row.get(1)?),
+        ));
     }
     Ok(buckets)
 }
 
-/// Calls `each` with hour, cell and amounts of a part's rows of one kind in a span.
+/// Calls `each` with hour, usage key id and amounts of a part's rows of one kind in a span.
 pub(super) fn for_rows(
     db: &Connection,
     part: i64,
-    kind: Kind,
+    kind: RowKind,
     hours: HourSpan,
-    mut each: impl FnMut(Hour, i64, Amounts) -> Result<(), Cause>,
-) -> Result<(), Cause> {
+    mut each: impl FnMut(Hour, i64, Amounts) -> Result<(), StoreErrorCause>,
+) -> Result<(), StoreErrorCause> {
     if hours.is_empty() {
         return Ok(());
     }
@@ -81,19 +90,19 @@ pub(super) fn for_rows(
         each(
             Hour::from_count(row.get(0)?),
             row.get(1)?,
-            amounts_at(row, 2)?,
+            amounts_from_row(row, 2)?,
         )?;
     }
     Ok(())
 }
 
-/// Calls `each` with kind, hour, cell and amounts of a part's rows in a span, whatever their kind.
+/// Calls `each` with kind, hour, usage key id and amounts of all rows of a part in a span.
 pub(super) fn for_all_rows(
     db: &Connection,
     part: i64,
     hours: HourSpan,
-    mut each: impl FnMut(Kind, Hour, i64, Amounts) -> Result<(), Cause>,
-) -> Result<(), Cause> {
+    mut each: impl FnMut(RowKind, Hour, i64, Amounts) -> Result<(), StoreErrorCause>,
+) -> Result<(), StoreErrorCause> {
     let sql = format!(
         "SELECT kind, hour, cell_id, {} FROM usage
          WHERE part_id = ?1 AND kind IN (0, 1, 2) AND hour >= ?2 AND hour < ?3",
@@ -103,26 +112,26 @@ pub(super) fn for_all_rows(
     let mut rows = statement.query(params![part, hours.start.count(), hours.end.count()])?;
     while let Some(row) = rows.next()? {
         each(
-            kind_at(row.get(0)?)?,
+            kind_from_number(row.get(0)?)?,
             Hour::from_count(row.get(1)?),
             row.get(2)?,
-            amounts_at(row, 3)?,
+            amounts_from_row(row, 3)?,
         )?;
     }
     Ok(())
 }
 
-/// Writes rows and sums: its statements are prepared once for many of them.
+/// Writes rows and totals with statements that are prepared once.
 pub(super) struct RowWriter<'tx> {
     tx: &'tx Transaction<'tx>,
-    cells: CellIds,
+    cells: UsageKeyIds,
     set: CachedStatement<'tx>,
     remove: CachedStatement<'tx>,
     add: CachedStatement<'tx>,
 }
 
 impl<'tx> RowWriter<'tx> {
-    pub(super) fn new(tx: &'tx Transaction<'tx>) -> Result<RowWriter<'tx>, Cause> {
+    pub(super) fn new(tx: &'tx Transaction<'tx>) -> Result<RowWriter<'tx>, StoreErrorCause> {
         let names = amount_names();
         let n_keys = 4;
         let places = |n_keys: usize| {
@@ -141,7 +150,7 @@ impl<'tx> RowWriter<'tx> {
             places(n_keys),
             replaced.join(", ")
         );
-        // A sum that outgrows 64 bits becomes a binary float, which a column of whole numbers refuses.
+        // On overflow of 64 bits, SQLite computes a float, which the integer column rejects.
         let added: Vec<String> = AMOUNT_COLUMNS.iter().map(|name| added(name)).collect();
         let add = format!(
             "INSERT INTO recorded (part_id, cell_id, {names}) VALUES ({})
@@ -151,7 +160,7 @@ impl<'tx> RowWriter<'tx> {
         );
         Ok(RowWriter {
             tx,
-            cells: CellIds::default(),
+            cells: UsageKeyIds::default(),
             set: tx.prepare_cached(&set)?,
             remove: tx.prepare_cached(
                 "DELETE FROM usage WHERE part_id = ?1 AND kind = ?2 AND hour = ?3 AND cell_id = ?4",
@@ -160,30 +169,30 @@ impl<'tx> RowWriter<'tx> {
         })
     }
 
-    /// Writes a row, or removes it when nothing is left in it.
-    pub(super) fn write(&mut self, part: i64, row: &RowChange) -> Result<(), Cause> {
+    /// Writes a row, or removes it if all amounts are zero.
+    pub(super) fn write(&mut self, part: i64, row: &RowChange) -> Result<(), StoreErrorCause> {
         let (kind, hour) = (kind_number(row.kind), row.hour.count());
-        let cell = self.cells.get(self.tx, &row.cell)?;
+        let usage_key = self.cells.get(self.tx, &row.usage_key)?;
         if row.amounts.is_zero() {
-            self.remove.execute(params![part, kind, hour, cell])?;
+            self.remove.execute(params![part, kind, hour, usage_key])?;
             return Ok(());
         }
-        let key = [part, kind, hour.into(), cell];
+        let key = [part, kind, hour.into(), usage_key];
         let amounts = amount_columns(&row.amounts)?;
         self.set
             .execute(params_from_iter(key.into_iter().chain(amounts)))?;
         Ok(())
     }
 
-    /// Adds to what was ever counted of one part and cell.
+    /// Adds to the total of a part and usage key.
     pub(super) fn add_to_recorded(
         &mut self,
         part: i64,
-        cell: &Cell,
+        usage_key: &UsageKey,
         delta: &Amounts,
-    ) -> Result<(), Cause> {
-        let cell = self.cells.get(self.tx, cell)?;
-        let key = [part, cell];
+    ) -> Result<(), StoreErrorCause> {
+        let usage_key = self.cells.get(self.tx, usage_key)?;
+        let key = [part, usage_key];
         let amounts = amount_columns(delta)?;
         match self
             .add
@@ -191,14 +200,14 @@ impl<'tx> RowWriter<'tx> {
         {
             Ok(_) => Ok(()),
             Err(error) if is_of_another_type(&error) => {
-                Err(Cause::Overflow("a sum of all that was recorded"))
+                Err(StoreErrorCause::Overflow("a sum of all that was recorded"))
             }
             Err(error) => Err(error.into()),
         }
     }
 }
 
-/// How a column takes up what is added to it: the lower column of an amount gives what is too much to the upper one.
+/// Returns the assignment that adds to a column; the lower column of an amount carries over to the upper one.
 fn added(name: &str) -> String {
     let lower = match name {
         "usd" => Some("pico".to_owned()),
@@ -223,21 +232,20 @@ fn is_of_another_type(error: &rusqlite::Error) -> bool {
         .is_some_and(|error| error.extended_code == ffi::SQLITE_CONSTRAINT_DATATYPE)
 }
 
-/// Writes or removes a doubt.
-pub(super) fn write_doubt(
+pub(super) fn write_pending_removal(
     tx: &Transaction<'_>,
     part: i64,
     (granularity, hour): Bucket,
-    doubt: Option<Doubt>,
-) -> Result<(), Cause> {
+    removal: Option<PendingRemoval>,
+) -> Result<(), StoreErrorCause> {
     let (granularity, hour) = (granularity_number(granularity), hour.count());
-    match doubt {
-        Some(doubt) => tx
+    match removal {
+        Some(removal) => tx
             .prepare_cached(
                 "INSERT INTO doubts (part_id, granularity, hour, since, n_answers) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT DO UPDATE SET since = excluded.since, n_answers = excluded.n_answers",
             )?
-            .execute(params![part, granularity, hour, At(doubt.since), doubt.n_answers])?,
+            .execute(params![part, granularity, hour, StoredTime(removal.since), removal.n_responses])?,
         None => tx
             .prepare_cached("DELETE FROM doubts WHERE part_id = ?1 AND granularity = ?2 AND hour = ?3")?
             .execute(params![part, granularity, hour])?,

@@ -1,15 +1,16 @@
-//! Made-up values for the store's tests.
+//! Sample values for the store's tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::domain::alert::{Alert, EndedBy, Identity, Line, Observed, Slot, State};
-use crate::domain::change::{Delta, Kind, Recorded, RowChange};
+use crate::domain::alert::{AbsoluteThreshold, Alert, EndedBy, Identity, Observed, Slot, State};
+use crate::domain::change::{Delta, PartChanges, RowChange, RowKind};
 use crate::domain::coverage::Coverage;
 use crate::domain::dialect::Dialect;
 use crate::domain::digest::{
-    Anchor, Breakdown, Digest, LimitUse, Line as DigestLine, Listed, OpenAlert, Rest,
+    AuditAnchor, Digest, LimitUse, OpenAlert, OtherSubjects, SpendBreakdown,
+    SubjectSpend as DigestLine, Truncated,
 };
 use crate::domain::money::Usd;
 use crate::domain::notification::{Fact, Reason};
@@ -19,22 +20,21 @@ use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::usage::{Amounts, Granularity, Part};
 use crate::store::Store;
 use crate::store::decisions::Commit;
-use crate::store::engine::Engine;
 use crate::store::error::StoreError;
 use crate::store::outbox::NewMessage;
+use crate::store::resume_state::ResumeState;
 
-/// The organization of all samples.
 pub(super) const ORGANIZATION: &str = "acme";
 
-/// The first hour of all samples: a midnight.
+/// The first hour of all samples, at midnight.
 pub(super) const FIRST: Hour = Hour::from_count(480_000);
 
-/// So many minutes after the first hour began.
+/// Returns the time `minute` minutes after the start of the first hour.
 pub(super) fn at(minute: i64) -> Timestamp {
     Timestamp::from_second(FIRST.start().as_second() + minute * 60).unwrap()
 }
 
-/// So many dollars and a bit, and some tokens.
+/// Returns a little more than `dollars`, and some tokens.
 pub(super) fn amounts(dollars: i64) -> Amounts {
     if dollars == 0 {
         return Amounts::ZERO;
@@ -45,7 +45,7 @@ pub(super) fn amounts(dollars: i64) -> Amounts {
     amounts
 }
 
-/// A coverage whose hours begin with the first one.
+/// Returns a coverage that starts with the first hour.
 pub(super) fn coverage() -> Coverage {
     Coverage {
         as_of: Some(at(5)),
@@ -54,14 +54,14 @@ pub(super) fn coverage() -> Coverage {
     }
 }
 
-/// An hour of a workspace is told to be so many dollars; it was nothing, or is nothing now.
+/// Records the spend of a workspace in an hour, replacing an earlier value.
 pub(super) async fn record_hour(
     store: &Store,
     workspace: &str,
     hour: i32,
     dollars: i64,
 ) -> Result<(), StoreError> {
-    let (hour, cell) = (FIRST.plus(hour), "m".into());
+    let (hour, usage_key) = (FIRST.plus(hour), "m".into());
     let part = Part::Workspace(workspace.into());
     let stored = store
         .sums_by_hour(
@@ -77,22 +77,22 @@ pub(super) async fn record_hour(
         .get(&hour)
         .map(crate::domain::usage::sum)
         .unwrap_or_default();
-    let recorded = Recorded {
+    let recorded = PartChanges {
         rows: vec![RowChange {
-            kind: Kind::Hour,
+            kind: RowKind::Hour,
             hour,
-            cell,
+            usage_key,
             amounts: amounts(dollars),
         }],
         deltas: vec![Delta {
             hour,
-            cell: "m".into(),
+            usage_key: "m".into(),
             amounts: amounts(dollars) - before,
         }],
-        doubts: Vec::new(),
+        pending_removals: Vec::new(),
         coverage: coverage(),
         is_coverage_changed: true,
-        fell: BTreeSet::new(),
+        decreased: BTreeSet::new(),
         touched: BTreeSet::from([(Granularity::Hour, hour)]),
         is_complete: true,
     };
@@ -101,7 +101,7 @@ pub(super) async fn record_hour(
         .await
 }
 
-/// A store that knows the organization.
+/// Creates a store with the organization.
 pub(super) async fn store() -> Store {
     let store = Store::in_memory().unwrap();
     store
@@ -111,9 +111,8 @@ pub(super) async fn store() -> Store {
     store
 }
 
-/// What the daemon remembers after a decision.
-pub(super) fn engine(minute: i64) -> Engine {
-    Engine {
+pub(super) fn resume_state(minute: i64) -> ResumeState {
+    ResumeState {
         last_at: Some(at(minute)),
         observed: Observed(60_000),
         store_began: at(0),
@@ -124,7 +123,6 @@ pub(super) fn engine(minute: i64) -> Engine {
     }
 }
 
-/// What an alert about a workspace is.
 pub(super) fn identity(workspace: &str) -> Identity {
     Identity {
         organization: ORGANIZATION.into(),
@@ -140,28 +138,27 @@ pub(super) fn identity(workspace: &str) -> Identity {
 
 fn span() -> Span {
     Span {
-        start: Day::of(at(0)).start(),
-        end: Day::of(at(0)).plus(3).start(),
+        start: Day::containing(at(0)).start(),
+        end: Day::containing(at(0)).plus(3).start(),
     }
 }
 
-/// The line at 80 %.
-pub(super) fn line() -> Line {
-    Line {
+/// Returns the threshold at 80%.
+pub(super) fn line() -> AbsoluteThreshold {
+    AbsoluteThreshold {
         quantity: 80,
         severity: Severity::Warning,
         text: "80%".into(),
     }
 }
 
-/// A firing alert about a workspace.
 pub(super) fn alert(workspace: &str, sequence: u64) -> Alert {
     Alert {
         identity: identity(workspace),
         watch: Watch::Spend,
         span: span(),
         state: State::Firing {
-            line: line(),
+            threshold: line(),
             clearing_since: None,
         },
         rising: Vec::new(),
@@ -171,11 +168,10 @@ pub(super) fn alert(workspace: &str, sequence: u64) -> Alert {
         is_silenced: false,
         value: 81,
         limit: Some(100),
-        told: BTreeMap::new(),
+        notified: BTreeMap::new(),
     }
 }
 
-/// What is told of it.
 pub(super) fn fact(workspace: &str, sequence: u64, reason: Reason) -> Fact {
     Fact {
         identity: identity(workspace),
@@ -192,7 +188,7 @@ pub(super) fn fact(workspace: &str, sequence: u64, reason: Reason) -> Fact {
         value: 81,
         is_lower_bound: false,
         limit: Some(100),
-        line: line(),
+        threshold: line(),
         firing_since: at(1),
         ended_at: None,
         decided_at: at(1),
@@ -201,11 +197,10 @@ pub(super) fn fact(workspace: &str, sequence: u64, reason: Reason) -> Fact {
         top: Vec::new(),
         forecast: None,
         reconciled: None,
-        maker: None,
+        creator: None,
     }
 }
 
-/// Commits alerts and messages at a minute.
 pub(super) async fn commit(
     store: &Store,
     minute: i64,
@@ -215,7 +210,7 @@ pub(super) async fn commit(
     let commit = Commit {
         alerts,
         messages,
-        engine: engine(minute),
+        resume_state: resume_state(minute),
         at: at(minute),
     };
     store
@@ -224,27 +219,26 @@ pub(super) async fn commit(
         .unwrap();
 }
 
-/// The same, over since minute 9.
+/// Returns the alert ended at minute 9.
 pub(super) fn ended(mut alert: Alert, sequence: u64) -> Alert {
     alert.state = State::Ended {
         by: EndedBy::Cleared,
         at: at(9),
-        line: line(),
+        threshold: line(),
     };
     alert.sequence = sequence;
     alert
 }
 
-/// A digest of an hour.
 pub(super) fn digest(name: &str) -> Digest {
     let line = |name: &str, dollars| DigestLine {
         name: name.to_owned(),
         spend: Usd::from_dollars(dollars),
         before: Some(Usd::from_pico(1)),
     };
-    let breakdown = Breakdown {
+    let breakdown = SpendBreakdown {
         lines: vec![line("a", 3)],
-        rest: Some(Rest {
+        rest: Some(OtherSubjects {
             n: 2,
             spend: Usd::from_dollars(1),
             before: None,
@@ -260,15 +254,15 @@ pub(super) fn digest(name: &str) -> Digest {
             end: at(60),
         },
         zone_name: "UTC".to_owned(),
-        made_at: at(75),
+        created_at: at(75),
         spend: Usd::from_dollars(4),
         before: None,
         series: vec![("2026-11-16".to_owned(), Usd::from_dollars(4))],
         workspaces: breakdown.clone(),
         movers: breakdown,
-        teams: Breakdown::default(),
-        models: Breakdown::default(),
-        limits: Listed {
+        teams: SpendBreakdown::default(),
+        models: SpendBreakdown::default(),
+        limits: Truncated {
             first: vec![LimitUse {
                 rule: "week".into(),
                 subject: subject.clone(),
@@ -279,7 +273,7 @@ pub(super) fn digest(name: &str) -> Digest {
             }],
             n_more: 1,
         },
-        alerts: Listed {
+        alerts: Truncated {
             first: vec![OpenAlert {
                 rule: "week".into(),
                 subject,
@@ -294,7 +288,7 @@ pub(super) fn digest(name: &str) -> Digest {
         forecast: None,
         idle_keys: None,
         gaps: Vec::new(),
-        audit: Some(Anchor {
+        audit: Some(AuditAnchor {
             entry: 7,
             hash: "3f9a".to_owned(),
         }),

@@ -1,40 +1,40 @@
-//! How alerts, what was told of them, and their history are stored: the JSON shapes, each written out here.
+//! JSON shapes of stored alerts and their history.
 //!
-//! A field that is added later needs a default, so that what older versions wrote can be read.
+//! A new field needs a default, so that rows of older versions can be read. `old_rows` checks that names do not change.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::alert::{Alert, Crossing, EndedBy, Identity, Line, Observed, Slot, State, Told};
+use crate::domain::alert::{
+    AbsoluteThreshold, Alert, Crossing, EndedBy, Identity, NotifiedState, Observed, Slot, State,
+};
 use crate::domain::event::Event;
 use crate::domain::ids::NotifierName;
 use crate::domain::notification::Reason;
 use crate::domain::rule::{Quantity, Severity, Watch};
 use crate::domain::span::Span;
 use crate::domain::subject::{Subject, SubjectKind};
-use crate::store::error::Cause;
+use crate::store::error::StoreErrorCause;
 use crate::store::json::{AsText, from_json, to_json};
 
-/// A stored line.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct LineShape {
+pub(super) struct ThresholdShape {
     quantity: AsText<Quantity>,
     severity: AsText<Severity>,
     text: String,
 }
 
-impl LineShape {
-    /// How bad that is.
+impl ThresholdShape {
     pub(super) fn severity(&self) -> Severity {
         self.severity.0
     }
 }
 
-impl From<&Line> for LineShape {
-    fn from(line: &Line) -> LineShape {
-        LineShape {
+impl From<&AbsoluteThreshold> for ThresholdShape {
+    fn from(line: &AbsoluteThreshold) -> ThresholdShape {
+        ThresholdShape {
             quantity: AsText(line.quantity),
             severity: AsText(line.severity),
             text: line.text.to_string(),
@@ -42,9 +42,9 @@ impl From<&Line> for LineShape {
     }
 }
 
-impl From<LineShape> for Line {
-    fn from(shape: LineShape) -> Line {
-        Line {
+impl From<ThresholdShape> for AbsoluteThreshold {
+    fn from(shape: ThresholdShape) -> AbsoluteThreshold {
+        AbsoluteThreshold {
             quantity: shape.quantity.0,
             severity: shape.severity.0,
             text: shape.text.into(),
@@ -122,35 +122,42 @@ impl From<IdentityShape> for Identity {
 #[serde(tag = "phase", rename_all = "snake_case")]
 enum StateShape {
     Pending {
-        line: LineShape,
+        line: ThresholdShape,
         since: u64,
     },
     Firing {
-        line: LineShape,
+        line: ThresholdShape,
         clearing_since: Option<u64>,
     },
     Ended {
         by: AsText<EndedBy>,
         at: AsText<Timestamp>,
-        line: LineShape,
+        line: ThresholdShape,
     },
 }
 
 impl From<&State> for StateShape {
     fn from(state: &State) -> StateShape {
         match state {
-            State::Pending { line, since } => StateShape::Pending {
+            State::Pending {
+                threshold: line,
+                since,
+            } => StateShape::Pending {
                 line: line.into(),
                 since: since.0,
             },
             State::Firing {
-                line,
+                threshold: line,
                 clearing_since,
             } => StateShape::Firing {
                 line: line.into(),
                 clearing_since: clearing_since.map(|since| since.0),
             },
-            State::Ended { by, at, line } => StateShape::Ended {
+            State::Ended {
+                by,
+                at,
+                threshold: line,
+            } => StateShape::Ended {
                 by: AsText(*by),
                 at: AsText(*at),
                 line: line.into(),
@@ -163,20 +170,20 @@ impl From<StateShape> for State {
     fn from(shape: StateShape) -> State {
         match shape {
             StateShape::Pending { line, since } => State::Pending {
-                line: line.into(),
+                threshold: line.into(),
                 since: Observed(since),
             },
             StateShape::Firing {
                 line,
                 clearing_since,
             } => State::Firing {
-                line: line.into(),
+                threshold: line.into(),
                 clearing_since: clearing_since.map(Observed),
             },
             StateShape::Ended { by, at, line } => State::Ended {
                 by: by.0,
                 at: at.0,
-                line: line.into(),
+                threshold: line.into(),
             },
         }
     }
@@ -184,14 +191,14 @@ impl From<StateShape> for State {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct CrossingShape {
-    line: LineShape,
+    line: ThresholdShape,
     since: u64,
 }
 
 impl From<&Crossing> for CrossingShape {
     fn from(crossing: &Crossing) -> CrossingShape {
         CrossingShape {
-            line: (&crossing.line).into(),
+            line: (&crossing.threshold).into(),
             since: crossing.since.0,
         }
     }
@@ -200,35 +207,35 @@ impl From<&Crossing> for CrossingShape {
 impl From<CrossingShape> for Crossing {
     fn from(shape: CrossingShape) -> Crossing {
         Crossing {
-            line: shape.line.into(),
+            threshold: shape.line.into(),
             since: Observed(shape.since),
         }
     }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct ToldShape {
-    showing: Option<LineShape>,
-    raised: Vec<LineShape>,
-    lowered: Vec<LineShape>,
+struct NotifiedShape {
+    showing: Option<ThresholdShape>,
+    raised: Vec<ThresholdShape>,
+    lowered: Vec<ThresholdShape>,
     at: u64,
 }
 
-impl From<&Told> for ToldShape {
-    fn from(told: &Told) -> ToldShape {
-        ToldShape {
-            showing: told.showing.as_ref().map(Into::into),
-            raised: told.raised.iter().map(Into::into).collect(),
-            lowered: told.lowered.iter().map(Into::into).collect(),
-            at: told.at.0,
+impl From<&NotifiedState> for NotifiedShape {
+    fn from(notified: &NotifiedState) -> NotifiedShape {
+        NotifiedShape {
+            showing: notified.shown.as_ref().map(Into::into),
+            raised: notified.raised.iter().map(Into::into).collect(),
+            lowered: notified.lowered.iter().map(Into::into).collect(),
+            at: notified.at.0,
         }
     }
 }
 
-impl From<ToldShape> for Told {
-    fn from(shape: ToldShape) -> Told {
-        Told {
-            showing: shape.showing.map(Into::into),
+impl From<NotifiedShape> for NotifiedState {
+    fn from(shape: NotifiedShape) -> NotifiedState {
+        NotifiedState {
+            shown: shape.showing.map(Into::into),
             raised: shape.raised.into_iter().map(Into::into).collect(),
             lowered: shape.lowered.into_iter().map(Into::into).collect(),
             at: Observed(shape.at),
@@ -236,7 +243,6 @@ impl From<ToldShape> for Told {
     }
 }
 
-/// A stored alert.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct AlertShape {
     identity: IdentityShape,
@@ -251,7 +257,7 @@ pub(super) struct AlertShape {
     is_silenced: bool,
     value: AsText<Quantity>,
     limit: Option<AsText<Quantity>>,
-    told: BTreeMap<String, ToldShape>,
+    told: BTreeMap<String, NotifiedShape>,
 }
 
 impl From<&Alert> for AlertShape {
@@ -269,9 +275,9 @@ impl From<&Alert> for AlertShape {
             value: AsText(alert.value),
             limit: alert.limit.map(AsText),
             told: alert
-                .told
+                .notified
                 .iter()
-                .map(|(notifier, told)| (notifier.to_string(), told.into()))
+                .map(|(notifier, state)| (notifier.to_string(), state.into()))
                 .collect(),
         }
     }
@@ -279,7 +285,7 @@ impl From<&Alert> for AlertShape {
 
 impl From<AlertShape> for Alert {
     fn from(shape: AlertShape) -> Alert {
-        let told = shape.told.into_iter();
+        let notified = shape.told.into_iter();
         Alert {
             identity: shape.identity.into(),
             watch: shape.watch.0,
@@ -292,28 +298,32 @@ impl From<AlertShape> for Alert {
             is_silenced: shape.is_silenced,
             value: shape.value.0,
             limit: shape.limit.map(|limit| limit.0),
-            told: told
-                .map(|(notifier, told)| (NotifierName::new(notifier), told.into()))
+            notified: notified
+                .map(|(notifier, state)| (NotifierName::new(notifier), state.into()))
                 .collect(),
         }
     }
 }
 
-/// One step in an alert's life, as `alerts show` tells it.
+/// An entry of an alert's history.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ChangeShape {
     pub(super) sequence: u64,
     pub(super) phase: String,
     ended_by: Option<AsText<EndedBy>>,
-    pub(super) line: LineShape,
+    pub(super) line: ThresholdShape,
     value: AsText<Quantity>,
     limit: Option<AsText<Quantity>>,
     told: Vec<(String, AsText<Reason>)>,
 }
 
 impl ChangeShape {
-    /// Of an alert as it is now, and whom it is told to.
-    pub(super) fn new(alert: &Alert, phase: &str, told: &[(NotifierName, Reason)]) -> ChangeShape {
+    /// Describes the current state of an alert, and the messages sent about it.
+    pub(super) fn new(
+        alert: &Alert,
+        phase: &str,
+        notified: &[(NotifierName, Reason)],
+    ) -> ChangeShape {
         let ended_by = match &alert.state {
             State::Ended { by, .. } => Some(AsText(*by)),
             State::Pending { .. } | State::Firing { .. } => None,
@@ -322,24 +332,24 @@ impl ChangeShape {
             sequence: alert.sequence,
             phase: phase.to_owned(),
             ended_by,
-            line: alert.line().into(),
+            line: alert.threshold().into(),
             value: AsText(alert.value),
             limit: alert.limit.map(AsText),
-            told: told
+            told: notified
                 .iter()
                 .map(|(notifier, reason)| (notifier.to_string(), AsText(*reason)))
                 .collect(),
         }
     }
 
-    /// Why it ended, the figure and the limit.
+    /// Returns why the alert ended, its value and its limit.
     pub(super) fn figures(&self) -> (Option<EndedBy>, Quantity, Option<Quantity>) {
         let limit = self.limit.as_ref().map(|limit| limit.0);
         (self.ended_by.as_ref().map(|by| by.0), self.value.0, limit)
     }
 
-    /// Whom it was told to, and why.
-    pub(super) fn told(&self) -> Vec<(NotifierName, Reason)> {
+    /// Returns the notifiers that were sent a message, and why.
+    pub(super) fn notified(&self) -> Vec<(NotifierName, Reason)> {
         self.told
             .iter()
             .map(|(notifier, reason)| (notifier.as_str().into(), reason.0))
@@ -347,13 +357,11 @@ impl ChangeShape {
     }
 }
 
-/// An alert as it is stored.
 pub(super) fn alert_to_json(alert: &Alert) -> String {
     to_json(&AlertShape::from(alert))
 }
 
-/// A stored alert.
-pub(super) fn alert_from_json(text: &str) -> Result<Alert, Cause> {
+pub(super) fn alert_from_json(text: &str) -> Result<Alert, StoreErrorCause> {
     from_json::<AlertShape>(text, "an alert").map(Alert::from)
 }
 
@@ -363,13 +371,13 @@ mod tests {
     use crate::store::samples::{alert, at, line};
     use proptest::prelude::*;
 
-    fn any_line() -> impl Strategy<Value = Line> {
+    fn any_line() -> impl Strategy<Value = AbsoluteThreshold> {
         (
             any::<i128>(),
             prop::sample::select(Severity::ALL.to_vec()),
             ".*",
         )
-            .prop_map(|(quantity, severity, text)| Line {
+            .prop_map(|(quantity, severity, text)| AbsoluteThreshold {
                 quantity,
                 severity,
                 text: text.into(),
@@ -379,27 +387,27 @@ mod tests {
     fn any_state() -> impl Strategy<Value = State> {
         let by = prop::sample::select(EndedBy::ALL.to_vec());
         prop_oneof![
-            (any_line(), any::<u64>()).prop_map(|(line, since)| State::Pending {
-                line,
+            (any_line(), any::<u64>()).prop_map(|(threshold, since)| State::Pending {
+                threshold,
                 since: Observed(since)
             }),
-            (any_line(), any::<Option<u64>>()).prop_map(|(line, since)| State::Firing {
-                line,
+            (any_line(), any::<Option<u64>>()).prop_map(|(threshold, since)| State::Firing {
+                threshold,
                 clearing_since: since.map(Observed)
             }),
-            (any_line(), by, 0i64..100_000).prop_map(|(line, by, minute)| State::Ended {
+            (any_line(), by, 0i64..100_000).prop_map(|(threshold, by, minute)| State::Ended {
                 by,
                 at: at(minute),
-                line
+                threshold
             }),
         ]
     }
 
-    fn any_told() -> impl Strategy<Value = Told> {
+    fn any_notified() -> impl Strategy<Value = NotifiedState> {
         let lines = || prop::collection::vec(any_line(), 0..3);
         (prop::option::of(any_line()), lines(), lines(), any::<u64>()).prop_map(
-            |(showing, raised, lowered, at)| Told {
-                showing,
+            |(showing, raised, lowered, at)| NotifiedState {
+                shown: showing,
                 raised,
                 lowered,
                 at: Observed(at),
@@ -409,9 +417,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn alerts_come_back_as_they_were(
+        fn alerts_round_trip(
             state in any_state(),
-            told in prop::collection::btree_map(".*", any_told(), 0..3),
+            notified in prop::collection::btree_map(".*", any_notified(), 0..3),
             sequence in any::<u64>(),
             quantities in (any::<i128>(), any::<Option<i128>>()),
             rising in prop::collection::vec((any_line(), any::<u64>()), 0..3),
@@ -421,12 +429,12 @@ mod tests {
             let mut shown = alert("w", sequence);
             shown.state = state;
             let rising = rising.into_iter();
-            shown.rising = rising.map(|(line, since)| Crossing { line, since: Observed(since) }).collect();
-            shown.told = told.into_iter().map(|(name, told)| (NotifierName::new(name), told)).collect();
+            shown.rising = rising.map(|(threshold, since)| Crossing { threshold, since: Observed(since) }).collect();
+            shown.notified = notified.into_iter().map(|(name, state)| (NotifierName::new(name), state)).collect();
             (shown.value, shown.limit) = quantities;
             [shown.is_late, shown.is_silenced, _] = flags;
             shown.firing_since = flags[2].then(|| at(3));
-            // Without a period the start is part of the identity, to the last digit.
+            // Without a period, the exact start is part of the identity.
             shown.identity.slot.period = None;
             shown.identity.slot.event = flags[0].then_some(Event::KeyIdle);
             shown.identity.started_at = Timestamp::new(at(0).as_second(), nanosecond).unwrap();
@@ -437,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alert_without_rising_lines_is_read_from_an_older_store() {
+    fn alerts_stored_without_rising_thresholds_are_read() {
         let plain = alert("w", 1);
         let text = alert_to_json(&plain);
         assert!(!text.contains("rising"), "{text}");
@@ -445,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alert_of_before_there_were_events_is_read() {
+    fn alerts_stored_without_an_event_are_read() {
         let older = r#"{"identity":{"organization":"acme","rule":"rule","subject_kind":"workspace","subject_id":"w",
             "period":"2024-10","started_at":"2024-10-01T00:00:00Z"},"watch":"spend",
             "span":{"start":"2024-10-01T00:00:00Z","end":"2024-11-01T00:00:00Z"},
@@ -461,8 +469,8 @@ mod tests {
     }
 
     #[test]
-    fn the_stored_text_is_readable() {
-        let shape = LineShape::from(&line());
+    fn thresholds_are_stored_as_text() {
+        let shape = ThresholdShape::from(&line());
         assert_eq!(
             to_json(&shape),
             r#"{"quantity":"80","severity":"warning","text":"80%"}"#

@@ -1,20 +1,21 @@
-//! Where a chat receiver shows the first message about an alert. What it answered is kept with the word that it has the
-//! message, in one transaction: else a kill in between would begin a second thread.
+//! Threads of chat receivers, by alert. A thread is stored in the transaction that marks its first message as delivered;
+//! otherwise a kill in between would start a second thread.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::domain::ids::NotifierName;
 use crate::domain::notification::{Fact, Thread};
-use crate::store::error::Cause;
-use crate::store::values::At;
+use crate::store::error::StoreErrorCause;
+use crate::store::values::StoredTime;
 
-/// The thread of the alert that a message is about. One that fires anew begins anew; a message about several has none.
+/// Returns the thread of the alert of a message. An alert that fires again has a new thread, a message about several alerts
+/// has none.
 pub(super) fn find(
     db: &Connection,
     notifier: &NotifierName,
     facts: &[Fact],
-) -> Result<Option<Thread>, Cause> {
+) -> Result<Option<Thread>, StoreErrorCause> {
     let [fact] = facts else {
         return Ok(None);
     };
@@ -26,7 +27,7 @@ pub(super) fn find(
             params![
                 notifier.as_str(),
                 fact.identity.fingerprint(),
-                At(fact.identity.started_at)
+                StoredTime(fact.identity.started_at)
             ],
             |row| {
                 Ok(Thread {
@@ -39,14 +40,14 @@ pub(super) fn find(
     Ok(thread)
 }
 
-/// Keeps a thread in the place of an older one. A message about several begins none.
+/// Stores a thread, replacing an older one. A message about several alerts starts none.
 pub(super) fn save(
     tx: &Transaction<'_>,
     notifier: &NotifierName,
     facts: &[Fact],
     thread: &Thread,
     now: Timestamp,
-) -> Result<(), Cause> {
+) -> Result<(), StoreErrorCause> {
     let [fact] = facts else {
         return Ok(());
     };
@@ -58,28 +59,31 @@ pub(super) fn save(
     .execute(params![
         notifier.as_str(),
         fact.identity.fingerprint(),
-        At(fact.identity.started_at),
+        StoredTime(fact.identity.started_at),
         thread.channel,
         thread.ts,
-        At(now),
+        StoredTime(now),
     ])?;
     Ok(())
 }
 
-/// Forgets those of a notifier: with other settings it may look into another channel.
-pub(super) fn forget(tx: &Transaction<'_>, notifier: &NotifierName) -> Result<(), Cause> {
+/// Deletes a notifier's threads, because with changed settings it may use another channel.
+pub(super) fn forget(tx: &Transaction<'_>, notifier: &NotifierName) -> Result<(), StoreErrorCause> {
     tx.prepare_cached("DELETE FROM threads WHERE notifier = ?1")?
         .execute([notifier.as_str()])?;
     Ok(())
 }
 
-/// Drops those that began before, where the alert is gone and nothing about it waits.
-pub(super) fn drop_older(tx: &Transaction<'_>, before: Timestamp) -> Result<usize, Cause> {
+/// Deletes threads that began before a time and whose alert and messages are deleted.
+pub(super) fn drop_older(
+    tx: &Transaction<'_>,
+    before: Timestamp,
+) -> Result<usize, StoreErrorCause> {
     let n_dropped = tx.execute(
         "DELETE FROM threads WHERE began_at < ?1
              AND fingerprint NOT IN (SELECT fingerprint FROM alerts)
              AND fingerprint NOT IN (SELECT a.fingerprint FROM outbox_alerts a JOIN outbox o USING (position))",
-        [At(before)],
+        [StoredTime(before)],
     )?;
     Ok(n_dropped)
 }

@@ -1,11 +1,11 @@
-//! Reads a store without changing it or any file beside it: no migration, no checkpoint, no new log or index of it.
+//! Reads a store without changing it or any file beside it: no migration, no checkpoint, no new log or index.
 //!
-//! SQLite has three ways to do so, each for another situation:
+//! SQLite has three ways to do so, depending on the situation:
 //!
-//! - Without a write-ahead log, the file is all there is (`immutable`).
-//! - With a log and its index, a daemon may be at work: its index is read, and never written (`readonly_shm`). An index that was
-//!   left behind by a kill is rebuilt in memory.
-//! - With a log and no index, as in a copy, nobody is at work: the index is built in memory (no locks, and exclusive mode).
+//! - Without a write-ahead log, only the file is read (`immutable`).
+//! - With a log and its index, a daemon may be running: its index is read, but not written (`readonly_shm`). An index left
+//!   behind by a kill is rebuilt in memory.
+//! - With a log but no index, as in a copy, no daemon is running: the index is built in memory (no locks, exclusive mode).
 
 use std::fs;
 use std::io;
@@ -17,31 +17,31 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::private_file;
-use crate::store::error::{Cause, StoreError};
+use crate::store::error::{StoreError, StoreErrorCause};
 use crate::store::{BUSY_TIMEOUT, beside, check_version, without_links_before};
 
-/// How often to start over when a daemon starts or stops meanwhile.
+/// Maximum number of attempts when a daemon starts or stops meanwhile.
 const MAX_ATTEMPTS: usize = 5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum ReadMode {
     FileAlone,
     BesideIndex,
     OwnIndex,
 }
 
-/// What shows that another program has written to a file.
+/// Changes when another program writes to a file.
 #[derive(Debug, PartialEq, Eq)]
-struct State {
-    way: Way,
+struct FileState {
+    way: ReadMode,
     changed: (i64, i64, u64),
 }
 
-/// Reads one consistent state of a store. `work` is done again if another program changes the store in a way that it could have
-/// seen half done.
+/// Reads one consistent state of a store. Repeats `work` if another program changed the store in a way that could have made
+/// its state inconsistent.
 pub(super) fn check<T>(
     path: &Path,
-    work: impl Fn(&Connection) -> Result<T, Cause>,
+    work: impl Fn(&Connection) -> Result<T, StoreErrorCause>,
 ) -> Result<T, StoreError> {
     let shown = path.display().to_string();
     let mut attempts = 0;
@@ -50,9 +50,9 @@ pub(super) fn check<T>(
         let done = read(path, &shown, before.way, &work);
         let after = state(path).map_err(|error| at(path, error))?;
         let is_stable = match before.way {
-            // Locks keep writers from what is being read.
-            Way::BesideIndex => after.way == Way::BesideIndex,
-            Way::FileAlone | Way::OwnIndex => after == before,
+            // Locks protect the state being read.
+            ReadMode::BesideIndex => after.way == ReadMode::BesideIndex,
+            ReadMode::FileAlone | ReadMode::OwnIndex => after == before,
         };
         attempts += 1;
         if is_stable {
@@ -69,12 +69,12 @@ fn at(path: &Path, error: io::Error) -> StoreError {
     if error.kind() == io::ErrorKind::NotFound {
         StoreError::Missing { path: shown }
     } else {
-        Cause::Io("read its files", error).at(&shown)
+        StoreErrorCause::Io("read its files", error).at_path(&shown)
     }
 }
 
-fn state(path: &Path) -> io::Result<State> {
-    // Links are refused here as everywhere else.
+fn state(path: &Path) -> io::Result<FileState> {
+    // Links are rejected here as elsewhere.
     let found = fs::symlink_metadata(path)?;
     private_file::check_kind(path, &found)?;
     let length = |ending: &str| -> io::Result<Option<u64>> {
@@ -95,11 +95,11 @@ fn state(path: &Path) -> io::Result<State> {
         ));
     }
     let way = match (length("-wal")?, length("-shm")?) {
-        (None | Some(0), _) => Way::FileAlone,
-        (Some(_), Some(_)) => Way::BesideIndex,
-        (Some(_), None) => Way::OwnIndex,
+        (None | Some(0), _) => ReadMode::FileAlone,
+        (Some(_), Some(_)) => ReadMode::BesideIndex,
+        (Some(_), None) => ReadMode::OwnIndex,
     };
-    Ok(State {
+    Ok(FileState {
         way,
         changed: (found.mtime(), found.mtime_nsec(), found.len()),
     })
@@ -108,14 +108,14 @@ fn state(path: &Path) -> io::Result<State> {
 fn read<T>(
     path: &Path,
     shown: &str,
-    way: Way,
-    work: impl Fn(&Connection) -> Result<T, Cause>,
+    way: ReadMode,
+    work: impl Fn(&Connection) -> Result<T, StoreErrorCause>,
 ) -> Result<T, StoreError> {
     let parameters = match way {
-        Way::FileAlone => "immutable=1",
-        Way::BesideIndex => "readonly_shm=1",
-        // With the parameter `nolock`, SQLite reads no log.
-        Way::OwnIndex => "vfs=unix-none",
+        ReadMode::FileAlone => "immutable=1",
+        ReadMode::BesideIndex => "readonly_shm=1",
+        // With the parameter `nolock`, SQLite would not read the log.
+        ReadMode::OwnIndex => "vfs=unix-none",
     };
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
@@ -128,23 +128,23 @@ fn read<T>(
         );
         let connection = Connection::open_with_flags(uri, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        // The last one to close a log would otherwise write it into the store.
+        // Otherwise the last connection that closes the log writes it into the store.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        if way == Way::OwnIndex {
+        if way == ReadMode::OwnIndex {
             connection.pragma_update_and_check(None, "locking_mode", "exclusive", |_| Ok(()))?;
         }
         Ok(connection)
     };
-    let connection = open().map_err(|error| Cause::Sqlite(error).at(shown))?;
+    let connection = open().map_err(|error| StoreErrorCause::Sqlite(error).at_path(shown))?;
     check_version(&connection, shown)?;
-    let work = || -> Result<T, Cause> {
+    let work = || -> Result<T, StoreErrorCause> {
         let tx = connection.unchecked_transaction()?;
         work(&tx)
     };
-    work().map_err(|cause| cause.at(shown))
+    work().map_err(|cause| cause.at_path(shown))
 }
 
-/// Every byte that could have a meaning in a URI is written as a number.
+/// Escapes every byte with a meaning in a URI.
 fn uri_of(path: &Path) -> String {
     let absolute: PathBuf = if path.is_absolute() {
         path.to_owned()
@@ -176,7 +176,7 @@ mod tests {
     use crate::store::Store;
     use crate::store::samples::{ORGANIZATION, at, record_hour};
 
-    /// Names, contents, modes and times of all files in a folder, without the memory that a daemon shares with its readers.
+    /// Returns contents, modes and times of all files in a folder, without the memory that a daemon shares with its readers.
     fn contents(folder: &Path, is_live: bool) -> BTreeMap<PathBuf, (Vec<u8>, u32, i64, i64)> {
         let files = fs::read_dir(folder).unwrap().map(|entry| {
             let path = entry.unwrap().path();
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_check_changes_nothing_whether_a_daemon_runs_was_killed_or_stopped() {
+    async fn a_check_changes_no_file() {
         let dir = tempfile::tempdir().unwrap();
         let (live, killed, copied) = (
             dir.path().join("live"),
@@ -235,7 +235,7 @@ mod tests {
         let path = live.join("a store?#%.db");
         let store = filled(&path).await;
         check_unchanged(&path, 1, true).await;
-        // As a kill leaves them, and as somebody copies them.
+        // As left by a kill, and as copied.
         for (folder, endings) in [
             (&killed, vec!["", "-wal", "-shm"]),
             (&copied, vec!["", "-wal"]),
@@ -246,7 +246,7 @@ mod tests {
             }
             check_unchanged(&folder.join("s.db"), 1, false).await;
         }
-        // The daemon is not held up.
+        // The daemon is not blocked.
         record_hour(&store, "w", 1, 7).await.unwrap();
         check_unchanged(&path, 2, true).await;
         drop(store);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_older_store_is_reported_and_not_migrated() {
+    async fn older_stores_are_not_migrated() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
         let db = Connection::open(&path).unwrap();
@@ -269,6 +269,6 @@ mod tests {
         drop(db);
         check_unchanged(&path, 0, false).await;
         let report = Store::check_file(&path).await.unwrap();
-        assert_eq!((report.version, report.is_old()), (1, true));
+        assert_eq!((report.version, report.needs_migration()), (1, true));
     }
 }

@@ -1,4 +1,4 @@
-//! How single values stand in columns: instants, words of our enums, money, amounts.
+//! Conversions of single values to and from columns: times, enums, money, amounts.
 
 use std::str::FromStr;
 
@@ -6,30 +6,30 @@ use jiff::Timestamp;
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-use crate::domain::change::Kind;
+use crate::domain::change::RowKind;
 use crate::domain::money::Usd;
 use crate::domain::usage::{Amounts, Granularity, N_COUNTS, N_MONEY};
-use crate::store::error::Cause;
+use crate::store::error::StoreErrorCause;
 
-/// An instant as text with nine decimals: sorts by time and loses nothing.
+/// A time as text with nine decimals, which sorts by time and is exact.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct At(pub(super) Timestamp);
+pub(super) struct StoredTime(pub(super) Timestamp);
 
-impl ToSql for At {
+impl ToSql for StoredTime {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(format!("{:.9}", self.0).into())
     }
 }
 
-impl FromSql for At {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<At> {
+impl FromSql for StoredTime {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<StoredTime> {
         Timestamp::from_str(value.as_str()?)
-            .map(At)
+            .map(StoredTime)
             .map_err(FromSqlError::other)
     }
 }
 
-/// An amount as decimal text: for the few that are never summed.
+/// USD as decimal text, for values that are never summed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct UsdText(pub(super) Usd);
 
@@ -47,26 +47,23 @@ impl FromSql for UsdText {
     }
 }
 
-/// The number of a kind of rows.
-pub(super) fn kind_number(kind: Kind) -> i64 {
+pub(super) fn kind_number(kind: RowKind) -> i64 {
     match kind {
-        Kind::Hour => 0,
-        Kind::Booked => 1,
-        Kind::Day => 2,
+        RowKind::Hour => 0,
+        RowKind::Booked => 1,
+        RowKind::Day => 2,
     }
 }
 
-/// The kind of rows of a number.
-pub(super) fn kind_at(number: i64) -> Result<Kind, Cause> {
+pub(super) fn kind_from_number(number: i64) -> Result<RowKind, StoreErrorCause> {
     match number {
-        0 => Ok(Kind::Hour),
-        1 => Ok(Kind::Booked),
-        2 => Ok(Kind::Day),
-        other => Err(Cause::Corrupt(format!("a row of kind {other}"))),
+        0 => Ok(RowKind::Hour),
+        1 => Ok(RowKind::Booked),
+        2 => Ok(RowKind::Day),
+        other => Err(StoreErrorCause::Corrupt(format!("a row of kind {other}"))),
     }
 }
 
-/// The number of a granularity.
 pub(super) fn granularity_number(granularity: Granularity) -> i64 {
     match granularity {
         Granularity::Hour => 0,
@@ -74,27 +71,26 @@ pub(super) fn granularity_number(granularity: Granularity) -> i64 {
     }
 }
 
-/// The granularity of a number.
-pub(super) fn granularity_of(number: i64) -> Result<Granularity, Cause> {
+pub(super) fn granularity_from_number(number: i64) -> Result<Granularity, StoreErrorCause> {
     match number {
         0 => Ok(Granularity::Hour),
         1 => Ok(Granularity::Day),
-        other => Err(Cause::Corrupt(format!("granularity {other}"))),
+        other => Err(StoreErrorCause::Corrupt(format!("granularity {other}"))),
     }
 }
 
-/// The kind of rows that the API's own buckets of a granularity are.
-pub(super) fn kind_of(granularity: Granularity) -> Kind {
+/// Returns the kind of rows that hold the API's buckets of a granularity.
+pub(super) fn kind_for(granularity: Granularity) -> RowKind {
     match granularity {
-        Granularity::Hour => Kind::Hour,
-        Granularity::Day => Kind::Day,
+        Granularity::Hour => RowKind::Hour,
+        Granularity::Day => RowKind::Day,
     }
 }
 
 /// 10⁻¹² USD in one USD.
 const PICO: i128 = 1_000_000_000_000;
 
-/// The columns of amounts, in the order of [`amount_columns`] and [`amounts_at`].
+/// Columns of amounts, in the order of [`amount_columns`] and [`amounts_from_row`].
 pub(super) const AMOUNT_COLUMNS: [&str; N_COLUMNS] = [
     "usd",
     "pico",
@@ -118,36 +114,35 @@ pub(super) const AMOUNT_COLUMNS: [&str; N_COLUMNS] = [
     "requests",
 ];
 
-/// An amount of money has two columns, a count has one.
+/// Money has two columns, a count has one.
 pub(super) const N_COLUMNS: usize = 2 * N_MONEY + N_COUNTS;
 
-/// [`AMOUNT_COLUMNS`] as they stand in a query.
+/// Returns [`AMOUNT_COLUMNS`] as a list for a query.
 pub(super) fn amount_names() -> String {
     AMOUNT_COLUMNS.join(", ")
 }
 
-/// Amounts as columns.
-pub(super) fn amount_columns(amounts: &Amounts) -> Result<[i64; N_COLUMNS], Cause> {
+pub(super) fn amount_columns(amounts: &Amounts) -> Result<[i64; N_COLUMNS], StoreErrorCause> {
     let mut columns = [0; N_COLUMNS];
     for (place, usd) in amounts.money().into_iter().enumerate() {
         let pico = usd.pico();
-        columns[2 * place] =
-            i64::try_from(pico.div_euclid(PICO)).map_err(|_| Cause::Overflow("a spend"))?;
+        columns[2 * place] = i64::try_from(pico.div_euclid(PICO))
+            .map_err(|_| StoreErrorCause::Overflow("a spend"))?;
         columns[2 * place + 1] =
-            i64::try_from(pico.rem_euclid(PICO)).expect("a rest is below 10^12");
+            i64::try_from(pico.rem_euclid(PICO)).expect("the remainder is below 10^12");
     }
     columns[2 * N_MONEY..].copy_from_slice(&amounts.counts());
     Ok(columns)
 }
 
-/// A count in a row's column; a negative one is no count.
-pub(super) fn count_at(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+/// Reads a count; a negative number is an error.
+pub(super) fn count_from_row(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let count: i64 = row.get(column)?;
     u64::try_from(count).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, count))
 }
 
-/// The amounts in a row's columns from `first` on.
-pub(super) fn amounts_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Amounts> {
+/// Reads amounts from the columns that start at `first`.
+pub(super) fn amounts_from_row(row: &Row<'_>, first: usize) -> rusqlite::Result<Amounts> {
     let column = |index: usize| row.get::<_, i64>(first + index);
     let mut money = [Usd::ZERO; N_MONEY];
     for (place, usd) in money.iter_mut().enumerate() {
@@ -161,17 +156,17 @@ pub(super) fn amounts_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Amount
     Ok(Amounts::from_figures(money, counts))
 }
 
-/// `left + right`, unless a figure outgrows its type.
-pub(super) fn add(left: &Amounts, right: &Amounts) -> Result<Amounts, Cause> {
+/// Adds amounts, with an error on overflow.
+pub(super) fn add(left: &Amounts, right: &Amounts) -> Result<Amounts, StoreErrorCause> {
     let (mut money, mut counts) = (left.money(), left.counts());
     for (sum, usd) in money.iter_mut().zip(right.money()) {
         let pico = sum.pico().checked_add(usd.pico());
-        *sum = Usd::from_pico(pico.ok_or(Cause::Overflow("a sum of spend"))?);
+        *sum = Usd::from_pico(pico.ok_or(StoreErrorCause::Overflow("a sum of spend"))?);
     }
     for (sum, count) in counts.iter_mut().zip(right.counts()) {
         *sum = sum
             .checked_add(count)
-            .ok_or(Cause::Overflow("a sum of tokens"))?;
+            .ok_or(StoreErrorCause::Overflow("a sum of tokens"))?;
     }
     Ok(Amounts::from_figures(money, counts))
 }
@@ -184,7 +179,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn amounts_come_back_to_the_last_digit(
+        fn amounts_round_trip_exactly(
             picos in prop::array::uniform6(-1_000_000_000_000_000_000_000_000_000i128..=1_000_000_000_000_000_000_000_000_000),
             counts in prop::array::uniform8(any::<i64>()),
         ) {
@@ -193,19 +188,19 @@ mod tests {
             prop_assert!((0..1_000_000_000_000).contains(&columns[1]));
             let db = Connection::open_in_memory().unwrap();
             let sql = format!("SELECT {}", ["?"; N_COLUMNS].join(", "));
-            let back = db.query_row(&sql, columns, |row| amounts_at(row, 0)).unwrap();
+            let back = db.query_row(&sql, columns, |row| amounts_from_row(row, 0)).unwrap();
             prop_assert_eq!(back, amounts);
         }
 
         #[test]
-        fn instants_come_back_and_sort_by_time(
+        fn times_round_trip_and_sort_chronologically(
             a in (0i64..4_000_000_000, 0i32..1_000_000_000),
             b in (0i64..4_000_000_000, 0i32..1_000_000_000),
         ) {
             let (a, b) = (Timestamp::new(a.0, a.1).unwrap(), Timestamp::new(b.0, b.1).unwrap());
             let db = Connection::open_in_memory().unwrap();
-            let (back, is_before): (At, bool) = db
-                .query_row("SELECT ?1, ?1 < ?2", [At(a), At(b)], |row| Ok((row.get(0)?, row.get(1)?)))
+            let (back, is_before): (StoredTime, bool) = db
+                .query_row("SELECT ?1, ?1 < ?2", [StoredTime(a), StoredTime(b)], |row| Ok((row.get(0)?, row.get(1)?)))
                 .unwrap();
             prop_assert_eq!(back.0, a);
             prop_assert_eq!(is_before, a < b);
@@ -213,16 +208,22 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_that_does_not_fit_is_an_error() {
+    fn overflow_is_an_error() {
         let most = Amounts {
             requests: i64::MAX,
             ..Amounts::ZERO
         };
-        assert!(matches!(add(&most, &most), Err(Cause::Overflow(_))));
+        assert!(matches!(
+            add(&most, &most),
+            Err(StoreErrorCause::Overflow(_))
+        ));
         let huge = Amounts {
             spend: Usd::from_pico(i128::MAX),
             ..Amounts::ZERO
         };
-        assert!(matches!(amount_columns(&huge), Err(Cause::Overflow(_))));
+        assert!(matches!(
+            amount_columns(&huge),
+            Err(StoreErrorCause::Overflow(_))
+        ));
     }
 }

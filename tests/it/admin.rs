@@ -1,10 +1,10 @@
-//! The commands of the Admin API against the simulated services: what they say, what they leave behind, what they refuse.
+//! Admin commands against the simulator: output, effects and refusals.
 
+mod affected_keys;
 mod journey;
 mod ledger;
 mod orders;
 mod promises;
-mod stakes;
 pub mod tables;
 pub mod terminal;
 
@@ -13,31 +13,31 @@ use std::process::Output;
 use serde_json::Value;
 use spendwatch::clock::Clock;
 use spendwatch::simulator::Simulator;
-use spendwatch::simulator::people::{Key, User};
-use spendwatch::simulator::speech::{Access, Real, Speaks};
+use spendwatch::simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
+use spendwatch::simulator::directory::{SimulatedKey, SimulatedUser};
 use spendwatch::simulator::world::World;
 
 use crate::program::Home;
 
-/// A home with a configuration on a simulated service, and the service.
-pub struct Office {
+/// Configured home and its simulated server.
+pub struct AdminFixture {
     pub home: Home,
     pub simulator: Simulator,
 }
 
-/// Who answers.
+/// Simulated server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     Guide,
     Real,
-    /// The real service, whose newer reports the key may not read.
+    /// Real server that refuses the newer reports.
     Older,
 }
 
 pub const BOTH: [Dialect; 2] = [Dialect::Guide, Dialect::Real];
 
-pub fn user(id: &str, email: &str, role: &str) -> User {
-    User {
+pub fn user(id: &str, email: &str, role: &str) -> SimulatedUser {
+    SimulatedUser {
         id: id.to_owned(),
         email: email.to_owned(),
         name: email.split('@').next().unwrap_or_default().to_owned(),
@@ -47,14 +47,14 @@ pub fn user(id: &str, email: &str, role: &str) -> User {
     }
 }
 
-pub fn key(id: &str, name: &str, maker: &str, workspace: &str) -> Key {
-    Key {
+pub fn key(id: &str, name: &str, creator: &str, workspace: &str) -> SimulatedKey {
+    SimulatedKey {
         id: id.to_owned(),
         name: name.to_owned(),
         workspace: Some(workspace.to_owned()),
-        created_by: maker.to_owned(),
+        created_by: creator.to_owned(),
         status: "active".to_owned(),
-        ..Key::default()
+        ..SimulatedKey::default()
     }
 }
 
@@ -72,12 +72,12 @@ impl Dialect {
         let home = self.workspace();
         if self != Dialect::Guide {
             let analytics = match self {
-                Dialect::Older => Access::Forbidden,
-                Dialect::Guide | Dialect::Real => Access::Open,
+                Dialect::Older => EndpointAccess::Forbidden,
+                Dialect::Guide | Dialect::Real => EndpointAccess::Open,
             };
-            world.speaks = Speaks::Real(Real {
+            world.api = SimulatedApi::Real(RealApiOptions {
                 analytics,
-                ..Real::default()
+                ..RealApiOptions::default()
             });
             world.default_workspace = Some("wrkspc_default0".to_owned());
         }
@@ -95,13 +95,13 @@ impl Dialect {
         world
     }
 
-    pub async fn office(self) -> Office {
-        Office::of(self.world()).await
+    pub async fn fixture(self) -> AdminFixture {
+        AdminFixture::of(self.world()).await
     }
 }
 
-impl Office {
-    pub async fn of(world: World) -> Office {
+impl AdminFixture {
+    pub async fn of(world: World) -> AdminFixture {
         let simulator = Simulator::start(world, Clock::system()).await.unwrap();
         let home = Home::new();
         let audit = home.path("audit.jsonl");
@@ -109,45 +109,48 @@ impl Office {
             &simulator,
             &format!("[audit]\nfile = \"{}\"\n", audit.display()),
         );
-        Office { home, simulator }
+        AdminFixture { home, simulator }
     }
 
     pub fn run(&self, line: &str) -> Output {
         self.home.command(&words(line))
     }
 
-    /// Output in JSON, and what was said besides.
+    /// Runs a command with `--output json` and returns its rows and standard error.
     #[track_caller]
-    pub fn told(&self, exit: i32, line: &str) -> (Value, String) {
+    pub fn run_json(&self, exit: i32, line: &str) -> (Value, String) {
         let output = self.run(&format!("{line} --output json"));
-        let said = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
         assert_eq!(
             output.status.code(),
             Some(exit),
-            "{line}\n{said}\n{printed}"
+            "{line}\n{stderr}\n{printed}"
         );
-        (serde_json::from_str(&printed).unwrap_or(Value::Null), said)
+        (
+            serde_json::from_str(&printed).unwrap_or(Value::Null),
+            stderr,
+        )
     }
 
-    /// Refused before anything is sent; the reason.
+    /// Runs a command that must change nothing and returns its standard error.
     #[track_caller]
-    pub fn refused(&self, exit: i32, line: &str) -> String {
-        let n_before = self.simulator.n_not_get();
-        let (_, said) = self.told(exit, line);
-        assert_eq!(self.simulator.n_not_get(), n_before, "{line}");
-        said
+    pub fn run_refused(&self, exit: i32, line: &str) -> String {
+        let n_before = self.simulator.n_writes();
+        let (_, stderr) = self.run_json(exit, line);
+        assert_eq!(self.simulator.n_writes(), n_before, "{line}");
+        stderr
     }
 
     pub fn audited(&self) -> Value {
-        self.told(0, "audit list --limit 10000").0
+        self.run_json(0, "audit list --limit 10000").0
     }
 
     #[track_caller]
     pub fn check_audit(&self) {
-        let (report, said) = self.told(0, "audit verify");
+        let (report, stderr) = self.run_json(0, "audit verify");
         assert_eq!(
-            (report[0]["whole"].clone(), said.as_str()),
+            (report[0]["whole"].clone(), stderr.as_str()),
             (Value::Bool(true), "")
         );
     }
@@ -171,7 +174,7 @@ impl Office {
     }
 }
 
-/// Words of a line, as a shell cuts it; single quotes keep blanks.
+/// Splits a command line like a shell; single quotes keep spaces.
 pub fn words(line: &str) -> Vec<&str> {
     line.split('\'')
         .enumerate()
@@ -185,7 +188,7 @@ pub fn words(line: &str) -> Vec<&str> {
         .collect()
 }
 
-/// One column of rows.
+/// Returns the values of one column.
 pub fn column(rows: &Value, name: &str) -> Vec<String> {
     let cells = rows
         .as_array()

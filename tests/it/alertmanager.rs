@@ -1,5 +1,5 @@
-//! Alertmanager: everything is told again and again, to each member, past the outbox; against one that refuses what the real one
-//! refuses, and against the real one where there is one (`scripts/test` says where).
+//! Alertmanager: alerts are resent to each member without the outbox; tested against a fake, and against the real one if
+//! `scripts/test` found it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,10 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use spendwatch::clock::Clock;
 use spendwatch::delivery::resend::Resender;
-use spendwatch::domain::alert::{Alert, EndedBy, Line, Observed, State};
+use spendwatch::domain::alert::{AbsoluteThreshold, Alert, EndedBy, Observed, State};
 use spendwatch::domain::notification::Reason;
 use spendwatch::domain::privacy::Privacy;
-use spendwatch::domain::resend::{Listener, Sent};
+use spendwatch::domain::resend::{ResendState, ResendTarget};
 use spendwatch::domain::rule::{Rule, Severity};
 use spendwatch::domain::subject::SubjectKind;
 use spendwatch::notify::alertmanager::{self, Alertmanager, MAX_ALERTS};
@@ -22,7 +22,7 @@ use spendwatch::simulator::Simulator;
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
 use spendwatch::store::decisions::Commit;
-use spendwatch::store::engine::Engine;
+use spendwatch::store::resume_state::ResumeState;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
@@ -30,12 +30,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alertmanager_rules::complaint;
 use crate::harness::{at, organization, rule};
-use crate::office::{Office, client, fact, secret};
+use crate::outbox_fixture::{OutboxFixture, client, fact, secret};
 use crate::program::{Home, Program, post_reload};
 use crate::receiver::{Answer, Receiver};
 
 const MINUTE: Duration = Duration::from_mins(1);
-/// Nothing that is awaited takes so long, on however slow a machine.
+/// Longer than any wait takes, even on a slow machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn rule_for_am() -> Rule {
@@ -51,11 +51,11 @@ fn resender(store: &Store, clock: Clock, urls: &[&str]) -> Resender {
         headers: vec![("Authorization".to_owned(), secret("Bearer canary-0001"))],
     };
     Resender {
-        listener: Listener {
+        target: ResendTarget {
             name: "am".into(),
             send_resolved: true,
             min_severity: Severity::Info,
-            lasts: alertmanager::lasts(MINUTE),
+            valid_for: alertmanager::validity(MINUTE),
         },
         interval: MINUTE,
         alertmanager: Alertmanager::new(settings).unwrap(),
@@ -69,7 +69,7 @@ fn resender(store: &Store, clock: Clock, urls: &[&str]) -> Resender {
     }
 }
 
-/// A workspace's alert that fires since a moment.
+/// An alert of a workspace that has been firing since a time.
 fn alert(workspace: &str, severity: Severity, since: Timestamp) -> Alert {
     let fact = fact(workspace, 1, Reason::First, since);
     Alert {
@@ -77,9 +77,9 @@ fn alert(workspace: &str, severity: Severity, since: Timestamp) -> Alert {
         watch: fact.watch,
         span: fact.span,
         state: State::Firing {
-            line: Line {
+            threshold: AbsoluteThreshold {
                 severity,
-                ..fact.line
+                ..fact.threshold
             },
             clearing_since: None,
         },
@@ -90,7 +90,7 @@ fn alert(workspace: &str, severity: Severity, since: Timestamp) -> Alert {
         is_silenced: false,
         value: fact.value,
         limit: fact.limit,
-        told: BTreeMap::new(),
+        notified: BTreeMap::new(),
     }
 }
 
@@ -99,7 +99,7 @@ fn ended(alert: &Alert, at: Timestamp) -> Alert {
         state: State::Ended {
             by: EndedBy::Corrected,
             at,
-            line: alert.line().clone(),
+            threshold: alert.threshold().clone(),
         },
         sequence: alert.sequence + 1,
         ..alert.clone()
@@ -107,7 +107,7 @@ fn ended(alert: &Alert, at: Timestamp) -> Alert {
 }
 
 async fn decide(store: &Store, alerts: Vec<Alert>, at: Timestamp) {
-    let engine = Engine {
+    let engine = ResumeState {
         last_at: Some(at),
         observed: Observed(0),
         store_began: at,
@@ -119,7 +119,7 @@ async fn decide(store: &Store, alerts: Vec<Alert>, at: Timestamp) {
     let commit = Commit {
         alerts,
         messages: Vec::new(),
-        engine,
+        resume_state: engine,
         at,
     };
     store
@@ -128,8 +128,8 @@ async fn decide(store: &Store, alerts: Vec<Alert>, at: Timestamp) {
         .unwrap();
 }
 
-/// What was told in a post, as `subject severity start-end` in minutes after noon.
-fn told(am: &Receiver, place: usize) -> Vec<String> {
+/// Returns the alerts of a post as `subject severity start-end`, in minutes after noon.
+fn posted(am: &Receiver, place: usize) -> Vec<String> {
     let body: Value = serde_json::from_slice(&am.posts()[place].body).unwrap();
     let noon = at("2026-11-24T12:00:00Z");
     let word = |alert: &Value| {
@@ -149,35 +149,35 @@ fn told(am: &Receiver, place: usize) -> Vec<String> {
 
 /// Runs until the script ends.
 async fn run(
-    office: &Office,
+    fixture: &OutboxFixture,
     resender: &Resender,
-    bell: &Notify,
+    wakeup: &Notify,
     script: impl Future<Output = ()>,
 ) {
-    let (mut sent, stop) = (Sent::default(), CancellationToken::new());
+    let (mut sent, stop) = (ResendState::default(), CancellationToken::new());
     let ended = async {
         script.await;
         stop.cancel();
     };
     let both = async {
         tokio::join!(
-            resender.run(&mut sent, &office.counters, bell, &stop),
+            resender.run(&mut sent, &fixture.counters, wakeup, &stop),
             ended
         )
     };
     tokio::time::timeout(LIMIT, both).await.unwrap();
 }
 
-/// Waits until somebody waits for the clock, then moves it.
-async fn pass(office: &Office, time: Duration) {
-    while office.clock.n_waiting() < 1 {
+/// Waits until a task sleeps on the clock, then advances it.
+async fn pass(fixture: &OutboxFixture, time: Duration) {
+    while fixture.clock.n_sleeping() < 1 {
         tokio::task::yield_now().await;
     }
-    office.clock.advance(time);
+    fixture.clock.advance(time);
 }
 
-fn count(office: &Office, outcome: &str) -> String {
-    let text = office.counters.render();
+fn count(fixture: &OutboxFixture, outcome: &str) -> String {
+    let text = fixture.counters.render();
     let series =
         format!("spendwatch_notifications_total{{notifier=\"am\",outcome=\"{outcome}\"}} ");
     let line = text.lines().find_map(|line| line.strip_prefix(&series));
@@ -185,47 +185,47 @@ fn count(office: &Office, outcome: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_fires_is_told_in_each_interval_and_after_each_decision_to_all_members() {
-    let office = Office::new();
-    let store = office.open().await;
+async fn alerts_are_resent_every_interval_and_after_decisions() {
+    let fixture = OutboxFixture::new();
+    let store = fixture.open().await;
     let (one, other) = (
         Receiver::start(complaint).await,
         Receiver::start(complaint).await,
     );
     let resender = resender(
         &store,
-        Clock::Manual(office.clock.clone()),
+        Clock::Manual(fixture.clock.clone()),
         &[&one.url, &other.url],
     );
-    let fires = alert("a", Severity::Warning, office.now());
-    decide(&store, vec![fires.clone()], office.now()).await;
-    let bell = Notify::new();
-    run(&office, &resender, &bell, async {
+    let fires = alert("a", Severity::Warning, fixture.now());
+    decide(&store, vec![fires.clone()], fixture.now()).await;
+    let wakeup = Notify::new();
+    run(&fixture, &resender, &wakeup, async {
         one.wait_for(1).await;
-        pass(&office, MINUTE).await;
+        pass(&fixture, MINUTE).await;
         one.wait_for(2).await;
         // A new severity ends the old one in the same request.
         let worse = alert("a", Severity::Critical, fires.firing_since.unwrap());
-        decide(&store, vec![worse.clone()], office.now()).await;
-        bell.notify_one();
+        decide(&store, vec![worse.clone()], fixture.now()).await;
+        wakeup.notify_one();
         one.wait_for(3).await;
-        pass(&office, MINUTE).await;
+        pass(&fixture, MINUTE).await;
         one.wait_for(4).await;
-        decide(&store, vec![ended(&worse, office.now())], office.now()).await;
-        bell.notify_one();
+        decide(&store, vec![ended(&worse, fixture.now())], fixture.now()).await;
+        wakeup.notify_one();
         one.wait_for(5).await;
         other.wait_for(5).await;
-        while count(&office, "delivered") != "10" {
+        while count(&fixture, "delivered") != "10" {
             tokio::task::yield_now().await;
         }
     })
     .await;
     for am in [&one, &other] {
-        assert_eq!(told(am, 0), ["a warning 0-15"]);
-        assert_eq!(told(am, 1), ["a warning 0-16"]);
-        assert_eq!(told(am, 2), ["a critical 0-16", "a warning 0-1"]);
-        assert_eq!(told(am, 3), ["a critical 0-17", "a warning 0-1"]);
-        assert_eq!(told(am, 4), ["a critical 0-2", "a warning 0-1"]);
+        assert_eq!(posted(am, 0), ["a warning 0-15"]);
+        assert_eq!(posted(am, 1), ["a warning 0-16"]);
+        assert_eq!(posted(am, 2), ["a critical 0-16", "a warning 0-1"]);
+        assert_eq!(posted(am, 3), ["a critical 0-17", "a warning 0-1"]);
+        assert_eq!(posted(am, 4), ["a critical 0-2", "a warning 0-1"]);
         let post = &am.posts()[0];
         assert_eq!(post.headers["authorization"], "Bearer canary-0001");
         assert_eq!(post.headers["content-type"], "application/json");
@@ -237,9 +237,9 @@ async fn what_fires_is_told_in_each_interval_and_after_each_decision_to_all_memb
 }
 
 #[tokio::test]
-async fn a_member_that_hangs_or_refuses_holds_up_no_other_and_is_told_again() {
-    let office = Office::new();
-    let store = office.open().await;
+async fn failing_member_delays_no_other_and_is_retried() {
+    let fixture = OutboxFixture::new();
+    let store = fixture.open().await;
     let (good, bad) = (
         Receiver::start(complaint).await,
         Receiver::start(complaint).await,
@@ -247,19 +247,19 @@ async fn a_member_that_hangs_or_refuses_holds_up_no_other_and_is_told_again() {
     bad.answer(Answer::Hang);
     let resender = resender(
         &store,
-        Clock::Manual(office.clock.clone()),
+        Clock::Manual(fixture.clock.clone()),
         &[&bad.url, &good.url],
     );
     decide(
         &store,
-        vec![alert("a", Severity::Warning, office.now())],
-        office.now(),
+        vec![alert("a", Severity::Warning, fixture.now())],
+        fixture.now(),
     )
     .await;
-    run(&office, &resender, &Notify::new(), async {
+    run(&fixture, &resender, &Notify::new(), async {
         for n in 1..=3 {
             good.wait_for(n).await;
-            pass(&office, MINUTE).await;
+            pass(&fixture, MINUTE).await;
         }
         bad.wait_for(1).await;
     })
@@ -269,9 +269,9 @@ async fn a_member_that_hangs_or_refuses_holds_up_no_other_and_is_told_again() {
         Vec::new(),
         "Bearer canary-0001 is no label".to_owned(),
     ));
-    let mut sent = Sent::default();
+    let mut sent = ResendState::default();
     let problems = resender
-        .tell_once(&mut sent, &office.counters)
+        .send_once(&mut sent, &fixture.counters)
         .await
         .unwrap();
     assert_eq!(
@@ -279,51 +279,51 @@ async fn a_member_that_hangs_or_refuses_holds_up_no_other_and_is_told_again() {
         ["member 1 of 2: answered 400: Bearer [redacted] is no label"]
     );
     let problems = resender
-        .tell_once(&mut sent, &office.counters)
+        .send_once(&mut sent, &fixture.counters)
         .await
         .unwrap();
     assert_eq!(problems, Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn what_ended_while_nobody_told_is_told_after_the_restart_and_many_come_in_parts() {
-    let office = Office::new();
-    let store = office.open().await;
+async fn ends_are_sent_after_a_restart_and_many_alerts_are_split() {
+    let fixture = OutboxFixture::new();
+    let store = fixture.open().await;
     let am = Receiver::start(complaint).await;
-    let resender = resender(&store, Clock::Manual(office.clock.clone()), &[&am.url]);
-    let mut sent = Sent::default();
+    let resender = resender(&store, Clock::Manual(fixture.clock.clone()), &[&am.url]);
+    let mut sent = ResendState::default();
     assert_eq!(
         resender
-            .tell_once(&mut sent, &office.counters)
+            .send_once(&mut sent, &fixture.counters)
             .await
             .unwrap()
             .len(),
         0
     );
     assert_eq!(am.posts().len(), 0, "there is nothing to tell");
-    let fires = alert("a", Severity::Warning, office.now());
-    decide(&store, vec![ended(&fires, office.now())], office.now()).await;
-    office.clock.advance(10 * MINUTE);
+    let fires = alert("a", Severity::Warning, fixture.now());
+    decide(&store, vec![ended(&fires, fixture.now())], fixture.now()).await;
+    fixture.clock.advance(10 * MINUTE);
     resender
-        .tell_once(&mut Sent::default(), &office.counters)
+        .send_once(&mut ResendState::default(), &fixture.counters)
         .await
         .unwrap();
-    assert_eq!(told(&am, 0), ["a warning 0-0"]);
-    office.clock.advance(5 * MINUTE);
-    let many = (0..=MAX_ALERTS).map(|n| alert(&format!("w{n:04}"), Severity::Info, office.now()));
-    decide(&store, many.collect(), office.now()).await;
+    assert_eq!(posted(&am, 0), ["a warning 0-0"]);
+    fixture.clock.advance(5 * MINUTE);
+    let many = (0..=MAX_ALERTS).map(|n| alert(&format!("w{n:04}"), Severity::Info, fixture.now()));
+    decide(&store, many.collect(), fixture.now()).await;
     resender
-        .tell_once(&mut Sent::default(), &office.counters)
+        .send_once(&mut ResendState::default(), &fixture.counters)
         .await
         .unwrap();
     assert_eq!(
-        (told(&am, 1).len(), told(&am, 2)),
+        (posted(&am, 1).len(), posted(&am, 2)),
         (MAX_ALERTS, vec!["w1000 info 15-30".to_owned()])
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_tells_an_alertmanager_past_its_outbox_and_a_reload_ends_what_it_takes_away() {
+async fn daemon_resends_without_the_outbox_and_a_reload_ends_removed_rules() {
     let clock = Clock::system();
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Alpha");
@@ -348,8 +348,8 @@ async fn a_daemon_tells_an_alertmanager_past_its_outbox_and_a_reload_ends_what_i
     assert_eq!(alerts[0]["state"], "firing");
     let test = home.command(&["notify", "test", "am"]);
     assert_eq!(test.status.code(), Some(1));
-    let said = String::from_utf8(test.stderr).unwrap();
-    assert!(said.contains("member 2 of 2: no connection"), "{said}");
+    let output = String::from_utf8(test.stderr).unwrap();
+    assert!(output.contains("member 2 of 2: no connection"), "{output}");
     configured("");
     assert!(post_reload(&address).starts_with("HTTP/1.1 200"));
     let is_end = |post: &Value| {
@@ -374,19 +374,19 @@ async fn a_daemon_tells_an_alertmanager_past_its_outbox_and_a_reload_ends_what_i
     assert!(
         bodies
             .iter()
-            .any(|body| body.contains("made up by `spendwatch notify test`"))
+            .any(|body| body.contains("sent by `spendwatch notify test`"))
     );
     program.signal("TERM");
-    let (_, said) = program.ended();
-    let n_told = said
+    let (_, output) = program.ended();
+    let n_lines = output
         .iter()
         .filter(|line| line.contains("member 2 of 2"))
         .count();
-    // Once for each configuration.
-    assert!(n_told <= 2, "{said:?}");
+    // Logged once per configuration.
+    assert!(n_lines <= 2, "{output:?}");
 }
 
-/// The real one; killed when dropped.
+/// The real Alertmanager; killed on drop.
 struct Real {
     _process: Child,
     _folder: tempfile::TempDir,
@@ -394,7 +394,7 @@ struct Real {
 }
 
 impl Real {
-    /// `None` where there is none. It tells a webhook of everything at once.
+    /// Returns `None` if it is not installed. It notifies a webhook without delay.
     async fn start(webhook: &str) -> Option<Real> {
         let program = tool("SPENDWATCH_TEST_ALERTMANAGER")?;
         let folder = tempfile::tempdir().unwrap();
@@ -431,14 +431,14 @@ impl Real {
         })
     }
 
-    /// What fires by its API, as labels say it.
+    /// Returns the firing alerts from its API.
     async fn firing(&self) -> Vec<Value> {
         let url = format!("{}/api/v2/alerts", self.url);
         let answer = client(&self.url).get(url).send().await.unwrap();
         serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
     }
 
-    /// Asks it until so many fire.
+    /// Polls until these severities fire.
     async fn wait_for(&self, severities: &[&str]) -> Vec<Value> {
         let ask = async {
             loop {
@@ -458,7 +458,7 @@ impl Real {
     }
 }
 
-/// Left out where there is none; `scripts/test` says so.
+/// Returns the path of an optional tool; `scripts/test` reports missing ones.
 fn tool(variable: &str) -> Option<OsString> {
     let tool = std::env::var_os(variable);
     if tool.is_none() {
@@ -468,19 +468,19 @@ fn tool(variable: &str) -> Option<OsString> {
 }
 
 #[tokio::test]
-async fn the_real_alertmanager_takes_what_fires_and_what_ended() {
+async fn real_alertmanager_accepts_firing_and_ended_alerts() {
     let hook = Receiver::start(|_| None).await;
     let Some(real) = Real::start(&hook.url).await else {
         return;
     };
-    let office = Office::new();
-    let store = office.open().await;
+    let fixture = OutboxFixture::new();
+    let store = fixture.open().await;
     let clock = Clock::system();
     let resender = resender(&store, clock.clone(), &[&real.url]);
-    let mut sent = Sent::default();
+    let mut sent = ResendState::default();
     let mut tell = async |alerts: Vec<Alert>| {
         decide(&store, alerts, clock.now()).await;
-        let problems = resender.tell_once(&mut sent, &office.counters).await;
+        let problems = resender.send_once(&mut sent, &fixture.counters).await;
         assert_eq!(problems.unwrap(), Vec::<String>::new());
     };
     let since = clock.now() - SignedDuration::from_hours(1);
@@ -498,10 +498,10 @@ async fn the_real_alertmanager_takes_what_fires_and_what_ended() {
             .output()
             .await
             .unwrap();
-        let said = String::from_utf8(asked.stdout).unwrap();
+        let output = String::from_utf8(asked.stdout).unwrap();
         assert!(
-            said.contains("month") && said.contains("$120.00 spent"),
-            "{said}"
+            output.contains("month") && output.contains("$120.00 of"),
+            "{output}"
         );
     }
     let critical = alert("a", Severity::Critical, since);
@@ -510,7 +510,7 @@ async fn the_real_alertmanager_takes_what_fires_and_what_ended() {
     let end = clock.now();
     tell(vec![ended(&critical, end)]).await;
     real.wait_for(&[]).await;
-    // It says itself that both were resolved, and when.
+    // Alertmanager reports both as resolved, with their times.
     for severity in ["warning", "critical"] {
         let (mut n_seen, mut states) = (0, Vec::new());
         while !states.contains(&"resolved".to_owned()) {
@@ -522,8 +522,8 @@ async fn the_real_alertmanager_takes_what_fires_and_what_ended() {
             let alert = &post["alerts"][0];
             if alert["labels"]["severity"] == severity {
                 states.push(alert["status"].as_str().unwrap().to_owned());
-                let told = at(alert["endsAt"].as_str().unwrap());
-                assert!(states.len() == 1 || told <= clock.now());
+                let ended_at = at(alert["endsAt"].as_str().unwrap());
+                assert!(states.len() == 1 || ended_at <= clock.now());
             }
         }
         assert_eq!(states, ["firing", "resolved"], "{severity}");

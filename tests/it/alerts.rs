@@ -1,10 +1,10 @@
-//! Rules, alerts and what is told: cases by their number.
+//! Rules, alerts and notifications: cases by number.
 
 use std::time::Duration;
 
 use spendwatch::cycle::state::Watcher;
 use spendwatch::domain::alert::EndedBy;
-use spendwatch::domain::knowledge::Figure;
+use spendwatch::domain::figure::Figure;
 use spendwatch::domain::measure::Measurement;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::notification::{Fact, Reason};
@@ -12,15 +12,15 @@ use spendwatch::domain::period::Period;
 use spendwatch::domain::rule::{Limit, Rule};
 use spendwatch::domain::subject::SubjectKind;
 use spendwatch::metrics::counters::CycleOutcome;
-use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::faults::{FaultTarget, ServerFault};
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
 
-use crate::harness::{Stage, at, rule};
+use crate::harness::{WatcherFixture, at, rule};
 
 const NOW: &str = "2026-11-24T10:05:00Z";
 
-/// Each workspace's month against a limit in USD.
+/// A monthly limit in USD for each workspace.
 pub fn month_rule(limit: i64) -> Rule {
     rule("month", SubjectKind::Workspace, limit)
 }
@@ -38,16 +38,15 @@ fn world() -> World {
     world
 }
 
-/// A stage with a rule, its store, and a watcher that has not looked yet.
-async fn begin(world: World, now: &str, rule: Rule) -> (Stage, Store, Watcher) {
-    let stage = Stage::new(world, now).await.with_rule(rule);
+/// A stage with a rule, its store, and a watcher before its first cycle.
+async fn begin(world: World, now: &str, rule: Rule) -> (WatcherFixture, Store, Watcher) {
+    let stage = WatcherFixture::new(world, now).await.with_rule(rule);
     let store = stage.open_store();
     let watcher = stage.watcher(&store).await;
     (stage, store, watcher)
 }
 
-/// Alpha spends.
-fn spend(stage: &Stage, time: &str, usd: &str) {
+fn spend(stage: &WatcherFixture, time: &str, usd: &str) {
     let mut world = stage.simulator.world();
     world.spend("workspace_a", "claude-sonnet-4-5", at(time), usd);
 }
@@ -57,14 +56,14 @@ pub fn words(facts: &[Fact]) -> Vec<String> {
         let by = fact.ended_by.map_or(String::new(), |by| format!(" {by}"));
         format!(
             "{} {} {}{by}",
-            fact.subject_name, fact.line.text, fact.reason
+            fact.subject_name, fact.threshold.text, fact.reason
         )
     };
     facts.iter().map(word).collect()
 }
 
 #[tokio::test]
-async fn case_11_a_jump_over_several_thresholds_tells_the_highest() {
+async fn case_11_a_jump_over_several_thresholds_sends_the_highest() {
     let (stage, store, mut watcher) =
         begin(world(), NOW, rule("month", SubjectKind::Workspace, 100)).await;
     stage.cycle(&mut watcher).await;
@@ -96,10 +95,12 @@ async fn case_12_a_higher_threshold_escalates_under_the_same_identity() {
 }
 
 #[tokio::test]
-async fn case_08_a_correction_downward_resolves_once_and_says_so() {
-    let stage = Stage::new(world(), NOW)
-        .await
-        .with_rule(rule("month", SubjectKind::Workspace, 50));
+async fn case_08_a_downward_correction_resolves_once_as_corrected() {
+    let stage = WatcherFixture::new(world(), NOW).await.with_rule(rule(
+        "month",
+        SubjectKind::Workspace,
+        50,
+    ));
     let store = stage.open_store();
     spend(&stage, "2026-11-22T03:00:00Z", "15");
     let mut watcher = stage.watcher(&store).await;
@@ -107,20 +108,20 @@ async fn case_08_a_correction_downward_resolves_once_and_says_so() {
     assert_eq!(words(&stage.deliver(&store).await), ["Alpha 100% first"]);
     spend(&stage, "2026-11-22T03:00:00Z", "-14");
     spend(&stage, "2026-11-20T03:00:00Z", "-10");
-    let mut told = Vec::new();
+    let mut sent = Vec::new();
     for _ in 0..30 {
         stage.cycle_after(5, &mut watcher).await;
-        told.extend(stage.deliver(&store).await);
+        sent.extend(stage.deliver(&store).await);
     }
-    let last = told.last().unwrap();
+    let last = sent.last().unwrap();
     assert_eq!(
         last.ended_by,
         Some(EndedBy::Corrected),
         "{:?}",
-        words(&told)
+        words(&sent)
     );
     assert_eq!(
-        told.iter()
+        sent.iter()
             .filter(|fact| fact.reason == Reason::Resolved)
             .count(),
         1
@@ -128,7 +129,7 @@ async fn case_08_a_correction_downward_resolves_once_and_says_so() {
 }
 
 #[tokio::test]
-async fn case_16_a_restart_while_alerts_fire_tells_nothing() {
+async fn case_16_a_restart_while_alerts_fire_sends_nothing() {
     let (stage, store, mut watcher) =
         begin(world(), NOW, rule("month", SubjectKind::Workspace, 30)).await;
     stage.cycle(&mut watcher).await;
@@ -149,16 +150,16 @@ async fn case_30_and_31_a_changed_limit_ends_or_fires_once() {
         begin(world(), NOW, rule("month", SubjectKind::Workspace, 30)).await;
     stage.cycle(&mut watcher).await;
     stage.deliver(&store).await;
-    let mut told = Vec::new();
+    let mut sent = Vec::new();
     for limit in [500, 500, 20, 20] {
         let mut settings = stage.settings();
         settings.policy.rules[0].limit = Limit::Fixed(Usd::from_dollars(limit).pico());
         watcher.reconfigure(settings).await.unwrap();
         watcher.decide_and_commit().await.unwrap();
-        told.extend(stage.deliver(&store).await);
+        sent.extend(stage.deliver(&store).await);
     }
     assert_eq!(
-        words(&told),
+        words(&sent),
         ["Alpha 100% resolved limit_changed", "Alpha 100% first"]
     );
 }
@@ -168,9 +169,9 @@ async fn case_39_a_total_with_an_unknown_part_may_fire_and_cannot_resolve() {
     let (stage, store, mut watcher) =
         begin(world(), NOW, rule("total", SubjectKind::Organization, 100)).await;
     stage.cycle(&mut watcher).await;
-    stage.simulator.fail(
-        FaultOn::usage_of("workspace_b"),
-        Fault::Status(400, "{}".into(), None),
+    stage.simulator.inject_fault(
+        FaultTarget::usage_of("workspace_b"),
+        ServerFault::Status(400, "{}".into(), None),
     );
     spend(&stage, NOW, "70");
     stage.cycle_after(5, &mut watcher).await;
@@ -184,7 +185,7 @@ async fn case_39_a_total_with_an_unknown_part_may_fire_and_cannot_resolve() {
         Vec::<String>::new(),
         "it cannot resolve"
     );
-    stage.simulator.heal();
+    stage.simulator.clear_faults();
     stage.cycle_after(5, &mut watcher).await;
     assert_eq!(
         words(&stage.deliver(&store).await),
@@ -193,18 +194,18 @@ async fn case_39_a_total_with_an_unknown_part_may_fire_and_cannot_resolve() {
 }
 
 #[tokio::test]
-async fn case_34_a_vanished_workspace_is_gone_after_three_lists_and_its_spend_stays() {
+async fn case_34_a_missing_workspace_is_removed_after_three_lists_and_its_spend_stays() {
     let (stage, store, mut watcher) =
         begin(world(), NOW, rule("month", SubjectKind::Workspace, 30)).await;
     stage.cycle(&mut watcher).await;
     stage.deliver(&store).await;
     stage.simulator.world().archive("workspace_a");
-    let mut told = Vec::new();
+    let mut sent = Vec::new();
     for _ in 0..12 {
         stage.cycle_after(5, &mut watcher).await;
-        told.extend(stage.deliver(&store).await);
+        sent.extend(stage.deliver(&store).await);
     }
-    assert_eq!(words(&told)[0], "Alpha 100% resolved subject_gone");
+    assert_eq!(words(&sent)[0], "Alpha 100% resolved subject_gone");
     let month = crate::harness::hours("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z");
     assert_eq!(
         stage.ledger(&store, None, month).await,
@@ -213,7 +214,7 @@ async fn case_34_a_vanished_workspace_is_gone_after_three_lists_and_its_spend_st
 }
 
 #[tokio::test]
-async fn case_07_and_38_a_period_that_is_over_ends_quietly_and_fires_late_once() {
+async fn case_07_and_38_a_closed_period_ends_without_a_message_and_fires_late_once() {
     let (stage, store, mut watcher) = begin(
         world(),
         "2026-11-30T22:05:00Z",
@@ -222,17 +223,17 @@ async fn case_07_and_38_a_period_that_is_over_ends_quietly_and_fires_late_once()
     .await;
     stage.cycle(&mut watcher).await;
     assert_eq!(words(&stage.deliver(&store).await), ["Alpha 80% first"]);
-    let mut told = Vec::new();
+    let mut sent = Vec::new();
     for step in 0..60 {
         if step == 40 {
             spend(&stage, "2026-11-29T03:00:00Z", "9");
         }
         stage.cycle_after(20, &mut watcher).await;
-        told.extend(stage.deliver(&store).await);
+        sent.extend(stage.deliver(&store).await);
     }
-    assert_eq!(words(&told), ["Alpha 100% first"]);
-    assert!(told[0].is_late, "it is about the month that is over");
-    assert_eq!(told[0].identity.slot.period.as_deref(), Some("2026-11"));
+    assert_eq!(words(&sent), ["Alpha 100% first"]);
+    assert!(sent[0].is_late, "it is about the closed month");
+    assert_eq!(sent[0].identity.slot.period.as_deref(), Some("2026-11"));
 }
 
 #[tokio::test]
@@ -250,7 +251,7 @@ async fn case_02_stored_times_never_decrease() {
         .load_organization(&watcher.settings.organization, stage.now(), stage.now())
         .await
         .unwrap();
-    assert_eq!(loaded.engine.last_at, before);
+    assert_eq!(loaded.resume_state.last_at, before);
     assert_eq!(words(&stage.deliver(&store).await), Vec::<String>::new());
 }
 
@@ -262,15 +263,15 @@ async fn case_05_a_month_that_ends_in_the_middle_of_a_poll() {
         rule("month", SubjectKind::Workspace, 45),
     )
     .await;
-    // Alpha is asked for before midnight and answered after it.
-    let seen = stage.simulator.n_seen();
-    stage.simulator.fail(
-        FaultOn::usage_of("workspace_a").times(1),
-        Fault::Delay(Duration::from_secs(20)),
+    // The request for Alpha is sent before midnight and answered after it.
+    let seen = stage.simulator.n_requests();
+    stage.simulator.inject_fault(
+        FaultTarget::usage_of("workspace_a").times(1),
+        ServerFault::Delay(Duration::from_secs(20)),
     );
     let midnight = async {
-        stage.simulator.until_seen(seen + 3).await;
-        while stage.clock.n_waiting() == 0 {
+        stage.simulator.wait_for_requests(seen + 3).await;
+        while stage.clock.n_sleeping() == 0 {
             tokio::task::yield_now().await;
         }
         stage.clock.advance(Duration::from_secs(20));
@@ -283,7 +284,7 @@ async fn case_05_a_month_that_ends_in_the_middle_of_a_poll() {
     let november = crate::harness::hours("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z");
     let spent = stage.simulator.world().spent(None, november, stage.now());
     assert_eq!(stage.ledger(&store, None, november).await, spent);
-    // The new month begins with its first complete answer, at zero.
+    // The new month starts at zero with its first complete response.
     stage.cycle_after(5, &mut watcher).await;
     let of_december = |measurement: &&Measurement| measurement.label.as_deref() == Some("2026-12");
     let new: Vec<_> = watcher.measurements.iter().filter(of_december).collect();
@@ -295,7 +296,7 @@ async fn case_05_a_month_that_ends_in_the_middle_of_a_poll() {
 }
 
 #[tokio::test]
-async fn case_06_what_still_tells_of_the_old_month_fires_nothing_in_the_new_one() {
+async fn case_06_responses_about_the_old_month_fire_nothing_in_the_new_one() {
     let mut world = world();
     world.usage_limit = Some("45".to_owned());
     let (stage, store, mut watcher) = begin(
@@ -308,39 +309,37 @@ async fn case_06_what_still_tells_of_the_old_month_fires_nothing_in_the_new_one(
     assert_eq!(words(&stage.deliver(&store).await), ["Alpha 80% first"]);
     stage.cycle_after(45, &mut watcher).await;
     stage.deliver(&store).await;
-    // The organization's own sum is still November's, and usage of December has November's rows.
-    let old = |field: &str, json: &str| Fault::Field(field.to_owned(), json.to_owned());
-    stage.simulator.fail(
-        FaultOn::endpoint("organizations"),
+    // The organization's total is still November's, and usage of December contains rows of November.
+    let old = |field: &str, json: &str| ServerFault::Field(field.to_owned(), json.to_owned());
+    stage.simulator.inject_fault(
+        FaultTarget::endpoint("organizations"),
         old("current_month_usage_usd", "40"),
     );
     let row = r#"{"data":[{"date":"2026-11-20T03:00:00Z","total_cost_usd":40,"requests":1}]}"#;
-    stage.simulator.fail(
-        FaultOn::usage_of("workspace_a"),
-        Fault::Body(row.to_owned()),
+    stage.simulator.inject_fault(
+        FaultTarget::usage_of("workspace_a"),
+        ServerFault::Body(row.to_owned()),
     );
     for _ in 0..6 {
         let report = stage.cycle_after(10, &mut watcher).await;
         assert_eq!(report.outcome, CycleOutcome::Partial);
         assert_eq!(words(&stage.deliver(&store).await), Vec::<String>::new());
     }
-    stage.simulator.heal();
+    stage.simulator.clear_faults();
     stage.cycle_after(10, &mut watcher).await;
     assert_eq!(words(&stage.deliver(&store).await), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_period_that_began_before_the_history_is_judged_once_all_of_that_is_read() {
+async fn a_period_longer_than_the_history_is_evaluated_once_the_history_is_read() {
     let mut quarter = rule("quarter", SubjectKind::Workspace, 30);
     quarter.period = Period::Quarter;
-    let stage = Stage::new(world(), NOW).await.with_rule(quarter);
+    let stage = WatcherFixture::new(world(), NOW).await.with_rule(quarter);
     let store = stage.open_store();
     let mut settings = stage.settings();
-    settings.reading.history_days = 10;
-    settings.reading.hourly_history_days = 1;
-    let mut watcher = Watcher::open(settings, stage.outside(&store))
-        .await
-        .unwrap();
+    settings.poll.history_days = 10;
+    settings.poll.hourly_history_days = 1;
+    let mut watcher = Watcher::open(settings, stage.deps(&store)).await.unwrap();
     stage.cycle(&mut watcher).await;
     let facts = stage.deliver(&store).await;
     assert_eq!(words(&facts), ["Alpha 100% first"]);

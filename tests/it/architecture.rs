@@ -1,14 +1,14 @@
-//! Holds the rungs: a module uses only what stands above it, and the domain knows no clock, net, disk or log.
+//! Checks the layers: a module uses only layers above its own, and the domain uses no clock, network, disk or log.
 //!
-//! Rust does not forbid import cycles inside a crate, and they grow unseen. `docs/architecture.md` explains the rungs.
+//! Rust does not forbid import cycles inside a crate, and they grow unnoticed. `docs/architecture.md` explains the layers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::source::{Module, ModulePath, parse, read_crate};
 
-/// Top modules by rung, in reading order. Neighbours on a rung do not know each other.
-const RUNGS: [&[&str]; 8] = [
+/// Top modules by layer, in reading order. Modules in one layer do not use each other.
+const LAYERS: [&[&str]; 8] = [
     &["domain"],
     &[
         "clock",
@@ -27,15 +27,15 @@ const RUNGS: [&[&str]; 8] = [
         "secrets",
         "simulator",
         "export",
-        "handover",
+        "secret_sink",
     ],
-    &["app", "sheet"],
+    &["app", "table"],
     &["admin", "cycle", "delivery", "heartbeat", "http"],
     &["daemon"],
     &["cli"],
 ];
 
-/// What values and decisions have no business with. A path matches when it begins so, or ends so.
+/// Paths that the domain must not mention. A path matches if it starts or ends with one of these.
 const NOT_IN_THE_DOMAIN: [&str; 32] = [
     // clock
     "std::time::Instant",
@@ -45,7 +45,7 @@ const NOT_IN_THE_DOMAIN: [&str; 32] = [
     "Timestamp::now",
     "Zoned::now",
     "TimeZone::system",
-    // net
+    // network
     "std::net",
     "reqwest",
     "axum",
@@ -69,10 +69,10 @@ const NOT_IN_THE_DOMAIN: [&str; 32] = [
     "async",
     "await",
     "std::thread",
-    // chance
+    // randomness
     "fastrand",
     "uuid",
-    // the shapes of a wire, a file or a table
+    // shapes of a protocol, a file or a table
     "serde",
     "serde_json",
     "toml",
@@ -81,13 +81,13 @@ const NOT_IN_THE_DOMAIN: [&str; 32] = [
 type Crate = BTreeMap<ModulePath, Module>;
 
 #[test]
-fn the_rungs_hold() {
+fn modules_use_only_layers_above() {
     let found = violations(&read_crate(&source_folder()));
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
 #[test]
-fn the_domain_knows_no_clock_net_disk_or_log() {
+fn the_domain_uses_no_clock_network_disk_or_log() {
     let modules = read_crate(&source_folder());
     let found: Vec<String> = modules
         .iter()
@@ -97,9 +97,9 @@ fn the_domain_knows_no_clock_net_disk_or_log() {
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
-/// Promise 9: the way to a change is through `admin`, which takes it through the audit log; who only reads knows nothing of it.
+/// Promise 9: changes are made only by `admin`, which audits them; modules that only read do not use it.
 #[test]
-fn only_the_commands_of_the_admin_api_can_change_anything() {
+fn only_admin_api_commands_can_change_anything() {
     let modules = read_crate(&source_folder());
     let uses = |path: &[String], wanted: &[&str]| {
         let module = &modules[path];
@@ -112,7 +112,7 @@ fn only_the_commands_of_the_admin_api_can_change_anything() {
         let found = modules.keys().filter(|path| uses(path, wanted));
         found.map(|path| path.join("::")).collect()
     };
-    // Of the client's verbs but GET, one file knows.
+    // One file uses verbs other than GET.
     let says = |word: &str| -> Vec<String> {
         let says = |module: &Module| {
             module
@@ -126,12 +126,12 @@ fn only_the_commands_of_the_admin_api_can_change_anything() {
         found.map(|(path, _)| path.join("::")).collect()
     };
     for verb in ["Method::POST", "Method::PATCH", "Method::DELETE"] {
-        assert_eq!(says(verb), ["anthropic::orders"], "{verb}");
+        assert_eq!(says(verb), ["anthropic::write_request"], "{verb}");
     }
-    // An intent is made by the audit log, wanted by one function, and ended by the office that began it.
+    // An intent is created by the audit log, required by one function, and completed by the session that began it.
     assert_eq!(
         who(&["audit", "Intent"]),
-        ["admin::office", "anthropic::writing"]
+        ["admin::session", "anthropic::admin_writes"]
     );
     let changers = who(&["admin"]);
     let is_command = |path: &String| path.starts_with("admin::") || path.starts_with("cli::admin");
@@ -145,12 +145,12 @@ fn source_folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// Every use that points up from below, or sideways.
+/// Returns every use of a lower or the same layer.
 fn violations(modules: &Crate) -> Vec<String> {
     let mut found = undeclared_order(modules);
     for (path, module) in modules.iter().filter(|(path, _)| !path.is_empty()) {
         if !is_declared(modules, path) {
-            found.push(format!("{} is declared nowhere", path.join("::")));
+            found.push(format!("{} is not declared", path.join("::")));
             continue;
         }
         for used in &module.uses {
@@ -167,7 +167,7 @@ fn violations(modules: &Crate) -> Vec<String> {
     found
 }
 
-/// The root declares the modules from the highest rung down.
+/// Checks that the root declares the modules from the top layer down.
 fn undeclared_order(modules: &Crate) -> Vec<String> {
     let Some(root) = modules.get(&Vec::new()) else {
         return vec!["there is no crate root".to_owned()];
@@ -175,20 +175,20 @@ fn undeclared_order(modules: &Crate) -> Vec<String> {
     let mut found = Vec::new();
     let mut lowest = 0;
     for child in &root.children {
-        match rung(child) {
+        match layer(child) {
             None => found.push(format!(
-                "{child} has no rung: enter it in tests/it/architecture.rs"
+                "{child} has no layer: add it to tests/it/architecture.rs"
             )),
-            Some(rung) if rung < lowest => {
-                found.push(format!("{child} is declared below what stands under it"));
+            Some(layer) if layer < lowest => {
+                found.push(format!("{child} is declared after a lower layer"));
             }
-            Some(rung) => lowest = rung,
+            Some(layer) => lowest = layer,
         }
     }
     found
 }
 
-/// Whether every module on the way to a file declares the next.
+/// Returns whether every module on the path to a file declares the next.
 fn is_declared(modules: &Crate, path: &[String]) -> bool {
     (0..path.len()).all(|depth| {
         modules
@@ -197,11 +197,11 @@ fn is_declared(modules: &Crate, path: &[String]) -> bool {
     })
 }
 
-fn rung(top: &str) -> Option<usize> {
-    RUNGS.iter().position(|rung| rung.contains(&top))
+fn layer(top: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&top))
 }
 
-/// The longest start of a path that is a file; what remains are items in it.
+/// Returns the longest prefix of a path that is a file; the rest are items in it.
 fn file_of(modules: &Crate, used: &[String]) -> ModulePath {
     (0..=used.len())
         .rev()
@@ -210,17 +210,17 @@ fn file_of(modules: &Crate, used: &[String]) -> ModulePath {
         .unwrap_or_default()
 }
 
-/// Why one file may not use another; `None` when it may.
+/// Returns why one file may not use another; `None` if it may.
 fn refusal(modules: &Crate, user: &[String], used: &[String]) -> Option<&'static str> {
     if used.is_empty() {
         return Some("nothing is re-exported at the root");
     }
     if user == used || used.starts_with(user) {
-        // A folder's front door may use every room behind it.
+        // A folder's module may use every file in the folder.
         return None;
     }
     if user.starts_with(used) {
-        // A room may use what stands in the front door, unless the door uses that very room: that is a cycle.
+        // A file may use its folder's module, unless that uses the file, which would be a cycle.
         let room = &user[..=used.len()];
         let door = &modules[used];
         let is_cycle = door.uses.iter().any(|path| path.starts_with(room));
@@ -232,10 +232,10 @@ fn refusal(modules: &Crate, user: &[String], used: &[String]) -> Option<&'static
         .take_while(|(left, right)| left == right)
         .count();
     if shared == 0 {
-        return match (rung(&user[0]), rung(&used[0])) {
+        return match (layer(&user[0]), layer(&used[0])) {
             (Some(own), Some(other)) if other < own => None,
-            (Some(own), Some(other)) if other == own => Some("they are neighbours on one rung"),
-            _ => Some("it stands on a lower rung"),
+            (Some(own), Some(other)) if other == own => Some("it is in the same layer"),
+            _ => Some("it is in a lower layer"),
         };
     }
     let order = &modules[&user[..shared]].children;
@@ -267,7 +267,7 @@ fn foreign_mentions(path: &[String], module: &Module) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// A crate made of texts, by module path.
+    /// Creates a crate from texts by module path.
     fn crate_of(files: &[(&str, &str)]) -> Crate {
         files
             .iter()
@@ -292,7 +292,7 @@ mod tests {
     const DOMAIN: &str = "pub mod money; pub mod usage;";
 
     #[test]
-    fn downward_is_the_way() {
+    fn higher_layers_may_be_used() {
         check(
             &[
                 ("", ROOT),
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rung_does_not_use_what_stands_below_it() {
+    fn lower_layers_must_not_be_used() {
         check(
             &[
                 ("", ROOT),
@@ -321,24 +321,24 @@ mod tests {
                 ("store", ""),
                 ("notify", ""),
             ],
-            &["domain uses clock::Clock: it stands on a lower rung"],
+            &["domain uses clock::Clock: it is in a lower layer"],
         );
     }
 
     #[test]
-    fn neighbours_do_not_know_each_other() {
+    fn modules_of_one_layer_must_not_use_each_other() {
         check(
             &[
                 ("", ROOT),
                 ("store", "fn f() { crate::notify::send(); }"),
                 ("notify", ""),
             ],
-            &["store uses notify::send: they are neighbours on one rung"],
+            &["store uses notify::send: it is in the same layer"],
         );
     }
 
     #[test]
-    fn a_file_does_not_use_a_later_sibling() {
+    fn later_siblings_must_not_be_used() {
         check(
             &[
                 ("", ROOT),
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_and_its_file_do_not_use_each_other() {
+    fn a_folder_and_its_file_must_not_use_each_other() {
         let folder = "mod rows; pub struct Store; use crate::store::rows::Row;";
         check(
             &[
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_declared_nowhere_is_reported() {
+    fn undeclared_files_are_reported() {
         check(
             &[
                 ("", "pub mod domain;"),
@@ -383,8 +383,8 @@ mod tests {
                 ("store::rows", ""),
             ],
             &[
-                "domain::money is declared nowhere",
-                "store::rows is declared nowhere",
+                "domain::money is not declared",
+                "store::rows is not declared",
             ],
         );
     }
@@ -409,8 +409,8 @@ mod tests {
         check(
             &[("", "pub mod store; pub mod domain; pub mod utils;")],
             &[
-                "domain is declared below what stands under it",
-                "utils has no rung: enter it in tests/it/architecture.rs",
+                "domain is declared after a lower layer",
+                "utils has no layer: add it to tests/it/architecture.rs",
             ],
         );
         check(

@@ -1,4 +1,4 @@
-//! `audit verify` and `audit anchor` on a log that somebody has changed, or that a kill has left behind.
+//! `audit verify` and `audit anchor` on modified logs, and on logs left behind by a kill.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,13 +9,13 @@ use spendwatch::store::Store;
 
 use crate::program::Home;
 
-struct Log {
+struct LogFixture {
     home: Home,
 }
 
-impl Log {
-    /// A log of six entries.
-    fn new() -> Log {
+impl LogFixture {
+    /// Creates a log with six entries.
+    fn new() -> LogFixture {
         let home = Home::new();
         let text = format!(
             "[[organizations]]\nname = \"acme\"\nadmin_key = {{ env = \"KEY\" }}\n[store]\nurl = \"sqlite://{}\"\n\
@@ -25,7 +25,7 @@ impl Log {
         );
         fs::write(home.path("spendwatch.toml"), text).unwrap();
         drop(Store::open_for_daemon(&home.path("s.db"), Clock::system().now()).unwrap());
-        let log = Log { home };
+        let log = LogFixture { home };
         log.write();
         log.write();
         log.write();
@@ -46,7 +46,7 @@ impl Log {
             .unwrap()
     }
 
-    /// Two entries more.
+    /// Adds two entries.
     fn write(&self) {
         let output = self.run("silence add rule=a --for 1h --comment quiet");
         assert!(
@@ -57,29 +57,29 @@ impl Log {
     }
 
     #[track_caller]
-    fn told(&self, exit: i32, line: &str) -> (serde_json::Value, String) {
+    fn run_json(&self, exit: i32, line: &str) -> (serde_json::Value, String) {
         let output = self.run(&format!("{line} --output json"));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(exit), "{line}: {said}");
-        let told = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        (told, said)
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{line}: {stderr}");
+        let rows = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (rows, stderr)
     }
 
     #[track_caller]
-    fn is_whole(&self) {
-        let (_, said) = self.told(0, "audit verify");
-        assert!(!said.contains("error"), "{said}");
+    fn assert_intact(&self) {
+        let (_, stderr) = self.run_json(0, "audit verify");
+        assert!(!stderr.contains("error"), "{stderr}");
     }
 
-    /// The first finding, without the folder.
+    /// Returns the first finding without the folder.
     #[track_caller]
     fn finding(&self) -> String {
-        let (told, said) = self.told(1, "audit verify");
-        assert_eq!(told[0]["whole"], false, "{said}");
+        let (rows, stderr) = self.run_json(1, "audit verify");
+        assert_eq!(rows[0]["whole"], false, "{stderr}");
         let folder = format!("{}/", self.home.folder.path().display());
-        let told = told[0]["broken"].as_str().unwrap().replace(&folder, "");
-        assert!(said.replace(&folder, "").contains(&told), "{said}");
-        told
+        let rows = rows[0]["broken"].as_str().unwrap().replace(&folder, "");
+        assert!(stderr.replace(&folder, "").contains(&rows), "{stderr}");
+        rows
     }
 
     fn lines(&self) -> Vec<String> {
@@ -107,28 +107,28 @@ impl Log {
 }
 
 #[test]
-fn a_head_that_does_not_fit_the_log_is_a_finding() {
-    let log = Log::new();
-    log.is_whole();
+fn a_head_that_does_not_match_the_log_is_a_finding() {
+    let log = LogFixture::new();
+    log.assert_intact();
     let (lines, head) = (log.lines(), log.head());
-    // One entry behind, as a kill leaves it.
+    // One entry behind, as after a kill.
     log.set_head(5, &log.hash(5));
-    log.is_whole();
-    let (_, said) = log.told(0, "audit verify");
-    assert!(said.contains("the head is one entry behind"), "{said}");
-    let old = "audit.jsonl.head`, line 1: the head names entry 4, but the log goes on to entry 6";
+    log.assert_intact();
+    let (_, stderr) = log.run_json(0, "audit verify");
+    assert!(stderr.contains("the head is one entry behind"), "{stderr}");
+    let old = "audit.jsonl.head`, line 1: the head names entry 4, but the log ends with entry 6";
     log.set_head(4, &log.hash(4));
     assert!(log.finding().contains(old), "{}", log.finding());
     log.set_head(6, &log.hash(5));
-    let other = "audit.jsonl`, line 6: entry 6 is not the one that was written";
+    let other = "audit.jsonl`, line 6: entry 6 was replaced";
     assert!(log.finding().contains(other), "{}", log.finding());
     log.set_head(9, &log.hash(6));
-    let cut = "the log ends with entry 6, though entry 9 was written";
+    let cut = "the log ends with entry 6, but entry 9 was written";
     assert!(log.finding().contains(cut), "{}", log.finding());
     fs::write(log.path("audit.jsonl.head"), "rubbish").unwrap();
     assert!(
         log.finding()
-            .contains("audit.jsonl.head`, line 1: is no head")
+            .contains("audit.jsonl.head`, line 1: is not a valid head")
     );
     fs::write(log.path("audit.jsonl.head"), "").unwrap();
     assert!(log.finding().contains("the head names entry 0"));
@@ -137,7 +137,7 @@ fn a_head_that_does_not_fit_the_log_is_a_finding() {
         log.finding()
             .contains("audit.jsonl.head`, line 1: the head is missing")
     );
-    // It stays one, also after the head was made anew.
+    // Still a finding after the head was created again.
     log.set_lines(&lines[..4]);
     log.write();
     assert!(
@@ -146,27 +146,27 @@ fn a_head_that_does_not_fit_the_log_is_a_finding() {
     );
     log.set_lines(&lines);
     fs::write(log.path("audit.jsonl.head"), head).unwrap();
-    log.is_whole();
+    log.assert_intact();
 }
 
 #[test]
 fn a_log_without_its_end_its_beginning_or_a_file_is_a_finding() {
-    let log = Log::new();
+    let log = LogFixture::new();
     let lines = log.lines();
     log.set_lines(&lines[..5]);
     assert!(
         log.finding()
-            .contains("line 6: the log ends with entry 5, though entry 6 was written")
+            .contains("line 6: the log ends with entry 5, but entry 6 was written")
     );
     log.set_lines(&[]);
     assert!(
         log.finding()
-            .contains("the log ends with entry 0, though entry 6 was written")
+            .contains("the log ends with entry 0, but entry 6 was written")
     );
     fs::remove_file(log.path("audit.jsonl")).unwrap();
     assert!(
         log.finding()
-            .contains("the log ends with entry 0, though entry 6 was written")
+            .contains("the log ends with entry 0, but entry 6 was written")
     );
     log.set_lines(&lines);
     let old_hash = log.hash(6);
@@ -174,38 +174,38 @@ fn a_log_without_its_end_its_beginning_or_a_file_is_a_finding() {
     log.write();
     fs::rename(log.path("audit.jsonl"), log.path("audit.jsonl.2")).unwrap();
     log.write();
-    log.is_whole();
+    log.assert_intact();
     fs::rename(log.path("audit.jsonl.2"), log.path("aside")).unwrap();
     assert!(
         log.finding()
             .contains("audit.jsonl`, line 1: entry 9 does not follow entry 6")
     );
     fs::rename(log.path("aside"), log.path("audit.jsonl.2")).unwrap();
-    log.is_whole();
+    log.assert_intact();
     fs::rename(log.path("audit.jsonl.1"), log.path("aside")).unwrap();
-    let told = log.finding();
+    let rows = log.finding();
     assert!(
-        told.contains(
+        rows.contains(
             "audit.jsonl.2`, line 1: the log begins with entry 7: entries 1 to 6 are missing"
         ),
-        "{told}"
+        "{rows}"
     );
-    // Its last hash, kept elsewhere, replaces it.
-    log.told(0, &format!("audit verify --anchor {old_hash}"));
-    log.told(1, &format!("audit verify --anchor {}", "ab".repeat(32)));
+    // An anchor with its last hash replaces it.
+    log.run_json(0, &format!("audit verify --anchor {old_hash}"));
+    log.run_json(1, &format!("audit verify --anchor {}", "ab".repeat(32)));
 }
 
 #[test]
-fn every_change_of_the_log_is_named() {
-    let log = Log::new();
+fn every_change_of_the_log_is_reported() {
+    let log = LogFixture::new();
     let lines = log.lines();
     let check = |change: fn(&mut Vec<String>), expected: &[&str]| {
         let mut changed = lines.clone();
         change(&mut changed);
         log.set_lines(&changed);
-        let (told, said) = log.told(1, "audit verify");
-        let findings = told[0]["findings"].as_array().unwrap();
-        assert_eq!(findings.len(), expected.len(), "{said}");
+        let (rows, stderr) = log.run_json(1, "audit verify");
+        let findings = rows[0]["findings"].as_array().unwrap();
+        assert_eq!(findings.len(), expected.len(), "{stderr}");
         for (finding, expected) in findings.iter().zip(expected) {
             let place = format!("audit.jsonl`, {expected}");
             assert!(finding.as_str().unwrap().contains(&place), "{finding}");
@@ -230,39 +230,39 @@ fn every_change_of_the_log_is_named() {
     );
     check(
         |lines| lines.push("rubbish".to_owned()),
-        &["line 7: is no entry"],
+        &["line 7: is not an entry"],
     );
 }
 
 #[test]
-fn a_log_that_was_never_written_is_no_finding_and_has_no_anchor() {
-    let log = Log::new();
+fn a_log_that_was_never_written_has_no_finding_and_no_anchor() {
+    let log = LogFixture::new();
     fs::remove_file(log.path("audit.jsonl")).unwrap();
     fs::remove_file(log.path("audit.jsonl.head")).unwrap();
-    log.is_whole();
-    let (told, said) = log.told(0, "audit anchor");
-    assert_eq!(told.as_array().map(Vec::len), Some(0), "{said}");
+    log.assert_intact();
+    let (rows, stderr) = log.run_json(0, "audit anchor");
+    assert_eq!(rows.as_array().map(Vec::len), Some(0), "{stderr}");
     assert!(!log.path("audit.jsonl").exists() && !log.path("audit.jsonl.head").exists());
 }
 
 #[test]
-fn an_anchor_shows_that_the_log_was_made_anew() {
-    let log = Log::new();
-    let (told, _) = log.told(0, "audit anchor");
-    assert_eq!(told[0]["seq"], 6);
-    let anchor = told[0]["hash"].as_str().unwrap().to_owned();
+fn an_anchor_detects_a_replaced_log() {
+    let log = LogFixture::new();
+    let (rows, _) = log.run_json(0, "audit anchor");
+    assert_eq!(rows[0]["seq"], 6);
+    let anchor = rows[0]["hash"].as_str().unwrap().to_owned();
     assert_eq!(anchor, log.hash(6));
     log.write();
-    log.told(0, &format!("audit verify --anchor {anchor}"));
-    // Another log, whole in itself, in its place.
-    let other = Log::new();
+    log.run_json(0, &format!("audit verify --anchor {anchor}"));
+    // Replaced by another intact log.
+    let other = LogFixture::new();
     for name in ["audit.jsonl", "audit.jsonl.head"] {
         fs::copy(other.path(name), log.path(name)).unwrap();
     }
-    log.is_whole();
-    let (_, said) = log.told(1, &format!("audit verify --anchor {anchor}"));
-    assert!(said.contains("no entry has the hash"), "{said}");
-    // A log that does not hold vouches for nothing.
+    log.assert_intact();
+    let (_, stderr) = log.run_json(1, &format!("audit verify --anchor {anchor}"));
+    assert!(stderr.contains("no entry has the hash"), "{stderr}");
+    // A log with findings has no anchor.
     log.set_head(3, &log.hash(3));
-    log.told(1, "audit anchor");
+    log.run_json(1, "audit anchor");
 }

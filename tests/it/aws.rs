@@ -1,5 +1,5 @@
-//! Secrets of AWS Secrets Manager, against moto's server, and against the endpoints that containers and instances have. Where
-//! `SPENDWATCH_TEST_MOTO_PYTHON` names no Python that has moto, there is nothing to do.
+//! Secrets from AWS Secrets Manager, against a moto server and fake credential endpoints of containers and instances. Skipped unless
+//! `SPENDWATCH_TEST_MOTO_PYTHON` is a Python with moto.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use spendwatch::simulator::world::World;
 
 use crate::program::{Home, Program, exchange, month_rule};
 
-/// moto's server; killed when dropped.
+/// A moto server, killed on drop.
 struct Moto {
     child: Child,
     address: String,
@@ -31,12 +31,12 @@ impl Moto {
         let line =
             lines.find_map(|line| line.ok().filter(|line| line.contains("Running on http://")));
         let address = line.unwrap().rsplit('/').next().unwrap().to_owned();
-        // It goes on writing one line for each request.
+        // Keeps the pipe from filling up.
         std::thread::spawn(move || lines.for_each(drop));
         Some(Moto { child, address })
     }
 
-    /// One call of Secrets Manager; moto takes any signature.
+    /// Calls Secrets Manager; moto accepts any signature.
     fn call(&self, action: &str, body: &str) {
         let credential = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261125/us-east-1/secretsmanager/aws4_request, SignedHeaders=host, Signature=0";
         let request = format!(
@@ -45,8 +45,8 @@ impl Moto {
             self.address,
             body.len()
         );
-        let answer = String::from_utf8(exchange(&self.address, &request)).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let response = String::from_utf8(exchange(&self.address, &request)).unwrap();
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     }
 
     fn create(&self, name: &str, secret: &str) {
@@ -68,13 +68,13 @@ impl Moto {
 
 impl Drop for Moto {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A command with its environment, and nothing of AWS but that.
+/// Runs a command with only these AWS variables.
 fn run(
     home: &Home,
     line: &[&str],
@@ -94,8 +94,8 @@ fn run(
         )
         .output()
         .unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(said).unwrap())
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
 }
 
 fn configure(home: &Home, simulator: &Simulator, admin_key: &str) {
@@ -115,7 +115,7 @@ async fn simulator() -> Simulator {
 const LIST: [&str; 4] = ["workspaces", "list", "--output", "json"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_comes_from_a_field_or_from_the_text_itself() {
+async fn keys_are_a_field_or_the_whole_text() {
     let Some(moto) = Moto::start() else { return };
     let (simulator, home) = (simulator().await, Home::new());
     let key = simulator.key().expose().to_owned();
@@ -130,44 +130,44 @@ async fn a_key_comes_from_a_field_or_from_the_text_itself() {
         "{ aws_secret = \"plain\" }",
     ] {
         configure(&home, &simulator, source);
-        let (code, said) = run(&home, &LIST, &moto.environment());
-        assert_eq!(code, Some(0), "{said}");
-        assert!(said.contains("Alpha"), "{said}");
+        let (code, output) = run(&home, &LIST, &moto.environment());
+        assert_eq!(code, Some(0), "{output}");
+        assert!(output.contains("Alpha"), "{output}");
     }
-    // Also where everything is asked to say all that it knows.
-    let mut loud = moto.environment();
-    loud.push(("RUST_LOG", "trace".to_owned()));
-    let (code, said) = run(&home, &LIST, &loud);
-    assert!(code == Some(0) && said.contains("Alpha"), "{said}");
+    // Not even trace logs contain a secret.
+    let mut traced = moto.environment();
+    traced.push(("RUST_LOG", "trace".to_owned()));
+    let (code, output) = run(&home, &LIST, &traced);
+    assert!(code == Some(0) && output.contains("Alpha"), "{output}");
     assert!(
-        !said.contains(&key) && !said.contains("canary"),
-        "a secret in a loud log"
+        !output.contains(&key) && !output.contains("canary"),
+        "a secret in a trace log"
     );
-    let (code, said) = run(&home, &["check-config", "--show"], &moto.environment());
+    let (code, output) = run(&home, &["check-config", "--show"], &moto.environment());
     assert!(
-        code == Some(0) && said.contains("admin_key = { aws_secret = \"plain\" }"),
-        "{said}"
+        code == Some(0) && output.contains("admin_key = { aws_secret = \"plain\" }"),
+        "{output}"
     );
     for (source, expected) in [
         (
             "{ aws_secret = \"prod/claude\", field = \"nope\" }",
-            "it has no field `nope`; it has anthropic_admin_key, other",
+            "no field `nope`; available: anthropic_admin_key, other",
         ),
         (
             "{ aws_secret = \"missing\" }",
-            "secret `missing` of AWS Secrets Manager: ",
+            "AWS Secrets Manager, secret `missing`: ",
         ),
         (
             "{ aws_secret = \"plain\", field = \"x\" }",
-            "it is no JSON object",
+            "not a JSON object",
         ),
     ] {
         configure(&home, &simulator, source);
-        let (code, said) = run(&home, &LIST, &moto.environment());
-        assert_eq!(code, Some(1), "{said}");
+        let (code, output) = run(&home, &LIST, &moto.environment());
+        assert_eq!(code, Some(1), "{output}");
         assert!(
-            said.contains(expected) && !said.contains(&key) && !said.contains("canary"),
-            "{said}"
+            output.contains(expected) && !output.contains(&key) && !output.contains("canary"),
+            "{output}"
         );
     }
     let no_region: Vec<_> = moto
@@ -176,8 +176,8 @@ async fn a_key_comes_from_a_field_or_from_the_text_itself() {
         .filter(|(name, _)| *name != "AWS_REGION")
         .collect();
     configure(&home, &simulator, "{ aws_secret = \"plain\" }");
-    let (_, said) = run(&home, &LIST, &no_region);
-    assert!(said.contains("no region is known; set `region`"), "{said}");
+    let (_, output) = run(&home, &LIST, &no_region);
+    assert!(output.contains("no region; set `region`"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,12 +198,12 @@ async fn credentials_come_from_a_profile_or_a_web_identity() {
         "[ops]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = canary\n",
     )
     .unwrap();
-    let (code, said) = run(
+    let (code, output) = run(
         &home,
         &LIST,
         &[endpoint(), ("AWS_PROFILE", "ops".to_owned())],
     );
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(code, Some(0), "{output}");
     let token = home.path("token");
     std::fs::write(&token, "a.b.c").unwrap();
     let web = [
@@ -215,26 +215,26 @@ async fn credentials_come_from_a_profile_or_a_web_identity() {
         ),
         ("AWS_WEB_IDENTITY_TOKEN_FILE", token.display().to_string()),
     ];
-    let (code, said) = run(&home, &LIST, &web);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = run(&home, &LIST, &web);
+    assert_eq!(code, Some(0), "{output}");
 }
 
-/// Answers as the endpoints for credentials do; tells which paths were asked for.
+/// Starts a server of credential endpoints; the channel receives the request lines.
 fn credentials_server() -> (String, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let (send, asked) = std::sync::mpsc::channel();
+    let (send, requests) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            if send.send(answer(stream)).is_err() {
+            if send.send(respond(stream)).is_err() {
                 return;
             }
         }
     });
-    (address, asked)
+    (address, requests)
 }
 
-fn answer(mut stream: TcpStream) -> String {
+fn respond(mut stream: TcpStream) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
@@ -257,7 +257,7 @@ fn answer(mut stream: TcpStream) -> String {
         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nX-Aws-Ec2-Metadata-Token-Ttl-Seconds: 600\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    // Who asked may be gone already.
+    // The client may have disconnected.
     let _ = stream.write_all(format!("{head}{body}").as_bytes());
     line
 }
@@ -268,7 +268,7 @@ async fn credentials_come_from_a_container_or_an_instance() {
     let (simulator, home) = (simulator().await, Home::new());
     moto.create("plain", simulator.key().expose());
     configure(&home, &simulator, "{ aws_secret = \"plain\" }");
-    let (address, asked) = credentials_server();
+    let (address, requests) = credentials_server();
     let common = || {
         vec![
             ("AWS_ENDPOINT_URL", format!("http://{}", moto.address)),
@@ -284,18 +284,18 @@ async fn credentials_come_from_a_container_or_an_instance() {
         "AWS_CONTAINER_AUTHORIZATION_TOKEN",
         "canary-token".to_owned(),
     ));
-    let (code, said) = run(&home, &LIST, &container);
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(asked.recv().unwrap(), "GET /pod HTTP/1.1");
+    let (code, output) = run(&home, &LIST, &container);
+    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(requests.recv().unwrap(), "GET /pod HTTP/1.1");
     let mut instance = common();
     instance.push((
         "AWS_EC2_METADATA_SERVICE_ENDPOINT",
         format!("http://{address}"),
     ));
     instance.push(("AWS_EC2_METADATA_DISABLED", "false".to_owned()));
-    let (code, said) = run(&home, &LIST, &instance);
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(asked.recv().unwrap(), "PUT /latest/api/token HTTP/1.1");
+    let (code, output) = run(&home, &LIST, &instance);
+    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(requests.recv().unwrap(), "PUT /latest/api/token HTTP/1.1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,7 +326,7 @@ async fn a_rotated_key_needs_no_restart() {
     );
     program.wait_for("cycle ok");
     program.signal("TERM");
-    let (status, said) = program.ended();
+    let (status, log) = program.ended();
     assert!(status.success());
-    assert!(!said.join("\n").contains("canary"), "{said:?}");
+    assert!(!log.join("\n").contains("canary"), "{log:?}");
 }

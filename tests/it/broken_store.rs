@@ -1,4 +1,4 @@
-//! A store that cannot be used: cycles count as failed, health says so, no heartbeat is sent, and work goes on when it can.
+//! With a broken store, cycles fail, health checks fail and no heartbeat is sent, until the store works again.
 
 use std::net::TcpListener;
 use std::os::unix::fs::FileExt;
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use spendwatch::clock::{Chance, Clock};
+use spendwatch::clock::{Clock, Random};
 use spendwatch::config;
 use spendwatch::config::source::Environment;
-use spendwatch::daemon::{Daemon, ReloadFrom, Start};
+use spendwatch::daemon::{Daemon, DaemonParts, ReloadFrom};
 use spendwatch::simulator::Simulator;
 use spendwatch::simulator::world::World;
-use spendwatch::store::{Faults, Moment, Store};
+use spendwatch::store::{CommitPoint, Faults, Store};
 
 use crate::program::{Home, Program, get, month_rule};
 
@@ -24,7 +24,7 @@ async fn simulator() -> Simulator {
     Simulator::start(world, clock).await.unwrap()
 }
 
-/// A home whose store has seen cycles, and whose daemon has ended.
+/// Returns a home with a store after some cycles, without a running daemon.
 async fn used_home(simulator: &Simulator) -> Home {
     let home = Home::new();
     home.configure(simulator, &month_rule("40"));
@@ -64,7 +64,7 @@ fn n_failed(address: &str) -> u64 {
     line.unwrap().parse().unwrap()
 }
 
-/// Health, readiness, metrics and `healthcheck` all say it, with the reason.
+/// Checks that health, readiness, metrics and `healthcheck` report the failure and its reason.
 #[track_caller]
 fn check_unhealthy(address: &str, reason: &str) {
     for path in ["/healthz", "/-/healthy"] {
@@ -84,13 +84,16 @@ fn check_unhealthy(address: &str, reason: &str) {
         .env("SPENDWATCH__HTTP__LISTEN", address)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("503") && said.contains(reason), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("503") && stderr.contains(reason),
+        "{stderr}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_damaged_page_the_daemon_is_not_healthy() {
+async fn a_damaged_page_makes_the_daemon_unhealthy() {
     let simulator = simulator().await;
     for table in ["parts", "usage", "outbox"] {
         let home = used_home(&simulator).await;
@@ -104,7 +107,7 @@ async fn with_a_damaged_page_the_daemon_is_not_healthy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_file_that_is_removed_or_replaced_is_noticed_and_one_that_is_put_back_goes_on() {
+async fn removed_and_replaced_store_files_are_detected_and_restored_ones_work() {
     let simulator = simulator().await;
     let home = used_home(&simulator).await;
     let (path, aside) = (store_path(&home), home.path("aside.db"));
@@ -118,7 +121,7 @@ async fn a_store_file_that_is_removed_or_replaced_is_noticed_and_one_that_is_put
     std::fs::copy(&aside, &path).unwrap();
     check_unhealthy(&address, "was removed or replaced");
     std::fs::rename(&aside, &path).unwrap();
-    program.wait_for("the store works again");
+    program.wait_for("the store is working again");
     program.wait_for("cycle ok");
     assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"));
     let log = home.path("spendwatch.db-wal");
@@ -126,19 +129,19 @@ async fn a_store_file_that_is_removed_or_replaced_is_noticed_and_one_that_is_put
     program.wait_for("was removed or replaced");
     check_unhealthy(&address, "write-ahead log");
     program.signal("TERM");
-    let (_, said) = program.ended();
-    let n_lines = said
+    let (_, output) = program.ended();
+    let n_lines = output
         .iter()
         .filter(|line| line.contains("was removed or replaced"))
         .count();
-    assert!(n_lines <= 4, "said once for each: {said:?}");
+    assert!(n_lines <= 4, "logged once for each: {output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_fails_cycles() {
     let simulator = simulator().await;
     let home = used_home(&simulator).await;
-    // No file may grow beyond 32 KiB; the pipes of the log may.
+    // Limits files to 32 KiB, but not the pipes of the log.
     let script = "trap '' XFSZ; ulimit -f 64; exec \"$0\" run --config \"$1\"";
     let config = home.path("spendwatch.toml");
     let program = env!("CARGO_BIN_EXE_spendwatch");
@@ -150,7 +153,7 @@ async fn a_full_disk_fails_cycles() {
     program.kill();
 }
 
-/// A daemon in this process, whose store fails in one operation for as long as the flag is set.
+/// Starts a daemon in this process whose store fails in one operation while the flag is set.
 async fn failing(
     simulator: &Simulator,
     home: &Home,
@@ -163,18 +166,18 @@ async fn failing(
     let fails = Arc::new(AtomicBool::new(true));
     let flag = Arc::clone(&fails);
     let faults = Faults::new(move |operation, moment| {
-        operation == failing && moment == Moment::BeforeCommit && flag.load(Ordering::SeqCst)
+        operation == failing && moment == CommitPoint::BeforeCommit && flag.load(Ordering::SeqCst)
     });
     let store = Store::open_for_daemon(&config.store.path, clock.now()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let start = Start {
+    let start = DaemonParts {
         config,
         reload_from: ReloadFrom::Nowhere,
         environment: Environment::new(),
         store: store.with_faults(faults),
         clock,
-        chance: Chance::seeded(3),
+        random: Random::seeded(3),
         audit: None,
         listener,
         set_log: Box::new(|_| {}),
@@ -182,7 +185,7 @@ async fn failing(
     (Daemon::start(start).await.unwrap(), fails)
 }
 
-/// Waits until the health page begins so and holds a text.
+/// Waits until the health page has a status and contains a text.
 async fn until_health(address: &str, status: &str, text: &str) {
     let begins = format!("HTTP/1.1 {status}");
     loop {
@@ -198,7 +201,7 @@ async fn until_health(address: &str, status: &str, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cycle_that_cannot_be_recorded_is_unhealthy_until_one_can() {
+async fn unrecorded_cycles_are_unhealthy_until_one_is_recorded() {
     let simulator = simulator().await;
     let home = Home::new();
     let (daemon, fails) = failing(&simulator, &home, "commit_decision").await;
@@ -213,7 +216,7 @@ async fn a_cycle_that_cannot_be_recorded_is_unhealthy_until_one_can() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_that_cannot_be_recorded_is_unhealthy_until_one_can() {
+async fn unrecorded_deliveries_are_unhealthy_until_one_is_recorded() {
     let simulator = simulator().await;
     let home = Home::new();
     let (daemon, fails) = failing(&simulator, &home, "finish").await;

@@ -1,4 +1,4 @@
-//! The binary as a user meets it.
+//! The binary as seen by a user.
 
 use std::process::{Command, Output};
 
@@ -20,7 +20,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn every_command_has_an_example_in_its_help() {
+fn every_command_help_has_example() {
     for command in ["check", "check-config", "init", "completions"] {
         let help = text(&run(&[command, "--help"], &[]).stdout);
         assert!(help.contains("Example: spendwatch"), "{command}: {help}");
@@ -28,18 +28,18 @@ fn every_command_has_an_example_in_its_help() {
 }
 
 #[test]
-fn without_any_configuration_both_ways_are_named() {
+fn missing_configuration_names_both_options() {
     let output = run(&["check", "--limit", "5"], &[]);
     assert_eq!(output.status.code(), Some(1));
-    let said = text(&output.stderr);
+    let stderr = text(&output.stderr);
     assert!(
-        said.contains("ANTHROPIC_ADMIN_KEY") && said.contains("--config"),
-        "{said}"
+        stderr.contains("ANTHROPIC_ADMIN_KEY") && stderr.contains("--config"),
+        "{stderr}"
     );
 }
 
 #[test]
-fn the_file_that_init_writes_is_read_where_no_other_is_named() {
+fn local_file_is_read_by_default() {
     let folder = tempfile::tempdir().unwrap();
     let here = |arguments: &[&str], environment: &[(&str, &str)]| {
         let output = Command::new(env!("CARGO_BIN_EXE_spendwatch"))
@@ -52,35 +52,38 @@ fn the_file_that_init_writes_is_read_where_no_other_is_named() {
             .unwrap();
         (output.status.code(), text(&output.stderr))
     };
-    let (code, said) = here(&["init"], &[]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("run `spendwatch check-config`\n"), "{said}");
+    let (code, stderr) = here(&["init"], &[]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(
+        stderr.contains("run `spendwatch check-config`\n"),
+        "{stderr}"
+    );
     assert_eq!(here(&["init"], &[]).0, Some(1));
-    let (code, said) = here(&["check-config"], &[]);
+    let (code, stderr) = here(&["check-config"], &[]);
     assert_eq!(code, Some(2));
-    assert!(said.contains("./spendwatch.toml, line "), "{said}");
-    // Whatever names another file comes before it.
+    assert!(stderr.contains("./spendwatch.toml:"), "{stderr}");
+    // Explicitly named files take precedence.
     std::fs::write(folder.path().join("other.toml"), "[nonsense]\n").unwrap();
     for (arguments, environment) in [
         (&["check-config", "--config", "other.toml"][..], &[][..]),
         (&["check-config"], &[("SPENDWATCH_CONFIG", "other.toml")]),
     ] {
-        let (_, said) = here(arguments, environment);
-        assert!(said.contains("other.toml, line 1"), "{said}");
+        let (_, stderr) = here(arguments, environment);
+        assert!(stderr.contains("other.toml:1"), "{stderr}");
     }
     let file = folder.path().join("spendwatch.toml");
-    // Only root can give a file away.
+    // Only root can change the owner of a file.
     if std::os::unix::fs::chown(&file, Some(12_345), None).is_ok() {
-        let (code, said) = here(&["check-config"], &[]);
+        let (code, stderr) = here(&["check-config"], &[]);
         assert_eq!(code, Some(2));
-        assert!(said.contains("it belongs to user 12345"), "{said}");
-        let (_, said) = here(&["check-config", "--config", "spendwatch.toml"], &[]);
-        assert!(said.contains("spendwatch.toml, line "), "{said}");
+        assert!(stderr.contains("owned by user 12345"), "{stderr}");
+        let (_, stderr) = here(&["check-config", "--config", "spendwatch.toml"], &[]);
+        assert!(stderr.contains("spendwatch.toml:"), "{stderr}");
     }
 }
 
 #[test]
-fn init_writes_a_file_that_is_good_and_never_overwrites() {
+fn init_writes_valid_file_and_never_overwrites() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("spendwatch.toml");
     let name = file.to_str().unwrap();
@@ -101,7 +104,7 @@ fn init_writes_a_file_that_is_good_and_never_overwrites() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_tells_the_month_against_a_limit_and_sends_nothing_but_get() {
+async fn check_limit_compares_month_and_only_reads() {
     let clock = Clock::system();
     let mut world = World::empty();
     world.spend("", "claude-sonnet-4-5", clock.now(), "120.5");
@@ -120,7 +123,7 @@ async fn check_tells_the_month_against_a_limit_and_sends_nothing_but_get() {
             .code(),
         Some(0)
     );
-    assert!(simulator.seen().iter().all(|seen| seen.method == "GET"));
+    assert!(simulator.requests().iter().all(|seen| seen.method == "GET"));
     let refused = [
         ("ANTHROPIC_ADMIN_KEY", "canary-wrong-key"),
         ("SPENDWATCH_BASE_URL", url.as_str()),
@@ -135,7 +138,7 @@ async fn check_tells_the_month_against_a_limit_and_sends_nothing_but_get() {
 }
 
 #[test]
-fn wrong_usage_of_check_is_not_taken_for_an_alert() {
+fn usage_errors_of_check_exit_with_1() {
     assert_eq!(
         run(&["check", "--limit", "abc"], &[]).status.code(),
         Some(1)
@@ -156,7 +159,7 @@ fn wrong_usage_of_check_is_not_taken_for_an_alert() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_standard_output_that_is_full_or_gone_is_no_panic() {
+fn full_or_closed_stdout_does_not_panic() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spendwatch"));
     let full = std::fs::OpenOptions::new()
         .write(true)
@@ -188,7 +191,7 @@ fn a_standard_output_that_is_full_or_gone_is_no_panic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_organization_over_its_limit_is_told_though_another_is_unknown() {
+async fn organization_over_limit_is_reported_despite_unknown_other() {
     let clock = Clock::system();
     let mut world = World::empty();
     world.spend("", "claude-sonnet-4-5", clock.now(), "120.5");
@@ -216,12 +219,12 @@ async fn an_organization_over_its_limit_is_told_though_another_is_unknown() {
 }
 
 #[test]
-fn a_test_message_says_that_it_is_one_and_an_unknown_notifier_is_named() {
+fn notify_test_sends_test_message_and_suggests_names() {
     let environment = [("ANTHROPIC_ADMIN_KEY", "sk-ant-admin-canary")];
     let sent = run(&["notify", "test", "console"], &environment);
     assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
     assert!(
-        text(&sent.stdout).starts_with("Info: workspace TEST, made up by"),
+        text(&sent.stdout).starts_with("Info: workspace TEST, sent by"),
         "{}",
         text(&sent.stdout)
     );
@@ -235,13 +238,13 @@ fn a_test_message_says_that_it_is_one_and_an_unknown_notifier_is_named() {
 }
 
 #[test]
-fn check_looks_at_the_organization_that_is_named_alone() {
+fn check_selects_organization() {
     let environment = [("ANTHROPIC_ADMIN_KEY", "sk-ant-admin-canary")];
     let output = run(&["check", "--limit", "5", "--org", "defalt"], &environment);
     assert_eq!(output.status.code(), Some(1));
-    let said = text(&output.stderr);
+    let stderr = text(&output.stderr);
     assert!(
-        said.contains("no organization `defalt`; did you mean `default`?"),
-        "{said}"
+        stderr.contains("no organization `defalt`; did you mean `default`?"),
+        "{stderr}"
     );
 }

@@ -1,11 +1,11 @@
-//! `check` over rules: with a store and without, beside a daemon, and as what sends.
+//! `check` with rules: with and without a store, beside a daemon, and with `--notify`.
 
 use std::fs;
 
 use serde_json::{Value, json};
 use spendwatch::clock::Clock;
 use spendwatch::simulator::Simulator;
-use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::faults::{FaultTarget, ServerFault};
 use spendwatch::simulator::world::World;
 
 use crate::program::{Home, Program, month_rule, write_secret};
@@ -13,7 +13,7 @@ use crate::receiver::{Answer, Receiver};
 
 const MODEL: &str = "claude-sonnet-4-5";
 
-/// Two workspaces: Alpha has spent 120 and Beta 30, two minutes ago at most.
+/// Two workspaces: Alpha spent 120 and Beta 30 within the last two minutes.
 async fn simulator() -> Simulator {
     let clock = Clock::system();
     let mut world = World::empty();
@@ -31,7 +31,7 @@ fn rule(name: &str, limit: &str, rest: &str) -> String {
     format!("[[rules]]\nname = \"{name}\"\nfor_each = \"workspace\"\nlimit_usd = {limit}\n{rest}\n")
 }
 
-fn standing(rows: &Value) -> Vec<(String, String, String)> {
+fn statuses(rows: &Value) -> Vec<(String, String, String)> {
     let text = |row: &Value, key: &str| row[key].as_str().unwrap_or("-").to_owned();
     let rows = rows.as_array().unwrap().iter();
     rows.map(|row| (text(row, "rule"), text(row, "subject"), text(row, "state")))
@@ -54,7 +54,7 @@ fn files(home: &Home) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_store_it_polls_evaluates_and_leaves_nothing() {
+async fn without_store_leaves_no_files() {
     let simulator = simulator().await;
     let home = Home::new();
     home.configure(
@@ -64,7 +64,7 @@ async fn without_a_store_it_polls_evaluates_and_leaves_nothing() {
     let before = files(&home);
     let rows = home.json(2, &["check", "--all"]);
     assert_eq!(
-        standing(&rows),
+        statuses(&rows),
         expected(&[
             ["month", "Alpha", "firing"],
             ["patient", "Alpha", "pending"],
@@ -88,20 +88,20 @@ async fn without_a_store_it_polls_evaluates_and_leaves_nothing() {
         (&json!("critical"), &json!(false), &json!("acme"))
     );
     assert_eq!(files(&home), before);
-    assert_eq!(simulator.n_not_get(), 0);
+    assert_eq!(simulator.n_writes(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_table_shows_what_is_crossed_and_of_each_rule_the_nearest() {
+async fn table_shows_crossed_and_nearest_subjects() {
     let simulator = simulator().await;
     let home = Home::new();
     home.configure(&simulator, &rule("month", "1000", ""));
     let output = home.command(&["check"]);
-    let (table, said) = (
+    let (table, stderr) = (
         String::from_utf8(output.stdout).unwrap(),
         String::from_utf8(output.stderr).unwrap(),
     );
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 2, "{table}");
     assert!(
@@ -109,13 +109,13 @@ async fn the_table_shows_what_is_crossed_and_of_each_rule_the_nearest() {
         "{table}"
     );
     assert_eq!(
-        said,
-        "0 of 3 measured fire; 2 quiet ones are not listed, `--all` lists them\n"
+        stderr,
+        "0 of 3 measured fire; 2 quiet ones not shown; pass `--all` to show them\n"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beside_a_daemon_it_sees_what_fires_and_changes_nothing() {
+async fn beside_daemon_reads_without_changes() {
     let simulator = simulator().await;
     let home = Home::new();
     home.configure(&simulator, &month_rule("100"));
@@ -124,15 +124,15 @@ async fn beside_a_daemon_it_sees_what_fires_and_changes_nothing() {
     let told = |home: &Home| home.json(0, &["notifications", "list"]);
     assert_eq!(told(&home).as_array().unwrap().len(), 1);
     let rows = home.json(2, &["check"]);
-    assert_eq!(standing(&rows), expected(&[["month", "acme", "firing"]]));
+    assert_eq!(statuses(&rows), expected(&[["month", "acme", "firing"]]));
     assert_eq!(told(&home).as_array().unwrap().len(), 1);
     let sent = home.command(&["check", "--notify"]);
-    let said = String::from_utf8(sent.stderr).unwrap();
-    assert_eq!(sent.status.code(), Some(1), "{said}");
-    assert!(said.contains("held by process"), "{said}");
+    let stderr = String::from_utf8(sent.stderr).unwrap();
+    assert_eq!(sent.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("in use by process"), "{stderr}");
 }
 
-/// A notifier at a receiver whose URL is a secret.
+/// Configuration of a webhook notifier with a secret URL.
 fn hook(home: &Home, receiver: &Receiver) -> String {
     let url = home.path("url");
     write_secret(&url, &receiver.url);
@@ -143,7 +143,7 @@ fn hook(home: &Home, receiver: &Receiver) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn notify_tells_once_over_many_runs() {
+async fn notify_sends_once_over_many_runs() {
     let (simulator, receiver) = (simulator().await, Receiver::start(|_| None).await);
     let home = Home::new();
     home.configure(
@@ -152,16 +152,16 @@ async fn notify_tells_once_over_many_runs() {
     );
     for _ in 0..2 {
         let rows = home.json(2, &["check", "--notify"]);
-        assert_eq!(standing(&rows)[0].2, "firing");
+        assert_eq!(statuses(&rows)[0].2, "firing");
         assert_eq!(receiver.posts().len(), 1);
     }
     let delivered = home.json(0, &["notifications", "list", "--state", "delivered"]);
     assert_eq!(delivered.as_array().unwrap().len(), 1);
-    assert_eq!(simulator.n_not_get(), 0);
+    assert_eq!(simulator.n_writes(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_could_not_be_sent_is_said_and_waits() {
+async fn unsent_messages_are_reported_and_wait() {
     let (simulator, receiver) = (simulator().await, Receiver::start(|_| None).await);
     let home = Home::new();
     home.configure(
@@ -170,43 +170,43 @@ async fn what_could_not_be_sent_is_said_and_waits() {
     );
     receiver.answer(Answer::Reply(503, Vec::new(), String::new()));
     let failed = home.command(&["check", "--notify"]);
-    let said = String::from_utf8(failed.stderr).unwrap();
-    assert_eq!(failed.status.code(), Some(2), "{said}");
+    let stderr = String::from_utf8(failed.stderr).unwrap();
+    assert_eq!(failed.status.code(), Some(2), "{stderr}");
     assert!(
-        said.contains("`hook`: 1 message waits") && said.contains("503"),
-        "{said}"
+        stderr.contains("`hook`: 1 message is waiting") && stderr.contains("503"),
+        "{stderr}"
     );
-    assert!(!said.contains("canary"), "{said}");
+    assert!(!stderr.contains("canary"), "{stderr}");
     let n_of = |state: &str| {
         let listed = home.json(0, &["notifications", "list", "--state", state]);
         listed.as_array().unwrap().len()
     };
     assert_eq!((n_of("waiting"), n_of("dead")), (1, 0));
-    // Its notifier is taken out of the configuration.
+    // The notifier is removed from the configuration.
     home.configure(&simulator, &rule("month", "1000", ""));
     let known = home.command(&["check", "--notify"]);
-    let said = String::from_utf8(known.stderr).unwrap();
+    let stderr = String::from_utf8(known.stderr).unwrap();
     assert!(
-        said.contains("notifier `hook`, which is not configured any more"),
-        "{said}"
+        stderr.contains("notifier `hook`, which is not configured any more"),
+        "{stderr}"
     );
     assert_eq!((n_of("waiting"), n_of("dead")), (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_whose_secret_is_gone_is_told_before_anything_is_decided() {
+async fn missing_notifier_secret_fails_before_evaluation() {
     let simulator = simulator().await;
     let receiver = Receiver::start(|_| None).await;
     let home = Home::new();
-    // A command's secret is asked for when it is needed, not when the file is checked.
+    // Secrets from commands are read when needed, not when the file is checked.
     let hook =
         "[[notifiers]]\nname = \"hook\"\ntype = \"webhook\"\nurl = { command = [\"false\"] }\n";
     home.configure(&simulator, &(rule("month", "100", "") + hook));
     let failed = home.command(&["check", "--notify"]);
-    let said = String::from_utf8(failed.stderr).unwrap();
-    assert_eq!(failed.status.code(), Some(1), "{said}");
-    assert!(said.contains("notifier `hook`"), "{said}");
-    assert_eq!(simulator.n_seen(), 0, "nothing was polled");
+    let stderr = String::from_utf8(failed.stderr).unwrap();
+    assert_eq!(failed.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("notifier `hook`"), "{stderr}");
+    assert_eq!(simulator.n_requests(), 0, "nothing was polled");
     home.configure(
         &simulator,
         &(rule("month", "100", "") + &self::hook(&home, &receiver)),
@@ -216,37 +216,37 @@ async fn a_receiver_whose_secret_is_gone_is_told_before_anything_is_decided() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_incomplete_poll_is_not_quiet_and_what_fires_still_fires() {
+async fn incomplete_poll_is_not_quiet() {
     let simulator = simulator().await;
     let home = Home::new();
     home.configure(&simulator, &rule("month", "100", ""));
     let refuse = |workspace| {
-        let fault = Fault::Status(400, "{}".into(), None);
-        simulator.fail(FaultOn::usage_of(workspace), fault);
+        let fault = ServerFault::Status(400, "{}".into(), None);
+        simulator.inject_fault(FaultTarget::usage_of(workspace), fault);
     };
     refuse("workspace_a");
     let output = home.command(&["check"]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("2 of 3 parts could be read"), "{said}");
-    simulator.heal();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("2 of 3 parts could be read"), "{stderr}");
+    simulator.clear_faults();
     refuse("workspace_b");
     assert_eq!(home.command(&["check"]).status.code(), Some(2));
 }
 
 #[test]
-fn what_it_cannot_do_is_one_and_says_what_to_do() {
+fn errors_exit_with_1_and_suggest_fix() {
     let home = Home::new();
     let config = home.path("spendwatch.toml");
     let organization = "[[organizations]]\nadmin_key = \"canary-0004\"\n[poll]\n";
     let check = |text: &str, arguments: &[&str], expected: &str| {
         fs::write(&config, format!("{organization}{text}")).unwrap();
         let output = home.command(arguments);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
         assert!(
-            said.contains(expected) && !said.contains("canary"),
-            "{said}"
+            stderr.contains(expected) && !stderr.contains("canary"),
+            "{stderr}"
         );
     };
     check(
@@ -261,5 +261,5 @@ fn what_it_cannot_do_is_one_and_says_what_to_do() {
         &["check", "--limit", "5", "--notify"],
         "cannot be used with",
     );
-    check("nope = 1\n", &["check"], "`poll.nope` is an unknown key");
+    check("nope = 1\n", &["check"], "unknown key `poll.nope`");
 }

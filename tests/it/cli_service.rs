@@ -1,4 +1,4 @@
-//! Commands that ask the real service: what they print is the simulator's own truth.
+//! Commands against the real API: their output matches the simulator's exact usage.
 
 use jiff::SignedDuration;
 use serde_json::Value;
@@ -6,43 +6,43 @@ use spendwatch::clock::Clock;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::span::{Day, HourSpan};
 use spendwatch::simulator::Simulator;
-use spendwatch::simulator::faults::{Fault, FaultOn};
-use spendwatch::simulator::people::{Key, User};
-use spendwatch::simulator::speech::{Access, Real, Speaks};
-use spendwatch::simulator::world::{Detail, Used, World};
+use spendwatch::simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
+use spendwatch::simulator::directory::{SimulatedKey, SimulatedUser};
+use spendwatch::simulator::faults::{FaultTarget, ServerFault};
+use spendwatch::simulator::world::{SimulatedUsage, UsageDetail, World};
 
 use crate::program::{Home, month_rule};
 
 const SONNET: &str = "claude-sonnet-4-5";
 
-/// Two workspaces and the default one, spending since yesterday's yesterday; nothing happens while it is looked at.
-async fn service(real: Real) -> Simulator {
+/// Two workspaces and the default one, with spend of the last two days and none during the test.
+async fn service(real: RealApiOptions) -> Simulator {
     let clock = Clock::system();
     let now = clock.now();
     let mut world = World::seeded(3);
-    world.speaks = Speaks::Real(real);
+    world.api = SimulatedApi::Real(real);
     world.default_workspace = Some("wrkspc_default0".to_owned());
     world.add_workspace("wrkspc_a", "Alpha");
     world.add_workspace("wrkspc_b", "Beta");
-    world.keys = vec![Key {
+    world.keys = vec![SimulatedKey {
         id: "apikey_a".to_owned(),
         name: "nightly".to_owned(),
         workspace: Some("wrkspc_a".to_owned()),
         created_by: "user_1".to_owned(),
         status: "active".to_owned(),
         last_used_at: None,
-        ..Key::default()
+        ..SimulatedKey::default()
     }];
     for (id, usd) in [("wrkspc_a", "30"), ("wrkspc_b", "15.000001"), ("", "3")] {
         world.spend(id, SONNET, now - SignedDuration::from_hours(36), usd);
         world.spend(id, SONNET, now, usd);
     }
-    world.refreshed_until = Some(Day::of(now).start());
+    world.refreshed_until = Some(Day::containing(now).start());
     Simulator::start(world, clock).await.unwrap()
 }
 
 fn first_of_both(simulator: &Simulator) -> (String, HourSpan) {
-    let today = Day::of(simulator.now());
+    let today = Day::containing(simulator.now());
     let first = today.plus(-2);
     let span = HourSpan {
         start: first.first_hour(),
@@ -59,12 +59,12 @@ fn spends(told: &Value, name: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn live_usage_is_the_truth_in_both_dialects() {
-    let older = Real {
-        analytics: Access::Forbidden,
-        ..Real::default()
+async fn live_usage_matches_truth() {
+    let older = RealApiOptions {
+        analytics: EndpointAccess::Forbidden,
+        ..RealApiOptions::default()
     };
-    for real in [Real::default(), older] {
+    for real in [RealApiOptions::default(), older] {
         let simulator = service(real).await;
         let home = Home::new();
         home.configure(&simulator, "");
@@ -76,7 +76,7 @@ async fn live_usage_is_the_truth_in_both_dialects() {
         let truth = simulator.world().spent(None, span, simulator.now());
         let found = Usd::parse(told["total"]["spend_usd"].as_str().unwrap()).unwrap();
         let gap = (found - truth).abs();
-        // What is not billed yet is estimated by tokens.
+        // Unbilled usage is estimated from tokens.
         let estimated = Usd::parse(told["total"]["estimated_usd"].as_str().unwrap()).unwrap();
         assert!(estimated > Usd::ZERO, "{told}");
         assert!(gap <= estimated, "{told}");
@@ -91,32 +91,32 @@ async fn live_usage_is_the_truth_in_both_dialects() {
             .map(|(key, _)| key)
             .collect();
         assert!(keys.contains(&"nightly".to_owned()), "{by_key}");
-        assert_eq!(simulator.n_not_get(), 0);
+        assert_eq!(simulator.n_writes(), 0);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_and_requests_that_are_not_reported_are_unknown_and_not_zero() {
-    let older = Real {
-        analytics: Access::Forbidden,
-        ..Real::default()
+async fn unreported_amounts_are_unknown_not_zero() {
+    let older = RealApiOptions {
+        analytics: EndpointAccess::Forbidden,
+        ..RealApiOptions::default()
     };
-    for (real, has_users) in [(Real::default(), true), (older, false)] {
+    for (real, has_users) in [(RealApiOptions::default(), true), (older, false)] {
         let simulator = service(real).await;
         let at = simulator.now() - SignedDuration::from_hours(36);
-        let by_a_user = Detail {
+        let by_a_user = UsageDetail {
             user: Some("user_1".to_owned()),
-            ..Detail::default()
+            ..UsageDetail::default()
         };
-        let used = Used {
+        let used = SimulatedUsage {
             micros: 7_000_000,
             input: 1000,
             requests: 1,
-            ..Used::default()
+            ..SimulatedUsage::default()
         };
         simulator
             .world()
-            .use_as("wrkspc_a", SONNET, at, used, by_a_user);
+            .add_detailed_usage("wrkspc_a", SONNET, at, used, by_a_user);
         let home = Home::new();
         home.configure(&simulator, "");
         let (from, _) = first_of_both(&simulator);
@@ -127,7 +127,7 @@ async fn tokens_and_requests_that_are_not_reported_are_unknown_and_not_zero() {
             for key in ["tokens", "input_tokens", "priced_usd", "gap_usd"] {
                 assert_eq!(row[key].is_null(), has_users, "{key}: {row}");
             }
-            // Requests come with the bill of the newer reports alone.
+            // Only the bill of the newer reports has requests.
             if row["user_id"] == "user_1" || !has_users {
                 assert_eq!(row["requests"].is_null(), !has_users, "{row}");
             }
@@ -145,84 +145,87 @@ async fn tokens_and_requests_that_are_not_reported_are_unknown_and_not_zero() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_is_checked_and_the_estimate_is_said() {
-    let simulator = service(Real::default()).await;
+async fn check_limit_reports_estimate() {
+    let simulator = service(RealApiOptions::default()).await;
     let home = Home::new();
     home.configure(&simulator, "");
     let quiet = home.command(&["check", "--limit", "100000"]);
     assert_eq!(quiet.status.code(), Some(0));
-    let said = String::from_utf8(quiet.stderr).unwrap();
+    let stderr = String::from_utf8(quiet.stderr).unwrap();
     assert!(
-        said.contains("of it is an estimate by tokens and list prices"),
-        "{said}"
+        stderr.contains("of it is estimated from tokens and list prices"),
+        "{stderr}"
     );
     let loud = home.command(&["check", "--limit", "1"]);
     assert_eq!(loud.status.code(), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_may_read_no_report_is_told() {
-    let simulator = service(Real {
-        analytics: Access::Forbidden,
-        reports: Access::Forbidden,
-        spend_limits: Access::Absent,
-        ..Real::default()
+async fn key_without_report_access_is_reported() {
+    let simulator = service(RealApiOptions {
+        analytics: EndpointAccess::Forbidden,
+        reports: EndpointAccess::Forbidden,
+        spend_limits: EndpointAccess::Absent,
+        ..RealApiOptions::default()
     })
     .await;
     let home = Home::new();
     home.configure(&simulator, "");
     let output = home.command(&["check", "--limit", "1"]);
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("cannot tell which dialect"), "{said}");
-    assert!(said.contains("403"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("cannot detect the server's dialect"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("403"), "{stderr}");
 }
 
 fn usd(told: &Value, key: &str) -> Usd {
     Usd::parse(told[key].as_str().unwrap()).unwrap()
 }
 
-/// Reports forbidden to the key; without the newer ones, all is read by the older.
-fn without_analytics() -> Real {
-    Real {
-        analytics: Access::Forbidden,
-        ..Real::default()
+/// Forbids the newer reports, so that the older ones are used.
+fn without_analytics() -> RealApiOptions {
+    RealApiOptions {
+        analytics: EndpointAccess::Forbidden,
+        ..RealApiOptions::default()
     }
 }
 
-/// Analytics with nothing to estimate by.
-fn without_estimates() -> Real {
-    Real {
-        reports: Access::Forbidden,
-        ..Real::default()
+/// Newer reports without the token report.
+fn without_estimates() -> RealApiOptions {
+    RealApiOptions {
+        reports: EndpointAccess::Forbidden,
+        ..RealApiOptions::default()
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_both_dialects_any_breakdown_is_the_truth_to_the_last_digit() {
-    for real in [Real::default(), without_analytics()] {
+async fn every_breakdown_is_exact_in_both_dialects() {
+    for real in [RealApiOptions::default(), without_analytics()] {
         let simulator = service(real).await;
-        // What is not billed yet costs what its tokens cost: the estimate is exact.
+        // The estimate is exact.
         let now = simulator.now();
         let before = now - SignedDuration::from_hours(24 * 8);
         for (id, at) in [("wrkspc_a", now), ("wrkspc_gone", before), ("", before)] {
-            let used = Used {
+            let used = SimulatedUsage {
                 micros: 2_000_001,
                 input: 666_667,
                 requests: 1,
-                ..Used::default()
+                ..SimulatedUsage::default()
             };
-            simulator.world().use_exactly(id, SONNET, at, used);
+            simulator.world().add_usage(id, SONNET, at, used);
         }
         let home = Home::new();
         home.configure(&simulator, "");
-        let first = Day::of(before);
+        let first = Day::containing(before);
         let closed = HourSpan {
             start: first.first_hour(),
-            end: Day::of(now).first_hour(),
+            end: Day::containing(now).first_hour(),
         };
         let truth = simulator.world().spent(None, closed, now);
-        let (from, to) = (first.date(), Day::of(now).plus(-1).date());
+        let (from, to) = (first.date(), Day::containing(now).plus(-1).date());
         for granularity in ["hour", "day", "month"] {
             for by in ["organization", "workspace", "model", "api_key", "team"] {
                 let told = home.json(
@@ -249,13 +252,13 @@ async fn in_both_dialects_any_breakdown_is_the_truth_to_the_last_digit() {
                 assert_eq!(sum, truth, "{place}");
             }
         }
-        assert_eq!(simulator.n_not_get(), 0);
+        assert_eq!(simulator.n_writes(), 0);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_local_day_has_its_hours_share_of_the_bill() {
-    for real in [Real::default(), without_analytics()] {
+async fn local_days_share_daily_bills() {
+    for real in [RealApiOptions::default(), without_analytics()] {
         let simulator = service(real).await;
         let home = Home::new();
         home.configure(&simulator, "");
@@ -289,7 +292,7 @@ async fn a_local_day_has_its_hours_share_of_the_bill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_share_of_a_bill_is_marked_and_keys_have_their_names() {
+async fn apportioned_rows_are_marked_and_keys_named() {
     let simulator = service(without_analytics()).await;
     let home = Home::new();
     home.configure(&simulator, "");
@@ -313,10 +316,14 @@ async fn a_share_of_a_bill_is_marked_and_keys_have_their_names() {
         assert!(csv.lines().next().unwrap().contains(key), "{csv}");
     }
     let table = home.command(&asked);
-    let said = String::from_utf8(table.stderr).unwrap();
-    assert_eq!(said.matches("share by tokens").count(), 1, "{said}");
+    let stderr = String::from_utf8(table.stderr).unwrap();
+    assert_eq!(
+        stderr.matches("apportioned to keys by tokens").count(),
+        1,
+        "{stderr}"
+    );
     let table = String::from_utf8(table.stdout).unwrap();
-    for heading in ["API KEY", "USD", "ESTIMATED", "GAP"] {
+    for heading in ["API KEY", "USD", "ESTIMATED", "BILL − PRICED"] {
         assert!(table.lines().next().unwrap().contains(heading), "{table}");
     }
     assert!(
@@ -326,7 +333,7 @@ async fn a_share_of_a_bill_is_marked_and_keys_have_their_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_neither_billed_nor_estimated_is_not_passed_over() {
+async fn unbilled_usage_without_estimate_is_reported() {
     let simulator = service(without_estimates()).await;
     let home = Home::new();
     home.configure(&simulator, "");
@@ -334,55 +341,55 @@ async fn what_is_neither_billed_nor_estimated_is_not_passed_over() {
     let told = home.json(0, &["usage", "--live", "--from", &from]);
     assert_eq!(told["total"]["spend_usd"], "48.000001", "{told}");
     assert_eq!(told["remarks"][0]["kind"], "known_up_to", "{told}");
-    // Below the limit as far as is known: that is no answer.
+    // Below the limit, but incomplete: the result is unknown.
     let quiet = home.command(&["check", "--limit", "100000"]);
-    let said = String::from_utf8(quiet.stderr).unwrap();
-    assert_eq!(quiet.status.code(), Some(1), "{said}");
-    assert!(said.contains("not billed yet"), "{said}");
+    let stderr = String::from_utf8(quiet.stderr).unwrap();
+    assert_eq!(quiet.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("not billed yet"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_estimate_that_fails_is_an_error() {
-    let simulator = service(Real::default()).await;
+async fn failed_estimate_is_an_error() {
+    let simulator = service(RealApiOptions::default()).await;
     let home = Home::new();
     home.configure(&simulator, "");
-    let fault = Fault::Status(400, "{}".into(), None);
-    simulator.fail(FaultOn::endpoint("messages"), fault);
+    let fault = ServerFault::Status(400, "{}".into(), None);
+    simulator.inject_fault(FaultTarget::endpoint("messages"), fault);
     let (from, _) = first_of_both(&simulator);
     for command in [
         &["usage", "--live", "--from", &from][..],
         &["check", "--limit", "100000"],
     ] {
         let output = home.command(command);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
-        assert!(said.contains("400"), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {stderr}");
+        assert!(stderr.contains("400"), "{stderr}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_without_a_price_is_named_and_leaves_the_limit_open() {
-    let simulator = service(Real::default()).await;
-    let used = Used {
+async fn unpriced_model_makes_limit_unknown() {
+    let simulator = service(RealApiOptions::default()).await;
+    let used = SimulatedUsage {
         micros: 1,
         input: 1_234,
         requests: 1,
-        ..Used::default()
+        ..SimulatedUsage::default()
     };
     let now = simulator.now();
     simulator
         .world()
-        .use_exactly("wrkspc_a", "claude-unheard-of", now, used);
+        .add_usage("wrkspc_a", "claude-unheard-of", now, used);
     let home = Home::new();
     home.configure(&simulator, "");
     let check = |limit: &str, exit: i32| {
         let output = home.command(&["check", "--limit", limit]);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(exit), "{said}");
-        assert!(said.contains("`claude-unheard-of`"), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{stderr}");
+        assert!(stderr.contains("`claude-unheard-of`"), "{stderr}");
     };
     check("100000", 1);
-    // What is over is over, whatever comes on top of it.
+    // Missing spend cannot lower the total.
     check("1", 2);
     let told = home.json(0, &["usage", "--live"]);
     let remarks = told["remarks"].as_array().unwrap();
@@ -397,12 +404,12 @@ async fn a_model_without_a_price_is_named_and_leaves_the_limit_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_ledger_tells_keys_and_people_as_the_service_does() {
-    let simulator = service(Real::default()).await;
-    let at = Day::of(simulator.now()).plus(-1).start();
+async fn ledger_matches_live_by_key_and_user() {
+    let simulator = service(RealApiOptions::default()).await;
+    let at = Day::containing(simulator.now()).plus(-1).start();
     {
         let mut world = simulator.world();
-        world.users = vec![User {
+        world.users = vec![SimulatedUser {
             id: "user_1".to_owned(),
             email: "ada@example.com".to_owned(),
             name: "Ada".to_owned(),
@@ -410,17 +417,17 @@ async fn the_ledger_tells_keys_and_people_as_the_service_does() {
             status: "active".to_owned(),
             last_active_at: None,
         }];
-        let used = Used {
+        let used = SimulatedUsage {
             micros: 7_000_000,
             input: 2_000_000,
             requests: 1,
-            ..Used::default()
+            ..SimulatedUsage::default()
         };
-        let by_person = Detail {
+        let by_person = UsageDetail {
             user: Some("user_1".to_owned()),
-            ..Detail::default()
+            ..UsageDetail::default()
         };
-        world.use_as("wrkspc_b", SONNET, at, used, by_person);
+        world.add_detailed_usage("wrkspc_b", SONNET, at, used, by_person);
     }
     let home = Home::new();
     let rule = month_rule("1000000");

@@ -1,4 +1,4 @@
-//! The commands over a store that a daemon has filled: alerts, messages, the store itself; beside a daemon and without one.
+//! Commands on a filled store: alerts, messages, silences and the store itself, with and without a running daemon.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,20 +9,20 @@ use serde_json::Value;
 use spendwatch::domain::ids::NotifierName;
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
-use spendwatch::store::outbox::Outcome;
+use spendwatch::store::outbox::AttemptOutcome;
 
 use crate::admin::tables::check_table;
 use crate::admin::terminal::Terminal;
 use crate::alerts::month_rule;
-use crate::harness::{Stage, at};
+use crate::harness::{WatcherFixture, at};
 
-/// A folder with a store in which one alert fires and one message was given up, and a configuration for it.
-struct Filled {
-    stage: Stage,
+/// A store with a firing alert and a dead letter, and a configuration.
+struct FilledStore {
+    stage: WatcherFixture,
 }
 
-impl Filled {
-    async fn new() -> Filled {
+impl FilledStore {
+    async fn new() -> FilledStore {
         let now = "2026-11-24T12:30:00Z";
         let mut world = World::empty();
         world.add_workspace("workspace_a", "Al\u{1b}[2Jpha");
@@ -32,7 +32,7 @@ impl Filled {
             at("2026-11-24T12:10:00Z"),
             "120.000001",
         );
-        let filled = Filled::of(world).await;
+        let filled = FilledStore::of(world).await;
         let store = filled.stage.open_store();
         let notifier = NotifierName::from("chat");
         let claimed = store.claim(&notifier, at(now)).await.unwrap().unwrap();
@@ -40,7 +40,7 @@ impl Filled {
         store
             .finish(
                 &claimed.id,
-                Outcome::Dead { error },
+                AttemptOutcome::Dead { error },
                 spendwatch::store::notifiers::NotifierState::default(),
                 at(now),
             )
@@ -49,11 +49,13 @@ impl Filled {
         filled
     }
 
-    /// After one cycle over a world, at 12:30.
-    async fn of(world: World) -> Filled {
+    /// Runs one cycle at 12:30.
+    async fn of(world: World) -> FilledStore {
         let now = "2026-11-24T12:30:00Z";
-        let stage = Stage::new(world, now).await.with_rule(month_rule(100));
-        let filled = Filled { stage };
+        let stage = WatcherFixture::new(world, now)
+            .await
+            .with_rule(month_rule(100));
+        let filled = FilledStore { stage };
         let store = filled.stage.open_store();
         let mut watcher = filled.stage.watcher(&store).await;
         filled.stage.cycle(&mut watcher).await;
@@ -91,7 +93,7 @@ impl Filled {
     }
 
     #[track_caller]
-    fn good(&self, arguments: &[&str]) -> String {
+    fn output_of(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         text(&output.stdout)
@@ -100,18 +102,18 @@ impl Filled {
     #[track_caller]
     fn json(&self, arguments: &[&str]) -> Value {
         let arguments = [arguments, &["--output", "json"]].concat();
-        serde_json::from_str(&self.good(&arguments)).unwrap()
+        serde_json::from_str(&self.output_of(&arguments)).unwrap()
     }
 
     #[track_caller]
-    fn refused(&self, arguments: &[&str], code: i32, expected: &str) {
+    fn assert_error(&self, arguments: &[&str], code: i32, expected: &str) {
         let output = self.run(arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}");
         assert_eq!(text(&output.stdout), "");
-        let told = text(&output.stderr);
+        let stderr = text(&output.stderr);
         assert!(
-            told.starts_with("error: ") && told.contains(expected),
-            "{told}"
+            stderr.starts_with("error: ") && stderr.contains(expected),
+            "{stderr}"
         );
     }
 }
@@ -122,7 +124,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_are_listed_filtered_and_shown_with_their_changes() {
-    let filled = Filled::new().await;
+    let filled = FilledStore::new().await;
     let listed = filled.json(&["alerts", "list"]);
     insta::assert_snapshot!(format!("{listed:#}"), @r#"
 [
@@ -170,7 +172,7 @@ async fn alerts_are_listed_filtered_and_shown_with_their_changes() {
   }
 ]
 "#);
-    let table = filled.good(&["alerts", "show", &id]);
+    let table = filled.output_of(&["alerts", "show", &id]);
     let (heading, rest) = table.split_once('\n').unwrap();
     let headings = [
         "ID", "STATE", "SEVERITY", "RULE", "SUBJECT", "PERIOD", "VALUE", "LIMIT", "USED", "%",
@@ -190,7 +192,7 @@ async fn alerts_are_listed_filtered_and_shown_with_their_changes() {
     ];
     assert_eq!(row, expected);
     let history = "
-AT                 STATE   ENDED BY  SEVERITY  THRESHOLD  VALUE   TOLD
+TIME               STATE   ENDED BY  SEVERITY  THRESHOLD  VALUE   NOTIFIED
 2026-11-24 12:30Z  firing  -         critical  100%       120.00  chat: first
 ";
     assert!(table.ends_with(history), "{table}");
@@ -213,11 +215,11 @@ AT                 STATE   ENDED BY  SEVERITY  THRESHOLD  VALUE   TOLD
         ]),
         listed
     );
-    filled.refused(&["alerts", "show", "zz"], 1, "no alert begins with `zz`");
+    filled.assert_error(&["alerts", "show", "zz"], 1, "no alert `zz`");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_worst_alerts_come_first_and_one_is_shown_with_what_its_message_said() {
+async fn the_worst_alerts_come_first_and_details_include_the_message() {
     let spent = [
         ("search", "130"),
         ("support", "410"),
@@ -235,7 +237,7 @@ async fn the_worst_alerts_come_first_and_one_is_shown_with_what_its_message_said
             usd,
         );
     }
-    let filled = Filled::of(world).await;
+    let filled = FilledStore::of(world).await;
     let listed = filled.json(&["alerts", "list"]);
     let all = listed.as_array().unwrap();
     let of = |key: &str| -> Vec<&str> { all.iter().filter_map(|row| row[key].as_str()).collect() };
@@ -268,15 +270,15 @@ async fn the_worst_alerts_come_first_and_one_is_shown_with_what_its_message_said
     );
     assert!(!message["advice"].as_array().unwrap().is_empty());
     let text = message["text"].as_str().unwrap();
-    let table = filled.good(&["alerts", "show", id]);
+    let table = filled.output_of(&["alerts", "show", id]);
     for line in text.lines().chain(["SUPPORT", "410.0", "100.00"]) {
         assert!(table.contains(line), "{line}\n{table}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_author_that_is_not_named_is_the_one_of_the_audit_log() {
-    let filled = Filled::new().await;
+async fn the_default_author_is_the_actor_of_the_audit_log() {
+    let filled = FilledStore::new().await;
     let audit = filled.path("audit.jsonl");
     filled.configure(&format!("[audit]\nfile = \"{}\"\n", audit.display()));
     let add = [
@@ -295,7 +297,7 @@ async fn an_author_that_is_not_named_is_the_one_of_the_audit_log() {
         .as_str()
         .unwrap()
         .to_owned();
-    filled.good(&["alerts", "ack", &id, "--yes"]);
+    filled.output_of(&["alerts", "ack", &id, "--yes"]);
     let taken_up = filled.json(&["alerts", "show", &id])["acknowledged"]["author"].clone();
     let entries = filled.json(&["audit", "list"]);
     let actors: Vec<_> = entries
@@ -311,11 +313,11 @@ async fn an_author_that_is_not_named_is_the_one_of_the_audit_log() {
     );
     let silences = filled.json(&["silence", "list"]);
     let id = silences[0]["id"].as_str().unwrap();
-    filled.good(&["silence", "remove", id, "--yes"]);
+    filled.output_of(&["silence", "remove", id, "--yes"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_the_store_fits_a_terminal_and_severities_have_color() {
+async fn tables_fit_the_terminal_and_severities_are_colored() {
     let name = "検索サービスの夜間バッチ処理 👩\u{200d}💻 and a name that goes on for long";
     let mut world = World::empty();
     world.add_workspace("workspace_01Rj2N8SVvo6BePZj99Nhm", name);
@@ -325,14 +327,14 @@ async fn what_is_in_the_store_fits_a_terminal_and_severities_have_color() {
         at("2026-11-24T12:10:00Z"),
         "1234567.89",
     );
-    let filled = Filled::of(world).await;
+    let filled = FilledStore::of(world).await;
     let audit = filled.path("audit.jsonl");
     filled.configure(&format!(
         "[[rules]]\nname = \"month\"\nfor_each = \"workspace\"\nlimit_usd = 100\n[audit]\nfile = \"{}\"\n",
         audit.display()
     ));
     let comment = "a load test that runs all night, and the whole of the next day";
-    filled.good(&[
+    filled.output_of(&[
         "silence",
         "add",
         "rule=month",
@@ -388,12 +390,12 @@ async fn what_is_in_the_store_fits_a_terminal_and_severities_have_color() {
             "{shown:?}"
         );
     }
-    let piped = filled.good(&["alerts", "list"]);
+    let piped = filled.output_of(&["alerts", "list"]);
     assert!(
         piped.contains(name) && !piped.contains('\u{1b}'),
         "{piped:?}"
     );
-    // Who sets it knows better than the terminal.
+    // `COLUMNS` overrides the width of the terminal.
     let (_, shown) = run(&["alerts", "list"], 200, &[("COLUMNS", "60")]);
     check_table(&shown, 60, &[&alert]);
     let (_, shown) = run(&["alerts", "list"], 200, &[]);
@@ -404,8 +406,8 @@ async fn what_is_in_the_store_fits_a_terminal_and_severities_have_color() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_are_listed_and_a_dead_letter_is_sent_again_under_its_id() {
-    let filled = Filled::new().await;
+async fn messages_are_listed_and_dead_letters_are_replayed() {
+    let filled = FilledStore::new().await;
     let store = Store::open_for_command(&filled.stage.store_path(), filled.stage.now()).unwrap();
     let dead = filled.json(&["notifications", "list", "--state", "dead"]);
     let id = dead[0]["id"].as_str().unwrap().to_owned();
@@ -413,21 +415,17 @@ async fn messages_are_listed_and_a_dead_letter_is_sent_again_under_its_id() {
         (&dead[0]["notifier"], &dead[0]["n_attempts"]),
         (&"chat".into(), &1.into())
     );
-    let table = filled.good(&["notifications", "list"]);
+    let table = filled.output_of(&["notifications", "list"]);
     assert!(table.contains("refused\u{fffd}[31m with 404"), "{table:?}");
     assert_eq!(
         filled.json(&["notifications", "list", "--notifier", "mail"]),
         Value::from(Vec::<Value>::new())
     );
-    filled.refused(
-        &["notifications", "replay", "nope"],
-        1,
-        "no message begins with `nope`",
-    );
-    filled.refused(
+    filled.assert_error(&["notifications", "replay", "nope"], 1, "no message `nope`");
+    filled.assert_error(
         &["notifications", "replay", &id, "nope"],
         1,
-        "no message begins with `nope`",
+        "no message `nope`",
     );
     filled.json(&["notifications", "replay", "--all-dead", "--dry-run"]);
     assert_eq!(
@@ -446,7 +444,7 @@ async fn messages_are_listed_and_a_dead_letter_is_sent_again_under_its_id() {
         (claimed.id.as_str(), claimed.is_replay),
         (id.as_str(), true)
     );
-    filled.refused(
+    filled.assert_error(
         &["notifications", "replay", &id],
         1,
         "is waiting, only dead letters",
@@ -454,8 +452,8 @@ async fn messages_are_listed_and_a_dead_letter_is_sent_again_under_its_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_store_is_checked_and_copied_beside_a_daemon() {
-    let filled = Filled::new().await;
+async fn the_store_is_checked_and_copied_with_a_running_daemon() {
+    let filled = FilledStore::new().await;
     let _daemon = filled.stage.open_store();
     let report = filled.json(&["store", "check"]);
     assert_eq!(
@@ -463,7 +461,7 @@ async fn the_store_is_checked_and_copied_beside_a_daemon() {
         (&0.into(), &1.into())
     );
     let copy = filled.path("copy.db");
-    filled.good(&["store", "backup", copy.to_str().unwrap()]);
+    filled.output_of(&["store", "backup", copy.to_str().unwrap()]);
     assert_eq!(
         fs::metadata(&copy).unwrap().permissions().mode() & 0o777,
         0o600
@@ -478,13 +476,13 @@ async fn the_store_is_checked_and_copied_beside_a_daemon() {
         1
     );
     let before = fs::read(&copy).unwrap();
-    filled.refused(&["store", "backup", copy.to_str().unwrap()], 1, "copy.db");
+    filled.assert_error(&["store", "backup", copy.to_str().unwrap()], 1, "copy.db");
     assert_eq!(fs::read(&copy).unwrap(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_missing_foreign_or_newer_is_a_clear_error() {
-    let filled = Filled::new().await;
+async fn missing_foreign_and_newer_stores_are_errors() {
+    let filled = FilledStore::new().await;
     let path = filled.stage.store_path();
     let commands: [&[&str]; 4] = [
         &["store", "check"],
@@ -497,7 +495,7 @@ async fn a_store_that_is_missing_foreign_or_newer_is_a_clear_error() {
         .pragma_update(None, "user_version", 1_000_000)
         .unwrap();
     for command in commands {
-        filled.refused(command, 1, "run the newer program");
+        filled.assert_error(command, 1, "run the newer program");
     }
     remove(&path);
     fs::write(
@@ -506,11 +504,11 @@ async fn a_store_that_is_missing_foreign_or_newer_is_a_clear_error() {
     )
     .unwrap();
     for command in commands {
-        filled.refused(command, 1, "is not a store of spendwatch");
+        filled.assert_error(command, 1, "is not a spendwatch store");
     }
     remove(&path);
     for command in commands {
-        filled.refused(command, 1, "there is no store");
+        filled.assert_error(command, 1, "does not exist; start the daemon");
     }
     assert!(!path.exists(), "a command makes none");
 }
@@ -522,9 +520,9 @@ fn remove(store: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_usage_is_two_and_names_what_there_is() {
-    let filled = Filled::new().await;
-    filled.refused(&["alerts", "list", "--limit", "x"], 2, "");
+async fn usage_errors_exit_with_2_and_list_values() {
+    let filled = FilledStore::new().await;
+    filled.assert_error(&["alerts", "list", "--limit", "x"], 2, "");
     for wrong in [
         &["alerts", "list", "--state", "burning"][..],
         &["notifications", "list", "--state", "lost"],
@@ -533,15 +531,15 @@ async fn wrong_usage_is_two_and_names_what_there_is() {
         &["store", "backup"],
         &["--output", "xml", "alerts", "list"],
     ] {
-        filled.refused(wrong, 2, "");
+        filled.assert_error(wrong, 2, "");
     }
     filled.configure("[polll]\n");
-    filled.refused(&["store", "check"], 2, "did you mean `poll`?");
+    filled.assert_error(&["store", "check"], 2, "did you mean `poll`?");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silence_is_added_listed_heeded_and_removed() {
-    let filled = Filled::new().await;
+async fn silences_are_added_listed_applied_and_removed() {
+    let filled = FilledStore::new().await;
     filled.configure(
         "[[rules]]\nname = \"month\"\nlimit_usd = 100\nlabels = { cost_center = \"x\" }\n",
     );
@@ -580,19 +578,19 @@ async fn a_silence_is_added_listed_heeded_and_removed() {
       }
     ]
     "#);
-    // What matches nothing is added with a warning.
+    // A silence that matches nothing is added with a warning.
     for (matcher, expected) in [
         ("rule=mont", "matches no rule"),
         ("subjct=a", "no alert has a label `subjct`"),
     ] {
-        let told = text(&filled.run(&add(matcher)).stderr);
+        let stderr = text(&filled.run(&add(matcher)).stderr);
         assert!(
-            told.starts_with("warning: ") && told.contains(expected),
-            "{told}"
+            stderr.starts_with("warning: ") && stderr.contains(expected),
+            "{stderr}"
         );
     }
     assert_eq!(text(&filled.run(&add("cost_center=x")).stderr), "");
-    // The next decision heeds it: the alert escalates without a word.
+    // The next decision applies it: the alert escalates without a message.
     let store = filled.stage.open_store();
     let mut watcher = filled.stage.watcher(&store).await;
     let report = filled.stage.cycle_after(5, &mut watcher).await;
@@ -612,7 +610,7 @@ async fn a_silence_is_added_listed_heeded_and_removed() {
         .map(|row| row["id"].as_str().unwrap())
         .collect();
     assert_eq!(ids.len(), 4);
-    filled.good(&[&["silence", "remove"], &ids[..]].concat());
+    filled.output_of(&[&["silence", "remove"], &ids[..]].concat());
     assert_eq!(filled.json(&["silence", "list"]), serde_json::json!([]));
     assert_eq!(
         filled
@@ -624,22 +622,18 @@ async fn a_silence_is_added_listed_heeded_and_removed() {
     );
     let some = filled.run(&["silence", "remove", ids[0], "nothing"]);
     assert_eq!(some.status.code(), Some(3));
-    filled.refused(
-        &["silence", "remove", "nothing"],
-        1,
-        "no silence begins with `nothing`",
-    );
-    filled.refused(
+    filled.assert_error(&["silence", "remove", "nothing"], 1, "no silence `nothing`");
+    filled.assert_error(
         &["silence", "add", "rule", "--for", "1h", "--comment", "x"],
         2,
         "has none of",
     );
-    filled.refused(
+    filled.assert_error(
         &["silence", "add", "rule=x", "--for", "1", "--comment", "x"],
         2,
-        "it is written like `30m`",
+        "expected a duration, for example `30m`",
     );
-    filled.refused(
+    filled.assert_error(
         &[
             "silence",
             "add",
@@ -655,8 +649,8 @@ async fn a_silence_is_added_listed_heeded_and_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alert_is_taken_up_by_name() {
-    let filled = Filled::new().await;
+async fn alerts_are_acknowledged() {
+    let filled = FilledStore::new().await;
     let id = filled.json(&["alerts", "list"])[0]["id"]
         .as_str()
         .unwrap()
@@ -665,7 +659,7 @@ async fn an_alert_is_taken_up_by_name() {
         filled.json(&["alerts", "show", &id])["acknowledged"],
         Value::Null
     );
-    filled.good(&[
+    filled.output_of(&[
         "alerts",
         "ack",
         &id[..5],
@@ -684,10 +678,10 @@ async fn an_alert_is_taken_up_by_name() {
         ],
         ["ada", "on \u{1b}[2Jit", "100%"]
     );
-    let table = filled.good(&["alerts", "show", &id, "--output", "table"]);
+    let table = filled.output_of(&["alerts", "show", &id, "--output", "table"]);
     assert!(
-        table.contains("TAKEN UP") && !table.contains('\u{1b}'),
+        table.contains("ACKNOWLEDGED BY") && !table.contains('\u{1b}'),
         "{table}"
     );
-    filled.refused(&["alerts", "ack", "zz"], 1, "no alert begins with `zz`");
+    filled.assert_error(&["alerts", "ack", "zz"], 1, "no alert `zz`");
 }

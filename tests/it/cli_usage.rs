@@ -1,4 +1,4 @@
-//! `usage`: from the ledger and from the service, both against the simulator's own truth to the last digit.
+//! `usage` from the ledger and live: both match the simulator's exact usage.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -8,25 +8,24 @@ use serde_json::Value;
 use spendwatch::clock::Clock;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::usage::{Part, sum};
-use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::faults::{FaultTarget, ServerFault};
 use spendwatch::simulator::world::World;
 
-use crate::harness::{Stage, at, hours};
+use crate::harness::{WatcherFixture, at, hours};
 use crate::program::write_secret;
 
 const NOW: &str = "2026-11-24T12:30:00Z";
-/// Of the open hour.
 const END: &str = "2026-11-24T13:00:00Z";
 
-/// A ledger of the demo's organization after one cycle, and a configuration for it.
+/// Ledger of the demo organization after one cycle, and its configuration.
 struct Filled {
-    stage: Stage,
+    stage: WatcherFixture,
 }
 
 impl Filled {
     async fn new() -> Filled {
         let world = World::demo(7, at("2026-09-20T00:00:00Z"), at(NOW));
-        let stage = Stage::new(world, NOW).await;
+        let stage = WatcherFixture::new(world, NOW).await;
         let filled = Filled { stage };
         filled.configure();
         filled
@@ -67,8 +66,8 @@ impl Filled {
     #[track_caller]
     fn json(&self, arguments: &[&str]) -> Value {
         let output = self.run(&[arguments, &["--output", "json"]].concat());
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
@@ -89,7 +88,7 @@ fn sum_of(told: &Value, is_meant: impl Fn(&Value) -> bool) -> Usd {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_breakdown_of_ledger_and_service_is_the_truth() {
+async fn every_breakdown_matches_truth() {
     let filled = Filled::new().await.read().await;
     let range = ["--from", "2026-10-25", "--to", "2026-11-24"];
     let whole = filled.truth(&Part::Whole, "2026-10-25T00:00:00Z", END);
@@ -109,11 +108,11 @@ async fn every_breakdown_of_ledger_and_service_is_the_truth() {
             }
         }
     }
-    assert_eq!(filled.stage.simulator.n_not_get(), 0);
+    assert_eq!(filled.stage.simulator.n_writes(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workspaces_the_remainder_and_hours_of_a_zone_are_the_truth() {
+async fn workspaces_remainder_and_zone_hours_match_truth() {
     let filled = Filled::new().await.read().await;
     let (start, end) = ("2026-11-22T23:00:00Z", "2026-11-23T23:00:00Z");
     let range = [
@@ -169,13 +168,13 @@ async fn workspaces_the_remainder_and_hours_of_a_zone_are_the_truth() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_ledger_does_not_know_is_said() {
+async fn missing_data_is_reported() {
     let filled = Filled::new().await;
     let nothing = filled.run(&["--from", "2026-11"]);
     assert_eq!(nothing.status.code(), Some(1));
     let filled = filled.read().await;
     filled.stage.clock.advance(Duration::from_hours(1));
-    let said = |arguments: &[&str], exit: i32| {
+    let stderr = |arguments: &[&str], exit: i32| {
         let output = filled.run(arguments);
         assert_eq!(output.status.code(), Some(exit));
         String::from_utf8(output.stderr).unwrap()
@@ -188,18 +187,18 @@ async fn what_the_ledger_does_not_know_is_said() {
         "--granularity",
         "hour",
     ];
-    let told = said(&hourly, 1);
+    let told = stderr(&hourly, 1);
     assert!(
-        told.contains("hours are known from 2026-11-10 00:00Z on"),
+        told.contains("hours are known only from 2026-11-10 00:00Z"),
         "{told}"
     );
-    let told = said(&["--from", "2026-01-01", "--to", "2026-11-24"], 0);
+    let told = stderr(&["--from", "2026-01-01", "--to", "2026-11-24"], 0);
     assert!(
-        told.contains("all is known from 2026-08-16 00:00Z on"),
+        told.contains("data is complete only from 2026-08-16 00:00Z"),
         "{told}"
     );
-    assert!(told.contains("known up to 2026-11-24 12:30Z"), "{told}");
-    // The same for programs.
+    assert!(told.contains("data as of 2026-11-24 12:30Z"), "{told}");
+    // The same as JSON.
     let told = filled.json(&["--from", "2026-01-01", "--to", "2026-11-24"]);
     let remarks = told["remarks"].as_array().unwrap();
     let kinds: Vec<_> = remarks
@@ -214,7 +213,7 @@ async fn what_the_ledger_does_not_know_is_said() {
         ])
     );
     assert_eq!(remarks[0]["organization"], "acme");
-    let told = said(
+    let told = stderr(
         &[
             "--from",
             "2026-10",
@@ -225,20 +224,20 @@ async fn what_the_ledger_does_not_know_is_said() {
         ],
         0,
     );
-    assert!(told.contains("only days of UTC are known"), "{told}");
-    let told = said(&["--from", "2026-11"], 0);
-    assert!(!told.contains("nothing is known yet"), "{told}");
-    let told = said(&["--by", "api_key"], 0);
-    assert!(told.contains("no usage is told by API key"), "{told}");
-    let told = said(&["--by", "user"], 0);
-    assert!(told.contains("no usage is told by person"), "{told}");
-    let told = said(&["--time-zone", "Europe/Berlln"], 2);
-    assert!(told.contains("is no time zone"), "{told}");
-    let told = said(&["--org", "other", "--live"], 2);
+    assert!(told.contains("only UTC days are known"), "{told}");
+    let told = stderr(&["--from", "2026-11"], 0);
+    assert!(!told.contains("no data yet"), "{told}");
+    let told = stderr(&["--by", "api_key"], 0);
+    assert!(told.contains("usage is not reported by API key"), "{told}");
+    let told = stderr(&["--by", "user"], 0);
+    assert!(told.contains("usage is not reported by user"), "{told}");
+    let told = stderr(&["--time-zone", "Europe/Berlln"], 2);
+    assert!(told.contains("expected an IANA time zone"), "{told}");
+    let told = stderr(&["--org", "other", "--live"], 2);
     assert!(told.contains("no organization `other`"), "{told}");
 }
 
-/// What `usage` says of a time of which nothing was read.
+/// Checks the output for a period of which nothing was read.
 #[track_caller]
 fn check_unknown(filled: &Filled, range: &[&str]) {
     let told = filled.json(range);
@@ -254,19 +253,19 @@ fn check_unknown(filled: &Filled, range: &[&str]) {
         table.contains("unknown") && !table.contains("0.00"),
         "{table}"
     );
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("warning: usage is unknown"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("warning: usage is unknown"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn usage_of_a_time_that_was_never_read_is_unknown_and_not_zero() {
+async fn unread_usage_is_unknown_not_zero() {
     let filled = Filled::new().await;
     let november = ["--from", "2026-11-01", "--to", "2026-11-24"];
     drop(filled.stage.open_store());
     check_unknown(&filled, &november);
     let filled = filled.read().await;
     check_unknown(&filled, &["--from", "2025-01-01", "--to", "2025-12-31"]);
-    // What is known in part is a lower bound.
+    // A partly known total is a lower bound.
     let partly = ["--from", "2026-01-01", "--to", "2026-11-24"];
     let told = filled.json(&partly);
     assert!(usd(&told["total"]["spend_usd"]) > Usd::ZERO);
@@ -278,7 +277,7 @@ async fn usage_of_a_time_that_was_never_read_is_unknown_and_not_zero() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_ends_with_the_total_and_csv_has_rows_alone() {
+async fn table_has_total_and_csv_only_rows() {
     let filled = Filled::new().await.read().await;
     let range = ["--from", "2026-11-01", "--to", "2026-11-24", "--by", "team"];
     let table = String::from_utf8(filled.run(&range).stdout).unwrap();
@@ -303,32 +302,29 @@ async fn a_table_ends_with_the_total_and_csv_has_rows_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_workspace_that_was_never_read_is_not_passed_over() {
+async fn unread_workspace_is_reported() {
     let filled = Filled::new().await;
-    let fault = Fault::Status(400, "{}".into(), None);
-    let on = FaultOn::usage_of("workspace_sandbox");
-    filled.stage.simulator.fail(on, fault);
+    let fault = ServerFault::Status(400, "{}".into(), None);
+    let on = FaultTarget::usage_of("workspace_sandbox");
+    filled.stage.simulator.inject_fault(on, fault);
     let filled = filled.read().await;
     let output = filled.run(&["--from", "2026-11-01", "--to", "2026-11-24"]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        said.contains("nothing is known yet of 1 of 7 parts"),
-        "{said}"
-    );
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("no data yet for 1 of 7 parts"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_whole_does_not_count_yet_is_no_spend_below_zero() {
+async fn remainder_is_never_negative() {
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Alpha");
     let now = Clock::system().now();
     world.spend("workspace_a", "claude-sonnet-4-5", now, "5");
     let filled = Filled {
-        stage: Stage::new(world, &now.to_string()).await,
+        stage: WatcherFixture::new(world, &now.to_string()).await,
     };
     filled.configure();
-    let on = FaultOn::usage_of("");
-    filled.stage.simulator.fail(on, Fault::NoRows);
+    let on = FaultTarget::usage_of("");
+    filled.stage.simulator.inject_fault(on, ServerFault::NoRows);
     let day = now.strftime("%Y-%m-%d").to_string();
     for granularity in ["hour", "day", "month"] {
         let asked = ["--live", "--from", &day, "--granularity", granularity];

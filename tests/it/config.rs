@@ -1,5 +1,5 @@
-//! The configuration by its cases: `tests/config/good.*.toml` are accepted, `tests/config/bad.*.toml` are refused with the
-//! text beside them. A good one that has a text beside it is accepted with these warnings.
+//! Configuration cases: `tests/config/good.*.toml` are accepted, with the warnings in the `.txt` file next to them if there
+//! is one; `tests/config/bad.*.toml` are rejected with the errors in the `.txt` file.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -34,7 +34,7 @@ fn environment() -> Environment {
         .collect()
 }
 
-/// A folder with files that hold secrets, good ones and bad ones, and with all tables of prices.
+/// Creates a folder with valid and invalid secret files and all price tables.
 fn folder_with_secrets() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let secrets = folder.path().join("secrets");
@@ -65,9 +65,9 @@ fn write(path: &Path, content: &[u8], mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// What is told of a case, and whether it is accepted. `@FOLDER@` in it is a folder of its own, `# mode: 666` in its first
-/// line is the mode of the file.
-fn told(case: &Path) -> (bool, String) {
+/// Returns whether a case is accepted, and its problems. `@FOLDER@` in it is replaced by a temporary folder; `# mode: 666` in
+/// its first line sets the mode of the file.
+fn problems_of(case: &Path) -> (bool, String) {
     let folder = folder_with_secrets();
     let root = folder.path().to_str().unwrap();
     let bytes = fs::read(case).unwrap();
@@ -91,16 +91,16 @@ fn told(case: &Path) -> (bool, String) {
         }
         Err(problems) => (false, problems.errors()),
     };
-    let told: String = problems
+    let text: String = problems
         .iter()
         .map(|problem| format!("{problem}\n"))
         .collect();
     let place = format!("{root}/");
-    (is_good, told.replace(&place, "").replace(root, "@FOLDER@"))
+    (is_good, text.replace(&place, "").replace(root, "@FOLDER@"))
 }
 
 #[test]
-fn every_case_is_told_as_it_should_be() {
+fn every_case_has_the_expected_problems() {
     let mut texts: BTreeSet<PathBuf> = BTreeSet::new();
     let mut tables: BTreeSet<PathBuf> = BTreeSet::new();
     for entry in fs::read_dir(cases()).unwrap() {
@@ -110,7 +110,7 @@ fn every_case_is_told_as_it_should_be() {
             Some("txt") => texts.insert(path),
             Some("csv") => continue,
             _ => panic!(
-                "`{}` is neither a case nor what is told of one",
+                "`{}` is neither a case nor its expected text",
                 path.display()
             ),
         };
@@ -130,22 +130,19 @@ fn every_case_is_told_as_it_should_be() {
             .then(|| fs::read_to_string(&beside).unwrap());
         assert!(
             should_be_good || expected.is_some(),
-            "`{name}` has no text beside it"
+            "`{name}` has no expected text"
         );
-        let (is_good, told) = told(table);
-        assert!(
-            !told.contains("canary"),
-            "a secret is told of {name}: {told}"
-        );
-        if is_good != should_be_good || told != expected.unwrap_or_default() {
-            wrong.push(format!("=== {name}: accepted {is_good}, told\n{told}"));
+        let (is_good, text) = problems_of(table);
+        assert!(!text.contains("canary"), "{name} shows a secret: {text}");
+        if is_good != should_be_good || text != expected.unwrap_or_default() {
+            wrong.push(format!("=== {name}: accepted {is_good}, problems\n{text}"));
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     assert!(texts.is_empty(), "texts without a case: {texts:?}");
 }
 
-/// A text whose variables are set and whose files are there, also where they stand in a folder of the system.
+/// A configuration whose variables are set and whose files exist, including those in system folders.
 struct Staged {
     text: String,
     environment: Environment,
@@ -188,7 +185,7 @@ fn between<'a>(text: &'a str, before: &'a str, after: &'a str) -> impl Iterator<
         .map(move |rest| rest.split(after).next().unwrap())
 }
 
-/// A fragment without an organization gets the least one in front.
+/// Adds a minimal organization to a fragment without one.
 fn whole(text: &str) -> String {
     if text.contains("[[organizations]]") {
         text.to_owned()
@@ -197,7 +194,6 @@ fn whole(text: &str) -> String {
     }
 }
 
-/// What a text is read as.
 #[track_caller]
 fn read(what: &str, text: &str) -> Config {
     let staged = staged(&whole(text));
@@ -207,7 +203,7 @@ fn read(what: &str, text: &str) -> Config {
     }
 }
 
-/// Without what depends on where and when it was read.
+/// Formats a configuration without its file and warnings.
 fn essence(config: Config) -> String {
     let config = Config {
         file: None,
@@ -217,7 +213,7 @@ fn essence(config: Config) -> String {
     format!("{config:#?}")
 }
 
-/// The blocks of TOML in a page, each with the lines between it and the one before.
+/// Returns the TOML blocks of a page, each with the text before it.
 fn blocks(page: &str) -> Vec<(String, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     let text = fs::read_to_string(path).unwrap();
@@ -233,7 +229,7 @@ fn blocks(page: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_block_of_the_documents_is_a_configuration() {
+fn every_block_in_the_documentation_is_a_valid_configuration() {
     for (page, at_least) in [("docs/configuration.md", 16), ("README.md", 1)] {
         let blocks = blocks(page);
         assert!(blocks.len() >= at_least, "{page}: {}", blocks.len());
@@ -244,7 +240,7 @@ fn every_block_of_the_documents_is_a_configuration() {
 }
 
 #[test]
-fn the_defaults_are_those_that_the_reference_names() {
+fn the_documented_defaults_are_the_defaults() {
     let blocks = blocks("docs/configuration.md");
     let twins: Vec<_> = blocks
         .windows(2)
@@ -257,12 +253,12 @@ fn the_defaults_are_those_that_the_reference_names() {
         .collect();
     assert_eq!(twins.len(), 1);
     for pair in twins {
-        let (told, least) = (read("told", &pair[0].1), read("least", &pair[1].1));
-        assert_eq!(essence(told), essence(least));
+        let (documented, minimal) = (read("documented", &pair[0].1), read("minimal", &pair[1].1));
+        assert_eq!(essence(documented), essence(minimal));
     }
 }
 
-/// Every default of a table of the reference stands in the block of all defaults, so that the test above compares it.
+/// Every default in the tables is also in the block of all defaults, which the test above compares.
 #[test]
 fn every_default_of_the_tables_is_compared() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
@@ -282,8 +278,8 @@ fn every_default_of_the_tables_is_compared() {
                 .chars()
                 .all(|sign| sign.is_ascii_lowercase() || sign == '_')
         {
-            let told = format!("{key} = {}", default.trim_matches('`'));
-            assert!(block.contains(&told), "`{told}` is not compared");
+            let setting = format!("{key} = {}", default.trim_matches('`'));
+            assert!(block.contains(&setting), "`{setting}` is not compared");
             n_compared += 1;
         }
     }
@@ -291,7 +287,7 @@ fn every_default_of_the_tables_is_compared() {
 }
 
 #[test]
-fn the_template_is_a_configuration_also_with_everything_in_it_in_use() {
+fn the_template_is_valid_even_with_everything_uncommented() {
     let plain = read("template", config::TEMPLATE);
     assert_eq!((plain.rules.len(), plain.notifiers.len()), (3, 1));
     let first = config::TEMPLATE.find("[[organizations]]").unwrap();
@@ -306,9 +302,9 @@ fn the_template_is_a_configuration_also_with_everything_in_it_in_use() {
 }
 
 #[test]
-fn what_the_template_shows_is_what_holds_without_it() {
-    let least = read("least", "");
-    let told = read("template", config::TEMPLATE);
+fn the_template_shows_the_defaults() {
+    let minimal = read("minimal", "");
+    let template = read("template", config::TEMPLATE);
     let singles = |config: &Config| {
         format!(
             "{:?}",
@@ -323,11 +319,11 @@ fn what_the_template_shows_is_what_holds_without_it() {
             )
         )
     };
-    assert_eq!(singles(&told), singles(&least));
+    assert_eq!(singles(&template), singles(&minimal));
 }
 
 #[test]
-fn what_is_shown_reads_back_to_the_same() {
+fn shown_configurations_parse_to_the_same() {
     let mut texts = vec![config::TEMPLATE.to_owned()];
     texts.extend(
         blocks("docs/configuration.md")
@@ -378,7 +374,7 @@ fn check_config(named: &OsStr, arguments: &[&str]) -> (Option<i32>, String, Stri
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_told_and_never_passed_over() {
+fn unreadable_files_are_reported_and_never_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let check = |named: &OsStr, expected: &str| {
         let (code, stdout, stderr) = check_config(named, &[]);
@@ -386,30 +382,31 @@ fn a_file_that_cannot_be_read_is_told_and_never_passed_over() {
         let told = stderr.replace(folder.path().to_str().unwrap(), "FOLDER");
         assert_eq!(told, format!("error: {expected}\n"));
     };
-    let missing = "cannot be read: No such file or directory (os error 2); does `--config` or SPENDWATCH_CONFIG name the \
-                   right file? (`spendwatch init` writes one to start from)";
+    let missing = |path: &str| {
+        format!(
+            "cannot read the configuration file: No such file or directory (os error 2): {path}; check `--config` and \
+             `SPENDWATCH_CONFIG`, or run `spendwatch init` to write a starter file"
+        )
+    };
     let inside = |name: &str| folder.path().join(name).into_os_string();
-    check(
-        &inside("missing.toml"),
-        &format!("FOLDER/missing.toml: {missing}"),
-    );
+    check(&inside("missing.toml"), &missing("FOLDER/missing.toml"));
     check(
         folder.path().as_os_str(),
-        "FOLDER: is a folder; let `--config` or SPENDWATCH_CONFIG name the file in it",
+        "expected a file, found a folder: FOLDER; name the file in it with `--config` or `SPENDWATCH_CONFIG`",
     );
     fs::write(inside("a.toml"), b"[log]\n# gr\xf6\xdfer\n").unwrap();
     check(
         &inside("a.toml"),
-        "FOLDER/a.toml, line 2: is not UTF-8 here; save the file as UTF-8",
+        "not UTF-8: FOLDER/a.toml:2; save the file as UTF-8",
     );
     check(
         OsStr::from_bytes(b"missing-\xf6"),
-        &format!("missing-\u{fffd}: {missing}"),
+        &missing("missing-\u{fffd}"),
     );
 }
 
 #[test]
-fn check_config_shows_what_is_in_force_and_no_secret() {
+fn check_config_shows_the_effective_configuration_without_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.toml");
     fs::write(
@@ -433,13 +430,13 @@ fn check_config_shows_what_is_in_force_and_no_secret() {
     );
     assert!(!format!("{shown}{told}").contains("canary"));
     let (code, summary, _) = check_config(file.as_os_str(), &[]);
-    let expected = "is a good configuration: 1 organization, 0 rules, 1 notifier\n";
+    let expected = "is valid: 1 organization, 0 rules, 1 notifier\n";
     assert!(code == Some(0) && summary.ends_with(expected), "{summary}");
 }
 
-/// With the feature it is a source like others; a build without it says so at the start, and what to do.
+/// Without the feature, an AWS secret is an error that states what to do.
 #[test]
-fn a_secret_of_aws_is_accepted_where_this_build_can_read_it() {
+fn aws_secrets_are_accepted_if_the_build_supports_them() {
     let read = |source: &str| {
         let text = format!("organizations = [{{ admin_key = {source} }}]\n");
         config::read(&text, None, &environment()).map_err(|problems| problems.to_string())
@@ -450,17 +447,17 @@ fn a_secret_of_aws_is_accepted_where_this_build_can_read_it() {
         assert!(shown.contains(&format!("admin_key = {whole}")), "{shown}");
     } else {
         let told = read(whole).unwrap_err();
-        assert!(told.contains("`organizations[0].admin_key.aws_secret` needs AWS support, which this build has not"), "{told}");
+        assert!(told.contains("`organizations[0].admin_key.aws_secret` needs AWS support, which this build does not have"), "{told}");
     }
     for (source, expected) in [
         (r#"{ aws_secret = "" }"#, "aws_secret` is empty"),
         (
             r#"{ aws_secret = "a", env = "ANTHROPIC_ADMIN_KEY" }"#,
-            "must name one source",
+            "must have exactly one source",
         ),
         (
             r#"{ env = "ANTHROPIC_ADMIN_KEY", region = "us-east-1" }"#,
-            "region` belongs to `aws_secret`",
+            "region` applies only with `aws_secret`",
         ),
         (r#"{ aws_secret = 5 }"#, "aws_secret` is a number"),
     ] {
@@ -469,9 +466,9 @@ fn a_secret_of_aws_is_accepted_where_this_build_can_read_it() {
     }
 }
 
-/// Whoever can write the store can write the log; a daemon's working folder is often nobody's.
+/// The daemon can write to the folder of the store, but often not to its working folder.
 #[test]
-fn the_audit_log_is_in_the_folder_of_the_store_unless_it_is_said_where() {
+fn the_audit_log_is_next_to_the_store_by_default() {
     let file = |rest: &str| {
         let text = format!(
             "organizations = [{{ admin_key = {{ env = \"ANTHROPIC_ADMIN_KEY\" }} }}]\n{rest}"

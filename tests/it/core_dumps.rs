@@ -1,4 +1,4 @@
-//! No core dump: it would hold the keys.
+//! Core dumps are disabled, because they would contain keys.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,7 +11,7 @@ use spendwatch::simulator::world::World;
 
 use crate::program::{Home, Program, get};
 
-/// A daemon that may write core dumps of any size, as far as this system allows it.
+/// Starts a daemon without a limit on core dumps, if the system allows that.
 const UNLIMITED: &str = "ulimit -c unlimited 2>/dev/null; exec \"$0\" \"$@\"";
 
 async fn home() -> (Simulator, Home) {
@@ -36,7 +36,7 @@ async fn a_crash_leaves_no_core_dump() {
         .find(|line| line.starts_with("Max core file size"));
     let fields: Vec<&str> = line.unwrap().split_whitespace().collect();
     assert_eq!(fields[4..6], ["0", "0"], "{limits}");
-    // Of a process whose memory no other may read, everything in /proc belongs to root.
+    // The files in /proc of a process that is not dumpable belong to root.
     let environment = fs::metadata(format!("/proc/{}/environ", program.id())).unwrap();
     assert_eq!(environment.uid(), 0);
     program.signal("ABRT");
@@ -45,11 +45,11 @@ async fn a_crash_leaves_no_core_dump() {
     assert!(!status.core_dumped());
 }
 
-/// Where files in /proc belong to root, another user reads their own all the same.
+/// A process can read its own files in /proc even though they belong to root.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_user_than_root_has_the_metrics_of_its_process_without_a_core_dump() {
+async fn process_metrics_work_without_root_and_without_core_dumps() {
     if !getuid().is_root() {
-        // Every other test is run by that user.
+        // All other tests already run as a normal user.
         return;
     }
     let (_simulator, home) = home().await;
@@ -60,7 +60,7 @@ async fn another_user_than_root_has_the_metrics_of_its_process_without_a_core_du
     }
     let script = "ulimit -c unlimited 2>/dev/null; \
         exec setpriv --reuid=10001 --regid=10001 --clear-groups -- ./spendwatch-copy \"$@\"";
-    // The built program may be where only root can go.
+    // The user may not have access to the built program.
     fs::copy(
         env!("CARGO_BIN_EXE_spendwatch"),
         home.path("spendwatch-copy"),

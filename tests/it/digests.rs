@@ -1,14 +1,14 @@
-//! Digests: due once, not twice after a restart, and not before the figures are there.
+//! Digests: sent once, not again after a restart, and not before the figures are complete.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use spendwatch::clock::Clock;
-use spendwatch::config::digests::Digest as Configured;
+use spendwatch::config::digests::DigestConfig as Configured;
 use spendwatch::cycle::state::Watcher;
-use spendwatch::delivery::Worker;
-use spendwatch::domain::digest::{Digest, Missing};
+use spendwatch::delivery::DeliveryWorker;
+use spendwatch::domain::digest::{DataGap, Digest};
 use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::period::{Period, Zone};
@@ -20,18 +20,18 @@ use spendwatch::notify::Notifier;
 use spendwatch::notify::envelope::Links;
 use spendwatch::notify::memory::Memory;
 use spendwatch::notify::outcome::Delivery;
-use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::faults::{FaultTarget, ServerFault};
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
 use spendwatch::store::fallbacks::Fallback;
 use spendwatch::store::messages::{MessageFilter, MessageState};
 use spendwatch::store::notifiers::NotifierState;
-use spendwatch::store::outbox::Outcome;
-use spendwatch::store::{Faults, Moment};
+use spendwatch::store::outbox::AttemptOutcome;
+use spendwatch::store::{CommitPoint, Faults};
 
-use crate::harness::{Stage, at, rule};
+use crate::harness::{WatcherFixture, at, rule};
 
-/// On Mondays at 09:00 in Berlin, about the week before.
+/// Mondays at 09:00 in Berlin, for the week before.
 fn weekly() -> Configured {
     let zone = Zone {
         name: "Europe/Berlin".into(),
@@ -45,8 +45,8 @@ fn weekly() -> Configured {
     }
 }
 
-/// Two workspaces, over two weeks; it is Sunday evening.
-async fn stage() -> Stage {
+/// Two workspaces with two weeks of spend; now is Sunday evening.
+async fn stage() -> WatcherFixture {
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Alpha");
     world.add_workspace("workspace_b", "Beta");
@@ -61,29 +61,29 @@ async fn stage() -> Stage {
     let mut limit = rule("week", SubjectKind::Workspace, 100);
     limit.period = Period::Week;
     limit.zone = weekly().schedule.zone().clone();
-    let mut stage = Stage::new(world, "2026-11-22T20:05:00Z")
+    let mut stage = WatcherFixture::new(world, "2026-11-22T20:05:00Z")
         .await
         .with_rule(limit);
     stage.digests = vec![weekly()];
     stage
 }
 
-/// The digests that wait; they are delivered.
-async fn digests(stage: &Stage, store: &Store) -> Vec<Digest> {
-    let mut told = Vec::new();
+/// Delivers the waiting digests and returns them.
+async fn digests(stage: &WatcherFixture, store: &Store) -> Vec<Digest> {
+    let mut digests_sent = Vec::new();
     while let Some(claimed) = store.claim(&"chat".into(), stage.now()).await.unwrap() {
         let state = NotifierState::default();
-        let finish = store.finish(&claimed.id, Outcome::Delivered, state, stage.now());
+        let finish = store.finish(&claimed.id, AttemptOutcome::Delivered, state, stage.now());
         finish.await.unwrap();
-        told.extend(claimed.digest.map(|digest| *digest));
+        digests_sent.extend(claimed.digest.map(|digest| *digest));
     }
-    told
+    digests_sent
 }
 
 const HOUR: u64 = 60;
 
 #[tokio::test]
-async fn a_digest_is_sent_once_and_tells_of_the_week_that_is_over() {
+async fn a_digest_is_sent_once_for_the_closed_week() {
     let stage = stage().await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
@@ -91,9 +91,9 @@ async fn a_digest_is_sent_once_and_tells_of_the_week_that_is_over() {
     stage.cycle_after(11 * HOUR, &mut watcher).await;
     assert_eq!(digests(&stage, &store).await, [], "it is 08:05 in Berlin");
     stage.cycle_after(HOUR, &mut watcher).await;
-    let told = digests(&stage, &store).await;
-    let [digest] = told.as_slice() else {
-        panic!("{told:?}");
+    let digests_sent = digests(&stage, &store).await;
+    let [digest] = digests_sent.as_slice() else {
+        panic!("{digests_sent:?}");
     };
     assert_eq!(digest.label.as_deref(), Some("2026-W47"));
     assert_eq!(digest.spend.to_string(), "100.25");
@@ -110,7 +110,7 @@ async fn a_digest_is_sent_once_and_tells_of_the_week_that_is_over() {
         ("Beta", "90.25".to_owned())
     );
     assert_eq!(digest.gaps, []);
-    // 97.25 USD in 168 hours, and 184 are left of the month in Berlin.
+    // 97.25 USD in 168 hours, with 184 hours of the month left in Berlin.
     let forecast = digest.forecast.as_ref().unwrap();
     assert_eq!(
         (&*forecast.label, forecast.so_far.to_string()),
@@ -124,75 +124,75 @@ async fn a_digest_is_sent_once_and_tells_of_the_week_that_is_over() {
     stage.cycle_after(HOUR, &mut watcher).await;
     assert_eq!(digests(&stage, &store).await, []);
     stage.cycle_after(7 * 24 * HOUR, &mut watcher).await;
-    let told = digests(&stage, &store).await;
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].label.as_deref(), Some("2026-W48"));
+    let digests_sent = digests(&stage, &store).await;
+    assert_eq!(digests_sent.len(), 1);
+    assert_eq!(digests_sent[0].label.as_deref(), Some("2026-W48"));
 }
 
 #[tokio::test]
-async fn a_digest_waits_for_a_good_poll_and_after_six_hours_says_what_is_missing() {
+async fn a_digest_waits_up_to_six_hours_for_complete_data() {
     for heals in [true, false] {
         let stage = stage().await;
         let store = stage.open_store();
         let mut watcher = stage.watcher(&store).await;
         stage.cycle(&mut watcher).await;
-        let fault = Fault::Status(400, "{}".to_owned(), None);
+        let fault = ServerFault::Status(400, "{}".to_owned(), None);
         stage
             .simulator
-            .fail(FaultOn::usage_of("workspace_b"), fault);
+            .inject_fault(FaultTarget::usage_of("workspace_b"), fault);
         stage.cycle_after(12 * HOUR, &mut watcher).await;
         assert_eq!(digests(&stage, &store).await, []);
-        // What waited is not forgotten by a restart.
+        // A waiting digest survives a restart.
         drop(watcher);
         let mut watcher = stage.watcher(&store).await;
         stage.cycle_after(5 * HOUR, &mut watcher).await;
         assert_eq!(digests(&stage, &store).await, []);
         if heals {
-            stage.simulator.heal();
+            stage.simulator.clear_faults();
         }
         stage.cycle_after(HOUR, &mut watcher).await;
-        let told = digests(&stage, &store).await;
-        assert_eq!(told.len(), 1, "{told:?}");
-        let stale = Missing::Stale {
+        let digests_sent = digests(&stage, &store).await;
+        assert_eq!(digests_sent.len(), 1, "{digests_sent:?}");
+        let stale = DataGap::Stale {
             name: "Beta".to_owned(),
             as_of: at("2026-11-22T20:05:00Z"),
         };
         let expected = if heals { Vec::new() } else { vec![stale] };
-        assert_eq!(told[0].gaps, expected);
+        assert_eq!(digests_sent[0].gaps, expected);
         stage.cycle_after(HOUR, &mut watcher).await;
         assert_eq!(digests(&stage, &store).await, []);
     }
 }
 
 #[tokio::test]
-async fn without_the_whole_the_remainder_is_unknown_and_nothing_is_forecast() {
+async fn without_the_total_the_remainder_is_unknown_and_there_is_no_forecast() {
     let stage = stage().await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
     stage.cycle(&mut watcher).await;
-    // Both workspaces are read, and the whole, which is asked for last, is not.
-    let fault = Fault::Status(400, "{}".to_owned(), None);
-    let whole = FaultOn::endpoint("usage").after(2);
-    stage.simulator.fail(whole, fault);
+    // Both workspaces are read, but the total, which is requested last, is not.
+    let fault = ServerFault::Status(400, "{}".to_owned(), None);
+    let whole = FaultTarget::endpoint("usage").after(2);
+    stage.simulator.inject_fault(whole, fault);
     stage.cycle_after(18 * HOUR, &mut watcher).await;
-    let told = digests(&stage, &store).await;
-    let stale = Missing::Stale {
+    let digests_sent = digests(&stage, &store).await;
+    let stale = DataGap::Stale {
         name: "the whole organization".to_owned(),
         as_of: at("2026-11-22T20:05:00Z"),
     };
-    assert_eq!(told[0].gaps, [stale]);
-    assert_eq!(told[0].forecast, None);
+    assert_eq!(digests_sent[0].gaps, [stale]);
+    assert_eq!(digests_sent[0].forecast, None);
 }
 
 #[tokio::test]
-async fn a_stop_before_the_commit_loses_neither_the_digest_nor_the_mark() {
+async fn a_stop_before_the_commit_neither_loses_nor_repeats_the_digest() {
     let mut stage = stage().await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
     stage.cycle(&mut watcher).await;
     drop((watcher, store));
     stage.faults = Some(Faults::new(|operation, moment| {
-        operation == "commit_digest" && moment == Moment::BeforeCommit
+        operation == "commit_digest" && moment == CommitPoint::BeforeCommit
     }));
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
@@ -217,37 +217,35 @@ async fn a_stop_before_the_commit_loses_neither_the_digest_nor_the_mark() {
 }
 
 #[tokio::test]
-async fn each_recipient_is_sent_a_copy_of_its_own_and_whoever_has_no_place_none() {
+async fn each_recipient_is_sent_a_copy_unless_its_notifier_takes_no_digests() {
     let stage = stage().await;
     let store = stage.open_store();
     let mut settings = stage.settings();
     let chat = settings
-        .postage
+        .delivery
         .get_mut(&NotifierName::from("chat"))
         .unwrap();
     chat.recipients = ["cfo@example.com", "cto@example.com"]
         .map(str::to_owned)
         .into();
     let mut pager = chat.clone();
-    (pager.recipients, pager.takes_digests) = (Vec::new(), false);
-    settings.postage.insert("pager".into(), pager);
-    let mut watcher = Watcher::open(settings, stage.outside(&store))
-        .await
-        .unwrap();
+    (pager.recipients, pager.accepts_digests) = (Vec::new(), false);
+    settings.delivery.insert("pager".into(), pager);
+    let mut watcher = Watcher::open(settings, stage.deps(&store)).await.unwrap();
     stage.cycle(&mut watcher).await;
     stage.cycle_after(12 * HOUR, &mut watcher).await;
     let memory = Memory::default();
-    let worker = Worker {
+    let worker = DeliveryWorker {
         name: "chat".into(),
         notifier: Notifier::Memory(memory.clone()),
         store: store.clone(),
         clock: Clock::Manual(stage.clock.clone()),
-        chance: stage.chance.clone(),
+        random: stage.random.clone(),
         links: Links::default(),
         group_interval: jiff::SignedDuration::ZERO,
         fallback: None,
     };
-    memory.answer([Delivery::retry("503")]);
+    memory.respond_with([Delivery::retry("503")]);
     let counters = Counters::new(&[], &[], "test");
     worker.run_due(&counters).await.unwrap();
     stage.clock.advance(Duration::from_mins(1));
@@ -274,28 +272,26 @@ async fn each_recipient_is_sent_a_copy_of_its_own_and_whoever_has_no_place_none(
 }
 
 #[tokio::test]
-async fn a_digest_that_is_refused_goes_to_the_fallback_once_and_says_why() {
+async fn a_rejected_digest_is_sent_to_the_fallback_once_with_the_reason() {
     let stage = stage().await;
     let store = stage.open_store();
     let mut settings = stage.settings();
     let chat = settings
-        .postage
+        .delivery
         .get_mut(&NotifierName::from("chat"))
         .unwrap();
     chat.recipients = ["cfo@example.com", "cto@example.com"]
         .map(str::to_owned)
         .into();
-    let mut watcher = Watcher::open(settings, stage.outside(&store))
-        .await
-        .unwrap();
+    let mut watcher = Watcher::open(settings, stage.deps(&store)).await.unwrap();
     stage.cycle(&mut watcher).await;
     stage.cycle_after(12 * HOUR, &mut watcher).await;
-    let worker = |name: &str, memory: &Memory, fallback| Worker {
+    let worker = |name: &str, memory: &Memory, fallback| DeliveryWorker {
         name: name.into(),
         notifier: Notifier::Memory(memory.clone()),
         store: store.clone(),
         clock: Clock::Manual(stage.clock.clone()),
-        chance: stage.chance.clone(),
+        random: stage.random.clone(),
         links: Links::default(),
         group_interval: jiff::SignedDuration::ZERO,
         fallback,
@@ -309,7 +305,7 @@ async fn a_digest_that_is_refused_goes_to_the_fallback_once_and_says_why() {
         max_age: jiff::SignedDuration::from_hours(72),
     };
     let (refusing, memory) = (Memory::default(), Memory::default());
-    refusing.answer(vec![Delivery::drop_message("400"); 99]);
+    refusing.respond_with(vec![Delivery::drop_message("400"); 99]);
     let chat = worker("chat", &refusing, Some(fallback));
     let counters = Counters::new(&[], &[], "test");
     chat.run_due(&counters).await.unwrap();
@@ -322,14 +318,14 @@ async fn a_digest_that_is_refused_goes_to_the_fallback_once_and_says_why() {
     assert_eq!(
         sent.len(),
         1,
-        "both copies were refused, and are one digest"
+        "both copies were rejected and become one digest"
     );
-    let note = "Sent here because `chat` could not deliver it";
+    let note = "Sent here because `chat` is not reachable.";
     assert!(sent[0].text.contains(note), "{}", sent[0].text);
 }
 
 #[tokio::test]
-async fn another_schedule_makes_up_for_nothing() {
+async fn a_changed_schedule_does_not_make_up_for_earlier_slots() {
     let mut stage = stage().await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;

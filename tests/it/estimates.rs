@@ -1,42 +1,41 @@
-//! Estimates against a simulated service: what the price table cannot determine is marked, and fast mode is believed only where
-//! it can be.
+//! Estimates against a simulated server: uncertain prices are marked, and fast mode counts only if plausible.
 
 use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::subject::SubjectKind;
 use spendwatch::domain::usage::Amounts;
-use spendwatch::simulator::speech::{Real, Speaks};
-use spendwatch::simulator::world::{Detail, Used, World};
+use spendwatch::simulator::api::{RealApiOptions, SimulatedApi};
+use spendwatch::simulator::world::{SimulatedUsage, UsageDetail, World};
 
-use crate::harness::{Stage, at, hours, organization, rule};
+use crate::harness::{WatcherFixture, at, hours, organization, rule};
 
 const OPUS: &str = "claude-opus-5";
 const SONNET: &str = "claude-sonnet-5";
 const NOW: &str = "2026-11-24T13:05:00Z";
 
-fn used() -> Used {
-    Used {
+fn used() -> SimulatedUsage {
+    SimulatedUsage {
         micros: 9_000_000,
         input: 1_000_000,
         output: 200_000,
         requests: 3,
-        ..Used::default()
+        ..SimulatedUsage::default()
     }
 }
 
-/// Amounts of a model this month after one cycle; nothing is billed yet today.
+/// This month's amounts of a model after one cycle; nothing of today is billed yet.
 async fn after_a_cycle(dialect: Dialect, change: impl FnOnce(&mut World)) -> [Amounts; 2] {
     let mut world = World::seeded(7);
-    world.speaks = Speaks::Real(Real::default());
+    world.api = SimulatedApi::Real(RealApiOptions::default());
     world.default_workspace = Some("wrkspc_default0".to_owned());
     world.add_workspace("wrkspc_a", "Alpha");
     world.refreshed_until = Some(at("2026-11-24T00:00:00Z"));
     for model in [OPUS, SONNET] {
         let hour = at("2026-11-24T08:00:00Z");
-        world.use_as("wrkspc_a", model, hour, used(), Detail::default());
+        world.add_detailed_usage("wrkspc_a", model, hour, used(), UsageDetail::default());
     }
     change(&mut world);
-    let mut stage = Stage::new(world, NOW).await;
+    let mut stage = WatcherFixture::new(world, NOW).await;
     stage.dialect = dialect;
     let stage = stage.with_rule(rule("month", SubjectKind::Organization, 1_000_000));
     let store = stage.open_store();
@@ -47,13 +46,13 @@ async fn after_a_cycle(dialect: Dialect, change: impl FnOnce(&mut World)) -> [Am
     [OPUS, SONNET].map(|model| {
         let of_model = sums
             .iter()
-            .filter(|(_, cell, _)| cell.model.as_str() == model);
+            .filter(|(_, usage_key, _)| usage_key.model.as_str() == model);
         of_model.fold(Amounts::ZERO, |sum, (_, _, amounts)| sum + *amounts)
     })
 }
 
 #[tokio::test]
-async fn a_server_that_ignores_the_filter_by_speed_does_not_double_the_spend() {
+async fn a_server_that_ignores_the_speed_filter_does_not_double_the_spend() {
     for dialect in [Dialect::Analytics, Dialect::Reports] {
         let [opus, sonnet] = after_a_cycle(dialect, |_| ()).await;
         assert!(opus.spend > Usd::ZERO && sonnet.spend > Usd::ZERO);
@@ -68,7 +67,7 @@ async fn a_server_that_ignores_the_filter_by_speed_does_not_double_the_spend() {
             [opus.spend, sonnet.spend],
             "{dialect}"
         );
-        // Nothing is known of the speed of a model that has a fast mode.
+        // The speed is unknown for models with a fast mode.
         assert_eq!(
             ignoring.map(|of| of.uncertain),
             [opus.priced, Usd::ZERO],
@@ -81,12 +80,12 @@ async fn a_server_that_ignores_the_filter_by_speed_does_not_double_the_spend() {
 async fn usage_in_a_tier_without_a_public_price_is_uncertain_in_the_ledger() {
     for tier in ["flex", "flex_discount", "priority_on_demand"] {
         let flex = |world: &mut World| {
-            let detail = Detail {
+            let detail = UsageDetail {
                 service_tier: tier.to_owned(),
-                ..Detail::default()
+                ..UsageDetail::default()
             };
             let hour = at("2026-11-24T09:00:00Z");
-            world.use_as("wrkspc_a", SONNET, hour, used(), detail);
+            world.add_detailed_usage("wrkspc_a", SONNET, hour, used(), detail);
         };
         let [opus, sonnet] = after_a_cycle(Dialect::Analytics, flex).await;
         assert_eq!(opus.uncertain, Usd::ZERO);

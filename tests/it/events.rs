@@ -1,4 +1,4 @@
-//! Rules on events through the real cycle: in the store, the commands and the gauges.
+//! Lifecycle rules through the real cycle: store, commands and metrics.
 
 use std::fs;
 use std::process::Command;
@@ -10,11 +10,11 @@ use spendwatch::domain::event::Event;
 use spendwatch::domain::rule::{EventRule, Rule, Severity, Threshold, Watch};
 use spendwatch::domain::subject::SubjectKind;
 use spendwatch::metrics::gauges::Renderer;
-use spendwatch::metrics::view::{Shape, View};
+use spendwatch::metrics::view::{SeriesOptions, View};
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
 
-use crate::harness::{Stage, rule};
+use crate::harness::{WatcherFixture, rule};
 
 fn rule_on_new_workspaces() -> Rule {
     Rule {
@@ -24,16 +24,16 @@ fn rule_on_new_workspaces() -> Rule {
             time: SignedDuration::from_hours(24),
             severity: Severity::Info,
         }],
-        thresholds: vec![Threshold::of_event(Severity::Info)],
+        thresholds: vec![Threshold::for_event(Severity::Info)],
         ..rule("new", SubjectKind::Organization, 0)
     }
 }
 
-/// A workspace was made between two cycles.
-async fn stage() -> (Stage, Store, Watcher) {
+/// A workspace is created between two cycles.
+async fn stage() -> (WatcherFixture, Store, Watcher) {
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Alpha");
-    let stage = Stage::new(world, "2026-11-24T12:30:00Z")
+    let stage = WatcherFixture::new(world, "2026-11-24T12:30:00Z")
         .await
         .with_rule(rule_on_new_workspaces());
     let store = stage.open_store();
@@ -49,7 +49,7 @@ async fn stage() -> (Stage, Store, Watcher) {
     (stage, store, watcher)
 }
 
-fn listed(stage: &Stage, arguments: &[&str]) -> String {
+fn listed(stage: &WatcherFixture, arguments: &[&str]) -> String {
     let file = stage.folder.path().join("spendwatch.toml");
     let text = format!(
         "[[organizations]]\nname = \"acme\"\nbase_url = \"{}\"\nadmin_key = {{ env = \"KEY\" }}\n\
@@ -65,17 +65,17 @@ fn listed(stage: &Stage, arguments: &[&str]) -> String {
         .env("KEY", stage.simulator.key().expose())
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_is_listed_and_shown_with_its_word() {
+async fn an_event_is_listed_and_shown() {
     let (stage, store, _watcher) = stage().await;
-    let told = stage.deliver(&store).await;
-    assert_eq!(told.len(), 1);
-    let id = told[0].identity.fingerprint();
+    let sent = stage.deliver(&store).await;
+    assert_eq!(sent.len(), 1);
+    let id = sent[0].identity.fingerprint();
     let table = listed(&stage, &["alerts", "show", &id, "--output", "table"]);
     let (first, rest) = table.split_once("\n\n").unwrap();
     let words = |line: &str| {
@@ -107,14 +107,14 @@ async fn an_event_counts_as_an_alert_and_has_no_limit_in_the_gauges() {
         skew: None,
         ..watcher.view()
     };
-    let shape = Shape {
+    let shape = SeriesOptions {
         by_model: true,
         by_api_key: false,
         by_user: None,
         max_series: 200_000,
     };
     let rendered = Renderer::default().render(&view, shape, true);
-    let chunks = rendered.pieces.iter().flatten();
+    let chunks = rendered.chunks.iter().flatten();
     let text: String = chunks
         .map(|chunk| String::from_utf8(chunk.text().to_vec()).unwrap())
         .collect();

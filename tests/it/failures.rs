@@ -1,22 +1,22 @@
-//! The daemon on a store that fails: it says so, goes on, and the sums are the truth afterwards.
+//! The daemon recovers from failures of the store with correct sums.
 
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use spendwatch::clock::{Chance, Clock};
+use spendwatch::clock::{Clock, Random};
 use spendwatch::config;
-use spendwatch::daemon::{Daemon, ReloadFrom, Start};
+use spendwatch::daemon::{Daemon, DaemonParts, ReloadFrom};
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::span::{Day, HourSpan};
 use spendwatch::simulator::Simulator;
 use spendwatch::simulator::world::World;
-use spendwatch::store::{Faults, Moment, Store};
+use spendwatch::store::{CommitPoint, Faults, Store};
 
 use crate::program::{Home, get, month_rule};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_failure_of_the_store_the_figures_are_those_of_the_store() {
+async fn figures_are_correct_after_failures_of_the_store() {
     let clock = Clock::system();
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Alpha");
@@ -28,12 +28,13 @@ async fn after_a_failure_of_the_store_the_figures_are_those_of_the_store() {
     let config = config::load(Some(&path), &config::source::Environment::new()).unwrap();
     let n_failed = Arc::new(AtomicUsize::new(0));
     let failing = Arc::clone(&n_failed);
-    // Each second record fails, before its commit or after it, three times in all.
+    // Three writes fail, alternately before and after their commit.
     let faults = Faults::new(move |operation, moment| {
         let is_meant = operation == "record" || operation == "commit_decision";
         let n = failing.load(Ordering::SeqCst);
-        let is_now =
-            is_meant && n < 3 && moment == [Moment::BeforeCommit, Moment::AfterCommit][n % 2];
+        let is_now = is_meant
+            && n < 3
+            && moment == [CommitPoint::BeforeCommit, CommitPoint::AfterCommit][n % 2];
         if is_now {
             failing.fetch_add(1, Ordering::SeqCst);
         }
@@ -42,13 +43,13 @@ async fn after_a_failure_of_the_store_the_figures_are_those_of_the_store() {
     let store = Store::open_for_daemon(&config.store.path, clock.now()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let start = Start {
+    let start = DaemonParts {
         config,
         reload_from: ReloadFrom::Nowhere,
         environment: config::source::Environment::new(),
         store: store.clone().with_faults(faults),
         clock: clock.clone(),
-        chance: Chance::seeded(3),
+        random: Random::seeded(3),
         audit: None,
         listener,
         set_log: Box::new(|_| {}),
@@ -65,7 +66,7 @@ async fn after_a_failure_of_the_store_the_figures_are_those_of_the_store() {
     }
     daemon.stop().await;
     assert_eq!(n_failed.load(Ordering::SeqCst), 3);
-    let today = Day::of(clock.now());
+    let today = Day::containing(clock.now());
     let hours = HourSpan {
         start: today.plus(-1).first_hour(),
         end: today.plus(1).first_hour(),

@@ -1,4 +1,4 @@
-//! Who is told in the place of a notifier that cannot be reached, from the spend to the posts.
+//! Fallback of an unreachable notifier, from spend to posts.
 
 use std::fs;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 use spendwatch::clock::Clock;
 use spendwatch::cycle::state::Watcher;
-use spendwatch::delivery::Worker;
+use spendwatch::delivery::DeliveryWorker;
 use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::subject::SubjectKind;
 use spendwatch::metrics::counters::Counters;
@@ -16,22 +16,22 @@ use spendwatch::simulator::Simulator;
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
 
-use crate::harness::{Stage, at, organization, rule};
-use crate::office::webhook;
+use crate::harness::{WatcherFixture, at, organization, rule};
+use crate::outbox_fixture::webhook;
 use crate::program::{Home, Program, write_secret};
 use crate::receiver::{Answer, Receiver};
 
 const NOW: &str = "2026-11-24T10:05:00Z";
 const NOTHING: [&str; 0] = [];
 
-/// A workspace's month, told to `chat`, and to `mail` in its place.
+/// A monthly limit with notifier `chat` and its fallback `mail`.
 struct Scene {
-    stage: Stage,
+    stage: WatcherFixture,
     store: Store,
     watcher: Watcher,
     chat: Receiver,
     mail: Receiver,
-    /// Posts that were looked at, of both.
+    /// Number of posts already checked, of both.
     n_seen: (usize, usize),
 }
 
@@ -39,10 +39,11 @@ impl Scene {
     async fn begin() -> Scene {
         let mut world = World::empty();
         world.add_workspace("workspace_a", "Alpha");
-        let mut stage =
-            Stage::new(world, NOW)
-                .await
-                .with_rule(rule("month", SubjectKind::Workspace, 100));
+        let mut stage = WatcherFixture::new(world, NOW).await.with_rule(rule(
+            "month",
+            SubjectKind::Workspace,
+            100,
+        ));
         let manners = stage.policy.notifiers[&NotifierName::from("chat")];
         stage.policy.notifiers.insert("mail".into(), manners);
         stage.policy.fallbacks.insert("chat".into(), "mail".into());
@@ -58,7 +59,6 @@ impl Scene {
         }
     }
 
-    /// As after a kill.
     async fn restart(self) -> Scene {
         drop((self.watcher, self.store));
         let store = self.stage.open_store();
@@ -74,13 +74,13 @@ impl Scene {
         world.spend("workspace_a", "claude-sonnet-4-5", at(NOW), usd);
     }
 
-    /// Minutes pass, then a cycle, and whatever is due is sent. Gives what came to `chat` and to `mail`.
+    /// Advances the clock, runs a cycle and sends due messages. Returns the messages to `chat` and `mail`.
     async fn after(&mut self, minutes: u64) -> (Vec<String>, Vec<String>) {
         self.stage.cycle_after(minutes, &mut self.watcher).await;
         self.send().await
     }
 
-    /// Decides as when the bell of a parking rings, and sends.
+    /// Decides as after a parking, and sends.
     async fn decide(&mut self) -> (Vec<String>, Vec<String>) {
         self.watcher.decide_and_commit().await.unwrap();
         self.send().await
@@ -89,20 +89,20 @@ impl Scene {
     async fn send(&mut self) -> (Vec<String>, Vec<String>) {
         let counters = Counters::new(&[organization()], &[], "test");
         for (name, receiver) in [("chat", &self.chat), ("mail", &self.mail)] {
-            let worker = Worker {
+            let worker = DeliveryWorker {
                 name: name.into(),
                 notifier: webhook(&receiver.url),
                 store: self.store.clone(),
                 clock: Clock::Manual(self.stage.clock.clone()),
-                chance: self.stage.chance.clone(),
+                random: self.stage.random.clone(),
                 links: Links::default(),
                 group_interval: SignedDuration::ZERO,
                 fallback: None,
             };
             worker.run_due(&counters).await.unwrap();
         }
-        let chat = words(&self.chat, &mut self.n_seen.0);
-        let mail = words(&self.mail, &mut self.n_seen.1);
+        let chat = new_alerts(&self.chat, &mut self.n_seen.0);
+        let mail = new_alerts(&self.mail, &mut self.n_seen.1);
         (chat, mail)
     }
 
@@ -112,24 +112,24 @@ impl Scene {
     }
 }
 
-/// What each alert of the newest posts says: the line, the reason, and in whose place.
-fn words(receiver: &Receiver, n_seen: &mut usize) -> Vec<String> {
+/// Returns threshold, reason and absent notifier of each alert in the newest posts.
+fn new_alerts(receiver: &Receiver, n_seen: &mut usize) -> Vec<String> {
     let posts = receiver.posts();
-    let mut words = Vec::new();
+    let mut alerts = Vec::new();
     for post in &posts[*n_seen..] {
         let body: Value = serde_json::from_slice(&post.body).unwrap();
         for alert in body["alerts"].as_array().unwrap() {
-            let told = &alert["spendwatch"];
-            let text = |key: &str| told[key].as_str().unwrap_or_default();
+            let figures = &alert["spendwatch"];
+            let text = |key: &str| figures[key].as_str().unwrap_or_default();
             let absent = text("in_place_of");
             let summary = alert["annotations"]["summary"].as_str().unwrap();
-            let is_explained = summary.contains("sent here because `chat` could not deliver it");
+            let is_explained = summary.contains("sent here because `chat` is not reachable");
             assert_eq!(is_explained, !absent.is_empty(), "{summary}");
-            words.push(format!("{} {} {absent}", text("threshold"), text("reason")));
+            alerts.push(format!("{} {} {absent}", text("threshold"), text("reason")));
         }
     }
     *n_seen = posts.len();
-    words
+    alerts
 }
 
 fn refusal() -> Answer {
@@ -143,21 +143,21 @@ fn check((of_chat, of_mail): &(Vec<String>, Vec<String>), chat: &[&str], mail: &
 }
 
 #[tokio::test]
-async fn a_fallback_hears_of_an_alert_to_its_end_over_restarts_and_the_end_of_the_parking() {
+async fn fallback_receives_an_alert_to_its_end() {
     let mut scene = Scene::begin().await;
     scene.chat.answer(refusal());
     scene.spend("85");
     check(&scene.after(5).await, &["80% first "], &NOTHING);
     assert!(scene.is_parked().await);
     check(&scene.decide().await, &NOTHING, &["80% first chat"]);
-    // Neither another decision nor a restart tells it again.
+    // Neither another decision nor a restart repeats it.
     check(&scene.after(5).await, &NOTHING, &NOTHING);
     let mut scene = scene.restart().await;
     check(&scene.after(5).await, &NOTHING, &NOTHING);
     assert!(scene.is_parked().await);
     scene.spend("20");
     check(&scene.after(1).await, &NOTHING, &["100% escalated chat"]);
-    // It is probed, and well again: it hears of all that waited, and the other of no end that is none.
+    // After a successful probe, `chat` receives all waiting messages, and `mail` no false resolution.
     check(
         &scene.after(15).await,
         &["80% first ", "100% escalated "],
@@ -167,20 +167,20 @@ async fn a_fallback_hears_of_an_alert_to_its_end_over_restarts_and_the_end_of_th
     let mut scene = scene.restart().await;
     check(&scene.after(5).await, &NOTHING, &NOTHING);
     scene.spend("-60");
-    let mut told = (Vec::new(), Vec::new());
+    let mut sent = (Vec::new(), Vec::new());
     for _ in 0..12 {
         let (chat, mail) = scene.after(5).await;
-        told.0.extend(chat);
-        told.1.extend(mail);
+        sent.0.extend(chat);
+        sent.1.extend(mail);
     }
-    check(&told, &["100% resolved "], &["100% resolved chat"]);
-    // What fires now is told to who can be reached.
+    check(&sent, &["100% resolved "], &["100% resolved chat"]);
+    // New alerts go to the reachable notifier.
     scene.spend("70");
     check(&scene.after(5).await, &["100% first "], &NOTHING);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fallback_is_told_at_once_and_not_in_the_next_cycle() {
+async fn fallback_is_notified_before_the_next_cycle() {
     let clock = Clock::system();
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Alpha");
@@ -207,14 +207,14 @@ async fn a_fallback_is_told_at_once_and_not_in_the_next_cycle() {
     .concat();
     let rule = "[[rules]]\nname = \"month\"\nlimit_usd = 40\n";
     home.configure(&simulator, &format!("{rule}{notifiers}"));
-    // There is the first cycle, and no other for as long as anybody waits.
+    // There is only the first cycle while the test waits.
     let path = home.path("spendwatch.toml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("* * * * * *", "0 0 0 29 2 *")).unwrap();
     let mut program = Program::run(&home);
     program.wait_for("notifier `hook` is parked");
-    let told = tokio::time::timeout(Duration::from_secs(60), other.wait_for(1));
-    told.await.unwrap();
+    let post = tokio::time::timeout(Duration::from_secs(60), other.wait_for(1));
+    post.await.unwrap();
     let body: Value = serde_json::from_slice(&other.posts()[0].body).unwrap();
     assert_eq!(body["alerts"][0]["spendwatch"]["reason"], "first");
     assert_eq!(body["alerts"][0]["spendwatch"]["in_place_of"], "hook");

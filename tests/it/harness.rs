@@ -1,43 +1,45 @@
-//! A simulated service, a watcher on it, a temporary store and a clock that is moved by hand.
+//! A simulator, a watcher on it, a temporary store and a manual clock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use spendwatch::anthropic::limiter::Share;
-use spendwatch::anthropic::{API_VERSION, AdminApi, Settings as ApiSettings};
+use spendwatch::anthropic::endpoint::RequestCounts;
+use spendwatch::anthropic::limiter::RateShare;
+use spendwatch::anthropic::{API_VERSION, AdminApi, ApiSettings};
 use spendwatch::app::App;
-use spendwatch::app::bells::Bells;
-use spendwatch::app::board::Board;
-use spendwatch::clock::{Chance, Clock, ManualClock};
-use spendwatch::config::digests::Digest;
+use spendwatch::app::published::PublishedState;
+use spendwatch::app::wakeups::Wakeups;
+use spendwatch::clock::{Clock, ManualClock, Random};
+use spendwatch::config::digests::DigestConfig;
 use spendwatch::config::prices;
 use spendwatch::config::source::Environment;
-use spendwatch::cycle::state::{Outside, Postage, Report, Settings, Watcher};
-use spendwatch::domain::coverage::Reading;
+use spendwatch::cycle::state::{
+    CycleSummary, DeliverySettings, Watcher, WatcherDeps, WatcherSettings,
+};
+use spendwatch::domain::coverage::PollSettings;
 use spendwatch::domain::dialect::Dialect;
-use spendwatch::domain::event::Lists;
+use spendwatch::domain::event::RequiredLists;
 use spendwatch::domain::ids::{NotifierName, OrganizationName, RuleName};
 use spendwatch::domain::matcher::Matcher;
 use spendwatch::domain::money::{Percent, Usd};
 use spendwatch::domain::notification::Fact;
 use spendwatch::domain::period::{Period, Zone};
-use spendwatch::domain::policy::{Manners, Policy};
-use spendwatch::domain::prices::Prices;
+use spendwatch::domain::policy::{NotifierPolicy, Policy};
+use spendwatch::domain::prices::PriceTable;
 use spendwatch::domain::privacy::Privacy;
-use spendwatch::domain::rule::{At, Limit, Rule, Severity, Threshold, Watch, Windows};
+use spendwatch::domain::rule::{Limit, Rule, Severity, Threshold, ThresholdValue, Watch, Windows};
 use spendwatch::domain::span::{Hour, HourSpan};
 use spendwatch::domain::subject::SubjectKind;
 use spendwatch::domain::usage::Part;
 use spendwatch::metrics::counters::Counters;
-use spendwatch::metrics::requests::RequestCounts;
 use spendwatch::simulator::Simulator;
 use spendwatch::simulator::world::World;
 use spendwatch::store::error::StoreError;
 use spendwatch::store::messages::{MessageFilter, MessageState};
 use spendwatch::store::notifiers::NotifierState;
-use spendwatch::store::outbox::Outcome;
+use spendwatch::store::outbox::AttemptOutcome;
 use spendwatch::store::{Faults, Store};
 use tokio::sync::Notify;
 
@@ -49,54 +51,54 @@ pub fn organization() -> OrganizationName {
     OrganizationName::new("acme")
 }
 
-/// Everything around one watcher. The store and the service outlive it, so that it can be restarted.
-pub struct Stage {
+/// Everything around one watcher. The store and the simulator outlive it, so that it can be restarted.
+pub struct WatcherFixture {
     pub simulator: Simulator,
     pub clock: ManualClock,
-    /// The server's, which is the same one unless the stage was made with two.
+    /// The server's clock, which differs only after `with_two_clocks`.
     pub server_clock: ManualClock,
-    pub chance: Chance,
+    pub random: Random,
     pub folder: tempfile::TempDir,
     pub policy: Policy,
-    /// Which lists are needed, beside those that the rules need.
-    pub needs: Lists,
-    pub digests: Vec<Digest>,
+    /// Lists needed in addition to those of the rules.
+    pub needs: RequiredLists,
+    pub digests: Vec<DigestConfig>,
     pub faults: Option<Faults>,
     pub max_requests_per_minute: u32,
     pub max_concurrency: usize,
     pub dialect: Dialect,
-    /// The watcher asks for the dialect instead.
+    /// Makes the watcher detect the dialect.
     pub is_auto: bool,
-    pub prices: Arc<Prices>,
-    /// Where the watcher asks, in place of the simulator itself.
+    pub prices: Arc<PriceTable>,
+    /// Base URL of a proxy in front of the simulator.
     pub asks: Option<String>,
 }
 
-impl Stage {
-    pub async fn new(world: World, now: &str) -> Stage {
+impl WatcherFixture {
+    pub async fn new(world: World, now: &str) -> WatcherFixture {
         let clock = ManualClock::at(at(now));
-        Stage::of(world, clock.clone(), clock).await
+        WatcherFixture::of(world, clock.clone(), clock).await
     }
 
-    /// The server has a clock of its own, so that the daemon's may be wrong.
-    pub async fn with_two_clocks(world: World, now: &str) -> Stage {
+    /// Gives the server its own clock, so that the daemon's may be wrong.
+    pub async fn with_two_clocks(world: World, now: &str) -> WatcherFixture {
         let clocks = [at(now), at(now)].map(ManualClock::at);
         let [clock, server_clock] = clocks;
-        Stage::of(world, clock, server_clock).await
+        WatcherFixture::of(world, clock, server_clock).await
     }
 
-    async fn of(world: World, clock: ManualClock, server_clock: ManualClock) -> Stage {
+    async fn of(world: World, clock: ManualClock, server_clock: ManualClock) -> WatcherFixture {
         let simulator = Simulator::start(world, Clock::Manual(server_clock.clone()))
             .await
             .unwrap();
-        Stage {
+        WatcherFixture {
             simulator,
             clock,
             server_clock,
-            chance: Chance::seeded(1),
+            random: Random::seeded(1),
             folder: tempfile::tempdir().unwrap(),
             policy: Policy::default(),
-            needs: Lists::default(),
+            needs: RequiredLists::default(),
             digests: Vec::new(),
             faults: None,
             max_requests_per_minute: 0,
@@ -108,20 +110,20 @@ impl Stage {
         }
     }
 
-    /// Where requests go.
+    /// Returns the base URL for requests.
     pub fn base_url(&self) -> String {
         let asks = self.asks.clone();
         asks.unwrap_or_else(|| self.simulator.base_url())
     }
 
-    pub fn with_rule(mut self, rule: Rule) -> Stage {
+    pub fn with_rule(mut self, rule: Rule) -> WatcherFixture {
         for name in &rule.notify {
             self.policy
                 .notifiers
                 .entry(name.clone())
-                .or_insert(Manners {
+                .or_insert(NotifierPolicy {
                     send_resolved: true,
-                    tells_period_end: false,
+                    send_period_end: false,
                     min_severity: Severity::Info,
                     holds_state: false,
                 });
@@ -130,23 +132,23 @@ impl Stage {
         self
     }
 
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> WatcherSettings {
         let postage = |name: &NotifierName| {
-            let postage = Postage {
+            let postage = DeliverySettings {
                 recipients: Vec::new(),
                 group_wait: SignedDuration::ZERO,
                 max_age: SignedDuration::from_hours(72),
-                takes_digests: true,
+                accepts_digests: true,
             };
             (name.clone(), postage)
         };
-        Settings {
+        WatcherSettings {
             organization: organization(),
             dialect: (!self.is_auto).then_some(self.dialect),
             prices: Arc::clone(&self.prices),
             privacy: Privacy::default(),
             max_concurrency: self.max_concurrency,
-            reading: Reading {
+            poll: PollSettings {
                 settle: SignedDuration::from_mins(10),
                 history_days: 100,
                 hourly_history_days: 14,
@@ -157,9 +159,9 @@ impl Stage {
             daily_retention_days: 800,
             teams: Vec::new(),
             policy: self.policy.clone(),
-            needs: self.policy.needs().and(self.needs),
+            needs: self.policy.required_lists().union(self.needs),
             digests: self.digests.clone(),
-            postage: self
+            delivery: self
                 .policy
                 .notifiers
                 .keys()
@@ -187,7 +189,7 @@ impl Stage {
             timeout: Duration::from_secs(5),
             max_concurrency: self.max_concurrency,
             max_requests_per_minute: Some(self.max_requests_per_minute),
-            share: Share::Daemon,
+            share: RateShare::Daemon,
             api_version: API_VERSION.to_owned(),
             ca_file: None,
         };
@@ -196,7 +198,7 @@ impl Stage {
             settings,
             self.simulator.key(),
             clock,
-            self.chance.clone(),
+            self.random.clone(),
             Arc::new(RequestCounts::default()),
         )
         .unwrap()
@@ -207,45 +209,45 @@ impl Stage {
     }
 
     pub async fn try_watcher(&self, store: &Store) -> Result<Watcher, StoreError> {
-        Watcher::open(self.settings(), self.outside(store)).await
+        Watcher::open(self.settings(), self.deps(store)).await
     }
 
-    pub fn outside(&self, store: &Store) -> Outside {
-        Outside {
+    pub fn deps(&self, store: &Store) -> WatcherDeps {
+        WatcherDeps {
             api: self.api(),
             store: store.clone(),
             clock: Clock::Manual(self.clock.clone()),
-            chance: self.chance.clone(),
+            random: self.random.clone(),
             counters: Arc::new(Counters::new(&[organization()], &[], "test")),
             audit: None,
         }
     }
 
-    /// The long-lived parts of a daemon.
+    /// Returns the long-lived parts of a daemon.
     pub fn app(&self, store: &Store) -> App {
         App {
             environment: Environment::new(),
             store: store.clone(),
             clock: Clock::Manual(self.clock.clone()),
-            chance: self.chance.clone(),
+            random: self.random.clone(),
             audit: None,
             counters: Arc::new(Counters::new(&[organization()], &[], "test")),
-            bells: Bells::default(),
-            pulse: Notify::new(),
-            board: Board::default(),
+            wakeups: Wakeups::default(),
+            cycle_completed: Notify::new(),
+            published: PublishedState::default(),
         }
     }
 
-    /// One cycle that has five minutes.
-    pub async fn cycle(&self, watcher: &mut Watcher) -> Report {
-        let deadline = Clock::Manual(self.clock.clone()).running() + Duration::from_mins(5);
+    /// Runs a cycle with a deadline of five minutes.
+    pub async fn cycle(&self, watcher: &mut Watcher) -> CycleSummary {
+        let deadline = Clock::Manual(self.clock.clone()).monotonic() + Duration::from_mins(5);
         watcher.cycle(self.now(), deadline).await.unwrap()
     }
 
-    /// One cycle that has so many minutes, which pass while it waits for its turn to ask.
-    pub async fn cycle_in_time(&self, watcher: &mut Watcher, minutes: u64) -> Report {
+    /// Runs a cycle with a deadline, and advances the clock while it waits for the rate limit.
+    pub async fn cycle_in_time(&self, watcher: &mut Watcher, minutes: u64) -> CycleSummary {
         let slot = self.now();
-        let deadline = Clock::Manual(self.clock.clone()).running() + Duration::from_mins(minutes);
+        let deadline = Clock::Manual(self.clock.clone()).monotonic() + Duration::from_mins(minutes);
         let mut cycle = std::pin::pin!(watcher.cycle(slot, deadline));
         loop {
             tokio::select! {
@@ -253,15 +255,15 @@ impl Stage {
                 report = &mut cycle => return report.unwrap(),
                 () = tokio::task::yield_now() => {}
             }
-            // One waits for the deadline, another for its turn.
-            if self.clock.n_waiting() > 1 {
+            // One sleeper is the deadline, another the rate limit.
+            if self.clock.n_sleeping() > 1 {
                 self.clock.advance(Duration::from_secs(1));
             }
         }
     }
 
-    /// Minutes pass, then one cycle.
-    pub async fn cycle_after(&self, minutes: u64, watcher: &mut Watcher) -> Report {
+    /// Advances the clock, then runs a cycle.
+    pub async fn cycle_after(&self, minutes: u64, watcher: &mut Watcher) -> CycleSummary {
         self.clock.advance(Duration::from_mins(minutes));
         self.cycle(watcher).await
     }
@@ -270,7 +272,7 @@ impl Stage {
         Clock::Manual(self.clock.clone()).now()
     }
 
-    /// What a ledger has of a workspace (`None`: all parts) in a span.
+    /// Returns the recorded spend of a workspace (`None`: all parts) in a span.
     pub async fn ledger(&self, store: &Store, workspace: Option<&str>, hours: HourSpan) -> Usd {
         let sums = store.sums(&organization(), hours).await.unwrap();
         let is_asked = |part: &Part| workspace.is_none_or(|id| part.workspace_id() == Some(id));
@@ -280,13 +282,13 @@ impl Stage {
             .sum()
     }
 
-    /// All waiting messages are delivered; gives what they say.
+    /// Delivers all waiting messages and returns their facts.
     pub async fn deliver(&self, store: &Store) -> Vec<Fact> {
         let messages = self.deliver_messages(store).await;
         messages.into_iter().flat_map(|(_, facts)| facts).collect()
     }
 
-    /// All waiting messages are delivered; gives to whom each goes and what it says.
+    /// Delivers all waiting messages and returns their notifiers and facts.
     pub async fn deliver_messages(&self, store: &Store) -> Vec<(NotifierName, Vec<Fact>)> {
         let mut told = Vec::new();
         for notifier in self.policy.notifiers.keys() {
@@ -294,7 +296,7 @@ impl Stage {
                 store
                     .finish(
                         &claimed.id,
-                        Outcome::Delivered,
+                        AttemptOutcome::Delivered,
                         NotifierState::default(),
                         self.now(),
                     )
@@ -314,18 +316,18 @@ impl Stage {
     }
 }
 
-/// Half-open.
+/// Returns a half-open span.
 pub fn hours(start: &str, end: &str) -> HourSpan {
     HourSpan {
-        start: Hour::of(at(start)),
-        end: Hour::of(at(end)),
+        start: Hour::containing(at(start)),
+        end: Hour::containing(at(end)),
     }
 }
 
-/// A month's spend against a limit in USD, at 80 % and 100 %, told to `chat`.
+/// Returns a rule on the month's spend against a limit in USD, with thresholds at 80% and 100%, that notifies `chat`.
 pub fn rule(name: &str, for_each: SubjectKind, limit: i64) -> Rule {
     let threshold = |percent, severity| Threshold {
-        at: At::Share(Percent::from_whole(percent)),
+        at: ThresholdValue::Share(Percent::from_whole(percent)),
         severity,
         text: format!("{percent}%").into(),
     };
@@ -340,14 +342,14 @@ pub fn rule(name: &str, for_each: SubjectKind, limit: i64) -> Rule {
         min_usd: Usd::ZERO,
         windows: Windows::default(),
         inactive: Vec::new(),
-        tells_by_default: false,
+        uses_default_notifiers: false,
         events: Vec::new(),
         thresholds: vec![
             threshold(80, Severity::Warning),
             threshold(100, Severity::Critical),
         ],
-        hold: SignedDuration::ZERO,
-        keep_firing: SignedDuration::ZERO,
+        for_duration: SignedDuration::ZERO,
+        keep_firing_for: SignedDuration::ZERO,
         clear_below: Percent::HUNDRED,
         repeat_interval: None,
         notify: vec![NotifierName::from("chat")],

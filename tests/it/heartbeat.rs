@@ -1,4 +1,4 @@
-//! The dead-man's switch, with a server that is called.
+//! The dead-man's switch against a test server.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use spendwatch::app::App;
-use spendwatch::app::board::Status;
+use spendwatch::app::published::OrganizationStatus;
 use spendwatch::clock::Clock;
 use spendwatch::config::sections;
 use spendwatch::config::source::{Environment, SecretSource};
@@ -15,15 +15,15 @@ use spendwatch::heartbeat::Heartbeat;
 use spendwatch::metrics::counters::CycleOutcome;
 use spendwatch::secret::Secret;
 use spendwatch::simulator::Simulator;
-use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::faults::{FaultTarget, ServerFault};
 use spendwatch::simulator::world::World;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Stage, organization};
+use crate::harness::{WatcherFixture, organization};
 use crate::program::{Home, Program, get, post_reload, write_secret};
 
-/// Counts its calls and answers as it is told, with what was asked for.
+/// Counts requests and responds with the configured status.
 struct Listener {
     url: String,
     shared: Arc<Shared>,
@@ -57,7 +57,7 @@ impl Listener {
         self.shared.calls.borrow().len()
     }
 
-    /// Waits until so many calls have come; gives the last of them.
+    /// Waits for the `n`th request and returns it.
     async fn wait_for(&self, n: usize) -> String {
         let mut calls = self.shared.calls.subscribe();
         let calls = calls.wait_for(|calls| calls.len() >= n).await.unwrap();
@@ -76,7 +76,7 @@ async fn called(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_called_after_complete_cycles_alone_and_where_it_fails_the_address_is_not_told() {
+async fn requests_follow_complete_cycles_and_errors_hide_the_url() {
     let clock = Clock::system();
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Alpha");
@@ -99,11 +99,11 @@ async fn it_is_called_after_complete_cycles_alone_and_where_it_fails_the_address
     assert!(counted("sent").unwrap() >= 1);
     assert_eq!(counted("failed"), Some(0));
 
-    simulator.fail(
-        FaultOn::usage_of("workspace_a"),
-        Fault::Status(400, String::new(), None),
+    simulator.inject_fault(
+        FaultTarget::usage_of("workspace_a"),
+        ServerFault::Status(400, String::new(), None),
     );
-    // A call that is under way has its answer within the second.
+    // A running request ends within the second.
     program.wait_for("cycle partial");
     program.wait_for("cycle partial");
     let n_calls = listener.n_calls();
@@ -112,13 +112,13 @@ async fn it_is_called_after_complete_cycles_alone_and_where_it_fails_the_address
     assert_eq!(listener.n_calls(), n_calls);
 
     listener.answer(500);
-    simulator.heal();
-    program.wait_for("the heartbeat failed: answered 500");
+    simulator.clear_faults();
+    program.wait_for("heartbeat failed: answered 500");
     listener.wait_for(n_calls + 3).await;
     assert!(counted("failed").unwrap() >= 2);
     write_secret(&url, "http://127.0.0.1:1/ping/canary-0002");
     assert!(post_reload(&address).starts_with("HTTP/1.1 200"));
-    program.wait_for("the heartbeat failed: error sending request");
+    program.wait_for("heartbeat failed: error sending request");
     write_secret(&url, &format!("{}/ping/canary-0003", listener.url));
     listener.answer(200);
     let n_calls = listener.n_calls();
@@ -132,36 +132,38 @@ async fn it_is_called_after_complete_cycles_alone_and_where_it_fails_the_address
     assert!(post_reload(&address).starts_with("HTTP/1.1 200"));
     assert_eq!((counted("sent"), counted("failed")), (None, None));
     program.signal("TERM");
-    let (_, said) = program.ended();
-    let failures = said.iter().filter(|line| line.contains("heartbeat failed"));
-    assert_eq!(failures.count(), 2, "once for each address: {said:?}");
-    assert!(!said.join("\n").contains("canary"), "{said:?}");
+    let (_, log_lines) = program.ended();
+    let failures = log_lines
+        .iter()
+        .filter(|line| line.contains("heartbeat failed"));
+    assert_eq!(failures.count(), 2, "once for each URL: {log_lines:?}");
+    assert!(!log_lines.join("\n").contains("canary"), "{log_lines:?}");
 }
 
-/// A heart that beats by hand, and its clock.
-struct Beating {
-    stage: Stage,
+/// A heartbeat with manual cycles and clock.
+struct ManualHeartbeat {
+    stage: WatcherFixture,
     app: Arc<App>,
     listener: Listener,
 }
 
-impl Beating {
-    async fn new() -> Beating {
-        let stage = Stage::new(World::empty(), "2026-11-24T12:00:00Z").await;
+impl ManualHeartbeat {
+    async fn new() -> ManualHeartbeat {
+        let stage = WatcherFixture::new(World::empty(), "2026-11-24T12:00:00Z").await;
         let app = Arc::new(stage.app(&stage.open_store()));
         let listener = Listener::start().await;
         let url = Secret::new(format!("{}/canary-0001", listener.url));
-        let configured = sections::Heartbeat {
+        let configured = sections::HeartbeatConfig {
             url: SecretSource::Literal(url),
             allow_http: false,
         };
-        let heartbeat = Heartbeat::configured(&configured, &Environment::new())
+        let heartbeat = Heartbeat::from_config(&configured, &Environment::new())
             .await
             .unwrap();
-        let beaten = Arc::clone(&app);
+        let app_of_task = Arc::clone(&app);
         let stop = CancellationToken::new();
-        tokio::spawn(async move { heartbeat.run(&beaten, &stop).await });
-        Beating {
+        tokio::spawn(async move { heartbeat.run(&app_of_task, &stop).await });
+        ManualHeartbeat {
             stage,
             app,
             listener,
@@ -169,75 +171,75 @@ impl Beating {
     }
 
     fn end_cycle(&self, outcome: CycleOutcome) {
-        let status = Status {
+        let status = OrganizationStatus {
             last_cycle: Some((outcome, self.stage.now())),
-            ..Status::default()
+            ..OrganizationStatus::default()
         };
-        self.app.board.note_cycle(&organization(), status);
-        self.app.pulse.notify_one();
+        self.app.published.record_cycle(&organization(), status);
+        self.app.cycle_completed.notify_one();
     }
 
-    /// Time passes while it waits to call again.
-    async fn pass(&self, seconds: u64) {
-        while self.stage.clock.n_waiting() == 0 {
+    /// Advances the clock while the heartbeat waits for its next request.
+    async fn advance(&self, seconds: u64) {
+        while self.stage.clock.n_sleeping() == 0 {
             tokio::task::yield_now().await;
         }
         self.stage.clock.advance(Duration::from_secs(seconds));
     }
 
-    /// What was done after so many calls was all.
-    async fn rests_after(&self, n: usize) {
+    /// Checks that there were `n` requests and no retry waits.
+    async fn assert_idle_after(&self, n: usize) {
         for _ in 0..1000 {
             tokio::task::yield_now().await;
         }
         assert_eq!(
-            (self.listener.n_calls(), self.stage.clock.n_waiting()),
+            (self.listener.n_calls(), self.stage.clock.n_sleeping()),
             (n, 0)
         );
     }
 }
 
 #[tokio::test]
-async fn a_call_that_fails_is_made_again_twice() {
-    let beating = Beating::new().await;
-    beating.listener.answer(503);
-    beating.end_cycle(CycleOutcome::Ok);
-    beating.listener.wait_for(1).await;
-    beating.pass(5).await;
-    beating.listener.wait_for(2).await;
-    beating.pass(29).await;
-    assert_eq!(beating.listener.n_calls(), 2);
-    beating.pass(1).await;
-    beating.listener.wait_for(3).await;
-    beating.rests_after(3).await;
-    beating.listener.answer(200);
-    beating.end_cycle(CycleOutcome::Ok);
-    beating.listener.wait_for(4).await;
-    beating.rests_after(4).await;
+async fn failed_request_is_retried_twice() {
+    let manual = ManualHeartbeat::new().await;
+    manual.listener.answer(503);
+    manual.end_cycle(CycleOutcome::Ok);
+    manual.listener.wait_for(1).await;
+    manual.advance(5).await;
+    manual.listener.wait_for(2).await;
+    manual.advance(29).await;
+    assert_eq!(manual.listener.n_calls(), 2);
+    manual.advance(1).await;
+    manual.listener.wait_for(3).await;
+    manual.assert_idle_after(3).await;
+    manual.listener.answer(200);
+    manual.end_cycle(CycleOutcome::Ok);
+    manual.listener.wait_for(4).await;
+    manual.assert_idle_after(4).await;
 }
 
 #[tokio::test]
-async fn a_newer_call_takes_the_place_of_one_that_failed() {
-    let beating = Beating::new().await;
-    beating.listener.answer(503);
-    beating.end_cycle(CycleOutcome::Ok);
-    beating.pass(1).await;
-    beating.end_cycle(CycleOutcome::Ok);
-    beating.listener.wait_for(2).await;
-    // It has its own two.
-    beating.pass(5).await;
-    beating.listener.wait_for(3).await;
-    beating.pass(30).await;
-    beating.listener.wait_for(4).await;
-    beating.rests_after(4).await;
+async fn newer_cycle_replaces_a_failed_request() {
+    let manual = ManualHeartbeat::new().await;
+    manual.listener.answer(503);
+    manual.end_cycle(CycleOutcome::Ok);
+    manual.advance(1).await;
+    manual.end_cycle(CycleOutcome::Ok);
+    manual.listener.wait_for(2).await;
+    // It has its own two retries.
+    manual.advance(5).await;
+    manual.listener.wait_for(3).await;
+    manual.advance(30).await;
+    manual.listener.wait_for(4).await;
+    manual.assert_idle_after(4).await;
 }
 
 #[tokio::test]
-async fn what_is_not_complete_any_more_is_not_told_again() {
-    let beating = Beating::new().await;
-    beating.listener.answer(503);
-    beating.end_cycle(CycleOutcome::Ok);
-    beating.pass(1).await;
-    beating.end_cycle(CycleOutcome::Partial);
-    beating.rests_after(1).await;
+async fn no_retry_after_an_incomplete_cycle() {
+    let manual = ManualHeartbeat::new().await;
+    manual.listener.answer(503);
+    manual.end_cycle(CycleOutcome::Ok);
+    manual.advance(1).await;
+    manual.end_cycle(CycleOutcome::Partial);
+    manual.assert_idle_after(1).await;
 }

@@ -1,5 +1,5 @@
-//! Histories by a seed: spend and corrections, parts and receivers that fail, reloads, silences, kills, in one process and
-//! without any network. What receivers saw is checked from outside, and what fails is told as a short story.
+//! Random histories by seed: spend and corrections, failing parts and receivers, reloads, silences and kills, in one process
+//! without network. What receivers were sent is checked from outside, and failures are printed as a short history.
 //!
 //!     SPENDWATCH_TEST_HISTORIES=10000 SPENDWATCH_TEST_SEED=7 cargo nextest run histories --no-capture
 
@@ -13,17 +13,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use spendwatch::anthropic::limiter::Share;
-use spendwatch::anthropic::{API_VERSION, AdminApi, Settings};
-use spendwatch::clock::{Chance, Clock};
-use spendwatch::metrics::requests::RequestCounts;
+use spendwatch::anthropic::endpoint::RequestCounts;
+use spendwatch::anthropic::limiter::RateShare;
+use spendwatch::anthropic::{API_VERSION, AdminApi, ApiSettings};
+use spendwatch::clock::{Clock, Random};
 use spendwatch::secret::Secret;
 
 use crate::harness::organization;
 use crate::histories::stage::{Shared, play};
 use crate::histories::story::{Step, histories, tell};
 
-/// As many as take some twenty seconds.
+/// Takes about twenty seconds.
 const N_HISTORIES: u32 = 500;
 
 #[test]
@@ -41,7 +41,7 @@ fn whatever_happens_receivers_are_told_what_is_true() {
         played.map_err(TestCaseError::fail)
     };
     let found = runner(n_histories, seed).run(&histories(), check);
-    let seconds = clock.running().as_secs();
+    let seconds = clock.monotonic().as_secs();
     eprintln!("{n_histories} histories with seed {seed} in {seconds} s");
     match found {
         Ok(()) => {}
@@ -76,15 +76,15 @@ pub fn number<T: FromStr>(variable: &str, otherwise: T) -> T {
     }
 }
 
-/// Nothing is ever asked by it.
+/// Never used for requests.
 fn api() -> AdminApi {
-    let settings = Settings {
+    let settings = ApiSettings {
         organization: organization(),
         base_url: "http://127.0.0.1:1".to_owned(),
         timeout: Duration::from_secs(1),
         max_concurrency: 1,
         max_requests_per_minute: None,
-        share: Share::Daemon,
+        share: RateShare::Daemon,
         api_version: API_VERSION.to_owned(),
         ca_file: None,
     };
@@ -92,7 +92,7 @@ fn api() -> AdminApi {
         settings,
         Secret::new("sk-ant-admin-simulated".to_owned()),
         Clock::system(),
-        Chance::seeded(1),
+        Random::seeded(1),
         Arc::new(RequestCounts::default()),
     )
     .unwrap()

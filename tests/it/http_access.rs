@@ -1,4 +1,4 @@
-//! Who may ask for what, over real sockets: hosts of requests, and clients that guess the bearer token.
+//! Access rules over real sockets: request hosts, and clients that guess the bearer token.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
-use crate::http_quiet::Desk;
+use crate::http_silences::HttpFixture;
 
 const TOKEN: &str = "canary-token-of-http";
 /// As long as the token.
 const WRONG: &str = "canary-token-of-hexa";
 
-/// Sends a request from an address of this machine; returns the whole response.
+/// Sends a request from a local address; returns the whole response.
 async fn send_from(source: &str, address: &str, request: &str) -> String {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
@@ -23,7 +23,7 @@ async fn send_from(source: &str, address: &str, request: &str) -> String {
     String::from_utf8_lossy(&response).into_owned()
 }
 
-/// Sends lines of a head, without a body; returns the status.
+/// Sends request lines without a body; returns the status.
 async fn status(address: &str, lines: &[&str]) -> u16 {
     let request = format!("{}\r\nConnection: close\r\n\r\n", lines.join("\r\n"));
     status_of(&send_from("127.0.0.1", address, &request).await)
@@ -34,9 +34,9 @@ fn status_of(response: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_name_exactly_one_host_is_refused() {
-    let desk = Desk::new().await;
-    let address = desk.address();
+async fn requests_must_name_exactly_one_host() {
+    let fixture = HttpFixture::new().await;
+    let address = fixture.address();
     let host = format!("Host: {address}");
     let own_target = format!("GET http://{address}/healthz HTTP/1.1");
     for path in ["/", "/api/v1/alerts", "/healthz", "/metrics"] {
@@ -59,10 +59,10 @@ async fn a_request_that_does_not_name_exactly_one_host_is_refused() {
 }
 
 #[tokio::test]
-async fn another_name_that_leads_here_shows_only_metrics_and_health() {
-    let desk = Desk::new().await;
-    let address = desk.address();
-    let fingerprint = desk.fingerprint().await;
+async fn a_foreign_host_gets_only_metrics_and_health() {
+    let fixture = HttpFixture::new().await;
+    let address = fixture.address();
+    let fingerprint = fixture.fingerprint().await;
     for (path, expected) in [
         ("/", 403),
         ("/api/v1/alerts", 403),
@@ -80,7 +80,7 @@ async fn another_name_that_leads_here_shows_only_metrics_and_health() {
     }
 }
 
-/// A client at an address of this machine.
+/// A client with a local address.
 struct Client<'a> {
     source: &'a str,
     address: &'a str,
@@ -118,7 +118,7 @@ impl std::io::Write for Log {
 }
 
 #[tokio::test]
-async fn a_client_that_guesses_the_token_is_slowed_down_and_logged() {
+async fn token_guessing_is_rate_limited_and_logged() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -126,8 +126,8 @@ async fn a_client_that_guesses_the_token_is_slowed_down_and_logged() {
         .with_writer(move || writer.clone())
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let desk = Desk::with(Some(TOKEN), "127.0.0.1:0").await;
-    let address = &desk.address();
+    let fixture = HttpFixture::with(Some(TOKEN), "127.0.0.1:0").await;
+    let address = &fixture.address();
     let [guesser, other] = ["127.0.0.2", "127.0.0.3"].map(|source| Client { source, address });
     let lines = [
         "GET /metrics",
@@ -142,7 +142,7 @@ async fn a_client_that_guesses_the_token_is_slowed_down_and_logged() {
         }
     }
     assert_eq!(guesser.status("GET /metrics", Some(TOKEN)).await, 200);
-    // All at once: no more are compared than one after the other.
+    // Simultaneous attempts are limited like sequential ones.
     let guesses = (0..30).map(|n| guesser.status(lines[n % lines.len()], Some(WRONG)));
     let statuses = futures_util::future::join_all(guesses).await;
     let count = |status| statuses.iter().filter(|found| **found == status).count();
@@ -155,7 +155,7 @@ async fn a_client_that_guesses_the_token_is_slowed_down_and_logged() {
     assert_eq!(guesser.status("GET /healthz", Some(WRONG)).await, 200);
     assert_eq!(other.status("GET /metrics", Some(TOKEN)).await, 200);
     assert_eq!(other.status("GET /metrics", Some(WRONG)).await, 401);
-    desk.stage.clock.advance(Duration::from_secs(5));
+    fixture.stage.clock.advance(Duration::from_secs(5));
     assert_eq!(guesser.status("GET /metrics", Some(TOKEN)).await, 200);
     assert_eq!(guesser.status("GET /metrics", Some(WRONG)).await, 401);
     assert_eq!(guesser.status("GET /metrics", Some(WRONG)).await, 429);

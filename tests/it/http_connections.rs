@@ -1,4 +1,4 @@
-//! Clients that hold connections open: they are cut off in time, and take nothing from anybody else.
+//! Clients that hold connections open are disconnected in time and do not affect others.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -13,15 +13,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
-use crate::http_quiet::Desk;
+use crate::http_silences::HttpFixture;
 use crate::program::{Home, Program, get};
 use crate::receiver::{Answer, Receiver};
 
-/// More than the daemon may open files.
+/// More than the daemon's limit of open files.
 const N_CONNECTIONS: usize = 1100;
-/// A scrape that takes longer has failed.
+/// Scrape timeout.
 const SCRAPE_LIMIT: Duration = Duration::from_secs(10);
-/// What a client sends before it waits, and what it sends again and again from then on.
+/// Client behavior: bytes sent first, and bytes sent repeatedly afterwards.
 struct Kind {
     name: &'static str,
     first: Vec<u8>,
@@ -36,7 +36,6 @@ fn kind(name: &'static str, first: impl Into<Vec<u8>>, drip: &'static [u8]) -> K
     }
 }
 
-/// `address` is the daemon's.
 fn kinds(address: &str) -> Vec<Kind> {
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
     // A frame of headers that announces more of them.
@@ -71,7 +70,7 @@ async fn simulator() -> Simulator {
     Simulator::start(world, Clock::system()).await.unwrap()
 }
 
-/// A daemon that may open so many files.
+/// Starts a daemon with a limit of open files.
 fn run_limited(home: &Home, n_files: usize) -> Program {
     let script = format!("ulimit -n {n_files}; exec \"$0\" \"$@\"");
     let config = home.path("spendwatch.toml");
@@ -79,7 +78,7 @@ fn run_limited(home: &Home, n_files: usize) -> Program {
     Program::start_by(home, &["sh", "-c", &script], &arguments, &[])
 }
 
-/// One request from an address of this machine; gives the first line of the response.
+/// Sends a request from a local address; returns the first line of the response.
 async fn ask_from(source: &str, address: &str, path: &str) -> String {
     let exchange = async {
         let socket = TcpSocket::new_v4()?;
@@ -99,7 +98,7 @@ async fn ask_from(source: &str, address: &str, path: &str) -> String {
     }
 }
 
-/// Opens connections, which may be closed at any moment.
+/// Opens connections, which the server may close at any time.
 fn flood(address: &str, kind: &Kind, n: usize) -> Vec<TcpStream> {
     let open = |_| {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -117,7 +116,7 @@ fn is_open(stream: &mut TcpStream) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_unfinished_requests_stops_no_scrape_no_alert_and_no_end() {
+async fn unfinished_requests_do_not_block_scrapes_alerts_or_shutdown() {
     raise_descriptor_limit().unwrap();
     let simulator = simulator().await;
     let hook = Receiver::start(|_| None).await;
@@ -139,7 +138,7 @@ async fn a_flood_of_unfinished_requests_stops_no_scrape_no_alert_and_no_end() {
     program.wait_for("cycle ok");
     let mut open = Vec::new();
     for (place, kind) in kinds(&address).iter().enumerate() {
-        // Each alert needs a connection of its own.
+        // Each alert uses a new connection.
         let closing = vec![("connection", "close".to_owned())];
         hook.answer(Answer::Reply(200, closing, "ok".to_owned()));
         open.push(flood(&address, kind, N_CONNECTIONS));
@@ -154,47 +153,43 @@ async fn a_flood_of_unfinished_requests_stops_no_scrape_no_alert_and_no_end() {
         simulator.world().spend("workspace_a", model, now, "5");
         let posts = timeout(Duration::from_secs(60), hook.wait_for(place + 1));
         assert!(posts.await.is_ok(), "no alert beside {}", kind.name);
-        // What the next one takes the place of.
         if open.len() > 2 {
             open.remove(0);
         }
     }
     let clock = Clock::system();
     program.signal("TERM");
-    let (status, said) = program.ended();
-    assert_eq!(status.code(), Some(0), "{said:?}");
-    assert!(clock.running() < Duration::from_secs(10));
-    let said = said.join("\n");
-    assert!(!said.contains("Too many open files"), "{said}");
-    assert!(
-        said.contains("HTTP connections reached their limit"),
-        "{said}"
-    );
+    let (status, log) = program.ended();
+    assert_eq!(status.code(), Some(0), "{log:?}");
+    assert!(clock.monotonic() < Duration::from_secs(10));
+    let log = log.join("\n");
+    assert!(!log.contains("Too many open files"), "{log}");
+    assert!(log.contains("HTTP connections reached the limit"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_address_has_at_most_half_of_the_connections_and_the_newest_have_a_place() {
+async fn one_address_has_at_most_half_of_the_connections_and_keeps_the_newest() {
     let simulator = simulator().await;
     let home = Home::new();
     home.configure(&simulator, "max_connections = 4\n");
     let mut program = Program::run(&home);
     let address = program.address();
     let mut open = flood(&address, &kind("no byte", "", b""), 10);
-    // Accepted after all of them.
+    // Accepted after the others.
     let line = ask_from("127.0.0.2", &address, "/healthz").await;
     assert_eq!(line, "HTTP/1.1 200 OK");
     let stay: Vec<usize> = (0..10).filter(|n| is_open(&mut open[*n])).collect();
     assert_eq!(stay, [8, 9]);
-    program.wait_for("`max_connections` is 4, and one address may have half of it");
+    program.wait_for("`max_connections` is 4, one address may use half of it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_few_files_may_be_opened_there_are_fewer_connections() {
+async fn few_file_descriptors_lower_the_connection_limit() {
     let simulator = simulator().await;
     let home = Home::new();
     home.configure(&simulator, "");
     let mut program = run_limited(&home, 80);
-    program.wait_for("`max_connections` in `[http]` lowered from 512 to 10");
+    program.wait_for("`http.max_connections` lowered from 512 to 10");
     let address = program.address();
     let _open = flood(&address, &kind("no byte", "", b""), 100);
     for source in ["127.0.0.2", "127.0.0.1"] {
@@ -205,7 +200,7 @@ async fn where_few_files_may_be_opened_there_are_fewer_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
+async fn the_soft_file_limit_is_raised_to_the_hard_limit() {
     let simulator = simulator().await;
     let home = Home::new();
     home.configure(&simulator, "");
@@ -216,11 +211,11 @@ async fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
     let address = program.address();
     let metrics = get(&address, "/metrics");
     assert!(metrics.contains("\nprocess_max_fds 2000\n"), "{metrics}");
-    assert!(!program.said.join("\n").contains("lowered"));
+    assert!(!program.lines.join("\n").contains("lowered"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_file_left_to_open_it_waits_and_goes_on() {
+async fn the_server_recovers_from_running_out_of_file_descriptors() {
     let simulator = simulator().await;
     let home = Home::new();
     home.configure(&simulator, "");
@@ -235,7 +230,7 @@ async fn without_a_file_left_to_open_it_waits_and_goes_on() {
     prlimit(id, Resource::Nofile, limit(3)).unwrap();
     let silent = TcpStream::connect(&address).unwrap();
     program.wait_for("cannot accept HTTP connections");
-    // Goes on meanwhile: it tries again, and says it once.
+    // Cycles continue meanwhile, and the error is logged once.
     for _ in 0..3 {
         program.wait_for("cycle ");
     }
@@ -244,17 +239,17 @@ async fn without_a_file_left_to_open_it_waits_and_goes_on() {
     assert_eq!(line, "HTTP/1.1 200 OK");
     drop(silent);
     program.signal("TERM");
-    let (_, said) = program.ended();
-    let n_said = said
+    let (_, log) = program.ended();
+    let n_logged = log
         .iter()
         .filter(|line| line.contains("cannot accept HTTP connections"))
         .count();
-    assert_eq!(n_said, 1, "{said:?}");
+    assert_eq!(n_logged, 1, "{log:?}");
 }
 
-/// How many seconds pass until a connection is closed on which something is sent each second.
-fn closed_after(desk: &Desk, stream: &mut TcpStream, drip: &[u8]) -> u64 {
-    // The server has a moment for each second.
+/// Returns the seconds until a connection is closed on which bytes are sent every second.
+fn closed_after(fixture: &HttpFixture, stream: &mut TcpStream, drip: &[u8]) -> u64 {
+    // Lets the server process each second.
     stream
         .set_read_timeout(Some(Duration::from_millis(20)))
         .unwrap();
@@ -274,21 +269,21 @@ fn closed_after(desk: &Desk, stream: &mut TcpStream, drip: &[u8]) -> u64 {
         if matches!(stream.write(drip), Err(error) if !is_timeout(&error)) {
             return second;
         }
-        desk.stage.clock.advance(Duration::from_secs(1));
+        fixture.stage.clock.advance(Duration::from_secs(1));
     }
     panic!("never closed")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_not_complete_in_time_is_cut_off_however_slowly_it_goes_on() {
-    let desk = Desk::new().await;
-    for kind in kinds(&desk.address()) {
+async fn incomplete_requests_time_out_even_if_bytes_keep_coming() {
+    let fixture = HttpFixture::new().await;
+    for kind in kinds(&fixture.address()) {
         if kind.name == "response that is not read" {
             continue;
         }
-        let mut stream = TcpStream::connect(desk.address()).unwrap();
+        let mut stream = TcpStream::connect(fixture.address()).unwrap();
         stream.write_all(&kind.first).unwrap();
-        let seconds = closed_after(&desk, &mut stream, kind.drip);
+        let seconds = closed_after(&fixture, &mut stream, kind.drip);
         let expected = if kind.name.starts_with("HTTP/2") {
             0..=3
         } else {
@@ -299,14 +294,14 @@ async fn a_request_that_is_not_complete_in_time_is_cut_off_however_slowly_it_goe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http_2_is_not_spoken() {
-    let desk = Desk::new().await;
-    let kinds = kinds(&desk.address());
+async fn http_2_is_rejected() {
+    let fixture = HttpFixture::new().await;
+    let kinds = kinds(&fixture.address());
     for kind in kinds.iter().filter(|kind| kind.name.starts_with("HTTP/2")) {
-        let mut stream = TcpStream::connect(desk.address()).unwrap();
+        let mut stream = TcpStream::connect(fixture.address()).unwrap();
         stream.write_all(&kind.first).unwrap();
         let mut response = Vec::new();
-        // It may be reset, as not all was read.
+        // The connection may be reset, because not everything was read.
         let _ = stream.read_to_end(&mut response);
         assert!(
             response.is_empty() || response.starts_with(b"HTTP/1.1 4"),
@@ -315,11 +310,11 @@ async fn http_2_is_not_spoken() {
     }
 }
 
-/// Asks for more than the system buffers, and reads so many bytes of it each second; gives the second in which it is cut off.
-async fn unread_closed_after(desk: &Desk, n_read: usize) -> u64 {
+/// Requests more than the system buffers and reads `n_read` bytes per second; returns the second of the disconnect.
+async fn unread_closed_after(fixture: &HttpFixture, n_read: usize) -> u64 {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    let address = desk.address().parse().unwrap();
+    let address = fixture.address().parse().unwrap();
     let mut stream = socket.connect(address).await.unwrap().into_std().unwrap();
     stream.set_nonblocking(false).unwrap();
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n");
@@ -328,36 +323,39 @@ async fn unread_closed_after(desk: &Desk, n_read: usize) -> u64 {
     stream.read_exact(&mut [0; 16]).unwrap();
     stream.set_nonblocking(true).unwrap();
     for second in 0..5000 {
-        // Others are served meanwhile, which takes a moment.
-        assert_eq!(desk.get("/healthz").0, 200);
+        // Other clients are served meanwhile.
+        assert_eq!(fixture.get("/healthz").0, 200);
         let _ = stream.read(&mut vec![0; n_read]);
         let written = stream.write(b"G");
         if written.is_err_and(|error| error.kind() != ErrorKind::WouldBlock) {
             return second;
         }
-        desk.stage.clock.advance(Duration::from_secs(1));
+        fixture.stage.clock.advance(Duration::from_secs(1));
     }
     panic!("never closed")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_that_is_not_read_in_time_is_cut_off() {
-    let desk = Desk::new().await;
+async fn unread_responses_time_out() {
+    let fixture = HttpFixture::new().await;
     for n in 0..5000 {
         let name = format!("organization-{n}-{}", "x".repeat(100));
-        desk.app.counters.add_organization(&name.as_str().into());
+        fixture.app.counters.add_organization(&name.as_str().into());
     }
     for n_read in [0, 1] {
-        let seconds = unread_closed_after(&desk, n_read).await;
+        let seconds = unread_closed_after(&fixture, n_read).await;
         assert!(seconds >= 9, "{n_read}: {seconds} s");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_serves_one_request_after_another_until_it_is_idle_for_long() {
-    let desk = Desk::new().await;
-    let mut stream = TcpStream::connect(desk.address()).unwrap();
-    let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", desk.address());
+async fn connections_are_kept_alive_until_the_idle_timeout() {
+    let fixture = HttpFixture::new().await;
+    let mut stream = TcpStream::connect(fixture.address()).unwrap();
+    let request = format!(
+        "GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n",
+        fixture.address()
+    );
     for _ in 0..3 {
         stream.set_read_timeout(None).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
@@ -367,13 +365,13 @@ async fn a_connection_serves_one_request_after_another_until_it_is_idle_for_long
             stream.read_exact(&mut byte).unwrap();
             response.push(byte[0]);
         }
-        // The server has a moment to see that all was sent.
+        // Lets the server notice that everything was sent.
         for _ in 0..5 {
-            assert_eq!(desk.get("/healthz").0, 200);
+            assert_eq!(fixture.get("/healthz").0, 200);
         }
-        desk.stage.clock.advance(Duration::from_secs(60));
+        fixture.stage.clock.advance(Duration::from_secs(60));
     }
     // The clock has run for 60 s since the last response.
-    let seconds = closed_after(&desk, &mut stream, b"");
+    let seconds = closed_after(&fixture, &mut stream, b"");
     assert!((10..=60).contains(&seconds), "{seconds} s");
 }

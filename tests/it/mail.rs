@@ -1,13 +1,13 @@
-//! Mail as a mail server of another make receives it and another mail parser reads it.
+//! Mail sent to an independent mail server and parsed by an independent parser.
 //!
-//! `scripts/test` says which Python has the server; without it there is nothing to do here.
+//! `scripts/test` names the Python that has the server; without it these tests do nothing.
 
 use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
 use spendwatch::domain::notification::{Fact, Reason};
-use spendwatch::notify::email::{Email, Settings};
+use spendwatch::notify::email::{EmailNotifier, Settings};
 use spendwatch::notify::envelope::{Envelope, Links};
 use spendwatch::notify::outcome::Delivery;
 use spendwatch::notify::smtp::Tls;
@@ -16,18 +16,18 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::harness::at;
-use crate::office::fact;
+use crate::outbox_fixture::fact;
 
-/// Ends with its standard input, at the latest when it is dropped.
+/// Ends when its standard input closes, at the latest on drop.
 struct MailServer {
     _process: Child,
-    said: Lines<BufReader<ChildStdout>>,
+    output: Lines<BufReader<ChildStdout>>,
     port: u16,
     folder: tempfile::TempDir,
 }
 
 impl MailServer {
-    /// `None` where there is no Python for it.
+    /// Returns `None` if no suitable Python exists.
     async fn start() -> Option<MailServer> {
         #[expect(
             clippy::disallowed_methods,
@@ -50,18 +50,18 @@ impl MailServer {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
-        let port = said.next_line().await.unwrap().unwrap().parse().unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = output.next_line().await.unwrap().unwrap().parse().unwrap();
         Some(MailServer {
             _process: process,
-            said,
+            output,
             port,
             folder,
         })
     }
 
-    fn email(&self, password: &str) -> Email {
-        Email::new(Settings {
+    fn email(&self, password: &str) -> EmailNotifier {
+        EmailNotifier::new(Settings {
             host: "localhost".to_owned(),
             port: self.port,
             tls: Tls::StartTlsRequired,
@@ -74,14 +74,14 @@ impl MailServer {
         .unwrap()
     }
 
-    /// The next mail that was taken.
+    /// Returns the next accepted mail.
     async fn mail(&mut self) -> Value {
-        let line = self.said.next_line().await.unwrap().unwrap();
+        let line = self.output.next_line().await.unwrap().unwrap();
         serde_json::from_str(&line).unwrap()
     }
 }
 
-async fn send(email: &Email, recipient: &str, facts: &[Fact]) -> Delivery {
+async fn send(email: &EmailNotifier, recipient: &str, facts: &[Fact]) -> Delivery {
     let now = at("2026-11-24T13:05:00Z");
     let envelope = Envelope {
         id: "id-000001",
@@ -113,7 +113,7 @@ fn facts(name: &str) -> Vec<Fact> {
 }
 
 #[tokio::test]
-async fn a_mail_server_of_another_make_takes_and_reads_our_mail() {
+async fn independent_server_accepts_and_parses_our_mail() {
     let Some(mut server) = MailServer::start().await else {
         return;
     };
@@ -160,7 +160,7 @@ async fn a_mail_server_of_another_make_takes_and_reads_our_mail() {
 }
 
 #[tokio::test]
-async fn case_27_a_name_adds_no_header_to_a_mail() {
+async fn case_27_names_add_no_headers() {
     let Some(mut server) = MailServer::start().await else {
         return;
     };
@@ -183,7 +183,7 @@ async fn case_27_a_name_adds_no_header_to_a_mail() {
 }
 
 #[tokio::test]
-async fn a_name_that_looks_like_an_encoded_word_is_shown_as_it_is() {
+async fn encoded_words_in_names_are_shown_verbatim() {
     let Some(mut server) = MailServer::start().await else {
         return;
     };
@@ -201,7 +201,7 @@ async fn a_name_that_looks_like_an_encoded_word_is_shown_as_it_is() {
 }
 
 #[tokio::test]
-async fn case_24_and_26_each_recipient_has_an_answer_and_a_repeat_has_the_same_message_id() {
+async fn case_24_and_26_recipients_are_separate_and_repeats_keep_the_message_id() {
     let Some(mut server) = MailServer::start().await else {
         return;
     };
@@ -221,7 +221,7 @@ async fn case_24_and_26_each_recipient_has_an_answer_and_a_repeat_has_the_same_m
 }
 
 #[tokio::test]
-async fn a_wrong_password_parks_and_is_not_shown() {
+async fn wrong_password_parks_and_is_not_shown() {
     let Some(server) = MailServer::start().await else {
         return;
     };

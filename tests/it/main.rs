@@ -1,4 +1,4 @@
-//! The program from outside, and the rules that the repository keeps about itself. One binary, so that it links once.
+//! Tests of the program from outside and of the repository's own rules. One binary, so that it links once.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@ mod source;
 #[path = "../fakes/alertmanager_rules.rs"]
 mod alertmanager_rules;
 mod harness;
-mod office;
+mod outbox_fixture;
 mod program;
 #[path = "../fakes/receiver.rs"]
 mod receiver;
@@ -21,6 +21,12 @@ mod receiver;
 mod slack_rules;
 #[path = "../fakes/slack_api.rs"]
 mod slack_server;
+#[path = "../fakes/smtp.rs"]
+#[expect(
+    dead_code,
+    reason = "these tests need only its port and the accepted mails"
+)]
+mod smtp;
 
 mod admin;
 mod alertmanager;
@@ -29,7 +35,6 @@ mod audit_chain;
 #[cfg(feature = "aws")]
 mod aws;
 mod broken_store;
-mod census;
 mod cli;
 mod cli_check;
 mod cli_service;
@@ -40,6 +45,7 @@ mod core_dumps;
 mod cycle;
 mod delivery;
 mod digests;
+mod docs;
 mod estimates;
 mod events;
 mod failures;
@@ -49,9 +55,11 @@ mod histories;
 mod http_access;
 mod http_connections;
 mod http_page;
-mod http_quiet;
+mod http_silences;
+mod inventory;
 mod mail;
 mod metrics;
+mod old_store;
 mod own_files;
 mod restart;
 mod rules;

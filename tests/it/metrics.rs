@@ -1,29 +1,29 @@
-//! `/metrics` of a running daemon: real parsers, both formats, and sums that are the organization's.
+//! `/metrics` of a running daemon: real parsers, both formats, and sums that match the organization.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use spendwatch::app::board::Board;
+use spendwatch::app::published::PublishedState;
 use spendwatch::clock::Clock;
 use spendwatch::cycle::state::Watcher;
 use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::listing::RateLimit;
-use spendwatch::domain::privacy::People;
+use spendwatch::domain::privacy::UserNaming;
 use spendwatch::metrics::chunk::gunzip;
 use spendwatch::metrics::gauges::{Rendered, Renderer};
-use spendwatch::metrics::text::Format;
-use spendwatch::metrics::view::{Shape, View};
+use spendwatch::metrics::text::ExpositionFormat;
+use spendwatch::metrics::view::{SeriesOptions, View};
 use spendwatch::simulator::Simulator;
-use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::faults::{FaultTarget, ServerFault};
 use spendwatch::simulator::world::World;
 
 use crate::alerts::month_rule as month_rule_of_workspaces;
-use crate::harness::{Stage, at, organization};
-use crate::program::{Home, Program, ask, ask_bytes, get, month_rule};
+use crate::harness::{WatcherFixture, at, organization};
+use crate::program::{Home, Program, get, month_rule, send_request, send_request_bytes};
 
-/// What stands after the head of an answer.
-fn body(answer: &str) -> &str {
-    answer.split_once("\r\n\r\n").unwrap().1
+/// Returns the body of a response.
+fn body(response: &str) -> &str {
+    response.split_once("\r\n\r\n").unwrap().1
 }
 
 fn value(metrics: &str, series: &str) -> String {
@@ -35,7 +35,7 @@ fn value(metrics: &str, series: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_served_is_parsed_by_promtool_and_sums_to_the_whole() {
+async fn promtool_parses_the_metrics_and_workspaces_sum_to_the_organization() {
     let clock = Clock::system();
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Al\"pha\\\nx");
@@ -48,12 +48,12 @@ async fn what_is_served_is_parsed_by_promtool_and_sums_to_the_whole() {
     let address = program.address();
     program.wait_for("cycle ok");
     program.wait_for("cycle ok");
-    let answer = get(&address, "/metrics");
+    let response = get(&address, "/metrics");
     assert!(
-        answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8"),
-        "{answer}"
+        response.contains("content-type: text/plain; version=0.0.4; charset=utf-8"),
+        "{response}"
     );
-    let metrics = body(&answer);
+    let metrics = body(&response);
     let alpha = "{organization=\"acme\",workspace_id=\"workspace_a\",workspace=\"Al\\\"pha\\\\\\nx\",model=\"claude-sonnet-4-5\"}";
     let rest = "{organization=\"acme\",workspace_id=\"unattributed\",workspace=\"unattributed\",model=\"claude-haiku-4-5\"}";
     assert_eq!(
@@ -81,7 +81,7 @@ async fn what_is_served_is_parsed_by_promtool_and_sums_to_the_whole() {
         value(metrics, &format!("spendwatch_rule_used_ratio{rule}")),
         "1.384567"
     );
-    let open = ask(
+    let open = send_request(
         &address,
         &format!(
             "GET /metrics HTTP/1.1\r\nHost: {address}\r\nAccept: application/openmetrics-text; version=1.0.0"
@@ -99,7 +99,7 @@ async fn what_is_served_is_parsed_by_promtool_and_sums_to_the_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_compressed_answer_holds_the_same_gauges() {
+async fn compressed_responses_have_the_same_gauges() {
     let clock = Clock::system();
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Alpha");
@@ -119,17 +119,17 @@ async fn a_compressed_answer_holds_the_same_gauges() {
     };
     let head = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nAccept-Encoding: gzip");
     let mut found = Vec::new();
-    // The log is ahead of the gauges by a moment.
+    // The log line comes slightly before the gauges.
     while found.is_empty() {
-        let answer = ask_bytes(&address, &head);
-        let head_end = answer
+        let response = send_request_bytes(&address, &head);
+        let head_end = response
             .windows(4)
             .position(|four| four == b"\r\n\r\n")
             .unwrap()
             + 4;
-        let told = String::from_utf8_lossy(&answer[..head_end]).into_owned();
-        assert!(told.contains("content-encoding: gzip"), "{told}");
-        found = gauges(&gunzip(&answer[head_end..]).unwrap());
+        let message = String::from_utf8_lossy(&response[..head_end]).into_owned();
+        assert!(message.contains("content-encoding: gzip"), "{message}");
+        found = gauges(&gunzip(&response[head_end..]).unwrap());
     }
     assert_eq!(found, gauges(body(&get(&address, "/metrics"))));
     assert!(
@@ -140,29 +140,29 @@ async fn a_compressed_answer_holds_the_same_gauges() {
     );
 }
 
-/// The gauges of a watcher, as text.
-fn gauges(renderer: &mut Renderer, watcher: &Watcher, shape: Shape) -> (String, Rendered) {
-    // The skew is that of the machine's clock against the story's.
+/// Renders the gauges of a watcher.
+fn gauges(renderer: &mut Renderer, watcher: &Watcher, shape: SeriesOptions) -> (String, Rendered) {
+    // The skew is between the machine's clock and the test's.
     let view = View {
         skew: None,
         ..watcher.view()
     };
     let rendered = renderer.render(&view, shape, true);
-    let chunks = rendered.pieces.iter().flatten();
+    let chunks = rendered.chunks.iter().flatten();
     let text = chunks
         .map(|chunk| String::from_utf8(chunk.text().to_vec()).unwrap())
         .collect();
     (text, rendered)
 }
 
-const ALL_SERIES: Shape = Shape {
+const ALL_SERIES: SeriesOptions = SeriesOptions {
     by_model: true,
     by_api_key: false,
     by_user: None,
     max_series: 200_000,
 };
 
-async fn stage() -> Stage {
+async fn stage() -> WatcherFixture {
     let mut world = World::empty();
     for (n, usd) in ["5", "30", "1", "20"].iter().enumerate() {
         let id = format!("workspace_{n}");
@@ -171,16 +171,16 @@ async fn stage() -> Stage {
             world.spend(&id, model, at("2026-11-24T09:00:00Z"), usd);
         }
     }
-    Stage::new(world, "2026-11-24T10:05:00Z").await
+    WatcherFixture::new(world, "2026-11-24T10:05:00Z").await
 }
 
 #[tokio::test]
-async fn without_models_the_series_are_summed() {
+async fn without_by_model_the_series_are_summed() {
     let stage = stage().await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
     stage.cycle(&mut watcher).await;
-    let shape = Shape {
+    let shape = SeriesOptions {
         by_model: false,
         ..ALL_SERIES
     };
@@ -194,7 +194,7 @@ async fn without_models_the_series_are_summed() {
 }
 
 #[tokio::test]
-async fn beyond_max_series_the_smallest_are_summed_and_who_was_shown_stays() {
+async fn the_smallest_beyond_max_series_are_summed_and_shown_series_stay() {
     let stage = stage().await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
@@ -210,15 +210,15 @@ async fn beyond_max_series_the_smallest_are_summed_and_who_was_shown_stays() {
     };
     let (whole, _) = gauges(&mut renderer, &watcher, ALL_SERIES);
     assert_eq!(spend(&whole).len(), 4);
-    // Room for one workspace beside the remainder.
-    let narrow = Shape {
-        max_series: 4 + n_of_rest(&whole),
+    // Space for one workspace besides the remainder.
+    let narrow = SeriesOptions {
+        max_series: 4 + n_remainder_series(&whole),
         ..ALL_SERIES
     };
     let (cut, rendered) = gauges(&mut renderer, &watcher, narrow);
     assert_eq!(spend(&cut), ["workspace_1 30", "other 26"]);
     assert!(rendered.n_dropped.values().all(|n| *n > 0) && !rendered.n_dropped.is_empty());
-    // Another one becomes the largest: who was shown stays, and the new one does not fit.
+    // Another workspace becomes the largest: the shown one stays, and the new one does not fit.
     let now = at("2026-11-24T10:01:00Z");
     stage
         .simulator
@@ -229,8 +229,8 @@ async fn beyond_max_series_the_smallest_are_summed_and_who_was_shown_stays() {
     assert_eq!(spend(&cut), ["workspace_1 30", "other 526"]);
 }
 
-/// How many series of the month's spend the remainder has.
-fn n_of_rest(text: &str) -> usize {
+/// Returns the number of month spend series of the remainder.
+fn n_remainder_series(text: &str) -> usize {
     let is_rest = |line: &&str| {
         line.starts_with("anthropic_spend_month_usd") && line.contains("unattributed\",workspace")
     };
@@ -238,7 +238,7 @@ fn n_of_rest(text: &str) -> usize {
 }
 
 #[tokio::test]
-async fn what_did_not_change_is_not_written_again() {
+async fn unchanged_series_are_not_rendered_again() {
     let stage = stage().await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
@@ -253,11 +253,11 @@ async fn what_did_not_change_is_not_written_again() {
 }
 
 #[tokio::test]
-async fn what_was_never_read_has_no_series() {
+async fn unread_parts_have_no_series() {
     let stage = stage().await;
-    stage.simulator.fail(
-        FaultOn::endpoint("usage"),
-        Fault::Status(400, String::new(), None),
+    stage.simulator.inject_fault(
+        FaultTarget::endpoint("usage"),
+        ServerFault::Status(400, String::new(), None),
     );
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
@@ -276,19 +276,20 @@ async fn an_organization_whose_store_fails_is_not_up_and_keeps_its_figures() {
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
     stage.cycle(&mut watcher).await;
-    let board = Board::default();
-    board.show(
+    let published = PublishedState::default();
+    published.set_gauges(
         &organization(),
         gauges(&mut Renderer::default(), &watcher, ALL_SERIES).1,
     );
     let shown = || {
-        let pieces = board
-            .exposition()
-            .answer(String::new(), Format::Text, false);
+        let pieces =
+            published
+                .exposition()
+                .response_chunks(String::new(), ExpositionFormat::Text, false);
         String::from_utf8(pieces.concat()).unwrap()
     };
     let before = shown();
-    board.note_failure(&organization(), "the disk is full".to_owned(), stage.now());
+    published.record_failure(&organization(), "the disk is full".to_owned(), stage.now());
     let up = "spendwatch_organization_up{organization=\"acme\"}";
     assert_eq!(value(&before, up), "1");
     assert_eq!(
@@ -297,9 +298,9 @@ async fn an_organization_whose_store_fails_is_not_up_and_keeps_its_figures() {
     );
 }
 
-/// The simulator speaks the guide dialect alone, which has none of this.
+/// Covers the series that the guide dialect does not have.
 #[tokio::test]
-async fn what_the_real_service_tells_is_parsed_by_promtool() {
+async fn promtool_parses_the_metrics_of_the_real_api() {
     let stage = stage().await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
@@ -309,26 +310,27 @@ async fn what_the_real_service_tells_is_parsed_by_promtool() {
         limiter: "requests_per_minute".to_owned(),
         value: 50,
     };
-    watcher.listings.rates.insert(None, vec![limit]);
+    watcher.listings.rate_limits.insert(None, vec![limit]);
     let view = View {
         dialect: Some(Dialect::Analytics),
         billed_until: Some(stage.now()),
         unpriced: [("claude-new".into(), 7)].into(),
         ..watcher.view()
     };
-    let shape = Shape {
+    let shape = SeriesOptions {
         by_api_key: true,
-        by_user: Some(People::Email),
+        by_user: Some(UserNaming::Email),
         ..ALL_SERIES
     };
-    let board = Board::default();
-    board.show(
+    let published = PublishedState::default();
+    published.set_gauges(
         &organization(),
         Renderer::default().render(&view, shape, true),
     );
-    let pieces = board
-        .exposition()
-        .answer(String::new(), Format::Text, false);
+    let pieces =
+        published
+            .exposition()
+            .response_chunks(String::new(), ExpositionFormat::Text, false);
     let metrics = String::from_utf8(pieces.concat()).unwrap();
     for series in [
         "anthropic_organization_estimated_spend_month_usd{organization=\"acme\"} 0",
@@ -348,7 +350,7 @@ async fn what_the_real_service_tells_is_parsed_by_promtool() {
     check_with_promtool(&metrics);
 }
 
-/// Left out where there is no promtool; `scripts/test` says so.
+/// Skipped without promtool; `scripts/test` reports it.
 fn check_with_promtool(metrics: &str) {
     let Some(promtool) = std::env::var_os("SPENDWATCH_TEST_PROMTOOL") else {
         return;
@@ -367,9 +369,9 @@ fn check_with_promtool(metrics: &str) {
         .write_all(metrics.as_bytes())
         .unwrap();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned()
+    let log = String::from_utf8_lossy(&output.stderr).into_owned()
         + &String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+    assert!(output.status.success() && log.trim().is_empty(), "{log}");
 }
 
 #[tokio::test]
@@ -388,7 +390,7 @@ async fn the_gauges_of_a_small_organization() {
         "0.000001",
     );
     world.spend("", "claude-haiku-4-5", at("2026-11-24T09:10:00Z"), "2.5");
-    let stage = Stage::new(world, "2026-11-24T10:15:00Z").await;
+    let stage = WatcherFixture::new(world, "2026-11-24T10:15:00Z").await;
     let stage = stage.with_rule(month_rule_of_workspaces(50));
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
@@ -422,7 +424,7 @@ async fn case_33_after_a_rename_no_series_has_the_old_name() {
 }
 
 #[tokio::test]
-async fn the_organizations_last_hour_is_one_hour_and_kept_while_a_part_is_stale() {
+async fn the_last_hour_of_the_organization_stays_while_a_part_is_stale() {
     let stage = stage().await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
@@ -432,12 +434,12 @@ async fn the_organizations_last_hour_is_one_hour_and_kept_while_a_part_is_stale(
         let series = "anthropic_organization_spend_last_hour_usd{organization=\"acme\"}";
         value(&text, series)
     };
-    // 09:00 to 10:00, when each workspace spent.
+    // 09:00 to 10:00, when each workspace had spend.
     assert_eq!(last_hour(10).await, "112");
-    let fault = Fault::Status(400, "{}".into(), None);
+    let fault = ServerFault::Status(400, "{}".into(), None);
     stage
         .simulator
-        .fail(FaultOn::usage_of("workspace_1"), fault);
+        .inject_fault(FaultTarget::usage_of("workspace_1"), fault);
     let spend = |usd: &str| {
         let mut world = stage.simulator.world();
         world.spend(
@@ -449,6 +451,6 @@ async fn the_organizations_last_hour_is_one_hour_and_kept_while_a_part_is_stale(
     };
     spend("3");
     assert_eq!(last_hour(60).await, "112", "not the sum of two hours");
-    stage.simulator.heal();
+    stage.simulator.clear_faults();
     assert_eq!(last_hour(5).await, "3");
 }

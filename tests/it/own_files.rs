@@ -1,4 +1,4 @@
-//! The files that spendwatch creates: links are not followed, modes are narrow, and looking at them changes nothing.
+//! Files that spendwatch creates: links are not followed, modes are restrictive, and checks change nothing.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -8,26 +8,26 @@ use std::process::{Command, Output};
 
 use rustix::process::geteuid;
 use spendwatch::clock::Clock;
-use spendwatch::outbound::causes;
+use spendwatch::outbound::error_chain;
 use spendwatch::simulator::Simulator;
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
 
 use crate::program::Home;
 
-/// A folder with a store, and a configuration that names it.
-struct Own {
+/// A folder with a store and a configuration.
+struct OwnFiles {
     home: Home,
     key: String,
 }
 
-impl Own {
-    /// Nothing answers at its address.
-    fn new() -> Own {
-        Own::at("http://127.0.0.1:9", "sk-ant-admin-canary")
+impl OwnFiles {
+    /// With an unreachable server.
+    fn new() -> OwnFiles {
+        OwnFiles::at("http://127.0.0.1:9", "sk-ant-admin-canary")
     }
 
-    fn at(base_url: &str, key: &str) -> Own {
+    fn at(base_url: &str, key: &str) -> OwnFiles {
         let home = Home::new();
         let text = format!(
             "[[organizations]]\nname = \"acme\"\nbase_url = \"{base_url}\"\nadmin_key = {{ env = \"KEY\" }}\n\
@@ -35,7 +35,7 @@ impl Own {
             home.path("s.db").display()
         );
         write(&home.path("spendwatch.toml"), &text, 0o600);
-        let own = Own {
+        let own = OwnFiles {
             home,
             key: key.to_owned(),
         };
@@ -47,11 +47,11 @@ impl Own {
         drop(Store::open_for_daemon(&self.path("s.db"), Clock::system().now()).unwrap());
     }
 
-    /// Why a daemon does not start on the store.
+    /// Returns why a daemon cannot open the store.
     #[track_caller]
-    fn refused(&self) -> String {
+    fn open_error(&self) -> String {
         let opened = Store::open_for_daemon(&self.path("s.db"), Clock::system().now());
-        causes(&opened.unwrap_err())
+        error_chain(&opened.unwrap_err())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -69,19 +69,19 @@ impl Own {
             .unwrap()
     }
 
-    /// Whether anything is bad, and what the doctor says of it.
+    /// Returns whether `doctor` fails, and its output.
     fn doctor(&self) -> (bool, String) {
         let output = self.run(&["doctor"]);
-        let told = String::from_utf8(output.stdout).unwrap();
-        (!output.status.success(), told)
+        let text = String::from_utf8(output.stdout).unwrap();
+        (!output.status.success(), text)
     }
 
     #[track_caller]
-    fn told(&self, exit: i32, arguments: &[&str]) -> String {
+    fn output_of(&self, exit: i32, arguments: &[&str]) -> String {
         let output = self.run(arguments);
-        let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert_eq!(output.status.code(), Some(exit), "{told}");
-        told
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{text}");
+        text
     }
 
     fn silence(&self) -> Output {
@@ -96,7 +96,7 @@ impl Own {
         ])
     }
 
-    /// All files of the folder but the configuration: contents, modes and times.
+    /// Returns contents, modes and times of all files in the folder.
     fn contents(&self) -> BTreeMap<PathBuf, (Vec<u8>, u32, i64, i64)> {
         let files = fs::read_dir(self.home.folder.path()).unwrap().map(|entry| {
             let path = entry.unwrap().path();
@@ -120,7 +120,7 @@ fn mode(path: &Path) -> u32 {
     path.symlink_metadata().unwrap().mode() & 0o777
 }
 
-/// What somebody can have put at a path beforehand.
+/// Creates various obstacles at a path.
 fn obstacles() -> [fn(&Path, &Path); 5] {
     [
         |path, _| write(path, "an old file", 0o666),
@@ -135,14 +135,14 @@ fn obstacles() -> [fn(&Path, &Path); 5] {
 }
 
 #[test]
-fn a_backup_is_a_new_file_whatever_has_the_name_of_its_partial_file() {
+fn a_backup_is_a_new_file_despite_obstacles() {
     for obstacle in obstacles() {
-        let own = Own::new();
+        let own = OwnFiles::new();
         write(&own.path("victim"), "untouched", 0o644);
         for name in ["b.db.partial", "b.db.partial-wal", "b.db.partial-journal"] {
             obstacle(&own.path(name), &own.path("victim"));
         }
-        own.told(0, &["store", "backup", "b.db"]);
+        own.output_of(0, &["store", "backup", "b.db"]);
         let made = own.path("b.db").symlink_metadata().unwrap();
         assert!(made.is_file() && made.nlink() == 1);
         assert_eq!(mode(&own.path("b.db")), 0o600);
@@ -151,26 +151,26 @@ fn a_backup_is_a_new_file_whatever_has_the_name_of_its_partial_file() {
         let left: Vec<PathBuf> = own.contents().into_keys().collect();
         let is_left = |path: &&PathBuf| path.display().to_string().contains("partial");
         assert_eq!(left.iter().find(is_left), None);
-        own.told(1, &["store", "backup", "b.db"]);
+        own.output_of(1, &["store", "backup", "b.db"]);
     }
-    // A folder cannot be replaced, and what lies beside a backup would become a part of it.
-    let own = Own::new();
+    // A folder cannot be replaced, and an existing side file would become part of the backup.
+    let own = OwnFiles::new();
     fs::create_dir(own.path("b.db.partial")).unwrap();
-    let told = own.told(1, &["store", "backup", "b.db"]);
+    let text = own.output_of(1, &["store", "backup", "b.db"]);
     assert!(
-        told.contains("cannot create the backup's file anew"),
-        "{told}"
+        text.contains("cannot create the backup's partial file"),
+        "{text}"
     );
     write(&own.path("c.db-wal"), "somebody's log", 0o600);
-    let told = own.told(1, &["store", "backup", "c.db"]);
-    assert!(told.contains("c.db-wal` exists already"), "{told}");
+    let text = own.output_of(1, &["store", "backup", "c.db"]);
+    assert!(text.contains("c.db-wal` already exists"), "{text}");
     symlink(own.path("nowhere"), own.path("d.db")).unwrap();
-    own.told(1, &["store", "backup", "d.db"]);
+    own.output_of(1, &["store", "backup", "d.db"]);
     assert!(!own.path("nowhere").exists());
 }
 
 #[test]
-fn store_lock_audit_log_and_head_follow_no_link_and_get_mode_0600() {
+fn store_lock_audit_log_and_head_follow_no_links_and_have_mode_0600() {
     let files = [
         "s.db",
         "s.db.lock",
@@ -178,7 +178,7 @@ fn store_lock_audit_log_and_head_follow_no_link_and_get_mode_0600() {
         "spendwatch-audit.jsonl.head",
     ];
     for name in files {
-        let own = Own::new();
+        let own = OwnFiles::new();
         assert_eq!(own.silence().status.code(), Some(0));
         fs::set_permissions(own.path(name), Permissions::from_mode(0o666)).unwrap();
         assert_eq!(own.silence().status.code(), Some(0));
@@ -192,15 +192,15 @@ fn store_lock_audit_log_and_head_follow_no_link_and_get_mode_0600() {
             link(own.path("victim"), own.path(name)).unwrap();
             fs::set_permissions(own.path("victim"), Permissions::from_mode(0o644)).unwrap();
             let before = fs::read(own.path("victim")).unwrap();
-            let told = if name == "s.db.lock" {
-                own.refused()
+            let text = if name == "s.db.lock" {
+                own.open_error()
             } else {
                 let output = own.silence();
                 assert_eq!(output.status.code(), Some(1), "{name}");
                 String::from_utf8(output.stderr).unwrap()
             };
-            let is_named = told.contains("symbolic link") || told.contains("2 hard links");
-            assert!(is_named && told.contains(name), "{told}");
+            let is_named = text.contains("symbolic link") || text.contains("2 hard links");
+            assert!(is_named && text.contains(name), "{text}");
             assert_eq!(fs::read(own.path("victim")).unwrap(), before, "{name}");
             assert_eq!(mode(&own.path("victim")), 0o644, "{name}");
             fs::remove_file(own.path(name)).unwrap();
@@ -210,32 +210,32 @@ fn store_lock_audit_log_and_head_follow_no_link_and_get_mode_0600() {
 }
 
 #[test]
-fn files_that_another_user_has_put_into_an_open_folder_are_not_used() {
+fn files_of_other_users_are_not_used() {
     if !geteuid().is_root() {
-        // Only root can make such a file.
+        // Only root can create such a file.
         return;
     }
     for name in ["s.db", "s.db-wal", "s.db.lock", "spendwatch-audit.jsonl"] {
-        let own = Own::new();
+        let own = OwnFiles::new();
         let folder = own.home.folder.path();
         fs::set_permissions(folder, Permissions::from_mode(0o1777)).unwrap();
         fs::remove_file(own.path("s.db")).unwrap();
         write(&own.path(name), "", 0o666);
         std::os::unix::fs::chown(own.path(name), Some(65_534), None).unwrap();
-        let told = if name.contains("audit") {
+        let text = if name.contains("audit") {
             own.fill();
             String::from_utf8(own.silence().stderr).unwrap()
         } else {
-            own.refused()
+            own.open_error()
         };
-        assert!(told.contains("belongs to user 65534"), "{told}");
+        assert!(text.contains("belongs to user 65534"), "{text}");
     }
 }
 
 #[test]
-fn no_file_is_open_to_others_whatever_the_umask() {
+fn files_are_private_with_any_umask() {
     for umask in ["000", "277"] {
-        let own = Own::new();
+        let own = OwnFiles::new();
         let script = format!(
             "umask {umask}; \"$0\" silence add rule=a --for 1h --comment quiet --config spendwatch.toml && \
              \"$0\" store backup b.db --config spendwatch.toml && \"$0\" init new.toml"
@@ -267,24 +267,24 @@ async fn store_check_and_doctor_change_nothing() {
     let simulator = Simulator::start(World::empty(), Clock::system())
         .await
         .unwrap();
-    let own = Own::at(&simulator.base_url(), simulator.key().expose());
+    let own = OwnFiles::at(&simulator.base_url(), simulator.key().expose());
     fs::remove_file(own.path("s.db.lock")).unwrap();
     let check = |n_files: usize| {
         let before = own.contents();
         assert_eq!(before.len(), n_files);
-        own.told(0, &["store", "check"]);
-        let (is_bad, told) = own.doctor();
-        assert!(!is_bad, "{told}");
+        own.output_of(0, &["store", "check"]);
+        let (is_bad, text) = own.doctor();
+        assert!(!is_bad, "{text}");
         assert!(own.contents() == before, "a file was changed");
-        told
+        text
     };
-    let told = check(2);
-    assert!(told.contains("ok       store"), "{told}");
-    assert!(told.contains("warning  audit"), "{told}");
+    let text = check(2);
+    assert!(text.contains("ok       store"), "{text}");
+    assert!(text.contains("warning  audit"), "{text}");
     assert_eq!(own.silence().status.code(), Some(0));
-    let told = check(4);
-    assert!(told.contains("ok       audit"), "{told}");
-    // A log that a killed daemon has left behind.
+    let text = check(4);
+    assert!(text.contains("ok       audit"), "{text}");
+    // A write-ahead log left behind by a killed daemon.
     let store = Store::open_for_daemon(&own.path("s.db"), Clock::system().now()).unwrap();
     assert_eq!(own.silence().status.code(), Some(0));
     let copies: Vec<(PathBuf, Vec<u8>)> = ["s.db", "s.db-wal"]
@@ -299,11 +299,11 @@ async fn store_check_and_doctor_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_looks_at_owner_and_mode_of_every_file() {
+async fn doctor_checks_owner_and_mode_of_every_file() {
     let simulator = Simulator::start(World::empty(), Clock::system())
         .await
         .unwrap();
-    let own = Own::at(&simulator.base_url(), simulator.key().expose());
+    let own = OwnFiles::at(&simulator.base_url(), simulator.key().expose());
     assert_eq!(own.silence().status.code(), Some(0));
     write(&own.path("limits.csv"), "subject,limit\nSearch,5\n", 0o600);
     write(&own.path("token"), "a-token-of-twenty-characters", 0o600);
@@ -322,14 +322,14 @@ async fn the_doctor_looks_at_owner_and_mode_of_every_file() {
         "limits.csv",
         "token",
     ];
-    let (is_bad, told) = own.doctor();
-    assert!(!is_bad && !told.contains("others can"), "{told}");
+    let (is_bad, text) = own.doctor();
+    assert!(!is_bad && !text.contains("others can"), "{text}");
     for name in files {
         let is_listed =
             |line: &str| line.starts_with("ok       file") && line.contains(&format!("{name}:"));
-        assert!(told.lines().any(is_listed), "{name}: {told}");
+        assert!(text.lines().any(is_listed), "{name}: {text}");
         fs::set_permissions(own.path(name), Permissions::from_mode(0o666)).unwrap();
-        let (_, told) = own.doctor();
+        let (_, text) = own.doctor();
         let is_bad = |line: &str| {
             line.starts_with("bad") && line.contains(&format!("{name}: others can write it"))
         };
@@ -337,16 +337,16 @@ async fn the_doctor_looks_at_owner_and_mode_of_every_file() {
             line.starts_with("bad") && line.contains(name) && line.contains("chmod go-w")
         };
         assert!(
-            told.lines().any(|line| is_bad(line) || is_refused(line)),
-            "{name}: {told}"
+            text.lines().any(|line| is_bad(line) || is_refused(line)),
+            "{name}: {text}"
         );
         assert_eq!(mode(&own.path(name)), 0o666, "it is left as it is");
         fs::set_permissions(own.path(name), Permissions::from_mode(0o600)).unwrap();
     }
     fs::set_permissions(own.home.folder.path(), Permissions::from_mode(0o777)).unwrap();
-    let (_, told) = own.doctor();
+    let (_, text) = own.doctor();
     assert!(
-        told.contains("everyone can create, and often replace, files in it"),
-        "{told}"
+        text.contains("everyone can create, and often replace, files in it"),
+        "{text}"
     );
 }

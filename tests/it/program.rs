@@ -1,4 +1,4 @@
-//! The daemon as a process of its own: started, listened to, spoken to, signalled, killed.
+//! Runs the daemon as a process: reads its output, sends it requests and signals.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use spendwatch::clock::Clock;
 use spendwatch::simulator::Simulator;
 
-/// Nothing that is awaited takes so long, on however slow a machine.
+/// Longer than anything takes, even on a slow machine.
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// A folder with a configuration and a store.
@@ -30,7 +30,7 @@ impl Home {
         self.folder.path().join(name)
     }
 
-    /// Writes the configuration: one organization on a simulated service, polled each second, and `rest`.
+    /// Writes a configuration of one organization on a simulator, polled every second, followed by `rest`.
     pub fn configure(&self, simulator: &Simulator, rest: &str) {
         let key = self.path("key");
         write_secret(&key, simulator.key().expose());
@@ -46,7 +46,7 @@ impl Home {
         fs::write(self.path("spendwatch.toml"), text).unwrap();
     }
 
-    /// Runs a command on the configuration, to its end.
+    /// Runs a command on the configuration.
     pub fn command(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_spendwatch"))
             .args(arguments)
@@ -57,12 +57,12 @@ impl Home {
             .unwrap()
     }
 
-    /// What a command says on standard output, in JSON, where it ends as it should.
+    /// Runs a command, checks its exit status and returns its JSON output.
     #[track_caller]
     pub fn json(&self, exit: i32, arguments: &[&str]) -> serde_json::Value {
         let output = self.command(&[arguments, &["--output", "json"]].concat());
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(exit), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(exit), "{stderr}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
 }
@@ -73,24 +73,24 @@ pub fn write_secret(path: &Path, secret: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// A rule with one threshold, and the console to tell of it.
+/// Returns a monthly rule and a console notifier.
 pub fn month_rule(limit: &str) -> String {
     format!(
         "[[rules]]\nname = \"month\"\nlimit_usd = {limit}\n[[notifiers]]\nname = \"console\"\ntype = \"console\"\ngroup_wait = \"0s\"\n"
     )
 }
 
-/// A running daemon; killed when dropped.
+/// A running daemon, killed on drop.
 pub struct Program {
     child: Child,
     log: Receiver<String>,
     out: Receiver<String>,
-    /// All that was read of the log so far.
-    pub said: Vec<String>,
+    /// Lines of the log read so far.
+    pub lines: Vec<String>,
 }
 
 impl Program {
-    /// `spendwatch run` on a home's configuration.
+    /// Starts `spendwatch run` on a configuration.
     pub fn run(home: &Home) -> Program {
         let config = home.path("spendwatch.toml");
         Program::start(home, &["run", "--config", config.to_str().unwrap()], &[])
@@ -101,18 +101,17 @@ impl Program {
         Program::start_as(program, home, arguments, environment)
     }
 
-    /// Has another program start it, which gets its path and arguments behind its own.
+    /// Starts it by another program, which receives its path and arguments after its own.
     pub fn start_by(
         home: &Home,
         starter: &[&str],
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Program {
-        let words = [starter, &[env!("CARGO_BIN_EXE_spendwatch")], arguments].concat();
-        Program::start_as(words[0], home, &words[1..], environment)
+        let command = [starter, &[env!("CARGO_BIN_EXE_spendwatch")], arguments].concat();
+        Program::start_as(command[0], home, &command[1..], environment)
     }
 
-    /// By way of another program.
     pub fn start_as(
         program: &str,
         home: &Home,
@@ -137,39 +136,48 @@ impl Program {
             child,
             log,
             out,
-            said: Vec::new(),
+            lines: Vec::new(),
         }
     }
 
-    /// Waits for a line of the log that holds a text.
+    /// Waits for a line of the log that contains a text.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) -> String {
         let clock = Clock::system();
-        while let Ok(line) = self.log.recv_timeout(LIMIT.saturating_sub(clock.running())) {
-            self.said.push(line.clone());
+        while let Ok(line) = self
+            .log
+            .recv_timeout(LIMIT.saturating_sub(clock.monotonic()))
+        {
+            self.lines.push(line.clone());
             if line.contains(text) {
                 return line;
             }
         }
-        panic!("the log never said `{text}`:\n{}", self.said.join("\n"));
+        panic!(
+            "the log does not contain `{text}`:\n{}",
+            self.lines.join("\n")
+        );
     }
 
-    /// Waits until each text was in some line of the log, in whatever order.
+    /// Waits until the log contains all texts, in any order.
     #[track_caller]
     pub fn wait_for_all(&mut self, texts: &[&str]) {
         for text in texts {
-            if !self.said.iter().any(|line| line.contains(text)) {
+            if !self.lines.iter().any(|line| line.contains(text)) {
                 self.wait_for(text);
             }
         }
     }
 
-    /// Waits for a line of the output that holds a text.
+    /// Waits for a line of standard output that contains a text.
     #[track_caller]
     pub fn wait_for_output(&mut self, text: &str) -> String {
         let clock = Clock::system();
         let mut printed = Vec::new();
-        while let Ok(line) = self.out.recv_timeout(LIMIT.saturating_sub(clock.running())) {
+        while let Ok(line) = self
+            .out
+            .recv_timeout(LIMIT.saturating_sub(clock.monotonic()))
+        {
             if line.contains(text) {
                 return line;
             }
@@ -178,16 +186,16 @@ impl Program {
         panic!(
             "never printed `{text}`:\n{}\nlog:\n{}",
             printed.join("\n"),
-            self.said.join("\n")
+            self.lines.join("\n")
         );
     }
 
-    /// What was printed so far and not waited for.
+    /// Returns the unread lines of standard output so far.
     pub fn output(&self) -> Vec<String> {
         self.out.try_iter().collect()
     }
 
-    /// Waits for the start; gives host and port.
+    /// Waits for the start and returns host and port.
     #[track_caller]
     pub fn address(&mut self) -> String {
         let line = self.wait_for("metrics at http://");
@@ -215,18 +223,18 @@ impl Program {
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end; gives how it ended and all of its log.
+    /// Waits for its end and returns its exit status and log.
     pub fn ended(mut self) -> (ExitStatus, Vec<String>) {
         let status = self.child.wait().unwrap();
-        let mut said = std::mem::take(&mut self.said);
-        said.extend(self.log.iter());
-        (status, said)
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.extend(self.log.iter());
+        (status, lines)
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -244,34 +252,34 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     receive
 }
 
-/// One request, head and all; gives the whole answer.
-pub fn ask(address: &str, head: &str) -> String {
-    String::from_utf8_lossy(&ask_bytes(address, head)).into_owned()
+/// Sends a request head and returns the whole response.
+pub fn send_request(address: &str, head: &str) -> String {
+    String::from_utf8_lossy(&send_request_bytes(address, head)).into_owned()
 }
 
-/// The same, for an answer that is no text.
-pub fn ask_bytes(address: &str, head: &str) -> Vec<u8> {
+/// Like [`send_request`], for a binary response.
+pub fn send_request_bytes(address: &str, head: &str) -> Vec<u8> {
     exchange(address, &format!("{head}\r\nConnection: close\r\n\r\n"))
 }
 
-/// Sends a whole request, which asks to close; gives the whole answer.
+/// Sends a whole request with `Connection: close` and returns the whole response.
 pub fn exchange(address: &str, request: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    answer
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    response
 }
 
-/// A GET for the address itself.
+/// Sends a GET request.
 pub fn get(address: &str, path: &str) -> String {
-    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}"))
+    send_request(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}"))
 }
 
-/// A reload, as `curl -X POST` asks for it.
+/// Requests a reload, as `curl -X POST` does.
 pub fn post_reload(address: &str) -> String {
-    ask(
+    send_request(
         address,
         &format!("POST /-/reload HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0"),
     )

@@ -1,4 +1,4 @@
-//! What holds for every text file of the repository.
+//! Checks on all text files of the repository.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use spendwatch::config::source::Environment;
 use spendwatch::config::{self, Config};
 
-/// Folders that are no source: build results and the history.
+/// Folders without source: build results and history.
 const NOT_SOURCE: [&str; 2] = ["target", ".git"];
 
 #[test]
@@ -41,7 +41,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Lines, counted from 1, that start as a merge left them. A line of `=` alone may underline a heading.
+/// Returns lines, counted from 1, that start with a merge marker. A line of `=` alone may underline a heading.
 fn marked_lines(text: &str) -> Vec<usize> {
     let markers = ['<', '>', '|'].map(|sign| format!("{} ", sign.to_string().repeat(7)));
     text.lines()
@@ -66,7 +66,7 @@ fn text_of(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
 }
 
-/// What is in force in a container that is given no more than a key.
+/// Returns the configuration of a container that is given only a key.
 fn in_the_image() -> Config {
     let dockerfile = text_of("Dockerfile");
     let mut environment: Environment = dockerfile
@@ -82,7 +82,7 @@ fn in_the_image() -> Config {
 }
 
 #[test]
-fn the_image_listens_and_stores_where_its_other_settings_and_its_neighbours_say() {
+fn the_image_listens_and_stores_where_compose_and_kubernetes_expect_it() {
     let config = in_the_image();
     assert!(config.http.listen.ip().is_unspecified());
     let port = config.http.listen.port();
@@ -115,7 +115,7 @@ fn variables_in_the_compose_file_are_documented() {
     }
 }
 
-/// What a workflow uses without naming it by its content: `actions/checkout@v4`.
+/// Returns actions that a workflow does not pin by commit, such as `actions/checkout@v4`.
 fn unpinned_actions(text: &str) -> Vec<String> {
     let used = text.lines().filter_map(|line| {
         let line = line.trim().trim_start_matches("- ").trim_start();
@@ -126,7 +126,7 @@ fn unpinned_actions(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A commit, with the version that it is beside it; or a part of this repository.
+/// Returns whether an action is pinned by commit, with its version in a comment, or is local.
 fn is_pinned_action(used: &str) -> bool {
     let is_hex = |text: &str, length| {
         text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -152,7 +152,7 @@ fn is_pinned_image(image: &str) -> bool {
     digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Images that a Dockerfile or a compose file names by a tag alone. Stages of the file itself are no images.
+/// Returns images without a digest in a Dockerfile or a compose file. Stages of the file itself are not images.
 fn unpinned_images(text: &str) -> Vec<String> {
     let mut stages = vec!["scratch"];
     let mut found = Vec::new();
@@ -196,7 +196,7 @@ fn actions_are_pinned_by_commit_and_images_by_digest() {
 }
 
 #[test]
-fn what_is_not_pinned_is_recognized() {
+fn unpinned_actions_and_images_are_recognized() {
     let commit = "0123456789abcdef0123456789abcdef01234567";
     let workflow = format!(
         "steps:\n  - uses: actions/checkout@v4\n  - name: x\n    uses: a/b@main\n  - uses: a/b@{commit}\n\
@@ -226,7 +226,7 @@ fn advisories_are_checked_in_continuous_integration() {
 }
 
 #[test]
-fn nothing_that_the_program_writes_is_committed() {
+fn files_written_by_the_program_are_not_committed() {
     let ignored = text_of(".gitignore");
     for name in ["/spendwatch.db*", "/spendwatch-audit.jsonl*"] {
         assert!(ignored.lines().any(|line| line == name), "{name}");
@@ -235,7 +235,7 @@ fn nothing_that_the_program_writes_is_committed() {
         .args(["ls-files", "spendwatch.db*", "spendwatch-audit.jsonl*"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output();
-    // Where there is no git, there is no repository either.
+    // Skipped outside of a git repository.
     if let Ok(tracked) = tracked {
         assert_eq!(String::from_utf8_lossy(&tracked.stdout), "");
     }

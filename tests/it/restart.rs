@@ -1,4 +1,4 @@
-//! A stop at every single write of a cycle, before and after its commit: nothing is lost and nothing is invented.
+//! Stops at every write of a cycle, before and after its commit, and after restoring a backup.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use spendwatch::clock::Clock;
 use spendwatch::domain::money::Usd;
 use spendwatch::simulator::world::World;
 use spendwatch::store::messages::{MessageFilter, MessageRow};
-use spendwatch::store::{Faults, Moment};
+use spendwatch::store::{CommitPoint, Faults};
 
 use crate::alerts::{month_rule, words};
-use crate::harness::{Stage, at, hours};
+use crate::harness::{WatcherFixture, at, hours};
 
-/// Stops at the given moment, counted over all writes; gives whether there was such a moment.
-async fn stop_at(place: usize) -> bool {
+/// Stops at the `index`-th commit point and returns whether there is one.
+async fn stop_at(index: usize) -> bool {
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Alpha");
     world.spend(
@@ -25,16 +25,16 @@ async fn stop_at(place: usize) -> bool {
         "40.25",
     );
     world.spend("", "claude-sonnet-4-5", at("2026-11-24T09:30:00Z"), "1.75");
-    let mut stage = Stage::new(world, "2026-11-24T10:05:00Z")
+    let mut stage = WatcherFixture::new(world, "2026-11-24T10:05:00Z")
         .await
         .with_rule(month_rule(30));
-    let seen = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&seen);
-    stage.faults = Some(Faults::new(move |_: &'static str, _: Moment| {
-        counted.fetch_add(1, Ordering::SeqCst) == place
+    let n_points = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&n_points);
+    stage.faults = Some(Faults::new(move |_: &'static str, _: CommitPoint| {
+        counted.fetch_add(1, Ordering::SeqCst) == index
     }));
     let store = stage.open_store();
-    let deadline = Clock::Manual(stage.clock.clone()).running() + Duration::from_mins(5);
+    let deadline = Clock::Manual(stage.clock.clone()).monotonic() + Duration::from_mins(5);
     let was_stopped = match stage.try_watcher(&store).await {
         Ok(mut watcher) => watcher.cycle(stage.now(), deadline).await.is_err(),
         Err(_) => true,
@@ -46,30 +46,30 @@ async fn stop_at(place: usize) -> bool {
     for _ in 0..3 {
         stage.cycle_after(5, &mut watcher).await;
     }
-    let told = stage.deliver(&store).await;
-    assert_eq!(words(&told), ["Alpha 100% first"], "stopped at {place}");
+    let notified = stage.deliver(&store).await;
+    assert_eq!(words(&notified), ["Alpha 100% first"], "stopped at {index}");
     let month = hours("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z");
     assert_eq!(
         stage.ledger(&store, None, month).await,
         Usd::from_dollars(42),
-        "stopped at {place}"
+        "stopped at {index}"
     );
     was_stopped
 }
 
 #[tokio::test]
-async fn case_13_and_15_a_stop_at_any_write_loses_nothing_and_invents_nothing() {
+async fn case_13_and_15_a_stop_at_any_write_loses_and_invents_nothing() {
     let mut n_stops = 0;
     while stop_at(n_stops).await {
         n_stops += 1;
         assert!(n_stops < 200, "a cycle has a handful of writes");
     }
-    assert!(n_stops >= 8, "only {n_stops} moments were tried");
+    assert!(n_stops >= 8, "only {n_stops} commit points");
 }
 
-/// Yesterday's backup knows nothing of today: what fires since is told once more, under another id; what fired then stays as it was.
+/// Alerts newer than the backup are sent again under new ids; older ones are not.
 #[tokio::test]
-async fn case_18_a_restored_backup_tells_todays_alerts_once_more() {
+async fn case_18_after_restoring_a_backup_newer_alerts_are_sent_again() {
     let mut world = World::empty();
     for (id, name) in [
         ("workspace_a", "Alpha"),
@@ -82,7 +82,7 @@ async fn case_18_a_restored_backup_tells_todays_alerts_once_more() {
         world.spend(id, "claude-sonnet-4-5", at(when), "40");
     };
     spend(&mut world, "workspace_a", "2026-11-23T08:00:00Z");
-    let stage = Stage::new(world, "2026-11-23T10:05:00Z")
+    let stage = WatcherFixture::new(world, "2026-11-23T10:05:00Z")
         .await
         .with_rule(month_rule(30));
     let store = stage.open_store();
@@ -120,7 +120,7 @@ async fn case_18_a_restored_backup_tells_todays_alerts_once_more() {
     assert_eq!(
         after.intersection(&before).count(),
         1,
-        "the one of yesterday"
+        "yesterday's message"
     );
     stage.cycle_after(5, &mut watcher).await;
     assert_eq!(words(&stage.deliver(&store).await), [""; 0]);

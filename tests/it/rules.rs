@@ -1,5 +1,5 @@
-//! Rules as users would write them: every file of `tests/rules` is a configuration, what happens in time, and what is told
-//! then. The real cycle runs on the simulated service.
+//! Rules as users write them: each file in `tests/rules` has a configuration, events over time and the expected
+//! notifications. The real cycle runs against the simulator.
 
 mod script;
 
@@ -9,30 +9,30 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use spendwatch::config::Config;
 use spendwatch::cycle::configured;
-use spendwatch::cycle::state::{Settings, Watcher};
+use spendwatch::cycle::state::{Watcher, WatcherSettings};
 use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::notification::Fact;
-use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::faults::{FaultTarget, ServerFault};
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
 
-use crate::harness::Stage;
+use crate::harness::WatcherFixture;
 use script::{Expected, Script, Step};
 
-/// Each story is a test under the name of its file.
-macro_rules! stories {
+/// Each scenario is a test with the name of its file.
+macro_rules! scenarios {
     ($($name:ident)+) => {
-        const STORIES: &[&str] = &[$(stringify!($name)),+];
+        const SCENARIOS: &[&str] = &[$(stringify!($name)),+];
         $(
             #[tokio::test]
             async fn $name() {
-                tell(stringify!($name)).await;
+                check(stringify!($name)).await;
             }
         )+
     };
 }
 
-stories! {
+scenarios! {
     a_berlin_day_of_23_hours
     a_berlin_day_of_25_hours
     a_correction_that_comes_days_later
@@ -82,18 +82,18 @@ stories! {
 }
 
 #[test]
-fn every_file_is_a_story_that_is_told() {
+fn every_file_is_a_scenario() {
     let name = |entry: std::io::Result<std::fs::DirEntry>| {
         let file = entry.unwrap().file_name().into_string().unwrap();
         file.strip_suffix(".toml").unwrap_or(&file).to_owned()
     };
     let mut files: Vec<String> = std::fs::read_dir(folder()).unwrap().map(name).collect();
     files.sort();
-    assert_eq!(files, STORIES);
+    assert_eq!(files, SCENARIOS);
 }
 
 #[tokio::test]
-async fn a_story_that_goes_otherwise_is_told_line_by_line() {
+async fn differences_are_printed_step_by_step() {
     let text = r#"
 [[rules]]
 name = "month"
@@ -116,7 +116,7 @@ tells = "nothing"
     A rule without thresholds speaks at its limit.
     ! 2026-11-24T10:05:00Z
         expected  nothing
-        told      to console: month of acme 100% first critical, 120 of 100 in 2026-11
+        actual    to console: month of acme 100% first critical, 120 of 100 in 2026-11
     ");
 }
 
@@ -124,8 +124,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules")
 }
 
-/// The story of a file goes as it is written.
-async fn tell(name: &str) {
+async fn check(name: &str) {
     let file = folder().join(name).with_extension("toml");
     let text = std::fs::read_to_string(&file).unwrap();
     if let Err(difference) = run(&text).await {
@@ -133,14 +132,14 @@ async fn tell(name: &str) {
     }
 }
 
-/// What differs, as the whole story up to there.
+/// Runs a scenario; the error contains the scenario up to the difference.
 async fn run(text: &str) -> Result<(), String> {
     let script = Script::read(text)?;
     let settings = settings(&script.config()?);
     let start = script.at.first().ok_or("nothing happens")?.time();
-    let mut stage = Stage::new(world(&script), &start.to_string()).await;
+    let mut stage = WatcherFixture::new(world(&script), &start.to_string()).await;
     stage.policy = settings.policy.clone();
-    let mut story = Story {
+    let mut run = ScenarioRun {
         store: stage.open_store(),
         watcher: None,
         stage,
@@ -148,17 +147,17 @@ async fn run(text: &str) -> Result<(), String> {
     };
     let mut lines = vec![script.story.says.clone()];
     for step in &script.at {
-        for (at, told) in story.until(step, script.story.every()).await {
-            if !told.is_empty() {
-                lines.extend(difference(at, &[], &told));
+        for (at, sent) in run.until(step, script.story.every()).await {
+            if !sent.is_empty() {
+                lines.extend(difference(at, &[], &sent));
                 return Err(lines.join("\n"));
             }
         }
-        let messages = story.step(step).await?;
+        let messages = run.step(step).await?;
         let n_messages = messages.len();
-        let told = facts(messages);
-        if !step.expected().accepts(&told) {
-            lines.extend(difference(step.time(), step.expected().0, &told));
+        let sent = facts(messages);
+        if !step.expected().accepts(&sent) {
+            lines.extend(difference(step.time(), step.expected().0, &sent));
             return Err(lines.join("\n"));
         }
         if step
@@ -168,15 +167,15 @@ async fn run(text: &str) -> Result<(), String> {
             lines.push(format!("! {} in {n_messages} messages", step.time()));
             return Err(lines.join("\n"));
         }
-        lines.push(format!("  {}  {}", step.time(), listed(&told)));
+        lines.push(format!("  {}  {}", step.time(), list(&sent)));
     }
     Ok(())
 }
 
-type Told = (NotifierName, Fact);
+type Notification = (NotifierName, Fact);
 type Message = (NotifierName, Vec<Fact>);
 
-fn difference(at: Timestamp, expected: &[Expected], told: &[Told]) -> Vec<String> {
+fn difference(at: Timestamp, expected: &[Expected], sent: &[Notification]) -> Vec<String> {
     let expected: Vec<String> = expected.iter().map(Expected::to_string).collect();
     let expected = if expected.is_empty() {
         "nothing".to_owned()
@@ -186,12 +185,12 @@ fn difference(at: Timestamp, expected: &[Expected], told: &[Told]) -> Vec<String
     vec![
         format!("! {at}"),
         format!("    expected  {expected}"),
-        format!("    told      {}", listed(told)),
+        format!("    actual    {}", list(sent)),
     ]
 }
 
-fn listed(told: &[Told]) -> String {
-    let lines: Vec<String> = told
+fn list(sent: &[Notification]) -> String {
+    let lines: Vec<String> = sent
         .iter()
         .map(|(notifier, fact)| Expected::whole(notifier, fact).to_string())
         .collect();
@@ -202,20 +201,20 @@ fn listed(told: &[Told]) -> String {
     }
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config) -> WatcherSettings {
     let mut settings = configured::settings(config, &config.organizations[0]);
-    for postage in settings.postage.values_mut() {
-        postage.group_wait = SignedDuration::ZERO;
+    for delivery in settings.delivery.values_mut() {
+        delivery.group_wait = SignedDuration::ZERO;
     }
     settings
 }
 
-fn facts(messages: Vec<Message>) -> Vec<Told> {
-    let of_message = |(notifier, facts): Message| {
-        let told = move |fact| (notifier.clone(), fact);
-        facts.into_iter().map(told).collect::<Vec<_>>()
+fn facts(messages: Vec<Message>) -> Vec<Notification> {
+    let to_notifications = |(notifier, facts): Message| {
+        let sent = move |fact| (notifier.clone(), fact);
+        facts.into_iter().map(sent).collect::<Vec<_>>()
     };
-    messages.into_iter().flat_map(of_message).collect()
+    messages.into_iter().flat_map(to_notifications).collect()
 }
 
 fn world(script: &Script) -> World {
@@ -233,24 +232,28 @@ fn world(script: &Script) -> World {
     world
 }
 
-struct Story {
-    stage: Stage,
+struct ScenarioRun {
+    stage: WatcherFixture,
     store: Store,
     watcher: Option<Watcher>,
-    settings: Settings,
+    settings: WatcherSettings,
 }
 
-impl Story {
-    /// Cycles of the time before a step, each with what was told in it.
-    async fn until(&mut self, step: &Step, every: SignedDuration) -> Vec<(Timestamp, Vec<Told>)> {
-        let mut told = Vec::new();
+impl ScenarioRun {
+    /// Runs the cycles before a step and returns what each sent.
+    async fn until(
+        &mut self,
+        step: &Step,
+        every: SignedDuration,
+    ) -> Vec<(Timestamp, Vec<Notification>)> {
+        let mut sent = Vec::new();
         while self.stage.now() + every < step.time() {
             self.pass(every);
             self.cycle().await;
-            told.push((self.stage.now(), facts(self.messages().await)));
+            sent.push((self.stage.now(), facts(self.messages().await)));
         }
         self.pass(step.time().duration_since(self.stage.now()));
-        told
+        sent
     }
 
     async fn step(&mut self, step: &Step) -> Result<Vec<Message>, String> {
@@ -276,17 +279,17 @@ impl Story {
             }
         }
         for workspace in &step.fails {
-            let fault = Fault::Status(400, "{}".into(), None);
+            let fault = ServerFault::Status(400, "{}".into(), None);
             self.stage
                 .simulator
-                .fail(FaultOn::usage_of(workspace), fault);
+                .inject_fault(FaultTarget::usage_of(workspace), fault);
         }
         if step.empty_list {
-            let list = FaultOn::endpoint("workspaces");
-            self.stage.simulator.fail(list, Fault::NoRows);
+            let list = FaultTarget::endpoint("workspaces");
+            self.stage.simulator.inject_fault(list, ServerFault::NoRows);
         }
         if step.heals {
-            self.stage.simulator.heal();
+            self.stage.simulator.clear_faults();
         }
         if let Some(jump) = step.jump() {
             self.stage.clock.set_wall(self.stage.now() + jump);
@@ -307,8 +310,8 @@ impl Story {
 
     async fn cycle(&mut self) {
         if self.watcher.is_none() {
-            let outside = self.stage.outside(&self.store);
-            let watcher = Watcher::open(self.settings.clone(), outside).await;
+            let deps = self.stage.deps(&self.store);
+            let watcher = Watcher::open(self.settings.clone(), deps).await;
             self.watcher = Some(watcher.unwrap());
         }
         let watcher = self.watcher.as_mut().unwrap();

@@ -1,4 +1,4 @@
-//! Promise 5 from outside: a daemon with every kind of secret, told to say all that it can, through good and bad answers.
+//! Promise 5 from outside: no output of a daemon with every kind of secret contains one, whatever the servers respond.
 
 use std::fs;
 
@@ -6,17 +6,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use spendwatch::clock::Clock;
 use spendwatch::simulator::Simulator;
-use spendwatch::simulator::faults::{Fault, FaultOn};
-use spendwatch::simulator::people::{Invite, Key, User};
-use spendwatch::simulator::speech::{Access, Real, Speaks};
+use spendwatch::simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
+use spendwatch::simulator::directory::{SimulatedInvite, SimulatedKey, SimulatedUser};
+use spendwatch::simulator::faults::{FaultTarget, ServerFault};
 use spendwatch::simulator::world::World;
 
-use crate::program::{Home, Program, ask, get, month_rule, write_secret};
+use crate::program::{Home, Program, get, month_rule, send_request, write_secret};
 use crate::receiver::{Answer, Receiver};
 
-/// What stands in each secret of the configuration.
+/// Part of every secret in the configuration.
 const MARK: &str = "canary";
-/// But in this one, which is base64.
+/// The one secret without [`MARK`], because it is base64.
 const SIGNING: &str = "Y2FuYXJ5LXNpZ24tY2FuYXJ5LXNpZ24teHl6";
 
 #[track_caller]
@@ -26,9 +26,9 @@ fn check(place: &str, text: &str) {
     assert_eq!(found, None, "a secret in {place}");
 }
 
-/// The answer repeats what it was asked with, as careless services do.
-fn echo(status: u16, asked_with: &[&str]) -> Answer {
-    let body = format!("not with {}", asked_with.join(" and "));
+/// Returns a response that repeats secrets of the request.
+fn echo(status: u16, secrets: &[&str]) -> Answer {
+    let body = format!("not with {}", secrets.join(" and "));
     Answer::Reply(status, Vec::new(), body)
 }
 
@@ -57,7 +57,7 @@ fn configuration(home: &Home, hook: &Receiver, chat: &Receiver) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_is_in_a_log_a_metric_an_answer_the_store_or_a_command() {
+async fn secrets_appear_in_no_log_metric_response_store_or_command_output() {
     let clock = Clock::system();
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Alpha");
@@ -69,8 +69,8 @@ async fn no_secret_is_in_a_log_a_metric_an_answer_the_store_or_a_command() {
         Receiver::start(|_| None).await,
         Receiver::start(|_| None).await,
     );
-    let asked = [hook.url.as_str(), SIGNING, "Bearer canary-head"];
-    hook.answer(echo(500, &asked));
+    let sent = [hook.url.as_str(), SIGNING, "Bearer canary-head"];
+    hook.answer(echo(500, &sent));
     chat.answer(echo(404, &[&chat.url]));
     home.configure(&simulator, &configuration(&home, &hook, &chat));
     write_secret(&home.path("key"), "sk-ant-admin-canary");
@@ -80,15 +80,15 @@ async fn no_secret_is_in_a_log_a_metric_an_answer_the_store_or_a_command() {
         "`chat` is parked",
         "answered 500",
         "no connection",
-        "the heartbeat failed",
+        "heartbeat failed",
     ]);
-    let refusal = Fault::Status(401, "no sk-ant-admin-canary".into(), None);
-    simulator.fail(FaultOn::everything(), refusal);
+    let refusal = ServerFault::Status(401, "no sk-ant-admin-canary".into(), None);
+    simulator.inject_fault(FaultTarget::everything(), refusal);
     program.wait_for("401");
     let token = format!(
         "GET /metrics HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer canary-token-of-http"
     );
-    let metrics = ask(&address, &token);
+    let metrics = send_request(&address, &token);
     assert!(
         metrics.contains("spendwatch_notifier_parked{notifier=\"chat\"} 1"),
         "{metrics}"
@@ -105,7 +105,7 @@ async fn no_secret_is_in_a_log_a_metric_an_answer_the_store_or_a_command() {
         &["notify", "test", "hook"],
         &["notify", "test", "mail"],
     ] {
-        hook.answer(echo(400, &asked));
+        hook.answer(echo(400, &sent));
         let output = home.command(arguments);
         check(
             &format!("{arguments:?}"),
@@ -117,12 +117,9 @@ async fn no_secret_is_in_a_log_a_metric_an_answer_the_store_or_a_command() {
         );
     }
     program.signal("TERM");
-    let said = {
-        let (_, said) = program.ended();
-        said.join("\n")
-    };
-    assert!(said.contains("[redacted]"), "{said}");
-    check("the log", &said);
+    let log = program.ended().1.join("\n");
+    assert!(log.contains("[redacted]"), "{log}");
+    check("the log", &log);
     let mut n_files = 0;
     for entry in fs::read_dir(home.folder.path()).unwrap() {
         let path = entry.unwrap().path();
@@ -134,13 +131,13 @@ async fn no_secret_is_in_a_log_a_metric_an_answer_the_store_or_a_command() {
             n_files += 1;
         }
     }
-    assert!(n_files > 0, "there is a store to look at");
+    assert!(n_files > 0, "no store found");
 }
 
-/// What the Admin API returns in places where nobody expects a key.
+/// A key that the Admin API returns in unexpected places.
 const RETURNED: &str = "sk-ant-api03-Canary_returned-canaryAA";
 
-/// The same text as careless services encode it.
+/// Returns the encodings that a server might use.
 fn encodings(secret: &str) -> Vec<String> {
     let bytes = |each: fn(u8) -> String| secret.bytes().map(each).collect::<String>();
     let once = secret.replace('-', "%2D").replace('_', "%5F");
@@ -158,12 +155,12 @@ fn encodings(secret: &str) -> Vec<String> {
     ]
 }
 
-/// Every place where the text stands, in any encoding.
+/// Checks that a text does not contain the secret in any encoding.
 #[track_caller]
 fn check_returned(place: &str, bytes: &[u8], secret: &str) {
     let text = String::from_utf8_lossy(bytes).to_lowercase();
     for encoding in encodings(secret) {
-        // Even a part of it is too much, but for what is in front: `sk-ant-api03-` is in every hint.
+        // Not even a part may appear, except the prefix `sk-ant-api03-`, which is in every hint.
         let encoding = encoding.to_lowercase();
         let part = &encoding[encoding.len() / 2..encoding.len() - 3];
         let found = text.find(part).map(|at| {
@@ -175,10 +172,10 @@ fn check_returned(place: &str, bytes: &[u8], secret: &str) {
     }
 }
 
-/// Workspaces, keys, users, tags and models whose names, and some of whose ids, are a key.
-fn world_of_keys(clock: &Clock, speaks: Speaks, own: &str) -> World {
+/// Returns a world whose names, tags and models, and some ids, contain keys.
+fn world_of_keys(clock: &Clock, speaks: SimulatedApi, own: &str) -> World {
     let mut world = World::empty();
-    world.speaks = speaks;
+    world.api = speaks;
     world.default_workspace = Some("wrkspc_default0".to_owned());
     let mut names = encodings(RETURNED);
     names.extend(encodings(own));
@@ -191,7 +188,7 @@ fn world_of_keys(clock: &Clock, speaks: Speaks, own: &str) -> World {
             (name.clone(), "x".to_owned()),
         ];
         world.workspace_mut(&id).tags = tags.into();
-        world.users.push(User {
+        world.users.push(SimulatedUser {
             id: format!("user_{place}"),
             email: format!("{place}{name}@example.com"),
             name: name.clone(),
@@ -199,15 +196,15 @@ fn world_of_keys(clock: &Clock, speaks: Speaks, own: &str) -> World {
             status: "active".to_owned(),
             last_active_at: None,
         });
-        world.keys.push(Key {
+        world.keys.push(SimulatedKey {
             id: format!("apikey_{place}"),
             name: name.clone(),
             workspace: Some(id.clone()),
             created_by: format!("user_{place}"),
             status: "active".to_owned(),
-            ..Key::default()
+            ..SimulatedKey::default()
         });
-        world.invites.push(Invite {
+        world.invites.push(SimulatedInvite {
             id: format!("invite_{place}"),
             email: format!("{name}@example.com"),
             role: "developer".to_owned(),
@@ -226,15 +223,15 @@ fn world_of_keys(clock: &Clock, speaks: Speaks, own: &str) -> World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_that_the_admin_api_returns_reach_no_output_and_their_workspaces_stay_apart() {
-    let older = Real {
-        analytics: Access::Forbidden,
-        ..Real::default()
+async fn returned_keys_reach_no_output_and_their_workspaces_stay_distinct() {
+    let older = RealApiOptions {
+        analytics: EndpointAccess::Forbidden,
+        ..RealApiOptions::default()
     };
     for speaks in [
-        Speaks::Guide,
-        Speaks::Real(Real::default()),
-        Speaks::Real(older),
+        SimulatedApi::Guide,
+        SimulatedApi::Real(RealApiOptions::default()),
+        SimulatedApi::Real(older),
     ] {
         let hook = Receiver::start(|_| None).await;
         let own = hook
@@ -259,7 +256,7 @@ async fn keys_that_the_admin_api_returns_reach_no_output_and_their_workspaces_st
         let mut program = Program::run(&home);
         let address = program.address();
         hook.wait_for(1).await;
-        let mut seen: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut outputs: Vec<(String, Vec<u8>)> = Vec::new();
         for path in [
             "/metrics",
             "/readyz",
@@ -267,26 +264,26 @@ async fn keys_that_the_admin_api_returns_reach_no_output_and_their_workspaces_st
             "/api/v1/alerts",
             "/api/v1/silences",
         ] {
-            seen.push((path.to_owned(), get(&address, path).into_bytes()));
+            outputs.push((path.to_owned(), get(&address, path).into_bytes()));
         }
-        let metrics = String::from_utf8_lossy(&seen[0].1).into_owned();
-        // What the one and the other has spent; before a bill it is an estimate.
-        let kept = metrics.lines().filter(|line| {
+        let metrics = String::from_utf8_lossy(&outputs[0].1).into_owned();
+        // The spend of each of the two workspaces (estimated before there is a bill).
+        let redacted = metrics.lines().filter(|line| {
             line.starts_with("anthropic_spend_month_usd")
                 && line.contains("workspace_id=\"redacted-")
                 && !line.ends_with(" 0")
         });
-        assert_eq!(kept.count(), 2, "{speaks:?}: {metrics}");
+        assert_eq!(redacted.count(), 2, "{speaks:?}: {metrics}");
         for post in hook.posts() {
-            seen.push(("a message".to_owned(), post.body.to_vec()));
+            outputs.push(("a message".to_owned(), post.body.to_vec()));
         }
-        let refusal = Fault::Status(400, encodings(RETURNED).join(" "), None);
-        simulator.fail(FaultOn::everything(), refusal);
+        let refusal = ServerFault::Status(400, encodings(RETURNED).join(" "), None);
+        simulator.inject_fault(FaultTarget::everything(), refusal);
         program.wait_for("status 400");
-        simulator.heal();
+        simulator.clear_faults();
         program.signal("TERM");
-        let (_, said) = program.ended();
-        seen.push(("the log".to_owned(), said.join("\n").into_bytes()));
+        let (_, log) = program.ended();
+        outputs.push(("the log".to_owned(), log.join("\n").into_bytes()));
         for arguments in [
             &["usage", "--by", "workspace"][..],
             &["usage", "--by", "model", "--output", "csv"],
@@ -306,24 +303,27 @@ async fn keys_that_the_admin_api_returns_reach_no_output_and_their_workspaces_st
         ] {
             let output = home.command(arguments);
             let printed = [output.stdout, output.stderr].concat();
-            seen.push((format!("{arguments:?}"), printed));
+            outputs.push((format!("{arguments:?}"), printed));
         }
         let mut n_files = 0;
         for entry in fs::read_dir(home.folder.path()).unwrap() {
             let path = entry.unwrap().path();
             if !path.ends_with("spendwatch.toml") {
-                seen.push((path.display().to_string(), fs::read(path).unwrap()));
+                outputs.push((path.display().to_string(), fs::read(path).unwrap()));
                 n_files += 1;
             }
         }
-        assert!(n_files > 3, "there are a store and an audit log to look at");
-        let hint = seen
+        assert!(n_files > 3, "no store or audit log found");
+        let hint = outputs
             .iter()
             .find(|(place, _)| place.contains("keys"))
             .unwrap();
         let hint = String::from_utf8_lossy(&hint.1).into_owned();
-        assert!(hint.contains("sk-ant-api03-"), "hints stay: {hint}");
-        for (place, bytes) in &seen {
+        assert!(
+            hint.contains("sk-ant-api03-"),
+            "hints are unchanged: {hint}"
+        );
+        for (place, bytes) in &outputs {
             let place = format!("{place} ({speaks:?})");
             check_returned(&place, bytes, RETURNED);
             let is_daemon = !place.starts_with('[');

@@ -1,5 +1,4 @@
-//! The real service, by its newer and its older reports: the same spend gives the same ledger, to the last digit where the
-//! dialect knows it.
+//! Anthropic's Admin API, with newer and older reports: both lead to the same ledger, exactly where the dialect reports it.
 
 use std::collections::BTreeMap;
 
@@ -7,50 +6,50 @@ use jiff::SignedDuration;
 use spendwatch::cycle::state::Watcher;
 use spendwatch::domain::alert::EndedBy;
 use spendwatch::domain::dialect::Dialect;
+use spendwatch::domain::figure::Figure;
 use spendwatch::domain::ids::{ApiKeyId, WorkspaceId};
-use spendwatch::domain::knowledge::Figure;
 use spendwatch::domain::matcher::{Glob, Team};
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::period::Period;
-use spendwatch::domain::rule::{Gap, Watch};
+use spendwatch::domain::rule::{GapUnit, Watch};
 use spendwatch::domain::span::{Hour, HourSpan};
 use spendwatch::domain::subject::SubjectKind;
-use spendwatch::domain::usage::{Amounts, Cell, Part};
+use spendwatch::domain::usage::{Amounts, Part, UsageKey};
 use spendwatch::metrics::counters::CycleOutcome;
-use spendwatch::simulator::faults::{Fault, FaultOn};
-use spendwatch::simulator::people::{Key, User};
-use spendwatch::simulator::speech::{Access, Real, Speaks};
-use spendwatch::simulator::world::{Detail, Used, World};
+use spendwatch::simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
+use spendwatch::simulator::directory::{SimulatedKey, SimulatedUser};
+use spendwatch::simulator::faults::{FaultTarget, ServerFault};
+use spendwatch::simulator::world::{SimulatedUsage, UsageDetail, World};
 use spendwatch::store::Store;
 
-use crate::harness::{Stage, at, hours, organization, rule};
+use crate::harness::{WatcherFixture, at, hours, organization, rule};
 
 const SONNET: &str = "claude-sonnet-4-5";
 const HAIKU: &str = "claude-haiku-4-5";
 const DEFAULT: &str = "wrkspc_default0";
 
-/// Two workspaces and the default one, with keys and people.
+/// Two workspaces and the default one, with keys and users.
 fn world() -> World {
     let mut world = World::seeded(7);
-    world.speaks = Speaks::Real(Real::default());
+    world.api = SimulatedApi::Real(RealApiOptions::default());
     world.default_workspace = Some(DEFAULT.to_owned());
     world.add_workspace("wrkspc_a", "Alpha");
     world.add_workspace("wrkspc_b", "Beta");
-    let key = |id: &str, home: Option<&str>| Key {
+    let key = |id: &str, home: Option<&str>| SimulatedKey {
         id: id.to_owned(),
         name: format!("name of {id}"),
         workspace: home.map(str::to_owned),
         created_by: "user_1".to_owned(),
         status: "active".to_owned(),
         last_used_at: None,
-        ..Key::default()
+        ..SimulatedKey::default()
     };
     world.keys = vec![
         key("apikey_a1", Some("wrkspc_a")),
         key("apikey_a2", Some("wrkspc_a")),
         key("apikey_b1", Some("wrkspc_b")),
     ];
-    world.users = vec![User {
+    world.users = vec![SimulatedUser {
         id: "user_1".to_owned(),
         email: "ada@example.com".to_owned(),
         name: "Ada".to_owned(),
@@ -59,54 +58,54 @@ fn world() -> World {
         last_active_at: None,
     }];
     let since = at("2026-11-10T00:00:00Z");
-    world.add_habit("wrkspc_a", SONNET, 3_600_000, true, since);
-    world.add_habit("wrkspc_b", HAIKU, 1_200_000, false, since);
-    world.add_habit("", SONNET, 700_000, false, since);
+    world.add_spend_pattern("wrkspc_a", SONNET, 3_600_000, true, since);
+    world.add_spend_pattern("wrkspc_b", HAIKU, 1_200_000, false, since);
+    world.add_spend_pattern("", SONNET, 700_000, false, since);
     world
 }
 
-async fn stage(world: World, dialect: Dialect, now: &str) -> Stage {
-    let mut stage = Stage::new(world, now).await;
+async fn stage(world: World, dialect: Dialect, now: &str) -> WatcherFixture {
+    let mut stage = WatcherFixture::new(world, now).await;
     stage.dialect = dialect;
     stage
 }
 
-async fn sums(store: &Store, span: HourSpan) -> BTreeMap<(Part, Cell), Amounts> {
+async fn sums(store: &Store, span: HourSpan) -> BTreeMap<(Part, UsageKey), Amounts> {
     let sums = store.sums(&organization(), span).await.unwrap();
     sums.into_iter()
-        .map(|(part, cell, amounts)| ((part, cell), amounts))
+        .map(|(part, usage_key, amounts)| ((part, usage_key), amounts))
         .collect()
 }
 
-fn total(sums: &BTreeMap<(Part, Cell), Amounts>) -> Amounts {
+fn total(sums: &BTreeMap<(Part, UsageKey), Amounts>) -> Amounts {
     sums.values().fold(Amounts::ZERO, |sum, of| sum + *of)
 }
 
-fn of_part(sums: &BTreeMap<(Part, Cell), Amounts>, id: &str) -> Amounts {
+fn of_part(sums: &BTreeMap<(Part, UsageKey), Amounts>, id: &str) -> Amounts {
     let of = sums
         .iter()
         .filter(|((part, _), _)| part.workspace_id() == Some(id));
     of.fold(Amounts::ZERO, |sum, (_, of)| sum + *of)
 }
 
-fn until_now(start: &str, stage: &Stage) -> HourSpan {
+fn until_now(start: &str, stage: &WatcherFixture) -> HourSpan {
     HourSpan {
-        start: Hour::of(at(start)),
-        end: Hour::of(stage.now()).plus(1),
+        start: Hour::containing(at(start)),
+        end: Hour::containing(stage.now()).plus(1),
     }
 }
 
 #[tokio::test]
-async fn analytics_tells_the_truth_by_workspace_and_key() {
+async fn analytics_matches_truth_by_workspace_and_key() {
     let mut world = world();
     world.refresh_lag = SignedDuration::from_mins(100);
     let stage = stage(world, Dialect::Analytics, "2026-11-24T13:25:00Z").await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
     let report = stage.cycle(&mut watcher).await;
-    assert_eq!(report.troubles, Vec::<String>::new());
+    assert_eq!(report.errors, Vec::<String>::new());
     assert_eq!(report.outcome, CycleOutcome::Ok);
-    // All that is billed is the truth, to the last digit.
+    // Billed spend is exact.
     let billed = hours("2026-11-01T00:00:00Z", "2026-11-24T11:00:00Z");
     let found = sums(&store, billed).await;
     let truth = |id: Option<&str>, span| stage.simulator.world().spent(id, span, stage.now());
@@ -121,10 +120,10 @@ async fn analytics_tells_the_truth_by_workspace_and_key() {
     let keys: Vec<Option<&str>> = found
         .keys()
         .filter(|(part, _)| part.workspace_id() == Some("wrkspc_a"))
-        .map(|(_, cell)| cell.api_key.as_ref().map(ApiKeyId::as_str))
+        .map(|(_, usage_key)| usage_key.api_key.as_ref().map(ApiKeyId::as_str))
         .collect();
     assert_eq!(keys, [Some("apikey_a1"), Some("apikey_a2")]);
-    // What follows is estimated, and says so: within a cent of the truth, as the simulator's tokens are rounded.
+    // The rest is estimated, within a cent because the simulator rounds tokens.
     let open = until_now("2026-11-24T11:00:00Z", &stage);
     let found = total(&sums(&store, open).await);
     assert_eq!(found.spend, found.estimated);
@@ -136,12 +135,12 @@ async fn analytics_tells_the_truth_by_workspace_and_key() {
 }
 
 #[tokio::test]
-async fn reports_tell_the_bill_of_closed_days_and_estimate_the_rest() {
+async fn reports_bill_closed_days_and_estimate_the_rest() {
     let stage = stage(world(), Dialect::Reports, "2026-11-24T13:25:00Z").await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
     let report = stage.cycle(&mut watcher).await;
-    assert_eq!(report.troubles, Vec::<String>::new());
+    assert_eq!(report.errors, Vec::<String>::new());
     assert_eq!(report.outcome, CycleOutcome::Ok);
     let billed = hours("2026-11-01T00:00:00Z", "2026-11-24T00:00:00Z");
     let found = sums(&store, billed).await;
@@ -153,9 +152,9 @@ async fn reports_tell_the_bill_of_closed_days_and_estimate_the_rest() {
         truth(Some("wrkspc_b"), billed)
     );
     assert_eq!(of_part(&found, "default").spend, truth(Some(""), billed));
-    let is_marked = |cell: &Cell| cell.is_apportioned == cell.api_key.is_some();
-    assert!(found.keys().all(|(_, cell)| is_marked(cell)));
-    // Each single day too, and days cut in another zone lose nothing.
+    let is_marked = |usage_key: &UsageKey| usage_key.is_apportioned == usage_key.api_key.is_some();
+    assert!(found.keys().all(|(_, usage_key)| is_marked(usage_key)));
+    // Every single day matches too, also in another time zone.
     let day = hours("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z");
     assert_eq!(total(&sums(&store, day).await).spend, truth(None, day));
     let today = until_now("2026-11-24T00:00:00Z", &stage);
@@ -165,45 +164,45 @@ async fn reports_tell_the_bill_of_closed_days_and_estimate_the_rest() {
     assert!(gap < Usd::parse("0.01").unwrap(), "{gap}");
 }
 
-/// What a ledger has in all, against the truth.
-async fn gap(stage: &Stage, store: &Store, span: HourSpan) -> Usd {
+/// Returns the difference between the ledger and the exact usage.
+async fn gap(stage: &WatcherFixture, store: &Store, span: HourSpan) -> Usd {
     let truth = stage.simulator.world().spent(None, span, stage.now());
     (total(&sums(store, span).await).spend - truth).abs()
 }
 
-/// All requests but for limits of use, which are read a few at a time.
-fn n_seen(stage: &Stage) -> usize {
-    let seen = stage.simulator.seen();
+/// Number of requests, except those for limits.
+fn n_seen(stage: &WatcherFixture) -> usize {
+    let seen = stage.simulator.requests();
     let is_counted = |path: &str| !path.ends_with("/rate_limits");
     seen.iter().filter(|seen| is_counted(seen.route())).count()
 }
 
-fn n_asked(stage: &Stage, route: &str) -> usize {
-    let seen = stage.simulator.seen();
+fn n_asked(stage: &WatcherFixture, route: &str) -> usize {
+    let seen = stage.simulator.requests();
     seen.iter()
         .filter(|seen| seen.route().ends_with(route))
         .count()
 }
 
 #[tokio::test]
-async fn a_steady_cycle_of_analytics_asks_since_the_watermark_alone() {
+async fn steady_analytics_cycle_reads_from_watermark() {
     let mut world = world();
     world.refreshed_until = Some(at("2026-11-24T11:40:00Z"));
     let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
     stage.cycle(&mut watcher).await;
-    stage.simulator.forget_seen();
-    // Nothing was billed since: one look at the bill, three questions for the estimate.
+    stage.simulator.clear_requests();
+    // Nothing was billed since: one request for the bill, three for the estimate.
     let report = stage.cycle_after(5, &mut watcher).await;
-    assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.troubles);
+    assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.errors);
     assert_eq!(n_asked(&stage, "/analytics/cost"), 1);
     assert_eq!(n_asked(&stage, "/analytics/usage"), 0);
     assert_eq!(n_asked(&stage, "/usage_report/messages"), 3);
-    assert_eq!(n_seen(&stage), 4, "{:?}", stage.simulator.seen());
+    assert_eq!(n_seen(&stage), 4, "{:?}", stage.simulator.requests());
     // Two more hours are billed.
     stage.simulator.world().refreshed_until = Some(at("2026-11-24T13:10:00Z"));
-    stage.simulator.forget_seen();
+    stage.simulator.clear_requests();
     stage.cycle_after(5, &mut watcher).await;
     assert_eq!(n_asked(&stage, "/analytics/cost"), 1);
     assert_eq!(
@@ -212,27 +211,27 @@ async fn a_steady_cycle_of_analytics_asks_since_the_watermark_alone() {
         "in fast mode and in all"
     );
     assert_eq!(n_asked(&stage, "/usage_report/messages"), 3);
-    assert_eq!(n_seen(&stage), 6, "{:?}", stage.simulator.seen());
+    assert_eq!(n_seen(&stage), 6, "{:?}", stage.simulator.requests());
     let billed = hours("2026-11-24T00:00:00Z", "2026-11-24T13:00:00Z");
     assert_eq!(gap(&stage, &store, billed).await, Usd::ZERO);
     assert_eq!(total(&sums(&store, billed).await).estimated, Usd::ZERO);
-    assert_eq!(stage.simulator.n_not_get(), 0);
+    assert_eq!(stage.simulator.n_writes(), 0);
 }
 
 #[tokio::test]
-async fn a_steady_cycle_of_reports_asks_three_questions() {
+async fn steady_reports_cycle_sends_three_requests() {
     let stage = stage(world(), Dialect::Reports, "2026-11-24T13:05:00Z").await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
     stage.cycle(&mut watcher).await;
-    stage.simulator.forget_seen();
+    stage.simulator.clear_requests();
     let report = stage.cycle_after(5, &mut watcher).await;
-    assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.troubles);
-    assert_eq!(n_seen(&stage), 3, "{:?}", stage.simulator.seen());
+    assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.errors);
+    assert_eq!(n_seen(&stage), 3, "{:?}", stage.simulator.requests());
     assert_eq!(n_asked(&stage, "/usage_report/messages"), 3);
 }
 
-/// Days of cycles with corrections, a bill that comes late, hours that are billed one after the other.
+/// Runs cycles over weeks with corrections, late bills and hours billed one by one.
 async fn weeks(dialect: Dialect) {
     let mut world = world();
     world.refresh_lag = SignedDuration::from_hours(3);
@@ -244,22 +243,22 @@ async fn weeks(dialect: Dialect) {
     for step in 0..110 {
         match step {
             30 => {
-                let day = spendwatch::domain::span::Day::of(at("2026-11-16T00:00:00Z"));
+                let day = spendwatch::domain::span::Day::containing(at("2026-11-16T00:00:00Z"));
                 stage.simulator.world().correct_day("wrkspc_a", day, "3.25");
             }
             50 => {
                 let moment = at("2026-11-15T05:00:00Z");
                 let mut world = stage.simulator.world();
                 world.spend("wrkspc_b", HAIKU, moment, "7.123456");
-                world.run_code("wrkspc_a", at("2026-11-18T05:00:00Z"), 1_234_567);
+                world.add_code_execution("wrkspc_a", at("2026-11-18T05:00:00Z"), 1_234_567);
             }
             _ => {}
         }
         let report = stage.cycle_after(65, &mut watcher).await;
-        assert_eq!(report.troubles, Vec::<String>::new(), "step {step}");
+        assert_eq!(report.errors, Vec::<String>::new(), "step {step}");
         assert_eq!(report.outcome, CycleOutcome::Ok, "step {step}");
     }
-    // It is the 23rd, 21:15: all closed days have their bills.
+    // At 21:15 on the 23rd, all closed days are billed.
     let closed = hours("2026-11-01T00:00:00Z", "2026-11-23T00:00:00Z");
     assert_eq!(gap(&stage, &store, closed).await, Usd::ZERO);
     assert_eq!(total(&sums(&store, closed).await).estimated, Usd::ZERO);
@@ -273,7 +272,7 @@ async fn weeks(dialect: Dialect) {
     let open = until_now("2026-11-23T00:00:00Z", &stage);
     let tolerance = Usd::parse("0.02").unwrap();
     assert!(gap(&stage, &store, open).await < tolerance);
-    // A restart loads what memory had.
+    // A restart loads the same state.
     let month = watcher.unpriced_models();
     drop(watcher);
     let again = stage.watcher(&store).await;
@@ -281,17 +280,17 @@ async fn weeks(dialect: Dialect) {
 }
 
 #[tokio::test]
-async fn weeks_of_analytics_end_at_the_truth() {
+async fn weeks_of_analytics_match_truth() {
     weeks(Dialect::Analytics).await;
 }
 
 #[tokio::test]
-async fn weeks_of_reports_end_at_the_truth() {
+async fn weeks_of_reports_match_truth() {
     weeks(Dialect::Reports).await;
 }
 
 #[tokio::test]
-async fn a_leap_from_analytics_to_reports_and_back_loses_and_doubles_nothing() {
+async fn switching_dialects_loses_and_doubles_nothing() {
     let mut world = world();
     world.refresh_lag = SignedDuration::from_hours(2);
     let mut stage = stage(world, Dialect::Analytics, "2026-11-20T10:05:00Z").await;
@@ -306,14 +305,14 @@ async fn a_leap_from_analytics_to_reports_and_back_loses_and_doubles_nothing() {
         for step in 0..n_cycles {
             let report = stage.cycle_after(65, &mut watcher).await;
             assert_eq!(
-                report.troubles,
+                report.errors,
                 Vec::<String>::new(),
                 "{dialect}, step {step}"
             );
         }
-        let closed_end = Hour::of(stage.now()).day().first_hour();
+        let closed_end = Hour::containing(stage.now()).day().first_hour();
         let closed = HourSpan {
-            start: Hour::of(at("2026-11-01T00:00:00Z")),
+            start: Hour::containing(at("2026-11-01T00:00:00Z")),
             end: closed_end,
         };
         assert_eq!(gap(&stage, &store, closed).await, Usd::ZERO, "{dialect}");
@@ -324,7 +323,7 @@ async fn a_leap_from_analytics_to_reports_and_back_loses_and_doubles_nothing() {
 }
 
 #[tokio::test]
-async fn a_workspace_that_is_new_or_archived_is_counted_once() {
+async fn new_and_archived_workspaces_count_once() {
     for dialect in [Dialect::Analytics, Dialect::Reports] {
         let stage = stage(world(), dialect, "2026-11-20T10:05:00Z").await;
         let store = stage.open_store();
@@ -333,7 +332,7 @@ async fn a_workspace_that_is_new_or_archived_is_counted_once() {
         {
             let mut world = stage.simulator.world();
             world.add_workspace("wrkspc_new", "New");
-            world.add_habit(
+            world.add_spend_pattern(
                 "wrkspc_new",
                 SONNET,
                 9_000_000,
@@ -359,7 +358,7 @@ async fn a_workspace_that_is_new_or_archived_is_counted_once() {
 }
 
 #[tokio::test]
-async fn a_first_reading_that_is_killed_goes_on_where_it_was() {
+async fn interrupted_history_load_resumes() {
     for dialect in [Dialect::Analytics, Dialect::Reports] {
         let mut stage = stage(world(), dialect, "2026-11-24T13:05:00Z").await;
         // Few requests fit into a cycle.
@@ -369,12 +368,12 @@ async fn a_first_reading_that_is_killed_goes_on_where_it_was() {
         loop {
             n_starts += 1;
             assert!(n_starts < 60, "{dialect}: the history is never read");
-            // Dropped in the middle of whatever is being read: as a kill leaves it.
+            // Dropped while reading, like a kill.
             let mut watcher = stage.watcher(&store).await;
             stage.cycle_in_time(&mut watcher, 5).await;
             let known = watcher.coverages.get(&Part::Whole);
             let reads_back = |days: spendwatch::domain::coverage::DaySpan| {
-                days.start <= Hour::of(at("2026-08-17T00:00:00Z")).day()
+                days.start <= Hour::containing(at("2026-08-17T00:00:00Z")).day()
             };
             if known.is_some_and(|known| known.days.is_some_and(reads_back)) {
                 break;
@@ -387,19 +386,19 @@ async fn a_first_reading_that_is_killed_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn without_an_estimate_the_figures_are_as_old_as_the_bill() {
+async fn without_estimate_data_age_is_that_of_the_bill() {
     let mut world = world();
     world.refreshed_until = Some(at("2026-11-24T11:40:00Z"));
-    world.speaks = Speaks::Real(Real {
-        reports: Access::Forbidden,
-        ..Real::default()
+    world.api = SimulatedApi::Real(RealApiOptions {
+        reports: EndpointAccess::Forbidden,
+        ..RealApiOptions::default()
     });
     let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
     for _ in 0..3 {
         let report = stage.cycle_after(5, &mut watcher).await;
-        assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.troubles);
+        assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.errors);
     }
     let known = watcher.coverages[&Part::Whole].as_of;
     assert_eq!(known, Some(at("2026-11-24T11:40:00Z")));
@@ -410,9 +409,9 @@ async fn without_an_estimate_the_figures_are_as_old_as_the_bill() {
 }
 
 #[tokio::test]
-async fn the_dialect_is_asked_for_again_after_three_refusals() {
+async fn dialect_is_detected_again_after_three_refusals() {
     let stage = {
-        let mut stage = Stage::new(world(), "2026-11-24T13:05:00Z").await;
+        let mut stage = WatcherFixture::new(world(), "2026-11-24T13:05:00Z").await;
         stage.is_auto = true;
         stage
     };
@@ -420,9 +419,9 @@ async fn the_dialect_is_asked_for_again_after_three_refusals() {
     let mut watcher = stage.watcher(&store).await;
     stage.cycle(&mut watcher).await;
     assert_eq!(watcher.dialect(), Some(Dialect::Analytics));
-    stage.simulator.world().speaks = Speaks::Real(Real {
-        analytics: Access::Absent,
-        ..Real::default()
+    stage.simulator.world().api = SimulatedApi::Real(RealApiOptions {
+        analytics: EndpointAccess::Absent,
+        ..RealApiOptions::default()
     });
     let mut told = Vec::new();
     for _ in 0..5 {
@@ -431,28 +430,28 @@ async fn the_dialect_is_asked_for_again_after_three_refusals() {
     }
     let (newer, older) = (Some("analytics"), Some("reports"));
     assert_eq!(told, [newer, newer, None, older, older]);
-    // It is remembered.
+    // The result is stored.
     drop(watcher);
     let watcher = stage.watcher(&store).await;
     assert_eq!(watcher.dialect(), Some(Dialect::Reports));
 }
 
 #[tokio::test]
-async fn a_model_without_a_price_makes_a_lower_bound_and_is_never_nothing() {
+async fn unpriced_model_makes_lower_bound() {
     let mut world = world();
-    let used = Used {
+    let used = SimulatedUsage {
         micros: 80_000_000,
         input: 1_000_000,
         output: 200_000,
-        ..Used::default()
+        ..SimulatedUsage::default()
     };
-    world.use_exactly(
+    world.add_usage(
         "wrkspc_a",
         "claude-epos-9",
         at("2026-11-24T09:00:00Z"),
         used,
     );
-    world.use_exactly(
+    world.add_usage(
         "wrkspc_a",
         "claude-epos-9",
         at("2026-11-23T09:00:00Z"),
@@ -468,10 +467,10 @@ async fn a_model_without_a_price_makes_a_lower_bound_and_is_never_nothing() {
     assert_eq!(unpriced["claude-epos-9"], 2_400_000);
     let figure = watcher.measurements[0].figure;
     assert!(matches!(figure, Figure::AtLeast(_)), "{figure:?}");
-    // What is billed of it counts as billed.
+    // Its billed part counts as billed.
     let billed = hours("2026-11-23T00:00:00Z", "2026-11-24T00:00:00Z");
     assert_eq!(gap(&stage, &store, billed).await, Usd::ZERO);
-    // The day after, all of it is billed.
+    // One day later all of it is billed.
     for _ in 0..24 {
         stage.cycle_after(60, &mut watcher).await;
     }
@@ -480,50 +479,50 @@ async fn a_model_without_a_price_makes_a_lower_bound_and_is_never_nothing() {
 }
 
 #[tokio::test]
-async fn every_factor_of_the_price_counts_in_an_estimate() {
+async fn estimate_uses_every_price_factor() {
     let mut world = World::seeded(1);
-    world.speaks = Speaks::Real(Real::default());
+    world.api = SimulatedApi::Real(RealApiOptions::default());
     world.default_workspace = Some(DEFAULT.to_owned());
     world.add_workspace("wrkspc_a", "Alpha");
     let million = 1_000_000;
-    let mut put = |hour: u32, model: &str, used: Used, detail: Detail| {
+    let mut put = |hour: u32, model: &str, used: SimulatedUsage, detail: UsageDetail| {
         let moment = at(&format!("2026-11-24T{hour:02}:00:00Z"));
-        world.use_as("wrkspc_a", model, moment, used, detail);
+        world.add_detailed_usage("wrkspc_a", model, moment, used, detail);
     };
-    let plain = Used {
+    let plain = SimulatedUsage {
         input: million,
         output: million,
-        ..Used::default()
+        ..SimulatedUsage::default()
     };
-    let batch_us = Detail {
+    let batch_us = UsageDetail {
         service_tier: "batch".to_owned(),
         inference_geo: "us".to_owned(),
-        ..Detail::default()
+        ..UsageDetail::default()
     };
-    let cached = Used {
+    let cached = SimulatedUsage {
         cache_read: million,
         cache_write_5m: million,
         cache_write_1h: million,
-        ..Used::default()
+        ..SimulatedUsage::default()
     };
-    let fast = Detail {
+    let fast = UsageDetail {
         is_fast: true,
-        ..Detail::default()
+        ..UsageDetail::default()
     };
-    let priority = Detail {
+    let priority = UsageDetail {
         service_tier: "priority".to_owned(),
-        ..Detail::default()
+        ..UsageDetail::default()
     };
-    let searching = Used {
+    let searching = SimulatedUsage {
         web_searches: 100,
         ..plain
     };
-    put(1, "claude-opus-4-6", plain, Detail::default());
+    put(1, "claude-opus-4-6", plain, UsageDetail::default());
     put(2, "claude-opus-4-6", plain, batch_us);
-    put(3, "claude-opus-5-5", cached, Detail::default());
+    put(3, "claude-opus-5-5", cached, UsageDetail::default());
     put(4, "claude-opus-5-5", plain, fast);
     put(5, "claude-opus-5-5", plain, priority);
-    put(6, "claude-opus-5-5", searching, Detail::default());
+    put(6, "claude-opus-5-5", searching, UsageDetail::default());
     for dialect in [Dialect::Reports, Dialect::Analytics] {
         world.refreshed_until = Some(at("2026-11-24T00:00:00Z"));
         let stage = stage(world.clone(), dialect, "2026-11-24T13:05:00Z").await;
@@ -550,7 +549,7 @@ async fn every_factor_of_the_price_counts_in_an_estimate() {
             ("13.2", "-1.2", 0),
             ("48", "0", 0),
             ("0", "0", 2_000_000),
-            // A hundred searches of the web for a dollar.
+            // One hundred web searches cost one dollar.
             ("25", "0", 0),
         ];
         let expected: Vec<_> = expected
@@ -562,12 +561,12 @@ async fn every_factor_of_the_price_counts_in_an_estimate() {
 }
 
 #[tokio::test]
-async fn rules_look_at_keys_and_teams_of_keys_and_at_gaps() {
+async fn rules_watch_keys_teams_and_reconciliation() {
     let mut world = world();
     world.discount_percent = 10;
     let mut stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
     let mut gaps = rule("gaps", SubjectKind::Organization, 1);
-    gaps.watch = Watch::Reconciliation(Gap::Usd);
+    gaps.watch = Watch::Reconciliation(GapUnit::Usd);
     stage = stage
         .with_rule(rule("keys", SubjectKind::ApiKey, 1_000_000))
         .with_rule(rule("teams", SubjectKind::Team, 1_000_000))
@@ -581,9 +580,7 @@ async fn rules_look_at_keys_and_teams_of_keys_and_at_gaps() {
         workspace_tags: BTreeMap::new(),
         notify: Vec::new(),
     }];
-    let mut watcher = Watcher::open(settings, stage.outside(&store))
-        .await
-        .unwrap();
+    let mut watcher = Watcher::open(settings, stage.deps(&store)).await.unwrap();
     stage.cycle(&mut watcher).await;
     let value = |rule: usize, id: &str| {
         let mut all = watcher.measurements.iter();
@@ -593,9 +590,12 @@ async fn rules_look_at_keys_and_teams_of_keys_and_at_gaps() {
     let month = until_now("2026-11-01T00:00:00Z", &stage);
     let found = sums(&store, month).await;
     let of_key = |id: &str| -> i128 {
-        let cells = found
-            .iter()
-            .filter(|((_, cell), _)| cell.api_key.as_ref().is_some_and(|key| key.as_str() == id));
+        let cells = found.iter().filter(|((_, usage_key), _)| {
+            usage_key
+                .api_key
+                .as_ref()
+                .is_some_and(|key| key.as_str() == id)
+        });
         cells.map(|(_, amounts)| amounts.spend.pico()).sum()
     };
     assert_eq!(value(0, "apikey_a1"), of_key("apikey_a1"));
@@ -609,7 +609,7 @@ async fn rules_look_at_keys_and_teams_of_keys_and_at_gaps() {
 }
 
 #[tokio::test]
-async fn spend_limits_and_rate_limits_are_read_where_they_can_be() {
+async fn reads_available_limits() {
     let mut world = world();
     world.spend_limits = vec![(None, 500_000), (Some("wrkspc_a".to_owned()), 12_345)];
     let limit = |id: Option<&str>, value| {
@@ -633,7 +633,7 @@ async fn spend_limits_and_rate_limits_are_read_where_they_can_be() {
     let info = watcher.directory.organization.as_ref().unwrap();
     assert_eq!(info.usage_limit, Some(Usd::from_dollars(5000)));
     let value = |id: Option<&str>| {
-        let limits = &watcher.listings.rates[&id.map(WorkspaceId::from)];
+        let limits = &watcher.listings.rate_limits[&id.map(WorkspaceId::from)];
         limits.iter().map(|limit| limit.value).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -643,7 +643,7 @@ async fn spend_limits_and_rate_limits_are_read_where_they_can_be() {
 }
 
 #[tokio::test]
-async fn no_minute_has_more_requests_than_twenty() {
+async fn at_most_twenty_requests_per_minute() {
     let mut stage = stage(world(), Dialect::Analytics, "2026-11-24T13:05:00Z").await;
     stage.max_requests_per_minute = 20;
     let store = stage.open_store();
@@ -651,7 +651,12 @@ async fn no_minute_has_more_requests_than_twenty() {
     for _ in 0..3 {
         stage.cycle_in_time(&mut watcher, 5).await;
     }
-    let seen: Vec<_> = stage.simulator.seen().iter().map(|seen| seen.at).collect();
+    let seen: Vec<_> = stage
+        .simulator
+        .requests()
+        .iter()
+        .map(|seen| seen.at)
+        .collect();
     assert!(seen.len() > 30, "{}", seen.len());
     for (place, start) in seen.iter().enumerate() {
         let in_minute = seen[place..]
@@ -665,9 +670,9 @@ async fn no_minute_has_more_requests_than_twenty() {
     }
 }
 
-/// Estimates turn into bills, corrections come, the dialect leaps: each line of each alert is told once.
+/// Each threshold of each alert is sent once despite bills replacing estimates, corrections and a change of dialect.
 #[tokio::test]
-async fn no_alert_is_told_twice_while_estimates_turn_into_bills() {
+async fn alerts_are_sent_once_while_estimates_become_bills() {
     let mut world = world();
     world.refresh_lag = SignedDuration::from_hours(2);
     world.bill_lag = SignedDuration::from_hours(7);
@@ -712,7 +717,7 @@ async fn no_alert_is_told_twice_while_estimates_turn_into_bills() {
             let slot = &fact.identity.slot;
             format!(
                 "{:?} {:?} {} {:?}",
-                slot.rule, slot.subject, fact.line.text, slot.period
+                slot.rule, slot.subject, fact.threshold.text, slot.period
             )
         })
         .collect();
@@ -722,7 +727,7 @@ async fn no_alert_is_told_twice_while_estimates_turn_into_bills() {
     let all = lines.clone();
     lines.dedup();
     assert_eq!(lines.len(), n_told, "{all:#?}");
-    // Where resolved was told in between it may be told again; nothing of this fell below its line.
+    // Nothing fell below its threshold, so nothing is sent again.
     assert!(
         told.iter()
             .all(|fact| fact.ended_by != Some(EndedBy::Corrected)),
@@ -731,7 +736,7 @@ async fn no_alert_is_told_twice_while_estimates_turn_into_bills() {
 }
 
 #[tokio::test]
-async fn an_estimate_that_fails_keeps_the_last_one_and_does_not_hold_up_the_bill() {
+async fn failed_estimate_keeps_last_one_and_bill_continues() {
     let mut world = world();
     world.refreshed_until = Some(at("2026-11-24T09:30:00Z"));
     let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
@@ -740,49 +745,51 @@ async fn an_estimate_that_fails_keeps_the_last_one_and_does_not_hold_up_the_bill
     stage.cycle(&mut watcher).await;
     let open = hours("2026-11-24T12:00:00Z", "2026-11-24T14:00:00Z");
     let before = total(&sums(&store, open).await);
-    let fault = Fault::Status(400, String::new(), None);
-    stage.simulator.fail(FaultOn::endpoint("messages"), fault);
+    let fault = ServerFault::Status(400, String::new(), None);
+    stage
+        .simulator
+        .inject_fault(FaultTarget::endpoint("messages"), fault);
     stage.simulator.world().refreshed_until = Some(at("2026-11-24T11:30:00Z"));
     let report = stage.cycle_after(5, &mut watcher).await;
     assert_ne!(report.outcome, CycleOutcome::Ok);
     assert!(
-        report.troubles[0].contains("usage_report/messages"),
+        report.errors[0].contains("usage_report/messages"),
         "{report:?}"
     );
-    // Two more hours are billed all the same; what follows is as it was.
+    // Two more hours are billed; the rest keeps its estimate.
     let billed = hours("2026-11-24T00:00:00Z", "2026-11-24T11:00:00Z");
     assert_eq!(total(&sums(&store, billed).await).estimated, Usd::ZERO);
     assert_eq!(gap(&stage, &store, billed).await, Usd::ZERO);
     assert_eq!(total(&sums(&store, open).await), before);
-    stage.simulator.heal();
+    stage.simulator.clear_faults();
     let report = stage.cycle_after(5, &mut watcher).await;
-    assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.troubles);
+    assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.errors);
     assert!(total(&sums(&store, open).await).spend > before.spend);
 }
 
 #[tokio::test]
-async fn days_of_silence_are_caught_up_and_a_failure_on_the_way_leaves_nothing_fresh() {
+async fn catch_up_after_outage_is_fresh_only_when_complete() {
     for dialect in [Dialect::Analytics, Dialect::Reports] {
         let stage = stage(world(), dialect, "2026-11-20T13:05:00Z").await;
         let store = stage.open_store();
         let mut watcher = stage.watcher(&store).await;
         stage.cycle(&mut watcher).await;
-        // Four days later the third day cannot be read.
+        // Four days later, the third day cannot be read.
         stage.clock.advance(std::time::Duration::from_hours(96));
         let asks = if dialect == Dialect::Analytics {
             "analytics_cost"
         } else {
             "messages"
         };
-        let fault = Fault::Status(400, String::new(), None);
+        let fault = ServerFault::Status(400, String::new(), None);
         stage
             .simulator
-            .fail(FaultOn::endpoint(asks).after(9).times(1), fault.clone());
+            .inject_fault(FaultTarget::endpoint(asks).after(9).times(1), fault.clone());
         let report = stage.cycle(&mut watcher).await;
         if report.outcome != CycleOutcome::Ok {
             assert_eq!(report.n_fresh, 0, "{dialect}: {report:?}");
         }
-        stage.simulator.heal();
+        stage.simulator.clear_faults();
         for _ in 0..3 {
             stage.cycle_after(60, &mut watcher).await;
         }
@@ -791,17 +798,17 @@ async fn days_of_silence_are_caught_up_and_a_failure_on_the_way_leaves_nothing_f
     }
 }
 
-/// Cached input of one model became cheaper on 7 October 2026: each day is estimated by the price that it had.
+/// Cached input of one model became cheaper on 7 October 2026.
 #[tokio::test]
-async fn a_price_that_changes_in_the_middle_of_a_month_holds_from_its_day_on() {
+async fn price_change_applies_from_its_day() {
     let mut world = world();
     world.bill_lag = SignedDuration::from_hours(1000);
-    let used = Used {
+    let used = SimulatedUsage {
         cache_read: 10_000_000,
-        ..Used::default()
+        ..SimulatedUsage::default()
     };
     for moment in ["2026-10-06T23:00:00Z", "2026-10-07T00:00:00Z"] {
-        world.use_exactly("wrkspc_a", "claude-sonnet-5-5", at(moment), used);
+        world.add_usage("wrkspc_a", "claude-sonnet-5-5", at(moment), used);
     }
     let stage = stage(world, Dialect::Reports, "2026-10-07T01:30:00Z").await;
     let store = stage.open_store();

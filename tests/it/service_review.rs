@@ -1,42 +1,42 @@
-//! What goes wrong at the real service: bills that vanish, readings that break off, questions that are refused for a while.
+//! Faults of the real API: bills that disappear, interrupted reading, and temporary refusals.
 
 use jiff::SignedDuration;
 use spendwatch::domain::alert::EndedBy;
 use spendwatch::domain::dialect::Dialect;
-use spendwatch::domain::knowledge::Figure;
+use spendwatch::domain::figure::Figure;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::period::Period;
 use spendwatch::domain::span::Hour;
 use spendwatch::domain::subject::SubjectKind;
 use spendwatch::domain::usage::{Amounts, Part};
-use spendwatch::simulator::faults::{Fault, FaultOn};
-use spendwatch::simulator::speech::{Access, Real, Speaks};
+use spendwatch::simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
+use spendwatch::simulator::faults::{FaultTarget, ServerFault};
 use spendwatch::simulator::world::World;
 
-use crate::harness::{Stage, at, hours, organization, rule};
+use crate::harness::{WatcherFixture, at, hours, organization, rule};
 
 const SONNET: &str = "claude-sonnet-4-5";
 
 fn world() -> World {
     let mut world = World::seeded(7);
-    world.speaks = Speaks::Real(Real::default());
+    world.api = SimulatedApi::Real(RealApiOptions::default());
     world.default_workspace = Some("wrkspc_default0".to_owned());
     world.add_workspace("wrkspc_a", "Alpha");
     world.add_workspace("wrkspc_b", "Beta");
     let since = at("2026-11-10T00:00:00Z");
-    world.add_habit("wrkspc_a", SONNET, 3_600_000, false, since);
-    world.add_habit("wrkspc_b", SONNET, 1_200_000, false, since);
+    world.add_spend_pattern("wrkspc_a", SONNET, 3_600_000, false, since);
+    world.add_spend_pattern("wrkspc_b", SONNET, 1_200_000, false, since);
     world
 }
 
-async fn stage(world: World, dialect: Dialect, now: &str) -> Stage {
-    let mut stage = Stage::new(world, now).await;
+async fn stage(world: World, dialect: Dialect, now: &str) -> WatcherFixture {
+    let mut stage = WatcherFixture::new(world, now).await;
     stage.dialect = dialect;
     stage
 }
 
 #[tokio::test]
-async fn a_bill_without_rows_takes_nothing_away_at_once() {
+async fn empty_bill_removes_nothing_at_once() {
     for (dialect, endpoint) in [
         (Dialect::Analytics, "analytics_cost"),
         (Dialect::Reports, "cost_report"),
@@ -52,29 +52,29 @@ async fn a_bill_without_rows_takes_nothing_away_at_once() {
         let before = stage.ledger(&store, None, month).await;
         stage
             .simulator
-            .fail(FaultOn::endpoint(endpoint), Fault::NoRows);
+            .inject_fault(FaultTarget::endpoint(endpoint), ServerFault::NoRows);
         let report = stage.cycle_after(65, &mut watcher).await;
         let after = stage.ledger(&store, None, month).await;
         assert!(
             after >= before,
             "{dialect}: {after} after {before}: {report:?}"
         );
-        assert_ne!(report.troubles, Vec::<String>::new(), "{dialect}");
-        // Hours without a bill are doubted, and with them what is newest; a day that is over is no part of that.
+        assert_ne!(report.errors, Vec::<String>::new(), "{dialect}");
+        // Hours without a bill and the newest data are unconfirmed; past days are not affected.
         if dialect == Dialect::Analytics {
             let figure = watcher.measurements[0].figure;
             assert!(!matches!(figure, Figure::Known(_)), "{dialect}: {figure:?}");
         }
-        stage.simulator.heal();
+        stage.simulator.clear_faults();
         let report = stage.cycle_after(65, &mut watcher).await;
-        assert_eq!(report.troubles, Vec::<String>::new(), "{dialect}");
+        assert_eq!(report.errors, Vec::<String>::new(), "{dialect}");
         let again = stage.ledger(&store, None, month).await;
         assert_eq!(again, before, "{dialect}");
     }
 }
 
 #[tokio::test]
-async fn a_catch_up_that_breaks_off_leaves_nothing_fresh() {
+async fn interrupted_catch_up_is_not_fresh() {
     for (dialect, endpoint, n_before) in [
         (Dialect::Analytics, "analytics_cost", 1),
         (Dialect::Reports, "messages", 6),
@@ -89,13 +89,13 @@ async fn a_catch_up_that_breaks_off_leaves_nothing_fresh() {
         let store = stage.open_store();
         let mut watcher = stage.watcher(&store).await;
         stage.cycle(&mut watcher).await;
-        // Two days down; then the day of the return cannot be read.
-        let on = FaultOn::endpoint(endpoint).after(n_before);
+        // After an outage of two days, the current day cannot be read.
+        let on = FaultTarget::endpoint(endpoint).after(n_before);
         stage
             .simulator
-            .fail(on, Fault::Status(400, "{}".to_owned(), None));
+            .inject_fault(on, ServerFault::Status(400, "{}".to_owned(), None));
         let report = stage.cycle_after(2 * 24 * 60, &mut watcher).await;
-        assert_ne!(report.troubles, Vec::<String>::new());
+        assert_ne!(report.errors, Vec::<String>::new());
         let fresh: Vec<_> = watcher
             .measurements
             .iter()
@@ -112,7 +112,7 @@ async fn a_catch_up_that_breaks_off_leaves_nothing_fresh() {
 }
 
 #[tokio::test]
-async fn an_estimate_that_is_refused_for_a_while_keeps_what_it_said() {
+async fn refused_estimate_keeps_last_value() {
     let mut world = world();
     world.refreshed_until = Some(at("2026-11-24T08:40:00Z"));
     let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
@@ -122,9 +122,9 @@ async fn an_estimate_that_is_refused_for_a_while_keeps_what_it_said() {
     let unbilled = hours("2026-11-24T10:00:00Z", "2026-11-24T13:00:00Z");
     let before = stage.ledger(&store, None, unbilled).await;
     assert!(before > Usd::from_dollars(1));
-    stage.simulator.world().speaks = Speaks::Real(Real {
-        reports: Access::Forbidden,
-        ..Real::default()
+    stage.simulator.world().api = SimulatedApi::Real(RealApiOptions {
+        reports: EndpointAccess::Forbidden,
+        ..RealApiOptions::default()
     });
     stage.simulator.world().refreshed_until = Some(at("2026-11-24T09:40:00Z"));
     for minutes in 0..8 {
@@ -133,8 +133,8 @@ async fn an_estimate_that_is_refused_for_a_while_keeps_what_it_said() {
         stage.cycle_after(15, &mut watcher).await;
     }
     assert_eq!(stage.ledger(&store, None, unbilled).await, before);
-    // Once it is told again, all is as it should be.
-    stage.simulator.world().speaks = Speaks::Real(Real::default());
+    // Once it is reported again, everything matches.
+    stage.simulator.world().api = SimulatedApi::Real(RealApiOptions::default());
     for _ in 0..5 {
         stage.cycle_after(20, &mut watcher).await;
     }
@@ -146,13 +146,13 @@ async fn an_estimate_that_is_refused_for_a_while_keeps_what_it_said() {
 }
 
 #[tokio::test]
-async fn a_default_workspace_that_is_known_later_doubles_nothing() {
+async fn default_workspace_id_learned_later_doubles_nothing() {
     let mut world = world();
-    world.add_habit("", SONNET, 5_000_000, false, at("2026-11-10T00:00:00Z"));
+    world.add_spend_pattern("", SONNET, 5_000_000, false, at("2026-11-10T00:00:00Z"));
     let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
-    watcher.directory.default = None;
+    watcher.directory.default_workspace = None;
     stage.cycle(&mut watcher).await;
     let mut worst = Usd::ZERO;
     for _ in 0..30 {
@@ -166,7 +166,7 @@ async fn a_default_workspace_that_is_known_later_doubles_nothing() {
 }
 
 #[tokio::test]
-async fn a_watermark_that_goes_back_and_forth_ends_at_the_truth() {
+async fn moving_watermark_matches_truth() {
     let mut world = world();
     world.refreshed_until = Some(at("2026-11-23T22:00:00Z"));
     let stage = stage(world, Dialect::Analytics, "2026-11-24T00:03:00Z").await;
@@ -186,11 +186,11 @@ async fn a_watermark_that_goes_back_and_forth_ends_at_the_truth() {
         stage.simulator.world().refreshed_until = Some(at(mark));
         for _ in 0..3 {
             let report = stage.cycle_after(7, &mut watcher).await;
-            assert_eq!(report.troubles, Vec::<String>::new(), "{mark}");
+            assert_eq!(report.errors, Vec::<String>::new(), "{mark}");
         }
-        let until = Hour::of(at(mark).min(stage.now()));
+        let until = Hour::containing(at(mark).min(stage.now()));
         let billed = spendwatch::domain::span::HourSpan {
-            start: Hour::of(at("2026-11-01T00:00:00Z")),
+            start: Hour::containing(at("2026-11-01T00:00:00Z")),
             end: until,
         };
         let truth = stage.simulator.world().spent(None, billed, stage.now());
@@ -198,20 +198,20 @@ async fn a_watermark_that_goes_back_and_forth_ends_at_the_truth() {
     }
 }
 
-/// What is billed then is complete up to a day ago at least; what follows is estimated.
+/// The bill is complete up to at least a day ago; the rest is estimated.
 #[tokio::test]
-async fn without_a_watermark_the_newest_day_is_an_estimate() {
+async fn without_watermark_newest_day_is_estimated() {
     let mut world = world();
     world.refresh_lag = SignedDuration::from_hours(5);
-    world.speaks = Speaks::Real(Real {
+    world.api = SimulatedApi::Real(RealApiOptions {
         hides_watermark: true,
-        ..Real::default()
+        ..RealApiOptions::default()
     });
     let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
     let store = stage.open_store();
     let mut watcher = stage.watcher(&store).await;
     let report = stage.cycle(&mut watcher).await;
-    assert_eq!(report.troubles, Vec::<String>::new());
+    assert_eq!(report.errors, Vec::<String>::new());
     let mut billed = hours("2026-11-01T00:00:00Z", "2026-11-23T13:00:00Z");
     let newest = hours("2026-11-23T13:00:00Z", "2026-11-24T14:00:00Z");
     let estimated = |span| {
@@ -229,19 +229,19 @@ async fn without_a_watermark_the_newest_day_is_an_estimate() {
     assert!(gap < Usd::parse("0.01").unwrap(), "{gap}");
     // A day later it is billed.
     let report = stage.cycle_after(24 * 60, &mut watcher).await;
-    assert_eq!(report.troubles, Vec::<String>::new());
-    billed.end = Hour::of(at("2026-11-24T13:00:00Z"));
+    assert_eq!(report.errors, Vec::<String>::new());
+    billed.end = Hour::containing(at("2026-11-24T13:00:00Z"));
     assert_eq!(estimated(billed).await.spend, truth(billed));
     assert_eq!(estimated(billed).await.estimated, Usd::ZERO);
 }
 
-/// Where nothing is estimated, a rolling span ends where the bill does: it is known, fires, and resolves.
+/// Without an estimate, a rolling span ends with the bill: it is known, fires and resolves.
 #[tokio::test]
-async fn a_rolling_span_ends_where_the_data_does() {
+async fn rolling_span_ends_with_data() {
     let mut world = World::seeded(7);
-    world.speaks = Speaks::Real(Real {
-        reports: Access::Forbidden,
-        ..Real::default()
+    world.api = SimulatedApi::Real(RealApiOptions {
+        reports: EndpointAccess::Forbidden,
+        ..RealApiOptions::default()
     });
     world.default_workspace = Some("wrkspc_default0".to_owned());
     world.add_workspace("wrkspc_a", "Alpha");
@@ -256,15 +256,15 @@ async fn a_rolling_span_ends_where_the_data_does() {
     let mut told = Vec::new();
     for _ in 0..8 {
         let report = stage.cycle_after(60, &mut watcher).await;
-        assert_eq!(report.troubles, Vec::<String>::new());
+        assert_eq!(report.errors, Vec::<String>::new());
         told.push(watcher.measurements[0].figure);
     }
     let known = |usd| Figure::Known(Usd::from_dollars(usd).pico());
-    // Billed up to 11:05, 12:05 and so on: the hour of 10:30 is the second, third and fourth of four, and then gone.
+    // Billed up to 11:05, 12:05 and so on: the hour of 10:30 moves through the four-hour span and leaves it.
     let expected = [500, 500, 500, 0, 0, 0, 0, 0].map(known);
     assert_eq!(told, expected);
     let told = stage.deliver(&store).await;
-    // Nobody was told in between: one line says both.
+    // Nothing was sent in between, so one message reports both.
     assert_eq!(told.len(), 1);
     assert!(told[0].is_fired_and_resolved);
     assert_eq!(told[0].ended_by, Some(EndedBy::Cleared));

@@ -1,7 +1,7 @@
-//! The simulated service, asked over HTTP by a plain client: it tells the truth.
+//! The simulator over HTTP reports exactly the usage of its world.
 
 mod faults;
-mod manners;
+mod requests;
 mod service;
 
 use std::time::Duration;
@@ -13,10 +13,10 @@ use spendwatch::clock::{Clock, ManualClock};
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::span::{Day, HourSpan};
 use spendwatch::domain::usage::{Part, sum};
-use spendwatch::outbound::{self, Outbound};
+use spendwatch::outbound::{self, HttpClientConfig};
 use spendwatch::simulator::Simulator;
-use spendwatch::simulator::people::NASTY_NAMES;
-use spendwatch::simulator::world::{Breakdown, Stated, Used, World};
+use spendwatch::simulator::directory::HOSTILE_NAMES;
+use spendwatch::simulator::world::{ModelBreakdown, SimulatedUsage, StatedMonth, World};
 
 use crate::harness::{at, hours};
 
@@ -24,13 +24,13 @@ const NOW: &str = "2026-11-24T14:30:00Z";
 const OPUS: &str = "claude-opus-4-5";
 const TODAY: &str = "/v1/usage?start_date=2026-11-24&end_date=2026-11-24&granularity=hour";
 
-struct Answer {
+struct TestResponse {
     status: u16,
     headers: HeaderMap,
     body: String,
 }
 
-impl Answer {
+impl TestResponse {
     fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
@@ -39,7 +39,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// A text field of every row.
+    /// Returns a string field of every row.
     fn rows(&self, field: &str) -> Vec<String> {
         let json = self.json();
         let rows = json["data"].as_array().unwrap().iter();
@@ -47,7 +47,7 @@ impl Answer {
             .collect()
     }
 
-    /// The sum of a money field, from its digits.
+    /// Sums an amount field exactly.
     fn money(&self, field: &str) -> Usd {
         let key = format!("\"{field}\":");
         let values = self.body.split(&key).skip(1);
@@ -57,7 +57,7 @@ impl Answer {
             .sum()
     }
 
-    /// The sum of the rows; the total that stands behind them says the same again.
+    /// Returns the sum of the rows and checks it against the total.
     fn spend(&self) -> Usd {
         Usd::from_pico(self.money("total_cost_usd").pico() / 2)
     }
@@ -70,10 +70,10 @@ fn request(simulator: &Simulator, method: Method, path: &str) -> RequestBuilder 
         .header("content-type", "application/json")
 }
 
-/// Without any header.
+/// Creates a request without headers.
 fn bare(simulator: &Simulator, method: Method, path: &str) -> RequestBuilder {
     let url = format!("{}{path}", simulator.base_url());
-    let waits = Outbound {
+    let waits = HttpClientConfig {
         connect_timeout: Duration::from_secs(10),
         read_timeout: Duration::from_secs(10),
         timeout: Duration::from_secs(20),
@@ -83,20 +83,20 @@ fn bare(simulator: &Simulator, method: Method, path: &str) -> RequestBuilder {
     client.request(method, url)
 }
 
-async fn send(request: RequestBuilder) -> reqwest::Result<Answer> {
+async fn send(request: RequestBuilder) -> reqwest::Result<TestResponse> {
     let response = request.send().await?;
-    Ok(Answer {
+    Ok(TestResponse {
         status: response.status().as_u16(),
         headers: response.headers().clone(),
         body: response.text().await?,
     })
 }
 
-async fn try_get(simulator: &Simulator, path: &str) -> reqwest::Result<Answer> {
+async fn try_get(simulator: &Simulator, path: &str) -> reqwest::Result<TestResponse> {
     send(request(simulator, Method::GET, path)).await
 }
 
-async fn get(simulator: &Simulator, path: &str) -> Answer {
+async fn get(simulator: &Simulator, path: &str) -> TestResponse {
     try_get(simulator, path).await.unwrap()
 }
 
@@ -106,7 +106,7 @@ async fn start(world: World) -> (Simulator, ManualClock) {
     (simulator.unwrap(), time)
 }
 
-/// Two workspaces, nothing spent.
+/// Two workspaces without usage.
 fn two() -> World {
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Search");
@@ -127,20 +127,20 @@ fn today() -> HourSpan {
 }
 
 #[tokio::test]
-async fn money_and_tokens_are_told_to_the_last_digit() {
+async fn spend_and_tokens_are_reported_exactly() {
     let mut world = two();
     world.spend("workspace_a", OPUS, at(NOW), "12.5");
     world.spend("", OPUS, at(NOW), "0.1");
     world.spend("", OPUS, at("2026-11-24T15:00:00Z"), "77");
-    let used = Used {
+    let used = SimulatedUsage {
         micros: 900_719_925_474_099_301,
         input: 9_007_199_254_740_993,
         output: 2,
         cache_read: 5,
         requests: 7,
-        ..Used::default()
+        ..SimulatedUsage::default()
     };
-    world.use_exactly("workspace_a", OPUS, at("2026-11-24T13:00:00Z"), used);
+    world.add_usage("workspace_a", OPUS, at("2026-11-24T13:00:00Z"), used);
     let (simulator, _) = start(world).await;
     let one = get(&simulator, &format!("{TODAY}&workspace_id=workspace_a")).await;
     let digits = r#""total_cost_usd":900719925474.099301,"requests":7,"#;
@@ -179,7 +179,10 @@ async fn money_and_tokens_are_told_to_the_last_digit() {
 async fn parts_sum_to_the_whole_hours_to_days_and_days_to_months() {
     let (simulator, _) = start(realistic(3, 14)).await;
     simulator.world().archive("workspace_00002");
-    let (first, last) = (Day::of(at("2026-10-30T00:00:00Z")), Day::of(at(NOW)));
+    let (first, last) = (
+        Day::containing(at("2026-10-30T00:00:00Z")),
+        Day::containing(at(NOW)),
+    );
     simulator
         .world()
         .correct_day("workspace_00001", first.plus(3), "-1.25");
@@ -209,7 +212,7 @@ async fn parts_sum_to_the_whole_hours_to_days_and_days_to_months() {
 }
 
 #[tokio::test]
-async fn the_same_seed_tells_the_same_and_another_does_not() {
+async fn usage_depends_only_on_the_seed() {
     let (first, _) = start(realistic(7, 12)).await;
     let (second, _) = start(realistic(7, 12)).await;
     let (other, _) = start(realistic(8, 12)).await;
@@ -220,7 +223,7 @@ async fn the_same_seed_tells_the_same_and_another_does_not() {
 }
 
 #[tokio::test]
-async fn lists_come_in_pages() {
+async fn lists_are_paginated() {
     let (simulator, _) = start(realistic(7, 45)).await;
     for (path, n_rows) in [
         ("/v1/workspaces", 45),
@@ -254,12 +257,14 @@ async fn lists_come_in_pages() {
 }
 
 #[tokio::test]
-async fn people_keys_and_names_are_told_as_they_are() {
-    let world = realistic(7, 12).with_nasty_names().with_people(at(NOW));
+async fn users_keys_and_names_are_reported_unchanged() {
+    let world = realistic(7, 12)
+        .with_hostile_names()
+        .with_users_and_keys(at(NOW));
     let (simulator, _) = start(world).await;
     assert_eq!(
         get(&simulator, "/v1/workspaces").await.rows("name"),
-        NASTY_NAMES
+        HOSTILE_NAMES
     );
     let users = get(&simulator, "/v1/users?limit=100").await.json();
     assert_eq!(users["data"][0]["role"], "owner");
@@ -277,7 +282,7 @@ async fn people_keys_and_names_are_told_as_they_are() {
 }
 
 #[tokio::test]
-async fn the_organization_tells_its_limits_and_its_month() {
+async fn the_organization_reports_its_limits_and_month() {
     let mut world = two();
     world.spend("", OPUS, at("2026-11-01T00:00:00Z"), "4.000001");
     world.spend("", OPUS, at("2026-10-31T23:00:00Z"), "100");
@@ -291,10 +296,10 @@ async fn the_organization_tells_its_limits_and_its_month() {
         organization.money("current_month_usage_usd").to_string(),
         "4.000001"
     );
-    simulator.world().stated_month = Stated::Digits("3.5".to_owned());
+    simulator.world().stated_month = StatedMonth::Digits("3.5".to_owned());
     let stated = get(&simulator, "/v1/organizations").await;
     assert_eq!(stated.money("current_month_usage_usd").to_string(), "3.5");
-    simulator.world().stated_month = Stated::Missing;
+    simulator.world().stated_month = StatedMonth::Missing;
     let missing = get(&simulator, "/v1/organizations").await.json();
     assert!(missing["billing"].get("current_month_usage_usd").is_none());
     let list = get(&simulator, "/v1/workspaces").await.json();
@@ -303,20 +308,20 @@ async fn the_organization_tells_its_limits_and_its_month() {
 }
 
 #[tokio::test]
-async fn rows_may_be_told_without_models_or_with_nothing_in_them() {
+async fn rows_may_have_no_models_or_be_zero() {
     let mut world = two();
     world.spend("", OPUS, at(NOW), "1.239");
     world.spend("", "claude-new", at(NOW), "2");
     let (simulator, _) = start(world).await;
     for (breakdown, expected) in [
-        (Breakdown::Full, "3.239"),
-        (Breakdown::Without("claude-new".to_owned()), "1.239"),
-        (Breakdown::Cents, "3.23"),
+        (ModelBreakdown::Full, "3.239"),
+        (ModelBreakdown::Without("claude-new".to_owned()), "1.239"),
+        (ModelBreakdown::Cents, "3.23"),
     ] {
         simulator.world().breakdown = breakdown;
-        let answer = get(&simulator, TODAY).await;
-        assert_eq!(answer.money("cost_usd").to_string(), expected);
-        assert_eq!(answer.spend().to_string(), "3.239");
+        let response = get(&simulator, TODAY).await;
+        assert_eq!(response.money("cost_usd").to_string(), expected);
+        assert_eq!(response.spend().to_string(), "3.239");
     }
     simulator.world().without_breakdown = true;
     assert!(

@@ -1,13 +1,13 @@
-//! Reads Rust source far enough to see what it uses: tokens without comments and texts, paths that start at the crate,
-//! modules in the order of their declaration.
+//! Parses Rust source far enough to find what it uses: tokens without comments and strings, paths that start at the crate,
+//! and modules in the order of their declaration.
 //!
-//! What stands under `#[cfg(test)]` is left out: tests may use anything.
+//! Items under `#[cfg(test)]` are skipped, because tests may use anything.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// A path through modules, from the crate's root: `domain::money::Usd` is `["domain", "money", "Usd"]`.
+/// A path from the crate root: `domain::money::Usd` is `["domain", "money", "Usd"]`.
 pub(crate) type ModulePath = Vec<String>;
 
 /// One source file.
@@ -15,15 +15,15 @@ pub(crate) type ModulePath = Vec<String>;
 pub(crate) struct Module {
     /// Modules declared in it, in order.
     pub(crate) children: Vec<String>,
-    /// What it uses by a path that starts at `crate`, `self` or `super`, as a path from the crate's root.
+    /// Paths that start at `crate`, `self` or `super`, as paths from the crate root.
     pub(crate) uses: Vec<ModulePath>,
-    /// All paths it mentions (`std::fs::read`), and each single word as a path of one.
+    /// All paths in it (`std::fs::read`), and each single word as a path of one segment.
     pub(crate) mentions: Vec<ModulePath>,
-    /// Modules declared for tests alone.
+    /// Modules declared for tests only.
     pub(crate) test_children: Vec<String>,
 }
 
-/// Every file below `src/`, by its module path; the crate's root is the empty path.
+/// Parses every file below `src/`, by module path; the crate root is the empty path.
 pub(crate) fn read_crate(src: &Path) -> BTreeMap<ModulePath, Module> {
     let mut modules = BTreeMap::new();
     for file in rust_files(src) {
@@ -44,7 +44,7 @@ pub(crate) fn read_crate(src: &Path) -> BTreeMap<ModulePath, Module> {
     modules
 }
 
-/// What one file declares and uses.
+/// Parses one file.
 pub(crate) fn parse(own_path: &[String], text: &str) -> Module {
     let all = tokens(text);
     let (code, test_children) = without_tests(&all);
@@ -63,7 +63,7 @@ pub(crate) fn parse(own_path: &[String], text: &str) -> Module {
     }
 }
 
-/// Every `.rs` file below a folder.
+/// Returns every `.rs` file below a folder.
 fn rust_files(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -77,7 +77,7 @@ fn rust_files(folder: &Path) -> Vec<std::path::PathBuf> {
     found
 }
 
-/// The module of a file below `src/`; `None` for the binary's own root, which is another crate.
+/// Returns the module path of a file below `src/`; `None` for the root of the binary, which is a different crate.
 fn module_path(relative: &Path) -> Option<ModulePath> {
     let mut path: ModulePath = relative
         .with_extension("")
@@ -97,7 +97,7 @@ fn join(path: &[String], child: &str) -> ModulePath {
     path.iter().cloned().chain([child.to_owned()]).collect()
 }
 
-/// Words, `::` and single signs. Comments, texts, characters and lifetimes are dropped.
+/// Returns words, `::` and single signs. Comments, strings, characters and lifetimes are dropped.
 fn tokens(text: &str) -> Vec<String> {
     let signs: Vec<char> = text.chars().collect();
     let mut found = Vec::new();
@@ -166,7 +166,7 @@ fn end_of_text(signs: &[char], start: usize) -> usize {
     at + 1
 }
 
-/// A lifetime ends behind its quote: its name is then an ordinary word, which does no harm.
+/// Returns the end of a character literal. A lifetime ends after its quote, so its name becomes an ordinary word.
 fn end_of_character(signs: &[char], at: usize) -> usize {
     match (signs.get(at + 1), signs.get(at + 2)) {
         (Some('\\'), _) => (at + 3..signs.len())
@@ -177,7 +177,7 @@ fn end_of_character(signs: &[char], at: usize) -> usize {
     }
 }
 
-/// Behind `r"…"`, `r#"…"#`, `br#"…"#`, where the word before is their prefix.
+/// Returns the end of `r"…"`, `r#"…"#` or `br#"…"#`, if the word before is such a prefix.
 fn raw_text(signs: &[char], word: &str, after_word: usize) -> Option<usize> {
     if !matches!(word, "r" | "br" | "cr") {
         return None;
@@ -198,7 +198,7 @@ fn raw_text(signs: &[char], word: &str, after_word: usize) -> Option<usize> {
         .map(|end| end + 1 + n_hashes)
 }
 
-/// The tokens outside of items for tests, and the names of test modules that stand in files of their own.
+/// Returns the tokens outside of test items, and the names of test modules in separate files.
 fn without_tests(all: &[String]) -> (Vec<String>, Vec<String>) {
     let mut code = Vec::new();
     let mut test_children = Vec::new();
@@ -244,7 +244,7 @@ fn end_of_attribute(all: &[String], start: usize) -> usize {
     all.len()
 }
 
-/// Behind the `;`, the `,` or the closing brace that ends the item, field or statement which starts here.
+/// Returns the position after the `;`, `,` or closing brace that ends the item, field or statement at `start`.
 fn end_of_item(all: &[String], start: usize) -> usize {
     let mut depth = 0;
     for (at, token) in all.iter().enumerate().skip(start) {
@@ -272,7 +272,7 @@ fn declared_modules(code: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// All paths, with `a::{b, c::d}` taken apart; visibilities (`pub(in crate::a)`) are none.
+/// Returns all paths, with `a::{b, c::d}` expanded; visibilities such as `pub(in crate::a)` are not paths.
 fn mentioned_paths(code: &[String]) -> Vec<ModulePath> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -295,7 +295,7 @@ fn is_word(token: &str) -> bool {
     token.starts_with(|sign: char| sign.is_alphabetic() || sign == '_')
 }
 
-/// Reads one path with its branches; the place behind it.
+/// Parses one path with its branches, and returns the position after it.
 fn path_tree(
     code: &[String],
     start: usize,
@@ -323,7 +323,7 @@ fn path_tree(
                 }
                 at += 1;
             }
-            // A glob, or a turbofish: the path itself ends here.
+            // A glob or a turbofish ends the path.
             _ => break,
         }
         if code.get(at).is_none_or(|token| token != "::") {
@@ -335,7 +335,7 @@ fn path_tree(
     at
 }
 
-/// A path that starts at `crate`, `self` or `super` as one from the root; `None` for any other.
+/// Converts a path that starts at `crate`, `self` or `super` to one from the root; `None` for any other.
 fn from_the_root(own_path: &[String], path: &[String]) -> Option<ModulePath> {
     let n_up = path.iter().take_while(|part| *part == "super").count();
     match path[0].as_str() {
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_seen_in_every_form() {
+    fn paths_are_found_in_every_form() {
         check_uses("a", "use crate::b::C;", &["b::C"]);
         check_uses("a", "pub use crate::b::C as D;", &["b::C"]);
         check_uses("a", "use crate::b::*;", &["b"]);
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_code_is_not_seen() {
+    fn comments_and_strings_are_ignored() {
         check_uses(
             "a",
             "// crate::b::C\n/* crate::b /* nested */ ::C */ /// [`crate::b::C`]\n",
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_tests_is_left_out() {
+    fn test_items_are_skipped() {
         check_uses(
             "a",
             "#[cfg(test)]\nmod tests { use crate::b::C; fn f() { {} } }\nuse crate::d::E;",

@@ -1,4 +1,4 @@
-//! Stories of the whole daemon with receivers on loopback: who is told, and at once.
+//! The whole daemon with receivers on loopback: who receives messages, and when.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use spendwatch::clock::Clock;
 use spendwatch::simulator::Simulator;
-use spendwatch::simulator::people::{Key, User};
+use spendwatch::simulator::directory::{SimulatedKey, SimulatedUser};
 use spendwatch::simulator::world::World;
 
 use crate::program::{Home, Program, get};
 use crate::receiver::{Answer, Receiver};
 
-/// The first cycle runs at once; the next one is not awaited by anybody.
+/// Only the first cycle runs, because it runs at startup.
 const ONCE_A_YEAR: (&str, &str) = ("SPENDWATCH__POLL__SCHEDULE", "0 0 0 1 1 *");
 
 fn hook(name: &str, receiver: &Receiver, more: &str) -> String {
@@ -28,8 +28,8 @@ fn run_one_cycle(home: &Home) -> Program {
     Program::start(home, &arguments, &[ONCE_A_YEAR])
 }
 
-/// The alerts of each post.
-fn told(receiver: &Receiver) -> Vec<Value> {
+/// Returns the alerts of all posts.
+fn received_alerts(receiver: &Receiver) -> Vec<Value> {
     let posts = receiver.posts();
     let bodies = posts
         .iter()
@@ -40,7 +40,7 @@ fn told(receiver: &Receiver) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fallback_is_told_as_soon_as_the_other_is_parked_without_another_cycle() {
+async fn a_fallback_is_notified_when_a_notifier_is_parked_without_another_cycle() {
     for status in [401, 404] {
         let clock = Clock::system();
         let mut world = World::empty();
@@ -62,7 +62,7 @@ async fn a_fallback_is_told_as_soon_as_the_other_is_parked_without_another_cycle
         let mut program = run_one_cycle(&home);
         let address = program.address();
         second.wait_for(1).await;
-        let alerts = told(&second);
+        let alerts = received_alerts(&second);
         assert_eq!(alerts.len(), 1, "{alerts:?}");
         let figures = &alerts[0]["spendwatch"];
         assert_eq!(figures["in_place_of"], "a", "{status}");
@@ -70,35 +70,35 @@ async fn a_fallback_is_told_as_soon_as_the_other_is_parked_without_another_cycle
         let metrics = get(&address, "/metrics");
         assert!(metrics.contains("spendwatch_notifier_parked{notifier=\"a\"} 1"));
         program.signal("TERM");
-        let (_, said) = program.ended();
-        let cycles = said.iter().filter(|line| line.contains("cycle ok"));
-        assert_eq!(cycles.count(), 1, "{said:?}");
-        assert_eq!(told(&second).len(), 1, "once");
+        let (_, log) = program.ended();
+        let cycles = log.iter().filter(|line| line.contains("cycle ok"));
+        assert_eq!(cycles.count(), 1, "{log:?}");
+        assert_eq!(received_alerts(&second).len(), 1, "once");
     }
 }
 
-/// Active, made by the one person there is.
-fn key(id: &str, last_used_at: Timestamp) -> Key {
-    Key {
+/// An active key created by the only user.
+fn key(id: &str, last_used_at: Timestamp) -> SimulatedKey {
+    SimulatedKey {
         id: id.to_owned(),
         name: format!("name of {id}"),
         workspace: Some("workspace_a".to_owned()),
         created_by: "user_1".to_owned(),
         status: "active".to_owned(),
         last_used_at: Some(last_used_at),
-        ..Key::default()
+        ..SimulatedKey::default()
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_key_is_told_once_over_a_restart_and_again_when_it_is_revoked() {
+async fn an_idle_key_is_reported_once_across_a_restart_and_resolved_when_revoked() {
     let clock = Clock::system();
     let now = clock.now();
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Alpha");
     let ago = |days: i64| now - SignedDuration::from_hours(24 * days);
     world.keys = vec![key("apikey_1", ago(91)), key("apikey_2", ago(89))];
-    world.users = vec![User {
+    world.users = vec![SimulatedUser {
         id: "user_1".to_owned(),
         email: "ada@example.com".to_owned(),
         name: "Ada".to_owned(),
@@ -114,7 +114,7 @@ async fn an_idle_key_is_told_once_over_a_restart_and_again_when_it_is_revoked() 
         &hook("hook", &receiver, ""),
     ];
     home.configure(&simulator, &rest.concat());
-    let run_until_it_was_read = || {
+    let run_two_cycles = || {
         let mut program = Program::run(&home);
         program.wait_for("cycle ok");
         program.wait_for("cycle ok");
@@ -124,11 +124,11 @@ async fn an_idle_key_is_told_once_over_a_restart_and_again_when_it_is_revoked() 
         program.signal("TERM");
         assert_eq!(program.ended().0.code(), Some(0));
     };
-    let program = run_until_it_was_read();
+    let program = run_two_cycles();
     receiver.wait_for(1).await;
     end(program);
-    end(run_until_it_was_read());
-    let alerts = told(&receiver);
+    end(run_two_cycles());
+    let alerts = received_alerts(&receiver);
     assert_eq!(alerts.len(), 1, "{alerts:?}");
     let firing = &alerts[0];
     assert_eq!(firing["status"], "firing");
@@ -142,18 +142,18 @@ async fn an_idle_key_is_told_once_over_a_restart_and_again_when_it_is_revoked() 
     assert!(ago(91).duration_since(moment) < SignedDuration::from_secs(1));
 
     "inactive".clone_into(&mut simulator.world().keys[0].status);
-    let program = run_until_it_was_read();
+    let program = run_two_cycles();
     receiver.wait_for(2).await;
     end(program);
-    let alerts = told(&receiver);
+    let alerts = received_alerts(&receiver);
     assert_eq!(alerts.len(), 2, "{alerts:?}");
     assert_eq!(alerts[1]["status"], "resolved");
     assert_eq!(alerts[1]["spendwatch"]["ended_by"], "cleared");
     assert_eq!(alerts[1]["fingerprint"], firing["fingerprint"]);
-    let asked: BTreeSet<String> = simulator
-        .seen()
+    let methods: BTreeSet<String> = simulator
+        .requests()
         .iter()
-        .map(|seen| seen.method.to_string())
+        .map(|request| request.method.to_string())
         .collect();
-    assert_eq!(asked, BTreeSet::from(["GET".to_owned()]));
+    assert_eq!(methods, BTreeSet::from(["GET".to_owned()]));
 }

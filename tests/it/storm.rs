@@ -1,5 +1,5 @@
-//! A storm of `kill -9`: in the middle of cycles, between sending and noting it down, while the receiver fails. Seen from
-//! outside, nothing is lost, nothing is invented, no message id has two sets of facts, and the sums are the truth.
+//! Repeated `kill -9` during cycles and between sending and recording a message, while the receiver fails. No message is lost
+//! or invented, no message id has two sets of facts, and the sums are correct.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,47 +22,47 @@ use crate::program::{Home, Program};
 const N_WORKSPACES: usize = 5;
 const N_KILLS: usize = 14;
 
-/// A post that waits for its answer.
-struct Posted {
+/// A post waiting for its response.
+struct PendingPost {
     id: String,
     alerts: Value,
-    answer: oneshot::Sender<StatusCode>,
+    response: oneshot::Sender<StatusCode>,
 }
 
-/// Ends the answering; not the id of any message.
+/// Id of the post that stops the responder; not the id of a message.
 const LAST: &str = "last";
 
-/// All that the receiver was sent.
+/// Everything that the receiver was sent.
 #[derive(Default)]
-struct Witness {
+struct PostLog {
     facts_by_id: BTreeMap<String, Value>,
     acknowledged: BTreeSet<(String, String)>,
-    ids_by_news: BTreeMap<(String, String), BTreeSet<String>>,
+    ids_by_alert: BTreeMap<(String, String), BTreeSet<String>>,
     sequences: BTreeMap<String, u64>,
 }
 
-impl Witness {
-    /// Looks at a post before it is answered.
-    fn see(&mut self, posted: &Posted) {
-        let known = self
+impl PostLog {
+    /// Records and checks a post before the response.
+    fn record(&mut self, post_request: &PendingPost) {
+        let recorded = self
             .facts_by_id
-            .entry(posted.id.clone())
-            .or_insert_with(|| posted.alerts.clone());
+            .entry(post_request.id.clone())
+            .or_insert_with(|| post_request.alerts.clone());
         assert_eq!(
-            *known, posted.alerts,
+            *recorded, post_request.alerts,
             "message {} has two sets of facts",
-            posted.id
+            post_request.id
         );
-        for alert in posted.alerts.as_array().unwrap() {
-            let news = news(alert);
+        for alert in post_request.alerts.as_array().unwrap() {
+            let alert_and_threshold = alert_and_threshold(alert);
             let reason = alert["spendwatch"]["reason"].as_str().unwrap();
             assert!(matches!(reason, "first" | "escalated"), "invented: {alert}");
-            self.ids_by_news
-                .entry(news.clone())
+            self.ids_by_alert
+                .entry(alert_and_threshold.clone())
                 .or_default()
-                .insert(posted.id.clone());
+                .insert(post_request.id.clone());
             let sequence = alert["spendwatch"]["sequence"].as_u64().unwrap();
-            let newest = self.sequences.entry(news.0).or_default();
+            let newest = self.sequences.entry(alert_and_threshold.0).or_default();
             assert!(sequence >= *newest, "overtaken: {alert}");
             *newest = sequence;
         }
@@ -70,41 +70,45 @@ impl Witness {
 
     fn acknowledge(&mut self, alerts: &Value) {
         self.acknowledged
-            .extend(alerts.as_array().unwrap().iter().map(news));
+            .extend(alerts.as_array().unwrap().iter().map(alert_and_threshold));
     }
 }
 
-/// Which alert, at which threshold.
-fn news(alert: &Value) -> (String, String) {
+/// Returns the subject and threshold of an alert.
+fn alert_and_threshold(alert: &Value) -> (String, String) {
     let subject = alert["labels"]["subject_id"].as_str().unwrap();
     let threshold = alert["spendwatch"]["threshold"].as_str().unwrap();
     (subject.to_owned(), threshold.to_owned())
 }
 
-type Posting = mpsc::UnboundedSender<Posted>;
+type PostSender = mpsc::UnboundedSender<PendingPost>;
 
-async fn receive(State(posting): State<Posting>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn receive(
+    State(posts_sender): State<PostSender>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
     let body: Value = serde_json::from_slice(&body).unwrap();
-    let (answer, answered) = oneshot::channel();
-    let posted = Posted {
+    let (response, receiver) = oneshot::channel();
+    let post_request = PendingPost {
         id: headers["webhook-id"].to_str().unwrap().to_owned(),
         alerts: body["alerts"].clone(),
-        answer,
+        response,
     };
-    posting.send(posted).unwrap();
-    // Without an answer the connection breaks off, as it does when the daemon is killed.
-    answered.await.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    posts_sender.send(post_request).unwrap();
+    // Without a response the connection is closed, as when the daemon is killed.
+    receiver.await.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-async fn start_receiver() -> (String, Posting, mpsc::UnboundedReceiver<Posted>) {
-    let (posting, posts) = mpsc::unbounded_channel();
+async fn start_receiver() -> (String, PostSender, mpsc::UnboundedReceiver<PendingPost>) {
+    let (posts_sender, posts) = mpsc::unbounded_channel();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let routes = Router::new()
         .route("/hook", post(receive))
-        .with_state(posting.clone());
+        .with_state(posts_sender.clone());
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-    (url, posting, posts)
+    (url, posts_sender, posts)
 }
 
 fn rules(url: &str) -> String {
@@ -123,7 +127,7 @@ pub fn workspace(n: usize) -> String {
     format!("workspace_{n:05}")
 }
 
-/// Twenty dollars more in one workspace: the next threshold.
+/// Adds twenty dollars to a workspace, which crosses the next threshold.
 fn spend(simulator: &Simulator, step: usize) -> (String, String) {
     let id = workspace(step % N_WORKSPACES);
     let now = Clock::system().now();
@@ -134,59 +138,59 @@ fn spend(simulator: &Simulator, step: usize) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_kills_loses_nothing_and_invents_nothing() {
+async fn repeated_kills_lose_and_invent_nothing() {
     let mut world = World::empty();
     for n in 0..N_WORKSPACES {
         world.add_workspace(&workspace(n), &format!("Workspace {n}"));
     }
     let simulator = Simulator::start(world, Clock::system()).await.unwrap();
-    let (url, posting, mut posts) = start_receiver().await;
+    let (url, posts_sender, mut posts) = start_receiver().await;
     let home = Home::new();
     home.configure(&simulator, &rules(&url));
-    let mut witness = Witness::default();
+    let mut log = PostLog::default();
     let mut program = Program::run(&home);
     for step in 0..=N_KILLS {
         let expected = spend(&simulator, step);
         let mut n_failures = step % 3;
-        while !witness.acknowledged.contains(&expected) {
-            let posted = posts.recv().await.unwrap();
-            witness.see(&posted);
-            if posted.answer.is_closed() {
+        while !log.acknowledged.contains(&expected) {
+            let post_request = posts.recv().await.unwrap();
+            log.record(&post_request);
+            if post_request.response.is_closed() {
                 continue;
             }
             if n_failures > 0 {
                 n_failures -= 1;
                 if n_failures == 0 {
-                    // Sent, and neither answered nor noted down.
+                    // Kill between sending and response.
                     program.kill();
                     program = Program::run(&home);
                 } else {
-                    // Whoever was killed meanwhile hears of no answer.
-                    let _ = posted.answer.send(StatusCode::SERVICE_UNAVAILABLE);
+                    // The sender may have been killed.
+                    let _ = post_request.response.send(StatusCode::SERVICE_UNAVAILABLE);
                 }
                 continue;
             }
-            if posted.answer.send(StatusCode::OK).is_ok() {
-                witness.acknowledge(&posted.alerts);
+            if post_request.response.send(StatusCode::OK).is_ok() {
+                log.acknowledge(&post_request.alerts);
             }
         }
-        // Answered, and perhaps not yet noted down; or in the middle of the next cycle.
+        // Kill before or after the response is recorded, or during the next cycle.
         if step % 4 == 3 {
             program.wait_for("cycle ok");
         }
         program.kill();
         program = Program::run(&home);
     }
-    let answering = tokio::spawn(async move {
-        while let Some(posted) = posts.recv().await {
-            witness.see(&posted);
-            // A repeat of what is acknowledged already; its sender may be gone.
-            let _ = posted.answer.send(StatusCode::OK);
-            if posted.id == LAST {
+    let responder = tokio::spawn(async move {
+        while let Some(post_request) = posts.recv().await {
+            log.record(&post_request);
+            // A repeated post, whose sender may have been killed.
+            let _ = post_request.response.send(StatusCode::OK);
+            if post_request.id == LAST {
                 break;
             }
         }
-        witness
+        log
     });
     let store =
         Store::open_for_command(&home.path("spendwatch.db"), Clock::system().now()).unwrap();
@@ -195,17 +199,21 @@ async fn a_storm_of_kills_loses_nothing_and_invents_nothing() {
     }
     program.signal("TERM");
     assert!(program.ended().0.success());
-    let last = Posted {
+    let last = PendingPost {
         id: LAST.to_owned(),
         alerts: Value::Array(Vec::new()),
-        answer: oneshot::channel().0,
+        response: oneshot::channel().0,
     };
-    posting.send(last).unwrap();
-    let witness = answering.await.unwrap();
-    for (news, ids) in &witness.ids_by_news {
-        assert_eq!(ids.len(), 1, "told under two ids: {news:?} {ids:?}");
+    posts_sender.send(last).unwrap();
+    let log = responder.await.unwrap();
+    for (alert_and_threshold, ids) in &log.ids_by_alert {
+        assert_eq!(
+            ids.len(),
+            1,
+            "sent under two ids: {alert_and_threshold:?} {ids:?}"
+        );
     }
-    assert_eq!(witness.acknowledged.len(), N_KILLS + 1);
+    assert_eq!(log.acknowledged.len(), N_KILLS + 1);
     check_sums(&store, &simulator).await;
 }
 
@@ -217,8 +225,8 @@ pub async fn n_waiting(store: &Store) -> u64 {
 pub async fn check_sums(store: &Store, simulator: &Simulator) {
     let now = Clock::system().now();
     let hours = HourSpan {
-        start: Day::of(now).plus(-1).first_hour(),
-        end: Day::of(now).plus(1).first_hour(),
+        start: Day::containing(now).plus(-1).first_hour(),
+        end: Day::containing(now).plus(1).first_hour(),
     };
     let sums = store.sums(&"acme".into(), hours).await.unwrap();
     for n in 0..N_WORKSPACES {

@@ -1,5 +1,5 @@
-//! The real binary, killed by SIGKILL at random moments, also between sending and noting it down, while its receiver fails,
-//! hangs or loses its answers, spend jumps and corrections come. What was posted is checked from outside.
+//! Kills the binary with SIGKILL at random times, also between sending a message and recording it, while the receiver fails,
+//! hangs or loses responses and spend changes. Checks all posts from outside.
 //!
 //!     SPENDWATCH_TEST_KILLS=10000 SPENDWATCH_TEST_SEED=7 cargo test --test it torture -- --nocapture
 
@@ -25,112 +25,112 @@ use crate::program::{Home, Program};
 use crate::storm::{check_sums, n_waiting, workspace};
 
 const N_WORKSPACES: usize = 5;
-/// As many as take less than a minute; continuous integration has 200.
+/// Takes less than a minute; continuous integration uses 200.
 const N_KILLS: u32 = 25;
 /// Percent of a limit of 100 USD.
-const LINES: [i64; 5] = [20, 40, 60, 80, 100];
+const THRESHOLDS: [i64; 5] = [20, 40, 60, 80, 100];
 const MODEL: &str = "claude-sonnet-4-5";
 
-/// How the receiver answers from now on.
+/// How the receiver responds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mood {
-    Takes,
+enum ReceiverMode {
+    Accepts,
     Fails,
-    /// Takes nothing and answers nothing.
+    /// Neither accepts nor responds.
     Hangs,
-    /// Takes everything, and the answer is lost.
-    Loses,
+    /// Accepts, but the response is lost.
+    LosesResponse,
 }
 
-/// What the receiver believes of one workspace's alert.
+/// State of one workspace's alert according to the posts.
 #[derive(Debug, Default)]
-struct Belief {
+struct ReceivedAlert {
     is_open: bool,
-    told: BTreeSet<String>,
-    spoken: BTreeSet<(String, bool)>,
+    details: BTreeSet<String>,
+    notices: BTreeSet<(String, bool)>,
 }
 
-/// All that was seen from outside.
+/// Everything that the receiver was sent, and errors in it.
 #[derive(Debug, Default)]
-struct Witness {
-    /// The highest that each workspace ever had, in cents.
+struct PostLog {
+    /// Highest spend of each workspace so far, in cents.
     highest: BTreeMap<String, i64>,
     facts_by_id: BTreeMap<String, Value>,
     taken: BTreeSet<String>,
     sequences: BTreeMap<String, u64>,
-    beliefs: BTreeMap<String, Belief>,
-    wrong: Vec<String>,
+    alert_states: BTreeMap<String, ReceivedAlert>,
+    errors: Vec<String>,
 }
 
-impl Witness {
-    fn see(&mut self, id: &str, alerts: &Value, has_arrived: bool) {
-        let known = self.facts_by_id.entry(id.to_owned());
-        if *known.or_insert_with(|| alerts.clone()) != *alerts {
-            self.wrong
+impl PostLog {
+    fn record(&mut self, id: &str, alerts: &Value, has_arrived: bool) {
+        let recorded = self.facts_by_id.entry(id.to_owned());
+        if *recorded.or_insert_with(|| alerts.clone()) != *alerts {
+            self.errors
                 .push(format!("message {id} has two sets of facts"));
         }
         let is_new = has_arrived && self.taken.insert(id.to_owned());
         for alert in alerts.as_array().unwrap() {
-            self.see_alert(alert, is_new);
+            self.record_alert(alert, is_new);
         }
     }
 
-    fn see_alert(&mut self, alert: &Value, is_new: bool) {
+    fn record_alert(&mut self, alert: &Value, is_new: bool) {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let told = &alert["spendwatch"];
+        let details = &alert["spendwatch"];
         let (subject, threshold, reason) = (
             text(&alert["labels"]["subject_id"]),
-            text(&told["threshold"]),
-            text(&told["reason"]),
+            text(&details["threshold"]),
+            text(&details["reason"]),
         );
-        let shown = format!("{subject} {threshold} {reason} #{}", told["sequence"]);
-        let line: i64 = threshold.trim_end_matches('%').parse().unwrap();
+        let shown = format!("{subject} {threshold} {reason} #{}", details["sequence"]);
+        let percent: i64 = threshold.trim_end_matches('%').parse().unwrap();
         if self
             .highest
             .get(&subject)
-            .is_none_or(|cents| *cents < line * 100)
+            .is_none_or(|cents| *cents < percent * 100)
         {
-            self.wrong.push(format!("never crossed: {shown}"));
+            self.errors.push(format!("never crossed: {shown}"));
         }
-        let sequence = told["sequence"].as_u64().unwrap();
+        let sequence = details["sequence"].as_u64().unwrap();
         let newest = self.sequences.entry(subject.clone()).or_default();
         if sequence < *newest {
-            self.wrong.push(format!("overtaken by #{newest}: {shown}"));
+            self.errors.push(format!("overtaken by #{newest}: {shown}"));
         }
         *newest = sequence;
         if !is_new {
             return;
         }
-        let belief = self.beliefs.entry(subject).or_default();
+        let alert_state = self.alert_states.entry(subject).or_default();
         if reason == "resolved" {
-            if !belief.is_open && told["is_fired_and_resolved"] != true {
-                self.wrong
+            if !alert_state.is_open && details["is_fired_and_resolved"] != true {
+                self.errors
                     .push(format!("resolved without a firing: {shown}"));
             }
-            *belief = Belief::default();
+            *alert_state = ReceivedAlert::default();
             return;
         }
-        belief.is_open = true;
-        belief.told.insert(threshold.clone());
-        if !belief.spoken.insert((threshold, reason == "lowered")) {
-            self.wrong.push(format!("told twice: {shown}"));
+        alert_state.is_open = true;
+        alert_state.details.insert(threshold.clone());
+        if !alert_state.notices.insert((threshold, reason == "lowered")) {
+            self.errors.push(format!("sent twice: {shown}"));
         }
     }
 }
 
-/// Answers by its mood, and notes what comes.
+/// Responds according to its mode, and records posts.
 #[derive(Clone)]
 struct Receiver {
-    witness: Arc<Mutex<Witness>>,
-    mood: watch::Sender<Mood>,
+    log: Arc<Mutex<PostLog>>,
+    mode: watch::Sender<ReceiverMode>,
     n_posts: watch::Sender<u64>,
 }
 
 impl Receiver {
     async fn start() -> (Receiver, String) {
         let receiver = Receiver {
-            witness: Arc::default(),
-            mood: watch::Sender::new(Mood::Takes),
+            log: Arc::default(),
+            mode: watch::Sender::new(ReceiverMode::Accepts),
             n_posts: watch::Sender::new(0),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -142,32 +142,33 @@ impl Receiver {
         (receiver, url)
     }
 
-    fn witness(&self) -> MutexGuard<'_, Witness> {
-        self.witness.lock().unwrap()
+    fn log(&self) -> MutexGuard<'_, PostLog> {
+        self.log.lock().unwrap()
     }
 }
 
 async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let body: Value = serde_json::from_slice(&body).unwrap();
     let id = headers["webhook-id"].to_str().unwrap();
-    let mood = *receiver.mood.borrow();
-    let has_arrived = matches!(mood, Mood::Takes | Mood::Loses);
-    receiver.witness().see(id, &body["alerts"], has_arrived);
+    let mode = *receiver.mode.borrow();
+    let has_arrived = matches!(mode, ReceiverMode::Accepts | ReceiverMode::LosesResponse);
+    receiver.log().record(id, &body["alerts"], has_arrived);
     receiver.n_posts.send_modify(|n| *n += 1);
-    match mood {
-        Mood::Takes => StatusCode::OK,
-        Mood::Fails => StatusCode::SERVICE_UNAVAILABLE,
-        Mood::Hangs | Mood::Loses => {
-            // No answer before it is well again.
-            let mut moods = receiver.mood.subscribe();
-            let is_well = moods.wait_for(|mood| *mood == Mood::Takes).await;
-            is_well.map_or(StatusCode::OK, |_| StatusCode::BAD_GATEWAY)
+    match mode {
+        ReceiverMode::Accepts => StatusCode::OK,
+        ReceiverMode::Fails => StatusCode::SERVICE_UNAVAILABLE,
+        ReceiverMode::Hangs | ReceiverMode::LosesResponse => {
+            // No response until it recovers.
+            let mut modes = receiver.mode.subscribe();
+            let has_recovered = modes.wait_for(|mode| *mode == ReceiverMode::Accepts).await;
+            has_recovered.map_or(StatusCode::OK, |_| StatusCode::BAD_GATEWAY)
         }
     }
 }
 
 fn rules(url: &str, settings: u32) -> String {
-    let thresholds = LINES.map(|line| format!("{{ at = \"{line}%\", severity = \"warning\" }}"));
+    let thresholds =
+        THRESHOLDS.map(|percent| format!("{{ at = \"{percent}%\", severity = \"warning\" }}"));
     format!(
         "[[rules]]\nname = \"month\"\nfor_each = \"workspace\"\nlimit_usd = 100\nthresholds = [{}]\n\
          [[notifiers]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"{url}/{settings}\"\ngroup_wait = \"0s\"\n",
@@ -175,9 +176,9 @@ fn rules(url: &str, settings: u32) -> String {
     )
 }
 
-/// The world, the receiver and the program, and the chance that moves them.
-struct Torture {
-    chance: fastrand::Rng,
+/// The simulator, the receiver, and the random numbers that control them.
+struct KillTest {
+    random: fastrand::Rng,
     clock: Clock,
     simulator: Simulator,
     receiver: Receiver,
@@ -185,56 +186,63 @@ struct Torture {
     home: Home,
     /// Cents by workspace and hour.
     spent: BTreeMap<(usize, Hour), i64>,
-    /// Kills within a few milliseconds of a post.
+    /// Number of kills within a few milliseconds of a post.
     n_after_posts: u32,
 }
 
-impl Torture {
-    /// Spend jumps, or is corrected within this hour.
+impl KillTest {
+    /// Adds spend, or corrects that of the current hour downwards.
     fn spend(&mut self) {
-        let who = self.chance.usize(..N_WORKSPACES);
+        let index = self.random.usize(..N_WORKSPACES);
         let now = self.clock.now();
-        let of_hour = self.spent.get(&(who, Hour::of(now))).copied().unwrap_or(0);
-        let total: i64 = self.of(who);
-        // A row stays above zero: else it would be doubted for a while.
-        let cents = if total > 10_000 || self.chance.u8(..3) == 0 {
-            -self.chance.i64(0..=(of_hour - 1).max(0))
+        let of_hour = self
+            .spent
+            .get(&(index, Hour::containing(now)))
+            .copied()
+            .unwrap_or(0);
+        let total: i64 = self.of(index);
+        // The row stays above zero; otherwise its removal would be pending for a while.
+        let cents = if total > 10_000 || self.random.u8(..3) == 0 {
+            -self.random.i64(0..=(of_hour - 1).max(0))
         } else {
-            self.chance.i64(500..=6_000)
+            self.random.i64(500..=6_000)
         };
-        let id = workspace(who);
+        let id = workspace(index);
         let highest = total + cents;
-        let mut witness = self.receiver.witness();
-        let known = witness.highest.entry(id.clone()).or_default();
-        *known = highest.max(*known);
-        drop(witness);
-        *self.spent.entry((who, Hour::of(now))).or_default() += cents;
+        let mut log = self.receiver.log();
+        let recorded = log.highest.entry(id.clone()).or_default();
+        *recorded = highest.max(*recorded);
+        drop(log);
+        *self
+            .spent
+            .entry((index, Hour::containing(now)))
+            .or_default() += cents;
         let sign = if cents < 0 { "-" } else { "" };
         let usd = format!("{sign}{}.{:02}", cents.abs() / 100, cents.abs() % 100);
         self.simulator.world().spend(&id, MODEL, now, &usd);
     }
 
-    fn of(&self, who: usize) -> i64 {
-        let mine = self.spent.iter().filter(|((of, _), _)| *of == who);
-        mine.map(|(_, cents)| cents).sum()
+    fn of(&self, index: usize) -> i64 {
+        let own = self.spent.iter().filter(|((of, _), _)| *of == index);
+        own.map(|(_, cents)| cents).sum()
     }
 
-    fn change_mood(&mut self) {
-        let mood = match self.chance.u8(..10) {
-            0 => Mood::Fails,
-            1 => Mood::Hangs,
-            2 | 3 => Mood::Loses,
-            _ => Mood::Takes,
+    fn change_mode(&mut self) {
+        let mode = match self.random.u8(..10) {
+            0 => ReceiverMode::Fails,
+            1 => ReceiverMode::Hangs,
+            2 | 3 => ReceiverMode::LosesResponse,
+            _ => ReceiverMode::Accepts,
         };
-        self.receiver.mood.send_replace(mood);
+        self.receiver.mode.send_replace(mode);
     }
 
-    /// Until a random moment; half of the time the next post comes first, and with it a moment shortly after.
+    /// Waits for a random time; half of the time only until shortly after the next post.
     async fn wait(&mut self) {
-        let until = Duration::from_micros(self.chance.u64(..1_500_000));
-        let after_post = Duration::from_micros(self.chance.u64(..4_000));
+        let until = Duration::from_micros(self.random.u64(..1_500_000));
+        let after_post = Duration::from_micros(self.random.u64(..4_000));
         let mut n_posts = self.receiver.n_posts.subscribe();
-        if self.chance.bool() {
+        if self.random.bool() {
             tokio::select! {
                 _ = n_posts.changed() => {
                     self.n_after_posts += 1;
@@ -247,19 +255,23 @@ impl Torture {
         }
     }
 
-    /// What the receiver believes is what is true.
-    fn check_told(&self) {
-        let witness = self.receiver.witness();
-        for who in 0..N_WORKSPACES {
-            let cents = self.of(who);
-            let line = LINES.iter().rfind(|line| cents >= **line * 100);
-            let belief = witness.beliefs.get(&workspace(who));
-            let is_open = belief.is_some_and(|belief| belief.is_open);
-            assert_eq!(is_open, line.is_some(), "workspace {who}: {belief:?}");
-            if let (Some(line), Some(belief)) = (line, belief) {
+    /// Checks that the state according to the posts matches the spend.
+    fn check_received(&self) {
+        let log = self.receiver.log();
+        for index in 0..N_WORKSPACES {
+            let cents = self.of(index);
+            let percent = THRESHOLDS.iter().rfind(|percent| cents >= **percent * 100);
+            let alert_state = log.alert_states.get(&workspace(index));
+            let is_open = alert_state.is_some_and(|alert_state| alert_state.is_open);
+            assert_eq!(
+                is_open,
+                percent.is_some(),
+                "workspace {index}: {alert_state:?}"
+            );
+            if let (Some(percent), Some(alert_state)) = (percent, alert_state) {
                 assert!(
-                    belief.told.contains(&format!("{line}%")),
-                    "{who}: {belief:?}"
+                    alert_state.details.contains(&format!("{percent}%")),
+                    "{index}: {alert_state:?}"
                 );
             }
         }
@@ -269,9 +281,9 @@ impl Torture {
 #[tokio::test(flavor = "multi_thread")]
 #[expect(
     clippy::disallowed_methods,
-    reason = "the first seed is by chance; it is told where something fails"
+    reason = "the first seed is random and printed on failure"
 )]
-async fn kills_at_random_moments_lose_nothing_and_invent_nothing() {
+async fn kills_at_random_times_lose_and_invent_nothing() {
     let n_kills = number("SPENDWATCH_TEST_KILLS", N_KILLS);
     let seed = number("SPENDWATCH_TEST_SEED", fastrand::u64(..));
     eprintln!("SPENDWATCH_TEST_SEED={seed}");
@@ -282,8 +294,8 @@ async fn kills_at_random_moments_lose_nothing_and_invent_nothing() {
     let clock = Clock::system();
     let simulator = Simulator::start(world, clock.clone()).await.unwrap();
     let (receiver, url) = Receiver::start().await;
-    let mut torture = Torture {
-        chance: fastrand::Rng::with_seed(seed),
+    let mut test = KillTest {
+        random: fastrand::Rng::with_seed(seed),
         clock,
         simulator,
         receiver,
@@ -293,44 +305,42 @@ async fn kills_at_random_moments_lose_nothing_and_invent_nothing() {
         n_after_posts: 0,
     };
     for kill in 0..n_kills {
-        // Other settings, now and then: what waits long after many failures is due again.
+        // Changed settings make messages due again that wait long after many failures.
         if kill % 3 == 0 {
-            torture
-                .home
-                .configure(&torture.simulator, &rules(&torture.url, kill));
+            test.home
+                .configure(&test.simulator, &rules(&test.url, kill));
         }
-        torture.change_mood();
-        let program = Program::run(&torture.home);
-        torture.spend();
-        torture.wait().await;
+        test.change_mode();
+        let program = Program::run(&test.home);
+        test.spend();
+        test.wait().await;
         program.kill();
-        let wrong = torture.receiver.witness().wrong.clone();
-        assert!(wrong.is_empty(), "kill {kill}: {wrong:#?}");
+        let errors = test.receiver.log().errors.clone();
+        assert!(errors.is_empty(), "kill {kill}: {errors:#?}");
     }
-    torture.receiver.mood.send_replace(Mood::Takes);
-    torture
-        .home
-        .configure(&torture.simulator, &rules(&torture.url, n_kills));
-    let mut program = Program::run(&torture.home);
-    let path = torture.home.path("spendwatch.db");
+    test.receiver.mode.send_replace(ReceiverMode::Accepts);
+    test.home
+        .configure(&test.simulator, &rules(&test.url, n_kills));
+    let mut program = Program::run(&test.home);
+    let path = test.home.path("spendwatch.db");
     program.wait_for("cycle ok");
     program.wait_for("cycle ok");
-    let store = Store::open_for_command(&path, torture.clock.now()).unwrap();
+    let store = Store::open_for_command(&path, test.clock.now()).unwrap();
     while n_waiting(&store).await > 0 {
         program.wait_for("cycle ok");
     }
     program.signal("TERM");
     assert!(program.ended().0.success());
-    let wrong = torture.receiver.witness().wrong.clone();
-    assert!(wrong.is_empty(), "{wrong:#?}");
-    torture.check_told();
-    check_sums(&store, &torture.simulator).await;
+    let errors = test.receiver.log().errors.clone();
+    assert!(errors.is_empty(), "{errors:#?}");
+    test.check_received();
+    check_sums(&store, &test.simulator).await;
     let (n_posts, seconds) = (
-        *torture.receiver.n_posts.borrow(),
-        torture.clock.running().as_secs(),
+        *test.receiver.n_posts.borrow(),
+        test.clock.monotonic().as_secs(),
     );
-    let n_messages = torture.receiver.witness().facts_by_id.len();
-    let n_after_posts = torture.n_after_posts;
+    let n_messages = test.receiver.log().facts_by_id.len();
+    let n_after_posts = test.n_after_posts;
     eprintln!(
         "{n_kills} kills in {seconds} s, {n_after_posts} of them at a post: {n_messages} messages in {n_posts} posts"
     );

@@ -1,4 +1,4 @@
-//! Secrets that cannot be had stop what needs them, and nothing else; programs for secrets get little and are ended in time.
+//! Unresolved secrets stop only what needs them; secret commands get a minimal environment and a time limit.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -8,10 +8,10 @@ use spendwatch::simulator::Simulator;
 use spendwatch::simulator::world::World;
 use spendwatch::store::Store;
 
-use crate::program::{Home, Program, ask, write_secret};
+use crate::program::{Home, Program, send_request, write_secret};
 
-/// A service that answers, and a configuration with a key that is good and other secrets that are not.
-struct Scene {
+/// A simulator, and a configuration with a valid key and unresolved other secrets.
+struct Fixture {
     home: Home,
     simulator: Simulator,
 }
@@ -21,15 +21,15 @@ const NOTIFIERS: &str = "[[notifiers]]\nname = \"chat\"\ntype = \"slack\"\nurl =
 
 const CONSOLE: &str = "[[notifiers]]\nname = \"console\"\ntype = \"console\"\n";
 
-impl Scene {
-    async fn new(rest: &str) -> Scene {
+impl Fixture {
+    async fn new(rest: &str) -> Fixture {
         let home = Home::new();
         let simulator = Simulator::start(World::empty(), Clock::system())
             .await
             .unwrap();
         home.configure(&simulator, rest);
         drop(Store::open_for_daemon(&home.path("spendwatch.db"), Clock::system().now()).unwrap());
-        Scene { home, simulator }
+        Fixture { home, simulator }
     }
 
     fn run(&self, line: &str) -> Output {
@@ -48,11 +48,15 @@ impl Scene {
     }
 
     #[track_caller]
-    fn told(&self, exit: i32, line: &str) -> String {
-        let output = self.run(line);
-        let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert_eq!(output.status.code(), Some(exit), "{line}: {told}");
-        told
+    fn output(&self, exit: i32, line: &str) -> String {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.run(line);
+        let text = String::from_utf8([stdout, stderr].concat()).unwrap();
+        assert_eq!(status.code(), Some(exit), "{line}: {text}");
+        text
     }
 
     fn change(&self, from: &str, to: &str) {
@@ -64,11 +68,11 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_notifier_without_its_secret_stops_only_what_needs_it() {
+async fn an_unresolved_notifier_stops_only_what_needs_it() {
     let rest = format!(
         "bearer_token = {{ file = \"no-such-file\" }}\n[heartbeat]\nurl = {{ env = \"UNSET_URL\" }}\n{NOTIFIERS}"
     );
-    let scene = Scene::new(&rest).await;
+    let fixture = Fixture::new(&rest).await;
     for line in [
         "users list",
         "keys list",
@@ -87,43 +91,38 @@ async fn a_notifier_without_its_secret_stops_only_what_needs_it() {
         "notify test console",
         "check --limit 5",
     ] {
-        scene.told(0, line);
+        fixture.output(0, line);
     }
     for line in ["run", "check-config", "check-config --show"] {
-        let told = scene.told(2, line);
+        let output = fixture.output(2, line);
         assert!(
-            told.contains(
-                "`notifiers[0].url.env` names the variable `UNSET_URL`, which is not set"
-            ),
-            "{told}"
+            output.contains("environment variable `UNSET_URL` is not set: `notifiers[0].url.env`"),
+            "{output}"
         );
-        assert!(
-            told.contains("`http.bearer_token.file` names what cannot be used"),
-            "{told}"
-        );
-        assert!(told.contains("`heartbeat.url.env`"), "{told}");
-        assert!(told.contains("spendwatch.toml, line "), "{told}");
+        assert!(output.contains("`http.bearer_token.file`, "), "{output}");
+        assert!(output.contains("`heartbeat.url.env`"), "{output}");
+        assert!(output.contains("spendwatch.toml:"), "{output}");
     }
-    let told = scene.told(2, "notify test chat");
+    let output = fixture.output(2, "notify test chat");
     assert!(
-        told.contains("`notifiers[0].url.env` names the variable `UNSET_URL`"),
-        "{told}"
+        output.contains("environment variable `UNSET_URL` is not set: `notifiers[0].url.env`"),
+        "{output}"
     );
-    let told = scene.told(1, "doctor");
+    let output = fixture.output(1, "doctor");
     assert!(
-        told.contains("`notifiers[0].url.env` names the variable `UNSET_URL`"),
-        "{told}"
+        output.contains("environment variable `UNSET_URL` is not set: `notifiers[0].url.env`"),
+        "{output}"
     );
-    assert!(told.contains("bad      notifier chat"), "{told}");
-    assert!(told.contains("ok       service acme"), "{told}");
-    assert_eq!(scene.simulator.n_not_get(), 0);
+    assert!(output.contains("bad      notifier chat"), "{output}");
+    assert!(output.contains("ok       service acme"), "{output}");
+    assert_eq!(fixture.simulator.n_writes(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_admin_key_whatever_reads_the_store_still_works() {
-    let scene = Scene::new("").await;
-    let key = scene.home.path("key").display().to_string();
-    scene.change(
+async fn commands_on_the_store_work_without_the_admin_key() {
+    let fixture = Fixture::new("").await;
+    let key = fixture.home.path("key").display().to_string();
+    fixture.change(
         &format!("{{ file = \"{key}\" }}"),
         "{ env = \"UNSET_KEY\" }",
     );
@@ -134,78 +133,90 @@ async fn without_the_admin_key_whatever_reads_the_store_still_works() {
         "audit list",
         "store check",
     ] {
-        scene.told(0, line);
+        fixture.output(0, line);
     }
     for line in ["users list", "usage --live", "org show"] {
-        let told = scene.told(2, line);
-        assert!(told.contains("line 4: `organizations[0].admin_key.env` names the variable `UNSET_KEY`, which is not set"), "{told}");
+        let output = fixture.output(2, line);
+        assert!(
+            output.contains(
+                "environment variable `UNSET_KEY` is not set: `organizations[0].admin_key.env`"
+            ),
+            "{output}"
+        );
     }
-    scene.told(1, "check --limit 5");
-    let told = scene.told(1, "doctor");
-    assert!(told.contains("`organizations[0].admin_key.env`"), "{told}");
-    assert!(told.contains("ok       store"), "{told}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_value_of_the_wrong_form_matters_only_to_its_notifier() {
-    let scene =
-        Scene::new("[[notifiers]]\nname = \"chat\"\ntype = \"slack\"\nurl = { file = \"url\" }\n")
-            .await;
-    write_secret(&scene.home.path("url"), "no address");
-    scene.told(0, "users list");
-    let told = scene.told(2, "check-config");
-    assert!(told.contains("`notifiers[0].url` is no address"), "{told}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn check_config_runs_the_commands_of_secrets_and_other_commands_only_theirs() {
-    let rest = "[[notifiers]]\nname = \"chat\"\ntype = \"slack\"\nurl = { command = [\"sh\", \"-c\", \"touch ran; exit 3\"] }\n";
-    let scene = Scene::new(rest).await;
-    scene.told(0, "users list");
-    assert!(!scene.home.path("ran").exists());
-    let told = scene.told(2, "check-config");
+    fixture.output(1, "check --limit 5");
+    let output = fixture.output(1, "doctor");
     assert!(
-        told.contains("notifier `chat`: secret command `sh`: ended with exit status: 3"),
-        "{told}"
+        output.contains("`organizations[0].admin_key.env`"),
+        "{output}"
     );
-    assert!(scene.home.path("ran").exists());
+    assert!(output.contains("ok       store"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_command_gets_a_minimal_environment_and_what_is_listed() {
-    let scene = Scene::new("").await;
-    let key = scene.home.path("key").display().to_string();
-    // Fails where it sees more, or less.
+async fn an_invalid_secret_affects_only_its_notifier() {
+    let fixture = Fixture::new(
+        "[[notifiers]]\nname = \"chat\"\ntype = \"slack\"\nurl = { file = \"url\" }\n",
+    )
+    .await;
+    write_secret(&fixture.home.path("url"), "no address");
+    fixture.output(0, "users list");
+    let output = fixture.output(2, "check-config");
+    assert!(
+        output.contains("`notifiers[0].url` is not a URL"),
+        "{output}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_config_runs_all_secret_commands_and_others_only_their_own() {
+    let rest = "[[notifiers]]\nname = \"chat\"\ntype = \"slack\"\nurl = { command = [\"sh\", \"-c\", \"touch ran; exit 3\"] }\n";
+    let fixture = Fixture::new(rest).await;
+    fixture.output(0, "users list");
+    assert!(!fixture.home.path("ran").exists());
+    let output = fixture.output(2, "check-config");
+    assert!(
+        output.contains("notifier `chat`: secret command `sh`: ended with exit status: 3"),
+        "{output}"
+    );
+    assert!(fixture.home.path("ran").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secret_commands_get_a_minimal_environment_and_listed_variables() {
+    let fixture = Fixture::new("").await;
+    let key = fixture.home.path("key").display().to_string();
+    // Fails if it receives more or fewer variables.
     let script = "test -z \\\"$UNLISTED\\\" && test \\\"$LISTED\\\" = canary-listed && test -n \\\"$PATH\\\" && cat key; sleep 100 &";
     let command =
         format!("{{ command = [\"sh\", \"-c\", \"{script}\"], environment = [\"LISTED\"] }}");
-    scene.change(&format!("{{ file = \"{key}\" }}"), &command);
-    scene.told(0, "users list");
-    let told = scene.told(0, "check-config --show");
-    assert!(told.contains("environment = [\"LISTED\"]"), "{told}");
-    scene.change("environment = [\"LISTED\"]", "environment = []");
-    scene.told(1, "users list");
-    scene.change("environment = []", "environment = [\"A=B\"]");
-    let told = scene.told(2, "users list");
+    fixture.change(&format!("{{ file = \"{key}\" }}"), &command);
+    fixture.output(0, "users list");
+    let output = fixture.output(0, "check-config --show");
+    assert!(output.contains("environment = [\"LISTED\"]"), "{output}");
+    fixture.change("environment = [\"LISTED\"]", "environment = []");
+    fixture.output(1, "users list");
+    fixture.change("environment = []", "environment = [\"A=B\"]");
+    let output = fixture.output(2, "users list");
     assert!(
-        told.contains("is not the name of an environment variable"),
-        "{told}"
+        output.contains("is not the name of an environment variable"),
+        "{output}"
     );
-    scene.change(
+    fixture.change(
         &command.replace("[\"LISTED\"]", "[\"A=B\"]"),
         "{ command = [\"yes\"] }",
     );
-    let told = scene.told(1, "users list");
+    let output = fixture.output(1, "users list");
     assert!(
-        told.contains("secret command `yes`: printed more than 64 KiB"),
-        "{told}"
+        output.contains("secret command `yes`: printed more than 64 KiB"),
+        "{output}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_for_a_new_secret_gets_a_minimal_environment_and_what_is_listed() {
-    let scene = Scene::new("[secret_to_command]\nenvironment = [\"LISTED\"]\n").await;
-    scene
+async fn secret_to_command_gets_a_minimal_environment_and_listed_variables() {
+    let fixture = Fixture::new("[secret_to_command]\nenvironment = [\"LISTED\"]\n").await;
+    fixture
         .simulator
         .world()
         .add_workspace("workspace_a", "Alpha");
@@ -213,24 +224,24 @@ async fn the_command_for_a_new_secret_gets_a_minimal_environment_and_what_is_lis
         .args(["keys", "create", "ci", "--workspace", "Alpha"])
         .args([
             "--secret-to-command",
-            "cat > got; env > environment; cat got; sleep 100 &",
+            "cat > received; env > environment; cat received; sleep 100 &",
         ])
         .arg("--config")
-        .arg(scene.home.path("spendwatch.toml"))
-        .current_dir(scene.home.folder.path())
+        .arg(fixture.home.path("spendwatch.toml"))
+        .current_dir(fixture.home.folder.path())
         .env("UNLISTED", "canary-unlisted")
         .env("LISTED", "canary-listed")
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    let secret = fs::read_to_string(scene.home.path("got")).unwrap();
-    assert!(scene.simulator.world().secrets.contains(&secret));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let secret = fs::read_to_string(fixture.home.path("received")).unwrap();
+    assert!(fixture.simulator.world().secrets.contains(&secret));
     assert!(
-        told.contains("[redacted]") && !told.contains(&secret),
-        "{told}"
+        stderr.contains("[redacted]") && !stderr.contains(&secret),
+        "{stderr}"
     );
-    let environment = fs::read_to_string(scene.home.path("environment")).unwrap();
+    let environment = fs::read_to_string(fixture.home.path("environment")).unwrap();
     assert!(
         environment.contains("LISTED=canary-listed"),
         "{environment}"
@@ -239,7 +250,7 @@ async fn the_command_for_a_new_secret_gets_a_minimal_environment_and_what_is_lis
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bearer_token_that_is_too_short_stops_the_start_and_the_check() {
+async fn short_bearer_tokens_are_rejected() {
     const SHORT: &str = "canary-of-19-charac";
     for source in [
         format!("\"{SHORT}\""),
@@ -247,32 +258,32 @@ async fn a_bearer_token_that_is_too_short_stops_the_start_and_the_check() {
         "{ env = \"TOKEN\" }".to_owned(),
         format!("{{ command = [\"printf\", \"{SHORT}\"] }}"),
     ] {
-        let scene = Scene::new(&format!("bearer_token = {source}\n{CONSOLE}")).await;
-        write_secret(&scene.home.path("token"), SHORT);
+        let fixture = Fixture::new(&format!("bearer_token = {source}\n{CONSOLE}")).await;
+        write_secret(&fixture.home.path("token"), SHORT);
         for line in ["run", "check-config"] {
-            let told = scene.told(2, line);
+            let output = fixture.output(2, line);
             let expected = "`http.bearer_token` has fewer than 20 characters";
-            assert!(told.contains(expected), "{source}: {told}");
-            assert!(!told.contains("canary"), "{source}: {told}");
+            assert!(output.contains(expected), "{source}: {output}");
+            assert!(!output.contains("canary"), "{source}: {output}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_with_a_bearer_token_that_is_too_short_keeps_the_old_one() {
+async fn a_reload_with_a_short_bearer_token_keeps_the_old_one() {
     let token = "{ command = [\"cat\", \"token\"] }";
-    let scene = Scene::new(&format!("bearer_token = {token}\n{CONSOLE}")).await;
-    write_secret(&scene.home.path("token"), "canary-10-characters");
-    let mut program = Program::run(&scene.home);
+    let fixture = Fixture::new(&format!("bearer_token = {token}\n{CONSOLE}")).await;
+    write_secret(&fixture.home.path("token"), "canary-10-characters");
+    let mut program = Program::run(&fixture.home);
     let address = program.address();
-    write_secret(&scene.home.path("token"), "canary-9-characters");
+    write_secret(&fixture.home.path("token"), "canary-9-characters");
     program.signal("HUP");
     let line = program.wait_for("`http.bearer_token` has fewer than 20 characters");
     assert!(!line.contains("canary"), "{line}");
     for (token, expected) in [("canary-10-characters", 200), ("canary-9-characters", 401)] {
         let head =
             format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}");
-        let response = ask(&address, &head);
+        let response = send_request(&address, &head);
         assert!(
             response.starts_with(&format!("HTTP/1.1 {expected} ")),
             "{response}"

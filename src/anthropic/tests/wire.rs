@@ -1,22 +1,21 @@
-//! Answers as the real service sends them, and as it must not: the files below `tests/wire`, with what becomes of each
-//! beside it. The beginning of a file's name says which question it answers.
+//! Snapshot tests of valid and invalid responses below `tests/wire`. The first part of a file's name is the kind of request.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::anthropic::report::{Asked, Seen, Told, Unreadable};
+use crate::anthropic::report::{BucketSpan, DuplicateCheck, PageResponse, RowError};
 use crate::anthropic::{analytics, json_text, limits, real, real_admin, reports};
-use crate::domain::report::{Actor, CostRow, How, UsedRow, Who};
+use crate::domain::report::{Actor, CostRow, Dimensions, PricingAttributes, TokenRow};
 use crate::domain::span::HourSpan;
 
 use super::*;
 use proptest::prelude::*;
 
-/// What is asked for in every file: the first three days of November 2026, of the whole organization.
-fn asked(granularity: Granularity) -> Asked {
+/// The request of every file: the first three days of November 2026, of the whole organization.
+fn span(granularity: Granularity) -> BucketSpan {
     let day = |day| Day::from_date(civil::date(2026, 11, day)).first_hour();
     let (start, end) = (day(1), day(4));
-    Asked {
+    BucketSpan {
         granularity,
         hours: HourSpan { start, end },
     }
@@ -34,54 +33,55 @@ fn actor(actor: &Actor) -> String {
     }
 }
 
-/// What is told of the dimensions; those that are not told are left out.
-fn who(who: &Who) -> String {
-    let told = [
+/// Renders the dimensions that are present.
+fn who(who: &Dimensions) -> String {
+    let dimensions = [
         ("workspace", who.workspace.as_ref().map(ToString::to_string)),
         ("model", who.model.as_ref().map(ToString::to_string)),
         ("key", who.api_key.as_ref().map(ToString::to_string)),
         ("actor", who.actor.as_ref().map(actor)),
     ];
-    told.into_iter()
+    dimensions
+        .into_iter()
         .filter_map(|(name, value)| Some(format!(" {name}={:?}", value?)))
         .collect()
 }
 
-fn how(how: &How) -> String {
-    let told = [&how.service_tier, &how.context_window, &how.inference_geo];
-    let texts = told.map(|text| text.as_deref().unwrap_or("-"));
+fn how(how: &PricingAttributes) -> String {
+    let attributes = [&how.service_tier, &how.context_window, &how.inference_geo];
+    let texts = attributes.map(|text| text.as_deref().unwrap_or("-"));
     texts.join("/")
 }
 
-fn render<T>(told: &Told<T>, row: impl Fn(&T) -> String) -> String {
+fn render<T>(page: &PageResponse<T>, row: impl Fn(&T) -> String) -> String {
     let mut text = String::new();
-    for told in &told.rows {
-        writeln!(text, "{}", row(told)).unwrap();
+    for decoded in &page.rows {
+        writeln!(text, "{}", row(decoded)).unwrap();
     }
-    for unreadable in &told.unreadable {
+    for unreadable in &page.unreadable {
         writeln!(text, "{}", unknown(unreadable)).unwrap();
     }
-    if let Some(at) = told.refreshed_at {
+    if let Some(at) = page.refreshed_at {
         writeln!(text, "refreshed at {at}").unwrap();
     }
-    match &told.next {
+    match &page.next {
         Some(next) => writeln!(text, "next page {next:?}").unwrap(),
         None => writeln!(text, "the last page").unwrap(),
     }
     text
 }
 
-fn unknown(unreadable: &Unreadable) -> String {
+fn unknown(unreadable: &RowError) -> String {
     let (start, end) = (unreadable.hours.start, unreadable.hours.end);
-    let whose = match &unreadable.workspace {
+    let workspace = match &unreadable.workspace {
         None => "any workspace".to_owned(),
         Some(None) => "no workspace".to_owned(),
         Some(Some(id)) => format!("workspace {id}"),
     };
     let (start, end) = (start.start(), end.start());
     format!(
-        "unknown: {whose} from {start} to {end}: {}",
-        unreadable.fault
+        "unknown: {workspace} from {start} to {end}: {}",
+        unreadable.error
     )
 }
 
@@ -92,7 +92,7 @@ fn cost_row(row: &CostRow) -> String {
     format!(
         "{}:{}: {} USD{}{}{}",
         row.hour.start(),
-        who(&row.who),
+        who(&row.dimensions),
         row.billed,
         list.unwrap_or_default(),
         requests.unwrap_or_default(),
@@ -100,13 +100,13 @@ fn cost_row(row: &CostRow) -> String {
     )
 }
 
-fn used_row(row: &UsedRow) -> String {
+fn used_row(row: &TokenRow) -> String {
     let tokens = &row.tokens;
     format!(
         "{}:{} {}: input {}, output {}, cache_read {}, cache_write_5m {}, cache_write_1h {}, searches {}",
         row.hour.start(),
-        who(&row.who),
-        how(&row.how),
+        who(&row.dimensions),
+        how(&row.attributes),
         tokens.input,
         tokens.output,
         tokens.cache_read,
@@ -116,30 +116,36 @@ fn used_row(row: &UsedRow) -> String {
     )
 }
 
-fn of_analytics(name: &str, body: &[u8]) -> Result<String, Fault> {
-    let mut seen = Seen::default();
-    let (hours, days) = (asked(Granularity::Hour), asked(Granularity::Day));
-    match question(name) {
-        "cost" => analytics::cost(body, hours, &mut seen).map(|told| render(&told, cost_row)),
-        "daycost" => analytics::cost(body, days, &mut seen).map(|told| render(&told, cost_row)),
-        "used" => analytics::used(body, hours, &mut seen).map(|told| render(&told, used_row)),
-        other => panic!("no such question: {other}"),
+fn decode_analytics(name: &str, body: &[u8]) -> Result<String, DecodeError> {
+    let mut duplicates = DuplicateCheck::default();
+    let (hours, days) = (span(Granularity::Hour), span(Granularity::Day));
+    match kind_of(name) {
+        "cost" => analytics::cost(body, hours, &mut duplicates).map(|page| render(&page, cost_row)),
+        "daycost" => {
+            analytics::cost(body, days, &mut duplicates).map(|page| render(&page, cost_row))
+        }
+        "used" => {
+            analytics::usage(body, hours, &mut duplicates).map(|page| render(&page, used_row))
+        }
+        other => panic!("no such kind: {other}"),
     }
 }
 
-fn of_reports(name: &str, body: &[u8]) -> Result<String, Fault> {
-    let mut seen = Seen::default();
-    let (hours, days) = (asked(Granularity::Hour), asked(Granularity::Day));
-    match question(name) {
-        "cost" => reports::cost(body, days, &mut seen).map(|told| render(&told, cost_row)),
-        "used" => reports::used(body, days, &mut seen).map(|told| render(&told, used_row)),
-        "hourused" => reports::used(body, hours, &mut seen).map(|told| render(&told, used_row)),
-        other => panic!("no such question: {other}"),
+fn decode_reports(name: &str, body: &[u8]) -> Result<String, DecodeError> {
+    let mut duplicates = DuplicateCheck::default();
+    let (hours, days) = (span(Granularity::Hour), span(Granularity::Day));
+    match kind_of(name) {
+        "cost" => reports::cost(body, days, &mut duplicates).map(|page| render(&page, cost_row)),
+        "used" => reports::usage(body, days, &mut duplicates).map(|page| render(&page, used_row)),
+        "hourused" => {
+            reports::usage(body, hours, &mut duplicates).map(|page| render(&page, used_row))
+        }
+        other => panic!("no such kind: {other}"),
     }
 }
 
-fn of_lists(name: &str, body: &[u8]) -> Result<String, Fault> {
-    match question(name) {
+fn decode_lists(name: &str, body: &[u8]) -> Result<String, DecodeError> {
+    match kind_of(name) {
         "me" => real::me(body).map(|info| format!("{info:#?}")),
         "workspaces" => real::workspaces(body).map(|page| format!("{page:#?}")),
         "keys" => real::api_keys(body).map(|page| format!("{page:#?}")),
@@ -149,22 +155,22 @@ fn of_lists(name: &str, body: &[u8]) -> Result<String, Fault> {
         "rates" => limits::rate_limits(body).map(|page| format!("{page:#?}")),
         "ownrates" => limits::workspace_rate_limits(body).map(|page| format!("{page:#?}")),
         "spend" => limits::spend_limits(body).map(|page| {
-            let faults = page.unreadable.iter();
-            let faults: String = faults.map(|fault| format!("{fault}\n")).collect();
+            let errors = page.unreadable.iter();
+            let errors: String = errors.map(|error| format!("{error}\n")).collect();
             let lowest = limits::lowest(page.rows);
-            format!("{lowest:#?}\n{faults}next {:?}", page.next)
+            format!("{lowest:#?}\n{errors}next {:?}", page.next)
         }),
-        other => panic!("no such question: {other}"),
+        other => panic!("no such kind: {other}"),
     }
 }
 
-fn question(name: &str) -> &str {
-    let (question, _) = name.split_once('-').unwrap();
-    question
+fn kind_of(name: &str) -> &str {
+    let (kind, _) = name.split_once('-').unwrap();
+    kind
 }
 
-/// Every file of one folder, with the expected text beside it.
-fn check(folder: &str, at_least: usize, translate: fn(&str, &[u8]) -> Result<String, Fault>) {
+/// Checks every file of a folder against its snapshot.
+fn check(folder: &str, min_files: usize, decode: fn(&str, &[u8]) -> Result<String, DecodeError>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/wire")
         .join(folder);
@@ -178,9 +184,9 @@ fn check(folder: &str, at_least: usize, translate: fn(&str, &[u8]) -> Result<Str
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let mut body = std::fs::read(&path).unwrap();
         json_text::repair(&mut body);
-        let text = match translate(&name, &body) {
+        let text = match decode(&name, &body) {
             Ok(text) => text,
-            Err(fault) => format!("refused: {fault}"),
+            Err(error) => format!("refused: {error}"),
         };
         insta::with_settings!({
             snapshot_path => &folder,
@@ -190,27 +196,27 @@ fn check(folder: &str, at_least: usize, translate: fn(&str, &[u8]) -> Result<Str
             insta::assert_snapshot!(name, text);
         });
     }
-    assert!(n_files >= at_least, "{n_files}");
+    assert!(n_files >= min_files, "{n_files}");
 }
 
 #[test]
-fn answers_of_the_newer_reports() {
-    check("analytics", 30, of_analytics);
+fn analytics_responses() {
+    check("analytics", 30, decode_analytics);
 }
 
 #[test]
-fn answers_of_the_older_reports() {
-    check("reports", 25, of_reports);
+fn reports_responses() {
+    check("reports", 25, decode_reports);
 }
 
 #[test]
-fn answers_with_lists() {
-    check("lists", 25, of_lists);
+fn list_responses() {
+    check("lists", 25, decode_lists);
 }
 
 proptest! {
     #[test]
-    fn no_answer_makes_it_panic(
+    fn decoding_never_panics(
         at in 0_usize..3000,
         cut in 0_usize..3000,
         piece in "[-0-9.eE\"{}\\[\\],:a-z]{0,8}",
@@ -230,15 +236,15 @@ proptest! {
             body.splice(at..end, piece.bytes());
             for body in [&body[..], &body[..cut.min(body.len())]] {
                 for name in ["cost-", "daycost-", "used-"] {
-                    let _ = of_analytics(name, body);
+                    let _ = decode_analytics(name, body);
                 }
                 for name in ["cost-", "used-", "hourused-"] {
-                    let _ = of_reports(name, body);
+                    let _ = decode_reports(name, body);
                 }
                 for name in [
                     "me-", "workspaces-", "keys-", "users-", "invites-", "members-", "rates-", "ownrates-", "spend-",
                 ] {
-                    let _ = of_lists(name, body);
+                    let _ = decode_lists(name, body);
                 }
             }
         }

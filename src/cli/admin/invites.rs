@@ -1,64 +1,64 @@
-//! `invites list` and `remove`: who was asked to come, and has not yet.
+//! `invites list` and `invites remove`.
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::admin::caution::Caution;
-use crate::cli::admin::desk::{Desk, failed};
-use crate::cli::admin::steps::{self, Planned};
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::admin::confirmation::Confirmation;
+use crate::cli::admin::context::{CommandContext, fetch_error};
+use crate::cli::admin::steps::{self, PlannedStep};
+use crate::cli::globals::{CommandError, Globals};
 use crate::config::source::Environment;
-use crate::domain::admin::choice::is_address;
-use crate::domain::admin::service::Deed;
-use crate::domain::admin::write::Write;
+use crate::domain::admin::change::AdminChange;
+use crate::domain::admin::selection::is_address;
+use crate::domain::admin::server::Capability;
 use crate::domain::listing::ListedInvite;
-use crate::sheet::{Cell, Sheet, id, shown};
+use crate::table::{Cell, OutputTable, id, shown};
 
-/// Invitations.
+/// Subcommands of `invites`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Invitations, where the service lists them
+    /// List invitations, where the server lists them
     #[command(after_help = "Example: spendwatch invites list --status pending")]
     List {
-        /// Only this status: pending, accepted, expired, deleted
+        /// Status: pending, accepted, expired or deleted
         #[arg(long)]
         status: Option<String>,
     },
-    /// Take an invitation back that nobody has accepted yet
+    /// Withdraw a pending invitation
     #[command(after_help = "Example: spendwatch invites remove ada@example.com")]
-    Remove(Remove),
+    Remove(RemoveInvite),
 }
 
-/// Which invitation.
+/// Arguments of `invites remove`.
 #[derive(Debug, Args)]
-pub struct Remove {
-    /// Id of the invitation, or the address that it went to
+pub struct RemoveInvite {
+    /// Id of the invitation, or the invited address
     #[arg(value_name = "INVITE")]
     invite: String,
     #[command(flatten)]
-    caution: Caution,
+    confirmation: Confirmation,
 }
 
 impl Command {
-    /// Looks or changes.
+    /// Runs the command.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
-        let desk = Desk::open(globals, environment).await?;
+    ) -> Result<ExitCode, CommandError> {
+        let context = CommandContext::open(globals, environment).await?;
         match self {
             Command::List { status } => {
-                desk.check(Deed::ListInvites)?;
-                let told = desk.looked("invites.list", &[], invites(&desk).await)?;
-                let is_asked = |invite: &&ListedInvite| {
+                context.require(Capability::ListInvites)?;
+                let invites = context.audit_read("invites.list", &[], invites(&context).await)?;
+                let is_selected = |invite: &&ListedInvite| {
                     status
                         .as_ref()
                         .is_none_or(|status| invite.status == *status)
                 };
-                let rows = told.iter().filter(is_asked).map(row).collect();
-                let sheet = Sheet {
+                let rows = invites.iter().filter(is_selected).map(row).collect();
+                let table = OutputTable {
                     columns: vec![
                         id("email", "EMAIL"),
                         shown("role", "ROLE"),
@@ -69,17 +69,17 @@ impl Command {
                     ],
                     rows,
                 };
-                Ok(globals.print(&sheet, ExitCode::SUCCESS))
+                Ok(globals.print(&table, ExitCode::SUCCESS))
             }
-            Command::Remove(remove) => remove.run(&desk).await,
+            Command::Remove(remove) => remove.run(&context).await,
         }
     }
 }
 
-async fn invites(desk: &Desk<'_>) -> Result<Vec<ListedInvite>, Failure> {
-    let told = desk.office.api.all_invites(&|_| {}).await;
-    desk.warn_of_unreadable();
-    told.map_err(|error| failed(&error))
+async fn invites(context: &CommandContext<'_>) -> Result<Vec<ListedInvite>, CommandError> {
+    let invites = context.session.api.all_invites(&|_| {}).await;
+    context.warn_unreadable();
+    invites.map_err(|error| fetch_error(&error))
 }
 
 fn row(invite: &ListedInvite) -> Vec<Cell> {
@@ -93,35 +93,35 @@ fn row(invite: &ListedInvite) -> Vec<Cell> {
     ]
 }
 
-impl Remove {
-    async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
-        desk.check(Deed::RemoveInvite)?;
-        let all = invites(desk).await?;
-        let is_meant = |invite: &&ListedInvite| {
+impl RemoveInvite {
+    async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
+        context.require(Capability::RemoveInvite)?;
+        let all = invites(context).await?;
+        let is_requested = |invite: &&ListedInvite| {
             let is_pending = invite.status == "pending";
             invite.id.as_str() == self.invite
                 || is_pending && is_address(Some(&invite.email), &self.invite)
         };
-        let Some(invite) = all.iter().find(is_meant) else {
-            let text = format!("there is no open invitation `{}`", self.invite);
-            return Err(Failure::World(desk.told(&text)));
+        let Some(invite) = all.iter().find(is_requested) else {
+            let text = format!("no pending invitation `{}`", self.invite);
+            return Err(CommandError::Failed(context.with_organization(&text)));
         };
         if invite.status != "pending" {
             let text = format!(
-                "invitation `{}` is {}; only one that is pending can be taken back",
+                "invitation `{}` is {}, expected a pending one",
                 invite.id, invite.status
             );
-            return Err(Failure::World(desk.told(&text)));
+            return Err(CommandError::Failed(context.with_organization(&text)));
         }
-        let write = Write::RemoveInvite {
+        let change = AdminChange::RemoveInvite {
             id: invite.id.clone(),
             email: invite.email.clone(),
         };
-        let step = Planned::new(write, invite.email.clone());
+        let step = PlannedStep::new(change, invite.email.clone());
         let question = format!(
-            "Take back the invitation of `{}` ({}) to organization `{}`?",
-            invite.email, invite.id, desk.office.organization
+            "Withdraw the invitation of `{}` ({}) to organization `{}`?",
+            invite.email, invite.id, context.session.organization
         );
-        steps::ask_and_carry_out(desk, &self.caution, vec![step], &question).await
+        steps::confirm_and_execute(context, &self.confirmation, vec![step], &question).await
     }
 }

@@ -1,112 +1,115 @@
-//! `workspaces members list`, `add`, `set-role` and `remove`: who belongs to a workspace.
+//! `workspaces members list`, `add`, `set-role` and `remove`.
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::admin::caution::{Caution, DryRun};
-use crate::cli::admin::desk::{Desk, failed};
-use crate::cli::admin::steps::{self, Planned};
-use crate::cli::admin::users::{known_as, one_user};
-use crate::cli::globals::Failure;
-use crate::domain::admin::write::Write;
+use crate::cli::admin::confirmation::{Confirmation, DryRun};
+use crate::cli::admin::context::{CommandContext, fetch_error};
+use crate::cli::admin::steps::{self, PlannedStep};
+use crate::cli::admin::users::{display_name, find_one_user};
+use crate::cli::globals::CommandError;
+use crate::domain::admin::change::AdminChange;
 use crate::domain::ids::{ActorId, WorkspaceId};
 use crate::domain::listing::ListedMember;
-use crate::sheet::{Cell, Sheet, id, shown};
+use crate::table::{Cell, OutputTable, id, shown};
 
-/// Members.
+/// Subcommands of `workspaces members`.
 #[derive(Debug, Subcommand)]
-pub enum Members {
-    /// Who belongs to it, those excepted who belong to all by their role in the organization
+pub enum MembersCommand {
+    /// List the members of a workspace, except those with access to all workspaces
     #[command(after_help = "Example: spendwatch workspaces members list Search")]
     List {
-        /// Name or id
+        /// Name or id of the workspace
         #[arg(value_name = "WORKSPACE")]
         workspace: String,
     },
-    /// Let somebody into it
+    /// Add a user to a workspace
     #[command(
         after_help = "Example: spendwatch workspaces members add Search ada@example.com --role workspace_developer"
     )]
-    Add(Member),
-    /// Give a member another role in it
+    Add(MemberRole),
+    /// Change a member's role
     #[command(
         after_help = "Example: spendwatch workspaces members set-role Search ada@example.com --role workspace_admin"
     )]
-    SetRole(Member),
-    /// Take somebody out of it
+    SetRole(MemberRole),
+    /// Remove a user from a workspace
     #[command(after_help = "Example: spendwatch workspaces members remove Search ada@example.com")]
     Remove(RemoveMember),
 }
 
-/// A person and what they are in a workspace.
+/// Arguments of `workspaces members add` and `set-role`.
 #[derive(Debug, Args)]
-pub struct Member {
-    /// Name or id
+pub struct MemberRole {
+    /// Name or id of the workspace
     #[arg(value_name = "WORKSPACE")]
     workspace: String,
-    /// Id or email address
+    /// Id or email address of the user
     #[arg(value_name = "USER")]
     user: String,
-    /// What they are in it
+    /// Role in the workspace
     #[arg(long, default_value = "workspace_developer")]
     role: String,
     #[command(flatten)]
     dry_run: DryRun,
 }
 
-/// A person who leaves a workspace.
+/// Arguments of `workspaces members remove`.
 #[derive(Debug, Args)]
 pub struct RemoveMember {
-    /// Name or id
+    /// Name or id of the workspace
     #[arg(value_name = "WORKSPACE")]
     workspace: String,
-    /// Id or email address
+    /// Id or email address of the user
     #[arg(value_name = "USER")]
     user: String,
     #[command(flatten)]
-    caution: Caution,
+    confirmation: Confirmation,
 }
 
-impl Members {
-    /// Looks or changes.
-    pub async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
+impl MembersCommand {
+    /// Runs the command.
+    pub async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
         match self {
-            Members::List { workspace } => list_members(desk, workspace).await,
-            Members::Add(member) => {
-                let (workspace, user, name) = member.meant(desk).await?;
-                let write = Write::AddMember {
+            MembersCommand::List { workspace } => list_members(context, workspace).await,
+            MembersCommand::Add(member) => {
+                let (workspace, user, name) = member.resolve(context).await?;
+                let change = AdminChange::AddMember {
                     workspace,
                     user,
                     role: member.role.clone(),
                 };
-                let step = Planned::new(write, name);
-                steps::carry_out(desk, vec![step], member.dry_run.dry_run).await
+                let step = PlannedStep::new(change, name);
+                steps::execute(context, vec![step], member.dry_run.dry_run).await
             }
-            Members::SetRole(member) => {
-                let (workspace, user, name) = member.meant(desk).await?;
-                let write = Write::SetMemberRole {
+            MembersCommand::SetRole(member) => {
+                let (workspace, user, name) = member.resolve(context).await?;
+                let change = AdminChange::SetMemberRole {
                     workspace,
                     user,
                     role: member.role.clone(),
                 };
-                let step = Planned::new(write, name);
-                steps::carry_out(desk, vec![step], member.dry_run.dry_run).await
+                let step = PlannedStep::new(change, name);
+                steps::execute(context, vec![step], member.dry_run.dry_run).await
             }
-            Members::Remove(member) => member.run(desk).await,
+            MembersCommand::Remove(member) => member.run(context).await,
         }
     }
 }
 
-async fn list_members(desk: &Desk<'_>, asked: &str) -> Result<ExitCode, Failure> {
-    let workspace = desk.workspace(asked).await?;
+async fn list_members(
+    context: &CommandContext<'_>,
+    name_or_id: &str,
+) -> Result<ExitCode, CommandError> {
+    let workspace = context.workspace(name_or_id).await?;
     let read = async {
-        let members = members(desk, &workspace.id).await?;
-        let users = desk.optional("names of members are", desk.try_users().await)?;
+        let members = members(context, &workspace.id).await?;
+        let users = context.or_warn("names of members are", context.try_users().await)?;
         Ok((members, users.unwrap_or_default()))
     };
-    let about = [("workspace", workspace.id.to_string())];
-    let (members, users) = desk.looked("workspaces.members.list", &about, read.await)?;
+    let arguments = [("workspace", workspace.id.to_string())];
+    let (members, users) = context.audit_read("workspaces.members.list", &arguments, read.await)?;
     let row = |member: &ListedMember| {
         let user = users.iter().find(|user| user.id == member.user);
         vec![
@@ -116,7 +119,7 @@ async fn list_members(desk: &Desk<'_>, asked: &str) -> Result<ExitCode, Failure>
             Cell::Text(member.user.to_string()),
         ]
     };
-    let sheet = Sheet {
+    let table = OutputTable {
         columns: vec![
             shown("email", "EMAIL"),
             shown("name", "NAME"),
@@ -125,45 +128,51 @@ async fn list_members(desk: &Desk<'_>, asked: &str) -> Result<ExitCode, Failure>
         ],
         rows: members.iter().map(row).collect(),
     };
-    Ok(desk.globals.print(&sheet, ExitCode::SUCCESS))
+    Ok(context.globals.print(&table, ExitCode::SUCCESS))
 }
 
-impl Member {
-    /// Workspace, person, and how people know them; the role is one of a workspace.
-    async fn meant(&self, desk: &Desk<'_>) -> Result<(WorkspaceId, ActorId, String), Failure> {
-        let told = desk.service().check_workspace_role(&self.role);
-        told.map_err(|error| Failure::usage(desk.told(&error.to_string())))?;
-        let workspace = desk.workspace(&self.workspace).await?;
-        let user = one_user(desk, &self.user).await?;
-        let name = format!("{} in {}", known_as(&user), workspace.name);
+impl MemberRole {
+    /// Checks the role and returns workspace, user and display name.
+    async fn resolve(
+        &self,
+        context: &CommandContext<'_>,
+    ) -> Result<(WorkspaceId, ActorId, String), CommandError> {
+        let checked = context.service().check_workspace_role(&self.role);
+        checked
+            .map_err(|error| CommandError::usage(context.with_organization(&error.to_string())))?;
+        let workspace = context.workspace(&self.workspace).await?;
+        let user = find_one_user(context, &self.user).await?;
+        let name = format!("{} in {}", display_name(&user), workspace.name);
         Ok((workspace.id, user.id, name))
     }
 }
 
 impl RemoveMember {
-    async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
-        let workspace = desk.workspace(&self.workspace).await?;
-        let user = one_user(desk, &self.user).await?;
-        let name = format!("{} in {}", known_as(&user), workspace.name);
+    async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
+        let workspace = context.workspace(&self.workspace).await?;
+        let user = find_one_user(context, &self.user).await?;
+        let name = format!("{} in {}", display_name(&user), workspace.name);
         let question = format!(
-            "Take `{}` ({}) out of workspace `{}` of organization `{}`?",
-            known_as(&user),
+            "Remove `{}` ({}) from workspace `{}` of organization `{}`?",
+            display_name(&user),
             user.id,
             workspace.name,
-            desk.office.organization
+            context.session.organization
         );
-        let write = Write::RemoveMember {
+        let change = AdminChange::RemoveMember {
             workspace: workspace.id,
             user: user.id,
         };
-        let step = Planned::new(write, name);
-        steps::ask_and_carry_out(desk, &self.caution, vec![step], &question).await
+        let step = PlannedStep::new(change, name);
+        steps::confirm_and_execute(context, &self.confirmation, vec![step], &question).await
     }
 }
 
-/// All members.
-async fn members(desk: &Desk<'_>, workspace: &WorkspaceId) -> Result<Vec<ListedMember>, Failure> {
-    let members = desk.office.api.members(workspace).await;
-    desk.warn_of_unreadable();
-    members.map_err(|error| failed(&error))
+async fn members(
+    context: &CommandContext<'_>,
+    workspace: &WorkspaceId,
+) -> Result<Vec<ListedMember>, CommandError> {
+    let members = context.session.api.members(workspace).await;
+    context.warn_unreadable();
+    members.map_err(|error| fetch_error(&error))
 }

@@ -1,16 +1,13 @@
-//! The commands of the Admin API: what they ask and change goes through one desk, which knows the organization, its service and
-//! the audit log.
+//! Commands of the Admin API. They share one context: the organization, its server and the audit log.
 
-mod desk;
+mod context;
 
-// What is known beside what the service lists, and files of people.
 mod people_file;
 mod spend;
 
-// Before something is changed, and what is told of it.
-mod at_stake;
-mod caution;
-mod secret_place;
+mod confirmation;
+mod impact;
+mod secret_destination;
 mod steps;
 
 pub mod invites;
@@ -22,7 +19,7 @@ pub mod members;
 
 pub mod workspaces;
 
-mod onboarded;
+mod onboard_output;
 
 pub mod offboard;
 pub mod onboard;

@@ -1,95 +1,95 @@
-//! `offboard`: the end of somebody's access, and of what their keys open.
+//! `offboard`: revokes a user's keys, removes the user, and verifies the result.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::admin::batch::{Halt, Sum, sum};
-use crate::admin::offboard::{Lists, Offboarded, Verdict, lists, offboard};
-use crate::cli::admin::at_stake::{KeysAtStake, workspace_names};
-use crate::cli::admin::caution::{Answer, Caution};
-use crate::cli::admin::desk::{Desk, IN_PART, failed};
-use crate::cli::admin::keys::revoke::{manner, step};
-use crate::cli::admin::people_file::{self, Columns};
+use crate::admin::batch::{BatchOutcome, StopFlag, batch_outcome};
+use crate::admin::offboard::{AccessLists, OffboardResult, VerifyOutcome, offboard, read_lists};
+use crate::cli::admin::confirmation::{Answer, Confirmation};
+use crate::cli::admin::context::{CommandContext, EXIT_PARTIAL, fetch_error};
+use crate::cli::admin::impact::{AffectedKeys, workspace_names};
+use crate::cli::admin::keys::revoke::{revocation_for, revoke_step};
+use crate::cli::admin::people_file::{self, PeopleColumns};
 use crate::cli::admin::spend::Ledger;
-use crate::cli::admin::steps::{self, Planned};
-use crate::cli::globals::{Failure, Globals};
-use crate::cli::progress::Progress;
+use crate::cli::admin::steps::{self, PlannedStep};
+use crate::cli::globals::{CommandError, Globals};
+use crate::cli::progress::CommandProgress;
 use crate::config::source::Environment;
-use crate::domain::admin::choice::find_user;
-use crate::domain::admin::offboard::{Plan, Wish, leaver, plan};
-use crate::domain::admin::service::{Deed, Service};
-use crate::domain::admin::write::Write;
-use crate::domain::census::ToldBy;
+use crate::domain::admin::change::AdminChange;
+use crate::domain::admin::offboard::{OffboardOptions, OffboardPlan, find_departing_user, plan};
+use crate::domain::admin::selection::find_user;
+use crate::domain::admin::server::{Capability, ServerKind};
 use crate::domain::ids::ApiKeyId;
+use crate::domain::inventory::LastUseSource;
 use crate::domain::plural::counted;
-use crate::outbound::causes;
-use crate::sheet::Sheet;
+use crate::outbound::error_chain;
+use crate::table::OutputTable;
 
-/// Columns of a file of leavers: also one of newcomers will do.
-const COLUMNS: Columns = Columns {
+/// The columns of an `onboard` file are accepted too.
+const COLUMNS: PeopleColumns = PeopleColumns {
     names: &["email", "user"],
     required: &[],
     optional: &["name", "team", "workspace", "role", "key_days"],
 };
 
-/// Who leaves.
+/// Arguments of `offboard`.
 #[derive(Debug, Args)]
 pub struct Offboard {
-    /// Id or email address; who is gone already is named by their id
+    /// Id or email address; the id for users already removed
     #[arg(
         value_name = "USER|EMAIL",
         required_unless_present = "all_left",
         conflicts_with = "all_left"
     )]
     user: Option<String>,
-    /// All who stand in this CSV file: a column `email`, or `user` with ids or addresses
+    /// CSV file of users: a column `email`, or `user` with ids or addresses
     #[arg(long, value_name = "FILE")]
     all_left: Option<PathBuf>,
-    /// A key that lives on, where the service lets keys outlive who made them; several are several
+    /// Key to keep, if the server supports it (repeatable)
     #[arg(long = "keep-key", value_name = "KEY", conflicts_with = "all_left")]
     keep: Vec<String>,
-    /// Revoke keys for good, where the service knows a reversible way, too
+    /// Revoke keys permanently, even if the server supports deactivating them
     #[arg(long)]
     archive: bool,
     #[command(flatten)]
-    caution: Caution,
+    confirmation: Confirmation,
 }
 
 impl Offboard {
-    /// Plans, asks, carries it out, and reads again what is left.
+    /// Plans, confirms and executes the offboarding, then verifies it.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
-        let asked = self.asked()?;
-        let desk = Desk::open(globals, environment).await?;
+    ) -> Result<ExitCode, CommandError> {
+        let requested = self.requested()?;
+        let context = CommandContext::open(globals, environment).await?;
         if self.archive {
-            desk.check(Deed::ArchiveKey)?;
+            context.require(Capability::ArchiveKey)?;
         }
         if !self.keep.is_empty() {
-            desk.check(Deed::KeepKey)?;
+            context.require(Capability::KeepKey)?;
         }
-        let ledger = Ledger::open(&desk).await?;
-        let lists = read(&desk, &ledger).await?;
-        let plans = self.plans(&desk, &asked, &lists)?;
+        let ledger = Ledger::open(&context).await?;
+        let lists = read(&context, &ledger).await?;
+        let plans = self.plans(&context, &requested, &lists)?;
         let keys = plans.iter().flat_map(|plan| &plan.keys);
-        let recent = ledger.recent(&desk).await?;
-        let names = workspace_names(&desk).await;
-        let keys = KeysAtStake::new(keys, &recent, &names, desk.office.clock.now());
-        let steps: Vec<Vec<Planned>> = plans.iter().map(|plan| planned(plan, &keys)).collect();
+        let recent = ledger.recent(&context).await?;
+        let names = workspace_names(&context).await;
+        let keys = AffectedKeys::new(keys, &recent, &names, context.session.clock.now());
+        let steps: Vec<Vec<PlannedStep>> = plans.iter().map(|plan| planned(plan, &keys)).collect();
         let all = steps.concat();
-        let question = self.question(&desk, &plans);
-        match steps::ask_about_keys(globals, &self.caution, &all, &keys, question)? {
-            None => steps::carry_out(&desk, all, true).await,
+        let question = self.question(&context, &plans);
+        match steps::confirm_keys(globals, &self.confirmation, &all, &keys, question)? {
+            None => steps::execute(&context, all, true).await,
             Some(Answer::No) => Ok(ExitCode::FAILURE),
-            Some(Answer::Yes) => self.carry_out(&desk, &plans, &steps).await,
+            Some(Answer::Yes) => self.execute(&context, &plans, &steps).await,
         }
     }
 
-    fn asked(&self) -> Result<Vec<String>, Failure> {
+    fn requested(&self) -> Result<Vec<String>, CommandError> {
         let Some(path) = &self.all_left else {
             return Ok(self.user.iter().cloned().collect());
         };
@@ -99,53 +99,55 @@ impl Offboard {
 
     fn plans(
         &self,
-        desk: &Desk<'_>,
-        asked: &[String],
-        lists: &Lists,
-    ) -> Result<Vec<Plan>, Failure> {
-        let wish = Wish {
-            manner: manner(desk.service(), self.archive),
+        context: &CommandContext<'_>,
+        requested: &[String],
+        lists: &AccessLists,
+    ) -> Result<Vec<OffboardPlan>, CommandError> {
+        let options = OffboardOptions {
+            revocation: revocation_for(context.service(), self.archive),
             keep: self
                 .keep
                 .iter()
                 .map(|id| ApiKeyId::new(id.as_str()))
                 .collect(),
         };
-        let (mut plans, mut mistakes) = (Vec::new(), Vec::new());
-        let gone = desk.removed_users()?;
-        for asked in asked {
-            let standing = lists.standing();
-            // Who is gone is known by address, where the audit log says who was removed.
-            let is_listed = find_user(asked, standing.users).is_ok();
-            let known = gone.get(&asked.to_lowercase()).filter(|_| !is_listed);
-            let asked = known.map_or(asked.as_str(), String::as_str);
-            let told = leaver(asked, standing)
+        let (mut plans, mut errors) = (Vec::new(), Vec::new());
+        let removed = context.removed_users()?;
+        for requested in requested {
+            let access = lists.current_access();
+            // The audit log has the id of a removed user by address.
+            let is_listed = find_user(requested, access.users).is_ok();
+            let known = removed
+                .get(&requested.to_lowercase())
+                .filter(|_| !is_listed);
+            let user = known.map_or(requested.as_str(), String::as_str);
+            let planned = find_departing_user(user, access)
                 .map_err(Into::into)
-                .and_then(|leaver| plan(leaver, desk.service(), standing, &wish));
-            match told {
+                .and_then(|user| plan(user, context.service(), access, &options));
+            match planned {
                 Ok(plan) => plans.push(plan),
-                Err(error) => mistakes.push(desk.told(&error.to_string())),
+                Err(error) => errors.push(context.with_organization(&error.to_string())),
             }
         }
-        match mistakes.len() {
+        match errors.len() {
             0 => Ok(plans),
-            1 => Err(Failure::World(mistakes.concat())),
-            _ => Err(Failure::World(format!(
-                "nothing was changed:\n{}",
-                mistakes.join("\n")
+            1 => Err(CommandError::Failed(errors.concat())),
+            _ => Err(CommandError::Failed(format!(
+                "no change:\n{}",
+                errors.join("\n")
             ))),
         }
     }
 
-    fn question(&self, desk: &Desk<'_>, plans: &[Plan]) -> String {
-        let organization = &desk.office.organization;
+    fn question(&self, context: &CommandContext<'_>, plans: &[OffboardPlan]) -> String {
+        let organization = &context.session.organization;
         let n_keys: usize = plans.iter().map(|plan| plan.keys.len()).sum();
         let who = match plans {
             [plan] => {
-                let email = plan.leaver.email.as_deref().unwrap_or("no address");
-                format!("`{}` ({email})", plan.leaver.id)
+                let email = plan.user.email.as_deref().unwrap_or("no address");
+                format!("`{}` ({email})", plan.user.id)
             }
-            plans => format!("these {} people", plans.len()),
+            plans => format!("{} users", plans.len()),
         };
         format!(
             "Revoke {} of {who} and remove them from organization `{organization}`?",
@@ -153,121 +155,127 @@ impl Offboard {
         )
     }
 
-    async fn carry_out(
+    async fn execute(
         &self,
-        desk: &Desk<'_>,
-        plans: &[Plan],
-        steps: &[Vec<Planned>],
-    ) -> Result<ExitCode, Failure> {
+        context: &CommandContext<'_>,
+        plans: &[OffboardPlan],
+        steps: &[Vec<PlannedStep>],
+    ) -> Result<ExitCode, CommandError> {
         let n_steps = plans.iter().map(|plan| plan.steps.len()).sum();
-        let progress = Progress::count(desk.globals, "steps", n_steps);
-        let halt = Halt::on_signal();
-        let manner = manner(desk.service(), self.archive);
-        let mut ends: Vec<Offboarded> = Vec::with_capacity(plans.len());
+        let progress = CommandProgress::with_total(context.globals, "steps", n_steps);
+        let stop = StopFlag::on_signal();
+        let revocation = revocation_for(context.service(), self.archive);
+        let mut results: Vec<OffboardResult> = Vec::with_capacity(plans.len());
         let mut n_before = 0;
         for plan in plans {
-            let on_step = |n_done| progress.at(n_before + n_done);
-            ends.push(offboard(&desk.office, plan, manner, &halt, on_step).await);
+            let on_step = |n_done| progress.set_position(n_before + n_done);
+            results.push(offboard(&context.session, plan, revocation, &stop, on_step).await);
             n_before += plan.steps.len();
         }
-        progress.end();
-        desk.remark_unrecorded();
-        for (plan, end) in plans.iter().zip(&ends) {
-            tell(desk.globals, plan, end);
+        progress.finish();
+        context.warn_unrecorded();
+        for (plan, result) in plans.iter().zip(&results) {
+            print_result(context.globals, plan, result);
         }
-        let sheets = steps
+        let tables = steps
             .iter()
-            .zip(&ends)
-            .map(|(steps, end)| steps::ended(steps, &end.ends));
-        let sheet = sheets.reduce(joined).unwrap_or_else(|| steps::planned(&[]));
-        Ok(desk.globals.print(&sheet, code(&ends)))
+            .zip(&results)
+            .map(|(steps, result)| steps::result_table(steps, &result.steps));
+        let table = tables
+            .reduce(joined)
+            .unwrap_or_else(|| steps::plan_table(&[]));
+        Ok(context.globals.print(&table, exit_code(&results)))
     }
 }
 
-/// The lists, with a word on the terminal while they are read.
-async fn read(desk: &Desk<'_>, ledger: &Ledger) -> Result<Lists, Failure> {
-    let uses = match desk.service() {
-        Service::Guide => None,
-        Service::Real => ledger.last_uses(desk).await?,
+/// Reads the lists and shows progress.
+async fn read(context: &CommandContext<'_>, ledger: &Ledger) -> Result<AccessLists, CommandError> {
+    let uses = match context.service() {
+        ServerKind::Guide => None,
+        ServerKind::Real => ledger.last_uses(context).await?,
     };
-    let told_by = match &uses {
-        Some(uses) => ToldBy::Ledger(uses),
-        None => ToldBy::List,
+    let last_use = match &uses {
+        Some(uses) => LastUseSource::Ledger(uses),
+        None => LastUseSource::List,
     };
-    let progress = Progress::begin(desk.globals, "reading people".to_owned());
+    let progress = CommandProgress::start(context.globals, "reading users".to_owned());
     let on_page = |what: &'static str, n_rows: usize| {
-        progress.say(format!("reading {what}: {n_rows}"));
+        progress.set_message(format!("reading {what}: {n_rows}"));
     };
-    let told = lists(&desk.office, None, told_by, &on_page).await;
-    progress.end();
-    desk.warn_of_unreadable();
-    let lists = told.map_err(|error| failed(&error))?;
-    if let Some(error) = &lists.invites_unread {
-        desk.globals.remark(&format!(
-            "warning: open invitations are unknown and stay: {}",
-            causes(error)
+    let lists = read_lists(&context.session, None, last_use, &on_page).await;
+    progress.finish();
+    context.warn_unreadable();
+    let lists = lists.map_err(|error| fetch_error(&error))?;
+    if let Some(error) = &lists.invites_error {
+        context.globals.remark(&format!(
+            "warning: open invitations are unknown and are kept: {}",
+            error_chain(error)
         ));
     }
     Ok(lists)
 }
 
-/// The steps as rows, each key with what revoking it would break.
-fn planned(plan: &Plan, keys: &KeysAtStake) -> Vec<Planned> {
-    let row = |write: &Write| {
-        let key = plan.keys.iter().find(|key| match write {
-            Write::RevokeKey { key: id, .. } => key.listed.id == *id,
+/// Returns the steps, those that revoke a key with its impact.
+fn planned(plan: &OffboardPlan, keys: &AffectedKeys) -> Vec<PlannedStep> {
+    let row = |change: &AdminChange| {
+        let key = plan.keys.iter().find(|key| match change {
+            AdminChange::RevokeKey { key: id, .. } => key.listed.id == *id,
             _ => false,
         });
         let Some(key) = key else {
-            let name = plan.leaver.email.clone().unwrap_or_default();
-            return Planned::new(write.clone(), name);
+            let name = plan.user.email.clone().unwrap_or_default();
+            return PlannedStep::new(change.clone(), name);
         };
-        let Write::RevokeKey { manner, .. } = write else {
-            return Planned::new(write.clone(), String::new());
+        let AdminChange::RevokeKey { revocation, .. } = change else {
+            return PlannedStep::new(change.clone(), String::new());
         };
-        step(key, *manner, keys)
+        revoke_step(key, *revocation, keys)
     };
     plan.steps.iter().map(row).collect()
 }
 
-fn tell(globals: &Globals, plan: &Plan, end: &Offboarded) {
-    let user = &plan.leaver.id;
-    steps::tell_failures(&end.ends);
-    match &end.verdict {
-        Verdict::Clear if plan.leaver.role.is_none() && plan.steps.is_empty() => {
+fn print_result(globals: &Globals, plan: &OffboardPlan, result: &OffboardResult) {
+    let user = &plan.user.id;
+    steps::print_errors(&result.steps);
+    match &result.verification {
+        VerifyOutcome::Verified if plan.user.role.is_none() && plan.steps.is_empty() => {
             globals.remark(&format!(
-                "user `{user}` is not in the organization, and no key of theirs opens anything"
+                "user `{user}` is not in the organization and has no active keys"
             ));
         }
-        Verdict::Clear => {
-            globals.remark(&format!("read again: user `{user}` is gone, and none of their keys that were to end opens anything"));
+        VerifyOutcome::Verified => {
+            globals.remark(&format!(
+                "verified: user `{user}` was removed and the listed keys were revoked"
+            ));
         }
-        Verdict::Left(left) => eprintln!(
-            "error: user `{user}`: still {}; run `spendwatch offboard {user}` again",
+        VerifyOutcome::AccessLeft(left) => eprintln!(
+            "error: user `{user}`: still {}; rerun `spendwatch offboard {user}`",
             left.join("; still ")
         ),
-        Verdict::Unread(why) => eprintln!(
-            "error: user `{user}`: it could not be read what is left: {why}; run `spendwatch offboard {user}` again"
+        VerifyOutcome::Unverified(why) => eprintln!(
+            "error: cannot verify that user `{user}` was offboarded: {why}; rerun `spendwatch offboard {user}`"
         ),
     }
 }
 
-/// 0: all is done, and read to be so. 1: nothing is. 3: anything between.
-fn code(ends: &[Offboarded]) -> ExitCode {
-    let is_clear = |end: &Offboarded| end.verdict == Verdict::Clear;
-    let steps = ends.iter().flat_map(|end| &end.ends);
-    let sum = sum(steps.map(|end| end.as_ref().map(|end| &end.outcome)));
-    match (sum, ends.iter().all(is_clear)) {
-        (Sum::Whole, true) => ExitCode::SUCCESS,
-        (Sum::Nothing, false) => ExitCode::FAILURE,
-        (Sum::Whole | Sum::InPart | Sum::Nothing, _) => ExitCode::from(IN_PART),
+/// Returns 0 if everything is done and verified, 1 if nothing is, else 3.
+fn exit_code(results: &[OffboardResult]) -> ExitCode {
+    let is_verified = |result: &OffboardResult| result.verification == VerifyOutcome::Verified;
+    let steps = results.iter().flat_map(|result| &result.steps);
+    let outcome = batch_outcome(steps.map(|step| step.as_ref().map(|step| &step.outcome)));
+    match (outcome, results.iter().all(is_verified)) {
+        (BatchOutcome::Complete, true) => ExitCode::SUCCESS,
+        (BatchOutcome::Nothing, false) => ExitCode::FAILURE,
+        (BatchOutcome::Complete | BatchOutcome::Partial | BatchOutcome::Nothing, _) => {
+            ExitCode::from(EXIT_PARTIAL)
+        }
     }
 }
 
-fn joined(first: Sheet, second: Sheet) -> Sheet {
+fn joined(first: OutputTable, second: OutputTable) -> OutputTable {
     let mut rows = first.rows;
     rows.extend(second.rows);
-    Sheet {
+    OutputTable {
         columns: first.columns,
         rows,
     }

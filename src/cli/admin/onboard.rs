@@ -1,4 +1,4 @@
-//! `onboard`: an invitation and a dedicated key, for one person or for a file of them.
+//! `onboard`: sends an invitation and creates a key, for one user or for those of a file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,48 +7,49 @@ use std::process::ExitCode;
 use clap::Args;
 use jiff::Timestamp;
 
-use crate::admin::batch::Halt;
+use crate::admin::batch::StopFlag;
 use crate::admin::onboard::onboard;
-use crate::cli::admin::caution::DryRun;
-use crate::cli::admin::desk::{Desk, expiry};
-use crate::cli::admin::onboarded::{Planned, code, ended_rows, planned_row, sheet, tell};
-use crate::cli::admin::people_file::{self, Columns, Row, check_email};
-use crate::cli::admin::secret_place::SecretPlace;
+use crate::cli::admin::confirmation::DryRun;
+use crate::cli::admin::context::{CommandContext, expiry};
+use crate::cli::admin::onboard_output::{
+    PlannedOnboarding, exit_code, planned_row, print_errors, result_rows, table,
+};
+use crate::cli::admin::people_file::{self, PeopleColumns, PersonRow, check_email};
+use crate::cli::admin::secret_destination::SecretDestination;
 use crate::cli::admin::users::{check_role, parse_email};
-use crate::cli::globals::{Failure, Globals};
-use crate::cli::progress::Progress;
+use crate::cli::globals::{CommandError, Globals};
+use crate::cli::progress::CommandProgress;
 use crate::config::source::Environment;
-use crate::domain::admin::choice::{KnownKey, find_workspace, known_keys};
-use crate::domain::admin::onboard::{Newcomer, Standing, Step, Todo, plan};
-use crate::domain::admin::service::{Deed, Service};
-use crate::domain::admin::write::Write;
-use crate::domain::census::ToldBy;
+use crate::domain::admin::change::AdminChange;
+use crate::domain::admin::onboard::{ExistingAccess, NewUser, OnboardStep, PlannedAction, plan};
+use crate::domain::admin::selection::{KeyDetails, find_workspace, key_details};
+use crate::domain::admin::server::{Capability, ServerKind};
 use crate::domain::directory::Workspace;
 use crate::domain::ids::WorkspaceId;
+use crate::domain::inventory::LastUseSource;
 use crate::domain::listing::{ListedInvite, ListedMember, ListedUser};
-use crate::handover::Handover;
+use crate::secret_sink::SecretSink;
 
-/// Columns of a file of newcomers.
-const COLUMNS: Columns = Columns {
+const COLUMNS: PeopleColumns = PeopleColumns {
     names: &["email"],
     required: &["name", "team", "workspace"],
     optional: &["role", "key_days"],
 };
-const MOST_DAYS: u32 = 3650;
+const MAX_DAYS: u32 = 3650;
 
-/// Who comes.
+/// Arguments of `onboard`.
 #[derive(Debug, Args)]
 pub struct Onboard {
-    /// Where the invitation goes
+    /// Email address to invite
     #[arg(value_name = "EMAIL", value_parser = parse_email, required_unless_present = "from", conflicts_with = "from")]
     email: Option<String>,
-    /// The person's name, as it stands in the key's
+    /// User's name, part of the key's name
     #[arg(long, required_unless_present = "from", conflicts_with = "from")]
     name: Option<String>,
-    /// The person's team, as it stands in the key's name
+    /// User's team, part of the key's name
     #[arg(long, required_unless_present = "from", conflicts_with = "from")]
     team: Option<String>,
-    /// Where their key opens something: name or id
+    /// Name or id of the key's workspace
     #[arg(
         long,
         value_name = "WORKSPACE",
@@ -56,117 +57,124 @@ pub struct Onboard {
         conflicts_with = "from"
     )]
     workspace: Option<String>,
-    /// What they will be
+    /// Role in the organization
     #[arg(long, default_value = "developer")]
     role: String,
-    /// After so many days their key opens nothing
-    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_DAYS)))]
+    /// Lifetime of the key in days
+    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_DAYS)))]
     key_days: u32,
     #[command(flatten)]
-    place: SecretPlace,
-    /// Many people at once, from a CSV file: email,name,team,workspace[,role][,key_days]; `--secret-out` is then a folder
+    destination: SecretDestination,
+    /// CSV file of users: email,name,team,workspace[,role][,key_days]; `--secret-out` then names a folder
     #[arg(long, value_name = "FILE", conflicts_with = "secret_to_command")]
     from: Option<PathBuf>,
     #[command(flatten)]
     dry_run: DryRun,
 }
 
-/// What the service lists, once for everybody.
-struct Lists {
+/// Current state of the organization, read once for all users.
+struct OnboardLists {
     users: Vec<ListedUser>,
-    keys: Vec<KnownKey>,
+    keys: Vec<KeyDetails>,
     invites: Option<Vec<ListedInvite>>,
     members: BTreeMap<WorkspaceId, Vec<ListedMember>>,
-    /// By address in small letters.
+    /// Last invitation by lowercase address.
     sent: BTreeMap<String, Timestamp>,
 }
 
 impl Onboard {
-    /// Plans, then carries it out, person by person.
+    /// Plans and executes the onboarding of each user.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<ExitCode, CommandError> {
         let rows = self.rows()?;
-        let desk = Desk::open(globals, environment).await?;
-        self.check_place(&desk)?;
-        // Two commands at once would both find that nothing stands.
-        let _alone = desk.alone().await?;
-        let workspaces = desk.workspaces().await?;
-        let newcomers = self.newcomers(&desk, &rows, &workspaces)?;
-        let lists = read(&desk, &newcomers).await?;
-        let now = desk.office.clock.now();
-        let mut planned = Vec::with_capacity(newcomers.len());
-        for newcomer in newcomers {
-            let steps = plan(&newcomer, desk.service(), lists.standing(&newcomer), now);
-            let handover = self.handover(&desk, &newcomer, &steps)?;
-            planned.push(Planned {
-                newcomer,
+        let context = CommandContext::open(globals, environment).await?;
+        self.check_destination(&context)?;
+        // Two concurrent commands could create everything twice.
+        let _lock = context.lock().await?;
+        let workspaces = context.workspaces().await?;
+        let new_users = self.new_users(&context, &rows, &workspaces)?;
+        let lists = read(&context, &new_users).await?;
+        let now = context.session.clock.now();
+        let mut planned = Vec::with_capacity(new_users.len());
+        for new_user in new_users {
+            let steps = plan(
+                &new_user,
+                context.service(),
+                lists.current_access(&new_user),
+                now,
+            );
+            let sink = self.secret_sink(&context, &new_user, &steps)?;
+            planned.push(PlannedOnboarding {
+                new_user,
                 steps,
-                handover,
+                sink,
             });
         }
         if self.dry_run.dry_run {
             let rows = planned
                 .iter()
                 .flat_map(|one| one.steps.iter().map(|step| planned_row(one, step)));
-            return Ok(globals.print(&sheet(rows.collect()), ExitCode::SUCCESS));
+            return Ok(globals.print(&table(rows.collect()), ExitCode::SUCCESS));
         }
-        self.carry_out(&desk, &planned).await
+        self.execute(&context, &planned).await
     }
 
-    /// The people, each as a row of a file.
-    fn rows(&self) -> Result<Option<Vec<Row>>, Failure> {
+    /// Reads the rows of `--from`.
+    fn rows(&self) -> Result<Option<Vec<PersonRow>>, CommandError> {
         let Some(path) = &self.from else {
             return Ok(None);
         };
-        let check = |row: &Row| {
+        let check = |row: &PersonRow| {
             check_email(&row.name)?;
             days(row.get("key_days"), self.key_days).map(|_| ())
         };
         people_file::read(path, COLUMNS, check).map(Some)
     }
 
-    /// A place that could never be used is refused before anything is read.
-    fn check_place(&self, desk: &Desk<'_>) -> Result<(), Failure> {
-        if self.place.is_named()
-            && let Err(impossible) = desk.service().check(Deed::CreateKey)
+    /// Rejects an unusable secret destination before anything is read.
+    fn check_destination(&self, context: &CommandContext<'_>) -> Result<(), CommandError> {
+        if self.destination.is_given()
+            && let Err(unsupported) = context.service().check(Capability::CreateKey)
         {
             let text = format!(
-                "there will be no secret to write: {impossible}; leave `--secret-out` out to invite alone"
+                "no secret to write: {unsupported}; omit `--secret-out` to send only the invitation"
             );
-            return Err(Failure::usage(desk.told(&text)));
+            return Err(CommandError::usage(context.with_organization(&text)));
         }
-        let makes_keys = desk.service().check(Deed::CreateKey).is_ok();
-        if self.dry_run.dry_run || !makes_keys {
+        let creates_keys = context.service().check(Capability::CreateKey).is_ok();
+        if self.dry_run.dry_run || !creates_keys {
             return Ok(());
         }
-        match (&self.from, &self.place.secret_out) {
+        match (&self.from, &self.destination.secret_out) {
             (None, _) => Ok(()),
-            (Some(_), None) => Err(Failure::usage(
-                "many secrets need a folder of their own: name one by `--secret-out DIR`",
+            (Some(_), None) => Err(CommandError::usage(
+                "several secrets need a folder; pass `--secret-out DIR`",
             )),
             (Some(_), Some(folder)) => check_folder(folder),
         }
     }
 
-    /// Who comes, with all that is wrong told at once.
-    fn newcomers(
+    /// Checks all users and reports all errors at once.
+    fn new_users(
         &self,
-        desk: &Desk<'_>,
-        rows: &Option<Vec<Row>>,
+        context: &CommandContext<'_>,
+        rows: &Option<Vec<PersonRow>>,
         workspaces: &[Workspace],
-    ) -> Result<Vec<Newcomer>, Failure> {
-        let now = desk.office.clock.now();
+    ) -> Result<Vec<NewUser>, CommandError> {
+        let now = context.session.clock.now();
         let one = |email: &str, name: &str, team: &str, workspace: &str, role: &str, days: u32| {
             let found = find_workspace(workspace, workspaces);
-            let workspace = found.map_err(|error| Failure::usage(desk.told(&error.to_string())))?;
-            check_role(desk, role)?;
-            Ok::<Newcomer, Failure>(Newcomer {
+            let workspace = found.map_err(|error| {
+                CommandError::usage(context.with_organization(&error.to_string()))
+            })?;
+            check_role(context, role)?;
+            Ok::<NewUser, CommandError>(NewUser {
                 email: email.to_owned(),
-                name: plain(name, "name")?,
-                team: plain(team, "team")?,
+                name: required_text(name, "name")?,
+                team: required_text(team, "team")?,
                 workspace: workspace.id.clone(),
                 role: role.to_owned(),
                 key_expires_at: expiry(now, days)?,
@@ -185,10 +193,10 @@ impl Onboard {
                 self.key_days,
             )?]);
         };
-        let (mut newcomers, mut mistakes) = (Vec::new(), Vec::new());
+        let (mut new_users, mut errors) = (Vec::new(), Vec::new());
         for row in rows {
             let field = |name| row.get(name).unwrap_or_default();
-            let days = days(row.get("key_days"), self.key_days).map_err(Failure::usage)?;
+            let days = days(row.get("key_days"), self.key_days).map_err(CommandError::usage)?;
             let role = row.get("role").unwrap_or(&self.role);
             match one(
                 &row.name,
@@ -198,132 +206,149 @@ impl Onboard {
                 role,
                 days,
             ) {
-                Ok(newcomer) => newcomers.push(newcomer),
-                Err(failure) => mistakes.push(format!("line {}: {}", row.line, failure.line())),
+                Ok(new_user) => new_users.push(new_user),
+                Err(failure) => errors.push(format!("line {}: {}", row.line, failure.line())),
             }
         }
         let mut keys = BTreeSet::new();
-        for newcomer in &newcomers {
-            // By its name a key is found again: two of the same could not be told apart.
-            if !keys.insert((newcomer.key_name(), newcomer.workspace.clone())) {
-                let told = format!(
-                    "two keys would be called `{}` in one workspace; tell the names apart",
-                    newcomer.key_name()
+        for new_user in &new_users {
+            // A rerun recognizes a key by its name.
+            if !keys.insert((new_user.key_name(), new_user.workspace.clone())) {
+                let error = format!(
+                    "two keys would be named `{}` in the same workspace; use different names",
+                    new_user.key_name()
                 );
-                mistakes.push(told);
+                errors.push(error);
             }
         }
-        if mistakes.is_empty() {
-            Ok(newcomers)
+        if errors.is_empty() {
+            Ok(new_users)
         } else {
-            Err(Failure::Usage(mistakes))
+            Err(CommandError::Usage(errors))
         }
     }
 
-    /// Where a secret goes, where the plan makes one. Files are looked at before anything is sent.
-    fn handover(
+    /// Returns the sink for the secret of a planned key. Checks files before anything is sent.
+    fn secret_sink(
         &self,
-        desk: &Desk<'_>,
-        newcomer: &Newcomer,
-        steps: &[Step],
-    ) -> Result<Handover, Failure> {
-        let (globals, environment) = (desk.globals, &desk.command_environment);
-        let makes_key = steps
-            .iter()
-            .any(|step| matches!(&step.todo, Todo::Send(Write::CreateKey { .. })));
-        if !makes_key || self.dry_run.dry_run {
-            return Ok(Handover::Terminal);
+        context: &CommandContext<'_>,
+        new_user: &NewUser,
+        steps: &[OnboardStep],
+    ) -> Result<SecretSink, CommandError> {
+        let (globals, environment) = (context.globals, &context.command_environment);
+        let creates_key = steps.iter().any(|step| {
+            matches!(
+                &step.action,
+                PlannedAction::Send(AdminChange::CreateKey { .. })
+            )
+        });
+        if !creates_key || self.dry_run.dry_run {
+            return Ok(SecretSink::Terminal);
         }
-        match (&self.from, &self.place.secret_out) {
+        match (&self.from, &self.destination.secret_out) {
             (Some(_), Some(folder)) => {
-                let place = SecretPlace {
-                    secret_out: Some(folder.join(format!("{}.key", newcomer.email))),
+                let destination = SecretDestination {
+                    secret_out: Some(folder.join(format!("{}.key", new_user.email))),
                     secret_to_command: None,
                 };
-                place.handover(globals, environment)
+                destination.secret_sink(globals, environment)
             }
-            (_, _) => self.place.handover(globals, environment),
+            (_, _) => self.destination.secret_sink(globals, environment),
         }
     }
 
-    async fn carry_out(&self, desk: &Desk<'_>, planned: &[Planned]) -> Result<ExitCode, Failure> {
-        let progress =
-            (planned.len() > 1).then(|| Progress::count(desk.globals, "people", planned.len()));
-        let halt = Halt::on_signal();
-        let mut ends = Vec::with_capacity(planned.len());
+    async fn execute(
+        &self,
+        context: &CommandContext<'_>,
+        planned: &[PlannedOnboarding],
+    ) -> Result<ExitCode, CommandError> {
+        let progress = (planned.len() > 1)
+            .then(|| CommandProgress::with_total(context.globals, "users", planned.len()));
+        let stop = StopFlag::on_signal();
+        let mut results = Vec::with_capacity(planned.len());
         for one in planned {
-            let end = if halt.is_asked() {
+            let result = if stop.is_set() {
                 None
             } else {
-                Some(onboard(&desk.office, &one.steps, &one.handover).await)
+                Some(onboard(&context.session, &one.steps, &one.sink).await)
             };
-            ends.push(end);
+            results.push(result);
             if let Some(progress) = &progress {
-                progress.at(ends.len());
+                progress.set_position(results.len());
             }
         }
         if let Some(progress) = progress {
-            progress.end();
+            progress.finish();
         }
-        desk.remark_unrecorded();
-        for (one, end) in planned.iter().zip(&ends) {
-            tell(one, end.as_ref());
+        context.warn_unrecorded();
+        for (one, result) in planned.iter().zip(&results) {
+            print_errors(one, result.as_ref());
         }
         let rows = planned
             .iter()
-            .zip(&ends)
-            .flat_map(|(one, end)| ended_rows(one, end.as_ref()));
-        Ok(desk.globals.print(&sheet(rows.collect()), code(&ends)))
+            .zip(&results)
+            .flat_map(|(one, result)| result_rows(one, result.as_ref()));
+        Ok(context
+            .globals
+            .print(&table(rows.collect()), exit_code(&results)))
     }
 }
 
-impl Lists {
-    fn standing(&self, newcomer: &Newcomer) -> Standing<'_> {
-        Standing {
+impl OnboardLists {
+    fn current_access(&self, new_user: &NewUser) -> ExistingAccess<'_> {
+        ExistingAccess {
             users: &self.users,
             keys: &self.keys,
             invites: self.invites.as_deref(),
-            members: self.members.get(&newcomer.workspace).map(Vec::as_slice),
-            last_sent: self.sent.get(&newcomer.email.to_lowercase()).copied(),
+            members: self.members.get(&new_user.workspace).map(Vec::as_slice),
+            last_sent: self.sent.get(&new_user.email.to_lowercase()).copied(),
         }
     }
 }
 
-async fn read(desk: &Desk<'_>, newcomers: &[Newcomer]) -> Result<Lists, Failure> {
-    let (users, keys) = match desk.service() {
-        // Without these lists a second key or invitation could be made.
-        Service::Guide => (desk.users().await?, desk.keys().await?),
-        Service::Real => {
-            let users = desk.optional("members of the organization are", desk.try_users().await)?;
-            let keys = desk.optional("API keys are", desk.try_keys().await)?;
+async fn read(
+    context: &CommandContext<'_>,
+    new_users: &[NewUser],
+) -> Result<OnboardLists, CommandError> {
+    let (users, keys) = match context.service() {
+        // Without these lists, a key or invitation could be created twice.
+        ServerKind::Guide => (context.users().await?, context.keys().await?),
+        ServerKind::Real => {
+            let users =
+                context.or_warn("users of the organization are", context.try_users().await)?;
+            let keys = context.or_warn("API keys are", context.try_keys().await)?;
             (users.unwrap_or_default(), keys.unwrap_or_default())
         }
     };
     let mut members = BTreeMap::new();
-    let (invites, sent) = match desk.service() {
-        Service::Guide => (None, desk.sent_invites()?),
-        Service::Real => {
-            let ids: BTreeSet<&WorkspaceId> = newcomers
+    let (invites, sent) = match context.service() {
+        ServerKind::Guide => (None, context.sent_invites()?),
+        ServerKind::Real => {
+            let ids: BTreeSet<&WorkspaceId> = new_users
                 .iter()
-                .map(|newcomer| &newcomer.workspace)
+                .map(|new_user| &new_user.workspace)
                 .collect();
             for id in ids {
                 let unknown = format!("members of workspace `{id}` are");
-                let read = desk.office.api.members(id).await;
-                if let Some(listed) = desk.optional(&unknown, read)? {
+                let read = context.session.api.members(id).await;
+                if let Some(listed) = context.or_warn(&unknown, read)? {
                     members.insert(id.clone(), listed);
                 }
             }
-            let invites = desk.office.api.all_invites(&|_| {}).await;
-            match desk.optional("open invitations are", invites)? {
+            let invites = context.session.api.all_invites(&|_| {}).await;
+            match context.or_warn("open invitations are", invites)? {
                 Some(invites) => (Some(invites), BTreeMap::new()),
-                None => (None, desk.sent_invites()?),
+                None => (None, context.sent_invites()?),
             }
         }
     };
-    Ok(Lists {
+    Ok(OnboardLists {
         users,
-        keys: known_keys(keys, ToldBy::Nobody, desk.office.clock.now()),
+        keys: key_details(
+            keys,
+            LastUseSource::Unavailable,
+            context.session.clock.now(),
+        ),
         invites,
         members,
         sent,
@@ -337,26 +362,24 @@ fn days(given: Option<&str>, default: u32) -> Result<u32, String> {
     given
         .parse()
         .ok()
-        .filter(|days| (1..=MOST_DAYS).contains(days))
-        .ok_or_else(|| {
-            format!("`key_days` is `{given}`, it must be a number from 1 to {MOST_DAYS}")
-        })
+        .filter(|days| (1..=MAX_DAYS).contains(days))
+        .ok_or_else(|| format!("`key_days` is `{given}`, expected a number from 1 to {MAX_DAYS}"))
 }
 
-fn plain(text: &str, what: &str) -> Result<String, Failure> {
+fn required_text(text: &str, what: &str) -> Result<String, CommandError> {
     let text = text.trim();
     if text.is_empty() {
-        return Err(Failure::usage(format!("`{what}` is empty")));
+        return Err(CommandError::usage(format!("`{what}` is empty")));
     }
     Ok(text.to_owned())
 }
 
-fn check_folder(folder: &Path) -> Result<(), Failure> {
+fn check_folder(folder: &Path) -> Result<(), CommandError> {
     if folder.is_dir() {
         return Ok(());
     }
     let shown = folder.display();
-    Err(Failure::usage(format!(
-        "`--secret-out {shown}` is no folder; make it first, readable by you alone: `mkdir -m 700 {shown}`"
+    Err(CommandError::usage(format!(
+        "`--secret-out {shown}` is not a folder; create it with `mkdir -m 700 {shown}`"
     )))
 }

@@ -1,108 +1,117 @@
-//! `org show` and `update`: the organization, and its settings.
+//! `org show` and `org update`.
 
 use std::process::ExitCode;
 
 use clap::{ArgAction, Args, Subcommand};
 
-use crate::admin::batch::{Halt, carry_out_all, sum};
-use crate::admin::carry::Outcome;
-use crate::anthropic::written::Told;
-use crate::cli::admin::caution::{Answer, Caution};
-use crate::cli::admin::desk::{Desk, IN_PART, exit, failed};
-use crate::cli::admin::steps::{Planned, ended, planned};
-use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::{Format, print};
+use crate::admin::batch::{StopFlag, batch_outcome, execute_all};
+use crate::admin::execute::StepOutcome;
+use crate::anthropic::write_result::WriteResult;
+use crate::cli::admin::confirmation::{Answer, Confirmation};
+use crate::cli::admin::context::{CommandContext, EXIT_PARTIAL, exit_code, fetch_error};
+use crate::cli::admin::steps::{PlannedStep, plan_table, result_table};
+use crate::cli::globals::{CommandError, Globals};
+use crate::cli::output::{OutputFormat, print};
 use crate::config::source::Environment;
+use crate::domain::admin::change::AdminChange;
 use crate::domain::admin::network::Network;
-use crate::domain::admin::service::{Deed, Service};
+use crate::domain::admin::server::{Capability, ServerKind};
 use crate::domain::admin::settings::{
-    Difference, Organization, Settings, SettingsChange, ranges_text,
+    OrganizationDetails, OrganizationSettings, SettingDifference, SettingsChange, ranges_text,
 };
-use crate::domain::admin::write::Write;
 use crate::notify::formatting;
-use crate::sheet::{Cell, Sheet, shown};
+use crate::table::{Cell, OutputTable, shown};
 
-/// The organization.
+/// Subcommands of `org`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Name, plan, spend of the month, and settings, as far as the service tells them
+    /// Show name, plan, spend this month and settings, where reported
     #[command(after_help = "Example: spendwatch org show --output json")]
     Show,
-    /// Change settings: only what is named, after showing what that changes
+    /// Change settings of the organization
     #[command(
-        after_help = "What keeps people out who could come in before (`--require-mfa`, `--allowed-ip-ranges`) is asked twice, or needs \
-                      `--yes --yes`: it can lock you out.\n\n\
+        after_help = "Changes that restrict access (`--require-mfa`, `--allowed-ip-ranges`) can lock you out and need a second \
+                      confirmation: `--yes --yes` without a terminal.\n\n\
                       Example: spendwatch org update --require-mfa true --allowed-ip-ranges 203.0.113.0/24,2001:db8::/32 --dry-run"
     )]
-    Update(Update),
+    Update(UpdateOrganization),
 }
 
-/// What is asked for.
+/// Arguments of `org update`.
 #[derive(Debug, Args)]
-pub struct Update {
-    /// The model of requests that name none
+pub struct UpdateOrganization {
+    /// Model for requests that name none
     #[arg(long, value_name = "MODEL")]
     default_model: Option<String>,
-    /// Whether people need a second factor: true or false
+    /// Require a second factor: true or false
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     require_mfa: Option<bool>,
-    /// From where people may come, as blocks with commas between: `203.0.113.0/24`; `everywhere` lifts the limit
+    /// Allowed networks, separated by commas, or `everywhere`
     #[arg(long, value_name = "CIDR,…")]
     allowed_ip_ranges: Option<String>,
     #[command(flatten)]
-    caution: Caution,
+    confirmation: Confirmation,
 }
 
 impl Command {
-    /// Shows or changes it.
+    /// Runs the command.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
+    ) -> Result<ExitCode, CommandError> {
         match self {
             Command::Show => {
-                let desk = Desk::open(globals, environment).await?;
-                let told = desk.looked("org.show", &[], told(&desk).await)?;
-                Ok(show(&desk, &told))
+                let context = CommandContext::open(globals, environment).await?;
+                let organization =
+                    context.audit_read("org.show", &[], read_organization(&context).await)?;
+                Ok(show(&context, &organization))
             }
             Command::Update(update) => update.run(globals, environment).await,
         }
     }
 }
 
-/// What the service tells of it.
-async fn told(desk: &Desk<'_>) -> Result<Organization, Failure> {
-    match desk.service() {
-        Service::Guide => desk
-            .office
+async fn read_organization(
+    context: &CommandContext<'_>,
+) -> Result<OrganizationDetails, CommandError> {
+    match context.service() {
+        ServerKind::Guide => context
+            .session
             .api
-            .settings()
+            .organization_settings()
             .await
-            .map_err(|error| failed(&error)),
-        Service::Real => {
-            let me = desk.office.api.me().await.map_err(|error| failed(&error))?;
-            Ok(Organization {
+            .map_err(|error| fetch_error(&error)),
+        ServerKind::Real => {
+            let me = context
+                .session
+                .api
+                .real_organization()
+                .await
+                .map_err(|error| fetch_error(&error))?;
+            Ok(OrganizationDetails {
                 id: me.id,
                 name: me.name,
-                ..Organization::default()
+                ..OrganizationDetails::default()
             })
         }
     }
 }
 
-fn show(desk: &Desk<'_>, told: &Organization) -> ExitCode {
-    if let Err(impossible) = desk.service().check(Deed::ReadSettings) {
-        desk.globals.remark(&desk.told(&impossible.to_string()));
+fn show(context: &CommandContext<'_>, organization: &OrganizationDetails) -> ExitCode {
+    if let Err(unsupported) = context.service().check(Capability::ReadSettings) {
+        context
+            .globals
+            .remark(&context.with_organization(&unsupported.to_string()));
     }
-    let settings = &told.settings;
+    let settings = &organization.settings;
     let money = |usd: Option<_>| usd.map_or(Cell::Empty, Cell::Money);
     let fields = [
-        ("id", Cell::Text(told.id.clone())),
-        ("name", Cell::Text(told.name.clone())),
-        ("plan", Cell::text_or_empty(told.plan.clone())),
-        ("usage_limit_usd", money(told.usage_limit)),
-        ("month_usage_usd", money(told.month_usage)),
+        ("id", Cell::Text(organization.id.clone())),
+        ("name", Cell::Text(organization.name.clone())),
+        ("plan", Cell::text_or_empty(organization.plan.clone())),
+        ("usage_limit_usd", money(organization.usage_limit)),
+        ("month_usage_usd", money(organization.month_usage)),
         (
             "default_model",
             Cell::text_or_empty(settings.default_model.clone()),
@@ -119,8 +128,8 @@ fn show(desk: &Desk<'_>, told: &Organization) -> ExitCode {
                 .map_or(Cell::Empty, Cell::List),
         ),
     ];
-    match desk.globals.output {
-        Format::Table => {
+    match context.globals.output {
+        OutputFormat::Table => {
             let line = |(key, cell): &(&'static str, Cell)| {
                 let shown = match (key, cell) {
                     (&"allowed_ip_ranges", Cell::List(ranges)) => {
@@ -129,125 +138,142 @@ fn show(desk: &Desk<'_>, told: &Organization) -> ExitCode {
                     _ => cell.for_people(),
                 };
                 let first = format!("{:<18} ", key.replace('_', " "));
-                desk.globals.stdout.hanging(&first, 19, &shown)
+                context.globals.stdout.hanging(&first, 19, &shown)
             };
             let lines: String = fields.iter().map(line).collect();
             print(&lines, ExitCode::SUCCESS)
         }
-        Format::Json | Format::Csv => {
+        OutputFormat::Json | OutputFormat::Csv => {
             let columns = fields.iter().map(|(key, _)| shown(key, key)).collect();
             let row = fields.into_iter().map(|(_, cell)| cell).collect();
-            let sheet = Sheet {
+            let table = OutputTable {
                 columns,
                 rows: vec![row],
             };
-            desk.globals.print(&sheet, ExitCode::SUCCESS)
+            context.globals.print(&table, ExitCode::SUCCESS)
         }
     }
 }
 
-impl Update {
-    fn asked(&self) -> Result<SettingsChange, Failure> {
+impl UpdateOrganization {
+    fn requested(&self) -> Result<SettingsChange, CommandError> {
         let ranges = self.allowed_ip_ranges.as_deref().map(ranges).transpose()?;
         if self
             .default_model
             .as_deref()
             .is_some_and(|model| model.trim().is_empty())
         {
-            return Err(Failure::usage("`--default-model` is empty; name a model"));
+            return Err(CommandError::usage("`--default-model` must not be empty"));
         }
-        let asked = SettingsChange {
+        let requested = SettingsChange {
             default_model: self.default_model.clone(),
             require_mfa: self.require_mfa,
             allowed_ip_ranges: ranges,
         };
-        if asked.is_empty() {
-            return Err(Failure::usage(
-                "nothing is asked for; name what is to change: `--default-model`, `--require-mfa`, `--allowed-ip-ranges`",
+        if requested.is_empty() {
+            return Err(CommandError::usage(
+                "no settings given; pass `--default-model`, `--require-mfa` or `--allowed-ip-ranges`",
             ));
         }
-        Ok(asked)
+        Ok(requested)
     }
 
-    async fn run(&self, globals: &Globals, environment: &Environment) -> Result<ExitCode, Failure> {
-        let asked = self.asked()?;
-        let desk = Desk::open(globals, environment).await?;
-        desk.check(Deed::ChangeSettings)?;
-        let now = told(&desk).await?;
-        let change = asked.minus(&now.settings);
+    async fn run(
+        &self,
+        globals: &Globals,
+        environment: &Environment,
+    ) -> Result<ExitCode, CommandError> {
+        let requested = self.requested()?;
+        let context = CommandContext::open(globals, environment).await?;
+        context.require(Capability::ChangeSettings)?;
+        let current = read_organization(&context).await?;
+        let change = requested.without_unchanged(&current.settings);
         if change.is_empty() {
-            globals.remark("all of it is so already; nothing was changed");
-            return Ok(globals.print(&planned(&[]), ExitCode::SUCCESS));
+            globals.remark("no change: the settings already have these values");
+            return Ok(globals.print(&plan_table(&[]), ExitCode::SUCCESS));
         }
-        let differences = change.differences(&now.settings);
-        let step = Planned {
+        let differences = change.differences(&current.settings);
+        let step = PlannedStep {
             note: differences
                 .iter()
                 .map(difference)
                 .collect::<Vec<_>>()
                 .join("; "),
-            ..Planned::new(Write::UpdateOrganization(change.clone()), now.name.clone())
+            ..PlannedStep::new(
+                AdminChange::UpdateOrganization(change.clone()),
+                current.name.clone(),
+            )
         };
         let steps = [step];
-        if self.caution.dry_run {
-            return Ok(globals.print(&planned(&steps), ExitCode::SUCCESS));
+        if self.confirmation.dry_run {
+            return Ok(globals.print(&plan_table(&steps), ExitCode::SUCCESS));
         }
         for change in &differences {
             globals.remark(&difference(change));
         }
-        if self.ask(&desk, &differences)? == Answer::No {
+        if self.ask(&context, &differences)? == Answer::No {
             return Ok(ExitCode::FAILURE);
         }
-        let writes = [steps[0].write.clone()];
-        let ends = carry_out_all(&desk.office, &writes, &Halt::on_signal(), |_| {}).await;
-        desk.remark_unrecorded();
-        let outcomes = ends.iter().map(|end| end.as_ref().map(|end| &end.outcome));
-        let code = exit(sum(outcomes));
-        let code = match ends
+        let writes = [steps[0].change.clone()];
+        let results = execute_all(&context.session, &writes, &StopFlag::on_signal(), |_| {}).await;
+        context.warn_unrecorded();
+        let outcomes = results
+            .iter()
+            .map(|result| result.as_ref().map(|result| &result.outcome));
+        let code = exit_code(batch_outcome(outcomes));
+        let code = match results
             .first()
             .and_then(Option::as_ref)
-            .map(|end| &end.outcome)
+            .map(|result| &result.outcome)
         {
-            Some(Outcome::Done(Told::Organization(after))) if !is_so(&change, &after.settings) => {
-                globals.remark("warning: the service answers that not all of it is so; `spendwatch org show` tells what is");
-                ExitCode::from(IN_PART)
+            Some(StepOutcome::Done(WriteResult::Organization(after)))
+                if !is_applied(&change, &after.settings) =>
+            {
+                globals.remark(
+                    "warning: not all settings were applied; check them with `spendwatch org show`",
+                );
+                ExitCode::from(EXIT_PARTIAL)
             }
             Some(_) | None => code,
         };
-        Ok(globals.print(&ended(&steps, &ends), code))
+        Ok(globals.print(&result_table(&steps, &results), code))
     }
 
-    /// What keeps people out is asked twice.
-    fn ask(&self, desk: &Desk<'_>, differences: &[Difference]) -> Result<Answer, Failure> {
-        let name = &desk.office.organization;
-        let narrower: Vec<&str> = differences
+    /// Asks twice about changes that restrict access, and nothing otherwise.
+    fn ask(
+        &self,
+        context: &CommandContext<'_>,
+        differences: &[SettingDifference],
+    ) -> Result<Answer, CommandError> {
+        let name = &context.session.organization;
+        let restricting: Vec<&str> = differences
             .iter()
             .filter(|change| change.narrows)
             .map(|change| change.setting)
             .collect();
-        if narrower.is_empty() {
+        if restricting.is_empty() {
             return Ok(Answer::Yes);
         }
         let first = format!(
-            "Change {} of organization `{name}`, so that fewer people may enter?",
-            narrower.join(" and ")
+            "Restrict {} of organization `{name}`? Fewer users may have access.",
+            restricting.join(" and ")
         );
-        let second = format!("This can lock you out of organization `{name}`, too. Are you sure?");
-        self.caution.ask_all(&[first, second])
+        let second = format!("This can also lock you out of organization `{name}`. Are you sure?");
+        self.confirmation.ask_all(&[first, second])
     }
 }
 
-/// Whether nothing of a change is left to do.
-fn is_so(change: &SettingsChange, after: &Settings) -> bool {
-    change.clone().minus(after).is_empty()
+/// Returns whether the settings have all values of a change.
+fn is_applied(change: &SettingsChange, after: &OrganizationSettings) -> bool {
+    change.clone().without_unchanged(after).is_empty()
 }
 
-fn difference(change: &Difference) -> String {
-    let old = change.old.as_deref().unwrap_or("not told");
+fn difference(change: &SettingDifference) -> String {
+    let old = change.old.as_deref().unwrap_or("not reported");
     format!("{}: {old} -> {}", change.setting, change.new)
 }
 
-fn ranges(text: &str) -> Result<Vec<Network>, Failure> {
+fn ranges(text: &str) -> Result<Vec<Network>, CommandError> {
     if text.trim() == "everywhere" {
         return Ok(Vec::new());
     }
@@ -261,6 +287,6 @@ fn ranges(text: &str) -> Result<Vec<Network>, Failure> {
     if bad.is_empty() {
         Ok(good.into_iter().flatten().collect())
     } else {
-        Err(Failure::Usage(bad))
+        Err(CommandError::Usage(bad))
     }
 }

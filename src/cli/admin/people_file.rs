@@ -1,4 +1,4 @@
-//! A file of people: CSV with a header. All that is wrong with it is told at once, line by line, before anything is sent.
+//! CSV file of people, with a header. Reports all errors at once, by line, before anything is sent.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -7,28 +7,27 @@ use std::path::Path;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
-use crate::cli::globals::Failure;
+use crate::cli::globals::CommandError;
 use crate::config::table::{self, CsvLines};
 
 /// Maximum size of a file, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
-/// No file of people has more rows.
-const MOST_ROWS: usize = 10_000;
-/// So many mistakes are told.
-const MOST_TOLD: usize = 20;
+const MAX_ROWS: usize = 10_000;
+/// Maximum number of errors to report.
+const MAX_ERRORS: usize = 20;
 
-/// One row, by the names of its columns.
+/// One row of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// Where it stands in the file, from 1.
+pub struct PersonRow {
+    /// Line number, from 1.
     pub line: u64,
-    /// Who is meant.
+    /// Value of the identifying column.
     pub name: String,
     fields: Vec<(&'static str, String)>,
 }
 
-impl Row {
-    /// What stands in a column; `None` where it is empty or there is no such column.
+impl PersonRow {
+    /// Returns the value of a column, or `None` if it is empty or missing.
     pub fn get(&self, column: &str) -> Option<&str> {
         let found = self.fields.iter().find(|(name, _)| *name == column);
         found
@@ -37,25 +36,24 @@ impl Row {
     }
 }
 
-/// The columns of a file of people.
+/// Accepted columns of the file.
 #[derive(Debug, Clone, Copy)]
-pub struct Columns {
-    /// Each must have a value in every row.
+pub struct PeopleColumns {
+    /// Need a value in every row.
     pub required: &'static [&'static str],
-    /// May be left out.
     pub optional: &'static [&'static str],
-    /// By one of these, whichever the file has, a row names somebody: it must have a value, and no two have the same.
+    /// Identifying columns: the file has exactly one of them, with a unique value in every row.
     pub names: &'static [&'static str],
 }
 
-/// Reads all rows. `check` says what is wrong with one.
+/// Reads all rows. `check` returns what is wrong with a row.
 pub fn read(
     path: &Path,
-    columns: Columns,
-    check: impl Fn(&Row) -> Result<(), String>,
-) -> Result<Vec<Row>, Failure> {
+    columns: PeopleColumns,
+    check: impl Fn(&PersonRow) -> Result<(), String>,
+) -> Result<Vec<PersonRow>, CommandError> {
     let shown = path.display();
-    let unreadable = |reason: String| Failure::usage(format!("`{shown}`: {reason}"));
+    let unreadable = |reason: String| CommandError::usage(format!("`{shown}`: {reason}"));
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
@@ -78,9 +76,9 @@ pub fn read(
         .map_err(|error| unreadable(table::csv_problem(&error)))?
         .clone();
     let first_line = lines.at(header.position());
-    let (places, naming) = places(&header, columns)
+    let (positions, naming) = positions(&header, columns)
         .map_err(|reason| unreadable(format!("line {first_line}: {reason}")))?;
-    let (mut rows, mut mistakes) = (Vec::new(), Vec::new());
+    let (mut rows, mut errors) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     for record in reader.records() {
         let record = match record {
@@ -88,60 +86,62 @@ pub fn read(
             Err(error) => {
                 let line = lines.at(error.position());
                 let reason = table::csv_problem(&error);
-                mistakes.push(format!("`{shown}`, line {line}: {reason}"));
-                // What follows cannot be told apart from it.
+                errors.push(format!("`{shown}`, line {line}: {reason}"));
+                // The rest cannot be parsed reliably.
                 break;
             }
         };
-        let row = row(lines.at(record.position()), &record, &places, naming);
+        let row = row(lines.at(record.position()), &record, &positions, naming);
         let mut needed = columns.required.iter().copied().chain([naming]);
         let missing = needed.find(|name| row.get(name).is_none());
         let value = row.name.to_lowercase();
         let checked = match missing {
             Some(name) => Err(format!("`{name}` is empty")),
-            None if !seen.insert(value.clone()) => Err(format!("`{value}` is there twice")),
+            None if !seen.insert(value.clone()) => Err(format!("`{value}` is listed twice")),
             None => check(&row),
         };
         if let Err(reason) = checked {
-            mistakes.push(format!("`{shown}`, line {}: {reason}", row.line));
+            errors.push(format!("`{shown}`, line {}: {reason}", row.line));
         }
         rows.push(row);
-        if rows.len() > MOST_ROWS {
-            return Err(unreadable(format!("has more than {MOST_ROWS} rows")));
+        if rows.len() > MAX_ROWS {
+            return Err(unreadable(format!("has more than {MAX_ROWS} rows")));
         }
     }
-    if rows.is_empty() && mistakes.is_empty() {
-        mistakes.push(format!("`{shown}` names nobody"));
+    if rows.is_empty() && errors.is_empty() {
+        errors.push(format!("`{shown}` lists no users"));
     }
-    if mistakes.is_empty() {
+    if errors.is_empty() {
         return Ok(rows);
     }
-    let n_more = mistakes.len().saturating_sub(MOST_TOLD);
-    mistakes.truncate(MOST_TOLD);
+    let n_more = errors.len().saturating_sub(MAX_ERRORS);
+    errors.truncate(MAX_ERRORS);
     if n_more > 0 {
-        mistakes.push(format!("and {n_more} more"));
+        errors.push(format!("and {n_more} more"));
     }
-    Err(Failure::Usage(mistakes))
+    Err(CommandError::Usage(errors))
 }
 
-fn row(line: u64, record: &StringRecord, places: &Places, naming: &str) -> Row {
-    let field = |(name, place): &(&'static str, usize)| {
-        (*name, record.get(*place).unwrap_or_default().to_owned())
+fn row(line: u64, record: &StringRecord, positions: &Positions, naming: &str) -> PersonRow {
+    let field = |(name, position): &(&'static str, usize)| {
+        (*name, record.get(*position).unwrap_or_default().to_owned())
     };
-    let fields: Vec<(&'static str, String)> = places.iter().map(field).collect();
+    let fields: Vec<(&'static str, String)> = positions.iter().map(field).collect();
     let name = fields.iter().find(|(name, _)| *name == naming);
-    Row {
+    PersonRow {
         line,
         name: name.map(|(_, name)| name.clone()).unwrap_or_default(),
         fields,
     }
 }
 
-/// Columns and where each stands.
-type Places = Vec<(&'static str, usize)>;
+type Positions = Vec<(&'static str, usize)>;
 
-/// Where each column stands, and which one names people.
-fn places(header: &StringRecord, columns: Columns) -> Result<(Places, &'static str), String> {
+/// Returns the positions of the columns and the identifying column.
+fn positions(
+    header: &StringRecord,
+    columns: PeopleColumns,
+) -> Result<(Positions, &'static str), String> {
     let known = || {
         columns
             .names
@@ -150,38 +150,38 @@ fn places(header: &StringRecord, columns: Columns) -> Result<(Places, &'static s
             .chain(columns.optional)
     };
     let all: Vec<&str> = known().copied().collect();
-    let mut places = Vec::new();
-    for (place, name) in header.iter().enumerate() {
+    let mut positions = Vec::new();
+    for (position, name) in header.iter().enumerate() {
         let name = name.trim_start_matches('\u{feff}').to_lowercase();
         let Some(column) = known().find(|known| **known == name) else {
             return Err(format!(
-                "`{name}` is no column; the columns are {}",
+                "unknown column `{name}`; the columns are {}",
                 all.join(", ")
             ));
         };
-        if places.iter().any(|(known, _)| known == column) {
-            return Err(format!("column `{name}` is there twice"));
+        if positions.iter().any(|(known, _)| known == column) {
+            return Err(format!("duplicate column `{name}`"));
         }
-        places.push((*column, place));
+        positions.push((*column, position));
     }
-    let is_there = |name: &&&str| places.iter().any(|(known, _)| known == *name);
+    let is_there = |name: &&&str| positions.iter().any(|(known, _)| known == *name);
     if let Some(name) = columns.required.iter().find(|name| !is_there(name)) {
         return Err(format!(
-            "column `{name}` is missing; the first line names the columns: {}",
+            "missing column `{name}`; the first line must name the columns: {}",
             all.join(",")
         ));
     }
     let mut naming = columns.names.iter().filter(is_there);
     match (naming.next(), naming.next()) {
-        (Some(naming), None) => Ok((places, *naming)),
+        (Some(naming), None) => Ok((positions, *naming)),
         (_, _) => Err(format!(
-            "one column says who is meant: `{}`; the first line names the columns",
+            "the first line must name exactly one of the columns `{}`",
             columns.names.join("` or `")
         )),
     }
 }
 
-/// Whether a text can be an address of somebody: a rough look, since only the mail itself can tell.
+/// Rejects texts that cannot be an email address. A rough check, because only sending proves an address.
 pub fn check_email(text: &str) -> Result<(), String> {
     let is_plain = |part: &str| {
         !part.is_empty()
@@ -191,7 +191,7 @@ pub fn check_email(text: &str) -> Result<(), String> {
     };
     match text.split_once('@') {
         Some((name, host)) if is_plain(name) && is_plain(host) && !host.contains('@') => Ok(()),
-        Some(_) | None => Err(format!("`{text}` is no email address")),
+        Some(_) | None => Err(format!("`{text}` is not an email address")),
     }
 }
 
@@ -204,15 +204,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("leavers.csv");
         std::fs::write(&path, content).unwrap();
-        let columns = Columns {
+        let columns = PeopleColumns {
             required: &[],
             optional: &["name"],
             names: &["email"],
         };
         let found = read(&path, columns, |row| check_email(&row.name)).map(|rows| rows.len());
         let lines = match found.unwrap_err() {
-            Failure::Usage(lines) => lines,
-            Failure::World(line) => vec![line],
+            CommandError::Usage(lines) => lines,
+            CommandError::Failed(line) => vec![line],
         };
         let shown: Vec<String> = lines
             .iter()
@@ -222,18 +222,18 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_have_the_line_in_which_their_row_begins() {
+    fn errors_name_the_first_line_of_their_row() {
         check(
             b"\xef\xbb\xbfemail,name\r\n\r\nada,Ada\r\n\r\n\"b\",\"B\r\nB\"\r\nc@example.com,C\r\nd\r\n",
             &[
-                "`leavers.csv`, line 3: `ada` is no email address",
-                "`leavers.csv`, line 5: `b` is no email address",
-                "`leavers.csv`, line 8: the number of columns is 1, and 2 in the first line",
+                "`leavers.csv`, line 3: `ada` is not an email address",
+                "`leavers.csv`, line 5: `b` is not an email address",
+                "`leavers.csv`, line 8: expected 2 columns, as in the first line, found 1",
             ],
         );
         check(
             b"\nmail\n",
-            &["`leavers.csv`: line 2: `mail` is no column; the columns are email, name"],
+            &["`leavers.csv`: line 2: unknown column `mail`; the columns are email, name"],
         );
         check(
             b"email\r\na@example.com\r\n\xff\r\n",

@@ -1,48 +1,48 @@
-//! What keys and workspaces spent, and since when keys are idle, as far as a ledger beside this command knows it.
+//! Spend of keys and workspaces and last use of keys, from the ledger if there is one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cli::admin::desk::Desk;
-use crate::cli::globals::Failure;
-use crate::cli::swept::{self, Asking};
+use crate::cli::admin::context::CommandContext;
+use crate::cli::globals::CommandError;
+use crate::cli::live_usage::{self, LiveQuery};
 use crate::cycle::reading::Reports;
 use crate::domain::admin::key_use::RecentUsage;
-use crate::domain::admin::service::Service;
+use crate::domain::admin::server::ServerKind;
 use crate::domain::coverage::Coverage;
 use crate::domain::ids::{ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
+use crate::domain::last_uses::LastUses;
 use crate::domain::money::Usd;
 use crate::domain::span::{Day, Hour, HourSpan};
 use crate::domain::usage::Part;
-use crate::domain::uses::LastUses;
-use crate::outbound::causes;
+use crate::outbound::error_chain;
 use crate::store::Store;
-use crate::store::organization::Known;
+use crate::store::organization::StoredDirectory;
 
-/// An older ledger is no proof that a key is not in use: the service is asked instead.
+/// Maximum age of the ledger's data; beyond it the server is queried, because an unused key may be in use by now.
 const LEDGER_MAX_LAG: SignedDuration = SignedDuration::from_hours(3);
 
-/// What the ledger knows of a span.
+/// Spend in a span, as far as the ledger has it.
 #[derive(Debug, Default)]
-pub struct Spent {
-    /// By key; `None` where the ledger tells no keys apart.
+pub struct KnownSpend {
+    /// `None` if the ledger has no usage by key.
     keys: Option<BTreeMap<ApiKeyId, Usd>>,
-    /// By workspace, the default one under its real id where that is known.
+    /// Has the default workspace under its real id, if known.
     workspaces: Option<BTreeMap<WorkspaceId, Usd>>,
-    /// All of the span was read: whoever is in neither has spent nothing.
+    /// The whole span was read: missing keys and workspaces spent nothing.
     is_complete: bool,
 }
 
-impl Spent {
-    /// By a key; `None` where that is not known.
+impl KnownSpend {
+    /// Returns the spend of a key, or `None` if unknown.
     pub fn by_key(&self, id: &ApiKeyId) -> Option<Usd> {
         let keys = self.keys.as_ref()?;
         self.or_zero(keys.get(id).copied())
     }
 
-    /// By a workspace; `None` where that is not known.
+    /// Returns the spend of a workspace, or `None` if unknown.
     pub fn by_workspace(&self, id: &WorkspaceId) -> Option<Usd> {
         let workspaces = self.workspaces.as_ref()?;
         self.or_zero(workspaces.get(id).copied())
@@ -53,44 +53,47 @@ impl Spent {
     }
 }
 
-/// Reads the last seven days from the service. It is good to know before a key is revoked, and no reason to revoke none: where
-/// it cannot be read, a remark says so.
-async fn live(desk: &Desk<'_>, start: Hour, now: Timestamp) -> Option<RecentUsage> {
-    let untold = |why: &dyn std::error::Error| {
-        let text = format!("what keys spent lately is not known: {}", causes(why));
-        desk.globals.remark(&desk.told(&text));
+/// Reads the last seven days from the server. Only warns on failure, because revoking a key must not depend on it.
+async fn read_live(
+    context: &CommandContext<'_>,
+    start: Hour,
+    now: Timestamp,
+) -> Option<RecentUsage> {
+    let warn = |error: &dyn std::error::Error| {
+        let text = format!("recent spend of keys is unknown: {}", error_chain(error));
+        context.globals.remark(&context.with_organization(&text));
         None
     };
-    let api = &desk.office.api;
+    let api = &context.session.api;
     let dialect = match api.detect_dialect().await {
         Ok(dialect) => dialect,
-        Err(error) => return untold(&error),
+        Err(error) => return warn(&error),
     };
     let reports = Reports::of(dialect)?;
-    let asking = Asking {
+    let query = LiveQuery {
         api: api.clone(),
         reports,
-        prices: Arc::clone(&desk.config.prices.prices),
+        prices: Arc::clone(&context.config.prices.prices),
         hours: HourSpan {
             start,
-            end: Hour::of(now).plus(1),
+            end: Hour::containing(now).plus(1),
         },
         by_hour: false,
         now,
     };
-    let told = match swept::read(asking).await {
-        Ok(told) => told,
-        Err(error) => return untold(&error),
+    let live = match live_usage::read(query).await {
+        Ok(live) => live,
+        Err(error) => return warn(&error),
     };
     let mut usage = RecentUsage {
-        known: Some((start.start(), told.missing_since.unwrap_or(now))),
+        known: Some((start.start(), live.missing_since.unwrap_or(now))),
         ..RecentUsage::default()
     };
     let mut spend = BTreeMap::new();
-    for (hour, cells) in told.parts.into_values().flatten() {
-        // Days that are over are read as days, and say nothing of when within the day.
-        let is_day_over = hour.day() < Hour::of(now).day();
-        let end = if is_day_over {
+    for (hour, cells) in live.parts.into_values().flatten() {
+        // Past days are read as whole days, without the time of use.
+        let is_past_day = hour.day() < Hour::containing(now).day();
+        let end = if is_past_day {
             hour.day().end()
         } else {
             hour.end()
@@ -109,81 +112,90 @@ async fn live(desk: &Desk<'_>, start: Hour, now: Timestamp) -> Option<RecentUsag
     Some(usage)
 }
 
-/// The ledger of the configuration, where there is one: a command makes none.
-pub struct Ledger(Option<(Store, Known)>);
+/// Existing ledger of the configuration, if any; commands do not create one.
+pub struct Ledger(Option<(Store, StoredDirectory)>);
 
 impl Ledger {
-    /// Opens it beside whoever works on it.
-    pub async fn open(desk: &Desk<'_>) -> Result<Ledger, Failure> {
-        let path = &desk.config.store.path;
+    /// Opens the ledger, also while a daemon uses it.
+    pub async fn open(context: &CommandContext<'_>) -> Result<Ledger, CommandError> {
+        let path = &context.config.store.path;
         if !path.exists() {
             return Ok(Ledger(None));
         }
-        let store = Store::open_for_command(path, desk.office.clock.now())?;
-        let known = store.known(&desk.office.organization).await?;
+        let store = Store::open_for_command(path, context.session.clock.now())?;
+        let known = store
+            .stored_directory(&context.session.organization)
+            .await?;
         Ok(Ledger(known.map(|known| (store, known))))
     }
 
-    /// Says why no spend is told, where there is no ledger.
-    pub fn remark_absence(&self, desk: &Desk<'_>) {
+    /// Warns that spend is unknown if there is no ledger.
+    pub fn warn_if_missing(&self, context: &CommandContext<'_>) {
         if self.0.is_none() {
-            let path = desk.config.store.path.display();
-            let text = format!("no spend is known: there is no ledger of it in `{path}`");
-            desk.globals.remark(&desk.told(&text));
+            let path = context.config.store.path.display();
+            let text = format!("spend is unknown: no ledger in `{path}`");
+            context.globals.remark(&context.with_organization(&text));
         }
     }
 
-    /// In this month of UTC.
-    pub async fn month(&self, desk: &Desk<'_>) -> Result<Spent, Failure> {
-        let now = desk.office.clock.now();
-        let first = Day::from_date(Day::of(now).date().first_of_month());
-        self.spent(desk, first.first_hour(), now).await
+    /// Returns the spend in the current UTC month.
+    pub async fn month(&self, context: &CommandContext<'_>) -> Result<KnownSpend, CommandError> {
+        let now = context.session.clock.now();
+        let first = Day::from_date(Day::containing(now).date().first_of_month());
+        self.spent(context, first.first_hour(), now).await
     }
 
-    /// How keys were used in the last seven days: from the ledger while it is up to date, else straight from the service if its
-    /// usage is known by key.
-    pub async fn recent(&self, desk: &Desk<'_>) -> Result<RecentUsage, Failure> {
-        let now = desk.office.clock.now();
-        if desk.service() == Service::Guide {
+    /// Returns the use of keys in the last seven days, from the ledger if it is up to date, else from the server.
+    pub async fn recent(&self, context: &CommandContext<'_>) -> Result<RecentUsage, CommandError> {
+        let now = context.session.clock.now();
+        if context.service() == ServerKind::Guide {
             return Ok(RecentUsage::default());
         }
-        let recorded = self.recorded(desk, now).await?;
+        let recorded = self.recorded(context, now).await?;
         if recorded.is_complete(LEDGER_MAX_LAG, now) {
             return Ok(recorded);
         }
-        let start = Hour::of(now).plus(-7 * 24);
-        Ok(live(desk, start, now).await.unwrap_or(recorded))
+        let start = Hour::containing(now).plus(-7 * 24);
+        Ok(read_live(context, start, now).await.unwrap_or(recorded))
     }
 
-    /// What the ledger knows of the use of keys.
-    async fn recorded(&self, desk: &Desk<'_>, now: Timestamp) -> Result<RecentUsage, Failure> {
-        let Some(uses) = self.last_uses(desk).await? else {
+    async fn recorded(
+        &self,
+        context: &CommandContext<'_>,
+        now: Timestamp,
+    ) -> Result<RecentUsage, CommandError> {
+        let Some(uses) = self.last_uses(context).await? else {
             return Ok(RecentUsage::default());
         };
-        let start = Hour::of(now).plus(-7 * 24);
+        let start = Hour::containing(now).plus(-7 * 24);
         let until = now.checked_sub(uses.lag).unwrap_or(now);
         Ok(RecentUsage {
-            spend: self.spent(desk, start, now).await?.keys,
+            spend: self.spent(context, start, now).await?.keys,
             known: uses.by_key_since.map(|from| (from, until)),
             last_used: uses.keys,
         })
     }
 
-    async fn spent(&self, desk: &Desk<'_>, start: Hour, now: Timestamp) -> Result<Spent, Failure> {
+    async fn spent(
+        &self,
+        context: &CommandContext<'_>,
+        start: Hour,
+        now: Timestamp,
+    ) -> Result<KnownSpend, CommandError> {
         let Some((store, known)) = &self.0 else {
-            return Ok(Spent::default());
+            return Ok(KnownSpend::default());
         };
         let hours = HourSpan {
             start,
-            end: Hour::of(now).plus(1),
+            end: Hour::containing(now).plus(1),
         };
         let rows = store
-            .usage(&desk.office.organization, hours, move |_| start)
+            .usage(&context.session.organization, hours, move |_| start)
             .await?;
-        let default = known.directory.default.as_ref();
+        let default = known.directory.default_workspace.as_ref();
         let (mut keys, mut workspaces) = (BTreeMap::new(), BTreeMap::new());
         for row in rows {
-            if let Some(key) = &row.cell.api_key {
+            if let Some(key) = &row.usage_key.api_key {
                 *keys.entry(key.clone()).or_insert(Usd::ZERO) += row.amounts.spend;
             }
             if let Part::Workspace(id) = &row.part {
@@ -208,25 +220,28 @@ impl Ledger {
             let from = coverage.and_then(Coverage::known_from);
             from.is_some_and(|from| from.first_hour() <= start)
         });
-        Ok(Spent {
-            // The guide's usage knows no keys.
-            keys: (is_known && desk.service() == Service::Real).then_some(keys),
+        Ok(KnownSpend {
+            // The `guide` dialect has no usage by key.
+            keys: (is_known && context.service() == ServerKind::Real).then_some(keys),
             workspaces: is_known.then_some(workspaces),
             is_complete,
         })
     }
 
-    /// When each key was used last; nothing where there is no ledger, or it tells no keys apart.
-    pub async fn last_uses(&self, desk: &Desk<'_>) -> Result<Option<LastUses>, Failure> {
+    /// Returns the last use of each key, or `None` if the ledger does not have it.
+    pub async fn last_uses(
+        &self,
+        context: &CommandContext<'_>,
+    ) -> Result<Option<LastUses>, CommandError> {
         let Some((store, known)) = &self.0 else {
             return Ok(None);
         };
         let whole = known.coverages.get(&Part::Whole);
         let from = whole.and_then(Coverage::known_from).map(Day::start);
         let span = from.zip(whole.and_then(|whole| whole.as_of));
-        let uses = store.last_uses(&desk.office.organization).await?;
-        let uses = uses.known(span, desk.office.clock.now());
-        let is_told = uses.by_key_since.is_some() && uses.lag < SignedDuration::MAX;
-        Ok(Some(uses).filter(|_| is_told))
+        let uses = store.last_uses(&context.session.organization).await?;
+        let uses = uses.restrict_to(span, context.session.clock.now());
+        let is_known = uses.by_key_since.is_some() && uses.lag < SignedDuration::MAX;
+        Ok(Some(uses).filter(|_| is_known))
     }
 }

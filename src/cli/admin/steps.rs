@@ -1,31 +1,30 @@
-//! Steps as rows: what would be done, or what became of it.
+//! Steps as table rows: planned or finished.
 
 use std::process::ExitCode;
 
-use crate::admin::batch::{Halt, StepEnd, carry_out_all, sum};
-use crate::admin::carry::{Carried, Outcome};
-use crate::anthropic::written::Told;
-use crate::cli::admin::at_stake::{self, KeysAtStake, Stake};
-use crate::cli::admin::caution::{Answer, Caution};
-use crate::cli::admin::desk::{Desk, exit};
-use crate::cli::globals::{Failure, Globals};
-use crate::cli::progress::Progress;
-use crate::domain::admin::write::Write;
+use crate::admin::batch::{StartedStep, StopFlag, batch_outcome, execute_all};
+use crate::admin::execute::{StepOutcome, StepResult};
+use crate::anthropic::write_result::WriteResult;
+use crate::cli::admin::confirmation::{Answer, Confirmation};
+use crate::cli::admin::context::{CommandContext, exit_code};
+use crate::cli::admin::impact::{self, AffectedKeys, KeyImpact};
+use crate::cli::globals::{CommandError, Globals};
+use crate::cli::progress::CommandProgress;
+use crate::domain::admin::change::AdminChange;
 use crate::domain::span::Day;
 use crate::secret::redaction::Redactor;
-use crate::sheet::{Cell, Column, Sheet, hidden, id, shown};
+use crate::table::{Cell, Column, OutputTable, hidden, id, shown};
 
-/// One step of a command.
+/// One change and how to show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Planned {
-    /// What is sent.
-    pub write: Write,
-    /// How people know the thing.
+pub struct PlannedStep {
+    pub change: AdminChange,
+    /// Display name of the target.
     pub name: String,
-    /// What one should know before.
+    /// Shown beside the plan.
     pub note: String,
-    /// What it would break, for a step that takes keys away.
-    pub stake: Option<Stake>,
+    /// Effect on keys, for a step that revokes keys.
+    pub impact: Option<KeyImpact>,
 }
 
 const COLUMNS: [Column; 7] = [
@@ -38,22 +37,22 @@ const COLUMNS: [Column; 7] = [
     hidden("request_id"),
 ];
 
-/// The first columns say what is done to what.
+/// Leading columns that name the action and its target.
 const N_NAMING: usize = 3;
 
-/// The columns of a plan that a narrow table can do without.
-const LEAST: [&str; 2] = ["outcome", "detail"];
+/// Columns of a plan that a narrow table drops.
+const DROPPABLE: [&str; 2] = ["outcome", "detail"];
 
-const NO_STAKE: [Cell; 5] = [const { Cell::Empty }; 5];
+const NO_IMPACT: [Cell; 5] = [const { Cell::Empty }; 5];
 
-impl Planned {
-    /// Without a word beside it.
-    pub fn new(write: Write, name: impl Into<String>) -> Planned {
-        Planned {
-            write,
+impl PlannedStep {
+    /// Returns a step without a note.
+    pub fn new(change: AdminChange, name: impl Into<String>) -> PlannedStep {
+        PlannedStep {
+            change,
             name: name.into(),
             note: String::new(),
-            stake: None,
+            impact: None,
         }
     }
 
@@ -64,12 +63,12 @@ impl Planned {
         id: Option<String>,
         request: Option<&str>,
     ) -> Vec<Cell> {
-        // A key that was given as a name by mistake is not printed either.
+        // Redacts a secret that was passed as a name by mistake.
         let redactor = Redactor::new([]);
         let text = |text: &str| Cell::Text(redactor.text(text).into_owned());
         vec![
-            text(self.write.action()),
-            text(self.write.target()),
+            text(self.change.action()),
+            text(self.change.target()),
             text(&self.name),
             text(outcome),
             Cell::Prose(redactor.text(detail).into_owned()),
@@ -78,215 +77,227 @@ impl Planned {
         ]
     }
 
-    fn planned(&self) -> Vec<Cell> {
-        let arguments = self.write.arguments();
-        let mut told: Vec<String> = arguments
+    fn planned_row(&self) -> Vec<Cell> {
+        let arguments = self.change.arguments();
+        let mut details: Vec<String> = arguments
             .iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         if !self.note.is_empty() {
-            told.push(self.note.clone());
+            details.push(self.note.clone());
         }
-        self.row("planned", &told.join("; "), None, None)
+        self.row("planned", &details.join("; "), None, None)
     }
 
-    fn ended(&self, end: &StepEnd) -> Vec<Cell> {
-        let Some(Carried {
+    fn finished(&self, result: &StartedStep) -> Vec<Cell> {
+        let Some(StepResult {
             outcome,
             request_id,
             ..
-        }) = end
+        }) = result
         else {
-            return self.row("not begun", "stopped before", None, None);
+            return self.row("not begun", "stopped before this step", None, None);
         };
-        let (word, detail, id) = told(outcome);
-        self.row(word, &detail, id, request_id.as_deref())
+        let (state, detail, id) = describe(outcome);
+        self.row(state, &detail, id, request_id.as_deref())
     }
 }
 
-fn told(outcome: &Outcome) -> (&'static str, String, Option<String>) {
+fn describe(outcome: &StepOutcome) -> (&'static str, String, Option<String>) {
     match outcome {
-        Outcome::Done(told) => {
-            let (id, detail) = made(told);
+        StepOutcome::Done(result) => {
+            let (id, detail) = created(result);
             ("done", detail, id)
         }
-        Outcome::Stands(how) => ("stands", how.clone(), None),
-        Outcome::NotDone(why) => ("failed", why.clone(), None),
-        Outcome::Unknown(why) => ("unknown", why.clone(), None),
+        StepOutcome::AlreadyDone(how) => ("stands", how.clone(), None),
+        StepOutcome::NotDone(why) => ("failed", why.clone(), None),
+        StepOutcome::Unknown(why) => ("unknown", why.clone(), None),
     }
 }
 
-fn made(told: &Told) -> (Option<String>, String) {
-    match told {
-        Told::Done => (None, String::new()),
-        Told::Invite(invite) => {
+fn created(result: &WriteResult) -> (Option<String>, String) {
+    match result {
+        WriteResult::Done => (None, String::new()),
+        WriteResult::Invite(invite) => {
             let until = invite
                 .expires_at
-                .map(|at| format!("until {}", Day::of(at).date()));
+                .map(|at| format!("until {}", Day::containing(at).date()));
             (Some(invite.id.to_string()), until.unwrap_or_default())
         }
-        Told::Key(key) => (Some(key.id.to_string()), String::new()),
-        Told::Workspace(workspace) => {
+        WriteResult::Key(key) => (Some(key.id.to_string()), String::new()),
+        WriteResult::Workspace(workspace) => {
             let id = workspace.id.to_string();
             (Some(id.clone()), id)
         }
-        Told::Organization(organization) => (Some(organization.id.clone()), String::new()),
+        WriteResult::Organization(organization) => (Some(organization.id.clone()), String::new()),
     }
 }
 
-/// Whether steps of a command may revoke keys, by themselves or with a user or a workspace.
-fn may_revoke_keys(steps: &[Planned]) -> bool {
+/// Returns whether any step may revoke keys, directly or with a user or workspace.
+fn may_revoke_keys(steps: &[PlannedStep]) -> bool {
     steps.iter().any(|step| {
         matches!(
-            step.write,
-            Write::RevokeKey { .. } | Write::RemoveUser { .. } | Write::ArchiveWorkspace { .. }
+            step.change,
+            AdminChange::RevokeKey { .. }
+                | AdminChange::RemoveUser { .. }
+                | AdminChange::ArchiveWorkspace { .. }
         )
     })
 }
 
-/// Rows of steps, with what each would break where keys are at stake.
-fn with_stakes(steps: &[Planned], rows: Vec<Vec<Cell>>, is_shown: bool) -> Sheet {
-    let mut sheet = Sheet {
+/// Builds the table, with the effect of each step on keys if any step revokes some.
+fn table_with_impact(steps: &[PlannedStep], rows: Vec<Vec<Cell>>, is_shown: bool) -> OutputTable {
+    let mut table = OutputTable {
         columns: COLUMNS.to_vec(),
         rows,
     };
     if may_revoke_keys(steps) {
-        let stakes = at_stake::COLUMNS.map(|column| Column {
+        let impact_columns = impact::COLUMNS.map(|column| Column {
             heading: column.heading.filter(|_| is_shown),
             ..column
         });
-        let place = if is_shown { N_NAMING } else { COLUMNS.len() };
-        sheet.columns.splice(place..place, stakes);
-        for (row, step) in sheet.rows.iter_mut().zip(steps) {
-            let stake = step.stake.as_ref().map(Stake::cells);
-            row.splice(place..place, stake.unwrap_or(NO_STAKE));
+        let position = if is_shown { N_NAMING } else { COLUMNS.len() };
+        table.columns.splice(position..position, impact_columns);
+        for (row, step) in table.rows.iter_mut().zip(steps) {
+            let impact = step.impact.as_ref().map(KeyImpact::cells);
+            row.splice(position..position, impact.unwrap_or(NO_IMPACT));
         }
     }
-    sheet
+    table
 }
 
-/// What would be done.
-pub fn planned(steps: &[Planned]) -> Sheet {
-    let rows = steps.iter().map(Planned::planned).collect();
-    with_stakes(steps, rows, true)
+/// Returns the plan.
+pub fn plan_table(steps: &[PlannedStep]) -> OutputTable {
+    let rows = steps.iter().map(PlannedStep::planned_row).collect();
+    table_with_impact(steps, rows, true)
 }
 
-/// The plan as people see it before they are asked.
-pub fn show_plan(globals: &Globals, steps: &[Planned]) {
-    globals.remark_table(&planned(steps).giving_way(&LEAST));
+/// Prints the plan on standard error, before a question.
+pub fn show_plan(globals: &Globals, steps: &[PlannedStep]) {
+    globals.print_table_to_stderr(&plan_table(steps).with_droppable(&DROPPABLE));
 }
 
-/// What became of it.
-pub fn ended(steps: &[Planned], ends: &[StepEnd]) -> Sheet {
-    let ended = steps.iter().zip(ends);
-    let rows = ended.map(|(step, end)| step.ended(end)).collect();
-    with_stakes(steps, rows, false)
+/// Returns the results of steps.
+pub fn result_table(steps: &[PlannedStep], results: &[StartedStep]) -> OutputTable {
+    let finished = steps.iter().zip(results);
+    let rows = finished
+        .map(|(step, result)| step.finished(result))
+        .collect();
+    table_with_impact(steps, rows, false)
 }
 
-/// One step, and what became of it in words.
-pub fn one(step: &Planned, outcome: &str, detail: &str, id: Option<String>) -> Sheet {
-    Sheet {
+/// Returns a table with one step and its outcome.
+pub fn single_row(
+    step: &PlannedStep,
+    outcome: &str,
+    detail: &str,
+    id: Option<String>,
+) -> OutputTable {
+    OutputTable {
         columns: COLUMNS.to_vec(),
         rows: vec![step.row(outcome, detail, id, None)],
     }
 }
 
-/// Says why steps failed, in their order.
-pub fn tell_failures(ends: &[StepEnd]) {
-    for end in ends.iter().flatten() {
-        if let Outcome::NotDone(why) | Outcome::Unknown(why) = &end.outcome {
+/// Prints the errors of failed steps.
+pub fn print_errors(results: &[StartedStep]) {
+    for result in results.iter().flatten() {
+        if let StepOutcome::NotDone(why) | StepOutcome::Unknown(why) = &result.outcome {
             eprintln!("error: {why}");
         }
     }
 }
 
-/// Shows the plan alone, or asks and carries it out.
-pub async fn ask_and_carry_out(
-    desk: &Desk<'_>,
-    caution: &Caution,
-    steps: Vec<Planned>,
+/// Shows the plan of a dry run, or asks and executes it.
+pub async fn confirm_and_execute(
+    context: &CommandContext<'_>,
+    confirmation: &Confirmation,
+    steps: Vec<PlannedStep>,
     question: &str,
-) -> Result<ExitCode, Failure> {
-    if caution.dry_run {
-        return carry_out(desk, steps, true).await;
+) -> Result<ExitCode, CommandError> {
+    if confirmation.dry_run {
+        return execute(context, steps, true).await;
     }
-    match caution.ask(question)? {
-        Answer::Yes => carry_out(desk, steps, false).await,
+    match confirmation.ask(question)? {
+        Answer::Yes => execute(context, steps, false).await,
         Answer::No => Ok(ExitCode::FAILURE),
     }
 }
 
-/// Shows what would break; then shows the plan alone, or asks, once more if keys are in use, and carries it out.
-pub async fn ask_about_keys_and_carry_out(
-    desk: &Desk<'_>,
-    caution: &Caution,
-    steps: Vec<Planned>,
-    keys: &KeysAtStake,
+/// Shows the affected keys, then asks, twice if keys are in use, and executes the plan unless this is a dry run.
+pub async fn confirm_keys_and_execute(
+    context: &CommandContext<'_>,
+    confirmation: &Confirmation,
+    steps: Vec<PlannedStep>,
+    keys: &AffectedKeys,
     question: String,
-) -> Result<ExitCode, Failure> {
-    let answer = ask_about_keys(desk.globals, caution, &steps, keys, question)?;
+) -> Result<ExitCode, CommandError> {
+    let answer = confirm_keys(context.globals, confirmation, &steps, keys, question)?;
     match answer {
-        Some(Answer::Yes) => carry_out(desk, steps, false).await,
+        Some(Answer::Yes) => execute(context, steps, false).await,
         Some(Answer::No) => Ok(ExitCode::FAILURE),
-        None => carry_out(desk, steps, true).await,
+        None => execute(context, steps, true).await,
     }
 }
 
-/// Shows what would break, and asks; `None` for a dry run.
-pub fn ask_about_keys(
+/// Shows the affected keys and asks. Returns `None` for a dry run.
+pub fn confirm_keys(
     globals: &Globals,
-    caution: &Caution,
-    steps: &[Planned],
-    keys: &KeysAtStake,
+    confirmation: &Confirmation,
+    steps: &[PlannedStep],
+    keys: &AffectedKeys,
     question: String,
-) -> Result<Option<Answer>, Failure> {
+) -> Result<Option<Answer>, CommandError> {
     let questions = keys.questions(question);
-    if caution.dry_run || !caution.answers(questions.len()) {
-        if !caution.dry_run {
+    if confirmation.dry_run || !confirmation.answers(questions.len()) {
+        if !confirmation.dry_run {
             show_plan(globals, steps);
         }
         let has_own_rows = steps
             .iter()
-            .any(|step| matches!(step.write, Write::RevokeKey { .. }));
+            .any(|step| matches!(step.change, AdminChange::RevokeKey { .. }));
         if !has_own_rows && !keys.is_empty() {
-            globals.remark_table(&keys.sheet());
+            globals.print_table_to_stderr(&keys.table());
         }
         if let Some(summary) = keys.summary() {
             globals.remark(&summary);
         }
     }
-    if caution.dry_run {
+    if confirmation.dry_run {
         return Ok(None);
     }
-    caution.ask_all(&questions).map(Some)
+    confirmation.ask_all(&questions).map(Some)
 }
 
-/// Shows the plan alone, or carries it out; then the rows of what became of it, and the exit code of that.
-pub async fn carry_out(
-    desk: &Desk<'_>,
-    steps: Vec<Planned>,
+/// Prints the plan of a dry run, or executes it, prints the results and returns the exit code.
+pub async fn execute(
+    context: &CommandContext<'_>,
+    steps: Vec<PlannedStep>,
     is_dry_run: bool,
-) -> Result<ExitCode, Failure> {
-    let globals = desk.globals;
+) -> Result<ExitCode, CommandError> {
+    let globals = context.globals;
     if is_dry_run {
-        let plan = planned(&steps).giving_way(&LEAST);
+        let plan = plan_table(&steps).with_droppable(&DROPPABLE);
         return Ok(globals.print(&plan, ExitCode::SUCCESS));
     }
-    let writes: Vec<Write> = steps.iter().map(|step| step.write.clone()).collect();
-    let progress = (writes.len() > 1).then(|| Progress::count(globals, "steps", writes.len()));
+    let changes: Vec<AdminChange> = steps.iter().map(|step| step.change.clone()).collect();
+    let progress =
+        (changes.len() > 1).then(|| CommandProgress::with_total(globals, "steps", changes.len()));
     let on_step = |n_done| {
         if let Some(progress) = &progress {
-            progress.at(n_done);
+            progress.set_position(n_done);
         }
     };
-    let ends = carry_out_all(&desk.office, &writes, &Halt::on_signal(), on_step).await;
+    let results = execute_all(&context.session, &changes, &StopFlag::on_signal(), on_step).await;
     if let Some(progress) = progress {
-        progress.end();
+        progress.finish();
     }
-    desk.remark_unrecorded();
-    let code = exit(sum(ends
-        .iter()
-        .map(|end| end.as_ref().map(|end| &end.outcome))));
-    tell_failures(&ends);
-    Ok(globals.print(&ended(&steps, &ends), code))
+    context.warn_unrecorded();
+    let code = exit_code(batch_outcome(
+        results
+            .iter()
+            .map(|end| end.as_ref().map(|end| &end.outcome)),
+    ));
+    print_errors(&results);
+    Ok(globals.print(&result_table(&steps, &results), code))
 }

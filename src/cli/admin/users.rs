@@ -1,173 +1,179 @@
-//! `users list`, `invite`, `set-role` and `remove`: who belongs to the organization.
+//! `users list`, `invite`, `set-role` and `remove`.
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 
-use crate::cli::admin::at_stake::{KeysAtStake, workspace_names};
-use crate::cli::admin::caution::{Caution, DryRun};
-use crate::cli::admin::desk::Desk;
+use crate::cli::admin::confirmation::{Confirmation, DryRun};
+use crate::cli::admin::context::CommandContext;
+use crate::cli::admin::impact::{AffectedKeys, workspace_names};
 use crate::cli::admin::people_file::check_email;
-use crate::cli::admin::steps::{self, Planned};
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::admin::steps::{self, PlannedStep};
+use crate::cli::globals::{CommandError, Globals};
 use crate::config::durations;
 use crate::config::source::Environment;
-use crate::domain::admin::choice::{KnownUser, UserFilter, find_user, known_keys, known_users};
+use crate::domain::admin::change::AdminChange;
 use crate::domain::admin::key_use::RecentUsage;
-use crate::domain::admin::service::Service;
-use crate::domain::admin::write::Write;
-use crate::domain::census::ToldBy;
+use crate::domain::admin::selection::{
+    UserDetails, UserFilter, find_user, key_details, user_details,
+};
+use crate::domain::admin::server::ServerKind;
+use crate::domain::inventory::LastUseSource;
 use crate::domain::listing::ListedUser;
 use crate::domain::plural::counted;
-use crate::sheet::{Cell, Sheet, hidden, id, shown};
+use crate::table::{Cell, OutputTable, hidden, id, shown};
 
-/// People.
+/// Subcommands of `users`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Everybody in the organization
+    /// List the users of the organization
     #[command(after_help = "Example: spendwatch users list --role developer --idle 90d")]
-    List(List),
-    /// Send an invitation; the person then signs up by it
+    List(ListUsers),
+    /// Send an invitation
     #[command(after_help = "Example: spendwatch users invite ada@example.com --role developer")]
-    Invite(Invite),
-    /// Give somebody another role
+    Invite(InviteUser),
+    /// Change a user's role
     #[command(after_help = "Example: spendwatch users set-role ada@example.com billing")]
-    SetRole(SetRole),
-    /// Remove somebody from the organization; `offboard` also ends what their keys open
+    SetRole(SetUserRole),
+    /// Remove a user from the organization; use `offboard` to revoke their keys too
     #[command(
-        after_help = "Where the user's keys are revoked with them, keys that were used in the last 7 days need a second confirmation: \
+        after_help = "If removal also revokes the user's keys, keys used in the last 7 days need a second confirmation: \
                       `--yes --yes` without a terminal.\n\n\
                       Example: spendwatch users remove ada@example.com --dry-run"
     )]
-    Remove(Remove),
+    Remove(RemoveUser),
 }
 
-/// Which people.
+/// Arguments of `users list`.
 #[derive(Debug, Args)]
-pub struct List {
-    /// Only this role
+pub struct ListUsers {
+    /// Role in the organization
     #[arg(long)]
     role: Option<String>,
-    /// Only this status, where the service tells it
+    /// Status, where the server reports it
     #[arg(long)]
     status: Option<String>,
-    /// Only who did nothing for so long, where the service tells it: `90d`
+    /// Only users idle for at least this long, for example `90d` (where reported)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     idle: Option<SignedDuration>,
 }
 
-/// Who is invited.
+/// Arguments of `users invite`.
 #[derive(Debug, Args)]
-pub struct Invite {
-    /// Where the invitation goes
+pub struct InviteUser {
+    /// Email address to invite
     #[arg(value_name = "EMAIL", value_parser = parse_email)]
     email: String,
-    /// What they will be
+    /// Role in the organization
     #[arg(long, default_value = "developer")]
     role: String,
     #[command(flatten)]
     dry_run: DryRun,
 }
 
-/// Whose role.
+/// Arguments of `users set-role`.
 #[derive(Debug, Args)]
-pub struct SetRole {
+pub struct SetUserRole {
     /// Id or email address
     #[arg(value_name = "USER")]
     user: String,
-    /// The new role
+    /// New role
     role: String,
     #[command(flatten)]
     dry_run: DryRun,
 }
 
-/// Who goes.
+/// Arguments of `users remove`.
 #[derive(Debug, Args)]
-pub struct Remove {
+pub struct RemoveUser {
     /// Id or email address
     #[arg(value_name = "USER")]
     user: String,
     #[command(flatten)]
-    caution: Caution,
+    confirmation: Confirmation,
 }
 
-/// Of `--idle` and `--expiring`.
+/// Parses the value of `--idle` and `--expiring`.
 pub fn parse_duration(text: &str) -> Result<SignedDuration, String> {
     durations::parse(text)
         .filter(SignedDuration::is_positive)
-        .ok_or_else(|| "it is written like `12h` or `90d`".to_owned())
+        .ok_or_else(|| "expected a duration, for example `12h` or `90d`".to_owned())
 }
 
-/// Of an argument.
+/// Parses an email address.
 pub fn parse_email(text: &str) -> Result<String, String> {
     check_email(text).map(|()| text.to_owned())
 }
 
 impl Command {
-    /// Looks or changes.
+    /// Runs the command.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
-        let desk = Desk::open(globals, environment).await?;
+    ) -> Result<ExitCode, CommandError> {
+        let context = CommandContext::open(globals, environment).await?;
         match self {
-            Command::List(list) => list.run(&desk).await,
-            Command::Invite(invite) => invite.run(&desk).await,
-            Command::SetRole(set_role) => set_role.run(&desk).await,
-            Command::Remove(remove) => remove.run(&desk).await,
+            Command::List(list) => list.run(&context).await,
+            Command::Invite(invite) => invite.run(&context).await,
+            Command::SetRole(set_role) => set_role.run(&context).await,
+            Command::Remove(remove) => remove.run(&context).await,
         }
     }
 }
 
-impl List {
-    async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
+impl ListUsers {
+    async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
         let filter = UserFilter {
             role: self.role.clone(),
             status: self.status.clone(),
             idle: self.idle,
         };
-        let told = desk.looked("users.list", &[], self.users(desk).await)?;
-        let now = desk.office.clock.now();
-        let rows: Vec<&KnownUser> = told
+        let users = context.audit_read("users.list", &[], self.users(context).await)?;
+        let now = context.session.clock.now();
+        let rows: Vec<&UserDetails> = users
             .iter()
             .filter(|user| filter.matches(user, now))
             .collect();
-        if !desk.globals.quiet && rows.len() < told.len() {
-            desk.globals.remark(&format!(
+        if !context.globals.quiet && rows.len() < users.len() {
+            context.globals.remark(&format!(
                 "{} of {}",
                 rows.len(),
-                counted(told.len(), "user")
+                counted(users.len(), "user")
             ));
         }
-        let sheet = sheet(&rows);
-        Ok(desk.globals.print(&sheet, ExitCode::SUCCESS))
+        let table = table(&rows);
+        Ok(context.globals.print(&table, ExitCode::SUCCESS))
     }
 
-    async fn users(&self, desk: &Desk<'_>) -> Result<Vec<KnownUser>, Failure> {
-        let users = desk.users().await?;
-        let tells_use = users.iter().any(|user| user.last_active_at.is_some());
-        let tells_status = users.iter().any(|user| user.status.is_some());
-        let untold = |what: &str, option: &str| {
-            let text = format!("the service does not tell {what}; leave `{option}` out");
-            Err(Failure::usage(desk.told(&text)))
+    async fn users(&self, context: &CommandContext<'_>) -> Result<Vec<UserDetails>, CommandError> {
+        let users = context.users().await?;
+        let reports_use = users.iter().any(|user| user.last_active_at.is_some());
+        let reports_status = users.iter().any(|user| user.status.is_some());
+        let unsupported = |what: &str, option: &str| {
+            let text = format!("the server does not report {what}; omit `{option}`");
+            Err(CommandError::usage(context.with_organization(&text)))
         };
-        if self.idle.is_some() && !tells_use && !users.is_empty() {
-            return untold("when people were active last", "--idle");
+        if self.idle.is_some() && !reports_use && !users.is_empty() {
+            return unsupported("when users were last active", "--idle");
         }
-        if self.status.is_some() && !tells_status && !users.is_empty() {
-            return untold("a status of people", "--status");
+        if self.status.is_some() && !reports_status && !users.is_empty() {
+            return unsupported("the status of users", "--status");
         }
-        if let (Some(role), Service::Guide) = (&self.role, desk.service()) {
-            check_role(desk, role)?;
+        if let (Some(role), ServerKind::Guide) = (&self.role, context.service()) {
+            check_role(context, role)?;
         }
-        Ok(known_users(users, ToldBy::List, desk.office.clock.now()))
+        Ok(user_details(
+            users,
+            LastUseSource::List,
+            context.session.clock.now(),
+        ))
     }
 }
 
-fn sheet(users: &[&KnownUser]) -> Sheet {
-    let row = |user: &&KnownUser| {
+fn table(users: &[&UserDetails]) -> OutputTable {
+    let row = |user: &&UserDetails| {
         let listed: &ListedUser = &user.listed;
         vec![
             Cell::text_or_empty(listed.email.clone()),
@@ -180,7 +186,7 @@ fn sheet(users: &[&KnownUser]) -> Sheet {
             Cell::Text(listed.id.to_string()),
         ]
     };
-    Sheet {
+    OutputTable {
         columns: vec![
             id("email", "EMAIL"),
             shown("name", "NAME"),
@@ -188,124 +194,128 @@ fn sheet(users: &[&KnownUser]) -> Sheet {
             shown("status", "STATUS"),
             shown("last_active_at", "LAST ACTIVE"),
             hidden("idle_since"),
-            shown("added_at", "SINCE"),
+            shown("added_at", "ADDED"),
             id("id", "ID"),
         ],
         rows: users.iter().map(row).collect(),
     }
 }
 
-/// Refuses what is no role of the service, before anything is sent.
-pub fn check_role(desk: &Desk<'_>, role: &str) -> Result<(), Failure> {
-    let told = desk.service().check_role(role);
-    told.map_err(|error| Failure::usage(desk.told(&error.to_string())))
+/// Returns an error if the server has no such role.
+pub fn check_role(context: &CommandContext<'_>, role: &str) -> Result<(), CommandError> {
+    let checked = context.service().check_role(role);
+    checked.map_err(|error| CommandError::usage(context.with_organization(&error.to_string())))
 }
 
-/// The person who is meant.
-pub async fn one_user(desk: &Desk<'_>, asked: &str) -> Result<ListedUser, Failure> {
-    let users = desk.users().await?;
-    find_user(asked, &users)
+/// Finds a user by id or email address.
+pub async fn find_one_user(
+    context: &CommandContext<'_>,
+    name_or_id: &str,
+) -> Result<ListedUser, CommandError> {
+    let users = context.users().await?;
+    find_user(name_or_id, &users)
         .cloned()
-        .map_err(|error| Failure::World(desk.told(&error.to_string())))
+        .map_err(|error| CommandError::Failed(context.with_organization(&error.to_string())))
 }
 
-/// As people know them.
-pub fn known_as(user: &ListedUser) -> String {
+/// Returns the email address, or the name if there is none.
+pub fn display_name(user: &ListedUser) -> String {
     user.email.clone().unwrap_or_else(|| user.name.clone())
 }
 
-impl Invite {
-    async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
-        check_role(desk, &self.role)?;
-        let write = Write::Invite {
+impl InviteUser {
+    async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
+        check_role(context, &self.role)?;
+        let change = AdminChange::Invite {
             email: self.email.clone(),
             role: self.role.clone(),
         };
-        let step = Planned::new(write, self.email.clone());
-        steps::carry_out(desk, vec![step], self.dry_run.dry_run).await
+        let step = PlannedStep::new(change, self.email.clone());
+        steps::execute(context, vec![step], self.dry_run.dry_run).await
     }
 }
 
-impl SetRole {
-    async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
-        check_role(desk, &self.role)?;
-        let user = one_user(desk, &self.user).await?;
+impl SetUserRole {
+    async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
+        check_role(context, &self.role)?;
+        let user = find_one_user(context, &self.user).await?;
         if user.role == self.role {
-            let told = format!(
-                "`{}` is {} already; nothing was changed",
-                known_as(&user),
+            let text = format!(
+                "no change: `{}` already has role {}",
+                display_name(&user),
                 user.role
             );
-            desk.globals.remark(&told);
-            return steps::carry_out(desk, Vec::new(), true).await;
+            context.globals.remark(&text);
+            return steps::execute(context, Vec::new(), true).await;
         }
-        let name = known_as(&user);
-        let step = Planned {
-            note: format!("is {} now", user.role),
-            ..Planned::new(
-                Write::SetRole {
+        let name = display_name(&user);
+        let step = PlannedStep {
+            note: format!("currently {}", user.role),
+            ..PlannedStep::new(
+                AdminChange::SetRole {
                     user: user.id,
                     role: self.role.clone(),
                 },
                 name,
             )
         };
-        steps::carry_out(desk, vec![step], self.dry_run.dry_run).await
+        steps::execute(context, vec![step], self.dry_run.dry_run).await
     }
 }
 
-impl Remove {
-    async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
-        let user = one_user(desk, &self.user).await?;
-        if !desk.service().can_remove(&user.role) {
+impl RemoveUser {
+    async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
+        let user = find_one_user(context, &self.user).await?;
+        if !context.service().can_remove(&user.role) {
             let text = format!(
-                "user `{}` is {role}, and the service removes no {role} by its API; make them `user` in the Console first",
+                "user `{}` has role {role}, which the Admin API cannot remove; change their role to `user` in the Console first",
                 user.id,
                 role = user.role
             );
-            return Err(Failure::usage(desk.told(&text)));
+            return Err(CommandError::usage(context.with_organization(&text)));
         }
-        let keys = self.keys_at_stake(desk, &user).await?;
-        let note = match desk.service() {
-            Service::Guide => "their keys are revoked with them",
-            Service::Real => "their keys live on: `spendwatch offboard` revokes them first",
+        let keys = self.affected_keys(context, &user).await?;
+        let note = match context.service() {
+            ServerKind::Guide => "their keys are revoked too",
+            ServerKind::Real => "their keys stay active; `spendwatch offboard` revokes them first",
         };
-        let step = Planned {
+        let step = PlannedStep {
             note: note.to_owned(),
-            stake: (desk.service() == Service::Guide).then(|| keys.of_all()),
-            ..Planned::new(
-                Write::RemoveUser {
+            impact: (context.service() == ServerKind::Guide).then(|| keys.total_impact()),
+            ..PlannedStep::new(
+                AdminChange::RemoveUser {
                     user: user.id.clone(),
                     email: user.email.clone(),
                 },
-                known_as(&user),
+                display_name(&user),
             )
         };
         let question = format!(
             "Remove user `{}` ({}) from organization `{}`? Note: {note}.",
-            known_as(&user),
+            display_name(&user),
             user.id,
-            desk.office.organization
+            context.session.organization
         );
-        steps::ask_about_keys_and_carry_out(desk, &self.caution, vec![step], &keys, question).await
+        steps::confirm_keys_and_execute(context, &self.confirmation, vec![step], &keys, question)
+            .await
     }
 
-    /// Keys that are revoked with the user; none where keys outlive who made them.
-    async fn keys_at_stake(
+    /// Returns the keys that the server revokes with the user.
+    async fn affected_keys(
         &self,
-        desk: &Desk<'_>,
+        context: &CommandContext<'_>,
         user: &ListedUser,
-    ) -> Result<KeysAtStake, Failure> {
-        if desk.service() == Service::Real {
-            return Ok(KeysAtStake::default());
+    ) -> Result<AffectedKeys, CommandError> {
+        if context.service() == ServerKind::Real {
+            return Ok(AffectedKeys::default());
         }
-        let now = desk.office.clock.now();
-        let keys = known_keys(desk.keys().await?, ToldBy::List, now);
+        let now = context.session.clock.now();
+        let keys = key_details(context.keys().await?, LastUseSource::List, now);
         let theirs = keys
             .iter()
-            .filter(|key| key.is_active && key.maker() == Some(&user.id));
+            .filter(|key| key.is_active && key.creator() == Some(&user.id));
         let recent = RecentUsage::default();
-        let names = workspace_names(desk).await;
-        Ok(KeysAtStake::new(theirs, &recent, &names, now))
+        let names = workspace_names(context).await;
+        Ok(AffectedKeys::new(theirs, &recent, &names, now))
     }
 }

@@ -1,128 +1,128 @@
-//! `workspaces list`, `create`, `archive`, and who belongs to them.
+//! `workspaces list`, `create`, `archive` and `members`.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::admin::at_stake::KeysAtStake;
-use crate::cli::admin::caution::{Caution, DryRun};
-use crate::cli::admin::desk::Desk;
-use crate::cli::admin::members::Members;
+use crate::cli::admin::confirmation::{Confirmation, DryRun};
+use crate::cli::admin::context::CommandContext;
+use crate::cli::admin::impact::AffectedKeys;
+use crate::cli::admin::members::MembersCommand;
 use crate::cli::admin::spend::Ledger;
-use crate::cli::admin::steps::{self, Planned};
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::admin::steps::{self, PlannedStep};
+use crate::cli::globals::{CommandError, Globals};
 use crate::config::source::Environment;
-use crate::domain::admin::choice::known_keys;
-use crate::domain::admin::service::{Deed, Service};
-use crate::domain::admin::write::{NewWorkspace, Write};
-use crate::domain::census::ToldBy;
+use crate::domain::admin::change::{AdminChange, NewWorkspace};
+use crate::domain::admin::selection::key_details;
+use crate::domain::admin::server::{Capability, ServerKind};
 use crate::domain::directory::Workspace;
 use crate::domain::ids::WorkspaceId;
+use crate::domain::inventory::LastUseSource;
 use crate::domain::listing::{ListedKey, SpendLimits};
 use crate::domain::money::Usd;
 use crate::domain::plural::counted;
-use crate::sheet::{Cell, Sheet, hidden, id, shown};
+use crate::table::{Cell, OutputTable, hidden, id, shown};
 
-/// Workspaces.
+/// Subcommands of `workspaces`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Workspaces with their limits, keys and members, and what they spent this month where that is known
+    /// List workspaces with limits, keys, members and spend this month
     #[command(after_help = "Example: spendwatch workspaces list --output json")]
     List,
-    /// Make a workspace, with limits where the service takes them
+    /// Create a workspace, with limits where the server supports them
     #[command(
         after_help = "Example: spendwatch workspaces create Ranking --limit-usd 5000 --requests-per-minute 600\nExample: spendwatch workspaces create Ranking --tag team=search"
     )]
-    Create(Create),
-    /// Close a workspace for good: all keys in it end with it
+    Create(CreateWorkspace),
+    /// Archive a workspace permanently and disable its keys
     #[command(
-        after_help = "Keys in it that were used in the last 7 days need a second confirmation: `--yes --yes` without a terminal.\n\n\
+        after_help = "Keys used in the last 7 days need a second confirmation: `--yes --yes` without a terminal.\n\n\
                       Example: spendwatch workspaces archive Search --dry-run"
     )]
-    Archive(Archive),
-    /// Who belongs to a workspace, where the service knows it
+    Archive(ArchiveWorkspace),
+    /// Manage workspace members, where the server supports them
     #[command(
         subcommand,
         after_help = "Example: spendwatch workspaces members list Search"
     )]
-    Members(Members),
+    Members(MembersCommand),
 }
 
-/// The new workspace.
+/// Arguments of `workspaces create`.
 #[derive(Debug, Args)]
-pub struct Create {
-    /// As people see it
+pub struct CreateWorkspace {
+    /// Name of the workspace
     name: String,
-    /// The most that may be spent in a month, in USD
+    /// Monthly spend limit in USD
     #[arg(long, value_name = "USD", value_parser = parse_usd)]
     limit_usd: Option<Usd>,
-    /// The most requests in a minute
+    /// Maximum requests per minute
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     requests_per_minute: Option<u64>,
-    /// What is noted on it, like team=search; several are several
+    /// Tag, for example team=search (repeatable)
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = parse_tag)]
     tags: Vec<(String, String)>,
     #[command(flatten)]
     dry_run: DryRun,
 }
 
-/// Which workspace.
+/// Arguments of `workspaces archive`.
 #[derive(Debug, Args)]
-pub struct Archive {
-    /// Name or id
+pub struct ArchiveWorkspace {
+    /// Name or id of the workspace
     #[arg(value_name = "WORKSPACE")]
     workspace: String,
     #[command(flatten)]
-    caution: Caution,
+    confirmation: Confirmation,
 }
 
 fn parse_usd(text: &str) -> Result<Usd, String> {
     Usd::parse(text)
         .ok()
         .filter(|usd| *usd > Usd::ZERO)
-        .ok_or_else(|| "it is an amount above 0, like `5000` or `99.50`".to_owned())
+        .ok_or_else(|| "expected an amount above 0, for example `5000` or `99.50`".to_owned())
 }
 
 fn parse_tag(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.to_owned(), value.to_owned())),
-        Some(_) | None => Err("it is written like `team=search`".to_owned()),
+        Some(_) | None => Err("expected a tag like `team=search`".to_owned()),
     }
 }
 
 impl Command {
-    /// Looks or changes.
+    /// Runs the command.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
-        let desk = Desk::open(globals, environment).await?;
+    ) -> Result<ExitCode, CommandError> {
+        let context = CommandContext::open(globals, environment).await?;
         match self {
-            Command::List => list(&desk).await,
-            Command::Create(create) => create.run(&desk).await,
-            Command::Archive(archive) => archive.run(&desk).await,
+            Command::List => list(&context).await,
+            Command::Create(create) => create.run(&context).await,
+            Command::Archive(archive) => archive.run(&context).await,
             Command::Members(members) => {
-                desk.check(Deed::Members)?;
-                members.run(&desk).await
+                context.require(Capability::Members)?;
+                members.run(&context).await
             }
         }
     }
 }
 
-/// How many keys that open something, and how many members, a workspace has; `None` is not told.
-struct Inside {
+/// Active keys and members of a workspace; `None` if unknown.
+struct WorkspaceCounts {
     n_keys: Option<usize>,
     n_members: Option<usize>,
 }
 
-async fn list(desk: &Desk<'_>) -> Result<ExitCode, Failure> {
-    let told = desk.looked("workspaces.list", &[], read(desk).await)?;
-    let ledger = Ledger::open(desk).await?;
-    ledger.remark_absence(desk);
-    let month = ledger.month(desk).await?;
-    let row = |(workspace, inside): &(Workspace, Inside)| {
+async fn list(context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
+    let workspaces = context.audit_read("workspaces.list", &[], read(context).await)?;
+    let ledger = Ledger::open(context).await?;
+    ledger.warn_if_missing(context);
+    let month = ledger.month(context).await?;
+    let row = |(workspace, counts): &(Workspace, WorkspaceCounts)| {
         let count = |n: usize| Cell::Count(n.try_into().unwrap_or(i128::MAX));
         let spent = month.by_workspace(&workspace.id);
         let tags = workspace
@@ -136,14 +136,14 @@ async fn list(desk: &Desk<'_>) -> Result<ExitCode, Failure> {
             workspace
                 .requests_per_minute
                 .map_or(Cell::Empty, |n| Cell::Count(n.into())),
-            inside.n_keys.map_or(Cell::Empty, count),
-            inside.n_members.map_or(Cell::Empty, count),
+            counts.n_keys.map_or(Cell::Empty, count),
+            counts.n_members.map_or(Cell::Empty, count),
             Cell::List(tags.collect()),
             Cell::time_or_empty(workspace.created_at),
             Cell::Text(workspace.id.to_string()),
         ]
     };
-    let sheet = Sheet {
+    let table = OutputTable {
         columns: vec![
             shown("name", "NAME"),
             shown("month_spend_usd", "MONTH $"),
@@ -155,52 +155,54 @@ async fn list(desk: &Desk<'_>) -> Result<ExitCode, Failure> {
             hidden("created_at"),
             id("id", "ID"),
         ],
-        rows: told.iter().map(row).collect(),
+        rows: workspaces.iter().map(row).collect(),
     };
-    Ok(desk.globals.print(&sheet, ExitCode::SUCCESS))
+    Ok(context.globals.print(&table, ExitCode::SUCCESS))
 }
 
-async fn read(desk: &Desk<'_>) -> Result<Vec<(Workspace, Inside)>, Failure> {
-    let workspaces = desk.workspaces().await?;
-    let limits = limits(desk).await?;
-    let keys = desk.optional("API keys are", desk.try_keys().await)?;
-    let mut told = Vec::with_capacity(workspaces.len());
+async fn read(
+    context: &CommandContext<'_>,
+) -> Result<Vec<(Workspace, WorkspaceCounts)>, CommandError> {
+    let workspaces = context.workspaces().await?;
+    let limits = limits(context).await?;
+    let keys = context.or_warn("API keys are", context.try_keys().await)?;
+    let mut result = Vec::with_capacity(workspaces.len());
     let mut is_warned = false;
     for mut workspace in workspaces {
         workspace.monthly_limit = workspace
             .monthly_limit
             .or_else(|| limits.workspaces.get(&workspace.id).copied());
-        let n_members = match desk.service() {
-            Service::Guide => None,
-            Service::Real => {
-                let members = desk.office.api.members(&workspace.id).await;
+        let n_members = match context.service() {
+            ServerKind::Guide => None,
+            ServerKind::Real => {
+                let members = context.session.api.members(&workspace.id).await;
                 match members {
-                    // Most likely all of them for the same reason: said once.
-                    Err(error) if is_warned && !error.is_rejected() => None,
+                    // Most likely all for the same reason: warn once.
+                    Err(error) if is_warned && !error.is_key_rejected() => None,
                     members => {
-                        let members = desk.optional("members of workspaces are", members)?;
+                        let members = context.or_warn("members of workspaces are", members)?;
                         is_warned |= members.is_none();
                         members.map(|members| members.len())
                     }
                 }
             }
         };
-        let inside = Inside {
+        let counts = WorkspaceCounts {
             n_keys: keys.as_ref().map(|keys| n_active(keys, &workspace.id)),
             n_members,
         };
-        told.push((workspace, inside));
+        result.push((workspace, counts));
     }
-    Ok(told)
+    Ok(result)
 }
 
-/// Limits that do not stand in the list; none where they cannot be read.
-async fn limits(desk: &Desk<'_>) -> Result<SpendLimits, Failure> {
-    match desk.service() {
-        Service::Guide => Ok(SpendLimits::default()),
-        Service::Real => {
-            let told = desk.office.api.spend_limits().await;
-            let limits = desk.optional("spend limits are", told)?;
+/// Reads limits that the workspace list does not contain; empty if they cannot be read.
+async fn limits(context: &CommandContext<'_>) -> Result<SpendLimits, CommandError> {
+    match context.service() {
+        ServerKind::Guide => Ok(SpendLimits::default()),
+        ServerKind::Real => {
+            let limits = context.session.api.spend_limits().await;
+            let limits = context.or_warn("spend limits are", limits)?;
             Ok(limits.flatten().unwrap_or_default())
         }
     }
@@ -217,24 +219,24 @@ fn is_active_in(key: &ListedKey, workspace: &WorkspaceId) -> bool {
     key.workspace.as_ref() == Some(workspace) && status.is_none_or(|status| status == "active")
 }
 
-impl Create {
-    async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
+impl CreateWorkspace {
+    async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
         if self.limit_usd.is_some() || self.requests_per_minute.is_some() {
-            desk.check(Deed::LimitWorkspace)?;
+            context.require(Capability::LimitWorkspace)?;
         }
         if !self.tags.is_empty() {
-            desk.check(Deed::TagWorkspace)?;
+            context.require(Capability::TagWorkspace)?;
         }
         if self.name.trim().is_empty() {
-            return Err(Failure::usage("the name of a workspace is not empty"));
+            return Err(CommandError::usage("the workspace name must not be empty"));
         }
-        let standing = desk.workspaces().await?;
-        if let Some(same) = standing.iter().find(|one| one.name == self.name) {
+        let existing = context.workspaces().await?;
+        if let Some(same) = existing.iter().find(|one| one.name == self.name) {
             let text = format!(
-                "workspace `{}` is there already, as {}; nothing was changed",
+                "workspace `{}` already exists with id `{}`",
                 self.name, same.id
             );
-            return Err(Failure::World(desk.told(&text)));
+            return Err(CommandError::Failed(context.with_organization(&text)));
         }
         let new = NewWorkspace {
             name: self.name.clone(),
@@ -242,39 +244,42 @@ impl Create {
             requests_per_minute: self.requests_per_minute,
             tags: self.tags.iter().cloned().collect::<BTreeMap<_, _>>(),
         };
-        let step = Planned::new(Write::CreateWorkspace(new), self.name.clone());
-        steps::carry_out(desk, vec![step], self.dry_run.dry_run).await
+        let step = PlannedStep::new(AdminChange::CreateWorkspace(new), self.name.clone());
+        steps::execute(context, vec![step], self.dry_run.dry_run).await
     }
 }
 
-impl Archive {
-    async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
-        desk.check(Deed::ArchiveWorkspace)?;
-        let workspace = desk.workspace(&self.workspace).await?;
-        let now = desk.office.clock.now();
-        let ledger = Ledger::open(desk).await?;
-        let uses = ledger.last_uses(desk).await?;
-        let told_by = uses.as_ref().map_or(ToldBy::List, ToldBy::Ledger);
-        let mut listed = desk.keys().await?;
+impl ArchiveWorkspace {
+    async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
+        context.require(Capability::ArchiveWorkspace)?;
+        let workspace = context.workspace(&self.workspace).await?;
+        let now = context.session.clock.now();
+        let ledger = Ledger::open(context).await?;
+        let uses = ledger.last_uses(context).await?;
+        let last_use = uses
+            .as_ref()
+            .map_or(LastUseSource::List, LastUseSource::Ledger);
+        let mut listed = context.keys().await?;
         listed.retain(|key| is_active_in(key, &workspace.id));
-        let recent = ledger.recent(desk).await?;
+        let recent = ledger.recent(context).await?;
         let names = BTreeMap::from([(workspace.id.clone(), workspace.name.clone())]);
-        let keys = known_keys(listed, told_by, now);
-        let keys = KeysAtStake::new(&keys, &recent, &names, now);
+        let keys = key_details(listed, last_use, now);
+        let keys = AffectedKeys::new(&keys, &recent, &names, now);
         let active = counted(keys.len(), "active key");
         let note = format!("cannot be undone; disables its {active}");
-        let write = Write::ArchiveWorkspace {
+        let change = AdminChange::ArchiveWorkspace {
             workspace: workspace.id.clone(),
         };
-        let step = Planned {
+        let step = PlannedStep {
             note: note.clone(),
-            stake: Some(keys.of_all()),
-            ..Planned::new(write, workspace.name.clone())
+            impact: Some(keys.total_impact()),
+            ..PlannedStep::new(change, workspace.name.clone())
         };
         let question = format!(
             "Archive workspace `{}` ({}) of organization `{}`? Note: this {note}.",
-            workspace.name, workspace.id, desk.office.organization
+            workspace.name, workspace.id, context.session.organization
         );
-        steps::ask_about_keys_and_carry_out(desk, &self.caution, vec![step], &keys, question).await
+        steps::confirm_keys_and_execute(context, &self.confirmation, vec![step], &keys, question)
+            .await
     }
 }

@@ -1,4 +1,4 @@
-//! What a look at the rules found: a row for each rule and subject, the worst first.
+//! Results of an evaluation: one row per rule and subject, the most severe first.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
@@ -6,61 +6,57 @@ use std::collections::{BTreeSet, HashSet};
 use jiff::Timestamp;
 
 use crate::cycle::state::Watcher;
-use crate::domain::alert::{Alert, Line, Slot, State};
+use crate::domain::alert::{AbsoluteThreshold, Alert, Slot, State};
 use crate::domain::event::Event;
+use crate::domain::figure::Figure;
 use crate::domain::ids::OrganizationName;
-use crate::domain::knowledge::Figure;
 use crate::domain::measure::Measurement;
 use crate::domain::money::share_percent;
 use crate::domain::rule::{Quantity, Rule, Watch};
-use crate::sheet::alerts::figure;
-use crate::sheet::{Cell, Column, Sheet, hidden, shown};
+use crate::table::alerts::quantity_cell;
+use crate::table::{Cell, Column, OutputTable, hidden, shown};
 
-/// Where a rule and a subject stand.
+/// Result for a rule and subject, the most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
-    /// An alert fires.
+pub enum RuleStatus {
     Firing,
-    /// A threshold is crossed, but not yet for as long as the rule's `for`.
+    /// A threshold is crossed, but not yet for the rule's `for`.
     Pending,
-    /// The figure is not known.
     Unknown,
-    /// No threshold is crossed.
     Quiet,
-    /// The service has no such limit: the subject has no rule.
+    /// The subject has no provider limit, so the rule does not apply.
     NoLimit,
 }
 
-impl Standing {
+impl RuleStatus {
     const fn as_str(self) -> &'static str {
         match self {
-            Standing::Firing => "firing",
-            Standing::Pending => "pending",
-            Standing::Unknown => "unknown",
-            Standing::Quiet => "quiet",
-            Standing::NoLimit => "no limit",
+            RuleStatus::Firing => "firing",
+            RuleStatus::Pending => "pending",
+            RuleStatus::Unknown => "unknown",
+            RuleStatus::Quiet => "quiet",
+            RuleStatus::NoLimit => "no limit",
         }
     }
 }
 
-/// One rule and one subject.
+/// Result and figures for one rule and subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct RuleFinding {
     organization: OrganizationName,
     slot: Slot,
     name: String,
     watch: Watch,
-    /// Where it stands.
-    pub standing: Standing,
-    line: Option<Line>,
+    pub status: RuleStatus,
+    line: Option<AbsoluteThreshold>,
     value: Option<Quantity>,
     is_lower_bound: bool,
     limit: Option<Quantity>,
     as_of: Option<Timestamp>,
 }
 
-/// Everything that a watcher measured last, and alerts that fire without having been measured.
-pub fn findings(watcher: &Watcher) -> Vec<Finding> {
+/// Returns the last measurements of a watcher, and firing alerts without a measurement.
+pub fn findings(watcher: &Watcher) -> Vec<RuleFinding> {
     let rules = &watcher.settings.policy.rules;
     let mut reached = HashSet::new();
     let mut found = Vec::new();
@@ -76,12 +72,12 @@ pub fn findings(watcher: &Watcher) -> Vec<Finding> {
         if measurement.is_closed && alert.is_none() {
             continue;
         }
-        found.push(of_measurement(watcher, rule, measurement, &slot, alert));
+        found.push(from_measurement(watcher, rule, measurement, &slot, alert));
         reached.insert(slot);
     }
     let others = watcher.alerts.by_slot.iter();
     let others = others.filter(|(slot, alert)| alert.is_firing() && !reached.contains(*slot));
-    found.extend(others.map(|(slot, alert)| of_alert(watcher, slot, alert)));
+    found.extend(others.map(|(slot, alert)| from_alert(watcher, slot, alert)));
     found
 }
 
@@ -90,29 +86,31 @@ fn open_alert<'w>(watcher: &'w Watcher, slot: &Slot) -> Option<&'w Alert> {
     (!matches!(alert.state, State::Ended { .. })).then_some(alert)
 }
 
-fn of_measurement(
+fn from_measurement(
     watcher: &Watcher,
     rule: &Rule,
     measurement: &Measurement,
     slot: &Slot,
     alert: Option<&Alert>,
-) -> Finding {
-    let standing = match (alert.map(|alert| &alert.state), measurement.figure) {
-        (Some(State::Firing { .. }), _) => Standing::Firing,
-        (Some(State::Pending { .. }), _) => Standing::Pending,
-        (Some(State::Ended { .. }) | None, _) if measurement.limit.is_none() => Standing::NoLimit,
+) -> RuleFinding {
+    let status = match (alert.map(|alert| &alert.state), measurement.figure) {
+        (Some(State::Firing { .. }), _) => RuleStatus::Firing,
+        (Some(State::Pending { .. }), _) => RuleStatus::Pending,
+        (Some(State::Ended { .. }) | None, _) if measurement.limit.is_none() => RuleStatus::NoLimit,
         (Some(State::Ended { .. }) | None, Figure::Known(_) | Figure::AtLeast(_)) => {
-            Standing::Quiet
+            RuleStatus::Quiet
         }
-        (Some(State::Ended { .. }) | None, Figure::Stale(_) | Figure::Unknown) => Standing::Unknown,
+        (Some(State::Ended { .. }) | None, Figure::Stale(_) | Figure::Unknown) => {
+            RuleStatus::Unknown
+        }
     };
-    Finding {
+    RuleFinding {
         organization: watcher.settings.organization.clone(),
         slot: slot.clone(),
-        name: watcher.ground().name_of(&slot.subject).to_owned(),
+        name: watcher.snapshot().name_of(&slot.subject).to_owned(),
         watch: rule.watch,
-        standing,
-        line: alert.map(|alert| alert.line().clone()),
+        status,
+        line: alert.map(|alert| alert.threshold().clone()),
         value: measurement.figure.value(),
         is_lower_bound: !matches!(measurement.figure, Figure::Known(_)),
         limit: measurement.limit,
@@ -120,14 +118,14 @@ fn of_measurement(
     }
 }
 
-fn of_alert(watcher: &Watcher, slot: &Slot, alert: &Alert) -> Finding {
-    Finding {
+fn from_alert(watcher: &Watcher, slot: &Slot, alert: &Alert) -> RuleFinding {
+    RuleFinding {
         organization: watcher.settings.organization.clone(),
         slot: slot.clone(),
-        name: watcher.ground().name_of(&slot.subject).to_owned(),
+        name: watcher.snapshot().name_of(&slot.subject).to_owned(),
         watch: alert.watch,
-        standing: Standing::Firing,
-        line: Some(alert.line().clone()),
+        status: RuleStatus::Firing,
+        line: Some(alert.threshold().clone()),
         value: Some(alert.value),
         is_lower_bound: true,
         limit: alert.limit,
@@ -135,8 +133,8 @@ fn of_alert(watcher: &Watcher, slot: &Slot, alert: &Alert) -> Finding {
     }
 }
 
-impl Finding {
-    /// For comparing shares of limits: per million, where both are known.
+impl RuleFinding {
+    /// Returns the share of the limit in parts per million, for sorting.
     fn share(&self) -> Option<Quantity> {
         let limit = self.limit.filter(|limit| *limit > 0)?;
         Some(self.value?.saturating_mul(1_000_000) / limit)
@@ -145,13 +143,13 @@ impl Finding {
     fn row(&self) -> Vec<Cell> {
         let line = self.line.as_ref();
         let in_unit = |quantity: Option<Quantity>| {
-            quantity.map_or(Cell::Empty, |quantity| figure(self.watch, quantity))
+            quantity.map_or(Cell::Empty, |quantity| quantity_cell(self.watch, quantity))
         };
         let share = self.limit.filter(|_| self.slot.event.is_none());
         let share = share.zip(self.value);
         let share = share.and_then(|(limit, value)| share_percent(limit, value));
         vec![
-            Cell::Text(self.standing.as_str().to_owned()),
+            Cell::Text(self.status.as_str().to_owned()),
             Cell::text_or_empty(line.map(|line| line.severity.as_str())),
             Cell::Text(self.organization.to_string()),
             Cell::Text(self.slot.rule.to_string()),
@@ -190,12 +188,12 @@ const COLUMNS: [Column; 16] = [
     hidden("event"),
 ];
 
-/// The worst first. Gives what is to be looked at: what is crossed or unknown, and of each rule what is nearest to its
-/// limit; the number of the others comes beside it.
-pub fn worst_first(mut found: Vec<Finding>, is_all: bool) -> (Vec<Finding>, usize) {
+/// Sorts the findings by severity. Keeps those that are crossed or unknown and the first of each rule, or all, and returns the
+/// number of the others.
+pub fn worst_first(mut found: Vec<RuleFinding>, is_all: bool) -> (Vec<RuleFinding>, usize) {
     found.sort_by_cached_key(|finding| {
         (
-            finding.standing,
+            finding.status,
             Reverse(finding.line.as_ref().map(|line| line.severity)),
             Reverse(finding.share()),
             finding.organization.clone(),
@@ -207,15 +205,15 @@ pub fn worst_first(mut found: Vec<Finding>, is_all: bool) -> (Vec<Finding>, usiz
     found.retain(|finding| {
         let rule = (finding.organization.clone(), finding.slot.rule.clone());
         let is_first = seen.insert(rule);
-        let is_quiet = matches!(finding.standing, Standing::Quiet | Standing::NoLimit);
+        let is_quiet = matches!(finding.status, RuleStatus::Quiet | RuleStatus::NoLimit);
         is_all || is_first || !is_quiet
     });
     let n_others = n_found - found.len();
     (found, n_others)
 }
 
-/// As rows; a table says the organization only where there are several, and the event only where there is one.
-pub fn sheet(found: &[Finding]) -> Sheet {
+/// Builds the table. Shows the organization only if there are several, and the event only if there is one.
+pub fn table(found: &[RuleFinding]) -> OutputTable {
     let mut columns = COLUMNS.to_vec();
     let mut names = found.iter().map(|finding| &finding.organization);
     let first = names.next();
@@ -225,8 +223,8 @@ pub fn sheet(found: &[Finding]) -> Sheet {
     if found.iter().any(|finding| finding.slot.event.is_some()) {
         columns[15] = shown("event", "EVENT");
     }
-    Sheet {
+    OutputTable {
         columns,
-        rows: found.iter().map(Finding::row).collect(),
+        rows: found.iter().map(RuleFinding::row).collect(),
     }
 }

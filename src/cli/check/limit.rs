@@ -1,39 +1,39 @@
-//! `check --limit`: one question, one answer. Needs no rules, no file and no store.
+//! `check --limit`: compares the month to date with one limit, without rules, file or store.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::anthropic::AdminApi;
-use crate::anthropic::limiter::Share;
+use crate::anthropic::endpoint::RequestCounts;
+use crate::anthropic::limiter::RateShare;
 use crate::app::wiring;
-use crate::cli::check::verdict::Verdict;
-use crate::cli::globals::{Failure, Globals, check_key};
-use crate::cli::output::{Format, print};
+use crate::cli::check::outcome::CheckOutcome;
+use crate::cli::globals::{CommandError, Globals, check_key};
+use crate::cli::live_usage::{self, LiveQuery, LiveUsage};
+use crate::cli::output::{OutputFormat, print};
 use crate::cli::remarks::{by_contract, estimated, uncertain, unpriced};
-use crate::cli::swept::{self, Asking};
 use crate::clock::Clock;
-use crate::config::organizations::Organization;
+use crate::config::organizations::OrganizationConfig;
 use crate::config::source::Environment;
 use crate::cycle::reading::Reports;
 use crate::domain::money::{Usd, overage_percent};
-use crate::domain::prices::Prices;
+use crate::domain::prices::PriceTable;
 use crate::domain::span::{Day, HourSpan};
 use crate::domain::usage::{Amounts, Part, sum};
-use crate::metrics::requests::RequestCounts;
-use crate::sheet::{Cell, Column, Sheet, hidden, shown};
+use crate::table::{Cell, Column, OutputTable, hidden, shown};
 
-/// Exit 0 below the limit, 2 at or above, 1 when it cannot be told.
+/// Returns exit code 0 below the limit, 2 at or above it, 1 if unknown.
 pub async fn compare(
     limit: Usd,
     globals: &Globals,
     environment: &Environment,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, CommandError> {
     let config = globals.load(environment)?;
-    let (mut told, mut rows, mut verdict) = (String::new(), Vec::new(), Verdict::default());
+    let (mut text, mut rows, mut outcome) = (String::new(), Vec::new(), CheckOutcome::default());
     for organization in globals.organizations(&config)? {
-        if let Err(failure) = check_key(&config, organization) {
-            failure.tell();
-            verdict.is_unknown = true;
+        if let Err(error) = check_key(&config, organization) {
+            error.report();
+            outcome.is_unknown = true;
             continue;
         }
         let table = Arc::clone(&config.prices.prices);
@@ -41,41 +41,41 @@ pub async fn compare(
             Ok(month) => {
                 let name = organization.name.as_str();
                 let is_over = month.spend > Usd::ZERO && month.spend >= limit;
-                // What is over is over, whatever comes on top of it; below it, nothing is certain.
-                let is_known = is_over || month.lacks.is_empty();
-                for lack in &month.lacks {
-                    let text = format!("organization `{name}`: {lack}");
+                // Missing data can only raise the spend, so it matters only below the limit.
+                let is_known = is_over || month.gaps.is_empty();
+                for gap in &month.gaps {
+                    let gap = format!("organization `{name}`: {gap}");
                     match is_known {
-                        true => globals.remark(&format!("warning: {text}")),
-                        false => eprintln!("error: {text}"),
+                        true => globals.remark(&format!("warning: {gap}")),
+                        false => eprintln!("error: {gap}"),
                     }
                 }
-                verdict.is_unknown |= !is_known;
+                outcome.is_unknown |= !is_known;
                 if !is_known {
                     continue;
                 }
-                for text in remarks(&month) {
-                    globals.remark(&format!("organization `{name}`: {text}"));
+                for remark in remarks(&month) {
+                    globals.remark(&format!("organization `{name}`: {remark}"));
                 }
-                told.push_str(&tell(name, month.spend, limit));
-                told.push('\n');
+                text.push_str(&describe(name, month.spend, limit));
+                text.push('\n');
                 rows.push(row(name, &month, limit, is_over));
-                verdict.is_over |= is_over;
+                outcome.is_over |= is_over;
             }
             Err(error) => {
                 eprintln!("error: {error:#}");
-                verdict.is_unknown = true;
+                outcome.is_unknown = true;
             }
         }
     }
     let columns = COLUMNS.to_vec();
-    let text = match globals.output {
-        Format::Table => told,
-        Format::Json | Format::Csv => {
-            Sheet { columns, rows }.render(globals.output, globals.stdout)
+    let output = match globals.output {
+        OutputFormat::Table => text,
+        OutputFormat::Json | OutputFormat::Csv => {
+            OutputTable { columns, rows }.render(globals.output, globals.stdout)
         }
     };
-    Ok(print(&text, verdict.exit()))
+    Ok(print(&output, outcome.exit()))
 }
 
 const COLUMNS: [Column; 6] = [
@@ -87,7 +87,7 @@ const COLUMNS: [Column; 6] = [
     shown("is_over", "OVER"),
 ];
 
-fn row(organization: &str, month: &Month, limit: Usd, is_over: bool) -> Vec<Cell> {
+fn row(organization: &str, month: &MonthToDate, limit: Usd, is_over: bool) -> Vec<Cell> {
     let overage = overage_percent(limit.pico(), month.spend.pico()).filter(|_| is_over);
     vec![
         Cell::Text(organization.to_owned()),
@@ -99,8 +99,7 @@ fn row(organization: &str, month: &Month, limit: Usd, is_over: bool) -> Vec<Cell
     ]
 }
 
-/// What a reader of the figure has to know.
-fn remarks(month: &Month) -> Vec<String> {
+fn remarks(month: &MonthToDate) -> Vec<String> {
     let estimated = (month.estimated != Usd::ZERO).then(|| estimated(month.estimated));
     let by_contract = (month.by_contract > 0).then(|| by_contract(month.by_contract));
     let is_estimated = month.estimated != Usd::ZERO && month.uncertain != Usd::ZERO;
@@ -113,34 +112,36 @@ fn remarks(month: &Month) -> Vec<String> {
 }
 
 async fn month_to_date(
-    organization: &Organization,
+    organization: &OrganizationConfig,
     environment: &Environment,
-    prices: Arc<Prices>,
-) -> anyhow::Result<Month> {
+    prices: Arc<PriceTable>,
+) -> anyhow::Result<MonthToDate> {
     let clock = Clock::system();
     let requests = Arc::new(RequestCounts::default());
-    let share = Share::Daemon;
+    let share = RateShare::Daemon;
     let api = wiring::command_api(organization, environment, &clock, requests, share).await?;
     let dialect = match organization.dialect {
         Some(dialect) => dialect,
         None => api.detect_dialect().await?,
     };
     let now = clock.now();
-    let today = Day::of(now);
+    let today = Day::containing(now);
     let first = Day::from_date(today.date().first_of_month());
     let Some(reports) = Reports::of(dialect) else {
-        let (months, unread) = api.usage_by_month(&Part::Whole, first, today).await?;
+        let (months, unread) = api.guide_usage_by_month(&Part::Whole, first, today).await?;
         check_clock(&api)?;
         let unread = unread.iter().filter(|it| !it.hours.is_empty());
-        return Ok(Month {
+        return Ok(MonthToDate {
             spend: months.iter().map(|month| sum(&month.cells).spend).sum(),
             estimated: Usd::ZERO,
             uncertain: Usd::ZERO,
             by_contract: 0,
-            lacks: unread.map(|it| swept::unreadable(&it.reason)).collect(),
+            gaps: unread
+                .map(|it| live_usage::unreadable(&it.reason))
+                .collect(),
         });
     };
-    let asking = Asking {
+    let query = LiveQuery {
         api: api.clone(),
         reports,
         prices,
@@ -151,12 +152,12 @@ async fn month_to_date(
         by_hour: false,
         now,
     };
-    let told = swept::read(asking).await?;
+    let usage = live_usage::read(query).await?;
     check_clock(&api)?;
-    Ok(Month::of(&told))
+    Ok(MonthToDate::from_usage(&usage))
 }
 
-/// By a wrong clock another month would be compared.
+/// Returns an error for a wrong clock, which could select another month.
 fn check_clock(api: &AdminApi) -> anyhow::Result<()> {
     match api.clock_problem() {
         Some(problem) => Err(anyhow::anyhow!("{problem}")),
@@ -164,49 +165,54 @@ fn check_clock(api: &AdminApi) -> anyhow::Result<()> {
     }
 }
 
-/// What was spent since the first.
+/// Spend since the first of the month.
 #[derive(Debug, PartialEq, Eq)]
-struct Month {
+struct MonthToDate {
     spend: Usd,
-    /// The part of it that is not billed yet.
+    /// Part not billed yet.
     estimated: Usd,
-    /// The part of what all tokens cost by list price that is not certain.
+    /// Part of the list price that is uncertain.
     uncertain: Usd,
-    /// Tokens of the Priority Tier, which are in no bill.
+    /// Priority Tier tokens, which are in no bill.
     by_contract: i64,
-    /// Why it may be more.
-    lacks: Vec<String>,
+    /// Why the spend may be higher.
+    gaps: Vec<String>,
 }
 
-impl Month {
-    fn of(told: &swept::Told) -> Month {
-        let cells = told.parts.values().flat_map(|buckets| buckets.values());
+impl MonthToDate {
+    fn from_usage(usage: &LiveUsage) -> MonthToDate {
+        let cells = usage.parts.values().flat_map(|buckets| buckets.values());
         let cells: Vec<_> = cells.flatten().collect();
         let all = cells
             .iter()
             .fold(Amounts::ZERO, |all, (_, amounts)| all + **amounts);
-        let unpriced = unpriced(cells.iter().map(|(cell, amounts)| (&cell.model, *amounts)));
-        let missing = told.missing_since.map(swept::missing);
-        Month {
+        let unpriced = unpriced(
+            cells
+                .iter()
+                .map(|(usage_key, amounts)| (&usage_key.model, *amounts)),
+        );
+        let missing = usage.missing_since.map(live_usage::missing);
+        MonthToDate {
             spend: all.spend,
             estimated: all.estimated,
             uncertain: all.uncertain,
             by_contract: all.by_contract,
-            lacks: unpriced
+            gaps: unpriced
                 .into_iter()
                 .chain(missing)
                 .chain(
-                    told.unreadable
+                    usage
+                        .unreadable
                         .iter()
-                        .map(|reason| swept::unreadable(reason)),
+                        .map(|reason| live_usage::unreadable(reason)),
                 )
                 .collect(),
         }
     }
 }
 
-/// What is told: usage and threshold with two decimals, the overage with one, and what to do.
-fn tell(organization: &str, spend: Usd, limit: Usd) -> String {
+/// Describes spend and limit with two decimals and the overage with one, and suggests what to do.
+fn describe(organization: &str, spend: Usd, limit: Usd) -> String {
     let (usage, threshold) = (spend.grouped(), limit.grouped());
     if spend < limit || spend == Usd::ZERO {
         return format!("{organization}: month to date ${usage}, below the limit of ${threshold}");
@@ -228,18 +234,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_that_is_reached_says_by_how_much_and_what_to_do() {
+    fn describes_overage_and_next_steps() {
         let usd = |text| Usd::parse(text).unwrap();
         assert_eq!(
-            tell("acme", usd("12.345"), usd("20")),
+            describe("acme", usd("12.345"), usd("20")),
             "acme: month to date $12.34, below the limit of $20.00"
         );
-        let told = tell("acme", usd("5621.5"), usd("5000"));
+        let text = describe("acme", usd("5621.5"), usd("5000"));
         assert!(
-            told.starts_with("acme: month to date $5,621.50, limit $5,000.00, 12.4% over\n"),
-            "{told}"
+            text.starts_with("acme: month to date $5,621.50, limit $5,000.00, 12.4% over\n"),
+            "{text}"
         );
-        assert_eq!(told.lines().count(), 4);
-        assert!(tell("acme", usd("1"), Usd::ZERO).contains("no spend is allowed"));
+        assert_eq!(text.lines().count(), 4);
+        assert!(describe("acme", usd("1"), Usd::ZERO).contains("no spend is allowed"));
     }
 }

@@ -1,6 +1,6 @@
-//! `check`: one look, now, and an exit code that says what it found.
+//! `check`: one evaluation now, with the result as exit code.
 
-pub mod verdict;
+pub mod outcome;
 
 pub mod limit;
 
@@ -11,52 +11,51 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::globals::{Assent, Failure, Globals};
+use crate::cli::globals::{CommandError, Globals, YesFlag};
 use crate::config::source::Environment;
 use crate::domain::money::Usd;
 
-/// All rules of the configuration, or one limit for the organization's month.
+/// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// The limit of the month to date, in USD; needs no rules, and those of the file are not evaluated
+    /// Limit for the month to date in USD; replaces the configured rules
     #[arg(long, value_name = "USD", value_parser = parse_limit, conflicts_with_all = ["notify", "all"])]
     limit: Option<Usd>,
-    /// Send what is to be told, and remember it in the store; not beside a daemon
+    /// Send messages and record them in the store; not beside a daemon
     #[arg(long)]
     notify: bool,
-    /// All that was measured, not only what is crossed, unknown, or nearest to its limit
+    /// Show all measurements, not only those crossed, unknown or nearest to their limit
     #[arg(long)]
     all: bool,
-    /// Nothing is asked.
     #[command(flatten)]
-    pub assent: Assent,
+    pub yes: YesFlag,
 }
 
 fn parse_limit(text: &str) -> Result<Usd, String> {
     match Usd::parse(text) {
         Ok(usd) if usd >= Usd::ZERO => Ok(usd),
-        Ok(_) => Err("a limit is not negative".to_owned()),
+        Ok(_) => Err("a limit must not be negative".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
 
 impl Check {
-    /// Exit 0 where nothing is at or above its limit, 2 where something is, 1 for anything else, wrong usage too.
+    /// Returns exit code 0 if nothing is at or above its limit, 2 if something is, 1 for anything else, wrong usage included.
     pub async fn run(&self, globals: &Globals, environment: &Environment) -> ExitCode {
-        let verdict = match self.limit {
+        let outcome = match self.limit {
             Some(limit) => limit::compare(limit, globals, environment).await,
             None => rules::evaluate(self.request(), globals, environment).await,
         };
-        verdict.unwrap_or_else(|failure: Failure| {
-            failure.tell();
+        outcome.unwrap_or_else(|error: CommandError| {
+            error.report();
             ExitCode::FAILURE
         })
     }
 
-    fn request(&self) -> rules::Request {
-        rules::Request {
-            is_sent: self.notify,
-            is_all_shown: self.all,
+    fn request(&self) -> rules::CheckRequest {
+        rules::CheckRequest {
+            notify: self.notify,
+            show_all: self.all,
         }
     }
 }

@@ -1,15 +1,15 @@
-//! The columns of amounts: what was used, what it cost, and how far the bill and the price table lie apart.
+//! Columns of amounts: usage, spend, and the gap between bill and price table.
 
-use crate::cli::remarks as words;
-use crate::cli::usage::question::{Remark, Told};
-use crate::domain::counting::sides;
+use crate::cli::remarks as texts;
+use crate::cli::usage::query::{OrganizationUsage, Remark};
+use crate::domain::counting::billed_and_estimated;
 use crate::domain::money::Usd;
 use crate::domain::subject::SubjectKind;
 use crate::domain::usage::Amounts;
-use crate::sheet::{Cell, Column, hidden, shown};
+use crate::table::{Cell, Column, hidden, shown};
 
-/// What a narrow table goes without first, where bill and price table are in it and names are wrapped already.
-pub const LEAST: [&str; 6] = [
+/// Columns that a narrow table drops, in this order.
+pub const DROPPABLE: [&str; 6] = [
     "uncertain_usd",
     "list_usd",
     "priced_usd",
@@ -18,15 +18,15 @@ pub const LEAST: [&str; 6] = [
     "tokens",
 ];
 
-/// The columns. People see bill, estimate, price table and gap only where there is something in them.
-pub fn columns(told: &[&Amounts]) -> Vec<Column> {
-    let any = |usd: &dyn Fn(&Amounts) -> Usd| told.iter().any(|told| usd(told) != Usd::ZERO);
-    let where_any = |is_any, key, heading| match is_any {
+/// Returns the columns. Tables show bill, estimate, prices and gap only if any row has them.
+pub fn columns(rows: &[&Amounts]) -> Vec<Column> {
+    let any = |usd: &dyn Fn(&Amounts) -> Usd| rows.iter().any(|amounts| usd(amounts) != Usd::ZERO);
+    let shown_if = |is_shown, key, heading| match is_shown {
         true => shown(key, heading),
         false => hidden(key),
     };
-    let has_prices = has_prices(told);
-    let is_estimated = any(&|told| told.estimated);
+    let has_prices = has_prices(rows);
+    let is_estimated = any(&|amounts| amounts.estimated);
     vec![
         shown("spend_usd", "USD"),
         shown("tokens", "TOKENS"),
@@ -35,88 +35,95 @@ pub fn columns(told: &[&Amounts]) -> Vec<Column> {
         hidden("cache_read_tokens"),
         hidden("cache_write_5m_tokens"),
         hidden("cache_write_1h_tokens"),
-        where_any(tells_requests(told), "requests", "REQUESTS"),
-        // Where nothing is estimated, all is billed.
-        where_any(
-            is_estimated && any(&|told| sides(told).0),
+        shown_if(has_requests(rows), "requests", "REQUESTS"),
+        // Without an estimate, all spend is billed.
+        shown_if(
+            is_estimated && any(&|amounts| billed_and_estimated(amounts).0),
             "billed_usd",
             "BILLED",
         ),
-        where_any(is_estimated, "estimated_usd", "ESTIMATED"),
-        where_any(any(&|told| told.list), "list_usd", "LIST"),
-        where_any(has_prices, "priced_usd", "PRICED"),
-        where_any(any(&|told| gap(told).unwrap_or_default()), "gap_usd", "GAP"),
+        shown_if(is_estimated, "estimated_usd", "ESTIMATED"),
+        shown_if(any(&|amounts| amounts.list), "list_usd", "LIST"),
+        shown_if(has_prices, "priced_usd", "PRICED"),
+        shown_if(
+            any(&|amounts| gap(amounts).unwrap_or_default()),
+            "gap_usd",
+            "BILL − PRICED",
+        ),
         hidden("cache_savings_usd"),
         hidden("unpriced_tokens"),
         hidden("priority_tokens"),
-        where_any(any(&|told| told.uncertain), "uncertain_usd", "UNCERTAIN"),
+        shown_if(
+            any(&|amounts| amounts.uncertain),
+            "uncertain_usd",
+            "UNCERTAIN",
+        ),
     ]
 }
 
-/// Whether any requests are told. Where there are tokens and no requests, these are unknown and not zero.
-fn tells_requests(told: &[&Amounts]) -> bool {
-    told.is_empty() || told.iter().any(|told| requests(told).is_some())
+/// Returns whether requests are known for any row.
+fn has_requests(rows: &[&Amounts]) -> bool {
+    rows.is_empty() || rows.iter().any(|amounts| requests(amounts).is_some())
 }
 
-/// Requests; `None` where they are unknown: something was used, and no request is told.
+/// Returns the requests, or `None` if there is usage without any, which means that they are not reported.
 fn requests(amounts: &Amounts) -> Option<i64> {
     let is_unused = amounts.tokens.sum() == 0 && amounts.spend == Usd::ZERO;
     (amounts.requests != 0 || is_unused).then_some(amounts.requests)
 }
 
-/// Which amounts the service reports for the subjects of rows.
+/// Amounts that the server reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reported {
-    /// Tokens, and what follows from them.
+pub struct ReportedAmounts {
+    /// Tokens, and amounts derived from them.
     pub tokens: bool,
-    /// Requests.
     pub requests: bool,
 }
 
-impl Reported {
-    /// For sums of all rows.
-    pub fn of(told: &[Told]) -> Reported {
-        let mut rows = told.iter().flat_map(|told| &told.rows);
-        let is_unused = told.iter().all(|told| told.rows.is_empty());
-        Reported {
+impl ReportedAmounts {
+    /// Returns what is reported for sums of all rows.
+    pub fn for_totals(usages: &[OrganizationUsage]) -> ReportedAmounts {
+        let mut rows = usages.iter().flat_map(|usage| &usage.rows);
+        let is_unused = usages.iter().all(|usage| usage.rows.is_empty());
+        ReportedAmounts {
             tokens: true,
             requests: is_unused || rows.any(|row| row.amounts.requests != 0),
         }
     }
 
-    /// For rows by subject. The `analytics` dialect has money by user, and tokens only of all users together.
-    pub fn by(self, by: SubjectKind, told: &[Told]) -> Reported {
-        let mut rows = told.iter().flat_map(|told| &told.rows);
-        let of_users = || rows.clone().filter(|row| row.cell.user.is_some());
-        let has_money = of_users().any(|row| row.amounts.spend != Usd::ZERO);
-        let has_tokens = of_users().any(|row| row.amounts.tokens.sum() != 0);
-        let is_by_user = by == SubjectKind::User && rows.any(|row| row.cell.user.is_some());
-        Reported {
+    /// Returns what is reported for rows by subject. The `analytics` dialect has spend by user, but no tokens by user.
+    pub fn for_subjects(self, by: SubjectKind, usages: &[OrganizationUsage]) -> ReportedAmounts {
+        let mut rows = usages.iter().flat_map(|usage| &usage.rows);
+        let user_rows = || rows.clone().filter(|row| row.usage_key.user.is_some());
+        let has_money = user_rows().any(|row| row.amounts.spend != Usd::ZERO);
+        let has_tokens = user_rows().any(|row| row.amounts.tokens.sum() != 0);
+        let is_by_user = by == SubjectKind::User && rows.any(|row| row.usage_key.user.is_some());
+        ReportedAmounts {
             tokens: !is_by_user || !has_money || has_tokens,
             ..self
         }
     }
 }
 
-/// A row of which nothing is known.
+/// Returns a row of unknown amounts.
 pub fn unknown() -> Vec<Cell> {
     vec![Cell::Empty; columns(&[]).len()]
 }
 
-/// Whether any tokens have a price: else bill and price table are not told apart.
-pub fn has_prices(told: &[&Amounts]) -> bool {
-    told.iter()
-        .any(|told| told.priced != Usd::ZERO || told.estimated != Usd::ZERO)
+/// Returns whether any tokens have a price.
+pub fn has_prices(rows: &[&Amounts]) -> bool {
+    rows.iter()
+        .any(|amounts| amounts.priced != Usd::ZERO || amounts.estimated != Usd::ZERO)
 }
 
-/// How much more is billed than the price table says, of what is billed; `None` where no tokens have a price.
+/// Returns the bill minus the price-table value of billed usage, or `None` if no tokens have a price.
 fn gap(amounts: &Amounts) -> Option<Usd> {
-    let (billed, priced) = sides(amounts);
+    let (billed, priced) = billed_and_estimated(amounts);
     (amounts.priced != Usd::ZERO).then_some(billed - priced)
 }
 
-/// What stands in them.
-pub fn cells(amounts: &Amounts, reported: Reported) -> Vec<Cell> {
+/// Returns one row of [`columns`].
+pub fn cells(amounts: &Amounts, reported: ReportedAmounts) -> Vec<Cell> {
     let tokens = &amounts.tokens;
     let requests = requests(amounts).filter(|_| reported.requests);
     let requests = requests.map_or(Cell::Empty, |count| Cell::Count(i128::from(count)));
@@ -124,7 +131,7 @@ pub fn cells(amounts: &Amounts, reported: Reported) -> Vec<Cell> {
         true => Cell::Count(i128::from(count)),
         false => Cell::Empty,
     };
-    let (billed, _) = sides(amounts);
+    let (billed, _) = billed_and_estimated(amounts);
     let money = |known: bool, usd: Usd| if known { Cell::Money(usd) } else { Cell::Empty };
     let is_priced = reported.tokens && amounts.priced != Usd::ZERO;
     let gap = gap(amounts).filter(|_| reported.tokens);
@@ -149,13 +156,13 @@ pub fn cells(amounts: &Amounts, reported: Reported) -> Vec<Cell> {
     ]
 }
 
-/// What a reader of the amounts has to know.
-pub fn remarks(by: SubjectKind, told: &Told) -> Vec<Remark> {
-    let all = told
+/// Returns remarks about the amounts.
+pub fn remarks(by: SubjectKind, usage: &OrganizationUsage) -> Vec<Remark> {
+    let all = usage
         .rows
         .iter()
         .fold(Amounts::ZERO, |all, row| all + row.amounts);
-    let name = &told.organization;
+    let name = &usage.organization;
     let mut remarks = Vec::new();
     let mut remark = |kind, text: String| {
         let text = format!("organization `{name}`: {text}");
@@ -166,40 +173,50 @@ pub fn remarks(by: SubjectKind, told: &Told) -> Vec<Remark> {
         });
     };
     if all.estimated != Usd::ZERO {
-        remark("estimated", words::estimated(all.estimated));
+        remark("estimated", texts::estimated(all.estimated));
     }
     if all.estimated != Usd::ZERO && all.requests > 0 {
-        let text = "requests are told with the bill: those of what is estimated are missing";
+        let text = "requests are reported with the bill; those of estimated usage are missing";
         remark("requests", text.to_owned());
     }
     if all.uncertain != Usd::ZERO {
-        remark("uncertain", words::uncertain(all.uncertain));
+        remark("uncertain", texts::uncertain(all.uncertain));
     }
-    let models = told.rows.iter().map(|row| (&row.cell.model, &row.amounts));
-    if let Some(text) = words::unpriced(models) {
+    let models = usage
+        .rows
+        .iter()
+        .map(|row| (&row.usage_key.model, &row.amounts));
+    if let Some(text) = texts::unpriced(models) {
         remark("unpriced", text);
     }
     if all.by_contract > 0 {
-        remark("priority", words::by_contract(all.by_contract));
+        remark("priority", texts::by_contract(all.by_contract));
     }
-    let has_rows = !told.rows.is_empty();
+    let has_rows = !usage.rows.is_empty();
     match by {
-        SubjectKind::ApiKey if told.rows.iter().any(|row| row.cell.is_apportioned) => {
-            let text = "money is told by workspace and model; keys have their share by tokens";
+        SubjectKind::ApiKey if usage.rows.iter().any(|row| row.usage_key.is_apportioned) => {
+            let text =
+                "spend is reported by workspace and model; it is apportioned to keys by tokens";
             remark("apportioned", text.to_owned());
         }
         SubjectKind::ApiKey
-            if has_rows && told.rows.iter().all(|row| row.cell.api_key.is_none()) =>
+            if has_rows && usage.rows.iter().all(|row| row.usage_key.api_key.is_none()) =>
         {
-            let text = "no usage is told by API key: the `guide` dialect has none";
+            let text = "usage is not reported by API key: the `guide` dialect has none";
             remark("no_keys", text.to_owned());
         }
-        SubjectKind::User if has_rows && told.rows.iter().all(|row| row.cell.user.is_none()) => {
-            let text = "no usage is told by person: only the `analytics` dialect has it";
+        SubjectKind::User
+            if has_rows && usage.rows.iter().all(|row| row.usage_key.user.is_none()) =>
+        {
+            let text = "usage is not reported by user: only the `analytics` dialect has it";
             remark("no_people", text.to_owned());
         }
-        SubjectKind::User if !Reported::of(&[]).by(by, std::slice::from_ref(told)).tokens => {
-            let text = "tokens are not reported by user: only their spend is known";
+        SubjectKind::User
+            if !ReportedAmounts::for_totals(&[])
+                .for_subjects(by, std::slice::from_ref(usage))
+                .tokens =>
+        {
+            let text = "tokens are not reported by user, only spend";
             remark("no_tokens_by_user", text.to_owned());
         }
         SubjectKind::Organization
@@ -218,10 +235,10 @@ mod tests {
     use crate::cli::output::Screen;
     use crate::domain::directory::Directory;
     use crate::domain::span::Hour;
-    use crate::domain::usage::{Cell as UsageCell, CellKey, Part, Tokens, UsageRow};
-    use crate::sheet::Sheet;
+    use crate::domain::usage::{Part, Tokens, UsageKey, UsageKeyFields, UsageRow};
+    use crate::table::OutputTable;
 
-    const ALL: Reported = Reported {
+    const ALL: ReportedAmounts = ReportedAmounts {
         tokens: true,
         requests: true,
     };
@@ -241,15 +258,15 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_headings(told: &[Amounts], expected: &[&str]) {
-        let told: Vec<&Amounts> = told.iter().collect();
-        let columns = columns(&told);
+    fn check_headings(rows: &[Amounts], expected: &[&str]) {
+        let rows: Vec<&Amounts> = rows.iter().collect();
+        let columns = columns(&rows);
         let headings: Vec<&str> = columns.iter().filter_map(|column| column.heading).collect();
         assert_eq!(headings, expected);
     }
 
     #[test]
-    fn requests_that_are_not_told_are_unknown() {
+    fn unreported_requests_are_unknown() {
         let used = |tokens, requests| Amounts {
             tokens: Tokens {
                 input: tokens,
@@ -260,19 +277,19 @@ mod tests {
         };
         check_headings(&[used(5, 0)], &["USD", "TOKENS"]);
         check_headings(&[used(5, 0), used(5, 1)], &["USD", "TOKENS", "REQUESTS"]);
-        let of = |told: Amounts| cells(&told, ALL)[7].clone();
-        assert_eq!(of(used(5, 0)), Cell::Empty);
-        assert_eq!(of(used(5, 2)), Cell::Count(2));
-        assert_eq!(of(used(0, 0)), Cell::Count(0));
-        // Money without tokens, as of code execution or by user, says nothing of requests.
-        assert_eq!(of(amounts("1", "0", "0", "0")), Cell::Empty);
+        let requests = |amounts: Amounts| cells(&amounts, ALL)[7].clone();
+        assert_eq!(requests(used(5, 0)), Cell::Empty);
+        assert_eq!(requests(used(5, 2)), Cell::Count(2));
+        assert_eq!(requests(used(0, 0)), Cell::Count(0));
+        // Spend without tokens, as for code execution or by user, leaves requests unknown.
+        assert_eq!(requests(amounts("1", "0", "0", "0")), Cell::Empty);
     }
 
     #[test]
-    fn what_is_reported_of_no_user_is_unknown_for_each() {
+    fn amounts_not_reported_by_user_are_unknown() {
         let row = |user: Option<&str>, spend: &str, tokens| UsageRow {
             part: Part::Unattributed,
-            cell: UsageCell::from(CellKey {
+            usage_key: UsageKey::from(UsageKeyFields {
                 model: "m".into(),
                 api_key: None,
                 user: user.map(crate::domain::ids::ActorId::new),
@@ -287,8 +304,8 @@ mod tests {
                 ..amounts(spend, "0", "0", spend)
             },
         };
-        let told = |rows| {
-            vec![Told {
+        let usage = |rows| {
+            vec![OrganizationUsage {
                 organization: "acme".into(),
                 directory: Directory::default(),
                 rows,
@@ -296,8 +313,10 @@ mod tests {
                 is_incomplete: false,
             }]
         };
-        let reported = |by, told: &[Told]| Reported::of(told).by(by, told);
-        let by_user = told(vec![row(Some("ada"), "5", 0), row(None, "1", 70)]);
+        let reported = |by, usages: &[OrganizationUsage]| {
+            ReportedAmounts::for_totals(usages).for_subjects(by, usages)
+        };
+        let by_user = usage(vec![row(Some("ada"), "5", 0), row(None, "1", 70)]);
         let none = reported(SubjectKind::User, &by_user);
         assert_eq!((none.tokens, none.requests), (false, false));
         let of_ada = cells(&by_user[0].rows[0].amounts, none);
@@ -310,14 +329,14 @@ mod tests {
             .map(|remark| remark.kind)
             .collect();
         assert_eq!(kinds, ["no_tokens_by_user"]);
-        assert!(reported(SubjectKind::User, &told(vec![row(None, "1", 70)])).tokens);
-        assert!(reported(SubjectKind::User, &told(Vec::new())).requests);
+        assert!(reported(SubjectKind::User, &usage(vec![row(None, "1", 70)])).tokens);
+        assert!(reported(SubjectKind::User, &usage(Vec::new())).requests);
     }
 
     #[test]
-    fn people_see_bill_and_price_table_only_where_there_is_something() {
+    fn empty_columns_are_hidden_in_tables() {
         check_headings(&[], &["USD", "TOKENS", "REQUESTS"]);
-        // The guide's dialect has spend alone.
+        // The `guide` dialect has only spend.
         check_headings(&[amounts("5", "0", "0", "0")], &["USD", "TOKENS"]);
         check_headings(&[amounts("5", "0", "0", "5")], &["USD", "TOKENS", "PRICED"]);
         check_headings(
@@ -329,7 +348,7 @@ mod tests {
                 "ESTIMATED",
                 "LIST",
                 "PRICED",
-                "GAP",
+                "BILL − PRICED",
             ],
         );
         // Nothing is billed yet.
@@ -340,52 +359,52 @@ mod tests {
     }
 
     #[test]
-    fn the_gap_is_the_bill_without_what_it_was_estimated_at() {
+    fn gap_compares_only_billed_usage() {
         let money = |text: &str| Cell::Money(usd(text));
-        let of = |told: &Amounts, key: &str| {
-            let columns = columns(&[told]);
-            let place = columns.iter().position(|column| column.key == key);
-            cells(told, ALL)[place.unwrap()].clone()
+        let cell = |amounts: &Amounts, key: &str| {
+            let columns = columns(&[amounts]);
+            let position = columns.iter().position(|column| column.key == key);
+            cells(amounts, ALL)[position.unwrap()].clone()
         };
         let partly = amounts("7", "2", "0", "6");
-        assert_eq!(of(&partly, "billed_usd"), money("5"));
-        assert_eq!(of(&partly, "estimated_usd"), money("2"));
-        assert_eq!(of(&partly, "list_usd"), Cell::Empty);
-        assert_eq!(of(&partly, "priced_usd"), money("6"));
-        assert_eq!(of(&partly, "gap_usd"), money("1"));
-        assert_eq!(of(&amounts("5", "0", "0", "0"), "gap_usd"), Cell::Empty);
+        assert_eq!(cell(&partly, "billed_usd"), money("5"));
+        assert_eq!(cell(&partly, "estimated_usd"), money("2"));
+        assert_eq!(cell(&partly, "list_usd"), Cell::Empty);
+        assert_eq!(cell(&partly, "priced_usd"), money("6"));
+        assert_eq!(cell(&partly, "gap_usd"), money("1"));
+        assert_eq!(cell(&amounts("5", "0", "0", "0"), "gap_usd"), Cell::Empty);
         assert_eq!(columns(&[]).len(), cells(&partly, ALL).len());
     }
 
     #[test]
-    fn eighty_columns_keep_what_matters_most() {
-        let told = amounts("1234567.89", "234567.89", "1300000", "1200000");
-        let mut sheet = Sheet {
-            columns: columns(&[&told]),
-            rows: vec![cells(&told, ALL)],
+    fn narrow_table_keeps_important_columns() {
+        let row = amounts("1234567.89", "234567.89", "1300000", "1200000");
+        let mut table = OutputTable {
+            columns: columns(&[&row]),
+            rows: vec![cells(&row, ALL)],
         };
-        sheet.columns.insert(0, shown("api_key", "API KEY"));
-        sheet.rows[0].insert(0, Cell::Text("a key with a long name".to_owned()));
+        table.columns.insert(0, shown("api_key", "API KEY"));
+        table.rows[0].insert(0, Cell::Text("a key with a long name".to_owned()));
         let screen = Screen {
             width: Some(80),
             ..Screen::default()
         };
-        let table = sheet.giving_way(&LEAST).as_table(screen);
+        let text = table.with_droppable(&DROPPABLE).as_table(screen);
         assert!(
-            table.lines().all(|line| line.chars().count() <= 80),
-            "{table}"
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
         );
-        for heading in ["API KEY", "USD", "ESTIMATED", "GAP"] {
-            assert!(table.contains(heading), "{table}");
+        for heading in ["API KEY", "USD", "ESTIMATED", "BILL − PRICED"] {
+            assert!(text.contains(heading), "{text}");
         }
-        assert!(!table.contains("LIST"), "{table}");
+        assert!(!text.contains("LIST"), "{text}");
     }
 
     #[test]
-    fn a_reader_is_told_of_estimates_prices_contracts_and_shares_once() {
+    fn each_remark_is_made_once() {
         let row = |model: &str, is_apportioned, amounts| UsageRow {
             part: Part::Unattributed,
-            cell: UsageCell::from(CellKey {
+            usage_key: UsageKey::from(UsageKeyFields {
                 model: model.into(),
                 api_key: Some("apikey_a".into()),
                 user: None,
@@ -400,7 +419,7 @@ mod tests {
             uncertain: usd("2"),
             ..Amounts::ZERO
         };
-        let told = Told {
+        let usage = OrganizationUsage {
             organization: "acme".into(),
             directory: Directory::default(),
             rows: vec![
@@ -412,7 +431,7 @@ mod tests {
             is_incomplete: false,
         };
         let kinds = |by| -> Vec<&str> {
-            let remarks = remarks(by, &told);
+            let remarks = remarks(by, &usage);
             remarks.iter().map(|remark| remark.kind).collect()
         };
         assert_eq!(
@@ -439,9 +458,9 @@ mod tests {
             kinds(SubjectKind::Model),
             ["estimated", "uncertain", "unpriced", "priority"]
         );
-        let remarks = remarks(SubjectKind::Model, &told);
-        assert!(remarks[0].text.contains("$3.00 of it is an estimate"));
-        assert!(remarks[1].text.contains("$2.00 of what tokens cost"));
+        let remarks = remarks(SubjectKind::Model, &usage);
+        assert!(remarks[0].text.contains("$3.00 of it is estimated"));
+        assert!(remarks[1].text.contains("$2.00 of the list price"));
         assert!(remarks[2].text.contains("`claude-new`"));
     }
 }

@@ -1,4 +1,4 @@
-//! From which day to which: both are meant whole.
+//! Parses the dates of a usage query.
 
 use jiff::ToSpan;
 use jiff::civil::Date;
@@ -6,49 +6,51 @@ use jiff::civil::Date;
 use crate::domain::period::{Zone, days};
 use crate::domain::span::HourSpan;
 
-/// The longest span that is told: ten years and a little.
+/// Maximum length of a query.
 const MAX_DAYS: i32 = 3660;
 
 /// Whole local days, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dates {
-    /// The first.
+pub struct DateRange {
     pub first: Date,
-    /// The last.
     pub last: Date,
 }
 
-impl Dates {
-    /// The buckets that begin in them.
+impl DateRange {
+    /// Returns the buckets that begin within the dates.
     pub fn hours(self, zone: &Zone) -> HourSpan {
         days(&zone.rules, self.first, self.last).hours()
     }
 }
 
-/// Reads a day, or a month as all of its days.
-pub fn parse(text: &str) -> Result<Dates, String> {
-    let wrong = || "is no day like `2026-11-24` and no month like `2026-11`".to_owned();
+/// Parses a day, or a month as all of its days.
+pub fn parse(text: &str) -> Result<DateRange, String> {
+    let error = || "expected a day like `2026-11-24` or a month like `2026-11`".to_owned();
     let is_month = text.len() == "2026-11".len();
-    let written = if is_month {
+    let date = if is_month {
         format!("{text}-01")
     } else {
         text.to_owned()
     };
-    // The library reads more than that.
-    if written.len() != "2026-11-24".len() {
-        return Err(wrong());
+    // The parser accepts more formats.
+    if date.len() != "2026-11-24".len() {
+        return Err(error());
     }
-    let first: Date = written.parse().map_err(|_| wrong())?;
+    let first: Date = date.parse().map_err(|_| error())?;
     let last = if is_month {
         first.last_of_month()
     } else {
         first
     };
-    Ok(Dates { first, last })
+    Ok(DateRange { first, last })
 }
 
-/// From the one to the other; this month up to today where nothing is said.
-pub fn between(from: Option<Dates>, to: Option<Dates>, today: Date) -> Result<Dates, String> {
+/// Combines both options; the default is this month to date.
+pub fn between(
+    from: Option<DateRange>,
+    to: Option<DateRange>,
+    today: Date,
+) -> Result<DateRange, String> {
     let last = to.map_or(today, |to| to.last);
     let first = match (from, to) {
         (Some(from), _) => from.first,
@@ -56,14 +58,14 @@ pub fn between(from: Option<Dates>, to: Option<Dates>, today: Date) -> Result<Da
         (None, None) => today.first_of_month(),
     };
     if last < first {
-        return Err(format!("--from {first} lies after --to {last}"));
+        return Err(format!("`--from` {first} is after `--to` {last}"));
     }
     if first.saturating_add(MAX_DAYS.days()) < last {
         return Err(format!(
-            "{first} to {last} is too long: at most {MAX_DAYS} days can be told at once"
+            "{first} to {last} is too long, expected at most {MAX_DAYS} days"
         ));
     }
-    Ok(Dates { first, last })
+    Ok(DateRange { first, last })
 }
 
 #[cfg(test)]
@@ -74,17 +76,19 @@ mod tests {
     fn check(from: &str, to: &str, expected: Result<(&str, &str), &str>) {
         let read = |text: &str| (!text.is_empty()).then(|| parse(text)).transpose();
         let today = "2026-11-24".parse().unwrap();
-        let told = read(from).and_then(|from| between(from, read(to)?, today));
-        let told = told.map(|dates| (dates.first.to_string(), dates.last.to_string()));
-        match (told, expected) {
-            (Ok(told), Ok((first, last))) => assert_eq!(told, (first.to_owned(), last.to_owned())),
-            (Err(told), Err(part)) => assert!(told.contains(part), "{told}"),
-            (told, expected) => panic!("{told:?} instead of {expected:?}"),
+        let dates = read(from).and_then(|from| between(from, read(to)?, today));
+        let dates = dates.map(|dates| (dates.first.to_string(), dates.last.to_string()));
+        match (dates, expected) {
+            (Ok(dates), Ok((first, last))) => {
+                assert_eq!(dates, (first.to_owned(), last.to_owned()))
+            }
+            (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
+            (dates, expected) => panic!("{dates:?} instead of {expected:?}"),
         }
     }
 
     #[test]
-    fn days_and_months_both_included() {
+    fn both_ends_are_inclusive() {
         check("", "", Ok(("2026-11-01", "2026-11-24")));
         check("2026-10", "", Ok(("2026-10-01", "2026-11-24")));
         check("2026-02", "2026-02", Ok(("2026-02-01", "2026-02-28")));
@@ -92,7 +96,7 @@ mod tests {
         check(
             "2026-11-30",
             "",
-            Err("--from 2026-11-30 lies after --to 2026-11-24"),
+            Err("`--from` 2026-11-30 is after `--to` 2026-11-24"),
         );
         check("0001-01-01", "", Err("too long"));
         for wrong in [
@@ -103,7 +107,7 @@ mod tests {
             "20261124",
             "2026",
         ] {
-            check(wrong, "", Err("is no day"));
+            check(wrong, "", Err("expected a day"));
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Usage as the ledger has it. What it does not know is said, and never told as zero.
+//! Usage from the ledger. Reports what the ledger does not have instead of showing zero.
 
 use jiff::Timestamp;
 
-use crate::cli::globals::{Failure, Globals};
+use crate::cli::globals::{CommandError, Globals};
 use crate::cli::output::short_time;
-use crate::cli::usage::question::{Question, Remark, Told};
+use crate::cli::usage::query::{OrganizationUsage, Remark, UsageQuery};
 use crate::config::Config;
 use crate::config::source::Environment;
 use crate::domain::coverage::Coverage;
@@ -14,39 +14,39 @@ use crate::domain::period::Period;
 use crate::domain::plural::{agreeing, counted};
 use crate::domain::span::{Day, Hour};
 use crate::domain::usage::Part;
-use crate::store::organization::Known;
+use crate::store::organization::StoredDirectory;
 
-/// What is stored of each organization that is asked for.
+/// Reads the usage of each selected organization.
 pub async fn read(
-    question: &Question,
+    query: &UsageQuery,
     globals: &Globals,
     environment: &Environment,
-) -> Result<(Config, Vec<Told>), Failure> {
+) -> Result<(Config, Vec<OrganizationUsage>), CommandError> {
     let (config, store) = globals.open_store(environment)?;
-    let hours = question.hours;
+    let hours = query.hours;
     let mut all = Vec::new();
     for organization in globals.organizations(&config)? {
         let name = &organization.name;
-        let Some(known) = store.known(name).await? else {
-            all.push(Told {
+        let Some(known) = store.stored_directory(name).await? else {
+            all.push(OrganizationUsage {
                 organization: name.clone(),
                 directory: Directory::default(),
                 rows: Vec::new(),
                 remarks: vec![Remark {
                     kind: "nothing_stored",
                     at: None,
-                    text: format!("nothing is stored of organization `{name}`"),
+                    text: format!("no data stored for organization `{name}`"),
                 }],
                 is_incomplete: true,
             });
             continue;
         };
-        let (remarks, is_incomplete) = remarks(question, name, &known)?;
-        let pieces = question.pieces.clone();
+        let (remarks, is_incomplete) = remarks(query, name, &known)?;
+        let pieces = query.pieces.clone();
         let rows = store
             .usage(name, hours, move |hour| pieces.first_hour(hour))
             .await?;
-        all.push(Told {
+        all.push(OrganizationUsage {
             organization: name.clone(),
             directory: known.directory,
             rows,
@@ -57,19 +57,18 @@ pub async fn read(
     Ok((config, all))
 }
 
-/// From when to when all is known, and whether some of the span was never read. Hours that are known only as days cannot be
-/// told.
+/// Returns remarks about missing data, and whether part of the span was never read. Hours known only as days are an error.
 fn remarks(
-    question: &Question,
+    query: &UsageQuery,
     name: &OrganizationName,
-    known: &Known,
-) -> Result<(Vec<Remark>, bool), Failure> {
+    known: &StoredDirectory,
+) -> Result<(Vec<Remark>, bool), CommandError> {
     let mut remarks = Vec::new();
     let mut remark = |kind, at: Option<Timestamp>, text: String| {
         let text = format!("organization `{name}`: {text}");
         remarks.push(Remark { kind, at, text });
     };
-    let hours = question.hours;
+    let hours = query.hours;
     let workspaces = known.directory.present();
     let parts = workspaces.map(|workspace| Part::Workspace(workspace.id.clone()));
     let coverages: Vec<Option<&Coverage>> = parts
@@ -82,18 +81,18 @@ fn remarks(
     let n_unread = n_all - coverages.len();
     if n_unread > 0 {
         let text = format!(
-            "nothing is known yet of {n_unread} of {}; of {} nothing is told",
+            "no data yet for {n_unread} of {}; {} not included",
             counted(n_all, "part"),
-            agreeing(&n_unread, "it", "them")
+            agreeing(&n_unread, "it is", "they are")
         );
         remark("parts_unread", None, text);
     }
-    let is_cut_by_hours = question.period == Period::Hour;
+    let is_cut_by_hours = query.period == Period::Hour;
     let hourly_from = coverages.iter().filter_map(|known| known.hours_from).max();
-    let hourly_from = hourly_from.map_or(Hour::of(question.now), Day::first_hour);
+    let hourly_from = hourly_from.map_or(Hour::containing(query.now), Day::first_hour);
     if is_cut_by_hours && hours.start < hourly_from {
-        return Err(Failure::World(format!(
-            "organization `{name}`: hours are known from {} on, before that only days; `--granularity day` tells them",
+        return Err(CommandError::Failed(format!(
+            "organization `{name}`: hours are known only from {}; use `--granularity day` for earlier data",
             short_time(hourly_from.start())
         )));
     }
@@ -102,7 +101,7 @@ fn remarks(
     let starts_later = known_from.filter(|day| day.first_hour() > hours.start);
     if let Some(day) = starts_later {
         let text = format!(
-            "all is known from {} on; what was before is told as far as it is known",
+            "data is complete only from {}; earlier usage is a lower bound",
             short_time(day.start())
         );
         remark("known_from", Some(day.start()), text);
@@ -111,13 +110,13 @@ fn remarks(
     let has_begun = as_of.is_some_and(|as_of| as_of > hours.start.start());
     let is_incomplete = n_unread > 0 || starts_later.is_some() || !has_begun;
     if let Some(as_of) = as_of.filter(|as_of| *as_of < hours.end.start()) {
-        let text = format!("known up to {}", short_time(as_of));
+        let text = format!("data as of {}", short_time(as_of));
         remark("known_up_to", Some(as_of), text);
     }
-    let is_off = !question.is_utc();
-    if is_off && !is_cut_by_hours && hours.start < hourly_from {
+    let is_other_zone = !query.is_utc();
+    if is_other_zone && !is_cut_by_hours && hours.start < hourly_from {
         let text = format!(
-            "before {} only days of UTC are known; they count where they begin",
+            "before {} only UTC days are known; each counts on the day on which it begins",
             short_time(hourly_from.start())
         );
         remark("days_of_utc", Some(hourly_from.start()), text);

@@ -1,8 +1,8 @@
-//! `usage`: what was used, by whom and when, from the ledger or straight from the service.
+//! `usage`: usage and spend by subject and period, from the ledger or the Admin API.
 
 mod dates;
 
-mod question;
+mod query;
 
 mod amounts;
 
@@ -14,59 +14,59 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
-use crate::cli::globals::{Failure, Globals};
-use crate::cli::output::{Format, Screen, json_text, print};
-use crate::cli::usage::amounts::Reported;
-use crate::cli::usage::dates::Dates;
-use crate::cli::usage::question::{Question, Remark, Told};
+use crate::cli::globals::{CommandError, Globals};
+use crate::cli::output::{OutputFormat, Screen, json_text, print};
+use crate::cli::usage::amounts::ReportedAmounts;
+use crate::cli::usage::dates::DateRange;
+use crate::cli::usage::query::{OrganizationUsage, Remark, UsageQuery};
 use crate::clock::Clock;
 use crate::config::source::Environment;
 use crate::config::terms::zone_named;
-use crate::domain::breakdown::{self, Entry, Naming};
+use crate::domain::breakdown::{self, BreakdownContext, BreakdownEntry};
 use crate::domain::ids::OrganizationName;
 use crate::domain::period::{Period, Zone};
 use crate::domain::subject::SubjectKind;
 use crate::domain::usage::Amounts;
-use crate::sheet::{Cell, Column, Sheet, hidden, shown};
+use crate::table::{Cell, Column, OutputTable, hidden, shown};
 
-/// Which usage, and how it is broken down.
+/// Arguments of `usage`.
 #[derive(Debug, Args)]
 pub struct Usage {
-    /// The first day, like 2026-11-01, or a month, like 2026-11; the first of this month where it is not said
+    /// First day or month (default: this month)
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
-    from: Option<Dates>,
-    /// The last day or month, itself included; today where it is not said
+    from: Option<DateRange>,
+    /// Last day or month, inclusive (default: today)
     #[arg(long, value_name = "DATE", value_parser = dates::parse)]
-    to: Option<Dates>,
-    /// Of whom
-    #[arg(long, value_enum, default_value_t = By::Workspace)]
-    by: By,
-    /// In pieces of time
-    #[arg(long, value_enum, default_value_t = Pace::Month)]
-    granularity: Pace,
-    /// Where days and months are cut
+    to: Option<DateRange>,
+    /// Group by
+    #[arg(long, value_enum, default_value_t = GroupBy::Workspace)]
+    by: GroupBy,
+    /// Time bucket
+    #[arg(long, value_enum, default_value_t = TimeBucket::Month)]
+    granularity: TimeBucket,
+    /// Time zone of days and months
     #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = parse_zone)]
     time_zone: Zone,
-    /// Ask the service, not the ledger; needs no store
+    /// Read from the Admin API instead of the ledger
     #[arg(long)]
     live: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum By {
+enum GroupBy {
     Organization,
     Workspace,
     Model,
     Team,
-    /// Where the service tells it
+    /// Where reported
     #[value(name = "api_key")]
     ApiKey,
-    /// Where the service tells it
+    /// Where reported
     User,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Pace {
+enum TimeBucket {
     Hour,
     Day,
     Month,
@@ -74,124 +74,128 @@ enum Pace {
 
 fn parse_zone(name: &str) -> Result<Zone, String> {
     zone_named(name)
-        .ok_or_else(|| "is no time zone; IANA names are meant, like `Europe/Berlin`".to_owned())
+        .ok_or_else(|| "expected an IANA time zone, for example `Europe/Berlin`".to_owned())
 }
 
 impl Usage {
-    /// From the first day to the last, both included.
+    /// Runs the command.
     pub async fn run(
         &self,
         globals: &Globals,
         environment: &Environment,
-    ) -> Result<ExitCode, Failure> {
-        let question = self.question(Clock::system().now())?;
-        let (config, mut told) = if self.live {
-            live::ask(&question, globals, environment).await?
+    ) -> Result<ExitCode, CommandError> {
+        let query = self.query(Clock::system().now())?;
+        let (config, mut usages) = if self.live {
+            live::read(&query, globals, environment).await?
         } else {
-            ledger::read(&question, globals, environment).await?
+            ledger::read(&query, globals, environment).await?
         };
         let mut lines = Vec::new();
-        for told in &mut told {
-            let more = amounts::remarks(question.by, told);
-            told.remarks.extend(more);
+        for usage in &mut usages {
+            let remarks = amounts::remarks(query.by, usage);
+            usage.remarks.extend(remarks);
         }
-        for told in &told {
-            for remark in &told.remarks {
+        for usage in &usages {
+            for remark in &usage.remarks {
                 globals.remark(&remark.text);
             }
-            let naming = Naming {
-                organization: &told.organization,
-                directory: &told.directory,
+            let naming = BreakdownContext {
+                organization: &usage.organization,
+                directory: &usage.directory,
                 teams: &config.teams,
-                people: config.privacy.in_messages(),
+                naming: config.privacy.in_messages(),
             };
 
-            let entries = breakdown::break_down(question.by, naming, &told.rows);
-            lines.extend(entries.into_iter().map(|entry| (&told.organization, entry)));
+            let entries = breakdown::break_down(query.by, naming, &usage.rows);
+            lines.extend(
+                entries
+                    .into_iter()
+                    .map(|entry| (&usage.organization, entry)),
+            );
         }
         lines.sort_by_key(|(_, entry)| entry.first);
-        if lines.is_empty() && told.iter().any(|told| told.is_incomplete) {
-            globals.remark("warning: usage is unknown: not all of this time was read");
+        if lines.is_empty() && usages.iter().any(|usage| usage.is_incomplete) {
+            globals.remark("warning: usage is unknown: part of the period was not read");
         } else if lines.is_empty() {
-            globals.remark("No usage");
+            globals.remark("no usage");
         }
-        let text = render(&question, &told, &lines, globals.output, globals.stdout);
+        let text = render(&query, &usages, &lines, globals.output, globals.stdout);
         Ok(print(&text, ExitCode::SUCCESS))
     }
 
-    fn question(&self, now: Timestamp) -> Result<Question, Failure> {
+    fn query(&self, now: Timestamp) -> Result<UsageQuery, CommandError> {
         let by = match self.by {
-            By::Organization => SubjectKind::Organization,
-            By::Workspace => SubjectKind::Workspace,
-            By::Model => SubjectKind::Model,
-            By::Team => SubjectKind::Team,
-            By::ApiKey => SubjectKind::ApiKey,
-            By::User => SubjectKind::User,
+            GroupBy::Organization => SubjectKind::Organization,
+            GroupBy::Workspace => SubjectKind::Workspace,
+            GroupBy::Model => SubjectKind::Model,
+            GroupBy::Team => SubjectKind::Team,
+            GroupBy::ApiKey => SubjectKind::ApiKey,
+            GroupBy::User => SubjectKind::User,
         };
         let period = match self.granularity {
-            Pace::Hour => Period::Hour,
-            Pace::Day => Period::Day,
-            Pace::Month => Period::Month,
+            TimeBucket::Hour => Period::Hour,
+            TimeBucket::Day => Period::Day,
+            TimeBucket::Month => Period::Month,
         };
         let today = now.to_zoned(self.time_zone.rules.clone()).date();
-        let dates = dates::between(self.from, self.to, today).map_err(Failure::usage)?;
-        Ok(Question {
+        let dates = dates::between(self.from, self.to, today).map_err(CommandError::usage)?;
+        Ok(UsageQuery {
             is_dated: self.from.is_some(),
-            ..Question::new(dates, self.time_zone.clone(), period, by, now)
+            ..UsageQuery::new(dates, self.time_zone.clone(), period, by, now)
         })
     }
 }
 
-type Line<'a> = (&'a OrganizationName, Entry);
+type UsageEntry<'a> = (&'a OrganizationName, BreakdownEntry);
 
-/// JSON has the total beside the rows; CSV has rows alone, so that summing them up is right.
+/// JSON has the total beside the rows; CSV has only rows, so that they can be summed.
 fn render(
-    question: &Question,
-    told: &[Told],
-    lines: &[Line<'_>],
-    format: Format,
+    query: &UsageQuery,
+    usages: &[OrganizationUsage],
+    lines: &[UsageEntry<'_>],
+    format: OutputFormat,
     screen: Screen,
 ) -> String {
-    let n_told = told.iter().filter(|told| !told.rows.is_empty()).count();
-    let of_lines: Vec<&Amounts> = lines.iter().map(|(_, entry)| &entry.amounts).collect();
-    let all = Reported::of(told);
-    let by = all.by(question.by, told);
-    let mut sheet = Sheet {
-        columns: columns(question.by, n_told > 1, &of_lines),
+    let n_used = usages.iter().filter(|usage| !usage.rows.is_empty()).count();
+    let amounts: Vec<&Amounts> = lines.iter().map(|(_, entry)| &entry.amounts).collect();
+    let reported = ReportedAmounts::for_totals(usages);
+    let by_subject = reported.for_subjects(query.by, usages);
+    let mut table = OutputTable {
+        columns: columns(query.by, n_used > 1, &amounts),
         rows: lines
             .iter()
-            .map(|(organization, entry)| row(question, organization, entry, by))
+            .map(|(organization, entry)| row(query, organization, entry, by_subject))
             .collect(),
     };
-    let is_incomplete = told.iter().any(|told| told.is_incomplete);
-    // Nothing is known of the usage: that is not the same as none.
+    let is_incomplete = usages.iter().any(|usage| usage.is_incomplete);
+    // Unknown usage is not zero usage.
     let is_unknown = is_incomplete && lines.is_empty();
     let total = lines
         .iter()
         .fold(Amounts::ZERO, |sum, (_, entry)| sum + entry.amounts);
     match format {
-        Format::Csv => sheet.render(format, screen),
-        Format::Json => {
+        OutputFormat::Csv => table.render(format, screen),
+        OutputFormat::Json => {
             let cells = if is_unknown {
                 amounts::unknown()
             } else {
-                amounts::cells(&total, all)
+                amounts::cells(&total, reported)
             };
-            let total = Sheet {
+            let total = OutputTable {
                 columns: amounts::columns(&[]),
                 rows: vec![cells],
             };
             json_text(&serde_json::json!({
-                "from": question.dates.first.to_string(),
-                "to": question.dates.last.to_string(),
-                "time_zone": &*question.zone.name,
-                "rows": sheet.as_json(),
+                "from": query.dates.first.to_string(),
+                "to": query.dates.last.to_string(),
+                "time_zone": &*query.zone.name,
+                "rows": table.as_json(),
                 "total": total.as_json()[0].take(),
                 "is_complete": !is_incomplete,
-                "remarks": remarks(told),
+                "remarks": remarks(usages),
             }))
         }
-        Format::Table => {
+        OutputFormat::Table => {
             let name = if is_incomplete && !is_unknown {
                 "total, at least"
             } else {
@@ -204,21 +208,21 @@ fn render(
                 unknown[0] = Cell::Text("unknown".to_owned());
                 cells.extend(unknown);
             } else {
-                cells.extend(amounts::cells(&total, all));
+                cells.extend(amounts::cells(&total, reported));
             }
-            cells.extend(is_by_key(question.by).then_some(Cell::Empty));
-            sheet.rows.push(cells);
-            if amounts::has_prices(&of_lines) {
-                sheet = sheet.giving_way(&amounts::LEAST);
+            cells.extend(is_by_key(query.by).then_some(Cell::Empty));
+            table.rows.push(cells);
+            if amounts::has_prices(&amounts) {
+                table = table.with_droppable(&amounts::DROPPABLE);
             }
-            sheet.render(format, screen)
+            table.render(format, screen)
         }
     }
 }
 
-fn remarks(told: &[Told]) -> Vec<serde_json::Value> {
-    let of_one = |told: &Told| {
-        let organization = told.organization.to_string();
+fn remarks(usages: &[OrganizationUsage]) -> Vec<serde_json::Value> {
+    let of_one = |usage: &OrganizationUsage| {
+        let organization = usage.organization.to_string();
         let as_json = move |remark: &Remark| {
             serde_json::json!({
                 "organization": organization.clone(),
@@ -227,22 +231,22 @@ fn remarks(told: &[Told]) -> Vec<serde_json::Value> {
                 "text": remark.text,
             })
         };
-        told.remarks.iter().map(as_json).collect::<Vec<_>>()
+        usage.remarks.iter().map(as_json).collect::<Vec<_>>()
     };
-    told.iter().flat_map(of_one).collect()
+    usages.iter().flat_map(of_one).collect()
 }
 
-/// Columns before the amounts.
+/// Number of columns before the amounts.
 const N_NAMES: usize = 4;
 
-/// Shares of keys are marked.
+/// Rows by key have a column that marks apportioned amounts.
 fn is_by_key(by: SubjectKind) -> bool {
     by == SubjectKind::ApiKey
 }
 
-fn columns(by: SubjectKind, is_many: bool, told: &[&Amounts]) -> Vec<Column> {
+fn columns(by: SubjectKind, is_many: bool, amounts: &[&Amounts]) -> Vec<Column> {
     let organization = match by {
-        // There it is the name already.
+        // The name column shows it already.
         SubjectKind::Organization => hidden("organization"),
         _ if is_many => shown("organization", "ORGANIZATION"),
         SubjectKind::Workspace
@@ -268,19 +272,19 @@ fn columns(by: SubjectKind, is_many: bool, told: &[&Amounts]) -> Vec<Column> {
     let share = is_by_key(by).then_some(hidden("apportioned"));
     names
         .into_iter()
-        .chain(amounts::columns(told))
+        .chain(amounts::columns(amounts))
         .chain(share)
         .collect()
 }
 
 fn row(
-    question: &Question,
+    query: &UsageQuery,
     organization: &OrganizationName,
-    entry: &Entry,
-    reported: Reported,
+    entry: &BreakdownEntry,
+    reported: ReportedAmounts,
 ) -> Vec<Cell> {
     let mut cells = vec![
-        Cell::text_or_empty(question.pieces.label(entry.first)),
+        Cell::text_or_empty(query.pieces.label(entry.first)),
         Cell::Text(organization.to_string()),
         Cell::Text(entry.subject.id.to_string()),
         Cell::Text(entry.name.clone()),

@@ -1,63 +1,62 @@
-//! Which keys are in use, and what they spent lately: what revoking them would break.
+//! Which API keys are in use, and their recent spend: what revoking them would affect.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::admin::choice::KnownKey;
+use crate::domain::admin::selection::KeyDetails;
 use crate::domain::ids::ApiKeyId;
 use crate::domain::money::Usd;
 
-/// A key that was used within this time is in use. Spend is summed over the same time.
+/// A key used within this time is in use. Spend is summed over the same time.
 pub const IN_USE_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// Usage of the last day may be missing without making "not in use" uncertain.
+/// Maximum data age for "not in use" to be certain.
 const MAX_LAG: SignedDuration = SignedDuration::from_hours(24);
 
-/// Usage by key, as recorded or as just read.
+/// Usage by API key, recorded or just read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecentUsage {
-    /// Spend within [`IN_USE_WITHIN`]; `None` where usage is not known by key. A key without an entry spent nothing.
+    /// Spend within [`IN_USE_WITHIN`]; `None` if usage by key is unknown. A key without an entry spent nothing.
     pub spend: Option<BTreeMap<ApiKeyId, Usd>>,
-    /// The end of the newest hour or day in which a key was used.
+    /// End of the newest hour or day with usage.
     pub last_used: BTreeMap<ApiKeyId, Timestamp>,
-    /// Usage by key is known without a gap from the first of these until the second.
+    /// Start and end of the span in which usage by key is known without a gap.
     pub known: Option<(Timestamp, Timestamp)>,
 }
 
 /// Whether a key is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InUse {
-    /// It was used within [`IN_USE_WITHIN`].
+    /// Used within [`IN_USE_WITHIN`].
     Yes,
     No,
-    /// Nothing states whether it was.
+    /// No source reports its use.
     Unknown,
 }
 
 /// How a key was used lately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyUse {
-    /// Whether it is in use.
     pub in_use: InUse,
-    /// `None` if it was never used or if that is not known.
+    /// `None` if never used or unknown.
     pub last_used_at: Option<Timestamp>,
-    /// Within [`IN_USE_WITHIN`]; `None` if not known.
+    /// Within [`IN_USE_WITHIN`]; `None` if unknown.
     pub spend: Option<Usd>,
-    /// Usage before that or since then is missing: it spent at least this much.
+    /// Part of the usage is unknown, so `spend` is a lower bound.
     pub is_lower_bound: bool,
 }
 
 impl RecentUsage {
-    /// Whether usage is known for the whole of [`IN_USE_WITHIN`].
+    /// Returns whether usage is known for all of [`IN_USE_WITHIN`].
     pub fn is_complete(&self, max_lag: SignedDuration, now: Timestamp) -> bool {
         self.known.is_some_and(|(from, until)| {
             now.duration_since(from) >= IN_USE_WITHIN && now.duration_since(until) <= max_lag
         })
     }
 
-    /// Returns how a key was used: by its own last use where it is listed, and by what is recorded.
-    pub fn of(&self, key: &KnownKey, now: Timestamp) -> KeyUse {
+    /// Returns how a key was used, by its listed last use and by recorded usage.
+    pub fn key_use(&self, key: &KeyDetails, now: Timestamp) -> KeyUse {
         let id = &key.listed.id;
         let last_used_at = key
             .listed
@@ -83,13 +82,13 @@ impl RecentUsage {
         }
     }
 
-    /// A list that states when keys were used states that of the others, too: they never were.
-    fn is_listed_as_unused(&self, key: &KnownKey) -> bool {
+    /// A list with last uses implies that keys without one were never used.
+    fn is_listed_as_unused(&self, key: &KeyDetails) -> bool {
         self.known.is_none() && key.idle_since.is_some()
     }
 
     /// A key that was created after usage was first recorded has no earlier usage.
-    fn knows_all_of(&self, key: &KnownKey, now: Timestamp) -> bool {
+    fn knows_all_of(&self, key: &KeyDetails, now: Timestamp) -> bool {
         let created_at = key.listed.created_at;
         self.known.is_some_and(|(from, until)| {
             created_at.is_some_and(|at| at >= from) && now.duration_since(until) <= MAX_LAG
@@ -97,22 +96,22 @@ impl RecentUsage {
     }
 }
 
-/// What several keys would take with them.
+/// What revoking several keys affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AtStake {
+pub struct RevocationImpact {
     pub n_keys: usize,
     pub n_in_use: usize,
-    /// It is not known whether these are in use.
+    /// Number of keys whose use is unknown.
     pub n_unknown: usize,
     /// `None` if the spend of no key is known.
     pub spend: Option<Usd>,
-    /// The spend of some key is missing, wholly or in part.
+    /// Whether the spend of some key is missing or partial.
     pub is_lower_bound: bool,
 }
 
-/// Sums what keys would take with them.
-pub fn at_stake(uses: impl IntoIterator<Item = KeyUse>) -> AtStake {
-    let (mut sum, mut is_partial) = (AtStake::default(), false);
+/// Sums the use of several keys.
+pub fn revocation_impact(uses: impl IntoIterator<Item = KeyUse>) -> RevocationImpact {
+    let (mut sum, mut is_partial) = (RevocationImpact::default(), false);
     for key in uses {
         sum.n_keys += 1;
         match key.in_use {
@@ -125,7 +124,7 @@ pub fn at_stake(uses: impl IntoIterator<Item = KeyUse>) -> AtStake {
         }
         is_partial |= key.is_lower_bound || key.spend.is_none();
     }
-    AtStake {
+    RevocationImpact {
         is_lower_bound: is_partial && sum.spend.is_some(),
         ..sum
     }
@@ -134,8 +133,8 @@ pub fn at_stake(uses: impl IntoIterator<Item = KeyUse>) -> AtStake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::admin::choice::known_keys;
-    use crate::domain::census::ToldBy;
+    use crate::domain::admin::selection::key_details;
+    use crate::domain::inventory::LastUseSource;
     use crate::domain::listing::ListedKey;
 
     const NOW: &str = "2026-11-25T12:00:00Z";
@@ -155,17 +154,17 @@ mod tests {
             expires_at: None,
             last_used_at: last_used_at.map(at),
             hint: None,
-            maker_email: None,
+            creator_email: None,
         }
     }
 
     #[track_caller]
     fn check(keys: Vec<ListedKey>, usage: &RecentUsage, expected: &[(InUse, Option<&str>)]) {
-        let keys = known_keys(keys, ToldBy::List, at(NOW));
+        let keys = key_details(keys, LastUseSource::List, at(NOW));
         let found: Vec<_> = keys
             .iter()
             .map(|key| {
-                let found = usage.of(key, at(NOW));
+                let found = usage.key_use(key, at(NOW));
                 (found.in_use, found.spend.map(Usd::grouped))
             })
             .collect();
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_states_last_uses_decides_alone() {
+    fn listed_last_uses_take_precedence() {
         let keys = vec![
             listed(
                 "fresh",
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_source_nothing_is_called_unused() {
+    fn without_a_source_use_is_unknown() {
         let keys = vec![listed("key", None, "2026-01-01T00:00:00Z")];
         check(keys, &RecentUsage::default(), &[(InUse::Unknown, None)]);
     }
@@ -241,16 +240,16 @@ mod tests {
             one(InUse::Yes, Some(Usd::from_dollars(5))),
             one(InUse::Unknown, None),
         );
-        let all = at_stake([known, known]);
+        let all = revocation_impact([known, known]);
         assert_eq!(
             (all.n_keys, all.n_in_use, all.spend, all.is_lower_bound),
             (2, 2, Some(Usd::from_dollars(10)), false)
         );
-        let part = at_stake([known, unknown]);
+        let part = revocation_impact([known, unknown]);
         assert_eq!(
             (part.n_unknown, part.spend, part.is_lower_bound),
             (1, Some(Usd::from_dollars(5)), true)
         );
-        assert_eq!(at_stake([unknown]).spend, None);
+        assert_eq!(revocation_impact([unknown]).spend, None);
     }
 }

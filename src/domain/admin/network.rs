@@ -1,39 +1,34 @@
-//! Networks from which people may come: CIDR blocks, and whether one list lets fewer in than another.
+//! Networks that users may connect from: CIDR blocks, and whether one list is more restrictive than another.
 
 use core::net::{IpAddr, Ipv6Addr};
 use std::fmt;
 use std::str::FromStr;
 
-/// A block of addresses: `203.0.113.0/24`, `2001:db8::/32`. Bits behind the prefix are zero.
+/// A CIDR block such as `203.0.113.0/24` or `2001:db8::/32`. Bits after the prefix are zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
     address: IpAddr,
     prefix: u8,
 }
 
-/// Why a text is no block of addresses.
+/// Why a string is not a CIDR block.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
-    /// It has another shape.
-    #[error(
-        "`{0}` is no block of addresses; it is written like `203.0.113.0/24` or `2001:db8::/32`"
-    )]
+    #[error("`{0}` is not a CIDR block, for example `203.0.113.0/24` or `2001:db8::/32`")]
     Shape(String),
-    /// The prefix is longer than the address.
-    #[error("`{text}`: the prefix is at most {most}")]
+    #[error("the prefix of `{text}` exceeds {max}")]
     Prefix {
         text: String,
         /// 32 or 128.
-        most: u8,
+        max: u8,
     },
-    /// It names an address within the block.
     #[error(
-        "`{text}` names an address within a block; did you mean `{meant}`, or `{alone}` for this address alone?"
+        "`{text}` has bits after the prefix; did you mean `{block}`, or `{single}` for this address only?"
     )]
     Host {
         text: String,
-        meant: String,
-        alone: String,
+        block: String,
+        single: String,
     },
 }
 
@@ -49,13 +44,13 @@ impl FromStr for Network {
         if !is_digits || prefix.len() > 3 {
             return Err(shape());
         }
-        let most = width(address);
+        let max = width(address);
         let too_long = || NetworkError::Prefix {
             text: text.to_owned(),
-            most,
+            max,
         };
         let prefix: u8 = prefix.parse().map_err(|_| too_long())?;
-        if prefix > most {
+        if prefix > max {
             return Err(too_long());
         }
         let network = Network {
@@ -65,8 +60,8 @@ impl FromStr for Network {
         if network.address != address {
             return Err(NetworkError::Host {
                 text: text.to_owned(),
-                meant: network.to_string(),
-                alone: format!("{address}/{most}"),
+                block: network.to_string(),
+                single: format!("{address}/{max}"),
             });
         }
         Ok(network)
@@ -80,7 +75,7 @@ impl fmt::Display for Network {
 }
 
 impl Network {
-    /// Whether all addresses of the other block are in this one.
+    /// Returns whether all addresses of the other block are in this one.
     pub fn contains(&self, other: &Network) -> bool {
         self.address.is_ipv4() == other.address.is_ipv4()
             && self.prefix <= other.prefix
@@ -88,8 +83,8 @@ impl Network {
     }
 }
 
-/// Whether somebody who could come in may be kept out. No block at all lets everyone in. Blocks that together cover an older
-/// one are not put together: what is not sure counts as narrower.
+/// Returns whether an address that `old` allows may be denied by `new`. An empty list allows all addresses. Does not
+/// merge adjacent blocks, so it may return true for an equivalent list.
 pub fn is_narrower(old: &[Network], new: &[Network]) -> bool {
     if new.is_empty() {
         return false;
@@ -129,23 +124,21 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_read_or_refused_with_a_hint() {
+    fn blocks_are_parsed_or_rejected_with_a_hint() {
         let check = |text: &str, expected: &str| {
-            let told = text
+            let parsed = text
                 .parse::<Network>()
                 .map_or_else(|error| error.to_string(), |network| network.to_string());
-            assert_eq!(told, expected);
+            assert_eq!(parsed, expected);
         };
         check(" 203.0.113.0/24 ", "203.0.113.0/24");
         check("0.0.0.0/0", "0.0.0.0/0");
         check("2001:DB8::/32", "2001:db8::/32");
         check("::1/128", "::1/128");
-        check("10.0.0.0/33", "`10.0.0.0/33`: the prefix is at most 32");
-        check("10.0.0.0/999", "`10.0.0.0/999`: the prefix is at most 32");
+        check("10.0.0.0/33", "the prefix of `10.0.0.0/33` exceeds 32");
+        check("10.0.0.0/999", "the prefix of `10.0.0.0/999` exceeds 32");
         let shape = |text: &str| {
-            format!(
-                "`{text}` is no block of addresses; it is written like `203.0.113.0/24` or `2001:db8::/32`"
-            )
+            format!("`{text}` is not a CIDR block, for example `203.0.113.0/24` or `2001:db8::/32`")
         };
         for text in [
             "10.0.0.1",
@@ -160,12 +153,12 @@ mod tests {
         }
         check(
             "10.0.0.7/8",
-            "`10.0.0.7/8` names an address within a block; did you mean `10.0.0.0/8`, or `10.0.0.7/32` for this address alone?",
+            "`10.0.0.7/8` has bits after the prefix; did you mean `10.0.0.0/8`, or `10.0.0.7/32` for this address only?",
         );
     }
 
     #[test]
-    fn fewer_are_let_in_or_not() {
+    fn narrower_lists_are_detected() {
         let check = |old: &[&str], new: &[&str], expected: bool| {
             assert_eq!(
                 is_narrower(&networks(old), &networks(new)),

@@ -1,226 +1,225 @@
-//! Offboarding: which keys a person leaves behind, and what ends their access, in which order.
+//! Plans offboarding: which API keys a user has, and which changes remove their access, in order.
 
-use crate::domain::admin::choice::{FindError, KnownKey, find_user, is_address};
-use crate::domain::admin::service::{Deed, Impossible, Service};
-use crate::domain::admin::write::{Manner, Write};
+use crate::domain::admin::change::{AdminChange, Revocation};
+use crate::domain::admin::selection::{FindError, KeyDetails, find_user, is_address};
+use crate::domain::admin::server::{Capability, ServerKind, Unsupported};
 use crate::domain::ids::{ActorId, ApiKeyId};
 use crate::domain::listing::{ListedInvite, ListedUser};
 
-/// Who leaves.
+/// A user to offboard, who may already be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaver {
-    /// As keys name who made them.
+pub struct DepartingUser {
+    /// As in the creator field of keys.
     pub id: ActorId,
-    /// Where the service tells it.
     pub email: Option<String>,
-    /// The role; `None` for who is gone already.
+    /// `None` if already removed.
     pub role: Option<String>,
 }
 
-/// What the service lists.
+/// Users, keys and invitations that exist now.
 #[derive(Debug, Clone, Copy)]
-pub struct Standing<'a> {
+pub struct CurrentAccess<'a> {
     pub users: &'a [ListedUser],
-    pub keys: &'a [KnownKey],
-    /// All invitations; none where the service does not list them.
+    pub keys: &'a [KeyDetails],
+    /// All invitations; empty if the dialect cannot list them.
     pub invites: &'a [ListedInvite],
 }
 
-/// How it is to be done.
+/// Options for offboarding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
-    /// How final it is that keys are revoked.
-    pub manner: Manner,
+pub struct OffboardOptions {
+    pub revocation: Revocation,
     pub keep: Vec<ApiKeyId>,
 }
 
-/// What is to be done.
+/// The planned changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    pub leaver: Leaver,
-    /// Their keys that open something, to be revoked, in the service's order.
-    pub keys: Vec<KnownKey>,
-    /// Their keys that live on.
+pub struct OffboardPlan {
+    pub user: DepartingUser,
+    /// Keys to revoke, in list order.
+    pub keys: Vec<KeyDetails>,
     pub kept: Vec<ApiKeyId>,
-    /// In this order: keys, invitations, the person.
-    pub steps: Vec<Write>,
+    /// In order: keys, invitations, the user.
+    pub steps: Vec<AdminChange>,
 }
 
-/// Why there is no plan. Nothing was sent.
+/// Why there is no plan. No request was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OffboardError {
-    /// Nobody is meant, or more than one.
     #[error("{source}{}", hint(source))]
     Find {
         #[from]
         source: FindError,
     },
-    /// A key is to live on that is not theirs.
-    #[error("`--keep-key {key}`: user `{user}` has made no such key{}", others(.theirs))]
-    NotTheirs {
+    /// A key to keep belongs to someone else.
+    #[error("user `{user}` did not create key `{key}`, passed to `--keep-key`{}", others(.theirs))]
+    KeyOfOther {
         key: ApiKeyId,
         user: ActorId,
-        /// The keys that they have made.
         theirs: Vec<ApiKeyId>,
     },
-    /// The service cannot do it.
     #[error(transparent)]
-    Impossible(#[from] Impossible),
-    /// The service removes nobody of this role.
+    Unsupported(#[from] Unsupported),
+    /// The API cannot remove users with this role.
     #[error(
-        "user `{user}` is {role}, and the service removes no {role} by its API; make them `user` in the Console first, or \
-         revoke their keys alone with `spendwatch keys revoke --user {user}`"
+        "the API cannot remove user `{user}` with role `{role}`; change the role to `user` in the Console first, or \
+         revoke only their keys with `spendwatch keys revoke --user {user}`"
     )]
-    Above { user: ActorId, role: String },
+    ProtectedRole { user: ActorId, role: String },
 }
 
-/// A person by id or address. Who is gone already is known by their keys, and by their id alone.
-pub fn leaver(asked: &str, standing: Standing<'_>) -> Result<Leaver, FindError> {
-    let unknown = match find_user(asked, standing.users) {
+/// Finds a user by id or email address. Removed users are found by their keys, or by any id.
+pub fn find_departing_user(
+    given: &str,
+    access: CurrentAccess<'_>,
+) -> Result<DepartingUser, FindError> {
+    let unknown = match find_user(given, access.users) {
         Ok(user) => {
-            return Ok(Leaver {
+            return Ok(DepartingUser {
                 id: user.id.clone(),
                 email: user.email.clone(),
                 role: Some(user.role.clone()),
             });
         }
-        Err(error @ FindError::Several { .. }) => return Err(error),
+        Err(error @ FindError::Ambiguous { .. }) => return Err(error),
         Err(unknown) => unknown,
     };
-    let is_theirs = |key: &&KnownKey| {
-        key.maker().is_some_and(|id| id.as_str() == asked)
-            || is_address(key.listed.maker_email.as_deref(), asked)
+    let is_theirs = |key: &&KeyDetails| {
+        key.creator().is_some_and(|id| id.as_str() == given)
+            || is_address(key.listed.creator_email.as_deref(), given)
     };
-    let gone = |id: ActorId, email: Option<String>| Leaver {
+    let removed_user = |id: ActorId, email: Option<String>| DepartingUser {
         id,
         email,
         role: None,
     };
-    let made = standing.keys.iter().find(is_theirs);
-    if let Some(key) = made
-        && let Some(id) = key.maker()
+    if let Some(key) = access.keys.iter().find(is_theirs)
+        && let Some(id) = key.creator()
     {
-        return Ok(gone(id.clone(), key.listed.maker_email.clone()));
+        return Ok(removed_user(id.clone(), key.listed.creator_email.clone()));
     }
-    // An id that nothing names any more: that they are gone is what is wanted.
-    if asked.contains('@') {
+    // An unknown id is accepted: the user may have been removed completely.
+    if given.contains('@') {
         Err(unknown)
     } else {
-        Ok(gone(ActorId::new(asked), None))
+        Ok(removed_user(ActorId::new(given), None))
     }
 }
 
-/// What ends their access.
+/// Plans the changes that remove all access of a user.
 pub fn plan(
-    leaver: Leaver,
-    service: Service,
-    standing: Standing<'_>,
-    wish: &Wish,
-) -> Result<Plan, OffboardError> {
-    if !wish.keep.is_empty() {
-        service.check(Deed::KeepKey)?;
+    user: DepartingUser,
+    server: ServerKind,
+    access: CurrentAccess<'_>,
+    options: &OffboardOptions,
+) -> Result<OffboardPlan, OffboardError> {
+    if !options.keep.is_empty() {
+        server.check(Capability::KeepKey)?;
     }
-    if let Some(role) = leaver
-        .role
-        .as_deref()
-        .filter(|role| !service.can_remove(role))
-    {
-        return Err(OffboardError::Above {
-            user: leaver.id,
+    if let Some(role) = user.role.as_deref().filter(|role| !server.can_remove(role)) {
+        return Err(OffboardError::ProtectedRole {
+            user: user.id,
             role: role.to_owned(),
         });
     }
-    let made = |key: &&KnownKey| key.maker() == Some(&leaver.id);
-    let theirs: Vec<&KnownKey> = standing.keys.iter().filter(made).collect();
-    for key in &wish.keep {
+    let is_creator = |key: &&KeyDetails| key.creator() == Some(&user.id);
+    let theirs: Vec<&KeyDetails> = access.keys.iter().filter(is_creator).collect();
+    for key in &options.keep {
         if !theirs.iter().any(|known| known.listed.id == *key) {
-            return Err(OffboardError::NotTheirs {
+            return Err(OffboardError::KeyOfOther {
                 key: key.clone(),
-                user: leaver.id.clone(),
+                user: user.id.clone(),
                 theirs: theirs.iter().map(|known| known.listed.id.clone()).collect(),
             });
         }
     }
-    let keys: Vec<KnownKey> = theirs
+    let keys: Vec<KeyDetails> = theirs
         .into_iter()
-        .filter(|key| !key.is_revoked(wish.manner) && !wish.keep.contains(&key.listed.id))
+        .filter(|key| !key.is_revoked(options.revocation) && !options.keep.contains(&key.listed.id))
         .cloned()
         .collect();
-    let mut steps: Vec<Write> = keys.iter().map(|key| key.revoked(wish.manner)).collect();
-    steps.extend(open_invites(&leaver, standing.invites));
-    if leaver.role.is_some() {
-        steps.push(Write::RemoveUser {
-            user: leaver.id.clone(),
-            email: leaver.email.clone(),
+    let mut steps: Vec<AdminChange> = keys
+        .iter()
+        .map(|key| key.revocation(options.revocation))
+        .collect();
+    steps.extend(open_invites(&user, access.invites));
+    if user.role.is_some() {
+        steps.push(AdminChange::RemoveUser {
+            user: user.id.clone(),
+            email: user.email.clone(),
         });
     }
-    Ok(Plan {
-        leaver,
+    Ok(OffboardPlan {
+        user,
         keys,
-        kept: wish.keep.clone(),
+        kept: options.keep.clone(),
         steps,
     })
 }
 
-/// An invitation that is still open would let them in again.
-fn open_invites(leaver: &Leaver, invites: &[ListedInvite]) -> Vec<Write> {
-    let Some(email) = leaver.email.as_deref() else {
+/// Open invitations would let the user join again.
+fn open_invites(user: &DepartingUser, invites: &[ListedInvite]) -> Vec<AdminChange> {
+    let Some(email) = user.email.as_deref() else {
         return Vec::new();
     };
     let open = invites
         .iter()
         .filter(|invite| invite.status == "pending" && is_address(Some(&invite.email), email));
-    let removed = open.map(|invite| Write::RemoveInvite {
+    let removed = open.map(|invite| AdminChange::RemoveInvite {
         id: invite.id.clone(),
         email: invite.email.clone(),
     });
     removed.collect()
 }
 
-/// What still stands after all, in words; empty where nothing does.
-pub fn left_behind(plan: &Plan, manner: Manner, standing: Standing<'_>) -> Vec<String> {
-    let mut told = Vec::new();
-    let made = |key: &&KnownKey| key.maker() == Some(&plan.leaver.id);
-    let open = standing
+/// Returns what access remains after offboarding, as text; empty if none.
+pub fn remaining_access(
+    plan: &OffboardPlan,
+    revocation: Revocation,
+    access: CurrentAccess<'_>,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    let is_creator = |key: &&KeyDetails| key.creator() == Some(&plan.user.id);
+    let open = access
         .keys
         .iter()
-        .filter(made)
-        .filter(|key| !key.is_revoked(manner) && !plan.kept.contains(&key.listed.id));
-    told.extend(open.map(|key| format!("key `{}` is {}", key.listed.id, state(key))));
-    if standing.users.iter().any(|user| user.id == plan.leaver.id) {
-        told.push(format!("user `{}` is in the organization", plan.leaver.id));
+        .filter(is_creator)
+        .filter(|key| !key.is_revoked(revocation) && !plan.kept.contains(&key.listed.id));
+    lines.extend(open.map(|key| format!("key `{}` is {}", key.listed.id, state(key))));
+    if access.users.iter().any(|user| user.id == plan.user.id) {
+        lines.push(format!("user `{}` is in the organization", plan.user.id));
     }
-    if !open_invites(&plan.leaver, standing.invites).is_empty() {
-        told.push("an invitation to them is open".to_owned());
+    if !open_invites(&plan.user, access.invites).is_empty() {
+        lines.push("their invitation is still pending".to_owned());
     }
-    told
+    lines
 }
 
-fn state(key: &KnownKey) -> &str {
+fn state(key: &KeyDetails) -> &str {
     key.listed.status.as_deref().unwrap_or("active")
 }
 
 fn hint(error: &FindError) -> &'static str {
     match error {
-        FindError::None { .. } => "; who is gone already is named by their id, like `user_01Ab`",
-        FindError::Several { .. } => "",
+        FindError::NotFound { .. } => "; for a removed user, use the id, for example `user_01Ab`",
+        FindError::Ambiguous { .. } => "",
     }
 }
 
 fn others(theirs: &[ApiKeyId]) -> String {
     if theirs.is_empty() {
-        return "; they have made none".to_owned();
+        return "; they created no keys".to_owned();
     }
     let ids: Vec<&str> = theirs.iter().map(ApiKeyId::as_str).collect();
-    format!("; theirs are {}", ids.join(", "))
+    format!("; their keys are {}", ids.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::admin::choice::known_keys;
-    use crate::domain::census::ToldBy;
-    use crate::domain::listing::{ListedKey, Maker};
+    use crate::domain::admin::selection::key_details;
+    use crate::domain::inventory::LastUseSource;
+    use crate::domain::listing::{KeyCreator, ListedKey};
 
     fn key(id: &str, maker: &str, status: &str) -> ListedKey {
         ListedKey {
@@ -228,25 +227,25 @@ mod tests {
             name: id.to_owned(),
             status: Some(status.to_owned()),
             workspace: None,
-            created_by: Some(Maker::Person(maker.into())),
+            created_by: Some(KeyCreator::User(maker.into())),
             created_at: None,
             expires_at: None,
             last_used_at: None,
             hint: None,
-            maker_email: (maker == "user_2").then(|| "gone@example.com".to_owned()),
+            creator_email: (maker == "user_2").then(|| "removed_user@example.com".to_owned()),
         }
     }
 
-    fn keys() -> Vec<KnownKey> {
+    fn keys() -> Vec<KeyDetails> {
         let listed = vec![
             key("apikey_1", "user_1", "active"),
             key("apikey_2", "user_2", "active"),
             key("apikey_3", "user_1", "inactive"),
             key("apikey_4", "user_1", "new word"),
         ];
-        known_keys(
+        key_details(
             listed,
-            ToldBy::List,
+            LastUseSource::List,
             "2026-11-25T00:00:00Z".parse().unwrap(),
         )
     }
@@ -264,103 +263,109 @@ mod tests {
     }
 
     fn planned(
-        asked: &str,
-        service: Service,
+        given: &str,
+        server: ServerKind,
         role: &str,
-        wish: &Wish,
+        options: &OffboardOptions,
     ) -> Result<Vec<String>, String> {
         let (users, keys) = ([user(role)], keys());
-        let standing = Standing {
+        let access = CurrentAccess {
             users: &users,
             keys: &keys,
             invites: &[],
         };
-        let leaver =
-            leaver(asked, standing).map_err(|error| OffboardError::from(error).to_string())?;
-        let plan = plan(leaver, service, standing, wish).map_err(|error| error.to_string())?;
-        let told = plan.steps.iter();
-        Ok(told
+        let user = find_departing_user(given, access)
+            .map_err(|error| OffboardError::from(error).to_string())?;
+        let plan = plan(user, server, access, options).map_err(|error| error.to_string())?;
+        let lines = plan.steps.iter();
+        Ok(lines
             .map(|step| format!("{} {}", step.action(), step.target()))
             .collect())
     }
 
-    fn wish(manner: Manner, keep: &[&str]) -> Wish {
-        Wish {
-            manner,
+    fn options(revocation: Revocation, keep: &[&str]) -> OffboardOptions {
+        OffboardOptions {
+            revocation,
             keep: keep.iter().map(|id| ApiKeyId::new(*id)).collect(),
         }
     }
 
     #[test]
-    fn keys_are_revoked_before_the_person_is_removed() {
-        let deleted = wish(Manner::Deleted, &[]);
+    fn keys_are_revoked_before_the_user_is_removed() {
+        let deleted = options(Revocation::Deleted, &[]);
         let all = [
             "keys.revoke apikey_1",
             "keys.revoke apikey_4",
             "users.remove user_1",
         ];
         assert_eq!(
-            planned("ADA@example.com", Service::Guide, "owner", &deleted).unwrap(),
+            planned("ADA@example.com", ServerKind::Guide, "owner", &deleted).unwrap(),
             all
         );
         assert_eq!(
-            planned("user_1", Service::Guide, "developer", &deleted).unwrap(),
+            planned("user_1", ServerKind::Guide, "developer", &deleted).unwrap(),
             all
         );
-        let archived = wish(Manner::Archived, &[]);
-        let final_too = planned("user_1", Service::Real, "user", &archived).unwrap();
-        assert_eq!(final_too.len(), 4, "what is inactive is archived too");
+        let archived = options(Revocation::Archived, &[]);
+        let final_too = planned("user_1", ServerKind::Real, "user", &archived).unwrap();
+        assert_eq!(final_too.len(), 4, "inactive keys are archived too");
     }
 
     #[test]
-    fn who_is_gone_is_known_by_their_keys_or_by_their_id() {
-        let deleted = wish(Manner::Deleted, &[]);
+    fn removed_users_are_found_by_their_keys_or_id() {
+        let deleted = options(Revocation::Deleted, &[]);
         let one = ["keys.revoke apikey_2"];
         assert_eq!(
-            planned("gone@example.com", Service::Guide, "owner", &deleted).unwrap(),
+            planned(
+                "removed_user@example.com",
+                ServerKind::Guide,
+                "owner",
+                &deleted
+            )
+            .unwrap(),
             one
         );
         assert_eq!(
-            planned("user_2", Service::Guide, "owner", &deleted).unwrap(),
+            planned("user_2", ServerKind::Guide, "owner", &deleted).unwrap(),
             one
         );
         assert!(
-            planned("user_9", Service::Guide, "owner", &deleted)
+            planned("user_9", ServerKind::Guide, "owner", &deleted)
                 .unwrap()
                 .is_empty()
         );
         assert_eq!(
-            planned("nobody@example.com", Service::Guide, "owner", &deleted).unwrap_err(),
-            "there is no user `nobody@example.com`; who is gone already is named by their id, like `user_01Ab`"
+            planned("nobody@example.com", ServerKind::Guide, "owner", &deleted).unwrap_err(),
+            "no user `nobody@example.com`; for a removed user, use the id, for example `user_01Ab`"
         );
     }
 
     #[test]
-    fn keys_live_on_where_the_service_lets_them() {
-        let keep = wish(Manner::Inactive, &["apikey_4"]);
-        let told = planned("user_1", Service::Real, "user", &keep).unwrap();
-        assert_eq!(told, ["keys.revoke apikey_1", "users.remove user_1"]);
-        let error = planned("user_1", Service::Guide, "owner", &keep).unwrap_err();
+    fn keys_can_be_kept_where_supported() {
+        let keep = options(Revocation::Inactive, &["apikey_4"]);
+        let lines = planned("user_1", ServerKind::Real, "user", &keep).unwrap();
+        assert_eq!(lines, ["keys.revoke apikey_1", "users.remove user_1"]);
+        let error = planned("user_1", ServerKind::Guide, "owner", &keep).unwrap_err();
         assert!(
-            error.starts_with("this service revokes all keys of a person who is removed"),
+            error.starts_with("`guide` servers revoke all keys of a removed user"),
             "{error}"
         );
-        let others = wish(Manner::Inactive, &["apikey_2"]);
+        let others = options(Revocation::Inactive, &["apikey_2"]);
         assert_eq!(
-            planned("user_1", Service::Real, "user", &others).unwrap_err(),
-            "`--keep-key apikey_2`: user `user_1` has made no such key; theirs are apikey_1, apikey_3, apikey_4"
+            planned("user_1", ServerKind::Real, "user", &others).unwrap_err(),
+            "user `user_1` did not create key `apikey_2`, passed to `--keep-key`; their keys are apikey_1, apikey_3, apikey_4"
         );
     }
 
     #[test]
-    fn an_admin_of_the_real_service_is_refused_before_anything_is_sent() {
+    fn admins_of_the_real_service_are_rejected() {
         let error = planned(
             "user_1",
-            Service::Real,
+            ServerKind::Real,
             "admin",
-            &wish(Manner::Inactive, &[]),
+            &options(Revocation::Inactive, &[]),
         )
         .unwrap_err();
-        assert!(error.contains("removes no admin by its API"), "{error}");
+        assert!(error.contains("with role `admin`"), "{error}");
     }
 }

@@ -1,111 +1,105 @@
-//! Onboarding: one person's invitation and key, planned from what stands already.
+//! Plans onboarding: one user's invitation and API key, given what already exists.
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::admin::choice::{KnownKey, is_address};
-use crate::domain::admin::service::{Deed, Service};
-use crate::domain::admin::write::Write;
+use crate::domain::admin::change::AdminChange;
+use crate::domain::admin::selection::{KeyDetails, is_address};
+use crate::domain::admin::server::{Capability, ServerKind};
 use crate::domain::ids::{ActorId, ApiKeyId, WorkspaceId};
 use crate::domain::listing::{ListedInvite, ListedMember, ListedUser};
 
-/// Who comes, and to what.
+/// The user to onboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Newcomer {
+pub struct NewUser {
     pub email: String,
-    /// As it stands in the key's name.
     pub name: String,
-    /// As it stands in the key's name.
     pub team: String,
     pub workspace: WorkspaceId,
-    /// What they will be in the organization.
     pub role: String,
-    /// From when on their key opens nothing.
     pub key_expires_at: Timestamp,
 }
 
-/// What stands already, as far as the service tells.
+/// What already exists, as far as reported.
 #[derive(Debug, Clone, Copy)]
-pub struct Standing<'a> {
+pub struct ExistingAccess<'a> {
     pub users: &'a [ListedUser],
-    pub keys: &'a [KnownKey],
-    /// All invitations; `None` where the service does not list them.
+    pub keys: &'a [KeyDetails],
+    /// All invitations; `None` if the dialect cannot list them.
     pub invites: Option<&'a [ListedInvite]>,
-    /// Members of the workspace; `None` where the service knows none.
+    /// Members of the workspace; `None` if the dialect has none.
     pub members: Option<&'a [ListedMember]>,
-    /// When an invitation to the address was last sent from here, where the audit log tells that.
+    /// When spendwatch last sent an invitation to the address, by the audit log.
     pub last_sent: Option<Timestamp>,
 }
 
-/// One part of onboarding.
+/// One item of onboarding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum OnboardItem {
     Key,
     Invite,
-    /// That they belong to the workspace.
     Membership,
 }
 
-/// What is to be done about it.
+/// The planned action for an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Todo {
-    Send(Write),
-    /// It stands already; the id where it has one.
-    Stands {
+pub enum PlannedAction {
+    Send(AdminChange),
+    /// Exists already; with its id if it has one.
+    Exists {
         id: Option<String>,
-        how: String,
+        detail: String,
     },
-    /// A person has to do it, later or elsewhere.
-    ByHand(String),
+    /// Has to be done by a person, later or elsewhere.
+    Manual(String),
 }
 
-/// One step.
+/// One planned step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    pub part: Part,
-    /// What is to be done.
-    pub todo: Todo,
+pub struct OnboardStep {
+    pub item: OnboardItem,
+    pub action: PlannedAction,
 }
 
-impl Part {
-    /// In a table.
-    pub const fn word(self) -> &'static str {
+impl OnboardItem {
+    /// Returns the word used in tables.
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Part::Key => "key",
-            Part::Invite => "invite",
-            Part::Membership => "membership",
+            OnboardItem::Key => "key",
+            OnboardItem::Invite => "invite",
+            OnboardItem::Membership => "membership",
         }
     }
 }
 
-impl Newcomer {
-    /// `Ada Kern - search`: by it a key that was made before is found again.
+impl NewUser {
+    /// Returns the key's name, for example `Ada Kern - search`, which also identifies a key created before.
     pub fn key_name(&self) -> String {
         format!("{} - {}", self.name, self.team)
     }
 }
 
-/// The steps, in their order: first what can be taken back, the mail last.
+/// Plans the steps: first those that can be undone, the invitation last.
 pub fn plan(
-    newcomer: &Newcomer,
-    service: Service,
-    standing: Standing<'_>,
+    new_user: &NewUser,
+    server: ServerKind,
+    existing: ExistingAccess<'_>,
     now: Timestamp,
-) -> Vec<Step> {
-    let user = standing
+) -> Vec<OnboardStep> {
+    let user = existing
         .users
         .iter()
-        .find(|user| is_address(user.email.as_deref(), &newcomer.email));
-    let mut steps = vec![Step {
-        part: Part::Key,
-        todo: key(newcomer, service, standing.keys),
+        .find(|user| is_address(user.email.as_deref(), &new_user.email));
+    let mut steps = vec![OnboardStep {
+        item: OnboardItem::Key,
+        action: plan_key(new_user, server, existing.keys),
     }];
-    let invite = invite(newcomer, service, user, standing, now);
-    match standing.members {
+    let invite = plan_invite(new_user, server, user, existing, now);
+    match existing.members {
         None => steps.push(invite),
         Some(members) => {
-            let membership = Step {
-                part: Part::Membership,
-                todo: membership(newcomer, user.map(|user| &user.id), members),
+            let membership = OnboardStep {
+                item: OnboardItem::Membership,
+                action: plan_membership(new_user, user.map(|user| &user.id), members),
             };
             steps.extend([invite, membership]);
         }
@@ -113,102 +107,106 @@ pub fn plan(
     steps
 }
 
-/// The key with the name in the workspace, if there is one that opens something.
-pub fn standing_key<'a>(newcomer: &Newcomer, keys: &'a [KnownKey]) -> Option<&'a ApiKeyId> {
-    let name = newcomer.key_name();
-    let is_theirs = |key: &&KnownKey| {
+/// Returns the active key with the user's key name in the workspace.
+pub fn existing_key<'a>(new_user: &NewUser, keys: &'a [KeyDetails]) -> Option<&'a ApiKeyId> {
+    let name = new_user.key_name();
+    let is_theirs = |key: &&KeyDetails| {
         key.is_active
             && key.listed.name == name
-            && key.listed.workspace.as_ref() == Some(&newcomer.workspace)
+            && key.listed.workspace.as_ref() == Some(&new_user.workspace)
     };
     keys.iter().find(is_theirs).map(|key| &key.listed.id)
 }
 
-fn key(newcomer: &Newcomer, service: Service, keys: &[KnownKey]) -> Todo {
-    if let Some(id) = standing_key(newcomer, keys) {
-        return Todo::Stands {
+fn plan_key(new_user: &NewUser, server: ServerKind, keys: &[KeyDetails]) -> PlannedAction {
+    if let Some(id) = existing_key(new_user, keys) {
+        return PlannedAction::Exists {
             id: Some(id.to_string()),
-            how: format!("key `{}` is there and opens", newcomer.key_name()),
+            detail: format!("key `{}` exists and is active", new_user.key_name()),
         };
     }
-    match service.check(Deed::CreateKey) {
-        Ok(()) => Todo::Send(Write::CreateKey {
-            name: newcomer.key_name(),
-            workspace: newcomer.workspace.clone(),
-            expires_at: Some(newcomer.key_expires_at),
+    match server.check(Capability::CreateKey) {
+        Ok(()) => PlannedAction::Send(AdminChange::CreateKey {
+            name: new_user.key_name(),
+            workspace: new_user.workspace.clone(),
+            expires_at: Some(new_user.key_expires_at),
         }),
-        Err(impossible) => Todo::ByHand(format!(
-            "{}: they make key `{}` there themselves",
-            impossible.reason,
-            newcomer.key_name()
+        Err(unsupported) => PlannedAction::Manual(format!(
+            "{}; the user must create key `{}` there",
+            unsupported.reason,
+            new_user.key_name()
         )),
     }
 }
 
-fn invite(
-    newcomer: &Newcomer,
-    service: Service,
+fn plan_invite(
+    new_user: &NewUser,
+    server: ServerKind,
     user: Option<&ListedUser>,
-    standing: Standing<'_>,
+    existing: ExistingAccess<'_>,
     now: Timestamp,
-) -> Step {
-    let step = |todo| Step {
-        part: Part::Invite,
-        todo,
+) -> OnboardStep {
+    let step = |action| OnboardStep {
+        item: OnboardItem::Invite,
+        action,
     };
     if let Some(user) = user {
-        return step(Todo::Stands {
+        return step(PlannedAction::Exists {
             id: Some(user.id.to_string()),
-            how: format!("is in the organization as {}", user.role),
+            detail: format!("is in the organization with role `{}`", user.role),
         });
     }
-    let mut invites = standing.invites.into_iter().flatten();
+    let mut invites = existing.invites.into_iter().flatten();
     let is_theirs = |invite: &&ListedInvite| {
-        is_address(Some(&invite.email), &newcomer.email) && invite.is_open(now)
+        is_address(Some(&invite.email), &new_user.email) && invite.is_open(now)
     };
     if let Some(invite) = invites.find(is_theirs) {
-        return step(Todo::Stands {
+        return step(PlannedAction::Exists {
             id: Some(invite.id.to_string()),
-            how: "invited, and not yet there".to_owned(),
+            detail: "already invited".to_owned(),
         });
     }
-    // A list of invitations tells more than what was sent from here once.
-    let sent = standing.last_sent.filter(|_| standing.invites.is_none());
-    if let Some(sent) = sent.filter(|sent| now < lasts_until(*sent, service)) {
-        return step(Todo::Stands {
+    // A list of invitations is more reliable than the audit log.
+    let sent = existing.last_sent.filter(|_| existing.invites.is_none());
+    if let Some(sent) = sent.filter(|sent| now < expires_at(*sent, server)) {
+        return step(PlannedAction::Exists {
             id: None,
-            how: format!("invited at {sent}, by the audit log, and not yet expired"),
+            detail: format!("invited at {sent} according to the audit log, not yet expired"),
         });
     }
-    step(Todo::Send(Write::Invite {
-        email: newcomer.email.clone(),
-        role: newcomer.role.clone(),
+    step(PlannedAction::Send(AdminChange::Invite {
+        email: new_user.email.clone(),
+        role: new_user.role.clone(),
     }))
 }
 
-fn lasts_until(sent: Timestamp, service: Service) -> Timestamp {
-    let lasts = SignedDuration::from_hours(24 * service.invite_days());
-    sent.checked_add(lasts).unwrap_or(Timestamp::MAX)
+fn expires_at(sent: Timestamp, server: ServerKind) -> Timestamp {
+    let lifetime = SignedDuration::from_hours(24 * server.invite_days());
+    sent.checked_add(lifetime).unwrap_or(Timestamp::MAX)
 }
 
-/// The role of a person in the workspace that they come to.
+/// Role of the user in the workspace.
 const MEMBER_ROLE: &str = "workspace_developer";
 
-fn membership(newcomer: &Newcomer, user: Option<&ActorId>, members: &[ListedMember]) -> Todo {
+fn plan_membership(
+    new_user: &NewUser,
+    user: Option<&ActorId>,
+    members: &[ListedMember],
+) -> PlannedAction {
     let Some(user) = user else {
-        return Todo::ByHand(
-            "only who has accepted can belong to a workspace: run this command again then"
+        return PlannedAction::Manual(
+            "users can be added to a workspace after accepting the invitation; rerun this command then"
                 .to_owned(),
         );
     };
     if let Some(member) = members.iter().find(|member| member.user == *user) {
-        return Todo::Stands {
+        return PlannedAction::Exists {
             id: Some(user.to_string()),
-            how: format!("is in the workspace as {}", member.role),
+            detail: format!("is in the workspace with role `{}`", member.role),
         };
     }
-    Todo::Send(Write::AddMember {
-        workspace: newcomer.workspace.clone(),
+    PlannedAction::Send(AdminChange::AddMember {
+        workspace: new_user.workspace.clone(),
         user: user.clone(),
         role: MEMBER_ROLE.to_owned(),
     })
@@ -217,16 +215,16 @@ fn membership(newcomer: &Newcomer, user: Option<&ActorId>, members: &[ListedMemb
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::admin::choice::known_keys;
-    use crate::domain::census::ToldBy;
+    use crate::domain::admin::selection::key_details;
+    use crate::domain::inventory::LastUseSource;
     use crate::domain::listing::ListedKey;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
     }
 
-    fn ada() -> Newcomer {
-        Newcomer {
+    fn ada() -> NewUser {
+        NewUser {
             email: "ada@example.com".to_owned(),
             name: "Ada Kern".to_owned(),
             team: "search".to_owned(),
@@ -247,7 +245,7 @@ mod tests {
             expires_at: None,
             last_used_at: None,
             hint: None,
-            maker_email: None,
+            creator_email: None,
         }
     }
 
@@ -263,7 +261,7 @@ mod tests {
         }
     }
 
-    const NOTHING: Standing<'_> = Standing {
+    const NONE: ExistingAccess<'_> = ExistingAccess {
         users: &[],
         keys: &[],
         invites: None,
@@ -272,78 +270,81 @@ mod tests {
     };
 
     #[track_caller]
-    fn check(service: Service, standing: Standing<'_>, expected: &[&str]) {
-        let told: Vec<String> = plan(&ada(), service, standing, at("2026-11-25T12:00:00Z"))
+    fn check(server: ServerKind, existing: ExistingAccess<'_>, expected: &[&str]) {
+        let steps: Vec<String> = plan(&ada(), server, existing, at("2026-11-25T12:00:00Z"))
             .into_iter()
             .map(|step| {
-                let todo = match step.todo {
-                    Todo::Send(write) => format!("send {}", write.action()),
-                    Todo::Stands { id, .. } => format!("stands {}", id.unwrap_or_default()),
-                    Todo::ByHand(_) => "by hand".to_owned(),
+                let action = match step.action {
+                    PlannedAction::Send(write) => format!("send {}", write.action()),
+                    PlannedAction::Exists { id, .. } => {
+                        format!("exists {}", id.unwrap_or_default())
+                    }
+                    PlannedAction::Manual(_) => "by hand".to_owned(),
                 };
-                format!("{}: {todo}", step.part.word())
+                format!("{}: {action}", step.item.as_str())
             })
             .collect();
-        assert_eq!(told, expected);
+        assert_eq!(steps, expected);
     }
 
     #[test]
-    fn the_key_comes_first_and_the_mail_last() {
+    fn the_key_is_created_first_and_the_invitation_sent_last() {
         check(
-            Service::Guide,
-            NOTHING,
+            ServerKind::Guide,
+            NONE,
             &["key: send keys.create", "invite: send users.invite"],
         );
     }
 
     #[test]
-    fn what_stands_is_not_made_twice() {
+    fn existing_objects_are_not_created_again() {
         let now = at("2026-11-25T12:00:00Z");
-        let keys = |workspace, status| known_keys(vec![key(workspace, status)], ToldBy::List, now);
+        let keys =
+            |workspace, status| key_details(vec![key(workspace, status)], LastUseSource::List, now);
         let users = [user()];
-        let all = Standing {
+        let all = ExistingAccess {
             users: &users,
             keys: &keys("workspace_1", "active"),
-            ..NOTHING
+            ..NONE
         };
         check(
-            Service::Guide,
+            ServerKind::Guide,
             all,
-            &["key: stands apikey_1", "invite: stands user_1"],
+            &["key: exists apikey_1", "invite: exists user_1"],
         );
         for other in [
             keys("workspace_2", "active"),
             keys("workspace_1", "revoked"),
         ] {
-            let standing = Standing {
+            let existing = ExistingAccess {
                 keys: &other,
                 ..all
             };
             check(
-                Service::Guide,
-                standing,
-                &["key: send keys.create", "invite: stands user_1"],
+                ServerKind::Guide,
+                existing,
+                &["key: send keys.create", "invite: exists user_1"],
             );
         }
     }
 
     #[test]
-    fn an_invitation_that_was_sent_from_here_counts_until_it_ends() {
-        let sent = |when: &str| Standing {
+    fn invitations_sent_by_spendwatch_count_until_they_expire() {
+        let sent = |when: &str| ExistingAccess {
             last_sent: Some(at(when)),
-            ..NOTHING
+            ..NONE
         };
         let again = ["key: send keys.create", "invite: send users.invite"];
         check(
-            Service::Guide,
+            ServerKind::Guide,
             sent("2026-11-18T12:00:01Z"),
-            &["key: send keys.create", "invite: stands "],
+            &["key: send keys.create", "invite: exists "],
         );
-        check(Service::Guide, sent("2026-11-18T12:00:00Z"), &again);
+        check(ServerKind::Guide, sent("2026-11-18T12:00:00Z"), &again);
     }
 
     #[test]
-    fn the_real_service_invites_and_lets_people_into_workspaces() {
+    fn the_real_service_has_invitations_and_workspace_members() {
         let invite = |status: &str, end: &str| ListedInvite {
             id: "invite_1".into(),
             email: "ADA@example.com".to_owned(),
@@ -352,16 +353,16 @@ mod tests {
             invited_at: None,
             expires_at: Some(at(end)),
         };
-        let nobody = Standing {
+        let without_invites = ExistingAccess {
             invites: Some(&[]),
             members: Some(&[]),
-            // The list knows better.
+            // The list takes precedence.
             last_sent: Some(at("2026-11-25T11:00:00Z")),
-            ..NOTHING
+            ..NONE
         };
         check(
-            Service::Real,
-            nobody,
+            ServerKind::Real,
+            without_invites,
             &[
                 "key: by hand",
                 "invite: send users.invite",
@@ -369,16 +370,16 @@ mod tests {
             ],
         );
         let open = [invite("pending", "2026-12-01T00:00:00Z")];
-        let standing = Standing {
+        let existing = ExistingAccess {
             invites: Some(&open),
-            ..nobody
+            ..without_invites
         };
         check(
-            Service::Real,
-            standing,
+            ServerKind::Real,
+            existing,
             &[
                 "key: by hand",
-                "invite: stands invite_1",
+                "invite: exists invite_1",
                 "membership: by hand",
             ],
         );
@@ -386,13 +387,13 @@ mod tests {
             invite("pending", "2026-11-25T12:00:00Z"),
             invite("expired", "2027-01-01T00:00:00Z"),
         ];
-        let standing = Standing {
+        let existing = ExistingAccess {
             invites: Some(&over),
-            ..nobody
+            ..without_invites
         };
         check(
-            Service::Real,
-            standing,
+            ServerKind::Real,
+            existing,
             &[
                 "key: by hand",
                 "invite: send users.invite",
@@ -400,16 +401,16 @@ mod tests {
             ],
         );
         let users = [user()];
-        let standing = Standing {
+        let existing = ExistingAccess {
             users: &users,
-            ..nobody
+            ..without_invites
         };
         check(
-            Service::Real,
-            standing,
+            ServerKind::Real,
+            existing,
             &[
                 "key: by hand",
-                "invite: stands user_1",
+                "invite: exists user_1",
                 "membership: send workspaces.members.add",
             ],
         );
@@ -417,17 +418,17 @@ mod tests {
             user: "user_1".into(),
             role: "workspace_user".to_owned(),
         }];
-        let standing = Standing {
+        let existing = ExistingAccess {
             members: Some(&members),
-            ..standing
+            ..existing
         };
         check(
-            Service::Real,
-            standing,
+            ServerKind::Real,
+            existing,
             &[
                 "key: by hand",
-                "invite: stands user_1",
-                "membership: stands user_1",
+                "invite: exists user_1",
+                "membership: exists user_1",
             ],
         );
     }

@@ -1,59 +1,56 @@
-//! Settings of the organization: what stands, what is asked for, and what of it is a change.
+//! Settings of the organization, a requested change, and the differences.
 
 use crate::domain::admin::network::{Network, is_narrower};
 use crate::domain::money::Usd;
 
-/// The organization as the service tells it. What it does not tell is `None`.
+/// The organization as reported by the API; `None` where not reported.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Organization {
+pub struct OrganizationDetails {
     pub id: String,
-    /// As it is; the id where there is none.
+    /// The id if there is no name.
     pub name: String,
     pub plan: Option<String>,
-    /// The most that may be spent in a month.
+    /// Provider limit on monthly spend.
     pub usage_limit: Option<Usd>,
-    /// What the service says was spent in this month.
+    /// Month-to-date spend as stated by Anthropic.
     pub month_usage: Option<Usd>,
-    pub settings: Settings,
+    pub settings: OrganizationSettings,
 }
 
-/// What can be changed of an organization.
+/// Settings that can be changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Settings {
-    /// Used where a request names none.
+pub struct OrganizationSettings {
+    /// Used for requests without a model.
     pub default_model: Option<String>,
-    /// Whether people need a second factor.
     pub require_mfa: Option<bool>,
-    /// From where people may come, as the service writes it; empty is from everywhere.
+    /// CIDR blocks that users may connect from, as reported; empty allows all addresses.
     pub allowed_ip_ranges: Option<Vec<String>>,
 }
 
-/// What is asked for; `None` stays as it is.
+/// A requested change; `None` keeps a setting.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SettingsChange {
     pub default_model: Option<String>,
-    /// Whether people need a second factor from now on.
     pub require_mfa: Option<bool>,
-    /// From where people may come from now on; empty is from everywhere.
+    /// CIDR blocks that users may connect from; empty allows all addresses.
     pub allowed_ip_ranges: Option<Vec<Network>>,
 }
 
-/// One setting before and after.
+/// A setting before and after a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// As the API names it.
+pub struct SettingDifference {
     pub setting: &'static str,
-    /// In words; `None` where it is not told.
+    /// As text; `None` if not reported.
     pub old: Option<String>,
     pub new: String,
-    /// Fewer may enter than before: whoever asks for it may be locked out.
+    /// Whether access becomes more restricted, which may lock out the caller.
     pub narrows: bool,
 }
 
 impl SettingsChange {
-    /// Without what is so already.
+    /// Drops settings that already have the requested value.
     #[must_use]
-    pub fn minus(mut self, now: &Settings) -> SettingsChange {
+    pub fn without_unchanged(mut self, now: &OrganizationSettings) -> SettingsChange {
         if self.default_model == now.default_model {
             self.default_model = None;
         }
@@ -68,16 +65,16 @@ impl SettingsChange {
         self
     }
 
-    /// Whether nothing is asked for.
+    /// Returns whether nothing would change.
     pub fn is_empty(&self) -> bool {
         *self == SettingsChange::default()
     }
 
-    /// Setting by setting. Where the old value is not told, or not understood, a restriction counts as a narrower one.
-    pub fn differences(&self, now: &Settings) -> Vec<Difference> {
-        let mut told = Vec::new();
+    /// Returns the differences by setting. A restriction of an unknown or unreadable old value counts as narrowing.
+    pub fn differences(&self, now: &OrganizationSettings) -> Vec<SettingDifference> {
+        let mut differences = Vec::new();
         if let Some(model) = &self.default_model {
-            told.push(Difference {
+            differences.push(SettingDifference {
                 setting: "default_model",
                 old: now.default_model.clone(),
                 new: model.clone(),
@@ -85,7 +82,7 @@ impl SettingsChange {
             });
         }
         if let Some(require) = self.require_mfa {
-            told.push(Difference {
+            differences.push(SettingDifference {
                 setting: "require_mfa",
                 old: now.require_mfa.map(|is_so| is_so.to_string()),
                 new: require.to_string(),
@@ -95,18 +92,18 @@ impl SettingsChange {
         if let Some(ranges) = &self.allowed_ip_ranges {
             let old = now.allowed_ip_ranges.as_deref();
             let new: Vec<String> = ranges.iter().map(ToString::to_string).collect();
-            told.push(Difference {
+            differences.push(SettingDifference {
                 setting: "allowed_ip_ranges",
                 old: old.map(ranges_text),
                 new: ranges_text(&new),
                 narrows: narrows(old, ranges),
             });
         }
-        told
+        differences
     }
 }
 
-/// Whether a list as the service writes it has just these blocks, in whatever order.
+/// Returns whether a reported list consists of these blocks, in any order.
 fn is_same(old: &[String], new: &[Network]) -> bool {
     let (Some(mut old), mut new) = (parsed(old), new.to_vec()) else {
         return false;
@@ -127,7 +124,7 @@ fn parsed(texts: &[String]) -> Option<Vec<Network>> {
     texts.iter().map(|text| text.parse().ok()).collect()
 }
 
-/// In words.
+/// Formats a list of CIDR blocks.
 pub fn ranges_text(ranges: &[String]) -> String {
     if ranges.is_empty() {
         "everywhere".to_owned()
@@ -140,8 +137,8 @@ pub fn ranges_text(ranges: &[String]) -> String {
 mod tests {
     use super::*;
 
-    fn now() -> Settings {
-        Settings {
+    fn now() -> OrganizationSettings {
+        OrganizationSettings {
             default_model: Some("claude-sonnet-4-5".to_owned()),
             require_mfa: Some(false),
             allowed_ip_ranges: Some(vec!["10.0.0.0/8".to_owned(), "192.0.2.0/24".to_owned()]),
@@ -149,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changes_is_left() {
+    fn unchanged_settings_are_dropped() {
         let asked = SettingsChange {
             default_model: Some("claude-sonnet-4-5".to_owned()),
             require_mfa: Some(true),
@@ -158,7 +155,7 @@ mod tests {
                 "10.0.0.0/8".parse().unwrap(),
             ]),
         };
-        let left = asked.minus(&now());
+        let left = asked.without_unchanged(&now());
         assert_eq!(
             left,
             SettingsChange {
@@ -170,7 +167,7 @@ mod tests {
         assert!(
             !left.is_empty()
                 && left
-                    .minus(&Settings {
+                    .without_unchanged(&OrganizationSettings {
                         require_mfa: Some(true),
                         ..now()
                     })
@@ -179,9 +176,9 @@ mod tests {
     }
 
     #[test]
-    fn what_may_lock_somebody_out_is_told() {
+    fn narrowing_changes_are_detected() {
         let check = |old: Option<Vec<&str>>, new: &[&str], expected: bool| {
-            let now = Settings {
+            let now = OrganizationSettings {
                 allowed_ip_ranges: old.map(|old| old.into_iter().map(str::to_owned).collect()),
                 ..now()
             };

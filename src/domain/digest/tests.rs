@@ -1,9 +1,9 @@
 use super::*;
-use crate::domain::census::{Census, CountedKey};
 use crate::domain::directory::{Directory, Presence};
+use crate::domain::figure::Figure;
 use crate::domain::figures::Figures;
 use crate::domain::ids::WorkspaceId;
-use crate::domain::knowledge::Figure;
+use crate::domain::inventory::{Inventory, InventoryKey};
 use crate::domain::period::Zone;
 use crate::domain::privacy::Privacy;
 use crate::domain::span::Hour;
@@ -17,14 +17,14 @@ fn at(text: &str) -> Timestamp {
 #[track_caller]
 fn check_closed(period: Period, zone: &str, slot: &str, expected: &str) {
     let zone = TimeZone::get(zone).unwrap();
-    let closed = closed(period, &zone, at(slot));
+    let closed = last_closed_period(period, &zone, at(slot));
     let span = closed.cut.span;
-    let told = format!("{} {} {}", closed.before.span.start, span.start, span.end);
-    assert_eq!(told, expected);
+    let actual = format!("{} {} {}", closed.before.span.start, span.start, span.end);
+    assert_eq!(actual, expected);
 }
 
 #[test]
-fn a_digest_is_about_the_period_that_was_over() {
+fn digests_cover_the_last_closed_period() {
     check_closed(
         Period::Week,
         "Europe/Berlin",
@@ -52,44 +52,48 @@ fn a_digest_is_about_the_period_that_was_over() {
 }
 
 #[track_caller]
-fn check_turn(last: Option<&str>, now: &str, expected: Turn) {
+fn check_action(last: Option<&str>, now: &str, expected: DigestAction) {
     let schedule = Schedule::parse("0 0 9 * * *", Zone::utc()).unwrap();
-    assert_eq!(turn(&schedule, last.map(at), at(now)), expected);
+    assert_eq!(next_action(&schedule, last.map(at), at(now)), expected);
 }
 
 #[test]
-fn each_slot_has_its_turn_once() {
+fn each_slot_is_handled_once() {
     let now = "2026-11-24T10:00:00Z";
-    check_turn(None, now, Turn::Count(at(now)));
-    check_turn(Some("2026-11-24T09:00:00Z"), now, Turn::Rest);
-    let due = |since| Turn::Due {
+    check_action(None, now, DigestAction::Count(at(now)));
+    check_action(Some("2026-11-24T09:00:00Z"), now, DigestAction::Rest);
+    let due = |since| DigestAction::Due {
         slot: at("2026-11-24T09:00:00Z"),
         since: at(since),
     };
-    check_turn(
+    check_action(
         Some("2026-11-23T09:00:00Z"),
         now,
         due("2026-11-24T09:00:00Z"),
     );
-    check_turn(
+    check_action(
         Some("2026-11-20T09:00:00Z"),
         now,
         due("2026-11-21T09:00:00Z"),
     );
-    check_turn(Some("2030-01-01T09:00:00Z"), now, Turn::Count(at(now)));
+    check_action(
+        Some("2030-01-01T09:00:00Z"),
+        now,
+        DigestAction::Count(at(now)),
+    );
 }
 
 fn coverage(from: &str, as_of: Option<&str>) -> Coverage {
     Coverage {
         as_of: as_of.map(at),
-        hours_from: Some(Day::of(at(from))),
+        hours_from: Some(Day::containing(at(from))),
         ..Coverage::new(at(from))
     }
 }
 
 #[track_caller]
-fn check_gaps(coverages: &[Option<Coverage>], expected: &[Missing], may_go: bool) {
-    let closed = closed(Period::Week, &TimeZone::UTC, at("2026-11-23T08:00:00Z"));
+fn check_gaps(coverages: &[Option<Coverage>], expected: &[DataGap], is_expected_complete: bool) {
+    let closed = last_closed_period(Period::Week, &TimeZone::UTC, at("2026-11-23T08:00:00Z"));
     let parts: Vec<_> = coverages
         .iter()
         .enumerate()
@@ -97,11 +101,11 @@ fn check_gaps(coverages: &[Option<Coverage>], expected: &[Missing], may_go: bool
         .collect();
     let gaps = gaps(&parts, &closed, SignedDuration::from_mins(10));
     assert_eq!(gaps, expected);
-    assert_eq!(is_complete(&gaps), may_go);
+    assert_eq!(is_complete(&gaps), is_expected_complete);
 }
 
 #[test]
-fn what_is_not_known_is_said_and_waited_for() {
+fn gaps_are_listed_and_stale_parts_awaited() {
     let good = || {
         Some(coverage(
             "2026-11-01T00:00:00Z",
@@ -110,7 +114,7 @@ fn what_is_not_known_is_said_and_waited_for() {
     };
     check_gaps(&[good(), good()], &[], true);
     let behind = "2026-11-23T00:09:59Z";
-    let stale = Missing::Stale {
+    let stale = DataGap::Stale {
         name: "w0".to_owned(),
         as_of: at(behind),
     };
@@ -118,11 +122,11 @@ fn what_is_not_known_is_said_and_waited_for() {
     check_gaps(&[late.clone(), good()], &[stale], false);
     check_gaps(
         &[None, good()],
-        &[Missing::Unread { n: 1, n_all: 2 }],
+        &[DataGap::Unread { n: 1, n_all: 2 }],
         false,
     );
     let young = coverage("2026-11-10T00:00:00Z", Some("2026-11-23T08:00:00Z"));
-    let known_from = Missing::KnownFrom {
+    let known_from = DataGap::KnownFrom {
         at: at("2026-11-10T00:00:00Z"),
     };
     check_gaps(&[Some(young), good()], &[known_from], true);
@@ -131,7 +135,7 @@ fn what_is_not_known_is_said_and_waited_for() {
 fn row(workspace: &str, model: &str, hour: Hour, dollars: i64) -> UsageRow {
     UsageRow {
         part: Part::Workspace(workspace.into()),
-        cell: model.into(),
+        usage_key: model.into(),
         hour,
         amounts: Amounts {
             spend: Usd::from_dollars(dollars),
@@ -143,21 +147,26 @@ fn row(workspace: &str, model: &str, hour: Hour, dollars: i64) -> UsageRow {
 #[track_caller]
 fn check_forecast(now: &str, so_far: i64, last_week: i64, expected: &str) {
     let now = at(now);
-    let pace = pace(&TimeZone::UTC, Hour::of(now).plus(-1), now);
-    let spent = |dollars| [row("w", "m", pace.last_week.start, dollars)];
-    let told = forecast(&pace, &spent(so_far), &spent(last_week)).unwrap();
-    let week = pace.last_week.span();
+    let spans = forecast_spans(&TimeZone::UTC, Hour::containing(now).plus(-1), now);
+    let spent = |dollars| [row("w", "m", spans.last_week.start, dollars)];
+    let actual = forecast(&spans, &spent(so_far), &spent(last_week)).unwrap();
+    let week = spans.last_week.span();
     assert_eq!(week.duration(), SignedDuration::from_hours(7 * 24));
-    let months = format!("{} {} {}", told.label, pace.so_far.span().start, week.end);
-    assert_eq!(format!("{months} {}", told.spend), expected);
+    let months = format!(
+        "{} {} {}",
+        actual.label,
+        spans.so_far.span().start,
+        week.end
+    );
+    assert_eq!(format!("{months} {}", actual.spend), expected);
 }
 
 #[test]
-fn a_month_goes_on_as_in_the_last_seven_days() {
-    // Ten days are left, and a day of the last week cost 100 USD.
+fn forecasts_extrapolate_the_last_seven_days() {
+    // Ten days are left, and each day of the last week cost 100 USD.
     let expected = "2026-11 2026-11-01T00:00:00Z 2026-11-21T00:00:00Z 3000";
     check_forecast("2026-11-21T00:30:00Z", 2000, 700, expected);
-    // Nothing of the month is settled yet: all of it is the pace of the one before.
+    // No hour of the month is settled yet, so the whole month is extrapolated.
     let expected = "2026-12 2026-12-01T00:00:00Z 2026-12-01T00:00:00Z 3100";
     check_forecast("2026-12-01T00:30:00Z", 0, 700, expected);
     let expected = "2026-11 2026-11-01T00:00:00Z 2026-11-30T23:00:00Z 2999";
@@ -165,20 +174,20 @@ fn a_month_goes_on_as_in_the_last_seven_days() {
 }
 
 #[test]
-fn nothing_is_forecast_where_tokens_have_no_price() {
+fn tokens_without_a_price_prevent_a_forecast() {
     let now = at("2026-11-21T00:30:00Z");
-    let pace = pace(&TimeZone::UTC, Hour::of(now).plus(-1), now);
-    let priced = [row("w", "m", pace.last_week.start, 700)];
+    let spans = forecast_spans(&TimeZone::UTC, Hour::containing(now).plus(-1), now);
+    let priced = [row("w", "m", spans.last_week.start, 700)];
     let mut unpriced = priced.clone();
     unpriced[0].amounts.unpriced = 1;
-    assert!(forecast(&pace, &priced, &priced).is_some());
-    assert_eq!(forecast(&pace, &unpriced, &priced), None);
-    assert_eq!(forecast(&pace, &priced, &unpriced), None);
+    assert!(forecast(&spans, &priced, &priced).is_some());
+    assert_eq!(forecast(&spans, &unpriced, &priced), None);
+    assert_eq!(forecast(&spans, &priced, &unpriced), None);
 }
 
-/// A digest of a week, in which each workspace spent so much, and so much the week before.
-fn digest_of(spent: &[(i64, i64)], gaps: &[Missing]) -> Digest {
-    let closed = closed(Period::Week, &TimeZone::UTC, at("2026-11-23T08:00:00Z"));
+/// Creates a weekly digest of workspaces that spent (this week, the week before) in USD.
+fn digest_of(spent: &[(i64, i64)], gaps: &[DataGap]) -> Digest {
+    let closed = last_closed_period(Period::Week, &TimeZone::UTC, at("2026-11-23T08:00:00Z"));
     let pieces = pieces(Period::Week, &TimeZone::UTC, closed.cut.span);
     let rows = |span: Span, amount: fn(&(i64, i64)) -> i64| -> Vec<UsageRow> {
         let first = span.hours().start;
@@ -191,11 +200,11 @@ fn digest_of(spent: &[(i64, i64)], gaps: &[Missing]) -> Digest {
     };
     let now = at("2026-11-23T08:00:00Z");
     let figures = Figures::new(&[], SignedDuration::from_mins(10), now);
-    let source = Source {
-        ground: OrganizationSnapshot {
+    let source = DigestInput {
+        snapshot: OrganizationSnapshot {
             organization: &"acme".into(),
             directory: &Directory::default(),
-            census: &Census::UNKNOWN,
+            inventory: &Inventory::UNKNOWN,
             teams: &[],
             figures: &figures,
             privacy: Privacy::default(),
@@ -212,15 +221,15 @@ fn digest_of(spent: &[(i64, i64)], gaps: &[Missing]) -> Digest {
         gaps,
         audit: None,
     };
-    make(&source, std::iter::empty(), now)
+    create(&source, std::iter::empty(), now)
 }
 
-fn names(breakdown: &Breakdown) -> Vec<&str> {
+fn names(breakdown: &SpendBreakdown) -> Vec<&str> {
     breakdown.lines.iter().map(|line| &*line.name).collect()
 }
 
 #[test]
-fn movers_are_told_up_and_down_and_the_rest_together() {
+fn movers_are_listed_in_both_directions_and_the_rest_is_summed() {
     let spent = [
         (5, 5),
         (9, 1),
@@ -239,23 +248,23 @@ fn movers_are_told_up_and_down_and_the_rest_together() {
     );
     let rest = digest.movers.rest.map(|rest| (rest.n, rest.spend));
     assert_eq!(rest, Some((2, Usd::from_dollars(55))));
-    assert_eq!(digest.teams, Breakdown::default(), "there are no teams");
+    assert_eq!(digest.teams, SpendBreakdown::default(), "no teams");
 }
 
 #[test]
-fn a_week_before_that_is_not_known_is_compared_with_nothing() {
-    let gap = Missing::KnownFrom {
+fn an_unknown_previous_week_is_not_compared() {
+    let gap = DataGap::KnownFrom {
         at: at("2026-11-12T00:00:00Z"),
     };
     let digest = digest_of(&[(5, 4)], &[gap]);
     assert_eq!(digest.before, None);
     assert_eq!(digest.workspaces.lines[0].before, None);
-    assert_eq!(digest.movers, Breakdown::default());
+    assert_eq!(digest.movers, SpendBreakdown::default());
 }
 
 #[test]
-fn idle_keys_are_told_the_longest_first() {
-    let key = |workspace: Option<&str>| CountedKey {
+fn idle_keys_are_sorted_longest_first() {
+    let key = |workspace: Option<&str>| InventoryKey {
         name: String::new(),
         presence: Presence::Listed,
         is_active: true,
@@ -267,19 +276,19 @@ fn idle_keys_are_told_the_longest_first() {
     };
     let mut directory = Directory::default();
     directory.keys.insert("b".into(), "ci".to_owned());
-    let census = Census {
+    let inventory = Inventory {
         keys: Some(BTreeMap::from([
             ("a".into(), key(None)),
             ("b".into(), key(Some("w"))),
         ])),
-        ..Census::UNKNOWN
+        ..Inventory::UNKNOWN
     };
     let now = at("2026-11-23T08:00:00Z");
     let figures = Figures::new(&[], SignedDuration::from_mins(10), now);
-    let ground = OrganizationSnapshot {
+    let snapshot = OrganizationSnapshot {
         organization: &"acme".into(),
         directory: &directory,
-        census: &census,
+        inventory: &inventory,
         teams: &[],
         figures: &figures,
         privacy: Privacy::default(),
@@ -296,7 +305,7 @@ fn idle_keys_are_told_the_longest_first() {
             end: now,
         },
         is_closed: false,
-        fell: false,
+        is_corrected_down: false,
         as_of: Some(now),
         sides: None,
     };
@@ -308,24 +317,24 @@ fn idle_keys_are_told_the_longest_first() {
         measured("c", Event::KeyIdle, early, 0),
         measured("a", Event::KeyExpiring, early, 2),
     ];
-    let idle = idle_keys(&ground, &measurements).unwrap();
-    let told: Vec<_> = idle
+    let idle = idle_keys(&snapshot, &measurements).unwrap();
+    let actual: Vec<_> = idle
         .first
         .iter()
         .map(|key| (&*key.name, key.workspace.as_deref(), key.since))
         .collect();
     let expected = [("ci", Some("w"), at(early)), ("a", None, at(late))];
-    assert_eq!((told, idle.n_more), (expected.to_vec(), 0));
+    assert_eq!((actual, idle.n_more), (expected.to_vec(), 0));
     let unlisted = OrganizationSnapshot {
-        census: &Census::UNKNOWN,
-        ..ground
+        inventory: &Inventory::UNKNOWN,
+        ..snapshot
     };
     assert_eq!(idle_keys(&unlisted, &measurements), None);
 }
 
 proptest! {
     #[test]
-    fn parts_sum_to_the_whole(spent in prop::collection::vec((0i64..1000, 0i64..1000), 0..30)) {
+    fn parts_sum_to_the_total(spent in prop::collection::vec((0i64..1000, 0i64..1000), 0..30)) {
         let digest = digest_of(&spent, &[]);
         for breakdown in [&digest.workspaces, &digest.movers, &digest.models] {
             let lines = breakdown.lines.iter().map(|line| line.spend);

@@ -1,136 +1,139 @@
-//! Events in the life of keys, people, workspaces and limits: which of them stand at a moment. Only those do have a
-//! measurement, and those that have an open alert.
+//! Lifecycle events of keys, users, workspaces and limits. Only events that hold, or that have an open alert, are measured.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::Slot;
-use crate::domain::census::{CountedKey, CountedPerson};
-use crate::domain::counting::{is_part_counted, is_team_counted, looks_at_organization};
+use crate::domain::counting::{covers_organization, is_part_counted, is_team_counted};
 use crate::domain::directory::Presence;
-use crate::domain::event::{Event, Lists};
-use crate::domain::ground::{OrganizationSnapshot, Survey};
+use crate::domain::event::{Event, RequiredLists};
+use crate::domain::figure::Figure;
 use crate::domain::ids::{ActorId, ApiKeyId, UNASSIGNED, WorkspaceId};
-use crate::domain::knowledge::Figure;
+use crate::domain::inventory::{InventoryKey, InventoryUser};
 use crate::domain::matcher::Glob;
 use crate::domain::measure::Measurement;
-use crate::domain::privacy::People;
+use crate::domain::privacy::UserNaming;
 use crate::domain::rule::{EventRule, Rule};
+use crate::domain::snapshot::{EvalContext, OrganizationSnapshot};
 use crate::domain::span::Span;
 use crate::domain::subject::{Subject, SubjectKind};
 use crate::domain::teams;
 
-/// How it is with one event of one subject.
+/// Status of one event for one subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// It is so, in this time.
-    Stands(Span),
-    /// It was, and its time is over.
-    Over,
-    Not,
+enum EventStatus {
+    Holds(Span),
+    /// It held, and its span has ended.
+    Ended,
+    Absent,
     Unknown,
 }
 
-/// What stands of all subjects that a rule looks at, and whatever it is with slots that are `awaited`. What was made before
-/// the rule `began` is no news.
+/// Measures the events that hold for subjects of a rule, and the events of `open_slots` whatever their status. Keys and
+/// workspaces created before `began` are not reported.
 pub(super) fn measure(
     index: usize,
     rule: &Rule,
-    survey: &Survey<'_>,
-    awaited: &[&Slot],
+    eval_context: &EvalContext<'_>,
+    open_slots: &[&Slot],
     began: Timestamp,
 ) -> Vec<Measurement> {
-    let ground = &survey.ground;
-    if !looks_at_organization(rule, ground) {
+    let snapshot = &eval_context.snapshot;
+    if !covers_organization(rule, snapshot) {
         return Vec::new();
     }
-    let look = Look {
-        ground,
-        now: survey.now,
+    let context = EventContext {
+        snapshot,
+        now: eval_context.now,
         began,
     };
-    let measurement = |of: &EventRule, subject, standing| {
-        let (figure, span) = match standing {
-            Standing::Stands(span) => (Figure::Known(of.severity.rank()), Some(span)),
-            Standing::Over | Standing::Not => (Figure::Known(0), None),
-            Standing::Unknown => (Figure::Unknown, None),
+    let measurement = |event_rule: &EventRule, subject, status| {
+        let (figure, span) = match status {
+            EventStatus::Holds(span) => (Figure::Known(event_rule.severity.rank()), Some(span)),
+            EventStatus::Ended | EventStatus::Absent => (Figure::Known(0), None),
+            EventStatus::Unknown => (Figure::Unknown, None),
         };
         Measurement {
             rule: index,
             subject,
             figure,
-            limit: Some(of.severity.rank()),
+            limit: Some(event_rule.severity.rank()),
             label: None,
-            event: Some(of.event),
+            event: Some(event_rule.event),
             span: span.unwrap_or(Span {
-                start: survey.now,
-                end: survey.now,
+                start: eval_context.now,
+                end: eval_context.now,
             }),
-            // Its end is no news.
-            is_closed: standing == Standing::Over,
-            fell: false,
-            as_of: (standing != Standing::Unknown).then_some(survey.now),
+            // Such an end is not sent.
+            is_closed: status == EventStatus::Ended,
+            is_corrected_down: false,
+            as_of: (status != EventStatus::Unknown).then_some(eval_context.now),
             sides: None,
         }
     };
     let mut measurements = Vec::new();
-    for of in &rule.events {
-        let standing = look.standing(of);
+    for event_rule in &rule.events {
+        let holding = context.holding(event_rule);
         measurements.extend(
-            standing
+            holding
                 .into_iter()
-                .filter(|(subject, _)| looks_at(rule, subject, ground))
-                .map(|(subject, span)| measurement(of, subject, Standing::Stands(span))),
+                .filter(|(subject, _)| covers_subject(rule, subject, snapshot))
+                .map(|(subject, span)| measurement(event_rule, subject, EventStatus::Holds(span))),
         );
     }
-    for slot in awaited {
-        let Some(of) = slot.event.and_then(|event| rule.event(event)) else {
+    for slot in open_slots {
+        let Some(event_rule) = slot.event.and_then(|event| rule.event(event)) else {
             continue;
         };
-        match look.of_subject(of, &slot.subject) {
-            Standing::Stands(_) => {}
-            standing @ (Standing::Over | Standing::Not | Standing::Unknown) => {
-                measurements.push(measurement(of, slot.subject.clone(), standing));
+        match context.status(event_rule, &slot.subject) {
+            EventStatus::Holds(_) => {}
+            status @ (EventStatus::Ended | EventStatus::Absent | EventStatus::Unknown) => {
+                measurements.push(measurement(event_rule, slot.subject.clone(), status));
             }
         }
     }
     measurements
 }
 
-/// Whether all lists that tell of a rule's events were read once.
-pub(super) fn is_ready(rule: &Rule, ground: &OrganizationSnapshot<'_>) -> bool {
-    let is_listed = |of: &EventRule| {
-        let Lists { keys, people } = of.event.lists();
-        let is_of_others = !keys && !people;
-        (!keys || ground.census.keys.is_some())
-            && (!people || ground.census.people.is_some())
-            && (!is_of_others || ground.directory.listed_at.is_some())
+/// Returns whether all lists that the events of a rule are derived from were read once.
+pub(super) fn is_ready(rule: &Rule, snapshot: &OrganizationSnapshot<'_>) -> bool {
+    let is_listed = |event_rule: &EventRule| {
+        let RequiredLists {
+            keys,
+            users: people,
+        } = event_rule.event.required_lists();
+        let uses_directory = !keys && !people;
+        (!keys || snapshot.inventory.keys.is_some())
+            && (!people || snapshot.inventory.users.is_some())
+            && (!uses_directory || snapshot.directory.listed_at.is_some())
     };
     rule.events.iter().all(is_listed)
 }
 
-/// Whether a rule on events looks at a subject. What is not known of it does not exclude it.
-pub fn looks_at(rule: &Rule, subject: &Subject, ground: &OrganizationSnapshot<'_>) -> bool {
+/// Returns whether a lifecycle rule covers a subject. Unknown properties do not exclude it.
+pub fn covers_subject(rule: &Rule, subject: &Subject, snapshot: &OrganizationSnapshot<'_>) -> bool {
     let (matcher, id) = (&rule.matcher, &*subject.id);
-    let is_of_parts = matcher.workspace.is_some() || matcher.team.is_some();
+    let narrows_workspaces = matcher.workspace.is_some() || matcher.team.is_some();
     match subject.kind {
         SubjectKind::Organization => {
-            !is_of_parts && matcher.api_key.is_none() && matcher.user.is_none()
+            !narrows_workspaces && matcher.api_key.is_none() && matcher.user.is_none()
         }
         SubjectKind::Workspace => {
-            matcher.api_key.is_none() && matcher.user.is_none() && has_workspace(rule, id, ground)
+            matcher.api_key.is_none() && matcher.user.is_none() && has_workspace(rule, id, snapshot)
         }
         SubjectKind::ApiKey => {
-            let name = ground.directory.key_name(id);
+            let name = snapshot.directory.key_name(id);
             let is_named = is_met(matcher.api_key.as_ref(), |glob| {
                 glob.matches(id) || glob.matches(name)
             });
-            let keys = ground.census.keys.as_ref();
-            is_named && keys.is_none_or(|keys| is_key_within(rule, subject, keys.get(id), ground))
+            let keys = snapshot.inventory.keys.as_ref();
+            is_named && keys.is_none_or(|keys| is_key_within(rule, subject, keys.get(id), snapshot))
         }
         SubjectKind::User => {
-            let is_told = ground.privacy.in_messages() != People::Hidden;
-            let is_named = is_met(matcher.user.as_ref(), |glob| is_person(glob, id, ground));
-            is_told && !is_of_parts && matcher.api_key.is_none() && is_named
+            let is_visible = snapshot.privacy.in_messages() != UserNaming::Hidden;
+            let is_named = is_met(matcher.user.as_ref(), |glob| {
+                matches_user(glob, id, snapshot)
+            });
+            is_visible && !narrows_workspaces && matcher.api_key.is_none() && is_named
         }
         SubjectKind::Model | SubjectKind::Team => false,
     }
@@ -139,136 +142,140 @@ pub fn looks_at(rule: &Rule, subject: &Subject, ground: &OrganizationSnapshot<'_
 fn is_key_within(
     rule: &Rule,
     subject: &Subject,
-    key: Option<&CountedKey>,
-    ground: &OrganizationSnapshot<'_>,
+    key: Option<&InventoryKey>,
+    snapshot: &OrganizationSnapshot<'_>,
 ) -> bool {
     let matcher = &rule.matcher;
     let workspace = key
         .and_then(|key| key.workspace.as_ref())
         .map(WorkspaceId::as_str);
-    let team = teams::of_subject(ground.teams, ground.directory, subject)
+    let team = teams::for_subject(snapshot.teams, snapshot.directory, subject)
         .map(|team| team.name.as_str())
-        .or_else(|| teams::of_workspace(ground.teams, ground.directory, workspace?))
+        .or_else(|| teams::for_workspace(snapshot.teams, snapshot.directory, workspace?))
         .unwrap_or(UNASSIGNED);
-    let is_there = |glob: &Glob| {
-        workspace.is_some_and(|id| glob.matches(id) || glob.matches(ground.directory.name_of(id)))
+    let in_workspace = |glob: &Glob| {
+        workspace.is_some_and(|id| glob.matches(id) || glob.matches(snapshot.directory.name_of(id)))
     };
-    let is_theirs = |glob: &Glob| {
-        let maker = key.and_then(|key| key.created_by.as_ref());
-        maker.is_some_and(|maker| is_person(glob, maker.as_str(), ground))
+    let by_user = |glob: &Glob| {
+        let creator = key.and_then(|key| key.created_by.as_ref());
+        creator.is_some_and(|creator| matches_user(glob, creator.as_str(), snapshot))
     };
-    is_met(matcher.workspace.as_ref(), is_there)
-        && is_met(matcher.user.as_ref(), is_theirs)
+    is_met(matcher.workspace.as_ref(), in_workspace)
+        && is_met(matcher.user.as_ref(), by_user)
         && is_team_counted(rule, team)
 }
 
-fn has_workspace(rule: &Rule, id: &str, ground: &OrganizationSnapshot<'_>) -> bool {
-    let team = teams::of_workspace(ground.teams, ground.directory, id).unwrap_or(UNASSIGNED);
-    is_part_counted(rule, id, ground.directory.name_of(id)) && is_team_counted(rule, team)
+fn has_workspace(rule: &Rule, id: &str, snapshot: &OrganizationSnapshot<'_>) -> bool {
+    let team = teams::for_workspace(snapshot.teams, snapshot.directory, id).unwrap_or(UNASSIGNED);
+    is_part_counted(rule, id, snapshot.directory.name_of(id)) && is_team_counted(rule, team)
 }
 
 fn is_met(glob: Option<&Glob>, is_met: impl Fn(&Glob) -> bool) -> bool {
     glob.is_none_or(is_met)
 }
 
-fn is_person(glob: &Glob, id: &str, ground: &OrganizationSnapshot<'_>) -> bool {
-    let person = ground.directory.people.get(id);
-    glob.matches(id) || person.is_some_and(|of| glob.matches(&of.email) || glob.matches(&of.name))
+fn matches_user(glob: &Glob, id: &str, snapshot: &OrganizationSnapshot<'_>) -> bool {
+    let person = snapshot.directory.users.get(id);
+    glob.matches(id)
+        || person.is_some_and(|person| glob.matches(&person.email) || glob.matches(&person.name))
 }
 
-/// Whether a subject exists no more, as far as the lists tell. Who stands in no list that was read whole is gone.
-pub fn is_gone(subject: &Subject, ground: &OrganizationSnapshot<'_>) -> bool {
-    let is_no_more = |presence: Option<Presence>| match presence {
-        None | Some(Presence::Gone) => true,
+/// Returns whether a subject was removed. Keys and users that a complete list lacks were removed; without such a list nothing
+/// was.
+pub fn is_removed(subject: &Subject, snapshot: &OrganizationSnapshot<'_>) -> bool {
+    let is_gone = |presence: Option<Presence>| match presence {
+        None | Some(Presence::Removed) => true,
         Some(Presence::Listed | Presence::Missing(_)) => false,
     };
     let id = &*subject.id;
-    let census = ground.census;
+    let inventory = snapshot.inventory;
     match subject.kind {
         SubjectKind::Workspace => {
-            let known = ground.directory.workspaces.get(id);
-            known.is_some_and(|(_, presence)| is_no_more(Some(*presence)))
+            let known = snapshot.directory.workspaces.get(id);
+            known.is_some_and(|(_, presence)| is_gone(Some(*presence)))
         }
         SubjectKind::ApiKey => {
-            let keys = census.keys.as_ref();
-            keys.is_some_and(|keys| is_no_more(keys.get(id).map(|key| key.presence)))
+            let keys = inventory.keys.as_ref();
+            keys.is_some_and(|keys| is_gone(keys.get(id).map(|key| key.presence)))
         }
         SubjectKind::User => {
-            let people = census.people.as_ref();
-            people.is_some_and(|people| is_no_more(people.get(id).map(|of| of.presence)))
+            let people = inventory.users.as_ref();
+            people.is_some_and(|people| is_gone(people.get(id).map(|user| user.presence)))
         }
         SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => false,
     }
 }
 
-/// Who made a key, where that is somebody who is no more in the organization.
-pub fn removed_maker<'a>(key: &str, ground: &OrganizationSnapshot<'a>) -> Option<&'a ActorId> {
-    let key = ground.census.keys.as_ref()?.get(key)?;
+/// Returns the creator of a key if they have left the organization.
+pub fn removed_creator<'a>(key: &str, snapshot: &OrganizationSnapshot<'a>) -> Option<&'a ActorId> {
+    let key = snapshot.inventory.keys.as_ref()?.get(key)?;
     key.created_by
         .as_ref()
-        .filter(|_| is_of_removed_user(key, ground) == Some(true))
+        .filter(|_| is_of_removed_user(key, snapshot) == Some(true))
 }
 
-/// `None` where nobody knows. Who came after people were listed is in no list, and may have made a key that is.
-fn is_of_removed_user(key: &CountedKey, ground: &OrganizationSnapshot<'_>) -> Option<bool> {
-    let census = ground.census;
-    let Some(maker) = &key.created_by else {
+/// Returns `None` if unknown: the creator of a listed key may have joined after users were listed.
+fn is_of_removed_user(key: &InventoryKey, snapshot: &OrganizationSnapshot<'_>) -> Option<bool> {
+    let inventory = snapshot.inventory;
+    let Some(creator) = &key.created_by else {
         return Some(false);
     };
-    match census.people.as_ref()?.get(maker) {
+    match inventory.users.as_ref()?.get(creator) {
         None => {
-            let is_older = key
-                .created_at
-                .zip(census.people_at)
-                .is_some_and(|(made, listed)| listed.duration_since(made) >= CLOCKS_DIFFER);
-            (is_older || census.people_at >= census.keys_at).then_some(true)
+            let is_older =
+                key.created_at
+                    .zip(inventory.users_at)
+                    .is_some_and(|(created, listed)| {
+                        listed.duration_since(created) >= MAX_CLOCK_DIFFERENCE
+                    });
+            (is_older || inventory.users_at >= inventory.keys_at).then_some(true)
         }
         Some(person) => match person.presence {
-            Presence::Gone => Some(true),
+            Presence::Removed => Some(true),
             Presence::Listed => Some(false),
             Presence::Missing(_) => None,
         },
     }
 }
 
-/// The clock of the service and ours do not lie further apart than this.
-const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(1);
+/// Upper bound of the difference between the server's clock and ours.
+const MAX_CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(1);
 
-struct Look<'a> {
-    ground: &'a OrganizationSnapshot<'a>,
+struct EventContext<'a> {
+    snapshot: &'a OrganizationSnapshot<'a>,
     now: Timestamp,
     began: Timestamp,
 }
 
-impl Look<'_> {
-    /// Every subject of which an event stands, whether or not the rule looks at it.
-    fn standing(&self, of: &EventRule) -> Vec<(Subject, Span)> {
-        let (directory, census) = (self.ground.directory, self.ground.census);
-        let stands = |standing| match standing {
-            Standing::Stands(span) => Some(span),
-            Standing::Over | Standing::Not | Standing::Unknown => None,
+impl EventContext<'_> {
+    /// Returns every subject for which an event holds, whether or not the rule covers it.
+    fn holding(&self, event_rule: &EventRule) -> Vec<(Subject, Span)> {
+        let (directory, inventory) = (self.snapshot.directory, self.snapshot.inventory);
+        let span_of = |status| match status {
+            EventStatus::Holds(span) => Some(span),
+            EventStatus::Ended | EventStatus::Absent | EventStatus::Unknown => None,
         };
-        let keys = census.keys.iter().flatten();
-        let people = census.people.iter().flatten();
-        match of.event {
+        let keys = inventory.keys.iter().flatten();
+        let people = inventory.users.iter().flatten();
+        match event_rule.event {
             Event::WorkspaceCreated => directory
                 .workspaces
                 .keys()
                 .filter_map(|id| {
-                    let span = stands(self.of_new_workspace(of, id.as_str()))?;
+                    let span = span_of(self.new_workspace(event_rule, id.as_str()))?;
                     Some((Subject::new(SubjectKind::Workspace, id.shared()), span))
                 })
                 .collect(),
             Event::KeyCreated | Event::KeyIdle | Event::KeyOfRemovedUser | Event::KeyExpiring => {
                 keys.filter_map(|(id, key): (&ApiKeyId, _)| {
-                    let span = stands(self.of_key(of, key))?;
+                    let span = span_of(self.key(event_rule, key))?;
                     Some((Subject::new(SubjectKind::ApiKey, id.shared()), span))
                 })
                 .collect()
             }
             Event::UserIdle => people
                 .filter_map(|(id, person): (&ActorId, _)| {
-                    let span = stands(self.of_person(of, person))?;
+                    let span = span_of(self.user(event_rule, person))?;
                     Some((Subject::new(SubjectKind::User, id.shared()), span))
                 })
                 .collect(),
@@ -279,84 +286,88 @@ impl Look<'_> {
                     let subject = match id {
                         Some(id) => Subject::new(SubjectKind::Workspace, id.shared()),
                         None => {
-                            let name = self.ground.organization.shared();
+                            let name = self.snapshot.organization.shared();
                             Subject::new(SubjectKind::Organization, name)
                         }
                     };
-                    let span = stands(self.of_limit(of, &subject))?;
+                    let span = span_of(self.removed_limit(event_rule, &subject))?;
                     Some((subject, span))
                 })
                 .collect(),
         }
     }
 
-    fn of_subject(&self, of: &EventRule, subject: &Subject) -> Standing {
-        let (id, census) = (&*subject.id, self.ground.census);
-        match of.event {
-            Event::WorkspaceCreated => self.of_new_workspace(of, id),
+    fn status(&self, event_rule: &EventRule, subject: &Subject) -> EventStatus {
+        let (id, inventory) = (&*subject.id, self.snapshot.inventory);
+        match event_rule.event {
+            Event::WorkspaceCreated => self.new_workspace(event_rule, id),
             Event::KeyCreated | Event::KeyIdle | Event::KeyOfRemovedUser | Event::KeyExpiring => {
-                match &census.keys {
+                match &inventory.keys {
                     Some(keys) => keys
                         .get(id)
-                        .map_or(Standing::Not, |key| self.of_key(of, key)),
-                    None => Standing::Unknown,
+                        .map_or(EventStatus::Absent, |key| self.key(event_rule, key)),
+                    None => EventStatus::Unknown,
                 }
             }
-            Event::UserIdle => match &census.people {
+            Event::UserIdle => match &inventory.users {
                 Some(people) => people
                     .get(id)
-                    .map_or(Standing::Not, |person| self.of_person(of, person)),
-                None => Standing::Unknown,
+                    .map_or(EventStatus::Absent, |person| self.user(event_rule, person)),
+                None => EventStatus::Unknown,
             },
-            Event::LimitRemoved => self.of_limit(of, subject),
+            Event::LimitRemoved => self.removed_limit(event_rule, subject),
         }
     }
 
-    fn of_new_workspace(&self, of: &EventRule, id: &str) -> Standing {
-        match self.ground.directory.workspaces.get(id) {
-            Some((workspace, Presence::Listed)) => self.made(of, workspace.created_at),
-            Some((_, Presence::Missing(_))) | None => Standing::Unknown,
-            Some((_, Presence::Gone)) => Standing::Not,
+    fn new_workspace(&self, event_rule: &EventRule, id: &str) -> EventStatus {
+        match self.snapshot.directory.workspaces.get(id) {
+            Some((workspace, Presence::Listed)) => self.created(event_rule, workspace.created_at),
+            Some((_, Presence::Missing(_))) | None => EventStatus::Unknown,
+            Some((_, Presence::Removed)) => EventStatus::Absent,
         }
     }
 
-    fn of_key(&self, of: &EventRule, key: &CountedKey) -> Standing {
+    fn key(&self, event_rule: &EventRule, key: &InventoryKey) -> EventStatus {
         match key.presence {
             Presence::Listed => {}
-            Presence::Missing(_) => return Standing::Unknown,
-            Presence::Gone => return Standing::Not,
+            Presence::Missing(_) => return EventStatus::Unknown,
+            Presence::Removed => return EventStatus::Absent,
         }
-        match of.event {
-            Event::KeyCreated => self.made(of, key.created_at),
-            Event::KeyExpiring => self.expiring(of, key),
+        match event_rule.event {
+            Event::KeyCreated => self.created(event_rule, key.created_at),
+            Event::KeyExpiring => self.expiring(event_rule, key),
             Event::KeyIdle if key.is_active => {
-                self.idle(of, key.idle_since, self.ground.census.keys_at)
+                self.idle(event_rule, key.idle_since, self.snapshot.inventory.keys_at)
             }
             Event::KeyOfRemovedUser if key.is_active => {
-                match is_of_removed_user(key, self.ground) {
-                    Some(true) => self.stands(of, self.now),
-                    Some(false) => Standing::Not,
-                    None => Standing::Unknown,
+                match is_of_removed_user(key, self.snapshot) {
+                    Some(true) => self.holds(event_rule, self.now),
+                    Some(false) => EventStatus::Absent,
+                    None => EventStatus::Unknown,
                 }
             }
             Event::KeyIdle
             | Event::KeyOfRemovedUser
             | Event::WorkspaceCreated
             | Event::UserIdle
-            | Event::LimitRemoved => Standing::Not,
+            | Event::LimitRemoved => EventStatus::Absent,
         }
     }
 
-    fn of_person(&self, of: &EventRule, person: &CountedPerson) -> Standing {
+    fn user(&self, event_rule: &EventRule, person: &InventoryUser) -> EventStatus {
         match person.presence {
-            Presence::Listed => self.idle(of, person.idle_since, self.ground.census.people_at),
-            Presence::Missing(_) => Standing::Unknown,
-            Presence::Gone => Standing::Not,
+            Presence::Listed => self.idle(
+                event_rule,
+                person.idle_since,
+                self.snapshot.inventory.users_at,
+            ),
+            Presence::Missing(_) => EventStatus::Unknown,
+            Presence::Removed => EventStatus::Absent,
         }
     }
 
-    fn of_limit(&self, of: &EventRule, subject: &Subject) -> Standing {
-        let directory = self.ground.directory;
+    fn removed_limit(&self, event_rule: &EventRule, subject: &Subject) -> EventStatus {
+        let directory = self.snapshot.directory;
         let (id, is_known) = match subject.kind {
             SubjectKind::Workspace => {
                 let id = WorkspaceId::new(&*subject.id);
@@ -366,68 +377,68 @@ impl Look<'_> {
             }
             SubjectKind::Organization => (None, directory.organization.is_some()),
             SubjectKind::Model | SubjectKind::ApiKey | SubjectKind::User | SubjectKind::Team => {
-                return Standing::Not;
+                return EventStatus::Absent;
             }
         };
         match directory.limits_removed.get(&id) {
-            _ if !is_known => Standing::Unknown,
-            Some(at) => self.recent(of, *at),
-            None => Standing::Not,
+            _ if !is_known => EventStatus::Unknown,
+            Some(at) => self.recent(event_rule, *at),
+            None => EventStatus::Absent,
         }
     }
 
-    fn made(&self, of: &EventRule, at: Option<Timestamp>) -> Standing {
+    fn created(&self, event_rule: &EventRule, at: Option<Timestamp>) -> EventStatus {
         match at {
-            None => Standing::Unknown,
-            Some(at) if at < self.began => Standing::Not,
-            Some(at) => self.recent(of, at),
+            None => EventStatus::Unknown,
+            Some(at) if at < self.began => EventStatus::Absent,
+            Some(at) => self.recent(event_rule, at),
         }
     }
 
-    fn recent(&self, of: &EventRule, at: Timestamp) -> Standing {
+    fn recent(&self, event_rule: &EventRule, at: Timestamp) -> EventStatus {
         let age = self.now.duration_since(at);
-        if age < of.time {
-            self.stands(of, at)
+        if age < event_rule.time {
+            self.holds(event_rule, at)
         } else {
-            Standing::Over
+            EventStatus::Ended
         }
     }
 
-    /// Since something was `listed` it may have been used: for that time nobody knows.
+    /// Uses after `listed` are unknown.
     fn idle(
         &self,
-        of: &EventRule,
+        event_rule: &EventRule,
         since: Option<Timestamp>,
         listed: Option<Timestamp>,
-    ) -> Standing {
+    ) -> EventStatus {
         let Some((since, listed)) = since.zip(listed) else {
-            return Standing::Unknown;
+            return EventStatus::Unknown;
         };
-        let reaches = |until: Timestamp| until.duration_since(since) >= of.time;
+        let reaches = |until: Timestamp| until.duration_since(since) >= event_rule.time;
         if reaches(listed) {
-            self.stands(of, since)
+            self.holds(event_rule, since)
         } else if reaches(self.now) {
-            Standing::Unknown
+            EventStatus::Unknown
         } else {
-            Standing::Not
+            EventStatus::Absent
         }
     }
 
-    fn expiring(&self, of: &EventRule, key: &CountedKey) -> Standing {
+    fn expiring(&self, event_rule: &EventRule, key: &InventoryKey) -> EventStatus {
         let Some(at) = key.expires_at else {
-            return Standing::Not;
+            return EventStatus::Absent;
         };
         let left = at.duration_since(self.now);
         if left <= SignedDuration::ZERO {
-            Standing::Over
-        } else if key.is_active && left <= of.time {
-            self.stands(of, at)
+            EventStatus::Ended
+        } else if key.is_active && left <= event_rule.time {
+            self.holds(event_rule, at)
         } else {
-            Standing::Not
+            EventStatus::Absent
         }
     }
 
-    fn stands(&self, of: &EventRule, moment: Timestamp) -> Standing {
-        Standing::Stands(of.event.span(moment, of.time, self.now))
+    fn holds(&self, event_rule: &EventRule, moment: Timestamp) -> EventStatus {
+        EventStatus::Holds(event_rule.event.span(moment, event_rule.time, self.now))
     }
 }

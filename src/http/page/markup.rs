@@ -1,5 +1,5 @@
-//! A view → a page: templates in which every text is escaped, around them the layout, and headers that let nothing run in it,
-//! load into it, or keep a copy of it.
+//! Renders a view as a page: templates that escape all text, the layout, and headers that forbid scripts, external resources
+//! and caching.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -14,70 +14,67 @@ use sha2::{Digest, Sha256};
 const STYLE: &str = include_str!("style.css");
 const LAYOUT: &str = include_str!("layout.html");
 
-/// What a page has below its heading.
+/// Template of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Template {
-    /// All alerts at a glance.
+pub enum PageTemplate {
     Overview,
     Alert,
-    /// Why there is nothing to show.
     Problem,
 }
 
-impl Template {
+impl PageTemplate {
     fn text(self) -> &'static str {
         match self {
-            Template::Overview => include_str!("overview.html"),
-            Template::Alert => include_str!("alert.html"),
-            Template::Problem => include_str!("problem.html"),
+            PageTemplate::Overview => include_str!("overview.html"),
+            PageTemplate::Alert => include_str!("alert.html"),
+            PageTemplate::Problem => include_str!("problem.html"),
         }
     }
 }
 
-/// Under which path a page is shown. Links are relative, so that they are right behind a proxy that serves this under a path
-/// of its own.
+/// Route of a page. Links are relative to it, so that they work behind a proxy with its own path prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum PageRoute {
     /// `/`
-    Top,
+    Overview,
     /// `/alerts/{fingerprint}`
     Alert,
     /// `/alerts/{fingerprint}/ack`
-    Form,
+    AckForm,
 }
 
-impl Place {
-    /// Our own text, and the same in every link: it is not escaped.
+impl PageRoute {
+    /// Returns the relative path of the root; not escaped, because it is our own text.
     fn root(self) -> Value {
         let path = match self {
-            Place::Top => "./",
-            Place::Alert => "../",
-            Place::Form => "../../",
+            PageRoute::Overview => "./",
+            PageRoute::Alert => "../",
+            PageRoute::AckForm => "../../",
         };
         Value::from_safe_string(path.to_owned())
     }
 }
 
-/// A page with its headers. The view has a `title`.
-pub fn answer(
+/// Renders a page with its headers. The view must have a `title`.
+pub fn page_response(
     status: StatusCode,
-    template: Template,
-    place: Place,
+    template: PageTemplate,
+    route: PageRoute,
     view: &impl Serialize,
 ) -> Response {
-    let mut response = match render(template, place, view) {
+    let mut response = match render(template, route, view) {
         Ok(page) => (status, Html(page)).into_response(),
         Err(error) => {
-            tracing::error!("a page could not be made: {error:#}");
-            let told = "the page could not be made; the log says why\n";
-            (StatusCode::INTERNAL_SERVER_ERROR, told).into_response()
+            tracing::error!("cannot render page: {error:#}");
+            let message = "cannot render the page; see the log\n";
+            (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
         }
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, policy());
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // Not `no-referrer`: with it a browser says `Origin: null` when it sends the form, as a page of anybody's could.
+        // With `no-referrer`, browsers send `Origin: null` with the form, as other sites' pages can.
         (header::REFERRER_POLICY, "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
     ] {
@@ -86,7 +83,7 @@ pub fn answer(
     response
 }
 
-/// The one style is let in by its hash.
+/// Allows only our style sheet, by its hash.
 fn policy() -> HeaderValue {
     let hash = STANDARD.encode(Sha256::digest(STYLE));
     let policy = format!(
@@ -95,7 +92,11 @@ fn policy() -> HeaderValue {
     HeaderValue::try_from(policy).expect("base64 fits a header")
 }
 
-fn render(template: Template, place: Place, view: &impl Serialize) -> Result<String, Error> {
+fn render(
+    template: PageTemplate,
+    route: PageRoute,
+    view: &impl Serialize,
+) -> Result<String, Error> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -104,13 +105,13 @@ fn render(template: Template, place: Place, view: &impl Serialize) -> Result<Str
     let view = Value::from(Serde(view));
     let body = environment.render_str(
         template.text(),
-        context! { root => place.root(), view => view.clone() },
+        context! { root => route.root(), view => view.clone() },
     )?;
-    let around = context! {
-        root => place.root(),
+    let layout = context! {
+        root => route.root(),
         title => view.get_attr("title")?,
         style => Value::from_safe_string(STYLE.to_owned()),
         body => Value::from_safe_string(body),
     };
-    environment.render_str(LAYOUT, around)
+    environment.render_str(LAYOUT, layout)
 }

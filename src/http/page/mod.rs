@@ -1,5 +1,6 @@
-//! The web page: what fires, waits and ended, one alert with its history, and a form that takes it up. It is plain HTML:
-//! nothing runs in it, nothing is loaded from elsewhere, and every foreign text is escaped by the template.
+//! The web page: an overview of alerts, and each alert with its history and an acknowledgement form.
+//!
+//! It is plain HTML without scripts and external resources; the templates escape all text.
 
 mod view;
 
@@ -13,54 +14,62 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use crate::app::App;
 use crate::http::alerts;
-use crate::http::fields::{Filled, Wrong};
-use crate::http::page::markup::{Place, Template, answer};
-use crate::http::page::view::{AlertView, Attempt, OverviewView, ProblemView};
-use crate::http::quiet;
-use crate::store::overview::Counts;
+use crate::http::fields::{FormFields, RequestError};
+use crate::http::page::markup::{PageRoute, PageTemplate, page_response};
+use crate::http::page::view::{AckForm, AlertView, OverviewView, ProblemView};
+use crate::http::silences;
+use crate::store::overview::OverviewLimits;
 
-/// With thousands of alerts the page stays small.
-const COUNTS: Counts = Counts {
+/// Limits the page with thousands of alerts.
+const COUNTS: OverviewLimits = OverviewLimits {
     n_firing: 200,
     n_pending: 50,
     n_ended: 20,
 };
 
-/// `GET /`: all alerts at a glance.
+/// `GET /`: overview of alerts.
 pub async fn overview(State(app): State<Arc<App>>) -> Response {
     let now = app.clock.now();
-    let overview = app.store.overview(COUNTS, app.board.privacy(), now).await;
+    let overview = app
+        .store
+        .overview(COUNTS, app.published.privacy(), now)
+        .await;
     match overview {
         Ok(overview) => {
-            let organizations = app.board.organizations();
+            let organizations = app.published.organizations();
             let view = OverviewView::new(&overview, &organizations, now);
-            answer(StatusCode::OK, Template::Overview, Place::Top, &view)
+            page_response(
+                StatusCode::OK,
+                PageTemplate::Overview,
+                PageRoute::Overview,
+                &view,
+            )
         }
-        Err(error) => problem(&error.into(), Place::Top),
+        Err(error) => problem_response(&error.into(), PageRoute::Overview),
     }
 }
 
-/// `GET /alerts/{fingerprint}`: one alert with its history.
+/// `GET /alerts/{fingerprint}`: an alert with its history.
 pub async fn alert(State(app): State<Arc<App>>, Path(fingerprint): Path<String>) -> Response {
-    match view_of(&app, &fingerprint, None).await {
-        Ok(view) => answer(StatusCode::OK, Template::Alert, Place::Alert, &view),
-        Err(wrong) => problem(&wrong, Place::Alert),
+    match alert_view(&app, &fingerprint, None).await {
+        Ok(view) => page_response(StatusCode::OK, PageTemplate::Alert, PageRoute::Alert, &view),
+        Err(error) => problem_response(&error, PageRoute::Alert),
     }
 }
 
-/// `POST /alerts/{fingerprint}/ack`: back to the alert where it is taken up, else the alert with what was wrong.
+/// `POST /alerts/{fingerprint}/ack`: redirects to the alert, or shows it with the problem.
 pub async fn acknowledge(
     State(app): State<Arc<App>>,
     Path(fingerprint): Path<String>,
-    filled: Result<Filled, Wrong>,
+    form: Result<FormFields, RequestError>,
 ) -> Response {
-    let (attempt, outcome) = match filled {
-        Ok(Filled(fields)) => {
+    let (form_values, outcome) = match form {
+        Ok(FormFields(fields)) => {
             let typed = |name: &str| fields.peek(name).unwrap_or_default().to_owned();
             let (author, comment) = (typed("author"), typed("comment"));
-            let outcome = quiet::take_up(&app, &fingerprint, fields).await;
+            let outcome = silences::acknowledge_alert(&app, &fingerprint, fields).await;
             (
-                Attempt {
+                AckForm {
                     author,
                     comment,
                     problem: String::new(),
@@ -68,48 +77,61 @@ pub async fn acknowledge(
                 outcome,
             )
         }
-        Err(wrong) => (Attempt::default(), Err(wrong)),
+        Err(error) => (AckForm::default(), Err(error)),
     };
-    let Err(wrong) = outcome else {
-        return back(&fingerprint);
+    let Err(error) = outcome else {
+        return redirect_to_alert(&fingerprint);
     };
-    let (status, told) = wrong.told();
-    let attempt = Attempt {
-        problem: told,
-        ..attempt
+    let (status, message) = error.status_and_message();
+    let form_values = AckForm {
+        problem: message,
+        ..form_values
     };
-    match view_of(&app, &fingerprint, Some(attempt)).await {
-        Ok(view) => answer(status, Template::Alert, Place::Form, &view),
-        Err(wrong) => problem(&wrong, Place::Form),
+    match alert_view(&app, &fingerprint, Some(form_values)).await {
+        Ok(view) => page_response(status, PageTemplate::Alert, PageRoute::AckForm, &view),
+        Err(error) => problem_response(&error, PageRoute::AckForm),
     }
 }
 
-/// `GET /alerts/{fingerprint}/ack`: what a browser asks for when an answer to the form is opened again.
+/// `GET /alerts/{fingerprint}/ack`: redirects to the alert when a browser reopens the response to the form.
 pub async fn return_to_alert(Path(fingerprint): Path<String>) -> Response {
-    back(&fingerprint)
+    redirect_to_alert(&fingerprint)
 }
 
-/// Relative, so that it is right behind a proxy that serves this under a path of its own.
-fn back(fingerprint: &str) -> Response {
+/// Relative, so that it works behind a proxy with its own path prefix.
+fn redirect_to_alert(fingerprint: &str) -> Response {
     let is_plain = fingerprint.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if is_plain {
         Redirect::to(&format!("../{fingerprint}")).into_response()
     } else {
-        problem(&alerts::none(fingerprint), Place::Form)
+        problem_response(&alerts::not_found(fingerprint), PageRoute::AckForm)
     }
 }
 
-async fn view_of(
+async fn alert_view(
     app: &App,
     fingerprint: &str,
-    attempt: Option<Attempt>,
-) -> Result<AlertView, Wrong> {
-    let shown = app.store.shown(fingerprint, app.board.privacy()).await?;
-    let (shown, changes) = shown.ok_or_else(|| alerts::none(fingerprint))?;
-    Ok(AlertView::new(&shown, &changes, attempt, app.clock.now()))
+    form_values: Option<AckForm>,
+) -> Result<AlertView, RequestError> {
+    let shown = app
+        .store
+        .displayed_alert(fingerprint, app.published.privacy())
+        .await?;
+    let (shown, changes) = shown.ok_or_else(|| alerts::not_found(fingerprint))?;
+    Ok(AlertView::new(
+        &shown,
+        &changes,
+        form_values,
+        app.clock.now(),
+    ))
 }
 
-fn problem(wrong: &Wrong, place: Place) -> Response {
-    let (status, told) = wrong.told();
-    answer(status, Template::Problem, place, &ProblemView::new(&told))
+fn problem_response(error: &RequestError, route: PageRoute) -> Response {
+    let (status, message) = error.status_and_message();
+    page_response(
+        status,
+        PageTemplate::Problem,
+        route,
+        &ProblemView::new(&message),
+    )
 }

@@ -1,54 +1,51 @@
-//! Alerts in words, as the templates set them: nothing is escaped here, and nothing is decided.
+//! Views with the texts that the templates show. The templates escape them.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::app::board::Status;
-use crate::domain::alert::{Alert, EndedBy, Line, State};
+use crate::app::published::OrganizationStatus;
+use crate::domain::alert::{AbsoluteThreshold, Alert, EndedBy, State};
 use crate::domain::ids::{NotifierName, OrganizationName};
 use crate::domain::notification::{Fact, Reason};
 use crate::domain::rule::{Quantity, Severity, Watch};
 use crate::domain::silence::{Acknowledgement, Silence, SilenceState};
-use crate::notify::{wording, formatting};
-use crate::sheet::alerts::{exact, state_word};
-use crate::store::alerts::{AlertChange, Phase};
-use crate::store::overview::{Overview, Shown, Worst};
+use crate::notify::{formatting, wording};
+use crate::store::alerts::{AlertChange, AlertPhase};
+use crate::store::overview::{DisplayedAlert, Overview, WorstAlerts};
+use crate::table::alerts::{quantity_text, state_name};
 
-/// So many silences are shown.
 const MAX_SILENCES: usize = 50;
-/// So many changes of an alert are shown.
 const MAX_CHANGES: usize = 200;
-/// What people wrote is cut after so many characters.
+/// Maximum characters of user-provided text.
 const MAX_TEXT: usize = 1000;
 
-/// `/`.
+/// View of `/`.
 #[derive(Debug, Serialize)]
 pub struct OverviewView {
     title: String,
-    now: Moment,
-    firing: Listed,
-    pending: Listed,
-    ended: Vec<Row>,
+    now: DisplayTime,
+    firing: AlertTable,
+    pending: AlertTable,
+    ended: Vec<PageAlert>,
     silences: Vec<SilenceView>,
     n_more_silences: usize,
     organizations: Vec<OrganizationView>,
 }
 
-/// Of many the worst.
+/// The worst of many alerts.
 #[derive(Debug, Serialize)]
-struct Listed {
-    rows: Vec<Row>,
+struct AlertTable {
+    rows: Vec<PageAlert>,
     n: usize,
     n_more: usize,
-    /// `3 critical, 2 warning`.
+    /// For example `3 critical, 2 warning`.
     by_severity: String,
 }
 
-/// An alert in one line.
 #[derive(Debug, Serialize)]
-struct Row {
+struct PageAlert {
     fingerprint: String,
     severity: &'static str,
     state: &'static str,
@@ -61,30 +58,30 @@ struct Row {
     limit: Option<Amount>,
     share: Option<String>,
     threshold: String,
-    since: Option<Moment>,
-    ended_at: Option<Moment>,
+    since: Option<DisplayTime>,
+    ended_at: Option<DisplayTime>,
     ending: Option<String>,
-    taken_up: Option<TakenUp>,
+    acknowledgement: Option<AcknowledgementView>,
 }
 
-/// A figure as messages tell it, and exactly.
+/// Value as in messages, and exact.
 #[derive(Debug, Serialize)]
 struct Amount {
     text: String,
     exact: String,
 }
 
-/// A time to the minute, to the last digit, and how long ago.
+/// Time to the minute, exact time, and time elapsed.
 #[derive(Debug, Serialize)]
-struct Moment {
+struct DisplayTime {
     text: String,
     exact: String,
     ago: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct TakenUp {
-    at: Moment,
+struct AcknowledgementView {
+    at: DisplayTime,
     author: String,
     comment: String,
     threshold: String,
@@ -100,64 +97,64 @@ struct SilenceView {
     matchers: String,
     author: String,
     comment: String,
-    start: Moment,
-    end: Moment,
+    start: DisplayTime,
+    end: DisplayTime,
 }
 
 #[derive(Debug, Serialize)]
 struct OrganizationView {
     name: String,
     state: &'static str,
-    last_cycle: Option<Moment>,
+    last_cycle: Option<DisplayTime>,
     reason: Option<String>,
     n_more_reasons: usize,
 }
 
-/// `/alerts/{fingerprint}`.
+/// View of `/alerts/{fingerprint}`.
 #[derive(Debug, Serialize)]
 pub struct AlertView {
     title: String,
-    alert: Row,
+    alert: PageAlert,
     summary: String,
     subject_id: String,
-    changed_at: Moment,
+    changed_at: DisplayTime,
     is_firing: bool,
     notifiers: Vec<NotifierView>,
     changes: Vec<ChangeView>,
     n_more_changes: usize,
-    attempt: Attempt,
+    form: AckForm,
 }
 
-/// What one notifier was told.
+/// Messages of one notifier.
 #[derive(Debug, Serialize)]
 struct NotifierView {
     name: String,
-    showing: String,
-    last: Option<(Moment, &'static str)>,
+    shown: String,
+    last: Option<(DisplayTime, &'static str)>,
 }
 
 #[derive(Debug, Serialize)]
 struct ChangeView {
-    at: Moment,
+    at: DisplayTime,
     state: &'static str,
     severity: &'static str,
     threshold: String,
     value: Option<Amount>,
     limit: Option<Amount>,
     ending: Option<String>,
-    told: Vec<String>,
+    notified: Vec<String>,
 }
 
-/// What somebody typed into the form, and what was wrong with it.
+/// Values of the acknowledgement form, and the problem with them.
 #[derive(Debug, Serialize, Default)]
-pub struct Attempt {
+pub struct AckForm {
     pub author: String,
     pub comment: String,
-    /// Empty before the first attempt.
+    /// Empty if there is none.
     pub problem: String,
 }
 
-/// Why there is nothing to show.
+/// View of an error page.
 #[derive(Debug, Serialize)]
 pub struct ProblemView {
     title: String,
@@ -165,35 +162,35 @@ pub struct ProblemView {
 }
 
 impl ProblemView {
-    /// One problem.
+    /// Creates the view of a problem.
     pub fn new(problem: &str) -> ProblemView {
         ProblemView {
-            title: "Nothing to show".to_owned(),
-            problem: text(&formatting::capital(problem)),
+            title: "Error".to_owned(),
+            problem: text(&formatting::capitalize(problem)),
         }
     }
 }
 
 impl OverviewView {
-    /// At a moment.
+    /// Creates the overview at `now`.
     pub fn new(
         overview: &Overview,
-        organizations: &BTreeMap<OrganizationName, Status>,
+        organizations: &BTreeMap<OrganizationName, OrganizationStatus>,
         now: Timestamp,
     ) -> OverviewView {
-        let firing = Listed::new(&overview.firing, now);
+        let firing = AlertTable::new(&overview.firing, now);
         let title = match firing.n {
-            0 => "spendwatch: nothing fires".to_owned(),
-            1 => "spendwatch: 1 alert fires".to_owned(),
-            n => format!("spendwatch: {n} alerts fire"),
+            0 => "spendwatch: no alerts firing".to_owned(),
+            1 => "spendwatch: 1 alert firing".to_owned(),
+            n => format!("spendwatch: {n} alerts firing"),
         };
         let silences = overview.silences.iter().take(MAX_SILENCES);
         let organizations = organizations.iter();
         OverviewView {
             title,
-            now: Moment::new(now, None),
+            now: DisplayTime::new(now, None),
             firing,
-            pending: Listed::new(&overview.pending, now),
+            pending: AlertTable::new(&overview.pending, now),
             ended: rows(&overview.ended, now),
             silences: silences.map(|one| SilenceView::new(one, now)).collect(),
             n_more_silences: overview.silences.len().saturating_sub(MAX_SILENCES),
@@ -204,14 +201,14 @@ impl OverviewView {
     }
 }
 
-impl Listed {
-    fn new(worst: &Worst, now: Timestamp) -> Listed {
+impl AlertTable {
+    fn new(worst: &WorstAlerts, now: Timestamp) -> AlertTable {
         let n = worst.n_by_severity.values().sum();
         let by_severity = Severity::ALL.into_iter().rev().filter_map(|severity| {
             let n = worst.n_by_severity.get(&severity)?;
             Some(format!("{n} {severity}"))
         });
-        Listed {
+        AlertTable {
             rows: rows(&worst.first, now),
             n,
             n_more: n - worst.first.len(),
@@ -220,56 +217,61 @@ impl Listed {
     }
 }
 
-fn rows(shown: &[Shown], now: Timestamp) -> Vec<Row> {
-    shown.iter().map(|shown| Row::new(shown, now)).collect()
+fn rows(shown: &[DisplayedAlert], now: Timestamp) -> Vec<PageAlert> {
+    shown
+        .iter()
+        .map(|shown| PageAlert::new(shown, now))
+        .collect()
 }
 
-impl Row {
-    fn new(shown: &Shown, now: Timestamp) -> Row {
+impl PageAlert {
+    fn new(shown: &DisplayedAlert, now: Timestamp) -> PageAlert {
         let alert = &shown.row.alert;
         let fact = fact(shown);
         let share = alert
             .limit
             .and_then(|limit| formatting::share(limit, alert.value));
-        Row {
+        PageAlert {
             fingerprint: shown.row.fingerprint.clone(),
-            severity: alert.line().severity.as_str(),
-            state: state_word(Phase::of(alert)),
+            severity: alert.threshold().severity.as_str(),
+            state: state_name(AlertPhase::from_alert(alert)),
             is_silenced: alert.is_silenced,
-            subject: formatting::capital(&formatting::topic(&fact)),
+            subject: formatting::capitalize(&formatting::topic(&fact)),
             rule: formatting::clean(alert.identity.slot.rule.as_str()),
             organization: formatting::clean(alert.identity.organization.as_str()),
             period: formatting::period(&fact),
             value: amount(alert.watch, alert.value),
             limit: alert.limit.and_then(|limit| amount(alert.watch, limit)),
             share,
-            threshold: formatting::clean(&alert.line().text),
-            since: alert.firing_since.map(|at| Moment::new(at, Some(now))),
-            ended_at: fact.ended_at.map(|at| Moment::new(at, Some(now))),
-            ending: fact.ended_by.map(|_| formatting::capital(&wording::ending(&fact))),
-            taken_up: shown
+            threshold: formatting::clean(&alert.threshold().text),
+            since: alert.firing_since.map(|at| DisplayTime::new(at, Some(now))),
+            ended_at: fact.ended_at.map(|at| DisplayTime::new(at, Some(now))),
+            ending: fact
+                .ended_by
+                .map(|_| formatting::capitalize(&wording::end_reason(&fact))),
+            acknowledgement: shown
                 .acknowledged
                 .as_ref()
-                .map(|by| TakenUp::new(by, alert, now)),
+                .map(|by| AcknowledgementView::new(by, alert, now)),
         }
     }
 }
 
-impl TakenUp {
-    fn new(by: &Acknowledgement, alert: &Alert, now: Timestamp) -> TakenUp {
+impl AcknowledgementView {
+    fn new(by: &Acknowledgement, alert: &Alert, now: Timestamp) -> AcknowledgementView {
         let is_of_this_firing = alert.firing_since.is_some_and(|since| since <= by.at);
-        let (line, then) = (alert.line(), &by.line);
-        // Another limit moves every threshold: one that has the same words is the same.
-        let is_worse = line.text != then.text
-            && (line.severity, line.quantity) > (then.severity, then.quantity);
+        let (now_at, then) = (alert.threshold(), &by.threshold);
+        // Thresholds with the same text are the same even if a new limit changed their amount.
+        let is_worse = now_at.text != then.text
+            && (now_at.severity, now_at.quantity) > (then.severity, then.quantity);
         let (effect, is_in_force) = match (alert.is_firing(), is_of_this_firing, is_worse) {
-            (false, _, _) => ("the alert does not fire any more", false),
-            (true, false, _) => ("of an earlier time: the alert fired anew since", false),
-            (true, true, true) => ("it got worse since, and is repeated again", false),
-            (true, true, false) => ("it is not repeated until it gets worse", true),
+            (false, _, _) => ("the alert is no longer firing", false),
+            (true, false, _) => ("outdated, because the alert has fired again since", false),
+            (true, true, true) => ("the alert got worse since, repeats are sent again", false),
+            (true, true, false) => ("no repeats until the alert gets worse", true),
         };
-        TakenUp {
-            at: Moment::new(by.at, Some(now)),
+        AcknowledgementView {
+            at: DisplayTime::new(by.at, Some(now)),
             author: text(&by.author),
             comment: text(&by.comment),
             threshold: formatting::clean(&then.text),
@@ -289,19 +291,23 @@ impl SilenceView {
             matchers: text(&matchers.join(", ")),
             author: text(&silence.author),
             comment: text(&silence.comment),
-            start: Moment::new(silence.span.start, None),
-            end: Moment::new(silence.span.end, None),
+            start: DisplayTime::new(silence.span.start, None),
+            end: DisplayTime::new(silence.span.end, None),
         }
     }
 }
 
 impl OrganizationView {
-    fn new(name: &OrganizationName, status: &Status, now: Timestamp) -> OrganizationView {
+    fn new(
+        name: &OrganizationName,
+        status: &OrganizationStatus,
+        now: Timestamp,
+    ) -> OrganizationView {
         let outcome = status.last_cycle;
         OrganizationView {
             name: formatting::clean(name.as_str()),
             state: outcome.map_or("starting", |(outcome, _)| outcome.as_str()),
-            last_cycle: outcome.map(|(_, at)| Moment::new(at, Some(now))),
+            last_cycle: outcome.map(|(_, at)| DisplayTime::new(at, Some(now))),
             reason: status.reasons.first().map(|reason| text(reason)),
             n_more_reasons: status.reasons.len().saturating_sub(1),
         }
@@ -309,37 +315,40 @@ impl OrganizationView {
 }
 
 impl AlertView {
-    /// One alert at a moment. Without an attempt the form is empty.
+    /// Creates the view of an alert. Without form values the form is empty.
     pub fn new(
-        shown: &Shown,
+        shown: &DisplayedAlert,
         changes: &[AlertChange],
-        attempt: Option<Attempt>,
+        form: Option<AckForm>,
         now: Timestamp,
     ) -> AlertView {
         let alert = &shown.row.alert;
         let fact = fact(shown);
-        let told = alert.told.iter().map(|(name, told)| {
+        let notifiers = alert.notified.iter().map(|(name, state)| {
             let last = changes.iter().rev().find_map(|change| {
-                let (_, reason) = change.told.iter().find(|(told, _)| told == name)?;
-                Some((Moment::new(change.at, Some(now)), reason.as_str()))
+                let (_, reason) = change
+                    .notified
+                    .iter()
+                    .find(|(notified, _)| notified == name)?;
+                Some((DisplayTime::new(change.at, Some(now)), reason.as_str()))
             });
-            NotifierView::new(name, told.showing.as_ref(), last)
+            NotifierView::new(name, state.shown.as_ref(), last)
         });
         let newest = changes.iter().rev().take(MAX_CHANGES);
-        let row = Row::new(shown, now);
-        let is_over = fact.reason == Reason::Resolved;
+        let row = PageAlert::new(shown, now);
+        let has_ended = fact.reason == Reason::Resolved;
         AlertView {
             title: format!("{}: {}", row.subject, row.rule),
             summary: wording::summary(&fact),
             subject_id: text(&alert.identity.slot.subject.id),
-            changed_at: Moment::new(shown.row.changed_at, Some(now)),
-            is_firing: alert.is_firing() && !is_over,
-            notifiers: told.collect(),
+            changed_at: DisplayTime::new(shown.row.changed_at, Some(now)),
+            is_firing: alert.is_firing() && !has_ended,
+            notifiers: notifiers.collect(),
             changes: newest
                 .map(|change| ChangeView::new(shown, change))
                 .collect(),
             n_more_changes: changes.len().saturating_sub(MAX_CHANGES),
-            attempt: attempt.unwrap_or_default(),
+            form: form.unwrap_or_default(),
             alert: row,
         }
     }
@@ -348,13 +357,17 @@ impl AlertView {
 impl NotifierView {
     fn new(
         name: &NotifierName,
-        showing: Option<&Line>,
-        last: Option<(Moment, &'static str)>,
+        shown: Option<&AbsoluteThreshold>,
+        last: Option<(DisplayTime, &'static str)>,
     ) -> NotifierView {
         NotifierView {
             name: formatting::clean(name.as_str()),
-            showing: showing.map_or("nothing fires".to_owned(), |line| {
-                format!("{} ({})", formatting::clean(&line.text), line.severity)
+            shown: shown.map_or("not firing".to_owned(), |threshold| {
+                format!(
+                    "{} ({})",
+                    formatting::clean(&threshold.text),
+                    threshold.severity
+                )
             }),
             last,
         }
@@ -362,72 +375,72 @@ impl NotifierView {
 }
 
 impl ChangeView {
-    fn new(shown: &Shown, change: &AlertChange) -> ChangeView {
+    fn new(shown: &DisplayedAlert, change: &AlertChange) -> ChangeView {
         let watch = shown.row.alert.watch;
         let ending = change.ended_by.map(|by| {
             let then = Fact {
                 ended_by: Some(by),
-                line: change.line.clone(),
+                threshold: change.line.clone(),
                 limit: change.limit,
                 ..fact(shown)
             };
-            formatting::capital(&wording::ending(&then))
+            formatting::capitalize(&wording::end_reason(&then))
         });
-        let told = change.told.iter();
+        let notified = change.notified.iter();
         ChangeView {
-            at: Moment::to_second(change.at),
-            state: state_word(change.phase),
+            at: DisplayTime::with_seconds(change.at),
+            state: state_name(change.phase),
             severity: change.line.severity.as_str(),
             threshold: formatting::clean(&change.line.text),
             value: amount(watch, change.value),
             limit: change.limit.and_then(|limit| amount(watch, limit)),
             ending,
-            told: told
+            notified: notified
                 .map(|(name, reason)| format!("{}: {reason}", formatting::clean(name.as_str())))
                 .collect(),
         }
     }
 }
 
-impl Moment {
-    /// With `now`, how long ago it was.
-    fn new(at: Timestamp, now: Option<Timestamp>) -> Moment {
-        Moment {
+impl DisplayTime {
+    /// With `now`, includes the time elapsed.
+    fn new(at: Timestamp, now: Option<Timestamp>) -> DisplayTime {
+        DisplayTime {
             text: formatting::time(at, "UTC"),
             exact: at.to_string(),
             ago: now.map(|now| formatting::duration(now.duration_since(at))),
         }
     }
 
-    /// Changes follow one another within a minute.
-    fn to_second(at: Timestamp) -> Moment {
-        Moment {
+    /// Shows seconds, because several changes may happen within a minute.
+    fn with_seconds(at: Timestamp) -> DisplayTime {
+        DisplayTime {
             text: at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-            ..Moment::new(at, None)
+            ..DisplayTime::new(at, None)
         }
     }
 }
 
-/// `None` where the watch measures nothing.
+/// Returns `None` if the watch has no quantity.
 fn amount(watch: Watch, quantity: Quantity) -> Option<Amount> {
     Some(Amount {
-        exact: exact(watch, quantity)?,
+        exact: quantity_text(watch, quantity)?,
         text: formatting::quantity(watch, quantity),
     })
 }
 
-/// What people or the service wrote, on one line.
-fn text(foreign: &str) -> String {
-    let line = formatting::line(foreign);
+/// Returns user-provided text on one line, truncated.
+fn text(untrusted: &str) -> String {
+    let line = formatting::single_line(untrusted);
     match line.char_indices().nth(MAX_TEXT) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
 }
 
-/// What a message would say of the alert now, so that the page says it in the same words. A page has no rule at hand: times
-/// are in UTC.
-fn fact(shown: &Shown) -> Fact {
+/// Returns the content of a message about the alert, so that the page has the same texts. Times are in UTC, because the page
+/// does not know the rule's zone.
+fn fact(shown: &DisplayedAlert) -> Fact {
     let alert = &shown.row.alert;
     let ended: Option<(EndedBy, Timestamp)> = match &alert.state {
         State::Pending { .. } | State::Firing { .. } => None,
@@ -439,7 +452,7 @@ fn fact(shown: &Shown) -> Fact {
         reason: ended.map_or(Reason::First, |_| Reason::Resolved),
         ended_by: ended.map(|(by, _)| by),
         in_place_of: None,
-        maker: None,
+        creator: None,
         is_late: alert.is_late,
         is_fired_and_resolved: false,
         subject_name: shown.subject_name.clone(),
@@ -449,7 +462,7 @@ fn fact(shown: &Shown) -> Fact {
         value: alert.value,
         is_lower_bound: false,
         limit: alert.limit,
-        line: alert.line().clone(),
+        threshold: alert.threshold().clone(),
         firing_since: alert.firing_since.unwrap_or(alert.identity.started_at),
         ended_at: ended.map(|(_, at)| at),
         decided_at: shown.row.changed_at,

@@ -1,4 +1,4 @@
-//! The command receiver with real programs.
+//! The command notifier with real programs.
 
 use std::fs;
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::notify::Notifier;
 use crate::notify::command::{Command, Settings};
 use crate::notify::envelope::{Envelope, Links};
 use crate::notify::outcome::Delivery;
-use crate::notify::samples::{at, fact, many};
+use crate::notify::samples::{at, fact, workspace_facts};
 use crate::notify::webhook;
 
-fn command(words: &[&str], timeout: Duration) -> Notifier {
+fn command(argv: &[&str], timeout: Duration) -> Notifier {
     let path = ("PATH".to_owned(), "/usr/bin:/bin".to_owned());
     let settings = Settings {
-        words: words.iter().map(|word| (*word).to_owned()).collect(),
+        argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
         timeout,
         environment: vec![path],
     };
@@ -64,16 +64,16 @@ fn is_ambiguous(delivery: &Delivery, expected: &str) {
 }
 
 #[tokio::test]
-async fn a_program_gets_the_whole_message_and_a_clean_environment() {
+async fn program_receives_the_message_and_a_clean_environment() {
     let folder = tempfile::tempdir().unwrap();
     let (input, variables) = (folder.path().join("input"), folder.path().join("variables"));
-    let facts = many(250);
+    let facts = workspace_facts(250);
     let sent = send(&script("cat > \"$0\"", &input), &facts).await;
     assert_eq!(sent, Delivery::Delivered);
-    let got: Value = serde_json::from_slice(&fs::read(input).unwrap()).unwrap();
+    let body: Value = serde_json::from_slice(&fs::read(input).unwrap()).unwrap();
     let links = Links::default();
-    assert_eq!(got, webhook::payload(&envelope(&facts, &links), &facts));
-    assert_eq!(got["alerts"].as_array().map(Vec::len), Some(250));
+    assert_eq!(body, webhook::payload(&envelope(&facts, &links), &facts));
+    assert_eq!(body["alerts"].as_array().map(Vec::len), Some(250));
 
     let sent = send(&script("env > \"$0\"", &variables), &facts).await;
     assert_eq!(sent, Delivery::Delivered);
@@ -91,7 +91,7 @@ async fn a_program_gets_the_whole_message_and_a_clean_environment() {
 }
 
 #[tokio::test]
-async fn the_exit_code_is_the_answer() {
+async fn exit_code_decides() {
     let facts = [fact(Reason::First)];
     for (code, expected) in [
         (0, Delivery::Delivered),
@@ -121,7 +121,7 @@ async fn the_exit_code_is_the_answer() {
 }
 
 #[tokio::test]
-async fn a_program_that_cannot_be_run_parks() {
+async fn program_that_cannot_be_run_parks() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("text");
     fs::write(&text, "no program").unwrap();
@@ -136,14 +136,14 @@ async fn a_program_that_cannot_be_run_parks() {
         .await;
         assert_eq!(
             sent,
-            Delivery::park(format!("the program cannot be run: {why}"))
+            Delivery::park(format!("cannot run the program: {why}"))
         );
     }
 }
 
 #[tokio::test]
-async fn who_reads_nothing_or_closes_early_may_succeed() {
-    let facts = many(300);
+async fn program_need_not_read_its_input() {
+    let facts = workspace_facts(300);
     for text in ["exit 0", "exec 0<&-; exit 0", "head -c 10 > /dev/null"] {
         let sent = send(&script(text, Path::new("x")), &facts).await;
         assert_eq!(sent, Delivery::Delivered, "{text}");
@@ -151,21 +151,21 @@ async fn who_reads_nothing_or_closes_early_may_succeed() {
 }
 
 #[tokio::test]
-async fn who_says_much_is_held_up_by_nothing_and_quoted_in_short() {
+async fn long_output_does_not_block_and_is_cut() {
     let text = "yes 'out' | head -c 3000000; printf 'a\\033[31m\\000b\\n' >&2; yes err | head -c 3000000 >&2; exit 1";
     let sent = send(&script(text, Path::new("x")), &[fact(Reason::First)]).await;
     let error = sent.error().unwrap();
-    let (head, said) = error.split_once(": 1: ").unwrap();
+    let (head, output) = error.split_once(": 1: ").unwrap();
     assert_eq!(head, "ended with exit status");
     assert!(
-        said.starts_with("a [31m b err err") && said.ends_with('…'),
-        "{said}"
+        output.starts_with("a [31m b err err") && output.ends_with('…'),
+        "{output}"
     );
-    assert_eq!(said.chars().count(), 201);
+    assert_eq!(output.chars().count(), 201);
     assert!(!error.contains(char::is_control));
 }
 
-/// A pipe with a name. Whoever writes into it holds it open; its end is read when nobody is left.
+/// A named pipe, whose end is read when no writer is left.
 fn pipe_in(folder: &Path) -> (std::path::PathBuf, pipe::Receiver) {
     let path = folder.join("pipe");
     assert!(
@@ -179,27 +179,27 @@ fn pipe_in(folder: &Path) -> (std::path::PathBuf, pipe::Receiver) {
     (path, receiver)
 }
 
-/// Starts another program that lasts, and lasts itself.
-const LASTING: &str = "exec > \"$0\"; sleep 600 & echo ready; echo wait >&2; sleep 600";
+/// Starts another long-running program, and runs long itself.
+const LONG_RUNNING: &str = "exec > \"$0\"; sleep 600 & echo ready; echo wait >&2; sleep 600";
 
 #[tokio::test]
-async fn at_the_time_limit_everything_that_it_started_is_killed() {
+async fn timeout_kills_the_process_group() {
     let folder = tempfile::tempdir().unwrap();
     let (path, mut pipe) = pipe_in(folder.path());
-    let words = ["sh", "-c", LASTING, path.to_str().unwrap()];
-    let program = command(&words, Duration::from_secs(1));
+    let argv = ["sh", "-c", LONG_RUNNING, path.to_str().unwrap()];
+    let program = command(&argv, Duration::from_secs(1));
     let sent = send(&program, &[fact(Reason::First)]).await;
-    is_ambiguous(&sent, "not done within 1 s, and killed: wait");
-    let mut said = String::new();
-    pipe.read_to_string(&mut said).await.unwrap();
-    assert_eq!(said, "ready\n");
+    is_ambiguous(&sent, "killed after 1 s: wait");
+    let mut output = String::new();
+    pipe.read_to_string(&mut output).await.unwrap();
+    assert_eq!(output, "ready\n");
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_given_up_leaves_nothing_behind() {
+async fn aborted_attempt_kills_the_process_group() {
     let folder = tempfile::tempdir().unwrap();
     let (path, mut pipe) = pipe_in(folder.path());
-    let program = script(LASTING, &path);
+    let program = script(LONG_RUNNING, &path);
     let attempt = tokio::spawn(async move { send(&program, &[fact(Reason::First)]).await });
     pipe.readable().await.unwrap();
     let mut ready = [0; 6];
@@ -213,7 +213,7 @@ async fn an_attempt_that_is_given_up_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn what_it_leaves_running_is_not_waited_for() {
+async fn background_processes_are_not_awaited() {
     let facts = [fact(Reason::First)];
     let sent = send(&script("sleep 5 & exit 0", Path::new("x")), &facts).await;
     assert_eq!(sent, Delivery::Delivered);

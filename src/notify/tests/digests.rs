@@ -1,4 +1,4 @@
-//! Digests: whole payloads, sizes, and names that are up to something.
+//! Digests: whole payloads, sizes and hostile names.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -6,13 +6,14 @@ use serde_json::Value;
 use super::pagerduty_teams_discord::{discord_rules, teams_rules};
 use super::{header_names, pretty, slack_rules};
 use crate::domain::digest::{
-    Anchor, Breakdown, Digest, Forecast, IdleKey, LimitUse, Line, Listed, Missing, OpenAlert, Rest,
+    AuditAnchor, DataGap, Digest, Forecast, IdleKey, LimitUse, OpenAlert, OtherSubjects,
+    SpendBreakdown, SubjectSpend, Truncated,
 };
 use crate::domain::money::Usd;
 use crate::domain::rule::Severity;
 use crate::domain::span::Span;
 use crate::domain::subject::{Subject, SubjectKind};
-use crate::notify::digest::{Letter, plain_text, render};
+use crate::notify::digest::{DigestEnvelope, plain_text, render};
 use crate::notify::envelope::Links;
 use crate::notify::samples::at;
 use crate::notify::{console, discord, email, slack, teams, webhook};
@@ -21,18 +22,18 @@ fn usd(text: &str) -> Usd {
     Usd::parse(text).unwrap()
 }
 
-fn line(name: &str, spend: &str, before: &str) -> Line {
-    Line {
+fn line(name: &str, spend: &str, before: &str) -> SubjectSpend {
+    SubjectSpend {
         name: name.to_owned(),
         spend: usd(spend),
         before: Some(usd(before)),
     }
 }
 
-fn breakdown(lines: Vec<Line>, rest: Option<(usize, &str, &str)>) -> Breakdown {
-    Breakdown {
+fn breakdown(lines: Vec<SubjectSpend>, rest: Option<(usize, &str, &str)>) -> SpendBreakdown {
+    SpendBreakdown {
         lines,
-        rest: rest.map(|(n, spend, before)| Rest {
+        rest: rest.map(|(n, spend, before)| OtherSubjects {
             n,
             spend: usd(spend),
             before: Some(usd(before)),
@@ -40,7 +41,7 @@ fn breakdown(lines: Vec<Line>, rest: Option<(usize, &str, &str)>) -> Breakdown {
     }
 }
 
-/// A week, in which the bill of the last day is not there yet.
+/// A week whose last day is not billed yet.
 fn weekly() -> Digest {
     let series = ["120.5", "98", "140.25", "310", "77.125", "0", "4.125"];
     let series = series.iter().enumerate();
@@ -54,7 +55,7 @@ fn weekly() -> Digest {
             end: at("2026-11-22T23:00:00Z"),
         },
         zone_name: "Europe/Berlin".to_owned(),
-        made_at: at("2026-11-23T08:00:00Z"),
+        created_at: at("2026-11-23T08:00:00Z"),
         spend: usd("750"),
         before: Some(usd("600")),
         series: series
@@ -80,7 +81,7 @@ fn weekly() -> Digest {
             None,
         ),
         models: breakdown(vec![line("claude-opus-4-1", "750", "600")], None),
-        limits: Listed {
+        limits: Truncated {
             first: vec![LimitUse {
                 rule: "workspace-week".into(),
                 subject: search(),
@@ -91,7 +92,7 @@ fn weekly() -> Digest {
             }],
             n_more: 2,
         },
-        alerts: Listed {
+        alerts: Truncated {
             first: vec![OpenAlert {
                 rule: "workspace-month".into(),
                 subject: search(),
@@ -108,7 +109,7 @@ fn weekly() -> Digest {
             spend: Usd::from_dollars(7210),
             so_far: Usd::from_dollars(5630),
         }),
-        idle_keys: Some(Listed {
+        idle_keys: Some(Truncated {
             first: vec![IdleKey {
                 id: "apikey_01".into(),
                 name: "ci".to_owned(),
@@ -118,25 +119,25 @@ fn weekly() -> Digest {
             n_more: 11,
         }),
         gaps: vec![
-            Missing::Stale {
+            DataGap::Stale {
                 name: "Ads & <Co>".to_owned(),
                 as_of: at("2026-11-22T20:05:00Z"),
             },
-            Missing::Estimated {
+            DataGap::Estimated {
                 spend: usd("4.125"),
             },
-            Missing::Unpriced { n_tokens: 12_500 },
+            DataGap::Unpriced { n_tokens: 12_500 },
         ],
-        audit: Some(Anchor {
+        audit: Some(AuditAnchor {
             entry: 1234,
             hash: "3f9a".repeat(16),
         }),
     }
 }
 
-/// With other names everywhere, and as many of everything as there can be.
+/// A digest with this name everywhere and every list at its maximum length.
 fn full(name: &str) -> Digest {
-    let lines: Vec<Line> = (0..10)
+    let lines: Vec<SubjectSpend> = (0..10)
         .map(|_| line(name, "100000000", "99999999"))
         .collect();
     let many = || breakdown(lines.clone(), Some((900, "1", "1")));
@@ -161,7 +162,7 @@ fn full(name: &str) -> Digest {
     digest.series = (1..=31)
         .map(|day| (format!("2026-10-{day:02}"), usd("123456.5")))
         .collect();
-    let stale = Missing::Stale {
+    let stale = DataGap::Stale {
         name: name.to_owned(),
         as_of: at("2026-11-22T20:05:00Z"),
     };
@@ -169,12 +170,12 @@ fn full(name: &str) -> Digest {
     digest
 }
 
-fn with_letter<T>(digest: &Digest, test: impl FnOnce(Letter<'_>) -> T) -> T {
+fn with_digest_envelope<T>(digest: &Digest, test: impl FnOnce(DigestEnvelope<'_>) -> T) -> T {
     let links = Links {
         external_url: Some("https://spend.example.com".to_owned()),
         ..Links::default()
     };
-    test(Letter {
+    test(DigestEnvelope {
         id: "id-000001",
         notifier: &"finops".into(),
         digest,
@@ -188,34 +189,34 @@ fn with_letter<T>(digest: &Digest, test: impl FnOnce(Letter<'_>) -> T) -> T {
     })
 }
 
-fn mail(letter: &Letter<'_>) -> String {
+fn mail(envelope: &DigestEnvelope<'_>) -> String {
     let from = "spendwatch@example.com".parse().unwrap();
     let to = "cfo@example.com".parse().unwrap();
-    String::from_utf8(email::digest_payload(letter, &from, &to).unwrap()).unwrap()
+    String::from_utf8(email::digest_payload(envelope, &from, &to).unwrap()).unwrap()
 }
 
 #[track_caller]
 fn check_accepted(digest: &Digest) {
-    with_letter(digest, |letter| {
-        let slack = slack::digest_payload(&letter);
+    with_digest_envelope(digest, |envelope| {
+        let slack = slack::digest_payload(&envelope);
         assert_eq!(slack_rules::complaint(&slack), None, "{}", pretty(&slack));
-        let teams = teams::digest_payload(&letter);
+        let teams = teams::digest_payload(&envelope);
         assert_eq!(teams_rules::complaint(&teams), None, "{}", pretty(&teams));
-        let discord = discord::digest_payload(&letter);
+        let discord = discord::digest_payload(&envelope);
         assert_eq!(
             discord_rules::complaint(&discord),
             None,
             "{}",
             pretty(&discord)
         );
-        let webhook = webhook::digest_payload(&letter).to_string();
+        let webhook = webhook::digest_payload(&envelope).to_string();
         let parsed: Value = serde_json::from_str(&webhook).unwrap();
         assert_eq!(parsed["status"], "digest");
-        let console = console::digest_payload(&letter);
+        let console = console::digest_payload(&envelope);
         assert!(console.chars().all(|c| c == '\n' || !c.is_control()));
-        let mail = mail(&letter);
+        let mail = mail(&envelope);
         assert!(mail.lines().all(|line| line.len() <= 998));
-        let plain = with_letter(&weekly(), |letter| super::digests::mail(&letter));
+        let plain = with_digest_envelope(&weekly(), |envelope| super::digests::mail(&envelope));
         assert_eq!(header_names(&mail), header_names(&plain));
     });
 }
@@ -224,13 +225,19 @@ fn check_accepted(digest: &Digest) {
 fn payloads_of_a_digest() {
     let digest = weekly();
     check_accepted(&digest);
-    with_letter(&digest, |letter| {
-        insta::assert_snapshot!("digest_console", console::digest_payload(&letter));
-        insta::assert_snapshot!("digest_email", mail(&letter));
-        insta::assert_snapshot!("digest_slack", pretty(&slack::digest_payload(&letter)));
-        insta::assert_snapshot!("digest_teams", pretty(&teams::digest_payload(&letter)));
-        insta::assert_snapshot!("digest_discord", pretty(&discord::digest_payload(&letter)));
-        insta::assert_snapshot!("digest_webhook", pretty(&webhook::digest_payload(&letter)));
+    with_digest_envelope(&digest, |envelope| {
+        insta::assert_snapshot!("digest_console", console::digest_payload(&envelope));
+        insta::assert_snapshot!("digest_email", mail(&envelope));
+        insta::assert_snapshot!("digest_slack", pretty(&slack::digest_payload(&envelope)));
+        insta::assert_snapshot!("digest_teams", pretty(&teams::digest_payload(&envelope)));
+        insta::assert_snapshot!(
+            "digest_discord",
+            pretty(&discord::digest_payload(&envelope))
+        );
+        insta::assert_snapshot!(
+            "digest_webhook",
+            pretty(&webhook::digest_payload(&envelope))
+        );
     });
 }
 
@@ -239,70 +246,83 @@ fn check_summary(change: impl FnOnce(&mut Digest), expected: &str) {
     let mut digest = weekly();
     digest.gaps = Vec::new();
     change(&mut digest);
-    let report = with_letter(&digest, |letter| render(&letter));
-    assert_eq!(format!("{}: {}", report.title, report.summary), expected);
+    let message = with_digest_envelope(&digest, |envelope| render(&envelope));
+    assert_eq!(format!("{}: {}", message.title, message.summary), expected);
 }
 
 #[test]
-fn the_sentence_tells_the_change_and_what_is_unknown() {
-    let title = "weekly: acme, week 47 of 2026";
+fn title_states_change_and_missing_data() {
+    let next = "month to date $5,630.00, forecast $7,210.00";
     check_summary(
         |_| {},
-        &format!("{title}: $750.00 spent, 25.0% more than the $600.00 of the period before"),
+        &format!(
+            "acme: $750.00 in week 47 of 2026, up 25.0% from the week before: $600.00 in the week before; {next}"
+        ),
     );
     check_summary(
         |digest| digest.before = Some(usd("1000")),
-        &format!("{title}: $750.00 spent, 25.0% less than the $1,000.00 of the period before"),
+        &format!(
+            "acme: $750.00 in week 47 of 2026, down 25.0% from the week before: $1,000.00 in the week before; {next}"
+        ),
     );
     check_summary(
         |digest| digest.before = Some(usd("750")),
-        &format!("{title}: $750.00 spent, exactly the $750.00 of the period before"),
+        &format!(
+            "acme: $750.00 in week 47 of 2026, the same as the week before: $750.00 in the week before; {next}"
+        ),
     );
     check_summary(
         |digest| digest.before = Some(Usd::ZERO),
-        &format!("{title}: $750.00 spent, $750.00 more than the $0.00 of the period before"),
+        &format!(
+            "acme: $750.00 in week 47 of 2026, up $750.00 from the week before: $0.00 in the week before; {next}"
+        ),
     );
     check_summary(
         |digest| digest.before = None,
-        &format!("{title}: $750.00 spent; the period before is not known"),
+        &format!(
+            "acme: $750.00 in week 47 of 2026 (no data for the week before): No data for the week before; {next}"
+        ),
     );
     check_summary(
-        |digest| digest.gaps = vec![Missing::Unpriced { n_tokens: 1 }],
-        &format!("{title}: At least $750.00 spent; $600.00 in the period before"),
+        |digest| digest.gaps = vec![DataGap::Unpriced { n_tokens: 1 }],
+        &format!("acme: at least $750.00 in week 47 of 2026: $600.00 in the week before; {next}"),
     );
     check_summary(
         |digest| {
             digest.label = None;
             digest.before = None;
         },
-        "weekly: acme, 2026-11-16 00:00 to 2026-11-23 00:00 Europe/Berlin: $750.00 spent; the period before is not known",
+        &format!(
+            "acme: $750.00 from 2026-11-16 00:00 to 2026-11-23 00:00 Europe/Berlin (no data for the period before): \
+             No data for the period before; {next}"
+        ),
     );
 }
 
 #[test]
-fn a_digest_that_is_late_or_sent_again_says_so() {
+fn late_and_replayed_digests_have_notes() {
     let mut digest = weekly();
     digest.gaps = Vec::new();
-    let notes = with_letter(&digest, |letter| {
+    let notes = with_digest_envelope(&digest, |envelope| {
         let now = at("2026-11-23T09:00:00Z");
-        render(&Letter {
+        render(&DigestEnvelope {
             now,
             is_replay: true,
             in_place_of: Some(&"chat".into()),
-            ..letter
+            ..envelope
         })
         .notes
     });
     let expected = [
-        "All of this is as it was known at 2026-11-23 09:00 Europe/Berlin",
-        "Sent here because `chat` could not deliver it",
-        "This is sent again because somebody asked for it",
+        "Data as of 2026-11-23 09:00 Europe/Berlin.",
+        "Sent here because `chat` is not reachable.",
+        "Sent again on request.",
     ];
     assert_eq!(notes, expected);
 }
 
 #[test]
-fn a_digest_without_anything_is_a_digest_all_the_same() {
+fn empty_digest_is_sent() {
     let mut digest = weekly();
     digest.spend = Usd::ZERO;
     (digest.series, digest.gaps) = (Vec::new(), Vec::new());
@@ -312,7 +332,7 @@ fn a_digest_without_anything_is_a_digest_all_the_same() {
         &mut digest.teams,
         &mut digest.models,
     ] {
-        *breakdown = Breakdown::default();
+        *breakdown = SpendBreakdown::default();
     }
     (digest.limits.first, digest.limits.n_more) = (Vec::new(), 0);
     digest.alerts.first = Vec::new();
@@ -320,9 +340,9 @@ fn a_digest_without_anything_is_a_digest_all_the_same() {
     digest.forecast = None;
     digest.audit = None;
     check_accepted(&digest);
-    let text = with_letter(&digest, |letter| plain_text(&render(&letter)));
-    let expected = "weekly: acme, week 47 of 2026\n\
-                    $0.00 spent, 100.0% less than the $600.00 of the period before\n\n\
+    let text = with_digest_envelope(&digest, |envelope| plain_text(&render(&envelope)));
+    let expected = "acme: $0.00 in week 47 of 2026, down 100.0% from the week before\n\
+                    $600.00 in the week before\n\n\
                     spendwatch: https://spend.example.com\n";
     assert_eq!(text, expected);
 }
@@ -339,7 +359,7 @@ fn names_are_harmless_everywhere() {
         check_accepted(&full(name));
     }
     let digest = full("</td><script>alert(1)</script>");
-    let mail = with_letter(&digest, |letter| mail(&letter));
+    let mail = with_digest_envelope(&digest, |envelope| mail(&envelope));
     let (_, html) = mail.split_once("text/html").unwrap();
     assert!(html.contains("&lt;script") && !html.contains("<script"));
 }

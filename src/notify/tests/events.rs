@@ -1,56 +1,53 @@
-//! Alerts of rules on events, as they are told.
+//! Messages about events.
 
 use crate::domain::alert::EndedBy;
 use crate::domain::event::Event;
 use crate::domain::notification::{Fact, Reason};
-use crate::domain::resend::{self, Posting};
+use crate::domain::resend::{self, ResentAlert};
 use crate::domain::subject::{Subject, SubjectKind};
-use crate::notify::samples::{of_an_event, with_envelope};
+use crate::notify::samples::{event_fact, with_envelope};
 use crate::notify::tests::{mail, pretty, slack_rules};
 use crate::notify::{alertmanager, console, discord, message, pagerduty, slack, teams, webhook};
 
-fn told(fact: Fact) -> String {
+fn render(fact: Fact) -> String {
     let message = with_envelope(&[fact], |envelope| message::render(&envelope, 20));
     format!("{}: {}", message.title, message.summary)
 }
 
 #[test]
-fn each_event_has_its_words() {
+fn each_event_has_its_text() {
     let lines: Vec<String> = Event::ALL
         .into_iter()
-        .map(|event| told(of_an_event(event, Reason::First)))
+        .map(|event| render(event_fact(event, Reason::First)))
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    Warning: new workspace Search: Created on 2026-11-24 11:00 Europe/Berlin
-    Warning: new API key "ci" (apikey_01): Created on 2026-11-24 11:00 Europe/Berlin
-    Warning: idle API key "ci" (apikey_01): Not used for 93 days, since 2026-08-23 12:00 Europe/Berlin
-    Warning: orphaned API key "ci" (apikey_01): Belongs to nobody: bob@example.com, who made it, is not in the organization any more
-    Warning: expiring API key "ci" (apikey_01): Expires on 2026-12-01 10:00 Europe/Berlin, in 6 days
-    Warning: idle user ada@example.com: Used nothing for 93 days, since 2026-08-23 12:00 Europe/Berlin
-    Warning: removed limit of workspace Search: There is no spend limit at the service any more, since 2026-11-24 11:00 Europe/Berlin
+    Warning: workspace Search created on 2026-11-24: Created on 2026-11-24 11:00 Europe/Berlin
+    Warning: API key "ci" (apikey_01) created on 2026-11-24: Created on 2026-11-24 11:00 Europe/Berlin
+    Warning: API key "ci" (apikey_01) not used for 93 days: Idle since 2026-08-23 12:00 Europe/Berlin
+    Warning: API key "ci" (apikey_01) still active, but its creator bob@example.com has left the organization: Firing since 2026-11-24 14:05 Europe/Berlin
+    Warning: API key "ci" (apikey_01) expires in 6 days, on 2026-12-01: Expires on 2026-12-01 10:00 Europe/Berlin
+    Warning: user ada@example.com: no activity for 93 days: Idle since 2026-08-23 12:00 Europe/Berlin
+    Warning: workspace Search: no spend limit since 2026-11-24: Limit removed on 2026-11-24 11:00 Europe/Berlin
     "#);
-    let mut unknown = of_an_event(Event::KeyOfRemovedUser, Reason::First);
-    unknown.maker = None;
-    assert!(
-        told(unknown)
-            .ends_with("Belongs to nobody: who made it is not in the organization any more")
-    );
-    let mut whole = of_an_event(Event::LimitRemoved, Reason::First);
+    let mut unknown = event_fact(Event::KeyOfRemovedUser, Reason::First);
+    unknown.creator = None;
+    assert!(render(unknown).contains("still active, but its creator has left the organization"));
+    let mut whole = event_fact(Event::LimitRemoved, Reason::First);
     whole.identity.slot.subject = Subject::new(SubjectKind::Organization, "acme");
     whole.subject_name = "acme".to_owned();
-    assert!(told(whole).starts_with("Warning: removed limit of organization acme: "));
+    assert!(render(whole).starts_with("Warning: acme: no spend limit since 2026-11-24: "));
 }
 
 #[test]
-fn what_is_over_says_why() {
-    let over = |event, by| {
-        let mut fact = of_an_event(event, Reason::Resolved);
+fn resolved_events_state_why() {
+    let resolved = |event, by| {
+        let mut fact = event_fact(event, Reason::Resolved);
         fact.ended_by = by;
-        told(fact)
+        render(fact)
     };
     let mut lines: Vec<String> = Event::ALL
         .into_iter()
-        .map(|event| over(event, Some(EndedBy::Cleared)))
+        .map(|event| resolved(event, Some(EndedBy::Cleared)))
         .collect();
     for by in [
         Some(EndedBy::PeriodOver),
@@ -58,48 +55,48 @@ fn what_is_over_says_why() {
         Some(EndedBy::RuleRemoved),
         None,
     ] {
-        lines.push(over(Event::KeyExpiring, by));
+        lines.push(resolved(Event::KeyExpiring, by));
     }
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    Resolved: new workspace Search: It was not made lately, after all
-    Resolved: new API key "ci" (apikey_01): It was not made lately, after all
-    Resolved: idle API key "ci" (apikey_01): The key was used again, opens nothing any more, or may be idle for longer
-    Resolved: orphaned API key "ci" (apikey_01): The key opens nothing any more, or who made it is back
-    Resolved: expiring API key "ci" (apikey_01): The key expires later than is told, or opens nothing any more
-    Resolved: idle user ada@example.com: They are active again, or may be idle for longer
-    Resolved: removed limit of workspace Search: There is a limit again
-    Resolved: expiring API key "ci" (apikey_01): The key has expired
-    Resolved: expiring API key "ci" (apikey_01): The API key exists no more
-    Resolved: expiring API key "ci" (apikey_01): The rule does not look at it any more
-    No longer warning: expiring API key "ci" (apikey_01): It dropped below this notifier's minimum severity
+    Resolved: workspace Search, it turned out to be older: Created on 2026-11-24 11:00 Europe/Berlin
+    Resolved: API key "ci" (apikey_01), it turned out to be older: Created on 2026-11-24 11:00 Europe/Berlin
+    Resolved: API key "ci" (apikey_01), the key was used again or deactivated, or the rule now allows a longer idle time: Idle since 2026-08-23 12:00 Europe/Berlin
+    Resolved: API key "ci" (apikey_01), the key was deactivated, or its creator is back in the organization: Firing since 2026-11-24 14:05 Europe/Berlin
+    Resolved: API key "ci" (apikey_01), the key was deactivated or now expires later: Expires on 2026-12-01 10:00 Europe/Berlin
+    Resolved: user ada@example.com, the user is active again, or the rule now allows a longer idle time: Idle since 2026-08-23 12:00 Europe/Berlin
+    Resolved: workspace Search, there is a limit again: Limit removed on 2026-11-24 11:00 Europe/Berlin
+    Resolved: API key "ci" (apikey_01), the key has expired: Expires on 2026-12-01 10:00 Europe/Berlin
+    Resolved: API key "ci" (apikey_01), the API key no longer exists: Expires on 2026-12-01 10:00 Europe/Berlin
+    Resolved: API key "ci" (apikey_01), the rule no longer covers it: Expires on 2026-12-01 10:00 Europe/Berlin
+    No longer warning: API key "ci" (apikey_01) dropped below this notifier's minimum severity: Expires on 2026-12-01 10:00 Europe/Berlin
     "#);
 }
 
 #[test]
-fn advice_says_where() {
+fn next_steps_have_links() {
     let lines: Vec<String> = Event::ALL
         .into_iter()
         .map(|event| {
-            let fact = of_an_event(event, Reason::First);
+            let fact = event_fact(event, Reason::First);
             let text = with_envelope(&[fact], |envelope| console::payload(&envelope));
-            let (_, advice) = text.split_once("What to do:\n").unwrap();
+            let (_, advice) = text.split_once("Next steps:\n").unwrap();
             advice.lines().next().unwrap().to_owned()
         })
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    - See whether workspace Search is meant to be, and give it a spend limit: https://console.anthropic.com/settings/workspaces
-    - See whether API key "ci" (apikey_01) is meant to be; if nobody knows it, revoke it: https://console.anthropic.com/settings/keys
-    - Ask whoever made API key "ci" (apikey_01) whether it is still needed; if not, revoke it: https://console.anthropic.com/settings/keys
-    - Find out what uses API key "ci" (apikey_01), give that a key of somebody who is there, and revoke this one: https://console.anthropic.com/settings/keys
-    - Make a new key and put it in the place of API key "ci" (apikey_01) before it expires: https://console.anthropic.com/settings/keys
-    - Ask whether user ada@example.com still needs to be in the organization; if not, remove them: https://console.anthropic.com/settings/members
-    - Ask who removed the limit of workspace Search, and set one again: https://console.anthropic.com/settings/workspaces
+    - Check whether workspace Search is expected, and set a spend limit for it: https://console.anthropic.com/settings/workspaces
+    - Check whether API key "ci" (apikey_01) is expected; if not, revoke it: https://console.anthropic.com/settings/keys
+    - Ask the creator of API key "ci" (apikey_01) whether it is still needed; if not, revoke it: https://console.anthropic.com/settings/keys
+    - Find out what uses API key "ci" (apikey_01), replace it with a key of a current user, then revoke it: https://console.anthropic.com/settings/keys
+    - Create a new key and replace API key "ci" (apikey_01) before it expires: https://console.anthropic.com/settings/keys
+    - Ask whether user ada@example.com still needs access; if not, remove the user: https://console.anthropic.com/settings/members
+    - Find out who removed the limit of workspace Search, and set a new one: https://console.anthropic.com/settings/workspaces
     "#);
 }
 
 #[test]
 fn payloads() {
-    let idle = of_an_event(Event::KeyIdle, Reason::First);
+    let idle = event_fact(Event::KeyIdle, Reason::First);
     with_envelope(&[idle], |envelope| {
         let slack = slack::payload(&envelope);
         assert_eq!(slack_rules::complaint(&slack), None);
@@ -113,7 +110,7 @@ fn payloads() {
         insta::assert_snapshot!("pagerduty_event", pretty(&incident));
         insta::assert_snapshot!("teams_event", pretty(&teams::payload(&envelope)));
         insta::assert_snapshot!("discord_event", pretty(&discord::payload(&envelope)));
-        let posting = Posting {
+        let posting = ResentAlert {
             labels: resend::labels(fact),
             fact: fact.clone(),
             ends_at: envelope.now,
@@ -128,14 +125,14 @@ fn payloads() {
 fn many_idle_keys_are_one_list() {
     let mut facts: Vec<Fact> = (0..12)
         .map(|n| {
-            let mut fact = of_an_event(Event::KeyIdle, Reason::First);
+            let mut fact = event_fact(Event::KeyIdle, Reason::First);
             fact.identity.slot.subject =
                 Subject::new(SubjectKind::ApiKey, format!("apikey_{n:02}"));
             fact.subject_name = format!("job {n}");
             fact
         })
         .collect();
-    facts.push(of_an_event(Event::KeyExpiring, Reason::First));
+    facts.push(event_fact(Event::KeyExpiring, Reason::First));
     with_envelope(&facts, |envelope| {
         insta::assert_snapshot!("console_events", console::payload(&envelope));
         let slack = slack::payload(&envelope);

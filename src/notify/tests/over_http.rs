@@ -1,4 +1,4 @@
-//! Slack and the webhook against a receiver that speaks HTTP and refuses what the real ones refuse.
+//! Slack and the webhook over HTTP against a receiver that rejects what the real ones reject.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use tokio::net::TcpListener;
 use super::slack_rules;
 use crate::domain::notification::{Fact, Reason};
 use crate::notify::envelope::{Envelope, Links};
-use crate::notify::outcome::{Delivery, Schedule};
-use crate::notify::samples::{at, fact, many, named};
+use crate::notify::outcome::{Delivery, RetrySchedule};
+use crate::notify::samples::{at, fact, fact_named, workspace_facts};
 use crate::notify::slack::{self, Slack};
 use crate::notify::webhook::{self, Webhook};
 use crate::notify::{Notifier, post};
-use crate::outbound::{self, Outbound};
+use crate::outbound::{self, HttpClientConfig};
 use crate::secret::Secret;
 use crate::template::Template;
 use receiver::{Answer, Receiver};
@@ -55,13 +55,13 @@ async fn send(notifier: &Notifier, facts: &[Fact]) -> Delivery {
     send_from(notifier, facts, &mut 0).await
 }
 
-/// As a worker does it, post by post, from one on; afterwards `n_posted` says how many were answered.
+/// Sends post by post as a worker does, from `n_posted` on, and counts them there.
 async fn send_from(notifier: &Notifier, facts: &[Fact], n_posted: &mut u32) -> Delivery {
     let mut first_refused = None;
     loop {
         match send_post(notifier, facts, *n_posted).await {
-            Delivery::Partly { refused } => first_refused = first_refused.or(refused),
-            last => return last.of_whole(first_refused.as_deref()),
+            Delivery::PartSent { refused } => first_refused = first_refused.or(refused),
+            last => return last.for_message(first_refused.as_deref()),
         }
         *n_posted += 1;
     }
@@ -100,20 +100,20 @@ fn retry(error: &str, after: Option<u64>) -> Delivery {
         error: error.to_owned(),
         after: after.map(Duration::from_secs),
         is_ambiguous: false,
-        schedule: Schedule::Common,
+        schedule: RetrySchedule::Common,
     }
 }
 
 #[tokio::test]
-async fn slack_accepts_what_is_sent() {
+async fn slack_accepts_all_messages() {
     let receiver = Receiver::start(slack_rules::complaint).await;
     let slack = slack(&receiver.url);
-    let hostile = named("<!channel> & \"x\"\r\nBcc: a@b");
+    let hostile = fact_named("<!channel> & \"x\"\r\nBcc: a@b");
     for facts in [
         vec![fact(Reason::First)],
         vec![fact(Reason::Resolved)],
         vec![hostile],
-        many(300),
+        workspace_facts(300),
     ] {
         assert_eq!(send(&slack, &facts).await, Delivery::Delivered);
     }
@@ -123,7 +123,7 @@ async fn slack_accepts_what_is_sent() {
 }
 
 #[tokio::test]
-async fn case_21_retry_after_is_honoured() {
+async fn case_21_retry_after_is_honored() {
     let receiver = Receiver::start(slack_rules::complaint).await;
     let slack = slack(&receiver.url);
     for (value, expected) in [
@@ -165,7 +165,7 @@ async fn case_22_slack_answers_200_without_ok() {
 }
 
 #[tokio::test]
-async fn slacks_other_answers() {
+async fn other_responses_of_slack() {
     let receiver = Receiver::start(slack_rules::complaint).await;
     let slack = slack(&receiver.url);
     receiver.answer(reply(404, &[], "no_service"));
@@ -183,7 +183,7 @@ async fn slacks_other_answers() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed_and_no_secret_is_quoted() {
+async fn redirects_are_not_followed_and_secrets_not_quoted() {
     let receiver = Receiver::start(|_| None).await;
     let webhook = webhook(&receiver.url);
     receiver.answer(reply(302, &[("location", &receiver.url)], ""));
@@ -205,10 +205,13 @@ async fn a_redirect_is_not_followed_and_no_secret_is_quoted() {
 }
 
 #[tokio::test]
-async fn the_webhook_is_signed_and_keeps_its_id() {
+async fn webhook_is_signed_and_keeps_its_id() {
     let receiver = Receiver::start(|_| None).await;
     let webhook = webhook(&receiver.url);
-    assert_eq!(send(&webhook, &many(250)).await, Delivery::Delivered);
+    assert_eq!(
+        send(&webhook, &workspace_facts(250)).await,
+        Delivery::Delivered
+    );
     let posts = receiver.posts();
     let ids: Vec<&str> = posts
         .iter()
@@ -231,7 +234,7 @@ async fn the_webhook_is_signed_and_keeps_its_id() {
     assert_eq!(n_alerts, 250);
 }
 
-/// The body of each post, which must be signed as it came.
+/// Returns the body of each post after checking its signature.
 fn signed_bodies(posts: &[receiver::Post]) -> Vec<String> {
     let oracle = standardwebhooks::Webhook::new(SIGNING_SECRET).unwrap();
     let body = |post: &receiver::Post| {
@@ -245,22 +248,25 @@ fn signed_bodies(posts: &[receiver::Post]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_template_makes_the_body_that_is_signed() {
+async fn template_output_is_signed() {
     let receiver = Receiver::start(|_| None).await;
     let text =
         "{\"text\": {{ alerts[0].annotations.summary | tojson }}, \"n\": {{ alerts | length }}}";
     let webhook = webhook_with(&receiver.url, &[], Some(text));
-    let mut hostile = named("x\", \"n\": 7}\r\n");
+    let mut hostile = fact_named("x\", \"n\": 7}\r\n");
     hostile.zone_name = "UTC".to_owned();
     assert_eq!(send(&webhook, &[hostile]).await, Delivery::Delivered);
-    assert_eq!(send(&webhook, &many(60)).await, Delivery::Delivered);
+    assert_eq!(
+        send(&webhook, &workspace_facts(60)).await,
+        Delivery::Delivered
+    );
     let posts = receiver.posts();
     let bodies = signed_bodies(&posts);
-    let told: Value = serde_json::from_str(&bodies[0]).unwrap();
-    assert_eq!(told["n"], 1);
+    let body: Value = serde_json::from_str(&bodies[0]).unwrap();
+    assert_eq!(body["n"], 1);
     assert!(
-        told["text"].as_str().unwrap().contains("x\", \"n\": 7}"),
-        "{told}"
+        body["text"].as_str().unwrap().contains("x\", \"n\": 7}"),
+        "{body}"
     );
     let counts: Vec<u64> = bodies[1..]
         .iter()
@@ -284,12 +290,12 @@ async fn a_template_makes_the_body_that_is_signed() {
 }
 
 #[tokio::test]
-async fn a_header_names_another_type_for_a_template_alone() {
+async fn only_templates_may_change_the_content_type() {
     let receiver = Receiver::start(|_| None).await;
     let header = ("Content-Type", "text/plain; charset=utf-8");
     let text = "{{ status }}: {{ alerts[0].labels.workspace }}";
     let webhook = webhook_with(&receiver.url, &[header], Some(text));
-    // The fake reads JSON alone, and says so.
+    // The fake receiver rejects everything but JSON.
     assert!(matches!(send_one(&webhook).await, Delivery::Drop { .. }));
     let posts = receiver.posts();
     assert_eq!(signed_bodies(&posts), ["firing: Search"]);
@@ -307,35 +313,35 @@ async fn a_header_names_another_type_for_a_template_alone() {
 }
 
 #[tokio::test]
-async fn a_template_that_cannot_be_filled_in_drops_the_message() {
+async fn failing_template_drops_the_message() {
     let receiver = Receiver::start(|_| None).await;
     for (text, expected) in [
         (
             "{{ alerts[0].labels.model }}",
-            "undefined value: `alerts[0].labels.model` is undefined (in its line 1); what only some messages \
-             have goes in by `default`",
+            "undefined value: `alerts[0].labels.model` is undefined (line 1); use the `default` filter \
+             for fields that only some messages have",
         ),
-        ("{{ 'x' * 300000 }}", "it makes more than 262144 bytes"),
+        ("{{ 'x' * 300000 }}", "the output exceeds 262144 bytes"),
         (
             "\n{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
-            "it takes too many steps (in its line 2)",
+            "the template takes too many steps (line 2)",
         ),
     ] {
         let webhook = webhook_with(&receiver.url, &[], Some(text));
-        let expected = format!("the template cannot be filled in: {expected}");
+        let expected = format!("cannot render the template: {expected}");
         assert_eq!(send_one(&webhook).await, Delivery::drop_message(expected));
     }
     assert!(receiver.posts().is_empty());
 }
 
 #[tokio::test]
-async fn what_got_no_answer_is_ambiguous_and_what_got_no_connection_is_not() {
+async fn missing_response_is_ambiguous_but_missing_connection_is_not() {
     let receiver = Receiver::start(|_| None).await;
     let settings = slack::Settings {
         url: secret(&receiver.url),
     };
     let limit = Duration::from_millis(500);
-    let limits = Outbound {
+    let limits = HttpClientConfig {
         connect_timeout: limit,
         read_timeout: limit,
         timeout: limit,
@@ -348,7 +354,7 @@ async fn what_got_no_answer_is_ambiguous_and_what_got_no_connection_is_not() {
     receiver.answer(Answer::Hang);
     assert_eq!(
         send_one(&slack).await,
-        Delivery::ambiguous("no answer in time")
+        Delivery::ambiguous("response timed out")
     );
     receiver.wait_for(1).await;
     receiver.recover();
@@ -394,7 +400,7 @@ async fn what_got_no_answer_is_ambiguous_and_what_got_no_connection_is_not() {
 }
 
 #[tokio::test]
-async fn of_an_endless_answer_only_the_beginning_is_read() {
+async fn only_the_beginning_of_a_long_response_is_read() {
     let receiver = Receiver::start(|_| None).await;
     let (slack, webhook) = (slack(&receiver.url), webhook(&receiver.url));
     let huge = "ok ".repeat(2 * 1024 * 1024);
@@ -409,7 +415,7 @@ async fn of_an_endless_answer_only_the_beginning_is_read() {
 }
 
 #[tokio::test]
-async fn an_answer_that_never_ends_is_cut_off_by_the_clock() {
+async fn endless_response_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
@@ -421,7 +427,7 @@ async fn an_answer_that_never_ends_is_cut_off_by_the_clock() {
         std::future::pending::<()>().await;
     });
     let limit = Duration::from_millis(500);
-    let limits = Outbound {
+    let limits = HttpClientConfig {
         connect_timeout: limit,
         read_timeout: limit,
         timeout: limit,

@@ -1,4 +1,4 @@
-//! Slack by a bot's token, against a server that keeps the channel and refuses what Slack refuses.
+//! Slack's Web API against a server that keeps the channel and rejects what Slack rejects.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use super::slack_rules;
 use crate::domain::notification::{Fact, Reason, Thread};
 use crate::domain::rule::Severity;
 use crate::notify::envelope::{Envelope, Links};
-use crate::notify::outcome::{Delivery, Schedule};
-use crate::notify::samples::{at, fact, many, named};
+use crate::notify::outcome::{Delivery, RetrySchedule};
+use crate::notify::samples::{at, fact, fact_named, workspace_facts};
 use crate::notify::slack_api::{Settings, SlackApi};
 use crate::notify::{Notifier, post};
 use crate::secret::Secret;
@@ -55,7 +55,7 @@ async fn send_as(
     };
     loop {
         match bot.send(&envelope).await {
-            Delivery::Partly { refused: None } => envelope.n_posted += 1,
+            Delivery::PartSent { refused: None } => envelope.n_posted += 1,
             last => return last,
         }
     }
@@ -69,7 +69,7 @@ fn thread(delivery: Delivery) -> Thread {
     }
 }
 
-/// What stands in the channel: each message up to its first colon, its place, and whether all see it.
+/// Returns the messages of the channel: each up to its first colon, its position, and whether it is broadcast.
 fn shown(server: &SlackServer) -> Vec<String> {
     let messages = server.messages();
     let place = |ts: &str| messages.iter().position(|message| message.ts == ts);
@@ -89,12 +89,12 @@ fn shown(server: &SlackServer) -> Vec<String> {
 
 fn warning() -> Fact {
     let mut fact = fact(Reason::First);
-    fact.line.severity = Severity::Warning;
+    fact.threshold.severity = Severity::Warning;
     fact
 }
 
 #[tokio::test]
-async fn what_is_told_of_one_alert_stays_together() {
+async fn messages_about_one_alert_form_a_thread() {
     let server = SlackServer::start().await;
     let bot = bot(&server.url);
     let thread = thread(send(&bot, &[warning()], None).await);
@@ -112,8 +112,11 @@ async fn what_is_told_of_one_alert_stays_together() {
             "Escalated to critical below 0 and in the channel"
         ]
     );
-    let over = [fact(Reason::Resolved)];
-    assert_eq!(send(&bot, &over, Some(&thread)).await, Delivery::Delivered);
+    let resolved = [fact(Reason::Resolved)];
+    assert_eq!(
+        send(&bot, &resolved, Some(&thread)).await,
+        Delivery::Delivered
+    );
     assert_eq!(
         shown(&server),
         [
@@ -127,16 +130,19 @@ async fn what_is_told_of_one_alert_stays_together() {
 }
 
 #[tokio::test]
-async fn messages_about_several_stand_alone_and_all_are_accepted() {
+async fn messages_about_several_alerts_have_no_thread() {
     let server = SlackServer::start().await;
     let bot = bot(&server.url);
-    assert_eq!(send(&bot, &many(300), None).await, Delivery::Delivered);
-    thread(send(&bot, &[named("<!channel> & \"x\"\r\nBcc: a@b")], None).await);
+    assert_eq!(
+        send(&bot, &workspace_facts(300), None).await,
+        Delivery::Delivered
+    );
+    thread(send(&bot, &[fact_named("<!channel> & \"x\"\r\nBcc: a@b")], None).await);
     assert_eq!(server.messages().len(), 2);
 }
 
 #[tokio::test]
-async fn where_the_first_message_is_gone_a_new_one_is_the_first() {
+async fn deleted_first_message_is_replaced() {
     let server = SlackServer::start().await;
     let bot = bot(&server.url);
     let first = thread(send(&bot, &[warning()], None).await);
@@ -157,7 +163,7 @@ async fn where_the_first_message_is_gone_a_new_one_is_the_first() {
 }
 
 #[tokio::test]
-async fn a_first_message_that_cannot_be_changed_holds_up_nothing() {
+async fn uneditable_first_message_does_not_block() {
     let server = SlackServer::start().await;
     let bot = bot(&server.url);
     let first = thread(send(&bot, &[warning()], None).await);
@@ -174,7 +180,7 @@ async fn a_first_message_that_cannot_be_changed_holds_up_nothing() {
 }
 
 #[tokio::test]
-async fn a_thread_that_takes_no_replies_gets_a_new_first_message() {
+async fn thread_without_replies_gets_a_new_first_message() {
     for word in [
         "thread_not_found",
         "cannot_reply_to_message",
@@ -193,7 +199,7 @@ async fn a_thread_that_takes_no_replies_gets_a_new_first_message() {
 }
 
 #[tokio::test]
-async fn a_first_message_that_cannot_be_changed_any_more_never_drops_or_parks() {
+async fn uneditable_first_message_never_drops_or_parks() {
     for word in [
         "cant_update_message",
         "edit_window_closed",
@@ -212,7 +218,7 @@ async fn a_first_message_that_cannot_be_changed_any_more_never_drops_or_parks() 
 }
 
 #[tokio::test]
-async fn an_error_that_is_not_about_the_message_drops_nothing() {
+async fn errors_not_about_the_message_park_or_retry() {
     let server = SlackServer::start().await;
     let bot = bot(&server.url);
     for word in [
@@ -237,7 +243,7 @@ async fn an_error_that_is_not_about_the_message_drops_nothing() {
 }
 
 #[tokio::test]
-async fn a_step_is_not_posted_before_the_first_message_is_up_to_date() {
+async fn reply_waits_for_the_update_of_the_first_message() {
     let server = SlackServer::start().await;
     let bot = bot(&server.url);
     let first = thread(send(&bot, &[warning()], None).await);
@@ -259,7 +265,7 @@ async fn a_step_is_not_posted_before_the_first_message_is_up_to_date() {
 }
 
 #[tokio::test]
-async fn a_replay_is_told_and_is_no_news() {
+async fn replay_does_not_update_the_first_message() {
     let server = SlackServer::start().await;
     let bot = bot(&server.url);
     let first = thread(send(&bot, &[fact(Reason::Resolved)], None).await);
@@ -269,7 +275,7 @@ async fn a_replay_is_told_and_is_no_news() {
 }
 
 #[tokio::test]
-async fn answers_are_followed_and_no_secret_is_quoted() {
+async fn responses_are_followed_and_secrets_not_quoted() {
     let server = SlackServer::start().await;
     let bot = bot(&server.url);
     let facts = [warning()];
@@ -282,7 +288,7 @@ async fn answers_are_followed_and_no_secret_is_quoted() {
         error: "answered 429: ratelimited".to_owned(),
         after: Some(Duration::from_secs(30)),
         is_ambiguous: false,
-        schedule: Schedule::Common,
+        schedule: RetrySchedule::Common,
     };
     assert_eq!(send(&bot, &facts, None).await, later);
     server.refuse("internal_error");

@@ -1,12 +1,12 @@
-//! Mail in real conversations with a mail server, encrypted and not.
+//! Mail over SMTP with a test server, encrypted and not.
 
 use std::time::Duration;
 
 use crate::domain::notification::Reason;
 use crate::notify::Notifier;
-use crate::notify::email::{Email, Settings};
+use crate::notify::email::{EmailNotifier, Settings};
 use crate::notify::envelope::{Envelope, Links};
-use crate::notify::outcome::{Delivery, Schedule, SettingsError};
+use crate::notify::outcome::{Delivery, RetrySchedule, SettingsError};
 use crate::notify::samples::{at, fact};
 use crate::notify::smtp::Tls;
 use crate::secret::Secret;
@@ -24,8 +24,12 @@ fn email(server: &MailServer, tls: Tls, login: Option<&str>) -> Notifier {
         ca_file: Some(ca_file),
         ..settings(server.port, tls, login)
     };
-    let patience = Duration::from_secs(10);
-    Notifier::Email(Email::new(settings).unwrap().with_time_limit(patience))
+    let time_limit = Duration::from_secs(10);
+    Notifier::Email(
+        EmailNotifier::new(settings)
+            .unwrap()
+            .with_time_limit(time_limit),
+    )
 }
 
 fn settings(port: u16, tls: Tls, login: Option<&str>) -> Settings {
@@ -73,7 +77,7 @@ fn message_ids(server: &MailServer) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn mail_goes_out_encrypted_with_a_login() {
+async fn mail_is_sent_encrypted_with_a_login() {
     for (encryption, tls) in [
         (Encryption::Implicit, Tls::Implicit),
         (Encryption::StartTls, Tls::StartTlsRequired),
@@ -89,20 +93,20 @@ async fn mail_goes_out_encrypted_with_a_login() {
         assert!(
             mails[0]
                 .data
-                .contains("Subject: [spendwatch] workspace-month")
+                .contains("Subject: [critical] Search $5,630 of $5,000 (113%), November 2026")
         );
     }
 }
 
 #[tokio::test]
-async fn a_mail_server_is_greeted_with_the_configured_name_or_one_that_has_a_domain() {
+async fn ehlo_uses_the_configured_or_a_full_name() {
     let server = MailServer::start(Encryption::Never).await;
     let greeting = async |helo: Option<&str>| {
         let settings = Settings {
             helo: helo.map(str::to_owned),
             ..settings(server.port, Tls::None, None)
         };
-        let email = Notifier::Email(Email::new(settings).unwrap());
+        let email = Notifier::Email(EmailNotifier::new(settings).unwrap());
         let n_before = server.commands().len();
         assert_eq!(send(&email, "cfo@example.com").await, Delivery::Delivered);
         server.commands()[n_before].clone()
@@ -118,7 +122,7 @@ async fn a_mail_server_is_greeted_with_the_configured_name_or_one_that_has_a_dom
 }
 
 #[tokio::test]
-async fn starttls_that_is_required_and_not_offered_sends_nothing() {
+async fn required_starttls_that_is_not_offered_sends_nothing() {
     let server = MailServer::start(Encryption::Never).await;
     let required = email(&server, Tls::StartTlsRequired, Some("canary-0003"));
     let parked = Delivery::park("the mail server does not offer STARTTLS");
@@ -129,7 +133,7 @@ async fn starttls_that_is_required_and_not_offered_sends_nothing() {
 }
 
 #[tokio::test]
-async fn a_password_never_goes_over_clear_text() {
+async fn password_is_never_sent_in_clear_text() {
     let server = MailServer::start(Encryption::Never).await;
     let opportunistic = email(&server, Tls::StartTlsOpportunistic, Some("canary-0003"));
     let delivery = send(&opportunistic, "cfo@example.com").await;
@@ -140,15 +144,15 @@ async fn a_password_never_goes_over_clear_text() {
             .iter()
             .any(|command| command.starts_with("AUTH"))
     );
-    let refused = Email::new(settings(25, Tls::None, Some("canary-0003")));
+    let refused = EmailNotifier::new(settings(25, Tls::None, Some("canary-0003")));
     assert!(matches!(refused, Err(SettingsError::ClearTextLogin)));
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_ends_the_attempt() {
+async fn untrusted_certificate_ends_the_attempt() {
     let server = MailServer::start(Encryption::Implicit).await;
     let settings = settings(server.port, Tls::Implicit, None);
-    let email = Notifier::Email(Email::new(settings).unwrap());
+    let email = Notifier::Email(EmailNotifier::new(settings).unwrap());
     let delivery = send(&email, "cfo@example.com").await;
     assert!(
         matches!(
@@ -164,7 +168,7 @@ async fn a_certificate_that_is_not_trusted_ends_the_attempt() {
 }
 
 #[tokio::test]
-async fn what_is_slipped_in_before_the_handshake_is_not_believed() {
+async fn data_injected_before_the_handshake_is_rejected() {
     let server = MailServer::start(Encryption::StartTls).await;
     let email = email(&server, Tls::StartTlsRequired, None);
     server.answer(
@@ -203,7 +207,7 @@ async fn case_24_one_refused_recipient_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
-async fn case_25_greylisting_is_tried_again_by_the_slower_steps() {
+async fn case_25_greylisting_uses_the_slower_schedule() {
     let server = MailServer::start(Encryption::StartTls).await;
     let email = email(&server, Tls::StartTlsRequired, None);
     server.answer("RCPT", "451 4.7.1 greylisted, come back later");
@@ -211,7 +215,7 @@ async fn case_25_greylisting_is_tried_again_by_the_slower_steps() {
     assert!(matches!(
         later,
         Delivery::Retry {
-            schedule: Schedule::Mail,
+            schedule: RetrySchedule::Mail,
             is_ambiguous: false,
             ..
         }
@@ -221,7 +225,7 @@ async fn case_25_greylisting_is_tried_again_by_the_slower_steps() {
 }
 
 #[tokio::test]
-async fn case_26_a_lost_answer_to_the_final_dot_repeats_the_message_id() {
+async fn case_26_lost_reply_to_the_final_dot_repeats_the_message_id() {
     let server = MailServer::start(Encryption::StartTls).await;
     let email = email(&server, Tls::StartTlsRequired, None);
     server.answer(".", CLOSE);
@@ -231,7 +235,7 @@ async fn case_26_a_lost_answer_to_the_final_dot_repeats_the_message_id() {
             lost,
             Delivery::Retry {
                 is_ambiguous: true,
-                schedule: Schedule::Common,
+                schedule: RetrySchedule::Common,
                 ..
             }
         ),
@@ -246,13 +250,13 @@ async fn case_26_a_lost_answer_to_the_final_dot_repeats_the_message_id() {
 #[track_caller]
 fn outcome(delivery: &Delivery) -> &'static str {
     match delivery {
-        Delivery::Delivered | Delivery::Posted { .. } | Delivery::Partly { .. } => "delivered",
+        Delivery::Delivered | Delivery::Posted { .. } | Delivery::PartSent { .. } => "delivered",
         Delivery::Retry {
-            schedule: Schedule::Common,
+            schedule: RetrySchedule::Common,
             ..
         } => "retry",
         Delivery::Retry {
-            schedule: Schedule::Mail,
+            schedule: RetrySchedule::Mail,
             ..
         } => "retry slowly",
         Delivery::Park { .. } => "park",
@@ -261,7 +265,7 @@ fn outcome(delivery: &Delivery) -> &'static str {
 }
 
 #[tokio::test]
-async fn replies_mean_what_they_mean_at_their_step() {
+async fn meaning_of_replies_depends_on_the_step() {
     let server = MailServer::start(Encryption::StartTls).await;
     let email = email(&server, Tls::StartTlsRequired, Some("canary-0003"));
     for (command, reply, expected) in [
@@ -294,7 +298,7 @@ async fn replies_mean_what_they_mean_at_their_step() {
     assert!(server.mails().is_empty());
 }
 
-/// Sends once for each reply, and compares what follows.
+/// Sends once per reply and checks the outcome.
 async fn check_replies(replies: &[(&str, &str, &str)]) {
     let server = MailServer::start(Encryption::StartTls).await;
     let email = email(&server, Tls::StartTlsRequired, None);
@@ -310,7 +314,7 @@ async fn check_replies(replies: &[(&str, &str, &str)]) {
 }
 
 #[tokio::test]
-async fn refusals_of_the_sender_the_host_or_the_login_drop_no_message_at_any_step() {
+async fn refusals_of_sender_host_or_login_never_drop_the_message() {
     check_replies(&[
         ("RCPT", "554 5.7.1 <h>: Helo command rejected: Access denied", "park"),
         ("RCPT", "504 5.5.2 <h>: Helo command rejected: need fully-qualified hostname", "park"),
@@ -344,7 +348,7 @@ async fn refusals_of_the_sender_the_host_or_the_login_drop_no_message_at_any_ste
 }
 
 #[tokio::test]
-async fn refusals_of_the_recipient_or_of_this_message_drop_it() {
+async fn refusals_of_recipient_or_message_drop_it() {
     check_replies(&[
         (
             "RCPT",
@@ -389,45 +393,45 @@ async fn refusals_of_the_recipient_or_of_this_message_drop_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_is_given_up_on() {
+async fn silent_server_times_out() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let email = Email::new(settings(port, Tls::None, None)).unwrap();
+    let email = EmailNotifier::new(settings(port, Tls::None, None)).unwrap();
     let email = Notifier::Email(email.with_time_limit(Duration::from_millis(50)));
-    let expected = Delivery::retry("the mail server does not answer in time");
+    let expected = Delivery::retry("timeout waiting for the mail server");
     assert_eq!(send(&email, "cfo@example.com").await, expected);
 }
 
 #[tokio::test]
-async fn a_server_that_never_ends_its_line_is_given_up_on_before_it_fills_the_memory() {
+async fn endless_line_is_cut_off() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let talker = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut n_said = 0_usize;
-        let words = [b'2'; 4096];
-        while tokio::io::AsyncWriteExt::write_all(&mut stream, &words)
+        let mut n_written = 0_usize;
+        let chunk = [b'2'; 4096];
+        while tokio::io::AsyncWriteExt::write_all(&mut stream, &chunk)
             .await
             .is_ok()
         {
-            n_said += words.len();
+            n_written += chunk.len();
         }
-        n_said
+        n_written
     });
-    let email = Email::new(settings(port, Tls::None, None)).unwrap();
+    let email = EmailNotifier::new(settings(port, Tls::None, None)).unwrap();
     let delivery = send(&Notifier::Email(email), "cfo@example.com").await;
     assert!(
-        matches!(&delivery, Delivery::Retry { error, .. } if error.contains("says too much")),
+        matches!(&delivery, Delivery::Retry { error, .. } if error.contains("sends too much data")),
         "{delivery:?}"
     );
-    // What was on its way in the system's buffers comes on top.
+    // Data in system buffers comes on top.
     assert!(talker.await.unwrap() < 16 * 1024 * 1024);
 }
 
 #[test]
-fn addresses_that_carry_more_are_refused() {
+fn addresses_with_extra_content_are_rejected() {
     for from in ["", "x", "a@b\r\nBcc: c@d", "a@b, c@d", "a@b\0"] {
-        let refused = Email::new(Settings {
+        let refused = EmailNotifier::new(Settings {
             from: from.to_owned(),
             ..settings(25, Tls::None, None)
         });

@@ -1,4 +1,4 @@
-//! PagerDuty, Teams and Discord: whole payloads, sizes, and names that are up to something.
+//! PagerDuty, Teams and Discord: whole payloads, sizes and hostile names.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::domain::notification::{Fact, Reason};
 use crate::domain::rule::Severity;
 use crate::notify::envelope::Envelope;
 use crate::notify::samples::{
-    at, fact, many, named, of_a_gap, of_a_key, of_a_person, with_envelope,
+    api_key_fact, at, fact, fact_named, gap_fact, user_fact, with_envelope, workspace_facts,
 };
 use crate::notify::{discord, pagerduty, teams};
 
@@ -19,7 +19,7 @@ pub(super) mod pagerduty_rules;
 #[path = "../../../tests/fakes/teams_rules.rs"]
 pub(super) mod teams_rules;
 
-/// With a key, as it is sent.
+/// The event with a routing key, as it is sent.
 fn event(envelope: &Envelope<'_>, fact: &Fact) -> Value {
     let mut event = pagerduty::payload(envelope, fact);
     event["routing_key"] = "r".repeat(32).into();
@@ -54,9 +54,9 @@ fn payloads_of_one_alert() {
     for (what, fact) in [
         ("first", fact(Reason::First)),
         ("resolved", fact(Reason::Resolved)),
-        ("key", of_a_key()),
-        ("person", of_a_person()),
-        ("gap", of_a_gap(Reason::First)),
+        ("key", api_key_fact()),
+        ("user", user_fact()),
+        ("gap", gap_fact(Reason::First)),
     ] {
         let facts = [fact];
         check_accepted(&facts);
@@ -83,13 +83,13 @@ fn payloads_of_several_alerts() {
 }
 
 #[test]
-fn an_incident_stays_the_same_through_all_that_is_told_of_it() {
+fn all_messages_about_an_alert_share_one_incident() {
     for reason in Reason::ALL {
         let facts = [fact(reason)];
         with_envelope(&facts, |envelope| {
             let event = pagerduty::payload(&envelope, &facts[0]);
-            let is_over = reason == Reason::Resolved;
-            let action = if is_over { "resolve" } else { "trigger" };
+            let is_resolved = reason == Reason::Resolved;
+            let action = if is_resolved { "resolve" } else { "trigger" };
             assert_eq!(event["event_action"], action, "{reason}");
             let key = "acme/workspace-month/workspace/workspace_01/2026-11";
             assert_eq!(event["dedup_key"], key, "{reason}");
@@ -97,7 +97,7 @@ fn an_incident_stays_the_same_through_all_that_is_told_of_it() {
     }
     for severity in Severity::ALL {
         let mut fact = fact(Reason::Lowered);
-        fact.line.severity = severity;
+        fact.threshold.severity = severity;
         let facts = [fact];
         with_envelope(&facts, |envelope| {
             let event = pagerduty::payload(&envelope, &facts[0]);
@@ -107,7 +107,7 @@ fn an_incident_stays_the_same_through_all_that_is_told_of_it() {
 }
 
 #[test]
-fn an_old_event_says_when_it_was_true() {
+fn delayed_events_state_their_time() {
     let facts = [fact(Reason::First)];
     with_envelope(&facts, |envelope| {
         let late = Envelope {
@@ -115,7 +115,7 @@ fn an_old_event_says_when_it_was_true() {
             ..envelope
         };
         let notes = &pagerduty::payload(&late, &facts[0])["payload"]["custom_details"]["notes"];
-        let note = "This was true on 2026-11-24 14:05 Europe/Berlin, 3 h 20 min ago";
+        let note = "Delayed by 3 h 20 min. State as of 2026-11-24 14:05 Europe/Berlin.";
         assert_eq!(notes, &Value::from(vec![note]));
         assert!(teams::payload(&late).to_string().contains(note));
         assert!(discord::payload(&late).to_string().contains(note));
@@ -123,7 +123,7 @@ fn an_old_event_says_when_it_was_true() {
 }
 
 #[test]
-fn of_an_event_that_is_too_large_the_details_are_left_out() {
+fn details_of_a_large_event_are_omitted() {
     let mut large = fact(Reason::First);
     large.labels.insert("note".to_owned(), "\"".repeat(300_000));
     let facts = [large];
@@ -134,18 +134,22 @@ fn of_an_event_that_is_too_large_the_details_are_left_out() {
         assert_eq!(details.len(), 1);
         assert!(details["left_out"].as_str().unwrap().contains("too large"));
         let summary = event["payload"]["summary"].as_str().unwrap();
-        assert!(summary.starts_with("Critical: workspace Search: $5,630.12"));
+        assert!(
+            summary.starts_with(
+                "Critical: workspace Search is 13% over its November limit: $5,630.12"
+            )
+        );
     });
 }
 
 #[test]
 fn case_28_three_hundred_alerts_are_one_message_within_all_limits() {
-    let facts = many(300);
+    let facts = workspace_facts(300);
     check_accepted(&facts);
     with_envelope(&facts, |envelope| {
         for payload in [teams::payload(&envelope), discord::payload(&envelope)] {
             let text = payload.to_string();
-            assert!(text.contains("more, together $1,"), "{text}");
+            assert!(text.contains(" more, $1,"), "{text}");
             assert!(text.contains("workspace Team 0"), "{text}");
         }
     });
@@ -164,21 +168,24 @@ fn case_27_names_are_harmless() {
         "\u{1b}]0;title\u{7}\u{202e}gnp.exe\u{2066}\u{0}",
         "",
     ] {
-        check_accepted(&[named(name)]);
-        check_accepted(&vec![named(name); 3]);
+        check_accepted(&[fact_named(name)]);
+        check_accepted(&vec![fact_named(name); 3]);
     }
-    with_envelope(&[named("<!channel> & \"x\"\r\nBcc: a@b")], |envelope| {
-        let discord = discord::payload(&envelope).to_string();
-        assert!(
-            discord.contains("\\\\<!channel> & \\\"x\\\"��Bcc: a\\\\@b"),
-            "{discord}"
-        );
-        let teams = teams::payload(&envelope).to_string();
-        assert!(
-            teams.contains("\\\\<!channel> & \\\"x\\\"��Bcc: a@b"),
-            "{teams}"
-        );
-    });
+    with_envelope(
+        &[fact_named("<!channel> & \"x\"\r\nBcc: a@b")],
+        |envelope| {
+            let discord = discord::payload(&envelope).to_string();
+            assert!(
+                discord.contains("\\\\<!channel> & \\\"x\\\"��Bcc: a\\\\@b"),
+                "{discord}"
+            );
+            let teams = teams::payload(&envelope).to_string();
+            assert!(
+                teams.contains("\\\\<!channel> & \\\"x\\\"��Bcc: a@b"),
+                "{teams}"
+            );
+        },
+    );
 }
 
 proptest! {
@@ -186,23 +193,23 @@ proptest! {
 
     #[test]
     fn any_name_is_harmless(name in any::<String>()) {
-        check_accepted(&[named(&name)]);
-        check_accepted(&vec![named(&name); 3]);
+        check_accepted(&[fact_named(&name)]);
+        check_accepted(&vec![fact_named(&name); 3]);
     }
 
     #[test]
     fn long_names_of_costly_characters_fit(name in "[&<>😀\"\\\\\n\\[*_日]{60,200}") {
-        check_accepted(&[named(&name)]);
-        check_accepted(&vec![named(&name); 40]);
+        check_accepted(&[fact_named(&name)]);
+        check_accepted(&vec![fact_named(&name); 40]);
         let rules: Vec<Fact> = (0..15)
             .map(|n| {
-                let mut fact = named(&name);
+                let mut fact = fact_named(&name);
                 fact.identity.slot.rule = format!("{n}{name}").as_str().into();
                 fact
             })
             .collect();
         check_accepted(&rules);
-        let mut labelled = named(&name);
+        let mut labelled = fact_named(&name);
         labelled.labels = (0..10).map(|n| (format!("{n}{name}"), name.clone())).collect();
         check_accepted(&[labelled]);
     }

@@ -1,16 +1,16 @@
 use super::*;
 use crate::domain::notification::Reason::{self, Escalated, First, Lowered, Resolved};
 use crate::store::decisions::Commit;
-use crate::store::digests::Mark;
-use crate::store::messages::{Counts, MessageFilter, MessageState};
-use crate::store::samples::{ORGANIZATION, at, digest, engine, fact, store};
+use crate::store::digests::DigestProgress;
+use crate::store::messages::{MessageFilter, MessageState, OutboxCounts};
+use crate::store::samples::{ORGANIZATION, at, digest, fact, resume_state, store};
 
-/// A decision in a minute, with one message about some workspaces, due a minute later.
-async fn tell(store: &Store, id: &str, minute: i64, facts: &[(&str, u64, Reason)]) {
-    tell_to(store, id, minute, None, facts).await;
+/// Commits a decision at a minute with one message about some workspaces, due a minute later.
+async fn commit_message(store: &Store, id: &str, minute: i64, facts: &[(&str, u64, Reason)]) {
+    commit_message_to(store, id, minute, None, facts).await;
 }
 
-async fn tell_to(
+async fn commit_message_to(
     store: &Store,
     id: &str,
     minute: i64,
@@ -20,10 +20,10 @@ async fn tell_to(
     let facts = facts
         .iter()
         .map(|(workspace, sequence, reason)| fact(workspace, *sequence, *reason));
-    tell_facts(store, id, minute, recipient, facts.collect()).await;
+    commit_facts(store, id, minute, recipient, facts.collect()).await;
 }
 
-async fn tell_facts(
+async fn commit_facts(
     store: &Store,
     id: &str,
     minute: i64,
@@ -41,7 +41,7 @@ async fn tell_facts(
     let commit = Commit {
         alerts: Vec::new(),
         messages: vec![message],
-        engine: engine(minute),
+        resume_state: resume_state(minute),
         at: at(minute),
     };
     store
@@ -50,12 +50,12 @@ async fn tell_facts(
         .unwrap();
 }
 
-async fn claim(store: &Store, minute: i64) -> Option<Claimed> {
+async fn claim(store: &Store, minute: i64) -> Option<ClaimedMessage> {
     store.claim(&"slack".into(), at(minute)).await.unwrap()
 }
 
-/// Claims in a minute, expecting an id and what it says: workspace, sequence, reason.
-async fn check_claim(store: &Store, minute: i64, expected: &str) -> Option<Claimed> {
+/// Claims at a minute and checks the id and the facts: workspace, sequence, reason.
+async fn check_claim(store: &Store, minute: i64, expected: &str) -> Option<ClaimedMessage> {
     let claimed = claim(store, minute).await;
     let shown = claimed.as_ref().map_or_else(String::new, |claimed| {
         let facts = claimed.facts.iter().map(|fact| {
@@ -80,64 +80,64 @@ async fn check_claim(store: &Store, minute: i64, expected: &str) -> Option<Claim
     claimed
 }
 
-fn posted(ts: &str) -> Outcome {
+fn posted(ts: &str) -> AttemptOutcome {
     let thread = Thread {
         channel: "C1".to_owned(),
         ts: ts.to_owned(),
     };
-    Outcome::Posted { thread }
+    AttemptOutcome::Posted { thread }
 }
 
-/// Claims in a minute; gives the id of the message in whose thread it belongs.
+/// Claims at a minute and returns the thread.
 async fn claim_thread(store: &Store, minute: i64) -> Option<String> {
     let claimed = claim(store, minute).await.unwrap();
     claimed.thread.map(|thread| thread.ts)
 }
 
 #[tokio::test]
-async fn where_a_message_stands_is_kept_for_the_alert_that_it_is_about() {
+async fn threads_are_stored_by_alert() {
     let store = store().await;
-    tell(&store, "one", 0, &[("a", 1, First)]).await;
+    commit_message(&store, "one", 0, &[("a", 1, First)]).await;
     assert_eq!(claim_thread(&store, 5).await, None);
     finish(&store, "one", posted("1.1")).await;
-    tell(&store, "two", 1, &[("a", 2, Escalated)]).await;
+    commit_message(&store, "two", 1, &[("a", 2, Escalated)]).await;
     assert_eq!(claim_thread(&store, 5).await.as_deref(), Some("1.1"));
     finish(&store, "two", posted("2.2")).await;
-    tell(&store, "three", 2, &[("a", 3, Escalated), ("b", 1, First)]).await;
+    commit_message(&store, "three", 2, &[("a", 3, Escalated), ("b", 1, First)]).await;
     assert_eq!(claim_thread(&store, 5).await, None, "it is about several");
     finish(&store, "three", posted("3.3")).await;
-    tell(&store, "four", 3, &[("b", 2, Resolved)]).await;
+    commit_message(&store, "four", 3, &[("b", 2, Resolved)]).await;
     assert_eq!(
         claim_thread(&store, 5).await,
         None,
-        "it was never told alone"
+        "it was never sent alone"
     );
-    finish(&store, "four", Outcome::Delivered).await;
-    tell(&store, "five", 4, &[("a", 4, Resolved)]).await;
+    finish(&store, "four", AttemptOutcome::Delivered).await;
+    commit_message(&store, "five", 4, &[("a", 4, Resolved)]).await;
     assert_eq!(claim_thread(&store, 9).await.as_deref(), Some("2.2"));
-    finish(&store, "five", Outcome::Delivered).await;
+    finish(&store, "five", AttemptOutcome::Delivered).await;
     let mut again = fact("a", 1, First);
     again.identity.started_at = at(7);
-    tell_facts(&store, "six", 7, None, vec![again]).await;
+    commit_facts(&store, "six", 7, None, vec![again]).await;
     assert_eq!(claim_thread(&store, 9).await, None, "it fires anew");
-    finish(&store, "six", Outcome::Delivered).await;
+    finish(&store, "six", AttemptOutcome::Delivered).await;
     store
-        .renew_notifier(&"slack".into(), "mark".to_owned(), at(8))
+        .reset_notifier(&"slack".into(), "mark".to_owned(), at(8))
         .await
         .unwrap();
-    tell(&store, "seven", 8, &[("a", 5, Escalated)]).await;
+    commit_message(&store, "seven", 8, &[("a", 5, Escalated)]).await;
     assert_eq!(claim_thread(&store, 99).await, None, "other settings");
 }
 
-async fn finish(store: &Store, id: &str, outcome: Outcome) {
+async fn finish(store: &Store, id: &str, outcome: AttemptOutcome) {
     store
         .finish(id, outcome, NotifierState::default(), at(500))
         .await
         .unwrap();
 }
 
-fn retry(minute: i64) -> Outcome {
-    Outcome::Retry {
+fn retry(minute: i64) -> AttemptOutcome {
+    AttemptOutcome::Retry {
         at: at(minute),
         error: "503".to_owned(),
         may_have_arrived: false,
@@ -145,29 +145,29 @@ fn retry(minute: i64) -> Outcome {
 }
 
 #[tokio::test]
-async fn what_speaks_only_once_is_not_folded_away() {
+async fn facts_sent_only_once_survive_folding() {
     let store = store().await;
-    tell(&store, "one", 0, &[("a", 1, First)]).await;
-    tell(&store, "two", 1, &[("a", 2, Escalated), ("b", 1, First)]).await;
-    tell(&store, "three", 2, &[("a", 3, Lowered)]).await;
+    commit_message(&store, "one", 0, &[("a", 1, First)]).await;
+    commit_message(&store, "two", 1, &[("a", 2, Escalated), ("b", 1, First)]).await;
+    commit_message(&store, "three", 2, &[("a", 3, Lowered)]).await;
     check_claim(&store, 9, "one #1 a2:first b1:first").await;
-    finish(&store, "one", Outcome::Delivered).await;
+    finish(&store, "one", AttemptOutcome::Delivered).await;
     check_claim(&store, 9, "three #1 a3:lowered").await;
-    finish(&store, "three", Outcome::Delivered).await;
-    tell(&store, "four", 10, &[("a", 4, Resolved)]).await;
-    tell(&store, "five", 11, &[("a", 5, First)]).await;
+    finish(&store, "three", AttemptOutcome::Delivered).await;
+    commit_message(&store, "four", 10, &[("a", 4, Resolved)]).await;
+    commit_message(&store, "five", 11, &[("a", 5, First)]).await;
     check_claim(&store, 19, "four #1 a4:resolved").await;
-    finish(&store, "four", Outcome::Delivered).await;
-    tell(&store, "six", 12, &[("a", 6, Lowered)]).await;
-    tell(&store, "seven", 13, &[("a", 7, Resolved)]).await;
-    tell(&store, "eight", 14, &[("a", 8, First)]).await;
+    finish(&store, "four", AttemptOutcome::Delivered).await;
+    commit_message(&store, "six", 12, &[("a", 6, Lowered)]).await;
+    commit_message(&store, "seven", 13, &[("a", 7, Resolved)]).await;
+    commit_message(&store, "eight", 14, &[("a", 8, First)]).await;
     check_claim(&store, 19, "five #1 a8:first").await;
 }
 
 #[tokio::test]
-async fn nothing_is_claimed_before_its_group_wait_and_what_is_delivered_never_again() {
+async fn messages_are_claimed_after_group_wait_and_delivered_once() {
     let store = store().await;
-    tell(&store, "one", 0, &[("a", 1, First)]).await;
+    commit_message(&store, "one", 0, &[("a", 1, First)]).await;
     check_claim(&store, 0, "").await;
     assert_eq!(
         store.next_due(&"slack".into(), at(0)).await.unwrap(),
@@ -176,20 +176,20 @@ async fn nothing_is_claimed_before_its_group_wait_and_what_is_delivered_never_ag
     assert_eq!(store.next_due(&"mail".into(), at(0)).await.unwrap(), None);
     let claimed = check_claim(&store, 1, "one #1 a1:first").await.unwrap();
     assert_eq!((claimed.created_at, claimed.is_replay), (at(0), false));
-    finish(&store, "one", Outcome::Delivered).await;
+    finish(&store, "one", AttemptOutcome::Delivered).await;
     check_claim(&store, 900, "").await;
     assert_eq!(store.next_due(&"slack".into(), at(0)).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn what_waits_is_folded_into_the_oldest_before_its_first_attempt() {
+async fn waiting_messages_are_folded_into_the_oldest_before_its_first_attempt() {
     let store = store().await;
-    tell(&store, "one", 0, &[("a", 1, First)]).await;
-    tell(&store, "two", 1, &[("a", 2, Escalated), ("b", 1, First)]).await;
-    tell(&store, "three", 2, &[("b", 2, Resolved)]).await;
-    tell(&store, "later", 50, &[("a", 3, Resolved)]).await;
+    commit_message(&store, "one", 0, &[("a", 1, First)]).await;
+    commit_message(&store, "two", 1, &[("a", 2, Escalated), ("b", 1, First)]).await;
+    commit_message(&store, "three", 2, &[("b", 2, Resolved)]).await;
+    commit_message(&store, "later", 50, &[("a", 3, Resolved)]).await;
     check_claim(&store, 10, "one #1 a2:first b2:resolved+fired").await;
-    finish(&store, "one", Outcome::Delivered).await;
+    finish(&store, "one", AttemptOutcome::Delivered).await;
     let filter = MessageFilter {
         state: Some(MessageState::Folded),
         notifier: None,
@@ -205,9 +205,9 @@ async fn what_waits_is_folded_into_the_oldest_before_its_first_attempt() {
 }
 
 #[tokio::test]
-async fn a_digest_is_folded_with_nothing_and_holds_up_nothing() {
+async fn digests_are_not_folded_and_block_nothing() {
     let store = store().await;
-    tell(&store, "one", 0, &[("a", 1, First)]).await;
+    commit_message(&store, "one", 0, &[("a", 1, First)]).await;
     let messages = ["two", "three"].map(|id| NewDigest {
         id: id.to_owned(),
         notifier: "slack".into(),
@@ -215,7 +215,7 @@ async fn a_digest_is_folded_with_nothing_and_holds_up_nothing() {
         digest: digest("weekly"),
         expires: at(1000),
     });
-    let mark = Mark {
+    let mark = DigestProgress {
         name: "weekly".to_owned(),
         schedule: "daily".to_owned(),
         last_slot: at(1),
@@ -224,8 +224,8 @@ async fn a_digest_is_folded_with_nothing_and_holds_up_nothing() {
         .commit_digest(&ORGANIZATION.into(), mark.clone(), messages.to_vec(), at(1))
         .await
         .unwrap();
-    tell(&store, "four", 1, &[("a", 2, Escalated)]).await;
-    let marks = store.digest_marks(&ORGANIZATION.into()).await.unwrap();
+    commit_message(&store, "four", 1, &[("a", 2, Escalated)]).await;
+    let marks = store.digest_progress(&ORGANIZATION.into()).await.unwrap();
     assert_eq!(marks["weekly"], mark);
     let claimed = check_claim(&store, 5, "one #1 a2:first").await.unwrap();
     assert_eq!(claimed.digest, None);
@@ -239,34 +239,34 @@ async fn a_digest_is_folded_with_nothing_and_holds_up_nothing() {
 }
 
 #[tokio::test]
-async fn case_20_what_had_an_attempt_is_never_folded_and_never_overtaken() {
+async fn case_20_messages_with_attempts_are_not_folded_or_overtaken() {
     let store = store().await;
-    tell(&store, "one", 0, &[("a", 1, First)]).await;
+    commit_message(&store, "one", 0, &[("a", 1, First)]).await;
     check_claim(&store, 1, "one #1 a1:first").await;
     finish(&store, "one", retry(100)).await;
-    tell(&store, "two", 2, &[("a", 2, Resolved)]).await;
-    tell(&store, "three", 3, &[("b", 1, First)]).await;
-    tell(&store, "four", 4, &[("b", 2, Escalated), ("a", 3, First)]).await;
-    // `b` passes by; what also says something newer about `a` waits.
+    commit_message(&store, "two", 2, &[("a", 2, Resolved)]).await;
+    commit_message(&store, "three", 3, &[("b", 1, First)]).await;
+    commit_message(&store, "four", 4, &[("b", 2, Escalated), ("a", 3, First)]).await;
+    // `b` is claimed; a message with a newer fact about `a` waits.
     check_claim(&store, 10, "three #1 b1:first").await;
-    finish(&store, "three", Outcome::Delivered).await;
+    finish(&store, "three", AttemptOutcome::Delivered).await;
     check_claim(&store, 10, "").await;
     assert_eq!(
         store.next_due(&"slack".into(), at(0)).await.unwrap(),
         Some(at(100))
     );
     check_claim(&store, 100, "one #2 a1:first").await;
-    finish(&store, "one", Outcome::Delivered).await;
-    // The end is told before it fires anew.
+    finish(&store, "one", AttemptOutcome::Delivered).await;
+    // The resolution is sent before the alert fires again.
     check_claim(&store, 100, "two #1 a2:resolved").await;
-    finish(&store, "two", Outcome::Delivered).await;
+    finish(&store, "two", AttemptOutcome::Delivered).await;
     check_claim(&store, 100, "four #1 b2:escalated a3:first").await;
 }
 
 #[tokio::test]
-async fn each_recipient_has_an_order_of_its_own() {
+async fn each_recipient_has_its_own_order() {
     let store = store().await;
-    tell_to(
+    commit_message_to(
         &store,
         "cfo-1",
         0,
@@ -274,7 +274,7 @@ async fn each_recipient_has_an_order_of_its_own() {
         &[("a", 1, First)],
     )
     .await;
-    tell_to(
+    commit_message_to(
         &store,
         "cto-1",
         0,
@@ -282,7 +282,7 @@ async fn each_recipient_has_an_order_of_its_own() {
         &[("a", 1, First)],
     )
     .await;
-    tell_to(
+    commit_message_to(
         &store,
         "cto-2",
         1,
@@ -299,7 +299,7 @@ async fn each_recipient_has_an_order_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_kill_between_claim_and_finish_leaves_a_frozen_row_that_is_claimed_again() {
+async fn after_a_kill_a_claimed_message_is_claimed_again_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = Store::open_for_daemon(&path, at(0)).unwrap();
@@ -307,21 +307,21 @@ async fn a_kill_between_claim_and_finish_leaves_a_frozen_row_that_is_claimed_aga
         .load_organization(&ORGANIZATION.into(), at(0), at(0))
         .await
         .unwrap();
-    tell(&store, "one", 0, &[("a", 1, First)]).await;
+    commit_message(&store, "one", 0, &[("a", 1, First)]).await;
     check_claim(&store, 1, "one #1 a1:first").await;
     drop(store);
     let store = Store::open_for_daemon(&path, at(2)).unwrap();
-    tell(&store, "two", 2, &[("a", 2, Resolved)]).await;
+    commit_message(&store, "two", 2, &[("a", 2, Resolved)]).await;
     check_claim(&store, 5, "one #2 a1:first").await;
-    finish(&store, "one", Outcome::Delivered).await;
+    finish(&store, "one", AttemptOutcome::Delivered).await;
     check_claim(&store, 5, "two #1 a2:resolved").await;
 }
 
 #[tokio::test]
 async fn dead_letters_are_listed_counted_and_replayed_under_their_id() {
     let store = store().await;
-    tell(&store, "one", 0, &[("a", 1, First)]).await;
-    tell(&store, "two", 100, &[("b", 1, First)]).await;
+    commit_message(&store, "one", 0, &[("a", 1, First)]).await;
+    commit_message(&store, "two", 100, &[("b", 1, First)]).await;
     check_claim(&store, 1, "one #1 a1:first").await;
     finish(&store, "one", retry(2)).await;
     let expired = store.expire(at(1000)).await.unwrap();
@@ -329,7 +329,7 @@ async fn dead_letters_are_listed_counted_and_replayed_under_their_id() {
     let counts = store.outbox_counts().await.unwrap();
     assert_eq!(
         counts[&NotifierName::from("slack")],
-        Counts {
+        OutboxCounts {
             n_waiting: 1,
             n_dead: 1
         }
@@ -345,13 +345,13 @@ async fn dead_letters_are_listed_counted_and_replayed_under_their_id() {
         Some("older than max_age; last: 503")
     );
     store.replay("on", at(1001), at(9000)).await.unwrap();
-    // What is sent again stays as it was: nothing is folded into it.
+    // Nothing is folded into a replayed message.
     let claimed = check_claim(&store, 1001, "one #2 a1:first").await.unwrap();
     assert!(claimed.is_replay);
     finish(
         &store,
         "one",
-        Outcome::Dead {
+        AttemptOutcome::Dead {
             error: "410".to_owned(),
         },
     )
@@ -360,14 +360,14 @@ async fn dead_letters_are_listed_counted_and_replayed_under_their_id() {
 }
 
 #[tokio::test]
-async fn other_settings_make_due_what_was_tried_and_nothing_else() {
+async fn changed_settings_make_only_retries_due() {
     let store = store().await;
-    tell(&store, "one", 0, &[("a", 1, First)]).await;
+    commit_message(&store, "one", 0, &[("a", 1, First)]).await;
     check_claim(&store, 1, "one #1 a1:first").await;
     finish(&store, "one", retry(100)).await;
-    tell(&store, "two", 49, &[("b", 1, First)]).await;
+    commit_message(&store, "two", 49, &[("b", 1, First)]).await;
     store
-        .renew_notifier(&"slack".into(), "mark".to_owned(), at(40))
+        .reset_notifier(&"slack".into(), "mark".to_owned(), at(40))
         .await
         .unwrap();
     assert_eq!(
@@ -375,7 +375,7 @@ async fn other_settings_make_due_what_was_tried_and_nothing_else() {
         Some(at(40))
     );
     check_claim(&store, 40, "one #2 a1:first").await;
-    finish(&store, "one", Outcome::Delivered).await;
+    finish(&store, "one", AttemptOutcome::Delivered).await;
     assert_eq!(
         store.next_due(&"slack".into(), at(0)).await.unwrap(),
         Some(at(50))
@@ -383,10 +383,10 @@ async fn other_settings_make_due_what_was_tried_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn attempts_that_may_have_arrived_are_counted_until_somebody_sends_it_again() {
+async fn ambiguous_attempts_are_counted_until_a_replay() {
     let store = store().await;
-    tell(&store, "one", 0, &[("a", 1, First)]).await;
-    let unclear = |minute| Outcome::Retry {
+    commit_message(&store, "one", 0, &[("a", 1, First)]).await;
+    let unclear = |minute| AttemptOutcome::Retry {
         at: at(minute),
         error: "504".to_owned(),
         may_have_arrived: true,
@@ -399,7 +399,7 @@ async fn attempts_that_may_have_arrived_are_counted_until_somebody_sends_it_agai
     }
     assert_eq!(claim(&store, 4).await.unwrap().n_ambiguous, 2);
     let error = "given up".to_owned();
-    finish(&store, "one", Outcome::Dead { error }).await;
+    finish(&store, "one", AttemptOutcome::Dead { error }).await;
     store.replay("one", at(5), at(9000)).await.unwrap();
     let claimed = claim(&store, 5).await.unwrap();
     assert_eq!((claimed.n_ambiguous, claimed.n_attempts), (0, 5));
@@ -408,31 +408,39 @@ async fn attempts_that_may_have_arrived_are_counted_until_somebody_sends_it_agai
 #[tokio::test]
 async fn case_44_messages_of_a_removed_notifier_become_dead_letters() {
     let store = store().await;
-    tell(&store, "one", 0, &[("a", 1, First)]).await;
+    commit_message(&store, "one", 0, &[("a", 1, First)]).await;
     assert!(
         store
-            .orphan(&["slack".into()], at(5))
+            .dead_letter_orphans(&["slack".into()], at(5))
             .await
             .unwrap()
             .is_empty()
     );
-    let orphaned = store.orphan(&["mail".into()], at(5)).await.unwrap();
+    let orphaned = store
+        .dead_letter_orphans(&["mail".into()], at(5))
+        .await
+        .unwrap();
     assert_eq!(orphaned[&NotifierName::from("slack")], 1);
     check_claim(&store, 10, "").await;
 }
 
 #[tokio::test]
-async fn a_message_that_was_given_up_and_arrives_after_all_is_delivered() {
+async fn a_dead_letter_that_is_delivered_after_all_is_delivered() {
     let store = store().await;
-    tell(&store, "one", 0, &[("a", 1, First)]).await;
+    commit_message(&store, "one", 0, &[("a", 1, First)]).await;
     claim(&store, 1).await.unwrap();
     store.expire(at(2000)).await.unwrap();
     finish(&store, "one", retry(3000)).await;
     check_claim(&store, 3000, "").await;
-    finish(&store, "one", Outcome::Delivered).await;
+    finish(&store, "one", AttemptOutcome::Delivered).await;
     assert!(store.outbox_counts().await.unwrap().is_empty());
     let error = store
-        .finish("none", Outcome::Delivered, NotifierState::default(), at(0))
+        .finish(
+            "none",
+            AttemptOutcome::Delivered,
+            NotifierState::default(),
+            at(0),
+        )
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::Unknown { .. }), "{error}");
@@ -452,7 +460,7 @@ async fn at_most_five_hundred_messages_are_folded_at_once() {
     let commit = Commit {
         alerts: Vec::new(),
         messages: messages.collect(),
-        engine: engine(0),
+        resume_state: resume_state(0),
         at: at(0),
     };
     store
@@ -461,7 +469,7 @@ async fn at_most_five_hundred_messages_are_folded_at_once() {
         .unwrap();
     let first = claim(&store, 2).await.unwrap();
     assert_eq!((first.id.as_str(), first.facts.len()), ("m000", 500));
-    finish(&store, "m000", Outcome::Delivered).await;
+    finish(&store, "m000", AttemptOutcome::Delivered).await;
     let second = claim(&store, 2).await.unwrap();
     assert_eq!((second.id.as_str(), second.facts.len()), ("m500", 100));
 }

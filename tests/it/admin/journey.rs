@@ -1,16 +1,16 @@
-//! Onboarding and offboarding, with a fault at every step: what is reported is what stands.
+//! Onboarding and offboarding with a fault at every step: the report matches the state.
 
 use serde_json::Value;
-use spendwatch::simulator::faults::{Fault, FaultOn};
+use spendwatch::simulator::faults::{FaultTarget, ServerFault};
 
-use super::{BOTH, Dialect, Office, column, key, user};
+use super::{AdminFixture, BOTH, Dialect, column, key, user};
 
 const CY: &str = "onboard cy@example.com --name 'Cy Low' --team search --workspace Search";
 
-impl Office {
+impl AdminFixture {
     fn onboard(&self, exit: i32) -> (Value, String) {
         let place = self.home.path("cy.key");
-        self.told(exit, &format!("{CY} --secret-out {}", place.display()))
+        self.run_json(exit, &format!("{CY} --secret-out {}", place.display()))
     }
 
     fn key_of_cy(&self) -> Option<String> {
@@ -29,44 +29,44 @@ impl Office {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_gets_a_key_and_an_invitation_once() {
-    let office = Dialect::Guide.office().await;
-    let (told, _) = office.told(0, &format!("{CY} --dry-run"));
-    assert_eq!(column(&told, "outcome"), ["planned", "planned"]);
-    assert_eq!(office.simulator.n_not_get(), 0);
-    let (told, _) = office.onboard(0);
-    assert_eq!(column(&told, "outcome"), ["done", "done"]);
-    let expires = told[0]["key_expires_at"].as_str().unwrap().to_owned();
-    let world_key = office.simulator.world().keys.last().unwrap().clone();
+async fn onboarding_creates_key_and_invitation_once() {
+    let fixture = Dialect::Guide.fixture().await;
+    let (rows, _) = fixture.run_json(0, &format!("{CY} --dry-run"));
+    assert_eq!(column(&rows, "outcome"), ["planned", "planned"]);
+    assert_eq!(fixture.simulator.n_writes(), 0);
+    let (rows, _) = fixture.onboard(0);
+    assert_eq!(column(&rows, "outcome"), ["done", "done"]);
+    let expires = rows[0]["key_expires_at"].as_str().unwrap().to_owned();
+    let world_key = fixture.simulator.world().keys.last().unwrap().clone();
     assert_eq!(world_key.expires_at.unwrap().to_string(), expires);
-    let secret = std::fs::read_to_string(office.home.path("cy.key")).unwrap();
-    assert_eq!(secret, office.simulator.world().secrets[0]);
-    // Again: nothing is made twice, and no place for a secret is needed.
-    let (told, _) = office.told(0, CY);
-    assert_eq!(column(&told, "outcome"), ["stands", "stands"]);
-    assert_eq!((office.n_secrets(), office.n_invites()), (1, 1));
-    office.check_audit();
+    let secret = std::fs::read_to_string(fixture.home.path("cy.key")).unwrap();
+    assert_eq!(secret, fixture.simulator.world().secrets[0]);
+    // A rerun creates nothing and needs no secret destination.
+    let (rows, _) = fixture.run_json(0, CY);
+    assert_eq!(column(&rows, "outcome"), ["stands", "stands"]);
+    assert_eq!((fixture.n_secrets(), fixture.n_invites()), (1, 1));
+    fixture.check_audit();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_real_service_invites_and_says_what_is_left() {
-    let office = Dialect::Real.office().await;
-    let said = office.refused(2, &format!("{CY} --secret-out ./never"));
-    assert!(said.contains("leave `--secret-out` out"), "{said}");
-    let (told, _) = office.told(0, CY);
-    assert_eq!(column(&told, "outcome"), ["by hand", "done", "by hand"]);
-    office.simulator.world().accept_invite("cy@example.com");
-    let (told, _) = office.told(0, CY);
-    assert_eq!(column(&told, "outcome"), ["by hand", "stands", "done"]);
-    let (told, _) = office.told(0, CY);
-    assert_eq!(column(&told, "outcome"), ["by hand", "stands", "stands"]);
-    assert_eq!(office.n_invites(), 1);
+async fn real_server_only_sends_invitation() {
+    let fixture = Dialect::Real.fixture().await;
+    let stderr = fixture.run_refused(2, &format!("{CY} --secret-out ./never"));
+    assert!(stderr.contains("omit `--secret-out`"), "{stderr}");
+    let (rows, _) = fixture.run_json(0, CY);
+    assert_eq!(column(&rows, "outcome"), ["by hand", "done", "by hand"]);
+    fixture.simulator.world().accept_invite("cy@example.com");
+    let (rows, _) = fixture.run_json(0, CY);
+    assert_eq!(column(&rows, "outcome"), ["by hand", "stands", "done"]);
+    let (rows, _) = fixture.run_json(0, CY);
+    assert_eq!(column(&rows, "outcome"), ["by hand", "stands", "stands"]);
+    assert_eq!(fixture.n_invites(), 1);
 }
 
-/// What a fault at a step leaves: outcomes, exit code, whether the key stands, whether the invitation does.
+/// Expected state after a fault.
 struct Case {
-    on: FaultOn,
-    fault: Fault,
+    on: FaultTarget,
+    fault: ServerFault,
     exit: i32,
     outcomes: [&'static str; 2],
     has_key: bool,
@@ -74,17 +74,17 @@ struct Case {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_fault_at_any_step_the_report_is_what_stands_and_a_repeat_finishes() {
+async fn report_after_fault_is_correct_and_rerun_completes() {
     let refuse = || {
-        Fault::Status(
+        ServerFault::Status(
             400,
             r#"{"type":"error","error":{"type":"invalid_request_error","message":"no"}}"#
                 .to_owned(),
             None,
         )
     };
-    let keys = || FaultOn::endpoint("api_keys").method("POST");
-    let invites = || FaultOn::endpoint("users_invite");
+    let keys = || FaultTarget::endpoint("api_keys").method("POST");
+    let invites = || FaultTarget::endpoint("users_invite");
     let cases = [
         Case {
             on: keys(),
@@ -94,10 +94,10 @@ async fn after_a_fault_at_any_step_the_report_is_what_stands_and_a_repeat_finish
             has_key: false,
             has_invite: false,
         },
-        // Not done: it is looked for, not there, and sent once more.
+        // Not created: the lookup finds nothing and the request is repeated.
         Case {
             on: keys().times(1),
-            fault: Fault::Reset,
+            fault: ServerFault::Reset,
             exit: 0,
             outcomes: ["done", "done"],
             has_key: true,
@@ -105,24 +105,16 @@ async fn after_a_fault_at_any_step_the_report_is_what_stands_and_a_repeat_finish
         },
         Case {
             on: keys().times(1),
-            fault: Fault::Html(503),
+            fault: ServerFault::Html(503),
             exit: 0,
             outcomes: ["done", "done"],
             has_key: true,
             has_invite: true,
         },
-        // Done, and the secret is lost on the way: that key is revoked, and another one made.
+        // Created, but the secret is lost: the key is revoked and another one created.
         Case {
             on: keys().times(1),
-            fault: Fault::LostAnswer,
-            exit: 0,
-            outcomes: ["done", "done"],
-            has_key: true,
-            has_invite: true,
-        },
-        Case {
-            on: keys().times(1),
-            fault: Fault::LostStatus(502),
+            fault: ServerFault::LostResponse,
             exit: 0,
             outcomes: ["done", "done"],
             has_key: true,
@@ -130,7 +122,15 @@ async fn after_a_fault_at_any_step_the_report_is_what_stands_and_a_repeat_finish
         },
         Case {
             on: keys().times(1),
-            fault: Fault::CutOff,
+            fault: ServerFault::LostStatus(502),
+            exit: 0,
+            outcomes: ["done", "done"],
+            has_key: true,
+            has_invite: true,
+        },
+        Case {
+            on: keys().times(1),
+            fault: ServerFault::CutOff,
             exit: 0,
             outcomes: ["done", "done"],
             has_key: true,
@@ -144,10 +144,10 @@ async fn after_a_fault_at_any_step_the_report_is_what_stands_and_a_repeat_finish
             has_key: false,
             has_invite: false,
         },
-        // Nobody knows whether the mail went out: the key stays, and is told.
+        // The invitation may have been sent: the key is kept and reported.
         Case {
             on: invites(),
-            fault: Fault::Reset,
+            fault: ServerFault::Reset,
             exit: 3,
             outcomes: ["done", "unknown"],
             has_key: true,
@@ -155,7 +155,7 @@ async fn after_a_fault_at_any_step_the_report_is_what_stands_and_a_repeat_finish
         },
         Case {
             on: invites(),
-            fault: Fault::LostAnswer,
+            fault: ServerFault::LostResponse,
             exit: 3,
             outcomes: ["done", "unknown"],
             has_key: true,
@@ -163,70 +163,76 @@ async fn after_a_fault_at_any_step_the_report_is_what_stands_and_a_repeat_finish
         },
     ];
     for case in cases {
-        let office = Dialect::Guide.office().await;
-        office.simulator.fail(case.on.clone(), case.fault.clone());
-        let (told, said) = office.onboard(case.exit);
-        let about = format!("{:?} {:?}\n{said}", case.on, case.fault);
-        assert_eq!(column(&told, "outcome"), case.outcomes, "{about}");
+        let fixture = Dialect::Guide.fixture().await;
+        fixture
+            .simulator
+            .inject_fault(case.on.clone(), case.fault.clone());
+        let (rows, stderr) = fixture.onboard(case.exit);
+        let about = format!("{:?} {:?}\n{stderr}", case.on, case.fault);
+        assert_eq!(column(&rows, "outcome"), case.outcomes, "{about}");
         assert_eq!(
-            (office.key_of_cy().is_some(), office.n_invites() > 0),
+            (fixture.key_of_cy().is_some(), fixture.n_invites() > 0),
             (case.has_key, case.has_invite),
             "{about}"
         );
-        assert_eq!(office.home.path("cy.key").exists(), case.has_key, "{about}");
+        assert_eq!(
+            fixture.home.path("cy.key").exists(),
+            case.has_key,
+            "{about}"
+        );
         if case.exit == 1 {
-            assert!(said.contains("nothing stands"), "{about}");
+            assert!(stderr.contains("nothing was created"), "{about}");
         }
         if case.exit == 3 {
             assert!(
-                said.contains(&format!("key `{}` (done)", office.key_of_cy().unwrap())),
+                stderr.contains(&format!("key `{}` (done)", fixture.key_of_cy().unwrap())),
                 "{about}"
             );
         }
-        office.check_audit();
-        office.simulator.heal();
-        let place = office.home.path("again.key");
-        let (told, said) = office.told(0, &format!("{CY} --secret-out {}", place.display()));
+        fixture.check_audit();
+        fixture.simulator.clear_faults();
+        let place = fixture.home.path("again.key");
+        let (rows, stderr) = fixture.run_json(0, &format!("{CY} --secret-out {}", place.display()));
         let is_there = |outcome: &String| outcome == "done" || outcome == "stands";
         assert!(
-            column(&told, "outcome").iter().all(is_there),
-            "{about} {said}"
+            column(&rows, "outcome").iter().all(is_there),
+            "{about} {stderr}"
         );
-        let n_keys = office
+        let n_keys = fixture
             .simulator
             .world()
             .keys
             .iter()
             .filter(|key| key.name == "Cy Low - search")
             .count();
-        assert_eq!((n_keys, office.n_invites()), (1, 1), "{about}");
+        assert_eq!((n_keys, fixture.n_invites()), (1, 1), "{about}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_undo_that_fails_says_what_stands() {
-    let office = Dialect::Guide.office().await;
-    office.simulator.fail(
-        FaultOn::endpoint("users_invite"),
-        Fault::Status(400, "{}".to_owned(), None),
+async fn failed_revocation_is_reported() {
+    let fixture = Dialect::Guide.fixture().await;
+    fixture.simulator.inject_fault(
+        FaultTarget::endpoint("users_invite"),
+        ServerFault::Status(400, "{}".to_owned(), None),
     );
-    office.simulator.fail(
-        FaultOn::endpoint("api_key").method("DELETE"),
-        Fault::Status(403, "{}".to_owned(), None),
+    fixture.simulator.inject_fault(
+        FaultTarget::endpoint("api_key").method("DELETE"),
+        ServerFault::Status(403, "{}".to_owned(), None),
     );
-    let (told, said) = office.onboard(3);
-    assert_eq!(column(&told, "outcome"), ["done", "failed"]);
-    let key = office.key_of_cy().unwrap();
+    let (rows, stderr) = fixture.onboard(3);
+    assert_eq!(column(&rows, "outcome"), ["done", "failed"]);
+    let key = fixture.key_of_cy().unwrap();
     assert!(
-        said.contains(&format!("what stands: key `{key}`")),
-        "{said}"
+        stderr.contains(&format!("existing: key `{key}`")),
+        "{stderr}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_come_by_a_file() {
-    let office = Dialect::Guide.office().await;
-    let (file, folder) = (office.home.path("people.csv"), office.home.path("keys"));
+async fn onboards_users_from_file() {
+    let fixture = Dialect::Guide.fixture().await;
+    let (file, folder) = (fixture.home.path("people.csv"), fixture.home.path("keys"));
     std::fs::create_dir(&folder).unwrap();
     let line = format!(
         "onboard --from {} --secret-out {}",
@@ -238,30 +244,30 @@ async fn many_come_by_a_file() {
         "email,name,team,workspace,role,key_days\ncy@example.com,Cy,a,Search,,\nnobody,X,a,Search,,\ncy@example.com,Cy,a,Search,,\ndi@example.com,,b,Search,,0\n",
     )
     .unwrap();
-    let said = office.refused(2, &line);
+    let stderr = fixture.run_refused(2, &line);
     for expected in [
-        "line 3: `nobody` is no email address",
-        "line 4: `cy@example.com` is there twice",
+        "line 3: `nobody` is not an email address",
+        "line 4: `cy@example.com` is listed twice",
         "line 5: `name` is empty",
     ] {
-        assert!(said.contains(expected), "{said}");
+        assert!(stderr.contains(expected), "{stderr}");
     }
     std::fs::write(&file, "email,name,team,workspace,role\ncy@example.com,Cy,a,Nowhere,emperor\ndi@example.com,Di,b,Search,emperor\n").unwrap();
-    let said = office.refused(2, &line);
+    let stderr = fixture.run_refused(2, &line);
     assert!(
-        said.contains("line 2: ") && said.contains("line 3: "),
-        "{said}"
+        stderr.contains("line 2: ") && stderr.contains("line 3: "),
+        "{stderr}"
     );
     std::fs::write(&file, "email,name,team,workspace\ncy@example.com,Cy,a,Search\nada@example.com,Ada,b,Support\nei@example.com,Ei,c,Search\n").unwrap();
-    office.simulator.fail(
-        FaultOn::endpoint("users_invite").after(1).times(1),
-        Fault::Status(400, "{}".to_owned(), None),
+    fixture.simulator.inject_fault(
+        FaultTarget::endpoint("users_invite").after(1).times(1),
+        ServerFault::Status(400, "{}".to_owned(), None),
     );
-    let (told, said) = office.told(3, &line);
+    let (rows, stderr) = fixture.run_json(3, &line);
     assert_eq!(
-        column(&told, "outcome"),
+        column(&rows, "outcome"),
         ["done", "done", "done", "stands", "undone", "failed"],
-        "{said}"
+        "{stderr}"
     );
     let mut files: Vec<String> = std::fs::read_dir(&folder)
         .unwrap()
@@ -269,23 +275,23 @@ async fn many_come_by_a_file() {
         .collect();
     files.sort();
     assert_eq!(files, ["ada@example.com.key", "cy@example.com.key"]);
-    let (told, _) = office.told(0, &line);
+    let (rows, _) = fixture.run_json(0, &line);
     assert_eq!(
-        column(&told, "outcome"),
+        column(&rows, "outcome"),
         ["stands", "stands", "stands", "stands", "done", "done"]
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_at_once_make_one_key() {
-    let office = Dialect::Guide.office().await;
+async fn concurrent_commands_create_one_key() {
+    let fixture = Dialect::Guide.fixture().await;
     let start = |name: &str| {
         std::process::Command::new(env!("CARGO_BIN_EXE_spendwatch"))
             .args(super::words(CY))
             .arg("--secret-out")
-            .arg(office.home.path(name))
+            .arg(fixture.home.path(name))
             .arg("--config")
-            .arg(office.home.path("spendwatch.toml"))
+            .arg(fixture.home.path("spendwatch.toml"))
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()
@@ -295,12 +301,12 @@ async fn two_at_once_make_one_key() {
     for child in &mut both {
         assert!(child.wait().unwrap().success());
     }
-    assert_eq!((office.n_secrets(), office.n_invites()), (1, 1));
-    office.check_audit();
+    assert_eq!((fixture.n_secrets(), fixture.n_invites()), (1, 1));
+    fixture.check_audit();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_leaves_with_all_their_keys() {
+async fn offboarding_revokes_all_keys() {
     for dialect in BOTH {
         let mut world = dialect.world();
         for n in 0..250 {
@@ -311,100 +317,103 @@ async fn somebody_leaves_with_all_their_keys() {
                 dialect.workspace(),
             ));
         }
-        let office = Office::of(world).await;
-        let (told, _) = office.told(0, "offboard ada@example.com --dry-run");
-        assert_eq!(column(&told, "outcome").len(), 253);
-        assert_eq!(office.simulator.n_not_get(), 0);
-        let said = office.refused(2, "offboard ada@example.com");
+        let fixture = AdminFixture::of(world).await;
+        let (rows, _) = fixture.run_json(0, "offboard ada@example.com --dry-run");
+        assert_eq!(column(&rows, "outcome").len(), 253);
+        assert_eq!(fixture.simulator.n_writes(), 0);
+        let stderr = fixture.run_refused(2, "offboard ada@example.com");
         assert!(
-            said.contains("Revoke 252 keys of `user_1` (ada@example.com)"),
-            "{said}"
+            stderr.contains("Revoke 252 keys of `user_1` (ada@example.com)"),
+            "{stderr}"
         );
-        let (told, said) = office.told(0, "offboard ada@example.com --yes");
+        let (rows, stderr) = fixture.run_json(0, "offboard ada@example.com --yes");
         assert!(
-            column(&told, "outcome")
+            column(&rows, "outcome")
                 .iter()
                 .all(|outcome| outcome == "done")
         );
-        assert!(said.contains("read again: user `user_1` is gone"), "{said}");
+        assert!(
+            stderr.contains("verified: user `user_1` was removed"),
+            "{stderr}"
+        );
         assert_eq!(
-            (office.keys(), office.has_user("user_1")),
+            (fixture.keys(), fixture.has_user("user_1")),
             (vec!["apikey_3".to_owned()], false)
         );
-        let seen = office.simulator.seen();
+        let seen = fixture.simulator.requests();
         let sent: Vec<&str> = seen
             .iter()
             .filter(|seen| seen.method != "GET")
-            .map(spendwatch::simulator::journal::Seen::route)
+            .map(spendwatch::simulator::request_log::LoggedRequest::route)
             .collect();
         assert!(
             sent.last().unwrap().ends_with("/users/user_1"),
             "revoke before remove"
         );
-        // By id also when they are gone; by address where the audit log knows who was removed.
+        // Removed users are found by id, or by address through the audit log.
         for who in ["user_1", "Ada@example.com"] {
-            let (told, said) = office.told(0, &format!("offboard {who} --yes"));
-            assert_eq!(told, serde_json::json!([]), "{said}");
+            let (rows, stderr) = fixture.run_json(0, &format!("offboard {who} --yes"));
+            assert_eq!(rows, serde_json::json!([]), "{stderr}");
         }
-        let said = office.refused(1, "offboard nobody@example.com --yes");
-        assert!(said.contains("named by their id"), "{said}");
-        office.check_audit();
+        let stderr = fixture.run_refused(1, "offboard nobody@example.com --yes");
+        assert!(stderr.contains("use the id"), "{stderr}");
+        fixture.check_audit();
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_in_the_middle_goes_on_and_still_removes_the_user() {
-    let forbidden = || Fault::Status(403, "{}".to_owned(), None);
+async fn failed_step_does_not_stop_offboarding() {
+    let forbidden = || ServerFault::Status(403, "{}".to_owned(), None);
     for dialect in BOTH {
-        let office = dialect.office().await;
-        let revoke = || FaultOn::endpoint("api_key").times(1);
-        office.simulator.fail(revoke(), forbidden());
-        let (told, said) = office.told(3, "offboard user_1 --yes");
+        let fixture = dialect.fixture().await;
+        let revoke = || FaultTarget::endpoint("api_key").times(1);
+        fixture.simulator.inject_fault(revoke(), forbidden());
+        let (rows, stderr) = fixture.run_json(3, "offboard user_1 --yes");
         assert_eq!(
-            column(&told, "outcome"),
+            column(&rows, "outcome"),
             ["failed", "done", "done"],
-            "{said}"
+            "{stderr}"
         );
-        assert!(!office.has_user("user_1"));
-        let stands = office.keys().contains(&"apikey_1".to_owned());
-        // The guide's service revokes them with the person.
-        assert_eq!(stands, dialect == Dialect::Real, "{said}");
+        assert!(!fixture.has_user("user_1"));
+        let stands = fixture.keys().contains(&"apikey_1".to_owned());
+        // The `guide` server revokes the keys with the user.
+        assert_eq!(stands, dialect == Dialect::Real, "{stderr}");
         assert_eq!(
-            said.contains("still key `apikey_1` is active"),
+            stderr.contains("still key `apikey_1` is active"),
             stands,
-            "{said}"
+            "{stderr}"
         );
-        office.simulator.heal();
-        office.told(0, "offboard user_1 --yes");
-        assert_eq!(office.keys(), ["apikey_3"]);
+        fixture.simulator.clear_faults();
+        fixture.run_json(0, "offboard user_1 --yes");
+        assert_eq!(fixture.keys(), ["apikey_3"]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_cannot_be_removed_keeps_no_key_and_is_told() {
+async fn keys_are_revoked_even_if_removal_fails() {
     for dialect in BOTH {
         for fault in [
-            Fault::Status(400, "{}".to_owned(), None),
-            Fault::Html(502),
-            Fault::Reset,
+            ServerFault::Status(400, "{}".to_owned(), None),
+            ServerFault::Html(502),
+            ServerFault::Reset,
         ] {
-            let office = dialect.office().await;
-            office
+            let fixture = dialect.fixture().await;
+            fixture
                 .simulator
-                .fail(FaultOn::endpoint("user").method("DELETE"), fault);
-            let (told, said) = office.told(3, "offboard user_1 --yes");
-            let outcomes = column(&told, "outcome");
-            assert_eq!(outcomes[..2], ["done", "done"], "{said}");
+                .inject_fault(FaultTarget::endpoint("user").method("DELETE"), fault);
+            let (rows, stderr) = fixture.run_json(3, "offboard user_1 --yes");
+            let outcomes = column(&rows, "outcome");
+            assert_eq!(outcomes[..2], ["done", "done"], "{stderr}");
             assert!(
                 ["failed", "unknown"].contains(&outcomes[2].as_str()),
                 "{outcomes:?}"
             );
             assert!(
-                said.contains("still user `user_1` is in the organization"),
-                "{said}"
+                stderr.contains("still user `user_1` is in the organization"),
+                "{stderr}"
             );
             assert_eq!(
-                (office.keys(), office.has_user("user_1")),
+                (fixture.keys(), fixture.has_user("user_1")),
                 (vec!["apikey_3".to_owned()], true)
             );
         }
@@ -412,103 +421,109 @@ async fn who_cannot_be_removed_keeps_no_key_and_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_lost_is_no_failure_where_twice_is_as_good_as_once() {
+async fn lost_response_of_repeatable_change_is_retried() {
     for dialect in BOTH {
         for fault in [
-            Fault::LostAnswer,
-            Fault::LostStatus(502),
-            Fault::CutOff,
-            Fault::Html(503),
-            Fault::Reset,
+            ServerFault::LostResponse,
+            ServerFault::LostStatus(502),
+            ServerFault::CutOff,
+            ServerFault::Html(503),
+            ServerFault::Reset,
         ] {
-            let office = dialect.office().await;
-            office
+            let fixture = dialect.fixture().await;
+            fixture
                 .simulator
-                .fail(FaultOn::endpoint("api_key").times(1), fault.clone());
-            office
-                .simulator
-                .fail(FaultOn::endpoint("user").method("DELETE").times(1), fault);
-            let (told, said) = office.told(0, "offboard user_1 --yes");
-            assert_eq!(column(&told, "outcome"), ["done", "done", "done"], "{said}");
-            assert_eq!(office.keys(), ["apikey_3"]);
+                .inject_fault(FaultTarget::endpoint("api_key").times(1), fault.clone());
+            fixture.simulator.inject_fault(
+                FaultTarget::endpoint("user").method("DELETE").times(1),
+                fault,
+            );
+            let (rows, stderr) = fixture.run_json(0, "offboard user_1 --yes");
+            assert_eq!(
+                column(&rows, "outcome"),
+                ["done", "done", "done"],
+                "{stderr}"
+            );
+            assert_eq!(fixture.keys(), ["apikey_3"]);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_again_is_told() {
-    let office = Dialect::Real.office().await;
-    office.simulator.fail(
-        FaultOn::endpoint("users").after(1),
-        Fault::Status(403, "{}".to_owned(), None),
+async fn failed_verification_is_reported() {
+    let fixture = Dialect::Real.fixture().await;
+    fixture.simulator.inject_fault(
+        FaultTarget::endpoint("users").after(1),
+        ServerFault::Status(403, "{}".to_owned(), None),
     );
-    let (_, said) = office.told(3, "offboard user_1 --yes");
-    assert!(said.contains("it could not be read what is left"), "{said}");
-    assert!(!office.has_user("user_1"));
+    let (_, stderr) = fixture.run_json(3, "offboard user_1 --yes");
+    assert!(
+        stderr.contains("cannot verify that user `user_1` was offboarded"),
+        "{stderr}"
+    );
+    assert!(!fixture.has_user("user_1"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_may_live_on_where_the_service_lets_it() {
-    let office = Dialect::Real.office().await;
-    office.told(0, "offboard ada@example.com --keep-key apikey_2 --yes");
-    assert_eq!(office.keys(), ["apikey_2", "apikey_3"]);
-    let said = office.refused(1, "offboard bo@example.com --keep-key apikey_2 --yes");
-    assert!(said.contains("has made no such key"), "{said}");
+async fn keys_can_be_kept_where_supported() {
+    let fixture = Dialect::Real.fixture().await;
+    fixture.run_json(0, "offboard ada@example.com --keep-key apikey_2 --yes");
+    assert_eq!(fixture.keys(), ["apikey_2", "apikey_3"]);
+    let stderr = fixture.run_refused(1, "offboard bo@example.com --keep-key apikey_2 --yes");
+    assert!(stderr.contains("did not create key `apikey_2`"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_leave_by_a_file() {
+async fn offboards_users_from_file() {
     for dialect in BOTH {
         let mut world = dialect.world();
         world
             .users
             .push(user("user_3", "cy@example.com", "developer"));
-        let office = Office::of(world).await;
-        let file = office.home.path("left.csv");
+        let fixture = AdminFixture::of(world).await;
+        let file = fixture.home.path("left.csv");
         std::fs::write(
             &file,
             "email,name\nada@example.com,Ada\nwho@example.com,Who\n",
         )
         .unwrap();
-        let said = office.refused(1, &format!("offboard --all-left {} --yes", file.display()));
-        assert!(
-            said.contains("there is no user `who@example.com`"),
-            "{said}"
-        );
+        let stderr =
+            fixture.run_refused(1, &format!("offboard --all-left {} --yes", file.display()));
+        assert!(stderr.contains("no user `who@example.com`"), "{stderr}");
         std::fs::write(&file, "user\nada@example.com\nuser_2\n").unwrap();
         let line = format!("offboard --all-left {} --yes", file.display());
-        let (told, _) = office.told(0, &line);
-        assert_eq!(column(&told, "outcome").len(), 5);
-        let (told, _) = office.told(0, &line);
-        assert_eq!(told, serde_json::json!([]), "again: all are gone");
+        let (rows, _) = fixture.run_json(0, &line);
+        assert_eq!(column(&rows, "outcome").len(), 5);
+        let (rows, _) = fixture.run_json(0, &line);
+        assert_eq!(rows, serde_json::json!([]), "again: all are gone");
         std::fs::write(&file, "name\nAda\n").unwrap();
-        let said = office.refused(2, &line);
+        let stderr = fixture.run_refused(2, &line);
         assert!(
-            said.contains("one column says who is meant: `email` or `user`"),
-            "{said}"
+            stderr.contains("exactly one of the columns `email` or `user`"),
+            "{stderr}"
         );
         assert!(
-            office.keys().is_empty() && office.has_user("user_3") && !office.has_user("user_2")
+            fixture.keys().is_empty() && fixture.has_user("user_3") && !fixture.has_user("user_2")
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_real_service_is_asked_what_became_of_an_invitation() {
+async fn unanswered_invitation_is_looked_up() {
     let refuse = |code: &str| {
         let body = format!(
             "{{\"type\":\"error\",\"error\":{{\"type\":\"invalid_request_error\",\"message\":\"no\",\"details\":{{\"error_code\":\"{code}\"}}}}}}"
         );
-        Fault::Status(400, body, None)
+        ServerFault::Status(400, body, None)
     };
-    // Exit code, outcome, and how many invitations stand.
+    // Exit code, outcome and number of invitations.
     let cases = [
-        (Fault::Reset, 0, "done", 1),
-        (Fault::LostAnswer, 0, "done", 1),
-        (Fault::LostStatus(502), 0, "done", 1),
-        (Fault::Html(503), 0, "done", 1),
+        (ServerFault::Reset, 0, "done", 1),
+        (ServerFault::LostResponse, 0, "done", 1),
+        (ServerFault::LostStatus(502), 0, "done", 1),
+        (ServerFault::Html(503), 0, "done", 1),
         (
-            Fault::Status(429, "{}".to_owned(), Some("0".to_owned())),
+            ServerFault::Status(429, "{}".to_owned(), Some("0".to_owned())),
             0,
             "done",
             1,
@@ -517,50 +532,51 @@ async fn the_real_service_is_asked_what_became_of_an_invitation() {
         (refuse("already_member"), 0, "stands", 0),
     ];
     for (fault, exit, outcome, n_invites) in cases {
-        let office = Dialect::Real.office().await;
-        office.simulator.fail(
-            FaultOn::endpoint("invites").method("POST").times(1),
+        let fixture = Dialect::Real.fixture().await;
+        fixture.simulator.inject_fault(
+            FaultTarget::endpoint("invites").method("POST").times(1),
             fault.clone(),
         );
-        let (told, said) = office.told(exit, CY);
-        assert_eq!(column(&told, "outcome")[1], outcome, "{fault:?}\n{said}");
-        assert_eq!(office.n_invites(), n_invites, "{fault:?}\n{said}");
-        office.check_audit();
+        let (rows, stderr) = fixture.run_json(exit, CY);
+        assert_eq!(column(&rows, "outcome")[1], outcome, "{fault:?}\n{stderr}");
+        assert_eq!(fixture.n_invites(), n_invites, "{fault:?}\n{stderr}");
+        fixture.check_audit();
     }
-    // A membership that fails leaves the person invited, and says so.
-    let office = Dialect::Real.office().await;
-    office
-        .simulator
-        .fail(FaultOn::endpoint("members").method("POST"), refuse("nope"));
-    let (told, said) = office.told(3, &CY.replace("cy@", "ada@"));
+    // A failed membership keeps the invitation and is reported.
+    let fixture = Dialect::Real.fixture().await;
+    fixture.simulator.inject_fault(
+        FaultTarget::endpoint("members").method("POST"),
+        refuse("nope"),
+    );
+    let (rows, stderr) = fixture.run_json(3, &CY.replace("cy@", "ada@"));
     assert_eq!(
-        column(&told, "outcome"),
+        column(&rows, "outcome"),
         ["by hand", "stands", "failed"],
-        "{said}"
+        "{stderr}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_have_been_made_is_looked_for_before_it_is_made_again() {
+async fn unanswered_creation_is_looked_up_before_retry() {
     for fault in [
-        Fault::LostAnswer,
-        Fault::LostStatus(500),
-        Fault::Reset,
-        Fault::Truncated,
+        ServerFault::LostResponse,
+        ServerFault::LostStatus(500),
+        ServerFault::Reset,
+        ServerFault::Truncated,
     ] {
         for dialect in BOTH {
-            let office = dialect.office().await;
-            office.simulator.fail(
-                FaultOn::endpoint("workspaces").method("POST").times(1),
+            let fixture = dialect.fixture().await;
+            fixture.simulator.inject_fault(
+                FaultTarget::endpoint("workspaces").method("POST").times(1),
                 fault.clone(),
             );
-            office.simulator.fail(
-                FaultOn::endpoint("members").method("POST").times(1),
+            fixture.simulator.inject_fault(
+                FaultTarget::endpoint("members").method("POST").times(1),
                 fault.clone(),
             );
-            let (told, said) = office.told(0, "workspaces create Ranking");
-            assert_eq!(column(&told, "outcome"), ["done"], "{fault:?}\n{said}");
-            let n_made = office
+            let (rows, stderr) = fixture.run_json(0, "workspaces create Ranking");
+            assert_eq!(column(&rows, "outcome"), ["done"], "{fault:?}\n{stderr}");
+            let n_made = fixture
                 .simulator
                 .world()
                 .workspaces
@@ -569,8 +585,8 @@ async fn what_may_have_been_made_is_looked_for_before_it_is_made_again() {
                 .count();
             assert_eq!(n_made, 1, "{fault:?}");
             if dialect == Dialect::Real {
-                let (told, _) = office.told(0, "workspaces members add Search user_1");
-                assert_eq!(column(&told, "outcome"), ["done"], "{fault:?}");
+                let (rows, _) = fixture.run_json(0, "workspaces members add Search user_1");
+                assert_eq!(column(&rows, "outcome"), ["done"], "{fault:?}");
             }
         }
     }

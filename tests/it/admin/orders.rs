@@ -1,174 +1,172 @@
-//! Noun by noun: each command in each dialect.
+//! Each admin command in each dialect.
 
-use super::{BOTH, Dialect, Office, column};
+use super::{AdminFixture, BOTH, Dialect, column};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_organization_is_shown_and_only_what_is_named_changes() {
-    let office = Dialect::Guide.office().await;
-    let (told, _) = office.told(0, "org show");
-    assert_eq!(told[0]["default_model"], "claude-sonnet-4-5");
-    assert_eq!(told[0]["require_mfa"], true);
-    let (_, said) = office.told(0, "org update --default-model claude-opus-4-5");
+async fn org_update_changes_only_given_settings() {
+    let fixture = Dialect::Guide.fixture().await;
+    let (rows, _) = fixture.run_json(0, "org show");
+    assert_eq!(rows[0]["default_model"], "claude-sonnet-4-5");
+    assert_eq!(rows[0]["require_mfa"], true);
+    let (_, stderr) = fixture.run_json(0, "org update --default-model claude-opus-4-5");
     assert!(
-        said.contains("default_model: claude-sonnet-4-5 -> claude-opus-4-5"),
-        "{said}"
+        stderr.contains("default_model: claude-sonnet-4-5 -> claude-opus-4-5"),
+        "{stderr}"
     );
-    let seen = office.simulator.seen();
+    let seen = fixture.simulator.requests();
     let sent = seen.iter().find(|seen| seen.method == "PATCH").unwrap();
     assert_eq!(
         sent.body,
         r#"{"settings":{"default_model":"claude-opus-4-5"}}"#
     );
-    let settings = office.simulator.world().settings.clone();
+    let settings = fixture.simulator.world().settings.clone();
     assert_eq!(
         (settings.default_model.as_str(), settings.require_mfa),
         ("claude-opus-4-5", true)
     );
-    // Again: nothing is left to do, and nothing is sent.
-    let said = office.refused(
+    // A rerun sends nothing.
+    let stderr = fixture.run_refused(
         0,
         "org update --default-model claude-opus-4-5 --require-mfa true",
     );
-    assert!(said.contains("all of it is so already"), "{said}");
-    office.check_audit();
+    assert!(
+        stderr.contains("no change: the settings already have these values"),
+        "{stderr}"
+    );
+    fixture.check_audit();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_takes_post_is_told_by_post_once() {
+async fn falls_back_to_post_once() {
     let mut world = Dialect::Guide.world();
     world.without_patch = true;
-    let office = Office::of(world).await;
-    office.told(0, "org update --require-mfa false");
-    let seen = office.simulator.seen();
+    let fixture = AdminFixture::of(world).await;
+    fixture.run_json(0, "org update --require-mfa false");
+    let seen = fixture.simulator.requests();
     let sent: Vec<&str> = seen
         .iter()
         .map(|seen| seen.method.as_str())
         .filter(|method| *method != "GET")
         .collect();
     assert_eq!(sent, ["PATCH", "POST"]);
-    assert!(!office.simulator.world().settings.require_mfa);
+    assert!(!fixture.simulator.world().settings.require_mfa);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_lock_somebody_out_is_asked_twice() {
-    let office = Dialect::Guide.office().await;
+async fn restricting_settings_need_two_confirmations() {
+    let fixture = Dialect::Guide.fixture().await;
     let narrow = "org update --allowed-ip-ranges 10.0.0.0/8";
     for line in [narrow.to_owned(), format!("{narrow} --yes")] {
-        let said = office.refused(2, &line);
+        let stderr = fixture.run_refused(2, &line);
         assert!(
-            said.contains("add `--yes --yes`") && said.contains("organization `acme`"),
-            "{said}"
+            stderr.contains("pass `--yes --yes`") && stderr.contains("organization `acme`"),
+            "{stderr}"
         );
     }
-    office.told(0, &format!("{narrow} --yes --yes"));
+    fixture.run_json(0, &format!("{narrow} --yes --yes"));
     assert_eq!(
-        office.simulator.world().settings.allowed_ip_ranges,
+        fixture.simulator.world().settings.allowed_ip_ranges,
         ["10.0.0.0/8"]
     );
-    // Who lets more in is not asked.
-    office.told(0, "org update --allowed-ip-ranges everywhere");
+    // Lifting a restriction needs no confirmation.
+    fixture.run_json(0, "org update --allowed-ip-ranges everywhere");
     assert!(
-        office
+        fixture
             .simulator
             .world()
             .settings
             .allowed_ip_ranges
             .is_empty()
     );
-    let said = office.refused(2, "org update --allowed-ip-ranges 10.0.0.7/8,nonsense");
+    let stderr = fixture.run_refused(2, "org update --allowed-ip-ranges 10.0.0.7/8,nonsense");
     assert!(
-        said.contains("did you mean `10.0.0.0/8`") && said.contains("`nonsense` is no block"),
-        "{said}"
+        stderr.contains("did you mean `10.0.0.0/8`") && stderr.contains("`nonsense` is no block"),
+        "{stderr}"
     );
-    let said = office.refused(2, "org update");
-    assert!(said.contains("nothing is asked for"), "{said}");
+    let stderr = fixture.run_refused(2, "org update");
+    assert!(stderr.contains("no settings given"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_are_listed_invited_changed_and_removed() {
+async fn users_lifecycle() {
     for dialect in BOTH {
-        let office = dialect.office().await;
-        let (told, _) = office.told(0, "users list --role billing");
-        assert_eq!(column(&told, "email"), ["bo@example.com"]);
-        let (told, _) = office.told(0, "users invite cy@example.com --role developer --dry-run");
-        assert_eq!(column(&told, "outcome"), ["planned"]);
-        assert_eq!(office.simulator.n_not_get(), 0);
-        let (told, _) = office.told(0, "users invite cy@example.com --role developer");
-        assert_eq!(column(&told, "outcome"), ["done"]);
-        assert_eq!(office.simulator.world().invites[0].email, "cy@example.com");
-        // Once more: the service says that it has it.
-        let (told, _) = office.told(0, "users invite cy@example.com --role developer");
-        assert_eq!(column(&told, "outcome"), ["stands"]);
-        assert_eq!(office.simulator.world().invites.len(), 1);
-        office.told(0, "users set-role ADA@example.com billing");
-        assert_eq!(office.simulator.world().users[0].role, "billing");
-        let said = office.refused(0, "users set-role user_1 billing");
-        assert!(said.contains("is billing already"), "{said}");
-        let said = office.refused(2, "users set-role user_1 emperor");
+        let fixture = dialect.fixture().await;
+        let (rows, _) = fixture.run_json(0, "users list --role billing");
+        assert_eq!(column(&rows, "email"), ["bo@example.com"]);
+        let (rows, _) =
+            fixture.run_json(0, "users invite cy@example.com --role developer --dry-run");
+        assert_eq!(column(&rows, "outcome"), ["planned"]);
+        assert_eq!(fixture.simulator.n_writes(), 0);
+        let (rows, _) = fixture.run_json(0, "users invite cy@example.com --role developer");
+        assert_eq!(column(&rows, "outcome"), ["done"]);
+        assert_eq!(fixture.simulator.world().invites[0].email, "cy@example.com");
+        // The server reports that it already exists.
+        let (rows, _) = fixture.run_json(0, "users invite cy@example.com --role developer");
+        assert_eq!(column(&rows, "outcome"), ["stands"]);
+        assert_eq!(fixture.simulator.world().invites.len(), 1);
+        fixture.run_json(0, "users set-role ADA@example.com billing");
+        assert_eq!(fixture.simulator.world().users[0].role, "billing");
+        let stderr = fixture.run_refused(0, "users set-role user_1 billing");
+        assert!(stderr.contains("already has role billing"), "{stderr}");
+        let stderr = fixture.run_refused(2, "users set-role user_1 emperor");
+        assert!(stderr.contains("unknown role `emperor`"), "{stderr}");
+        let stderr = fixture.run_refused(1, "users remove nobody@example.com --yes");
+        assert!(stderr.contains("no user `nobody@example.com`"), "{stderr}");
+        let stderr = fixture.run_refused(2, "users remove bo@example.com");
         assert!(
-            said.contains("`emperor` is no role of this service"),
-            "{said}"
+            stderr.contains("pass `--yes`") && stderr.contains("`bo@example.com`"),
+            "{stderr}"
         );
-        let said = office.refused(1, "users remove nobody@example.com --yes");
-        assert!(
-            said.contains("there is no user `nobody@example.com`"),
-            "{said}"
-        );
-        let said = office.refused(2, "users remove bo@example.com");
-        assert!(
-            said.contains("add `--yes`") && said.contains("`bo@example.com`"),
-            "{said}"
-        );
-        office.told(0, "users remove bo@example.com --yes");
-        assert!(!office.has_user("user_2"));
-        office.check_audit();
+        fixture.run_json(0, "users remove bo@example.com --yes");
+        assert!(!fixture.has_user("user_2"));
+        fixture.check_audit();
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn invitations_are_listed_and_taken_back_where_the_service_can() {
-    let office = Dialect::Real.office().await;
-    office.told(0, "users invite cy@example.com --role user");
-    let (told, _) = office.told(0, "invites list --status pending");
-    assert_eq!(column(&told, "email"), ["cy@example.com"]);
-    office.told(0, "invites remove cy@example.com --yes");
-    let (told, _) = office.told(0, "invites list");
-    assert_eq!(column(&told, "status"), ["deleted"]);
-    let said = office.refused(1, "invites remove cy@example.com --yes");
-    assert!(said.contains("there is no open invitation"), "{said}");
-    let guide = Dialect::Guide.office().await;
+async fn invitations_lifecycle() {
+    let fixture = Dialect::Real.fixture().await;
+    fixture.run_json(0, "users invite cy@example.com --role user");
+    let (rows, _) = fixture.run_json(0, "invites list --status pending");
+    assert_eq!(column(&rows, "email"), ["cy@example.com"]);
+    fixture.run_json(0, "invites remove cy@example.com --yes");
+    let (rows, _) = fixture.run_json(0, "invites list");
+    assert_eq!(column(&rows, "status"), ["deleted"]);
+    let stderr = fixture.run_refused(1, "invites remove cy@example.com --yes");
+    assert!(stderr.contains("no pending invitation"), "{stderr}");
+    let guide = Dialect::Guide.fixture().await;
     for line in ["invites list", "invites remove invite_1 --yes"] {
-        let said = guide.refused(2, line);
-        assert!(said.contains("this service"), "{said}");
+        let stderr = guide.run_refused(2, line);
+        assert!(stderr.contains("`guide` servers cannot"), "{stderr}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_keys_secret_goes_to_one_place() {
-    let office = Dialect::Guide.office().await;
-    let said = office.refused(2, "keys create deploy --workspace Search");
-    assert!(said.contains("`--secret-out FILE`"), "{said}");
-    let file = office.home.path("secret");
-    let (told, _) = office.told(
+async fn secret_is_written_to_one_destination() {
+    let fixture = Dialect::Guide.fixture().await;
+    let stderr = fixture.run_refused(2, "keys create deploy --workspace Search");
+    assert!(stderr.contains("`--secret-out FILE`"), "{stderr}");
+    let file = fixture.home.path("secret");
+    let (rows, _) = fixture.run_json(
         0,
         &format!(
             "keys create deploy --workspace Search --secret-out {}",
             file.display()
         ),
     );
-    assert_eq!(column(&told, "outcome"), ["done"]);
-    let secret = office.simulator.world().secrets[0].clone();
+    assert_eq!(column(&rows, "outcome"), ["done"]);
+    let secret = fixture.simulator.world().secrets[0].clone();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), secret);
-    let said = office.refused(
+    let stderr = fixture.run_refused(
         1,
         &format!(
             "keys create deploy --workspace Search --secret-out {}",
             file.display()
         ),
     );
-    assert!(said.contains("is there already"), "{said}");
-    let got = office.home.path("got");
-    office.told(
+    assert!(stderr.contains("already exists"), "{stderr}");
+    let got = fixture.home.path("got");
+    fixture.run_json(
         0,
         &format!(
             "keys create deploy --workspace Search --secret-to-command 'cat > {}'",
@@ -177,18 +175,18 @@ async fn a_new_keys_secret_goes_to_one_place() {
     );
     assert_eq!(
         std::fs::read_to_string(&got).unwrap(),
-        office.simulator.world().secrets[1]
+        fixture.simulator.world().secrets[1]
     );
-    let n_keys = office.keys().len();
-    let (told, said) = office.told(
+    let n_keys = fixture.keys().len();
+    let (rows, stderr) = fixture.run_json(
         3,
         "keys create deploy --workspace Search --secret-to-command false",
     );
-    assert_eq!(column(&told, "outcome"), ["undone"]);
-    assert!(said.contains("revoked again"), "{said}");
-    assert_eq!(office.keys().len(), n_keys);
-    let unused = office.home.path("unused");
-    let said = office.refused(
+    assert_eq!(column(&rows, "outcome"), ["undone"]);
+    assert!(stderr.contains("revoked again"), "{stderr}");
+    assert_eq!(fixture.keys().len(), n_keys);
+    let unused = fixture.home.path("unused");
+    let stderr = fixture.run_refused(
         2,
         &format!(
             "keys create deploy --workspace Nowhere --secret-out {}",
@@ -196,22 +194,22 @@ async fn a_new_keys_secret_goes_to_one_place() {
         ),
     );
     assert!(
-        said.contains("there is no workspace `Nowhere`") && !unused.exists(),
-        "{said}"
+        stderr.contains("no workspace `Nowhere`") && !unused.exists(),
+        "{stderr}"
     );
-    office.check_audit();
+    fixture.check_audit();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_real_service_creates_no_keys_and_says_where() {
-    let office = Dialect::Real.office().await;
-    let said = office.refused(
+async fn real_server_refuses_unsupported_changes() {
+    let fixture = Dialect::Real.fixture().await;
+    let stderr = fixture.run_refused(
         2,
         "keys create deploy --workspace Search --secret-out ./never",
     );
     assert!(
-        said.contains("in the Console alone") && said.contains("workspaces members add"),
-        "{said}"
+        stderr.contains("in the Console alone") && stderr.contains("workspaces members add"),
+        "{stderr}"
     );
     for (line, expected) in [
         (
@@ -220,10 +218,10 @@ async fn the_real_service_creates_no_keys_and_says_where() {
         ),
         ("workspaces create X --limit-usd 5", "without limits"),
     ] {
-        let said = office.refused(2, line);
-        assert!(said.contains(expected), "{said}");
+        let stderr = fixture.run_refused(2, line);
+        assert!(stderr.contains(expected), "{stderr}");
     }
-    let guide = Dialect::Guide.office().await;
+    let guide = Dialect::Guide.fixture().await;
     for line in [
         "keys rename apikey_1 other",
         "keys restore apikey_1",
@@ -233,215 +231,215 @@ async fn the_real_service_creates_no_keys_and_says_where() {
         "workspaces create X --tag team=x",
         "offboard user_1 --keep-key apikey_1 --yes",
     ] {
-        let said = guide.refused(2, line);
-        assert!(said.contains("service"), "{line}: {said}");
+        let stderr = guide.run_refused(2, line);
+        assert!(stderr.contains("service"), "{line}: {stderr}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_listed_renamed_revoked_and_restored() {
-    let office = Dialect::Real.office().await;
-    let (told, _) = office.told(0, "keys list --user ada@example.com --workspace Search");
-    assert_eq!(column(&told, "id"), ["apikey_1", "apikey_2"]);
+async fn keys_lifecycle() {
+    let fixture = Dialect::Real.fixture().await;
+    let (rows, _) = fixture.run_json(0, "keys list --user ada@example.com --workspace Search");
+    assert_eq!(column(&rows, "id"), ["apikey_1", "apikey_2"]);
     assert_eq!(
-        column(&told, "created_by"),
+        column(&rows, "created_by"),
         ["ada@example.com", "ada@example.com"]
     );
-    office.told(0, "keys rename apikey_1 'ci 2026'");
-    assert_eq!(office.simulator.world().keys[0].name, "ci 2026");
-    office.told(0, "keys revoke apikey_1 apikey_2 --yes");
-    assert_eq!(office.keys(), ["apikey_3"]);
-    office.told(0, "keys restore apikey_1");
-    assert_eq!(office.keys(), ["apikey_1", "apikey_3"]);
-    office.told(0, "keys revoke apikey_1 --archive --yes");
-    let said = office.refused(1, "keys restore apikey_1");
+    fixture.run_json(0, "keys rename apikey_1 'ci 2026'");
+    assert_eq!(fixture.simulator.world().keys[0].name, "ci 2026");
+    fixture.run_json(0, "keys revoke apikey_1 apikey_2 --yes");
+    assert_eq!(fixture.keys(), ["apikey_3"]);
+    fixture.run_json(0, "keys restore apikey_1");
+    assert_eq!(fixture.keys(), ["apikey_1", "apikey_3"]);
+    fixture.run_json(0, "keys revoke apikey_1 --archive --yes");
+    let stderr = fixture.run_refused(1, "keys restore apikey_1");
     assert!(
-        said.contains("is archived; only one that is inactive can be restored"),
-        "{said}"
+        stderr.contains("is archived, expected an inactive key"),
+        "{stderr}"
     );
-    let said = office.refused(1, "keys revoke apikey_9 apikey_3 --yes");
-    assert!(
-        said.contains("there is no key apikey_9; nothing was changed"),
-        "{said}"
-    );
-    let said = office.refused(2, "keys list --idle 90d");
-    assert!(said.contains("no ledger here knows it"), "{said}");
-    office.check_audit();
+    let stderr = fixture.run_refused(1, "keys revoke apikey_9 apikey_3 --yes");
+    assert!(stderr.contains("no API key `apikey_9`"), "{stderr}");
+    let stderr = fixture.run_refused(2, "keys list --idle 90d");
+    assert!(stderr.contains("no ledger has it"), "{stderr}");
+    fixture.check_audit();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_revoked_in_batches() {
+async fn revokes_keys_by_idle_time_and_file() {
     let mut world = Dialect::Guide.world();
     let old = "2026-01-01T00:00:00Z".parse().unwrap();
     for key in &mut world.keys {
         key.last_used_at = Some(old);
     }
     world.keys[1].last_used_at = Some(spendwatch::clock::Clock::system().now());
-    let office = Office::of(world).await;
-    let (told, _) = office.told(0, "keys list --idle 90d");
-    assert_eq!(column(&told, "id"), ["apikey_1", "apikey_3"]);
-    let (told, _) = office.told(0, "keys revoke --idle 90d --dry-run");
-    assert_eq!(column(&told, "target"), ["apikey_1", "apikey_3"]);
-    let said = office.refused(2, "keys revoke --idle 90d");
-    assert!(said.contains("these 2 keys"), "{said}");
-    office.told(0, "keys revoke --idle 90d --yes");
-    assert_eq!(office.keys(), ["apikey_2"]);
-    let file = office.home.path("ids");
+    let fixture = AdminFixture::of(world).await;
+    let (rows, _) = fixture.run_json(0, "keys list --idle 90d");
+    assert_eq!(column(&rows, "id"), ["apikey_1", "apikey_3"]);
+    let (rows, _) = fixture.run_json(0, "keys revoke --idle 90d --dry-run");
+    assert_eq!(column(&rows, "target"), ["apikey_1", "apikey_3"]);
+    let stderr = fixture.run_refused(2, "keys revoke --idle 90d");
+    assert!(stderr.contains("Revoke 2 keys"), "{stderr}");
+    fixture.run_json(0, "keys revoke --idle 90d --yes");
+    assert_eq!(fixture.keys(), ["apikey_2"]);
+    let file = fixture.home.path("ids");
     std::fs::write(&file, "# old\napikey_1\napikey_2 # gone soon\n\n").unwrap();
-    // The one that is left is in use.
+    // The remaining key is in use.
     let line = format!("keys revoke --from {} --yes --yes", file.display());
-    let (told, said) = office.told(0, &line);
-    assert_eq!(column(&told, "target"), ["apikey_2"]);
-    assert!(said.contains("key `apikey_1` is not there"), "{said}");
-    assert!(office.keys().is_empty());
+    let (rows, stderr) = fixture.run_json(0, &line);
+    assert_eq!(column(&rows, "target"), ["apikey_2"]);
+    assert!(stderr.contains("key `apikey_1` does not exist"), "{stderr}");
+    assert!(fixture.keys().is_empty());
     std::fs::write(&file, "apikey_1, apikey_2\n").unwrap();
-    let said = office.refused(2, &format!("keys revoke --from {} --yes", file.display()));
+    let stderr = fixture.run_refused(2, &format!("keys revoke --from {} --yes", file.display()));
     assert!(
-        said.contains("line 1: `apikey_1, apikey_2` is no id"),
-        "{said}"
+        stderr.contains("line 1: `apikey_1, apikey_2` is not an id"),
+        "{stderr}"
     );
-    let said = office.refused(2, "keys revoke --yes");
-    assert!(said.contains("no key is named"), "{said}");
+    let stderr = fixture.run_refused(2, "keys revoke --yes");
+    assert!(stderr.contains("no keys given"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workspaces_are_listed_made_archived_and_joined() {
-    let guide = Dialect::Guide.office().await;
-    guide.told(
+async fn workspaces_lifecycle() {
+    let guide = Dialect::Guide.fixture().await;
+    guide.run_json(
         0,
         "workspaces create 'Sales & Söhne' --limit-usd 99.50 --requests-per-minute 60",
     );
-    let (told, _) = guide.told(0, "workspaces list");
-    let new = &told[2];
+    let (rows, _) = guide.run_json(0, "workspaces list");
+    let new = &rows[2];
     assert_eq!(
         (new["name"].as_str(), new["monthly_limit_usd"].as_str()),
         (Some("Sales & Söhne"), Some("99.5"))
     );
     assert_eq!(
         (
-            told[0]["active_keys"].as_i64(),
+            rows[0]["active_keys"].as_i64(),
             new["requests_per_minute"].as_i64()
         ),
         (Some(3), Some(60))
     );
-    let said = guide.refused(1, "workspaces create Search");
-    assert!(said.contains("is there already"), "{said}");
-    let real = Dialect::Real.office().await;
-    real.told(0, "workspaces create Sales --tag team=sales");
-    real.told(
+    let stderr = guide.run_refused(1, "workspaces create Search");
+    assert!(stderr.contains("already exists"), "{stderr}");
+    let real = Dialect::Real.fixture().await;
+    real.run_json(0, "workspaces create Sales --tag team=sales");
+    real.run_json(
         0,
         "workspaces members add Search ada@example.com --role workspace_admin",
     );
-    let (told, _) = real.told(0, "workspaces members list Search");
-    assert_eq!(column(&told, "workspace_role"), ["workspace_admin"]);
-    let (told, _) = real.told(0, "workspaces members add Search ada@example.com");
-    assert_eq!(column(&told, "outcome"), ["stands"]);
-    real.told(
+    let (rows, _) = real.run_json(0, "workspaces members list Search");
+    assert_eq!(column(&rows, "workspace_role"), ["workspace_admin"]);
+    let (rows, _) = real.run_json(0, "workspaces members add Search ada@example.com");
+    assert_eq!(column(&rows, "outcome"), ["stands"]);
+    real.run_json(
         0,
         "workspaces members set-role Search user_1 --role workspace_user",
     );
-    real.told(0, "workspaces members remove Search user_1 --yes");
-    let said = real.refused(
+    real.run_json(0, "workspaces members remove Search user_1 --yes");
+    let stderr = real.run_refused(
         2,
         "workspaces members add Search ada@example.com --role workspace_billing",
     );
-    assert!(said.contains("cannot be given by the API"), "{said}");
-    let said = real.refused(2, "workspaces archive Search");
     assert!(
-        said.contains("cannot be undone; disables its 3 active keys"),
-        "{said}"
+        stderr.contains("the API cannot assign role `workspace_billing`"),
+        "{stderr}"
     );
-    real.told(0, "workspaces archive Search --yes");
+    let stderr = real.run_refused(2, "workspaces archive Search");
+    assert!(
+        stderr.contains("cannot be undone; disables its 3 active keys"),
+        "{stderr}"
+    );
+    real.run_json(0, "workspaces archive Search --yes");
     assert!(real.keys().is_empty());
     real.check_audit();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_says_what_to_mend_and_sends_nothing() {
+async fn doctor_suggests_fixes_and_writes_nothing() {
     for dialect in BOTH {
-        let office = dialect.office().await;
-        let (told, _) = office.told(0, "doctor");
-        let health = column(&told, "health");
-        assert!(!health.contains(&"bad".to_owned()), "{told}");
+        let fixture = dialect.fixture().await;
+        let (rows, _) = fixture.run_json(0, "doctor");
+        let health = column(&rows, "health");
+        assert!(!health.contains(&"bad".to_owned()), "{rows}");
         assert!(
-            column(&told, "told")
+            column(&rows, "told")
                 .iter()
-                .any(|text| text.contains("may read keys")),
-            "{told}"
+                .any(|text| text.contains("can read keys")),
+            "{rows}"
         );
-        office.simulator.world().clock_skew = jiff::SignedDuration::from_mins(5);
-        office.simulator.fail(
-            spendwatch::simulator::faults::FaultOn::endpoint("users"),
-            spendwatch::simulator::faults::Fault::Status(403, "{}".to_owned(), None),
+        fixture.simulator.world().clock_skew = jiff::SignedDuration::from_mins(5);
+        fixture.simulator.inject_fault(
+            spendwatch::simulator::faults::FaultTarget::endpoint("users"),
+            spendwatch::simulator::faults::ServerFault::Status(403, "{}".to_owned(), None),
         );
-        let (told, _) = office.told(1, "doctor");
-        let bad: Vec<_> = told
+        let (rows, _) = fixture.run_json(1, "doctor");
+        let bad: Vec<_> = rows
             .as_array()
             .unwrap()
             .iter()
             .filter(|row| row["health"] == "bad")
             .collect();
         assert!(
-            bad.len() == 1 && bad[0]["mend"] == "let NTP set this machine's clock",
-            "{told}"
+            bad.len() == 1 && bad[0]["mend"] == "synchronize this machine's clock with NTP",
+            "{rows}"
         );
-        assert!(column(&told, "health").contains(&"warning".to_owned()));
-        office.simulator.accept_key("sk-ant-admin-another");
-        let (told, _) = office.told(1, "doctor");
+        assert!(column(&rows, "health").contains(&"warning".to_owned()));
+        fixture.simulator.accept_key("sk-ant-admin-another");
+        let (rows, _) = fixture.run_json(1, "doctor");
         assert!(
-            told.to_string()
+            rows.to_string()
                 .contains("the Admin API rejected the key (401)"),
-            "{told}"
+            "{rows}"
         );
-        assert_eq!(office.simulator.n_not_get(), 0);
+        assert_eq!(fixture.simulator.n_writes(), 0);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_others_may_read_is_warned_about_and_one_that_they_may_write_refused() {
+async fn readable_key_file_warns_and_writable_one_fails() {
     use std::os::unix::fs::PermissionsExt;
-    let office = Dialect::Guide.office().await;
+    let fixture = Dialect::Guide.fixture().await;
     let set = |mode| {
         let mode = std::fs::Permissions::from_mode(mode);
-        std::fs::set_permissions(office.home.path("key"), mode).unwrap();
+        std::fs::set_permissions(fixture.home.path("key"), mode).unwrap();
     };
     set(0o644);
-    let (_, said) = office.told(0, "users list");
-    assert!(
-        said.contains("may be read by others; `chmod go-r` it"),
-        "{said}"
-    );
-    let (_, said) = office.told(0, "users list --quiet");
-    assert_eq!(said, "");
+    let (_, stderr) = fixture.run_json(0, "users list");
+    assert!(stderr.contains("run `chmod go-r` on it"), "{stderr}");
+    let (_, stderr) = fixture.run_json(0, "users list --quiet");
+    assert_eq!(stderr, "");
     set(0o622);
-    let said = office.refused(2, "users list");
+    let stderr = fixture.run_refused(2, "users list");
     assert!(
-        said.contains("may be written by others; `chmod go-w"),
-        "{said}"
+        stderr.contains("is writable by other users; run `chmod go-w"),
+        "{stderr}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_wait_is_told() {
-    let office = Dialect::Guide.office().await;
-    let busy =
-        spendwatch::simulator::faults::Fault::Status(429, "{}".to_owned(), Some("3600".to_owned()));
-    office.simulator.fail(
-        spendwatch::simulator::faults::FaultOn::endpoint("users"),
+async fn long_wait_is_logged() {
+    let fixture = Dialect::Guide.fixture().await;
+    let busy = spendwatch::simulator::faults::ServerFault::Status(
+        429,
+        "{}".to_owned(),
+        Some("3600".to_owned()),
+    );
+    fixture.simulator.inject_fault(
+        spendwatch::simulator::faults::FaultTarget::endpoint("users"),
         busy,
     );
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_spendwatch"))
         .args(["users", "list", "--config"])
-        .arg(office.home.path("spendwatch.toml"))
+        .arg(fixture.home.path("spendwatch.toml"))
         .stderr(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    std::io::BufRead::read_line(&mut stderr, &mut line).unwrap();
     assert!(
-        line.contains("the service asks to be left alone for 3600 s"),
+        line.contains("rate limited by the Admin API, waiting 3600 s"),
         "{line}"
     );
     child.kill().unwrap();

@@ -1,4 +1,4 @@
-//! What holds for all of them: examples that run, secrets that stay secret, an audit log that holds, limits of size.
+//! Properties of all admin commands: runnable examples, secrecy, a valid audit log, bounded memory.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,12 +7,12 @@ use std::process::{Child, Command, Stdio};
 
 use clap::CommandFactory;
 use spendwatch::cli::Arguments;
-use spendwatch::simulator::faults::{Fault, FaultOn};
-use spendwatch::simulator::people::Invite;
+use spendwatch::simulator::directory::SimulatedInvite;
+use spendwatch::simulator::faults::{FaultTarget, ServerFault};
 
-use super::{BOTH, Dialect, Office, column, key, user, words};
+use super::{AdminFixture, BOTH, Dialect, column, key, user, words};
 
-/// The nouns of the Admin API.
+/// Commands of the Admin API.
 const NOUNS: [&str; 9] = [
     "org",
     "users",
@@ -25,7 +25,7 @@ const NOUNS: [&str; 9] = [
     "doctor",
 ];
 
-/// Each example in the help of a command and of those below it, and whether it asks before it goes on.
+/// Collects the examples in the help of a command and its subcommands, and whether they ask for confirmation.
 fn examples(command: &clap::Command, found: &mut Vec<(String, bool)>) {
     let help = command
         .get_after_help()
@@ -48,8 +48,8 @@ fn examples(command: &clap::Command, found: &mut Vec<(String, bool)>) {
     }
 }
 
-/// All that the examples speak of.
-async fn office_of_examples(dialect: Dialect) -> Office {
+/// Fixture with every object that the examples name.
+async fn fixture_for_examples(dialect: Dialect) -> AdminFixture {
     let mut world = dialect.world();
     world
         .keys
@@ -63,31 +63,35 @@ async fn office_of_examples(dialect: Dialect) -> Office {
             dialect.workspace().to_owned(),
             vec![("user_1".to_owned(), "workspace_user".to_owned())],
         );
-        world.invites.push(Invite {
+        world.invites.push(SimulatedInvite {
             id: "invite_1".to_owned(),
             email: "ada@example.com".to_owned(),
             role: "user".to_owned(),
             status: "pending".to_owned(),
             expires_at: "2099-01-01T00:00:00Z".parse().unwrap(),
-            ..Invite::default()
+            ..SimulatedInvite::default()
         });
     }
-    let office = Office::of(world).await;
-    let write = |name: &str, text: &str| fs::write(office.home.path(name), text).unwrap();
+    let fixture = AdminFixture::of(world).await;
+    let write = |name: &str, text: &str| fs::write(fixture.home.path(name), text).unwrap();
     write(
         "people.csv",
         "email,name,team,workspace\ncy@example.com,Cy,search,Search\n",
     );
     write("left.csv", "email\nada@example.com\n");
-    // What stands in for somebody's own tool.
+    // Replaces an external tool.
     write("vault", "#!/bin/sh\ncat > vaulted\n");
-    fs::set_permissions(office.home.path("vault"), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::create_dir(office.home.path("keys")).unwrap();
-    office
+    fs::set_permissions(
+        fixture.home.path("vault"),
+        fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
+    fs::create_dir(fixture.home.path("keys")).unwrap();
+    fixture
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_example_runs_or_says_what_the_service_cannot_do() {
+async fn every_help_example_runs_or_is_unsupported() {
     let mut all = Vec::new();
     for noun in Arguments::command()
         .get_subcommands()
@@ -99,18 +103,18 @@ async fn every_example_runs_or_says_what_the_service_cannot_do() {
     assert!(all.len() > 30, "{}", all.len());
     for dialect in [Dialect::Guide, Dialect::Real, Dialect::Older] {
         for (line, asks) in &all {
-            let office = office_of_examples(dialect).await;
-            office.told(0, "users list");
-            let (report, _) = office.told(0, "audit verify");
+            let fixture = fixture_for_examples(dialect).await;
+            fixture.run_json(0, "users list");
+            let (report, _) = fixture.run_json(0, "audit verify");
             let hash = report[0]["newest_hash"].as_str().unwrap().to_owned();
             let line = line.replace("3f9a…", &hash);
             let mut command = Command::new(env!("CARGO_BIN_EXE_spendwatch"));
             command
                 .args(words(&line))
-                .current_dir(office.home.folder.path());
+                .current_dir(fixture.home.folder.path());
             let path = format!(
                 "{}:{}",
-                office.home.folder.path().display(),
+                fixture.home.folder.path().display(),
                 std::env::var_os("PATH").unwrap().display()
             );
             command.env("PATH", path).stdin(Stdio::null());
@@ -121,26 +125,27 @@ async fn every_example_runs_or_says_what_the_service_cannot_do() {
                 command.args(["--yes", "--yes"]);
             }
             let output = command.output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            let refuses =
-                said.contains("this service") || said.contains("the service does not tell");
-            // Where the service speaks of no keys, there is no secret to write.
-            let refuses = refuses || said.contains("is no role of this service");
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            let refuses = stderr.contains("servers cannot")
+                || stderr.contains("Admin API cannot")
+                || stderr.contains("the server does not report");
+            // Without key creation there is no secret to write.
+            let refuses = refuses || stderr.contains("unknown role `");
             let code = output.status.code();
             assert!(
                 code == Some(0) || code == Some(2) && refuses,
-                "{dialect:?}: {line}\n{code:?}\n{said}"
+                "{dialect:?}: {line}\n{code:?}\n{stderr}"
             );
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_is_anywhere_but_in_its_place() {
-    let office = Dialect::Guide.office().await;
-    let admin = office.simulator.key().expose().to_owned();
-    let mut said = String::new();
-    let place = |name: &str| office.home.path(name).display().to_string();
+async fn secrets_appear_only_in_their_destination() {
+    let fixture = Dialect::Guide.fixture().await;
+    let admin = fixture.simulator.key().expose().to_owned();
+    let mut stderr = String::new();
+    let place = |name: &str| fixture.home.path(name).display().to_string();
     let lines = [
         format!(
             "keys create a --workspace Search --secret-out {}",
@@ -164,69 +169,73 @@ async fn no_secret_is_anywhere_but_in_its_place() {
     ];
     let faults = [
         None,
-        // The answer repeats the key that it was asked with, and ends in the middle of a new one.
-        Some(Fault::Status(400, format!("no, not with {admin}"), None)),
-        Some(Fault::Body(format!(
+        // The response repeats the admin key and ends within a new key.
+        Some(ServerFault::Status(
+            400,
+            format!("no, not with {admin}"),
+            None,
+        )),
+        Some(ServerFault::Body(format!(
             "{{\"id\":\"apikey_9\",\"key\":[\"sk-ant-api03-canary-{admin}\"]}}"
         ))),
-        Some(Fault::Truncated),
+        Some(ServerFault::Truncated),
     ];
     for fault in faults {
-        office.simulator.heal();
+        fixture.simulator.clear_faults();
         if let Some(fault) = fault {
-            office.simulator.fail(
-                FaultOn::endpoint("api_keys").method("POST").times(1),
+            fixture.simulator.inject_fault(
+                FaultTarget::endpoint("api_keys").method("POST").times(1),
                 fault.clone(),
             );
-            office
+            fixture
                 .simulator
-                .fail(FaultOn::endpoint("users_invite").times(1), fault);
+                .inject_fault(FaultTarget::endpoint("users_invite").times(1), fault);
         }
         for line in &lines {
             for output in [
-                &office.run(line),
-                &office.run(&format!("{line} --output json")),
+                &fixture.run(line),
+                &fixture.run(&format!("{line} --output json")),
             ] {
-                said.push_str(&String::from_utf8_lossy(&output.stdout));
-                // What a command of the caller's own prints is the caller's.
+                stderr.push_str(&String::from_utf8_lossy(&output.stdout));
+                // The output of the caller's own command is not checked.
                 if !line.contains(">&2") {
-                    said.push_str(&String::from_utf8_lossy(&output.stderr));
+                    stderr.push_str(&String::from_utf8_lossy(&output.stderr));
                 }
             }
         }
     }
     let mut n_files = 0;
-    for file in fs::read_dir(office.home.folder.path()).unwrap() {
+    for file in fs::read_dir(fixture.home.folder.path()).unwrap() {
         let path = file.unwrap().path();
         let is_place =
             path.extension().is_some_and(|ending| ending == "key") || path.ends_with("key");
         if path.is_file() && !is_place {
-            said.push_str(&String::from_utf8_lossy(&fs::read(&path).unwrap()));
+            stderr.push_str(&String::from_utf8_lossy(&fs::read(&path).unwrap()));
             n_files += 1;
         }
     }
-    assert!(n_files >= 3 && said.len() > 10_000);
-    let secrets = office.simulator.world().secrets.clone();
+    assert!(n_files >= 3 && stderr.len() > 10_000);
+    let secrets = fixture.simulator.world().secrets.clone();
     assert!(secrets.len() >= 8);
     for secret in secrets.iter().chain([&admin]) {
-        assert!(!said.contains(secret.as_str()), "{secret}");
+        assert!(!stderr.contains(secret.as_str()), "{secret}");
     }
     assert!(
-        !said.contains("sk-ant-api03-canary"),
+        !stderr.contains("sk-ant-api03-canary"),
         "not even the beginning of one"
     );
-    let audit = fs::read_to_string(office.home.path("audit.jsonl")).unwrap();
+    let audit = fs::read_to_string(fixture.home.path("audit.jsonl")).unwrap();
     assert!(
         !audit.contains("sk-ant-api03-pasted"),
         "nor one that somebody pasted"
     );
 }
 
-fn start(office: &Office, line: &str) -> Child {
+fn start(fixture: &AdminFixture, line: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_spendwatch"))
         .args(words(line))
         .arg("--config")
-        .arg(office.home.path("spendwatch.toml"))
+        .arg(fixture.home.path("spendwatch.toml"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -235,22 +244,22 @@ fn start(office: &Office, line: &str) -> Child {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_write_has_an_intent_before_it_and_an_outcome_after_it() {
+async fn every_write_is_audited_before_and_after() {
     for dialect in BOTH {
-        let office = dialect.office().await;
+        let fixture = dialect.fixture().await;
         for line in [
             "users invite cy@example.com --role developer",
             "users set-role bo@example.com developer",
             "keys revoke apikey_3 --yes",
             "offboard ada@example.com --yes --actor finops",
         ] {
-            office.told(0, line);
+            fixture.run_json(0, line);
         }
-        let n_sent = usize::try_from(office.simulator.n_not_get()).unwrap();
-        let text = fs::read_to_string(office.home.path("audit.jsonl")).unwrap();
+        let n_sent = usize::try_from(fixture.simulator.n_writes()).unwrap();
+        let text = fs::read_to_string(fixture.home.path("audit.jsonl")).unwrap();
         let count = |word: &str| text.matches(&format!("\"phase\":\"{word}\"")).count();
         assert_eq!((count("intent"), count("outcome")), (n_sent, n_sent));
-        let rows = office.audited();
+        let rows = fixture.audited();
         let removed = rows
             .as_array()
             .unwrap()
@@ -265,8 +274,8 @@ async fn every_write_has_an_intent_before_it_and_an_outcome_after_it() {
             removed["request_id"].as_str().unwrap().starts_with("req_")
                 && removed["elapsed_ms"].is_number()
         );
-        office.check_audit();
-        let mode = fs::metadata(office.home.path("audit.jsonl"))
+        fixture.check_audit();
+        let mode = fs::metadata(fixture.home.path("audit.jsonl"))
             .unwrap()
             .permissions()
             .mode();
@@ -275,33 +284,36 @@ async fn every_write_has_an_intent_before_it_and_an_outcome_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_sent_where_the_audit_log_cannot_be_written() {
-    let office = Dialect::Guide.office().await;
-    let path = office.home.path("spendwatch.toml");
+async fn nothing_is_sent_without_audit_log() {
+    let fixture = Dialect::Guide.fixture().await;
+    let path = fixture.home.path("spendwatch.toml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("audit.jsonl", "nowhere/audit.jsonl")).unwrap();
-    let said = office.refused(1, "users invite cy@example.com");
-    assert!(said.contains("nothing was sent: the audit log `"), "{said}");
-    let said = office.refused(1, "offboard ada@example.com --yes");
+    let stderr = fixture.run_refused(1, "users invite cy@example.com");
     assert!(
-        said.contains("still user `user_1` is in the organization"),
-        "{said}"
+        stderr.contains("nothing was sent: the audit log `"),
+        "{stderr}"
     );
-    let (_, said) = office.told(0, "users list");
+    let stderr = fixture.run_refused(1, "offboard ada@example.com --yes");
     assert!(
-        said.contains("warning: the audit log"),
-        "looking goes on: {said}"
+        stderr.contains("still user `user_1` is in the organization"),
+        "{stderr}"
+    );
+    let (_, stderr) = fixture.run_json(0, "users list");
+    assert!(
+        stderr.contains("warning: the audit log"),
+        "looking goes on: {stderr}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_processes_write_one_chain() {
-    let office = Dialect::Guide.office().await;
+async fn concurrent_processes_write_one_chain() {
+    let fixture = Dialect::Guide.fixture().await;
     for round in 0..4 {
         let children: Vec<Child> = (0..6)
             .map(|place| {
                 start(
-                    &office,
+                    &fixture,
                     &format!("users invite p{round}-{place}@example.com --role developer"),
                 )
             })
@@ -310,9 +322,9 @@ async fn many_processes_write_one_chain() {
             assert!(child.wait_with_output().unwrap().status.success());
         }
     }
-    let rows = office.audited();
+    let rows = fixture.audited();
     assert_eq!(rows.as_array().unwrap().len(), 24);
-    let (report, _) = office.told(0, "audit verify");
+    let (report, _) = fixture.run_json(0, "audit verify");
     assert_eq!(
         (
             report[0]["entries"].as_i64(),
@@ -321,73 +333,74 @@ async fn many_processes_write_one_chain() {
         (Some(48), Some(48))
     );
     let hash = report[0]["newest_hash"].as_str().unwrap();
-    office.told(0, "users list");
-    office.told(0, &format!("audit verify --anchor {hash}"));
-    let text = fs::read_to_string(office.home.path("audit.jsonl")).unwrap();
+    fixture.run_json(0, "users list");
+    fixture.run_json(0, &format!("audit verify --anchor {hash}"));
+    let text = fs::read_to_string(fixture.home.path("audit.jsonl")).unwrap();
     fs::write(
-        office.home.path("audit.jsonl"),
+        fixture.home.path("audit.jsonl"),
         text.replacen("p1-0@", "xx-0@", 1),
     )
     .unwrap();
-    let (report, said) = office.told(1, "audit verify");
+    let (report, stderr) = fixture.run_json(1, "audit verify");
     assert!(
-        said.contains("was changed: its hash does not fit it"),
-        "{said}"
+        stderr.contains("was changed: its hash does not match"),
+        "{stderr}"
     );
     assert_eq!(report[0]["whole"], false);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_between_intent_and_outcome_shows() {
-    let office = Dialect::Guide.office().await;
-    office
-        .simulator
-        .fail(FaultOn::endpoint("users_invite"), Fault::Silence);
-    let mut child = start(&office, "users invite cy@example.com");
-    office.simulator.until_silent(1).await;
+async fn kill_leaves_operation_without_outcome() {
+    let fixture = Dialect::Guide.fixture().await;
+    fixture.simulator.inject_fault(
+        FaultTarget::endpoint("users_invite"),
+        ServerFault::NoResponse,
+    );
+    let mut child = start(&fixture, "users invite cy@example.com");
+    fixture.simulator.wait_until_stalled(1).await;
     child.kill().unwrap();
     child.wait().unwrap();
-    let (rows, _) = office.told(0, "audit list --open");
+    let (rows, _) = fixture.run_json(0, "audit list --open");
     assert_eq!(column(&rows, "target"), ["cy@example.com"]);
-    let (_, said) = office.told(0, "audit verify");
+    let (_, stderr) = fixture.run_json(0, "audit verify");
     assert!(
-        said.contains("without an outcome: users.invite `cy@example.com`"),
-        "{said}"
+        stderr.contains("without an outcome: users.invite `cy@example.com`"),
+        "{stderr}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_c_ends_after_the_step_that_is_under_way() {
-    let office = Dialect::Real.office().await;
-    office
-        .simulator
-        .fail(FaultOn::endpoint("api_key").times(1), Fault::Silence);
+async fn ctrl_c_stops_after_current_step() {
+    let fixture = Dialect::Real.fixture().await;
+    fixture.simulator.inject_fault(
+        FaultTarget::endpoint("api_key").times(1),
+        ServerFault::NoResponse,
+    );
     let child = start(
-        &office,
+        &fixture,
         "keys revoke apikey_1 apikey_2 apikey_3 --yes --output json",
     );
-    office.simulator.until_silent(1).await;
+    fixture.simulator.wait_until_stalled(1).await;
     let status = Command::new("kill")
         .args(["-s", "INT", &child.id().to_string()])
         .status()
         .unwrap();
     assert!(status.success());
-    // What is heard is said, before anything else can be.
     let mut child = child;
-    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
-    assert!(line.contains("stopping after the step"), "{line}");
-    office.simulator.release();
+    std::io::BufRead::read_line(&mut stderr, &mut line).unwrap();
+    assert!(line.contains("stopping after the current step"), "{line}");
+    fixture.simulator.release_stalled();
     let output = child.wait_with_output().unwrap();
     let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(column(&rows, "outcome"), ["done", "not begun", "not begun"]);
-    assert_eq!(office.keys(), ["apikey_2", "apikey_3"]);
-    office.check_audit();
+    assert_eq!(fixture.keys(), ["apikey_2", "apikey_3"]);
+    fixture.check_audit();
 }
 
-/// Commands that only read, with what they are below.
+/// Commands that only read.
 const READING: [&str; 21] = [
     "run",
     "demo",
@@ -412,7 +425,7 @@ const READING: [&str; 21] = [
     "completions",
 ];
 
-/// Every command that has none below it, with the words that lead to it.
+/// Collects every command without subcommands, with its full name.
 fn leaves(command: &clap::Command, words: &str, found: &mut Vec<(String, clap::Command)>) {
     for below in command.get_subcommands() {
         let words = format!("{words} {}", below.get_name());
@@ -438,11 +451,11 @@ fn every_command_that_writes_accepts_yes() {
     assert!(lacking.is_empty(), "{lacking:?}");
 }
 
-/// So much memory a command may take.
+/// Maximum memory of a command.
 const MAX_KIB: i64 = 60 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_keys_of_thousands_of_people_need_little_memory() {
+async fn large_organizations_need_little_memory() {
     for dialect in BOTH {
         let mut world = dialect.world();
         world.users = (0..2500)
@@ -464,7 +477,7 @@ async fn ten_thousand_keys_of_thousands_of_people_need_little_memory() {
                 )
             })
             .collect();
-        let office = Office::of(world).await;
+        let fixture = AdminFixture::of(world).await;
         for (line, n_rows) in [
             ("users list", 2500),
             ("keys list", 10_000),
@@ -478,19 +491,19 @@ async fn ten_thousand_keys_of_thousands_of_people_need_little_memory() {
                     .args(["-c", script, env!("CARGO_BIN_EXE_spendwatch")])
                     .args(words(line))
                     .args(["--output", format, "--quiet", "--config"])
-                    .arg(office.home.path("spendwatch.toml"))
+                    .arg(fixture.home.path("spendwatch.toml"))
                     .output()
                     .unwrap();
-                let said = String::from_utf8(output.stderr).unwrap();
-                let (code, kib) = said.trim().split_once(' ').unwrap();
-                let told = String::from_utf8(output.stdout).unwrap();
-                let n_told = match format {
-                    "json" => serde_json::from_str::<Vec<serde_json::Value>>(&told)
+                let stderr = String::from_utf8(output.stderr).unwrap();
+                let (code, kib) = stderr.trim().split_once(' ').unwrap();
+                let rows = String::from_utf8(output.stdout).unwrap();
+                let n_printed = match format {
+                    "json" => serde_json::from_str::<Vec<serde_json::Value>>(&rows)
                         .unwrap()
                         .len(),
-                    _ => told.lines().count() - 1,
+                    _ => rows.lines().count() - 1,
                 };
-                assert_eq!((code, n_told), ("0", n_rows), "{line}");
+                assert_eq!((code, n_printed), ("0", n_rows), "{line}");
                 let kib: i64 = kib.parse().unwrap();
                 assert!(kib <= MAX_KIB, "{dialect:?}: {line}, {format}: {kib} KiB");
             }
@@ -499,17 +512,17 @@ async fn ten_thousand_keys_of_thousands_of_people_need_little_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn entries_go_to_syslog_too_and_one_that_is_gone_stops_nothing() {
-    let office = Dialect::Guide.office().await;
+async fn syslog_receives_entries_and_may_fail() {
+    let fixture = Dialect::Guide.fixture().await;
     let (path, socket) = (
-        office.home.path("spendwatch.toml"),
-        office.home.path("syslog"),
+        fixture.home.path("spendwatch.toml"),
+        fixture.home.path("syslog"),
     );
     let text = fs::read_to_string(&path).unwrap();
     let entry = format!("[audit]\nsyslog = \"{}\"\n", socket.display());
     fs::write(&path, text.replace("[audit]\n", &entry)).unwrap();
     let listener = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
-    office.told(0, "users invite cy@example.com");
+    fixture.run_json(0, "users invite cy@example.com");
     for phase in ["intent", "outcome"] {
         let mut bytes = [0; 4096];
         let n_bytes = listener.recv(&mut bytes).unwrap();
@@ -521,21 +534,21 @@ async fn entries_go_to_syslog_too_and_one_that_is_gone_stops_nothing() {
     }
     drop(listener);
     fs::remove_file(&socket).unwrap();
-    office.told(0, "users invite di@example.com");
-    office.check_audit();
+    fixture.run_json(0, "users invite di@example.com");
+    fixture.check_audit();
 }
 
-/// Wherever a process is killed, the chain holds: what it was doing shows, and the next one goes on.
+/// A kill at any time leaves a valid chain with an open operation, which the next process continues.
 #[tokio::test(flavor = "multi_thread")]
-async fn kills_at_any_moment_leave_a_chain_that_holds() {
-    let office = Dialect::Guide.office().await;
+async fn kills_leave_valid_chain() {
+    let fixture = Dialect::Guide.fixture().await;
     for n in 0..40_u64 {
-        let n_before = office.simulator.n_seen();
-        let mut child = start(&office, &format!("users invite p{n}@example.com"));
-        // Before the first request, between two of them, or behind the last that a command sends.
+        let n_before = fixture.simulator.n_requests();
+        let mut child = start(&fixture, &format!("users invite p{n}@example.com"));
+        // Before, between or after the requests of a command.
         let reached = n_before + n % 4;
         tokio::select! {
-            () = office.simulator.until_seen(reached) => {}
+            () = fixture.simulator.wait_for_requests(reached) => {}
             _ = tokio::task::spawn_blocking({
                 let id = child.id();
                 move || while fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
@@ -546,11 +559,11 @@ async fn kills_at_any_moment_leave_a_chain_that_holds() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    office.told(0, "users invite last@example.com");
-    let (report, said) = office.told(0, "audit verify");
-    assert_eq!(report[0]["whole"], true, "{said}");
+    fixture.run_json(0, "users invite last@example.com");
+    let (report, stderr) = fixture.run_json(0, "audit verify");
+    assert_eq!(report[0]["whole"], true, "{stderr}");
     let open = report[0]["open"].as_array().unwrap().len();
-    let rows = office.audited();
+    let rows = fixture.audited();
     let n_open = column(&rows, "outcome")
         .iter()
         .filter(|outcome| *outcome == "open")

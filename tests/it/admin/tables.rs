@@ -1,23 +1,23 @@
-//! Tables on terminals of several widths: what is a number, an id or a time stays on one line, and no line is too long.
+//! Tables at several terminal widths: numbers, ids and times are not wrapped, and no line is too long.
 
 use jiff::SignedDuration;
 use spendwatch::clock::Clock;
-use spendwatch::simulator::people::Invite;
+use spendwatch::simulator::directory::SimulatedInvite;
 use unicode_width::UnicodeWidthStr;
 
 use super::terminal::Terminal;
-use super::{Dialect, Office, key, user, words};
+use super::{AdminFixture, Dialect, key, user, words};
 
 const KEY: &str = "apikey_01Rj2N8SVvo6BePZj99NhmiT";
 const USER: &str = "user_01WCz1FkmYMm4gnmykNKUu3Q";
 const EMAIL: &str = "ada.lovelace@example.com";
 const NAME: &str = "夜間バッチ処理用のキー 👩\u{200d}💻 that has a long name for a reason";
 
-/// What a terminal of this width shows: no line is longer, and what is named stands on one line.
+/// Checks that no line exceeds the width and that the given texts are not wrapped.
 #[track_caller]
 pub fn check_table(shown: &str, width: u16, whole: &[&str]) {
     let plain = without_color(shown);
-    // A link that is broken cannot be followed, and a hash that is broken cannot be copied.
+    // Links and hashes must not be wrapped, so that they can be followed and copied.
     let may_be_long = |line: &&str| line.contains("://") || !line.contains(' ');
     for line in plain.lines().filter(|line| !may_be_long(line)) {
         assert!(
@@ -38,8 +38,8 @@ fn without_color(text: &str) -> String {
     })
 }
 
-/// One of each, with ids as the service draws them, and names that are hard to fit.
-async fn office(dialect: Dialect) -> Office {
+/// Fixture with realistic ids and long names.
+async fn fixture(dialect: Dialect) -> AdminFixture {
     let now = Clock::system().now();
     let mut world = dialect.world();
     let mut one = key(KEY, NAME, USER, dialect.workspace());
@@ -49,22 +49,22 @@ async fn office(dialect: Dialect) -> Office {
     world.users[0].name = NAME.to_owned();
     world.keys = vec![one];
     if dialect == Dialect::Real {
-        world.invites.push(Invite {
+        world.invites.push(SimulatedInvite {
             id: "invite_015gWxCN9Hfg2QhZwTK7Mdeu".to_owned(),
             email: "grace.hopper@example.com".to_owned(),
             role: "user".to_owned(),
             status: "pending".to_owned(),
             expires_at: "2099-01-01T00:00:00Z".parse().unwrap(),
-            ..Invite::default()
+            ..SimulatedInvite::default()
         });
     }
-    Office::of(world).await
+    AdminFixture::of(world).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_and_plans_fit_a_terminal_of_any_width() {
+async fn tables_fit_any_terminal_width() {
     for dialect in [Dialect::Guide, Dialect::Real] {
-        let office = office(dialect).await;
+        let fixture = fixture(dialect).await;
         let offboard = format!("offboard {EMAIL} --dry-run");
         let revoke = format!("keys revoke {KEY} --dry-run");
         let mut tables: Vec<(&str, Vec<&str>)> = vec![
@@ -89,7 +89,7 @@ async fn lists_and_plans_fit_a_terminal_of_any_width() {
                 command
                     .args(words(line))
                     .args(["--quiet", "--config"])
-                    .arg(office.home.path("spendwatch.toml"));
+                    .arg(fixture.home.path("spendwatch.toml"));
                 let (exit, shown) = Terminal::start(command, Some(width)).end();
                 let shown = shown.replace('\r', "");
                 assert_eq!(exit, Some(0), "{line}\n{shown}");
@@ -105,17 +105,17 @@ async fn lists_and_plans_fit_a_terminal_of_any_width() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_before_a_question_fits_the_terminal_too() {
-    let office = office(Dialect::Guide).await;
+async fn plan_before_question_fits_terminal() {
+    let fixture = fixture(Dialect::Guide).await;
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_spendwatch"));
     command
         .args(["keys", "revoke", KEY, "--config"])
-        .arg(office.home.path("spendwatch.toml"));
+        .arg(fixture.home.path("spendwatch.toml"));
     let mut terminal = Terminal::start(command, Some(200));
     terminal.until("[y/N] ");
     terminal.answer("n\n");
     let (_, shown) = terminal.end();
-    // On a wide one a row is a line.
+    // On a wide terminal, each row is one line.
     let is_row =
         |line: &&str| line.contains(KEY) && line.contains("Search") && line.contains("yes");
     assert_eq!(shown.lines().filter(is_row).count(), 1, "{shown}");

@@ -1,4 +1,4 @@
-//! On a terminal: questions, secrets that are shown once, progress.
+//! Questions, secrets and progress on a terminal.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -9,9 +9,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::{Dialect, Office, words};
+use super::{AdminFixture, Dialect, words};
 
-/// A command whose three streams are a terminal.
+/// Command with a terminal as standard input, output and error.
 pub struct Terminal {
     child: Child,
     ours: File,
@@ -19,22 +19,22 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    pub fn run(office: &Office, line: &str) -> Terminal {
+    pub fn run(fixture: &AdminFixture, line: &str) -> Terminal {
         let mut command = Command::new(env!("CARGO_BIN_EXE_spendwatch"));
-        let config = office.home.path("spendwatch.toml");
+        let config = fixture.home.path("spendwatch.toml");
         command.args(words(line)).arg("--config").arg(config);
         Terminal::start(command, None)
     }
 
-    /// On a terminal of so many columns; without a number it does not state its size.
+    /// Runs a command on a terminal with this many columns, or of unknown size.
     pub fn start(mut command: Command, n_columns: Option<u16>) -> Terminal {
-        // What the caller of the tests has set must not decide what a terminal shows.
+        // The environment of the test run must not affect the output.
         for name in ["NO_COLOR", "COLUMNS"] {
             if !command.get_envs().any(|(key, _)| key == name) {
                 command.env_remove(name);
             }
         }
-        // Without a type, a terminal counts as one that cannot redraw a line.
+        // Without `TERM`, the terminal is assumed not to redraw lines.
         if !command.get_envs().any(|(key, _)| key == "TERM") {
             command.env("TERM", "xterm");
         }
@@ -72,7 +72,7 @@ impl Terminal {
         }
     }
 
-    /// Reads until a text is shown.
+    /// Reads until a text appears.
     #[track_caller]
     pub fn until(&mut self, text: &str) {
         let mut bytes = [0; 1024];
@@ -88,10 +88,10 @@ impl Terminal {
         self.ours.write_all(line.as_bytes()).unwrap();
     }
 
-    /// Reads to the end; gives the exit code, and all that was shown.
+    /// Reads to the end and returns the exit code and the whole output.
     pub fn end(mut self) -> (Option<i32>, String) {
         let mut bytes = [0; 1024];
-        // A terminal that nobody holds any more is an error, and the end.
+        // Reading a closed terminal is an error and marks the end.
         while let Ok(n) = self.ours.read(&mut bytes) {
             if n == 0 {
                 break;
@@ -103,8 +103,8 @@ impl Terminal {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_names_the_thing_and_only_yes_goes_on() {
-    let office = Dialect::Guide.office().await;
+async fn question_names_target_and_only_yes_confirms() {
+    let fixture = Dialect::Guide.fixture().await;
     for (answer, code) in [
         ("n\n", 1),
         ("\n", 1),
@@ -112,30 +112,30 @@ async fn a_question_names_the_thing_and_only_yes_goes_on() {
         ("\u{4}", 1),
         ("y\n", 0),
     ] {
-        let mut terminal = Terminal::run(&office, "users remove bo@example.com");
+        let mut terminal = Terminal::run(&fixture, "users remove bo@example.com");
         terminal.until("Remove user `bo@example.com` (user_2) from organization `acme`?");
         terminal.until("[y/N] ");
         terminal.answer(answer);
         let (exit, shown) = terminal.end();
         assert_eq!(exit, Some(code), "{answer:?}\n{shown}");
-        assert_eq!(office.has_user("user_2"), code == 1);
-        assert_eq!(shown.contains("nothing was changed"), code == 1, "{shown}");
+        assert_eq!(fixture.has_user("user_2"), code == 1);
+        assert_eq!(shown.contains("no change"), code == 1, "{shown}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_lock_somebody_out_is_asked_twice() {
-    let office = Dialect::Guide.office().await;
+async fn restricting_settings_need_two_confirmations() {
+    let fixture = Dialect::Guide.fixture().await;
     for (second, ranges) in [("n\n", "203.0.113.0/24"), ("yes\n", "10.0.0.0/8")] {
-        let mut terminal = Terminal::run(&office, "org update --allowed-ip-ranges 10.0.0.0/8");
+        let mut terminal = Terminal::run(&fixture, "org update --allowed-ip-ranges 10.0.0.0/8");
         terminal.until("allowed_ip_ranges: 203.0.113.0/24 -> 10.0.0.0/8");
-        terminal.until("fewer people may enter? [y/N] ");
+        terminal.until("Fewer users may have access. [y/N] ");
         terminal.answer("y\n");
-        terminal.until("This can lock you out of organization `acme`, too. Are you sure? [y/N] ");
+        terminal.until("This can also lock you out of organization `acme`. Are you sure? [y/N] ");
         terminal.answer(second);
         let (_, shown) = terminal.end();
         assert_eq!(
-            office.simulator.world().settings.allowed_ip_ranges,
+            fixture.simulator.world().settings.allowed_ip_ranges,
             [ranges],
             "{shown}"
         );
@@ -143,30 +143,30 @@ async fn what_may_lock_somebody_out_is_asked_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_is_shown_once_and_never_beside_json() {
-    let office = Dialect::Guide.office().await;
-    let terminal = Terminal::run(&office, "keys create deploy --workspace Search");
+async fn secret_is_shown_once_and_never_with_json() {
+    let fixture = Dialect::Guide.fixture().await;
+    let terminal = Terminal::run(&fixture, "keys create deploy --workspace Search");
     let (exit, shown) = terminal.end();
-    let secret = office.simulator.world().secrets[0].clone();
+    let secret = fixture.simulator.world().secrets[0].clone();
     assert_eq!(
         (exit, shown.matches(&secret).count()),
         (Some(0), 1),
         "{shown}"
     );
-    assert!(shown.contains("the only time that it is shown"), "{shown}");
+    assert!(shown.contains("The secret is not shown again"), "{shown}");
     let terminal = Terminal::run(
-        &office,
+        &fixture,
         "keys create deploy --workspace Search --output json",
     );
     let (exit, shown) = terminal.end();
     assert_eq!(exit, Some(2), "{shown}");
-    assert_eq!(office.simulator.world().secrets.len(), 1);
+    assert_eq!(fixture.simulator.world().secrets.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_is_shown_before_the_question_and_progress_meanwhile() {
-    let office = Dialect::Real.office().await;
-    let mut terminal = Terminal::run(&office, "offboard ada@example.com");
+async fn plan_precedes_question_and_progress_is_shown() {
+    let fixture = Dialect::Real.fixture().await;
+    let mut terminal = Terminal::run(&fixture, "offboard ada@example.com");
     terminal.until("keys.revoke");
     terminal.until("Revoke 2 keys of `user_1` (ada@example.com) and remove them");
     assert!(

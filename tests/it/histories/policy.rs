@@ -1,19 +1,19 @@
-//! What is configured in every history, and what is known before it begins.
+//! Configuration of every history, and the state before it starts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use spendwatch::cycle::state::{Postage, Settings};
-use spendwatch::domain::coverage::{Coverage, DaySpan, Reading};
+use spendwatch::cycle::state::{DeliverySettings, WatcherSettings};
+use spendwatch::domain::coverage::{Coverage, DaySpan, PollSettings};
 use spendwatch::domain::dialect::Dialect;
 use spendwatch::domain::directory::{Directory, OrganizationInfo, Workspace};
-use spendwatch::domain::event::Lists;
+use spendwatch::domain::event::RequiredLists;
 use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::money::Usd;
-use spendwatch::domain::period::{Period, Zone, cut};
-use spendwatch::domain::policy::{Manners, Policy};
-use spendwatch::domain::prices::Prices;
+use spendwatch::domain::period::{Period, Zone, containing};
+use spendwatch::domain::policy::{NotifierPolicy, Policy};
+use spendwatch::domain::prices::PriceTable;
 use spendwatch::domain::privacy::Privacy;
 use spendwatch::domain::rule::{Quantity, Rule, Severity};
 use spendwatch::domain::span::{Day, HourSpan};
@@ -27,27 +27,27 @@ pub const START: &str = "2026-11-30T12:00:00Z";
 /// Of the organization's day, in USD.
 pub const DAY_LIMIT: i64 = 150;
 pub const SETTLE: SignedDuration = SignedDuration::from_mins(10);
-/// Whom the rules tell, and who is told in the place of `pager`.
+/// Notifiers of the rules, and the fallback of `pager`.
 pub const NOTIFIERS: [&str; 3] = ["chat", "pager", SPARE];
 pub const SPARE: &str = "spare";
-/// Percent of the limit, as it is told.
+/// In percent of the limit, as shown.
 pub const LINES: [(Quantity, &str); 2] = [(80, "80%"), (100, "100%")];
 
 /// With the rule of the month where it has a limit.
-pub fn settings(limit: Option<i64>, prices: Arc<Prices>) -> Settings {
+pub fn settings(limit: Option<i64>, prices: Arc<PriceTable>) -> WatcherSettings {
     let notifiers = NOTIFIERS.map(NotifierName::from);
-    let postage = Postage {
+    let postage = DeliverySettings {
         recipients: Vec::new(),
         group_wait: SignedDuration::from_secs(30),
         max_age: SignedDuration::from_hours(24 * 60),
-        takes_digests: true,
+        accepts_digests: true,
     };
     let rules = limit.map(month_rule).into_iter().chain([day_rule()]);
     let manners = |name: &NotifierName| {
         let is_pager = name.as_str() == "pager";
-        Manners {
+        NotifierPolicy {
             send_resolved: true,
-            tells_period_end: false,
+            send_period_end: false,
             min_severity: if is_pager {
                 Severity::Critical
             } else {
@@ -56,13 +56,13 @@ pub fn settings(limit: Option<i64>, prices: Arc<Prices>) -> Settings {
             holds_state: is_pager,
         }
     };
-    Settings {
+    WatcherSettings {
         organization: organization(),
         dialect: Some(Dialect::Guide),
         prices,
         privacy: Privacy::default(),
         max_concurrency: 1,
-        reading: Reading {
+        poll: PollSettings {
             settle: SETTLE,
             history_days: 100,
             hourly_history_days: 14,
@@ -77,9 +77,9 @@ pub fn settings(limit: Option<i64>, prices: Arc<Prices>) -> Settings {
             notifiers: notifiers.iter().map(|n| (n.clone(), manners(n))).collect(),
             fallbacks: BTreeMap::from([("pager".into(), SPARE.into())]),
         },
-        needs: Lists::default(),
+        needs: RequiredLists::default(),
         digests: Vec::new(),
-        postage: notifiers.map(|name| (name, postage.clone())).into(),
+        delivery: notifiers.map(|name| (name, postage.clone())).into(),
     }
 }
 
@@ -93,8 +93,8 @@ fn month_rule(limit: i64) -> Rule {
 fn day_rule() -> Rule {
     Rule {
         period: Period::Day,
-        hold: SignedDuration::from_mins(10),
-        keep_firing: SignedDuration::from_mins(30),
+        for_duration: SignedDuration::from_mins(10),
+        keep_firing_for: SignedDuration::from_mins(30),
         ..told_to_both(rule("day", SubjectKind::Organization, DAY_LIMIT))
     }
 }
@@ -121,9 +121,9 @@ pub fn directory(listed_at: Timestamp) -> Directory {
     }
 }
 
-/// All that there was before the history is known.
+/// Everything before the history is known.
 pub fn read_back(first_seen: Timestamp) -> Coverage {
-    let hours_from = Day::of(at("2026-11-01T00:00:00Z"));
+    let hours_from = Day::containing(at("2026-11-01T00:00:00Z"));
     Coverage {
         hours_from: Some(hours_from),
         days: Some(DaySpan {
@@ -136,8 +136,8 @@ pub fn read_back(first_seen: Timestamp) -> Coverage {
 
 pub fn hours_until(now: Timestamp) -> HourSpan {
     HourSpan {
-        start: Day::of(at(START)).first_hour(),
-        end: Day::of(now).plus(1).first_hour(),
+        start: Day::containing(at(START)).first_hour(),
+        end: Day::containing(now).plus(1).first_hour(),
     }
 }
 
@@ -146,7 +146,7 @@ pub fn usd(cents: i64) -> Usd {
 }
 
 pub fn label(period: Period, at: Timestamp) -> String {
-    cut(period, &Zone::utc().rules, at)
+    containing(period, &Zone::utc().rules, at)
         .label
         .unwrap_or_default()
 }

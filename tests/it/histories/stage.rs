@@ -1,5 +1,5 @@
-//! The program in one process without any network: the real decision, store and delivery. The service's answers are made
-//! here, receivers keep what they are sent, and a kill drops all that is in memory.
+//! The program in one process without network: the real decision, store and delivery. Responses of the Admin API are created
+//! here, receivers record what they are sent, and a kill drops everything in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,31 +8,31 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use spendwatch::anthropic::AdminApi;
-use spendwatch::clock::{Chance, Clock, ManualClock};
+use spendwatch::clock::{Clock, ManualClock, Random};
 use spendwatch::config::prices;
-use spendwatch::cycle::state::{Outside, Settings, Watcher};
-use spendwatch::delivery::Worker;
+use spendwatch::cycle::state::{Watcher, WatcherDeps, WatcherSettings};
+use spendwatch::delivery::DeliveryWorker;
 use spendwatch::domain::alert::{Alert, EndedBy, Now, State};
 use spendwatch::domain::coverage::{Coverage, Purpose};
 use spendwatch::domain::decision;
-use spendwatch::domain::frame::Load;
 use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::notification::Fact;
 use spendwatch::domain::period::Period;
-use spendwatch::domain::prices::Prices;
+use spendwatch::domain::period_sums::SumsToLoad;
+use spendwatch::domain::prices::PriceTable;
 use spendwatch::domain::record::record;
 use spendwatch::domain::rule::Quantity;
 use spendwatch::domain::silence::{LabelMatcher, Silence};
 use spendwatch::domain::span::{Day, Hour, Span};
-use spendwatch::domain::usage::{Amounts, Answer, Basis, Granularity, Part};
+use spendwatch::domain::usage::{Amounts, Basis, Granularity, Part, UsageResponse};
 use spendwatch::metrics::counters::Counters;
 use spendwatch::notify::Notifier;
 use spendwatch::notify::envelope::Links;
-use spendwatch::notify::memory::{Memory, Sent};
+use spendwatch::notify::memory::{Memory, RecordedAttempt};
 use spendwatch::notify::outcome::Delivery;
 use spendwatch::store::error::StoreError;
-use spendwatch::store::quiet::Signature;
+use spendwatch::store::suppressions::Attribution;
 use spendwatch::store::{Faults, Store};
 
 use crate::harness::{at, organization};
@@ -51,11 +51,11 @@ const NO_KILL: i64 = i64::MAX;
 /// Cents by workspace and hour.
 type Spent = BTreeMap<(usize, Hour), i64>;
 
-/// What is the same for all histories, and takes a while to make.
+/// Shared by all histories, because it is slow to create.
 #[derive(Clone)]
 pub struct Shared {
     pub api: AdminApi,
-    pub prices: Arc<Prices>,
+    pub prices: Arc<PriceTable>,
 }
 
 impl Shared {
@@ -67,19 +67,19 @@ impl Shared {
     }
 }
 
-/// A history under way.
+/// A running history.
 pub struct Stage {
     shared: Shared,
     clock: ManualClock,
-    chance: Chance,
+    random: Random,
     counters: Arc<Counters>,
-    /// As commands and a new program use it.
+    /// Used by commands and after a restart.
     store: Store,
-    /// Moments of writes until the kill.
+    /// Commit points until the kill.
     until_kill: Arc<AtomicI64>,
     watcher: Option<Watcher>,
     truth: Spent,
-    /// As the program was told it last.
+    /// As last configured.
     known: Spent,
     failing: [bool; 2],
     limit: i64,
@@ -87,13 +87,13 @@ pub struct Stage {
     was_rule_gone: bool,
     is_silenced: bool,
     mood: Mood,
-    /// At some time; only then is anybody told in the place of another.
+    /// Whether a notifier was ever parked; only then may the fallback receive messages.
     was_gone: bool,
     n_silences: usize,
     witness: Witness,
 }
 
-/// Why a history is over: the program was killed, or something is wrong.
+/// Why a history stopped: the program was killed, or a check failed.
 enum Broken {
     Killed,
     Wrong(String),
@@ -114,7 +114,7 @@ impl From<String> for Broken {
     }
 }
 
-/// Plays a history to its end, lets everything heal, and says what is wrong.
+/// Plays a history, lets everything recover, and returns what is wrong.
 pub async fn play(shared: &Shared, steps: &[Step]) -> Result<(), String> {
     let mut stage = Stage::new(shared.clone()).await;
     for step in steps {
@@ -138,7 +138,7 @@ impl Stage {
         Stage {
             shared,
             clock: ManualClock::at(start),
-            chance: Chance::seeded(1),
+            random: Random::seeded(1),
             counters: Arc::new(Counters::new(&[organization()], &[], "test")),
             store,
             until_kill: Arc::new(AtomicI64::new(NO_KILL)),
@@ -161,7 +161,7 @@ impl Stage {
         Clock::Manual(self.clock.clone()).now()
     }
 
-    /// What the program knows is gone; what is stored stays.
+    /// Drops everything in memory; what is stored stays.
     fn drop_program(&mut self) {
         self.watcher = None;
         self.until_kill.store(NO_KILL, Ordering::SeqCst);
@@ -216,11 +216,11 @@ impl Stage {
         }
     }
 
-    /// What happens outside of the program.
+    /// Applies a step outside of the program.
     fn happen(&mut self, step: &Step) {
         match step {
             Step::Spend(who, usd) => {
-                let hour = Hour::of(self.now());
+                let hour = Hour::containing(self.now());
                 *self.truth.entry((*who, hour)).or_default() += usd * 100;
             }
             Step::Correct(who, usd) => self.correct(*who, usd * 100),
@@ -237,7 +237,7 @@ impl Stage {
     fn correct(&mut self, who: usize, mut cents: i64) {
         let hours = self.truth.iter_mut().rev();
         for (_, spent) in hours.filter(|((of, _), _)| *of == who) {
-            // A row that vanished would be doubted for a while.
+            // A removed row would be treated as pending removal for a while.
             let less = cents.min(*spent - 1);
             *spent -= less;
             cents -= less;
@@ -297,7 +297,7 @@ impl Stage {
         let alerts = watcher.alerts.by_slot.values();
         let mut of_who = alerts.filter(|alert| *alert.identity.slot.subject.id == *WHO[who]);
         let Some(alert) = of_who.next() else { return };
-        let by = Signature {
+        let by = Attribution {
             author: "ada".to_owned(),
             comment: String::new(),
         };
@@ -308,7 +308,7 @@ impl Stage {
             .unwrap();
     }
 
-    /// The store as the program uses it: it stops where the program is killed, and does nothing any more then.
+    /// Opens the store for the program; after a kill it rejects all writes.
     fn store_of_program(&self) -> Store {
         let until_kill = Arc::clone(&self.until_kill);
         self.store.clone().with_faults(Faults::new(move |_, _| {
@@ -317,18 +317,18 @@ impl Stage {
     }
 
     async fn open(&self) -> Result<Watcher, StoreError> {
-        let outside = Outside {
+        let outside = WatcherDeps {
             api: self.shared.api.clone(),
             store: self.store_of_program(),
             clock: Clock::Manual(self.clock.clone()),
-            chance: self.chance.clone(),
+            random: self.random.clone(),
             counters: Arc::clone(&self.counters),
             audit: None,
         };
         Watcher::open(self.settings(), outside).await
     }
 
-    /// As the program's own cycle, with answers that are made here. Gives the number of messages.
+    /// Runs a cycle like the program, with responses created here. Returns the number of messages.
     async fn cycle(&mut self) -> Result<usize, Broken> {
         let now = self.now();
         let mut watcher = match self.watcher.take() {
@@ -338,7 +338,7 @@ impl Stage {
         let store = self.store_of_program();
         let loads = watcher.figures.advance(now);
         load(&store, &mut watcher, &loads).await?;
-        watcher.figures.begin_cycle();
+        watcher.figures.start_cycle();
         self.note_crossed(now);
         self.poll(&store, &mut watcher, now).await?;
         self.note_crossed(now);
@@ -351,7 +351,7 @@ impl Stage {
         Ok(n_messages)
     }
 
-    /// What can be read is recorded, all at once.
+    /// Records everything that can be read.
     async fn poll(
         &mut self,
         store: &Store,
@@ -366,11 +366,11 @@ impl Stage {
             let coverage = known.cloned().unwrap_or_else(|| read_back(at(START)));
             let answer = self.answer(*who, now);
             let stored = store.stored(&organization(), &part, answer.hours).await?;
-            let mut recorded = record(&answer, Purpose::Running, &coverage, &stored, SETTLE, now);
+            let mut recorded = record(&answer, Purpose::OpenHours, &coverage, &stored, SETTLE, now);
             recorded.is_coverage_changed |= known.is_none();
             changes.push((part, recorded));
         }
-        // Killed after its commit, it is known all the same: as if it were read right now.
+        // After a kill following the commit, the data counts as read now.
         let before = self.known.clone();
         for who in &read {
             self.known.retain(|(of, _), _| of != who);
@@ -389,14 +389,14 @@ impl Stage {
         for (part, recorded) in changes {
             watcher
                 .figures
-                .apply(&part, &recorded.deltas, &recorded.fell);
+                .apply(&part, &recorded.deltas, &recorded.decreased);
             watcher.coverages.insert(part, recorded.coverage);
         }
         Ok(())
     }
 
-    /// Everything that was spent by a workspace until now.
-    fn answer(&self, who: usize, now: Timestamp) -> Answer {
+    /// Returns the spend of a workspace until now.
+    fn answer(&self, who: usize, now: Timestamp) -> UsageResponse {
         let mine = self.truth.iter().filter(|((of, _), _)| *of == who);
         let bucket = |cents: i64| {
             let amounts = Amounts {
@@ -405,7 +405,7 @@ impl Stage {
             };
             BTreeMap::from([("opus".into(), amounts)])
         };
-        Answer {
+        UsageResponse {
             part: Part::Workspace(WHO[who].into()),
             granularity: Granularity::Hour,
             hours: hours_until(now),
@@ -418,7 +418,7 @@ impl Stage {
         }
     }
 
-    /// Whether the ledger has what is known.
+    /// Returns whether the ledger matches what is known.
     async fn is_in_ledger(&self) -> bool {
         let hours = hours_until(self.now());
         let sums = self.store.sums(&organization(), hours).await.unwrap();
@@ -436,7 +436,9 @@ impl Stage {
             let part = Part::Workspace((*name).into());
             if let Some(coverage) = watcher.coverages.get(&part) {
                 let is_fresh = !self.failing[who];
-                watcher.figures.cover(&part, coverage, is_fresh, true);
+                watcher
+                    .figures
+                    .set_coverage(&part, coverage, is_fresh, true);
             }
         }
         let is_fresh = self.failing == [false; 2];
@@ -445,11 +447,11 @@ impl Stage {
             ..read_back(at(START))
         };
         for part in [Part::Unattributed, Part::Whole] {
-            watcher.figures.cover(&part, &rest, is_fresh, true);
+            watcher.figures.set_coverage(&part, &rest, is_fresh, true);
         }
     }
 
-    /// Which lines are crossed by what is known, in any period so far.
+    /// Returns the thresholds that known spend crosses, in any period so far.
     fn note_crossed(&mut self, now: Timestamp) {
         for (which, value, limit) in self.standings(now, &self.known) {
             for (percent, _) in LINES {
@@ -461,7 +463,7 @@ impl Stage {
         }
     }
 
-    /// Every rule and subject in every period so far: its figure and limit.
+    /// Returns figure and limit of each rule and subject in each period so far.
     fn standings(&self, now: Timestamp, spent: &Spent) -> Vec<(Which, Quantity, Quantity)> {
         let mut values: BTreeMap<Which, i64> = BTreeMap::new();
         for ((who, hour), cents) in spent {
@@ -491,25 +493,25 @@ impl Stage {
             .collect()
     }
 
-    /// Sends what is due to each receiver, and shows it to the witness.
+    /// Sends what is due to each receiver, and records it in the witness.
     async fn deliver(&mut self) -> Result<(), Broken> {
         let mut was_killed = false;
         for name in NOTIFIERS {
-            // Who stands in for others is always there.
+            // The fallback is always reachable.
             let mood = if name == SPARE { Mood::Well } else { self.mood };
             let memory = Memory::default();
-            memory.answer(std::iter::repeat_n(answer_of(mood), N_ANSWERS));
-            let worker = Worker {
+            memory.respond_with(std::iter::repeat_n(answer_of(mood), N_ANSWERS));
+            let worker = DeliveryWorker {
                 name: NotifierName::from(name),
                 notifier: Notifier::Memory(memory.clone()),
                 store: self.store_of_program(),
                 clock: Clock::Manual(self.clock.clone()),
-                chance: self.chance.clone(),
+                random: self.random.clone(),
                 links: Links::default(),
                 group_interval: jiff::SignedDuration::ZERO,
                 fallback: None,
             };
-            let begun = worker.begin(&self.counters).await;
+            let begun = worker.resume(&self.counters).await;
             let sent = match begun {
                 Ok(()) => worker.run_due(&self.counters).await.map(|_| ()),
                 Err(error) => Err(error),
@@ -532,8 +534,8 @@ impl Stage {
         }
     }
 
-    /// The fallback alone is told in the place of another, and of nothing before that one was gone.
-    fn check_place(&self, sent: &Sent) -> Result<(), String> {
+    /// Checks that only the fallback replaces another notifier, and only after that one was parked.
+    fn check_place(&self, sent: &RecordedAttempt) -> Result<(), String> {
         let is_spare = sent.notifier.as_str() == SPARE;
         let is_in_place = |fact: &Fact| fact.in_place_of == is_spare.then(|| "pager".into());
         if sent.facts.iter().all(is_in_place) && (self.was_gone || !is_spare) {
@@ -542,7 +544,7 @@ impl Stage {
         Err(format!("{} is told in the wrong place", sent.notifier))
     }
 
-    /// Everything heals, and time passes.
+    /// Lets everything recover, and time pass.
     async fn end(mut self) -> Result<(), String> {
         self.drop_program();
         self.silence(false).await;
@@ -551,8 +553,9 @@ impl Stage {
         for round in 0.. {
             self.step(&Step::Cycle(40)).await?;
             self.step(&Step::Deliver(60)).await?;
-            // A day that has just ended is not settled.
-            let is_settled = Hour::of(self.now()) > Day::of(self.now()).first_hour();
+            // A day that has just ended has not settled.
+            let is_settled =
+                Hour::containing(self.now()) > Day::containing(self.now()).first_hour();
             if round >= 3 && is_settled && self.n_waiting().await == 0 {
                 break;
             }
@@ -582,7 +585,7 @@ impl Stage {
             .sum()
     }
 
-    /// What receivers believe is what is true.
+    /// Checks that receivers show the actual state.
     fn check_told(&self) -> Result<(), String> {
         let now = self.now();
         let labels = [label(Period::Month, now), label(Period::Day, now)];
@@ -619,7 +622,7 @@ impl Stage {
         Ok(())
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> WatcherSettings {
         let limit = Some(self.limit).filter(|_| self.has_rule);
         settings(limit, Arc::clone(&self.shared.prices))
     }
@@ -634,7 +637,11 @@ fn answer_of(mood: Mood) -> Delivery {
     }
 }
 
-async fn load(store: &Store, watcher: &mut Watcher, loads: &[Load]) -> Result<(), StoreError> {
+async fn load(
+    store: &Store,
+    watcher: &mut Watcher,
+    loads: &[SumsToLoad],
+) -> Result<(), StoreError> {
     for load in loads {
         let sums = store.sums(&organization(), load.hours).await?;
         watcher.figures.load(load, &sums);
@@ -642,7 +649,7 @@ async fn load(store: &Store, watcher: &mut Watcher, loads: &[Load]) -> Result<()
     Ok(())
 }
 
-/// Deciding once more decides nothing.
+/// Checks that deciding again decides nothing.
 fn check_decided(watcher: &Watcher, at: Timestamp) -> Result<(), String> {
     let now = Now {
         at,
@@ -651,17 +658,17 @@ fn check_decided(watcher: &Watcher, at: Timestamp) -> Result<(), String> {
     };
     let again = decision::decide(
         &watcher.settings.policy,
-        &watcher.ground(),
+        &watcher.snapshot(),
         &watcher.alerts,
         &watcher.quiet,
         now,
     );
-    // What fired late, for a period that is over, ends by the next decision.
+    // An alert that fired late, for a closed period, ends in the next decision.
     let is_late_end = |alert: &Alert| match alert.state {
         State::Ended { by, .. } => by == EndedBy::PeriodOver && alert.is_late,
         State::Pending { .. } | State::Firing { .. } => false,
     };
-    if again.alerts.iter().all(is_late_end) && again.began.is_empty() {
+    if again.alerts.iter().all(is_late_end) && again.started_rules.is_empty() {
         return Ok(());
     }
     Err(format!(

@@ -1,56 +1,52 @@
-//! The steps that a history is made of, how they are drawn, and how they are told.
+//! Steps of a history, how they are generated, and how they are printed.
 
 use std::fmt;
 
 use proptest::prelude::*;
 
-/// The workspaces.
 pub const WHO: [&str; 2] = ["a", "b"];
-/// What the limit of the month may become, in USD.
+/// Possible limits of the month rule, in USD.
 pub const LIMITS: [i64; 3] = [100, 150, 60];
 
-/// One thing that happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// USD in the running hour.
+    /// USD in the current hour.
     Spend(usize, i64),
-    /// So many USD less, from the newest hours on; what was spent stays above zero.
+    /// Lowers spend by this many USD, newest hours first; spend stays above zero.
     Correct(usize, i64),
-    /// A workspace cannot be read until all heals.
+    /// A workspace cannot be read until `Heal`.
     Fail(usize),
     Heal,
-    /// A reload with another limit of the month.
+    /// Reload with another limit of the month rule.
     Limit(usize),
-    /// A reload without the rule of the month, or with it again.
+    /// Reload without the month rule, or with it again.
     RuleGone,
     RuleBack,
-    /// For all alerts, until it is ended.
+    /// Silences all alerts until it is ended.
     Silence,
     EndSilence,
-    /// The workspace's alert of the month, where it fires.
+    /// Acknowledges the workspace's month alert, if it fires.
     Acknowledge(usize),
-    /// How the receivers answer from now on.
+    /// Changes how receivers respond.
     Receivers(Mood),
-    /// Minutes pass, and a cycle is run.
+    /// Advances by minutes and runs a cycle.
     Cycle(u64),
-    /// Seconds pass, and all that is due is sent.
+    /// Advances by seconds and sends what is due.
     Deliver(u64),
-    /// The program ends and starts again.
     Restart,
-    /// The program is killed before or after the commit of one of its next writes.
+    /// Kills the program before or after the commit of one of its next writes.
     Kill(u32),
 }
 
-/// How receivers answer.
+/// How receivers respond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
-    /// They take everything.
     Well,
-    /// They take nothing.
+    /// Reject everything, retryably.
     Failing,
-    /// They take everything, and their answers are lost.
+    /// Accept everything, but the responses are lost.
     Mute,
-    /// They are gone: parked.
+    /// Fail permanently, so that notifiers are parked.
     Gone,
 }
 
@@ -86,13 +82,13 @@ impl fmt::Display for Step {
     }
 }
 
-/// The story, a line for each step.
+/// Prints the history, one line per step.
 pub fn tell(steps: &[Step]) -> String {
     let lines = steps.iter().map(|step| format!("  {step}\n"));
     lines.collect()
 }
 
-/// Histories of 30 steps on average; a failure is told by as few as it takes.
+/// Generates histories of 30 steps on average; failures shrink to as few as possible.
 pub fn histories() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step(), 1..=60)
 }

@@ -1,34 +1,34 @@
-//! Who sees a history from outside: what was spent, what was sent, and whether the two agree. Nothing of the program's own
-//! records is asked.
+//! Observes a history from outside: what was spent, what was sent, and whether they agree. It uses none of the program's own
+//! records.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use spendwatch::domain::alert::Line;
+use spendwatch::domain::alert::AbsoluteThreshold;
 use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::notification::{Fact, Reason};
 use spendwatch::domain::rule::Quantity;
-use spendwatch::notify::memory::Sent;
+use spendwatch::notify::memory::RecordedAttempt;
 
 /// Rule, subject, period.
 pub type Which = (String, String, String);
 
-/// What a receiver believes of one alert.
+/// What a receiver shows for one alert.
 #[derive(Debug, Default)]
 pub struct Belief {
     pub is_open: bool,
-    /// What it was told since the last "resolved", by the words of the threshold.
+    /// Threshold texts that it was sent since the last "resolved".
     pub told: BTreeSet<String>,
-    raised: Vec<Line>,
-    lowered: Vec<Line>,
+    raised: Vec<AbsoluteThreshold>,
+    lowered: Vec<AbsoluteThreshold>,
 }
 
-/// Everything that was seen.
+/// All observations.
 #[derive(Debug, Default)]
 pub struct Witness {
-    /// Lines that a figure reached, by the limit of the moment.
+    /// Thresholds that a figure reached, by the limit at that time.
     pub crossed: BTreeSet<(Which, Quantity)>,
-    /// When all was silenced; what was decided at either end may have come first.
+    /// When everything was silenced; decisions at either end may have come first.
     pub silenced: Vec<(Timestamp, Timestamp)>,
     pub beliefs: BTreeMap<(NotifierName, Which), Belief>,
     facts_by_id: BTreeMap<(NotifierName, String), Vec<Fact>>,
@@ -37,8 +37,8 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// One attempt, in order; `has_arrived` says whether the receiver has it, whatever it answered.
-    pub fn see(&mut self, sent: &Sent, has_arrived: bool) -> Result<(), String> {
+    /// Records an attempt, in order; `has_arrived` is whether the receiver has it, whatever it responded.
+    pub fn see(&mut self, sent: &RecordedAttempt, has_arrived: bool) -> Result<(), String> {
         let key = (sent.notifier.clone(), sent.id.clone());
         let known = self.facts_by_id.entry(key.clone());
         if *known.or_insert_with(|| sent.facts.clone()) != sent.facts {
@@ -55,10 +55,13 @@ impl Witness {
         Ok(())
     }
 
-    /// What holds for each attempt, whether or not it arrives.
+    /// Checks an attempt, whether or not it arrives.
     fn check_attempt(&mut self, notifier: &NotifierName, fact: &Fact) -> Result<(), String> {
         let which = which(fact);
-        if !self.crossed.contains(&(which.clone(), fact.line.quantity)) {
+        if !self
+            .crossed
+            .contains(&(which.clone(), fact.threshold.quantity))
+        {
             return Err(format!("never crossed: {}", told(fact)));
         }
         let at = fact.decided_at;
@@ -83,10 +86,10 @@ impl Witness {
             .entry((notifier.clone(), which(fact)))
             .or_default();
         let is_news = match fact.reason {
-            Reason::First | Reason::Escalated => note(&mut belief.raised, &fact.line),
-            Reason::Lowered => note(&mut belief.lowered, &fact.line),
+            Reason::First | Reason::Escalated => note(&mut belief.raised, &fact.threshold),
+            Reason::Lowered => note(&mut belief.lowered, &fact.threshold),
             Reason::Repeated | Reason::Unsilenced => {
-                note(&mut belief.raised, &fact.line);
+                note(&mut belief.raised, &fact.threshold);
                 true
             }
             Reason::Resolved => {
@@ -96,13 +99,13 @@ impl Witness {
             }
         };
         belief.is_open = true;
-        belief.told.insert(fact.line.text.to_string());
+        belief.told.insert(fact.threshold.text.to_string());
         is_news.then_some(()).ok_or("told twice")
     }
 }
 
-/// Whether a line is new there.
-fn note(lines: &mut Vec<Line>, line: &Line) -> bool {
+/// Returns whether the threshold was not sent before.
+fn note(lines: &mut Vec<AbsoluteThreshold>, line: &AbsoluteThreshold) -> bool {
     let is_new = !lines.contains(line);
     if is_new {
         lines.push(line.clone());
@@ -123,6 +126,6 @@ fn told(fact: &Fact) -> String {
     let (rule, subject, period) = which(fact);
     format!(
         "{rule} {subject} {period} {} {} #{} at {}",
-        fact.line.text, fact.reason, fact.sequence, fact.decided_at
+        fact.threshold.text, fact.reason, fact.sequence, fact.decided_at
     )
 }

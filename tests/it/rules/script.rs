@@ -1,4 +1,4 @@
-//! How a story is written down: a configuration as users write it, then `[story]`, its workspaces, and what happens when.
+//! Format of a scenario: a configuration as users write it, then `[story]`, its workspaces, and timed steps.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,16 +9,16 @@ use spendwatch::config::{self, Config};
 use spendwatch::domain::ids::NotifierName;
 use spendwatch::domain::money::{Usd, percent_digits};
 use spendwatch::domain::notification::Fact;
-use spendwatch::domain::rule::{Gap, Quantity, Watch};
-use spendwatch::simulator::world::{Used, World};
+use spendwatch::domain::rule::{GapUnit, Quantity, Watch};
+use spendwatch::simulator::world::{SimulatedUsage, World};
 
-/// What stands before it in a file is the configuration.
+/// Everything before it in a file is the configuration.
 const BEGIN: &str = "\n[story]\n";
-/// In front of every configuration; stories are about rules.
+/// Prepended to every configuration, because scenarios contain only rules.
 const ORGANIZATION: &str =
     "organizations = [{ name = \"acme\", admin_key = { env = \"KEY\" }, dialect = \"guide\" }]";
 
-/// A whole story.
+/// A scenario.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
@@ -32,12 +32,12 @@ pub struct Script {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
-    /// What it shows, in a sentence.
+    /// What it shows, in one sentence.
     pub says: String,
-    /// Cycles run so often also between the times of the story.
+    /// Interval of cycles between steps.
     #[serde(default)]
     every: Option<String>,
-    /// The organization's own limit at the service, in USD.
+    /// Provider limit, in USD.
     #[serde(default)]
     pub organization_limit: Option<String>,
 }
@@ -55,7 +55,7 @@ impl Head {
 pub struct Workspace {
     pub id: String,
     pub name: String,
-    /// Its own monthly limit at the service, in USD.
+    /// Provider limit per month, in USD.
     #[serde(default)]
     pub limit: Option<String>,
 }
@@ -69,43 +69,40 @@ impl Workspace {
     }
 }
 
-/// What happens up to a moment, and what the cycle at that moment tells.
+/// What happens up to a time, and what the cycle at that time sends.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     time: String,
     #[serde(default)]
     pub used: Vec<Usage>,
-    /// Workspaces that are made.
     #[serde(default)]
     pub created: Vec<Workspace>,
     #[serde(default)]
     pub renamed: Vec<Renamed>,
     #[serde(default)]
     pub limited: Vec<Limited>,
-    /// Workspaces that leave the list.
     #[serde(default)]
     pub archived: Vec<String>,
-    /// Workspaces whose usage cannot be read from now on.
+    /// Workspaces whose usage can no longer be read.
     #[serde(default)]
     pub fails: Vec<String>,
-    /// Everything can be read again.
+    /// Makes everything readable again.
     #[serde(default)]
     pub heals: bool,
-    /// The list of workspaces comes empty from now on.
+    /// From now on the list of workspaces is empty.
     #[serde(default)]
     pub empty_list: bool,
-    /// The program stops and starts again.
     #[serde(default)]
     pub restarts: bool,
-    /// Another configuration is in force, and decides at once.
+    /// Loads another configuration and decides.
     #[serde(default)]
     reloads: Option<String>,
-    /// The wall clock is set forward or back, after the time of the step has come; no time passes.
+    /// Sets the wall clock forward or back at the time of the step; no time passes.
     #[serde(default)]
     jumps: Option<String>,
     tells: Tells,
-    /// In how many messages; looked at where it is given.
+    /// Number of messages; checked if set.
     #[serde(default)]
     pub n_messages: Option<usize>,
 }
@@ -144,14 +141,14 @@ enum Nothing {
     Nothing,
 }
 
-/// Usage; `unattributed` belongs to no listed workspace.
+/// Usage of a workspace, or `unattributed`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Usage {
     workspace: String,
     #[serde(default = "some_model")]
     model: String,
-    /// The time of the step, where it is not given.
+    /// Defaults to the time of the step.
     at: Option<String>,
     #[serde(default)]
     usd: Option<String>,
@@ -171,18 +168,18 @@ impl Usage {
             .usd
             .as_deref()
             .map_or(Usd::ZERO, |usd| Usd::parse(usd).unwrap());
-        let used = Used {
+        let used = SimulatedUsage {
             micros: i64::try_from(usd.pico() / 1_000_000).unwrap(),
             input: self.tokens,
             requests: self.requests,
-            ..Used::default()
+            ..SimulatedUsage::default()
         };
         let workspace = match self.workspace.as_str() {
             "unattributed" => "",
             id => id,
         };
         let at = self.at.as_deref().map_or(now, |at| at.parse().unwrap());
-        world.use_exactly(workspace, &self.model, at, used);
+        world.add_usage(workspace, &self.model, at, used);
     }
 }
 
@@ -193,11 +190,11 @@ pub struct Renamed {
     pub to: String,
 }
 
-/// Another limit at the service; without `usd` none.
+/// Changes a provider limit; without `usd` removes it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limited {
-    /// The organization where it is not given.
+    /// Defaults to the organization.
     workspace: Option<String>,
     usd: Option<String>,
 }
@@ -211,7 +208,7 @@ impl Limited {
     }
 }
 
-/// One thing that is told. What is not given is not looked at.
+/// One expected notification; unset fields are not checked.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
@@ -233,13 +230,13 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// All that a fact says.
+    /// Returns everything that a fact states.
     pub fn whole(notifier: &NotifierName, fact: &Fact) -> Expected {
         let unit = |quantity: Quantity| match fact.watch {
-            Watch::Spend | Watch::BurnRate | Watch::Reconciliation(Gap::Usd) => {
+            Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd) => {
                 Usd::from_pico(quantity).to_string()
             }
-            Watch::Reconciliation(Gap::Percent) => percent_digits(quantity),
+            Watch::Reconciliation(GapUnit::Percent) => percent_digits(quantity),
             Watch::Tokens | Watch::Requests | Watch::DataAge | Watch::Lifecycle => {
                 quantity.to_string()
             }
@@ -248,9 +245,9 @@ impl Expected {
             to: Some(notifier.to_string()),
             rule: Some(fact.identity.slot.rule.to_string()),
             subject: fact.subject_name.clone(),
-            threshold: fact.line.text.to_string(),
+            threshold: fact.threshold.text.to_string(),
             reason: fact.reason.to_string(),
-            severity: fact.line.severity.to_string(),
+            severity: fact.threshold.severity.to_string(),
             ended_by: fact.ended_by.map(|by| by.to_string()),
             is_late: Some(fact.is_late),
             is_lower_bound: Some(fact.is_lower_bound),
@@ -262,7 +259,7 @@ impl Expected {
         }
     }
 
-    /// Whether a whole one is as expected.
+    /// Returns whether a complete notification matches.
     fn accepts(&self, whole: &Expected) -> bool {
         fn fits<T: PartialEq>(wanted: Option<&T>, is: Option<&T>) -> bool {
             wanted.is_none() || wanted == is
@@ -282,7 +279,7 @@ impl Expected {
     }
 }
 
-/// `to chat: month of Alpha 80% first warning, late, 82.5 of 100 in 2026-11`, with what is given.
+/// `to chat: month of Alpha 80% first warning, late, 82.5 of 100 in 2026-11`, with the fields that are set.
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(to) = &self.to {
@@ -327,11 +324,11 @@ impl fmt::Display for Expected {
     }
 }
 
-/// Everything that one cycle is to tell, in any order.
+/// All notifications that one cycle is expected to send, in any order.
 pub struct Expectations<'a>(pub &'a [Expected]);
 
 impl Expectations<'_> {
-    /// Whether just this was told: each thing once.
+    /// Returns whether exactly these were sent, each once.
     pub fn accepts(&self, told: &[(NotifierName, Fact)]) -> bool {
         let mut left: Vec<Expected> = told
             .iter()

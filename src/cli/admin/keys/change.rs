@@ -1,90 +1,91 @@
-//! `keys rename` and `restore`.
+//! `keys rename` and `keys restore`.
 
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::admin::caution::DryRun;
-use crate::cli::admin::desk::Desk;
-use crate::cli::admin::steps::{self, Planned};
-use crate::cli::globals::Failure;
-use crate::domain::admin::choice::{KnownKey, find_key, known_keys};
-use crate::domain::admin::service::Deed;
-use crate::domain::admin::write::{Manner, Write};
-use crate::domain::census::ToldBy;
+use crate::cli::admin::confirmation::DryRun;
+use crate::cli::admin::context::CommandContext;
+use crate::cli::admin::steps::{self, PlannedStep};
+use crate::cli::globals::CommandError;
+use crate::domain::admin::change::{AdminChange, Revocation};
+use crate::domain::admin::selection::{KeyDetails, find_key, key_details};
+use crate::domain::admin::server::Capability;
 use crate::domain::ids::ApiKeyId;
+use crate::domain::inventory::LastUseSource;
 
-/// A key and its new name.
+/// Arguments of `keys rename`.
 #[derive(Debug, Args)]
-pub struct Rename {
-    /// Which
+pub struct RenameKey {
+    /// Id of the key
     #[arg(value_name = "KEY")]
     key: String,
-    /// Its new name
+    /// New name
     name: String,
     #[command(flatten)]
     dry_run: DryRun,
 }
 
-/// Which key opens again.
+/// Arguments of `keys restore`.
 #[derive(Debug, Args)]
-pub struct Restore {
-    /// Which
+pub struct RestoreKey {
+    /// Id of the key
     #[arg(value_name = "KEY")]
     key: String,
     #[command(flatten)]
     dry_run: DryRun,
 }
 
-impl Rename {
-    /// Carries it out.
-    pub async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
-        desk.check(Deed::RenameKey)?;
+impl RenameKey {
+    /// Runs the command.
+    pub async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
+        context.require(Capability::RenameKey)?;
         if self.name.trim().is_empty() {
-            return Err(Failure::usage("the new name is empty"));
+            return Err(CommandError::usage("the new name is empty"));
         }
-        let keys = known_keys(desk.keys().await?, ToldBy::Nobody, desk.office.clock.now());
-        let key = one_key(desk, &self.key, &keys)?;
-        let write = Write::RenameKey {
+        let keys = key_details(
+            context.keys().await?,
+            LastUseSource::Unavailable,
+            context.session.clock.now(),
+        );
+        let key = find_one_key(context, &self.key, &keys)?;
+        let change = AdminChange::RenameKey {
             key: key.listed.id.clone(),
             name: self.name.clone(),
         };
-        let step = Planned::new(write, key.listed.name.clone());
-        steps::carry_out(desk, vec![step], self.dry_run.dry_run).await
+        let step = PlannedStep::new(change, key.listed.name.clone());
+        steps::execute(context, vec![step], self.dry_run.dry_run).await
     }
 }
 
-fn one_key<'a>(
-    desk: &Desk<'_>,
-    asked: &str,
-    keys: &'a [KnownKey],
-) -> Result<&'a KnownKey, Failure> {
-    find_key(&ApiKeyId::new(asked), keys).ok_or_else(|| {
-        Failure::World(desk.told(&format!(
-            "there is no key `{asked}`; `spendwatch keys list` tells ids"
+fn find_one_key<'a>(
+    context: &CommandContext<'_>,
+    id: &str,
+    keys: &'a [KeyDetails],
+) -> Result<&'a KeyDetails, CommandError> {
+    find_key(&ApiKeyId::new(id), keys).ok_or_else(|| {
+        CommandError::Failed(context.with_organization(&format!(
+            "no API key `{id}`; list ids with `spendwatch keys list`"
         )))
     })
 }
 
-impl Restore {
-    /// Carries it out.
-    pub async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
-        desk.check(Deed::RestoreKey)?;
-        let now = desk.office.clock.now();
-        let keys = known_keys(desk.keys().await?, ToldBy::Nobody, now);
-        let key = one_key(desk, &self.key, &keys)?;
+impl RestoreKey {
+    /// Runs the command.
+    pub async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
+        context.require(Capability::RestoreKey)?;
+        let now = context.session.clock.now();
+        let keys = key_details(context.keys().await?, LastUseSource::Unavailable, now);
+        let key = find_one_key(context, &self.key, &keys)?;
         let status = key.status(now);
-        if status != Manner::Inactive.word() {
-            let text = format!(
-                "key `{}` is {status}; only one that is inactive can be restored",
-                self.key
-            );
-            return Err(Failure::World(desk.told(&text)));
+        if status != Revocation::Inactive.as_str() {
+            let text = format!("key `{}` is {status}, expected an inactive key", self.key);
+            return Err(CommandError::Failed(context.with_organization(&text)));
         }
-        let write = Write::RestoreKey {
+        let change = AdminChange::RestoreKey {
             key: key.listed.id.clone(),
         };
-        let step = Planned::new(write, key.listed.name.clone());
-        steps::carry_out(desk, vec![step], self.dry_run.dry_run).await
+        let step = PlannedStep::new(change, key.listed.name.clone());
+        steps::execute(context, vec![step], self.dry_run.dry_run).await
     }
 }

@@ -1,97 +1,100 @@
-//! `keys create`: a key, and its secret in the one place that is named.
+//! `keys create`: creates a key and writes its secret to one destination.
 
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::admin::batch::Halt;
-use crate::admin::key::{self, Made};
-use crate::cli::admin::caution::DryRun;
-use crate::cli::admin::desk::{Desk, IN_PART, expiry};
-use crate::cli::admin::secret_place::SecretPlace;
-use crate::cli::admin::steps::{self, Planned};
-use crate::cli::globals::Failure;
-use crate::domain::admin::service::Deed;
-use crate::domain::admin::write::Write;
+use crate::admin::batch::StopFlag;
+use crate::admin::key::{self, KeyOutcome};
+use crate::cli::admin::confirmation::DryRun;
+use crate::cli::admin::context::{CommandContext, EXIT_PARTIAL, expiry};
+use crate::cli::admin::secret_destination::SecretDestination;
+use crate::cli::admin::steps::{self, PlannedStep};
+use crate::cli::globals::CommandError;
+use crate::domain::admin::change::AdminChange;
+use crate::domain::admin::server::Capability;
 
-/// The new key.
+/// Arguments of `keys create`.
 #[derive(Debug, Args)]
-pub struct Create {
-    /// As people see it
+pub struct CreateKey {
+    /// Name of the key
     name: String,
-    /// Where it opens something: name or id
+    /// Name or id of the workspace
     #[arg(long, value_name = "WORKSPACE")]
     workspace: String,
-    /// After so many days it opens nothing
+    /// Lifetime in days
     #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
     key_days: u32,
-    /// It never ends
+    /// Create a key that does not expire
     #[arg(long, conflicts_with = "key_days")]
     no_expiry: bool,
     #[command(flatten)]
-    place: SecretPlace,
+    destination: SecretDestination,
     #[command(flatten)]
     dry_run: DryRun,
 }
 
-impl Create {
-    /// Carries it out.
-    pub async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
-        desk.check(Deed::CreateKey)?;
+impl CreateKey {
+    /// Runs the command.
+    pub async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
+        context.require(Capability::CreateKey)?;
         if self.name.trim().is_empty() {
-            return Err(Failure::usage("the name of a key is not empty"));
+            return Err(CommandError::usage("the key name must not be empty"));
         }
-        let handover = if self.dry_run.dry_run {
+        let sink = if self.dry_run.dry_run {
             None
         } else {
             Some(
-                self.place
-                    .handover(desk.globals, &desk.command_environment)?,
+                self.destination
+                    .secret_sink(context.globals, &context.command_environment)?,
             )
         };
-        let workspace = desk.workspace(&self.workspace).await?;
-        let write = Write::CreateKey {
+        let workspace = context.workspace(&self.workspace).await?;
+        let change = AdminChange::CreateKey {
             name: self.name.clone(),
             workspace: workspace.id,
             expires_at: (!self.no_expiry)
-                .then(|| expiry(desk.office.clock.now(), self.key_days))
+                .then(|| expiry(context.session.clock.now(), self.key_days))
                 .transpose()?,
         };
-        let step = Planned {
+        let step = PlannedStep {
             note: format!("in workspace {}", workspace.name),
-            ..Planned::new(write, self.name.clone())
+            ..PlannedStep::new(change, self.name.clone())
         };
-        let Some(handover) = handover else {
-            return steps::carry_out(desk, vec![step], true).await;
+        let Some(sink) = sink else {
+            return steps::execute(context, vec![step], true).await;
         };
-        let place = handover
+        let open = sink
             .open()
-            .map_err(|error| Failure::World(error.to_string()))?;
-        // A secret that is on its way reaches its place, whatever is pressed meanwhile.
-        let _halt = Halt::on_signal();
-        let (outcome, id, detail, code) = match key::make(&desk.office, &step.write, place).await {
-            Made::Key { id, .. } => {
-                let detail = format!("its secret is {}", handover.told());
-                ("done", Some(id), detail, ExitCode::SUCCESS)
-            }
-            Made::Nothing(why) => ("failed", None, why, ExitCode::FAILURE),
-            Made::Undone { id, why } => {
-                let detail = format!("it was made and revoked again: {why}");
-                ("undone", Some(id), detail, ExitCode::from(IN_PART))
-            }
-            Made::Lost { id, why } => ("unknown", id, lost(&why), ExitCode::from(IN_PART)),
-        };
-        desk.remark_unrecorded();
+            .map_err(|error| CommandError::Failed(error.to_string()))?;
+        // A signal must not interrupt writing the secret.
+        let _halt = StopFlag::on_signal();
+        let (outcome, id, detail, code) =
+            match key::create(&context.session, &step.change, open).await {
+                KeyOutcome::Created { id, .. } => {
+                    let detail = format!("its secret is {}", sink.description());
+                    ("done", Some(id), detail, ExitCode::SUCCESS)
+                }
+                KeyOutcome::NotCreated(why) => ("failed", None, why, ExitCode::FAILURE),
+                KeyOutcome::Revoked { id, why } => {
+                    let detail = format!("the key was created and revoked again: {why}");
+                    ("undone", Some(id), detail, ExitCode::from(EXIT_PARTIAL))
+                }
+                KeyOutcome::Lost { id, why } => {
+                    ("unknown", id, lost(&why), ExitCode::from(EXIT_PARTIAL))
+                }
+            };
+        context.warn_unrecorded();
         if code != ExitCode::SUCCESS {
             eprintln!("error: {detail}");
         }
-        let sheet = steps::one(&step, outcome, &detail, id.map(|id| id.to_string()));
-        Ok(desk.globals.print(&sheet, code))
+        let table = steps::single_row(&step, outcome, &detail, id.map(|id| id.to_string()));
+        Ok(context.globals.print(&table, code))
     }
 }
 
 fn lost(why: &str) -> String {
     format!(
-        "a key may stand whose secret nobody has: find it by `spendwatch keys list` and revoke it; {why}"
+        "a key may exist whose secret was lost; find it with `spendwatch keys list` and revoke it: {why}"
     )
 }

@@ -1,4 +1,4 @@
-//! `keys revoke`: those that are named, that stand in a file, or that nobody has used for long.
+//! `keys revoke`: revokes keys by id, from a file, or by selection.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,76 +7,78 @@ use std::process::ExitCode;
 use clap::Args;
 use jiff::Timestamp;
 
-use crate::cli::admin::at_stake::{KeysAtStake, Stake};
-use crate::cli::admin::caution::Caution;
-use crate::cli::admin::desk::Desk;
-use crate::cli::admin::keys::known::{Chosen, Known};
-use crate::cli::admin::steps::{self, Planned};
-use crate::cli::globals::Failure;
+use crate::cli::admin::confirmation::Confirmation;
+use crate::cli::admin::context::CommandContext;
+use crate::cli::admin::impact::{AffectedKeys, KeyImpact};
+use crate::cli::admin::keys::selection::{KeySelection, KeysWithUsage};
+use crate::cli::admin::steps::{self, PlannedStep};
+use crate::cli::globals::CommandError;
 use crate::cli::output::short_time;
-use crate::domain::admin::choice::{KnownKey, find_key};
-use crate::domain::admin::service::{Deed, Service};
-use crate::domain::admin::write::Manner;
+use crate::domain::admin::change::Revocation;
+use crate::domain::admin::selection::{KeyDetails, find_key};
+use crate::domain::admin::server::{Capability, ServerKind};
 use crate::domain::ids::ApiKeyId;
 
-/// Which keys end.
+/// Arguments of `keys revoke`.
 #[derive(Debug, Args)]
-pub struct Revoke {
-    /// These
+pub struct RevokeKeys {
+    /// Ids of the keys
     #[arg(value_name = "KEY")]
     keys: Vec<String>,
     #[command(flatten)]
-    chosen: Chosen,
-    /// Those of this file: one id in each line, `#` begins a comment
+    selection: KeySelection,
+    /// File with one id per line; `#` starts a comment
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// For good, where the service knows a reversible way, too
+    /// Revoke permanently, even if the server supports deactivating keys
     #[arg(long)]
     archive: bool,
     #[command(flatten)]
-    caution: Caution,
+    confirmation: Confirmation,
 }
 
-impl Revoke {
-    /// Carries it out.
-    pub async fn run(&self, desk: &Desk<'_>) -> Result<ExitCode, Failure> {
+impl RevokeKeys {
+    /// Runs the command.
+    pub async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
         if self.archive {
-            desk.check(Deed::ArchiveKey)?;
+            context.require(Capability::ArchiveKey)?;
         }
         let named = self.named()?;
-        if named.is_empty() && self.chosen.is_empty() {
-            return Err(Failure::usage(
-                "no key is named; name keys by their ids, or choose them by `--idle`, `--workspace`, `--user` or `--from`",
+        if named.is_empty() && self.selection.is_empty() {
+            return Err(CommandError::usage(
+                "no keys given; pass ids, `--from`, `--idle`, `--workspace` or `--user`",
             ));
         }
-        let manner = manner(desk.service(), self.archive);
-        let known = self.chosen.read(desk).await?;
-        let now = desk.office.clock.now();
+        let revocation = revocation_for(context.service(), self.archive);
+        let known = self.selection.read(context).await?;
+        let now = context.session.clock.now();
         let keys = if named.is_empty() {
-            let is_meant =
-                |key: &&KnownKey| known.filter.matches(key, now) && !key.is_revoked(manner);
-            known.keys.iter().filter(is_meant).collect()
+            let is_selected =
+                |key: &&KeyDetails| known.filter.matches(key, now) && !key.is_revoked(revocation);
+            known.keys.iter().filter(is_selected).collect()
         } else {
-            self.of_named(desk, &named, &known, now)?
+            self.find_named(context, &named, &known, now)?
         };
-        let open: Vec<&KnownKey> = keys
+        let active: Vec<&KeyDetails> = keys
             .into_iter()
-            .filter(|key| !key.is_revoked(manner))
+            .filter(|key| !key.is_revoked(revocation))
             .collect();
-        if open.is_empty() {
-            desk.globals
-                .remark("no key is left to revoke; nothing was changed");
-            return steps::carry_out(desk, Vec::new(), true).await;
+        if active.is_empty() {
+            context.globals.remark("no change: no active keys match");
+            return steps::execute(context, Vec::new(), true).await;
         }
-        let recent = known.ledger.recent(desk).await?;
-        let keys = KeysAtStake::new(open.iter().copied(), &recent, known.workspaces(), now);
-        let steps: Vec<Planned> = open.iter().map(|key| step(key, manner, &keys)).collect();
-        let question = question(desk, &open, manner);
-        steps::ask_about_keys_and_carry_out(desk, &self.caution, steps, &keys, question).await
+        let recent = known.ledger.recent(context).await?;
+        let keys = AffectedKeys::new(active.iter().copied(), &recent, known.workspaces(), now);
+        let steps: Vec<PlannedStep> = active
+            .iter()
+            .map(|key| revoke_step(key, revocation, &keys))
+            .collect();
+        let question = question(context, &active, revocation);
+        steps::confirm_keys_and_execute(context, &self.confirmation, steps, &keys, question).await
     }
 
-    /// Ids of the arguments and of the file, each once, in their order.
-    fn named(&self) -> Result<Vec<ApiKeyId>, Failure> {
+    /// Returns the distinct ids of the arguments and of the file, in their order.
+    fn named(&self) -> Result<Vec<ApiKeyId>, CommandError> {
         let mut ids = self.keys.clone();
         if let Some(path) = &self.from {
             ids.extend(ids_of(path)?);
@@ -86,75 +88,73 @@ impl Revoke {
         Ok(ids.into_iter().map(ApiKeyId::new).collect())
     }
 
-    fn of_named<'a>(
+    fn find_named<'a>(
         &self,
-        desk: &Desk<'_>,
+        context: &CommandContext<'_>,
         named: &[ApiKeyId],
-        known: &'a Known,
+        known: &'a KeysWithUsage,
         now: Timestamp,
-    ) -> Result<Vec<&'a KnownKey>, Failure> {
+    ) -> Result<Vec<&'a KeyDetails>, CommandError> {
         let unknown: Vec<&str> = named
             .iter()
             .filter(|id| find_key(id, &known.keys).is_none())
             .map(ApiKeyId::as_str)
             .collect();
-        if !unknown.is_empty() && desk.service() == Service::Real {
-            let text = format!(
-                "there is no key {}; nothing was changed",
-                unknown.join(", ")
-            );
-            return Err(Failure::World(desk.told(&text)));
+        if !unknown.is_empty() && context.service() == ServerKind::Real {
+            let text = format!("no API key `{}`", unknown.join("`, `"));
+            return Err(CommandError::Failed(context.with_organization(&text)));
         }
-        // A service that deletes what is revoked does not list it any more: a repeated command finds what is left.
+        // Deleted keys are no longer listed, so a rerun only finds the rest.
         if unknown.len() == named.len() {
             let text = format!(
-                "there is no key {}; what was revoked before is not listed",
-                unknown.join(", ")
+                "no API key `{}`; revoked keys are not listed",
+                unknown.join("`, `")
             );
-            return Err(Failure::World(desk.told(&text)));
+            return Err(CommandError::Failed(context.with_organization(&text)));
         }
         for id in unknown {
-            desk.globals
-                .remark(&format!("key `{id}` is not there, or was revoked before"));
+            context
+                .globals
+                .remark(&format!("key `{id}` does not exist or was already revoked"));
         }
         let found = named.iter().filter_map(|id| find_key(id, &known.keys));
         Ok(found.filter(|key| known.filter.matches(key, now)).collect())
     }
 }
 
-/// How a key is revoked.
-pub const fn manner(service: Service, is_archived: bool) -> Manner {
+/// Returns how to revoke a key.
+pub const fn revocation_for(service: ServerKind, is_archived: bool) -> Revocation {
     match (service, is_archived) {
-        (Service::Guide, _) => Manner::Deleted,
-        (Service::Real, true) => Manner::Archived,
-        (Service::Real, false) => Manner::Inactive,
+        (ServerKind::Guide, _) => Revocation::Deleted,
+        (ServerKind::Real, true) => Revocation::Archived,
+        (ServerKind::Real, false) => Revocation::Inactive,
     }
 }
 
-/// That a key is revoked, with what that would break.
-pub fn step(key: &KnownKey, manner: Manner, keys: &KeysAtStake) -> Planned {
-    let stake = keys.of(&key.listed.id);
+/// Returns the step that revokes a key, with its impact.
+pub fn revoke_step(key: &KeyDetails, revocation: Revocation, keys: &AffectedKeys) -> PlannedStep {
+    let impact = keys.impact_of(&key.listed.id);
     let used = match (key.listed.last_used_at, key.idle_since) {
-        (Some(at), _) => Some(format!("used last at {}", short_time(at))),
+        (Some(at), _) => Some(format!("last used {}", short_time(at))),
         (None, Some(since)) => Some(format!("not used since {}", short_time(since))),
         (None, None) => None,
     };
-    let spend = stake.as_ref().and_then(Stake::spend);
+    let spend = impact.as_ref().and_then(KeyImpact::spend);
     let spend = spend.map(|usd| format!("${} in the last 7 days", usd.grouped()));
     let note: Vec<String> = used.into_iter().chain(spend).collect();
-    Planned {
+    PlannedStep {
         note: note.join("; "),
-        stake,
-        ..Planned::new(key.revoked(manner), key.listed.name.clone())
+        impact,
+        ..PlannedStep::new(key.revocation(revocation), key.listed.name.clone())
     }
 }
 
-fn question(desk: &Desk<'_>, keys: &[&KnownKey], manner: Manner) -> String {
-    let organization = &desk.office.organization;
-    let then = if manner.is_final() {
-        "this is final"
+fn question(context: &CommandContext<'_>, keys: &[&KeyDetails], revocation: Revocation) -> String {
+    let organization = &context.session.organization;
+    let then = if revocation.is_final() {
+        "this is permanent"
     } else {
-        "`spendwatch keys restore` brings one back"
+        "`spendwatch keys restore` activates a key again"
     };
     match keys {
         [key] => format!(
@@ -162,33 +162,32 @@ fn question(desk: &Desk<'_>, keys: &[&KnownKey], manner: Manner) -> String {
             key.listed.name, key.listed.id
         ),
         keys => format!(
-            "Revoke these {} keys of organization `{organization}`? Note: {then}.",
+            "Revoke {} keys of organization `{organization}`? Note: {then}.",
             keys.len()
         ),
     }
 }
 
-/// One id in each line.
-fn ids_of(path: &Path) -> Result<Vec<String>, Failure> {
+fn ids_of(path: &Path) -> Result<Vec<String>, CommandError> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("`{shown}`: {error}")))?;
+        .map_err(|error| CommandError::usage(format!("`{shown}`: {error}")))?;
     let mut ids = Vec::new();
-    for (place, line) in text.lines().enumerate() {
+    for (index, line) in text.lines().enumerate() {
         let id = line.split('#').next().unwrap_or_default().trim();
         if id.split_whitespace().count() > 1 || id.contains(',') {
-            let told = format!(
-                "`{shown}`, line {}: `{id}` is no id; one id stands in each line",
-                place + 1
+            let error = format!(
+                "`{shown}`, line {}: `{id}` is not an id; write one id per line",
+                index + 1
             );
-            return Err(Failure::usage(told));
+            return Err(CommandError::usage(error));
         }
         if !id.is_empty() {
             ids.push(id.to_owned());
         }
     }
     if ids.is_empty() {
-        return Err(Failure::usage(format!("`{shown}` names no key")));
+        return Err(CommandError::usage(format!("`{shown}` lists no keys")));
     }
     Ok(ids)
 }

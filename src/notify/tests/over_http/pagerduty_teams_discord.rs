@@ -1,4 +1,4 @@
-//! PagerDuty, Teams and Discord over HTTP: what is accepted, every answer, and no secret in what is said of one.
+//! PagerDuty, Teams and Discord over HTTP: accepted messages, responses and secrets.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::domain::notification::Reason;
 use crate::notify::discord::{self, Discord};
 use crate::notify::outcome::{Delivery, SettingsError};
 use crate::notify::pagerduty::{self, PagerDuty};
-use crate::notify::samples::{fact, many, named};
+use crate::notify::samples::{fact, fact_named, workspace_facts};
 use crate::notify::teams::{self, Teams};
 use crate::notify::{Notifier, post};
 
@@ -48,7 +48,7 @@ async fn start_pagerduty() -> Receiver {
     Receiver::start_with(pagerduty_rules::complaint, accepted).await
 }
 
-/// A workflow asks for its signature.
+/// A workflow requires its signature.
 async fn start_teams() -> Receiver {
     Receiver::start_with(teams_rules::complaint, |query| match query {
         Some("api-version=1&sig=canary-sig") => (202, ""),
@@ -60,7 +60,7 @@ async fn start_teams() -> Receiver {
     .await
 }
 
-/// Only who waits hears whether the message was saved.
+/// Discord only reports whether the message was saved if `wait` is set.
 async fn start_discord() -> Receiver {
     Receiver::start_with(discord_rules::complaint, |query| match query {
         Some("thread_id=77&wait=true") => (200, "{\"id\":\"1\",\"type\":0}"),
@@ -73,19 +73,19 @@ async fn start_discord() -> Receiver {
 }
 
 async fn check_accepted(notifier: &Notifier) {
-    let hostile = named("<!channel> & \"x\"\r\nBcc: a@b");
+    let hostile = fact_named("<!channel> & \"x\"\r\nBcc: a@b");
     for facts in [
         vec![fact(Reason::First)],
         vec![fact(Reason::Resolved)],
         vec![hostile],
-        many(300),
+        workspace_facts(300),
     ] {
         assert_eq!(send(notifier, &facts).await, Delivery::Delivered);
     }
 }
 
 #[tokio::test]
-async fn all_three_accept_what_is_sent() {
+async fn all_three_accept_all_messages() {
     let (of_pagerduty, of_teams, of_discord) = (
         start_pagerduty().await,
         start_teams().await,
@@ -113,10 +113,10 @@ fn keys(receiver: &Receiver) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_rate_limit_in_the_middle_of_many_events_holds_up_the_rest_and_repeats_nothing() {
+async fn rate_limit_delays_the_rest_and_repeats_nothing() {
     let receiver = start_pagerduty().await;
     let pagerduty = pagerduty(&receiver.url);
-    let facts = many(10);
+    let facts = workspace_facts(10);
     for _ in 0..4 {
         receiver.answer(reply(202, &[], ""));
     }
@@ -136,13 +136,13 @@ async fn a_rate_limit_in_the_middle_of_many_events_holds_up_the_rest_and_repeats
 }
 
 #[tokio::test]
-async fn an_event_that_is_refused_holds_up_none_of_the_others() {
+async fn rejected_event_does_not_block_others() {
     let receiver = start_pagerduty().await;
     let pagerduty = pagerduty(&receiver.url);
     receiver.answer(reply(202, &[], ""));
     receiver.answer(reply(400, &[], "Event object is invalid"));
     let dropped = Delivery::drop_message("answered 400: Event object is invalid");
-    assert_eq!(send(&pagerduty, &many(4)).await, dropped);
+    assert_eq!(send(&pagerduty, &workspace_facts(4)).await, dropped);
     assert_eq!(receiver.posts().len(), 4);
 }
 
@@ -154,12 +154,12 @@ enum Kind {
     Drop,
 }
 
-async fn check_answers(receiver: &Receiver, notifier: &Notifier, table: &[(&[u16], &str, Kind)]) {
+async fn check_responses(receiver: &Receiver, notifier: &Notifier, table: &[(&[u16], &str, Kind)]) {
     for (statuses, body, expected) in table {
         for status in *statuses {
             receiver.answer(reply(*status, &[], body));
             let kind = match send_one(notifier).await {
-                Delivery::Delivered | Delivery::Posted { .. } | Delivery::Partly { .. } => {
+                Delivery::Delivered | Delivery::Posted { .. } | Delivery::PartSent { .. } => {
                     panic!("{status} is delivered")
                 }
                 Delivery::Retry { .. } => Kind::Retry,
@@ -177,10 +177,10 @@ async fn check_answers(receiver: &Receiver, notifier: &Notifier, table: &[(&[u16
 }
 
 #[tokio::test]
-async fn other_answers() {
+async fn other_responses() {
     let receiver = start_pagerduty().await;
     let key = "{\"status\":\"invalid event\",\"errors\":[\"Invalid routing key\"]}";
-    check_answers(
+    check_responses(
         &receiver,
         &pagerduty(&receiver.url),
         &[
@@ -193,7 +193,7 @@ async fn other_answers() {
     )
     .await;
     let receiver = start_teams().await;
-    check_answers(
+    check_responses(
         &receiver,
         &teams(&receiver.url),
         &[
@@ -205,7 +205,7 @@ async fn other_answers() {
     )
     .await;
     let receiver = start_discord().await;
-    check_answers(
+    check_responses(
         &receiver,
         &discord(&receiver.url),
         &[
@@ -223,7 +223,7 @@ async fn other_answers() {
 }
 
 #[tokio::test]
-async fn of_the_pauses_that_are_asked_for_the_longer_one_holds() {
+async fn longer_requested_pause_applies() {
     let receiver = start_discord().await;
     let discord = discord(&receiver.url);
     for (header, body, expected) in [
@@ -256,7 +256,7 @@ async fn of_the_pauses_that_are_asked_for_the_longer_one_holds() {
 }
 
 #[tokio::test]
-async fn no_secret_is_quoted_or_shown() {
+async fn secrets_are_not_quoted_or_shown() {
     let receiver = Receiver::start(|_| None).await;
     let url = format!("{}?sig=canary-sig%2B1&thread_id=77", receiver.url);
     let notifiers = [pagerduty(&url), teams(&url), discord(&url)];
@@ -266,18 +266,18 @@ async fn no_secret_is_quoted_or_shown() {
         let delivery = send_one(notifier).await;
         let error = delivery.error().unwrap();
         let is_pagerduty = matches!(notifier, Notifier::PagerDuty(_));
-        let told = if is_pagerduty {
+        let text = if is_pagerduty {
             error.to_owned()
         } else {
             error.replace(ROUTING_KEY, "")
         };
-        assert!(!told.contains("canary"), "{told}");
+        assert!(!text.contains("canary"), "{text}");
         assert!(!format!("{notifier:?}").contains("canary"));
     }
 }
 
 #[test]
-fn settings_that_cannot_work_are_refused() {
+fn invalid_settings_are_rejected() {
     let client = post::client(&secret("https://example.com"), false).unwrap();
     let build = |url: &str, key: &str| {
         let settings = pagerduty::Settings {
@@ -299,9 +299,9 @@ fn settings_that_cannot_work_are_refused() {
     assert!(post::client(&secret(clear), true).is_ok());
 }
 
-/// A change of any of them makes another receiver of it, so that what is parked is tried again.
+/// A changed setting means another receiver, so that a parked notifier is tried again.
 #[test]
-fn the_settings_are_part_of_the_mark() {
+fn mark_depends_on_all_settings() {
     let url = "https://example.com/canary-0001";
     let other = "https://example.com/canary-0002";
     for (one, another) in [
@@ -310,8 +310,8 @@ fn the_settings_are_part_of_the_mark() {
         (discord(url), discord(other)),
         (teams(url), discord(url)),
     ] {
-        let mark = one.mark("salt");
-        assert!(one.is_marked(&mark) && !another.is_marked(&mark));
+        let mark = one.settings_mark("salt");
+        assert!(one.has_settings_mark(&mark) && !another.has_settings_mark(&mark));
         assert!(!mark.contains("canary"));
     }
 }

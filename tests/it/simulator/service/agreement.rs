@@ -1,4 +1,4 @@
-//! Whatever was used: the guide's usage, the newer cost and the older bill tell the same sums by workspace and day.
+//! For any usage, the guide's usage, analytics cost and cost report have the same sums by workspace and day.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use serde_json::Value;
 use spendwatch::domain::money::Usd;
 use spendwatch::domain::span::Day;
 use spendwatch::simulator::Simulator;
-use spendwatch::simulator::speech::Speaks;
-use spendwatch::simulator::world::{Detail, Used, World};
+use spendwatch::simulator::api::SimulatedApi;
+use spendwatch::simulator::world::{SimulatedUsage, UsageDetail, World};
 use tokio::runtime::Builder;
 
 use crate::harness::at;
@@ -20,7 +20,7 @@ use crate::simulator::{get, start};
 const N_DAYS: i32 = 7;
 const RANGE: &str = "starting_at=2026-11-17T00:00:00Z&ending_at=2026-11-24T00:00:00Z";
 
-/// By workspace, whose default one is `""`, and day.
+/// Sums by workspace (`""` is the default one) and day.
 type Sums = BTreeMap<(String, String), Usd>;
 
 #[derive(Debug, Clone)]
@@ -32,8 +32,8 @@ enum Event {
     },
     Use {
         hour: i64,
-        used: Used,
-        detail: Detail,
+        used: SimulatedUsage,
+        detail: UsageDetail,
     },
     Spend {
         hour: i64,
@@ -57,7 +57,7 @@ fn hour() -> impl Strategy<Value = i64> {
     0..i64::from(N_DAYS) * 24
 }
 
-fn detail() -> impl Strategy<Value = Detail> {
+fn detail() -> impl Strategy<Value = UsageDetail> {
     let keys = prop_oneof![
         Just(None),
         Just(Some("apikey_a1".to_owned())),
@@ -65,16 +65,16 @@ fn detail() -> impl Strategy<Value = Detail> {
     ];
     let users = prop_oneof![Just(None), Just(Some("user_1".to_owned()))];
     let tier = prop_oneof![Just("standard"), Just("batch")];
-    (keys, users, tier, any::<bool>()).prop_map(|(api_key, user, tier, is_fast)| Detail {
+    (keys, users, tier, any::<bool>()).prop_map(|(api_key, user, tier, is_fast)| UsageDetail {
         api_key,
         user,
         service_tier: tier.to_owned(),
         is_fast,
-        ..Detail::default()
+        ..UsageDetail::default()
     })
 }
 
-fn figures() -> impl Strategy<Value = Used> {
+fn figures() -> impl Strategy<Value = SimulatedUsage> {
     (
         0..9_000_000_i64,
         0..1000_i64,
@@ -82,16 +82,18 @@ fn figures() -> impl Strategy<Value = Used> {
         0..50_i64,
         0..3_i64,
     )
-        .prop_map(|(micros, input, output, cache, web_searches)| Used {
-            micros,
-            input,
-            output,
-            cache_read: cache,
-            cache_write_1h: cache / 7,
-            requests: 1,
-            web_searches,
-            ..Used::default()
-        })
+        .prop_map(
+            |(micros, input, output, cache, web_searches)| SimulatedUsage {
+                micros,
+                input,
+                output,
+                cache_read: cache,
+                cache_write_1h: cache / 7,
+                requests: 1,
+                web_searches,
+                ..SimulatedUsage::default()
+            },
+        )
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -116,7 +118,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Events with the workspace of each, by place, and the model.
+/// Events with the index of their workspace and the model.
 fn events() -> impl Strategy<Value = Vec<(usize, bool, Event)>> {
     prop::collection::vec((0..4_usize, any::<bool>(), event()), 1..12)
 }
@@ -126,7 +128,7 @@ fn world(events: &[(usize, bool, Event)]) -> World {
     let first = at("2026-11-17T00:00:00Z");
     let moment = |hour: i64| first + jiff::SignedDuration::from_hours(hour);
     for (place, is_sonnet, event) in events {
-        // The last one is on no list at all.
+        // The last one is not listed.
         let id = ["", "wrkspc_a", "wrkspc_b", "wrkspc_gone"][*place];
         let model = if *is_sonnet { SONNET } else { HAIKU };
         match event.clone() {
@@ -135,24 +137,24 @@ fn world(events: &[(usize, bool, Event)]) -> World {
                 is_human,
                 hour,
             } => {
-                world.add_habit(id, model, micros, is_human, moment(hour));
+                world.add_spend_pattern(id, model, micros, is_human, moment(hour));
             }
             Event::Use { hour, used, detail } => {
-                world.use_as(id, model, moment(hour), used, detail);
+                world.add_detailed_usage(id, model, moment(hour), used, detail);
             }
             Event::Spend { hour, cents } => {
                 let usd = Usd::from_pico(i128::from(cents) * 10_000_000_000);
                 world.spend(id, model, moment(hour), &usd.to_string());
             }
-            Event::Code { hour, micros } => world.run_code(id, moment(hour), micros),
+            Event::Code { hour, micros } => world.add_code_execution(id, moment(hour), micros),
             Event::Correct { day, cents } => {
                 let usd = Usd::from_pico(i128::from(cents) * 10_000_000_000);
-                world.correct_day(id, Day::of(first).plus(day), &usd.to_string());
+                world.correct_day(id, Day::containing(first).plus(day), &usd.to_string());
             }
             Event::Forget { hour } => {
-                let start = spendwatch::domain::span::Hour::of(moment(hour));
+                let start = spendwatch::domain::span::Hour::containing(moment(hour));
                 let end = start.plus(5);
-                world.forget(id, spendwatch::domain::span::HourSpan { start, end });
+                world.remove_usage(id, spendwatch::domain::span::HourSpan { start, end });
             }
             Event::Archive => world.archive(id),
         }
@@ -160,10 +162,10 @@ fn world(events: &[(usize, bool, Event)]) -> World {
     world
 }
 
-/// The guide's: each listed workspace, and what is in the whole and in none of them.
+/// Sums by listed workspace, and the remainder, from the guide's API.
 async fn by_guide(simulator: &Simulator) -> Sums {
-    let speaks = simulator.world().speaks;
-    simulator.world().speaks = Speaks::Guide;
+    let speaks = simulator.world().api;
+    simulator.world().api = SimulatedApi::Guide;
     let listed: Vec<String> = simulator
         .world()
         .workspaces
@@ -184,7 +186,7 @@ async fn by_guide(simulator: &Simulator) -> Sums {
         rest.into_iter()
             .map(|(day, spend)| (("rest".to_owned(), day), spend)),
     );
-    simulator.world().speaks = speaks;
+    simulator.world().api = speaks;
     sums
 }
 
@@ -222,7 +224,7 @@ async fn by_reports(simulator: &Simulator, more: &str) -> Sums {
     in_days(cells)
 }
 
-/// Cents by workspace and day as USD.
+/// Converts cents by workspace and day to USD.
 fn in_days<'a>(cells: impl Iterator<Item = (String, &'a Value, &'a Value)>) -> Sums {
     let mut sums = Sums::new();
     for (id, start, cents) in cells {
@@ -238,17 +240,17 @@ fn in_days<'a>(cells: impl Iterator<Item = (String, &'a Value, &'a Value)>) -> S
     sums
 }
 
-/// Without sums of nothing; workspaces that the guide does not list are one.
+/// Removes zero sums and combines workspaces that the guide does not list.
 fn listed(sums: Sums, simulator: &Simulator) -> Sums {
     let world = simulator.world();
-    let mut told = Sums::new();
+    let mut body = Sums::new();
     for ((id, day), spend) in sums {
         let is_listed = world.workspaces.iter().any(|of| of.id == id);
         let id = if is_listed { id } else { "rest".to_owned() };
-        *told.entry((id, day)).or_default() += spend;
+        *body.entry((id, day)).or_default() += spend;
     }
-    told.retain(|_, spend| *spend != Usd::ZERO);
-    told
+    body.retain(|_, spend| *spend != Usd::ZERO);
+    body
 }
 
 async fn check(events: Vec<(usize, bool, Event)>) {
@@ -269,7 +271,7 @@ async fn check(events: Vec<(usize, bool, Event)>) {
 }
 
 #[test]
-fn three_reports_tell_the_same_sums_by_workspace_and_day() {
+fn three_reports_have_the_same_sums_by_workspace_and_day() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let config = Config {
         cases: 48,

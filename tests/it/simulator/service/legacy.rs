@@ -1,17 +1,17 @@
-//! The older reports: every bucket in its place, null for what was not asked, the bill by day.
+//! Older reports: all buckets, null for unrequested dimensions, cost by day.
 
 use serde_json::{Value, json};
 use spendwatch::domain::span::Day;
-use spendwatch::simulator::world::{Detail, Used};
+use spendwatch::simulator::world::{SimulatedUsage, UsageDetail};
 
 use crate::harness::at;
 use crate::simulator::service::{
-    DAY, FAST, HAIKU, SONNET, all, ask, by, column, empty, rows, spent, told, used,
+    DAY, FAST, HAIKU, SONNET, all, body, by, column, empty, rows, send_request, spent, used,
 };
 use crate::simulator::start;
 
 #[tokio::test]
-async fn every_bucket_is_there_the_oldest_first() {
+async fn all_buckets_are_present_oldest_first() {
     let (simulator, _) = start(spent()).await;
     let path = "usage_report/messages?limit=2\
                 &starting_at=2026-11-21T00:00:00Z&ending_at=2026-11-26T00:00:00Z";
@@ -56,7 +56,7 @@ async fn the_start_is_snapped_and_the_end_is_exclusive() {
             "2026-11-23T18:00:01Z",
             vec!["2026-11-23T17:00:00Z", "2026-11-23T18:00:00Z"],
         ),
-        // A moment of another zone is the same moment.
+        // Other offsets are converted.
         (
             "1h",
             "2026-11-23T18:45:00%2B01:00",
@@ -67,13 +67,13 @@ async fn the_start_is_snapped_and_the_end_is_exclusive() {
         let path = format!(
             "usage_report/messages?bucket_width={width}&starting_at={start}&ending_at={end}"
         );
-        let json = told(&simulator, &path).await;
+        let json = body(&simulator, &path).await;
         let starts = column(rows(&json), "/starting_at");
         assert_eq!(starts, expected, "{path}");
     }
-    // Without an end it goes on up to now.
+    // The default end is now.
     let path = "usage_report/messages?bucket_width=1h&starting_at=2026-11-24T12:30:00Z";
-    let json = told(&simulator, path).await;
+    let json = body(&simulator, path).await;
     let expected = [
         "2026-11-24T12:00:00Z",
         "2026-11-24T13:00:00Z",
@@ -83,21 +83,21 @@ async fn the_start_is_snapped_and_the_end_is_exclusive() {
 }
 
 #[tokio::test]
-async fn bounds_of_the_bill_are_midnights_and_today_is_missing_without_an_end() {
+async fn cost_bounds_are_midnights_and_exclude_today_by_default() {
     let mut world = spent();
     world.spend("wrkspc_a", SONNET, at("2026-11-24T01:00:00Z"), "7");
     let (simulator, _) = start(world).await;
     let path = "cost_report?starting_at=2026-11-22T15:00:00Z";
     let expected = ["2026-11-22T00:00:00Z", "2026-11-23T00:00:00Z"];
-    let json = told(&simulator, path).await;
+    let json = body(&simulator, path).await;
     assert_eq!(column(rows(&json), "/starting_at"), expected);
-    let json = told(
+    let json = body(
         &simulator,
         &format!("{path}&ending_at=2026-11-24T23:59:59Z"),
     )
     .await;
     assert_eq!(column(rows(&json), "/starting_at"), expected);
-    let json = told(
+    let json = body(
         &simulator,
         &format!("{path}&ending_at=2026-11-25T00:00:00Z"),
     )
@@ -110,10 +110,10 @@ async fn bounds_of_the_bill_are_midnights_and_today_is_missing_without_an_end() 
 }
 
 #[tokio::test]
-async fn null_is_what_was_not_asked_and_the_default_workspace_too() {
+async fn unrequested_dimensions_and_the_default_workspace_are_null() {
     let (simulator, _) = start(spent()).await;
     let of = |more: &str| format!("usage_report/messages?{DAY}{more}");
-    let json = told(&simulator, &of("")).await;
+    let json = body(&simulator, &of("")).await;
     let expected = json!([{
         "uncached_input_tokens": 3000, "cache_read_input_tokens": 0, "output_tokens": 150,
         "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
@@ -122,7 +122,7 @@ async fn null_is_what_was_not_asked_and_the_default_workspace_too() {
         "service_account_id": null, "service_tier": null, "speed": null, "workspace_id": null,
     }]);
     assert_eq!(json["data"][0]["results"], expected);
-    let json = told(&simulator, &of("&group_by[]=workspace_id")).await;
+    let json = body(&simulator, &of("&group_by[]=workspace_id")).await;
     let results = json["data"][0]["results"].as_array().unwrap();
     let ids = column(results, "/workspace_id");
     assert_eq!(ids, [Value::Null, json!("wrkspc_a"), json!("wrkspc_b")]);
@@ -131,7 +131,7 @@ async fn null_is_what_was_not_asked_and_the_default_workspace_too() {
         column(results, "/model"),
         [Value::Null, Value::Null, Value::Null]
     );
-    let bill = told(
+    let bill = body(
         &simulator,
         &format!("cost_report?{DAY}&group_by[]=workspace_id"),
     )
@@ -139,14 +139,14 @@ async fn null_is_what_was_not_asked_and_the_default_workspace_too() {
     let results = bill["data"][0]["results"].as_array().unwrap();
     let ids = column(results, "/workspace_id");
     assert_eq!(ids, [Value::Null, json!("wrkspc_a"), json!("wrkspc_b")]);
-    let plain = ask(&simulator, &of(""), Some("2023-06-01"), "").await;
+    let plain = send_request(&simulator, &of(""), Some("2023-06-01"), "").await;
     assert!(!plain.body.contains("speed"), "known with its beta alone");
 }
 
 #[tokio::test]
-async fn usage_is_chosen_by_whatever_it_is_told_apart_by() {
+async fn usage_can_be_filtered_by_every_dimension() {
     let mut world = spent();
-    let detail = Detail {
+    let detail = UsageDetail {
         user: Some("user_1".to_owned()),
         service_tier: "batch".to_owned(),
         context_window: "200k-1M".to_owned(),
@@ -155,7 +155,7 @@ async fn usage_is_chosen_by_whatever_it_is_told_apart_by() {
         api_key: None,
     };
     let when = at("2026-11-23T15:00:00Z");
-    world.use_as("wrkspc_b", SONNET, when, used(70_000, 1, 7), detail);
+    world.add_detailed_usage("wrkspc_b", SONNET, when, used(70_000, 1, 7), detail);
     let (simulator, _) = start(world).await;
     for (choice, output) in [
         ("models[]=claude-sonnet-4-5", 97),
@@ -173,7 +173,7 @@ async fn usage_is_chosen_by_whatever_it_is_told_apart_by() {
         ("service_account_ids[]=svac_1", 0),
     ] {
         let path = format!("usage_report/messages?{DAY}&{choice}");
-        let json = told(&simulator, &path).await;
+        let json = body(&simulator, &path).await;
         let results = json["data"][0]["results"].as_array().unwrap();
         let sum: i64 = column(results, "/output_tokens")
             .iter()
@@ -182,8 +182,8 @@ async fn usage_is_chosen_by_whatever_it_is_told_apart_by() {
         assert_eq!(sum, output, "{choice}");
     }
     let path = format!("usage_report/messages?{DAY}&group_by[]=speed&group_by[]=account_id");
-    let answer = ask(&simulator, &path, Some("2026-10-21"), FAST).await;
-    let json = answer.json();
+    let response = send_request(&simulator, &path, Some("2026-10-21"), FAST).await;
+    let json = response.json();
     let results = json["data"][0]["results"].as_array().unwrap();
     assert_eq!(column(results, "/speed"), ["fast", "standard"]);
     assert_eq!(
@@ -193,33 +193,37 @@ async fn usage_is_chosen_by_whatever_it_is_told_apart_by() {
 }
 
 #[tokio::test]
-async fn the_bill_has_its_positions_in_cents() {
+async fn costs_are_split_by_charge_in_cents() {
     let mut world = empty();
-    let batch = Detail {
+    let batch = UsageDetail {
         service_tier: "batch".to_owned(),
         inference_geo: "us".to_owned(),
         ..by("apikey_a1")
     };
-    let used = Used {
+    let used = SimulatedUsage {
         micros: 1_234_567,
         input: 5,
         output: 6,
         web_searches: 3,
-        ..Used::default()
+        ..SimulatedUsage::default()
     };
-    world.use_as("wrkspc_a", SONNET, at("2026-11-23T09:00:00Z"), used, batch);
-    world.run_code("wrkspc_a", at("2026-11-23T10:00:00Z"), 50_000);
-    world.correct_day("wrkspc_a", Day::of(at("2026-11-23T00:00:00Z")), "-0.25");
+    world.add_detailed_usage("wrkspc_a", SONNET, at("2026-11-23T09:00:00Z"), used, batch);
+    world.add_code_execution("wrkspc_a", at("2026-11-23T10:00:00Z"), 50_000);
+    world.correct_day(
+        "wrkspc_a",
+        Day::containing(at("2026-11-23T00:00:00Z")),
+        "-0.25",
+    );
     let (simulator, _) = start(world).await;
-    let whole = told(&simulator, &format!("cost_report?{DAY}")).await;
+    let whole = body(&simulator, &format!("cost_report?{DAY}")).await;
     let expected = json!([{"amount": "103.4567", "currency": "USD", "workspace_id": null, "description": null,
         "cost_type": null, "model": null, "token_type": null, "service_tier": null,
         "context_window": null, "inference_geo": null}]);
     assert_eq!(whole["data"][0]["results"], expected);
     let path = format!("cost_report?{DAY}&group_by[]=description&group_by[]=workspace_id");
-    let json = told(&simulator, &path).await;
+    let json = body(&simulator, &path).await;
     let results = json["data"][0]["results"].as_array().unwrap();
-    let told: Vec<[Value; 6]> = results
+    let body: Vec<[Value; 6]> = results
         .iter()
         .map(|row| {
             [
@@ -261,37 +265,37 @@ async fn the_bill_has_its_positions_in_cents() {
         tokens("60.2284", "output_tokens"),
         tokens("60.2283", "uncached_input_tokens"),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(body, expected);
     let descriptions = column(results, "/description");
     assert_eq!(descriptions[1], "Code Execution Usage");
 }
 
 #[tokio::test]
-async fn a_day_has_its_bill_when_it_is_made() {
+async fn days_are_billed_after_the_lag() {
     let mut world = spent();
     world.bill_lag = jiff::SignedDuration::from_hours(15);
     let (simulator, time) = start(world).await;
     let path = format!("cost_report?{DAY}");
     assert_eq!(
-        told(&simulator, &path).await["data"][0]["results"],
+        body(&simulator, &path).await["data"][0]["results"],
         json!([])
     );
     time.advance(std::time::Duration::from_secs(1800));
-    let json = told(&simulator, &path).await;
+    let json = body(&simulator, &path).await;
     assert_eq!(json["data"][0]["results"][0]["amount"], "773.4567");
 }
 
 #[tokio::test]
-async fn the_priority_tier_is_in_messages_alone_and_code_in_costs_alone() {
+async fn the_priority_tier_is_only_in_messages_and_code_execution_only_in_costs() {
     let mut world = empty();
     let when = at("2026-11-23T09:00:00Z");
-    let priority = Detail {
+    let priority = UsageDetail {
         service_tier: "priority".to_owned(),
         ..by("apikey_a1")
     };
-    world.use_as("wrkspc_a", SONNET, when, used(9_000_000, 10, 11), priority);
-    world.run_code("wrkspc_b", when, 40_000);
-    world.use_as(
+    world.add_detailed_usage("wrkspc_a", SONNET, when, used(9_000_000, 10, 11), priority);
+    world.add_code_execution("wrkspc_b", when, 40_000);
+    world.add_detailed_usage(
         "wrkspc_b",
         HAIKU,
         when,
@@ -300,19 +304,19 @@ async fn the_priority_tier_is_in_messages_alone_and_code_in_costs_alone() {
     );
     let (simulator, _) = start(world).await;
     let group = "&group_by[]=workspace_id&group_by[]=model";
-    let json = told(&simulator, &format!("usage_report/messages?{DAY}{group}")).await;
+    let json = body(&simulator, &format!("usage_report/messages?{DAY}{group}")).await;
     let results = json["data"][0]["results"].as_array().unwrap();
     assert_eq!(column(results, "/model"), [SONNET, HAIKU]);
     assert_eq!(column(results, "/output_tokens"), [11, 21]);
-    let bill = told(&simulator, &format!("cost_report?{DAY}")).await;
+    let bill = body(&simulator, &format!("cost_report?{DAY}")).await;
     assert_eq!(bill["data"][0]["results"][0]["amount"], "5");
     let path = format!("analytics/cost?{DAY}&time_bucket_width=1h{group}");
-    let cost = told(&simulator, &path).await;
+    let cost = body(&simulator, &path).await;
     assert_eq!(column(rows(&cost), "/cost/amount"), ["4", "1"]);
     assert_eq!(
         column(rows(&cost), "/group/model"),
         [Value::Null, json!(HAIKU)]
     );
-    let usage = told(&simulator, &path.replace("cost", "usage")).await;
+    let usage = body(&simulator, &path.replace("cost", "usage")).await;
     assert_eq!(column(rows(&usage), "/usage/total_tokens"), [41]);
 }

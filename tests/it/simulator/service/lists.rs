@@ -1,15 +1,17 @@
-//! What the real service lists: workspaces, people, keys and limits, in both versions.
+//! Lists of the real API: workspaces, users, keys and limits, in both versions.
 
 use serde_json::{Value, json};
 use spendwatch::simulator::world::World;
 
-use crate::simulator::service::{DEFAULT, ask, check_statuses, column, empty, real, rows, told};
+use crate::simulator::service::{
+    DEFAULT, body, check_statuses, column, empty, real, rows, send_request,
+};
 use crate::simulator::start;
 
 #[tokio::test]
-async fn the_organization_says_who_it_is() {
+async fn me_returns_the_organization() {
     let (simulator, _) = start(empty()).await;
-    let me = told(&simulator, "me").await;
+    let me = body(&simulator, "me").await;
     assert_eq!(
         (&me["type"], me["id"].as_str().unwrap().len()),
         (&json!("organization"), 36)
@@ -19,7 +21,7 @@ async fn the_organization_says_who_it_is() {
 }
 
 #[tokio::test]
-async fn default_and_archived_workspaces_are_there_when_asked_for() {
+async fn default_and_archived_workspaces_are_listed_on_request() {
     let mut world = empty();
     world.archive("wrkspc_b");
     world
@@ -42,10 +44,10 @@ async fn default_and_archived_workspaces_are_there_when_asked_for() {
         ),
         ("ids[]=wrkspc_b", vec![]),
     ] {
-        let json = told(&simulator, &format!("workspaces?{query}")).await;
+        let json = body(&simulator, &format!("workspaces?{query}")).await;
         assert_eq!(column(rows(&json), "/id"), expected, "{query}");
     }
-    let all = told(
+    let all = body(
         &simulator,
         "workspaces?include_archived=true&include_default=true",
     )
@@ -70,27 +72,27 @@ async fn default_and_archived_workspaces_are_there_when_asked_for() {
 }
 
 #[tokio::test]
-async fn lists_go_on_and_back_by_id() {
+async fn lists_are_paginated_by_id_in_both_directions() {
     let mut world = real(World::empty());
     for n in 0..25 {
         world.add_workspace(&format!("wrkspc_{n:02}"), "w");
     }
     let (simulator, _) = start(world).await;
-    let page = told(&simulator, "workspaces").await;
+    let page = body(&simulator, "workspaces").await;
     assert_eq!((rows(&page).len(), &page["has_more"]), (20, &json!(true)));
     assert_eq!(
         (&page["first_id"], &page["last_id"]),
         (&json!("wrkspc_00"), &json!("wrkspc_19"))
     );
-    let rest = told(&simulator, "workspaces?after_id=wrkspc_19").await;
+    let rest = body(&simulator, "workspaces?after_id=wrkspc_19").await;
     assert_eq!((rows(&rest).len(), &rest["has_more"]), (5, &json!(false)));
-    let before = told(&simulator, "workspaces?limit=3&before_id=wrkspc_05").await;
+    let before = body(&simulator, "workspaces?limit=3&before_id=wrkspc_05").await;
     assert_eq!(
         column(rows(&before), "/id"),
         ["wrkspc_02", "wrkspc_03", "wrkspc_04"]
     );
     assert_eq!(before["has_more"], true);
-    let end = told(&simulator, "workspaces?after_id=wrkspc_24").await;
+    let end = body(&simulator, "workspaces?after_id=wrkspc_24").await;
     let expected = json!({"data": [], "has_more": false, "first_id": null, "last_id": null});
     assert_eq!(end, expected);
     check_statuses(
@@ -108,7 +110,7 @@ async fn lists_go_on_and_back_by_id() {
 }
 
 #[tokio::test]
-async fn people_and_keys_are_chosen() {
+async fn users_and_keys_can_be_filtered() {
     let (simulator, _) = start(empty()).await;
     simulator.world().keys[1].status = "inactive".to_owned();
     for (path, expected) in [
@@ -127,10 +129,10 @@ async fn people_and_keys_are_chosen() {
             vec!["apikey_a1", "apikey_b1"],
         ),
     ] {
-        let json = told(&simulator, path).await;
+        let json = body(&simulator, path).await;
         assert_eq!(column(rows(&json), "/id"), expected, "{path}");
     }
-    let people = told(&simulator, "users").await;
+    let people = body(&simulator, "users").await;
     assert_eq!(column(rows(&people), "/role"), ["admin", "developer"]);
     check_statuses(
         &simulator,
@@ -144,15 +146,15 @@ async fn people_and_keys_are_chosen() {
 }
 
 #[tokio::test]
-async fn the_newer_version_leaves_out_what_it_has_twice() {
+async fn the_newer_version_omits_duplicate_fields() {
     let mut world = empty();
     let limiter = "requests_per_minute".to_owned();
     world.rate_limits = vec![(None, "claude_sonnet".to_owned(), limiter, 1000)];
     let (simulator, _) = start(world).await;
-    let old = told(&simulator, "api_keys").await;
+    let old = body(&simulator, "api_keys").await;
     let homes = column(rows(&old), "/workspace_id");
     assert_eq!((&homes[0], &homes[3]), (&json!("wrkspc_a"), &Value::Null));
-    let new = ask(&simulator, "api_keys", Some("2026-10-21"), "")
+    let new = send_request(&simulator, "api_keys", Some("2026-10-21"), "")
         .await
         .json();
     for (old, new) in rows(&old).iter().zip(rows(&new)) {
@@ -160,8 +162,8 @@ async fn the_newer_version_leaves_out_what_it_has_twice() {
         assert_eq!(old["scope"], new["scope"]);
     }
     assert_eq!(rows(&new)[3]["scope"]["workspace_id"], DEFAULT);
-    let old = told(&simulator, "rate_limits").await;
-    let new = ask(&simulator, "rate_limits", Some("2026-10-21"), "")
+    let old = body(&simulator, "rate_limits").await;
+    let new = send_request(&simulator, "rate_limits", Some("2026-10-21"), "")
         .await
         .json();
     assert_eq!(rows(&old)[0]["group_type"], "model_group");
@@ -184,26 +186,26 @@ async fn rate_limits_of_a_workspace_are_its_own_or_inherited() {
     ];
     let (simulator, _) = start(world).await;
     let values = |json: &Value| column(rows(json), "/limits/0/value");
-    assert_eq!(values(&told(&simulator, "rate_limits").await), [1000, 4000]);
+    assert_eq!(values(&body(&simulator, "rate_limits").await), [1000, 4000]);
     let path = "workspaces/wrkspc_a/rate_limits";
-    let own = told(&simulator, path).await;
+    let own = body(&simulator, path).await;
     let expected = json!({"type": "requests_per_minute", "value": 100, "org_limit": 1000, "source": {"type": "workspace"}});
     assert_eq!(rows(&own)[0]["limits"], json!([expected]));
     assert_eq!(rows(&own)[0]["workspace_id"], "wrkspc_a");
-    let all = told(&simulator, &format!("{path}?include_inherited=true")).await;
+    let all = body(&simulator, &format!("{path}?include_inherited=true")).await;
     assert_eq!(values(&all), [100, 4000]);
     assert_eq!(rows(&all)[1]["limits"][0]["source"]["type"], "organization");
-    let json = told(&simulator, "workspaces/wrkspc_b/rate_limits").await;
+    let json = body(&simulator, "workspaces/wrkspc_b/rate_limits").await;
     assert_eq!(json, json!({"data": [], "next_page": null}));
-    let chosen = told(
+    let chosen = body(
         &simulator,
         "rate_limits?model=claude_haiku&group_type=model_group",
     )
     .await;
     assert_eq!(values(&chosen), [4000]);
-    let first = told(&simulator, "rate_limits?limit=1").await;
+    let first = body(&simulator, "rate_limits?limit=1").await;
     let cursor = first["next_page"].as_str().unwrap().replace('=', "%3D");
-    let rest = told(&simulator, &format!("rate_limits?limit=1&page={cursor}")).await;
+    let rest = body(&simulator, &format!("rate_limits?limit=1&page={cursor}")).await;
     assert_eq!(
         (values(&rest), &rest["next_page"]),
         (vec![json!(4000)], &Value::Null)
@@ -226,7 +228,7 @@ async fn spend_limits_are_whole_cents() {
     let mut world = empty();
     world.spend_limits = vec![(None, 500_000), (Some("wrkspc_a".to_owned()), 12_345)];
     let (simulator, _) = start(world).await;
-    let json = told(&simulator, "spend_limits").await;
+    let json = body(&simulator, "spend_limits").await;
     assert_eq!(column(rows(&json), "/amount"), ["500000", "12345"]);
     assert_eq!(
         column(rows(&json), "/scope/type"),
@@ -234,7 +236,7 @@ async fn spend_limits_are_whole_cents() {
     );
     assert_ne!(rows(&json)[0]["id"], rows(&json)[1]["id"]);
     for chosen in ["scope_type[]=workspace", "workspace_id=wrkspc_a"] {
-        let json = told(&simulator, &format!("spend_limits?{chosen}")).await;
+        let json = body(&simulator, &format!("spend_limits?{chosen}")).await;
         assert_eq!(column(rows(&json), "/amount"), ["12345"], "{chosen}");
     }
     check_statuses(&simulator, &[("spend_limits?scope_type[]=team", 400)]).await;

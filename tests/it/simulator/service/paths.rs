@@ -1,15 +1,15 @@
-//! Versions, keys and paths of the real service, and who may ask for what.
+//! Versions, keys, paths and access of the real API.
 
 use reqwest::Method;
-use spendwatch::simulator::speech::{Access, Real, Speaks};
+use spendwatch::simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
 
-use crate::simulator::service::{DAY, ask, check_statuses, empty, get, spent};
+use crate::simulator::service::{DAY, check_statuses, empty, get, send_request, spent};
 use crate::simulator::{bare, request, send, start, two};
 
 const COST: &str = "analytics/cost?time_bucket_width=1d";
 
 #[tokio::test]
-async fn every_request_names_a_version_that_there_is() {
+async fn requests_need_a_known_version() {
     let (simulator, _) = start(empty()).await;
     for path in ["me", "workspaces", "rate_limits"] {
         for (version, status) in [
@@ -19,14 +19,14 @@ async fn every_request_names_a_version_that_there_is() {
             (Some(""), 400),
             (None, 400),
         ] {
-            let answer = ask(&simulator, path, version, "").await;
-            assert_eq!(answer.status, status, "{path} {version:?}");
+            let response = send_request(&simulator, path, version, "").await;
+            assert_eq!(response.status, status, "{path} {version:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn keys_come_in_either_header_and_no_key_is_made_or_deleted() {
+async fn admin_keys_work_in_both_headers_and_keys_cannot_be_created_or_deleted() {
     let (simulator, _) = start(empty()).await;
     let path = "/v1/organizations/me";
     let bearer = bare(&simulator, Method::GET, path)
@@ -37,12 +37,12 @@ async fn keys_come_in_either_header_and_no_key_is_made_or_deleted() {
         bare(&simulator, Method::GET, path).bearer_auth("other"),
         bare(&simulator, Method::GET, path),
     ] {
-        let answer = send(wrong.header("anthropic-version", "2023-06-01")).await;
-        let answer = answer.unwrap();
-        assert_eq!(answer.status, 401);
-        assert_eq!(answer.json()["error"]["type"], "authentication_error");
+        let response = send(wrong.header("anthropic-version", "2023-06-01")).await;
+        let response = response.unwrap();
+        assert_eq!(response.status, 401);
+        assert_eq!(response.json()["error"]["type"], "authentication_error");
     }
-    // There is no call that makes a key, and none that deletes one.
+    // The real API can neither create nor delete keys.
     for (method, path) in [
         (Method::POST, "api_keys"),
         (Method::DELETE, "api_keys/apikey_1"),
@@ -59,7 +59,7 @@ async fn keys_come_in_either_header_and_no_key_is_made_or_deleted() {
 }
 
 #[tokio::test]
-async fn each_dialect_has_its_own_paths() {
+async fn each_api_has_its_own_paths() {
     let (real, _) = start(spent()).await;
     let (guide, _) = start(two()).await;
     let of_guide = [
@@ -71,9 +71,9 @@ async fn each_dialect_has_its_own_paths() {
         "/v1/usage?start_date=2026-11-24&end_date=2026-11-24&granularity=hour",
     ];
     for path in of_guide {
-        let answer = crate::simulator::get(&real, path).await;
-        assert_eq!(answer.status, 404, "{path}");
-        assert_eq!(answer.json()["error"]["type"], "not_found_error");
+        let response = crate::simulator::get(&real, path).await;
+        assert_eq!(response.status, 404, "{path}");
+        assert_eq!(response.json()["error"]["type"], "not_found_error");
     }
     let day = format!("?{DAY}");
     for (path, query) in [
@@ -92,8 +92,8 @@ async fn each_dialect_has_its_own_paths() {
         let path = format!("{path}{query}");
         assert_eq!(get(&real, &path).await.status, 200, "{path}");
         let path = format!("/v1/organizations/{path}");
-        let answer = crate::simulator::get(&guide, &path).await;
-        assert_eq!(answer.status, 404, "{path}");
+        let response = crate::simulator::get(&guide, &path).await;
+        assert_eq!(response.status, 404, "{path}");
     }
     for path in [
         "usage_report",
@@ -106,7 +106,7 @@ async fn each_dialect_has_its_own_paths() {
 }
 
 #[tokio::test]
-async fn what_is_forbidden_or_absent_is_so_for_itself_alone() {
+async fn forbidden_and_absent_endpoints_do_not_affect_others() {
     let (simulator, _) = start(spent()).await;
     let paths = [
         format!("{COST}&{DAY}"),
@@ -116,14 +116,14 @@ async fn what_is_forbidden_or_absent_is_so_for_itself_alone() {
         "spend_limits".to_owned(),
         "workspaces".to_owned(),
     ];
-    let open = Real::default();
+    let open = RealApiOptions::default();
     for (access, status, kind) in [
-        (Access::Forbidden, 403, "permission_error"),
-        (Access::Absent, 404, "not_found_error"),
+        (EndpointAccess::Forbidden, 403, "permission_error"),
+        (EndpointAccess::Absent, 404, "not_found_error"),
     ] {
         for (real, n_refused, first) in [
             (
-                Real {
+                RealApiOptions {
                     analytics: access,
                     ..open
                 },
@@ -131,7 +131,7 @@ async fn what_is_forbidden_or_absent_is_so_for_itself_alone() {
                 0,
             ),
             (
-                Real {
+                RealApiOptions {
                     reports: access,
                     ..open
                 },
@@ -139,7 +139,7 @@ async fn what_is_forbidden_or_absent_is_so_for_itself_alone() {
                 2,
             ),
             (
-                Real {
+                RealApiOptions {
                     spend_limits: access,
                     ..open
                 },
@@ -147,14 +147,14 @@ async fn what_is_forbidden_or_absent_is_so_for_itself_alone() {
                 4,
             ),
         ] {
-            simulator.world().speaks = Speaks::Real(real);
+            simulator.world().api = SimulatedApi::Real(real);
             for (place, path) in paths.iter().enumerate() {
-                let answer = get(&simulator, path).await;
+                let response = get(&simulator, path).await;
                 let is_refused = (first..first + n_refused).contains(&place);
                 let expected = if is_refused { status } else { 200 };
-                assert_eq!(answer.status, expected, "{real:?} {path}");
+                assert_eq!(response.status, expected, "{real:?} {path}");
                 if is_refused {
-                    assert_eq!(answer.json()["error"]["type"], kind);
+                    assert_eq!(response.json()["error"]["type"], kind);
                 }
             }
         }

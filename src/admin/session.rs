@@ -1,0 +1,83 @@
+//! Access to one organization for changes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::anthropic::AdminApi;
+use crate::audit::files::AuditError;
+use crate::audit::{AuditLog, Intent, Operation, OperationOutcome};
+use crate::clock::Clock;
+use crate::domain::admin::server::ServerKind;
+use crate::domain::ids::OrganizationName;
+
+/// Admin API, server kind and audit log of one organization. Kept apart from the CLI context, on which `admin` must not depend.
+#[derive(Clone)]
+pub struct AdminSession {
+    pub organization: OrganizationName,
+    pub api: AdminApi,
+    pub service: ServerKind,
+    pub audit: AuditLog,
+    pub clock: Clock,
+    /// Errors from recording outcomes, until they are reported.
+    audit_errors: Arc<Mutex<Vec<String>>>,
+}
+
+impl AdminSession {
+    /// Returns a session without audit errors.
+    pub fn new(
+        organization: OrganizationName,
+        api: AdminApi,
+        service: ServerKind,
+        audit: AuditLog,
+        clock: Clock,
+    ) -> AdminSession {
+        AdminSession {
+            organization,
+            api,
+            service,
+            audit,
+            clock,
+            audit_errors: Arc::default(),
+        }
+    }
+
+    /// Records an outcome. An error is kept for [`AdminSession::take_audit_errors`], because the change itself was made.
+    pub fn record_outcome(&self, intent: Intent, ended: &OperationOutcome<'_>) {
+        if let Err(error) = self.audit.end(intent, ended) {
+            let mut errors = self
+                .audit_errors
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            errors.push(error.to_string());
+        }
+    }
+
+    /// Returns the errors from recording outcomes, each once.
+    pub fn take_audit_errors(&self) -> Vec<String> {
+        let mut errors = self
+            .audit_errors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *errors)
+    }
+
+    /// Records a read access and its outcome.
+    pub fn record_read(
+        &self,
+        action: &str,
+        target: &str,
+        arguments: &[(&str, String)],
+        error: Option<&str>,
+    ) -> Result<(), AuditError> {
+        let operation = Operation {
+            organization: Some(self.organization.as_str()),
+            action,
+            target,
+            arguments,
+        };
+        let ended = OperationOutcome {
+            error,
+            request_id: None,
+        };
+        self.audit.record(&operation, &ended)
+    }
+}

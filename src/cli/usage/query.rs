@@ -1,0 +1,78 @@
+//! A checked usage query, and its result.
+
+use jiff::Timestamp;
+
+use crate::cli::usage::dates::DateRange;
+use crate::domain::breakdown::TimeSlices;
+use crate::domain::directory::Directory;
+use crate::domain::ids::OrganizationName;
+use crate::domain::period::{Period, Zone};
+use crate::domain::span::HourSpan;
+use crate::domain::subject::SubjectKind;
+use crate::domain::usage::UsageRow;
+
+/// Usage to report, and its breakdown.
+pub struct UsageQuery {
+    pub dates: DateRange,
+    /// Time zone of days and months.
+    pub zone: Zone,
+    /// Buckets that begin within the dates.
+    pub hours: HourSpan,
+    /// Hour, day or month.
+    pub period: Period,
+    /// The hours, cut into periods.
+    pub pieces: TimeSlices,
+    pub by: SubjectKind,
+    pub now: Timestamp,
+    /// The first day was given, so it does not depend on the clock.
+    pub is_dated: bool,
+}
+
+impl UsageQuery {
+    /// Returns a query with the dates cut into periods.
+    pub fn new(
+        dates: DateRange,
+        zone: Zone,
+        period: Period,
+        by: SubjectKind,
+        now: Timestamp,
+    ) -> UsageQuery {
+        let hours = dates.hours(&zone);
+        UsageQuery {
+            pieces: TimeSlices::new(period, &zone.rules, hours),
+            dates,
+            zone,
+            hours,
+            period,
+            by,
+            now,
+            is_dated: true,
+        }
+    }
+
+    /// Returns whether days and months are cut in UTC, as by the server.
+    pub fn is_utc(&self) -> bool {
+        &*self.zone.name == "UTC"
+    }
+}
+
+/// Usage of one organization by period.
+pub struct OrganizationUsage {
+    pub organization: OrganizationName,
+    pub directory: Directory,
+    /// Rows of all parts; they sum to the whole.
+    pub rows: Vec<UsageRow>,
+    pub remarks: Vec<Remark>,
+    /// Part of the span was never read: sums are lower bounds, and no rows does not mean no usage.
+    pub is_incomplete: bool,
+}
+
+/// Note about the figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// Stable identifier: `nothing_stored`, `parts_unread`, `known_from`, `known_up_to`, `days_of_utc`, `estimated`,
+    /// `unpriced`, `priority`, `apportioned`, `no_keys`, `no_people`, `clock`, `unreadable`.
+    pub kind: &'static str,
+    pub at: Option<Timestamp>,
+    pub text: String,
+}

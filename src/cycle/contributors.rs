@@ -1,0 +1,199 @@
+//! Adds top contributors to the facts of alerts, compared with the same point of the previous period.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+
+use crate::cycle::state::Watcher;
+use crate::domain::alert::Slot;
+use crate::domain::contributors::{ContributingUsage, ContributorSum, UsagePiece};
+use crate::domain::counting::{is_counted_for, quantity};
+use crate::domain::decision::Decision;
+use crate::domain::ids::{UNATTRIBUTED, WorkspaceId};
+use crate::domain::measure::frame_key;
+use crate::domain::notification::{Contributor, Fact, MAX_CONTRIBUTORS, NamedKey};
+use crate::domain::period;
+use crate::domain::period_sums::PeriodSums;
+use crate::domain::privacy::UserNaming;
+use crate::domain::rule::{GapUnit, Quantity, Rule, Watch};
+use crate::domain::span::HourSpan;
+use crate::domain::usage::{Amounts, Part, UsageKey};
+use crate::store::error::StoreError;
+
+/// Maximum number of alerts per message that have contributors.
+const MAX_EXPLAINED: usize = 12;
+
+/// Amounts by part and usage key in a span.
+type Past = BTreeMap<(Part, UsageKey), Amounts>;
+
+impl Watcher {
+    /// Adds contributors to the facts of a decision, except to those of resolved alerts.
+    pub(in crate::cycle) async fn explain(
+        &self,
+        decision: &mut Decision,
+    ) -> Result<(), StoreError> {
+        let mut pasts: HashMap<HourSpan, Past> = HashMap::new();
+        // The same alert may be reported to several notifiers.
+        let mut explained: BTreeMap<Slot, Vec<Contributor>> = BTreeMap::new();
+        for draft in &mut decision.drafts {
+            for fact in draft
+                .facts
+                .iter_mut()
+                .filter(|fact| fact.ended_at.is_none())
+                .take(MAX_EXPLAINED)
+            {
+                if let Some(top) = explained.get(&fact.identity.slot) {
+                    fact.top.clone_from(top);
+                    continue;
+                }
+                let rule = self
+                    .settings
+                    .policy
+                    .rules
+                    .iter()
+                    .find(|rule| rule.name == fact.identity.slot.rule);
+                let Some(rule) = rule.filter(|rule| has_contributors(rule.watch)) else {
+                    continue;
+                };
+                let Some(frame) = self.frame_of(rule, fact) else {
+                    continue;
+                };
+                let span = same_time_previous(rule, frame, fact.as_of.unwrap_or(fact.decided_at));
+                if let std::collections::hash_map::Entry::Vacant(e) = pasts.entry(span) {
+                    e.insert(self.past(span).await?);
+                }
+                fact.top = self.contributors(rule, fact, frame, &pasts[&span], span);
+                explained.insert(fact.identity.slot.clone(), fact.top.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn frame_of(&self, rule: &Rule, fact: &Fact) -> Option<&PeriodSums> {
+        let (open, closed) = self.figures.period_sums(&frame_key(rule)?)?;
+        [Some(open), closed]
+            .into_iter()
+            .flatten()
+            .find(|frame| frame.label == fact.identity.slot.period)
+    }
+
+    fn contributors(
+        &self,
+        rule: &Rule,
+        fact: &Fact,
+        frame: &PeriodSums,
+        past: &Past,
+        span: HourSpan,
+    ) -> Vec<Contributor> {
+        let snapshot = self.snapshot();
+        let subject = &fact.identity.slot.subject;
+        let mut sums: BTreeMap<(&str, &UsageKey), (Quantity, Quantity)> = BTreeMap::new();
+        for (index, state) in self.figures.parts().iter().enumerate() {
+            let Some(id) = state.part.workspace_id() else {
+                continue;
+            };
+            for (usage_key, amounts) in frame.sums_of(index) {
+                let usage_key = self.figures.usage_key_at(*usage_key);
+                if is_counted_for(rule, subject, &snapshot, id, usage_key) {
+                    sums.entry((id, usage_key)).or_default().0 += quantity(rule.watch, amounts);
+                }
+            }
+        }
+        for ((part, usage_key), amounts) in past {
+            let Some(id) = part.workspace_id() else {
+                continue;
+            };
+            if is_counted_for(rule, subject, &snapshot, id, usage_key) {
+                sums.entry((id, usage_key)).or_default().1 += quantity(rule.watch, amounts);
+            }
+        }
+        let piece = |((workspace, usage_key), (value, before))| UsagePiece {
+            workspace,
+            usage_key,
+            value,
+            before,
+        };
+        let pieces: Vec<UsagePiece<'_>> = sums.into_iter().map(piece).collect();
+        let pieces = ContributingUsage {
+            kind: subject.kind,
+            names_users: self.settings.privacy.in_messages() != UserNaming::Hidden,
+            all: &pieces,
+        };
+        let top = pieces.top(MAX_CONTRIBUTORS, |id| self.is_known_since(id, span));
+        top.into_iter()
+            .map(|cause| self.contributor(cause))
+            .collect()
+    }
+
+    fn contributor(&self, cause: ContributorSum<'_>) -> Contributor {
+        let group = cause.group;
+        Contributor {
+            workspace_id: WorkspaceId::new(group.workspace),
+            workspace: self.directory.name_of(group.workspace).to_owned(),
+            model: group.model.cloned(),
+            api_key: group.api_key.map(|key| NamedKey {
+                name: self.directory.key_name(key.as_str()).to_owned(),
+                id: key.clone(),
+            }),
+            person: group.user.map(|user| {
+                let people = self.settings.privacy.in_messages();
+                self.directory.user_name(user.as_str(), people).to_owned()
+            }),
+            value: cause.value,
+            before: cause.before,
+        }
+    }
+
+    async fn past(&self, span: HourSpan) -> Result<Past, StoreError> {
+        let sums = self.store.sums(&self.settings.organization, span).await?;
+        let mut past = Past::new();
+        for (part, usage_key, amounts) in sums {
+            *past.entry((part, usage_key)).or_default() += amounts;
+        }
+        Ok(past)
+    }
+
+    /// Returns whether the ledger reaches back to the start of a span.
+    fn is_known_since(&self, workspace_id: &str, span: HourSpan) -> bool {
+        let part = match workspace_id {
+            UNATTRIBUTED => Part::Unattributed,
+            _ => Part::Workspace(WorkspaceId::new(workspace_id)),
+        };
+        let state = self.figures.part_state(&part);
+        state
+            .and_then(|state| state.known_from)
+            .is_some_and(|known_from| known_from <= span.start)
+    }
+}
+
+/// Returns whether parts of a figure have its unit.
+fn has_contributors(watch: Watch) -> bool {
+    match watch {
+        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests => true,
+        Watch::Reconciliation(gap) => gap == GapUnit::Usd,
+        Watch::DataAge | Watch::Lifecycle => false,
+    }
+}
+
+/// Returns the start of the previous period, as long as this one has lasted.
+fn same_time_previous(rule: &Rule, frame: &PeriodSums, as_of: Timestamp) -> HourSpan {
+    let (period, zone) = match frame_key(rule) {
+        Some(key) => (key.period, key.zone),
+        None => (rule.period, rule.zone.clone()),
+    };
+    let before = period::previous(period, &zone.rules, &frame.period);
+    let passed = as_of
+        .min(frame.period.span.end)
+        .duration_since(frame.period.span.start);
+    let end = before
+        .span
+        .start
+        .checked_add(passed)
+        .unwrap_or(before.span.end)
+        .min(before.span.end);
+    period_hours(before.span.start, end)
+}
+
+fn period_hours(start: Timestamp, end: Timestamp) -> HourSpan {
+    crate::domain::span::Span { start, end }.hours()
+}

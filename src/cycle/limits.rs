@@ -1,0 +1,130 @@
+//! Reads spend limits and rate limits from Anthropic's service, once an hour. Figures are complete without them.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::anthropic::endpoint::Endpoint;
+use crate::anthropic::error::FetchError;
+use crate::cycle::plan;
+use crate::cycle::state::Watcher;
+use crate::domain::directory::Directory;
+use crate::domain::ids::{DEFAULT_WORKSPACE, WorkspaceId};
+use crate::store::error::StoreError;
+
+/// Maximum age of a limit.
+const INTERVAL: SignedDuration = SignedDuration::from_hours(1);
+const IN_AN_HOUR: &str = "in an hour";
+
+impl Watcher {
+    /// Reads limits that are due.
+    pub(in crate::cycle) async fn read_limits(
+        &mut self,
+        polled_at: Timestamp,
+        deadline: Duration,
+    ) -> Result<(), StoreError> {
+        let is_due = |at: Option<Timestamp>| {
+            at.is_none_or(|at| polled_at.duration_since(at).abs() >= INTERVAL)
+        };
+        if is_due(self.listings.limits_at) {
+            self.listings.limits_at = Some(polled_at);
+            match self
+                .before_deadline(deadline, self.api.spend_limits())
+                .await
+            {
+                Some(Ok(limits)) => {
+                    self.note_lists([Endpoint::SpendLimits]);
+                    self.listings.spend = limits;
+                    let known = self.directory.clone();
+                    let limited = match self.listings.spend {
+                        Some(_) => self.listings.with_spend_limits(known, polled_at),
+                        None => known.with_unknown_limits(),
+                    };
+                    self.save_directory(limited).await?;
+                }
+                Some(Err(error)) => {
+                    self.warn_unreadable_list("the spend limits", &error, IN_AN_HOUR)
+                }
+                None => {}
+            }
+        }
+        self.read_rate_limits(polled_at, deadline).await;
+        Ok(())
+    }
+
+    /// Reads rate limits: each once an hour, a few per cycle, the organization's first.
+    async fn read_rate_limits(&mut self, polled_at: Timestamp, deadline: Duration) {
+        let real_id = |id: &WorkspaceId| match id.as_str() {
+            DEFAULT_WORKSPACE => self.directory.default_workspace.clone(),
+            _ => Some(id.clone()),
+        };
+        let workspaces = self.directory.present();
+        let mut due: Vec<(Option<WorkspaceId>, Option<WorkspaceId>)> = workspaces
+            .filter_map(|workspace| {
+                Some((Some(workspace.id.clone()), Some(real_id(&workspace.id)?)))
+            })
+            .collect();
+        due.insert(0, (None, None));
+        let left = deadline.saturating_sub(self.clock.monotonic());
+        let cycle = SignedDuration::try_from(left).unwrap_or(SignedDuration::MAX);
+        let n_at_once = plan::share(due.len(), cycle, INTERVAL);
+        let read_at = |id: &Option<WorkspaceId>| self.listings.rate_limits_at.get(id).copied();
+        due.retain(|(_, real)| {
+            read_at(real).is_none_or(|at| polled_at.duration_since(at).abs() >= INTERVAL)
+        });
+        due.sort_by_key(|(_, real)| read_at(real));
+        for (shown, real) in due.into_iter().take(n_at_once) {
+            let asked = self.api.rate_limits(real.as_ref());
+            match self.before_deadline(deadline, asked).await {
+                Some(Ok(limits)) => {
+                    let list = match real {
+                        None => Endpoint::RateLimits,
+                        Some(_) => Endpoint::WorkspaceRateLimits,
+                    };
+                    self.note_lists([list]);
+                    self.listings.rate_limits.insert(shown, limits);
+                }
+                // A server without rate limits is asked again in an hour.
+                Some(Err(error)) if error.is_forbidden_or_not_found() => {
+                    self.listings.rate_limits.remove(&shown);
+                }
+                Some(Err(error)) => {
+                    self.warn_unreadable_list("the rate limits", &error, IN_AN_HOUR);
+                    return;
+                }
+                None => return,
+            }
+            self.listings.rate_limits_at.insert(real, polled_at);
+        }
+    }
+
+    pub(in crate::cycle) async fn save_directory(
+        &mut self,
+        directory: Directory,
+    ) -> Result<(), StoreError> {
+        if directory != self.directory {
+            self.store
+                .save_directory(&self.settings.organization, &directory)
+                .await?;
+            self.directory = directory;
+        }
+        Ok(())
+    }
+
+    pub(in crate::cycle) fn warn_unreadable_list(
+        &self,
+        what: &str,
+        error: &FetchError,
+        again: &str,
+    ) {
+        let name = &self.settings.organization;
+        if error.status() == Some(401) {
+            tracing::warn!(organization.name = %name, "{error}; retrying to read {what} {again}");
+            return;
+        }
+        tracing::warn!(
+            organization.name = %name,
+            "cannot read {what}, retrying {again}: {error}"
+        );
+    }
+}

@@ -1,0 +1,66 @@
+//! Error response of the simulated API.
+
+/// Error response of either API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    pub status: u16,
+    /// Error type as the API names it.
+    pub kind: &'static str,
+    pub message: String,
+    /// Sends `x-should-retry: false`.
+    pub is_final: bool,
+    pub code: Option<&'static str>,
+}
+
+impl ApiError {
+    /// Status 400.
+    pub fn bad_request(message: impl Into<String>) -> ApiError {
+        ApiError {
+            status: 400,
+            kind: "invalid_request_error",
+            message: message.into(),
+            is_final: false,
+            code: None,
+        }
+    }
+
+    /// Status 404.
+    pub fn not_found(message: impl Into<String>) -> ApiError {
+        ApiError {
+            status: 404,
+            kind: "not_found_error",
+            message: message.into(),
+            is_final: false,
+            code: None,
+        }
+    }
+
+    /// Status 405.
+    pub fn not_allowed(message: impl Into<String>) -> ApiError {
+        ApiError {
+            status: 405,
+            kind: "invalid_request_error",
+            message: message.into(),
+            is_final: false,
+            code: None,
+        }
+    }
+
+    /// Sets the error code.
+    #[must_use]
+    pub fn with_code(self, code: &'static str) -> ApiError {
+        ApiError {
+            code: Some(code),
+            ..self
+        }
+    }
+
+    /// Status 409.
+    pub fn conflict(message: impl Into<String>) -> ApiError {
+        ApiError {
+            status: 409,
+            kind: "conflict_error",
+            ..ApiError::bad_request(message)
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Layer 5: tables with stable keys and exact amounts. Commands print them and HTTP serves them, so that both have the same
+//! fields.
+
+pub mod alerts;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::domain::money::Usd;
+
+/// One value of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cell {
+    /// No value: `null`, and `-` in tables.
+    Empty,
+    /// Unknown value: `null`, and `unknown` in tables.
+    Unknown,
+    /// Text, shortened in tables to the length of a name.
+    Text(String),
+    Prose(String),
+    Count(i128),
+    /// Exact decimal number: a string in JSON.
+    Decimal(String),
+    /// Exact amount, rounded to cents in tables.
+    Money(Usd),
+    Time(Timestamp),
+    List(Vec<String>),
+    Flag(bool),
+}
+
+/// Column with its key in JSON and CSV.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    pub key: &'static str,
+    /// Heading in tables; `None` hides the column there.
+    pub heading: Option<&'static str>,
+    /// Contains ids, which tables do not wrap so that they can be copied.
+    pub is_id: bool,
+    /// Narrow tables drop columns in this order; `None` is never dropped.
+    pub drop_order: Option<u8>,
+}
+
+/// Columns, and rows with one cell per column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputTable {
+    pub columns: Vec<Column>,
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// Returns a column that tables show.
+pub const fn shown(key: &'static str, heading: &'static str) -> Column {
+    Column {
+        key,
+        heading: Some(heading),
+        is_id: false,
+        drop_order: None,
+    }
+}
+
+/// Returns a column of ids that tables show.
+pub const fn id(key: &'static str, heading: &'static str) -> Column {
+    Column {
+        key,
+        heading: Some(heading),
+        is_id: true,
+        drop_order: None,
+    }
+}
+
+/// Returns a column that tables hide.
+pub const fn hidden(key: &'static str) -> Column {
+    Column {
+        key,
+        heading: None,
+        is_id: false,
+        drop_order: None,
+    }
+}
+
+impl Cell {
+    /// Returns a text cell, or an empty one.
+    pub fn text_or_empty(text: Option<impl Into<String>>) -> Cell {
+        text.map_or(Cell::Empty, |text| Cell::Text(text.into()))
+    }
+
+    /// Returns a time cell, or an empty one.
+    pub fn time_or_empty(at: Option<Timestamp>) -> Cell {
+        at.map_or(Cell::Empty, Cell::Time)
+    }
+
+    fn for_json(&self) -> Value {
+        match self {
+            Cell::Empty | Cell::Unknown => Value::Null,
+            Cell::Text(text) | Cell::Prose(text) | Cell::Decimal(text) => {
+                Value::from(text.as_str())
+            }
+            // A string keeps the digits of counts that exceed 64 bits.
+            Cell::Count(count) => {
+                i64::try_from(*count).map_or_else(|_| Value::from(count.to_string()), Value::from)
+            }
+            Cell::Money(usd) => Value::from(usd.to_string()),
+            Cell::Time(at) => Value::from(at.to_string()),
+            Cell::Flag(is_so) => Value::from(*is_so),
+            Cell::List(texts) => Value::from(texts.clone()),
+        }
+    }
+}
+
+impl OutputTable {
+    /// Lets narrow tables drop these columns, in this order.
+    #[must_use]
+    pub fn with_droppable(mut self, keys: &[&str]) -> OutputTable {
+        for column in &mut self.columns {
+            let position = keys.iter().position(|key| *key == column.key);
+            column.drop_order = position.and_then(|position| u8::try_from(position).ok());
+        }
+        self
+    }
+
+    /// Returns the rows as an array of objects.
+    pub fn as_json(&self) -> Value {
+        self.objects().collect()
+    }
+
+    /// Returns the rows as objects, one at a time.
+    pub fn objects(&self) -> impl Iterator<Item = Value> {
+        self.rows.iter().map(|row| {
+            let pairs = self.columns.iter().zip(row);
+            let object: Map<String, Value> = pairs
+                .map(|(column, cell)| (column.key.to_owned(), cell.for_json()))
+                .collect();
+            Value::from(object)
+        })
+    }
+}
