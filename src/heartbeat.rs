@@ -10,11 +10,11 @@ use reqwest::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::config::sections;
-use crate::config::source::Environment;
-use crate::notify::post::{self, Address};
-use crate::secret::Secret;
 use crate::secrets;
+use spendwatch_base::secret::Secret;
+use spendwatch_config::sections;
+use spendwatch_config::source::Environment;
+use spendwatch_notify::post::{self, Address};
 
 /// Limit for one request, name resolution included.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -102,7 +102,7 @@ fn record(app: &App, error: Option<&String>, is_failing: &mut bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::source::SecretSource;
+    use spendwatch_config::source::SecretSource;
 
     #[tokio::test]
     async fn http_url_is_rejected_when_its_secret_is_resolved() {

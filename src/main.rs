@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use spendwatch::cli::{self, Arguments};
-use spendwatch::process;
+use spendwatch_base::process;
 use tikv_jemallocator::Jemalloc;
 
 /// The system allocator keeps freed memory in one pool per thread, which doubled memory use after the history was read.

@@ -6,9 +6,9 @@ use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::private_file;
-use crate::secret::Secret;
-use crate::subprocess::{ChildEnvironment, OverflowPolicy, Subprocess};
+use spendwatch_base::private_file;
+use spendwatch_base::secret::Secret;
+use spendwatch_base::subprocess::{ChildEnvironment, OverflowPolicy, Subprocess};
 
 /// Maximum run time of a command, which may prompt for a passphrase.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
@@ -189,7 +189,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::subprocess;
+    use spendwatch_base::subprocess;
 
     fn canary() -> Secret {
         Secret::new("sk-ant-api03-canary".to_owned())

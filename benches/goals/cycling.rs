@@ -6,18 +6,20 @@ use futures_util::{StreamExt, stream};
 use jiff::SignedDuration;
 use reqwest::Client;
 use spendwatch::cycle::state::Watcher;
-use spendwatch::metrics::counters::CycleOutcome;
-use spendwatch::metrics::exposition::Exposition;
-use spendwatch::metrics::gauges::Renderer;
-use spendwatch::metrics::view::SeriesOptions;
-use spendwatch::simulator::world::World;
+use spendwatch_metrics::counters::CycleOutcome;
+use spendwatch_metrics::exposition::Exposition;
+use spendwatch_metrics::gauges::Renderer;
+use spendwatch_metrics::view::SeriesOptions;
+use spendwatch_simulator::world::World;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
+use crate::Extent;
+use crate::evaluating;
 use crate::harness::{WatcherFixture, at, organization};
+use crate::made;
 use crate::report::{Goal, Report, Times};
-use crate::{Extent, evaluating, made};
 
 const N_WORKSPACES: usize = 10_000;
 /// Latency of a server in another city.
@@ -65,7 +67,7 @@ pub fn run(report: &mut Report, extent: Extent) {
 
 /// Starts a proxy that delays each chunk of a response by [`LATENCY`].
 async fn slow_proxy(service: String) -> String {
-    let clock = spendwatch::clock::Clock::system();
+    let clock = spendwatch_base::clock::Clock::system();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let line = format!("http://{}", listener.local_addr().expect("an address"));
     let service = service.replace("http://", "");
@@ -154,7 +156,7 @@ async fn timed_cycle(
     watcher: &mut Watcher,
     renderer: &mut Renderer,
 ) -> Duration {
-    let clock = spendwatch::clock::Clock::system();
+    let clock = spendwatch_base::clock::Clock::system();
     let report = stage.cycle_after(1, watcher).await;
     publish(watcher, renderer);
     let took = clock.monotonic();
@@ -176,7 +178,7 @@ async fn replay(stage: &WatcherFixture, urls: Vec<String>) -> Duration {
             answer.bytes().await.expect("a body").len()
         }
     };
-    let clock = spendwatch::clock::Clock::system();
+    let clock = spendwatch_base::clock::Clock::system();
     let answers = stream::iter(urls)
         .map(fetch)
         .buffer_unordered(stage.max_concurrency);

@@ -13,18 +13,19 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
 use serde_json::Value;
-use spendwatch::clock::Clock;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
+use spendwatch_base::clock::Clock;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use crate::Extent;
 use crate::harness::organization;
 use crate::memory::status;
+use crate::outbox_fixture;
 use crate::program::{Home, Program, write_secret};
 use crate::report::{Goal, Report};
-use crate::{Extent, outbox_fixture};
 
 const N_ALERTS: u64 = 1_000;
 /// Decisions per alert.

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use spendwatch::cycle::state::gauge_and_rule_keys;
-use spendwatch::domain::change::{Delta, PartChanges, RowChange, RowKind};
-use spendwatch::domain::coverage::{Coverage, DaySpan, StaleChange, StaleParts};
-use spendwatch::domain::directory::{Directory, OrganizationInfo, Workspace};
-use spendwatch::domain::figures::Figures;
-use spendwatch::domain::ids::{OrganizationName, UNATTRIBUTED, WorkspaceId};
-use spendwatch::domain::money::Usd;
-use spendwatch::domain::policy::Policy;
-use spendwatch::domain::span::{Day, Hour};
-use spendwatch::domain::usage::{Amounts, Part, Tokens, UsageKey};
-use spendwatch::store::Store;
+use spendwatch_domain::alerts::policy::Policy;
+use spendwatch_domain::figures::totals::Figures;
+use spendwatch_domain::ledger::change::{Delta, PartChanges, RowChange, RowKind};
+use spendwatch_domain::ledger::coverage::{Coverage, DaySpan, StaleChange, StaleParts};
+use spendwatch_domain::org::directory::{Directory, OrganizationInfo, Workspace};
+use spendwatch_domain::units::ids::{OrganizationName, UNATTRIBUTED, WorkspaceId};
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::span::{Day, Hour};
+use spendwatch_domain::usage::bucket::{Amounts, Part, Tokens, UsageKey};
+use spendwatch_store::Store;
 
 pub const SETTLE: SignedDuration = SignedDuration::from_mins(10);
 const MODELS: [&str; 3] = ["claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"];

@@ -3,20 +3,21 @@
 use std::fs;
 
 use jiff::SignedDuration;
-use spendwatch::clock::Clock;
-use spendwatch::domain::span::Day;
-use spendwatch::domain::usage::Part;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::api::{RealApiOptions, SimulatedApi};
-use spendwatch::simulator::directory::SimulatedKey;
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
+use spendwatch_base::clock::Clock;
+use spendwatch_domain::units::span::Day;
+use spendwatch_domain::usage::bucket::Part;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::api::{RealApiOptions, SimulatedApi};
+use spendwatch_simulator::directory::SimulatedKey;
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
 use tokio::runtime::Runtime;
 
+use crate::Extent;
 use crate::harness::organization;
+use crate::made;
 use crate::program::{Home, Program, get};
 use crate::report::{Goal, Report};
-use crate::{Extent, made};
 
 pub fn run(report: &mut Report, extent: Extent) {
     let runtime = Runtime::new().expect("threads");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spendwatch::clock::Clock;
+use spendwatch_base::clock::Clock;
 
 /// Prints measurements and counts missed goals.
 pub struct Report {

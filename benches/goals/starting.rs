@@ -1,13 +1,16 @@
 //! Time from opening the store to the first snapshot, with a ledger of a million buckets.
 
 use spendwatch::cycle::state::Watcher;
-use spendwatch::metrics::gauges::Renderer;
-use spendwatch::simulator::world::World;
+use spendwatch_metrics::gauges::Renderer;
+use spendwatch_simulator::world::World;
 use tokio::runtime::Runtime;
 
+use crate::Extent;
+use crate::cycling;
+use crate::evaluating;
 use crate::harness::{WatcherFixture, organization};
+use crate::made;
 use crate::report::{Goal, Report, Times, timed};
-use crate::{Extent, cycling, evaluating, made};
 
 /// Workspaces, days of hours, and days; each about a million buckets of three models.
 const SHAPES: [(usize, i32, i32); 2] = [(760, 14, 100), (10_000, 1, 10)];

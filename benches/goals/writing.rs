@@ -1,11 +1,11 @@
 //! Commits of a cycle in which every workspace, or one in a hundred, has new usage.
 
 use jiff::{SignedDuration, Timestamp};
-use spendwatch::domain::change::{PartChanges, RowChange, RowKind};
-use spendwatch::domain::coverage::{Coverage, StaleChange, StaleParts};
-use spendwatch::domain::span::Hour;
-use spendwatch::domain::usage::Part;
-use spendwatch::store::Store;
+use spendwatch_domain::ledger::change::{PartChanges, RowChange, RowKind};
+use spendwatch_domain::ledger::coverage::{Coverage, StaleChange, StaleParts};
+use spendwatch_domain::units::span::Hour;
+use spendwatch_domain::usage::bucket::Part;
+use spendwatch_store::Store;
 use tokio::runtime::Runtime;
 
 use crate::Extent;

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::execute::{StepOutcome, StepResult, execute_step};
 use crate::admin::session::AdminSession;
-use crate::domain::admin::change::AdminChange;
+use spendwatch_domain::admin::change::AdminChange;
 
 /// Set once the user asks to stop.
 #[derive(Debug, Clone, Default)]

@@ -2,11 +2,11 @@
 
 use crate::admin::lookup::{self, Lookup};
 use crate::admin::session::AdminSession;
-use crate::anthropic::write_request::{WriteEffect, WriteError};
-use crate::anthropic::write_result::WriteResult;
-use crate::audit::{Operation, OperationOutcome};
-use crate::domain::admin::change::{AdminChange, Revocation};
-use crate::domain::admin::server::ServerKind;
+use spendwatch_anthropic::write_request::{WriteEffect, WriteError};
+use spendwatch_anthropic::write_result::WriteResult;
+use spendwatch_audit::{Operation, OperationOutcome};
+use spendwatch_domain::admin::change::{AdminChange, Revocation};
+use spendwatch_domain::admin::server::ServerKind;
 
 /// Outcome of a step, and the id under which the server logged its request.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 
 use crate::admin::execute::{StepOutcome, execute_step, permanent_revocation};
 use crate::admin::session::AdminSession;
-use crate::anthropic::write_result::WriteResult;
-use crate::domain::admin::change::AdminChange;
-use crate::domain::ids::ApiKeyId;
 use crate::secret_sink::OpenSink;
+use spendwatch_anthropic::write_result::WriteResult;
+use spendwatch_domain::admin::change::AdminChange;
+use spendwatch_domain::units::ids::ApiKeyId;
 
 /// Result of creating a key.
 #[derive(Debug)]

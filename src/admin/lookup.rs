@@ -3,13 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::admin::session::AdminSession;
-use crate::anthropic::error::FetchError;
-use crate::anthropic::write_result::WriteResult;
-use crate::domain::admin::change::AdminChange;
-use crate::domain::admin::selection::is_address;
-use crate::domain::admin::server::ServerKind;
-use crate::domain::ids::{ApiKeyId, WorkspaceId};
-use crate::domain::listing::ListedKey;
+use spendwatch_anthropic::error::FetchError;
+use spendwatch_anthropic::write_result::WriteResult;
+use spendwatch_domain::admin::change::AdminChange;
+use spendwatch_domain::admin::selection::is_address;
+use spendwatch_domain::admin::server::ServerKind;
+use spendwatch_domain::org::listing::ListedKey;
+use spendwatch_domain::units::ids::{ApiKeyId, WorkspaceId};
 
 /// Allows for the server's clock being read in whole seconds.
 const CLOCK_MARGIN: SignedDuration = SignedDuration::from_secs(2);

@@ -3,14 +3,14 @@
 
 use crate::admin::batch::{StartedStep, StopFlag, execute_all};
 use crate::admin::session::AdminSession;
-use crate::anthropic::error::FetchError;
-use crate::domain::admin::change::Revocation;
-use crate::domain::admin::offboard::{CurrentAccess, OffboardPlan, remaining_access};
-use crate::domain::admin::selection::{KeyDetails, key_details};
-use crate::domain::admin::server::{Capability, ServerKind};
-use crate::domain::ids::ActorId;
-use crate::domain::inventory::LastUseSource;
-use crate::domain::listing::{ListedInvite, ListedUser};
+use spendwatch_anthropic::error::FetchError;
+use spendwatch_domain::admin::change::Revocation;
+use spendwatch_domain::admin::offboard::{CurrentAccess, OffboardPlan, remaining_access};
+use spendwatch_domain::admin::selection::{KeyDetails, key_details};
+use spendwatch_domain::admin::server::{Capability, ServerKind};
+use spendwatch_domain::org::inventory::LastUseSource;
+use spendwatch_domain::org::listing::{ListedInvite, ListedUser};
+use spendwatch_domain::units::ids::ActorId;
 
 /// Users, keys and invitations of an organization, each listed in full.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

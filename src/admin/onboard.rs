@@ -4,12 +4,12 @@
 use crate::admin::execute::{StepOutcome, execute_step};
 use crate::admin::key::{self, KeyOutcome};
 use crate::admin::session::AdminSession;
-use crate::anthropic::write_result::WriteResult;
-use crate::domain::admin::change::AdminChange;
-use crate::domain::admin::onboard::{OnboardItem, OnboardStep, PlannedAction};
-use crate::domain::ids::ApiKeyId;
-use crate::domain::span::Day;
 use crate::secret_sink::SecretSink;
+use spendwatch_anthropic::write_result::WriteResult;
+use spendwatch_domain::admin::change::AdminChange;
+use spendwatch_domain::admin::onboard::{OnboardItem, OnboardStep, PlannedAction};
+use spendwatch_domain::units::ids::ApiKeyId;
+use spendwatch_domain::units::span::Day;
 
 /// Result of one onboarding item.
 #[derive(Debug, Clone, PartialEq, Eq)]

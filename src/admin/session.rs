@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::anthropic::AdminApi;
-use crate::audit::files::AuditError;
-use crate::audit::{AuditLog, Intent, Operation, OperationOutcome};
-use crate::clock::Clock;
-use crate::domain::admin::server::ServerKind;
-use crate::domain::ids::OrganizationName;
+use spendwatch_anthropic::AdminApi;
+use spendwatch_audit::files::AuditError;
+use spendwatch_audit::{AuditLog, Intent, Operation, OperationOutcome};
+use spendwatch_base::clock::Clock;
+use spendwatch_domain::admin::server::ServerKind;
+use spendwatch_domain::units::ids::OrganizationName;
 
 /// Admin API, server kind and audit log of one organization. Kept apart from the CLI context, on which `admin` must not depend.
 #[derive(Clone)]

@@ -11,12 +11,12 @@ use tokio::sync::Notify;
 
 use crate::app::published::PublishedState;
 use crate::app::wakeups::Wakeups;
-use crate::audit::files::AuditError;
-use crate::audit::{AuditLog, Operation};
-use crate::clock::{Clock, Random};
-use crate::config::source::Environment;
-use crate::metrics::counters::Counters;
-use crate::store::Store;
+use spendwatch_audit::files::AuditError;
+use spendwatch_audit::{AuditLog, Operation};
+use spendwatch_base::clock::{Clock, Random};
+use spendwatch_config::source::Environment;
+use spendwatch_metrics::counters::Counters;
+use spendwatch_store::Store;
 
 /// Parts that live as long as the daemon.
 pub struct App {

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
-use crate::anthropic::endpoint::RequestCounts;
-use crate::domain::ids::{NotifierName, OrganizationName};
-use crate::domain::privacy::Privacy;
-use crate::metrics::counters::CycleOutcome;
-use crate::metrics::daemon::DeliveryGauges;
-use crate::metrics::daemon::RequestCount;
-use crate::metrics::exposition::Exposition;
-use crate::metrics::gauges::Rendered;
+use spendwatch_anthropic::endpoint::RequestCounts;
+use spendwatch_domain::units::ids::{NotifierName, OrganizationName};
+use spendwatch_domain::units::privacy::Privacy;
+use spendwatch_metrics::counters::CycleOutcome;
+use spendwatch_metrics::daemon::DeliveryGauges;
+use spendwatch_metrics::daemon::RequestCount;
+use spendwatch_metrics::exposition::Exposition;
+use spendwatch_metrics::gauges::Rendered;
 
 /// The newest published state.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use crate::domain::ids::NotifierName;
+use spendwatch_domain::units::ids::NotifierName;
 
 /// One wake-up per notifier, and one for all organizations when a notifier is parked.
 #[derive(Debug, Default)]

@@ -6,30 +6,30 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::anthropic::endpoint::RequestCounts;
-use crate::anthropic::limiter::RateShare;
-use crate::anthropic::{AdminApi, ApiSettings};
-use crate::clock::{Clock, Random};
-use crate::config::Config;
-use crate::config::notifiers::{EmailConfig, MailTls, NotifierConfig, NotifierKind};
-use crate::config::organizations::OrganizationConfig;
-use crate::config::source::{Environment, SecretSource};
-use crate::notify::Notifier;
-use crate::notify::alertmanager::{self, Alertmanager};
-use crate::notify::command::{self, Command};
-use crate::notify::console::Console;
-use crate::notify::discord::{self, Discord};
-use crate::notify::email::{self, EmailNotifier};
-use crate::notify::envelope::Links;
-use crate::notify::pagerduty::{self, PagerDuty};
-use crate::notify::post;
-use crate::notify::slack::{self, Slack};
-use crate::notify::slack_api::{self, SlackApi};
-use crate::notify::smtp::Tls;
-use crate::notify::teams::{self, Teams};
-use crate::notify::webhook::{self, Webhook};
-use crate::secret::Secret;
 use crate::secrets;
+use spendwatch_anthropic::endpoint::RequestCounts;
+use spendwatch_anthropic::limiter::RateShare;
+use spendwatch_anthropic::{AdminApi, ApiSettings};
+use spendwatch_base::clock::{Clock, Random};
+use spendwatch_base::secret::Secret;
+use spendwatch_config::Config;
+use spendwatch_config::notifiers::{EmailConfig, MailTls, NotifierConfig, NotifierKind};
+use spendwatch_config::organizations::OrganizationConfig;
+use spendwatch_config::source::{Environment, SecretSource};
+use spendwatch_notify::Notifier;
+use spendwatch_notify::alertmanager::{self, Alertmanager};
+use spendwatch_notify::command::{self, Command};
+use spendwatch_notify::console::Console;
+use spendwatch_notify::discord::{self, Discord};
+use spendwatch_notify::email::{self, EmailNotifier};
+use spendwatch_notify::envelope::Links;
+use spendwatch_notify::pagerduty::{self, PagerDuty};
+use spendwatch_notify::post;
+use spendwatch_notify::slack::{self, Slack};
+use spendwatch_notify::slack_api::{self, SlackApi};
+use spendwatch_notify::smtp::Tls;
+use spendwatch_notify::teams::{self, Teams};
+use spendwatch_notify::webhook::{self, Webhook};
 
 /// Returns the client settings of an organization.
 pub fn api_settings(organization: &OrganizationConfig) -> ApiSettings {
@@ -308,7 +308,7 @@ pub fn links(config: &Config) -> Links {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use spendwatch_config as config;
 
     #[tokio::test]
     async fn receivers_are_built_and_some_hold_state() {

@@ -4,18 +4,18 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::audit::Operation;
 use crate::cli::globals::{CommandError, Globals, YesFlag};
 use crate::cli::output::{OutputFormat, json_text, print};
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::config::source::Environment;
-use crate::domain::ids::{OrganizationName, RuleName};
-use crate::domain::silence::check_author_and_comment;
-use crate::store::Store;
-use crate::store::alerts::{AlertFilter, AlertPhase, PrefixMatch};
-use crate::store::suppressions::{AckOutcome, Attribution};
 use crate::table::alerts::{self as alert_table, LastMessage};
+use spendwatch_audit::Operation;
+use spendwatch_base::clock::Clock;
+use spendwatch_config::Config;
+use spendwatch_config::source::Environment;
+use spendwatch_domain::alerts::silence::check_author_and_comment;
+use spendwatch_domain::units::ids::{OrganizationName, RuleName};
+use spendwatch_store::Store;
+use spendwatch_store::alerts::{AlertFilter, AlertPhase, PrefixMatch};
+use spendwatch_store::suppressions::{AckOutcome, Attribution};
 
 /// Subcommands of `alerts`.
 #[derive(Debug, Subcommand)]

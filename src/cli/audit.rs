@@ -6,16 +6,16 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::audit::chain::ChainHead;
-use crate::audit::files::AuditFiles;
-use crate::audit::read::{ChainReport, LoggedOperation, each_operation, verify};
 use crate::cli::globals::{CommandError, Globals};
-use crate::clock::Clock;
-use crate::config::durations;
-use crate::config::source::Environment;
-use crate::domain::matcher::Glob;
-use crate::domain::plural::counted;
 use crate::table::{Cell, OutputTable, hidden, id, shown};
+use spendwatch_audit::chain::ChainHead;
+use spendwatch_audit::files::AuditFiles;
+use spendwatch_audit::read::{ChainReport, LoggedOperation, each_operation, verify};
+use spendwatch_base::clock::Clock;
+use spendwatch_config::durations;
+use spendwatch_config::source::Environment;
+use spendwatch_domain::units::matcher::Glob;
+use spendwatch_domain::units::plural::counted;
 
 /// Subcommands of `audit`.
 #[derive(Debug, Subcommand)]

@@ -7,11 +7,11 @@ use clap::Args;
 use crate::app::wiring;
 use crate::cli::globals::{CommandError, Globals};
 use crate::cli::output::print;
-use crate::config::source::Environment;
-use crate::config::{Config, show};
-use crate::domain::plural::counted;
 use crate::heartbeat::Heartbeat;
 use crate::http::access::AccessPolicy;
+use spendwatch_config::source::Environment;
+use spendwatch_config::{Config, show};
+use spendwatch_domain::units::plural::counted;
 
 /// Arguments of `check-config`.
 #[derive(Debug, Args)]

@@ -5,15 +5,15 @@ use std::net::TcpListener;
 use jiff::SignedDuration;
 
 use crate::cli::log::{self, LogOverrides};
-use crate::clock::{Clock, Random};
-use crate::config;
-use crate::config::source::Environment;
 use crate::daemon::signals::Signals;
 use crate::daemon::{Daemon, DaemonParts, ReloadFrom};
-use crate::process;
-use crate::simulator::Simulator;
-use crate::simulator::world::World;
-use crate::store::Store;
+use spendwatch_base::clock::{Clock, Random};
+use spendwatch_base::process;
+use spendwatch_config as config;
+use spendwatch_config::source::Environment;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
 
 /// Environment variable of the admin key.
 const KEY: &str = "DEMO_ADMIN_KEY";

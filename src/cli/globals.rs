@@ -5,19 +5,19 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args};
 
-use crate::audit::files::AuditError;
-use crate::audit::{self, AuditLog};
 use crate::cli::output::{OutputFormat, Screen};
-use crate::clock::Clock;
-use crate::config::notifiers::NotifierConfig;
-use crate::config::organizations::OrganizationConfig;
-use crate::config::problem::{ConfigProblem, Problems};
-use crate::config::source::Environment;
-use crate::config::{self, Config};
-use crate::outbound::error_chain;
-use crate::store::Store;
-use crate::store::error::StoreError;
 use crate::table::OutputTable;
+use spendwatch_audit::files::AuditError;
+use spendwatch_audit::{self as audit, AuditLog};
+use spendwatch_base::clock::Clock;
+use spendwatch_base::outbound::error_chain;
+use spendwatch_config::notifiers::NotifierConfig;
+use spendwatch_config::organizations::OrganizationConfig;
+use spendwatch_config::problem::{ConfigProblem, Problems};
+use spendwatch_config::source::Environment;
+use spendwatch_config::{self as config, Config};
+use spendwatch_store::Store;
+use spendwatch_store::error::StoreError;
 
 /// Heading in the help.
 const HEADING: &str = "Options of every command";

@@ -12,9 +12,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::cli::globals::{CommandError, Globals};
-use crate::config::source::Environment;
-use crate::config::tree::in_environment;
-use crate::notify::formatting;
+use spendwatch_config::source::Environment;
+use spendwatch_config::tree::in_environment;
+use spendwatch_notify::formatting;
 
 /// Timeout of the whole check.
 const TIMEOUT: Duration = Duration::from_secs(3);

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::globals::YesFlag;
-use crate::config::TEMPLATE;
-use crate::config::file::LOCAL_FILE;
+use spendwatch_config::TEMPLATE;
+use spendwatch_config::file::LOCAL_FILE;
 
 /// Arguments of `init`.
 #[derive(Debug, Args)]

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::anthropic::AdminApi;
-use crate::anthropic::error::FetchError;
 use crate::cli::output::short_time;
 use crate::cycle::reading::{NoEstimate, Read, Reader, Reports};
-use crate::domain::coverage::Purpose;
-use crate::domain::directory::Directory;
-use crate::domain::prices::PriceTable;
-use crate::domain::report_fetch::ReportFetch;
-use crate::domain::shares::spread;
-use crate::domain::span::{Hour, HourSpan};
-use crate::domain::usage::{Buckets, Granularity, Part, UsageByKey, add_to};
+use spendwatch_anthropic::AdminApi;
+use spendwatch_anthropic::error::FetchError;
+use spendwatch_domain::ledger::coverage::Purpose;
+use spendwatch_domain::ledger::report_fetch::ReportFetch;
+use spendwatch_domain::org::directory::Directory;
+use spendwatch_domain::units::span::{Hour, HourSpan};
+use spendwatch_domain::usage::bucket::{Buckets, Granularity, Part, UsageByKey, add_to};
+use spendwatch_domain::usage::prices::PriceTable;
+use spendwatch_domain::usage::shares::spread;
 
 /// Hours per request: the size of a page of the older report.
 const HOURS_PER_REQUEST: i32 = 24 * 7;
@@ -248,7 +248,7 @@ fn pieces_of(span: HourSpan, n_hours: i32) -> Vec<HourSpan> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::usage::Amounts;
+    use spendwatch_domain::usage::bucket::Amounts;
 
     fn hour(text: &str) -> Hour {
         Hour::containing(format!("2026-{text}:00:00Z").parse().unwrap())

@@ -16,8 +16,8 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
-use crate::config::sections::{LogConfig, check_level};
-use crate::config::source::Environment;
+use spendwatch_config::sections::{LogConfig, check_level};
+use spendwatch_config::source::Environment;
 
 /// Libraries that may log URLs and headers below `info`: they are capped at `info`, whatever the level.
 const CAPPED_AT_INFO: [&str; 7] = [

@@ -31,7 +31,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::globals::{Globals, finish};
 use crate::cli::output::Screen;
-use crate::config::source::Environment;
+use spendwatch_config::source::Environment;
 
 /// Returns the exit code for wrong usage: 2, but 1 for `check`, where 2 means "alerting".
 pub fn usage_exit_code(arguments: &[String]) -> ExitCode {

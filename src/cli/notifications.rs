@@ -5,17 +5,17 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::audit::Operation;
 use crate::cli::globals::{CommandError, Globals, YesFlag};
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::config::source::Environment;
-use crate::domain::ids::NotifierName;
-use crate::domain::plural::counted;
-use crate::store::Store;
-use crate::store::alerts::PrefixMatch;
-use crate::store::messages::{MessageFilter, MessageRow, MessageState};
 use crate::table::{Cell, OutputTable, hidden, id, shown};
+use spendwatch_audit::Operation;
+use spendwatch_base::clock::Clock;
+use spendwatch_config::Config;
+use spendwatch_config::source::Environment;
+use spendwatch_domain::units::ids::NotifierName;
+use spendwatch_domain::units::plural::counted;
+use spendwatch_store::Store;
+use spendwatch_store::alerts::PrefixMatch;
+use spendwatch_store::messages::{MessageFilter, MessageRow, MessageState};
 
 /// `max_age` for a notifier that is no longer configured.
 const FALLBACK_AGE: SignedDuration = SignedDuration::from_hours(72);

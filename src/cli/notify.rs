@@ -8,17 +8,17 @@ use jiff::Timestamp;
 
 use crate::app::wiring;
 use crate::cli::globals::{CommandError, Globals, YesFlag, check_notifier};
-use crate::clock::{Clock, Random};
-use crate::config::near::unknown;
-use crate::config::source::Environment;
-use crate::domain::alert::{AbsoluteThreshold, Identity, Slot};
-use crate::domain::ids::OrganizationName;
-use crate::domain::money::Usd;
-use crate::domain::notification::{Fact, Reason};
-use crate::domain::period::{self, Period, Zone};
-use crate::domain::rule::{Severity, Watch};
-use crate::domain::subject::{Subject, SubjectKind};
-use crate::notify::envelope::Envelope;
+use spendwatch_base::clock::{Clock, Random};
+use spendwatch_config::near::unknown;
+use spendwatch_config::source::Environment;
+use spendwatch_domain::alerts::alert::{AbsoluteThreshold, Identity, Slot};
+use spendwatch_domain::alerts::notification::{Fact, Reason};
+use spendwatch_domain::rules::rule::{Severity, Watch};
+use spendwatch_domain::units::ids::OrganizationName;
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::period::{self, Period, Zone};
+use spendwatch_domain::units::subject::{Subject, SubjectKind};
+use spendwatch_notify::envelope::Envelope;
 
 /// Subcommands of `notify`.
 #[derive(Debug, Subcommand)]

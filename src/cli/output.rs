@@ -13,10 +13,10 @@ use serde_json::Value;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-use crate::config::source::Environment;
-use crate::domain::money::{Usd, group_thousands};
-use crate::notify::formatting;
 use crate::table::{Cell, Column, OutputTable};
+use spendwatch_config::source::Environment;
+use spendwatch_domain::units::money::{Usd, group_thousands};
+use spendwatch_notify::formatting;
 
 /// Columns of a terminal of unknown size.
 const DEFAULT_WIDTH: usize = 80;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::ids::ModelName;
-use crate::domain::money::{Usd, group_thousands};
-use crate::domain::plural::agreeing;
-use crate::domain::usage::Amounts;
-use crate::notify::formatting;
+use spendwatch_domain::units::ids::ModelName;
+use spendwatch_domain::units::money::{Usd, group_thousands};
+use spendwatch_domain::units::plural::agreeing;
+use spendwatch_domain::usage::bucket::Amounts;
+use spendwatch_notify::formatting;
 
 /// Maximum number of models to name.
 const MAX_NAMED: usize = 5;

@@ -6,19 +6,19 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use tokio::net::TcpSocket;
 
-use crate::audit::AuditLog;
-use crate::audit::chain::ChainHead;
 use crate::cli::globals::{CommandError, Globals};
 use crate::cli::log::{self, LogOverrides};
-use crate::clock::{Clock, Random};
-use crate::config::Config;
-use crate::config::file::{DEFAULT_FILE, LOCAL_FILE};
-use crate::config::source::Environment;
 use crate::daemon::signals::Signals;
 use crate::daemon::{Daemon, DaemonParts, ReloadFrom};
-use crate::domain::rule::Rule;
-use crate::process;
-use crate::store::Store;
+use spendwatch_audit::AuditLog;
+use spendwatch_audit::chain::ChainHead;
+use spendwatch_base::clock::{Clock, Random};
+use spendwatch_base::process;
+use spendwatch_config::Config;
+use spendwatch_config::file::{DEFAULT_FILE, LOCAL_FILE};
+use spendwatch_config::source::Environment;
+use spendwatch_domain::rules::rule::Rule;
+use spendwatch_store::Store;
 
 /// Maximum number of connections not yet accepted, large enough for a burst of idle ones.
 const BACKLOG: u32 = 1024;
@@ -205,7 +205,7 @@ fn listen(config: &Config) -> Result<TcpListener, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use spendwatch_config as config;
 
     #[track_caller]
     fn check(rest: &str, expected: Option<&str>) {

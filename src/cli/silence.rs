@@ -7,17 +7,19 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::audit::{AuditLog, Operation};
 use crate::cli::globals::{CommandError, Globals, YesFlag};
-use crate::clock::{Clock, Random};
-use crate::config::source::Environment;
-use crate::config::{Config, durations};
-use crate::domain::silence::{self, LABELS, LabelMatcher, Silence, SilenceEnd, SilenceState};
-use crate::domain::subject::SubjectKind;
-use crate::store::Store;
-use crate::store::alerts::PrefixMatch;
-use crate::store::suppressions::AddSilenceOutcome;
 use crate::table::{Cell, Column, OutputTable, hidden, id, shown};
+use spendwatch_audit::{AuditLog, Operation};
+use spendwatch_base::clock::{Clock, Random};
+use spendwatch_config::source::Environment;
+use spendwatch_config::{Config, durations};
+use spendwatch_domain::alerts::silence::{
+    self, LABELS, LabelMatcher, Silence, SilenceEnd, SilenceState,
+};
+use spendwatch_domain::units::subject::SubjectKind;
+use spendwatch_store::Store;
+use spendwatch_store::alerts::PrefixMatch;
+use spendwatch_store::suppressions::AddSilenceOutcome;
 
 /// Subcommands of `silence`.
 #[derive(Debug, Subcommand)]

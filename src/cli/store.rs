@@ -7,11 +7,11 @@ use clap::Subcommand;
 
 use crate::cli::globals::{CommandError, Globals, YesFlag};
 use crate::cli::output::print;
-use crate::config::source::Environment;
-use crate::domain::plural::counted;
-use crate::notify::formatting;
-use crate::store::Store;
 use crate::table::{Cell, OutputTable, hidden, shown};
+use spendwatch_config::source::Environment;
+use spendwatch_domain::units::plural::counted;
+use spendwatch_notify::formatting;
+use spendwatch_store::Store;
 
 /// Subcommands of `store`. They can run beside a daemon.
 #[derive(Debug, Subcommand)]

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::clock::ServerNow;
 use crate::cycle::state::{CycleErrors, CycleSummary, Watcher};
-use crate::domain::skew::{ClockProblem, check_unconfirmed, differs, is_ahead};
-use crate::metrics::counters::CycleOutcome;
-use crate::store::error::StoreError;
+use spendwatch_base::clock::ServerNow;
+use spendwatch_domain::units::skew::{ClockProblem, check_unconfirmed, differs, is_ahead};
+use spendwatch_metrics::counters::CycleOutcome;
+use spendwatch_store::error::StoreError;
 
 /// Maximum wait for the server's time before a decision between two cycles.
 const SERVER_TIME_TIMEOUT: Duration = Duration::from_secs(10);

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use crate::app::wiring;
-use crate::config::Config;
-use crate::config::notifiers::NotifierConfig;
-use crate::config::organizations::OrganizationConfig;
 use crate::cycle::state::{DeliverySettings, WatcherSettings};
-use crate::domain::coverage::PollSettings;
-use crate::domain::policy::{NotifierPolicy, Policy};
+use spendwatch_config::Config;
+use spendwatch_config::notifiers::NotifierConfig;
+use spendwatch_config::organizations::OrganizationConfig;
+use spendwatch_domain::alerts::policy::{NotifierPolicy, Policy};
+use spendwatch_domain::ledger::coverage::PollSettings;
 
 /// Returns the settings of one organization.
 pub fn settings(config: &Config, organization: &OrganizationConfig) -> WatcherSettings {

@@ -5,20 +5,20 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use crate::cycle::state::Watcher;
-use crate::domain::alert::Slot;
-use crate::domain::contributors::{ContributingUsage, ContributorSum, UsagePiece};
-use crate::domain::counting::{is_counted_for, quantity};
-use crate::domain::decision::Decision;
-use crate::domain::ids::{UNATTRIBUTED, WorkspaceId};
-use crate::domain::measure::frame_key;
-use crate::domain::notification::{Contributor, Fact, MAX_CONTRIBUTORS, NamedKey};
-use crate::domain::period;
-use crate::domain::period_sums::PeriodSums;
-use crate::domain::privacy::UserNaming;
-use crate::domain::rule::{GapUnit, Quantity, Rule, Watch};
-use crate::domain::span::HourSpan;
-use crate::domain::usage::{Amounts, Part, UsageKey};
-use crate::store::error::StoreError;
+use spendwatch_domain::alerts::alert::Slot;
+use spendwatch_domain::alerts::decision::Decision;
+use spendwatch_domain::alerts::measure::frame_key;
+use spendwatch_domain::alerts::notification::{Contributor, Fact, MAX_CONTRIBUTORS, NamedKey};
+use spendwatch_domain::figures::contributors::{ContributingUsage, ContributorSum, UsagePiece};
+use spendwatch_domain::figures::counting::{is_counted_for, quantity};
+use spendwatch_domain::figures::period_sums::PeriodSums;
+use spendwatch_domain::rules::rule::{GapUnit, Quantity, Rule, Watch};
+use spendwatch_domain::units::ids::{UNATTRIBUTED, WorkspaceId};
+use spendwatch_domain::units::period;
+use spendwatch_domain::units::privacy::UserNaming;
+use spendwatch_domain::units::span::HourSpan;
+use spendwatch_domain::usage::bucket::{Amounts, Part, UsageKey};
+use spendwatch_store::error::StoreError;
 
 /// Maximum number of alerts per message that have contributors.
 const MAX_EXPLAINED: usize = 12;
@@ -195,5 +195,5 @@ fn same_time_previous(rule: &Rule, frame: &PeriodSums, as_of: Timestamp) -> Hour
 }
 
 fn period_hours(start: Timestamp, end: Timestamp) -> HourSpan {
-    crate::domain::span::Span { start, end }.hours()
+    spendwatch_domain::units::span::Span { start, end }.hours()
 }

@@ -4,17 +4,17 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::config::digests::DigestConfig as Configured;
 use crate::cycle::state::Watcher;
-use crate::domain::digest::{
+use spendwatch_config::digests::DigestConfig as Configured;
+use spendwatch_domain::digest::{
     self, AuditAnchor, ClosedPeriod, DataGap, Digest, DigestAction, DigestInput, Forecast, MAX_WAIT,
 };
-use crate::domain::ids::NotifierName;
-use crate::domain::span::HourSpan;
-use crate::domain::usage::Part;
-use crate::store::digests::DigestProgress;
-use crate::store::error::StoreError;
-use crate::store::outbox::NewDigest;
+use spendwatch_domain::units::ids::NotifierName;
+use spendwatch_domain::units::span::HourSpan;
+use spendwatch_domain::usage::bucket::Part;
+use spendwatch_store::digests::DigestProgress;
+use spendwatch_store::error::StoreError;
+use spendwatch_store::outbox::NewDigest;
 
 impl Watcher {
     /// Creates due digests. Returns the number of messages.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::anthropic::endpoint::Endpoint;
-use crate::anthropic::error::{DetectError, FetchError};
 use crate::cycle::state::{CycleErrors, Watcher};
-use crate::domain::listing::WorkspaceList;
-use crate::outbound::error_chain;
-use crate::store::error::StoreError;
+use spendwatch_anthropic::endpoint::Endpoint;
+use spendwatch_anthropic::error::{DetectError, FetchError};
+use spendwatch_base::outbound::error_chain;
+use spendwatch_domain::org::listing::WorkspaceList;
+use spendwatch_store::error::StoreError;
 
 /// Maximum age of the list of workspaces.
 const LIST_INTERVAL: SignedDuration = SignedDuration::from_mins(15);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::anthropic::error::FetchError;
-use crate::clock::Clock;
-use crate::domain::coverage::PartFetch;
-use crate::domain::usage::{UnreadableHours, UsageResponse};
+use spendwatch_anthropic::error::FetchError;
+use spendwatch_base::clock::Clock;
+use spendwatch_domain::ledger::coverage::PartFetch;
+use spendwatch_domain::usage::bucket::{UnreadableHours, UsageResponse};
 
 /// Maximum responses per transaction.
 const MAX_RESPONSES: usize = 256;
@@ -117,7 +117,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::clock::ManualClock;
+    use spendwatch_base::clock::ManualClock;
 
     #[test]
     fn cancellation_drops_requests_under_way() {

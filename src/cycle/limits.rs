@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::anthropic::endpoint::Endpoint;
-use crate::anthropic::error::FetchError;
 use crate::cycle::plan;
 use crate::cycle::state::Watcher;
-use crate::domain::directory::Directory;
-use crate::domain::ids::{DEFAULT_WORKSPACE, WorkspaceId};
-use crate::store::error::StoreError;
+use spendwatch_anthropic::endpoint::Endpoint;
+use spendwatch_anthropic::error::FetchError;
+use spendwatch_domain::org::directory::Directory;
+use spendwatch_domain::units::ids::{DEFAULT_WORKSPACE, WorkspaceId};
+use spendwatch_store::error::StoreError;
 
 /// Maximum age of a limit.
 const INTERVAL: SignedDuration = SignedDuration::from_hours(1);

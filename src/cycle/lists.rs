@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::anthropic::endpoint::Endpoint;
-use crate::anthropic::error::FetchError;
 use crate::cycle::state::Watcher;
-use crate::domain::coverage::Coverage;
-use crate::domain::directory::Directory;
-use crate::domain::inventory::LastUseSource;
-use crate::domain::last_uses::LastUses;
-use crate::domain::listing::{self, ListStatus, ListedKey, ListedUser};
-use crate::domain::span::Day;
-use crate::domain::usage::Part;
-use crate::store::error::StoreError;
+use spendwatch_anthropic::endpoint::Endpoint;
+use spendwatch_anthropic::error::FetchError;
+use spendwatch_domain::ledger::coverage::Coverage;
+use spendwatch_domain::org::directory::Directory;
+use spendwatch_domain::org::inventory::LastUseSource;
+use spendwatch_domain::org::last_uses::LastUses;
+use spendwatch_domain::org::listing::{self, ListStatus, ListedKey, ListedUser};
+use spendwatch_domain::units::span::Day;
+use spendwatch_domain::usage::bucket::Part;
+use spendwatch_store::error::StoreError;
 
 /// Maximum age of a list.
 const INTERVAL: SignedDuration = SignedDuration::from_hours(1);

@@ -31,19 +31,19 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cycle::state::{CycleErrors, CycleSummary, Watcher};
-use crate::domain::alert::{Now, Observed};
-use crate::domain::coverage::Coverage;
-use crate::domain::decision::{self, Decision};
-use crate::domain::period_sums::SumsToLoad;
-use crate::domain::skew::ClockProblem;
-use crate::domain::snapshot::OrganizationSnapshot;
-use crate::domain::span::{Day, HourSpan};
-use crate::domain::usage::Part;
-use crate::metrics::counters::CycleOutcome;
-use crate::metrics::view::View;
-use crate::store::decisions::Commit;
-use crate::store::error::StoreError;
-use crate::store::outbox::NewMessage;
+use spendwatch_domain::alerts::alert::{Now, Observed};
+use spendwatch_domain::alerts::decision::{self, Decision};
+use spendwatch_domain::figures::period_sums::SumsToLoad;
+use spendwatch_domain::figures::snapshot::OrganizationSnapshot;
+use spendwatch_domain::ledger::coverage::Coverage;
+use spendwatch_domain::units::skew::ClockProblem;
+use spendwatch_domain::units::span::{Day, HourSpan};
+use spendwatch_domain::usage::bucket::Part;
+use spendwatch_metrics::counters::CycleOutcome;
+use spendwatch_metrics::view::View;
+use spendwatch_store::decisions::Commit;
+use spendwatch_store::error::StoreError;
+use spendwatch_store::outbox::NewMessage;
 
 impl Watcher {
     /// Runs one cycle for a slot of the schedule. It ends at `deadline` (running time) at the latest, as partial. After an

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::coverage::{Coverage, PartFetch, PollSettings, Purpose, backlog, open_hours};
-use crate::domain::span::Day;
-use crate::domain::usage::Part;
+use spendwatch_domain::ledger::coverage::{
+    Coverage, PartFetch, PollSettings, Purpose, backlog, open_hours,
+};
+use spendwatch_domain::units::span::Day;
+use spendwatch_domain::usage::bucket::Part;
 
 /// Requests of one stage. The whole is requested after all parts have responded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

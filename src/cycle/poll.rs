@@ -12,15 +12,15 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::cycle::gather::{BatchEnd, Batcher, Fetched};
 use crate::cycle::plan::{self, Stage};
 use crate::cycle::state::{CycleErrors, Watcher};
-use crate::domain::change::PartChanges;
-use crate::domain::coverage::{self, Coverage, PartFetch, Purpose};
-use crate::domain::dialect::Dialect;
-use crate::domain::hour_hashes::HourHashes;
-use crate::domain::plural::{agreeing, counted};
-use crate::domain::record::record;
-use crate::domain::span::HourSpan;
-use crate::domain::usage::{Part, UsageResponse};
-use crate::store::error::StoreError;
+use spendwatch_domain::ledger::change::PartChanges;
+use spendwatch_domain::ledger::coverage::{self, Coverage, PartFetch, Purpose};
+use spendwatch_domain::ledger::hour_hashes::HourHashes;
+use spendwatch_domain::ledger::record::record;
+use spendwatch_domain::units::dialect::Dialect;
+use spendwatch_domain::units::plural::{agreeing, counted};
+use spendwatch_domain::units::span::HourSpan;
+use spendwatch_domain::usage::bucket::{Part, UsageResponse};
+use spendwatch_store::error::StoreError;
 
 /// The part of a response that is compared with the ledger, and the hashes of all its hours if these are running.
 pub(in crate::cycle) type Compared = (Purpose, UsageResponse, Option<HourHashes>);

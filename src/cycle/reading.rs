@@ -7,20 +7,20 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::anthropic::AdminApi;
-use crate::anthropic::error::FetchError;
-use crate::anthropic::report::{BucketSpan, ReportPage};
-use crate::anthropic::report_pages::ReportPages;
-use crate::anthropic::report_requests::UsageGrouping;
-use crate::domain::dialect::Dialect;
-use crate::domain::ids::WorkspaceId;
-use crate::domain::prices::PriceTable;
-use crate::domain::report::TokenRow;
-use crate::domain::report_fetch::ReportFetch;
-use crate::domain::skew::differs;
-use crate::domain::span::{Day, Hour, HourSpan};
-use crate::domain::tally::{FastMode, Tally, UnreadablePart, WorkspaceNaming};
-use crate::domain::usage::{Basis, Buckets, Granularity, Part};
+use spendwatch_anthropic::AdminApi;
+use spendwatch_anthropic::error::FetchError;
+use spendwatch_anthropic::report::{BucketSpan, ReportPage};
+use spendwatch_anthropic::report_pages::ReportPages;
+use spendwatch_anthropic::report_requests::UsageGrouping;
+use spendwatch_domain::ledger::report_fetch::ReportFetch;
+use spendwatch_domain::units::dialect::Dialect;
+use spendwatch_domain::units::ids::WorkspaceId;
+use spendwatch_domain::units::skew::differs;
+use spendwatch_domain::units::span::{Day, Hour, HourSpan};
+use spendwatch_domain::usage::bucket::{Basis, Buckets, Granularity, Part};
+use spendwatch_domain::usage::prices::PriceTable;
+use spendwatch_domain::usage::report_rows::TokenRow;
+use spendwatch_domain::usage::tally::{FastMode, Tally, UnreadablePart, WorkspaceNaming};
 
 /// Maximum days per request of the newer reports.
 const MAX_DAYS: i32 = 31;

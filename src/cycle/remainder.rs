@@ -6,12 +6,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::cycle::state::Watcher;
-use crate::domain::coverage::{Coverage, is_day_settled, is_settled};
-use crate::domain::money::Usd;
-use crate::domain::record::{record_remainder, remainder};
-use crate::domain::span::{Day, Hour, HourSpan};
-use crate::domain::usage::{Granularity, Part, UsageByKey, sum};
-use crate::store::error::StoreError;
+use spendwatch_domain::ledger::coverage::{Coverage, is_day_settled, is_settled};
+use spendwatch_domain::ledger::record::{record_remainder, remainder};
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::span::{Day, Hour, HourSpan};
+use spendwatch_domain::usage::bucket::{Granularity, Part, UsageByKey, sum};
+use spendwatch_store::error::StoreError;
 
 /// Maximum rounding per part, 10⁻⁶ USD; a more negative remainder of a settled bucket is logged.
 const ROUNDING_PICO: i128 = 1_000_000;

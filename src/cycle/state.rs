@@ -7,40 +7,40 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use crate::anthropic::AdminApi;
-use crate::anthropic::error::FetchError;
-use crate::audit::AuditLog;
-use crate::clock::{Clock, Random};
-use crate::config::digests::DigestConfig;
 use crate::cycle::reading::{Backlog, Reports};
-use crate::domain::alert::{Alert, State};
-use crate::domain::coverage::{Coverage, PollSettings, StaleParts};
-use crate::domain::decision::Alerts;
-use crate::domain::dialect::Dialect;
-use crate::domain::directory::{Directory, OrganizationInfo};
-use crate::domain::event::RequiredLists;
-use crate::domain::figures::{Figures, LoadedSum, UnreadableBuckets};
-use crate::domain::hour_hashes::HourHashes;
-use crate::domain::ids::{ModelName, NotifierName, OrganizationName};
-use crate::domain::inventory::Inventory;
-use crate::domain::last_uses::LastUses;
-use crate::domain::listing::Listings;
-use crate::domain::matcher::Team;
-use crate::domain::measure::{self, Measurement};
-use crate::domain::period::{Period, Zone};
-use crate::domain::period_sums::PeriodKey;
-use crate::domain::policy::Policy;
-use crate::domain::prices::PriceTable;
-use crate::domain::privacy::Privacy;
-use crate::domain::silence::Suppressions;
-use crate::domain::skew::{ClockProblem, is_ahead};
-use crate::domain::span::{Day, Hour, HourSpan};
-use crate::domain::statement::StatementMismatch;
-use crate::domain::usage::{Granularity, Part};
-use crate::metrics::counters::{Counters, CycleOutcome};
-use crate::store::Store;
-use crate::store::error::StoreError;
-use crate::store::resume_state::ResumeState;
+use spendwatch_anthropic::AdminApi;
+use spendwatch_anthropic::error::FetchError;
+use spendwatch_audit::AuditLog;
+use spendwatch_base::clock::{Clock, Random};
+use spendwatch_config::digests::DigestConfig;
+use spendwatch_domain::alerts::alert::{Alert, State};
+use spendwatch_domain::alerts::decision::Alerts;
+use spendwatch_domain::alerts::measure::{self, Measurement};
+use spendwatch_domain::alerts::policy::Policy;
+use spendwatch_domain::alerts::silence::Suppressions;
+use spendwatch_domain::figures::period_sums::PeriodKey;
+use spendwatch_domain::figures::statement::StatementMismatch;
+use spendwatch_domain::figures::totals::{Figures, LoadedSum, UnreadableBuckets};
+use spendwatch_domain::ledger::coverage::{Coverage, PollSettings, StaleParts};
+use spendwatch_domain::ledger::hour_hashes::HourHashes;
+use spendwatch_domain::org::directory::{Directory, OrganizationInfo};
+use spendwatch_domain::org::events::RequiredLists;
+use spendwatch_domain::org::inventory::Inventory;
+use spendwatch_domain::org::last_uses::LastUses;
+use spendwatch_domain::org::listing::Listings;
+use spendwatch_domain::units::dialect::Dialect;
+use spendwatch_domain::units::ids::{ModelName, NotifierName, OrganizationName};
+use spendwatch_domain::units::matcher::Team;
+use spendwatch_domain::units::period::{Period, Zone};
+use spendwatch_domain::units::privacy::Privacy;
+use spendwatch_domain::units::skew::{ClockProblem, is_ahead};
+use spendwatch_domain::units::span::{Day, Hour, HourSpan};
+use spendwatch_domain::usage::bucket::{Granularity, Part};
+use spendwatch_domain::usage::prices::PriceTable;
+use spendwatch_metrics::counters::{Counters, CycleOutcome};
+use spendwatch_store::Store;
+use spendwatch_store::error::StoreError;
+use spendwatch_store::resume_state::ResumeState;
 
 /// Delivery settings of one notifier, used when messages are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -471,7 +471,7 @@ pub fn gauge_and_rule_keys(policy: &Policy) -> Vec<PeriodKey> {
     keys
 }
 
-/// Returns the newest unsettled hours of the remainder, for [`crate::domain::figures::Figures::load_unattributed`].
+/// Returns the newest unsettled hours of the remainder, for [`spendwatch_domain::figures::totals::Figures::load_unattributed`].
 pub fn open_hours(at: Timestamp, settle: SignedDuration) -> HourSpan {
     let start = Hour::containing(at.checked_sub(settle).unwrap_or(at)).plus(-1);
     HourSpan {

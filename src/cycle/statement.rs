@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 
 use crate::cycle::state::Watcher;
-use crate::domain::figure::reaches_back;
-use crate::domain::money::Usd;
-use crate::domain::period::{Period, Zone};
-use crate::domain::period_sums::PeriodKey;
-use crate::domain::span::{Hour, HourSpan};
-use crate::domain::statement;
-use crate::domain::usage::Part;
-use crate::store::error::StoreError;
+use spendwatch_domain::figures::figure::reaches_back;
+use spendwatch_domain::figures::period_sums::PeriodKey;
+use spendwatch_domain::figures::statement;
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::period::{Period, Zone};
+use spendwatch_domain::units::span::{Hour, HourSpan};
+use spendwatch_domain::usage::bucket::Part;
+use spendwatch_store::error::StoreError;
 
 impl Watcher {
     /// Compares the two if both are completely known in this cycle; else the previous result stays.

@@ -10,15 +10,15 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::cycle::reading::{Backlog, NoEstimate, Read, Reader, Reports};
 use crate::cycle::state::{CycleErrors, Watcher};
-use crate::domain::coverage::{Coverage, Purpose};
-use crate::domain::ids::{ModelName, WorkspaceId};
-use crate::domain::period::Period;
-use crate::domain::plural::counted;
-use crate::domain::report_fetch::{self, Bounds, ReportFetch};
-use crate::domain::span::{Day, HourSpan};
-use crate::domain::tally::FastMode;
-use crate::domain::usage::{Buckets, Granularity, Part, UsageResponse};
-use crate::store::error::StoreError;
+use spendwatch_domain::ledger::coverage::{Coverage, Purpose};
+use spendwatch_domain::ledger::report_fetch::{self, Bounds, ReportFetch};
+use spendwatch_domain::units::ids::{ModelName, WorkspaceId};
+use spendwatch_domain::units::period::Period;
+use spendwatch_domain::units::plural::counted;
+use spendwatch_domain::units::span::{Day, HourSpan};
+use spendwatch_domain::usage::bucket::{Buckets, Granularity, Part, UsageResponse};
+use spendwatch_domain::usage::tally::FastMode;
+use spendwatch_store::error::StoreError;
 
 /// Maximum usage rows per batch.
 const BATCH_CELLS: usize = 2048;
@@ -376,9 +376,9 @@ impl Watcher {
     /// Returns this month's tokens of models that are billed by tokens and have no price.
     pub fn unpriced_models(&self) -> BTreeMap<ModelName, i64> {
         let mut unpriced = BTreeMap::new();
-        let key = crate::domain::period_sums::PeriodKey {
+        let key = spendwatch_domain::figures::period_sums::PeriodKey {
             period: Period::Month,
-            zone: crate::domain::period::Zone::utc(),
+            zone: spendwatch_domain::units::period::Zone::utc(),
         };
         let Some((month, _)) = self.figures.period_sums(&key) else {
             return unpriced;

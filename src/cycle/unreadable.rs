@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::anthropic::endpoint::Endpoint;
 use crate::cycle::state::{CycleErrors, Watcher};
-use crate::domain::change::PartChanges;
-use crate::domain::coverage::is_day_settled;
-use crate::domain::figures::UnreadableBuckets;
-use crate::domain::span::{Hour, HourSpan};
-use crate::domain::usage::{Granularity, Part, UnreadableHours};
-use crate::store::error::StoreError;
+use spendwatch_anthropic::endpoint::Endpoint;
+use spendwatch_domain::figures::totals::UnreadableBuckets;
+use spendwatch_domain::ledger::change::PartChanges;
+use spendwatch_domain::ledger::coverage::is_day_settled;
+use spendwatch_domain::units::span::{Hour, HourSpan};
+use spendwatch_domain::usage::bucket::{Granularity, Part, UnreadableHours};
+use spendwatch_store::error::StoreError;
 
 /// Maximum number of figures known_directory as logged.
 const MAX_LOGGED: usize = 10_000;

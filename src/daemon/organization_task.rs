@@ -9,21 +9,21 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::anthropic::AdminApi;
 use crate::app::published::{ClockState, OrganizationStatus};
 use crate::app::{App, wiring};
-use crate::config::organizations::OrganizationConfig;
 use crate::cycle::state::{CycleSummary, Watcher, WatcherDeps, WatcherSettings};
 use crate::delivery::orphans;
-use crate::domain::ids::{NotifierName, OrganizationName};
-use crate::domain::plural::counted;
-use crate::domain::schedule::{Due, Schedule, due};
-use crate::metrics::counters::CycleOutcome;
-use crate::metrics::exposition::MAX_KEPT_TEXT;
-use crate::metrics::gauges::Renderer;
-use crate::metrics::view::SeriesOptions;
-use crate::outbound::error_chain;
-use crate::store::error::StoreError;
+use spendwatch_anthropic::AdminApi;
+use spendwatch_base::outbound::error_chain;
+use spendwatch_config::organizations::OrganizationConfig;
+use spendwatch_domain::units::ids::{NotifierName, OrganizationName};
+use spendwatch_domain::units::plural::counted;
+use spendwatch_domain::units::schedule::{Due, Schedule, due};
+use spendwatch_metrics::counters::CycleOutcome;
+use spendwatch_metrics::exposition::MAX_KEPT_TEXT;
+use spendwatch_metrics::gauges::Renderer;
+use spendwatch_metrics::view::SeriesOptions;
+use spendwatch_store::error::StoreError;
 
 /// Maximum length of a cycle if the schedule has no later slot.
 const DEFAULT_CYCLE_LENGTH: Duration = Duration::from_mins(5);

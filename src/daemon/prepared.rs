@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::anthropic::AdminApi;
-use crate::anthropic::endpoint::RequestCounts;
 use crate::app::{App, wiring};
-use crate::config::Config;
 use crate::cycle::configured;
 use crate::daemon::organization_task::WatchSetup;
 use crate::delivery::configured::{Senders, senders};
-use crate::domain::ids::OrganizationName;
 use crate::heartbeat::Heartbeat;
 use crate::http::access::AccessPolicy;
-use crate::metrics::view::SeriesOptions;
-use crate::secret::Secret;
+use spendwatch_anthropic::AdminApi;
+use spendwatch_anthropic::endpoint::RequestCounts;
+use spendwatch_base::secret::Secret;
+use spendwatch_config::Config;
+use spendwatch_domain::units::ids::OrganizationName;
+use spendwatch_metrics::view::SeriesOptions;
 
 /// A configuration with its secrets and clients, ready to be applied.
 pub struct Prepared {

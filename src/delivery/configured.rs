@@ -5,19 +5,19 @@ use std::sync::{Mutex, PoisonError};
 use jiff::SignedDuration;
 
 use crate::app::wiring;
-use crate::clock::{Clock, Random};
-use crate::config::Config;
-use crate::config::notifiers::NotifierConfig;
-use crate::config::source::Environment;
 use crate::delivery::DeliveryWorker;
 use crate::delivery::resend::Resender;
-use crate::domain::ids::NotifierName;
-use crate::domain::resend::ResendTarget;
-use crate::notify::Notifier;
-use crate::notify::alertmanager;
-use crate::secret::Secret;
-use crate::store::Store;
-use crate::store::fallbacks::Fallback;
+use spendwatch_base::clock::{Clock, Random};
+use spendwatch_base::secret::Secret;
+use spendwatch_config::Config;
+use spendwatch_config::notifiers::NotifierConfig;
+use spendwatch_config::source::Environment;
+use spendwatch_domain::alerts::resend::ResendTarget;
+use spendwatch_domain::units::ids::NotifierName;
+use spendwatch_notify::Notifier;
+use spendwatch_notify::alertmanager;
+use spendwatch_store::Store;
+use spendwatch_store::fallbacks::Fallback;
 
 /// One worker or resender per notifier.
 #[derive(Debug, Default)]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::notify::outcome::{Delivery, RetrySchedule};
-use crate::store::notifiers::{NotifierState, Parked};
-use crate::store::outbox::AttemptOutcome;
+use spendwatch_notify::outcome::{Delivery, RetrySchedule};
+use spendwatch_store::notifiers::{NotifierState, Parked};
+use spendwatch_store::outbox::AttemptOutcome;
 
 /// How often a parked notifier is tried.
 pub const PROBE_INTERVAL: Duration = Duration::from_mins(15);

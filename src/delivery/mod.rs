@@ -17,21 +17,21 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::wakeups::Wakeups;
-use crate::clock::{Clock, Random};
 use crate::delivery::consequence::{AttemptContext, Consequence, assess};
-use crate::domain::ids::NotifierName;
-use crate::domain::skew::{MAX_SKEW, differs};
-use crate::metrics::counters::Counters;
-use crate::notify::Notifier;
-use crate::notify::digest::DigestEnvelope;
-use crate::notify::envelope::{Envelope, Links};
-use crate::notify::outcome::Delivery;
-use crate::outbound::error_chain;
-use crate::store::Store;
-use crate::store::error::StoreError;
-use crate::store::fallbacks::Fallback;
-use crate::store::notifiers::NotifierState;
-use crate::store::outbox::{AttemptOutcome, ClaimedMessage};
+use spendwatch_base::clock::{Clock, Random};
+use spendwatch_base::outbound::error_chain;
+use spendwatch_domain::units::ids::NotifierName;
+use spendwatch_domain::units::skew::{MAX_SKEW, differs};
+use spendwatch_metrics::counters::Counters;
+use spendwatch_notify::Notifier;
+use spendwatch_notify::digest::DigestEnvelope;
+use spendwatch_notify::envelope::{Envelope, Links};
+use spendwatch_notify::outcome::Delivery;
+use spendwatch_store::Store;
+use spendwatch_store::error::StoreError;
+use spendwatch_store::fallbacks::Fallback;
+use spendwatch_store::notifiers::NotifierState;
+use spendwatch_store::outbox::{AttemptOutcome, ClaimedMessage};
 
 /// Maximum sleep of a worker, because another process may have replayed a message.
 const MAX_SLEEP: Duration = Duration::from_secs(30);

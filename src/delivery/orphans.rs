@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use crate::domain::ids::NotifierName;
-use crate::domain::plural::{agreeing, counted};
-use crate::metrics::counters::Counters;
-use crate::store::Store;
-use crate::store::error::StoreError;
+use spendwatch_domain::units::ids::NotifierName;
+use spendwatch_domain::units::plural::{agreeing, counted};
+use spendwatch_metrics::counters::Counters;
+use spendwatch_store::Store;
+use spendwatch_store::error::StoreError;
 
 /// Turns waiting messages of all other notifiers into dead letters, with one log line per notifier.
 pub async fn give_up(

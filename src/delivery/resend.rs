@@ -11,21 +11,21 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
-use crate::domain::ids::OrganizationName;
-use crate::domain::matcher::Team;
-use crate::domain::privacy::Privacy;
-use crate::domain::resend::{DecidedAlert, ResendState, ResendTarget, current_facts};
-use crate::domain::rule::Rule;
-use crate::domain::snapshot;
-use crate::domain::teams;
-use crate::metrics::counters::Counters;
-use crate::notify::alertmanager::{self, Alertmanager};
-use crate::notify::envelope::Links;
-use crate::notify::outcome::Delivery;
-use crate::outbound::error_chain;
-use crate::store::Store;
-use crate::store::error::StoreError;
+use spendwatch_base::clock::Clock;
+use spendwatch_base::outbound::error_chain;
+use spendwatch_domain::alerts::resend::{DecidedAlert, ResendState, ResendTarget, current_facts};
+use spendwatch_domain::figures::snapshot;
+use spendwatch_domain::org::teams;
+use spendwatch_domain::rules::rule::Rule;
+use spendwatch_domain::units::ids::OrganizationName;
+use spendwatch_domain::units::matcher::Team;
+use spendwatch_domain::units::privacy::Privacy;
+use spendwatch_metrics::counters::Counters;
+use spendwatch_notify::alertmanager::{self, Alertmanager};
+use spendwatch_notify::envelope::Links;
+use spendwatch_notify::outcome::Delivery;
+use spendwatch_store::Store;
+use spendwatch_store::error::StoreError;
 
 /// Pause after a store failure, doubled after each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

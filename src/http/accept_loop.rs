@@ -25,10 +25,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
 use crate::http::connections::{
     ClientSource, ConnectionPhase, ConnectionProgress, ConnectionSlot, Connections,
 };
+use spendwatch_base::clock::Clock;
 
 /// More than any well-behaved client sends.
 const MAX_HEADERS: usize = 64;

@@ -7,10 +7,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::{HeaderMap, StatusCode, Uri, Version, header};
 
-use crate::config::sections::{HttpConfig, TOKEN_TOO_SHORT, is_token_too_short};
-use crate::config::source::Environment;
-use crate::secret::Secret;
 use crate::secrets::{self, SecretError};
+use spendwatch_base::secret::Secret;
+use spendwatch_config::sections::{HttpConfig, TOKEN_TOO_SHORT, is_token_too_short};
+use spendwatch_config::source::Environment;
 
 /// Group of routes that share one access rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -380,7 +380,7 @@ mod tests {
     use axum::http::HeaderName;
 
     use super::*;
-    use crate::config::source::SecretSource;
+    use spendwatch_config::source::SecretSource;
 
     fn access(token: Option<&str>, has_public_metrics: bool, is_on_loopback: bool) -> AccessPolicy {
         AccessPolicy {

@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::app::App;
-use crate::domain::ids::RuleName;
 use crate::http::fields::RequestError;
-use crate::store::Store;
-use crate::store::alerts::{AlertChange, AlertFilter, AlertPhase, AlertRow, PrefixMatch};
 use crate::table::alerts::{self as alert_table, LastMessage};
+use spendwatch_domain::units::ids::RuleName;
+use spendwatch_store::Store;
+use spendwatch_store::alerts::{AlertChange, AlertFilter, AlertPhase, AlertRow, PrefixMatch};
 
 /// Same default as `spendwatch alerts list`.
 const DEFAULT_LIMIT: u32 = 50;

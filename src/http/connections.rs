@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use spendwatch_base::clock::Clock;
 
 /// From accepting a connection to the first byte of a request.
 const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(10);
@@ -483,7 +483,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::clock::ManualClock;
+    use spendwatch_base::clock::ManualClock;
 
     #[test]
     fn a_source_is_an_ipv4_address_or_an_ipv6_network() {

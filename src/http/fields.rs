@@ -10,10 +10,10 @@ use axum::{Form, Json};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::audit::files::AuditError;
-use crate::config::near::nearest;
-use crate::outbound::error_chain;
-use crate::store::error::StoreError;
+use spendwatch_audit::files::AuditError;
+use spendwatch_base::outbound::error_chain;
+use spendwatch_config::near::nearest;
+use spendwatch_store::error::StoreError;
 
 /// In bytes.
 const MAX_BODY: usize = 64 * 1024;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::app::published::OrganizationStatus;
-use crate::domain::ids::OrganizationName;
+use spendwatch_domain::units::ids::OrganizationName;
 
 /// `GET /-/healthy`: 200 while the process serves and its store is usable, else 503 with the reasons.
 pub async fn healthy(State(app): State<Arc<App>>) -> (StatusCode, String) {

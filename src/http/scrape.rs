@@ -12,9 +12,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 
 use crate::app::App;
-use crate::domain::ids::NotifierName;
-use crate::metrics::daemon::{self, DeliveryGauges};
-use crate::metrics::negotiation::{content_type, negotiate};
+use spendwatch_domain::units::ids::NotifierName;
+use spendwatch_metrics::daemon::{self, DeliveryGauges};
+use spendwatch_metrics::negotiation::{content_type, negotiate};
 
 /// Maximum time that a scrape waits for the store, which may be busy with a long read.
 const STORE_TIMEOUT: Duration = Duration::from_millis(250);
@@ -94,10 +94,10 @@ mod tests {
     use super::*;
     use crate::app::published::PublishedState;
     use crate::app::wakeups::Wakeups;
-    use crate::clock::{Clock, ManualClock, Random};
-    use crate::config::source::Environment;
-    use crate::metrics::counters::Counters;
-    use crate::store::Store;
+    use spendwatch_base::clock::{Clock, ManualClock, Random};
+    use spendwatch_config::source::Environment;
+    use spendwatch_metrics::counters::Counters;
+    use spendwatch_store::Store;
 
     #[tokio::test]
     async fn a_busy_store_does_not_delay_a_scrape() {

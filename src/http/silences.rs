@@ -12,16 +12,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::audit::Operation;
-use crate::config::durations;
-use crate::domain::silence::{
-    self, Acknowledgement, LabelMatcher, MAX_MATCHERS, OutOfBounds, Silence, SilenceEnd,
-};
 use crate::http::alerts;
 use crate::http::fields::{RequestError, RequestFields};
-use crate::store::alerts::PrefixMatch;
-use crate::store::suppressions::{AckOutcome, AddSilenceOutcome, Attribution};
 use crate::table::alerts as alert_table;
+use spendwatch_audit::Operation;
+use spendwatch_config::durations;
+use spendwatch_domain::alerts::silence::{
+    self, Acknowledgement, LabelMatcher, MAX_MATCHERS, OutOfBounds, Silence, SilenceEnd,
+};
+use spendwatch_store::alerts::PrefixMatch;
+use spendwatch_store::suppressions::{AckOutcome, AddSilenceOutcome, Attribution};
 
 /// Query parameters of `GET /api/v1/silences`.
 #[derive(Debug, Deserialize)]

@@ -11,9 +11,9 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
-use crate::config::source::AwsSecret;
-use crate::secret::Secret;
 use crate::secrets::field::{FieldError, value_of};
+use spendwatch_base::secret::Secret;
+use spendwatch_config::source::AwsSecret;
 
 /// Per attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

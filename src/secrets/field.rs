@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::secret::Secret;
+use spendwatch_base::secret::Secret;
 
 /// Field of a JSON secret that is used by default.
 pub const DEFAULT_FIELD: &str = "anthropic_admin_key";

@@ -9,10 +9,10 @@ pub mod aws;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::secret_file::{self, SecretFileError};
-use crate::config::source::{AwsSecret, Environment, SecretCommand, SecretSource};
-use crate::secret::Secret;
-use crate::subprocess::{self, OverflowPolicy, Subprocess};
+use spendwatch_base::secret::Secret;
+use spendwatch_base::subprocess::{self, OverflowPolicy, Subprocess};
+use spendwatch_config::secret_file::{self, SecretFileError};
+use spendwatch_config::source::{AwsSecret, Environment, SecretCommand, SecretSource};
 
 /// Maximum run time of a secret command.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ async fn read_aws(secret: &AwsSecret) -> Result<Secret, SecretError> {
 async fn read_aws(secret: &AwsSecret) -> Result<Secret, SecretError> {
     Err(SecretError::Aws {
         name: secret.name.clone(),
-        reason: crate::config::source::NO_AWS.to_owned(),
+        reason: spendwatch_config::source::NO_AWS.to_owned(),
     })
 }
 

@@ -2,18 +2,18 @@
 
 use serde_json::{Value, json};
 
-use crate::domain::alert::{EndedBy, State};
-use crate::domain::event::Event;
-use crate::domain::money::{Usd, percent_digits, share_percent};
-use crate::domain::notification::{Fact, Reason};
-use crate::domain::rule::{GapUnit, Quantity, Watch};
-use crate::domain::silence::Acknowledgement;
-use crate::notify::envelope::{Envelope, Links};
-use crate::notify::message::{self, Message, MessageBody};
-use crate::store::alerts::{AlertChange, AlertPhase};
-use crate::store::messages::MessageRow;
-use crate::store::overview::DisplayedAlert;
 use crate::table::{Cell, Column, OutputTable, hidden, id, shown};
+use spendwatch_domain::alerts::alert::{EndedBy, State};
+use spendwatch_domain::alerts::notification::{Fact, Reason};
+use spendwatch_domain::alerts::silence::Acknowledgement;
+use spendwatch_domain::org::events::Event;
+use spendwatch_domain::rules::rule::{GapUnit, Quantity, Watch};
+use spendwatch_domain::units::money::{Usd, percent_digits, share_percent};
+use spendwatch_notify::envelope::{Envelope, Links};
+use spendwatch_notify::message::{self, Message, MessageBody};
+use spendwatch_store::alerts::{AlertChange, AlertPhase};
+use spendwatch_store::messages::MessageRow;
+use spendwatch_store::overview::DisplayedAlert;
 
 /// Returns one row per alert.
 pub fn list(alerts: &[DisplayedAlert]) -> OutputTable {

@@ -6,7 +6,7 @@ pub mod alerts;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::domain::money::Usd;
+use spendwatch_domain::units::money::Usd;
 
 /// One value of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,11 +11,11 @@ pub mod terminal;
 use std::process::Output;
 
 use serde_json::Value;
-use spendwatch::clock::Clock;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
-use spendwatch::simulator::directory::{SimulatedKey, SimulatedUser};
-use spendwatch::simulator::world::World;
+use spendwatch_base::clock::Clock;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
+use spendwatch_simulator::directory::{SimulatedKey, SimulatedUser};
+use spendwatch_simulator::world::World;
 
 use crate::program::Home;
 

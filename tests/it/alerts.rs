@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use spendwatch::cycle::state::Watcher;
-use spendwatch::domain::alert::EndedBy;
-use spendwatch::domain::figure::Figure;
-use spendwatch::domain::measure::Measurement;
-use spendwatch::domain::money::Usd;
-use spendwatch::domain::notification::{Fact, Reason};
-use spendwatch::domain::period::Period;
-use spendwatch::domain::rule::{Limit, Rule};
-use spendwatch::domain::subject::SubjectKind;
-use spendwatch::metrics::counters::CycleOutcome;
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
+use spendwatch_domain::alerts::alert::EndedBy;
+use spendwatch_domain::alerts::measure::Measurement;
+use spendwatch_domain::alerts::notification::{Fact, Reason};
+use spendwatch_domain::figures::figure::Figure;
+use spendwatch_domain::rules::rule::{Limit, Rule};
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::period::Period;
+use spendwatch_domain::units::subject::SubjectKind;
+use spendwatch_metrics::counters::CycleOutcome;
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
 
 use crate::harness::{WatcherFixture, at, rule};
 

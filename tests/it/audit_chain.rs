@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use spendwatch::clock::Clock;
-use spendwatch::store::Store;
+use spendwatch_base::clock::Clock;
+use spendwatch_store::Store;
 
 use crate::program::Home;
 

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use spendwatch::clock::{Clock, Random};
-use spendwatch::config;
-use spendwatch::config::source::Environment;
 use spendwatch::daemon::{Daemon, DaemonParts, ReloadFrom};
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::world::World;
-use spendwatch::store::{CommitPoint, Faults, Store};
+use spendwatch_base::clock::{Clock, Random};
+use spendwatch_config as config;
+use spendwatch_config::source::Environment;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::world::World;
+use spendwatch_store::{CommitPoint, Faults, Store};
 
 use crate::program::{Home, Program, get, month_rule};
 

@@ -3,10 +3,10 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use spendwatch::clock::Clock;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
-use spendwatch::simulator::world::World;
+use spendwatch_base::clock::Clock;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::world::World;
 
 use crate::program::{Home, Program, month_rule, write_secret};
 use crate::receiver::{Answer, Receiver};

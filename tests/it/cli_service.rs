@@ -2,14 +2,14 @@
 
 use jiff::SignedDuration;
 use serde_json::Value;
-use spendwatch::clock::Clock;
-use spendwatch::domain::money::Usd;
-use spendwatch::domain::span::{Day, HourSpan};
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
-use spendwatch::simulator::directory::{SimulatedKey, SimulatedUser};
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
-use spendwatch::simulator::world::{SimulatedUsage, UsageDetail, World};
+use spendwatch_base::clock::Clock;
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::span::{Day, HourSpan};
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
+use spendwatch_simulator::directory::{SimulatedKey, SimulatedUser};
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::world::{SimulatedUsage, UsageDetail, World};
 
 use crate::program::{Home, month_rule};
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use spendwatch::domain::ids::NotifierName;
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
-use spendwatch::store::outbox::AttemptOutcome;
+use spendwatch_domain::units::ids::NotifierName;
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
+use spendwatch_store::outbox::AttemptOutcome;
 
 use crate::admin::tables::check_table;
 use crate::admin::terminal::Terminal;
@@ -41,7 +41,7 @@ impl FilledStore {
             .finish(
                 &claimed.id,
                 AttemptOutcome::Dead { error },
-                spendwatch::store::notifiers::NotifierState::default(),
+                spendwatch_store::notifiers::NotifierState::default(),
                 at(now),
             )
             .await
@@ -436,7 +436,10 @@ async fn messages_are_listed_and_dead_letters_are_replayed() {
     let replayed = filled.json(&["notifications", "replay", &id[..6]]);
     assert_eq!(replayed[0]["state"], "waiting");
     let claimed = store
-        .claim(&"chat".into(), spendwatch::clock::Clock::system().now())
+        .claim(
+            &"chat".into(),
+            spendwatch_base::clock::Clock::system().now(),
+        )
         .await
         .unwrap()
         .unwrap();

@@ -5,11 +5,11 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
-use spendwatch::clock::Clock;
-use spendwatch::domain::money::Usd;
-use spendwatch::domain::usage::{Part, sum};
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
-use spendwatch::simulator::world::World;
+use spendwatch_base::clock::Clock;
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::usage::bucket::{Part, sum};
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::world::World;
 
 use crate::harness::{WatcherFixture, at, hours};
 use crate::program::write_secret;

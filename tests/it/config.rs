@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use spendwatch::config::source::Environment;
-use spendwatch::config::{self, Config, show};
+use spendwatch_config::source::Environment;
+use spendwatch_config::{self as config, Config, show};
 
 fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")

@@ -5,9 +5,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 
 use rustix::process::getuid;
-use spendwatch::clock::Clock;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::world::World;
+use spendwatch_base::clock::Clock;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::world::World;
 
 use crate::program::{Home, Program, get};
 

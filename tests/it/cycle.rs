@@ -2,12 +2,12 @@
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
-use spendwatch::domain::span::{Day, Hour, HourSpan};
-use spendwatch::domain::usage::Part;
-use spendwatch::metrics::counters::CycleOutcome;
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
+use spendwatch_domain::units::span::{Day, Hour, HourSpan};
+use spendwatch_domain::usage::bucket::Part;
+use spendwatch_metrics::counters::CycleOutcome;
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
 
 use crate::harness::{WatcherFixture, at, hours};
 

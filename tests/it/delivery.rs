@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 use spendwatch::app::wakeups::Wakeups;
-use spendwatch::clock::Clock;
 use spendwatch::delivery::{DeliveryWorker, STOP_LIMIT};
-use spendwatch::domain::notification::Reason::{Escalated, First, Resolved};
-use spendwatch::domain::rule::Severity;
-use spendwatch::notify::Notifier;
-use spendwatch::notify::memory::Memory;
-use spendwatch::notify::outcome::Delivery;
-use spendwatch::store::fallbacks::Fallback;
-use spendwatch::store::messages::{MessageFilter, MessageState};
-use spendwatch::store::outbox::NewMessage;
-use spendwatch::store::{CommitPoint, Faults, Store};
+use spendwatch_base::clock::Clock;
+use spendwatch_domain::alerts::notification::Reason::{Escalated, First, Resolved};
+use spendwatch_domain::rules::rule::Severity;
+use spendwatch_notify::Notifier;
+use spendwatch_notify::memory::Memory;
+use spendwatch_notify::outcome::Delivery;
+use spendwatch_store::fallbacks::Fallback;
+use spendwatch_store::messages::{MessageFilter, MessageState};
+use spendwatch_store::outbox::NewMessage;
+use spendwatch_store::{CommitPoint, Faults, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::outbox_fixture::{
@@ -27,7 +27,7 @@ use crate::receiver::{Answer, Post, Receiver};
 
 /// Returns attempts as `id:alert sequence reason,…`.
 fn attempts(memory: &Memory) -> Vec<String> {
-    let words = |sent: spendwatch::notify::memory::RecordedAttempt| {
+    let words = |sent: spendwatch_notify::memory::RecordedAttempt| {
         let alerts = sent.facts.iter().map(|fact| {
             let both = if fact.is_fired_and_resolved {
                 "+fired"
@@ -868,8 +868,8 @@ async fn hanging_attempt_is_abandoned_and_repeated() {
     receiver.answer(Answer::Hang);
     // The client's timeout is far beyond the worker's.
     let notifier = {
-        use spendwatch::notify::{post, webhook};
-        let url = spendwatch::secret::Secret::new(receiver.url.clone());
+        use spendwatch_notify::{post, webhook};
+        let url = spendwatch_base::secret::Secret::new(receiver.url.clone());
         let client = post::client(&url, false).unwrap();
         let settings = webhook::Settings {
             url,
@@ -896,7 +896,7 @@ async fn hanging_attempt_is_abandoned_and_repeated() {
 }
 
 fn post_limit() -> Duration {
-    spendwatch::notify::post::WHOLE_TIMEOUT
+    spendwatch_notify::post::WHOLE_TIMEOUT
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! Estimates against a simulated server: uncertain prices are marked, and fast mode counts only if plausible.
 
-use spendwatch::domain::dialect::Dialect;
-use spendwatch::domain::money::Usd;
-use spendwatch::domain::subject::SubjectKind;
-use spendwatch::domain::usage::Amounts;
-use spendwatch::simulator::api::{RealApiOptions, SimulatedApi};
-use spendwatch::simulator::world::{SimulatedUsage, UsageDetail, World};
+use spendwatch_domain::units::dialect::Dialect;
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::subject::SubjectKind;
+use spendwatch_domain::usage::bucket::Amounts;
+use spendwatch_simulator::api::{RealApiOptions, SimulatedApi};
+use spendwatch_simulator::world::{SimulatedUsage, UsageDetail, World};
 
 use crate::harness::{WatcherFixture, at, hours, organization, rule};
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use spendwatch::cycle::state::Watcher;
-use spendwatch::domain::event::Event;
-use spendwatch::domain::rule::{EventRule, Rule, Severity, Threshold, Watch};
-use spendwatch::domain::subject::SubjectKind;
-use spendwatch::metrics::gauges::Renderer;
-use spendwatch::metrics::view::{SeriesOptions, View};
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
+use spendwatch_domain::org::events::Event;
+use spendwatch_domain::rules::rule::{EventRule, Rule, Severity, Threshold, Watch};
+use spendwatch_domain::units::subject::SubjectKind;
+use spendwatch_metrics::gauges::Renderer;
+use spendwatch_metrics::view::{SeriesOptions, View};
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
 
 use crate::harness::{WatcherFixture, rule};
 

@@ -4,14 +4,14 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use spendwatch::clock::{Clock, Random};
-use spendwatch::config;
 use spendwatch::daemon::{Daemon, DaemonParts, ReloadFrom};
-use spendwatch::domain::money::Usd;
-use spendwatch::domain::span::{Day, HourSpan};
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::world::World;
-use spendwatch::store::{CommitPoint, Faults, Store};
+use spendwatch_base::clock::{Clock, Random};
+use spendwatch_config as config;
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::span::{Day, HourSpan};
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::world::World;
+use spendwatch_store::{CommitPoint, Faults, Store};
 
 use crate::program::{Home, get, month_rule};
 

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde_json::Value;
-use spendwatch::clock::Clock;
 use spendwatch::cycle::state::Watcher;
 use spendwatch::delivery::DeliveryWorker;
-use spendwatch::domain::ids::NotifierName;
-use spendwatch::domain::subject::SubjectKind;
-use spendwatch::metrics::counters::Counters;
-use spendwatch::notify::envelope::Links;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
+use spendwatch_base::clock::Clock;
+use spendwatch_domain::units::ids::NotifierName;
+use spendwatch_domain::units::subject::SubjectKind;
+use spendwatch_metrics::counters::Counters;
+use spendwatch_notify::envelope::Links;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
 
 use crate::harness::{WatcherFixture, at, organization, rule};
 use crate::outbox_fixture::webhook;

@@ -5,42 +5,44 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use spendwatch::anthropic::endpoint::RequestCounts;
-use spendwatch::anthropic::limiter::RateShare;
-use spendwatch::anthropic::{API_VERSION, AdminApi, ApiSettings};
 use spendwatch::app::App;
 use spendwatch::app::published::PublishedState;
 use spendwatch::app::wakeups::Wakeups;
-use spendwatch::clock::{Clock, ManualClock, Random};
-use spendwatch::config::digests::DigestConfig;
-use spendwatch::config::prices;
-use spendwatch::config::source::Environment;
 use spendwatch::cycle::state::{
     CycleSummary, DeliverySettings, Watcher, WatcherDeps, WatcherSettings,
 };
-use spendwatch::domain::coverage::PollSettings;
-use spendwatch::domain::dialect::Dialect;
-use spendwatch::domain::event::RequiredLists;
-use spendwatch::domain::ids::{NotifierName, OrganizationName, RuleName};
-use spendwatch::domain::matcher::Matcher;
-use spendwatch::domain::money::{Percent, Usd};
-use spendwatch::domain::notification::Fact;
-use spendwatch::domain::period::{Period, Zone};
-use spendwatch::domain::policy::{NotifierPolicy, Policy};
-use spendwatch::domain::prices::PriceTable;
-use spendwatch::domain::privacy::Privacy;
-use spendwatch::domain::rule::{Limit, Rule, Severity, Threshold, ThresholdValue, Watch, Windows};
-use spendwatch::domain::span::{Hour, HourSpan};
-use spendwatch::domain::subject::SubjectKind;
-use spendwatch::domain::usage::Part;
-use spendwatch::metrics::counters::Counters;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::world::World;
-use spendwatch::store::error::StoreError;
-use spendwatch::store::messages::{MessageFilter, MessageState};
-use spendwatch::store::notifiers::NotifierState;
-use spendwatch::store::outbox::AttemptOutcome;
-use spendwatch::store::{Faults, Store};
+use spendwatch_anthropic::endpoint::RequestCounts;
+use spendwatch_anthropic::limiter::RateShare;
+use spendwatch_anthropic::{API_VERSION, AdminApi, ApiSettings};
+use spendwatch_base::clock::{Clock, ManualClock, Random};
+use spendwatch_config::digests::DigestConfig;
+use spendwatch_config::prices;
+use spendwatch_config::source::Environment;
+use spendwatch_domain::alerts::notification::Fact;
+use spendwatch_domain::alerts::policy::{NotifierPolicy, Policy};
+use spendwatch_domain::ledger::coverage::PollSettings;
+use spendwatch_domain::org::events::RequiredLists;
+use spendwatch_domain::rules::rule::{
+    Limit, Rule, Severity, Threshold, ThresholdValue, Watch, Windows,
+};
+use spendwatch_domain::units::dialect::Dialect;
+use spendwatch_domain::units::ids::{NotifierName, OrganizationName, RuleName};
+use spendwatch_domain::units::matcher::Matcher;
+use spendwatch_domain::units::money::{Percent, Usd};
+use spendwatch_domain::units::period::{Period, Zone};
+use spendwatch_domain::units::privacy::Privacy;
+use spendwatch_domain::units::span::{Hour, HourSpan};
+use spendwatch_domain::units::subject::SubjectKind;
+use spendwatch_domain::usage::bucket::Part;
+use spendwatch_domain::usage::prices::PriceTable;
+use spendwatch_metrics::counters::Counters;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::world::World;
+use spendwatch_store::error::StoreError;
+use spendwatch_store::messages::{MessageFilter, MessageState};
+use spendwatch_store::notifiers::NotifierState;
+use spendwatch_store::outbox::AttemptOutcome;
+use spendwatch_store::{Faults, Store};
 use tokio::sync::Notify;
 
 pub fn at(text: &str) -> Timestamp {

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use spendwatch::anthropic::endpoint::RequestCounts;
-use spendwatch::anthropic::limiter::RateShare;
-use spendwatch::anthropic::{API_VERSION, AdminApi, ApiSettings};
-use spendwatch::clock::{Clock, Random};
-use spendwatch::secret::Secret;
+use spendwatch_anthropic::endpoint::RequestCounts;
+use spendwatch_anthropic::limiter::RateShare;
+use spendwatch_anthropic::{API_VERSION, AdminApi, ApiSettings};
+use spendwatch_base::clock::{Clock, Random};
+use spendwatch_base::secret::Secret;
 
 use crate::harness::organization;
 use crate::histories::stage::{Shared, play};

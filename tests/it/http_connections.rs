@@ -5,10 +5,10 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use spendwatch::clock::Clock;
-use spendwatch::process::raise_descriptor_limit;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::world::World;
+use spendwatch_base::clock::Clock;
+use spendwatch_base::process::raise_descriptor_limit;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::world::World;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;

@@ -10,15 +10,15 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use spendwatch::app::published::OrganizationStatus;
-use spendwatch::domain::alert::{AbsoluteThreshold, Alert, Identity, Observed, Slot, State};
-use spendwatch::domain::money::Usd;
-use spendwatch::domain::rule::{Rule, Severity, Watch};
-use spendwatch::domain::silence::{LabelMatcher, Silence};
-use spendwatch::domain::span::Span;
-use spendwatch::domain::subject::{Subject, SubjectKind};
-use spendwatch::metrics::counters::CycleOutcome;
-use spendwatch::store::decisions::Commit;
-use spendwatch::store::resume_state::ResumeState;
+use spendwatch_domain::alerts::alert::{AbsoluteThreshold, Alert, Identity, Observed, Slot, State};
+use spendwatch_domain::alerts::silence::{LabelMatcher, Silence};
+use spendwatch_domain::rules::rule::{Rule, Severity, Watch};
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::span::Span;
+use spendwatch_domain::units::subject::{Subject, SubjectKind};
+use spendwatch_metrics::counters::CycleOutcome;
+use spendwatch_store::decisions::Commit;
+use spendwatch_store::resume_state::ResumeState;
 
 use crate::alerts::month_rule;
 use crate::harness::{at, organization};
@@ -110,7 +110,7 @@ async fn the_overview_shows_alerts_silences_and_organizations() {
         &[
             "<title>spendwatch: no alerts firing</title>",
             "<p>No alerts are firing.</p>",
-            "The limit was changed",
+            "The limit was raised",
             "from 2026-11-24 12:30 UTC",
         ],
     );
@@ -118,7 +118,7 @@ async fn the_overview_shows_alerts_silences_and_organizations() {
     shows(
         &over,
         &[
-            "<td>ended<small>The limit was changed</small></td>",
+            "<td>ended<small>The limit was raised</small></td>",
             "2026-11-24 12:35:00 UTC",
             "<bdi>chat: first</bdi>",
             "<bdi>chat: resolved</bdi>",

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use spendwatch::app::App;
-use spendwatch::config::sections::HttpConfig;
-use spendwatch::config::source::{Environment, SecretSource};
 use spendwatch::cycle::state::Watcher;
-use spendwatch::domain::rule::Rule;
 use spendwatch::http::access::AccessPolicy;
 use spendwatch::http::{HandlerState, HttpServer};
-use spendwatch::secret::Secret;
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
-use spendwatch::store::alerts::AlertFilter;
+use spendwatch_base::secret::Secret;
+use spendwatch_config::sections::HttpConfig;
+use spendwatch_config::source::{Environment, SecretSource};
+use spendwatch_domain::rules::rule::Rule;
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
+use spendwatch_store::alerts::AlertFilter;
 use tokio::sync::mpsc;
 
 use crate::alerts::month_rule;

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
-use spendwatch::domain::notification::{Fact, Reason};
-use spendwatch::notify::email::{EmailNotifier, Settings};
-use spendwatch::notify::envelope::{Envelope, Links};
-use spendwatch::notify::outcome::Delivery;
-use spendwatch::notify::smtp::Tls;
-use spendwatch::secret::Secret;
+use spendwatch_base::secret::Secret;
+use spendwatch_domain::alerts::notification::{Fact, Reason};
+use spendwatch_notify::email::{EmailNotifier, Settings};
+use spendwatch_notify::envelope::{Envelope, Links};
+use spendwatch_notify::outcome::Delivery;
+use spendwatch_notify::smtp::Tls;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 

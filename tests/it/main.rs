@@ -8,7 +8,6 @@
 
 mod architecture;
 mod repository;
-mod source;
 
 #[path = "../fakes/alertmanager_rules.rs"]
 mod alertmanager_rules;

@@ -8,8 +8,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use spendwatch::clock::Clock;
-use spendwatch::simulator::Simulator;
+use spendwatch_base::clock::Clock;
+use spendwatch_simulator::Simulator;
 
 /// Longer than anything takes, even on a slow machine.
 const LIMIT: Duration = Duration::from_secs(90);

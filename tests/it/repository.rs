@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use spendwatch::config::source::Environment;
-use spendwatch::config::{self, Config};
+use spendwatch_config::source::Environment;
+use spendwatch_config::{self as config, Config};
 
 /// Folders without source: build results and history.
 const NOT_SOURCE: [&str; 2] = ["target", ".git"];

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use spendwatch::clock::Clock;
-use spendwatch::domain::money::Usd;
-use spendwatch::simulator::world::World;
-use spendwatch::store::messages::{MessageFilter, MessageRow};
-use spendwatch::store::{CommitPoint, Faults};
+use spendwatch_base::clock::Clock;
+use spendwatch_domain::units::money::Usd;
+use spendwatch_simulator::world::World;
+use spendwatch_store::messages::{MessageFilter, MessageRow};
+use spendwatch_store::{CommitPoint, Faults};
 
 use crate::alerts::{month_rule, words};
 use crate::harness::{WatcherFixture, at, hours};

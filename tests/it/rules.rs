@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use spendwatch::config::Config;
 use spendwatch::cycle::configured;
 use spendwatch::cycle::state::{Watcher, WatcherSettings};
-use spendwatch::domain::ids::NotifierName;
-use spendwatch::domain::notification::Fact;
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
+use spendwatch_config::Config;
+use spendwatch_domain::alerts::notification::Fact;
+use spendwatch_domain::units::ids::NotifierName;
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
 
 use crate::harness::WatcherFixture;
 use script::{Expected, Script, Step};

@@ -4,12 +4,12 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use spendwatch::clock::Clock;
-use spendwatch::config::source::Environment;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
+use spendwatch_base::clock::Clock;
+use spendwatch_config::source::Environment;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
 
 use crate::program::{Home, Program, get, month_rule, post_reload, send_request, write_secret};
 
@@ -116,7 +116,7 @@ async fn a_port_in_use_is_reported_and_the_store_is_released() {
         said.contains(&format!("cannot listen on {address}")),
         "{said}"
     );
-    let config = spendwatch::config::load(Some(&config), &Environment::new()).unwrap();
+    let config = spendwatch_config::load(Some(&config), &Environment::new()).unwrap();
     Store::open_for_daemon(&config.store.path, Clock::system().now()).unwrap();
 }
 

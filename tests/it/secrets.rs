@@ -4,12 +4,12 @@ use std::fs;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use spendwatch::clock::Clock;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
-use spendwatch::simulator::directory::{SimulatedInvite, SimulatedKey, SimulatedUser};
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
-use spendwatch::simulator::world::World;
+use spendwatch_base::clock::Clock;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
+use spendwatch_simulator::directory::{SimulatedInvite, SimulatedKey, SimulatedUser};
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::world::World;
 
 use crate::program::{Home, Program, get, month_rule, send_request, write_secret};
 use crate::receiver::{Answer, Receiver};

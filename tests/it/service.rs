@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use spendwatch::cycle::state::Watcher;
-use spendwatch::domain::alert::EndedBy;
-use spendwatch::domain::dialect::Dialect;
-use spendwatch::domain::figure::Figure;
-use spendwatch::domain::ids::{ApiKeyId, WorkspaceId};
-use spendwatch::domain::matcher::{Glob, Team};
-use spendwatch::domain::money::Usd;
-use spendwatch::domain::period::Period;
-use spendwatch::domain::rule::{GapUnit, Watch};
-use spendwatch::domain::span::{Hour, HourSpan};
-use spendwatch::domain::subject::SubjectKind;
-use spendwatch::domain::usage::{Amounts, Part, UsageKey};
-use spendwatch::metrics::counters::CycleOutcome;
-use spendwatch::simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
-use spendwatch::simulator::directory::{SimulatedKey, SimulatedUser};
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
-use spendwatch::simulator::world::{SimulatedUsage, UsageDetail, World};
-use spendwatch::store::Store;
+use spendwatch_domain::alerts::alert::EndedBy;
+use spendwatch_domain::figures::figure::Figure;
+use spendwatch_domain::rules::rule::{GapUnit, Watch};
+use spendwatch_domain::units::dialect::Dialect;
+use spendwatch_domain::units::ids::{ApiKeyId, WorkspaceId};
+use spendwatch_domain::units::matcher::{Glob, Team};
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::period::Period;
+use spendwatch_domain::units::span::{Hour, HourSpan};
+use spendwatch_domain::units::subject::SubjectKind;
+use spendwatch_domain::usage::bucket::{Amounts, Part, UsageKey};
+use spendwatch_metrics::counters::CycleOutcome;
+use spendwatch_simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
+use spendwatch_simulator::directory::{SimulatedKey, SimulatedUser};
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::world::{SimulatedUsage, UsageDetail, World};
+use spendwatch_store::Store;
 
 use crate::harness::{WatcherFixture, at, hours, organization, rule};
 
@@ -243,7 +243,8 @@ async fn weeks(dialect: Dialect) {
     for step in 0..110 {
         match step {
             30 => {
-                let day = spendwatch::domain::span::Day::containing(at("2026-11-16T00:00:00Z"));
+                let day =
+                    spendwatch_domain::units::span::Day::containing(at("2026-11-16T00:00:00Z"));
                 stage.simulator.world().correct_day("wrkspc_a", day, "3.25");
             }
             50 => {
@@ -372,7 +373,7 @@ async fn interrupted_history_load_resumes() {
             let mut watcher = stage.watcher(&store).await;
             stage.cycle_in_time(&mut watcher, 5).await;
             let known = watcher.coverages.get(&Part::Whole);
-            let reads_back = |days: spendwatch::domain::coverage::DaySpan| {
+            let reads_back = |days: spendwatch_domain::ledger::coverage::DaySpan| {
                 days.start <= Hour::containing(at("2026-08-17T00:00:00Z")).day()
             };
             if known.is_some_and(|known| known.days.is_some_and(reads_back)) {

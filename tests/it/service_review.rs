@@ -1,17 +1,17 @@
 //! Faults of the real API: bills that disappear, interrupted reading, and temporary refusals.
 
 use jiff::SignedDuration;
-use spendwatch::domain::alert::EndedBy;
-use spendwatch::domain::dialect::Dialect;
-use spendwatch::domain::figure::Figure;
-use spendwatch::domain::money::Usd;
-use spendwatch::domain::period::Period;
-use spendwatch::domain::span::Hour;
-use spendwatch::domain::subject::SubjectKind;
-use spendwatch::domain::usage::{Amounts, Part};
-use spendwatch::simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
-use spendwatch::simulator::world::World;
+use spendwatch_domain::alerts::alert::EndedBy;
+use spendwatch_domain::figures::figure::Figure;
+use spendwatch_domain::units::dialect::Dialect;
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::period::Period;
+use spendwatch_domain::units::span::Hour;
+use spendwatch_domain::units::subject::SubjectKind;
+use spendwatch_domain::usage::bucket::{Amounts, Part};
+use spendwatch_simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::world::World;
 
 use crate::harness::{WatcherFixture, at, hours, organization, rule};
 
@@ -189,7 +189,7 @@ async fn moving_watermark_matches_truth() {
             assert_eq!(report.errors, Vec::<String>::new(), "{mark}");
         }
         let until = Hour::containing(at(mark).min(stage.now()));
-        let billed = spendwatch::domain::span::HourSpan {
+        let billed = spendwatch_domain::units::span::HourSpan {
             start: Hour::containing(at("2026-11-01T00:00:00Z")),
             end: until,
         };

@@ -9,14 +9,14 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
-use spendwatch::clock::{Clock, ManualClock};
-use spendwatch::domain::money::Usd;
-use spendwatch::domain::span::{Day, HourSpan};
-use spendwatch::domain::usage::{Part, sum};
-use spendwatch::outbound::{self, HttpClientConfig};
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::directory::HOSTILE_NAMES;
-use spendwatch::simulator::world::{ModelBreakdown, SimulatedUsage, StatedMonth, World};
+use spendwatch_base::clock::{Clock, ManualClock};
+use spendwatch_base::outbound::{self, HttpClientConfig};
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::span::{Day, HourSpan};
+use spendwatch_domain::usage::bucket::{Part, sum};
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::directory::HOSTILE_NAMES;
+use spendwatch_simulator::world::{ModelBreakdown, SimulatedUsage, StatedMonth, World};
 
 use crate::harness::{at, hours};
 

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use spendwatch::clock::Clock;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::directory::{SimulatedKey, SimulatedUser};
-use spendwatch::simulator::world::World;
+use spendwatch_base::clock::Clock;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::directory::{SimulatedKey, SimulatedUser};
+use spendwatch_simulator::world::World;
 
 use crate::program::{Home, Program, get};
 use crate::receiver::{Answer, Receiver};

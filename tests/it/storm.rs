@@ -9,12 +9,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use serde_json::Value;
-use spendwatch::clock::Clock;
-use spendwatch::domain::span::{Day, HourSpan};
-use spendwatch::domain::usage::Part;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
+use spendwatch_base::clock::Clock;
+use spendwatch_domain::units::span::{Day, HourSpan};
+use spendwatch_domain::usage::bucket::Part;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::program::{Home, Program};

@@ -2,16 +2,16 @@
 //! column.
 
 use spendwatch::cycle::state::{CycleSummary, Watcher};
-use spendwatch::domain::dialect::Dialect;
-use spendwatch::domain::figure::Figure;
-use spendwatch::domain::money::Usd;
-use spendwatch::domain::subject::SubjectKind;
-use spendwatch::metrics::counters::CycleOutcome;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::api::{RealApiOptions, SimulatedApi};
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
+use spendwatch_domain::figures::figure::Figure;
+use spendwatch_domain::units::dialect::Dialect;
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::subject::SubjectKind;
+use spendwatch_metrics::counters::CycleOutcome;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::api::{RealApiOptions, SimulatedApi};
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
 
 use crate::admin::{BOTH, Dialect as Speech};
 use crate::alerts::words;
@@ -261,7 +261,7 @@ async fn a_limit_in_another_currency_is_unknown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_logs_an_unreadable_row_once_and_reports_it_in_its_readiness() {
-    let clock = spendwatch::clock::Clock::system();
+    let clock = spendwatch_base::clock::Clock::system();
     let mut world = World::empty();
     for id in ["workspace_a", "workspace_b"] {
         world.add_workspace(id, id);

@@ -1,11 +1,11 @@
 //! Slack threads from the outbox to the channel, over restarts and deletions.
 
-use spendwatch::domain::notification::Reason::{self, Escalated, First, Repeated, Resolved};
-use spendwatch::notify::slack_api::{Settings, SlackApi};
-use spendwatch::notify::{Notifier, post};
-use spendwatch::secret::Secret;
-use spendwatch::store::messages::MessageState;
-use spendwatch::store::{CommitPoint, Faults, Store};
+use spendwatch_base::secret::Secret;
+use spendwatch_domain::alerts::notification::Reason::{self, Escalated, First, Repeated, Resolved};
+use spendwatch_notify::slack_api::{Settings, SlackApi};
+use spendwatch_notify::{Notifier, post};
+use spendwatch_store::messages::MessageState;
+use spendwatch_store::{CommitPoint, Faults, Store};
 
 use crate::outbox_fixture::{OutboxFixture, ids};
 use crate::slack_server::{SlackServer, TOKEN};

@@ -13,11 +13,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use serde_json::Value;
-use spendwatch::clock::Clock;
-use spendwatch::domain::span::Hour;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
+use spendwatch_base::clock::Clock;
+use spendwatch_domain::units::span::Hour;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
 use tokio::sync::watch;
 
 use crate::histories::number;

@@ -3,10 +3,10 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use spendwatch::clock::Clock;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
+use spendwatch_base::clock::Clock;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
 
 use crate::program::{Home, Program, send_request, write_secret};
 

@@ -5,26 +5,26 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::types::Value;
-use spendwatch::clock::Clock;
 use spendwatch::cycle::state::{CycleSummary, Watcher};
-use spendwatch::domain::dialect::Dialect;
-use spendwatch::domain::ids::NotifierName;
-use spendwatch::domain::money::Usd;
-use spendwatch::domain::notification::Reason;
-use spendwatch::domain::rule::{Limit, Rule, Watch};
-use spendwatch::domain::skew::ClockProblem;
-use spendwatch::domain::span::{Hour, HourSpan};
-use spendwatch::domain::subject::SubjectKind;
-use spendwatch::metrics::counters::CycleOutcome;
-use spendwatch::notify::Notifier;
-use spendwatch::notify::memory::Memory;
-use spendwatch::notify::outcome::Delivery;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::api::{RealApiOptions, SimulatedApi};
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
-use spendwatch::simulator::world::World;
-use spendwatch::store::Store;
-use spendwatch::store::messages::{MessageFilter, MessageState};
+use spendwatch_base::clock::Clock;
+use spendwatch_domain::alerts::notification::Reason;
+use spendwatch_domain::rules::rule::{Limit, Rule, Watch};
+use spendwatch_domain::units::dialect::Dialect;
+use spendwatch_domain::units::ids::NotifierName;
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::skew::ClockProblem;
+use spendwatch_domain::units::span::{Hour, HourSpan};
+use spendwatch_domain::units::subject::SubjectKind;
+use spendwatch_metrics::counters::CycleOutcome;
+use spendwatch_notify::Notifier;
+use spendwatch_notify::memory::Memory;
+use spendwatch_notify::outcome::Delivery;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::api::{RealApiOptions, SimulatedApi};
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::world::World;
+use spendwatch_store::Store;
+use spendwatch_store::messages::{MessageFilter, MessageState};
 
 use crate::alerts::words;
 use crate::harness::{WatcherFixture, at, rule};
@@ -206,7 +206,7 @@ async fn a_start_with_a_wrong_clock_changes_nothing() {
         stage.is_auto = dialect == Dialect::Reports;
         if stage.is_auto {
             stage.simulator.world().api = SimulatedApi::Real(RealApiOptions {
-                analytics: spendwatch::simulator::api::EndpointAccess::Absent,
+                analytics: spendwatch_simulator::api::EndpointAccess::Absent,
                 ..RealApiOptions::default()
             });
         }

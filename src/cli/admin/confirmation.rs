@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use clap::{ArgAction, Args};
 
 use crate::cli::globals::{CommandError, YesFlag};
-use crate::notify::formatting;
+use spendwatch_notify::formatting;
 
 /// Options of every command that asks before it changes something.
 #[derive(Debug, Clone, Args)]

@@ -11,24 +11,24 @@ use jiff::Timestamp;
 
 use crate::admin::batch::BatchOutcome;
 use crate::admin::session::AdminSession;
-use crate::anthropic::error::FetchError;
-use crate::anthropic::limiter::RateShare;
 use crate::app::wiring;
-use crate::audit::read::LoggedOperation;
 use crate::cli::globals::{CommandError, Globals, check_key, without_organization};
 use crate::cli::log;
 use crate::cli::progress::CommandProgress;
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::config::organizations::OrganizationConfig;
-use crate::config::source::Environment;
-use crate::domain::admin::selection::find_workspace;
-use crate::domain::admin::server::{Capability, ServerKind};
-use crate::domain::directory::Workspace;
-use crate::domain::listing::{ListedKey, ListedUser};
-use crate::outbound::error_chain;
-use crate::private_file;
-use crate::subprocess::{self, ChildEnvironment};
+use spendwatch_anthropic::error::FetchError;
+use spendwatch_anthropic::limiter::RateShare;
+use spendwatch_audit::read::LoggedOperation;
+use spendwatch_base::clock::Clock;
+use spendwatch_base::outbound::error_chain;
+use spendwatch_base::private_file;
+use spendwatch_base::subprocess::{self, ChildEnvironment};
+use spendwatch_config::Config;
+use spendwatch_config::organizations::OrganizationConfig;
+use spendwatch_config::source::Environment;
+use spendwatch_domain::admin::selection::find_workspace;
+use spendwatch_domain::admin::server::{Capability, ServerKind};
+use spendwatch_domain::org::directory::Workspace;
+use spendwatch_domain::org::listing::{ListedKey, ListedUser};
 
 /// Inputs that every admin command shares.
 pub struct CommandContext<'a> {

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::cli::admin::context::CommandContext;
-use crate::domain::admin::key_use::{self, InUse, KeyUse, RecentUsage, RevocationImpact};
-use crate::domain::admin::selection::KeyDetails;
-use crate::domain::ids::{ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
-use crate::domain::money::Usd;
-use crate::domain::plural::{agreeing, counted};
-use crate::notify::formatting;
 use crate::table::{Cell, Column, OutputTable, hidden, id, shown};
+use spendwatch_domain::admin::key_use::{self, InUse, KeyUse, RecentUsage, RevocationImpact};
+use spendwatch_domain::admin::selection::KeyDetails;
+use spendwatch_domain::units::ids::{ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::plural::{agreeing, counted};
+use spendwatch_notify::formatting;
 
 /// Maximum number of keys that a question names; the table lists all.
 const MAX_NAMED: usize = 20;

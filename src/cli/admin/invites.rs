@@ -8,12 +8,12 @@ use crate::cli::admin::confirmation::Confirmation;
 use crate::cli::admin::context::{CommandContext, fetch_error};
 use crate::cli::admin::steps::{self, PlannedStep};
 use crate::cli::globals::{CommandError, Globals};
-use crate::config::source::Environment;
-use crate::domain::admin::change::AdminChange;
-use crate::domain::admin::selection::is_address;
-use crate::domain::admin::server::Capability;
-use crate::domain::listing::ListedInvite;
 use crate::table::{Cell, OutputTable, id, shown};
+use spendwatch_config::source::Environment;
+use spendwatch_domain::admin::change::AdminChange;
+use spendwatch_domain::admin::selection::is_address;
+use spendwatch_domain::admin::server::Capability;
+use spendwatch_domain::org::listing::ListedInvite;
 
 /// Subcommands of `invites`.
 #[derive(Debug, Subcommand)]

@@ -9,10 +9,10 @@ use crate::cli::admin::context::{CommandContext, fetch_error};
 use crate::cli::admin::steps::{self, PlannedStep};
 use crate::cli::admin::users::{display_name, find_one_user};
 use crate::cli::globals::CommandError;
-use crate::domain::admin::change::AdminChange;
-use crate::domain::ids::{ActorId, WorkspaceId};
-use crate::domain::listing::ListedMember;
 use crate::table::{Cell, OutputTable, id, shown};
+use spendwatch_domain::admin::change::AdminChange;
+use spendwatch_domain::org::listing::ListedMember;
+use spendwatch_domain::units::ids::{ActorId, WorkspaceId};
 
 /// Subcommands of `workspaces members`.
 #[derive(Debug, Subcommand)]

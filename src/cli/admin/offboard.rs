@@ -16,16 +16,18 @@ use crate::cli::admin::spend::Ledger;
 use crate::cli::admin::steps::{self, PlannedStep};
 use crate::cli::globals::{CommandError, Globals};
 use crate::cli::progress::CommandProgress;
-use crate::config::source::Environment;
-use crate::domain::admin::change::AdminChange;
-use crate::domain::admin::offboard::{OffboardOptions, OffboardPlan, find_departing_user, plan};
-use crate::domain::admin::selection::find_user;
-use crate::domain::admin::server::{Capability, ServerKind};
-use crate::domain::ids::ApiKeyId;
-use crate::domain::inventory::LastUseSource;
-use crate::domain::plural::counted;
-use crate::outbound::error_chain;
 use crate::table::OutputTable;
+use spendwatch_base::outbound::error_chain;
+use spendwatch_config::source::Environment;
+use spendwatch_domain::admin::change::AdminChange;
+use spendwatch_domain::admin::offboard::{
+    OffboardOptions, OffboardPlan, find_departing_user, plan,
+};
+use spendwatch_domain::admin::selection::find_user;
+use spendwatch_domain::admin::server::{Capability, ServerKind};
+use spendwatch_domain::org::inventory::LastUseSource;
+use spendwatch_domain::units::ids::ApiKeyId;
+use spendwatch_domain::units::plural::counted;
 
 /// The columns of an `onboard` file are accepted too.
 const COLUMNS: PeopleColumns = PeopleColumns {

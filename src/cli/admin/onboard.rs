@@ -19,16 +19,18 @@ use crate::cli::admin::secret_destination::SecretDestination;
 use crate::cli::admin::users::{check_role, parse_email};
 use crate::cli::globals::{CommandError, Globals};
 use crate::cli::progress::CommandProgress;
-use crate::config::source::Environment;
-use crate::domain::admin::change::AdminChange;
-use crate::domain::admin::onboard::{ExistingAccess, NewUser, OnboardStep, PlannedAction, plan};
-use crate::domain::admin::selection::{KeyDetails, find_workspace, key_details};
-use crate::domain::admin::server::{Capability, ServerKind};
-use crate::domain::directory::Workspace;
-use crate::domain::ids::WorkspaceId;
-use crate::domain::inventory::LastUseSource;
-use crate::domain::listing::{ListedInvite, ListedMember, ListedUser};
 use crate::secret_sink::SecretSink;
+use spendwatch_config::source::Environment;
+use spendwatch_domain::admin::change::AdminChange;
+use spendwatch_domain::admin::onboard::{
+    ExistingAccess, NewUser, OnboardStep, PlannedAction, plan,
+};
+use spendwatch_domain::admin::selection::{KeyDetails, find_workspace, key_details};
+use spendwatch_domain::admin::server::{Capability, ServerKind};
+use spendwatch_domain::org::directory::Workspace;
+use spendwatch_domain::org::inventory::LastUseSource;
+use spendwatch_domain::org::listing::{ListedInvite, ListedMember, ListedUser};
+use spendwatch_domain::units::ids::WorkspaceId;
 
 const COLUMNS: PeopleColumns = PeopleColumns {
     names: &["email"],

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use crate::admin::onboard::{ItemOutcome, OnboardResult};
 use crate::cli::admin::context::EXIT_PARTIAL;
-use crate::domain::admin::onboard::{NewUser, OnboardStep, PlannedAction};
 use crate::secret_sink::SecretSink;
 use crate::table::{Cell, OutputTable, hidden, shown};
+use spendwatch_domain::admin::onboard::{NewUser, OnboardStep, PlannedAction};
 
 /// Plan for one user.
 pub struct PlannedOnboarding {

@@ -6,21 +6,21 @@ use clap::{ArgAction, Args, Subcommand};
 
 use crate::admin::batch::{StopFlag, batch_outcome, execute_all};
 use crate::admin::execute::StepOutcome;
-use crate::anthropic::write_result::WriteResult;
 use crate::cli::admin::confirmation::{Answer, Confirmation};
 use crate::cli::admin::context::{CommandContext, EXIT_PARTIAL, exit_code, fetch_error};
 use crate::cli::admin::steps::{PlannedStep, plan_table, result_table};
 use crate::cli::globals::{CommandError, Globals};
 use crate::cli::output::{OutputFormat, print};
-use crate::config::source::Environment;
-use crate::domain::admin::change::AdminChange;
-use crate::domain::admin::network::Network;
-use crate::domain::admin::server::{Capability, ServerKind};
-use crate::domain::admin::settings::{
+use crate::table::{Cell, OutputTable, shown};
+use spendwatch_anthropic::write_result::WriteResult;
+use spendwatch_config::source::Environment;
+use spendwatch_domain::admin::change::AdminChange;
+use spendwatch_domain::admin::network::Network;
+use spendwatch_domain::admin::server::{Capability, ServerKind};
+use spendwatch_domain::admin::settings::{
     OrganizationDetails, OrganizationSettings, SettingDifference, SettingsChange, ranges_text,
 };
-use crate::notify::formatting;
-use crate::table::{Cell, OutputTable, shown};
+use spendwatch_notify::formatting;
 
 /// Subcommands of `org`.
 #[derive(Debug, Subcommand)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use csv::{ReaderBuilder, StringRecord, Trim};
 
 use crate::cli::globals::CommandError;
-use crate::config::table::{self, CsvLines};
+use spendwatch_config::table::{self, CsvLines};
 
 /// Maximum size of a file, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;

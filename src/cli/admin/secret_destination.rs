@@ -7,7 +7,7 @@ use clap::Args;
 use crate::cli::globals::{CommandError, Globals};
 use crate::cli::output::OutputFormat;
 use crate::secret_sink::{SecretSink, SecretSinkError};
-use crate::subprocess::ChildEnvironment;
+use spendwatch_base::subprocess::ChildEnvironment;
 use std::io::{self, IsTerminal};
 
 /// Options of a command that creates a key.

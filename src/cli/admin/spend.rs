@@ -9,17 +9,17 @@ use crate::cli::admin::context::CommandContext;
 use crate::cli::globals::CommandError;
 use crate::cli::live_usage::{self, LiveQuery};
 use crate::cycle::reading::Reports;
-use crate::domain::admin::key_use::RecentUsage;
-use crate::domain::admin::server::ServerKind;
-use crate::domain::coverage::Coverage;
-use crate::domain::ids::{ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
-use crate::domain::last_uses::LastUses;
-use crate::domain::money::Usd;
-use crate::domain::span::{Day, Hour, HourSpan};
-use crate::domain::usage::Part;
-use crate::outbound::error_chain;
-use crate::store::Store;
-use crate::store::organization::StoredDirectory;
+use spendwatch_base::outbound::error_chain;
+use spendwatch_domain::admin::key_use::RecentUsage;
+use spendwatch_domain::admin::server::ServerKind;
+use spendwatch_domain::ledger::coverage::Coverage;
+use spendwatch_domain::org::last_uses::LastUses;
+use spendwatch_domain::units::ids::{ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::span::{Day, Hour, HourSpan};
+use spendwatch_domain::usage::bucket::Part;
+use spendwatch_store::Store;
+use spendwatch_store::organization::StoredDirectory;
 
 /// Maximum age of the ledger's data; beyond it the server is queried, because an unused key may be in use by now.
 const LEDGER_MAX_LAG: SignedDuration = SignedDuration::from_hours(3);

@@ -4,16 +4,16 @@ use std::process::ExitCode;
 
 use crate::admin::batch::{StartedStep, StopFlag, batch_outcome, execute_all};
 use crate::admin::execute::{StepOutcome, StepResult};
-use crate::anthropic::write_result::WriteResult;
 use crate::cli::admin::confirmation::{Answer, Confirmation};
 use crate::cli::admin::context::{CommandContext, exit_code};
 use crate::cli::admin::impact::{self, AffectedKeys, KeyImpact};
 use crate::cli::globals::{CommandError, Globals};
 use crate::cli::progress::CommandProgress;
-use crate::domain::admin::change::AdminChange;
-use crate::domain::span::Day;
-use crate::secret::redaction::Redactor;
 use crate::table::{Cell, Column, OutputTable, hidden, id, shown};
+use spendwatch_anthropic::write_result::WriteResult;
+use spendwatch_base::secret::redaction::Redactor;
+use spendwatch_domain::admin::change::AdminChange;
+use spendwatch_domain::units::span::Day;
 
 /// One change and how to show it.
 #[derive(Debug, Clone, PartialEq, Eq)]

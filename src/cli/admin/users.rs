@@ -11,18 +11,18 @@ use crate::cli::admin::impact::{AffectedKeys, workspace_names};
 use crate::cli::admin::people_file::check_email;
 use crate::cli::admin::steps::{self, PlannedStep};
 use crate::cli::globals::{CommandError, Globals};
-use crate::config::durations;
-use crate::config::source::Environment;
-use crate::domain::admin::change::AdminChange;
-use crate::domain::admin::key_use::RecentUsage;
-use crate::domain::admin::selection::{
+use crate::table::{Cell, OutputTable, hidden, id, shown};
+use spendwatch_config::durations;
+use spendwatch_config::source::Environment;
+use spendwatch_domain::admin::change::AdminChange;
+use spendwatch_domain::admin::key_use::RecentUsage;
+use spendwatch_domain::admin::selection::{
     UserDetails, UserFilter, find_user, key_details, user_details,
 };
-use crate::domain::admin::server::ServerKind;
-use crate::domain::inventory::LastUseSource;
-use crate::domain::listing::ListedUser;
-use crate::domain::plural::counted;
-use crate::table::{Cell, OutputTable, hidden, id, shown};
+use spendwatch_domain::admin::server::ServerKind;
+use spendwatch_domain::org::inventory::LastUseSource;
+use spendwatch_domain::org::listing::ListedUser;
+use spendwatch_domain::units::plural::counted;
 
 /// Subcommands of `users`.
 #[derive(Debug, Subcommand)]

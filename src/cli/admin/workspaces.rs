@@ -12,17 +12,17 @@ use crate::cli::admin::members::MembersCommand;
 use crate::cli::admin::spend::Ledger;
 use crate::cli::admin::steps::{self, PlannedStep};
 use crate::cli::globals::{CommandError, Globals};
-use crate::config::source::Environment;
-use crate::domain::admin::change::{AdminChange, NewWorkspace};
-use crate::domain::admin::selection::key_details;
-use crate::domain::admin::server::{Capability, ServerKind};
-use crate::domain::directory::Workspace;
-use crate::domain::ids::WorkspaceId;
-use crate::domain::inventory::LastUseSource;
-use crate::domain::listing::{ListedKey, SpendLimits};
-use crate::domain::money::Usd;
-use crate::domain::plural::counted;
 use crate::table::{Cell, OutputTable, hidden, id, shown};
+use spendwatch_config::source::Environment;
+use spendwatch_domain::admin::change::{AdminChange, NewWorkspace};
+use spendwatch_domain::admin::selection::key_details;
+use spendwatch_domain::admin::server::{Capability, ServerKind};
+use spendwatch_domain::org::directory::Workspace;
+use spendwatch_domain::org::inventory::LastUseSource;
+use spendwatch_domain::org::listing::{ListedKey, SpendLimits};
+use spendwatch_domain::units::ids::WorkspaceId;
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::plural::counted;
 
 /// Subcommands of `workspaces`.
 #[derive(Debug, Subcommand)]

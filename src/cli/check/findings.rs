@@ -6,15 +6,15 @@ use std::collections::{BTreeSet, HashSet};
 use jiff::Timestamp;
 
 use crate::cycle::state::Watcher;
-use crate::domain::alert::{AbsoluteThreshold, Alert, Slot, State};
-use crate::domain::event::Event;
-use crate::domain::figure::Figure;
-use crate::domain::ids::OrganizationName;
-use crate::domain::measure::Measurement;
-use crate::domain::money::share_percent;
-use crate::domain::rule::{Quantity, Rule, Watch};
 use crate::table::alerts::quantity_cell;
 use crate::table::{Cell, Column, OutputTable, hidden, shown};
+use spendwatch_domain::alerts::alert::{AbsoluteThreshold, Alert, Slot, State};
+use spendwatch_domain::alerts::measure::Measurement;
+use spendwatch_domain::figures::figure::Figure;
+use spendwatch_domain::org::events::Event;
+use spendwatch_domain::rules::rule::{Quantity, Rule, Watch};
+use spendwatch_domain::units::ids::OrganizationName;
+use spendwatch_domain::units::money::share_percent;
 
 /// Result for a rule and subject, the most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,24 +3,24 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::anthropic::AdminApi;
-use crate::anthropic::endpoint::RequestCounts;
-use crate::anthropic::limiter::RateShare;
 use crate::app::wiring;
 use crate::cli::check::outcome::CheckOutcome;
 use crate::cli::globals::{CommandError, Globals, check_key};
 use crate::cli::live_usage::{self, LiveQuery, LiveUsage};
 use crate::cli::output::{OutputFormat, print};
 use crate::cli::remarks::{by_contract, estimated, uncertain, unpriced};
-use crate::clock::Clock;
-use crate::config::organizations::OrganizationConfig;
-use crate::config::source::Environment;
 use crate::cycle::reading::Reports;
-use crate::domain::money::{Usd, overage_percent};
-use crate::domain::prices::PriceTable;
-use crate::domain::span::{Day, HourSpan};
-use crate::domain::usage::{Amounts, Part, sum};
 use crate::table::{Cell, Column, OutputTable, hidden, shown};
+use spendwatch_anthropic::AdminApi;
+use spendwatch_anthropic::endpoint::RequestCounts;
+use spendwatch_anthropic::limiter::RateShare;
+use spendwatch_base::clock::Clock;
+use spendwatch_config::organizations::OrganizationConfig;
+use spendwatch_config::source::Environment;
+use spendwatch_domain::units::money::{Usd, overage_percent};
+use spendwatch_domain::units::span::{Day, HourSpan};
+use spendwatch_domain::usage::bucket::{Amounts, Part, sum};
+use spendwatch_domain::usage::prices::PriceTable;
 
 /// Returns exit code 0 below the limit, 2 at or above it, 1 if unknown.
 pub async fn compare(

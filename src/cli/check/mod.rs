@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::globals::{CommandError, Globals, YesFlag};
-use crate::config::source::Environment;
-use crate::domain::money::Usd;
+use spendwatch_config::source::Environment;
+use spendwatch_domain::units::money::Usd;
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]

@@ -2,11 +2,11 @@
 
 use crate::cli::remarks as texts;
 use crate::cli::usage::query::{OrganizationUsage, Remark};
-use crate::domain::counting::billed_and_estimated;
-use crate::domain::money::Usd;
-use crate::domain::subject::SubjectKind;
-use crate::domain::usage::Amounts;
 use crate::table::{Cell, Column, hidden, shown};
+use spendwatch_domain::figures::counting::billed_and_estimated;
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::subject::SubjectKind;
+use spendwatch_domain::usage::bucket::Amounts;
 
 /// Columns that a narrow table drops, in this order.
 pub const DROPPABLE: [&str; 6] = [
@@ -233,10 +233,10 @@ pub fn remarks(by: SubjectKind, usage: &OrganizationUsage) -> Vec<Remark> {
 mod tests {
     use super::*;
     use crate::cli::output::Screen;
-    use crate::domain::directory::Directory;
-    use crate::domain::span::Hour;
-    use crate::domain::usage::{Part, Tokens, UsageKey, UsageKeyFields, UsageRow};
     use crate::table::OutputTable;
+    use spendwatch_domain::org::directory::Directory;
+    use spendwatch_domain::units::span::Hour;
+    use spendwatch_domain::usage::bucket::{Part, Tokens, UsageKey, UsageKeyFields, UsageRow};
 
     const ALL: ReportedAmounts = ReportedAmounts {
         tokens: true,
@@ -292,7 +292,7 @@ mod tests {
             usage_key: UsageKey::from(UsageKeyFields {
                 model: "m".into(),
                 api_key: None,
-                user: user.map(crate::domain::ids::ActorId::new),
+                user: user.map(spendwatch_domain::units::ids::ActorId::new),
                 is_apportioned: false,
             }),
             hour: Hour::from_count(1),

@@ -3,8 +3,8 @@
 use jiff::ToSpan;
 use jiff::civil::Date;
 
-use crate::domain::period::{Zone, days};
-use crate::domain::span::HourSpan;
+use spendwatch_domain::units::period::{Zone, days};
+use spendwatch_domain::units::span::HourSpan;
 
 /// Maximum length of a query.
 const MAX_DAYS: i32 = 3660;

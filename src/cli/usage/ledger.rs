@@ -5,16 +5,16 @@ use jiff::Timestamp;
 use crate::cli::globals::{CommandError, Globals};
 use crate::cli::output::short_time;
 use crate::cli::usage::query::{OrganizationUsage, Remark, UsageQuery};
-use crate::config::Config;
-use crate::config::source::Environment;
-use crate::domain::coverage::Coverage;
-use crate::domain::directory::Directory;
-use crate::domain::ids::OrganizationName;
-use crate::domain::period::Period;
-use crate::domain::plural::{agreeing, counted};
-use crate::domain::span::{Day, Hour};
-use crate::domain::usage::Part;
-use crate::store::organization::StoredDirectory;
+use spendwatch_config::Config;
+use spendwatch_config::source::Environment;
+use spendwatch_domain::ledger::coverage::Coverage;
+use spendwatch_domain::org::directory::Directory;
+use spendwatch_domain::units::ids::OrganizationName;
+use spendwatch_domain::units::period::Period;
+use spendwatch_domain::units::plural::{agreeing, counted};
+use spendwatch_domain::units::span::{Day, Hour};
+use spendwatch_domain::usage::bucket::Part;
+use spendwatch_store::organization::StoredDirectory;
 
 /// Reads the usage of each selected organization.
 pub async fn read(

@@ -19,15 +19,15 @@ use crate::cli::output::{OutputFormat, Screen, json_text, print};
 use crate::cli::usage::amounts::ReportedAmounts;
 use crate::cli::usage::dates::DateRange;
 use crate::cli::usage::query::{OrganizationUsage, Remark, UsageQuery};
-use crate::clock::Clock;
-use crate::config::source::Environment;
-use crate::config::terms::zone_named;
-use crate::domain::breakdown::{self, BreakdownContext, BreakdownEntry};
-use crate::domain::ids::OrganizationName;
-use crate::domain::period::{Period, Zone};
-use crate::domain::subject::SubjectKind;
-use crate::domain::usage::Amounts;
 use crate::table::{Cell, Column, OutputTable, hidden, shown};
+use spendwatch_base::clock::Clock;
+use spendwatch_config::source::Environment;
+use spendwatch_config::terms::zone_named;
+use spendwatch_domain::figures::breakdown::{self, BreakdownContext, BreakdownEntry};
+use spendwatch_domain::units::ids::OrganizationName;
+use spendwatch_domain::units::period::{Period, Zone};
+use spendwatch_domain::units::subject::SubjectKind;
+use spendwatch_domain::usage::bucket::Amounts;
 
 /// Arguments of `usage`.
 #[derive(Debug, Args)]

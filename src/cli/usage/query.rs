@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 
 use crate::cli::usage::dates::DateRange;
-use crate::domain::breakdown::TimeSlices;
-use crate::domain::directory::Directory;
-use crate::domain::ids::OrganizationName;
-use crate::domain::period::{Period, Zone};
-use crate::domain::span::HourSpan;
-use crate::domain::subject::SubjectKind;
-use crate::domain::usage::UsageRow;
+use spendwatch_domain::figures::breakdown::TimeSlices;
+use spendwatch_domain::org::directory::Directory;
+use spendwatch_domain::units::ids::OrganizationName;
+use spendwatch_domain::units::period::{Period, Zone};
+use spendwatch_domain::units::span::HourSpan;
+use spendwatch_domain::units::subject::SubjectKind;
+use spendwatch_domain::usage::bucket::UsageRow;
 
 /// Usage to report, and its breakdown.
 pub struct UsageQuery {

@@ -18,7 +18,7 @@ use crate::http::fields::{FormFields, RequestError};
 use crate::http::page::markup::{PageRoute, PageTemplate, page_response};
 use crate::http::page::view::{AckForm, AlertView, OverviewView, ProblemView};
 use crate::http::silences;
-use crate::store::overview::OverviewLimits;
+use spendwatch_store::overview::OverviewLimits;
 
 /// Limits the page with thousands of alerts.
 const COUNTS: OverviewLimits = OverviewLimits {

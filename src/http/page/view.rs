@@ -6,15 +6,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::app::published::OrganizationStatus;
-use crate::domain::alert::{AbsoluteThreshold, Alert, EndedBy, State};
-use crate::domain::ids::{NotifierName, OrganizationName};
-use crate::domain::notification::{Fact, Reason};
-use crate::domain::rule::{Quantity, Severity, Watch};
-use crate::domain::silence::{Acknowledgement, Silence, SilenceState};
-use crate::notify::{formatting, wording};
-use crate::store::alerts::{AlertChange, AlertPhase};
-use crate::store::overview::{DisplayedAlert, Overview, WorstAlerts};
 use crate::table::alerts::{quantity_text, state_name};
+use spendwatch_domain::alerts::alert::{AbsoluteThreshold, Alert, EndedBy, State};
+use spendwatch_domain::alerts::notification::{Fact, Reason};
+use spendwatch_domain::alerts::silence::{Acknowledgement, Silence, SilenceState};
+use spendwatch_domain::rules::rule::{Quantity, Severity, Watch};
+use spendwatch_domain::units::ids::{NotifierName, OrganizationName};
+use spendwatch_notify::{formatting, wording};
+use spendwatch_store::alerts::{AlertChange, AlertPhase};
+use spendwatch_store::overview::{DisplayedAlert, Overview, WorstAlerts};
 
 const MAX_SILENCES: usize = 50;
 const MAX_CHANGES: usize = 200;

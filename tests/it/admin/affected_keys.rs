@@ -1,9 +1,9 @@
 //! Confirmation of key revocation: keys in use, their spend, and the second question.
 
 use jiff::SignedDuration;
-use spendwatch::clock::Clock;
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
-use spendwatch::simulator::world::{SimulatedUsage, UsageDetail, World};
+use spendwatch_base::clock::Clock;
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::world::{SimulatedUsage, UsageDetail, World};
 
 use super::terminal::Terminal;
 use super::{AdminFixture, Dialect, column};

@@ -1,7 +1,7 @@
 //! Onboarding and offboarding with a fault at every step: the report matches the state.
 
 use serde_json::Value;
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
 
 use super::{AdminFixture, BOTH, Dialect, column, key, user};
 
@@ -344,7 +344,7 @@ async fn offboarding_revokes_all_keys() {
         let sent: Vec<&str> = seen
             .iter()
             .filter(|seen| seen.method != "GET")
-            .map(spendwatch::simulator::request_log::LoggedRequest::route)
+            .map(spendwatch_simulator::request_log::LoggedRequest::route)
             .collect();
         assert!(
             sent.last().unwrap().ends_with("/users/user_1"),

@@ -1,8 +1,8 @@
 //! Admin commands beside a daemon: spend and last use from its ledger, and its writes in the audit log.
 
 use jiff::SignedDuration;
-use spendwatch::clock::Clock;
-use spendwatch::simulator::world::{SimulatedUsage, UsageDetail};
+use spendwatch_base::clock::Clock;
+use spendwatch_simulator::world::{SimulatedUsage, UsageDetail};
 
 use super::{AdminFixture, Dialect, column};
 use crate::program::{Program, exchange};

@@ -271,7 +271,7 @@ async fn revokes_keys_by_idle_time_and_file() {
     for key in &mut world.keys {
         key.last_used_at = Some(old);
     }
-    world.keys[1].last_used_at = Some(spendwatch::clock::Clock::system().now());
+    world.keys[1].last_used_at = Some(spendwatch_base::clock::Clock::system().now());
     let fixture = AdminFixture::of(world).await;
     let (rows, _) = fixture.run_json(0, "keys list --idle 90d");
     assert_eq!(column(&rows, "id"), ["apikey_1", "apikey_3"]);
@@ -369,8 +369,8 @@ async fn doctor_suggests_fixes_and_writes_nothing() {
         );
         fixture.simulator.world().clock_skew = jiff::SignedDuration::from_mins(5);
         fixture.simulator.inject_fault(
-            spendwatch::simulator::faults::FaultTarget::endpoint("users"),
-            spendwatch::simulator::faults::ServerFault::Status(403, "{}".to_owned(), None),
+            spendwatch_simulator::faults::FaultTarget::endpoint("users"),
+            spendwatch_simulator::faults::ServerFault::Status(403, "{}".to_owned(), None),
         );
         let (rows, _) = fixture.run_json(1, "doctor");
         let bad: Vec<_> = rows
@@ -419,13 +419,13 @@ async fn readable_key_file_warns_and_writable_one_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn long_wait_is_logged() {
     let fixture = Dialect::Guide.fixture().await;
-    let busy = spendwatch::simulator::faults::ServerFault::Status(
+    let busy = spendwatch_simulator::faults::ServerFault::Status(
         429,
         "{}".to_owned(),
         Some("3600".to_owned()),
     );
     fixture.simulator.inject_fault(
-        spendwatch::simulator::faults::FaultTarget::endpoint("users"),
+        spendwatch_simulator::faults::FaultTarget::endpoint("users"),
         busy,
     );
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_spendwatch"))

@@ -1,8 +1,8 @@
 //! Tables at several terminal widths: numbers, ids and times are not wrapped, and no line is too long.
 
 use jiff::SignedDuration;
-use spendwatch::clock::Clock;
-use spendwatch::simulator::directory::SimulatedInvite;
+use spendwatch_base::clock::Clock;
+use spendwatch_simulator::directory::SimulatedInvite;
 use unicode_width::UnicodeWidthStr;
 
 use super::terminal::Terminal;

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use spendwatch::domain::alert::AbsoluteThreshold;
-use spendwatch::domain::ids::NotifierName;
-use spendwatch::domain::notification::{Fact, Reason};
-use spendwatch::domain::rule::Quantity;
-use spendwatch::notify::memory::RecordedAttempt;
+use spendwatch_domain::alerts::alert::AbsoluteThreshold;
+use spendwatch_domain::alerts::notification::{Fact, Reason};
+use spendwatch_domain::rules::rule::Quantity;
+use spendwatch_domain::units::ids::NotifierName;
+use spendwatch_notify::memory::RecordedAttempt;
 
 /// Rule, subject, period.
 pub type Which = (String, String, String);

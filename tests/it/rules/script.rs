@@ -5,12 +5,12 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
-use spendwatch::config::{self, Config};
-use spendwatch::domain::ids::NotifierName;
-use spendwatch::domain::money::{Usd, percent_digits};
-use spendwatch::domain::notification::Fact;
-use spendwatch::domain::rule::{GapUnit, Quantity, Watch};
-use spendwatch::simulator::world::{SimulatedUsage, World};
+use spendwatch_config::{self as config, Config};
+use spendwatch_domain::alerts::notification::Fact;
+use spendwatch_domain::rules::rule::{GapUnit, Quantity, Watch};
+use spendwatch_domain::units::ids::NotifierName;
+use spendwatch_domain::units::money::{Usd, percent_digits};
+use spendwatch_simulator::world::{SimulatedUsage, World};
 
 /// Everything before it in a file is the configuration.
 const BEGIN: &str = "\n[story]\n";

@@ -7,8 +7,8 @@ use std::time::Duration;
 use flate2::read::GzDecoder;
 use reqwest::Method;
 use serde_json::Value;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::faults::{FaultTarget, ServerFault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

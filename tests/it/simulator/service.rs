@@ -11,10 +11,10 @@ mod speed;
 
 use reqwest::Method;
 use serde_json::Value;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::api::{RealApiOptions, SimulatedApi};
-use spendwatch::simulator::directory::{SimulatedKey, SimulatedUser};
-use spendwatch::simulator::world::{SimulatedUsage, UsageDetail, World};
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::api::{RealApiOptions, SimulatedApi};
+use spendwatch_simulator::directory::{SimulatedKey, SimulatedUser};
+use spendwatch_simulator::world::{SimulatedUsage, UsageDetail, World};
 
 use crate::harness::at;
 use crate::simulator::{TestResponse, bare, send};

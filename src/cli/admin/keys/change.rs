@@ -8,11 +8,11 @@ use crate::cli::admin::confirmation::DryRun;
 use crate::cli::admin::context::CommandContext;
 use crate::cli::admin::steps::{self, PlannedStep};
 use crate::cli::globals::CommandError;
-use crate::domain::admin::change::{AdminChange, Revocation};
-use crate::domain::admin::selection::{KeyDetails, find_key, key_details};
-use crate::domain::admin::server::Capability;
-use crate::domain::ids::ApiKeyId;
-use crate::domain::inventory::LastUseSource;
+use spendwatch_domain::admin::change::{AdminChange, Revocation};
+use spendwatch_domain::admin::selection::{KeyDetails, find_key, key_details};
+use spendwatch_domain::admin::server::Capability;
+use spendwatch_domain::org::inventory::LastUseSource;
+use spendwatch_domain::units::ids::ApiKeyId;
 
 /// Arguments of `keys rename`.
 #[derive(Debug, Args)]

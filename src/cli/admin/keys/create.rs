@@ -11,8 +11,8 @@ use crate::cli::admin::context::{CommandContext, EXIT_PARTIAL, expiry};
 use crate::cli::admin::secret_destination::SecretDestination;
 use crate::cli::admin::steps::{self, PlannedStep};
 use crate::cli::globals::CommandError;
-use crate::domain::admin::change::AdminChange;
-use crate::domain::admin::server::Capability;
+use spendwatch_domain::admin::change::AdminChange;
+use spendwatch_domain::admin::server::Capability;
 
 /// Arguments of `keys create`.
 #[derive(Debug, Args)]

@@ -10,9 +10,9 @@ use crate::cli::admin::keys::selection::{KeySelection, KeysWithUsage};
 use crate::cli::admin::spend::KnownSpend;
 use crate::cli::admin::users::parse_duration;
 use crate::cli::globals::CommandError;
-use crate::domain::admin::selection::{KeyDetails, KeyFilter};
-use crate::domain::plural::counted;
 use crate::table::{Cell, OutputTable, hidden, id, shown};
+use spendwatch_domain::admin::selection::{KeyDetails, KeyFilter};
+use spendwatch_domain::units::plural::counted;
 
 /// Arguments of `keys list`.
 #[derive(Debug, Args)]

@@ -17,7 +17,7 @@ use crate::cli::admin::keys::create::CreateKey;
 use crate::cli::admin::keys::list::ListKeys;
 use crate::cli::admin::keys::revoke::RevokeKeys;
 use crate::cli::globals::{CommandError, Globals};
-use crate::config::source::Environment;
+use spendwatch_config::source::Environment;
 
 /// API keys.
 #[derive(Debug, Subcommand)]

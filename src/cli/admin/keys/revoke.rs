@@ -14,10 +14,10 @@ use crate::cli::admin::keys::selection::{KeySelection, KeysWithUsage};
 use crate::cli::admin::steps::{self, PlannedStep};
 use crate::cli::globals::CommandError;
 use crate::cli::output::short_time;
-use crate::domain::admin::change::Revocation;
-use crate::domain::admin::selection::{KeyDetails, find_key};
-use crate::domain::admin::server::{Capability, ServerKind};
-use crate::domain::ids::ApiKeyId;
+use spendwatch_domain::admin::change::Revocation;
+use spendwatch_domain::admin::selection::{KeyDetails, find_key};
+use spendwatch_domain::admin::server::{Capability, ServerKind};
+use spendwatch_domain::units::ids::ApiKeyId;
 
 /// Arguments of `keys revoke`.
 #[derive(Debug, Args)]

@@ -9,13 +9,13 @@ use crate::cli::admin::context::CommandContext;
 use crate::cli::admin::spend::Ledger;
 use crate::cli::admin::users::parse_duration;
 use crate::cli::globals::CommandError;
-use crate::domain::admin::selection::{
+use spendwatch_domain::admin::selection::{
     KeyDetails, KeyFilter, find_user, find_workspace, key_details,
 };
-use crate::domain::admin::server::ServerKind;
-use crate::domain::ids::{ActorId, DEFAULT_WORKSPACE, WorkspaceId};
-use crate::domain::inventory::LastUseSource;
-use crate::domain::listing::KeyCreator;
+use spendwatch_domain::admin::server::ServerKind;
+use spendwatch_domain::org::inventory::LastUseSource;
+use spendwatch_domain::org::listing::KeyCreator;
+use spendwatch_domain::units::ids::{ActorId, DEFAULT_WORKSPACE, WorkspaceId};
 
 /// Options that select keys.
 #[derive(Debug, Args)]

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
-use spendwatch::domain::money::Usd;
-use spendwatch::domain::span::Day;
-use spendwatch::simulator::Simulator;
-use spendwatch::simulator::api::SimulatedApi;
-use spendwatch::simulator::world::{SimulatedUsage, UsageDetail, World};
+use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::units::span::Day;
+use spendwatch_simulator::Simulator;
+use spendwatch_simulator::api::SimulatedApi;
+use spendwatch_simulator::world::{SimulatedUsage, UsageDetail, World};
 use tokio::runtime::Builder;
 
 use crate::harness::at;
@@ -152,9 +152,9 @@ fn world(events: &[(usize, bool, Event)]) -> World {
                 world.correct_day(id, Day::containing(first).plus(day), &usd.to_string());
             }
             Event::Forget { hour } => {
-                let start = spendwatch::domain::span::Hour::containing(moment(hour));
+                let start = spendwatch_domain::units::span::Hour::containing(moment(hour));
                 let end = start.plus(5);
-                world.remove_usage(id, spendwatch::domain::span::HourSpan { start, end });
+                world.remove_usage(id, spendwatch_domain::units::span::HourSpan { start, end });
             }
             Event::Archive => world.archive(id),
         }

@@ -2,8 +2,8 @@
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use spendwatch::domain::span::Day;
-use spendwatch::simulator::world::{SimulatedUsage, UsageDetail};
+use spendwatch_domain::units::span::Day;
+use spendwatch_simulator::world::{SimulatedUsage, UsageDetail};
 
 use crate::harness::at;
 use crate::simulator::service::{

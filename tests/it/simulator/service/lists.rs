@@ -1,7 +1,7 @@
 //! Lists of the real API: workspaces, users, keys and limits, in both versions.
 
 use serde_json::{Value, json};
-use spendwatch::simulator::world::World;
+use spendwatch_simulator::world::World;
 
 use crate::simulator::service::{
     DEFAULT, body, check_statuses, column, empty, real, rows, send_request,

@@ -1,7 +1,7 @@
 //! Versions, keys, paths and access of the real API.
 
 use reqwest::Method;
-use spendwatch::simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
+use spendwatch_simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
 
 use crate::simulator::service::{DAY, check_statuses, empty, get, send_request, spent};
 use crate::simulator::{bare, request, send, start, two};

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use spendwatch::simulator::api::RequestHeaders;
-use spendwatch::simulator::directory::SimulatedKey;
-use spendwatch::simulator::query::Query;
-use spendwatch::simulator::real_api::{self, RealEndpoint};
-use spendwatch::simulator::world::World;
+use spendwatch_simulator::api::RequestHeaders;
+use spendwatch_simulator::directory::SimulatedKey;
+use spendwatch_simulator::query::Query;
+use spendwatch_simulator::real_api::{self, RealEndpoint};
+use spendwatch_simulator::world::World;
 
 use crate::harness::at;
 use crate::simulator::NOW;

@@ -1,0 +1,102 @@
+//! Fetches complete lists: all rows or an error, never a part.
+
+use crate::decode::{DecodeError, ResponseLocation};
+use crate::endpoint::Endpoint;
+use crate::error::FetchError;
+use crate::paging::{CursorPaging, IdPaging, ListPage, NextPage};
+use crate::transport::{GetRequest, Transport};
+
+/// Fetches a list whose pages are linked by the ids of their rows.
+pub async fn by_id<T>(
+    transport: &Transport,
+    endpoint: Endpoint,
+    query: Vec<(&'static str, String)>,
+    parse: fn(&[u8]) -> Result<ListPage<T>, DecodeError>,
+) -> Result<Vec<T>, FetchError> {
+    let base = GetRequest::new(endpoint);
+    by_id_with(transport, base, query, parse, &|_| {}).await
+}
+
+/// Like [`by_id`], for any request without a query; `on_page` receives the number of rows so far after every page.
+pub async fn by_id_with<T>(
+    transport: &Transport,
+    base: GetRequest<'_>,
+    mut query: Vec<(&'static str, String)>,
+    parse: fn(&[u8]) -> Result<ListPage<T>, DecodeError>,
+    on_page: &(dyn Fn(usize) + Sync),
+) -> Result<Vec<T>, FetchError> {
+    let n_fixed = query.len();
+    let mut paging = IdPaging::default();
+    let mut all = Vec::new();
+    loop {
+        let request = GetRequest {
+            query: &query,
+            page: paging.page(),
+            ..base
+        };
+        let body = transport.get(&request).await?;
+        let mut page = parse(&body).map_err(|error| transport.decode_error(&request, &error))?;
+        let (next, repeated) = paging
+            .advance(&mut page)
+            .map_err(|error| transport.decode_error(&request, &error))?;
+        for error in &page.unreadable {
+            transport.record_unreadable(&request, error);
+        }
+        for id in repeated {
+            let error = DecodeError::value(ResponseLocation::Body, "id", &id, "listed twice");
+            transport.record_unreadable(&request, &error);
+        }
+        all.extend(page.rows.into_iter().filter_map(|(_, row)| row));
+        on_page(all.len());
+        match next {
+            NextPage::End => return Ok(all),
+            NextPage::After(id) => {
+                query.truncate(n_fixed);
+                query.push(("after_id", id));
+            }
+        }
+    }
+}
+
+/// One page of a list whose pages are linked by cursors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CursorPage<T> {
+    /// In the server's order, without skipped rows.
+    pub rows: Vec<T>,
+    /// Rows with at least one invalid field.
+    pub unreadable: Vec<DecodeError>,
+    pub is_empty: bool,
+    /// Cursor of the next page; `None` on the last one.
+    pub next: Option<String>,
+}
+
+/// Fetches a list whose pages are linked by cursors.
+pub async fn by_cursor<T>(
+    transport: &Transport,
+    base: GetRequest<'_>,
+    parse: fn(&[u8]) -> Result<CursorPage<T>, DecodeError>,
+) -> Result<Vec<T>, FetchError> {
+    let mut query = Vec::new();
+    let mut cursors = CursorPaging::default();
+    let mut all = Vec::new();
+    loop {
+        let request = GetRequest {
+            query: &query,
+            page: cursors.page(),
+            ..base
+        };
+        let body = transport.get(&request).await?;
+        let page = parse(&body).map_err(|error| transport.decode_error(&request, &error))?;
+        cursors
+            .advance(page.next.as_deref(), page.is_empty)
+            .map_err(|error| transport.decode_error(&request, &error))?;
+        for error in &page.unreadable {
+            transport.record_unreadable(&request, error);
+        }
+        all.extend(page.rows);
+        match page.next {
+            None => return Ok(all),
+            Some(cursor) => query = vec![("page", cursor)],
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! Client of the Admin API of one organization; translates its responses into domain types.
+//!
+//! [`AdminApi`] sends requests through `transport`, which queues, rate-limits and retries them; `guide`, `analytics`, `reports`,
+//! `real` and `limits` decode the responses. Requests of the `guide` dialect are here, those to Anthropic's own API in
+//! `real_reads`. Only `admin_writes` sends anything but GET, and it requires proof of an audit log entry.
+
+pub mod endpoint;
+
+pub mod decode;
+
+pub mod json_text;
+
+pub mod limiter;
+
+pub mod paging;
+
+pub mod guide;
+
+pub mod guide_admin;
+
+pub mod real;
+
+pub mod real_admin;
+
+pub mod redaction;
+
+pub mod error;
+
+pub mod error_response;
+
+pub mod report;
+
+pub mod retry;
+
+pub mod tokens;
+
+pub mod analytics;
+
+pub mod reports;
+
+pub mod transport;
+
+pub mod fetch_list;
+
+pub mod admin_reads;
+
+pub mod limits;
+
+pub mod report_pages;
+
+pub mod report_requests;
+
+pub mod detect;
+
+pub mod real_reads;
+
+pub mod write_request;
+
+pub mod write_result;
+
+pub mod guide_writes;
+
+pub mod real_writes;
+
+pub mod admin_writes;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use reqwest::Url;
+use reqwest::header::HeaderValue;
+
+use crate::decode::DecodeError;
+use crate::endpoint::{Endpoint, RequestCounts};
+use crate::error::{FetchError, FetchErrorKind, SetupError};
+use crate::guide::{MonthUsage, UnreadableUsage};
+use crate::limiter::{Limiter, Rate, RateShare};
+use crate::paging::PAGE_LIMIT;
+use crate::redaction::Redaction;
+use crate::transport::{GetRequest, MAX_BODY_BYTES, Transport};
+use spendwatch_base::clock::{Clock, Random, ServerNow};
+use spendwatch_base::outbound::{self, HttpClientConfig};
+use spendwatch_base::secret::Secret;
+use spendwatch_domain::org::directory::{OrganizationInfo, Workspace};
+use spendwatch_domain::org::listing::{ListedKey, ListedUser};
+use spendwatch_domain::units::dialect::Dialect;
+use spendwatch_domain::units::ids::OrganizationName;
+use spendwatch_domain::units::skew::{ClockProblem, differs};
+use spendwatch_domain::units::span::{Day, HourSpan};
+use spendwatch_domain::usage::bucket::{Granularity, Part, UnreadableHours, UsageResponse};
+
+/// Maximum time to connect; `timeout` also applies.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Default `anthropic-version`; responses of newer versions are decoded too.
+pub const API_VERSION: &str = "2023-06-01";
+/// Default requests per minute in the `guide` dialect.
+const GUIDE_PER_MINUTE: u32 = 60;
+/// Default requests per minute to Anthropic's Admin API, whose limits are unpublished and shared by the whole organization.
+const REAL_PER_MINUTE: u32 = 20;
+
+/// Returns the endpoints that a dialect uses.
+const fn endpoints(dialect: Dialect) -> &'static [Endpoint] {
+    match dialect {
+        Dialect::Guide => Endpoint::GUIDE,
+        Dialect::Analytics => Endpoint::ANALYTICS,
+        Dialect::Reports => Endpoint::REPORTS,
+    }
+}
+
+/// Settings of the client for one organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiSettings {
+    pub organization: OrganizationName,
+    /// With or without `/v1` and a trailing slash.
+    pub base_url: String,
+    /// For one request, from connecting to the last byte.
+    pub timeout: Duration,
+    /// Maximum concurrent requests; at least one.
+    pub max_concurrency: usize,
+    /// For the daemon and commands together; `None` is the dialect's default, 0 is unlimited.
+    pub max_requests_per_minute: Option<u32>,
+    /// Which part of `max_requests_per_minute` this client may use.
+    pub share: RateShare,
+    /// The `anthropic-version` header.
+    pub api_version: String,
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Returns the default requests per minute.
+const fn default_per_minute(dialect: Dialect) -> u32 {
+    match dialect {
+        Dialect::Guide => GUIDE_PER_MINUTE,
+        Dialect::Analytics | Dialect::Reports => REAL_PER_MINUTE,
+    }
+}
+
+/// Client of one organization's Admin API. Clones share the rate limit, the key and the connections. All calls are
+/// cancel-safe.
+#[derive(Debug, Clone)]
+pub struct AdminApi(Arc<Transport>);
+
+impl AdminApi {
+    /// Builds the client; sends nothing.
+    pub fn new(
+        settings: ApiSettings,
+        key: Secret,
+        clock: Clock,
+        random: Random,
+        requests: Arc<RequestCounts>,
+    ) -> Result<AdminApi, SetupError> {
+        let base_url = base_url(&settings.base_url).map_err(|reason| SetupError::BaseUrl {
+            organization: settings.organization.clone(),
+            reason,
+        })?;
+        let outbound = HttpClientConfig {
+            connect_timeout: CONNECT_TIMEOUT,
+            read_timeout: settings.timeout,
+            timeout: settings.timeout,
+            ca_file: settings.ca_file,
+        };
+        let client =
+            outbound::client_for(&outbound, &base_url).map_err(|source| SetupError::Client {
+                organization: settings.organization.clone(),
+                source,
+            })?;
+        let api_version =
+            HeaderValue::from_str(&settings.api_version).map_err(|_| SetupError::ApiVersion {
+                organization: settings.organization.clone(),
+            })?;
+        let per_minute = settings.max_requests_per_minute.unwrap_or(REAL_PER_MINUTE);
+        let rate = Rate::for_share(per_minute, settings.share);
+        requests.expect(&[Endpoint::OrganizationsMe]);
+        Ok(AdminApi(Arc::new(Transport {
+            organization: settings.organization,
+            base_url,
+            client,
+            timeout: settings.timeout,
+            max_body_bytes: MAX_BODY_BYTES,
+            api_version,
+            max_requests_per_minute: settings.max_requests_per_minute,
+            share: settings.share,
+            redaction: Redaction::new(&key),
+            key: Mutex::new(key),
+            limiter: Limiter::new(settings.max_concurrency, rate, clock.clone()),
+            server_time: clock.add_server(),
+            clock,
+            random,
+            requests,
+            unreadable: Mutex::default(),
+        })))
+    }
+
+    /// Replaces the key from the next attempt on. Returns whether it differs from the old one.
+    pub fn set_key(&self, key: Secret) -> bool {
+        let mut current = self.0.key.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !current.equals(key.expose().as_bytes());
+        self.0.redaction.set_key(&key);
+        *current = key;
+        is_new
+    }
+
+    /// Also redacts these secrets in responses; the admin key and anything that looks like an Anthropic key is always redacted.
+    pub fn redact(&self, secrets: Vec<Secret>) {
+        self.0.redaction.set_others(secrets);
+    }
+
+    /// Returns the counts of requests so far.
+    pub fn requests(&self) -> &Arc<RequestCounts> {
+        &self.0.requests
+    }
+
+    /// Returns the server's clock minus ours, in whole seconds; `None` before the first response with a `Date`.
+    pub fn skew(&self) -> Option<SignedDuration> {
+        match self.server_now() {
+            ServerNow::NoResponse | ServerNow::NoDate => None,
+            ServerNow::At(theirs) => {
+                let skew = theirs.duration_since(self.0.clock.now());
+                Some(SignedDuration::from_secs(skew.as_secs()))
+            }
+        }
+    }
+
+    /// Returns the server's current time: its last `Date` plus the time elapsed since.
+    pub fn server_now(&self) -> ServerNow {
+        self.0.server_now()
+    }
+
+    /// Returns whether this machine's clock differs from the server's; `None` if the server sends no `Date`.
+    pub fn clock_problem(&self) -> Option<ClockProblem> {
+        let ours = self.0.clock.now();
+        match self.server_now() {
+            ServerNow::At(theirs) if differs(ours, theirs) => {
+                Some(ClockProblem::Differs { ours, theirs })
+            }
+            ServerNow::At(_) | ServerNow::NoResponse | ServerNow::NoDate => None,
+        }
+    }
+
+    /// Takes the errors of invalid list rows since the last call. Such a row is missing from its list, or lacks a field there.
+    pub fn take_unreadable(&self) -> Vec<FetchError> {
+        let mut recorded = self
+            .0
+            .unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *recorded)
+    }
+
+    /// Sets the server's dialect, and the dialect's default rate unless one is configured. Idempotent.
+    pub fn set_dialect(&self, dialect: Dialect) {
+        let transport = &self.0;
+        if transport.max_requests_per_minute.is_none() {
+            let rate = Rate::for_share(default_per_minute(dialect), transport.share);
+            transport.limiter.set_rate(rate);
+        }
+        transport.requests.expect(endpoints(dialect));
+    }
+
+    /// Returns this client's maximum requests per minute in a dialect; `None` if unlimited.
+    pub fn max_per_minute(&self, dialect: Dialect) -> Option<u32> {
+        let configured = self.0.max_requests_per_minute;
+        self.0
+            .share
+            .max_per_minute(configured.unwrap_or_else(|| default_per_minute(dialect)))
+    }
+
+    /// Fetches the organization from a `guide` server.
+    pub async fn guide_organization(&self) -> Result<OrganizationInfo, FetchError> {
+        let request = GetRequest::new(Endpoint::Organizations);
+        let body = self.0.get(&request).await?;
+        let (info, errors) = self.decoded(&request, guide::organization(&body))?;
+        for error in &errors {
+            self.0.record_unreadable(&request, error);
+        }
+        Ok(info)
+    }
+
+    /// Fetches all workspaces from a `guide` server.
+    pub async fn guide_workspaces(&self) -> Result<Vec<Workspace>, FetchError> {
+        let query = vec![("limit", PAGE_LIMIT.to_string())];
+        fetch_list::by_id(&self.0, Endpoint::Workspaces, query, guide::workspaces).await
+    }
+
+    /// Fetches all API keys, active or not, from a `guide` server.
+    pub async fn guide_api_keys(&self) -> Result<Vec<ListedKey>, FetchError> {
+        let query = vec![("limit", PAGE_LIMIT.to_string())];
+        fetch_list::by_id(&self.0, Endpoint::ApiKeys, query, guide::api_keys).await
+    }
+
+    /// Fetches all users from a `guide` server.
+    pub async fn guide_users(&self) -> Result<Vec<ListedUser>, FetchError> {
+        let query = vec![("limit", PAGE_LIMIT.to_string())];
+        fetch_list::by_id(&self.0, Endpoint::Users, query, guide::users).await
+    }
+
+    /// Fetches usage of a workspace or the whole organization by hour or day from a `guide` server, from `first` to `last`
+    /// inclusive. The second value lists what is invalid.
+    pub async fn guide_usage(
+        &self,
+        part: &Part,
+        granularity: Granularity,
+        first: Day,
+        last: Day,
+    ) -> Result<(UsageResponse, Vec<UnreadableHours>), FetchError> {
+        let granularity_name = match granularity {
+            Granularity::Hour => "hour",
+            Granularity::Day => "day",
+        };
+        let query = usage_query(part, granularity_name, first, last);
+        let request = self.usage_request(part, &query)?;
+        let body = self.0.get(&request).await?;
+        let usage = guide::usage(&body, part, granularity, first, last);
+        let (response, unread) = self.decoded(&request, usage)?;
+        Ok((response, self.unreadable(&request, unread)))
+    }
+
+    /// Like [`AdminApi::guide_usage`], by month, ascending. A partially requested month contains only the requested days.
+    pub async fn guide_usage_by_month(
+        &self,
+        part: &Part,
+        first: Day,
+        last: Day,
+    ) -> Result<(Vec<MonthUsage>, Vec<UnreadableHours>), FetchError> {
+        let query = usage_query(part, "month", first, last);
+        let request = self.usage_request(part, &query)?;
+        let body = self.0.get(&request).await?;
+        let months = guide::usage_by_month(&body, first, last);
+        let (months, unread) = self.decoded(&request, months)?;
+        Ok((months, self.unreadable(&request, unread)))
+    }
+
+    fn unreadable(
+        &self,
+        request: &GetRequest<'_>,
+        unread: UnreadableUsage,
+    ) -> Vec<UnreadableHours> {
+        let unreadable = |(hours, error): (HourSpan, DecodeError)| UnreadableHours {
+            hours,
+            reason: self.0.decode_error(request, &error).to_string(),
+        };
+        unread.into_iter().map(unreadable).collect()
+    }
+
+    fn usage_request<'a>(
+        &self,
+        part: &'a Part,
+        query: &'a [(&'static str, String)],
+    ) -> Result<GetRequest<'a>, FetchError> {
+        let request = GetRequest {
+            query,
+            workspace: part.workspace_id(),
+            ..GetRequest::new(Endpoint::Usage)
+        };
+        match part {
+            Part::Workspace(_) | Part::Whole => Ok(request),
+            Part::Unattributed => Err(self.0.error(&request, FetchErrorKind::DerivedPart)),
+        }
+    }
+
+    fn decoded<T>(
+        &self,
+        request: &GetRequest<'_>,
+        decoded: Result<T, DecodeError>,
+    ) -> Result<T, FetchError> {
+        decoded.map_err(|error| self.0.decode_error(request, &error))
+    }
+}
+
+fn usage_query(
+    part: &Part,
+    granularity: &str,
+    first: Day,
+    last: Day,
+) -> Vec<(&'static str, String)> {
+    let mut query = vec![
+        ("start_date", first.date().to_string()),
+        ("end_date", last.date().to_string()),
+        ("granularity", granularity.to_owned()),
+    ];
+    match part {
+        Part::Workspace(id) => query.push(("workspace_id", id.as_str().to_owned())),
+        Part::Whole | Part::Unattributed => {}
+    }
+    query
+}
+
+/// Parses the base URL and removes `/v1` and trailing slashes.
+fn base_url(text: &str) -> Result<Url, &'static str> {
+    let mut url = Url::parse(text.trim()).map_err(|_| "is not a URL")?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err("must start with https:// or http://");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not contain a user name or password");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must not contain a query or fragment");
+    }
+    let path = url.path().trim_end_matches('/');
+    let path = path.strip_suffix("/v1").unwrap_or(path);
+    let path = path.trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}

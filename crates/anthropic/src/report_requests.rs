@@ -1,0 +1,171 @@
+//! Builds the report requests of the `analytics` and `reports` dialects. Pure.
+
+use crate::endpoint::Endpoint;
+use crate::report::BucketSpan;
+use crate::report_pages::ReportRequest;
+use crate::{analytics, reports};
+use spendwatch_domain::usage::bucket::Granularity;
+use spendwatch_domain::usage::report_rows::{CostRow, TokenRow};
+
+/// Beta header of the `analytics` reports.
+pub const ANALYTICS_BETA: &str = "analytics-usage-cost-2026-08-24";
+/// Beta header of fast mode in the `reports` dialect.
+pub const FAST_BETA: &str = "fast-mode-2026-02-01";
+/// Beta header of the spend limits.
+pub const SPEND_LIMITS_BETA: &str = "spend-limit-reads-2026-09-26";
+
+/// Maximum rows on a page in the `analytics` dialect.
+const MAX_ROWS: u32 = 1000;
+/// Maximum buckets on a page in the `reports` dialect.
+const MAX_HOURS: u32 = 168;
+const MAX_DAYS: u32 = 31;
+/// Buckets per page of a report by key, whose responses are large and held in memory.
+const HOURS_BY_KEY: u32 = 4;
+const DAYS_BY_KEY: u32 = 5;
+
+/// How a usage report of the `reports` dialect is grouped; the API allows at most five dimensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UsageGrouping {
+    /// By everything that affects the price except speed.
+    Pricing,
+    /// Like `Pricing`, for fast mode only.
+    FastMode,
+    ApiKey,
+}
+
+/// Requests spend in the `analytics` dialect.
+pub fn analytics_cost(span: BucketSpan) -> ReportRequest<CostRow> {
+    let groups = ["workspace_id", "api_key_id", "model", "actor"];
+    ReportRequest {
+        endpoint: Endpoint::AnalyticsCost,
+        beta: Some(ANALYTICS_BETA),
+        query: analytics_query(span, &groups),
+        span: span.widened(),
+        parse: analytics::cost,
+    }
+}
+
+/// Requests a single row of the `analytics` cost report, to find out whether it is available.
+pub fn analytics_cost_probe(span: BucketSpan) -> ReportRequest<CostRow> {
+    let mut query = span_query(span, "time_bucket_width");
+    query.push(("limit", "1".to_owned()));
+    ReportRequest {
+        query,
+        ..analytics_cost(span)
+    }
+}
+
+/// Requests tokens in the `analytics` dialect, of all usage or of fast mode only.
+pub fn analytics_usage(span: BucketSpan, is_fast: bool) -> ReportRequest<TokenRow> {
+    let groups = [
+        "workspace_id",
+        "api_key_id",
+        "model",
+        "service_tier",
+        "inference_geo",
+    ];
+    let mut query = analytics_query(span, &groups);
+    if is_fast {
+        query.push(("speeds[]", "fast".to_owned()));
+    }
+    ReportRequest {
+        endpoint: Endpoint::AnalyticsUsage,
+        beta: Some(ANALYTICS_BETA),
+        query,
+        span: span.widened(),
+        parse: analytics::usage,
+    }
+}
+
+/// Requests tokens in the `reports` dialect.
+pub fn usage_report(span: BucketSpan, grouping: UsageGrouping) -> ReportRequest<TokenRow> {
+    let pricing = [
+        "workspace_id",
+        "model",
+        "service_tier",
+        "context_window",
+        "inference_geo",
+    ];
+    let keys = ["workspace_id", "api_key_id", "model"];
+    let (groups, is_fast) = match grouping {
+        UsageGrouping::Pricing => (pricing.as_slice(), false),
+        UsageGrouping::FastMode => (pricing.as_slice(), true),
+        UsageGrouping::ApiKey => (keys.as_slice(), false),
+    };
+    let limit = match (span.granularity, grouping) {
+        (Granularity::Hour, UsageGrouping::ApiKey) => HOURS_BY_KEY,
+        (Granularity::Day, UsageGrouping::ApiKey) => DAYS_BY_KEY,
+        (Granularity::Hour, UsageGrouping::Pricing | UsageGrouping::FastMode) => MAX_HOURS,
+        (Granularity::Day, UsageGrouping::Pricing | UsageGrouping::FastMode) => MAX_DAYS,
+    };
+    let mut query = span_query(span, "bucket_width");
+    query.extend(grouped(groups));
+    if is_fast {
+        query.push(("speeds[]", "fast".to_owned()));
+    }
+    query.push(("limit", limit.to_string()));
+    ReportRequest {
+        endpoint: Endpoint::UsageReportMessages,
+        beta: is_fast.then_some(FAST_BETA),
+        query,
+        span: span.widened(),
+        parse: reports::usage,
+    }
+}
+
+/// Requests a single bucket of the older usage report, to find out whether it is available.
+pub fn usage_report_probe(span: BucketSpan) -> ReportRequest<TokenRow> {
+    let mut query = span_query(span, "bucket_width");
+    query.push(("limit", "1".to_owned()));
+    ReportRequest {
+        query,
+        ..usage_report(span, UsageGrouping::ApiKey)
+    }
+}
+
+/// Requests spend in the `reports` dialect, which reports it by day only.
+pub fn cost_report(span: BucketSpan) -> ReportRequest<CostRow> {
+    let span = BucketSpan {
+        granularity: Granularity::Day,
+        ..span
+    };
+    let mut query = span_query(span, "bucket_width");
+    query.extend(grouped(&["workspace_id", "description"]));
+    query.push(("limit", MAX_DAYS.to_string()));
+    ReportRequest {
+        endpoint: Endpoint::CostReport,
+        beta: None,
+        query,
+        span: span.widened(),
+        parse: reports::cost,
+    }
+}
+
+fn analytics_query(span: BucketSpan, groups: &[&str]) -> Vec<(&'static str, String)> {
+    let mut query = span_query(span, "time_bucket_width");
+    query.extend(grouped(groups));
+    query.push(("order_by", "time".to_owned()));
+    query.push(("order", "asc".to_owned()));
+    query.push(("limit", MAX_ROWS.to_string()));
+    query
+}
+
+/// Returns both bounds and the bucket width; without an end, the API would choose one.
+fn span_query(span: BucketSpan, width_name: &'static str) -> Vec<(&'static str, String)> {
+    let hours = span.widened().hours;
+    let width = match span.granularity {
+        Granularity::Hour => "1h",
+        Granularity::Day => "1d",
+    };
+    vec![
+        ("starting_at", hours.start.start().to_string()),
+        ("ending_at", hours.end.start().to_string()),
+        (width_name, width.to_owned()),
+    ]
+}
+
+fn grouped(groups: &[&str]) -> impl Iterator<Item = (&'static str, String)> {
+    groups
+        .iter()
+        .map(|group| ("group_by[]", (*group).to_owned()))
+}

@@ -1,0 +1,231 @@
+//! `events` of a rule with `watch = "lifecycle"`: names, or tables with further settings.
+
+use jiff::SignedDuration;
+
+use crate::durations;
+use crate::near::nearest;
+use crate::problem::ConfigProblem;
+use crate::reader::SectionReader;
+use crate::tree::{Node, Value};
+use spendwatch_domain::org::events::Event;
+use spendwatch_domain::rules::rule::{EventRule, Severity, Threshold};
+use spendwatch_domain::units::subject::SubjectKind;
+
+/// Keys that do not apply to a rule on events.
+pub const NOT_FOR_EVENTS: [&str; 14] = [
+    "for_each",
+    "period",
+    "limit",
+    "limit_usd",
+    "limit_tokens",
+    "limit_requests",
+    "limit_age",
+    "limit_percent",
+    "limits_usd",
+    "limits_file",
+    "thresholds",
+    "clear_below",
+    "min_usd",
+    "windows",
+];
+
+/// Reads the events in the order of the file.
+pub fn read(rule: &SectionReader<'_>) -> Vec<EventRule> {
+    for key in NOT_FOR_EVENTS {
+        if rule.has(key) {
+            let hint = match key {
+                "thresholds" => " and use the `severity` of each event",
+                "limit_age" => " and use the `age` or `lead` of each event",
+                _ => "",
+            };
+            let message = format!("does not apply to `watch = \"lifecycle\"`; remove it{hint}");
+            rule.problem(key, message);
+        }
+    }
+    let Some(node) = rule.node("events") else {
+        let message = format!("is missing; list some of {}", known().join(", "));
+        rule.problem("events", message);
+        return Vec::new();
+    };
+    let Value::List(items) = &node.value else {
+        let message = format!(
+            "is {}, expected a list of events, for example `[\"key_idle\"]`",
+            node.value.kind()
+        );
+        rule.problem("events", message);
+        return Vec::new();
+    };
+    if items.is_empty() {
+        let message = format!("is empty; list some of {}", known().join(", "));
+        rule.problem("events", message);
+    }
+    let mut events: Vec<EventRule> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let key = format!("{}[{index}]", rule.key("events"));
+        let Some(event_rule) = read_one(rule, item, &key) else {
+            continue;
+        };
+        if events.iter().any(|other| other.event == event_rule.event) {
+            let message = format!("lists `{}` twice", event_rule.event);
+            rule.problem_elsewhere(ConfigProblem::new(item.location.clone(), key, message));
+        } else {
+            events.push(event_rule);
+        }
+    }
+    events
+}
+
+/// Returns one threshold for each severity in use.
+pub fn thresholds(events: &[EventRule]) -> Vec<Threshold> {
+    let is_used = |severity: &Severity| {
+        events
+            .iter()
+            .any(|event_rule| event_rule.severity == *severity)
+    };
+    let used = Severity::ALL.into_iter().filter(is_used);
+    used.map(Threshold::for_event).collect()
+}
+
+/// Checks that the subjects of the events have what `match` filters by.
+pub fn check_match(section: &SectionReader<'_>, events: &[EventRule]) {
+    if section.has("model") {
+        section.problem(
+            "model",
+            "does not apply to `watch = \"lifecycle\"`; remove it",
+        );
+    }
+    let is_of =
+        |event: Event, kinds: &[SubjectKind]| kinds.iter().any(|kind| event.applies_to(*kind));
+    let (workspace, key, user) = (
+        SubjectKind::Workspace,
+        SubjectKind::ApiKey,
+        SubjectKind::User,
+    );
+    let fitting: [(&'static str, &[SubjectKind]); 4] = [
+        ("workspace", &[workspace, key]),
+        ("team", &[workspace, key]),
+        ("api_key", &[key]),
+        ("user", &[key, user]),
+    ];
+    for (filter, kinds) in fitting {
+        let excluded: Vec<&str> = events
+            .iter()
+            .filter(|event_rule| !is_of(event_rule.event, kinds))
+            .map(|event_rule| event_rule.event.as_str())
+            .collect();
+        if section.has(filter) && !excluded.is_empty() {
+            let message = format!(
+                "excludes {}, which cannot be matched by {filter}",
+                excluded.join(", ")
+            );
+            section.warn(filter, message);
+        }
+    }
+}
+
+fn known() -> Vec<&'static str> {
+    Event::ALL.map(Event::as_str).to_vec()
+}
+
+fn read_one(rule: &SectionReader<'_>, item: &Node, key: &str) -> Option<EventRule> {
+    let problem = |message: String| {
+        rule.problem_elsewhere(ConfigProblem::new(item.location.clone(), key, message));
+    };
+    match &item.value {
+        Value::Text(name) => match parse(name) {
+            Ok(event) => Some(EventRule {
+                event,
+                time: event.timing().duration(),
+                severity: severity(event),
+            }),
+            Err(message) => {
+                problem(message);
+                None
+            }
+        },
+        Value::Table(table) => {
+            let section = rule.subsection(table, key.to_owned(), item);
+            let event_rule = read_table(&section);
+            section.finish();
+            event_rule
+        }
+        Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) => {
+            problem(format!(
+                "is {}, expected an event, for example `\"key_idle\"` or `{{ event = \"key_idle\", age = \"90d\" }}`",
+                item.value.kind()
+            ));
+            None
+        }
+    }
+}
+
+fn parse(name: &str) -> Result<Event, String> {
+    Event::parse(name).ok_or_else(|| {
+        let hint = match nearest(name, known().into_iter()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("use one of {}", known().join(", ")),
+        };
+        format!("is `{name}`, which is not an event; {hint}")
+    })
+}
+
+fn read_table(section: &SectionReader<'_>) -> Option<EventRule> {
+    let name = section.required_text("event");
+    let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
+    let event = name.and_then(|name| match parse(&name.value) {
+        Ok(event) => Some(event),
+        Err(message) => {
+            section.problem_at(&name, message);
+            None
+        }
+    });
+    let default = event.map_or(Severity::Warning, severity);
+    let severity = section.choice("severity", &severities, &[], default);
+    let time = match event {
+        Some(event) => read_time(section, event),
+        // An unknown event may have either.
+        None => {
+            for key in ["age", "lead"] {
+                durations::read(section, key);
+            }
+            None
+        }
+    };
+    let event = event?;
+    Some(EventRule {
+        event,
+        time: time.unwrap_or(event.timing().duration()),
+        severity,
+    })
+}
+
+fn read_time(section: &SectionReader<'_>, event: Event) -> Option<SignedDuration> {
+    let own = event.timing().config_key();
+    for other in ["age", "lead"] {
+        if Some(other) != own && section.has(other) {
+            let hint = match own {
+                Some(own) => format!("use `{own}`"),
+                None => "use the rule's `for`, as the time of removal is not known".to_owned(),
+            };
+            section.problem(other, format!("does not apply to `{event}`; {hint}"));
+        }
+    }
+    let key = own.filter(|key| section.has(key))?;
+    let time = durations::read(section, key)?;
+    if time.is_zero() {
+        section.problem(key, "must be above zero, for example `24h` or `90d`");
+        return None;
+    }
+    Some(time)
+}
+
+/// Returns the default severity of an event.
+fn severity(event: Event) -> Severity {
+    match event {
+        Event::WorkspaceCreated | Event::KeyCreated => Severity::Info,
+        Event::KeyIdle | Event::KeyExpiring | Event::UserIdle | Event::LimitRemoved => {
+            Severity::Warning
+        }
+        Event::KeyOfRemovedUser => Severity::Critical,
+    }
+}

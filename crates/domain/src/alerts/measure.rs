@@ -1,0 +1,460 @@
+//! Measures rules against figures: one measurement for each subject of a rule.
+
+mod burn_rate;
+mod data_age;
+pub mod lifecycle;
+mod reconciliation;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::alerts::alert::Slot;
+use crate::figures::counting::{
+    UsageFilter, covers_organization, is_cell_counted, is_team_counted, key_of, quantity, user_of,
+};
+use crate::figures::figure::{
+    Addend, Completeness, Figure, FigureSum, completeness, oldest, reaches_back,
+};
+use crate::figures::period_sums::{PeriodKey, PeriodSums};
+use crate::figures::snapshot::{EvalContext, OrganizationSnapshot, PartInfo};
+use crate::figures::totals::{Figures, PartState};
+use crate::org::events::Event;
+use crate::rules::rule::{Limit, Quantity, Rule, Watch};
+use crate::units::money::Usd;
+use crate::units::span::Span;
+use crate::units::subject::{Subject, SubjectKind};
+use crate::usage::bucket::{Amounts, Part, UsageKey};
+
+/// Bill and estimate of a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GapSides {
+    pub billed: Usd,
+    pub estimated: Usd,
+    /// Upper bound of the uncertain part of `estimated`.
+    pub uncertain: Usd,
+}
+
+/// Measurement of one rule × subject × period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measurement {
+    /// Index of the rule in the policy.
+    pub rule: usize,
+    pub subject: Subject,
+    pub figure: Figure,
+    /// `None` if the subject has no such limit; then the rule does not apply to it.
+    pub limit: Option<Quantity>,
+    pub label: Option<Arc<str>>,
+    pub event: Option<Event>,
+    pub span: Span,
+    /// Whether the period has ended; it is still measured because its figures may change.
+    pub is_closed: bool,
+    /// Whether a settled hour of the figure was corrected downwards in this cycle.
+    pub is_corrected_down: bool,
+    /// Time up to which the figure is known.
+    pub as_of: Option<Timestamp>,
+    pub sides: Option<Box<GapSides>>,
+}
+
+/// Returns the period whose figures a rule uses, the longest of them; `None` if it has no period.
+pub fn frame_key(rule: &Rule) -> Option<PeriodKey> {
+    match rule.watch {
+        Watch::BurnRate => Some(burn_rate::frame_key(rule.windows.long)),
+        Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_) => {
+            Some(PeriodKey {
+                period: rule.period,
+                zone: rule.zone.clone(),
+            })
+        }
+        Watch::DataAge | Watch::Lifecycle => None,
+    }
+}
+
+/// Returns all periods whose figures a rule uses.
+pub fn frame_keys(rule: &Rule) -> Vec<PeriodKey> {
+    let short = match rule.watch {
+        Watch::BurnRate => Some(burn_rate::frame_key(rule.windows.short)),
+        Watch::Spend
+        | Watch::Tokens
+        | Watch::Requests
+        | Watch::Reconciliation(_)
+        | Watch::DataAge
+        | Watch::Lifecycle => None,
+    };
+    frame_key(rule).into_iter().chain(short).collect()
+}
+
+/// Measures a rule for all of its subjects in the open period, and in the one just closed if that ended after `began`.
+/// `open_slots` have an open alert; they are measured even if the figures no longer contain their subject.
+pub fn measure(
+    index: usize,
+    rule: &Rule,
+    eval_context: &EvalContext<'_>,
+    open_slots: &[&Slot],
+    began: Timestamp,
+) -> Vec<Measurement> {
+    if rule.watch == Watch::Lifecycle {
+        return lifecycle::measure(index, rule, eval_context, open_slots, began);
+    }
+    if !covers_organization(rule, &eval_context.snapshot)
+        || !is_reported(rule, eval_context.snapshot.figures)
+    {
+        return Vec::new();
+    }
+    let Some(key) = frame_key(rule) else {
+        return data_age::measure(index, rule, eval_context);
+    };
+    let Some((open, closed)) = eval_context.snapshot.figures.period_sums(&key) else {
+        return Vec::new();
+    };
+    let with_first_day = |frame| (frame, first_day(rule, frame));
+    let measurer = |(frame, first_day), is_closed| Measurer {
+        index,
+        rule,
+        eval_context,
+        filter: UsageFilter::new(rule, &eval_context.snapshot, &eval_context.parts),
+        frame,
+        first_day,
+        is_closed,
+    };
+    let mut measurements = measurer(with_first_day(open), false).measure(open_slots);
+    if rule.watch == Watch::BurnRate {
+        let Some((short, _)) = eval_context
+            .snapshot
+            .figures
+            .period_sums(&burn_rate::frame_key(rule.windows.short))
+        else {
+            return Vec::new();
+        };
+        let short_window = measurer(with_first_day(short), false).measure(open_slots);
+        return burn_rate::burn_rates(rule, measurements, &short_window, eval_context.now);
+    }
+    if let Some(closed) = closed.filter(|closed| closed.period.span.end > began) {
+        measurements.extend(measurer(with_first_day(closed), true).measure(open_slots));
+    }
+    measurements
+}
+
+/// Returns whether the Admin API reports what a rule measures: without keys, users or requests, such rules have no subjects.
+fn is_reported(rule: &Rule, figures: &Figures) -> bool {
+    let has = |is_needed: bool, is_reported: fn(&UsageKey) -> bool| {
+        !is_needed || figures.usage_keys().iter().any(is_reported)
+    };
+    let by_key = rule.for_each == SubjectKind::ApiKey || rule.matcher.api_key.is_some();
+    let by_user = rule.for_each == SubjectKind::User || rule.matcher.user.is_some();
+    has(by_key, |usage_key| usage_key.api_key.is_some())
+        && has(by_user, |usage_key| usage_key.user.is_some())
+        && (rule.watch != Watch::Requests || reports_requests(figures))
+}
+
+/// Returns whether requests are reported at all: if there are tokens but no requests, their number is unknown, not zero.
+fn reports_requests(figures: &Figures) -> bool {
+    let mut cells = (0..figures.parts().len()).flat_map(|part| figures.recorded(part));
+    let has_tokens = cells.clone().any(|(_, amounts)| amounts.tokens.sum() > 0);
+    !has_tokens || cells.any(|(_, amounts)| amounts.requests > 0)
+}
+
+/// Returns whether the open period of every subject, or the lists that events are derived from, were read once.
+pub fn is_ready(rule: &Rule, snapshot: &OrganizationSnapshot<'_>) -> bool {
+    if rule.watch == Watch::Lifecycle {
+        return lifecycle::is_ready(rule, snapshot);
+    }
+    let start = frame_key(rule).and_then(|key| {
+        snapshot
+            .figures
+            .period_sums(&key)
+            .map(|(open, _)| open.period.span.start)
+    });
+    let is_read = |part: &Part| {
+        let state = snapshot.figures.part_state(part);
+        let is_known = |start: Timestamp| {
+            state.is_some_and(|state| {
+                // A period that starts before the history stays a lower bound, so waiting does not help.
+                let is_read = state.is_history_read || reaches_back(state, start);
+                state.as_of.is_some_and(|as_of| as_of >= start) && is_read
+            })
+        };
+        start.is_none_or(is_known)
+    };
+    snapshot.directory.listed_at.is_some()
+        && snapshot
+            .directory
+            .present()
+            .all(|workspace| is_read(&Part::Workspace(workspace.id.clone())))
+        && is_read(&Part::Whole)
+}
+
+fn first_day(rule: &Rule, frame: &PeriodSums) -> Date {
+    let span = frame.period.span;
+    let at = if rule.period.is_calendar() {
+        span.start
+    } else {
+        span.end
+            .checked_sub(SignedDuration::from_secs(1))
+            .unwrap_or(span.start)
+    };
+    at.to_zoned(rule.zone.rules.clone()).date()
+}
+
+/// Measures one rule in one period.
+struct Measurer<'a> {
+    index: usize,
+    rule: &'a Rule,
+    eval_context: &'a EvalContext<'a>,
+    filter: UsageFilter<'a>,
+    frame: &'a PeriodSums,
+    /// First day of the period; for rolling periods the last day.
+    first_day: Date,
+    is_closed: bool,
+}
+
+struct CountedPart<'a> {
+    state: &'a PartState,
+    member: &'a PartInfo<'a>,
+    cells: &'a [(u32, Amounts)],
+    addend: Addend,
+}
+
+impl<'a> Measurer<'a> {
+    fn measure(&self, open_slots: &[&Slot]) -> Vec<Measurement> {
+        let open_slots = open_slots
+            .iter()
+            .filter(|slot| slot.period == self.frame.label)
+            .map(|slot| &slot.subject);
+        if let Watch::Reconciliation(gap) = self.rule.watch {
+            return self.gaps(gap);
+        }
+        let figures = self.eval_context.snapshot.figures;
+        let people = self.eval_context.snapshot.privacy.in_messages();
+        match self.rule.for_each {
+            SubjectKind::Organization => self.organization(),
+            SubjectKind::Workspace => self.workspaces(),
+            SubjectKind::Model => self.by_usage_key(open_slots, |usage_key| {
+                figures.usage_key_at(usage_key).model.as_str()
+            }),
+            SubjectKind::ApiKey => self.by_usage_key(open_slots, |usage_key| {
+                key_of(figures.usage_key_at(usage_key))
+            }),
+            SubjectKind::User => self.by_usage_key(open_slots, |usage_key| {
+                user_of(figures.usage_key_at(usage_key), people)
+            }),
+            SubjectKind::Team => self.teams(open_slots),
+        }
+    }
+
+    /// Returns the parts that the rule counts. Removed workspaces count towards totals, but do not have alerts of their own.
+    fn counted(&self) -> impl Iterator<Item = CountedPart<'a>> {
+        let figures = self.eval_context.snapshot.figures;
+        let settle = figures.settle();
+        let parts = figures.parts().iter().enumerate();
+        parts.filter_map(move |(index, state)| {
+            let member = self.eval_context.parts.get(index)?;
+            let is_left_out = member.is_removed && self.rule.for_each == SubjectKind::Workspace;
+            let is_counted = !is_left_out && self.filter.has_part(member);
+            let addend = || Addend {
+                completeness: if member.is_removed {
+                    Completeness::Whole
+                } else {
+                    completeness(state, self.frame, self.is_closed, settle)
+                },
+                fell: state
+                    .decreased
+                    .iter()
+                    .any(|hour| self.frame.hours.contains(*hour)),
+                as_of: state.as_of.filter(|_| !member.is_removed),
+            };
+            is_counted.then(|| CountedPart {
+                state,
+                member,
+                cells: self.frame.sums_of(index),
+                addend: addend(),
+            })
+        })
+    }
+
+    /// Adds the counted usage of a part; without a price it is a lower bound.
+    fn add(&self, sum: &mut FigureSum, part: &CountedPart<'_>) {
+        let mut value = 0;
+        let mut addend = part.addend;
+        for (_, amounts) in self.cells(part) {
+            value += quantity(self.rule.watch, amounts);
+            addend = self.with_unpriced(addend, amounts);
+        }
+        sum.add(value, addend);
+    }
+
+    fn cells<'b>(&self, part: &CountedPart<'b>) -> impl Iterator<Item = &'b (u32, Amounts)> {
+        let cells = part.cells.iter();
+        cells.filter(|(usage_key, _)| self.filter.has(part.member, *usage_key))
+    }
+
+    /// Downgrades an addend that contains tokens without a price, because their spend is missing.
+    fn with_unpriced(&self, addend: Addend, amounts: &Amounts) -> Addend {
+        let lacks_price = self.rule.watch.is_money() && amounts.unpriced > 0;
+        match addend.completeness {
+            Completeness::Whole if lacks_price => Addend {
+                completeness: Completeness::LowerBound,
+                ..addend
+            },
+            Completeness::Whole
+            | Completeness::LowerBound
+            | Completeness::Stale
+            | Completeness::Nothing => addend,
+        }
+    }
+
+    fn organization(&self) -> Vec<Measurement> {
+        let mut sum = FigureSum::EMPTY;
+        for part in self.counted() {
+            self.add(&mut sum, &part);
+        }
+        let name = self.eval_context.snapshot.organization.shared();
+        let subject = Subject::new(SubjectKind::Organization, name);
+        vec![self.measurement(subject, sum, sum.into_figure(), None)]
+    }
+
+    fn workspaces(&self) -> Vec<Measurement> {
+        let measured = |part: CountedPart<'_>| {
+            let mut sum = FigureSum::EMPTY;
+            self.add(&mut sum, &part);
+            let id = match &part.state.part {
+                Part::Workspace(id) => id.shared(),
+                Part::Unattributed | Part::Whole => {
+                    sum.add_value(-self.unsettled_remainder(part.member));
+                    Arc::from(part.member.id)
+                }
+            };
+            let subject = Subject::new(SubjectKind::Workspace, id);
+            self.measurement(subject, sum, sum.into_single_figure(), Some(part.member))
+        };
+        let mut all = Vec::with_capacity(self.eval_context.snapshot.figures.parts().len());
+        all.extend(self.counted().map(measured));
+        all
+    }
+
+    /// Measures models, keys or users. All are lower bounds if any part is unknown, because it may have used each of them.
+    fn by_usage_key<'b>(
+        &self,
+        open_slots: impl Iterator<Item = &'b Subject>,
+        id_of: impl Fn(u32) -> &'a str,
+    ) -> Vec<Measurement> {
+        let mut sums: BTreeMap<&str, FigureSum> = BTreeMap::new();
+        let mut unused = FigureSum::EMPTY;
+        for part in self.counted() {
+            if part.addend.completeness != Completeness::Whole {
+                unused.add_unknown_part();
+            }
+            unused.as_of = oldest(unused.as_of, part.addend.as_of);
+            for (usage_key, amounts) in self.cells(&part) {
+                let sum = sums.entry(id_of(*usage_key)).or_insert(FigureSum::EMPTY);
+                let value = quantity(self.rule.watch, amounts);
+                sum.add(value, self.with_unpriced(part.addend, amounts));
+            }
+        }
+        let without_usage: Vec<Subject> = open_slots
+            .filter(|subject| !sums.contains_key(&*subject.id))
+            .cloned()
+            .collect();
+        let known = sums.into_iter().map(|(id, mut sum)| {
+            if !unused.is_complete() {
+                sum.add_unknown_part();
+            }
+            (Subject::new(self.rule.for_each, id), sum)
+        });
+        let without_usage = without_usage.into_iter().map(|subject| (subject, unused));
+        known
+            .chain(without_usage)
+            .map(|(subject, sum)| self.measurement(subject, sum, sum.into_figure(), None))
+            .collect()
+    }
+
+    fn teams<'b>(&self, open_slots: impl Iterator<Item = &'b Subject>) -> Vec<Measurement> {
+        let part_table = &self.eval_context.parts;
+        let mut sums: BTreeMap<&str, FigureSum> = BTreeMap::new();
+        let mut is_any_unknown = false;
+        for part in self.counted() {
+            is_any_unknown |= part.addend.completeness != Completeness::Whole;
+            if is_team_counted(self.rule, part.member.team) {
+                let sum = sums.entry(part.member.team).or_insert(FigureSum::EMPTY);
+                sum.add(0, part.addend);
+            }
+            for (usage_key, amounts) in self.cells(&part) {
+                let sum = sums
+                    .entry(part_table.team(part.member, *usage_key))
+                    .or_insert(FigureSum::EMPTY);
+                let value = quantity(self.rule.watch, amounts);
+                sum.add(value, self.with_unpriced(part.addend, amounts));
+            }
+        }
+        for subject in open_slots {
+            sums.entry(&subject.id).or_insert(FigureSum::EMPTY);
+        }
+        // Keys of a team may have been used in any workspace.
+        let is_lower_bound = part_table.has_key_teams() && is_any_unknown;
+        let measured = |(name, mut sum): (&str, FigureSum)| {
+            if is_lower_bound {
+                sum.add_unknown_part();
+            }
+            let subject = Subject::new(SubjectKind::Team, name);
+            self.measurement(subject, sum, sum.into_figure(), None)
+        };
+        sums.into_iter().map(measured).collect()
+    }
+
+    /// Returns the unsettled part of the remainder, which is a difference between two responses of different times.
+    fn unsettled_remainder(&self, member: &PartInfo<'_>) -> Quantity {
+        let snapshot = &self.eval_context.snapshot;
+        let open = snapshot
+            .figures
+            .unsettled_of_unattributed(self.frame.hours, self.eval_context.now);
+        open.iter()
+            .filter(|(usage_key, _)| {
+                is_cell_counted(self.rule, snapshot, usage_key)
+                    && is_team_counted(self.rule, member.team)
+            })
+            .map(|(_, amounts)| quantity(self.rule.watch, amounts))
+            .sum()
+    }
+
+    fn measurement(
+        &self,
+        subject: Subject,
+        sum: FigureSum,
+        figure: Figure,
+        member: Option<&PartInfo<'_>>,
+    ) -> Measurement {
+        Measurement {
+            rule: self.index,
+            limit: self.limit(&subject, member),
+            figure,
+            subject,
+            label: self.frame.label.clone(),
+            event: None,
+            span: self.frame.period.span,
+            is_closed: self.is_closed,
+            is_corrected_down: sum.has_decreased,
+            as_of: sum.as_of,
+            sides: None,
+        }
+    }
+
+    fn limit(&self, subject: &Subject, member: Option<&PartInfo<'_>>) -> Option<Quantity> {
+        let snapshot = &self.eval_context.snapshot;
+        match &self.rule.limit {
+            Limit::Fixed(quantity) => Some(*quantity),
+            Limit::Budget(budget) => {
+                let name = member.map_or_else(|| snapshot.name_of(subject), |member| member.name);
+                budget
+                    .limit(&subject.id, name, self.first_day)
+                    .map(Usd::pico)
+            }
+            Limit::Workspace => member?.workspace?.monthly_limit.map(Usd::pico),
+            Limit::Organization => {
+                let info = snapshot.directory.organization.as_ref()?;
+                info.usage_limit.map(Usd::pico)
+            }
+        }
+    }
+}

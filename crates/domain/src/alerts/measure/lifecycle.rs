@@ -1,0 +1,444 @@
+//! Lifecycle events of keys, users, workspaces and limits. Only events that hold, or that have an open alert, are measured.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::alerts::alert::Slot;
+use crate::alerts::measure::Measurement;
+use crate::figures::counting::{covers_organization, is_part_counted, is_team_counted};
+use crate::figures::figure::Figure;
+use crate::figures::snapshot::{EvalContext, OrganizationSnapshot};
+use crate::org::directory::Presence;
+use crate::org::events::{Event, RequiredLists};
+use crate::org::inventory::{InventoryKey, InventoryUser};
+use crate::org::teams;
+use crate::rules::rule::{EventRule, Rule};
+use crate::units::ids::{ActorId, ApiKeyId, UNASSIGNED, WorkspaceId};
+use crate::units::matcher::Glob;
+use crate::units::privacy::UserNaming;
+use crate::units::span::Span;
+use crate::units::subject::{Subject, SubjectKind};
+
+/// Status of one event for one subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EventStatus {
+    Holds(Span),
+    /// It held, and its span has ended.
+    Ended,
+    Absent,
+    Unknown,
+}
+
+/// Measures the events that hold for subjects of a rule, and the events of `open_slots` whatever their status. Keys and
+/// workspaces created before `began` are not reported.
+pub(super) fn measure(
+    index: usize,
+    rule: &Rule,
+    eval_context: &EvalContext<'_>,
+    open_slots: &[&Slot],
+    began: Timestamp,
+) -> Vec<Measurement> {
+    let snapshot = &eval_context.snapshot;
+    if !covers_organization(rule, snapshot) {
+        return Vec::new();
+    }
+    let context = EventContext {
+        snapshot,
+        now: eval_context.now,
+        began,
+    };
+    let measurement = |event_rule: &EventRule, subject, status| {
+        let (figure, span) = match status {
+            EventStatus::Holds(span) => (Figure::Known(event_rule.severity.rank()), Some(span)),
+            EventStatus::Ended | EventStatus::Absent => (Figure::Known(0), None),
+            EventStatus::Unknown => (Figure::Unknown, None),
+        };
+        Measurement {
+            rule: index,
+            subject,
+            figure,
+            limit: Some(event_rule.severity.rank()),
+            label: None,
+            event: Some(event_rule.event),
+            span: span.unwrap_or(Span {
+                start: eval_context.now,
+                end: eval_context.now,
+            }),
+            // Such an end is not sent.
+            is_closed: status == EventStatus::Ended,
+            is_corrected_down: false,
+            as_of: (status != EventStatus::Unknown).then_some(eval_context.now),
+            sides: None,
+        }
+    };
+    let mut measurements = Vec::new();
+    for event_rule in &rule.events {
+        let holding = context.holding(event_rule);
+        measurements.extend(
+            holding
+                .into_iter()
+                .filter(|(subject, _)| covers_subject(rule, subject, snapshot))
+                .map(|(subject, span)| measurement(event_rule, subject, EventStatus::Holds(span))),
+        );
+    }
+    for slot in open_slots {
+        let Some(event_rule) = slot.event.and_then(|event| rule.event(event)) else {
+            continue;
+        };
+        match context.status(event_rule, &slot.subject) {
+            EventStatus::Holds(_) => {}
+            status @ (EventStatus::Ended | EventStatus::Absent | EventStatus::Unknown) => {
+                measurements.push(measurement(event_rule, slot.subject.clone(), status));
+            }
+        }
+    }
+    measurements
+}
+
+/// Returns whether all lists that the events of a rule are derived from were read once.
+pub(super) fn is_ready(rule: &Rule, snapshot: &OrganizationSnapshot<'_>) -> bool {
+    let is_listed = |event_rule: &EventRule| {
+        let RequiredLists {
+            keys,
+            users: people,
+        } = event_rule.event.required_lists();
+        let uses_directory = !keys && !people;
+        (!keys || snapshot.inventory.keys.is_some())
+            && (!people || snapshot.inventory.users.is_some())
+            && (!uses_directory || snapshot.directory.listed_at.is_some())
+    };
+    rule.events.iter().all(is_listed)
+}
+
+/// Returns whether a lifecycle rule covers a subject. Unknown properties do not exclude it.
+pub fn covers_subject(rule: &Rule, subject: &Subject, snapshot: &OrganizationSnapshot<'_>) -> bool {
+    let (matcher, id) = (&rule.matcher, &*subject.id);
+    let narrows_workspaces = matcher.workspace.is_some() || matcher.team.is_some();
+    match subject.kind {
+        SubjectKind::Organization => {
+            !narrows_workspaces && matcher.api_key.is_none() && matcher.user.is_none()
+        }
+        SubjectKind::Workspace => {
+            matcher.api_key.is_none() && matcher.user.is_none() && has_workspace(rule, id, snapshot)
+        }
+        SubjectKind::ApiKey => {
+            let name = snapshot.directory.key_name(id);
+            let is_named = is_met(matcher.api_key.as_ref(), |glob| {
+                glob.matches(id) || glob.matches(name)
+            });
+            let keys = snapshot.inventory.keys.as_ref();
+            is_named && keys.is_none_or(|keys| is_key_within(rule, subject, keys.get(id), snapshot))
+        }
+        SubjectKind::User => {
+            let is_visible = snapshot.privacy.in_messages() != UserNaming::Hidden;
+            let is_named = is_met(matcher.user.as_ref(), |glob| {
+                matches_user(glob, id, snapshot)
+            });
+            is_visible && !narrows_workspaces && matcher.api_key.is_none() && is_named
+        }
+        SubjectKind::Model | SubjectKind::Team => false,
+    }
+}
+
+fn is_key_within(
+    rule: &Rule,
+    subject: &Subject,
+    key: Option<&InventoryKey>,
+    snapshot: &OrganizationSnapshot<'_>,
+) -> bool {
+    let matcher = &rule.matcher;
+    let workspace = key
+        .and_then(|key| key.workspace.as_ref())
+        .map(WorkspaceId::as_str);
+    let team = teams::for_subject(snapshot.teams, snapshot.directory, subject)
+        .map(|team| team.name.as_str())
+        .or_else(|| teams::for_workspace(snapshot.teams, snapshot.directory, workspace?))
+        .unwrap_or(UNASSIGNED);
+    let in_workspace = |glob: &Glob| {
+        workspace.is_some_and(|id| glob.matches(id) || glob.matches(snapshot.directory.name_of(id)))
+    };
+    let by_user = |glob: &Glob| {
+        let creator = key.and_then(|key| key.created_by.as_ref());
+        creator.is_some_and(|creator| matches_user(glob, creator.as_str(), snapshot))
+    };
+    is_met(matcher.workspace.as_ref(), in_workspace)
+        && is_met(matcher.user.as_ref(), by_user)
+        && is_team_counted(rule, team)
+}
+
+fn has_workspace(rule: &Rule, id: &str, snapshot: &OrganizationSnapshot<'_>) -> bool {
+    let team = teams::for_workspace(snapshot.teams, snapshot.directory, id).unwrap_or(UNASSIGNED);
+    is_part_counted(rule, id, snapshot.directory.name_of(id)) && is_team_counted(rule, team)
+}
+
+fn is_met(glob: Option<&Glob>, is_met: impl Fn(&Glob) -> bool) -> bool {
+    glob.is_none_or(is_met)
+}
+
+fn matches_user(glob: &Glob, id: &str, snapshot: &OrganizationSnapshot<'_>) -> bool {
+    let person = snapshot.directory.users.get(id);
+    glob.matches(id)
+        || person.is_some_and(|person| glob.matches(&person.email) || glob.matches(&person.name))
+}
+
+/// Returns whether a subject was removed. Keys and users that a complete list lacks were removed; without such a list nothing
+/// was.
+pub fn is_removed(subject: &Subject, snapshot: &OrganizationSnapshot<'_>) -> bool {
+    let is_gone = |presence: Option<Presence>| match presence {
+        None | Some(Presence::Removed) => true,
+        Some(Presence::Listed | Presence::Missing(_)) => false,
+    };
+    let id = &*subject.id;
+    let inventory = snapshot.inventory;
+    match subject.kind {
+        SubjectKind::Workspace => {
+            let known = snapshot.directory.workspaces.get(id);
+            known.is_some_and(|(_, presence)| is_gone(Some(*presence)))
+        }
+        SubjectKind::ApiKey => {
+            let keys = inventory.keys.as_ref();
+            keys.is_some_and(|keys| is_gone(keys.get(id).map(|key| key.presence)))
+        }
+        SubjectKind::User => {
+            let people = inventory.users.as_ref();
+            people.is_some_and(|people| is_gone(people.get(id).map(|user| user.presence)))
+        }
+        SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => false,
+    }
+}
+
+/// Returns the creator of a key if they have left the organization.
+pub fn removed_creator<'a>(key: &str, snapshot: &OrganizationSnapshot<'a>) -> Option<&'a ActorId> {
+    let key = snapshot.inventory.keys.as_ref()?.get(key)?;
+    key.created_by
+        .as_ref()
+        .filter(|_| is_of_removed_user(key, snapshot) == Some(true))
+}
+
+/// Returns `None` if unknown: the creator of a listed key may have joined after users were listed.
+fn is_of_removed_user(key: &InventoryKey, snapshot: &OrganizationSnapshot<'_>) -> Option<bool> {
+    let inventory = snapshot.inventory;
+    let Some(creator) = &key.created_by else {
+        return Some(false);
+    };
+    match inventory.users.as_ref()?.get(creator) {
+        None => {
+            let is_older =
+                key.created_at
+                    .zip(inventory.users_at)
+                    .is_some_and(|(created, listed)| {
+                        listed.duration_since(created) >= MAX_CLOCK_DIFFERENCE
+                    });
+            (is_older || inventory.users_at >= inventory.keys_at).then_some(true)
+        }
+        Some(person) => match person.presence {
+            Presence::Removed => Some(true),
+            Presence::Listed => Some(false),
+            Presence::Missing(_) => None,
+        },
+    }
+}
+
+/// Upper bound of the difference between the server's clock and ours.
+const MAX_CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(1);
+
+struct EventContext<'a> {
+    snapshot: &'a OrganizationSnapshot<'a>,
+    now: Timestamp,
+    began: Timestamp,
+}
+
+impl EventContext<'_> {
+    /// Returns every subject for which an event holds, whether or not the rule covers it.
+    fn holding(&self, event_rule: &EventRule) -> Vec<(Subject, Span)> {
+        let (directory, inventory) = (self.snapshot.directory, self.snapshot.inventory);
+        let span_of = |status| match status {
+            EventStatus::Holds(span) => Some(span),
+            EventStatus::Ended | EventStatus::Absent | EventStatus::Unknown => None,
+        };
+        let keys = inventory.keys.iter().flatten();
+        let people = inventory.users.iter().flatten();
+        match event_rule.event {
+            Event::WorkspaceCreated => directory
+                .workspaces
+                .keys()
+                .filter_map(|id| {
+                    let span = span_of(self.new_workspace(event_rule, id.as_str()))?;
+                    Some((Subject::new(SubjectKind::Workspace, id.shared()), span))
+                })
+                .collect(),
+            Event::KeyCreated | Event::KeyIdle | Event::KeyOfRemovedUser | Event::KeyExpiring => {
+                keys.filter_map(|(id, key): (&ApiKeyId, _)| {
+                    let span = span_of(self.key(event_rule, key))?;
+                    Some((Subject::new(SubjectKind::ApiKey, id.shared()), span))
+                })
+                .collect()
+            }
+            Event::UserIdle => people
+                .filter_map(|(id, person): (&ActorId, _)| {
+                    let span = span_of(self.user(event_rule, person))?;
+                    Some((Subject::new(SubjectKind::User, id.shared()), span))
+                })
+                .collect(),
+            Event::LimitRemoved => directory
+                .limits_removed
+                .keys()
+                .filter_map(|id| {
+                    let subject = match id {
+                        Some(id) => Subject::new(SubjectKind::Workspace, id.shared()),
+                        None => {
+                            let name = self.snapshot.organization.shared();
+                            Subject::new(SubjectKind::Organization, name)
+                        }
+                    };
+                    let span = span_of(self.removed_limit(event_rule, &subject))?;
+                    Some((subject, span))
+                })
+                .collect(),
+        }
+    }
+
+    fn status(&self, event_rule: &EventRule, subject: &Subject) -> EventStatus {
+        let (id, inventory) = (&*subject.id, self.snapshot.inventory);
+        match event_rule.event {
+            Event::WorkspaceCreated => self.new_workspace(event_rule, id),
+            Event::KeyCreated | Event::KeyIdle | Event::KeyOfRemovedUser | Event::KeyExpiring => {
+                match &inventory.keys {
+                    Some(keys) => keys
+                        .get(id)
+                        .map_or(EventStatus::Absent, |key| self.key(event_rule, key)),
+                    None => EventStatus::Unknown,
+                }
+            }
+            Event::UserIdle => match &inventory.users {
+                Some(people) => people
+                    .get(id)
+                    .map_or(EventStatus::Absent, |person| self.user(event_rule, person)),
+                None => EventStatus::Unknown,
+            },
+            Event::LimitRemoved => self.removed_limit(event_rule, subject),
+        }
+    }
+
+    fn new_workspace(&self, event_rule: &EventRule, id: &str) -> EventStatus {
+        match self.snapshot.directory.workspaces.get(id) {
+            Some((workspace, Presence::Listed)) => self.created(event_rule, workspace.created_at),
+            Some((_, Presence::Missing(_))) | None => EventStatus::Unknown,
+            Some((_, Presence::Removed)) => EventStatus::Absent,
+        }
+    }
+
+    fn key(&self, event_rule: &EventRule, key: &InventoryKey) -> EventStatus {
+        match key.presence {
+            Presence::Listed => {}
+            Presence::Missing(_) => return EventStatus::Unknown,
+            Presence::Removed => return EventStatus::Absent,
+        }
+        match event_rule.event {
+            Event::KeyCreated => self.created(event_rule, key.created_at),
+            Event::KeyExpiring => self.expiring(event_rule, key),
+            Event::KeyIdle if key.is_active => {
+                self.idle(event_rule, key.idle_since, self.snapshot.inventory.keys_at)
+            }
+            Event::KeyOfRemovedUser if key.is_active => {
+                match is_of_removed_user(key, self.snapshot) {
+                    Some(true) => self.holds(event_rule, self.now),
+                    Some(false) => EventStatus::Absent,
+                    None => EventStatus::Unknown,
+                }
+            }
+            Event::KeyIdle
+            | Event::KeyOfRemovedUser
+            | Event::WorkspaceCreated
+            | Event::UserIdle
+            | Event::LimitRemoved => EventStatus::Absent,
+        }
+    }
+
+    fn user(&self, event_rule: &EventRule, person: &InventoryUser) -> EventStatus {
+        match person.presence {
+            Presence::Listed => self.idle(
+                event_rule,
+                person.idle_since,
+                self.snapshot.inventory.users_at,
+            ),
+            Presence::Missing(_) => EventStatus::Unknown,
+            Presence::Removed => EventStatus::Absent,
+        }
+    }
+
+    fn removed_limit(&self, event_rule: &EventRule, subject: &Subject) -> EventStatus {
+        let directory = self.snapshot.directory;
+        let (id, is_known) = match subject.kind {
+            SubjectKind::Workspace => {
+                let id = WorkspaceId::new(&*subject.id);
+                let known = directory.workspaces.get(&id);
+                let is_listed = matches!(known, Some((_, Presence::Listed)));
+                (Some(id), is_listed)
+            }
+            SubjectKind::Organization => (None, directory.organization.is_some()),
+            SubjectKind::Model | SubjectKind::ApiKey | SubjectKind::User | SubjectKind::Team => {
+                return EventStatus::Absent;
+            }
+        };
+        match directory.limits_removed.get(&id) {
+            _ if !is_known => EventStatus::Unknown,
+            Some(at) => self.recent(event_rule, *at),
+            None => EventStatus::Absent,
+        }
+    }
+
+    fn created(&self, event_rule: &EventRule, at: Option<Timestamp>) -> EventStatus {
+        match at {
+            None => EventStatus::Unknown,
+            Some(at) if at < self.began => EventStatus::Absent,
+            Some(at) => self.recent(event_rule, at),
+        }
+    }
+
+    fn recent(&self, event_rule: &EventRule, at: Timestamp) -> EventStatus {
+        let age = self.now.duration_since(at);
+        if age < event_rule.time {
+            self.holds(event_rule, at)
+        } else {
+            EventStatus::Ended
+        }
+    }
+
+    /// Uses after `listed` are unknown.
+    fn idle(
+        &self,
+        event_rule: &EventRule,
+        since: Option<Timestamp>,
+        listed: Option<Timestamp>,
+    ) -> EventStatus {
+        let Some((since, listed)) = since.zip(listed) else {
+            return EventStatus::Unknown;
+        };
+        let reaches = |until: Timestamp| until.duration_since(since) >= event_rule.time;
+        if reaches(listed) {
+            self.holds(event_rule, since)
+        } else if reaches(self.now) {
+            EventStatus::Unknown
+        } else {
+            EventStatus::Absent
+        }
+    }
+
+    fn expiring(&self, event_rule: &EventRule, key: &InventoryKey) -> EventStatus {
+        let Some(at) = key.expires_at else {
+            return EventStatus::Absent;
+        };
+        let left = at.duration_since(self.now);
+        if left <= SignedDuration::ZERO {
+            EventStatus::Ended
+        } else if key.is_active && left <= event_rule.time {
+            self.holds(event_rule, at)
+        } else {
+            EventStatus::Absent
+        }
+    }
+
+    fn holds(&self, event_rule: &EventRule, moment: Timestamp) -> EventStatus {
+        EventStatus::Holds(event_rule.event.span(moment, event_rule.time, self.now))
+    }
+}

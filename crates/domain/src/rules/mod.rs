@@ -1,0 +1,5 @@
+//! What to watch, for whom, and against which limit.
+
+pub mod budget;
+
+pub mod rule;

@@ -1,0 +1,255 @@
+//! Counters of this process as typed fields, incremented where events happen. The contract defines the names.
+
+use jiff::Timestamp;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::process::Process;
+use spendwatch_domain::units::ids::{NotifierName, OrganizationName};
+
+/// The daemon's own metrics.
+pub struct Counters {
+    registry: Registry,
+    poll_cycles: IntCounterVec,
+    poll_duration: HistogramVec,
+    notifications: IntCounterVec,
+    heartbeats: IntCounterVec,
+    parked: GaugeVec,
+    reload_successful: Gauge,
+    reload_at: Gauge,
+    process: Process,
+}
+
+/// Outcome of a cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CycleOutcome {
+    Ok,
+    /// Some data could not be read.
+    Partial,
+    /// No data could be read.
+    Failed,
+}
+
+impl CycleOutcome {
+    /// All outcomes.
+    pub const ALL: [CycleOutcome; 3] = [
+        CycleOutcome::Ok,
+        CycleOutcome::Partial,
+        CycleOutcome::Failed,
+    ];
+
+    /// Returns the value of the label `outcome`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CycleOutcome::Ok => "ok",
+            CycleOutcome::Partial => "partial",
+            CycleOutcome::Failed => "failed",
+        }
+    }
+}
+
+/// Outcomes of a delivery attempt.
+pub const DELIVERY_OUTCOMES: [&str; 4] = ["delivered", "retried", "parked", "dropped"];
+
+/// Outcomes of a heartbeat.
+pub const HEARTBEAT_OUTCOMES: [&str; 2] = ["sent", "failed"];
+
+impl Counters {
+    /// Creates all counters at zero, with all known label values.
+    pub fn new(
+        organizations: &[OrganizationName],
+        notifiers: &[NotifierName],
+        revision: &str,
+    ) -> Counters {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("a valid name");
+            registry
+                .register(Box::new(counter.clone()))
+                .expect("each name once");
+            counter
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = Gauge::with_opts(Opts::new(name, help)).expect("a valid name");
+            registry
+                .register(Box::new(gauge.clone()))
+                .expect("each name once");
+            gauge
+        };
+        let build_info = GaugeVec::new(
+            Opts::new("spendwatch_build_info", "The version that runs; always 1."),
+            &["version", "revision"],
+        )
+        .expect("a valid name");
+        build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION"), revision])
+            .set(1.0);
+        registry
+            .register(Box::new(build_info))
+            .expect("each name once");
+        let parked = GaugeVec::new(
+            Opts::new(
+                "spendwatch_notifier_parked",
+                "Whether a notifier is parked after an authentication or configuration error; its messages wait.",
+            ),
+            &["notifier"],
+        )
+        .expect("a valid name");
+        registry
+            .register(Box::new(parked.clone()))
+            .expect("each name once");
+        let buckets = vec![0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+        let poll_duration = HistogramVec::new(
+            HistogramOpts::new(
+                "spendwatch_poll_duration_seconds",
+                "How long a whole cycle took.",
+            )
+            .buckets(buckets),
+            &["organization"],
+        )
+        .expect("a valid name");
+        registry
+            .register(Box::new(poll_duration.clone()))
+            .expect("each name once");
+        let counters = Counters {
+            poll_cycles: counter(
+                "spendwatch_poll_cycles_total",
+                "Cycles, by how they ended.",
+                &["organization", "outcome"],
+            ),
+            notifications: counter(
+                "spendwatch_notifications_total",
+                "Attempts to deliver a message, by outcome.",
+                &["notifier", "outcome"],
+            ),
+            heartbeats: counter(
+                "spendwatch_heartbeats_total",
+                "Calls of the heartbeat, by outcome.",
+                &["outcome"],
+            ),
+            reload_successful: gauge(
+                "spendwatch_config_last_reload_successful",
+                "Whether the last reload of the configuration was accepted.",
+            ),
+            reload_at: gauge(
+                "spendwatch_config_last_reload_success_timestamp_seconds",
+                "When a configuration was last accepted.",
+            ),
+            parked,
+            poll_duration,
+            registry,
+            process: Process::current(),
+        };
+        counters.initialize_at_zero(organizations, notifiers);
+        counters
+    }
+
+    fn initialize_at_zero(&self, organizations: &[OrganizationName], notifiers: &[NotifierName]) {
+        for organization in organizations {
+            self.add_organization(organization);
+        }
+        for notifier in notifiers {
+            self.add_notifier(notifier);
+        }
+    }
+
+    /// Adds an organization.
+    pub fn add_organization(&self, organization: &OrganizationName) {
+        for outcome in CycleOutcome::ALL {
+            self.poll_cycles
+                .with_label_values(&[organization.as_str(), outcome.as_str()])
+                .inc_by(0);
+        }
+    }
+
+    /// Adds a notifier.
+    pub fn add_notifier(&self, notifier: &NotifierName) {
+        for outcome in DELIVERY_OUTCOMES {
+            self.notifications
+                .with_label_values(&[notifier.as_str(), outcome])
+                .inc_by(0);
+        }
+    }
+
+    /// Counts a cycle.
+    pub fn count_cycle(
+        &self,
+        organization: &OrganizationName,
+        outcome: CycleOutcome,
+        seconds: f64,
+    ) {
+        self.poll_cycles
+            .with_label_values(&[organization.as_str(), outcome.as_str()])
+            .inc();
+        self.poll_duration
+            .with_label_values(&[organization.as_str()])
+            .observe(seconds);
+    }
+
+    /// Counts delivery attempts; `outcome` is one of [`DELIVERY_OUTCOMES`].
+    pub fn count_notification(&self, notifier: &NotifierName, outcome: &'static str, n: u64) {
+        self.notifications
+            .with_label_values(&[notifier.as_str(), outcome])
+            .inc_by(n);
+    }
+
+    /// Adds the heartbeat.
+    pub fn add_heartbeat(&self) {
+        for outcome in HEARTBEAT_OUTCOMES {
+            self.heartbeats.with_label_values(&[outcome]).inc_by(0);
+        }
+    }
+
+    /// Counts a heartbeat; `outcome` is one of [`HEARTBEAT_OUTCOMES`].
+    pub fn count_heartbeat(&self, outcome: &'static str) {
+        self.heartbeats.with_label_values(&[outcome]).inc();
+    }
+
+    /// Removes the heartbeat.
+    pub fn remove_heartbeat(&self) {
+        self.heartbeats.reset();
+    }
+
+    /// Sets whether a notifier is parked.
+    pub fn set_parked(&self, notifier: &NotifierName, is_parked: bool) {
+        self.parked
+            .with_label_values(&[notifier.as_str()])
+            .set(if is_parked { 1.0 } else { 0.0 });
+    }
+
+    /// Removes the parked state of a removed notifier.
+    pub fn remove_parked(&self, notifier: &NotifierName) {
+        // There may be none.
+        let _ = self.parked.remove_label_values(&[notifier.as_str()]);
+    }
+
+    /// Records whether a reload succeeded.
+    pub fn record_reload(&self, is_accepted: bool, at: Timestamp) {
+        self.reload_successful
+            .set(if is_accepted { 1.0 } else { 0.0 });
+        if is_accepted {
+            self.reload_at.set(at.as_duration().as_secs_f64());
+        }
+    }
+
+    /// Returns the process metrics.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Renders all counters as Prometheus text 0.0.4.
+    pub fn render(&self) -> String {
+        let families = self.registry.gather();
+        let families: Vec<_> = families
+            .into_iter()
+            .filter(|family| !family.get_metric().is_empty())
+            .collect();
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&families, &mut text)
+            .expect("writing to memory, and no family is empty");
+        String::from_utf8(text).expect("the encoder writes text")
+    }
+}

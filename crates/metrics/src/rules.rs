@@ -1,0 +1,121 @@
+//! Series of rules and alerts.
+
+use std::collections::BTreeMap;
+
+use crate::families::Metric;
+use crate::text::ratio;
+use crate::view::View;
+use spendwatch_domain::alerts::alert::{Alert, State};
+use spendwatch_domain::alerts::measure::Measurement;
+use spendwatch_domain::rules::rule::{GapUnit, Rule, Severity, Watch};
+use spendwatch_domain::units::money::Usd;
+
+/// Renders all samples by metric.
+pub fn write(view: &View<'_>) -> Vec<(Metric, String)> {
+    let mut texts = BTreeMap::from([
+        (Metric::RuleLimitUsd, String::new()),
+        (Metric::RuleLimitTokens, String::new()),
+        (Metric::RuleLimitRequests, String::new()),
+        (Metric::RuleLimitSeconds, String::new()),
+        (Metric::RuleUsedRatio, String::new()),
+        (Metric::Alerts, String::new()),
+    ]);
+    // A closed period is measured besides the open one, but a series can only show one of them.
+    for measurement in view
+        .measurements
+        .iter()
+        .filter(|measurement| !measurement.is_closed)
+    {
+        if let Some(rule) = view.rules.get(measurement.rule) {
+            write_measurement(&mut texts, view, rule, measurement);
+        }
+    }
+    let alerts = texts.entry(Metric::Alerts).or_default();
+    for ((rule, severity, state), n) in count(view) {
+        let labels = [
+            ("organization", view.organization()),
+            ("rule", rule),
+            ("severity", severity.as_str()),
+            ("state", state),
+        ];
+        Metric::Alerts.family().sample(alerts, &labels, n);
+    }
+    texts.into_iter().collect()
+}
+
+fn write_measurement(
+    texts: &mut BTreeMap<Metric, String>,
+    view: &View<'_>,
+    rule: &Rule,
+    measurement: &Measurement,
+) {
+    let Some(limit) = measurement.limit else {
+        return;
+    };
+    let labels = [
+        ("organization", view.organization()),
+        ("rule", rule.name.as_str()),
+        ("subject_kind", measurement.subject.kind.as_str()),
+        ("subject_id", &*measurement.subject.id),
+    ];
+    let (metric, value) = match rule.watch {
+        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd) => {
+            (Metric::RuleLimitUsd, Usd::from_pico(limit).to_string())
+        }
+        Watch::Tokens => (Metric::RuleLimitTokens, limit.to_string()),
+        Watch::Requests => (Metric::RuleLimitRequests, limit.to_string()),
+        Watch::DataAge => (Metric::RuleLimitSeconds, limit.to_string()),
+        // No metric is defined for it.
+        Watch::Reconciliation(GapUnit::Percent) => return,
+        // Events have no limit, and each would need its own series.
+        Watch::Lifecycle => return,
+    };
+    metric
+        .family()
+        .sample(texts.entry(metric).or_default(), &labels, value);
+    if let Some(ratio) = measurement
+        .figure
+        .value()
+        .and_then(|value| ratio(value, limit))
+    {
+        let family = Metric::RuleUsedRatio.family();
+        family.sample(
+            texts.entry(Metric::RuleUsedRatio).or_default(),
+            &labels,
+            ratio,
+        );
+    }
+}
+
+type AlertCounts<'a> = BTreeMap<(&'a str, Severity, &'static str), u64>;
+
+/// Counts alerts by rule, severity and state; all severities of a rule are present.
+fn count<'a>(view: &View<'a>) -> AlertCounts<'a> {
+    let mut counts = AlertCounts::new();
+    for rule in view.rules {
+        for threshold in &rule.thresholds {
+            for state in ["pending", "firing"] {
+                counts.insert((rule.name.as_str(), threshold.severity, state), 0);
+            }
+        }
+    }
+    for alert in &view.alerts {
+        if let Some(state) = state(alert) {
+            let key = (
+                alert.identity.slot.rule.as_str(),
+                alert.threshold().severity,
+                state,
+            );
+            *counts.entry(key).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn state(alert: &Alert) -> Option<&'static str> {
+    match alert.state {
+        State::Pending { .. } => Some("pending"),
+        State::Firing { .. } => Some("firing"),
+        State::Ended { .. } => None,
+    }
+}

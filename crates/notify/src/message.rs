@@ -1,0 +1,368 @@
+//! A message as text for people, shared by all receivers.
+//!
+//! One alert is shown in full. Several are grouped by rule with totals, and the worst have a line each. Names are already
+//! cleaned; each receiver escapes the texts for its own format.
+
+use jiff::Timestamp;
+
+use spendwatch_domain::alerts::notification::{Fact, Reason};
+use spendwatch_domain::rules::rule::Severity;
+use spendwatch_domain::units::plural::counted;
+
+use crate::advice::{Advice, advise};
+use crate::envelope::Envelope;
+use crate::formatting;
+use crate::grouping::{RuleFacts, by_rule, by_rule_with_lines, totals};
+use crate::wording::{self, MessageField};
+
+/// Maximum alerts with a line of their own.
+pub const MAX_LINES: usize = 20;
+/// Maximum rules with a group of their own.
+const MAX_GROUPS: usize = 10;
+
+/// The texts of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Mail subject: reason, amount and limit.
+    pub subject: String,
+    /// The first line.
+    pub title: String,
+    /// The second line.
+    pub summary: String,
+    /// The highest severity that still fires; `None` when all alerts are resolved.
+    pub severity: Option<Severity>,
+    /// About the message itself, such as a delay.
+    pub notes: Vec<String>,
+    pub body: MessageBody,
+    /// URL of the alert's page, or of the overview for several alerts.
+    pub page: Option<String>,
+}
+
+/// Details of one alert, or a list of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MessageBody {
+    One(AlertDetail),
+    Many(AlertList),
+}
+
+/// Details of one alert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertDetail {
+    /// At most 10.
+    pub fields: Vec<MessageField>,
+    /// The top contributors, one line each.
+    pub top: Vec<String>,
+    pub advice: Vec<Advice>,
+}
+
+/// Several alerts, grouped by rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertList {
+    /// The rule of the worst alert first.
+    pub groups: Vec<RuleGroup>,
+    /// How many alerts are in no group.
+    pub more: Option<String>,
+    pub advice: Vec<Advice>,
+}
+
+/// The alerts of one rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleGroup {
+    /// Rule, number of alerts and totals.
+    pub title: String,
+    /// One line per alert; may be empty.
+    pub lines: Vec<String>,
+    /// `and 280 more, …`.
+    pub more: Option<String>,
+}
+
+/// Renders the facts of an envelope; at most `max_lines` of several alerts have a line of their own.
+pub fn render(envelope: &Envelope<'_>, max_lines: usize) -> Message {
+    let facts = envelope.facts;
+    let firing = || facts.iter().filter(|fact| fact.reason != Reason::Resolved);
+    let (subject, title, summary, body) = match facts {
+        [fact] => (
+            subject_of_one(fact),
+            wording::title(fact),
+            wording::summary(fact),
+            MessageBody::One(detail(fact, envelope)),
+        ),
+        several => (
+            subject_of_many(several),
+            format!("{}: {}", counted(several.len(), "alert"), counts(several)),
+            totals_by_rule(several),
+            MessageBody::Many(roundup(several, envelope, max_lines)),
+        ),
+    };
+    Message {
+        subject,
+        title,
+        summary,
+        severity: firing().map(|fact| fact.threshold.severity).max(),
+        notes: notes(envelope),
+        body,
+        page: match facts {
+            [fact] => envelope.links.alert_page(&fact.identity),
+            _ => envelope.links.overview_page(),
+        },
+    }
+}
+
+/// Renders the message as plain text.
+pub fn plain_text(message: &Message) -> String {
+    let mut lines = vec![message.title.clone(), message.summary.clone()];
+    lines.extend(message.notes.iter().cloned());
+    match &message.body {
+        MessageBody::One(detail) => {
+            lines.push(String::new());
+            lines.extend(
+                detail
+                    .fields
+                    .iter()
+                    .map(|figure| format!("{}: {}", figure.name, figure.value)),
+            );
+            push_section(&mut lines, "Top contributors", &detail.top);
+            push_section(&mut lines, "Next steps", &advice_lines(&detail.advice));
+        }
+        MessageBody::Many(roundup) => {
+            for group in &roundup.groups {
+                lines.extend([String::new(), group.title.clone()]);
+                lines.extend(group.lines.iter().map(|line| format!("- {line}")));
+                lines.extend(group.more.iter().map(|more| format!("  {more}")));
+            }
+            if let Some(more) = &roundup.more {
+                lines.extend([String::new(), more.clone()]);
+            }
+            push_section(
+                &mut lines,
+                "Next steps for the first alert",
+                &advice_lines(&roundup.advice),
+            );
+        }
+    }
+    if let Some(page) = &message.page {
+        lines.extend([String::new(), format!("spendwatch: {page}")]);
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn push_section(lines: &mut Vec<String>, title: &str, items: &[String]) {
+    if !items.is_empty() {
+        lines.extend([String::new(), format!("{title}:")]);
+        lines.extend(items.iter().map(|item| format!("- {item}")));
+    }
+}
+
+fn advice_lines(advice: &[Advice]) -> Vec<String> {
+    advice
+        .iter()
+        .map(|advice| match &advice.link {
+            Some(link) => format!("{}: {link}", advice.text),
+            None => advice.text.clone(),
+        })
+        .collect()
+}
+
+/// `[critical] Search $5,630 of $5,000 (113%), November 2026`.
+fn subject_of_one(fact: &Fact) -> String {
+    let severity = fact.threshold.severity;
+    let tag = match fact.reason {
+        Reason::Resolved if fact.is_below_minimum() => format!("no longer {severity}"),
+        Reason::Resolved if fact.is_fired_and_resolved => "fired and resolved".to_owned(),
+        Reason::Resolved => "resolved".to_owned(),
+        Reason::First => severity.to_string(),
+        Reason::Escalated => format!("{severity}, escalated"),
+        Reason::Lowered => format!("{severity}, lowered"),
+        Reason::Repeated => format!("still {severity}"),
+        Reason::Unsilenced => format!("{severity}, silence ended"),
+    };
+    let what = wording::subject_line(fact);
+    if fact.reason == Reason::Resolved {
+        format!("[{tag}] {what}: {}", wording::end_reason(fact))
+    } else {
+        format!("[{tag}] {what}")
+    }
+}
+
+/// `[3 critical, 9 warning] 12 alerts: acme, November 2026`.
+fn subject_of_many(facts: &[Fact]) -> String {
+    let mut organizations: Vec<String> = facts
+        .iter()
+        .map(|fact| formatting::clean(fact.identity.organization.as_str()))
+        .collect();
+    organizations.sort_unstable();
+    organizations.dedup();
+    let others = if organizations.len() > 3 { ", …" } else { "" };
+    organizations.truncate(3);
+    let period = facts.first().and_then(formatting::period);
+    let is_common = facts.iter().all(|fact| formatting::period(fact) == period);
+    let period = period.filter(|_| is_common);
+    format!(
+        "[{}] {}: {}{others}{}",
+        counts(facts),
+        counted(facts.len(), "alert"),
+        organizations.join(", "),
+        period.map_or(String::new(), |period| format!(", {period}"))
+    )
+}
+
+/// `3 critical, 9 warning, 2 resolved`.
+fn counts(facts: &[Fact]) -> String {
+    let mut parts = Vec::new();
+    for severity in Severity::ALL.into_iter().rev() {
+        let n = facts
+            .iter()
+            .filter(|fact| fact.reason != Reason::Resolved && fact.threshold.severity == severity)
+            .count();
+        if n > 0 {
+            parts.push(format!("{n} {severity}"));
+        }
+    }
+    for (reason, word) in [(Reason::Lowered, "lowered"), (Reason::Resolved, "resolved")] {
+        let is_over = |fact: &&Fact| fact.reason == Reason::Resolved;
+        let ended = facts.iter().filter(is_over);
+        let n = ended.filter(|fact| fact.public_reason() == reason).count();
+        if n > 0 {
+            parts.push(format!("{n} {word}"));
+        }
+    }
+    parts.join(", ")
+}
+
+fn totals_by_rule(facts: &[Fact]) -> String {
+    let groups = by_rule(facts);
+    let shown: Vec<String> = groups
+        .iter()
+        .take(3)
+        .map(|group| {
+            format!(
+                "{}: {}",
+                formatting::clean(group.rule.as_str()),
+                totals(&group.facts)
+            )
+        })
+        .collect();
+    let others = if groups.len() > 3 { "; …" } else { "" };
+    format!("{}{others}", shown.join("; "))
+}
+
+fn detail(fact: &Fact, envelope: &Envelope<'_>) -> AlertDetail {
+    AlertDetail {
+        fields: wording::fields(fact),
+        top: match fact.reason {
+            Reason::Resolved => Vec::new(),
+            Reason::First
+            | Reason::Escalated
+            | Reason::Lowered
+            | Reason::Repeated
+            | Reason::Unsilenced => wording::contributors(fact),
+        },
+        advice: advise(fact, envelope.links),
+    }
+}
+
+fn roundup(facts: &[Fact], envelope: &Envelope<'_>, max_lines: usize) -> AlertList {
+    let groups = by_rule_with_lines(facts, max_lines);
+    let (shown, rest) = groups.split_at(groups.len().min(MAX_GROUPS));
+    let n_rest: usize = rest.iter().map(|group| group.facts.len()).sum();
+    AlertList {
+        groups: shown
+            .iter()
+            .map(|group| rule_group(group, groups.len() > 1))
+            .collect(),
+        more: (n_rest > 0).then(|| {
+            format!(
+                "and {n_rest} more from {}",
+                counted(rest.len(), "other rule")
+            )
+        }),
+        advice: facts
+            .first()
+            .map(|worst| advise(worst, envelope.links))
+            .unwrap_or_default(),
+    }
+}
+
+/// With a single rule, its totals are already in the summary.
+fn rule_group(group: &RuleFacts<'_>, has_totals: bool) -> RuleGroup {
+    let rule = formatting::clean(group.rule.as_str());
+    let organization = formatting::clean(group.organization.as_str());
+    let (shown, rest) = group.facts.split_at(group.n_shown);
+    let n = group.facts.len();
+    let mut title = format!("{rule} ({organization}): {}", counted(n, "alert"));
+    if has_totals {
+        title = format!("{title}, {}", totals(&group.facts));
+    }
+    let more = match rest.len() {
+        0 => None,
+        n_rest if shown.is_empty() => Some(format!("{n_rest} not listed")),
+        n_rest => Some(format!("and {n_rest} more, {}", totals(rest))),
+    };
+    RuleGroup {
+        title,
+        lines: shown.iter().map(|fact| line(fact)).collect(),
+        more,
+    }
+}
+
+fn line(fact: &Fact) -> String {
+    let since = match fact.reason {
+        Reason::Resolved => String::new(),
+        // The summary contains the time of an event.
+        _ if fact.event().is_some() => String::new(),
+        Reason::First
+        | Reason::Escalated
+        | Reason::Lowered
+        | Reason::Repeated
+        | Reason::Unsilenced => format!(
+            ", since {}",
+            formatting::time(fact.firing_since, &fact.zone_name)
+        ),
+    };
+    let cause = match fact.top.first().filter(|_| fact.reason != Reason::Resolved) {
+        Some(contributor) => format!(
+            ", top contributor {}",
+            wording::contributor_name(fact, contributor)
+        ),
+        None => String::new(),
+    };
+    format!(
+        "{}: {}{since}{cause}",
+        wording::title(fact),
+        lower_first(&wording::summary(fact))
+    )
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
+/// Notes depend on the time of the attempt, so they are not part of the frozen facts.
+fn notes(envelope: &Envelope<'_>) -> Vec<String> {
+    let decided_at = newest_decision(envelope);
+    let zone_name = envelope
+        .facts
+        .first()
+        .map_or("UTC", |fact| fact.zone_name.as_str());
+    let when = formatting::time(decided_at, zone_name);
+    let age = formatting::duration(envelope.age());
+    if envelope.is_replay || envelope.is_old() {
+        vec![format!("Delayed by {age}. State as of {when}.")]
+    } else {
+        Vec::new()
+    }
+}
+
+fn newest_decision(envelope: &Envelope<'_>) -> Timestamp {
+    envelope
+        .facts
+        .iter()
+        .map(|fact| fact.decided_at)
+        .max()
+        .unwrap_or(envelope.created_at)
+}

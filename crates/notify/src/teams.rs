@@ -1,0 +1,336 @@
+//! Microsoft Teams: an adaptive card for a workflow with a webhook trigger.
+//!
+//! A workflow responds before it posts, so a card that Teams rejects only appears in the workflow's history. Cards stay far
+//! below the limit of 28 KB, which Teams applies after expanding them. Clients differ in their markdown: each line is its own
+//! block, and texts with names are facts where possible.
+
+use jiff::Timestamp;
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::advice::Advice;
+use crate::digest::{self, DigestEnvelope, DigestMessage, DigestRow};
+use crate::envelope::Envelope;
+use crate::fit;
+use crate::message::{AlertDetail, AlertList, Message, MessageBody};
+use crate::outcome::{Delivery, SettingsError};
+use crate::post::{self, Address, PostResponse, ResponseClass};
+use spendwatch_base::secret::Secret;
+use spendwatch_domain::rules::rule::Severity;
+
+/// Maximum bytes of a post. A body of 24,453 bytes was rejected once.
+const MAX_BYTES: usize = 18_000;
+/// Characters with a meaning in a text block.
+const TEXT_MARKDOWN: [char; 10] = ['\\', '`', '*', '_', '~', '[', ']', '<', '{', '}'];
+/// Characters that could form a link or a function in a fact. Clients without markdown show the backslashes, so only these are
+/// escaped.
+const FACT_MARKDOWN: [char; 5] = ['\\', '[', ']', '{', '}'];
+
+/// Settings of a Teams notifier.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The workflow URL, which is the only credential.
+    pub url: Secret,
+}
+
+/// A workflow of Microsoft Teams.
+#[derive(Debug, Clone)]
+pub struct Teams {
+    client: Client,
+    address: Address,
+}
+
+impl Teams {
+    /// Validates the address. The client must not follow redirects and must have timeouts.
+    pub fn new(client: Client, settings: Settings) -> Result<Teams, SettingsError> {
+        let address = Address::new(settings.url)?;
+        Ok(Teams { client, address })
+    }
+
+    /// Returns the settings that identify the receiver, secrets included.
+    pub fn settings(&self) -> Vec<&str> {
+        vec!["teams", self.address.secret().expose()]
+    }
+
+    pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
+        self.post(&payload(envelope), envelope.now).await
+    }
+
+    pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
+        self.post(&digest_payload(envelope), envelope.now).await
+    }
+
+    async fn post(&self, payload: &Value, now: Timestamp) -> Delivery {
+        post::post_json(&self.client, &self.address, payload, now, classify).await
+    }
+}
+
+fn classify(response: &PostResponse) -> ResponseClass {
+    match response.status {
+        200 | 202 if response.is_page() => ResponseClass::Retry,
+        200 | 202 => ResponseClass::Delivered,
+        408 | 425 | 429 | 500..=599 => ResponseClass::Retry,
+        300..=399 | 401..=405 | 407 | 410 | 451 => ResponseClass::Park,
+        400 if is_about_the_flow(&response.body) => ResponseClass::Park,
+        _ => ResponseClass::Drop,
+    }
+}
+
+/// Power Automate also returns 400 if the flow is off, suspended or of another kind.
+fn is_about_the_flow(body: &str) -> bool {
+    let body = body.to_lowercase();
+    [
+        "workflow",
+        "trigger",
+        "flow is",
+        "authoriz",
+        "subscription",
+        "license",
+    ]
+    .iter()
+    .any(|part| body.contains(part))
+}
+
+/// Returns the JSON body.
+pub fn payload(envelope: &Envelope<'_>) -> Value {
+    fit::fit(envelope, render, |payload| {
+        payload.to_string().len() <= MAX_BYTES
+    })
+}
+
+/// Returns the JSON body of a digest, with fewer rows when names are long.
+pub fn digest_payload(envelope: &DigestEnvelope<'_>) -> Value {
+    digest::fit(envelope, render_digest, |payload| {
+        payload.to_string().len() <= MAX_BYTES
+    })
+}
+
+fn render_digest(message: &DigestMessage) -> Value {
+    let mut body = vec![title(&message.title), text(&message.summary)];
+    body.extend(message.notes.iter().map(|note| subtle(note)));
+    let bars = message.chart.iter();
+    let bars: Vec<Value> = bars.map(|bar| fact(&bar.label, &bar.value)).collect();
+    if !bars.is_empty() {
+        body.push(facts(&bars));
+    }
+    for section in &message.sections {
+        let lines: Vec<String> = section.rows.iter().map(DigestRow::line).collect();
+        body.extend(list(section.title, &lines));
+    }
+    card(&body, &actions(&[], message.page.as_deref()))
+}
+
+fn render(message: &Message) -> Value {
+    let mut title = title(&message.title);
+    title["color"] = color(message.severity).into();
+    let mut body = vec![title, text(&message.summary)];
+    body.extend(message.notes.iter().map(|note| subtle(note)));
+    let advice = match &message.body {
+        MessageBody::One(detail) => {
+            body.extend(detail_blocks(detail));
+            &detail.advice
+        }
+        MessageBody::Many(roundup) => {
+            body.extend(roundup_blocks(roundup));
+            &roundup.advice
+        }
+    };
+    card(&body, &actions(advice, message.page.as_deref()))
+}
+
+fn card(body: &[Value], actions: &[Value]) -> Value {
+    json!({
+        "type": "message",
+        "attachments": [{
+            "contentType": "application/vnd.microsoft.card.adaptive",
+            "contentUrl": null,
+            "content": {
+                "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+                "type": "AdaptiveCard",
+                "version": "1.2",
+                "msteams": { "width": "full" },
+                "body": body,
+                "actions": actions,
+            },
+        }],
+    })
+}
+
+fn detail_blocks(detail: &AlertDetail) -> Vec<Value> {
+    let figures: Vec<Value> = detail
+        .fields
+        .iter()
+        .map(|figure| fact(figure.name, &figure.value))
+        .collect();
+    let mut blocks = vec![facts(&figures)];
+    blocks.extend(list("Top contributors", &detail.top));
+    blocks.extend(list("Next steps", &advice_texts(&detail.advice)));
+    blocks
+}
+
+fn roundup_blocks(roundup: &AlertList) -> Vec<Value> {
+    let mut blocks = Vec::new();
+    for group in &roundup.groups {
+        blocks.push(heading(&group.title));
+        blocks.extend(numbered(&group.lines));
+        blocks.extend(group.more.iter().map(|more| text(more)));
+    }
+    blocks.extend(roundup.more.iter().map(|more| text(more)));
+    let advice = advice_texts(&roundup.advice);
+    blocks.extend(list("Next steps for the first alert", &advice));
+    blocks
+}
+
+fn advice_texts(advice: &[Advice]) -> Vec<String> {
+    advice.iter().map(|advice| advice.text.clone()).collect()
+}
+
+fn list(title: &str, lines: &[String]) -> Vec<Value> {
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let mut blocks = vec![heading(title)];
+    blocks.extend(numbered(lines));
+    blocks
+}
+
+/// Renders lines as facts, which are safe for names.
+fn numbered(lines: &[String]) -> Option<Value> {
+    let numbered: Vec<Value> = lines
+        .iter()
+        .enumerate()
+        .map(|(index, line)| fact(&(index + 1).to_string(), line))
+        .collect();
+    (!numbered.is_empty()).then(|| facts(&numbered))
+}
+
+fn facts(facts: &[Value]) -> Value {
+    json!({ "type": "FactSet", "facts": facts })
+}
+
+fn fact(title: &str, value: &str) -> Value {
+    json!({ "title": title, "value": escape_entities(&fit::escape_with_backslash(value, &FACT_MARKDOWN)) })
+}
+
+fn title(title: &str) -> Value {
+    let mut block = text(title);
+    block["size"] = "Large".into();
+    block["weight"] = "Bolder".into();
+    block
+}
+
+fn heading(title: &str) -> Value {
+    let mut block = text(title);
+    block["weight"] = "Bolder".into();
+    block["separator"] = true.into();
+    block
+}
+
+fn subtle(note: &str) -> Value {
+    let mut block = text(note);
+    block["isSubtle"] = true.into();
+    block
+}
+
+fn text(text: &str) -> Value {
+    json!({ "type": "TextBlock", "text": escape(text), "wrap": true })
+}
+
+/// A leading `-`, `+`, `#` or `>` would start a list, a heading or a quotation.
+fn escape(text: &str) -> String {
+    let escaped = escape_entities(&fit::escape_with_backslash(text, &TEXT_MARKDOWN));
+    if escaped.starts_with(['-', '+', '#', '>']) {
+        format!("\\{escaped}")
+    } else {
+        escaped
+    }
+}
+
+/// Escapes each `&` that begins an entity: `&#8238;` in a name would reverse the text.
+fn escape_entities(text: &str) -> String {
+    let mut parts = text.split('&');
+    let mut escaped = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let name = part.split_once(';').map(|(name, _)| name);
+        let is_entity = name.is_some_and(|name| {
+            let name = name.strip_prefix('#').unwrap_or(name);
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric())
+        });
+        escaped.push_str(if is_entity { "\\&" } else { "&" });
+        escaped.push_str(part);
+    }
+    escaped
+}
+
+fn color(severity: Option<Severity>) -> &'static str {
+    match severity {
+        Some(Severity::Critical) => "Attention",
+        Some(Severity::Warning) => "Warning",
+        Some(Severity::Info) => "Accent",
+        None => "Good",
+    }
+}
+
+fn actions(advice: &[Advice], page: Option<&str>) -> Vec<Value> {
+    let mut actions: Vec<Value> = advice
+        .iter()
+        .filter_map(|advice| advice.link.as_deref())
+        .map(|link| action(&format!("Open {}", last_segment(link)), link))
+        .collect();
+    actions.extend(page.map(|page| action("Open spendwatch", page)));
+    actions
+}
+
+fn last_segment(link: &str) -> &str {
+    link.rsplit('/').next().unwrap_or(link)
+}
+
+fn action(title: &str, url: &str) -> Value {
+    json!({ "type": "Action.OpenUrl", "title": title, "url": url })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(statuses: &[u16], body: &str, expected: ResponseClass) {
+        for status in statuses {
+            let answer = PostResponse {
+                status: *status,
+                media_type: String::new(),
+                body: body.to_owned(),
+                is_whole: true,
+            };
+            assert_eq!(classify(&answer), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn responses_are_classified() {
+        check(&[200, 202], "", ResponseClass::Delivered);
+        check(
+            &[200, 202],
+            "<html>Please log in</html>",
+            ResponseClass::Retry,
+        );
+        check(&[408, 429, 500, 502, 503, 504], "", ResponseClass::Retry);
+        check(&[302, 401, 403, 404, 405, 410], "", ResponseClass::Park);
+        check(&[204, 400, 413, 422], "", ResponseClass::Drop);
+        let off =
+            r#"{"error":{"code":"WorkflowTriggerIsNotEnabled","message":"state 'Disabled'"}}"#;
+        check(&[400, 402, 451], off, ResponseClass::Park);
+    }
+
+    #[test]
+    fn markdown_is_escaped() {
+        assert_eq!(escape("a_b *c* [d](e)"), "a\\_b \\*c\\* \\[d\\](e)");
+        assert_eq!(escape("# a"), "\\# a");
+        assert_eq!(
+            escape("R&D &#8238;x &lt;b&gt;"),
+            "R&D \\&#8238;x \\&lt;b\\&gt;"
+        );
+        let value = &fact("1", "workspace_01: \\[a\\](b)")["value"];
+        assert_eq!(value, "workspace_01: \\\\\\[a\\\\\\](b)");
+    }
+}

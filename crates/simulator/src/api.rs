@@ -1,0 +1,65 @@
+//! Which API the simulator serves, and access to its endpoints.
+
+use crate::api_error::ApiError;
+
+/// Request headers and path parameter that the real API reads.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequestHeaders {
+    /// `anthropic-version`.
+    pub version: String,
+    /// Values of `anthropic-beta`.
+    pub betas: Vec<String>,
+    /// Workspace id in the path.
+    pub workspace: Option<String>,
+}
+
+impl RequestHeaders {
+    /// Returns whether the request names a beta.
+    pub fn has_beta(&self, beta: &str) -> bool {
+        self.betas.iter().any(|name| name == beta)
+    }
+}
+
+/// Access to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EndpointAccess {
+    #[default]
+    Open,
+    /// Responds 403.
+    Forbidden,
+    /// Responds 404.
+    Absent,
+}
+
+impl EndpointAccess {
+    /// Returns an error unless access is open.
+    pub fn check(self) -> Result<(), ApiError> {
+        match self {
+            EndpointAccess::Open => Ok(()),
+            EndpointAccess::Forbidden => Err(ApiError {
+                status: 403,
+                kind: "permission_error",
+                ..ApiError::bad_request("this key lacks permission")
+            }),
+            EndpointAccess::Absent => Err(ApiError::not_found("not enabled")),
+        }
+    }
+}
+
+/// Options of the simulated real API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RealApiOptions {
+    pub analytics: EndpointAccess,
+    pub reports: EndpointAccess,
+    pub spend_limits: EndpointAccess,
+    /// Analytics reports omit `data_refreshed_at`.
+    pub hides_watermark: bool,
+}
+
+/// API that the simulator serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SimulatedApi {
+    #[default]
+    Guide,
+    Real(RealApiOptions),
+}

@@ -1,0 +1,773 @@
+//! The store: ledger, alerts and outbox in one SQLite file, behind a few coarse operations.
+//!
+//! One thread owns the writing connection, another one the reading connection. Every write is one transaction and durable
+//! when the operation returns. A database server for several replicas could replace SQLite without changes to the callers.
+
+// In reading order: each module uses only modules of the groups above its own.
+pub mod error;
+
+mod compiled_matchers;
+mod json;
+mod migrations;
+mod values;
+
+mod shapes;
+
+mod facts;
+
+mod connection_thread;
+mod files;
+mod lock;
+mod pages;
+
+mod row_ids;
+
+pub mod rows;
+
+mod last_uses;
+pub mod ledger;
+pub mod recording;
+
+pub mod directory;
+pub mod resume_state;
+mod threads;
+
+pub mod digests;
+pub mod retention;
+
+pub mod time_correction;
+
+pub mod alerts;
+pub mod notifiers;
+
+pub mod outbox;
+pub mod suppressions;
+
+pub mod fallbacks;
+
+pub mod decisions;
+pub mod messages;
+
+mod unopened;
+
+mod health;
+pub mod maintenance;
+pub mod organization;
+pub mod overview;
+pub mod resend;
+
+#[cfg(test)]
+mod old_rows;
+#[cfg(test)]
+mod samples;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::compiled_matchers::CompiledMatchers;
+use crate::connection_thread::ConnectionThread;
+use crate::error::{StoreError, StoreErrorCause};
+use crate::files::{FailuresByUser, OpenStoreFiles};
+use crate::lock::{LockAttempt, StoreLock};
+use crate::migrations::{SUPPORTED, Version};
+use spendwatch_base::private_file;
+
+/// How long a write waits for a write by another process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Size to which the write-ahead log is truncated after it has grown, in bytes.
+const LOG_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
+/// Capacity of the statement cache; exceeds the number of distinct statements.
+const N_STATEMENTS: usize = 128;
+
+/// A handle to an open store. Cheap to clone; dropping the last clone waits for pending writes and closes the store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    faults: Faults,
+}
+
+// Fields are dropped in this order: both connections close before the lock is released.
+#[derive(Debug)]
+struct Inner {
+    reader: Option<ConnectionThread>,
+    writer: ConnectionThread,
+    path: String,
+    compiled: Arc<Mutex<CompiledMatchers>>,
+    /// `None` for a store without a file of its own.
+    files: Option<OpenStoreFiles>,
+    failures: FailuresByUser,
+    _lock: Option<StoreLock>,
+}
+
+/// Point in a write at which a fault can be injected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitPoint {
+    BeforeCommit,
+    /// Committed, but the caller does not know yet.
+    AfterCommit,
+}
+
+/// Fault injection for tests: called with the operation's name before and after the commit of every write. If it returns
+/// `true`, the write fails with [`StoreError::Stopped`], as if the process had been killed there. The default never stops.
+#[derive(Clone, Default)]
+pub struct Faults(Option<Arc<StopCondition>>);
+
+type StopCondition = dyn Fn(&'static str, CommitPoint) -> bool + Send + Sync;
+
+impl Faults {
+    /// Creates a fault injection that stops wherever `stops` returns `true`.
+    pub fn new(
+        stops: impl Fn(&'static str, CommitPoint) -> bool + Send + Sync + 'static,
+    ) -> Faults {
+        Faults(Some(Arc::new(stops)))
+    }
+
+    fn check(&self, operation: &'static str, moment: CommitPoint) -> Result<(), StoreErrorCause> {
+        match &self.0 {
+            Some(stops) if stops(operation, moment) => Err(StoreErrorCause::Stopped(
+                operation,
+                match moment {
+                    CommitPoint::BeforeCommit => "before",
+                    CommitPoint::AfterCommit => "after",
+                },
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() {
+            "Faults(some)"
+        } else {
+            "Faults(none)"
+        })
+    }
+}
+
+impl Store {
+    /// Opens a store for the only daemon that may use it, and creates it if it does not exist. Blocks while it migrates an
+    /// older store; never waits for another daemon.
+    pub fn open_for_daemon(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
+        let shown = path.display().to_string();
+        // The lock file is in the store's directory, so problems with the directory are detected here first.
+        let taken = lock::try_lock(path, now).map_err(|error| {
+            StoreErrorCause::Io(
+                "lock it (does its directory exist, and is it writable?)",
+                error,
+            )
+            .at_path(&shown)
+        })?;
+        let lock = match taken {
+            LockAttempt::Acquired(lock) => lock,
+            LockAttempt::HeldBy(holder) => {
+                return Err(StoreError::Held {
+                    path: shown,
+                    holder,
+                });
+            }
+        };
+        create(path).map_err(|error| StoreErrorCause::Io("create it", error).at_path(&shown))?;
+        let mut writer = connect(path, &shown)?;
+        match check_version(&writer, &shown)? {
+            Version::Of(SUPPORTED) | Version::Foreign => {}
+            Version::Of(_) | Version::Empty => {
+                migrations::migrate(&mut writer).map_err(|cause| cause.at_path(&shown))?;
+            }
+        }
+        Store::start(path, shown, writer, Some(lock))
+    }
+
+    /// Opens an existing store for a command, also while a daemon uses it. Migrating an older store needs the lock, in which
+    /// `now` is recorded.
+    pub fn open_for_command(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
+        let shown = path.display().to_string();
+        if !path.exists() {
+            return Err(StoreError::Missing { path: shown });
+        }
+        let mut writer = connect(path, &shown)?;
+        let found = match check_version(&writer, &shown)? {
+            Version::Of(version) => version,
+            Version::Empty | Version::Foreign => 0,
+        };
+        if found < SUPPORTED {
+            let taken = lock::try_lock(path, now)
+                .map_err(|error| StoreErrorCause::Io("lock it", error).at_path(&shown))?;
+            let _lock = match taken {
+                LockAttempt::Acquired(lock) => lock,
+                LockAttempt::HeldBy(holder) => {
+                    return Err(StoreError::Older {
+                        path: shown,
+                        found,
+                        supported: SUPPORTED,
+                        holder,
+                    });
+                }
+            };
+            migrations::migrate(&mut writer).map_err(|cause| cause.at_path(&shown))?;
+        }
+        Store::start(path, shown, writer, None)
+    }
+
+    /// Creates a store in memory that is dropped with its last handle.
+    pub fn in_memory() -> Result<Store, StoreError> {
+        Store::open_private(":memory:".to_owned(), || Ok(Connection::open_in_memory()?))
+    }
+
+    /// Copies the store at a path as it is now; an empty store if there is none. The copy is dropped with its last handle and
+    /// is visible to nobody else: SQLite keeps it in memory, and spills to an unnamed file.
+    pub fn private_copy(path: &Path) -> Result<Store, StoreError> {
+        let shown = path.display().to_string();
+        let is_there = path
+            .try_exists()
+            .map_err(|error| StoreErrorCause::Io("access it", error).at_path(&shown))?;
+        let source = if is_there {
+            let source = connect(path, &shown)?;
+            let version = check_version(&source, &shown)?;
+            (version != Version::Empty).then_some(source)
+        } else {
+            None
+        };
+        Store::open_private(shown, move || {
+            // SQLite creates a private database for an empty name.
+            let mut copy = Connection::open("")?;
+            if let Some(source) = source {
+                pages::copy(&source, &mut copy)?;
+            }
+            Ok(copy)
+        })
+    }
+
+    fn open_private(
+        shown: String,
+        open: impl FnOnce() -> Result<Connection, StoreErrorCause>,
+    ) -> Result<Store, StoreError> {
+        let open = || -> Result<ConnectionThread, StoreErrorCause> {
+            let mut writer = open()?;
+            configure(&writer)?;
+            migrations::migrate(&mut writer)?;
+            ConnectionThread::start("store", writer)
+                .map_err(|error| StoreErrorCause::Io("start its thread", error))
+        };
+        let writer = open().map_err(|cause| cause.at_path(&shown))?;
+        Ok(Store {
+            inner: Arc::new(Inner {
+                reader: None,
+                writer,
+                path: shown,
+                compiled: Arc::default(),
+                files: None,
+                failures: FailuresByUser::default(),
+                _lock: None,
+            }),
+            faults: Faults::default(),
+        })
+    }
+
+    /// Returns the same store with faults injected into the writes of this handle and its clones.
+    #[must_use]
+    pub fn with_faults(self, faults: Faults) -> Store {
+        Store { faults, ..self }
+    }
+
+    /// Returns the path of the store's file as shown in messages.
+    pub fn path(&self) -> &str {
+        &self.inner.path
+    }
+
+    fn compiled_matchers(&self) -> Arc<Mutex<CompiledMatchers>> {
+        Arc::clone(&self.inner.compiled)
+    }
+
+    fn start(
+        path: &Path,
+        shown: String,
+        writer: Connection,
+        lock: Option<StoreLock>,
+    ) -> Result<Store, StoreError> {
+        let start = |name, connection| {
+            ConnectionThread::start(name, connection)
+                .map_err(|error| StoreErrorCause::Io("start its thread", error).at_path(&shown))
+        };
+        let reader = connect(path, &shown)?;
+        reader
+            .pragma_update(None, "query_only", true)
+            .map_err(|error| StoreErrorCause::Sqlite(error).at_path(&shown))?;
+        let files = OpenStoreFiles::new(path)
+            .map_err(|error| StoreErrorCause::Io("read its metadata", error).at_path(&shown))?;
+        let writer = start("store-writer", writer)?;
+        let reader = start("store-reader", reader)?;
+        Ok(Store {
+            inner: Arc::new(Inner {
+                reader: Some(reader),
+                writer,
+                path: shown,
+                compiled: Arc::default(),
+                files: Some(files),
+                failures: FailuresByUser::default(),
+                _lock: lock,
+            }),
+            faults: Faults::default(),
+        })
+    }
+
+    /// Runs `work` in one transaction, durable when this returns.
+    async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreErrorCause> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let faults = self.faults.clone();
+        let done = self.inner.writer.run(move |connection| {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = work(&tx)?;
+            faults.check(operation, CommitPoint::BeforeCommit)?;
+            tx.commit()?;
+            faults.check(operation, CommitPoint::AfterCommit)?;
+            Ok(value)
+        });
+        done.await.map_err(|cause| cause.at_path(&self.inner.path))
+    }
+
+    /// Blocks all other reads while `work` runs.
+    #[cfg(any(test, feature = "test-support"))]
+    pub async fn while_reader_blocked(&self, work: impl FnOnce() + Send + 'static) {
+        let done = self.read(move |_| {
+            work();
+            Ok(())
+        });
+        done.await.expect("nothing to fail");
+    }
+
+    /// Reads one consistent state, concurrently with writes.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreErrorCause> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let reader = self.inner.reader.as_ref().unwrap_or(&self.inner.writer);
+        let done = reader.run(move |connection| {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+            work(&tx)
+        });
+        done.await.map_err(|cause| cause.at_path(&self.inner.path))
+    }
+}
+
+/// Creates an empty file that only its owner can read, unless it exists.
+fn create(path: &Path) -> io::Result<()> {
+    match private_file::create_new(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Suffixes of the files that SQLite keeps beside a store.
+const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(ending);
+    beside.into()
+}
+
+/// Resolves links in all path components but the last, so that SQLite can reject a link there.
+fn without_links_before(path: &Path) -> PathBuf {
+    let folder = private_file::folder_of(path).canonicalize();
+    match (folder, path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        // SQLite reports the error.
+        (Err(_), _) | (_, None) => path.to_owned(),
+    }
+}
+
+/// Opens a file and checks that commits to it are durable. SQLite gives its side files the mode of the store.
+fn connect(path: &Path, shown: &str) -> Result<Connection, StoreError> {
+    for ending in [""].into_iter().chain(SIDE_FILES) {
+        private_file::secure(&beside(path, ending))
+            .map_err(|error| StoreErrorCause::Io("use its files", error).at_path(shown))?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let connection = Connection::open_with_flags(without_links_before(path), flags)
+        .map_err(|error| StoreErrorCause::Sqlite(error).at_path(shown))?;
+    let is_read_only = connection
+        .is_readonly("main")
+        .map_err(|error| StoreErrorCause::Sqlite(error).at_path(shown))?;
+    if is_read_only {
+        return Err(StoreError::ReadOnly {
+            path: shown.to_owned(),
+        });
+    }
+    // Before anything is changed: the file may belong to another program.
+    check_version(&connection, shown)?;
+    configure(&connection)
+        .and_then(|()| check_durable(&connection))
+        .map_err(|cause| cause.at_path(shown))?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> Result<(), StoreErrorCause> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(N_STATEMENTS);
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", LOG_SIZE_LIMIT, |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    Ok(())
+}
+
+fn check_durable(connection: &Connection) -> Result<(), StoreErrorCause> {
+    let journal: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
+    if journal != "wal" {
+        return Err(StoreErrorCause::Unsafe(format!(
+            "its journal mode is `{journal}`, not `wal`"
+        )));
+    }
+    if synchronous != 2 {
+        return Err(StoreErrorCause::Unsafe(format!(
+            "`synchronous` is {synchronous}, not 2"
+        )));
+    }
+    Ok(())
+}
+
+fn check_version(connection: &Connection, shown: &str) -> Result<Version, StoreError> {
+    let version = migrations::version(connection).map_err(|cause| cause.at_path(shown))?;
+    let path = shown.to_owned();
+    match version {
+        Version::Foreign => Err(StoreError::NotAStore {
+            path,
+            detail: "a database of another program".to_owned(),
+        }),
+        Version::Of(found) if found > SUPPORTED => Err(StoreError::Newer {
+            path,
+            found,
+            supported: SUPPORTED,
+        }),
+        Version::Of(_) | Version::Empty => Ok(version),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{ORGANIZATION, at, record_hour};
+    use spendwatch_domain::units::span::{Hour, HourSpan};
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Mutex;
+
+    fn daemon(path: &Path) -> Result<Store, StoreError> {
+        Store::open_for_daemon(path, at(0))
+    }
+
+    #[track_caller]
+    fn check_refused(path: &Path, expected: &str) {
+        let shown = path.display().to_string();
+        for opened in [daemon(path), Store::open_for_command(path, at(0))] {
+            let error = opened.unwrap_err().to_string().replace(&shown, "PATH");
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_second_daemon_is_rejected_and_a_command_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let first = daemon(&path).unwrap();
+        let error = daemon(&path).unwrap_err().to_string();
+        let holder = format!("in use by process {} on host ", std::process::id());
+        assert!(
+            error.contains(&holder) && error.contains(&at(0).to_string()),
+            "{error}"
+        );
+        let command = Store::open_for_command(&path, at(1)).unwrap();
+        first
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        assert_eq!(
+            command.organizations().await.unwrap(),
+            [ORGANIZATION.into()]
+        );
+        drop((first, command));
+        daemon(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_private_copy_is_complete_and_independent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let all = HourSpan {
+            start: Hour::from_count(0),
+            end: Hour::from_count(1_000_000),
+        };
+        let name = ORGANIZATION.into();
+        let empty = Store::private_copy(&path).unwrap();
+        assert_eq!(empty.organizations().await.unwrap(), []);
+        assert!(!path.exists());
+        let store = daemon(&path).unwrap();
+        store.load_organization(&name, at(0), at(0)).await.unwrap();
+        record_hour(&store, "w", 0, 7).await.unwrap();
+        let before = store.sums(&name, all).await.unwrap();
+        // Also while the daemon is running, with the contents of its write-ahead log.
+        let copy = Store::private_copy(&path).unwrap();
+        assert_eq!(copy.sums(&name, all).await.unwrap(), before);
+        record_hour(&copy, "w", 1, 9).await.unwrap();
+        assert_ne!(copy.sums(&name, all).await.unwrap(), before);
+        assert_eq!(store.sums(&name, all).await.unwrap(), before);
+        drop((copy, store));
+        let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+        assert!(files.len() <= 2, "{files:?}");
+    }
+
+    #[tokio::test]
+    async fn committed_data_survives_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let store = daemon(&path).unwrap();
+        store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        record_hour(&store, "w", 0, 7).await.unwrap();
+        let before = store
+            .load_organization(&ORGANIZATION.into(), at(9), at(0))
+            .await
+            .unwrap();
+        drop(store);
+        let store = daemon(&path).unwrap();
+        let after = store
+            .load_organization(&ORGANIZATION.into(), at(9), at(0))
+            .await
+            .unwrap();
+        assert_eq!(after, before);
+        assert_eq!(after.resume_state.store_began, at(0));
+        assert_eq!(after.recorded.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn all_files_are_readable_by_the_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let store = daemon(&path).unwrap();
+        store.set_last_run("x", at(0)).await.unwrap();
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(
+                entry.metadata().unwrap().permissions().mode() & 0o777,
+                0o600
+            );
+            names.push(entry.file_name().into_string().unwrap());
+        }
+        names.sort();
+        assert_eq!(names, ["s.db", "s.db-shm", "s.db-wal", "s.db.lock"]);
+    }
+
+    #[test]
+    fn newer_stores_and_foreign_files_are_rejected_unchanged() {
+        let dir = tempfile::tempdir().unwrap();
+        let newer = dir.path().join("newer.db");
+        drop(daemon(&newer).unwrap());
+        Connection::open(&newer)
+            .unwrap()
+            .pragma_update(None, "user_version", 99)
+            .unwrap();
+        check_refused(
+            &newer,
+            &format!("has version 99, this program supports versions up to {SUPPORTED}"),
+        );
+
+        let foreign = dir.path().join("foreign.db");
+        Connection::open(&foreign)
+            .unwrap()
+            .execute_batch("CREATE TABLE mine (x)")
+            .unwrap();
+        let before = std::fs::read(&foreign).unwrap();
+        check_refused(&foreign, "`PATH` is not a spendwatch store");
+        assert_eq!(std::fs::read(&foreign).unwrap(), before);
+
+        let text = dir.path().join("notes.txt");
+        std::fs::write(&text, "no database at all, ".repeat(100)).unwrap();
+        check_refused(&text, "`PATH` is not a spendwatch store");
+
+        let missing = dir.path().join("missing.db");
+        let error = Store::open_for_command(&missing, at(0))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("store `") && !missing.exists(), "{error}");
+        let error = daemon(&dir.path().join("no/such/dir.db"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("does its directory exist"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_store_is_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let store = daemon(&path).unwrap();
+        store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        drop(store);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[4096..].fill(0xa5);
+        std::fs::write(&path, bytes).unwrap();
+        let error = daemon(&path).unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert!(
+            error.to_string().contains("spendwatch store check"),
+            "{error}"
+        );
+    }
+
+    /// Runs a pragma on the writing connection.
+    async fn pragma(store: &Store, sql: &'static str) {
+        let done = store
+            .inner
+            .writer
+            .run(move |connection| Ok(connection.query_row(sql, [], |_| Ok(())).ok()));
+        done.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn full_and_read_only_stores_fail_without_loss() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = daemon(&dir.path().join("s.db")).unwrap();
+        store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        record_hour(&store, "w", 0, 7).await.unwrap();
+        let before = store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+
+        pragma(&store, "PRAGMA max_page_count = 1").await;
+        let mut failed = None;
+        for n in 0..1000 {
+            if let Err(error) = store
+                .set_last_run(&format!("{n}{}", "x".repeat(1000)), at(0))
+                .await
+            {
+                failed = Some(error);
+                break;
+            }
+        }
+        assert!(
+            matches!(failed, Some(StoreError::Full { .. })),
+            "{failed:?}"
+        );
+        pragma(&store, "PRAGMA max_page_count = 1000000").await;
+        record_hour(&store, "w", 1, 7).await.unwrap();
+
+        pragma(&store, "PRAGMA query_only = 1").await;
+        let error = record_hour(&store, "w", 2, 7).await.unwrap_err();
+        assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+        pragma(&store, "PRAGMA query_only = 0").await;
+        record_hour(&store, "w", 1, 0).await.unwrap();
+        let after = store
+            .load_organization(&ORGANIZATION.into(), at(0), at(0))
+            .await
+            .unwrap();
+        assert_eq!(after.recorded, before.recorded);
+    }
+
+    #[tokio::test]
+    async fn a_store_locked_by_another_program_is_busy_until_unlocked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let store = daemon(&path).unwrap();
+        pragma(&store, "PRAGMA busy_timeout = 1").await;
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let error = store.set_last_run("x", at(0)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Busy { .. }), "{error}");
+        other.execute_batch("ROLLBACK").unwrap();
+        store.set_last_run("x", at(0)).await.unwrap();
+        assert_eq!(store.last_run("x").await.unwrap(), Some(at(0)));
+    }
+
+    #[tokio::test]
+    async fn a_fault_stops_before_or_after_the_commit() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let faults = Faults::new(move |operation, moment| {
+            let mut log = log.lock().unwrap();
+            log.push((operation, moment));
+            log.len() != 2
+        });
+        let store = Store::in_memory().unwrap().with_faults(faults);
+        let error = store.set_last_run("x", at(1)).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("stopped before the commit of `set_last_run`"),
+            "{error}"
+        );
+        assert_eq!(store.last_run("x").await.unwrap(), None);
+        let error = store.set_last_run("x", at(2)).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("stopped after the commit of `set_last_run`"),
+            "{error}"
+        );
+        assert_eq!(store.last_run("x").await.unwrap(), Some(at(2)));
+        let moments: Vec<CommitPoint> = asked
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, moment)| *moment)
+            .collect();
+        assert_eq!(
+            moments,
+            [
+                CommitPoint::BeforeCommit,
+                CommitPoint::BeforeCommit,
+                CommitPoint::AfterCommit
+            ]
+        );
+    }
+
+    #[test]
+    fn pragmas_guarantee_durability() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        drop(daemon(&path).unwrap());
+        let connection = connect(&path, "s.db").unwrap();
+        let pragma = |name: &str| -> String {
+            let read = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+            format!(
+                "{:?}",
+                connection
+                    .query_row(&format!("PRAGMA {name}"), [], read)
+                    .unwrap()
+            )
+        };
+        assert_eq!(pragma("journal_mode"), "Text(\"wal\")");
+        assert_eq!(pragma("synchronous"), "Integer(2)");
+        assert_eq!(pragma("foreign_keys"), "Integer(1)");
+        assert_eq!(pragma("busy_timeout"), "Integer(5000)");
+        connection
+            .pragma_update(None, "synchronous", "normal")
+            .unwrap();
+        assert!(matches!(
+            check_durable(&connection),
+            Err(StoreErrorCause::Unsafe(_))
+        ));
+    }
+}
