@@ -2,28 +2,35 @@
 # syntax than each builder's own. Images are pinned by digest; tags are for information. To update an image, look up the
 # digest of its tag: `docker buildx imagetools inspect docker.io/library/debian:bookworm-slim`.
 
+FROM docker.io/library/rust:1.95-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS manifests
+COPY crates crates
+RUN find crates -type f ! -name Cargo.toml -delete
+
 FROM docker.io/library/rust:1.95-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS build
 WORKDIR /build
 # The allocator needs make.
 RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 
-# The dependencies are a separate layer, built with empty sources. It is rebuilt if the manifest changes, but not if only
+# The dependencies are a separate layer, built with empty sources. It is rebuilt if a manifest changes, but not if only
 # the program does. Benchmarks in the manifest must exist, but are not built.
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
+COPY --from=manifests crates crates
 RUN mkdir -p src benches \
  && printf '//! Empty.\n\nfn main() {}\n' > src/main.rs \
  && echo '//! Empty.' > src/lib.rs \
+ && for member in crates/*; do mkdir -p "$member/src" && echo '//! Empty.' > "$member/src/lib.rs"; done \
  && sed -n '/^\[\[bench\]\]/,/^name/s/^name *= *"\(.*\)"/\1/p' Cargo.toml \
     | while read -r name; do echo 'fn main() {}' > "benches/$name.rs"; done \
  && cargo build --profile dist --all-features --locked
 
 COPY config config
+COPY crates crates
 COPY src src
 # Revision in `spendwatch_build_info`: `docker build --build-arg REVISION="$(git rev-parse --short HEAD)"`.
 ARG REVISION=unknown
 # Cargo compares time stamps, and those of the context may be older than the empty sources.
-RUN touch src/main.rs src/lib.rs \
+RUN touch src/main.rs src/lib.rs crates/*/src/lib.rs \
  && SPENDWATCH_REVISION="$REVISION" cargo build --profile dist --all-features --locked
 
 FROM docker.io/library/debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171

@@ -43,6 +43,7 @@ impl Heartbeat {
         Ok(Heartbeat { client, address })
     }
 
+    /// Returns the address, which may contain a token.
     pub fn url(&self) -> &Secret {
         self.address.secret()
     }

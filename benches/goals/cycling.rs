@@ -31,14 +31,14 @@ pub fn run(report: &mut Report, extent: Extent) {
         Extent::Long => 9,
     };
     let runtime = Runtime::new().expect("threads");
-    let mut stage = runtime.block_on(WatcherFixture::new(
+    let mut fixture = runtime.block_on(WatcherFixture::new(
         World::realistic(7, N_WORKSPACES, at("2026-10-01T00:00:00Z")),
         "2026-11-24T14:17:00Z",
     ));
-    stage.policy = evaluating::policy();
-    let store = stage.open_store();
+    fixture.policy = evaluating::policy();
+    let store = fixture.open_store();
     // As after weeks of operation: there is no history to read.
-    let before = stage.now() - SignedDuration::from_mins(5);
+    let before = fixture.now() - SignedDuration::from_mins(5);
     runtime.block_on(made::fill(
         &store,
         &organization(),
@@ -46,22 +46,22 @@ pub fn run(report: &mut Report, extent: Extent) {
         (1, 1),
         before,
     ));
-    let slow = runtime.block_on(slow_proxy(stage.simulator.base_url()));
+    let slow = runtime.block_on(slow_proxy(fixture.simulator.base_url()));
     for (max_concurrency, line) in [(2, None), (16, None), (16, Some(slow))] {
-        stage.max_concurrency = max_concurrency;
-        stage.asks = line;
-        let mut watcher = runtime.block_on(stage.watcher(&store));
+        fixture.max_concurrency = max_concurrency;
+        fixture.asks = line;
+        let mut watcher = runtime.block_on(fixture.watcher(&store));
         let mut renderer = Renderer::default();
         let mut rounds = Rounds::default();
-        runtime.block_on(round(&stage, &mut watcher, &mut renderer));
+        runtime.block_on(round(&fixture, &mut watcher, &mut renderer));
         for _ in 0..n_rounds {
             let (n_requests, cycle, bare) =
-                runtime.block_on(round(&stage, &mut watcher, &mut renderer));
+                runtime.block_on(round(&fixture, &mut watcher, &mut renderer));
             rounds.n_requests = n_requests;
             rounds.cycles.add(cycle);
             rounds.bare.add(bare);
         }
-        rounds.report(report, &stage);
+        rounds.report(report, &fixture);
     }
 }
 
@@ -107,11 +107,11 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn report(&self, report: &mut Report, stage: &WatcherFixture) {
+    fn report(&self, report: &mut Report, fixture: &WatcherFixture) {
         let of = |times: &Times| self.n_requests as f64 / times.median();
-        let how = match stage.asks {
-            Some(_) => format!("{} at once, {LATENCY:?} each", stage.max_concurrency),
-            None => format!("{} at once", stage.max_concurrency),
+        let how = match fixture.asks {
+            Some(_) => format!("{} at once, {LATENCY:?} each", fixture.max_concurrency),
+            None => format!("{} at once", fixture.max_concurrency),
         };
         report.add(
             &format!("cycle: 10,000 workspaces, {how}: requests a second"),
@@ -136,37 +136,37 @@ impl Rounds {
 
 /// Runs a cycle one minute later, so that no correction becomes due, then sends the same requests by a bare client.
 async fn round(
-    stage: &WatcherFixture,
+    fixture: &WatcherFixture,
     watcher: &mut Watcher,
     renderer: &mut Renderer,
 ) -> (usize, Duration, Duration) {
-    stage.simulator.clear_requests();
-    let cycle = timed_cycle(stage, watcher, renderer).await;
-    let seen = stage.simulator.requests();
+    fixture.simulator.clear_requests();
+    let cycle = timed_cycle(fixture, watcher, renderer).await;
+    let seen = fixture.simulator.requests();
     let urls: Vec<String> = seen
         .iter()
-        .map(|seen| format!("{}{}", stage.base_url(), seen.path))
+        .map(|seen| format!("{}{}", fixture.base_url(), seen.path))
         .collect();
-    let bare = replay(stage, urls).await;
+    let bare = replay(fixture, urls).await;
     (seen.len(), cycle, bare)
 }
 
 async fn timed_cycle(
-    stage: &WatcherFixture,
+    fixture: &WatcherFixture,
     watcher: &mut Watcher,
     renderer: &mut Renderer,
 ) -> Duration {
     let clock = spendwatch_base::clock::Clock::system();
-    let report = stage.cycle_after(1, watcher).await;
+    let report = fixture.cycle_after(1, watcher).await;
     publish(watcher, renderer);
     let took = clock.monotonic();
     assert_eq!(report.outcome, CycleOutcome::Ok, "{report:?}");
     took
 }
 
-async fn replay(stage: &WatcherFixture, urls: Vec<String>) -> Duration {
+async fn replay(fixture: &WatcherFixture, urls: Vec<String>) -> Duration {
     let client = Client::builder().build().expect("a client");
-    let key = stage.simulator.key();
+    let key = fixture.simulator.key();
     let fetch = |url: String| {
         let request = client
             .get(url)
@@ -181,7 +181,7 @@ async fn replay(stage: &WatcherFixture, urls: Vec<String>) -> Duration {
     let clock = spendwatch_base::clock::Clock::system();
     let answers = stream::iter(urls)
         .map(fetch)
-        .buffer_unordered(stage.max_concurrency);
+        .buffer_unordered(fixture.max_concurrency);
     answers.collect::<Vec<usize>>().await;
     clock.monotonic()
 }

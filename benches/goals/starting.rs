@@ -18,22 +18,22 @@ const SHAPES: [(usize, i32, i32); 2] = [(760, 14, 100), (10_000, 1, 10)];
 pub fn run(report: &mut Report, _: Extent) {
     let runtime = Runtime::new().expect("threads");
     for (n_workspaces, n_hourly_days, n_days) in SHAPES {
-        let mut stage =
+        let mut fixture =
             runtime.block_on(WatcherFixture::new(World::empty(), "2026-11-24T14:20:00Z"));
-        stage.policy = evaluating::policy();
-        let store = stage.open_store();
+        fixture.policy = evaluating::policy();
+        let store = fixture.open_store();
         let days = (n_hourly_days, n_days);
         let n_buckets = runtime.block_on(made::fill(
             &store,
             &organization(),
             n_workspaces,
             days,
-            stage.now(),
+            fixture.now(),
         ));
         drop(store);
         let mut times = Times::default();
         for _ in 0..3 {
-            times.add(timed(|| runtime.block_on(start(&stage))).0);
+            times.add(timed(|| runtime.block_on(start(&fixture))).0);
         }
         report.add(
             &format!("starting: {n_buckets} buckets of {n_workspaces} workspaces, until the first snapshot"),
@@ -45,9 +45,9 @@ pub fn run(report: &mut Report, _: Extent) {
 }
 
 /// Starts as the daemon does until the first gauges, with ten rules.
-async fn start(stage: &WatcherFixture) -> Watcher {
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+async fn start(fixture: &WatcherFixture) -> Watcher {
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
     watcher.decide_and_commit().await.expect("a store");
     cycling::publish(&watcher, &mut Renderer::default());
     watcher

@@ -1,4 +1,4 @@
-//! Layer 6: changes made through the Admin API. Executes the plans of [`spendwatch_domain::admin`] and records every step in the
+//! Changes made through the Admin API. Executes the plans of [`spendwatch_domain::admin`] and records every step in the
 //! audit log before it is sent and after it was answered.
 
 pub mod session;

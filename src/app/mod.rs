@@ -1,4 +1,4 @@
-//! Layer 5: the long-lived parts, wired once and passed by reference.
+//! The long-lived parts, wired once and passed by reference.
 
 pub mod published;
 pub mod wakeups;

@@ -17,19 +17,19 @@ use spendwatch_config::notifiers::{EmailConfig, MailTls, NotifierConfig, Notifie
 use spendwatch_config::organizations::OrganizationConfig;
 use spendwatch_config::source::{Environment, SecretSource};
 use spendwatch_notify::Notifier;
-use spendwatch_notify::alertmanager::{self, Alertmanager};
-use spendwatch_notify::command::{self, Command};
-use spendwatch_notify::console::Console;
-use spendwatch_notify::discord::{self, Discord};
-use spendwatch_notify::email::{self, EmailNotifier};
+use spendwatch_notify::receivers::alertmanager::{self, Alertmanager};
+use spendwatch_notify::receivers::command::{self, Command};
+use spendwatch_notify::receivers::console::Console;
+use spendwatch_notify::receivers::discord::{self, Discord};
+use spendwatch_notify::receivers::email::{self, EmailNotifier};
 use spendwatch_notify::envelope::Links;
-use spendwatch_notify::pagerduty::{self, PagerDuty};
+use spendwatch_notify::receivers::pagerduty::{self, PagerDuty};
 use spendwatch_notify::post;
-use spendwatch_notify::slack::{self, Slack};
-use spendwatch_notify::slack_api::{self, SlackApi};
-use spendwatch_notify::smtp::Tls;
-use spendwatch_notify::teams::{self, Teams};
-use spendwatch_notify::webhook::{self, Webhook};
+use spendwatch_notify::receivers::slack::{self, Slack};
+use spendwatch_notify::receivers::slack_api::{self, SlackApi};
+use spendwatch_notify::receivers::smtp::Tls;
+use spendwatch_notify::receivers::teams::{self, Teams};
+use spendwatch_notify::receivers::webhook::{self, Webhook};
 
 /// Returns the client settings of an organization.
 pub fn api_settings(organization: &OrganizationConfig) -> ApiSettings {

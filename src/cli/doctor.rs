@@ -31,7 +31,7 @@ use spendwatch_config::source::{Environment, SecretSource};
 use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::rules::rule::Limit;
 use spendwatch_domain::units::plural::{agreeing, counted};
-use spendwatch_notify::formatting;
+use spendwatch_notify::wording::formatting;
 use spendwatch_store::Store;
 use spendwatch_store::error::StoreError;
 

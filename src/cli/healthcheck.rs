@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::cli::globals::{CommandError, Globals};
 use spendwatch_config::source::Environment;
 use spendwatch_config::tree::in_environment;
-use spendwatch_notify::formatting;
+use spendwatch_notify::wording::formatting;
 
 /// Timeout of the whole check.
 const TIMEOUT: Duration = Duration::from_secs(3);

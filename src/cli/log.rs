@@ -158,7 +158,7 @@ const COMMAND_LEVEL: &str = "spendwatch=warn,spendwatch::waiting=info";
 pub fn for_command(environment: &Environment) {
     let level = environment.get("RUST_LOG").map(|level| level.trim());
     let level = level.filter(|level| !level.is_empty() && check_level(level).is_ok());
-    let filter = EnvFilter::new(level.unwrap_or(COMMAND_LEVEL));
+    let filter = EnvFilter::new(member_targets(level.unwrap_or(COMMAND_LEVEL)));
     let lines = fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(false)
@@ -204,8 +204,21 @@ fn filter(
         .as_ref()
         .or(from_environment)
         .unwrap_or(&log.level);
-    EnvFilter::try_new(level).map_err(|error| {
+    EnvFilter::try_new(member_targets(level)).map_err(|error| {
         format!("`{level}` is not a log level (error, warn, info, debug, trace): {error}")
+    })
+}
+
+/// Members of the workspace that log. Filters name them as parts of the program, such as `spendwatch::store`.
+const MEMBERS: [&str; 4] = ["anthropic", "audit", "simulator", "store"];
+
+/// Replaces the members in a filter by the targets of their events, such as `spendwatch_store`.
+fn member_targets(filter: &str) -> String {
+    MEMBERS.iter().fold(filter.to_owned(), |filter, member| {
+        filter.replace(
+            &format!("spendwatch::{member}"),
+            &format!("spendwatch_{member}"),
+        )
     })
 }
 
@@ -221,6 +234,25 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+
+    #[test]
+    fn filters_name_members_as_parts_of_the_program() {
+        let filter = "warn,spendwatch::store=debug,spendwatch::store::outbox=trace,spendwatch::cycle=info";
+        let expected = "warn,spendwatch_store=debug,spendwatch_store::outbox=trace,spendwatch::cycle=info";
+        assert_eq!(member_targets(filter), expected);
+        // A member that logs and is not in the list could not be filtered.
+        let crates = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/crates")).unwrap();
+        for member in crates {
+            let member = member.unwrap();
+            let manifest = std::fs::read_to_string(member.path().join("Cargo.toml")).unwrap();
+            let name = member.file_name().into_string().unwrap();
+            assert_eq!(
+                manifest.contains("\ntracing."),
+                MEMBERS.contains(&name.as_str()),
+                "{name}"
+            );
+        }
+    }
 
     #[test]
     fn line_names_organization_once() {

@@ -16,7 +16,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::table::{Cell, Column, OutputTable};
 use spendwatch_config::source::Environment;
 use spendwatch_domain::units::money::{Usd, group_thousands};
-use spendwatch_notify::formatting;
+use spendwatch_notify::wording::formatting;
 
 /// Columns of a terminal of unknown size.
 const DEFAULT_WIDTH: usize = 80;

@@ -41,11 +41,13 @@ impl CommandProgress {
         CommandProgress(bar)
     }
 
+    /// Sets the number of items that are done.
     pub fn set_position(&self, n_done: usize) {
         self.0
             .set_position(u64::try_from(n_done).unwrap_or(u64::MAX));
     }
 
+    /// Replaces the text in front of the bar.
     pub fn set_message(&self, message: String) {
         self.0.set_message(message);
     }

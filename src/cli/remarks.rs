@@ -6,7 +6,7 @@ use spendwatch_domain::units::ids::ModelName;
 use spendwatch_domain::units::money::{Usd, group_thousands};
 use spendwatch_domain::units::plural::agreeing;
 use spendwatch_domain::usage::bucket::Amounts;
-use spendwatch_notify::formatting;
+use spendwatch_notify::wording::formatting;
 
 /// Maximum number of models to name.
 const MAX_NAMED: usize = 5;

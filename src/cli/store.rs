@@ -10,7 +10,7 @@ use crate::cli::output::print;
 use crate::table::{Cell, OutputTable, hidden, shown};
 use spendwatch_config::source::Environment;
 use spendwatch_domain::units::plural::counted;
-use spendwatch_notify::formatting;
+use spendwatch_notify::wording::formatting;
 use spendwatch_store::Store;
 
 /// Subcommands of `store`. They can run beside a daemon.

@@ -15,7 +15,7 @@ use spendwatch_config::source::Environment;
 use spendwatch_domain::alerts::resend::ResendTarget;
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_notify::Notifier;
-use spendwatch_notify::alertmanager;
+use spendwatch_notify::receivers::alertmanager;
 use spendwatch_store::Store;
 use spendwatch_store::fallbacks::Fallback;
 

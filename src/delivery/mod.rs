@@ -24,7 +24,7 @@ use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::skew::{MAX_SKEW, differs};
 use spendwatch_metrics::counters::Counters;
 use spendwatch_notify::Notifier;
-use spendwatch_notify::digest::DigestEnvelope;
+use spendwatch_notify::wording::digest::DigestEnvelope;
 use spendwatch_notify::envelope::{Envelope, Links};
 use spendwatch_notify::outcome::Delivery;
 use spendwatch_store::Store;

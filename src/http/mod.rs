@@ -1,4 +1,4 @@
-//! Layer 6: the HTTP server: metrics, health, the alert page and the JSON API.
+//! The HTTP server: metrics, health, the alert page and the JSON API.
 //!
 //! Handlers read published state, and write silences and acknowledgements to the store as commands do. Only a reload sends
 //! a request to the daemon.

@@ -10,7 +10,7 @@ use spendwatch_domain::org::events::Event;
 use spendwatch_domain::rules::rule::{GapUnit, Quantity, Watch};
 use spendwatch_domain::units::money::{Usd, percent_digits, share_percent};
 use spendwatch_notify::envelope::{Envelope, Links};
-use spendwatch_notify::message::{self, Message, MessageBody};
+use spendwatch_notify::wording::message::{self, Message, MessageBody};
 use spendwatch_store::alerts::{AlertChange, AlertPhase};
 use spendwatch_store::messages::MessageRow;
 use spendwatch_store::overview::DisplayedAlert;

@@ -1,4 +1,4 @@
-//! Layer 5: tables with stable keys and exact amounts. Commands print them and HTTP serves them, so that both have the same
+//! Tables with stable keys and exact amounts. Commands print them and HTTP serves them, so that both have the same
 //! fields.
 
 pub mod alerts;

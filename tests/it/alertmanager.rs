@@ -16,7 +16,7 @@ use spendwatch_domain::alerts::resend::{ResendState, ResendTarget};
 use spendwatch_domain::rules::rule::{Rule, Severity};
 use spendwatch_domain::units::privacy::Privacy;
 use spendwatch_domain::units::subject::SubjectKind;
-use spendwatch_notify::alertmanager::{self, Alertmanager, MAX_ALERTS};
+use spendwatch_notify::receivers::alertmanager::{self, Alertmanager, MAX_ALERTS};
 use spendwatch_notify::envelope::Links;
 use spendwatch_simulator::Simulator;
 use spendwatch_simulator::world::World;

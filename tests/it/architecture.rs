@@ -67,13 +67,10 @@ fn only_admin_commands_change_anything() {
         );
     }
     assert_eq!(
-        modules_with("crates/anthropic/src", "spendwatch_audit::Intent"),
+        modules_with("crates/anthropic/src", "Intent"),
         ["admin_writes"]
     );
-    assert_eq!(
-        modules_with("src", "spendwatch_audit::Intent"),
-        ["admin::session"]
-    );
+    assert_eq!(modules_with("src", "Intent"), ["admin::session"]);
     let users = modules_with("src", "crate::admin::");
     let is_command = |path: &String| path.starts_with("admin::") || path.starts_with("cli::admin");
     assert!(users.len() > 5 && users.iter().all(is_command), "{users:?}");

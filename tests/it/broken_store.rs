@@ -100,7 +100,7 @@ async fn a_damaged_page_makes_the_daemon_unhealthy() {
         damage(&store_path(&home), table);
         let mut program = Program::run(&home);
         let address = program.address();
-        program.wait_for("is damaged");
+        program.wait_for_all(&["is damaged"]);
         check_unhealthy(&address, "is damaged");
         program.kill();
     }
@@ -148,7 +148,7 @@ async fn a_full_disk_fails_cycles() {
     let arguments = ["-c", script, program, config.to_str().unwrap()];
     let mut program = Program::start_as("sh", &home, &arguments, &[]);
     let address = program.address();
-    program.wait_for("nothing is watched until the store works");
+    program.wait_for_all(&["watching nothing until the store works"]);
     check_unhealthy(&address, "store `");
     program.kill();
 }

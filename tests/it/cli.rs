@@ -97,7 +97,7 @@ fn init_writes_valid_file_and_never_overwrites() {
     let bad = run(&["check-config", "--config", name], &[]);
     assert_eq!(bad.status.code(), Some(2));
     assert!(
-        text(&bad.stderr).contains("`ANTHROPIC_ADMIN_KEY`, which is not set"),
+        text(&bad.stderr).contains("environment variable `ANTHROPIC_ADMIN_KEY` is not set"),
         "{}",
         text(&bad.stderr)
     );

@@ -121,11 +121,11 @@ async fn beside_daemon_reads_without_changes() {
     home.configure(&simulator, &month_rule("100"));
     let mut daemon = Program::run(&home);
     daemon.wait_for_output("month");
-    let told = |home: &Home| home.json(0, &["notifications", "list"]);
-    assert_eq!(told(&home).as_array().unwrap().len(), 1);
+    let result = |home: &Home| home.json(0, &["notifications", "list"]);
+    assert_eq!(result(&home).as_array().unwrap().len(), 1);
     let rows = home.json(2, &["check"]);
     assert_eq!(statuses(&rows), expected(&[["month", "acme", "firing"]]));
-    assert_eq!(told(&home).as_array().unwrap().len(), 1);
+    assert_eq!(result(&home).as_array().unwrap().len(), 1);
     let sent = home.command(&["check", "--notify"]);
     let stderr = String::from_utf8(sent.stderr).unwrap();
     assert_eq!(sent.status.code(), Some(1), "{stderr}");
@@ -187,7 +187,7 @@ async fn unsent_messages_are_reported_and_wait() {
     let known = home.command(&["check", "--notify"]);
     let stderr = String::from_utf8(known.stderr).unwrap();
     assert!(
-        stderr.contains("notifier `hook`, which is not configured any more"),
+        stderr.contains("notifier `hook`, which is no longer configured"),
         "{stderr}"
     );
     assert_eq!((n_of("waiting"), n_of("dead")), (0, 1));

@@ -51,9 +51,9 @@ fn first_of_both(simulator: &Simulator) -> (String, HourSpan) {
     (first.date().to_string(), span)
 }
 
-fn spends(told: &Value, name: &str) -> Vec<(String, String)> {
+fn spends(result: &Value, name: &str) -> Vec<(String, String)> {
     let text = |row: &Value, key: &str| row[key].as_str().unwrap_or("-").to_owned();
-    let rows = told["rows"].as_array().unwrap().iter();
+    let rows = result["rows"].as_array().unwrap().iter();
     rows.map(|row| (text(row, name), text(row, "spend_usd")))
         .collect()
 }
@@ -69,22 +69,22 @@ async fn live_usage_matches_truth() {
         let home = Home::new();
         home.configure(&simulator, "");
         let (from, span) = first_of_both(&simulator);
-        let told = home.json(
+        let result = home.json(
             0,
             &["usage", "--live", "--from", &from, "--granularity", "day"],
         );
         let truth = simulator.world().spent(None, span, simulator.now());
-        let found = Usd::parse(told["total"]["spend_usd"].as_str().unwrap()).unwrap();
+        let found = Usd::parse(result["total"]["spend_usd"].as_str().unwrap()).unwrap();
         let gap = (found - truth).abs();
         // Unbilled usage is estimated from tokens.
-        let estimated = Usd::parse(told["total"]["estimated_usd"].as_str().unwrap()).unwrap();
-        assert!(estimated > Usd::ZERO, "{told}");
-        assert!(gap <= estimated, "{told}");
-        let first = spends(&told, "workspace");
-        assert_eq!(first[0], ("Alpha".to_owned(), "30".to_owned()), "{told}");
+        let estimated = Usd::parse(result["total"]["estimated_usd"].as_str().unwrap()).unwrap();
+        assert!(estimated > Usd::ZERO, "{result}");
+        assert!(gap <= estimated, "{result}");
+        let first = spends(&result, "workspace");
+        assert_eq!(first[0], ("Alpha".to_owned(), "30".to_owned()), "{result}");
         assert_eq!(first[1], ("Beta".to_owned(), "15.000001".to_owned()));
         assert_eq!(first[2], ("Default".to_owned(), "3".to_owned()));
-        assert_eq!(told["remarks"][0]["kind"], "estimated");
+        assert_eq!(result["remarks"][0]["kind"], "estimated");
         let by_key = home.json(0, &["usage", "--live", "--from", &from, "--by", "api_key"]);
         let keys: Vec<String> = spends(&by_key, "api_key")
             .into_iter()
@@ -120,9 +120,9 @@ async fn unreported_amounts_are_unknown_not_zero() {
         let home = Home::new();
         home.configure(&simulator, "");
         let (from, _) = first_of_both(&simulator);
-        let told = home.json(0, &["usage", "--live", "--from", &from, "--by", "user"]);
-        let rows = told["rows"].as_array().unwrap();
-        assert!(told["total"]["tokens"].as_i64().unwrap() > 0, "{told}");
+        let result = home.json(0, &["usage", "--live", "--from", &from, "--by", "user"]);
+        let rows = result["rows"].as_array().unwrap();
+        assert!(result["total"]["tokens"].as_i64().unwrap() > 0, "{result}");
         for row in rows {
             for key in ["tokens", "input_tokens", "priced_usd", "gap_usd"] {
                 assert_eq!(row[key].is_null(), has_users, "{key}: {row}");
@@ -133,14 +133,14 @@ async fn unreported_amounts_are_unknown_not_zero() {
             }
         }
         assert_eq!(rows.iter().any(|row| row["user_id"] == "user_1"), has_users);
-        let remarks = told["remarks"].to_string();
+        let remarks = result["remarks"].to_string();
         assert_eq!(
             remarks.contains("no_tokens_by_user"),
             has_users,
             "{remarks}"
         );
-        let total_requests = &told["total"]["requests"];
-        assert_eq!(total_requests.is_null(), !has_users, "{told}");
+        let total_requests = &result["total"]["requests"];
+        assert_eq!(total_requests.is_null(), !has_users, "{result}");
     }
 }
 
@@ -181,8 +181,8 @@ async fn key_without_report_access_is_reported() {
     assert!(stderr.contains("403"), "{stderr}");
 }
 
-fn usd(told: &Value, key: &str) -> Usd {
-    Usd::parse(told[key].as_str().unwrap()).unwrap()
+fn usd(result: &Value, key: &str) -> Usd {
+    Usd::parse(result[key].as_str().unwrap()).unwrap()
 }
 
 /// Forbids the newer reports, so that the older ones are used.
@@ -228,7 +228,7 @@ async fn every_breakdown_is_exact_in_both_dialects() {
         let (from, to) = (first.date(), Day::containing(now).plus(-1).date());
         for granularity in ["hour", "day", "month"] {
             for by in ["organization", "workspace", "model", "api_key", "team"] {
-                let told = home.json(
+                let result = home.json(
                     0,
                     &[
                         "usage",
@@ -243,11 +243,11 @@ async fn every_breakdown_is_exact_in_both_dialects() {
                         by,
                     ],
                 );
-                let place = format!("{real:?} {by} {granularity}: {told}");
-                assert_eq!(usd(&told["total"], "spend_usd"), truth, "{place}");
-                assert_eq!(usd(&told["total"], "estimated_usd"), Usd::ZERO, "{place}");
-                assert_eq!(told["total"]["billed_usd"], told["total"]["spend_usd"]);
-                let rows = told["rows"].as_array().unwrap().iter();
+                let place = format!("{real:?} {by} {granularity}: {result}");
+                assert_eq!(usd(&result["total"], "spend_usd"), truth, "{place}");
+                assert_eq!(usd(&result["total"], "estimated_usd"), Usd::ZERO, "{place}");
+                assert_eq!(result["total"]["billed_usd"], result["total"]["spend_usd"]);
+                let rows = result["rows"].as_array().unwrap().iter();
                 let sum: Usd = rows.map(|row| usd(row, "spend_usd")).sum();
                 assert_eq!(sum, truth, "{place}");
             }
@@ -266,7 +266,7 @@ async fn local_days_share_daily_bills() {
         let zone = jiff::tz::TimeZone::get("Pacific/Auckland").unwrap();
         let day = spent_at.to_zoned(zone).date().to_string();
         for granularity in ["hour", "day", "month"] {
-            let told = home.json(
+            let result = home.json(
                 0,
                 &[
                     "usage",
@@ -283,10 +283,10 @@ async fn local_days_share_daily_bills() {
                     "organization",
                 ],
             );
-            let place = format!("{real:?} {granularity}: {told}");
-            assert_eq!(told["total"]["spend_usd"], "48.000001", "{place}");
-            assert_eq!(told["total"]["estimated_usd"], "0", "{place}");
-            assert_eq!(told["remarks"].as_array().unwrap().len(), 0, "{place}");
+            let place = format!("{real:?} {granularity}: {result}");
+            assert_eq!(result["total"]["spend_usd"], "48.000001", "{place}");
+            assert_eq!(result["total"]["estimated_usd"], "0", "{place}");
+            assert_eq!(result["remarks"].as_array().unwrap().len(), 0, "{place}");
         }
     }
 }
@@ -298,11 +298,11 @@ async fn apportioned_rows_are_marked_and_keys_named() {
     home.configure(&simulator, "");
     let (from, _) = first_of_both(&simulator);
     let asked = ["usage", "--live", "--from", &from, "--by", "api_key"];
-    let told = home.json(0, &asked);
-    let rows = told["rows"].as_array().unwrap();
+    let result = home.json(0, &asked);
+    let rows = result["rows"].as_array().unwrap();
     let nightly = rows.iter().find(|row| row["api_key"] == "nightly").unwrap();
     assert_eq!(nightly["api_key_id"], "apikey_a");
-    assert_eq!(nightly["apportioned"], true, "{told}");
+    assert_eq!(nightly["apportioned"], true, "{result}");
     let csv = home.command(&[&asked[..], &["--output", "csv"]].concat());
     let csv = String::from_utf8(csv.stdout).unwrap();
     for key in [
@@ -315,7 +315,7 @@ async fn apportioned_rows_are_marked_and_keys_named() {
     ] {
         assert!(csv.lines().next().unwrap().contains(key), "{csv}");
     }
-    let table = home.command(&asked);
+    let table = home.command_with(&asked, &[("COLUMNS", "80")]);
     let stderr = String::from_utf8(table.stderr).unwrap();
     assert_eq!(
         stderr.matches("apportioned to keys by tokens").count(),
@@ -338,9 +338,9 @@ async fn unbilled_usage_without_estimate_is_reported() {
     let home = Home::new();
     home.configure(&simulator, "");
     let (from, _) = first_of_both(&simulator);
-    let told = home.json(0, &["usage", "--live", "--from", &from]);
-    assert_eq!(told["total"]["spend_usd"], "48.000001", "{told}");
-    assert_eq!(told["remarks"][0]["kind"], "known_up_to", "{told}");
+    let result = home.json(0, &["usage", "--live", "--from", &from]);
+    assert_eq!(result["total"]["spend_usd"], "48.000001", "{result}");
+    assert_eq!(result["remarks"][0]["kind"], "known_up_to", "{result}");
     // Below the limit, but incomplete: the result is unknown.
     let quiet = home.command(&["check", "--limit", "100000"]);
     let stderr = String::from_utf8(quiet.stderr).unwrap();
@@ -391,15 +391,15 @@ async fn unpriced_model_makes_limit_unknown() {
     check("100000", 1);
     // Missing spend cannot lower the total.
     check("1", 2);
-    let told = home.json(0, &["usage", "--live"]);
-    let remarks = told["remarks"].as_array().unwrap();
+    let result = home.json(0, &["usage", "--live"]);
+    let remarks = result["remarks"].as_array().unwrap();
     let unpriced = remarks
         .iter()
         .find(|remark| remark["kind"] == "unpriced")
         .unwrap();
     assert!(
         unpriced["text"].as_str().unwrap().contains("1,234 tokens"),
-        "{told}"
+        "{result}"
     );
 }
 
@@ -439,20 +439,20 @@ async fn ledger_matches_live_by_key_and_user() {
     );
     let (from, _) = first_of_both(&simulator);
     let asked = ["usage", "--from", &from, "--granularity", "day", "--by"];
-    let of = |told: &Value, key: &str, name: &str| -> Usd {
-        let rows = told["rows"].as_array().unwrap().iter();
+    let of = |result: &Value, key: &str, name: &str| -> Usd {
+        let rows = result["rows"].as_array().unwrap().iter();
         let named = rows.filter(|row| row[key] == name);
         named.map(|row| usd(row, "spend_usd")).sum()
     };
     for live in [&[][..], &["--live"]] {
-        let told = home.json(0, &[&asked[..], &["api_key"], live].concat());
-        assert!(of(&told, "api_key", "nightly") > Usd::ZERO, "{told}");
-        assert!(of(&told, "api_key", "unattributed") > Usd::ZERO, "{told}");
-        let told = home.json(0, &[&asked[..], &["user"], live].concat());
+        let result = home.json(0, &[&asked[..], &["api_key"], live].concat());
+        assert!(of(&result, "api_key", "nightly") > Usd::ZERO, "{result}");
+        assert!(of(&result, "api_key", "unattributed") > Usd::ZERO, "{result}");
+        let result = home.json(0, &[&asked[..], &["user"], live].concat());
         assert_eq!(
-            of(&told, "user", "ada@example.com"),
+            of(&result, "user", "ada@example.com"),
             Usd::from_dollars(7),
-            "{told}"
+            "{result}"
         );
     }
     for (people, name) in [("id", "user_1"), ("hidden", "hidden")] {
@@ -461,9 +461,9 @@ async fn ledger_matches_live_by_key_and_user() {
             &format!("{rule}[privacy]\npeople = \"{people}\"\n"),
         );
         for live in [&[][..], &["--live"]] {
-            let told = home.json(0, &[&asked[..], &["user"], live].concat());
-            assert_eq!(of(&told, "user", name), Usd::from_dollars(7), "{told}");
-            assert!(!told.to_string().contains("ada@"), "{told}");
+            let result = home.json(0, &[&asked[..], &["user"], live].concat());
+            assert_eq!(of(&result, "user", name), Usd::from_dollars(7), "{result}");
+            assert!(!result.to_string().contains("ada@"), "{result}");
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::harness::{WatcherFixture, at};
 
 /// A store with a firing alert and a dead letter, and a configuration.
 struct FilledStore {
-    stage: WatcherFixture,
+    fixture: WatcherFixture,
 }
 
 impl FilledStore {
@@ -33,7 +33,7 @@ impl FilledStore {
             "120.000001",
         );
         let filled = FilledStore::of(world).await;
-        let store = filled.stage.open_store();
+        let store = filled.fixture.open_store();
         let notifier = NotifierName::from("chat");
         let claimed = store.claim(&notifier, at(now)).await.unwrap().unwrap();
         let error = "refused\u{1b}[31m with 404".to_owned();
@@ -52,27 +52,27 @@ impl FilledStore {
     /// Runs one cycle at 12:30.
     async fn of(world: World) -> FilledStore {
         let now = "2026-11-24T12:30:00Z";
-        let stage = WatcherFixture::new(world, now)
+        let fixture = WatcherFixture::new(world, now)
             .await
             .with_rule(month_rule(100));
-        let filled = FilledStore { stage };
-        let store = filled.stage.open_store();
-        let mut watcher = filled.stage.watcher(&store).await;
-        filled.stage.cycle(&mut watcher).await;
+        let filled = FilledStore { fixture };
+        let store = filled.fixture.open_store();
+        let mut watcher = filled.fixture.watcher(&store).await;
+        filled.fixture.cycle(&mut watcher).await;
         filled.configure("");
         filled
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
-        self.stage.folder.path().join(name)
+        self.fixture.folder.path().join(name)
     }
 
     fn configure(&self, rest: &str) {
         let text = format!(
             "[[organizations]]\nname = \"acme\"\nbase_url = \"{}\"\nadmin_key = {{ env = \"KEY\" }}\n\
              [store]\nurl = \"sqlite://{}\"\n{rest}",
-            self.stage.simulator.base_url(),
-            self.stage.store_path().display()
+            self.fixture.simulator.base_url(),
+            self.fixture.store_path().display()
         );
         fs::write(self.path("spendwatch.toml"), text).unwrap();
     }
@@ -83,7 +83,7 @@ impl FilledStore {
             .args(arguments)
             .arg("--config")
             .arg(self.path("spendwatch.toml"))
-            .env("KEY", self.stage.simulator.key().expose())
+            .env("KEY", self.fixture.simulator.key().expose())
             .env_remove("USER");
         command
     }
@@ -408,7 +408,7 @@ async fn tables_fit_the_terminal_and_severities_are_colored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_listed_and_dead_letters_are_replayed() {
     let filled = FilledStore::new().await;
-    let store = Store::open_for_command(&filled.stage.store_path(), filled.stage.now()).unwrap();
+    let store = Store::open_for_command(&filled.fixture.store_path(), filled.fixture.now()).unwrap();
     let dead = filled.json(&["notifications", "list", "--state", "dead"]);
     let id = dead[0]["id"].as_str().unwrap().to_owned();
     assert_eq!(
@@ -450,14 +450,14 @@ async fn messages_are_listed_and_dead_letters_are_replayed() {
     filled.assert_error(
         &["notifications", "replay", &id],
         1,
-        "is waiting, only dead letters",
+        "is waiting, expected a dead letter",
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_store_is_checked_and_copied_with_a_running_daemon() {
     let filled = FilledStore::new().await;
-    let _daemon = filled.stage.open_store();
+    let _daemon = filled.fixture.open_store();
     let report = filled.json(&["store", "check"]);
     assert_eq!(
         (&report[0]["n_problems"], &report[0]["alerts"]),
@@ -486,7 +486,7 @@ async fn the_store_is_checked_and_copied_with_a_running_daemon() {
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_foreign_and_newer_stores_are_errors() {
     let filled = FilledStore::new().await;
-    let path = filled.stage.store_path();
+    let path = filled.fixture.store_path();
     let commands: [&[&str]; 4] = [
         &["store", "check"],
         &["alerts", "list"],
@@ -594,9 +594,9 @@ async fn silences_are_added_listed_applied_and_removed() {
     }
     assert_eq!(text(&filled.run(&add("cost_center=x")).stderr), "");
     // The next decision applies it: the alert escalates without a message.
-    let store = filled.stage.open_store();
-    let mut watcher = filled.stage.watcher(&store).await;
-    let report = filled.stage.cycle_after(5, &mut watcher).await;
+    let store = filled.fixture.open_store();
+    let mut watcher = filled.fixture.watcher(&store).await;
+    let report = filled.fixture.cycle_after(5, &mut watcher).await;
     assert_eq!(report.n_messages, 0);
     assert!(
         watcher

@@ -19,36 +19,36 @@ const END: &str = "2026-11-24T13:00:00Z";
 
 /// Ledger of the demo organization after one cycle, and its configuration.
 struct Filled {
-    stage: WatcherFixture,
+    fixture: WatcherFixture,
 }
 
 impl Filled {
     async fn new() -> Filled {
         let world = World::demo(7, at("2026-09-20T00:00:00Z"), at(NOW));
-        let stage = WatcherFixture::new(world, NOW).await;
-        let filled = Filled { stage };
+        let fixture = WatcherFixture::new(world, NOW).await;
+        let filled = Filled { fixture };
         filled.configure();
         filled
     }
 
     async fn read(self) -> Filled {
-        let store = self.stage.open_store();
-        let mut watcher = self.stage.watcher(&store).await;
-        self.stage.cycle(&mut watcher).await;
+        let store = self.fixture.open_store();
+        let mut watcher = self.fixture.watcher(&store).await;
+        self.fixture.cycle(&mut watcher).await;
         drop((watcher, store));
         self
     }
 
     fn configure(&self) {
-        let folder = self.stage.folder.path();
-        write_secret(&folder.join("key"), self.stage.simulator.key().expose());
+        let folder = self.fixture.folder.path();
+        write_secret(&folder.join("key"), self.fixture.simulator.key().expose());
         let text = format!(
             "[[organizations]]\nname = \"acme\"\nbase_url = \"{}\"\nadmin_key = {{ file = \"{}\" }}\n\
              max_requests_per_minute = 0\n[store]\nurl = \"sqlite://{}\"\n\
              [[teams]]\nname = \"core\"\nworkspaces = [\"Sand*\"]\n",
-            self.stage.simulator.base_url(),
+            self.fixture.simulator.base_url(),
             folder.join("key").display(),
-            self.stage.store_path().display()
+            self.fixture.store_path().display()
         );
         fs::write(folder.join("spendwatch.toml"), text).unwrap();
     }
@@ -58,7 +58,7 @@ impl Filled {
             .arg("usage")
             .args(arguments)
             .arg("--config")
-            .arg(self.stage.folder.path().join("spendwatch.toml"))
+            .arg(self.fixture.folder.path().join("spendwatch.toml"))
             .output()
             .unwrap()
     }
@@ -72,7 +72,7 @@ impl Filled {
     }
 
     fn truth(&self, part: &Part, start: &str, end: &str) -> Usd {
-        sum(&self.stage.simulator.truth(part, hours(start, end))).spend
+        sum(&self.fixture.simulator.truth(part, hours(start, end))).spend
     }
 }
 
@@ -80,8 +80,8 @@ fn usd(value: &Value) -> Usd {
     Usd::parse(value.as_str().unwrap()).unwrap()
 }
 
-fn sum_of(told: &Value, is_meant: impl Fn(&Value) -> bool) -> Usd {
-    let rows = told["rows"].as_array().unwrap().iter();
+fn sum_of(result: &Value, is_meant: impl Fn(&Value) -> bool) -> Usd {
+    let rows = result["rows"].as_array().unwrap().iter();
     rows.filter(|row| is_meant(row))
         .map(|row| usd(&row["spend_usd"]))
         .sum()
@@ -98,17 +98,17 @@ async fn every_breakdown_matches_truth() {
             for live in [false, true] {
                 let asked = ["--by", by, "--granularity", granularity];
                 let source: &[&str] = if live { &["--live"] } else { &[] };
-                let told = filled.json(&[&range, &asked, source].concat());
+                let result = filled.json(&[&range, &asked, source].concat());
                 let place = format!("{by} {granularity} live={live}");
-                assert_eq!(usd(&told["total"]["spend_usd"]), whole, "{place}");
-                assert_eq!(sum_of(&told, |_| true), whole, "{place}");
+                assert_eq!(usd(&result["total"]["spend_usd"]), whole, "{place}");
+                assert_eq!(sum_of(&result, |_| true), whole, "{place}");
                 let november = |row: &Value| row["period"].as_str().unwrap().starts_with("2026-11");
                 let truth = filled.truth(&Part::Whole, "2026-11-01T00:00:00Z", END);
-                assert_eq!(sum_of(&told, november), truth, "{place}");
+                assert_eq!(sum_of(&result, november), truth, "{place}");
             }
         }
     }
-    assert_eq!(filled.stage.simulator.n_writes(), 0);
+    assert_eq!(filled.fixture.simulator.n_writes(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,8 +125,8 @@ async fn workspaces_remainder_and_zone_hours_match_truth() {
     ];
     for source in [&[][..], &["--live"]] {
         for granularity in ["hour", "day", "month"] {
-            let told = filled.json(&[&range[..], &["--granularity", granularity], source].concat());
-            let ids: Vec<&str> = told["rows"]
+            let result = filled.json(&[&range[..], &["--granularity", granularity], source].concat());
+            let ids: Vec<&str> = result["rows"]
                 .as_array()
                 .unwrap()
                 .iter()
@@ -138,23 +138,23 @@ async fn workspaces_remainder_and_zone_hours_match_truth() {
                     "unattributed" => Part::Unattributed,
                     id => Part::Workspace(id.into()),
                 };
-                let told = sum_of(&told, |row| row["workspace_id"] == id);
+                let result = sum_of(&result, |row| row["workspace_id"] == id);
                 assert_eq!(
-                    told,
+                    result,
                     filled.truth(&part, start, end),
                     "{id} {granularity} {source:?}"
                 );
             }
         }
     }
-    let told = filled.json(
+    let result = filled.json(
         &[
             &range[..],
             &["--granularity", "hour", "--by", "organization"],
         ]
         .concat(),
     );
-    let periods: Vec<&str> = told["rows"]
+    let periods: Vec<&str> = result["rows"]
         .as_array()
         .unwrap()
         .iter()
@@ -173,7 +173,7 @@ async fn missing_data_is_reported() {
     let nothing = filled.run(&["--from", "2026-11"]);
     assert_eq!(nothing.status.code(), Some(1));
     let filled = filled.read().await;
-    filled.stage.clock.advance(Duration::from_hours(1));
+    filled.fixture.clock.advance(Duration::from_hours(1));
     let stderr = |arguments: &[&str], exit: i32| {
         let output = filled.run(arguments);
         assert_eq!(output.status.code(), Some(exit));
@@ -187,20 +187,20 @@ async fn missing_data_is_reported() {
         "--granularity",
         "hour",
     ];
-    let told = stderr(&hourly, 1);
+    let result = stderr(&hourly, 1);
     assert!(
-        told.contains("hours are known only from 2026-11-10 00:00Z"),
-        "{told}"
+        result.contains("hours are known only from 2026-11-10 00:00Z"),
+        "{result}"
     );
-    let told = stderr(&["--from", "2026-01-01", "--to", "2026-11-24"], 0);
+    let result = stderr(&["--from", "2026-01-01", "--to", "2026-11-24"], 0);
     assert!(
-        told.contains("data is complete only from 2026-08-16 00:00Z"),
-        "{told}"
+        result.contains("data is complete only from 2026-08-16 00:00Z"),
+        "{result}"
     );
-    assert!(told.contains("data as of 2026-11-24 12:30Z"), "{told}");
+    assert!(result.contains("data as of 2026-11-24 12:30Z"), "{result}");
     // The same as JSON.
-    let told = filled.json(&["--from", "2026-01-01", "--to", "2026-11-24"]);
-    let remarks = told["remarks"].as_array().unwrap();
+    let result = filled.json(&["--from", "2026-01-01", "--to", "2026-11-24"]);
+    let remarks = result["remarks"].as_array().unwrap();
     let kinds: Vec<_> = remarks
         .iter()
         .map(|remark| (&remark["kind"], &remark["at"]))
@@ -213,7 +213,7 @@ async fn missing_data_is_reported() {
         ])
     );
     assert_eq!(remarks[0]["organization"], "acme");
-    let told = stderr(
+    let result = stderr(
         &[
             "--from",
             "2026-10",
@@ -224,28 +224,28 @@ async fn missing_data_is_reported() {
         ],
         0,
     );
-    assert!(told.contains("only UTC days are known"), "{told}");
-    let told = stderr(&["--from", "2026-11"], 0);
-    assert!(!told.contains("no data yet"), "{told}");
-    let told = stderr(&["--by", "api_key"], 0);
-    assert!(told.contains("usage is not reported by API key"), "{told}");
-    let told = stderr(&["--by", "user"], 0);
-    assert!(told.contains("usage is not reported by user"), "{told}");
-    let told = stderr(&["--time-zone", "Europe/Berlln"], 2);
-    assert!(told.contains("expected an IANA time zone"), "{told}");
-    let told = stderr(&["--org", "other", "--live"], 2);
-    assert!(told.contains("no organization `other`"), "{told}");
+    assert!(result.contains("only UTC days are known"), "{result}");
+    let result = stderr(&["--from", "2026-11"], 0);
+    assert!(!result.contains("no data yet"), "{result}");
+    let result = stderr(&["--by", "api_key"], 0);
+    assert!(result.contains("usage is not reported by API key"), "{result}");
+    let result = stderr(&["--by", "user"], 0);
+    assert!(result.contains("usage is not reported by user"), "{result}");
+    let result = stderr(&["--time-zone", "Europe/Berlln"], 2);
+    assert!(result.contains("expected an IANA time zone"), "{result}");
+    let result = stderr(&["--org", "other", "--live"], 2);
+    assert!(result.contains("no organization `other`"), "{result}");
 }
 
 /// Checks the output for a period of which nothing was read.
 #[track_caller]
 fn check_unknown(filled: &Filled, range: &[&str]) {
-    let told = filled.json(range);
-    let total = told["total"].as_object().unwrap();
-    assert!(total.values().all(Value::is_null), "{told}");
-    assert_eq!(told["is_complete"], false);
-    assert_eq!(told["rows"].as_array().unwrap().len(), 0);
-    assert!(!told["remarks"].as_array().unwrap().is_empty(), "{told}");
+    let result = filled.json(range);
+    let total = result["total"].as_object().unwrap();
+    assert!(total.values().all(Value::is_null), "{result}");
+    assert_eq!(result["is_complete"], false);
+    assert_eq!(result["rows"].as_array().unwrap().len(), 0);
+    assert!(!result["remarks"].as_array().unwrap().is_empty(), "{result}");
     let output = filled.run(range);
     assert_eq!(output.status.code(), Some(0));
     let table = String::from_utf8(output.stdout).unwrap();
@@ -261,19 +261,19 @@ fn check_unknown(filled: &Filled, range: &[&str]) {
 async fn unread_usage_is_unknown_not_zero() {
     let filled = Filled::new().await;
     let november = ["--from", "2026-11-01", "--to", "2026-11-24"];
-    drop(filled.stage.open_store());
+    drop(filled.fixture.open_store());
     check_unknown(&filled, &november);
     let filled = filled.read().await;
     check_unknown(&filled, &["--from", "2025-01-01", "--to", "2025-12-31"]);
     // A partly known total is a lower bound.
     let partly = ["--from", "2026-01-01", "--to", "2026-11-24"];
-    let told = filled.json(&partly);
-    assert!(usd(&told["total"]["spend_usd"]) > Usd::ZERO);
-    assert_eq!(told["is_complete"], false);
+    let result = filled.json(&partly);
+    assert!(usd(&result["total"]["spend_usd"]) > Usd::ZERO);
+    assert_eq!(result["is_complete"], false);
     let table = String::from_utf8(filled.run(&partly).stdout).unwrap();
     assert!(table.contains("total, at least"), "{table}");
-    let told = filled.json(&november);
-    assert_eq!(told["is_complete"], true, "{told}");
+    let result = filled.json(&november);
+    assert_eq!(result["is_complete"], true, "{result}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,7 +306,7 @@ async fn unread_workspace_is_reported() {
     let filled = Filled::new().await;
     let fault = ServerFault::Status(400, "{}".into(), None);
     let on = FaultTarget::usage_of("workspace_sandbox");
-    filled.stage.simulator.inject_fault(on, fault);
+    filled.fixture.simulator.inject_fault(on, fault);
     let filled = filled.read().await;
     let output = filled.run(&["--from", "2026-11-01", "--to", "2026-11-24"]);
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -320,16 +320,16 @@ async fn remainder_is_never_negative() {
     let now = Clock::system().now();
     world.spend("workspace_a", "claude-sonnet-4-5", now, "5");
     let filled = Filled {
-        stage: WatcherFixture::new(world, &now.to_string()).await,
+        fixture: WatcherFixture::new(world, &now.to_string()).await,
     };
     filled.configure();
     let on = FaultTarget::usage_of("");
-    filled.stage.simulator.inject_fault(on, ServerFault::NoRows);
+    filled.fixture.simulator.inject_fault(on, ServerFault::NoRows);
     let day = now.strftime("%Y-%m-%d").to_string();
     for granularity in ["hour", "day", "month"] {
         let asked = ["--live", "--from", &day, "--granularity", granularity];
-        let told = filled.json(&asked);
-        assert_eq!(told["total"]["spend_usd"], "5", "{granularity}");
-        assert_eq!(told["rows"].as_array().unwrap().len(), 1, "{told}");
+        let result = filled.json(&asked);
+        assert_eq!(result["total"]["spend_usd"], "5", "{granularity}");
+        assert_eq!(result["rows"].as_array().unwrap().len(), 1, "{result}");
     }
 }

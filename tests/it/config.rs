@@ -379,8 +379,8 @@ fn unreadable_files_are_reported_and_never_ignored() {
     let check = |named: &OsStr, expected: &str| {
         let (code, stdout, stderr) = check_config(named, &[]);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
-        let told = stderr.replace(folder.path().to_str().unwrap(), "FOLDER");
-        assert_eq!(told, format!("error: {expected}\n"));
+        let result = stderr.replace(folder.path().to_str().unwrap(), "FOLDER");
+        assert_eq!(result, format!("error: {expected}\n"));
     };
     let missing = |path: &str| {
         format!(
@@ -414,11 +414,11 @@ fn check_config_shows_the_effective_configuration_without_secrets() {
         "[[organizations]]\nadmin_key = \"canary-in-plain-text\"\n",
     )
     .unwrap();
-    let (code, shown, told) = check_config(file.as_os_str(), &["--show"]);
-    assert_eq!(code, Some(0), "{told}");
+    let (code, shown, result) = check_config(file.as_os_str(), &["--show"]);
+    assert_eq!(code, Some(0), "{result}");
     assert!(
-        told.starts_with("warning: ") && told.contains("secret in plain text"),
-        "{told}"
+        result.starts_with("warning: ") && result.contains("secret in plain text"),
+        "{result}"
     );
     assert!(
         shown.contains("admin_key = \"[hidden]\"\ntimeout = \"30s\""),
@@ -428,7 +428,7 @@ fn check_config_shows_the_effective_configuration_without_secrets() {
         shown.contains("[http]\nlisten = \"127.0.0.1:9899\""),
         "{shown}"
     );
-    assert!(!format!("{shown}{told}").contains("canary"));
+    assert!(!format!("{shown}{result}").contains("canary"));
     let (code, summary, _) = check_config(file.as_os_str(), &[]);
     let expected = "is valid: 1 organization, 0 rules, 1 notifier\n";
     assert!(code == Some(0) && summary.ends_with(expected), "{summary}");
@@ -446,8 +446,8 @@ fn aws_secrets_are_accepted_if_the_build_supports_them() {
         let shown = show::to_toml(&read(whole).unwrap());
         assert!(shown.contains(&format!("admin_key = {whole}")), "{shown}");
     } else {
-        let told = read(whole).unwrap_err();
-        assert!(told.contains("`organizations[0].admin_key.aws_secret` needs AWS support, which this build does not have"), "{told}");
+        let result = read(whole).unwrap_err();
+        assert!(result.contains("`organizations[0].admin_key.aws_secret` needs AWS support, which this build does not have"), "{result}");
     }
     for (source, expected) in [
         (r#"{ aws_secret = "" }"#, "aws_secret` is empty"),
@@ -461,8 +461,8 @@ fn aws_secrets_are_accepted_if_the_build_supports_them() {
         ),
         (r#"{ aws_secret = 5 }"#, "aws_secret` is a number"),
     ] {
-        let told = read(source).unwrap_err();
-        assert!(told.contains(expected), "{source}: {told}");
+        let result = read(source).unwrap_err();
+        assert!(result.contains(expected), "{source}: {result}");
     }
 }
 

@@ -11,40 +11,40 @@ use spendwatch_store::Store;
 
 use crate::harness::{WatcherFixture, at, hours};
 
-fn since(start: &str, stage: &WatcherFixture) -> HourSpan {
+fn since(start: &str, fixture: &WatcherFixture) -> HourSpan {
     HourSpan {
         start: Hour::containing(at(start)),
-        end: Hour::containing(stage.now()).plus(1),
+        end: Hour::containing(fixture.now()).plus(1),
     }
 }
 
 #[tokio::test]
 async fn the_first_cycle_reads_everything_and_sums_match() {
     let began = at("2026-09-20T00:00:00Z");
-    let stage = WatcherFixture::new(World::realistic(7, 4, began), "2026-11-24T13:25:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    let summary = stage.cycle(&mut watcher).await;
+    let fixture = WatcherFixture::new(World::realistic(7, 4, began), "2026-11-24T13:25:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    let summary = fixture.cycle(&mut watcher).await;
     assert_eq!(summary.errors, Vec::<String>::new());
     assert_eq!(summary.outcome, CycleOutcome::Ok);
     for span in [
-        since("2026-11-01T00:00:00Z", &stage),
-        since("2026-11-24T00:00:00Z", &stage),
-        since("2026-09-20T00:00:00Z", &stage),
+        since("2026-11-01T00:00:00Z", &fixture),
+        since("2026-11-24T00:00:00Z", &fixture),
+        since("2026-09-20T00:00:00Z", &fixture),
     ] {
-        let truth = stage.simulator.world().spent(None, span, stage.now());
-        assert_eq!(stage.ledger(&store, None, span).await, truth);
-        let truth = stage
+        let truth = fixture.simulator.world().spent(None, span, fixture.now());
+        assert_eq!(fixture.ledger(&store, None, span).await, truth);
+        let truth = fixture
             .simulator
             .world()
-            .spent(Some("workspace_00001"), span, stage.now());
+            .spent(Some("workspace_00001"), span, fixture.now());
         assert_eq!(
-            stage.ledger(&store, Some("workspace_00001"), span).await,
+            fixture.ledger(&store, Some("workspace_00001"), span).await,
             truth
         );
-        let truth = stage.simulator.world().spent(Some(""), span, stage.now());
+        let truth = fixture.simulator.world().spent(Some(""), span, fixture.now());
         assert_eq!(
-            stage.ledger(&store, Some("unattributed"), span).await,
+            fixture.ledger(&store, Some("unattributed"), span).await,
             truth,
             "the remainder"
         );
@@ -54,32 +54,32 @@ async fn the_first_cycle_reads_everything_and_sums_match() {
 #[tokio::test]
 async fn sums_match_for_days_with_one_request_per_workspace_and_cycle() {
     let began = at("2026-11-10T00:00:00Z");
-    let stage = WatcherFixture::new(World::realistic(3, 3, began), "2026-11-20T22:05:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let fixture = WatcherFixture::new(World::realistic(3, 3, began), "2026-11-20T22:05:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     for step in 0..90 {
         if step == 40 {
-            stage.simulator.world().correct_day(
+            fixture.simulator.world().correct_day(
                 "workspace_00000",
                 Day::containing(at("2026-11-18T00:00:00Z")),
                 "-3.25",
             );
-            stage.simulator.world().spend(
+            fixture.simulator.world().spend(
                 "workspace_00002",
                 "claude-haiku-4-5",
                 at("2026-11-15T05:00:00Z"),
                 "7.123456",
             );
         }
-        stage.simulator.clear_requests();
-        let summary = stage.cycle_after(20, &mut watcher).await;
+        fixture.simulator.clear_requests();
+        let summary = fixture.cycle_after(20, &mut watcher).await;
         assert_eq!(summary.errors, Vec::<String>::new(), "step {step}");
-        let requests = stage.simulator.requests();
-        let today = format!("end_date={}", Day::containing(stage.now()).date());
+        let requests = fixture.simulator.requests();
+        let today = format!("end_date={}", Day::containing(fixture.now()).date());
         let is_running = |path: &str| path.contains("granularity=hour") && path.contains(&today);
         // Settled hours are not read again.
-        let unsettled = Day::containing(stage.now() - SignedDuration::from_mins(30)).date();
+        let unsettled = Day::containing(fixture.now() - SignedDuration::from_mins(30)).date();
         let from = format!("start_date={unsettled}");
         let is_late = |path: &str| is_running(path) && !path.contains(&from);
         assert!(
@@ -96,16 +96,16 @@ async fn sums_match_for_days_with_one_request_per_workspace_and_cycle() {
             "step {step}: three workspaces and the whole, {requests:?}"
         );
     }
-    let all = since("2026-11-10T00:00:00Z", &stage);
-    let truth = stage.simulator.world().spent(None, all, stage.now());
-    assert_eq!(stage.ledger(&store, None, all).await, truth);
+    let all = since("2026-11-10T00:00:00Z", &fixture);
+    let truth = fixture.simulator.world().spent(None, all, fixture.now());
+    assert_eq!(fixture.ledger(&store, None, all).await, truth);
     let corrected = hours("2026-11-18T00:00:00Z", "2026-11-19T00:00:00Z");
-    let truth = stage
+    let truth = fixture
         .simulator
         .world()
-        .spent(Some("workspace_00000"), corrected, stage.now());
+        .spent(Some("workspace_00000"), corrected, fixture.now());
     assert_eq!(
-        stage
+        fixture
             .ledger(&store, Some("workspace_00000"), corrected)
             .await,
         truth
@@ -121,13 +121,13 @@ async fn a_different_stated_sum_is_reported_unless_unsettled_spend_explains_it()
     };
     spend(&mut world, "2026-11-20T03:00:00Z", "100");
     spend(&mut world, "2026-11-24T10:01:00Z", "7");
-    let stage = WatcherFixture::new(world, "2026-11-24T10:05:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let fixture = WatcherFixture::new(world, "2026-11-24T10:05:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
     let states = |usd: &str| {
-        stage.simulator.clear_faults();
+        fixture.simulator.clear_faults();
         let fault = ServerFault::Field("current_month_usage_usd".to_owned(), usd.to_owned());
-        stage
+        fixture
             .simulator
             .inject_fault(FaultTarget::endpoint("organizations"), fault);
     };
@@ -155,7 +155,7 @@ async fn a_different_stated_sum_is_reported_unless_unsettled_spend_explains_it()
         ("107", None),
     ] {
         states(stated);
-        let summary = stage.cycle_after(15, &mut watcher).await;
+        let summary = fixture.cycle_after(15, &mut watcher).await;
         assert_eq!(summary.outcome, CycleOutcome::Ok, "{summary:?}");
         let mismatch = summary.difference.map(|difference| difference.to_string());
         assert_eq!(mismatch.as_deref(), expected, "{stated}");
@@ -169,16 +169,16 @@ async fn in_the_first_hour_the_stated_sum_may_be_last_months() {
     for time in ["2026-11-20T03:00:00Z", "2026-12-01T00:01:00Z"] {
         world.spend("workspace_a", "claude-sonnet-4-5", at(time), "100");
     }
-    let stage = WatcherFixture::new(world, "2026-12-01T00:50:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let fixture = WatcherFixture::new(world, "2026-12-01T00:50:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
     let fault = ServerFault::Field("current_month_usage_usd".to_owned(), "5000".to_owned());
-    stage
+    fixture
         .simulator
         .inject_fault(FaultTarget::endpoint("organizations"), fault);
     // 01:05: the first hour is not settled. 01:20: it is.
     for (minutes, is_reported) in [(15, false), (15, true)] {
-        let summary = stage.cycle_after(minutes, &mut watcher).await;
+        let summary = fixture.cycle_after(minutes, &mut watcher).await;
         assert_eq!(summary.outcome, CycleOutcome::Ok, "{summary:?}");
         assert_eq!(summary.difference.is_some(), is_reported, "{summary:?}");
     }
@@ -222,16 +222,16 @@ async fn apply_events(events: Vec<Event>) {
         world.add_workspace(id, id);
         world.spend(id, MODEL, at("2026-11-20T12:00:00Z"), "1");
     }
-    let stage = WatcherFixture::new(world, "2026-11-22T22:10:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    let before = |hours: i64| stage.now() - SignedDuration::from_hours(hours);
+    let fixture = WatcherFixture::new(world, "2026-11-22T22:10:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    let before = |hours: i64| fixture.now() - SignedDuration::from_hours(hours);
     for event in events {
         match event {
             Event::Used(index, ago, cents) => {
                 let workspace = WORKSPACES.get(index).copied().unwrap_or_default();
                 let usd = format!("{}.{:02}", cents / 100, cents % 100);
-                stage
+                fixture
                     .simulator
                     .world()
                     .spend(workspace, MODEL, before(ago), &usd);
@@ -242,7 +242,7 @@ async fn apply_events(events: Vec<Event>) {
                     start,
                     end: start.plus(1),
                 };
-                stage
+                fixture
                     .simulator
                     .world()
                     .remove_usage(WORKSPACES[index], hours);
@@ -250,13 +250,13 @@ async fn apply_events(events: Vec<Event>) {
             Event::Failing(index) => {
                 let workspace = WORKSPACES.get(index).copied().unwrap_or_default();
                 let fault = ServerFault::Status(400, "{}".to_owned(), None);
-                stage
+                fixture
                     .simulator
                     .inject_fault(FaultTarget::usage_of(workspace), fault);
             }
-            Event::Healed => stage.simulator.clear_faults(),
+            Event::Healed => fixture.simulator.clear_faults(),
             Event::Restarted => {
-                let begun = stage.watcher(&store).await;
+                let begun = fixture.watcher(&store).await;
                 assert_eq!(
                     begun.coverages, watcher.coverages,
                     "memory matches the store"
@@ -264,34 +264,34 @@ async fn apply_events(events: Vec<Event>) {
                 watcher = begun;
             }
             Event::Waited(minutes) => {
-                let summary = stage.cycle_after(minutes, &mut watcher).await;
+                let summary = fixture.cycle_after(minutes, &mut watcher).await;
                 if summary.outcome == CycleOutcome::Ok {
-                    let today = Day::containing(stage.now())
+                    let today = Day::containing(fixture.now())
                         .first_hour()
                         .start()
                         .to_string();
-                    check_ledger(&stage, &store, since(&today, &stage)).await;
+                    check_ledger(&fixture, &store, since(&today, &fixture)).await;
                 }
             }
         }
     }
-    stage.simulator.clear_faults();
+    fixture.simulator.clear_faults();
     for _ in 0..40 {
-        stage.cycle_after(110, &mut watcher).await;
+        fixture.cycle_after(110, &mut watcher).await;
     }
-    check_ledger(&stage, &store, since("2026-11-20T00:00:00Z", &stage)).await;
+    check_ledger(&fixture, &store, since("2026-11-20T00:00:00Z", &fixture)).await;
 }
 
-async fn check_ledger(stage: &WatcherFixture, store: &Store, span: HourSpan) {
+async fn check_ledger(fixture: &WatcherFixture, store: &Store, span: HourSpan) {
     for workspace in [
         None,
         Some("workspace_a"),
         Some("workspace_b"),
         Some("workspace_c"),
     ] {
-        let truth = stage.simulator.world().spent(workspace, span, stage.now());
+        let truth = fixture.simulator.world().spent(workspace, span, fixture.now());
         assert_eq!(
-            stage.ledger(store, workspace, span).await,
+            fixture.ledger(store, workspace, span).await,
             truth,
             "{workspace:?}"
         );
@@ -302,47 +302,47 @@ async fn check_ledger(stage: &WatcherFixture, store: &Store, span: HourSpan) {
 async fn a_poll_incomplete_for_all_parts_leaves_memory_as_stored() {
     let mut world = World::empty();
     world.add_workspace("workspace_a", "a");
-    let stage = WatcherFixture::new(world, "2026-11-22T10:10:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
-    stage.simulator.world().add_workspace("workspace_b", "b");
+    let fixture = WatcherFixture::new(world, "2026-11-22T10:10:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
+    fixture.simulator.world().add_workspace("workspace_b", "b");
     let fault = ServerFault::Status(400, "{}".to_owned(), None);
-    stage
+    fixture
         .simulator
         .inject_fault(FaultTarget::endpoint("usage"), fault);
-    let summary = stage.cycle_after(20, &mut watcher).await;
+    let summary = fixture.cycle_after(20, &mut watcher).await;
     assert_eq!((summary.n_fresh, summary.n_parts), (0, 3));
     // The new workspace was never read, so the remainder is unknown too.
     assert_eq!(watcher.coverages[&Part::Unattributed].as_of, None);
-    let begun = stage.watcher(&store).await;
+    let begun = fixture.watcher(&store).await;
     assert_eq!(begun.coverages, watcher.coverages);
-    stage.simulator.clear_faults();
-    stage.cycle_after(5, &mut watcher).await;
-    assert_eq!(stage.watcher(&store).await.coverages, watcher.coverages);
+    fixture.simulator.clear_faults();
+    fixture.cycle_after(5, &mut watcher).await;
+    assert_eq!(fixture.watcher(&store).await.coverages, watcher.coverages);
 }
 
 #[tokio::test]
 async fn hours_of_each_corrected_day_are_read_again_once() {
     let mut world = World::empty();
     world.add_workspace("workspace_a", "a");
-    let stage = WatcherFixture::new(world, "2026-11-22T22:10:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let fixture = WatcherFixture::new(world, "2026-11-22T22:10:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     let days = ["2026-11-17", "2026-11-18", "2026-11-19", "2026-11-20"];
     for day in days {
         let noon = at(&format!("{day}T12:00:00Z"));
-        stage
+        fixture
             .simulator
             .world()
             .spend("workspace_a", MODEL, noon, "2");
     }
-    stage.simulator.clear_requests();
+    fixture.simulator.clear_requests();
     for _ in 0..12 {
-        stage.cycle_after(30, &mut watcher).await;
+        fixture.cycle_after(30, &mut watcher).await;
     }
-    let requests = stage.simulator.requests();
+    let requests = fixture.simulator.requests();
     let count = |day: &str| {
         let is_it = |path: &str| {
             path.contains("granularity=hour")

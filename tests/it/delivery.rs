@@ -12,7 +12,7 @@ use spendwatch_base::clock::Clock;
 use spendwatch_domain::alerts::notification::Reason::{Escalated, First, Resolved};
 use spendwatch_domain::rules::rule::Severity;
 use spendwatch_notify::Notifier;
-use spendwatch_notify::memory::Memory;
+use spendwatch_notify::receivers::memory::Memory;
 use spendwatch_notify::outcome::Delivery;
 use spendwatch_store::fallbacks::Fallback;
 use spendwatch_store::messages::{MessageFilter, MessageState};
@@ -27,7 +27,7 @@ use crate::receiver::{Answer, Post, Receiver};
 
 /// Returns attempts as `id:alert sequence reason,…`.
 fn attempts(memory: &Memory) -> Vec<String> {
-    let words = |sent: spendwatch_notify::memory::RecordedAttempt| {
+    let words = |sent: spendwatch_notify::receivers::memory::RecordedAttempt| {
         let alerts = sent.facts.iter().map(|fact| {
             let both = if fact.is_fired_and_resolved {
                 "+fired"
@@ -868,7 +868,7 @@ async fn hanging_attempt_is_abandoned_and_repeated() {
     receiver.answer(Answer::Hang);
     // The client's timeout is far beyond the worker's.
     let notifier = {
-        use spendwatch_notify::{post, webhook};
+        use spendwatch_notify::{post, receivers::webhook};
         let url = spendwatch_base::secret::Secret::new(receiver.url.clone());
         let client = post::client(&url, false).unwrap();
         let settings = webhook::Settings {

@@ -18,7 +18,7 @@ use spendwatch_domain::units::subject::SubjectKind;
 use spendwatch_metrics::counters::Counters;
 use spendwatch_notify::Notifier;
 use spendwatch_notify::envelope::Links;
-use spendwatch_notify::memory::Memory;
+use spendwatch_notify::receivers::memory::Memory;
 use spendwatch_notify::outcome::Delivery;
 use spendwatch_simulator::faults::{FaultTarget, ServerFault};
 use spendwatch_simulator::world::World;
@@ -46,7 +46,7 @@ fn weekly() -> Configured {
 }
 
 /// Two workspaces with two weeks of spend; now is Sunday evening.
-async fn stage() -> WatcherFixture {
+async fn fixture() -> WatcherFixture {
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Alpha");
     world.add_workspace("workspace_b", "Beta");
@@ -61,19 +61,19 @@ async fn stage() -> WatcherFixture {
     let mut limit = rule("week", SubjectKind::Workspace, 100);
     limit.period = Period::Week;
     limit.zone = weekly().schedule.zone().clone();
-    let mut stage = WatcherFixture::new(world, "2026-11-22T20:05:00Z")
+    let mut fixture = WatcherFixture::new(world, "2026-11-22T20:05:00Z")
         .await
         .with_rule(limit);
-    stage.digests = vec![weekly()];
-    stage
+    fixture.digests = vec![weekly()];
+    fixture
 }
 
 /// Delivers the waiting digests and returns them.
-async fn digests(stage: &WatcherFixture, store: &Store) -> Vec<Digest> {
+async fn digests(fixture: &WatcherFixture, store: &Store) -> Vec<Digest> {
     let mut digests_sent = Vec::new();
-    while let Some(claimed) = store.claim(&"chat".into(), stage.now()).await.unwrap() {
+    while let Some(claimed) = store.claim(&"chat".into(), fixture.now()).await.unwrap() {
         let state = NotifierState::default();
-        let finish = store.finish(&claimed.id, AttemptOutcome::Delivered, state, stage.now());
+        let finish = store.finish(&claimed.id, AttemptOutcome::Delivered, state, fixture.now());
         finish.await.unwrap();
         digests_sent.extend(claimed.digest.map(|digest| *digest));
     }
@@ -84,14 +84,14 @@ const HOUR: u64 = 60;
 
 #[tokio::test]
 async fn a_digest_is_sent_once_for_the_closed_week() {
-    let stage = stage().await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
-    stage.cycle_after(11 * HOUR, &mut watcher).await;
-    assert_eq!(digests(&stage, &store).await, [], "it is 08:05 in Berlin");
-    stage.cycle_after(HOUR, &mut watcher).await;
-    let digests_sent = digests(&stage, &store).await;
+    let fixture = fixture().await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
+    fixture.cycle_after(11 * HOUR, &mut watcher).await;
+    assert_eq!(digests(&fixture, &store).await, [], "it is 08:05 in Berlin");
+    fixture.cycle_after(HOUR, &mut watcher).await;
+    let digests_sent = digests(&fixture, &store).await;
     let [digest] = digests_sent.as_slice() else {
         panic!("{digests_sent:?}");
     };
@@ -118,13 +118,13 @@ async fn a_digest_is_sent_once_for_the_closed_week() {
     );
     assert_eq!(forecast.spend.to_string(), "246.761904761904");
 
-    stage.cycle_after(HOUR, &mut watcher).await;
+    fixture.cycle_after(HOUR, &mut watcher).await;
     drop(watcher);
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle_after(HOUR, &mut watcher).await;
-    assert_eq!(digests(&stage, &store).await, []);
-    stage.cycle_after(7 * 24 * HOUR, &mut watcher).await;
-    let digests_sent = digests(&stage, &store).await;
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle_after(HOUR, &mut watcher).await;
+    assert_eq!(digests(&fixture, &store).await, []);
+    fixture.cycle_after(7 * 24 * HOUR, &mut watcher).await;
+    let digests_sent = digests(&fixture, &store).await;
     assert_eq!(digests_sent.len(), 1);
     assert_eq!(digests_sent[0].label.as_deref(), Some("2026-W48"));
 }
@@ -132,26 +132,26 @@ async fn a_digest_is_sent_once_for_the_closed_week() {
 #[tokio::test]
 async fn a_digest_waits_up_to_six_hours_for_complete_data() {
     for heals in [true, false] {
-        let stage = stage().await;
-        let store = stage.open_store();
-        let mut watcher = stage.watcher(&store).await;
-        stage.cycle(&mut watcher).await;
+        let fixture = fixture().await;
+        let store = fixture.open_store();
+        let mut watcher = fixture.watcher(&store).await;
+        fixture.cycle(&mut watcher).await;
         let fault = ServerFault::Status(400, "{}".to_owned(), None);
-        stage
+        fixture
             .simulator
             .inject_fault(FaultTarget::usage_of("workspace_b"), fault);
-        stage.cycle_after(12 * HOUR, &mut watcher).await;
-        assert_eq!(digests(&stage, &store).await, []);
+        fixture.cycle_after(12 * HOUR, &mut watcher).await;
+        assert_eq!(digests(&fixture, &store).await, []);
         // A waiting digest survives a restart.
         drop(watcher);
-        let mut watcher = stage.watcher(&store).await;
-        stage.cycle_after(5 * HOUR, &mut watcher).await;
-        assert_eq!(digests(&stage, &store).await, []);
+        let mut watcher = fixture.watcher(&store).await;
+        fixture.cycle_after(5 * HOUR, &mut watcher).await;
+        assert_eq!(digests(&fixture, &store).await, []);
         if heals {
-            stage.simulator.clear_faults();
+            fixture.simulator.clear_faults();
         }
-        stage.cycle_after(HOUR, &mut watcher).await;
-        let digests_sent = digests(&stage, &store).await;
+        fixture.cycle_after(HOUR, &mut watcher).await;
+        let digests_sent = digests(&fixture, &store).await;
         assert_eq!(digests_sent.len(), 1, "{digests_sent:?}");
         let stale = DataGap::Stale {
             name: "Beta".to_owned(),
@@ -159,23 +159,23 @@ async fn a_digest_waits_up_to_six_hours_for_complete_data() {
         };
         let expected = if heals { Vec::new() } else { vec![stale] };
         assert_eq!(digests_sent[0].gaps, expected);
-        stage.cycle_after(HOUR, &mut watcher).await;
-        assert_eq!(digests(&stage, &store).await, []);
+        fixture.cycle_after(HOUR, &mut watcher).await;
+        assert_eq!(digests(&fixture, &store).await, []);
     }
 }
 
 #[tokio::test]
 async fn without_the_total_the_remainder_is_unknown_and_there_is_no_forecast() {
-    let stage = stage().await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let fixture = fixture().await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     // Both workspaces are read, but the total, which is requested last, is not.
     let fault = ServerFault::Status(400, "{}".to_owned(), None);
     let whole = FaultTarget::endpoint("usage").after(2);
-    stage.simulator.inject_fault(whole, fault);
-    stage.cycle_after(18 * HOUR, &mut watcher).await;
-    let digests_sent = digests(&stage, &store).await;
+    fixture.simulator.inject_fault(whole, fault);
+    fixture.cycle_after(18 * HOUR, &mut watcher).await;
+    let digests_sent = digests(&fixture, &store).await;
     let stale = DataGap::Stale {
         name: "the whole organization".to_owned(),
         as_of: at("2026-11-22T20:05:00Z"),
@@ -186,25 +186,25 @@ async fn without_the_total_the_remainder_is_unknown_and_there_is_no_forecast() {
 
 #[tokio::test]
 async fn a_stop_before_the_commit_neither_loses_nor_repeats_the_digest() {
-    let mut stage = stage().await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let mut fixture = fixture().await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     drop((watcher, store));
-    stage.faults = Some(Faults::new(|operation, moment| {
+    fixture.faults = Some(Faults::new(|operation, moment| {
         operation == "commit_digest" && moment == CommitPoint::BeforeCommit
     }));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.clock.advance(Duration::from_hours(13));
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.clock.advance(Duration::from_hours(13));
     let deadline = Duration::from_hours(99);
-    watcher.cycle(stage.now(), deadline).await.unwrap_err();
+    watcher.cycle(fixture.now(), deadline).await.unwrap_err();
     drop((watcher, store));
-    stage.faults = None;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle_after(5, &mut watcher).await;
-    stage.cycle_after(5, &mut watcher).await;
+    fixture.faults = None;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle_after(5, &mut watcher).await;
+    fixture.cycle_after(5, &mut watcher).await;
     let filter = MessageFilter {
         state: Some(MessageState::Waiting),
         notifier: None,
@@ -213,14 +213,14 @@ async fn a_stop_before_the_commit_neither_loses_nor_repeats_the_digest() {
     let mut waiting = store.messages(&filter).await.unwrap();
     waiting.retain(|message| message.digest.is_some());
     assert_eq!(waiting.len(), 1);
-    assert_eq!(digests(&stage, &store).await.len(), 1);
+    assert_eq!(digests(&fixture, &store).await.len(), 1);
 }
 
 #[tokio::test]
 async fn each_recipient_is_sent_a_copy_unless_its_notifier_takes_no_digests() {
-    let stage = stage().await;
-    let store = stage.open_store();
-    let mut settings = stage.settings();
+    let fixture = fixture().await;
+    let store = fixture.open_store();
+    let mut settings = fixture.settings();
     let chat = settings
         .delivery
         .get_mut(&NotifierName::from("chat"))
@@ -231,16 +231,16 @@ async fn each_recipient_is_sent_a_copy_unless_its_notifier_takes_no_digests() {
     let mut pager = chat.clone();
     (pager.recipients, pager.accepts_digests) = (Vec::new(), false);
     settings.delivery.insert("pager".into(), pager);
-    let mut watcher = Watcher::open(settings, stage.deps(&store)).await.unwrap();
-    stage.cycle(&mut watcher).await;
-    stage.cycle_after(12 * HOUR, &mut watcher).await;
+    let mut watcher = Watcher::open(settings, fixture.deps(&store)).await.unwrap();
+    fixture.cycle(&mut watcher).await;
+    fixture.cycle_after(12 * HOUR, &mut watcher).await;
     let memory = Memory::default();
     let worker = DeliveryWorker {
         name: "chat".into(),
         notifier: Notifier::Memory(memory.clone()),
         store: store.clone(),
-        clock: Clock::Manual(stage.clock.clone()),
-        random: stage.random.clone(),
+        clock: Clock::Manual(fixture.clock.clone()),
+        random: fixture.random.clone(),
         links: Links::default(),
         group_interval: jiff::SignedDuration::ZERO,
         fallback: None,
@@ -248,13 +248,11 @@ async fn each_recipient_is_sent_a_copy_unless_its_notifier_takes_no_digests() {
     memory.respond_with([Delivery::retry("503")]);
     let counters = Counters::new(&[], &[], "test");
     worker.run_due(&counters).await.unwrap();
-    stage.clock.advance(Duration::from_mins(1));
+    fixture.clock.advance(Duration::from_mins(1));
     worker.run_due(&counters).await.unwrap();
     let mut sent = memory.take();
-    sent.retain(|sent| {
-        sent.text
-            .starts_with("weekly: acme, week 47 of 2026\n$100.25 spent")
-    });
+    let first_line = "acme: $100.25 in week 47 of 2026, up 150.6% from the week before\n";
+    sent.retain(|sent| sent.text.starts_with(first_line));
     let recipients: BTreeSet<_> = sent.iter().map(|sent| sent.recipient.as_deref()).collect();
     assert_eq!(
         recipients,
@@ -273,9 +271,9 @@ async fn each_recipient_is_sent_a_copy_unless_its_notifier_takes_no_digests() {
 
 #[tokio::test]
 async fn a_rejected_digest_is_sent_to_the_fallback_once_with_the_reason() {
-    let stage = stage().await;
-    let store = stage.open_store();
-    let mut settings = stage.settings();
+    let fixture = fixture().await;
+    let store = fixture.open_store();
+    let mut settings = fixture.settings();
     let chat = settings
         .delivery
         .get_mut(&NotifierName::from("chat"))
@@ -283,15 +281,15 @@ async fn a_rejected_digest_is_sent_to_the_fallback_once_with_the_reason() {
     chat.recipients = ["cfo@example.com", "cto@example.com"]
         .map(str::to_owned)
         .into();
-    let mut watcher = Watcher::open(settings, stage.deps(&store)).await.unwrap();
-    stage.cycle(&mut watcher).await;
-    stage.cycle_after(12 * HOUR, &mut watcher).await;
+    let mut watcher = Watcher::open(settings, fixture.deps(&store)).await.unwrap();
+    fixture.cycle(&mut watcher).await;
+    fixture.cycle_after(12 * HOUR, &mut watcher).await;
     let worker = |name: &str, memory: &Memory, fallback| DeliveryWorker {
         name: name.into(),
         notifier: Notifier::Memory(memory.clone()),
         store: store.clone(),
-        clock: Clock::Manual(stage.clock.clone()),
-        random: stage.random.clone(),
+        clock: Clock::Manual(fixture.clock.clone()),
+        random: fixture.random.clone(),
         links: Links::default(),
         group_interval: jiff::SignedDuration::ZERO,
         fallback,
@@ -314,7 +312,7 @@ async fn a_rejected_digest_is_sent_to_the_fallback_once_with_the_reason() {
         .await
         .unwrap();
     let mut sent = memory.take();
-    sent.retain(|sent| sent.text.starts_with("weekly: acme"));
+    sent.retain(|sent| sent.text.starts_with("acme: $100.25 in week 47"));
     assert_eq!(
         sent.len(),
         1,
@@ -326,14 +324,14 @@ async fn a_rejected_digest_is_sent_to_the_fallback_once_with_the_reason() {
 
 #[tokio::test]
 async fn a_changed_schedule_does_not_make_up_for_earlier_slots() {
-    let mut stage = stage().await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
-    stage.digests[0].schedule = Schedule::parse("0 0 7 * * *", Zone::utc()).unwrap();
-    watcher.reconfigure(stage.settings()).await.unwrap();
-    stage.cycle_after(12 * HOUR, &mut watcher).await;
-    assert_eq!(digests(&stage, &store).await, []);
-    stage.cycle_after(24 * HOUR, &mut watcher).await;
-    assert_eq!(digests(&stage, &store).await.len(), 1);
+    let mut fixture = fixture().await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
+    fixture.digests[0].schedule = Schedule::parse("0 0 7 * * *", Zone::utc()).unwrap();
+    watcher.reconfigure(fixture.settings()).await.unwrap();
+    fixture.cycle_after(12 * HOUR, &mut watcher).await;
+    assert_eq!(digests(&fixture, &store).await, []);
+    fixture.cycle_after(24 * HOUR, &mut watcher).await;
+    assert_eq!(digests(&fixture, &store).await.len(), 1);
 }

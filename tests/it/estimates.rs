@@ -35,12 +35,12 @@ async fn after_a_cycle(dialect: Dialect, change: impl FnOnce(&mut World)) -> [Am
         world.add_detailed_usage("wrkspc_a", model, hour, used(), UsageDetail::default());
     }
     change(&mut world);
-    let mut stage = WatcherFixture::new(world, NOW).await;
-    stage.dialect = dialect;
-    let stage = stage.with_rule(rule("month", SubjectKind::Organization, 1_000_000));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let mut fixture = WatcherFixture::new(world, NOW).await;
+    fixture.dialect = dialect;
+    let fixture = fixture.with_rule(rule("month", SubjectKind::Organization, 1_000_000));
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     let month = hours("2026-11-01T00:00:00Z", "2026-11-25T00:00:00Z");
     let sums = store.sums(&organization(), month).await.unwrap();
     [OPUS, SONNET].map(|model| {

@@ -30,39 +30,39 @@ fn rule_on_new_workspaces() -> Rule {
 }
 
 /// A workspace is created between two cycles.
-async fn stage() -> (WatcherFixture, Store, Watcher) {
+async fn fixture() -> (WatcherFixture, Store, Watcher) {
     let mut world = World::empty();
     world.add_workspace("workspace_a", "Alpha");
-    let stage = WatcherFixture::new(world, "2026-11-24T12:30:00Z")
+    let fixture = WatcherFixture::new(world, "2026-11-24T12:30:00Z")
         .await
         .with_rule(rule_on_new_workspaces());
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
-    stage.clock.advance(Duration::from_mins(1));
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
+    fixture.clock.advance(Duration::from_mins(1));
     {
-        let mut world = stage.simulator.world();
+        let mut world = fixture.simulator.world();
         world.add_workspace("workspace_b", "Beta");
-        world.workspace_mut("workspace_b").created_at = Some(stage.now().to_string());
+        world.workspace_mut("workspace_b").created_at = Some(fixture.now().to_string());
     }
-    stage.cycle_after(15, &mut watcher).await;
-    (stage, store, watcher)
+    fixture.cycle_after(15, &mut watcher).await;
+    (fixture, store, watcher)
 }
 
-fn listed(stage: &WatcherFixture, arguments: &[&str]) -> String {
-    let file = stage.folder.path().join("spendwatch.toml");
+fn listed(fixture: &WatcherFixture, arguments: &[&str]) -> String {
+    let file = fixture.folder.path().join("spendwatch.toml");
     let text = format!(
         "[[organizations]]\nname = \"acme\"\nbase_url = \"{}\"\nadmin_key = {{ env = \"KEY\" }}\n\
          [store]\nurl = \"sqlite://{}\"\n",
-        stage.simulator.base_url(),
-        stage.store_path().display()
+        fixture.simulator.base_url(),
+        fixture.store_path().display()
     );
     fs::write(&file, text).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_spendwatch"))
         .args(arguments)
         .arg("--config")
         .arg(file)
-        .env("KEY", stage.simulator.key().expose())
+        .env("KEY", fixture.simulator.key().expose())
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -72,11 +72,11 @@ fn listed(stage: &WatcherFixture, arguments: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_listed_and_shown() {
-    let (stage, store, _watcher) = stage().await;
-    let sent = stage.deliver(&store).await;
+    let (fixture, store, _watcher) = fixture().await;
+    let sent = fixture.deliver(&store).await;
     assert_eq!(sent.len(), 1);
     let id = sent[0].identity.fingerprint();
-    let table = listed(&stage, &["alerts", "show", &id, "--output", "table"]);
+    let table = listed(&fixture, &["alerts", "show", &id, "--output", "table"]);
     let (first, rest) = table.split_once("\n\n").unwrap();
     let words = |line: &str| {
         line.split_whitespace()
@@ -92,17 +92,17 @@ async fn an_event_is_listed_and_shown() {
         "its message: {table}"
     );
     let history = "
-AT                 STATE   ENDED BY  SEVERITY  THRESHOLD  VALUE  TOLD
+TIME               STATE   ENDED BY  SEVERITY  THRESHOLD  VALUE  NOTIFIED
 2026-11-24 12:46Z  firing  -         info      info       -      chat: first
 ";
     assert!(table.ends_with(history), "{table}");
-    let list = listed(&stage, &["alerts", "list", "--output", "json"]);
+    let list = listed(&fixture, &["alerts", "list", "--output", "json"]);
     assert!(list.contains("\"event\": \"workspace_created\""), "{list}");
 }
 
 #[tokio::test]
 async fn an_event_counts_as_an_alert_and_has_no_limit_in_the_gauges() {
-    let (_stage, _store, watcher) = stage().await;
+    let (_stage, _store, watcher) = fixture().await;
     let view = View {
         skew: None,
         ..watcher.view()

@@ -292,7 +292,7 @@ impl WatcherFixture {
 
     /// Delivers all waiting messages and returns their notifiers and facts.
     pub async fn deliver_messages(&self, store: &Store) -> Vec<(NotifierName, Vec<Fact>)> {
-        let mut told = Vec::new();
+        let mut result = Vec::new();
         for notifier in self.policy.notifiers.keys() {
             while let Some(claimed) = store.claim(notifier, self.now()).await.unwrap() {
                 store
@@ -304,7 +304,7 @@ impl WatcherFixture {
                     )
                     .await
                     .unwrap();
-                told.push((notifier.clone(), claimed.facts));
+                result.push((notifier.clone(), claimed.facts));
             }
         }
         let filter = MessageFilter {
@@ -314,7 +314,7 @@ impl WatcherFixture {
         };
         let waiting = store.messages(&filter).await.unwrap();
         assert_eq!(waiting, [], "nothing is left in the outbox");
-        told
+        result
     }
 }
 

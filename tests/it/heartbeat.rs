@@ -142,15 +142,15 @@ async fn requests_follow_complete_cycles_and_errors_hide_the_url() {
 
 /// A heartbeat with manual cycles and clock.
 struct ManualHeartbeat {
-    stage: WatcherFixture,
+    fixture: WatcherFixture,
     app: Arc<App>,
     listener: Listener,
 }
 
 impl ManualHeartbeat {
     async fn new() -> ManualHeartbeat {
-        let stage = WatcherFixture::new(World::empty(), "2026-11-24T12:00:00Z").await;
-        let app = Arc::new(stage.app(&stage.open_store()));
+        let fixture = WatcherFixture::new(World::empty(), "2026-11-24T12:00:00Z").await;
+        let app = Arc::new(fixture.app(&fixture.open_store()));
         let listener = Listener::start().await;
         let url = Secret::new(format!("{}/canary-0001", listener.url));
         let configured = sections::HeartbeatConfig {
@@ -164,7 +164,7 @@ impl ManualHeartbeat {
         let stop = CancellationToken::new();
         tokio::spawn(async move { heartbeat.run(&app_of_task, &stop).await });
         ManualHeartbeat {
-            stage,
+            fixture,
             app,
             listener,
         }
@@ -172,7 +172,7 @@ impl ManualHeartbeat {
 
     fn end_cycle(&self, outcome: CycleOutcome) {
         let status = OrganizationStatus {
-            last_cycle: Some((outcome, self.stage.now())),
+            last_cycle: Some((outcome, self.fixture.now())),
             ..OrganizationStatus::default()
         };
         self.app.published.record_cycle(&organization(), status);
@@ -181,10 +181,10 @@ impl ManualHeartbeat {
 
     /// Advances the clock while the heartbeat waits for its next request.
     async fn advance(&self, seconds: u64) {
-        while self.stage.clock.n_sleeping() == 0 {
+        while self.fixture.clock.n_sleeping() == 0 {
             tokio::task::yield_now().await;
         }
-        self.stage.clock.advance(Duration::from_secs(seconds));
+        self.fixture.clock.advance(Duration::from_secs(seconds));
     }
 
     /// Checks that there were `n` requests and no retry waits.
@@ -193,7 +193,7 @@ impl ManualHeartbeat {
             tokio::task::yield_now().await;
         }
         assert_eq!(
-            (self.listener.n_calls(), self.stage.clock.n_sleeping()),
+            (self.listener.n_calls(), self.fixture.clock.n_sleeping()),
             (n, 0)
         );
     }

@@ -27,7 +27,7 @@ use crate::histories::story::{Step, histories, tell};
 const N_HISTORIES: u32 = 500;
 
 #[test]
-fn whatever_happens_receivers_are_told_what_is_true() {
+fn receivers_are_notified_of_the_true_state() {
     let n_histories = number("SPENDWATCH_TEST_HISTORIES", N_HISTORIES);
     let seed = number("SPENDWATCH_TEST_SEED", 1u64);
     let runtime = tokio::runtime::Builder::new_current_thread()

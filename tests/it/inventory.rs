@@ -72,31 +72,31 @@ fn world() -> World {
 }
 
 async fn guide(needs: RequiredLists) -> WatcherFixture {
-    let mut stage = WatcherFixture::new(world(), NOW).await;
-    stage.needs = needs;
-    stage
+    let mut fixture = WatcherFixture::new(world(), NOW).await;
+    fixture.needs = needs;
+    fixture
 }
 
 async fn real(dialect: Dialect, needs: RequiredLists) -> WatcherFixture {
     let mut world = world();
     world.api = SimulatedApi::Real(RealApiOptions::default());
     world.default_workspace = Some(DEFAULT.to_owned());
-    let mut stage = WatcherFixture::new(world, NOW).await;
-    stage.dialect = dialect;
-    stage.needs = needs;
-    stage
+    let mut fixture = WatcherFixture::new(world, NOW).await;
+    fixture.dialect = dialect;
+    fixture.needs = needs;
+    fixture
 }
 
 /// Runs one complete cycle `minutes` later; returns how often keys and users were requested.
 async fn requests_after(
     minutes: u64,
-    stage: &WatcherFixture,
+    fixture: &WatcherFixture,
     watcher: &mut Watcher,
 ) -> (usize, usize) {
-    stage.simulator.clear_requests();
-    let summary = stage.cycle_after(minutes, watcher).await;
+    fixture.simulator.clear_requests();
+    let summary = fixture.cycle_after(minutes, watcher).await;
     assert_eq!(summary.outcome, CycleOutcome::Ok, "{:?}", summary.errors);
-    let requests = stage.simulator.requests();
+    let requests = fixture.simulator.requests();
     let n = |end: &str| {
         requests
             .iter()
@@ -117,10 +117,10 @@ fn user_state(watcher: &Watcher, id: &str) -> (Presence, Option<Timestamp>) {
 
 #[tokio::test]
 async fn guide_lists_without_a_rule_are_not_read() {
-    let stage = guide(RequiredLists::default()).await;
-    let mut watcher = stage.watcher(&stage.open_store()).await;
+    let fixture = guide(RequiredLists::default()).await;
+    let mut watcher = fixture.watcher(&fixture.open_store()).await;
     for _ in 0..26 {
-        assert_eq!(requests_after(5, &stage, &mut watcher).await, (0, 0));
+        assert_eq!(requests_after(5, &fixture, &mut watcher).await, (0, 0));
     }
     assert_eq!(
         (&watcher.inventory.keys, &watcher.inventory.users),
@@ -134,17 +134,17 @@ async fn lists_needed_by_a_rule_are_read_once_an_hour() {
         keys: true,
         users: false,
     };
-    let mut stage = guide(keys).await;
-    let mut watcher = stage.watcher(&stage.open_store()).await;
+    let mut fixture = guide(keys).await;
+    let mut watcher = fixture.watcher(&fixture.open_store()).await;
     for hour in 0..3 {
         assert_eq!(
-            requests_after(5, &stage, &mut watcher).await,
+            requests_after(5, &fixture, &mut watcher).await,
             (1, 0),
             "{hour}"
         );
         for _ in 1..12 {
             assert_eq!(
-                requests_after(5, &stage, &mut watcher).await,
+                requests_after(5, &fixture, &mut watcher).await,
                 (0, 0),
                 "{hour}"
             );
@@ -152,30 +152,30 @@ async fn lists_needed_by_a_rule_are_read_once_an_hour() {
     }
     assert_eq!(watcher.inventory.users, None);
     // A reload adds a rule that needs users; another one removes both rules.
-    stage.needs = BOTH;
-    watcher.reconfigure(stage.settings()).await.unwrap();
-    assert_eq!(requests_after(1, &stage, &mut watcher).await, (0, 1));
+    fixture.needs = BOTH;
+    watcher.reconfigure(fixture.settings()).await.unwrap();
+    assert_eq!(requests_after(1, &fixture, &mut watcher).await, (0, 1));
     assert!(watcher.inventory.users.is_some());
-    stage.needs = RequiredLists::default();
-    watcher.reconfigure(stage.settings()).await.unwrap();
+    fixture.needs = RequiredLists::default();
+    watcher.reconfigure(fixture.settings()).await.unwrap();
     assert_eq!(
         (&watcher.inventory.keys, &watcher.inventory.users),
         (&None, &None)
     );
-    assert_eq!(requests_after(60, &stage, &mut watcher).await, (0, 0));
+    assert_eq!(requests_after(60, &fixture, &mut watcher).await, (0, 0));
 }
 
 #[tokio::test]
 async fn guide_lists_report_presence_and_last_use() {
-    let stage = guide(BOTH).await;
-    stage
+    let fixture = guide(BOTH).await;
+    fixture
         .simulator
         .world()
         .keys
         .extend((10..120).map(|n| key(&format!("apikey_{n}"), Some("wrkspc_a"), None)));
-    let mut watcher = stage.watcher(&stage.open_store()).await;
+    let mut watcher = fixture.watcher(&fixture.open_store()).await;
     assert_eq!(
-        requests_after(5, &stage, &mut watcher).await,
+        requests_after(5, &fixture, &mut watcher).await,
         (2, 1),
         "all pages"
     );
@@ -212,70 +212,70 @@ async fn guide_lists_report_presence_and_last_use() {
 
 #[tokio::test]
 async fn only_a_list_with_a_missing_entry_is_read_in_each_cycle() {
-    let stage = guide(BOTH).await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (1, 1));
-    let left = stage.simulator.world().users.remove(1);
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (0, 0));
+    let fixture = guide(BOTH).await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (1, 1));
+    let left = fixture.simulator.world().users.remove(1);
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (0, 0));
     assert_eq!(user_state(&watcher, "user_2").0, Presence::Listed);
-    assert_eq!(requests_after(55, &stage, &mut watcher).await, (1, 1));
+    assert_eq!(requests_after(55, &fixture, &mut watcher).await, (1, 1));
     for _ in 0..5 {
         assert!(matches!(
             user_state(&watcher, "user_2").0,
             Presence::Missing(_)
         ));
-        assert_eq!(requests_after(5, &stage, &mut watcher).await, (0, 1));
+        assert_eq!(requests_after(5, &fixture, &mut watcher).await, (0, 1));
     }
     assert!(matches!(
         user_state(&watcher, "user_2").0,
         Presence::Missing(_)
     ));
     assert_eq!(
-        requests_after(5, &stage, &mut watcher).await,
+        requests_after(5, &fixture, &mut watcher).await,
         (0, 1),
         "30 minutes"
     );
     assert_eq!(user_state(&watcher, "user_2").0, Presence::Removed);
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (0, 0));
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (0, 0));
     // Missing once and then listed again.
-    stage.simulator.world().users.push(left);
-    assert_eq!(requests_after(60, &stage, &mut watcher).await, (1, 1));
+    fixture.simulator.world().users.push(left);
+    assert_eq!(requests_after(60, &fixture, &mut watcher).await, (1, 1));
     assert_eq!(user_state(&watcher, "user_2").0, Presence::Listed);
-    let key = stage.simulator.world().keys.remove(0);
-    assert_eq!(requests_after(60, &stage, &mut watcher).await, (1, 1));
-    stage.simulator.world().keys.push(key);
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (1, 0));
+    let key = fixture.simulator.world().keys.remove(0);
+    assert_eq!(requests_after(60, &fixture, &mut watcher).await, (1, 1));
+    fixture.simulator.world().keys.push(key);
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (1, 0));
     assert_eq!(found(&watcher, "apikey_1").presence, Presence::Listed);
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (0, 0));
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (0, 0));
     // After a restart nothing is known until the lists are read.
     drop(watcher);
-    let mut watcher = stage.watcher(&store).await;
+    let mut watcher = fixture.watcher(&store).await;
     assert_eq!(
         (&watcher.inventory.keys, &watcher.inventory.users),
         (&None, &None)
     );
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (1, 1));
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (1, 1));
     assert_eq!(user_state(&watcher, "user_2").0, Presence::Listed);
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (0, 0));
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (0, 0));
     // Entries listed before the restart are pending first.
     drop(watcher);
-    stage.simulator.world().users.pop();
-    let mut watcher = stage.watcher(&store).await;
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (1, 1));
+    fixture.simulator.world().users.pop();
+    let mut watcher = fixture.watcher(&store).await;
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (1, 1));
     for _ in 0..6 {
         assert!(matches!(
             user_state(&watcher, "user_2").0,
             Presence::Missing(_)
         ));
-        assert_eq!(requests_after(5, &stage, &mut watcher).await, (0, 1));
+        assert_eq!(requests_after(5, &fixture, &mut watcher).await, (0, 1));
     }
     assert_eq!(user_state(&watcher, "user_2").0, Presence::Removed);
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (0, 0));
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (0, 0));
     // But not if the next cycle would start over.
-    let mut watcher = stage.watcher(&store).await;
+    let mut watcher = fixture.watcher(&store).await;
     watcher.trust_single_list();
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (1, 1));
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (1, 1));
     assert!(
         !watcher
             .inventory
@@ -288,85 +288,85 @@ async fn only_a_list_with_a_missing_entry_is_read_in_each_cycle() {
 
 #[tokio::test]
 async fn a_failed_list_keeps_known_entries_and_the_cycle_complete() {
-    let stage = guide(BOTH).await;
-    let mut watcher = stage.watcher(&stage.open_store()).await;
+    let fixture = guide(BOTH).await;
+    let mut watcher = fixture.watcher(&fixture.open_store()).await;
     let bad = |status| ServerFault::Status(status, "{}".into(), None);
-    stage
+    fixture
         .simulator
         .inject_fault(FaultTarget::endpoint("users"), bad(400));
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (1, 1));
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (1, 1));
     assert!(watcher.inventory.keys.is_some() && watcher.inventory.users.is_none());
     assert_eq!(
-        requests_after(5, &stage, &mut watcher).await,
+        requests_after(5, &fixture, &mut watcher).await,
         (0, 1),
         "the first one is waited for"
     );
-    stage.simulator.clear_faults();
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (0, 1));
+    fixture.simulator.clear_faults();
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (0, 1));
     let known = watcher.inventory.users.clone();
     assert!(known.is_some());
     // Later ones are not.
-    stage.simulator.inject_fault(
+    fixture.simulator.inject_fault(
         FaultTarget::endpoint("users"),
         ServerFault::Body(r#"{"data":null}"#.into()),
     );
-    assert_eq!(requests_after(60, &stage, &mut watcher).await, (1, 1));
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (0, 0));
+    assert_eq!(requests_after(60, &fixture, &mut watcher).await, (1, 1));
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (0, 0));
     assert_eq!(watcher.inventory.users, known);
     // After a day the list is outdated.
     for _ in 0..24 {
-        requests_after(60, &stage, &mut watcher).await;
+        requests_after(60, &fixture, &mut watcher).await;
     }
     assert_eq!(watcher.inventory.users, None);
-    assert_eq!(requests_after(5, &stage, &mut watcher).await.1, 1);
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await.1, 1);
     // A rejected list is unknown, and requested once an hour.
-    stage.simulator.clear_faults();
-    assert_eq!(requests_after(5, &stage, &mut watcher).await.1, 1);
+    fixture.simulator.clear_faults();
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await.1, 1);
     assert!(watcher.inventory.users.is_some());
-    stage
+    fixture
         .simulator
         .inject_fault(FaultTarget::endpoint("users"), bad(403));
-    assert_eq!(requests_after(60, &stage, &mut watcher).await, (1, 1));
+    assert_eq!(requests_after(60, &fixture, &mut watcher).await, (1, 1));
     assert_eq!(watcher.inventory.users, None);
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (0, 0));
-    assert_eq!(requests_after(55, &stage, &mut watcher).await, (1, 1));
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (0, 0));
+    assert_eq!(requests_after(55, &fixture, &mut watcher).await, (1, 1));
 }
 
 #[tokio::test]
 async fn a_list_that_times_out_is_requested_in_the_next_cycle() {
-    let stage = guide(BOTH).await;
-    let mut watcher = stage.watcher(&stage.open_store()).await;
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (1, 1));
+    let fixture = guide(BOTH).await;
+    let mut watcher = fixture.watcher(&fixture.open_store()).await;
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (1, 1));
     watcher.cancel.cancel();
-    stage.cycle_after(60, &mut watcher).await;
+    fixture.cycle_after(60, &mut watcher).await;
     watcher.cancel = CancellationToken::new();
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (1, 1));
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (0, 0));
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (1, 1));
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (0, 0));
 }
 
 #[tokio::test]
 async fn after_a_day_with_a_rejected_key_nothing_is_known() {
-    let stage = guide(BOTH).await;
-    let mut watcher = stage.watcher(&stage.open_store()).await;
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (1, 1));
+    let fixture = guide(BOTH).await;
+    let mut watcher = fixture.watcher(&fixture.open_store()).await;
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (1, 1));
     let refused = ServerFault::Status(401, "{}".into(), None);
-    stage
+    fixture
         .simulator
         .inject_fault(FaultTarget::everything(), refused);
     for _ in 0..24 {
-        stage.cycle_after(60, &mut watcher).await;
+        fixture.cycle_after(60, &mut watcher).await;
         assert!(watcher.inventory.keys.is_some() && watcher.inventory.users.is_some());
     }
-    stage.cycle_after(60, &mut watcher).await;
+    fixture.cycle_after(60, &mut watcher).await;
     let known = (&watcher.inventory.keys, &watcher.inventory.users);
     assert_eq!(known, (&None, &None));
 }
 
 #[tokio::test]
 async fn nothing_is_idle_if_the_guide_never_reports_last_uses() {
-    let stage = guide(BOTH).await;
+    let fixture = guide(BOTH).await;
     {
-        let mut world = stage.simulator.world();
+        let mut world = fixture.simulator.world();
         for key in &mut world.keys {
             key.last_used_at = None;
         }
@@ -374,14 +374,14 @@ async fn nothing_is_idle_if_the_guide_never_reports_last_uses() {
             user.last_active_at = None;
         }
     }
-    let mut watcher = stage.watcher(&stage.open_store()).await;
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (1, 1));
+    let mut watcher = fixture.watcher(&fixture.open_store()).await;
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (1, 1));
     assert_eq!(found(&watcher, "apikey_1").idle_since, None);
     assert_eq!(user_state(&watcher, "user_1").1, None);
 }
 
 /// Adds usage of a key by a user.
-fn used(stage: &WatcherFixture, key: &str, user: Option<&str>, when: &str) {
+fn used(fixture: &WatcherFixture, key: &str, user: Option<&str>, when: &str) {
     let detail = UsageDetail {
         api_key: Some(key.to_owned()),
         user: user.map(str::to_owned),
@@ -393,20 +393,20 @@ fn used(stage: &WatcherFixture, key: &str, user: Option<&str>, when: &str) {
         requests: 1,
         ..SimulatedUsage::default()
     };
-    let mut world = stage.simulator.world();
+    let mut world = fixture.simulator.world();
     world.add_detailed_usage("wrkspc_a", MODEL, at(when), amount, detail);
 }
 
 #[tokio::test]
 async fn only_names_are_read_hourly_if_usage_is_reported_by_key() {
-    let stage = real(Dialect::Analytics, RequiredLists::default()).await;
-    let mut watcher = stage.watcher(&stage.open_store()).await;
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (1, 1));
-    assert_eq!(requests_after(5, &stage, &mut watcher).await, (0, 0));
-    stage.simulator.world().users.clear();
-    assert_eq!(requests_after(55, &stage, &mut watcher).await, (1, 1));
+    let fixture = real(Dialect::Analytics, RequiredLists::default()).await;
+    let mut watcher = fixture.watcher(&fixture.open_store()).await;
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (1, 1));
+    assert_eq!(requests_after(5, &fixture, &mut watcher).await, (0, 0));
+    fixture.simulator.world().users.clear();
+    assert_eq!(requests_after(55, &fixture, &mut watcher).await, (1, 1));
     assert_eq!(
-        requests_after(5, &stage, &mut watcher).await,
+        requests_after(5, &fixture, &mut watcher).await,
         (0, 0),
         "no user is missing"
     );
@@ -419,12 +419,12 @@ async fn only_names_are_read_hourly_if_usage_is_reported_by_key() {
 /// The older reports have no users, and older usage only by the day.
 #[tokio::test]
 async fn the_older_reports_show_idle_keys_but_no_users() {
-    let stage = real(Dialect::Reports, BOTH).await;
-    used(&stage, "apikey_1", None, "2026-11-20T10:20:00Z");
-    used(&stage, "apikey_2", None, "2026-09-02T10:20:00Z");
-    let mut watcher = stage.watcher(&stage.open_store()).await;
+    let fixture = real(Dialect::Reports, BOTH).await;
+    used(&fixture, "apikey_1", None, "2026-11-20T10:20:00Z");
+    used(&fixture, "apikey_2", None, "2026-09-02T10:20:00Z");
+    let mut watcher = fixture.watcher(&fixture.open_store()).await;
     for _ in 0..15 {
-        requests_after(5, &stage, &mut watcher).await;
+        requests_after(5, &fixture, &mut watcher).await;
     }
     let idle = |id: &str| found(&watcher, id).idle_since.unwrap();
     assert_eq!(idle("apikey_1"), at("2026-11-20T11:00:00Z"));
@@ -440,42 +440,42 @@ async fn the_older_reports_show_idle_keys_but_no_users() {
 /// Without new usage data, idle times do not grow, because anything may be in use.
 #[tokio::test]
 async fn without_new_usage_data_idle_times_do_not_grow() {
-    let stage = real(Dialect::Analytics, BOTH).await;
-    used(&stage, "apikey_1", None, "2026-11-20T10:20:00Z");
-    let mut watcher = stage.watcher(&stage.open_store()).await;
+    let fixture = real(Dialect::Analytics, BOTH).await;
+    used(&fixture, "apikey_1", None, "2026-11-20T10:20:00Z");
+    let mut watcher = fixture.watcher(&fixture.open_store()).await;
     for _ in 0..15 {
-        requests_after(5, &stage, &mut watcher).await;
+        requests_after(5, &fixture, &mut watcher).await;
     }
     let ids = ["apikey_1", "apikey_2"];
     let idle = |watcher: &Watcher| {
-        let now = stage.now();
+        let now = fixture.now();
         ids.map(|id| now.duration_since(found(watcher, id).idle_since.unwrap()))
     };
     // As of this cycle, in which the list was read.
-    requests_after(60, &stage, &mut watcher).await;
+    requests_after(60, &fixture, &mut watcher).await;
     let before = idle(&watcher);
     for endpoint in ["analytics_cost", "analytics_usage", "messages"] {
         let fault = ServerFault::Status(400, "{}".into(), None);
-        stage
+        fixture
             .simulator
             .inject_fault(FaultTarget::endpoint(endpoint), fault);
     }
     for hours in [1, 23, 48] {
-        stage.cycle_after(hours * 60, &mut watcher).await;
+        fixture.cycle_after(hours * 60, &mut watcher).await;
         assert_eq!(idle(&watcher), before, "{hours}");
     }
 }
 
 #[tokio::test]
 async fn the_ledger_shows_idle_keys_if_the_list_does_not() {
-    let stage = real(Dialect::Analytics, BOTH).await;
-    used(&stage, "apikey_1", Some("user_1"), "2026-11-20T10:20:00Z");
-    used(&stage, "apikey_1", None, "2026-11-02T10:20:00Z");
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let fixture = real(Dialect::Analytics, BOTH).await;
+    used(&fixture, "apikey_1", Some("user_1"), "2026-11-20T10:20:00Z");
+    used(&fixture, "apikey_1", None, "2026-11-02T10:20:00Z");
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
     // History is read concurrently with the cycles.
     for _ in 0..15 {
-        requests_after(5, &stage, &mut watcher).await;
+        requests_after(5, &fixture, &mut watcher).await;
     }
     let ended = Some(at("2026-11-20T11:00:00Z"));
     assert_eq!(found(&watcher, "apikey_1").idle_since, ended);
@@ -494,8 +494,8 @@ async fn the_ledger_shows_idle_keys_if_the_list_does_not() {
         Some(at("2026-11-02T00:00:00Z"))
     );
     // Later changes are tracked in the same way as a restart would load them.
-    used(&stage, "apikey_2", Some("user_2"), "2026-11-24T14:10:00Z");
-    requests_after(60, &stage, &mut watcher).await;
+    used(&fixture, "apikey_2", Some("user_2"), "2026-11-24T14:10:00Z");
+    requests_after(60, &fixture, &mut watcher).await;
     let idle = |watcher: &Watcher| {
         let keys = ["apikey_1", "apikey_2", "apikey_3"];
         let users = ["user_1", "user_2"].map(|id| user_state(watcher, id).1);
@@ -504,8 +504,8 @@ async fn the_ledger_shows_idle_keys_if_the_list_does_not() {
     let noted = idle(&watcher);
     assert_eq!(noted.0[1], Some(at("2026-11-24T15:00:00Z")));
     drop(watcher);
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     assert_eq!(idle(&watcher), noted);
 }
 
@@ -529,79 +529,79 @@ type Removed = BTreeMap<Option<WorkspaceId>, Timestamp>;
 
 #[tokio::test]
 async fn a_removed_guide_limit_is_recorded_once() {
-    let stage = guide(RequiredLists::default()).await;
+    let fixture = guide(RequiredLists::default()).await;
     let set = |organization: Option<&str>, workspace: Option<&str>| {
-        let mut world = stage.simulator.world();
+        let mut world = fixture.simulator.world();
         world.usage_limit = organization.map(str::to_owned);
         world.workspace_mut("wrkspc_a").monthly_limit = workspace.map(str::to_owned);
     };
     set(Some("5000"), Some("100"));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     assert_eq!(limits(&watcher.directory), dollars(5000, 100));
     set(None, None);
-    stage.cycle_after(15, &mut watcher).await;
-    let removed: Removed = [(None, stage.now()), (Some("wrkspc_a".into()), stage.now())].into();
+    fixture.cycle_after(15, &mut watcher).await;
+    let removed: Removed = [(None, fixture.now()), (Some("wrkspc_a".into()), fixture.now())].into();
     assert_eq!(watcher.directory.limits_removed, removed);
     drop(watcher);
-    let mut watcher = stage.watcher(&store).await;
+    let mut watcher = fixture.watcher(&store).await;
     assert_eq!(
         watcher.directory.limits_removed, removed,
         "as it was stored"
     );
-    stage.cycle_after(30, &mut watcher).await;
+    fixture.cycle_after(30, &mut watcher).await;
     assert_eq!(watcher.directory.limits_removed, removed, "and not anew");
     set(Some("1"), Some("1"));
-    stage.cycle_after(15, &mut watcher).await;
+    fixture.cycle_after(15, &mut watcher).await;
     assert_eq!(watcher.directory.limits_removed, Removed::new());
     drop(watcher);
-    let watcher = stage.watcher(&store).await;
+    let watcher = fixture.watcher(&store).await;
     assert_eq!(watcher.directory.limits_removed, Removed::new());
 }
 
 /// The real service lists workspaces without limits, which have their own endpoints.
 #[tokio::test]
 async fn separately_read_limits_survive_a_restart_and_a_failure() {
-    let stage = real(Dialect::Analytics, RequiredLists::default()).await;
-    let set = |limits: Vec<(Option<String>, i64)>| stage.simulator.world().spend_limits = limits;
+    let fixture = real(Dialect::Analytics, RequiredLists::default()).await;
+    let set = |limits: Vec<(Option<String>, i64)>| fixture.simulator.world().spend_limits = limits;
     let of_workspace = |cents| (Some("wrkspc_a".to_owned()), cents);
     set(vec![(None, 500_000), of_workspace(10_000)]);
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     assert_eq!(limits(&watcher.directory), dollars(5000, 100));
     drop(watcher);
     let on = FaultTarget::endpoint("spend_limits");
-    stage
+    fixture
         .simulator
         .inject_fault(on.clone(), ServerFault::Body("<html>".into()));
-    let mut watcher = stage.watcher(&store).await;
+    let mut watcher = fixture.watcher(&store).await;
     for minutes in [20, 61] {
-        stage.cycle_after(minutes, &mut watcher).await;
+        fixture.cycle_after(minutes, &mut watcher).await;
         assert_eq!(limits(&watcher.directory), dollars(5000, 100));
         assert_eq!(watcher.directory.limits_removed, Removed::new());
     }
-    stage.simulator.clear_faults();
+    fixture.simulator.clear_faults();
     set(vec![(None, 500_000)]);
-    stage.cycle_after(60, &mut watcher).await;
-    let removed: Removed = [(Some("wrkspc_a".into()), stage.now())].into();
+    fixture.cycle_after(60, &mut watcher).await;
+    let removed: Removed = [(Some("wrkspc_a".into()), fixture.now())].into();
     assert_eq!(watcher.directory.limits_removed, removed);
     assert_eq!(limits(&watcher.directory), (dollars(5000, 0).0, None));
     drop(watcher);
-    let mut watcher = stage.watcher(&store).await;
+    let mut watcher = fixture.watcher(&store).await;
     for _ in 0..5 {
-        stage.cycle_after(15, &mut watcher).await;
+        fixture.cycle_after(15, &mut watcher).await;
     }
     assert_eq!(watcher.directory.limits_removed, removed, "not anew");
     set(vec![(None, 500_000), of_workspace(7_000)]);
-    stage.cycle_after(60, &mut watcher).await;
+    fixture.cycle_after(60, &mut watcher).await;
     assert_eq!(limits(&watcher.directory), dollars(5000, 70));
     assert_eq!(watcher.directory.limits_removed, Removed::new());
     // Limits without read access are unknown, not removed.
     let refused = ServerFault::Status(403, "{}".into(), None);
-    stage.simulator.inject_fault(on, refused);
-    stage.cycle_after(60, &mut watcher).await;
+    fixture.simulator.inject_fault(on, refused);
+    fixture.cycle_after(60, &mut watcher).await;
     assert_eq!(limits(&watcher.directory), (None, None));
     assert_eq!(watcher.directory.limits_removed, Removed::new());
 }
@@ -609,31 +609,31 @@ async fn separately_read_limits_survive_a_restart_and_a_failure() {
 /// Until limits are read again, rules use the stored ones.
 #[tokio::test]
 async fn a_restart_resolves_no_alert_on_a_provider_limit() {
-    let stage = real(Dialect::Analytics, RequiredLists::default()).await;
-    stage.simulator.world().spend_limits = vec![(Some("wrkspc_a".to_owned()), 10)];
-    used(&stage, "apikey_1", None, "2026-11-24T10:20:00Z");
-    let stage = stage.with_rule(Rule {
+    let fixture = real(Dialect::Analytics, RequiredLists::default()).await;
+    fixture.simulator.world().spend_limits = vec![(Some("wrkspc_a".to_owned()), 10)];
+    used(&fixture, "apikey_1", None, "2026-11-24T10:20:00Z");
+    let fixture = fixture.with_rule(Rule {
         limit: Limit::Workspace,
         ..rule("own", SubjectKind::Workspace, 1)
     });
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
     for _ in 0..14 {
-        stage.cycle_after(5, &mut watcher).await;
+        fixture.cycle_after(5, &mut watcher).await;
     }
-    assert_eq!(words(&stage.deliver(&store).await), ["Alpha 100% first"]);
+    assert_eq!(words(&fixture.deliver(&store).await), ["Alpha 100% first"]);
     drop(watcher);
     let fault = ServerFault::Body("<html>".into());
-    stage
+    fixture
         .simulator
         .inject_fault(FaultTarget::endpoint("spend_limits"), fault);
-    let mut watcher = stage.watcher(&store).await;
+    let mut watcher = fixture.watcher(&store).await;
     for _ in 0..5 {
-        stage.cycle_after(15, &mut watcher).await;
+        fixture.cycle_after(15, &mut watcher).await;
     }
     // No resolution would be sent.
     let mut alerts = watcher.alerts.by_slot.values();
     assert!(alerts.all(|alert| !matches!(alert.state, State::Ended { .. })));
     assert_eq!(watcher.alerts.by_slot.len(), 1);
-    assert_eq!(words(&stage.deliver(&store).await), [""; 0]);
+    assert_eq!(words(&fixture.deliver(&store).await), [""; 0]);
 }

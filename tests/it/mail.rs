@@ -8,10 +8,10 @@ use std::process::Stdio;
 use serde_json::Value;
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::notification::{Fact, Reason};
-use spendwatch_notify::email::{EmailNotifier, Settings};
+use spendwatch_notify::receivers::email::{EmailNotifier, Settings};
 use spendwatch_notify::envelope::{Envelope, Links};
 use spendwatch_notify::outcome::Delivery;
-use spendwatch_notify::smtp::Tls;
+use spendwatch_notify::receivers::smtp::Tls;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 

@@ -162,7 +162,7 @@ const ALL_SERIES: SeriesOptions = SeriesOptions {
     max_series: 200_000,
 };
 
-async fn stage() -> WatcherFixture {
+async fn fixture() -> WatcherFixture {
     let mut world = World::empty();
     for (n, usd) in ["5", "30", "1", "20"].iter().enumerate() {
         let id = format!("workspace_{n}");
@@ -176,10 +176,10 @@ async fn stage() -> WatcherFixture {
 
 #[tokio::test]
 async fn without_by_model_the_series_are_summed() {
-    let stage = stage().await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let fixture = fixture().await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     let shape = SeriesOptions {
         by_model: false,
         ..ALL_SERIES
@@ -195,10 +195,10 @@ async fn without_by_model_the_series_are_summed() {
 
 #[tokio::test]
 async fn the_smallest_beyond_max_series_are_summed_and_shown_series_stay() {
-    let stage = stage().await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let fixture = fixture().await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     let mut renderer = Renderer::default();
     let spend = |text: &str| -> Vec<String> {
         let is_month =
@@ -220,11 +220,11 @@ async fn the_smallest_beyond_max_series_are_summed_and_shown_series_stay() {
     assert!(rendered.n_dropped.values().all(|n| *n > 0) && !rendered.n_dropped.is_empty());
     // Another workspace becomes the largest: the shown one stays, and the new one does not fit.
     let now = at("2026-11-24T10:01:00Z");
-    stage
+    fixture
         .simulator
         .world()
         .spend("workspace_2", "claude-haiku-4-5", now, "500");
-    stage.cycle_after(5, &mut watcher).await;
+    fixture.cycle_after(5, &mut watcher).await;
     let (cut, _) = gauges(&mut renderer, &watcher, narrow);
     assert_eq!(spend(&cut), ["workspace_1 30", "other 526"]);
 }
@@ -239,29 +239,29 @@ fn n_remainder_series(text: &str) -> usize {
 
 #[tokio::test]
 async fn unchanged_series_are_not_rendered_again() {
-    let stage = stage().await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let fixture = fixture().await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     let mut renderer = Renderer::default();
-    stage.cycle_after(20, &mut watcher).await;
+    fixture.cycle_after(20, &mut watcher).await;
     gauges(&mut renderer, &watcher, ALL_SERIES);
     assert_eq!(gauges(&mut renderer, &watcher, ALL_SERIES).1.n_written, 0);
-    stage.cycle_after(5, &mut watcher).await;
+    fixture.cycle_after(5, &mut watcher).await;
     let (_, rendered) = gauges(&mut renderer, &watcher, ALL_SERIES);
     assert_eq!(rendered.n_written, 1, "the time of the data");
 }
 
 #[tokio::test]
 async fn unread_parts_have_no_series() {
-    let stage = stage().await;
-    stage.simulator.inject_fault(
+    let fixture = fixture().await;
+    fixture.simulator.inject_fault(
         FaultTarget::endpoint("usage"),
         ServerFault::Status(400, String::new(), None),
     );
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     let (text, _) = gauges(&mut Renderer::default(), &watcher, ALL_SERIES);
     let of_usage: Vec<&str> = text
         .lines()
@@ -272,10 +272,10 @@ async fn unread_parts_have_no_series() {
 
 #[tokio::test]
 async fn an_organization_whose_store_fails_is_not_up_and_keeps_its_figures() {
-    let stage = stage().await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let fixture = fixture().await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     let published = PublishedState::default();
     published.set_gauges(
         &organization(),
@@ -289,7 +289,7 @@ async fn an_organization_whose_store_fails_is_not_up_and_keeps_its_figures() {
         String::from_utf8(pieces.concat()).unwrap()
     };
     let before = shown();
-    published.record_failure(&organization(), "the disk is full".to_owned(), stage.now());
+    published.record_failure(&organization(), "the disk is full".to_owned(), fixture.now());
     let up = "spendwatch_organization_up{organization=\"acme\"}";
     assert_eq!(value(&before, up), "1");
     assert_eq!(
@@ -301,10 +301,10 @@ async fn an_organization_whose_store_fails_is_not_up_and_keeps_its_figures() {
 /// Covers the series that the guide dialect does not have.
 #[tokio::test]
 async fn promtool_parses_the_metrics_of_the_real_api() {
-    let stage = stage().await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let fixture = fixture().await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     let limit = RateLimit {
         group: "claude \"opus\"".to_owned(),
         limiter: "requests_per_minute".to_owned(),
@@ -313,7 +313,7 @@ async fn promtool_parses_the_metrics_of_the_real_api() {
     watcher.listings.rate_limits.insert(None, vec![limit]);
     let view = View {
         dialect: Some(Dialect::Analytics),
-        billed_until: Some(stage.now()),
+        billed_until: Some(fixture.now()),
         unpriced: [("claude-new".into(), 7)].into(),
         ..watcher.view()
     };
@@ -390,31 +390,31 @@ async fn the_gauges_of_a_small_organization() {
         "0.000001",
     );
     world.spend("", "claude-haiku-4-5", at("2026-11-24T09:10:00Z"), "2.5");
-    let stage = WatcherFixture::new(world, "2026-11-24T10:15:00Z").await;
-    let stage = stage.with_rule(month_rule_of_workspaces(50));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let fixture = WatcherFixture::new(world, "2026-11-24T10:15:00Z").await;
+    let fixture = fixture.with_rule(month_rule_of_workspaces(50));
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     let (text, _) = gauges(&mut Renderer::default(), &watcher, ALL_SERIES);
     insta::assert_snapshot!(text);
 }
 
 #[tokio::test]
 async fn case_33_after_a_rename_no_series_has_the_old_name() {
-    let stage = stage().await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let fixture = fixture().await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
     let mut renderer = Renderer::default();
-    stage.cycle(&mut watcher).await;
+    fixture.cycle(&mut watcher).await;
     let (before, _) = gauges(&mut renderer, &watcher, ALL_SERIES);
     assert!(before.contains("workspace=\"Name 1\""));
-    stage
+    fixture
         .simulator
         .world()
         .workspace_mut("workspace_1")
         .name
         .replace_range(.., "Other");
-    stage.cycle_after(15, &mut watcher).await;
+    fixture.cycle_after(15, &mut watcher).await;
     let (after, _) = gauges(&mut renderer, &watcher, ALL_SERIES);
     assert!(!after.contains("Name 1"), "{after}");
     assert_eq!(
@@ -425,11 +425,11 @@ async fn case_33_after_a_rename_no_series_has_the_old_name() {
 
 #[tokio::test]
 async fn the_last_hour_of_the_organization_stays_while_a_part_is_stale() {
-    let stage = stage().await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let fixture = fixture().await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
     let mut last_hour = async |minutes| {
-        stage.cycle_after(minutes, &mut watcher).await;
+        fixture.cycle_after(minutes, &mut watcher).await;
         let (text, _) = gauges(&mut Renderer::default(), &watcher, ALL_SERIES);
         let series = "anthropic_organization_spend_last_hour_usd{organization=\"acme\"}";
         value(&text, series)
@@ -437,11 +437,11 @@ async fn the_last_hour_of_the_organization_stays_while_a_part_is_stale() {
     // 09:00 to 10:00, when each workspace had spend.
     assert_eq!(last_hour(10).await, "112");
     let fault = ServerFault::Status(400, "{}".into(), None);
-    stage
+    fixture
         .simulator
         .inject_fault(FaultTarget::usage_of("workspace_1"), fault);
     let spend = |usd: &str| {
-        let mut world = stage.simulator.world();
+        let mut world = fixture.simulator.world();
         world.spend(
             "workspace_0",
             "claude-haiku-4-5",
@@ -451,6 +451,6 @@ async fn the_last_hour_of_the_organization_stays_while_a_part_is_stale() {
     };
     spend("3");
     assert_eq!(last_hour(60).await, "112", "not the sum of two hours");
-    stage.simulator.clear_faults();
+    fixture.simulator.clear_faults();
     assert_eq!(last_hour(5).await, "3");
 }

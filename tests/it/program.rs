@@ -48,8 +48,14 @@ impl Home {
 
     /// Runs a command on the configuration.
     pub fn command(&self, arguments: &[&str]) -> Output {
+        self.command_with(arguments, &[])
+    }
+
+    /// Runs a command with these environment variables.
+    pub fn command_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_spendwatch"))
             .args(arguments)
+            .envs(environment.iter().copied())
             .arg("--config")
             .arg(self.path("spendwatch.toml"))
             .env_remove("RUST_LOG")

@@ -161,8 +161,8 @@ fn unpinned_images(text: &str) -> Vec<String> {
         let image = match words.next() {
             Some("FROM") => {
                 let words: Vec<&str> = words.filter(|word| !word.starts_with("--")).collect();
-                if let [_, "AS" | "as", stage] = words[..] {
-                    stages.push(stage);
+                if let [_, "AS" | "as", fixture] = words[..] {
+                    stages.push(fixture);
                 }
                 words.first().copied()
             }

@@ -25,32 +25,32 @@ async fn stop_at(index: usize) -> bool {
         "40.25",
     );
     world.spend("", "claude-sonnet-4-5", at("2026-11-24T09:30:00Z"), "1.75");
-    let mut stage = WatcherFixture::new(world, "2026-11-24T10:05:00Z")
+    let mut fixture = WatcherFixture::new(world, "2026-11-24T10:05:00Z")
         .await
         .with_rule(month_rule(30));
     let n_points = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&n_points);
-    stage.faults = Some(Faults::new(move |_: &'static str, _: CommitPoint| {
+    fixture.faults = Some(Faults::new(move |_: &'static str, _: CommitPoint| {
         counted.fetch_add(1, Ordering::SeqCst) == index
     }));
-    let store = stage.open_store();
-    let deadline = Clock::Manual(stage.clock.clone()).monotonic() + Duration::from_mins(5);
-    let was_stopped = match stage.try_watcher(&store).await {
-        Ok(mut watcher) => watcher.cycle(stage.now(), deadline).await.is_err(),
+    let store = fixture.open_store();
+    let deadline = Clock::Manual(fixture.clock.clone()).monotonic() + Duration::from_mins(5);
+    let was_stopped = match fixture.try_watcher(&store).await {
+        Ok(mut watcher) => watcher.cycle(fixture.now(), deadline).await.is_err(),
         Err(_) => true,
     };
     drop(store);
-    stage.faults = None;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    fixture.faults = None;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
     for _ in 0..3 {
-        stage.cycle_after(5, &mut watcher).await;
+        fixture.cycle_after(5, &mut watcher).await;
     }
-    let notified = stage.deliver(&store).await;
+    let notified = fixture.deliver(&store).await;
     assert_eq!(words(&notified), ["Alpha 100% first"], "stopped at {index}");
     let month = hours("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z");
     assert_eq!(
-        stage.ledger(&store, None, month).await,
+        fixture.ledger(&store, None, month).await,
         Usd::from_dollars(42),
         "stopped at {index}"
     );
@@ -82,21 +82,21 @@ async fn case_18_after_restoring_a_backup_newer_alerts_are_sent_again() {
         world.spend(id, "claude-sonnet-4-5", at(when), "40");
     };
     spend(&mut world, "workspace_a", "2026-11-23T08:00:00Z");
-    let stage = WatcherFixture::new(world, "2026-11-23T10:05:00Z")
+    let fixture = WatcherFixture::new(world, "2026-11-23T10:05:00Z")
         .await
         .with_rule(month_rule(30));
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
-    assert_eq!(words(&stage.deliver(&store).await), ["Alpha 100% first"]);
-    let backup = stage.folder.path().join("backup.db");
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
+    assert_eq!(words(&fixture.deliver(&store).await), ["Alpha 100% first"]);
+    let backup = fixture.folder.path().join("backup.db");
     store.backup(&backup).await.unwrap();
     for id in ["workspace_b", "workspace_c"] {
-        spend(&mut stage.simulator.world(), id, "2026-11-24T08:00:00Z");
+        spend(&mut fixture.simulator.world(), id, "2026-11-24T08:00:00Z");
     }
-    stage.cycle_after(24 * 60, &mut watcher).await;
+    fixture.cycle_after(24 * 60, &mut watcher).await;
     let today = ["Beta 100% first", "Gamma 100% first"];
-    assert_eq!(words(&stage.deliver(&store).await), today);
+    assert_eq!(words(&fixture.deliver(&store).await), today);
     let ids = |rows: Vec<MessageRow>| -> BTreeSet<String> {
         rows.into_iter().map(|row| row.id).collect()
     };
@@ -108,20 +108,20 @@ async fn case_18_after_restoring_a_backup_newer_alerts_are_sent_again() {
     let before = ids(store.messages(&all).await.unwrap());
     drop((watcher, store));
     for end in ["-wal", "-shm"] {
-        let path = format!("{}{end}", stage.store_path().display());
+        let path = format!("{}{end}", fixture.store_path().display());
         let _ = std::fs::remove_file(path);
     }
-    std::fs::copy(&backup, stage.store_path()).unwrap();
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle_after(5, &mut watcher).await;
-    assert_eq!(words(&stage.deliver(&store).await), today);
+    std::fs::copy(&backup, fixture.store_path()).unwrap();
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle_after(5, &mut watcher).await;
+    assert_eq!(words(&fixture.deliver(&store).await), today);
     let after = ids(store.messages(&all).await.unwrap());
     assert_eq!(
         after.intersection(&before).count(),
         1,
         "yesterday's message"
     );
-    stage.cycle_after(5, &mut watcher).await;
-    assert_eq!(words(&stage.deliver(&store).await), [""; 0]);
+    fixture.cycle_after(5, &mut watcher).await;
+    assert_eq!(words(&fixture.deliver(&store).await), [""; 0]);
 }

@@ -137,12 +137,12 @@ async fn run(text: &str) -> Result<(), String> {
     let script = Script::read(text)?;
     let settings = settings(&script.config()?);
     let start = script.at.first().ok_or("nothing happens")?.time();
-    let mut stage = WatcherFixture::new(world(&script), &start.to_string()).await;
-    stage.policy = settings.policy.clone();
+    let mut fixture = WatcherFixture::new(world(&script), &start.to_string()).await;
+    fixture.policy = settings.policy.clone();
     let mut run = ScenarioRun {
-        store: stage.open_store(),
+        store: fixture.open_store(),
         watcher: None,
-        stage,
+        fixture,
         settings,
     };
     let mut lines = vec![script.story.says.clone()];
@@ -233,7 +233,7 @@ fn world(script: &Script) -> World {
 }
 
 struct ScenarioRun {
-    stage: WatcherFixture,
+    fixture: WatcherFixture,
     store: Store,
     watcher: Option<Watcher>,
     settings: WatcherSettings,
@@ -247,18 +247,18 @@ impl ScenarioRun {
         every: SignedDuration,
     ) -> Vec<(Timestamp, Vec<Notification>)> {
         let mut sent = Vec::new();
-        while self.stage.now() + every < step.time() {
+        while self.fixture.now() + every < step.time() {
             self.pass(every);
             self.cycle().await;
-            sent.push((self.stage.now(), facts(self.messages().await)));
+            sent.push((self.fixture.now(), facts(self.messages().await)));
         }
-        self.pass(step.time().duration_since(self.stage.now()));
+        self.pass(step.time().duration_since(self.fixture.now()));
         sent
     }
 
     async fn step(&mut self, step: &Step) -> Result<Vec<Message>, String> {
         {
-            let mut world = self.stage.simulator.world();
+            let mut world = self.fixture.simulator.world();
             for used in &step.used {
                 used.happen(&mut world, step.time());
             }
@@ -280,23 +280,23 @@ impl ScenarioRun {
         }
         for workspace in &step.fails {
             let fault = ServerFault::Status(400, "{}".into(), None);
-            self.stage
+            self.fixture
                 .simulator
                 .inject_fault(FaultTarget::usage_of(workspace), fault);
         }
         if step.empty_list {
             let list = FaultTarget::endpoint("workspaces");
-            self.stage.simulator.inject_fault(list, ServerFault::NoRows);
+            self.fixture.simulator.inject_fault(list, ServerFault::NoRows);
         }
         if step.heals {
-            self.stage.simulator.clear_faults();
+            self.fixture.simulator.clear_faults();
         }
         if let Some(jump) = step.jump() {
-            self.stage.clock.set_wall(self.stage.now() + jump);
+            self.fixture.clock.set_wall(self.fixture.now() + jump);
         }
         if let Some(config) = step.reload() {
             self.settings = settings(&config?);
-            self.stage.policy = self.settings.policy.clone();
+            self.fixture.policy = self.settings.policy.clone();
             let watcher = self.watcher.as_mut().ok_or("nothing runs yet")?;
             watcher.reconfigure(self.settings.clone()).await.unwrap();
             watcher.decide_and_commit().await.unwrap();
@@ -310,20 +310,20 @@ impl ScenarioRun {
 
     async fn cycle(&mut self) {
         if self.watcher.is_none() {
-            let deps = self.stage.deps(&self.store);
+            let deps = self.fixture.deps(&self.store);
             let watcher = Watcher::open(self.settings.clone(), deps).await;
             self.watcher = Some(watcher.unwrap());
         }
         let watcher = self.watcher.as_mut().unwrap();
-        self.stage.cycle(watcher).await;
+        self.fixture.cycle(watcher).await;
     }
 
     async fn messages(&self) -> Vec<Message> {
-        self.stage.deliver_messages(&self.store).await
+        self.fixture.deliver_messages(&self.store).await
     }
 
     fn pass(&self, duration: SignedDuration) {
         let duration = Duration::try_from(duration).expect("steps go forward in time");
-        self.stage.clock.advance(duration);
+        self.fixture.clock.advance(duration);
     }
 }

@@ -64,10 +64,10 @@ fn world() -> World {
     world
 }
 
-async fn stage(world: World, dialect: Dialect, now: &str) -> WatcherFixture {
-    let mut stage = WatcherFixture::new(world, now).await;
-    stage.dialect = dialect;
-    stage
+async fn fixture(world: World, dialect: Dialect, now: &str) -> WatcherFixture {
+    let mut fixture = WatcherFixture::new(world, now).await;
+    fixture.dialect = dialect;
+    fixture
 }
 
 async fn sums(store: &Store, span: HourSpan) -> BTreeMap<(Part, UsageKey), Amounts> {
@@ -88,10 +88,10 @@ fn of_part(sums: &BTreeMap<(Part, UsageKey), Amounts>, id: &str) -> Amounts {
     of.fold(Amounts::ZERO, |sum, (_, of)| sum + *of)
 }
 
-fn until_now(start: &str, stage: &WatcherFixture) -> HourSpan {
+fn until_now(start: &str, fixture: &WatcherFixture) -> HourSpan {
     HourSpan {
         start: Hour::containing(at(start)),
-        end: Hour::containing(stage.now()).plus(1),
+        end: Hour::containing(fixture.now()).plus(1),
     }
 }
 
@@ -99,16 +99,16 @@ fn until_now(start: &str, stage: &WatcherFixture) -> HourSpan {
 async fn analytics_matches_truth_by_workspace_and_key() {
     let mut world = world();
     world.refresh_lag = SignedDuration::from_mins(100);
-    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:25:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    let report = stage.cycle(&mut watcher).await;
+    let fixture = fixture(world, Dialect::Analytics, "2026-11-24T13:25:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    let report = fixture.cycle(&mut watcher).await;
     assert_eq!(report.errors, Vec::<String>::new());
     assert_eq!(report.outcome, CycleOutcome::Ok);
     // Billed spend is exact.
     let billed = hours("2026-11-01T00:00:00Z", "2026-11-24T11:00:00Z");
     let found = sums(&store, billed).await;
-    let truth = |id: Option<&str>, span| stage.simulator.world().spent(id, span, stage.now());
+    let truth = |id: Option<&str>, span| fixture.simulator.world().spent(id, span, fixture.now());
     assert_eq!(total(&found).spend, truth(None, billed));
     assert_eq!(total(&found).estimated, Usd::ZERO);
     assert_eq!(
@@ -124,7 +124,7 @@ async fn analytics_matches_truth_by_workspace_and_key() {
         .collect();
     assert_eq!(keys, [Some("apikey_a1"), Some("apikey_a2")]);
     // The rest is estimated, within a cent because the simulator rounds tokens.
-    let open = until_now("2026-11-24T11:00:00Z", &stage);
+    let open = until_now("2026-11-24T11:00:00Z", &fixture);
     let found = total(&sums(&store, open).await);
     assert_eq!(found.spend, found.estimated);
     let gap = (found.spend - truth(None, open)).abs();
@@ -136,15 +136,15 @@ async fn analytics_matches_truth_by_workspace_and_key() {
 
 #[tokio::test]
 async fn reports_bill_closed_days_and_estimate_the_rest() {
-    let stage = stage(world(), Dialect::Reports, "2026-11-24T13:25:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    let report = stage.cycle(&mut watcher).await;
+    let fixture = fixture(world(), Dialect::Reports, "2026-11-24T13:25:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    let report = fixture.cycle(&mut watcher).await;
     assert_eq!(report.errors, Vec::<String>::new());
     assert_eq!(report.outcome, CycleOutcome::Ok);
     let billed = hours("2026-11-01T00:00:00Z", "2026-11-24T00:00:00Z");
     let found = sums(&store, billed).await;
-    let truth = |id: Option<&str>, span| stage.simulator.world().spent(id, span, stage.now());
+    let truth = |id: Option<&str>, span| fixture.simulator.world().spent(id, span, fixture.now());
     assert_eq!(total(&found).spend, truth(None, billed));
     assert_eq!(total(&found).estimated, Usd::ZERO);
     assert_eq!(
@@ -157,7 +157,7 @@ async fn reports_bill_closed_days_and_estimate_the_rest() {
     // Every single day matches too, also in another time zone.
     let day = hours("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z");
     assert_eq!(total(&sums(&store, day).await).spend, truth(None, day));
-    let today = until_now("2026-11-24T00:00:00Z", &stage);
+    let today = until_now("2026-11-24T00:00:00Z", &fixture);
     let found = total(&sums(&store, today).await);
     assert_eq!(found.spend, found.estimated);
     let gap = (found.spend - truth(None, today)).abs();
@@ -165,20 +165,20 @@ async fn reports_bill_closed_days_and_estimate_the_rest() {
 }
 
 /// Returns the difference between the ledger and the exact usage.
-async fn gap(stage: &WatcherFixture, store: &Store, span: HourSpan) -> Usd {
-    let truth = stage.simulator.world().spent(None, span, stage.now());
+async fn gap(fixture: &WatcherFixture, store: &Store, span: HourSpan) -> Usd {
+    let truth = fixture.simulator.world().spent(None, span, fixture.now());
     (total(&sums(store, span).await).spend - truth).abs()
 }
 
 /// Number of requests, except those for limits.
-fn n_seen(stage: &WatcherFixture) -> usize {
-    let seen = stage.simulator.requests();
+fn n_seen(fixture: &WatcherFixture) -> usize {
+    let seen = fixture.simulator.requests();
     let is_counted = |path: &str| !path.ends_with("/rate_limits");
     seen.iter().filter(|seen| is_counted(seen.route())).count()
 }
 
-fn n_asked(stage: &WatcherFixture, route: &str) -> usize {
-    let seen = stage.simulator.requests();
+fn n_asked(fixture: &WatcherFixture, route: &str) -> usize {
+    let seen = fixture.simulator.requests();
     seen.iter()
         .filter(|seen| seen.route().ends_with(route))
         .count()
@@ -188,47 +188,47 @@ fn n_asked(stage: &WatcherFixture, route: &str) -> usize {
 async fn steady_analytics_cycle_reads_from_watermark() {
     let mut world = world();
     world.refreshed_until = Some(at("2026-11-24T11:40:00Z"));
-    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
-    stage.simulator.clear_requests();
+    let fixture = fixture(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
+    fixture.simulator.clear_requests();
     // Nothing was billed since: one request for the bill, three for the estimate.
-    let report = stage.cycle_after(5, &mut watcher).await;
+    let report = fixture.cycle_after(5, &mut watcher).await;
     assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.errors);
-    assert_eq!(n_asked(&stage, "/analytics/cost"), 1);
-    assert_eq!(n_asked(&stage, "/analytics/usage"), 0);
-    assert_eq!(n_asked(&stage, "/usage_report/messages"), 3);
-    assert_eq!(n_seen(&stage), 4, "{:?}", stage.simulator.requests());
+    assert_eq!(n_asked(&fixture, "/analytics/cost"), 1);
+    assert_eq!(n_asked(&fixture, "/analytics/usage"), 0);
+    assert_eq!(n_asked(&fixture, "/usage_report/messages"), 3);
+    assert_eq!(n_seen(&fixture), 4, "{:?}", fixture.simulator.requests());
     // Two more hours are billed.
-    stage.simulator.world().refreshed_until = Some(at("2026-11-24T13:10:00Z"));
-    stage.simulator.clear_requests();
-    stage.cycle_after(5, &mut watcher).await;
-    assert_eq!(n_asked(&stage, "/analytics/cost"), 1);
+    fixture.simulator.world().refreshed_until = Some(at("2026-11-24T13:10:00Z"));
+    fixture.simulator.clear_requests();
+    fixture.cycle_after(5, &mut watcher).await;
+    assert_eq!(n_asked(&fixture, "/analytics/cost"), 1);
     assert_eq!(
-        n_asked(&stage, "/analytics/usage"),
+        n_asked(&fixture, "/analytics/usage"),
         2,
         "in fast mode and in all"
     );
-    assert_eq!(n_asked(&stage, "/usage_report/messages"), 3);
-    assert_eq!(n_seen(&stage), 6, "{:?}", stage.simulator.requests());
+    assert_eq!(n_asked(&fixture, "/usage_report/messages"), 3);
+    assert_eq!(n_seen(&fixture), 6, "{:?}", fixture.simulator.requests());
     let billed = hours("2026-11-24T00:00:00Z", "2026-11-24T13:00:00Z");
-    assert_eq!(gap(&stage, &store, billed).await, Usd::ZERO);
+    assert_eq!(gap(&fixture, &store, billed).await, Usd::ZERO);
     assert_eq!(total(&sums(&store, billed).await).estimated, Usd::ZERO);
-    assert_eq!(stage.simulator.n_writes(), 0);
+    assert_eq!(fixture.simulator.n_writes(), 0);
 }
 
 #[tokio::test]
 async fn steady_reports_cycle_sends_three_requests() {
-    let stage = stage(world(), Dialect::Reports, "2026-11-24T13:05:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
-    stage.simulator.clear_requests();
-    let report = stage.cycle_after(5, &mut watcher).await;
+    let fixture = fixture(world(), Dialect::Reports, "2026-11-24T13:05:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
+    fixture.simulator.clear_requests();
+    let report = fixture.cycle_after(5, &mut watcher).await;
     assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.errors);
-    assert_eq!(n_seen(&stage), 3, "{:?}", stage.simulator.requests());
-    assert_eq!(n_asked(&stage, "/usage_report/messages"), 3);
+    assert_eq!(n_seen(&fixture), 3, "{:?}", fixture.simulator.requests());
+    assert_eq!(n_asked(&fixture, "/usage_report/messages"), 3);
 }
 
 /// Runs cycles over weeks with corrections, late bills and hours billed one by one.
@@ -236,47 +236,47 @@ async fn weeks(dialect: Dialect) {
     let mut world = world();
     world.refresh_lag = SignedDuration::from_hours(3);
     world.bill_lag = SignedDuration::from_hours(9);
-    let stage = stage(world, dialect, "2026-11-18T22:05:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let fixture = fixture(world, dialect, "2026-11-18T22:05:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     for step in 0..110 {
         match step {
             30 => {
                 let day =
                     spendwatch_domain::units::span::Day::containing(at("2026-11-16T00:00:00Z"));
-                stage.simulator.world().correct_day("wrkspc_a", day, "3.25");
+                fixture.simulator.world().correct_day("wrkspc_a", day, "3.25");
             }
             50 => {
                 let moment = at("2026-11-15T05:00:00Z");
-                let mut world = stage.simulator.world();
+                let mut world = fixture.simulator.world();
                 world.spend("wrkspc_b", HAIKU, moment, "7.123456");
                 world.add_code_execution("wrkspc_a", at("2026-11-18T05:00:00Z"), 1_234_567);
             }
             _ => {}
         }
-        let report = stage.cycle_after(65, &mut watcher).await;
+        let report = fixture.cycle_after(65, &mut watcher).await;
         assert_eq!(report.errors, Vec::<String>::new(), "step {step}");
         assert_eq!(report.outcome, CycleOutcome::Ok, "step {step}");
     }
     // At 21:15 on the 23rd, all closed days are billed.
     let closed = hours("2026-11-01T00:00:00Z", "2026-11-23T00:00:00Z");
-    assert_eq!(gap(&stage, &store, closed).await, Usd::ZERO);
+    assert_eq!(gap(&fixture, &store, closed).await, Usd::ZERO);
     assert_eq!(total(&sums(&store, closed).await).estimated, Usd::ZERO);
     for day in 10..23 {
         let day = hours(
             &format!("2026-11-{day}T00:00:00Z"),
             &format!("2026-11-{}T00:00:00Z", day + 1),
         );
-        assert_eq!(gap(&stage, &store, day).await, Usd::ZERO, "{day:?}");
+        assert_eq!(gap(&fixture, &store, day).await, Usd::ZERO, "{day:?}");
     }
-    let open = until_now("2026-11-23T00:00:00Z", &stage);
+    let open = until_now("2026-11-23T00:00:00Z", &fixture);
     let tolerance = Usd::parse("0.02").unwrap();
-    assert!(gap(&stage, &store, open).await < tolerance);
+    assert!(gap(&fixture, &store, open).await < tolerance);
     // A restart loads the same state.
     let month = watcher.unpriced_models();
     drop(watcher);
-    let again = stage.watcher(&store).await;
+    let again = fixture.watcher(&store).await;
     assert_eq!(again.unpriced_models(), month);
 }
 
@@ -294,44 +294,44 @@ async fn weeks_of_reports_match_truth() {
 async fn switching_dialects_loses_and_doubles_nothing() {
     let mut world = world();
     world.refresh_lag = SignedDuration::from_hours(2);
-    let mut stage = stage(world, Dialect::Analytics, "2026-11-20T10:05:00Z").await;
-    let store = stage.open_store();
+    let mut fixture = fixture(world, Dialect::Analytics, "2026-11-20T10:05:00Z").await;
+    let store = fixture.open_store();
     for (dialect, n_cycles) in [
         (Dialect::Analytics, 30),
         (Dialect::Reports, 40),
         (Dialect::Analytics, 40),
     ] {
-        stage.dialect = dialect;
-        let mut watcher = stage.watcher(&store).await;
+        fixture.dialect = dialect;
+        let mut watcher = fixture.watcher(&store).await;
         for step in 0..n_cycles {
-            let report = stage.cycle_after(65, &mut watcher).await;
+            let report = fixture.cycle_after(65, &mut watcher).await;
             assert_eq!(
                 report.errors,
                 Vec::<String>::new(),
                 "{dialect}, step {step}"
             );
         }
-        let closed_end = Hour::containing(stage.now()).day().first_hour();
+        let closed_end = Hour::containing(fixture.now()).day().first_hour();
         let closed = HourSpan {
             start: Hour::containing(at("2026-11-01T00:00:00Z")),
             end: closed_end,
         };
-        assert_eq!(gap(&stage, &store, closed).await, Usd::ZERO, "{dialect}");
-        let open = until_now(&closed_end.start().to_string(), &stage);
+        assert_eq!(gap(&fixture, &store, closed).await, Usd::ZERO, "{dialect}");
+        let open = until_now(&closed_end.start().to_string(), &fixture);
         let tolerance = Usd::parse("0.02").unwrap();
-        assert!(gap(&stage, &store, open).await < tolerance, "{dialect}");
+        assert!(gap(&fixture, &store, open).await < tolerance, "{dialect}");
     }
 }
 
 #[tokio::test]
 async fn new_and_archived_workspaces_count_once() {
     for dialect in [Dialect::Analytics, Dialect::Reports] {
-        let stage = stage(world(), dialect, "2026-11-20T10:05:00Z").await;
-        let store = stage.open_store();
-        let mut watcher = stage.watcher(&store).await;
-        stage.cycle(&mut watcher).await;
+        let fixture = fixture(world(), dialect, "2026-11-20T10:05:00Z").await;
+        let store = fixture.open_store();
+        let mut watcher = fixture.watcher(&store).await;
+        fixture.cycle(&mut watcher).await;
         {
-            let mut world = stage.simulator.world();
+            let mut world = fixture.simulator.world();
             world.add_workspace("wrkspc_new", "New");
             world.add_spend_pattern(
                 "wrkspc_new",
@@ -343,17 +343,17 @@ async fn new_and_archived_workspaces_count_once() {
             world.archive("wrkspc_b");
         }
         for _ in 0..60 {
-            stage.cycle_after(30, &mut watcher).await;
+            fixture.cycle_after(30, &mut watcher).await;
         }
         let closed = hours("2026-11-01T00:00:00Z", "2026-11-21T00:00:00Z");
-        assert_eq!(gap(&stage, &store, closed).await, Usd::ZERO, "{dialect}");
+        assert_eq!(gap(&fixture, &store, closed).await, Usd::ZERO, "{dialect}");
         let of = |id: &str| watcher.directory.is_present(&id.into());
         assert!(of("wrkspc_new") && !of("wrkspc_b"));
         let day = hours("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z");
-        let truth = stage
+        let truth = fixture
             .simulator
             .world()
-            .spent(Some("wrkspc_new"), day, stage.now());
+            .spent(Some("wrkspc_new"), day, fixture.now());
         assert_eq!(of_part(&sums(&store, day).await, "wrkspc_new").spend, truth);
     }
 }
@@ -361,17 +361,17 @@ async fn new_and_archived_workspaces_count_once() {
 #[tokio::test]
 async fn interrupted_history_load_resumes() {
     for dialect in [Dialect::Analytics, Dialect::Reports] {
-        let mut stage = stage(world(), dialect, "2026-11-24T13:05:00Z").await;
+        let mut fixture = fixture(world(), dialect, "2026-11-24T13:05:00Z").await;
         // Few requests fit into a cycle.
-        stage.max_requests_per_minute = 4;
-        let store = stage.open_store();
+        fixture.max_requests_per_minute = 4;
+        let store = fixture.open_store();
         let mut n_starts = 0;
         loop {
             n_starts += 1;
             assert!(n_starts < 60, "{dialect}: the history is never read");
             // Dropped while reading, like a kill.
-            let mut watcher = stage.watcher(&store).await;
-            stage.cycle_in_time(&mut watcher, 5).await;
+            let mut watcher = fixture.watcher(&store).await;
+            fixture.cycle_in_time(&mut watcher, 5).await;
             let known = watcher.coverages.get(&Part::Whole);
             let reads_back = |days: spendwatch_domain::ledger::coverage::DaySpan| {
                 days.start <= Hour::containing(at("2026-08-17T00:00:00Z")).day()
@@ -382,7 +382,7 @@ async fn interrupted_history_load_resumes() {
         }
         assert!(n_starts > 2, "{dialect}: {n_starts}");
         let closed = hours("2026-08-20T00:00:00Z", "2026-11-23T00:00:00Z");
-        assert_eq!(gap(&stage, &store, closed).await, Usd::ZERO, "{dialect}");
+        assert_eq!(gap(&fixture, &store, closed).await, Usd::ZERO, "{dialect}");
     }
 }
 
@@ -394,46 +394,46 @@ async fn without_estimate_data_age_is_that_of_the_bill() {
         reports: EndpointAccess::Forbidden,
         ..RealApiOptions::default()
     });
-    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let fixture = fixture(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
     for _ in 0..3 {
-        let report = stage.cycle_after(5, &mut watcher).await;
+        let report = fixture.cycle_after(5, &mut watcher).await;
         assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.errors);
     }
     let known = watcher.coverages[&Part::Whole].as_of;
     assert_eq!(known, Some(at("2026-11-24T11:40:00Z")));
     let billed = hours("2026-11-01T00:00:00Z", "2026-11-24T11:00:00Z");
-    assert_eq!(gap(&stage, &store, billed).await, Usd::ZERO);
-    let all = total(&sums(&store, until_now("2026-11-01T00:00:00Z", &stage)).await);
+    assert_eq!(gap(&fixture, &store, billed).await, Usd::ZERO);
+    let all = total(&sums(&store, until_now("2026-11-01T00:00:00Z", &fixture)).await);
     assert_eq!(all.estimated, Usd::ZERO);
 }
 
 #[tokio::test]
 async fn dialect_is_detected_again_after_three_refusals() {
-    let stage = {
-        let mut stage = WatcherFixture::new(world(), "2026-11-24T13:05:00Z").await;
-        stage.is_auto = true;
-        stage
+    let fixture = {
+        let mut fixture = WatcherFixture::new(world(), "2026-11-24T13:05:00Z").await;
+        fixture.is_auto = true;
+        fixture
     };
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     assert_eq!(watcher.dialect(), Some(Dialect::Analytics));
-    stage.simulator.world().api = SimulatedApi::Real(RealApiOptions {
+    fixture.simulator.world().api = SimulatedApi::Real(RealApiOptions {
         analytics: EndpointAccess::Absent,
         ..RealApiOptions::default()
     });
-    let mut told = Vec::new();
+    let mut result = Vec::new();
     for _ in 0..5 {
-        stage.cycle_after(5, &mut watcher).await;
-        told.push(watcher.dialect().map(Dialect::name));
+        fixture.cycle_after(5, &mut watcher).await;
+        result.push(watcher.dialect().map(Dialect::name));
     }
     let (newer, older) = (Some("analytics"), Some("reports"));
-    assert_eq!(told, [newer, newer, None, older, older]);
+    assert_eq!(result, [newer, newer, None, older, older]);
     // The result is stored.
     drop(watcher);
-    let watcher = stage.watcher(&store).await;
+    let watcher = fixture.watcher(&store).await;
     assert_eq!(watcher.dialect(), Some(Dialect::Reports));
 }
 
@@ -459,21 +459,21 @@ async fn unpriced_model_makes_lower_bound() {
         used,
     );
     let rule = rule("month", SubjectKind::Organization, 10_000);
-    let mut stage = stage(world, Dialect::Reports, "2026-11-24T13:05:00Z").await;
-    stage = stage.with_rule(rule);
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let mut fixture = fixture(world, Dialect::Reports, "2026-11-24T13:05:00Z").await;
+    fixture = fixture.with_rule(rule);
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     let unpriced = watcher.unpriced_models();
     assert_eq!(unpriced["claude-epos-9"], 2_400_000);
     let figure = watcher.measurements[0].figure;
     assert!(matches!(figure, Figure::AtLeast(_)), "{figure:?}");
     // Its billed part counts as billed.
     let billed = hours("2026-11-23T00:00:00Z", "2026-11-24T00:00:00Z");
-    assert_eq!(gap(&stage, &store, billed).await, Usd::ZERO);
+    assert_eq!(gap(&fixture, &store, billed).await, Usd::ZERO);
     // One day later all of it is billed.
     for _ in 0..24 {
-        stage.cycle_after(60, &mut watcher).await;
+        fixture.cycle_after(60, &mut watcher).await;
     }
     let figure = watcher.measurements[0].figure;
     assert!(matches!(figure, Figure::Known(_)), "{figure:?}");
@@ -526,10 +526,10 @@ async fn estimate_uses_every_price_factor() {
     put(6, "claude-opus-5-5", searching, UsageDetail::default());
     for dialect in [Dialect::Reports, Dialect::Analytics] {
         world.refreshed_until = Some(at("2026-11-24T00:00:00Z"));
-        let stage = stage(world.clone(), dialect, "2026-11-24T13:05:00Z").await;
-        let store = stage.open_store();
-        let mut watcher = stage.watcher(&store).await;
-        stage.cycle(&mut watcher).await;
+        let fixture = fixture(world.clone(), dialect, "2026-11-24T13:05:00Z").await;
+        let store = fixture.open_store();
+        let mut watcher = fixture.watcher(&store).await;
+        fixture.cycle(&mut watcher).await;
         let mut found = Vec::new();
         for hour in 1..7 {
             let span = hours(
@@ -565,15 +565,15 @@ async fn estimate_uses_every_price_factor() {
 async fn rules_watch_keys_teams_and_reconciliation() {
     let mut world = world();
     world.discount_percent = 10;
-    let mut stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let mut fixture = fixture(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
     let mut gaps = rule("gaps", SubjectKind::Organization, 1);
     gaps.watch = Watch::Reconciliation(GapUnit::Usd);
-    stage = stage
+    fixture = fixture
         .with_rule(rule("keys", SubjectKind::ApiKey, 1_000_000))
         .with_rule(rule("teams", SubjectKind::Team, 1_000_000))
         .with_rule(gaps);
-    let store = stage.open_store();
-    let mut settings = stage.settings();
+    let store = fixture.open_store();
+    let mut settings = fixture.settings();
     settings.teams = vec![Team {
         name: "first".into(),
         workspaces: Vec::new(),
@@ -581,14 +581,14 @@ async fn rules_watch_keys_teams_and_reconciliation() {
         workspace_tags: BTreeMap::new(),
         notify: Vec::new(),
     }];
-    let mut watcher = Watcher::open(settings, stage.deps(&store)).await.unwrap();
-    stage.cycle(&mut watcher).await;
+    let mut watcher = Watcher::open(settings, fixture.deps(&store)).await.unwrap();
+    fixture.cycle(&mut watcher).await;
     let value = |rule: usize, id: &str| {
         let mut all = watcher.measurements.iter();
         let found = all.find(|m| m.rule == rule && *m.subject.id == *id && !m.is_closed);
         found.and_then(|m| m.figure.value()).unwrap()
     };
-    let month = until_now("2026-11-01T00:00:00Z", &stage);
+    let month = until_now("2026-11-01T00:00:00Z", &fixture);
     let found = sums(&store, month).await;
     let of_key = |id: &str| -> i128 {
         let cells = found.iter().filter(|((_, usage_key), _)| {
@@ -623,11 +623,11 @@ async fn reads_available_limits() {
         )
     };
     world.rate_limits = vec![limit(None, 4000), limit(Some("wrkspc_b"), 1000)];
-    let stage = stage(world, Dialect::Reports, "2026-11-24T13:05:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let fixture = fixture(world, Dialect::Reports, "2026-11-24T13:05:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
     for _ in 0..13 {
-        stage.cycle_after(5, &mut watcher).await;
+        fixture.cycle_after(5, &mut watcher).await;
     }
     let workspace = &watcher.directory.workspaces["wrkspc_a"].0;
     assert_eq!(workspace.monthly_limit, Usd::parse("123.45").ok());
@@ -645,14 +645,14 @@ async fn reads_available_limits() {
 
 #[tokio::test]
 async fn at_most_twenty_requests_per_minute() {
-    let mut stage = stage(world(), Dialect::Analytics, "2026-11-24T13:05:00Z").await;
-    stage.max_requests_per_minute = 20;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let mut fixture = fixture(world(), Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    fixture.max_requests_per_minute = 20;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
     for _ in 0..3 {
-        stage.cycle_in_time(&mut watcher, 5).await;
+        fixture.cycle_in_time(&mut watcher, 5).await;
     }
-    let seen: Vec<_> = stage
+    let seen: Vec<_> = fixture
         .simulator
         .requests()
         .iter()
@@ -678,40 +678,40 @@ async fn alerts_are_sent_once_while_estimates_become_bills() {
     world.refresh_lag = SignedDuration::from_hours(2);
     world.bill_lag = SignedDuration::from_hours(7);
     world.spend("wrkspc_a", SONNET, at("2026-11-20T09:00:00Z"), "900");
-    let mut stage = stage(world, Dialect::Reports, "2026-11-20T10:05:00Z").await;
+    let mut fixture = fixture(world, Dialect::Reports, "2026-11-20T10:05:00Z").await;
     let mut by_day = rule("day", SubjectKind::Workspace, 40);
     by_day.period = Period::Day;
-    stage = stage
+    fixture = fixture
         .with_rule(rule("month", SubjectKind::Organization, 1500))
         .with_rule(rule("keys", SubjectKind::ApiKey, 300))
         .with_rule(by_day);
-    let store = stage.open_store();
-    let mut told = Vec::new();
+    let store = fixture.open_store();
+    let mut result = Vec::new();
     for dialect in [Dialect::Reports, Dialect::Analytics, Dialect::Reports] {
-        stage.dialect = dialect;
-        let mut watcher = stage.watcher(&store).await;
+        fixture.dialect = dialect;
+        let mut watcher = fixture.watcher(&store).await;
         for step in 0..35 {
             if step == 20 {
-                stage
+                fixture
                     .simulator
                     .world()
-                    .spend("wrkspc_b", HAIKU, stage.now(), "55");
+                    .spend("wrkspc_b", HAIKU, fixture.now(), "55");
             }
-            stage.cycle_after(55, &mut watcher).await;
-            told.extend(stage.deliver(&store).await);
+            fixture.cycle_after(55, &mut watcher).await;
+            result.extend(fixture.deliver(&store).await);
         }
     }
-    let first = told
+    let first = result
         .iter()
         .find(|fact| &*fact.identity.slot.subject.id == "acme")
         .unwrap();
     assert_eq!(first.top[0].workspace, "Alpha");
-    assert!(told.iter().any(|fact| fact.top.iter().any(|top| {
+    assert!(result.iter().any(|fact| fact.top.iter().any(|top| {
         top.api_key
             .as_ref()
             .is_some_and(|key| key.name == "name of apikey_a1")
     })));
-    let mut lines: Vec<String> = told
+    let mut lines: Vec<String> = result
         .iter()
         .filter(|fact| fact.ended_at.is_none())
         .map(|fact| {
@@ -730,9 +730,9 @@ async fn alerts_are_sent_once_while_estimates_become_bills() {
     assert_eq!(lines.len(), n_told, "{all:#?}");
     // Nothing fell below its threshold, so nothing is sent again.
     assert!(
-        told.iter()
+        result.iter()
             .all(|fact| fact.ended_by != Some(EndedBy::Corrected)),
-        "{told:?}"
+        "{result:?}"
     );
 }
 
@@ -740,18 +740,18 @@ async fn alerts_are_sent_once_while_estimates_become_bills() {
 async fn failed_estimate_keeps_last_one_and_bill_continues() {
     let mut world = world();
     world.refreshed_until = Some(at("2026-11-24T09:30:00Z"));
-    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let fixture = fixture(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     let open = hours("2026-11-24T12:00:00Z", "2026-11-24T14:00:00Z");
     let before = total(&sums(&store, open).await);
     let fault = ServerFault::Status(400, String::new(), None);
-    stage
+    fixture
         .simulator
         .inject_fault(FaultTarget::endpoint("messages"), fault);
-    stage.simulator.world().refreshed_until = Some(at("2026-11-24T11:30:00Z"));
-    let report = stage.cycle_after(5, &mut watcher).await;
+    fixture.simulator.world().refreshed_until = Some(at("2026-11-24T11:30:00Z"));
+    let report = fixture.cycle_after(5, &mut watcher).await;
     assert_ne!(report.outcome, CycleOutcome::Ok);
     assert!(
         report.errors[0].contains("usage_report/messages"),
@@ -760,10 +760,10 @@ async fn failed_estimate_keeps_last_one_and_bill_continues() {
     // Two more hours are billed; the rest keeps its estimate.
     let billed = hours("2026-11-24T00:00:00Z", "2026-11-24T11:00:00Z");
     assert_eq!(total(&sums(&store, billed).await).estimated, Usd::ZERO);
-    assert_eq!(gap(&stage, &store, billed).await, Usd::ZERO);
+    assert_eq!(gap(&fixture, &store, billed).await, Usd::ZERO);
     assert_eq!(total(&sums(&store, open).await), before);
-    stage.simulator.clear_faults();
-    let report = stage.cycle_after(5, &mut watcher).await;
+    fixture.simulator.clear_faults();
+    let report = fixture.cycle_after(5, &mut watcher).await;
     assert_eq!(report.outcome, CycleOutcome::Ok, "{:?}", report.errors);
     assert!(total(&sums(&store, open).await).spend > before.spend);
 }
@@ -771,31 +771,31 @@ async fn failed_estimate_keeps_last_one_and_bill_continues() {
 #[tokio::test]
 async fn catch_up_after_outage_is_fresh_only_when_complete() {
     for dialect in [Dialect::Analytics, Dialect::Reports] {
-        let stage = stage(world(), dialect, "2026-11-20T13:05:00Z").await;
-        let store = stage.open_store();
-        let mut watcher = stage.watcher(&store).await;
-        stage.cycle(&mut watcher).await;
+        let fixture = fixture(world(), dialect, "2026-11-20T13:05:00Z").await;
+        let store = fixture.open_store();
+        let mut watcher = fixture.watcher(&store).await;
+        fixture.cycle(&mut watcher).await;
         // Four days later, the third day cannot be read.
-        stage.clock.advance(std::time::Duration::from_hours(96));
+        fixture.clock.advance(std::time::Duration::from_hours(96));
         let asks = if dialect == Dialect::Analytics {
             "analytics_cost"
         } else {
             "messages"
         };
         let fault = ServerFault::Status(400, String::new(), None);
-        stage
+        fixture
             .simulator
             .inject_fault(FaultTarget::endpoint(asks).after(9).times(1), fault.clone());
-        let report = stage.cycle(&mut watcher).await;
+        let report = fixture.cycle(&mut watcher).await;
         if report.outcome != CycleOutcome::Ok {
             assert_eq!(report.n_fresh, 0, "{dialect}: {report:?}");
         }
-        stage.simulator.clear_faults();
+        fixture.simulator.clear_faults();
         for _ in 0..3 {
-            stage.cycle_after(60, &mut watcher).await;
+            fixture.cycle_after(60, &mut watcher).await;
         }
         let closed = hours("2026-11-01T00:00:00Z", "2026-11-24T00:00:00Z");
-        assert_eq!(gap(&stage, &store, closed).await, Usd::ZERO, "{dialect}");
+        assert_eq!(gap(&fixture, &store, closed).await, Usd::ZERO, "{dialect}");
     }
 }
 
@@ -811,10 +811,10 @@ async fn price_change_applies_from_its_day() {
     for moment in ["2026-10-06T23:00:00Z", "2026-10-07T00:00:00Z"] {
         world.add_usage("wrkspc_a", "claude-sonnet-5-5", at(moment), used);
     }
-    let stage = stage(world, Dialect::Reports, "2026-10-07T01:30:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let fixture = fixture(world, Dialect::Reports, "2026-10-07T01:30:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     let spend = async |start: &str, end: &str| {
         let found = total(&sums(&store, hours(start, end)).await);
         assert_eq!(found.spend, found.estimated);

@@ -29,10 +29,10 @@ fn world() -> World {
     world
 }
 
-async fn stage(world: World, dialect: Dialect, now: &str) -> WatcherFixture {
-    let mut stage = WatcherFixture::new(world, now).await;
-    stage.dialect = dialect;
-    stage
+async fn fixture(world: World, dialect: Dialect, now: &str) -> WatcherFixture {
+    let mut fixture = WatcherFixture::new(world, now).await;
+    fixture.dialect = dialect;
+    fixture
 }
 
 #[tokio::test]
@@ -43,18 +43,18 @@ async fn empty_bill_removes_nothing_at_once() {
     ] {
         let mut world = world();
         world.refresh_lag = SignedDuration::from_mins(70);
-        let stage = stage(world, dialect, "2026-11-24T13:05:00Z").await;
-        let stage = stage.with_rule(rule("month", SubjectKind::Organization, 1_000_000));
-        let store = stage.open_store();
-        let mut watcher = stage.watcher(&store).await;
-        stage.cycle(&mut watcher).await;
+        let fixture = fixture(world, dialect, "2026-11-24T13:05:00Z").await;
+        let fixture = fixture.with_rule(rule("month", SubjectKind::Organization, 1_000_000));
+        let store = fixture.open_store();
+        let mut watcher = fixture.watcher(&store).await;
+        fixture.cycle(&mut watcher).await;
         let month = hours("2026-11-01T00:00:00Z", "2026-11-24T10:00:00Z");
-        let before = stage.ledger(&store, None, month).await;
-        stage
+        let before = fixture.ledger(&store, None, month).await;
+        fixture
             .simulator
             .inject_fault(FaultTarget::endpoint(endpoint), ServerFault::NoRows);
-        let report = stage.cycle_after(65, &mut watcher).await;
-        let after = stage.ledger(&store, None, month).await;
+        let report = fixture.cycle_after(65, &mut watcher).await;
+        let after = fixture.ledger(&store, None, month).await;
         assert!(
             after >= before,
             "{dialect}: {after} after {before}: {report:?}"
@@ -65,10 +65,10 @@ async fn empty_bill_removes_nothing_at_once() {
             let figure = watcher.measurements[0].figure;
             assert!(!matches!(figure, Figure::Known(_)), "{dialect}: {figure:?}");
         }
-        stage.simulator.clear_faults();
-        let report = stage.cycle_after(65, &mut watcher).await;
+        fixture.simulator.clear_faults();
+        let report = fixture.cycle_after(65, &mut watcher).await;
         assert_eq!(report.errors, Vec::<String>::new(), "{dialect}");
-        let again = stage.ledger(&store, None, month).await;
+        let again = fixture.ledger(&store, None, month).await;
         assert_eq!(again, before, "{dialect}");
     }
 }
@@ -81,20 +81,20 @@ async fn interrupted_catch_up_is_not_fresh() {
     ] {
         let mut day = rule("day", SubjectKind::Organization, 1_000_000);
         day.period = Period::Day;
-        let stage = stage(world(), dialect, "2026-11-20T13:05:00Z").await;
-        let stage =
-            stage
+        let fixture = fixture(world(), dialect, "2026-11-20T13:05:00Z").await;
+        let fixture =
+            fixture
                 .with_rule(day)
                 .with_rule(rule("month", SubjectKind::Organization, 1_000_000));
-        let store = stage.open_store();
-        let mut watcher = stage.watcher(&store).await;
-        stage.cycle(&mut watcher).await;
+        let store = fixture.open_store();
+        let mut watcher = fixture.watcher(&store).await;
+        fixture.cycle(&mut watcher).await;
         // After an outage of two days, the current day cannot be read.
         let on = FaultTarget::endpoint(endpoint).after(n_before);
-        stage
+        fixture
             .simulator
             .inject_fault(on, ServerFault::Status(400, "{}".to_owned(), None));
-        let report = stage.cycle_after(2 * 24 * 60, &mut watcher).await;
+        let report = fixture.cycle_after(2 * 24 * 60, &mut watcher).await;
         assert_ne!(report.errors, Vec::<String>::new());
         let fresh: Vec<_> = watcher
             .measurements
@@ -115,52 +115,52 @@ async fn interrupted_catch_up_is_not_fresh() {
 async fn refused_estimate_keeps_last_value() {
     let mut world = world();
     world.refreshed_until = Some(at("2026-11-24T08:40:00Z"));
-    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let fixture = fixture(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     let unbilled = hours("2026-11-24T10:00:00Z", "2026-11-24T13:00:00Z");
-    let before = stage.ledger(&store, None, unbilled).await;
+    let before = fixture.ledger(&store, None, unbilled).await;
     assert!(before > Usd::from_dollars(1));
-    stage.simulator.world().api = SimulatedApi::Real(RealApiOptions {
+    fixture.simulator.world().api = SimulatedApi::Real(RealApiOptions {
         reports: EndpointAccess::Forbidden,
         ..RealApiOptions::default()
     });
-    stage.simulator.world().refreshed_until = Some(at("2026-11-24T09:40:00Z"));
+    fixture.simulator.world().refreshed_until = Some(at("2026-11-24T09:40:00Z"));
     for minutes in 0..8 {
-        stage.simulator.world().refreshed_until =
+        fixture.simulator.world().refreshed_until =
             Some(at("2026-11-24T09:40:00Z") + SignedDuration::from_mins(minutes));
-        stage.cycle_after(15, &mut watcher).await;
+        fixture.cycle_after(15, &mut watcher).await;
     }
-    assert_eq!(stage.ledger(&store, None, unbilled).await, before);
+    assert_eq!(fixture.ledger(&store, None, unbilled).await, before);
     // Once it is reported again, everything matches.
-    stage.simulator.world().api = SimulatedApi::Real(RealApiOptions::default());
+    fixture.simulator.world().api = SimulatedApi::Real(RealApiOptions::default());
     for _ in 0..5 {
-        stage.cycle_after(20, &mut watcher).await;
+        fixture.cycle_after(20, &mut watcher).await;
     }
-    stage.simulator.world().refreshed_until = Some(stage.now());
-    stage.cycle_after(5, &mut watcher).await;
+    fixture.simulator.world().refreshed_until = Some(fixture.now());
+    fixture.cycle_after(5, &mut watcher).await;
     let closed = hours("2026-11-01T00:00:00Z", "2026-11-24T16:00:00Z");
-    let truth = stage.simulator.world().spent(None, closed, stage.now());
-    assert_eq!(stage.ledger(&store, None, closed).await, truth);
+    let truth = fixture.simulator.world().spent(None, closed, fixture.now());
+    assert_eq!(fixture.ledger(&store, None, closed).await, truth);
 }
 
 #[tokio::test]
 async fn default_workspace_id_learned_later_doubles_nothing() {
     let mut world = world();
     world.add_spend_pattern("", SONNET, 5_000_000, false, at("2026-11-10T00:00:00Z"));
-    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
+    let fixture = fixture(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
     watcher.directory.default_workspace = None;
-    stage.cycle(&mut watcher).await;
+    fixture.cycle(&mut watcher).await;
     let mut worst = Usd::ZERO;
     for _ in 0..30 {
         let closed = hours("2026-11-01T00:00:00Z", "2026-11-24T13:00:00Z");
-        let found = stage.ledger(&store, None, closed).await;
-        let truth = stage.simulator.world().spent(None, closed, stage.now());
+        let found = fixture.ledger(&store, None, closed).await;
+        let truth = fixture.simulator.world().spent(None, closed, fixture.now());
         worst = worst.max((found - truth).abs());
-        stage.cycle_after(5, &mut watcher).await;
+        fixture.cycle_after(5, &mut watcher).await;
     }
     assert!(worst < Usd::parse("0.02").unwrap(), "{worst}");
 }
@@ -169,10 +169,10 @@ async fn default_workspace_id_learned_later_doubles_nothing() {
 async fn moving_watermark_matches_truth() {
     let mut world = world();
     world.refreshed_until = Some(at("2026-11-23T22:00:00Z"));
-    let stage = stage(world, Dialect::Analytics, "2026-11-24T00:03:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    stage.cycle(&mut watcher).await;
+    let fixture = fixture(world, Dialect::Analytics, "2026-11-24T00:03:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    fixture.cycle(&mut watcher).await;
     for mark in [
         "2026-11-23T23:00:00Z",
         "2026-11-24T00:00:00Z",
@@ -183,18 +183,18 @@ async fn moving_watermark_matches_truth() {
         "2026-11-24T00:30:00Z",
         "2026-11-24T02:00:00Z",
     ] {
-        stage.simulator.world().refreshed_until = Some(at(mark));
+        fixture.simulator.world().refreshed_until = Some(at(mark));
         for _ in 0..3 {
-            let report = stage.cycle_after(7, &mut watcher).await;
+            let report = fixture.cycle_after(7, &mut watcher).await;
             assert_eq!(report.errors, Vec::<String>::new(), "{mark}");
         }
-        let until = Hour::containing(at(mark).min(stage.now()));
+        let until = Hour::containing(at(mark).min(fixture.now()));
         let billed = spendwatch_domain::units::span::HourSpan {
             start: Hour::containing(at("2026-11-01T00:00:00Z")),
             end: until,
         };
-        let truth = stage.simulator.world().spent(None, billed, stage.now());
-        assert_eq!(stage.ledger(&store, None, billed).await, truth, "{mark}");
+        let truth = fixture.simulator.world().spent(None, billed, fixture.now());
+        assert_eq!(fixture.ledger(&store, None, billed).await, truth, "{mark}");
     }
 }
 
@@ -207,10 +207,10 @@ async fn without_watermark_newest_day_is_estimated() {
         hides_watermark: true,
         ..RealApiOptions::default()
     });
-    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    let report = stage.cycle(&mut watcher).await;
+    let fixture = fixture(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    let report = fixture.cycle(&mut watcher).await;
     assert_eq!(report.errors, Vec::<String>::new());
     let mut billed = hours("2026-11-01T00:00:00Z", "2026-11-23T13:00:00Z");
     let newest = hours("2026-11-23T13:00:00Z", "2026-11-24T14:00:00Z");
@@ -221,14 +221,14 @@ async fn without_watermark_newest_day_is_estimated() {
             sums.iter().fold(Amounts::ZERO, |sum, (_, _, of)| sum + *of)
         }
     };
-    let truth = |span| stage.simulator.world().spent(None, span, stage.now());
+    let truth = |span| fixture.simulator.world().spent(None, span, fixture.now());
     assert_eq!(estimated(billed).await.spend, truth(billed));
     let open = estimated(newest).await;
     assert_eq!(open.spend, open.estimated);
     let gap = (open.spend - truth(newest)).abs();
     assert!(gap < Usd::parse("0.01").unwrap(), "{gap}");
     // A day later it is billed.
-    let report = stage.cycle_after(24 * 60, &mut watcher).await;
+    let report = fixture.cycle_after(24 * 60, &mut watcher).await;
     assert_eq!(report.errors, Vec::<String>::new());
     billed.end = Hour::containing(at("2026-11-24T13:00:00Z"));
     assert_eq!(estimated(billed).await.spend, truth(billed));
@@ -249,23 +249,23 @@ async fn rolling_span_ends_with_data() {
     world.spend("wrkspc_a", SONNET, at("2026-11-24T10:30:00Z"), "500");
     let mut last_hours = rule("rolling", SubjectKind::Organization, 100);
     last_hours.period = Period::Rolling(4);
-    let stage = stage(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
-    let stage = stage.with_rule(last_hours);
-    let store = stage.open_store();
-    let mut watcher = stage.watcher(&store).await;
-    let mut told = Vec::new();
+    let fixture = fixture(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
+    let fixture = fixture.with_rule(last_hours);
+    let store = fixture.open_store();
+    let mut watcher = fixture.watcher(&store).await;
+    let mut result = Vec::new();
     for _ in 0..8 {
-        let report = stage.cycle_after(60, &mut watcher).await;
+        let report = fixture.cycle_after(60, &mut watcher).await;
         assert_eq!(report.errors, Vec::<String>::new());
-        told.push(watcher.measurements[0].figure);
+        result.push(watcher.measurements[0].figure);
     }
     let known = |usd| Figure::Known(Usd::from_dollars(usd).pico());
     // Billed up to 11:05, 12:05 and so on: the hour of 10:30 moves through the four-hour span and leaves it.
     let expected = [500, 500, 500, 0, 0, 0, 0, 0].map(known);
-    assert_eq!(told, expected);
-    let told = stage.deliver(&store).await;
+    assert_eq!(result, expected);
+    let result = fixture.deliver(&store).await;
     // Nothing was sent in between, so one message reports both.
-    assert_eq!(told.len(), 1);
-    assert!(told[0].is_fired_and_resolved);
-    assert_eq!(told[0].ended_by, Some(EndedBy::Cleared));
+    assert_eq!(result.len(), 1);
+    assert!(result[0].is_fired_and_resolved);
+    assert_eq!(result[0].ended_by, Some(EndedBy::Cleared));
 }

@@ -2,7 +2,7 @@
 
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::notification::Reason::{self, Escalated, First, Repeated, Resolved};
-use spendwatch_notify::slack_api::{Settings, SlackApi};
+use spendwatch_notify::receivers::slack_api::{Settings, SlackApi};
 use spendwatch_notify::{Notifier, post};
 use spendwatch_store::messages::MessageState;
 use spendwatch_store::{CommitPoint, Faults, Store};

@@ -199,7 +199,7 @@ async fn secret_commands_get_a_minimal_environment_and_listed_variables() {
     fixture.change("environment = []", "environment = [\"A=B\"]");
     let output = fixture.output(2, "users list");
     assert!(
-        output.contains("is not the name of an environment variable"),
+        output.contains("is not a valid name of an environment variable"),
         "{output}"
     );
     fixture.change(

@@ -17,7 +17,7 @@ use spendwatch_domain::units::span::{Hour, HourSpan};
 use spendwatch_domain::units::subject::SubjectKind;
 use spendwatch_metrics::counters::CycleOutcome;
 use spendwatch_notify::Notifier;
-use spendwatch_notify::memory::Memory;
+use spendwatch_notify::receivers::memory::Memory;
 use spendwatch_notify::outcome::Delivery;
 use spendwatch_simulator::Simulator;
 use spendwatch_simulator::api::{RealApiOptions, SimulatedApi};

@@ -1,4 +1,4 @@
-//! Layer 3: the audit log. An operation is logged before its request is sent (intent) and after the response (outcome). Each
+//! The audit log. An operation is logged before its request is sent (intent) and after the response (outcome). Each
 //! entry contains the hash of the previous one, so that changes and removals are detected.
 //!
 //! Only this module can create an [`Intent`], so a function that takes one knows that the intent was logged.

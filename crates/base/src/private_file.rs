@@ -1,4 +1,4 @@
-//! Layer 2: files that only the user running spendwatch may access: the store, its lock, the audit log, backups, secrets.
+//! Files that only the user running spendwatch may access: the store, its lock, the audit log, backups, secrets.
 //!
 //! Others may be able to write to their folder. Therefore symbolic links are not followed, files with several hard links or of
 //! another user are rejected, and the mode is always set to 0600.

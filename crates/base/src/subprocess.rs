@@ -1,4 +1,4 @@
-//! Layer 2: runs programs that receive or return a secret, with a minimal environment, bounded output and a time limit.
+//! Runs programs that receive or return a secret, with a minimal environment, bounded output and a time limit.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -23,7 +23,7 @@ pub fn unknown<'a>(kind: &str, given: &str, known: impl Iterator<Item = &'a str>
     let near = nearest(given, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
     let quoted: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
     let hint = near.unwrap_or_else(|| format!("configured: {}", quoted.join(", ")));
-    format!("no {kind} `{given}` in the configuration; {hint}")
+    format!("no {kind} `{given}`; {hint}")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Layer 1: values and decisions, without IO, clock, async or logging.
+//! Values and decisions, without IO, clock, async or logging.
 //!
 //! In reading order: a file uses only those declared above it. The blank lines keep rustfmt from sorting across them.
 

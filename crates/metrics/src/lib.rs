@@ -1,4 +1,4 @@
-//! Layer 3: Prometheus metrics of the process and of each organization.
+//! Prometheus metrics of the process and of each organization.
 //!
 //! There are two encoders. The daemon's own few hundred series use the `prometheus` crate. The spend series, of which there
 //! may be hundreds of thousands, are rendered and compressed here in chunks, and only if they changed.

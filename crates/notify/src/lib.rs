@@ -2,64 +2,32 @@
 //!
 //! A send is one attempt. Waiting, order, folding and dead letters belong to `delivery`.
 
-// Input and result of a send.
 pub mod envelope;
 pub mod outcome;
-
 pub mod settings_mark;
-
-// Texts.
-pub mod formatting;
-
-pub mod grouping;
 
 pub mod wording;
 
-pub mod advice;
+pub mod json;
 
-pub mod message;
-
-pub mod fit;
-
-pub mod digest;
-
-// Receivers, after what they use.
 pub mod post;
-pub mod signature;
 
-pub mod refusal;
+pub mod receivers;
 
-pub mod smtp;
-
-pub mod console;
-
-pub mod discord;
-pub mod email;
-pub mod memory;
-pub mod slack;
-pub mod slack_api;
-pub mod teams;
-pub mod webhook;
-
-pub mod alertmanager;
-pub mod pagerduty;
-
-pub mod command;
-
-use crate::alertmanager::Alertmanager;
-use crate::command::Command;
-use crate::console::Console;
-use crate::digest::DigestEnvelope;
-use crate::discord::Discord;
-use crate::email::EmailNotifier;
 use crate::envelope::Envelope;
-use crate::memory::Memory;
 use crate::outcome::Delivery;
-use crate::pagerduty::PagerDuty;
-use crate::slack::Slack;
-use crate::slack_api::SlackApi;
-use crate::teams::Teams;
-use crate::webhook::Webhook;
+use crate::receivers::alertmanager::Alertmanager;
+use crate::receivers::command::Command;
+use crate::receivers::console::Console;
+use crate::receivers::discord::Discord;
+use crate::receivers::email::EmailNotifier;
+use crate::receivers::memory::Memory;
+use crate::receivers::pagerduty::PagerDuty;
+use crate::receivers::slack::Slack;
+use crate::receivers::slack_api::SlackApi;
+use crate::receivers::teams::Teams;
+use crate::receivers::webhook::Webhook;
+use crate::wording::digest::DigestEnvelope;
 
 /// A configured receiver.
 #[derive(Debug, Clone)]

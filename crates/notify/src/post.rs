@@ -7,8 +7,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, Url};
 use serde_json::Value;
 
-use crate::formatting;
 use crate::outcome::{Delivery, MAX_RETRY_AFTER, RetrySchedule, SettingsError};
+use crate::wording::formatting;
 use spendwatch_base::outbound::{self, HttpClientConfig};
 use spendwatch_base::secret::{REDACTED, Secret};
 

@@ -8,11 +8,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::envelope::Envelope;
+use crate::json::alerts;
+use crate::receivers::{console, email, slack, slack_api, webhook};
 use crate::samples::{
     api_key_fact, at, contributor, fact, fact_named, gap_fact, usd, user_fact, with_envelope,
     workspace_facts,
 };
-use crate::{advice, console, email, message, slack, slack_api, webhook, wording};
+use crate::wording::{advice, contributors, headline, message};
 use spendwatch_domain::alerts::alert::EndedBy;
 use spendwatch_domain::alerts::notification::{
     Contributor, Fact, NamedKey, Reason, Reconciled, Thread,
@@ -354,7 +356,7 @@ fn next_steps_depend_on_the_alert() {
     let mut uncertain = gap_fact(Reason::First);
     uncertain.reconciled.as_mut().unwrap().uncertain = Usd::from_dollars(40);
     assert!(
-        wording::summary(&uncertain)
+        headline::summary(&uncertain)
             .contains("$1,310.00 estimated from list prices ($40.00 of it uncertain); gap 8.1%")
     );
     let mut gap = gap_fact(Reason::First);
@@ -388,7 +390,7 @@ fn payloads_of_one_alert() {
                 format!("slack_{reason}"),
                 pretty(&slack::payload(&envelope))
             );
-            let webhook = webhook::payload(&envelope, envelope.facts);
+            let webhook = alerts::payload(&envelope, envelope.facts);
             insta::assert_snapshot!(format!("webhook_{reason}"), pretty(&webhook));
             insta::assert_snapshot!(format!("email_{reason}"), mail(&envelope));
             insta::assert_snapshot!(format!("console_{reason}"), console::payload(&envelope));
@@ -407,7 +409,7 @@ fn payloads_about_a_key_a_user_and_a_gap() {
             let slack = slack::payload(&envelope);
             assert_eq!(slack_rules::complaint(&slack), None);
             insta::assert_snapshot!(format!("slack_{what}"), pretty(&slack));
-            let webhook = webhook::payload(&envelope, envelope.facts);
+            let webhook = alerts::payload(&envelope, envelope.facts);
             insta::assert_snapshot!(format!("webhook_{what}"), pretty(&webhook));
             insta::assert_snapshot!(format!("email_{what}"), mail(&envelope));
             insta::assert_snapshot!(format!("console_{what}"), console::payload(&envelope));
@@ -473,12 +475,12 @@ fn webhook_sample() -> Vec<Fact> {
 
 #[test]
 fn template_sample_matches_a_real_post() {
-    let file = "src/config/webhook_sample.json";
+    let file = "crates/config/src/webhook_sample.json";
     let text =
         fs::read_to_string(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(file))
             .unwrap();
     let posted = with_envelope(&webhook_sample(), |envelope| {
-        pretty(&webhook::payload(&envelope, envelope.facts))
+        pretty(&alerts::payload(&envelope, envelope.facts))
     });
     assert!(
         text == format!("{posted}\n"),
@@ -519,7 +521,7 @@ fn case_28_three_hundred_alerts_are_one_message_within_all_limits() {
         let mail = mail(&envelope);
         assert!(mail.len() < 30_000 && mail.lines().all(|line| line.len() <= 998));
         for facts in envelope.facts.chunks(webhook::MAX_ALERTS) {
-            assert!(webhook::payload(&envelope, facts).to_string().len() < 500_000);
+            assert!(alerts::payload(&envelope, facts).to_string().len() < 500_000);
         }
     });
 }
@@ -531,7 +533,7 @@ fn check_harmless(name: &str) {
         with_envelope(&facts, |envelope| {
             let slack = slack::payload(&envelope);
             assert_eq!(slack_rules::complaint(&slack), None, "{slack}");
-            let webhook = webhook::payload(&envelope, envelope.facts).to_string();
+            let webhook = alerts::payload(&envelope, envelope.facts).to_string();
             let parsed: Value = serde_json::from_str(&webhook).unwrap();
             assert_eq!(parsed["alerts"].as_array().map(Vec::len), Some(n_facts));
             let console = console::payload(&envelope);
@@ -619,7 +621,7 @@ fn all_texts_name_the_same_top_contributor() {
             let message::MessageBody::Many(roundup) = message.body else {
                 unreachable!("two alerts")
             };
-            let posted = webhook::payload(&envelope, envelope.facts);
+            let posted = alerts::payload(&envelope, envelope.facts);
             (advice, posted, roundup.groups[0].lines[0].clone())
         });
         let texts: Vec<&str> = advice.iter().map(|advice| advice.text.as_str()).collect();
@@ -652,7 +654,7 @@ fn contributors_sum_to_the_value() {
     ];
     let mut fact = fact_with_contributors(top, "10000");
     assert_eq!(
-        wording::contributors(&fact),
+        contributors::lines(&fact),
         [
             "Alpha: $2,800.00 (28.0%), up 100.0% from $1,400.00 at the same point last month",
             "Beta, claude-haiku-4-5: $2,790.00 (27.9%), down 10.0% from $3,100.00 at the same point last month",
@@ -661,12 +663,12 @@ fn contributors_sum_to_the_value() {
         ]
     );
     fact.value = usd("5600");
-    assert_eq!(wording::contributors(&fact).len(), 3, "no remainder");
+    assert_eq!(contributors::lines(&fact).len(), 3, "no remainder");
     fact.top[0].before = None;
-    assert!(wording::contributors(&fact)[0].ends_with(", no data for the previous period"));
+    assert!(contributors::lines(&fact)[0].ends_with(", no data for the previous period"));
     fact.identity.slot.period = None;
     fact.span.start = fact.span.end - SignedDuration::from_hours(24);
-    assert!(wording::contributors(&fact)[1].ends_with("from $3,100.00 in the 24 h before"));
+    assert!(contributors::lines(&fact)[1].ends_with("from $3,100.00 in the 24 h before"));
 }
 
 /// Contributors of a burn rate are sums of spend: they are no shares of it and have no rate of their own.
@@ -676,10 +678,10 @@ fn burn_rate_contributors_are_sums_of_spend() {
     (burn_rate.watch, burn_rate.value) = (Watch::BurnRate, usd("22520.5"));
     burn_rate.identity.slot.period = None;
     assert!(
-        wording::contributors(&burn_rate)[0].starts_with("claude-opus-4-1: $4,000.00, up 100.0%")
+        contributors::lines(&burn_rate)[0].starts_with("claude-opus-4-1: $4,000.00, up 100.0%")
     );
     with_envelope(&[burn_rate], |envelope| {
-        let body = webhook::payload(&envelope, envelope.facts);
+        let body = alerts::payload(&envelope, envelope.facts);
         let figures = &body["alerts"][0]["spendwatch"];
         assert_eq!(
             (&figures["pace_usd"], &figures["top"][0]["spend_usd"]),

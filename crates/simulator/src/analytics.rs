@@ -8,7 +8,7 @@ use crate::api::SimulatedApi;
 use crate::api_error::ApiError;
 use crate::buckets::{BucketWidth, bounds, cents, json_string, list_cents};
 use crate::charges::{Charge, by_charge, undivided};
-use crate::dimensions::{self, ANALYTICS_DIMENSIONS, ANALYTICS_FILTERS, UsageFilter};
+use crate::dimensions::{self, ANALYTICS_DIMENSIONS, ANALYTICS_FILTERS, DimensionFilter};
 use crate::lazy_rows::LazyRows;
 use crate::paging;
 use crate::query::{Query, groups, limit, one_of, parameter, reject_unknown, required_timestamp};
@@ -87,7 +87,7 @@ pub fn analytics(
     let limit = limit(query, 20, 1000)?;
     let (buckets, span) = range(query, now)?;
     let (sort_key, is_ascending) = order(query, report, buckets)?;
-    let mut filter = UsageFilter::parse(query, &ANALYTICS_FILTERS)?;
+    let mut filter = DimensionFilter::parse(query, &ANALYTICS_FILTERS)?;
     if world.ignores_speeds {
         filter = filter.without("speed");
     }

@@ -105,11 +105,11 @@ pub const ANALYTICS_FILTERS: [FilterParameter; 11] = [
 ];
 
 /// Dimensions with the values that a query selects.
-pub struct UsageFilter(Vec<(&'static str, Vec<String>)>);
+pub struct DimensionFilter(Vec<(&'static str, Vec<String>)>);
 
-impl UsageFilter {
+impl DimensionFilter {
     /// Parses the filters of a query; rejects unknown values.
-    pub fn parse(query: &Query, parameters: &[FilterParameter]) -> Result<UsageFilter, ApiError> {
+    pub fn parse(query: &Query, parameters: &[FilterParameter]) -> Result<DimensionFilter, ApiError> {
         let mut filters = Vec::new();
         for (name, dimension, allowed) in parameters {
             let selected = values(query, name);
@@ -122,12 +122,12 @@ impl UsageFilter {
                 filters.push((*dimension, selected.collect()));
             }
         }
-        Ok(UsageFilter(filters))
+        Ok(DimensionFilter(filters))
     }
 
     /// Removes the filter of a dimension.
     #[must_use]
-    pub fn without(mut self, dimension: &str) -> UsageFilter {
+    pub fn without(mut self, dimension: &str) -> DimensionFilter {
         self.0.retain(|(key, _)| *key != dimension);
         self
     }

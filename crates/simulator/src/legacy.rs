@@ -7,7 +7,7 @@ use crate::api::RequestHeaders;
 use crate::api_error::ApiError;
 use crate::buckets::{BucketWidth, bounds, cents, json_string};
 use crate::charges::{Charge, by_charge, undivided};
-use crate::dimensions::{self, MESSAGES_DIMENSIONS, MESSAGES_FILTERS, UsageFilter};
+use crate::dimensions::{self, MESSAGES_DIMENSIONS, MESSAGES_FILTERS, DimensionFilter};
 use crate::lazy_rows::LazyRows;
 use crate::paging;
 use crate::query::{Query, groups, limit, one_of, parameter, reject_unknown, required_timestamp};
@@ -56,7 +56,7 @@ pub fn messages(
     if end <= start {
         return Err(ApiError::bad_request("ending_at must be after starting_at"));
     }
-    let mut filter = UsageFilter::parse(query, &MESSAGES_FILTERS)?;
+    let mut filter = DimensionFilter::parse(query, &MESSAGES_FILTERS)?;
     if world.ignores_speeds {
         filter = filter.without("speed");
     }

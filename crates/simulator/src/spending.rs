@@ -65,7 +65,7 @@ pub fn spend(seed: u64, pattern: &SpendPattern, salt: u64, hour: Hour) -> i64 {
 
 /// List prices of a model family in cents per million tokens, and the price of a typical request in 10⁻⁶ USD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TokenPrices {
+pub struct ModelPrices {
     pub input: i64,
     pub output: i64,
     pub cache_read: i64,
@@ -73,7 +73,7 @@ pub struct TokenPrices {
 }
 
 /// Returns the prices by the family in the model's name; unknown models have those of the middle family.
-pub fn prices(model: &str) -> TokenPrices {
+pub fn prices(model: &str) -> ModelPrices {
     let (input, request_micros) = if model.contains("opus") {
         (500, 60_000)
     } else if model.contains("haiku") {
@@ -81,7 +81,7 @@ pub fn prices(model: &str) -> TokenPrices {
     } else {
         (300, 20_000)
     };
-    TokenPrices {
+    ModelPrices {
         input,
         output: input * 5,
         cache_read: input / 10,

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::SimulatedApi;
 use crate::directory::{SimulatedInvite, SimulatedKey, SimulatedUser};
 use crate::lazy_rows::LazyRows;
-use crate::spending::{self, SpendPattern, SpendStream, TokenPrices};
+use crate::spending::{self, SpendPattern, SpendStream, ModelPrices};
 use spendwatch_domain::units::span::{Day, Hour, HourSpan};
 
 /// A workspace as the API lists it.
@@ -105,7 +105,7 @@ impl SimulatedUsage {
     }
 
     /// Derives tokens and requests from spend in 10⁻⁶ USD, by list prices.
-    pub fn from_spend(prices: &TokenPrices, micros: i64) -> SimulatedUsage {
+    pub fn from_spend(prices: &ModelPrices, micros: i64) -> SimulatedUsage {
         // Percent of 10⁻⁶ USD divided by cents per million tokens gives tokens.
         let tokens = |percent: i64, price: i64| micros * percent / price;
         SimulatedUsage {
@@ -246,7 +246,7 @@ pub struct World {
     pub(super) seed: u64,
     pub(super) n_created: u64,
     /// Models of streams with their prices.
-    pub(super) models: Vec<(String, TokenPrices)>,
+    pub(super) models: Vec<(String, ModelPrices)>,
     pub(super) streams: HashMap<String, Vec<SpendStream>>,
     /// Hours whose usage was removed, by workspace.
     pub(super) removed: HashMap<String, Vec<HourSpan>>,

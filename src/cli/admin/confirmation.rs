@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use clap::{ArgAction, Args};
 
 use crate::cli::globals::{CommandError, YesFlag};
-use spendwatch_notify::formatting;
+use spendwatch_notify::wording::formatting;
 
 /// Options of every command that asks before it changes something.
 #[derive(Debug, Clone, Args)]

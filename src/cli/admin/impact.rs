@@ -11,7 +11,7 @@ use spendwatch_domain::admin::selection::KeyDetails;
 use spendwatch_domain::units::ids::{ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
 use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::plural::{agreeing, counted};
-use spendwatch_notify::formatting;
+use spendwatch_notify::wording::formatting;
 
 /// Maximum number of keys that a question names; the table lists all.
 const MAX_NAMED: usize = 20;

@@ -251,8 +251,8 @@ fn print_result(globals: &Globals, plan: &OffboardPlan, result: &OffboardResult)
             ));
         }
         VerifyOutcome::AccessLeft(left) => eprintln!(
-            "error: user `{user}`: still {}; rerun `spendwatch offboard {user}`",
-            left.join("; still ")
+            "error: user `{user}`: {}; rerun `spendwatch offboard {user}`",
+            left.join("; ")
         ),
         VerifyOutcome::Unverified(why) => eprintln!(
             "error: cannot verify that user `{user}` was offboarded: {why}; rerun `spendwatch offboard {user}`"

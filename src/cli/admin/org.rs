@@ -20,7 +20,7 @@ use spendwatch_domain::admin::server::{Capability, ServerKind};
 use spendwatch_domain::admin::settings::{
     OrganizationDetails, OrganizationSettings, SettingDifference, SettingsChange, ranges_text,
 };
-use spendwatch_notify::formatting;
+use spendwatch_notify::wording::formatting;
 
 /// Subcommands of `org`.
 #[derive(Debug, Subcommand)]

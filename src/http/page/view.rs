@@ -12,7 +12,7 @@ use spendwatch_domain::alerts::notification::{Fact, Reason};
 use spendwatch_domain::alerts::silence::{Acknowledgement, Silence, SilenceState};
 use spendwatch_domain::rules::rule::{Quantity, Severity, Watch};
 use spendwatch_domain::units::ids::{NotifierName, OrganizationName};
-use spendwatch_notify::{formatting, wording};
+use spendwatch_notify::wording::{formatting, headline, resolution};
 use spendwatch_store::alerts::{AlertChange, AlertPhase};
 use spendwatch_store::overview::{DisplayedAlert, Overview, WorstAlerts};
 
@@ -248,7 +248,7 @@ impl PageAlert {
             ended_at: fact.ended_at.map(|at| DisplayTime::new(at, Some(now))),
             ending: fact
                 .ended_by
-                .map(|_| formatting::capitalize(&wording::end_reason(&fact))),
+                .map(|_| formatting::capitalize(&resolution::end_reason(&fact))),
             acknowledgement: shown
                 .acknowledged
                 .as_ref()
@@ -339,7 +339,7 @@ impl AlertView {
         let has_ended = fact.reason == Reason::Resolved;
         AlertView {
             title: format!("{}: {}", row.subject, row.rule),
-            summary: wording::summary(&fact),
+            summary: headline::summary(&fact),
             subject_id: text(&alert.identity.slot.subject.id),
             changed_at: DisplayTime::new(shown.row.changed_at, Some(now)),
             is_firing: alert.is_firing() && !has_ended,
@@ -384,7 +384,7 @@ impl ChangeView {
                 limit: change.limit,
                 ..fact(shown)
             };
-            formatting::capitalize(&wording::end_reason(&then))
+            formatting::capitalize(&resolution::end_reason(&then))
         });
         let notified = change.notified.iter();
         ChangeView {

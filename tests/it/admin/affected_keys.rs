@@ -190,7 +190,7 @@ async fn terminal_shows_affected_keys_and_asks_twice() {
         terminal.answer("n\n");
         let (exit, shown) = terminal.end();
         assert_eq!(exit, Some(1), "{shown}");
-        assert!(shown.contains("nothing was changed"), "{shown}");
+        assert!(shown.contains("no change"), "{shown}");
         assert_eq!(shown.contains("Revoke 2 keys of"), first, "{shown}");
         assert_eq!(fixture.simulator.n_writes(), 0);
     }

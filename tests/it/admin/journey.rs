@@ -379,7 +379,7 @@ async fn failed_step_does_not_stop_offboarding() {
         // The `guide` server revokes the keys with the user.
         assert_eq!(stands, dialect == Dialect::Real, "{stderr}");
         assert_eq!(
-            stderr.contains("still key `apikey_1` is active"),
+            stderr.contains("key `apikey_1` is still active"),
             stands,
             "{stderr}"
         );
@@ -409,7 +409,7 @@ async fn keys_are_revoked_even_if_removal_fails() {
                 "{outcomes:?}"
             );
             assert!(
-                stderr.contains("still user `user_1` is in the organization"),
+                stderr.contains("user `user_1` is still in the organization"),
                 "{stderr}"
             );
             assert_eq!(

@@ -89,7 +89,7 @@ async fn http_writes_are_audited() {
         "silence add rule=x --for 1h --comment 'load test' --actor ada",
     );
     daemon.signal("HUP");
-    daemon.wait_for("was read again");
+    daemon.wait_for("configuration reloaded");
     let address = {
         let line = daemon
             .lines

@@ -80,7 +80,7 @@ async fn restricting_settings_need_two_confirmations() {
     );
     let stderr = fixture.run_refused(2, "org update --allowed-ip-ranges 10.0.0.7/8,nonsense");
     assert!(
-        stderr.contains("did you mean `10.0.0.0/8`") && stderr.contains("`nonsense` is no block"),
+        stderr.contains("did you mean `10.0.0.0/8`") && stderr.contains("`nonsense` is not a CIDR block"),
         "{stderr}"
     );
     let stderr = fixture.run_refused(2, "org update");
@@ -208,7 +208,7 @@ async fn real_server_refuses_unsupported_changes() {
         "keys create deploy --workspace Search --secret-out ./never",
     );
     assert!(
-        stderr.contains("in the Console alone") && stderr.contains("workspaces members add"),
+        stderr.contains("only the Console can") && stderr.contains("workspaces members add"),
         "{stderr}"
     );
     for (line, expected) in [
@@ -411,7 +411,8 @@ async fn readable_key_file_warns_and_writable_one_fails() {
     set(0o622);
     let stderr = fixture.run_refused(2, "users list");
     assert!(
-        stderr.contains("is writable by other users; run `chmod go-w"),
+        stderr.contains("is writable by other users: `organizations[0].admin_key.file`")
+            && stderr.contains("; run `chmod go-w "),
         "{stderr}"
     );
 }

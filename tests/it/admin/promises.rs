@@ -291,12 +291,12 @@ async fn nothing_is_sent_without_audit_log() {
     fs::write(&path, text.replace("audit.jsonl", "nowhere/audit.jsonl")).unwrap();
     let stderr = fixture.run_refused(1, "users invite cy@example.com");
     assert!(
-        stderr.contains("nothing was sent: the audit log `"),
+        stderr.contains("nothing was sent: cannot write the audit log `"),
         "{stderr}"
     );
     let stderr = fixture.run_refused(1, "offboard ada@example.com --yes");
     assert!(
-        stderr.contains("still user `user_1` is in the organization"),
+        stderr.contains("user `user_1` is still in the organization"),
         "{stderr}"
     );
     let (_, stderr) = fixture.run_json(0, "users list");
@@ -364,7 +364,7 @@ async fn kill_leaves_operation_without_outcome() {
     assert_eq!(column(&rows, "target"), ["cy@example.com"]);
     let (_, stderr) = fixture.run_json(0, "audit verify");
     assert!(
-        stderr.contains("without an outcome: users.invite `cy@example.com`"),
+        stderr.contains("no outcome: users.invite `cy@example.com`"),
         "{stderr}"
     );
 }

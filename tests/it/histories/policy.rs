@@ -86,7 +86,7 @@ pub fn settings(limit: Option<i64>, prices: Arc<PriceTable>) -> WatcherSettings 
 fn month_rule(limit: i64) -> Rule {
     Rule {
         repeat_interval: Some(SignedDuration::from_hours(6)),
-        ..told_to_both(rule("month", SubjectKind::Workspace, limit))
+        ..notify_both(rule("month", SubjectKind::Workspace, limit))
     }
 }
 
@@ -95,11 +95,11 @@ fn day_rule() -> Rule {
         period: Period::Day,
         for_duration: SignedDuration::from_mins(10),
         keep_firing_for: SignedDuration::from_mins(30),
-        ..told_to_both(rule("day", SubjectKind::Organization, DAY_LIMIT))
+        ..notify_both(rule("day", SubjectKind::Organization, DAY_LIMIT))
     }
 }
 
-fn told_to_both(rule: Rule) -> Rule {
+fn notify_both(rule: Rule) -> Rule {
     Rule {
         notify: vec!["chat".into(), "pager".into()],
         ..rule

@@ -29,7 +29,7 @@ use spendwatch_domain::usage::prices::PriceTable;
 use spendwatch_metrics::counters::Counters;
 use spendwatch_notify::Notifier;
 use spendwatch_notify::envelope::Links;
-use spendwatch_notify::memory::{Memory, RecordedAttempt};
+use spendwatch_notify::receivers::memory::{Memory, RecordedAttempt};
 use spendwatch_notify::outcome::Delivery;
 use spendwatch_store::error::StoreError;
 use spendwatch_store::suppressions::Attribution;
@@ -116,11 +116,11 @@ impl From<String> for Broken {
 
 /// Plays a history, lets everything recover, and returns what is wrong.
 pub async fn play(shared: &Shared, steps: &[Step]) -> Result<(), String> {
-    let mut stage = Stage::new(shared.clone()).await;
+    let mut fixture = Stage::new(shared.clone()).await;
     for step in steps {
-        stage.step(step).await?;
+        fixture.step(step).await?;
     }
-    stage.end().await
+    fixture.end().await
 }
 
 impl Stage {
@@ -375,8 +375,8 @@ impl Stage {
         for who in &read {
             self.known.retain(|(of, _), _| of != who);
         }
-        let told = self.truth.iter().filter(|((of, _), _)| read.contains(of));
-        self.known.extend(told.map(|(key, cents)| (*key, *cents)));
+        let result = self.truth.iter().filter(|((of, _), _)| read.contains(of));
+        self.known.extend(result.map(|(key, cents)| (*key, *cents)));
         let written = store
             .record(&organization(), changes.clone(), Vec::new())
             .await;
@@ -566,7 +566,7 @@ impl Stage {
         if !self.is_in_ledger().await || self.known != self.truth {
             return Err("the ledger is not what was spent".to_owned());
         }
-        self.check_told()?;
+        self.check_notified()?;
         // A restart decides nothing.
         self.drop_program();
         match self.cycle().await {
@@ -586,7 +586,7 @@ impl Stage {
     }
 
     /// Checks that receivers show the actual state.
-    fn check_told(&self) -> Result<(), String> {
+    fn check_notified(&self) -> Result<(), String> {
         let now = self.now();
         let labels = [label(Period::Month, now), label(Period::Day, now)];
         let standings = self.standings(now, &self.truth);
@@ -601,9 +601,9 @@ impl Stage {
             for name in ["chat", "pager"] {
                 let line = firing(which).filter(|line| name == "chat" || *line == "100%");
                 let belief = self.witness.beliefs.get(&(name.into(), which.clone()));
-                let is_told = |line| belief.is_some_and(|b| b.is_open && b.told.contains(line));
+                let is_notified = |line| belief.is_some_and(|b| b.is_open && b.notified.contains(line));
                 if let Some(line) = line
-                    && !is_told(line)
+                    && !is_notified(line)
                 {
                     return Err(format!(
                         "{which:?} fires at {line}, and {name} was not told"

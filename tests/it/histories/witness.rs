@@ -8,7 +8,7 @@ use spendwatch_domain::alerts::alert::AbsoluteThreshold;
 use spendwatch_domain::alerts::notification::{Fact, Reason};
 use spendwatch_domain::rules::rule::Quantity;
 use spendwatch_domain::units::ids::NotifierName;
-use spendwatch_notify::memory::RecordedAttempt;
+use spendwatch_notify::receivers::memory::RecordedAttempt;
 
 /// Rule, subject, period.
 pub type Which = (String, String, String);
@@ -18,7 +18,7 @@ pub type Which = (String, String, String);
 pub struct Belief {
     pub is_open: bool,
     /// Threshold texts that it was sent since the last "resolved".
-    pub told: BTreeSet<String>,
+    pub notified: BTreeSet<String>,
     raised: Vec<AbsoluteThreshold>,
     lowered: Vec<AbsoluteThreshold>,
 }
@@ -49,7 +49,7 @@ impl Witness {
             self.check_attempt(&sent.notifier, fact)?;
             if is_new {
                 self.take(&sent.notifier, fact)
-                    .map_err(|what| format!("{what}: {} to {}", told(fact), sent.notifier))?;
+                    .map_err(|what| format!("{what}: {} to {}", describe(fact), sent.notifier))?;
             }
         }
         Ok(())
@@ -62,7 +62,7 @@ impl Witness {
             .crossed
             .contains(&(which.clone(), fact.threshold.quantity))
         {
-            return Err(format!("never crossed: {}", told(fact)));
+            return Err(format!("never crossed: {}", describe(fact)));
         }
         let at = fact.decided_at;
         if self
@@ -70,11 +70,11 @@ impl Witness {
             .iter()
             .any(|(start, end)| *start < at && at < *end)
         {
-            return Err(format!("told in spite of a silence: {}", told(fact)));
+            return Err(format!("told in spite of a silence: {}", describe(fact)));
         }
         let newest = self.sequences.entry((notifier.clone(), which)).or_default();
         if fact.sequence < *newest {
-            return Err(format!("overtaken by sequence {newest}: {}", told(fact)));
+            return Err(format!("overtaken by sequence {newest}: {}", describe(fact)));
         }
         *newest = fact.sequence;
         Ok(())
@@ -99,7 +99,7 @@ impl Witness {
             }
         };
         belief.is_open = true;
-        belief.told.insert(fact.threshold.text.to_string());
+        belief.notified.insert(fact.threshold.text.to_string());
         is_news.then_some(()).ok_or("told twice")
     }
 }
@@ -122,7 +122,7 @@ fn which(fact: &Fact) -> Which {
     )
 }
 
-fn told(fact: &Fact) -> String {
+fn describe(fact: &Fact) -> String {
     let (rule, subject, period) = which(fact);
     format!(
         "{rule} {subject} {period} {} {} #{} at {}",

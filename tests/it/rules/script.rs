@@ -329,8 +329,8 @@ pub struct Expectations<'a>(pub &'a [Expected]);
 
 impl Expectations<'_> {
     /// Returns whether exactly these were sent, each once.
-    pub fn accepts(&self, told: &[(NotifierName, Fact)]) -> bool {
-        let mut left: Vec<Expected> = told
+    pub fn accepts(&self, result: &[(NotifierName, Fact)]) -> bool {
+        let mut left: Vec<Expected> = result
             .iter()
             .map(|(notifier, fact)| Expected::whole(notifier, fact))
             .collect();

@@ -475,7 +475,7 @@ async fn spend_limits_that_cannot_be_read_are_unknown() {
 }
 
 #[tokio::test]
-async fn the_server_says_whether_asking_again_helps() {
+async fn refusals_state_whether_retrying_helps() {
     let check = async |status: &str, header: &str, n_requests: usize| {
         let header = format!("x-should-retry: {header}\r\n");
         let setup = start([
@@ -519,7 +519,7 @@ async fn a_pause_is_kept_to_the_millisecond() {
 }
 
 #[tokio::test]
-async fn a_cap_is_told_with_its_end_and_not_asked_again() {
+async fn caps_are_reported_with_their_end_and_not_retried() {
     let body = r#"{"type": "error", "error": {"type": "rate_limit_error", "message": "spent", "details": {"error_code": "enforced_spend_limit_reached"}}}"#;
     for headers in ["", "x-should-retry: true\r\n"] {
         let setup = start([

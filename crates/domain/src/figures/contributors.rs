@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn contributors_are_narrowed_to_what_explains_their_growth() {
+    fn contributors_are_narrowed_to_the_cause_of_their_growth() {
         // A steady workspace in which one new key grows, with several models, by several users.
         let all = [
             used("w", ["m", "old", "ada"], 9_000, 9_000),

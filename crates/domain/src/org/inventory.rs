@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_active_unless_the_status_says_otherwise() {
+    fn keys_are_active_unless_their_status_differs() {
         let check = |status: Option<&str>, expires_at, expected| {
             let status = status.map(str::to_owned);
             let key = ListedKey {
@@ -634,7 +634,7 @@ mod tests {
     }
 
     #[test]
-    fn of_people_without_usage_the_ledger_knows_nothing() {
+    fn users_without_usage_have_no_last_use() {
         let listed = vec![user("used"), user("never")];
         let inventory = Inventory::default().with_users(
             listed,

@@ -10,11 +10,11 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 use crate::Notifier;
-use crate::command::{Command, Settings};
 use crate::envelope::{Envelope, Links};
+use crate::json::alerts;
 use crate::outcome::Delivery;
+use crate::receivers::command::{Command, Settings};
 use crate::samples::{at, fact, workspace_facts};
-use crate::webhook;
 use spendwatch_domain::alerts::notification::{Fact, Reason};
 
 fn command(argv: &[&str], timeout: Duration) -> Notifier {
@@ -72,7 +72,7 @@ async fn program_receives_the_message_and_a_clean_environment() {
     assert_eq!(sent, Delivery::Delivered);
     let body: Value = serde_json::from_slice(&fs::read(input).unwrap()).unwrap();
     let links = Links::default();
-    assert_eq!(body, webhook::payload(&envelope(&facts, &links), &facts));
+    assert_eq!(body, alerts::payload(&envelope(&facts, &links), &facts));
     assert_eq!(body["alerts"].as_array().map(Vec::len), Some(250));
 
     let sent = send(&script("env > \"$0\"", &variables), &facts).await;

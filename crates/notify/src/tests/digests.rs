@@ -5,10 +5,11 @@ use serde_json::Value;
 
 use super::pagerduty_teams_discord::{discord_rules, teams_rules};
 use super::{header_names, pretty, slack_rules};
-use crate::digest::{DigestEnvelope, plain_text, render};
 use crate::envelope::Links;
+use crate::json::digests;
+use crate::receivers::{console, discord, email, slack, teams};
 use crate::samples::at;
-use crate::{console, discord, email, slack, teams, webhook};
+use crate::wording::digest::{DigestEnvelope, plain_text, render};
 use spendwatch_domain::digest::{
     AuditAnchor, DataGap, Digest, Forecast, IdleKey, LimitUse, OpenAlert, OtherSubjects,
     SpendBreakdown, SubjectSpend, Truncated,
@@ -209,7 +210,7 @@ fn check_accepted(digest: &Digest) {
             "{}",
             pretty(&discord)
         );
-        let webhook = webhook::digest_payload(&envelope).to_string();
+        let webhook = digests::payload(&envelope).to_string();
         let parsed: Value = serde_json::from_str(&webhook).unwrap();
         assert_eq!(parsed["status"], "digest");
         let console = console::digest_payload(&envelope);
@@ -234,10 +235,7 @@ fn payloads_of_a_digest() {
             "digest_discord",
             pretty(&discord::digest_payload(&envelope))
         );
-        insta::assert_snapshot!(
-            "digest_webhook",
-            pretty(&webhook::digest_payload(&envelope))
-        );
+        insta::assert_snapshot!("digest_webhook", pretty(&digests::payload(&envelope)));
     });
 }
 

@@ -1,8 +1,10 @@
 //! Messages about events.
 
+use crate::json::alerts;
+use crate::receivers::{alertmanager, console, discord, pagerduty, slack, teams};
 use crate::samples::{event_fact, with_envelope};
 use crate::tests::{mail, pretty, slack_rules};
-use crate::{alertmanager, console, discord, message, pagerduty, slack, teams, webhook};
+use crate::wording::message;
 use spendwatch_domain::alerts::alert::EndedBy;
 use spendwatch_domain::alerts::notification::{Fact, Reason};
 use spendwatch_domain::alerts::resend::{self, ResentAlert};
@@ -101,7 +103,7 @@ fn payloads() {
         let slack = slack::payload(&envelope);
         assert_eq!(slack_rules::complaint(&slack), None);
         insta::assert_snapshot!("slack_event", pretty(&slack));
-        let webhook = webhook::payload(&envelope, envelope.facts);
+        let webhook = alerts::payload(&envelope, envelope.facts);
         insta::assert_snapshot!("webhook_event", pretty(&webhook));
         insta::assert_snapshot!("email_event", mail(&envelope));
         insta::assert_snapshot!("console_event", console::payload(&envelope));

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::Notifier;
-use crate::email::{EmailNotifier, Settings};
 use crate::envelope::{Envelope, Links};
 use crate::outcome::{Delivery, RetrySchedule, SettingsError};
+use crate::receivers::email::{EmailNotifier, Settings};
+use crate::receivers::smtp::Tls;
 use crate::samples::{at, fact};
-use crate::smtp::Tls;
 use smtp::{CLOSE, Encryption, MailServer};
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::notification::Reason;

@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use super::{pretty, roundup};
 use crate::envelope::Envelope;
+use crate::receivers::{discord, pagerduty, teams};
 use crate::samples::{
     api_key_fact, at, fact, fact_named, gap_fact, user_fact, with_envelope, workspace_facts,
 };
-use crate::{discord, pagerduty, teams};
 use spendwatch_domain::alerts::notification::{Fact, Reason};
 use spendwatch_domain::rules::rule::Severity;
 

@@ -77,8 +77,8 @@ async fn the_default_workspace_has_its_id_and_other_dimensions_are_null() {
     assert_eq!(rows(&json)[0]["group"]["workspace_id"], DEFAULT);
     let group = rows(&json)[0]["group"].as_object().unwrap();
     assert_eq!(group.len(), 22, "every dimension, and two of money");
-    let n_told = group.values().filter(|value| !value.is_null()).count();
-    assert_eq!(n_told, 1);
+    let n_present = group.values().filter(|value| !value.is_null()).count();
+    assert_eq!(n_present, 1);
     let chosen = body(&simulator, &format!("{path}&workspace_ids[]={DEFAULT}")).await;
     assert_eq!(column(rows(&chosen), "/cost/amount"), ["50"]);
     let usage = body(&simulator, &path.replace("cost", "usage")).await;

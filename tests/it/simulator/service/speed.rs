@@ -74,8 +74,8 @@ fn reports_of_a_large_organization_are_fast() {
         (RealEndpoint::Messages, tokens.as_str(), 1),
         (RealEndpoint::CostReport, bill, 7),
     ] {
-        let (took, n_told) = time(&mut world, service, query);
-        assert_eq!(n_told, n_rows);
+        let (took, n_present) = time(&mut world, service, query);
+        assert_eq!(n_present, n_rows);
         assert!(took < LONG, "{took:?} for {service:?}");
     }
 }

@@ -8,11 +8,11 @@ use serde_json::Value;
 use super::super::pagerduty_teams_discord::{discord_rules, pagerduty_rules, teams_rules};
 use super::receiver::Receiver;
 use super::{reply, retry, secret, send, send_from, send_one};
-use crate::discord::{self, Discord};
 use crate::outcome::{Delivery, SettingsError};
-use crate::pagerduty::{self, PagerDuty};
+use crate::receivers::discord::{self, Discord};
+use crate::receivers::pagerduty::{self, PagerDuty};
+use crate::receivers::teams::{self, Teams};
 use crate::samples::{fact, fact_named, workspace_facts};
-use crate::teams::{self, Teams};
 use crate::{Notifier, post};
 use spendwatch_domain::alerts::notification::Reason;
 

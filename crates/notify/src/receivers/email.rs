@@ -16,12 +16,12 @@ use lettre::transport::smtp::client::{Certificate, TlsParameters};
 use lettre::{Address, Message as Mail};
 use sha2::{Digest, Sha256};
 
-use crate::advice::Advice;
-use crate::digest::{self, ChartBar, DigestEnvelope, DigestMessage, DigestSection};
 use crate::envelope::Envelope;
-use crate::message::{self, AlertDetail, AlertList, MAX_LINES, Message, MessageBody};
 use crate::outcome::{Delivery, SettingsError};
-use crate::smtp::{self, SmtpServer, Tls};
+use crate::receivers::smtp::{self, SmtpServer, Tls};
+use crate::wording::advice::Advice;
+use crate::wording::digest::{self, ChartBar, DigestEnvelope, DigestMessage, DigestSection};
+use crate::wording::message::{self, AlertDetail, AlertList, MAX_LINES, Message, MessageBody};
 use spendwatch_base::secret::Secret;
 
 /// Limit for everything before the content, and again for the content: one minute in total.

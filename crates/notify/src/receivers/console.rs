@@ -7,10 +7,10 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::digest::{self, DigestEnvelope};
 use crate::envelope::Envelope;
-use crate::message::{self, MAX_LINES};
 use crate::outcome::Delivery;
+use crate::wording::digest::{self, DigestEnvelope};
+use crate::wording::message::{self, MAX_LINES};
 
 /// Limit for one write, because a reader that stopped reading must not block the worker forever.
 const TIME_LIMIT: Duration = Duration::from_secs(20);

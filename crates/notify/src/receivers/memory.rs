@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::console;
-use crate::digest::DigestEnvelope;
 use crate::envelope::Envelope;
 use crate::outcome::Delivery;
+use crate::receivers::console;
+use crate::wording::digest::DigestEnvelope;
 use spendwatch_domain::alerts::notification::Fact;
 use spendwatch_domain::units::ids::NotifierName;
 

@@ -10,15 +10,15 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::advice::advise;
 use crate::envelope::Envelope;
-use crate::fit;
-use crate::formatting;
-use crate::message;
+use crate::json::figures;
 use crate::outcome::{Delivery, SettingsError};
 use crate::post::{self, Address, PostRequest, PostResponse, ResponseClass};
-use crate::webhook;
-use crate::wording;
+use crate::wording::advice::advise;
+use crate::wording::contributors;
+use crate::wording::fit;
+use crate::wording::formatting;
+use crate::wording::message;
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::alert::Identity;
 use spendwatch_domain::alerts::notification::{Fact, Reason};
@@ -180,14 +180,14 @@ fn details(envelope: &Envelope<'_>, fact: &Fact, notes: &[String]) -> Value {
         .into_iter()
         .map(|advice| advice.text)
         .collect();
-    let mut details = webhook::figures(fact);
+    let mut details = figures::figures(fact);
     let more = [
         ("organization", json!(fact.identity.organization.as_str())),
         ("rule", json!(fact.identity.slot.rule.as_str())),
         ("subject_id", json!(&*fact.identity.slot.subject.id)),
         ("firing_since", json!(fact.firing_since.to_string())),
         ("labels", json!(fact.labels)),
-        ("largest_contributors", json!(wording::contributors(fact))),
+        ("largest_contributors", json!(contributors::lines(fact))),
         ("advice", json!(advice)),
         ("notes", json!(notes)),
     ];

@@ -12,10 +12,11 @@ use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
 
 use crate::envelope::{Envelope, Links};
-use crate::formatting;
+use crate::json::alerts;
 use crate::outcome::{Delivery, SettingsError};
 use crate::post::{self, Address, PostRequest, PostResponse, ResponseClass};
-use crate::webhook;
+use crate::receivers::headers;
+use crate::wording::formatting;
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::notification::Fact;
 use spendwatch_domain::alerts::resend::{self, ResentAlert};
@@ -56,7 +57,7 @@ struct Member {
 impl Alertmanager {
     /// Validates addresses and headers. The clients must not follow redirects and must have timeouts.
     pub fn new(settings: Settings) -> Result<Alertmanager, SettingsError> {
-        let headers = webhook::headers(&settings.headers)?;
+        let headers = headers::parse(&settings.headers)?;
         let member = |(client, url)| {
             let address = Address::new(url)?.with_path(PATH);
             Ok(Member { client, address })
@@ -182,7 +183,7 @@ fn alert(posting: &ResentAlert, links: &Links) -> Value {
     let fact = &posting.fact;
     // After the clock was set back, an alert must not end before it begins.
     let starts_at = fact.firing_since.min(posting.ends_at);
-    let mut annotations = webhook::annotations(fact, links);
+    let mut annotations = alerts::annotations(fact, links);
     annotations.insert(
         "subject_name".to_owned(),
         formatting::clean(&fact.subject_name),

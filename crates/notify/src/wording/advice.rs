@@ -1,7 +1,7 @@
 //! Next steps for an alert: each names the workspace, key or model concerned and links to the page for it.
 
 use crate::envelope::Links;
-use crate::formatting;
+use crate::wording::formatting;
 use spendwatch_domain::alerts::notification::{Contributor, Fact, Reason};
 use spendwatch_domain::org::events::Event;
 use spendwatch_domain::rules::rule::Watch;

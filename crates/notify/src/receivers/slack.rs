@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::advice::Advice;
-use crate::digest::{self, DigestEnvelope, DigestMessage};
 use crate::envelope::Envelope;
-use crate::fit::{self, utf16_len};
-use crate::message::{self, AlertDetail, AlertList, Message, MessageBody};
 use crate::outcome::{Delivery, SettingsError};
 use crate::post::{self, Address, PostResponse, ResponseClass};
+use crate::wording::advice::Advice;
+use crate::wording::digest::{self, DigestEnvelope, DigestMessage};
+use crate::wording::fit::{self, utf16_len};
+use crate::wording::message::{self, AlertDetail, AlertList, Message, MessageBody};
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::rules::rule::Severity;
 

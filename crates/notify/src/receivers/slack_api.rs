@@ -8,12 +8,12 @@ use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
-use crate::digest::DigestEnvelope;
 use crate::envelope::Envelope;
-use crate::message;
 use crate::outcome::{Delivery, SettingsError};
 use crate::post::{self, Address, PostReply, PostRequest, PostResponse, ResponseClass};
-use crate::slack;
+use crate::receivers::slack;
+use crate::wording::digest::DigestEnvelope;
+use crate::wording::message;
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::notification::Thread;
 use spendwatch_domain::rules::rule::Severity;

@@ -1,6 +1,6 @@
 //! Groups the alerts of a message by rule and sums them.
 
-use crate::formatting;
+use crate::wording::formatting;
 use spendwatch_domain::alerts::notification::{Fact, Reason};
 use spendwatch_domain::org::events::Event;
 use spendwatch_domain::rules::rule::{GapUnit, Quantity, Watch};

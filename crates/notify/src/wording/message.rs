@@ -9,11 +9,12 @@ use spendwatch_domain::alerts::notification::{Fact, Reason};
 use spendwatch_domain::rules::rule::Severity;
 use spendwatch_domain::units::plural::counted;
 
-use crate::advice::{Advice, advise};
 use crate::envelope::Envelope;
-use crate::formatting;
-use crate::grouping::{RuleFacts, by_rule, by_rule_with_lines, totals};
-use crate::wording::{self, MessageField};
+use crate::wording::advice::{Advice, advise};
+use crate::wording::details::{self, MessageField};
+use crate::wording::formatting;
+use crate::wording::grouping::{RuleFacts, by_rule, by_rule_with_lines, totals};
+use crate::wording::{contributors, headline, resolution};
 
 /// Maximum alerts with a line of their own.
 pub const MAX_LINES: usize = 20;
@@ -83,8 +84,8 @@ pub fn render(envelope: &Envelope<'_>, max_lines: usize) -> Message {
     let (subject, title, summary, body) = match facts {
         [fact] => (
             subject_of_one(fact),
-            wording::title(fact),
-            wording::summary(fact),
+            headline::title(fact),
+            headline::summary(fact),
             MessageBody::One(detail(fact, envelope)),
         ),
         several => (
@@ -177,9 +178,9 @@ fn subject_of_one(fact: &Fact) -> String {
         Reason::Repeated => format!("still {severity}"),
         Reason::Unsilenced => format!("{severity}, silence ended"),
     };
-    let what = wording::subject_line(fact);
+    let what = headline::subject_line(fact);
     if fact.reason == Reason::Resolved {
-        format!("[{tag}] {what}: {}", wording::end_reason(fact))
+        format!("[{tag}] {what}: {}", resolution::end_reason(fact))
     } else {
         format!("[{tag}] {what}")
     }
@@ -249,14 +250,14 @@ fn totals_by_rule(facts: &[Fact]) -> String {
 
 fn detail(fact: &Fact, envelope: &Envelope<'_>) -> AlertDetail {
     AlertDetail {
-        fields: wording::fields(fact),
+        fields: details::fields(fact),
         top: match fact.reason {
             Reason::Resolved => Vec::new(),
             Reason::First
             | Reason::Escalated
             | Reason::Lowered
             | Reason::Repeated
-            | Reason::Unsilenced => wording::contributors(fact),
+            | Reason::Unsilenced => contributors::lines(fact),
         },
         advice: advise(fact, envelope.links),
     }
@@ -323,14 +324,14 @@ fn line(fact: &Fact) -> String {
     let cause = match fact.top.first().filter(|_| fact.reason != Reason::Resolved) {
         Some(contributor) => format!(
             ", top contributor {}",
-            wording::contributor_name(fact, contributor)
+            contributors::name(fact, contributor)
         ),
         None => String::new(),
     };
     format!(
         "{}: {}{since}{cause}",
-        wording::title(fact),
-        lower_first(&wording::summary(fact))
+        headline::title(fact),
+        lower_first(&headline::summary(fact))
     )
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::envelope::{Links, MAX_FRESH_AGE};
-use crate::formatting;
+use crate::wording::formatting;
 use spendwatch_domain::digest::{
     DataGap, Digest, Forecast, IdleKey, LimitUse, OpenAlert, SpendBreakdown, SubjectSpend,
     Truncated,

@@ -267,6 +267,20 @@ pub fn share(whole: Quantity, value: Quantity) -> Option<String> {
     })
 }
 
+/// Returns `at least ` for a figure with an unknown part, which is a lower bound.
+pub fn at_least(fact: &Fact) -> &'static str {
+    if fact.is_lower_bound { "at least " } else { "" }
+}
+
+/// Returns ` ($3.10 of it uncertain)`, or nothing if all of an estimate is certain.
+pub fn uncertain_part(uncertain: Usd) -> String {
+    if uncertain == Usd::ZERO {
+        String::new()
+    } else {
+        format!(" ({} of it uncertain)", dollars(uncertain))
+    }
+}
+
 /// Returns `2026-11-24 14:05 Europe/Berlin`, or UTC if the zone is unknown on this machine.
 pub fn time(at: Timestamp, zone_name: &str) -> String {
     let (local, zone_name) = local(at, zone_name);

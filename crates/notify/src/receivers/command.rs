@@ -15,11 +15,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command as Process};
 use tokio::time::timeout;
 
-use crate::digest::DigestEnvelope;
 use crate::envelope::Envelope;
-use crate::formatting;
+use crate::json::{alerts, digests};
 use crate::outcome::{Delivery, SettingsError};
-use crate::webhook;
+use crate::wording::digest::DigestEnvelope;
+use crate::wording::formatting;
 
 /// Variable with the message id, which is the same on every attempt.
 pub const ID_VARIABLE: &str = "SPENDWATCH_MESSAGE_ID";
@@ -79,12 +79,12 @@ impl Command {
 
     /// Runs the program once for the whole message.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
-        let input = webhook::payload(envelope, envelope.facts).to_string();
+        let input = alerts::payload(envelope, envelope.facts).to_string();
         self.run_program(envelope.id, &input).await
     }
 
     pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
-        let input = webhook::digest_payload(envelope).to_string();
+        let input = digests::payload(envelope).to_string();
         self.run_program(envelope.id, &input).await
     }
 

@@ -21,9 +21,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use crate::formatting;
 use crate::outcome::{Delivery, RetrySchedule};
-use crate::refusal::{self, RefusalCause};
+use crate::receivers::refusal::{self, RefusalCause};
+use crate::wording::formatting;
 
 /// How the connection is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Shortens messages for receivers with size limits, and cuts texts to a length.
 
 use crate::envelope::Envelope;
-use crate::message::{self, AlertDetail, AlertList, Message, MessageBody};
+use crate::wording::message::{self, AlertDetail, AlertList, Message, MessageBody};
 
 /// How much of a message is rendered.
 struct SizeLimits {

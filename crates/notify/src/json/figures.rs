@@ -1,0 +1,162 @@
+//! The exact figures of an alert, as decimal strings.
+
+use serde_json::{Map, Value, json};
+
+use spendwatch_domain::alerts::alert::EndedBy;
+use spendwatch_domain::alerts::notification::{Contributor, Fact};
+use spendwatch_domain::rules::rule::{GapUnit, Quantity, Watch};
+use spendwatch_domain::units::ids::ModelName;
+use spendwatch_domain::units::money::{Usd, overage_percent, percent_digits};
+
+/// Returns the figures of an alert.
+pub fn figures(fact: &Fact) -> Value {
+    let mut figures = Map::new();
+    let limit = fact.limit.filter(|_| fact.event().is_none());
+    let overage = limit.and_then(|limit| overage_percent(limit, fact.value));
+    match fact.event() {
+        Some((event, moment)) => {
+            let moment = moment.map(|at| at.to_string());
+            figures.insert("event".to_owned(), event.as_str().into());
+            figures.insert("moment".to_owned(), moment.into());
+            figures.insert("made_by".to_owned(), fact.creator.clone().into());
+        }
+        None => {
+            let names = names(fact.watch);
+            let limit = decimal_or_null(fact.watch, limit);
+            figures.insert(names.value.to_owned(), decimal(fact.watch, fact.value));
+            figures.insert(names.limit.to_owned(), limit);
+        }
+    }
+    let rest = json!({
+        "watch": fact.watch.as_str(),
+        "is_lower_bound": fact.is_lower_bound,
+        "is_late": fact.is_late,
+        "is_fired_and_resolved": fact.is_fired_and_resolved,
+        "threshold": &*fact.threshold.text,
+        "overage_percent": overage,
+        "forecast_usd": fact.forecast.map(|usd| usd.to_string()),
+        "sequence": fact.sequence,
+        "reason": fact.public_reason().as_str(),
+        "ended_by": fact.ended_by.map(EndedBy::as_str),
+        "decided_at": fact.decided_at.to_string(),
+        "as_of": fact.as_of.map(|at| at.to_string()),
+        "period_start": fact.span.start.to_string(),
+        "period_end": fact.span.end.to_string(),
+        "time_zone": fact.zone_name,
+        "top": fact.top.iter().map(|part| contributor(fact.watch, part)).collect::<Vec<_>>(),
+    });
+    if let Value::Object(rest) = rest {
+        figures.extend(rest);
+    }
+    if let Some(absent) = &fact.in_place_of {
+        figures.insert("in_place_of".to_owned(), absent.as_str().into());
+    }
+    if let Some(sides) = &fact.reconciled {
+        let unpriced: Vec<&str> = sides.unpriced.iter().map(ModelName::as_str).collect();
+        figures.insert("billed_usd".to_owned(), sides.billed.to_string().into());
+        figures.insert(
+            "estimated_usd".to_owned(),
+            sides.estimated.to_string().into(),
+        );
+        figures.insert(
+            "uncertain_usd".to_owned(),
+            sides.uncertain.to_string().into(),
+        );
+        figures.insert("unpriced_models".to_owned(), unpriced.into());
+    }
+    Value::Object(figures)
+}
+
+/// JSON names of a watch's figures.
+struct FieldNames {
+    value: &'static str,
+    limit: &'static str,
+    before: &'static str,
+    growth: &'static str,
+}
+
+fn names(watch: Watch) -> FieldNames {
+    let name = |value, limit, before, growth| FieldNames {
+        value,
+        limit,
+        before,
+        growth,
+    };
+    match watch {
+        Watch::Spend => name("spend_usd", "limit_usd", "before_usd", "growth_usd"),
+        Watch::BurnRate => name("pace_usd", "limit_usd", "before_usd", "growth_usd"),
+        Watch::Tokens => name("tokens", "limit_tokens", "before_tokens", "growth_tokens"),
+        Watch::Requests => name(
+            "requests",
+            "limit_requests",
+            "before_requests",
+            "growth_requests",
+        ),
+        Watch::Reconciliation(GapUnit::Usd) => {
+            name("gap_usd", "limit_usd", "before_usd", "growth_usd")
+        }
+        Watch::Reconciliation(GapUnit::Percent) => name(
+            "gap_percent",
+            "limit_percent",
+            "before_percent",
+            "growth_percent_points",
+        ),
+        Watch::DataAge => name(
+            "age_seconds",
+            "limit_seconds",
+            "before_seconds",
+            "growth_seconds",
+        ),
+        Watch::Lifecycle => name("value", "limit", "before", "growth"),
+    }
+}
+
+fn decimal(watch: Watch, quantity: Quantity) -> Value {
+    Value::String(match watch {
+        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd) => {
+            Usd::from_pico(quantity).to_string()
+        }
+        Watch::Reconciliation(GapUnit::Percent) => percent_digits(quantity),
+        Watch::Tokens | Watch::Requests | Watch::DataAge | Watch::Lifecycle => quantity.to_string(),
+    })
+}
+
+fn decimal_or_null(watch: Watch, quantity: Option<Quantity>) -> Value {
+    quantity.map_or(Value::Null, |quantity| decimal(watch, quantity))
+}
+
+fn contributor(watch: Watch, part: &Contributor) -> Value {
+    // A burn rate is derived from spend, and its contributors are sums of spend.
+    let watch = match watch {
+        Watch::BurnRate => Watch::Spend,
+        Watch::Spend
+        | Watch::Tokens
+        | Watch::Requests
+        | Watch::DataAge
+        | Watch::Reconciliation(_)
+        | Watch::Lifecycle => watch,
+    };
+    let names = names(watch);
+    let growth = part.before.map(|before| part.value - before);
+    let percent = part
+        .before
+        .and_then(|before| overage_percent(before, part.value));
+    let mut json = json!({
+        "workspace_id": part.workspace_id.as_str(),
+        "workspace": part.workspace,
+        // Empty for all models, as in metrics.
+        "model": part.model.as_ref().map_or("", ModelName::as_str),
+        names.value: decimal(watch, part.value),
+        names.before: decimal_or_null(watch, part.before),
+        names.growth: decimal_or_null(watch, growth),
+        "growth_percent": percent,
+    });
+    if let Some(key) = &part.api_key {
+        json["api_key_id"] = json!(key.id.as_str());
+        json["api_key"] = json!(key.name);
+    }
+    if let Some(person) = &part.person {
+        json["user"] = json!(person);
+    }
+    json
+}

@@ -1,0 +1,27 @@
+//! The receivers: each file has a pure `payload` and a short `send`.
+
+pub mod headers;
+pub mod signature;
+
+pub mod refusal;
+
+pub mod smtp;
+
+pub mod console;
+pub mod memory;
+
+pub mod slack;
+
+pub mod slack_api;
+
+pub mod discord;
+pub mod teams;
+
+pub mod email;
+
+pub mod webhook;
+
+pub mod command;
+
+pub mod alertmanager;
+pub mod pagerduty;

@@ -1,0 +1,194 @@
+//! The details of one alert, as names and values.
+
+use jiff::Timestamp;
+
+use crate::wording::formatting;
+use spendwatch_domain::alerts::notification::{Fact, Reason, Reconciled};
+use spendwatch_domain::org::events::Event;
+use spendwatch_domain::rules::rule::{Quantity, Watch};
+use spendwatch_domain::units::money::overage_percent;
+use spendwatch_domain::units::subject::SubjectKind;
+
+/// A name and a value, shown side by side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageField {
+    pub name: &'static str,
+    pub value: String,
+}
+
+/// Returns the details of one alert, at most 10.
+pub fn fields(fact: &Fact) -> Vec<MessageField> {
+    if let Some((event, moment)) = fact.event() {
+        return event_fields(fact, event, moment);
+    }
+    let time = |at| formatting::time(at, &fact.zone_name);
+    let amount = |quantity| formatting::quantity(fact.watch, quantity);
+    let mut fields = vec![field(
+        value_name(fact.watch),
+        format!("{}{}", formatting::at_least(fact), amount(fact.value)),
+    )];
+    if let Some(reconciled) = &fact.reconciled {
+        fields.extend(reconciliation_fields(reconciled));
+    }
+    fields.push(field("Limit", limit(fact)));
+    if is_gap(fact.watch) {
+        // A percentage of a percentage means nothing to readers.
+    } else if let Some(over_limit) = over_limit(fact) {
+        let excess = fact
+            .limit
+            .map(|limit| fact.value - limit)
+            .unwrap_or_default();
+        fields.push(field(
+            "Over limit",
+            format!("{over_limit} ({})", amount(excess)),
+        ));
+    } else if let Some(used) = fact
+        .limit
+        .and_then(|limit| formatting::share(limit, fact.value))
+    {
+        fields.push(field(
+            "Used",
+            format!("{}{used} of the limit", formatting::at_least(fact)),
+        ));
+    }
+    fields.push(field("Threshold", threshold(fact)));
+    if let Some(forecast) = fact.forecast.filter(|_| fact.reason != Reason::Resolved) {
+        fields.push(field("Forecast", forecast_text(fact, forecast.pico())));
+    }
+    if let Some(period) = formatting::period(fact) {
+        let between = formatting::time_range(fact.span, &fact.zone_name);
+        fields.push(field("Period", format!("{period}, {between}")));
+    }
+    fields.push(field("Firing since", time(fact.firing_since)));
+    if let Some(ended_at) = fact.ended_at {
+        fields.push(field("Ended", time(ended_at)));
+    }
+    fields.push(field(
+        "Data as of",
+        fact.as_of.map_or("no data yet".to_owned(), time),
+    ));
+    fields.push(field("Rule", rule(fact)));
+    fields
+}
+
+fn event_fields(fact: &Fact, event: Event, moment: Option<Timestamp>) -> Vec<MessageField> {
+    let time = |at| formatting::time(at, &fact.zone_name);
+    let name = match event {
+        Event::WorkspaceCreated | Event::KeyCreated => "Created",
+        Event::KeyIdle | Event::UserIdle => "Idle since",
+        Event::KeyExpiring => "Expires",
+        Event::LimitRemoved => "Removed",
+        Event::KeyOfRemovedUser => "Created",
+    };
+    let mut fields = vec![field("Event", event.to_string())];
+    fields.extend(moment.map(|at| field(name, time(at))));
+    let creator = fact.creator.as_ref();
+    fields.extend(creator.map(|creator| field("Created by", formatting::clean(creator))));
+    fields.push(field("Severity", fact.threshold.severity.to_string()));
+    fields.push(field("Firing since", time(fact.firing_since)));
+    fields.extend(fact.ended_at.map(|at| field("Ended", time(at))));
+    fields.push(field("Rule", rule(fact)));
+    fields
+}
+
+fn field(name: &'static str, value: String) -> MessageField {
+    MessageField { name, value }
+}
+
+fn reconciliation_fields(reconciled: &Reconciled) -> [MessageField; 2] {
+    let gap = formatting::dollars(reconciled.gap());
+    let gap_text = match formatting::share(reconciled.estimated.pico(), reconciled.gap().pico()) {
+        Some(share) => format!("gap {gap} ({share})"),
+        None => format!("gap {gap}"),
+    };
+    let estimated = formatting::dollars(reconciled.estimated);
+    let uncertain = formatting::uncertain_part(reconciled.uncertain);
+    [
+        field("Billed", formatting::dollars(reconciled.billed)),
+        field(
+            "Estimated",
+            format!("{estimated} from list prices{uncertain}, {gap_text}"),
+        ),
+    ]
+}
+
+fn is_gap(watch: Watch) -> bool {
+    match watch {
+        Watch::Reconciliation(_) => true,
+        Watch::Spend
+        | Watch::BurnRate
+        | Watch::Tokens
+        | Watch::Requests
+        | Watch::DataAge
+        | Watch::Lifecycle => false,
+    }
+}
+
+fn value_name(watch: Watch) -> &'static str {
+    match watch {
+        Watch::Spend => "Spend",
+        Watch::BurnRate => "At this rate",
+        Watch::Tokens => "Tokens",
+        Watch::Requests => "Requests",
+        Watch::DataAge => "Data age",
+        Watch::Reconciliation(_) => "Gap",
+        Watch::Lifecycle => "Event",
+    }
+}
+
+fn limit(fact: &Fact) -> String {
+    match fact.limit {
+        Some(limit) if limit > 0 => formatting::quantity(fact.watch, limit),
+        Some(_) => "0 (no spend allowed)".to_owned(),
+        None => "removed".to_owned(),
+    }
+}
+
+fn threshold(fact: &Fact) -> String {
+    let text = formatting::clean(&fact.threshold.text);
+    let quantity = formatting::quantity(fact.watch, fact.threshold.quantity);
+    let severity = fact.threshold.severity;
+    if text.ends_with('%') && fact.threshold.quantity > 0 && is_gap(fact.watch) {
+        format!("{text} of the limit = {quantity} ({severity})")
+    } else if text.ends_with('%') && fact.threshold.quantity > 0 {
+        format!("{text} = {quantity} ({severity})")
+    } else {
+        format!("{text} ({severity})")
+    }
+}
+
+fn forecast_text(fact: &Fact, forecast: Quantity) -> String {
+    let amount = formatting::quantity(Watch::Spend, forecast);
+    match fact
+        .limit
+        .and_then(|limit| formatting::share(limit, forecast))
+    {
+        Some(share) => format!("{amount} by the end of the period, {share} of the limit"),
+        None => format!("{amount} by the end of the period"),
+    }
+}
+
+/// `workspace-month, organization acme, cost_center platform`.
+fn rule(fact: &Fact) -> String {
+    let mut parts = vec![formatting::clean(fact.identity.slot.rule.as_str())];
+    if fact.identity.slot.subject.kind != SubjectKind::Organization {
+        let organization = formatting::clean(fact.identity.organization.as_str());
+        parts.push(format!("organization {organization}"));
+    }
+    let labels = fact.labels.iter().take(MAX_LABELS);
+    parts
+        .extend(labels.map(|(key, value)| {
+            format!("{} {}", formatting::clean(key), formatting::clean(value))
+        }));
+    parts.join(", ")
+}
+
+/// Only the webhook sends more labels of a rule.
+const MAX_LABELS: usize = 10;
+
+/// `12.6%`; `None` unless the limit is above zero and exceeded.
+fn over_limit(fact: &Fact) -> Option<String> {
+    let limit = fact.limit.filter(|limit| *limit < fact.value)?;
+    let percent = overage_percent(limit, fact.value)?;
+    Some(format!("{}{percent}%", formatting::at_least(fact)))
+}
