@@ -1,9 +1,8 @@
 //! Renders the gauges of about 100,000 series after a cycle, and assembles them for a scrape.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use spendwatch_domain::alerts::policy::Policy;
 use spendwatch_domain::figures::snapshot::OrganizationSnapshot;
 use spendwatch_domain::figures::totals::Figures;
@@ -13,7 +12,6 @@ use spendwatch_domain::org::listing::Listings;
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::ids::OrganizationName;
 use spendwatch_domain::units::privacy::Privacy;
-use spendwatch_domain::units::span::Hour;
 use spendwatch_metrics::exposition::Exposition;
 use spendwatch_metrics::gauges::{Rendered, Renderer};
 use spendwatch_metrics::text::ExpositionFormat;
@@ -28,9 +26,8 @@ use crate::report::{Goal, Report, Times, alternately, timed};
 pub const N_WORKSPACES: usize = 2_200;
 
 pub fn run(report: &mut Report, _: Extent) {
-    let mut shown = Shown::new(N_WORKSPACES);
-    let mut renderer = Renderer::default();
-    let exposition = assembled(shown.render(&mut renderer));
+    let shown = Shown::new(N_WORKSPACES);
+    let exposition = assembled(shown.render(&mut Renderer::default()));
     let text = whole(&exposition, false);
     let n_series = text
         .split(|byte| *byte == b'\n')
@@ -63,34 +60,8 @@ pub fn run(report: &mut Report, _: Extent) {
         Goal::None,
     );
     report.add(
-        "rendering after a cycle: everything, as at the start",
+        "rendering after a cycle",
         anew.median() * 1e3,
-        "ms",
-        Goal::None,
-    );
-    for (name, share) in [
-        ("each workspace changed", 1),
-        ("1% changed, scattered", 100),
-    ] {
-        let mut times = Times::default();
-        for _ in 0..7 {
-            shown.change_each(share);
-            times.add(timed(|| shown.render(&mut renderer)).0);
-        }
-        report.add(
-            &format!("rendering after a cycle: {name}"),
-            times.median() * 1e3,
-            "ms",
-            Goal::None,
-        );
-    }
-    let mut times = Times::default();
-    for _ in 0..7 {
-        times.add(timed(|| shown.render(&mut renderer)).0);
-    }
-    report.add(
-        "rendering after a cycle: nothing changed",
-        times.median() * 1e3,
         "ms",
         Goal::None,
     );
@@ -102,7 +73,6 @@ pub struct Shown {
     directory: Directory,
     figures: Figures,
     listings: Listings,
-    at: Timestamp,
 }
 
 impl Shown {
@@ -113,7 +83,6 @@ impl Shown {
             directory: made::directory(n_workspaces, at),
             figures: made::figures(&Policy::default(), n_workspaces, at),
             listings: Listings::default(),
-            at,
         }
     }
 
@@ -144,16 +113,6 @@ impl Shown {
             max_series: 1_000_000,
         };
         renderer.render(&view, shape, true)
-    }
-
-    /// Adds usage to every `step`-th workspace.
-    fn change_each(&mut self, step: usize) {
-        let hour = Hour::containing(self.at);
-        for place in (0..self.directory.workspaces.len()).step_by(step) {
-            let deltas = made::deltas(place, hour);
-            self.figures
-                .apply(&made::part(place), &deltas, &BTreeSet::new());
-        }
     }
 }
 

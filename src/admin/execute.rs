@@ -2,8 +2,8 @@
 
 use crate::admin::lookup::{self, Lookup};
 use crate::admin::session::AdminSession;
-use spendwatch_anthropic::write_request::{WriteEffect, WriteError};
-use spendwatch_anthropic::write_result::WriteResult;
+use spendwatch_anthropic::admin::request::{WriteEffect, WriteError};
+use spendwatch_anthropic::admin::result::WriteResult;
 use spendwatch_audit::{Operation, OperationOutcome};
 use spendwatch_domain::admin::change::{AdminChange, Revocation};
 use spendwatch_domain::admin::server::ServerKind;

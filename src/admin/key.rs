@@ -3,7 +3,7 @@
 use crate::admin::execute::{StepOutcome, execute_step, permanent_revocation};
 use crate::admin::session::AdminSession;
 use crate::secret_sink::OpenSink;
-use spendwatch_anthropic::write_result::WriteResult;
+use spendwatch_anthropic::admin::result::WriteResult;
 use spendwatch_domain::admin::change::AdminChange;
 use spendwatch_domain::units::ids::ApiKeyId;
 

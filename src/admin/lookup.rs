@@ -3,11 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::admin::session::AdminSession;
+use spendwatch_anthropic::admin::result::WriteResult;
 use spendwatch_anthropic::error::FetchError;
-use spendwatch_anthropic::write_result::WriteResult;
 use spendwatch_domain::admin::change::AdminChange;
 use spendwatch_domain::admin::selection::is_address;
-use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::org::listing::ListedKey;
 use spendwatch_domain::units::ids::{ApiKeyId, WorkspaceId};
 
@@ -48,12 +47,12 @@ pub async fn lookup(
         AdminChange::AddMember {
             workspace, user, ..
         } => {
-            let members = session.api.members(workspace).await?;
-            let is_member = members.iter().any(|member| member.user == *user);
-            Ok(if is_member {
-                Lookup::Created(WriteResult::Done)
-            } else {
-                Lookup::Nothing
+            let members = session.api.members(session.service, workspace).await?;
+            let is_member = members.map(|all| all.iter().any(|member| member.user == *user));
+            Ok(match is_member {
+                Some(true) => Lookup::Created(WriteResult::Done),
+                Some(false) => Lookup::Nothing,
+                None => Lookup::Unknown,
             })
         }
         // These can be repeated safely, so no lookup is needed.
@@ -71,20 +70,16 @@ pub async fn lookup(
 }
 
 async fn invited(session: &AdminSession, email: &str) -> Result<Lookup, FetchError> {
-    match session.service {
-        // This server lists no invitations.
-        ServerKind::Guide => Ok(Lookup::Unknown),
-        ServerKind::Real => {
-            let now = session.clock.now();
-            let invites = session.api.all_invites(&|_| {}).await?;
-            let theirs = invites
-                .into_iter()
-                .find(|invite| is_address(Some(&invite.email), email) && invite.is_open(now));
-            Ok(theirs.map_or(Lookup::Nothing, |invite| {
-                Lookup::Created(WriteResult::Invite(invite))
-            }))
-        }
-    }
+    let now = session.clock.now();
+    let Some(invites) = session.api.invites(session.service, &|_| {}).await? else {
+        return Ok(Lookup::Unknown);
+    };
+    let theirs = invites
+        .into_iter()
+        .find(|invite| is_address(Some(&invite.email), email) && invite.is_open(now));
+    Ok(theirs.map_or(Lookup::Nothing, |invite| {
+        Lookup::Created(WriteResult::Invite(invite))
+    }))
 }
 
 /// Looks for an unused key of this name created since then. Several candidates, or one without a creation time, are ambiguous.
@@ -94,7 +89,7 @@ async fn key(
     workspace: &WorkspaceId,
     since: Timestamp,
 ) -> Result<Lookup, FetchError> {
-    let keys = session.api.all_keys(session.service, None, &|_| {}).await?;
+    let keys = session.api.keys(session.service, None, &|_| {}).await?;
     let is_new = |key: &&ListedKey| {
         key.name == name
             && key.workspace.as_ref() == Some(workspace)
@@ -117,7 +112,7 @@ async fn workspace(
     name: &str,
     since: Timestamp,
 ) -> Result<Lookup, FetchError> {
-    let all = session.api.all_workspaces(session.service).await?;
+    let all = session.api.workspaces(session.service).await?;
     let mut new = all
         .into_iter()
         .filter(|one| one.name == name && one.created_at.is_some_and(|at| at >= since));

@@ -7,7 +7,6 @@ use spendwatch_anthropic::error::FetchError;
 use spendwatch_domain::admin::change::Revocation;
 use spendwatch_domain::admin::offboard::{CurrentAccess, OffboardPlan, remaining_access};
 use spendwatch_domain::admin::selection::{KeyDetails, key_details};
-use spendwatch_domain::admin::server::{Capability, ServerKind};
 use spendwatch_domain::org::inventory::LastUseSource;
 use spendwatch_domain::org::listing::{ListedInvite, ListedUser};
 use spendwatch_domain::units::ids::ActorId;
@@ -45,25 +44,21 @@ pub async fn read_lists(
     let service = session.service;
     let users = session
         .api
-        .all_users(service, &|n_rows| on_page("users", n_rows))
+        .users(service, &|n_rows| on_page("users", n_rows))
         .await?;
     let keys = session
         .api
-        .all_keys(service, creator, &|n_rows| on_page("keys", n_rows))
+        .keys(service, creator, &|n_rows| on_page("keys", n_rows))
         .await?;
-    let (invites, invites_error) = if service.check(Capability::ListInvites).is_ok() {
-        let read = session
-            .api
-            .all_invites(&|n_rows| on_page("invitations", n_rows))
-            .await;
-        match read {
-            Ok(invites) => (invites, None),
-            Err(error) if error.is_key_rejected() => return Err(error),
-            // A user of the organization has no open invitation: access can end without this list.
-            Err(error) => (Vec::new(), Some(error)),
-        }
-    } else {
-        (Vec::new(), None)
+    let invites = session
+        .api
+        .invites(service, &|n_rows| on_page("invitations", n_rows))
+        .await;
+    let (invites, invites_error) = match invites {
+        Ok(invites) => (invites.unwrap_or_default(), None),
+        Err(error) if error.is_key_rejected() => return Err(error),
+        // A user of the organization has no open invitation: access can end without this list.
+        Err(error) => (Vec::new(), Some(error)),
     };
     Ok(AccessLists {
         users,
@@ -98,10 +93,7 @@ pub async fn offboard(
     on_step: impl Fn(usize),
 ) -> OffboardResult {
     let steps = execute_all(session, &plan.steps, stop, on_step).await;
-    let creator = match session.service {
-        ServerKind::Guide => None,
-        ServerKind::Real => Some(&plan.user.id),
-    };
+    let creator = Some(&plan.user.id);
     let lists = read_lists(session, creator, LastUseSource::Unavailable, &|_, _| {}).await;
     let verification = match lists {
         Err(error) => VerifyOutcome::Unverified(error.to_string()),

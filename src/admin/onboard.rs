@@ -5,7 +5,7 @@ use crate::admin::execute::{StepOutcome, execute_step};
 use crate::admin::key::{self, KeyOutcome};
 use crate::admin::session::AdminSession;
 use crate::secret_sink::SecretSink;
-use spendwatch_anthropic::write_result::WriteResult;
+use spendwatch_anthropic::admin::result::WriteResult;
 use spendwatch_domain::admin::change::AdminChange;
 use spendwatch_domain::admin::onboard::{OnboardItem, OnboardStep, PlannedAction};
 use spendwatch_domain::units::ids::ApiKeyId;

@@ -8,23 +8,24 @@ use anyhow::Context;
 
 use crate::secrets;
 use spendwatch_anthropic::endpoint::RequestCounts;
-use spendwatch_anthropic::limiter::RateShare;
+use spendwatch_anthropic::transport::limiter::RateShare;
 use spendwatch_anthropic::{AdminApi, ApiSettings};
 use spendwatch_base::clock::{Clock, Random};
 use spendwatch_base::secret::Secret;
+use spendwatch_base::subprocess;
 use spendwatch_config::Config;
 use spendwatch_config::notifiers::{EmailConfig, MailTls, NotifierConfig, NotifierKind};
 use spendwatch_config::organizations::OrganizationConfig;
 use spendwatch_config::source::{Environment, SecretSource};
 use spendwatch_notify::Notifier;
+use spendwatch_notify::envelope::Links;
+use spendwatch_notify::post;
 use spendwatch_notify::receivers::alertmanager::{self, Alertmanager};
 use spendwatch_notify::receivers::command::{self, Command};
 use spendwatch_notify::receivers::console::Console;
 use spendwatch_notify::receivers::discord::{self, Discord};
 use spendwatch_notify::receivers::email::{self, EmailNotifier};
-use spendwatch_notify::envelope::Links;
 use spendwatch_notify::receivers::pagerduty::{self, PagerDuty};
-use spendwatch_notify::post;
 use spendwatch_notify::receivers::slack::{self, Slack};
 use spendwatch_notify::receivers::slack_api::{self, SlackApi};
 use spendwatch_notify::receivers::smtp::Tls;
@@ -190,7 +191,7 @@ pub async fn notifier_and_secrets(
             let settings = command::Settings {
                 argv: argv.clone(),
                 timeout: *timeout,
-                environment: command::INHERITED_VARIABLES
+                environment: subprocess::INHERITED_VARIABLES
                     .into_iter()
                     .filter_map(|name| Some((name.to_owned(), environment.get(name)?.clone())))
                     .collect(),

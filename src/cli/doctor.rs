@@ -17,7 +17,7 @@ use crate::cli::output::{OutputFormat, Screen, print};
 use crate::heartbeat::Heartbeat;
 use crate::table::{Cell, OutputTable, shown};
 use spendwatch_anthropic::AdminApi;
-use spendwatch_anthropic::limiter::RateShare;
+use spendwatch_anthropic::transport::limiter::RateShare;
 use spendwatch_audit::files::AuditFiles;
 use spendwatch_audit::read::verify;
 use spendwatch_base::clock::Clock;
@@ -167,7 +167,7 @@ async fn check_service(
             return diagnoses.bad("service", name, format!("{error:#}"), fix);
         }
     };
-    match api.detect_service().await {
+    match api.detect_server().await {
         Ok(service) => {
             let result = match service {
                 ServerKind::Guide => "responds in the `guide` dialect",

@@ -118,9 +118,11 @@ impl From<anyhow::Error> for CommandError {
     }
 }
 
-/// Removes the organization's prefix from a text, for a place that already names the organization.
+/// Removes the organization from a text, for a place that already names it.
 pub fn without_organization(text: &str, organization: &str) -> String {
-    text.replace(&format!("organization `{organization}`: "), "")
+    let name = format!("organization `{organization}`");
+    text.replace(&format!("{name}: "), "")
+        .replace(&format!("{name}, "), "")
 }
 
 /// Returns the exit code and prints the errors of a failed command.

@@ -9,6 +9,7 @@ use crate::cli::output::short_time;
 use crate::cycle::reading::{NoEstimate, Read, Reader, Reports};
 use spendwatch_anthropic::AdminApi;
 use spendwatch_anthropic::error::FetchError;
+use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::ledger::coverage::Purpose;
 use spendwatch_domain::ledger::report_fetch::ReportFetch;
 use spendwatch_domain::org::directory::Directory;
@@ -93,7 +94,10 @@ fn plan(requested: HourSpan, by_hour: bool, reports: Reports, now: Timestamp) ->
 
 /// Reads the usage.
 pub async fn read(query: LiveQuery) -> Result<LiveUsage, FetchError> {
-    let listed = query.api.real_workspaces(None).await?;
+    let listed = query
+        .api
+        .workspaces_with_default(ServerKind::Real, None)
+        .await?;
     let mut directory = Directory::default().with_list(listed.workspaces, query.now);
     directory.default_workspace = listed.default;
     let reader = Reader {

@@ -237,8 +237,10 @@ mod tests {
 
     #[test]
     fn filters_name_members_as_parts_of_the_program() {
-        let filter = "warn,spendwatch::store=debug,spendwatch::store::outbox=trace,spendwatch::cycle=info";
-        let expected = "warn,spendwatch_store=debug,spendwatch_store::outbox=trace,spendwatch::cycle=info";
+        let filter =
+            "warn,spendwatch::store=debug,spendwatch::store::outbox=trace,spendwatch::cycle=info";
+        let expected =
+            "warn,spendwatch_store=debug,spendwatch_store::outbox=trace,spendwatch::cycle=info";
         assert_eq!(member_targets(filter), expected);
         // A member that logs and is not in the list could not be filtered.
         let crates = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/crates")).unwrap();

@@ -33,7 +33,9 @@ impl Watcher {
     /// Decides between two cycles. Before the first one the server is asked for its time.
     pub async fn decide_between_cycles(&mut self) -> Result<usize, StoreError> {
         let deadline = self.clock.monotonic() + SERVER_TIME_TIMEOUT;
+        let skew = self.api.skew();
         self.fetch_server_time(deadline).await;
+        self.has_view_changed |= self.api.skew() != skew;
         match self.checked_now() {
             Ok(_) => self.decide_and_commit().await,
             Err(_) => Ok(0),
@@ -48,14 +50,7 @@ impl Watcher {
         if is_known && self.checked_now().is_ok() {
             return;
         }
-        let is_real = self.reports().is_some();
-        let response = async {
-            if is_real {
-                self.api.real_organization().await
-            } else {
-                self.api.guide_organization().await
-            }
-        };
+        let response = self.api.organization(self.server());
         self.organization_response = self.before_deadline(deadline, response).await;
     }
 

@@ -9,7 +9,7 @@ use crate::cycle::state::{CycleErrors, Watcher};
 use spendwatch_anthropic::endpoint::Endpoint;
 use spendwatch_anthropic::error::{DetectError, FetchError};
 use spendwatch_base::outbound::error_chain;
-use spendwatch_domain::org::listing::WorkspaceList;
+use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_store::error::StoreError;
 
 /// Maximum age of the list of workspaces.
@@ -108,15 +108,13 @@ impl Watcher {
             return Ok(());
         }
         let mut directory = self.directory.clone();
-        let is_real = self.reports().is_some();
+        let server = self.server();
+        let is_real = server == ServerKind::Real;
         let response = self.organization_response.take();
         let organization = async {
-            if let Some(response) = response {
-                response
-            } else if is_real {
-                self.api.real_organization().await
-            } else {
-                self.api.guide_organization().await
+            match response {
+                Some(response) => response,
+                None => self.api.organization(server).await,
             }
         };
         match self.before_deadline(deadline, organization).await {
@@ -136,17 +134,9 @@ impl Watcher {
             return Ok(());
         }
         let known_default = directory.default_workspace.clone();
-        let workspaces = async {
-            if is_real {
-                self.api.real_workspaces(known_default.as_ref()).await
-            } else {
-                let workspaces = self.api.guide_workspaces().await?;
-                Ok(WorkspaceList {
-                    workspaces,
-                    default: None,
-                })
-            }
-        };
+        let workspaces = self
+            .api
+            .workspaces_with_default(server, known_default.as_ref());
         match self.before_deadline(deadline, workspaces).await {
             Some(Ok(listed)) => {
                 let lists = [Endpoint::Workspaces, Endpoint::OrganizationWorkspaces];

@@ -29,7 +29,7 @@ impl Watcher {
         if is_due(self.listings.limits_at) {
             self.listings.limits_at = Some(polled_at);
             match self
-                .before_deadline(deadline, self.api.spend_limits())
+                .before_deadline(deadline, self.api.spend_limits(self.server()))
                 .await
             {
                 Some(Ok(limits)) => {

@@ -46,13 +46,15 @@ impl Watcher {
             .as_ref()
             .map_or(LastUseSource::List, LastUseSource::Ledger);
         if keys_due {
-            match self.before_deadline(deadline, self.listed_keys()).await {
+            let keys = self.api.keys(self.server(), None, &|_| {});
+            match self.before_deadline(deadline, keys).await {
                 Some(answer) => self.apply_keys(answer, source, polled_at).await?,
                 None => self.warn_timeout("the API keys were listed"),
             }
         }
         if people_due {
-            match self.before_deadline(deadline, self.listed_users()).await {
+            let users = self.api.users(self.server(), &|_| {});
+            match self.before_deadline(deadline, users).await {
                 Some(answer) => self.apply_users(answer, source, polled_at).await?,
                 None => self.warn_timeout("the users were listed"),
             }
@@ -93,20 +95,6 @@ impl Watcher {
     fn waits_for_people(&self) -> bool {
         let is_open = self.inventory.users.is_none() || self.inventory.has_missing_users();
         self.settings.needs.users && !self.listings.people.is_refused && is_open
-    }
-
-    async fn listed_keys(&self) -> Result<Vec<ListedKey>, FetchError> {
-        match self.reports() {
-            Some(_) => self.api.real_api_keys().await,
-            None => self.api.guide_api_keys().await,
-        }
-    }
-
-    async fn listed_users(&self) -> Result<Vec<ListedUser>, FetchError> {
-        match self.reports() {
-            Some(_) => self.api.real_users().await,
-            None => self.api.guide_users().await,
-        }
     }
 
     async fn apply_keys(

@@ -55,6 +55,8 @@ impl Watcher {
     ) -> Result<CycleSummary, StoreError> {
         let started = self.clock.monotonic();
         self.store.check_files()?;
+        // At least the data times, or whether the organization is up.
+        self.has_view_changed = true;
         let mut errors = CycleErrors::default();
         let may_request = self.may_request();
         let is_dialect_known =
@@ -175,6 +177,9 @@ impl Watcher {
         self.engine = engine;
         self.decided_at_running = Some(running);
         self.alerts.apply(&decision, at);
+        self.has_view_changed = self.has_view_changed
+            || !decision.alerts.is_empty()
+            || self.measurements != decision.measurements;
         self.measurements = decision.measurements;
         Ok(n_messages)
     }

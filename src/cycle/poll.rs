@@ -12,11 +12,11 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::cycle::gather::{BatchEnd, Batcher, Fetched};
 use crate::cycle::plan::{self, Stage};
 use crate::cycle::state::{CycleErrors, Watcher};
+use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::ledger::change::PartChanges;
 use spendwatch_domain::ledger::coverage::{self, Coverage, PartFetch, Purpose};
 use spendwatch_domain::ledger::hour_hashes::HourHashes;
 use spendwatch_domain::ledger::record::record;
-use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::plural::{agreeing, counted};
 use spendwatch_domain::units::span::HourSpan;
 use spendwatch_domain::usage::bucket::{Part, UsageResponse};
@@ -359,7 +359,7 @@ impl Watcher {
             agreeing(&parts.len(), "was", "were"),
         ));
         if !std::mem::replace(&mut self.has_warned_about_rate, true) {
-            let max_per_minute_allowed = self.api.max_per_minute(Dialect::Guide);
+            let max_per_minute_allowed = self.api.max_per_minute(ServerKind::Guide);
             tracing::warn!(
                 organization.name = %self.settings.organization,
                 "{}", rate_advice(n_needed, per_minute, max_per_minute_allowed)

@@ -9,9 +9,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use spendwatch_anthropic::AdminApi;
 use spendwatch_anthropic::error::FetchError;
-use spendwatch_anthropic::report::{BucketSpan, ReportPage};
-use spendwatch_anthropic::report_pages::ReportPages;
-use spendwatch_anthropic::report_requests::UsageGrouping;
+use spendwatch_anthropic::reads::report_pages::ReportPages;
+use spendwatch_anthropic::reads::reports::UsageGrouping;
+use spendwatch_anthropic::wire::report::{BucketSpan, ReportPage};
 use spendwatch_domain::ledger::report_fetch::ReportFetch;
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::ids::WorkspaceId;

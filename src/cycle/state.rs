@@ -13,6 +13,7 @@ use spendwatch_anthropic::error::FetchError;
 use spendwatch_audit::AuditLog;
 use spendwatch_base::clock::{Clock, Random};
 use spendwatch_config::digests::DigestConfig;
+use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::alerts::alert::{Alert, State};
 use spendwatch_domain::alerts::decision::Alerts;
 use spendwatch_domain::alerts::measure::{self, Measurement};
@@ -122,6 +123,8 @@ pub struct Watcher {
     pub measurements: Vec<Measurement>,
     /// From the newest cycle.
     pub last_summary: Option<CycleSummary>,
+    /// Whether [`Watcher::view`] may have changed since this was last set to `false`.
+    pub has_view_changed: bool,
     /// Makes the cycle under way stop reading and end as partial. Replaced for each cycle.
     pub cancel: CancellationToken,
     /// As recorded in the store.
@@ -269,6 +272,7 @@ impl Watcher {
             engine: loaded.resume_state,
             measurements: Vec::new(),
             last_summary: None,
+            has_view_changed: true,
             cancel: CancellationToken::new(),
             behind: loaded.behind,
             hour_hashes: HashMap::new(),
@@ -306,6 +310,12 @@ impl Watcher {
     /// Returns the configured or detected dialect.
     pub fn dialect(&self) -> Option<Dialect> {
         self.settings.dialect.or(self.engine.dialect)
+    }
+
+    /// Returns the kind of server; [`ServerKind::Guide`] until the dialect is known.
+    pub(in crate::cycle) fn server(&self) -> ServerKind {
+        self.dialect()
+            .map_or(ServerKind::Guide, ServerKind::for_dialect)
     }
 
     /// Returns which reports are read, if the dialect has any.
@@ -356,6 +366,7 @@ impl Watcher {
                 figures.keep_last_hours(&self.figures);
                 figures.set_unreadable(&self.unreadable_figures(), at);
                 self.figures = figures;
+                self.has_view_changed = true;
                 self.cut_at = at;
                 self.drop_unneeded_lists();
                 Ok(())

@@ -1,6 +1,7 @@
 //! The task of one organization: runs scheduled cycles, applies new configurations, and starts over from the store after a
 //! store error.
 
+use std::mem;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -176,8 +177,11 @@ async fn run_cycles(
     }
 }
 
-/// Publishes the current gauges.
-fn publish_gauges(app: &App, watcher: &Watcher, setup: &WatchSetup, gauges: &mut Renderer) {
+/// Publishes the current gauges, unless nothing changed.
+fn publish_gauges(app: &App, watcher: &mut Watcher, setup: &WatchSetup, gauges: &mut Renderer) {
+    if !mem::take(&mut watcher.has_view_changed) {
+        return;
+    }
     let view = watcher.view();
     let is_text_kept = app.published.exposition().len() <= MAX_KEPT_TEXT;
     let rendered = gauges.render(&view, setup.shape, is_text_kept);

@@ -21,9 +21,9 @@ use spendwatch_domain::units::ids::OrganizationName;
 use spendwatch_domain::units::matcher::Team;
 use spendwatch_domain::units::privacy::Privacy;
 use spendwatch_metrics::counters::Counters;
-use spendwatch_notify::receivers::alertmanager::{self, Alertmanager};
 use spendwatch_notify::envelope::Links;
 use spendwatch_notify::outcome::Delivery;
+use spendwatch_notify::receivers::alertmanager::{self, Alertmanager};
 use spendwatch_store::Store;
 use spendwatch_store::error::StoreError;
 

@@ -282,7 +282,10 @@ async fn case_05_a_month_that_ends_in_the_middle_of_a_poll() {
     assert_eq!(words(&facts), ["Alpha 80% first"]);
     assert_eq!(facts[0].identity.slot.period.as_deref(), Some("2026-11"));
     let november = crate::harness::hours("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z");
-    let spent = fixture.simulator.world().spent(None, november, fixture.now());
+    let spent = fixture
+        .simulator
+        .world()
+        .spent(None, november, fixture.now());
     assert_eq!(fixture.ledger(&store, None, november).await, spent);
     // The new month starts at zero with its first complete response.
     fixture.cycle_after(5, &mut watcher).await;

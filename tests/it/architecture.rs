@@ -62,13 +62,13 @@ fn only_admin_commands_change_anything() {
     for verb in ["Method::POST", "Method::PATCH", "Method::DELETE"] {
         assert_eq!(
             modules_with("crates/anthropic/src", verb),
-            ["write_request"],
+            ["admin::request"],
             "{verb}"
         );
     }
     assert_eq!(
         modules_with("crates/anthropic/src", "Intent"),
-        ["admin_writes"]
+        ["admin::write"]
     );
     assert_eq!(modules_with("src", "Intent"), ["admin::session"]);
     let users = modules_with("src", "crate::admin::");

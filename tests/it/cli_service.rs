@@ -447,7 +447,10 @@ async fn ledger_matches_live_by_key_and_user() {
     for live in [&[][..], &["--live"]] {
         let result = home.json(0, &[&asked[..], &["api_key"], live].concat());
         assert!(of(&result, "api_key", "nightly") > Usd::ZERO, "{result}");
-        assert!(of(&result, "api_key", "unattributed") > Usd::ZERO, "{result}");
+        assert!(
+            of(&result, "api_key", "unattributed") > Usd::ZERO,
+            "{result}"
+        );
         let result = home.json(0, &[&asked[..], &["user"], live].concat());
         assert_eq!(
             of(&result, "user", "ada@example.com"),

@@ -408,7 +408,8 @@ async fn tables_fit_the_terminal_and_severities_are_colored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_listed_and_dead_letters_are_replayed() {
     let filled = FilledStore::new().await;
-    let store = Store::open_for_command(&filled.fixture.store_path(), filled.fixture.now()).unwrap();
+    let store =
+        Store::open_for_command(&filled.fixture.store_path(), filled.fixture.now()).unwrap();
     let dead = filled.json(&["notifications", "list", "--state", "dead"]);
     let id = dead[0]["id"].as_str().unwrap().to_owned();
     assert_eq!(

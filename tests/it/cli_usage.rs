@@ -125,7 +125,8 @@ async fn workspaces_remainder_and_zone_hours_match_truth() {
     ];
     for source in [&[][..], &["--live"]] {
         for granularity in ["hour", "day", "month"] {
-            let result = filled.json(&[&range[..], &["--granularity", granularity], source].concat());
+            let result =
+                filled.json(&[&range[..], &["--granularity", granularity], source].concat());
             let ids: Vec<&str> = result["rows"]
                 .as_array()
                 .unwrap()
@@ -228,7 +229,10 @@ async fn missing_data_is_reported() {
     let result = stderr(&["--from", "2026-11"], 0);
     assert!(!result.contains("no data yet"), "{result}");
     let result = stderr(&["--by", "api_key"], 0);
-    assert!(result.contains("usage is not reported by API key"), "{result}");
+    assert!(
+        result.contains("usage is not reported by API key"),
+        "{result}"
+    );
     let result = stderr(&["--by", "user"], 0);
     assert!(result.contains("usage is not reported by user"), "{result}");
     let result = stderr(&["--time-zone", "Europe/Berlln"], 2);
@@ -245,7 +249,10 @@ fn check_unknown(filled: &Filled, range: &[&str]) {
     assert!(total.values().all(Value::is_null), "{result}");
     assert_eq!(result["is_complete"], false);
     assert_eq!(result["rows"].as_array().unwrap().len(), 0);
-    assert!(!result["remarks"].as_array().unwrap().is_empty(), "{result}");
+    assert!(
+        !result["remarks"].as_array().unwrap().is_empty(),
+        "{result}"
+    );
     let output = filled.run(range);
     assert_eq!(output.status.code(), Some(0));
     let table = String::from_utf8(output.stdout).unwrap();
@@ -324,7 +331,10 @@ async fn remainder_is_never_negative() {
     };
     filled.configure();
     let on = FaultTarget::usage_of("");
-    filled.fixture.simulator.inject_fault(on, ServerFault::NoRows);
+    filled
+        .fixture
+        .simulator
+        .inject_fault(on, ServerFault::NoRows);
     let day = now.strftime("%Y-%m-%d").to_string();
     for granularity in ["hour", "day", "month"] {
         let asked = ["--live", "--from", &day, "--granularity", granularity];

@@ -42,7 +42,10 @@ async fn the_first_cycle_reads_everything_and_sums_match() {
             fixture.ledger(&store, Some("workspace_00001"), span).await,
             truth
         );
-        let truth = fixture.simulator.world().spent(Some(""), span, fixture.now());
+        let truth = fixture
+            .simulator
+            .world()
+            .spent(Some(""), span, fixture.now());
         assert_eq!(
             fixture.ledger(&store, Some("unattributed"), span).await,
             truth,
@@ -289,7 +292,10 @@ async fn check_ledger(fixture: &WatcherFixture, store: &Store, span: HourSpan) {
         Some("workspace_b"),
         Some("workspace_c"),
     ] {
-        let truth = fixture.simulator.world().spent(workspace, span, fixture.now());
+        let truth = fixture
+            .simulator
+            .world()
+            .spent(workspace, span, fixture.now());
         assert_eq!(
             fixture.ledger(store, workspace, span).await,
             truth,

@@ -12,7 +12,7 @@ use spendwatch::cycle::state::{
     CycleSummary, DeliverySettings, Watcher, WatcherDeps, WatcherSettings,
 };
 use spendwatch_anthropic::endpoint::RequestCounts;
-use spendwatch_anthropic::limiter::RateShare;
+use spendwatch_anthropic::transport::limiter::RateShare;
 use spendwatch_anthropic::{API_VERSION, AdminApi, ApiSettings};
 use spendwatch_base::clock::{Clock, ManualClock, Random};
 use spendwatch_config::digests::DigestConfig;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use spendwatch_anthropic::endpoint::RequestCounts;
-use spendwatch_anthropic::limiter::RateShare;
+use spendwatch_anthropic::transport::limiter::RateShare;
 use spendwatch_anthropic::{API_VERSION, AdminApi, ApiSettings};
 use spendwatch_base::clock::{Clock, Random};
 use spendwatch_base::secret::Secret;

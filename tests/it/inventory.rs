@@ -542,7 +542,11 @@ async fn a_removed_guide_limit_is_recorded_once() {
     assert_eq!(limits(&watcher.directory), dollars(5000, 100));
     set(None, None);
     fixture.cycle_after(15, &mut watcher).await;
-    let removed: Removed = [(None, fixture.now()), (Some("wrkspc_a".into()), fixture.now())].into();
+    let removed: Removed = [
+        (None, fixture.now()),
+        (Some("wrkspc_a".into()), fixture.now()),
+    ]
+    .into();
     assert_eq!(watcher.directory.limits_removed, removed);
     drop(watcher);
     let mut watcher = fixture.watcher(&store).await;

@@ -238,18 +238,29 @@ fn n_remainder_series(text: &str) -> usize {
 }
 
 #[tokio::test]
-async fn unchanged_series_are_not_rendered_again() {
-    let fixture = fixture().await;
+async fn unchanged_gauges_are_not_rendered_again() {
+    let fixture = fixture().await.with_rule(month_rule_of_workspaces(50));
     let store = fixture.open_store();
     let mut watcher = fixture.watcher(&store).await;
-    fixture.cycle(&mut watcher).await;
+    assert!(watcher.has_view_changed, "opened");
     let mut renderer = Renderer::default();
-    fixture.cycle_after(20, &mut watcher).await;
-    gauges(&mut renderer, &watcher, ALL_SERIES);
-    assert_eq!(gauges(&mut renderer, &watcher, ALL_SERIES).1.n_written, 0);
-    fixture.cycle_after(5, &mut watcher).await;
-    let (_, rendered) = gauges(&mut renderer, &watcher, ALL_SERIES);
-    assert_eq!(rendered.n_written, 1, "the time of the data");
+    for _ in 0..2 {
+        fixture.cycle_after(5, &mut watcher).await;
+        assert!(watcher.has_view_changed, "the time of the data");
+        watcher.has_view_changed = false;
+        let (before, _) = gauges(&mut renderer, &watcher, ALL_SERIES);
+        watcher.decide_between_cycles().await.unwrap();
+        assert!(!watcher.has_view_changed);
+        let (after, _) = gauges(&mut renderer, &watcher, ALL_SERIES);
+        assert_eq!(after, before);
+    }
+    let mut settings = watcher.settings.clone();
+    settings.policy.rules.clear();
+    watcher.reconfigure(settings).await.unwrap();
+    assert!(watcher.has_view_changed, "reconfigured");
+    watcher.has_view_changed = false;
+    watcher.decide_between_cycles().await.unwrap();
+    assert!(watcher.has_view_changed, "its measurements");
 }
 
 #[tokio::test]
@@ -289,7 +300,11 @@ async fn an_organization_whose_store_fails_is_not_up_and_keeps_its_figures() {
         String::from_utf8(pieces.concat()).unwrap()
     };
     let before = shown();
-    published.record_failure(&organization(), "the disk is full".to_owned(), fixture.now());
+    published.record_failure(
+        &organization(),
+        "the disk is full".to_owned(),
+        fixture.now(),
+    );
     let up = "spendwatch_organization_up{organization=\"acme\"}";
     assert_eq!(value(&before, up), "1");
     assert_eq!(

@@ -276,6 +276,9 @@ async fn commands_show_what_the_old_version_stored() {
     let n_in = |state: &str| messages.iter().filter(|row| row["state"] == state).count();
     let counts = ["waiting", "delivered", "dead", "folded"].map(n_in);
     assert_eq!(counts, [33, 1, 3, 2]);
+    // Waiting digests have no alerts.
+    let checked = fixture.rows("store check");
+    assert_eq!(checked[0]["n_problems"], 0);
     let verified = fixture.rows("audit verify");
     assert_eq!(verified[0]["whole"], true);
     assert_eq!(fixture.rows("audit list").len(), 3);

@@ -286,7 +286,9 @@ impl ScenarioRun {
         }
         if step.empty_list {
             let list = FaultTarget::endpoint("workspaces");
-            self.fixture.simulator.inject_fault(list, ServerFault::NoRows);
+            self.fixture
+                .simulator
+                .inject_fault(list, ServerFault::NoRows);
         }
         if step.heals {
             self.fixture.simulator.clear_faults();

@@ -245,7 +245,10 @@ async fn weeks(dialect: Dialect) {
             30 => {
                 let day =
                     spendwatch_domain::units::span::Day::containing(at("2026-11-16T00:00:00Z"));
-                fixture.simulator.world().correct_day("wrkspc_a", day, "3.25");
+                fixture
+                    .simulator
+                    .world()
+                    .correct_day("wrkspc_a", day, "3.25");
             }
             50 => {
                 let moment = at("2026-11-15T05:00:00Z");
@@ -730,7 +733,8 @@ async fn alerts_are_sent_once_while_estimates_become_bills() {
     assert_eq!(lines.len(), n_told, "{all:#?}");
     // Nothing fell below its threshold, so nothing is sent again.
     assert!(
-        result.iter()
+        result
+            .iter()
             .all(|fact| fact.ended_by != Some(EndedBy::Corrected)),
         "{result:?}"
     );

@@ -1,68 +1,22 @@
 //! Client of the Admin API of one organization; translates its responses into domain types.
 //!
-//! [`AdminApi`] sends requests through `transport`, which queues, rate-limits and retries them; `guide`, `analytics`, `reports`,
-//! `real` and `limits` decode the responses. Requests of the `guide` dialect are here, those to Anthropic's own API in
-//! `real_reads`. Only `admin_writes` sends anything but GET, and it requires proof of an audit log entry.
+//! [`AdminApi`] sends requests through `transport`, which queues, rate-limits and retries them; `wire` decodes the responses.
+//! Methods take the [`ServerKind`] where servers differ. Only `admin` sends anything but GET, and it requires proof of an audit
+//! log entry.
 
 pub mod endpoint;
 
-pub mod decode;
-
-pub mod json_text;
-
-pub mod limiter;
-
-pub mod paging;
-
-pub mod guide;
-
-pub mod guide_admin;
-
-pub mod real;
-
-pub mod real_admin;
-
-pub mod redaction;
-
 pub mod error;
 
-pub mod error_response;
-
-pub mod report;
-
-pub mod retry;
-
-pub mod tokens;
-
-pub mod analytics;
-
-pub mod reports;
+pub mod error_text;
 
 pub mod transport;
 
-pub mod fetch_list;
+pub mod wire;
 
-pub mod admin_reads;
+pub mod reads;
 
-pub mod limits;
-
-pub mod report_pages;
-
-pub mod report_requests;
-
-pub mod detect;
-
-pub mod real_reads;
-
-pub mod write_request;
-
-pub mod write_result;
-
-pub mod guide_writes;
-
-pub mod real_writes;
-
-pub mod admin_writes;
+pub mod admin;
 
 #[cfg(test)]
 mod fake;
@@ -77,24 +31,18 @@ use jiff::SignedDuration;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
-use crate::decode::DecodeError;
 use crate::endpoint::{Endpoint, RequestCounts};
-use crate::error::{FetchError, FetchErrorKind, SetupError};
-use crate::guide::{MonthUsage, UnreadableUsage};
-use crate::limiter::{Limiter, Rate, RateShare};
-use crate::paging::PAGE_LIMIT;
-use crate::redaction::Redaction;
-use crate::transport::{GetRequest, MAX_BODY_BYTES, Transport};
+use crate::error::{FetchError, SetupError};
+use crate::transport::limiter::{Limiter, Rate, RateShare};
+use crate::transport::redaction::Redaction;
+use crate::transport::{MAX_BODY_BYTES, Transport};
 use spendwatch_base::clock::{Clock, Random, ServerNow};
 use spendwatch_base::outbound::{self, HttpClientConfig};
 use spendwatch_base::secret::Secret;
-use spendwatch_domain::org::directory::{OrganizationInfo, Workspace};
-use spendwatch_domain::org::listing::{ListedKey, ListedUser};
+use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::ids::OrganizationName;
 use spendwatch_domain::units::skew::{ClockProblem, differs};
-use spendwatch_domain::units::span::{Day, HourSpan};
-use spendwatch_domain::usage::bucket::{Granularity, Part, UnreadableHours, UsageResponse};
 
 /// Maximum time to connect; `timeout` also applies.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -104,15 +52,6 @@ pub const API_VERSION: &str = "2023-06-01";
 const GUIDE_PER_MINUTE: u32 = 60;
 /// Default requests per minute to Anthropic's Admin API, whose limits are unpublished and shared by the whole organization.
 const REAL_PER_MINUTE: u32 = 20;
-
-/// Returns the endpoints that a dialect uses.
-const fn endpoints(dialect: Dialect) -> &'static [Endpoint] {
-    match dialect {
-        Dialect::Guide => Endpoint::GUIDE,
-        Dialect::Analytics => Endpoint::ANALYTICS,
-        Dialect::Reports => Endpoint::REPORTS,
-    }
-}
 
 /// Settings of the client for one organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,10 +73,10 @@ pub struct ApiSettings {
 }
 
 /// Returns the default requests per minute.
-const fn default_per_minute(dialect: Dialect) -> u32 {
-    match dialect {
-        Dialect::Guide => GUIDE_PER_MINUTE,
-        Dialect::Analytics | Dialect::Reports => REAL_PER_MINUTE,
+const fn default_per_minute(server: ServerKind) -> u32 {
+    match server {
+        ServerKind::Guide => GUIDE_PER_MINUTE,
+        ServerKind::Real => REAL_PER_MINUTE,
     }
 }
 
@@ -176,7 +115,7 @@ impl AdminApi {
             })?;
         let per_minute = settings.max_requests_per_minute.unwrap_or(REAL_PER_MINUTE);
         let rate = Rate::for_share(per_minute, settings.share);
-        requests.expect(&[Endpoint::OrganizationsMe]);
+        requests.expect([Endpoint::OrganizationsMe]);
         Ok(AdminApi(Arc::new(Transport {
             organization: settings.organization,
             base_url,
@@ -253,142 +192,28 @@ impl AdminApi {
         std::mem::take(&mut *recorded)
     }
 
-    /// Sets the server's dialect, and the dialect's default rate unless one is configured. Idempotent.
-    pub fn set_dialect(&self, dialect: Dialect) {
+    /// Sets the kind of server, and its default rate unless one is configured. Idempotent.
+    pub fn set_server(&self, server: ServerKind) {
         let transport = &self.0;
         if transport.max_requests_per_minute.is_none() {
-            let rate = Rate::for_share(default_per_minute(dialect), transport.share);
+            let rate = Rate::for_share(default_per_minute(server), transport.share);
             transport.limiter.set_rate(rate);
         }
-        transport.requests.expect(endpoints(dialect));
     }
 
-    /// Returns this client's maximum requests per minute in a dialect; `None` if unlimited.
-    pub fn max_per_minute(&self, dialect: Dialect) -> Option<u32> {
+    /// Like [`AdminApi::set_server`], and also counts the requests of this dialect from 0.
+    pub fn set_dialect(&self, dialect: Dialect) {
+        self.set_server(ServerKind::for_dialect(dialect));
+        self.0.requests.expect(Endpoint::polled_in(dialect));
+    }
+
+    /// Returns this client's maximum requests per minute; `None` if unlimited.
+    pub fn max_per_minute(&self, server: ServerKind) -> Option<u32> {
         let configured = self.0.max_requests_per_minute;
         self.0
             .share
-            .max_per_minute(configured.unwrap_or_else(|| default_per_minute(dialect)))
+            .max_per_minute(configured.unwrap_or_else(|| default_per_minute(server)))
     }
-
-    /// Fetches the organization from a `guide` server.
-    pub async fn guide_organization(&self) -> Result<OrganizationInfo, FetchError> {
-        let request = GetRequest::new(Endpoint::Organizations);
-        let body = self.0.get(&request).await?;
-        let (info, errors) = self.decoded(&request, guide::organization(&body))?;
-        for error in &errors {
-            self.0.record_unreadable(&request, error);
-        }
-        Ok(info)
-    }
-
-    /// Fetches all workspaces from a `guide` server.
-    pub async fn guide_workspaces(&self) -> Result<Vec<Workspace>, FetchError> {
-        let query = vec![("limit", PAGE_LIMIT.to_string())];
-        fetch_list::by_id(&self.0, Endpoint::Workspaces, query, guide::workspaces).await
-    }
-
-    /// Fetches all API keys, active or not, from a `guide` server.
-    pub async fn guide_api_keys(&self) -> Result<Vec<ListedKey>, FetchError> {
-        let query = vec![("limit", PAGE_LIMIT.to_string())];
-        fetch_list::by_id(&self.0, Endpoint::ApiKeys, query, guide::api_keys).await
-    }
-
-    /// Fetches all users from a `guide` server.
-    pub async fn guide_users(&self) -> Result<Vec<ListedUser>, FetchError> {
-        let query = vec![("limit", PAGE_LIMIT.to_string())];
-        fetch_list::by_id(&self.0, Endpoint::Users, query, guide::users).await
-    }
-
-    /// Fetches usage of a workspace or the whole organization by hour or day from a `guide` server, from `first` to `last`
-    /// inclusive. The second value lists what is invalid.
-    pub async fn guide_usage(
-        &self,
-        part: &Part,
-        granularity: Granularity,
-        first: Day,
-        last: Day,
-    ) -> Result<(UsageResponse, Vec<UnreadableHours>), FetchError> {
-        let granularity_name = match granularity {
-            Granularity::Hour => "hour",
-            Granularity::Day => "day",
-        };
-        let query = usage_query(part, granularity_name, first, last);
-        let request = self.usage_request(part, &query)?;
-        let body = self.0.get(&request).await?;
-        let usage = guide::usage(&body, part, granularity, first, last);
-        let (response, unread) = self.decoded(&request, usage)?;
-        Ok((response, self.unreadable(&request, unread)))
-    }
-
-    /// Like [`AdminApi::guide_usage`], by month, ascending. A partially requested month contains only the requested days.
-    pub async fn guide_usage_by_month(
-        &self,
-        part: &Part,
-        first: Day,
-        last: Day,
-    ) -> Result<(Vec<MonthUsage>, Vec<UnreadableHours>), FetchError> {
-        let query = usage_query(part, "month", first, last);
-        let request = self.usage_request(part, &query)?;
-        let body = self.0.get(&request).await?;
-        let months = guide::usage_by_month(&body, first, last);
-        let (months, unread) = self.decoded(&request, months)?;
-        Ok((months, self.unreadable(&request, unread)))
-    }
-
-    fn unreadable(
-        &self,
-        request: &GetRequest<'_>,
-        unread: UnreadableUsage,
-    ) -> Vec<UnreadableHours> {
-        let unreadable = |(hours, error): (HourSpan, DecodeError)| UnreadableHours {
-            hours,
-            reason: self.0.decode_error(request, &error).to_string(),
-        };
-        unread.into_iter().map(unreadable).collect()
-    }
-
-    fn usage_request<'a>(
-        &self,
-        part: &'a Part,
-        query: &'a [(&'static str, String)],
-    ) -> Result<GetRequest<'a>, FetchError> {
-        let request = GetRequest {
-            query,
-            workspace: part.workspace_id(),
-            ..GetRequest::new(Endpoint::Usage)
-        };
-        match part {
-            Part::Workspace(_) | Part::Whole => Ok(request),
-            Part::Unattributed => Err(self.0.error(&request, FetchErrorKind::DerivedPart)),
-        }
-    }
-
-    fn decoded<T>(
-        &self,
-        request: &GetRequest<'_>,
-        decoded: Result<T, DecodeError>,
-    ) -> Result<T, FetchError> {
-        decoded.map_err(|error| self.0.decode_error(request, &error))
-    }
-}
-
-fn usage_query(
-    part: &Part,
-    granularity: &str,
-    first: Day,
-    last: Day,
-) -> Vec<(&'static str, String)> {
-    let mut query = vec![
-        ("start_date", first.date().to_string()),
-        ("end_date", last.date().to_string()),
-        ("granularity", granularity.to_owned()),
-    ];
-    match part {
-        Part::Workspace(id) => query.push(("workspace_id", id.as_str().to_owned())),
-        Part::Whole | Part::Unattributed => {}
-    }
-    query
 }
 
 /// Parses the base URL and removes `/v1` and trailing slashes.

@@ -7,10 +7,12 @@ mod wire;
 use std::io::Write as _;
 
 use crate::endpoint::Code;
+use crate::error::{FetchError, FetchErrorKind};
 use crate::fake::{CannedResponse, FakeServer};
 use jiff::civil;
 use spendwatch_base::clock::ManualClock;
-use spendwatch_domain::usage::bucket;
+use spendwatch_domain::units::span::Day;
+use spendwatch_domain::usage::bucket::{self, Granularity, Part};
 
 use super::*;
 
@@ -83,7 +85,7 @@ impl Fixture {
 
     /// Returns the organization's name, or the error without its place.
     async fn outcome(&self) -> String {
-        match self.finish(self.api.guide_organization()).await {
+        match self.finish(self.api.organization(ServerKind::Guide)).await {
             Ok(info) => info.name,
             Err(error) => error.kind.to_string().replace(&self.server(), "SERVER"),
         }
@@ -118,7 +120,15 @@ async fn settle() {
 #[tokio::test]
 async fn requests_have_the_key_version_and_user_agent() {
     let setup = start([CannedResponse::ok(ORGANIZATION)]).await;
-    assert_eq!(setup.api.guide_organization().await.unwrap().name, "Acme");
+    assert_eq!(
+        setup
+            .api
+            .organization(ServerKind::Guide)
+            .await
+            .unwrap()
+            .name,
+        "Acme"
+    );
     let head = setup.fake.requests().concat();
     let has = |line: &str| assert!(head.contains(&format!("{line}\r\n")), "{head}");
     has("GET /v1/organizations HTTP/1.1");
@@ -201,7 +211,7 @@ async fn invalid_figures_are_named_with_organization_endpoint_page_and_row() {
     assert_eq!(response.unknown, [day.first_hour()].into());
     assert_eq!(
         unreadable[0].reason,
-        "organization `acme`: GET /v1/usage (workspace `workspace_01`), page 1: invalid response: row 1: `total_cost_usd` is `\"[redacted]\"`, not a number"
+        "invalid response: organization `acme`, GET /v1/usage (workspace `workspace_01`): row 1: `total_cost_usd` is `\"[redacted]\"`, not a number"
     );
 }
 
@@ -215,10 +225,10 @@ async fn check_pause(header: &str, seconds: u64) {
     ])
     .await;
     let api = setup.api.clone();
-    let first = tokio::spawn(async move { api.guide_organization().await });
+    let first = tokio::spawn(async move { api.organization(ServerKind::Guide).await });
     setup.wait_for_sleepers(1).await;
     let api = setup.api.clone();
-    let other = tokio::spawn(async move { api.guide_organization().await });
+    let other = tokio::spawn(async move { api.organization(ServerKind::Guide).await });
     settle().await;
     setup.clock.advance(SECOND);
     settle().await;
@@ -245,7 +255,7 @@ async fn case_21_an_invalid_retry_after_leaves_the_default_backoff() {
         let limited = CannedResponse::new("429 Slow", &format!("retry-after: {header}\r\n"), "");
         let setup = start([limited, CannedResponse::ok(ORGANIZATION)]).await;
         let api = setup.api.clone();
-        let request = tokio::spawn(async move { api.guide_organization().await });
+        let request = tokio::spawn(async move { api.organization(ServerKind::Guide).await });
         setup.wait_for_sleepers(1).await;
         setup.clock.advance(Duration::from_millis(499));
         settle().await;
@@ -322,7 +332,7 @@ async fn permanent_failures_are_reported_at_once() {
     .await;
     check_permanent(
         CannedResponse::new("403 No", "", r#"{"error": {"message": "no admin"}}"#),
-        "the server rejected the key (status 403): no admin",
+        "the server rejected the key (status 403): no admin; `spendwatch doctor` lists what the key can read",
     )
     .await;
     check_permanent(
@@ -355,9 +365,9 @@ async fn a_rejected_key_is_reported_and_can_be_replaced() {
         CannedResponse::ok(ORGANIZATION),
     ])
     .await;
-    let error = setup.api.guide_organization().await.unwrap_err();
+    let error = setup.api.organization(ServerKind::Guide).await.unwrap_err();
     assert!(error.is_key_error());
-    let rejected = "the server rejected the key (status 401): no message";
+    let rejected = "the Admin API rejected the key (401): no message; check `admin_key`, or create a new key in the Console under Settings > Admin keys";
     assert_eq!(error.kind.to_string(), rejected);
     setup
         .api
@@ -369,7 +379,7 @@ async fn a_rejected_key_is_reported_and_can_be_replaced() {
         )
     );
     setup.api.set_key(Secret::new("broken\nkey".to_owned()));
-    let error = setup.api.guide_organization().await.unwrap_err();
+    let error = setup.api.organization(ServerKind::Guide).await.unwrap_err();
     assert!(error.is_key_error() && !error.to_string().contains("broken"));
     setup
         .api
@@ -473,12 +483,12 @@ async fn unreachable_servers_are_named() {
         Arc::clone(&setup.counts),
     );
     let error = setup
-        .finish(api.unwrap().guide_workspaces())
+        .finish(api.unwrap().workspaces(ServerKind::Guide))
         .await
         .unwrap_err();
     let text = error.to_string();
     let expected =
-        format!("organization `acme`: GET /v1/workspaces, page 1: cannot connect to `{address}`: ");
+        format!("cannot connect to `{address}`: organization `acme`, GET /v1/workspaces: ");
     assert!(text.starts_with(&expected), "{text}");
     assert!(text.contains("refused"), "{text}");
     let counts = setup.counts.all();
@@ -506,7 +516,7 @@ async fn all_pages_are_fetched() {
     .await;
     let ids: Vec<String> = setup
         .api
-        .guide_workspaces()
+        .workspaces(ServerKind::Guide)
         .await
         .unwrap()
         .iter()
@@ -529,10 +539,12 @@ async fn incomplete_lists_are_errors() {
     let check = async |second: CannedResponse, expected: &str| {
         let setup = start([page(&["a", "b"], &more("b")), second]).await;
         let error = setup
-            .finish(setup.api.guide_workspaces())
+            .finish(setup.api.workspaces(ServerKind::Guide))
             .await
             .unwrap_err();
-        let expected = format!("organization `acme`: GET /v1/workspaces, page 2: {expected}");
+        let (cause, detail) = expected.split_once(": ").unwrap();
+        let place = "organization `acme`, GET /v1/workspaces, page 2";
+        let expected = format!("{cause}: {place}: {detail}");
         assert_eq!(error.to_string(), expected);
     };
     check(
@@ -547,7 +559,7 @@ async fn incomplete_lists_are_errors() {
     .await;
     check(
         CannedResponse::status(404),
-        "the server responded with status 404: no message",
+        "the server responded with status 404: no message; check `base_url` and `dialect`",
     )
     .await;
 }
@@ -559,7 +571,7 @@ async fn invalid_list_rows_are_skipped_and_reported_once() {
     let body = String::from_utf8(body.to_vec()).unwrap();
     let setup = start([CannedResponse::ok(&body), CannedResponse::ok(&body)]).await;
     for _ in 0..2 {
-        setup.api.guide_workspaces().await.unwrap();
+        setup.api.workspaces(ServerKind::Guide).await.unwrap();
     }
     let unreadable: Vec<String> = setup
         .api
@@ -577,7 +589,7 @@ async fn invalid_list_rows_are_skipped_and_reported_once() {
     );
     assert_eq!(setup.api.take_unreadable(), []);
     let setup = start([CannedResponse::ok(&body)]).await;
-    let listed = setup.api.guide_workspaces().await.unwrap();
+    let listed = setup.api.workspaces(ServerKind::Guide).await.unwrap();
     let listed: Vec<(&str, &str)> = listed
         .iter()
         .map(|one| (one.id.as_str(), one.name.as_str()))
@@ -593,7 +605,7 @@ async fn concurrency_is_limited_and_cancelled_requests_free_their_permit() {
     let mut pending: Vec<_> = (0..6)
         .map(|_| {
             let api = setup.api.clone();
-            tokio::spawn(async move { api.guide_organization().await })
+            tokio::spawn(async move { api.organization(ServerKind::Guide).await })
         })
         .collect();
     while setup.fake.requests().len() < 2 {

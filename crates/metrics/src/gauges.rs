@@ -1,26 +1,26 @@
-//! Gauges of one organization, rendered after a cycle; unchanged chunks are reused.
+//! Gauges of one organization, rendered whole after its figures changed.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::chunk::{Chunk, Deflater};
 use crate::families::{ALL, Metric};
-use crate::parts::{self, GROUP, OTHER, SeriesKind, WorkspaceSeries};
+use crate::parts::{self, SeriesKind};
 use crate::series_limit::{Candidate, fit};
 use crate::view::{SeriesOptions, View};
+use crate::workspace_series::{self, OTHER, WorkspaceSeries};
 use crate::{organization, rules, users};
 use spendwatch_domain::units::ids::{OrganizationName, UNATTRIBUTED};
-use spendwatch_domain::units::money::Usd;
-use spendwatch_domain::units::period::Period;
 
-/// Renderer with the chunks of the last rendering.
+/// Bytes of text after which a chunk ends, so that the buffer stays small even if a metric has a million series.
+const CHUNK_SIZE: usize = 1024 * 1024;
+
+/// Renderer of one organization. Remembers which series were shown, because those stay when `max_series` is exceeded.
 #[derive(Debug, Default)]
 pub struct Renderer {
-    groups: BTreeMap<(Metric, usize), (u64, Arc<Chunk>)>,
-    singles: BTreeMap<Metric, Arc<Chunk>>,
     shown: BTreeMap<Metric, BTreeSet<String>>,
     deflater: Deflater,
-    text: String,
 }
 
 /// Rendered gauges.
@@ -30,8 +30,6 @@ pub struct Rendered {
     pub chunks: Vec<Vec<Arc<Chunk>>>,
     /// Number of series summed as `other`, by metric.
     pub n_dropped: BTreeMap<Metric, u64>,
-    /// Number of chunks that changed.
-    pub n_written: usize,
 }
 
 impl Default for Rendered {
@@ -39,7 +37,6 @@ impl Default for Rendered {
         Rendered {
             chunks: vec![Vec::new(); ALL.len()],
             n_dropped: BTreeMap::new(),
-            n_written: 0,
         }
     }
 }
@@ -65,28 +62,26 @@ impl Renderer {
         keeps_text: bool,
     ) -> Rendered {
         let mut rendered = Rendered::default();
-        let rows = parts::rows(view);
-        let keys = parts::key_names_hash(view, options);
+        let mut text = String::new();
+        let all_rows = workspace_series::rows(view);
         for (metric, shows) in parts::FAMILIES {
             if !parts::is_shown(view, shows, options) {
                 continue;
             }
-            let (shown, n_dropped) = self.select_rows(view, &rows, (metric, shows), options);
+            let (rows, n_dropped) = self.select_rows(view, &all_rows, (metric, shows), options);
             if n_dropped > 0 {
                 rendered.n_dropped.insert(metric, n_dropped);
             }
-            for (number, group) in shown.chunks(GROUP).enumerate() {
-                let hash = parts::group_hash(view, group, shows, options, keys);
-                let chunk = self.group(
-                    view,
-                    group,
-                    (metric, shows, number),
-                    (options, hash),
-                    keeps_text,
-                    &mut rendered.n_written,
-                );
-                rendered.chunks[metric as usize].push(chunk);
+            let chunks = &mut rendered.chunks[metric as usize];
+            for row in rows.iter() {
+                parts::write(&mut text, view, row, (metric, shows), options);
+                if text.len() >= CHUNK_SIZE {
+                    chunks.push(self.chunk(&text, keeps_text));
+                    text.clear();
+                }
             }
+            chunks.push(self.chunk(&text, keeps_text));
+            text.clear();
         }
         let user_samples = (Metric::UserSpend, self.users(view, options, &mut rendered));
         for (metric, text) in organization::write(view)
@@ -94,52 +89,13 @@ impl Renderer {
             .chain([user_samples])
             .chain(rules::write(view))
         {
-            let known = self
-                .singles
-                .get(&metric)
-                .filter(|chunk| chunk.contains(&text) && chunk.has_text() == keeps_text);
-            let chunk = known.cloned().unwrap_or_else(|| {
-                rendered.n_written += 1;
-                Arc::new(self.deflater.chunk(&text, keeps_text))
-            });
-            self.singles.insert(metric, Arc::clone(&chunk));
-            rendered.chunks[metric as usize].push(chunk);
+            rendered.chunks[metric as usize].push(self.chunk(&text, keeps_text));
         }
         rendered
     }
 
-    /// Renders a group of one metric, or reuses it if unchanged.
-    fn group(
-        &mut self,
-        view: &View<'_>,
-        group: &[WorkspaceSeries],
-        (metric, shows, number): (Metric, SeriesKind, usize),
-        (options, hash): (SeriesOptions, u64),
-        keeps_text: bool,
-        n_written: &mut usize,
-    ) -> Arc<Chunk> {
-        let key = (metric, number);
-        let known = self
-            .groups
-            .get(&key)
-            .filter(|(_, chunk)| chunk.has_text() == keeps_text);
-        // Only the data time changes with each poll.
-        if let Some((_, chunk)) =
-            known.filter(|(known, _)| *known == hash && shows != SeriesKind::DataTimestamp)
-        {
-            return Arc::clone(chunk);
-        }
-        self.text.clear();
-        parts::write(&mut self.text, view, group, (metric, shows), options);
-        let chunk = match known.filter(|(_, chunk)| chunk.contains(&self.text)) {
-            Some((_, chunk)) => Arc::clone(chunk),
-            None => {
-                *n_written += 1;
-                Arc::new(self.deflater.chunk(&self.text, keeps_text))
-            }
-        };
-        self.groups.insert(key, (hash, Arc::clone(&chunk)));
-        chunk
+    fn chunk(&mut self, text: &str, keeps_text: bool) -> Arc<Chunk> {
+        Arc::new(self.deflater.chunk(text, keeps_text))
     }
 
     fn users(
@@ -158,31 +114,28 @@ impl Renderer {
     }
 
     /// Selects at most `max_series` of a metric: shown ones stay, new ones are added by month spend, the rest is summed.
-    fn select_rows(
+    fn select_rows<'a>(
         &mut self,
         view: &View<'_>,
-        rows: &[WorkspaceSeries],
+        rows: &'a [WorkspaceSeries],
         (metric, shows): (Metric, SeriesKind),
         options: SeriesOptions,
-    ) -> (Vec<WorkspaceSeries>, u64) {
+    ) -> (Cow<'a, [WorkspaceSeries]>, u64) {
+        let before = self.shown.remove(&metric).unwrap_or_default();
         let bound: usize = rows
             .iter()
-            .map(|row| parts::max_series(view, row, shows))
+            .map(|row| parts::series_upper_bound(view, row, shows))
             .sum();
         if bound <= options.max_series {
-            self.shown.remove(&metric);
-            return (rows.to_vec(), 0);
+            return (Cow::Borrowed(rows), 0);
         }
         let counts: Vec<usize> = rows
             .iter()
             .map(|row| parts::n_series(view, row, shows, options))
             .collect();
-        let n_all: usize = counts.iter().sum();
-        if n_all <= options.max_series {
-            self.shown.remove(&metric);
-            return (rows.to_vec(), 0);
+        if counts.iter().sum::<usize>() <= options.max_series {
+            return (Cow::Borrowed(rows), 0);
         }
-        let before = self.shown.remove(&metric).unwrap_or_default();
         // The remainder is always shown, so that the parts sum to the whole.
         let (rest, candidates): (Vec<_>, Vec<_>) = rows
             .iter()
@@ -193,28 +146,20 @@ impl Renderer {
             .into_iter()
             .map(|(row, n_series)| Candidate {
                 id: &row.id,
-                spend: month_spend(view, row),
+                spend: row.month_spend(view),
                 n_series,
             })
             .collect();
         let room = options.max_series.saturating_sub(n_rest);
         let (shown, n_dropped) = fit(candidates, &before, room);
-        // In the original order, so that groups stay unchanged.
-        let is_kept = |row: &&WorkspaceSeries| row.id == UNATTRIBUTED || shown.contains(&row.id);
-        let mut kept: Vec<WorkspaceSeries> = rows.iter().filter(is_kept).cloned().collect();
-        let dropped = rows.iter().filter(|row| !is_kept(row));
+        let is_kept = |row: &WorkspaceSeries| row.id == UNATTRIBUTED || shown.contains(&row.id);
+        let (mut kept, dropped): (Vec<_>, Vec<_>) = rows.iter().cloned().partition(is_kept);
         kept.push(WorkspaceSeries {
             id: OTHER.to_owned(),
             name: OTHER.to_owned(),
-            members: dropped.flat_map(|row| row.members.clone()).collect(),
+            members: dropped.into_iter().flat_map(|row| row.members).collect(),
         });
         self.shown.insert(metric, shown);
-        (kept, n_dropped)
+        (Cow::Owned(kept), n_dropped)
     }
-}
-
-fn month_spend(view: &View<'_>, row: &WorkspaceSeries) -> Usd {
-    let month = view.frames(Period::Month).map(|(open, _)| open);
-    let of = |member: &usize| month.map_or(Usd::ZERO, |frame| frame.sum_of(*member).spend);
-    row.members.iter().map(of).sum()
 }

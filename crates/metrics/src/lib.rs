@@ -1,7 +1,7 @@
 //! Prometheus metrics of the process and of each organization.
 //!
 //! There are two encoders. The daemon's own few hundred series use the `prometheus` crate. The spend series, of which there
-//! may be hundreds of thousands, are rendered and compressed here in chunks, and only if they changed.
+//! may be hundreds of thousands, are rendered and compressed here when they changed; scrapes are copies.
 
 // Text format and content negotiation.
 pub mod text;
@@ -19,10 +19,16 @@ pub mod families;
 
 pub mod view;
 
+pub mod workspace_series;
+
+pub mod amounts;
+
 pub mod parts;
-pub mod rules;
+
+pub mod billing;
 
 pub mod organization;
+pub mod rules;
 
 pub mod series_limit;
 

@@ -1,5 +1,8 @@
 //! Process metrics with the names that Prometheus clients use, read from `/proc`; absent on other systems.
 //!
+//! The `process` feature of the `prometheus` crate is not equivalent: it truncates the CPU time to whole seconds, too coarse for a
+//! daemon that mostly waits, and exports 0 instead of nothing for a value that it cannot read.
+//!
 //! Source: Prometheus, writing client libraries, process metrics; proc(5).
 
 use std::fs;

@@ -5,6 +5,8 @@
 
 use std::fmt::{Display, Write};
 
+use jiff::Timestamp;
+
 /// Six decimals.
 const RATIO: i128 = 1_000_000;
 
@@ -99,6 +101,12 @@ pub fn ratio(value: i128, limit: i128) -> Option<String> {
     let sign = if millionths < 0 { "-" } else { "" };
     let (whole, rest) = (millionths.abs() / RATIO, millionths.abs() % RATIO);
     Some(format!("{sign}{whole}.{rest:06}"))
+}
+
+/// Formats a time in seconds with milliseconds.
+pub fn timestamp(at: Timestamp) -> String {
+    let milliseconds = at.as_millisecond();
+    format!("{}.{:03}", milliseconds / 1000, (milliseconds % 1000).abs())
 }
 
 /// Escapes a label value.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::families::Metric;
-use crate::parts::OTHER;
 use crate::series_limit::{Candidate, fit};
 use crate::view::{SeriesOptions, View};
+use crate::workspace_series::OTHER;
 use spendwatch_domain::units::ids::{ActorId, UNATTRIBUTED};
 use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::period::Period;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::families::Metric;
 use spendwatch_domain::alerts::alert::Alert;
 use spendwatch_domain::alerts::measure::Measurement;
 use spendwatch_domain::figures::period_sums::{PeriodKey, PeriodSums};
@@ -84,6 +85,16 @@ impl<'a> View<'a> {
     /// Returns whether the dialect reports users.
     pub fn reports_users(&self) -> bool {
         self.dialect == Some(Dialect::Analytics)
+    }
+
+    /// Renders the only sample of a metric of the organization, or nothing if it is not known.
+    pub fn organization_sample(&self, metric: Metric, value: Option<String>) -> (Metric, String) {
+        let mut out = String::new();
+        if let Some(value) = value {
+            let labels = [("organization", self.organization())];
+            metric.family().sample(&mut out, &labels, value);
+        }
+        (metric, out)
     }
 
     /// Returns the sums of the current UTC period and of the previous one.

@@ -109,7 +109,10 @@ pub struct DimensionFilter(Vec<(&'static str, Vec<String>)>);
 
 impl DimensionFilter {
     /// Parses the filters of a query; rejects unknown values.
-    pub fn parse(query: &Query, parameters: &[FilterParameter]) -> Result<DimensionFilter, ApiError> {
+    pub fn parse(
+        query: &Query,
+        parameters: &[FilterParameter],
+    ) -> Result<DimensionFilter, ApiError> {
         let mut filters = Vec::new();
         for (name, dimension, allowed) in parameters {
             let selected = values(query, name);

@@ -7,7 +7,7 @@ use crate::api::RequestHeaders;
 use crate::api_error::ApiError;
 use crate::buckets::{BucketWidth, bounds, cents, json_string};
 use crate::charges::{Charge, by_charge, undivided};
-use crate::dimensions::{self, MESSAGES_DIMENSIONS, MESSAGES_FILTERS, DimensionFilter};
+use crate::dimensions::{self, DimensionFilter, MESSAGES_DIMENSIONS, MESSAGES_FILTERS};
 use crate::lazy_rows::LazyRows;
 use crate::paging;
 use crate::query::{Query, groups, limit, one_of, parameter, reject_unknown, required_timestamp};

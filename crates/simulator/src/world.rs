@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::SimulatedApi;
 use crate::directory::{SimulatedInvite, SimulatedKey, SimulatedUser};
 use crate::lazy_rows::LazyRows;
-use crate::spending::{self, SpendPattern, SpendStream, ModelPrices};
+use crate::spending::{self, ModelPrices, SpendPattern, SpendStream};
 use spendwatch_domain::units::span::{Day, Hour, HourSpan};
 
 /// A workspace as the API lists it.

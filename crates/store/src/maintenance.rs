@@ -155,7 +155,7 @@ fn misplaced(db: &Connection) -> Result<Vec<String>, StoreErrorCause> {
         db,
         &format!(
             "SELECT 'message ' || id || ' is waiting without an alert' FROM outbox o
-             WHERE state = 'waiting' AND NOT EXISTS (SELECT 1 FROM outbox_alerts a WHERE a.position = o.position)
+             WHERE state = 'waiting' AND digest IS NULL AND NOT EXISTS (SELECT 1 FROM outbox_alerts a WHERE a.position = o.position)
              LIMIT {MAX_NAMED}"
         ),
     )?;

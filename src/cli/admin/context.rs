@@ -16,7 +16,7 @@ use crate::cli::globals::{CommandError, Globals, check_key, without_organization
 use crate::cli::log;
 use crate::cli::progress::CommandProgress;
 use spendwatch_anthropic::error::FetchError;
-use spendwatch_anthropic::limiter::RateShare;
+use spendwatch_anthropic::transport::limiter::RateShare;
 use spendwatch_audit::read::LoggedOperation;
 use spendwatch_base::clock::Clock;
 use spendwatch_base::outbound::error_chain;
@@ -58,7 +58,7 @@ impl CommandContext<'_> {
         let service = match organization.dialect {
             Some(dialect) => ServerKind::for_dialect(dialect),
             None => api
-                .detect_service()
+                .detect_server()
                 .await
                 .map_err(|error| CommandError::Failed(error_chain(&error)))?,
         };
@@ -108,7 +108,7 @@ impl CommandContext<'_> {
     pub async fn try_users(&self) -> Result<Vec<ListedUser>, FetchError> {
         let progress = CommandProgress::start(self.globals, "reading users".to_owned());
         let on_page = |n_rows| progress.set_message(format!("reading users: {n_rows}"));
-        let users = self.session.api.all_users(self.service(), &on_page).await;
+        let users = self.session.api.users(self.service(), &on_page).await;
         progress.finish();
         self.warn_unreadable();
         users
@@ -123,11 +123,8 @@ impl CommandContext<'_> {
     pub async fn try_keys(&self) -> Result<Vec<ListedKey>, FetchError> {
         let progress = CommandProgress::start(self.globals, "reading keys".to_owned());
         let on_page = |n_rows| progress.set_message(format!("reading keys: {n_rows}"));
-        let keys = self
-            .session
-            .api
-            .all_keys(self.service(), None, &on_page)
-            .await;
+        let api = &self.session.api;
+        let keys = api.keys(self.service(), None, &on_page).await;
         progress.finish();
         self.warn_unreadable();
         keys
@@ -142,7 +139,7 @@ impl CommandContext<'_> {
 
     /// Like [`CommandContext::workspaces`], for callers that can do without the list.
     pub async fn try_workspaces(&self) -> Result<Vec<Workspace>, FetchError> {
-        let workspaces = self.session.api.all_workspaces(self.service()).await;
+        let workspaces = self.session.api.workspaces(self.service()).await;
         self.warn_unreadable();
         workspaces
     }

@@ -77,9 +77,11 @@ impl Command {
 }
 
 async fn invites(context: &CommandContext<'_>) -> Result<Vec<ListedInvite>, CommandError> {
-    let invites = context.session.api.all_invites(&|_| {}).await;
+    let api = &context.session.api;
+    let invites = api.invites(context.service(), &|_| {}).await;
     context.warn_unreadable();
-    invites.map_err(|error| fetch_error(&error))
+    let invites = invites.map_err(|error| fetch_error(&error))?;
+    Ok(invites.unwrap_or_default())
 }
 
 fn row(invite: &ListedInvite) -> Vec<Cell> {

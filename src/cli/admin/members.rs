@@ -172,7 +172,9 @@ async fn members(
     context: &CommandContext<'_>,
     workspace: &WorkspaceId,
 ) -> Result<Vec<ListedMember>, CommandError> {
-    let members = context.session.api.members(workspace).await;
+    let api = &context.session.api;
+    let members = api.members(context.service(), workspace).await;
     context.warn_unreadable();
-    members.map_err(|error| fetch_error(&error))
+    let members = members.map_err(|error| fetch_error(&error))?;
+    Ok(members.unwrap_or_default())
 }

@@ -322,27 +322,24 @@ async fn read(
             (users.unwrap_or_default(), keys.unwrap_or_default())
         }
     };
+    let api = &context.session.api;
     let mut members = BTreeMap::new();
-    let (invites, sent) = match context.service() {
-        ServerKind::Guide => (None, context.sent_invites()?),
-        ServerKind::Real => {
-            let ids: BTreeSet<&WorkspaceId> = new_users
-                .iter()
-                .map(|new_user| &new_user.workspace)
-                .collect();
-            for id in ids {
-                let unknown = format!("members of workspace `{id}` are");
-                let read = context.session.api.members(id).await;
-                if let Some(listed) = context.or_warn(&unknown, read)? {
-                    members.insert(id.clone(), listed);
-                }
-            }
-            let invites = context.session.api.all_invites(&|_| {}).await;
-            match context.or_warn("open invitations are", invites)? {
-                Some(invites) => (Some(invites), BTreeMap::new()),
-                None => (None, context.sent_invites()?),
-            }
+    let ids: BTreeSet<&WorkspaceId> = new_users
+        .iter()
+        .map(|new_user| &new_user.workspace)
+        .collect();
+    for id in ids {
+        let unknown = format!("members of workspace `{id}` are");
+        let read = api.members(context.service(), id).await;
+        if let Some(listed) = context.or_warn(&unknown, read)?.flatten() {
+            members.insert(id.clone(), listed);
         }
+    }
+    let invites = api.invites(context.service(), &|_| {}).await;
+    let invites = context.or_warn("open invitations are", invites)?.flatten();
+    let sent = match invites {
+        Some(_) => BTreeMap::new(),
+        None => context.sent_invites()?,
     };
     Ok(OnboardLists {
         users,

@@ -12,11 +12,11 @@ use crate::cli::admin::steps::{PlannedStep, plan_table, result_table};
 use crate::cli::globals::{CommandError, Globals};
 use crate::cli::output::{OutputFormat, print};
 use crate::table::{Cell, OutputTable, shown};
-use spendwatch_anthropic::write_result::WriteResult;
+use spendwatch_anthropic::admin::result::WriteResult;
 use spendwatch_config::source::Environment;
 use spendwatch_domain::admin::change::AdminChange;
 use spendwatch_domain::admin::network::Network;
-use spendwatch_domain::admin::server::{Capability, ServerKind};
+use spendwatch_domain::admin::server::Capability;
 use spendwatch_domain::admin::settings::{
     OrganizationDetails, OrganizationSettings, SettingDifference, SettingsChange, ranges_text,
 };
@@ -75,27 +75,9 @@ impl Command {
 async fn read_organization(
     context: &CommandContext<'_>,
 ) -> Result<OrganizationDetails, CommandError> {
-    match context.service() {
-        ServerKind::Guide => context
-            .session
-            .api
-            .organization_settings()
-            .await
-            .map_err(|error| fetch_error(&error)),
-        ServerKind::Real => {
-            let me = context
-                .session
-                .api
-                .real_organization()
-                .await
-                .map_err(|error| fetch_error(&error))?;
-            Ok(OrganizationDetails {
-                id: me.id,
-                name: me.name,
-                ..OrganizationDetails::default()
-            })
-        }
-    }
+    let api = &context.session.api;
+    let details = api.organization_details(context.service()).await;
+    details.map_err(|error| fetch_error(&error))
 }
 
 fn show(context: &CommandContext<'_>, organization: &OrganizationDetails) -> ExitCode {

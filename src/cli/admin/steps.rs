@@ -10,7 +10,7 @@ use crate::cli::admin::impact::{self, AffectedKeys, KeyImpact};
 use crate::cli::globals::{CommandError, Globals};
 use crate::cli::progress::CommandProgress;
 use crate::table::{Cell, Column, OutputTable, hidden, id, shown};
-use spendwatch_anthropic::write_result::WriteResult;
+use spendwatch_anthropic::admin::result::WriteResult;
 use spendwatch_base::secret::redaction::Redactor;
 use spendwatch_domain::admin::change::AdminChange;
 use spendwatch_domain::units::span::Day;

@@ -16,7 +16,7 @@ use crate::table::{Cell, OutputTable, hidden, id, shown};
 use spendwatch_config::source::Environment;
 use spendwatch_domain::admin::change::{AdminChange, NewWorkspace};
 use spendwatch_domain::admin::selection::key_details;
-use spendwatch_domain::admin::server::{Capability, ServerKind};
+use spendwatch_domain::admin::server::Capability;
 use spendwatch_domain::org::directory::Workspace;
 use spendwatch_domain::org::inventory::LastUseSource;
 use spendwatch_domain::org::listing::{ListedKey, SpendLimits};
@@ -172,19 +172,17 @@ async fn read(
         workspace.monthly_limit = workspace
             .monthly_limit
             .or_else(|| limits.workspaces.get(&workspace.id).copied());
-        let n_members = match context.service() {
-            ServerKind::Guide => None,
-            ServerKind::Real => {
-                let members = context.session.api.members(&workspace.id).await;
-                match members {
-                    // Most likely all for the same reason: warn once.
-                    Err(error) if is_warned && !error.is_key_rejected() => None,
-                    members => {
-                        let members = context.or_warn("members of workspaces are", members)?;
-                        is_warned |= members.is_none();
-                        members.map(|members| members.len())
-                    }
-                }
+        let members = context
+            .session
+            .api
+            .members(context.service(), &workspace.id);
+        let n_members = match members.await {
+            // Most likely all for the same reason: warn once.
+            Err(error) if is_warned && !error.is_key_rejected() => None,
+            members => {
+                let members = context.or_warn("members of workspaces are", members)?;
+                is_warned |= members.is_none();
+                members.flatten().map(|members| members.len())
             }
         };
         let counts = WorkspaceCounts {
@@ -198,14 +196,9 @@ async fn read(
 
 /// Reads limits that the workspace list does not contain; empty if they cannot be read.
 async fn limits(context: &CommandContext<'_>) -> Result<SpendLimits, CommandError> {
-    match context.service() {
-        ServerKind::Guide => Ok(SpendLimits::default()),
-        ServerKind::Real => {
-            let limits = context.session.api.spend_limits().await;
-            let limits = context.or_warn("spend limits are", limits)?;
-            Ok(limits.flatten().unwrap_or_default())
-        }
-    }
+    let limits = context.session.api.spend_limits(context.service()).await;
+    let limits = context.or_warn("spend limits are", limits)?;
+    Ok(limits.flatten().unwrap_or_default())
 }
 
 fn n_active(keys: &[ListedKey], workspace: &WorkspaceId) -> usize {

@@ -13,7 +13,7 @@ use crate::cycle::reading::Reports;
 use crate::table::{Cell, Column, OutputTable, hidden, shown};
 use spendwatch_anthropic::AdminApi;
 use spendwatch_anthropic::endpoint::RequestCounts;
-use spendwatch_anthropic::limiter::RateShare;
+use spendwatch_anthropic::transport::limiter::RateShare;
 use spendwatch_base::clock::Clock;
 use spendwatch_config::organizations::OrganizationConfig;
 use spendwatch_config::source::Environment;

@@ -21,7 +21,7 @@ use crate::delivery::configured::Senders;
 use crate::delivery::resend::Resender;
 use crate::delivery::{self, DeliveryWorker, orphans};
 use spendwatch_anthropic::endpoint::RequestCounts;
-use spendwatch_anthropic::limiter::RateShare;
+use spendwatch_anthropic::transport::limiter::RateShare;
 use spendwatch_base::clock::{Clock, Random};
 use spendwatch_base::outbound::error_chain;
 use spendwatch_config::Config;

@@ -15,13 +15,14 @@ use crate::cycle::reading::Reports;
 use spendwatch_anthropic::AdminApi;
 use spendwatch_anthropic::endpoint::RequestCounts;
 use spendwatch_anthropic::error::FetchError;
-use spendwatch_anthropic::guide::MonthUsage;
-use spendwatch_anthropic::limiter::RateShare;
+use spendwatch_anthropic::transport::limiter::RateShare;
+use spendwatch_anthropic::wire::guide::usage::MonthUsage;
 use spendwatch_base::clock::Clock;
 use spendwatch_base::outbound::error_chain;
 use spendwatch_config::Config;
 use spendwatch_config::organizations::OrganizationConfig;
 use spendwatch_config::source::Environment;
+use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::ledger::coverage::{is_day_settled, is_settled};
 use spendwatch_domain::ledger::record::remainder;
 use spendwatch_domain::org::directory::Directory;
@@ -82,7 +83,7 @@ async fn read_one(
     };
     let mut directory = Directory::default();
     if is_by_workspace {
-        let listed = api.guide_workspaces().await.map_err(failed)?;
+        let listed = api.workspaces(ServerKind::Guide).await.map_err(failed)?;
         directory = directory.with_list(listed, query.now);
     }
     let ids = directory
@@ -162,17 +163,19 @@ async fn read_reports(
     let mut remarks = check_clock(query, organization, &api)?;
     let mut unnamed = Vec::new();
     match query.by {
-        SubjectKind::ApiKey | SubjectKind::Team => match api.real_api_keys().await {
-            Ok(keys) => {
-                let keys = keys.into_iter();
-                directory.keys = keys.map(|key| (key.id, key.name)).collect();
+        SubjectKind::ApiKey | SubjectKind::Team => {
+            match api.keys(ServerKind::Real, None, &|_| {}).await {
+                Ok(keys) => {
+                    let keys = keys.into_iter();
+                    directory.keys = keys.map(|key| (key.id, key.name)).collect();
+                }
+                Err(error) if error.is_key_rejected() => return Err(failed(error)),
+                Err(error) => unnamed.push(("no_keys", "names of API keys are", error)),
             }
-            Err(error) if error.is_key_rejected() => return Err(failed(error)),
-            Err(error) => unnamed.push(("no_keys", "names of API keys are", error)),
-        },
+        }
         // Names that are not shown are not read.
         SubjectKind::User if config.privacy.in_messages() != UserNaming::Email => {}
-        SubjectKind::User => match api.real_users().await {
+        SubjectKind::User => match api.users(ServerKind::Real, &|_| {}).await {
             Ok(users) => {
                 directory.users = users.into_iter().map(listing::person).collect();
             }

@@ -80,7 +80,8 @@ async fn restricting_settings_need_two_confirmations() {
     );
     let stderr = fixture.run_refused(2, "org update --allowed-ip-ranges 10.0.0.7/8,nonsense");
     assert!(
-        stderr.contains("did you mean `10.0.0.0/8`") && stderr.contains("`nonsense` is not a CIDR block"),
+        stderr.contains("did you mean `10.0.0.0/8`")
+            && stderr.contains("`nonsense` is not a CIDR block"),
         "{stderr}"
     );
     let stderr = fixture.run_refused(2, "org update");
@@ -214,9 +215,12 @@ async fn real_server_refuses_unsupported_changes() {
     for (line, expected) in [
         (
             "org update --require-mfa true --yes --yes",
-            "no settings of the organization",
+            "cannot change settings of the organization",
         ),
-        ("workspaces create X --limit-usd 5", "without limits"),
+        (
+            "workspaces create X --limit-usd 5",
+            "cannot create workspaces with limits",
+        ),
     ] {
         let stderr = fixture.run_refused(2, line);
         assert!(stderr.contains(expected), "{stderr}");
@@ -232,7 +236,7 @@ async fn real_server_refuses_unsupported_changes() {
         "offboard user_1 --keep-key apikey_1 --yes",
     ] {
         let stderr = guide.run_refused(2, line);
-        assert!(stderr.contains("service"), "{line}: {stderr}");
+        assert!(stderr.contains("`guide` servers "), "{line}: {stderr}");
     }
 }
 

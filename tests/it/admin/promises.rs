@@ -301,7 +301,7 @@ async fn nothing_is_sent_without_audit_log() {
     );
     let (_, stderr) = fixture.run_json(0, "users list");
     assert!(
-        stderr.contains("warning: the audit log"),
+        stderr.contains("warning: cannot write the audit log `"),
         "looking goes on: {stderr}"
     );
 }

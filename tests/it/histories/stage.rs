@@ -29,8 +29,8 @@ use spendwatch_domain::usage::prices::PriceTable;
 use spendwatch_metrics::counters::Counters;
 use spendwatch_notify::Notifier;
 use spendwatch_notify::envelope::Links;
-use spendwatch_notify::receivers::memory::{Memory, RecordedAttempt};
 use spendwatch_notify::outcome::Delivery;
+use spendwatch_notify::receivers::memory::{Memory, RecordedAttempt};
 use spendwatch_store::error::StoreError;
 use spendwatch_store::suppressions::Attribution;
 use spendwatch_store::{Faults, Store};
@@ -601,7 +601,8 @@ impl Stage {
             for name in ["chat", "pager"] {
                 let line = firing(which).filter(|line| name == "chat" || *line == "100%");
                 let belief = self.witness.beliefs.get(&(name.into(), which.clone()));
-                let is_notified = |line| belief.is_some_and(|b| b.is_open && b.notified.contains(line));
+                let is_notified =
+                    |line| belief.is_some_and(|b| b.is_open && b.notified.contains(line));
                 if let Some(line) = line
                     && !is_notified(line)
                 {

@@ -74,7 +74,10 @@ impl Witness {
         }
         let newest = self.sequences.entry((notifier.clone(), which)).or_default();
         if fact.sequence < *newest {
-            return Err(format!("overtaken by sequence {newest}: {}", describe(fact)));
+            return Err(format!(
+                "overtaken by sequence {newest}: {}",
+                describe(fact)
+            ));
         }
         *newest = fact.sequence;
         Ok(())

@@ -38,69 +38,77 @@ async fn dialects_are_detected() {
 #[tokio::test]
 async fn inconclusive_responses_are_reported() {
     let check = async |script: &[CannedResponse], expected: &str| {
-        let (text, n_requests) = detected(script.to_vec()).await;
-        let expected = match expected.strip_prefix("rejected: ") {
-            Some(place) => format!(
-                "the Admin API rejected the key (401): organization `acme`, GET /v1/{place}: no message; \
-                 check `admin_key`, or create a new key in the Console under Settings > Admin keys"
-            ),
-            None => format!("organization `acme`: GET /v1/{expected}"),
-        };
-        assert_eq!(text, expected);
-        assert_eq!(n_requests, script.len(), "{expected}");
+        assert_eq!(
+            detected(script.to_vec()).await,
+            (expected.to_owned(), script.len())
+        );
     };
     let (me, no) = (CannedResponse::ok(ME), CannedResponse::status);
     let html = CannedResponse::new("200 OK", "content-type: text/html\r\n", "<html>");
-    let not_json = "page 1: invalid response: not JSON (expected value at line 1 column 1), starts with `<html>`";
-    let me_fails = |problem: &str| format!("organizations/me, {problem}");
-    let analytics_fails = |problem: &str| format!("organizations/analytics/cost, {problem}");
-    let reports_fails = |problem: &str| format!("organizations/usage_report/messages, {problem}");
-    let status = |status| format!("page 1: the server responded with status {status}: no message");
-    let rejected =
-        |status| format!("page 1: the server rejected the key (status {status}): no message");
-    check(&[no(401)], "rejected: organizations/me").await;
-    check(&[no(403)], &me_fails(&rejected(403))).await;
-    check(&vec![no(429); 4], &me_fails(&status(429))).await;
-    check(&vec![no(500); 4], &me_fails(&status(500))).await;
-    check(std::slice::from_ref(&html), &me_fails(not_json)).await;
+    let at = |path: &str| format!("organization `acme`, GET /v1/{path}");
+    let (me_path, analytics, reports) = (
+        "organizations/me",
+        "organizations/analytics/cost",
+        "organizations/usage_report/messages",
+    );
+    let not_json = |path| {
+        let detail = "not JSON (expected value at line 1 column 1), starts with `<html>`";
+        format!("invalid response: {}: {detail}", at(path))
+    };
+    let status = |status, path| {
+        format!(
+            "the server responded with status {status}: {}: no message",
+            at(path)
+        )
+    };
+    let not_found = |path| status(404, path) + "; check `base_url` and `dialect`";
+    let rejected = |path| {
+        format!(
+            "the Admin API rejected the key (401): {}: no message; \
+             check `admin_key`, or create a new key in the Console under Settings > Admin keys",
+            at(path)
+        )
+    };
+    let forbidden = |path| {
+        format!(
+            "the server rejected the key (status 403): {}: no message; `spendwatch doctor` lists what the key can read",
+            at(path)
+        )
+    };
+    check(&[no(401)], &rejected(me_path)).await;
+    check(&[no(403)], &forbidden(me_path)).await;
+    check(&vec![no(429); 4], &status(429, me_path)).await;
+    check(&vec![no(500); 4], &status(500, me_path)).await;
+    check(std::slice::from_ref(&html), &not_json(me_path)).await;
+    let not_an_organization = format!(
+        "invalid response: {}: `type` is `user`, not `organization`",
+        at(me_path)
+    );
     check(
         &[CannedResponse::ok(r#"{"id": "7d0c", "type": "user"}"#)],
-        &me_fails("page 1: invalid response: `type` is `user`, not `organization`"),
+        &not_an_organization,
     )
     .await;
 
     let after_me = |more: Vec<CannedResponse>| [vec![me.clone()], more].concat();
-    let analytics = "rejected: organizations/analytics/cost";
-    check(&after_me(vec![no(401)]), analytics).await;
-    check(
-        &after_me(vec![no(400), no(400)]),
-        &reports_fails(&status(400)),
-    )
-    .await;
-    check(&after_me(vec![no(429); 4]), &analytics_fails(&status(429))).await;
-    check(&after_me(vec![no(500); 4]), &analytics_fails(&status(500))).await;
-    check(&after_me(vec![html.clone()]), &analytics_fails(not_json)).await;
-    check(
-        &after_me(vec![no(403), no(403)]),
-        &reports_fails(&rejected(403)),
-    )
-    .await;
-    check(
-        &after_me(vec![no(404), no(404)]),
-        &reports_fails(&status(404)),
-    )
-    .await;
-    check(&after_me(vec![no(403), html]), &reports_fails(not_json)).await;
+    check(&after_me(vec![no(401)]), &rejected(analytics)).await;
+    check(&after_me(vec![no(400), no(400)]), &status(400, reports)).await;
+    check(&after_me(vec![no(429); 4]), &status(429, analytics)).await;
+    check(&after_me(vec![no(500); 4]), &status(500, analytics)).await;
+    check(&after_me(vec![html.clone()]), &not_json(analytics)).await;
+    check(&after_me(vec![no(403), no(403)]), &forbidden(reports)).await;
+    check(&after_me(vec![no(404), no(404)]), &not_found(reports)).await;
+    check(&after_me(vec![no(403), html]), &not_json(reports)).await;
 
-    check(
-        &[no(404), no(404)],
-        &format!("organizations, {}", status(404)),
-    )
-    .await;
-    check(&[no(404), no(401)], "rejected: organizations").await;
+    check(&[no(404), no(404)], &not_found("organizations")).await;
+    check(&[no(404), no(401)], &rejected("organizations")).await;
+    let no_id = format!(
+        "invalid response: {}: missing field `id` at line 1 column 17",
+        at("organizations")
+    );
     check(
         &[no(404), CannedResponse::ok(r#"{"name": "no id"}"#)],
-        "organizations, page 1: invalid response: missing field `id` at line 1 column 17",
+        &no_id,
     )
     .await;
 }

@@ -1,8 +1,8 @@
 //! Tests of requests to Anthropic's Admin API and their responses.
 
-use crate::report::BucketSpan;
-use crate::report_pages::ReportPages;
-use crate::report_requests::UsageGrouping;
+use crate::reads::report_pages::ReportPages;
+use crate::reads::reports::UsageGrouping;
+use crate::wire::report::BucketSpan;
 use spendwatch_domain::org::listing::{SpendLimits, WorkspaceList};
 use spendwatch_domain::units::ids::{DEFAULT_WORKSPACE, WorkspaceId};
 use spendwatch_domain::units::span::HourSpan;
@@ -204,11 +204,13 @@ async fn version_and_beta_headers() {
         transport.api_version = HeaderValue::from_static("2026-10-21");
     });
     let api = &setup.api;
-    api.real_workspaces(Some(&"wrkspc_d".into())).await.unwrap();
-    api.real_api_keys().await.unwrap();
-    api.real_users().await.unwrap();
+    api.workspaces_with_default(ServerKind::Real, Some(&"wrkspc_d".into()))
+        .await
+        .unwrap();
+    api.keys(ServerKind::Real, None, &|_| {}).await.unwrap();
+    api.users(ServerKind::Real, &|_| {}).await.unwrap();
     api.rate_limits(None).await.unwrap();
-    api.spend_limits().await.unwrap();
+    api.spend_limits(ServerKind::Real).await.unwrap();
     let heads = setup.fake.requests();
     assert_eq!(heads.len(), 6);
     for head in &heads {
@@ -299,7 +301,7 @@ async fn a_failed_report_stays_failed() {
         assert!(pages.next().await.unwrap().is_some());
         let error = pages.next().await.unwrap_err();
         let place =
-            "organization `acme`: GET /v1/organizations/analytics/cost, page 2: invalid response: ";
+            "invalid response: organization `acme`, GET /v1/organizations/analytics/cost, page 2: ";
         assert_eq!(error.to_string(), format!("{place}{expected}"));
         assert_eq!(pages.next().await, Err(error));
         assert_eq!(setup.fake.requests().len(), 2);
@@ -349,7 +351,7 @@ async fn invalid_report_rows_are_named_and_others_are_decoded() {
     assert_eq!(unreadable.workspace, Some(Some("a".into())));
     assert_eq!(
         unreadable.reason,
-        "organization `acme`: GET /v1/organizations/analytics/cost, page 1: invalid response: row 1: `cost.amount` is `\"much\"`, not a number of cents"
+        "invalid response: organization `acme`, GET /v1/organizations/analytics/cost: row 1: `cost.amount` is `\"much\"`, not a number of cents"
     );
 }
 
@@ -381,7 +383,11 @@ async fn check_default(
     expected: (&[&str], Option<&str>),
 ) {
     let setup = start([workspaces(without), workspaces(with)]).await;
-    let listed = setup.api.real_workspaces(None).await.unwrap();
+    let listed = setup
+        .api
+        .workspaces_with_default(ServerKind::Real, None)
+        .await
+        .unwrap();
     let default = listed.default.as_ref().map(WorkspaceId::as_str);
     assert_eq!((ids(&listed).as_slice(), default), expected);
     let path = "/v1/organizations/workspaces?limit=1000";
@@ -417,13 +423,21 @@ async fn a_workspace_created_between_the_lists_is_not_the_default_one() {
 async fn a_known_default_workspace_needs_one_request_until_it_is_missing() {
     let known = WorkspaceId::from(D.0);
     let setup = start([workspaces(&[A, (D.0, "Renamed")])]).await;
-    let listed = setup.api.real_workspaces(Some(&known)).await.unwrap();
+    let listed = setup
+        .api
+        .workspaces_with_default(ServerKind::Real, Some(&known))
+        .await
+        .unwrap();
     assert_eq!(ids(&listed), ["wrkspc_a", DEFAULT_WORKSPACE]);
     assert_eq!(listed.default, Some(known.clone()));
     assert_eq!(setup.fake.requests().len(), 1);
 
     let setup = start([workspaces(&[A, B]), workspaces(&[A])]).await;
-    let listed = setup.api.real_workspaces(Some(&known)).await.unwrap();
+    let listed = setup
+        .api
+        .workspaces_with_default(ServerKind::Real, Some(&known))
+        .await
+        .unwrap();
     assert_eq!(ids(&listed), ["wrkspc_a", DEFAULT_WORKSPACE]);
     assert_eq!(listed.default, Some(B.0.into()));
 }
@@ -459,23 +473,30 @@ async fn rate_limits_are_read_in_both_versions() {
 async fn spend_limits_that_cannot_be_read_are_unknown() {
     for status in [400, 403, 404] {
         let setup = start([CannedResponse::status(status)]).await;
-        assert_eq!(setup.api.spend_limits().await, Ok(None), "{status}");
+        assert_eq!(
+            setup.api.spend_limits(ServerKind::Real).await,
+            Ok(None),
+            "{status}"
+        );
     }
     let setup = start([CannedResponse::ok(r#"{"data": []}"#)]).await;
     assert_eq!(
-        setup.api.spend_limits().await,
+        setup.api.spend_limits(ServerKind::Real).await,
         Ok(Some(SpendLimits::default()))
     );
     for (status, n_requests) in [(500, 4), (429, 4), (401, 1)] {
         let setup = start(vec![CannedResponse::status(status); n_requests]).await;
-        let error = setup.finish(setup.api.spend_limits()).await.unwrap_err();
+        let error = setup
+            .finish(setup.api.spend_limits(ServerKind::Real))
+            .await
+            .unwrap_err();
         assert_eq!(error.status(), Some(status));
         assert_eq!(setup.fake.requests().len(), n_requests);
     }
 }
 
 #[tokio::test]
-async fn refusals_state_whether_retrying_helps() {
+async fn the_server_says_whether_asking_again_helps() {
     let check = async |status: &str, header: &str, n_requests: usize| {
         let header = format!("x-should-retry: {header}\r\n");
         let setup = start([
@@ -483,7 +504,7 @@ async fn refusals_state_whether_retrying_helps() {
             CannedResponse::ok(ME),
         ])
         .await;
-        let outcome = setup.finish(setup.api.real_organization()).await;
+        let outcome = setup.finish(setup.api.organization(ServerKind::Real)).await;
         assert_eq!(
             (outcome.is_ok(), setup.fake.requests().len()),
             (n_requests == 2, n_requests)
@@ -507,7 +528,7 @@ async fn a_pause_is_kept_to_the_millisecond() {
     );
     let setup = start([limited, CannedResponse::ok(ME)]).await;
     let api = setup.api.clone();
-    let request = tokio::spawn(async move { api.real_organization().await });
+    let request = tokio::spawn(async move { api.organization(ServerKind::Real).await });
     setup.wait_for_sleepers(1).await;
     setup.clock.advance(SECOND * 2);
     settle().await;
@@ -519,7 +540,7 @@ async fn a_pause_is_kept_to_the_millisecond() {
 }
 
 #[tokio::test]
-async fn caps_are_reported_with_their_end_and_not_retried() {
+async fn a_cap_is_told_with_its_end_and_not_asked_again() {
     let body = r#"{"type": "error", "error": {"type": "rate_limit_error", "message": "spent", "details": {"error_code": "enforced_spend_limit_reached"}}}"#;
     for headers in ["", "x-should-retry: true\r\n"] {
         let setup = start([
@@ -528,12 +549,12 @@ async fn caps_are_reported_with_their_end_and_not_retried() {
         ])
         .await;
         let error = setup
-            .finish(setup.api.real_organization())
+            .finish(setup.api.organization(ServerKind::Real))
             .await
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "organization `acme`: GET /v1/organizations/me, page 1: the organization reached its monthly cap, until 2026-12-01 00:00 UTC (status 429): rate_limit_error: spent (`enforced_spend_limit_reached`)"
+            "the organization reached its monthly cap, until 2026-12-01 00:00 UTC (status 429): organization `acme`, GET /v1/organizations/me: rate_limit_error: spent (`enforced_spend_limit_reached`)"
         );
         assert_eq!(setup.fake.requests().len(), 1);
     }
@@ -567,11 +588,14 @@ async fn spend_caps_are_explained_and_not_retried() {
     ] {
         let headers = "retry-after: 3600\r\nx-should-retry: true\r\n";
         let setup = start([coded(status, code, headers), CannedResponse::ok(ME)]).await;
-        let error = setup.api.real_organization().await.unwrap_err();
+        let error = setup.api.organization(ServerKind::Real).await.unwrap_err();
         assert!(error.kind.to_string().starts_with(expected), "{error}");
         assert_eq!(setup.fake.requests().len(), 1, "{code}");
         // Other requests are not delayed: the clock does not advance.
-        assert!(setup.api.real_organization().await.is_ok(), "{code}");
+        assert!(
+            setup.api.organization(ServerKind::Real).await.is_ok(),
+            "{code}"
+        );
     }
 }
 
@@ -579,11 +603,16 @@ async fn spend_caps_are_explained_and_not_retried() {
 async fn ramp_limits_are_retried_after_the_requested_wait() {
     let limited = coded("429 Slow", "ramp_limit_exceeded", "retry-after: 30\r\n");
     let setup = start([limited, CannedResponse::ok(ME)]).await;
-    assert!(setup.finish(setup.api.real_organization()).await.is_ok());
+    assert!(
+        setup
+            .finish(setup.api.organization(ServerKind::Real))
+            .await
+            .is_ok()
+    );
     assert_eq!(setup.fake.requests().len(), 2);
     let setup = start(vec![coded("429 Slow", "ramp_limit_exceeded", ""); 4]).await;
     let error = setup
-        .finish(setup.api.real_organization())
+        .finish(setup.api.organization(ServerKind::Real))
         .await
         .unwrap_err();
     let expected = "the organization's usage grows faster than Anthropic allows";
@@ -597,7 +626,11 @@ async fn missing_features_are_unavailable() {
         "organization_not_enrolled_in_beta",
     ] {
         let setup = start(vec![coded("400 Bad", code, ""); 3]).await;
-        assert_eq!(setup.api.spend_limits().await, Ok(None), "{code}");
+        assert_eq!(
+            setup.api.spend_limits(ServerKind::Real).await,
+            Ok(None),
+            "{code}"
+        );
         let rates = setup.api.rate_limits(None).await.unwrap_err();
         assert!(rates.is_forbidden_or_not_found(), "{rates}");
         let mut usage = setup

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::report::{BucketSpan, DuplicateCheck, PageResponse, RowError};
-use crate::{analytics, json_text, limits, real, real_admin, reports};
+use crate::transport::decode::DecodeError;
+use crate::transport::json_text;
+use crate::wire::report::{BucketSpan, DuplicateCheck, PageResponse, RowError};
+use crate::wire::{analytics, limits, real, reports};
 use spendwatch_domain::units::span::HourSpan;
 use spendwatch_domain::usage::report_rows::{
     Actor, CostRow, Dimensions, PricingAttributes, TokenRow,
@@ -152,8 +154,8 @@ fn decode_lists(name: &str, body: &[u8]) -> Result<String, DecodeError> {
         "workspaces" => real::workspaces(body).map(|page| format!("{page:#?}")),
         "keys" => real::api_keys(body).map(|page| format!("{page:#?}")),
         "users" => real::users(body).map(|page| format!("{page:#?}")),
-        "invites" => real_admin::invites(body).map(|page| format!("{page:#?}")),
-        "members" => real_admin::members(body).map(|page| format!("{page:#?}")),
+        "invites" => real::invites(body).map(|page| format!("{page:#?}")),
+        "members" => real::members(body).map(|page| format!("{page:#?}")),
         "rates" => limits::rate_limits(body).map(|page| format!("{page:#?}")),
         "ownrates" => limits::workspace_rate_limits(body).map(|page| format!("{page:#?}")),
         "spend" => limits::spend_limits(body).map(|page| {

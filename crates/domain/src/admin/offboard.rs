@@ -187,7 +187,10 @@ pub fn remaining_access(
         .filter(|key| !key.is_revoked(revocation) && !plan.kept.contains(&key.listed.id));
     lines.extend(open.map(|key| format!("key `{}` is still {}", key.listed.id, state(key))));
     if access.users.iter().any(|user| user.id == plan.user.id) {
-        lines.push(format!("user `{}` is still in the organization", plan.user.id));
+        lines.push(format!(
+            "user `{}` is still in the organization",
+            plan.user.id
+        ));
     }
     if !open_invites(&plan.user, access.invites).is_empty() {
         lines.push("their invitation is still pending".to_owned());

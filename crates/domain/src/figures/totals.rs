@@ -39,8 +39,6 @@ pub struct PartState {
     pub unreadable: Vec<HourSpan>,
     /// Start of the first open hour that could not be read.
     pub unreadable_since: Option<Timestamp>,
-    /// Incremented whenever a sum of it may have changed.
-    pub version: u64,
 }
 
 impl PartState {
@@ -161,7 +159,6 @@ impl Figures {
         should_advance: impl Fn(Period, Span, Span) -> bool,
     ) -> Vec<SumsToLoad> {
         let mut loads = Vec::new();
-        let mut has_advanced = false;
         let span_of = |key: &PeriodKey| {
             let at = self.reference_time(key.period, at);
             period::containing(key.period, &key.zone.rules, at)
@@ -176,12 +173,6 @@ impl Figures {
                 continue;
             }
             loads.extend(tracked.advance(index, span));
-            has_advanced = true;
-        }
-        if has_advanced {
-            for state in &mut self.parts {
-                state.version += 1;
-            }
         }
         loads
     }
@@ -190,7 +181,6 @@ impl Figures {
     pub fn load(&mut self, load: &SumsToLoad, sums: &[LoadedSum]) {
         for (part, usage_key, amounts) in sums {
             let (part, usage_key) = (self.part(part), self.usage_key(usage_key));
-            self.parts[part].version += 1;
             let tracked = &mut self.periods[load.period_index];
             let period_sums = match load.which {
                 OpenOrClosed::Open => Some(&mut tracked.open),
@@ -290,7 +280,6 @@ impl Figures {
     pub fn apply(&mut self, part: &Part, deltas: &[Delta], fell: &BTreeSet<Hour>) {
         let index = self.part(part);
         self.parts[index].decreased.extend(fell.iter().copied());
-        self.parts[index].version += u64::from(!deltas.is_empty());
         for delta in deltas {
             let usage_key = self.usage_key(&delta.usage_key);
             add(&mut self.recorded, index, usage_key, delta.amounts);
@@ -329,9 +318,8 @@ impl Figures {
                 .as_of
                 .is_some_and(|as_of| is_settled(hour, settle, as_of))
             {
-                let newest = Some((hour, by_part.get(&state.part).copied().unwrap_or_default()));
-                state.version += u64::from(state.last_hour != newest);
-                state.last_hour = newest;
+                let amounts = by_part.get(&state.part).copied().unwrap_or_default();
+                state.last_hour = Some((hour, amounts));
             }
         }
         // The remainder is known as far as all other parts.
@@ -439,7 +427,6 @@ impl Figures {
             last_hour: None,
             unreadable: Vec::new(),
             unreadable_since: None,
-            version: 0,
         });
         self.part_index.insert(part.clone(), self.parts.len() - 1);
         self.parts.len() - 1

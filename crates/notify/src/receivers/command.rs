@@ -23,8 +23,6 @@ use crate::wording::formatting;
 
 /// Variable with the message id, which is the same on every attempt.
 pub const ID_VARIABLE: &str = "SPENDWATCH_MESSAGE_ID";
-/// Variables passed on; the rest of the daemon's environment may contain secrets.
-pub const INHERITED_VARIABLES: [&str; 3] = ["PATH", "HOME", "LANG"];
 /// Maximum characters of standard error in an error message.
 const MAX_QUOTED_CHARS: usize = 200;
 /// Maximum bytes of standard error that are kept.

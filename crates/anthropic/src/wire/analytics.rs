@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::decode::{self, DecodeError, ResponseLocation};
-use crate::report::{self, BucketSpan, DuplicateCheck, PageResponse, RowError, next_page};
-use crate::tokens::TokensWire;
+use crate::transport::decode::{self, DecodeError, ResponseLocation};
+use crate::wire::report::{self, BucketSpan, DuplicateCheck, PageResponse, RowError, next_page};
+use crate::wire::tokens::TokensWire;
 use spendwatch_domain::units::ids::{ActorId, ApiKeyId, ModelName, WorkspaceId};
 use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::span::Hour;

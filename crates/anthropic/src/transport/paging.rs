@@ -4,12 +4,8 @@
 
 use std::collections::HashSet;
 
-use crate::decode::DecodeError;
+use crate::transport::decode::DecodeError;
 
-/// Rows per page in the `guide` dialect: its maximum.
-pub const PAGE_LIMIT: u32 = 100;
-/// Rows per page of Anthropic's Admin API: its maximum.
-pub const REAL_PAGE_LIMIT: u32 = 1000;
 /// Maximum pages of a list.
 const MAX_PAGES: u32 = 10_000;
 /// Maximum consecutive empty pages of a report.
@@ -31,6 +27,18 @@ pub struct ListPage<T> {
     /// Rows with at least one invalid field.
     pub unreadable: Vec<DecodeError>,
     pub end: PageEnd,
+}
+
+/// One page of a list whose pages are linked by cursors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CursorPage<T> {
+    /// In the server's order, without skipped rows.
+    pub rows: Vec<T>,
+    /// Rows with at least one invalid field.
+    pub unreadable: Vec<DecodeError>,
+    pub is_empty: bool,
+    /// Cursor of the next page; `None` on the last one.
+    pub next: Option<String>,
 }
 
 /// Position in a list whose pages are linked by the ids of their rows.

@@ -8,11 +8,11 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::decode::{self, DecodeError, ResponseLocation};
-use crate::report::{
+use crate::transport::decode::{self, DecodeError, ResponseLocation};
+use crate::wire::report::{
     self, BucketSpan, DuplicateCheck, PageResponse, ReportTotal, RowError, next_page,
 };
-use crate::tokens::TokensWire;
+use crate::wire::tokens::TokensWire;
 use spendwatch_domain::units::ids::{ApiKeyId, ModelName, WorkspaceId};
 use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::span::{Hour, HourSpan};

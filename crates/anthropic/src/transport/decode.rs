@@ -130,6 +130,17 @@ pub fn or_default<T: Default>(value: Result<T, DecodeError>, errors: &mut Vec<De
     })
 }
 
+/// Decodes an optional object; an absent or invalid one gives the default.
+pub fn optional_object<'a, T: Deserialize<'a> + Default>(
+    location: ResponseLocation,
+    raw: Option<&'a RawValue>,
+    errors: &mut Vec<DecodeError>,
+) -> T {
+    raw.map_or_else(T::default, |raw| {
+        or_default(read_row(location, raw), errors)
+    })
+}
+
 /// Deserializes a field that no figure depends on; a value of another type counts as absent.
 pub fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where

@@ -1,4 +1,4 @@
-//! Decodes lists of Anthropic's Admin API: the organization, workspaces, keys and users. Pure.
+//! Decodes lists of Anthropic's Admin API: the organization, workspaces, keys, users, invitations and members. Pure.
 //!
 //! Unknown fields are ignored, unknown enum words are kept. Fields of newer API versions take precedence.
 //!
@@ -10,16 +10,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::decode::{self, DecodeError, ResponseLocation};
-use crate::paging::{ListPage, PageEnd};
+use crate::transport::decode::{self, DecodeError, ResponseLocation};
+use crate::transport::paging::ListPage;
+use crate::wire::list::{self, InviteWire, UNKNOWN_ROLE, checked_id, page};
 use spendwatch_domain::org::directory::{OrganizationInfo, Workspace};
-use spendwatch_domain::org::listing::{KeyCreator, ListedKey, ListedUser};
-use spendwatch_domain::units::ids::{
-    ActorId, ApiKeyId, DEFAULT_WORKSPACE, UNATTRIBUTED, WorkspaceId,
+use spendwatch_domain::org::listing::{
+    KeyCreator, ListedInvite, ListedKey, ListedMember, ListedUser,
 };
-
-/// Role or status that is missing or invalid.
-pub(super) const UNKNOWN_ROLE: &str = "unknown";
+use spendwatch_domain::units::ids::{ActorId, ApiKeyId, WorkspaceId};
 
 /// Decodes `GET /v1/organizations/me`.
 pub fn me(body: &[u8]) -> Result<OrganizationInfo, DecodeError> {
@@ -95,28 +93,40 @@ pub fn users(body: &[u8]) -> Result<ListPage<ListedUser>, DecodeError> {
     })
 }
 
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct MeWire {
-    id: String,
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default, deserialize_with = "decode::lenient_text")]
-    name: Option<String>,
+/// Decodes one page of `GET /v1/organizations/invites`.
+pub fn invites(body: &[u8]) -> Result<ListPage<ListedInvite>, DecodeError> {
+    page(body, |location, wire: InviteWire<'_>, errors| {
+        let invite = list::invite(location, wire, UNKNOWN_ROLE, errors)?;
+        Ok((invite.id.to_string(), Some(invite)))
+    })
 }
 
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct PageWire<'a> {
-    #[serde(borrow)]
-    data: Vec<&'a RawValue>,
-    #[serde(borrow)]
-    has_more: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    last_id: Option<String>,
+/// Decodes the response to `POST /v1/organizations/invites`.
+pub fn new_invite(body: &[u8]) -> Result<ListedInvite, DecodeError> {
+    let wire = decode::read(body)?;
+    list::invite(ResponseLocation::Body, wire, UNKNOWN_ROLE, &mut Vec::new())
 }
 
-pub(super) fn workspace(
+/// Decodes one page of `GET /v1/organizations/workspaces/{workspace_id}/members`; rows are identified by user id.
+pub fn members(body: &[u8]) -> Result<ListPage<ListedMember>, DecodeError> {
+    page(body, |location, wire: MemberWire, _| {
+        let id = checked_id(location, wire.user_id)?;
+        let member = ListedMember {
+            user: ActorId::new(id.as_str()),
+            role: wire
+                .workspace_role
+                .unwrap_or_else(|| UNKNOWN_ROLE.to_owned()),
+        };
+        Ok((id, Some(member)))
+    })
+}
+
+/// Decodes the response to `POST /v1/organizations/workspaces`.
+pub fn new_workspace(body: &[u8]) -> Result<Workspace, DecodeError> {
+    workspace(ResponseLocation::Body, decode::read(body)?)
+}
+
+fn workspace(
     location: ResponseLocation,
     wire: WorkspaceWire<'_>,
 ) -> Result<Workspace, DecodeError> {
@@ -133,7 +143,17 @@ pub(super) fn workspace(
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
-pub(super) struct WorkspaceWire<'a> {
+struct MeWire {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default, deserialize_with = "decode::lenient_text")]
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct WorkspaceWire<'a> {
     id: String,
     #[serde(default, deserialize_with = "decode::lenient_text")]
     name: Option<String>,
@@ -198,6 +218,14 @@ struct UserWire<'a> {
     added_at: Option<&'a RawValue>,
 }
 
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct MemberWire {
+    user_id: String,
+    #[serde(default, deserialize_with = "decode::lenient_text")]
+    workspace_role: Option<String>,
+}
+
 /// Returns a key's creator; only one of type `user` is expected in the list of users.
 fn maker(wire: MakerWire) -> Option<KeyCreator> {
     let id = ActorId::new(wire.id?);
@@ -205,41 +233,6 @@ fn maker(wire: MakerWire) -> Option<KeyCreator> {
         Some("user") => KeyCreator::User(id),
         Some(_) | None => KeyCreator::Other(id),
     })
-}
-
-/// Decodes a page of a list; `row` returns a row's id, and the row unless it is skipped, and records its invalid fields.
-pub(super) fn page<'a, W: Deserialize<'a>, T>(
-    body: &'a [u8],
-    row: impl Fn(ResponseLocation, W, &mut Vec<DecodeError>) -> Result<(String, Option<T>), DecodeError>,
-) -> Result<ListPage<T>, DecodeError> {
-    let wire: PageWire<'a> = decode::read(body)?;
-    let (mut rows, mut unreadable) = (Vec::new(), Vec::new());
-    for (location, raw) in (1..).map(ResponseLocation::Row).zip(wire.data) {
-        match decode::read_row(location, raw).and_then(|wire| row(location, wire, &mut unreadable))
-        {
-            Ok(listed) => rows.push(listed),
-            Err(error) => unreadable.push(error),
-        }
-    }
-    let end = PageEnd {
-        has_more: decode::has_more(wire.has_more)?,
-        last_id: wire.last_id,
-    };
-    Ok(ListPage {
-        rows,
-        unreadable,
-        end,
-    })
-}
-
-/// Rejects ids that spendwatch reserves, and ids that would change the path of a URL.
-pub(super) fn checked_id(location: ResponseLocation, id: String) -> Result<String, DecodeError> {
-    match id.as_str() {
-        "" | "." | ".." | UNATTRIBUTED | DEFAULT_WORKSPACE => {
-            Err(DecodeError::value(location, "id", &id, "not an id"))
-        }
-        _ => Ok(id),
-    }
 }
 
 /// Skips values that are not strings.

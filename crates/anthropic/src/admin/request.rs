@@ -7,9 +7,10 @@ use reqwest::Method;
 use tracing::debug;
 
 use crate::endpoint::{Endpoint, Verb};
-use crate::error::{FetchError, FetchErrorKind, sanitize};
-use crate::retry;
-use crate::transport::{AttemptFailure, RawResponse, Transport};
+use crate::error::{FetchError, FetchErrorKind};
+use crate::transport::response::AttemptFailure;
+use crate::transport::{RawResponse, Transport, retry};
+use spendwatch_domain::admin::change::AdminChange;
 
 /// Maximum length of an id.
 const MAX_ID_CHARS: usize = 200;
@@ -28,6 +29,27 @@ pub struct WriteRequest {
     pub is_deletion: bool,
     /// Succeeds if the object already exists.
     pub accepts_existing: bool,
+}
+
+impl WriteRequest {
+    /// Creates the request of a change.
+    pub fn new(
+        change: &AdminChange,
+        verb: Verb,
+        endpoint: Endpoint,
+        ids: &[&str],
+        body: Option<String>,
+    ) -> WriteRequest {
+        WriteRequest {
+            verb,
+            endpoint,
+            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+            body,
+            is_idempotent: change.is_repeatable(),
+            is_deletion: change.is_removal(),
+            accepts_existing: change.accepts_existing(),
+        }
+    }
 }
 
 /// Why a write failed, and whether it took effect.
@@ -139,7 +161,7 @@ impl Transport {
 
     async fn attempt_write(&self, request: &WriteRequest) -> Result<RawResponse, AttemptFailure> {
         if let Some(id) = request.ids.iter().find(|id| !is_id(id)) {
-            let id = sanitize(id, &self.redaction, SHOWN_ID_CHARS);
+            let id = self.redaction.sanitize(id, SHOWN_ID_CHARS);
             return Err(AttemptFailure::no_effect(FetchErrorKind::InvalidId { id }));
         }
         let ids: Vec<&str> = request.ids.iter().map(String::as_str).collect();

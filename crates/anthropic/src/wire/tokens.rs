@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::decode::{self, DecodeError, ResponseLocation};
+use crate::transport::decode::{self, DecodeError, ResponseLocation};
 use spendwatch_domain::usage::bucket::Tokens;
 
 #[derive(Deserialize)]
@@ -40,7 +40,8 @@ struct ToolsWire<'a> {
 impl TokensWire<'_> {
     /// Returns tokens by type. Input and output are required, other types default to 0; an invalid count is recorded and is 0.
     pub fn tokens(&self, location: ResponseLocation, errors: &mut Vec<DecodeError>) -> Tokens {
-        let created: CacheCreationWire<'_> = optional_object(location, self.cache_creation, errors);
+        let created: CacheCreationWire<'_> =
+            decode::optional_object(location, self.cache_creation, errors);
         let mut count = |field, raw, is_required| match (raw, is_required) {
             (Some(raw), _) => decode::or_default(decode::tokens(location, field, raw), errors),
             (None, true) => {
@@ -70,21 +71,10 @@ impl TokensWire<'_> {
     }
 
     pub fn web_searches(&self, location: ResponseLocation, errors: &mut Vec<DecodeError>) -> i64 {
-        let tools: ToolsWire<'_> = optional_object(location, self.server_tool_use, errors);
+        let tools: ToolsWire<'_> = decode::optional_object(location, self.server_tool_use, errors);
         let field = "server_tool_use.web_search_requests";
         tools.web_search_requests.map_or(0, |raw| {
             decode::or_default(decode::tokens(location, field, raw), errors)
         })
     }
-}
-
-/// Decodes an optional object; an absent or invalid one gives the default.
-fn optional_object<'a, T: Deserialize<'a> + Default>(
-    location: ResponseLocation,
-    raw: Option<&'a RawValue>,
-    errors: &mut Vec<DecodeError>,
-) -> T {
-    raw.map_or_else(T::default, |raw| {
-        decode::or_default(decode::read_row(location, raw), errors)
-    })
 }

@@ -1,24 +1,12 @@
 //! Fetches complete lists: all rows or an error, never a part.
 
-use crate::decode::{DecodeError, ResponseLocation};
-use crate::endpoint::Endpoint;
 use crate::error::FetchError;
-use crate::paging::{CursorPaging, IdPaging, ListPage, NextPage};
+use crate::transport::decode::{DecodeError, ResponseLocation};
+use crate::transport::paging::{CursorPage, CursorPaging, IdPaging, ListPage, NextPage};
 use crate::transport::{GetRequest, Transport};
 
-/// Fetches a list whose pages are linked by the ids of their rows.
+/// Fetches a list whose pages are linked by the ids of their rows; `on_page` receives the number of rows so far after every page.
 pub async fn by_id<T>(
-    transport: &Transport,
-    endpoint: Endpoint,
-    query: Vec<(&'static str, String)>,
-    parse: fn(&[u8]) -> Result<ListPage<T>, DecodeError>,
-) -> Result<Vec<T>, FetchError> {
-    let base = GetRequest::new(endpoint);
-    by_id_with(transport, base, query, parse, &|_| {}).await
-}
-
-/// Like [`by_id`], for any request without a query; `on_page` receives the number of rows so far after every page.
-pub async fn by_id_with<T>(
     transport: &Transport,
     base: GetRequest<'_>,
     mut query: Vec<(&'static str, String)>,
@@ -35,10 +23,8 @@ pub async fn by_id_with<T>(
             ..base
         };
         let body = transport.get(&request).await?;
-        let mut page = parse(&body).map_err(|error| transport.decode_error(&request, &error))?;
-        let (next, repeated) = paging
-            .advance(&mut page)
-            .map_err(|error| transport.decode_error(&request, &error))?;
+        let mut page = transport.decoded(&request, parse(&body))?;
+        let (next, repeated) = transport.decoded(&request, paging.advance(&mut page))?;
         for error in &page.unreadable {
             transport.record_unreadable(&request, error);
         }
@@ -58,18 +44,6 @@ pub async fn by_id_with<T>(
     }
 }
 
-/// One page of a list whose pages are linked by cursors.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CursorPage<T> {
-    /// In the server's order, without skipped rows.
-    pub rows: Vec<T>,
-    /// Rows with at least one invalid field.
-    pub unreadable: Vec<DecodeError>,
-    pub is_empty: bool,
-    /// Cursor of the next page; `None` on the last one.
-    pub next: Option<String>,
-}
-
 /// Fetches a list whose pages are linked by cursors.
 pub async fn by_cursor<T>(
     transport: &Transport,
@@ -86,10 +60,9 @@ pub async fn by_cursor<T>(
             ..base
         };
         let body = transport.get(&request).await?;
-        let page = parse(&body).map_err(|error| transport.decode_error(&request, &error))?;
-        cursors
-            .advance(page.next.as_deref(), page.is_empty)
-            .map_err(|error| transport.decode_error(&request, &error))?;
+        let page = transport.decoded(&request, parse(&body))?;
+        let advanced = cursors.advance(page.next.as_deref(), page.is_empty);
+        transport.decoded(&request, advanced)?;
         for error in &page.unreadable {
             transport.record_unreadable(&request, error);
         }

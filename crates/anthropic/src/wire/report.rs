@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use crate::decode::{self, DecodeError, ResponseLocation};
+use crate::transport::decode::{self, DecodeError, ResponseLocation};
 use spendwatch_domain::units::ids::WorkspaceId;
 use spendwatch_domain::units::span::{Hour, HourSpan};
 use spendwatch_domain::usage::bucket::Granularity;

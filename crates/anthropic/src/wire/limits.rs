@@ -7,9 +7,9 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::decode::{self, DecodeError, ResponseLocation};
-use crate::fetch_list::CursorPage;
-use crate::report::next_page;
+use crate::transport::decode::{self, DecodeError, ResponseLocation};
+use crate::transport::paging::CursorPage;
+use crate::wire::report::next_page;
 use spendwatch_domain::org::listing::{RateLimit, SpendLimits};
 use spendwatch_domain::units::ids::WorkspaceId;
 use spendwatch_domain::units::money::Usd;

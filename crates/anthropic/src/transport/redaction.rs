@@ -57,6 +57,19 @@ impl Redaction {
         redactor.text(text)
     }
 
+    /// Returns a server's text in one line, without secrets and control characters, cut to `max_chars`.
+    pub fn sanitize(&self, text: &str, max_chars: usize) -> String {
+        let redacted = self.text(text);
+        let mut plain = redacted
+            .chars()
+            .map(|c| if is_harmful(c) { ' ' } else { c });
+        let mut short: String = plain.by_ref().take(max_chars).collect();
+        if plain.next().is_some() {
+            short.push('…');
+        }
+        short.trim().to_owned()
+    }
+
     /// Returns a response without secrets, except in the member `secret`, which contains a new key.
     pub fn body(&self, body: Zeroizing<Vec<u8>>, secret: Option<&str>) -> Zeroizing<Vec<u8>> {
         let redactor = Arc::clone(&self.lock().redactor);
@@ -156,6 +169,12 @@ fn is_id(member: &[u8]) -> bool {
         || member.ends_with(b"_ids")
 }
 
+/// Returns whether a character is a control character or changes the text direction.
+fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 fn position(body: &[u8], from: usize, predicate: impl Fn(u8) -> bool) -> Option<usize> {
     let rest = body.get(from..)?;
     Some(from + rest.iter().position(|byte| predicate(*byte))?)
@@ -207,6 +226,20 @@ mod tests {
     #[track_caller]
     fn check(body: &str, expected: &str) {
         assert_eq!(redact(body).0, expected);
+    }
+
+    #[test]
+    fn server_texts_are_sanitized() {
+        let redaction = Redaction::new(&Secret::new("canary-of-a-gateway".to_owned()));
+        let check = |text: &str, expected: &str| assert_eq!(redaction.sanitize(text, 20), expected);
+        check("plain", "plain");
+        check("  a\nb\u{1b}[31m ", "a b [31m");
+        check("key canary-of-a-gateway", "key [redacted]");
+        check("key sk-ant-admin-canary", "key [redacted]");
+        check("Y2FuYXJ5LW9mLWEtZ2F0ZXdheQ==", "[redacted]");
+        check("sk%2Dant%2Dcanary!", "[redacted]");
+        check("left\u{202e}thgir", "left thgir");
+        check(&"ä".repeat(30), &format!("{}…", "ä".repeat(20)));
     }
 
     #[test]

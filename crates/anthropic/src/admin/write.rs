@@ -2,13 +2,14 @@
 
 use zeroize::Zeroizing;
 
-use crate::decode::DecodeError;
+use crate::AdminApi;
+use crate::admin::request::{WriteError, WriteRequest};
+use crate::admin::result::{WriteResponse, WriteResult};
+use crate::admin::{guide, real};
 use crate::endpoint::Verb;
 use crate::error::FetchErrorKind;
 use crate::transport::RawResponse;
-use crate::write_request::{WriteError, WriteRequest};
-use crate::write_result::{WriteResponse, WriteResult};
-use crate::{AdminApi, guide_writes, real_writes};
+use crate::transport::decode::DecodeError;
 use spendwatch_audit::Intent;
 use spendwatch_domain::admin::change::AdminChange;
 use spendwatch_domain::admin::server::ServerKind;
@@ -22,8 +23,8 @@ impl AdminApi {
         write: &AdminChange,
     ) -> Result<WriteResponse, WriteError> {
         let request = match server {
-            ServerKind::Guide => guide_writes::request(write),
-            ServerKind::Real => real_writes::request(write),
+            ServerKind::Guide => guide::request(write),
+            ServerKind::Real => real::request(write),
         };
         let request = match request {
             Ok(request) => request,
@@ -52,8 +53,7 @@ impl AdminApi {
         response: RawResponse,
     ) -> Result<WriteResponse, WriteError> {
         let request_id = response.request_id;
-        let secret =
-            matches!(write, AdminChange::CreateKey { .. }).then_some(guide_writes::SECRET_MEMBER);
+        let secret = matches!(write, AdminChange::CreateKey { .. }).then_some(guide::SECRET_MEMBER);
         let body = self.0.redaction.body(response.body, secret);
         match parse(server, write, &body) {
             Ok(result) => Ok(WriteResponse { result, request_id }),
@@ -72,7 +72,7 @@ fn parse(
         return Ok(WriteResult::Done);
     }
     match server {
-        ServerKind::Guide => guide_writes::parse_response(write, body),
-        ServerKind::Real => real_writes::parse_response(write, body),
+        ServerKind::Guide => guide::parse_response(write, body),
+        ServerKind::Real => real::parse_response(write, body),
     }
 }

@@ -1,18 +1,19 @@
-//! Builds the report requests of the `analytics` and `reports` dialects. Pure.
+//! Reports of usage and cost in the `analytics` and `reports` dialects.
 
+use std::sync::Arc;
+
+use crate::AdminApi;
 use crate::endpoint::Endpoint;
-use crate::report::BucketSpan;
-use crate::report_pages::ReportRequest;
-use crate::{analytics, reports};
+use crate::reads::report_pages::{ReportPages, ReportRequest};
+use crate::wire::report::BucketSpan;
+use crate::wire::{analytics, reports};
 use spendwatch_domain::usage::bucket::Granularity;
 use spendwatch_domain::usage::report_rows::{CostRow, TokenRow};
 
 /// Beta header of the `analytics` reports.
-pub const ANALYTICS_BETA: &str = "analytics-usage-cost-2026-08-24";
+const ANALYTICS_BETA: &str = "analytics-usage-cost-2026-08-24";
 /// Beta header of fast mode in the `reports` dialect.
-pub const FAST_BETA: &str = "fast-mode-2026-02-01";
-/// Beta header of the spend limits.
-pub const SPEND_LIMITS_BETA: &str = "spend-limit-reads-2026-09-26";
+const FAST_BETA: &str = "fast-mode-2026-02-01";
 
 /// Maximum rows on a page in the `analytics` dialect.
 const MAX_ROWS: u32 = 1000;
@@ -33,8 +34,31 @@ pub enum UsageGrouping {
     ApiKey,
 }
 
+impl AdminApi {
+    /// Fetches spend by hour or day, workspace, key, model and actor in the `analytics` dialect.
+    pub fn analytics_cost(&self, span: BucketSpan) -> ReportPages<CostRow> {
+        ReportPages::new(Arc::clone(&self.0), analytics_cost(span))
+    }
+
+    /// Fetches tokens by hour or day, workspace, key, model, tier and region in the `analytics` dialect, of all usage or of fast
+    /// mode only.
+    pub fn analytics_usage(&self, span: BucketSpan, is_fast: bool) -> ReportPages<TokenRow> {
+        ReportPages::new(Arc::clone(&self.0), analytics_usage(span, is_fast))
+    }
+
+    /// Fetches tokens by hour or day in the `reports` dialect.
+    pub fn usage_report(&self, span: BucketSpan, cut: UsageGrouping) -> ReportPages<TokenRow> {
+        ReportPages::new(Arc::clone(&self.0), usage_report(span, cut))
+    }
+
+    /// Fetches the lines of the bill by day and workspace in the `reports` dialect, always in whole days.
+    pub fn cost_report(&self, span: BucketSpan) -> ReportPages<CostRow> {
+        ReportPages::new(Arc::clone(&self.0), cost_report(span))
+    }
+}
+
 /// Requests spend in the `analytics` dialect.
-pub fn analytics_cost(span: BucketSpan) -> ReportRequest<CostRow> {
+fn analytics_cost(span: BucketSpan) -> ReportRequest<CostRow> {
     let groups = ["workspace_id", "api_key_id", "model", "actor"];
     ReportRequest {
         endpoint: Endpoint::AnalyticsCost,
@@ -56,7 +80,7 @@ pub fn analytics_cost_probe(span: BucketSpan) -> ReportRequest<CostRow> {
 }
 
 /// Requests tokens in the `analytics` dialect, of all usage or of fast mode only.
-pub fn analytics_usage(span: BucketSpan, is_fast: bool) -> ReportRequest<TokenRow> {
+fn analytics_usage(span: BucketSpan, is_fast: bool) -> ReportRequest<TokenRow> {
     let groups = [
         "workspace_id",
         "api_key_id",
@@ -78,7 +102,7 @@ pub fn analytics_usage(span: BucketSpan, is_fast: bool) -> ReportRequest<TokenRo
 }
 
 /// Requests tokens in the `reports` dialect.
-pub fn usage_report(span: BucketSpan, grouping: UsageGrouping) -> ReportRequest<TokenRow> {
+fn usage_report(span: BucketSpan, grouping: UsageGrouping) -> ReportRequest<TokenRow> {
     let pricing = [
         "workspace_id",
         "model",
@@ -124,7 +148,7 @@ pub fn usage_report_probe(span: BucketSpan) -> ReportRequest<TokenRow> {
 }
 
 /// Requests spend in the `reports` dialect, which reports it by day only.
-pub fn cost_report(span: BucketSpan) -> ReportRequest<CostRow> {
+fn cost_report(span: BucketSpan) -> ReportRequest<CostRow> {
     let span = BucketSpan {
         granularity: Granularity::Day,
         ..span

@@ -3,11 +3,11 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::decode::{self, DecodeError, ResponseLocation};
+use crate::admin::request::WriteRequest;
+use crate::admin::result::{NewKey, WriteResult};
 use crate::endpoint::{Endpoint, Verb};
-use crate::guide_admin;
-use crate::write_request::WriteRequest;
-use crate::write_result::{NewKey, WriteResult};
+use crate::transport::decode::{self, DecodeError, ResponseLocation};
+use crate::wire::guide::{lists, organization};
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::admin::change::{AdminChange, NewWorkspace};
 use spendwatch_domain::admin::settings::SettingsChange;
@@ -18,15 +18,8 @@ pub const SECRET_MEMBER: &str = "key";
 
 /// Returns the request for a change, or, as the error, a request that only names the change if the server cannot make it.
 pub fn request(write: &AdminChange) -> Result<WriteRequest, WriteRequest> {
-    let build = |verb, endpoint, ids: &[&str], body: Option<String>| WriteRequest {
-        verb,
-        endpoint,
-        ids: ids.iter().map(|id| (*id).to_owned()).collect(),
-        body,
-        is_idempotent: write.is_repeatable(),
-        is_deletion: write.is_removal(),
-        accepts_existing: write.accepts_existing(),
-    };
+    let build =
+        |verb, endpoint, ids: &[&str], body| WriteRequest::new(write, verb, endpoint, ids, body);
     let text = |body: Value| Some(body.to_string());
     let unsupported = || Err(build(Verb::Post, Endpoint::Organizations, &[], None));
     Ok(match write {
@@ -77,11 +70,11 @@ pub fn request(write: &AdminChange) -> Result<WriteRequest, WriteRequest> {
 pub fn parse_response(write: &AdminChange, body: &[u8]) -> Result<WriteResult, DecodeError> {
     Ok(match write {
         AdminChange::UpdateOrganization(_) => {
-            WriteResult::Organization(Box::new(guide_admin::organization(body)?))
+            WriteResult::Organization(Box::new(organization::details(body)?))
         }
-        AdminChange::Invite { .. } => WriteResult::Invite(guide_admin::invite(body)?),
+        AdminChange::Invite { .. } => WriteResult::Invite(lists::new_invite(body)?),
         AdminChange::CreateKey { .. } => WriteResult::Key(new_key(body)?),
-        AdminChange::CreateWorkspace(_) => WriteResult::Workspace(guide_admin::workspace(body)?),
+        AdminChange::CreateWorkspace(_) => WriteResult::Workspace(lists::new_workspace(body)?),
         AdminChange::RemoveUser { .. } | AdminChange::RevokeKey { .. } => {
             let removed: DeletedWire = decode::read(body)?;
             if !removed.deleted {

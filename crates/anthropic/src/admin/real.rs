@@ -5,23 +5,23 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::decode::{self, DecodeError, ResponseLocation};
+use crate::admin::request::WriteRequest;
+use crate::admin::result::WriteResult;
 use crate::endpoint::{Endpoint, Verb};
-use crate::real_admin;
-use crate::write_request::WriteRequest;
-use crate::write_result::WriteResult;
+use crate::transport::decode::{self, DecodeError, ResponseLocation};
+use crate::wire::real;
 use spendwatch_domain::admin::change::{AdminChange, NewWorkspace, Revocation};
 
 /// Returns the request for a change, or, as the error, a request that only names the change if the API cannot make it.
 pub fn request(write: &AdminChange) -> Result<WriteRequest, WriteRequest> {
-    let build = |verb, endpoint, ids: &[&str], body: Option<Value>| WriteRequest {
-        verb,
-        endpoint,
-        ids: ids.iter().map(|id| (*id).to_owned()).collect(),
-        body: body.map(|body| body.to_string()),
-        is_idempotent: write.is_repeatable(),
-        is_deletion: write.is_removal(),
-        accepts_existing: write.accepts_existing(),
+    let build = |verb, endpoint, ids: &[&str], body: Option<Value>| {
+        WriteRequest::new(
+            write,
+            verb,
+            endpoint,
+            ids,
+            body.map(|body| body.to_string()),
+        )
     };
     let key = |id: &str, body| build(Verb::Post, Endpoint::OrganizationApiKey, &[id], Some(body));
     Ok(match write {
@@ -102,8 +102,8 @@ pub fn request(write: &AdminChange) -> Result<WriteRequest, WriteRequest> {
 /// Decodes the response to a change.
 pub fn parse_response(write: &AdminChange, body: &[u8]) -> Result<WriteResult, DecodeError> {
     Ok(match write {
-        AdminChange::Invite { .. } => WriteResult::Invite(real_admin::invite(body)?),
-        AdminChange::CreateWorkspace(_) => WriteResult::Workspace(real_admin::workspace(body)?),
+        AdminChange::Invite { .. } => WriteResult::Invite(real::new_invite(body)?),
+        AdminChange::CreateWorkspace(_) => WriteResult::Workspace(real::new_workspace(body)?),
         AdminChange::RemoveUser { .. } => typed(body, "user_deleted")?,
         AdminChange::RemoveInvite { .. } => typed(body, "invite_deleted")?,
         AdminChange::RemoveMember { .. } => typed(body, "workspace_member_deleted")?,

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::decode::DecodeError;
 use crate::endpoint::Endpoint;
 use crate::error::FetchError;
-use crate::paging::CursorPaging;
-use crate::report::{BucketSpan, DuplicateCheck, PageResponse, ReportPage, RowError};
+use crate::transport::decode::DecodeError;
+use crate::transport::paging::CursorPaging;
 use crate::transport::{GetRequest, Transport};
+use crate::wire::report::{BucketSpan, DuplicateCheck, PageResponse, ReportPage, RowError};
 use spendwatch_domain::usage::report_rows::UnreadableRow;
 
 /// Decodes one page.
@@ -94,12 +94,12 @@ impl<T> ReportPages<T> {
             ..GetRequest::new(self.report.endpoint)
         };
         let body = self.transport.get(&request).await?;
-        let parse = self.report.parse;
-        let response: PageResponse<T> = parse(&body, self.report.span, &mut self.duplicates)
-            .map_err(|error| self.transport.decode_error(&request, &error))?;
-        self.cursors
-            .advance(response.next.as_deref(), response.is_empty)
-            .map_err(|error| self.transport.decode_error(&request, &error))?;
+        let response = (self.report.parse)(&body, self.report.span, &mut self.duplicates);
+        let response = self.transport.decoded(&request, response)?;
+        let advanced = self
+            .cursors
+            .advance(response.next.as_deref(), response.is_empty);
+        self.transport.decoded(&request, advanced)?;
         let named = |unreadable: RowError| UnreadableRow {
             hours: unreadable.hours,
             workspace: unreadable.workspace,
