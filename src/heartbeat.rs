@@ -93,7 +93,7 @@ fn record(app: &App, error: Option<&String>, is_failing: &mut bool) {
     app.counters.count_heartbeat(outcome);
     match error {
         Some(error) if !was_failing => {
-            tracing::warn!("heartbeat failed: {error}; logging this once until it succeeds")
+            tracing::warn!("heartbeat failed: {error}; logging this once until it succeeds");
         }
         None if was_failing => tracing::info!("heartbeat works again"),
         Some(_) | None => {}

@@ -67,7 +67,7 @@ async fn daemon() -> (HttpServer, Asking) {
         counters: Arc::new(Counters::new(&[organization], &[], "bench")),
         wakeups: Wakeups::default(),
         cycle_completed: Notify::new(),
-        published: published,
+        published,
     };
     let listener = listen();
     let address = listener.local_addr().expect("an address");

@@ -548,7 +548,7 @@ async fn check_notifiers(diagnoses: &mut Diagnoses, config: &Config, environment
         match Heartbeat::from_config(heartbeat, environment).await {
             Ok(_) => diagnoses.good("heartbeat", "", "ready"),
             Err(error) => {
-                diagnoses.bad("heartbeat", "", format!("{error:#}"), "correct its address")
+                diagnoses.bad("heartbeat", "", format!("{error:#}"), "correct its address");
             }
         }
     }

@@ -43,7 +43,7 @@ impl Watcher {
                     self.save_directory(limited).await?;
                 }
                 Some(Err(error)) => {
-                    self.warn_unreadable_list("the spend limits", &error, IN_AN_HOUR)
+                    self.warn_unreadable_list("the spend limits", &error, IN_AN_HOUR);
                 }
                 None => {}
             }

@@ -200,7 +200,7 @@ impl Daemon {
         match &outcome {
             Ok(()) => tracing::info!("configuration reloaded"),
             Err(problem) => {
-                tracing::error!("reload failed, keeping the current configuration: {problem}")
+                tracing::error!("reload failed, keeping the current configuration: {problem}");
             }
         }
         outcome

@@ -76,7 +76,7 @@ async fn delivery_gauges(app: &App) -> BTreeMap<NotifierName, DeliveryGauges> {
                 .set_delivery_gauges(app.wakeups.names().into_iter().map(gauges).collect());
         }
         Some(Err(error)) => {
-            tracing::warn!("cannot read the delivery state, serving the previous one: {error}")
+            tracing::warn!("cannot read the delivery state, serving the previous one: {error}");
         }
         None => tracing::debug!("the store is busy, serving the previous delivery state"),
     }

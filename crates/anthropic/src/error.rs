@@ -17,7 +17,7 @@ pub struct FetchError {
     /// Path parameters of a write; safe to show.
     pub ids: Vec<String>,
     /// Workspace that the request was about; safe to show.
-    pub workspace: Option<String>,
+    pub workspace: Option<Box<str>>,
     /// Page of a list, from 1.
     pub page: u32,
     pub kind: FetchErrorKind,

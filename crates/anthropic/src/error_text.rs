@@ -195,7 +195,7 @@ mod tests {
             verb: Verb::Get,
             endpoint: Endpoint::Usage,
             ids: Vec::new(),
-            workspace: Some("workspace_01".to_owned()),
+            workspace: Some("workspace_01".into()),
             page: 2,
             kind: FetchErrorKind::TooLarge { limit: 64 },
         };

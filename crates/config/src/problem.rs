@@ -47,7 +47,7 @@ impl ConfigProblem {
         message: impl Into<String>,
     ) -> ConfigProblem {
         ConfigProblem {
-            location: location,
+            location,
             key: printable(&key.into()),
             message: printable(&message.into()),
             is_clause: false,

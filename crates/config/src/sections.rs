@@ -156,7 +156,7 @@ pub fn check_windows(root: &SectionReader<'_>, poll: &PollConfig, store: &StoreC
         match (poll.filter(|poll| poll.has(read)), store) {
             (Some(poll), _) => poll.problem(read, message(&format!("store.{retention}"), "longer")),
             (None, Some(store)) => {
-                store.problem(retention, message(&format!("poll.{read}"), "shorter"))
+                store.problem(retention, message(&format!("poll.{read}"), "shorter"));
             }
             // The defaults fit.
             (None, None) => {}

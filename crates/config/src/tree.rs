@@ -147,7 +147,7 @@ fn insert(table: &mut Table, keys: &[String], node: Node) -> Result<(), String> 
     }
     let location = node.location.clone();
     let inner = table.entry(first.clone()).or_insert(Node {
-        location: location,
+        location,
         value: Value::Table(Table::new()),
     });
     match &mut inner.value {

@@ -80,7 +80,7 @@ mod tests {
         let dates = dates.map(|dates| (dates.first.to_string(), dates.last.to_string()));
         match (dates, expected) {
             (Ok(dates), Ok((first, last))) => {
-                assert_eq!(dates, (first.to_owned(), last.to_owned()))
+                assert_eq!(dates, (first.to_owned(), last.to_owned()));
             }
             (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
             (dates, expected) => panic!("{dates:?} instead of {expected:?}"),

@@ -143,7 +143,9 @@ impl Transport {
             verb: Verb::Get,
             endpoint: request.endpoint,
             ids: Vec::new(),
-            workspace: request.workspace.map(|id| self.sanitize(id)),
+            workspace: request
+                .workspace
+                .map(|id| self.sanitize(id).into_boxed_str()),
             page: request.page,
             kind,
         }

@@ -79,7 +79,7 @@ pub fn plan_notices(
             let in_place_of = fallbacks.get(notifier).copied();
             notices.extend(
                 step.content
-                    .map(|content| content.to_notice(notifier, in_place_of)),
+                    .map(|content| content.into_notice(notifier, in_place_of)),
             );
             changed.push((notifier.clone(), step.state));
         }
@@ -222,7 +222,7 @@ struct NoticeContent {
 }
 
 impl NoticeContent {
-    fn to_notice(self, notifier: &NotifierName, in_place_of: Option<&NotifierName>) -> Notice {
+    fn into_notice(self, notifier: &NotifierName, in_place_of: Option<&NotifierName>) -> Notice {
         Notice {
             notifier: notifier.clone(),
             reason: self.reason,

@@ -276,7 +276,7 @@ mod tests {
                 organization: &"acme".into(),
                 directory: &directory,
                 teams: &[],
-                naming: naming,
+                naming,
             };
             let entries = break_down(by, naming, &rows).into_iter();
             entries

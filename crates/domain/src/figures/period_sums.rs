@@ -57,7 +57,7 @@ impl PeriodSums {
         PeriodSums {
             hours: period.span.hours(),
             label,
-            period: period,
+            period,
             sums: Sums::new(),
         }
     }
