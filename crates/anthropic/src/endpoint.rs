@@ -147,6 +147,7 @@ impl RequestCounts {
         }
     }
 
+    /// Counts one attempt.
     pub fn count(&self, endpoint: Endpoint, code: Code) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry((endpoint, code)).or_default() += 1;

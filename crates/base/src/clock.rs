@@ -70,6 +70,7 @@ impl Clock {
         clippy::disallowed_methods,
         reason = "the only module that reads the time"
     )]
+    /// Returns a clock that reads the clocks of the machine.
     pub fn system() -> Clock {
         Clock::System(SystemClock {
             started: Instant::now(),

@@ -18,6 +18,7 @@ const MIN_REDACTED: usize = 6;
 pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
+    /// Wraps a text, which is wiped from memory when dropped.
     pub fn new(text: String) -> Secret {
         Secret(Arc::new(Zeroizing::new(text)))
     }

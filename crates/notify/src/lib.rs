@@ -49,7 +49,7 @@ pub enum Notifier {
 
 impl Notifier {
     /// Sends one post, which takes at most about a minute. A message of several posts, such as a webhook with more than
-    /// [`webhook::MAX_ALERTS`] alerts, needs several calls: see [`Delivery::PartSent`].
+    /// `webhook::MAX_ALERTS` alerts, needs several calls: see [`Delivery::PartSent`].
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         match self {
             Notifier::Slack(slack) => slack.send(envelope).await,

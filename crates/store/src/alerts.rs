@@ -47,6 +47,7 @@ impl AlertPhase {
             .find(|phase| phase.as_str() == word)
     }
 
+    /// Returns the stored phase of an alert's state.
     pub fn from_alert(alert: &Alert) -> AlertPhase {
         match alert.state {
             State::Pending { .. } => AlertPhase::Pending,
@@ -95,7 +96,7 @@ pub struct AlertChange {
 pub enum PrefixMatch<T> {
     NoMatch,
     One(T),
-    /// The first [`MAX_LISTED`] ids with the prefix, in order.
+    /// The first `MAX_LISTED` ids with the prefix, in order.
     Ambiguous(Vec<String>),
 }
 

@@ -107,7 +107,7 @@ impl Store {
         .await
     }
 
-    /// Ends waits that were set by a clock running ahead: those longer than [`LONGEST_WAIT`], and those of messages created in
+    /// Ends waits that were set by a clock running ahead: those longer than `LONGEST_WAIT`, and those of messages created in
     /// the future.
     pub async fn end_impossible_waits(
         &self,

@@ -1,4 +1,4 @@
-//! The organization and its lists. What differs between the kinds of servers is in [`Lists`].
+//! The organization and its lists. What differs between the kinds of servers is in `Lists`.
 
 use std::collections::HashSet;
 

@@ -42,7 +42,7 @@ pub enum DecodeError {
         location: ResponseLocation,
         /// Its path within the row.
         field: String,
-        /// At most [`EXCERPT_CHARS`] characters.
+        /// At most `EXCERPT_CHARS` characters.
         value: String,
         problem: &'static str,
     },
@@ -151,7 +151,7 @@ where
     Ok(serde_json::from_str(raw.get()).ok())
 }
 
-/// Like [`lenient`], for a text that is only displayed; cut to [`MAX_TEXT_CHARS`] characters.
+/// Like [`lenient`], for a text that is only displayed; cut to `MAX_TEXT_CHARS` characters.
 pub fn lenient_text<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {

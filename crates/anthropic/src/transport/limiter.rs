@@ -227,6 +227,7 @@ impl Limiter {
         Permit(permit)
     }
 
+    /// Changes the rate; requests that were already permitted still count.
     pub fn set_rate(&self, to: Rate) {
         self.rate
             .lock()

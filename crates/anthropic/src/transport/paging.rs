@@ -49,6 +49,7 @@ pub struct IdPaging {
     seen_cursors: HashSet<String>,
 }
 
+/// How to request the page after a page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextPage {
     After(String),

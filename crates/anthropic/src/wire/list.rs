@@ -64,6 +64,7 @@ pub fn invite(
     })
 }
 
+/// An invitation, as Anthropic's Admin API sends it.
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 pub struct InviteWire<'a> {

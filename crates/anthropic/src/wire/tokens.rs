@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::transport::decode::{self, DecodeError, ResponseLocation};
 use spendwatch_domain::usage::bucket::Tokens;
 
+/// Token counts of a row in both kinds of reports.
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 pub struct TokensWire<'a> {
@@ -70,6 +71,7 @@ impl TokensWire<'_> {
         }
     }
 
+    /// Returns the number of web searches, 0 if it is missing; adds an error if it is invalid.
     pub fn web_searches(&self, location: ResponseLocation, errors: &mut Vec<DecodeError>) -> i64 {
         let tools: ToolsWire<'_> = decode::optional_object(location, self.server_tool_use, errors);
         let field = "server_tool_use.web_search_requests";

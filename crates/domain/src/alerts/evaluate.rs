@@ -23,6 +23,7 @@ pub struct Evaluator<'a> {
 }
 
 impl<'a> Evaluator<'a> {
+    /// Creates the evaluator of one rule at one time.
     pub fn new(organization: &'a OrganizationName, rule: &'a Rule, now: Now) -> Evaluator<'a> {
         Evaluator {
             organization,

@@ -89,6 +89,7 @@ impl Budget {
         })
     }
 
+    /// Returns the number of entries whose subject is a glob.
     pub fn n_globs(&self) -> usize {
         self.by_glob.len()
     }

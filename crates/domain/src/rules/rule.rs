@@ -131,6 +131,7 @@ impl Default for Windows {
     }
 }
 
+/// How urgent an alert is, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     Info,

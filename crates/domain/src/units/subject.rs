@@ -65,6 +65,7 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// Creates a subject; its id is compared as it is.
     pub fn new(kind: SubjectKind, id: impl Into<Arc<str>>) -> Subject {
         Subject {
             kind,

@@ -89,7 +89,7 @@ pub struct Amounts {
     /// The part of `priced` whose price is uncertain.
     pub uncertain: Usd,
     pub tokens: Tokens,
-    /// PaymentRequired tokens without a known price; while there are any, `spend` is a lower bound.
+    /// Tokens without a known price; while there are any, `spend` is a lower bound.
     pub unpriced: i64,
     /// Priority Tier tokens, whose price is set by contract and not reported.
     pub by_contract: i64,

@@ -89,6 +89,7 @@ impl Alertmanager {
         kind.chain(urls).chain(names).chain(values).collect()
     }
 
+    /// Returns the number of members of the cluster.
     pub fn n_members(&self) -> usize {
         self.members.len()
     }

@@ -81,6 +81,7 @@ impl Command {
         self.run_program(envelope.id, &input).await
     }
 
+    /// Sends one digest and classifies the response.
     pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
         let input = digests::payload(envelope).to_string();
         self.run_program(envelope.id, &input).await

@@ -35,10 +35,12 @@ impl Console {
         }
     }
 
+    /// Sends one post about alerts and classifies the response.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         self.write(payload(envelope)).await
     }
 
+    /// Sends one digest and classifies the response.
     pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
         self.write(digest_payload(envelope)).await
     }

@@ -108,6 +108,7 @@ impl EmailNotifier {
             .await
     }
 
+    /// Sends one digest and classifies the response.
     pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
         self.mail(envelope.recipient, |to| {
             digest_payload(envelope, &self.from, to)

@@ -126,6 +126,7 @@ impl SlackApi {
         }
     }
 
+    /// Sends one digest and classifies the response.
     pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
         let mut payload = slack::digest_payload(envelope);
         payload["channel"] = json!(self.settings.channel);

@@ -52,10 +52,12 @@ impl Teams {
         vec!["teams", self.address.secret().expose()]
     }
 
+    /// Sends one post about alerts and classifies the response.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         self.post(&payload(envelope), envelope.now).await
     }
 
+    /// Sends one digest and classifies the response.
     pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
         self.post(&digest_payload(envelope), envelope.now).await
     }

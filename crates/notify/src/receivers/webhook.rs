@@ -105,6 +105,7 @@ impl Webhook {
         delivery.for_post(rest.next().is_none())
     }
 
+    /// Sends one digest and classifies the response.
     pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
         match self.body(&digests::payload(envelope)) {
             Ok(body) => {

@@ -64,12 +64,14 @@ pub struct ChartBar {
     pub percent: u32,
 }
 
+/// A titled table of a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DigestSection {
     pub title: &'static str,
     pub rows: Vec<DigestRow>,
 }
 
+/// A row of a table: a name, its amount and its change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DigestRow {
     pub name: String,
