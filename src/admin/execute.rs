@@ -72,7 +72,7 @@ pub async fn execute_step(session: &AdminSession, write: &AdminChange) -> StepRe
     }
 }
 
-/// Returns how to revoke a key whose secret nobody received.
+/// Returns how to revoke a key whose secret was not delivered.
 pub const fn permanent_revocation(service: ServerKind) -> Revocation {
     match service {
         ServerKind::Guide => Revocation::Deleted,

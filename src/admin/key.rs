@@ -50,7 +50,7 @@ pub async fn create(session: &AdminSession, write: &AdminChange, sink: OpenSink)
     }
 }
 
-/// Revokes a key whose secret nobody received.
+/// Revokes a key whose secret was not delivered.
 pub async fn revoke_unused(session: &AdminSession, id: ApiKeyId, why: String) -> KeyOutcome {
     let revoke = AdminChange::RevokeKey {
         key: id.clone(),

@@ -14,7 +14,7 @@ use spendwatch_domain::units::span::{Hour, HourSpan};
 use spendwatch_domain::usage::bucket::{Granularity, Part, UnreadableHours};
 use spendwatch_store::error::StoreError;
 
-/// Maximum number of figures known_directory as logged.
+/// Maximum number of figures remembered as logged.
 const MAX_LOGGED: usize = 10_000;
 /// Maximum number of remarks about buckets that stay unreadable.
 const MAX_REMARKS: usize = 20;

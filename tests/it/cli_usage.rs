@@ -228,12 +228,12 @@ async fn missing_data_is_reported() {
     assert!(result.contains("only UTC days are known"), "{result}");
     let result = stderr(&["--from", "2026-11"], 0);
     assert!(!result.contains("no data yet"), "{result}");
-    let result = stderr(&["--by", "api_key"], 0);
+    let result = stderr(&["--from", "2026-11", "--by", "api_key"], 0);
     assert!(
         result.contains("usage is not reported by API key"),
         "{result}"
     );
-    let result = stderr(&["--by", "user"], 0);
+    let result = stderr(&["--from", "2026-11", "--by", "user"], 0);
     assert!(result.contains("usage is not reported by user"), "{result}");
     let result = stderr(&["--time-zone", "Europe/Berlln"], 2);
     assert!(result.contains("expected an IANA time zone"), "{result}");

@@ -80,7 +80,7 @@ impl Endpoint {
     }
 }
 
-/// An HTTP method.
+/// Methods that the Admin API uses. Only `admin::request` sends others than `Get`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Get,
@@ -147,7 +147,7 @@ impl RequestCounts {
         }
     }
 
-    /// Counts one attempt.
+    /// Adds one attempt; each retry is an attempt of its own.
     pub fn count(&self, endpoint: Endpoint, code: Code) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry((endpoint, code)).or_default() += 1;

@@ -8,7 +8,7 @@ use crate::endpoint::{Endpoint, Verb};
 use spendwatch_base::outbound::OutboundError;
 use spendwatch_domain::units::ids::OrganizationName;
 
-/// A failed request.
+/// A request that failed for good, after its retries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchError {
     pub organization: OrganizationName,

@@ -82,7 +82,7 @@ impl FakeServer {
         fake
     }
 
-    /// Releases `n` responses.
+    /// Sends `n` of the responses that are held back.
     pub(super) fn release(&self, n: usize) {
         self.gate.add_permits(n);
     }

@@ -67,7 +67,7 @@ pub struct ApiSettings {
     pub max_requests_per_minute: Option<u32>,
     /// Which part of `max_requests_per_minute` this client may use.
     pub share: RateShare,
-    /// The `anthropic-version` header.
+    /// Sent in the header `anthropic-version`.
     pub api_version: String,
     pub ca_file: Option<PathBuf>,
 }

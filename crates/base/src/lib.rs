@@ -1,5 +1,5 @@
-//! What every part of the process stands on: the only source of time and randomness, secrets, the HTTP client, templates,
-//! private files and child processes. Knows nothing of spend.
+//! Time and randomness (their only source), secrets, the HTTP client, templates, private files and child processes.
+//! Contains nothing about spend.
 
 pub mod clock;
 pub mod outbound;

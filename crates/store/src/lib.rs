@@ -222,7 +222,7 @@ impl Store {
     }
 
     /// Copies the store at a path as it is now; an empty store if there is none. The copy is dropped with its last handle and
-    /// is visible to nobody else: SQLite keeps it in memory, and spills to an unnamed file.
+    /// is private: SQLite keeps it in memory, and spills to an unnamed file.
     pub fn private_copy(path: &Path) -> Result<Store, StoreError> {
         let shown = path.display().to_string();
         let is_there = path

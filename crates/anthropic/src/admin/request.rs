@@ -17,7 +17,7 @@ const MAX_ID_CHARS: usize = 200;
 /// Maximum characters shown of an invalid id.
 const SHOWN_ID_CHARS: usize = 60;
 
-/// One write.
+/// A request that changes something, with its path parameters and body.
 #[derive(Debug)]
 pub struct WriteRequest {
     pub verb: Verb,

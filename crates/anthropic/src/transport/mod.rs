@@ -56,7 +56,6 @@ pub struct Transport {
     /// For one request, from connecting to the last byte.
     pub timeout: Duration,
     pub max_body_bytes: usize,
-    /// The `anthropic-version` header.
     pub api_version: HeaderValue,
     pub key: Mutex<Secret>,
     pub redaction: Redaction,

@@ -371,7 +371,7 @@ impl NoticePlanner<'_> {
         NoticeStep { state, content }
     }
 
-    /// Records that nothing is shown any more, whether or not "resolved" is sent. Only a "resolved" that is sent allows the
+    /// Records that nothing is shown, whether or not "resolved" is sent. Only a "resolved" that is sent allows the
     /// same thresholds to be sent again.
     fn resolve(&self, state: &NotifiedState, shown: &AbsoluteThreshold) -> NoticeStep {
         let is_expected = match &self.alert.state {

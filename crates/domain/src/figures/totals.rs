@@ -1,6 +1,6 @@
 //! Figures: the sums for gauges and rules, held in memory and updated by deltas.
 //!
-//! Each tracked period has sums by part and usage key, for the open period and the previous one. When time should_advance on,
+//! Each tracked period has sums by part and usage key, for the open period and the previous one. When a period ends,
 //! the sums to load from the ledger are returned as a list, so that there is no IO here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
